@@ -1,0 +1,67 @@
+"""Money: integer minor units inside, decimal strings outside, never a float."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+AMOUNT_MAX: Final = 10**15
+"""Greatest amount of one transaction, in minor units (the schema's CHECK says the same)."""
+
+BALANCE_MAX: Final = 10**17
+"""Greatest balance, in minor units. A balance and an amount added stay far inside a bigint."""
+
+TEXT_LENGTH_MAX: Final = 40
+"""Longest text read as an amount: every amount fits, and nobody gets work done by long digits."""
+
+_AMOUNT: Final = re.compile(r"([0-9]+)(?:\.([0-9]+))?", re.ASCII)
+
+
+class MoneyError(ValueError):
+    """A text is not an amount. The message says what is expected."""
+
+
+def parse_amount(text: str, decimals: int, amount_max: int = AMOUNT_MAX) -> int:
+    """Reads a positive amount such as ``"100"``, ``"100.0"`` or ``"100.25"``.
+
+    Args:
+        text: the digits as the client wrote them (of a JSON string or number alike).
+        decimals: decimals of the currency.
+        amount_max: greatest amount allowed, minor units.
+
+    Returns:
+        The amount in minor units.
+
+    Raises:
+        MoneyError: with a message that says what is expected.
+    """
+    match = _AMOUNT.fullmatch(text) if len(text) <= TEXT_LENGTH_MAX else None
+    if match is None:
+        raise MoneyError(_expected(text, decimals))
+    whole, fraction = match[1], match[2] or ""
+    if len(fraction) > decimals:
+        raise MoneyError(f"has more than the currency's {decimals} decimals")
+    amount = int(whole + fraction.ljust(decimals, "0"))
+    if amount == 0:
+        raise MoneyError("must be greater than zero")
+    if amount > amount_max:
+        raise MoneyError(f"must be at most {format_money(amount_max, decimals)}")
+    return amount
+
+
+def format_money(minor: int, decimals: int) -> str:
+    """Writes minor units with the currency's decimals: ``10000`` with 2 → ``"100.00"``."""
+    if decimals == 0:
+        return str(minor)
+    sign = "-" if minor < 0 else ""
+    digits = str(abs(minor)).rjust(decimals + 1, "0")
+    return f"{sign}{digits[:-decimals]}.{digits[-decimals:]}"
+
+
+def _expected(text: str, decimals: int) -> str:
+    example = format_money(10_000 if decimals == 2 else 10**decimals * 100, decimals)
+    if text[:1] == "-":
+        return "must be greater than zero: the type says the direction"
+    if len(text) > TEXT_LENGTH_MAX:
+        return f'must be a decimal number such as "{example}", of {TEXT_LENGTH_MAX} characters at most'
+    return f'must be a decimal number such as "{example}", digits and at most one point'

@@ -1,0 +1,203 @@
+"""Every setting and every limit of Saldo: name, unit, default, reason.
+
+Read from the environment (prefix ``SALDO_``) and from ``.env`` in the working directory; the
+environment wins. What belongs here: numbers and names an operator may want to change. What does
+not: the bounds that are part of the schema (`saldo.ledger.money`), which nobody may change.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta, tzinfo
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from saldo.ledger.money import AMOUNT_MAX, BALANCE_MAX
+from saldo.ledger.time import FUTURE_TOLERANCE_MAX
+
+
+class WrongSettingsError(Exception):
+    """The settings can't be used. The message is one line for the operator."""
+
+
+def _none_if_empty(value: object) -> object:
+    """``SALDO_X=`` in a `.env` file means "not set", as its reader expects."""
+    return None if value == "" else value
+
+
+Unset = BeforeValidator(_none_if_empty)
+
+
+class Settings(BaseSettings):
+    """All settings. Limits carry their unit in the name and their reason beside them."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SALDO_",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        frozen=True,
+    )
+
+    # --- where it listens and what it runs on -------------------------------------------------
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
+    port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
+    workers: int = Field(1, ge=1, le=64, description="Service processes behind the one port.")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    database_url: Annotated[str | None, Unset] = Field(
+        None,
+        description="PostgreSQL >= 15, as postgresql://user:password@host:port/database. "
+        "Not set: the embedded server in `data_dir`.",
+    )
+    database_owner_url: Annotated[str | None, Unset] = Field(
+        None,
+        description="The same database as the role that owns the schema; used for migrations only. "
+        "Not set: `database_url`.",
+    )
+    data_dir: Path = Field(Path("data"), description="Directory of the embedded PostgreSQL.")
+
+    # --- what money and time mean here ---------------------------------------------------------
+    zone: Annotated[str | None, Unset] = Field(
+        None,
+        description="IANA zone of times given without one. Not set: the machine's own (TZ).",
+    )
+    currency_decimals: int = Field(
+        2, ge=0, le=8, description="Decimals of the currency; fixed when the ledger is created."
+    )
+
+    # --- limits: the rules of the ledger ------------------------------------------------------
+    amount_max_minor: int = Field(
+        AMOUNT_MAX, ge=1, le=AMOUNT_MAX, description="Greatest amount of one transaction."
+    )
+    balance_max_minor: int = Field(
+        BALANCE_MAX, ge=1, le=BALANCE_MAX, description="Greatest balance; a deposit above is refused."
+    )
+    future_tolerance_seconds: int = Field(
+        300,
+        ge=0,
+        le=int(FUTURE_TOLERANCE_MAX.total_seconds()),
+        description="How far ahead of the ledger's clock a timestamp may be: clocks differ, but "
+        "tomorrow's money must not be spent today.",
+    )
+    max_lateness_seconds: Annotated[int | None, Unset] = Field(
+        None,
+        ge=1,
+        description="How long before the user's latest timestamp a new one may be. Not set: any. "
+        "Set: it bounds the cost of a balance at a date.",
+    )
+    late_check_entries_max: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="Entries a late withdrawal's check may read under the shard's lock (10,000 take "
+        "about 5 ms).",
+    )
+    name_length_max: int = Field(200, ge=1, le=200, description="Characters of a user's name.")
+
+    # --- limits: the engine -------------------------------------------------------------------
+    lanes: int = Field(
+        2, ge=1, le=64, description="Connections that post, each with one batch in flight."
+    )
+    batch_requests_max: int = Field(
+        2000, ge=1, le=20_000, description="Requests of one batch: bounds how long locks are held."
+    )
+    queue_requests_max: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="Requests waiting in one process; one more is answered 503 at once.",
+    )
+    request_deadline_seconds: float = Field(
+        10.0, gt=0, le=3600, description="How long one request may wait for its outcome."
+    )
+    batch_timeout_seconds: float = Field(
+        30.0,
+        gt=0,
+        le=3600,
+        description="After this a lane gives its connection up and sends the batch again on another.",
+    )
+    stop_seconds: float = Field(
+        20.0, gt=0, le=3600, description="How long a stop waits for what is in flight."
+    )
+
+    # --- limits: reading and HTTP ---------------------------------------------------------------
+    read_connections: int = Field(4, ge=1, le=100, description="Connections that read.")
+    read_timeout_seconds: float = Field(
+        10.0, gt=0, le=3600, description="How long one read may take, the wait for a connection too."
+    )
+    page_items_max: int = Field(1000, ge=1, le=10_000, description="Items of one page.")
+    page_items_default: int = Field(100, ge=1, le=10_000, description="Items if `limit` is not given.")
+    page_entries_read_max: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="Entries one page may read to find its items; a filtered page may come short.",
+    )
+    body_bytes_max: int = Field(
+        65_536, ge=256, le=16_777_216, description="Bytes of a request's body."
+    )
+    connections_max: int = Field(
+        10_000, ge=1, le=1_000_000, description="Open HTTP connections of one process."
+    )
+    keep_alive_seconds: int = Field(
+        75, ge=1, le=3600, description="How long an idle HTTP connection is kept."
+    )
+
+    @field_validator("zone")
+    @classmethod
+    def _zone_exists(cls, zone: str | None) -> str | None:
+        if zone is not None:
+            try:
+                ZoneInfo(zone)
+            except (KeyError, ValueError, OSError):
+                raise ValueError(
+                    "expected an IANA zone such as Europe/Berlin or UTC"
+                ) from None
+        return zone
+
+    @field_validator("database_url", "database_owner_url")
+    @classmethod
+    def _is_postgresql(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        if urlsplit(url).scheme not in {"postgresql", "postgres"}:
+            raise ValueError("expected postgresql://user:password@host:port/database")
+        return url
+
+    @property
+    def tzinfo(self) -> tzinfo | None:
+        """The zone of times given without one; None: the machine's own."""
+        return None if self.zone is None else ZoneInfo(self.zone)
+
+    @property
+    def future_tolerance(self) -> timedelta:
+        return timedelta(seconds=self.future_tolerance_seconds)
+
+    @property
+    def max_lateness(self) -> timedelta | None:
+        seconds = self.max_lateness_seconds
+        return None if seconds is None else timedelta(seconds=seconds)
+
+
+def load(**overrides: object) -> Settings:
+    """The settings of this process.
+
+    Raises:
+        WrongSettingsError: one line that names each wrong setting and what is expected.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        faults = [
+            f"SALDO_{'_'.join(str(part) for part in fault['loc']).upper()}={fault['input']!r}: {fault['msg']}"
+            for fault in error.errors()
+        ]
+        raise WrongSettingsError("; ".join(faults)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise WrongSettingsError(f".env can't be read: {error}") from None

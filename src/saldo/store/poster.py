@@ -1,0 +1,103 @@
+"""The writing side: one connection that calls `post`, and the creation of users."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from saldo.ledger.model import Decision, Limits, Outcome, TransactionRequest
+from saldo.store.connection import Connection, connect
+from saldo.store.errors import translated
+from saldo.store.statements import statement
+
+_OUTCOMES = {int(outcome): outcome for outcome in Outcome}
+
+
+class Poster:
+    """One connection, one call at a time: that of a lane."""
+
+    def __init__(self, connection: Connection, limits: Limits) -> None:
+        self._connection = connection
+        self._limits = limits
+
+    @classmethod
+    async def open(
+        cls, url: str, limits: Limits, *, lane: int, statement_timeout_seconds: float
+    ) -> Poster:
+        """Connects.
+
+        Raises:
+            StoreError: no connection could be made.
+        """
+        connection = await connect(
+            url,
+            application_name=f"saldo lane {lane}",
+            statement_timeout_seconds=statement_timeout_seconds,
+        )
+        return cls(connection, limits)
+
+    async def post(self, requests: Sequence[TransactionRequest]) -> list[Decision]:
+        """Decides and records a batch: one statement, committed when this returns.
+
+        Raises:
+            ConnectionLostError: what became of the batch is unknown; sending it again tells.
+            ClashError, BusyError, RejectedError: nothing of the batch is recorded.
+        """
+        limits = self._limits
+        try:
+            row = await self._connection.fetchrow(
+                statement("post"),
+                [request.uuid for request in requests],
+                [request.user_id for request in requests],
+                [request.amount for request in requests],
+                [request.timestamp for request in requests],
+                limits.balance_max,
+                limits.future_tolerance,
+                limits.late_check_entries_max,
+            )
+        except Exception as error:
+            raise translated(error) from error
+        outcomes, *columns = row
+        return [
+            Decision(_OUTCOMES[outcome], *fields)
+            for outcome, *fields in zip(outcomes, *columns, strict=True)
+        ]
+
+    def abandon(self) -> None:
+        """Drops the connection at once, without a word: no cancel request, no farewell.
+
+        A cancel would end a commit's wait for the standby, and the server would then say "done".
+        """
+        with suppress(Exception):
+            self._connection.terminate()
+
+    async def close(self) -> None:
+        """Says farewell."""
+        with suppress(Exception):
+            await self._connection.close(timeout=1)
+
+
+@dataclass(frozen=True, slots=True)
+class UserCreation:
+    """What came of the wish to create a user: a new one, or the one who has the name already."""
+
+    created: bool
+    id: int
+    created_at: datetime
+
+
+async def create_user(pool: Any, name: str, *, timeout_seconds: float) -> UserCreation:
+    """Creates a user with its opening entry.
+
+    Raises:
+        StoreError: ConnectionLostError when it is unknown whether the user was created.
+    """
+    try:
+        async with pool.acquire(timeout=timeout_seconds) as connection:
+            row = await connection.fetchrow(statement("create_user"), name)
+    except Exception as error:
+        raise translated(error) from error
+    return UserCreation(*row)

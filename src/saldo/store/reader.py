@@ -1,0 +1,173 @@
+"""The reading side: users, balances, transactions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from saldo.ledger.model import Kind, Outcome
+from saldo.ledger.time import FUTURE_TOLERANCE_MAX, MICROSECOND
+from saldo.store.connection import open_pool
+from saldo.store.errors import translated
+from saldo.store.poster import UserCreation, create_user
+from saldo.store.statements import statement
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user with the balance of now, minor units."""
+
+    id: int
+    name: str
+    created_at: datetime
+    balance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """A client's transaction as it is recorded. amount is signed; both are minor units."""
+
+    uuid: UUID
+    user_id: int
+    number: int
+    amount: int
+    balance: int
+    timestamp: datetime
+    recorded_at: datetime
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionPage:
+    """A page, newest first. `next_before`: the number to go on below; None: that was all."""
+
+    transactions: list[Transaction]
+    next_before: int | None
+
+
+class KnownTooNewError(Exception):
+    """The moment of knowledge asked for is not in the past: its answer could still change."""
+
+
+class Reader:
+    """Reads, each in one statement of its own; a page of transactions in two."""
+
+    def __init__(self, pool: Any, *, timeout_seconds: float, entries_read_max: int) -> None:
+        self._pool = pool
+        self._timeout_seconds = timeout_seconds
+        self._entries_read_max = entries_read_max
+
+    @classmethod
+    async def open(
+        cls, url: str, *, connections: int, timeout_seconds: float, entries_read_max: int
+    ) -> Reader:
+        """A reader over a pool of its own; connections are made when they are needed."""
+        pool = await open_pool(
+            url, connections=connections, statement_timeout_seconds=timeout_seconds
+        )
+        return cls(pool, timeout_seconds=timeout_seconds, entries_read_max=entries_read_max)
+
+    async def close(self) -> None:
+        """Waits for what is under way, then closes the connections."""
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    async def ready(self) -> bool:
+        """Whether this database can be posted to."""
+        row = await self._fetchrow("ready")
+        return bool(row and row[0])
+
+    async def create_user(self, name: str) -> UserCreation:
+        """See `saldo.store.poster.create_user`."""
+        return await create_user(self._pool, name, timeout_seconds=self._timeout_seconds)
+
+    async def user(self, user_id: int) -> User | None:
+        """The user, or None."""
+        row = await self._fetchrow("user_by_id", user_id)
+        return None if row is None else User(*row)
+
+    async def users(self, *, after_id: int, name: str | None, limit: int) -> list[User]:
+        """Users with greater ids, by id."""
+        return [User(*row) for row in await self._fetch("users_page", after_id, name, limit)]
+
+    async def balance(
+        self, user_id: int, date: datetime | None, known_at: datetime | None
+    ) -> int | None:
+        """The balance in minor units; None: no such user.
+
+        Raises:
+            KnownTooNewError: `known_at` is not in the past.
+        """
+        if date is None and known_at is None:
+            row = await self._fetchrow("balance_now", user_id)
+            return None if row is None else int(row[0])
+        row = await self._fetchrow("balance_at", user_id, date, known_at)
+        if row["known_too_new"]:
+            raise KnownTooNewError
+        balance: int | None = row["balance"]
+        return balance
+
+    async def transaction(self, uuid: UUID) -> Transaction | None:
+        """The transaction, posted or refused, or None."""
+        row = await self._fetchrow("transaction_by_uuid", uuid)
+        return None if row is None else _transaction(row)
+
+    async def transactions(
+        self,
+        user_id: int,
+        *,
+        before: int | None,
+        since: datetime | None,
+        until: datetime | None,
+        kind: Kind | None,
+        limit: int,
+    ) -> TransactionPage | None:
+        """A page of the user's transactions by falling number; None: no such user.
+
+        Args:
+            before: numbers below this one; None: from the newest.
+            since, until: bounds of the effective time, half-open.
+        """
+        # Nothing takes effect further ahead of its recording than any setting allows.
+        recorded_after = None if since is None else _earlier(since, FUTURE_TOLERANCE_MAX)
+        bounds = await self._fetchrow("transactions_bounds", user_id, recorded_after)
+        if bounds is None:
+            return None
+        before = min(before or bounds["last_number"] + 1, bounds["last_number"] + 1)
+        floor = bounds["floor_number"]
+        # numbers have no gaps, so this many are read at most, whatever the filter leaves of them.
+        above = max(floor, before - 1 - max(self._entries_read_max, limit))
+        rows = await self._fetch(
+            "transactions_page", user_id, above, before, since, until, kind, limit
+        )
+        found = [_transaction(row) for row in rows]
+        last = found[-1].number if len(found) == limit else above + 1
+        return TransactionPage(found, last if last > floor + 1 else None)
+
+    async def _fetchrow(self, name: str, *arguments: Any) -> Any:
+        rows = await self._fetch(name, *arguments)
+        return rows[0] if rows else None
+
+    async def _fetch(self, name: str, *arguments: Any) -> Sequence[Any]:
+        try:
+            async with self._pool.acquire(timeout=self._timeout_seconds) as connection:
+                rows: Sequence[Any] = await connection.fetch(statement(name), *arguments)
+                return rows
+        except Exception as error:
+            raise translated(error) from error
+
+
+def _transaction(row: Any) -> Transaction:
+    *fields, outcome = row
+    return Transaction(*fields, Outcome(outcome))
+
+
+def _earlier(instant: datetime, by: timedelta) -> datetime:
+    return instant - by - MICROSECOND

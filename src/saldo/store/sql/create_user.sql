@@ -1,0 +1,1 @@
+SELECT created, id, created_at FROM saldo.create_user_1($1)

@@ -1,0 +1,6 @@
+-- What the service may do: read everything, append to the log, create users. Not alter, not delete.
+-- {role} is quoted by the driver (psycopg.sql.Identifier).
+GRANT USAGE ON SCHEMA saldo TO {role};
+GRANT SELECT ON ALL TABLES IN SCHEMA saldo TO {role};
+GRANT INSERT ON saldo.transactions, saldo.users TO {role};
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA saldo TO {role};

@@ -1,0 +1,1 @@
+SELECT to_regclass('saldo.migrations') IS NOT NULL

@@ -1,0 +1,15 @@
+-- What a connection must have, whatever the role's, the database's or a pooler's defaults are.
+-- Not as start-up parameters: a pooler may refuse those.
+SELECT
+    set_config('default_transaction_isolation', 'read committed', false),
+    set_config('default_transaction_read_only', 'off', false),
+    -- Durable means on the disk, and on the standby where one is configured; 'off' and 'local' are less.
+    set_config('synchronous_commit',
+        CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END,
+        false),
+    set_config('statement_timeout', $1, false),
+    set_config('lock_timeout', '0', false),
+    set_config('idle_in_transaction_session_timeout', '0', false),
+    -- A backend whose client is gone should not hold a shard's lock for longer than this.
+    set_config('client_connection_check_interval', '1s', false),
+    set_config('application_name', $2, false)
