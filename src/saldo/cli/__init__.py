@@ -1,0 +1,33 @@
+"""The command line. One file a command."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from saldo.cli.serve import serve
+from saldo.settings import WrongSettingsError
+from saldo.store.errors import SetUpError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    help="Saldo keeps users' balances: exactly once, never negative, at any date.",
+)
+app.command()(serve)
+
+
+@app.callback()
+def _several_commands() -> None:
+    """Keeps `serve` a command of its own while it is the only one."""
+
+
+def main() -> None:
+    """The entry point: what the operator can mend is one line and exit code 1."""
+    try:
+        app()
+    except (WrongSettingsError, SetUpError) as error:
+        print(f"saldo: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)

@@ -1,0 +1,29 @@
+"""`saldo serve`: the database, the migrations, the service; and their end."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated
+
+import typer
+
+from saldo import settings as settings_module
+from saldo.bootstrap import Database
+from saldo.server import bind, serve_until_stopped
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on (SALDO_HOST).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on (SALDO_PORT).")] = None,
+    workers: Annotated[int | None, typer.Option(help="Service processes (SALDO_WORKERS).")] = None,
+) -> None:
+    """Run the service. Settings come from the environment and .env; see .env.sample."""
+    settings = settings_module.load(host=host, port=port, workers=workers)
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # Before the database: a busy port is found at once.
+    listening = bind(settings.host, settings.port)
+    with Database(settings) as database_url:
+        serve_until_stopped(settings, database_url, listening)

@@ -1,0 +1,135 @@
+"""The framework's application behind the front: routes, documentation, every error a problem."""
+
+from __future__ import annotations
+
+import logging
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from litestar import Litestar, Request, Response
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.static_files import create_static_files_router
+
+from saldo import __version__
+from saldo.http import problems
+from saldo.http.hot import Front, body_too_large, internal
+from saldo.http.routes import HANDLERS, AnswerError, request_id, response
+from saldo.http.service import Service
+from saldo.http.wire import InvalidError
+from saldo.store.errors import StoreError
+
+_log = logging.getLogger("saldo.http")
+
+_DESCRIPTION = """Keeps users' balances: every transaction is processed exactly once, a balance is \
+never negative, and the balance at any date can be asked.
+
+Money is a decimal string; times are RFC 3339. Errors are `application/problem+json` with a stable \
+`code`. Every retry with the same uuid is safe."""
+
+
+def create_app(service: Service) -> Front:
+    """The ASGI application."""
+    framework = create_framework(service)
+    return Front(framework, service.transactions, service.settings.body_bytes_max)
+
+
+def create_framework(service: Service) -> Litestar:
+    """The framework's part of it."""
+
+    def given_service() -> Service:
+        return service
+
+    return Litestar(
+        route_handlers=[*HANDLERS, _documentation_assets()],
+        dependencies={"service": Provide(given_service, sync_to_thread=False)},
+        openapi_config=OpenAPIConfig(
+            title="Saldo",
+            version=__version__,
+            description=_DESCRIPTION,
+            path="/docs",
+            render_plugins=[
+                SwaggerRenderPlugin(
+                    path="/",
+                    favicon='<link rel="icon" href="/docs/assets/favicon-32x32.png">',
+                    js_url="/docs/assets/swagger-ui-bundle.js",
+                    css_url="/docs/assets/swagger-ui.css",
+                    standalone_preset_js_url="/docs/assets/swagger-ui-standalone-preset.js",
+                ),
+            ],
+        ),
+        exception_handlers={
+            AnswerError: _answer,
+            InvalidError: _invalid,
+            StoreError: _unavailable,
+            HTTPException: _http_error,
+            Exception: _internal,
+        },
+        request_max_body_size=service.settings.body_bytes_max,
+        logging_config=None,
+        signature_types=[Service],
+    )
+
+
+def _documentation_assets() -> Any:
+    """Swagger UI from an installed package: the page works without the internet."""
+    spec = find_spec("swagger_ui")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("the package swagger-ui-py is not installed")
+    directory = Path(spec.origin).parent / "static"
+    return create_static_files_router(
+        path="/docs/assets", directories=[directory], name="assets", include_in_schema=False
+    )
+
+
+def _answer(_: Request[Any, Any, Any], error: AnswerError) -> Response[bytes]:
+    return response(error.answer)
+
+
+def _invalid(request: Request[Any, Any, Any], error: InvalidError) -> Response[bytes]:
+    return response(problems.invalid(error.faults, request_id(request)))
+
+
+def _unavailable(request: Request[Any, Any, Any], error: StoreError) -> Response[bytes]:
+    _log.warning("request %s: the database: %s", request_id(request), error)
+    return response(
+        problems.problem(
+            "database_unavailable",
+            "The database can't be reached, or did not answer in time. Try again in a moment.",
+            request_id=request_id(request),
+        )
+    )
+
+
+def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    identity = request_id(request)
+    if error.status_code == 404:
+        answer = problems.problem("not_found", "There is nothing at this path.", request_id=identity)
+    elif error.status_code == 405:
+        detail = f"{request.method} is not possible at this path."
+        answer = problems.problem("method_not_allowed", detail, request_id=identity)
+    elif error.status_code == 413:
+        limit = request.app.request_max_body_size or 0
+        answer = body_too_large(int(limit), identity)
+    elif error.status_code < 500:
+        message = str(error.detail)[:300]
+        answer = problems.problem(
+            "invalid",
+            message,
+            request_id=identity,
+            errors=[{"field": "request", "message": message}],
+        )
+    else:
+        return _internal(request, error)
+    result = response(answer)
+    for name, value in (error.headers or {}).items():
+        result.headers[name] = value
+    return result
+
+
+def _internal(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    _log.error("request %s failed", request_id(request), exc_info=error)
+    return response(internal(request_id(request)))

@@ -1,0 +1,142 @@
+"""The raw ASGI front: the hot route, and what every request gets whichever route takes it.
+
+`POST /v1/transaction` goes past the framework's router (it costs half of the throughput); all else
+goes to the framework. The answers are the same: both call `saldo.http.transactions`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import re
+import secrets
+from typing import Any, Final
+
+from saldo.http import problems
+from saldo.http.answers import Answer
+from saldo.http.transactions import Transactions
+from saldo.observability.metrics import HTTP_REQUESTS
+
+HOT_PATH: Final = "/v1/transaction"
+
+_log = logging.getLogger("saldo.http")
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_prefix: Final = secrets.token_hex(6)
+_count: Final = itertools.count(1)
+
+Scope = dict[str, Any]
+
+
+class BodyTooLargeError(Exception):
+    """More bytes than a body may have."""
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection before its body was whole."""
+
+
+class Front:
+    """The ASGI application that the server runs."""
+
+    def __init__(self, framework: Any, transactions: Transactions, body_bytes_max: int) -> None:
+        self._framework = framework
+        self._transactions = transactions
+        self._body_bytes_max = body_bytes_max
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self._framework(scope, receive, send)
+            return
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        request_id = _request_id(headers.get(b"x-request-id"))
+        if scope["path"] == HOT_PATH and scope["method"] == "POST":
+            await self._post(headers, request_id, receive, send)
+            return
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_with_id(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (b"x-request-id", request_id.encode()),
+                ]
+                route = scope.get("path_template") or "other"
+                HTTP_REQUESTS.labels(scope["method"], route, str(message["status"])).inc()
+            await send(message)
+
+        await self._framework(scope, receive, send_with_id)
+
+    async def _post(
+        self, headers: dict[bytes, bytes], request_id: str, receive: Any, send: Any
+    ) -> None:
+        try:
+            body = await _body(receive, headers, self._body_bytes_max)
+            key = headers.get(b"idempotency-key")
+            answer = await self._transactions.post(
+                body,
+                headers.get(b"content-type", b"").decode("latin-1"),
+                None if key is None else key.decode("latin-1"),
+                request_id,
+            )
+        except ClientGoneError:
+            return
+        except BodyTooLargeError:
+            answer = body_too_large(self._body_bytes_max, request_id)
+        except Exception:
+            _log.exception("request %s failed", request_id)
+            answer = internal(request_id)
+        HTTP_REQUESTS.labels("POST", HOT_PATH, str(answer.status)).inc()
+        await _send(send, answer, request_id)
+
+
+def body_too_large(body_bytes_max: int, request_id: str) -> Answer:
+    """413."""
+    return problems.problem(
+        "body_too_large",
+        f"The body has more than {body_bytes_max} bytes.",
+        request_id=request_id,
+        errors=[{"field": "body", "message": f"must have at most {body_bytes_max} bytes"}],
+    )
+
+
+def internal(request_id: str) -> Answer:
+    """500, without internals."""
+    return problems.problem(
+        "internal",
+        "Something went wrong on our side. A transaction may be sent again with the same uuid. "
+        "Report the request_id.",
+        request_id=request_id,
+    )
+
+
+def _request_id(given: bytes | None) -> str:
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return given.decode()
+    return f"{_prefix}-{next(_count):x}"
+
+
+async def _body(receive: Any, headers: dict[bytes, bytes], bytes_max: int) -> bytes:
+    length = headers.get(b"content-length", b"0")
+    if length.isdigit() and int(length) > bytes_max:
+        raise BodyTooLargeError
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        body += message.get("body", b"")
+        if len(body) > bytes_max:
+            raise BodyTooLargeError
+        if not message.get("more_body", False):
+            return body
+
+
+async def _send(send: Any, answer: Answer, request_id: str) -> None:
+    headers = [
+        (b"content-type", answer.media_type.encode()),
+        (b"content-length", str(len(answer.body)).encode()),
+        (b"x-request-id", request_id.encode()),
+    ]
+    headers += [(name.encode(), value.encode()) for name, value in answer.headers]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})

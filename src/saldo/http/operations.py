@@ -1,0 +1,80 @@
+"""OpenAPI's description of the two bodies that are read by our own parser (`saldo.http.wire`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from litestar.openapi.spec import Example, OpenAPIMediaType, Operation, RequestBody, Schema
+from litestar.openapi.spec.enums import OpenAPIType
+
+_UUID: Final = Schema(
+    type=OpenAPIType.STRING,
+    description="The client's id of the transaction; each is processed exactly once. Also read as `uid`.",
+    pattern="^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32})$",
+)
+
+TRANSACTION: Final = Schema(
+    type=OpenAPIType.OBJECT,
+    title="TransactionRequest",
+    required=["type", "amount", "user_id"],
+    properties={
+        "uuid": _UUID,
+        "uid": _UUID,
+        "type": Schema(type=OpenAPIType.STRING, enum=["DEPOSIT", "WITHDRAW"]),
+        "amount": Schema(
+            description="Greater than zero, with at most the currency's decimals.",
+            one_of=[
+                Schema(type=OpenAPIType.STRING, pattern=r"^[0-9]+(\.[0-9]+)?$", max_length=40),
+                Schema(type=OpenAPIType.NUMBER, exclusive_minimum=0),
+            ],
+        ),
+        "user_id": Schema(
+            one_of=[
+                Schema(type=OpenAPIType.INTEGER, minimum=1, maximum=2**63 - 1),
+                Schema(type=OpenAPIType.STRING, pattern="^[0-9]{1,30}$"),
+            ],
+        ),
+        "timestamp": Schema(
+            type=[OpenAPIType.STRING, OpenAPIType.NULL],
+            description="When it takes effect. ISO 8601; without a zone, the service's. Not given: now.",
+        ),
+    },
+)
+
+USER: Final = Schema(
+    type=OpenAPIType.OBJECT,
+    title="UserRequest",
+    required=["name"],
+    properties={"name": Schema(type=OpenAPIType.STRING, min_length=1, max_length=200)},
+)
+
+
+def _body(schema: Schema, example: dict[str, Any]) -> RequestBody:
+    media_type = OpenAPIMediaType(schema=schema, examples={"example": Example(value=example)})
+    return RequestBody(content={"application/json": media_type}, required=True)
+
+
+@dataclass
+class PostTransaction(Operation):
+    """`POST /v1/transaction`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _body(
+            TRANSACTION,
+            {
+                "uuid": "ea3015b1-c25c-47e5-beb7-2679ac7c89a7",
+                "type": "DEPOSIT",
+                "amount": "100.00",
+                "user_id": 1,
+                "timestamp": "2023-10-30T00:00:00Z",
+            },
+        )
+
+
+@dataclass
+class PostUser(Operation):
+    """`POST /v1/user`."""
+
+    def __post_init__(self) -> None:
+        self.request_body = _body(USER, {"name": "Artem"})

@@ -1,0 +1,220 @@
+"""Errors as RFC 9457 problems, and the one mapping from outcome to status."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from saldo.engine.errors import (
+    DeadlineExceededError,
+    EngineError,
+    OutcomeUnknownError,
+    QueueFullError,
+)
+from saldo.http.answers import Answer, transaction_fields
+from saldo.http.wire import Fault
+from saldo.ledger.model import Decision, Outcome, TransactionRequest, differing_fields
+from saldo.ledger.money import format_money
+from saldo.ledger.time import format_instant
+
+MEDIA_TYPE: Final = "application/problem+json"
+RETRY_AFTER: Final = ("retry-after", "1")
+
+_TITLES: Final = {
+    "insufficient_funds": (402, "Insufficient funds"),
+    "balance_above_maximum": (422, "Balance above the maximum"),
+    "uuid_conflict": (409, "The uuid stands for another transaction"),
+    "name_taken": (409, "The name is taken"),
+    "user_not_found": (404, "No such user"),
+    "transaction_not_found": (404, "No such transaction"),
+    "not_found": (404, "No such page"),
+    "method_not_allowed": (405, "Method not allowed"),
+    "invalid": (422, "The request is not valid"),
+    "timestamp_in_future": (422, "The timestamp is in the future"),
+    "timestamp_too_late": (422, "The timestamp is too long ago"),
+    "late_check_too_long": (422, "Too many entries after the timestamp"),
+    "body_too_large": (413, "The body is too large"),
+    "unsupported_media_type": (415, "The body must be JSON"),
+    "outcome_unknown": (503, "The outcome is not known yet"),
+    "deadline_exceeded": (503, "Not processed in time"),
+    "overloaded": (503, "Too many requests are waiting"),
+    "database_unavailable": (503, "The database can't be reached"),
+    "internal": (500, "An internal error"),
+}
+
+
+def problem(code: str, detail: str, *, request_id: str | None, **extra: Any) -> Answer:
+    """A problem. `request_id` is None where the body must be the same for every retry."""
+    status, title = _TITLES[code]
+    body: dict[str, Any] = {
+        "type": f"urn:saldo:problem:{code}",
+        "title": title,
+        "status": status,
+        "code": code,
+        "detail": detail,
+    }
+    if request_id is not None:
+        body["request_id"] = request_id
+    body |= extra
+    headers = (RETRY_AFTER,) if status == 503 else ()
+    return Answer(status, msgspec.json.encode(body), MEDIA_TYPE, headers)
+
+
+def invalid(faults: list[Fault], request_id: str) -> Answer:
+    """422 with every bad field."""
+    detail = "; ".join(f"{fault.field} {fault.message}" for fault in faults)
+    errors = [{"field": fault.field, "message": fault.message} for fault in faults]
+    return problem("invalid", detail, request_id=request_id, errors=errors)
+
+
+def not_decided(error: EngineError, request_id: str) -> Answer:
+    """The answer where the engine has no decision."""
+    if isinstance(error, OutcomeUnknownError):
+        return problem(
+            "outcome_unknown",
+            "The transaction was sent to the database and its outcome is not known yet. Send the same "
+            "uuid again: only that decides. Until then a 404 for the uuid is not a no.",
+            request_id=request_id,
+        )
+    if isinstance(error, QueueFullError):
+        return problem(
+            "overloaded",
+            "Nothing was recorded. Send the same uuid again in a moment.",
+            request_id=request_id,
+        )
+    if isinstance(error, DeadlineExceededError):
+        return problem(
+            "deadline_exceeded",
+            "The request waited too long and was not sent to the database: this attempt recorded "
+            "nothing. Send the same uuid again.",
+            request_id=request_id,
+        )
+    return problem(
+        "internal",
+        "The ledger could not process this request; nothing was recorded. Report the request_id.",
+        request_id=request_id,
+    )
+
+
+def refused(
+    request: TransactionRequest, decision: Decision, decimals: int, request_id: str
+) -> Answer:
+    """The answer to a transaction that was not posted."""
+    match decision.outcome:
+        case Outcome.INSUFFICIENT_FUNDS | Outcome.BALANCE_ABOVE_MAXIMUM:
+            return _refused_for_ever(request, decision, decimals)
+        case Outcome.UUID_CONFLICT:
+            return _conflict(request, decision, decimals, request_id)
+        case Outcome.USER_NOT_FOUND:
+            return user_not_found(request.user_id, request_id)
+        case Outcome.TIMESTAMP_IN_FUTURE:
+            return _timestamp(
+                "timestamp_in_future",
+                "is further ahead of the ledger's clock than the tolerance allows. If it was given "
+                "without a zone, the setting SALDO_ZONE says how it is read",
+                request,
+                request_id,
+            )
+        case Outcome.TIMESTAMP_TOO_LATE:
+            return _timestamp(
+                "timestamp_too_late",
+                "is longer before the user's latest transaction than SALDO_MAX_LATENESS_SECONDS allows",
+                request,
+                request_id,
+            )
+        case Outcome.LATE_CHECK_TOO_LONG:
+            return _timestamp(
+                "late_check_too_long",
+                "is before more transactions of the user than a late withdrawal may be checked "
+                "against (SALDO_LATE_CHECK_ENTRIES_MAX)",
+                request,
+                request_id,
+            )
+        case Outcome.POSTED:
+            raise AssertionError("a posted transaction is no problem")
+
+
+def user_not_found(user_id: int, request_id: str) -> Answer:
+    """404 for a user."""
+    errors = [{"field": "user_id", "message": "is no user's"}]
+    return problem(
+        "user_not_found", f"There is no user {user_id}.", request_id=request_id, errors=errors
+    )
+
+
+def _refused_for_ever(request: TransactionRequest, decision: Decision, decimals: int) -> Answer:
+    # From stored columns only: every retry gets the same body.
+    amount, balance = decision.amount or 0, decision.balance or 0
+    needed = format_money(abs(amount), decimals)
+    if decision.outcome is Outcome.BALANCE_ABOVE_MAXIMUM:
+        code = "balance_above_maximum"
+        detail = f"With {needed} more the balance would pass the maximum."
+    else:
+        code = "insufficient_funds"
+        detail = f"The balance was {format_money(balance, decimals)} and {needed} was needed."
+        if balance >= -amount:
+            detail = (
+                f"{needed} was needed at the given timestamp and from then on, and at some moment "
+                f"since the balance was less; after all transactions it was "
+                f"{format_money(balance, decimals)}."
+            )
+    detail += " This outcome is final: to try again, use a new uuid."
+    fields = transaction_fields(
+        request.uuid,
+        decision.user_id or request.user_id,
+        decision.number or 0,
+        amount,
+        balance,
+        decision.timestamp,
+        decision.recorded_at,
+        decision.outcome,
+        decimals,
+    )
+    return problem(
+        code,
+        detail,
+        request_id=None,
+        instance=f"/v1/transaction/{request.uuid}",
+        balance=fields["balance"],
+        needed=needed,
+        transaction=fields,
+    )
+
+
+def _conflict(
+    request: TransactionRequest, decision: Decision, decimals: int, request_id: str
+) -> Answer:
+    differing = differing_fields(request, decision) or ["uuid"]
+    recorded: dict[str, Any] = {}
+    if decision.amount:  # an opening entry, the ledger's own, has nothing to show
+        recorded = _recorded(decision, decimals)
+    shown = {name: recorded[name] for name in differing if name in recorded}
+    return problem(
+        "uuid_conflict",
+        f"The uuid {request.uuid} stands for a transaction with other content; it differs in "
+        f"{', '.join(differing)}. Nothing was recorded. For another transaction use a new uuid.",
+        request_id=request_id,
+        differing_fields=differing,
+        recorded=shown,
+        errors=[{"field": name, "message": "differs from what is recorded"} for name in differing],
+    )
+
+
+def _recorded(decision: Decision, decimals: int) -> dict[str, Any]:
+    return {
+        "user_id": decision.user_id,
+        "type": "DEPOSIT" if (decision.amount or 0) > 0 else "WITHDRAW",
+        "amount": format_money(abs(decision.amount or 0), decimals),
+        "timestamp": decision.timestamp and format_instant(decision.timestamp),
+    }
+
+
+def _timestamp(code: str, what: str, request: TransactionRequest, request_id: str) -> Answer:
+    given = format_instant(request.timestamp) if request.timestamp else "now"
+    return problem(
+        code,
+        f"The timestamp {given} {what}. Nothing was recorded.",
+        request_id=request_id,
+        errors=[{"field": "timestamp", "message": what}],
+    )

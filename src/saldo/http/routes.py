@@ -1,0 +1,340 @@
+"""The routes. Each handler reads, asks the reader or the engine, and writes; no rule lives here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from litestar import Request, Response, get, post
+from litestar.datastructures import State
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import Parameter
+
+from saldo.http import problems, schemas
+from saldo.http.answers import Answer, transaction_fields
+from saldo.http.operations import PostTransaction, PostUser
+from saldo.http.service import Service
+from saldo.http.transactions import is_json, unsupported_media_type
+from saldo.http.wire import (
+    Fault,
+    InvalidError,
+    parse_kind,
+    parse_limit,
+    parse_name,
+    parse_query_instant,
+    parse_user_id,
+    parse_user_name,
+    parse_uuid,
+    read_cursor,
+    write_cursor,
+)
+from saldo.ledger.money import format_money
+from saldo.ledger.time import MICROSECOND, format_instant
+from saldo.observability.metrics import CONTENT_TYPE, exposition
+from saldo.store.errors import StoreError
+from saldo.store.reader import KnownTooNewError, Transaction, User
+
+Asked = Request[Any, Any, State]
+
+
+def _problem(description: str) -> ResponseSpec:
+    return ResponseSpec(
+        schemas.Problem, description=description, media_type="application/problem+json", generate_examples=False
+    )
+
+
+_INVALID = _problem("A field is not valid; every bad one is named.")
+_UNAVAILABLE = _problem("Not now; send it again.")
+_NO_USER = _problem("No such user.")
+_BODY = {413: _problem("Too large a body."), 415: _problem("Not JSON.")}
+
+
+def response(answer: Answer) -> Response[bytes]:
+    """A whole answer as the framework sends it."""
+    return Response(
+        answer.body,
+        status_code=answer.status,
+        media_type=answer.media_type,
+        headers=dict(answer.headers),
+    )
+
+
+def request_id(request: Request[Any, Any, Any]) -> str:
+    """The id that the front gave this request."""
+    return str(request.scope.get("state", {}).get("request_id", ""))
+
+
+@post(
+    "/v1/transaction",
+    status_code=200,
+    summary="Deposit or withdraw",
+    tags=["transactions"],
+    operation_class=PostTransaction,
+    responses={
+        200: ResponseSpec(schemas.Transaction, description="Posted, or posted before.", generate_examples=False),
+        402: _problem("Insufficient funds. Recorded, and final."),
+        404: _NO_USER,
+        409: _problem("The uuid stands for a transaction with other content."),
+        422: _INVALID,
+        503: _UNAVAILABLE,
+        **_BODY,
+    },
+)
+async def post_transaction(request: Asked, service: Service) -> Response[bytes]:
+    """Processed exactly once for its uuid; answered when it is durable. Every retry is safe."""
+    answer = await service.transactions.post(
+        await request.body(),
+        request.headers.get("content-type", ""),
+        request.headers.get("idempotency-key"),
+        request_id(request),
+    )
+    return response(answer)
+
+
+@get(
+    "/v1/transaction/{uuid:str}",
+    summary="One transaction",
+    tags=["transactions"],
+    responses={404: _problem("No such transaction."), 422: _INVALID, 503: _UNAVAILABLE},
+)
+async def get_transaction(uuid: str, request: Asked, service: Service) -> schemas.Transaction:
+    """The transaction under a uuid, a refused one too, with its outcome."""
+    found = await service.reader.transaction(parse_uuid(uuid))
+    if found is None:
+        raise AnswerError(
+            problems.problem(
+                "transaction_not_found",
+                f"There is no transaction {uuid[:36]}. After outcome_unknown this is not a no: send it again.",
+                request_id=request_id(request),
+            )
+        )
+    return _transaction(found, service.reading.decimals)
+
+
+@post(
+    "/v1/user",
+    summary="Create a user",
+    tags=["users"],
+    operation_class=PostUser,
+    responses={
+        201: ResponseSpec(schemas.User, description="Created.", generate_examples=False),
+        409: _problem("The name is taken; the problem carries the existing user_id."),
+        422: _INVALID,
+        503: _UNAVAILABLE,
+        **_BODY,
+    },
+)
+async def post_user(request: Asked, service: Service) -> Response[Any]:
+    """Creates a user with a balance of zero."""
+    content_type = request.headers.get("content-type", "")
+    if not is_json(content_type):
+        raise AnswerError(unsupported_media_type(content_type, request_id(request)))
+    name = parse_name(await request.body(), service.reading)
+    creation = await service.reader.create_user(name)
+    if not creation.created:
+        raise AnswerError(
+            problems.problem(
+                "name_taken",
+                f"The name is taken by user {creation.id}.",
+                request_id=request_id(request),
+                user_id=creation.id,
+                errors=[{"field": "name", "message": "is taken"}],
+            )
+        )
+    user = User(creation.id, name, creation.created_at, 0)
+    return Response(_user(user, service.reading.decimals), status_code=201)
+
+
+@get(
+    "/v1/user/{user_id:str}",
+    summary="One user",
+    tags=["users"],
+    responses={404: _NO_USER, 422: _INVALID, 503: _UNAVAILABLE},
+)
+async def get_user(user_id: str, request: Asked, service: Service) -> schemas.User:
+    """The user and the balance of now."""
+    number = parse_user_id(user_id)
+    user = await service.reader.user(number)
+    if user is None:
+        raise AnswerError(problems.user_not_found(number, request_id(request)))
+    return _user(user, service.reading.decimals)
+
+
+@get(
+    "/v1/user",
+    summary="Users",
+    tags=["users"],
+    responses={422: _INVALID, 503: _UNAVAILABLE},
+)
+async def get_users(
+    service: Service,
+    name: Annotated[str | None, Parameter(description="Only the user of this name.")] = None,
+    limit: Annotated[str | None, Parameter(description="Items of a page.")] = None,
+    cursor: Annotated[str | None, Parameter(description="`next_cursor` of the page before.")] = None,
+) -> schemas.UserList:
+    """Users by id. Pages stay right while users are created."""
+    settings = service.settings
+    count = parse_limit(limit, settings.page_items_default, settings.page_items_max)
+    wanted = None if name is None else parse_user_name(name, service.reading)
+    after = read_cursor("users", cursor) or 0
+    users = await service.reader.users(after_id=after, name=wanted, limit=count + 1)
+    more = len(users) > count
+    users = users[:count]
+    return schemas.UserList(
+        items=[_user(user, service.reading.decimals) for user in users],
+        next_cursor=write_cursor("users", users[-1].id) if more else None,
+    )
+
+
+@get(
+    "/v1/user/{user_id:str}/balance",
+    summary="A balance, now or at any date",
+    tags=["users"],
+    responses={404: _NO_USER, 422: _INVALID, 503: _UNAVAILABLE},
+)
+async def get_balance(
+    user_id: str,
+    request: Asked,
+    service: Service,
+    date: Annotated[str | None, Parameter(description="The moment, inclusive.")] = None,
+    before: Annotated[str | None, Parameter(description="The moment, exclusive. Instead of `date`.")] = None,
+    known_at: Annotated[str | None, Parameter(description="As known then: in the past.")] = None,
+) -> schemas.Balance:
+    """The balance with everything that took effect by the moment; late entries included."""
+    number = parse_user_id(user_id)
+    inclusive = parse_query_instant("date", date, service.reading)
+    exclusive = parse_query_instant("before", before, service.reading)
+    known = parse_query_instant("known_at", known_at, service.reading)
+    if inclusive is not None and exclusive is not None:
+        raise InvalidError([Fault("before", "can't be given together with date")])
+    moment = inclusive if exclusive is None else exclusive - MICROSECOND
+    try:
+        balance = await service.reader.balance(number, moment, known)
+    except KnownTooNewError:
+        raise InvalidError([Fault("known_at", "must be in the past: its answer could still change")]) from None
+    if balance is None:
+        raise AnswerError(problems.user_not_found(number, request_id(request)))
+    return schemas.Balance(
+        user_id=number,
+        balance=format_money(balance, service.reading.decimals),
+        date=inclusive and format_instant(inclusive),
+        before=exclusive and format_instant(exclusive),
+        known_at=known and format_instant(known),
+    )
+
+
+@get(
+    "/v1/user/{user_id:str}/transactions",
+    summary="A user's transactions",
+    tags=["transactions"],
+    responses={404: _NO_USER, 422: _INVALID, 503: _UNAVAILABLE},
+)
+async def get_transactions(
+    user_id: str,
+    request: Asked,
+    service: Service,
+    since: Annotated[str | None, Parameter(query="from", description="Effective from, inclusive.")] = None,
+    until: Annotated[str | None, Parameter(query="to", description="Effective to, exclusive.")] = None,
+    kind: Annotated[str | None, Parameter(query="type", description="DEPOSIT or WITHDRAW.")] = None,
+    limit: Annotated[str | None, Parameter(description="Items of a page.")] = None,
+    cursor: Annotated[str | None, Parameter(description="`next_cursor` of the page before.")] = None,
+) -> schemas.TransactionList:
+    """Newest first by number, refused ones too. A page may come short: go on while there is a cursor."""
+    number = parse_user_id(user_id)
+    settings = service.settings
+    page = await service.reader.transactions(
+        number,
+        before=read_cursor(f"transactions {number}", cursor),
+        since=parse_query_instant("from", since, service.reading),
+        until=parse_query_instant("to", until, service.reading),
+        kind=parse_kind(kind),
+        limit=parse_limit(limit, settings.page_items_default, settings.page_items_max),
+    )
+    if page is None:
+        raise AnswerError(problems.user_not_found(number, request_id(request)))
+    cursor_on = page.next_before and write_cursor(f"transactions {number}", page.next_before)
+    return schemas.TransactionList(
+        items=[_transaction(item, service.reading.decimals) for item in page.transactions],
+        next_cursor=cursor_on,
+    )
+
+
+@get("/healthz/live", summary="Alive", tags=["operation"])
+async def live() -> schemas.Health:
+    """The process answers. Never depends on the database."""
+    return schemas.Health("ok")
+
+
+@get(
+    "/healthz/ready",
+    summary="Ready",
+    tags=["operation"],
+    responses={503: ResponseSpec(schemas.Health, description="Not ready.", generate_examples=False)},
+)
+async def ready(service: Service) -> Response[schemas.Health]:
+    """The database can be posted to and the queue has room."""
+    try:
+        well = not service.engine.saturated and await service.reader.ready()
+    except StoreError:
+        well = False
+    return Response(schemas.Health("ok" if well else "unavailable"), status_code=200 if well else 503)
+
+
+@get("/metrics", summary="Metrics", tags=["operation"], media_type="text/plain")
+async def metrics(service: Service) -> Response[bytes]:
+    """Prometheus' text format, all workers together."""
+    body = exposition(several_processes=service.settings.workers > 1)
+    return Response(body, headers={"content-type": CONTENT_TYPE})
+
+
+@get("/openapi.json", include_in_schema=False)
+async def openapi(request: Asked) -> dict[str, Any]:
+    """The OpenAPI 3.1 document."""
+    return request.app.openapi_schema.to_schema()
+
+
+HANDLERS = [
+    openapi,
+    post_transaction,
+    get_transaction,
+    post_user,
+    get_user,
+    get_users,
+    get_balance,
+    get_transactions,
+    live,
+    ready,
+    metrics,
+]
+
+
+class AnswerError(Exception):
+    """Ends a handler with a whole answer."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
+
+
+def _user(user: User, decimals: int) -> schemas.User:
+    return schemas.User(
+        id=user.id,
+        name=user.name,
+        balance=format_money(user.balance, decimals),
+        created_at=format_instant(user.created_at),
+    )
+
+
+def _transaction(item: Transaction, decimals: int) -> schemas.Transaction:
+    return schemas.Transaction(
+        **transaction_fields(
+            item.uuid,
+            item.user_id,
+            item.number,
+            item.amount,
+            item.balance,
+            item.timestamp,
+            item.recorded_at,
+            item.outcome,
+            decimals,
+        )
+    )

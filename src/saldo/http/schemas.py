@@ -1,0 +1,87 @@
+"""The wire schemas of the OpenAPI document: what requests and answers look like."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+Money = Annotated[str, Meta(description="Decimal string with the currency's decimals.", examples=["100.00"])]
+Instant = Annotated[
+    str, Meta(description="RFC 3339 with offset.", examples=["2023-10-30T00:00:00+00:00"])
+]
+
+
+class User(Struct):
+    """A user and the balance of now."""
+
+    id: int
+    name: str
+    balance: Money
+    created_at: Instant
+
+
+class UserList(Struct):
+    """A page of users by id."""
+
+    items: list[User]
+    next_cursor: str | None
+
+
+class Balance(Struct):
+    """A balance: now, or at a moment, as known now or at a moment."""
+
+    user_id: int
+    balance: Money
+    date: Instant | None
+    before: Instant | None
+    known_at: Instant | None
+
+
+class Transaction(Struct):
+    """A transaction as it is recorded."""
+
+    uuid: str
+    type: Literal["DEPOSIT", "WITHDRAW"]
+    amount: Money
+    user_id: int
+    timestamp: Instant
+    outcome: Annotated[
+        Literal["posted", "insufficient_funds", "balance_above_maximum"],
+        Meta(description="Recorded once and final."),
+    ]
+    balance: Annotated[str, Meta(description="The balance right after this transaction was recorded.")]
+    number: Annotated[int, Meta(description="1, 2, 3 … per user, without gaps, refusals counted.")]
+    recorded_at: Instant
+
+
+class TransactionList(Struct):
+    """A page of transactions, newest first. It may come short: go on while there is a cursor."""
+
+    items: list[Transaction]
+    next_cursor: str | None
+
+
+class FieldError(Struct):
+    """One bad field."""
+
+    field: str
+    message: str
+
+
+class Problem(Struct):
+    """RFC 9457 problem details."""
+
+    type: Annotated[str, Meta(examples=["urn:saldo:problem:insufficient_funds"])]
+    title: str
+    status: int
+    code: Annotated[str, Meta(description="Stable.", examples=["insufficient_funds"])]
+    detail: str
+    request_id: str | None = None
+    errors: list[FieldError] | None = None
+
+
+class Health(Struct):
+    """Whether it lives, or is ready."""
+
+    status: Literal["ok", "unavailable"]

@@ -1,0 +1,22 @@
+"""What the routes work with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from saldo.engine.engine import Engine
+from saldo.http.transactions import Transactions
+from saldo.http.wire import Reading
+from saldo.settings import Settings
+from saldo.store.reader import Reader
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The running parts, wired by `saldo.bootstrap`."""
+
+    settings: Settings
+    reading: Reading
+    engine: Engine
+    reader: Reader
+    transactions: Transactions

@@ -1,0 +1,94 @@
+"""`POST /v1/transaction`: from the body's bytes to the answer's. Used by both of its routes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from saldo.engine.engine import Engine
+from saldo.engine.errors import EngineError
+from saldo.http import problems
+from saldo.http.answers import OUTCOME_NAMES, Answer, transaction_fields
+from saldo.http.wire import InvalidError, Reading, parse_transaction
+from saldo.ledger.model import Decision, Outcome, TransactionRequest
+from saldo.observability.metrics import OUTCOMES
+
+REPLAYED: Final = (("idempotent-replayed", "true"),)
+
+_counters = {
+    (outcome, replayed): OUTCOMES.labels(OUTCOME_NAMES[outcome], str(replayed).lower())
+    for outcome in Outcome
+    for replayed in (False, True)
+}
+
+
+class Transactions:
+    """Posts what a body asks for."""
+
+    def __init__(self, engine: Engine, reading: Reading) -> None:
+        self._engine = engine
+        self._reading = reading
+
+    async def post(
+        self, body: bytes, content_type: str, idempotency_key: str | None, request_id: str
+    ) -> Answer:
+        """The answer to one POST. Never before the commit."""
+        if not is_json(content_type):
+            return unsupported_media_type(content_type, request_id)
+        try:
+            request = parse_transaction(body, idempotency_key, self._reading)
+        except InvalidError as error:
+            return problems.invalid(error.faults, request_id)
+        try:
+            decision = await self._engine.post(request)
+        except EngineError as error:
+            return problems.not_decided(error, request_id)
+        _counters[decision.outcome, decision.replayed].inc()
+        return self._answer(request, decision, request_id)
+
+    def _answer(
+        self, request: TransactionRequest, decision: Decision, request_id: str
+    ) -> Answer:
+        decimals = self._reading.decimals
+        if decision.outcome is not Outcome.POSTED:
+            answer = problems.refused(request, decision, decimals, request_id)
+            if decision.replayed:
+                return Answer(answer.status, answer.body, answer.media_type, REPLAYED)
+            return answer
+        fields = transaction_fields(
+            request.uuid,
+            request.user_id,
+            decision.number or 0,
+            request.amount,
+            decision.balance or 0,
+            decision.timestamp,
+            decision.recorded_at,
+            decision.outcome,
+            decimals,
+        )
+        headers = REPLAYED if decision.replayed else ()
+        return Answer(200, msgspec.json.encode(fields), headers=headers)
+
+
+def is_json(content_type: str) -> bool:
+    """Whether a content type is JSON's. None given is taken for JSON."""
+    if content_type in {"application/json", ""}:
+        return True
+    media_type, _, parameters = content_type.lower().partition(";")
+    media_type = media_type.strip()
+    charset = parameters.strip().removeprefix("charset=").strip('" ')
+    json = media_type == "application/json" or (
+        media_type.startswith("application/") and media_type.endswith("+json")
+    )
+    return json and (not parameters.strip().startswith("charset=") or charset in {"utf-8", "utf8"})
+
+
+def unsupported_media_type(content_type: str, request_id: str) -> Answer:
+    """415."""
+    return problems.problem(
+        "unsupported_media_type",
+        f"The Content-Type is {content_type[:100]!r}; send JSON in UTF-8, as application/json.",
+        request_id=request_id,
+        errors=[{"field": "Content-Type", "message": "must be application/json"}],
+    )

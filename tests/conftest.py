@@ -1,0 +1,71 @@
+"""What tests share: a database of their own, and the service on it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+
+from saldo.bootstrap import running
+from saldo.settings import Settings
+from saldo.store.embedded import EmbeddedServer
+from saldo.store.migrate import prepare
+
+PROMISED = os.environ.get("SALDO_TEST_PROMISED", "").split(",")
+"""What CI promises to have: a test that is skipped for want of it fails there."""
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Iterator[EmbeddedServer]:
+    """A PostgreSQL of the tests' own, as users get it."""
+    directory = Path(tempfile.mkdtemp(prefix="saldo-test-"))
+    server = EmbeddedServer(directory)
+    server.start()
+    try:
+        prepare(
+            server.owner_url, server.service_url, currency_decimals=2, max_lateness=None
+        )
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def database_url(embedded: EmbeddedServer) -> str:
+    """The connection string of the service's role."""
+    return embedded.service_url
+
+
+@pytest.fixture(scope="session")
+def machine_postgres() -> str:
+    """A PostgreSQL beside the embedded one: SALDO_TEST_DATABASE_URL, or the usual local address."""
+    url = os.environ.get("SALDO_TEST_DATABASE_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
+    try:
+        psycopg.connect(url, connect_timeout=3).close()
+    except psycopg.Error as error:
+        reason = f"no PostgreSQL at {url.rpartition('@')[2]} (SALDO_TEST_DATABASE_URL): {error}"
+        if "postgres" in PROMISED:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return url
+
+
+def settings_for(database_url: str, **given: object) -> Settings:
+    """Settings of a test: nothing from the environment's `.env`."""
+    return Settings(_env_file=None, database_url=database_url, zone="UTC", **given)  # type: ignore[arg-type, call-arg]
+
+
+@pytest.fixture
+async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """The whole application on the real database, called without a socket."""
+    async with running(settings_for(database_url), database_url) as app:
+        transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://saldo") as client:
+            yield client
