@@ -65,7 +65,8 @@ def _post(
     database: psycopg.Connection[dict[str, Any]], batch: list[TransactionRequest], limits: Limits
 ) -> list[Decision]:
     row = database.execute(
-        "SELECT * FROM saldo.post_1(%s::uuid[], %s::bigint[], %s::bigint[], %s::timestamptz[], %s, %s, %s)",
+        "SELECT outcomes, replays, user_ids, numbers, amounts, balances, timestamps, recorded_ats "
+        "FROM saldo.post_1(%s::uuid[], %s::bigint[], %s::bigint[], %s::timestamptz[], %s, %s, %s)",
         (
             [request.uuid for request in batch],
             [request.user_id for request in batch],

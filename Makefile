@@ -1,0 +1,48 @@
+# `make serve` and `make test` work on a bare Debian with Python 3.11 and make.
+
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+BIN := .venv/bin
+SOURCES := pyproject.toml constraints.txt
+# For the build of the package too.
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help serve test lint clean
+
+help: ## Show what there is
+	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/'
+
+serve: .venv/.serve ## Set everything up and run the service on port 8000
+	@exec $(BIN)/saldo serve
+
+test: .venv/.test ## Set everything up and run all the tests (ARGS= goes to pytest)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/.test ## Linters, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean: ## Remove what was set up (not the data)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.venv/.python:
+	@test -n "$(PYTHON)" || { echo "saldo: no Python 3.11 or newer was found; set PYTHON=" >&2; exit 1; }
+	@rm -rf .venv
+	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv .venv; \
+	elif $(PYTHON) -m pip --version >/dev/null 2>&1; then \
+		$(PYTHON) -m venv --without-pip .venv && $(PYTHON) -m pip -q --python $(BIN)/python install pip; \
+	else echo "saldo: this Python can't make virtual environments: apt-get install python3-venv" >&2; exit 1; fi
+	@touch $@
+
+.venv/.serve: .venv/.python $(SOURCES)
+	@echo "setting up (once) ..."
+	@$(BIN)/python -m pip install -q -c constraints.txt -e .
+	@touch $@
+
+.venv/.test: .venv/.python $(SOURCES)
+	@echo "setting up for the tests (once) ..."
+	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
+	@touch $@ .venv/.serve
