@@ -33,8 +33,7 @@ Money is a decimal string; times are RFC 3339. Errors are `application/problem+j
 
 def create_app(service: Service) -> Front:
     """The ASGI application."""
-    framework = create_framework(service)
-    return Front(framework, service.transactions, service.settings.body_bytes_max)
+    return Front(create_framework(service), service)
 
 
 def create_framework(service: Service) -> Litestar:

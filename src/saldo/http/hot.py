@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from saldo.http import problems
 from saldo.http.answers import Answer
-from saldo.http.transactions import Transactions
+from saldo.http.service import Service
 from saldo.observability.metrics import HTTP_REQUESTS
 
 HOT_PATH: Final = "/v1/transaction"
@@ -38,10 +38,11 @@ class ClientGoneError(Exception):
 class Front:
     """The ASGI application that the server runs."""
 
-    def __init__(self, framework: Any, transactions: Transactions, body_bytes_max: int) -> None:
+    def __init__(self, framework: Any, service: Service) -> None:
+        self.service = service
         self._framework = framework
-        self._transactions = transactions
-        self._body_bytes_max = body_bytes_max
+        self._transactions = service.transactions
+        self._body_bytes_max = service.settings.body_bytes_max
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         if scope["type"] != "http":

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
+from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import FromPath, QueryParameter
 
 from saldo.http import problems, schemas
 from saldo.http.answers import Answer, transaction_fields
@@ -34,6 +35,7 @@ from saldo.store.errors import StoreError
 from saldo.store.reader import KnownTooNewError, Transaction, User
 
 Asked = Request[Any, Any, State]
+Given = NamedDependency[Service]
 
 
 def _problem(description: str) -> ResponseSpec:
@@ -79,7 +81,7 @@ def request_id(request: Request[Any, Any, Any]) -> str:
         **_BODY,
     },
 )
-async def post_transaction(request: Asked, service: Service) -> Response[bytes]:
+async def post_transaction(request: Asked, service: Given) -> Response[bytes]:
     """Processed exactly once for its uuid; answered when it is durable. Every retry is safe."""
     answer = await service.transactions.post(
         await request.body(),
@@ -96,7 +98,7 @@ async def post_transaction(request: Asked, service: Service) -> Response[bytes]:
     tags=["transactions"],
     responses={404: _problem("No such transaction."), 422: _INVALID, 503: _UNAVAILABLE},
 )
-async def get_transaction(uuid: str, request: Asked, service: Service) -> schemas.Transaction:
+async def get_transaction(uuid: FromPath[str], request: Asked, service: Given) -> schemas.Transaction:
     """The transaction under a uuid, a refused one too, with its outcome."""
     found = await service.reader.transaction(parse_uuid(uuid))
     if found is None:
@@ -123,7 +125,7 @@ async def get_transaction(uuid: str, request: Asked, service: Service) -> schema
         **_BODY,
     },
 )
-async def post_user(request: Asked, service: Service) -> Response[Any]:
+async def post_user(request: Asked, service: Given) -> Response[Any]:
     """Creates a user with a balance of zero."""
     content_type = request.headers.get("content-type", "")
     if not is_json(content_type):
@@ -150,7 +152,7 @@ async def post_user(request: Asked, service: Service) -> Response[Any]:
     tags=["users"],
     responses={404: _NO_USER, 422: _INVALID, 503: _UNAVAILABLE},
 )
-async def get_user(user_id: str, request: Asked, service: Service) -> schemas.User:
+async def get_user(user_id: FromPath[str], request: Asked, service: Given) -> schemas.User:
     """The user and the balance of now."""
     number = parse_user_id(user_id)
     user = await service.reader.user(number)
@@ -166,10 +168,10 @@ async def get_user(user_id: str, request: Asked, service: Service) -> schemas.Us
     responses={422: _INVALID, 503: _UNAVAILABLE},
 )
 async def get_users(
-    service: Service,
-    name: Annotated[str | None, Parameter(description="Only the user of this name.")] = None,
-    limit: Annotated[str | None, Parameter(description="Items of a page.")] = None,
-    cursor: Annotated[str | None, Parameter(description="`next_cursor` of the page before.")] = None,
+    service: Given,
+    name: Annotated[str | None, QueryParameter(description="Only the user of this name.")] = None,
+    limit: Annotated[str | None, QueryParameter(description="Items of a page.")] = None,
+    cursor: Annotated[str | None, QueryParameter(description="`next_cursor` of the page before.")] = None,
 ) -> schemas.UserList:
     """Users by id. Pages stay right while users are created."""
     settings = service.settings
@@ -192,12 +194,12 @@ async def get_users(
     responses={404: _NO_USER, 422: _INVALID, 503: _UNAVAILABLE},
 )
 async def get_balance(
-    user_id: str,
+    user_id: FromPath[str],
     request: Asked,
-    service: Service,
-    date: Annotated[str | None, Parameter(description="The moment, inclusive.")] = None,
-    before: Annotated[str | None, Parameter(description="The moment, exclusive. Instead of `date`.")] = None,
-    known_at: Annotated[str | None, Parameter(description="As known then: in the past.")] = None,
+    service: Given,
+    date: Annotated[str | None, QueryParameter(description="The moment, inclusive.")] = None,
+    before: Annotated[str | None, QueryParameter(description="The moment, exclusive. Instead of `date`.")] = None,
+    known_at: Annotated[str | None, QueryParameter(description="As known then: in the past.")] = None,
 ) -> schemas.Balance:
     """The balance with everything that took effect by the moment; late entries included."""
     number = parse_user_id(user_id)
@@ -229,14 +231,14 @@ async def get_balance(
     responses={404: _NO_USER, 422: _INVALID, 503: _UNAVAILABLE},
 )
 async def get_transactions(
-    user_id: str,
+    user_id: FromPath[str],
     request: Asked,
-    service: Service,
-    since: Annotated[str | None, Parameter(query="from", description="Effective from, inclusive.")] = None,
-    until: Annotated[str | None, Parameter(query="to", description="Effective to, exclusive.")] = None,
-    kind: Annotated[str | None, Parameter(query="type", description="DEPOSIT or WITHDRAW.")] = None,
-    limit: Annotated[str | None, Parameter(description="Items of a page.")] = None,
-    cursor: Annotated[str | None, Parameter(description="`next_cursor` of the page before.")] = None,
+    service: Given,
+    since: Annotated[str | None, QueryParameter(name="from", description="Effective from, inclusive.")] = None,
+    until: Annotated[str | None, QueryParameter(name="to", description="Effective to, exclusive.")] = None,
+    kind: Annotated[str | None, QueryParameter(name="type", description="DEPOSIT or WITHDRAW.")] = None,
+    limit: Annotated[str | None, QueryParameter(description="Items of a page.")] = None,
+    cursor: Annotated[str | None, QueryParameter(description="`next_cursor` of the page before.")] = None,
 ) -> schemas.TransactionList:
     """Newest first by number, refused ones too. A page may come short: go on while there is a cursor."""
     number = parse_user_id(user_id)
@@ -270,7 +272,7 @@ async def live() -> schemas.Health:
     tags=["operation"],
     responses={503: ResponseSpec(schemas.Health, description="Not ready.", generate_examples=False)},
 )
-async def ready(service: Service) -> Response[schemas.Health]:
+async def ready(service: Given) -> Response[schemas.Health]:
     """The database can be posted to and the queue has room."""
     try:
         well = not service.engine.saturated and await service.reader.ready()
@@ -280,7 +282,7 @@ async def ready(service: Service) -> Response[schemas.Health]:
 
 
 @get("/metrics", summary="Metrics", tags=["operation"], media_type="text/plain")
-async def metrics(service: Service) -> Response[bytes]:
+async def metrics(service: Given) -> Response[bytes]:
     """Prometheus' text format, all workers together."""
     body = exposition(several_processes=service.settings.workers > 1)
     return Response(body, headers={"content-type": CONTENT_TYPE})

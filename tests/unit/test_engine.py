@@ -1,0 +1,168 @@
+"""The engine's own behaviour, with a connection that fails in the ways a database can."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from uuid import uuid4
+
+import pytest
+
+from saldo.engine.engine import Engine
+from saldo.engine.errors import (
+    DeadlineExceededError,
+    OutcomeUnknownError,
+    QueueFullError,
+    RequestFailedError,
+)
+from saldo.ledger.model import Decision, Outcome, TransactionRequest
+from saldo.store.errors import BusyError, ClashError, ConnectionLostError, RejectedError
+
+POISON = 666
+
+
+class Scripted:
+    """A connection that first raises what it is told, then posts; refuses the poisoned request."""
+
+    def __init__(self, *errors: Exception, replayed: bool = False) -> None:
+        self.errors = list(errors)
+        self.replayed = replayed
+        self.batches: list[int] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def post(self, requests: Sequence[TransactionRequest]) -> list[Decision]:
+        await self.gate.wait()
+        self.batches.append(len(requests))
+        if self.errors:
+            raise self.errors.pop(0)
+        if any(request.amount == POISON for request in requests):
+            raise RejectedError("22003: out of range")
+        return [Decision(Outcome.POSTED, replayed=self.replayed) for _ in requests]
+
+    def abandon(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+def _engine(
+    connection: Scripted, *, queue: int = 100, deadline: float = 20, timeout: float = 20
+) -> Engine:
+    async def connect(_: int) -> Scripted:
+        return connection
+
+    engine = Engine(
+        connect,
+        lanes=1,
+        batch_requests_max=50,
+        queue_requests_max=queue,
+        request_deadline_seconds=deadline,
+        batch_timeout_seconds=timeout,
+    )
+    engine.start()
+    return engine
+
+
+def _request(amount: int = 1) -> TransactionRequest:
+    return TransactionRequest(uuid4(), 1, amount, None)
+
+
+@pytest.mark.parametrize(
+    "error", [ClashError("key"), BusyError("no space"), ConnectionLostError("gone")]
+)
+async def test_a_batch_is_sent_again(error: Exception) -> None:
+    connection = Scripted(error)
+    engine = _engine(connection)
+    assert (await engine.post(_request())).outcome is Outcome.POSTED
+    assert connection.batches == [1, 1]
+    await engine.stop(1)
+
+
+async def test_what_is_learnt_by_our_own_resend_is_no_replay() -> None:
+    engine = _engine(Scripted(ConnectionLostError("gone"), replayed=True))
+    assert not (await engine.post(_request())).replayed
+    assert (await engine.post(_request())).replayed
+    await engine.stop(1)
+
+
+async def test_a_poisoned_request_fails_alone() -> None:
+    connection = Scripted()
+    engine = _engine(connection)
+    connection.gate.clear()
+    requests = [_request(POISON if index == 7 else 1) for index in range(20)]
+    posts = [asyncio.ensure_future(engine.post(request)) for request in requests]
+    await asyncio.sleep(0)
+    connection.gate.set()
+    results = await asyncio.gather(*posts, return_exceptions=True)
+    failed = [index for index, result in enumerate(results) if isinstance(result, Exception)]
+    assert failed == [7]
+    assert isinstance(results[7], RequestFailedError)
+    await engine.stop(1)
+
+
+async def test_waiting_requests_become_one_batch() -> None:
+    connection = Scripted()
+    engine = _engine(connection)
+    connection.gate.clear()
+    posts = [asyncio.ensure_future(engine.post(_request())) for _ in range(30)]
+    while engine.requests < 30:
+        await asyncio.sleep(0)
+    connection.gate.set()
+    await asyncio.gather(*posts)
+    assert sum(connection.batches) == 30
+    assert len(connection.batches) <= 2
+    await engine.stop(1)
+
+
+async def test_a_full_queue_refuses_at_once() -> None:
+    connection = Scripted()
+    engine = _engine(connection, queue=3)
+    connection.gate.clear()
+    posts = [asyncio.ensure_future(engine.post(_request())) for _ in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(QueueFullError):
+        await engine.post(_request())
+    connection.gate.set()
+    assert len(await asyncio.gather(*posts)) == 3
+    await engine.stop(1)
+
+
+async def test_past_the_deadline_sent_and_unsent_are_told_apart() -> None:
+    connection = Scripted()
+    engine = _engine(connection, deadline=0.05)
+    connection.gate.clear()
+    sent = asyncio.ensure_future(engine.post(_request()))
+    while not connection.gate._waiters:  # noqa: SLF001 - until the batch is under way
+        await asyncio.sleep(0)
+    unsent = asyncio.ensure_future(engine.post(_request()))
+    results = await asyncio.gather(sent, unsent, return_exceptions=True)
+    assert [type(result) for result in results] == [OutcomeUnknownError, DeadlineExceededError]
+    connection.gate.set()
+    await engine.stop(1)
+
+
+async def test_stop_finishes_what_is_queued_and_then_accepts_no_more() -> None:
+    connection = Scripted()
+    engine = _engine(connection)
+    connection.gate.clear()
+    posts = [asyncio.ensure_future(engine.post(_request())) for _ in range(60)]
+    await asyncio.sleep(0)
+    stop = asyncio.ensure_future(engine.stop(5))
+    await asyncio.sleep(0)
+    connection.gate.set()
+    assert len(await asyncio.gather(*posts)) == 60
+    await stop
+    with pytest.raises(QueueFullError):
+        await engine.post(_request())
+
+
+async def test_stop_is_bounded_and_tells_the_outcome_is_unknown() -> None:
+    connection = Scripted()
+    engine = _engine(connection)
+    connection.gate.clear()
+    sent = asyncio.ensure_future(engine.post(_request()))
+    while not connection.gate._waiters:  # noqa: SLF001 - until the batch is under way
+        await asyncio.sleep(0)
+    await engine.stop(0.01)
+    with pytest.raises(OutcomeUnknownError):
+        await sent
