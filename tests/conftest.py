@@ -28,9 +28,7 @@ def embedded() -> Iterator[EmbeddedServer]:
     server = EmbeddedServer(directory)
     server.start()
     try:
-        prepare(
-            server.owner_url, server.service_url, currency_decimals=2, max_lateness=None
-        )
+        prepare(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
         yield server
     finally:
         server.stop()

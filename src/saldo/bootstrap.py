@@ -18,6 +18,7 @@ from saldo.store.migrate import prepare
 from saldo.store.poster import Poster
 from saldo.store.reader import Reader
 
+
 class Database:
     """The database that the settings name, made ready: started if embedded, migrated, checked.
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import logging
 import os
 import signal
 import socket
 import tempfile
+from typing import Any
 
 import uvicorn
-import uvloop
 from uvicorn.supervisors import Multiprocess
 
 from saldo.bootstrap import running
+from saldo.http.hot import Front
 from saldo.settings import Settings
 from saldo.store.errors import SetUpError
 
@@ -43,56 +42,69 @@ def bind(host: str, port: int) -> socket.socket:
 
 def serve_until_stopped(settings: Settings, database_url: str, listening: socket.socket) -> None:
     """Serves until SIGTERM or SIGINT, then finishes what is in flight."""
-    # The server restores and raises again what it caught: what then follows is our own orderly stop.
+    # The server restores our handlers and raises again what it caught: the orderly stop follows.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _already_stopping)
     _log.info("listening on http://%s:%d", settings.host, listening.getsockname()[1])
+    config = _config(settings, Application(settings, database_url))
     if settings.workers == 1:
-        _run(settings, database_url, [listening])
+        uvicorn.Server(config).run(sockets=[listening])
         return
     with tempfile.TemporaryDirectory(prefix="saldo-metrics-") as directory:
         # Where the workers of prometheus-client put their numbers together.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
-        target = functools.partial(_run_worker, settings, database_url)
-        config = _config(settings, "saldo.server:unused", workers=settings.workers)
-        Multiprocess(config, target=target, sockets=[listening]).run()
+        Multiprocess(config, sockets=[listening]).run()
+
+
+def set_up_logging(settings: Settings) -> None:
+    """Lines on standard error."""
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+class Application:
+    """The ASGI application of one process: starts and stops with the server's lifespan.
+
+    It is sent to worker processes before it has started, so until then it holds settings only.
+    """
+
+    def __init__(self, settings: Settings, database_url: str) -> None:
+        self._settings = settings
+        self._database_url = database_url
+        self._front: Front | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif self._front is not None:
+            await self._front(scope, receive, send)
+
+    async def _live(self, receive: Any, send: Any) -> None:
+        set_up_logging(self._settings)
+        await receive()
+        async with running(self._settings, self._database_url) as self._front:
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
 
 
 def _already_stopping(*_: object) -> None:
     """A second signal changes nothing: the stop is bounded in time anyway."""
 
 
-def _run_worker(
-    settings: Settings, database_url: str, sockets: list[socket.socket] | None = None
-) -> None:
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _already_stopping)
-    _run(settings, database_url, sockets or [])
-
-
-def _run(settings: Settings, database_url: str, sockets: list[socket.socket]) -> None:
-    async def serve() -> None:
-        async with running(settings, database_url) as app:
-            await uvicorn.Server(_config(settings, app)).serve(sockets=sockets)
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve())
-
-
-def _config(settings: Settings, app: object, workers: int = 1) -> uvicorn.Config:
+def _config(settings: Settings, app: Application) -> uvicorn.Config:
     return uvicorn.Config(
-        app,  # type: ignore[arg-type]
-        workers=workers,
+        app,
+        workers=settings.workers,
+        loop="uvloop",
         http="httptools",
         ws="none",
-        lifespan="off",
+        lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
-        date_header=True,
         backlog=BACKLOG,
         limit_concurrency=settings.connections_max,
         timeout_keep_alive=settings.keep_alive_seconds,

@@ -45,7 +45,7 @@ class Settings(BaseSettings):
 
     # --- where it listens and what it runs on -------------------------------------------------
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
-    port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0: a free one.")
     workers: int = Field(1, ge=1, le=64, description="Service processes behind the one port.")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -75,7 +75,10 @@ class Settings(BaseSettings):
         AMOUNT_MAX, ge=1, le=AMOUNT_MAX, description="Greatest amount of one transaction."
     )
     balance_max_minor: int = Field(
-        BALANCE_MAX, ge=1, le=BALANCE_MAX, description="Greatest balance; a deposit above is refused."
+        BALANCE_MAX,
+        ge=1,
+        le=BALANCE_MAX,
+        description="Greatest balance; a deposit above is refused.",
     )
     future_tolerance_seconds: int = Field(
         300,
@@ -128,10 +131,15 @@ class Settings(BaseSettings):
     # --- limits: reading and HTTP ---------------------------------------------------------------
     read_connections: int = Field(4, ge=1, le=100, description="Connections that read.")
     read_timeout_seconds: float = Field(
-        10.0, gt=0, le=3600, description="How long one read may take, the wait for a connection too."
+        10.0,
+        gt=0,
+        le=3600,
+        description="How long one read may take, the wait for a connection too.",
     )
     page_items_max: int = Field(1000, ge=1, le=10_000, description="Items of one page.")
-    page_items_default: int = Field(100, ge=1, le=10_000, description="Items if `limit` is not given.")
+    page_items_default: int = Field(
+        100, ge=1, le=10_000, description="Items if `limit` is not given."
+    )
     page_entries_read_max: int = Field(
         10_000,
         ge=1,
@@ -155,9 +163,7 @@ class Settings(BaseSettings):
             try:
                 ZoneInfo(zone)
             except (KeyError, ValueError, OSError):
-                raise ValueError(
-                    "expected an IANA zone such as Europe/Berlin or UTC"
-                ) from None
+                raise ValueError("expected an IANA zone such as Europe/Berlin or UTC") from None
         return zone
 
     @field_validator("database_url", "database_owner_url")

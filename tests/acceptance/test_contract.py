@@ -120,7 +120,11 @@ async def test_other_content_under_a_uuid_is_a_conflict_that_names_the_fields(
 
 async def test_a_late_withdrawal_never_makes_any_moment_negative(api: httpx.AsyncClient) -> None:
     user_id = await create_user(api)
-    for kind, amount, day in (("DEPOSIT", "100", "10"), ("WITHDRAW", "80", "20"), ("DEPOSIT", "80", "30")):
+    for kind, amount, day in (
+        ("DEPOSIT", "100", "10"),
+        ("WITHDRAW", "80", "20"),
+        ("DEPOSIT", "80", "30"),
+    ):
         answer = await api.post(
             "/v1/transaction", json=body(user_id, kind, amount, timestamp=f"2024-01-{day}")
         )
@@ -191,7 +195,12 @@ async def test_users_have_unicode_names_that_are_trimmed_and_unique(api: httpx.A
     assert [user["id"] for user in found["items"]] == [created.json()["id"]]
 
 
-GOOD = {"uuid": "ea3015b1-c25c-47e5-beb7-2679ac7c89a7", "type": "DEPOSIT", "amount": "1", "user_id": 1}
+GOOD = {
+    "uuid": "ea3015b1-c25c-47e5-beb7-2679ac7c89a7",
+    "type": "DEPOSIT",
+    "amount": "1",
+    "user_id": 1,
+}
 
 MALFORMED = [
     *[(json.dumps({k: v for k, v in GOOD.items() if k != field}), field) for field in GOOD],
@@ -260,7 +269,10 @@ async def test_both_routes_accept_the_same(
     for amount in ("1", "1.5", 1, 1.25):
         for user in (user_id, str(user_id)):
             for moment in ("2024-01-01", "2024-01-01T00-00-00", None):
-                content = json.dumps(body(user_id, "DEPOSIT", "1", timestamp=moment) | {"amount": amount, "user_id": user})
+                content = json.dumps(
+                    body(user_id, "DEPOSIT", "1", timestamp=moment)
+                    | {"amount": amount, "user_id": user}
+                )
                 raw = await api.post("/v1/transaction", content=content, headers=JSON)
                 typed = await typed_api.post("/v1/transaction", content=content, headers=JSON)
                 assert (raw.status_code, typed.status_code) == (200, 200)
@@ -318,8 +330,12 @@ async def test_names_that_are_refused(api: httpx.AsyncClient) -> None:
 
 async def test_the_future_beyond_the_tolerance_is_refused(api: httpx.AsyncClient) -> None:
     user_id = await create_user(api)
-    soon = body(user_id, "DEPOSIT", "1", timestamp=(datetime.now(UTC) + timedelta(minutes=2)).isoformat())
-    later = body(user_id, "DEPOSIT", "1", timestamp=(datetime.now(UTC) + timedelta(hours=2)).isoformat())
+    soon = body(
+        user_id, "DEPOSIT", "1", timestamp=(datetime.now(UTC) + timedelta(minutes=2)).isoformat()
+    )
+    later = body(
+        user_id, "DEPOSIT", "1", timestamp=(datetime.now(UTC) + timedelta(hours=2)).isoformat()
+    )
     assert (await api.post("/v1/transaction", json=soon)).status_code == 200
     answer = await api.post("/v1/transaction", json=later)
     assert (answer.status_code, answer.json()["code"]) == (422, "timestamp_in_future")
@@ -328,7 +344,9 @@ async def test_the_future_beyond_the_tolerance_is_refused(api: httpx.AsyncClient
 
 async def test_the_idempotency_key_stands_in_for_the_uuid(api: httpx.AsyncClient) -> None:
     user_id = await create_user(api)
-    content = {name: value for name, value in body(user_id, "DEPOSIT", "1").items() if name != "uuid"}
+    content = {
+        name: value for name, value in body(user_id, "DEPOSIT", "1").items() if name != "uuid"
+    }
     headers = {"idempotency-key": str(uuid4())}
     first = await api.post("/v1/transaction", json=content, headers=headers)
     again = await api.post("/v1/transaction", json=content, headers=headers)

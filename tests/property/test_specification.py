@@ -84,7 +84,9 @@ def _post(
         for name in ("user_ids", "numbers", "amounts", "balances", "timestamps", "recorded_ats")
     ]
     return [
-        Decision(Outcome(outcome), replayed, user_id, number, amount, balance, moment, None, recorded)
+        Decision(
+            Outcome(outcome), replayed, user_id, number, amount, balance, moment, None, recorded
+        )
         for outcome, replayed, user_id, number, amount, balance, moment, recorded in zip(
             outcomes, replays, *columns, strict=True
         )

@@ -132,7 +132,7 @@ async def test_past_the_deadline_sent_and_unsent_are_told_apart() -> None:
     engine = _engine(connection, deadline=0.05)
     connection.gate.clear()
     sent = asyncio.ensure_future(engine.post(_request()))
-    while not connection.gate._waiters:  # noqa: SLF001 - until the batch is under way
+    while not connection.gate._waiters:
         await asyncio.sleep(0)
     unsent = asyncio.ensure_future(engine.post(_request()))
     results = await asyncio.gather(sent, unsent, return_exceptions=True)
@@ -161,7 +161,7 @@ async def test_stop_is_bounded_and_tells_the_outcome_is_unknown() -> None:
     engine = _engine(connection)
     connection.gate.clear()
     sent = asyncio.ensure_future(engine.post(_request()))
-    while not connection.gate._waiters:  # noqa: SLF001 - until the batch is under way
+    while not connection.gate._waiters:
         await asyncio.sleep(0)
     await engine.stop(0.01)
     with pytest.raises(OutcomeUnknownError):

@@ -66,8 +66,8 @@ def test_a_time_without_zone_is_read_in_the_configured_one() -> None:
 
 @given(
     st.datetimes(
-        datetime(1901, 1, 1),  # noqa: DTZ001
-        datetime(2199, 1, 1),  # noqa: DTZ001
+        datetime(1901, 1, 1),
+        datetime(2199, 1, 1),
         timezones=st.integers(-23 * 60, 23 * 60).map(lambda m: timezone(timedelta(minutes=m))),
     )
 )

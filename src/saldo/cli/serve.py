@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated
 
 import typer
 
 from saldo import settings as settings_module
 from saldo.bootstrap import Database
-from saldo.server import bind, serve_until_stopped
+from saldo.server import bind, serve_until_stopped, set_up_logging
 
 
 def serve(
@@ -19,10 +18,7 @@ def serve(
 ) -> None:
     """Run the service. Settings come from the environment and .env; see .env.sample."""
     settings = settings_module.load(host=host, port=port, workers=workers)
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    set_up_logging(settings)
     # Before the database: a busy port is found at once.
     listening = bind(settings.host, settings.port)
     with Database(settings) as database_url:

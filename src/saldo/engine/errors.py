@@ -1,10 +1,10 @@
 """Why a request got no decision.
 
-    EngineError
-    ├── QueueFullError         never sent: the queue is full, or the engine is stopping
-    ├── DeadlineExceededError  never sent: nothing was recorded by this attempt
-    ├── OutcomeUnknownError    sent, and not known in time: only sending it again decides
-    └── RequestFailedError     the database refuses this very request; nothing was recorded
+EngineError
+├── QueueFullError         never sent: the queue is full, or the engine is stopping
+├── DeadlineExceededError  never sent: nothing was recorded by this attempt
+├── OutcomeUnknownError    sent, and not known in time: only sending it again decides
+└── RequestFailedError     the database refuses this very request; nothing was recorded
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ class Lane:
         while batch := [waiting for waiting in batch if not waiting.decided.done()]:
             try:
                 await self._post(batch)
-                return
+                return  # noqa: TRY300 - an else would hide that this ends the loop
             except ClashError:
                 RESENDS.inc()
                 continue  # the next pass sees what the other batch recorded

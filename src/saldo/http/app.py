@@ -106,7 +106,9 @@ def _unavailable(request: Request[Any, Any, Any], error: StoreError) -> Response
 def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     identity = request_id(request)
     if error.status_code == 404:
-        answer = problems.problem("not_found", "There is nothing at this path.", request_id=identity)
+        answer = problems.problem(
+            "not_found", "There is nothing at this path.", request_id=identity
+        )
     elif error.status_code == 405:
         detail = f"{request.method} is not possible at this path."
         answer = problems.problem("method_not_allowed", detail, request_id=identity)

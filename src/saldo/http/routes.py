@@ -40,7 +40,10 @@ Given = NamedDependency[Service]
 
 def _problem(description: str) -> ResponseSpec:
     return ResponseSpec(
-        schemas.Problem, description=description, media_type="application/problem+json", generate_examples=False
+        schemas.Problem,
+        description=description,
+        media_type="application/problem+json",
+        generate_examples=False,
     )
 
 
@@ -72,7 +75,9 @@ def request_id(request: Request[Any, Any, Any]) -> str:
     tags=["transactions"],
     operation_class=PostTransaction,
     responses={
-        200: ResponseSpec(schemas.Transaction, description="Posted, or posted before.", generate_examples=False),
+        200: ResponseSpec(
+            schemas.Transaction, description="Posted, or posted before.", generate_examples=False
+        ),
         402: _problem("Insufficient funds. Recorded, and final."),
         404: _NO_USER,
         409: _problem("The uuid stands for a transaction with other content."),
@@ -98,7 +103,9 @@ async def post_transaction(request: Asked, service: Given) -> Response[bytes]:
     tags=["transactions"],
     responses={404: _problem("No such transaction."), 422: _INVALID, 503: _UNAVAILABLE},
 )
-async def get_transaction(uuid: FromPath[str], request: Asked, service: Given) -> schemas.Transaction:
+async def get_transaction(
+    uuid: FromPath[str], request: Asked, service: Given
+) -> schemas.Transaction:
     """The transaction under a uuid, a refused one too, with its outcome."""
     found = await service.reader.transaction(parse_uuid(uuid))
     if found is None:
@@ -171,7 +178,9 @@ async def get_users(
     service: Given,
     name: Annotated[str | None, QueryParameter(description="Only the user of this name.")] = None,
     limit: Annotated[str | None, QueryParameter(description="Items of a page.")] = None,
-    cursor: Annotated[str | None, QueryParameter(description="`next_cursor` of the page before.")] = None,
+    cursor: Annotated[
+        str | None, QueryParameter(description="`next_cursor` of the page before.")
+    ] = None,
 ) -> schemas.UserList:
     """Users by id. Pages stay right while users are created."""
     settings = service.settings
@@ -198,8 +207,12 @@ async def get_balance(
     request: Asked,
     service: Given,
     date: Annotated[str | None, QueryParameter(description="The moment, inclusive.")] = None,
-    before: Annotated[str | None, QueryParameter(description="The moment, exclusive. Instead of `date`.")] = None,
-    known_at: Annotated[str | None, QueryParameter(description="As known then: in the past.")] = None,
+    before: Annotated[
+        str | None, QueryParameter(description="The moment, exclusive. Instead of `date`.")
+    ] = None,
+    known_at: Annotated[
+        str | None, QueryParameter(description="As known then: in the past.")
+    ] = None,
 ) -> schemas.Balance:
     """The balance with everything that took effect by the moment; late entries included."""
     number = parse_user_id(user_id)
@@ -212,7 +225,9 @@ async def get_balance(
     try:
         balance = await service.reader.balance(number, moment, known)
     except KnownTooNewError:
-        raise InvalidError([Fault("known_at", "must be in the past: its answer could still change")]) from None
+        raise InvalidError(
+            [Fault("known_at", "must be in the past: its answer could still change")]
+        ) from None
     if balance is None:
         raise AnswerError(problems.user_not_found(number, request_id(request)))
     return schemas.Balance(
@@ -234,11 +249,19 @@ async def get_transactions(
     user_id: FromPath[str],
     request: Asked,
     service: Given,
-    since: Annotated[str | None, QueryParameter(name="from", description="Effective from, inclusive.")] = None,
-    until: Annotated[str | None, QueryParameter(name="to", description="Effective to, exclusive.")] = None,
-    kind: Annotated[str | None, QueryParameter(name="type", description="DEPOSIT or WITHDRAW.")] = None,
+    since: Annotated[
+        str | None, QueryParameter(name="from", description="Effective from, inclusive.")
+    ] = None,
+    until: Annotated[
+        str | None, QueryParameter(name="to", description="Effective to, exclusive.")
+    ] = None,
+    kind: Annotated[
+        str | None, QueryParameter(name="type", description="DEPOSIT or WITHDRAW.")
+    ] = None,
     limit: Annotated[str | None, QueryParameter(description="Items of a page.")] = None,
-    cursor: Annotated[str | None, QueryParameter(description="`next_cursor` of the page before.")] = None,
+    cursor: Annotated[
+        str | None, QueryParameter(description="`next_cursor` of the page before.")
+    ] = None,
 ) -> schemas.TransactionList:
     """Newest first by number, refused ones too. A page may come short: go on while there is a cursor."""
     number = parse_user_id(user_id)
@@ -270,7 +293,9 @@ async def live() -> schemas.Health:
     "/healthz/ready",
     summary="Ready",
     tags=["operation"],
-    responses={503: ResponseSpec(schemas.Health, description="Not ready.", generate_examples=False)},
+    responses={
+        503: ResponseSpec(schemas.Health, description="Not ready.", generate_examples=False)
+    },
 )
 async def ready(service: Given) -> Response[schemas.Health]:
     """The database can be posted to and the queue has room."""
@@ -278,7 +303,9 @@ async def ready(service: Given) -> Response[schemas.Health]:
         well = not service.engine.saturated and await service.reader.ready()
     except StoreError:
         well = False
-    return Response(schemas.Health("ok" if well else "unavailable"), status_code=200 if well else 503)
+    return Response(
+        schemas.Health("ok" if well else "unavailable"), status_code=200 if well else 503
+    )
 
 
 @get("/metrics", summary="Metrics", tags=["operation"], media_type="text/plain")

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-Money = Annotated[str, Meta(description="Decimal string with the currency's decimals.", examples=["100.00"])]
+Money = Annotated[
+    str, Meta(description="Decimal string with the currency's decimals.", examples=["100.00"])
+]
 Instant = Annotated[
     str, Meta(description="RFC 3339 with offset.", examples=["2023-10-30T00:00:00+00:00"])
 ]
@@ -50,7 +52,9 @@ class Transaction(Struct):
         Literal["posted", "insufficient_funds", "balance_above_maximum"],
         Meta(description="Recorded once and final."),
     ]
-    balance: Annotated[str, Meta(description="The balance right after this transaction was recorded.")]
+    balance: Annotated[
+        str, Meta(description="The balance right after this transaction was recorded.")
+    ]
     number: Annotated[int, Meta(description="1, 2, 3 … per user, without gaps, refusals counted.")]
     recorded_at: Instant
 

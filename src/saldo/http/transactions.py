@@ -47,9 +47,7 @@ class Transactions:
         _counters[decision.outcome, decision.replayed].inc()
         return self._answer(request, decision, request_id)
 
-    def _answer(
-        self, request: TransactionRequest, decision: Decision, request_id: str
-    ) -> Answer:
+    def _answer(self, request: TransactionRequest, decision: Decision, request_id: str) -> Answer:
         decimals = self._reading.decimals
         if decision.outcome is not Outcome.POSTED:
             answer = problems.refused(request, decision, decimals, request_id)

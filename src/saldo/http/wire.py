@@ -24,10 +24,14 @@ T = TypeVar("T")
 KINDS: Final = {"DEPOSIT": Kind.DEPOSIT, "WITHDRAW": Kind.WITHDRAWAL}
 KIND_NAMES: Final = {kind: name for name, kind in KINDS.items()}
 
-_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}", re.ASCII | re.I)
+_UUID: Final = re.compile(
+    r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}", re.ASCII | re.IGNORECASE
+)
 _DIGITS: Final = re.compile(r"[0-9]{1,30}", re.ASCII)
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_PLUS_READ_AS_SPACE: Final = re.compile(r"([T ]\d\d[:-]\d\d(?:[:-]\d\d(?:[.,]\d+)?)?) (\d\d:?\d\d)", re.ASCII)
+_PLUS_READ_AS_SPACE: Final = re.compile(
+    r"([T ]\d\d[:-]\d\d(?:[:-]\d\d(?:[.,]\d+)?)?) (\d\d:?\d\d)", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +130,7 @@ def parse_transaction(
         timestamp = _collect(faults, "timestamp", _read_instant, fields["timestamp"], reading.zone)
     if faults or uuid is None or kind is None or amount is None or user_id is None:
         raise InvalidError(faults)
-    return TransactionRequest(
-        uuid, user_id, amount if kind is Kind.DEPOSIT else -amount, timestamp
-    )
+    return TransactionRequest(uuid, user_id, amount if kind is Kind.DEPOSIT else -amount, timestamp)
 
 
 def parse_name(body: bytes, reading: Reading) -> str:
@@ -229,9 +231,7 @@ class _FaultError(ValueError):
     pass
 
 
-def _collect(
-    faults: list[Fault], field: str, read: Callable[..., T], *arguments: Any
-) -> T | None:
+def _collect(faults: list[Fault], field: str, read: Callable[..., T], *arguments: Any) -> T | None:
     try:
         return read(*arguments)
     except (_FaultError, MoneyError, InstantError) as error:

@@ -63,5 +63,7 @@ def _expected(text: str, decimals: int) -> str:
     if text[:1] == "-":
         return "must be greater than zero: the type says the direction"
     if len(text) > TEXT_LENGTH_MAX:
-        return f'must be a decimal number such as "{example}", of {TEXT_LENGTH_MAX} characters at most'
+        return (
+            f'must be a decimal number such as "{example}", of {TEXT_LENGTH_MAX} characters at most'
+        )
     return f'must be a decimal number such as "{example}", digits and at most one point'

@@ -42,6 +42,9 @@ START_SECONDS_MAX = 600
 STOP_SECONDS_MAX = 60
 """A fast shutdown writes a checkpoint; after this the server is stopped the hard way."""
 
+BACKENDS_END_SECONDS_MAX = 60
+"""Backends of a killed server end by themselves when their statement does."""
+
 LOG_BYTES_MAX = 16 * 1024 * 1024
 """The server's log starts anew above this, at a start."""
 
@@ -163,8 +166,14 @@ class EmbeddedServer:
             self._give(path)
         found = path.lstat()
         # Someone else could have put it there, in a directory that all may write to.
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != self._owner() or found.st_mode & 0o077:
-            raise SetUpError(f"socket directory {path} is not a directory of ours alone (mode 0700)")
+        if (
+            not stat.S_ISDIR(found.st_mode)
+            or found.st_uid != self._owner()
+            or found.st_mode & 0o077
+        ):
+            raise SetUpError(
+                f"socket directory {path} is not a directory of ours alone (mode 0700)"
+            )
         self._socket_dir = path
 
     def _owner(self) -> int:
@@ -219,16 +228,26 @@ class EmbeddedServer:
             self._give(path)
 
     def _stop_orphan(self) -> None:
-        """Stops the server that a killed service has left, so that our settings come into force."""
+        """Ends what a killed service has left, so that our own server can start."""
+        pid_file = self._cluster / "postmaster.pid"
         try:
-            pid = int((self._cluster / "postmaster.pid").read_text().splitlines()[0])
+            pid = int(pid_file.read_text().splitlines()[0])
         except (OSError, ValueError, IndexError):
             return
-        if not _is_postgres(pid, self._cluster):
+        if _is_postgres(pid, self._cluster):
+            _log.warning("stopping the PostgreSQL that an earlier process left (pid %d)", pid)
+            self._control("stop", "-m", "fast", "-t", str(STOP_SECONDS_MAX))
+            self._control("stop", "-m", "immediate", "-t", "10")
             return
-        _log.warning("stopping the PostgreSQL that an earlier process left (pid %d)", pid)
-        self._control("stop", "-m", "fast", "-t", str(STOP_SECONDS_MAX))
-        self._control("stop", "-m", "immediate", "-t", "10")
+        # Its server was killed; the number may be a zombie's or another program's by now, and
+        # PostgreSQL would take that for a running server. Without backends the file is only stale.
+        deadline = time.monotonic() + BACKENDS_END_SECONDS_MAX
+        while _backends(self._cluster):
+            if time.monotonic() > deadline:
+                raise SetUpError(f"processes of a killed PostgreSQL still work in {self._cluster}")
+            time.sleep(0.1)
+        for stale in (pid_file, self._socket_dir / ".s.PGSQL.5432.lock"):
+            stale.unlink(missing_ok=True)
 
     def _launch(self) -> None:
         deadline = time.monotonic() + START_SECONDS_MAX
@@ -275,7 +294,9 @@ class EmbeddedServer:
             if self._process.poll() is None:
                 backoff = 0.2
                 continue
-            _log.error("embedded PostgreSQL ended (%s); starting it again", self._process.returncode)
+            _log.error(
+                "embedded PostgreSQL ended (%s); starting it again", self._process.returncode
+            )
             try:
                 self._launch()
             except (SetUpError, OSError) as error:
@@ -365,6 +386,17 @@ def _is_postgres(pid: int, cluster: Path) -> bool:
     except OSError:
         return False
     return arguments[0].endswith(b"postgres") and os.fsencode(cluster) in arguments
+
+
+def _backends(cluster: Path) -> list[int]:
+    """Processes that work in the cluster: every one of a server's has it as its directory."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            with suppress(OSError):
+                if (process / "cwd").readlink() == cluster:
+                    found.append(int(process.name))
+    return found
 
 
 def _tuning(socket_dir: Path) -> str:

@@ -1,11 +1,11 @@
 """What can go wrong between us and PostgreSQL, as far as a caller must tell it apart.
 
-    StoreError
-    ├── SetUpError            the operator must change something; one line
-    ├── ConnectionLostError   whether the statement took effect is unknown
-    ├── BusyError             nothing was recorded; the server can't now, later it can
-    ├── ClashError            nothing was recorded; the same batch again will pass
-    └── RejectedError         nothing was recorded; the same batch again will fail again
+StoreError
+├── SetUpError            the operator must change something; one line
+├── ConnectionLostError   whether the statement took effect is unknown
+├── BusyError             nothing was recorded; the server can't now, later it can
+├── ClashError            nothing was recorded; the same batch again will pass
+└── RejectedError         nothing was recorded; the same batch again will fail again
 """
 
 from __future__ import annotations

@@ -114,9 +114,7 @@ def _migrate(connection: sqlalchemy.Connection, driver: Driver) -> bool:
     return True
 
 
-def _configure(
-    driver: Driver, currency_decimals: int, max_lateness: timedelta | None
-) -> None:
+def _configure(driver: Driver, currency_decimals: int, max_lateness: timedelta | None) -> None:
     rules = {"currency_decimals": currency_decimals, "max_lateness": max_lateness}
     row = driver.execute(statement("ledger_rules")).fetchone()
     if row is None:

@@ -1,0 +1,5 @@
+"""`python -m saldo` is `saldo`."""
+
+from saldo.cli import main
+
+main()

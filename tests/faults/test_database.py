@@ -1,0 +1,260 @@
+"""The engine against a database that fails, hangs, or is shared with another process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import psycopg
+import pytest
+
+from saldo.bootstrap import create_engine
+from saldo.engine.engine import Engine
+from saldo.engine.errors import OutcomeUnknownError
+from saldo.ledger.model import Decision, Limits, Outcome, TransactionRequest
+from saldo.store.embedded import EmbeddedServer
+from saldo.store.migrate import prepare
+from saldo.store.poster import Poster
+from tests.conftest import settings_for
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
+    """A server that a test may break."""
+    server = EmbeddedServer(tmp_path / "data")
+    server.start()
+    try:
+        prepare(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
+        yield server
+    finally:
+        server.stop()
+
+
+@asynccontextmanager
+async def started(url: str, **given: Any) -> AsyncIterator[Engine]:
+    engine = create_engine(settings_for(url, **given), url)
+    engine.start()
+    try:
+        yield engine
+    finally:
+        await engine.stop(5)
+
+
+def create_users(url: str, count: int) -> list[int]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        rows = [
+            connection.execute("SELECT id FROM saldo.create_user_1(%s)", (str(uuid4()),)).fetchone()
+            for _ in range(count)
+        ]
+    return [row[0] for row in rows if row is not None]
+
+
+def deposit(
+    user_id: int, uuid: UUID | None = None, moment: datetime | None = None
+) -> TransactionRequest:
+    return TransactionRequest(uuid or uuid4(), user_id, 100, moment)
+
+
+async def test_the_server_is_killed_under_load_and_nothing_is_lost_or_doubled(
+    own_server: EmbeddedServer,
+) -> None:
+    users = create_users(own_server.service_url, 20)
+    async with started(own_server.service_url, request_deadline_seconds=60.0) as engine:
+        requests = [deposit(users[index % 20]) for index in range(3000)]
+        results: dict[UUID, Decision | Exception] = {}
+        killed = False
+
+        async def client(mine: list[TransactionRequest]) -> None:
+            nonlocal killed
+            for request in mine:
+                try:
+                    results[request.uuid] = await engine.post(request)
+                except OutcomeUnknownError as error:
+                    results[request.uuid] = error
+                if len(results) > 500 and not killed:
+                    killed = True
+                    assert own_server.pid is not None
+                    os.kill(own_server.pid, signal.SIGKILL)
+
+        await asyncio.gather(*(client(requests[start::32]) for start in range(32)))
+        assert killed
+        decisions = [result for result in results.values() if isinstance(result, Decision)]
+        assert len(decisions) == 3000  # all within their deadline
+        assert {decision.outcome for decision in decisions} == {Outcome.POSTED}
+        assert not any(decision.replayed for decision in decisions)
+    with psycopg.connect(own_server.service_url) as connection:
+        row = connection.execute(
+            "SELECT count(*), sum(amount) FROM saldo.transactions WHERE kind <> 0"
+        ).fetchone()
+        assert row == (3000, 300_000)
+        row = connection.execute(
+            "SELECT sum(balance) FROM (SELECT DISTINCT ON (user_id) balance FROM saldo.transactions "
+            "ORDER BY user_id, number DESC) AS b"
+        ).fetchone()
+        assert row == (300_000,)
+
+
+async def test_two_engines_and_the_same_uuids_for_different_users_in_opposite_orders(
+    database_url: str,
+) -> None:
+    first, second = create_users(database_url, 8), create_users(database_url, 8)
+    async with started(database_url) as one, started(database_url) as two:
+        for round_ in range(20):
+            uuids = [uuid4() for _ in range(40)]
+            ahead = [deposit(random.Random(round_).choice(first), uuid) for uuid in uuids]
+            back = [
+                deposit(random.Random(-round_).choice(second), uuid) for uuid in reversed(uuids)
+            ]
+            decisions = await asyncio.gather(
+                *(one.post(request) for request in ahead), *(two.post(request) for request in back)
+            )
+            outcomes = Counter(decision.outcome for decision in decisions)
+            assert outcomes == {Outcome.POSTED: 40, Outcome.UUID_CONFLICT: 40}
+
+
+async def test_two_engines_post_the_same_users_exactly(database_url: str) -> None:
+    users = create_users(database_url, 3)
+    async with started(database_url) as one, started(database_url) as two:
+        await one.post(TransactionRequest(uuid4(), users[0], 10_000, None))
+        withdrawals = [TransactionRequest(uuid4(), users[0], -100, None) for _ in range(150)]
+        decisions = await asyncio.gather(
+            *(engine.post(request) for request in withdrawals for engine in (one, two))
+        )
+        posted = {
+            request.uuid
+            for request, decision in zip(
+                (request for request in withdrawals for _ in (one, two)), decisions, strict=True
+            )
+            if decision.outcome is Outcome.POSTED
+        }
+        assert len(posted) == 100
+        assert min(decision.balance or 0 for decision in decisions) == 0
+
+
+async def test_without_the_standby_neither_a_post_nor_its_retry_is_done(
+    own_server: EmbeddedServer,
+) -> None:
+    (user_id,) = create_users(own_server.service_url, 1)
+    request = deposit(user_id)
+    with psycopg.connect(own_server.superuser_url, autocommit=True) as admin:
+        admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'away'")
+        admin.execute("SELECT pg_reload_conf()")
+        async with started(
+            own_server.service_url, request_deadline_seconds=1.0, batch_timeout_seconds=0.5
+        ) as engine:
+            for _ in range(2):
+                with pytest.raises(OutcomeUnknownError):
+                    await engine.post(request)
+        async with started(own_server.service_url, request_deadline_seconds=1.0) as engine:
+            with pytest.raises(OutcomeUnknownError):
+                await engine.post(request)
+        admin.execute("ALTER SYSTEM RESET synchronous_standby_names")
+        admin.execute("SELECT pg_reload_conf()")
+        async with started(own_server.service_url) as engine:
+            decision = await engine.post(request)
+            assert (decision.outcome, decision.number) == (Outcome.POSTED, 1)
+
+
+async def test_a_replay_of_a_recorded_transaction_waits_for_the_standby_too(
+    own_server: EmbeddedServer,
+) -> None:
+    (user_id,) = create_users(own_server.service_url, 1)
+    request = deposit(user_id)
+    async with started(own_server.service_url) as engine:
+        await engine.post(request)
+    with psycopg.connect(own_server.superuser_url, autocommit=True) as admin:
+        admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'away'")
+        admin.execute("SELECT pg_reload_conf()")
+        async with started(own_server.service_url, request_deadline_seconds=1.0) as engine:
+            with pytest.raises(OutcomeUnknownError):
+                await engine.post(request)
+        admin.execute("ALTER SYSTEM RESET synchronous_standby_names")
+        admin.execute("SELECT pg_reload_conf()")
+
+
+async def test_a_role_that_defaults_to_repeatable_read_is_no_obstacle(
+    own_server: EmbeddedServer,
+) -> None:
+    with psycopg.connect(own_server.superuser_url, autocommit=True) as admin:
+        admin.execute("ALTER ROLE saldo SET default_transaction_isolation = 'repeatable read'")
+        admin.execute("ALTER ROLE saldo SET synchronous_commit = off")
+    (user_id,) = _create_read_committed(own_server)
+    async with started(own_server.service_url) as engine:
+        decisions = await asyncio.gather(*(engine.post(deposit(user_id)) for _ in range(200)))
+        assert {decision.outcome for decision in decisions} == {Outcome.POSTED}
+    connection = await asyncpg.connect(own_server.service_url)
+    with pytest.raises(asyncpg.PostgresError, match="READ COMMITTED"):
+        await connection.fetchrow("SELECT * FROM saldo.create_user_1('x')")
+    await connection.close()
+
+
+def _create_read_committed(server: EmbeddedServer) -> list[int]:
+    return create_users(server.owner_url, 1)
+
+
+async def test_one_statement_a_batch(database_url: str) -> None:
+    (user_id,) = create_users(database_url, 1)
+    connection = await asyncpg.connect(database_url)
+    poster = Poster(connection, Limits())
+    await poster.post([deposit(user_id)])  # the driver learns the types once
+    statements: list[str] = []
+    connection.add_query_logger(lambda record: statements.append(record.query))
+    await poster.post([deposit(user_id) for _ in range(50)])
+    await poster.post([deposit(user_id) for _ in range(50)])
+    await poster.close()
+    assert len(statements) == 2
+
+
+def test_history_can_not_be_altered(own_server: EmbeddedServer) -> None:
+    create_users(own_server.service_url, 1)
+    for statement in (
+        b"UPDATE saldo.transactions SET amount = 1",
+        b"DELETE FROM saldo.transactions",
+        b"TRUNCATE saldo.transactions",
+    ):
+        with (
+            psycopg.connect(own_server.service_url) as connection,
+            pytest.raises(psycopg.errors.InsufficientPrivilege),
+        ):
+            connection.execute(statement)
+        for url in (
+            own_server.owner_url,
+            own_server.superuser_url.replace("@/postgres", "@/saldo"),
+        ):
+            with (
+                psycopg.connect(url) as connection,
+                pytest.raises(psycopg.errors.RestrictViolation, match="append-only"),
+            ):
+                connection.execute(statement)
+
+
+async def test_the_plan_of_a_post_uses_indexes_on_a_table_never_analysed(
+    own_server: EmbeddedServer,
+) -> None:
+    """Rows read by one post don't grow with the table: seen in the table's own statistics."""
+    with psycopg.connect(
+        own_server.superuser_url.replace("@/postgres", "@/saldo"), autocommit=True
+    ) as admin:
+        admin.execute("ALTER TABLE saldo.transactions SET (autovacuum_enabled = off)")
+    users = create_users(own_server.service_url, 500)
+    connection = await asyncpg.connect(own_server.service_url)
+    poster = Poster(connection, Limits())
+    for _ in range(20):
+        await poster.post([deposit(user) for user in users])
+        await poster.post([deposit(users[0])])
+    await connection.execute("SELECT pg_stat_force_next_flush()")
+    read = await connection.fetchval(
+        "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'transactions'"
+    )
+    assert read == 0
+    await poster.close()
