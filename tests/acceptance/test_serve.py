@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -187,6 +188,7 @@ def _refused(directory: Path, **settings: str) -> str:
         ("SALDO_ZONE", "Mars/Olympus", "IANA zone"),
         ("SALDO_DATABASE_URL", "mysql://x", "postgresql://"),
         ("SALDO_DATABASE_URL", "postgresql://x@127.0.0.1:1/y", "127.0.0.1:1"),
+        ("SALDO_DATABASE_URL", "postgresql://x:secret@127.0.0.1:1,127.0.0.1:2/y", "127.0.0.1:2/y"),
         ("SALDO_PORT", "99999", "SALDO_PORT"),
         ("SALDO_HOST", "203.0.113.7", "can't listen on 203.0.113.7"),
     ],
@@ -228,6 +230,16 @@ def test_on_a_postgresql_of_ones_own(tmp_path: Path, machine_postgres: str) -> N
             connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
+def _commands_path(directory: Path) -> str:
+    """PATH for the README's commands; `uuidgen` is not on every machine."""
+    if shutil.which("uuidgen"):
+        return os.environ["PATH"]
+    shim = directory / "uuidgen"
+    shim.write_text("#!/bin/sh\ncat /proc/sys/kernel/random/uuid\n")
+    shim.chmod(0o755)
+    return f"{directory}:{os.environ['PATH']}"
+
+
 def test_the_commands_of_the_readme_work(tmp_path: Path) -> None:
     for readme in ("README.md", "README.ru.md"):
         text = (ROOT / readme).read_text()
@@ -246,7 +258,7 @@ def test_the_commands_of_the_readme_work(tmp_path: Path) -> None:
                     capture_output=True,
                     text=True,
                     check=True,
-                    env={"PATH": os.environ["PATH"], "TZ": "UTC"},
+                    env={"PATH": _commands_path(tmp_path), "TZ": "UTC"},
                 )
                 assert '"status":' not in done.stdout, done.stdout
                 assert done.stdout.startswith("{"), done.stdout

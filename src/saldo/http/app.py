@@ -113,8 +113,8 @@ def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Respon
         detail = f"{request.method} is not possible at this path."
         answer = problems.problem("method_not_allowed", detail, request_id=identity)
     elif error.status_code == 413:
-        limit = request.app.request_max_body_size or 0
-        answer = body_too_large(int(limit), identity)
+        limit = request.app.request_max_body_size
+        answer = body_too_large(limit if isinstance(limit, int) else 0, identity)
     elif error.status_code < 500:
         message = str(error.detail)[:300]
         answer = problems.problem(

@@ -121,15 +121,16 @@ async def _body(receive: Any, headers: dict[bytes, bytes], bytes_max: int) -> by
     if length.isdigit() and int(length) > bytes_max:
         raise BodyTooLargeError
     body = b""
-    while True:
+    more = True
+    while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGoneError
         body += message.get("body", b"")
         if len(body) > bytes_max:
             raise BodyTooLargeError
-        if not message.get("more_body", False):
-            return body
+        more = message.get("more_body", False)
+    return body
 
 
 async def _send(send: Any, answer: Answer, request_id: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
 
 from litestar import Request, Response, get, post
@@ -233,9 +234,9 @@ async def get_balance(
     return schemas.Balance(
         user_id=number,
         balance=format_money(balance, service.reading.decimals),
-        date=inclusive and format_instant(inclusive),
-        before=exclusive and format_instant(exclusive),
-        known_at=known and format_instant(known),
+        date=_written(inclusive),
+        before=_written(exclusive),
+        known_at=_written(known),
     )
 
 
@@ -276,10 +277,10 @@ async def get_transactions(
     )
     if page is None:
         raise AnswerError(problems.user_not_found(number, request_id(request)))
-    cursor_on = page.next_before and write_cursor(f"transactions {number}", page.next_before)
+    listing, on = f"transactions {number}", page.next_before
     return schemas.TransactionList(
         items=[_transaction(item, service.reading.decimals) for item in page.transactions],
-        next_cursor=cursor_on,
+        next_cursor=None if on is None else write_cursor(listing, on),
     )
 
 
@@ -342,6 +343,10 @@ class AnswerError(Exception):
     def __init__(self, answer: Answer) -> None:
         super().__init__(answer.status)
         self.answer = answer
+
+
+def _written(instant: datetime | None) -> str | None:
+    return None if instant is None else format_instant(instant)
 
 
 def _user(user: User, decimals: int) -> schemas.User:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 
@@ -13,7 +13,8 @@ from saldo.store.statements import statement
 CONNECT_SECONDS_MAX = 5.0
 """How long one attempt to connect may take before the next is made."""
 
-Connection = asyncpg.Connection
+Connection: TypeAlias = Any
+"""asyncpg's connection; the driver ships no types."""
 
 
 async def connect(

@@ -133,14 +133,14 @@ def _configure(driver: Driver, currency_decimals: int, max_lateness: timedelta |
 def _grant(driver: Driver, service_url: str) -> None:
     role = psycopg.conninfo.conninfo_to_dict(service_url).get("user")
     if role and role != driver.info.user:
-        grants = sql.SQL(statement("grants")).format(role=sql.Identifier(str(role)))  # type: ignore[arg-type]
+        grants = sql.SQL(statement("grants")).format(role=sql.Identifier(str(role)))
         driver.execute(grants)
 
 
 def _shown(url: str) -> str:
-    """Where the database is, without the password."""
+    """Where the database is, without the password. The hosts of a failover set are several."""
     parts = urlsplit(url)
-    return f"{parts.hostname or 'local socket'}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    return f"{parts.netloc.rpartition('@')[2] or 'local socket'}{parts.path}"
 
 
 def _first_line(error: Exception) -> str:

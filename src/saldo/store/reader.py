@@ -165,8 +165,9 @@ class Reader:
 
 
 def _transaction(row: Any) -> Transaction:
-    *fields, outcome = row
-    return Transaction(*fields, Outcome(outcome))
+    fields: list[Any] = list(row)
+    fields[-1] = Outcome(fields[-1])
+    return Transaction(*fields)
 
 
 def _earlier(instant: datetime, by: timedelta) -> datetime:

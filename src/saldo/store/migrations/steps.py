@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from typing import Any
 
 from alembic import op
 
@@ -12,4 +13,5 @@ def run(*names: str) -> None:
     for name in names:
         text = (files("saldo.store.migrations") / "sql" / f"{name}.sql").read_text("utf-8")
         # The driver itself: the text is PostgreSQL's alone, its colons and percent signs too.
-        op.get_bind().connection.driver_connection.execute(text)
+        driver: Any = op.get_bind().connection.driver_connection
+        driver.execute(text)

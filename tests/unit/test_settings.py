@@ -1,0 +1,42 @@
+"""The settings: every one in `.env.sample`, wrong ones named."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from saldo.settings import Settings, WrongSettingsError, load
+
+SAMPLE = Path(__file__).parents[2] / ".env.sample"
+
+
+def test_the_sample_names_every_setting_with_its_default() -> None:
+    sample = dict(re.findall(r"^# SALDO_(\w+)=(.*)$", SAMPLE.read_text(), re.MULTILINE))
+    defaults = {
+        name.upper(): "" if field.default is None else str(field.default)
+        for name, field in Settings.model_fields.items()
+    }
+    assert sample == defaults
+
+
+def test_every_wrong_setting_is_named_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SALDO_LANES", "0")
+    monkeypatch.setenv("SALDO_ZONE", "Nowhere")
+    with pytest.raises(WrongSettingsError, match=r"SALDO_ZONE=.*SALDO_LANES=") as caught:
+        load()
+    assert "\n" not in str(caught.value)
+
+
+def test_the_environment_wins_over_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("SALDO_PORT=9001\nSALDO_LANES=3\n")
+    monkeypatch.setenv("SALDO_PORT", "9002")
+    settings = load()
+    assert (settings.port, settings.lanes) == (9002, 3)
