@@ -13,7 +13,7 @@ SAMPLE = Path(__file__).parents[2] / ".env.sample"
 
 
 def test_the_sample_names_every_setting_with_its_default() -> None:
-    sample = dict(re.findall(r"^# SALDO_(\w+)=(.*)$", SAMPLE.read_text(), re.MULTILINE))
+    sample = dict(re.findall(r"^# ?SALDO_(\w+)=(.*)$", SAMPLE.read_text(), re.MULTILINE))
     defaults = {
         name.upper(): "" if field.default is None else str(field.default)
         for name, field in Settings.model_fields.items()
