@@ -104,6 +104,8 @@ def _config(settings: Settings, app: Application) -> uvicorn.Config:
         lifespan="on",
         log_config=None,
         access_log=False,
+        # Nothing here depends on the address of the client.
+        proxy_headers=False,
         server_header=False,
         backlog=BACKLOG,
         limit_concurrency=settings.connections_max,

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from saldo.engine.errors import QueueFullError
 from saldo.engine.lane import Lane, Posting, Waiting
 from saldo.ledger.model import Decision, TransactionRequest, shard_of
-from saldo.observability.metrics import QUEUE_REQUESTS, SHED
+from saldo.observability.metrics import SHED
 
 
 class Engine:
@@ -79,12 +79,10 @@ class Engine:
         waiting = Waiting(request, loop.create_future())
         timer = loop.call_later(self._deadline_seconds, waiting.expire)
         self._requests += 1
-        QUEUE_REQUESTS.set(self._requests)
         try:
             self._lanes[shard_of(request.user_id) % len(self._lanes)].put(waiting)
             # A client that goes away cancels its own wait, never the batch.
             return await waiting.decided
         finally:
             self._requests -= 1
-            QUEUE_REQUESTS.set(self._requests)
             timer.cancel()

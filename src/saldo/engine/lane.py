@@ -11,7 +11,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from saldo.engine.errors import (
@@ -22,7 +22,13 @@ from saldo.engine.errors import (
     RequestFailedError,
 )
 from saldo.ledger.model import Decision, TransactionRequest
-from saldo.observability.metrics import BATCH_REQUESTS, BATCH_SECONDS, RECONNECTS, RESENDS
+from saldo.observability.metrics import (
+    BATCH_REQUESTS,
+    BATCH_SECONDS,
+    QUEUE_REQUESTS,
+    RECONNECTS,
+    RESENDS,
+)
 from saldo.store.errors import (
     BusyError,
     ClashError,
@@ -193,6 +199,7 @@ class Lane:
                 await call
             raise ConnectionLostError("no answer to a batch in time")
         BATCH_REQUESTS.observe(len(batch))
+        QUEUE_REQUESTS.set(len(self._queue))
         try:
             decisions = call.result()
         except (ClashError, BusyError, RejectedError):
@@ -204,7 +211,7 @@ class Lane:
             if not waiting.decided.done():
                 # What we learn by sending again after a lost connection is our own doing.
                 waiting.decided.set_result(
-                    replace(decision, replayed=False) if again and decision.replayed else decision
+                    decision._replace(replayed=False) if again and decision.replayed else decision
                 )
 
     def _drop_connection(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from saldo.ledger.money import BALANCE_MAX
@@ -52,8 +52,7 @@ class Outcome(IntEnum):
         return self < Outcome.UUID_CONFLICT
 
 
-@dataclass(frozen=True, slots=True)
-class TransactionRequest:
+class TransactionRequest(NamedTuple):
     """A deposit or withdrawal that a client asks for.
 
     Attributes:
@@ -94,8 +93,7 @@ class Entry:
     recorded_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What the ledger decided about one request.
 
     `user_id` to `recorded_at` are those of the entry that stands under the uuid: the request's own

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 from uuid import UUID
@@ -81,7 +80,7 @@ class Ledger:
         if recorded is not None:
             if recorded.kind is Kind.OPENING or differing_fields(request, recorded):
                 return _decision(recorded, Outcome.UUID_CONFLICT)
-            return replace(_decision(recorded, recorded.outcome), replayed=True)
+            return _decision(recorded, recorded.outcome)._replace(replayed=True)
         if request.user_id not in self._users:
             return Decision(Outcome.USER_NOT_FOUND)
 
