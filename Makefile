@@ -3,9 +3,10 @@
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
+# umask 022 below: started by root, the server runs as an account that must reach its binaries.
 SOURCES := pyproject.toml constraints.txt
-# For the build of the package too.
-export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+# For the build of the package too. Relative: pip would split a path with a space in it.
+export PIP_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help serve test lint clean
@@ -31,7 +32,7 @@ clean: ## Remove what was set up (not the data)
 .venv/.python:
 	@test -n "$(PYTHON)" || { echo "saldo: no Python 3.11 or newer was found; set PYTHON=" >&2; exit 1; }
 	@rm -rf .venv
-	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv .venv; \
+	@umask 022; if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then $(PYTHON) -m venv .venv; \
 	elif $(PYTHON) -m pip --version >/dev/null 2>&1; then \
 		$(PYTHON) -m venv --without-pip .venv && $(PYTHON) -m pip -q --python $(BIN)/python install pip; \
 	else echo "saldo: this Python can't make virtual environments: apt-get install python3-venv" >&2; exit 1; fi
@@ -39,10 +40,10 @@ clean: ## Remove what was set up (not the data)
 
 .venv/.serve: .venv/.python $(SOURCES)
 	@echo "setting up (once) ..."
-	@$(BIN)/python -m pip install -q -c constraints.txt -e .
+	@umask 022; $(BIN)/python -m pip install -q -c constraints.txt -e .
 	@touch $@
 
 .venv/.test: .venv/.python $(SOURCES)
 	@echo "setting up for the tests (once) ..."
-	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
+	@umask 022; $(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
 	@touch $@ .venv/.serve

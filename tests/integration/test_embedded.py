@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import pwd
+import shutil
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from saldo.store.embedded import EmbeddedServer
+from saldo.store.embedded import ACCOUNT, EmbeddedServer
 from saldo.store.errors import SetUpError
 
 
@@ -54,6 +59,13 @@ def test_any_directory_will_do(tmp_path: Path, name: str) -> None:
 def test_a_second_server_in_the_directory_is_refused(tmp_path: Path) -> None:
     with started(tmp_path), pytest.raises(SetUpError, match=f"in use by process {os.getpid()}"):
         EmbeddedServer(tmp_path).start()
+
+
+def test_a_second_start_leaves_the_running_server_alone(tmp_path: Path) -> None:
+    with started(tmp_path) as server:
+        with pytest.raises(SetUpError, match="has been started already"):
+            server.start()
+        assert shown(server, "jit") == "off"
 
 
 def test_a_file_in_place_of_the_directory_is_one_clear_line(tmp_path: Path) -> None:
@@ -130,3 +142,112 @@ def test_other_users_can_not_connect(tmp_path: Path) -> None:
         )
         assert done.returncode == 1
         assert "Permission denied" in done.stderr
+
+
+@pytest.mark.parametrize("name", ['a "quoted" one', "back\\slash", "one,two", "50%"])
+def test_any_character_will_do(tmp_path: Path, name: str) -> None:
+    with started(tmp_path / name) as server:
+        socket_dir = Path(str(psycopg.conninfo.conninfo_to_dict(server.service_url)["host"]))
+        with psycopg.connect(server.service_url, connect_timeout=5) as connection:
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+    if socket_dir.parent == Path(tempfile.gettempdir()):
+        socket_dir.rmdir()
+
+
+def test_a_stale_pid_file_with_the_number_of_a_program_of_the_same_account(tmp_path: Path) -> None:
+    """PostgreSQL itself ignores other accounts' processes and its parent; it refuses this one."""
+    with started(tmp_path):
+        files = (tmp_path / "postgresql-18/postmaster.pid", tmp_path / "socket/.s.PGSQL.5432.lock")
+        texts = [file.read_text() for file in files]
+    other = subprocess.Popen([*_as_the_account(), "sleep", "600"])
+    try:
+        for file, text in zip(files, texts, strict=True):
+            file.write_text(text.replace(text.split()[0], str(other.pid), 1))
+            owner = file.parent.stat()
+            os.chown(file, owner.st_uid, owner.st_gid)
+        with started(tmp_path) as server:
+            assert server.pid != other.pid
+        assert other.poll() is None, "the other program was ended"
+    finally:
+        other.kill()
+        other.wait()
+
+
+def _as_the_account() -> list[str]:
+    if os.geteuid() != 0:
+        return []
+    return ["setpriv", f"--reuid={ACCOUNT}", f"--regid={ACCOUNT}", "--clear-groups"]
+
+
+@pytest.mark.parametrize("through_a_link", [False, True])
+def test_it_waits_for_backends_of_a_killed_server(tmp_path: Path, through_a_link: bool) -> None:
+    """Two servers that write one cluster destroy it."""
+    (tmp_path / "data").mkdir()
+    directory = tmp_path / "data"
+    if through_a_link:
+        directory = tmp_path / "link"
+        directory.symlink_to(tmp_path / "data")
+    program = (
+        "import os, signal, sys; from pathlib import Path; "
+        "from saldo.store.embedded import EmbeddedServer; s = EmbeddedServer(Path(sys.argv[1])); "
+        "s.start(); print(s.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(directory)], check=False, stdout=subprocess.PIPE
+    )
+    connection = psycopg.connect(
+        EmbeddedServer(tmp_path / "data").superuser_url, autocommit=True, connect_timeout=5
+    )
+
+    def compute() -> None:  # and so not see that its server is gone
+        with suppress(psycopg.OperationalError):
+            connection.execute(
+                "DO $$ DECLARE until timestamptz := clock_timestamp() + interval '3 seconds';"
+                " BEGIN WHILE clock_timestamp() < until LOOP END LOOP; END $$"
+            )
+
+    worker = threading.Thread(target=compute)
+    worker.start()
+    try:
+        time.sleep(0.3)
+        os.kill(int(done.stdout), signal.SIGKILL)
+        backend = Path(f"/proc/{connection.info.backend_pid}")
+        with started(directory):
+            assert not _runs(backend), "a second server beside a backend of the first"
+    finally:
+        worker.join()
+        connection.close()
+
+
+def _runs(process: Path) -> bool:
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone else")
+def test_other_users_are_refused_by_the_socket_and_by_the_server() -> None:
+    """In a directory that all may pass: only what is ours may refuse."""
+    above = Path(tempfile.mkdtemp(prefix="saldo-test-"))
+    above.chmod(0o755)
+    try:
+        with started(above / "data") as server:
+            with pytest.raises(psycopg.OperationalError, match="Permission denied"):
+                _connect_as("nobody", server.service_url)
+            socket = above / "data/socket"
+            socket.chmod(0o755)
+            (socket / ".s.PGSQL.5432").chmod(0o777)
+            for url in (server.service_url, server.owner_url, server.superuser_url):
+                with pytest.raises(psycopg.OperationalError, match="Peer authentication failed"):
+                    _connect_as("nobody", url)
+    finally:
+        shutil.rmtree(above)
+
+
+def _connect_as(user: str, url: str) -> None:
+    os.seteuid(pwd.getpwnam(user).pw_uid)
+    try:
+        psycopg.connect(url, connect_timeout=5).close()
+    finally:
+        os.seteuid(0)

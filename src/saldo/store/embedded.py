@@ -51,6 +51,10 @@ LOG_BYTES_MAX = 16 * 1024 * 1024
 SOCKET_PATH_BYTES_MAX = 107
 """The operating system's limit for the path of a Unix socket."""
 
+SOCKET_PATH_CHARACTERS_REFUSED = frozenset('",\\')
+"""A comma separates hosts in a connection string; the others need an escape of their own in
+postgresql.conf: a directory elsewhere is simpler than to be right about all of them."""
+
 _log = logging.getLogger("saldo.embedded")
 
 
@@ -94,6 +98,8 @@ class EmbeddedServer:
         Raises:
             SetUpError: one line for the operator.
         """
+        if self._lock is not None:
+            raise SetUpError(f"the server of {self._data_dir} has been started already")
         try:
             self._data_dir.mkdir(parents=True, exist_ok=True)
             self._take_lock()
@@ -158,7 +164,8 @@ class EmbeddedServer:
 
     def _choose_socket_dir(self) -> None:
         path = self._data_dir / "socket"
-        if len(os.fsencode(path / ".s.PGSQL.5432")) > SOCKET_PATH_BYTES_MAX:
+        too_long = len(os.fsencode(path / ".s.PGSQL.5432")) > SOCKET_PATH_BYTES_MAX
+        if too_long or SOCKET_PATH_CHARACTERS_REFUSED.intersection(str(path)):
             digest = hashlib.sha256(os.fsencode(self._data_dir)).hexdigest()[:12]
             path = Path(tempfile.gettempdir()) / f"saldo-{os.geteuid()}-{digest}"
         if not path.exists():
