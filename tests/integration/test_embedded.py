@@ -235,6 +235,7 @@ def test_other_users_are_refused_by_the_socket_and_by_the_server() -> None:
         with started(above / "data") as server:
             with pytest.raises(psycopg.OperationalError, match="Permission denied"):
                 _connect_as("nobody", server.service_url)
+            (above / "data").chmod(0o755)  # whatever the umask has made of it
             socket = above / "data/socket"
             socket.chmod(0o755)
             (socket / ".s.PGSQL.5432").chmod(0o777)
