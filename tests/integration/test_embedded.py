@@ -144,14 +144,15 @@ def test_other_users_can_not_connect(tmp_path: Path) -> None:
         assert "Permission denied" in done.stderr
 
 
-@pytest.mark.parametrize("name", ['a "quoted" one', "back\\slash", "one,two", "50%"])
+@pytest.mark.parametrize(
+    "name", ['a "quoted" one', "back\\slash", "one,two", "50%", os.fsdecode(b"\xff")]
+)
 def test_any_character_will_do(tmp_path: Path, name: str) -> None:
     with started(tmp_path / name) as server:
         socket_dir = Path(str(psycopg.conninfo.conninfo_to_dict(server.service_url)["host"]))
         with psycopg.connect(server.service_url, connect_timeout=5) as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
-    if socket_dir.parent == Path(tempfile.gettempdir()):
-        socket_dir.rmdir()
+    assert not socket_dir.exists() or socket_dir.is_relative_to(tmp_path), "left behind"
 
 
 def test_a_stale_pid_file_with_the_number_of_a_program_of_the_same_account(tmp_path: Path) -> None:
@@ -252,3 +253,143 @@ def _connect_as(user: str, url: str) -> None:
         psycopg.connect(url, connect_timeout=5).close()
     finally:
         os.seteuid(0)
+
+
+def _keep_a_row(server: EmbeddedServer) -> None:
+    with psycopg.connect(server.superuser_url) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
+
+
+def _kept(server: EmbeddedServer) -> object:
+    with psycopg.connect(server.superuser_url) as connection:
+        return connection.execute("SELECT one FROM kept").fetchone()
+
+
+def test_a_second_start_finds_the_data_and_our_settings(tmp_path: Path) -> None:
+    with started(tmp_path) as server:
+        _keep_a_row(server)
+    (tmp_path / "postgresql-18/saldo.conf").write_text("jit = on\n")
+    with started(tmp_path) as server:
+        assert _kept(server) == (1,)
+        assert shown(server, "jit") == "off"
+
+
+# A process that starts a server, commits a row, prints the server's pid, and is then killed.
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+import psycopg
+from saldo.store.embedded import EmbeddedServer
+
+server = EmbeddedServer(Path(sys.argv[1]))
+server.start()
+with psycopg.connect(server.superuser_url) as connection:
+    connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
+print(server.pid, server.superuser_url, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def _orphan(directory: Path) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-c", _KILLED, str(directory)], check=False, stdout=subprocess.PIPE
+    )
+    assert done.returncode == -signal.SIGKILL
+    pid, url = done.stdout.decode().split()
+    return int(pid), url
+
+
+def test_an_orphaned_server_is_ended_and_its_data_kept(tmp_path: Path) -> None:
+    orphan, _ = _orphan(tmp_path)
+    assert _runs(Path(f"/proc/{orphan}"))  # it did outlive its service, or the test shows nothing
+    with started(tmp_path) as server:
+        assert not _runs(Path(f"/proc/{orphan}"))
+        assert _kept(server) == (1,)
+
+
+def test_stop_does_not_wait_for_a_restart_to_succeed(tmp_path: Path) -> None:
+    with started(tmp_path) as server:
+        # It can't become ready again: the restarted server waits for a promotion for ever.
+        (tmp_path / "postgresql-18/standby.signal").touch()
+        with psycopg.connect(server.superuser_url, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET hot_standby = off")
+        before = server.pid
+        assert before is not None
+        os.kill(before, signal.SIGKILL)
+        while server.pid in {None, before}:
+            pass
+        server.stop()  # the test's time limit is the proof
+        assert server.pid is None
+
+
+def test_another_server_named_by_the_environment_is_never_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGHOSTADDR", "192.0.2.1")  # leads nowhere (RFC 5737)
+    with pytest.raises(SetUpError, match="PGHOSTADDR"):
+        EmbeddedServer(tmp_path).start()
+    monkeypatch.delenv("PGHOSTADDR")
+    monkeypatch.setenv("PGPORT", "6001")
+    with started(tmp_path):
+        assert (tmp_path / "socket/.s.PGSQL.5432").is_socket()
+
+
+def test_the_log_holds_no_names_and_no_amounts_and_is_ours_alone(tmp_path: Path) -> None:
+    with (
+        started(tmp_path) as server,
+        psycopg.connect(server.superuser_url, autocommit=True) as connection,
+    ):
+        connection.execute("CREATE TABLE t (name text UNIQUE, balance bigint CHECK (balance >= 0))")
+        for statement in (
+            b"INSERT INTO t VALUES ('Alice', 1), ('Alice', 2)",
+            b"INSERT INTO t VALUES ('Alice', -98765)",
+        ):
+            with pytest.raises(psycopg.errors.IntegrityError):
+                connection.execute(statement)
+    log = tmp_path / "postgresql.log"
+    assert "ERROR:" in log.read_text()
+    assert "Alice" not in log.read_text()
+    assert "98765" not in log.read_text()
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+def test_a_server_that_can_not_start_says_why(tmp_path: Path) -> None:
+    with started(tmp_path):
+        pass
+    (tmp_path / "postgresql-18/postgresql.auto.conf").write_text("shared_buffers = '1000TB'\n")
+    with pytest.raises(SetUpError, match="FATAL: ") as caught:
+        EmbeddedServer(tmp_path).start()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as someone else")
+def test_a_parent_that_only_root_may_pass_is_left_as_it_is(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    with started(tmp_path / "data") as server:
+        _keep_a_row(server)
+        assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+        status = Path(f"/proc/{server.pid}/status").read_text()
+        assert "Uid:\t0" not in status
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root needs setpriv")
+def test_without_setpriv_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SetUpError, match="setpriv"):
+        EmbeddedServer(tmp_path / "data").start()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone else")
+def test_a_directory_that_can_not_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    program = (
+        "import os, sys; from pathlib import Path; import psycopg; "
+        "from saldo.store.embedded import EmbeddedServer; from saldo.store.errors import SetUpError\n"
+        "os.setgid(65534); os.setuid(65534)\n"
+        "try: EmbeddedServer(Path('/proc/1/saldo')).start()\n"
+        "except SetUpError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True
+    )
+    assert done.stdout.startswith("data directory"), done.stderr
+    assert len(done.stdout.splitlines()) == 1
