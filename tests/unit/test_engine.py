@@ -100,6 +100,13 @@ async def test_a_poisoned_request_fails_alone() -> None:
     await engine.stop(1)
 
 
+async def test_a_rejection_after_a_lost_attempt_does_not_claim_that_nothing_was_recorded() -> None:
+    engine = _engine(Scripted(ConnectionLostError("gone"), RejectedError("42501: not now")))
+    with pytest.raises(OutcomeUnknownError):
+        await engine.post(_request())
+    await engine.stop(1)
+
+
 async def test_waiting_requests_become_one_batch() -> None:
     connection = Scripted()
     engine = _engine(connection)

@@ -87,6 +87,7 @@ class Lane:
         self._batch_timeout_seconds = batch_timeout_seconds
         self._queue: deque[Waiting] = deque()
         self._filled = asyncio.Event()
+        self._queued = QUEUE_REQUESTS.labels(str(number))
         self._stopping = False
         self._poster: Posting | None = None
         self._task: asyncio.Task[None] | None = None
@@ -175,7 +176,8 @@ class Lane:
         """Finds the poisoned request: it fails alone, its neighbours are posted."""
         if len(batch) == 1:
             _log.error("the database rejects a request: %s", error)
-            batch[0].fail(RequestFailedError())
+            # "Nothing was recorded" is true of this attempt; of one that was lost it is not known.
+            batch[0].fail(OutcomeUnknownError() if batch[0].sent else RequestFailedError())
             return
         middle = len(batch) // 2
         await self._see_through(batch[:middle])
@@ -199,7 +201,7 @@ class Lane:
                 await call
             raise ConnectionLostError("no answer to a batch in time")
         BATCH_REQUESTS.observe(len(batch))
-        QUEUE_REQUESTS.set(len(self._queue))
+        self._queued.set(len(self._queue))
         try:
             decisions = call.result()
         except (ClashError, BusyError, RejectedError):

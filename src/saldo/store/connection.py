@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
-from saldo.store.errors import SetUpError, translated
+from saldo.store.errors import ConnectionLostError, SetUpError
 from saldo.store.statements import statement
 
 CONNECT_SECONDS_MAX = 5.0
@@ -23,19 +23,24 @@ async def connect(
     """One connection for posting.
 
     Raises:
-        StoreError: it could not be made.
+        ConnectionLostError: it could not be made.
     """
     try:
         async with asyncio.timeout(CONNECT_SECONDS_MAX):
             connection = await asyncpg.connect(url)
-            await configure(
-                connection,
-                application_name=application_name,
-                statement_timeout_seconds=statement_timeout_seconds,
-            )
+            try:
+                await configure(
+                    connection,
+                    application_name=application_name,
+                    statement_timeout_seconds=statement_timeout_seconds,
+                )
+            except BaseException:
+                connection.terminate()
+                raise
             return connection
     except Exception as error:
-        raise translated(error) from error
+        # Whatever the server has against us: no request is to blame, and nothing was sent.
+        raise ConnectionLostError(str(error) or type(error).__name__) from error
 
 
 async def configure(
@@ -70,6 +75,8 @@ async def open_pool(url: str, *, connections: int, statement_timeout_seconds: fl
             setup=None,
             init=init,
             timeout=CONNECT_SECONDS_MAX,
+            # The server ends a statement; this is for a server that says nothing at all.
+            command_timeout=statement_timeout_seconds + 1,
         )
     except (ValueError, asyncpg.InterfaceError) as error:
         raise SetUpError(f"the connection string can't be used: {error}") from error
