@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from saldo.engine.engine import Engine
+from saldo.engine.engine import Engine, EngineLimits
 from saldo.http.app import create_app
 from saldo.http.hot import Front
 from saldo.http.service import Service
@@ -92,11 +92,14 @@ def create_engine(settings: Settings, database_url: str) -> Engine:
 
     return Engine(
         connect,
-        lanes=settings.lanes,
-        batch_requests_max=settings.batch_requests_max,
-        queue_requests_max=settings.queue_requests_max,
-        request_deadline_seconds=settings.request_deadline_seconds,
-        batch_timeout_seconds=settings.batch_timeout_seconds,
+        EngineLimits(
+            lanes=settings.lanes,
+            batch_requests_max=settings.batch_requests_max,
+            split_requests_min=settings.split_requests_min,
+            queue_requests_max=settings.queue_requests_max,
+            request_deadline_seconds=settings.request_deadline_seconds,
+            batch_timeout_seconds=settings.batch_timeout_seconds,
+        ),
     )
 
 

@@ -38,8 +38,8 @@ def create_user(connection: psycopg.Connection) -> int:
 
 def deposit(connection: psycopg.Connection, user_id: int, moment: datetime) -> Outcome:
     row = connection.execute(
-        "SELECT outcomes FROM saldo.post_1(%s::uuid[], %s::bigint[], %s::bigint[], %s::timestamptz[],"
-        " 1000000, '5 minutes', 100)",
+        "SELECT outcomes FROM saldo.post_2(%s::uuid[], %s::bigint[], %s::bigint[], %s::timestamptz[],"
+        " 1000000, '5 minutes', 100, false)",
         ([uuid4()], [user_id], [100], [moment]),
     ).fetchone()
     assert row is not None

@@ -20,6 +20,7 @@ from psycopg.rows import dict_row
 
 from saldo.ledger.model import Decision, Limits, Outcome, TransactionRequest
 from saldo.ledger.specification import Ledger
+from saldo.store.poster import _decision
 
 EXAMPLES = int(os.environ.get("SALDO_TEST_EXAMPLES", "2000"))
 YEAR = datetime(2023, 1, 1, tzinfo=UTC)
@@ -66,7 +67,7 @@ def _post(
 ) -> list[Decision]:
     row = database.execute(
         "SELECT outcomes, replays, user_ids, numbers, amounts, balances, timestamps, recorded_ats "
-        "FROM saldo.post_1(%s::uuid[], %s::bigint[], %s::bigint[], %s::timestamptz[], %s, %s, %s)",
+        "FROM saldo.post_2(%s::uuid[], %s::bigint[], %s::bigint[], %s::timestamptz[], %s, %s, %s, false)",
         (
             [request.uuid for request in batch],
             [request.user_id for request in batch],
@@ -84,12 +85,8 @@ def _post(
         for name in ("user_ids", "numbers", "amounts", "balances", "timestamps", "recorded_ats")
     ]
     return [
-        Decision(
-            Outcome(outcome), replayed, user_id, number, amount, balance, moment, None, recorded
-        )
-        for outcome, replayed, user_id, number, amount, balance, moment, recorded in zip(
-            outcomes, replays, *columns, strict=True
-        )
+        _decision(request, *fields)
+        for request, *fields in zip(batch, outcomes, replays, *columns, strict=True)
     ]
 
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from saldo.engine.engine import Engine
+from saldo.engine.engine import Engine, EngineLimits
 from saldo.engine.errors import (
     DeadlineExceededError,
     OutcomeUnknownError,
@@ -31,7 +31,9 @@ class Scripted:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def post(self, requests: Sequence[TransactionRequest]) -> list[Decision]:
+    async def post(
+        self, requests: Sequence[TransactionRequest], *, atomic: bool = False
+    ) -> list[Decision]:
         await self.gate.wait()
         self.batches.append(len(requests))
         if self.errors:
@@ -46,18 +48,26 @@ class Scripted:
 
 
 def _engine(
-    connection: Scripted, *, queue: int = 100, deadline: float = 20, timeout: float = 20
+    connection: Scripted,
+    *,
+    lanes: int = 1,
+    queue: int = 100,
+    deadline: float = 20,
+    timeout: float = 20,
 ) -> Engine:
     async def connect(_: int) -> Scripted:
         return connection
 
     engine = Engine(
         connect,
-        lanes=1,
-        batch_requests_max=50,
-        queue_requests_max=queue,
-        request_deadline_seconds=deadline,
-        batch_timeout_seconds=timeout,
+        EngineLimits(
+            lanes=lanes,
+            batch_requests_max=50,
+            split_requests_min=50,
+            queue_requests_max=queue,
+            request_deadline_seconds=deadline,
+            batch_timeout_seconds=timeout,
+        ),
     )
     engine.start()
     return engine

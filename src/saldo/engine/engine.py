@@ -1,40 +1,53 @@
-"""The engine: takes a request, answers with the ledger's decision."""
+"""The engine: takes requests, answers with the ledger's decisions."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from saldo.engine.errors import QueueFullError
-from saldo.engine.lane import Lane, Posting, Waiting
+from saldo.engine.errors import EngineError, QueueFullError
+from saldo.engine.lane import Connect, Lane
+from saldo.engine.queue import Queue
+from saldo.engine.waiting import Deadlines, Result, Waiting
 from saldo.ledger.model import Decision, TransactionRequest, shard_of
 from saldo.observability.metrics import SHED
 
 
-class Engine:
-    """Spreads requests over lanes by the user's shard, bounds how many wait and for how long."""
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """The engine's bounds; see the settings of the same names."""
 
-    def __init__(
-        self,
-        connect: Callable[[int], Awaitable[Posting]],
-        *,
-        lanes: int,
-        batch_requests_max: int,
-        queue_requests_max: int,
-        request_deadline_seconds: float,
-        batch_timeout_seconds: float,
-    ) -> None:
+    lanes: int
+    batch_requests_max: int
+    split_requests_min: int
+    queue_requests_max: int
+    request_deadline_seconds: float
+    batch_timeout_seconds: float
+
+
+class Engine:
+    """Queues requests for the lanes; bounds how many wait and for how long."""
+
+    def __init__(self, connect: Connect, limits: EngineLimits) -> None:
+        self._groups = limits.lanes
+        self._queue_requests_max = limits.queue_requests_max
+        self._queue = Queue(
+            groups=limits.lanes,
+            batch_requests_max=limits.batch_requests_max,
+            split_requests_min=limits.split_requests_min,
+        )
+        # All or nothing is a database transaction by itself: a lane of its own, one at a time.
+        self._atomic_queue = Queue(groups=1, batch_requests_max=1, split_requests_min=1)
+        timeout = limits.batch_timeout_seconds
         self._lanes = [
-            Lane(
-                number,
-                connect,
-                batch_requests_max=batch_requests_max,
-                batch_timeout_seconds=batch_timeout_seconds,
-            )
-            for number in range(lanes)
+            *(
+                Lane(number, connect, self._queue, batch_timeout_seconds=timeout)
+                for number in range(limits.lanes)
+            ),
+            Lane(limits.lanes, connect, self._atomic_queue, batch_timeout_seconds=timeout),
         ]
-        self._queue_requests_max = queue_requests_max
-        self._deadline_seconds = request_deadline_seconds
+        self._deadlines = Deadlines(limits.request_deadline_seconds)
         self._requests = 0
         self._accepting = False
 
@@ -49,8 +62,8 @@ class Engine:
         return (
             not self._accepting
             or self._requests >= self._queue_requests_max
-            # Those whose deadline has come stay queued until the lane reaches them.
-            or any(lane.queued >= self._queue_requests_max for lane in self._lanes)
+            # Those whose deadline has come stay queued until a lane reaches them.
+            or self._queue.requests >= self._queue_requests_max
         )
 
     def start(self) -> None:
@@ -60,9 +73,14 @@ class Engine:
         self._accepting = True
 
     async def stop(self, seconds: float) -> None:
-        """Accepts no more, finishes what it has, for at most so long."""
+        """Accepts no more, finishes what it has, for at most so long; what is left then fails."""
         self._accepting = False
+        for queue in (self._queue, self._atomic_queue):
+            queue.close()
         await asyncio.gather(*(lane.stop(seconds) for lane in self._lanes))
+        for waiting in (*self._queue.drain(), *self._atomic_queue.drain()):
+            waiting.fail(QueueFullError())
+        self._deadlines.stop()
 
     async def post(self, request: TransactionRequest) -> Decision:
         """Has one request decided; the decision is committed when this returns.
@@ -72,17 +90,69 @@ class Engine:
             OutcomeUnknownError: sent, and not known in time.
             RequestFailedError: the database can't take this request.
         """
+        waiting = self._admit([request])
+        self._queue.put(waiting, shard_of(request.user_id) % self._groups)
+        (result,) = await self._results(waiting)
+        if isinstance(result, EngineError):
+            raise result
+        return result
+
+    async def post_many(self, requests: Sequence[TransactionRequest]) -> list[Result]:
+        """Has many requests decided, those of one user in the order given.
+
+        Returns:
+            A result for each request. Never raises an `EngineError`.
+        """
+        parts: dict[int, list[int]] = {}
+        for index, request in enumerate(requests):
+            parts.setdefault(shard_of(request.user_id) % self._groups, []).append(index)
+        results: list[Result] = [QueueFullError()] * len(requests)
+
+        async def post_part(group: int, indexes: list[int]) -> None:
+            try:
+                waiting = self._admit([requests[index] for index in indexes])
+                self._queue.put(waiting, group)
+                found = await self._results(waiting)
+            except EngineError as error:
+                found = [error] * len(indexes)
+            for index, result in zip(indexes, found, strict=True):
+                results[index] = result
+
+        await asyncio.gather(*(post_part(*part) for part in parts.items()))
+        return results
+
+    async def post_atomic(self, requests: Sequence[TransactionRequest]) -> list[Decision]:
+        """Has all of the requests recorded as posted, or none of them.
+
+        Returns:
+            A decision for each; unless every outcome is posted, nothing was recorded.
+
+        Raises:
+            EngineError: as `post`.
+        """
+        waiting = self._admit(requests, atomic=True)
+        self._atomic_queue.put(waiting)
+        decisions = []
+        for result in await self._results(waiting):
+            if isinstance(result, EngineError):
+                raise result
+            decisions.append(result)
+        return decisions
+
+    def _admit(self, requests: Sequence[TransactionRequest], *, atomic: bool = False) -> Waiting:
         if self.saturated:
-            SHED.inc()
+            SHED.inc(len(requests))
             raise QueueFullError
         loop = asyncio.get_running_loop()
-        waiting = Waiting(request, loop.create_future())
-        timer = loop.call_later(self._deadline_seconds, waiting.expire)
-        self._requests += 1
+        waiting = Waiting(requests, loop.create_future(), self._deadlines.next(loop), atomic)
+        self._deadlines.watch(waiting)
+        return waiting
+
+    async def _results(self, waiting: Waiting) -> list[Result]:
+        count = len(waiting.requests)
+        self._requests += count
         try:
-            self._lanes[shard_of(request.user_id) % len(self._lanes)].put(waiting)
             # A client that goes away cancels its own wait, never the batch.
             return await waiting.decided
         finally:
-            self._requests -= 1
-            timer.cancel()
+            self._requests -= count

@@ -1,4 +1,4 @@
-"""A lane: one connection that posts for its shards, one batch in flight, the next one collecting.
+"""A lane: one connection that posts, one batch in flight; the next one collects meanwhile.
 
 The batch grows exactly as fast as the database is busy.
 """
@@ -9,26 +9,14 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
-from saldo.engine.errors import (
-    DeadlineExceededError,
-    EngineError,
-    OutcomeUnknownError,
-    QueueFullError,
-    RequestFailedError,
-)
+from saldo.engine.errors import OutcomeUnknownError, RequestFailedError
+from saldo.engine.queue import Queue
+from saldo.engine.waiting import Result, Waiting
 from saldo.ledger.model import Decision, TransactionRequest
-from saldo.observability.metrics import (
-    BATCH_REQUESTS,
-    BATCH_SECONDS,
-    QUEUE_REQUESTS,
-    RECONNECTS,
-    RESENDS,
-)
+from saldo.observability.metrics import BATCH_REQUESTS, BATCH_SECONDS, RECONNECTS, RESENDS
 from saldo.store.errors import (
     BusyError,
     ClashError,
@@ -47,113 +35,63 @@ _log = logging.getLogger("saldo.engine")
 class Posting(Protocol):
     """What a lane needs of its connection (`saldo.store.poster.Poster`)."""
 
-    async def post(self, requests: Sequence[TransactionRequest]) -> list[Decision]: ...
+    async def post(
+        self, requests: Sequence[TransactionRequest], *, atomic: bool = False
+    ) -> list[Decision]: ...
     def abandon(self) -> None: ...
     async def close(self) -> None: ...
 
 
-@dataclass(slots=True, eq=False)
-class Waiting:
-    """A request and whoever waits for its decision."""
-
-    request: TransactionRequest
-    decided: asyncio.Future[Decision]
-    sent: bool = False
-    """Whether it may have reached the database in an earlier attempt of ours."""
-
-    def expire(self) -> None:
-        """Its deadline has come."""
-        self.fail(OutcomeUnknownError() if self.sent else DeadlineExceededError())
-
-    def fail(self, error: EngineError) -> None:
-        if not self.decided.done():
-            self.decided.set_exception(error)
+Connect = Callable[[int], Awaitable[Posting]]
+"""Makes the connection of the lane with this number."""
 
 
 class Lane:
-    """Takes requests, makes batches, sees each of them through."""
+    """Takes batches from the queue and sees each of them through."""
 
     def __init__(
-        self,
-        number: int,
-        connect: Callable[[int], Awaitable[Posting]],
-        *,
-        batch_requests_max: int,
-        batch_timeout_seconds: float,
+        self, number: int, connect: Connect, queue: Queue, *, batch_timeout_seconds: float
     ) -> None:
         self._number = number
         self._connect = connect
-        self._batch_requests_max = batch_requests_max
+        self._queue = queue
         self._batch_timeout_seconds = batch_timeout_seconds
-        self._queue: deque[Waiting] = deque()
-        self._filled = asyncio.Event()
-        self._queued = QUEUE_REQUESTS.labels(str(number))
-        self._stopping = False
         self._poster: Posting | None = None
         self._task: asyncio.Task[None] | None = None
-
-    @property
-    def queued(self) -> int:
-        """Requests that wait for a batch, given-up ones among them."""
-        return len(self._queue)
 
     def start(self) -> None:
         """Begins to work; the connection is made when the first batch needs it."""
         self._task = asyncio.create_task(self._work(), name=f"lane {self._number}")
 
-    def put(self, waiting: Waiting) -> None:
-        """Queues a request. The engine has checked that there is room."""
-        self._queue.append(waiting)
-        self._filled.set()
-
     async def stop(self, seconds: float) -> None:
-        """Finishes what is queued and in flight, for at most so long; what is left then fails."""
-        self._stopping = True
-        self._filled.set()
+        """Finishes what the closed queue still has, for at most so long; then gives up."""
         if self._task is not None:
             await asyncio.wait([self._task], timeout=seconds)
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        for waiting in self._queue:
-            waiting.fail(QueueFullError())
-        self._queue.clear()
         if self._poster is not None:
             await self._poster.close()
             self._poster = None
 
     async def _work(self) -> None:
-        while True:
-            if not self._queue:
-                if self._stopping:
-                    return
-                self._filled.clear()
-                await self._filled.wait()
-                continue
-            batch = self._take()
+        while (batch := await self._queue.take()) is not None:
             try:
-                await self._see_through(batch)
+                await self._see_through(batch.waiting)
             except asyncio.CancelledError:
-                _expire(batch)
+                _expire(batch.waiting)
                 raise
             except Exception:
                 _log.exception("a batch failed in a way nobody foresaw")
-                _expire(batch)
+                _expire(batch.waiting)
                 self._drop_connection()
-
-    def _take(self) -> list[Waiting]:
-        queue = self._queue
-        batch: list[Waiting] = []
-        while queue and len(batch) < self._batch_requests_max:
-            waiting = queue.popleft()
-            if not waiting.decided.done():
-                batch.append(waiting)
-        return batch
+            finally:
+                self._queue.release(batch)
 
     async def _see_through(self, batch: list[Waiting]) -> None:
         """Sends the batch until each request of it is decided or past its deadline."""
         backoff = BACKOFF_SECONDS_MIN
-        while batch := [waiting for waiting in batch if not waiting.decided.done()]:
+        while batch := [waiting for waiting in batch if not waiting.over]:
             try:
                 await self._post(batch)
                 return  # noqa: TRY300 - an else would hide that this ends the loop
@@ -174,14 +112,30 @@ class Lane:
 
     async def _bisect(self, batch: list[Waiting], error: StoreError) -> None:
         """Finds the poisoned request: it fails alone, its neighbours are posted."""
-        if len(batch) == 1:
-            _log.error("the database rejects a request: %s", error)
-            # "Nothing was recorded" is true of this attempt; of one that was lost it is not known.
-            batch[0].fail(OutcomeUnknownError() if batch[0].sent else RequestFailedError())
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            await self._see_through(batch[:middle])
+            await self._see_through(batch[middle:])
             return
-        middle = len(batch) // 2
-        await self._see_through(batch[:middle])
-        await self._see_through(batch[middle:])
+        (waiting,) = batch
+        if len(waiting.requests) > 1 and not waiting.atomic:
+            await self._split(waiting)
+            return
+        _log.error("the database rejects a request: %s", error)
+        # "Nothing was recorded" is true of this attempt; of one that was lost it is not known.
+        failure = OutcomeUnknownError() if waiting.sent else RequestFailedError()
+        _decide(waiting, [failure] * len(waiting.requests))
+
+    async def _split(self, waiting: Waiting) -> None:
+        middle = len(waiting.requests) // 2
+        results: list[Result] = []
+        for requests in (waiting.requests[:middle], waiting.requests[middle:]):
+            part = waiting.part(requests)
+            await self._see_through([part])
+            if not part.decided.done():  # nobody waits for the whole any more
+                return
+            results += part.decided.result()
+        _decide(waiting, results)
 
     async def _post(self, batch: list[Waiting]) -> None:
         if self._poster is None:
@@ -190,7 +144,8 @@ class Lane:
         retried = [waiting.sent for waiting in batch]
         for waiting in batch:
             waiting.sent = True
-        call = asyncio.ensure_future(self._poster.post([waiting.request for waiting in batch]))
+        requests = [request for waiting in batch for request in waiting.requests]
+        call = asyncio.ensure_future(self._poster.post(requests, atomic=batch[0].atomic))
         with BATCH_SECONDS.time():
             # Not a time-out of the driver's: that sends a cancel request, and a cancel ends a
             # commit's wait for the standby with "done".
@@ -200,8 +155,7 @@ class Lane:
             with contextlib.suppress(StoreError, asyncio.CancelledError):
                 await call
             raise ConnectionLostError("no answer to a batch in time")
-        BATCH_REQUESTS.observe(len(batch))
-        self._queued.set(len(self._queue))
+        BATCH_REQUESTS.observe(len(requests))
         try:
             decisions = call.result()
         except (ClashError, BusyError, RejectedError):
@@ -209,17 +163,30 @@ class Lane:
             for waiting, before in zip(batch, retried, strict=True):
                 waiting.sent = before
             raise
-        for waiting, decision, again in zip(batch, decisions, retried, strict=True):
-            if not waiting.decided.done():
+        self._hand_out(batch, retried, decisions)
+
+    def _hand_out(
+        self, batch: list[Waiting], retried: list[bool], decisions: list[Decision]
+    ) -> None:
+        begin = 0
+        for waiting, again in zip(batch, retried, strict=True):
+            end = begin + len(waiting.requests)
+            results: list[Result] = list(decisions[begin:end])
+            if again:
                 # What we learn by sending again after a lost connection is our own doing.
-                waiting.decided.set_result(
-                    decision._replace(replayed=False) if again and decision.replayed else decision
-                )
+                results = [decision._replace(replayed=False) for decision in decisions[begin:end]]
+            _decide(waiting, results)
+            begin = end
 
     def _drop_connection(self) -> None:
         if self._poster is not None:
             self._poster.abandon()
             self._poster = None
+
+
+def _decide(waiting: Waiting, results: list[Result]) -> None:
+    if not waiting.decided.done():
+        waiting.decided.set_result(results)
 
 
 def _expire(batch: list[Waiting]) -> None:

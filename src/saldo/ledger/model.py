@@ -107,7 +107,6 @@ class Decision(NamedTuple):
     amount: int | None = None
     balance: int | None = None
     timestamp: datetime | None = None
-    horizon: datetime | None = None
     recorded_at: datetime | None = None
 
 

@@ -202,6 +202,5 @@ def _decision(entry: Entry, outcome: Outcome) -> Decision:
         amount=entry.amount,
         balance=entry.balance,
         timestamp=entry.timestamp,
-        horizon=entry.horizon,
         recorded_at=entry.recorded_at,
     )

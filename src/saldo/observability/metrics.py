@@ -21,7 +21,7 @@ BATCH_REQUESTS = Histogram(
 )
 BATCH_SECONDS = Histogram("saldo_batch_seconds", "Time from sending a batch to its commit.")
 QUEUE_REQUESTS = Gauge(
-    "saldo_queue_requests", "Requests waiting for a batch.", ["lane"], multiprocess_mode="livesum"
+    "saldo_queue_requests", "Requests waiting for a batch.", multiprocess_mode="livesum"
 )
 SHED = Counter("saldo_requests_shed_total", "Requests refused because the queue was full.")
 RESENDS = Counter("saldo_batch_resends_total", "Batches sent again.")

@@ -39,8 +39,14 @@ class Poster:
         )
         return cls(connection, limits)
 
-    async def post(self, requests: Sequence[TransactionRequest]) -> list[Decision]:
+    async def post(
+        self, requests: Sequence[TransactionRequest], *, atomic: bool = False
+    ) -> list[Decision]:
         """Decides and records a batch: one statement, committed when this returns.
+
+        Args:
+            requests: the batch, in order of arrival.
+            atomic: unless every outcome is posted, record nothing.
 
         Raises:
             ConnectionLostError: what became of the batch is unknown; sending it again tells.
@@ -57,13 +63,12 @@ class Poster:
                 limits.balance_max,
                 limits.future_tolerance,
                 limits.late_check_entries_max,
+                atomic,
             )
         except Exception as error:
             raise translated(error) from error
-        outcomes, *columns = row
         return [
-            Decision(_OUTCOMES[outcome], *fields)
-            for outcome, *fields in zip(outcomes, *columns, strict=True)
+            _decision(request, *columns) for request, *columns in zip(requests, *row, strict=True)
         ]
 
     def abandon(self) -> None:
@@ -78,6 +83,32 @@ class Poster:
         """Says farewell."""
         with suppress(Exception):
             await self._connection.close(timeout=1)
+
+
+def _decision(
+    request: TransactionRequest,
+    outcome: int,
+    replayed: bool,
+    user_id: int | None,
+    number: int | None,
+    amount: int | None,
+    balance: int | None,
+    timestamp: datetime | None,
+    recorded_at: datetime | None,
+) -> Decision:
+    """The decision in full: the function leaves out what is as requested."""
+    if number is None:
+        return Decision(_OUTCOMES[outcome])
+    return Decision(
+        _OUTCOMES[outcome],
+        replayed,
+        request.user_id if user_id is None else user_id,
+        number,
+        request.amount if amount is None else amount,
+        balance,
+        request.timestamp if timestamp is None else timestamp,
+        recorded_at,
+    )
 
 
 @dataclass(frozen=True, slots=True)

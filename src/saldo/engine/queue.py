@@ -1,0 +1,134 @@
+"""The queue of the engine: requests wait by groups of shards until a lane takes them as a batch.
+
+While few wait, one lane takes all there is: one large batch costs the database less than several
+small ones. When more wait than one batch should hold, each lane takes one group, and they work side by
+side. No two lanes ever hold the same group, so they never wait for each other's locks, and what one
+caller queued for a user is posted in the order in which it was queued.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+from saldo.engine.waiting import Waiting
+from saldo.observability.metrics import QUEUE_REQUESTS
+
+
+class Group:
+    """Requests for the shards `≡ group (mod groups)`, oldest first."""
+
+    __slots__ = ("claimed", "requests", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: deque[Waiting] = deque()
+        self.requests = 0
+        self.claimed = False
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a lane has taken, and the groups that it holds meanwhile."""
+
+    waiting: list[Waiting]
+    groups: list[Group]
+
+
+class Queue:
+    """Waiting requests, and the lanes that wait for some."""
+
+    def __init__(self, *, groups: int, batch_requests_max: int, split_requests_min: int) -> None:
+        self._groups = [Group() for _ in range(groups)]
+        self._batch_requests_max = batch_requests_max
+        self._split_requests_min = split_requests_min
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._closed = False
+        self.requests = 0
+        """Requests that wait for a batch, given-up ones among them."""
+
+    def put(self, waiting: Waiting, group_number: int = 0) -> None:
+        """Queues what the engine has found room for."""
+        group = self._groups[group_number]
+        group.waiting.append(waiting)
+        group.requests += len(waiting.requests)
+        self.requests += len(waiting.requests)
+        if not group.claimed:
+            self._wake_one()
+
+    async def take(self) -> Batch | None:
+        """The next batch, as soon as there is one; None when the queue is closed and empty."""
+        while True:
+            batch = self._claim()
+            if batch is not None:
+                return batch
+            if self._closed and not self.requests:
+                return None
+            woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._idle.append(woken)
+            await woken
+
+    def release(self, batch: Batch) -> None:
+        """Gives the groups of a batch back: it is seen through."""
+        for group in batch.groups:
+            group.claimed = False
+        if self._closed:
+            # Those that wait for groups held by others: perhaps there is nothing left to wait for.
+            self.close()
+
+    def close(self) -> None:
+        """Lets lanes end when nothing waits any more."""
+        self._closed = True
+        while self._idle:
+            self._wake_one()
+
+    def drain(self) -> list[Waiting]:
+        """Everything that still waits; the queue is empty then."""
+        left = [waiting for group in self._groups for waiting in group.waiting]
+        for group in self._groups:
+            group.waiting.clear()
+            group.requests = 0
+        self.requests = 0
+        return left
+
+    def _wake_one(self) -> None:
+        while self._idle:
+            woken = self._idle.popleft()
+            if not woken.done():
+                woken.set_result(None)
+                return
+
+    def _claim(self) -> Batch | None:
+        free = [group for group in self._groups if not group.claimed]
+        filled = [group for group in free if group.requests]
+        if not filled:
+            return None
+        if sum(group.requests for group in filled) >= self._split_requests_min:
+            free = filled = [max(filled, key=lambda group: group.requests)]
+        room, taken = self._batch_requests_max, []
+        for group in filled:
+            room -= self._move(group, room, taken)
+        QUEUE_REQUESTS.set(self.requests)
+        if not taken:
+            return self._claim()  # all of them had been given up
+        for group in free:
+            group.claimed = True
+        if self.requests and len(free) < len(self._groups):
+            self._wake_one()
+        return Batch(taken, free)
+
+    def _move(self, group: Group, room: int, taken: list[Waiting]) -> int:
+        """Moves what is still waited for from the group, as far as there is room; how much it was."""
+        moved = 0
+        while group.waiting:
+            waiting = group.waiting[0]
+            count = len(waiting.requests)
+            if taken and moved + count > room:
+                break
+            group.waiting.popleft()
+            group.requests -= count
+            self.requests -= count
+            if not waiting.over:
+                taken.append(waiting)
+                moved += count
+        return moved
