@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.rows import dict_row
 
-from saldo.ledger.model import Decision, Limits, Outcome, TransactionRequest
+from saldo.ledger.model import Decision, Limits, TransactionRequest
 from saldo.ledger.specification import Ledger
 from saldo.store.poster import _decision
 

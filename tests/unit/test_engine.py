@@ -28,19 +28,33 @@ class Scripted:
         self.errors = list(errors)
         self.replayed = replayed
         self.batches: list[int] = []
+        self.posted: list[TransactionRequest] = []
+        self.at_once: list[set[int]] = []
+        self.shared_groups = 0
         self.gate = asyncio.Event()
         self.gate.set()
 
     async def post(
         self, requests: Sequence[TransactionRequest], *, atomic: bool = False
     ) -> list[Decision]:
-        await self.gate.wait()
+        groups = {request.user_id % 4 for request in requests}
+        self.shared_groups += any(groups & others for others in self.at_once)
+        self.at_once.append(groups)
+        try:
+            await self.gate.wait()
+            await asyncio.sleep(0)
+        finally:
+            self.at_once.remove(groups)
         self.batches.append(len(requests))
         if self.errors:
             raise self.errors.pop(0)
         if any(request.amount == POISON for request in requests):
             raise RejectedError("22003: out of range")
-        return [Decision(Outcome.POSTED, replayed=self.replayed) for _ in requests]
+        self.posted += requests
+        return [
+            Decision(Outcome.POSTED, replayed=self.replayed, amount=request.amount)
+            for request in requests
+        ]
 
     def abandon(self) -> None: ...
 
@@ -73,8 +87,8 @@ def _engine(
     return engine
 
 
-def _request(amount: int = 1) -> TransactionRequest:
-    return TransactionRequest(uuid4(), 1, amount, None)
+def _request(amount: int = 1, user_id: int = 1) -> TransactionRequest:
+    return TransactionRequest(uuid4(), user_id, amount, None)
 
 
 @pytest.mark.parametrize(
@@ -183,3 +197,55 @@ async def test_stop_is_bounded_and_tells_the_outcome_is_unknown() -> None:
     await engine.stop(0.01)
     with pytest.raises(OutcomeUnknownError):
         await sent
+
+
+async def test_with_few_waiting_one_lane_takes_all_of_them() -> None:
+    connection = Scripted()
+    engine = _engine(connection, lanes=4)
+    connection.gate.clear()
+    posts = [asyncio.ensure_future(engine.post(_request(user_id=user))) for user in range(1, 41)]
+    while engine.requests < 40:
+        await asyncio.sleep(0)
+    connection.gate.set()
+    await asyncio.gather(*posts)
+    assert sum(connection.batches) == 40
+    assert len(connection.batches) <= 2
+    await engine.stop(1)
+
+
+async def test_with_many_waiting_lanes_work_side_by_side_on_groups_of_their_own() -> None:
+    connection = Scripted()
+    engine = _engine(connection, lanes=4, queue=10_000)
+    connection.gate.clear()
+    posts = [asyncio.ensure_future(engine.post(_request(user_id=n))) for n in range(400)]
+    while len(connection.at_once) < 4:
+        await asyncio.sleep(0)
+    connection.gate.set()
+    await asyncio.gather(*posts)
+    assert connection.shared_groups == 0
+    await engine.stop(1)
+
+
+async def test_many_are_decided_in_order_and_a_poisoned_one_fails_alone() -> None:
+    connection = Scripted()
+    engine = _engine(connection, lanes=2)
+    requests = [_request(POISON if n == 13 else n + 1, user_id=n % 5) for n in range(40)]
+    results = await engine.post_many(requests)
+    assert isinstance(results[13], RequestFailedError)
+    amounts = [result.amount for result in results if isinstance(result, Decision)]
+    assert amounts == [n + 1 for n in range(40) if n != 13]
+    for user in range(5):
+        of_user = [request.amount for request in connection.posted if request.user_id == user]
+        assert of_user == sorted(of_user)
+    await engine.stop(1)
+
+
+async def test_an_atomic_batch_is_never_cut() -> None:
+    connection = Scripted()
+    engine = _engine(connection, lanes=2)
+    decisions = await engine.post_atomic([_request(user_id=n) for n in range(60)])
+    assert len(decisions) == 60
+    assert connection.batches == [60]
+    with pytest.raises(RequestFailedError):
+        await engine.post_atomic([_request(), _request(POISON)])
+    await engine.stop(1)

@@ -105,7 +105,8 @@ class Queue:
             return None
         if sum(group.requests for group in filled) >= self._split_requests_min:
             free = filled = [max(filled, key=lambda group: group.requests)]
-        room, taken = self._batch_requests_max, []
+        room = self._batch_requests_max
+        taken: list[Waiting] = []
         for group in filled:
             room -= self._move(group, room, taken)
         QUEUE_REQUESTS.set(self.requests)

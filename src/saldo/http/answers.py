@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple, TypeAlias, cast
 from uuid import UUID
 
+from saldo.http import schemas
 from saldo.http.wire import KIND_NAMES
-from saldo.ledger.model import Kind, Outcome
+from saldo.ledger.model import Decision, Kind, Outcome
 from saldo.ledger.money import format_money
 from saldo.ledger.time import format_instant
 
 OUTCOME_NAMES = {outcome: outcome.name.lower() for outcome in Outcome}
+_RECORDED_NAMES = cast(dict[Outcome, schemas.OutcomeName], OUTCOME_NAMES)
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A whole HTTP answer."""
 
     status: int
@@ -25,26 +25,39 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def transaction_fields(
+_Recorded: TypeAlias = tuple[int, int, int, int, datetime, datetime]
+
+
+def decided_answer(uuid: UUID, decision: Decision, decimals: int) -> schemas.Transaction:
+    """The transaction that a decision has recorded, or found recorded, under the uuid."""
+    outcome, _, *recorded = decision
+    user_id, number, amount, balance, timestamp, recorded_at = cast(_Recorded, recorded)
+    return transaction_answer(
+        uuid, user_id, number, amount, balance, timestamp, recorded_at, outcome, decimals
+    )
+
+
+def transaction_answer(
     uuid: UUID,
     user_id: int,
     number: int,
     amount: int,
     balance: int,
-    timestamp: datetime | None,
-    recorded_at: datetime | None,
+    timestamp: datetime,
+    recorded_at: datetime,
     outcome: Outcome,
     decimals: int,
-) -> dict[str, Any]:
-    """A transaction as every route writes it. amount is signed minor units."""
-    return {
-        "uuid": str(uuid),
-        "type": KIND_NAMES[Kind.DEPOSIT if amount > 0 else Kind.WITHDRAWAL],
-        "amount": format_money(abs(amount), decimals),
-        "user_id": user_id,
-        "timestamp": timestamp and format_instant(timestamp),
-        "outcome": OUTCOME_NAMES[outcome],
-        "balance": format_money(balance, decimals),
-        "number": number,
-        "recorded_at": recorded_at and format_instant(recorded_at),
-    }
+) -> schemas.Transaction:
+    """A transaction as every route writes it. amount is signed; both are minor units."""
+    written = format_instant(recorded_at)
+    return schemas.Transaction(
+        str(uuid),
+        KIND_NAMES[Kind.DEPOSIT if amount > 0 else Kind.WITHDRAWAL],
+        format_money(abs(amount), decimals),
+        user_id,
+        written if timestamp == recorded_at else format_instant(timestamp),
+        _RECORDED_NAMES[outcome],
+        format_money(balance, decimals),
+        number,
+        written,
+    )

@@ -12,7 +12,7 @@ from saldo.engine.errors import (
     OutcomeUnknownError,
     QueueFullError,
 )
-from saldo.http.answers import Answer, transaction_fields
+from saldo.http.answers import Answer, decided_answer
 from saldo.http.wire import Fault
 from saldo.ledger.model import Decision, Outcome, TransactionRequest, differing_fields
 from saldo.ledger.money import format_money
@@ -160,25 +160,15 @@ def _refused_for_ever(request: TransactionRequest, decision: Decision, decimals:
                 f"{format_money(balance, decimals)}."
             )
     detail += " This outcome is final: to try again, use a new uuid."
-    fields = transaction_fields(
-        request.uuid,
-        decision.user_id or request.user_id,
-        decision.number or 0,
-        amount,
-        balance,
-        decision.timestamp,
-        decision.recorded_at,
-        decision.outcome,
-        decimals,
-    )
+    transaction = decided_answer(request.uuid, decision, decimals)
     return problem(
         code,
         detail,
         request_id=None,
         instance=f"/v1/transaction/{request.uuid}",
-        balance=fields["balance"],
+        balance=transaction.balance,
         needed=needed,
-        transaction=fields,
+        transaction=transaction,
     )
 
 

@@ -12,7 +12,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter
 
 from saldo.http import problems, schemas
-from saldo.http.answers import Answer, transaction_fields
+from saldo.http.answers import Answer, transaction_answer
 from saldo.http.operations import PostTransaction, PostUser
 from saldo.http.service import Service
 from saldo.http.transactions import is_json, unsupported_media_type
@@ -359,16 +359,14 @@ def _user(user: User, decimals: int) -> schemas.User:
 
 
 def _transaction(item: Transaction, decimals: int) -> schemas.Transaction:
-    return schemas.Transaction(
-        **transaction_fields(
-            item.uuid,
-            item.user_id,
-            item.number,
-            item.amount,
-            item.balance,
-            item.timestamp,
-            item.recorded_at,
-            item.outcome,
-            decimals,
-        )
+    return transaction_answer(
+        item.uuid,
+        item.user_id,
+        item.number,
+        item.amount,
+        item.balance,
+        item.timestamp,
+        item.recorded_at,
+        item.outcome,
+        decimals,
     )

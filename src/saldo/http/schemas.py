@@ -14,6 +14,9 @@ Instant = Annotated[
 ]
 
 
+OutcomeName = Literal["posted", "insufficient_funds", "balance_above_maximum"]
+
+
 class User(Struct):
     """A user and the balance of now."""
 
@@ -49,7 +52,7 @@ class Transaction(Struct):
     user_id: int
     timestamp: Instant
     outcome: Annotated[
-        Literal["posted", "insufficient_funds", "balance_above_maximum"],
+        OutcomeName,
         Meta(description="Recorded once and final."),
     ]
     balance: Annotated[

@@ -9,13 +9,14 @@ import msgspec
 from saldo.engine.engine import Engine
 from saldo.engine.errors import EngineError
 from saldo.http import problems
-from saldo.http.answers import OUTCOME_NAMES, Answer, transaction_fields
+from saldo.http.answers import OUTCOME_NAMES, Answer, decided_answer
 from saldo.http.wire import InvalidError, Reading, parse_transaction
 from saldo.ledger.model import Decision, Outcome, TransactionRequest
 from saldo.observability.metrics import OUTCOMES
 
 REPLAYED: Final = (("idempotent-replayed", "true"),)
 
+_encoder = msgspec.json.Encoder()
 _counters = {
     (outcome, replayed): OUTCOMES.labels(OUTCOME_NAMES[outcome], str(replayed).lower())
     for outcome in Outcome
@@ -54,19 +55,8 @@ class Transactions:
             if decision.replayed:
                 return Answer(answer.status, answer.body, answer.media_type, REPLAYED)
             return answer
-        fields = transaction_fields(
-            request.uuid,
-            request.user_id,
-            decision.number or 0,
-            request.amount,
-            decision.balance or 0,
-            decision.timestamp,
-            decision.recorded_at,
-            decision.outcome,
-            decimals,
-        )
-        headers = REPLAYED if decision.replayed else ()
-        return Answer(200, msgspec.json.encode(fields), headers=headers)
+        body = _encoder.encode(decided_answer(request.uuid, decision, decimals))
+        return Answer(200, body, headers=REPLAYED if decision.replayed else ())
 
 
 def is_json(content_type: str) -> bool:

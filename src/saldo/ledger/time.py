@@ -76,7 +76,7 @@ def parse_instant(text: str, zone: tzinfo | None) -> datetime:
 
 def format_instant(instant: datetime) -> str:
     """Writes RFC 3339 with offset, in UTC: ``2023-10-30T12:30:45.123000+00:00``."""
-    return instant.astimezone(UTC).isoformat()
+    return (instant if instant.tzinfo is UTC else instant.astimezone(UTC)).isoformat()
 
 
 _YEARS: Final = f"must be in the years {INSTANT_MIN.year} to {INSTANT_MAX.year}"
