@@ -92,7 +92,12 @@ class Engine:
         """
         waiting = self._admit([request])
         self._queue.put(waiting, shard_of(request.user_id) % self._groups)
-        (result,) = await self._results(waiting)
+        self._requests += 1
+        try:
+            # A client that goes away cancels its own wait, never the batch.
+            (result,) = await waiting.decided
+        finally:
+            self._requests -= 1
         if isinstance(result, EngineError):
             raise result
         return result
@@ -152,7 +157,6 @@ class Engine:
         count = len(waiting.requests)
         self._requests += count
         try:
-            # A client that goes away cancels its own wait, never the batch.
             return await waiting.decided
         finally:
             self._requests -= count

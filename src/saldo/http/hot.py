@@ -10,6 +10,7 @@ import itertools
 import logging
 import re
 import secrets
+from collections.abc import Awaitable
 from functools import cache
 from typing import Any, Final
 
@@ -45,15 +46,15 @@ class Front:
         self._transactions = service.transactions
         self._body_bytes_max = service.settings.body_bytes_max
 
-    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            await self._framework(scope, receive, send)
-            return
+    def __call__(self, scope: Scope, receive: Any, send: Any) -> Awaitable[None]:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         request_id = _request_id(headers.get(b"x-request-id"))
         if scope["path"] == HOT_PATH and scope["method"] == "POST":
-            await self._post(headers, request_id, receive, send)
-            return
+            return self._post(headers, request_id, receive, send)
+        return self._hand_on(scope, request_id, receive, send)
+
+    async def _hand_on(self, scope: Scope, request_id: str, receive: Any, send: Any) -> None:
+        """To the framework; its answers too carry the id and are counted."""
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_with_id(message: Any) -> None:
