@@ -89,7 +89,7 @@ def _answer(_: Request[Any, Any, Any], error: AnswerError) -> Response[bytes]:
 
 
 def _invalid(request: Request[Any, Any, Any], error: InvalidError) -> Response[bytes]:
-    return response(problems.invalid(error.faults, request_id(request)))
+    return response(problems.invalid(error.faults).answer(request_id(request)))
 
 
 def _unavailable(request: Request[Any, Any, Any], error: StoreError) -> Response[bytes]:

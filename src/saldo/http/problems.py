@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, assert_never
 
 import msgspec
 
@@ -44,84 +44,97 @@ _TITLES: Final = {
 }
 
 
-def problem(code: str, detail: str, *, request_id: str | None, **extra: Any) -> Answer:
-    """A problem. `request_id` is None where the body must be the same for every retry."""
-    status, title = _TITLES[code]
-    body: dict[str, Any] = {
-        "type": f"urn:saldo:problem:{code}",
-        "title": title,
-        "status": status,
-        "code": code,
-        "detail": detail,
-    }
-    if request_id is not None:
-        body["request_id"] = request_id
-    body |= extra
-    headers = (RETRY_AFTER,) if status == 503 else ()
-    return Answer(status, msgspec.json.encode(body), MEDIA_TYPE, headers)
+class Problem(NamedTuple):
+    """A problem before it is an answer, or a line among the answers to many."""
+
+    code: str
+    detail: str
+    extra: dict[str, Any]
+    same_for_every_retry: bool = False
+    """Whether it tells a recorded outcome: then it must not carry the request's id."""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return _TITLES[self.code][0]
+
+    def answer(self, request_id: str) -> Answer:
+        """The whole HTTP answer."""
+        status, title = _TITLES[self.code]
+        body: dict[str, Any] = {
+            "type": f"urn:saldo:problem:{self.code}",
+            "title": title,
+            "status": status,
+            "code": self.code,
+            "detail": self.detail,
+        }
+        if not self.same_for_every_retry:
+            body["request_id"] = request_id
+        body |= self.extra
+        headers = (RETRY_AFTER,) if status == 503 else ()
+        return Answer(status, msgspec.json.encode(body), MEDIA_TYPE, headers)
 
 
-def invalid(faults: list[Fault], request_id: str) -> Answer:
+def problem(code: str, detail: str, *, request_id: str, **extra: Any) -> Answer:
+    """A problem as an answer."""
+    return Problem(code, detail, extra).answer(request_id)
+
+
+def invalid(faults: list[Fault]) -> Problem:
     """422 with every bad field."""
     detail = "; ".join(f"{fault.field} {fault.message}" for fault in faults)
     errors = [{"field": fault.field, "message": fault.message} for fault in faults]
-    return problem("invalid", detail, request_id=request_id, errors=errors)
+    return Problem("invalid", detail, {"errors": errors})
 
 
-def not_decided(error: EngineError, request_id: str) -> Answer:
-    """The answer where the engine has no decision."""
+def not_decided(error: EngineError) -> Problem:
+    """What to say where the engine has no decision."""
     if isinstance(error, OutcomeUnknownError):
-        return problem(
+        return Problem(
             "outcome_unknown",
             "The transaction was sent to the database and its outcome is not known yet. Send the same "
             "uuid again: only that decides. Until then a 404 for the uuid is not a no.",
-            request_id=request_id,
+            {},
         )
     if isinstance(error, QueueFullError):
-        return problem(
-            "overloaded",
-            "Nothing was recorded. Send the same uuid again in a moment.",
-            request_id=request_id,
+        return Problem(
+            "overloaded", "Nothing was recorded. Send the same uuid again in a moment.", {}
         )
     if isinstance(error, DeadlineExceededError):
-        return problem(
+        return Problem(
             "deadline_exceeded",
             "The request waited too long and was not sent to the database: this attempt recorded "
             "nothing. Send the same uuid again.",
-            request_id=request_id,
+            {},
         )
-    return problem(
+    return Problem(
         "internal",
         "The ledger could not process this request; nothing was recorded. Report the request_id.",
-        request_id=request_id,
+        {},
     )
 
 
-def refused(
-    request: TransactionRequest, decision: Decision, decimals: int, request_id: str
-) -> Answer:
-    """The answer to a transaction that was not posted."""
+def refused(request: TransactionRequest, decision: Decision, decimals: int) -> Problem:
+    """Why a transaction was not posted."""
     match decision.outcome:
         case Outcome.INSUFFICIENT_FUNDS | Outcome.BALANCE_ABOVE_MAXIMUM:
             return _refused_for_ever(request, decision, decimals)
         case Outcome.UUID_CONFLICT:
-            return _conflict(request, decision, decimals, request_id)
+            return _conflict(request, decision, decimals)
         case Outcome.USER_NOT_FOUND:
-            return user_not_found(request.user_id, request_id)
+            return user_not_found(request.user_id)
         case Outcome.TIMESTAMP_IN_FUTURE:
             return _timestamp(
                 "timestamp_in_future",
                 "is further ahead of the ledger's clock than the tolerance allows. If it was given "
                 "without a zone, the setting SALDO_ZONE says how it is read",
                 request,
-                request_id,
             )
         case Outcome.TIMESTAMP_TOO_LATE:
             return _timestamp(
                 "timestamp_too_late",
                 "is longer before the user's latest transaction than SALDO_MAX_LATENESS_SECONDS allows",
                 request,
-                request_id,
             )
         case Outcome.LATE_CHECK_TOO_LONG:
             return _timestamp(
@@ -129,21 +142,20 @@ def refused(
                 "is before more transactions of the user than a late withdrawal may be checked "
                 "against (SALDO_LATE_CHECK_ENTRIES_MAX)",
                 request,
-                request_id,
             )
         case Outcome.POSTED:
             raise AssertionError("a posted transaction is no problem")
+        case _:
+            assert_never(decision.outcome)
 
 
-def user_not_found(user_id: int, request_id: str) -> Answer:
+def user_not_found(user_id: int) -> Problem:
     """404 for a user."""
     errors = [{"field": "user_id", "message": "is no user's"}]
-    return problem(
-        "user_not_found", f"There is no user {user_id}.", request_id=request_id, errors=errors
-    )
+    return Problem("user_not_found", f"There is no user {user_id}.", {"errors": errors})
 
 
-def _refused_for_ever(request: TransactionRequest, decision: Decision, decimals: int) -> Answer:
+def _refused_for_ever(request: TransactionRequest, decision: Decision, decimals: int) -> Problem:
     # From stored columns only: every retry gets the same body.
     amount, balance = decision.amount or 0, decision.balance or 0
     needed = format_money(abs(amount), decimals)
@@ -161,33 +173,33 @@ def _refused_for_ever(request: TransactionRequest, decision: Decision, decimals:
             )
     detail += " This outcome is final: to try again, use a new uuid."
     transaction = decided_answer(request.uuid, decision, decimals)
-    return problem(
-        code,
-        detail,
-        request_id=None,
-        instance=f"/v1/transaction/{request.uuid}",
-        balance=transaction.balance,
-        needed=needed,
-        transaction=transaction,
-    )
+    extra = {
+        "instance": f"/v1/transaction/{request.uuid}",
+        "balance": transaction.balance,
+        "needed": needed,
+        "transaction": transaction,
+    }
+    return Problem(code, detail, extra, same_for_every_retry=True)
 
 
-def _conflict(
-    request: TransactionRequest, decision: Decision, decimals: int, request_id: str
-) -> Answer:
+def _conflict(request: TransactionRequest, decision: Decision, decimals: int) -> Problem:
     differing = differing_fields(request, decision) or ["uuid"]
     recorded: dict[str, Any] = {}
     if decision.amount:  # an opening entry, the ledger's own, has nothing to show
         recorded = _recorded(decision, decimals)
     shown = {name: recorded[name] for name in differing if name in recorded}
-    return problem(
+    extra = {
+        "differing_fields": differing,
+        "recorded": shown,
+        "errors": [
+            {"field": name, "message": "differs from what is recorded"} for name in differing
+        ],
+    }
+    return Problem(
         "uuid_conflict",
         f"The uuid {request.uuid} stands for a transaction with other content; it differs in "
         f"{', '.join(differing)}. Nothing was recorded. For another transaction use a new uuid.",
-        request_id=request_id,
-        differing_fields=differing,
-        recorded=shown,
-        errors=[{"field": name, "message": "differs from what is recorded"} for name in differing],
+        extra,
     )
 
 
@@ -200,11 +212,7 @@ def _recorded(decision: Decision, decimals: int) -> dict[str, Any]:
     }
 
 
-def _timestamp(code: str, what: str, request: TransactionRequest, request_id: str) -> Answer:
+def _timestamp(code: str, what: str, request: TransactionRequest) -> Problem:
     given = format_instant(request.timestamp) if request.timestamp else "now"
-    return problem(
-        code,
-        f"The timestamp {given} {what}. Nothing was recorded.",
-        request_id=request_id,
-        errors=[{"field": "timestamp", "message": what}],
-    )
+    errors = [{"field": "timestamp", "message": what}]
+    return Problem(code, f"The timestamp {given} {what}. Nothing was recorded.", {"errors": errors})

@@ -165,7 +165,7 @@ async def get_user(user_id: FromPath[str], request: Asked, service: Given) -> sc
     number = parse_user_id(user_id)
     user = await service.reader.user(number)
     if user is None:
-        raise AnswerError(problems.user_not_found(number, request_id(request)))
+        raise AnswerError(problems.user_not_found(number).answer(request_id(request)))
     return _user(user, service.reading.decimals)
 
 
@@ -230,7 +230,7 @@ async def get_balance(
             [Fault("known_at", "must be in the past: its answer could still change")]
         ) from None
     if balance is None:
-        raise AnswerError(problems.user_not_found(number, request_id(request)))
+        raise AnswerError(problems.user_not_found(number).answer(request_id(request)))
     return schemas.Balance(
         user_id=number,
         balance=format_money(balance, service.reading.decimals),
@@ -276,7 +276,7 @@ async def get_transactions(
         limit=parse_limit(limit, settings.page_items_default, settings.page_items_max),
     )
     if page is None:
-        raise AnswerError(problems.user_not_found(number, request_id(request)))
+        raise AnswerError(problems.user_not_found(number).answer(request_id(request)))
     listing, on = f"transactions {number}", page.next_before
     return schemas.TransactionList(
         items=[_transaction(item, service.reading.decimals) for item in page.transactions],

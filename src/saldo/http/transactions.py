@@ -40,21 +40,19 @@ class Transactions:
         try:
             request = parse_transaction(body, idempotency_key, self._reading)
         except InvalidError as error:
-            return problems.invalid(error.faults, request_id)
+            return problems.invalid(error.faults).answer(request_id)
         try:
             decision = await self._engine.post(request)
         except EngineError as error:
-            return problems.not_decided(error, request_id)
+            return problems.not_decided(error).answer(request_id)
         _counters[decision.outcome, decision.replayed].inc()
         return self._answer(request, decision, request_id)
 
     def _answer(self, request: TransactionRequest, decision: Decision, request_id: str) -> Answer:
         decimals = self._reading.decimals
         if decision.outcome is not Outcome.POSTED:
-            answer = problems.refused(request, decision, decimals, request_id)
-            if decision.replayed:
-                return Answer(answer.status, answer.body, answer.media_type, REPLAYED)
-            return answer
+            answer = problems.refused(request, decision, decimals).answer(request_id)
+            return answer._replace(headers=REPLAYED) if decision.replayed else answer
         body = _encoder.encode(decided_answer(request.uuid, decision, decimals))
         return Answer(200, body, headers=REPLAYED if decision.replayed else ())
 
