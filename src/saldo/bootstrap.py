@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from saldo.engine.engine import Engine, EngineLimits
 from saldo.http.app import create_app
+from saldo.http.bulk import Bulk
 from saldo.http.hot import Front
 from saldo.http.service import Service
 from saldo.http.transactions import Transactions
@@ -116,7 +117,14 @@ async def running(settings: Settings, database_url: str) -> AsyncIterator[Front]
     )
     engine.start()
     try:
-        service = Service(settings, reading, engine, reader, Transactions(engine, reading))
+        service = Service(
+            settings,
+            reading,
+            engine,
+            reader,
+            Transactions(engine, reading),
+            Bulk(engine, reading, settings),
+        )
         yield create_app(service)
     finally:
         await engine.stop(settings.stop_seconds)

@@ -87,6 +87,11 @@ class Application:
             return self._live(receive, send)
         return self._front(scope, receive, send)
 
+    def drain(self) -> None:
+        """The server has been told to stop (`saldo.http.protocol`)."""
+        if self._front is not None:
+            self._front.drain()
+
     async def _live(self, receive: Any, send: Any) -> None:
         set_up_logging(self._settings)
         await receive()

@@ -156,6 +156,34 @@ class Settings(BaseSettings):
     body_bytes_max: int = Field(
         65_536, ge=256, le=16_777_216, description="Bytes of a request's body."
     )
+    array_bytes_max: int = Field(
+        4_194_304,
+        ge=256,
+        le=268_435_456,
+        description="Bytes of a JSON array of transactions, which is read whole.",
+    )
+    array_items_max: int = Field(
+        5000,
+        ge=1,
+        le=20_000,
+        description="Transactions of a JSON array: an atomic one holds the shards' locks for all of them "
+        "(about 0.1 s). NDJSON has no such limit.",
+    )
+    chunk_requests_max: int = Field(
+        500,
+        ge=1,
+        le=20_000,
+        description="Lines of a stream that are posted together; more cost the database no less each.",
+    )
+    chunks_max: int = Field(
+        4, ge=1, le=1000, description="Chunks of one stream under way: the rest is not read yet."
+    )
+    spool_bytes_max: int = Field(
+        1_073_741_824,
+        ge=0,
+        description="Answers kept in temporary files for a client that sends all before it reads; "
+        "beyond that its lines wait.",
+    )
     connections_max: int = Field(
         10_000, ge=1, le=1_000_000, description="Open HTTP connections of one process."
     )

@@ -11,8 +11,14 @@ from saldo.http.wire import KIND_NAMES
 from saldo.ledger.model import Decision, Kind, Outcome
 from saldo.ledger.money import format_money
 from saldo.ledger.time import format_instant
+from saldo.observability.metrics import OUTCOMES
 
 OUTCOME_NAMES = {outcome: outcome.name.lower() for outcome in Outcome}
+_counters = {
+    (outcome, replayed): OUTCOMES.labels(OUTCOME_NAMES[outcome], str(replayed).lower())
+    for outcome in Outcome
+    for replayed in (False, True)
+}
 _RECORDED_NAMES = cast(dict[Outcome, schemas.OutcomeName], OUTCOME_NAMES)
 
 
@@ -23,6 +29,11 @@ class Answer(NamedTuple):
     body: bytes
     media_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
+
+
+def count_outcome(outcome: Outcome, replayed: bool, count: int = 1) -> None:
+    """Counts transactions answered with an outcome."""
+    _counters[outcome, replayed].inc(count)
 
 
 _Recorded: TypeAlias = tuple[int, int, int, int, datetime, datetime]

@@ -1,7 +1,8 @@
-"""The raw ASGI front: the hot route, and what every request gets whichever route takes it.
+"""The raw ASGI front: the hot routes, and what every request gets whichever route takes it.
 
-`POST /v1/transaction` goes past the framework's router (it costs half of the throughput); all else
-goes to the framework. The answers are the same: both call `saldo.http.transactions`.
+`POST /v1/transaction` goes past the framework's router (it costs half of the throughput), and so does the
+streaming `POST /v1/transactions`; all else goes to the framework. The answers of the first are the same:
+both call `saldo.http.transactions`.
 """
 
 from __future__ import annotations
@@ -16,10 +17,13 @@ from typing import Any, Final
 
 from saldo.http import problems
 from saldo.http.answers import Answer
+from saldo.http.body import BodyTooLargeError, ClientGoneError, body_of
+from saldo.http.bulk import StreamBrokenError
 from saldo.http.service import Service
 from saldo.observability.metrics import HTTP_REQUESTS
 
 HOT_PATH: Final = "/v1/transaction"
+BULK_PATH: Final = "/v1/transactions"
 
 _log = logging.getLogger("saldo.http")
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -29,14 +33,6 @@ _count: Final = itertools.count(1)
 Scope = dict[str, Any]
 
 
-class BodyTooLargeError(Exception):
-    """More bytes than a body may have."""
-
-
-class ClientGoneError(Exception):
-    """The client closed the connection before its body was whole."""
-
-
 class Front:
     """The ASGI application that the server runs."""
 
@@ -44,14 +40,23 @@ class Front:
         self.service = service
         self._framework = framework
         self._transactions = service.transactions
+        self._bulk = service.bulk
         self._body_bytes_max = service.settings.body_bytes_max
 
     def __call__(self, scope: Scope, receive: Any, send: Any) -> Awaitable[None]:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         request_id = _request_id(headers.get(b"x-request-id"))
-        if scope["path"] == HOT_PATH and scope["method"] == "POST":
-            return self._post(headers, request_id, receive, send)
+        if scope["method"] == "POST":
+            query: bytes = scope["query_string"]
+            if scope["path"] == HOT_PATH and not query:
+                return self._post(headers, request_id, receive, send)
+            if scope["path"] == BULK_PATH:
+                return self._post_many(headers, query, request_id, receive, send)
         return self._hand_on(scope, request_id, receive, send)
+
+    def drain(self) -> None:
+        """The server is about to stop: streams must end."""
+        self._bulk.stop()
 
     async def _hand_on(self, scope: Scope, request_id: str, receive: Any, send: Any) -> None:
         """To the framework; its answers too carry the id and are counted."""
@@ -73,7 +78,7 @@ class Front:
         self, headers: dict[bytes, bytes], request_id: str, receive: Any, send: Any
     ) -> None:
         try:
-            body = await _body(receive, headers, self._body_bytes_max)
+            body = await body_of(receive, headers, self._body_bytes_max)
             key = headers.get(b"idempotency-key")
             answer = await self._transactions.post(
                 body,
@@ -83,19 +88,37 @@ class Front:
             )
         except ClientGoneError:
             return
-        except BodyTooLargeError:
-            answer = body_too_large(self._body_bytes_max, request_id)
-        except Exception:
-            _log.exception("request %s failed", request_id)
-            answer = internal(request_id)
-        _answered(answer.status).inc()
+        except Exception as error:
+            answer = failed(error, request_id)
+        _answered(HOT_PATH, answer.status).inc()
         await _send(send, answer, request_id)
+
+    async def _post_many(
+        self, headers: dict[bytes, bytes], query: bytes, request_id: str, receive: Any, send: Any
+    ) -> None:
+        try:
+            answer = await self._bulk.post(headers, query, request_id, receive, send)
+        except (ClientGoneError, StreamBrokenError):
+            return
+        except Exception as error:
+            answer = failed(error, request_id)
+        _answered(BULK_PATH, 200 if answer is None else answer.status).inc()
+        if answer is not None:
+            await _send(send, answer, request_id)
 
 
 @cache
-def _answered(status: int) -> Any:
-    """The counter of the hot route's answers: looking a label up costs more than counting."""
-    return HTTP_REQUESTS.labels("POST", HOT_PATH, str(status))
+def _answered(route: str, status: int) -> Any:
+    """The counter of a raw route's answers: looking a label up costs more than counting."""
+    return HTTP_REQUESTS.labels("POST", route, str(status))
+
+
+def failed(error: Exception, request_id: str) -> Answer:
+    """The answer to what went wrong before an answer began."""
+    if isinstance(error, BodyTooLargeError):
+        return body_too_large(error.bytes_max, request_id)
+    _log.error("request %s failed", request_id, exc_info=error)
+    return internal(request_id)
 
 
 def body_too_large(body_bytes_max: int, request_id: str) -> Answer:
@@ -122,23 +145,6 @@ def _request_id(given: bytes | None) -> str:
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given.decode()
     return f"{_prefix}-{next(_count):x}"
-
-
-async def _body(receive: Any, headers: dict[bytes, bytes], bytes_max: int) -> bytes:
-    length = headers.get(b"content-length", b"0")
-    if length.isdigit() and int(length) > bytes_max:
-        raise BodyTooLargeError
-    body = b""
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGoneError
-        body += message.get("body", b"")
-        if len(body) > bytes_max:
-            raise BodyTooLargeError
-        more = message.get("more_body", False)
-    return body
 
 
 async def _send(send: Any, answer: Answer, request_id: str) -> None:

@@ -114,6 +114,42 @@ def not_decided(error: EngineError) -> Problem:
     )
 
 
+def line_too_long(bytes_max: int) -> Problem:
+    """413 for a line of a stream."""
+    errors = [{"field": "body", "message": f"must have at most {bytes_max} bytes a line"}]
+    detail = f"The line has more than {bytes_max} bytes."
+    return Problem("body_too_large", detail, {"errors": errors})
+
+
+def stopping() -> Problem:
+    """503 for the rest of a stream."""
+    return Problem(
+        "overloaded",
+        "The service is stopping. Neither this line nor any after it was processed: send them again.",
+        {},
+    )
+
+
+def atomic(index: int, request: TransactionRequest, refusal: Problem, *, recorded: bool) -> Problem:
+    """Why nothing of an atomic array was posted: the first item that can't be.
+
+    Args:
+        recorded: whether the refusal stands under the uuid, from an earlier request.
+    """
+    detail = f"Item {index} can't be posted: {refusal.detail}"
+    if refusal.same_for_every_retry and not recorded:
+        balance, needed = refusal.extra["balance"], refusal.extra["needed"]
+        detail = f"Item {index} can't be posted: the balance is {balance} and it is about {needed}."
+    errors = [
+        {"field": f"[{index}].{error['field']}", "message": error["message"]}
+        for error in refusal.extra.get("errors", ())
+    ]
+    extra: dict[str, Any] = {"item": index, "uuid": request.uuid}
+    if errors:
+        extra["errors"] = errors
+    return Problem(refusal.code, f"{detail} Nothing of the array was recorded.", extra)
+
+
 def refused(request: TransactionRequest, decision: Decision, decimals: int) -> Problem:
     """Why a transaction was not posted."""
     match decision.outcome:

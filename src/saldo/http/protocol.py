@@ -1,4 +1,4 @@
-"""The server's HTTP protocol, with one system call for an answer where it makes two.
+"""The server's HTTP protocol: one system call for an answer where it makes two, and streams that end.
 
 The server hands the head and the body of an answer to the transport one after the other, and the event
 loop sends each at once. For our short answers that is a quarter of all the processor time of serving them
@@ -19,6 +19,11 @@ class JoiningProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Puts the joining transport between the server and the real one."""
         super().connection_made(_JoiningTransport(transport, self.loop))  # type: ignore[arg-type]
+
+    def shutdown(self) -> None:
+        """The server stops: an answer that streams for as long as its client likes must end."""
+        self.config.app.drain()  # type: ignore[union-attr]
+        super().shutdown()
 
 
 class _JoiningTransport:

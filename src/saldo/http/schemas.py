@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
+from uuid import UUID
 
 from msgspec import Meta, Struct
 
@@ -67,6 +68,18 @@ class TransactionList(Struct):
 
     items: list[Transaction]
     next_cursor: str | None
+
+
+class BulkOutcome(Struct):
+    """What became of one transaction of many: a line of the answer, in the order of the input."""
+
+    line: Annotated[int, Meta(description="Number of the input's line or item, from 1.")]
+    status: Annotated[int, Meta(description="What a POST of it alone would have answered.")]
+    code: Annotated[str, Meta(description="`posted`, or a problem's code.", examples=["posted"])]
+    uuid: UUID | None
+    balance: Money
+    number: Annotated[int, Meta(description="1, 2, 3 … per user, without gaps, refusals counted.")]
+    replayed: Annotated[bool, Meta(description="Whether it was recorded by an earlier request.")]
 
 
 class FieldError(Struct):

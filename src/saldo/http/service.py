@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from saldo.engine.engine import Engine
+from saldo.http.bulk import Bulk
 from saldo.http.transactions import Transactions
 from saldo.http.wire import Reading
 from saldo.settings import Settings
@@ -20,3 +21,4 @@ class Service:
     engine: Engine
     reader: Reader
     transactions: Transactions
+    bulk: Bulk

@@ -9,19 +9,13 @@ import msgspec
 from saldo.engine.engine import Engine
 from saldo.engine.errors import EngineError
 from saldo.http import problems
-from saldo.http.answers import OUTCOME_NAMES, Answer, decided_answer
+from saldo.http.answers import Answer, count_outcome, decided_answer
 from saldo.http.wire import InvalidError, Reading, parse_transaction
 from saldo.ledger.model import Decision, Outcome, TransactionRequest
-from saldo.observability.metrics import OUTCOMES
 
 REPLAYED: Final = (("idempotent-replayed", "true"),)
 
 _encoder = msgspec.json.Encoder()
-_counters = {
-    (outcome, replayed): OUTCOMES.labels(OUTCOME_NAMES[outcome], str(replayed).lower())
-    for outcome in Outcome
-    for replayed in (False, True)
-}
 
 
 class Transactions:
@@ -45,7 +39,7 @@ class Transactions:
             decision = await self._engine.post(request)
         except EngineError as error:
             return problems.not_decided(error).answer(request_id)
-        _counters[decision.outcome, decision.replayed].inc()
+        count_outcome(decision.outcome, decision.replayed)
         return self._answer(request, decision, request_id)
 
     def _answer(self, request: TransactionRequest, decision: Decision, request_id: str) -> Answer:
@@ -70,11 +64,13 @@ def is_json(content_type: str) -> bool:
     return json and (not parameters.strip().startswith("charset=") or charset in {"utf-8", "utf8"})
 
 
-def unsupported_media_type(content_type: str, request_id: str) -> Answer:
+def unsupported_media_type(
+    content_type: str, request_id: str, expected: str = "JSON in UTF-8, as application/json"
+) -> Answer:
     """415."""
     return problems.problem(
         "unsupported_media_type",
-        f"The Content-Type is {content_type[:100]!r}; send JSON in UTF-8, as application/json.",
+        f"The Content-Type is {content_type[:100]!r}; send {expected}.",
         request_id=request_id,
-        errors=[{"field": "Content-Type", "message": "must be application/json"}],
+        errors=[{"field": "Content-Type", "message": f"must be {expected}"}],
     )

@@ -53,9 +53,11 @@ class Fault:
 class InvalidError(Exception):
     """The request can't be read; every fault that was found."""
 
-    def __init__(self, faults: list[Fault]) -> None:
+    def __init__(self, faults: list[Fault], uuid: UUID | None = None) -> None:
         super().__init__("; ".join(f"{fault.field} {fault.message}" for fault in faults))
         self.faults = faults
+        self.uuid = uuid
+        """The transaction's, if that could be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +106,39 @@ def parse_object(body: bytes) -> dict[str, Any]:
     Raises:
         InvalidError: it is not one.
     """
+    value = _parse_json(body)
+    if not isinstance(value, dict):
+        raise _invalid("body", "must be a JSON object")
+    return value
+
+
+def parse_transactions(
+    body: bytes, items_max: int, reading: Reading
+) -> list[TransactionRequest | InvalidError]:
+    """The transactions of a JSON array, each by itself: one that can't be read leaves the others.
+
+    Raises:
+        InvalidError: the body is no such array.
+    """
+    value = _parse_json(body)
+    if not isinstance(value, list):
+        raise _invalid("body", "must be a JSON array of transactions")
+    if not 1 <= len(value) <= items_max:
+        raise _invalid("body", f"must have 1 to {items_max} transactions; stream more as NDJSON")
+    items: list[TransactionRequest | InvalidError] = []
+    for fields in value:
+        try:
+            if not isinstance(fields, dict):
+                raise _invalid("body", "must be a JSON object")
+            items.append(_read_transaction(fields, None, reading))
+        except InvalidError as error:
+            items.append(error)
+    return items
+
+
+def _parse_json(body: bytes) -> Any:
     try:
-        value = _decoder.decode(body.decode("utf-8"))
+        return _decoder.decode(body.decode("utf-8"))
     except UnicodeDecodeError:
         raise _invalid("body", "must be UTF-8") from None
     except _DuplicateError as error:
@@ -114,9 +147,6 @@ def parse_object(body: bytes) -> dict[str, Any]:
         raise _invalid("body", "is nested too deeply") from None
     except ValueError as error:
         raise _invalid("body", f"must be JSON: {error}"[:300]) from None
-    if not isinstance(value, dict):
-        raise _invalid("body", "must be a JSON object")
-    return value
 
 
 class _Plain(msgspec.Struct, forbid_unknown_fields=True):
@@ -135,27 +165,35 @@ def read_plain(body: bytes, reading: Reading) -> TransactionRequest | None:
     if b"\\" in body:
         return None
     try:
-        plain = _plain_decoder.decode(body)
-        user_id = plain.user_id
-        strings = 7
-        if isinstance(user_id, str):
-            user_id = _read_user_id(user_id)
-            strings += 1
-        timestamp = None
-        if plain.timestamp is not msgspec.UNSET:
-            strings += 1
-            if plain.timestamp is not None:
-                timestamp = parse_instant(plain.timestamp, reading.zone)
-                strings += 1
-        amount = parse_amount(plain.amount, reading.decimals, reading.amount_max_minor)
+        request, strings = _plain_request(_plain_decoder.decode(body), reading)
     except (msgspec.MsgspecError, ValueError):
         return None
     # Without escapes each string has two quotes: if there are more, a key was given twice.
-    if body.count(b'"') != 2 * strings or not plain.uuid.int or not 1 <= user_id <= USER_ID_MAX:
-        return None
-    return TransactionRequest(
-        plain.uuid, user_id, amount if plain.type == "DEPOSIT" else -amount, timestamp
-    )
+    return request if body.count(b'"') == 2 * strings else None
+
+
+def _plain_request(plain: _Plain, reading: Reading) -> tuple[TransactionRequest, int]:
+    """The transaction, and how many JSON strings it was written with.
+
+    Raises:
+        ValueError: something is wrong with it.
+    """
+    strings = 7
+    user_id = plain.user_id
+    if isinstance(user_id, str):
+        user_id = _read_user_id(user_id)
+        strings += 1
+    timestamp = None
+    if plain.timestamp is not msgspec.UNSET:
+        strings += 1
+        if plain.timestamp is not None:
+            timestamp = parse_instant(plain.timestamp, reading.zone)
+            strings += 1
+    amount = parse_amount(plain.amount, reading.decimals, reading.amount_max_minor)
+    if not plain.uuid.int or not 1 <= user_id <= USER_ID_MAX:
+        raise ValueError
+    signed = amount if plain.type == "DEPOSIT" else -amount
+    return TransactionRequest(plain.uuid, user_id, signed, timestamp), strings
 
 
 def parse_transaction(
@@ -169,7 +207,12 @@ def parse_transaction(
     plain = read_plain(body, reading)
     if plain is not None:
         return plain
-    fields = parse_object(body)
+    return _read_transaction(parse_object(body), idempotency_key, reading)
+
+
+def _read_transaction(
+    fields: Mapping[str, Any], idempotency_key: str | None, reading: Reading
+) -> TransactionRequest:
     faults = _unknown(fields, TRANSACTION_FIELDS)
     uuid = _collect(faults, "uuid", _read_uuid_of, fields, idempotency_key)
     kind = _collect(faults, "type", _read_kind, fields.get("type"))
@@ -179,7 +222,7 @@ def parse_transaction(
     if fields.get("timestamp") is not None:
         timestamp = _collect(faults, "timestamp", _read_instant, fields["timestamp"], reading.zone)
     if faults or uuid is None or kind is None or amount is None or user_id is None:
-        raise InvalidError(faults)
+        raise InvalidError(faults, uuid)
     return TransactionRequest(uuid, user_id, amount if kind is Kind.DEPOSIT else -amount, timestamp)
 
 

@@ -1,0 +1,218 @@
+"""`POST /v1/transactions`: many at once, as newline-delimited JSON or as a JSON array."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from saldo.engine.engine import Engine
+from saldo.engine.errors import EngineError
+from saldo.engine.waiting import Result
+from saldo.http import problems
+from saldo.http.answers import Answer
+from saldo.http.body import ClientGoneError, body_of
+from saldo.http.outcomes import Item, encode_lines, outcome_lines
+from saldo.http.stream import StoppingError, Stream, StreamLimits
+from saldo.http.transactions import is_json, unsupported_media_type
+from saldo.http.wire import Fault, InvalidError, Reading, parse_transactions
+from saldo.ledger.model import Decision, Outcome, TransactionRequest
+from saldo.settings import Settings
+
+_log = logging.getLogger("saldo.http")
+
+NDJSON: Final = "application/x-ndjson"
+_NDJSON_NAMES: Final = {
+    NDJSON,
+    "application/ndjson",
+    "application/jsonl",
+    "application/x-jsonlines",
+}
+
+
+class Bulk:
+    """Posts many transactions and answers one outcome a line, in the order of the input."""
+
+    def __init__(self, engine: Engine, reading: Reading, settings: Settings) -> None:
+        self._engine = engine
+        self._reading = reading
+        self._array_bytes_max = settings.array_bytes_max
+        self._array_items_max = settings.array_items_max
+        self._limits = StreamLimits(
+            line_bytes_max=settings.body_bytes_max,
+            chunk_requests_max=settings.chunk_requests_max,
+            chunks_max=settings.chunks_max,
+            spool_bytes_max=settings.spool_bytes_max,
+        )
+        # Half of the queue: single requests always find room beside streams.
+        chunks = settings.queue_requests_max // 2 // settings.chunk_requests_max
+        self._room = asyncio.Semaphore(max(1, chunks))
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Streams under way read no more lines."""
+        self._stopping.set()
+
+    async def post(
+        self, headers: dict[bytes, bytes], query: bytes, request_id: str, receive: Any, send: Any
+    ) -> Answer | None:
+        """The answer; None when it has been streamed.
+
+        Raises:
+            ClientGoneError, BodyTooLargeError: the body could not be read.
+        """
+        content_type = headers.get(b"content-type", b"").decode("latin-1")
+        media_type = content_type.partition(";")[0].strip().lower()
+        try:
+            streamed = media_type in _NDJSON_NAMES
+            atomic = _read_query(query, streamed=streamed)
+            if streamed:
+                await self._stream(request_id, receive, send)
+                return None
+            if not is_json(content_type):
+                return unsupported_media_type(content_type, request_id, f"{NDJSON} or JSON")
+            body = await body_of(receive, headers, self._array_bytes_max)
+            items = parse_transactions(body, self._array_items_max, self._reading)
+            if atomic:
+                lines = await self._post_atomic(items)
+            else:
+                lines = await self._post_array(items)
+        except InvalidError as error:
+            return problems.invalid(error.faults).answer(request_id)
+        except _AtomicError as error:
+            return error.problem.answer(request_id)
+        if headers.get(b"accept", b"").strip().startswith(b"application/json"):
+            return Answer(200, msgspec.json.encode(lines))
+        return Answer(200, encode_lines(lines), NDJSON)
+
+    async def _stream(self, request_id: str, receive: Any, send: Any) -> None:
+        pieces = self._pieces(receive)
+        # The first piece before the head of the answer: a client may wait to be told to go on.
+        first = await anext(pieces, b"")
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [
+                    (b"content-type", NDJSON.encode()),
+                    (b"x-request-id", request_id.encode()),
+                ],
+            }
+        )
+
+        async def deliver(data: bytes) -> None:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+
+        stream = Stream(self._engine, self._reading, self._limits, self._room, deliver)
+        try:
+            await stream.run(_after(first, pieces))
+        except ClientGoneError:
+            raise
+        except Exception as error:
+            _log.exception("request %s failed in the middle of a stream", request_id)
+            raise StreamBrokenError from error
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _pieces(self, receive: Any) -> AsyncIterator[bytes]:
+        """The body as it comes in.
+
+        Raises:
+            ClientGoneError: the connection broke before the end.
+            StoppingError: the service stops.
+        """
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            more = True
+            while more:
+                receiving = asyncio.ensure_future(receive())
+                await asyncio.wait({receiving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if not receiving.done():
+                    receiving.cancel()
+                    raise StoppingError
+                message = receiving.result()
+                if message["type"] == "http.disconnect":
+                    raise ClientGoneError
+                yield message.get("body", b"")
+                more = message.get("more_body", False)
+        finally:
+            stopping.cancel()
+
+    async def _post_array(self, items: list[TransactionRequest | InvalidError]) -> list[Any]:
+        requests = [item for item in items if isinstance(item, TransactionRequest)]
+        size = self._limits.chunk_requests_max
+        chunks = [requests[begin : begin + size] for begin in range(0, len(requests), size)]
+
+        async def post(chunk: list[TransactionRequest]) -> list[Result]:
+            async with self._room:
+                return await self._engine.post_many(chunk)
+
+        posted = await asyncio.gather(*(post(chunk) for chunk in chunks))
+        results = [result for part in posted for result in part]
+        numbered: list[tuple[int, Item]] = list(enumerate(items, start=1))
+        return outcome_lines(numbered, results, self._reading.decimals)
+
+    async def _post_atomic(self, items: list[TransactionRequest | InvalidError]) -> list[Any]:
+        faults = [
+            Fault(f"[{index}].{fault.field}", fault.message)
+            for index, item in enumerate(items)
+            if isinstance(item, InvalidError)
+            for fault in item.faults
+        ]
+        if faults:
+            raise InvalidError(faults)
+        requests = [item for item in items if isinstance(item, TransactionRequest)]
+        try:
+            decisions = await self._engine.post_atomic(requests)
+        except EngineError as error:
+            raise _AtomicError(problems.not_decided(error)) from error
+        for index, (request, decision) in enumerate(zip(requests, decisions, strict=True)):
+            if decision.outcome is not Outcome.POSTED:
+                raise _AtomicError(self._refusal(index, request, decision))
+        numbered: list[tuple[int, Item]] = list(enumerate(requests, start=1))
+        return outcome_lines(numbered, list(decisions), self._reading.decimals)
+
+    def _refusal(
+        self, index: int, request: TransactionRequest, decision: Decision
+    ) -> problems.Problem:
+        problem = problems.refused(request, decision, self._reading.decimals)
+        return problems.atomic(index, request, problem, recorded=decision.replayed)
+
+
+class StreamBrokenError(Exception):
+    """An answer has begun and can't be finished: only closing the connection tells the client."""
+
+
+class _AtomicError(Exception):
+    """Not all of an atomic array could be posted, so nothing was."""
+
+    def __init__(self, problem: problems.Problem) -> None:
+        super().__init__(problem.code)
+        self.problem = problem
+
+
+async def _after(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in pieces:
+        yield piece
+
+
+def _read_query(query: bytes, *, streamed: bool) -> bool:
+    """Whether the query asks for all or nothing."""
+    given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    faults = [
+        Fault(name[:100], "is not a parameter of this request; there is atomic")
+        for name, _ in given
+        if name != "atomic"
+    ]
+    values = [value for name, value in given if name == "atomic"]
+    if len(values) > 1 or not {"true", "false"}.issuperset(values):
+        faults.append(Fault("atomic", "must be true or false, once"))
+    if streamed and values == ["true"]:
+        faults.append(Fault("atomic", "is possible with a JSON array only"))
+    if faults:
+        raise InvalidError(faults)
+    return values == ["true"]

@@ -1,0 +1,156 @@
+"""Newline-delimited JSON in, outcomes out, both at once: reading, posting and answering overlap.
+
+Nothing here grows with the length of a stream: a few chunks are under way at a time, and answers that
+the client doesn't read wait in the outbox.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+from saldo.engine.engine import Engine
+from saldo.engine.waiting import Result
+from saldo.http import problems
+from saldo.http.outbox import Outbox
+from saldo.http.outcomes import Item, encode_lines, outcome_lines
+from saldo.http.wire import InvalidError, Reading, parse_transaction
+from saldo.ledger.model import TransactionRequest
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """The bounds of a stream; see the settings of the same names."""
+
+    line_bytes_max: int
+    chunk_requests_max: int
+    chunks_max: int
+    spool_bytes_max: int
+
+
+class Lines:
+    """Cuts bytes into lines, numbered from 1. A line beyond the limit is not kept."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._begun = b""
+        self._too_long = False
+        self.number = 0
+        """Of the last line that has ended."""
+
+    def cut(self, data: bytes) -> list[tuple[int, bytes | None]]:
+        """The lines that end in the data; None stands for one that is too long. Empty ones only count."""
+        *ended, begun = data.split(b"\n")
+        found: list[tuple[int, bytes | None]] = []
+        for line in ended:
+            whole = self._begun + line
+            self.number += 1
+            if self._too_long or len(whole) > self._bytes_max:
+                found.append((self.number, None))
+            elif whole and not whole.isspace():
+                found.append((self.number, whole))
+            self._begun = b""
+            self._too_long = False
+        self._begun += begun
+        if len(self._begun) > self._bytes_max:
+            self._begun = b""
+            self._too_long = True
+        return found
+
+    def end(self) -> list[tuple[int, bytes | None]]:
+        """The last line, if it has no line break."""
+        return self.cut(b"\n") if self._begun or self._too_long else []
+
+
+class StoppingError(Exception):
+    """The service stops: what has been read is answered, the rest is not read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    items: list[tuple[int, Item]]
+    results: asyncio.Future[list[Result]]
+
+
+class Stream:
+    """One request's lines on their way through the engine."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        reading: Reading,
+        limits: StreamLimits,
+        room: asyncio.Semaphore,
+        deliver: Callable[[bytes], Awaitable[None]],
+    ) -> None:
+        """
+        Args:
+            room: chunks that may be under way in the whole process.
+            deliver: sends bytes of the answer to the client.
+        """
+        self._engine = engine
+        self._reading = reading
+        self._limits = limits
+        self._room = room
+        self._outbox = Outbox(deliver, spool_bytes_max=limits.spool_bytes_max)
+        self._chunks: asyncio.Queue[_Chunk | None] = asyncio.Queue(limits.chunks_max)
+        self._answering = asyncio.create_task(self._answer(), name="answering a stream")
+
+    async def run(self, pieces: AsyncIterator[bytes]) -> None:
+        """Takes all pieces of the body; returns when every line has been answered."""
+        lines = Lines(self._limits.line_bytes_max)
+        items: list[tuple[int, Item]] = []
+        try:
+            try:
+                async for piece in pieces:
+                    for number, line in lines.cut(piece):
+                        items.append((number, self._read(line)))
+                        if len(items) >= self._limits.chunk_requests_max:
+                            items = await self._submit(items)
+                    # What came in slowly is not kept waiting for more.
+                    if items and not self._chunks.full() and not self._room.locked():
+                        items = await self._submit(items)
+                items += [(number, self._read(line)) for number, line in lines.end()]
+            except StoppingError:
+                items.append((lines.number + 1, problems.stopping()))
+            if items:
+                await self._submit(items)
+            await self._put(None)
+            await self._answering
+            await self._outbox.close()
+        finally:
+            self._answering.cancel()
+            await self._outbox.abandon()
+
+    def _read(self, line: bytes | None) -> Item:
+        if line is None:
+            return problems.line_too_long(self._limits.line_bytes_max)
+        try:
+            return parse_transaction(line, None, self._reading)
+        except InvalidError as error:
+            return error
+
+    async def _submit(self, items: list[tuple[int, Item]]) -> list[tuple[int, Item]]:
+        """Sends items on their way; what comes next begins an empty list."""
+        requests = [item for _, item in items if isinstance(item, TransactionRequest)]
+        await self._room.acquire()
+        # A task of its own: when the client goes away, what has been sent is seen through.
+        results = asyncio.ensure_future(self._engine.post_many(requests))
+        results.add_done_callback(lambda _: self._room.release())
+        await self._put(_Chunk(items, results))
+        return []
+
+    async def _put(self, chunk: _Chunk | None) -> None:
+        """Queues for the answering; fails as it has failed."""
+        putting = asyncio.ensure_future(self._chunks.put(chunk))
+        await asyncio.wait({putting, self._answering}, return_when=asyncio.FIRST_COMPLETED)
+        if not putting.done():
+            putting.cancel()
+            self._answering.result()
+
+    async def _answer(self) -> None:
+        while (chunk := await self._chunks.get()) is not None:
+            results = await chunk.results
+            lines = outcome_lines(chunk.items, results, self._reading.decimals)
+            await self._outbox.put(encode_lines(lines))
