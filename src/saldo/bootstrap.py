@@ -9,6 +9,7 @@ from saldo.engine.engine import Engine, EngineLimits
 from saldo.http.app import create_app
 from saldo.http.bulk import Bulk
 from saldo.http.hot import Front
+from saldo.http.questions import Questions
 from saldo.http.service import Service
 from saldo.http.transactions import Transactions
 from saldo.http.wire import Reading
@@ -124,6 +125,7 @@ async def running(settings: Settings, database_url: str) -> AsyncIterator[Front]
             reader,
             Transactions(engine, reading),
             Bulk(engine, reading, settings),
+            Questions(reader, reading),
         )
         yield create_app(service)
     finally:

@@ -280,6 +280,27 @@ async def test_both_routes_accept_the_same(
                 assert typed.headers["idempotent-replayed"] == "true"
 
 
+async def test_both_routes_of_a_question_answer_the_same(
+    api: httpx.AsyncClient, typed_api: httpx.AsyncClient
+) -> None:
+    user_id = await create_user(api)
+    asked = body(user_id, "DEPOSIT", "1")
+    await api.post("/v1/transaction", json=asked)
+    for path, status in (
+        (f"/v1/user/{user_id}/balance", 200),
+        ("/v1/user/999999999999/balance", 404),
+        ("/v1/user/x/balance", 422),
+        (f"/v1/transaction/{asked['uuid']}", 200),
+        (f"/v1/transaction/{uuid4()}", 404),
+        ("/v1/transaction/x", 422),
+    ):
+        raw, typed = await api.get(path), await typed_api.get(path)
+        assert (raw.status_code, typed.status_code) == (status, status)
+        assert raw.headers["content-type"] == typed.headers["content-type"]
+        without_id = [answer.json() | {"request_id": None} for answer in (raw, typed)]
+        assert without_id[0] == without_id[1]
+
+
 @pytest.mark.parametrize("path", ["/v1/transaction", "/v1/user"])
 async def test_bodies_that_are_no_json(api: httpx.AsyncClient, path: str) -> None:
     answers = [

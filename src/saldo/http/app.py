@@ -62,8 +62,8 @@ def create_framework(service: Service) -> Litestar:
         ),
         exception_handlers={
             AnswerError: _answer,
-            InvalidError: _invalid,
-            StoreError: _unavailable,
+            InvalidError: _problem,
+            StoreError: _problem,
             HTTPException: _http_error,
             Exception: _internal,
         },
@@ -88,19 +88,9 @@ def _answer(_: Request[Any, Any, Any], error: AnswerError) -> Response[bytes]:
     return response(error.answer)
 
 
-def _invalid(request: Request[Any, Any, Any], error: InvalidError) -> Response[bytes]:
-    return response(problems.invalid(error.faults).answer(request_id(request)))
-
-
-def _unavailable(request: Request[Any, Any, Any], error: StoreError) -> Response[bytes]:
-    _log.warning("request %s: the database: %s", request_id(request), error)
-    return response(
-        problems.problem(
-            "database_unavailable",
-            "The database can't be reached, or did not answer in time. Try again in a moment.",
-            request_id=request_id(request),
-        )
-    )
+def _problem(request: Request[Any, Any, Any], error: InvalidError | StoreError) -> Response[bytes]:
+    identity = request_id(request)
+    return response(problems.of_error(error, identity).answer(identity))
 
 
 def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:

@@ -24,6 +24,9 @@ from saldo.observability.metrics import HTTP_REQUESTS
 
 HOT_PATH: Final = "/v1/transaction"
 BULK_PATH: Final = "/v1/transactions"
+BALANCE_PATH: Final = "/v1/user/{user_id}/balance"
+TRANSACTION_PATH: Final = "/v1/transaction/{uuid}"
+_QUESTION: Final = re.compile(r"/v1/(?:user/([^/]+)/balance|transaction/([^/]+))")
 
 _log = logging.getLogger("saldo.http")
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -41,6 +44,7 @@ class Front:
         self._framework = framework
         self._transactions = service.transactions
         self._bulk = service.bulk
+        self._questions = service.questions
         self._body_bytes_max = service.settings.body_bytes_max
 
     def __call__(self, scope: Scope, receive: Any, send: Any) -> Awaitable[None]:
@@ -52,6 +56,10 @@ class Front:
                 return self._post(headers, request_id, receive, send)
             if scope["path"] == BULK_PATH:
                 return self._post_many(headers, query, request_id, receive, send)
+        elif scope["method"] == "GET" and not scope["query_string"]:
+            question = _QUESTION.fullmatch(scope["path"])
+            if question is not None:
+                return self._get(question[1], question[2], request_id, send)
         return self._hand_on(scope, request_id, receive, send)
 
     def drain(self) -> None:
@@ -90,7 +98,19 @@ class Front:
             return
         except Exception as error:
             answer = failed(error, request_id)
-        _answered(HOT_PATH, answer.status).inc()
+        _answered("POST", HOT_PATH, answer.status).inc()
+        await _send(send, answer, request_id)
+
+    async def _get(self, user_id: str | None, uuid: str | None, request_id: str, send: Any) -> None:
+        route = BALANCE_PATH if user_id is not None else TRANSACTION_PATH
+        try:
+            if user_id is not None:
+                answer = await self._questions.balance_now(user_id, request_id)
+            else:
+                answer = await self._questions.transaction(uuid or "", request_id)
+        except Exception as error:
+            answer = failed(error, request_id)
+        _answered("GET", route, answer.status).inc()
         await _send(send, answer, request_id)
 
     async def _post_many(
@@ -102,15 +122,15 @@ class Front:
             return
         except Exception as error:
             answer = failed(error, request_id)
-        _answered(BULK_PATH, 200 if answer is None else answer.status).inc()
+        _answered("POST", BULK_PATH, 200 if answer is None else answer.status).inc()
         if answer is not None:
             await _send(send, answer, request_id)
 
 
 @cache
-def _answered(route: str, status: int) -> Any:
+def _answered(method: str, route: str, status: int) -> Any:
     """The counter of a raw route's answers: looking a label up costs more than counting."""
-    return HTTP_REQUESTS.labels("POST", route, str(status))
+    return HTTP_REQUESTS.labels(method, route, str(status))
 
 
 def failed(error: Exception, request_id: str) -> Answer:

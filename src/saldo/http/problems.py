@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Final, NamedTuple, assert_never
 
 import msgspec
@@ -13,10 +14,13 @@ from saldo.engine.errors import (
     QueueFullError,
 )
 from saldo.http.answers import Answer, decided_answer
-from saldo.http.wire import Fault
+from saldo.http.wire import Fault, InvalidError
 from saldo.ledger.model import Decision, Outcome, TransactionRequest, differing_fields
 from saldo.ledger.money import format_money
 from saldo.ledger.time import format_instant
+from saldo.store.errors import StoreError
+
+_log = logging.getLogger("saldo.http")
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER: Final = ("retry-after", "1")
@@ -85,6 +89,24 @@ def invalid(faults: list[Fault]) -> Problem:
     detail = "; ".join(f"{fault.field} {fault.message}" for fault in faults)
     errors = [{"field": fault.field, "message": fault.message} for fault in faults]
     return Problem("invalid", detail, {"errors": errors})
+
+
+def of_error(error: InvalidError | StoreError, request_id: str) -> Problem:
+    """What to say to a question that can't be read, or that the database doesn't answer now."""
+    if isinstance(error, InvalidError):
+        return invalid(error.faults)
+    _log.warning("request %s: the database: %s", request_id, error)
+    return Problem(
+        "database_unavailable",
+        "The database can't be reached, or did not answer in time. Try again in a moment.",
+        {},
+    )
+
+
+def transaction_not_found(uuid: str) -> Problem:
+    """404 for a transaction."""
+    detail = f"There is no transaction {uuid[:36]}. After outcome_unknown this is not a no: send it again."
+    return Problem("transaction_not_found", detail, {})
 
 
 def not_decided(error: EngineError) -> Problem:

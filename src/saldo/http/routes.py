@@ -25,7 +25,6 @@ from saldo.http.wire import (
     parse_query_instant,
     parse_user_id,
     parse_user_name,
-    parse_uuid,
     read_cursor,
     write_cursor,
 )
@@ -102,22 +101,16 @@ async def post_transaction(request: Asked, service: Given) -> Response[bytes]:
     "/v1/transaction/{uuid:str}",
     summary="One transaction",
     tags=["transactions"],
-    responses={404: _problem("No such transaction."), 422: _INVALID, 503: _UNAVAILABLE},
+    responses={
+        200: ResponseSpec(schemas.Transaction, description="Found.", generate_examples=False),
+        404: _problem("No such transaction."),
+        422: _INVALID,
+        503: _UNAVAILABLE,
+    },
 )
-async def get_transaction(
-    uuid: FromPath[str], request: Asked, service: Given
-) -> schemas.Transaction:
+async def get_transaction(uuid: FromPath[str], request: Asked, service: Given) -> Response[bytes]:
     """The transaction under a uuid, a refused one too, with its outcome."""
-    found = await service.reader.transaction(parse_uuid(uuid))
-    if found is None:
-        raise AnswerError(
-            problems.problem(
-                "transaction_not_found",
-                f"There is no transaction {uuid[:36]}. After outcome_unknown this is not a no: send it again.",
-                request_id=request_id(request),
-            )
-        )
-    return _transaction(found, service.reading.decimals)
+    return response(await service.questions.transaction(uuid, request_id(request)))
 
 
 @post(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from saldo.engine.engine import Engine
 from saldo.http.bulk import Bulk
+from saldo.http.questions import Questions
 from saldo.http.transactions import Transactions
 from saldo.http.wire import Reading
 from saldo.settings import Settings
@@ -22,3 +23,4 @@ class Service:
     reader: Reader
     transactions: Transactions
     bulk: Bulk
+    questions: Questions

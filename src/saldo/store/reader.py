@@ -13,8 +13,12 @@ from saldo.ledger.model import Kind, Outcome
 from saldo.ledger.time import FUTURE_TOLERANCE_MAX, MICROSECOND
 from saldo.store.connection import open_pool
 from saldo.store.errors import translated
+from saldo.store.grouped import GroupedReads
 from saldo.store.poster import UserCreation, create_user
 from saldo.store.statements import statement
+
+KEYS_MAX = 1000
+"""Keys of one grouped read: it takes some milliseconds then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +58,14 @@ class KnownTooNewError(Exception):
 
 
 class Reader:
-    """Reads, each in one statement of its own; a page of transactions in two."""
+    """Reads. The two questions that are asked most are grouped; a page of transactions takes two statements."""
 
     def __init__(self, pool: Any, *, timeout_seconds: float, entries_read_max: int) -> None:
         self._pool = pool
         self._timeout_seconds = timeout_seconds
         self._entries_read_max = entries_read_max
+        self._balances = GroupedReads(self._read_balances, keys_max=KEYS_MAX)
+        self._transactions = GroupedReads(self._read_transactions, keys_max=KEYS_MAX)
 
     @classmethod
     async def open(
@@ -106,8 +112,7 @@ class Reader:
             KnownTooNewError: `known_at` is not in the past.
         """
         if date is None and known_at is None:
-            row = await self._fetchrow("balance_now", user_id)
-            return None if row is None else int(row[0])
+            return await self._balances.get(user_id)
         row = await self._fetchrow("balance_at", user_id, date, known_at)
         if row["known_too_new"]:
             raise KnownTooNewError
@@ -116,8 +121,7 @@ class Reader:
 
     async def transaction(self, uuid: UUID) -> Transaction | None:
         """The transaction, posted or refused, or None."""
-        row = await self._fetchrow("transaction_by_uuid", uuid)
-        return None if row is None else _transaction(row)
+        return await self._transactions.get(uuid)
 
     async def transactions(
         self,
@@ -150,6 +154,13 @@ class Reader:
         found = [_transaction(row) for row in rows]
         last = found[-1].number if len(found) == limit else above + 1
         return TransactionPage(found, last if last > floor + 1 else None)
+
+    async def _read_balances(self, user_ids: list[int]) -> dict[int, int]:
+        return dict(await self._fetch("balances_now", user_ids))
+
+    async def _read_transactions(self, uuids: list[UUID]) -> dict[UUID, Transaction]:
+        rows = await self._fetch("transactions_by_uuid", uuids)
+        return {row["uuid"]: _transaction(row) for row in rows}
 
     async def _fetchrow(self, name: str, *arguments: Any) -> Any:
         rows = await self._fetch(name, *arguments)

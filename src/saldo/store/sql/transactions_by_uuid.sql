@@ -1,4 +1,5 @@
 -- Opening entries are the ledger's own, not a client's transaction.
 SELECT t.uuid, t.user_id, t.number, t.amount, t.balance, t."timestamp", t.recorded_at, t.outcome
-FROM saldo.transactions AS t
-WHERE t.uuid = $1 AND t.kind <> 0
+FROM unnest($1::uuid[]) AS q(uuid)
+JOIN saldo.transactions AS t ON t.uuid = q.uuid
+WHERE t.kind <> 0
