@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -210,7 +209,7 @@ def test_it_waits_for_backends_of_a_killed_server(tmp_path: Path, through_a_link
     worker = threading.Thread(target=compute)
     worker.start()
     try:
-        time.sleep(0.3)
+        _wait_until_it_computes(connection.info.backend_pid, tmp_path / "data")
         os.kill(int(done.stdout), signal.SIGKILL)
         backend = Path(f"/proc/{connection.info.backend_pid}")
         with started(directory):
@@ -218,6 +217,13 @@ def test_it_waits_for_backends_of_a_killed_server(tmp_path: Path, through_a_link
     finally:
         worker.join()
         connection.close()
+
+
+def _wait_until_it_computes(backend: int, data_dir: Path) -> None:
+    with psycopg.connect(EmbeddedServer(data_dir).superuser_url, autocommit=True) as admin:
+        active = "SELECT state = 'active' FROM pg_stat_activity WHERE pid = %s"
+        while admin.execute(active, (backend,)).fetchone() != (True,):
+            pass
 
 
 def _runs(process: Path) -> bool:

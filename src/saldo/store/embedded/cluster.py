@@ -1,0 +1,127 @@
+"""The files of the database: their creation, and the configuration that is ours."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from saldo.store.embedded.account import Account
+from saldo.store.embedded.programs import MAJOR_VERSION, Programs
+from saldo.store.errors import SetUpError
+
+_log = logging.getLogger("saldo.embedded")
+
+
+def create_cluster(cluster: Path, account: Account, programs: Programs) -> None:
+    """Creates the cluster if it is not there.
+
+    Raises:
+        SetUpError: there is something else in its place.
+    """
+    version = cluster / "PG_VERSION"
+    if version.exists():
+        if (found := version.read_text().strip()) != MAJOR_VERSION:
+            raise SetUpError(f"{cluster} is of PostgreSQL {found}, not {MAJOR_VERSION}")
+        return
+    if cluster.exists():
+        raise SetUpError(f"{cluster} is there and is no PostgreSQL cluster")
+    # Beside its place and then moved: a kill in the middle leaves nothing half-done there.
+    # A name of its own: the initdb of a killed service may still be writing into the last one.
+    prefix = f"{cluster.name}.unfinished"
+    for left in cluster.parent.glob(f"{prefix}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=prefix, dir=cluster.parent))
+    account.give(unfinished)
+    _log.info("creating a database in %s", cluster.parent)
+    programs.run(
+        "initdb",
+        "--pgdata", str(unfinished),
+        "--username", "postgres",
+        "--auth", "peer",
+        "--encoding", "UTF8",
+        "--locale", "C",
+        "--data-checksums",
+    )  # fmt: skip
+    with (unfinished / "postgresql.conf").open("a") as configuration:
+        configuration.write("\ninclude 'saldo.conf'\n")
+        configuration.flush()
+        os.fsync(configuration.fileno())
+    unfinished.rename(cluster)
+    # Else the name may be lost with the power, and what lies under the other is removed.
+    _sync_directory(cluster.parent)
+
+
+def configure_cluster(cluster: Path, account: Account, socket_dir: Path) -> None:
+    """Writes what we decide, at every start: the machine may have changed."""
+    files = {
+        "saldo.conf": _tuning(socket_dir, cluster),
+        "pg_hba.conf": "local all all peer map=saldo\n",
+        "pg_ident.conf": "".join(
+            f'saldo "{user}" {role}\n'
+            for user in account.may_log_in_as()
+            for role in ("postgres", "saldo_owner", "saldo")
+        ),
+    }
+    for name, text in files.items():
+        path = cluster / name
+        path.write_text(text, encoding="utf-8")
+        path.chmod(0o600)
+        account.give(path)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _memory_mb() -> int:
+    """The machine's, or the container's if that is less."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with suppress(OSError, ValueError):  # no control groups, or "max"
+        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+    return memory // 2**20
+
+
+def _tuning(socket_dir: Path, cluster: Path) -> str:
+    memory_mb = _memory_mb()
+    shared_mb = max(128, min(2048, memory_mb // 8))
+    # The log is kept beside the data: it must not fill a small disk by itself.
+    wal_mb = max(256, min(4096, shutil.disk_usage(cluster).total // 2**20 // 10))
+    quoted = str(socket_dir).replace("'", "''")
+    return f"""\
+# Written by Saldo at every start. Settings of your own belong in postgresql.auto.conf (ALTER SYSTEM).
+listen_addresses = ''                    # the Unix socket only
+port = 5432                              # names the socket; PGPORT would choose otherwise
+unix_socket_directories = '"{quoted}"'   # a directory of the server's account alone
+unix_socket_permissions = 0700
+max_connections = 200                    # lanes and readers of 64 workers at most
+shared_buffers = {shared_mb}MB           # the hot end of every index
+effective_cache_size = {memory_mb // 2}MB
+random_page_cost = 1.1                   # indexes, always: nobody embeds on a spinning disk
+jit = off                                # short statements: compiling costs more than it saves
+fsync = on                               # acknowledged means on the disk
+full_page_writes = on
+synchronous_commit = on
+wal_compression = pglz                   # full-page images are most of what is written
+max_wal_size = {wal_mb}MB                # rare checkpoints: fewer full-page images
+min_wal_size = {min(256, wal_mb // 2)}MB
+checkpoint_timeout = 15min
+checkpoint_completion_target = 0.9
+client_connection_check_interval = 1s    # a backend whose client is gone must not keep its locks
+timezone = 'UTC'
+log_timezone = 'UTC'
+log_line_prefix = '%m [%p] '
+log_checkpoints = off
+log_min_messages = warning
+log_min_error_statement = panic          # no amounts and no names in the log
+log_error_verbosity = terse              # nor in the DETAIL of a violated constraint
+log_parameter_max_length = 0
+log_parameter_max_length_on_error = 0
+"""

@@ -1,0 +1,226 @@
+"""The life of the server: start, supervision, stop."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import subprocess
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+import psycopg
+
+from saldo.store.embedded.account import Account
+from saldo.store.embedded.cluster import configure_cluster, create_cluster
+from saldo.store.embedded.orphan import STOP_SECONDS_MAX, end_orphan
+from saldo.store.embedded.place import check_surroundings, choose_socket_dir, connection_url
+from saldo.store.embedded.programs import MAJOR_VERSION, Programs
+from saldo.store.errors import SetUpError
+from saldo.store.statements import statement
+
+START_SECONDS_MAX = 600
+"""Crash recovery may have to replay all of max_wal_size; it is not to be cut short."""
+
+LOG_BYTES_MAX = 16 * 1024 * 1024
+"""The server's log starts anew above this, at a start."""
+
+_log = logging.getLogger("saldo.embedded")
+
+
+class EmbeddedServer:
+    """A PostgreSQL that lives as long as we do, and is started again if it dies before us."""
+
+    def __init__(self, data_dir: Path) -> None:
+        # Resolved: the kernel and PostgreSQL name a process's directory without symbolic links.
+        self._data_dir = data_dir.resolve()
+        self._cluster = self._data_dir / f"postgresql-{MAJOR_VERSION}"
+        self._log_path = self._data_dir / "postgresql.log"
+        self._lock: IO[str] | None = None
+        self._programs: Programs | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._supervisor: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._socket_dir = self._data_dir / "socket"
+
+    @property
+    def service_url(self) -> str:
+        """The service's role: it can append to the log and not alter it."""
+        return connection_url(self._socket_dir, "saldo", "saldo")
+
+    @property
+    def owner_url(self) -> str:
+        """The role that owns the schema and runs the migrations."""
+        return connection_url(self._socket_dir, "saldo_owner", "saldo")
+
+    @property
+    def superuser_url(self) -> str:
+        """For tests and for operators."""
+        return connection_url(self._socket_dir, "postgres", "postgres")
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id while it runs."""
+        process = self._process
+        return None if process is None or process.poll() is not None else process.pid
+
+    def start(self) -> None:
+        """Starts the server and returns when it can be connected to.
+
+        Raises:
+            SetUpError: one line for the operator.
+        """
+        if self._lock is not None:
+            raise SetUpError(f"the server of {self._data_dir} has been started already")
+        try:
+            self._start()
+        except OSError as error:
+            self.stop()
+            raise SetUpError(f"data directory {self._data_dir}: {error.strerror}") from error
+        except psycopg.Error as error:
+            self.stop()
+            line = str(error).strip().partition("\n")[0]
+            raise SetUpError(f"the embedded PostgreSQL refuses its set-up: {line}") from error
+        except BaseException:
+            self.stop()
+            raise
+        self._supervisor = threading.Thread(
+            target=self._supervise, name="embedded PostgreSQL", daemon=True
+        )
+        self._supervisor.start()
+        _log.info("embedded PostgreSQL %s runs in %s", MAJOR_VERSION, self._data_dir)
+
+    def stop(self) -> None:
+        """Stops the server and waits for it. Does nothing when it isn't running."""
+        self._stopping.set()
+        if self._supervisor is not None:
+            self._supervisor.join()
+            self._supervisor = None
+        if self._process is not None and self._process.poll() is None:
+            # Fast, immediate, and by the kernel. By signals: it is our child, and pg_ctl fails
+            # while the server has not written its pid file, or can't.
+            for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+                self._process.send_signal(number)
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(STOP_SECONDS_MAX)
+                    break
+            _log.info("embedded PostgreSQL has stopped")
+        self._process = None
+        if self._socket_dir.parent != self._data_dir:
+            with suppress(OSError):  # only if it is empty
+                self._socket_dir.rmdir()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _start(self) -> None:
+        check_surroundings(self._data_dir)
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        self._take_lock()
+        account = Account.of_server()
+        self._socket_dir = choose_socket_dir(self._data_dir, account)
+        self._programs = Programs(account, self._data_dir, self._socket_dir.parent)
+        create_cluster(self._cluster, account, self._programs)
+        configure_cluster(self._cluster, account, self._socket_dir)
+        end_orphan(self._cluster, self._socket_dir, self._programs)
+        if self._log_path.exists() and self._log_path.stat().st_size > LOG_BYTES_MAX:
+            self._log_path.write_bytes(b"")
+        self._stopping.clear()
+        self._launch()
+        self._create_database()
+
+    def _take_lock(self) -> None:
+        lock = (self._data_dir / "saldo.lock").open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "?"
+            lock.close()
+            raise SetUpError(
+                f"data directory {self._data_dir} is in use by process {holder}"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        self._lock = lock
+
+    def _launch(self) -> None:
+        assert self._programs is not None
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while True:
+            with self._open_log() as log:
+                begin = log.tell()
+                self._process = self._programs.launch_server(self._cluster, log)
+            if self._wait_ready(deadline) or self._stopping.is_set():
+                return
+            written = self._log_since(begin)
+            # Backends of a killed server may hold its shared memory for a moment longer.
+            if "is still in use" not in written or time.monotonic() > deadline:
+                raise SetUpError(f"the embedded PostgreSQL does not start: {_reason(written)}")
+            time.sleep(0.2)
+
+    def _wait_ready(self, deadline: float) -> bool:
+        """Whether the server just launched accepts connections; False: it has ended, or shall.
+
+        Read where pg_ctl reads it. A connection would not tell "not yet" from "never".
+        """
+        assert self._process is not None
+        pid_file = self._cluster / "postmaster.pid"
+        while self._process.poll() is None and not self._stopping.is_set():
+            with suppress(FileNotFoundError):
+                lines = pid_file.read_text(errors="replace").splitlines()
+                ready = len(lines) > 7 and lines[7].strip() == "ready"
+                if ready and lines[0] == str(self._process.pid):
+                    return True
+            if time.monotonic() > deadline:
+                raise SetUpError(f"the embedded PostgreSQL was not ready in {START_SECONDS_MAX} s")
+            time.sleep(0.05)
+        return False
+
+    def _open_log(self) -> IO[bytes]:
+        """For its owner only: what is in it is nobody else's business."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        log = os.fdopen(os.open(self._log_path, flags, 0o600), "ab")
+        os.fchmod(log.fileno(), 0o600)
+        return log
+
+    def _log_since(self, begin: int) -> str:
+        with self._log_path.open("rb") as log:
+            log.seek(begin)
+            return log.read().decode(errors="replace")
+
+    def _supervise(self) -> None:
+        backoff = 0.2
+        while not self._stopping.wait(0.1):
+            assert self._process is not None
+            if self._process.poll() is None:
+                backoff = 0.2
+                continue
+            _log.error(
+                "embedded PostgreSQL ended (%s); starting it again", self._process.returncode
+            )
+            try:
+                self._launch()
+            except (SetUpError, OSError) as error:
+                _log.error("%s", error)
+                self._stopping.wait(backoff)
+                backoff = min(backoff * 2, 5.0)
+
+    def _create_database(self) -> None:
+        with psycopg.connect(self.superuser_url, autocommit=True) as connection:
+            connection.execute(statement("embedded_roles"))
+            found = connection.execute("SELECT FROM pg_database WHERE datname = 'saldo'")
+            if found.fetchone() is None:
+                connection.execute("CREATE DATABASE saldo OWNER saldo_owner")
+
+
+def _reason(written: str) -> str:
+    """The line that says why: the last ones only say that the server ends."""
+    lines = written.strip().splitlines() or ["it wrote no reason"]
+    fatal = [line for line in lines if "FATAL:" in line or "PANIC:" in line]
+    return (fatal or lines[-1:])[0]
