@@ -16,6 +16,7 @@ from saldo.bootstrap import running
 from saldo.settings import Settings
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.migrate import prepare
+from tests.integration import pgbouncer
 
 PROMISED = os.environ.get("SALDO_TEST_PROMISED", "").split(",")
 """What CI promises to have: a test that is skipped for want of it fails there."""
@@ -53,6 +54,18 @@ def machine_postgres() -> str:
             pytest.fail(reason)
         pytest.skip(reason)
     return url
+
+
+@pytest.fixture(scope="session")
+def pgbouncer_program() -> str:
+    """pgbouncer, from PATH or where Debian puts it."""
+    program = pgbouncer.find()
+    if program is None:
+        reason = "no pgbouncer in PATH or /usr/sbin (Debian: package pgbouncer)"
+        if "pgbouncer" in PROMISED:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return program
 
 
 def settings_for(database_url: str, **given: object) -> Settings:

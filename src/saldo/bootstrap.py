@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,6 +16,7 @@ from saldo.http.transactions import Transactions
 from saldo.http.wire import Reading
 from saldo.ledger.model import Limits
 from saldo.settings import Settings
+from saldo.store.connection import check
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.migrate import prepare
 from saldo.store.poster import Poster
@@ -35,24 +37,32 @@ class Database:
         self._embedded: EmbeddedServer | None = None
 
     def __enter__(self) -> str:
-        settings = self._settings
-        if settings.database_url is None:
-            self._embedded = EmbeddedServer(settings.data_dir)
+        if self._settings.database_url is None:
+            self._embedded = EmbeddedServer(self._settings.data_dir)
             self._embedded.start()
-            service_url, owner_url = self._embedded.service_url, self._embedded.owner_url
-        else:
-            service_url = settings.database_url
-            owner_url = settings.database_owner_url or service_url
         try:
-            prepare(
-                owner_url,
-                service_url,
-                currency_decimals=settings.currency_decimals,
-                max_lateness=settings.max_lateness,
-            )
+            return self.prepare()
         except BaseException:
             self.__exit__()
             raise
+
+    def prepare(self) -> str:
+        """Migrates and checks; the connection string of the service's role."""
+        settings = self._settings
+        if self._embedded is not None:
+            service_url, owner_url = self._embedded.service_url, self._embedded.owner_url
+        else:
+            assert settings.database_url is not None
+            service_url = settings.database_url
+            owner_url = settings.database_owner_url or service_url
+        prepare(
+            owner_url,
+            service_url,
+            currency_decimals=settings.currency_decimals,
+            max_lateness=settings.max_lateness,
+        )
+        # The migrations may have used another role: this one's password, rights and way there.
+        asyncio.run(check(service_url))
         return service_url
 
     def __exit__(self, *_: object) -> None:

@@ -1,14 +1,23 @@
-"""Connections as Saldo needs them: with the session settings that the rules rest on."""
+"""Connections as Saldo needs them, directly or through a pooler.
+
+A pooler that shares server connections between transactions may run each statement in another
+session. Two things of a session matter to us: settings, which are therefore set where it counts
+(sql/post.sql), made in each session we come by (sql/session.sql) and asked of the role's defaults
+(sql/session_defaults.sql); and prepared statements, which we do without when the pooler doesn't
+keep account of them (docs/howto/postgresql.md).
+"""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any, TypeAlias
+from uuid import uuid4
 
 import asyncpg
 
 from saldo.store.errors import ConnectionLostError, SetUpError
 from saldo.store.statements import statement
+from saldo.store.url import first_line, shown
 
 CONNECT_SECONDS_MAX = 5.0
 """How long one attempt to connect may take before the next is made."""
@@ -27,28 +36,31 @@ async def connect(
     """
     try:
         async with asyncio.timeout(CONNECT_SECONDS_MAX):
-            connection = await asyncpg.connect(url)
+            connection = await _open(url)
             try:
-                await configure(
-                    connection,
-                    application_name=application_name,
-                    statement_timeout_seconds=statement_timeout_seconds,
-                )
+                await _configure(connection, application_name, statement_timeout_seconds)
             except BaseException:
                 connection.terminate()
                 raise
             return connection
+    except TimeoutError as error:
+        raise ConnectionLostError(f"no answer in {CONNECT_SECONDS_MAX:.0f} s") from error
     except Exception as error:
         # Whatever the server has against us: no request is to blame, and nothing was sent.
-        raise ConnectionLostError(str(error) or type(error).__name__) from error
+        raise ConnectionLostError(first_line(error)) from error
 
 
-async def configure(
-    connection: Connection, *, application_name: str, statement_timeout_seconds: float
-) -> None:
-    """Sets what a session must have, and refuses one that can't have it."""
-    milliseconds = str(int(statement_timeout_seconds * 1000))
-    await connection.fetchrow(statement("session"), milliseconds, application_name)
+async def check(url: str) -> None:
+    """Tries the service's connection once, before the service starts.
+
+    Raises:
+        SetUpError: one line for the operator.
+    """
+    try:
+        connection = await connect(url, application_name="saldo check", statement_timeout_seconds=5)
+    except ConnectionLostError as error:
+        raise SetUpError(f"database {shown(url)}: {error}") from error
+    await connection.close()
 
 
 async def open_pool(url: str, *, connections: int, statement_timeout_seconds: float) -> Any:
@@ -59,15 +71,12 @@ async def open_pool(url: str, *, connections: int, statement_timeout_seconds: fl
     """
 
     async def init(connection: Connection) -> None:
-        await configure(
-            connection,
-            application_name="saldo read",
-            statement_timeout_seconds=statement_timeout_seconds,
-        )
+        await _configure(connection, "saldo read", statement_timeout_seconds)
 
     try:
         return await asyncpg.create_pool(
             url,
+            connect=_open,
             min_size=0,
             max_size=connections,
             # The pool's own reset would undo the session settings after each use.
@@ -82,5 +91,47 @@ async def open_pool(url: str, *, connections: int, statement_timeout_seconds: fl
         raise SetUpError(f"the connection string can't be used: {error}") from error
 
 
-async def _keep_session(connection: Any) -> None:
+async def _open(url: str, **options: Any) -> Connection:
+    """A connection that prepares statements only where they will be found again."""
+    connection = await asyncpg.connect(url, **options)
+    try:
+        if await _keeps_statements(connection):
+            return connection
+    except BaseException:
+        connection.terminate()
+        raise
+    await connection.close()
+    # The driver then sends each statement whole: one more round trip, in no session's memory.
+    return await asyncpg.connect(url, **options, statement_cache_size=0)
+
+
+async def _keeps_statements(connection: Connection) -> bool:
+    # A name of our own making: the driver's count from one in every process, and another process's
+    # statement of that name could be run instead.
+    name = f"saldo_{uuid4().hex}"
+    try:
+        prepared = await connection.prepare(statement("pooler"), name=name)
+        found = await prepared.fetchrow(name)
+    except asyncpg.InvalidSQLStatementNameError:
+        return False  # run in another session than it was prepared in
+    return found["backend_pid"] == connection.get_server_pid() or not found["name_passed"]
+
+
+async def _configure(
+    connection: Connection, application_name: str, statement_timeout_seconds: float
+) -> None:
+    """Sets what a session must have, and refuses one that can't be sure to keep it."""
+    milliseconds = str(int(statement_timeout_seconds * 1000))
+    row = await connection.fetchrow(statement("session"), milliseconds, application_name)
+    if row["backend_pid"] == connection.get_server_pid():
+        return
+    for wrong in await connection.fetch(statement("session_defaults")):
+        name, found, needed = wrong
+        raise ConnectionLostError(
+            f"behind a pooler the role's own default must be {name} = '{needed}', not '{found}': "
+            f"ALTER ROLE ... SET {name} = '{needed}', then let the pooler connect anew"
+        )
+
+
+async def _keep_session(connection: Connection) -> None:
     """Nothing: we only run single statements, which leave nothing behind."""

@@ -41,11 +41,14 @@ _CLASHES = {"23505", "40P01", "40001"}
 # Classes of SQLSTATE: 08 connection, 25 read-only after a failover, 53 resources, 55 and 57 not
 # now, 58 the system, XX internal: not the request's fault.
 _BUSY_CLASSES = {"25", "53", "55", "57", "58"}
-_GONE = {"57P01", "57P02", "57P03", "57P05", "25006"}
+# 26000: a pooler has lost our prepared statements; on a new connection we see what it can do.
+_GONE = {"57P01", "57P02", "57P03", "57P05", "25006", "26000"}
 
 
 def translated(error: BaseException) -> StoreError:
     """The store's error for one of the driver's or the operating system's."""
+    if isinstance(error, StoreError):
+        return error
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         if state in _CLASHES:

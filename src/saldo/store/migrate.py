@@ -10,7 +10,6 @@ import logging
 from datetime import timedelta
 from importlib.resources import files
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg
 import sqlalchemy
@@ -23,6 +22,7 @@ from sqlalchemy.pool import NullPool
 
 from saldo.store.errors import SetUpError
 from saldo.store.statements import statement
+from saldo.store.url import first_line, shown
 
 POSTGRESQL_MIN = 15
 """Older ones are out of support, or nearly; the tests run against this one and the newest."""
@@ -68,7 +68,7 @@ def prepare(
                 _grant(driver, service_url)
             _configure(driver, currency_decimals, max_lateness)
     except (psycopg.Error, sqlalchemy.exc.SQLAlchemyError) as error:
-        raise SetUpError(f"database {_shown(owner_url)}: {_first_line(error)}") from error
+        raise SetUpError(f"database {shown(owner_url)}: {first_line(error)}") from error
     finally:
         engine.dispose()
 
@@ -79,7 +79,7 @@ def _connect(url: str) -> Driver:
     if version < POSTGRESQL_MIN * 10_000:
         connection.close()
         raise SetUpError(
-            f"database {_shown(url)} is PostgreSQL {version // 10_000}; "
+            f"database {shown(url)} is PostgreSQL {version // 10_000}; "
             f"Saldo needs {POSTGRESQL_MIN} or newer"
         )
     return connection
@@ -135,14 +135,3 @@ def _grant(driver: Driver, service_url: str) -> None:
     if role and role != driver.info.user:
         grants = sql.SQL(statement("grants")).format(role=sql.Identifier(str(role)))
         driver.execute(grants)
-
-
-def _shown(url: str) -> str:
-    """Where the database is, without the password. The hosts of a failover set are several."""
-    parts = urlsplit(url)
-    return f"{parts.netloc.rpartition('@')[2] or 'local socket'}{parts.path}"
-
-
-def _first_line(error: Exception) -> str:
-    text = str(getattr(error, "orig", None) or error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

@@ -1,12 +1,10 @@
 -- What a connection must have, whatever the role's, the database's or a pooler's defaults are.
--- Not as start-up parameters: a pooler may refuse those.
+-- Not as start-up parameters: a pooler may refuse those. synchronous_commit: see post.sql.
 SELECT
+    -- Another one than at login: a pooler stands between, and may give us another session.
+    pg_backend_pid() AS backend_pid,
     set_config('default_transaction_isolation', 'read committed', false),
     set_config('default_transaction_read_only', 'off', false),
-    -- Durable means on the disk, and on the standby where one is configured; 'off' and 'local' are less.
-    set_config('synchronous_commit',
-        CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END,
-        false),
     set_config('statement_timeout', $1, false),
     set_config('lock_timeout', '0', false),
     set_config('idle_in_transaction_session_timeout', '0', false),
