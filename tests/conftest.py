@@ -16,6 +16,7 @@ from saldo.bootstrap import running
 from saldo.settings import Settings
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.migrate import prepare
+from tests import databases
 from tests.integration import pgbouncer
 
 PROMISED = os.environ.get("SALDO_TEST_PROMISED", "").split(",")
@@ -37,9 +38,20 @@ def embedded() -> Iterator[EmbeddedServer]:
 
 
 @pytest.fixture(scope="session")
-def database_url(embedded: EmbeddedServer) -> str:
-    """The connection string of the service's role."""
-    return embedded.service_url
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The connection string of the service's role.
+
+    On the embedded server; or, if SALDO_TEST_SERVER_URL names a superuser of another server, in a
+    database of its own there.
+    """
+    superuser_url = os.environ.get("SALDO_TEST_SERVER_URL")
+    if not superuser_url:
+        embedded: EmbeddedServer = request.getfixturevalue("embedded")
+        yield embedded.service_url
+        return
+    with databases.created(superuser_url) as database:
+        prepare(database.owner_url, database.service_url, currency_decimals=2, max_lateness=None)
+        yield database.service_url
 
 
 @pytest.fixture(scope="session")
