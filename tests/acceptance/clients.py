@@ -1,0 +1,65 @@
+"""Many clients at once: a connection each, with as little work of their own as can be."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+
+class DisconnectedError(Exception):
+    """No answer, or not a whole one: what became of the request is not known."""
+
+
+class Client:
+    """One connection that is kept, one request at a time."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._address = (parts.hostname or "", parts.port or 80)
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._streams is not None:
+            self._streams[1].close()
+
+    async def get(self, path: str) -> tuple[int, Any]:
+        return await self._ask("GET", path, b"")
+
+    async def post(self, path: str, content: dict[str, Any]) -> tuple[int, Any]:
+        return await self._ask("POST", path, json.dumps(content).encode())
+
+    async def _ask(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
+        """Status and content.
+
+        Raises:
+            DisconnectedError: there is no answer.
+        """
+        try:
+            if self._streams is None:
+                self._streams = await asyncio.open_connection(*self._address)
+            reader, writer = self._streams
+            head = (
+                f"{method} {path} HTTP/1.1\r\nhost: saldo\r\ncontent-type: application/json\r\n"
+                f"content-length: {len(body)}\r\n\r\n"
+            )
+            writer.write(head.encode() + body)
+            status_line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = dict(line.lower().split(": ", 1) for line in lines if line)
+            content = await reader.readexactly(int(headers["content-length"]))
+        except (OSError, asyncio.IncompleteReadError) as error:
+            raise DisconnectedError from error
+        if headers.get("connection") == "close":
+            writer.close()
+            self._streams = None
+        return int(status_line.split()[1]), json.loads(content)
