@@ -30,8 +30,12 @@ class Client:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
         if self._streams is not None:
             self._streams[1].close()
+            self._streams = None
 
     async def get(self, path: str) -> tuple[int, Any]:
         return await self._ask("GET", path, b"")
@@ -60,6 +64,5 @@ class Client:
         except (OSError, asyncio.IncompleteReadError) as error:
             raise DisconnectedError from error
         if headers.get("connection") == "close":
-            writer.close()
-            self._streams = None
+            self.close()
         return int(status_line.split()[1]), json.loads(content)
