@@ -5,6 +5,8 @@ SELECT
     pg_backend_pid() AS backend_pid,
     set_config('default_transaction_isolation', 'read committed', false),
     set_config('default_transaction_read_only', 'off', false),
+    -- A plan pinned while the table was small, or never analysed, must use the indexes all the same.
+    set_config('enable_seqscan', 'off', false),
     set_config('statement_timeout', $1, false),
     set_config('lock_timeout', '0', false),
     set_config('idle_in_transaction_session_timeout', '0', false),
