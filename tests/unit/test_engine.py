@@ -28,6 +28,7 @@ class Scripted:
         self.errors = list(errors)
         self.replayed = replayed
         self.batches: list[int] = []
+        self.lock_wait_seconds = 0.0
         self.posted: list[TransactionRequest] = []
         self.at_once: list[set[int]] = []
         self.shared_groups = 0
@@ -249,3 +250,20 @@ async def test_an_atomic_batch_is_never_cut() -> None:
     with pytest.raises(RequestFailedError):
         await engine.post_atomic([_request(), _request(POISON)])
     await engine.stop(1)
+
+
+async def test_behind_other_processes_the_next_batch_goes_on_collecting() -> None:
+    for lock_wait, batches in ((0.0, 11), (0.05, 2)):
+        connection = Scripted()
+        connection.lock_wait_seconds = lock_wait
+        engine = _engine(connection)
+        posts = []
+        for _ in range(11):
+            posts.append(asyncio.ensure_future(engine.post(_request())))
+            while not posts[0].done() or (lock_wait == 0 and not posts[-1].done()):
+                await asyncio.sleep(0)
+            for _ in range(10):
+                await asyncio.sleep(0)
+        await asyncio.gather(*posts)
+        assert len(connection.batches) == batches
+        await engine.stop(1)

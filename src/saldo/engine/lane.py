@@ -29,12 +29,22 @@ BACKOFF_SECONDS_MIN = 0.05
 BACKOFF_SECONDS_MAX = 1.0
 """Between attempts to reach the database: soon after it is back, without storming it."""
 
+COLLECT_SHARE = 0.8
+"""Of the time the last batch waited for its locks: less than all of it, so that the database never
+waits for us."""
+
+COLLECT_SECONDS_MIN = 0.0005
+COLLECT_SECONDS_MAX = 0.05
+"""Below, it isn't worth a timer; above, a long wait has another cause than the batches of others."""
+
 _log = logging.getLogger("saldo.engine")
 
 
 class Posting(Protocol):
     """What a lane needs of its connection (`saldo.store.poster.Poster`)."""
 
+    @property
+    def lock_wait_seconds(self) -> float: ...
     async def post(
         self, requests: Sequence[TransactionRequest], *, atomic: bool = False
     ) -> list[Decision]: ...
@@ -78,6 +88,7 @@ class Lane:
         while (batch := await self._queue.take()) is not None:
             try:
                 await self._see_through(batch.waiting)
+                await self._collect()
             except asyncio.CancelledError:
                 _expire(batch.waiting)
                 raise
@@ -87,6 +98,18 @@ class Lane:
                 self._drop_connection()
             finally:
                 self._queue.release(batch)
+
+    async def _collect(self) -> None:
+        """Lets the next batch grow while the batches of other processes hold the shards anyway.
+
+        Sent at once, a small batch would stand in the queue for the locks and could not grow there; many
+        processes would chop each other's batches. The lane keeps its groups meanwhile.
+        """
+        if self._poster is None:
+            return
+        seconds = COLLECT_SHARE * self._poster.lock_wait_seconds
+        if seconds >= COLLECT_SECONDS_MIN and not self._queue.long:
+            await self._queue.grown(min(seconds, COLLECT_SECONDS_MAX))
 
     async def _see_through(self, batch: list[Waiting]) -> None:
         """Sends the batch until each request of it is decided or past its deadline."""

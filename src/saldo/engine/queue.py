@@ -16,6 +16,10 @@ from saldo.engine.waiting import Waiting
 from saldo.observability.metrics import QUEUE_REQUESTS
 
 
+GROWN_SECONDS = 0.005
+"""How soon it is seen that the queue has become long."""
+
+
 class Group:
     """Requests for the shards `≡ group (mod groups)`, oldest first."""
 
@@ -55,6 +59,20 @@ class Queue:
         self.requests += len(waiting.requests)
         if not group.claimed:
             self._wake_one()
+
+    @property
+    def long(self) -> bool:
+        """Whether so much waits that lanes work side by side."""
+        return self.requests >= self._split_requests_min
+
+    async def grown(self, seconds: float) -> None:
+        """Returns after so long; at once when the queue has become long, or closes."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while not self.long and not self._closed:
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                return
+            await asyncio.sleep(min(left, GROWN_SECONDS))
 
     async def take(self) -> Batch | None:
         """The next batch, as soon as there is one; None when the queue is closed and empty."""

@@ -22,6 +22,8 @@ class Poster:
     def __init__(self, connection: Connection, limits: Limits) -> None:
         self._connection = connection
         self._limits = limits
+        self.lock_wait_seconds = 0.0
+        """How long the last batch waited for the batches of other processes."""
 
     @classmethod
     async def open(
@@ -67,8 +69,10 @@ class Poster:
             )
         except Exception as error:
             raise translated(error) from error
+        *columns, lock_wait = row
+        self.lock_wait_seconds = lock_wait.total_seconds()
         return [
-            _decision(request, *columns) for request, *columns in zip(requests, *row, strict=True)
+            _decision(request, *fields) for request, *fields in zip(requests, *columns, strict=True)
         ]
 
     def abandon(self) -> None:

@@ -8,7 +8,7 @@
 -- Arguments: one array element a request, in order of arrival. _amounts: signed minor units.
 -- _timestamps: null leaves the moment to the ledger. _atomic: unless every outcome is 0 (posted), record nothing.
 -- Results: one element a request, saldo.ledger.model.Decision; null in user_ids, amounts and timestamps says
--- "as requested", which spares the way back.
+-- "as requested", which spares the way back. lock_wait: how long other batches held the shards.
 CREATE FUNCTION saldo.post_2(
     _uuids uuid[],
     _user_ids bigint[],
@@ -25,7 +25,8 @@ CREATE FUNCTION saldo.post_2(
     OUT amounts bigint[],
     OUT balances bigint[],
     OUT timestamps timestamptz[],
-    OUT recorded_ats timestamptz[]
+    OUT recorded_ats timestamptz[],
+    OUT lock_wait interval
 )
 LANGUAGE plpgsql VOLATILE
 -- A plan made for a table that was never analysed must still use the indexes, and planning again
@@ -88,11 +89,13 @@ BEGIN
                   HINT = 'Each statement here must see what was committed before the lock was taken.';
     END IF;
 
+    clock := clock_timestamp();
     -- Ascending, so that two batches never wait for each other.
     PERFORM pg_advisory_xact_lock(lock_base | s.shard)
     FROM (
         SELECT DISTINCT u.user_id & 63 AS shard FROM unnest(_user_ids) AS u(user_id) ORDER BY 1
     ) AS s;
+    lock_wait := clock_timestamp() - clock;
 
     -- From here every statement has a snapshot taken after the locks: what it reads is final.
     SELECT l.max_lateness INTO STRICT lateness_max FROM saldo.ledger AS l WHERE l.only_row;
