@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from saldo.engine.waiting import Waiting
 from saldo.observability.metrics import QUEUE_REQUESTS
 
-
 GROWN_SECONDS = 0.005
 """How soon it is seen that the queue has become long."""
 
