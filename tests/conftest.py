@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import httpx
 import psycopg
@@ -21,6 +22,13 @@ from tests.integration import pgbouncer
 
 PROMISED = os.environ.get("SALDO_TEST_PROMISED", "").split(",")
 """What CI promises to have: a test that is skipped for want of it fails there."""
+
+
+def missing(what: str, reason: str) -> NoReturn:
+    """Skips the test, or fails it where the thing is promised."""
+    if what in PROMISED:
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
@@ -61,10 +69,10 @@ def machine_postgres() -> str:
     try:
         psycopg.connect(url, connect_timeout=3).close()
     except psycopg.Error as error:
-        reason = f"no PostgreSQL at {url.rpartition('@')[2]} (SALDO_TEST_DATABASE_URL): {error}"
-        if "postgres" in PROMISED:
-            pytest.fail(reason)
-        pytest.skip(reason)
+        missing(
+            "postgres",
+            f"no PostgreSQL at {url.rpartition('@')[2]} (SALDO_TEST_DATABASE_URL): {error}",
+        )
     return url
 
 
@@ -73,10 +81,7 @@ def pgbouncer_program() -> str:
     """pgbouncer, from PATH or where Debian puts it."""
     program = pgbouncer.find()
     if program is None:
-        reason = "no pgbouncer in PATH or /usr/sbin (Debian: package pgbouncer)"
-        if "pgbouncer" in PROMISED:
-            pytest.fail(reason)
-        pytest.skip(reason)
+        missing("pgbouncer", "no pgbouncer in PATH or /usr/sbin (Debian: package pgbouncer)")
     return program
 
 

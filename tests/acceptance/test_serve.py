@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 from tests.acceptance.service import ServiceProcess, service
+from tests.conftest import missing
 
 ROOT = Path(__file__).parents[2]
 
@@ -241,6 +242,8 @@ def _commands_path(directory: Path) -> str:
 
 
 def test_the_commands_of_the_readme_work(tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        missing("curl", "no curl (Debian: package curl)")
     for readme in ("README.md", "README.ru.md"):
         text = (ROOT / readme).read_text()
         commands = [
