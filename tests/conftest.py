@@ -18,6 +18,7 @@ from saldo.settings import Settings
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.migrate import prepare
 from tests import databases
+from tests.acceptance.document import Document
 from tests.integration import pgbouncer
 
 PROMISED = os.environ.get("SALDO_TEST_PROMISED", "").split(",")
@@ -92,8 +93,19 @@ def settings_for(database_url: str, **given: object) -> Settings:
 
 @pytest.fixture
 async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """The whole application on the real database, called without a socket."""
+    """The whole application on the real database, called without a socket.
+
+    Every answer it gives is held against the OpenAPI document.
+    """
     async with running(settings_for(database_url), database_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://saldo") as client:
+            document = Document((await client.get("/openapi.json")).json())
+
+            async def check(response: httpx.Response) -> None:
+                if response.headers["content-type"] != "application/x-ndjson":  # the test's to read
+                    await response.aread()
+                    document.check(response)
+
+            client.event_hooks = {"response": [check]}
             yield client

@@ -12,10 +12,12 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.openapi.spec import Components
 from litestar.static_files import create_static_files_router
 
 from saldo import __version__
 from saldo.http import problems
+from saldo.http.examples import no_operation_responses
 from saldo.http.hot import Front, body_too_large, internal
 from saldo.http.routes import HANDLERS, AnswerError, request_id, response
 from saldo.http.service import Service
@@ -49,6 +51,7 @@ def create_framework(service: Service) -> Litestar:
             title="Saldo",
             version=__version__,
             description=_DESCRIPTION,
+            components=Components(responses=no_operation_responses()),
             path="/docs",
             render_plugins=[
                 SwaggerRenderPlugin(
@@ -96,12 +99,9 @@ def _problem(request: Request[Any, Any, Any], error: InvalidError | StoreError) 
 def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     identity = request_id(request)
     if error.status_code == 404:
-        answer = problems.problem(
-            "not_found", "There is nothing at this path.", request_id=identity
-        )
+        answer = problems.not_found().answer(identity)
     elif error.status_code == 405:
-        detail = f"{request.method} is not possible at this path."
-        answer = problems.problem("method_not_allowed", detail, request_id=identity)
+        answer = problems.method_not_allowed(request.method).answer(identity)
     elif error.status_code == 413:
         limit = request.app.request_max_body_size
         answer = body_too_large(limit if isinstance(limit, int) else 0, identity)

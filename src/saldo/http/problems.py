@@ -79,6 +79,11 @@ class Problem(NamedTuple):
         return Answer(status, msgspec.json.encode(body), MEDIA_TYPE, headers)
 
 
+def title(code: str) -> str:
+    """What a code means, in short."""
+    return _TITLES[code][1]
+
+
 def problem(code: str, detail: str, *, request_id: str, **extra: Any) -> Answer:
     """A problem as an answer."""
     return Problem(code, detail, extra).answer(request_id)
@@ -96,11 +101,7 @@ def of_error(error: InvalidError | StoreError, request_id: str) -> Problem:
     if isinstance(error, InvalidError):
         return invalid(error.faults)
     _log.warning("request %s: the database: %s", request_id, error)
-    return Problem(
-        "database_unavailable",
-        "The database can't be reached, or did not answer in time. Try again in a moment.",
-        {},
-    )
+    return database_unavailable()
 
 
 def transaction_not_found(uuid: str) -> Problem:
@@ -211,6 +212,31 @@ def user_not_found(user_id: int) -> Problem:
     """404 for a user."""
     errors = [{"field": "user_id", "message": "is no user's"}]
     return Problem("user_not_found", f"There is no user {user_id}.", {"errors": errors})
+
+
+def name_taken(user_id: int) -> Problem:
+    """409 for a user to be created."""
+    extra = {"user_id": user_id, "errors": [{"field": "name", "message": "is taken"}]}
+    return Problem("name_taken", f"The name is taken by user {user_id}.", extra)
+
+
+def not_found() -> Problem:
+    """404 for a path."""
+    return Problem("not_found", "There is nothing at this path.", {})
+
+
+def method_not_allowed(method: str) -> Problem:
+    """405."""
+    return Problem("method_not_allowed", f"{method} is not possible at this path.", {})
+
+
+def database_unavailable() -> Problem:
+    """503 for whatever does not go through the engine."""
+    return Problem(
+        "database_unavailable",
+        "The database can't be reached, or did not answer in time. Try again in a moment.",
+        {},
+    )
 
 
 def _refused_for_ever(request: TransactionRequest, decision: Decision, decimals: int) -> Problem:

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, QueryParameter
+from litestar.openapi.spec import Example
 
 from saldo.http import problems, schemas
 from saldo.http.answers import Answer, transaction_answer
-from saldo.http.operations import PostTransaction, PostUser
+from saldo.http.examples import BODY, READING, problem_specs
+from saldo.http.operations import Documented, PostTransaction, PostUser
+from saldo.http.parameters import (
+    Before,
+    Cursor,
+    Date,
+    KindName,
+    KnownAt,
+    Limit,
+    Name,
+    Since,
+    Until,
+    UserId,
+    Uuid,
+)
 from saldo.http.service import Service
 from saldo.http.transactions import is_json, unsupported_media_type
 from saldo.http.wire import (
@@ -36,21 +50,6 @@ from saldo.store.reader import KnownTooNewError, Transaction, User
 
 Asked = Request[Any, Any, State]
 Given = NamedDependency[Service]
-
-
-def _problem(description: str) -> ResponseSpec:
-    return ResponseSpec(
-        schemas.Problem,
-        description=description,
-        media_type="application/problem+json",
-        generate_examples=False,
-    )
-
-
-_INVALID = _problem("A field is not valid; every bad one is named.")
-_UNAVAILABLE = _problem("Not now; send it again.")
-_NO_USER = _problem("No such user.")
-_BODY = {413: _problem("Too large a body."), 415: _problem("Not JSON.")}
 
 
 def response(answer: Answer) -> Response[bytes]:
@@ -78,12 +77,13 @@ def request_id(request: Request[Any, Any, Any]) -> str:
         200: ResponseSpec(
             schemas.Transaction, description="Posted, or posted before.", generate_examples=False
         ),
-        402: _problem("Insufficient funds. Recorded, and final."),
-        404: _NO_USER,
-        409: _problem("The uuid stands for a transaction with other content."),
-        422: _INVALID,
-        503: _UNAVAILABLE,
-        **_BODY,
+        **problem_specs(
+            *("insufficient_funds", "balance_above_maximum", "uuid_conflict", "user_not_found"),
+            *("timestamp_in_future", "timestamp_too_late", "late_check_too_long"),
+            *("outcome_unknown", "deadline_exceeded", "overloaded"),
+            *BODY,
+            invalid=Fault("amount", "must be greater than zero"),
+        ),
     },
 )
 async def post_transaction(request: Asked, service: Given) -> Response[bytes]:
@@ -101,14 +101,17 @@ async def post_transaction(request: Asked, service: Given) -> Response[bytes]:
     "/v1/transaction/{uuid:str}",
     summary="One transaction",
     tags=["transactions"],
+    operation_class=Documented,
     responses={
         200: ResponseSpec(schemas.Transaction, description="Found.", generate_examples=False),
-        404: _problem("No such transaction."),
-        422: _INVALID,
-        503: _UNAVAILABLE,
+        **problem_specs(
+            "transaction_not_found",
+            *READING,
+            invalid=Fault("uuid", "must be a uuid such as ea3015b1-c25c-47e5-beb7-2679ac7c89a7"),
+        ),
     },
 )
-async def get_transaction(uuid: FromPath[str], request: Asked, service: Given) -> Response[bytes]:
+async def get_transaction(uuid: Uuid, request: Asked, service: Given) -> Response[bytes]:
     """The transaction under a uuid, a refused one too, with its outcome."""
     return response(await service.questions.transaction(uuid, request_id(request)))
 
@@ -120,10 +123,9 @@ async def get_transaction(uuid: FromPath[str], request: Asked, service: Given) -
     operation_class=PostUser,
     responses={
         201: ResponseSpec(schemas.User, description="Created.", generate_examples=False),
-        409: _problem("The name is taken; the problem carries the existing user_id."),
-        422: _INVALID,
-        503: _UNAVAILABLE,
-        **_BODY,
+        **problem_specs(
+            "name_taken", *READING, *BODY, invalid=Fault("name", "must have 1 to 200 characters")
+        ),
     },
 )
 async def post_user(request: Asked, service: Given) -> Response[Any]:
@@ -134,15 +136,7 @@ async def post_user(request: Asked, service: Given) -> Response[Any]:
     name = parse_name(await request.body(), service.reading)
     creation = await service.reader.create_user(name)
     if not creation.created:
-        raise AnswerError(
-            problems.problem(
-                "name_taken",
-                f"The name is taken by user {creation.id}.",
-                request_id=request_id(request),
-                user_id=creation.id,
-                errors=[{"field": "name", "message": "is taken"}],
-            )
-        )
+        raise AnswerError(problems.name_taken(creation.id).answer(request_id(request)))
     user = User(creation.id, name, creation.created_at, 0)
     return Response(_user(user, service.reading.decimals), status_code=201)
 
@@ -151,9 +145,14 @@ async def post_user(request: Asked, service: Given) -> Response[Any]:
     "/v1/user/{user_id:str}",
     summary="One user",
     tags=["users"],
-    responses={404: _NO_USER, 422: _INVALID, 503: _UNAVAILABLE},
+    operation_class=Documented,
+    responses=problem_specs(
+        "user_not_found",
+        *READING,
+        invalid=Fault("user_id", "must be a whole number greater than zero"),
+    ),
 )
-async def get_user(user_id: FromPath[str], request: Asked, service: Given) -> schemas.User:
+async def get_user(user_id: UserId, request: Asked, service: Given) -> schemas.User:
     """The user and the balance of now."""
     number = parse_user_id(user_id)
     user = await service.reader.user(number)
@@ -166,15 +165,16 @@ async def get_user(user_id: FromPath[str], request: Asked, service: Given) -> sc
     "/v1/user",
     summary="Users",
     tags=["users"],
-    responses={422: _INVALID, 503: _UNAVAILABLE},
+    operation_class=Documented,
+    responses=problem_specs(
+        *READING, invalid=Fault("limit", "must be a whole number from 1 to 1000")
+    ),
 )
 async def get_users(
     service: Given,
-    name: Annotated[str | None, QueryParameter(description="Only the user of this name.")] = None,
-    limit: Annotated[str | None, QueryParameter(description="Items of a page.")] = None,
-    cursor: Annotated[
-        str | None, QueryParameter(description="`next_cursor` of the page before.")
-    ] = None,
+    name: Name = None,
+    limit: Limit = None,
+    cursor: Cursor = None,
 ) -> schemas.UserList:
     """Users by id. Pages stay right while users are created."""
     settings = service.settings
@@ -194,19 +194,18 @@ async def get_users(
     "/v1/user/{user_id:str}/balance",
     summary="A balance, now or at any date",
     tags=["users"],
-    responses={404: _NO_USER, 422: _INVALID, 503: _UNAVAILABLE},
+    operation_class=Documented,
+    responses=problem_specs(
+        "user_not_found", *READING, invalid=Fault("before", "can't be given together with date")
+    ),
 )
 async def get_balance(
-    user_id: FromPath[str],
+    user_id: UserId,
     request: Asked,
     service: Given,
-    date: Annotated[str | None, QueryParameter(description="The moment, inclusive.")] = None,
-    before: Annotated[
-        str | None, QueryParameter(description="The moment, exclusive. Instead of `date`.")
-    ] = None,
-    known_at: Annotated[
-        str | None, QueryParameter(description="As known then: in the past.")
-    ] = None,
+    date: Date = None,
+    before: Before = None,
+    known_at: KnownAt = None,
 ) -> schemas.Balance:
     """The balance with everything that took effect by the moment; late entries included."""
     number = parse_user_id(user_id)
@@ -237,25 +236,20 @@ async def get_balance(
     "/v1/user/{user_id:str}/transactions",
     summary="A user's transactions",
     tags=["transactions"],
-    responses={404: _NO_USER, 422: _INVALID, 503: _UNAVAILABLE},
+    operation_class=Documented,
+    responses=problem_specs(
+        "user_not_found", *READING, invalid=Fault("type", 'must be "DEPOSIT" or "WITHDRAW"')
+    ),
 )
 async def get_transactions(
-    user_id: FromPath[str],
+    user_id: UserId,
     request: Asked,
     service: Given,
-    since: Annotated[
-        str | None, QueryParameter(name="from", description="Effective from, inclusive.")
-    ] = None,
-    until: Annotated[
-        str | None, QueryParameter(name="to", description="Effective to, exclusive.")
-    ] = None,
-    kind: Annotated[
-        str | None, QueryParameter(name="type", description="DEPOSIT or WITHDRAW.")
-    ] = None,
-    limit: Annotated[str | None, QueryParameter(description="Items of a page.")] = None,
-    cursor: Annotated[
-        str | None, QueryParameter(description="`next_cursor` of the page before.")
-    ] = None,
+    since: Since = None,
+    until: Until = None,
+    kind: KindName = None,
+    limit: Limit = None,
+    cursor: Cursor = None,
 ) -> schemas.TransactionList:
     """Newest first by number, refused ones too. A page may come short: go on while there is a cursor."""
     number = parse_user_id(user_id)
@@ -277,7 +271,13 @@ async def get_transactions(
     )
 
 
-@get("/healthz/live", summary="Alive", tags=["operation"])
+@get(
+    "/healthz/live",
+    summary="Alive",
+    tags=["operation"],
+    operation_class=Documented,
+    responses=problem_specs(),
+)
 async def live() -> schemas.Health:
     """The process answers. Never depends on the database."""
     return schemas.Health("ok")
@@ -287,8 +287,15 @@ async def live() -> schemas.Health:
     "/healthz/ready",
     summary="Ready",
     tags=["operation"],
+    operation_class=Documented,
     responses={
-        503: ResponseSpec(schemas.Health, description="Not ready.", generate_examples=False)
+        **problem_specs(),
+        503: ResponseSpec(
+            schemas.Health,
+            description="Not ready.",
+            generate_examples=False,
+            examples=[Example(id="unavailable", value={"status": "unavailable"})],
+        ),
     },
 )
 async def ready(service: Given) -> Response[schemas.Health]:
@@ -302,7 +309,14 @@ async def ready(service: Given) -> Response[schemas.Health]:
     )
 
 
-@get("/metrics", summary="Metrics", tags=["operation"], media_type="text/plain")
+@get(
+    "/metrics",
+    summary="Metrics",
+    tags=["operation"],
+    operation_class=Documented,
+    media_type="text/plain",
+    responses=problem_specs(),
+)
 async def metrics(service: Given) -> Response[bytes]:
     """Prometheus' text format, all workers together."""
     body = exposition(several_processes=service.settings.workers > 1)

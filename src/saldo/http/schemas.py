@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 from uuid import UUID
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 Money = Annotated[
     str, Meta(description="Decimal string with the currency's decimals.", examples=["100.00"])
@@ -89,16 +89,57 @@ class FieldError(Struct):
     message: str
 
 
+class Recorded(Struct):
+    """What is recorded under a uuid, as far as it differs."""
+
+    user_id: int | UnsetType = UNSET
+    type: Literal["DEPOSIT", "WITHDRAW"] | UnsetType = UNSET
+    amount: Money | UnsetType = UNSET
+    timestamp: Instant | UnsetType = UNSET
+
+
 class Problem(Struct):
-    """RFC 9457 problem details."""
+    """RFC 9457 problem details. Decide by `code`; which members there are beside it depends on it."""
 
     type: Annotated[str, Meta(examples=["urn:saldo:problem:insufficient_funds"])]
     title: str
     status: int
     code: Annotated[str, Meta(description="Stable.", examples=["insufficient_funds"])]
-    detail: str
-    request_id: str | None = None
-    errors: list[FieldError] | None = None
+    detail: Annotated[str, Meta(description="For people.")]
+    request_id: Annotated[
+        str | UnsetType,
+        Meta(description="Not of a recorded refusal, whose body is the same for every retry."),
+    ] = UNSET
+    instance: Annotated[
+        str | UnsetType, Meta(description="The transaction: of a recorded refusal.")
+    ] = UNSET
+    errors: Annotated[
+        list[FieldError] | UnsetType, Meta(description="Every field that is at fault.")
+    ] = UNSET
+    balance: Annotated[
+        Money | UnsetType, Meta(description="The balance then: of a recorded refusal.")
+    ] = UNSET
+    needed: Annotated[Money | UnsetType, Meta(description="The amount: of a recorded refusal.")] = (
+        UNSET
+    )
+    transaction: Annotated[
+        Transaction | UnsetType, Meta(description="As it is recorded: of a recorded refusal.")
+    ] = UNSET
+    differing_fields: Annotated[
+        list[str] | UnsetType,
+        Meta(description="What differs from the recorded: of `uuid_conflict`."),
+    ] = UNSET
+    recorded: Annotated[
+        Recorded | UnsetType,
+        Meta(description="The recorded values of those: of `uuid_conflict`."),
+    ] = UNSET
+    user_id: Annotated[
+        int | UnsetType, Meta(description="The user who has the name: of `name_taken`.")
+    ] = UNSET
+    item: Annotated[
+        int | UnsetType, Meta(description="Which of an atomic array can't be posted, from 0.")
+    ] = UNSET
+    uuid: Annotated[str | UnsetType, Meta(description="Of that item.")] = UNSET
 
 
 class Health(Struct):

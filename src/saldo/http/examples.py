@@ -1,0 +1,132 @@
+"""The errors of the OpenAPI document, each with an example made by what makes the real answer.
+
+A route names the codes it can answer with; statuses, descriptions and examples follow from them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Example, OpenAPIMediaType, OpenAPIResponse, Reference
+
+from saldo.engine.errors import DeadlineExceededError, OutcomeUnknownError, QueueFullError
+from saldo.http import problems, schemas
+from saldo.http.answers import Answer
+from saldo.http.hot import body_too_large, internal
+from saldo.http.problems import Problem
+from saldo.http.transactions import unsupported_media_type
+from saldo.http.wire import Fault
+from saldo.ledger.model import Decision, Outcome, TransactionRequest
+
+_REQUEST_ID: Final = "ba82c1f3105c-e"
+_UUID: Final = UUID("ea3015b1-c25c-47e5-beb7-2679ac7c89a7")
+_MOMENT: Final = datetime(2023, 10, 30, 12, 30, 45, tzinfo=UTC)
+_LATER: Final = datetime(2026, 11, 24, 12, 0, 36, 515682, tzinfo=UTC)
+
+READING: Final = ("database_unavailable",)
+"""What a question can be answered with, beside its own."""
+
+BODY: Final = ("body_too_large", "unsupported_media_type")
+"""What a body can be answered with, beside its own."""
+
+ANYWHERE: Final = ("internal",)
+"""What everything can be answered with."""
+
+NO_OPERATION: Final = ("not_found", "method_not_allowed")
+"""What is answered where the document has no operation."""
+
+_UNKNOWN_PARAMETER: Final = Fault("dat", "is not a parameter of this request; it has none")
+
+
+def problem_specs(*codes: str, invalid: Fault = _UNKNOWN_PARAMETER) -> dict[int, ResponseSpec]:
+    """The errors of an operation, by status, each code a named example.
+
+    Args:
+        codes: all of its own; "invalid" and what can happen anywhere come with them.
+        invalid: the fault of the example of "invalid".
+    """
+    answers = {code: example_of(code, invalid) for code in (*codes, "invalid", *ANYWHERE)}
+    by_status: dict[int, list[str]] = defaultdict(list)
+    for code, answer in answers.items():
+        by_status[answer.status].append(code)
+    return {
+        status: ResponseSpec(
+            schemas.Problem,
+            description=". ".join(problems.title(code) for code in own) + ".",
+            media_type=problems.MEDIA_TYPE,
+            generate_examples=False,
+            examples=[_named(code, answers[code]) for code in own],
+        )
+        for status, own in sorted(by_status.items())
+    }
+
+
+def no_operation_responses() -> dict[str, OpenAPIResponse | Reference]:
+    """The errors that belong to no operation."""
+    responses: dict[str, OpenAPIResponse | Reference] = {}
+    for code in NO_OPERATION:
+        media_type = OpenAPIMediaType(
+            schema=Reference("#/components/schemas/Problem"),
+            examples={code: Example(value=msgspec.json.decode(example_of(code).body))},
+        )
+        responses[code] = OpenAPIResponse(
+            description=f"{problems.title(code)}.", content={problems.MEDIA_TYPE: media_type}
+        )
+    return responses
+
+
+def example_of(code: str, invalid: Fault = _UNKNOWN_PARAMETER) -> Answer:
+    """An answer with this code."""
+    if code == "invalid":
+        return problems.invalid([invalid]).answer(_REQUEST_ID)
+    example = _EXAMPLES[code]
+    return example.answer(_REQUEST_ID) if isinstance(example, Problem) else example
+
+
+def _named(code: str, answer: Answer) -> Example:
+    value: Any = msgspec.json.decode(answer.body)
+    return Example(id=code, summary=problems.title(code), value=value)
+
+
+def _refused(asked: TransactionRequest, decision: Decision) -> Problem:
+    return problems.refused(asked, decision, 2)
+
+
+def _recorded(outcome: Outcome, amount: int, balance: int) -> Decision:
+    return Decision(outcome, False, 1, 3, amount, balance, _MOMENT, _LATER)
+
+
+_DEPOSIT: Final = TransactionRequest(_UUID, 1, 10_000, _MOMENT)
+_WITHDRAWAL: Final = TransactionRequest(_UUID, 1, -6_000, _MOMENT)
+
+_EXAMPLES: Final[dict[str, Problem | Answer]] = {
+    "insufficient_funds": _refused(
+        _WITHDRAWAL,
+        _recorded(Outcome.INSUFFICIENT_FUNDS, -6_000, 5_000),
+    ),
+    "balance_above_maximum": _refused(
+        _DEPOSIT,
+        _recorded(Outcome.BALANCE_ABOVE_MAXIMUM, 10_000, 10**17),
+    ),
+    "uuid_conflict": _refused(_DEPOSIT, _recorded(Outcome.UUID_CONFLICT, 5_000, 5_000)),
+    "user_not_found": problems.user_not_found(1),
+    "transaction_not_found": problems.transaction_not_found(str(_UUID)),
+    "name_taken": problems.name_taken(1),
+    "timestamp_in_future": _refused(_DEPOSIT, Decision(Outcome.TIMESTAMP_IN_FUTURE)),
+    "timestamp_too_late": _refused(_DEPOSIT, Decision(Outcome.TIMESTAMP_TOO_LATE)),
+    "late_check_too_long": _refused(_WITHDRAWAL, Decision(Outcome.LATE_CHECK_TOO_LONG)),
+    "not_found": problems.not_found(),
+    "method_not_allowed": problems.method_not_allowed("DELETE"),
+    "outcome_unknown": problems.not_decided(OutcomeUnknownError()),
+    "deadline_exceeded": problems.not_decided(DeadlineExceededError()),
+    "overloaded": problems.not_decided(QueueFullError()),
+    "database_unavailable": problems.database_unavailable(),
+    "body_too_large": body_too_large(65_536, _REQUEST_ID),
+    "unsupported_media_type": unsupported_media_type("text/plain", _REQUEST_ID),
+    "internal": internal(_REQUEST_ID),
+}

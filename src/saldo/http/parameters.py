@@ -1,0 +1,58 @@
+"""The parameters of paths and queries: what the document says of them.
+
+Read as text, and by `saldo.http.wire`, whose faults say what is expected; the framework's would not.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, TypeAlias
+
+from litestar.openapi.spec import Example
+from litestar.params import PathParameter, QueryParameter
+
+_DIGITS: Final = {"pattern": "^[0-9]{1,30}$"}
+_UUID: Final = {"pattern": "^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32})$"}
+
+
+def _query(description: str, name: str | None = None, example: str = "", **extra: Any) -> Any:
+    examples = [Example(value=example)] if example else None
+    return QueryParameter(
+        name=name, description=description, examples=examples, schema_extra=extra or None
+    )
+
+
+def _moment(description: str, name: str | None = None) -> Any:
+    return _query(description, name, "2023-10-30T00:00:00Z", maxLength=64)
+
+
+UserId: TypeAlias = Annotated[
+    str,
+    PathParameter(description="The user.", examples=[Example(value="1")], schema_extra={**_DIGITS}),
+]
+Uuid: TypeAlias = Annotated[
+    str,
+    PathParameter(
+        description="The transaction.",
+        examples=[Example(value="ea3015b1-c25c-47e5-beb7-2679ac7c89a7")],
+        schema_extra={**_UUID},
+    ),
+]
+
+Name: TypeAlias = Annotated[
+    str | None, _query("Only the user of this name.", None, "Artem", maxLength=200)
+]
+Limit: TypeAlias = Annotated[str | None, _query("Items of a page.", None, "100", **_DIGITS)]
+Cursor: TypeAlias = Annotated[str | None, _query("`next_cursor` of the page before.")]
+
+Date: TypeAlias = Annotated[str | None, _moment("The moment, inclusive.")]
+Before: TypeAlias = Annotated[str | None, _moment("The moment, exclusive. Instead of `date`.")]
+KnownAt: TypeAlias = Annotated[str | None, _moment("As known then: in the past.")]
+
+Since: TypeAlias = Annotated[str | None, _moment("Effective from, inclusive.", "from")]
+Until: TypeAlias = Annotated[str | None, _moment("Effective to, exclusive.", "to")]
+KindName: TypeAlias = Annotated[
+    str | None,
+    _query(
+        "Only deposits, or only withdrawals.", "type", "DEPOSIT", pattern="^(DEPOSIT|WITHDRAW)$"
+    ),
+]
