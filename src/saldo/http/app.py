@@ -19,6 +19,7 @@ from saldo import __version__
 from saldo.http import problems
 from saldo.http.examples import no_operation_responses
 from saldo.http.hot import Front, body_too_large, internal
+from saldo.http.query import refuse_unread_parameters
 from saldo.http.routes import HANDLERS, AnswerError, request_id, response
 from saldo.http.service import Service
 from saldo.http.wire import InvalidError
@@ -63,6 +64,7 @@ def create_framework(service: Service) -> Litestar:
                 ),
             ],
         ),
+        before_request=refuse_unread_parameters,
         exception_handlers={
             AnswerError: _answer,
             InvalidError: _problem,

@@ -1,0 +1,98 @@
+"""Query parameters: those that a route doesn't read are refused on every route, never ignored."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+from uuid import uuid4
+
+import httpx
+
+from tests.acceptance.document import Document
+
+VALUES = {
+    "name": "nobody",
+    "limit": "1",
+    "cursor": None,  # only a list gives one
+    "date": "2024-01-01",
+    "before": "2024-01-01",
+    "known_at": "2024-01-01",
+    "from": "2024-01-01",
+    "to": "2024-01-01",
+    "type": "DEPOSIT",
+}
+
+
+class Asking:
+    """Every operation of the document, asked as it wants to be asked, with a query of choice."""
+
+    def __init__(self, api: httpx.AsyncClient, user_id: int) -> None:
+        self._api = api
+        self._path = {"user_id": str(user_id), "uuid": str(uuid4())}
+        self.bodies: dict[str, dict[str, Any]] = {
+            "/v1/transaction": {
+                "uuid": self._path["uuid"],
+                "type": "DEPOSIT",
+                "amount": "1",
+                "user_id": user_id,
+            },
+            "/v1/user": {"name": f"user {uuid4()}"},
+        }
+
+    async def ask(self, method: str, path: str, query: list[tuple[str, str]]) -> httpx.Response:
+        content: dict[str, Any] = {"json": self.bodies[path]} if method == "post" else {}
+        url = f"{path.format(**self._path)}?{urlencode(query)}"
+        return await self._api.request(method.upper(), url, **content)
+
+
+async def _asking(api: httpx.AsyncClient) -> tuple[Asking, list[tuple[str, str, list[str]]]]:
+    document = Document((await api.get("/openapi.json")).json())
+    created = await api.post("/v1/user", json={"name": f"user {uuid4()}"})
+    operations = [
+        (
+            method,
+            path,
+            [item["name"] for item in operation.get("parameters", ()) if item["in"] == "query"],
+        )
+        for method, path, operation in document.operations
+    ]
+    assert len(operations) >= 10
+    return Asking(api, created.json()["id"]), operations
+
+
+async def test_an_unknown_parameter_is_refused_and_the_known_ones_are_named(
+    api: httpx.AsyncClient,
+) -> None:
+    asking, operations = await _asking(api)
+    for method, path, names in operations:
+        answer = await asking.ask(method, path, [("dat", "2023-10-30"), ("dat", "2023-10-31")])
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid"), path
+        (error,) = answer.json()["errors"]
+        assert error["field"] == "dat"
+        listed = error["message"].partition("; ")[2]
+        assert all(name in listed for name in names)
+        assert names or listed == "it has none"
+    uuid = asking.bodies["/v1/transaction"]["uuid"]
+    assert (await api.get(f"/v1/transaction/{uuid}")).status_code == 404
+
+
+async def test_a_known_parameter_is_read_once_and_refused_twice(api: httpx.AsyncClient) -> None:
+    asking, operations = await _asking(api)
+    known = [(method, path, name) for method, path, names in operations for name in names]
+    assert {name for _, _, name in known} == set(VALUES)
+    for method, path, name in known:
+        value = VALUES[name]
+        if value is not None:
+            once = await asking.ask(method, path, [(name, value)])
+            assert once.status_code == 200, (path, name)
+        twice = await asking.ask(method, path, [(name, value or "x")] * 2)
+        assert (twice.status_code, twice.json()["errors"]) == (
+            422,
+            [{"field": name, "message": "is given twice"}],
+        ), (path, name)
+
+
+async def test_a_name_that_is_no_text_is_refused_too(api: httpx.AsyncClient) -> None:
+    for query in ("%ff=1", "=1", "a%00b=1", "%F0%9F%99%82=1", f"{'x' * 5000}=1", "&&a"):
+        answer = await api.get(f"/v1/user?{query}")
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid"), query
