@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import socket
-import subprocess
 import threading
 from datetime import datetime
 from pathlib import Path
@@ -18,9 +16,6 @@ import psycopg
 import pytest
 
 from tests.acceptance.service import ServiceProcess, service
-from tests.conftest import missing
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_the_tasks_own_test(tmp_path: Path) -> None:
@@ -229,39 +224,3 @@ def test_on_a_postgresql_of_ones_own(tmp_path: Path, machine_postgres: str) -> N
                 assert not (tmp_path / "data").exists()
         finally:
             connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-
-
-def _commands_path(directory: Path) -> str:
-    """PATH for the README's commands; `uuidgen` is not on every machine."""
-    if shutil.which("uuidgen"):
-        return os.environ["PATH"]
-    shim = directory / "uuidgen"
-    shim.write_text("#!/bin/sh\ncat /proc/sys/kernel/random/uuid\n")
-    shim.chmod(0o755)
-    return f"{directory}:{os.environ['PATH']}"
-
-
-def test_the_commands_of_the_readme_work(tmp_path: Path) -> None:
-    if shutil.which("curl") is None:
-        missing("curl", "no curl (Debian: package curl)")
-    for readme in ("README.md", "README.ru.md"):
-        text = (ROOT / readme).read_text()
-        commands = [
-            block
-            for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
-            if block.startswith("curl")
-        ]
-        assert len(commands) >= 6
-        directory = tmp_path / readme
-        directory.mkdir()
-        with service(directory) as running:
-            for command in commands:
-                done = subprocess.run(
-                    ["bash", "-euc", command.replace("http://localhost:8000", running.url)],
-                    capture_output=True,
-                    text=True,
-                    check=True,
-                    env={"PATH": _commands_path(tmp_path), "TZ": "UTC"},
-                )
-                assert '"status":' not in done.stdout, done.stdout
-                assert done.stdout.startswith("{"), done.stdout

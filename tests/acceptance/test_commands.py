@@ -1,0 +1,73 @@
+"""Every command that the documents print works as printed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.acceptance.service import ServiceProcess, service
+from tests.conftest import missing
+
+ROOT = Path(__file__).parents[2]
+
+
+def _path(directory: Path) -> str:
+    """PATH for the commands; `uuidgen` is not on every machine."""
+    if shutil.which("curl") is None:
+        missing("curl", "no curl (Debian: package curl)")
+    if shutil.which("uuidgen"):
+        return os.environ["PATH"]
+    shim = directory / "uuidgen"
+    shim.write_text("#!/bin/sh\ncat /proc/sys/kernel/random/uuid\n")
+    shim.chmod(0o755)
+    return f"{directory}:{os.environ['PATH']}"
+
+
+def _run(command: str, running: ServiceProcess, path: str) -> str:
+    done = subprocess.run(
+        ["bash", "-euc", command.replace("http://localhost:8000", running.url)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": path, "TZ": "UTC"},
+    )
+    return done.stdout
+
+
+def _blocks(document: str) -> list[tuple[str, str]]:
+    """Commands that talk to the service, each with the answer printed after it, if any."""
+    text = (ROOT / document).read_text()
+    found = re.findall(r"```sh\n(.*?)```\n(?:\s*```json\n(.*?)```)?", text, re.DOTALL)
+    return [(command, answer) for command, answer in found if "curl" in command]
+
+
+def test_the_commands_of_the_readme_work(tmp_path: Path) -> None:
+    path = _path(tmp_path)
+    for readme in ("README.md", "README.ru.md"):
+        commands = _blocks(readme)
+        assert len(commands) >= 6
+        directory = tmp_path / readme
+        directory.mkdir()
+        with service(directory) as running:
+            for command, _ in commands:
+                output = _run(command, running, path)
+                assert '"status":' not in output, output
+                assert output.startswith("{"), output
+
+
+def test_many_are_posted_as_the_how_to_says(tmp_path: Path) -> None:
+    path = _path(tmp_path)
+    commands = _blocks("docs/howto/post-many.md")
+    assert len(commands) == 4
+    with service(tmp_path) as running:
+        for command, answer in commands:
+            output = _run(command, running, path)
+            if answer:
+                assert output == answer
+            elif "transactions" in command:
+                lines = output.splitlines()
+                assert all('"code":"posted"' in line for line in lines), output
+                assert len(lines) == command.count("uuid")
