@@ -1,8 +1,7 @@
 """The queue of the engine: requests wait by groups of shards until a lane takes them as a batch.
 
-While few wait, one lane takes all there is: one large batch costs the database less than several
-small ones. When more wait than one batch should hold, each lane takes one group, and they work side by
-side. No two lanes ever hold the same group, so they never wait for each other's locks, and what one
+While few wait, one lane takes all there is: one batch costs the database less than several small
+ones. When many wait, the database is behind, and each lane takes one group: they work side by side. No two lanes ever hold the same group, so they never wait for each other's locks, and what one
 caller queued for a user is posted in the order in which it was queued.
 """
 
@@ -45,10 +44,13 @@ class Queue:
         self._groups = [Group() for _ in range(groups)]
         self._batch_requests_max = batch_requests_max
         self._split_requests_min = split_requests_min
+        self._long_requests_min = max(split_requests_min, batch_requests_max // 2)
         self._idle: deque[asyncio.Future[None]] = deque()
         self._closed = False
         self.requests = 0
         """Requests that wait for a batch, given-up ones among them."""
+        self.contended = False
+        """Whether other processes hold the shards: then more batches would only wait for more locks."""
 
     def put(self, waiting: Waiting, group_number: int = 0) -> None:
         """Queues what the engine has found room for."""
@@ -61,8 +63,8 @@ class Queue:
 
     @property
     def long(self) -> bool:
-        """Whether so much waits that lanes work side by side."""
-        return self.requests >= self._split_requests_min
+        """Whether so much waits that a larger batch would cost no less for each."""
+        return self.requests >= self._long_requests_min
 
     async def grown(self, seconds: float) -> None:
         """Returns after so long; at once when the queue has become long, or closes."""
@@ -120,7 +122,8 @@ class Queue:
         filled = [group for group in free if group.requests]
         if not filled:
             return None
-        if sum(group.requests for group in filled) >= self._split_requests_min:
+        split_min = self._long_requests_min if self.contended else self._split_requests_min
+        if sum(group.requests for group in filled) >= split_min:
             free = filled = [max(filled, key=lambda group: group.requests)]
         room = self._batch_requests_max
         taken: list[Waiting] = []
