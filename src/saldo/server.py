@@ -15,6 +15,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from saldo.bootstrap import running
+from saldo.http.crowded import Crowded
 from saldo.http.hot import Front
 from saldo.http.protocol import JoiningProtocol
 from saldo.settings import Settings
@@ -80,6 +81,9 @@ class Application:
         self._settings = settings
         self._database_url = database_url
         self._front: Front | None = None
+        self.connections_max = settings.connections_max
+        self.crowded = Crowded(self)
+        """Answers in our place while more connections are open (`saldo.http.protocol`)."""
 
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
         # Hands the front's own coroutine on: each layer awaited costs at every turn.
@@ -128,7 +132,6 @@ def _config(settings: Settings, app: Application) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         backlog=BACKLOG,
-        limit_concurrency=settings.connections_max,
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=int(settings.stop_seconds),
     )

@@ -10,7 +10,7 @@ import pytest
 from saldo.http import problems
 from tests.acceptance.document import PROBLEM, Document
 
-ELSEWHERE = {"not_found", "method_not_allowed"}
+ELSEWHERE = {"not_http", "not_found", "method_not_allowed"}
 """Answers to what is no operation: among the document's components."""
 
 

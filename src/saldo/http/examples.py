@@ -14,7 +14,7 @@ import msgspec
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example, OpenAPIMediaType, OpenAPIResponse, Reference
 
-from saldo.engine.errors import DeadlineExceededError, OutcomeUnknownError, QueueFullError
+from saldo.engine.errors import DeadlineExceededError, OutcomeUnknownError
 from saldo.http import problems, schemas
 from saldo.http.answers import Answer
 from saldo.http.hot import body_too_large, internal
@@ -28,7 +28,7 @@ _UUID: Final = UUID("ea3015b1-c25c-47e5-beb7-2679ac7c89a7")
 _MOMENT: Final = datetime(2023, 10, 30, 12, 30, 45, tzinfo=UTC)
 _LATER: Final = datetime(2026, 11, 24, 12, 0, 36, 515682, tzinfo=UTC)
 
-READING: Final = ("database_unavailable",)
+READING: Final = ("database_unavailable", "overloaded")
 """What a question can be answered with, beside its own."""
 
 BODY: Final = ("body_too_large", "unsupported_media_type")
@@ -37,7 +37,7 @@ BODY: Final = ("body_too_large", "unsupported_media_type")
 ANYWHERE: Final = ("internal",)
 """What everything can be answered with."""
 
-NO_OPERATION: Final = ("not_found", "method_not_allowed")
+NO_OPERATION: Final = ("not_http", "not_found", "method_not_allowed")
 """What is answered where the document has no operation."""
 
 _UNKNOWN_PARAMETER: Final = Fault("dat", "is not a parameter of this request; it has none")
@@ -120,11 +120,12 @@ _EXAMPLES: Final[dict[str, Problem | Answer]] = {
     "timestamp_in_future": _refused(_DEPOSIT, Decision(Outcome.TIMESTAMP_IN_FUTURE)),
     "timestamp_too_late": _refused(_DEPOSIT, Decision(Outcome.TIMESTAMP_TOO_LATE)),
     "late_check_too_long": _refused(_WITHDRAWAL, Decision(Outcome.LATE_CHECK_TOO_LONG)),
+    "not_http": problems.not_http(),
     "not_found": problems.not_found(),
     "method_not_allowed": problems.method_not_allowed("DELETE"),
     "outcome_unknown": problems.not_decided(OutcomeUnknownError()),
     "deadline_exceeded": problems.not_decided(DeadlineExceededError()),
-    "overloaded": problems.not_decided(QueueFullError()),
+    "overloaded": problems.crowded(),
     "database_unavailable": problems.database_unavailable(),
     "body_too_large": body_too_large(65_536, _REQUEST_ID),
     "unsupported_media_type": unsupported_media_type("text/plain", _REQUEST_ID),

@@ -39,6 +39,7 @@ _TITLES: Final = {
     "timestamp_too_late": (422, "The timestamp is too long ago"),
     "late_check_too_long": (422, "Too many entries after the timestamp"),
     "body_too_large": (413, "The body is too large"),
+    "not_http": (400, "The request is not HTTP"),
     "unsupported_media_type": (415, "The body must be JSON"),
     "outcome_unknown": (503, "The outcome is not known yet"),
     "deadline_exceeded": (503, "Not processed in time"),
@@ -237,6 +238,20 @@ def database_unavailable() -> Problem:
         "The database can't be reached, or did not answer in time. Try again in a moment.",
         {},
     )
+
+
+def crowded() -> Problem:
+    """503 where too many connections are open."""
+    return Problem(
+        "overloaded",
+        "Too many connections are open. Nothing was recorded: send the same request again in a moment.",
+        {},
+    )
+
+
+def not_http() -> Problem:
+    """400 for bytes that are no request."""
+    return Problem("not_http", "What was sent is not HTTP; the connection is closed.", {})
 
 
 def _refused_for_ever(request: TransactionRequest, decision: Decision, decimals: int) -> Problem:

@@ -1,4 +1,5 @@
-"""The server's HTTP protocol: one system call for an answer where it makes two, and streams that end.
+"""The server's HTTP protocol: one system call for an answer where it makes two, streams that end, and
+problems where the server itself answers in plain text.
 
 The server hands the head and the body of an answer to the transport one after the other, and the event
 loop sends each at once. For our short answers that is a quarter of all the processor time of serving them
@@ -12,6 +13,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from saldo.http.crowded import not_http
+
 
 class JoiningProtocol(HttpToolsProtocol):
     """Joins what is written in one turn of the event loop."""
@@ -19,6 +22,18 @@ class JoiningProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Puts the joining transport between the server and the real one."""
         super().connection_made(_JoiningTransport(transport, self.loop))  # type: ignore[arg-type]
+
+    def on_headers_complete(self) -> None:
+        """Chooses who answers. Not by the server's own limit, whose answer is no problem."""
+        application: Any = self.config.app
+        crowded = len(self.connections) > application.connections_max
+        self.app = application.crowded if crowded else application
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """What was sent is not HTTP."""
+        self.transport.write(not_http())
+        self.transport.close()
 
     def shutdown(self) -> None:
         """The server stops: an answer that streams for as long as its client likes must end."""

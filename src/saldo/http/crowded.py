@@ -1,0 +1,51 @@
+"""Answers of the server itself, before any route: too many connections, and what is not HTTP.
+
+The server has both, in plain text; these are problems, as every other error is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from saldo.http import hot, problems
+from saldo.observability.metrics import HTTP_REQUESTS
+
+SPARED: Final = frozenset({"/healthz/live", "/healthz/ready", "/metrics"})
+"""Who looks at a crowded service must see it: a probe that is refused has it killed."""
+
+_CLOSE: Final = ("connection", "close")
+
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+class Crowded:
+    """The application while more connections are open than may be."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] in SPARED:
+            await self._application(scope, receive, send)
+            return
+        HTTP_REQUESTS.labels(scope["method"], "other", "503").inc()
+        request_id = hot._request_id(dict(scope["headers"]).get(b"x-request-id"))
+        answer = problems.crowded().answer(request_id)
+        # Closed, or the connections would stay as many as they are.
+        answer = answer._replace(headers=(*answer.headers, _CLOSE))
+        await hot._send(send, answer, request_id)
+
+
+def not_http() -> bytes:
+    """The whole answer to bytes that are no request, as it goes over the wire."""
+    request_id = hot._request_id(None)
+    answer = problems.not_http().answer(request_id)
+    head = (
+        f"HTTP/1.1 {answer.status} Bad Request\r\n"
+        f"content-type: {answer.media_type}\r\n"
+        f"content-length: {len(answer.body)}\r\n"
+        f"x-request-id: {request_id}\r\n"
+        "connection: close\r\n\r\n"
+    )
+    return head.encode() + answer.body
