@@ -8,11 +8,13 @@ not: the bounds that are part of the schema (`saldo.ledger.money`), which nobody
 from __future__ import annotations
 
 from datetime import timedelta, tzinfo
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from dotenv.parser import parse_stream
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -231,6 +233,7 @@ def load(**overrides: object) -> Settings:
     Raises:
         WrongSettingsError: one line that names each wrong setting and what is expected.
     """
+    _check_env_file(Path(".env"))
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
         return Settings(**given)  # type: ignore[arg-type]
@@ -240,5 +243,25 @@ def load(**overrides: object) -> Settings:
             for fault in error.errors()
         ]
         raise WrongSettingsError("; ".join(faults)) from None
+
+
+def _check_env_file(path: Path) -> None:
+    """Refuses what its reader would pass over: a line it can't read, a name that is no setting.
+
+    With SALDO_DATABASE_URL misspelt, the money would go into another ledger.
+    """
+    if not path.is_file():
+        return
+    try:
+        text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise WrongSettingsError(f".env can't be read: {error}") from None
+    for binding in parse_stream(StringIO(text)):
+        original = binding.original.string
+        line = binding.original.line + original[: -len(original.lstrip())].count("\n")
+        if binding.error:
+            raise WrongSettingsError(f".env line {line}: expected NAME=value")
+        name = (binding.key or "").upper()
+        setting = name.removeprefix("SALDO_")
+        if setting != name and setting.lower() not in Settings.model_fields:
+            raise WrongSettingsError(f".env line {line}: no setting is named {name}")

@@ -15,6 +15,7 @@ import httpx
 import psycopg
 import pytest
 
+from tests import databases
 from tests.acceptance.service import ServiceProcess, service
 
 
@@ -193,6 +194,55 @@ def test_a_wrong_setting_is_one_clear_line(
     tmp_path: Path, name: str, value: str, expected: str
 ) -> None:
     assert expected in _refused(tmp_path, **{name: value})
+
+
+def test_a_server_that_is_too_old_is_one_clear_line(tmp_path: Path) -> None:
+    """What PostgreSQL 14 says at login, and then it is asked nothing more."""
+
+    def message(kind: bytes, content: bytes) -> bytes:
+        return kind + (len(content) + 4).to_bytes(4, "big") + content
+
+    greeting = (
+        message(b"R", bytes(4))
+        + message(b"S", b"server_version\x0014.9\x00")
+        + message(b"S", b"client_encoding\x00UTF8\x00")
+        + message(b"K", bytes(8))
+        + message(b"Z", b"I")
+    )
+    with socket.create_server(("127.0.0.1", 0)) as old:
+
+        def greet() -> None:
+            while True:
+                connection, _ = old.accept()
+                with connection:
+                    # Encryption is asked for first, and refused.
+                    while (asked := connection.recv(1024)) and int.from_bytes(
+                        asked[4:8]
+                    ) >> 16 != 3:
+                        connection.sendall(b"N")
+                    if asked:
+                        connection.sendall(greeting)
+                        connection.recv(1024)
+                        return
+
+        greeter = threading.Thread(target=greet)
+        greeter.start()
+        url = f"postgresql://x@127.0.0.1:{old.getsockname()[1]}/y"
+        assert "is PostgreSQL 14; Saldo needs 15" in _refused(tmp_path, SALDO_DATABASE_URL=url)
+        greeter.join()
+
+
+def test_the_services_own_connection_string_is_tried_too(
+    tmp_path: Path, machine_postgres: str
+) -> None:
+    """The migrations come as another role, whose connection string is right."""
+    with databases.created(machine_postgres) as database:
+        line = _refused(
+            tmp_path,
+            SALDO_DATABASE_URL=re.sub(r"@[^/]*/", "@127.0.0.1:1/", database.service_url),
+            SALDO_DATABASE_OWNER_URL=database.owner_url,
+        )
+    assert "database 127.0.0.1:1/" in line
 
 
 def test_a_busy_port_is_one_clear_line(tmp_path: Path) -> None:

@@ -368,6 +368,24 @@ def test_a_server_that_can_not_start_says_why(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_full_disk_at_the_creation_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As initdb says it: the reason, and then what it cleans up."""
+    programs = tmp_path / "pginstall18/bin"
+    programs.mkdir(parents=True)
+    initdb = programs / "initdb"
+    initdb.write_text(
+        "#!/bin/sh\necho 'creating directory ... ok'\n"
+        "echo 'initdb: error: could not write: No space left on device' >&2\n"
+        "echo 'initdb: removing contents of data directory' >&2\nexit 1\n"
+    )
+    initdb.chmod(0o755)
+    monkeypatch.setattr("saldo.store.embedded.programs._binaries", lambda: programs)
+    with pytest.raises(SetUpError, match=r"initdb: .*No space left on device"):
+        EmbeddedServer(tmp_path / "data").start()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as someone else")
 def test_a_parent_that_only_root_may_pass_is_left_as_it_is(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)

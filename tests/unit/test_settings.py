@@ -40,3 +40,29 @@ def test_the_environment_wins_over_the_file(
     monkeypatch.setenv("SALDO_PORT", "9002")
     settings = load()
     assert (settings.port, settings.lanes) == (9002, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("# one\n\nSALDO_PORT 9000\n", "line 3: expected NAME=value"),
+        ('SALDO_PORT="9000\nSALDO_LANES=3\n', "line 1: expected NAME=value"),
+        ("SALDO_PORT=9000\nSALDO_DATABSE_URL=postgresql://x/y\n", "line 2: .* SALDO_DATABSE_URL"),
+    ],
+)
+def test_a_line_of_the_file_that_says_nothing_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, expected: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text(text)
+    with pytest.raises(WrongSettingsError, match=expected) as caught:
+        load()
+    assert "\n" not in str(caught.value)
+
+
+def test_what_the_file_says_to_other_programs_is_theirs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("export COMPOSE_PROJECT_NAME=a\nSALDO_PORT=9001 # ours\n")
+    assert load().port == 9001

@@ -27,7 +27,7 @@ class Programs:
         """Runs a program to its end.
 
         Raises:
-            SetUpError: it failed; its last line.
+            SetUpError: it failed; the line that says why.
         """
         # Into a file: a server started by the program would keep a pipe open.
         with tempfile.TemporaryFile() as output:
@@ -42,8 +42,7 @@ class Programs:
             )
             if result.returncode != 0:
                 output.seek(0)
-                lines = output.read().decode(errors="replace").strip().splitlines()
-                raise SetUpError(f"{program}: {lines[-1] if lines else result.returncode}")
+                raise SetUpError(f"{program}: {reason(output.read().decode(errors='replace'))}")
 
     def launch_server(self, cluster: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
         """Starts the server as a child of ours; it is not ready yet."""
@@ -62,6 +61,15 @@ class Programs:
         binaries = _binaries()
         prefix = self._account.prefix((*self._reached, binaries.resolve()))
         return [*prefix, str(binaries / program), *arguments]
+
+
+def reason(written: str) -> str:
+    """The line that says why: the last ones only say what is cleaned up."""
+    lines = written.strip().splitlines() or ["it wrote no reason"]
+    telling = [
+        line for line in lines if any(mark in line for mark in ("FATAL:", "PANIC:", "error:"))
+    ]
+    return (telling or lines[-1:])[0]
 
 
 def _binaries() -> Path:

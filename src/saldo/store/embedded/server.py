@@ -19,7 +19,7 @@ from saldo.store.embedded.account import Account
 from saldo.store.embedded.cluster import configure_cluster, create_cluster
 from saldo.store.embedded.orphan import STOP_SECONDS_MAX, end_orphan
 from saldo.store.embedded.place import check_surroundings, choose_socket_dir, connection_url
-from saldo.store.embedded.programs import MAJOR_VERSION, Programs
+from saldo.store.embedded.programs import MAJOR_VERSION, Programs, reason
 from saldo.store.errors import SetUpError
 from saldo.store.statements import statement
 
@@ -161,7 +161,7 @@ class EmbeddedServer:
             written = self._log_since(begin)
             # Backends of a killed server may hold its shared memory for a moment longer.
             if "is still in use" not in written or time.monotonic() > deadline:
-                raise SetUpError(f"the embedded PostgreSQL does not start: {_reason(written)}")
+                raise SetUpError(f"the embedded PostgreSQL does not start: {reason(written)}")
             time.sleep(0.2)
 
     def _wait_ready(self, deadline: float) -> bool:
@@ -217,10 +217,3 @@ class EmbeddedServer:
             found = connection.execute("SELECT FROM pg_database WHERE datname = 'saldo'")
             if found.fetchone() is None:
                 connection.execute("CREATE DATABASE saldo OWNER saldo_owner")
-
-
-def _reason(written: str) -> str:
-    """The line that says why: the last ones only say that the server ends."""
-    lines = written.strip().splitlines() or ["it wrote no reason"]
-    fatal = [line for line in lines if "FATAL:" in line or "PANIC:" in line]
-    return (fatal or lines[-1:])[0]
