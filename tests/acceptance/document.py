@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 from urllib.parse import unquote
@@ -54,7 +55,10 @@ class Document:
         assert str(response.status_code) in described, response.request.url
         content = described[str(response.status_code)]["content"]
         assert media_type in content
-        if media_type != "text/plain":
+        if media_type == "application/x-ndjson":
+            lines = [json.loads(line) for line in response.text.splitlines()]
+            assert self.errors_of(content["application/json"]["schema"], lines) == []
+        elif media_type != "text/plain":
             body = response.json()
             assert self.errors_of(content[media_type]["schema"], body) == []
             if media_type == PROBLEM:

@@ -11,6 +11,7 @@ import httpx
 from tests.acceptance.document import Document
 
 VALUES = {
+    "atomic": "true",
     "name": "nobody",
     "limit": "1",
     "cursor": None,  # only a list gives one
@@ -29,13 +30,15 @@ class Asking:
     def __init__(self, api: httpx.AsyncClient, user_id: int) -> None:
         self._api = api
         self._path = {"user_id": str(user_id), "uuid": str(uuid4())}
-        self.bodies: dict[str, dict[str, Any]] = {
-            "/v1/transaction": {
-                "uuid": self._path["uuid"],
-                "type": "DEPOSIT",
-                "amount": "1",
-                "user_id": user_id,
-            },
+        transaction = {
+            "uuid": self._path["uuid"],
+            "type": "DEPOSIT",
+            "amount": "1",
+            "user_id": user_id,
+        }
+        self.bodies: dict[str, Any] = {
+            "/v1/transaction": transaction,
+            "/v1/transactions": [transaction],
             "/v1/user": {"name": f"user {uuid4()}"},
         }
 

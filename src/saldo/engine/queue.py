@@ -1,8 +1,9 @@
 """The queue of the engine: requests wait by groups of shards until a lane takes them as a batch.
 
-While few wait, one lane takes all there is: one batch costs the database less than several small
-ones. When many wait, the database is behind, and each lane takes one group: they work side by side. No two lanes ever hold the same group, so they never wait for each other's locks, and what one
-caller queued for a user is posted in the order in which it was queued.
+While few wait, one lane takes all there is: one batch costs the database less than several small ones.
+When many wait, the database is behind, and each lane takes one group: they work side by side. No two
+lanes ever hold the same group, so they never wait for each other's locks, and what one caller queued for
+a user is posted in the order in which it was queued.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from litestar.static_files import create_static_files_router
 from saldo import __version__
 from saldo.http import problems
 from saldo.http.examples import no_operation_responses
-from saldo.http.hot import Front, body_too_large, internal
+from saldo.http.hot import Front
 from saldo.http.query import refuse_unread_parameters
 from saldo.http.routes import HANDLERS, AnswerError, request_id, response
 from saldo.http.service import Service
@@ -106,7 +106,7 @@ def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Respon
         answer = problems.method_not_allowed(request.method).answer(identity)
     elif error.status_code == 413:
         limit = request.app.request_max_body_size
-        answer = body_too_large(limit if isinstance(limit, int) else 0, identity)
+        answer = problems.body_too_large(limit if isinstance(limit, int) else 0).answer(identity)
     elif error.status_code < 500:
         message = str(error.detail)[:300]
         answer = problems.problem(
@@ -125,4 +125,4 @@ def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Respon
 
 def _internal(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     _log.error("request %s failed", request_id(request), exc_info=error)
-    return response(internal(request_id(request)))
+    return response(problems.internal().answer(request_id(request)))

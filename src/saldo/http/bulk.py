@@ -17,6 +17,8 @@ from saldo.http import problems
 from saldo.http.answers import Answer
 from saldo.http.body import ClientGoneError, body_of
 from saldo.http.outcomes import Item, encode_lines, outcome_lines
+from saldo.http.query import unread
+from saldo.http.sending import answered, failed, send_answer
 from saldo.http.stream import StoppingError, Stream, StreamLimits
 from saldo.http.transactions import is_json, unsupported_media_type
 from saldo.http.wire import Fault, InvalidError, Reading, parse_transactions
@@ -25,6 +27,7 @@ from saldo.settings import Settings
 
 _log = logging.getLogger("saldo.http")
 
+BULK_PATH: Final = "/v1/transactions"
 NDJSON: Final = "application/x-ndjson"
 _NDJSON_NAMES: Final = {
     NDJSON,
@@ -57,7 +60,21 @@ class Bulk:
         """Streams under way read no more lines."""
         self._stopping.set()
 
-    async def post(
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """The ASGI application of the path. `state` holds the request's id."""
+        request_id: str = scope["state"]["request_id"]
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        try:
+            answer = await self._post(headers, scope["query_string"], request_id, receive, send)
+        except (ClientGoneError, StreamBrokenError):
+            return
+        except Exception as error:
+            answer = failed(error, request_id)
+        answered("POST", BULK_PATH, 200 if answer is None else answer.status).inc()
+        if answer is not None:
+            await send_answer(send, answer, request_id)
+
+    async def _post(
         self, headers: dict[bytes, bytes], query: bytes, request_id: str, receive: Any, send: Any
     ) -> Answer | None:
         """The answer; None when it has been streamed.
@@ -203,14 +220,10 @@ async def _after(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[by
 def _read_query(query: bytes, *, streamed: bool) -> bool:
     """Whether the query asks for all or nothing."""
     given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-    faults = [
-        Fault(name[:100], "is not a parameter of this request; there is atomic")
-        for name, _ in given
-        if name != "atomic"
-    ]
+    faults = unread((name for name, _ in given), ("atomic",))
     values = [value for name, value in given if name == "atomic"]
-    if len(values) > 1 or not {"true", "false"}.issuperset(values):
-        faults.append(Fault("atomic", "must be true or false, once"))
+    if not {"true", "false"}.issuperset(values):
+        faults.append(Fault("atomic", "must be true or false"))
     if streamed and values == ["true"]:
         faults.append(Fault("atomic", "is possible with a JSON array only"))
     if faults:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from saldo.http import hot, problems
-from saldo.observability.metrics import HTTP_REQUESTS
+from saldo.http import problems
+from saldo.http.sending import answered, request_id_of, send_answer
 
 SPARED: Final = frozenset({"/healthz/live", "/healthz/ready", "/metrics"})
 """Who looks at a crowded service must see it: a probe that is refused has it killed."""
@@ -29,17 +29,17 @@ class Crowded:
         if scope["path"] in SPARED:
             await self._application(scope, receive, send)
             return
-        HTTP_REQUESTS.labels(scope["method"], "other", "503").inc()
-        request_id = hot._request_id(dict(scope["headers"]).get(b"x-request-id"))
+        answered(scope["method"], "other", 503).inc()
+        request_id = request_id_of(dict(scope["headers"]).get(b"x-request-id"))
         answer = problems.crowded().answer(request_id)
         # Closed, or the connections would stay as many as they are.
         answer = answer._replace(headers=(*answer.headers, _CLOSE))
-        await hot._send(send, answer, request_id)
+        await send_answer(send, answer, request_id)
 
 
 def not_http() -> bytes:
     """The whole answer to bytes that are no request, as it goes over the wire."""
-    request_id = hot._request_id(None)
+    request_id = request_id_of(None)
     answer = problems.not_http().answer(request_id)
     head = (
         f"HTTP/1.1 {answer.status} Bad Request\r\n"

@@ -17,7 +17,6 @@ from litestar.openapi.spec import Example, OpenAPIMediaType, OpenAPIResponse, Re
 from saldo.engine.errors import DeadlineExceededError, OutcomeUnknownError
 from saldo.http import problems, schemas
 from saldo.http.answers import Answer
-from saldo.http.hot import body_too_large, internal
 from saldo.http.problems import Problem
 from saldo.http.transactions import unsupported_media_type
 from saldo.http.wire import Fault
@@ -127,7 +126,7 @@ _EXAMPLES: Final[dict[str, Problem | Answer]] = {
     "deadline_exceeded": problems.not_decided(DeadlineExceededError()),
     "overloaded": problems.crowded(),
     "database_unavailable": problems.database_unavailable(),
-    "body_too_large": body_too_large(65_536, _REQUEST_ID),
+    "body_too_large": problems.body_too_large(65_536),
     "unsupported_media_type": unsupported_media_type("text/plain", _REQUEST_ID),
-    "internal": internal(_REQUEST_ID),
+    "internal": problems.internal(),
 }

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from litestar.openapi.spec import Example, OpenAPIMediaType, Operation, RequestBody, Schema
+import msgspec
+from litestar.openapi.spec import (
+    Example,
+    OpenAPIMediaType,
+    OpenAPIResponse,
+    Operation,
+    RequestBody,
+    Schema,
+)
 from litestar.openapi.spec.enums import OpenAPIType
 
 _UUID: Final = Schema(
@@ -50,7 +58,16 @@ USER: Final = Schema(
 )
 
 
-def _body(schema: Schema, example: dict[str, Any]) -> RequestBody:
+EXAMPLE: Final = {
+    "uuid": "ea3015b1-c25c-47e5-beb7-2679ac7c89a7",
+    "type": "DEPOSIT",
+    "amount": "100.00",
+    "user_id": 1,
+    "timestamp": "2023-10-30T00:00:00Z",
+}
+
+
+def _body(schema: Schema, example: Any) -> RequestBody:
     media_type = OpenAPIMediaType(schema=schema, examples={"example": Example(value=example)})
     return RequestBody(content={"application/json": media_type}, required=True)
 
@@ -70,16 +87,30 @@ class PostTransaction(Documented):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.request_body = _body(
-            TRANSACTION,
-            {
-                "uuid": "ea3015b1-c25c-47e5-beb7-2679ac7c89a7",
-                "type": "DEPOSIT",
-                "amount": "100.00",
-                "user_id": 1,
-                "timestamp": "2023-10-30T00:00:00Z",
-            },
+        self.request_body = _body(TRANSACTION, EXAMPLE)
+
+
+@dataclass
+class PostTransactions(Documented):
+    """`POST /v1/transactions`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        items = Schema(type=OpenAPIType.ARRAY, items=TRANSACTION, min_items=1)
+        self.request_body = _body(items, [EXAMPLE])
+        # A line is no JSON document of its own kind to OpenAPI 3.1: what it holds is said in words.
+        lines = Schema(
+            type=OpenAPIType.STRING, description="A TransactionRequest a line, as many as you like."
         )
+        example = Example(value=msgspec.json.encode(EXAMPLE).decode() + "\n")
+        media_type = OpenAPIMediaType(schema=lines, examples={"example": example})
+        self.request_body.content["application/x-ndjson"] = media_type
+        if self.responses is not None and isinstance(self.responses["200"], OpenAPIResponse):
+            outcomes = Schema(
+                type=OpenAPIType.STRING, description="A BulkOutcome or BulkProblem a line."
+            )
+            content = self.responses["200"].content or {}
+            content["application/x-ndjson"] = OpenAPIMediaType(schema=outcomes)
 
 
 @dataclass

@@ -44,6 +44,11 @@ Name: TypeAlias = Annotated[
 Limit: TypeAlias = Annotated[str | None, _query("Items of a page.", None, "100", **_DIGITS)]
 Cursor: TypeAlias = Annotated[str | None, _query("`next_cursor` of the page before.")]
 
+Atomic: TypeAlias = Annotated[
+    str | None,
+    _query("`true`: all of an array, or nothing.", None, "true", pattern="^(true|false)$"),
+]
+
 Date: TypeAlias = Annotated[str | None, _moment("The moment, inclusive.")]
 Before: TypeAlias = Annotated[str | None, _moment("The moment, exclusive. Instead of `date`.")]
 KnownAt: TypeAlias = Annotated[str | None, _moment("As known then: in the past.")]

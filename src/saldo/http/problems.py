@@ -138,6 +138,24 @@ def not_decided(error: EngineError) -> Problem:
     )
 
 
+def body_too_large(bytes_max: int) -> Problem:
+    """413."""
+    errors = [{"field": "body", "message": f"must have at most {bytes_max} bytes"}]
+    return Problem(
+        "body_too_large", f"The body has more than {bytes_max} bytes.", {"errors": errors}
+    )
+
+
+def internal() -> Problem:
+    """500, without internals."""
+    return Problem(
+        "internal",
+        "Something went wrong on our side. A transaction may be sent again with the same uuid. "
+        "Report the request_id.",
+        {},
+    )
+
+
 def line_too_long(bytes_max: int) -> Problem:
     """413 for a line of a stream."""
     errors = [{"field": "body", "message": f"must have at most {bytes_max} bytes a line"}]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -27,16 +28,21 @@ def refuse_unread_parameters(request: Request[Any, Any, Any]) -> None:
     """
     if not request.scope["query_string"]:
         return
-    expected = parameters_of(request.route_handler)
-    given = Counter(name for name, _ in request.query_params.multi_items())
-    faults = [
-        Fault(name[:NAME_LENGTH_MAX], f"is not a parameter of this request; {_listed(expected)}")
-        for name in given
-        if name not in expected
-    ]
-    faults += [Fault(name, "is given twice") for name in expected if given[name] > 1]
+    given = [name for name, _ in request.query_params.multi_items()]
+    faults = unread(given, parameters_of(request.route_handler))
     if faults:
         raise InvalidError(faults)
+
+
+def unread(given: Iterable[str], expected: tuple[str, ...]) -> list[Fault]:
+    """A fault for each parameter that is not expected, or is given twice."""
+    counted = Counter(given)
+    faults = [
+        Fault(name[:NAME_LENGTH_MAX], f"is not a parameter of this request; {_listed(expected)}")
+        for name in counted
+        if name not in expected
+    ]
+    return faults + [Fault(name, "is given twice") for name in expected if counted[name] > 1]
 
 
 @cache

@@ -10,12 +10,14 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
+from litestar.types import ASGIApp
 
 from saldo.http import problems, schemas
 from saldo.http.answers import Answer, transaction_answer
 from saldo.http.examples import BODY, READING, problem_specs
-from saldo.http.operations import Documented, PostTransaction, PostUser
+from saldo.http.operations import Documented, PostTransaction, PostTransactions, PostUser
 from saldo.http.parameters import (
+    Atomic,
     Before,
     Cursor,
     Date,
@@ -95,6 +97,34 @@ async def post_transaction(request: Asked, service: Given) -> Response[bytes]:
         request_id(request),
     )
     return response(answer)
+
+
+@post(
+    "/v1/transactions",
+    status_code=200,
+    summary="Many deposits and withdrawals",
+    tags=["transactions"],
+    operation_class=PostTransactions,
+    responses={
+        200: ResponseSpec(
+            list[schemas.BulkOutcome | schemas.BulkProblem],
+            description="One outcome a line, in the order of the input, as `application/x-ndjson`; "
+            "with `Accept: application/json`, an array in answer to an array.",
+            generate_examples=False,
+        ),
+        **problem_specs(
+            *("insufficient_funds", "balance_above_maximum", "uuid_conflict", "user_not_found"),
+            *("timestamp_in_future", "timestamp_too_late", "late_check_too_long"),
+            *("outcome_unknown", "deadline_exceeded", "overloaded"),
+            *BODY,
+            invalid=Fault("[1].amount", "must be greater than zero"),
+        ),
+    },
+)
+async def post_transactions(service: Given, atomic: Atomic = None) -> ASGIApp:
+    """As newline-delimited JSON, of any length, or as an array. A POST of each alone would be answered
+    the same. With `atomic=true` all of an array is posted or nothing is recorded."""
+    return service.bulk
 
 
 @get(
@@ -332,6 +362,7 @@ async def openapi(request: Asked) -> dict[str, Any]:
 HANDLERS = [
     openapi,
     post_transaction,
+    post_transactions,
     get_transaction,
     post_user,
     get_user,

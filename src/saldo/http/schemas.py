@@ -71,12 +71,14 @@ class TransactionList(Struct):
 
 
 class BulkOutcome(Struct):
-    """What became of one transaction of many: a line of the answer, in the order of the input."""
+    """A posted transaction of many: a line of the answer, in the order of the input."""
 
     line: Annotated[int, Meta(description="Number of the input's line or item, from 1.")]
-    status: Annotated[int, Meta(description="What a POST of it alone would have answered.")]
-    code: Annotated[str, Meta(description="`posted`, or a problem's code.", examples=["posted"])]
-    uuid: UUID | None
+    status: Annotated[
+        Literal[200], Meta(description="What a POST of it alone would have answered.")
+    ]
+    code: Literal["posted"]
+    uuid: UUID
     balance: Money
     number: Annotated[int, Meta(description="1, 2, 3 … per user, without gaps, refusals counted.")]
     replayed: Annotated[bool, Meta(description="Whether it was recorded by an earlier request.")]
@@ -96,6 +98,23 @@ class Recorded(Struct):
     type: Literal["DEPOSIT", "WITHDRAW"] | UnsetType = UNSET
     amount: Money | UnsetType = UNSET
     timestamp: Instant | UnsetType = UNSET
+
+
+class BulkProblem(Struct):
+    """Why one transaction of many was not posted: a line of the answer."""
+
+    line: Annotated[int, Meta(description="Number of the input's line or item, from 1.")]
+    status: int
+    code: Annotated[str, Meta(description="Stable.", examples=["insufficient_funds"])]
+    uuid: UUID | None
+    detail: str
+    balance: Money | UnsetType = UNSET
+    needed: Money | UnsetType = UNSET
+    number: int | UnsetType = UNSET
+    replayed: bool | UnsetType = UNSET
+    differing_fields: list[str] | UnsetType = UNSET
+    recorded: Recorded | UnsetType = UNSET
+    errors: list[FieldError] | UnsetType = UNSET
 
 
 class Problem(Struct):
