@@ -19,6 +19,9 @@ from saldo.http.stream import Lines, Stream, StreamLimits
 from saldo.http.wire import Reading
 from saldo.ledger.model import Decision, Outcome, TransactionRequest
 
+READING = Reading(zone=None, decimals=2, amount_max_minor=100, name_length_max=1)
+LIMITS = StreamLimits(line_bytes_max=500, chunk_requests_max=10, chunks_max=4, spool_bytes_max=5000)
+
 
 @given(
     lines=st.lists(st.binary(max_size=12).map(lambda line: line.replace(b"\n", b"."))),
@@ -91,6 +94,26 @@ class Deciding:
         return [Decision(Outcome.POSTED, number=1, balance=1) for _ in requests]
 
 
+class Failing:
+    """An engine with a fault that nobody foresaw."""
+
+    async def post_many(self, requests: Sequence[TransactionRequest]) -> list[Result]:
+        raise ZeroDivisionError
+
+
+async def test_a_fault_ends_a_stream_whose_client_waits_for_an_answer() -> None:
+    async def deliver(_: bytes) -> None: ...
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"{}\n"
+        await asyncio.Event().wait()
+
+    engine: Any = Failing()
+    stream = Stream(engine, READING, LIMITS, asyncio.Semaphore(100), deliver)
+    with pytest.raises(ZeroDivisionError):
+        await stream.run(pieces())
+
+
 async def test_lines_of_a_client_that_does_not_read_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Past the bound of the files nothing more is read; when the client reads, all goes on."""
     monkeypatch.setattr(outbox_module, "MEMORY_BYTES_MAX", 1000)
@@ -111,13 +134,7 @@ async def test_lines_of_a_client_that_does_not_read_wait(monkeypatch: pytest.Mon
             yield b"".join(line() for _ in range(10))
 
     engine: Any = Deciding()
-    stream = Stream(
-        engine,
-        Reading(zone=None, decimals=2, amount_max_minor=100, name_length_max=1),
-        StreamLimits(line_bytes_max=500, chunk_requests_max=10, chunks_max=4, spool_bytes_max=5000),
-        asyncio.Semaphore(100),
-        deliver,
-    )
+    stream = Stream(engine, READING, LIMITS, asyncio.Semaphore(100), deliver)
     run = asyncio.ensure_future(stream.run(pieces()))
     while stream._outbox._spooled_bytes < 5000:
         await asyncio.sleep(0)

@@ -95,33 +95,41 @@ class Stream:
         self._room = room
         self._outbox = Outbox(deliver, spool_bytes_max=limits.spool_bytes_max)
         self._chunks: asyncio.Queue[_Chunk | None] = asyncio.Queue(limits.chunks_max)
-        self._answering = asyncio.create_task(self._answer(), name="answering a stream")
 
     async def run(self, pieces: AsyncIterator[bytes]) -> None:
         """Takes all pieces of the body; returns when every line has been answered."""
+        reading = asyncio.create_task(self._take(pieces), name="reading a stream")
+        answering = asyncio.create_task(self._answer(), name="answering a stream")
+        try:
+            # Whichever fails ends both: a client may wait for an answer before it sends more.
+            done, _ = await asyncio.wait({reading, answering}, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+            await self._outbox.close()
+        finally:
+            reading.cancel()
+            answering.cancel()
+            await asyncio.wait({reading, answering})
+            await self._outbox.abandon()
+
+    async def _take(self, pieces: AsyncIterator[bytes]) -> None:
         lines = Lines(self._limits.line_bytes_max)
         items: list[tuple[int, Item]] = []
         try:
-            try:
-                async for piece in pieces:
-                    for number, line in lines.cut(piece):
-                        items.append((number, self._read(line)))
-                        if len(items) >= self._limits.chunk_requests_max:
-                            items = await self._submit(items)
-                    # What came in slowly is not kept waiting for more.
-                    if items and not self._chunks.full() and not self._room.locked():
+            async for piece in pieces:
+                for number, line in lines.cut(piece):
+                    items.append((number, self._read(line)))
+                    if len(items) >= self._limits.chunk_requests_max:
                         items = await self._submit(items)
-                items += [(number, self._read(line)) for number, line in lines.end()]
-            except StoppingError:
-                items.append((lines.number + 1, problems.stopping()))
-            if items:
-                await self._submit(items)
-            await self._put(None)
-            await self._answering
-            await self._outbox.close()
-        finally:
-            self._answering.cancel()
-            await self._outbox.abandon()
+                # What came in slowly is not kept waiting for more.
+                if items and not self._chunks.full() and not self._room.locked():
+                    items = await self._submit(items)
+            items += [(number, self._read(line)) for number, line in lines.end()]
+        except StoppingError:
+            items.append((lines.number + 1, problems.stopping()))
+        if items:
+            await self._submit(items)
+        await self._chunks.put(None)
 
     def _read(self, line: bytes | None) -> Item:
         if line is None:
@@ -138,16 +146,8 @@ class Stream:
         # A task of its own: when the client goes away, what has been sent is seen through.
         results = asyncio.ensure_future(self._engine.post_many(requests))
         results.add_done_callback(lambda _: self._room.release())
-        await self._put(_Chunk(items, results))
+        await self._chunks.put(_Chunk(items, results))
         return []
-
-    async def _put(self, chunk: _Chunk | None) -> None:
-        """Queues for the answering; fails as it has failed."""
-        putting = asyncio.ensure_future(self._chunks.put(chunk))
-        await asyncio.wait({putting, self._answering}, return_when=asyncio.FIRST_COMPLETED)
-        if not putting.done():
-            putting.cancel()
-            self._answering.result()
 
     async def _answer(self) -> None:
         while (chunk := await self._chunks.get()) is not None:
