@@ -252,18 +252,34 @@ async def test_an_atomic_batch_is_never_cut() -> None:
     await engine.stop(1)
 
 
-async def test_behind_other_processes_the_next_batch_goes_on_collecting() -> None:
-    for lock_wait, batches in ((0.0, 11), (0.05, 2)):
+async def _ask_one_by_one(engine: Engine, count: int) -> list[asyncio.Task[Decision]]:
+    posts = []
+    for _ in range(count):
+        posts.append(asyncio.create_task(engine.post(_request())))
+        for _ in range(20):
+            await asyncio.sleep(0)
+    return posts
+
+
+async def test_behind_other_processes_the_next_batch_waits_for_those_just_answered() -> None:
+    for lock_wait, batches in ((0.0, 11), (0.04, 2)):
         connection = Scripted()
-        connection.lock_wait_seconds = lock_wait
         engine = _engine(connection)
-        posts = []
-        for _ in range(11):
-            posts.append(asyncio.ensure_future(engine.post(_request())))
-            while not posts[0].done() or (lock_wait == 0 and not posts[-1].done()):
-                await asyncio.sleep(0)
-            for _ in range(10):
-                await asyncio.sleep(0)
-        await asyncio.gather(*posts)
+        connection.lock_wait_seconds = lock_wait
+        await asyncio.gather(*(engine.post(_request()) for _ in range(10)))
+        await asyncio.gather(*await _ask_one_by_one(engine, 10))
         assert len(connection.batches) == batches
         await engine.stop(1)
+
+
+async def test_behind_other_processes_no_batch_waits_for_long() -> None:
+    connection = Scripted()
+    connection.lock_wait_seconds = 0.04
+    engine = _engine(connection)
+    await asyncio.gather(*(engine.post(_request()) for _ in range(10)))
+    await asyncio.gather(*await _ask_one_by_one(engine, 3))  # the other seven never ask again
+    assert connection.batches == [10, 3]
+    await asyncio.gather(*(engine.post(_request()) for _ in range(10)))
+    waiting = asyncio.ensure_future(engine.post(_request()))
+    await engine.stop(1)
+    assert waiting.done()

@@ -88,7 +88,7 @@ class Lane:
         while (batch := await self._queue.take()) is not None:
             try:
                 await self._see_through(batch.waiting)
-                await self._collect()
+                await self._collect(sum(len(waiting.requests) for waiting in batch.waiting))
             except asyncio.CancelledError:
                 _expire(batch.waiting)
                 raise
@@ -99,18 +99,20 @@ class Lane:
             finally:
                 self._queue.release(batch)
 
-    async def _collect(self) -> None:
+    async def _collect(self, answered: int) -> None:
         """Lets the next batch grow while the batches of other processes hold the shards anyway.
 
         Sent at once, a small batch would stand in the queue for the locks and could not grow there; many
-        processes would chop each other's batches. The lane keeps its groups meanwhile.
+        processes would chop each other's batches. Those just answered are likely to ask again, and soon. The
+        lane keeps its groups meanwhile.
         """
         if self._poster is None:
             return
         seconds = COLLECT_SHARE * self._poster.lock_wait_seconds
         self._queue.contended = seconds >= COLLECT_SECONDS_MIN
         if self._queue.contended:
-            await self._queue.grown(min(seconds, COLLECT_SECONDS_MAX))
+            expected = answered + self._queue.requests
+            await self._queue.grown(expected, min(seconds, COLLECT_SECONDS_MAX))
 
     async def _see_through(self, batch: list[Waiting]) -> None:
         """Sends the batch until each request of it is decided or past its deadline."""

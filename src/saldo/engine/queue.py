@@ -15,9 +15,6 @@ from dataclasses import dataclass
 from saldo.engine.waiting import Waiting
 from saldo.observability.metrics import QUEUE_REQUESTS
 
-GROWN_SECONDS = 0.005
-"""How soon it is seen that the queue has become long."""
-
 
 class Group:
     """Requests for the shards `≡ group (mod groups)`, oldest first."""
@@ -47,6 +44,8 @@ class Queue:
         self._split_requests_min = split_requests_min
         self._long_requests_min = max(split_requests_min, batch_requests_max // 2)
         self._idle: deque[asyncio.Future[None]] = deque()
+        self._grown: asyncio.Future[None] | None = None
+        self._growing_to = 0
         self._closed = False
         self.requests = 0
         """Requests that wait for a batch, given-up ones among them."""
@@ -61,20 +60,22 @@ class Queue:
         self.requests += len(waiting.requests)
         if not group.claimed:
             self._wake_one()
+        elif self._grown is not None and self.requests >= self._growing_to:
+            _wake(self._grown)
 
-    @property
-    def long(self) -> bool:
-        """Whether so much waits that a larger batch would cost no less for each."""
-        return self.requests >= self._long_requests_min
-
-    async def grown(self, seconds: float) -> None:
-        """Returns after so long; at once when the queue has become long, or closes."""
-        deadline = asyncio.get_running_loop().time() + seconds
-        while not self.long and not self._closed:
-            left = deadline - asyncio.get_running_loop().time()
-            if left <= 0:
-                return
-            await asyncio.sleep(min(left, GROWN_SECONDS))
+    async def grown(self, requests: int, seconds: float) -> None:
+        """Returns when so many wait, or after so long; at once when it closes."""
+        self._growing_to = min(requests, self._long_requests_min)
+        if self.requests >= self._growing_to or self._closed:
+            return
+        loop = asyncio.get_running_loop()
+        self._grown = loop.create_future()
+        timer = loop.call_later(seconds, _wake, self._grown)
+        try:
+            await self._grown
+        finally:
+            timer.cancel()
+            self._grown = None
 
     async def take(self) -> Batch | None:
         """The next batch, as soon as there is one; None when the queue is closed and empty."""
@@ -99,6 +100,8 @@ class Queue:
     def close(self) -> None:
         """Lets lanes end when nothing waits any more."""
         self._closed = True
+        if self._grown is not None:
+            _wake(self._grown)
         while self._idle:
             self._wake_one()
 
@@ -113,9 +116,7 @@ class Queue:
 
     def _wake_one(self) -> None:
         while self._idle:
-            woken = self._idle.popleft()
-            if not woken.done():
-                woken.set_result(None)
+            if _wake(self._idle.popleft()):
                 return
 
     def _claim(self) -> Batch | None:
@@ -154,3 +155,11 @@ class Queue:
                 taken.append(waiting)
                 moved += count
         return moved
+
+
+def _wake(waiting: asyncio.Future[None]) -> bool:
+    """Whether there was somebody to wake."""
+    if waiting.done():
+        return False
+    waiting.set_result(None)
+    return True
