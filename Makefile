@@ -9,10 +9,10 @@ SOURCES := pyproject.toml constraints.txt
 export PIP_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help serve test lint clean
+.PHONY: help serve test lint bench bench-full clean
 
 help: ## Show what there is
-	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/'
 
 serve: .venv/.serve ## Set everything up and run the service on port 8000
 	@exec $(BIN)/saldo serve
@@ -25,6 +25,12 @@ lint: .venv/.test ## Linters, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: .venv/.bench ## Measure the targets of speed, some minutes (ARGS='--only bulk'; see docs/benchmarks)
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-full: .venv/.bench ## The same with all sizes, up to 10,000,000 entries: about an hour
+	@$(BIN)/python -m benchmarks --full $(ARGS)
 
 clean: ## Remove what was set up (not the data)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -47,3 +53,8 @@ clean: ## Remove what was set up (not the data)
 	@echo "setting up for the tests (once) ..."
 	@umask 022; $(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
 	@touch $@ .venv/.serve
+
+.venv/.bench: .venv/.test
+	@echo "setting up for the benchmarks (once) ..."
+	@umask 022; $(BIN)/python -m pip install -q -c constraints.txt -e '.[test,bench]'
+	@touch $@

@@ -1,136 +1,171 @@
-"""Single POSTs over HTTP against the bare echo of the same JSON, in the same run.
-
-    python benchmarks/single.py [--connections 64] [--seconds 10] [--users 1000] [--rounds 3]
-
-Needs wrk. Prints requests/s of the service and of a bare uvicorn echo, alternating, the medians and
-their ratio, and the latency that wrk measured.
-"""
+"""Single requests over HTTP, by the number of connections, beside the bare echo of the same JSON."""
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import re
-import statistics
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import cycle, islice
 
-import httpx
+from tests.acceptance.service import ServiceProcess
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks import limits, wrk
+from benchmarks.bench import Bench, free_port
+from benchmarks.cost import Cost
+from benchmarks.ledgers import Ledger
+from benchmarks.report import Row, Series, Target
+from benchmarks.workload import Workload
 
-from tests.acceptance.service import service
+PATHS = 100_000
+"""Of GETs, before they come again."""
 
-SCRIPT = """
-math.randomseed(os.time() + tonumber(tostring({}):sub(8), 16) % 1000000)
-local hex = "0123456789abcdef"
-local function digits(n)
-    local t = {}
-    for i = 1, n do local k = math.random(1, 16); t[i] = hex:sub(k, k) end
-    return table.concat(t)
-end
-request = function()
-    local uuid = digits(8) .. "-" .. digits(4) .. "-4" .. digits(3) .. "-a" .. digits(3) .. "-" .. digits(12)
-    local body = '{"uuid": "' .. uuid .. '", "type": "DEPOSIT", "amount": "1.00", "user_id": '
-        .. math.random(FIRST, LAST) .. '}'
-    return wrk.format("POST", "/v1/transaction", {["Content-Type"] = "application/json"}, body)
-end
-"""
+POST_TARGETS = {
+    64: Target(at_least=5000, ratio_at_least=0.4),
+    256: Target(at_least=8000, ratio_at_least=0.4),
+}
+POST_P99_TARGETS = {64: Target(at_most=50)}
 
 
-async def echo(scope: Any, receive: Any, send: Any) -> None:
-    """The bare echo that the service is held against."""
-    if scope["type"] != "http":
-        return
-    message = await receive()
-    headers = [(b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": message["body"]})
+@dataclass
+class Rounds:
+    """What wrk has measured, round after round."""
+
+    rate: Series = field(default_factory=Series)
+    p50_ms: Series = field(default_factory=Series)
+    p99_ms: Series = field(default_factory=Series)
+    cost: Cost = field(default_factory=Cost)
+
+    def add(self, driven: wrk.Driven, cost: Cost) -> None:
+        self.rate.add(driven.rate)
+        self.p50_ms.add(driven.p50_ms)
+        self.p99_ms.add(driven.p99_ms)
+        self.cost += cost
 
 
-def measure(url: str, script: Path, connections: int, seconds: int) -> tuple[float, str]:
-    """Requests per second and the 99th percentile."""
-    command = [
-        "wrk",
-        "-t1",
-        f"-c{connections}",
-        f"-d{seconds}s",
-        "--latency",
-        "-s",
-        str(script),
-        url,
-    ]
-    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
-    tail = re.search(r"99%\s+(\S+)", output)
-    if rate is None or tail is None or "Non-2xx" in output:
-        raise SystemExit(output)
-    return float(rate[1]), tail[1]
+def limits_of_the_machine(bench: Bench) -> Iterator[Row]:
+    """What one commit, one question and one echo take here."""
+    trips, syncs = Series(), Series()
+    with bench.ledgers.fresh() as ledger:
+        for _ in range(bench.scale.rounds):
+            trips.add(limits.round_trips(ledger, 1.0))
+            syncs.add(limits.syncs(bench.ledgers.data_directory, 1.0))
+    yield Row("SELECT 1, one after the other", trips, "/s")
+    yield Row("fsync of a page, one after the other", syncs, "/s")
 
 
-async def create_users(url: str, count: int) -> list[int]:
-    """Users to post to."""
-    async with httpx.AsyncClient(base_url=url) as client:
-        answers = [await client.post("/v1/user", json={"name": f"user {n}"}) for n in range(count)]
-    return [answer.json()["id"] for answer in answers]
+def single(bench: Bench) -> Iterator[Row]:
+    """POST /v1/transaction, uniform users."""
+    with (
+        bench.ledgers.fresh() as ledger,
+        ledger.serve() as service,
+        limits.echo(free_port()) as echo,
+    ):
+        for connections in bench.scale.connections:
+            ours, bare = _posts(bench, service, echo, connections)
+            name = f"single POST, {connections} connections"
+            yield Row(
+                name,
+                ours.rate,
+                "/s",
+                "bare echo",
+                bare.rate.median,
+                POST_TARGETS.get(connections),
+                ours.cost,
+            )
+            yield Row(f"bare echo, {connections} connections", bare.rate, "/s", cost=bare.cost)
+            yield Row(f"{name}: p50", ours.p50_ms, "ms", "bare echo", bare.p50_ms.median)
+            target = POST_P99_TARGETS.get(connections)
+            yield Row(f"{name}: p99", ours.p99_ms, "ms", "bare echo", bare.p99_ms.median, target)
+            if connections == 1:
+                syncs = bench.measured("fsync of a page, one after the other")
+                yield Row(f"{name}: against the disk", ours.rate, "/s", "fsync", syncs)
 
 
-def main() -> None:
-    """Measures and prints."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--connections", type=int, default=64)
-    parser.add_argument("--seconds", type=int, default=10)
-    parser.add_argument("--users", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name, service(Path(name)) as running:
-        users = asyncio.run(create_users(running.url, given.users))
-        script = Path(name) / "post.lua"
-        script.write_text(SCRIPT.replace("FIRST", str(users[0])).replace("LAST", str(users[-1])))
-        command = [
-            "uvicorn",
-            "single:echo",
-            "--port",
-            "8999",
-            "--loop",
-            "uvloop",
-            "--http",
-            "httptools",
-        ]
-        bare = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                *command,
-                "--lifespan",
-                "off",
-                "--no-access-log",
-                "--log-level",
-                "error",
-            ],
-            cwd=Path(__file__).parent,
-        )
-        rates: dict[str, list[float]] = {"service": [], "echo": []}
-        tails: list[str] = []
-        try:
-            for _ in range(given.rounds):
-                rate, tail = measure(running.url, script, given.connections, given.seconds)
-                rates["service"].append(rate)
-                tails.append(tail)
-                rate, _ = measure("http://127.0.0.1:8999", script, given.connections, given.seconds)
-                rates["echo"].append(rate)
-        finally:
-            bare.terminate()
-            bare.wait()
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    print(f"connections {given.connections}, medians of {given.rounds} rounds of {given.seconds} s")
-    print(f"service {medians['service']:,.0f}/s, p99 {' '.join(tails)}")
-    print(f"echo    {medians['echo']:,.0f}/s")
-    print(f"ratio   {medians['service'] / medians['echo']:.2f}")
+def spreads(bench: Bench) -> Iterator[Row]:
+    """Other mixes than uniform deposits and withdrawals, at 64 connections."""
+    connections = bench.scale.connections[min(2, len(bench.scale.connections) - 1)]
+    plain = bench.workload(0)
+    workloads = {
+        "uniform": plain,
+        "one hot user": replace(plain, spread="hot"),
+        "Zipf, 5 % refused, 5 % replays": replace(
+            plain, spread="zipf", refusals=0.05, replays=0.05
+        ),
+    }
+    found = {name: Rounds() for name in workloads}
+    with bench.ledgers.fresh() as ledger, ledger.serve() as service:
+        for _ in range(bench.scale.rounds):
+            for name, workload in workloads.items():
+                found[name].add(*_post(bench, service, connections, workload))
+    uniform = found.pop("uniform").rate.median
+    for name, rounds in found.items():
+        target = Target(ratio_at_least=1) if "hot" in name else None
+        title = f"single POST, {connections} connections, {name}"
+        yield Row(title, rounds.rate, "/s", "uniform", uniform, target, rounds.cost)
 
 
-if __name__ == "__main__":
-    main()
+def reads(bench: Bench) -> Iterator[Row]:
+    """GET of a balance and of a transaction, at 64 connections."""
+    connections = 64
+    with (
+        bench.ledgers.fresh() as ledger,
+        ledger.serve() as service,
+        limits.echo(free_port()) as echo,
+    ):
+        bench.stream(service, bench.body(bench.workload(bench.scale.bulk_lines // 10)))
+        for name, paths in _paths(ledger).items():
+            requests = bench.gets(paths)
+            ours, bare = Rounds(), Rounds()
+            for _ in range(bench.scale.rounds):
+                load = wrk.Load(service.url, requests, connections)
+                ours.add(*_accepted(bench, service.process.pid, load))
+                bare.add(*_accepted(bench, echo.pid, wrk.Load(echo.url, requests, connections)))
+            title = f"{name}, {connections} connections"
+            target = Target(at_least=5000)
+            yield Row(title, ours.rate, "/s", "bare echo", bare.rate.median, target, ours.cost)
+            yield Row(f"{title}: p99", ours.p99_ms, "ms", "bare echo", bare.p99_ms.median)
+
+
+def _posts(
+    bench: Bench, service: ServiceProcess, echo: limits.Echo, connections: int
+) -> tuple[Rounds, Rounds]:
+    ours, bare = Rounds(), Rounds()
+    for _ in range(bench.scale.rounds):
+        requests = bench.posts(bench.workload(0))
+        load = wrk.Load(service.url, requests, connections)
+        ours.add(*_accepted(bench, service.process.pid, load))
+        # A path of its own: lines sent twice don't matter to an echo.
+        load = wrk.Load(echo.url, replace(requests, path="/"), connections)
+        bare.add(*_accepted(bench, echo.pid, load))
+        requests.file.unlink()
+    return ours, bare
+
+
+def _post(
+    bench: Bench, service: ServiceProcess, connections: int, workload: Workload
+) -> tuple[wrk.Driven, Cost]:
+    """One round. Refusals count: they are answers too."""
+    requests = bench.posts(workload)
+    (driven,), cost = bench.drive(
+        [service.process.pid], [wrk.Load(service.url, requests, connections)]
+    )
+    requests.file.unlink()
+    return driven, cost
+
+
+def _accepted(bench: Bench, pid: int, load: wrk.Load) -> tuple[wrk.Driven, Cost]:
+    """One round in which what is sent is accepted.
+
+    Raises:
+        DriverError: more was refused than the order in which connections overtake each other explains.
+    """
+    (driven,), cost = bench.drive([pid], [load])
+    if driven.refused > driven.requests / 100:
+        raise wrk.DriverError(f"{driven.refused} of {driven.requests} answers were not 2xx")
+    return driven, cost
+
+
+def _paths(ledger: Ledger) -> dict[str, list[str]]:
+    users = [f"/v1/user/{number * 7919 % ledger.users + 1}/balance" for number in range(PATHS)]
+    uuids = [row[0] for row in ledger.query("recorded_uuids", PATHS)]
+    transactions = [f"/v1/transaction/{uuid}" for uuid in islice(cycle(uuids), PATHS)]
+    return {"GET balance": users, "GET transaction": transactions}

@@ -1,0 +1,88 @@
+"""Runs the suite: python -m benchmarks [--full] [--only NAME ...]"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import machine, plots, report, wrk
+from benchmarks.bench import Bench, Subject
+from benchmarks.bulk import bulk, memory
+from benchmarks.history import dates, growth
+from benchmarks.ledgers import Ledgers
+from benchmarks.processes import processes
+from benchmarks.readme import render
+from benchmarks.scale import FULL, SCALES, SHORT, Scale
+from benchmarks.single import limits_of_the_machine, reads, single, spreads
+
+SUBJECTS: dict[str, Subject] = {
+    "limits": limits_of_the_machine,
+    "single": single,
+    "spreads": spreads,
+    "reads": reads,
+    "processes": processes,
+    "bulk": bulk,
+    "memory": memory,
+    "dates": dates,
+    "growth": growth,
+}
+"""In the order in which they run: some are held against what earlier ones have measured."""
+
+NEEDS_WRK = {"single", "spreads", "reads", "processes"}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures, prints each row as soon as it is known, and writes the files."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--full", action="store_true", help="all sizes; takes about an hour")
+    parser.add_argument("--scale", choices=SCALES, help=argparse.SUPPRESS)
+    parser.add_argument("--only", nargs="+", choices=SUBJECTS, metavar="NAME", default=[*SUBJECTS])
+    parser.add_argument(
+        "--output", type=Path, default=machine.ROOT / "docs" / "benchmarks", help="for the files"
+    )
+    parser.add_argument(
+        "--directory", type=Path, help="for the data; must be on a disk (default: TMPDIR)"
+    )
+    given = parser.parse_args(arguments)
+    scale = SCALES[given.scale] if given.scale else FULL if given.full else SHORT
+    names = [name for name in SUBJECTS if name in given.only]
+    if NEEDS_WRK & set(names) and not wrk.installed():
+        print(wrk.MISSING, file=sys.stderr)
+        names = [name for name in names if name not in NEEDS_WRK]
+    with tempfile.TemporaryDirectory(prefix="saldo-bench-", dir=given.directory) as directory:
+        run(scale, names, Path(directory), given.output)
+
+
+def run(scale: Scale, names: Sequence[str], directory: Path, output: Path) -> None:
+    """The subjects named; rows that other runs have written about other subjects stay."""
+    # The embedded server may run as an account of its own, which must get there.
+    directory.chmod(0o755)
+    if machine.file_system(directory) == "tmpfs":
+        print("the data is in memory, not on a disk: see --directory", file=sys.stderr)
+    stem = output / scale.name
+    with Ledgers(directory, scale.users) as ledgers:
+        stamp = machine.stamp(ledgers.version(), ledgers.data_directory)
+        print(", ".join(stamp.values()))
+        bench = Bench(scale, ledgers, directory)
+        for name in names:
+            began = time.monotonic()
+            records = []
+            for row in SUBJECTS[name](bench):
+                bench.rows[row.name] = row
+                records.append(report.record(name, row, stamp))
+                print(report.line(records[-1]), flush=True)
+            # After each: a run that is broken off has not been in vain.
+            rows = report.merge(report.read(stem.with_suffix(".csv")), records, [*SUBJECTS])
+            report.write(stem, rows)
+            print(f"({name}: {time.monotonic() - began:.0f} s)", flush=True)
+    if not plots.draw(report.read(stem.with_suffix(".csv")), output):
+        print(plots.MISSING, file=sys.stderr)
+    render(output)
+
+
+if __name__ == "__main__":
+    main()

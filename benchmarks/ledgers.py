@@ -1,0 +1,145 @@
+"""One embedded PostgreSQL for all measurements, and ledgers on it, each as fresh as the first."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib.resources import files
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+
+import psycopg
+from psycopg import sql
+from tests.acceptance.service import ServiceProcess, service
+
+from saldo.store.embedded import EmbeddedServer
+from saldo.store.migrate import prepare
+
+TEMPLATE = "saldo"
+"""The database that the embedded server makes: migrated and given its users once, then copied."""
+
+
+def statement(name: str) -> str:
+    """The text of sql/<name>.sql."""
+    return (files("benchmarks") / "sql" / f"{name}.sql").read_text("utf-8")
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """A ledger of its own, with users 1, 2, 3 …, and one more whom only a long history is posted to."""
+
+    owner_url: str
+    service_url: str
+    users: int
+    directory: Path
+
+    @property
+    def history_user(self) -> int:
+        """The one more."""
+        return self.users + 1
+
+    @contextmanager
+    def serve(self, **settings: str) -> Iterator[ServiceProcess]:
+        """The service as users run it, on this ledger."""
+        urls = {
+            "SALDO_DATABASE_URL": self.service_url,
+            "SALDO_DATABASE_OWNER_URL": self.owner_url,
+        }
+        with service(self.directory, **urls, **settings) as running:
+            yield running
+
+    @contextmanager
+    def connect(self) -> Iterator[psycopg.Connection[Any]]:
+        """As the owner, each statement committed by itself."""
+        with psycopg.connect(self.owner_url, autocommit=True) as connection:
+            yield connection
+
+    def query(self, name: str, *arguments: Any) -> list[Any]:
+        """The rows of one of our statements."""
+        with self.connect() as connection:
+            return connection.execute(statement(name).encode(), arguments).fetchall()
+
+    def set_max_lateness(self, max_lateness: timedelta | None) -> None:
+        """As a restart with SALDO_MAX_LATENESS_SECONDS would."""
+        prepare(self.owner_url, self.service_url, currency_decimals=2, max_lateness=max_lateness)
+
+
+class Ledgers:
+    """The server and its template. A context manager."""
+
+    def __init__(self, directory: Path, users: int) -> None:
+        self._directory = directory
+        self._users = users
+        self._server = EmbeddedServer(directory / "data")
+
+    def __enter__(self) -> Ledgers:
+        self._server.start()
+        try:
+            template = self._ledger(TEMPLATE)
+            template.set_max_lateness(None)
+            template.query("create_users", template.history_user)
+        except BaseException:
+            self._server.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._server.stop()
+
+    @property
+    def pid(self) -> int:
+        """The server's process; all others of PostgreSQL are its children."""
+        return cast("int", self._server.pid)
+
+    @property
+    def data_directory(self) -> Path:
+        """Where the data lies."""
+        return self._directory / "data"
+
+    @contextmanager
+    def fresh(self) -> Iterator[Ledger]:
+        """A ledger that nothing has been posted to; dropped at the end."""
+        name = f"bench_{secrets.token_hex(4)}"
+        self._execute("CREATE DATABASE {name} OWNER saldo_owner TEMPLATE {template}", name)
+        try:
+            yield self._ledger(name)
+        finally:
+            self._execute("DROP DATABASE {name} WITH (FORCE)", name)
+
+    def settle(self) -> None:
+        """A checkpoint: every measurement begins with one behind it, whatever was before."""
+        self._execute("CHECKPOINT", TEMPLATE)
+
+    def wal_bytes(self) -> int:
+        """All WAL written so far."""
+        with psycopg.connect(self._server.superuser_url, autocommit=True) as connection:
+            row = connection.execute(statement("wal_bytes").encode()).fetchone()
+        return int(row[0]) if row else 0
+
+    def version(self) -> str:
+        """PostgreSQL's."""
+        with psycopg.connect(self._server.superuser_url) as connection:
+            return connection.info.parameter_status("server_version") or "?"
+
+    def _ledger(self, name: str) -> Ledger:
+        before, after = f"@/{TEMPLATE}?", f"@/{name}?"
+        return Ledger(
+            self._server.owner_url.replace(before, after),
+            self._server.service_url.replace(before, after),
+            self._users,
+            self._directory,
+        )
+
+    def _execute(self, text: str, name: str) -> None:
+        names = {"name": sql.Identifier(name), "template": sql.Identifier(TEMPLATE)}
+        with psycopg.connect(self._server.superuser_url, autocommit=True) as connection:
+            connection.execute(sql.SQL(cast("Any", text)).format(**names))

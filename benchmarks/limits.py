@@ -1,0 +1,112 @@
+"""The limits that figures are held against, measured beside them: echo, COPY, a round trip, the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import asyncpg
+import httpx
+
+from benchmarks.ledgers import Ledger, Ledgers, statement
+
+READY_SECONDS_MAX = 30
+PAGE_BYTES = 8192
+"""What PostgreSQL writes to its WAL at least for one commit."""
+
+_ECHO = (
+    *("benchmarks.echo:app", "--loop", "uvloop", "--http", "httptools", "--lifespan", "off"),
+    *("--no-access-log", "--log-level", "error"),
+)
+
+
+class Echo(NamedTuple):
+    """A running echo: its address and its process."""
+
+    url: str
+    pid: int
+
+
+@contextmanager
+def echo(port: int) -> Iterator[Echo]:
+    """A bare uvicorn that answers what it was sent."""
+    command = [sys.executable, "-m", "uvicorn", *_ECHO, "--port", str(port)]
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[1])
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait_until_ready(process, url)
+        yield Echo(url, process.pid)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def copy_rate(ledgers: Ledgers, ledger: Ledger) -> float:
+    """Rows per second: what was posted, copied into a table like the log, in one durable transaction."""
+    with ledger.connect() as connection:
+        with connection.cursor().copy(statement("copied_out").encode()) as source:
+            rows = [bytes(piece) for piece in source]
+        count = len(rows)
+        blocks = [b"".join(rows[begin : begin + 1000]) for begin in range(0, count, 1000)]
+        connection.execute(statement("copied_create").encode())
+        ledgers.settle()
+        began = time.perf_counter()
+        with connection.cursor().copy(statement("copied_in").encode()) as target:
+            for block in blocks:
+                target.write(block)
+        seconds = time.perf_counter() - began
+        connection.execute(statement("copied_drop").encode())
+    return count / seconds
+
+
+def round_trips(ledger: Ledger, seconds: float) -> float:
+    """`SELECT 1` per second, one after the other, over the driver and the socket of the service."""
+    return asyncio.run(_round_trips(ledger.service_url, seconds))
+
+
+def syncs(directory: Path, seconds: float) -> float:
+    """Pages written and brought to the disk of the data, per second, one after the other."""
+    path = directory / "syncs"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        os.pwrite(descriptor, bytes(PAGE_BYTES), 0)
+        os.fsync(descriptor)
+        count = 0
+        began = time.perf_counter()
+        while (elapsed := time.perf_counter() - began) < seconds:
+            os.pwrite(descriptor, os.urandom(PAGE_BYTES), 0)
+            os.fdatasync(descriptor)
+            count += 1
+    finally:
+        os.close(descriptor)
+        path.unlink()
+    return count / elapsed
+
+
+async def _round_trips(url: str, seconds: float) -> float:
+    connection = await asyncpg.connect(url)
+    count = 0
+    began = time.perf_counter()
+    while (elapsed := time.perf_counter() - began) < seconds:
+        await connection.fetchval("SELECT 1")
+        count += 1
+    await connection.close()
+    return count / elapsed
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str) -> None:
+    deadline = time.monotonic() + READY_SECONDS_MAX
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if httpx.post(url, content=b"ready").content == b"ready":
+                return
+        except httpx.TransportError:
+            time.sleep(0.05)
+    raise RuntimeError("the echo does not start")

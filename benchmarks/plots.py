@@ -1,0 +1,89 @@
+"""Plots, drawn from the rows alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import Record
+
+MISSING = "matplotlib is not installed (extra `bench`): no plots."
+
+
+def draw(rows: Sequence[Record], directory: Path) -> bool:
+    """Draws what there are rows for; False: there is no matplotlib."""
+    try:
+        import matplotlib  # noqa: PLC0415 - the plots are optional
+    except ImportError:
+        return False
+    matplotlib.use("Agg")
+    from matplotlib import pyplot  # noqa: PLC0415
+
+    pyplot.rcParams.update(
+        {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True}
+    )
+    pyplot.rcParams.update({"grid.alpha": 0.3, "savefig.dpi": 140, "legend.frameon": False})
+    _connections(pyplot, rows, directory / "connections.png")
+    _growth(pyplot, rows, directory / "growth.png")
+    return True
+
+
+def _connections(pyplot: Any, rows: Sequence[Record], path: Path) -> None:
+    """Throughput and the 99th percentile against connections, the service and the bare echo."""
+    rates = _points(rows, r"single POST, (\d+) connections")
+    tails = _points(rows, r"single POST, (\d+) connections: p99")
+    if not rates:
+        return
+    figure, panels = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for panel, points, unit in (
+        (panels[0], rates, "requests/s"),
+        (panels[1], tails, "p99 latency, ms"),
+    ):
+        connections = [x for x, _ in points]
+        for column, label, style in (
+            ("measured", "Saldo, durable", "o-"),
+            ("limit_value", "bare echo", "s--"),
+        ):
+            panel.plot(connections, [float(row[column]) for _, row in points], style, label=label)
+        panel.set_xscale("log", base=2)
+        panel.set_xticks(connections, [f"{x:g}" for x in connections])
+        panel.set_xlabel("connections")
+        panel.set_ylabel(unit)
+        panel.set_ylim(bottom=0)
+        panel.legend()
+    figure.suptitle("POST /v1/transaction, medians of rounds")
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
+def _growth(pyplot: Any, rows: Sequence[Record], path: Path) -> None:
+    """What a transaction of a bulk stream costs, against what is in the table already."""
+    points = _points(rows, r"growing, from ([\d,]+) entries on")
+    if not points:
+        return
+    figure, panel = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    entries = [x / 1e6 for x, _ in points]
+    elapsed = [1e6 / float(row["measured"]) for _, row in points]
+    panel.plot(entries, elapsed, "o-", label="elapsed")
+    for column, label in (("database_us", "CPU, database"), ("service_us", "CPU, service")):
+        panel.plot(entries, [float(row[column]) for _, row in points], "s--", label=label)
+    panel.set_xlabel("entries in the table before, millions")
+    panel.set_ylabel("µs per transaction")
+    panel.set_ylim(bottom=0)
+    panel.legend()
+    panel.set_title(f"Bulk stream, {_step(points):,.0f} transactions a point")
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
+def _points(rows: Sequence[Record], pattern: str) -> list[tuple[float, Record]]:
+    """Rows whose name matches, by the number in it."""
+    found = [(re.fullmatch(pattern, row["name"]), row) for row in rows]
+    points = [(float(match[1].replace(",", "")), row) for match, row in found if match]
+    return sorted(points, key=lambda point: point[0])
+
+
+def _step(points: Sequence[tuple[float, Record]]) -> float:
+    return points[1][0] - points[0][0] if len(points) > 1 else 0

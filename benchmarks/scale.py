@@ -1,0 +1,90 @@
+"""How much is measured: in minutes, in full, or only to see that it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Sizes.
+
+    Attributes:
+        rounds, seconds: of each load of single requests; service and limit take turns.
+        variant_runs: of streams other than the one that the target is about.
+        growth_lines, growth_steps: a ledger grows by so many lines, so many times; then `grown_runs` more.
+        history_entries: of the one user whose balance is asked for at random dates.
+    """
+
+    name: str
+    users: int
+    rounds: int
+    seconds: int
+    connections: tuple[int, ...]
+    processes: tuple[int, ...]
+    bulk_lines: int
+    bulk_runs: int
+    variant_runs: int
+    memory_lines: int
+    growth_lines: int
+    growth_steps: int
+    grown_runs: int
+    history_entries: int
+    questions: int
+
+
+SHORT = Scale(
+    name="short",
+    users=100_000,
+    rounds=3,
+    seconds=3,
+    connections=(1, 16, 64, 256),
+    processes=(1, 2, 4, 8),
+    bulk_lines=200_000,
+    bulk_runs=3,
+    variant_runs=3,
+    memory_lines=400_000,
+    growth_lines=100_000,
+    growth_steps=4,
+    grown_runs=1,
+    history_entries=100_000,
+    questions=200,
+)
+
+FULL = Scale(
+    name="full",
+    users=100_000,
+    rounds=5,
+    seconds=5,
+    connections=(1, 4, 16, 64, 128, 256),
+    processes=(1, 2, 4, 8),
+    bulk_lines=1_000_000,
+    bulk_runs=5,
+    variant_runs=3,
+    memory_lines=2_000_000,
+    growth_lines=1_000_000,
+    growth_steps=10,
+    grown_runs=3,
+    history_entries=1_000_000,
+    questions=1000,
+)
+
+TINY = Scale(
+    name="tiny",
+    users=64,
+    rounds=1,
+    seconds=1,
+    connections=(1, 4),
+    processes=(1, 2),
+    bulk_lines=2000,
+    bulk_runs=1,
+    variant_runs=1,
+    memory_lines=2000,
+    growth_lines=1000,
+    growth_steps=2,
+    grown_runs=1,
+    history_entries=1000,
+    questions=5,
+)
+
+SCALES = {scale.name: scale for scale in (SHORT, FULL, TINY)}

@@ -1,0 +1,1 @@
+SELECT milliseconds FROM pg_temp.balance_milliseconds(%s, %s::timestamptz[], %s::timestamptz[])

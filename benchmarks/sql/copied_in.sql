@@ -1,0 +1,1 @@
+COPY saldo.copied FROM STDIN

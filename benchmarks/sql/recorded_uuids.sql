@@ -1,0 +1,1 @@
+SELECT uuid FROM saldo.transactions WHERE kind <> 0 LIMIT %s
