@@ -15,7 +15,7 @@ from benchmarks.bulk import bulk, memory
 from benchmarks.history import dates, growth
 from benchmarks.ledgers import Ledgers
 from benchmarks.processes import processes
-from benchmarks.readme import render
+from benchmarks.readme import DIRECTORY, render
 from benchmarks.scale import FULL, SCALES, SHORT, Scale
 from benchmarks.single import limits_of_the_machine, reads, single, spreads
 
@@ -41,9 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--full", action="store_true", help="all sizes; takes about an hour")
     parser.add_argument("--scale", choices=SCALES, help=argparse.SUPPRESS)
     parser.add_argument("--only", nargs="+", choices=SUBJECTS, metavar="NAME", default=[*SUBJECTS])
-    parser.add_argument(
-        "--output", type=Path, default=machine.ROOT / "docs" / "benchmarks", help="for the files"
-    )
+    parser.add_argument("--output", type=Path, default=DIRECTORY, help="for the files")
     parser.add_argument(
         "--directory", type=Path, help="for the data; must be on a disk (default: TMPDIR)"
     )
@@ -53,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if NEEDS_WRK & set(names) and not wrk.installed():
         print(wrk.MISSING, file=sys.stderr)
         names = [name for name in names if name not in NEEDS_WRK]
+    if not names:
+        return
     with tempfile.TemporaryDirectory(prefix="saldo-bench-", dir=given.directory) as directory:
         run(scale, names, Path(directory), given.output)
 

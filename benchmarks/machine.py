@@ -19,7 +19,7 @@ def stamp(postgresql_version: str, data_directory: Path) -> dict[str, str]:
     memory = psutil.virtual_memory().total / 2**30
     machine = (
         f"{os.cpu_count()} cores {_processor()}, {memory:.0f} GiB, "
-        f"{platform.system()} {platform.release()}, data on {file_system(data_directory)}, "
+        f"{platform.system()} {platform.release().partition('-')[0]}, data on {file_system(data_directory)}, "
         f"PostgreSQL {postgresql_version}, Python {platform.python_version()}"
     )
     return {

@@ -6,6 +6,10 @@ import re
 from pathlib import Path
 
 from benchmarks import report
+from benchmarks.machine import ROOT
+
+DIRECTORY = ROOT / "docs" / "benchmarks"
+"""Where the project keeps its figures."""
 
 MARKS = re.compile(
     r"(<!-- benchmarks:(?P<scale>\w+)(?P<targets> targets)? -->\n).*?(<!-- end -->)", re.DOTALL
@@ -13,10 +17,13 @@ MARKS = re.compile(
 
 
 def render(directory: Path) -> None:
-    """Fills the tables of README.md in the directory, if there is one."""
-    path = directory / "README.md"
-    if path.exists():
-        path.write_text(rendered(path.read_text("utf-8"), directory), "utf-8")
+    """Fills the tables of README.md in the directory, and of the project's own if it is the project's."""
+    paths = [directory / "README.md"]
+    if directory.resolve() == DIRECTORY:
+        paths += [ROOT / "README.md", ROOT / "README.ru.md"]
+    for path in paths:
+        if path.exists():
+            path.write_text(rendered(path.read_text("utf-8"), directory), "utf-8")
 
 
 def rendered(text: str, directory: Path) -> str:

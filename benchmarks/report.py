@@ -158,8 +158,9 @@ def write(stem: Path, rows: Sequence[Record]) -> None:
     stem.with_suffix(".json").write_bytes(text + b"\n")
 
 
-def table(rows: Iterable[Record], *, only_targets: bool = False) -> str:
-    """Markdown."""
+def table(rows: Sequence[Record], *, only_targets: bool = False) -> str:
+    """Markdown, and below it when, of which commit and on what it was measured."""
+    rows = [row for row in rows if row["target"] or not only_targets]
     lines = [
         "| measured | | held against | | ratio | target | met |",
         "|---|--:|---|--:|--:|---|---|",
@@ -168,8 +169,9 @@ def table(rows: Iterable[Record], *, only_targets: bool = False) -> str:
         f"| {row['name']} | {_shown(row['measured'])} {row['unit']} | {row['limit']} "
         f"| {_shown(row['limit_value'])} | {row['ratio']} | {row['target']} | {row['met']} |"
         for row in rows
-        if row["target"] or not only_targets
     ]
+    stamps = dict.fromkeys((row["date"][:10], row["commit"], row["machine"]) for row in rows)
+    lines += ["", *(f"{date}, commit {commit}: {machine}." for date, commit, machine in stamps)]
     return "\n".join(lines) + "\n"
 
 

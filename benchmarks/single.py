@@ -15,6 +15,9 @@ from benchmarks.ledgers import Ledger
 from benchmarks.report import Row, Series, Target
 from benchmarks.workload import Workload
 
+CONNECTIONS = 64
+"""Where the number of connections is not what it is about."""
+
 PATHS = 100_000
 """Of GETs, before they come again."""
 
@@ -82,7 +85,6 @@ def single(bench: Bench) -> Iterator[Row]:
 
 def spreads(bench: Bench) -> Iterator[Row]:
     """Other mixes than uniform deposits and withdrawals, at 64 connections."""
-    connections = bench.scale.connections[min(2, len(bench.scale.connections) - 1)]
     plain = bench.workload(0)
     workloads = {
         "uniform": plain,
@@ -95,17 +97,16 @@ def spreads(bench: Bench) -> Iterator[Row]:
     with bench.ledgers.fresh() as ledger, ledger.serve() as service:
         for _ in range(bench.scale.rounds):
             for name, workload in workloads.items():
-                found[name].add(*_post(bench, service, connections, workload))
+                found[name].add(*_post(bench, service, workload))
     uniform = found.pop("uniform").rate.median
     for name, rounds in found.items():
         target = Target(ratio_at_least=1) if "hot" in name else None
-        title = f"single POST, {connections} connections, {name}"
+        title = f"single POST, {CONNECTIONS} connections, {name}"
         yield Row(title, rounds.rate, "/s", "uniform", uniform, target, rounds.cost)
 
 
 def reads(bench: Bench) -> Iterator[Row]:
     """GET of a balance and of a transaction, at 64 connections."""
-    connections = 64
     with (
         bench.ledgers.fresh() as ledger,
         ledger.serve() as service,
@@ -116,10 +117,10 @@ def reads(bench: Bench) -> Iterator[Row]:
             requests = bench.gets(paths)
             ours, bare = Rounds(), Rounds()
             for _ in range(bench.scale.rounds):
-                load = wrk.Load(service.url, requests, connections)
+                load = wrk.Load(service.url, requests, CONNECTIONS)
                 ours.add(*_accepted(bench, service.process.pid, load))
-                bare.add(*_accepted(bench, echo.pid, wrk.Load(echo.url, requests, connections)))
-            title = f"{name}, {connections} connections"
+                bare.add(*_accepted(bench, echo.pid, wrk.Load(echo.url, requests, CONNECTIONS)))
+            title = f"{name}, {CONNECTIONS} connections"
             target = Target(at_least=5000)
             yield Row(title, ours.rate, "/s", "bare echo", bare.rate.median, target, ours.cost)
             yield Row(f"{title}: p99", ours.p99_ms, "ms", "bare echo", bare.p99_ms.median)
@@ -140,14 +141,11 @@ def _posts(
     return ours, bare
 
 
-def _post(
-    bench: Bench, service: ServiceProcess, connections: int, workload: Workload
-) -> tuple[wrk.Driven, Cost]:
+def _post(bench: Bench, service: ServiceProcess, workload: Workload) -> tuple[wrk.Driven, Cost]:
     """One round. Refusals count: they are answers too."""
     requests = bench.posts(workload)
-    (driven,), cost = bench.drive(
-        [service.process.pid], [wrk.Load(service.url, requests, connections)]
-    )
+    load = wrk.Load(service.url, requests, CONNECTIONS)
+    (driven,), cost = bench.drive([service.process.pid], [load])
     requests.file.unlink()
     return driven, cost
 
