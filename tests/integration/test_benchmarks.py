@@ -1,0 +1,227 @@
+"""The benchmarks tell the truth: what they send has the outcomes they expect, and they run at all.
+
+No times are checked here.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+from benchmarks import __main__ as suite
+from benchmarks import machine, ndjson, plots, report, wrk
+from benchmarks.ndjson import Answer, StreamError
+from benchmarks.readme import rendered
+from benchmarks.report import Row, Series, Target
+from benchmarks.workload import Body, Workload, body_of, generate
+from hypothesis import given
+from hypothesis import strategies as st
+
+from saldo.http.wire import Reading, parse_transaction
+from saldo.ledger.model import TransactionRequest
+from saldo.ledger.money import AMOUNT_MAX
+from saldo.ledger.specification import Ledger
+from tests.acceptance.service import ServiceProcess, service
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+READING = Reading(zone=UTC, decimals=2, amount_max_minor=AMOUNT_MAX, name_length_max=200)
+
+shares = st.sampled_from([0.0, 0.1, 0.3])
+workloads = st.builds(
+    Workload,
+    lines=st.integers(0, 300),
+    users=st.integers(1, 20),
+    first_user=st.integers(1, 1000),
+    spread=st.sampled_from(["uniform", "hot", "zipf"]),
+    uuid_version=st.sampled_from([4, 7]),
+    refusals=shares,
+    replays=shares,
+    late=shares,
+    history=st.just(timedelta(days=365)),
+    ends_at=st.just(NOW),
+    seed=st.integers(0, 2**32),
+)
+
+
+def requests_of(workload: Workload) -> list[TransactionRequest]:
+    return [parse_transaction(line.text.encode(), None, READING) for line in generate(workload)]
+
+
+@given(workloads)
+def test_lines_have_the_outcomes_that_the_rules_give_them(workload: Workload) -> None:
+    ledger = Ledger()
+    for user_id in range(workload.first_user, workload.first_user + workload.users):
+        ledger.open(user_id, uuid4(), NOW)
+    decisions = ledger.post(requests_of(workload), NOW)
+    found = [(decision.outcome.name.lower(), decision.replayed) for decision in decisions]
+    assert found == [line.outcome for line in generate(workload)]
+
+
+@given(workloads)
+def test_the_same_seed_generates_the_same_and_another_one_other_uuids(workload: Workload) -> None:
+    lines = list(generate(workload))
+    assert lines == list(generate(workload))
+    assert body_of(workload).outcomes == Counter(line.outcome for line in lines)
+    uuids = {request.uuid for request in requests_of(workload)}
+    assert len(uuids) == sum(not line.outcome[1] for line in lines)
+    other = replace(workload, seed=workload.seed + 1)
+    assert uuids.isdisjoint(request.uuid for request in requests_of(other))
+
+
+@given(workloads)
+def test_uuids_are_of_the_version_asked_for_and_the_time_ordered_ones_ascend(
+    workload: Workload,
+) -> None:
+    lines = generate(replace(workload, replays=0.0))
+    uuids = [UUID(json.loads(line.text)["uuid"]) for line in lines]
+    assert {uuid.version for uuid in uuids} <= {workload.uuid_version}
+    assert {uuid.variant for uuid in uuids} <= {"specified in RFC 4122"}
+    if workload.uuid_version == 7:
+        assert all(before < after for before, after in pairwise(uuids))
+
+
+def test_shares_are_those_asked_for() -> None:
+    workload = Workload(
+        lines=50_000, users=100, refusals=0.1, replays=0.05, late=0.2, withdrawals=0.3,
+        history=timedelta(days=365), ends_at=NOW,
+    )  # fmt: skip
+    outcomes = body_of(workload).outcomes
+    refused = outcomes["insufficient_funds", False]
+    replayed = outcomes["posted", True] + outcomes["insufficient_funds", True]
+    requests = requests_of(replace(workload, replays=0.0, refusals=0.0))
+    withdrawn = sum(request.amount < 0 for request in requests)
+    late = late_share(replace(workload, replays=0.0, refusals=0.0))
+    found = [refused / 50_000, replayed / 50_000, withdrawn / 50_000, late]
+    assert found == pytest.approx([0.1, 0.05, 0.3, 0.2], abs=0.02)
+
+
+def late_share(workload: Workload) -> float:
+    """By the horizons that the lines themselves set. Not later than asked for, either."""
+    horizons: dict[int, datetime] = {}
+    late = 0
+    for request in requests_of(workload):
+        assert request.timestamp is not None
+        horizon = horizons.setdefault(request.user_id, request.timestamp)
+        if request.timestamp < horizon:
+            late += 1
+            assert horizon - request.timestamp <= workload.late_by
+        horizons[request.user_id] = max(horizon, request.timestamp)
+    return late / workload.lines
+
+
+def test_traffic_goes_to_whom_it_shall() -> None:
+    def counted(spread: str) -> list[int]:
+        workload = Workload(lines=20_000, users=100, first_user=7, spread=spread)  # type: ignore[arg-type]
+        users = Counter(request.user_id for request in requests_of(workload))
+        assert users.keys() <= set(range(7, 107))
+        return [count for _, count in users.most_common()]
+
+    assert counted("hot") == [20_000]
+    uniform, zipf = counted("uniform"), counted("zipf")
+    assert (len(uniform), uniform[0] < 2 * uniform[-1]) == (100, True)
+    assert zipf[0] / zipf[9] == pytest.approx(10, rel=0.3)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    with service(tmp_path_factory.mktemp("service")) as process:
+        yield process
+
+
+def test_the_client_of_streams_checks_a_real_stream(running: ServiceProcess) -> None:
+    """No user exists: what is answered is known anyway."""
+    body = body_of(Workload(lines=5000, users=10, first_user=1000))
+    answer = ndjson.send(running.url, body.data)
+    assert ndjson.check(answer, body.data) == {("user_not_found", False): 5000}
+    assert answer.seconds > 0
+
+
+def test_an_answer_that_leaves_out_swaps_or_invents_a_line_is_no_answer() -> None:
+    body = body_of(Workload(lines=3, users=1))
+    lines = [
+        b'{"line":%d,"code":"posted","uuid":"%s"}\n' % (number, line[9:45])
+        for number, line in enumerate(body.data.splitlines(), start=1)
+    ]
+    swapped = [lines[1], lines[0], lines[2]]
+    renumbered = [line.replace(b":2", b":1") for line in lines]
+    assert ndjson.check(_answer(lines), body.data) == {("posted", False): 3}
+    for wrong in (lines[:2], swapped, renumbered, [*lines[:2], lines[1]], [*lines, lines[2]]):
+        with pytest.raises(StreamError):
+            ndjson.check(_answer(wrong), body.data)
+    with pytest.raises(StreamError, match="breaks off"):
+        ndjson.check(Answer(1.0, _answer(lines).data[:-5]), body.data)
+
+
+def _answer(lines: list[bytes]) -> Answer:
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(line), line) for line in lines)
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    return Answer(1.0, head + chunks + b"0\r\n\r\n")
+
+
+def test_a_target_is_met_by_the_figure_and_by_its_ratio_to_the_limit() -> None:
+    target = Target(at_least=10, ratio_at_least=0.5)
+    assert target.text("/s") == "≥ 10.0 /s, ratio ≥ 0.5"
+    assert target.met(10, 0.5) is True
+    assert (target.met(9, 0.5), target.met(10, 0.4)) == (False, False)
+    assert target.met(10, None) is None
+    assert (Target(at_most=5).met(5, None), Target(at_most=5).met(6, None)) == (True, False)
+    row = Row("name", Series([1, 30, 4]), "ms", "limit", 2.0, Target(ratio_at_most=3))
+    record = report.record("subject", row, {"commit": "c"})
+    assert (record["measured"], record["ratio"], record["met"]) == ("4.00", "2.00", "yes")
+    assert (record["low"], record["high"], record["commit"]) == ("1.00", "30.0", "c")
+
+
+def test_without_wrk_one_line_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(wrk, "installed", lambda: False)
+    suite.main(["--only", "single", "reads"])
+    assert capsys.readouterr().err == f"{wrk.MISSING}\n"
+    assert "apt-get install wrk" in wrk.MISSING
+
+
+def test_the_suite_runs(tmp_path: Path) -> None:
+    """All of it, as small as can be."""
+    command = [sys.executable, "-m", "benchmarks", "--scale", "tiny", "--output", str(tmp_path)]
+    done = subprocess.run(command, cwd=machine.ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "tiny.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert json.loads((tmp_path / "tiny.json").read_text("utf-8")) == rows
+    wanted = set(suite.SUBJECTS) - (set() if wrk.installed() else suite.NEEDS_WRK)
+    assert {row["subject"] for row in rows} == wanted
+    assert all(float(row["measured"]) > 0 for row in rows)
+    assert {row["met"] for row in rows if row["target"]} <= {"yes", "no"}
+    assert {row["met"] for row in rows if not row["target"]} == {""}
+    names = [row["name"] for row in rows]
+    assert len(set(names)) == len(names)
+    if plots.MISSING not in done.stderr:
+        assert (tmp_path / "growth.png").stat().st_size > 10_000
+
+
+def test_a_run_of_some_subjects_keeps_the_rows_of_the_others() -> None:
+    old = [{"subject": "bulk", "name": "1"}, {"subject": "dates", "name": "2"}]
+    new = [{"subject": "single", "name": "3"}, {"subject": "bulk", "name": "4"}]
+    merged = report.merge(old, new, ["single", "bulk", "dates"])
+    assert [row["name"] for row in merged] == ["3", "4", "2"]
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.ru.md", "docs/benchmarks/README.md"])
+def test_tables_in_the_documentation_are_those_of_the_files(name: str) -> None:
+    text = (machine.ROOT / name).read_text("utf-8")
+    assert "<!-- benchmarks:" in text
+    assert rendered(text, machine.ROOT / "docs" / "benchmarks") == text
+
+
+def test_an_empty_workload_is_empty() -> None:
+    assert body_of(Workload(lines=0, users=1)) == Body(b"\n", Counter())
