@@ -56,9 +56,12 @@ class Bench:
             lambda driven: sum(each.requests for each in driven),
         )
 
-    def stream(self, service: ServiceProcess, body: Body) -> tuple[float, Cost]:
-        """One stream, each line's outcome checked; lines per second."""
-        self.ledgers.settle()
+    def stream(
+        self, service: ServiceProcess, body: Body, *, settled: bool = True
+    ) -> tuple[float, Cost]:
+        """One stream, each line's outcome checked; lines per second. `settled`: after a checkpoint."""
+        if settled:
+            self.ledgers.settle()
         lines = body.outcomes.total()
         meter = Meter(self.ledgers, [service.process.pid])
         answer, cost = meter.measure(lambda: ndjson.send(service.url, body.data), lambda _: lines)

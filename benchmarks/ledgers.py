@@ -119,6 +119,11 @@ class Ledgers:
         """A checkpoint: every measurement begins with one behind it, whatever was before."""
         self._execute("CHECKPOINT", TEMPLATE)
 
+    def superuser_url(self, ledger: Ledger) -> str:
+        """Who may do anything, in the database of this ledger."""
+        database = ledger.owner_url.partition("@/")[2]
+        return self._server.superuser_url.partition("@/")[0] + "@/" + database
+
     def wal_bytes(self) -> int:
         """All WAL written so far."""
         with psycopg.connect(self._server.superuser_url, autocommit=True) as connection:

@@ -1,0 +1,154 @@
+"""What decides the rate of a large ledger: the same stream into it, with one thing changed at a time.
+
+Not one of the suite's subjects, for it takes about half an hour: python -m benchmarks.large [--entries N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import psycopg
+
+from benchmarks import machine
+from benchmarks.bench import Bench
+from benchmarks.ledgers import Ledger, Ledgers, statement
+from benchmarks.scale import FULL
+
+LINES = 200_000
+STEP_LINES = 1_000_000
+COLUMNS = ("change", "rate", "share", "database_us", "wal_bytes", "date", "commit", "machine")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that is otherwise: statements of the superuser, in the ledger's database, and their undoing."""
+
+    name: str
+    make: tuple[str, ...] = ()
+    undo: tuple[str, ...] = ()
+    uuid_version: Literal[4, 7] = 4
+    settled: bool = True
+    """Whether a checkpoint goes before: each page's first change is then written to the WAL whole."""
+
+
+def setting(name: str, value: str) -> Change:
+    """The server with another setting."""
+    return Change(
+        f"{name} = {value}",
+        (f"ALTER SYSTEM SET {name} = '{value}'", "SELECT pg_reload_conf()"),
+        (f"ALTER SYSTEM RESET {name}", "SELECT pg_reload_conf()"),
+    )
+
+
+def rebuilt(index: str, fill_factor: int) -> Change:
+    """An index with more or less room on its pages."""
+    commands = tuple(
+        statement("rebuild_index").replace("{index}", index).replace("{fill_factor}", str(percent))
+        for percent in (fill_factor, 90)
+    )
+    return Change(
+        f"{index} rebuilt, fill factor {fill_factor}",
+        tuple(commands[0].strip().split(";\n")),
+        tuple(commands[1].strip().split(";\n")),
+    )
+
+
+CHANGES = (
+    Change("as shipped, right after a checkpoint"),
+    Change("as shipped, long after a checkpoint", settled=False),
+    Change("uuid 7, right after a checkpoint", uuid_version=7),
+    Change("uuid 7, long after a checkpoint", uuid_version=7, settled=False),
+    setting("wal_compression", "off"),
+    setting("wal_compression", "lz4"),
+    setting("full_page_writes", "off"),
+    setting("synchronous_commit", "off"),
+    rebuilt("transactions_uuid_unique", 70),
+    rebuilt("transactions_user_number_unique", 70),
+    rebuilt("transactions_pkey", 90),
+    Change(
+        "without the index of late entries",
+        ("DROP INDEX saldo.transactions_late",),
+        (statement("late_index"),),
+    ),
+    Change(
+        "without checks of amounts and positions",
+        tuple(
+            f"ALTER TABLE saldo.transactions DROP CONSTRAINT transactions_{name}"
+            for name in ("amount_of_kind", "positions", "shard_of_user", "outcome", "horizon")
+        ),
+    ),
+)
+
+
+def main() -> None:
+    """Fills one ledger, then measures each change in it."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.large", description=__doc__)
+    parser.add_argument("--entries", type=int, default=10_000_000)
+    parser.add_argument("--lines", type=int, default=LINES, help="of each measurement")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="saldo-bench-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        with Ledgers(directory, FULL.users) as ledgers, ledgers.fresh() as ledger:
+            bench = Bench(FULL, ledgers, directory)
+            _fill(bench, ledger, given.entries)
+            stamp = machine.stamp(ledgers.version(), ledgers.data_directory)
+            rows = []
+            for row in _measure(bench, ledger, given.lines):
+                rows.append(row | stamp)
+                print("  ".join(f"{value:>10}" for value in row.values()), flush=True)
+                _write(rows)
+
+
+def _fill(bench: Bench, ledger: Ledger, entries: int) -> None:
+    with ledger.serve() as service:
+        for _ in range(0, entries, STEP_LINES):
+            bench.stream(service, bench.body(bench.workload(min(STEP_LINES, entries))))
+
+
+def _measure(bench: Bench, ledger: Ledger, lines: int) -> Iterator[dict[str, str]]:
+    shipped = 0.0
+    for change in CHANGES:
+        with _made(bench.ledgers, ledger, change), ledger.serve() as service:
+            workload = replace(bench.workload(lines), uuid_version=change.uuid_version)
+            body = bench.body(workload)
+            rate, cost = bench.stream(service, body, settled=change.settled)
+        shipped = shipped or rate
+        yield {
+            "change": change.name,
+            "rate": f"{rate:.0f}",
+            "share": f"{rate / shipped:.2f}",
+            "database_us": f"{cost.database / cost.count * 1e6:.1f}",
+            "wal_bytes": f"{cost.wal_bytes / cost.count:.0f}",
+        }
+
+
+@contextmanager
+def _made(ledgers: Ledgers, ledger: Ledger, change: Change) -> Iterator[None]:
+    with psycopg.connect(ledgers.superuser_url(ledger), autocommit=True) as connection:
+        for command in change.make:
+            connection.execute(command.encode())
+        try:
+            yield
+        finally:
+            for command in change.undo:
+                connection.execute(command.encode())
+
+
+def _write(rows: list[dict[str, str]]) -> None:
+    path = machine.ROOT / "docs" / "benchmarks" / "large.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,2 @@
+ALTER INDEX saldo.{index} SET (fillfactor = {fill_factor});
+REINDEX INDEX saldo.{index}
