@@ -8,6 +8,9 @@ SOURCES := pyproject.toml constraints.txt
 # For the build of the package too. Relative: pip would split a path with a space in it.
 export PIP_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# pip says why in forty lines and doesn't name the reason; they are kept for who wants them.
+install = $(BIN)/python -m pip install -q -c constraints.txt -e $(1) >.venv/pip.log 2>&1 || { \
+	echo "saldo: pip can't install the packages: is there a network? It says why in .venv/pip.log" >&2; exit 1; }
 
 .PHONY: help serve test lint bench bench-full clean
 
@@ -46,12 +49,12 @@ clean: ## Remove what was set up (not the data)
 
 .venv/.serve: .venv/.python $(SOURCES)
 	@echo "setting up (once) ..."
-	@umask 022; $(BIN)/python -m pip install -q -c constraints.txt -e .
+	@umask 022; $(call install,.)
 	@touch $@
 
 .venv/.test: .venv/.python $(SOURCES)
 	@echo "setting up for the tests (once) ..."
-	@umask 022; $(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
+	@umask 022; $(call install,'.[test]')
 	@touch $@ .venv/.serve
 
 .venv/.bench: .venv/.test
