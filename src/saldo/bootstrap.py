@@ -105,7 +105,7 @@ def create_engine(settings: Settings, database_url: str) -> Engine:
     return Engine(
         connect,
         EngineLimits(
-            lanes=settings.lanes,
+            lanes=settings.lane_count,
             batch_requests_max=settings.batch_requests_max,
             split_requests_min=settings.split_requests_min,
             queue_requests_max=settings.queue_requests_max,

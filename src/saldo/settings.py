@@ -7,6 +7,7 @@ not: the bounds that are part of the schema (`saldo.ledger.money`), which nobody
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta, tzinfo
 from io import StringIO
 from pathlib import Path
@@ -105,11 +106,15 @@ class Settings(BaseSettings):
     name_length_max: int = Field(200, ge=1, le=200, description="Characters of a user's name.")
 
     # --- limits: the engine -------------------------------------------------------------------
-    lanes: int = Field(
-        2, ge=1, le=64, description="Connections that post, each with one batch in flight."
+    lanes: Annotated[int | None, Unset] = Field(
+        None,
+        ge=1,
+        le=64,
+        description="Connections that post, each with one batch in flight. Not set: as many as this "
+        "machine has processors, from 2 to 8; set it where the database has more.",
     )
     split_requests_min: int = Field(
-        32,
+        100,
         ge=1,
         le=1_000_000,
         description="Requests waiting before lanes work side by side: a batch of its own costs the "
@@ -220,6 +225,11 @@ class Settings(BaseSettings):
     @property
     def future_tolerance(self) -> timedelta:
         return timedelta(seconds=self.future_tolerance_seconds)
+
+    @property
+    def lane_count(self) -> int:
+        """`lanes`, or what fits the processors if that is not set."""
+        return self.lanes or min(max(2, os.cpu_count() or 2), 8)
 
     @property
     def max_lateness(self) -> timedelta | None:

@@ -101,7 +101,7 @@ async def test_a_batch_is_one_round_trip_and_one_commit(
         engine = create_engine(settings, url)
         engine.start()
         try:
-            for request in batch_of(4 * settings.lanes):  # each lane connects and prepares
+            for request in batch_of(4 * settings.lane_count):  # each lane connects and prepares
                 await engine.post(request)
             before = trips.count
             for turn, request in enumerate(batch_of(10), start=1):

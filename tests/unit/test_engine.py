@@ -227,6 +227,20 @@ async def test_with_many_waiting_lanes_work_side_by_side_on_groups_of_their_own(
     await engine.stop(1)
 
 
+async def test_many_lanes_do_not_cut_the_queue_into_small_batches() -> None:
+    connection = Scripted()
+    engine = _engine(connection, lanes=32, queue=10_000)
+    connection.gate.clear()
+    posts = [asyncio.ensure_future(engine.post(_request(user_id=n))) for n in range(320)]
+    while len(connection.at_once) < 2:
+        await asyncio.sleep(0)
+    connection.gate.set()
+    await asyncio.gather(*posts)
+    # Half of what splits the queue; only the remainder may be less.
+    assert all(size >= 25 for size in connection.batches[:-1])
+    await engine.stop(1)
+
+
 async def test_many_are_decided_in_order_and_a_poisoned_one_fails_alone() -> None:
     connection = Scripted()
     engine = _engine(connection, lanes=2)

@@ -1,9 +1,9 @@
 """The queue of the engine: requests wait by groups of shards until a lane takes them as a batch.
 
 While few wait, one lane takes all there is: one batch costs the database less than several small ones.
-When many wait, the database is behind, and each lane takes one group: they work side by side. No two
-lanes ever hold the same group, so they never wait for each other's locks, and what one caller queued for
-a user is posted in the order in which it was queued.
+When many wait, the database is behind, and each lane takes only as many groups as fill half of that: as
+many lanes work side by side as there is work for. No two lanes ever hold the same group, so they never wait
+for each other's locks, and what one caller queued for a user is posted in the order in which it was queued.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Queue:
             return None
         split_min = self._long_requests_min if self.contended else self._split_requests_min
         if sum(group.requests for group in filled) >= split_min:
-            free = filled = [max(filled, key=lambda group: group.requests)]
+            free = filled = _enough(filled, split_min // 2)
         room = self._batch_requests_max
         taken: list[Waiting] = []
         for group in filled:
@@ -155,6 +155,17 @@ class Queue:
                 taken.append(waiting)
                 moved += count
         return moved
+
+
+def _enough(groups: list[Group], requests: int) -> list[Group]:
+    """The fullest of them, as many as have so many requests together."""
+    taken: list[Group] = []
+    for group in sorted(groups, key=lambda group: group.requests, reverse=True):
+        taken.append(group)
+        requests -= group.requests
+        if requests <= 0:
+            break
+    return taken
 
 
 def _wake(waiting: asyncio.Future[None]) -> bool:
