@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
 
 from saldo.engine.engine import Engine, EngineLimits
+from saldo.engine.lane import Announce
 from saldo.http.app import create_app
 from saldo.http.bulk import Bulk
 from saldo.http.hot import Front
@@ -15,12 +19,30 @@ from saldo.http.service import Service
 from saldo.http.transactions import Transactions
 from saldo.http.wire import Reading
 from saldo.ledger.model import Limits
+from saldo.relay.bell import Bell, listen
+from saldo.relay.events import Encoder
+from saldo.relay.exchange import ExchangeOptions, ExchangeSink
+from saldo.relay.relay import Relay, RelayLimits, relaying
+from saldo.relay.sink import Sink
+from saldo.relay.stream import StreamOptions, StreamSink
 from saldo.settings import Settings
-from saldo.store.connection import check
+from saldo.store.connection import check, open_pool
 from saldo.store.embedded import EmbeddedServer
+from saldo.store.log import Log
 from saldo.store.migrate import prepare
 from saldo.store.poster import Poster
 from saldo.store.reader import Reader
+from saldo.store.sinks import Sinks, SinkStatus
+
+RELAY_CONNECTIONS = 3
+"""Of all relays of a process: one reads while others move cursors and renew leases."""
+
+RewindTarget = Literal["start", "now"] | datetime | tuple[int, int]
+"""Everything again; nothing again; what was recorded from then on; what is after `seq` in one shard."""
+
+
+class PastTheHeadError(Exception):
+    """A position that the log doesn't have."""
 
 
 class Database:
@@ -32,14 +54,22 @@ class Database:
         SetUpError: one line for the operator.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, beside_service: bool = False) -> None:
+        """
+        Args:
+            beside_service: use the embedded server of a service that runs, if one does.
+        """
         self._settings = settings
+        self._beside_service = beside_service
         self._embedded: EmbeddedServer | None = None
 
     def __enter__(self) -> str:
         if self._settings.database_url is None:
-            self._embedded = EmbeddedServer(self._settings.data_dir)
-            self._embedded.start()
+            server = EmbeddedServer(self._settings.data_dir)
+            if self._beside_service and server.attach():
+                return server.service_url
+            self._embedded = server
+            server.start()
         try:
             return self.prepare()
         except BaseException:
@@ -90,8 +120,14 @@ def reading_of(settings: Settings) -> Reading:
     )
 
 
-def create_engine(settings: Settings, database_url: str) -> Engine:
-    """The engine over lanes that connect to the database when they first need it."""
+def create_engine(
+    settings: Settings, database_url: str, announce: Announce = lambda: None
+) -> Engine:
+    """The engine over lanes that connect to the database when they first need it.
+
+    Args:
+        announce: see `Engine`.
+    """
     limits = limits_of(settings)
 
     async def connect(lane: int) -> Poster:
@@ -112,14 +148,23 @@ def create_engine(settings: Settings, database_url: str) -> Engine:
             request_deadline_seconds=settings.request_deadline_seconds,
             batch_timeout_seconds=settings.batch_timeout_seconds,
         ),
+        announce,
     )
 
 
 @asynccontextmanager
-async def running(settings: Settings, database_url: str) -> AsyncIterator[Front]:
-    """The application with everything behind it started; stops in the opposite order."""
+async def running(
+    settings: Settings, database_url: str, bell_path: Path | None = None
+) -> AsyncIterator[Front]:
+    """The application with everything behind it started; stops in the opposite order.
+
+    Args:
+        bell_path: where a relay listens for what is new; None: nowhere.
+    """
     reading = reading_of(settings)
-    engine = create_engine(settings, database_url)
+    bell = None if bell_path is None else Bell(bell_path)
+    announce = [] if bell is None else [bell.ring]
+    engine = create_engine(settings, database_url, *announce)
     reader = await Reader.open(
         database_url,
         connections=settings.read_connections,
@@ -141,3 +186,107 @@ async def running(settings: Settings, database_url: str) -> AsyncIterator[Front]
     finally:
         await engine.stop(settings.stop_seconds)
         await reader.close()
+        if bell is not None:
+            bell.close()
+
+
+@asynccontextmanager
+async def relays_at_work(
+    settings: Settings, database_url: str, bell_path: Path | None
+) -> AsyncIterator[None]:
+    """A relay for each configured sink, started; at the end each publishes what is there.
+
+    Args:
+        bell_path: where to listen for what is new; None: only looking tells.
+    """
+    async with _relay_pool(settings, database_url) as pool:
+        log = Log(pool)
+        sinks = Sinks(pool, lease_seconds=settings.relay_lease_seconds)
+        encoder = Encoder(settings.currency_decimals)
+        limits = RelayLimits(
+            batch_events_max=settings.relay_batch_events_max,
+            poll_seconds=settings.relay_poll_seconds,
+            lease_seconds=settings.relay_lease_seconds,
+            publish_timeout_seconds=settings.relay_publish_timeout_seconds,
+        )
+        relays = [Relay(sink, log, sinks, encoder, limits) for sink in sinks_of(settings)]
+
+        def wake() -> None:
+            for relay in relays:
+                relay.wake()
+
+        bell = None if bell_path is None else await listen(bell_path, wake)
+        async with relaying(relays, settings.stop_seconds):
+            yield
+        if bell is not None:
+            bell.close()
+
+
+def sinks_of(settings: Settings) -> list[Sink]:
+    """The sinks that are configured."""
+    sinks: list[Sink] = []
+    if settings.rabbitmq_url is not None:
+        sinks.append(
+            ExchangeSink(
+                ExchangeOptions(
+                    settings.rabbitmq_url, settings.rabbitmq_exchange, settings.rabbitmq_declare
+                )
+            )
+        )
+    if settings.rabbitmq_stream_url is not None:
+        sinks.append(
+            StreamSink(
+                StreamOptions(
+                    settings.rabbitmq_stream_url,
+                    settings.rabbitmq_stream,
+                    settings.rabbitmq_declare,
+                    settings.rabbitmq_stream_bytes_max,
+                )
+            )
+        )
+    return sinks
+
+
+async def sinks_status(settings: Settings, database_url: str) -> list[SinkStatus]:
+    """Every sink: what it has got, and how far it is behind."""
+    async with _relay_pool(settings, database_url) as pool:
+        return await Sinks(pool, lease_seconds=settings.relay_lease_seconds).status()
+
+
+async def rewind_sink(settings: Settings, database_url: str, name: str, to: RewindTarget) -> None:
+    """Lets a sink go on elsewhere in the log.
+
+    Raises:
+        UnknownSinkError: there is no such sink.
+        PastTheHeadError: the log doesn't reach so far.
+    """
+    async with _relay_pool(settings, database_url) as pool:
+        log = Log(pool)
+        heads = await log.heads()
+        if to == "start":
+            positions = dict.fromkeys(heads, 0)
+        elif to == "now":
+            positions = heads
+        elif isinstance(to, datetime):
+            positions = await log.before(to)
+        else:
+            assert isinstance(to, tuple)
+            shard, seq = to
+            if seq > heads[shard]:
+                raise PastTheHeadError(f"shard {shard} ends at {heads[shard]}")
+            positions = {shard: seq}
+        await Sinks(pool, lease_seconds=settings.relay_lease_seconds).rewind(name, positions)
+
+
+@asynccontextmanager
+async def _relay_pool(settings: Settings, database_url: str) -> AsyncIterator[Any]:
+    pool = await open_pool(
+        database_url,
+        connections=RELAY_CONNECTIONS,
+        statement_timeout_seconds=settings.batch_timeout_seconds,
+        application_name="saldo relay",
+    )
+    try:
+        yield pool
+    finally:
+        pool.terminate()

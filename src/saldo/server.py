@@ -9,6 +9,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Awaitable
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -47,13 +48,22 @@ def bind(host: str, port: int) -> socket.socket:
     return listening
 
 
-def serve_until_stopped(settings: Settings, database_url: str, listening: socket.socket) -> None:
-    """Serves until SIGTERM or SIGINT, then finishes what is in flight."""
+def serve_until_stopped(
+    settings: Settings,
+    database_url: str,
+    listening: socket.socket,
+    bell_path: Path | None = None,
+) -> None:
+    """Serves until SIGTERM or SIGINT, then finishes what is in flight.
+
+    Args:
+        bell_path: where a relay listens for what is new; None: nowhere.
+    """
     # The server restores our handlers and raises again what it caught: the orderly stop follows.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _already_stopping)
     _log.info("listening on http://%s:%d", settings.host, listening.getsockname()[1])
-    config = _config(settings, Application(settings, database_url))
+    config = _config(settings, Application(settings, database_url, bell_path))
     if settings.workers == 1:
         uvicorn.Server(config).run(sockets=[listening])
         return
@@ -77,9 +87,12 @@ class Application:
     It is sent to worker processes before it has started, so until then it holds settings only.
     """
 
-    def __init__(self, settings: Settings, database_url: str) -> None:
+    def __init__(
+        self, settings: Settings, database_url: str, bell_path: Path | None = None
+    ) -> None:
         self._settings = settings
         self._database_url = database_url
+        self._bell_path = bell_path
         self._front: Front | None = None
         self.connections_max = settings.connections_max
         self.crowded = Crowded(self)
@@ -99,7 +112,7 @@ class Application:
     async def _live(self, receive: Any, send: Any) -> None:
         set_up_logging(self._settings)
         await receive()
-        async with running(self._settings, self._database_url) as self._front:
+        async with running(self._settings, self._database_url, self._bell_path) as self._front:
             _spare_the_collector()
             await send({"type": "lifespan.startup.complete"})
             await receive()

@@ -198,6 +198,48 @@ class Settings(BaseSettings):
         75, ge=1, le=3600, description="How long an idle HTTP connection is kept."
     )
 
+    # --- the relay ----------------------------------------------------------------------------
+    relay: bool = Field(
+        True,
+        description="Whether `saldo serve` relays the log too; else `saldo relay` must run somewhere.",
+    )
+    rabbitmq_url: Annotated[str | None, Unset] = Field(
+        None,
+        description="amqp://user:password@host:port/vhost (or amqps://): every event goes to an exchange there.",
+    )
+    rabbitmq_exchange: str = Field(
+        "saldo", min_length=1, max_length=255, description="The topic exchange."
+    )
+    rabbitmq_stream_url: Annotated[str | None, Unset] = Field(
+        None,
+        description="rabbitmq-stream://user:password@host:port/vhost (or rabbitmq-stream+tls://): every "
+        "event goes to a stream there.",
+    )
+    rabbitmq_stream: str = Field("saldo", min_length=1, max_length=255, description="The stream.")
+    rabbitmq_stream_bytes_max: int = Field(
+        10 * 1024**3,
+        ge=1024**2,
+        description="Bytes of the stream, if Saldo creates it: beyond, the broker drops the oldest events.",
+    )
+    rabbitmq_declare: bool = Field(
+        True, description="Whether exchange and stream are created; else they must exist."
+    )
+    relay_batch_events_max: int = Field(
+        1000, ge=1, le=100_000, description="Events sent before they must be confirmed."
+    )
+    relay_poll_seconds: float = Field(
+        0.25,
+        gt=0,
+        le=60,
+        description="How often the relay looks by itself; it is woken when its own service has posted.",
+    )
+    relay_lease_seconds: float = Field(
+        10.0, ge=1, le=300, description="After this another relay takes over from one that is dead."
+    )
+    relay_publish_timeout_seconds: float = Field(
+        30.0, gt=0, le=3600, description="How long a sink may take to confirm a batch."
+    )
+
     @field_validator("zone")
     @classmethod
     def _zone_exists(cls, zone: str | None) -> str | None:
@@ -207,6 +249,23 @@ class Settings(BaseSettings):
             except (KeyError, ValueError, OSError):
                 raise ValueError("expected an IANA zone such as Europe/Berlin or UTC") from None
         return zone
+
+    @field_validator("rabbitmq_url")
+    @classmethod
+    def _is_amqp(cls, url: str | None) -> str | None:
+        if url is not None and urlsplit(url).scheme not in {"amqp", "amqps"}:
+            raise ValueError("expected amqp://user:password@host:port/vhost, or amqps://")
+        return url
+
+    @field_validator("rabbitmq_stream_url")
+    @classmethod
+    def _is_rabbitmq_stream(cls, url: str | None) -> str | None:
+        schemes = {"rabbitmq-stream", "rabbitmq-stream+tls"}
+        if url is not None and urlsplit(url).scheme not in schemes:
+            raise ValueError(
+                "expected rabbitmq-stream://user:password@host:port/vhost, or rabbitmq-stream+tls://"
+            )
+        return url
 
     @field_validator("database_url", "database_owner_url")
     @classmethod
@@ -225,6 +284,11 @@ class Settings(BaseSettings):
     @property
     def future_tolerance(self) -> timedelta:
         return timedelta(seconds=self.future_tolerance_seconds)
+
+    @property
+    def has_sinks(self) -> bool:
+        """Whether there is anything to relay to."""
+        return self.rabbitmq_url is not None or self.rabbitmq_stream_url is not None
 
     @property
     def lane_count(self) -> int:

@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from saldo.cli import relay
 from saldo.cli.serve import serve
 from saldo.settings import WrongSettingsError
 from saldo.store.errors import SetUpError
@@ -17,11 +18,7 @@ app = typer.Typer(
     help="Saldo keeps users' balances: exactly once, never negative, at any date.",
 )
 app.command()(serve)
-
-
-@app.callback()
-def _several_commands() -> None:
-    """Keeps `serve` a command of its own while it is the only one."""
+app.add_typer(relay.app, name="relay")
 
 
 def main() -> None:

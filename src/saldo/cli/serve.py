@@ -8,6 +8,7 @@ import typer
 
 from saldo import settings as settings_module
 from saldo.bootstrap import Database
+from saldo.relaying import RelayProcess
 from saldo.server import bind, serve_until_stopped, set_up_logging
 
 
@@ -21,5 +22,5 @@ def serve(
     set_up_logging(settings)
     # Before the database: a busy port is found at once.
     listening = bind(settings.host, settings.port)
-    with Database(settings) as database_url:
-        serve_until_stopped(settings, database_url, listening)
+    with Database(settings) as database_url, RelayProcess(settings, database_url) as relay:
+        serve_until_stopped(settings, database_url, listening, relay.bell_path)

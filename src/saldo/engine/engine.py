@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from saldo.engine.errors import EngineError, QueueFullError
-from saldo.engine.lane import Connect, Lane
+from saldo.engine.lane import Announce, Connect, Lane
 from saldo.engine.queue import Queue
 from saldo.engine.waiting import Deadlines, Result, Waiting
 from saldo.ledger.model import Decision, TransactionRequest, shard_of
@@ -29,7 +29,13 @@ class EngineLimits:
 class Engine:
     """Queues requests for the lanes; bounds how many wait and for how long."""
 
-    def __init__(self, connect: Connect, limits: EngineLimits) -> None:
+    def __init__(
+        self, connect: Connect, limits: EngineLimits, announce: Announce = lambda: None
+    ) -> None:
+        """
+        Args:
+            announce: called after each batch that has been recorded; must not wait.
+        """
         self._groups = limits.lanes
         self._queue_requests_max = limits.queue_requests_max
         self._queue = Queue(
@@ -42,10 +48,18 @@ class Engine:
         timeout = limits.batch_timeout_seconds
         self._lanes = [
             *(
-                Lane(number, connect, self._queue, batch_timeout_seconds=timeout)
+                Lane(
+                    *(number, connect, self._queue),
+                    batch_timeout_seconds=timeout,
+                    announce=announce,
+                )
                 for number in range(limits.lanes)
             ),
-            Lane(limits.lanes, connect, self._atomic_queue, batch_timeout_seconds=timeout),
+            Lane(
+                *(limits.lanes, connect, self._atomic_queue),
+                batch_timeout_seconds=timeout,
+                announce=announce,
+            ),
         ]
         self._deadlines = Deadlines(limits.request_deadline_seconds)
         self._requests = 0

@@ -55,17 +55,27 @@ class Posting(Protocol):
 Connect = Callable[[int], Awaitable[Posting]]
 """Makes the connection of the lane with this number."""
 
+Announce = Callable[[], None]
+"""Tells whoever follows the log that a batch has been recorded."""
+
 
 class Lane:
     """Takes batches from the queue and sees each of them through."""
 
     def __init__(
-        self, number: int, connect: Connect, queue: Queue, *, batch_timeout_seconds: float
+        self,
+        number: int,
+        connect: Connect,
+        queue: Queue,
+        *,
+        batch_timeout_seconds: float,
+        announce: Announce,
     ) -> None:
         self._number = number
         self._connect = connect
         self._queue = queue
         self._batch_timeout_seconds = batch_timeout_seconds
+        self._announce = announce
         self._poster: Posting | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -203,6 +213,7 @@ class Lane:
                 results = [decision._replace(replayed=False) for decision in decisions[begin:end]]
             _decide(waiting, results)
             begin = end
+        self._announce()
 
     def _drop_connection(self) -> None:
         if self._poster is not None:

@@ -63,15 +63,21 @@ async def check(url: str) -> None:
     await connection.close()
 
 
-async def open_pool(url: str, *, connections: int, statement_timeout_seconds: float) -> Any:
-    """A pool of connections for reading; connections are made as they are needed.
+async def open_pool(
+    url: str,
+    *,
+    connections: int,
+    statement_timeout_seconds: float,
+    application_name: str = "saldo read",
+) -> Any:
+    """A pool of connections for single statements; connections are made as they are needed.
 
     Raises:
         SetUpError: the connection string can't be used.
     """
 
     async def init(connection: Connection) -> None:
-        await _configure(connection, "saldo read", statement_timeout_seconds)
+        await _configure(connection, application_name, statement_timeout_seconds)
 
     try:
         return await asyncpg.create_pool(

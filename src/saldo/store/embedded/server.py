@@ -68,6 +68,16 @@ class EmbeddedServer:
         process = self._process
         return None if process is None or process.poll() is not None else process.pid
 
+    def attach(self) -> bool:
+        """Whether the server runs already, started by another process; its connection strings are right then."""
+        try:
+            lines = (self._cluster / "postmaster.pid").read_text(errors="replace").splitlines()
+            self._socket_dir = Path(lines[4])
+            psycopg.connect(self.service_url, connect_timeout=5).close()
+        except (OSError, IndexError, psycopg.Error):
+            return False
+        return True
+
     def start(self) -> None:
         """Starts the server and returns when it can be connected to.
 

@@ -1,6 +1,8 @@
--- What the service may do: read everything, append to the log, create users. Not alter, not delete.
+-- What the service may do: read everything, append to the log, create users, relay the log.
+-- Not alter history, not delete.
 -- {role} is quoted by the driver (psycopg.sql.Identifier).
 GRANT USAGE ON SCHEMA saldo TO {role};
 GRANT SELECT ON ALL TABLES IN SCHEMA saldo TO {role};
 GRANT INSERT ON saldo.transactions, saldo.users TO {role};
+GRANT INSERT, UPDATE ON saldo.sinks, saldo.cursors TO {role};
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA saldo TO {role};

@@ -1,0 +1,105 @@
+"""`saldo relay`: the relays alone, and where they go on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from saldo import settings as settings_module
+from saldo.bootstrap import (
+    Database,
+    PastTheHeadError,
+    RewindTarget,
+    rewind_sink,
+    sinks_status,
+)
+from saldo.ledger.time import InstantError, parse_instant
+from saldo.relaying import relay_until_stopped
+from saldo.server import set_up_logging
+from saldo.settings import Settings, WrongSettingsError
+from saldo.store.errors import SetUpError
+from saldo.store.sinks import UnknownSinkError
+
+app = typer.Typer(
+    help="Relay the log to other services; alone, it relays until it is stopped.",
+    invoke_without_command=True,
+)
+
+
+@app.callback()
+def relay(context: typer.Context) -> None:
+    """Relay the log to the configured sinks until stopped, without serving HTTP."""
+    if context.invoked_subcommand is not None:
+        return
+    settings = settings_module.load()
+    if not settings.has_sinks:
+        raise WrongSettingsError(
+            "no sink is configured: set SALDO_RABBITMQ_URL or SALDO_RABBITMQ_STREAM_URL"
+        )
+    set_up_logging(settings)
+    with Database(settings) as database_url:
+        relay_until_stopped(settings, database_url)
+
+
+@app.command()
+def status() -> None:
+    """Show every sink: what it has got, and how far it is behind."""
+    settings = settings_module.load()
+    with Database(settings, beside_service=True) as database_url:
+        found = asyncio.run(sinks_status(settings, database_url))
+    table = Table("sink", "relayed", "published", "unrouted", "behind", "seconds", "last failure")
+    for sink in found:
+        table.add_row(
+            sink.name,
+            "yes" if sink.active else "no",
+            f"{sink.events_published:,}",
+            f"{sink.events_unrouted:,}",
+            f"{sink.events_behind:,}",
+            f"{sink.seconds_behind:.1f}",
+            f"{sink.last_failure_at:%Y-%m-%d %H:%M:%S}: {sink.last_failure}"
+            if sink.last_failure_at
+            else "",
+        )
+    Console().print(table)
+
+
+@app.command()
+def rewind(
+    sink: Annotated[str, typer.Option(help="Name, as `saldo relay status` shows it.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            help="Where to go on: a time (what was recorded from then on), start, now, or a position in one "
+            "shard as SHARD:SEQ, the last one not to be published again."
+        ),
+    ],
+) -> None:
+    """Publish again from a point of the past, or pass over what is there (--to now)."""
+    settings = settings_module.load()
+    target = _target(to, settings)
+    with Database(settings, beside_service=True) as database_url:
+        try:
+            asyncio.run(rewind_sink(settings, database_url, sink, target))
+        except UnknownSinkError:
+            raise SetUpError(f"no sink is named {sink}: see saldo relay status") from None
+        except PastTheHeadError as error:
+            raise SetUpError(f"--to {to}: {error}") from None
+    Console().print(f"{sink} goes on from {to}")
+
+
+def _target(to: str, settings: Settings) -> RewindTarget:
+    if to == "start":
+        return "start"
+    if to == "now":
+        return "now"
+    shard, colon, seq = to.partition(":")
+    if colon and shard.isdecimal() and seq.isdecimal() and int(shard) < 64:
+        return int(shard), int(seq)
+    try:
+        return parse_instant(to, settings.tzinfo)
+    except InstantError as error:
+        raise SetUpError(f"--to {to!r}: {error}, or start, now, or SHARD:SEQ") from None

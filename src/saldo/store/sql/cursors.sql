@@ -1,0 +1,1 @@
+SELECT shard, seq FROM saldo.cursors WHERE sink = $1
