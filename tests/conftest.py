@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 import httpx
 import psycopg
@@ -19,6 +21,7 @@ from saldo.store.embedded import EmbeddedServer
 from saldo.store.migrate import prepare
 from tests import databases
 from tests.acceptance.document import Document
+from tests.faults import broker
 from tests.integration import pgbouncer
 
 PROMISED = os.environ.get("SALDO_TEST_PROMISED", "").split(",")
@@ -84,6 +87,39 @@ def pgbouncer_program() -> str:
     if program is None:
         missing("pgbouncer", "no pgbouncer in PATH or /usr/sbin (Debian: package pgbouncer)")
     return program
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url() -> str:
+    """A RabbitMQ: SALDO_TEST_RABBITMQ_URL, or the usual local address."""
+    url = os.environ.get("SALDO_TEST_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
+    return _reachable("rabbitmq", "RabbitMQ", "SALDO_TEST_RABBITMQ_URL", url, 5672)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_stream_url() -> str:
+    """A RabbitMQ with its stream plugin: SALDO_TEST_RABBITMQ_STREAM_URL, or the usual local address."""
+    name = "SALDO_TEST_RABBITMQ_STREAM_URL"
+    url = os.environ.get(name, "rabbitmq-stream://guest:guest@127.0.0.1:5552/")
+    return _reachable("rabbitmq-stream", "RabbitMQ's stream plugin", name, url, 5552)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_program() -> str:
+    """RabbitMQ's own program, for a broker that a test may kill."""
+    program = broker.find()
+    if program is None:
+        missing("rabbitmq-server", "no rabbitmq-server (Debian: package rabbitmq-server)")
+    return program
+
+
+def _reachable(what: str, title: str, variable: str, url: str, port: int) -> str:
+    parts = urlsplit(url)
+    try:
+        socket.create_connection((parts.hostname, parts.port or port), timeout=3).close()
+    except OSError as error:
+        missing(what, f"no {title} at {parts.hostname}:{parts.port or port} ({variable}): {error}")
+    return url
 
 
 def settings_for(database_url: str, **given: object) -> Settings:

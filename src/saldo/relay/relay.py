@@ -55,38 +55,39 @@ class Relay:
         self._holder = uuid4()
         self._woken = asyncio.Event()
         self._stopping = False
+        self._backoff = BACKOFF_SECONDS_MIN
 
     def wake(self) -> None:
         """There may be something new in the log."""
         self._woken.set()
 
     def stop(self) -> None:
-        """Publishes what is there, then ends."""
+        """Publishes what is there, if the sink is there, then ends."""
         self._stopping = True
         self._woken.set()
 
     async def run(self) -> None:
         """Works until it is stopped, whatever happens to the sink and the database."""
-        backoff = BACKOFF_SECONDS_MIN
         created = False
-        while not self._stopping:
+        ended = False
+        while not ended:
+            ended = self._stopping
             try:
                 if not created:
                     await self._sinks.create(self._sink.name)
                     created = True
                 lease = await self._sinks.take(self._sink.name, self._holder)
-                if lease is None:
-                    await self._wait(self._limits.lease_seconds / 3)
-                    continue
-                await self._hold(lease)
-                backoff = BACKOFF_SECONDS_MIN
+                if lease is not None:
+                    await self._hold(lease)
+                    return
+                await self._pause(self._limits.lease_seconds / 3)
             except FencedError:
                 _log.warning("sink %s: another relay has taken over", self._sink.name)
             except (SinkError, StoreError) as error:
                 _log.warning("sink %s: %s", self._sink.name, error)
                 # Jitter, so that the relays of many processes don't come back all at once.
-                await self._pause(backoff * random.uniform(0.5, 1))  # noqa: S311
-                backoff = min(backoff * 2, BACKOFF_SECONDS_MAX)
+                await self._pause(self._backoff * random.uniform(0.5, 1))  # noqa: S311
+                self._backoff = min(self._backoff * 2, BACKOFF_SECONDS_MAX)
 
     async def _hold(self, lease: Lease) -> None:
         """Relays under the lease until the end, a failure, or another holder."""
@@ -148,6 +149,7 @@ class Relay:
         moved = {event.shard: event.seq for event in batch}
         await self._sinks.move(lease, moved, published=len(batch), unrouted=unrouted)
         positions.update(moved)
+        self._backoff = BACKOFF_SECONDS_MIN
 
     async def _check(self, positions: Positions) -> None:
         """A cursor past the head: the log has lost its tail, and would be passed over as it grows again."""

@@ -1,0 +1,118 @@
+"""Consumers of events, as other services are."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+import aio_pika
+from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
+
+
+class Received:
+    """What a consumer has seen: each event once, by its id, and everything that is wrong with them."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.duplicates = 0
+        self._ids: dict[str, dict[str, Any]] = {}
+        self._numbers: dict[int, int] = {}
+        self.faults: list[str] = []
+
+    def take(self, event: dict[str, Any]) -> None:
+        """One delivery. A number left out, or one again under another id, is a fault."""
+        before = self._ids.setdefault(event["id"], event)
+        if before is not event:
+            self.duplicates += 1
+            if before != event:
+                self.faults.append(f"{event['id']} is not what it was")
+            return
+        self.events.append(event)
+        user, number = int(event["subject"]), event["data"]["number"]
+        expected = self._numbers.get(user, -1) + 1
+        if number != expected:
+            self.faults.append(f"user {user}: number {number} where {expected} was due")
+        self._numbers[user] = number
+
+
+class QueueConsumer:
+    """A durable queue bound to the exchange, read with acknowledgements."""
+
+    def __init__(self, queue: AbstractQueue) -> None:
+        self._queue = queue
+        self.last: AbstractIncomingMessage | None = None
+
+    async def drain(self, received: Received) -> None:
+        """Takes what is in the queue now."""
+        while (message := await self._queue.get(fail=False, no_ack=True)) is not None:
+            received.take(json.loads(message.body))
+
+    async def until(self, received: Received, count: int, *, seconds: float = 60) -> None:
+        """Takes events until there are so many different ones."""
+        async with asyncio.timeout(seconds), self._queue.iterator() as messages:
+            while len(received.events) < count:
+                self.last = await anext(messages)
+                received.take(json.loads(self.last.body))
+                await self.last.ack()
+
+
+@asynccontextmanager
+async def queue(
+    url: str, exchange: str, binding: str = "user.#", *, name: str | None = None
+) -> AsyncIterator[QueueConsumer]:
+    """A consumer of the exchange's events with such routing keys. The queue stays, if it is given a name."""
+    connection = await aio_pika.connect(url)
+    async with connection:
+        channel = await connection.channel()
+        await channel.set_qos(prefetch_count=1000)
+        topic = await channel.declare_exchange(exchange, aio_pika.ExchangeType.TOPIC, durable=True)
+        bound = await channel.declare_queue(
+            name or f"saldo-test-{uuid4()}", durable=True, auto_delete=name is None
+        )
+        await bound.bind(topic, binding)
+        yield QueueConsumer(bound)
+
+
+async def stream_events(url: str, stream: str, count: int, *, seconds: float = 60) -> list[Any]:
+    """The first events of a stream, from its beginning, with every repetition; then nothing more for a moment."""
+    from urllib.parse import urlsplit
+
+    from rstream import (
+        AMQPMessage,
+        Consumer,
+        ConsumerOffsetSpecification,
+        MessageContext,
+        OffsetType,
+        amqp_decoder,
+    )
+
+    parts = urlsplit(url)
+    found: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def take(message: AMQPMessage, _: MessageContext) -> None:
+        body = message.body if isinstance(message.body, bytes) else b"".join(message.body)
+        await found.put(json.loads(body))
+
+    consumer = Consumer(
+        parts.hostname or "localhost",
+        parts.port or 5552,
+        username=parts.username or "guest",
+        password=parts.password or "guest",
+        vhost="/",
+    )
+    await consumer.start()
+    try:
+        await consumer.subscribe(
+            stream,
+            take,
+            decoder=amqp_decoder,
+            offset_specification=ConsumerOffsetSpecification(OffsetType.FIRST),
+        )
+        async with asyncio.timeout(seconds):
+            return [await found.get() for _ in range(count)]
+    finally:
+        await consumer.close()

@@ -1,0 +1,350 @@
+"""The relay on the real log, to a real RabbitMQ."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import jsonschema
+import psycopg
+import pytest
+from psycopg import sql
+from rstream.client import Client
+
+from saldo.bootstrap import relays_at_work, rewind_sink, running, sinks_status
+from saldo.relay.events import Encoder, Event
+from saldo.relay.exchange import ExchangeOptions, ExchangeSink
+from saldo.relay.sink import SinkError
+from saldo.relay.stream import StreamOptions, StreamSink
+from saldo.settings import Settings
+from saldo.store.connection import open_pool
+from saldo.store.embedded import EmbeddedServer
+from saldo.store.log import Log
+from saldo.store.migrate import prepare
+from saldo.store.sinks import FencedError, Lease, Sinks, UnknownSinkError
+from tests.conftest import settings_for
+from tests.consumers import Received, queue, stream_events
+
+SCHEMAS = Path(__file__).parents[2] / "docs" / "reference" / "events"
+
+TIMEOUT = 30
+
+
+@pytest.fixture
+def fresh_url(embedded: EmbeddedServer) -> str:
+    """A ledger of the test's own: sinks begin at the beginning."""
+    name = f"relay_{uuid4().hex[:8]}"
+    with psycopg.connect(embedded.superuser_url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} OWNER saldo_owner").format(sql.Identifier(name))
+        )
+    owner_url = embedded.owner_url.replace("@/saldo?", f"@/{name}?")
+    service_url = embedded.service_url.replace("@/saldo?", f"@/{name}?")
+    prepare(owner_url, service_url, currency_decimals=2, max_lateness=None)
+    return service_url
+
+
+@asynccontextmanager
+async def client_of(settings: Settings, url: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with running(settings, url) as app:
+        transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://saldo") as client:
+            yield client
+
+
+async def user(client: httpx.AsyncClient) -> int:
+    answer = await client.post("/v1/user", json={"name": str(uuid4())})
+    return int(answer.json()["id"])
+
+
+async def post(client: httpx.AsyncClient, user_id: int, type_: str, amount: str) -> httpx.Response:
+    return await client.post(
+        "/v1/transaction",
+        json={
+            "uuid": str(uuid4()),
+            "type": type_,
+            "amount": amount,
+            "user_id": user_id,
+            "timestamp": "2023-10-30T12:30:45Z",
+        },
+    )
+
+
+def exchange_settings(url: str, rabbitmq_url: str, **given: object) -> Settings:
+    return settings_for(
+        url,
+        rabbitmq_url=rabbitmq_url,
+        rabbitmq_exchange=f"saldo-test-{uuid4()}",
+        relay_poll_seconds=0.02,
+        **given,
+    )
+
+
+async def test_every_entry_becomes_an_event_that_fits_its_schema(
+    fresh_url: str, rabbitmq_url: str
+) -> None:
+    settings = exchange_settings(fresh_url, rabbitmq_url)
+    received = Received()
+    async with (
+        queue(rabbitmq_url, settings.rabbitmq_exchange) as consumer,
+        client_of(settings, fresh_url) as client,
+        relays_at_work(settings, fresh_url, None),
+    ):
+        user_id = await user(client)
+        posted = await post(client, user_id, "DEPOSIT", "10.00")
+        refused = await post(client, user_id, "WITHDRAW", "10.01")
+        assert (posted.status_code, refused.status_code) == (200, 402)
+        await consumer.until(received, 3)
+        assert consumer.last is not None
+        assert consumer.last.content_type == "application/cloudevents+json"
+        assert consumer.last.routing_key == f"user.{user_id}.transaction.refused"
+        assert consumer.last.message_id == received.events[2]["id"]
+        assert consumer.last.delivery_mode == 2
+    created, posted_event, refused_event = received.events
+    assert not received.faults
+    shown = (await_json := posted.json()) | {"shard": user_id % 64, "seq": 2}
+    assert posted_event["data"] == shown
+    assert posted_event["id"] == await_json["uuid"]
+    assert posted_event["subject"] == str(user_id)
+    assert refused_event["data"]["outcome"] == "insufficient_funds"
+    assert refused_event["data"]["balance"] == "10.00"
+    assert created["data"]["id"] == user_id
+    for event, name in (
+        (created, "user-created"),
+        (posted_event, "transaction-posted"),
+        (refused_event, "transaction-refused"),
+    ):
+        schema = json.loads((SCHEMAS / f"{name}.schema.json").read_text())
+        jsonschema.Draft202012Validator.check_schema(schema)
+        checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
+        jsonschema.Draft202012Validator(schema, format_checker=checker).validate(event)
+
+
+def test_the_asyncapi_document_names_the_schemas_and_our_routes() -> None:
+    document = json.loads((SCHEMAS / "asyncapi.json").read_text())
+    messages = document["components"]["messages"]
+    for message in messages.values():
+        file = message["payload"]["schema"]["$ref"]
+        schema = json.loads((SCHEMAS / file).read_text())
+        assert schema["properties"]["type"]["const"] == message["name"]
+    for channel in document["channels"].values():
+        for reference in channel["messages"].values():
+            assert reference["$ref"].rpartition("/")[2] in messages
+    addresses = {channel["address"] for channel in document["channels"].values()}
+    assert addresses == {
+        "user.{user_id}.transaction.posted",
+        "user.{user_id}.transaction.refused",
+        "user.{user_id}.created",
+        "saldo",
+    }
+
+
+async def test_order_per_user_and_nobody_to_give_an_event_to(
+    fresh_url: str, rabbitmq_url: str
+) -> None:
+    settings = exchange_settings(fresh_url, rabbitmq_url)
+    received = Received()
+    async with client_of(settings, fresh_url) as client:
+        users = [await user(client) for _ in range(5)]
+        for _ in range(40):
+            await asyncio.gather(*(post(client, each, "DEPOSIT", "1.00") for each in users))
+        # Routing keys of one user only: the broker has nobody for the others.
+        async with (
+            queue(rabbitmq_url, settings.rabbitmq_exchange, f"user.{users[0]}.#") as consumer,
+            relays_at_work(settings, fresh_url, None),
+        ):
+            await consumer.until(received, 41)
+        assert not received.faults
+        (status,) = await sinks_status(settings, fresh_url)
+        assert (status.events_published, status.events_unrouted) == (205, 164)
+        assert (status.events_behind, status.failures) == (0, 0)
+        assert not status.active
+
+
+@pytest.mark.parametrize("missing", ["exchange", "server"])
+async def test_a_sink_that_is_not_there_is_a_failure_in_one_line(
+    fresh_url: str, rabbitmq_url: str, missing: str
+) -> None:
+    url = rabbitmq_url if missing == "exchange" else "amqp://guest:guest@127.0.0.1:1/"
+    sink = ExchangeSink(ExchangeOptions(url, f"nowhere-{uuid4()}", declare=False))
+    with pytest.raises(SinkError, match="RabbitMQ: ") as caught:
+        await sink.open(Lease(sink.name, 1, "1", {}))
+    await sink.close()
+    assert "\n" not in str(caught.value)
+
+
+async def test_a_lease_is_one_relays_at_a_time_and_an_old_epoch_is_fenced(fresh_url: str) -> None:
+    pool = await open_pool(fresh_url, connections=2, statement_timeout_seconds=5)
+    try:
+        sinks = Sinks(pool, lease_seconds=60)
+        await sinks.create("a")
+        await sinks.create("a")
+        first, other = uuid4(), uuid4()
+        lease = await sinks.take("a", first)
+        assert lease is not None
+        assert await sinks.take("a", other) is None
+        await sinks.move(lease, {3: 7}, published=1)
+        again = await sinks.take("a", first)  # of a relay that lost its connection
+        assert again is not None
+        assert again.positions == dict.fromkeys(range(64), 0) | {3: 7}
+        with pytest.raises(FencedError):
+            await sinks.move(lease, {3: 9})
+        await sinks.release(again, "the broker is gone")
+        taken = await sinks.take("a", other)
+        assert taken is not None
+        assert taken.positions[3] == 7
+        with pytest.raises(FencedError):
+            await sinks.move(again, {})
+        await sinks.rewind("a", dict.fromkeys(range(64), 0))
+        with pytest.raises(FencedError):
+            await sinks.move(taken, {3: 10})
+        rewound = await sinks.take("a", first)
+        assert rewound is not None
+        assert rewound.log_epoch != taken.log_epoch
+        assert rewound.positions[3] == 0
+        with pytest.raises(UnknownSinkError):
+            await sinks.rewind("b", {})
+        (status,) = await sinks.status()
+        assert (status.failures, status.last_failure) == (1, "the broker is gone")
+    finally:
+        pool.terminate()
+
+
+async def test_a_lease_that_has_run_out_is_taken_over(fresh_url: str) -> None:
+    pool = await open_pool(fresh_url, connections=1, statement_timeout_seconds=5)
+    try:
+        dead, living = Sinks(pool, lease_seconds=0.01), Sinks(pool, lease_seconds=60)
+        await dead.create("a")
+        lease = await dead.take("a", uuid4())
+        assert lease is not None
+        taken = None
+        async with asyncio.timeout(TIMEOUT):
+            while taken is None:
+                taken = await living.take("a", uuid4())
+        assert taken.epoch == lease.epoch + 1
+    finally:
+        pool.terminate()
+
+
+async def test_rewinds_to_a_time_a_position_the_start_and_now(
+    fresh_url: str, rabbitmq_url: str
+) -> None:
+    settings = exchange_settings(fresh_url, rabbitmq_url)
+    name = "rabbitmq-exchange"
+    async with client_of(settings, fresh_url) as client:
+        user_id = await user(client)
+        recorded = [
+            datetime.fromisoformat(
+                (await post(client, user_id, "DEPOSIT", "1.00")).json()["recorded_at"]
+            )
+            for _ in range(9)
+        ]
+    shard = user_id % 64
+
+    async def published_next() -> list[int]:
+        """The numbers that the relay publishes from where the cursors are."""
+        found = Received()
+        async with queue(rabbitmq_url, settings.rabbitmq_exchange) as consumer:
+            async with relays_at_work(settings, fresh_url, None):
+                pass  # publishes what is there before it ends
+            await consumer.drain(found)
+        return [event["data"]["number"] for event in found.events]
+
+    assert await published_next() == [*range(10)]
+    assert await published_next() == []
+    await rewind_sink(settings, fresh_url, name, recorded[4])
+    assert await published_next() == [5, 6, 7, 8, 9]
+    await rewind_sink(settings, fresh_url, name, recorded[4] + timedelta(microseconds=1))
+    assert await published_next() == [6, 7, 8, 9]
+    await rewind_sink(settings, fresh_url, name, (shard, 8))
+    assert await published_next() == [8, 9]
+    await rewind_sink(settings, fresh_url, name, "start")
+    assert await published_next() == [*range(10)]
+    await rewind_sink(settings, fresh_url, name, datetime(2000, 1, 1, tzinfo=UTC))
+    await rewind_sink(settings, fresh_url, name, "now")
+    assert await published_next() == []
+
+
+def stream_settings(url: str, stream_url: str) -> Settings:
+    return settings_for(
+        url,
+        rabbitmq_stream_url=stream_url,
+        rabbitmq_stream=f"saldo-test-{uuid4()}",
+        rabbitmq_stream_bytes_max=100_000_000,
+        relay_poll_seconds=0.02,
+    )
+
+
+@asynccontextmanager
+async def deleted_afterwards(settings: Settings) -> AsyncIterator[None]:
+    """Streams stay until somebody deletes them."""
+    yield
+    client = Client("127.0.0.1", 5552, frame_max=1 << 20, heartbeat=20)
+    await client.start()
+    await client.authenticate("/", "guest", "guest")
+    await client.delete_stream(settings.rabbitmq_stream)
+    await client.close()
+
+
+async def test_the_stream_has_every_event_once_also_after_a_crash_before_the_cursor_moved(
+    fresh_url: str, rabbitmq_stream_url: str
+) -> None:
+    settings = stream_settings(fresh_url, rabbitmq_stream_url)
+    async with client_of(settings, fresh_url) as client:
+        users = [await user(client) for _ in range(3)]
+        for _ in range(30):
+            await asyncio.gather(*(post(client, each, "DEPOSIT", "1.00") for each in users))
+    options = StreamOptions(
+        rabbitmq_stream_url, settings.rabbitmq_stream, True, settings.rabbitmq_stream_bytes_max
+    )
+    pool = await open_pool(fresh_url, connections=1, statement_timeout_seconds=5)
+    async with deleted_afterwards(settings):
+        try:
+            sinks, log, encoder = Sinks(pool, lease_seconds=60), Log(pool), Encoder(2)
+            await sinks.create("rabbitmq-stream")
+            lease = await sinks.take("rabbitmq-stream", uuid4())
+            assert lease is not None
+            events = [encoder.event(e) for e in await log.after(lease.positions, 20)]
+            # A relay that dies after the confirmation, before its cursor has moved.
+            await _publish_once(options, lease, events)
+            await sinks.release(lease)
+        finally:
+            pool.terminate()
+        async with relays_at_work(settings, fresh_url, None):
+            pass
+        everything = await stream_events(rabbitmq_stream_url, settings.rabbitmq_stream, 93)
+        received = Received()
+        for event in everything:
+            received.take(event)
+        assert (received.faults, received.duplicates) == ([], 0)
+        # A rewind is meant: the same again, under another epoch.
+        await rewind_sink(settings, fresh_url, "rabbitmq-stream", "start")
+        async with relays_at_work(settings, fresh_url, None):
+            pass
+        everything = await stream_events(rabbitmq_stream_url, settings.rabbitmq_stream, 186)
+        assert len({event["id"] for event in everything}) == 93
+
+
+async def _publish_once(options: StreamOptions, lease: Lease, events: Sequence[Event]) -> None:
+    sink = StreamSink(options)
+    await sink.open(lease)
+    assert await sink.publish(events) == 0
+    await sink.close()
+
+
+async def test_a_stream_that_is_not_there_is_a_failure_in_one_line(
+    rabbitmq_stream_url: str,
+) -> None:
+    for url, declare in (("rabbitmq-stream://127.0.0.1:1/", True), (rabbitmq_stream_url, False)):
+        sink = StreamSink(StreamOptions(url, f"nowhere-{uuid4()}", declare, 10_000_000))
+        with pytest.raises(SinkError, match="RabbitMQ stream: ") as caught:
+            await sink.open(Lease(sink.name, 1, "1", {}))
+            await sink.publish([Event("i", "saldo.user.created", 1, 0, 1, 1, b"{}")])
+        await sink.close()
+        assert "\n" not in str(caught.value)
