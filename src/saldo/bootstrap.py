@@ -181,6 +181,7 @@ async def running(
             Transactions(engine, reading),
             Bulk(engine, reading, settings),
             Questions(reader, reading),
+            Sinks(reader.pool, lease_seconds=settings.relay_lease_seconds),
         )
         yield create_app(service)
     finally:

@@ -349,7 +349,11 @@ async def ready(service: Given) -> Response[schemas.Health]:
 )
 async def metrics(service: Given) -> Response[bytes]:
     """Prometheus' text format, all workers together."""
-    body = exposition(several_processes=service.settings.workers > 1)
+    try:
+        sinks = await service.sinks.status()
+    except StoreError:
+        sinks = []  # the others tell that the database can't be reached
+    body = exposition(several_processes=service.settings.workers > 1, sinks=sinks)
     return Response(body, headers={"content-type": CONTENT_TYPE})
 
 

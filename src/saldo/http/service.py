@@ -11,6 +11,7 @@ from saldo.http.transactions import Transactions
 from saldo.http.wire import Reading
 from saldo.settings import Settings
 from saldo.store.reader import Reader
+from saldo.store.sinks import Sinks
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +25,4 @@ class Service:
     transactions: Transactions
     bulk: Bulk
     questions: Questions
+    sinks: Sinks

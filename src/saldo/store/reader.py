@@ -77,6 +77,11 @@ class Reader:
         )
         return cls(pool, timeout_seconds=timeout_seconds, entries_read_max=entries_read_max)
 
+    @property
+    def pool(self) -> Any:
+        """Its connections, for others that read now and then."""
+        return self._pool
+
     async def close(self) -> None:
         """Waits for what is under way, then closes the connections."""
         try:
