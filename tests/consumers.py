@@ -70,11 +70,11 @@ async def queue(
         channel = await connection.channel()
         await channel.set_qos(prefetch_count=1000)
         topic = await channel.declare_exchange(exchange, aio_pika.ExchangeType.TOPIC, durable=True)
-        bound = await channel.declare_queue(
-            name or f"saldo-test-{uuid4()}", durable=True, auto_delete=name is None
-        )
+        bound = await channel.declare_queue(name or f"saldo-test-{uuid4()}", durable=True)
         await bound.bind(topic, binding)
         yield QueueConsumer(bound)
+        if name is None:
+            await bound.delete(if_unused=False, if_empty=False)
 
 
 async def stream_events(url: str, stream: str, count: int, *, seconds: float = 60) -> list[Any]:

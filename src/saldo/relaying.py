@@ -16,6 +16,7 @@ import signal
 import tempfile
 import threading
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import TracebackType
 
@@ -30,6 +31,12 @@ NICENESS = 10
 
 RESTART_SECONDS = (0.5, 1.0)
 """Between the end of a relay's process that should not have ended and the next one."""
+
+JOIN_SECONDS = 0.2
+"""How soon an end is noticed, of the relay's process or of the service."""
+
+END_SECONDS = 5.0
+"""Beyond the time that the relay has to publish what is there: for its connections."""
 
 _log = logging.getLogger("saldo.relay")
 
@@ -68,8 +75,6 @@ class RelayProcess:
         traceback: TracebackType | None,
     ) -> None:
         self._stopping.set()
-        if self._alive is not None:
-            self._alive.close()
         if self._thread is not None:
             self._thread.join()
         if self._directory is not None:
@@ -86,13 +91,24 @@ class RelayProcess:
             )
             process.start()
             theirs.close()
+            while process.is_alive() and not self._stopping.is_set():
+                process.join(JOIN_SECONDS)
             if self._stopping.is_set():
-                self._alive.close()
-            process.join()
-            if not self._stopping.is_set():
+                self._end(process)
+            else:
                 _log.error("the relay's process ended with %s; starting it again", process.exitcode)
-                self._alive.close()
                 self._stopping.wait(random.uniform(*RESTART_SECONDS))  # noqa: S311
+            self._alive.close()
+
+    def _end(self, process: SpawnProcess) -> None:
+        """Lets it publish what is there; by the kernel if it doesn't end then."""
+        assert self._alive is not None
+        self._alive.close()
+        process.join(self._settings.stop_seconds + END_SECONDS)
+        if process.is_alive():
+            _log.error("the relay's process does not end; killing it")
+            process.kill()
+            process.join()
 
 
 def relay_until_stopped(settings: Settings, database_url: str) -> None:
