@@ -9,9 +9,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import events as relayed
 from benchmarks import machine, plots, report, wrk
 from benchmarks.bench import Bench, Subject
 from benchmarks.bulk import bulk, memory
+from benchmarks.events import events
 from benchmarks.history import dates, growth
 from benchmarks.ledgers import Ledgers
 from benchmarks.processes import processes
@@ -29,10 +31,11 @@ SUBJECTS: dict[str, Subject] = {
     "memory": memory,
     "dates": dates,
     "growth": growth,
+    "events": events,
 }
 """In the order in which they run: some are held against what earlier ones have measured."""
 
-NEEDS_WRK = {"single", "spreads", "reads", "processes"}
+NEEDS_WRK = {"single", "spreads", "reads", "processes", "events"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -51,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if NEEDS_WRK & set(names) and not wrk.installed():
         print(wrk.MISSING, file=sys.stderr)
         names = [name for name in names if name not in NEEDS_WRK]
+    if "events" in names and not relayed.available():
+        print(relayed.MISSING, file=sys.stderr)
+        names.remove("events")
     if not names:
         return
     with tempfile.TemporaryDirectory(prefix="saldo-bench-", dir=given.directory) as directory:

@@ -94,6 +94,8 @@ async def stream_events(url: str, stream: str, count: int, *, seconds: float = 6
     found: asyncio.Queue[Any] = asyncio.Queue()
 
     async def take(message: AMQPMessage, _: MessageContext) -> None:
+        assert message.properties is not None
+        assert message.properties.content_type == b"application/cloudevents+json"
         body = message.body if isinstance(message.body, bytes) else b"".join(message.body)
         await found.put(json.loads(body))
 

@@ -18,7 +18,7 @@ from saldo.ledger.model import SHARDS
 from saldo.relay.events import Encoder, Event
 from saldo.relay.sink import Sink, SinkError
 from saldo.store.errors import StoreError
-from saldo.store.log import Log, Positions
+from saldo.store.log import Log, LogEntry, Positions
 from saldo.store.sinks import FencedError, Lease, Sinks
 
 BACKOFF_SECONDS_MIN = 0.2
@@ -121,23 +121,30 @@ class Relay:
         await self._check(lease.positions)
         await self._sink.open(lease)
         positions = dict(lease.positions)
-        per_shard = PER_SHARD_MIN
+        busy: set[int] = set()
         while True:
             self._woken.clear()
             ending = self._stopping
-            events = [
-                self._encoder.event(entry) for entry in await self._log.after(positions, per_shard)
-            ]
+            events = [self._encoder.event(entry) for entry in await self._read(positions, busy)]
             if not events:
                 if ending:
                     return
                 await self._wait(self._limits.poll_seconds)
                 continue
-            # As many again of each shard as there were shards that had any.
-            found = len({event.shard for event in events})
-            per_shard = max(PER_SHARD_MIN, self._limits.batch_events_max // found)
+            busy = {event.shard for event in events}
             for batch in _batches(events, self._limits.batch_events_max):
                 await self._publish(lease, positions, batch)
+
+    async def _read(self, positions: Positions, busy: set[int]) -> list[LogEntry]:
+        """What comes next: of the shards that had some the last time, together, about one batch."""
+        if not busy:
+            return await self._log.after(positions, PER_SHARD_MIN)
+        per_shard = max(PER_SHARD_MIN, self._limits.batch_events_max // len(busy))
+        entries = await self._log.after({shard: positions[shard] for shard in busy}, per_shard)
+        idle = {shard: seq for shard, seq in positions.items() if shard not in busy}
+        if idle:
+            entries += await self._log.after(idle, PER_SHARD_MIN)
+        return entries
 
     async def _publish(self, lease: Lease, positions: Positions, batch: list[Event]) -> None:
         try:

@@ -34,6 +34,9 @@ FRAME_EVENTS_BYTES_MAX = 512 * 1024
 """Of the events of one frame: room for what the protocol adds to each."""
 NAME = "rabbitmq-stream"
 
+_PROPERTIES = bytes(AMQPMessage(properties=Properties(content_type=CONTENT_TYPE)))
+"""The first section of every message, encoded once: to encode it takes twice as long as all the rest."""
+
 _FAULTS = (ServerError, exceptions.ClientError, OSError, TimeoutError, RuntimeError, AssertionError)
 
 
@@ -165,14 +168,7 @@ def _frames(events: Iterator[Event]) -> Iterator[list[schema.Message]]:
     messages: list[schema.Message] = []
     size = 0
     for event in events:
-        data = bytes(
-            AMQPMessage(
-                body=event.body,
-                properties=Properties(
-                    message_id=event.id, subject=event.routing_key, content_type=CONTENT_TYPE
-                ),
-            )
-        )
+        data = _PROPERTIES + bytes(AMQPMessage(body=event.body))
         if messages and size + len(data) > FRAME_EVENTS_BYTES_MAX:
             yield messages
             messages, size = [], 0

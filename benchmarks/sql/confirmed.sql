@@ -1,0 +1,1 @@
+SELECT coalesce(sum(seq), 0)::bigint FROM saldo.cursors
