@@ -13,6 +13,7 @@ from saldo.engine.engine import Engine, EngineLimits
 from saldo.engine.lane import Announce
 from saldo.http.app import create_app
 from saldo.http.bulk import Bulk
+from saldo.http.events import Events
 from saldo.http.hot import Front
 from saldo.http.questions import Questions
 from saldo.http.service import Service
@@ -22,6 +23,7 @@ from saldo.ledger.model import Limits
 from saldo.relay.bell import Bell, listen
 from saldo.relay.events import Encoder
 from saldo.relay.exchange import ExchangeOptions, ExchangeSink
+from saldo.relay.live import Hub, LiveLimits
 from saldo.relay.relay import Relay, RelayLimits, relaying
 from saldo.relay.sink import Sink
 from saldo.relay.stream import StreamOptions, StreamSink
@@ -36,6 +38,9 @@ from saldo.store.sinks import Sinks, SinkStatus
 
 RELAY_CONNECTIONS = 3
 """Of all relays of a process: one reads while others move cursors and renew leases."""
+
+EVENTS_CONNECTIONS = 3
+"""Of the live stream of a process: the tail, the past, and where new subscribers begin."""
 
 RewindTarget = Literal["start", "now"] | datetime | tuple[int, int]
 """Everything again; nothing again; what was recorded from then on; what is after `seq` in one shard."""
@@ -163,8 +168,20 @@ async def running(
     """
     reading = reading_of(settings)
     bell = None if bell_path is None else Bell(bell_path)
-    announce = [] if bell is None else [bell.ring]
-    engine = create_engine(settings, database_url, *announce)
+    events_pool = await open_pool(
+        database_url,
+        connections=EVENTS_CONNECTIONS,
+        statement_timeout_seconds=settings.read_timeout_seconds,
+        application_name="saldo events",
+    )
+    hub = _live_hub(settings, events_pool)
+
+    def announce() -> None:
+        hub.wake()
+        if bell is not None:
+            bell.ring()
+
+    engine = create_engine(settings, database_url, announce)
     reader = await Reader.open(
         database_url,
         connections=settings.read_connections,
@@ -180,12 +197,15 @@ async def running(
             reader,
             Transactions(engine, reading),
             Bulk(engine, reading, settings),
+            Events(hub, reading, settings),
             Questions(reader, reading),
             Sinks(reader.pool, lease_seconds=settings.relay_lease_seconds),
         )
         yield create_app(service)
     finally:
         await engine.stop(settings.stop_seconds)
+        await hub.close()
+        events_pool.terminate()
         await reader.close()
         if bell is not None:
             bell.close()
@@ -277,6 +297,19 @@ async def rewind_sink(settings: Settings, database_url: str, name: str, to: Rewi
                 raise PastTheHeadError(f"shard {shard} ends at {heads[shard]}")
             positions = {shard: seq}
         await Sinks(pool, lease_seconds=settings.relay_lease_seconds).rewind(name, positions)
+
+
+def _live_hub(settings: Settings, pool: Any) -> Hub:
+    return Hub(
+        Log(pool),
+        Encoder(settings.currency_decimals),
+        LiveLimits(
+            subscribers_max=settings.events_subscribers_max,
+            buffer_bytes_max=settings.events_buffer_bytes_max,
+            heartbeat_seconds=settings.events_heartbeat_seconds,
+            poll_seconds=settings.relay_poll_seconds,
+        ),
+    )
 
 
 @asynccontextmanager

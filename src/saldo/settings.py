@@ -240,6 +240,35 @@ class Settings(BaseSettings):
         30.0, gt=0, le=3600, description="How long a sink may take to confirm a batch."
     )
 
+    # --- the live stream ------------------------------------------------------------------------
+    events_subscribers_max: int = Field(
+        2000,
+        ge=1,
+        le=100_000,
+        description="Subscribers of the live stream in one process; one more is answered 503.",
+    )
+    events_buffer_bytes_max: int = Field(
+        1_048_576,
+        ge=1024,
+        le=268_435_456,
+        description="Bytes of events that may wait for one subscriber; with more it is cut off, and can resume.",
+    )
+    events_stall_seconds: float = Field(
+        30.0,
+        gt=0,
+        le=3600,
+        description="A subscriber that takes nothing for so long is cut off, and can resume.",
+    )
+    events_heartbeat_seconds: float = Field(
+        15.0,
+        gt=0,
+        le=3600,
+        description="After so long without an event a comment is sent: proxies close silent connections.",
+    )
+    events_users_max: int = Field(
+        100, ge=1, le=1000, description="Users of one subscription that is to some users only."
+    )
+
     @field_validator("zone")
     @classmethod
     def _zone_exists(cls, zone: str | None) -> str | None:

@@ -26,6 +26,9 @@ from tests.conftest import settings_for
 EXAMPLES = 40
 """Of each operation, in each mode."""
 
+ENDLESS = "/v1/events"
+"""Its answer does not end: tests/acceptance/test_events.py."""
+
 EXPECTED = {GenerationMode.POSITIVE: [200, 201, 404, 422], GenerationMode.NEGATIVE: [422]}
 """Statuses without which the requests were too dull to show much."""
 
@@ -81,6 +84,8 @@ def test_every_answer_is_as_documented(document: Any, mode: GenerationMode) -> N
     statuses: Counter[int] = Counter()
     for found in document.get_all_operations():
         operation = found.ok()
+        if operation.path == ENDLESS:
+            continue
         if mode is GenerationMode.NEGATIVE and not (operation.body or operation.path_parameters):
             continue
 

@@ -124,6 +124,7 @@ _EXAMPLES: Final[dict[str, Problem | Answer]] = {
     "method_not_allowed": problems.method_not_allowed("DELETE"),
     "outcome_unknown": problems.not_decided(OutcomeUnknownError()),
     "deadline_exceeded": problems.not_decided(DeadlineExceededError()),
+    "position_gone": problems.position_gone("The id is past the end of the log."),
     "overloaded": problems.crowded(),
     "database_unavailable": problems.database_unavailable(),
     "body_too_large": problems.body_too_large(65_536),

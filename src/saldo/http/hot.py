@@ -1,7 +1,7 @@
 """The raw ASGI front: the hot routes, and what every request gets whichever route takes it.
 
-`POST /v1/transaction` goes past the framework's router (it costs half of the throughput), and so does the
-streaming `POST /v1/transactions`; all else goes to the framework. The answers of the first are the same:
+`POST /v1/transaction` goes past the framework's router (it costs half of the throughput), and so do the streams,
+`POST /v1/transactions` and `GET /v1/events`; all else goes to the framework. The answers of the first are the same:
 both call `saldo.http.transactions`.
 """
 
@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from saldo.http.body import ClientGoneError, body_of
 from saldo.http.bulk import BULK_PATH
+from saldo.http.events import EVENTS_PATH
 from saldo.http.sending import answered, failed, request_id_of, send_answer
 from saldo.http.service import Service
 from saldo.observability.metrics import HTTP_REQUESTS
@@ -33,6 +34,7 @@ class Front:
         self._framework = framework
         self._transactions = service.transactions
         self._bulk = service.bulk
+        self._events = service.events
         self._questions = service.questions
         self._body_bytes_max = service.settings.body_bytes_max
 
@@ -46,6 +48,9 @@ class Front:
             if scope["path"] == BULK_PATH:
                 scope.setdefault("state", {})["request_id"] = request_id
                 return self._bulk(scope, receive, send)
+        elif scope["method"] == "GET" and scope["path"] == EVENTS_PATH:
+            scope.setdefault("state", {})["request_id"] = request_id
+            return self._events(scope, receive, send)
         elif scope["method"] == "GET" and not scope["query_string"]:
             question = _QUESTION.fullmatch(scope["path"])
             if question is not None:
@@ -55,6 +60,7 @@ class Front:
     def drain(self) -> None:
         """The server is about to stop: streams must end."""
         self._bulk.stop()
+        self._events.stop()
 
     async def _hand_on(self, scope: Scope, request_id: str, receive: Any, send: Any) -> None:
         """To the framework; its answers too carry the id and are counted."""

@@ -11,6 +11,7 @@ from litestar.openapi.spec import (
     OpenAPIMediaType,
     OpenAPIResponse,
     Operation,
+    Parameter,
     RequestBody,
     Schema,
 )
@@ -120,3 +121,24 @@ class PostUser(Documented):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.request_body = _body(USER, {"name": "Artem"})
+
+
+@dataclass
+class GetEvents(Documented):
+    """`GET /v1/events`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        header = Parameter(
+            name="Last-Event-ID",
+            param_in="header",
+            description="The id that came last: goes on after it. Browsers send it by themselves.",
+            schema=Schema(type=OpenAPIType.STRING, max_length=1000),
+        )
+        self.parameters = [*(self.parameters or ()), header]
+        if self.responses is not None and isinstance(self.responses["200"], OpenAPIResponse):
+            stream = Schema(
+                type=OpenAPIType.STRING,
+                description="Server-sent events; `data` is a CloudEvent, `event` its type.",
+            )
+            self.responses["200"].content = {"text/event-stream": OpenAPIMediaType(schema=stream)}

@@ -61,3 +61,34 @@ KindName: TypeAlias = Annotated[
         "Only deposits, or only withdrawals.", "type", "DEPOSIT", pattern="^(DEPOSIT|WITHDRAW)$"
     ),
 ]
+
+EventUsers: TypeAlias = Annotated[
+    str | None,
+    _query(
+        "Only events of these users: one, several with commas, or given several times.",
+        "user_id",
+        "1,2",
+        pattern="^[0-9]{1,30}(,[0-9]{1,30})*$",
+    ),
+]
+EventTypes: TypeAlias = Annotated[
+    str | None,
+    _query(
+        "Only events of these types: one, several with commas, or given several times.",
+        "type",
+        "saldo.transaction.posted",
+    ),
+]
+EventsFrom: TypeAlias = Annotated[
+    str | None,
+    _query(
+        "`now` (the default): only what comes. `start`: everything. A time: what was recorded from then on. "
+        "The id of an event: what is after it.",
+        "from",
+        "now",
+    ),
+]
+LastEventId: TypeAlias = Annotated[
+    str | None,
+    _query("As the header `Last-Event-ID`, which wins, for who can't set headers. Before `from`."),
+]

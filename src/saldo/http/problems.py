@@ -34,6 +34,7 @@ _TITLES: Final = {
     "transaction_not_found": (404, "No such transaction"),
     "not_found": (404, "No such page"),
     "method_not_allowed": (405, "Method not allowed"),
+    "position_gone": (410, "The position is not in this log"),
     "invalid": (422, "The request is not valid"),
     "timestamp_in_future": (422, "The timestamp is in the future"),
     "timestamp_too_late": (422, "The timestamp is too long ago"),
@@ -263,6 +264,23 @@ def crowded() -> Problem:
     return Problem(
         "overloaded",
         "Too many connections are open. Nothing was recorded: send the same request again in a moment.",
+        {},
+    )
+
+
+def too_many_subscribers() -> Problem:
+    """503 where the live stream has as many as it may."""
+    return Problem(
+        "overloaded", "Too many subscribers. Connect again in a moment, with the same id.", {}
+    )
+
+
+def position_gone(why: str) -> Problem:
+    """410 for an id of the live stream that can't be resumed from."""
+    return Problem(
+        "position_gone",
+        f"{why} Begin again, a little before the recorded_at of the last event you have, with "
+        "from=2023-10-30T12:30:45Z, or with from=start: an event that comes again has the id it had.",
         {},
     )
 

@@ -22,12 +22,15 @@ class JoiningProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Puts the joining transport between the server and the real one."""
         super().connection_made(_JoiningTransport(transport, self.loop))  # type: ignore[arg-type]
+        # To close waits for the client to take what is in the buffer; an answer may have to end before.
+        self._extensions = {"saldo.abort": transport.abort}
 
     def on_headers_complete(self) -> None:
         """Chooses who answers. Not by the server's own limit, whose answer is no problem."""
         application: Any = self.config.app
         crowded = len(self.connections) > application.connections_max
         self.app = application.crowded if crowded else application
+        self.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:

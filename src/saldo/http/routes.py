@@ -15,14 +15,24 @@ from litestar.types import ASGIApp
 from saldo.http import problems, schemas
 from saldo.http.answers import Answer, transaction_answer
 from saldo.http.examples import BODY, READING, problem_specs
-from saldo.http.operations import Documented, PostTransaction, PostTransactions, PostUser
+from saldo.http.operations import (
+    Documented,
+    GetEvents,
+    PostTransaction,
+    PostTransactions,
+    PostUser,
+)
 from saldo.http.parameters import (
     Atomic,
     Before,
     Cursor,
     Date,
+    EventsFrom,
+    EventTypes,
+    EventUsers,
     KindName,
     KnownAt,
+    LastEventId,
     Limit,
     Name,
     Since,
@@ -47,6 +57,7 @@ from saldo.http.wire import (
 from saldo.ledger.money import format_money
 from saldo.ledger.time import MICROSECOND, format_instant
 from saldo.observability.metrics import CONTENT_TYPE, exposition
+from saldo.relay.events import EVENT_TYPES
 from saldo.store.errors import StoreError
 from saldo.store.reader import KnownTooNewError, Transaction, User
 
@@ -125,6 +136,34 @@ async def post_transactions(service: Given, atomic: Atomic = None) -> ASGIApp:
     """As newline-delimited JSON, of any length, or as an array. A POST of each alone would be answered
     the same. With `atomic=true` all of an array is posted or nothing is recorded."""
     return service.bulk
+
+
+@get(
+    "/v1/events",
+    summary="The live stream of events",
+    tags=["events"],
+    operation_class=GetEvents,
+    responses={
+        200: ResponseSpec(
+            str, description="Goes on until one side ends it.", generate_examples=False
+        ),
+        **problem_specs(
+            "position_gone",
+            *READING,
+            invalid=Fault("type", f"must be of {', '.join(EVENT_TYPES)}"),
+        ),
+    },
+)
+async def get_events(
+    service: Given,
+    user_id: EventUsers = None,
+    kind: EventTypes = None,
+    since: EventsFrom = None,
+    last_event_id: LastEventId = None,
+) -> ASGIApp:
+    """Every event of the log, from any position of the past on, as server-sent events. To resume without
+    loss, give the last `id` that came. Those of one user come in the order of `number`."""
+    return service.events
 
 
 @get(
@@ -367,6 +406,7 @@ HANDLERS = [
     openapi,
     post_transaction,
     post_transactions,
+    get_events,
     get_transaction,
     post_user,
     get_user,

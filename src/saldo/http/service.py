@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from saldo.engine.engine import Engine
 from saldo.http.bulk import Bulk
+from saldo.http.events import Events
 from saldo.http.questions import Questions
 from saldo.http.transactions import Transactions
 from saldo.http.wire import Reading
@@ -24,5 +25,6 @@ class Service:
     reader: Reader
     transactions: Transactions
     bulk: Bulk
+    events: Events
     questions: Questions
     sinks: Sinks

@@ -30,6 +30,13 @@ QUEUE_REQUESTS = Gauge(
 SHED = Counter("saldo_requests_shed_total", "Requests refused because the queue was full.")
 RESENDS = Counter("saldo_batch_resends_total", "Batches sent again.")
 RECONNECTS = Counter("saldo_lane_connects_total", "Connections made by lanes.")
+EVENTS_SUBSCRIBERS = Gauge(
+    "saldo_events_subscribers", "Subscribers of the live stream.", multiprocess_mode="livesum"
+)
+EVENTS_CUT_OFF = Counter(
+    "saldo_events_cut_off_total",
+    "Subscribers of the live stream cut off because they were too slow.",
+)
 
 
 class SinkFigures(Protocol):

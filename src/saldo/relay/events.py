@@ -120,7 +120,7 @@ class Encoder:
                 entry.seq,
             )
         else:
-            type_ = TRANSACTION_POSTED if entry.outcome == Outcome.POSTED else TRANSACTION_REFUSED
+            type_ = type_of(entry)
             data = TransactionData(
                 uuid,
                 "DEPOSIT" if entry.kind == Kind.DEPOSIT else "WITHDRAW",
@@ -141,3 +141,10 @@ class Encoder:
         )
         body = self._encode(event)
         return Event(uuid, type_, entry.user_id, entry.number, entry.shard, entry.seq, body)
+
+
+def type_of(entry: LogEntry) -> EventType:
+    """The type of the event that an entry becomes."""
+    if entry.kind == Kind.OPENING:
+        return USER_CREATED
+    return TRANSACTION_POSTED if entry.outcome == Outcome.POSTED else TRANSACTION_REFUSED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -12,6 +12,9 @@ from saldo.store.statements import statement
 
 Positions = dict[int, int]
 """By shard, the `seq` up to which everything is done."""
+
+
+SEQ_MAX = 2**63 - 1
 
 
 class LogEntry(NamedTuple):
@@ -36,6 +39,22 @@ class LogEntry(NamedTuple):
     user_name: str | None
 
 
+class LogPage(NamedTuple):
+    """Some of the log, from a position on.
+
+    Attributes:
+        entries: those that were asked for, in the order of each shard.
+        reached: of the shards that had something new: up to where everything has been looked at.
+        left: those of them that have more.
+        identity: which log this is, see `Log.identity`; None: there was nothing new.
+    """
+
+    entries: list[LogEntry]
+    reached: Positions
+    left: set[int]
+    identity: str | None
+
+
 class Log:
     """Reads the log over a pool of connections."""
 
@@ -52,6 +71,49 @@ class Log:
         """
         rows = await self._fetch("log_after", [*positions], [*positions.values()], per_shard)
         return [LogEntry(*row) for row in rows]
+
+    async def page(
+        self,
+        positions: Mapping[int, int],
+        per_shard: int,
+        *,
+        until: Mapping[int, int] | None = None,
+        users: Sequence[int] | None = None,
+        kinds: Sequence[int] | None = None,
+    ) -> LogPage:
+        """Looks at up to so many entries of each of the shards after its position.
+
+        Args:
+            until: no further than this, by shard; None: to the end.
+            users: only entries of these; None: of all.
+            kinds: only 0 (users created), 1 (transactions posted), 2 (refused); None: all.
+
+        Raises:
+            StoreError: the database can't be read.
+        """
+        ends = [SEQ_MAX if until is None else until[shard] for shard in positions]
+        rows = await self._fetch(
+            "log_page", [*positions], [*positions.values()], ends, per_shard, users, kinds
+        )
+        reached: Positions = {}
+        left: set[int] = set()
+        for row in rows:
+            if row["shard"] not in reached:
+                reached[row["shard"]] = row["reached"]
+                end = row["head"] if until is None else min(row["head"], until[row["shard"]])
+                if row["reached"] < end:
+                    left.add(row["shard"])
+        entries = [LogEntry(row[0], *row[4:]) for row in rows if row["seq"] is not None]
+        return LogPage(entries, reached, left, rows[0]["identity"] if rows else None)
+
+    async def identity(self) -> str:
+        """Which log this is: another one after the server was restored or promoted.
+
+        Raises:
+            StoreError: the database can't be read.
+        """
+        ((identity,),) = await self._fetch("log_identity")
+        return str(identity)
 
     async def heads(self) -> Positions:
         """The last position of every shard; 0 where there is nothing yet.
