@@ -115,6 +115,17 @@ class Log:
         ((identity,),) = await self._fetch("log_identity")
         return str(identity)
 
+    async def at(self, places: Sequence[tuple[int, int, UUID]]) -> list[LogEntry]:
+        """The entries at (shard, seq) with the uuid, in no order; those that aren't there any more are left out.
+
+        Raises:
+            StoreError: the database can't be read.
+        """
+        if not places:
+            return []
+        shards, seqs, uuids = zip(*places, strict=True)
+        return [LogEntry(*row) for row in await self._fetch("log_at", shards, seqs, uuids)]
+
     async def heads(self) -> Positions:
         """The last position of every shard; 0 where there is nothing yet.
 

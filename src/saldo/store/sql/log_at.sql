@@ -1,0 +1,7 @@
+-- The entries at these positions, if they are still those of these uuids.
+SELECT t.shard, t.seq, t.user_id, t.number, t.uuid, t.kind, t.outcome, t.amount, t.balance,
+    -- The opening entry's is -infinity.
+    CASE WHEN t.kind = 0 THEN t.recorded_at ELSE t."timestamp" END AS "timestamp", t.recorded_at,
+    CASE WHEN t.kind = 0 THEN (SELECT u.name FROM saldo.users AS u WHERE u.id = t.user_id) END AS user_name
+FROM unnest($1::smallint[], $2::bigint[], $3::uuid[]) AS wanted (shard, seq, uuid)
+JOIN saldo.transactions AS t ON t.shard = wanted.shard AND t.seq = wanted.seq AND t.uuid = wanted.uuid

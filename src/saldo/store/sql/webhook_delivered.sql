@@ -1,0 +1,1 @@
+DELETE FROM saldo.webhook_deliveries WHERE webhook_id = $1 AND shard = $2 AND seq = $3

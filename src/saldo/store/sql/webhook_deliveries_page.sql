@@ -1,0 +1,6 @@
+-- Events of a webhook with greater ids than $2: those that wait, or the dead ones, or all.
+SELECT id, uuid, user_id, shard, seq, attempts, waiting_since, next_attempt_at, last_attempt_at, last_failure, dead_at
+FROM saldo.webhook_deliveries
+WHERE webhook_id = $1 AND id > $2 AND ($3::boolean IS NULL OR (dead_at IS NOT NULL) = $3)
+ORDER BY id
+LIMIT $4

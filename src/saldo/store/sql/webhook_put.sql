@@ -1,0 +1,17 @@
+-- Puts events where they wait; no row when the epoch of the sink is not the current one.
+WITH lease AS (
+    SELECT name FROM saldo.sinks WHERE name = 'webhook-' || $1::bigint AND epoch = $2
+), put AS (
+    INSERT INTO saldo.webhook_deliveries (
+        webhook_id, shard, seq, user_id, uuid, attempts, next_attempt_at, last_attempt_at, last_failure
+    )
+    SELECT $1, event.shard, event.seq, event.user_id, event.uuid, event.attempts,
+        clock_timestamp() + event.delay, CASE WHEN event.attempts > 0 THEN clock_timestamp() END, event.failure
+    FROM lease
+    CROSS JOIN unnest(
+        $3::smallint[], $4::bigint[], $5::bigint[], $6::uuid[], $7::integer[], $8::interval[], $9::text[]
+    ) AS event (shard, seq, user_id, uuid, attempts, delay, failure)
+    -- It waits already: the cursor was not moved then.
+    ON CONFLICT (webhook_id, shard, seq) DO NOTHING
+)
+SELECT name FROM lease

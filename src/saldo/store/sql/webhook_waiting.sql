@@ -1,0 +1,10 @@
+-- How many events of the webhook wait; and which of these users have one that does.
+SELECT (SELECT count(*) FROM saldo.webhook_deliveries WHERE webhook_id = $1 AND dead_at IS NULL) AS waiting,
+    ARRAY(
+        SELECT wanted.user_id
+        FROM unnest($2::bigint[]) AS wanted (user_id)
+        WHERE EXISTS (
+            SELECT FROM saldo.webhook_deliveries AS d
+            WHERE d.webhook_id = $1 AND d.user_id = wanted.user_id AND d.dead_at IS NULL
+        )
+    ) AS user_ids
