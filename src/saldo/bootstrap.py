@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
+
+from aiohttp.abc import AbstractResolver
 
 from saldo.engine.engine import Engine, EngineLimits
 from saldo.engine.lane import Announce
@@ -27,6 +29,9 @@ from saldo.relay.live import Hub, LiveLimits
 from saldo.relay.relay import Relay, RelayLimits, relaying
 from saldo.relay.sink import Sink
 from saldo.relay.stream import StreamOptions, StreamSink
+from saldo.relay.webhooks.relays import WebhookRelays, WebhookSinks
+from saldo.relay.webhooks.sender import Sender
+from saldo.relay.webhooks.sink import WebhookLimits, WebhookSink
 from saldo.settings import Settings
 from saldo.store.connection import check, open_pool
 from saldo.store.embedded import EmbeddedServer
@@ -35,12 +40,22 @@ from saldo.store.migrate import prepare
 from saldo.store.poster import Poster
 from saldo.store.reader import Reader
 from saldo.store.sinks import Sinks, SinkStatus
+from saldo.store.webhooks import Subscription, Webhooks
 
 RELAY_CONNECTIONS = 3
 """Of all relays of a process: one reads while others move cursors and renew leases."""
 
 EVENTS_CONNECTIONS = 3
 """Of the live stream of a process: the tail, the past, and where new subscribers begin."""
+
+WEBHOOK_CONNECTIONS = 4
+"""Of all webhooks of a process: apart, so that many endpoints that fail hold up no other sink."""
+
+WEBHOOK_BATCH_EVENTS_MAX = 100
+"""Events of a webhook that are under way before its cursor moves: as many may be delivered again."""
+
+WEBHOOK_POLL_SECONDS = 5.0
+"""How often a webhook's relay looks without being woken; something new in the log wakes it."""
 
 RewindTarget = Literal["start", "now"] | datetime | tuple[int, int]
 """Everything again; nothing again; what was recorded from then on; what is after `seq` in one shard."""
@@ -235,12 +250,77 @@ async def relays_at_work(
         def wake() -> None:
             for relay in relays:
                 relay.wake()
+            webhooks.wake()
 
-        bell = None if bell_path is None else await listen(bell_path, wake)
-        async with relaying(relays, settings.stop_seconds):
-            yield
+        async with webhooks_at_work(settings, database_url) as webhooks:
+            bell = None if bell_path is None else await listen(bell_path, wake)
+            async with relaying(relays, settings.stop_seconds):
+                yield
         if bell is not None:
             bell.close()
+
+
+@asynccontextmanager
+async def webhooks_at_work(
+    settings: Settings, database_url: str, resolver: AbstractResolver | None = None
+) -> AsyncIterator[WebhookRelays]:
+    """A relay for each webhook, followed as they come and go.
+
+    Args:
+        resolver: of the names of endpoints; None: the system's.
+    """
+    sender = Sender(
+        timeout_seconds=settings.webhook_timeout_seconds,
+        allow_private=settings.webhook_allow_private,
+        resolver=resolver,
+    )
+    pool = await open_pool(
+        database_url,
+        connections=WEBHOOK_CONNECTIONS,
+        statement_timeout_seconds=settings.batch_timeout_seconds,
+        application_name="saldo webhooks",
+    )
+    try:
+        async with sender:
+            relays = _webhook_relays(settings, pool, sender)
+            following = asyncio.create_task(relays.run() if settings.webhooks else asyncio.sleep(0))
+            try:
+                yield relays
+            finally:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+                await relays.stop(settings.stop_seconds)
+    finally:
+        pool.terminate()
+
+
+def _webhook_relays(settings: Settings, pool: Any, sender: Sender) -> WebhookRelays:
+    webhooks, log, encoder = Webhooks(pool), Log(pool), Encoder(settings.currency_decimals)
+    sinks = WebhookSinks(pool, lease_seconds=settings.relay_lease_seconds)
+    bounds = WebhookLimits(
+        concurrency=settings.webhook_concurrency,
+        backoff_seconds_min=settings.webhook_backoff_seconds_min,
+        backoff_seconds_max=settings.webhook_backoff_seconds_max,
+        give_up=timedelta(seconds=settings.webhook_retry_seconds_max),
+        disable=timedelta(seconds=settings.webhook_disable_seconds),
+        pending_max=settings.webhook_pending_max,
+    )
+    limits = RelayLimits(
+        batch_events_max=WEBHOOK_BATCH_EVENTS_MAX,
+        poll_seconds=WEBHOOK_POLL_SECONDS,
+        lease_seconds=settings.relay_lease_seconds,
+        publish_timeout_seconds=None,
+    )
+
+    def create_sink(subscription: Subscription) -> WebhookSink:
+        return WebhookSink(subscription, webhooks, log, encoder, sender, bounds)
+
+    def create_relay(sink: WebhookSink) -> Relay:
+        return Relay(sink, log, sinks, encoder, limits)
+
+    return WebhookRelays(
+        webhooks, log, create_sink, create_relay, poll_seconds=settings.relay_poll_seconds
+    )
 
 
 def sinks_of(settings: Settings) -> list[Sink]:

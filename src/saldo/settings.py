@@ -269,6 +269,62 @@ class Settings(BaseSettings):
         100, ge=1, le=1000, description="Users of one subscription that is to some users only."
     )
 
+    # --- webhooks -----------------------------------------------------------------------------
+    webhooks: bool = Field(
+        True,
+        description="Whether the relay delivers to webhooks, too; they are created by the API.",
+    )
+    webhook_allow_private: bool = Field(
+        False,
+        description="Whether webhooks may reach loopback, link-local and private addresses: else whoever may "
+        "create one could ask your own network.",
+    )
+    webhook_timeout_seconds: float = Field(
+        10.0, gt=0, le=300, description="How long an endpoint may take to answer."
+    )
+    webhook_concurrency: int = Field(
+        8, ge=1, le=100, description="Deliveries under way at one endpoint, each of another user."
+    )
+    webhook_backoff_seconds_min: float = Field(
+        1.0,
+        gt=0,
+        le=3600,
+        description="Until the first retry; twice as long until each further one.",
+    )
+    webhook_backoff_seconds_max: float = Field(
+        3600.0,
+        gt=0,
+        le=86_400,
+        description="Between retries at most, also if the endpoint asks for more.",
+    )
+    webhook_retry_seconds_max: float = Field(
+        259_200.0,
+        gt=0,
+        le=31_536_000,
+        description="How long an event is tried (3 days); then it is dead until it is replayed.",
+    )
+    webhook_disable_seconds: float = Field(
+        432_000.0,
+        gt=0,
+        le=31_536_000,
+        description="After so long without a success (5 days) the endpoint is disabled.",
+    )
+    webhook_pending_max: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="Events that wait for one endpoint; beyond that it gets nothing new, and lags behind the log.",
+    )
+    webhooks_max: int = Field(
+        100, ge=1, le=10_000, description="Webhooks in all: each of them reads the log by itself."
+    )
+    webhook_users_max: int = Field(
+        1000, ge=1, le=100_000, description="Users that a webhook may be limited to."
+    )
+    webhook_url_length_max: int = Field(
+        2000, ge=20, le=10_000, description="Characters of a webhook's URL."
+    )
+
     @field_validator("zone")
     @classmethod
     def _zone_exists(cls, zone: str | None) -> str | None:
@@ -317,7 +373,9 @@ class Settings(BaseSettings):
     @property
     def has_sinks(self) -> bool:
         """Whether there is anything to relay to."""
-        return self.rabbitmq_url is not None or self.rabbitmq_stream_url is not None
+        return (
+            self.webhooks or self.rabbitmq_url is not None or self.rabbitmq_stream_url is not None
+        )
 
     @property
     def lane_count(self) -> int:

@@ -38,7 +38,7 @@ def relay(context: typer.Context) -> None:
     settings = settings_module.load()
     if not settings.has_sinks:
         raise WrongSettingsError(
-            "no sink is configured: set SALDO_RABBITMQ_URL or SALDO_RABBITMQ_STREAM_URL"
+            "no sink is configured: set SALDO_RABBITMQ_URL, SALDO_RABBITMQ_STREAM_URL or SALDO_WEBHOOKS"
         )
     set_up_logging(settings)
     with Database(settings) as database_url:

@@ -38,7 +38,8 @@ class RelayLimits:
     batch_events_max: int
     poll_seconds: float
     lease_seconds: float
-    publish_timeout_seconds: float
+    publish_timeout_seconds: float | None
+    """None: the sink bounds it."""
 
 
 class Relay:
@@ -56,14 +57,20 @@ class Relay:
         self._woken = asyncio.Event()
         self._stopping = False
         self._backoff = BACKOFF_SECONDS_MIN
+        self._leaving = False
 
     def wake(self) -> None:
         """There may be something new in the log."""
         self._woken.set()
 
-    def stop(self) -> None:
-        """Publishes what is there, if the sink is there, then ends."""
+    def stop(self, *, leaving: bool = False) -> None:
+        """Publishes what is there, if the sink is there, then ends.
+
+        Args:
+            leaving: only what is being published already: the rest is for whoever comes next.
+        """
         self._stopping = True
+        self._leaving = leaving
         self._woken.set()
 
     async def run(self) -> None:
@@ -133,6 +140,8 @@ class Relay:
                 continue
             busy = {event.shard for event in events}
             for batch in _batches(events, self._limits.batch_events_max):
+                if self._leaving:
+                    return
                 await self._publish(lease, positions, batch)
 
     async def _read(self, positions: Positions, busy: set[int]) -> list[LogEntry]:

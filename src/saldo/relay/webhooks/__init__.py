@@ -1,0 +1,1 @@
+"""Webhooks: each subscription is a sink; what fails waits in the database and is tried again."""

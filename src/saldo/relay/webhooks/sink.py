@@ -1,0 +1,318 @@
+"""A webhook as a sink: an event is confirmed when the endpoint has it, or when it stands durably where it waits.
+
+The events of one user go one at a time, in order. When one fails, it waits for a retry, and every later one of
+the user waits behind it; the other users' go on. So the sink always gets on, however the endpoint behaves, until
+as many wait as may: then it confirms nothing more, and the cursor stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from itertools import groupby
+from uuid import UUID
+
+from saldo.relay.events import Encoder, Event
+from saldo.relay.sink import SinkError
+from saldo.relay.webhooks.endpoint import ClosedError, Endpoint
+from saldo.relay.webhooks.retry import delay_after
+from saldo.relay.webhooks.sender import Attempt, Sender
+from saldo.store.errors import StoreError
+from saldo.store.log import Log
+from saldo.store.sinks import Lease
+from saldo.store.webhooks import DisabledReason, Due, Subscription, Waiting, Webhooks
+
+BATCH_SECONDS_MAX = 5.0
+"""Then what is left of a batch waits, too: a user whose answers are slow must not hold up all."""
+
+LOOK_SECONDS = 1.0
+"""How often it is looked for what waits; replays come from other processes."""
+
+NOT_IN_LOG = "not in the log any more: it has been restored to an earlier state"
+
+_NO_DELAY = timedelta(0)
+_log = logging.getLogger("saldo.relay")
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookLimits:
+    """The bounds of a webhook; see the settings of the same names."""
+
+    concurrency: int
+    backoff_seconds_min: float
+    backoff_seconds_max: float
+    give_up: timedelta
+    disable: timedelta
+    pending_max: int
+
+
+class WebhookSink:
+    """Delivers to one endpoint; see `Sink`. For one lease at a time."""
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        webhooks: Webhooks,
+        log: Log,
+        encoder: Encoder,
+        sender: Sender,
+        limits: WebhookLimits,
+    ) -> None:
+        self._subscription = subscription
+        self._types: frozenset[str] | None = None
+        self._users: frozenset[int] | None = None
+        self.change(subscription)
+        self._webhooks = webhooks
+        self._log = log
+        self._encoder = encoder
+        self._sender = sender
+        self._limits = limits
+        self._endpoint = Endpoint(limits.concurrency)
+        self._woken = asyncio.Event()
+        self._lease: Lease | None = None
+        self._retrying: asyncio.Task[None] | None = None
+        self._under_way: dict[int, asyncio.Task[None]] = {}
+
+    @property
+    def name(self) -> str:
+        return f"webhook-{self._subscription.id}"
+
+    def change(self, subscription: Subscription) -> None:
+        """From the next event on it is this."""
+        self._subscription = subscription
+        types, users = subscription.event_types, subscription.user_ids
+        self._types = None if types is None else frozenset(types)
+        self._users = None if users is None else frozenset(users)
+
+    @property
+    def drained(self) -> bool:
+        """Whether no further attempt is made."""
+        return self._endpoint.closed
+
+    def drain(self) -> None:
+        """No further attempt: what is left of a batch waits in the database."""
+        self._endpoint.close()
+        self._woken.set()
+
+    async def open(self, lease: Lease) -> None:
+        """See `Sink.open`. Nothing is connected to: an endpoint that is down must not stop the cursor."""
+        self._lease = lease
+        self._retrying = asyncio.create_task(self._retry(), name=f"retries {self.name}")
+
+    async def close(self) -> None:
+        """See `Sink.close`."""
+        tasks = [*self._under_way.values()]
+        if self._retrying is not None:
+            tasks.append(self._retrying)
+        if not self._endpoint.closed:
+            for task in tasks:
+                task.cancel()
+        await _all_ended(tasks)
+        self._retrying = None
+        self._under_way.clear()
+
+    async def publish(self, events: Sequence[Event]) -> int:
+        """See `Sink.publish`; those that the subscription doesn't want go to nobody."""
+        wanted = [event for event in events if self._wants(event)]
+        if not wanted:
+            return len(events)
+        waiting = await self._make_room(wanted)
+        until = asyncio.get_running_loop().time() + BATCH_SECONDS_MAX
+        chains = []
+        behind: list[Waiting] = []
+        # By user, in the order of the log: a user's events stand in one shard.
+        for user_id, found in groupby(sorted(wanted, key=_by_user), key=lambda each: each.user_id):
+            if user_id in waiting:
+                behind += [_waiting(event) for event in found]
+            else:
+                chains.append(asyncio.create_task(self._deliver(list(found), until)))
+        try:
+            await self._put(behind)
+            await asyncio.gather(*chains)
+        finally:
+            for task in chains:
+                task.cancel()
+            await _all_ended(chains)
+        return len(events) - len(wanted)
+
+    def _wants(self, event: Event) -> bool:
+        return (self._types is None or event.type in self._types) and (
+            self._users is None or event.user_id in self._users
+        )
+
+    async def _make_room(self, events: Sequence[Event]) -> set[int]:
+        """Returns when all of them may wait; which of their users have one that does."""
+        users = sorted({event.user_id for event in events})
+        while True:
+            if self._endpoint.closed:
+                raise SinkError("stopped or disabled")
+            if self._retrying is not None and self._retrying.done():
+                self._retrying.result()  # a fault of ours: without retries nothing may be confirmed
+            self._woken.clear()
+            count, waiting = await self._webhooks.waiting(self._subscription.id, users)
+            if count + len(events) <= max(self._limits.pending_max, len(events)):
+                return waiting
+            await self._wait(LOOK_SECONDS)
+
+    async def _deliver(self, events: Sequence[Event], until: float) -> None:
+        """The events of one user, one after another, until one fails or the time is over."""
+        succeeded = 0
+        for index, event in enumerate(events):
+            attempt = await self._attempt(event, until)
+            if attempt is None:
+                await self._put([_waiting(each) for each in events[index:]])
+                break
+            if attempt.failure is not None:
+                delay = self._delay(1, event.user_id, attempt)
+                first = _waiting(event)._replace(attempts=1, delay=delay, failure=attempt.failure)
+                await self._put([first, *map(_waiting, events[index + 1 :])])
+                await self._record(succeeded, attempt)
+                return
+            succeeded += 1
+        await self._record(succeeded, None)
+
+    async def _attempt(self, event: Event, until: float | None = None) -> Attempt | None:
+        """One attempt; None: there was no turn for it by then."""
+        if until is not None and asyncio.get_running_loop().time() >= until:
+            return None
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                async with asyncio.timeout_at(until):
+                    await stack.enter_async_context(self._endpoint.turn())
+                subscription = self._subscription
+                attempt = await self._sender.send(subscription.url, subscription.secret, event)
+        except (TimeoutError, ClosedError):
+            return None
+        if attempt.failure is None and self._endpoint.succeeded():
+            await self._webhooks.hasten(subscription.id)
+            self._woken.set()
+        return attempt
+
+    async def _put(self, waiting: Sequence[Waiting]) -> None:
+        assert self._lease is not None
+        if waiting:
+            await self._webhooks.put(self._subscription.id, self._lease, waiting)
+            self._woken.set()
+
+    def _delay(self, attempts: int, user_id: int, attempt: Attempt) -> timedelta:
+        """When to try again; and tells the endpoint."""
+        limits = self._limits
+        delay = delay_after(
+            attempts,
+            limits.backoff_seconds_min,
+            limits.backoff_seconds_max,
+            attempt.retry_after,
+            random.random(),  # noqa: S311
+        )
+        asked = 0.0 if attempt.retry_after is None else delay.total_seconds()
+        self._endpoint.failed(user_id, delay.total_seconds(), asked)
+        return delay
+
+    async def _record(self, succeeded: int, failed: Attempt | None) -> None:
+        """Counts attempts; disables an endpoint that is gone, or has failed for too long."""
+        webhook_id = self._subscription.id
+        failure = None if failed is None else failed.failure
+        if not succeeded and failed is None:
+            return
+        too_long = await self._webhooks.record(
+            webhook_id, succeeded, int(failed is not None), failure, self._limits.disable
+        )
+        if failed is not None and failed.gone:
+            await self._disable("gone", "answered 410")
+        elif too_long:
+            seconds = self._limits.disable.total_seconds()
+            await self._disable("failing", f"nothing was delivered for {seconds:g} s: {failure}")
+
+    async def _disable(self, reason: DisabledReason, because: str) -> None:
+        self.drain()
+        if await self._webhooks.disable(self._subscription.id, reason):
+            _log.error("%s to %s is disabled: %s", self.name, self._subscription.url, because)
+
+    # --- what waits ----------------------------------------------------------------------------
+
+    async def _retry(self) -> None:
+        """Tries what waits, the first of each user, when it is due; until it is cancelled or closed."""
+        try:
+            while not self._endpoint.closed:
+                self._woken.clear()
+                seconds = LOOK_SECONDS
+                try:
+                    seconds = await self._retry_due()
+                except StoreError as error:
+                    _log.warning("%s: what waits can't be read: %s", self.name, error)
+                await self._wait(seconds)
+        finally:
+            await _all_ended([*self._under_way.values()])
+
+    async def _retry_due(self) -> float:
+        """Begins with what is due; after how many seconds to look again."""
+        room = self._limits.concurrency - len(self._under_way)
+        if room <= 0:
+            return LOOK_SECONDS
+        webhook_id = self._subscription.id
+        first = await self._webhooks.due(webhook_id, [*self._under_way], room)
+        due = [each for each in first if each.seconds_left <= 0]
+        found = await self._log.at([(each.shard, each.seq, each.uuid) for each in due])
+        entries = {entry.uuid: entry for entry in found}
+        for each in due:
+            entry = entries.get(each.uuid)
+            event = None if entry is None else self._encoder.event(entry)
+            task = asyncio.create_task(self._retry_one(each, event))
+            self._under_way[each.user_id] = task
+            task.add_done_callback(partial(self._ended, each.user_id))
+        left = [each.seconds_left for each in first if each.seconds_left > 0]
+        return min([LOOK_SECONDS, *left])
+
+    def _ended(self, user_id: int, _: asyncio.Task[None]) -> None:
+        self._under_way.pop(user_id, None)
+        self._woken.set()
+
+    async def _retry_one(self, due: Due, event: Event | None) -> None:
+        try:
+            if event is None:
+                await self._webhooks.failed(
+                    self._subscription.id, due, NOT_IN_LOG, _NO_DELAY, _NO_DELAY
+                )
+                return
+            attempt = await self._attempt(event)
+            if attempt is not None:
+                await self._settle(due, attempt)
+        except StoreError as error:
+            # It still waits, and is sent once more.
+            _log.warning("%s: the outcome of a retry can't be written: %s", self.name, error)
+
+    async def _settle(self, due: Due, attempt: Attempt) -> None:
+        webhook_id = self._subscription.id
+        if attempt.failure is None:
+            await self._webhooks.delivered(webhook_id, due)
+            await self._record(1, None)
+            return
+        delay = self._delay(due.attempts + 1, due.user_id, attempt)
+        if await self._webhooks.failed(
+            webhook_id, due, attempt.failure, delay, self._limits.give_up
+        ):
+            _log.warning("%s: event %s is given up: %s", self.name, due.uuid, attempt.failure)
+        await self._record(0, attempt)
+
+    async def _wait(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+
+
+def _waiting(event: Event) -> Waiting:
+    return Waiting(event.shard, event.seq, event.user_id, UUID(event.id), 0, _NO_DELAY, None)
+
+
+def _by_user(event: Event) -> tuple[int, int]:
+    return event.user_id, event.seq
+
+
+async def _all_ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)

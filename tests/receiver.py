@@ -1,0 +1,147 @@
+"""A receiver of webhooks as they are found in the world: it may fail, hang, redirect, or be slow."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+
+def answer(status: int, *headers: str) -> bytes:
+    """An answer without a body."""
+    lines = [f"HTTP/1.1 {status} Whatever", "content-length: 0", *headers]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+@dataclass
+class Received:
+    """One request."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def event(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads(self.body)
+        return content
+
+    @property
+    def number(self) -> int:
+        return int(self.event["data"]["number"])
+
+    @property
+    def user_id(self) -> int:
+        data = self.event["data"]
+        return int(data.get("user_id", data.get("id")))
+
+
+Behaviour = Callable[[Received], Awaitable[bytes]]
+
+
+class Receiver:
+    """Answers as its behaviour says; keeps what it got.
+
+    Attributes:
+        received: every request, in the order in which they came.
+        behave: makes the answer; may be changed at any time.
+    """
+
+    def __init__(self) -> None:
+        self.received: list[Received] = []
+        self.behave: Behaviour = well
+        self.port = 0
+        self._news = asyncio.Condition()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/hook"
+
+    async def wait_for(self, satisfied: Callable[[list[Received]], bool]) -> list[Received]:
+        """What was received, when it is as wanted."""
+        async with self._news:
+            await self._news.wait_for(lambda: satisfied(self.received))
+        return self.received
+
+    async def wait_for_count(self, count: int) -> list[Received]:
+        """The first so many requests."""
+        return (await self.wait_for(lambda received: len(received) >= count))[:count]
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                line, *lines = head.strip().split("\r\n")
+                headers = dict(each.split(": ", 1) for each in lines)
+                headers = {name.lower(): value for name, value in headers.items()}
+                body = await reader.readexactly(int(headers["content-length"]))
+                request = Received(line.split()[1], headers, body)
+                async with self._news:
+                    self.received.append(request)
+                    self._news.notify_all()
+                writer.write(await self.behave(request))
+                await writer.drain()
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+
+async def well(_: Received) -> bytes:
+    """Everything is received."""
+    return OK
+
+
+def always(text: bytes) -> Behaviour:
+    """The same answer to all."""
+
+    async def behave(_: Received) -> bytes:
+        return text
+
+    return behave
+
+
+def first(text: bytes, count: int) -> Behaviour:
+    """The answer to the first so many requests, then all is well."""
+    left = count
+
+    async def behave(_: Received) -> bytes:
+        nonlocal left
+        left -= 1
+        return text if left >= 0 else OK
+
+    return behave
+
+
+async def hanging(_: Received) -> bytes:
+    """No answer at all."""
+    await asyncio.Event().wait()
+    return b""
+
+
+@asynccontextmanager
+async def receiving() -> AsyncIterator[Receiver]:
+    """A receiver at a free port."""
+    receiver = Receiver()
+    connections: set[asyncio.Task[None]] = set()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(receiver.serve(reader, writer))
+        connections.add(task)
+        task.add_done_callback(connections.discard)
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    receiver.port = server.sockets[0].getsockname()[1]
+    try:
+        yield receiver
+    finally:
+        server.close()
+        for task in [*connections]:
+            task.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
+        await server.wait_closed()
