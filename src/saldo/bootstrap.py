@@ -51,6 +51,9 @@ EVENTS_CONNECTIONS = 3
 WEBHOOK_CONNECTIONS = 4
 """Of all webhooks of a process: apart, so that many endpoints that fail hold up no other sink."""
 
+WEBHOOK_API_CONNECTIONS = 1
+"""Of a service process, for requests about webhooks, which are few."""
+
 WEBHOOK_BATCH_EVENTS_MAX = 100
 """Events of a webhook that are under way before its cursor moves: as many may be delivered again."""
 
@@ -203,6 +206,11 @@ async def running(
         timeout_seconds=settings.read_timeout_seconds,
         entries_read_max=settings.page_entries_read_max,
     )
+    webhooks = await Webhooks.open(
+        database_url,
+        connections=WEBHOOK_API_CONNECTIONS,
+        timeout_seconds=settings.read_timeout_seconds,
+    )
     engine.start()
     try:
         service = Service(
@@ -215,6 +223,7 @@ async def running(
             Events(hub, reading, settings),
             Questions(reader, reading),
             Sinks(reader.pool, lease_seconds=settings.relay_lease_seconds),
+            webhooks,
         )
         yield create_app(service)
     finally:
@@ -222,6 +231,7 @@ async def running(
         await hub.close()
         events_pool.terminate()
         await reader.close()
+        webhooks.terminate()
         if bell is not None:
             bell.close()
 

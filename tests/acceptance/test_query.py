@@ -21,6 +21,7 @@ VALUES = {
     "from": "2024-01-01",
     "to": "2024-01-01",
     "type": "DEPOSIT",
+    "state": "dead",
 }
 
 ENDLESS = "/v1/events"
@@ -30,9 +31,13 @@ ENDLESS = "/v1/events"
 class Asking:
     """Every operation of the document, asked as it wants to be asked, with a query of choice."""
 
-    def __init__(self, api: httpx.AsyncClient, user_id: int) -> None:
+    def __init__(self, api: httpx.AsyncClient, user_id: int, webhook_id: int) -> None:
         self._api = api
-        self._path = {"user_id": str(user_id), "uuid": str(uuid4())}
+        self._path = {
+            "user_id": str(user_id),
+            "uuid": str(uuid4()),
+            "webhook_id": str(webhook_id),
+        }
         transaction = {
             "uuid": self._path["uuid"],
             "type": "DEPOSIT",
@@ -43,10 +48,13 @@ class Asking:
             "/v1/transaction": transaction,
             "/v1/transactions": [transaction],
             "/v1/user": {"name": f"user {uuid4()}"},
+            "/v1/webhook": {"url": "https://example.com/saldo"},
+            "/v1/webhook/{webhook_id}": {"enabled": True},
+            "/v1/webhook/{webhook_id}/deliveries/replay": {},
         }
 
     async def ask(self, method: str, path: str, query: list[tuple[str, str]]) -> httpx.Response:
-        content: dict[str, Any] = {"json": self.bodies[path]} if method == "post" else {}
+        content: dict[str, Any] = {"json": self.bodies[path]} if method in {"post", "patch"} else {}
         url = f"{path.format(**self._path)}?{urlencode(query)}"
         return await self._api.request(method.upper(), url, **content)
 
@@ -54,6 +62,7 @@ class Asking:
 async def _asking(api: httpx.AsyncClient) -> tuple[Asking, list[tuple[str, str, list[str]]]]:
     document = Document((await api.get("/openapi.json")).json())
     created = await api.post("/v1/user", json={"name": f"user {uuid4()}"})
+    webhook = await api.post("/v1/webhook", json={"url": "https://example.com/saldo"})
     operations = [
         (
             method,
@@ -63,7 +72,7 @@ async def _asking(api: httpx.AsyncClient) -> tuple[Asking, list[tuple[str, str, 
         for method, path, operation in document.operations
     ]
     assert len(operations) >= 10
-    return Asking(api, created.json()["id"]), operations
+    return Asking(api, created.json()["id"], webhook.json()["id"]), operations
 
 
 async def test_an_unknown_parameter_is_refused_and_the_known_ones_are_named(

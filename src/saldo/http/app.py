@@ -22,6 +22,7 @@ from saldo.http.hot import Front
 from saldo.http.query import refuse_unread_parameters
 from saldo.http.routes import HANDLERS, AnswerError, request_id, response
 from saldo.http.service import Service
+from saldo.http.webhooks import WEBHOOK_HANDLERS
 from saldo.http.wire import InvalidError
 from saldo.store.errors import StoreError
 
@@ -46,7 +47,7 @@ def create_framework(service: Service) -> Litestar:
         return service
 
     return Litestar(
-        route_handlers=[*HANDLERS, _documentation_assets()],
+        route_handlers=[*HANDLERS, *WEBHOOK_HANDLERS, _documentation_assets()],
         dependencies={"service": Provide(given_service, sync_to_thread=False)},
         openapi_config=OpenAPIConfig(
             title="Saldo",

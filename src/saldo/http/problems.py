@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import Any, Final, NamedTuple, assert_never
+from uuid import UUID
 
 import msgspec
 
@@ -32,6 +33,9 @@ _TITLES: Final = {
     "name_taken": (409, "The name is taken"),
     "user_not_found": (404, "No such user"),
     "transaction_not_found": (404, "No such transaction"),
+    "webhook_not_found": (404, "No such webhook"),
+    "delivery_not_found": (404, "No such delivery"),
+    "too_many_webhooks": (409, "There are too many webhooks"),
     "not_found": (404, "No such page"),
     "method_not_allowed": (405, "Method not allowed"),
     "position_gone": (410, "The position is not in this log"),
@@ -238,6 +242,29 @@ def name_taken(user_id: int) -> Problem:
     """409 for a user to be created."""
     extra = {"user_id": user_id, "errors": [{"field": "name", "message": "is taken"}]}
     return Problem("name_taken", f"The name is taken by user {user_id}.", extra)
+
+
+def webhook_not_found(webhook_id: int) -> Problem:
+    """404 for a webhook."""
+    return Problem("webhook_not_found", f"There is no webhook {webhook_id}.", {})
+
+
+def delivery_not_found(event_id: UUID) -> Problem:
+    """404 for an event to be replayed."""
+    return Problem(
+        "delivery_not_found",
+        f"Of this webhook no event {event_id} waits or is dead: it was delivered, or was never for it.",
+        {},
+    )
+
+
+def too_many_webhooks(webhooks_max: int) -> Problem:
+    """409 for one more."""
+    return Problem(
+        "too_many_webhooks",
+        f"There are {webhooks_max} webhooks already (SALDO_WEBHOOKS_MAX). Delete one that is not needed.",
+        {},
+    )
 
 
 def not_found() -> Problem:

@@ -13,6 +13,7 @@ from saldo.http.wire import Reading
 from saldo.settings import Settings
 from saldo.store.reader import Reader
 from saldo.store.sinks import Sinks
+from saldo.store.webhooks import Webhooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +29,4 @@ class Service:
     events: Events
     questions: Questions
     sinks: Sinks
+    webhooks: Webhooks
