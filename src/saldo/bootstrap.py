@@ -316,7 +316,7 @@ def _webhook_relays(settings: Settings, pool: Any, sender: Sender) -> WebhookRel
         pending_max=settings.webhook_pending_max,
     )
     limits = RelayLimits(
-        batch_events_max=WEBHOOK_BATCH_EVENTS_MAX,
+        batch_events_max=min(WEBHOOK_BATCH_EVENTS_MAX, settings.webhook_pending_max),
         poll_seconds=WEBHOOK_POLL_SECONDS,
         lease_seconds=settings.relay_lease_seconds,
         publish_timeout_seconds=None,

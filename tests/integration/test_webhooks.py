@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,12 +12,13 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
 from standardwebhooks import Webhook as Signature
 
 from saldo.bootstrap import webhooks_at_work
-from saldo.store.webhooks import Delivery, Webhook, Webhooks
+from saldo.store.webhooks import Change, Delivery, Webhook, Webhooks
 from tests.conftest import settings_for
-from tests.receiver import Receiver, answer, first, receiving
+from tests.receiver import Received, Receiver, always, answer, first, hanging, receiving, well
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -56,10 +59,15 @@ class Hook:
 @pytest.fixture
 async def store(database_url: str) -> AsyncIterator[Webhooks]:
     webhooks = await Webhooks.open(database_url, connections=1, timeout_seconds=10)
+    await delete_all(webhooks)  # other tests': nothing is sent to their addresses
     yield webhooks
+    await delete_all(webhooks)
+    webhooks.terminate()
+
+
+async def delete_all(webhooks: Webhooks) -> None:
     for webhook in await webhooks.page(after_id=0, limit=1000):
         await webhooks.delete(webhook.id)
-    webhooks.terminate()
 
 
 @pytest.fixture
@@ -142,10 +150,309 @@ async def test_the_later_events_of_a_user_wait_and_those_of_others_go_on(
         await receiver.wait_for(
             lambda got: [each.number for each in got if each.user_id == other] == [1, 2, 3]
         )
-        await hook.until(deliveries_waiting=3)
+        assert (await hook.state()).deliveries_waiting >= 1
         before = [each.number for each in receiver.received if each.user_id == failing]
         mended = True
         await hook.until(deliveries_waiting=0, attempts_succeeded=6)
     assert set(before) == {1}
     after = [each.number for each in receiver.received if each.user_id == failing][len(before) :]
     assert after in ([1, 2, 3], [2, 3])  # one may have been under way when it was mended
+
+
+async def test_an_endpoint_that_hangs_is_left_and_tried_again(
+    store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
+) -> None:
+    hook = await subscribe(store, api, receiver.url)
+    receiver.behave = hanging
+    async with delivering(database_url, webhook_timeout_seconds=0.2):
+        uuid = await deposit(api, hook.user_ids[0])
+        await receiver.wait_for_count(2)
+        state = await hook.until(deliveries_waiting=1)
+        receiver.behave = well
+        await hook.until(deliveries_waiting=0, attempts_succeeded=1)
+    assert state.last_failure == "no answer in 0.2 s"
+    assert {each.headers["webhook-id"] for each in receiver.received} == {uuid}
+
+
+async def test_an_answer_without_an_end_is_an_answer(
+    store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
+) -> None:
+    """The status has decided; the rest is neither waited for longer than the timeout nor read for ever."""
+    hook = await subscribe(store, api, receiver.url)
+    receiver.behave = always(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n" + b"x" * 5000)
+    async with delivering(database_url, webhook_timeout_seconds=0.5):
+        await deposit(api, hook.user_ids[0])
+        await hook.until(attempts_succeeded=1, deliveries_waiting=0)
+        receiver.behave = always(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n" + b"x")
+        await deposit(api, hook.user_ids[0])
+        await hook.until(attempts_succeeded=2)
+    assert len(receiver.received) == 2
+
+
+async def test_what_is_no_http_is_a_failure(
+    store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
+) -> None:
+    hook = await subscribe(store, api, receiver.url)
+    receiver.behave = first(b"SSH-2.0-OpenSSH\r\n\r\n", 2)
+    async with delivering(database_url):
+        await deposit(api, hook.user_ids[0])
+        state = await hook.until(attempts_succeeded=1, attempts_failed=2)
+    assert state.last_failure
+
+
+async def test_an_endpoint_that_is_gone_is_disabled_and_goes_on_when_it_is_enabled(
+    store: Webhooks,
+    api: httpx.AsyncClient,
+    receiver: Receiver,
+    database_url: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hook = await subscribe(store, api, receiver.url)
+    receiver.behave = always(answer(410))
+    async with delivering(database_url):
+        await deposit(api, hook.user_ids[0])
+        state = await hook.until(disabled_reason="gone")
+        await deposit(api, hook.user_ids[0])
+        assert state.disabled_at is not None
+        while f"webhook-{hook.id} to {receiver.url} is disabled: answered 410" not in caplog.text:
+            await asyncio.sleep(0.02)
+        receiver.behave = well
+        await store.change(hook.id, Change(enabled=True))
+        await hook.until(attempts_succeeded=2, deliveries_waiting=0)
+    assert [each.number for each in receiver.received] == [1, 1, 2]
+
+
+async def test_an_endpoint_that_fails_for_long_is_disabled(
+    store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
+) -> None:
+    hook = await subscribe(store, api, receiver.url)
+    receiver.behave = always(answer(500))
+    async with delivering(database_url, webhook_disable_seconds=0.3):
+        await deposit(api, hook.user_ids[0])
+        state = await hook.until(disabled_reason="failing")
+    assert state.failing_since is not None
+    assert state.attempts_failed >= 2
+
+
+async def test_a_redirect_is_not_followed(
+    store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
+) -> None:
+    hook = await subscribe(store, api, receiver.url)
+    async with receiving() as forbidden:
+        redirects = [
+            answer(status, f"location: {forbidden.url}") for status in (301, 302, 307, 308)
+        ]
+        left = [*redirects]
+
+        async def behave(_: Received) -> bytes:
+            return left.pop() if left else answer(200)
+
+        receiver.behave = behave
+        async with delivering(database_url):
+            await deposit(api, hook.user_ids[0])
+            state = await hook.until(attempts_succeeded=1, attempts_failed=4)
+        assert forbidden.received == []
+    assert state.last_failure == "answered 301, a redirect, which is not followed"
+
+
+async def test_an_event_that_is_given_up_can_be_replayed(
+    store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
+) -> None:
+    hook = await subscribe(store, api, receiver.url)
+    path = f"/v1/webhook/{hook.id}/deliveries"
+    receiver.behave = always(answer(500))
+    async with delivering(database_url, webhook_retry_seconds_max=0.2):
+        uuid = await deposit(api, hook.user_ids[0])
+        await hook.until(deliveries_dead=1)
+        (dead,) = (await api.get(path, params={"state": "dead"})).json()["items"]
+        assert (dead["event_id"], dead["state"], dead["last_failure"]) == (
+            *(uuid, "dead"),
+            "answered 500",
+        )
+        assert (await api.get(path, params={"state": "waiting"})).json()["items"] == []
+        receiver.behave = well
+        # Those after it are not held up by it.
+        await deposit(api, hook.user_ids[0])
+        await hook.until(attempts_succeeded=1)
+        assert (await api.post(f"{path}/replay", json={"event_id": uuid})).json() == {"replayed": 1}
+        await hook.until(attempts_succeeded=2, deliveries_dead=0, deliveries_waiting=0)
+    assert receiver.received[-1].headers["webhook-id"] == uuid
+
+
+async def test_only_what_is_subscribed_to_is_sent(
+    store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
+) -> None:
+    hook = await subscribe(
+        store, api, receiver.url, users=2, event_types=["saldo.transaction.refused"]
+    )
+    async with delivering(database_url):
+        other = int((await api.post("/v1/user", json={"name": f"user {uuid4()}"})).json()["id"])
+        refused = []
+        for user_id in (*hook.user_ids, other):
+            await deposit(api, user_id)
+            body = {"uuid": str(uuid4()), "type": "WITHDRAW", "amount": "9", "user_id": user_id}
+            assert (await api.post("/v1/transaction", json=body)).status_code == 402
+            refused.append(body["uuid"])
+        await hook.until(attempts_succeeded=2)
+    assert {each.headers["webhook-id"] for each in receiver.received} == {*refused[:2]}
+
+
+async def test_a_change_holds_for_what_comes_and_a_deletion_ends_it(
+    store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
+) -> None:
+    hook = await subscribe(store, api, receiver.url)
+    async with receiving() as second, delivering(database_url):
+        await deposit(api, hook.user_ids[0])
+        await receiver.wait_for_count(1)
+        await store.change(hook.id, Change(url=second.url))
+        while not second.received:
+            await deposit(api, hook.user_ids[0])
+        assert await store.delete(hook.id)
+        assert await store.get(hook.id) is None
+
+
+async def test_a_stop_in_the_middle_loses_nothing_and_repeats_nothing(
+    store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
+) -> None:
+    """Of a kill: tests/faults/test_webhooks.py."""
+    hook = await subscribe(store, api, receiver.url, users=3)
+    failing = hook.user_ids[0]
+
+    async def behave(request: Received) -> bytes:
+        await asyncio.sleep(0.005)
+        return answer(500) if request.user_id == failing else answer(200)
+
+    receiver.behave = behave
+    uuids: set[str] = set()
+    for _ in range(4):
+        async with delivering(database_url):
+            before = len(receiver.received)
+            uuids |= {await deposit(api, user_id) for user_id in hook.user_ids * 5}
+            await receiver.wait_for_count(before + 3)
+    receiver.behave = well
+    async with delivering(database_url):
+        await hook.until(deliveries_waiting=0, attempts_succeeded=60)
+    assert {each.headers["webhook-id"] for each in receiver.received} == uuids
+    for user_id in hook.user_ids:
+        numbers = [each.number for each in receiver.received if each.user_id == user_id]
+        # The first of the one that failed came many times.
+        assert [*dict.fromkeys(numbers)] == [*range(1, 21)]
+        assert len(numbers) == 20 or user_id == failing
+
+
+async def test_a_slow_endpoint_holds_up_no_other_and_gets_as_many_at_once_as_it_may(
+    store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
+) -> None:
+    under_way: Counter[int] = Counter()
+    most = 0
+    at_once: list[int] = []
+    released = asyncio.Event()
+
+    async def slow(request: Received) -> bytes:
+        nonlocal most
+        under_way[request.user_id] += 1
+        at_once.append(under_way[request.user_id])
+        most = max(most, under_way.total())
+        await released.wait()
+        under_way[request.user_id] -= 1
+        return answer(200)
+
+    async with receiving() as other:
+        hook = await subscribe(store, api, receiver.url, users=5)
+        beside = Hook(
+            store,
+            await store.create(other.url, None, hook.user_ids, SECRET, webhooks_max=100),
+            hook.user_ids,
+        )
+        receiver.behave = slow
+        async with delivering(database_url, webhook_concurrency=3):
+            for user_id in hook.user_ids * 2:
+                await deposit(api, user_id)
+            await beside.until(attempts_succeeded=10)
+            await receiver.wait_for_count(3)
+            released.set()
+            await hook.until(attempts_succeeded=10, deliveries_waiting=0)
+    assert most == 3
+    assert {*at_once} == {1}
+
+
+async def test_an_endpoint_is_sent_nothing_new_when_too_many_wait(
+    store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
+) -> None:
+    hook = await subscribe(store, api, receiver.url)
+    receiver.behave = always(answer(500))
+    async with delivering(database_url, webhook_pending_max=3):
+        for _ in range(10):
+            await deposit(api, hook.user_ids[0])
+            await receiver.wait_for_count(1)
+            assert (await hook.state()).deliveries_waiting <= 3
+        assert (await hook.state()).deliveries_waiting >= 1
+        receiver.behave = well
+        await hook.until(attempts_succeeded=10, deliveries_waiting=0)
+    delivered = [each.number for each in receiver.received][-10:]
+    assert delivered == [*range(1, 11)]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.0.0.1", "0.0.0.0"])
+async def test_a_name_that_leads_into_the_own_network_is_not_connected_to(
+    store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str, address: str
+) -> None:
+    hook = await subscribe(store, api, f"http://receiver.example:{receiver.port}/hook")
+    given = settings_for(database_url, **(QUICK | {"webhook_allow_private": False}))
+    async with webhooks_at_work(given, database_url, Leading(address)):
+        await deposit(api, hook.user_ids[0])
+        await hook.until(deliveries_waiting=1)
+        (waiting,) = await hook.deliveries()
+    assert waiting.last_failure == f"{address} is not an address of the public internet"
+    assert receiver.received == []
+
+
+async def test_a_name_of_the_system_that_leads_to_loopback_is_not_connected_to(
+    store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
+) -> None:
+    hook = await subscribe(store, api, f"http://localhost:{receiver.port}/hook")
+    async with delivering(database_url, webhook_allow_private=False):
+        await deposit(api, hook.user_ids[0])
+        await hook.until(deliveries_waiting=1)
+        (waiting,) = await hook.deliveries()
+    assert "is not an address of the public internet" in (waiting.last_failure or "")
+    assert receiver.received == []
+
+
+async def test_a_name_that_leads_elsewhere_the_next_time_gets_nowhere(
+    store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
+) -> None:
+    """It leads to a public address when it is looked up first, where nobody answers, and then to us."""
+    hook = await subscribe(store, api, f"http://receiver.example:{receiver.port}/hook")
+    leading = Leading("192.88.99.1", "127.0.0.1")  # refused, too: reserved for relays of 6to4
+    given = settings_for(database_url, **(QUICK | {"webhook_allow_private": False}))
+    async with webhooks_at_work(given, database_url, leading):
+        await deposit(api, hook.user_ids[0])
+        while (await hook.state()).attempts_failed < 2:
+            await asyncio.sleep(0.02)
+    assert receiver.received == []
+
+
+class Leading(AbstractResolver):
+    """A resolver of names that lead where the test wants."""
+
+    def __init__(self, *addresses: str) -> None:
+        self._addresses = [*addresses]
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        address = self._addresses.pop(0) if len(self._addresses) > 1 else self._addresses[0]
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+        ]
+
+    async def close(self) -> None:
+        pass

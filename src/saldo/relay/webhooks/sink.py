@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -28,8 +28,8 @@ from saldo.store.log import Log
 from saldo.store.sinks import Lease
 from saldo.store.webhooks import DisabledReason, Due, Subscription, Waiting, Webhooks
 
-BATCH_SECONDS_MAX = 5.0
-"""Then what is left of a batch waits, too: a user whose answers are slow must not hold up all."""
+BATCH_SECONDS_MAX = 2.0
+"""Then what is left of a batch waits, too: a user whose answers are slow must not hold up the others."""
 
 LOOK_SECONDS = 1.0
 """How often it is looked for what waits; replays come from other processes."""
@@ -123,23 +123,50 @@ class WebhookSink:
         if not wanted:
             return len(events)
         waiting = await self._make_room(wanted)
-        until = asyncio.get_running_loop().time() + BATCH_SECONDS_MAX
-        chains = []
+        chains: dict[asyncio.Task[None], _Chain] = {}
         behind: list[Waiting] = []
+        until = asyncio.get_running_loop().time() + BATCH_SECONDS_MAX
         # By user, in the order of the log: a user's events stand in one shard.
         for user_id, found in groupby(sorted(wanted, key=_by_user), key=lambda each: each.user_id):
             if user_id in waiting:
                 behind += [_waiting(event) for event in found]
             else:
-                chains.append(asyncio.create_task(self._deliver(list(found), until)))
+                chain = _Chain(list(found))
+                chains[asyncio.create_task(self._deliver(chain, until))] = chain
         try:
-            await self._put(behind)
-            await asyncio.gather(*chains)
-        finally:
+            await self._finish(chains, behind)
+        except BaseException:
             for task in chains:
                 task.cancel()
-            await _all_ended(chains)
+            await _all_ended([*chains])
+            raise
         return len(events) - len(wanted)
+
+    async def _finish(
+        self, chains: Mapping[asyncio.Task[None], _Chain], behind: list[Waiting]
+    ) -> None:
+        """Waits for the attempts, but not for slow ones: those go on, and what is left waits durably."""
+        late: set[asyncio.Task[None]] = set()
+        if chains:
+            ended, late = await asyncio.wait(
+                chains, timeout=BATCH_SECONDS_MAX, return_when=asyncio.FIRST_EXCEPTION
+            )
+            for task in ended:
+                task.result()
+        for task in late:
+            # Before it stands there: no retry may begin beside it.
+            self._go_on(chains[task].user_id, task)
+            chains[task].put = asyncio.get_running_loop().create_future()
+        left = behind + [waiting for chain in chains.values() for waiting in chain.left()]
+        try:
+            await self._put(left)
+        finally:
+            for task in late:
+                put = chains[task].put
+                if put is not None and not put.done():  # done: the task was cancelled
+                    put.set_result(None)
+        failed = [chain.failed for chain in chains.values() if chain.failed is not None]
+        await self._record(sum(chain.delivered for chain in chains.values()), failed)
 
     def _wants(self, event: Event) -> bool:
         return (self._types is None or event.type in self._types) and (
@@ -160,22 +187,22 @@ class WebhookSink:
                 return waiting
             await self._wait(LOOK_SECONDS)
 
-    async def _deliver(self, events: Sequence[Event], until: float) -> None:
+    async def _deliver(self, chain: _Chain, until: float) -> None:
         """The events of one user, one after another, until one fails or the time is over."""
-        succeeded = 0
-        for index, event in enumerate(events):
+        for event in chain.events:
             attempt = await self._attempt(event, until)
             if attempt is None:
-                await self._put([_waiting(each) for each in events[index:]])
-                break
-            if attempt.failure is not None:
-                delay = self._delay(1, event.user_id, attempt)
-                first = _waiting(event)._replace(attempts=1, delay=delay, failure=attempt.failure)
-                await self._put([first, *map(_waiting, events[index + 1 :])])
-                await self._record(succeeded, attempt)
                 return
-            succeeded += 1
-        await self._record(succeeded, None)
+            if chain.put is not None:
+                # Too late for the batch: it stands where it waits by now.
+                await chain.put
+                await self._settle(_due(event), attempt)
+                return
+            if attempt.failure is not None:
+                chain.failed = attempt
+                chain.delay = self._delay(1, event.user_id, attempt)
+                return
+            chain.delivered += 1
 
     async def _attempt(self, event: Event, until: float | None = None) -> Attempt | None:
         """One attempt; None: there was no turn for it by then."""
@@ -214,16 +241,15 @@ class WebhookSink:
         self._endpoint.failed(user_id, delay.total_seconds(), asked)
         return delay
 
-    async def _record(self, succeeded: int, failed: Attempt | None) -> None:
+    async def _record(self, succeeded: int, failed: Sequence[Attempt]) -> None:
         """Counts attempts; disables an endpoint that is gone, or has failed for too long."""
-        webhook_id = self._subscription.id
-        failure = None if failed is None else failed.failure
-        if not succeeded and failed is None:
+        if not succeeded and not failed:
             return
+        failure = failed[-1].failure if failed else None
         too_long = await self._webhooks.record(
-            webhook_id, succeeded, int(failed is not None), failure, self._limits.disable
+            self._subscription.id, succeeded, len(failed), failure, self._limits.disable
         )
-        if failed is not None and failed.gone:
+        if any(attempt.gone for attempt in failed):
             await self._disable("gone", "answered 410")
         elif too_long:
             seconds = self._limits.disable.total_seconds()
@@ -263,42 +289,44 @@ class WebhookSink:
         for each in due:
             entry = entries.get(each.uuid)
             event = None if entry is None else self._encoder.event(entry)
-            task = asyncio.create_task(self._retry_one(each, event))
-            self._under_way[each.user_id] = task
-            task.add_done_callback(partial(self._ended, each.user_id))
+            self._go_on(each.user_id, asyncio.create_task(self._retry_one(each, event)))
         left = [each.seconds_left for each in first if each.seconds_left > 0]
         return min([LOOK_SECONDS, *left])
+
+    def _go_on(self, user_id: int, task: asyncio.Task[None]) -> None:
+        self._under_way[user_id] = task
+        task.add_done_callback(partial(self._ended, user_id))
 
     def _ended(self, user_id: int, _: asyncio.Task[None]) -> None:
         self._under_way.pop(user_id, None)
         self._woken.set()
 
     async def _retry_one(self, due: Due, event: Event | None) -> None:
-        try:
-            if event is None:
-                await self._webhooks.failed(
-                    self._subscription.id, due, NOT_IN_LOG, _NO_DELAY, _NO_DELAY
-                )
-                return
+        if event is None:
+            attempt: Attempt | None = Attempt(NOT_IN_LOG)
+        else:
             attempt = await self._attempt(event)
-            if attempt is not None:
-                await self._settle(due, attempt)
+        if attempt is not None:
+            await self._settle(due, attempt, give_up=event is None)
+
+    async def _settle(self, due: Due, attempt: Attempt, *, give_up: bool = False) -> None:
+        """Writes what came of an attempt at an event that waits."""
+        try:
+            if attempt.failure is None:
+                await self._webhooks.delivered(self._subscription.id, due)
+                await self._record(1, [])
+            else:
+                await self._settle_failed(due, attempt, attempt.failure, give_up)
         except StoreError as error:
             # It still waits, and is sent once more.
-            _log.warning("%s: the outcome of a retry can't be written: %s", self.name, error)
+            _log.warning("%s: the outcome of an attempt can't be written: %s", self.name, error)
 
-    async def _settle(self, due: Due, attempt: Attempt) -> None:
-        webhook_id = self._subscription.id
-        if attempt.failure is None:
-            await self._webhooks.delivered(webhook_id, due)
-            await self._record(1, None)
-            return
-        delay = self._delay(due.attempts + 1, due.user_id, attempt)
-        if await self._webhooks.failed(
-            webhook_id, due, attempt.failure, delay, self._limits.give_up
-        ):
-            _log.warning("%s: event %s is given up: %s", self.name, due.uuid, attempt.failure)
-        await self._record(0, attempt)
+    async def _settle_failed(self, due: Due, attempt: Attempt, failure: str, give_up: bool) -> None:
+        delay = self._delay(due.attempts + 1, due.user_id, attempt) if not give_up else _NO_DELAY
+        longest = _NO_DELAY if give_up else self._limits.give_up
+        if await self._webhooks.failed(self._subscription.id, due, failure, delay, longest):
+            _log.warning("%s: event %s is given up: %s", self.name, due.uuid, failure)
+        await self._record(0, [] if give_up else [attempt])
 
     async def _wait(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -306,8 +334,42 @@ class WebhookSink:
                 await self._woken.wait()
 
 
+class _Chain:
+    """The events of one user in a batch, in order.
+
+    Attributes:
+        delivered: how many of them are.
+        failed, delay: the attempt at the next one that failed, and when to try again.
+        put: set when the batch doesn't wait any longer; done when what is left stands where it waits.
+    """
+
+    def __init__(self, events: list[Event]) -> None:
+        self.events = events
+        self.delivered = 0
+        self.failed: Attempt | None = None
+        self.delay = _NO_DELAY
+        self.put: asyncio.Future[None] | None = None
+
+    @property
+    def user_id(self) -> int:
+        return self.events[0].user_id
+
+    def left(self) -> list[Waiting]:
+        """What is not delivered, as it waits."""
+        waiting = [_waiting(event) for event in self.events[self.delivered :]]
+        if self.failed is not None:
+            waiting[0] = waiting[0]._replace(
+                attempts=1, delay=self.delay, failure=self.failed.failure
+            )
+        return waiting
+
+
 def _waiting(event: Event) -> Waiting:
     return Waiting(event.shard, event.seq, event.user_id, UUID(event.id), 0, _NO_DELAY, None)
+
+
+def _due(event: Event) -> Due:
+    return Due(event.shard, event.seq, event.user_id, UUID(event.id), 0, 0.0)
 
 
 def _by_user(event: Event) -> tuple[int, int]:

@@ -1,0 +1,81 @@
+"""Webhooks when processes are killed in the middle: every event arrives, under its own id, in order."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+
+from tests.acceptance.service import ServiceProcess, service
+from tests.receiver import Behaviour, Received, Receiver, answer, receiving
+
+SETTINGS = {
+    "SALDO_WEBHOOK_ALLOW_PRIVATE": "true",
+    "SALDO_WEBHOOK_BACKOFF_SECONDS_MIN": "0.05",
+    "SALDO_WEBHOOK_BACKOFF_SECONDS_MAX": "0.2",
+    "SALDO_RELAY_LEASE_SECONDS": "1",
+}
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def _relay_of(running: ServiceProcess) -> int:
+    """The process id of the relay beside the service."""
+    pid = running.process.pid
+    children = Path(f"/proc/{pid}/task").glob("*/children")
+    for child in " ".join(each.read_text() for each in children).split():
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+            return int(child)
+    raise AssertionError("no relay")
+
+
+async def _post(client: httpx.AsyncClient, user_ids: list[int], rounds: int) -> set[str]:
+    uuids = set()
+    for user_id in user_ids * rounds:
+        body = {"uuid": str(uuid4()), "type": "DEPOSIT", "amount": "1", "user_id": user_id}
+        assert (await client.post("/v1/transaction", json=body)).status_code == 200
+        uuids.add(str(body["uuid"]))
+    return uuids
+
+
+def _ids(received: list[Received]) -> set[str]:
+    return {each.headers["webhook-id"] for each in received}
+
+
+async def test_every_event_arrives_whoever_is_killed(tmp_path: Path) -> None:
+    async with receiving() as receiver:
+        receiver.behave = _sometimes(receiver)
+        with service(tmp_path, **SETTINGS) as running:
+            async with httpx.AsyncClient(base_url=running.url) as client:
+                user_ids = [
+                    (await client.post("/v1/user", json={"name": name})).json()["id"]
+                    for name in ("a", "b", "c")
+                ]
+                subscription = {"url": receiver.url, "user_ids": user_ids, "secret": SECRET}
+                assert (await client.post("/v1/webhook", json=subscription)).status_code == 201
+                uuids = await _post(client, user_ids, 10)
+                await receiver.wait_for_count(5)
+                os.kill(_relay_of(running), signal.SIGKILL)
+                uuids |= await _post(client, user_ids, 10)
+                await receiver.wait_for(lambda received: len(_ids(received)) > 30)
+            running.end(signal.SIGKILL)
+        with service(tmp_path, **SETTINGS) as running:
+            async with httpx.AsyncClient(base_url=running.url) as client:
+                uuids |= await _post(client, user_ids, 5)
+                await receiver.wait_for(lambda received: _ids(received) >= uuids)
+    assert _ids(receiver.received) == uuids
+    for user_id in user_ids:
+        numbers = [each.number for each in receiver.received if each.user_id == user_id]
+        # Some came again: those that had been sent when the process was killed, and those that failed.
+        assert [*dict.fromkeys(numbers)] == [*range(1, 26)]
+
+
+def _sometimes(receiver: Receiver) -> Behaviour:
+    """Every seventh request fails."""
+
+    async def behave(_: Received) -> bytes:
+        return answer(503 if len(receiver.received) % 7 == 0 else 200)
+
+    return behave
