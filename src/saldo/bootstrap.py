@@ -304,6 +304,20 @@ async def webhooks_at_work(
         pool.terminate()
 
 
+@asynccontextmanager
+async def webhook_store(settings: Settings, database_url: str) -> AsyncIterator[Webhooks]:
+    """The subscriptions, for one who asks and goes."""
+    webhooks = await Webhooks.open(
+        database_url,
+        connections=WEBHOOK_API_CONNECTIONS,
+        timeout_seconds=settings.read_timeout_seconds,
+    )
+    try:
+        yield webhooks
+    finally:
+        webhooks.terminate()
+
+
 def _webhook_relays(settings: Settings, pool: Any, sender: Sender) -> WebhookRelays:
     webhooks, log, encoder = Webhooks(pool), Log(pool), Encoder(settings.currency_decimals)
     sinks = WebhookSinks(pool, lease_seconds=settings.relay_lease_seconds)

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from saldo.cli import relay
+from saldo.cli import relay, webhooks
 from saldo.cli.serve import serve
 from saldo.settings import WrongSettingsError
 from saldo.store.errors import SetUpError
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.command()(serve)
 app.add_typer(relay.app, name="relay")
+app.add_typer(webhooks.app, name="webhooks")
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from litestar.types import ASGIApp
 from saldo.http import problems, schemas
 from saldo.http.answers import Answer, transaction_answer
 from saldo.http.examples import BODY, READING, problem_specs
+from saldo.http.numbers import webhook_metrics
 from saldo.http.operations import (
     Documented,
     GetEvents,
@@ -393,6 +394,7 @@ async def metrics(service: Given) -> Response[bytes]:
     except StoreError:
         sinks = []  # the others tell that the database can't be reached
     body = exposition(several_processes=service.settings.workers > 1, sinks=sinks)
+    body += await webhook_metrics(service)
     return Response(body, headers={"content-type": CONTENT_TYPE})
 
 

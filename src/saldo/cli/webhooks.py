@@ -1,0 +1,228 @@
+"""`saldo webhooks`: subscriptions, what of them waits or is dead, and trying it again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, TypeVar
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from saldo import settings as settings_module
+from saldo.bootstrap import Database, webhook_store
+from saldo.http.webhook_wire import parse_state, read_new_webhook
+from saldo.http.webhooks import webhook_reading
+from saldo.http.wire import InvalidError, parse_uuid
+from saldo.settings import Settings
+from saldo.store.errors import SetUpError, StoreError
+from saldo.store.webhooks import Change, Delivery, TooManyWebhooksError, Webhook, Webhooks
+
+T = TypeVar("T")
+
+ROWS_MAX = 1000
+"""Of what is printed; the API has pages."""
+
+app = typer.Typer(help="Send events to other services' URLs.", no_args_is_help=True)
+
+WebhookId = Annotated[int, typer.Argument(help="Id, as `saldo webhooks list` shows it.", min=1)]
+
+
+@app.command()
+def create(
+    url: Annotated[str, typer.Argument(help="Where events are sent; https.")],
+    event_type: Annotated[
+        list[str] | None, typer.Option(help="Only events of this type; may be given several times.")
+    ] = None,
+    user: Annotated[
+        list[str] | None, typer.Option(help="Only events of this user; may be given several times.")
+    ] = None,
+    secret: Annotated[
+        str | None, typer.Option(help="whsec_ and base64. Not given: a new one is made.")
+    ] = None,
+) -> None:
+    """Subscribe: every event from now on is sent to the URL. Prints the secret, once."""
+    settings = settings_module.load()
+    fields = {
+        "url": url,
+        "event_types": event_type or None,
+        "user_ids": user or None,
+        "secret": secret,
+    }
+    wanted = _read(lambda: read_new_webhook(fields, webhook_reading(settings)))
+    try:
+        webhook_id = _ask(
+            settings,
+            lambda webhooks: webhooks.create(
+                *(wanted.url, wanted.event_types, wanted.user_ids, wanted.secret),
+                webhooks_max=settings.webhooks_max,
+            ),
+        )
+    except TooManyWebhooksError:
+        raise SetUpError(
+            f"there are {settings.webhooks_max} webhooks already (SALDO_WEBHOOKS_MAX)"
+        ) from None
+    Console().print(f"webhook {webhook_id}, secret {wanted.secret}", soft_wrap=True)
+
+
+@app.command("list")
+def list_() -> None:
+    """Show all subscriptions, and how they do."""
+    settings = settings_module.load()
+    found = _ask(settings, lambda webhooks: webhooks.page(after_id=0, limit=ROWS_MAX))
+    table = Table("id", "url", "state", "delivered", "failed", "waiting", "dead", "last failure")
+    for webhook in found:
+        table.add_row(
+            str(webhook.id),
+            webhook.url,
+            _state(webhook),
+            f"{webhook.attempts_succeeded:,}",
+            f"{webhook.attempts_failed:,}",
+            f"{webhook.deliveries_waiting:,}",
+            f"{webhook.deliveries_dead:,}",
+            webhook.last_failure or "",
+        )
+    Console().print(table)
+
+
+@app.command()
+def show(webhook_id: WebhookId) -> None:
+    """Show one subscription."""
+    webhook = _ask(settings_module.load(), lambda webhooks: webhooks.get(webhook_id))
+    if webhook is None:
+        raise _unknown(webhook_id)
+    table = Table(show_header=False)
+    users = map(str, webhook.user_ids) if webhook.user_ids else ["all"]
+    for name, value in (
+        ("id", str(webhook.id)),
+        ("url", webhook.url),
+        ("event types", ", ".join(webhook.event_types or ["all"])),
+        ("users", ", ".join(users)),
+        ("created", _written(webhook.created_at)),
+        ("state", _state(webhook)),
+        ("failing since", _written(webhook.failing_since)),
+        ("attempts that succeeded", f"{webhook.attempts_succeeded:,}"),
+        ("attempts that failed", f"{webhook.attempts_failed:,}"),
+        ("last failure", webhook.last_failure or ""),
+        ("", _written(webhook.last_failure_at)),
+        ("events that wait", f"{webhook.deliveries_waiting:,}"),
+        ("events given up", f"{webhook.deliveries_dead:,}"),
+    ):
+        table.add_row(name, value)
+    Console().print(table)
+
+
+@app.command()
+def delete(webhook_id: WebhookId) -> None:
+    """Unsubscribe. What waits goes with it."""
+    if not _ask(settings_module.load(), lambda webhooks: webhooks.delete(webhook_id)):
+        raise _unknown(webhook_id)
+    Console().print(f"webhook {webhook_id} is deleted")
+
+
+@app.command()
+def enable(webhook_id: WebhookId) -> None:
+    """Go on where it was disabled; what waits is tried at once."""
+    _change(webhook_id, Change(enabled=True))
+    Console().print(f"webhook {webhook_id} is enabled")
+
+
+@app.command()
+def disable(webhook_id: WebhookId) -> None:
+    """Send nothing until it is enabled; nothing is lost."""
+    _change(webhook_id, Change(enabled=False))
+    Console().print(f"webhook {webhook_id} is disabled")
+
+
+@app.command()
+def deliveries(
+    webhook_id: WebhookId,
+    state: Annotated[str | None, typer.Option(help="waiting, or dead.")] = None,
+) -> None:
+    """Show the events that wait or are dead, the oldest first."""
+    wanted = _read(lambda: parse_state(state))
+
+    async def ask(webhooks: Webhooks) -> list[Delivery] | None:
+        if await webhooks.get(webhook_id) is None:
+            return None
+        return await webhooks.deliveries(webhook_id, after_id=0, state=wanted, limit=ROWS_MAX)
+
+    found = _ask(settings_module.load(), ask)
+    if found is None:
+        raise _unknown(webhook_id)
+    table = Table("event", "user", "state", "attempts", "waits since", "next", "last failure")
+    for each in found:
+        table.add_row(
+            str(each.uuid),
+            str(each.user_id),
+            "dead" if each.dead_at else "waiting",
+            str(each.attempts),
+            _written(each.waiting_since),
+            "" if each.dead_at else _written(each.next_attempt_at),
+            each.last_failure or "",
+        )
+    Console().print(table)
+    if len(found) == ROWS_MAX:
+        Console().print(f"only the first {ROWS_MAX:,}")
+
+
+@app.command()
+def replay(
+    webhook_id: WebhookId,
+    event: Annotated[str | None, typer.Option(help="Only this event.")] = None,
+) -> None:
+    """Try dead events again, all or one; what waits is tried at once."""
+    settings = settings_module.load()
+    uuid = None if event is None else _read(lambda: parse_uuid(event))
+
+    async def ask(webhooks: Webhooks) -> int | None:
+        if await webhooks.get(webhook_id) is None:
+            return None
+        return await webhooks.replay(webhook_id, uuid, deliveries_max=settings.webhook_pending_max)
+
+    replayed = _ask(settings, ask)
+    if replayed is None:
+        raise _unknown(webhook_id)
+    Console().print(f"{replayed:,} events are tried again")
+
+
+def _ask(settings: Settings, question: Callable[[Webhooks], Awaitable[T]]) -> T:
+    """What the database answers; a fault of it is one line."""
+
+    async def ask(database_url: str) -> T:
+        async with webhook_store(settings, database_url) as webhooks:
+            return await question(webhooks)
+
+    with Database(settings, beside_service=True) as database_url:
+        try:
+            return asyncio.run(ask(database_url))
+        except StoreError as error:
+            raise SetUpError(f"the database: {error}") from error
+
+
+def _read(read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except InvalidError as error:
+        raise SetUpError(str(error)) from None
+
+
+def _change(webhook_id: int, change: Change) -> None:
+    if not _ask(settings_module.load(), lambda webhooks: webhooks.change(webhook_id, change)):
+        raise _unknown(webhook_id)
+
+
+def _unknown(webhook_id: int) -> SetUpError:
+    return SetUpError(f"there is no webhook {webhook_id}: see saldo webhooks list")
+
+
+def _state(webhook: Webhook) -> str:
+    if webhook.disabled_at is not None:
+        return f"disabled ({webhook.disabled_reason})"
+    return "failing" if webhook.failing_since else "enabled"
+
+
+def _written(instant: datetime | None) -> str:
+    return "" if instant is None else f"{instant:%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,26 @@
+"""Metrics that come from the database: those of a fault of it are left out, the others must still be answered."""
+
+from __future__ import annotations
+
+from saldo.http.service import Service
+from saldo.observability.webhooks import WebhookNumbers, webhook_exposition
+from saldo.store.errors import StoreError
+
+
+async def webhook_metrics(service: Service) -> bytes:
+    """Of all webhooks, in Prometheus' text format."""
+    try:
+        found = await service.webhooks.page(after_id=0, limit=service.settings.webhooks_max)
+    except StoreError:
+        return b""
+    return webhook_exposition(
+        WebhookNumbers(
+            each.id,
+            each.disabled_at is None,
+            each.attempts_succeeded,
+            each.attempts_failed,
+            each.deliveries_waiting,
+            each.deliveries_dead,
+        )
+        for each in found
+    )

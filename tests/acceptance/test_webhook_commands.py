@@ -1,0 +1,80 @@
+"""`saldo webhooks`, as an operator uses it, beside a service that runs; and the metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+
+from tests.acceptance.service import service
+from tests.receiver import always, answer, receiving, well
+
+SETTINGS = {
+    "SALDO_WEBHOOK_ALLOW_PRIVATE": "true",
+    "SALDO_WEBHOOK_BACKOFF_SECONDS_MIN": "0.05",
+    "SALDO_WEBHOOK_RETRY_SECONDS_MAX": "0.01",
+}
+
+
+def webhooks(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("SALDO_")}
+    return subprocess.run(
+        [sys.executable, "-m", "saldo", "webhooks", *arguments],
+        cwd=directory,
+        env=inherited | SETTINGS | {"COLUMNS": "200", "TZ": "UTC"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+async def test_an_operator_subscribes_inspects_and_replays(tmp_path: Path) -> None:
+    async def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return await asyncio.to_thread(webhooks, tmp_path, *arguments)
+
+    async with receiving() as receiver:
+        receiver.behave = always(answer(500))
+        with service(tmp_path, **SETTINGS) as running:
+            created = webhooks(
+                tmp_path, "create", receiver.url, "--event-type", "saldo.user.created"
+            )
+            assert re.fullmatch(r"webhook 1, secret whsec_\S{44}\n", created.stdout), created
+            async with httpx.AsyncClient(base_url=running.url) as client:
+                await client.post("/v1/user", json={"name": "Artem"})
+                await receiver.wait_for_count(1)
+                while "dead" not in (await run("deliveries", "1")).stdout.split():
+                    pass
+                metrics = (await client.get("/metrics")).text
+                assert 'saldo_webhook_deliveries{state="dead",webhook="1"} 1.0' in metrics
+                assert 'saldo_webhook_disabled{webhook="1"} 0.0' in metrics
+                assert receiver.url in (await run("list")).stdout
+                assert "answered 500" in (await run("show", "1")).stdout
+                receiver.behave = well
+                before = len(receiver.received)
+                replayed = await run("replay", "1")
+                assert replayed.stdout == "1 events are tried again\n", replayed
+                await receiver.wait_for_count(before + 1)
+            assert (await run("disable", "1")).returncode == 0
+            assert "disabled (requested)" in (await run("list")).stdout
+            assert (await run("enable", "1")).returncode == 0
+            assert (await run("delete", "1")).stdout == "webhook 1 is deleted\n"
+            for arguments in (["show", "1"], ["delete", "1"], ["enable", "1"], ["replay", "1"]):
+                answered = await run(*arguments)
+                assert answered.returncode == 1
+                assert answered.stderr == (
+                    "saldo: there is no webhook 1: see saldo webhooks list\n"
+                )
+
+
+def test_what_is_wrong_is_said_in_one_line(tmp_path: Path) -> None:
+    answered = webhooks(tmp_path, "create", "ftp://example.com", "--user", "x")
+    assert answered.returncode == 1
+    assert answered.stderr.startswith("saldo: url must be an URL")
+    assert "user_ids" in answered.stderr
+    assert len(answered.stderr.splitlines()) == 1
