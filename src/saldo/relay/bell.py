@@ -12,23 +12,41 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+RING_SECONDS_MIN = 0.01
+"""Between two rings: whoever is woken for each batch takes a processor from those who post."""
+
 
 class Bell:
     """Rings at a path; never waits, never fails."""
 
     def __init__(self, path: Path) -> None:
         self._path = str(path)
+        self._resting: asyncio.TimerHandle | None = None
+        self._due = False
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
 
     def ring(self) -> None:
-        """Something has been posted."""
+        """Something has been posted: now, or as soon as the last ring is long enough ago."""
+        if self._resting is not None:
+            self._due = True
+            return
+        loop = asyncio.get_running_loop()
+        self._resting = loop.call_later(RING_SECONDS_MIN, self._rested)
         with contextlib.suppress(OSError):
             self._socket.sendto(b"", self._path)
 
     def close(self) -> None:
         """Rings no more."""
+        if self._resting is not None:
+            self._resting.cancel()
         self._socket.close()
+
+    def _rested(self) -> None:
+        self._resting = None
+        if self._due:
+            self._due = False
+            self.ring()
 
 
 class _Listening(asyncio.DatagramProtocol):
