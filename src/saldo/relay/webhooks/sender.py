@@ -21,6 +21,7 @@ from standardwebhooks import Webhook
 from saldo import __version__
 from saldo.relay.events import CONTENT_TYPE, Event
 from saldo.relay.webhooks.addresses import is_public
+from saldo.relay.webhooks.resolver import ThreadPerNameResolver
 from saldo.relay.webhooks.retry import parse_retry_after
 
 ANSWER_BYTES_MAX = 4096
@@ -79,7 +80,7 @@ class Sender:
             limit=0,  # each endpoint has a bound of its own
             keepalive_timeout=CONNECTION_IDLE_SECONDS_MAX,
             socket_factory=self._socket,
-            resolver=self._resolver,
+            resolver=self._resolver or ThreadPerNameResolver(),
         )
         self._session = aiohttp.ClientSession(
             connector=connector,

@@ -258,7 +258,8 @@ class WebhookSink:
     async def _disable(self, reason: DisabledReason, because: str) -> None:
         self.drain()
         if await self._webhooks.disable(self._subscription.id, reason):
-            _log.error("%s to %s is disabled: %s", self.name, self._subscription.url, because)
+            # Not its URL: that may hold a token.
+            _log.error("%s is disabled: %s", self.name, because)
 
     # --- what waits ----------------------------------------------------------------------------
 
