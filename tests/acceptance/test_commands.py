@@ -71,3 +71,15 @@ def test_many_are_posted_as_the_how_to_says(tmp_path: Path) -> None:
                 lines = output.splitlines()
                 assert all('"code":"posted"' in line for line in lines), output
                 assert len(lines) == command.count("uuid")
+
+
+def test_webhooks_are_looked_after_as_the_how_to_says(tmp_path: Path) -> None:
+    path = _path(tmp_path)
+    commands = _blocks("docs/howto/webhooks.md")
+    assert len(commands) == 3
+    with service(tmp_path) as running:
+        outputs = [_run(command, running, path) for command, _ in commands]
+    assert all('"code"' not in output for output in outputs), outputs
+    assert '"secret":"whsec_' in outputs[0]
+    assert '"enabled":true' in outputs[1]
+    assert outputs[2].endswith('{"replayed":0}')

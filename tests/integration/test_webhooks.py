@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -20,6 +22,7 @@ from saldo.store.webhooks import Change, Delivery, Webhook, Webhooks
 from tests.conftest import settings_for
 from tests.receiver import Received, Receiver, always, answer, first, hanging, receiving, well
 
+HOW_TO = Path(__file__).parents[2] / "docs/howto/webhooks.md"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 QUICK: dict[str, Any] = {
@@ -115,6 +118,23 @@ async def test_an_event_arrives_signed(
     assert request.headers["content-type"] == "application/cloudevents+json"
     assert request.headers["webhook-id"] == request.event["id"] == uuid
     assert (request.event["type"], request.number) == ("saldo.transaction.posted", 1)
+
+
+async def test_an_event_is_verified_as_the_how_to_says(
+    store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
+) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", HOW_TO.read_text(), re.DOTALL)
+    stored: list[Any] = []
+    names: dict[str, Any] = {"store": stored.append}
+    exec(code, names)
+    hook = await subscribe(store, api, receiver.url)
+    async with delivering(database_url):
+        uuid = await deposit(api, hook.user_ids[0])
+        (request,) = await receiver.wait_for_count(1)
+    assert names["receive"](request.body + b" ", request.headers) == 400
+    assert stored == []
+    assert names["receive"](request.body, request.headers) == 204
+    assert [event["id"] for event in stored] == [uuid]
 
 
 async def test_a_failure_is_tried_again_under_the_same_id(
