@@ -1,0 +1,1 @@
+SELECT count(*) FROM saldo.sinks WHERE holder IS NOT NULL
