@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from saldo.ledger.model import SHARDS
 from saldo.relay.events import Encoder, Event
+from saldo.relay.pace import Pace
 from saldo.relay.sink import Sink, SinkError
 from saldo.store.errors import StoreError
 from saldo.store.log import Log, LogEntry, Positions
@@ -56,6 +57,7 @@ class Relay:
         self._holder = uuid4()
         self._woken = asyncio.Event()
         self._stopping = False
+        self._pace = Pace()
         self._backoff = BACKOFF_SECONDS_MIN
         self._leaving = False
 
@@ -143,6 +145,8 @@ class Relay:
                 if self._leaving:
                     return
                 await self._publish(lease, positions, batch)
+                if not self._stopping and (seconds := self._pace.rest_seconds()) > 0:
+                    await self._pause(seconds)
 
     async def _read(self, positions: Positions, busy: set[int]) -> list[LogEntry]:
         """What comes next: of the shards that had some the last time, together, about one batch."""

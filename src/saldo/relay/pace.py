@@ -1,0 +1,39 @@
+"""How fast a relay may go: it steps back when it has to wait for a processor, for then posting has to as well.
+
+A lower priority alone doesn't do it: most of what an event costs is spent by the broker and the database, on our behalf and
+with their own priority. The kernel tells each thread how long it stood ready and had to wait. On an idle machine, or
+one with processors to spare, that is nothing, and the relay goes as fast as it can.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+REST_FACTOR = 6.0
+"""Seconds of rest for each second of waiting for a processor."""
+
+REST_SECONDS_MAX = 1.0
+"""At a time: what is there must get out, however busy the machine is."""
+
+_SCHEDSTAT = Path("/proc/thread-self/schedstat")
+"""Nanoseconds on a processor, nanoseconds ready and waiting for one, and a count. Linux only."""
+
+
+class Pace:
+    """Tells how long to rest after each piece of work."""
+
+    def __init__(self, schedstat: Path = _SCHEDSTAT) -> None:
+        self._schedstat = schedstat
+        self._before = self._waited()
+
+    def rest_seconds(self) -> float:
+        """How long to rest now, for what had to be waited since the last call; 0 where the kernel doesn't tell."""
+        now = self._waited()
+        waited, self._before = now - self._before, now
+        return min(REST_FACTOR * waited, REST_SECONDS_MAX)
+
+    def _waited(self) -> float:
+        try:
+            return int(self._schedstat.read_text("ascii").split()[1]) / 1e9
+        except (OSError, ValueError, IndexError):
+            return 0.0
