@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 import socket
 from collections import Counter
@@ -394,6 +395,46 @@ async def test_a_slow_endpoint_holds_up_no_other_and_gets_as_many_at_once_as_it_
             await hook.until(attempts_succeeded=10, deliveries_waiting=0)
     assert most == 3
     assert {*at_once} == {1}
+
+
+async def test_no_event_is_sent_before_the_one_before_it_was_received(
+    store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
+) -> None:
+    """Whatever the endpoint does, in any order of misbehaviour."""
+    chance = random.Random(20261125)
+    received: Counter[int] = Counter()
+    out_of_order: list[tuple[int, int]] = []
+
+    async def behave(request: Received) -> bytes:
+        if request.number != received[request.user_id] + 1:
+            out_of_order.append((request.user_id, request.number))
+        match chance.randrange(8):
+            case 0:
+                return answer(500)
+            case 1:
+                return answer(302, "location: http://127.0.0.1:1/")
+            case 2:
+                await asyncio.Event().wait()
+            case 3:
+                raise ConnectionResetError
+            case 4:
+                return answer(503, "retry-after: 0")
+            case 5:
+                await asyncio.sleep(0.02)
+        received[request.user_id] += 1
+        return answer(200)
+
+    hook = await subscribe(store, api, receiver.url, users=8)
+    receiver.behave = behave
+    async with delivering(
+        database_url, webhook_timeout_seconds=0.5, webhook_backoff_seconds_min=0.01
+    ):
+        for _ in range(6):
+            for user_id in hook.user_ids:
+                await deposit(api, user_id)
+        await hook.until(attempts_succeeded=48, deliveries_waiting=0)
+    assert out_of_order == []
+    assert received == dict.fromkeys(hook.user_ids, 6)
 
 
 async def test_an_endpoint_is_sent_nothing_new_when_too_many_wait(

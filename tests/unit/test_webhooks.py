@@ -108,6 +108,17 @@ async def test_an_endpoint_that_seems_down_is_tried_by_one_at_a_time() -> None:
     assert not endpoint.ailing
 
 
+async def test_a_success_ends_the_rest_of_who_waits_for_a_turn() -> None:
+    endpoint = Endpoint(4)
+    async with endpoint.turn():  # begun before it seemed to be down
+        for user_id in range(AILING_USERS_MIN):
+            endpoint.failed(user_id, 3600.0, 0.0)
+        waiting = [asyncio.create_task(_take(endpoint)) for _ in range(3)]
+        await asyncio.sleep(0)
+        endpoint.succeeded()
+        await asyncio.gather(*waiting)
+
+
 async def test_one_user_alone_does_not_make_an_endpoint_seem_down() -> None:
     endpoint = Endpoint(4)
     for _ in range(AILING_USERS_MIN * 3):

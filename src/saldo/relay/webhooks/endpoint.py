@@ -27,14 +27,15 @@ class Endpoint:
     def __init__(self, concurrency: int) -> None:
         self._free = asyncio.Semaphore(concurrency)
         self._alone = asyncio.Lock()
-        self._closed = asyncio.Event()
+        self._closed = False
+        self._stirred = asyncio.Event()
         self._failing_users: set[int] = set()
         self._rest_until = 0.0
 
     @property
     def closed(self) -> bool:
         """Whether no attempt is made any more."""
-        return self._closed.is_set()
+        return self._closed
 
     @property
     def ailing(self) -> bool:
@@ -43,7 +44,8 @@ class Endpoint:
 
     def close(self) -> None:
         """No further attempt; those under way go on."""
-        self._closed.set()
+        self._closed = True
+        self._stirred.set()
 
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -56,7 +58,7 @@ class Endpoint:
             if self.ailing:
                 await stack.enter_async_context(self._alone)
             while not self.closed and (left := self._rest_until - _now()) > 0:
-                await self._pause(left)
+                await self.pause(left)
             if self.closed:
                 raise ClosedError
             yield
@@ -67,6 +69,9 @@ class Endpoint:
         self._failing_users.clear()
         if was_ailing:
             self._rest_until = 0.0
+            self._stirred.set()
+            if not self._closed:
+                self._stirred.clear()
         return was_ailing
 
     def failed(self, user_id: int, retry_seconds: float, asked_seconds: float) -> None:
@@ -81,10 +86,11 @@ class Endpoint:
         rest = min(retry_seconds, REST_SECONDS_MAX) if self.ailing else 0.0
         self._rest_until = max(self._rest_until, _now() + max(rest, asked_seconds))
 
-    async def _pause(self, seconds: float) -> None:
+    async def pause(self, seconds: float) -> None:
+        """Waits, but not longer than until it is closed, or seems to be well again."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._closed.wait()
+                await self._stirred.wait()
 
 
 def _now() -> float:

@@ -27,8 +27,9 @@ from saldo.relay.webhooks.retry import parse_retry_after
 ANSWER_BYTES_MAX = 4096
 """Of an answer's body; nobody reads it."""
 
-CONNECTION_IDLE_SECONDS_MAX = 30.0
-"""How long a connection is kept for the next event."""
+CONNECTION_IDLE_SECONDS_MAX = 4.0
+"""How long a connection is kept for the next event: many servers close theirs after 5 s, and an event sent at
+that moment would count as failed."""
 
 FAILURE_LENGTH_MAX = 300
 """Characters of what is kept of a failure."""

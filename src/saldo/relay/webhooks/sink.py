@@ -75,6 +75,7 @@ class WebhookSink:
         self._limits = limits
         self._endpoint = Endpoint(limits.concurrency)
         self._woken = asyncio.Event()
+        self._room = asyncio.Event()
         self._lease: Lease | None = None
         self._retrying: asyncio.Task[None] | None = None
         self._under_way: dict[int, asyncio.Task[None]] = {}
@@ -99,6 +100,7 @@ class WebhookSink:
         """No further attempt: what is left of a batch waits in the database."""
         self._endpoint.close()
         self._woken.set()
+        self._room.set()
 
     async def open(self, lease: Lease) -> None:
         """See `Sink.open`. Nothing is connected to: an endpoint that is down must not stop the cursor."""
@@ -181,11 +183,11 @@ class WebhookSink:
                 raise SinkError("stopped or disabled")
             if self._retrying is not None and self._retrying.done():
                 self._retrying.result()  # a fault of ours: without retries nothing may be confirmed
-            self._woken.clear()
+            self._room.clear()
             count, waiting = await self._webhooks.waiting(self._subscription.id, users)
             if count + len(events) <= max(self._limits.pending_max, len(events)):
                 return waiting
-            await self._wait(LOOK_SECONDS)
+            await _wait(self._room, LOOK_SECONDS)
 
     async def _deliver(self, chain: _Chain, until: float) -> None:
         """The events of one user, one after another, until one fails or the time is over."""
@@ -273,7 +275,7 @@ class WebhookSink:
                     seconds = await self._retry_due()
                 except StoreError as error:
                     _log.warning("%s: what waits can't be read: %s", self.name, error)
-                await self._wait(seconds)
+                await _wait(self._woken, seconds)
         finally:
             await _all_ended([*self._under_way.values()])
 
@@ -288,6 +290,8 @@ class WebhookSink:
         found = await self._log.at([(each.shard, each.seq, each.uuid) for each in due])
         entries = {entry.uuid: entry for entry in found}
         for each in due:
+            if each.user_id in self._under_way:
+                continue  # a batch has left it to a late attempt meanwhile
             entry = entries.get(each.uuid)
             event = None if entry is None else self._encoder.event(entry)
             self._go_on(each.user_id, asyncio.create_task(self._retry_one(each, event)))
@@ -298,9 +302,12 @@ class WebhookSink:
         self._under_way[user_id] = task
         task.add_done_callback(partial(self._ended, user_id))
 
-    def _ended(self, user_id: int, _: asyncio.Task[None]) -> None:
-        self._under_way.pop(user_id, None)
+    def _ended(self, user_id: int, task: asyncio.Task[None]) -> None:
+        # After a replay there may be two of a user for a moment.
+        if self._under_way.get(user_id) is task:
+            del self._under_way[user_id]
         self._woken.set()
+        self._room.set()
 
     async def _retry_one(self, due: Due, event: Event | None) -> None:
         if event is None:
@@ -325,14 +332,12 @@ class WebhookSink:
     async def _settle_failed(self, due: Due, attempt: Attempt, failure: str, give_up: bool) -> None:
         delay = self._delay(due.attempts + 1, due.user_id, attempt) if not give_up else _NO_DELAY
         longest = _NO_DELAY if give_up else self._limits.give_up
-        if await self._webhooks.failed(self._subscription.id, due, failure, delay, longest):
-            _log.warning("%s: event %s is given up: %s", self.name, due.uuid, failure)
+        dead = await self._webhooks.failed(self._subscription.id, due, failure, delay, longest)
         await self._record(0, [] if give_up else [attempt])
-
-    async def _wait(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
+        if dead:
+            _log.warning("%s: event %s is given up: %s", self.name, due.uuid, failure)
+            # The next of the user has waited as long: no storm of last attempts.
+            await self._endpoint.pause(self._limits.backoff_seconds_min)
 
 
 class _Chain:
@@ -375,6 +380,12 @@ def _due(event: Event) -> Due:
 
 def _by_user(event: Event) -> tuple[int, int]:
     return event.user_id, event.seq
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 async def _all_ended(tasks: Sequence[asyncio.Task[None]]) -> None:
