@@ -315,6 +315,12 @@ class Settings(BaseSettings):
         le=1_000_000,
         description="Events that wait for one endpoint; beyond that it gets nothing new, and lags behind the log.",
     )
+    webhook_old_secret_seconds: float = Field(
+        86_400.0,
+        ge=0,
+        le=31_536_000,
+        description="How long a secret that was replaced goes on signing, beside the new one.",
+    )
     webhooks_max: int = Field(
         100, ge=1, le=10_000, description="Webhooks in all: each of them reads the log by itself."
     )

@@ -9,6 +9,7 @@ import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,12 +18,14 @@ import httpx
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from standardwebhooks import Webhook as Signature
+from standardwebhooks import WebhookVerificationError
 
-from saldo.bootstrap import webhooks_at_work
+from saldo.bootstrap import rewind_sink, webhooks_at_work
 from saldo.store.webhooks import Change, Delivery, Webhook, Webhooks
 from tests.conftest import settings_for
 from tests.receiver import Received, Receiver, always, answer, first, hanging, receiving, well
 
+DAY = timedelta(days=1)
 HOW_TO = Path(__file__).parents[2] / "docs/howto/webhooks.md"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -238,7 +241,7 @@ async def test_an_endpoint_that_is_gone_is_disabled_and_goes_on_when_it_is_enabl
         while f"webhook-{hook.id} is disabled: answered 410" not in caplog.text:
             await asyncio.sleep(0.02)
         receiver.behave = well
-        await store.change(hook.id, Change(enabled=True))
+        await store.change(hook.id, Change(enabled=True), previous_secret=DAY)
         await hook.until(attempts_succeeded=2, deliveries_waiting=0)
     assert [each.number for each in receiver.received] == [1, 1, 2]
 
@@ -300,6 +303,27 @@ async def test_an_event_that_is_given_up_can_be_replayed(
     assert receiver.received[-1].headers["webhook-id"] == uuid
 
 
+async def test_a_cursor_that_is_moved_back_sends_all_again_also_what_was_given_up(
+    store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
+) -> None:
+    hook = await subscribe(store, api, receiver.url)
+    settings = settings_for(database_url)
+    target = datetime.now(UTC)
+    receiver.behave = always(answer(500))
+    async with delivering(database_url, webhook_retry_seconds_max=0.05, relay_lease_seconds=1):
+        uuid = await deposit(api, hook.user_ids[0])
+        await hook.until(deliveries_dead=1)
+        (before,) = await hook.deliveries()
+        await rewind_sink(settings, database_url, f"webhook-{hook.id}", target)
+        while (await hook.deliveries())[0].waiting_since == before.waiting_since:
+            await asyncio.sleep(0.02)
+        await hook.until(deliveries_dead=1)
+        receiver.behave = well
+        await rewind_sink(settings, database_url, f"webhook-{hook.id}", target)
+        await hook.until(attempts_succeeded=1)
+    assert {each.headers["webhook-id"] for each in receiver.received} == {uuid}
+
+
 async def test_only_what_is_subscribed_to_is_sent(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
@@ -325,11 +349,27 @@ async def test_a_change_holds_for_what_comes_and_a_deletion_ends_it(
     async with receiving() as second, delivering(database_url):
         await deposit(api, hook.user_ids[0])
         await receiver.wait_for_count(1)
-        await store.change(hook.id, Change(url=second.url))
+        await store.change(hook.id, Change(url=second.url), previous_secret=DAY)
         while not second.received:
             await deposit(api, hook.user_ids[0])
         assert await store.delete(hook.id)
         assert await store.get(hook.id) is None
+
+
+async def test_a_secret_that_was_replaced_signs_for_a_while(
+    store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
+) -> None:
+    hook = await subscribe(store, api, receiver.url)
+    newest = "whsec_" + "bmV3" * 11
+    for secret, kept in (("whsec_" + "b2xk" * 11, timedelta(0)), (newest, DAY)):
+        await store.change(hook.id, Change(secret=secret), previous_secret=kept)
+    async with delivering(database_url):
+        await deposit(api, hook.user_ids[0])
+        (request,) = await receiver.wait_for_count(1)
+    for secret in (newest, "whsec_" + "b2xk" * 11):
+        Signature(secret).verify(request.body, request.headers)
+    with pytest.raises(WebhookVerificationError):
+        Signature(SECRET).verify(request.body, request.headers)
 
 
 async def test_a_stop_in_the_middle_loses_nothing_and_repeats_nothing(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, TypeVar
 
 import typer
@@ -210,7 +210,11 @@ def _read(read: Callable[[], T]) -> T:
 
 
 def _change(webhook_id: int, change: Change) -> None:
-    if not _ask(settings_module.load(), lambda webhooks: webhooks.change(webhook_id, change)):
+    settings = settings_module.load()
+    kept = timedelta(seconds=settings.webhook_old_secret_seconds)
+    if not _ask(
+        settings, lambda webhooks: webhooks.change(webhook_id, change, previous_secret=kept)
+    ):
         raise _unknown(webhook_id)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, TypeAlias, cast
 
 from litestar import Response, delete, get, patch, post
@@ -136,10 +136,15 @@ async def get_webhook(webhook_id: WebhookId, request: Asked, service: Given) -> 
     responses=problem_specs("webhook_not_found", *READING, *BODY, invalid=_WRONG_URL),
 )
 async def patch_webhook(webhook_id: WebhookId, request: Asked, service: Given) -> schemas.Webhook:
-    """Changes what is given. One that is enabled again goes on where it was disabled: nothing is lost."""
+    """Changes what is given. The secret before signs, too, for a while. One that is enabled again goes on
+    where it was disabled: nothing is lost."""
     number = parse_webhook_id(webhook_id)
     change = parse_change(await _json(request), webhook_reading(service.settings))
-    await service.webhooks.change(number, change)
+    await service.webhooks.change(
+        number,
+        change,
+        previous_secret=timedelta(seconds=service.settings.webhook_old_secret_seconds),
+    )
     return await _found(number, request, service)
 
 

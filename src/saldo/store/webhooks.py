@@ -65,13 +65,19 @@ class Change:
 
 
 class Subscription(NamedTuple):
-    """A subscription as it is relayed to."""
+    """A subscription as it is relayed to. previous_secret: signs, too, for a while."""
 
     id: int
     url: str
     event_types: list[str] | None
     user_ids: list[int] | None
     secret: str
+    previous_secret: str | None
+
+    @property
+    def secrets(self) -> list[str]:
+        """Those that sign."""
+        return [self.secret, *([] if self.previous_secret is None else [self.previous_secret])]
 
 
 class Waiting(NamedTuple):
@@ -167,15 +173,19 @@ class Webhooks:
         """Those with greater ids, by id."""
         return [Webhook(*row) for row in await self._fetch("webhooks_page", after_id, None, limit)]
 
-    async def change(self, webhook_id: int, change: Change) -> bool:
-        """Changes what is given; False: there is none of this id."""
+    async def change(self, webhook_id: int, change: Change, *, previous_secret: timedelta) -> bool:
+        """Changes what is given; False: there is none of this id.
+
+        Args:
+            previous_secret: how long one that is replaced goes on signing.
+        """
         types, users = change.event_types, change.user_ids
         rows = await self._fetch(
             "webhook_change",
             *(webhook_id, change.url, change.secret),
             *(types is not None, types[0] if types else None),
             *(users is not None, users[0] if users else None),
-            change.enabled,
+            *(change.enabled, previous_secret),
         )
         return bool(rows)
 

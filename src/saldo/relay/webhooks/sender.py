@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -103,15 +104,16 @@ class Sender:
         if self._session is not None:
             await self._session.close()
 
-    async def send(self, url: str, secret: str, event: Event) -> Attempt:
-        """Sends the event once. Faults of the endpoint are told, not raised."""
+    async def send(self, url: str, secrets: Sequence[str], event: Event) -> Attempt:
+        """Sends the event once, signed with each secret. Faults of the endpoint are told, not raised."""
         assert self._session is not None
         now = datetime.now(UTC)
-        signature = Webhook(secret).sign(event.id, now, event.body.decode())
+        body = event.body.decode()
+        signatures = [Webhook(secret).sign(event.id, now, body) for secret in secrets]
         headers = {
             "webhook-id": event.id,
             "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": signature,
+            "webhook-signature": " ".join(signatures),
         }
         try:
             async with self._session.post(

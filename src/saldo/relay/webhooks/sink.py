@@ -76,6 +76,7 @@ class WebhookSink:
         self._endpoint = Endpoint(limits.concurrency)
         self._woken = asyncio.Event()
         self._room = asyncio.Event()
+        self._failing = False
         self._lease: Lease | None = None
         self._retrying: asyncio.Task[None] | None = None
         self._under_way: dict[int, asyncio.Task[None]] = {}
@@ -215,7 +216,7 @@ class WebhookSink:
                 async with asyncio.timeout_at(until):
                     await stack.enter_async_context(self._endpoint.turn())
                 subscription = self._subscription
-                attempt = await self._sender.send(subscription.url, subscription.secret, event)
+                attempt = await self._sender.send(subscription.url, subscription.secrets, event)
         except (TimeoutError, ClosedError):
             return None
         if attempt.failure is None and self._endpoint.succeeded():
@@ -248,6 +249,9 @@ class WebhookSink:
         if not succeeded and not failed:
             return
         failure = failed[-1].failure if failed else None
+        if succeeded == 0 and not self._failing:
+            _log.warning("%s fails: %s", self.name, failure)
+        self._failing = succeeded == 0
         too_long = await self._webhooks.record(
             self._subscription.id, succeeded, len(failed), failure, self._limits.disable
         )

@@ -2,6 +2,9 @@
 WITH changed AS (
     UPDATE saldo.webhooks
     SET url = coalesce($2, url), secret = coalesce($3, secret),
+        previous_secret = CASE WHEN $3 <> secret THEN secret ELSE previous_secret END,
+        previous_secret_until = CASE WHEN $3 <> secret THEN clock_timestamp() + $9::interval
+            ELSE previous_secret_until END,
         event_types = CASE WHEN $4::boolean THEN $5 ELSE event_types END,
         user_ids = CASE WHEN $6::boolean THEN $7 ELSE user_ids END,
         disabled_at = CASE WHEN $8::boolean THEN NULL

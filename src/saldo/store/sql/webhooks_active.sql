@@ -1,2 +1,6 @@
 -- What is to be relayed now.
-SELECT id, url, event_types, user_ids, secret FROM saldo.webhooks WHERE disabled_at IS NULL ORDER BY id
+SELECT id, url, event_types, user_ids, secret,
+    CASE WHEN previous_secret_until > clock_timestamp() THEN previous_secret END AS previous_secret
+FROM saldo.webhooks
+WHERE disabled_at IS NULL
+ORDER BY id

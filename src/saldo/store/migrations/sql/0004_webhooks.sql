@@ -9,6 +9,9 @@ CREATE TABLE saldo.webhooks (
     user_ids bigint[] CONSTRAINT webhooks_user_ids_some CHECK (cardinality(user_ids) > 0),
     -- As it is: a signature can't be made from a hash of it.
     secret text NOT NULL,
+    -- Signs, too, until then: so that a receiver needn't change at the same moment.
+    previous_secret text,
+    previous_secret_until timestamptz NOT NULL DEFAULT '-infinity',
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     disabled_at timestamptz,
     disabled_reason text
