@@ -356,6 +356,16 @@ async def test_a_change_holds_for_what_comes_and_a_deletion_ends_it(
         assert await store.get(hook.id) is None
 
 
+async def test_of_two_relays_one_sends(
+    store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
+) -> None:
+    hook = await subscribe(store, api, receiver.url, users=3)
+    async with delivering(database_url), delivering(database_url, relay_lease_seconds=1):
+        uuids = [await deposit(api, user_id) for user_id in hook.user_ids * 10]
+        await hook.until(attempts_succeeded=30)
+    assert sorted(each.headers["webhook-id"] for each in receiver.received) == sorted(uuids)
+
+
 async def test_a_secret_that_was_replaced_signs_for_a_while(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:

@@ -244,7 +244,7 @@ class Webhooks:
         return [Due(*row) for row in await self._fetch("webhook_due", webhook_id, without, limit)]
 
     async def delivered(self, webhook_id: int, due: Due) -> None:
-        """It waits no more."""
+        """It waits no more; an attempt that succeeded is counted."""
         await self._fetch("webhook_delivered", webhook_id, due.shard, due.seq)
 
     async def failed(

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 AILING_USERS_MIN = 5
 """Users whose events have failed since anything succeeded, before the endpoint is spared."""
 
-REST_SECONDS_MAX = 60.0
+REST_SECONDS_MAX = 30.0
 """Between attempts at an endpoint that seems to be down: so soon it is seen that it is back."""
 
 

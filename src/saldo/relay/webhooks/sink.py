@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import random
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -33,6 +34,9 @@ BATCH_SECONDS_MAX = 2.0
 
 LOOK_SECONDS = 1.0
 """How often it is looked for what waits; replays come from other processes."""
+
+DUE_EVENTS_MAX = 100
+"""That are read at once: to find the first of each user takes some milliseconds when many wait."""
 
 NOT_IN_LOG = "not in the log any more: it has been restored to an earlier state"
 
@@ -80,6 +84,7 @@ class WebhookSink:
         self._lease: Lease | None = None
         self._retrying: asyncio.Task[None] | None = None
         self._under_way: dict[int, asyncio.Task[None]] = {}
+        self._due: deque[tuple[Due, Event | None]] = deque()
 
     @property
     def name(self) -> str:
@@ -119,6 +124,7 @@ class WebhookSink:
         await _all_ended(tasks)
         self._retrying = None
         self._under_way.clear()
+        self._due.clear()
 
     async def publish(self, events: Sequence[Event]) -> int:
         """See `Sink.publish`; those that the subscription doesn't want go to nobody."""
@@ -284,23 +290,24 @@ class WebhookSink:
             await _all_ended([*self._under_way.values()])
 
     async def _retry_due(self) -> float:
-        """Begins with what is due; after how many seconds to look again."""
-        room = self._limits.concurrency - len(self._under_way)
-        if room <= 0:
-            return LOOK_SECONDS
-        webhook_id = self._subscription.id
-        first = await self._webhooks.due(webhook_id, [*self._under_way], room)
-        due = [each for each in first if each.seconds_left <= 0]
-        found = await self._log.at([(each.shard, each.seq, each.uuid) for each in due])
-        entries = {entry.uuid: entry for entry in found}
-        for each in due:
-            if each.user_id in self._under_way:
-                continue  # a batch has left it to a late attempt meanwhile
-            entry = entries.get(each.uuid)
-            event = None if entry is None else self._encoder.event(entry)
-            self._go_on(each.user_id, asyncio.create_task(self._retry_one(each, event)))
-        left = [each.seconds_left for each in first if each.seconds_left > 0]
-        return min([LOOK_SECONDS, *left])
+        """Begins with what is due, as far as there is room; after how many seconds to look again."""
+        seconds = LOOK_SECONDS
+        if not self._due:
+            first = await self._webhooks.due(
+                self._subscription.id, [*self._under_way], DUE_EVENTS_MAX
+            )
+            left = [each.seconds_left for each in first if each.seconds_left > 0]
+            seconds = min([LOOK_SECONDS, *left])
+            due = [each for each in first if each.seconds_left <= 0]
+            found = await self._log.at([(each.shard, each.seq, each.uuid) for each in due])
+            events = {entry.uuid: self._encoder.event(entry) for entry in found}
+            self._due.extend((each, events.get(each.uuid)) for each in due)
+        while self._due and len(self._under_way) < self._limits.concurrency:
+            each, event = self._due.popleft()
+            # Or a batch has left it to a late attempt meanwhile.
+            if each.user_id not in self._under_way:
+                self._go_on(each.user_id, asyncio.create_task(self._retry_one(each, event)))
+        return seconds
 
     def _go_on(self, user_id: int, task: asyncio.Task[None]) -> None:
         self._under_way[user_id] = task
@@ -326,7 +333,7 @@ class WebhookSink:
         try:
             if attempt.failure is None:
                 await self._webhooks.delivered(self._subscription.id, due)
-                await self._record(1, [])
+                self._failing = False
             else:
                 await self._settle_failed(due, attempt, attempt.failure, give_up)
         except StoreError as error:
