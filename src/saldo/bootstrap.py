@@ -319,7 +319,8 @@ async def webhook_store(settings: Settings, database_url: str) -> AsyncIterator[
 
 
 def _webhook_relays(settings: Settings, pool: Any, sender: Sender) -> WebhookRelays:
-    webhooks, log, encoder = Webhooks(pool), Log(pool), Encoder(settings.currency_decimals)
+    webhooks = Webhooks(pool, timeout_seconds=settings.batch_timeout_seconds)
+    log, encoder = Log(pool), Encoder(settings.currency_decimals)
     sinks = WebhookSinks(pool, lease_seconds=settings.relay_lease_seconds)
     bounds = WebhookLimits(
         concurrency=settings.webhook_concurrency,

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -78,3 +79,20 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path) -> None:
     assert answered.stderr.startswith("saldo: url must be an URL")
     assert "user_ids" in answered.stderr
     assert len(answered.stderr.splitlines()) == 1
+
+
+async def test_the_own_network_is_out_of_reach_unless_allowed(tmp_path: Path) -> None:
+    async with receiving() as receiver:
+        with service(tmp_path) as running:
+            async with httpx.AsyncClient(base_url=running.url) as client:
+                refused = await client.post("/v1/webhook", json={"url": receiver.url})
+                assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "url")
+                url = receiver.url.replace("127.0.0.1", "localhost")
+                assert (await client.post("/v1/webhook", json={"url": url})).status_code == 201
+                await client.post("/v1/user", json={"name": "Artem"})
+                webhook: dict[str, Any] = {"attempts_failed": 0}
+                while not webhook["attempts_failed"]:
+                    webhook = (await client.get("/v1/webhook/1")).json()
+                assert "is not an address of the public internet" in webhook["last_failure"]
+                assert webhook["deliveries_waiting"] == 1
+    assert receiver.received == []

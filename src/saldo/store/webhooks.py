@@ -123,8 +123,13 @@ class Delivery:
 class Webhooks:
     """Reads and writes them over a pool of connections. Each call is one statement."""
 
-    def __init__(self, pool: Any) -> None:
+    def __init__(self, pool: Any, *, timeout_seconds: float) -> None:
+        """
+        Args:
+            timeout_seconds: how long to wait for a connection.
+        """
         self._pool = pool
+        self._timeout_seconds = timeout_seconds
 
     @classmethod
     async def open(cls, url: str, *, connections: int, timeout_seconds: float) -> Webhooks:
@@ -135,7 +140,8 @@ class Webhooks:
                 connections=connections,
                 statement_timeout_seconds=timeout_seconds,
                 application_name="saldo webhooks",
-            )
+            ),
+            timeout_seconds=timeout_seconds,
         )
 
     def terminate(self) -> None:
@@ -262,7 +268,7 @@ class Webhooks:
 
     async def _fetch(self, name: str, *arguments: Any) -> Any:
         try:
-            async with self._pool.acquire() as connection:
+            async with self._pool.acquire(timeout=self._timeout_seconds) as connection:
                 return await connection.fetch(statement(name), *arguments)
         except Exception as error:
             raise translated(error) from error
