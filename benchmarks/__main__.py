@@ -16,6 +16,7 @@ from benchmarks.bulk import bulk, memory
 from benchmarks.events import events
 from benchmarks.history import dates, growth
 from benchmarks.ledgers import Ledgers
+from benchmarks.live import live
 from benchmarks.processes import processes
 from benchmarks.readme import DIRECTORY, render
 from benchmarks.scale import FULL, SCALES, SHORT, Scale
@@ -27,6 +28,7 @@ SUBJECTS: dict[str, Subject] = {
     "spreads": spreads,
     "reads": reads,
     "processes": processes,
+    "live": live,
     "bulk": bulk,
     "memory": memory,
     "dates": dates,
@@ -35,7 +37,7 @@ SUBJECTS: dict[str, Subject] = {
 }
 """In the order in which they run: some are held against what earlier ones have measured."""
 
-NEEDS_WRK = {"single", "spreads", "reads", "processes", "events"}
+NEEDS_WRK = {"single", "spreads", "reads", "processes", "live", "events"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

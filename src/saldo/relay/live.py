@@ -35,8 +35,11 @@ PER_SHARD_MIN = 32
 LOOK_SECONDS_MIN = 0.03
 """Between two looks at the tail: each costs the database about as much as a batch of posting does."""
 
-STEP_BACK = 3.0
-"""After handing out, the hub waits so many times as long as that took: the rest of the time is for posting."""
+SLICE_SUBSCRIBERS = 32
+"""Who are handed something at once: to write to them takes some two milliseconds, in which nobody posts."""
+
+STEP_BACK = 1.0
+"""After each slice, the hub waits so many times as long as that took: half of the time at least is for posting."""
 
 BACKOFF_SECONDS = 1.0
 """Between attempts to read a log that can't be read."""
@@ -84,6 +87,7 @@ class Hub:
         self._tail: asyncio.Task[None] | None = None
         self._epoch = b""
         self._positions: Positions | None = None
+        self._handed_out: Positions = {}
         self._woken = asyncio.Event()
         self._looked = asyncio.Event()
         self._stopping = False
@@ -163,13 +167,13 @@ class Hub:
 
     def join(self, subscription: Subscription) -> Positions:
         """From here on a subscriber is handed what comes after the positions that this returns."""
-        self._audience.add(subscription)
-        return self.positions_of(subscription.wanted.shards)
-
-    def positions_of(self, shards: Iterable[int]) -> Positions:
-        """How far everything has been handed out."""
         assert self._positions is not None
-        return {shard: self._positions[shard] for shard in shards}
+        self._audience.add(subscription)
+        return {shard: self._positions[shard] for shard in subscription.wanted.shards}
+
+    def handed_out(self, shard: int) -> int:
+        """Up to where everybody has been handed everything; what is being handed out just now is not in it."""
+        return self._handed_out.get(shard, 0)
 
     def _beyond(self, positions: Mapping[int, int]) -> bool:
         tail = self._positions
@@ -197,6 +201,9 @@ class Hub:
                 _log.warning("live stream: %s", error)
             except Exception:
                 _log.exception("the live stream failed in a way nobody foresaw")
+                # Some may have been handed what others have not: all begin again where they are.
+                for subscription in tuple(self._subscriptions):
+                    self.end(subscription, Ending.FAILED)
             await asyncio.sleep(BACKOFF_SECONDS)
 
     async def _begin(self) -> None:
@@ -206,6 +213,7 @@ class Hub:
         if self._positions is None or epoch != self._epoch:
             self._end_other_epochs(epoch)
             self._epoch, self._positions = epoch, heads
+        self._handed_out = dict(self._positions)
         self._tell_looked()
 
     async def _follow(self) -> None:
@@ -218,10 +226,10 @@ class Hub:
             page = await self._log.page(self._positions, per_shard)
             if page.identity is not None and epoch_of(page.identity) != self._epoch:
                 return
-            took = await self._hand_out(page)
+            await self._hand_out(page)
             if page.identity is not None:
                 # Even when there is more: who is behind gets more at once.
-                await asyncio.sleep(max(took * STEP_BACK, began + LOOK_SECONDS_MIN - loop.time()))
+                await asyncio.sleep(began + LOOK_SECONDS_MIN - loop.time())
             if page.left:
                 per_shard = max(PER_SHARD_MIN, PAGE_ENTRIES // len(page.left))
                 continue
@@ -230,21 +238,20 @@ class Hub:
                 async with asyncio.timeout(self._limits.poll_seconds):
                     await self._woken.wait()
 
-    async def _hand_out(self, page: LogPage) -> float:
-        """Gives a page to everybody whom it concerns; how long that kept everything else waiting."""
+    async def _hand_out(self, page: LogPage) -> None:
+        """Gives a page to everybody whom it concerns."""
         assert self._positions is not None
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+        # Who joins from here on gets what comes after this page.
         self._positions.update(page.reached)
-        chunk = _Chunk(page.entries, self._encoder, self._epoch, self._positions)
-        for subscription, payload in self._audience.payloads(chunk):
+        chunk = _Chunk(page.entries, self._encoder, self._epoch, dict(self._positions))
+        self._tell_looked()
+        for given, (subscription, payload) in enumerate(self._audience.payloads(chunk), start=1):
             if not subscription.offer(payload):
                 self.end(subscription, Ending.TOO_SLOW)
-        self._tell_looked()
-        # They write in the turn after this one, and the transports in the one after that.
-        for _ in range(3):
-            await asyncio.sleep(0)
-        return loop.time() - began
+            if given % SLICE_SUBSCRIBERS == 0:
+                await _step_back()
+        self._handed_out.update(page.reached)
+        await _step_back()
 
     def _tell_looked(self) -> None:
         self._looked.set()
@@ -254,6 +261,15 @@ class Hub:
         for subscription in tuple(self._subscriptions):
             if subscription.epoch not in {b"", epoch}:
                 self.end(subscription, Ending.OTHER_LOG)
+
+
+async def _step_back() -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    # They write in the turn after this one, and the transports in the one after that.
+    for _ in range(3):
+        await asyncio.sleep(0)
+    await asyncio.sleep((loop.time() - began) * STEP_BACK)
 
 
 class _Audience:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -75,7 +75,7 @@ class Tail(Protocol):
 
     async def reached(self, positions: Mapping[int, int], seconds: float) -> bool: ...
     def join(self, subscription: Subscription) -> Positions: ...
-    def positions_of(self, shards: Iterable[int]) -> Positions: ...
+    def handed_out(self, shard: int) -> int: ...
     def end(self, subscription: Subscription, ending: Ending) -> None: ...
     def leave(self, subscription: Subscription) -> None: ...
 
@@ -153,7 +153,9 @@ class Subscription:
         """The id of what has been given out by `next`."""
         positions = self._positions
         if self._step == self._take_buffered and not self._buffer:
-            positions = self._tail.positions_of(self.wanted.shards)
+            positions = {
+                shard: max(seq, self._tail.handed_out(shard)) for shard, seq in positions.items()
+            }
         return sse.mark(write_position(self.epoch, positions))
 
     def offer(self, payload: bytes) -> bool:

@@ -1,0 +1,72 @@
+"""What subscribers of the live stream cost those who post."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+
+from tests.acceptance.service import ServiceProcess
+
+from benchmarks import wrk
+from benchmarks.bench import Bench
+from benchmarks.cost import Cost
+from benchmarks.readers import readers
+from benchmarks.report import Row, Series
+
+CONNECTIONS = 64
+
+USERS = 1000
+"""Who gets the traffic. A thousand subscribers of one user each: every event concerns one of them."""
+
+
+def live(bench: Bench) -> Iterator[Row]:
+    """POST /v1/transaction at 64 connections while so many subscribers read, in turns."""
+    audiences: dict[str, list[str]] = {
+        "no subscriber": [],
+        "100 subscribers of a user each": _of_users(bench, 100),
+        "1,000 subscribers of a user each": _of_users(bench, 1000),
+        "10 subscribers of everything": [""] * 10,
+        "100 subscribers of everything": [""] * 100,
+    }
+    rates = {name: Series() for name in audiences}
+    tails = {name: Series() for name in audiences}
+    events = {name: Series() for name in audiences}
+    costs = {name: Cost() for name in audiences}
+    with bench.ledgers.fresh() as ledger, ledger.serve() as service:
+        for _ in range(bench.scale.rounds):
+            for name, queries in audiences.items():
+                driven, delivered, cost = _round(bench, service, queries)
+                rates[name].add(driven.rate)
+                tails[name].add(driven.p99_ms)
+                events[name].add(delivered / bench.scale.seconds)
+                costs[name] += cost
+    alone = rates["no subscriber"].median
+    for name, queries in audiences.items():
+        title = f"single POST, {CONNECTIONS} connections, {name}"
+        yield Row(title, rates[name], "/s", "no subscriber", alone, cost=costs[name])
+        yield Row(f"{title}: p99", tails[name], "ms")
+        if queries:
+            yield Row(f"{name}: events delivered", events[name], "/s")
+
+
+def _round(
+    bench: Bench, service: ServiceProcess, queries: list[str]
+) -> tuple[wrk.Driven, int, Cost]:
+    """One round, and how many events were delivered in its time."""
+    requests = bench.posts(replace(bench.workload(0), users=_users(bench)))
+    load = wrk.Load(service.url, requests, CONNECTIONS)
+    with ExitStack() as stack:
+        reading = stack.enter_context(readers(service.url, queries)) if queries else None
+        (driven,), cost = bench.drive([service.process.pid], [load])
+        delivered = 0 if reading is None else reading.events
+    requests.file.unlink()
+    return driven, delivered, cost
+
+
+def _users(bench: Bench) -> int:
+    return min(USERS, bench.scale.users)
+
+
+def _of_users(bench: Bench, count: int) -> list[str]:
+    return [f"user_id={number % _users(bench) + 1}" for number in range(count)]

@@ -1,0 +1,306 @@
+"""The hub of the live stream over a log in memory: joining, interruptions, another log, who is slow."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from saldo.ledger.model import SHARDS, Kind, Outcome
+from saldo.relay import live
+from saldo.relay.events import EVENT_TYPES, TRANSACTION_REFUSED, Encoder, EventType
+from saldo.relay.live import (
+    Hub,
+    LiveLimits,
+    PositionGoneError,
+    PositionOfOthersError,
+    Start,
+    TooManySubscribersError,
+    shards_of,
+)
+from saldo.relay.position import Position, epoch_of, read_position
+from saldo.relay.subscription import Ending, Subscription, Wanted
+from saldo.store.errors import ConnectionLostError
+from saldo.store.log import SEQ_MAX, LogEntry, LogPage, Positions
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LIMITS = LiveLimits(
+    subscribers_max=50, buffer_bytes_max=100_000, heartbeat_seconds=0.01, poll_seconds=0.01
+)
+
+
+class MemoryLog:
+    """The log as `saldo.store.log.Log` reads it, with failures on demand."""
+
+    def __init__(self) -> None:
+        self.name = "log-1"
+        self.shards: dict[int, list[LogEntry]] = defaultdict(list)
+        self.failures = 0
+        self.numbers: dict[int, int] = defaultdict(int)
+
+    def append(self, user_id: int, outcome: Outcome = Outcome.POSTED) -> None:
+        shard = user_id % SHARDS
+        seq = len(self.shards[shard]) + 1
+        self.numbers[user_id] += 1
+        time = NOW + timedelta(seconds=seq)
+        self.shards[shard].append(
+            LogEntry(
+                shard=shard,
+                seq=seq,
+                user_id=user_id,
+                number=self.numbers[user_id],
+                uuid=UUID(int=shard << 64 | seq),
+                kind=Kind.DEPOSIT,
+                outcome=outcome,
+                amount=100,
+                balance=100,
+                timestamp=time,
+                recorded_at=time,
+                user_name=None,
+            )
+        )
+
+    async def page(
+        self,
+        positions: Mapping[int, int],
+        per_shard: int,
+        *,
+        until: Mapping[int, int] | None = None,
+        users: Sequence[int] | None = None,
+        kinds: Sequence[int] | None = None,
+    ) -> LogPage:
+        await self._pass()
+        entries: list[LogEntry] = []
+        reached: Positions = {}
+        left = set()
+        for shard, seq in positions.items():
+            head = len(self.shards[shard])
+            end = min(head, SEQ_MAX if until is None else until[shard])
+            if seq < end:
+                reached[shard] = min(seq + per_shard, end)
+                entries += [
+                    entry
+                    for entry in self.shards[shard][seq : reached[shard]]
+                    if (users is None or entry.user_id in users)
+                    and (kinds is None or (2 if entry.outcome else 1) in kinds)
+                ]
+                if reached[shard] < end:
+                    left.add(shard)
+        return LogPage(entries, reached, left, self.name if reached else None)
+
+    async def heads(self) -> Positions:
+        await self._pass()
+        return {shard: len(self.shards[shard]) for shard in range(SHARDS)}
+
+    async def before(self, moment: datetime) -> Positions:
+        return {
+            shard: sum(entry.recorded_at < moment for entry in self.shards[shard])
+            for shard in range(SHARDS)
+        }
+
+    async def identity(self) -> str:
+        return self.name
+
+    async def _pass(self) -> None:
+        await asyncio.sleep(0)
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionLostError("gone")
+
+
+@pytest.fixture
+async def log() -> MemoryLog:
+    return MemoryLog()
+
+
+@pytest.fixture
+async def hub(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(live, "BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr("saldo.relay.subscription.BACKOFF_SECONDS", 0.0)
+    hub = Hub(log, Encoder(2), LIMITS)  # type: ignore[arg-type]
+    yield hub
+    await hub.close()
+
+
+def wanted(users: set[int] | None = None, *types: EventType) -> Wanted:
+    found = None if users is None else frozenset(users)
+    return Wanted(found, frozenset(types or EVENT_TYPES), shards_of(found))
+
+
+def events_of(payload: bytes) -> list[tuple[int, int]]:
+    """Shard and position of each."""
+    lines = [line for line in payload.split(b"\n") if line.startswith(b"data: ")]
+    data = [msgspec.json.decode(line[6:])["data"] for line in lines]
+    return [(item["shard"], item["seq"]) for item in data]
+
+
+def last_id(payload: bytes) -> str:
+    found = [line[4:] for line in payload.split(b"\n") if line.startswith(b"id: ")]
+    return found[-1].decode() if found else ""
+
+
+async def take(subscription: Subscription, count: int) -> list[tuple[int, int]]:
+    found: list[tuple[int, int]] = []
+    while len(found) < count:
+        found += events_of(await subscription.next())
+    return found
+
+
+async def subscribe(hub: Hub, start: Start = "now", *, of: Wanted | None = None) -> Subscription:
+    return await hub.subscribe(of or wanted(), start)
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_exactly_once_and_in_order_whenever_one_joins(
+    hub: Hub, log: MemoryLog, seed: int
+) -> None:
+    chance = random.Random(seed)
+    users = [1, 2, 3, 65, 130]
+    stop = asyncio.Event()
+
+    async def post() -> None:
+        while not stop.is_set():
+            for _ in range(chance.randint(0, 30)):
+                log.append(chance.choice(users))
+            hub.wake()
+            await asyncio.sleep(0)
+
+    async def follow() -> None:
+        for _ in range(chance.randint(0, 20)):
+            await asyncio.sleep(0)
+        only = set(chance.sample(users, 2)) if chance.random() < 0.5 else None
+        with await subscribe(hub, "start", of=wanted(only)) as subscription:
+            seen: list[tuple[int, int]] = []
+            while len(seen) < 300:
+                payload = await subscription.next()
+                seen += events_of(payload)
+                if last_id(payload):
+                    positions = read_position(last_id(payload)).positions
+                    passed = {
+                        (entry.shard, entry.seq)
+                        for shard, seq in positions.items()
+                        for entry in log.shards[shard][:seq]
+                        if only is None or entry.user_id in only
+                    }
+                    assert passed == set(seen), "the id says exactly what has come"
+            assert len(set(seen)) == len(seen)
+            for shard in {shard for shard, _ in seen}:
+                found = [seq for other, seq in seen if other == shard]
+                assert found == sorted(found)
+
+    posting = asyncio.create_task(post())
+    try:
+        await asyncio.gather(*(follow() for _ in range(8)))
+    finally:
+        stop.set()
+        await posting
+
+
+async def test_a_database_that_goes_away_is_waited_for(hub: Hub, log: MemoryLog) -> None:
+    log.append(1)
+    with await subscribe(hub, "start") as subscription:
+        log.failures = 3
+        assert await take(subscription, 1) == [(1, 1)]
+        await subscription.next()
+        log.failures = 3
+        log.append(1)
+        hub.wake()
+        assert await take(subscription, 1) == [(1, 2)]
+        assert not subscription.ended.done()
+
+
+async def test_another_log_ends_the_stream_and_its_ids_are_refused(
+    hub: Hub, log: MemoryLog
+) -> None:
+    log.append(1)
+    with await subscribe(hub, "start") as subscription, await subscribe(hub) as second:
+        await take(subscription, 1)
+        position = read_position(last_id(subscription.mark))
+        assert position == Position(epoch_of("log-1"), position.positions)
+        await second.next()
+        log.name = "log-2"
+        log.append(1)
+        hub.wake()
+        assert await second.ended is Ending.OTHER_LOG
+        assert await subscription.ended is Ending.OTHER_LOG
+    with pytest.raises(PositionGoneError, match="another log"):
+        await subscribe(hub, position)
+
+
+async def test_positions_that_can_not_be_resumed_from(hub: Hub, log: MemoryLog) -> None:
+    log.append(1)
+    epoch = epoch_of(log.name)
+    with pytest.raises(PositionGoneError, match="past the end"):
+        await subscribe(hub, Position(epoch, {1: 2}), of=wanted({1}))
+    with pytest.raises(PositionOfOthersError):
+        await subscribe(hub, Position(epoch, {1: 1}), of=wanted({2}))
+    with await subscribe(hub, Position(epoch, {1: 1, 2: 0}), of=wanted({1})) as subscription:
+        log.append(1)
+        assert await take(subscription, 1) == [(1, 2)]
+
+
+async def test_who_takes_nothing_is_cut_off_and_holds_nothing(hub: Hub, log: MemoryLog) -> None:
+    with await subscribe(hub) as slow, await subscribe(hub) as quick:
+        await slow.next()
+        await quick.next()
+        posted = 0
+        while not slow.ended.done():
+            for _ in range(20):
+                log.append(1)
+            posted += 20
+            hub.wake()
+            await take(quick, 20)
+        assert slow.ended.result() is Ending.TOO_SLOW
+        assert not slow._buffer
+        assert LIMITS.buffer_bytes_max < posted * 500
+        assert not quick.ended.done()
+
+
+async def test_the_id_moves_over_what_is_not_wanted(hub: Hub, log: MemoryLog) -> None:
+    only = wanted({1}, TRANSACTION_REFUSED)
+    with await subscribe(hub, of=only) as subscription:
+        for _ in range(2000):
+            log.append(1)
+            log.append(65)
+        log.append(1, Outcome.INSUFFICIENT_FUNDS)
+        assert await take(subscription, 1) == [(1, 4001)]
+        for _ in range(10):
+            log.append(65)
+        while read_position(last_id(subscription.mark)).positions != {1: 4011}:
+            assert not events_of(await subscription.next())
+
+
+async def test_no_more_than_may_be_and_nobody_after_the_stop(hub: Hub) -> None:
+    subscriptions = await asyncio.gather(*(subscribe(hub) for _ in range(50)))
+    with pytest.raises(TooManySubscribersError):
+        await subscribe(hub)
+    with subscriptions[0]:
+        pass
+    subscriptions[0] = await subscribe(hub)
+    hub.stop()
+    for subscription in subscriptions:
+        with subscription:
+            assert await subscription.ended is Ending.STOPPING
+    with pytest.raises(TooManySubscribersError):
+        await subscribe(hub)
+
+
+async def test_the_tail_is_read_only_while_somebody_follows(hub: Hub, log: MemoryLog) -> None:
+    followed = []
+    for _ in range(3):
+        followed.append(hub._tail is not None)
+        with await subscribe(hub) as subscription:
+            followed.append(hub._tail is not None)
+            await subscription.next()
+            log.append(1)
+            hub.wake()
+            assert len(await take(subscription, 1)) == 1
+        log.append(1)
+    assert followed == [False, True] * 3
