@@ -83,3 +83,22 @@ def test_webhooks_are_looked_after_as_the_how_to_says(tmp_path: Path) -> None:
     assert '"secret":"whsec_' in outputs[0]
     assert '"enabled":true' in outputs[1]
     assert outputs[2].endswith('{"replayed":0}')
+
+
+def test_events_are_followed_as_the_how_to_says(tmp_path: Path) -> None:
+    path = _path(tmp_path)
+    ((command, _),) = _blocks("docs/howto/live-events.md")
+    with service(tmp_path) as running:
+        _run(_blocks("docs/howto/post-many.md")[0][0], running, path)
+        following = subprocess.Popen(
+            ["bash", "-euc", f"exec {command}".replace("http://localhost:8000", running.url)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={"PATH": path},
+        )
+        assert following.stdout is not None
+        with following, following.stdout as lines:
+            found = next(line for line in lines if line.startswith("event: "))
+            following.terminate()
+    assert found == "event: saldo.user.created\n"
