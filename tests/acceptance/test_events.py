@@ -390,6 +390,47 @@ async def test_a_stop_ends_all_streams_with_a_word(tmp_path: Path) -> None:
                 assert await asyncio.to_thread(running.process.wait, 60) == 0
 
 
+async def test_a_stop_does_not_wait_for_who_does_not_read(tmp_path: Path) -> None:
+    with service(tmp_path, SALDO_STOP_SECONDS="3600", SALDO_EVENTS_STALL_SECONDS="3600") as running:
+        async with Ledger(running.url) as ledger:
+            users = await ledger.users(20)
+            for _ in range(20):
+                await ledger.post(users * 50)
+            async with (
+                Subscriber(running.url, "from=start", receive_bytes=4096),
+                Subscriber(running.url, "from=start") as quick,
+            ):
+                await quick.take(20_000)
+                running.process.send_signal(signal.SIGTERM)
+                assert await asyncio.to_thread(running.process.wait, 60) == 0
+
+
+async def test_what_one_worker_posts_is_seen_at_all(tmp_path: Path) -> None:
+    with service(tmp_path, SALDO_WORKERS="2") as running:
+        async with Ledger(running.url) as ledger, AsyncExitStack() as stack:
+            users = await ledger.users(5)
+            subscribers = [
+                await stack.enter_async_context(
+                    Subscriber(running.url, f"type={POSTED}&user_id={','.join(map(str, users))}")
+                )
+                for _ in range(8)
+            ]
+            for subscriber in subscribers:
+                await subscriber.block()
+                await subscriber.block()
+            assert await ledger.metric("saldo_events_subscribers") == 8
+            for _ in range(8):
+                # A connection of its own each time: to either of the workers.
+                async with Ledger(running.url) as another:
+                    await another.post(users)
+                    ledger.uuids |= another.uuids
+            for subscriber in subscribers:
+                seen = Seen()
+                for event in await subscriber.take(40):
+                    seen.add(event)
+                assert (seen.ids, seen.again) == (ledger.uuids, 0)
+
+
 async def test_only_so_many_subscribers(tmp_path: Path) -> None:
     with service(tmp_path, SALDO_EVENTS_SUBSCRIBERS_MAX="2") as running:
         async with Subscriber(running.url), Subscriber(running.url) as second:
