@@ -1,8 +1,8 @@
 """How fast a relay may go: it steps back when it has to wait for a processor, for then posting has to as well.
 
 A lower priority alone doesn't do it: most of what an event costs is spent by the broker and the database, on our
-behalf and with their own priority. The kernel tells each thread how long it stood ready and had to wait. On an idle machine, or
-one with processors to spare, that is nothing, and the relay goes as fast as it can.
+behalf and with their own priority. The kernel tells each thread how long it stood ready and had to wait. On an idle
+machine, or one with processors to spare, that is nothing, and the relay goes as fast as it can.
 """
 
 from __future__ import annotations
