@@ -1,0 +1,67 @@
+"""The live stream over a database that is killed and comes back."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+
+from tests.acceptance.service import service
+from tests.acceptance.subscribers import Subscriber
+from tests.faults.test_database import create_users, own_server
+
+__all__ = ["own_server"]
+
+from saldo.store.embedded import EmbeddedServer
+
+
+async def test_streams_go_on_when_a_killed_database_is_back(
+    own_server: EmbeddedServer,
+    tmp_path: Path,
+) -> None:
+    users = create_users(own_server.service_url, 3)
+    urls = {
+        "SALDO_DATABASE_URL": own_server.service_url,
+        "SALDO_DATABASE_OWNER_URL": own_server.owner_url,
+        "SALDO_EVENTS_HEARTBEAT_SECONDS": "0.2",
+        "SALDO_REQUEST_DEADLINE_SECONDS": "60",
+    }
+    with service(tmp_path, **urls) as running:
+        async with (
+            httpx.AsyncClient(base_url=running.url, timeout=60) as client,
+            Subscriber(running.url) as everything,
+            Subscriber(running.url, f"user_id={users[0]}") as one,
+        ):
+
+            async def post() -> set[str]:
+                uuids = [str(uuid4()) for _ in users]
+                items = [
+                    {"uuid": uuid, "type": "DEPOSIT", "amount": "1", "user_id": user}
+                    for uuid, user in zip(uuids, users, strict=True)
+                ]
+                answer = await client.post("/v1/transactions", json=items)
+                assert [json.loads(line)["status"] for line in answer.text.splitlines()] == [
+                    200
+                ] * 3
+                return set(uuids)
+
+            for stream in (everything, one):
+                await stream.block()
+                await stream.block()
+            posted = await post()
+            seen = await everything.take(3) + await one.take(1)
+            assert {event["id"] for event in seen} == posted
+            assert own_server.pid is not None
+            os.kill(own_server.pid, signal.SIGKILL)
+            # The server is started again by who embeds it. Signs of life come all the same.
+            for stream in (everything, one):
+                while (await stream.block()).data is not None:
+                    pass
+            posted = await post()
+            seen = await everything.take(3) + await one.take(1)
+            assert {event["id"] for event in seen} == posted
+            assert [event["data"]["number"] for event in seen] == [2] * 4
