@@ -105,6 +105,8 @@ def _beside_posting(bench: Bench) -> Iterator[Row]:
         for _ in range(bench.scale.rounds):
             for series, settings in ((off, {}), (on, topology.exchange | topology.stream)):
                 with ledger.serve(**settings) as service:
+                    # Its start is not what it costs.
+                    _await(ledger, "leases", 2 if settings else 0)
                     requests = bench.posts(bench.workload(0))
                     load = wrk.Load(service.url, requests, CONNECTIONS)
                     (driven,), cost = bench.drive([service.process.pid], [load])
