@@ -7,10 +7,15 @@ machine, or one with processors to spare, that is nothing, and the relay goes as
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 REST_FACTOR = 6.0
 """Seconds of rest for each second of waiting for a processor."""
+
+WAIT_SHARE = 0.05
+"""Of the time that is no reason to rest: the broker and we wait for each other a little on any machine."""
 
 REST_SECONDS_MAX = 1.0
 """At a time: what is there must get out, however busy the machine is."""
@@ -22,15 +27,20 @@ _SCHEDSTAT = Path("/proc/thread-self/schedstat")
 class Pace:
     """Tells how long to rest after each piece of work."""
 
-    def __init__(self, schedstat: Path = _SCHEDSTAT) -> None:
+    def __init__(
+        self, schedstat: Path = _SCHEDSTAT, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._schedstat = schedstat
+        self._clock = clock
         self._before = self._waited()
+        self._since = clock()
 
     def rest_seconds(self) -> float:
         """How long to rest now, for what had to be waited since the last call; 0 where the kernel doesn't tell."""
-        now = self._waited()
+        now, clock = self._waited(), self._clock()
         waited, self._before = now - self._before, now
-        return min(REST_FACTOR * waited, REST_SECONDS_MAX)
+        elapsed, self._since = clock - self._since, clock
+        return min(max(0.0, REST_FACTOR * (waited - WAIT_SHARE * elapsed)), REST_SECONDS_MAX)
 
     def _waited(self) -> float:
         try:
