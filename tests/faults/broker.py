@@ -85,6 +85,9 @@ class Broker:
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(30)
             self._process = None
+            # The one we started is a script; its server may take a moment longer, and must not be taken for the next.
+            while _takes_connections(self.port) or _takes_connections(self.stream_port):
+                time.sleep(0.05)
 
     def output(self) -> str:
         return self._log.read_text(errors="replace")[-3000:]

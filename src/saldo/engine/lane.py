@@ -168,6 +168,7 @@ class Lane:
         for requests in (waiting.requests[:middle], waiting.requests[middle:]):
             part = waiting.part(requests)
             await self._see_through([part])
+            await asyncio.sleep(0)  # it is handed out in the next turn
             if not part.decided.done():  # nobody waits for the whole any more
                 return
             results += part.decided.result()
@@ -199,7 +200,9 @@ class Lane:
             for waiting, before in zip(batch, retried, strict=True):
                 waiting.sent = before
             raise
-        self._hand_out(batch, retried, decisions)
+        # Later in this turn of the loop: the next batch goes to the database first, and not after all who are
+        # answered now have written their answers.
+        asyncio.get_running_loop().call_soon(self._hand_out, batch, retried, decisions)
 
     def _hand_out(
         self, batch: list[Waiting], retried: list[bool], decisions: list[Decision]
