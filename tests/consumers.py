@@ -53,11 +53,16 @@ class QueueConsumer:
 
     async def until(self, received: Received, count: int, *, seconds: float = 60) -> None:
         """Takes events until there are so many different ones."""
+        if len(received.events) >= count:
+            return
         async with asyncio.timeout(seconds), self._queue.iterator() as messages:
-            while len(received.events) < count:
-                self.last = await anext(messages)
-                received.take(json.loads(self.last.body))
-                await self.last.ack()
+            async for message in messages:
+                self.last = message
+                received.take(json.loads(message.body))
+                await message.ack()
+                if len(received.events) >= count:
+                    return
+        raise ConnectionError("the queue has ended")
 
 
 @asynccontextmanager
