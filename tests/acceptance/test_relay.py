@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+import aio_pika
 import httpx
 
 from tests.acceptance.service import ServiceProcess, service
@@ -23,9 +25,9 @@ class ConsumerProcess:
     """docs/howto/consumer.py, and what it prints."""
 
     def __init__(self, url: str, directory: Path) -> None:
-        self._queue = f"saldo-test-{uuid4()}"
+        self.queue = f"saldo-test-{uuid4()}"
         self.process = subprocess.Popen(
-            [sys.executable, str(CONSUMER), url, self._queue],
+            [sys.executable, str(CONSUMER), url, self.queue],
             cwd=directory,
             stdout=subprocess.PIPE,
             text=True,
@@ -48,6 +50,14 @@ def consuming(url: str, directory: Path) -> Iterator[ConsumerProcess]:
     finally:
         consumer.process.kill()
         consumer.process.communicate()
+        asyncio.run(_delete_queue(url, consumer.queue))
+
+
+async def _delete_queue(url: str, name: str) -> None:
+    """It is durable, and would fill for ever on the developer's broker."""
+    async with await aio_pika.connect(url) as connection:
+        channel = await connection.channel()
+        await channel.queue_delete(name)
 
 
 def _commands() -> list[str]:

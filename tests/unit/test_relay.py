@@ -151,6 +151,16 @@ async def test_what_was_not_confirmed_is_published_again_from_the_cursor() -> No
     assert sink.opened == 2
 
 
+async def test_a_fault_that_nobody_foresaw_does_not_end_the_relay() -> None:
+    log, sinks = ScriptedLog(s1=2), ScriptedSinks()
+    sink = ScriptedSink(KeyError("ours"))
+    relay = relay_of(sink, log, sinks)
+    running = await _published(relay, sinks, 2)
+    relay.stop()
+    await running
+    assert sink.opened == 2
+
+
 async def test_a_move_that_is_not_known_to_be_done_is_no_loss() -> None:
     log, sinks, sink = ScriptedLog(s1=4), ScriptedSinks(), ScriptedSink()
     sinks.faults.append(ConnectionLostError("gone"))

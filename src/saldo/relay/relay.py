@@ -94,9 +94,16 @@ class Relay:
                 _log.warning("sink %s: another relay has taken over", self._sink.name)
             except (SinkError, StoreError) as error:
                 _log.warning("sink %s: %s", self._sink.name, error)
-                # Jitter, so that the relays of many processes don't come back all at once.
-                await self._pause(self._backoff * random.uniform(0.5, 1))  # noqa: S311
-                self._backoff = min(self._backoff * 2, BACKOFF_SECONDS_MAX)
+                await self._back_off()
+            except Exception:
+                # The process lives on with its other relays: this one must not be gone without a word.
+                _log.exception("sink %s: failed in a way nobody foresaw", self._sink.name)
+                await self._back_off()
+
+    async def _back_off(self) -> None:
+        # Jitter, so that the relays of many processes don't come back all at once.
+        await self._pause(self._backoff * random.uniform(0.5, 1))  # noqa: S311
+        self._backoff = min(self._backoff * 2, BACKOFF_SECONDS_MAX)
 
     async def _hold(self, lease: Lease) -> None:
         """Relays under the lease until the end, a failure, or another holder."""
