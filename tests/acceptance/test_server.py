@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -40,15 +44,15 @@ async def test_too_many_connections_are_a_problem_and_probes_still_answer(tmp_pa
     with service(tmp_path, SALDO_CONNECTIONS_MAX=str(CONNECTIONS)) as running:
 
         async def post() -> httpx.Response:
-            return await asyncio.to_thread(_deposit, running, user_id)
+            return await asyncio.to_thread(_deposit, running, first_id)
 
         async def status_of_post() -> int:
             return (await post()).status_code
 
         async def status_of_get(client: Client) -> int:
-            return (await client.get(f"/v1/user/{user_id}"))[0]
+            return (await client.get(f"/v1/user/{first_id}"))[0]
 
-        user_id = httpx.post(f"{running.url}/v1/user", json={"name": "a"}).json()["id"]
+        first_id = httpx.post(f"{running.url}/v1/user", json={"name": "a"}).json()["id"]
         clients = [Client(running.url) for _ in range(CONNECTIONS)]
         for client in clients:
             assert await _served(partial(status_of_get, client)) == 200
@@ -71,14 +75,83 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
         yield started
 
 
-@pytest.mark.parametrize("sent", NOT_HTTP)
-def test_what_is_not_http_is_a_problem(running: ServiceProcess, sent: bytes) -> None:
+@pytest.fixture(scope="module")
+def user_id(running: ServiceProcess) -> int:
+    created = httpx.post(f"{running.url}/v1/user", json={"name": "served"})
+    return int(created.json()["id"])
+
+
+def _exchange(running: ServiceProcess, sent: bytes) -> bytes:
+    """Everything that comes back until the server closes the connection."""
     parts = urlsplit(running.url)
     with socket.create_connection((parts.hostname or "", parts.port or 0), SECONDS_MAX) as raw:
         raw.sendall(sent)
         received = b""
         while piece := raw.recv(4096):
             received += piece
+    return received
+
+
+def _post_bytes(user_id: int, uuid: UUID, *, version: str = "1.1", headers: str = "") -> bytes:
+    content = {"uuid": str(uuid), "type": "DEPOSIT", "amount": "1", "user_id": user_id}
+    body = json.dumps(content)
+    head = f"POST /v1/transaction HTTP/{version}\r\nhost: saldo\r\n{headers}"
+    return f"{head}content-length: {len(body)}\r\n\r\n{body}".encode()
+
+
+def _answers(received: bytes) -> list[tuple[str, dict[str, str], Any]]:
+    """Status line, headers and content of each answer."""
+    found = []
+    while received:
+        head, _, received = received.partition(b"\r\n\r\n")
+        status, *lines = head.decode().split("\r\n")
+        headers = dict(line.split(": ", 1) for line in lines)
+        length = int(headers["content-length"])
+        found.append((status, headers, json.loads(received[:length])))
+        received = received[length:]
+    return found
+
+
+def test_requests_sent_at_once_are_answered_in_their_order(
+    running: ServiceProcess, user_id: int
+) -> None:
+    uuids = [uuid4() for _ in range(5)]
+    posts = b"".join(_post_bytes(user_id, uuid) for uuid in uuids)
+    last = b"GET /healthz/live HTTP/1.1\r\nhost: saldo\r\nconnection: close\r\n\r\n"
+    *posted, probed = _answers(_exchange(running, posts + last))
+    assert [content["uuid"] for _, _, content in posted] == [str(uuid) for uuid in uuids]
+    assert {status for status, _, _ in posted} == {"HTTP/1.1 200 OK"}
+    assert probed[1]["connection"] == "close"
+
+
+@pytest.mark.parametrize(
+    ("version", "headers"), [("1.1", "connection: close\r\n"), ("1.0", "")], ids=["close", "1.0"]
+)
+def test_a_client_that_keeps_no_connection_gets_its_answer_and_the_end(
+    running: ServiceProcess, user_id: int, version: str, headers: str
+) -> None:
+    uuid = uuid4()
+    sent = _post_bytes(user_id, uuid, version=version, headers=headers)
+    ((status, answered, content),) = _answers(_exchange(running, sent))
+    assert (status, content["uuid"]) == ("HTTP/1.1 200 OK", str(uuid))
+    assert answered["connection"] == "close"
+
+
+def test_every_answer_has_the_headers_of_http(running: ServiceProcess, user_id: int) -> None:
+    posted = _deposit(running, user_id)
+    asked = httpx.get(f"{running.url}/v1/transaction/{posted.json()['uuid']}")
+    listed = httpx.get(f"{running.url}/v1/user/{user_id}")
+    for answer in (posted, asked, listed):
+        sent_at = parsedate_to_datetime(answer.headers["date"])
+        assert abs(datetime.now(UTC) - sent_at) < timedelta(seconds=SECONDS_MAX)
+        assert answer.headers["content-type"] == "application/json"
+        assert int(answer.headers["content-length"]) == len(answer.content)
+        assert answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("sent", NOT_HTTP)
+def test_what_is_not_http_is_a_problem(running: ServiceProcess, sent: bytes) -> None:
+    received = _exchange(running, sent)
     head, _, body = received.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ")
     answer = httpx.Response(400, content=body)

@@ -62,6 +62,7 @@ class Engine:
             ),
         ]
         self._deadlines = Deadlines(limits.request_deadline_seconds)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._requests = 0
         self._accepting = False
 
@@ -82,6 +83,8 @@ class Engine:
 
     def start(self) -> None:
         """Accepts requests from now on."""
+        # Asked once: the question is a system call each time.
+        self._loop = asyncio.get_running_loop()
         for lane in self._lanes:
             lane.start()
         self._accepting = True
@@ -162,7 +165,8 @@ class Engine:
         if self.saturated:
             SHED.inc(len(requests))
             raise QueueFullError
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        assert loop is not None
         waiting = Waiting(requests, loop.create_future(), self._deadlines.next(loop), atomic)
         self._deadlines.watch(waiting)
         return waiting

@@ -7,8 +7,7 @@ from typing import NamedTuple, TypeAlias, cast
 from uuid import UUID
 
 from saldo.http import schemas
-from saldo.http.wire import KIND_NAMES
-from saldo.ledger.model import Decision, Kind, Outcome
+from saldo.ledger.model import Decision, Outcome
 from saldo.ledger.money import format_money
 from saldo.ledger.time import format_instant
 from saldo.observability.metrics import OUTCOMES
@@ -62,8 +61,8 @@ def transaction_answer(
     """A transaction as every route writes it. amount is signed; both are minor units."""
     written = format_instant(recorded_at)
     return schemas.Transaction(
-        str(uuid),
-        KIND_NAMES[Kind.DEPOSIT if amount > 0 else Kind.WITHDRAWAL],
+        uuid,
+        "DEPOSIT" if amount > 0 else "WITHDRAW",
         format_money(abs(amount), decimals),
         user_id,
         written if timestamp == recorded_at else format_instant(timestamp),

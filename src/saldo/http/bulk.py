@@ -72,7 +72,7 @@ class Bulk:
             answer = failed(error, request_id)
         answered("POST", BULK_PATH, 200 if answer is None else answer.status).inc()
         if answer is not None:
-            await send_answer(send, answer, request_id)
+            await send_answer(scope, send, answer, request_id)
 
     async def _post(
         self, headers: dict[bytes, bytes], query: bytes, request_id: str, receive: Any, send: Any

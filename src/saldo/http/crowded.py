@@ -34,7 +34,7 @@ class Crowded:
         answer = problems.crowded().answer(request_id)
         # Closed, or the connections would stay as many as they are.
         answer = answer._replace(headers=(*answer.headers, _CLOSE))
-        await send_answer(send, answer, request_id)
+        await send_answer(scope, send, answer, request_id)
 
 
 def not_http() -> bytes:

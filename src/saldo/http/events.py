@@ -64,7 +64,7 @@ class Events:
         except Exception as error:
             answer = _refused(error, request_id)
             answered("GET", EVENTS_PATH, answer.status).inc()
-            await send_answer(send, answer, request_id)
+            await send_answer(scope, send, answer, request_id)
             return
         answered("GET", EVENTS_PATH, 200).inc()
         with subscription:

@@ -44,7 +44,7 @@ class Front:
         if scope["method"] == "POST":
             query: bytes = scope["query_string"]
             if scope["path"] == HOT_PATH and not query:
-                return self._post(headers, request_id, receive, send)
+                return self._post(scope, headers, request_id, receive, send)
             if scope["path"] == BULK_PATH:
                 scope.setdefault("state", {})["request_id"] = request_id
                 return self._bulk(scope, receive, send)
@@ -54,7 +54,7 @@ class Front:
         elif scope["method"] == "GET" and not scope["query_string"]:
             question = _QUESTION.fullmatch(scope["path"])
             if question is not None:
-                return self._get(question[1], question[2], request_id, send)
+                return self._get(scope, question[1], question[2], request_id, send)
         return self._hand_on(scope, request_id, receive, send)
 
     def drain(self) -> None:
@@ -79,7 +79,7 @@ class Front:
         await self._framework(scope, receive, send_with_id)
 
     async def _post(
-        self, headers: dict[bytes, bytes], request_id: str, receive: Any, send: Any
+        self, scope: Scope, headers: dict[bytes, bytes], request_id: str, receive: Any, send: Any
     ) -> None:
         try:
             body = await body_of(receive, headers, self._body_bytes_max)
@@ -95,9 +95,11 @@ class Front:
         except Exception as error:
             answer = failed(error, request_id)
         answered("POST", HOT_PATH, answer.status).inc()
-        await send_answer(send, answer, request_id)
+        await send_answer(scope, send, answer, request_id)
 
-    async def _get(self, user_id: str | None, uuid: str | None, request_id: str, send: Any) -> None:
+    async def _get(
+        self, scope: Scope, user_id: str | None, uuid: str | None, request_id: str, send: Any
+    ) -> None:
         route = BALANCE_PATH if user_id is not None else TRANSACTION_PATH
         try:
             if user_id is not None:
@@ -107,4 +109,4 @@ class Front:
         except Exception as error:
             answer = failed(error, request_id)
         answered("GET", route, answer.status).inc()
-        await send_answer(send, answer, request_id)
+        await send_answer(scope, send, answer, request_id)

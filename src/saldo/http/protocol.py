@@ -1,17 +1,18 @@
-"""The server's HTTP protocol: one system call for an answer where it makes two, streams that end, and
-problems where the server itself answers in plain text.
+"""The server's HTTP protocol: one system call for an answer where it makes two, answers in one piece, streams
+that end, and problems where the server itself answers in plain text.
 
 The server hands the head and the body of an answer to the transport one after the other, and the event
 loop sends each at once. For our short answers that is a quarter of all the processor time of serving them
-(benchmarks/single.py).
+(benchmarks/single.py). The two messages of ASGI and what the server checks of each header are another tenth:
+the raw routes, who write their headers themselves, may hand over both in one call.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, ClassVar
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from saldo.http.crowded import not_http
 
@@ -19,11 +20,21 @@ from saldo.http.crowded import not_http
 class JoiningProtocol(HttpToolsProtocol):
     """Joins what is written in one turn of the event loop."""
 
+    _default: ClassVar[tuple[list[tuple[bytes, bytes]], bytes]] = ([], b"")
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Puts the joining transport between the server and the real one."""
         super().connection_made(_JoiningTransport(transport, self.loop))  # type: ignore[arg-type]
-        # To close waits for the client to take what is in the buffer; an answer may have to end before.
-        self._extensions = {"saldo.abort": transport.abort}
+        self._extensions = {
+            # To close waits for the client to take what is in the buffer; an answer may have to end before.
+            "saldo.abort": transport.abort,
+            "saldo.answer": self._answer,
+        }
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Lets go of itself."""
+        self._extensions.clear()
+        super().connection_lost(exc)
 
     def on_headers_complete(self) -> None:
         """Chooses who answers. Not by the server's own limit, whose answer is no problem."""
@@ -37,6 +48,37 @@ class JoiningProtocol(HttpToolsProtocol):
         """What was sent is not HTTP."""
         self.transport.write(not_http())
         self.transport.close()
+
+    def _answer(self, scope: Any, status: int, head: bytes, body: bytes) -> bool:
+        """Sends a whole answer, to a request that is not HEAD.
+
+        Args:
+            scope: of the request.
+            head: the lines of its headers, none of whose values are the client's as they came.
+
+        Returns:
+            False: not now, send the two messages of ASGI.
+        """
+        cycle = self.cycle
+        if cycle.scope is not scope:
+            return False  # more requests of this connection came before the answer to this one
+        if not cycle.keep_alive or self.flow.write_paused or cycle.disconnected:
+            return False
+        cycle.response_started = cycle.response_complete = True
+        data = b"".join((STATUS_LINE[status], self._default_head(), head, b"\r\n", body))
+        self.transport.write(data)
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
+
+    def _default_head(self) -> bytes:
+        """The lines of the headers that every answer has; made anew when the server has others (the date)."""
+        headers = self.server_state.default_headers
+        made_of, lines = JoiningProtocol._default
+        if made_of is not headers:
+            lines = b"".join(b"%s: %s\r\n" % header for header in headers)
+            JoiningProtocol._default = (headers, lines)
+        return lines
 
     def shutdown(self) -> None:
         """The server stops: an answer that streams for as long as its client likes must end."""

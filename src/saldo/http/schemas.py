@@ -47,7 +47,7 @@ class Balance(Struct):
 class Transaction(Struct):
     """A transaction as it is recorded."""
 
-    uuid: str
+    uuid: UUID
     type: Literal["DEPOSIT", "WITHDRAW"]
     amount: Money
     user_id: int
