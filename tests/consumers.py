@@ -32,6 +32,8 @@ class Received:
                 self.faults.append(f"{event['id']} is not what it was")
             return
         self.events.append(event)
+        if "number" not in event["data"]:
+            return  # a notice: of no user
         user, number = int(event["subject"]), event["data"]["number"]
         expected = self._numbers.get(user, -1) + 1
         if number != expected:

@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from aiohttp.abc import AbstractResolver
 
+from saldo import __version__
 from saldo.engine.engine import Engine, EngineLimits
 from saldo.engine.lane import Announce
+from saldo.engine.tracer import Tracer
 from saldo.http.app import create_app
 from saldo.http.bulk import Bulk
 from saldo.http.events import Events
@@ -22,11 +24,13 @@ from saldo.http.service import Service
 from saldo.http.transactions import Transactions
 from saldo.http.wire import Reading
 from saldo.ledger.model import Limits
+from saldo.observability.vitals import watch
 from saldo.relay.bell import Bell, listen
+from saldo.relay.counting import count
 from saldo.relay.events import Encoder
 from saldo.relay.exchange import ExchangeOptions, ExchangeSink
 from saldo.relay.live import Hub, LiveLimits
-from saldo.relay.relay import Relay, RelayLimits, relaying
+from saldo.relay.relay import Relay, RelayLimits, no_span, relaying
 from saldo.relay.sink import Sink
 from saldo.relay.stream import StreamOptions, StreamSink
 from saldo.relay.webhooks.relays import WebhookRelays, WebhookSinks
@@ -40,10 +44,14 @@ from saldo.store.migrate import prepare
 from saldo.store.poster import Poster
 from saldo.store.reader import Reader
 from saldo.store.sinks import Sinks, SinkStatus
+from saldo.store.totals import Totals
 from saldo.store.webhooks import Subscription, Webhooks
 
-RELAY_CONNECTIONS = 3
-"""Of all relays of a process: one reads while others move cursors and renew leases."""
+if TYPE_CHECKING:
+    from saldo.observability.tracing import Tracing
+
+RELAY_CONNECTIONS = 4
+"""Of all relays of a process: one reads while others move cursors and renew leases, and one counts."""
 
 EVENTS_CONNECTIONS = 3
 """Of the live stream of a process: the tail, the past, and where new subscribers begin."""
@@ -144,12 +152,15 @@ def reading_of(settings: Settings) -> Reading:
 
 
 def create_engine(
-    settings: Settings, database_url: str, announce: Announce = lambda: None
+    settings: Settings,
+    database_url: str,
+    announce: Announce = lambda: None,
+    tracer: Tracer | None = None,
 ) -> Engine:
     """The engine over lanes that connect to the database when they first need it.
 
     Args:
-        announce: see `Engine`.
+        announce, tracer: see `Engine`.
     """
     limits = limits_of(settings)
 
@@ -170,19 +181,25 @@ def create_engine(
             queue_requests_max=settings.queue_requests_max,
             request_deadline_seconds=settings.request_deadline_seconds,
             batch_timeout_seconds=settings.batch_timeout_seconds,
+            slow_seconds=settings.slow_seconds,
         ),
         announce,
+        tracer,
     )
 
 
 @asynccontextmanager
 async def running(
-    settings: Settings, database_url: str, bell_path: Path | None = None
+    settings: Settings,
+    database_url: str,
+    bell_path: Path | None = None,
+    tracing: Tracing | None = None,
 ) -> AsyncIterator[Front]:
     """The application with everything behind it started; stops in the opposite order.
 
     Args:
         bell_path: where a relay listens for what is new; None: nowhere.
+        tracing: gets the spans of batches; those of requests are the caller's to ask for (`Tracing.traced`).
     """
     reading = reading_of(settings)
     bell = None if bell_path is None else Bell(bell_path)
@@ -199,7 +216,7 @@ async def running(
         if bell is not None:
             bell.ring()
 
-    engine = create_engine(settings, database_url, announce)
+    engine = create_engine(settings, database_url, announce, tracing)
     reader = await Reader.open(
         database_url,
         connections=settings.read_connections,
@@ -212,6 +229,8 @@ async def running(
         timeout_seconds=settings.read_timeout_seconds,
     )
     engine.start()
+    pools = {"read": reader.pool, "events": events_pool, "webhooks": webhooks.pool}
+    watching = asyncio.create_task(watch(pools), name="vitals")
     try:
         service = Service(
             settings,
@@ -224,9 +243,11 @@ async def running(
             Questions(reader, reading),
             Sinks(reader.pool, lease_seconds=settings.relay_lease_seconds),
             webhooks,
+            Totals(reader.pool),
         )
         yield create_app(service)
     finally:
+        watching.cancel()
         await engine.stop(settings.stop_seconds)
         await hub.close()
         events_pool.terminate()
@@ -236,14 +257,27 @@ async def running(
             bell.close()
 
 
+def tracing_of(settings: Settings) -> Tracing | None:
+    """Where spans go, of this process; None: nowhere."""
+    if settings.tracing_url is None:
+        return None
+    from saldo.observability.tracing import Tracing  # noqa: PLC0415 - its packages are an extra
+
+    return Tracing.to(settings.tracing_url, __version__, settings.tracing_ratio)
+
+
 @asynccontextmanager
 async def relays_at_work(
-    settings: Settings, database_url: str, bell_path: Path | None
+    settings: Settings,
+    database_url: str,
+    bell_path: Path | None,
+    tracing: Tracing | None = None,
 ) -> AsyncIterator[None]:
     """A relay for each configured sink, started; at the end each publishes what is there.
 
     Args:
         bell_path: where to listen for what is new; None: only looking tells.
+        tracing: gets a span for each batch of events; not for those of webhooks.
     """
     async with _relay_pool(settings, database_url) as pool:
         log = Log(pool)
@@ -255,7 +289,8 @@ async def relays_at_work(
             lease_seconds=settings.relay_lease_seconds,
             publish_timeout_seconds=settings.relay_publish_timeout_seconds,
         )
-        relays = [Relay(sink, log, sinks, encoder, limits) for sink in sinks_of(settings)]
+        span = no_span if tracing is None else tracing.span
+        relays = [Relay(sink, log, sinks, encoder, limits, span) for sink in sinks_of(settings)]
 
         def wake() -> None:
             for relay in relays:
@@ -264,8 +299,10 @@ async def relays_at_work(
 
         async with webhooks_at_work(settings, database_url) as webhooks:
             bell = None if bell_path is None else await listen(bell_path, wake)
+            counting = asyncio.create_task(count(Totals(pool)), name="counting")
             async with relaying(relays, settings.stop_seconds):
                 yield
+            counting.cancel()
         if bell is not None:
             bell.close()
 
@@ -355,7 +392,10 @@ def sinks_of(settings: Settings) -> list[Sink]:
         sinks.append(
             ExchangeSink(
                 ExchangeOptions(
-                    settings.rabbitmq_url, settings.rabbitmq_exchange, settings.rabbitmq_declare
+                    settings.rabbitmq_url,
+                    settings.rabbitmq_exchange,
+                    settings.rabbitmq_declare,
+                    settings.rabbitmq_ca_file,
                 )
             )
         )
@@ -367,6 +407,7 @@ def sinks_of(settings: Settings) -> list[Sink]:
                     settings.rabbitmq_stream,
                     settings.rabbitmq_declare,
                     settings.rabbitmq_stream_bytes_max,
+                    settings.rabbitmq_ca_file,
                 )
             )
         )

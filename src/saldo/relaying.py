@@ -22,7 +22,7 @@ from types import TracebackType
 
 import uvloop
 
-from saldo.bootstrap import relays_at_work
+from saldo.bootstrap import relays_at_work, tracing_of
 from saldo.server import set_up_logging
 from saldo.settings import Settings
 
@@ -44,7 +44,7 @@ _log = logging.getLogger("saldo.relay")
 class RelayProcess:
     """The process of the relays beside a service: started again if it dies. A context manager.
 
-    Does nothing when no sink is configured.
+    Does nothing when the settings say that another one relays.
     """
 
     def __init__(self, settings: Settings, database_url: str) -> None:
@@ -62,7 +62,7 @@ class RelayProcess:
         return None if self._directory is None else Path(self._directory.name) / "bell"
 
     def __enter__(self) -> RelayProcess:
-        if self._settings.relay and self._settings.has_sinks:
+        if self._settings.relay:
             self._directory = tempfile.TemporaryDirectory(prefix="saldo-relay-")
             self._thread = threading.Thread(target=self._supervise, name="relay", daemon=True)
             self._thread.start()
@@ -119,8 +119,11 @@ def relay_until_stopped(settings: Settings, database_url: str) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopped.set)
-        async with relays_at_work(settings, database_url, None):
+        tracing = tracing_of(settings)
+        async with relays_at_work(settings, database_url, None, tracing):
             await stopped.wait()
+        if tracing is not None:
+            tracing.stop()
 
     uvloop.run(work())
 
@@ -140,5 +143,8 @@ async def _work_beside(
 ) -> None:
     ended = asyncio.Event()
     asyncio.get_running_loop().add_reader(parent.fileno(), ended.set)
-    async with relays_at_work(settings, database_url, bell_path):
+    tracing = tracing_of(settings)
+    async with relays_at_work(settings, database_url, bell_path, tracing):
         await ended.wait()
+    if tracing is not None:
+        tracing.stop()

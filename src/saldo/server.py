@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import os
 import signal
 import socket
 import tempfile
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from saldo.bootstrap import running
+from saldo.bootstrap import running, tracing_of
 from saldo.http.crowded import Crowded
 from saldo.http.hot import Front
 from saldo.http.protocol import JoiningProtocol
+from saldo.observability import logs
 from saldo.settings import Settings
 from saldo.store.errors import SetUpError
 
@@ -75,10 +77,7 @@ def serve_until_stopped(
 
 def set_up_logging(settings: Settings) -> None:
     """Lines on standard error."""
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logs.set_up(settings.log_level, settings.log_format)
 
 
 class Application:
@@ -94,15 +93,16 @@ class Application:
         self._database_url = database_url
         self._bell_path = bell_path
         self._front: Front | None = None
+        self._application: Callable[[Any, Any, Any], Awaitable[None]] | None = None
         self.connections_max = settings.connections_max
         self.crowded = Crowded(self)
         """Answers in our place while more connections are open (`saldo.http.protocol`)."""
 
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
         # Hands the front's own coroutine on: each layer awaited costs at every turn.
-        if scope["type"] == "lifespan" or self._front is None:
+        if scope["type"] == "lifespan" or self._application is None:
             return self._live(receive, send)
-        return self._front(scope, receive, send)
+        return self._application(scope, receive, send)
 
     def drain(self) -> None:
         """The server has been told to stop (`saldo.http.protocol`)."""
@@ -112,10 +112,16 @@ class Application:
     async def _live(self, receive: Any, send: Any) -> None:
         set_up_logging(self._settings)
         await receive()
-        async with running(self._settings, self._database_url, self._bell_path) as self._front:
+        tracing = tracing_of(self._settings)
+        async with running(
+            self._settings, self._database_url, self._bell_path, tracing
+        ) as self._front:
+            self._application = self._front if tracing is None else tracing.traced(self._front)
             _spare_the_collector()
             await send({"type": "lifespan.startup.complete"})
             await receive()
+        if tracing is not None:
+            await asyncio.to_thread(tracing.stop)
         await send({"type": "lifespan.shutdown.complete"})
 
 

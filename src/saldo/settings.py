@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta, tzinfo
+from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,11 +17,12 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from dotenv.parser import parse_stream
-from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, FilePath, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from saldo.ledger.money import AMOUNT_MAX, BALANCE_MAX
 from saldo.ledger.time import FUTURE_TOLERANCE_MAX
+from saldo.observability.logs import LogFormat
 
 
 class WrongSettingsError(Exception):
@@ -51,6 +53,27 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0: a free one.")
     workers: int = Field(1, ge=1, le=64, description="Service processes behind the one port.")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: LogFormat = Field(
+        "auto",
+        description="console: to be read; json: a JSON object a line; auto: by whether it is a terminal.",
+    )
+    slow_seconds: float = Field(
+        1.0,
+        gt=0,
+        le=3600,
+        description="Requests and batches that take so long are logged with their parts.",
+    )
+    tracing_url: Annotated[str | None, Unset] = Field(
+        None,
+        description="http://host:4318/v1/traces: spans go to an OpenTelemetry collector there. "
+        "Needs the extra saldo[tracing].",
+    )
+    tracing_ratio: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Of the requests that are traced, if their client hasn't decided that (traceparent).",
+    )
 
     database_url: Annotated[str | None, Unset] = Field(
         None,
@@ -221,6 +244,10 @@ class Settings(BaseSettings):
         ge=1024**2,
         description="Bytes of the stream, if Saldo creates it: beyond, the broker drops the oldest events.",
     )
+    rabbitmq_ca_file: Annotated[FilePath | None, Unset] = Field(
+        None,
+        description="Who has signed the broker's certificate (PEM); unset: those whom the system trusts.",
+    )
     rabbitmq_declare: bool = Field(
         True, description="Whether exchange and stream are created; else they must exist."
     )
@@ -341,6 +368,17 @@ class Settings(BaseSettings):
                 raise ValueError("expected an IANA zone such as Europe/Berlin or UTC") from None
         return zone
 
+    @field_validator("tracing_url")
+    @classmethod
+    def _can_be_traced_to(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        if urlsplit(url).scheme not in {"http", "https"}:
+            raise ValueError("expected http://host:4318/v1/traces")
+        if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
+            raise ValueError("needs packages that are not installed: pip install 'saldo[tracing]'")
+        return url
+
     @field_validator("rabbitmq_url")
     @classmethod
     def _is_amqp(cls, url: str | None) -> str | None:
@@ -375,13 +413,6 @@ class Settings(BaseSettings):
     @property
     def future_tolerance(self) -> timedelta:
         return timedelta(seconds=self.future_tolerance_seconds)
-
-    @property
-    def has_sinks(self) -> bool:
-        """Whether there is anything to relay to."""
-        return (
-            self.webhooks or self.rabbitmq_url is not None or self.rabbitmq_stream_url is not None
-        )
 
     @property
     def lane_count(self) -> int:

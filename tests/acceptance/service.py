@@ -40,7 +40,7 @@ class ServiceProcess:
         deadline = time.monotonic() + READY_SECONDS_MAX
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.output()
-            found = re.search(r"listening on (http://\S+)", self.output())
+            found = re.search(r'listening on (http://[^\s"]+)', self.output())
             if found:
                 self.url = found[1]
                 try:

@@ -375,7 +375,14 @@ async def test_the_idempotency_key_stands_in_for_the_uuid(api: httpx.AsyncClient
 
 
 async def test_operation_and_documentation_pages(api: httpx.AsyncClient) -> None:
-    for path in ("/healthz/live", "/healthz/ready", "/metrics", "/docs", "/openapi.json"):
+    for path in (
+        "/healthz/live",
+        "/healthz/ready",
+        "/healthz/startup",
+        "/metrics",
+        "/docs",
+        "/openapi.json",
+    ):
         assert (await api.get(path)).status_code == 200, path
     page = (await api.get("/docs")).text
     assert "cdn" not in page

@@ -62,7 +62,7 @@ async def test_too_many_connections_are_a_problem_and_probes_still_answer(tmp_pa
         assert refused.headers["connection"] == "close"
         assert refused.headers["retry-after"]
         assert refused.headers["x-request-id"] == refused.json()["request_id"]
-        for path in ("/healthz/live", "/healthz/ready", "/metrics"):
+        for path in ("/healthz/live", "/healthz/ready", "/healthz/startup", "/metrics"):
             assert httpx.get(f"{running.url}{path}").status_code == 200
         for client in clients:
             client.close()

@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+import trustme
+
 START_SECONDS_MAX = 90
 
 _PROGRAMS = ("/usr/lib/rabbitmq/bin/rabbitmq-server",)
@@ -28,8 +30,14 @@ def find() -> str | None:
 class Broker:
     """One node, with the stream plugin, on ports of its own."""
 
-    def __init__(self, program: str, directory: Path) -> None:
+    def __init__(self, program: str, directory: Path, *, tls: bool = False) -> None:
+        """
+        Args:
+            tls: nothing but TLS, with a certificate for localhost by an authority of its own (`ca_file`).
+        """
         self._program = program
+        self._tls = tls
+        self.ca_file = directory / "ca.pem"
         self._directory = directory
         self._node = f"saldo-{uuid4().hex[:8]}@localhost"
         self.port, self.stream_port, self._distribution_port = _free_ports(3)
@@ -37,19 +45,40 @@ class Broker:
         self._log = directory / "rabbitmq.log"
         (directory / "plugins").write_text("[rabbitmq_stream].\n")
         (directory / "rabbitmq.conf").write_text(
+            "stream.advertised_host = 127.0.0.1\ndisk_free_limit.absolute = 50MB\n"
+            + (self._tls_listeners() if tls else self._listeners())
+        )
+
+    def _listeners(self) -> str:
+        return (
             f"listeners.tcp.default = 127.0.0.1:{self.port}\n"
             f"stream.listeners.tcp.1 = 127.0.0.1:{self.stream_port}\n"
-            "stream.advertised_host = 127.0.0.1\n"
-            "disk_free_limit.absolute = 50MB\n"
+        )
+
+    def _tls_listeners(self) -> str:
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(self.ca_file)
+        issued = authority.issue_cert("localhost")
+        issued.private_key_pem.write_to_path(self._directory / "key.pem")
+        issued.cert_chain_pems[0].write_to_path(self._directory / "cert.pem")
+        return (
+            "listeners.tcp = none\nstream.listeners.tcp = none\n"
+            f"listeners.ssl.default = 127.0.0.1:{self.port}\n"
+            f"stream.listeners.ssl.default = 127.0.0.1:{self.stream_port}\n"
+            f"ssl_options.cacertfile = {self.ca_file}\n"
+            f"ssl_options.certfile = {self._directory}/cert.pem\n"
+            f"ssl_options.keyfile = {self._directory}/key.pem\n"
         )
 
     @property
     def url(self) -> str:
-        return f"amqp://guest:guest@127.0.0.1:{self.port}/"
+        scheme, host = ("amqps", "localhost") if self._tls else ("amqp", "127.0.0.1")
+        return f"{scheme}://guest:guest@{host}:{self.port}/"
 
     @property
     def stream_url(self) -> str:
-        return f"rabbitmq-stream://guest:guest@127.0.0.1:{self.stream_port}/"
+        scheme, host = ("-stream+tls", "localhost") if self._tls else ("-stream", "127.0.0.1")
+        return f"rabbitmq{scheme}://guest:guest@{host}:{self.stream_port}/"
 
     def start(self) -> None:
         """Starts it, on what it had before, and waits until it takes connections."""
@@ -94,9 +123,9 @@ class Broker:
 
 
 @contextmanager
-def broker(program: str, directory: Path) -> Iterator[Broker]:
+def broker(program: str, directory: Path, *, tls: bool = False) -> Iterator[Broker]:
     """A broker that runs, and is gone afterwards."""
-    running = Broker(program, directory)
+    running = Broker(program, directory, tls=tls)
     running.start()
     try:
         yield running

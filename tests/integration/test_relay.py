@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -28,6 +29,7 @@ from saldo.store.embedded import EmbeddedServer
 from saldo.store.log import Log
 from saldo.store.migrate import prepare
 from saldo.store.sinks import FencedError, Lease, Sinks, UnknownSinkError
+from saldo.store.webhooks import Webhooks
 from tests.conftest import settings_for
 from tests.consumers import Received, queue, stream_events
 
@@ -120,10 +122,50 @@ async def test_every_entry_becomes_an_event_that_fits_its_schema(
         (posted_event, "transaction-posted"),
         (refused_event, "transaction-refused"),
     ):
-        schema = json.loads((SCHEMAS / f"{name}.schema.json").read_text())
-        jsonschema.Draft202012Validator.check_schema(schema)
-        checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
-        jsonschema.Draft202012Validator(schema, format_checker=checker).validate(event)
+        _check_against_schema(event, name)
+
+
+async def test_that_webhooks_are_disabled_becomes_events_in_their_order(
+    fresh_url: str, rabbitmq_url: str
+) -> None:
+    settings = exchange_settings(fresh_url, rabbitmq_url)
+    webhooks = await Webhooks.open(fresh_url, connections=5, timeout_seconds=TIMEOUT)
+    received = Received()
+    ids = [
+        await webhooks.create(f"https://example.com/{n}", None, None, "whsec_", webhooks_max=9)
+        for n in range(5)
+    ]
+    # At once: each must get a position of its own, and none may stay without.
+    disabled = await asyncio.gather(*(webhooks.disable(each, "gone") for each in ids))
+    assert disabled == [True] * 5
+    assert not await webhooks.disable(ids[0], "failing")
+    webhooks.terminate()
+    async with (
+        queue(rabbitmq_url, settings.rabbitmq_exchange, "webhook.#") as consumer,
+        relays_at_work(settings, fresh_url, None),
+    ):
+        await consumer.until(received, 5)
+        assert consumer.last is not None
+        last = received.events[-1]["data"]["id"]
+        assert consumer.last.routing_key == f"webhook.{last}.disabled"
+    assert [event["data"]["seq"] for event in received.events] == [1, 2, 3, 4, 5]
+    assert {event["data"]["id"] for event in received.events} == set(ids)
+    for event in received.events:
+        _check_against_schema(event, "webhook-disabled")
+    statuses = {status.name: status for status in await sinks_status(settings, fresh_url)}
+    assert statuses["rabbitmq-exchange"].events_behind == 0
+    # A webhook began before there was any, and its relay doesn't run.
+    assert statuses[f"webhook-{ids[0]}"].events_behind == 5
+    await rewind_sink(settings, fresh_url, "rabbitmq-exchange", "start")
+    statuses = {status.name: status for status in await sinks_status(settings, fresh_url)}
+    assert statuses["rabbitmq-exchange"].events_behind == 5
+
+
+def _check_against_schema(event: dict[str, Any], name: str) -> None:
+    schema = json.loads((SCHEMAS / f"{name}.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
+    jsonschema.Draft202012Validator(schema, format_checker=checker).validate(event)
 
 
 def test_the_asyncapi_document_names_the_schemas_and_our_routes() -> None:
@@ -141,6 +183,7 @@ def test_the_asyncapi_document_names_the_schemas_and_our_routes() -> None:
         "user.{user_id}.transaction.posted",
         "user.{user_id}.transaction.refused",
         "user.{user_id}.created",
+        "webhook.{webhook_id}.disabled",
         "saldo",
     }
 
@@ -192,7 +235,7 @@ async def test_a_lease_is_one_relays_at_a_time_and_an_old_epoch_is_fenced(fresh_
         await sinks.move(lease, {3: 7}, published=1)
         again = await sinks.take("a", first)  # of a relay that lost its connection
         assert again is not None
-        assert again.positions == dict.fromkeys(range(64), 0) | {3: 7}
+        assert again.positions == dict.fromkeys(range(65), 0) | {3: 7}
         with pytest.raises(FencedError):
             await sinks.move(lease, {3: 9})
         await sinks.release(again, "the broker is gone")
@@ -345,6 +388,6 @@ async def test_a_stream_that_is_not_there_is_a_failure_in_one_line(
         sink = StreamSink(StreamOptions(url, f"nowhere-{uuid4()}", declare, 10_000_000))
         with pytest.raises(SinkError, match="RabbitMQ stream: ") as caught:
             await sink.open(Lease(sink.name, 1, "1", {}))
-            await sink.publish([Event("i", "saldo.user.created", 1, 0, 1, 1, b"{}")])
+            await sink.publish([Event("i", "saldo.user.created", 1, 1, 0, 1, 1, b"{}")])
         await sink.close()
         assert "\n" not in str(caught.value)

@@ -21,6 +21,7 @@ from standardwebhooks import Webhook as Signature
 from standardwebhooks import WebhookVerificationError
 
 from saldo.bootstrap import rewind_sink, webhooks_at_work
+from saldo.relay.events import TRANSACTION_POSTED, WEBHOOK_DISABLED
 from saldo.store.webhooks import Change, Delivery, Webhook, Webhooks
 from tests.conftest import settings_for
 from tests.receiver import Received, Receiver, always, answer, first, hanging, receiving, well
@@ -256,6 +257,26 @@ async def test_an_endpoint_that_fails_for_long_is_disabled(
         state = await hook.until(disabled_reason="failing")
     assert state.failing_since is not None
     assert state.attempts_failed >= 2
+
+
+async def test_that_one_is_disabled_is_told_to_one_that_wants_to_know(
+    store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
+) -> None:
+    hook = await subscribe(store, api, receiver.url)
+    receiver.behave = always(answer(410))
+    async with receiving() as told, receiving() as untold:
+        told.behave = first(answer(500), 1)  # so that the notice waits for a retry, too
+        await store.create(told.url, [WEBHOOK_DISABLED], None, SECRET, webhooks_max=100)
+        all_of_the_ledger = await subscribe(store, api, untold.url)
+        async with delivering(database_url):
+            await deposit(api, hook.user_ids[0])
+            _, request = await told.wait_for_count(2)
+            await deposit(api, all_of_the_ledger.user_ids[0])
+            await all_of_the_ledger.until(attempts_succeeded=1)
+    assert request.event["type"] == WEBHOOK_DISABLED
+    assert request.event["subject"] == f"webhook-{hook.id}"
+    assert request.event["data"]["disabled_reason"] == "gone"
+    assert [each.event["type"] for each in untold.received] == [TRANSACTION_POSTED]
 
 
 async def test_a_redirect_is_not_followed(

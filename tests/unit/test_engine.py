@@ -81,6 +81,7 @@ def _engine(
             split_requests_min=50,
             queue_requests_max=queue,
             request_deadline_seconds=deadline,
+            slow_seconds=60.0,
             batch_timeout_seconds=timeout,
         ),
     )

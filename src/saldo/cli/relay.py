@@ -20,7 +20,7 @@ from saldo.bootstrap import (
 from saldo.ledger.time import InstantError, parse_instant
 from saldo.relaying import relay_until_stopped
 from saldo.server import set_up_logging
-from saldo.settings import Settings, WrongSettingsError
+from saldo.settings import Settings
 from saldo.store.errors import SetUpError
 from saldo.store.sinks import UnknownSinkError
 
@@ -32,14 +32,10 @@ app = typer.Typer(
 
 @app.callback()
 def relay(context: typer.Context) -> None:
-    """Relay the log to the configured sinks until stopped, without serving HTTP."""
+    """Relay the log to the configured sinks, and count what the ledger holds, until stopped; no HTTP."""
     if context.invoked_subcommand is not None:
         return
     settings = settings_module.load()
-    if not settings.has_sinks:
-        raise WrongSettingsError(
-            "no sink is configured: set SALDO_RABBITMQ_URL, SALDO_RABBITMQ_STREAM_URL or SALDO_WEBHOOKS"
-        )
     set_up_logging(settings)
     with Database(settings) as database_url:
         relay_until_stopped(settings, database_url)

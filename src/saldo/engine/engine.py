@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from saldo.engine.errors import EngineError, QueueFullError
-from saldo.engine.lane import Announce, Connect, Lane
+from saldo.engine.lane import Announce, Connect, Lane, LaneLimits
 from saldo.engine.queue import Queue
+from saldo.engine.tracer import Tracer
 from saldo.engine.waiting import Deadlines, Result, Waiting
 from saldo.ledger.model import Decision, TransactionRequest, shard_of
-from saldo.observability.metrics import SHED
+from saldo.observability.metrics import QUEUE_LIMIT, SHED
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +25,25 @@ class EngineLimits:
     queue_requests_max: int
     request_deadline_seconds: float
     batch_timeout_seconds: float
+    slow_seconds: float
 
 
 class Engine:
     """Queues requests for the lanes; bounds how many wait and for how long."""
 
     def __init__(
-        self, connect: Connect, limits: EngineLimits, announce: Announce = lambda: None
+        self,
+        connect: Connect,
+        limits: EngineLimits,
+        announce: Announce = lambda: None,
+        tracer: Tracer | None = None,
     ) -> None:
         """
         Args:
             announce: called after each batch that has been recorded; must not wait.
+            tracer: told of batches with traced requests.
         """
+        self._tracer = tracer
         self._groups = limits.lanes
         self._queue_requests_max = limits.queue_requests_max
         self._queue = Queue(
@@ -43,23 +51,14 @@ class Engine:
             batch_requests_max=limits.batch_requests_max,
             split_requests_min=limits.split_requests_min,
         )
+        QUEUE_LIMIT.set(limits.queue_requests_max)
         # All or nothing is a database transaction by itself: a lane of its own, one at a time.
         self._atomic_queue = Queue(groups=1, batch_requests_max=1, split_requests_min=1)
-        timeout = limits.batch_timeout_seconds
+        lane_limits = LaneLimits(limits.batch_timeout_seconds, limits.slow_seconds)
+        queues = [*[self._queue] * limits.lanes, self._atomic_queue]
         self._lanes = [
-            *(
-                Lane(
-                    *(number, connect, self._queue),
-                    batch_timeout_seconds=timeout,
-                    announce=announce,
-                )
-                for number in range(limits.lanes)
-            ),
-            Lane(
-                *(limits.lanes, connect, self._atomic_queue),
-                batch_timeout_seconds=timeout,
-                announce=announce,
-            ),
+            Lane(number, connect, queue, lane_limits, announce, tracer)
+            for number, queue in enumerate(queues)
         ]
         self._deadlines = Deadlines(limits.request_deadline_seconds)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -168,6 +167,8 @@ class Engine:
         loop = self._loop
         assert loop is not None
         waiting = Waiting(requests, loop.create_future(), self._deadlines.next(loop), atomic)
+        if self._tracer is not None:
+            waiting.trace = self._tracer.current()
         self._deadlines.watch(waiting)
         return waiting
 

@@ -9,13 +9,19 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
 
 from saldo.engine.errors import OutcomeUnknownError, RequestFailedError
 from saldo.engine.queue import Queue
+from saldo.engine.tracer import Traced, Tracer
 from saldo.engine.waiting import Result, Waiting
 from saldo.ledger.model import Decision, TransactionRequest
+from saldo.observability.logs import Occasionally
 from saldo.observability.metrics import BATCH_REQUESTS, BATCH_SECONDS, RECONNECTS, RESENDS
 from saldo.store.errors import (
     BusyError,
@@ -37,7 +43,11 @@ COLLECT_SECONDS_MIN = 0.0005
 COLLECT_SECONDS_MAX = 0.05
 """Below, it isn't worth a timer; above, a long wait has another cause than the batches of others."""
 
+SLOW_LINE_SECONDS = 1.0
+"""Between two lines about slow batches of a lane."""
+
 _log = logging.getLogger("saldo.engine")
+_slow_log = structlog.get_logger("saldo.engine")
 
 
 class Posting(Protocol):
@@ -59,6 +69,14 @@ Announce = Callable[[], None]
 """Tells whoever follows the log that a batch has been recorded."""
 
 
+@dataclass(frozen=True, slots=True)
+class LaneLimits:
+    """The bounds of a lane; see the settings of the same names."""
+
+    batch_timeout_seconds: float
+    slow_seconds: float
+
+
 class Lane:
     """Takes batches from the queue and sees each of them through."""
 
@@ -67,15 +85,17 @@ class Lane:
         number: int,
         connect: Connect,
         queue: Queue,
-        *,
-        batch_timeout_seconds: float,
+        limits: LaneLimits,
         announce: Announce,
+        tracer: Tracer | None,
     ) -> None:
         self._number = number
         self._connect = connect
         self._queue = queue
-        self._batch_timeout_seconds = batch_timeout_seconds
+        self._limits = limits
         self._announce = announce
+        self._tracer = tracer
+        self._slow_lines = Occasionally(SLOW_LINE_SECONDS)
         self._poster: Posting | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -175,6 +195,8 @@ class Lane:
         _decide(waiting, results)
 
     async def _post(self, batch: list[Waiting]) -> None:
+        loop = asyncio.get_running_loop()
+        taken_at = time.monotonic()
         if self._poster is None:
             self._poster = await self._connect(self._number)
             RECONNECTS.inc()
@@ -182,11 +204,12 @@ class Lane:
         for waiting in batch:
             waiting.sent = True
         requests = [request for waiting in batch for request in waiting.requests]
+        sent_at = time.monotonic()
         call = asyncio.ensure_future(self._poster.post(requests, atomic=batch[0].atomic))
         with BATCH_SECONDS.time():
             # Not a time-out of the driver's: that sends a cancel request, and a cancel ends a
             # commit's wait for the standby with "done".
-            done, _ = await asyncio.wait([call], timeout=self._batch_timeout_seconds)
+            done, _ = await asyncio.wait([call], timeout=self._limits.batch_timeout_seconds)
         if not done:
             self._drop_connection()
             with contextlib.suppress(StoreError, asyncio.CancelledError):
@@ -202,7 +225,12 @@ class Lane:
             raise
         # Later in this turn of the loop: the next batch goes to the database first, and not after all who are
         # answered now have written their answers.
-        asyncio.get_running_loop().call_soon(self._hand_out, batch, retried, decisions)
+        loop.call_soon(self._hand_out, batch, retried, decisions)
+        done_at = time.monotonic()
+        if self._tracer is not None:
+            self._trace(self._tracer, batch, taken_at, sent_at, done_at)
+        if done_at - taken_at >= self._limits.slow_seconds:
+            self._tell_slow(batch, taken_at, sent_at, done_at)
 
     def _hand_out(
         self, batch: list[Waiting], retried: list[bool], decisions: list[Decision]
@@ -217,6 +245,40 @@ class Lane:
             _decide(waiting, results)
             begin = end
         self._announce()
+
+    def _trace(
+        self, tracer: Tracer, batch: list[Waiting], taken_at: float, sent_at: float, done_at: float
+    ) -> None:
+        traced = [
+            Traced(waiting.trace, waiting.queued_at)
+            for waiting in batch
+            if waiting.trace is not None
+        ]
+        if traced:
+            tracer.batch(traced, taken_at, sent_at, done_at, self._parts(batch))
+
+    def _tell_slow(
+        self, batch: list[Waiting], taken_at: float, sent_at: float, done_at: float
+    ) -> None:
+        left_out = self._slow_lines.left_out()
+        if left_out is None:
+            return
+        _slow_log.warning(
+            "slow batch",
+            queue_wait_seconds=taken_at - min(waiting.queued_at for waiting in batch),
+            connect_seconds=sent_at - taken_at,
+            database_seconds=done_at - sent_at,
+            left_out=left_out,
+            **self._parts(batch),
+        )
+
+    def _parts(self, batch: list[Waiting]) -> dict[str, Any]:
+        assert self._poster is not None
+        return {
+            "lane": self._number,
+            "requests": sum(len(waiting.requests) for waiting in batch),
+            "lock_wait_seconds": self._poster.lock_wait_seconds,
+        }
 
     def _drop_connection(self) -> None:
         if self._poster is not None:

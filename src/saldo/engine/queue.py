@@ -9,11 +9,12 @@ for each other's locks, and what one caller queued for a user is posted in the o
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from dataclasses import dataclass
 
 from saldo.engine.waiting import Waiting
-from saldo.observability.metrics import QUEUE_REQUESTS
+from saldo.observability.metrics import QUEUE_REQUESTS, QUEUE_WAIT
 
 
 class Group:
@@ -136,6 +137,7 @@ class Queue:
             return self._claim()  # all of them had been given up
         for group in free:
             group.claimed = True
+        QUEUE_WAIT.observe(time.monotonic() - min(waiting.queued_at for waiting in taken))
         if self.requests and len(free) < len(self._groups):
             self._wake_one()
         return Batch(taken, free)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 from saldo.engine.errors import DeadlineExceededError, EngineError, OutcomeUnknownError
 from saldo.ledger.model import Decision, TransactionRequest
@@ -25,6 +26,8 @@ class Waiting:
         atomic: all of them are recorded, or none.
         sent: whether they may have reached the database in an earlier attempt of ours.
         whole: what this was split from when the database rejected it.
+        queued_at: of `time.monotonic`: the event loop's clock stands still during a turn.
+        trace: the context of its spans; None: it isn't traced.
     """
 
     requests: Sequence[TransactionRequest]
@@ -33,6 +36,8 @@ class Waiting:
     atomic: bool = False
     sent: bool = False
     whole: Waiting | None = None
+    queued_at: float = field(default_factory=time.monotonic)
+    trace: Any = None
 
     @property
     def over(self) -> bool:
@@ -51,7 +56,12 @@ class Waiting:
     def part(self, requests: Sequence[TransactionRequest]) -> Waiting:
         """Some of its requests, to be decided by themselves."""
         decided: asyncio.Future[list[Result]] = self.decided.get_loop().create_future()
-        return Waiting(requests, decided, self.deadline, sent=self.sent, whole=self)
+        return Waiting(
+            *(requests, decided, self.deadline),
+            sent=self.sent,
+            whole=self,
+            queued_at=self.queued_at,
+        )
 
 
 class Deadlines:

@@ -21,6 +21,7 @@ from saldo.http.examples import no_operation_responses
 from saldo.http.hot import Front
 from saldo.http.query import refuse_unread_parameters
 from saldo.http.routes import HANDLERS, AnswerError, request_id, response
+from saldo.http.sending import slow
 from saldo.http.service import Service
 from saldo.http.webhooks import WEBHOOK_HANDLERS
 from saldo.http.wire import InvalidError
@@ -37,6 +38,7 @@ Money is a decimal string; times are RFC 3339. Errors are `application/problem+j
 
 def create_app(service: Service) -> Front:
     """The ASGI application."""
+    slow.seconds = service.settings.slow_seconds
     return Front(create_framework(service), service)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -62,6 +63,7 @@ class Bulk:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """The ASGI application of the path. `state` holds the request's id."""
+        began = time.perf_counter()
         request_id: str = scope["state"]["request_id"]
         headers: dict[bytes, bytes] = dict(scope["headers"])
         try:
@@ -70,7 +72,7 @@ class Bulk:
             return
         except Exception as error:
             answer = failed(error, request_id)
-        answered("POST", BULK_PATH, 200 if answer is None else answer.status).inc()
+        answered("POST", BULK_PATH, 200 if answer is None else answer.status, began)
         if answer is not None:
             await send_answer(scope, send, answer, request_id)
 

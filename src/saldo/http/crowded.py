@@ -11,7 +11,7 @@ from typing import Any, Final
 from saldo.http import problems
 from saldo.http.sending import answered, request_id_of, send_answer
 
-SPARED: Final = frozenset({"/healthz/live", "/healthz/ready", "/metrics"})
+SPARED: Final = frozenset({"/healthz/live", "/healthz/ready", "/healthz/startup", "/metrics"})
 """Who looks at a crowded service must see it: a probe that is refused has it killed."""
 
 _CLOSE: Final = ("connection", "close")
@@ -29,7 +29,7 @@ class Crowded:
         if scope["path"] in SPARED:
             await self._application(scope, receive, send)
             return
-        answered(scope["method"], "other", 503).inc()
+        answered(scope["method"], "other", 503)
         request_id = request_id_of(dict(scope["headers"]).get(b"x-request-id"))
         answer = problems.crowded().answer(request_id)
         # Closed, or the connections would stay as many as they are.

@@ -63,10 +63,10 @@ class Events:
             subscription = await self._subscribe(following.wanted, following.start, following.field)
         except Exception as error:
             answer = _refused(error, request_id)
-            answered("GET", EVENTS_PATH, answer.status).inc()
+            answered("GET", EVENTS_PATH, answer.status)
             await send_answer(scope, send, answer, request_id)
             return
-        answered("GET", EVENTS_PATH, 200).inc()
+        answered("GET", EVENTS_PATH, 200)
         with subscription:
             await self._stream(subscription, request_id, scope, receive, send)
 

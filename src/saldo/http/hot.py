@@ -8,6 +8,7 @@ both call `saldo.http.transactions`.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Awaitable
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from saldo.http.bulk import BULK_PATH
 from saldo.http.events import EVENTS_PATH
 from saldo.http.sending import answered, failed, request_id_of, send_answer
 from saldo.http.service import Service
-from saldo.observability.metrics import HTTP_REQUESTS
+from saldo.observability.logs import REQUEST, RequestContext
 
 HOT_PATH: Final = "/v1/transaction"
 BALANCE_PATH: Final = "/v1/user/{user_id}/balance"
@@ -41,6 +42,7 @@ class Front:
     def __call__(self, scope: Scope, receive: Any, send: Any) -> Awaitable[None]:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         request_id = request_id_of(headers.get(b"x-request-id"))
+        REQUEST.set(RequestContext(request_id, headers.get(b"traceparent")))
         if scope["method"] == "POST":
             query: bytes = scope["query_string"]
             if scope["path"] == HOT_PATH and not query:
@@ -64,6 +66,7 @@ class Front:
 
     async def _hand_on(self, scope: Scope, request_id: str, receive: Any, send: Any) -> None:
         """To the framework; its answers too carry the id and are counted."""
+        began = time.perf_counter()
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_with_id(message: Any) -> None:
@@ -73,7 +76,7 @@ class Front:
                     (b"x-request-id", request_id.encode()),
                 ]
                 route = scope.get("path_template") or "other"
-                HTTP_REQUESTS.labels(scope["method"], route, str(message["status"])).inc()
+                answered(scope["method"], route, message["status"], began)
             await send(message)
 
         await self._framework(scope, receive, send_with_id)
@@ -81,8 +84,10 @@ class Front:
     async def _post(
         self, scope: Scope, headers: dict[bytes, bytes], request_id: str, receive: Any, send: Any
     ) -> None:
+        began = read_at = time.perf_counter()
         try:
             body = await body_of(receive, headers, self._body_bytes_max)
+            read_at = time.perf_counter()
             key = headers.get(b"idempotency-key")
             answer = await self._transactions.post(
                 body,
@@ -94,12 +99,13 @@ class Front:
             return
         except Exception as error:
             answer = failed(error, request_id)
-        answered("POST", HOT_PATH, answer.status).inc()
+        answered("POST", HOT_PATH, answer.status, began, read_at)
         await send_answer(scope, send, answer, request_id)
 
     async def _get(
         self, scope: Scope, user_id: str | None, uuid: str | None, request_id: str, send: Any
     ) -> None:
+        began = time.perf_counter()
         route = BALANCE_PATH if user_id is not None else TRANSACTION_PATH
         try:
             if user_id is not None:
@@ -108,5 +114,5 @@ class Front:
                 answer = await self._questions.transaction(uuid or "", request_id)
         except Exception as error:
             answer = failed(error, request_id)
-        answered("GET", route, answer.status).inc()
+        answered("GET", route, answer.status, began)
         await send_answer(scope, send, answer, request_id)

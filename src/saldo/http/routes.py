@@ -12,10 +12,11 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 from litestar.types import ASGIApp
 
+from saldo import __version__
 from saldo.http import problems, schemas
 from saldo.http.answers import Answer, transaction_answer
 from saldo.http.examples import BODY, READING, problem_specs
-from saldo.http.numbers import webhook_metrics
+from saldo.http.figures import figures_of
 from saldo.http.operations import (
     Documented,
     GetEvents,
@@ -57,7 +58,7 @@ from saldo.http.wire import (
 )
 from saldo.ledger.money import format_money
 from saldo.ledger.time import MICROSECOND, format_instant
-from saldo.observability.metrics import CONTENT_TYPE, exposition
+from saldo.observability.exposition import exposition
 from saldo.relay.events import EVENT_TYPES
 from saldo.store.errors import StoreError
 from saldo.store.reader import KnownTooNewError, Transaction, User
@@ -353,20 +354,23 @@ async def live() -> schemas.Health:
     return schemas.Health("ok")
 
 
+_NOT_READY = {
+    **problem_specs(),
+    503: ResponseSpec(
+        schemas.Health,
+        description="Not ready.",
+        generate_examples=False,
+        examples=[Example(id="unavailable", value={"status": "unavailable"})],
+    ),
+}
+
+
 @get(
     "/healthz/ready",
     summary="Ready",
     tags=["operation"],
     operation_class=Documented,
-    responses={
-        **problem_specs(),
-        503: ResponseSpec(
-            schemas.Health,
-            description="Not ready.",
-            generate_examples=False,
-            examples=[Example(id="unavailable", value={"status": "unavailable"})],
-        ),
-    },
+    responses=_NOT_READY,
 )
 async def ready(service: Given) -> Response[schemas.Health]:
     """The database can be posted to and the queue has room."""
@@ -374,6 +378,26 @@ async def ready(service: Given) -> Response[schemas.Health]:
         well = not service.engine.saturated and await service.reader.ready()
     except StoreError:
         well = False
+    return _health(well)
+
+
+@get(
+    "/healthz/startup",
+    summary="Started",
+    tags=["operation"],
+    operation_class=Documented,
+    responses=_NOT_READY,
+)
+async def startup(service: Given) -> Response[schemas.Health]:
+    """It has been ready once; what the database does later doesn't matter."""
+    try:
+        well = service.reader.was_ready or await service.reader.ready()
+    except StoreError:
+        well = False
+    return _health(well)
+
+
+def _health(well: bool) -> Response[schemas.Health]:
     return Response(
         schemas.Health("ok" if well else "unavailable"), status_code=200 if well else 503
     )
@@ -387,15 +411,15 @@ async def ready(service: Given) -> Response[schemas.Health]:
     media_type="text/plain",
     responses=problem_specs(),
 )
-async def metrics(service: Given) -> Response[bytes]:
-    """Prometheus' text format, all workers together."""
-    try:
-        sinks = await service.sinks.status()
-    except StoreError:
-        sinks = []  # the others tell that the database can't be reached
-    body = exposition(several_processes=service.settings.workers > 1, sinks=sinks)
-    body += await webhook_metrics(service)
-    return Response(body, headers={"content-type": CONTENT_TYPE})
+async def metrics(service: Given, request: Asked) -> Response[bytes]:
+    """Prometheus' text format, or OpenMetrics for who accepts it; all workers together."""
+    body, content_type = exposition(
+        request.headers.get("accept", ""),
+        __version__,
+        await figures_of(service),
+        several_processes=service.settings.workers > 1,
+    )
+    return Response(body, headers={"content-type": content_type})
 
 
 @get("/openapi.json", include_in_schema=False)
@@ -417,6 +441,7 @@ HANDLERS = [
     get_transactions,
     live,
     ready,
+    startup,
     metrics,
 ]
 

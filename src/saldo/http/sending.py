@@ -6,15 +6,23 @@ import itertools
 import logging
 import re
 import secrets
+import time
 from functools import cache
 from typing import Any, Final
+
+import structlog
 
 from saldo.http import problems
 from saldo.http.answers import Answer
 from saldo.http.body import BodyTooLargeError
-from saldo.observability.metrics import HTTP_REQUESTS
+from saldo.observability.logs import TRACE_ID, Occasionally
+from saldo.observability.metrics import HTTP_REQUESTS, HTTP_SECONDS
+
+SLOW_LINE_SECONDS: Final = 0.1
+"""Between two lines about slow requests: when all are slow, a line for each would make them slower."""
 
 _log = logging.getLogger("saldo.http")
+_slow_log = structlog.get_logger("saldo.http")
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _prefix: Final = secrets.token_hex(6)
 _count: Final = itertools.count(1)
@@ -27,10 +35,70 @@ def request_id_of(given: bytes | None) -> str:
     return f"{_prefix}-{next(_count):x}"
 
 
+class SlowRequests:
+    """Tells of requests that took long. Of this process, as the counters are.
+
+    Attributes:
+        seconds: from how many on; set at the start (`saldo.http.app`).
+    """
+
+    def __init__(self) -> None:
+        self.seconds = float("inf")
+        self._lines = Occasionally(SLOW_LINE_SECONDS)
+
+    def tell(
+        self, method: str, route: str, status: int, seconds: float, parts: dict[str, float]
+    ) -> None:
+        """Logs one, if none was just now. What it waited for in the engine is told of its batch."""
+        left_out = self._lines.left_out()
+        if left_out is not None:
+            _slow_log.warning(
+                "slow request",
+                method=method,
+                route=route,
+                status=status,
+                seconds=round(seconds, 3),
+                left_out=left_out,
+                **parts,
+            )
+
+
+slow: Final = SlowRequests()
+
+
 @cache
-def answered(method: str, route: str, status: int) -> Any:
-    """The counter of a raw route's answers: looking a label up costs more than counting."""
+def _counter(method: str, route: str, status: int) -> Any:
+    # Looking a label up costs more than counting.
     return HTTP_REQUESTS.labels(method, route, str(status))
+
+
+@cache
+def _histogram(method: str, route: str) -> Any:
+    return HTTP_SECONDS.labels(method, route)
+
+
+def answered(
+    method: str,
+    route: str,
+    status: int,
+    began: float | None = None,
+    read_at: float | None = None,
+) -> None:
+    """Counts an answer.
+
+    Args:
+        began: when the request had come, of `time.perf_counter`; None: how long it took tells nothing.
+        read_at: when its body had come, too.
+    """
+    _counter(method, route, status).inc()
+    if began is None:
+        return
+    seconds = time.perf_counter() - began
+    trace_id = TRACE_ID.get()
+    _histogram(method, route).observe(seconds, None if trace_id is None else {"trace_id": trace_id})
+    if seconds >= slow.seconds:
+        parts = {} if read_at is None else {"body_seconds": round(read_at - began, 3)}
+        slow.tell(method, route, status, seconds, parts)
 
 
 def failed(error: Exception, request_id: str) -> Answer:

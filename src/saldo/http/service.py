@@ -13,6 +13,7 @@ from saldo.http.wire import Reading
 from saldo.settings import Settings
 from saldo.store.reader import Reader
 from saldo.store.sinks import Sinks
+from saldo.store.totals import Totals
 from saldo.store.webhooks import Webhooks
 
 
@@ -30,3 +31,4 @@ class Service:
     questions: Questions
     sinks: Sinks
     webhooks: Webhooks
+    totals: Totals

@@ -9,7 +9,7 @@ from litestar.openapi.spec import Example, OpenAPIMediaType, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIType
 
 from saldo.http.operations import Documented
-from saldo.relay.events import EVENT_TYPES
+from saldo.relay.events import RELAYED_EVENT_TYPES
 
 _UUID: Final = "^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32})$"
 
@@ -22,10 +22,10 @@ _FIELDS: Final = {
     ),
     "event_types": Schema(
         type=[OpenAPIType.ARRAY, OpenAPIType.NULL],
-        description="null or not given: all.",
-        items=Schema(type=OpenAPIType.STRING, enum=list(EVENT_TYPES)),
+        description="null or not given: all of the ledger, not saldo.webhook.disabled.",
+        items=Schema(type=OpenAPIType.STRING, enum=list(RELAYED_EVENT_TYPES)),
         min_items=1,
-        max_items=len(EVENT_TYPES),
+        max_items=len(RELAYED_EVENT_TYPES),
     ),
     "user_ids": Schema(
         type=[OpenAPIType.ARRAY, OpenAPIType.NULL],

@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from saldo.http.schemas import Instant
-from saldo.relay.events import EventType
+from saldo.relay.events import RelayedEventType
 from saldo.store.webhooks import DeliveryState, DisabledReason
 
 
@@ -16,7 +16,9 @@ class Webhook(Struct):
 
     id: int
     url: Annotated[str, Meta(examples=["https://example.com/saldo"])]
-    event_types: Annotated[list[EventType] | None, Meta(description="null: all.")]
+    event_types: Annotated[
+        list[RelayedEventType] | None, Meta(description="null: all of the ledger.")
+    ]
     user_ids: Annotated[list[int] | None, Meta(description="null: all.")]
     enabled: bool
     created_at: Instant

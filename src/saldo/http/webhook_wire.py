@@ -15,7 +15,7 @@ from yarl import URL
 
 from saldo.http.wire import Fault, InvalidError, parse_object, parse_uuid
 from saldo.ledger.model import USER_ID_MAX
-from saldo.relay.events import EVENT_TYPES
+from saldo.relay.events import RELAYED_EVENT_TYPES
 from saldo.relay.webhooks.addresses import is_public
 from saldo.store.webhooks import Change, DeliveryState
 
@@ -190,10 +190,10 @@ def _read_url(value: object, reading: WebhookReading) -> str:
 def _read_event_types(value: object) -> list[str] | None:
     if value is None:
         return None
-    expected = f"must be a list of {', '.join(EVENT_TYPES)}; or null: all of them"
-    if not isinstance(value, list) or not 1 <= len(value) <= len(EVENT_TYPES):
+    expected = f"must be a list of {', '.join(RELAYED_EVENT_TYPES)}; or null: all of them"
+    if not isinstance(value, list) or not 1 <= len(value) <= len(RELAYED_EVENT_TYPES):
         raise _FaultError(expected)
-    if any(type(each) is not str or each not in EVENT_TYPES for each in value):
+    if any(type(each) is not str or each not in RELAYED_EVENT_TYPES for each in value):
         raise _FaultError(expected)
     return sorted(set(value))
 

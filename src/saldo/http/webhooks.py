@@ -30,7 +30,7 @@ from saldo.http.webhook_wire import (
 )
 from saldo.http.wire import Fault, parse_limit, read_cursor, write_cursor
 from saldo.ledger.time import format_instant
-from saldo.relay.events import EventType
+from saldo.relay.events import RelayedEventType
 from saldo.settings import Settings
 from saldo.store.webhooks import Delivery, TooManyWebhooksError, Webhook
 
@@ -256,7 +256,7 @@ def _webhook(webhook: Webhook) -> schemas.Webhook:
     return schemas.Webhook(
         id=webhook.id,
         url=webhook.url,
-        event_types=cast(list[EventType] | None, webhook.event_types),
+        event_types=cast(list[RelayedEventType] | None, webhook.event_types),
         user_ids=webhook.user_ids,
         enabled=webhook.disabled_at is None,
         created_at=format_instant(webhook.created_at),

@@ -1,19 +1,17 @@
-"""The metrics, named after Prometheus' conventions. No user ids, no amounts in labels."""
+"""The metrics that the processes count, named after Prometheus' conventions. No user ids, no amounts in labels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.registry import REGISTRY
-
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+from prometheus_client import Counter, Gauge, Histogram
 
 HTTP_REQUESTS = Counter(
     "saldo_http_requests_total", "HTTP requests answered.", ["method", "route", "status"]
+)
+HTTP_SECONDS = Histogram(
+    "saldo_http_request_duration_seconds",
+    "From the head of a request to its answer. Not of the live stream, which ends when its client likes.",
+    ["method", "route"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 OUTCOMES = Counter(
     "saldo_outcomes_total", "Transactions answered, by outcome.", ["outcome", "replayed"]
@@ -23,9 +21,21 @@ BATCH_REQUESTS = Histogram(
     "Requests of a batch.",
     buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000),
 )
-BATCH_SECONDS = Histogram("saldo_batch_seconds", "Time from sending a batch to its commit.")
+BATCH_SECONDS = Histogram(
+    "saldo_batch_seconds",
+    "Time from sending a batch to its commit.",
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
 QUEUE_REQUESTS = Gauge(
     "saldo_queue_requests", "Requests waiting for a batch.", multiprocess_mode="livesum"
+)
+QUEUE_LIMIT = Gauge(
+    "saldo_queue_limit_requests", "How many may wait, at most.", multiprocess_mode="livesum"
+)
+QUEUE_WAIT = Histogram(
+    "saldo_queue_wait_seconds",
+    "How long the oldest request of a batch had waited when the batch was made.",
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 SHED = Counter("saldo_requests_shed_total", "Requests refused because the queue was full.")
 RESENDS = Counter("saldo_batch_resends_total", "Batches sent again.")
@@ -37,75 +47,14 @@ EVENTS_CUT_OFF = Counter(
     "saldo_events_cut_off_total",
     "Subscribers of the live stream cut off because they were too slow.",
 )
-
-
-class SinkFigures(Protocol):
-    """What is shown of a sink (`saldo.store.sinks.SinkStatus`)."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def active(self) -> bool: ...
-    @property
-    def events_published(self) -> int: ...
-    @property
-    def events_unrouted(self) -> int: ...
-    @property
-    def failures(self) -> int: ...
-    @property
-    def events_behind(self) -> int: ...
-    @property
-    def seconds_behind(self) -> float: ...
-
-
-_SINK_METRICS = (
-    (GaugeMetricFamily, "saldo_sink_events_behind", "Events not yet confirmed.", "events_behind"),
-    (
-        GaugeMetricFamily,
-        "saldo_sink_seconds_behind",
-        "Age of the oldest event not yet confirmed.",
-        "seconds_behind",
-    ),
-    (GaugeMetricFamily, "saldo_sink_active", "Whether a relay holds the sink's lease.", "active"),
-    (
-        CounterMetricFamily,
-        "saldo_sink_events_published",
-        "Events confirmed, repetitions counted.",
-        "events_published",
-    ),
-    (
-        CounterMetricFamily,
-        "saldo_sink_events_unrouted",
-        "Events confirmed that the sink had nobody to give to.",
-        "events_unrouted",
-    ),
-    (CounterMetricFamily, "saldo_sink_failures", "Failures of the sink.", "failures"),
+POOL_CONNECTIONS = Gauge(
+    "saldo_pool_connections",
+    "Connections to the database beside those of the lanes.",
+    ["pool", "state"],
+    multiprocess_mode="livesum",
 )
-
-
-class _SinksCollector:
-    """Reads what the relays have written into the database: whichever process relays, every one tells the same."""
-
-    def __init__(self, sinks: Sequence[SinkFigures]) -> None:
-        self._sinks = sinks
-
-    def collect(self) -> Iterator[Metric]:
-        for family, name, help_, attribute in _SINK_METRICS:
-            metric = family(name, help_, labels=["sink"])
-            for sink in self._sinks:
-                metric.add_metric([sink.name], float(getattr(sink, attribute)))
-            yield metric
-
-
-def exposition(*, several_processes: bool, sinks: Sequence[SinkFigures] = ()) -> bytes:
-    """All metrics of all worker processes, in Prometheus' text format."""
-    registry = REGISTRY
-    if several_processes:
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    text = generate_latest(registry)
-    if sinks:
-        own = CollectorRegistry()
-        own.register(_SinksCollector(sinks))
-        text += generate_latest(own)
-    return text
+LOOP_LAG = Gauge(
+    "saldo_event_loop_lag_seconds",
+    "How late the event loop came to what was due; the worst of all workers.",
+    multiprocess_mode="livemax",
+)

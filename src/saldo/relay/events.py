@@ -1,4 +1,4 @@
-"""Entries of the log as events: CloudEvents 1.0, structured, in JSON.
+"""Entries of the log, and notices, as events: CloudEvents 1.0, structured, in JSON.
 
 The schemas are in docs/reference/events; tests hold real events against them.
 """
@@ -12,7 +12,7 @@ import msgspec
 from saldo.ledger.model import Kind, Outcome
 from saldo.ledger.money import format_money
 from saldo.ledger.time import format_instant
-from saldo.store.log import LogEntry
+from saldo.store.log import NOTICES_SHARD, LogEntry, Notice
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
 SOURCE: Final = "/saldo"
@@ -20,15 +20,24 @@ SOURCE: Final = "/saldo"
 USER_CREATED: Final = "saldo.user.created"
 TRANSACTION_POSTED: Final = "saldo.transaction.posted"
 TRANSACTION_REFUSED: Final = "saldo.transaction.refused"
+WEBHOOK_DISABLED: Final = "saldo.webhook.disabled"
 EVENT_TYPES: Final = (USER_CREATED, TRANSACTION_POSTED, TRANSACTION_REFUSED)
+"""Of the log."""
+RELAYED_EVENT_TYPES: Final = (*EVENT_TYPES, WEBHOOK_DISABLED)
+"""Of the log, and of notices: what sinks get. The live stream is of the log alone."""
 
 EventType = Literal["saldo.user.created", "saldo.transaction.posted", "saldo.transaction.refused"]
+RelayedEventType = EventType | Literal["saldo.webhook.disabled"]
+
+NO_USER: Final = 0
+"""Whose events notices are: they go one at a time and in order, as those of a user do."""
 
 _OUTCOME_NAMES: Final = {int(outcome): outcome.name.lower() for outcome in Outcome}
 _ROUTES: Final = {
     USER_CREATED: "created",
     TRANSACTION_POSTED: "transaction.posted",
     TRANSACTION_REFUSED: "transaction.refused",
+    WEBHOOK_DISABLED: "disabled",
 }
 
 
@@ -60,17 +69,28 @@ class UserData(msgspec.Struct, frozen=True):
     seq: int
 
 
+class WebhookData(msgspec.Struct, frozen=True):
+    """A webhook that the service has disabled."""
+
+    id: int
+    disabled_at: str
+    disabled_reason: Literal["gone", "failing"]
+    failing_since: str | None
+    last_failure: str | None
+    seq: int
+
+
 class CloudEvent(msgspec.Struct, frozen=True):
     """The envelope."""
 
     specversion: Literal["1.0"]
     id: str
     source: str
-    type: EventType
+    type: RelayedEventType
     subject: str
     time: str
     datacontenttype: Literal["application/json"]
-    data: TransactionData | UserData
+    data: TransactionData | UserData | WebhookData
 
 
 class Event(NamedTuple):
@@ -78,12 +98,15 @@ class Event(NamedTuple):
 
     Attributes:
         id: made from the entry's uuid, so the same for every redelivery, also after a restore.
+        user_id: of a notice: `NO_USER`.
+        subject_id: the user's id; of a notice: the webhook's.
         body: the event in JSON.
     """
 
     id: str
-    type: EventType
+    type: RelayedEventType
     user_id: int
+    subject_id: int
     number: int
     shard: int
     seq: int
@@ -91,8 +114,9 @@ class Event(NamedTuple):
 
     @property
     def routing_key(self) -> str:
-        """`user.1.transaction.posted`, `user.1.transaction.refused`, `user.1.created`."""
-        return f"user.{self.user_id}.{_ROUTES[self.type]}"
+        """`user.1.transaction.posted`, `user.1.transaction.refused`, `user.1.created`, `webhook.1.disabled`."""
+        subject = "webhook" if self.type == WEBHOOK_DISABLED else "user"
+        return f"{subject}.{self.subject_id}.{_ROUTES[self.type]}"
 
 
 class Encoder:
@@ -102,8 +126,10 @@ class Encoder:
         self._decimals = decimals
         self._encode = msgspec.json.Encoder().encode
 
-    def event(self, entry: LogEntry) -> Event:
-        """The event of one entry."""
+    def event(self, entry: LogEntry | Notice) -> Event:
+        """The event of one entry, or of a notice."""
+        if isinstance(entry, Notice):
+            return self._of_notice(entry)
         uuid = str(entry.uuid)
         recorded_at = format_instant(entry.recorded_at)
         type_: EventType
@@ -140,7 +166,27 @@ class Encoder:
             *("1.0", uuid, SOURCE, type_, str(entry.user_id), recorded_at, "application/json"), data
         )
         body = self._encode(event)
-        return Event(uuid, type_, entry.user_id, entry.number, entry.shard, entry.seq, body)
+        user_id = entry.user_id
+        return Event(uuid, type_, user_id, user_id, entry.number, entry.shard, entry.seq, body)
+
+    def _of_notice(self, notice: Notice) -> Event:
+        uuid, id_ = str(notice.uuid), notice.webhook_id
+        disabled_at = format_instant(notice.recorded_at)
+        since = notice.failing_since
+        data = WebhookData(
+            id_,
+            disabled_at,
+            notice.reason,
+            None if since is None else format_instant(since),
+            notice.last_failure,
+            notice.seq,
+        )
+        type_: Literal["saldo.webhook.disabled"] = WEBHOOK_DISABLED
+        event = CloudEvent(
+            *("1.0", uuid, SOURCE, type_, f"webhook-{id_}", disabled_at, "application/json"), data
+        )
+        body = self._encode(event)
+        return Event(uuid, type_, NO_USER, id_, 0, NOTICES_SHARD, notice.seq, body)
 
 
 def type_of(entry: LogEntry) -> EventType:

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import aio_pika
 from aio_pika.abc import AbstractConnection, AbstractExchange
 from aiormq.abc import DeliveredMessage
 
 from saldo.relay.events import CONTENT_TYPE, Event
-from saldo.relay.sink import SinkError
+from saldo.relay.sink import SinkError, trusting
 from saldo.store.sinks import Lease
 
 CONNECT_SECONDS_MAX = 10.0
@@ -30,11 +31,13 @@ class ExchangeOptions:
     Attributes:
         url: amqp:// or amqps://, with user, password and virtual host.
         declare: whether we create the exchange; else it must exist.
+        ca_file: who has signed the broker's certificate; None: those whom the system trusts.
     """
 
     url: str
     exchange: str
     declare: bool
+    ca_file: Path | None = None
 
 
 class ExchangeSink:
@@ -51,12 +54,13 @@ class ExchangeSink:
 
     async def open(self, lease: Lease) -> None:
         """See `Sink.open`."""
-        options = self._options
+        options, ca_file = self._options, self._options.ca_file
         try:
             async with asyncio.timeout(CONNECT_SECONDS_MAX):
                 # Not the connection that mends itself: what was under way must be read from the cursor again.
                 self._connection = await aio_pika.connect(
                     options.url,
+                    ssl_context=None if ca_file is None else trusting(ca_file),
                     client_properties={"connection_name": f"saldo, epoch {lease.epoch}"},
                 )
                 channel = await self._connection.channel(

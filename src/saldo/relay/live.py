@@ -212,7 +212,8 @@ class Hub:
         epoch = epoch_of(await self._log.identity())
         if self._positions is None or epoch != self._epoch:
             self._end_other_epochs(epoch)
-            self._epoch, self._positions = epoch, heads
+            self._epoch = epoch
+            self._positions = {shard: heads[shard] for shard in ALL_SHARDS}
         self._handed_out = dict(self._positions)
         self._tell_looked()
 

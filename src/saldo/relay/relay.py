@@ -11,15 +11,16 @@ import contextlib
 import logging
 import random
 from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any, Protocol
 from uuid import uuid4
 
-from saldo.ledger.model import SHARDS
 from saldo.relay.events import Encoder, Event
 from saldo.relay.pace import Pace
 from saldo.relay.sink import Sink, SinkError
 from saldo.store.errors import StoreError
-from saldo.store.log import Log, LogEntry, Positions
+from saldo.store.log import NOTICES_SHARD, Log, LogEntry, Notice, Positions
 from saldo.store.sinks import FencedError, Lease, Sinks
 
 BACKOFF_SECONDS_MIN = 0.2
@@ -43,12 +44,34 @@ class RelayLimits:
     """None: the sink bounds it."""
 
 
+class Span(Protocol):
+    """Makes a span of what is done inside (`saldo.observability.tracing.Tracing.span`)."""
+
+    def __call__(self, name: str, /, **attributes: Any) -> AbstractContextManager[None]: ...
+
+
+def no_span(_: str, /, **__: Any) -> AbstractContextManager[None]:
+    """Nothing is traced."""
+    return contextlib.nullcontext()
+
+
 class Relay:
     """Relays the log to one sink, as long as it has the lease; waits for it otherwise."""
 
     def __init__(
-        self, sink: Sink, log: Log, sinks: Sinks, encoder: Encoder, limits: RelayLimits
+        self,
+        sink: Sink,
+        log: Log,
+        sinks: Sinks,
+        encoder: Encoder,
+        limits: RelayLimits,
+        span: Span = no_span,
     ) -> None:
+        """
+        Args:
+            span: what a batch of events is done inside of.
+        """
+        self._span = span
         self._sink = sink
         self._log = log
         self._sinks = sinks
@@ -151,12 +174,20 @@ class Relay:
             for batch in _batches(events, self._limits.batch_events_max):
                 if self._leaving:
                     return
-                await self._publish(lease, positions, batch)
+                with self._span("relay", sink=lease.sink, events=len(batch)):
+                    await self._publish(lease, positions, batch)
                 if not self._stopping and (seconds := self._pace.rest_seconds()) > 0:
                     await self._pause(seconds)
 
-    async def _read(self, positions: Positions, busy: set[int]) -> list[LogEntry]:
+    async def _read(self, positions: Positions, busy: set[int]) -> list[LogEntry | Notice]:
         """What comes next: of the shards that had some the last time, together, about one batch."""
+        found: list[LogEntry | Notice] = [*await self._read_log(positions, busy - {NOTICES_SHARD})]
+        if NOTICES_SHARD in positions:
+            found += await self._log.notices_after(positions[NOTICES_SHARD], PER_SHARD_MIN)
+        return found
+
+    async def _read_log(self, positions: Positions, busy: set[int]) -> list[LogEntry]:
+        positions = {shard: seq for shard, seq in positions.items() if shard != NOTICES_SHARD}
         if not busy:
             return await self._log.after(positions, PER_SHARD_MIN)
         per_shard = max(PER_SHARD_MIN, self._limits.batch_events_max // len(busy))
@@ -181,7 +212,7 @@ class Relay:
     async def _check(self, positions: Positions) -> None:
         """A cursor past the head: the log has lost its tail, and would be passed over as it grows again."""
         heads = await self._log.heads()
-        ahead = [shard for shard in range(SHARDS) if positions.get(shard, 0) > heads.get(shard, 0)]
+        ahead = [shard for shard, seq in positions.items() if seq > heads.get(shard, 0)]
         if ahead:
             raise SinkError(
                 f"the cursors of {len(ahead)} shards are past the end of the log: it has been restored to an "

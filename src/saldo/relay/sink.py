@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from saldo.relay.events import Event
@@ -11,6 +13,15 @@ from saldo.store.sinks import Lease
 
 class SinkError(Exception):
     """The sink can't be reached, or did not confirm. The message is one line for the operator."""
+
+
+def trusting(ca_file: Path | None) -> ssl.SSLContext:
+    """What a client needs to check the sink's certificate: signed by them, or, None, by whom the system trusts.
+
+    Raises:
+        OSError: the file can't be read as PEM.
+    """
+    return ssl.create_default_context(cafile=ca_file)
 
 
 class Sink(Protocol):

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -23,7 +23,7 @@ from rstream import AMQPMessage, Properties, ServerError, exceptions, schema
 from rstream.client import Client
 
 from saldo.relay.events import CONTENT_TYPE, Event
-from saldo.relay.sink import SinkError
+from saldo.relay.sink import SinkError, trusting
 from saldo.store.sinks import Lease
 
 CONNECT_SECONDS_MAX = 10.0
@@ -48,12 +48,14 @@ class StreamOptions:
         url: rabbitmq-stream:// or rabbitmq-stream+tls://, with user, password and virtual host.
         declare: whether we create the stream; else it must exist.
         bytes_max: beyond it the broker drops the oldest; of a stream that we create.
+        ca_file: who has signed the broker's certificate; None: those whom the system trusts.
     """
 
     url: str
     stream: str
     declare: bool
     bytes_max: int
+    ca_file: Path | None = None
 
 
 class StreamSink:
@@ -114,7 +116,7 @@ class StreamSink:
         self._client = Client(
             url.hostname or "localhost",
             url.port or (5551 if tls else 5552),
-            ssl_context=ssl.create_default_context() if tls else None,
+            ssl_context=trusting(options.ca_file) if tls else None,
             frame_max=FRAME_BYTES_MAX,
             heartbeat=HEARTBEAT_SECONDS,
             connection_name=connection_name,

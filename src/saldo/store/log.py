@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
+from saldo.ledger.model import SHARDS
 from saldo.store.errors import translated
 from saldo.store.statements import statement
 
 Positions = dict[int, int]
 """By shard, the `seq` up to which everything is done."""
+
+NOTICES_SHARD: Final = SHARDS
+"""Where notices stand as if they were of the log: after its last shard."""
 
 
 SEQ_MAX = 2**63 - 1
@@ -37,6 +41,23 @@ class LogEntry(NamedTuple):
     timestamp: datetime
     recorded_at: datetime
     user_name: str | None
+
+
+class Notice(NamedTuple):
+    """A webhook that the service has disabled: told beside the log, at a position of its own.
+
+    Attributes:
+        reason: gone: its endpoint answered 410; failing: no attempt had succeeded for too long.
+        failing_since: since when none had.
+    """
+
+    seq: int
+    uuid: UUID
+    recorded_at: datetime
+    webhook_id: int
+    reason: Literal["gone", "failing"]
+    failing_since: datetime | None
+    last_failure: str | None
 
 
 class LogPage(NamedTuple):
@@ -71,6 +92,14 @@ class Log:
         """
         rows = await self._fetch("log_after", [*positions], [*positions.values()], per_shard)
         return [LogEntry(*row) for row in rows]
+
+    async def notices_after(self, seq: int, limit: int) -> list[Notice]:
+        """Up to so many notices after a position, in their order.
+
+        Raises:
+            StoreError: the database can't be read.
+        """
+        return [Notice(*row) for row in await self._fetch("notices_after", seq, limit)]
 
     async def page(
         self,
@@ -115,19 +144,26 @@ class Log:
         ((identity,),) = await self._fetch("log_identity")
         return str(identity)
 
-    async def at(self, places: Sequence[tuple[int, int, UUID]]) -> list[LogEntry]:
-        """The entries at (shard, seq) with the uuid, in no order; those that aren't there any more are left out.
+    async def at(self, places: Sequence[tuple[int, int, UUID]]) -> list[LogEntry | Notice]:
+        """The entries, or notices, at (shard, seq) with the uuid, in no order; those that aren't there any more are
+        left out.
 
         Raises:
             StoreError: the database can't be read.
         """
-        if not places:
-            return []
-        shards, seqs, uuids = zip(*places, strict=True)
-        return [LogEntry(*row) for row in await self._fetch("log_at", shards, seqs, uuids)]
+        found: list[LogEntry | Notice] = []
+        entries = [place for place in places if place[0] != NOTICES_SHARD]
+        if entries:
+            columns = zip(*entries, strict=True)
+            found += [LogEntry(*row) for row in await self._fetch("log_at", *columns)]
+        notices = [(seq, uuid) for shard, seq, uuid in places if shard == NOTICES_SHARD]
+        if notices:
+            columns = zip(*notices, strict=True)
+            found += [Notice(*row) for row in await self._fetch("notices_at", *columns)]
+        return found
 
     async def heads(self) -> Positions:
-        """The last position of every shard; 0 where there is nothing yet.
+        """The last position of every shard, that of the notices among them; 0 where there is nothing yet.
 
         Raises:
             StoreError: the database can't be read.
@@ -135,7 +171,7 @@ class Log:
         return dict(await self._fetch("log_heads"))
 
     async def before(self, moment: datetime) -> Positions:
-        """The positions after which everything was recorded at the moment or later.
+        """The positions after which everything was recorded at the moment or later; notices, too.
 
         Raises:
             StoreError: the database can't be read.

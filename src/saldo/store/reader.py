@@ -64,6 +64,8 @@ class Reader:
         self._pool = pool
         self._timeout_seconds = timeout_seconds
         self._entries_read_max = entries_read_max
+        self.was_ready = False
+        """Whether `ready` has said so at least once."""
         self._balances = GroupedReads(self._read_balances, keys_max=KEYS_MAX)
         self._transactions = GroupedReads(self._read_transactions, keys_max=KEYS_MAX)
 
@@ -93,7 +95,9 @@ class Reader:
     async def ready(self) -> bool:
         """Whether this database can be posted to."""
         row = await self._fetchrow("ready")
-        return bool(row and row[0])
+        ready = bool(row and row[0])
+        self.was_ready = self.was_ready or ready
+        return ready
 
     async def create_user(self, name: str) -> UserCreation:
         """See `saldo.store.poster.create_user`."""

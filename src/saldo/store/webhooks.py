@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from saldo.store.connection import open_pool
-from saldo.store.errors import translated
+from saldo.store.errors import ClashError, translated
 from saldo.store.sinks import FencedError, Lease
 from saldo.store.statements import statement
 
@@ -46,6 +46,11 @@ class Webhook:
     last_failure_at: datetime | None
     deliveries_waiting: int
     deliveries_dead: int
+
+    @property
+    def disabled(self) -> bool:
+        """Whether nothing is sent to it."""
+        return self.disabled_at is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +149,11 @@ class Webhooks:
             timeout_seconds=timeout_seconds,
         )
 
+    @property
+    def pool(self) -> Any:
+        """Its connections."""
+        return self._pool
+
     def terminate(self) -> None:
         """Closes the connections at once."""
         self._pool.terminate()
@@ -219,9 +229,13 @@ class Webhooks:
         """Those that are to be relayed to."""
         return [Subscription(*row) for row in await self._fetch("webhooks_active")]
 
-    async def disable(self, webhook_id: int, reason: DisabledReason) -> bool:
-        """Whether it was enabled until now."""
-        return bool(await self._fetch("webhook_disable", webhook_id, reason))
+    async def disable(self, webhook_id: int, reason: Literal["gone", "failing"]) -> bool:
+        """Whether it was enabled until now; then there is a notice of it."""
+        while True:
+            try:
+                return bool(await self._fetch("webhook_disable", webhook_id, reason))
+            except ClashError:
+                continue  # another notice has taken the position
 
     async def record(
         self, webhook_id: int, succeeded: int, failed: int, failure: str | None, disable: timedelta

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from itertools import groupby
+from typing import Literal
 from uuid import UUID
 
-from saldo.relay.events import Encoder, Event
+from saldo.relay.events import EVENT_TYPES, NO_USER, Encoder, Event
 from saldo.relay.sink import SinkError
 from saldo.relay.webhooks.endpoint import ClosedError, Endpoint
 from saldo.relay.webhooks.retry import delay_after
@@ -27,7 +28,7 @@ from saldo.relay.webhooks.sender import Attempt, Sender
 from saldo.store.errors import StoreError
 from saldo.store.log import Log
 from saldo.store.sinks import Lease
-from saldo.store.webhooks import DisabledReason, Due, Subscription, Waiting, Webhooks
+from saldo.store.webhooks import Due, Subscription, Waiting, Webhooks
 
 BATCH_SECONDS_MAX = 2.0
 """Then what is left of a batch waits, too: a user whose answers are slow must not hold up the others."""
@@ -69,7 +70,7 @@ class WebhookSink:
         limits: WebhookLimits,
     ) -> None:
         self._subscription = subscription
-        self._types: frozenset[str] | None = None
+        self._types: frozenset[str] = frozenset()
         self._users: frozenset[int] | None = None
         self.change(subscription)
         self._webhooks = webhooks
@@ -94,7 +95,8 @@ class WebhookSink:
         """From the next event on it is this."""
         self._subscription = subscription
         types, users = subscription.event_types, subscription.user_ids
-        self._types = None if types is None else frozenset(types)
+        # All of the ledger; notices are told only to whom they were promised.
+        self._types = frozenset(EVENT_TYPES if types is None else types)
         self._users = None if users is None else frozenset(users)
 
     @property
@@ -135,7 +137,7 @@ class WebhookSink:
         chains: dict[asyncio.Task[None], _Chain] = {}
         behind: list[Waiting] = []
         until = asyncio.get_running_loop().time() + BATCH_SECONDS_MAX
-        # By user, in the order of the log: a user's events stand in one shard.
+        # By user, in the order of the log: a user's events stand in one shard. Notices are as those of one more.
         for user_id, found in groupby(sorted(wanted, key=_by_user), key=lambda each: each.user_id):
             if user_id in waiting:
                 behind += [_waiting(event) for event in found]
@@ -178,9 +180,9 @@ class WebhookSink:
         await self._record(sum(chain.delivered for chain in chains.values()), failed)
 
     def _wants(self, event: Event) -> bool:
-        return (self._types is None or event.type in self._types) and (
-            self._users is None or event.user_id in self._users
-        )
+        if event.type not in self._types:
+            return False
+        return self._users is None or event.user_id in self._users or event.user_id == NO_USER
 
     async def _make_room(self, events: Sequence[Event]) -> set[int]:
         """Returns when all of them may wait; which of their users have one that does."""
@@ -267,7 +269,7 @@ class WebhookSink:
             seconds = self._limits.disable.total_seconds()
             await self._disable("failing", f"nothing was delivered for {seconds:g} s: {failure}")
 
-    async def _disable(self, reason: DisabledReason, because: str) -> None:
+    async def _disable(self, reason: Literal["gone", "failing"], because: str) -> None:
         self.drain()
         if await self._webhooks.disable(self._subscription.id, reason):
             # Not its URL: that may hold a token.

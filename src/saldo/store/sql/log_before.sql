@@ -1,4 +1,4 @@
--- By shard, the last position that was recorded before the moment: recorded_at never falls along seq, so
+-- By shard, notices as shard 64, the last position that was recorded before the moment: recorded_at never falls along seq, so
 -- the search halves what is left.
 WITH RECURSIVE search AS (
     SELECT shard::smallint, 0::bigint AS low, coalesce(head.seq, 0) AS high
@@ -14,4 +14,7 @@ WITH RECURSIVE search AS (
     JOIN saldo.transactions AS middle ON middle.shard = s.shard AND middle.seq = (s.low + s.high + 1) / 2
     WHERE s.low < s.high
 )
-SELECT shard, low AS seq FROM search WHERE low = high ORDER BY shard
+SELECT shard, low AS seq FROM search WHERE low = high
+UNION ALL
+SELECT 64, coalesce(max(n.seq), 0) FROM saldo.notices AS n WHERE n.recorded_at < $1
+ORDER BY 1

@@ -8,10 +8,14 @@ CROSS JOIN LATERAL (
         coalesce(extract(epoch FROM clock_timestamp() - min(next.recorded_at)), 0)::double precision AS seconds_behind
     FROM saldo.cursors AS c
     LEFT JOIN LATERAL (
-        SELECT t.seq FROM saldo.transactions AS t WHERE t.shard = c.shard ORDER BY t.seq DESC LIMIT 1
+        (SELECT t.seq FROM saldo.transactions AS t WHERE t.shard = c.shard ORDER BY t.seq DESC LIMIT 1)
+        UNION ALL
+        (SELECT n.seq FROM saldo.notices AS n WHERE c.shard = 64 ORDER BY n.seq DESC LIMIT 1)
     ) AS head ON true
     LEFT JOIN LATERAL (
         SELECT t.recorded_at FROM saldo.transactions AS t WHERE t.shard = c.shard AND t.seq = c.seq + 1
+        UNION ALL
+        SELECT n.recorded_at FROM saldo.notices AS n WHERE c.shard = 64 AND n.seq = c.seq + 1
     ) AS next ON true
     WHERE c.sink = s.name
 ) AS behind

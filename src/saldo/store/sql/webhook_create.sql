@@ -10,9 +10,11 @@ WITH webhook AS (
     INSERT INTO saldo.cursors (sink, shard, seq)
     SELECT sink.name, shard, coalesce(head.seq, 0)
     FROM sink
-    CROSS JOIN generate_series(0, 63) AS shard
+    CROSS JOIN generate_series(0, 64) AS shard
     LEFT JOIN LATERAL (
-        SELECT t.seq FROM saldo.transactions AS t WHERE t.shard = shard.shard ORDER BY t.seq DESC LIMIT 1
+        (SELECT t.seq FROM saldo.transactions AS t WHERE t.shard = shard.shard ORDER BY t.seq DESC LIMIT 1)
+        UNION ALL
+        (SELECT n.seq FROM saldo.notices AS n WHERE shard.shard = 64 ORDER BY n.seq DESC LIMIT 1)
     ) AS head ON true
 )
 SELECT id FROM webhook

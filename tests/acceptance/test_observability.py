@@ -1,0 +1,238 @@
+"""What an operator sees of a service: metrics, logs, spans at a collector."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from tests.acceptance.service import ServiceProcess, service
+
+SECONDS_MAX = 30
+TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+TRACEPARENT = f"00-{TRACE_ID}-{SPAN_ID}-01"
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+
+
+def post(running: ServiceProcess, user_id: int, type_: str, amount: str, **headers: str) -> int:
+    body = {"uuid": str(uuid4()), "type": type_, "amount": amount, "user_id": user_id}
+    url = f"{running.url}/v1/transaction"
+    return httpx.post(url, json=body, headers=headers).status_code
+
+
+def create_user(running: ServiceProcess) -> int:
+    answer = httpx.post(f"{running.url}/v1/user", json={"name": str(uuid4())})
+    return int(answer.json()["id"])
+
+
+class Scrape:
+    """One scrape, parsed by Prometheus' own client."""
+
+    def __init__(self, running: ServiceProcess) -> None:
+        answer = httpx.get(f"{running.url}/metrics", headers={"accept": OPENMETRICS})
+        assert answer.headers["content-type"].startswith(OPENMETRICS)
+        self._samples = [
+            sample
+            for family in text_string_to_metric_families(answer.text)  # type: ignore[no-untyped-call]
+            for sample in family.samples
+        ]
+
+    def get(self, name: str, **labels: str) -> float:
+        """The one sample of this name that has these labels."""
+        (found,) = [
+            sample.value
+            for sample in self._samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        ]
+        return float(found)
+
+    def exemplars(self, name: str) -> list[dict[str, str]]:
+        """The labels of those of the samples of this name."""
+        return [
+            each.exemplar.labels for each in self._samples if each.name == name and each.exemplar
+        ]
+
+    def names(self) -> set[str]:
+        return {sample.name for sample in self._samples}
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_metrics_count_what_was_done_however_many_workers(tmp_path: Path, workers: str) -> None:
+    with service(tmp_path, SALDO_WORKERS=workers, SALDO_QUEUE_REQUESTS_MAX="500") as running:
+        user_id = create_user(running)
+        for _ in range(20):  # a connection each, so that every worker gets some
+            assert post(running, user_id, "DEPOSIT", "1.25") == 200
+        assert post(running, user_id, "WITHDRAW", "100") == 402
+        scrape = Scrape(running)
+        route = {"method": "POST", "route": "/v1/transaction"}
+        assert scrape.get("saldo_http_requests_total", status="200", **route) == 20
+        assert scrape.get("saldo_http_requests_total", status="402", **route) == 1
+        assert scrape.get("saldo_http_request_duration_seconds_count", **route) == 21
+        assert scrape.get("saldo_batch_requests_sum") == 21
+        assert scrape.get("saldo_queue_wait_seconds_count") == scrape.get(
+            "saldo_batch_seconds_count"
+        )
+        assert 0 < scrape.get("saldo_queue_wait_seconds_sum") < SECONDS_MAX
+        assert scrape.get("saldo_queue_limit_requests") == 500 * int(workers)
+        assert scrape.get("saldo_database_up") == 1
+        assert 0 < scrape.get("saldo_database_roundtrip_seconds") < SECONDS_MAX
+        free = scrape.get("saldo_data_disk_free_bytes")
+        assert 0 < free <= scrape.get("saldo_data_disk_size_bytes")
+        assert scrape.get("saldo_build_info", version="0.1.0") == 1
+        assert scrape.get("process_resident_memory_bytes") > 0
+        deadline = time.monotonic() + SECONDS_MAX
+        while True:
+            # The relay's process counts along the log, and looks now and then.
+            scrape = Scrape(running)
+            if scrape.get("saldo_ledger_entries", outcome="refused"):
+                break
+            assert time.monotonic() < deadline, running.output()
+            time.sleep(0.2)
+        assert scrape.get("saldo_ledger_entries", outcome="posted") == 20
+        assert scrape.get("saldo_ledger_users") == 1
+        assert scrape.get("saldo_ledger_balance") == 25
+        assert scrape.get("saldo_audit_faults") == 0
+        while "saldo_pool_connections" not in scrape.names():
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+            scrape = Scrape(running)
+        assert scrape.get("saldo_pool_connections", pool="read", state="used") >= 0
+        assert scrape.get("saldo_event_loop_lag_seconds") >= 0
+        text = httpx.get(f"{running.url}/metrics")
+        assert text.headers["content-type"].startswith("text/plain; version=")
+
+
+def test_each_line_of_the_log_is_json_and_says_which_request_it_is_about(tmp_path: Path) -> None:
+    with service(tmp_path, SALDO_SLOW_SECONDS="0.000001") as running:
+        user_id = create_user(running)
+        post(running, user_id, "DEPOSIT", "1", traceparent=TRACEPARENT, **{"x-request-id": "mine"})
+        lines = _lines(running)
+        deadline = time.monotonic() + SECONDS_MAX
+        while not (about := [line for line in lines if line.get("request_id") == "mine"]):
+            # One line of many is written when all are slow: ask again.
+            assert time.monotonic() < deadline, running.output()
+            post(
+                running,
+                user_id,
+                "DEPOSIT",
+                "1",
+                traceparent=TRACEPARENT,
+                **{"x-request-id": "mine"},
+            )
+            lines = _lines(running)
+    assert about[0]["event"] == "slow request"
+    assert about[0]["trace_id"] == TRACE_ID
+    assert about[0]["parent_span_id"] == SPAN_ID
+    assert (about[0]["method"], about[0]["route"]) == ("POST", "/v1/transaction")
+    assert about[0]["seconds"] >= about[0]["body_seconds"] >= 0
+    batch = next(line for line in lines if line["event"] == "slow batch")
+    assert batch["requests"] == 1
+    assert batch["database_seconds"] > batch["lock_wait_seconds"] >= 0
+    assert batch["queue_wait_seconds"] >= 0
+    for line in lines:
+        assert {"event", "level", "logger", "timestamp"} <= line.keys()
+
+
+def test_a_terminal_gets_lines_to_read(tmp_path: Path) -> None:
+    with service(tmp_path, SALDO_LOG_FORMAT="console") as running:
+        first = running.output().splitlines()[0]
+    assert re.match(r"\d{4}-\d\d-\d\dT\S+Z \[info\s*\] ", first), first
+
+
+def _lines(running: ServiceProcess) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in running.output().splitlines()]
+
+
+class Collector:
+    """Takes spans as OTLP over HTTP."""
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+        self.changed = threading.Condition()
+
+    def take(self, body: bytes) -> None:
+        request = ExportTraceServiceRequest.FromString(body)
+        with self.changed:
+            self.spans += [
+                span
+                for resource in request.resource_spans
+                for scope in resource.scope_spans
+                for span in scope.spans
+            ]
+            self.changed.notify_all()
+
+    def wait_for(self, *names: str) -> dict[str, Span]:
+        """The last spans of these names, when all are there."""
+        with self.changed:
+            assert self.changed.wait_for(
+                lambda: set(names) <= {span.name for span in self.spans}, SECONDS_MAX
+            ), self.spans
+            return {span.name: span for span in self.spans}
+
+
+@contextmanager
+def collecting() -> Iterator[tuple[str, Collector]]:
+    """A collector and its address."""
+    collector = Collector()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            collector.take(self.rfile.read(int(self.headers["content-length"])))
+            self.send_response(200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1/traces", collector
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_collector_gets_the_spans_of_a_request_of_its_batch_and_of_the_relay(
+    tmp_path: Path, rabbitmq_url: str
+) -> None:
+    with collecting() as (url, collector):
+        settings = {
+            "SALDO_TRACING_URL": url,
+            "SALDO_TRACING_RATIO": "0",
+            "SALDO_RABBITMQ_URL": rabbitmq_url,
+            "SALDO_RABBITMQ_EXCHANGE": f"saldo-test-{uuid4()}",
+        }
+        with service(tmp_path, **settings) as running:
+            user_id = create_user(running)
+            assert post(running, user_id, "DEPOSIT", "1") == 200  # nobody asked for its trace
+            assert post(running, user_id, "DEPOSIT", "1", traceparent=TRACEPARENT) == 200
+            exemplars = Scrape(running).exemplars("saldo_http_request_duration_seconds_bucket")
+            assert {"trace_id": TRACE_ID} in exemplars
+        name = "POST /v1/transaction"
+        spans = collector.wait_for(name, "queue", "batch", "database")
+        assert {span.trace_id.hex() for span in spans.values()} == {TRACE_ID}
+        assert len([span for span in collector.spans if span.name == name]) == 1
+
+
+def test_tracing_without_its_packages_or_to_nowhere_is_one_line(tmp_path: Path) -> None:
+    running = ServiceProcess(tmp_path, SALDO_TRACING_URL="localhost:4318")
+    assert running.process.wait(60) == 1
+    (line,) = running.output().strip().splitlines()
+    assert line.startswith("saldo: SALDO_TRACING_URL")

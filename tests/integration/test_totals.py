@@ -1,0 +1,122 @@
+"""What the ledger holds, counted along the log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+from psycopg import sql
+
+from saldo.bootstrap import running
+from saldo.store.connection import open_pool
+from saldo.store.embedded import EmbeddedServer
+from saldo.store.migrate import prepare
+from saldo.store.totals import LedgerTotals, Totals
+from tests.conftest import settings_for
+
+PER_SHARD = 7
+
+
+@pytest.fixture
+def urls(embedded: EmbeddedServer) -> Iterator[tuple[str, str]]:
+    """A ledger of the test's own: the owner's and the service's connection string."""
+    name = f"totals_{uuid4().hex[:8]}"
+    with psycopg.connect(embedded.superuser_url, autocommit=True) as connection:
+        database = sql.Identifier(name)
+        connection.execute(sql.SQL("CREATE DATABASE {} OWNER saldo_owner").format(database))
+        owner, service = (
+            url.replace("@/saldo?", f"@/{name}?")
+            for url in (embedded.owner_url, embedded.service_url)
+        )
+        prepare(owner, service, currency_decimals=2, max_lateness=None)
+        yield owner, service
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
+
+
+@pytest.fixture
+async def totals(urls: tuple[str, str]) -> AsyncIterator[Totals]:
+    pool = await open_pool(urls[1], connections=4, statement_timeout_seconds=10)
+    yield Totals(pool)
+    pool.terminate()
+
+
+async def _post_some(service_url: str) -> tuple[int, int, int]:
+    """Two users, and transactions: how many were posted, refused, and the sum of the balances."""
+    settings = settings_for(service_url)
+    posted = refused = balance = 0
+    async with running(settings, service_url) as app:
+        transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://saldo") as client:
+            for user in range(2):
+                created = await client.post("/v1/user", json={"name": str(user)})
+                for step in range(20):
+                    type_ = "WITHDRAW" if step % 4 == 3 else "DEPOSIT"
+                    amount = 900 if step % 8 == 7 else 1 + step
+                    body = {
+                        "uuid": str(uuid4()),
+                        "type": type_,
+                        "amount": str(amount),
+                        "user_id": created.json()["id"],
+                    }
+                    status = (await client.post("/v1/transaction", json=body)).status_code
+                    posted += status == 200
+                    refused += status == 402
+                    if status == 200:
+                        balance += 100 * (amount if type_ == "DEPOSIT" else -amount)
+    return posted, refused, balance
+
+
+async def _count_all(totals: Totals) -> list[int]:
+    counts = []
+    while count := await totals.advance(PER_SHARD):
+        counts.append(count)
+    return counts
+
+
+async def test_everything_is_counted_once_however_many_count(
+    urls: tuple[str, str], totals: Totals
+) -> None:
+    posted, refused, balance = await _post_some(urls[1])
+    assert refused
+    before = await totals.read()
+    assert (before.posted, before.users) == (0, 0)
+    assert before.seconds_behind > 0
+    counts = await asyncio.gather(*(_count_all(totals) for _ in range(4)))
+    assert sum(sum(each) for each in counts) == posted + refused + 2
+    assert await totals.read() == LedgerTotals(2, posted, refused, balance, 0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"balance": 999}, {"amount": 100, "balance": 200}, {"number": 3}],
+    ids=["a balance", "an amount", "a number"],
+)
+async def test_an_entry_that_does_not_follow_from_the_one_before_is_a_fault(
+    urls: tuple[str, str], totals: Totals, change: dict[str, Any]
+) -> None:
+    settings = settings_for(urls[1])
+    async with running(settings, urls[1]) as app:
+        transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://saldo") as client:
+            await client.post("/v1/user", json={"name": "a"})
+    entry = {"seq": 2, "user_id": 1, "number": 1, "amount": 500, "balance": 500} | change
+    with psycopg.connect(urls[0], autocommit=True) as connection:
+        connection.execute(
+            """
+            INSERT INTO saldo.transactions (
+                seq, user_id, number, amount, balance, "timestamp", horizon, recorded_at, uuid, shard, kind, outcome
+            )
+            VALUES (
+                %(seq)s, %(user_id)s, %(number)s, %(amount)s, %(balance)s,
+                now(), now(), now(), gen_random_uuid(), 1, 1, 0
+            )
+            """,
+            entry,
+        )
+    await _count_all(totals)
+    assert (await totals.read()).faults == 1
