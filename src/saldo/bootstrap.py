@@ -96,7 +96,9 @@ class Database:
 
     def __enter__(self) -> str:
         if self._settings.database_url is None:
-            server = EmbeddedServer(self._settings.data_dir)
+            server = EmbeddedServer(
+                self._settings.data_dir, archive_dir=self._settings.wal_archive_dir
+            )
             if self._beside_service and server.attach():
                 return server.service_url
             self._embedded = server

@@ -86,6 +86,11 @@ class Settings(BaseSettings):
         "Not set: `database_url`.",
     )
     data_dir: Path = Field(Path("data"), description="Directory of the embedded PostgreSQL.")
+    wal_archive_dir: Annotated[Path | None, Unset] = Field(
+        None,
+        description="Where the embedded PostgreSQL keeps every change, for a restore to any moment after a "
+        "`saldo backup`: another disk, with room. Not set: nowhere.",
+    )
 
     # --- what money and time mean here ---------------------------------------------------------
     zone: Annotated[str | None, Unset] = Field(

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from saldo.cli import relay, webhooks
+from saldo.cli.backup import backup, restore, upgrade
 from saldo.cli.serve import serve
 from saldo.settings import WrongSettingsError
 from saldo.store.errors import SetUpError
@@ -18,6 +19,9 @@ app = typer.Typer(
     help="Saldo keeps users' balances: exactly once, never negative, at any date.",
 )
 app.command()(serve)
+app.command()(backup)
+app.command()(restore)
+app.command()(upgrade)
 app.add_typer(relay.app, name="relay")
 app.add_typer(webhooks.app, name="webhooks")
 

@@ -17,7 +17,7 @@ import asyncpg
 
 from saldo.store.errors import ConnectionLostError, SetUpError
 from saldo.store.statements import statement
-from saldo.store.url import first_line, shown
+from saldo.store.url import first_line, hosts_of, shown
 
 CONNECT_SECONDS_MAX = 5.0
 """How long one attempt to connect may take before the next is made."""
@@ -99,7 +99,7 @@ async def open_pool(
 
 async def _open(url: str, **options: Any) -> Connection:
     """A connection that prepares statements only where they will be found again."""
-    connection = await asyncpg.connect(url, **options)
+    connection = await _connect(url, **options)
     try:
         if await _keeps_statements(connection):
             return connection
@@ -108,7 +108,33 @@ async def _open(url: str, **options: Any) -> Connection:
         raise
     await connection.close()
     # The driver then sends each statement whole: one more round trip, in no session's memory.
-    return await asyncpg.connect(url, **options, statement_cache_size=0)
+    return await _connect(url, **options, statement_cache_size=0)
+
+
+async def _connect(url: str, **options: Any) -> Connection:
+    """A connection to the first host of the connection string that is as it asks for.
+
+    Each host has its share of the time: the driver would spend all of it on the first one, and a
+    machine that has lost its power says nothing at all.
+    """
+    hosts = hosts_of(url)
+    if len(hosts) < 2:
+        return await asyncpg.connect(url, **options)
+    failures: list[BaseException] = []
+    for host, port in hosts:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS_MAX / (len(hosts) + 1)):
+                return await asyncpg.connect(url, host=host, port=port, **options)
+        except TimeoutError:
+            failures.append(TimeoutError(f"no answer from {host}"))
+        except Exception as error:
+            # Also what speaks against one host only, such as its pg_hba.conf.
+            failures.append(error)
+    # The most telling: that a standby is no primary is seldom the reason.
+    raise max(
+        failures,
+        key=lambda failure: not isinstance(failure, asyncpg.TargetServerAttributeNotMatched),
+    )
 
 
 async def _keeps_statements(connection: Connection) -> bool:

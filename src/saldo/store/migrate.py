@@ -7,6 +7,8 @@ of many processes that start at once, one migrates and the others find it done.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from importlib.resources import files
 from typing import Any
@@ -52,6 +54,24 @@ def prepare(
     Raises:
         SetUpError: one line for the operator.
     """
+    with _schema_locked(owner_url) as connection:
+        _bring_up(connection, owner_url, service_url)
+        _configure(_driver(connection), currency_decimals, max_lateness)
+
+
+def migrate(owner_url: str, service_url: str) -> None:
+    """Migrates and grants, as `prepare` does, and leaves the ledger's own row alone.
+
+    Raises:
+        SetUpError: one line for the operator.
+    """
+    with _schema_locked(owner_url) as connection:
+        _bring_up(connection, owner_url, service_url)
+
+
+@contextmanager
+def _schema_locked(owner_url: str) -> Iterator[sqlalchemy.Connection]:
+    """A transaction in which nobody else migrates."""
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg://", creator=lambda: _connect(owner_url), poolclass=NullPool
     )
@@ -61,16 +81,25 @@ def prepare(
         with engine.connect():
             pass
         with engine.begin() as connection:
-            driver: Driver = connection.connection.driver_connection  # type: ignore[assignment]
+            driver = _driver(connection)
             driver.execute(_limit_of_lock_wait())
             driver.execute(statement("migration_lock"))
-            if _migrate(connection, driver) and owner_url != service_url:
-                _grant(driver, service_url)
-            _configure(driver, currency_decimals, max_lateness)
+            yield connection
     except (psycopg.Error, sqlalchemy.exc.SQLAlchemyError) as error:
         raise SetUpError(f"database {shown(owner_url)}: {first_line(error)}") from error
     finally:
         engine.dispose()
+
+
+def _bring_up(connection: sqlalchemy.Connection, owner_url: str, service_url: str) -> None:
+    driver = _driver(connection)
+    if _migrate(connection, driver) and owner_url != service_url:
+        _grant(driver, service_url)
+
+
+def _driver(connection: sqlalchemy.Connection) -> Driver:
+    driver: Driver = connection.connection.driver_connection  # type: ignore[assignment]
+    return driver
 
 
 def _connect(url: str) -> Driver:

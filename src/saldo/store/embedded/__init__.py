@@ -6,6 +6,10 @@ directory to all users, trusts whoever reaches its socket, and gives up after te
 
     server    its life: start, supervision, stop
     cluster   the files of the database: creation, configuration, tuning
+    archive   every change, kept in a directory of the operator's
+    backup    a copy of the database, and a database from a copy
+    manifest  whether a backup is as it was made
+    upgrade   from one version of PostgreSQL to the next
     orphan    what a killed service or a killed server has left behind
     programs  PostgreSQL's programs, and how they are run
     account   who runs the server, and what it may reach

@@ -4,16 +4,46 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from saldo.store.embedded.account import Account
+from saldo.store.embedded.archive import Recovery, archiving, recovering, write_script
 from saldo.store.embedded.programs import MAJOR_VERSION, Programs
 from saldo.store.errors import SetUpError
 
 _log = logging.getLogger("saldo.embedded")
+
+
+def cluster_in(data_dir: Path, major: str = MAJOR_VERSION) -> Path:
+    """Where a data directory has the cluster of a version."""
+    return data_dir / f"postgresql-{major}"
+
+
+def other_versions(data_dir: Path) -> list[str]:
+    """The major versions of other clusters in a data directory, the newest last."""
+    found = (re.fullmatch(r"postgresql-(\d+)", path.name) for path in data_dir.glob("postgresql-*"))
+    return sorted((match[1] for match in found if match and match[1] != MAJOR_VERSION), key=int)
+
+
+def check_cluster(cluster: Path) -> bool:
+    """Whether the cluster is there.
+
+    Raises:
+        SetUpError: there is something else in its place.
+    """
+    version = cluster / "PG_VERSION"
+    major = cluster.name.removeprefix("postgresql-")
+    if version.exists():
+        if (found := version.read_text().strip()) != major:
+            raise SetUpError(f"{cluster} is of PostgreSQL {found}, not {major}")
+        return True
+    if cluster.exists():
+        raise SetUpError(f"{cluster} is there and is no PostgreSQL cluster")
+    return False
 
 
 def create_cluster(cluster: Path, account: Account, programs: Programs) -> None:
@@ -22,13 +52,14 @@ def create_cluster(cluster: Path, account: Account, programs: Programs) -> None:
     Raises:
         SetUpError: there is something else in its place.
     """
-    version = cluster / "PG_VERSION"
-    if version.exists():
-        if (found := version.read_text().strip()) != MAJOR_VERSION:
-            raise SetUpError(f"{cluster} is of PostgreSQL {found}, not {MAJOR_VERSION}")
+    if check_cluster(cluster):
         return
-    if cluster.exists():
-        raise SetUpError(f"{cluster} is there and is no PostgreSQL cluster")
+    # An empty ledger beside the one with the money would look like a loss of everything.
+    if others := other_versions(cluster.parent):
+        raise SetUpError(
+            f"{cluster.parent} holds a database of PostgreSQL {others[-1]}, and this version of Saldo has "
+            f"{MAJOR_VERSION}: run saldo upgrade"
+        )
     # Beside its place and then moved: a kill in the middle leaves nothing half-done there.
     # A name of its own: the initdb of a killed service may still be writing into the last one.
     prefix = f"{cluster.name}.unfinished"
@@ -52,14 +83,27 @@ def create_cluster(cluster: Path, account: Account, programs: Programs) -> None:
         os.fsync(configuration.fileno())
     unfinished.rename(cluster)
     # Else the name may be lost with the power, and what lies under the other is removed.
-    _sync_directory(cluster.parent)
+    sync_directory(cluster.parent)
 
 
-def configure_cluster(cluster: Path, account: Account, socket_dir: Path) -> None:
+def configure_cluster(
+    cluster: Path,
+    account: Account,
+    socket_dir: Path,
+    archive_dir: Path | None,
+    recovery: Recovery | None,
+) -> None:
     """Writes what we decide, at every start: the machine may have changed."""
+    configuration = _tuning(socket_dir, cluster)
+    if archive_dir is not None:
+        write_script(cluster, account)
+        configuration += archiving(archive_dir)
+    if recovery is not None:
+        configuration += recovering(recovery)
     files = {
-        "saldo.conf": _tuning(socket_dir, cluster),
-        "pg_hba.conf": "local all all peer map=saldo\n",
+        "saldo.conf": configuration,
+        # The second line is for `saldo backup`.
+        "pg_hba.conf": "local all all peer map=saldo\nlocal replication postgres peer map=saldo\n",
         "pg_ident.conf": "".join(
             f'saldo "{user}" {role}\n'
             for user in account.may_log_in_as()
@@ -73,7 +117,8 @@ def configure_cluster(cluster: Path, account: Account, socket_dir: Path) -> None
         account.give(path)
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Brings the names in a directory to the disk."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

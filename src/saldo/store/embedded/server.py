@@ -11,12 +11,13 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import psycopg
 
 from saldo.store.embedded.account import Account
-from saldo.store.embedded.cluster import configure_cluster, create_cluster
+from saldo.store.embedded.archive import Recovery, open_archive
+from saldo.store.embedded.cluster import cluster_in, configure_cluster, create_cluster
 from saldo.store.embedded.orphan import STOP_SECONDS_MAX, end_orphan
 from saldo.store.embedded.place import check_surroundings, choose_socket_dir, connection_url
 from saldo.store.embedded.programs import MAJOR_VERSION, Programs, reason
@@ -26,19 +27,46 @@ from saldo.store.statements import statement
 START_SECONDS_MAX = 600
 """Crash recovery may have to replay all of max_wal_size; it is not to be cut short."""
 
+RECOVERY_SECONDS_MAX = 7 * 24 * 3600
+"""A restore may have to replay the changes of months."""
+
 LOG_BYTES_MAX = 16 * 1024 * 1024
 """The server's log starts anew above this, at a start."""
 
 _log = logging.getLogger("saldo.embedded")
 
 
+class Older(NamedTuple):
+    """A version of PostgreSQL before ours, and where its programs are."""
+
+    major: str
+    binaries: Path
+
+
 class EmbeddedServer:
     """A PostgreSQL that lives as long as we do, and is started again if it dies before us."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        archive_dir: Path | None = None,
+        recovery: Recovery | None = None,
+        older: Older | None = None,
+    ) -> None:
+        """
+        Args:
+            archive_dir: where every change is kept; None: nowhere.
+            recovery: what to read before the start ends; None: nothing.
+            older: the version of the database, if it is not ours.
+        """
         # Resolved: the kernel and PostgreSQL name a process's directory without symbolic links.
         self._data_dir = data_dir.resolve()
-        self._cluster = self._data_dir / f"postgresql-{MAJOR_VERSION}"
+        self._archive_dir = None if archive_dir is None else archive_dir.resolve()
+        self._recovery = recovery
+        self._binaries = None if older is None else older.binaries
+        self._version = MAJOR_VERSION if older is None else older.major
+        self._cluster = cluster_in(self._data_dir, self._version)
         self._log_path = self._data_dir / "postgresql.log"
         self._lock: IO[str] | None = None
         self._programs: Programs | None = None
@@ -61,6 +89,26 @@ class EmbeddedServer:
     def superuser_url(self) -> str:
         """For tests and for operators."""
         return connection_url(self._socket_dir, "postgres", "postgres")
+
+    @property
+    def ledger_url(self) -> str:
+        """The superuser in the ledger's database."""
+        return connection_url(self._socket_dir, "postgres", "saldo")
+
+    @property
+    def socket_dir(self) -> Path:
+        """The directory of its socket."""
+        return self._socket_dir
+
+    @property
+    def data_dir(self) -> Path:
+        """Its directory, without symbolic links."""
+        return self._data_dir
+
+    @property
+    def cluster(self) -> Path:
+        """The directory of PostgreSQL's own files."""
+        return self._cluster
 
     @property
     def pid(self) -> int | None:
@@ -102,7 +150,7 @@ class EmbeddedServer:
             target=self._supervise, name="embedded PostgreSQL", daemon=True
         )
         self._supervisor.start()
-        _log.info("embedded PostgreSQL %s runs in %s", MAJOR_VERSION, self._data_dir)
+        _log.info("embedded PostgreSQL %s runs in %s", self._version, self._data_dir)
 
     def stop(self) -> None:
         """Stops the server and waits for it. Does nothing when it isn't running."""
@@ -133,9 +181,17 @@ class EmbeddedServer:
         self._take_lock()
         account = Account.of_server()
         self._socket_dir = choose_socket_dir(self._data_dir, account)
-        self._programs = Programs(account, self._data_dir, self._socket_dir.parent)
+        reached = [self._data_dir, self._socket_dir.parent]
+        if self._archive_dir is not None:
+            open_archive(self._archive_dir, account)
+            reached.append(self._archive_dir)
+        if self._recovery is not None and self._recovery.archive_dir is not None:
+            reached.append(self._recovery.archive_dir)
+        self._programs = Programs(account, *reached, binaries=self._binaries)
         create_cluster(self._cluster, account, self._programs)
-        configure_cluster(self._cluster, account, self._socket_dir)
+        configure_cluster(
+            self._cluster, account, self._socket_dir, self._archive_dir, self._recovery
+        )
         end_orphan(self._cluster, self._socket_dir, self._programs)
         if self._log_path.exists() and self._log_path.stat().st_size > LOG_BYTES_MAX:
             self._log_path.write_bytes(b"")
@@ -161,7 +217,8 @@ class EmbeddedServer:
 
     def _launch(self) -> None:
         assert self._programs is not None
-        deadline = time.monotonic() + START_SECONDS_MAX
+        seconds = START_SECONDS_MAX if self._recovery is None else RECOVERY_SECONDS_MAX
+        deadline = time.monotonic() + seconds
         while True:
             with self._open_log() as log:
                 begin = log.tell()
@@ -188,7 +245,7 @@ class EmbeddedServer:
                 if ready and lines[0] == str(self._process.pid):
                     return True
             if time.monotonic() > deadline:
-                raise SetUpError(f"the embedded PostgreSQL was not ready in {START_SECONDS_MAX} s")
+                raise SetUpError("the embedded PostgreSQL takes too long to start")
             time.sleep(0.05)
         return False
 

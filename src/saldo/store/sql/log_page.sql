@@ -4,7 +4,8 @@
 -- reached: how far it was looked; head: where the shard ended then; identity: of the log that all this is of
 -- (log_identity.sql), in the same statement, so that a failover can't come between.
 SELECT read.shard, read.reached, read.head,
-    (SELECT system_identifier FROM pg_control_system()) || '-' || (SELECT timeline_id FROM pg_control_checkpoint()) AS identity,
+    (SELECT system_identifier FROM pg_control_system()) || '-' || (SELECT timeline_id FROM pg_control_checkpoint())
+        || coalesce((SELECT '-' || restore_id FROM saldo.ledger), '') AS identity,
     e.seq, e.user_id, e.number, e.uuid, e.kind, e.outcome, e.amount, e.balance, e."timestamp", e.recorded_at,
     CASE WHEN e.kind = 0 THEN (SELECT u.name FROM saldo.users AS u WHERE u.id = e.user_id) END AS user_name
 FROM (

@@ -1,0 +1,192 @@
+"""A primary that is lost for ever, its synchronous standby promoted: the service follows, nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from saldo.store.connection import connect
+from saldo.store.embedded import EmbeddedServer
+from saldo.store.embedded.account import Account
+from saldo.store.embedded.programs import Programs
+from tests.acceptance.clients import Client, DisconnectedError
+from tests.acceptance.service import service
+
+CLIENTS = 16
+POSTS = 60
+"""Of each client."""
+
+# A primary whose supervisor can be killed with it: nobody may start it again.
+_PRIMARY = """
+import sys
+from pathlib import Path
+from saldo.store.embedded import EmbeddedServer
+
+server = EmbeddedServer(Path(sys.argv[1]))
+server.start()
+print(server.pid, flush=True)
+sys.stdin.read()
+server.stop()
+"""
+
+
+class Primary:
+    """A server in a process of its own."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _PRIMARY, data_dir],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        self._server_pid = int(self._process.stdout.readline())
+        self.server = EmbeddedServer(data_dir)
+        assert self.server.attach()
+
+    def kill(self) -> None:
+        """It and who would start it again."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+            os.kill(self._server_pid, signal.SIGKILL)
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+
+@pytest.fixture
+def primary(tmp_path: Path) -> Iterator[Primary]:
+    running = Primary(tmp_path / "primary")
+    try:
+        yield running
+    finally:
+        running.kill()
+
+
+@pytest.fixture
+def standby(tmp_path: Path, primary: Primary) -> Iterator[EmbeddedServer]:
+    """A streaming standby that every commit waits for."""
+    data_dir = tmp_path / "standby"
+    cluster = data_dir / "postgresql-18"
+    cluster.mkdir(parents=True, mode=0o700)
+    account = Account.of_server()
+    account.give(cluster)
+    Programs(account, cluster, primary.server.socket_dir).run(
+        "pg_basebackup",
+        f"--dbname={primary.server.superuser_url}",
+        f"--pgdata={cluster}",
+        *("--checkpoint=fast", "--write-recovery-conf"),
+    )
+    server = EmbeddedServer(data_dir)
+    server.start()
+    try:
+        with psycopg.connect(primary.server.superuser_url, autocommit=True) as admin:
+            admin.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            admin.execute("SELECT pg_reload_conf()")
+            synchronous = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
+            while admin.execute(synchronous).fetchone() != (1,):
+                pass
+        yield server
+    finally:
+        server.stop()
+
+
+def either(role: str, *servers: EmbeddedServer) -> str:
+    """A connection string that names all of them, and asks for the one that can be written to."""
+    hosts = ",".join(quote(str(server.socket_dir), safe="") for server in servers)
+    ports = ",".join("5432" for _ in servers)
+    return f"postgresql://{role}@/saldo?host={hosts}&port={ports}&target_session_attrs=read-write"
+
+
+class Posting:
+    """Clients that send each deposit until it is answered."""
+
+    def __init__(self, url: str, user_id: int) -> None:
+        self._url = url
+        self._user_id = user_id
+        self.acknowledged: list[str] = []
+        self.under_way = asyncio.Event()
+
+    async def run(self) -> None:
+        await asyncio.gather(*(self._client() for _ in range(CLIENTS)))
+
+    async def _client(self) -> None:
+        async with Client(self._url) as client:
+            for _ in range(POSTS):
+                uuid = str(uuid4())
+                while not await self._post(client, uuid):
+                    pass
+                self.acknowledged.append(uuid)
+                if len(self.acknowledged) == CLIENTS * POSTS // 3:
+                    self.under_way.set()
+
+    async def _post(self, client: Client, uuid: str) -> bool:
+        content = {"uuid": uuid, "user_id": self._user_id, "type": "DEPOSIT", "amount": "1.00"}
+        try:
+            status, _ = await client.post("/v1/transaction", content)
+        except DisconnectedError:
+            client.close()
+            return False
+        assert status in {200, 503, 504}
+        return status == 200
+
+
+async def test_the_service_follows_and_nothing_acknowledged_is_lost(
+    tmp_path: Path, primary: Primary, standby: EmbeddedServer
+) -> None:
+    urls = {
+        "SALDO_DATABASE_URL": either("saldo", primary.server, standby),
+        "SALDO_DATABASE_OWNER_URL": either("saldo_owner", primary.server, standby),
+    }
+    with service(tmp_path, **urls) as running:
+        async with Client(running.url) as client:
+            _, user = await client.post("/v1/user", {"name": "one"})
+        posting = Posting(running.url, user["id"])
+        clients = asyncio.create_task(posting.run())
+        await posting.under_way.wait()
+
+        primary.kill()
+        before = set(posting.acknowledged)
+        with psycopg.connect(standby.superuser_url, autocommit=True) as admin:
+            assert admin.execute("SELECT pg_promote()").fetchone() == (True,)
+            await clients
+
+        async with Client(running.url) as client:
+            _, found = await client.get(f"/v1/user/{user['id']}/balance")
+    assert found["balance"] == f"{CLIENTS * POSTS}.00"
+    with psycopg.connect(standby.service_url) as connection:
+        recorded = {
+            str(row[0])
+            for row in connection.execute("SELECT uuid FROM saldo.transactions WHERE kind = 1")
+        }
+    assert len(before) >= CLIENTS * POSTS // 3
+    assert before <= recorded
+    assert recorded == set(posting.acknowledged)
+
+
+async def test_a_host_that_says_nothing_does_not_keep_the_service_from_the_next(
+    embedded: EmbeddedServer,
+) -> None:
+    """As a machine that has lost its power: the driver alone would wait for it until the time is over."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        url = (
+            f"postgresql://saldo@/saldo?host=127.0.0.1,{quote(str(embedded.socket_dir), safe='')}"
+            f"&port={port},5432&target_session_attrs=read-write"
+        )
+        connection = await connect(url, application_name="test", statement_timeout_seconds=5)
+        assert await connection.fetchval("SELECT 1") == 1
+        await connection.close()

@@ -1,0 +1,282 @@
+"""Backups of the embedded database, and what is restored of them."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psycopg
+import pytest
+
+from saldo.bootstrap import create_engine
+from saldo.engine.engine import Engine
+from saldo.ledger.model import Outcome
+from saldo.store.embedded import EmbeddedServer
+from saldo.store.embedded.archive import Recovery
+from saldo.store.embedded.backup import back_up, restore
+from saldo.store.errors import SetUpError
+from saldo.store.migrate import prepare
+from saldo.store.statements import statement
+from tests.conftest import settings_for
+from tests.faults.test_database import create_users, deposit
+
+ODD_NAME = 'it\'s 50% of "one" \\ archive'
+"""For the shell, for PostgreSQL and for its configuration a name is three things."""
+
+Row = tuple[Any, ...]
+
+
+@contextmanager
+def served(data_dir: Path, archive_dir: Path | None = None) -> Iterator[EmbeddedServer]:
+    """The database as `saldo serve` has it."""
+    server = EmbeddedServer(data_dir, archive_dir=archive_dir)
+    server.start()
+    try:
+        prepare(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
+        yield server
+    finally:
+        server.stop()
+
+
+def rows(server: EmbeddedServer) -> list[Row]:
+    """The whole log; the sixth of each row is when it was recorded."""
+    with psycopg.connect(server.service_url) as connection:
+        return connection.execute(
+            "SELECT shard, seq, uuid, user_id, balance, recorded_at FROM saldo.transactions ORDER BY 1, 2"
+        ).fetchall()
+
+
+def identity(server: EmbeddedServer) -> str:
+    with psycopg.connect(server.service_url) as connection:
+        row = connection.execute(statement("log_identity")).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def now(server: EmbeddedServer) -> datetime:
+    with psycopg.connect(server.service_url) as connection:
+        row = connection.execute("SELECT clock_timestamp()").fetchone()
+    assert row is not None
+    moment: datetime = row[0]
+    return moment
+
+
+class Load:
+    """Clients that post until they are told to stop."""
+
+    def __init__(self, engine: Engine, users: list[int]) -> None:
+        self._engine = engine
+        self._users = users
+        self._stopping = False
+        self._awaited = (0, asyncio.Event())
+        self.posted = 0
+
+    async def run(self) -> None:
+        await asyncio.gather(*(self._client(user) for user in self._users))
+
+    def stop(self) -> None:
+        self._stopping = True
+
+    async def more(self, count: int) -> None:
+        """Returns when so many more have been posted."""
+        self._awaited = (self.posted + count, asyncio.Event())
+        await self._awaited[1].wait()
+
+    async def _client(self, user: int) -> None:
+        while not self._stopping:
+            decision = await self._engine.post(deposit(user))
+            assert decision.outcome is Outcome.POSTED
+            self.posted += 1
+            count, reached = self._awaited
+            if self.posted >= count:
+                reached.set()
+
+
+class Past(NamedTuple):
+    """A ledger that was backed up under load, and then lost."""
+
+    backup: Path
+    archive: Path
+    before_backup: list[Row]
+    moment: datetime
+    at_moment: list[Row]
+    in_the_end: list[Row]
+    identity: str
+
+
+@pytest.fixture(scope="module")
+async def past(tmp_path_factory: pytest.TempPathFactory) -> Past:
+    directory = tmp_path_factory.mktemp("past")
+    archive, backup = directory / ODD_NAME, directory / "backups/one"
+    with served(directory / "data", archive) as server:
+        engine = create_engine(settings_for(server.service_url), server.service_url)
+        engine.start()
+        load = Load(engine, create_users(server.service_url, 16))
+        running = asyncio.create_task(load.run())
+        await load.more(300)
+        before_backup = rows(server)
+        await asyncio.to_thread(back_up, server, backup)
+        await load.more(300)
+        load.stop()
+        await running
+        moment, at_moment = now(server), rows(server)
+        await asyncio.gather(*(engine.post(deposit(user)) for user in range(1, 17)))
+        await engine.stop(5)
+        in_the_end, its_identity = rows(server), identity(server)
+    return Past(backup, archive, before_backup, moment, at_moment, in_the_end, its_identity)
+
+
+def test_the_backup_alone_gives_back_what_was_recorded_before_it(
+    past: Past, tmp_path: Path
+) -> None:
+    restored = restore(past.backup, tmp_path / "data", Recovery(None, None))
+    with served(tmp_path / "data") as server:
+        found = rows(server)
+    assert restored.audit.entries == len(found)
+    assert set(past.before_backup) <= set(found) <= set(past.in_the_end)
+    assert len(found) > len(past.before_backup), "nothing was posted during the backup"
+
+
+def test_with_the_archive_nothing_is_lost(past: Past, tmp_path: Path) -> None:
+    restore(past.backup, tmp_path / "data", Recovery(past.archive, None))
+    with served(tmp_path / "data") as server:
+        assert rows(server) == past.in_the_end
+
+
+def test_a_moment_of_the_past_is_exactly_what_was_recorded_until_then(
+    past: Past, tmp_path: Path
+) -> None:
+    restore(past.backup, tmp_path / "data", Recovery(past.archive, past.moment))
+    with served(tmp_path / "data") as server:
+        found = rows(server)
+    assert found == past.at_moment
+    assert found == [row for row in past.in_the_end if row[5] <= past.moment]
+
+
+def test_a_moment_under_load_is_a_ledger_that_is_whole(past: Past, tmp_path: Path) -> None:
+    """What was recorded and not yet committed then is left out, and nothing that is later comes in."""
+    until = sorted(row[5] for row in past.at_moment)[-100]
+    restored = restore(past.backup, tmp_path / "data", Recovery(past.archive, until))
+    with served(tmp_path / "data") as server:
+        found = rows(server)
+    expected = [row for row in past.in_the_end if row[5] <= until]
+    assert set(found) <= set(expected)
+    assert len(expected) - len(found) < 20, "more than one batch is left out"
+    assert restored.audit.last_recorded_at is not None
+    assert restored.audit.last_recorded_at <= until
+
+
+def test_what_is_restored_is_another_log_every_time(past: Past, tmp_path: Path) -> None:
+    """Positions that clients keep must not be taken for positions in it."""
+    found = {past.identity}
+    for name in ("one", "two"):
+        restore(past.backup, tmp_path / name, Recovery(None, None))
+        with served(tmp_path / name) as server:
+            found.add(identity(server))
+            create_users(server.service_url, 1)
+    assert len(found) == 3
+
+
+def test_a_restored_server_goes_on_in_the_same_archive(past: Past, tmp_path: Path) -> None:
+    """Its files have other names, also those of the next restore from the same backup."""
+    timelines = []
+    for name in ("one", "two"):
+        restored = restore(past.backup, tmp_path / name, Recovery(past.archive, past.moment))
+        timelines.append(restored.timeline)
+        with served(tmp_path / name, past.archive) as server:
+            create_users(server.service_url, 1)
+        assert (past.archive / f"{restored.timeline:08X}.history.gz").exists()
+        # It is closed in good order, so all that it has written is there.
+        assert list(past.archive.glob(f"{restored.timeline:08X}0*.gz"))
+    assert timelines[0] < timelines[1]
+
+
+def test_the_backup_of_a_restored_server_can_be_restored(past: Past, tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    restore(past.backup, tmp_path / "one", Recovery(past.archive, past.moment))
+    with served(tmp_path / "one", archive) as server:
+        back_up(server, tmp_path / "backup")
+        create_users(server.service_url, 3)
+        expected = rows(server)
+    restore(tmp_path / "backup", tmp_path / "two", Recovery(archive, None))
+    with served(tmp_path / "two") as server:
+        assert rows(server) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "until", "expected"),
+    [
+        ("not empty", None, "is not empty"),
+        (
+            "data",
+            datetime.fromisoformat("2001-01-01T00:00:00Z"),
+            "before consistent recovery point",
+        ),
+        (
+            "data",
+            datetime.fromisoformat("2100-01-01T00:00:00Z"),
+            "before configured recovery target",
+        ),
+    ],
+)
+def test_what_can_not_be_restored_is_one_line(
+    past: Past, tmp_path: Path, name: str, until: datetime | None, expected: str
+) -> None:
+    (tmp_path / "not empty").mkdir()
+    (tmp_path / "not empty/file").touch()
+    with pytest.raises(SetUpError, match=expected) as caught:
+        restore(past.backup, tmp_path / name, Recovery(past.archive, until))
+    assert "\n" not in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["not empty"]
+
+
+def test_a_backup_that_was_altered_is_refused(past: Past, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-a", past.backup, copy], check=True)
+    altered = copy / "global/pg_control"
+    content = bytearray(altered.read_bytes())
+    content[100] ^= 1
+    altered.write_bytes(content)
+    with pytest.raises(SetUpError, match="pg_control was altered"):
+        restore(copy, tmp_path / "data", Recovery(None, None))
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_directory_that_is_no_backup_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SetUpError, match="is no backup of saldo backup"):
+        restore(tmp_path, tmp_path / "data", Recovery(None, None))
+
+
+def test_a_backup_never_replaces_another(past: Past, tmp_path: Path) -> None:
+    with served(tmp_path / "data") as server, pytest.raises(SetUpError, match="is there already"):
+        back_up(server, past.backup)
+
+
+def test_an_archive_that_can_not_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "archive").write_text("")
+    with pytest.raises(SetUpError, match="SALDO_WAL_ARCHIVE_DIR"):
+        EmbeddedServer(tmp_path / "data", archive_dir=tmp_path / "archive").start()
+
+
+def _archive(segment: Path, target: Path) -> int:
+    script = files("saldo.store.embedded") / "archive.sh"
+    return subprocess.run(["sh", str(script), segment, target], check=False).returncode
+
+
+def test_a_segment_is_archived_once_and_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    segment, target = tmp_path / "segment", tmp_path / "archive/000000010000000000000001"
+    segment.write_bytes(b"one" * 1000)
+    assert _archive(segment, target) == 0
+    assert _archive(segment, target) == 0, "a repetition after a crash"
+    segment.write_bytes(b"two" * 1000)
+    assert _archive(segment, target) != 0
+    assert [path.name for path in target.parent.iterdir()] == [f"{target.name}.gz"]
+    unpacked = subprocess.run(["gunzip", "-c", f"{target}.gz"], check=True, capture_output=True)
+    assert unpacked.stdout == b"one" * 1000
