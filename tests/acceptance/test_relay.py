@@ -141,7 +141,6 @@ def test_relaying_alone(rabbitmq_url: str, tmp_path: Path) -> None:
 
 def test_faults_of_the_commands_are_one_line(tmp_path: Path) -> None:
     for arguments, expected in (
-        (["relay"], "no sink is configured: set SALDO_RABBITMQ_URL, "),
         (["relay", "rewind", "--sink", "a", "--to", "tomorrow"], "--to 'tomorrow': must be a date"),
         (["relay", "rewind", "--sink", "a", "--to", "start"], "no sink is named a"),
         (["relay", "rewind", "--sink", "a", "--to", "3:9"], "--to 3:9: shard 3 ends at 0"),
