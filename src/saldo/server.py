@@ -11,6 +11,7 @@ import socket
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -29,6 +30,8 @@ BACKLOG = 2048
 
 COLLECT_OBJECTS = (20_000, 10, 10)
 """New objects before a collection. A batch makes thousands, and nearly all go by themselves."""
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log = logging.getLogger("saldo")
 
@@ -56,13 +59,13 @@ def serve_until_stopped(
     listening: socket.socket,
     bell_path: Path | None = None,
 ) -> None:
-    """Serves until SIGTERM or SIGINT, then finishes what is in flight.
+    """Serves until SIGTERM or SIGINT, drains if that is set, then finishes what is in flight.
 
     Args:
         bell_path: where a relay listens for what is new; None: nowhere.
     """
     # The server restores our handlers and raises again what it caught: the orderly stop follows.
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOP_SIGNALS:
         signal.signal(number, _already_stopping)
     _log.info("listening on http://%s:%d", settings.host, listening.getsockname()[1])
     config = _config(settings, Application(settings, database_url, bell_path))
@@ -97,6 +100,8 @@ class Application:
         self.connections_max = settings.connections_max
         self.crowded = Crowded(self)
         """Answers in our place while more connections are open (`saldo.http.protocol`)."""
+        self.draining = False
+        """Each answer to a request that comes now is the last of its connection (`saldo.http.protocol`)."""
 
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
         # Hands the front's own coroutine on: each layer awaited costs at every turn.
@@ -105,9 +110,15 @@ class Application:
         return self._application(scope, receive, send)
 
     def drain(self) -> None:
-        """The server has been told to stop (`saldo.http.protocol`)."""
+        """The server will stop soon: not ready, and each connection's next answer is its last."""
+        self.draining = True
         if self._front is not None:
             self._front.drain()
+
+    def end_streams(self) -> None:
+        """The server stops (`saldo.http.protocol`)."""
+        if self._front is not None:
+            self._front.end_streams()
 
     async def _live(self, receive: Any, send: Any) -> None:
         set_up_logging(self._settings)
@@ -118,11 +129,59 @@ class Application:
         ) as self._front:
             self._application = self._front if tracing is None else tracing.traced(self._front)
             _spare_the_collector()
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
+            with Drain(self._settings.drain_seconds, self.drain):
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
         if tracing is not None:
             await asyncio.to_thread(tracing.stop)
         await send({"type": "lifespan.shutdown.complete"})
+
+
+class Drain:
+    """Stands between a signal to stop and the server, which stops listening at once. A context manager.
+
+    Entered when the server has set its signal handlers: it does so before it starts the application.
+    """
+
+    def __init__(self, seconds: float, begin: Callable[[], None]) -> None:
+        """
+        Args:
+            seconds: from the signal until the server hears of it; 0: at once.
+            begin: called at the signal.
+        """
+        self._seconds = seconds
+        self._begin = begin
+        self._loop = asyncio.get_running_loop()
+        self._handlers: dict[int, Any] = {}
+        self._end: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> None:
+        if self._seconds > 0:
+            for number in STOP_SIGNALS:
+                self._handlers[number] = signal.signal(number, self._on_signal)
+
+    def __exit__(self, *_: object) -> None:
+        if self._end is not None:
+            self._end.cancel()
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        # A handler runs between any two steps of the loop's own code: only this call of it is safe here.
+        self._loop.call_soon_threadsafe(self._told, number)
+
+    def _told(self, number: int) -> None:
+        if self._end is None:
+            _log.info("not ready; stopping in %g s", self._seconds)
+            self._begin()
+            self._end = self._loop.call_later(self._seconds, self._hand_on, number)
+        elif not self._end.cancelled():
+            # Whoever says it twice doesn't want to wait.
+            self._end.cancel()
+            self._hand_on(number)
+
+    def _hand_on(self, number: int) -> None:
+        self._handlers[number](number, None)
 
 
 def _spare_the_collector() -> None:

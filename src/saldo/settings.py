@@ -169,6 +169,13 @@ class Settings(BaseSettings):
     stop_seconds: float = Field(
         20.0, gt=0, le=3600, description="How long a stop waits for what is in flight."
     )
+    drain_seconds: float = Field(
+        0.0,
+        ge=0,
+        le=3600,
+        description="How long a service that is told to stop still serves, not ready, so that balancers and clients "
+        "can go elsewhere. 0: none of them is there.",
+    )
 
     # --- limits: reading and HTTP ---------------------------------------------------------------
     read_connections: int = Field(4, ge=1, le=100, description="Connections that read.")

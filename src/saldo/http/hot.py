@@ -60,7 +60,11 @@ class Front:
         return self._hand_on(scope, request_id, receive, send)
 
     def drain(self) -> None:
-        """The server is about to stop: streams must end."""
+        """The server will stop soon: balancers must learn of it."""
+        self.service.readiness.draining = True
+
+    def end_streams(self) -> None:
+        """The server stops: streams must end."""
         self._bulk.stop()
         self._events.stop()
 

@@ -43,6 +43,9 @@ class JoiningProtocol(HttpToolsProtocol):
         self.app = application.crowded if crowded else application
         self.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]
         super().on_headers_complete()
+        if application.draining:
+            # The answer says that it is the last one here, so the client sends nothing into a closing connection.
+            self.cycle.keep_alive = False
 
     def send_400_response(self, msg: str) -> None:
         """What was sent is not HTTP."""
@@ -82,7 +85,7 @@ class JoiningProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """The server stops: an answer that streams for as long as its client likes must end."""
-        self.config.app.drain()  # type: ignore[union-attr]
+        self.config.app.end_streams()  # type: ignore[union-attr]
         super().shutdown()
 
 

@@ -354,15 +354,17 @@ async def live() -> schemas.Health:
     return schemas.Health("ok")
 
 
-_NOT_READY = {
-    **problem_specs(),
-    503: ResponseSpec(
-        schemas.Health,
-        description="Not ready.",
-        generate_examples=False,
-        examples=[Example(id="unavailable", value={"status": "unavailable"})],
-    ),
-}
+def _not_ready(*statuses: str) -> dict[int, ResponseSpec]:
+    """The answers beside `ok`, with an example of each status."""
+    return {
+        **problem_specs(),
+        503: ResponseSpec(
+            schemas.Health,
+            description="Not ready.",
+            generate_examples=False,
+            examples=[Example(id=status, value={"status": status}) for status in statuses],
+        ),
+    }
 
 
 @get(
@@ -370,10 +372,12 @@ _NOT_READY = {
     summary="Ready",
     tags=["operation"],
     operation_class=Documented,
-    responses=_NOT_READY,
+    responses=_not_ready("draining", "unavailable"),
 )
 async def ready(service: Given) -> Response[schemas.Health]:
-    """The database can be posted to and the queue has room."""
+    """The database can be posted to, the queue has room, and the service is not about to stop."""
+    if service.readiness.draining:
+        return Response(schemas.Health("draining"), status_code=503)
     try:
         well = not service.engine.saturated and await service.reader.ready()
     except StoreError:
@@ -386,7 +390,7 @@ async def ready(service: Given) -> Response[schemas.Health]:
     summary="Started",
     tags=["operation"],
     operation_class=Documented,
-    responses=_NOT_READY,
+    responses=_not_ready("unavailable"),
 )
 async def startup(service: Given) -> Response[schemas.Health]:
     """It has been ready once; what the database does later doesn't matter."""

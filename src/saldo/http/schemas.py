@@ -164,4 +164,4 @@ class Problem(Struct):
 class Health(Struct):
     """Whether it lives, or is ready."""
 
-    status: Literal["ok", "unavailable"]
+    status: Literal["ok", "draining", "unavailable"]

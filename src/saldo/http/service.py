@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from saldo.engine.engine import Engine
 from saldo.http.bulk import Bulk
@@ -15,6 +15,14 @@ from saldo.store.reader import Reader
 from saldo.store.sinks import Sinks
 from saldo.store.totals import Totals
 from saldo.store.webhooks import Webhooks
+
+
+@dataclass(slots=True)
+class Readiness:
+    """What the service knows of itself that no other part does."""
+
+    draining: bool = False
+    """It is about to stop, and is to be sent nothing new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +40,4 @@ class Service:
     sinks: Sinks
     webhooks: Webhooks
     totals: Totals
+    readiness: Readiness = field(default_factory=Readiness)

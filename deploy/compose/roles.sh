@@ -1,0 +1,12 @@
+#!/bin/sh
+# Run by the image of PostgreSQL when its volume is empty: the roles and the database of docs/howto/postgresql.md.
+set -eu
+psql --no-psqlrc --set=ON_ERROR_STOP=1 \
+    --set=owner_password="$DATABASE_OWNER_PASSWORD" --set=password="$DATABASE_PASSWORD" \
+    --username="$POSTGRES_USER" --dbname=postgres <<'SQL'
+CREATE ROLE saldo_owner LOGIN PASSWORD :'owner_password';
+CREATE ROLE saldo LOGIN PASSWORD :'password';
+CREATE DATABASE saldo OWNER saldo_owner;
+REVOKE CONNECT, TEMPORARY ON DATABASE saldo FROM PUBLIC;
+GRANT CONNECT ON DATABASE saldo TO saldo;
+SQL

@@ -1,0 +1,62 @@
+"""`saldo db`: the database is looked after without a service."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+
+from tests import databases
+from tests.acceptance.service import service
+
+READY = "the database is ready for this version\n"
+
+
+def _migrate(directory: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("SALDO_")}
+    return subprocess.run(
+        [sys.executable, "-m", "saldo", "db", "migrate"],
+        cwd=directory,
+        env=inherited | settings,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_migrated_by_the_owner_the_service_starts_without_knowing_it(
+    tmp_path: Path, machine_postgres: str
+) -> None:
+    with databases.created(machine_postgres) as database:
+        urls = {
+            "SALDO_DATABASE_URL": database.service_url,
+            "SALDO_DATABASE_OWNER_URL": database.owner_url,
+        }
+        for _ in range(2):
+            done = _migrate(tmp_path, **urls)
+            assert (done.returncode, done.stdout) == (0, READY), done.stderr
+        with service(tmp_path, SALDO_DATABASE_URL=database.service_url) as running:
+            created = httpx.post(f"{running.url}/v1/user", json={"name": "a"})
+            assert created.status_code == 201
+
+
+def test_the_embedded_database_is_migrated_with_a_service_and_without(tmp_path: Path) -> None:
+    done = _migrate(tmp_path)
+    assert (done.returncode, done.stdout) == (0, READY), done.stderr
+    assert not list(tmp_path.glob("data/postgresql-*/postmaster.pid"))
+    with service(tmp_path) as running:
+        done = _migrate(tmp_path)
+        assert (done.returncode, done.stdout) == (0, READY), done.stderr
+        assert httpx.get(f"{running.url}/healthz/ready").status_code == 200
+
+
+def test_a_database_that_can_not_be_reached_is_one_clear_line(tmp_path: Path) -> None:
+    done = _migrate(tmp_path, SALDO_DATABASE_URL="postgresql://saldo@127.0.0.1:1/saldo")
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("saldo: "))
+    assert "127.0.0.1:1/saldo" in line
+    assert "Traceback" not in done.stderr
