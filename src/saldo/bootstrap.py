@@ -292,7 +292,10 @@ async def relays_at_work(
             publish_timeout_seconds=settings.relay_publish_timeout_seconds,
         )
         span = no_span if tracing is None else tracing.span
-        relays = [Relay(sink, log, sinks, encoder, limits, span) for sink in sinks_of(settings)]
+        told = bell_path is not None
+        relays = [
+            Relay(sink, log, sinks, encoder, limits, span, told=told) for sink in sinks_of(settings)
+        ]
 
         def wake() -> None:
             for relay in relays:

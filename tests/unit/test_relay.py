@@ -101,11 +101,13 @@ class ScriptedSink:
         self.closed += 1
 
 
-def relay_of(sink: ScriptedSink, log: ScriptedLog, sinks: ScriptedSinks) -> Relay:
+def relay_of(
+    sink: ScriptedSink, log: ScriptedLog, sinks: ScriptedSinks, *, told: bool = False
+) -> Relay:
     limits = RelayLimits(
         batch_events_max=10, poll_seconds=60, lease_seconds=60, publish_timeout_seconds=60
     )
-    return Relay(sink, log, sinks, Encoder(2), limits)  # type: ignore[arg-type]
+    return Relay(sink, log, sinks, Encoder(2), limits, told=told)  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
@@ -207,6 +209,33 @@ async def test_a_wake_is_enough() -> None:
             await asyncio.sleep(0)
     relay.stop()
     await running
+
+
+class Weary:
+    """A pace that always wants to rest."""
+
+    def rest_seconds(self) -> float:
+        return 1000.0
+
+
+@pytest.mark.parametrize(
+    ("told", "woken", "rests"), [(True, False, False), (True, True, True), (False, False, True)]
+)
+async def test_it_steps_back_for_who_posts_beside_it_or_may_do_so(
+    monkeypatch: pytest.MonkeyPatch, told: bool, woken: bool, rests: bool
+) -> None:
+    monkeypatch.setattr("saldo.relay.relay.Pace", Weary)
+    log, sinks, sink = ScriptedLog(s1=25), ScriptedSinks(), ScriptedSink()
+    relay = relay_of(sink, log, sinks, told=told)
+    if woken:
+        relay.wake()
+    running = await _published(relay, sinks, 10 if rests else 25)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert sinks.positions[1] == (10 if rests else 25)
+    relay.stop()
+    await running
+    assert sinks.positions[1] == 25
 
 
 def test_an_event_tells_user_and_kind_in_its_routing_key() -> None:
