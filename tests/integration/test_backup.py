@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -11,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import psycopg
 import pytest
 
@@ -185,15 +188,17 @@ def test_what_is_restored_is_another_log_every_time(past: Past, tmp_path: Path) 
 
 def test_a_restored_server_goes_on_in_the_same_archive(past: Past, tmp_path: Path) -> None:
     """Its files have other names, also those of the next restore from the same backup."""
+    archive = tmp_path / "archive"
+    subprocess.run(["cp", "-a", past.archive, archive], check=True)
     timelines = []
     for name in ("one", "two"):
-        restored = restore(past.backup, tmp_path / name, Recovery(past.archive, past.moment))
+        restored = restore(past.backup, tmp_path / name, Recovery(archive, past.moment))
         timelines.append(restored.timeline)
-        with served(tmp_path / name, past.archive) as server:
+        with served(tmp_path / name, archive) as server:
             create_users(server.service_url, 1)
-        assert (past.archive / f"{restored.timeline:08X}.history.gz").exists()
+        assert (archive / f"{restored.timeline:08X}.history.gz").exists()
         # It is closed in good order, so all that it has written is there.
-        assert list(past.archive.glob(f"{restored.timeline:08X}0*.gz"))
+        assert list(archive.glob(f"{restored.timeline:08X}0*.gz"))
     assert timelines[0] < timelines[1]
 
 
@@ -280,3 +285,42 @@ def test_a_segment_is_archived_once_and_never_overwritten(tmp_path: Path) -> Non
     assert [path.name for path in target.parent.iterdir()] == [f"{target.name}.gz"]
     unpacked = subprocess.run(["gunzip", "-c", f"{target}.gz"], check=True, capture_output=True)
     assert unpacked.stdout == b"one" * 1000
+
+
+# As `saldo restore`, killed when its server runs.
+_KILLED_RESTORE = """
+import os, signal, sys
+from pathlib import Path
+from saldo.store.embedded import backup
+from saldo.store.embedded.archive import Recovery
+
+def killed(*arguments):
+    print(backup.EmbeddedServer(Path(sys.argv[2]) / "restore.unfinished").cluster, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+backup.migrate = killed
+backup.restore(Path(sys.argv[1]), Path(sys.argv[2]), Recovery(None, None))
+"""
+
+
+def test_a_restore_that_is_killed_is_not_served_and_can_be_repeated(
+    past: Past, tmp_path: Path
+) -> None:
+    data_dir = tmp_path / "data"
+    done = subprocess.run(
+        [sys.executable, "-c", _KILLED_RESTORE, past.backup, data_dir],
+        check=False,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert done.returncode == -signal.SIGKILL
+    pid_file = Path(done.stdout.strip()) / "postmaster.pid"
+    orphan = int(pid_file.read_text().split()[0])
+    with pytest.raises(SetUpError, match="was not finished: run it again"):
+        EmbeddedServer(data_dir).start()
+    restored = restore(past.backup, data_dir, Recovery(past.archive, None))
+    # Where nobody collects the dead, its number is still there.
+    assert not psutil.pid_exists(orphan) or psutil.Process(orphan).status() == "zombie"
+    assert restored.audit.entries == len(past.in_the_end)
+    with served(data_dir) as server:
+        assert rows(server) == past.in_the_end

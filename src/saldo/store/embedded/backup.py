@@ -18,16 +18,20 @@ import psycopg
 from saldo.store.audit import Audit, audit
 from saldo.store.embedded.account import Account
 from saldo.store.embedded.archive import Recovery
-from saldo.store.embedded.cluster import cluster_in, sync_directory
+from saldo.store.embedded.cluster import (
+    UNFINISHED,
+    cluster_in,
+    sync_directory,
+    unfinished_restore,
+)
 from saldo.store.embedded.manifest import CHECKSUMS, MANIFEST_NAME, verify
+from saldo.store.embedded.orphan import end_orphan
+from saldo.store.embedded.place import LOCK_NAME, SOCKET_DIR_NAME, take_lock
 from saldo.store.embedded.programs import MAJOR_VERSION, Programs
 from saldo.store.embedded.server import EmbeddedServer
 from saldo.store.errors import SetUpError
 from saldo.store.migrate import migrate
 from saldo.store.statements import statement
-
-UNFINISHED = "unfinished"
-"""Ends the name of what is being made; under its own name it is whole."""
 
 _log = logging.getLogger("saldo.embedded")
 
@@ -97,26 +101,32 @@ def restore(backup: Path, data_dir: Path, recovery: Recovery) -> Restored:
     Raises:
         SetUpError: one line for the operator; the data directory is as it was then.
     """
-    backup, data_dir = backup.absolute(), data_dir.absolute()
+    backup, data_dir = backup.resolve(), data_dir.resolve()
     with one_line(data_dir):
-        unfinished = data_dir / f"restore.{UNFINISHED}"
+        unfinished = unfinished_restore(data_dir)
         existed = data_dir.exists()
-        if existed and any(path != unfinished for path in data_dir.iterdir()):
+        # What a start leaves that was refused because a restore was not finished.
+        passed = {unfinished.name, LOCK_NAME, SOCKET_DIR_NAME}
+        if existed and any(path.name not in passed for path in data_dir.iterdir()):
             raise SetUpError(f"{data_dir} is not empty: restore into a directory of its own")
         _check_backup(backup)
         data_dir.mkdir(parents=True, exist_ok=True)
-        remove(unfinished)  # what a killed restore has left
+        lock = take_lock(data_dir)
         try:
+            discard(unfinished)
             _copy(backup, cluster_in(unfinished))
             restored = _recover(unfinished, recovery)
             cluster_in(unfinished).rename(cluster_in(data_dir))
             sync_directory(data_dir)
         except BaseException:
             remove(unfinished)
+            (data_dir / LOCK_NAME).unlink()
             if not existed:
                 with suppress(OSError):
                     data_dir.rmdir()
             raise
+        finally:
+            lock.close()
         remove(unfinished)
     return restored
 
@@ -172,6 +182,19 @@ def _announce_timeline(cluster: Path, timeline: int) -> None:
     ready = cluster / "pg_wal/archive_status" / f"{timeline:08X}.history.ready"
     ready.touch(mode=0o600)
     Account.of_server().give(ready)
+
+
+def discard(data_dir: Path) -> None:
+    """Removes what a killed restore or upgrade has left, its server first.
+
+    Raises:
+        SetUpError: the server doesn't end.
+    """
+    cluster, socket_dir = cluster_in(data_dir), data_dir / SOCKET_DIR_NAME
+    if cluster.exists():
+        # Else it would go on in files that have the same names as the next attempt's.
+        end_orphan(cluster, socket_dir, Programs(Account.of_server(), data_dir))
+    remove(data_dir)
 
 
 def remove(directory: Path) -> None:

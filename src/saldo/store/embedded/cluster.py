@@ -15,12 +15,20 @@ from saldo.store.embedded.archive import Recovery, archiving, recovering, write_
 from saldo.store.embedded.programs import MAJOR_VERSION, Programs
 from saldo.store.errors import SetUpError
 
+UNFINISHED = "unfinished"
+"""Ends the name of what is being made; under its own name it is whole."""
+
 _log = logging.getLogger("saldo.embedded")
 
 
 def cluster_in(data_dir: Path, major: str = MAJOR_VERSION) -> Path:
     """Where a data directory has the cluster of a version."""
     return data_dir / f"postgresql-{major}"
+
+
+def unfinished_restore(data_dir: Path) -> Path:
+    """Where a restore works until it is whole."""
+    return data_dir / f"restore.{UNFINISHED}"
 
 
 def other_versions(data_dir: Path) -> list[str]:
@@ -60,9 +68,11 @@ def create_cluster(cluster: Path, account: Account, programs: Programs) -> None:
             f"{cluster.parent} holds a database of PostgreSQL {others[-1]}, and this version of Saldo has "
             f"{MAJOR_VERSION}: run saldo upgrade"
         )
+    if unfinished_restore(cluster.parent).exists():
+        raise SetUpError(f"the restore into {cluster.parent} was not finished: run it again")
     # Beside its place and then moved: a kill in the middle leaves nothing half-done there.
     # A name of its own: the initdb of a killed service may still be writing into the last one.
-    prefix = f"{cluster.name}.unfinished"
+    prefix = f"{cluster.name}.{UNFINISHED}"
     for left in cluster.parent.glob(f"{prefix}*"):
         shutil.rmtree(left, ignore_errors=True)
     unfinished = Path(tempfile.mkdtemp(prefix=prefix, dir=cluster.parent))

@@ -1,18 +1,22 @@
-"""Where the socket lies, and what of the surroundings would mislead us."""
+"""The lock of the data directory, where the socket lies, and what of the surroundings would mislead us."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 from urllib.parse import quote
 
 from saldo.store.embedded.account import Account
 from saldo.store.errors import SetUpError
 
+LOCK_NAME = "saldo.lock"
+SOCKET_DIR_NAME = "socket"
 SOCKET_NAME = ".s.PGSQL.5432"
 
 SOCKET_PATH_BYTES_MAX = 107
@@ -38,13 +42,33 @@ def check_surroundings(data_dir: Path) -> None:
         raise SetUpError(f"data directory {str(data_dir)!r}: PostgreSQL takes no line breaks")
 
 
+def take_lock(data_dir: Path) -> IO[str]:
+    """Makes the data directory ours until what is returned is closed.
+
+    Raises:
+        SetUpError: it is another's.
+    """
+    lock = (data_dir / LOCK_NAME).open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        holder = lock.read().strip() or "?"
+        lock.close()
+        raise SetUpError(f"data directory {data_dir} is in use by process {holder}") from None
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    return lock
+
+
 def choose_socket_dir(data_dir: Path, account: Account) -> Path:
     """The directory of the socket, made if need be, which only the account may enter.
 
     Raises:
         SetUpError: someone else's directory is in its place.
     """
-    path = data_dir / "socket"
+    path = data_dir / SOCKET_DIR_NAME
     if not _fits_socket(path):
         digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:12]
         path = Path(tempfile.gettempdir()) / f"saldo-{os.geteuid()}-{digest}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import signal
@@ -19,7 +18,12 @@ from saldo.store.embedded.account import Account
 from saldo.store.embedded.archive import Recovery, open_archive
 from saldo.store.embedded.cluster import cluster_in, configure_cluster, create_cluster
 from saldo.store.embedded.orphan import STOP_SECONDS_MAX, end_orphan
-from saldo.store.embedded.place import check_surroundings, choose_socket_dir, connection_url
+from saldo.store.embedded.place import (
+    check_surroundings,
+    choose_socket_dir,
+    connection_url,
+    take_lock,
+)
 from saldo.store.embedded.programs import MAJOR_VERSION, Programs, reason
 from saldo.store.errors import SetUpError
 from saldo.store.statements import statement
@@ -178,7 +182,7 @@ class EmbeddedServer:
     def _start(self) -> None:
         check_surroundings(self._data_dir)
         self._data_dir.mkdir(parents=True, exist_ok=True)
-        self._take_lock()
+        self._lock = take_lock(self._data_dir)
         account = Account.of_server()
         self._socket_dir = choose_socket_dir(self._data_dir, account)
         reached = [self._data_dir, self._socket_dir.parent]
@@ -198,22 +202,6 @@ class EmbeddedServer:
         self._stopping.clear()
         self._launch()
         self._create_database()
-
-    def _take_lock(self) -> None:
-        lock = (self._data_dir / "saldo.lock").open("a+")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            holder = lock.read().strip() or "?"
-            lock.close()
-            raise SetUpError(
-                f"data directory {self._data_dir} is in use by process {holder}"
-            ) from None
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        self._lock = lock
 
     def _launch(self) -> None:
         assert self._programs is not None

@@ -14,8 +14,14 @@ import psycopg
 
 from saldo.store.audit import Audit, audit
 from saldo.store.embedded.account import Account
-from saldo.store.embedded.backup import UNFINISHED, one_line, remove
-from saldo.store.embedded.cluster import check_cluster, cluster_in, other_versions, sync_directory
+from saldo.store.embedded.backup import discard, one_line, remove
+from saldo.store.embedded.cluster import (
+    UNFINISHED,
+    check_cluster,
+    cluster_in,
+    other_versions,
+    sync_directory,
+)
 from saldo.store.embedded.programs import MAJOR_VERSION, Programs, binaries_of, version_of
 from saldo.store.embedded.server import EmbeddedServer, Older
 from saldo.store.errors import SetUpError
@@ -63,10 +69,10 @@ def upgrade(data_dir: Path, binaries: Path | None) -> Upgraded | None:
     older = Older(versions[-1], _binaries(versions[-1], binaries))
     unfinished = data_dir / f"upgrade.{UNFINISHED}"
     with one_line(data_dir):
-        remove(unfinished)
         old = EmbeddedServer(data_dir, older=older)
         old.start()  # takes the directory's lock: no service runs, and none starts
         try:
+            discard(unfinished)
             found = _move(old, older, unfinished)
             cluster_in(unfinished).rename(cluster_in(data_dir))
         finally:
