@@ -14,7 +14,7 @@ from saldo.store.errors import SetUpError
 
 ARCHIVE_SECONDS_MAX = 60
 """A segment is archived when it is full, and after this at the latest: what the loss of the data
-directory may cost. A nearly empty one takes some 20 kB compressed."""
+directory may cost. A nearly empty one is small when it is compressed."""
 
 SCRIPT_NAME = "archive.sh"
 
