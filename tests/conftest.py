@@ -21,6 +21,7 @@ from saldo.store.embedded import EmbeddedServer
 from saldo.store.migrate import prepare
 from tests import databases
 from tests.acceptance.document import Document
+from tests.deploy import prometheus
 from tests.faults import broker
 from tests.integration import pgbouncer
 
@@ -115,6 +116,25 @@ def rabbitmq_program() -> str:
     if program is None:
         missing("rabbitmq-server", "no rabbitmq-server (Debian: package rabbitmq-server)")
     return program
+
+
+@pytest.fixture(scope="session")
+def prometheus_program() -> str:
+    """Prometheus' own program: each test starts one."""
+    return _installed("prometheus")
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """Prometheus' checker of rules."""
+    return _installed("promtool")
+
+
+def _installed(program: str) -> str:
+    found = prometheus.find(program)
+    if found is None:
+        missing("prometheus", f"no {program} in PATH or /usr/bin (Debian: package prometheus)")
+    return found
 
 
 def reachable(url: str, port: int) -> bool:

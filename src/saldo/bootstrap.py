@@ -232,7 +232,7 @@ async def running(
     )
     engine.start()
     pools = {"read": reader.pool, "events": events_pool, "webhooks": webhooks.pool}
-    watching = asyncio.create_task(watch(pools), name="vitals")
+    watching = asyncio.create_task(watch(engine, pools), name="vitals")
     try:
         service = Service(
             settings,

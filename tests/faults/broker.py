@@ -40,7 +40,7 @@ class Broker:
         self.ca_file = directory / "ca.pem"
         self._directory = directory
         self._node = f"saldo-{uuid4().hex[:8]}@localhost"
-        self.port, self.stream_port, self._distribution_port = _free_ports(3)
+        self.port, self.stream_port, self._distribution_port = free_ports(3)
         self._process: subprocess.Popen[bytes] | None = None
         self._log = directory / "rabbitmq.log"
         (directory / "plugins").write_text("[rabbitmq_stream].\n")
@@ -133,7 +133,8 @@ def broker(program: str, directory: Path, *, tls: bool = False) -> Iterator[Brok
         running.kill()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, all different."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:

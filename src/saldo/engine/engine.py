@@ -71,14 +71,15 @@ class Engine:
         return self._requests
 
     @property
+    def queue_requests(self) -> int:
+        """What is held against the bound of the queue."""
+        # Those whose deadline has come stay queued until a lane reaches them.
+        return max(self._requests, self._queue.requests)
+
+    @property
     def saturated(self) -> bool:
         """Whether the next request would be shed."""
-        return (
-            not self._accepting
-            or self._requests >= self._queue_requests_max
-            # Those whose deadline has come stay queued until a lane reaches them.
-            or self._queue.requests >= self._queue_requests_max
-        )
+        return not self._accepting or self.queue_requests >= self._queue_requests_max
 
     def start(self) -> None:
         """Accepts requests from now on."""

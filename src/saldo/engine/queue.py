@@ -14,7 +14,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from saldo.engine.waiting import Waiting
-from saldo.observability.metrics import QUEUE_REQUESTS, QUEUE_WAIT
+from saldo.observability.metrics import QUEUE_WAIT
 
 
 class Group:
@@ -132,7 +132,6 @@ class Queue:
         taken: list[Waiting] = []
         for group in filled:
             room -= self._move(group, room, taken)
-        QUEUE_REQUESTS.set(self.requests)
         if not taken:
             return self._claim()  # all of them had been given up
         for group in free:

@@ -27,7 +27,7 @@ BATCH_SECONDS = Histogram(
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 QUEUE_REQUESTS = Gauge(
-    "saldo_queue_requests", "Requests waiting for a batch.", multiprocess_mode="livesum"
+    "saldo_queue_requests", "Requests waiting for their outcome.", multiprocess_mode="livesum"
 )
 QUEUE_LIMIT = Gauge(
     "saldo_queue_limit_requests", "How many may wait, at most.", multiprocess_mode="livesum"

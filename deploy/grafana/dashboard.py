@@ -1,0 +1,743 @@
+"""The dashboard: rows of panels, and how they become Grafana's JSON.
+
+Run it to write `dashboards/saldo.json` anew. In the queries `@` stands for the labels that the dashboard's
+variables choose. What comes from the database every instance tells alike: `max by`, never `sum`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any, Literal
+
+PATH = Path(__file__).parent / "dashboards" / "saldo.json"
+
+CHOSEN = 'job="$job",instance=~"$instance"'
+COLUMNS = 24
+RATE = "[$__rate_interval]"
+
+GREEN, YELLOW, RED = "green", "yellow", "red"
+
+Steps = Sequence[tuple[str, float]]
+"""Colours above green, and from which value on."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """One expression; `legend` names its series by their labels."""
+
+    expression: str
+    legend: str
+
+    @property
+    def text(self) -> str:
+        """As Grafana gets it, its variables not yet replaced."""
+        return self.expression.replace("@", CHOSEN)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture.
+
+    Attributes:
+        unit: Grafana's name of it.
+        steps: where values become worrying; drawn as lines in a graph.
+        height: in Grafana's units of about 30 pixels; the width is of 24 columns.
+        names: of values that stand for something else.
+    """
+
+    title: str
+    description: str
+    unit: str
+    queries: Sequence[Query]
+    kind: Literal["timeseries", "stat", "heatmap"] = "timeseries"
+    steps: Steps = ()
+    stacked: bool = False
+    width: int = 8
+    height: int = 8
+    maximum: float | None = None
+    names: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+
+def stat(
+    title: str, description: str, unit: str, query: Query, steps: Steps = (), **other: Any
+) -> Panel:
+    """A single number."""
+    return Panel(title, description, unit, [query], "stat", steps, width=4, height=4, **other)
+
+
+def quantiles(
+    metric: str, labels: str = "", quantiles: Sequence[float] = (0.5, 0.9, 0.99)
+) -> list[Query]:
+    """Of a histogram, over all chosen instances."""
+    chosen = f"@,{labels}" if labels else "@"
+    return [
+        Query(
+            f"histogram_quantile({quantile}, sum by (le) (rate({metric}_bucket{{{chosen}}}{RATE})))",
+            f"p{quantile * 100:g}",
+        )
+        for quantile in quantiles
+    ]
+
+
+POST = 'method="POST",route="/v1/transaction"'
+YES_NO = {"0": ("no", RED), "1": ("yes", GREEN)}
+
+SERVICE = [
+    stat(
+        "Alerts firing",
+        "Alerts of Saldo that fire now. Each has its section in docs/howto/monitor.md.",
+        "short",
+        Query('count(ALERTS{alertname=~"Saldo.+",alertstate="firing"}) or vector(0)', "firing"),
+        [(RED, 1)],
+    ),
+    stat(
+        "Instances that answer",
+        "Instances that Prometheus can scrape, of those it knows.",
+        "percentunit",
+        Query('avg(up{job="$job"})', "up"),
+        [(GREEN, 1)],
+        maximum=1,
+    ),
+    stat(
+        "Answers without error, 1 h",
+        "Answers of the API that are not 5xx, of all. The objective is 99.9 %.",
+        "percentunit",
+        Query('1 - job:saldo_errors:ratio_rate1h{job="$job"}', "good"),
+        [(YELLOW, 0.99), (GREEN, 0.999)],
+    ),
+    stat(
+        "Posts within 250 ms, 1 h",
+        "POST /v1/transaction answered within 250 ms, of all. The objective is 99 %.",
+        "percentunit",
+        Query('1 - job:saldo_slow_posts:ratio_rate1h{job="$job"}', "fast"),
+        [(YELLOW, 0.95), (GREEN, 0.99)],
+    ),
+    stat(
+        "Requests",
+        "Requests answered a second, all routes.",
+        "reqps",
+        Query(f"sum(rate(saldo_http_requests_total{{@}}{RATE}))", "requests"),
+    ),
+    stat(
+        "Database answers",
+        "Whether the database answered at the last scrape, for the instance worst off.",
+        "short",
+        Query("min(saldo_database_up{@})", "up"),
+        [(GREEN, 1)],
+        names=YES_NO,
+    ),
+    Panel(
+        "Requests by route",
+        "Requests answered a second.",
+        "reqps",
+        [
+            Query(
+                f"sum by (method, route) (rate(saldo_http_requests_total{{@}}{RATE}))",
+                "{{method}} {{route}}",
+            )
+        ],
+        stacked=True,
+    ),
+    Panel(
+        "Answers by status",
+        "Answers a second. 402, 404, 409 and 422 are refusals: answers as good as any.",
+        "reqps",
+        [
+            Query(
+                f'sum by (status) (rate(saldo_http_requests_total{{@,route=~"/v1/.*"}}{RATE}))',
+                "{{status}}",
+            )
+        ],
+        stacked=True,
+    ),
+    Panel(
+        "Errors",
+        "Share of the API's answers that are 5xx. The line is the objective.",
+        "percentunit",
+        [
+            Query(
+                f'(sum(rate(saldo_http_requests_total{{@,route=~"/v1/.*",status=~"5.."}}{RATE})) or vector(0)) '
+                f'/ sum(rate(saldo_http_requests_total{{@,route=~"/v1/.*"}}{RATE}))',
+                "errors",
+            )
+        ],
+        steps=[(RED, 0.001)],
+    ),
+    Panel(
+        "Latency of POST /v1/transaction",
+        "From the request's headers to its answer, which comes after the commit. The line is the objective of the p99.",
+        "s",
+        quantiles("saldo_http_request_duration_seconds", POST),
+        steps=[(RED, 0.25)],
+    ),
+    Panel(
+        "Latency of POST /v1/transaction, distribution",
+        "Requests by how long they took; the darker, the more.",
+        "s",
+        [
+            Query(
+                f"sum by (le) (rate(saldo_http_request_duration_seconds_bucket{{@,{POST}}}{RATE}))",
+                "{{le}}",
+            )
+        ],
+        "heatmap",
+    ),
+    Panel(
+        "p99 latency by route",
+        "Bulk requests last as long as their clients want. The live stream is not among them.",
+        "s",
+        [
+            Query(
+                "histogram_quantile(0.99, sum by (le, method, route) "
+                f"(rate(saldo_http_request_duration_seconds_bucket{{@}}{RATE})))",
+                "{{method}} {{route}}",
+            )
+        ],
+    ),
+    Panel(
+        "Burn rate of the error budget",
+        "How many times too fast the budget of 30 days is used up. 14.4 over an hour and 5 minutes pages, and so "
+        "does 6 over 6 hours and 30 minutes.",
+        "none",
+        [
+            Query(f'job:saldo_errors:ratio_rate{window}{{job="$job"}} / 0.001', window)
+            for window in ("5m", "1h", "6h", "3d")
+        ],
+        steps=[(YELLOW, 1), (RED, 14.4)],
+        width=12,
+    ),
+    Panel(
+        "Burn rate of the latency budget",
+        "The same for POST /v1/transaction within 250 ms.",
+        "none",
+        [
+            Query(f'job:saldo_slow_posts:ratio_rate{window}{{job="$job"}} / 0.01', window)
+            for window in ("5m", "1h", "6h", "3d")
+        ],
+        steps=[(YELLOW, 1), (RED, 14.4)],
+        width=12,
+    ),
+]
+
+ENGINE = [
+    Panel(
+        "Outcomes",
+        "Transactions decided a second, by outcome; replays are not among them.",
+        "ops",
+        [
+            Query(
+                f'sum by (outcome) (rate(saldo_outcomes_total{{@,replayed="false"}}{RATE}))',
+                "{{outcome}}",
+            )
+        ],
+        stacked=True,
+    ),
+    Panel(
+        "Replays",
+        "Answers to a uuid that was recorded before: retries of clients.",
+        "ops",
+        [
+            Query(
+                f'sum by (outcome) (rate(saldo_outcomes_total{{@,replayed="true"}}{RATE}))',
+                "{{outcome}}",
+            )
+        ],
+    ),
+    Panel(
+        "Queue",
+        "Requests that wait for their outcome, of the places there are. Beyond, they are refused.",
+        "percentunit",
+        [
+            Query(
+                "sum by (instance) (saldo_queue_requests{@}) "
+                "/ sum by (instance) (saldo_queue_limit_requests{@})",
+                "{{instance}}",
+            )
+        ],
+        steps=[(YELLOW, 0.5), (RED, 0.8)],
+        maximum=1,
+    ),
+    Panel(
+        "Wait in the queue",
+        "How long the oldest request of a batch had waited.",
+        "s",
+        quantiles("saldo_queue_wait_seconds"),
+    ),
+    Panel(
+        "Batch to commit",
+        "From sending a batch to its commit: the database's share of the latency.",
+        "s",
+        quantiles("saldo_batch_seconds"),
+    ),
+    Panel(
+        "Requests of a batch",
+        "A batch grows as the database gets busy. At SALDO_BATCH_REQUESTS_MAX it can't any more.",
+        "short",
+        [
+            *quantiles("saldo_batch_requests", quantiles=(0.5, 0.99)),
+            Query(
+                f"sum(rate(saldo_batch_requests_sum{{@}}{RATE})) / sum(rate(saldo_batch_requests_count{{@}}{RATE}))",
+                "mean",
+            ),
+        ],
+    ),
+    Panel(
+        "Refused: the queue was full",
+        "Requests a second that were answered 503 at once.",
+        "reqps",
+        [Query(f"sum by (instance) (rate(saldo_requests_shed_total{{@}}{RATE}))", "{{instance}}")],
+        steps=[(RED, 0.01)],
+    ),
+    Panel(
+        "Batches",
+        "Batches sent a second.",
+        "ops",
+        [Query(f"sum by (instance) (rate(saldo_batch_requests_count{{@}}{RATE}))", "{{instance}}")],
+    ),
+    Panel(
+        "Batches sent again, connections made",
+        "A second; both mean that a connection to the database broke.",
+        "ops",
+        [
+            Query(f"sum(rate(saldo_batch_resends_total{{@}}{RATE}))", "sent again"),
+            Query(f"sum(rate(saldo_lane_connects_total{{@}}{RATE}))", "connections"),
+        ],
+    ),
+]
+
+DATABASE = [
+    Panel(
+        "Round trip",
+        "SELECT 1 at the scrape. Absent while the database doesn't answer.",
+        "s",
+        [Query("saldo_database_roundtrip_seconds{@}", "{{instance}}")],
+        steps=[(YELLOW, 0.05)],
+    ),
+    Panel(
+        "Database answers",
+        "1: it answered at the scrape.",
+        "short",
+        [Query("saldo_database_up{@}", "{{instance}}")],
+        maximum=1,
+    ),
+    Panel(
+        "Connections of the pools",
+        "In use and idle, of all instances. A pool that is always used up makes its requests wait.",
+        "short",
+        [
+            Query(
+                "sum by (pool, state) (saldo_pool_connections{@})",
+                "{{pool}}, {{state}}",
+            )
+        ],
+        stacked=True,
+    ),
+    Panel(
+        "Data disk, free",
+        "Of the embedded server's data directory. Without the embedded server there is nothing here.",
+        "percentunit",
+        [Query("saldo_data_disk_free_bytes{@} / saldo_data_disk_size_bytes{@}", "{{instance}}")],
+        maximum=1,
+        width=12,
+    ),
+    Panel(
+        "Data disk",
+        "Bytes free and in all, of the embedded server's data directory.",
+        "bytes",
+        [
+            Query("saldo_data_disk_free_bytes{@}", "{{instance}}, free"),
+            Query("saldo_data_disk_size_bytes{@}", "{{instance}}, size"),
+        ],
+        width=12,
+    ),
+]
+
+RELAY = [
+    Panel(
+        "Behind, in seconds",
+        "Age of the oldest event that the sink has not confirmed. The line is the alert's.",
+        "s",
+        [Query("max by (sink) (saldo_sink_seconds_behind{@})", "{{sink}}")],
+        steps=[(YELLOW, 60), (RED, 1800)],
+    ),
+    Panel(
+        "Behind, in events",
+        "Events that the sink has not confirmed.",
+        "short",
+        [Query("max by (sink) (saldo_sink_events_behind{@})", "{{sink}}")],
+    ),
+    Panel(
+        "Sinks with a relay",
+        "1: a relay holds the sink's lease. A webhook that is disabled has none.",
+        "short",
+        [Query("max by (sink) (saldo_sink_active{@})", "{{sink}}")],
+        maximum=1,
+    ),
+    Panel(
+        "Events confirmed",
+        "A second; those sent again are counted again.",
+        "ops",
+        [Query(f"max by (sink) (rate(saldo_sink_events_published_total{{@}}{RATE}))", "{{sink}}")],
+    ),
+    Panel(
+        "Events nobody wanted",
+        "A second: the exchange had no queue to put them in, or they are not what the webhook wants.",
+        "ops",
+        [Query(f"max by (sink) (rate(saldo_sink_events_unrouted_total{{@}}{RATE}))", "{{sink}}")],
+    ),
+    Panel(
+        "Failures of sinks",
+        "A second. The reason is in the log, and in `saldo relay status`.",
+        "ops",
+        [Query(f"max by (sink) (rate(saldo_sink_failures_total{{@}}{RATE}))", "{{sink}}")],
+        steps=[(RED, 0.01)],
+    ),
+    Panel(
+        "Attempts of webhooks",
+        "A second, by outcome.",
+        "ops",
+        [
+            Query(
+                f"max by (webhook, outcome) (rate(saldo_webhook_attempts_total{{@}}{RATE}))",
+                "webhook {{webhook}}, {{outcome}}",
+            )
+        ],
+    ),
+    Panel(
+        "Events of webhooks that wait or are dead",
+        "What waits is tried again; what is dead is not, until it is replayed.",
+        "short",
+        [
+            Query(
+                "max by (webhook, state) (saldo_webhook_deliveries{@})",
+                "webhook {{webhook}}, {{state}}",
+            )
+        ],
+    ),
+    Panel(
+        "Webhooks disabled",
+        "1: nothing is sent to it.",
+        "short",
+        [Query("max by (webhook) (saldo_webhook_disabled{@})", "webhook {{webhook}}")],
+        maximum=1,
+    ),
+    Panel(
+        "Subscribers of the live stream",
+        "Connections to GET /v1/events, of all instances.",
+        "short",
+        [Query("sum(saldo_events_subscribers{@})", "subscribers")],
+        width=12,
+    ),
+    Panel(
+        "Subscribers cut off",
+        "A second: they were too slow. They can resume.",
+        "ops",
+        [Query(f"sum(rate(saldo_events_cut_off_total{{@}}{RATE}))", "cut off")],
+        width=12,
+    ),
+]
+
+BUSINESS = [
+    stat(
+        "Users",
+        "Users of the ledger.",
+        "short",
+        Query("max(saldo_ledger_users{@})", "users"),
+    ),
+    stat(
+        "Sum of all balances",
+        "In units of the ledger's currency.",
+        "none",
+        Query("max(saldo_ledger_balance{@})", "balance"),
+    ),
+    stat(
+        "Entries posted",
+        "Deposits and withdrawals that took effect, since the ledger began.",
+        "short",
+        Query('max(saldo_ledger_entries{@,outcome="posted"})', "posted"),
+    ),
+    stat(
+        "Entries refused",
+        "Transactions refused and recorded, since the ledger began.",
+        "short",
+        Query('max(saldo_ledger_entries{@,outcome="refused"})', "refused"),
+    ),
+    stat(
+        "Wrong entries",
+        "Found by the audit. Any is an incident: see docs/howto/monitor.md.",
+        "short",
+        Query("max(saldo_audit_faults{@})", "faults"),
+        [(RED, 1)],
+    ),
+    stat(
+        "Audit behind",
+        "Age of the oldest entry that was not counted and checked yet.",
+        "s",
+        Query("max(saldo_ledger_seconds_behind{@})", "behind"),
+        [(YELLOW, 60), (RED, 300)],
+    ),
+    Panel(
+        "Sum of all balances",
+        "In units of the ledger's currency.",
+        "none",
+        [Query("max(saldo_ledger_balance{@})", "balance")],
+    ),
+    Panel(
+        "Entries",
+        "Recorded a second, by all instances and whoever else writes.",
+        "ops",
+        [
+            Query(
+                f"max by (outcome) (deriv(saldo_ledger_entries{{@}}{RATE}))",
+                "{{outcome}}",
+            )
+        ],
+        stacked=True,
+    ),
+    Panel(
+        "Share refused",
+        "Of the transactions decided, replays left out, by the reason.",
+        "percentunit",
+        [
+            Query(
+                f'sum by (outcome) (rate(saldo_outcomes_total{{@,outcome!="posted",replayed="false"}}{RATE})) '
+                f'/ ignoring (outcome) group_left sum(rate(saldo_outcomes_total{{@,replayed="false"}}{RATE}))',
+                "{{outcome}}",
+            )
+        ],
+        stacked=True,
+    ),
+]
+
+PROCESS = [
+    Panel(
+        "Processor",
+        "Processors in use. With several workers: by the one that answered the scrape.",
+        "none",
+        [Query(f"sum by (instance) (rate(process_cpu_seconds_total{{@}}{RATE}))", "{{instance}}")],
+    ),
+    Panel(
+        "Memory",
+        "Resident. With several workers: of the one that answered the scrape.",
+        "bytes",
+        [Query("sum by (instance) (process_resident_memory_bytes{@})", "{{instance}}")],
+    ),
+    Panel(
+        "Event loop lag",
+        "How late the event loop gets round, of the worker worst off. Every answer waits so long.",
+        "s",
+        [Query("max by (instance) (saldo_event_loop_lag_seconds{@})", "{{instance}}")],
+        steps=[(YELLOW, 0.05), (RED, 0.25)],
+    ),
+    Panel(
+        "Open files",
+        "Connections are files, too. With several workers: of the one that answered the scrape.",
+        "short",
+        [Query("sum by (instance) (process_open_fds{@})", "{{instance}}")],
+    ),
+    Panel(
+        "Up since",
+        "Seconds since the start of the process that answered the scrape; a fall is a restart, or another worker.",
+        "s",
+        [
+            Query(
+                "time() - max by (instance) (process_start_time_seconds{@})",
+                "{{instance}}",
+            )
+        ],
+    ),
+    Panel(
+        "Versions",
+        "Instances by version of Saldo and of Python.",
+        "short",
+        [
+            Query(
+                "count by (version, python) (saldo_build_info{@})",
+                "Saldo {{version}}, Python {{python}}",
+            )
+        ],
+        stacked=True,
+    ),
+]
+
+ROWS: Mapping[str, Sequence[Panel]] = {
+    "Service": SERVICE,
+    "Engine": ENGINE,
+    "Database": DATABASE,
+    "Relay and webhooks": RELAY,
+    "Business figures": BUSINESS,
+    "Process": PROCESS,
+}
+
+
+def dashboard() -> dict[str, Any]:
+    """Grafana's model of the whole."""
+    ids = count(1)
+    panels: list[dict[str, Any]] = []
+    top = 0
+    for title, row in ROWS.items():
+        position = {"x": 0, "y": top, "w": COLUMNS, "h": 1}
+        panels.append(
+            {"id": next(ids), "type": "row", "title": title, "collapsed": False, "panels": []}
+            | {"gridPos": position}
+        )
+        top += 1
+        left, height = 0, 0
+        for panel in row:
+            if left + panel.width > COLUMNS:
+                left, top, height = 0, top + height, 0
+            position = {"x": left, "y": top, "w": panel.width, "h": panel.height}
+            panels.append({"id": next(ids), "gridPos": position} | _panel(panel))
+            left += panel.width
+            height = max(height, panel.height)
+        top += height
+    return {
+        "uid": "saldo",
+        "title": "Saldo",
+        "description": "Generated by deploy/grafana/dashboard.py: change it there.",
+        "tags": ["saldo"],
+        "schemaVersion": 39,
+        "editable": False,
+        "graphTooltip": 1,  # one crosshair for all panels
+        "refresh": "30s",
+        "time": {"from": "now-1h", "to": "now"},
+        "timezone": "browser",
+        "templating": {"list": _variables()},
+        "annotations": {"list": [_annotation()]},
+        "panels": panels,
+    }
+
+
+def text() -> str:
+    """What stands in the file."""
+    return json.dumps(dashboard(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _panel(panel: Panel) -> dict[str, Any]:
+    formats = {"heatmap": "heatmap"}
+    return {
+        "type": panel.kind,
+        "title": panel.title,
+        "description": panel.description,
+        "datasource": _datasource(),
+        "targets": [
+            {
+                "refId": chr(ord("A") + index),
+                "expr": query.text,
+                "legendFormat": query.legend,
+                "format": formats.get(panel.kind, "time_series"),
+                "instant": panel.kind == "stat",
+                "range": panel.kind != "stat",
+            }
+            for index, query in enumerate(panel.queries)
+        ],
+        "fieldConfig": {"defaults": _field(panel), "overrides": []},
+        "options": _options(panel),
+    }
+
+
+def _field(panel: Panel) -> dict[str, Any]:
+    # A number that should be high has green as its highest step, and is red below.
+    lowest = RED if any(colour == GREEN for colour, _ in panel.steps) else GREEN
+    steps: list[dict[str, Any]] = [{"color": lowest, "value": None}]
+    steps += [{"color": colour, "value": value} for colour, value in panel.steps]
+    defaults: dict[str, Any] = {
+        "unit": panel.unit,
+        "thresholds": {"mode": "absolute", "steps": steps},
+    }
+    if panel.names:
+        options = {
+            value: {"text": name, "color": colour} for value, (name, colour) in panel.names.items()
+        }
+        defaults["mappings"] = [{"type": "value", "options": options}]
+    if panel.kind == "timeseries":
+        defaults["min"] = 0
+        defaults["custom"] = {
+            "fillOpacity": 25 if panel.stacked else 0,
+            "showPoints": "never",
+            "stacking": {"mode": "normal" if panel.stacked else "none", "group": "A"},
+            "thresholdsStyle": {"mode": "line" if panel.steps else "off"},
+        }
+    if panel.maximum is not None:
+        defaults["max"] = panel.maximum
+    return defaults
+
+
+def _options(panel: Panel) -> dict[str, Any]:
+    match panel.kind:
+        case "stat":
+            return {
+                "colorMode": "value" if panel.steps else "none",
+                "graphMode": "none",
+                "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+            }
+        case "heatmap":
+            return {
+                "calculate": False,
+                "cellGap": 1,
+                "color": {"mode": "scheme", "scheme": "Oranges", "steps": 64},
+                "yAxis": {"unit": panel.unit},
+                "tooltip": {"mode": "single", "yHistogram": False},
+                "legend": {"show": True},
+            }
+        case "timeseries":
+            return {
+                "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+                "tooltip": {"mode": "multi", "sort": "desc"},
+            }
+
+
+def _variables() -> list[dict[str, Any]]:
+    return [
+        {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"},
+        _values("job", "Job", "label_values(saldo_build_info, job)", several=False),
+        _values(
+            "instance",
+            "Instance",
+            'label_values(saldo_build_info{job="$job"}, instance)',
+            several=True,
+        ),
+    ]
+
+
+def _values(name: str, label: str, query: str, *, several: bool) -> dict[str, Any]:
+    variable: dict[str, Any] = {
+        "name": name,
+        "label": label,
+        "type": "query",
+        "datasource": _datasource(),
+        "query": {"query": query, "refId": "values"},
+        "refresh": 2,  # whenever the time range changes
+        "sort": 1,
+        "includeAll": several,
+        "multi": several,
+    }
+    if several:
+        variable |= {"allValue": ".*", "current": {"text": ["All"], "value": ["$__all"]}}
+    return variable
+
+
+def _annotation() -> dict[str, Any]:
+    """Where alerts fired, drawn into every graph."""
+    return {
+        "name": "Alerts",
+        "enable": True,
+        "iconColor": RED,
+        "datasource": _datasource(),
+        "expr": 'ALERTS{alertname=~"Saldo.+",alertstate="firing"}',
+        "titleFormat": "{{alertname}}",
+        "textFormat": "{{instance}} {{sink}} {{webhook}}",
+        "step": "60s",
+    }
+
+
+def _datasource() -> dict[str, str]:
+    return {"type": "prometheus", "uid": "${datasource}"}
+
+
+if __name__ == "__main__":
+    PATH.write_text(text())
