@@ -150,7 +150,9 @@ class Subscription:
 
     @property
     def mark(self) -> bytes:
-        """The id of what has been given out by `next`."""
+        """The id of what has been given out by `next`; none after the end, for what was left then is thrown away."""
+        if self.ended.done():
+            return sse.comment("ended")
         positions = self._positions
         if self._step == self._take_buffered and not self._buffer:
             positions = {
