@@ -30,6 +30,7 @@ from saldo.relay.counting import count
 from saldo.relay.events import Encoder
 from saldo.relay.exchange import ExchangeOptions, ExchangeSink
 from saldo.relay.live import Hub, LiveLimits
+from saldo.relay.pace import Beside
 from saldo.relay.relay import Relay, RelayLimits, no_span, relaying
 from saldo.relay.sink import Sink
 from saldo.relay.stream import StreamOptions, StreamSink
@@ -292,19 +293,20 @@ async def relays_at_work(
             publish_timeout_seconds=settings.relay_publish_timeout_seconds,
         )
         span = no_span if tracing is None else tracing.span
-        told = bell_path is not None
+        beside = Beside(told=bell_path is not None)
         relays = [
-            Relay(sink, log, sinks, encoder, limits, span, told=told) for sink in sinks_of(settings)
+            Relay(sink, log, sinks, encoder, limits, span, beside) for sink in sinks_of(settings)
         ]
 
         def wake() -> None:
+            beside.rung()
             for relay in relays:
                 relay.wake()
             webhooks.wake()
 
         async with webhooks_at_work(settings, database_url) as webhooks:
             bell = None if bell_path is None else await listen(bell_path, wake)
-            counting = asyncio.create_task(count(Totals(pool)), name="counting")
+            counting = asyncio.create_task(count(Totals(pool), beside), name="counting")
             async with relaying(relays, settings.stop_seconds):
                 yield
             counting.cancel()

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from saldo.relay.events import Encoder, Event
+from saldo.relay.pace import Beside
 from saldo.relay.relay import Relay, RelayLimits
 from saldo.relay.sink import SinkError
 from saldo.store.errors import ConnectionLostError
@@ -102,12 +103,12 @@ class ScriptedSink:
 
 
 def relay_of(
-    sink: ScriptedSink, log: ScriptedLog, sinks: ScriptedSinks, *, told: bool = False
+    sink: ScriptedSink, log: ScriptedLog, sinks: ScriptedSinks, *, beside: Beside | None = None
 ) -> Relay:
     limits = RelayLimits(
         batch_events_max=10, poll_seconds=60, lease_seconds=60, publish_timeout_seconds=60
     )
-    return Relay(sink, log, sinks, Encoder(2), limits, told=told)  # type: ignore[arg-type]
+    return Relay(sink, log, sinks, Encoder(2), limits, beside=beside)  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
@@ -219,16 +220,17 @@ class Weary:
 
 
 @pytest.mark.parametrize(
-    ("told", "woken", "rests"), [(True, False, False), (True, True, True), (False, False, True)]
+    ("told", "rung", "rests"), [(True, False, False), (True, True, True), (False, False, True)]
 )
 async def test_it_steps_back_for_who_posts_beside_it_or_may_do_so(
-    monkeypatch: pytest.MonkeyPatch, told: bool, woken: bool, rests: bool
+    monkeypatch: pytest.MonkeyPatch, told: bool, rung: bool, rests: bool
 ) -> None:
     monkeypatch.setattr("saldo.relay.relay.Pace", Weary)
     log, sinks, sink = ScriptedLog(s1=25), ScriptedSinks(), ScriptedSink()
-    relay = relay_of(sink, log, sinks, told=told)
-    if woken:
-        relay.wake()
+    beside = Beside(told=told)
+    relay = relay_of(sink, log, sinks, beside=beside)
+    if rung:
+        beside.rung()
     running = await _published(relay, sinks, 10 if rests else 25)
     for _ in range(100):
         await asyncio.sleep(0)

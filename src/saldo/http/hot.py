@@ -17,7 +17,7 @@ from saldo.http.bulk import BULK_PATH
 from saldo.http.events import EVENTS_PATH
 from saldo.http.sending import answered, failed, request_id_of, send_answer
 from saldo.http.service import Service
-from saldo.observability.logs import REQUEST, RequestContext
+from saldo.observability.logs import REQUEST
 
 HOT_PATH: Final = "/v1/transaction"
 BALANCE_PATH: Final = "/v1/user/{user_id}/balance"
@@ -42,7 +42,7 @@ class Front:
     def __call__(self, scope: Scope, receive: Any, send: Any) -> Awaitable[None]:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         request_id = request_id_of(headers.get(b"x-request-id"))
-        REQUEST.set(RequestContext(request_id, headers.get(b"traceparent")))
+        REQUEST.set((request_id, headers.get(b"traceparent")))
         if scope["method"] == "POST":
             query: bytes = scope["query_string"]
             if scope["path"] == HOT_PATH and not query:

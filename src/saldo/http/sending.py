@@ -67,14 +67,10 @@ slow: Final = SlowRequests()
 
 
 @cache
-def _counter(method: str, route: str, status: int) -> Any:
-    # Looking a label up costs more than counting.
-    return HTTP_REQUESTS.labels(method, route, str(status))
-
-
-@cache
-def _histogram(method: str, route: str) -> Any:
-    return HTTP_SECONDS.labels(method, route)
+def _metrics(method: str, route: str, status: int) -> tuple[Any, Any]:
+    # Looking labels up costs more than counting.
+    counter = HTTP_REQUESTS.labels(method, route, str(status))
+    return counter.inc, HTTP_SECONDS.labels(method, route).observe
 
 
 def answered(
@@ -90,12 +86,13 @@ def answered(
         began: when the request had come, of `time.perf_counter`; None: how long it took tells nothing.
         read_at: when its body had come, too.
     """
-    _counter(method, route, status).inc()
+    count, observe = _metrics(method, route, status)
+    count()
     if began is None:
         return
     seconds = time.perf_counter() - began
     trace_id = TRACE_ID.get()
-    _histogram(method, route).observe(seconds, None if trace_id is None else {"trace_id": trace_id})
+    observe(seconds, None if trace_id is None else {"trace_id": trace_id})
     if seconds >= slow.seconds:
         parts = {} if read_at is None else {"body_seconds": round(read_at - began, 3)}
         slow.tell(method, route, status, seconds, parts)

@@ -10,7 +10,7 @@ import re
 import sys
 import time
 from contextvars import ContextVar
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 import structlog
 from structlog.typing import EventDict, Processor
@@ -21,15 +21,11 @@ _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-
 """https://www.w3.org/TR/trace-context/#traceparent-header"""
 
 
-class RequestContext(NamedTuple):
-    """What lines about a request tell of it. traceparent: as the client sent it, unread."""
-
-    request_id: str
-    traceparent: bytes | None
-
-
-REQUEST: Final[ContextVar[RequestContext | None]] = ContextVar("saldo request", default=None)
-"""The request that the running task answers."""
+REQUEST: Final[ContextVar[tuple[str, bytes | None] | None]] = ContextVar(
+    "saldo request", default=None
+)
+"""The request that the running task answers: its id, and the client's traceparent as it came, unread. A plain tuple: it
+is made for every request, and seldom looked at."""
 
 TRACE_ID: Final[ContextVar[str | None]] = ContextVar("saldo trace", default=None)
 """The trace that the running task's spans belong to, in hexadecimal; None: it isn't traced."""
@@ -70,9 +66,9 @@ def set_up(level: str, format_: LogFormat) -> None:
 def _add_request(_: Any, __: str, event: EventDict) -> EventDict:
     request = REQUEST.get()
     if request is not None:
-        event["request_id"] = request.request_id
-        if request.traceparent is not None:
-            found = _TRACEPARENT.fullmatch(request.traceparent.decode("latin-1"))
+        event["request_id"], traceparent = request
+        if traceparent is not None:
+            found = _TRACEPARENT.fullmatch(traceparent.decode("latin-1"))
             if found is not None:
                 event["trace_id"], event["parent_span_id"] = found.groups()
     trace_id = TRACE_ID.get()

@@ -20,6 +20,9 @@ WAIT_SHARE = 0.05
 REST_SECONDS_MAX = 1.0
 """At a time: what is there must get out, however busy the machine is."""
 
+POSTING_SECONDS = 1.0
+"""After the last batch: then nobody is slowed down, and there is no need to step back."""
+
 _SCHEDSTAT = Path("/proc/thread-self/schedstat")
 """Nanoseconds on a processor, nanoseconds ready and waiting for one, and a count. Linux only."""
 
@@ -47,3 +50,24 @@ class Pace:
             return int(self._schedstat.read_text("ascii").split()[1]) / 1e9
         except (OSError, ValueError, IndexError):
             return 0.0
+
+
+class Beside:
+    """Whether somebody posts beside this process, whom its work would slow down."""
+
+    def __init__(self, *, told: bool) -> None:
+        """
+        Args:
+            told: whether `rung` is called for each batch that is posted here; if not, it may be so any time.
+        """
+        self._told = told
+        self._rung_at = float("-inf")
+
+    def rung(self) -> None:
+        """A batch has been posted."""
+        self._rung_at = time.monotonic()
+
+    @property
+    def posting(self) -> bool:
+        """Whether somebody does, or may do so."""
+        return not self._told or time.monotonic() - self._rung_at < POSTING_SECONDS

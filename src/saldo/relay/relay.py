@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import random
-import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from saldo.relay.events import Encoder, Event
-from saldo.relay.pace import Pace
+from saldo.relay.pace import Beside, Pace
 from saldo.relay.sink import Sink, SinkError
 from saldo.store.errors import StoreError
 from saldo.store.log import NOTICES_SHARD, Log, LogEntry, Notice, Positions
@@ -27,9 +26,6 @@ from saldo.store.sinks import FencedError, Lease, Sinks
 BACKOFF_SECONDS_MIN = 0.2
 BACKOFF_SECONDS_MAX = 30.0
 """Between attempts to reach a sink that is down: soon after it is back, without storming it."""
-
-POSTING_SECONDS = 1.0
-"""After the last batch of the service beside this relay: then nobody is slowed down, and there is no need to rest."""
 
 PER_SHARD_MIN = 16
 """Entries that are asked for of a shard that had none the last time."""
@@ -70,17 +66,15 @@ class Relay:
         encoder: Encoder,
         limits: RelayLimits,
         span: Span = no_span,
-        *,
-        told: bool = False,
+        beside: Beside | None = None,
     ) -> None:
         """
         Args:
             span: what a batch of events is done inside of.
-            told: whether `wake` is called for all that is posted beside this relay; it then steps back only for that.
+            beside: whom it steps back for; None: for whoever may post.
         """
         self._span = span
-        self._told = told
-        self._told_at = float("-inf")
+        self._beside = beside or Beside(told=False)
         self._sink = sink
         self._log = log
         self._sinks = sinks
@@ -95,7 +89,6 @@ class Relay:
 
     def wake(self) -> None:
         """There may be something new in the log."""
-        self._told_at = time.monotonic()
         self._woken.set()
 
     def stop(self, *, leaving: bool = False) -> None:
@@ -187,12 +180,8 @@ class Relay:
                 with self._span("relay", sink=lease.sink, events=len(batch)):
                     await self._publish(lease, positions, batch)
                 seconds = self._pace.rest_seconds()
-                if seconds > 0 and not self._stopping and self._posting_beside():
+                if seconds > 0 and not self._stopping and self._beside.posting:
                     await self._pause(seconds)
-
-    def _posting_beside(self) -> bool:
-        """Whether somebody posts here, whom going on at once would slow down: or, untold, may do so."""
-        return not self._told or time.monotonic() - self._told_at < POSTING_SECONDS
 
     async def _read(self, positions: Positions, busy: set[int]) -> list[LogEntry | Notice]:
         """What comes next: of the shards that had some the last time, together, about one batch."""
