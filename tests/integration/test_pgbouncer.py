@@ -9,7 +9,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,15 +20,18 @@ import httpx
 import psycopg
 import pytest
 
-from saldo.bootstrap import Database, create_engine, running
+from saldo.bootstrap import Database, create_engine, relays_at_work, running
 from saldo.engine.engine import Engine
 from saldo.engine.errors import OutcomeUnknownError
 from saldo.ledger.model import Decision, Outcome, TransactionRequest
 from saldo.store.connection import Connection, connect
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.errors import SetUpError
+from saldo.store.webhooks import Webhooks
 from tests.conftest import settings_for
+from tests.consumers import Received, queue
 from tests.integration.pgbouncer import KEEPS_STATEMENTS, Pgbouncer, pooled, version
+from tests.receiver import receiving
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -293,6 +296,42 @@ async def test_a_pooler_killed_under_load_loses_and_doubles_nothing(
     assert Counter(decision.outcome for decision in decisions) == {Outcome.POSTED: 2000}
     assert not any(decision.replayed for decision in decisions)
     assert recorded(server, users) == (2000, 200_000)
+
+
+async def test_relays_hold_their_leases_and_publish_behind_it(
+    api: httpx.AsyncClient, pgbouncer: Pgbouncer, rabbitmq_url: str
+) -> None:
+    settings = settings_for(
+        pgbouncer.url(),
+        rabbitmq_url=rabbitmq_url,
+        rabbitmq_exchange=f"saldo-test-{uuid4()}",
+        webhook_allow_private=True,
+        relay_poll_seconds=0.05,
+    )
+    received = Received()
+    async with AsyncExitStack() as stack:
+        receiver = await stack.enter_async_context(receiving())
+        created = await api.post("/v1/user", json={"name": str(uuid4())})
+        user_id = created.json()["id"]
+        webhooks = await Webhooks.open(pgbouncer.url(), connections=1, timeout_seconds=10)
+        secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+        await webhooks.create(receiver.url, None, [user_id], secret, webhooks_max=100)
+        webhooks.terminate()
+        key = f"user.{user_id}.#"
+        consumer = await stack.enter_async_context(
+            queue(rabbitmq_url, settings.rabbitmq_exchange, key)
+        )
+        # Two at once: one has the lease, and the other waits for it.
+        for _ in range(2):
+            await stack.enter_async_context(relays_at_work(settings, pgbouncer.url(), None))
+        for _ in range(20):
+            body = {"uuid": str(uuid4()), "type": "DEPOSIT", "amount": "1", "user_id": user_id}
+            assert (await api.post("/v1/transaction", json=body)).status_code == 200
+        await consumer.until(received, 21)
+        told = await receiver.wait_for_count(20)
+    assert not received.faults
+    assert received.duplicates == 0
+    assert [each.number for each in told[:20]] == [*range(1, 21)]
 
 
 async def test_an_answer_is_durable_in_whichever_session_it_was_made(
