@@ -21,6 +21,7 @@ from saldo.store.embedded import EmbeddedServer
 from saldo.store.migrate import prepare
 from tests import databases
 from tests.acceptance.document import Document
+from tests.databases import Database
 from tests.deploy import prometheus
 from tests.faults import broker
 from tests.integration import pgbouncer
@@ -48,6 +49,25 @@ def embedded() -> Iterator[EmbeddedServer]:
     finally:
         server.stop()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
+    """A PostgreSQL that a test may stop, with an empty database."""
+    server = EmbeddedServer(tmp_path / "data")
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def own_ledger(embedded: EmbeddedServer) -> Iterator[Database]:
+    """A ledger of the test's own: what is counted along the log begins at the beginning."""
+    with databases.on_embedded(embedded) as database:
+        prepare(database.owner_url, database.service_url, currency_decimals=2, max_lateness=None)
+        yield database
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,8 @@ from uuid import uuid4
 import psycopg
 from psycopg import sql
 
+from saldo.store.embedded import EmbeddedServer
+
 
 @dataclass(frozen=True)
 class Database:
@@ -53,6 +55,22 @@ def created(superuser_url: str) -> Iterator[Database]:
                 "DROP ROLE IF EXISTS {saldo_owner}",
             ):
                 admin.execute(sql.SQL(statement).format(**names))
+
+
+@contextmanager
+def on_embedded(server: EmbeddedServer) -> Iterator[Database]:
+    """One more database of the embedded server; dropped at the end."""
+    name = f"saldo_test_{uuid4().hex[:12]}"
+    database = sql.Identifier(name)
+    with psycopg.connect(server.superuser_url, autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {} OWNER saldo_owner").format(database))
+        try:
+            before, after = "@/saldo?", f"@/{name}?"
+            yield Database(
+                server.owner_url.replace(before, after), server.service_url.replace(before, after)
+            )
+        finally:
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
 
 
 def _as_role(url: str, role: str, password: str, database: str) -> str:

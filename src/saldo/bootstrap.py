@@ -14,7 +14,6 @@ from aiohttp.abc import AbstractResolver
 from saldo import __version__
 from saldo.engine.engine import Engine, EngineLimits
 from saldo.engine.lane import Announce
-from saldo.engine.tracer import Tracer
 from saldo.http.app import create_app
 from saldo.http.bulk import Bulk
 from saldo.http.events import Events
@@ -158,12 +157,12 @@ def create_engine(
     settings: Settings,
     database_url: str,
     announce: Announce = lambda: None,
-    tracer: Tracer | None = None,
+    tracing: Tracing | None = None,
 ) -> Engine:
     """The engine over lanes that connect to the database when they first need it.
 
     Args:
-        announce, tracer: see `Engine`.
+        announce, tracing: see `Engine`.
     """
     limits = limits_of(settings)
 
@@ -187,7 +186,7 @@ def create_engine(
             slow_seconds=settings.slow_seconds,
         ),
         announce,
-        tracer,
+        tracing,
     )
 
 
@@ -260,13 +259,19 @@ async def running(
             bell.close()
 
 
-def tracing_of(settings: Settings) -> Tracing | None:
-    """Where spans go, of this process; None: nowhere."""
+@asynccontextmanager
+async def tracing_to(settings: Settings) -> AsyncIterator[Tracing | None]:
+    """Where the spans of this process go; None: nowhere. Sends what is left at the end."""
     if settings.tracing_url is None:
-        return None
+        yield None
+        return
     from saldo.observability.tracing import Tracing  # noqa: PLC0415 - its packages are an extra
 
-    return Tracing.to(settings.tracing_url, __version__, settings.tracing_ratio)
+    tracing = Tracing.to(settings.tracing_url, __version__, settings.tracing_ratio)
+    try:
+        yield tracing
+    finally:
+        await asyncio.to_thread(tracing.stop)
 
 
 @asynccontextmanager
@@ -307,9 +312,11 @@ async def relays_at_work(
         async with webhooks_at_work(settings, database_url) as webhooks:
             bell = None if bell_path is None else await listen(bell_path, wake)
             counting = asyncio.create_task(count(Totals(pool), beside), name="counting")
-            async with relaying(relays, settings.stop_seconds):
-                yield
-            counting.cancel()
+            try:
+                async with relaying(relays, settings.stop_seconds):
+                    yield
+            finally:
+                counting.cancel()
         if bell is not None:
             bell.close()
 

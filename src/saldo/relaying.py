@@ -22,7 +22,7 @@ from types import TracebackType
 
 import uvloop
 
-from saldo.bootstrap import relays_at_work, tracing_of
+from saldo.bootstrap import relays_at_work, tracing_to
 from saldo.server import set_up_logging
 from saldo.settings import Settings
 
@@ -119,11 +119,11 @@ def relay_until_stopped(settings: Settings, database_url: str) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopped.set)
-        tracing = tracing_of(settings)
-        async with relays_at_work(settings, database_url, None, tracing):
+        async with (
+            tracing_to(settings) as tracing,
+            relays_at_work(settings, database_url, None, tracing),
+        ):
             await stopped.wait()
-        if tracing is not None:
-            tracing.stop()
 
     uvloop.run(work())
 
@@ -143,8 +143,8 @@ async def _work_beside(
 ) -> None:
     ended = asyncio.Event()
     asyncio.get_running_loop().add_reader(parent.fileno(), ended.set)
-    tracing = tracing_of(settings)
-    async with relays_at_work(settings, database_url, bell_path, tracing):
+    async with (
+        tracing_to(settings) as tracing,
+        relays_at_work(settings, database_url, bell_path, tracing),
+    ):
         await ended.wait()
-    if tracing is not None:
-        tracing.stop()

@@ -17,7 +17,7 @@ from typing import Any
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from saldo.bootstrap import running, tracing_of
+from saldo.bootstrap import running, tracing_to
 from saldo.http.crowded import Crowded
 from saldo.http.hot import Front
 from saldo.http.protocol import JoiningProtocol
@@ -123,17 +123,15 @@ class Application:
     async def _live(self, receive: Any, send: Any) -> None:
         set_up_logging(self._settings)
         await receive()
-        tracing = tracing_of(self._settings)
-        async with running(
-            self._settings, self._database_url, self._bell_path, tracing
-        ) as self._front:
+        async with (
+            tracing_to(self._settings) as tracing,
+            running(self._settings, self._database_url, self._bell_path, tracing) as self._front,
+        ):
             self._application = self._front if tracing is None else tracing.traced(self._front)
             _spare_the_collector()
             with Drain(self._settings.drain_seconds, self.drain):
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
-        if tracing is not None:
-            await asyncio.to_thread(tracing.stop)
         await send({"type": "lifespan.shutdown.complete"})
 
 

@@ -24,6 +24,9 @@ from saldo.ledger.money import AMOUNT_MAX, BALANCE_MAX
 from saldo.ledger.time import FUTURE_TOLERANCE_MAX
 from saldo.observability.logs import LogFormat
 
+TRACING_PACKAGES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
+"""What the extra `tracing` brings."""
+
 
 class WrongSettingsError(Exception):
     """The settings can't be used. The message is one line for the operator."""
@@ -35,6 +38,13 @@ def _none_if_empty(value: object) -> object:
 
 
 Unset = BeforeValidator(_none_if_empty)
+
+
+def _installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False  # nor is what it is part of
 
 
 class Settings(BaseSettings):
@@ -387,7 +397,7 @@ class Settings(BaseSettings):
             return None
         if urlsplit(url).scheme not in {"http", "https"}:
             raise ValueError("expected http://host:4318/v1/traces")
-        if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
+        if not all(map(_installed, TRACING_PACKAGES)):
             raise ValueError("needs packages that are not installed: pip install 'saldo[tracing]'")
         return url
 

@@ -6,13 +6,11 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
 import psycopg
-import pytest
 
 from saldo.store.embedded import EmbeddedServer
 from tests.acceptance.balancer import Backend, Balancer, balancing
@@ -31,16 +29,6 @@ POSTS_BETWEEN = 500
 """Answers before the next step of the update: with all the services of that moment."""
 
 RECORDED = "SELECT user_id, uuid::text FROM saldo.transactions WHERE kind <> 0"
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
-    embedded = EmbeddedServer(tmp_path / "data")
-    embedded.start()
-    try:
-        yield embedded
-    finally:
-        embedded.stop()
 
 
 class Load:
@@ -88,10 +76,10 @@ class Rollout:
     """The services behind the balancer."""
 
     def __init__(
-        self, directory: Path, server: EmbeddedServer, balancer: Balancer, stack: ExitStack
+        self, directory: Path, own_server: EmbeddedServer, balancer: Balancer, stack: ExitStack
     ) -> None:
         self._directory = directory
-        self._server = server
+        self._server = own_server
         self._balancer = balancer
         self._stack = stack
 
@@ -121,11 +109,11 @@ class Rollout:
 
 
 async def test_services_are_replaced_under_load_and_no_request_fails(
-    tmp_path: Path, server: EmbeddedServer
+    tmp_path: Path, own_server: EmbeddedServer
 ) -> None:
     with ExitStack() as stack:
         async with balancing() as balancer:
-            rollout = Rollout(tmp_path, server, balancer, stack)
+            rollout = Rollout(tmp_path, own_server, balancer, stack)
             old = [await rollout.start(), await rollout.start()]
             load = Load(balancer.url)
             running = asyncio.create_task(load.run())
@@ -139,7 +127,7 @@ async def test_services_are_replaced_under_load_and_no_request_fails(
             load.end()
             await running
             assert balancer.unserved == 0
-    with psycopg.connect(server.superuser_url.replace("@/postgres", "@/saldo")) as connection:
+    with psycopg.connect(own_server.superuser_url.replace("@/postgres", "@/saldo")) as connection:
         recorded = connection.execute(RECORDED).fetchall()
     assert {uuid: user_id for user_id, uuid in recorded} == load.posted
     assert max(Counter(uuid for _, uuid in recorded).values()) == 1

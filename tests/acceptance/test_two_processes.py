@@ -30,21 +30,11 @@ DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = 'saldo'"
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
-    embedded = EmbeddedServer(tmp_path / "data")
-    embedded.start()
-    try:
-        yield embedded
-    finally:
-        embedded.stop()
-
-
-@pytest.fixture
-def processes(tmp_path: Path, server: EmbeddedServer) -> Iterator[list[ServiceProcess]]:
+def processes(tmp_path: Path, own_server: EmbeddedServer) -> Iterator[list[ServiceProcess]]:
     """Started at the same time on an empty database: one migrates it, the other waits."""
     urls = {
-        "SALDO_DATABASE_URL": server.service_url,
-        "SALDO_DATABASE_OWNER_URL": server.owner_url,
+        "SALDO_DATABASE_URL": own_server.service_url,
+        "SALDO_DATABASE_OWNER_URL": own_server.owner_url,
     }
     with ExitStack() as stack:
         started = []
@@ -93,17 +83,17 @@ class Both:
                 client.close()
 
 
-async def _check_balances(both: Both, server: EmbeddedServer, expected: dict[int, int]) -> None:
+async def _check_balances(both: Both, own_server: EmbeddedServer, expected: dict[int, int]) -> None:
     """Balances as both processes tell them, and the log: posted entries and their sum, by user."""
     for user_id, balance in expected.items():
         for status, answer in await both.get(f"/v1/user/{user_id}/balance"):
             assert (status, answer["balance"]) == (200, f"{balance}.00")
-    with psycopg.connect(server.superuser_url.replace("@/postgres", "@/saldo")) as connection:
+    with psycopg.connect(own_server.superuser_url.replace("@/postgres", "@/saldo")) as connection:
         assert connection.execute(DEADLOCKS).fetchone() == (0,)
 
 
 async def test_the_same_uuids_for_different_users_in_opposite_orders(
-    processes: list[ServiceProcess], server: EmbeddedServer
+    processes: list[ServiceProcess], own_server: EmbeddedServer
 ) -> None:
     both = Both(processes)
     users = await both.create_users(6)
@@ -124,17 +114,17 @@ async def test_the_same_uuids_for_different_users_in_opposite_orders(
             assert (problem["code"], problem["differing_fields"]) == ("uuid_conflict", ["user_id"])
             posted[transaction["user_id"]] += 1
     assert posted.total() == ROUNDS * CLIENTS
-    with psycopg.connect(server.superuser_url.replace("@/postgres", "@/saldo")) as connection:
+    with psycopg.connect(own_server.superuser_url.replace("@/postgres", "@/saldo")) as connection:
         rows = connection.execute(POSTED).fetchall()
     assert {user_id: (entries, total) for user_id, entries, total in rows} == {
         user_id: (count, count * 100) for user_id, count in posted.items()
     }
-    await _check_balances(both, server, dict(posted))
+    await _check_balances(both, own_server, dict(posted))
     both.close()
 
 
 async def test_the_same_user_is_never_overdrawn_and_a_resend_to_the_other_process_is_a_replay(
-    processes: list[ServiceProcess], server: EmbeddedServer
+    processes: list[ServiceProcess], own_server: EmbeddedServer
 ) -> None:
     both = Both(processes)
     (user_id,) = await both.create_users(1)
@@ -150,10 +140,10 @@ async def test_the_same_user_is_never_overdrawn_and_a_resend_to_the_other_proces
     assert statuses == {200: CLIENTS, 402: CLIENTS}
     again = await both.post("/v1/transaction", *reversed(withdrawals))
     assert again == list(reversed(answers))
-    with psycopg.connect(server.superuser_url.replace("@/postgres", "@/saldo")) as connection:
+    with psycopg.connect(own_server.superuser_url.replace("@/postgres", "@/saldo")) as connection:
         row = connection.execute(
             "SELECT count(*) FROM saldo.transactions WHERE kind <> 0"
         ).fetchone()
     assert row == (3 * CLIENTS,)
-    await _check_balances(both, server, {user_id: 0})
+    await _check_balances(both, own_server, {user_id: 0})
     both.close()

@@ -53,17 +53,6 @@ FROM saldo.transactions AS t WHERE t.user_id = %s ORDER BY t.number DESC LIMIT 1
 """Another deposit of the same amount, and a cent more in the balance."""
 
 
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
-    """A database that a test may stop."""
-    server = EmbeddedServer(tmp_path / "data")
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
 def on(server: EmbeddedServer) -> dict[str, str]:
     """Settings of a service on it."""
     return {"SALDO_DATABASE_URL": server.service_url, "SALDO_DATABASE_OWNER_URL": server.owner_url}

@@ -5,7 +5,8 @@ By what the database reads, not by time, which a busy machine can't tell.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -21,6 +22,7 @@ from saldo.store.embedded import EmbeddedServer
 from saldo.store.migrate import prepare
 from saldo.store.poster import Poster
 from saldo.store.statements import statement
+from saldo.store.totals import Totals
 
 ENTRIES = 500_000
 BATCH = 2000
@@ -109,6 +111,17 @@ class Growing:
         after = await self._reads()
         return Reads(*((b - a) / len(requests) for a, b in zip(before, after, strict=True)))
 
+    async def reads_of_counted(self, entries: int) -> Reads:
+        """What it reads to count an entry into the totals, on average, over about so many entries."""
+        totals = Totals(_Pool(self._connection))
+        before = await self._reads()
+        counted = 0
+        while counted < entries:
+            counted += (found := await totals.advance(256))
+            assert found
+        after = await self._reads()
+        return Reads(*((b - a) / counted for a, b in zip(before, after, strict=True)))
+
     async def _reads(self) -> Reads:
         await self._connection.execute("SELECT pg_stat_force_next_flush()")
         return Reads(*await self._connection.fetchrow(READ))
@@ -126,6 +139,18 @@ class Growing:
         }
 
 
+class _Pool:
+    """The one connection, as a pool; set up as those of the pools are."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+
+    @asynccontextmanager
+    async def acquire(self, timeout: float | None = None) -> AsyncIterator[asyncpg.Connection]:
+        await self._connection.execute("SET enable_seqscan = off")
+        yield self._connection
+
+
 async def test_what_one_post_reads_does_not_grow_with_the_ledger(server: EmbeddedServer) -> None:
     ledger = await Growing.open(server.service_url)
     await ledger.grow(BATCH)
@@ -136,6 +161,10 @@ async def test_what_one_post_reads_does_not_grow_with_the_ledger(server: Embedde
         assert reads.rows_scanned == 0, kind
         assert reads.rows_by_index <= early[kind].rows_by_index, kind
         assert reads.blocks <= early[kind].blocks + LEVELS_BLOCKS, kind
+    # Itself, the user's entry before, and the rows of the totals.
+    counted = await ledger.reads_of_counted(ENTRIES // 2)
+    assert counted.rows_scanned == 0
+    assert counted.rows_by_index < 6
     await ledger.close()
     with psycopg.connect(server.service_url) as connection:
         assert connection.execute(ANALYSED).fetchone() == (0,)

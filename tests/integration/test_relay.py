@@ -13,9 +13,7 @@ from uuid import uuid4
 
 import httpx
 import jsonschema
-import psycopg
 import pytest
-from psycopg import sql
 from rstream.client import Client
 
 from saldo.bootstrap import relays_at_work, rewind_sink, running, sinks_status
@@ -25,13 +23,12 @@ from saldo.relay.sink import SinkError
 from saldo.relay.stream import StreamOptions, StreamSink
 from saldo.settings import Settings
 from saldo.store.connection import open_pool
-from saldo.store.embedded import EmbeddedServer
 from saldo.store.log import Log
-from saldo.store.migrate import prepare
 from saldo.store.sinks import FencedError, Lease, Sinks, UnknownSinkError
 from saldo.store.webhooks import Webhooks
 from tests.conftest import settings_for
 from tests.consumers import Received, queue, stream_events
+from tests.databases import Database
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "reference" / "events"
 
@@ -39,17 +36,9 @@ TIMEOUT = 30
 
 
 @pytest.fixture
-def fresh_url(embedded: EmbeddedServer) -> str:
+def fresh_url(own_ledger: Database) -> str:
     """A ledger of the test's own: sinks begin at the beginning."""
-    name = f"relay_{uuid4().hex[:8]}"
-    with psycopg.connect(embedded.superuser_url, autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} OWNER saldo_owner").format(sql.Identifier(name))
-        )
-    owner_url = embedded.owner_url.replace("@/saldo?", f"@/{name}?")
-    service_url = embedded.service_url.replace("@/saldo?", f"@/{name}?")
-    prepare(owner_url, service_url, currency_decimals=2, max_lateness=None)
-    return service_url
+    return own_ledger.service_url
 
 
 @asynccontextmanager

@@ -3,44 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import psycopg
 import pytest
-from psycopg import sql
 
 from saldo.bootstrap import running
 from saldo.store.connection import open_pool
-from saldo.store.embedded import EmbeddedServer
-from saldo.store.migrate import prepare
 from saldo.store.totals import LedgerTotals, Totals
 from tests.conftest import settings_for
+from tests.databases import Database
 
 PER_SHARD = 7
 
 
 @pytest.fixture
-def urls(embedded: EmbeddedServer) -> Iterator[tuple[str, str]]:
-    """A ledger of the test's own: the owner's and the service's connection string."""
-    name = f"totals_{uuid4().hex[:8]}"
-    with psycopg.connect(embedded.superuser_url, autocommit=True) as connection:
-        database = sql.Identifier(name)
-        connection.execute(sql.SQL("CREATE DATABASE {} OWNER saldo_owner").format(database))
-        owner, service = (
-            url.replace("@/saldo?", f"@/{name}?")
-            for url in (embedded.owner_url, embedded.service_url)
-        )
-        prepare(owner, service, currency_decimals=2, max_lateness=None)
-        yield owner, service
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
-
-
-@pytest.fixture
-async def totals(urls: tuple[str, str]) -> AsyncIterator[Totals]:
-    pool = await open_pool(urls[1], connections=4, statement_timeout_seconds=10)
+async def totals(own_ledger: Database) -> AsyncIterator[Totals]:
+    pool = await open_pool(own_ledger.service_url, connections=4, statement_timeout_seconds=10)
     yield Totals(pool)
     pool.terminate()
 
@@ -79,9 +61,9 @@ async def _count_all(totals: Totals) -> list[int]:
 
 
 async def test_everything_is_counted_once_however_many_count(
-    urls: tuple[str, str], totals: Totals
+    own_ledger: Database, totals: Totals
 ) -> None:
-    posted, refused, balance = await _post_some(urls[1])
+    posted, refused, balance = await _post_some(own_ledger.service_url)
     assert refused
     before = await totals.read()
     assert (before.posted, before.users) == (0, 0)
@@ -97,15 +79,15 @@ async def test_everything_is_counted_once_however_many_count(
     ids=["a balance", "an amount", "a number"],
 )
 async def test_an_entry_that_does_not_follow_from_the_one_before_is_a_fault(
-    urls: tuple[str, str], totals: Totals, change: dict[str, Any]
+    own_ledger: Database, totals: Totals, change: dict[str, Any]
 ) -> None:
-    settings = settings_for(urls[1])
-    async with running(settings, urls[1]) as app:
+    settings = settings_for(own_ledger.service_url)
+    async with running(settings, own_ledger.service_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://saldo") as client:
             await client.post("/v1/user", json={"name": "a"})
     entry = {"seq": 2, "user_id": 1, "number": 1, "amount": 500, "balance": 500} | change
-    with psycopg.connect(urls[0], autocommit=True) as connection:
+    with psycopg.connect(own_ledger.owner_url, autocommit=True) as connection:
         connection.execute(
             """
             INSERT INTO saldo.transactions (

@@ -50,6 +50,7 @@ async def test_a_request_its_wait_its_batch_and_the_database(
             assert (await client.post("/v1/transaction", json=body)).status_code == 200
             await client.get(f"/v1/user/{user_id}/balance")
             await client.get(f"/v1/transaction/{body['uuid']}")
+            await client.get("/wp-admin")
             refused = body | {"uuid": str(uuid4()), "amount": "x"}
             assert (await client.post("/v1/transaction", json=refused)).status_code == 422
     (request, invalid) = _named(exporter, "POST /v1/transaction")
@@ -67,9 +68,10 @@ async def test_a_request_its_wait_its_batch_and_the_database(
     times = [(span.start_time or 0, span.end_time or 0) for span in (request, *spans.values())]
     (began, ended), (queued, taken), (made, done), (sent, answered) = times
     assert began <= queued <= taken <= made <= sent <= answered <= done <= ended
-    assert _attributes(spans["batch"])["requests"] == 1
-    # One for the route, however many users and transactions there are.
-    assert _named(exporter, "GET /v1/user/{id}/balance")
+    assert _attributes(spans["batch"])["saldo.requests"] == 1
+    # One for the route, however many users and transactions there are, and whatever somebody tries.
+    assert _named(exporter, "GET /v1/user/{user_id}/balance")
+    assert _attributes(_named(exporter, "GET")[0])["http.response.status_code"] == 404
     assert _named(exporter, "GET /v1/transaction/{uuid}")
 
 

@@ -32,6 +32,19 @@ def test_every_wrong_setting_is_named_at_once(
     assert "\n" not in str(caught.value)
 
 
+def test_tracing_without_its_packages_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SALDO_TRACING_URL", "http://127.0.0.1:4318/v1/traces")
+    assert load().tracing_url is not None
+    monkeypatch.setattr("saldo.settings.TRACING_PACKAGES", ("opentelemetry.sdk", "not.there"))
+    with pytest.raises(
+        WrongSettingsError, match=r"SALDO_TRACING_URL.*pip install 'saldo\[tracing\]'"
+    ):
+        load()
+
+
 def test_the_environment_wins_over_the_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from saldo.engine.errors import EngineError, QueueFullError
 from saldo.engine.lane import Announce, Connect, Lane, LaneLimits
 from saldo.engine.queue import Queue
-from saldo.engine.tracer import Tracer
 from saldo.engine.waiting import Deadlines, Result, Waiting
 from saldo.ledger.model import Decision, TransactionRequest, shard_of
 from saldo.observability.metrics import QUEUE_LIMIT, SHED
+
+if TYPE_CHECKING:
+    from saldo.observability.tracing import Tracing
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +39,14 @@ class Engine:
         connect: Connect,
         limits: EngineLimits,
         announce: Announce = lambda: None,
-        tracer: Tracer | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         """
         Args:
             announce: called after each batch that has been recorded; must not wait.
-            tracer: told of batches with traced requests.
+            tracing: gets the spans of batches with traced requests.
         """
-        self._tracer = tracer
+        self._tracing = tracing
         self._groups = limits.lanes
         self._queue_requests_max = limits.queue_requests_max
         self._queue = Queue(
@@ -57,7 +60,7 @@ class Engine:
         lane_limits = LaneLimits(limits.batch_timeout_seconds, limits.slow_seconds)
         queues = [*[self._queue] * limits.lanes, self._atomic_queue]
         self._lanes = [
-            Lane(number, connect, queue, lane_limits, announce, tracer)
+            Lane(number, connect, queue, lane_limits, announce, tracing)
             for number, queue in enumerate(queues)
         ]
         self._deadlines = Deadlines(limits.request_deadline_seconds)
@@ -168,8 +171,8 @@ class Engine:
         loop = self._loop
         assert loop is not None
         waiting = Waiting(requests, loop.create_future(), self._deadlines.next(loop), atomic)
-        if self._tracer is not None:
-            waiting.trace = self._tracer.current()
+        if self._tracing is not None:
+            waiting.trace = self._tracing.current()
         self._deadlines.watch(waiting)
         return waiting
 

@@ -12,16 +12,13 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import structlog
+from typing import TYPE_CHECKING, Protocol
 
 from saldo.engine.errors import OutcomeUnknownError, RequestFailedError
 from saldo.engine.queue import Queue
-from saldo.engine.tracer import Traced, Tracer
 from saldo.engine.waiting import Result, Waiting
 from saldo.ledger.model import Decision, TransactionRequest
-from saldo.observability.logs import Occasionally
+from saldo.observability.batches import BatchReport, SlowBatches, TracedRequest
 from saldo.observability.metrics import BATCH_REQUESTS, BATCH_SECONDS, RECONNECTS, RESENDS
 from saldo.store.errors import (
     BusyError,
@@ -30,6 +27,9 @@ from saldo.store.errors import (
     RejectedError,
     StoreError,
 )
+
+if TYPE_CHECKING:
+    from saldo.observability.tracing import Tracing
 
 BACKOFF_SECONDS_MIN = 0.05
 BACKOFF_SECONDS_MAX = 1.0
@@ -43,11 +43,7 @@ COLLECT_SECONDS_MIN = 0.0005
 COLLECT_SECONDS_MAX = 0.05
 """Below, it isn't worth a timer; above, a long wait has another cause than the batches of others."""
 
-SLOW_LINE_SECONDS = 1.0
-"""Between two lines about slow batches of a lane."""
-
 _log = logging.getLogger("saldo.engine")
-_slow_log = structlog.get_logger("saldo.engine")
 
 
 class Posting(Protocol):
@@ -87,15 +83,15 @@ class Lane:
         queue: Queue,
         limits: LaneLimits,
         announce: Announce,
-        tracer: Tracer | None,
+        tracing: Tracing | None,
     ) -> None:
         self._number = number
         self._connect = connect
         self._queue = queue
         self._limits = limits
         self._announce = announce
-        self._tracer = tracer
-        self._slow_lines = Occasionally(SLOW_LINE_SECONDS)
+        self._tracing = tracing
+        self._slow = SlowBatches(limits.slow_seconds)
         self._poster: Posting | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -195,7 +191,6 @@ class Lane:
         _decide(waiting, results)
 
     async def _post(self, batch: list[Waiting]) -> None:
-        loop = asyncio.get_running_loop()
         taken_at = time.monotonic()
         if self._poster is None:
             self._poster = await self._connect(self._number)
@@ -225,15 +220,21 @@ class Lane:
             raise
         # Later in this turn of the loop: the next batch goes to the database first, and not after all who are
         # answered now have written their answers.
-        loop.call_soon(self._hand_out, batch, retried, decisions)
-        done_at = time.monotonic()
-        if self._tracer is not None:
-            self._trace(self._tracer, batch, taken_at, sent_at, done_at)
-        if done_at - taken_at >= self._limits.slow_seconds:
-            self._tell_slow(batch, taken_at, sent_at, done_at)
+        report = BatchReport(
+            self._number,
+            len(requests),
+            min(waiting.queued_at for waiting in batch),
+            *(taken_at, sent_at, time.monotonic()),
+            self._poster.lock_wait_seconds,
+        )
+        asyncio.get_running_loop().call_soon(self._hand_out, batch, retried, decisions, report)
 
     def _hand_out(
-        self, batch: list[Waiting], retried: list[bool], decisions: list[Decision]
+        self,
+        batch: list[Waiting],
+        retried: list[bool],
+        decisions: list[Decision],
+        report: BatchReport,
     ) -> None:
         begin = 0
         for waiting, again in zip(batch, retried, strict=True):
@@ -245,40 +246,14 @@ class Lane:
             _decide(waiting, results)
             begin = end
         self._announce()
-
-    def _trace(
-        self, tracer: Tracer, batch: list[Waiting], taken_at: float, sent_at: float, done_at: float
-    ) -> None:
-        traced = [
-            Traced(waiting.trace, waiting.queued_at)
-            for waiting in batch
-            if waiting.trace is not None
-        ]
-        if traced:
-            tracer.batch(traced, taken_at, sent_at, done_at, self._parts(batch))
-
-    def _tell_slow(
-        self, batch: list[Waiting], taken_at: float, sent_at: float, done_at: float
-    ) -> None:
-        left_out = self._slow_lines.left_out()
-        if left_out is None:
-            return
-        _slow_log.warning(
-            "slow batch",
-            queue_wait_seconds=taken_at - min(waiting.queued_at for waiting in batch),
-            connect_seconds=sent_at - taken_at,
-            database_seconds=done_at - sent_at,
-            left_out=left_out,
-            **self._parts(batch),
-        )
-
-    def _parts(self, batch: list[Waiting]) -> dict[str, Any]:
-        assert self._poster is not None
-        return {
-            "lane": self._number,
-            "requests": sum(len(waiting.requests) for waiting in batch),
-            "lock_wait_seconds": self._poster.lock_wait_seconds,
-        }
+        self._slow.look_at(report)
+        if self._tracing is not None:
+            traced = [
+                TracedRequest(waiting.trace, waiting.queued_at)
+                for waiting in batch
+                if waiting.trace is not None
+            ]
+            self._tracing.batch(traced, report)
 
     def _drop_connection(self) -> None:
         if self._poster is not None:

@@ -46,11 +46,14 @@ class Front:
         if scope["method"] == "POST":
             query: bytes = scope["query_string"]
             if scope["path"] == HOT_PATH and not query:
+                scope["path_template"] = HOT_PATH
                 return self._post(scope, headers, request_id, receive, send)
             if scope["path"] == BULK_PATH:
+                scope["path_template"] = BULK_PATH
                 scope.setdefault("state", {})["request_id"] = request_id
                 return self._bulk(scope, receive, send)
         elif scope["method"] == "GET" and scope["path"] == EVENTS_PATH:
+            scope["path_template"] = EVENTS_PATH
             scope.setdefault("state", {})["request_id"] = request_id
             return self._events(scope, receive, send)
         elif scope["method"] == "GET" and not scope["query_string"]:
@@ -111,6 +114,7 @@ class Front:
     ) -> None:
         began = time.perf_counter()
         route = BALANCE_PATH if user_id is not None else TRANSACTION_PATH
+        scope["path_template"] = route
         try:
             if user_id is not None:
                 answer = await self._questions.balance_now(user_id, request_id)

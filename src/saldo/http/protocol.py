@@ -52,12 +52,14 @@ class JoiningProtocol(HttpToolsProtocol):
         self.transport.write(not_http())
         self.transport.close()
 
-    def _answer(self, scope: Any, status: int, head: bytes, body: bytes) -> bool:
+    def _answer(
+        self, scope: Any, status: int, headers: list[tuple[bytes, bytes]], body: bytes
+    ) -> bool:
         """Sends a whole answer, to a request that is not HEAD.
 
         Args:
             scope: of the request.
-            head: the lines of its headers, none of whose values are the client's as they came.
+            headers: none of their values are the client's as they came.
 
         Returns:
             False: not now, send the two messages of ASGI.
@@ -68,8 +70,10 @@ class JoiningProtocol(HttpToolsProtocol):
         if not cycle.keep_alive or self.flow.write_paused or cycle.disconnected:
             return False
         cycle.response_started = cycle.response_complete = True
-        data = b"".join((STATUS_LINE[status], self._default_head(), head, b"\r\n", body))
-        self.transport.write(data)
+        head = _lines(headers)
+        self.transport.write(
+            b"".join((STATUS_LINE[status], self._default_head(), head, b"\r\n", body))
+        )
         cycle.message_event.set()
         cycle.on_response()
         return True
@@ -79,7 +83,7 @@ class JoiningProtocol(HttpToolsProtocol):
         headers = self.server_state.default_headers
         made_of, lines = JoiningProtocol._default
         if made_of is not headers:
-            lines = b"".join(b"%s: %s\r\n" % header for header in headers)
+            lines = _lines(headers)
             JoiningProtocol._default = (headers, lines)
         return lines
 
@@ -87,6 +91,10 @@ class JoiningProtocol(HttpToolsProtocol):
         """The server stops: an answer that streams for as long as its client likes must end."""
         self.config.app.end_streams()  # type: ignore[union-attr]
         super().shutdown()
+
+
+def _lines(headers: list[tuple[bytes, bytes]]) -> bytes:
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
 class _JoiningTransport:

@@ -108,25 +108,14 @@ def failed(error: Exception, request_id: str) -> Answer:
 
 async def send_answer(scope: Any, send: Any, answer: Answer, request_id: str) -> None:
     """Sends an answer: in one piece where the server can (`saldo.http.protocol`)."""
-    whole = scope["extensions"].get("saldo.answer") if "extensions" in scope else None
-    if whole is not None and whole(scope, answer.status, _head_of(answer, request_id), answer.body):
-        return
     headers = [
         (b"content-type", answer.media_type.encode()),
         (b"content-length", str(len(answer.body)).encode()),
         (b"x-request-id", request_id.encode()),
     ]
     headers += [(name.encode(), value.encode()) for name, value in answer.headers]
+    whole = scope["extensions"].get("saldo.answer") if "extensions" in scope else None
+    if whole is not None and whole(scope, answer.status, headers, answer.body):
+        return
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
-
-
-def _head_of(answer: Answer, request_id: str) -> bytes:
-    lines = (
-        f"content-type: {answer.media_type}\r\n"
-        f"content-length: {len(answer.body)}\r\n"
-        f"x-request-id: {request_id}\r\n"
-    )
-    for name, value in answer.headers:
-        lines += f"{name}: {value}\r\n"
-    return lines.encode()

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import asyncpg
 
-from saldo.store.errors import ConnectionLostError, SetUpError
+from saldo.store.errors import ConnectionLostError, SetUpError, translated
 from saldo.store.statements import statement
 from saldo.store.url import first_line, hosts_of, shown
 
@@ -95,6 +95,22 @@ async def open_pool(
         )
     except (ValueError, asyncpg.InterfaceError) as error:
         raise SetUpError(f"the connection string can't be used: {error}") from error
+
+
+async def fetch(pool: Any, name: str, *arguments: Any, timeout_seconds: float | None = None) -> Any:
+    """The rows of one of our statements (sql/<name>.sql).
+
+    Args:
+        timeout_seconds: how long to wait for a connection of the pool; None: for one that is free.
+
+    Raises:
+        StoreError: what went wrong.
+    """
+    try:
+        async with pool.acquire(timeout=timeout_seconds) as connection:
+            return await connection.fetch(statement(name), *arguments)
+    except Exception as error:
+        raise translated(error) from error
 
 
 async def _open(url: str, **options: Any) -> Connection:

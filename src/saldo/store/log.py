@@ -8,8 +8,7 @@ from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 from saldo.ledger.model import SHARDS
-from saldo.store.errors import translated
-from saldo.store.statements import statement
+from saldo.store.connection import fetch
 
 Positions = dict[int, int]
 """By shard, the `seq` up to which everything is done."""
@@ -90,7 +89,7 @@ class Log:
         Raises:
             StoreError: the database can't be read.
         """
-        rows = await self._fetch("log_after", [*positions], [*positions.values()], per_shard)
+        rows = await fetch(self._pool, "log_after", [*positions], [*positions.values()], per_shard)
         return [LogEntry(*row) for row in rows]
 
     async def notices_after(self, seq: int, limit: int) -> list[Notice]:
@@ -99,7 +98,7 @@ class Log:
         Raises:
             StoreError: the database can't be read.
         """
-        return [Notice(*row) for row in await self._fetch("notices_after", seq, limit)]
+        return [Notice(*row) for row in await fetch(self._pool, "notices_after", seq, limit)]
 
     async def page(
         self,
@@ -121,8 +120,15 @@ class Log:
             StoreError: the database can't be read.
         """
         ends = [SEQ_MAX if until is None else until[shard] for shard in positions]
-        rows = await self._fetch(
-            "log_page", [*positions], [*positions.values()], ends, per_shard, users, kinds
+        rows = await fetch(
+            self._pool,
+            "log_page",
+            [*positions],
+            [*positions.values()],
+            ends,
+            per_shard,
+            users,
+            kinds,
         )
         reached: Positions = {}
         left: set[int] = set()
@@ -141,7 +147,7 @@ class Log:
         Raises:
             StoreError: the database can't be read.
         """
-        ((identity,),) = await self._fetch("log_identity")
+        ((identity,),) = await fetch(self._pool, "log_identity")
         return str(identity)
 
     async def at(self, places: Sequence[tuple[int, int, UUID]]) -> list[LogEntry | Notice]:
@@ -155,11 +161,11 @@ class Log:
         entries = [place for place in places if place[0] != NOTICES_SHARD]
         if entries:
             columns = zip(*entries, strict=True)
-            found += [LogEntry(*row) for row in await self._fetch("log_at", *columns)]
+            found += [LogEntry(*row) for row in await fetch(self._pool, "log_at", *columns)]
         notices = [(seq, uuid) for shard, seq, uuid in places if shard == NOTICES_SHARD]
         if notices:
             columns = zip(*notices, strict=True)
-            found += [Notice(*row) for row in await self._fetch("notices_at", *columns)]
+            found += [Notice(*row) for row in await fetch(self._pool, "notices_at", *columns)]
         return found
 
     async def heads(self) -> Positions:
@@ -168,7 +174,7 @@ class Log:
         Raises:
             StoreError: the database can't be read.
         """
-        return dict(await self._fetch("log_heads"))
+        return dict(await fetch(self._pool, "log_heads"))
 
     async def before(self, moment: datetime) -> Positions:
         """The positions after which everything was recorded at the moment or later; notices, too.
@@ -176,11 +182,4 @@ class Log:
         Raises:
             StoreError: the database can't be read.
         """
-        return dict(await self._fetch("log_before", moment))
-
-    async def _fetch(self, name: str, *arguments: Any) -> Any:
-        try:
-            async with self._pool.acquire() as connection:
-                return await connection.fetch(statement(name), *arguments)
-        except Exception as error:
-            raise translated(error) from error
+        return dict(await fetch(self._pool, "log_before", moment))

@@ -11,11 +11,9 @@ from uuid import UUID
 
 from saldo.ledger.model import Kind, Outcome
 from saldo.ledger.time import FUTURE_TOLERANCE_MAX, MICROSECOND
-from saldo.store.connection import open_pool
-from saldo.store.errors import translated
+from saldo.store.connection import fetch, open_pool
 from saldo.store.grouped import GroupedReads
 from saldo.store.poster import UserCreation, create_user
-from saldo.store.statements import statement
 
 KEYS_MAX = 1000
 """Keys of one grouped read: it takes some milliseconds then."""
@@ -176,12 +174,10 @@ class Reader:
         return rows[0] if rows else None
 
     async def _fetch(self, name: str, *arguments: Any) -> Sequence[Any]:
-        try:
-            async with self._pool.acquire(timeout=self._timeout_seconds) as connection:
-                rows: Sequence[Any] = await connection.fetch(statement(name), *arguments)
-                return rows
-        except Exception as error:
-            raise translated(error) from error
+        rows: Sequence[Any] = await fetch(
+            self._pool, name, *arguments, timeout_seconds=self._timeout_seconds
+        )
+        return rows
 
 
 def _transaction(row: Any) -> Transaction:

@@ -8,9 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from saldo.store.errors import translated
+from saldo.store.connection import fetch
 from saldo.store.log import Positions
-from saldo.store.statements import statement
 
 
 class FencedError(Exception):
@@ -66,7 +65,7 @@ class Sinks:
         Raises:
             StoreError: it can't be written.
         """
-        await self._fetch("sink_create", name)
+        await fetch(self._pool, "sink_create", name)
 
     async def take(self, name: str, holder: UUID) -> Lease | None:
         """The lease, if it is free or ours; None while another relay has it.
@@ -74,13 +73,13 @@ class Sinks:
         Raises:
             StoreError: it is unknown whether it was taken; to try again is safe.
         """
-        rows = await self._fetch("lease_take", name, holder, self._lease)
+        rows = await fetch(self._pool, "lease_take", name, holder, self._lease)
         if not rows:
             return None
         epoch, rewinds = rows[0]
         # After the lease: nobody else moves them now.
-        positions = dict(await self._fetch("cursors", name))
-        ((identity,),) = await self._fetch("log_identity")
+        positions = dict(await fetch(self._pool, "cursors", name))
+        ((identity,),) = await fetch(self._pool, "log_identity")
         return Lease(name, epoch, f"{identity}-{rewinds}", positions)
 
     async def move(
@@ -97,7 +96,8 @@ class Sinks:
             FencedError: the lease is another's now; nothing was moved.
             StoreError: it is unknown whether they were moved.
         """
-        rows = await self._fetch(
+        rows = await fetch(
+            self._pool,
             "cursors_move",
             *(lease.sink, lease.epoch, self._lease, [*positions], [*positions.values()]),
             *(published, unrouted),
@@ -114,7 +114,7 @@ class Sinks:
         Raises:
             StoreError: it can't be written; the lease runs out by itself.
         """
-        await self._fetch("lease_release", lease.sink, lease.epoch, failure)
+        await fetch(self._pool, "lease_release", lease.sink, lease.epoch, failure)
 
     async def rewind(self, name: str, positions: Positions) -> None:
         """Moves the cursors of a sink wherever an operator wants them, and fences who holds it.
@@ -123,7 +123,7 @@ class Sinks:
             UnknownSinkError: there is no such sink.
             StoreError: it is unknown whether they were moved.
         """
-        if not await self._fetch("cursors_rewind", name, [*positions], [*positions.values()]):
+        if not await fetch(self._pool, "cursors_rewind", name, [*positions], [*positions.values()]):
             raise UnknownSinkError(name)
 
     async def status(self) -> list[SinkStatus]:
@@ -132,11 +132,4 @@ class Sinks:
         Raises:
             StoreError: the database can't be read.
         """
-        return [SinkStatus(*row) for row in await self._fetch("sinks")]
-
-    async def _fetch(self, name: str, *arguments: Any) -> Any:
-        try:
-            async with self._pool.acquire() as connection:
-                return await connection.fetch(statement(name), *arguments)
-        except Exception as error:
-            raise translated(error) from error
+        return [SinkStatus(*row) for row in await fetch(self._pool, "sinks")]

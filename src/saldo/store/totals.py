@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from saldo.store.errors import translated
-from saldo.store.statements import statement
+from saldo.store.connection import fetch
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class Totals:
         Raises:
             StoreError: the database can't be asked.
         """
-        ((users, posted, refused, balance, faults, behind),) = await self._fetch("totals")
+        ((users, posted, refused, balance, faults, behind),) = await fetch(self._pool, "totals")
         return LedgerTotals(users, posted, refused, int(balance), faults, behind)
 
     async def advance(self, per_shard: int) -> int:
@@ -48,12 +47,5 @@ class Totals:
         Raises:
             StoreError: the database can't be asked.
         """
-        ((entries,),) = await self._fetch("totals_advance", per_shard)
+        ((entries,),) = await fetch(self._pool, "totals_advance", per_shard)
         return int(entries)
-
-    async def _fetch(self, name: str, *arguments: Any) -> Any:
-        try:
-            async with self._pool.acquire() as connection:
-                return await connection.fetch(statement(name), *arguments)
-        except Exception as error:
-            raise translated(error) from error

@@ -8,10 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-from saldo.store.connection import open_pool
-from saldo.store.errors import ClashError, translated
+from saldo.store.connection import fetch, open_pool
+from saldo.store.errors import ClashError
 from saldo.store.sinks import FencedError, Lease
-from saldo.store.statements import statement
 
 DisabledReason = Literal["requested", "gone", "failing"]
 """By an operator; the endpoint answered 410; no attempt has succeeded for too long."""
@@ -281,8 +280,5 @@ class Webhooks:
         await self._fetch("webhook_hasten", webhook_id)
 
     async def _fetch(self, name: str, *arguments: Any) -> Any:
-        try:
-            async with self._pool.acquire(timeout=self._timeout_seconds) as connection:
-                return await connection.fetch(statement(name), *arguments)
-        except Exception as error:
-            raise translated(error) from error
+        rows: Any = await fetch(self._pool, name, *arguments, timeout_seconds=self._timeout_seconds)
+        return rows

@@ -13,13 +13,17 @@ WITH counted AS (
     FROM counted AS c
     CROSS JOIN LATERAL (
         SELECT t.seq, t.kind, t.outcome, t.amount,
-            t.balance < 0 OR t.balance IS DISTINCT FROM
-                coalesce(before.balance, CASE WHEN t.number = 0 THEN 0 END) + CASE WHEN t.outcome = 0 THEN t.amount ELSE 0 END
-                AS fault
+            -- Asked entry by entry: a join could be planned as one with the whole log.
+            t.balance < 0 OR t.balance IS DISTINCT FROM CASE WHEN t.outcome = 0 THEN t.amount ELSE 0 END + CASE
+                WHEN t.number = 0 THEN 0
+                ELSE (
+                    SELECT before.balance FROM saldo.transactions AS before
+                    WHERE before.user_id = t.user_id AND before.number = t.number - 1
+                )
+            END AS fault
         FROM (
             SELECT t.* FROM saldo.transactions AS t WHERE t.shard = c.shard AND t.seq > c.seq ORDER BY t.seq LIMIT $1
         ) AS t
-        LEFT JOIN saldo.transactions AS before ON before.user_id = t.user_id AND before.number = t.number - 1
     ) AS e
     GROUP BY c.shard
 ), moved AS (
