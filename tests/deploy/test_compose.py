@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from typing import Any
 import psycopg
 import pytest
 import yaml
-from compose_spec import PyCompose
 from psycopg import sql
 
 from saldo.settings import Settings
@@ -70,8 +69,24 @@ def _mounts(service: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield source, target
 
 
-def test_it_is_a_compose_file(compose: dict[str, Any]) -> None:
-    PyCompose.from_json(json.dumps(compose)).validate()
+def _check_schema(path: Path) -> subprocess.CompletedProcess[str]:
+    """Against the Compose specification's own schema, which the tool carries."""
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    return subprocess.run([*command, str(path)], capture_output=True, text=True, check=False)
+
+
+def test_it_is_a_compose_file() -> None:
+    checked = _check_schema(FILE)
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_what_is_no_compose_file_would_be_found(compose: dict[str, Any], tmp_path: Path) -> None:
+    compose = compose | {"services": {**compose["services"], "saldo": {"imagge": "saldo"}}}
+    wrong = tmp_path / "compose.yaml"
+    wrong.write_text(yaml.safe_dump(compose))
+    checked = _check_schema(wrong)
+    assert checked.returncode == 1
+    assert "imagge" in checked.stdout
 
 
 def test_a_variable_that_is_wrong_in_the_environment_of_saldo_would_be_found(
