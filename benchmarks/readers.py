@@ -70,5 +70,5 @@ def _read(url: str, queries: Sequence[str], pipe: Connection) -> None:
 def _connected(url: str, query: str) -> socket.socket:
     parts = urlsplit(url)
     stream = socket.create_connection((parts.hostname or "", parts.port or 80))
-    stream.sendall(f"GET /v1/events?{query} HTTP/1.1\r\nhost: saldo\r\n\r\n".encode())
+    stream.sendall(f"GET /v1/events?{query} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
     return stream

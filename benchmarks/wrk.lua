@@ -22,9 +22,9 @@ function request()
         line = input:read("*l")
     end
     if method == "GET" then
-        return "GET " .. line .. " HTTP/1.1\r\nHost: saldo\r\n\r\n"
+        return "GET " .. line .. " HTTP/1.1\r\nHost: localhost\r\n\r\n"
     end
-    return method .. " " .. path .. " HTTP/1.1\r\nHost: saldo\r\nContent-Type: application/json\r\n"
+    return method .. " " .. path .. " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         .. "Content-Length: " .. #line .. "\r\n\r\n" .. line
 end
 

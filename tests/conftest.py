@@ -180,7 +180,7 @@ async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
     """
     async with running(settings_for(database_url), database_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
-        async with httpx.AsyncClient(transport=transport, base_url="http://saldo") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             document = Document((await client.get("/openapi.json")).json())
 
             async def check(response: httpx.Response) -> None:

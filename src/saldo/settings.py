@@ -8,24 +8,39 @@ not: the bounds that are part of the schema (`saldo.ledger.money`), which nobody
 from __future__ import annotations
 
 import os
+import re
 from datetime import timedelta, tzinfo
 from importlib.util import find_spec
 from io import StringIO
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from dotenv.parser import parse_stream
-from pydantic import BeforeValidator, Field, FilePath, ValidationError, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    FilePath,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from saldo.access.provider import ALGORITHMS
+from saldo.access.secret import SECRET_LENGTH_MAX, SECRET_LENGTH_MIN
 from saldo.ledger.money import AMOUNT_MAX, BALANCE_MAX
 from saldo.ledger.time import FUTURE_TOLERANCE_MAX
 from saldo.observability.logs import LogFormat
 
 TRACING_PACKAGES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 """What the extra `tracing` brings."""
+
+
+_KEY = re.compile(r"[A-Za-z0-9._~+/=-]+", re.ASCII)
 
 
 class WrongSettingsError(Exception):
@@ -38,6 +53,14 @@ def _none_if_empty(value: object) -> object:
 
 
 Unset = BeforeValidator(_none_if_empty)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _networks(text: str | None) -> tuple[IPv4Network | IPv6Network, ...]:
+    return tuple(ip_network(part) for part in _listed(text or ""))
 
 
 def _installed(package: str) -> bool:
@@ -83,6 +106,92 @@ class Settings(BaseSettings):
         ge=0,
         le=1,
         description="Of the requests that are traced, if their client hasn't decided that (traceparent).",
+    )
+
+    # --- who may ask --------------------------------------------------------------------------
+    insecure: bool = Field(
+        False,
+        description="Without any key, listen on other addresses than loopback all the same: whoever "
+        "reaches the service "
+        "may then do everything.",
+    )
+    admin_key: Annotated[SecretStr | None, Unset] = Field(
+        None,
+        description="A key of your own with the scope admin, at least 32 characters, beside those of `saldo keys`: "
+        "for set-ups that come up by themselves.",
+    )
+    metrics_key: Annotated[SecretStr | None, Unset] = Field(
+        None, description="The same with the scope metrics: for Prometheus."
+    )
+    keys_max: int = Field(1000, ge=1, le=10_000, description="Valid keys: all are kept in memory.")
+    keys_refresh_seconds: float = Field(
+        1.0,
+        gt=0,
+        le=60,
+        description="How often a process looks for changes of the keys: for so long it may still let in a revoked one.",
+    )
+    key_overlap_seconds: int = Field(
+        86_400,
+        ge=0,
+        le=31_536_000,
+        description="How long a key that was replaced stays valid, unless something else is said.",
+    )
+    rate_per_second: Annotated[float | None, Unset] = Field(
+        None,
+        gt=0,
+        le=1_000_000,
+        description="Requests a second of one key, or of one subject of tokens, in the long run; "
+        "each transaction of an array "
+        "or a stream counts. Of each process by itself: with several, as many times. Not set: any number.",
+    )
+    rate_burst: int = Field(
+        100,
+        ge=1,
+        le=1_000_000,
+        description="Requests at once, after a rest, where there is such a limit.",
+    )
+    proxies: Annotated[str | None, Unset] = Field(
+        None,
+        description="Networks of your proxies, with commas: whose X-Forwarded-For is believed, for "
+        "keys that are limited "
+        "to networks. Not set: nobody's.",
+    )
+    jwt_issuer: Annotated[str | None, Unset] = Field(
+        None,
+        description="Tokens of this identity provider are taken, too: their claim iss. Needs the next ones.",
+    )
+    jwt_audience: Annotated[str | None, Unset] = Field(
+        None, description="What their claim aud must name: this service."
+    )
+    jwt_jwks_url: Annotated[str | None, Unset] = Field(
+        None, description="Where the provider's public keys are: https://..., a JWK set."
+    )
+    jwt_jwks_file: Annotated[FilePath | None, Unset] = Field(
+        None, description="The same as a file, in place of the URL."
+    )
+    jwt_algorithms: str = Field(
+        "RS256,PS256,ES256,EdDSA",
+        description="The algorithms that are taken, with commas; none of those with a shared secret.",
+    )
+    jwt_leeway_seconds: float = Field(
+        30.0, ge=0, le=600, description="How far the provider's clock may be off."
+    )
+    jwt_refresh_seconds: float = Field(
+        300.0, gt=0, le=86_400, description="How often the provider's keys are asked for again."
+    )
+    jwt_scope_claim: str = Field(
+        "scope",
+        min_length=1,
+        description="The claim with the scopes: a string with spaces, or a list.",
+    )
+    jwt_scope_prefix: str = Field(
+        "", description="What comes before read, write, metrics and admin there, such as saldo: ."
+    )
+    jwt_users_claim: Annotated[str | None, Unset] = Field(
+        None,
+        description="The claim with the user id, or a list of them, that a token is about; one "
+        "without is about nobody. "
+        "Not set: each token is about all users.",
     )
 
     database_url: Annotated[str | None, Unset] = Field(
@@ -380,6 +489,55 @@ class Settings(BaseSettings):
         2000, ge=20, le=10_000, description="Characters of a webhook's URL."
     )
 
+    @field_validator("admin_key", "metrics_key")
+    @classmethod
+    def _is_long_enough(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None:
+            text = key.get_secret_value()
+            if not SECRET_LENGTH_MIN <= len(text) <= SECRET_LENGTH_MAX or not _KEY.fullmatch(text):
+                raise ValueError(
+                    f"expected {SECRET_LENGTH_MIN} to {SECRET_LENGTH_MAX} of the characters A-Z a-z 0-9 - _ . ~ + / ="
+                )
+        return key
+
+    @field_validator("proxies")
+    @classmethod
+    def _are_networks(cls, networks: str | None) -> str | None:
+        try:
+            _networks(networks)
+        except ValueError:
+            raise ValueError("expected networks such as 10.0.0.0/8,2001:db8::/32") from None
+        return networks
+
+    @field_validator("jwt_algorithms")
+    @classmethod
+    def _are_algorithms(cls, names: str) -> str:
+        if not set(_listed(names)) <= set(ALGORITHMS) or not _listed(names):
+            raise ValueError(f"expected some of {','.join(ALGORITHMS)}")
+        return names
+
+    @field_validator("jwt_jwks_url")
+    @classmethod
+    def _is_web_address(cls, url: str | None) -> str | None:
+        # Whoever can change what comes from there can make tokens.
+        if url is not None and urlsplit(url).scheme != "https":
+            host = urlsplit(url).hostname
+            if urlsplit(url).scheme != "http" or host not in {"localhost", "127.0.0.1", "::1"}:
+                raise ValueError("expected https://host/path; http only of this machine")
+        return url
+
+    @model_validator(mode="after")
+    def _names_a_whole_provider(self) -> Settings:
+        given = (self.jwt_issuer, self.jwt_audience, self.jwt_jwks_url or self.jwt_jwks_file)
+        if any(given) and not all(given):
+            raise ValueError(
+                "SALDO_JWT_ISSUER, SALDO_JWT_AUDIENCE and SALDO_JWT_JWKS_URL or SALDO_JWT_JWKS_FILE: "
+                "all of them or none"
+            )
+        if self.jwt_jwks_url and self.jwt_jwks_file:
+            raise ValueError("SALDO_JWT_JWKS_URL and SALDO_JWT_JWKS_FILE: one of them")
+        return self
+
     @field_validator("zone")
     @classmethod
     def _zone_exists(cls, zone: str | None) -> str | None:
@@ -428,6 +586,16 @@ class Settings(BaseSettings):
         return url
 
     @property
+    def proxy_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Of the proxies."""
+        return _networks(self.proxies)
+
+    @property
+    def jwt_algorithm_names(self) -> tuple[str, ...]:
+        """Those that are taken."""
+        return _listed(self.jwt_algorithms)
+
+    @property
     def tzinfo(self) -> tzinfo | None:
         """The zone of times given without one; None: the machine's own."""
         return None if self.zone is None else ZoneInfo(self.zone)
@@ -458,11 +626,16 @@ def load(**overrides: object) -> Settings:
     try:
         return Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
-        faults = [
-            f"SALDO_{'_'.join(str(part) for part in fault['loc']).upper()}={fault['input']!r}: {fault['msg']}"
-            for fault in error.errors()
-        ]
-        raise WrongSettingsError("; ".join(faults)) from None
+        raise WrongSettingsError("; ".join(_shown(fault) for fault in error.errors())) from None
+
+
+def _shown(fault: Any) -> str:
+    """A fault in one line; what may hold a secret is not shown."""
+    name = "_".join(str(part) for part in fault["loc"])
+    if not name:
+        return str(fault["msg"]).removeprefix("Value error, ")
+    value = "***" if name.endswith(("_key", "_url")) else repr(fault["input"])
+    return f"SALDO_{name.upper()}={value}: {fault['msg']}"
 
 
 def _check_env_file(path: Path) -> None:

@@ -54,7 +54,7 @@ class Client:
                 self._streams = await asyncio.open_connection(*self._address)
             reader, writer = self._streams
             head = (
-                f"{method} {path} HTTP/1.1\r\nhost: saldo\r\ncontent-type: application/json\r\n"
+                f"{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
                 f"content-length: {len(body)}\r\n\r\n"
             )
             writer.write(head.encode() + body)

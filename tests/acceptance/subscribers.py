@@ -35,14 +35,21 @@ class Subscriber:
     """One connection to `GET /v1/events`. Reads nothing by itself."""
 
     def __init__(
-        self, url: str, query: str = "", last_id: str = "", receive_bytes: int | None = None
+        self,
+        url: str,
+        query: str = "",
+        last_id: str = "",
+        receive_bytes: int | None = None,
+        authorization: str = "",
     ) -> None:
         parts = urlsplit(url)
         self._address = (parts.hostname or "", parts.port or 80)
         self._receive_bytes = receive_bytes
-        self._request = f"GET /v1/events?{query} HTTP/1.1\r\nhost: saldo\r\n"
+        self._request = f"GET /v1/events?{query} HTTP/1.1\r\nhost: localhost\r\n"
         if last_id:
             self._request += f"last-event-id: {last_id}\r\n"
+        if authorization:
+            self._request += f"authorization: {authorization}\r\n"
         self.last_id = last_id
         self.status = 0
         self.headers: dict[str, str] = {}

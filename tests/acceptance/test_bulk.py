@@ -187,7 +187,7 @@ async def test_what_can_not_be_asked_of_many(
 async def test_too_large_an_array_is_413(database_url: str) -> None:
     async with running(settings_for(database_url, array_bytes_max=1000), database_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
-        async with httpx.AsyncClient(transport=transport, base_url="http://saldo") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             answer = await client.post("/v1/transactions", json=["x" * 1000])
             assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
 
@@ -201,7 +201,7 @@ class Connection:
         assert address.port is not None
         self.socket = socket.create_connection((address.hostname, address.port), timeout=60)
         self.socket.sendall(
-            b"POST /v1/transactions HTTP/1.1\r\nHost: saldo\r\n"
+            b"POST /v1/transactions HTTP/1.1\r\nhost: localhost\r\n"
             b"Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
         )
 

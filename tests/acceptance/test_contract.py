@@ -12,6 +12,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from saldo.access.gate import Admission
+from saldo.access.grant import ANYONE
 from saldo.bootstrap import running
 from saldo.http.app import create_framework
 from tests.conftest import settings_for
@@ -243,9 +245,16 @@ MALFORMED = [
 async def typed_api(database_url: str) -> Any:
     """The framework's own route for the same path, without the raw one before it."""
     async with running(settings_for(database_url), database_url) as front:
-        service = front.service
-        transport = httpx.ASGITransport(app=create_framework(service))  # type: ignore[arg-type]
-        async with httpx.AsyncClient(transport=transport, base_url="http://saldo") as client:
+        framework = create_framework(front.service)
+
+        async def admitted(scope: Any, receive: Any, send: Any) -> None:
+            scope.setdefault("state", {})["admission"] = Admission(
+                front.service.gate, scope, {}, ANYONE
+            )
+            await framework(scope, receive, send)
+
+        transport = httpx.ASGITransport(app=admitted)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client
 
 

@@ -21,9 +21,9 @@ DRAIN_SECONDS = "600"
 SECONDS_MAX = 30
 DRAINING = "not ready; stopping in"
 
-_LIVE = b"GET /healthz/live HTTP/1.1\r\nhost: saldo\r\n\r\n"
+_LIVE = b"GET /healthz/live HTTP/1.1\r\nhost: localhost\r\n\r\n"
 _CREATE = (
-    b"POST /v1/user HTTP/1.1\r\nhost: saldo\r\ncontent-type: application/json\r\n"
+    b"POST /v1/user HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
     b'content-length: 12\r\n\r\n{"name":"%c"}'
 )
 

@@ -95,7 +95,7 @@ def _exchange(running: ServiceProcess, sent: bytes) -> bytes:
 def _post_bytes(user_id: int, uuid: UUID, *, version: str = "1.1", headers: str = "") -> bytes:
     content = {"uuid": str(uuid), "type": "DEPOSIT", "amount": "1", "user_id": user_id}
     body = json.dumps(content)
-    head = f"POST /v1/transaction HTTP/{version}\r\nhost: saldo\r\n{headers}"
+    head = f"POST /v1/transaction HTTP/{version}\r\nhost: localhost\r\n{headers}"
     return f"{head}content-length: {len(body)}\r\n\r\n{body}".encode()
 
 
@@ -117,7 +117,7 @@ def test_requests_sent_at_once_are_answered_in_their_order(
 ) -> None:
     uuids = [uuid4() for _ in range(5)]
     posts = b"".join(_post_bytes(user_id, uuid) for uuid in uuids)
-    last = b"GET /healthz/live HTTP/1.1\r\nhost: saldo\r\nconnection: close\r\n\r\n"
+    last = b"GET /healthz/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
     *posted, probed = _answers(_exchange(running, posts + last))
     assert [content["uuid"] for _, _, content in posted] == [str(uuid) for uuid in uuids]
     assert {status for status, _, _ in posted} == {"HTTP/1.1 200 OK"}

@@ -174,7 +174,7 @@ async def test_there_are_not_more_than_may_be(database_url: str) -> None:
     settings = settings_for(database_url, webhooks_max=2)
     async with running(settings, database_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
-        async with httpx.AsyncClient(transport=transport, base_url="http://saldo") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             await create(client)
             await create(client)
             answer = await client.post("/v1/webhook", json={"url": URL})

@@ -95,7 +95,7 @@ async def api(pgbouncer: Pgbouncer) -> AsyncIterator[httpx.AsyncClient]:
     await asyncio.to_thread(Database(settings).prepare)
     async with running(settings, pgbouncer.url()) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
-        async with httpx.AsyncClient(transport=transport, base_url="http://saldo") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client
 
 
@@ -253,7 +253,7 @@ async def test_two_services_post_and_read_through_the_same_pool(
         running(settings_for(url), url) as app,
         httpx.AsyncClient(
             transport=httpx.ASGITransport(app=app),  # type: ignore[arg-type]
-            base_url="http://saldo",
+            base_url="http://localhost",
         ) as client,
     ):
 

@@ -45,7 +45,7 @@ def fresh_url(own_ledger: Database) -> str:
 async def client_of(settings: Settings, url: str) -> AsyncIterator[httpx.AsyncClient]:
     async with running(settings, url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
-        async with httpx.AsyncClient(transport=transport, base_url="http://saldo") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client
 
 

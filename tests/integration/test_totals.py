@@ -33,7 +33,7 @@ async def _post_some(service_url: str) -> tuple[int, int, int]:
     posted = refused = balance = 0
     async with running(settings, service_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
-        async with httpx.AsyncClient(transport=transport, base_url="http://saldo") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             for user in range(2):
                 created = await client.post("/v1/user", json={"name": str(user)})
                 for step in range(20):
@@ -84,7 +84,7 @@ async def test_an_entry_that_does_not_follow_from_the_one_before_is_a_fault(
     settings = settings_for(own_ledger.service_url)
     async with running(settings, own_ledger.service_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
-        async with httpx.AsyncClient(transport=transport, base_url="http://saldo") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             await client.post("/v1/user", json={"name": "a"})
     entry = {"seq": 2, "user_id": 1, "number": 1, "amount": 500, "balance": 500} | change
     with psycopg.connect(own_ledger.owner_url, autocommit=True) as connection:

@@ -44,7 +44,7 @@ async def test_a_request_its_wait_its_batch_and_the_database(
     settings = settings_for(database_url)
     async with running(settings, database_url, tracing=tracing) as front:
         transport = httpx.ASGITransport(app=tracing.traced(front))
-        async with httpx.AsyncClient(transport=transport, base_url="http://saldo") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             user_id = (await client.post("/v1/user", json={"name": str(uuid4())})).json()["id"]
             body = {"uuid": str(uuid4()), "type": "DEPOSIT", "amount": "1", "user_id": user_id}
             assert (await client.post("/v1/transaction", json=body)).status_code == 200
@@ -84,7 +84,7 @@ async def test_a_batch_of_events(
     received = Received()
     async with running(settings, database_url) as front:
         transport = httpx.ASGITransport(app=front)  # type: ignore[arg-type]
-        async with httpx.AsyncClient(transport=transport, base_url="http://saldo") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             created = await client.post("/v1/user", json={"name": str(uuid4())})
     key = f"user.{created.json()['id']}.#"
     async with (

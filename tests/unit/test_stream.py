@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from saldo.access.grant import ANYONE
 from saldo.engine.waiting import Result
 from saldo.http import outbox as outbox_module
 from saldo.http.outbox import Outbox
@@ -94,6 +95,18 @@ class Deciding:
         return [Decision(Outcome.POSTED, number=1, balance=1) for _ in requests]
 
 
+class Admitted:
+    """Who may do everything, for ever."""
+
+    grant = ANYONE
+
+    async def still(self) -> bool:
+        return True
+
+
+ADMITTED: Any = Admitted()
+
+
 class Failing:
     """An engine with a fault that nobody foresaw."""
 
@@ -109,7 +122,7 @@ async def test_a_fault_ends_a_stream_whose_client_waits_for_an_answer() -> None:
         await asyncio.Event().wait()
 
     engine: Any = Failing()
-    stream = Stream(engine, READING, LIMITS, asyncio.Semaphore(100), deliver)
+    stream = Stream(engine, READING, LIMITS, asyncio.Semaphore(100), deliver, ADMITTED)
     with pytest.raises(ZeroDivisionError):
         await stream.run(pieces())
 
@@ -134,7 +147,7 @@ async def test_lines_of_a_client_that_does_not_read_wait(monkeypatch: pytest.Mon
             yield b"".join(line() for _ in range(10))
 
     engine: Any = Deciding()
-    stream = Stream(engine, READING, LIMITS, asyncio.Semaphore(100), deliver)
+    stream = Stream(engine, READING, LIMITS, asyncio.Semaphore(100), deliver, ADMITTED)
     run = asyncio.ensure_future(stream.run(pieces()))
     while stream._outbox._spooled_bytes < 5000:
         await asyncio.sleep(0)

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from saldo.cli import db, relay, webhooks
+from saldo.cli import db, keys, relay, webhooks
 from saldo.cli.backup import backup, restore, upgrade
 from saldo.cli.serve import serve
 from saldo.settings import WrongSettingsError
@@ -25,6 +25,7 @@ app.command()(upgrade)
 app.add_typer(db.app, name="db")
 app.add_typer(relay.app, name="relay")
 app.add_typer(webhooks.app, name="webhooks")
+app.add_typer(keys.app, name="keys")
 
 
 def main() -> None:

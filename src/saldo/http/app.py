@@ -12,13 +12,15 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
-from litestar.openapi.spec import Components
+from litestar.openapi.spec import Components, SecurityScheme
 from litestar.static_files import create_static_files_router
 
 from saldo import __version__
 from saldo.http import problems
+from saldo.http.access import ForbiddenError
 from saldo.http.examples import no_operation_responses
 from saldo.http.hot import Front
+from saldo.http.keys import KEY_HANDLERS
 from saldo.http.query import refuse_unread_parameters
 from saldo.http.routes import HANDLERS, AnswerError, request_id, response
 from saldo.http.sending import slow
@@ -36,6 +38,14 @@ Money is a decimal string; times are RFC 3339. Errors are `application/problem+j
 `code`. Every retry with the same uuid is safe."""
 
 
+_KEY_SCHEME = SecurityScheme(
+    type="http",
+    scheme="bearer",
+    description="A key, or a token of the identity provider. While there is none, the service "
+    "answers on loopback only.",
+)
+
+
 def create_app(service: Service) -> Front:
     """The ASGI application."""
     slow.seconds = service.settings.slow_seconds
@@ -49,13 +59,16 @@ def create_framework(service: Service) -> Litestar:
         return service
 
     return Litestar(
-        route_handlers=[*HANDLERS, *WEBHOOK_HANDLERS, _documentation_assets()],
+        route_handlers=[*HANDLERS, *WEBHOOK_HANDLERS, *KEY_HANDLERS, _documentation_assets()],
         dependencies={"service": Provide(given_service, sync_to_thread=False)},
         openapi_config=OpenAPIConfig(
             title="Saldo",
             version=__version__,
             description=_DESCRIPTION,
-            components=Components(responses=no_operation_responses()),
+            components=Components(
+                responses=no_operation_responses(), security_schemes={"key": _KEY_SCHEME}
+            ),
+            security=[{"key": []}],
             path="/docs",
             render_plugins=[
                 SwaggerRenderPlugin(
@@ -70,6 +83,7 @@ def create_framework(service: Service) -> Litestar:
         before_request=refuse_unread_parameters,
         exception_handlers={
             AnswerError: _answer,
+            ForbiddenError: _forbidden,
             InvalidError: _problem,
             StoreError: _problem,
             HTTPException: _http_error,
@@ -94,6 +108,10 @@ def _documentation_assets() -> Any:
 
 def _answer(_: Request[Any, Any, Any], error: AnswerError) -> Response[bytes]:
     return response(error.answer)
+
+
+def _forbidden(request: Request[Any, Any, Any], error: ForbiddenError) -> Response[bytes]:
+    return response(error.problem.answer(request_id(request)))
 
 
 def _problem(request: Request[Any, Any, Any], error: InvalidError | StoreError) -> Response[bytes]:

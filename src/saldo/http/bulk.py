@@ -11,17 +11,20 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from saldo.access.gate import Admission
+from saldo.access.grant import Grant
 from saldo.engine.engine import Engine
 from saldo.engine.errors import EngineError
 from saldo.engine.waiting import Result
 from saldo.http import problems
+from saldo.http.access import admission_of
 from saldo.http.answers import Answer
 from saldo.http.body import ClientGoneError, body_of
-from saldo.http.outcomes import Item, encode_lines, outcome_lines
+from saldo.http.outcomes import Item, covered, encode_lines, outcome_lines
 from saldo.http.query import unread
 from saldo.http.sending import answered, failed, send_answer
 from saldo.http.stream import StoppingError, Stream, StreamLimits
-from saldo.http.transactions import is_json, unsupported_media_type
+from saldo.http.transactions import is_json, may_see, unsupported_media_type
 from saldo.http.wire import Fault, InvalidError, Reading, parse_transactions
 from saldo.ledger.model import Decision, Outcome, TransactionRequest
 from saldo.settings import Settings
@@ -65,9 +68,8 @@ class Bulk:
         """The ASGI application of the path. `state` holds the request's id."""
         began = time.perf_counter()
         request_id: str = scope["state"]["request_id"]
-        headers: dict[bytes, bytes] = dict(scope["headers"])
         try:
-            answer = await self._post(headers, scope["query_string"], request_id, receive, send)
+            answer = await self._post(scope, request_id, receive, send)
         except (ClientGoneError, StreamBrokenError):
             return
         except Exception as error:
@@ -76,30 +78,32 @@ class Bulk:
         if answer is not None:
             await send_answer(scope, send, answer, request_id)
 
-    async def _post(
-        self, headers: dict[bytes, bytes], query: bytes, request_id: str, receive: Any, send: Any
-    ) -> Answer | None:
+    async def _post(self, scope: Any, request_id: str, receive: Any, send: Any) -> Answer | None:
         """The answer; None when it has been streamed.
 
         Raises:
             ClientGoneError, BodyTooLargeError: the body could not be read.
         """
+        admission = admission_of(scope)
+        headers: dict[bytes, bytes] = dict(scope["headers"])
         content_type = headers.get(b"content-type", b"").decode("latin-1")
         media_type = content_type.partition(";")[0].strip().lower()
         try:
             streamed = media_type in _NDJSON_NAMES
-            atomic = _read_query(query, streamed=streamed)
+            atomic = _read_query(scope["query_string"], streamed=streamed)
             if streamed:
-                await self._stream(request_id, receive, send)
+                await self._stream(admission, request_id, receive, send)
                 return None
             if not is_json(content_type):
                 return unsupported_media_type(content_type, request_id, f"{NDJSON} or JSON")
             body = await body_of(receive, headers, self._array_bytes_max)
             items = parse_transactions(body, self._array_items_max, self._reading)
+            if admission.grant.bucket is not None:
+                admission.grant.bucket.overdraw(len(items) - 1)
             if atomic:
-                lines = await self._post_atomic(items)
+                lines = await self._post_atomic(items, admission.grant)
             else:
-                lines = await self._post_array(items)
+                lines = await self._post_array(items, admission.grant)
         except InvalidError as error:
             return problems.invalid(error.faults).answer(request_id)
         except _AtomicError as error:
@@ -108,7 +112,7 @@ class Bulk:
             return Answer(200, msgspec.json.encode(lines))
         return Answer(200, encode_lines(lines), NDJSON)
 
-    async def _stream(self, request_id: str, receive: Any, send: Any) -> None:
+    async def _stream(self, admission: Admission, request_id: str, receive: Any, send: Any) -> None:
         pieces = self._pieces(receive)
         # The first piece before the head of the answer: a client may wait to be told to go on.
         first = await anext(pieces, b"")
@@ -126,7 +130,7 @@ class Bulk:
         async def deliver(data: bytes) -> None:
             await send({"type": "http.response.body", "body": data, "more_body": True})
 
-        stream = Stream(self._engine, self._reading, self._limits, self._room, deliver)
+        stream = Stream(self._engine, self._reading, self._limits, self._room, deliver, admission)
         try:
             await stream.run(_after(first, pieces))
         except ClientGoneError:
@@ -160,7 +164,10 @@ class Bulk:
         finally:
             stopping.cancel()
 
-    async def _post_array(self, items: list[TransactionRequest | InvalidError]) -> list[Any]:
+    async def _post_array(
+        self, given: list[TransactionRequest | InvalidError], grant: Grant
+    ) -> list[Any]:
+        items = [covered(item, grant) for item in given]
         requests = [item for item in items if isinstance(item, TransactionRequest)]
         size = self._limits.chunk_requests_max
         chunks = [requests[begin : begin + size] for begin in range(0, len(requests), size)]
@@ -172,9 +179,11 @@ class Bulk:
         posted = await asyncio.gather(*(post(chunk) for chunk in chunks))
         results = [result for part in posted for result in part]
         numbered: list[tuple[int, Item]] = list(enumerate(items, start=1))
-        return outcome_lines(numbered, results, self._reading.decimals)
+        return outcome_lines(numbered, results, self._reading.decimals, grant)
 
-    async def _post_atomic(self, items: list[TransactionRequest | InvalidError]) -> list[Any]:
+    async def _post_atomic(
+        self, items: list[TransactionRequest | InvalidError], grant: Grant
+    ) -> list[Any]:
         faults = [
             Fault(f"[{index}].{fault.field}", fault.message)
             for index, item in enumerate(items)
@@ -184,20 +193,25 @@ class Bulk:
         if faults:
             raise InvalidError(faults)
         requests = [item for item in items if isinstance(item, TransactionRequest)]
+        for index, request in enumerate(requests):
+            if not grant.covers(request.user_id):
+                problem = problems.forbidden_user(request.user_id)
+                raise _AtomicError(problems.atomic(index, request, problem, recorded=False))
         try:
             decisions = await self._engine.post_atomic(requests)
         except EngineError as error:
             raise _AtomicError(problems.not_decided(error)) from error
         for index, (request, decision) in enumerate(zip(requests, decisions, strict=True)):
             if decision.outcome is not Outcome.POSTED:
-                raise _AtomicError(self._refusal(index, request, decision))
+                raise _AtomicError(self._refusal(index, request, decision, grant))
         numbered: list[tuple[int, Item]] = list(enumerate(requests, start=1))
-        return outcome_lines(numbered, list(decisions), self._reading.decimals)
+        return outcome_lines(numbered, list(decisions), self._reading.decimals, grant)
 
     def _refusal(
-        self, index: int, request: TransactionRequest, decision: Decision
+        self, index: int, request: TransactionRequest, decision: Decision, grant: Grant
     ) -> problems.Problem:
-        problem = problems.refused(request, decision, self._reading.decimals)
+        reveal = may_see(grant, decision)
+        problem = problems.refused(request, decision, self._reading.decimals, reveal=reveal)
         return problems.atomic(index, request, problem, recorded=decision.replayed)
 
 

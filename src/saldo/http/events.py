@@ -10,17 +10,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from dataclasses import replace
 from typing import Any, Final
 
+from saldo.access.gate import Admission
+from saldo.access.grant import Grant
 from saldo.http import problems
+from saldo.http.access import ForbiddenError, admission_of
 from saldo.http.answers import Answer
 from saldo.http.following import read_following
 from saldo.http.sending import answered, failed, send_answer
 from saldo.http.wire import Fault, InvalidError, Reading
 from saldo.observability.metrics import EVENTS_CUT_OFF
 from saldo.relay import sse
-from saldo.relay.live import Hub, PositionGoneError, PositionOfOthersError, TooManySubscribersError
-from saldo.relay.subscription import Ending, Subscription
+from saldo.relay.live import (
+    Hub,
+    PositionGoneError,
+    PositionOfOthersError,
+    TooManySubscribersError,
+    shards_of,
+)
+from saldo.relay.subscription import Ending, Subscription, Wanted
 from saldo.settings import Settings
 from saldo.store.errors import StoreError
 
@@ -60,7 +70,9 @@ class Events:
                 self._reading,
                 self._users_max,
             )
-            subscription = await self._subscribe(following.wanted, following.start, following.field)
+            admission = admission_of(scope)
+            wanted = _within(following.wanted, admission.grant, self._users_max)
+            subscription = await self._subscribe(wanted, following.start, following.field)
         except Exception as error:
             answer = _refused(error, request_id)
             answered("GET", EVENTS_PATH, answer.status)
@@ -68,7 +80,7 @@ class Events:
             return
         answered("GET", EVENTS_PATH, 200)
         with subscription:
-            await self._stream(subscription, request_id, scope, receive, send)
+            await self._stream(subscription, admission, request_id, scope, receive, send)
 
     async def _subscribe(self, wanted: Any, start: Any, field: str) -> Subscription:
         try:
@@ -78,10 +90,18 @@ class Events:
             raise InvalidError([Fault(field, message)]) from None
 
     async def _stream(
-        self, subscription: Subscription, request_id: str, scope: Any, receive: Any, send: Any
+        self,
+        subscription: Subscription,
+        admission: Admission,
+        request_id: str,
+        scope: Any,
+        receive: Any,
+        send: Any,
     ) -> None:
         await send(_head(request_id))
-        writing = asyncio.create_task(self._write(subscription, send), name="live stream")
+        writing = asyncio.create_task(
+            self._write(subscription, admission, send), name="live stream"
+        )
         leaving = asyncio.create_task(_left(receive), name="end of a live stream")
         waited = (writing, leaving, subscription.ended)
         try:
@@ -94,7 +114,7 @@ class Events:
             await asyncio.wait((writing, leaving))
         await _say_farewell(_ending(subscription, writing, request_id), scope, send)
 
-    async def _write(self, subscription: Subscription, send: Any) -> None:
+    async def _write(self, subscription: Subscription, admission: Admission, send: Any) -> None:
         payload = sse.retry(random.randint(*RETRY_MILLISECONDS)) + subscription.mark  # noqa: S311
         while True:
             try:
@@ -103,6 +123,12 @@ class Events:
             except TimeoutError:
                 raise _StalledError from None
             payload = await subscription.next()
+            if not await admission.still():
+                raise _NotAdmittedError
+
+
+class _NotAdmittedError(Exception):
+    """The key is not valid any more."""
 
 
 class _StalledError(Exception):
@@ -122,6 +148,8 @@ def _ending(subscription: Subscription, writing: asyncio.Task[None], request_id:
     if isinstance(error, _StalledError):
         EVENTS_CUT_OFF.inc()
         return Ending.TOO_SLOW
+    if isinstance(error, _NotAdmittedError):
+        return Ending.NOT_ADMITTED
     _log.error("request %s failed in the middle of a live stream", request_id, exc_info=error)
     return Ending.FAILED
 
@@ -164,8 +192,28 @@ def _head(request_id: str) -> dict[str, Any]:
     }
 
 
+def _within(wanted: Wanted, grant: Grant, users_max: int) -> Wanted:
+    """What is wanted, of the key's users only.
+
+    Raises:
+        ForbiddenError: more than those.
+    """
+    if grant.user_ids is None:
+        return wanted
+    if wanted.users is not None:
+        for user_id in sorted(wanted.users - grant.user_ids):
+            raise ForbiddenError(problems.forbidden_user(user_id))
+        return wanted
+    if len(grant.user_ids) > users_max:
+        message = f"must name at most {users_max} users: the key is about more"
+        raise InvalidError([Fault("user_id", message)])
+    return replace(wanted, users=grant.user_ids, shards=shards_of(grant.user_ids))
+
+
 def _refused(error: Exception, request_id: str) -> Answer:
     match error:
+        case ForbiddenError():
+            return error.problem.answer(request_id)
         case InvalidError() | StoreError():
             return problems.of_error(error, request_id).answer(request_id)
         case PositionGoneError():

@@ -33,6 +33,9 @@ READING: Final = ("database_unavailable", "overloaded")
 BODY: Final = ("body_too_large", "unsupported_media_type")
 """What a body can be answered with, beside its own."""
 
+GUARDED: Final = ("unauthenticated", "forbidden", "too_many_requests", "database_unavailable")
+"""What everything that needs a key can be answered with."""
+
 ANYWHERE: Final = ("internal",)
 """What everything can be answered with."""
 
@@ -42,14 +45,18 @@ NO_OPERATION: Final = ("not_http", "not_found", "method_not_allowed")
 _UNKNOWN_PARAMETER: Final = Fault("dat", "is not a parameter of this request; it has none")
 
 
-def problem_specs(*codes: str, invalid: Fault = _UNKNOWN_PARAMETER) -> dict[int, ResponseSpec]:
+def problem_specs(
+    *codes: str, invalid: Fault = _UNKNOWN_PARAMETER, guarded: bool = True
+) -> dict[int, ResponseSpec]:
     """The errors of an operation, by status, each code a named example.
 
     Args:
         codes: all of its own; "invalid" and what can happen anywhere come with them.
         invalid: the fault of the example of "invalid".
+        guarded: whether it needs a key.
     """
-    answers = {code: example_of(code, invalid) for code in (*codes, "invalid", *ANYWHERE)}
+    every = (*codes, "invalid", *(GUARDED if guarded else ()), *ANYWHERE)
+    answers = {code: example_of(code, invalid) for code in every}
     by_status: dict[int, list[str]] = defaultdict(list)
     for code, answer in answers.items():
         by_status[answer.status].append(code)
@@ -133,4 +140,12 @@ _EXAMPLES: Final[dict[str, Problem | Answer]] = {
     "body_too_large": problems.body_too_large(65_536),
     "unsupported_media_type": unsupported_media_type("text/plain", _REQUEST_ID),
     "internal": problems.internal(),
+    "unauthenticated": problems.unauthenticated(
+        "A key is needed: send it as Authorization: Bearer <key>."
+    ),
+    "forbidden": problems.forbidden_scope("write"),
+    "too_many_requests": problems.too_many_requests(1),
+    "key_not_found": problems.key_not_found(1),
+    "key_not_valid": problems.key_not_valid(1),
+    "too_many_keys": problems.too_many_keys(1000),
 }

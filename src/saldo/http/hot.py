@@ -12,19 +12,25 @@ import time
 from collections.abc import Awaitable
 from typing import Any, Final
 
+from saldo.access.gate import Admission
+from saldo.access.grant import ANYONE, Grant, Scope
+from saldo.http import problems
+from saldo.http.access import admitted, scope_of
 from saldo.http.body import ClientGoneError, body_of
 from saldo.http.bulk import BULK_PATH
 from saldo.http.events import EVENTS_PATH
 from saldo.http.sending import answered, failed, request_id_of, send_answer
 from saldo.http.service import Service
 from saldo.observability.logs import REQUEST
+from saldo.store.errors import StoreError
 
 HOT_PATH: Final = "/v1/transaction"
 BALANCE_PATH: Final = "/v1/user/{user_id}/balance"
 TRANSACTION_PATH: Final = "/v1/transaction/{uuid}"
 _QUESTION: Final = re.compile(r"/v1/(?:user/([^/]+)/balance|transaction/([^/]+))")
 
-Scope = dict[str, Any]
+Request = dict[str, Any]
+"""ASGI's scope: what is known of a request."""
 
 
 class Front:
@@ -36,31 +42,68 @@ class Front:
         self._transactions = service.transactions
         self._bulk = service.bulk
         self._events = service.events
+        self._gate = service.gate
         self._questions = service.questions
         self._body_bytes_max = service.settings.body_bytes_max
 
-    def __call__(self, scope: Scope, receive: Any, send: Any) -> Awaitable[None]:
+    def __call__(self, scope: Request, receive: Any, send: Any) -> Awaitable[None]:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         request_id = request_id_of(headers.get(b"x-request-id"))
         REQUEST.set((request_id, headers.get(b"traceparent")))
-        if scope["method"] == "POST":
-            query: bytes = scope["query_string"]
-            if scope["path"] == HOT_PATH and not query:
-                scope["path_template"] = HOT_PATH
-                return self._post(scope, headers, request_id, receive, send)
-            if scope["path"] == BULK_PATH:
-                scope["path_template"] = BULK_PATH
-                scope.setdefault("state", {})["request_id"] = request_id
-                return self._bulk(scope, receive, send)
-        elif scope["method"] == "GET" and scope["path"] == EVENTS_PATH:
-            scope["path_template"] = EVENTS_PATH
-            scope.setdefault("state", {})["request_id"] = request_id
-            return self._events(scope, receive, send)
-        elif scope["method"] == "GET" and not scope["query_string"]:
-            question = _QUESTION.fullmatch(scope["path"])
+        needed = scope_of(scope["method"], scope["path"])
+        grant = ANYONE if needed is None else self._gate.at_once(scope, headers)
+        if grant is None or grant.bucket is not None or not grant.allows(needed or Scope.READ):
+            return self._ask(scope, headers, request_id, receive, send)
+        return self._dispatch(scope, headers, grant, request_id, receive, send)
+
+    def _dispatch(
+        self,
+        scope: Request,
+        headers: dict[bytes, bytes],
+        grant: Grant,
+        request_id: str,
+        receive: Any,
+        send: Any,
+    ) -> Awaitable[None]:
+        """To the route that takes it. Hands its coroutine on: each layer awaited costs at every turn."""
+        method, path = scope["method"], scope["path"]
+        if method == "POST" and path == HOT_PATH and not scope["query_string"]:
+            scope["path_template"] = HOT_PATH
+            return self._post(scope, headers, grant, request_id, receive, send)
+        if method == "GET" and not scope["query_string"]:
+            question = _QUESTION.fullmatch(path)
             if question is not None:
-                return self._get(scope, question[1], question[2], request_id, send)
+                return self._get(scope, question[1], question[2], grant, request_id, send)
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        state["admission"] = Admission(self._gate, scope, headers, grant)
+        if method == "POST" and path == BULK_PATH:
+            scope["path_template"] = BULK_PATH
+            return self._bulk(scope, receive, send)
+        if method == "GET" and path == EVENTS_PATH:
+            scope["path_template"] = EVENTS_PATH
+            return self._events(scope, receive, send)
         return self._hand_on(scope, request_id, receive, send)
+
+    async def _ask(
+        self,
+        scope: Request,
+        headers: dict[bytes, bytes],
+        request_id: str,
+        receive: Any,
+        send: Any,
+    ) -> None:
+        """Lets one in who is not known at once, or whose requests are counted; or says why not."""
+        try:
+            found = await admitted(self._gate, scope, headers)
+        except StoreError as error:
+            found = problems.of_error(error, request_id)
+        if isinstance(found, Grant):
+            await self._dispatch(scope, headers, found, request_id, receive, send)
+            return
+        answer = found.answer(request_id)
+        answered(scope["method"], "other", answer.status)
+        await send_answer(scope, send, answer, request_id)
 
     def drain(self) -> None:
         """The server will stop soon: balancers must learn of it."""
@@ -71,10 +114,9 @@ class Front:
         self._bulk.stop()
         self._events.stop()
 
-    async def _hand_on(self, scope: Scope, request_id: str, receive: Any, send: Any) -> None:
+    async def _hand_on(self, scope: Request, request_id: str, receive: Any, send: Any) -> None:
         """To the framework; its answers too carry the id and are counted."""
         began = time.perf_counter()
-        scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_with_id(message: Any) -> None:
             if message["type"] == "http.response.start":
@@ -89,7 +131,13 @@ class Front:
         await self._framework(scope, receive, send_with_id)
 
     async def _post(
-        self, scope: Scope, headers: dict[bytes, bytes], request_id: str, receive: Any, send: Any
+        self,
+        scope: Request,
+        headers: dict[bytes, bytes],
+        grant: Grant,
+        request_id: str,
+        receive: Any,
+        send: Any,
     ) -> None:
         began = read_at = time.perf_counter()
         try:
@@ -101,6 +149,7 @@ class Front:
                 headers.get(b"content-type", b"").decode("latin-1"),
                 None if key is None else key.decode("latin-1"),
                 request_id,
+                grant,
             )
         except ClientGoneError:
             return
@@ -110,16 +159,22 @@ class Front:
         await send_answer(scope, send, answer, request_id)
 
     async def _get(
-        self, scope: Scope, user_id: str | None, uuid: str | None, request_id: str, send: Any
+        self,
+        scope: Request,
+        user_id: str | None,
+        uuid: str | None,
+        grant: Grant,
+        request_id: str,
+        send: Any,
     ) -> None:
         began = time.perf_counter()
         route = BALANCE_PATH if user_id is not None else TRANSACTION_PATH
         scope["path_template"] = route
         try:
             if user_id is not None:
-                answer = await self._questions.balance_now(user_id, request_id)
+                answer = await self._questions.balance_now(user_id, request_id, grant)
             else:
-                answer = await self._questions.transaction(uuid or "", request_id)
+                answer = await self._questions.transaction(uuid or "", request_id, grant)
         except Exception as error:
             answer = failed(error, request_id)
         answered("GET", route, answer.status, began)

@@ -68,9 +68,10 @@ EXAMPLE: Final = {
 }
 
 
-def _body(schema: Schema, example: Any) -> RequestBody:
+def json_body(schema: Schema, example: Any, *, required: bool = True) -> RequestBody:
+    """A body of JSON."""
     media_type = OpenAPIMediaType(schema=schema, examples={"example": Example(value=example)})
-    return RequestBody(content={"application/json": media_type}, required=True)
+    return RequestBody(content={"application/json": media_type}, required=required)
 
 
 @dataclass
@@ -88,7 +89,7 @@ class PostTransaction(Documented):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.request_body = _body(TRANSACTION, EXAMPLE)
+        self.request_body = json_body(TRANSACTION, EXAMPLE)
 
 
 @dataclass
@@ -98,7 +99,7 @@ class PostTransactions(Documented):
     def __post_init__(self) -> None:
         super().__post_init__()
         items = Schema(type=OpenAPIType.ARRAY, items=TRANSACTION, min_items=1)
-        self.request_body = _body(items, [EXAMPLE])
+        self.request_body = json_body(items, [EXAMPLE])
         # A line is no JSON document of its own kind to OpenAPI 3.1: what it holds is said in words.
         lines = Schema(
             type=OpenAPIType.STRING, description="A TransactionRequest a line, as many as you like."
@@ -120,7 +121,7 @@ class PostUser(Documented):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.request_body = _body(USER, {"name": "Artem"})
+        self.request_body = json_body(USER, {"name": "Artem"})
 
 
 @dataclass

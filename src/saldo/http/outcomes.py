@@ -8,10 +8,12 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from saldo.access.grant import Grant
 from saldo.engine.errors import EngineError
 from saldo.engine.waiting import Result
 from saldo.http import problems, schemas
 from saldo.http.answers import count_outcome
+from saldo.http.transactions import may_see
 from saldo.http.wire import InvalidError
 from saldo.ledger.model import Decision, Outcome, TransactionRequest
 from saldo.ledger.money import format_money
@@ -24,8 +26,15 @@ Line: TypeAlias = schemas.BulkOutcome | dict[str, Any]
 _encoder = msgspec.json.Encoder()
 
 
+def covered(item: TransactionRequest | InvalidError, grant: Grant) -> Item:
+    """The item, or why who asks must not ask for it."""
+    if isinstance(item, TransactionRequest) and not grant.covers(item.user_id):
+        return problems.forbidden_user(item.user_id)
+    return item
+
+
 def outcome_lines(
-    items: Sequence[tuple[int, Item]], results: Sequence[Result], decimals: int
+    items: Sequence[tuple[int, Item]], results: Sequence[Result], decimals: int, grant: Grant
 ) -> list[Line]:
     """A line for each item.
 
@@ -46,14 +55,14 @@ def outcome_lines(
             lines.append(problem_line(number, item, problems.not_decided(result)))
         else:
             counted[result.outcome, result.replayed] += 1
-            lines.append(_decided_line(number, item, result, decimals))
+            lines.append(_decided_line(number, item, result, decimals, grant))
     for (outcome, replayed), count in counted.items():
         count_outcome(outcome, replayed, count)
     return lines
 
 
 def _decided_line(
-    number: int, request: TransactionRequest, decision: Decision, decimals: int
+    number: int, request: TransactionRequest, decision: Decision, decimals: int, grant: Grant
 ) -> Line:
     if decision.outcome is Outcome.POSTED:
         return schemas.BulkOutcome(
@@ -65,7 +74,9 @@ def _decided_line(
             decision.number or 0,
             decision.replayed,
         )
-    line = problem_line(number, request, problems.refused(request, decision, decimals))
+    reveal = may_see(grant, decision)
+    problem = problems.refused(request, decision, decimals, reveal=reveal)
+    line = problem_line(number, request, problem)
     if decision.outcome.recorded:
         line |= {"number": decision.number, "replayed": decision.replayed}
     return line

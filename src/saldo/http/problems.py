@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from math import ceil
 from typing import Any, Final, NamedTuple, assert_never
 from uuid import UUID
 
@@ -51,6 +52,12 @@ _TITLES: Final = {
     "overloaded": (503, "Too many requests are waiting"),
     "database_unavailable": (503, "The database can't be reached"),
     "internal": (500, "An internal error"),
+    "unauthenticated": (401, "A valid key is needed"),
+    "forbidden": (403, "The key does not open this"),
+    "too_many_requests": (429, "Too many requests with this key"),
+    "key_not_found": (404, "No such key"),
+    "key_not_valid": (409, "The key is not valid any more"),
+    "too_many_keys": (409, "There are too many keys"),
 }
 
 
@@ -62,6 +69,7 @@ class Problem(NamedTuple):
     extra: dict[str, Any]
     same_for_every_retry: bool = False
     """Whether it tells a recorded outcome: then it must not carry the request's id."""
+    headers: tuple[tuple[str, str], ...] = ()
 
     @property
     def status(self) -> int:
@@ -82,7 +90,7 @@ class Problem(NamedTuple):
             body["request_id"] = request_id
         body |= self.extra
         headers = (RETRY_AFTER,) if status == 503 else ()
-        return Answer(status, msgspec.json.encode(body), MEDIA_TYPE, headers)
+        return Answer(status, msgspec.json.encode(body), MEDIA_TYPE, headers + self.headers)
 
 
 def title(code: str) -> str:
@@ -177,6 +185,15 @@ def stopping() -> Problem:
     )
 
 
+def not_admitted_any_more() -> Problem:
+    """401 for the rest of a stream."""
+    return Problem(
+        "unauthenticated",
+        "The key is not valid any more. Neither this line nor any after it was processed.",
+        {},
+    )
+
+
 def atomic(index: int, request: TransactionRequest, refusal: Problem, *, recorded: bool) -> Problem:
     """Why nothing of an atomic array was posted: the first item that can't be.
 
@@ -197,13 +214,19 @@ def atomic(index: int, request: TransactionRequest, refusal: Problem, *, recorde
     return Problem(refusal.code, f"{detail} Nothing of the array was recorded.", extra)
 
 
-def refused(request: TransactionRequest, decision: Decision, decimals: int) -> Problem:
-    """Why a transaction was not posted."""
+def refused(
+    request: TransactionRequest, decision: Decision, decimals: int, *, reveal: bool = True
+) -> Problem:
+    """Why a transaction was not posted.
+
+    Args:
+        reveal: whether a conflict may tell what is recorded: only to who may read that user.
+    """
     match decision.outcome:
         case Outcome.INSUFFICIENT_FUNDS | Outcome.BALANCE_ABOVE_MAXIMUM:
             return _refused_for_ever(request, decision, decimals)
         case Outcome.UUID_CONFLICT:
-            return _conflict(request, decision, decimals)
+            return _conflict(request, decision, decimals, reveal=reveal)
         case Outcome.USER_NOT_FOUND:
             return user_not_found(request.user_id)
         case Outcome.TIMESTAMP_IN_FUTURE:
@@ -232,6 +255,43 @@ def refused(request: TransactionRequest, decision: Decision, decimals: int) -> P
             assert_never(decision.outcome)
 
 
+def unauthenticated(detail: str) -> Problem:
+    """401: nobody knows who asks."""
+    return Problem("unauthenticated", detail, {}, headers=(("www-authenticate", "Bearer"),))
+
+
+def forbidden(detail: str) -> Problem:
+    """403: it is known who asks, and that one must not."""
+    return Problem("forbidden", detail, {})
+
+
+def forbidden_user(user_id: int) -> Problem:
+    """403 for a user that a key is not about, whether there is one or not."""
+    errors = [{"field": "user_id", "message": "is not one of the key's users"}]
+    return Problem("forbidden", f"The key is not about user {user_id}.", {"errors": errors})
+
+
+def forbidden_scope(scope: str) -> Problem:
+    """403 for a part of the API that a key doesn't open."""
+    return Problem("forbidden", f"The key lacks the scope {scope}.", {})
+
+
+def forbidden_to_some() -> Problem:
+    """403 for what is about all users."""
+    return Problem("forbidden", "The key is about some users only, and this is about all.", {})
+
+
+def too_many_requests(seconds: float) -> Problem:
+    """429."""
+    wait = str(max(1, ceil(seconds)))
+    return Problem(
+        "too_many_requests",
+        f"There were more requests with this key than it may make. Wait for {wait} s.",
+        {},
+        headers=(("retry-after", wait),),
+    )
+
+
 def user_not_found(user_id: int) -> Problem:
     """404 for a user."""
     errors = [{"field": "user_id", "message": "is no user's"}]
@@ -247,6 +307,23 @@ def name_taken(user_id: int) -> Problem:
 def webhook_not_found(webhook_id: int) -> Problem:
     """404 for a webhook."""
     return Problem("webhook_not_found", f"There is no webhook {webhook_id}.", {})
+
+
+def key_not_found(key_id: int) -> Problem:
+    """404 for a key."""
+    return Problem("key_not_found", f"There is no key {key_id}.", {})
+
+
+def key_not_valid(key_id: int) -> Problem:
+    """409 for a key to be rotated."""
+    detail = f"Key {key_id} was revoked, has expired, or another one has taken its place already."
+    return Problem("key_not_valid", detail, {})
+
+
+def too_many_keys(keys_max: int) -> Problem:
+    """409 for a key to be created."""
+    detail = f"There are {keys_max} valid keys already (SALDO_KEYS_MAX)."
+    return Problem("too_many_keys", detail, {})
 
 
 def delivery_not_found(event_id: UUID) -> Problem:
@@ -344,10 +421,12 @@ def _refused_for_ever(request: TransactionRequest, decision: Decision, decimals:
     return Problem(code, detail, extra, same_for_every_retry=True)
 
 
-def _conflict(request: TransactionRequest, decision: Decision, decimals: int) -> Problem:
+def _conflict(
+    request: TransactionRequest, decision: Decision, decimals: int, *, reveal: bool
+) -> Problem:
     differing = differing_fields(request, decision) or ["uuid"]
     recorded: dict[str, Any] = {}
-    if decision.amount:  # an opening entry, the ledger's own, has nothing to show
+    if reveal and decision.amount:  # an opening entry, the ledger's own, has nothing to show
         recorded = _recorded(decision, decimals)
     shown = {name: recorded[name] for name in differing if name in recorded}
     extra = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from saldo.access.grant import Grant
 from saldo.http import problems, schemas
 from saldo.http.answers import Answer, transaction_answer
 from saldo.http.wire import InvalidError, Reading, parse_user_id, parse_uuid
@@ -21,10 +22,12 @@ class Questions:
         self._reader = reader
         self._reading = reading
 
-    async def balance_now(self, user_id: str, request_id: str) -> Answer:
+    async def balance_now(self, user_id: str, request_id: str, grant: Grant) -> Answer:
         """`GET /v1/user/{user_id}/balance` without a query."""
         try:
             number = parse_user_id(user_id)
+            if not grant.covers(number):
+                return problems.forbidden_user(number).answer(request_id)
             balance = await self._reader.balance(number, None, None)
         except (InvalidError, StoreError) as error:
             return problems.of_error(error, request_id).answer(request_id)
@@ -33,13 +36,13 @@ class Questions:
         written = format_money(balance, self._reading.decimals)
         return Answer(200, _encoder.encode(schemas.Balance(number, written, None, None, None)))
 
-    async def transaction(self, uuid: str, request_id: str) -> Answer:
-        """`GET /v1/transaction/{uuid}`."""
+    async def transaction(self, uuid: str, request_id: str, grant: Grant) -> Answer:
+        """`GET /v1/transaction/{uuid}`. One of a user that the key is not about is not found."""
         try:
             found = await self._reader.transaction(parse_uuid(uuid))
         except (InvalidError, StoreError) as error:
             return problems.of_error(error, request_id).answer(request_id)
-        if found is None:
+        if found is None or not grant.covers(found.user_id):
             return problems.transaction_not_found(uuid).answer(request_id)
         body = transaction_answer(
             found.uuid,

@@ -14,6 +14,7 @@ from litestar.types import ASGIApp
 
 from saldo import __version__
 from saldo.http import problems, schemas
+from saldo.http.access import admission_of, covering, covering_all
 from saldo.http.answers import Answer, transaction_answer
 from saldo.http.examples import BODY, READING, problem_specs
 from saldo.http.figures import figures_of
@@ -63,6 +64,9 @@ from saldo.relay.events import EVENT_TYPES
 from saldo.store.errors import StoreError
 from saldo.store.reader import KnownTooNewError, Transaction, User
 
+OPEN_TO_ALL: list[dict[str, list[str]]] = [{}]
+"""In the OpenAPI document, of what needs no key."""
+
 Asked = Request[Any, Any, State]
 Given = NamedDependency[Service]
 
@@ -80,6 +84,18 @@ def response(answer: Answer) -> Response[bytes]:
 def request_id(request: Request[Any, Any, Any]) -> str:
     """The id that the front gave this request."""
     return str(request.scope.get("state", {}).get("request_id", ""))
+
+
+async def json_of(request: Asked) -> bytes:
+    """The body, which must be JSON.
+
+    Raises:
+        AnswerError: the client says that it is something else.
+    """
+    content_type = request.headers.get("content-type", "")
+    if not is_json(content_type):
+        raise AnswerError(unsupported_media_type(content_type, request_id(request)))
+    return await request.body()
 
 
 @post(
@@ -108,6 +124,7 @@ async def post_transaction(request: Asked, service: Given) -> Response[bytes]:
         request.headers.get("content-type", ""),
         request.headers.get("idempotency-key"),
         request_id(request),
+        admission_of(request.scope).grant,
     )
     return response(answer)
 
@@ -184,7 +201,8 @@ async def get_events(
 )
 async def get_transaction(uuid: Uuid, request: Asked, service: Given) -> Response[bytes]:
     """The transaction under a uuid, a refused one too, with its outcome."""
-    return response(await service.questions.transaction(uuid, request_id(request)))
+    grant = admission_of(request.scope).grant
+    return response(await service.questions.transaction(uuid, request_id(request), grant))
 
 
 @post(
@@ -201,10 +219,8 @@ async def get_transaction(uuid: Uuid, request: Asked, service: Given) -> Respons
 )
 async def post_user(request: Asked, service: Given) -> Response[Any]:
     """Creates a user with a balance of zero."""
-    content_type = request.headers.get("content-type", "")
-    if not is_json(content_type):
-        raise AnswerError(unsupported_media_type(content_type, request_id(request)))
-    name = parse_name(await request.body(), service.reading)
+    covering_all(request.scope)
+    name = parse_name(await json_of(request), service.reading)
     creation = await service.reader.create_user(name)
     if not creation.created:
         raise AnswerError(problems.name_taken(creation.id).answer(request_id(request)))
@@ -226,6 +242,7 @@ async def post_user(request: Asked, service: Given) -> Response[Any]:
 async def get_user(user_id: UserId, request: Asked, service: Given) -> schemas.User:
     """The user and the balance of now."""
     number = parse_user_id(user_id)
+    covering(request.scope, number)
     user = await service.reader.user(number)
     if user is None:
         raise AnswerError(problems.user_not_found(number).answer(request_id(request)))
@@ -242,12 +259,14 @@ async def get_user(user_id: UserId, request: Asked, service: Given) -> schemas.U
     ),
 )
 async def get_users(
+    request: Asked,
     service: Given,
     name: Name = None,
     limit: Limit = None,
     cursor: Cursor = None,
 ) -> schemas.UserList:
     """Users by id. Pages stay right while users are created."""
+    covering_all(request.scope)
     settings = service.settings
     count = parse_limit(limit, settings.page_items_default, settings.page_items_max)
     wanted = None if name is None else parse_user_name(name, service.reading)
@@ -280,6 +299,7 @@ async def get_balance(
 ) -> schemas.Balance:
     """The balance with everything that took effect by the moment; late entries included."""
     number = parse_user_id(user_id)
+    covering(request.scope, number)
     inclusive = parse_query_instant("date", date, service.reading)
     exclusive = parse_query_instant("before", before, service.reading)
     known = parse_query_instant("known_at", known_at, service.reading)
@@ -297,9 +317,9 @@ async def get_balance(
     return schemas.Balance(
         user_id=number,
         balance=format_money(balance, service.reading.decimals),
-        date=_written(inclusive),
-        before=_written(exclusive),
-        known_at=_written(known),
+        date=written(inclusive),
+        before=written(exclusive),
+        known_at=written(known),
     )
 
 
@@ -324,6 +344,7 @@ async def get_transactions(
 ) -> schemas.TransactionList:
     """Newest first by number, refused ones too. A page may come short: go on while there is a cursor."""
     number = parse_user_id(user_id)
+    covering(request.scope, number)
     settings = service.settings
     page = await service.reader.transactions(
         number,
@@ -347,7 +368,8 @@ async def get_transactions(
     summary="Alive",
     tags=["operation"],
     operation_class=Documented,
-    responses=problem_specs(),
+    security=OPEN_TO_ALL,
+    responses=problem_specs(guarded=False),
 )
 async def live() -> schemas.Health:
     """The process answers. Never depends on the database."""
@@ -357,7 +379,7 @@ async def live() -> schemas.Health:
 def _not_ready(*statuses: str) -> dict[int, ResponseSpec]:
     """The answers beside `ok`, with an example of each status."""
     return {
-        **problem_specs(),
+        **problem_specs(guarded=False),
         503: ResponseSpec(
             schemas.Health,
             description="Not ready.",
@@ -372,6 +394,7 @@ def _not_ready(*statuses: str) -> dict[int, ResponseSpec]:
     summary="Ready",
     tags=["operation"],
     operation_class=Documented,
+    security=OPEN_TO_ALL,
     responses=_not_ready("draining", "unavailable"),
 )
 async def ready(service: Given) -> Response[schemas.Health]:
@@ -390,6 +413,7 @@ async def ready(service: Given) -> Response[schemas.Health]:
     summary="Started",
     tags=["operation"],
     operation_class=Documented,
+    security=OPEN_TO_ALL,
     responses=_not_ready("unavailable"),
 )
 async def startup(service: Given) -> Response[schemas.Health]:
@@ -458,7 +482,8 @@ class AnswerError(Exception):
         self.answer = answer
 
 
-def _written(instant: datetime | None) -> str | None:
+def written(instant: datetime | None) -> str | None:
+    """A moment as every route writes it."""
     return None if instant is None else format_instant(instant)
 
 

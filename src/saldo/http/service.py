@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from saldo.access.gate import Gate
+from saldo.access.keyring import Keyring
 from saldo.engine.engine import Engine
 from saldo.http.bulk import Bulk
 from saldo.http.events import Events
@@ -11,6 +13,7 @@ from saldo.http.questions import Questions
 from saldo.http.transactions import Transactions
 from saldo.http.wire import Reading
 from saldo.settings import Settings
+from saldo.store.keys import Keys
 from saldo.store.reader import Reader
 from saldo.store.sinks import Sinks
 from saldo.store.totals import Totals
@@ -40,4 +43,7 @@ class Service:
     sinks: Sinks
     webhooks: Webhooks
     totals: Totals
+    gate: Gate
+    keyring: Keyring
+    keys: Keys
     readiness: Readiness = field(default_factory=Readiness)

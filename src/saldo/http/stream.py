@@ -7,14 +7,16 @@ the client doesn't read wait in the outbox.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
+from saldo.access.gate import Admission
 from saldo.engine.engine import Engine
 from saldo.engine.waiting import Result
 from saldo.http import problems
 from saldo.http.outbox import Outbox
-from saldo.http.outcomes import Item, encode_lines, outcome_lines
+from saldo.http.outcomes import Item, covered, encode_lines, outcome_lines
 from saldo.http.wire import InvalidError, Reading, parse_transaction
 from saldo.ledger.model import TransactionRequest
 
@@ -67,6 +69,10 @@ class StoppingError(Exception):
     """The service stops: what has been read is answered, the rest is not read."""
 
 
+class _NotAdmittedError(Exception):
+    """The key is not valid any more: nothing more is read."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Chunk:
     items: list[tuple[int, Item]]
@@ -83,16 +89,19 @@ class Stream:
         limits: StreamLimits,
         room: asyncio.Semaphore,
         deliver: Callable[[bytes], Awaitable[None]],
+        admission: Admission,
     ) -> None:
         """
         Args:
             room: chunks that may be under way in the whole process.
             deliver: sends bytes of the answer to the client.
+            admission: who sends the lines.
         """
         self._engine = engine
         self._reading = reading
         self._limits = limits
         self._room = room
+        self._admission = admission
         self._outbox = Outbox(deliver, spool_bytes_max=limits.spool_bytes_max)
         self._chunks: asyncio.Queue[_Chunk | None] = asyncio.Queue(limits.chunks_max)
 
@@ -127,30 +136,48 @@ class Stream:
             items += [(number, self._read(line)) for number, line in lines.end()]
         except StoppingError:
             items.append((lines.number + 1, problems.stopping()))
+        except _NotAdmittedError:
+            items = []
         if items:
-            await self._submit(items)
+            with contextlib.suppress(_NotAdmittedError):
+                await self._submit(items)
         await self._chunks.put(None)
 
     def _read(self, line: bytes | None) -> Item:
         if line is None:
             return problems.line_too_long(self._limits.line_bytes_max)
         try:
-            return parse_transaction(line, None, self._reading)
+            request = parse_transaction(line, None, self._reading)
+            return covered(request, self._admission.grant)
         except InvalidError as error:
             return error
 
     async def _submit(self, items: list[tuple[int, Item]]) -> list[tuple[int, Item]]:
-        """Sends items on their way; what comes next begins an empty list."""
+        """Sends items on their way; what comes next begins an empty list.
+
+        Raises:
+            _NotAdmittedError: who sends them must not any more; they are answered so.
+        """
         requests = [item for _, item in items if isinstance(item, TransactionRequest)]
+        bucket = self._admission.grant.bucket
+        if bucket is not None:
+            await bucket.taken(len(items))
+        admitted = await self._admission.still()
+        if not admitted:
+            items, requests = [(items[0][0], problems.not_admitted_any_more())], []
         await self._room.acquire()
         # A task of its own: when the client goes away, what has been sent is seen through.
         results = asyncio.ensure_future(self._engine.post_many(requests))
         results.add_done_callback(lambda _: self._room.release())
         await self._chunks.put(_Chunk(items, results))
+        if not admitted:
+            raise _NotAdmittedError
         return []
 
     async def _answer(self) -> None:
         while (chunk := await self._chunks.get()) is not None:
             results = await chunk.results
-            lines = outcome_lines(chunk.items, results, self._reading.decimals)
+            lines = outcome_lines(
+                chunk.items, results, self._reading.decimals, self._admission.grant
+            )
             await self._outbox.put(encode_lines(lines))

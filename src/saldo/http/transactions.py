@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from saldo.access.grant import Grant, Scope
 from saldo.engine.engine import Engine
 from saldo.engine.errors import EngineError
 from saldo.http import problems
@@ -26,7 +27,12 @@ class Transactions:
         self._reading = reading
 
     async def post(
-        self, body: bytes, content_type: str, idempotency_key: str | None, request_id: str
+        self,
+        body: bytes,
+        content_type: str,
+        idempotency_key: str | None,
+        request_id: str,
+        grant: Grant,
     ) -> Answer:
         """The answer to one POST. Never before the commit."""
         if not is_json(content_type):
@@ -35,20 +41,30 @@ class Transactions:
             request = parse_transaction(body, idempotency_key, self._reading)
         except InvalidError as error:
             return problems.invalid(error.faults).answer(request_id)
+        if not grant.covers(request.user_id):
+            return problems.forbidden_user(request.user_id).answer(request_id)
         try:
             decision = await self._engine.post(request)
         except EngineError as error:
             return problems.not_decided(error).answer(request_id)
         count_outcome(decision.outcome, decision.replayed)
-        return self._answer(request, decision, request_id)
+        return self._answer(request, decision, request_id, grant)
 
-    def _answer(self, request: TransactionRequest, decision: Decision, request_id: str) -> Answer:
+    def _answer(
+        self, request: TransactionRequest, decision: Decision, request_id: str, grant: Grant
+    ) -> Answer:
         decimals = self._reading.decimals
         if decision.outcome is not Outcome.POSTED:
-            answer = problems.refused(request, decision, decimals).answer(request_id)
+            reveal = may_see(grant, decision)
+            answer = problems.refused(request, decision, decimals, reveal=reveal).answer(request_id)
             return answer._replace(headers=REPLAYED) if decision.replayed else answer
         body = _encoder.encode(decided_answer(request.uuid, decision, decimals))
         return Answer(200, body, headers=REPLAYED if decision.replayed else ())
+
+
+def may_see(grant: Grant, decision: Decision) -> bool:
+    """Whether who posts may be told what is recorded under the uuid."""
+    return grant.allows(Scope.READ) and (decision.user_id is None or grant.covers(decision.user_id))
 
 
 def is_json(content_type: str) -> bool:

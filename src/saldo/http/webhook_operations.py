@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from litestar.openapi.spec import Example, OpenAPIMediaType, RequestBody, Schema
+from litestar.openapi.spec import Schema
 from litestar.openapi.spec.enums import OpenAPIType
 
-from saldo.http.operations import Documented
+from saldo.http.operations import Documented, json_body
 from saldo.relay.events import RELAYED_EVENT_TYPES
 
 _UUID: Final = "^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32})$"
@@ -74,18 +74,13 @@ EXAMPLE: Final = {
 }
 
 
-def _body(schema: Schema, example: Any, *, required: bool = True) -> RequestBody:
-    media_type = OpenAPIMediaType(schema=schema, examples={"example": Example(value=example)})
-    return RequestBody(content={"application/json": media_type}, required=required)
-
-
 @dataclass
 class PostWebhook(Documented):
     """`POST /v1/webhook`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.request_body = _body(CREATE, EXAMPLE)
+        self.request_body = json_body(CREATE, EXAMPLE)
 
 
 @dataclass
@@ -94,7 +89,7 @@ class PatchWebhook(Documented):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.request_body = _body(CHANGE, {"enabled": True})
+        self.request_body = json_body(CHANGE, {"enabled": True})
 
 
 @dataclass
@@ -104,4 +99,4 @@ class PostReplay(Documented):
     def __post_init__(self) -> None:
         super().__post_init__()
         example = {"event_id": "ea3015b1-c25c-47e5-beb7-2679ac7c89a7"}
-        self.request_body = _body(REPLAY, example, required=False)
+        self.request_body = json_body(REPLAY, example, required=False)

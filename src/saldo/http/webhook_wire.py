@@ -13,6 +13,7 @@ from uuid import UUID
 
 from yarl import URL
 
+from saldo.http.fields import UNPRINTABLE, FieldError, collect, read_user_ids, unknown
 from saldo.http.wire import Fault, InvalidError, parse_object, parse_uuid
 from saldo.ledger.model import USER_ID_MAX
 from saldo.relay.events import RELAYED_EVENT_TYPES
@@ -30,8 +31,6 @@ KEY_BYTES: Final = 32
 KEY_BYTES_MIN, KEY_BYTES_MAX = 24, 64
 """Of the Standard Webhooks specification."""
 
-_DIGITS: Final = re.compile(r"[0-9]{1,19}", re.ASCII)
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff]")
 _ADDRESS: Final = re.compile(r"[0-9.]+|.*:.*", re.ASCII)
 
 
@@ -54,10 +53,6 @@ class NewWebhook:
     secret: str
 
 
-class _FaultError(ValueError):
-    pass
-
-
 def new_secret() -> str:
     """A secret that nobody can guess."""
     return KEY_PREFIX + base64.b64encode(token_bytes(KEY_BYTES)).decode()
@@ -74,13 +69,13 @@ def parse_new_webhook(body: bytes, reading: WebhookReading) -> NewWebhook:
 
 def read_new_webhook(fields: Mapping[str, Any], reading: WebhookReading) -> NewWebhook:
     """The same, of fields. Numbers are strings of digits."""
-    faults = _unknown(fields, CREATE_FIELDS)
-    url = _collect(faults, "url", _read_url, fields.get("url"), reading)
-    types = _collect(faults, "event_types", _read_event_types, fields.get("event_types"))
-    users = _collect(faults, "user_ids", _read_user_ids, fields.get("user_ids"), reading)
+    faults = unknown(fields, CREATE_FIELDS)
+    url = collect(faults, "url", _read_url, fields.get("url"), reading)
+    types = collect(faults, "event_types", _read_event_types, fields.get("event_types"))
+    users = collect(faults, "user_ids", read_user_ids, fields.get("user_ids"), reading.users_max)
     secret = new_secret()
     if fields.get("secret") is not None:
-        secret = _collect(faults, "secret", _read_secret, fields["secret"]) or secret
+        secret = collect(faults, "secret", _read_secret, fields["secret"]) or secret
     if faults or url is None:
         raise InvalidError(faults)
     return NewWebhook(url, types, users, secret)
@@ -93,19 +88,19 @@ def parse_change(body: bytes, reading: WebhookReading) -> Change:
         InvalidError: with every fault of it at once.
     """
     fields = parse_object(body)
-    faults = _unknown(fields, CHANGE_FIELDS)
+    faults = unknown(fields, CHANGE_FIELDS)
     if not fields:
         faults.append(Fault("body", f"must have one of {', '.join(CHANGE_FIELDS)}"))
 
     def given(name: str, read: Callable[..., T], *arguments: Any) -> tuple[T | None] | None:
         if name not in fields:
             return None
-        return (_collect(faults, name, read, fields[name], *arguments),)
+        return (collect(faults, name, read, fields[name], *arguments),)
 
     url = given("url", _read_url, reading)
     secret = given("secret", _read_secret)
     event_types = given("event_types", _read_event_types)
-    user_ids = given("user_ids", _read_user_ids, reading)
+    user_ids = given("user_ids", read_user_ids, reading.users_max)
     enabled = given("enabled", _read_enabled)
     if faults:
         raise InvalidError(faults)
@@ -125,10 +120,10 @@ def parse_replay(body: bytes) -> UUID | None:
         InvalidError: with every fault of it at once.
     """
     fields = parse_object(body) if body.strip() else {}
-    faults = _unknown(fields, REPLAY_FIELDS)
+    faults = unknown(fields, REPLAY_FIELDS)
     event_id = None
     if fields.get("event_id") is not None:
-        event_id = _collect(faults, "event_id", _read_event_id, fields["event_id"])
+        event_id = collect(faults, "event_id", _read_event_id, fields["event_id"])
     if faults:
         raise InvalidError(faults)
     return event_id
@@ -150,40 +145,26 @@ def parse_state(text: str | None) -> DeliveryState | None:
             raise InvalidError([Fault("state", 'must be "waiting" or "dead"')])
 
 
-def _collect(faults: list[Fault], field: str, read: Callable[..., T], *arguments: Any) -> T | None:
-    try:
-        return read(*arguments)
-    except _FaultError as error:
-        faults.append(Fault(field, str(error)))
-        return None
-
-
-def _unknown(fields: Mapping[str, Any], known: tuple[str, ...]) -> list[Fault]:
-    """A misspelt filter must not be skipped in silence: events would go where they should not."""
-    message = f"is not a field of this request; there are {', '.join(known)}"
-    return [Fault(name[:100], message) for name in fields if name not in known]
-
-
 def _read_url(value: object, reading: WebhookReading) -> str:
     expected = "must be an URL such as https://example.com/saldo"
     if type(value) is not str or not value:
-        raise _FaultError(f"is missing: it {expected}" if value is None else expected)
+        raise FieldError(f"is missing: it {expected}" if value is None else expected)
     if len(value) > reading.url_length_max:
-        raise _FaultError(f"must have at most {reading.url_length_max} characters")
-    if _UNPRINTABLE.search(value):
-        raise _FaultError("must not contain spaces or control characters")
+        raise FieldError(f"must have at most {reading.url_length_max} characters")
+    if UNPRINTABLE.search(value):
+        raise FieldError("must not contain spaces or control characters")
     try:
         url = URL(value)
         host, port = url.raw_host, url.port
     except ValueError:
-        raise _FaultError(expected) from None
+        raise FieldError(expected) from None
     if url.scheme not in {"http", "https"} or not host or not port:
-        raise _FaultError(expected)
+        raise FieldError(expected)
     if url.user is not None or url.password is not None or "#" in value:
-        raise _FaultError("must not have a user, a password or a fragment")
+        raise FieldError("must not have a user, a password or a fragment")
     # Only what can be told at once: a name is looked up when it is connected to.
     if not reading.allow_private and _ADDRESS.fullmatch(host) and not is_public(host):
-        raise _FaultError("must lead to the public internet (SALDO_WEBHOOK_ALLOW_PRIVATE)")
+        raise FieldError("must lead to the public internet (SALDO_WEBHOOK_ALLOW_PRIVATE)")
     return value
 
 
@@ -192,48 +173,35 @@ def _read_event_types(value: object) -> list[str] | None:
         return None
     expected = f"must be a list of {', '.join(RELAYED_EVENT_TYPES)}; or null: all of them"
     if not isinstance(value, list) or not 1 <= len(value) <= len(RELAYED_EVENT_TYPES):
-        raise _FaultError(expected)
+        raise FieldError(expected)
     if any(type(each) is not str or each not in RELAYED_EVENT_TYPES for each in value):
-        raise _FaultError(expected)
+        raise FieldError(expected)
     return sorted(set(value))
-
-
-def _read_user_ids(value: object, reading: WebhookReading) -> list[int] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list) or not 1 <= len(value) <= reading.users_max:
-        raise _FaultError(
-            f"must be a list of 1 to {reading.users_max} user ids; or null: all users"
-        )
-    ids = {int(each) if isinstance(each, str) and _DIGITS.fullmatch(each) else 0 for each in value}
-    if min(ids) < 1 or max(ids) > USER_ID_MAX:
-        raise _FaultError("must be whole numbers greater than zero, or strings of their digits")
-    return sorted(ids)
 
 
 def _read_secret(value: object) -> str:
     expected = f"must be {KEY_PREFIX} and {KEY_BYTES_MIN} to {KEY_BYTES_MAX} bytes in base64"
     if type(value) is not str or not value.startswith(KEY_PREFIX) or len(value) > 200:
-        raise _FaultError(expected)
+        raise FieldError(expected)
     try:
         key = base64.b64decode(value.removeprefix(KEY_PREFIX), validate=True)
     except (binascii.Error, ValueError):
-        raise _FaultError(expected) from None
+        raise FieldError(expected) from None
     if not KEY_BYTES_MIN <= len(key) <= KEY_BYTES_MAX:
-        raise _FaultError(expected)
+        raise FieldError(expected)
     return value
 
 
 def _read_enabled(value: object) -> bool:
     if not isinstance(value, bool):
-        raise _FaultError("must be true or false")
+        raise FieldError("must be true or false")
     return value
 
 
 def _read_event_id(value: object) -> UUID:
     if type(value) is not str:
-        raise _FaultError("must be the id of an event")
+        raise FieldError("must be the id of an event")
     try:
         return parse_uuid(value)
     except InvalidError as error:
-        raise _FaultError(error.faults[0].message) from None
+        raise FieldError(error.faults[0].message) from None

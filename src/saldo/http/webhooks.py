@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any, TypeAlias, cast
 
 from litestar import Response, delete, get, patch, post
@@ -16,9 +16,8 @@ from saldo.http import webhook_schemas as schemas
 from saldo.http.examples import BODY, READING, problem_specs
 from saldo.http.operations import Documented
 from saldo.http.parameters import Cursor, Limit
-from saldo.http.routes import AnswerError, Asked, Given, request_id
+from saldo.http.routes import AnswerError, Asked, Given, json_of, request_id, written
 from saldo.http.service import Service
-from saldo.http.transactions import is_json, unsupported_media_type
 from saldo.http.webhook_operations import PatchWebhook, PostReplay, PostWebhook
 from saldo.http.webhook_wire import (
     WebhookReading,
@@ -79,7 +78,7 @@ def webhook_reading(settings: Settings) -> WebhookReading:
 async def post_webhook(request: Asked, service: Given) -> Response[Any]:
     """Every event that is recorded from now on is sent to the URL, signed with the secret, which is shown
     only in this answer."""
-    body = await _json(request)
+    body = await json_of(request)
     wanted = parse_new_webhook(body, webhook_reading(service.settings))
     maximum = service.settings.webhooks_max
     try:
@@ -139,7 +138,7 @@ async def patch_webhook(webhook_id: WebhookId, request: Asked, service: Given) -
     """Changes what is given. The secret before signs, too, for a while. One that is enabled again goes on
     where it was disabled: nothing is lost."""
     number = parse_webhook_id(webhook_id)
-    change = parse_change(await _json(request), webhook_reading(service.settings))
+    change = parse_change(await json_of(request), webhook_reading(service.settings))
     await service.webhooks.change(
         number,
         change,
@@ -217,7 +216,7 @@ async def post_replay(webhook_id: WebhookId, request: Asked, service: Given) -> 
     again for more."""
     number = parse_webhook_id(webhook_id)
     body = await request.body()
-    event_id = parse_replay(await _json(request) if body else body)
+    event_id = parse_replay(await json_of(request) if body else body)
     await _found(number, request, service)
     replayed = await service.webhooks.replay(
         number, event_id, deliveries_max=service.settings.webhook_pending_max
@@ -238,13 +237,6 @@ WEBHOOK_HANDLERS = [
 ]
 
 
-async def _json(request: Asked) -> bytes:
-    content_type = request.headers.get("content-type", "")
-    if not is_json(content_type):
-        raise AnswerError(unsupported_media_type(content_type, request_id(request)))
-    return await request.body()
-
-
 async def _found(webhook_id: int, request: Asked, service: Service) -> schemas.Webhook:
     webhook = await service.webhooks.get(webhook_id)
     if webhook is None:
@@ -260,13 +252,13 @@ def _webhook(webhook: Webhook) -> schemas.Webhook:
         user_ids=webhook.user_ids,
         enabled=webhook.disabled_at is None,
         created_at=format_instant(webhook.created_at),
-        disabled_at=_written(webhook.disabled_at),
+        disabled_at=written(webhook.disabled_at),
         disabled_reason=webhook.disabled_reason,
-        failing_since=_written(webhook.failing_since),
+        failing_since=written(webhook.failing_since),
         attempts_succeeded=webhook.attempts_succeeded,
         attempts_failed=webhook.attempts_failed,
         last_failure=webhook.last_failure,
-        last_failure_at=_written(webhook.last_failure_at),
+        last_failure_at=written(webhook.last_failure_at),
         deliveries_waiting=webhook.deliveries_waiting,
         deliveries_dead=webhook.deliveries_dead,
         secret=UNSET,
@@ -284,11 +276,7 @@ def _delivery(delivery: Delivery) -> schemas.Delivery:
         attempts=delivery.attempts,
         waiting_since=format_instant(delivery.waiting_since),
         next_attempt_at=None if dead else format_instant(delivery.next_attempt_at),
-        last_attempt_at=_written(delivery.last_attempt_at),
+        last_attempt_at=written(delivery.last_attempt_at),
         last_failure=delivery.last_failure,
-        dead_at=_written(delivery.dead_at),
+        dead_at=written(delivery.dead_at),
     )
-
-
-def _written(instant: datetime | None) -> str | None:
-    return None if instant is None else format_instant(instant)

@@ -46,6 +46,7 @@ class Ending(Enum):
     TOO_SLOW = "too slow; resume with Last-Event-ID"
     STOPPING = "the service is stopping; resume with Last-Event-ID"
     OTHER_LOG = "the database was restored or has failed over; begin again with from="
+    NOT_ADMITTED = "the key is not valid any more"
     FAILED = "a fault of ours; resume with Last-Event-ID"
 
 

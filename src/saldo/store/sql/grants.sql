@@ -10,4 +10,6 @@ GRANT INSERT ON saldo.notices, saldo.seals TO {role};
 GRANT INSERT, UPDATE, DELETE ON saldo.webhooks, saldo.webhook_deliveries TO {role};
 -- Of a webhook that is deleted.
 GRANT DELETE ON saldo.sinks TO {role};
+GRANT INSERT, UPDATE ON saldo.keys TO {role};
+GRANT UPDATE ON saldo.keys_version TO {role};
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA saldo TO {role};

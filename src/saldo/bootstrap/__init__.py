@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from aiohttp.abc import AbstractResolver
 
 from saldo import __version__
+from saldo.bootstrap.access import Guard
 from saldo.engine.engine import Engine, EngineLimits
 from saldo.engine.lane import Announce
 from saldo.http.app import create_app
@@ -230,8 +231,15 @@ async def running(
         connections=WEBHOOK_API_CONNECTIONS,
         timeout_seconds=settings.read_timeout_seconds,
     )
+    guard = await Guard.open(settings, database_url)
     engine.start()
-    pools = {"read": reader.pool, "events": events_pool, "webhooks": webhooks.pool}
+    await guard.start()
+    pools = {
+        "read": reader.pool,
+        "events": events_pool,
+        "webhooks": webhooks.pool,
+        "keys": guard.keys.pool,
+    }
     watching = asyncio.create_task(watch(engine, pools), name="vitals")
     try:
         service = Service(
@@ -246,10 +254,14 @@ async def running(
             Sinks(reader.pool, lease_seconds=settings.relay_lease_seconds),
             webhooks,
             Totals(reader.pool),
+            guard.gate,
+            guard.keyring,
+            guard.keys,
         )
         yield create_app(service)
     finally:
         watching.cancel()
+        await guard.stop()
         await engine.stop(settings.stop_seconds)
         await hub.close()
         events_pool.terminate()

@@ -1,0 +1,186 @@
+"""The routes of keys. Each handler reads, asks the store, and writes; no rule lives here."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeAlias, cast
+
+from litestar import Response, delete, get, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Example
+from litestar.params import PathParameter
+
+from saldo.access.grant import Scope
+from saldo.access.secret import digest_of, new_secret
+from saldo.http import key_schemas as schemas
+from saldo.http import problems
+from saldo.http.access import admission_of
+from saldo.http.examples import BODY, READING, problem_specs
+from saldo.http.key_operations import PostKey, PostRotation
+from saldo.http.key_wire import KeyReading, parse_key_id, parse_new_key, parse_rotation
+from saldo.http.operations import Documented
+from saldo.http.parameters import Cursor, Limit
+from saldo.http.routes import AnswerError, Asked, Given, json_of, request_id, written
+from saldo.http.service import Service
+from saldo.http.wire import Fault, parse_limit, read_cursor, write_cursor
+from saldo.ledger.time import format_instant
+from saldo.settings import Settings
+from saldo.store.keys import Key, TooManyKeysError
+
+KeyId: TypeAlias = Annotated[
+    str,
+    PathParameter(
+        description="The key.",
+        examples=[Example(value="1")],
+        schema_extra={"pattern": "^[0-9]{1,30}$"},
+    ),
+]
+
+_TAGS = ["keys"]
+_WRONG_ID = Fault("key_id", "must be a whole number greater than zero")
+_WRONG_SCOPES = Fault("scopes", "must be a list of read, write, metrics, admin")
+_log = logging.getLogger("saldo.access")
+
+
+def key_reading(settings: Settings) -> KeyReading:
+    """How keys are read."""
+    return KeyReading(settings.tzinfo, settings.key_overlap_seconds, datetime.now(UTC))
+
+
+@post(
+    "/v1/key",
+    summary="Make a key",
+    tags=_TAGS,
+    operation_class=PostKey,
+    responses={
+        201: ResponseSpec(schemas.Key, description="Created.", generate_examples=False),
+        **problem_specs("too_many_keys", *READING, *BODY, invalid=_WRONG_SCOPES),
+    },
+)
+async def post_key(request: Asked, service: Given) -> Response[Any]:
+    """The key itself is shown only in this answer: what is kept is a hash of it."""
+    wanted = parse_new_key(await json_of(request), key_reading(service.settings))
+    secret, maximum = new_secret(), service.settings.keys_max
+    try:
+        key_id = await service.keys.create(wanted, digest_of(secret.encode()), keys_max=maximum)
+    except TooManyKeysError:
+        raise AnswerError(problems.too_many_keys(maximum).answer(request_id(request))) from None
+    created = await _found(key_id, request, service)
+    _tell("made", created, request)
+    created.key = secret
+    return Response(created, status_code=201)
+
+
+@get(
+    "/v1/key",
+    summary="Keys",
+    tags=_TAGS,
+    operation_class=Documented,
+    responses=problem_specs(
+        *READING, invalid=Fault("limit", "must be a whole number from 1 to 1000")
+    ),
+)
+async def get_keys(service: Given, limit: Limit = None, cursor: Cursor = None) -> schemas.KeyList:
+    """All keys by id; revoked and expired ones too."""
+    count = parse_limit(limit, service.settings.page_items_default, service.settings.page_items_max)
+    found = await service.keys.page(after_id=read_cursor("keys", cursor) or 0, limit=count + 1)
+    more = len(found) > count
+    return schemas.KeyList(
+        items=[_key(each) for each in found[:count]],
+        next_cursor=write_cursor("keys", found[count - 1].id) if more else None,
+    )
+
+
+@get(
+    "/v1/key/{key_id:str}",
+    summary="One key",
+    tags=_TAGS,
+    operation_class=Documented,
+    responses=problem_specs("key_not_found", *READING, invalid=_WRONG_ID),
+)
+async def get_key(key_id: KeyId, request: Asked, service: Given) -> schemas.Key:
+    """What it opens, for whom, and until when."""
+    return await _found(parse_key_id(key_id), request, service)
+
+
+@delete(
+    "/v1/key/{key_id:str}",
+    status_code=200,
+    summary="Revoke a key",
+    tags=_TAGS,
+    operation_class=Documented,
+    responses=problem_specs("key_not_found", *READING, invalid=_WRONG_ID),
+)
+async def delete_key(key_id: KeyId, request: Asked, service: Given) -> schemas.Key:
+    """Nobody is let in with it any more: by this process at once, by others after SALDO_KEYS_REFRESH_SECONDS.
+    It stays in the list."""
+    number = parse_key_id(key_id)
+    if await service.keys.revoke(number):
+        await service.keyring.look()
+        _tell("revoked", await _found(number, request, service), request)
+    return await _found(number, request, service)
+
+
+@post(
+    "/v1/key/{key_id:str}/rotate",
+    status_code=201,
+    summary="Replace a key",
+    tags=_TAGS,
+    operation_class=PostRotation,
+    responses={
+        201: ResponseSpec(schemas.Key, description="The new one.", generate_examples=False),
+        **problem_specs(
+            *("key_not_found", "key_not_valid"),
+            *READING,
+            *BODY,
+            invalid=Fault("overlap_seconds", "must be a whole number of seconds"),
+        ),
+    },
+)
+async def post_rotation(key_id: KeyId, request: Asked, service: Given) -> Response[Any]:
+    """Makes a new key of the same rights. The old one stays valid for a while, so that nobody is shut out."""
+    number = parse_key_id(key_id)
+    body = await request.body()
+    overlap = parse_rotation(
+        await json_of(request) if body else body, key_reading(service.settings)
+    )
+    await _found(number, request, service)
+    secret = new_secret()
+    new_id = await service.keys.rotate(number, digest_of(secret.encode()), overlap)
+    if new_id is None:
+        raise AnswerError(problems.key_not_valid(number).answer(request_id(request)))
+    created = await _found(new_id, request, service)
+    _tell(f"made in place of {number}", created, request)
+    created.key = secret
+    return Response(created, status_code=201)
+
+
+KEY_HANDLERS = [post_key, get_keys, get_key, delete_key, post_rotation]
+
+
+async def _found(key_id: int, request: Asked, service: Service) -> schemas.Key:
+    key = await service.keys.get(key_id)
+    if key is None:
+        raise AnswerError(problems.key_not_found(key_id).answer(request_id(request)))
+    return _key(key)
+
+
+def _tell(what: str, key: schemas.Key, request: Asked) -> None:
+    """Who has changed who may come in must be found afterwards."""
+    _log.info("key %d was %s by %s", key.id, what, admission_of(request.scope).grant.name)
+
+
+def _key(key: Key) -> schemas.Key:
+    return schemas.Key(
+        id=key.id,
+        name=key.name,
+        scopes=cast(list[Scope], key.scopes),
+        user_ids=key.user_ids,
+        networks=key.networks,
+        valid=key.valid,
+        created_at=format_instant(key.created_at),
+        expires_at=written(key.expires_at),
+        revoked_at=written(key.revoked_at),
+        replaced_by=key.replaced_by,
+    )

@@ -1,0 +1,20 @@
+-- Another key of the same rights with the hash $2 in place of the valid key $1, which stays valid for $3 at most. No row: it
+-- isn't valid, or another took its place before.
+WITH changed AS (
+    UPDATE saldo.keys_version SET version = version + 1
+    RETURNING version
+), old AS (
+    SELECT k.* FROM saldo.keys AS k, changed
+    WHERE k.id = $1 AND k.revoked_at IS NULL AND k.replaced_by IS NULL
+        AND coalesce(k.expires_at > clock_timestamp(), true)
+    FOR UPDATE OF k
+), new AS (
+    INSERT INTO saldo.keys (name, hash, scopes, user_ids, networks, expires_at)
+    SELECT old.name, $2, old.scopes, old.user_ids, old.networks, old.expires_at FROM old
+    RETURNING id
+)
+UPDATE saldo.keys AS k
+SET replaced_by = new.id, expires_at = least(k.expires_at, clock_timestamp() + $3::interval)
+FROM new
+WHERE k.id = $1
+RETURNING new.id

@@ -1,0 +1,7 @@
+-- Keys with greater ids than $1, or only that of the id $2 if it is given.
+SELECT k.id, k.name, k.scopes, k.user_ids, k.networks::text[], k.created_at, k.expires_at, k.revoked_at, k.replaced_by,
+    k.revoked_at IS NULL AND coalesce(k.expires_at > clock_timestamp(), true) AS valid
+FROM saldo.keys AS k
+WHERE k.id > $1 AND ($2::bigint IS NULL OR k.id = $2)
+ORDER BY k.id
+LIMIT $3

@@ -1,0 +1,2 @@
+-- The last change of the keys.
+SELECT version FROM saldo.keys_version
