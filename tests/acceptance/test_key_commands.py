@@ -14,6 +14,7 @@ import pytest
 from tests.acceptance.service import ServiceProcess, service
 from tests.acceptance.subscribers import Subscriber
 
+PAGE = Path(__file__).parents[2] / "docs/howto/secure.md"
 KEY = "an-admin-key-of-the-operators-own-0123456789"
 
 
@@ -149,3 +150,27 @@ def test_half_a_provider_is_refused(tmp_path: Path) -> None:
     found = saldo(tmp_path, "keys", "list", SALDO_JWT_ISSUER="https://id.example")
     assert found.returncode == 1
     assert "SALDO_JWT_AUDIENCE" in found.stderr and "all of them or none" in found.stderr
+
+
+def test_what_the_page_prints_works(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 4
+    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("SALDO_")}
+    environment = inherited | {"PATH": programs, "COLUMNS": "200"}
+    with service(tmp_path, SALDO_KEYS_REFRESH_SECONDS="0.1") as running:
+        for block in blocks:
+            done = subprocess.run(
+                ["bash", "-euc", block.replace("http://localhost:8000", running.url)],
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
+            )
+            assert done.returncode == 0, done
+            if "curl" in block:
+                assert '"items":[]' in done.stdout, done
+            for key in re.findall(r"saldo_\S{43}", done.stdout):
+                environment.setdefault("KEY", key)

@@ -22,6 +22,9 @@ import yaml
 from tests.faults.broker import free_ports
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "prometheus"
+METRICS_KEY = "a-metrics-key-of-the-tests-0123456789"
+"""What it scrapes with."""
+
 START_SECONDS_MAX = 60
 POLL_SECONDS = 0.25
 
@@ -57,7 +60,11 @@ def derive(
     config = yaml.safe_load((SHIPPED / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     targets = {"saldo": urlsplit(service_url).netloc, "prometheus": f"127.0.0.1:{port}"}
+    key = directory / "metrics-key"
+    key.write_text(METRICS_KEY)
     for job in config["scrape_configs"]:
+        if "authorization" in job:
+            job["authorization"]["credentials_file"] = str(key)
         job["static_configs"] = [{"targets": [targets[job["job_name"]]]}]
     (directory / "rules").mkdir()
     missing = dict(replaced or {})

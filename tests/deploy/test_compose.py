@@ -30,7 +30,7 @@ PASSWORDS = {
     name: f"{name.lower().replace('_', '')}1"
     for name in (
         *("POSTGRES_PASSWORD", "DATABASE_PASSWORD", "DATABASE_OWNER_PASSWORD"),
-        *("RABBITMQ_PASSWORD", "GRAFANA_PASSWORD"),
+        *("RABBITMQ_PASSWORD", "GRAFANA_PASSWORD", "ADMIN_KEY", "METRICS_KEY"),
     )
 }
 MONITORING = {

@@ -25,6 +25,7 @@ from saldo.store.statements import statement
 from tests.acceptance.service import service
 from tests.deploy.load import PACE_SECONDS, load, post
 from tests.deploy.prometheus import (
+    METRICS_KEY,
     POLL_SECONDS,
     SHIPPED,
     Prometheus,
@@ -136,9 +137,10 @@ def test_a_service_that_is_gone_pages(
     tmp_path: Path, prometheus_program: str, own_server: EmbeddedServer
 ) -> None:
     with (
-        service(tmp_path, **on(own_server)) as running,
+        service(tmp_path, **on(own_server), SALDO_METRICS_KEY=METRICS_KEY) as running,
         prometheus(prometheus_program, tmp_path, running.url) as watching,
     ):
+        assert httpx.get(f"{running.url}/metrics").status_code == 401
         watching.wait_for(lambda: has_value(watching.query("up{job='saldo'} == 1")), "a scrape")
         running.end(signal.SIGKILL)
         (labels,) = watching.wait_until_firing("SaldoDown")

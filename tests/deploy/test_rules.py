@@ -35,7 +35,8 @@ def run(*command: str | Path) -> None:
 
 
 def test_promtool_accepts_configuration_and_rules(promtool: str) -> None:
-    run(promtool, "check", "config", SHIPPED / "prometheus.yml")
+    # Its syntax: the key is where it runs.
+    run(promtool, "check", "config", "--syntax-only", SHIPPED / "prometheus.yml")
     run(promtool, "check", "rules", *(SHIPPED / "rules").glob("*.yml"))
 
 
