@@ -20,12 +20,13 @@ from benchmarks.live import live
 from benchmarks.processes import processes
 from benchmarks.readme import DIRECTORY, render
 from benchmarks.scale import FULL, SCALES, SHORT, Scale
-from benchmarks.single import limits_of_the_machine, reads, single, spreads
+from benchmarks.single import access, limits_of_the_machine, reads, single, spreads
 
 SUBJECTS: dict[str, Subject] = {
     "limits": limits_of_the_machine,
     "single": single,
     "spreads": spreads,
+    "access": access,
     "reads": reads,
     "processes": processes,
     "live": live,
@@ -37,7 +38,7 @@ SUBJECTS: dict[str, Subject] = {
 }
 """In the order in which they run: some are held against what earlier ones have measured."""
 
-NEEDS_WRK = {"single", "spreads", "reads", "processes", "live", "events"}
+NEEDS_WRK = {"single", "spreads", "access", "reads", "processes", "live", "events"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

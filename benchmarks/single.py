@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
+from secrets import token_hex
 
 from tests.acceptance.service import ServiceProcess
 
@@ -103,6 +104,33 @@ def spreads(bench: Bench) -> Iterator[Row]:
         target = Target(ratio_at_least=1) if "hot" in name else None
         title = f"single POST, {CONNECTIONS} connections, {name}"
         yield Row(title, rounds.rate, "/s", "uniform", uniform, target, rounds.cost)
+
+
+def access(bench: Bench) -> Iterator[Row]:
+    """What it costs to tell who asks: the same service with a key, and without any."""
+    key = token_hex(24)
+    found: dict[str | None, Rounds] = {None: Rounds(), key: Rounds()}
+    with (
+        bench.ledgers.fresh() as ledger,
+        ledger.serve(SALDO_RELAY="false") as unlocked,
+        ledger.serve(SALDO_ADMIN_KEY=key, SALDO_RELAY="false") as locked,
+    ):
+        services: dict[str | None, ServiceProcess] = {None: unlocked, key: locked}
+        for turn in range(2 * bench.scale.rounds):
+            for given, rounds in found.items() if turn % 2 else reversed(found.items()):
+                requests = bench.posts(bench.workload(0))
+                load = wrk.Load(services[given].url, requests, CONNECTIONS, given)
+                rounds.add(*_accepted(bench, services[given].process.pid, load))
+                requests.file.unlink()
+    yield Row(
+        f"single POST, {CONNECTIONS} connections, with a key",
+        found[key].rate,
+        "/s",
+        "without any",
+        found[None].rate.median,
+        Target(ratio_at_least=0.95),
+        found[key].cost,
+    )
 
 
 def reads(bench: Bench) -> Iterator[Row]:

@@ -1,5 +1,5 @@
 -- Sends what a file says, a request a line: for GET a path, for POST the body.
--- Arguments: method, path (for POST), file. Ends with one line of JSON for benchmarks/wrk.py.
+-- Arguments: method, path (for POST), file, key (none: left out). Ends with one line of JSON for benchmarks/wrk.py.
 
 local threads = {}
 
@@ -11,6 +11,10 @@ function init(args)
     method = args[1]
     path = args[2]
     input = assert(io.open(args[3]))
+    host = "Host: localhost\r\n"
+    if args[4] then
+        host = host .. "Authorization: Bearer " .. args[4] .. "\r\n"
+    end
     wrapped = 0
 end
 
@@ -22,9 +26,9 @@ function request()
         line = input:read("*l")
     end
     if method == "GET" then
-        return "GET " .. line .. " HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        return "GET " .. line .. " HTTP/1.1\r\n" .. host .. "\r\n"
     end
-    return method .. " " .. path .. " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    return method .. " " .. path .. " HTTP/1.1\r\n" .. host .. "Content-Type: application/json\r\n"
         .. "Content-Length: " .. #line .. "\r\n\r\n" .. line
 end
 

@@ -26,11 +26,12 @@ class Requests:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one wrk does: where to, what, over how many connections."""
+    """What one wrk does: where to, what, over how many connections, and with which key."""
 
     url: str
     requests: Requests
     connections: int
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,7 @@ def _command(load: Load, seconds: int) -> list[str]:
         *("wrk", "--threads", "1", "--connections", str(load.connections)),
         *("--duration", f"{seconds}s", "--timeout", "30s", "--script", str(SCRIPT), load.url),
         *("--", requests.method, requests.path, str(requests.file)),
+        *([] if load.key is None else [load.key]),
     ]
 
 
