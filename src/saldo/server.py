@@ -31,6 +31,10 @@ BACKLOG = 2048
 COLLECT_OBJECTS = (20_000, 10, 10)
 """New objects before a collection. A batch makes thousands, and nearly all go by themselves."""
 
+WORKER_SILENT_SECONDS_MAX = 60
+"""When a worker process is taken for dead. It says nothing until it has imported everything, which takes seconds on a
+machine that is busy: one that is killed then and started again never gets there."""
+
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log = logging.getLogger("saldo")
@@ -210,4 +214,5 @@ def _config(settings: Settings, app: Application) -> uvicorn.Config:
         backlog=BACKLOG,
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=int(settings.stop_seconds),
+        timeout_worker_healthcheck=WORKER_SILENT_SECONDS_MAX,
     )
