@@ -20,6 +20,7 @@ from benchmarks.live import live
 from benchmarks.processes import processes
 from benchmarks.readme import DIRECTORY, render
 from benchmarks.scale import FULL, SCALES, SHORT, Scale
+from benchmarks.seals import seals
 from benchmarks.single import access, limits_of_the_machine, reads, single, spreads
 
 SUBJECTS: dict[str, Subject] = {
@@ -31,6 +32,7 @@ SUBJECTS: dict[str, Subject] = {
     "processes": processes,
     "live": live,
     "bulk": bulk,
+    "seals": seals,
     "memory": memory,
     "dates": dates,
     "growth": growth,

@@ -481,6 +481,21 @@ BUSINESS = [
         [(YELLOW, 60), (RED, 300)],
     ),
     Panel(
+        "Entries without a seal",
+        "Age of the oldest; under a bulk it grows. The line is the alert's.",
+        "s",
+        [Query("max(saldo_seals_seconds_behind{@})", "age")],
+        steps=[(YELLOW, 60), (RED, 300)],
+        width=12,
+    ),
+    Panel(
+        "Entries sealed",
+        "A second.",
+        "ops",
+        [Query(f"max(deriv(saldo_seals_entries{{@}}{RATE}))", "sealed")],
+        width=12,
+    ),
+    Panel(
         "Sum of all balances",
         "In units of the ledger's currency.",
         "none",

@@ -357,6 +357,11 @@ class Settings(BaseSettings):
         True,
         description="Whether `saldo serve` relays the log too; else `saldo relay` must run somewhere.",
     )
+    seals: bool = Field(
+        True,
+        description="Whether the relay's process seals the log, so that history can't be changed unseen "
+        "(docs/howto/prove.md).",
+    )
     rabbitmq_url: Annotated[str | None, Unset] = Field(
         None,
         description="amqp://user:password@host:port/vhost (or amqps://): every event goes to an exchange there.",

@@ -177,6 +177,9 @@ async def test_a_key_of_some_users_is_about_them_only(api: Api) -> None:
     assert code(await client.get(f"/v1/user/{other}/balance?date=2026-01-01")) == (403, "forbidden")
     assert code(await client.get(f"/v1/user/{2**60}")) == (403, "forbidden")
     assert (await client.get(f"/v1/transaction/{posted['uuid']}")).status_code == 200
+    assert code(await client.get(f"/v1/proof/{posted['uuid']}")) == (409, "not_sealed_yet")
+    hidden = await client.get(f"/v1/proof/{others['uuid']}")
+    assert code(hidden) == (404, "transaction_not_found")
     hidden = await client.get(f"/v1/transaction/{others['uuid']}")
     assert code(hidden) == (404, "transaction_not_found")
     assert code(await client.get("/v1/user")) == (403, "forbidden")

@@ -105,6 +105,11 @@ def test_metrics_count_what_was_done_however_many_workers(tmp_path: Path, worker
         assert scrape.get("saldo_ledger_users") == 1
         assert scrape.get("saldo_ledger_balance") == 25
         assert scrape.get("saldo_audit_faults") == 0
+        while scrape.get("saldo_seals_entries") < 22:
+            assert time.monotonic() < deadline, running.output()
+            time.sleep(0.2)
+            scrape = Scrape(running)
+        assert scrape.get("saldo_seals_seconds_behind") == 0
         while "saldo_pool_connections" not in scrape.names():
             assert time.monotonic() < deadline
             time.sleep(0.2)

@@ -21,6 +21,7 @@ import psycopg
 import pytest
 
 from saldo.bootstrap import Database, create_engine, relays_at_work, running
+from saldo.client.proof import check
 from saldo.engine.engine import Engine
 from saldo.engine.errors import OutcomeUnknownError
 from saldo.ledger.model import Decision, Outcome, TransactionRequest
@@ -332,6 +333,22 @@ async def test_relays_hold_their_leases_and_publish_behind_it(
     assert not received.faults
     assert received.duplicates == 0
     assert [each.number for each in told[:20]] == [*range(1, 21)]
+
+
+async def test_the_log_is_sealed_behind_it(
+    api: httpx.AsyncClient, pgbouncer: Pgbouncer, server: EmbeddedServer
+) -> None:
+    settings = settings_for(pgbouncer.url(), webhooks=False)
+    (user_id,) = create_users(server, 1)
+    async with AsyncExitStack() as stack:
+        for _ in range(2):
+            await stack.enter_async_context(relays_at_work(settings, pgbouncer.url(), None))
+        for _ in range(5):
+            body = {"uuid": str(uuid4()), "type": "DEPOSIT", "amount": "1", "user_id": user_id}
+            assert (await api.post("/v1/transaction", json=body)).status_code == 200
+            while (proof := await api.get(f"/v1/proof/{body['uuid']}")).status_code == 409:
+                await asyncio.sleep(0.1)
+            assert check(proof.json(), kept=[(await api.get("/v1/seals")).json()])
 
 
 async def test_an_answer_is_durable_in_whichever_session_it_was_made(

@@ -32,6 +32,7 @@ from saldo.relay.exchange import ExchangeOptions, ExchangeSink
 from saldo.relay.live import Hub, LiveLimits
 from saldo.relay.pace import Beside
 from saldo.relay.relay import Relay, RelayLimits, no_span, relaying
+from saldo.relay.sealing import Sealer
 from saldo.relay.sink import Sink
 from saldo.relay.stream import StreamOptions, StreamSink
 from saldo.relay.webhooks.relays import WebhookRelays, WebhookSinks
@@ -44,6 +45,7 @@ from saldo.store.log import Log
 from saldo.store.migrate import prepare
 from saldo.store.poster import Poster
 from saldo.store.reader import Reader
+from saldo.store.seals import Seals
 from saldo.store.sinks import Sinks, SinkStatus
 from saldo.store.totals import Totals
 from saldo.store.webhooks import Subscription, Webhooks
@@ -51,8 +53,8 @@ from saldo.store.webhooks import Subscription, Webhooks
 if TYPE_CHECKING:
     from saldo.observability.tracing import Tracing
 
-RELAY_CONNECTIONS = 4
-"""Of all relays of a process: one reads while others move cursors and renew leases, and one counts."""
+RELAY_CONNECTIONS = 5
+"""Of all relays of a process: one reads while others move cursors and renew leases, one counts, and one seals."""
 
 EVENTS_CONNECTIONS = 3
 """Of the live stream of a process: the tail, the past, and where new subscribers begin."""
@@ -254,6 +256,7 @@ async def running(
             Sinks(reader.pool, lease_seconds=settings.relay_lease_seconds),
             webhooks,
             Totals(reader.pool),
+            Seals(reader.pool),
             guard.gate,
             guard.keyring,
             guard.keys,
@@ -323,12 +326,16 @@ async def relays_at_work(
 
         async with webhooks_at_work(settings, database_url) as webhooks:
             bell = None if bell_path is None else await listen(bell_path, wake)
-            counting = asyncio.create_task(count(Totals(pool), beside), name="counting")
+            followers = [asyncio.create_task(count(Totals(pool), beside), name="counting")]
+            if settings.seals:
+                sealer = Sealer(Seals(pool), beside)
+                followers.append(asyncio.create_task(sealer.run(), name="sealing"))
             try:
                 async with relaying(relays, settings.stop_seconds):
                     yield
             finally:
-                counting.cancel()
+                for follower in followers:
+                    follower.cancel()
         if bell is not None:
             bell.close()
 

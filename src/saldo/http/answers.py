@@ -18,7 +18,7 @@ _counters = {
     for outcome in Outcome
     for replayed in (False, True)
 }
-_RECORDED_NAMES = cast(dict[Outcome, schemas.OutcomeName], OUTCOME_NAMES)
+RECORDED_NAMES = cast(dict[Outcome, schemas.OutcomeName], OUTCOME_NAMES)
 
 
 class Answer(NamedTuple):
@@ -66,7 +66,7 @@ def transaction_answer(
         format_money(abs(amount), decimals),
         user_id,
         written if timestamp == recorded_at else format_instant(timestamp),
-        _RECORDED_NAMES[outcome],
+        RECORDED_NAMES[outcome],
         format_money(balance, decimals),
         number,
         written,

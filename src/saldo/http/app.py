@@ -21,6 +21,7 @@ from saldo.http.access import ForbiddenError
 from saldo.http.examples import no_operation_responses
 from saldo.http.hot import Front
 from saldo.http.keys import KEY_HANDLERS
+from saldo.http.proofs import PROOF_HANDLERS
 from saldo.http.query import refuse_unread_parameters
 from saldo.http.routes import HANDLERS, AnswerError, request_id, response
 from saldo.http.sending import slow
@@ -59,7 +60,13 @@ def create_framework(service: Service) -> Litestar:
         return service
 
     return Litestar(
-        route_handlers=[*HANDLERS, *WEBHOOK_HANDLERS, *KEY_HANDLERS, _documentation_assets()],
+        route_handlers=[
+            *HANDLERS,
+            *PROOF_HANDLERS,
+            *WEBHOOK_HANDLERS,
+            *KEY_HANDLERS,
+            _documentation_assets(),
+        ],
         dependencies={"service": Provide(given_service, sync_to_thread=False)},
         openapi_config=OpenAPIConfig(
             title="Saldo",

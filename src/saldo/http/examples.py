@@ -122,6 +122,8 @@ _EXAMPLES: Final[dict[str, Problem | Answer]] = {
     "uuid_conflict": _refused(_DEPOSIT, _recorded(Outcome.UUID_CONFLICT, 5_000, 5_000)),
     "user_not_found": problems.user_not_found(1),
     "transaction_not_found": problems.transaction_not_found(str(_UUID)),
+    "not_sealed_yet": problems.not_sealed_yet(str(_UUID)),
+    "seal_broken": problems.seal_broken(1, 4, 7),
     "webhook_not_found": problems.webhook_not_found(1),
     "delivery_not_found": problems.delivery_not_found(_UUID),
     "too_many_webhooks": problems.too_many_webhooks(100),

@@ -62,6 +62,20 @@ KindName: TypeAlias = Annotated[
     ),
 ]
 
+Shard: TypeAlias = Annotated[
+    str | None,
+    _query(
+        "The seals of this shard, the oldest first.",
+        None,
+        "1",
+        pattern="^([0-9]|[1-5][0-9]|6[0-3])$",
+    ),
+]
+After: TypeAlias = Annotated[
+    str | None,
+    _query("Only seals of entries after this `seq`. Needs `shard`.", None, "7", **_DIGITS),
+]
+
 EventUsers: TypeAlias = Annotated[
     str | None,
     _query(

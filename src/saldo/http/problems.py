@@ -34,6 +34,7 @@ _TITLES: Final = {
     "name_taken": (409, "The name is taken"),
     "user_not_found": (404, "No such user"),
     "transaction_not_found": (404, "No such transaction"),
+    "not_sealed_yet": (409, "The transaction is not sealed yet"),
     "webhook_not_found": (404, "No such webhook"),
     "delivery_not_found": (404, "No such delivery"),
     "too_many_webhooks": (409, "There are too many webhooks"),
@@ -51,6 +52,7 @@ _TITLES: Final = {
     "deadline_exceeded": (503, "Not processed in time"),
     "overloaded": (503, "Too many requests are waiting"),
     "database_unavailable": (503, "The database can't be reached"),
+    "seal_broken": (500, "The log is not what was sealed"),
     "internal": (500, "An internal error"),
     "unauthenticated": (401, "A valid key is needed"),
     "forbidden": (403, "The key does not open this"),
@@ -122,6 +124,24 @@ def transaction_not_found(uuid: str) -> Problem:
     """404 for a transaction."""
     detail = f"There is no transaction {uuid[:36]}. After outcome_unknown this is not a no: send it again."
     return Problem("transaction_not_found", detail, {})
+
+
+def not_sealed_yet(uuid: str) -> Problem:
+    """409 for a proof."""
+    detail = (
+        f"The transaction {uuid} is recorded and not sealed yet. It will be in a second, or when a bulk that is under "
+        "way lets the sealer get on. Ask again."
+    )
+    return Problem("not_sealed_yet", detail, {}, headers=(RETRY_AFTER,))
+
+
+def seal_broken(shard: int, first_seq: int, last_seq: int) -> Problem:
+    """500 for a proof that can't be given any more."""
+    detail = (
+        f"The entries {first_seq} to {last_seq} of shard {shard} are not those that were sealed: somebody has changed "
+        "the log or its seals behind the service's back."
+    )
+    return Problem("seal_broken", detail, {})
 
 
 def not_decided(error: EngineError) -> Problem:

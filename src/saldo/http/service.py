@@ -15,6 +15,7 @@ from saldo.http.wire import Reading
 from saldo.settings import Settings
 from saldo.store.keys import Keys
 from saldo.store.reader import Reader
+from saldo.store.seals import Seals
 from saldo.store.sinks import Sinks
 from saldo.store.totals import Totals
 from saldo.store.webhooks import Webhooks
@@ -43,6 +44,7 @@ class Service:
     sinks: Sinks
     webhooks: Webhooks
     totals: Totals
+    seals: Seals
     gate: Gate
     keyring: Keyring
     keys: Keys

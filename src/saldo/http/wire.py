@@ -19,9 +19,10 @@ from uuid import UUID
 
 import msgspec
 
-from saldo.ledger.model import USER_ID_MAX, Kind, TransactionRequest
+from saldo.ledger.model import SHARDS, USER_ID_MAX, Kind, TransactionRequest
 from saldo.ledger.money import MoneyError, parse_amount
 from saldo.ledger.time import InstantError, parse_instant
+from saldo.store.log import SEQ_MAX
 
 T = TypeVar("T")
 
@@ -316,6 +317,24 @@ def parse_limit(limit: str | None, default: int, maximum: int) -> int:
     if not _DIGITS.fullmatch(limit) or not 1 <= int(limit) <= maximum:
         raise _invalid("limit", f"must be a whole number from 1 to {maximum}")
     return int(limit)
+
+
+def parse_shard(text: str | None) -> int | None:
+    """A shard of the log."""
+    if text is None:
+        return None
+    if not _DIGITS.fullmatch(text) or int(text) >= SHARDS:
+        raise _invalid("shard", f"must be a whole number from 0 to {SHARDS - 1}")
+    return int(text)
+
+
+def parse_after(text: str | None) -> int | None:
+    """A position of a shard's log. One past every position there can be stays one that has nothing after it."""
+    if text is None:
+        return None
+    if not _DIGITS.fullmatch(text):
+        raise _invalid("after", "must be a whole number")
+    return min(int(text), SEQ_MAX)
 
 
 def _invalid(field: str, message: str) -> InvalidError:

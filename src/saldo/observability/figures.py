@@ -65,6 +65,15 @@ class LedgerFigures(Protocol):
     def seconds_behind(self) -> float: ...
 
 
+class SealFigures(Protocol):
+    """How far the log is sealed (`saldo.store.seals.SealTotals`)."""
+
+    @property
+    def entries(self) -> int: ...
+    @property
+    def seconds_behind(self) -> float: ...
+
+
 class DiskFigures(Protocol):
     """What is shown of the disk of the embedded server's data (`shutil.disk_usage`), bytes."""
 
@@ -86,6 +95,7 @@ class Figures(NamedTuple):
     sinks: Sequence[SinkFigures]
     webhooks: Sequence[WebhookFigures]
     ledger: LedgerFigures | None
+    seals: SealFigures | None
     decimals: int
     disk: DiskFigures | None
 
@@ -96,6 +106,8 @@ class Figures(NamedTuple):
         yield from _webhooks(self.webhooks)
         if self.ledger is not None:
             yield from _ledger(self.ledger, self.decimals)
+        if self.seals is not None:
+            yield from _seals(self.seals)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
@@ -193,4 +205,13 @@ def _ledger(ledger: LedgerFigures, decimals: int) -> Iterator[Metric]:
         "saldo_audit_faults",
         "Entries whose balance is negative, or doesn't follow from the one before.",
         ledger.faults,
+    )
+
+
+def _seals(seals: SealFigures) -> Iterator[Metric]:
+    yield _gauge("saldo_seals_entries", "Entries of the log that are sealed.", seals.entries)
+    yield _gauge(
+        "saldo_seals_seconds_behind",
+        "Age of the oldest entry that is not sealed.",
+        seals.seconds_behind,
     )

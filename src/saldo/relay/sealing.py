@@ -1,0 +1,169 @@
+"""Seals the log behind whoever posts, in the background: what has been recorded is provable within a second.
+
+Under a bulk it steps back and falls behind, and catches up afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from saldo.ledger.seal import leaf_hash, merkle_root, seal_hash
+from saldo.relay.pace import Beside
+from saldo.store.errors import StoreError
+from saldo.store.seals import ENTRIES_MAX, LastSeal, NewSeal, Seals
+
+SEAL_SECONDS: Final = 0.8
+"""Between two looks: an entry waits for the next, and for its seal to be written. Also the longest rest."""
+
+FAILED_SECONDS: Final = 5.0
+"""After a look that has failed."""
+
+STEP_BACK: Final = 4.0
+STEP_BACK_POSTING: Final = 8.0
+"""After each look that found as much as it may take, so many times as long as it took: a fifth of a processor and
+of a connection at most, a ninth while somebody posts."""
+
+TAKE_OVER_SECONDS: Final = 3.0
+"""After so long without a seal by somebody else, one who stood back for him seals again."""
+
+_SEQ: Final = slice(6, 14)
+"""Where an entry's bytes have its `seq`."""
+
+_log = logging.getLogger("saldo.relay")
+
+
+class Sealer:
+    """Seals whatever is new. However many there are, one of them does it; the others look on."""
+
+    def __init__(self, seals: Seals, beside: Beside) -> None:
+        """
+        Args:
+            beside: whom it steps back for.
+        """
+        self._seals = seals
+        self._beside = beside
+        self._turn = Turn()
+        self._stopped: set[tuple[int, int]] = set()
+        self._told: set[tuple[int, int]] = set()
+
+    async def run(self) -> None:
+        """Seals until it is cancelled."""
+        while True:
+            began = time.monotonic()
+            try:
+                entries = await self.look()
+            except StoreError as error:
+                _log.warning("the log can't be sealed: %s", error)
+                await asyncio.sleep(FAILED_SECONDS)
+            except Exception:
+                _log.exception("sealing failed in a way nobody foresaw")
+                await asyncio.sleep(FAILED_SECONDS)
+            else:
+                seconds = time.monotonic() - began
+                await asyncio.sleep(rest_seconds(entries, seconds, posting=self._beside.posting))
+
+    async def look(self) -> int:
+        """Seals what is new, or the oldest of it if it is much; how many entries.
+
+        Raises:
+            StoreError: the database can't be asked.
+        """
+        behind = await self._seals.behind()
+        if not behind or not self._turn.comes({shard: last.seq for shard, last in behind.items()}):
+            return 0
+        entries = await self._seals.entries()
+        new = [
+            seal
+            for shard, last in behind.items()
+            if (seal := seal_of(shard, last, entries.get(shard, ()))) is not None
+        ]
+        self._tell_gaps(behind, entries)
+        if not new:
+            return 0
+        if await self._seals.append(new) < len(new):
+            self._turn.lost()
+        return sum(seal.last_seq - seal.first_seq + 1 for seal in new)
+
+    def _tell_gaps(
+        self, behind: Mapping[int, LastSeal], entries: Mapping[int, Sequence[bytes]]
+    ) -> None:
+        """Says so, once, if a position of the log is missing: nothing can be sealed beyond it."""
+        stopped = {
+            (shard, last.seq)
+            for shard, last in behind.items()
+            if shard in entries and _seq(entries[shard][0]) != last.seq + 1
+        }
+        # At one look alone it is another sealer, who has just gone on.
+        missing = stopped & self._stopped
+        for shard, seq in sorted(missing - self._told):
+            _log.error("shard %s has no entry %s: it can't be sealed any further", shard, seq + 1)
+        self._stopped, self._told = stopped, missing
+
+
+class Turn:
+    """Whether it is ours to seal: of two who do, one does it for nothing. So the one who was late stands back."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._standing_back = False
+        self._seen: Mapping[int, int] = {}
+        self._since = 0.0
+
+    def lost(self) -> None:
+        """Somebody else has sealed the same."""
+        self._standing_back = True
+        self._seen, self._since = {}, self._clock()
+
+    def comes(self, behind: Mapping[int, int]) -> bool:
+        """Whether to seal now.
+
+        Args:
+            behind: the shards that have something to seal, and up to where they are sealed.
+        """
+        if not self._standing_back:
+            return True
+        # The entries that waited at the last look wait still: nobody seals.
+        if not self._seen or any(behind.get(shard) != seq for shard, seq in self._seen.items()):
+            self._seen, self._since = behind, self._clock()
+        self._standing_back = self._clock() - self._since < TAKE_OVER_SECONDS
+        return not self._standing_back
+
+
+def seal_of(shard: int, last: LastSeal, entries: Sequence[bytes]) -> NewSeal | None:
+    """The seal of these entries of a shard, as far as they follow each other and the last seal; None: they don't.
+
+    Args:
+        entries: `entry_bytes` of some, in their order.
+    """
+    first_seq = last.seq + 1
+    if not entries or _seq(entries[0]) != first_seq:
+        return None
+    if _seq(entries[-1]) != last.seq + len(entries):
+        entries = [
+            entry for seq, entry in enumerate(entries, start=first_seq) if _seq(entry) == seq
+        ]
+    last_seq = last.seq + len(entries)
+    root = merkle_root([leaf_hash(entry) for entry in entries])
+    hash_ = seal_hash(last.hash, shard, first_seq, last_seq, root)
+    return NewSeal(shard, first_seq, last_seq, last.hash, root, hash_)
+
+
+def rest_seconds(entries: int, seconds: float, *, posting: bool) -> float:
+    """How long to rest after a look.
+
+    Args:
+        entries: it has sealed.
+        seconds: it took.
+        posting: whether somebody posts.
+    """
+    if entries < ENTRIES_MAX:
+        return SEAL_SECONDS
+    return min(seconds * (STEP_BACK_POSTING if posting else STEP_BACK), SEAL_SECONDS)
+
+
+def _seq(entry: bytes) -> int:
+    return int.from_bytes(entry[_SEQ], "big")

@@ -1,0 +1,408 @@
+"""The sealer on a real log: what it seals, beside another one, after a fault, and who can undo it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import psycopg
+import pytest
+
+from saldo.bootstrap import limits_of
+from saldo.ledger.model import Entry, Kind, Outcome, TransactionRequest
+from saldo.ledger.seal import (
+    FIRST_PREVIOUS,
+    SEAL_ENTRIES_MAX,
+    entry_bytes,
+    leaf_hash,
+    merkle_root,
+    seal_hash,
+)
+from saldo.relay import sealing
+from saldo.relay.pace import Beside
+from saldo.relay.sealing import Sealer
+from saldo.store.connection import open_pool
+from saldo.store.embedded import EmbeddedServer
+from saldo.store.migrate import prepare
+from saldo.store.poster import Poster
+from saldo.store.seals import NewSeal, Seals
+from saldo.store.statements import statement
+from tests.conftest import settings_for
+from tests.databases import Database
+
+USERS = 70
+"""More than there are shards."""
+
+ENTRIES = """
+    SELECT shard, seq, user_id, number, uuid, kind, outcome, amount, balance,
+        nullif("timestamp", '-infinity'), nullif(horizon, '-infinity'), recorded_at
+    FROM saldo.transactions ORDER BY shard, seq
+"""
+SEALS = "SELECT shard, first_seq, last_seq, root, hash FROM saldo.seals ORDER BY shard, first_seq"
+
+
+class WatchedSeals(Seals):
+    """Tells when something has been appended."""
+
+    def __init__(self, pool: Any) -> None:
+        super().__init__(pool)
+        self.pool = pool
+        self.appended = asyncio.Condition()
+        self.looks = 0
+
+    async def behind(self) -> Any:
+        self.looks += 1
+        return await super().behind()
+
+    async def append(self, seals: Sequence[NewSeal]) -> int:
+        count = await super().append(seals)
+        async with self.appended:
+            self.appended.notify_all()
+        return count
+
+    async def wait_until_sealed(self) -> None:
+        """Until nothing is left."""
+        async with self.appended:
+            while await super().behind():
+                await self.appended.wait()
+
+
+@pytest.fixture
+async def seals(own_ledger: Database) -> AsyncIterator[WatchedSeals]:
+    pool = await open_pool(own_ledger.service_url, connections=4, statement_timeout_seconds=30)
+    yield WatchedSeals(pool)
+    pool.terminate()
+
+
+@pytest.fixture
+async def ledger(own_ledger: Database) -> Database:
+    """With entries of every kind: opening, posted, refused, late, and of a user who has only refused ones."""
+    create_users(own_ledger, USERS)
+    moment = datetime.now(UTC)
+    await post(
+        own_ledger,
+        [
+            *(TransactionRequest(uuid4(), user, 1000 + user, None) for user in range(2, USERS)),
+            TransactionRequest(uuid4(), 1, -1, None),
+            TransactionRequest(uuid4(), 2, -10_000, None),
+            TransactionRequest(uuid4(), 2, 5, moment - timedelta(days=30)),
+            TransactionRequest(uuid4(), 2, -5, moment - timedelta(days=20)),
+        ],
+    )
+    return own_ledger
+
+
+def create_users(database: Database, count: int) -> None:
+    with psycopg.connect(database.owner_url, autocommit=True) as owner:
+        owner.execute(
+            "SELECT saldo.create_user_1('user ' || n) FROM generate_series(1, %s) AS n", (count,)
+        )
+
+
+async def post(database: Database, requests: list[TransactionRequest]) -> None:
+    connection = await asyncpg.connect(database.service_url)
+    try:
+        await Poster(connection, limits_of(settings_for(database.service_url))).post(requests)
+    finally:
+        await connection.close()
+
+
+def deposits(user_id: int, count: int) -> list[TransactionRequest]:
+    return [TransactionRequest(uuid4(), user_id, 1, None) for _ in range(count)]
+
+
+def entries_of(database: Database) -> list[Entry]:
+    """All, read column by column."""
+    with psycopg.connect(database.owner_url) as connection:
+        rows = connection.execute(ENTRIES).fetchall()
+    return [_entry(*row) for row in rows]
+
+
+def _entry(*columns: Any) -> Entry:
+    shard, seq, user_id, number, uuid, kind, outcome, *others = columns
+    return Entry(shard, seq, user_id, number, uuid, Kind(kind), Outcome(outcome), *others)
+
+
+def assert_sealed(database: Database) -> int:
+    """Every entry once, each seal over those it says, and the chains without a break; how many seals."""
+    with psycopg.connect(database.owner_url) as connection:
+        found = connection.execute(SEALS).fetchall()
+    entries = {(each.shard, each.seq): each for each in entries_of(database)}
+    previous: dict[int, tuple[int, bytes]] = {}
+    for shard, first_seq, last_seq, root, hash_ in found:
+        before_seq, before_hash = previous.get(shard, (0, FIRST_PREVIOUS))
+        assert first_seq == before_seq + 1
+        some = [entries.pop((shard, seq)) for seq in range(first_seq, last_seq + 1)]
+        assert root == merkle_root([leaf_hash(entry_bytes(each)) for each in some])
+        assert hash_ == seal_hash(before_hash, shard, first_seq, last_seq, root)
+        previous[shard] = last_seq, hash_
+    assert not entries
+    return len(found)
+
+
+async def seal_all(seals: Seals) -> None:
+    sealer = Sealer(seals, Beside(told=True))
+    while await seals.behind():
+        assert await sealer.look()
+
+
+@contextmanager
+def behind_the_back(database: Database) -> Iterator[psycopg.Connection]:
+    """A superuser whom no trigger stops."""
+    url = database.owner_url.replace("saldo_owner@", "postgres@")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SET session_replication_role = replica")
+        yield connection
+
+
+async def test_what_is_copied_are_the_bytes_of_the_entries(
+    ledger: Database, seals: WatchedSeals
+) -> None:
+    copied = await seals.entries()
+    entries = entries_of(ledger)
+    assert [entry for shard in sorted(copied) for entry in copied[shard]] == [
+        entry_bytes(each) for each in entries
+    ]
+    assert {each.kind for each in entries} == set(Kind)
+    assert {each.outcome for each in entries} == {Outcome.POSTED, Outcome.INSUFFICIENT_FUNDS}
+    assert any(
+        each.timestamp and each.horizon and each.timestamp < each.horizon for each in entries
+    )
+    assert any(each.timestamp and not each.horizon for each in entries)
+
+
+async def test_everything_is_sealed_and_then_nothing(ledger: Database, seals: WatchedSeals) -> None:
+    assert (await seals.totals()).entries == 0
+    assert (await seals.totals()).seconds_behind > 0
+    await seal_all(seals)
+    count = assert_sealed(ledger)
+    totals = await seals.totals()
+    assert (totals.entries, totals.seconds_behind) == (len(entries_of(ledger)), 0)
+    sealer = Sealer(seals, Beside(told=True))
+    assert await sealer.look() == 0
+    assert assert_sealed(ledger) == count
+
+
+async def test_much_is_sealed_in_parts_of_bounded_size_those_that_wait_longest_first(
+    ledger: Database, seals: WatchedSeals
+) -> None:
+    # Of six shards more than a seal may have, and of one a little that is newer.
+    for user_id in range(10, 16):
+        await post(ledger, deposits(user_id, SEAL_ENTRIES_MAX + 1))
+    first = await seals.entries()
+    assert sum(map(len, first.values())) < 4096 + SEAL_ENTRIES_MAX
+    assert max(map(len, first.values())) == SEAL_ENTRIES_MAX
+    await seal_all(seals)
+    await post(ledger, deposits(20, 3))
+    for user_id in range(30, 35):
+        await post(ledger, deposits(user_id, SEAL_ENTRIES_MAX + 1))
+    waiting = await seals.entries()
+    assert 20 in waiting
+    assert len(waiting) < 6
+    await seal_all(seals)
+    assert_sealed(ledger)
+
+
+async def test_two_sealers_at_the_same_time_make_one_chain(
+    ledger: Database, seals: WatchedSeals
+) -> None:
+    sealers = [Sealer(seals, Beside(told=True)) for _ in range(4)]
+    for _ in range(10):
+        await post(ledger, [each for user in range(1, USERS) for each in deposits(user, 2)])
+        await asyncio.gather(*(sealer.look() for sealer in sealers))
+    await seal_all(seals)
+    assert_sealed(ledger)
+
+
+async def test_of_two_who_have_read_the_same_one_appends(
+    ledger: Database, seals: WatchedSeals
+) -> None:
+    behind, entries = await seals.behind(), await seals.entries()
+    new = [sealing.seal_of(shard, last, entries[shard]) for shard, last in behind.items()]
+    found = [each for each in new if each is not None]
+    counts = await asyncio.gather(*(seals.append(found) for _ in range(4)))
+    assert sorted(counts) == [0, 0, 0, len(found)]
+    # Fewer entries of the same, and more: neither follows the last seal.
+    for shard, last in behind.items():
+        again = sealing.seal_of(shard, last, entries[shard][:1])
+        assert again is not None
+        assert await seals.append([again]) == 0
+    assert_sealed(ledger)
+
+
+async def test_only_what_follows_the_last_seal_is_appended(
+    ledger: Database, seals: WatchedSeals
+) -> None:
+    await seal_all(seals)
+    count = assert_sealed(ledger)
+    last = next(each for each in await seals.newest() if each.shard == 2)
+    follows = NewSeal(2, last.last_seq + 1, last.last_seq + 1, last.hash, bytes(32), bytes(32))
+    for wrong in (
+        follows._replace(previous=bytes(32)),
+        follows._replace(first_seq=last.last_seq + 2, last_seq=last.last_seq + 2),
+        follows._replace(first_seq=last.last_seq),
+        follows._replace(first_seq=last.first_seq),
+    ):
+        assert await seals.append([wrong]) == 0
+    assert assert_sealed(ledger) == count
+    assert await seals.append([follows]) == 1
+
+
+async def test_a_sealer_that_ends_between_reading_and_writing_leaves_nothing_behind(
+    ledger: Database, seals: WatchedSeals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached = asyncio.Event()
+
+    async def never(_: Sequence[NewSeal]) -> int:
+        reached.set()
+        await asyncio.Event().wait()
+        return 0
+
+    with monkeypatch.context() as patched:
+        patched.setattr(seals, "append", never)
+        work = asyncio.create_task(Sealer(seals, Beside(told=True)).run())
+        await reached.wait()
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+    assert (await seals.totals()).entries == 0
+    await seal_all(seals)
+    assert_sealed(ledger)
+
+
+async def test_it_keeps_up_with_who_posts(ledger: Database, seals: WatchedSeals) -> None:
+    work = asyncio.create_task(Sealer(seals, Beside(told=False)).run())
+    try:
+        for _ in range(3):
+            await post(ledger, [each for user in range(1, USERS) for each in deposits(user, 3)])
+            await seals.wait_until_sealed()
+    finally:
+        work.cancel()
+    assert_sealed(ledger)
+
+
+async def test_it_goes_on_after_the_database_was_away(
+    own_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealing, "SEAL_SECONDS", 0.02)
+    monkeypatch.setattr(sealing, "FAILED_SECONDS", 0.02)
+    database = Database(own_server.owner_url, own_server.service_url)
+    await asyncio.to_thread(
+        prepare, database.owner_url, database.service_url, currency_decimals=2, max_lateness=None
+    )
+    create_users(database, 3)
+    pool = await open_pool(database.service_url, connections=2, statement_timeout_seconds=5)
+    seals = WatchedSeals(pool)
+    work = asyncio.create_task(Sealer(seals, Beside(told=True)).run())
+    try:
+        await seals.wait_until_sealed()
+        await asyncio.to_thread(own_server.stop)
+        looks = seals.looks
+        while seals.looks < looks + 3:
+            await asyncio.sleep(0)
+        await asyncio.to_thread(own_server.start)
+        await post(database, deposits(1, 5))
+        await seals.wait_until_sealed()
+        assert not work.done()
+    finally:
+        work.cancel()
+        pool.terminate()
+    assert_sealed(database)
+
+
+async def test_it_seals_up_to_an_entry_that_is_missing_and_says_so_once(
+    ledger: Database,
+    seals: WatchedSeals,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await post(ledger, deposits(3, 9))
+    with behind_the_back(ledger) as superuser:
+        superuser.execute("DELETE FROM saldo.transactions WHERE shard = 3 AND seq = 5")
+    sealer = Sealer(seals, Beside(told=True))
+    with caplog.at_level(logging.ERROR, "saldo.relay"):
+        for _ in range(6):
+            await sealer.look()
+    assert [each.message for each in caplog.records] == [
+        "shard 3 has no entry 5: it can't be sealed any further"
+    ]
+    newest = {each.shard: each.last_seq for each in await seals.newest()}
+    assert newest[3] == 4
+    assert [*await seals.behind()] == [3]
+    assert (await seals.totals()).seconds_behind > 0
+
+
+async def test_the_chain_is_read_page_by_page(ledger: Database, seals: WatchedSeals) -> None:
+    for _ in range(5):
+        await post(ledger, deposits(2, 2))
+        await seal_all(seals)
+    pages, after = [], 0
+    while page := await seals.page(2, after, 2):
+        pages += page
+        after = page[-1].last_seq
+    assert len(pages) == 5
+    assert pages[0].previous == FIRST_PREVIOUS
+    assert all(second.previous == first.hash for first, second in pairwise(pages))
+    assert pages[-1] in await seals.newest()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE saldo.seals SET root = root",
+        "UPDATE saldo.seals SET sealed_at = now() WHERE false",
+        "DELETE FROM saldo.seals",
+        "TRUNCATE saldo.seals",
+    ],
+)
+async def test_a_seal_is_for_ever(change: str, ledger: Database, seals: WatchedSeals) -> None:
+    await seal_all(seals)
+    with (
+        psycopg.connect(ledger.service_url, autocommit=True) as service,
+        pytest.raises(psycopg.errors.InsufficientPrivilege, match="seals"),
+    ):
+        service.execute(change.encode())
+    with (
+        psycopg.connect(ledger.owner_url, autocommit=True) as owner,
+        pytest.raises(psycopg.errors.RestrictViolation, match="append-only"),
+    ):
+        owner.execute(change.encode())
+    assert_sealed(ledger)
+
+
+async def test_a_seal_is_on_the_disk_whatever_the_roles_default_is(
+    ledger: Database, seals: WatchedSeals
+) -> None:
+    behind, entries = await seals.behind(), await seals.entries()
+    new = sealing.seal_of(2, behind[2], entries[2])
+    assert new is not None
+    connection = await asyncpg.connect(ledger.service_url)
+    try:
+        async with connection.transaction():
+            await connection.execute("SET LOCAL synchronous_commit = off")
+            await connection.fetch(statement("seals_append"), *([each] for each in new))
+            assert await connection.fetchval("SHOW synchronous_commit") == "on"
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("name", ["seals_behind", "seals_entries", "seals", "seals_newest"])
+async def test_a_look_asks_for_the_ends_of_the_log_only(
+    name: str, ledger: Database, seals: WatchedSeals
+) -> None:
+    """Planned by what is known of a ledger that was analysed while it was small: never a scan of a table."""
+    await seal_all(seals)
+    with psycopg.connect(ledger.owner_url, autocommit=True) as owner:
+        owner.execute("ANALYZE saldo.transactions, saldo.seals")
+    async with seals.pool.acquire() as connection:
+        rows = await connection.fetch(f"EXPLAIN {statement(name)}")
+    plan = [row[0] for row in rows]
+    scans = [line for line in plan if " on transactions" in line or " on seals" in line]
+    assert scans
+    assert all("Index" in line for line in scans), plan
+    assert not any("Hash" in line or "Merge" in line for line in plan), plan

@@ -1,0 +1,335 @@
+"""The stand-alone verifier against the service's own proofs: what it accepts, and that one bit is enough to refuse."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from saldo.client import proof as verifier
+from saldo.client.proof import NotProvenError, check
+from saldo.http.proofs import proof_of, write_seal
+from saldo.ledger.model import Entry, Kind, Outcome
+from saldo.ledger.seal import FIRST_PREVIOUS, entry_bytes, leaf_hash, merkle_root, seal_hash
+from saldo.store.seals import Seal
+
+MOMENT = datetime(2026, 11, 25, 12, 0, 0, 123000, tzinfo=UTC)
+DAY = timedelta(days=1)
+SHARD = 5
+
+instants = st.datetimes(
+    datetime(1900, 1, 1), datetime(2200, 12, 31), timezones=st.just(UTC)
+)  # fmt: skip
+entries = st.builds(
+    Entry,
+    shard=st.integers(0, 63),
+    seq=st.integers(1, 2**63 - 1),
+    user_id=st.integers(1, 2**63 - 1),
+    number=st.integers(0, 2**63 - 1),
+    uuid=st.uuids(),
+    kind=st.sampled_from(Kind),
+    outcome=st.sampled_from([outcome for outcome in Outcome if outcome.recorded]),
+    amount=st.integers(-(10**15), 10**15),
+    balance=st.integers(0, 10**17),
+    timestamp=st.none() | instants,
+    horizon=st.none() | instants,
+    recorded_at=instants,
+)
+
+
+def entry(seq: int, **given: Any) -> Entry:
+    """A deposit; `given`: in what it is another entry."""
+    deposit = Entry(
+        *(
+            SHARD,
+            seq,
+            SHARD,
+            seq - 1,
+            UUID(int=seq),
+            Kind.DEPOSIT,
+            Outcome.POSTED,
+            1000,
+            1000 * seq,
+        ),
+        *(MOMENT, MOMENT, MOMENT),
+    )
+    return replace(deposit, **given)
+
+
+KINDS = {
+    "opening": entry(
+        7, kind=Kind.OPENING, number=0, amount=0, balance=0, timestamp=None, horizon=None
+    ),
+    "posted": entry(7),
+    "refused": entry(
+        7, kind=Kind.WITHDRAWAL, outcome=Outcome.INSUFFICIENT_FUNDS, amount=-99, horizon=None
+    ),
+    "late": entry(7, timestamp=MOMENT - 400 * DAY, horizon=MOMENT + DAY),
+}
+
+
+def sealed(some: Sequence[Entry], previous: bytes = FIRST_PREVIOUS) -> Seal:
+    """Their seal."""
+    root = merkle_root([leaf_hash(entry_bytes(each)) for each in some])
+    shard, first_seq, last_seq = some[0].shard, some[0].seq, some[-1].seq
+    hash_ = seal_hash(previous, shard, first_seq, last_seq, root)
+    return Seal(shard, first_seq, last_seq, previous, root, hash_, MOMENT)
+
+
+def proof(of: Entry, some: Sequence[Entry], seal: Seal | None = None) -> Any:
+    """What the service answers, as its client reads it."""
+    leaves = [leaf_hash(entry_bytes(each)) for each in some]
+    return _as_json(proof_of(of, seal or sealed(some), leaves))
+
+
+def around(of: Entry, size: int) -> tuple[list[Entry], Seal]:
+    """So many entries from 4 on, of is the one at 7; and their seal, which is not the first."""
+    some = [entry(seq) for seq in range(4, 4 + size)]
+    some[3] = of
+    return some, sealed(some, b"\x07" * 32)
+
+
+def answer(*seals: Seal) -> Any:
+    return {"items": [_as_json(write_seal(seal)) for seal in seals], "next_after": None}
+
+
+def chain(*sizes: int) -> tuple[list[list[Entry]], list[Seal]]:
+    """Seals over so many entries each, from the first entry on."""
+    parts: list[list[Entry]] = []
+    seals: list[Seal] = []
+    for size in sizes:
+        first_seq = seals[-1].last_seq + 1 if seals else 1
+        parts.append([entry(seq) for seq in range(first_seq, first_seq + size)])
+        seals.append(sealed(parts[-1], seals[-1].hash if seals else FIRST_PREVIOUS))
+    return parts, seals
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(msgspec.json.encode(value))
+
+
+@given(entries)
+def test_it_makes_the_same_bytes_of_an_entry(of: Entry) -> None:
+    seal = sealed([of])
+    # The only one of its seal: its bytes are the leaf, and the leaf is the root.
+    written = _as_json(proof_of(of, seal, [seal.root]))["entry"]
+    assert verifier.encode(written) == entry_bytes(of)
+
+
+@given(st.integers(1, 70), st.data())
+def test_every_entry_of_a_seal_is_proven(size: int, data: st.DataObject) -> None:
+    some = [entry(seq) for seq in range(1, size + 1)]
+    of = data.draw(st.sampled_from(some))
+    assert "is entry" in check(proof(of, some))
+
+
+@given(st.integers(2, 1024), st.data())
+def test_no_path_with_a_bit_changed_leads_to_the_root(size: int, data: st.DataObject) -> None:
+    leaves = [leaf_hash(seq.to_bytes(2, "big")) for seq in range(size)]
+    index = data.draw(st.integers(0, size - 1))
+    path = verifier_path(leaves, index)
+    root = merkle_root(leaves)
+    assert verifier.climb(leaves[index], index, size, path) == root
+    changed = bytearray(b"".join(path))
+    bit = data.draw(st.integers(0, len(changed) * 8 - 1))
+    changed[bit // 8] ^= 1 << bit % 8
+    wrong = [bytes(changed[start : start + 32]) for start in range(0, len(changed), 32)]
+    assert verifier.climb(leaves[index], index, size, wrong) != root
+
+
+def verifier_path(leaves: list[bytes], index: int) -> list[bytes]:
+    """RFC 6962, section 2.1.1, from above."""
+    if len(leaves) == 1:
+        return []
+    half = 1 << (len(leaves) - 1).bit_length() - 1
+    if index < half:
+        return [*verifier_path(leaves[:half], index), merkle_root(leaves[half:])]
+    return [*verifier_path(leaves[half:], index - half), merkle_root(leaves[:half])]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_proof_with_any_bit_changed_is_none(kind: str, tmp_path: Path) -> None:
+    """Every bit of the file, but of what is said to be proven by nothing: when it was sealed."""
+    some, seal = around(KINDS[kind], 6)
+    given = proof(KINDS[kind], some, seal)
+    written = json.dumps(given, separators=(",", ":"), ensure_ascii=False).encode()
+    path = tmp_path / "proof.json"
+    path.write_bytes(written)
+    assert verifier.main([str(path)]) == 0
+    unproven = written.index(b',"sealed_at"'), written.index(b"}", written.index(b'"sealed_at"'))
+    passed = []
+    for position in range(len(written)):
+        if unproven[0] < position < unproven[1]:
+            continue
+        for bit in range(8):
+            changed = bytearray(written)
+            changed[position] ^= 1 << bit
+            try:
+                check(json.loads(bytes(changed)))
+            except (NotProvenError, ValueError):
+                continue
+            passed.append((position, bit))
+    assert passed == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_proof_with_one_value_changed_says_which_or_that_it_leads_nowhere(kind: str) -> None:
+    some, seal = around(KINDS[kind], 9)
+    given = proof(KINDS[kind], some, seal)
+    assert check(given)
+    for name, value in given["entry"].items():
+        other = value + 1 if isinstance(value, int) else "x" if value is None else f"{value}0"
+        with pytest.raises(NotProvenError):
+            check(given | {"entry": given["entry"] | {name: other}})
+        with pytest.raises(NotProvenError, match=name):
+            check(given | {"entry": {key: it for key, it in given["entry"].items() if key != name}})
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"version": 2}, "of version 2; this program knows 1"),
+        ({"version": True}, "version is not a whole number"),
+        ({"leaf_index": 2}, "leaf_index is not"),
+        ({"leaf_index": "3"}, "leaf_index is not a whole number"),
+        ({"path": []}, "the path is too short"),
+        ({"path": ["00" * 32] * 9}, "the path is too long"),
+        ({"path": "0"}, "path is not a list"),
+        ({"path": [1]}, "path is not a hash"),
+        ({"seal": None}, "is missing"),
+        ({"entry": []}, "is missing"),
+    ],
+)
+def test_it_says_what_is_wrong(changed: dict[str, Any], expected: str) -> None:
+    some, seal = around(KINDS["posted"], 6)
+    with pytest.raises(NotProvenError, match=expected):
+        check(proof(KINDS["posted"], some, seal) | changed)
+
+
+def test_the_seal_of_another_shard_over_the_same_entries_proves_nothing() -> None:
+    some, _ = around(KINDS["posted"], 6)
+    other = sealed([replace(each, shard=6) for each in some])
+    root = merkle_root([leaf_hash(entry_bytes(each)) for each in some])
+    hash_ = seal_hash(b"\x07" * 32, 6, 4, 9, root)
+    forged = replace(other, previous=b"\x07" * 32, root=root, hash=hash_)
+    with pytest.raises(NotProvenError, match="the seal is not one of the entry's"):
+        check(proof(KINDS["posted"], some, forged))
+
+
+@pytest.mark.parametrize(("first_seq", "previous"), [(4, FIRST_PREVIOUS), (1, b"\x07" * 32)])
+def test_a_chain_begins_at_the_first_entry_and_nowhere_else(
+    first_seq: int, previous: bytes
+) -> None:
+    some = [entry(seq) for seq in range(first_seq, first_seq + 3)]
+    with pytest.raises(NotProvenError, match="positions can't be"):
+        check(proof(some[1], some, sealed(some, previous)))
+
+
+def test_a_service_has_no_proof_of_what_was_not_sealed() -> None:
+    some, seal = around(KINDS["posted"], 6)
+    leaves = [leaf_hash(entry_bytes(each)) for each in some]
+    assert proof_of(KINDS["posted"], seal, leaves) is not None
+    assert proof_of(KINDS["posted"], seal, leaves[:-1]) is None
+    assert proof_of(KINDS["posted"], seal, leaves[::-1]) is None
+    assert proof_of(KINDS["posted"], replace(seal, hash=bytes(32)), leaves) is None
+
+
+class TestKept:
+    parts, seals = chain(3, 1, 4, 2)
+
+    def proven(self, kept: Sequence[Any], links: Sequence[Any] = ()) -> str:
+        return check(proof(self.parts[1][0], self.parts[1], self.seals[1]), kept=kept, chain=links)
+
+    def test_the_very_seal(self) -> None:
+        assert self.seals[1].hash.hex() in self.proven([answer(*self.seals[:2])])
+
+    def test_a_later_one_that_the_chain_leads_to(self) -> None:
+        line = self.proven([answer(self.seals[3])], [answer(self.seals[2]), answer(self.seals[3])])
+        assert self.seals[3].hash.hex() in line
+
+    def test_the_earliest_of_several(self) -> None:
+        assert self.proven([answer(self.seals[3]), answer(self.seals[2])], [answer(self.seals[2])])
+
+    @pytest.mark.parametrize("links", [[], [3], [1, 3]])
+    def test_a_link_is_missing(self, links: list[int]) -> None:
+        with pytest.raises(NotProvenError, match=r"lacks the seal after 4.*shard=5&after=4"):
+            self.proven([answer(self.seals[3])], [answer(*(self.seals[each] for each in links))])
+
+    def test_none_was_kept_since(self) -> None:
+        other = sealed([entry(9, shard=6, user_id=6)], b"\x01" * 32)
+        for kept in ([], [answer()], [answer(self.seals[0])], [answer(other)]):
+            if kept:
+                with pytest.raises(NotProvenError, match="no seal of shard 5 was kept since"):
+                    self.proven(kept)
+
+    @pytest.mark.parametrize("kept", [1, 3])
+    def test_history_was_rewritten(self, kept: int) -> None:
+        """An entry before the kept seal is another one, and all seals from there on were made anew."""
+        parts = [list(part) for part in self.parts]
+        parts[0][1] = replace(parts[0][1], amount=1)
+        seals: list[Seal] = []
+        for part in parts:
+            seals.append(sealed(part, seals[-1].hash if seals else FIRST_PREVIOUS))
+        given = proof(parts[1][0], parts[1], seals[1])
+        assert check(given)
+        with pytest.raises(NotProvenError, match="the seal that was kept is another one"):
+            check(given, kept=[answer(self.seals[kept])], chain=[answer(*seals)])
+
+    def test_a_kept_seal_that_is_no_seal(self) -> None:
+        with pytest.raises(NotProvenError, match="hash of the seal of entries 4 to 4 is wrong"):
+            self.proven([answer(replace(self.seals[1], hash=bytes(32)))])
+
+
+def test_a_copy_runs_alone(tmp_path: Path) -> None:
+    """Without Saldo, without any package, and each way it ends is one line."""
+    program = tmp_path / "proof.py"
+    program.write_bytes(Path(verifier.__file__).read_bytes())
+    parts, seals = chain(2, 3)
+    of = random.Random(1).choice(parts[0])
+    files = {
+        "proof.json": proof(of, parts[0], seals[0]),
+        "kept.json": answer(seals[1]),
+        "chain.json": answer(*seals),
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+
+    def run(*arguments: str, stdin: bytes = b"") -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", program, *arguments],
+            cwd=tmp_path,
+            input=stdin,
+            capture_output=True,
+            check=False,
+        )
+        assert done.stderr == b""
+        assert done.stdout.count(b"\n") == 1
+        return done.returncode, done.stdout.decode()
+
+    code, line = run("proof.json", "--seals", "kept.json", "--chain", "chain.json")
+    assert code == 0
+    assert line.startswith(f"proven: {of.uuid}, DEPOSIT of 1000 for user 5, posted")
+    assert seals[1].hash.hex() in line
+    assert run("-", stdin=(tmp_path / "proof.json").read_bytes())[0] == 0
+    for arguments in (
+        ["none.json"],
+        ["proof.py"],
+        ["kept.json"],
+        ["proof.json", "--seals", "kept.json"],
+        ["proof.json", "--seals", "proof.json"],
+    ):
+        code, line = run(*arguments)
+        assert code == 1
+        assert line.startswith("NOT PROVEN: ")
