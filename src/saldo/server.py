@@ -10,20 +10,26 @@ import signal
 import socket
 import tempfile
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import uvicorn
+import uvloop
 from uvicorn.supervisors import Multiprocess
 
 from saldo.bootstrap import running, tracing_to
-from saldo.http.crowded import Crowded
+from saldo.http import problems
+from saldo.http.crowded import Crowded, Refused
 from saldo.http.hot import Front
+from saldo.http.pages import headers_of_all
+from saldo.http.patience import Sweep, WireLimits
 from saldo.http.protocol import JoiningProtocol
 from saldo.observability import logs
 from saldo.settings import Settings
 from saldo.store.errors import SetUpError
+from saldo.tls import Certificates
 
 BACKLOG = 2048
 """Connections the kernel holds for us while we are busy accepting."""
@@ -31,9 +37,11 @@ BACKLOG = 2048
 COLLECT_OBJECTS = (20_000, 10, 10)
 """New objects before a collection. A batch makes thousands, and nearly all go by themselves."""
 
-WORKER_SILENT_SECONDS_MAX = 60
-"""When a worker process is taken for dead. It says nothing until it has imported everything, which takes seconds on a
-machine that is busy: one that is killed then and started again never gets there."""
+HANDSHAKE_SECONDS_MAX = 10.0
+"""For TLS to be agreed on; before that, the server knows nothing of the connection."""
+
+WORKER_SECONDS_MAX = 60
+"""For a worker to say that it lives. It says nothing while it loads its code, on a busy machine for long."""
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -71,8 +79,10 @@ def serve_until_stopped(
     # The server restores our handlers and raises again what it caught: the orderly stop follows.
     for number in STOP_SIGNALS:
         signal.signal(number, _already_stopping)
-    _log.info("listening on http://%s:%d", settings.host, listening.getsockname()[1])
-    config = _config(settings, Application(settings, database_url, bell_path))
+    certificates = Certificates.of(settings)
+    scheme = "http" if certificates is None else "https"
+    _log.info("listening on %s://%s:%d", scheme, settings.host, listening.getsockname()[1])
+    config = _config(settings, Application(settings, database_url, bell_path, certificates))
     if settings.workers == 1:
         uvicorn.Server(config).run(sockets=[listening])
         return
@@ -94,9 +104,14 @@ class Application:
     """
 
     def __init__(
-        self, settings: Settings, database_url: str, bell_path: Path | None = None
+        self,
+        settings: Settings,
+        database_url: str,
+        bell_path: Path | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
         self._settings = settings
+        self.certificates = certificates
         self._database_url = database_url
         self._bell_path = bell_path
         self._front: Front | None = None
@@ -104,6 +119,10 @@ class Application:
         self.connections_max = settings.connections_max
         self.crowded = Crowded(self)
         """Answers in our place while more connections are open (`saldo.http.protocol`)."""
+        self.nowhere = Refused(problems.not_found())
+        """Answers paths that can be read in two ways."""
+        self.wire_limits = WireLimits.of(settings)
+        self.sweep = Sweep()
         self.draining = False
         """Each answer to a request that comes now is the last of its connection (`saldo.http.protocol`)."""
 
@@ -130,6 +149,8 @@ class Application:
         async with (
             tracing_to(self._settings) as tracing,
             running(self._settings, self._database_url, self._bell_path, tracing) as self._front,
+            self.sweep.looking(),
+            nullcontext() if self.certificates is None else self.certificates.renewing(),
         ):
             self._application = self._front if tracing is None else tracing.traced(self._front)
             _spare_the_collector()
@@ -197,12 +218,22 @@ def _already_stopping(*_: object) -> None:
     """A second signal changes nothing: the stop is bounded in time anyway."""
 
 
+class Loop(uvloop.Loop):
+    """The event loop of a service process. The server has no setting for how long a handshake may take."""
+
+    async def create_server(self, *args: Any, **options: Any) -> Any:
+        """As the parent's."""
+        if options.get("ssl") is not None:
+            options.setdefault("ssl_handshake_timeout", HANDSHAKE_SECONDS_MAX)
+        return await super().create_server(*args, **options)
+
+
 def _config(settings: Settings, app: Application) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         interface="asgi3",
         workers=settings.workers,
-        loop="uvloop",
+        loop=f"{__name__}:Loop",
         http=JoiningProtocol,
         ws="none",
         lifespan="on",
@@ -211,8 +242,10 @@ def _config(settings: Settings, app: Application) -> uvicorn.Config:
         # Nothing here depends on the address of the client.
         proxy_headers=False,
         server_header=False,
+        headers=headers_of_all(settings.hsts_seconds if app.certificates else 0),
+        ssl_context_factory=None if app.certificates is None else app.certificates.context,
         backlog=BACKLOG,
         timeout_keep_alive=settings.keep_alive_seconds,
+        timeout_worker_healthcheck=WORKER_SECONDS_MAX,
         timeout_graceful_shutdown=int(settings.stop_seconds),
-        timeout_worker_healthcheck=WORKER_SILENT_SECONDS_MAX,
     )

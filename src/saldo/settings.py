@@ -352,6 +352,57 @@ class Settings(BaseSettings):
         75, ge=1, le=3600, description="How long an idle HTTP connection is kept."
     )
 
+    head_bytes_max: int = Field(
+        16_384,
+        ge=8192,
+        le=1_048_576,
+        description="Bytes of a request before its body: the first line and the headers.",
+    )
+    headers_max: int = Field(100, ge=10, le=10_000, description="Headers of a request.")
+    url_bytes_max: int = Field(8192, ge=256, le=65_536, description="Bytes of a request's URL.")
+    head_seconds: float = Field(
+        10.0,
+        gt=0,
+        le=3600,
+        description="How long a request's first line and headers may take, from the connection or its first byte on.",
+    )
+    body_seconds: float = Field(
+        30.0, gt=0, le=3600, description="How long a request's body may take, if it is no stream."
+    )
+    stream_stall_seconds: float = Field(
+        60.0,
+        gt=0,
+        le=86_400,
+        description="A stream of transactions that sends nothing for so long, though we read, is ended. "
+        "An empty line keeps it.",
+    )
+    answer_stall_seconds: float = Field(
+        30.0,
+        gt=0,
+        le=3600,
+        description="A client that takes nothing of its answer for so long is cut.",
+    )
+
+    # --- TLS ----------------------------------------------------------------------------------
+    tls_certificate_file: Annotated[FilePath | None, Unset] = Field(
+        None,
+        description="Certificate of the service and those between it and its authority (PEM): HTTPS instead of HTTP.",
+    )
+    tls_key_file: Annotated[FilePath | None, Unset] = Field(
+        None, description="The certificate's private key (PEM), without a password."
+    )
+    tls_look_seconds: float = Field(
+        60.0,
+        gt=0,
+        le=86_400,
+        description="How often the two files are looked at; renewed ones are used without a restart.",
+    )
+    hsts_seconds: int = Field(
+        31_536_000,
+        ge=0,
+        description="How long a browser that came by TLS comes only so (Strict-Transport-Security); 0: not said.",
+    )
+
     # --- the relay ----------------------------------------------------------------------------
     relay: bool = Field(
         True,

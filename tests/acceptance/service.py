@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -21,7 +22,11 @@ READY_SECONDS_MAX = 60
 class ServiceProcess:
     """The process, its address and what it has printed."""
 
-    def __init__(self, directory: Path, **settings: str) -> None:
+    def __init__(
+        self, directory: Path, verify: ssl.SSLContext | bool = True, /, **settings: str
+    ) -> None:
+        """`verify`: how its certificate is checked, if it speaks TLS."""
+        self._verify = verify
         self._log = directory / f"serve-{uuid4()}.log"
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("SALDO_")}
         with self._log.open("wb") as log:
@@ -40,11 +45,14 @@ class ServiceProcess:
         deadline = time.monotonic() + READY_SECONDS_MAX
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.output()
-            found = re.search(r'listening on (http://[^\s"]+)', self.output())
+            found = re.search(r'listening on (https?://[^\s"]+)', self.output())
             if found:
                 self.url = found[1]
                 try:
-                    if httpx.get(f"{self.url}/healthz/ready").status_code == 200:
+                    if (
+                        httpx.get(f"{self.url}/healthz/ready", verify=self._verify).status_code
+                        == 200
+                    ):
                         return
                 except httpx.TransportError:
                     pass
@@ -62,9 +70,11 @@ class ServiceProcess:
 
 
 @contextmanager
-def service(directory: Path, **settings: str) -> Iterator[ServiceProcess]:
+def service(
+    directory: Path, verify: ssl.SSLContext | bool = True, /, **settings: str
+) -> Iterator[ServiceProcess]:
     """A service that is ready, and ended at the end."""
-    running = ServiceProcess(directory, **settings)
+    running = ServiceProcess(directory, verify, **settings)
     try:
         running.wait_until_ready()
         yield running

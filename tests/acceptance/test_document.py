@@ -8,9 +8,10 @@ import httpx
 import pytest
 
 from saldo.http import problems
+from saldo.http.examples import NO_OPERATION
 from tests.acceptance.document import PROBLEM, Document
 
-ELSEWHERE = {"not_http", "not_found", "method_not_allowed"}
+ELSEWHERE = set(NO_OPERATION)
 """Answers to what is no operation: among the document's components."""
 
 

@@ -11,6 +11,7 @@ from saldo.bootstrap import Database
 from saldo.bootstrap.access import refuse_to_be_open
 from saldo.relaying import RelayProcess
 from saldo.server import bind, serve_until_stopped, set_up_logging
+from saldo.tls import Certificates
 
 
 def serve(
@@ -27,7 +28,8 @@ def serve(
     """Run the service. Settings come from the environment and .env; see .env.sample."""
     settings = settings_module.load(host=host, port=port, workers=workers, insecure=insecure)
     set_up_logging(settings)
-    # Before the database: a busy port is found at once.
+    # Before the database: a busy port and a wrong certificate are found at once.
+    Certificates.of(settings)
     listening = bind(settings.host, settings.port)
     with Database(settings) as database_url:
         refuse_to_be_open(settings, database_url, listening.getsockname()[0])

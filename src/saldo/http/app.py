@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,9 +10,8 @@ from typing import Any
 
 from litestar import Litestar, Request, Response
 from litestar.di import Provide
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, InternalServerException
 from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import SwaggerRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.static_files import create_static_files_router
 
@@ -21,6 +21,7 @@ from saldo.http.access import ForbiddenError
 from saldo.http.examples import no_operation_responses
 from saldo.http.hot import Front
 from saldo.http.keys import KEY_HANDLERS
+from saldo.http.pages import ASSETS_PATH, DocumentPage, start_document_page
 from saldo.http.proofs import PROOF_HANDLERS
 from saldo.http.query import refuse_unread_parameters
 from saldo.http.routes import HANDLERS, AnswerError, request_id, response
@@ -31,6 +32,9 @@ from saldo.http.wire import InvalidError
 from saldo.store.errors import StoreError
 
 _log = logging.getLogger("saldo.http")
+
+_CLIENT_GONE = "client disconnected prematurely"
+"""What the framework says of a body that ends before its end."""
 
 _DESCRIPTION = """Keeps users' balances: every transaction is processed exactly once, a balance is \
 never negative, and the balance at any date can be asked.
@@ -66,6 +70,7 @@ def create_framework(service: Service) -> Litestar:
             *WEBHOOK_HANDLERS,
             *KEY_HANDLERS,
             _documentation_assets(),
+            start_document_page,
         ],
         dependencies={"service": Provide(given_service, sync_to_thread=False)},
         openapi_config=OpenAPIConfig(
@@ -77,15 +82,7 @@ def create_framework(service: Service) -> Litestar:
             ),
             security=[{"key": []}],
             path="/docs",
-            render_plugins=[
-                SwaggerRenderPlugin(
-                    path="/",
-                    favicon='<link rel="icon" href="/docs/assets/favicon-32x32.png">',
-                    js_url="/docs/assets/swagger-ui-bundle.js",
-                    css_url="/docs/assets/swagger-ui.css",
-                    standalone_preset_js_url="/docs/assets/swagger-ui-standalone-preset.js",
-                ),
-            ],
+            render_plugins=[DocumentPage(path="/")],
         ),
         before_request=refuse_unread_parameters,
         exception_handlers={
@@ -109,7 +106,11 @@ def _documentation_assets() -> Any:
         raise RuntimeError("the package swagger-ui-py is not installed")
     directory = Path(spec.origin).parent / "static"
     return create_static_files_router(
-        path="/docs/assets", directories=[directory], name="assets", include_in_schema=False
+        path=ASSETS_PATH,
+        directories=[directory],
+        name="assets",
+        include_in_schema=False,
+        exception_handlers={InternalServerException: _no_such_file},
     )
 
 
@@ -143,12 +144,24 @@ def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Respon
             request_id=identity,
             errors=[{"field": "request", "message": message}],
         )
+    elif error.detail == _CLIENT_GONE:
+        answer = problems.not_http().answer(identity)  # nobody reads it, and nothing has failed
     else:
         return _internal(request, error)
     result = response(answer)
     for name, value in (error.headers or {}).items():
         result.headers[name] = value
     return result
+
+
+def _no_such_file(
+    request: Request[Any, Any, Any], error: InternalServerException
+) -> Response[bytes]:
+    """No file has a name that the file system can't have."""
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno == errno.ENAMETOOLONG:
+        return response(problems.not_found().answer(request_id(request)))
+    return _internal(request, error)
 
 
 def _internal(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -6,12 +6,12 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import msgspec
 
-from saldo.access.gate import Admission
 from saldo.access.grant import Grant
 from saldo.engine.engine import Engine
 from saldo.engine.errors import EngineError
@@ -21,9 +21,11 @@ from saldo.http.access import admission_of
 from saldo.http.answers import Answer
 from saldo.http.body import ClientGoneError, body_of
 from saldo.http.outcomes import Item, covered, encode_lines, outcome_lines
+from saldo.http.pages import NO_STORE
+from saldo.http.problems import Problem
 from saldo.http.query import unread
 from saldo.http.sending import answered, failed, send_answer
-from saldo.http.stream import StoppingError, Stream, StreamLimits
+from saldo.http.stream import Stream, StreamEndedError, StreamLimits
 from saldo.http.transactions import is_json, may_see, unsupported_media_type
 from saldo.http.wire import Fault, InvalidError, Reading, parse_transactions
 from saldo.ledger.model import Decision, Outcome, TransactionRequest
@@ -58,11 +60,14 @@ class Bulk:
         # Half of the queue: single requests always find room beside streams.
         chunks = settings.queue_requests_max // 2 // settings.chunk_requests_max
         self._room = asyncio.Semaphore(max(1, chunks))
-        self._stopping = asyncio.Event()
+        self._endings: set[asyncio.Future[Problem]] = set()
+        self._stopping = False
 
     def stop(self) -> None:
-        """Streams under way read no more lines."""
-        self._stopping.set()
+        """Streams read no more lines."""
+        self._stopping = True
+        for ending in self._endings:
+            _end(ending, problems.stopping())
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """The ASGI application of the path. `state` holds the request's id."""
@@ -92,7 +97,7 @@ class Bulk:
             streamed = media_type in _NDJSON_NAMES
             atomic = _read_query(scope["query_string"], streamed=streamed)
             if streamed:
-                await self._stream(admission, request_id, receive, send)
+                await self._stream(scope, request_id, receive, send)
                 return None
             if not is_json(content_type):
                 return unsupported_media_type(content_type, request_id, f"{NDJSON} or JSON")
@@ -106,14 +111,17 @@ class Bulk:
                 lines = await self._post_array(items, admission.grant)
         except InvalidError as error:
             return problems.invalid(error.faults).answer(request_id)
-        except _AtomicError as error:
+        except (_AtomicError, StreamEndedError) as error:
             return error.problem.answer(request_id)
         if headers.get(b"accept", b"").strip().startswith(b"application/json"):
             return Answer(200, msgspec.json.encode(lines))
         return Answer(200, encode_lines(lines), NDJSON)
 
-    async def _stream(self, admission: Admission, request_id: str, receive: Any, send: Any) -> None:
-        pieces = self._pieces(receive)
+    async def _stream(self, scope: Any, request_id: str, receive: Any, send: Any) -> None:
+        ending: asyncio.Future[Problem] = asyncio.get_running_loop().create_future()
+        # The server looks whether the client still sends (`saldo.http.protocol`).
+        scope["stalled"] = partial(_end, ending)
+        pieces = self._pieces(receive, ending)
         # The first piece before the head of the answer: a client may wait to be told to go on.
         first = await anext(pieces, b"")
         await send(
@@ -123,6 +131,7 @@ class Bulk:
                 "headers": [
                     (b"content-type", NDJSON.encode()),
                     (b"x-request-id", request_id.encode()),
+                    NO_STORE,
                 ],
             }
         )
@@ -130,7 +139,9 @@ class Bulk:
         async def deliver(data: bytes) -> None:
             await send({"type": "http.response.body", "body": data, "more_body": True})
 
-        stream = Stream(self._engine, self._reading, self._limits, self._room, deliver, admission)
+        stream = Stream(
+            self._engine, self._reading, self._limits, self._room, deliver, admission_of(scope)
+        )
         try:
             await stream.run(_after(first, pieces))
         except ClientGoneError:
@@ -140,29 +151,31 @@ class Bulk:
             raise StreamBrokenError from error
         await send({"type": "http.response.body", "body": b""})
 
-    async def _pieces(self, receive: Any) -> AsyncIterator[bytes]:
+    async def _pieces(self, receive: Any, ending: asyncio.Future[Problem]) -> AsyncIterator[bytes]:
         """The body as it comes in.
 
         Raises:
             ClientGoneError: the connection broke before the end.
-            StoppingError: the service stops.
+            StreamEndedError: the service stops, or the client has stalled.
         """
-        stopping = asyncio.create_task(self._stopping.wait())
+        self._endings.add(ending)
+        if self._stopping:
+            _end(ending, problems.stopping())
         try:
             more = True
             while more:
                 receiving = asyncio.ensure_future(receive())
-                await asyncio.wait({receiving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({receiving, ending}, return_when=asyncio.FIRST_COMPLETED)
                 if not receiving.done():
                     receiving.cancel()
-                    raise StoppingError
+                    raise StreamEndedError(ending.result())
                 message = receiving.result()
                 if message["type"] == "http.disconnect":
                     raise ClientGoneError
                 yield message.get("body", b"")
                 more = message.get("more_body", False)
         finally:
-            stopping.cancel()
+            self._endings.discard(ending)
 
     async def _post_array(
         self, given: list[TransactionRequest | InvalidError], grant: Grant
@@ -225,6 +238,11 @@ class _AtomicError(Exception):
     def __init__(self, problem: problems.Problem) -> None:
         super().__init__(problem.code)
         self.problem = problem
+
+
+def _end(ending: asyncio.Future[Problem], problem: Problem) -> None:
+    if not ending.done():
+        ending.set_result(problem)
 
 
 async def _after(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -1,6 +1,6 @@
-"""Answers of the server itself, before any route: too many connections, and what is not HTTP.
+"""Answers of the server itself, before any route: too many connections, and what can't be read.
 
-The server has both, in plain text; these are problems, as every other error is.
+The server has its own, in plain text; these are problems, as every other error is.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from saldo.http import problems
+from saldo.http.problems import Problem
 from saldo.http.sending import answered, request_id_of, send_answer
 
 SPARED: Final = frozenset({"/healthz/live", "/healthz/ready", "/healthz/startup", "/metrics"})
@@ -37,15 +38,13 @@ class Crowded:
         await send_answer(scope, send, answer, request_id)
 
 
-def not_http() -> bytes:
-    """The whole answer to bytes that are no request, as it goes over the wire."""
-    request_id = request_id_of(None)
-    answer = problems.not_http().answer(request_id)
-    head = (
-        f"HTTP/1.1 {answer.status} Bad Request\r\n"
-        f"content-type: {answer.media_type}\r\n"
-        f"content-length: {len(answer.body)}\r\n"
-        f"x-request-id: {request_id}\r\n"
-        "connection: close\r\n\r\n"
-    )
-    return head.encode() + answer.body
+class Refused:
+    """The application for what can't be answered as it should be."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        answered(scope["method"], "other", self._problem.status)
+        request_id = request_id_of(dict(scope["headers"]).get(b"x-request-id"))
+        await send_answer(scope, send, self._problem.answer(request_id), request_id)

@@ -62,6 +62,7 @@ class Events:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """The ASGI application of the path. `state` holds the request's id."""
         request_id: str = scope["state"]["request_id"]
+        scope["stalls_by_itself"] = True  # the server leaves that to us
         headers: dict[bytes, bytes] = dict(scope["headers"])
         try:
             following = read_following(

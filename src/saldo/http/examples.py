@@ -39,7 +39,15 @@ GUARDED: Final = ("unauthenticated", "forbidden", "too_many_requests", "database
 ANYWHERE: Final = ("internal",)
 """What everything can be answered with."""
 
-NO_OPERATION: Final = ("not_http", "not_found", "method_not_allowed")
+NO_OPERATION: Final = (
+    "not_http",
+    "wrong_header",
+    "too_slow",
+    "url_too_long",
+    "head_too_large",
+    "not_found",
+    "method_not_allowed",
+)
 """What is answered where the document has no operation."""
 
 _UNKNOWN_PARAMETER: Final = Fault("dat", "is not a parameter of this request; it has none")
@@ -132,6 +140,10 @@ _EXAMPLES: Final[dict[str, Problem | Answer]] = {
     "timestamp_too_late": _refused(_DEPOSIT, Decision(Outcome.TIMESTAMP_TOO_LATE)),
     "late_check_too_long": _refused(_WITHDRAWAL, Decision(Outcome.LATE_CHECK_TOO_LONG)),
     "not_http": problems.not_http(),
+    "wrong_header": problems.wrong_header("Host", "is missing"),
+    "too_slow": problems.too_slow(30),
+    "url_too_long": problems.url_too_long(8192),
+    "head_too_large": problems.head_too_large(16_384, 100),
     "not_found": problems.not_found(),
     "method_not_allowed": problems.method_not_allowed("DELETE"),
     "outcome_unknown": problems.not_decided(OutcomeUnknownError()),

@@ -18,7 +18,10 @@ from saldo.http import problems
 from saldo.http.access import admitted, scope_of
 from saldo.http.body import ClientGoneError, body_of
 from saldo.http.bulk import BULK_PATH
+from saldo.http.crowded import Refused
 from saldo.http.events import EVENTS_PATH
+from saldo.http.heads import fault_of
+from saldo.http.pages import headers_of_page
 from saldo.http.sending import answered, failed, request_id_of, send_answer
 from saldo.http.service import Service
 from saldo.observability.logs import REQUEST
@@ -50,6 +53,14 @@ class Front:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         request_id = request_id_of(headers.get(b"x-request-id"))
         REQUEST.set((request_id, headers.get(b"traceparent")))
+        if (
+            len(headers) != len(scope["headers"])
+            or b"host" not in headers
+            or b"transfer-encoding" in headers
+        ):
+            fault = fault_of(scope, headers)
+            if fault is not None:
+                return Refused(fault)(scope, receive, send)
         needed = scope_of(scope["method"], scope["path"])
         grant = ANYONE if needed is None else self._gate.at_once(scope, headers)
         if grant is None or grant.bucket is not None or not grant.allows(needed or Scope.READ):
@@ -120,9 +131,11 @@ class Front:
 
         async def send_with_id(message: Any) -> None:
             if message["type"] == "http.response.start":
+                headers = message.get("headers", ())
                 message["headers"] = [
-                    *message.get("headers", ()),
+                    *headers,
                     (b"x-request-id", request_id.encode()),
+                    *headers_of_page(headers),
                 ]
                 route = scope.get("path_template") or "other"
                 answered(scope["method"], route, message["status"], began)

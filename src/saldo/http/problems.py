@@ -47,6 +47,10 @@ _TITLES: Final = {
     "late_check_too_long": (422, "Too many entries after the timestamp"),
     "body_too_large": (413, "The body is too large"),
     "not_http": (400, "The request is not HTTP"),
+    "wrong_header": (400, "A header is missing, given twice, or wrong"),
+    "too_slow": (408, "The request took too long to arrive"),
+    "url_too_long": (414, "The URL is too long"),
+    "head_too_large": (431, "The headers are too large"),
     "unsupported_media_type": (415, "The body must be JSON"),
     "outcome_unknown": (503, "The outcome is not known yet"),
     "deadline_exceeded": (503, "Not processed in time"),
@@ -185,6 +189,33 @@ def internal() -> Problem:
         "internal",
         "Something went wrong on our side. A transaction may be sent again with the same uuid. "
         "Report the request_id.",
+        {},
+    )
+
+
+def head_too_large(bytes_max: int, headers_max: int) -> Problem:
+    """431."""
+    detail = f"A request may have {headers_max} headers, and {bytes_max} bytes before its body."
+    return Problem("head_too_large", f"{detail} The connection is closed.", {})
+
+
+def url_too_long(bytes_max: int) -> Problem:
+    """414."""
+    detail = f"The URL has more than {bytes_max} bytes. The connection is closed."
+    return Problem("url_too_long", detail, {})
+
+
+def wrong_header(name: str, what: str) -> Problem:
+    """400 for a head that could be read in two ways."""
+    errors = [{"field": name, "message": what}]
+    return Problem("wrong_header", f"The header {name} {what}.", {"errors": errors})
+
+
+def too_slow(seconds: float) -> Problem:
+    """408; and the last line of a stream that sends nothing more."""
+    return Problem(
+        "too_slow",
+        f"Nothing, or not all, came within {seconds:g} s. What was not answered was not processed: send it again.",
         {},
     )
 

@@ -15,6 +15,7 @@ import structlog
 from saldo.http import problems
 from saldo.http.answers import Answer
 from saldo.http.body import BodyTooLargeError
+from saldo.http.pages import NO_STORE
 from saldo.observability.logs import TRACE_ID, Occasionally
 from saldo.observability.metrics import HTTP_REQUESTS, HTTP_SECONDS
 
@@ -117,5 +118,6 @@ async def send_answer(scope: Any, send: Any, answer: Answer, request_id: str) ->
     whole = scope["extensions"].get("saldo.answer") if "extensions" in scope else None
     if whole is not None and whole(scope, answer.status, headers, answer.body):
         return
+    headers.append(NO_STORE)
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})

@@ -17,6 +17,7 @@ from saldo.engine.waiting import Result
 from saldo.http import problems
 from saldo.http.outbox import Outbox
 from saldo.http.outcomes import Item, covered, encode_lines, outcome_lines
+from saldo.http.problems import Problem
 from saldo.http.wire import InvalidError, Reading, parse_transaction
 from saldo.ledger.model import TransactionRequest
 
@@ -65,8 +66,12 @@ class Lines:
         return self.cut(b"\n") if self._begun or self._too_long else []
 
 
-class StoppingError(Exception):
-    """The service stops: what has been read is answered, the rest is not read."""
+class StreamEndedError(Exception):
+    """The service stops, or the client sends nothing: what has been read is answered, the rest is not read."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.code)
+        self.problem = problem
 
 
 class _NotAdmittedError(Exception):
@@ -134,8 +139,8 @@ class Stream:
                 if items and not self._chunks.full() and not self._room.locked():
                     items = await self._submit(items)
             items += [(number, self._read(line)) for number, line in lines.end()]
-        except StoppingError:
-            items.append((lines.number + 1, problems.stopping()))
+        except StreamEndedError as ended:
+            items.append((lines.number + 1, ended.problem))
         except _NotAdmittedError:
             items = []
         if items:

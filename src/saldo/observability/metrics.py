@@ -13,6 +13,11 @@ HTTP_SECONDS = Histogram(
     ["method", "route"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
+HTTP_CUT = Counter(
+    "saldo_http_connections_cut_total",
+    "Connections ended because the client was too slow, by what it was waited for.",
+    ["waited_for"],
+)
 OUTCOMES = Counter(
     "saldo_outcomes_total", "Transactions answered, by outcome.", ["outcome", "replayed"]
 )

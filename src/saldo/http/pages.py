@@ -1,0 +1,91 @@
+"""The headers that keep answers and pages safe in a browser; and the page of the OpenAPI document.
+
+The page has no script of its own in it, so its policy can forbid that of anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from litestar import get
+from litestar.connection import Request
+from litestar.openapi.plugins import OpenAPIRenderPlugin
+from litestar.response import Response
+
+ASSETS_PATH: Final = "/docs/assets"
+
+NO_STORE: Final = (b"cache-control", b"no-store")
+
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    # Swagger UI styles some of its elements in place.
+    "style-src 'self' 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_OF_PAGES: Final = [
+    NO_STORE,
+    (b"content-security-policy", _POLICY.encode()),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+]
+_OF_ASSETS: Final = [(b"cache-control", b"no-cache")]
+
+_PAGE: Final = f"""<!DOCTYPE html>
+<html lang="en">
+  <head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <title>Saldo</title>
+    <link rel="icon" href="{ASSETS_PATH}/favicon-32x32.png">
+    <link rel="stylesheet" href="{ASSETS_PATH}/swagger-ui.css">
+    <script src="{ASSETS_PATH}/swagger-ui-bundle.js" defer></script>
+    <script src="/docs/start.js" defer></script>
+  </head>
+  <body>
+    <div id="swagger-container"></div>
+  </body>
+</html>
+"""
+_START: Final = """SwaggerUIBundle({
+  url: "/openapi.json",
+  dom_id: "#swagger-container",
+  deepLinking: true,
+  showExtensions: true,
+  showCommonExtensions: true,
+});
+"""
+
+
+class DocumentPage(OpenAPIRenderPlugin):
+    """Swagger UI; it reads the document itself."""
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        """The page."""
+        return _PAGE.encode()
+
+
+@get("/docs/start.js", include_in_schema=False, sync_to_thread=False)
+def start_document_page() -> Response[bytes]:
+    """What begins Swagger UI."""
+    return Response(_START.encode(), media_type="text/javascript")
+
+
+def headers_of_all(hsts_seconds: int) -> list[tuple[str, str]]:
+    """What every answer says. `hsts_seconds`: 0 where it must not be said."""
+    headers = [("x-content-type-options", "nosniff")]
+    if hsts_seconds:
+        headers.append(("strict-transport-security", f"max-age={hsts_seconds}"))
+    return headers
+
+
+def headers_of_page(
+    headers: Iterable[tuple[bytes, bytes]],
+) -> list[tuple[bytes, bytes]]:
+    """What an answer of the framework says, beside its own headers."""
+    found = {name.lower(): value for name, value in headers}
+    content_type = found.get(b"content-type", b"")
+    if content_type.startswith(b"text/html"):
+        return _OF_PAGES
+    if b"etag" in found:
+        return _OF_ASSETS
+    return [NO_STORE]

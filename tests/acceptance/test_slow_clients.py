@@ -1,0 +1,234 @@
+"""Clients that take their time: how long each part may take, what they are told, and who is not slow."""
+
+from __future__ import annotations
+
+import json
+import re
+import select
+import socket
+import time
+from collections.abc import Iterator
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from saldo.http.patience import DISCARD_BYTES_MAX
+from tests.acceptance.raw import LAST, PROBE, Answer, answers_of, connect, deposit, read_to_end
+from tests.acceptance.service import ServiceProcess, service
+
+POST = b"POST /v1/transaction HTTP/1.1\r\nhost: localhost\r\n"
+STREAM = (
+    b"POST /v1/transactions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\n"
+    b"transfer-encoding: chunked\r\n\r\n"
+)
+LIMIT_SECONDS = 1
+PACE_SECONDS = 0.3
+"""Between two bytes of one who is slow."""
+
+OFTEN = 12
+"""As many paces are far more than the limit and what the server looks too late."""
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    limit = str(LIMIT_SECONDS)
+    with service(
+        tmp_path_factory.mktemp("slow"),
+        SALDO_HEAD_SECONDS=limit,
+        SALDO_BODY_SECONDS=limit,
+        SALDO_STREAM_STALL_SECONDS=limit,
+        SALDO_ANSWER_STALL_SECONDS=limit,
+    ) as started:
+        yield started
+        assert "Traceback" not in started.output()
+
+
+@pytest.fixture
+def user_id(running: ServiceProcess) -> int:
+    created = httpx.post(f"{running.url}/v1/user", json={"name": str(uuid4())})
+    return int(created.json()["id"])
+
+
+def posted(running: ServiceProcess, user_id: int) -> int:
+    page = httpx.get(f"{running.url}/v1/user/{user_id}/transactions?limit=1000").json()
+    return len(page["items"])
+
+
+def cut(running: ServiceProcess, waited_for: str) -> float:
+    """How many connections were ended for this."""
+    text = httpx.get(f"{running.url}/metrics").text
+    found = re.search(rf'connections_cut_total{{waited_for="{waited_for}"}} (\S+)', text)
+    return 0 if found is None else float(found[1])
+
+
+def in_time(connection: socket.socket) -> bool:
+    """Whether something has come before the next byte is due."""
+    return bool(select.select([connection], [], [], PACE_SECONDS)[0])
+
+
+def trickle(connection: socket.socket, piece: bytes) -> None:
+    """Sends the piece again and again until the server has something to say."""
+    deadline = time.monotonic() + 60
+    try:
+        while not in_time(connection):
+            assert time.monotonic() < deadline
+            connection.sendall(piece)
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def assert_too_slow(answer: Answer) -> None:
+    assert (answer.status, answer.content["code"]) == (408, "too_slow")
+    assert answer.headers["connection"] == "close"
+
+
+@pytest.mark.parametrize("piece", [b"", b"\r\n"], ids=["silent", "empty lines"])
+def test_who_asks_nothing_is_closed_without_a_word(running: ServiceProcess, piece: bytes) -> None:
+    before = cut(running, "head")
+    with connect(running.url) as connection:
+        trickle(connection, piece)
+        assert read_to_end(connection) == b""
+    assert cut(running, "head") == before + 1
+
+
+@pytest.mark.parametrize("piece", [b"", b"a: b\r\n"], ids=["silent", "a header at a time"])
+def test_a_head_that_takes_too_long_is_told_so(running: ServiceProcess, piece: bytes) -> None:
+    with connect(running.url) as connection:
+        connection.sendall(PROBE)
+        trickle(connection, piece)
+        (answer,) = answers_of(read_to_end(connection))
+    assert_too_slow(answer)
+
+
+def test_a_second_head_that_takes_too_long_comes_after_the_first_answer(
+    running: ServiceProcess,
+) -> None:
+    with connect(running.url) as connection:
+        connection.sendall(PROBE + b"\r\n" + PROBE)
+        first, second = answers_of(read_to_end(connection))
+    assert first.status == 200
+    assert_too_slow(second)
+
+
+@pytest.mark.parametrize("piece", [b"", b" "], ids=["silent", "a byte at a time"])
+@pytest.mark.parametrize("path", ["transaction", "transactions", "user"])
+def test_a_body_that_takes_too_long_is_not_processed(
+    running: ServiceProcess, user_id: int, path: str, piece: bytes
+) -> None:
+    body = deposit(user_id)
+    before = cut(running, "body")
+    with connect(running.url) as connection:
+        head = POST.replace(b"transaction", path.encode())
+        connection.sendall(head + b"content-length: 9999\r\n\r\n" + body)
+        trickle(connection, piece)
+        (answer,) = answers_of(read_to_end(connection))
+    assert_too_slow(answer)
+    assert cut(running, "body") == before + 1
+    assert posted(running, user_id) == 0
+
+
+def test_a_stream_that_stalls_is_ended_and_told_so_in_its_last_line(
+    running: ServiceProcess, user_id: int
+) -> None:
+    with connect(running.url) as connection:
+        connection.sendall(STREAM + chunk(deposit(user_id) + b"\n") + chunk(b'{"uuid'))
+        received = read_to_end(connection)
+    assert received.endswith(b"0\r\n\r\n")
+    first, last = re.findall(rb"^{.*}$", received, re.MULTILINE)
+    assert json.loads(first)["status"] == 200
+    content = json.loads(last)
+    assert (content["status"], content["code"]) == (408, "too_slow")
+    assert posted(running, user_id) == 1
+
+
+def test_a_stream_that_never_begins_is_a_problem(running: ServiceProcess) -> None:
+    with connect(running.url) as connection:
+        connection.sendall(STREAM)
+        received = read_to_end(connection)
+    (answer,) = answers_of(received)
+    assert (answer.status, answer.content["code"]) == (408, "too_slow")
+
+
+def test_a_stream_that_sends_an_empty_line_now_and_then_goes_on(
+    running: ServiceProcess, user_id: int
+) -> None:
+    with connect(running.url) as connection:
+        connection.sendall(STREAM + chunk(b"\n"))
+        assert connection.recv(15).startswith(b"HTTP/1.1 200 ")
+        for _ in range(OFTEN):
+            connection.sendall(chunk(b"\n"))
+            in_time(connection)  # the head is there, and tells nothing
+            time.sleep(PACE_SECONDS)
+        connection.sendall(chunk(deposit(user_id) + b"\n") + b"0\r\n\r\n" + LAST)
+        received = read_to_end(connection)
+    assert b'"posted"' in received
+    assert received.endswith(b'{"status":"ok"}')
+
+
+def test_who_streams_may_read_when_all_is_sent(running: ServiceProcess, user_id: int) -> None:
+    """Its answers fill what the system holds for it, and it still takes none of them."""
+    lines = 5000
+    with connect(running.url, receive_bytes=4096) as connection:
+        connection.sendall(STREAM)
+        for _ in range(lines // 100):
+            connection.sendall(chunk(b"".join(deposit(user_id) + b"\n" for _ in range(100))))
+        for _ in range(OFTEN):
+            connection.sendall(chunk(deposit(user_id) + b"\n"))
+            time.sleep(PACE_SECONDS)
+        connection.sendall(b"0\r\n\r\n" + LAST)
+        received = read_to_end(connection)
+    assert received.count(b'"posted"') == lines + OFTEN
+    assert received.endswith(b'{"status":"ok"}')
+
+
+def test_who_takes_nothing_of_an_answer_is_cut(running: ServiceProcess) -> None:
+    before = cut(running, "answer")
+    asset = b"GET /docs/assets/swagger-ui-bundle.js HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    with connect(running.url, receive_bytes=4096) as connection:
+        connection.sendall(asset * 20)
+        deadline = time.monotonic() + 60
+        while cut(running, "answer") == before:
+            assert time.monotonic() < deadline
+            time.sleep(PACE_SECONDS)
+        received = read_to_end(connection)
+    assert received.count(b"HTTP/1.1 200 OK") < 20
+
+
+def test_who_sends_on_though_it_has_its_answer_is_cut(running: ServiceProcess) -> None:
+    before = cut(running, "end")
+    with connect(running.url) as connection:
+        connection.sendall(POST + b"content-length: 99999999\r\n\r\n")
+        assert connection.recv(20).startswith(b"HTTP/1.1 413 ")
+        while connection.recv(65536):
+            if not in_time(connection):
+                break
+        trickle(connection, b" ")
+        assert read_to_end(connection) == b""
+    assert cut(running, "end") == before + 1
+
+
+def test_no_more_than_so_much_is_read_for_nothing(running: ServiceProcess) -> None:
+    with connect(running.url) as connection:
+        connection.sendall(POST + b"content-length: %d\r\n\r\n" % (10 * DISCARD_BYTES_MAX))
+        sent = 0
+        try:
+            while sent < 10 * DISCARD_BYTES_MAX:
+                sent += connection.send(b" " * 65536)
+        except OSError:
+            pass
+    assert sent < 2 * DISCARD_BYTES_MAX
+
+
+def test_a_refused_client_reads_why_though_it_has_not_stopped_sending(
+    running: ServiceProcess,
+) -> None:
+    """A connection that is closed with unread bytes takes back what was answered."""
+    with connect(running.url) as connection:
+        connection.sendall(PROBE + b"a: b\r\n" * 500_000)
+        (answer,) = answers_of(read_to_end(connection))
+    assert answer.status == 431
