@@ -467,15 +467,15 @@ BUSINESS = [
         Query('max(saldo_ledger_entries{@,outcome="refused"})', "refused"),
     ),
     stat(
-        "Wrong entries",
-        "Found by the audit. Any is an incident: see docs/howto/monitor.md.",
+        "Faults",
+        "Found by the audit, and not acknowledged. Any is an incident: see docs/howto/monitor.md.",
         "short",
         Query("max(saldo_audit_faults{@})", "faults"),
         [(RED, 1)],
     ),
     stat(
-        "Audit behind",
-        "Age of the oldest entry that was not counted and checked yet.",
+        "Figures behind",
+        "Age of the oldest entry that was not counted yet.",
         "s",
         Query("max(saldo_ledger_seconds_behind{@})", "behind"),
         [(YELLOW, 60), (RED, 300)],
@@ -525,6 +525,25 @@ BUSINESS = [
             )
         ],
         stacked=True,
+    ),
+    Panel(
+        "Audit",
+        "Of the shards, those done in this round over the whole ledger; it begins anew when it is complete.",
+        "percentunit",
+        [Query("max(saldo_audit_round_ratio{@})", "this round")],
+        maximum=1,
+    ),
+    Panel(
+        "Last complete audit",
+        "Since the audit was through with the whole ledger.",
+        "s",
+        [Query("max(saldo_audit_round_age_seconds{@})", "age")],
+    ),
+    Panel(
+        "Entries audited",
+        "A second, in the background; fewer while somebody posts.",
+        "ops",
+        [Query(f"max(rate(saldo_audit_entries_total{{@}}{RATE}))", "entries")],
     ),
 ]
 

@@ -454,6 +454,15 @@ class Settings(BaseSettings):
         30.0, gt=0, le=3600, description="How long a sink may take to confirm a batch."
     )
 
+    # --- the audit in the background ------------------------------------------------------------
+    audit_entries_per_second: int = Field(
+        2000,
+        ge=0,
+        le=1_000_000,
+        description="How many entries of the log are audited in the background at most, round after round; a "
+        "quarter of it while somebody posts. 0: none.",
+    )
+
     # --- the live stream ------------------------------------------------------------------------
     events_subscribers_max: int = Field(
         2000,

@@ -117,7 +117,7 @@ class Growing:
         before = await self._reads()
         counted = 0
         while counted < entries:
-            counted += (found := await totals.advance(256))
+            counted += (found := (await totals.advance(256)).entries)
             assert found
         after = await self._reads()
         return Reads(*((b - a) / counted for a, b in zip(before, after, strict=True)))

@@ -12,6 +12,8 @@ import psycopg
 import pytest
 
 from saldo.bootstrap import running
+from saldo.ledger.audit import Rule
+from saldo.store.audits import Audits
 from saldo.store.connection import open_pool
 from saldo.store.totals import LedgerTotals, Totals
 from tests.conftest import settings_for
@@ -55,7 +57,7 @@ async def _post_some(service_url: str) -> tuple[int, int, int]:
 
 async def _count_all(totals: Totals) -> list[int]:
     counts = []
-    while count := await totals.advance(PER_SHARD):
+    while count := (await totals.advance(PER_SHARD)).entries:
         counts.append(count)
     return counts
 
@@ -70,17 +72,27 @@ async def test_everything_is_counted_once_however_many_count(
     assert before.seconds_behind > 0
     counts = await asyncio.gather(*(_count_all(totals) for _ in range(4)))
     assert sum(sum(each) for each in counts) == posted + refused + 2
-    assert await totals.read() == LedgerTotals(2, posted, refused, balance, 0, 0.0)
+    assert await totals.read() == LedgerTotals(2, posted, refused, balance, 0.0)
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"balance": 999}, {"amount": 100, "balance": 200}, {"number": 3}],
+    ("change", "rule", "found", "expected"),
+    [
+        ({"balance": 999}, Rule.BALANCE, "999", "500"),
+        ({"amount": 100, "balance": 200}, Rule.BALANCE, "200", "100"),
+        ({"number": 3}, Rule.NUMBER, "3", "1"),
+    ],
     ids=["a balance", "an amount", "a number"],
 )
 async def test_an_entry_that_does_not_follow_from_the_one_before_is_a_fault(
-    own_ledger: Database, totals: Totals, change: dict[str, Any]
+    own_ledger: Database,
+    totals: Totals,
+    change: dict[str, Any],
+    rule: Rule,
+    found: str,
+    expected: str,
 ) -> None:
+    """Recorded as the audit records it: when that finds it, it is one."""
     settings = settings_for(own_ledger.service_url)
     async with running(settings, own_ledger.service_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
@@ -100,5 +112,11 @@ async def test_an_entry_that_does_not_follow_from_the_one_before_is_a_fault(
             """,
             entry,
         )
-    await _count_all(totals)
-    assert (await totals.read()).faults == 1
+    (fault,) = (await totals.advance(PER_SHARD)).faults
+    number = entry["number"]
+    assert fault[:6] == (rule, 1, 2, 2, found, expected)
+    assert (fault.user_id, fault.number) == (1, number)
+    audits = Audits(totals._pool, lease_seconds=10)
+    assert (await audits.status()).faults == 1
+    assert await audits.record([fault]) == []
+    assert [known.times_found for known in await audits.faults()] == [2]

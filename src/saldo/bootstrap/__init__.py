@@ -25,6 +25,7 @@ from saldo.http.transactions import Transactions
 from saldo.http.wire import Reading
 from saldo.ledger.model import Limits
 from saldo.observability.vitals import watch
+from saldo.relay.auditing import AuditLimits, Auditor
 from saldo.relay.bell import Bell, listen
 from saldo.relay.counting import count
 from saldo.relay.events import Encoder
@@ -39,22 +40,27 @@ from saldo.relay.webhooks.relays import WebhookRelays, WebhookSinks
 from saldo.relay.webhooks.sender import Sender
 from saldo.relay.webhooks.sink import WebhookLimits, WebhookSink
 from saldo.settings import Settings
+from saldo.store.audits import Audits
 from saldo.store.connection import check, open_pool
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.log import Log
 from saldo.store.migrate import prepare
 from saldo.store.poster import Poster
 from saldo.store.reader import Reader
+from saldo.store.roles import warn_of_rights
 from saldo.store.seals import Seals
 from saldo.store.sinks import Sinks, SinkStatus
 from saldo.store.totals import Totals
+from saldo.store.verify import Verification
+from saldo.store.walk import LogReader
 from saldo.store.webhooks import Subscription, Webhooks
 
 if TYPE_CHECKING:
     from saldo.observability.tracing import Tracing
 
-RELAY_CONNECTIONS = 5
-"""Of all relays of a process: one reads while others move cursors and renew leases, one counts, and one seals."""
+RELAY_CONNECTIONS = 6
+"""Of all relays of a process: one reads while others move cursors and renew leases; one counts, one seals, one
+audits."""
 
 EVENTS_CONNECTIONS = 3
 """Of the live stream of a process: the tail, the past, and where new subscribers begin."""
@@ -96,6 +102,16 @@ class Database:
         self._settings = settings
         self._beside_service = beside_service
         self._embedded: EmbeddedServer | None = None
+        self._attached: EmbeddedServer | None = None
+
+    @property
+    def owner_url(self) -> str:
+        """The connection string of the role that owns the schema, once it is made ready."""
+        server = self._embedded or self._attached
+        if server is not None:
+            return server.owner_url
+        assert self._settings.database_url is not None
+        return self._settings.database_owner_url or self._settings.database_url
 
     def __enter__(self) -> str:
         if self._settings.database_url is None:
@@ -103,6 +119,7 @@ class Database:
                 self._settings.data_dir, archive_dir=self._settings.wal_archive_dir
             )
             if self._beside_service and server.attach():
+                self._attached = server
                 return server.service_url
             self._embedded = server
             server.start()
@@ -116,19 +133,19 @@ class Database:
         """Migrates and checks; the connection string of the service's role."""
         settings = self._settings
         if self._embedded is not None:
-            service_url, owner_url = self._embedded.service_url, self._embedded.owner_url
+            service_url = self._embedded.service_url
         else:
             assert settings.database_url is not None
             service_url = settings.database_url
-            owner_url = settings.database_owner_url or service_url
         prepare(
-            owner_url,
+            self.owner_url,
             service_url,
             currency_decimals=settings.currency_decimals,
             max_lateness=settings.max_lateness,
         )
         # The migrations may have used another role: this one's password, rights and way there.
         asyncio.run(check(service_url))
+        warn_of_rights(service_url)
         return service_url
 
     def __exit__(self, *_: object) -> None:
@@ -256,6 +273,7 @@ async def running(
             Sinks(reader.pool, lease_seconds=settings.relay_lease_seconds),
             webhooks,
             Totals(reader.pool),
+            audits_of(settings, reader.pool),
             Seals(reader.pool),
             guard.gate,
             guard.keyring,
@@ -326,7 +344,10 @@ async def relays_at_work(
 
         async with webhooks_at_work(settings, database_url) as webhooks:
             bell = None if bell_path is None else await listen(bell_path, wake)
-            followers = [asyncio.create_task(count(Totals(pool), beside), name="counting")]
+            followers = [
+                asyncio.create_task(count(Totals(pool), beside), name="counting"),
+                asyncio.create_task(_audit(settings, pool, beside), name="audit"),
+            ]
             if settings.seals:
                 sealer = Sealer(Seals(pool), beside)
                 followers.append(asyncio.create_task(sealer.run(), name="sealing"))
@@ -336,8 +357,29 @@ async def relays_at_work(
             finally:
                 for follower in followers:
                     follower.cancel()
+                await asyncio.gather(*followers, return_exceptions=True)
         if bell is not None:
             bell.close()
+
+
+async def _audit(settings: Settings, pool: Any, beside: Beside) -> None:
+    """Audits in the background, unless the settings say that it shall not."""
+    if settings.audit_entries_per_second == 0:
+        return
+    limits = AuditLimits(settings.audit_entries_per_second, settings.relay_lease_seconds)
+    await Auditor(audits_of(settings, pool), LogReader(pool), beside, limits).run()
+
+
+def audits_of(settings: Settings, pool: Any) -> Audits:
+    """Where the position of the audit is kept, and what it has found."""
+    return Audits(pool, lease_seconds=settings.relay_lease_seconds)
+
+
+@asynccontextmanager
+async def audits_in(settings: Settings, database_url: str) -> AsyncIterator[Audits]:
+    """The same, for one who asks and goes."""
+    async with _relay_pool(settings, database_url) as pool:
+        yield audits_of(settings, pool)
 
 
 @asynccontextmanager
@@ -386,6 +428,21 @@ async def webhook_store(settings: Settings, database_url: str) -> AsyncIterator[
         yield webhooks
     finally:
         webhooks.terminate()
+
+
+@asynccontextmanager
+async def verification(settings: Settings, database_url: str) -> AsyncIterator[Verification]:
+    """A walk over the whole ledger that has not begun."""
+    pool = await open_pool(
+        database_url,
+        connections=1,
+        statement_timeout_seconds=settings.batch_timeout_seconds,
+        application_name="saldo verify",
+    )
+    try:
+        yield Verification(pool)
+    finally:
+        pool.terminate()
 
 
 def _webhook_relays(settings: Settings, pool: Any, sender: Sender) -> WebhookRelays:

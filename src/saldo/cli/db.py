@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 from rich.console import Console
 
 from saldo import settings as settings_module
 from saldo.bootstrap import Database
 from saldo.server import set_up_logging
+from saldo.settings import Settings
+from saldo.store.embedded import EmbeddedServer
+from saldo.store.roles import Roles
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -27,3 +32,35 @@ def migrate() -> None:
     set_up_logging(settings)
     with Database(settings, beside_service=True):
         Console().print("the database is ready for this version")
+
+
+@app.command()
+def roles(
+    apply: Annotated[
+        bool,
+        typer.Option(
+            "--apply",
+            help="Grant, as the owner, what the service needs, and revoke all else that it has.",
+        ),
+    ] = False,
+) -> None:
+    """Print the SQL that makes the two roles and their grants, with the names of the connection strings."""
+    settings = settings_module.load()
+    named = _roles_of(settings)
+    if not apply:
+        print(named.written(), end="")  # noqa: T201 - for psql
+        return
+    set_up_logging(settings)
+    database = Database(settings, beside_service=True)
+    with database:
+        named.apply(database.owner_url)
+    Console().print(
+        f"{named.service} has what the service needs, and no more", highlight=False, markup=False
+    )
+
+
+def _roles_of(settings: Settings) -> Roles:
+    if settings.database_url is None:
+        server = EmbeddedServer(settings.data_dir)
+        return Roles.of(server.owner_url, server.service_url)
+    return Roles.of(settings.database_owner_url or settings.database_url, settings.database_url)

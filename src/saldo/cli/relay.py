@@ -32,7 +32,7 @@ app = typer.Typer(
 
 @app.callback()
 def relay(context: typer.Context) -> None:
-    """Relay the log to the configured sinks, and count what the ledger holds, until stopped; no HTTP."""
+    """Relay the log to the configured sinks, count what the ledger holds and audit it, until stopped; no HTTP."""
     if context.invoked_subcommand is not None:
         return
     settings = settings_module.load()

@@ -21,15 +21,25 @@ T = TypeVar("T")
 
 async def figures_of(service: Service) -> Figures:
     """Asks for all of them at the same time."""
-    roundtrip, sinks, webhooks, ledger, seals = await asyncio.gather(
+    roundtrip, sinks, webhooks, ledger, audit, seals = await asyncio.gather(
         _unless_down(_roundtrip(service)),
         _unless_down(service.sinks.status()),
         _unless_down(service.webhooks.page(after_id=0, limit=service.settings.webhooks_max)),
         _unless_down(service.totals.read()),
+        _unless_down(service.audits.status()),
         _unless_down(_seals(service)),
     )
-    decimals = service.reading.decimals
-    return Figures(roundtrip, sinks or [], webhooks or [], ledger, seals, decimals, _disk(service))
+    return Figures(
+        roundtrip,
+        sinks or [],
+        webhooks or [],
+        ledger,
+        audit,
+        service.settings.audit_entries_per_second > 0,
+        seals,
+        service.reading.decimals,
+        _disk(service),
+    )
 
 
 async def _unless_down(question: Awaitable[T]) -> T | None:

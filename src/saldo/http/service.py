@@ -13,6 +13,7 @@ from saldo.http.questions import Questions
 from saldo.http.transactions import Transactions
 from saldo.http.wire import Reading
 from saldo.settings import Settings
+from saldo.store.audits import Audits
 from saldo.store.keys import Keys
 from saldo.store.reader import Reader
 from saldo.store.seals import Seals
@@ -44,6 +45,7 @@ class Service:
     sinks: Sinks
     webhooks: Webhooks
     totals: Totals
+    audits: Audits
     seals: Seals
     gate: Gate
     keyring: Keyring

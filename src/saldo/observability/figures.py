@@ -60,9 +60,24 @@ class LedgerFigures(Protocol):
     @property
     def balance(self) -> int: ...
     @property
-    def faults(self) -> int: ...
-    @property
     def seconds_behind(self) -> float: ...
+
+
+class AuditFigures(Protocol):
+    """How the audit in the background is (`saldo.store.audits.AuditStatus`)."""
+
+    @property
+    def active(self) -> bool: ...
+    @property
+    def rounds(self) -> int: ...
+    @property
+    def entries(self) -> int: ...
+    @property
+    def shard(self) -> int: ...
+    @property
+    def round_age_seconds(self) -> float | None: ...
+    @property
+    def faults(self) -> int: ...
 
 
 class SealFigures(Protocol):
@@ -88,6 +103,7 @@ class Figures(NamedTuple):
 
     Attributes:
         roundtrip_seconds: of a question to the database; None: it doesn't answer.
+        audited: whether the log is audited in the background.
         decimals: of the currency.
     """
 
@@ -95,6 +111,8 @@ class Figures(NamedTuple):
     sinks: Sequence[SinkFigures]
     webhooks: Sequence[WebhookFigures]
     ledger: LedgerFigures | None
+    audit: AuditFigures | None
+    audited: bool
     seals: SealFigures | None
     decimals: int
     disk: DiskFigures | None
@@ -106,6 +124,8 @@ class Figures(NamedTuple):
         yield from _webhooks(self.webhooks)
         if self.ledger is not None:
             yield from _ledger(self.ledger, self.decimals)
+        if self.audit is not None:
+            yield from _audit(self.audit, audited=self.audited)
         if self.seals is not None:
             yield from _seals(self.seals)
 
@@ -201,11 +221,32 @@ def _ledger(ledger: LedgerFigures, decimals: int) -> Iterator[Metric]:
         "Age of the oldest entry that the figures of the ledger leave out.",
         ledger.seconds_behind,
     )
+
+
+def _audit(audit: AuditFigures, *, audited: bool) -> Iterator[Metric]:
     yield _gauge(
         "saldo_audit_faults",
-        "Entries whose balance is negative, or doesn't follow from the one before.",
-        ledger.faults,
+        "Faults of the ledger that were found and that nobody has acknowledged.",
+        audit.faults,
     )
+    if not audited:
+        return
+    yield _gauge("saldo_audit_active", "Whether a process audits in the background.", audit.active)
+    yield CounterMetricFamily(
+        "saldo_audit_rounds", "Audits of the whole ledger completed.", value=audit.rounds
+    )
+    yield CounterMetricFamily(
+        "saldo_audit_entries", "Entries audited, in all rounds.", value=audit.entries
+    )
+    yield _gauge(
+        "saldo_audit_round_ratio", "Of the shards, those done in this round.", audit.shard / 64
+    )
+    if audit.round_age_seconds is not None:
+        yield _gauge(
+            "saldo_audit_round_age_seconds",
+            "Since the last audit of the whole ledger was complete.",
+            audit.round_age_seconds,
+        )
 
 
 def _seals(seals: SealFigures) -> Iterator[Metric]:

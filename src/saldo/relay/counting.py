@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 
+from saldo.relay.auditing import tell
 from saldo.relay.pace import Beside
 from saldo.store.errors import StoreError
 from saldo.store.totals import Totals
@@ -38,7 +39,9 @@ async def count(totals: Totals, beside: Beside) -> None:
     while True:
         began = time.monotonic()
         try:
-            entries = await totals.advance(per_shard)
+            entries, faults = await totals.advance(per_shard)
+            for fault in faults:
+                tell(fault)
         except StoreError as error:
             _log.warning("the ledger can't be counted: %s", error)
             entries = 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from saldo.ledger.audit import Fault, Rule
+from saldo.store.audits import FAULTS_MAX
 from saldo.store.connection import fetch
 
 
@@ -14,7 +16,6 @@ class LedgerTotals:
 
     Attributes:
         balance: sum of the users' balances, minor units.
-        faults: entries whose balance is negative, or doesn't follow from the entry before.
         seconds_behind: age of the oldest entry not counted; 0: none.
     """
 
@@ -22,8 +23,14 @@ class LedgerTotals:
     posted: int
     refused: int
     balance: int
-    faults: int
     seconds_behind: float
+
+
+class Counted(NamedTuple):
+    """How many entries were counted, and the faults among them that were not known."""
+
+    entries: int
+    faults: list[Fault]
 
 
 class Totals:
@@ -38,14 +45,15 @@ class Totals:
         Raises:
             StoreError: the database can't be asked.
         """
-        ((users, posted, refused, balance, faults, behind),) = await fetch(self._pool, "totals")
-        return LedgerTotals(users, posted, refused, int(balance), faults, behind)
+        ((users, posted, refused, balance, behind),) = await fetch(self._pool, "totals")
+        return LedgerTotals(users, posted, refused, int(balance), behind)
 
-    async def advance(self, per_shard: int) -> int:
-        """Counts up to so many more entries of each shard; how many there were.
+    async def advance(self, per_shard: int) -> Counted:
+        """Counts up to so many more entries of each shard.
 
         Raises:
             StoreError: the database can't be asked.
         """
-        ((entries,),) = await fetch(self._pool, "totals_advance", per_shard)
-        return int(entries)
+        rows = await fetch(self._pool, "totals_advance", per_shard, FAULTS_MAX)
+        faults = [Fault(Rule(rule), *fault) for _, rule, *fault in rows if rule is not None]
+        return Counted(int(rows[0]["entries"]), faults)

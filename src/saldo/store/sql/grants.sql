@@ -5,7 +5,8 @@ GRANT USAGE ON SCHEMA saldo TO {role};
 GRANT SELECT ON ALL TABLES IN SCHEMA saldo TO {role};
 GRANT INSERT ON saldo.transactions, saldo.users TO {role};
 GRANT INSERT, UPDATE ON saldo.sinks, saldo.cursors TO {role};
-GRANT UPDATE ON saldo.totals TO {role};
+GRANT UPDATE ON saldo.totals, saldo.audit TO {role};
+GRANT INSERT, UPDATE ON saldo.audit_faults TO {role};
 GRANT INSERT ON saldo.notices, saldo.seals TO {role};
 GRANT INSERT, UPDATE, DELETE ON saldo.webhooks, saldo.webhook_deliveries TO {role};
 -- Of a webhook that is deleted.

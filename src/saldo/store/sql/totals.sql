@@ -1,5 +1,5 @@
 SELECT sum(c.users)::bigint AS users, sum(c.posted)::bigint AS posted, sum(c.refused)::bigint AS refused,
-    sum(c.balance) AS balance, sum(c.faults)::bigint AS faults,
+    sum(c.balance) AS balance,
     coalesce(extract(epoch FROM clock_timestamp() - min(next.recorded_at)), 0)::double precision AS seconds_behind
 FROM saldo.totals AS c
 LEFT JOIN saldo.transactions AS next ON next.shard = c.shard AND next.seq = c.seq + 1

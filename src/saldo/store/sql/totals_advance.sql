@@ -1,5 +1,6 @@
 -- Counts up to $1 more entries of each shard that has some; how many it were. Whoever comes at the same time passes over the
--- shards that are being counted. The balance of an entry is that of the user's entry before and, if it was posted, its amount.
+-- shards that are being counted. The balance of an entry is that of the user's entry before and, if it was posted, its amount:
+-- one that is not is recorded as a fault, as the audit does (saldo.ledger.audit), of each shard ten at once and $2 in all.
 WITH counted AS (
     SELECT c.shard, c.seq FROM saldo.totals AS c ORDER BY c.shard FOR UPDATE SKIP LOCKED
 ), sums AS (
@@ -8,7 +9,7 @@ WITH counted AS (
         count(*) FILTER (WHERE e.kind <> 0 AND e.outcome = 0) AS posted,
         count(*) FILTER (WHERE e.outcome <> 0) AS refused,
         coalesce(sum(e.amount) FILTER (WHERE e.outcome = 0), 0) AS balance,
-        count(*) FILTER (WHERE e.fault) AS faults,
+        array_agg(e.seq) FILTER (WHERE e.fault) AS faults,
         count(*) AS entries
     FROM counted AS c
     CROSS JOIN LATERAL (
@@ -29,9 +30,35 @@ WITH counted AS (
 ), moved AS (
     UPDATE saldo.totals AS t
     SET seq = s.seq, users = t.users + s.users, posted = t.posted + s.posted, refused = t.refused + s.refused,
-        balance = t.balance + s.balance, faults = t.faults + s.faults
+        balance = t.balance + s.balance
     FROM sums AS s
     WHERE t.shard = s.shard
     RETURNING s.entries
+), recorded AS (
+    INSERT INTO saldo.audit_faults AS f (rule, shard, seq, last_seq, found, expected, uuid, user_id, number)
+    SELECT new.rule, t.shard, t.seq, t.seq,
+        CASE new.rule WHEN 'number' THEN t.number ELSE t.balance END::text,
+        CASE new.rule
+            WHEN 'number' THEN coalesce(before.number, -1) + 1
+            ELSE coalesce(before.balance, 0) + CASE WHEN t.outcome = 0 THEN t.amount ELSE 0 END
+        END::text,
+        t.uuid, t.user_id, t.number
+    FROM sums AS s
+    CROSS JOIN LATERAL unnest(s.faults[1:10]) AS fault (seq)
+    CROSS JOIN LATERAL (
+        SELECT t.* FROM saldo.transactions AS t WHERE t.shard = s.shard AND t.seq = fault.seq LIMIT 1
+    ) AS t
+    LEFT JOIN LATERAL (
+        SELECT b.number, b.balance FROM saldo.transactions AS b
+        WHERE b.user_id = t.user_id AND b.number < t.number ORDER BY b.number DESC LIMIT 1
+    ) AS before ON true
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN t.number <> coalesce(before.number, -1) + 1 THEN 'number' ELSE 'balance' END AS rule
+    ) AS new
+    WHERE (SELECT count(*) FROM saldo.audit_faults) < $2
+    ON CONFLICT DO NOTHING
+    RETURNING f.rule, f.shard, f.seq, f.last_seq, f.found, f.expected, f.uuid, f.user_id, f.number
 )
-SELECT coalesce(sum(entries), 0)::bigint AS entries FROM moved
+SELECT (SELECT coalesce(sum(entries), 0)::bigint FROM moved) AS entries, recorded.*
+FROM (SELECT) AS always
+LEFT JOIN recorded ON true
