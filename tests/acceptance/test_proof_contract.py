@@ -44,7 +44,8 @@ async def deposit(api: httpx.AsyncClient, user_id: int) -> str:
 async def test_a_transaction_is_proven_once_it_is_sealed(
     api: httpx.AsyncClient, seals: Seals
 ) -> None:
-    uuid = await deposit(api, await create_user(api))
+    user_id = await create_user(api)
+    uuid = await deposit(api, user_id)
     answer = await api.get(f"/v1/proof/{uuid}")
     assert answer.status_code == 409
     assert answer.json()["code"] == "not_sealed_yet"
@@ -54,6 +55,9 @@ async def test_a_transaction_is_proven_once_it_is_sealed(
     assert answer.status_code == 200
     assert answer.json()["entry"]["uuid"] == uuid
     assert check(answer.json(), kept=[(await api.get("/v1/seals")).json()])
+    # Its shard has a seal, and not yet one over the next.
+    answer = await api.get(f"/v1/proof/{await deposit(api, user_id)}")
+    assert answer.json()["code"] == "not_sealed_yet"
 
 
 @pytest.mark.parametrize(
