@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from saldo import bootstrap
+from saldo.bootstrap.access import KEY_CONNECTIONS
 from saldo.settings import Settings
 from tests.conftest import settings_for
 from tests.deploy.manifests import (
@@ -163,6 +164,7 @@ def test_all_pods_together_fit_the_connections_of_a_database() -> None:
         + Settings.model_fields["read_connections"].default
         + bootstrap.EVENTS_CONNECTIONS
         + bootstrap.WEBHOOK_API_CONNECTIONS
+        + KEY_CONNECTIONS
     )
     a_relay = bootstrap.RELAY_CONNECTIONS + bootstrap.WEBHOOK_CONNECTIONS
     services = (
