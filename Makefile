@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 install = $(BIN)/python -m pip install -q -c constraints.txt -e $(1) >.venv/pip.log 2>&1 || { \
 	echo "saldo: pip can't install the packages: is there a network? It says why in .venv/pip.log" >&2; exit 1; }
 
-.PHONY: help serve test lint bench bench-full clean
+.PHONY: help serve test lint fuzz bench bench-full clean
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/'
@@ -29,6 +29,9 @@ lint: .venv/.test ## Linters, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+fuzz: .venv/.test ## Fuzz the service and its parsers for SALDO_FUZZ_SECONDS (600; 0: until it is stopped)
+	@$(BIN)/python -m tests.fuzz
+
 bench: .venv/.bench ## Measure the targets of speed, some minutes (ARGS='--only bulk'; see docs/benchmarks)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
@@ -36,7 +39,7 @@ bench-full: .venv/.bench ## The same with all sizes, up to 10,000,000 entries: a
 	@$(BIN)/python -m benchmarks --full $(ARGS)
 
 clean: ## Remove what was set up (not the data)
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis .import_linter_cache
 
 .venv/.python:
 	@test -n "$(PYTHON)" || { echo "saldo: no Python 3.11 or newer was found; set PYTHON=" >&2; exit 1; }

@@ -184,6 +184,8 @@ async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
             document = Document((await client.get("/openapi.json")).json())
 
             async def check(response: httpx.Response) -> None:
+                if response.status_code == 204:
+                    return  # to OPTIONS, which no document has
                 if response.headers["content-type"] != "application/x-ndjson":  # the test's to read
                     await response.aread()
                     document.check(response)

@@ -14,8 +14,7 @@ from importlib.util import find_spec
 from io import StringIO
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 from dotenv.parser import parse_stream
@@ -28,6 +27,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from saldo.access.provider import ALGORITHMS
@@ -41,6 +41,10 @@ TRACING_PACKAGES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.prot
 
 
 _KEY = re.compile(r"[A-Za-z0-9._~+/=-]+", re.ASCII)
+_JWKS_URL = re.compile(r"https://.+|http://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?/.*", re.ASCII)
+
+SECRET_SUFFIXES = ("_url", "_secret", "_password", "_key")
+"""Of the names of settings that may hold a password."""
 
 
 class WrongSettingsError(Exception):
@@ -61,6 +65,11 @@ def _listed(text: str) -> tuple[str, ...]:
 
 def _networks(text: str | None) -> tuple[IPv4Network | IPv6Network, ...]:
     return tuple(ip_network(part) for part in _listed(text or ""))
+
+
+def _scheme_of(url: str) -> str:
+    """Not by urllib: what it says of a URL that it can't read may be a part of a password."""
+    return url.partition("://")[0].lower()
 
 
 def _installed(package: str) -> bool:
@@ -585,10 +594,8 @@ class Settings(BaseSettings):
     @classmethod
     def _is_web_address(cls, url: str | None) -> str | None:
         # Whoever can change what comes from there can make tokens.
-        if url is not None and urlsplit(url).scheme != "https":
-            host = urlsplit(url).hostname
-            if urlsplit(url).scheme != "http" or host not in {"localhost", "127.0.0.1", "::1"}:
-                raise ValueError("expected https://host/path; http only of this machine")
+        if url is not None and not _JWKS_URL.fullmatch(url):
+            raise ValueError("expected https://host/path; http only of this machine")
         return url
 
     @model_validator(mode="after")
@@ -618,7 +625,7 @@ class Settings(BaseSettings):
     def _can_be_traced_to(cls, url: str | None) -> str | None:
         if url is None:
             return None
-        if urlsplit(url).scheme not in {"http", "https"}:
+        if _scheme_of(url) not in {"http", "https"}:
             raise ValueError("expected http://host:4318/v1/traces")
         if not all(map(_installed, TRACING_PACKAGES)):
             raise ValueError("needs packages that are not installed: pip install 'saldo[tracing]'")
@@ -627,7 +634,7 @@ class Settings(BaseSettings):
     @field_validator("rabbitmq_url")
     @classmethod
     def _is_amqp(cls, url: str | None) -> str | None:
-        if url is not None and urlsplit(url).scheme not in {"amqp", "amqps"}:
+        if url is not None and _scheme_of(url) not in {"amqp", "amqps"}:
             raise ValueError("expected amqp://user:password@host:port/vhost, or amqps://")
         return url
 
@@ -635,7 +642,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_rabbitmq_stream(cls, url: str | None) -> str | None:
         schemes = {"rabbitmq-stream", "rabbitmq-stream+tls"}
-        if url is not None and urlsplit(url).scheme not in schemes:
+        if url is not None and _scheme_of(url) not in schemes:
             raise ValueError(
                 "expected rabbitmq-stream://user:password@host:port/vhost, or rabbitmq-stream+tls://"
             )
@@ -646,7 +653,7 @@ class Settings(BaseSettings):
     def _is_postgresql(cls, url: str | None) -> str | None:
         if url is None:
             return None
-        if urlsplit(url).scheme not in {"postgresql", "postgres"}:
+        if _scheme_of(url) not in {"postgresql", "postgres"}:
             raise ValueError("expected postgresql://user:password@host:port/database")
         return url
 
@@ -691,16 +698,26 @@ def load(**overrides: object) -> Settings:
     try:
         return Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
-        raise WrongSettingsError("; ".join(_shown(fault) for fault in error.errors())) from None
+        raise WrongSettingsError("; ".join(map(_told, error.errors()))) from None
 
 
-def _shown(fault: Any) -> str:
-    """A fault in one line; what may hold a secret is not shown."""
-    name = "_".join(str(part) for part in fault["loc"])
-    if not name:
-        return str(fault["msg"]).removeprefix("Value error, ")
-    value = "***" if name.endswith(("_key", "_url")) else repr(fault["input"])
-    return f"SALDO_{name.upper()}={value}: {fault['msg']}"
+def _told(fault: ErrorDetails) -> str:
+    """A fault in one line. Of several settings together the message names them."""
+    message, location = fault["msg"].removeprefix("Value error, "), fault["loc"]
+    if not location:
+        return message
+    return f"{_name_of(location)}={_shown(location, fault['input'])}: {fault['msg']}"
+
+
+def _name_of(location: tuple[int | str, ...]) -> str:
+    return f"SALDO_{'_'.join(str(part) for part in location).upper()}"
+
+
+def _shown(location: tuple[int | str, ...], value: object) -> str:
+    """A wrong value, for the operator. One that may hold a password only says that it is not shown."""
+    if any(str(part).endswith(SECRET_SUFFIXES) for part in location):
+        return "(not shown)"
+    return repr(value)
 
 
 def _check_env_file(path: Path) -> None:

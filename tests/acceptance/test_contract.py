@@ -351,8 +351,25 @@ async def test_every_error_is_a_problem(
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
 
 
+async def test_which_methods_there_are_can_be_asked(api: httpx.AsyncClient) -> None:
+    """All that the document names for the path, however many handlers they have."""
+    paths = (await api.get("/openapi.json")).json()["paths"]
+    for path, operations in paths.items():
+        answer = await api.options(path.format(user_id=1, uuid=uuid4(), webhook_id=1))
+        assert answer.status_code == 204
+        expected = {method.upper() for method in operations}
+        assert set(answer.headers["allow"].split(", ")) == {*expected, "OPTIONS"}
+
+
+async def test_a_plus_sign_of_a_query_may_arrive_as_a_space(api: httpx.AsyncClient) -> None:
+    user_id = await create_user(api)
+    for date in ("2024-01-01T03:00:00+03:00", "2024-01-01t03:00:00+03:00"):
+        answer = await api.get(f"/v1/user/{user_id}/balance?date={date}")
+        assert answer.json()["date"] == "2024-01-01T00:00:00+00:00"
+
+
 async def test_names_that_are_refused(api: httpx.AsyncClient) -> None:
-    for name in ("", "   ", "x" * 201, "a\u0000b", "a\nb", "\ud800", 5, None, ["a"]):
+    for name in ("", "   ", "x" * 201, "a\u0000b", "a\nb", "a\n", "\ud800", 5, None, ["a"]):
         content = json.dumps({"name": name})
         answer = await api.post("/v1/user", content=content, headers=JSON)
         assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "name")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -81,11 +82,13 @@ def user_id(running: ServiceProcess) -> int:
     return int(created.json()["id"])
 
 
-def _exchange(running: ServiceProcess, sent: bytes) -> bytes:
+def _exchange(running: ServiceProcess, sent: bytes, *, cut_off: bool = False) -> bytes:
     """Everything that comes back until the server closes the connection."""
     parts = urlsplit(running.url)
     with socket.create_connection((parts.hostname or "", parts.port or 0), SECONDS_MAX) as raw:
         raw.sendall(sent)
+        if cut_off:
+            raw.shutdown(socket.SHUT_WR)
         received = b""
         while piece := raw.recv(4096):
             received += piece
@@ -158,3 +161,16 @@ def test_what_is_not_http_is_a_problem(running: ServiceProcess, sent: bytes) -> 
     assert f"content-type: {MEDIA_TYPE}".encode() in head
     assert f"content-length: {len(body)}".encode() in head
     assert (answer.json()["code"], answer.json()["status"]) == ("not_http", 400)
+
+
+@pytest.mark.parametrize("path", ["/v1/user", "/v1/webhook", "/v1/transaction", "/v1/transactions"])
+def test_a_client_that_goes_away_within_its_body_is_no_fault_of_ours(
+    running: ServiceProcess, path: str
+) -> None:
+    """It can do so as often as it likes: neither 5xx in the metrics nor tracebacks in the log."""
+    head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    sent = f'{head}Content-Length: 100\r\n\r\n{{"name":'.encode()
+    for _ in range(3):
+        assert _exchange(running, sent, cut_off=True) == b""
+    assert re.search(r'status="5\d\d"', httpx.get(f"{running.url}/metrics").text) is None
+    assert "Traceback" not in running.output()

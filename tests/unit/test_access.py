@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from ipaddress import ip_address, ip_network
 
 import pytest
 
+from saldo.access.gate import Gate
 from saldo.access.grant import ANYONE, Grant, Scope
 from saldo.access.rate import Bucket, Rate
 from saldo.http.access import scope_of
@@ -91,3 +93,13 @@ def test_what_is_too_much_at_once_is_let_in_and_waited_for_afterwards() -> None:
     assert bucket.take() == 2.0
     clock.now += 2
     assert bucket.take() == 0
+
+
+def test_keys_are_looked_up_by_their_digest() -> None:
+    """Of equal length whatever was sent: the time to find one tells nothing of another."""
+    gate = Gate(insecure=False, proxies=())
+    header = b"Bearer a-key"
+    gate._known[sha256(header).digest()] = ANYONE
+    assert gate.at_once({}, {b"authorization": header}) is ANYONE
+    assert gate.at_once({}, {b"authorization": b"Bearer a-kez"}) is None
+    assert gate.at_once({}, {}) is None

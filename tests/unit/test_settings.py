@@ -32,6 +32,23 @@ def test_every_wrong_setting_is_named_at_once(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["postgersql://saldo:secret@db.example/saldo", "nonsense://saldo:[secret]@db.example/saldo"],
+)
+@pytest.mark.parametrize(
+    "name", ["DATABASE_URL", "DATABASE_OWNER_URL", "RABBITMQ_URL", "RABBITMQ_STREAM_URL"]
+)
+def test_a_wrong_value_that_may_hold_a_password_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, url: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(f"SALDO_{name}", url)
+    with pytest.raises(WrongSettingsError, match=rf"SALDO_{name}=\(not shown\): ") as caught:
+        load()
+    assert "secret" not in str(caught.value)
+
+
 def test_tracing_without_its_packages_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -36,6 +36,7 @@ def test_instants_that_are_read(text: str, instant: datetime) -> None:
     [
         "",
         "now",
+        "2200-12-31T03-02",
         "0001-01-01T00:00:00Z",
         "9999-12-31T23:59:59-23:59",
         "1900-01-01T00:00:00+01:00",

@@ -18,6 +18,7 @@ from litestar.static_files import create_static_files_router
 from saldo import __version__
 from saldo.http import problems
 from saldo.http.access import ForbiddenError
+from saldo.http.body import CLIENT_GONE
 from saldo.http.examples import no_operation_responses
 from saldo.http.hot import Front
 from saldo.http.keys import KEY_HANDLERS
@@ -84,7 +85,7 @@ def create_framework(service: Service) -> Litestar:
             path="/docs",
             render_plugins=[DocumentPage(path="/")],
         ),
-        before_request=refuse_unread_parameters,
+        before_request=_before,
         exception_handlers={
             AnswerError: _answer,
             ForbiddenError: _forbidden,
@@ -97,6 +98,20 @@ def create_framework(service: Service) -> Litestar:
         logging_config=None,
         signature_types=[Service],
     )
+
+
+def _before(request: Request[Any, Any, Any]) -> Response[None] | None:
+    if request.method == "OPTIONS":
+        # The framework's own answer forgets methods where a path has several handlers.
+        return Response(None, status_code=204, headers={"allow": _methods_of(request)})
+    refuse_unread_parameters(request)
+    return None
+
+
+def _methods_of(request: Request[Any, Any, Any]) -> str:
+    template = request.scope["path_template"]
+    (route,) = (each for each in request.app.routes if each.path_format == template)
+    return ", ".join(sorted(route.methods))
 
 
 def _documentation_assets() -> Any:
@@ -165,5 +180,6 @@ def _no_such_file(
 
 
 def _internal(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    _log.error("request %s failed", request_id(request), exc_info=error)
+    if CLIENT_GONE not in request.scope["state"]:
+        _log.error("request %s failed", request_id(request), exc_info=error)
     return response(problems.internal().answer(request_id(request)))

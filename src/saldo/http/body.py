@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
+
+CLIENT_GONE: Final = "client_gone"
+"""In the state of a request whose client closed the connection before its body was whole: nobody is to be answered."""
 
 
 class BodyTooLargeError(Exception):

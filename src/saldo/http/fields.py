@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff]")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_DIGITS: Final = re.compile(r"[0-9]{1,19}", re.ASCII)
+_DIGITS: Final = re.compile(r"[0-9]{1,30}", re.ASCII)
 
 
 class FieldError(ValueError):
@@ -38,7 +38,7 @@ def unknown(fields: Mapping[str, Any], known: tuple[str, ...]) -> list[Fault]:
 
 def read_label(value: object, length_max: int) -> str:
     """A name that people give to something."""
-    if type(value) is not str or not 1 <= len(value.strip()) <= length_max:
+    if type(value) is not str or not value.strip() or len(value) > length_max:
         raise FieldError(f"must have 1 to {length_max} characters")
     if _CONTROL.search(value):
         raise FieldError("must not contain control characters")
@@ -53,5 +53,7 @@ def read_user_ids(value: object, users_max: int) -> list[int] | None:
         raise FieldError(f"must be a list of 1 to {users_max} user ids; or null: all users")
     ids = {int(each) if isinstance(each, str) and _DIGITS.fullmatch(each) else 0 for each in value}
     if min(ids) < 1 or max(ids) > USER_ID_MAX:
-        raise FieldError("must be whole numbers greater than zero, or strings of their digits")
+        raise FieldError(
+            f"must be whole numbers from 1 to {USER_ID_MAX}, or strings of their digits"
+        )
     return sorted(ids)

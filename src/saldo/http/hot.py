@@ -16,7 +16,7 @@ from saldo.access.gate import Admission
 from saldo.access.grant import ANYONE, Grant, Scope
 from saldo.http import problems
 from saldo.http.access import admitted, scope_of
-from saldo.http.body import ClientGoneError, body_of
+from saldo.http.body import CLIENT_GONE, ClientGoneError, body_of
 from saldo.http.bulk import BULK_PATH
 from saldo.http.crowded import Refused
 from saldo.http.events import EVENTS_PATH
@@ -128,8 +128,21 @@ class Front:
     async def _hand_on(self, scope: Request, request_id: str, receive: Any, send: Any) -> None:
         """To the framework; its answers too carry the id and are counted."""
         began = time.perf_counter()
+        state = scope["state"]
+        body_is_whole = False
+
+        async def receive_body() -> Any:
+            nonlocal body_is_whole
+            message = await receive()
+            if message["type"] == "http.disconnect" and not body_is_whole:
+                # The framework would take it for a fault of its own: with 500 and a traceback in the log.
+                state[CLIENT_GONE] = True
+            body_is_whole = body_is_whole or not message.get("more_body", False)
+            return message
 
         async def send_with_id(message: Any) -> None:
+            if CLIENT_GONE in state:
+                return
             if message["type"] == "http.response.start":
                 headers = message.get("headers", ())
                 message["headers"] = [
@@ -141,7 +154,7 @@ class Front:
                 answered(scope["method"], route, message["status"], began)
             await send(message)
 
-        await self._framework(scope, receive, send_with_id)
+        await self._framework(scope, receive_body, send_with_id)
 
     async def _post(
         self,

@@ -10,7 +10,8 @@ from litestar.openapi.spec.enums import OpenAPIType
 
 from saldo.access.grant import SCOPES
 from saldo.http.key_wire import NAME_LENGTH_MAX, NETWORKS_MAX, OVERLAP_SECONDS_MAX, USERS_MAX
-from saldo.http.operations import Documented, json_body
+from saldo.http.operations import USER_ID, Documented, json_body
+from saldo.http.patterns import INSTANT, NAME
 
 CREATE: Final = Schema(
     type=OpenAPIType.OBJECT,
@@ -20,7 +21,7 @@ CREATE: Final = Schema(
         "name": Schema(
             type=OpenAPIType.STRING,
             description="For people: whose it is.",
-            min_length=1,
+            pattern=NAME,
             max_length=NAME_LENGTH_MAX,
         ),
         "scopes": Schema(
@@ -33,34 +34,39 @@ CREATE: Final = Schema(
         "user_ids": Schema(
             type=[OpenAPIType.ARRAY, OpenAPIType.NULL],
             description="The only users it is about, with the scopes read and write only. null or not given: all.",
-            items=Schema(type=OpenAPIType.INTEGER, minimum=1, maximum=2**63 - 1),
+            items=USER_ID,
             min_items=1,
             max_items=USERS_MAX,
         ),
         "networks": Schema(
             type=[OpenAPIType.ARRAY, OpenAPIType.NULL],
             description="The only networks it may be used from. null or not given: anywhere.",
-            items=Schema(type=OpenAPIType.STRING),
+            items=Schema(type=OpenAPIType.STRING, min_length=1),
             min_items=1,
             max_items=NETWORKS_MAX,
         ),
         "expires_at": Schema(
             type=[OpenAPIType.STRING, OpenAPIType.NULL],
             description="ISO 8601. null or not given: never.",
+            pattern=INSTANT,
+            max_length=64,
         ),
     },
+    additional_properties=False,
 )
 ROTATE: Final = Schema(
     type=OpenAPIType.OBJECT,
     title="RotationRequest",
     properties={
         "overlap_seconds": Schema(
-            type=[OpenAPIType.INTEGER, OpenAPIType.NULL],
             description="How long the old key stays valid. null or not given: SALDO_KEY_OVERLAP_SECONDS.",
-            minimum=0,
-            maximum=OVERLAP_SECONDS_MAX,
+            one_of=[
+                Schema(type=OpenAPIType.INTEGER, minimum=0, maximum=OVERLAP_SECONDS_MAX),
+                Schema(type=OpenAPIType.NULL),
+            ],
         )
     },
+    additional_properties=False,
 )
 
 EXAMPLE: Final = {"name": "billing", "scopes": ["read", "write"], "networks": ["192.0.2.0/24"]}

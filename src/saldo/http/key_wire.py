@@ -24,6 +24,8 @@ USERS_MAX: Final = 1000
 NETWORKS_MAX: Final = 100
 OVERLAP_SECONDS_MAX: Final = 31_536_000
 
+_SECONDS: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
+
 
 @dataclass(frozen=True, slots=True)
 class KeyReading:
@@ -123,7 +125,8 @@ def _read_expiry(value: object, reading: KeyReading) -> datetime | None:
 
 
 def _read_overlap(value: object) -> float:
-    if not isinstance(value, str) or not re.fullmatch(r"[0-9]{1,9}", value, re.ASCII):
+    # A number, not a string: to the parser the digits of a number are a string of its own kind.
+    if type(value) is str or not isinstance(value, str) or not _SECONDS.fullmatch(value):
         raise FieldError("must be a whole number of seconds")
     if int(value) > OVERLAP_SECONDS_MAX:
         raise FieldError(f"must be at most {OVERLAP_SECONDS_MAX}")

@@ -21,6 +21,7 @@ from saldo.http.key_operations import PostKey, PostRotation
 from saldo.http.key_wire import KeyReading, parse_key_id, parse_new_key, parse_rotation
 from saldo.http.operations import Documented
 from saldo.http.parameters import Cursor, Limit
+from saldo.http.patterns import DIGITS
 from saldo.http.routes import AnswerError, Asked, Given, json_of, request_id, written
 from saldo.http.service import Service
 from saldo.http.wire import Fault, parse_limit, read_cursor, write_cursor
@@ -33,7 +34,7 @@ KeyId: TypeAlias = Annotated[
     PathParameter(
         description="The key.",
         examples=[Example(value="1")],
-        schema_extra={"pattern": "^[0-9]{1,30}$"},
+        schema_extra={"pattern": DIGITS},
     ),
 ]
 

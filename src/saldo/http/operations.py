@@ -17,10 +17,21 @@ from litestar.openapi.spec import (
 )
 from litestar.openapi.spec.enums import OpenAPIType
 
+from saldo.http.patterns import AMOUNT, INSTANT, NAME, POSITIVE, UUID
+from saldo.ledger.model import USER_ID_MAX
+from saldo.ledger.money import TEXT_LENGTH_MAX
+
 _UUID: Final = Schema(
-    type=OpenAPIType.STRING,
+    type=[OpenAPIType.STRING, OpenAPIType.NULL],
     description="The client's id of the transaction; each is processed exactly once. Also read as `uid`.",
-    pattern="^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32})$",
+    pattern=UUID,
+)
+
+USER_ID: Final = Schema(
+    one_of=[
+        Schema(type=OpenAPIType.INTEGER, minimum=1, maximum=USER_ID_MAX),
+        Schema(type=OpenAPIType.STRING, pattern=POSITIVE, max_length=30),
+    ],
 )
 
 TRANSACTION: Final = Schema(
@@ -34,28 +45,27 @@ TRANSACTION: Final = Schema(
         "amount": Schema(
             description="Greater than zero, with at most the currency's decimals.",
             one_of=[
-                Schema(type=OpenAPIType.STRING, pattern=r"^[0-9]+(\.[0-9]+)?$", max_length=40),
+                Schema(type=OpenAPIType.STRING, pattern=AMOUNT, max_length=TEXT_LENGTH_MAX),
                 Schema(type=OpenAPIType.NUMBER, exclusive_minimum=0),
             ],
         ),
-        "user_id": Schema(
-            one_of=[
-                Schema(type=OpenAPIType.INTEGER, minimum=1, maximum=2**63 - 1),
-                Schema(type=OpenAPIType.STRING, pattern="^[0-9]{1,30}$"),
-            ],
-        ),
+        "user_id": USER_ID,
         "timestamp": Schema(
             type=[OpenAPIType.STRING, OpenAPIType.NULL],
             description="When it takes effect. ISO 8601; without a zone, the service's. Not given: now.",
+            pattern=INSTANT,
+            max_length=64,
         ),
     },
+    additional_properties=False,
 )
 
 USER: Final = Schema(
     type=OpenAPIType.OBJECT,
     title="UserRequest",
     required=["name"],
-    properties={"name": Schema(type=OpenAPIType.STRING, min_length=1, max_length=200)},
+    properties={"name": Schema(type=OpenAPIType.STRING, pattern=NAME, max_length=200)},
+    additional_properties=False,
 )
 
 
@@ -90,6 +100,13 @@ class PostTransaction(Documented):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.request_body = json_body(TRANSACTION, EXAMPLE)
+        header = Parameter(
+            name="Idempotency-Key",
+            param_in="header",
+            description="The uuid, if the body has none.",
+            schema=Schema(type=OpenAPIType.STRING),
+        )
+        self.parameters = [*(self.parameters or ()), header]
 
 
 @dataclass

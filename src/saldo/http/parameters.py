@@ -8,41 +8,54 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, TypeAlias
 
 from litestar.openapi.spec import Example
+from litestar.openapi.spec.enums import OpenAPIType
 from litestar.params import PathParameter, QueryParameter
 
-_DIGITS: Final = {"pattern": "^[0-9]{1,30}$"}
-_UUID: Final = {"pattern": "^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32})$"}
+from saldo.http.patterns import DIGITS, NAME, QUERY_INSTANT, UUID
+
+LIMIT_MAX: Final = 1000
+"""Items of a page, unless the setting `page_items_max` says otherwise."""
+
+_STRING: Final = {"type": OpenAPIType.STRING, "oneOf": None}
+"""A query has no null: a parameter is there or it isn't."""
 
 
 def _query(description: str, name: str | None = None, example: str = "", **extra: Any) -> Any:
     examples = [Example(value=example)] if example else None
     return QueryParameter(
-        name=name, description=description, examples=examples, schema_extra=extra or None
+        name=name, description=description, examples=examples, schema_extra={**_STRING, **extra}
     )
 
 
 def _moment(description: str, name: str | None = None) -> Any:
-    return _query(description, name, "2023-10-30T00:00:00Z", maxLength=64)
+    return _query(description, name, "2023-10-30T00:00:00Z", maxLength=64, pattern=QUERY_INSTANT)
 
 
 UserId: TypeAlias = Annotated[
     str,
-    PathParameter(description="The user.", examples=[Example(value="1")], schema_extra={**_DIGITS}),
+    PathParameter(
+        description="The user.", examples=[Example(value="1")], schema_extra={"pattern": DIGITS}
+    ),
 ]
 Uuid: TypeAlias = Annotated[
     str,
     PathParameter(
         description="The transaction.",
         examples=[Example(value="ea3015b1-c25c-47e5-beb7-2679ac7c89a7")],
-        schema_extra={**_UUID},
+        schema_extra={"pattern": UUID},
     ),
 ]
 
 Name: TypeAlias = Annotated[
-    str | None, _query("Only the user of this name.", None, "Artem", maxLength=200)
+    str | None, _query("Only the user of this name.", None, "Artem", maxLength=200, pattern=NAME)
 ]
-Limit: TypeAlias = Annotated[str | None, _query("Items of a page.", None, "100", **_DIGITS)]
-Cursor: TypeAlias = Annotated[str | None, _query("`next_cursor` of the page before.")]
+Limit: TypeAlias = Annotated[
+    str | None,
+    _query("Items of a page.", None, "100", type=OpenAPIType.INTEGER, minimum=1, maximum=LIMIT_MAX),
+]
+Cursor: TypeAlias = Annotated[
+    str | None, _query("`next_cursor` of the page before.", pattern="^[A-Za-z0-9_-]+$")
+]
 
 Atomic: TypeAlias = Annotated[
     str | None,
@@ -73,7 +86,7 @@ Shard: TypeAlias = Annotated[
 ]
 After: TypeAlias = Annotated[
     str | None,
-    _query("Only seals of entries after this `seq`. Needs `shard`.", None, "7", **_DIGITS),
+    _query("Only seals of entries after this `seq`. Needs `shard`.", None, "7", pattern=DIGITS),
 ]
 
 EventUsers: TypeAlias = Annotated[

@@ -8,16 +8,15 @@ from typing import Final
 from litestar.openapi.spec import Schema
 from litestar.openapi.spec.enums import OpenAPIType
 
-from saldo.http.operations import Documented, json_body
+from saldo.http.operations import USER_ID, Documented, json_body
+from saldo.http.patterns import KEY, PLAIN_URL, URL, UUID
 from saldo.relay.events import RELAYED_EVENT_TYPES
-
-_UUID: Final = "^([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32})$"
 
 _FIELDS: Final = {
     "url": Schema(
         type=OpenAPIType.STRING,
         description="https, or http where nobody listens. Redirects are not followed.",
-        pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[!-\"$-~]*)?$",
+        any_of=[Schema(pattern=PLAIN_URL), Schema(pattern=URL)],
         max_length=2000,
     ),
     "event_types": Schema(
@@ -30,23 +29,24 @@ _FIELDS: Final = {
     "user_ids": Schema(
         type=[OpenAPIType.ARRAY, OpenAPIType.NULL],
         description="null or not given: all.",
-        items=Schema(
-            one_of=[
-                Schema(type=OpenAPIType.INTEGER, minimum=1, maximum=2**63 - 1),
-                Schema(type=OpenAPIType.STRING, pattern="^[0-9]{1,19}$"),
-            ]
-        ),
+        items=USER_ID,
         min_items=1,
+        max_items=1000,
     ),
-    "secret": Schema(
-        type=OpenAPIType.STRING,
-        description="24 to 64 bytes in base64. Not given: a new one is made.",
-        pattern="^whsec_[A-Za-z0-9+/]{32,86}={0,2}$",
-    ),
+    "secret": Schema(type=OpenAPIType.STRING, description="24 to 64 bytes in base64.", pattern=KEY),
 }
+_NEW_SECRET: Final = Schema(
+    type=[OpenAPIType.STRING, OpenAPIType.NULL],
+    description="24 to 64 bytes in base64. null or not given: a new one is made.",
+    pattern=KEY,
+)
 
 CREATE: Final = Schema(
-    type=OpenAPIType.OBJECT, title="WebhookRequest", required=["url"], properties={**_FIELDS}
+    type=OpenAPIType.OBJECT,
+    title="WebhookRequest",
+    required=["url"],
+    properties={**_FIELDS, "secret": _NEW_SECRET},
+    additional_properties=False,
 )
 CHANGE: Final = Schema(
     type=OpenAPIType.OBJECT,
@@ -54,6 +54,7 @@ CHANGE: Final = Schema(
     description="What isn't given stays as it is.",
     min_properties=1,
     properties={**_FIELDS, "enabled": Schema(type=OpenAPIType.BOOLEAN)},
+    additional_properties=False,
 )
 REPLAY: Final = Schema(
     type=OpenAPIType.OBJECT,
@@ -62,9 +63,10 @@ REPLAY: Final = Schema(
         "event_id": Schema(
             type=[OpenAPIType.STRING, OpenAPIType.NULL],
             description="null or not given: all that are dead.",
-            pattern=_UUID,
+            pattern=UUID,
         )
     },
+    additional_properties=False,
 )
 
 EXAMPLE: Final = {

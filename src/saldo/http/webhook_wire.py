@@ -31,7 +31,8 @@ KEY_BYTES: Final = 32
 KEY_BYTES_MIN, KEY_BYTES_MAX = 24, 64
 """Of the Standard Webhooks specification."""
 
-_ADDRESS: Final = re.compile(r"[0-9.]+|.*:.*", re.ASCII)
+_ADDRESS: Final = re.compile(r".*:.*|(.*\.)?([0-9]+|0x[0-9a-f]*)\.?", re.ASCII | re.IGNORECASE)
+"""A host that is an address, however it is spelt: no name ends in a number, but `0x7f.1` is read as 127.0.0.1."""
 
 
 @dataclass(frozen=True, slots=True)

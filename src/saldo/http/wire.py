@@ -39,7 +39,7 @@ _UUID: Final = re.compile(
 _DIGITS: Final = re.compile(r"[0-9]{1,30}", re.ASCII)
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _PLUS_READ_AS_SPACE: Final = re.compile(
-    r"([T ]\d\d[:-]\d\d(?:[:-]\d\d(?:[.,]\d+)?)?) (\d\d:?\d\d)", re.ASCII
+    r"([Tt ]\d\d[:-]\d\d(?:[:-]\d\d(?:[.,]\d+)?)?) (\d\d:?\d\d)", re.ASCII
 )
 
 
@@ -366,11 +366,12 @@ def _unknown(fields: Mapping[str, Any], known: tuple[str, ...]) -> list[Fault]:
 def _read_name(value: object, reading: Reading) -> str:
     if type(value) is not str:
         raise _FaultError(_missing_or(value, "must be a string"))
+    # Before it is trimmed: some of them count as space.
+    if _UNPRINTABLE.search(value):
+        raise _FaultError("must not contain control characters")
     name = value.strip()
     if not 1 <= len(name) <= reading.name_length_max:
         raise _FaultError(f"must have 1 to {reading.name_length_max} characters")
-    if _UNPRINTABLE.search(name):
-        raise _FaultError("must not contain control characters")
     return name
 
 

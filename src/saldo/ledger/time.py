@@ -47,7 +47,8 @@ def parse_instant(text: str, zone: tzinfo | None) -> datetime:
         InstantError: with a message that says what is expected.
     """
     match = _INSTANT.fullmatch(text) if len(text) <= TEXT_LENGTH_MAX else None
-    if match is None:
+    # `T03-02` alone could be two minutes past three, or three o'clock two hours west: ISO 8601 says the latter.
+    if match is None or (match[5] == "-" and match[7] is None):
         raise InstantError(
             "must be a date and time such as 2023-10-30T12:30:45Z, 2023-10-30T12:30:45.123+03:00 "
             "or 2023-10-30"

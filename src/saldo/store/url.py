@@ -2,32 +2,66 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import re
+from collections.abc import Mapping
+from typing import Final
 
 import psycopg
 
-DEFAULT_PORT = 5432
+DEFAULT_PORT: Final = 5432
+PORT_MAX: Final = 65_535
+
+_SUSPECT: Final = re.compile(r"[@=]")
+"""A sign that had to be quoted ends a part too early; what follows may be the rest of a password."""
 
 
 def shown(url: str) -> str:
-    """Where the database is, without the password. The hosts of a failover set are several."""
-    parts = urlsplit(url)
-    return f"{parts.netloc.rpartition('@')[2] or 'local socket'}{parts.path}"
+    """Where the database is, of the parts that libpq reads: never the password, nor a part of one that is not quoted.
+
+    The hosts of a failover set are several.
+    """
+    named = _named(url)
+    hosts = _hosts(named)
+    written = ",".join(f"{host}:{port}" if port else host for host, port in hosts)
+    place = f"{written or 'local socket'}/{named.get('dbname', '')}"
+    if not named or _SUSPECT.search(place) or not all(_is_port(port) for _, port in hosts):
+        return "of a connection string that can't be read"
+    return place
 
 
 def hosts_of(url: str) -> list[tuple[str, int]]:
-    """The hosts (or directories of sockets) that it names, each with its port, in their order."""
+    """The hosts (or directories of sockets) that it names, each with its port, in their order.
+
+    None where the string can't be read: the driver will say what is wrong with it.
+    """
+    hosts = _hosts(_named(url))
+    if not all(_is_port(port) for _, port in hosts):
+        return []
+    return [(host, int(port or DEFAULT_PORT)) for host, port in hosts if host]
+
+
+def _named(url: str) -> dict[str, str]:
+    """Its parts as libpq reads them."""
     try:
         named = psycopg.conninfo.conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        return []  # the driver will say what is wrong with it
-    hosts = str(named.get("host") or "").split(",")
-    ports = str(named.get("port") or "").split(",")
+    except (psycopg.Error, ValueError):
+        return {}
+    return {name: str(value) for name, value in named.items() if value is not None}
+
+
+def _hosts(named: Mapping[str, str]) -> list[tuple[str, str]]:
+    hosts = named.get("host", "").split(",")
+    ports = named.get("port", "").split(",")
     if len(ports) == 1:
         ports *= len(hosts)
-    return [
-        (host, int(port or DEFAULT_PORT)) for host, port in zip(hosts, ports, strict=False) if host
-    ]
+    return list(zip(hosts, ports, strict=False))
+
+
+def _is_port(text: str) -> bool:
+    """Whether it is one, or none."""
+    return text == "" or (
+        text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= PORT_MAX
+    )
 
 
 def first_line(error: BaseException) -> str:

@@ -1,0 +1,41 @@
+"""Cursors of lists: read as they were written, and never in another list."""
+
+from __future__ import annotations
+
+from saldo.http.wire import InvalidError, read_cursor, write_cursor
+from saldo.ledger.model import USER_ID_MAX
+from tests.fuzz.harnesses import text_of
+
+LISTINGS = ("users", "webhooks", "transactions 1", "transactions 11", "deliveries 1")
+
+
+def check(data: bytes) -> None:
+    """Any text for any list; and the number that the bytes are."""
+    text = text_of(data)
+    for listing in LISTINGS:
+        try:
+            position = read_cursor(listing, text)
+        except InvalidError as error:
+            assert [fault.field for fault in error.faults] == ["cursor"]
+        else:
+            assert position is not None
+            assert 0 <= position <= USER_ID_MAX
+            assert read_cursor(listing, write_cursor(listing, position)) == position
+    _check_written(int.from_bytes(data[:8], "big") >> 1)
+
+
+def _check_written(position: int) -> None:
+    for listing in LISTINGS:
+        cursor = write_cursor(listing, position)
+        assert read_cursor(listing, cursor) == position
+        for other in LISTINGS:
+            if other != listing:
+                assert not _reads(other, cursor)
+
+
+def _reads(listing: str, cursor: str) -> bool:
+    try:
+        read_cursor(listing, cursor)
+    except InvalidError:
+        return False
+    return True
