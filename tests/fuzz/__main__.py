@@ -29,7 +29,7 @@ OPENAPI_PART, MUTATIONS_PART = 0.4, 0.3
 """Of a round; the harnesses share what is left."""
 
 KEY: Final = "a-key-of-the-fuzzers-own-0123456789abcdef"
-HEADERS: Final = (("authorization", f"Bearer {KEY}"),)
+HEADERS: Final = (("Authorization", f"Bearer {KEY}"),)
 
 SETTINGS: Final = {
     # Or the first key that is made up would lock everybody out.

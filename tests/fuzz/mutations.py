@@ -26,6 +26,7 @@ import httptools
 import httpx
 import jsonschema_rs
 
+from saldo.http.heads import unclear_path
 from tests.acceptance.document import Document
 
 CONNECTIONS: Final = 4
@@ -509,7 +510,10 @@ class _QuickDocument(Document):
         asked: Asked = response.request.extensions["asked"]
         if not asked.sound:
             return None
-        path = unquote(asked.path.partition("?")[0])
+        sent = asked.path.partition("?")[0]
+        if unclear_path(sent.encode()):
+            return None  # there is nothing at a path that two programs could read in two ways
+        path = unquote(sent)
         for pattern, template in self._paths.items():
             operation = self.content["paths"][template].get(asked.method.lower())
             if pattern.fullmatch(path) and operation is not None:
