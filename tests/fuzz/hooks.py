@@ -40,6 +40,7 @@ BEYOND_SCHEMAS: Final[tuple[tuple[str, str], ...]] = (
     ("atomic", "is possible with a JSON array only"),  # between the query and the media type
     ("url", "must be an URL such as"),  # an IDNA name
     ("url", "must lead to the public internet"),
+    ("after|limit", "needs shard"),  # between two parameters
     ("expires_at", "must be in the future"),
     ("networks", "must be networks such as"),
     ("user_ids", "are possible with the scopes read and write only"),  # between two fields
