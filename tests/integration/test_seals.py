@@ -210,6 +210,17 @@ async def test_much_is_sealed_in_parts_of_bounded_size_those_that_wait_longest_f
     assert_sealed(ledger)
 
 
+async def test_one_user_who_has_all_is_not_rested_from(
+    ledger: Database, seals: WatchedSeals
+) -> None:
+    """A shard is given one seal a look: as long as each is full, the next look comes soon."""
+    await post(ledger, deposits(1, 2 * SEAL_ENTRIES_MAX + 100))
+    sealer = Sealer(seals, Beside(told=True))
+    looked = [(await sealer.look() >= SEAL_ENTRIES_MAX, sealer.more) for _ in range(4)]
+    assert looked == [(True, True), (True, True), (False, False), (False, False)]
+    assert_sealed(ledger)
+
+
 async def test_two_sealers_at_the_same_time_make_one_chain(
     ledger: Database, seals: WatchedSeals
 ) -> None:

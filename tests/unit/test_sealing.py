@@ -71,19 +71,19 @@ def test_what_is_new_after_a_quiet_time_is_left_to_the_other_one_for_a_moment() 
 
 
 @pytest.mark.parametrize(
-    ("entries", "seconds", "posting", "rest"),
+    ("seconds", "more", "posting", "rest"),
     [
-        (0, 0.001, False, SEAL_SECONDS),
-        (ENTRIES_MAX - 1, 0.02, True, SEAL_SECONDS),
-        (ENTRIES_MAX, 0.02, False, 0.02 * STEP_BACK),
-        (ENTRIES_MAX, 0.02, True, 0.02 * STEP_BACK_POSTING),
-        (ENTRIES_MAX, 10, True, SEAL_SECONDS),
+        (0.001, False, False, SEAL_SECONDS),
+        (0.02, False, True, SEAL_SECONDS),
+        (0.02, True, False, 0.02 * STEP_BACK),
+        (0.02, True, True, 0.02 * STEP_BACK_POSTING),
+        (10, True, True, SEAL_SECONDS),
     ],
 )
 def test_it_steps_back_when_there_is_much(
-    entries: int, seconds: float, posting: bool, rest: float
+    seconds: float, more: bool, posting: bool, rest: float
 ) -> None:
-    assert rest_seconds(entries, seconds, posting=posting) == rest
+    assert rest_seconds(seconds, more=more, posting=posting) == rest
 
 
 def test_the_statement_takes_as_much_as_it_is_said_to() -> None:

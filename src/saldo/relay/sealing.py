@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from saldo.ledger.seal import leaf_hash, merkle_root, seal_hash
+from saldo.ledger.seal import SEAL_ENTRIES_MAX, leaf_hash, merkle_root, seal_hash
 from saldo.relay.pace import Beside
 from saldo.store.errors import StoreError
 from saldo.store.seals import ENTRIES_MAX, LastSeal, NewSeal, Seals
@@ -24,7 +24,7 @@ FAILED_SECONDS: Final = 5.0
 
 STEP_BACK: Final = 4.0
 STEP_BACK_POSTING: Final = 8.0
-"""After each look that found as much as it may take, so many times as long as it took: a fifth of a processor and
+"""After each look that took as much as it may, so many times as long as it took: a fifth of a processor and
 of a connection at most, a ninth while somebody posts."""
 
 TAKE_OVER_SECONDS: Final = 3.0
@@ -49,13 +49,15 @@ class Sealer:
         self._turn = Turn()
         self._stopped: set[tuple[int, int]] = set()
         self._told: set[tuple[int, int]] = set()
+        self.more = False
+        """Whether the last look took as much as it may: of all, or of one shard, where one user has all."""
 
     async def run(self) -> None:
         """Seals until it is cancelled."""
         while True:
             began = time.monotonic()
             try:
-                entries = await self.look()
+                await self.look()
             except StoreError as error:
                 _log.warning("the log can't be sealed: %s", error)
                 await asyncio.sleep(FAILED_SECONDS)
@@ -64,7 +66,9 @@ class Sealer:
                 await asyncio.sleep(FAILED_SECONDS)
             else:
                 seconds = time.monotonic() - began
-                await asyncio.sleep(rest_seconds(entries, seconds, posting=self._beside.posting))
+                await asyncio.sleep(
+                    rest_seconds(seconds, more=self.more, posting=self._beside.posting)
+                )
 
     async def look(self) -> int:
         """Seals what is new, or the oldest of it if it is much; how many entries.
@@ -72,6 +76,7 @@ class Sealer:
         Raises:
             StoreError: the database can't be asked.
         """
+        self.more = False
         behind = await self._seals.behind()
         if not behind or not self._turn.comes({shard: last.seq for shard, last in behind.items()}):
             return 0
@@ -86,7 +91,9 @@ class Sealer:
             return 0
         if await self._seals.append(new) < len(new):
             self._turn.lost()
-        return sum(seal.last_seq - seal.first_seq + 1 for seal in new)
+        sealed = [seal.last_seq - seal.first_seq + 1 for seal in new]
+        self.more = sum(sealed) >= ENTRIES_MAX or max(sealed) == SEAL_ENTRIES_MAX
+        return sum(sealed)
 
     def _tell_gaps(
         self, behind: Mapping[int, LastSeal], entries: Mapping[int, Sequence[bytes]]
@@ -152,15 +159,15 @@ def seal_of(shard: int, last: LastSeal, entries: Sequence[bytes]) -> NewSeal | N
     return NewSeal(shard, first_seq, last_seq, last.hash, root, hash_)
 
 
-def rest_seconds(entries: int, seconds: float, *, posting: bool) -> float:
+def rest_seconds(seconds: float, *, more: bool, posting: bool) -> float:
     """How long to rest after a look.
 
     Args:
-        entries: it has sealed.
         seconds: it took.
+        more: whether it took as much as it may, so that there is more.
         posting: whether somebody posts.
     """
-    if entries < ENTRIES_MAX:
+    if not more:
         return SEAL_SECONDS
     return min(seconds * (STEP_BACK_POSTING if posting else STEP_BACK), SEAL_SECONDS)
 
