@@ -15,7 +15,7 @@ import httpx
 import psycopg
 import pytest
 
-from saldo.bootstrap import running
+from saldo.bootstrap.service import running
 from saldo.settings import Settings
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.migrate import prepare

@@ -22,7 +22,8 @@ from types import TracebackType
 
 import uvloop
 
-from saldo.bootstrap import relays_at_work, tracing_to
+from saldo.bootstrap.relays import relays_at_work
+from saldo.bootstrap.tracing import tracing_to
 from saldo.server import set_up_logging
 from saldo.settings import Settings
 

@@ -19,7 +19,8 @@ import uvicorn
 import uvloop
 from uvicorn.supervisors import Multiprocess
 
-from saldo.bootstrap import running, tracing_to
+from saldo.bootstrap.service import running
+from saldo.bootstrap.tracing import tracing_to
 from saldo.http import problems
 from saldo.http.crowded import Crowded, Refused
 from saldo.http.hot import Front

@@ -15,7 +15,7 @@ import pytest
 
 from saldo.access import tokens
 from saldo.access.grant import Scope
-from saldo.bootstrap import running
+from saldo.bootstrap.service import running
 from saldo.http.access import scope_of
 from saldo.http.hot import Front
 from tests.acceptance.document import Document

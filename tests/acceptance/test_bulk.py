@@ -15,7 +15,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from saldo.bootstrap import running
+from saldo.bootstrap.service import running
 from tests.acceptance.service import ServiceProcess, service
 from tests.acceptance.test_contract import MALFORMED, balance, body, create_user
 from tests.conftest import settings_for

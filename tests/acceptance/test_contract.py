@@ -14,7 +14,7 @@ import pytest
 
 from saldo.access.gate import Admission
 from saldo.access.grant import ANYONE
-from saldo.bootstrap import running
+from saldo.bootstrap.service import running
 from saldo.http.app import create_framework
 from tests.conftest import settings_for
 

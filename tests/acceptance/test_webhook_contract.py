@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from saldo.bootstrap import running
+from saldo.bootstrap.service import running
 from saldo.store.webhooks import Webhooks
 from tests.conftest import settings_for
 

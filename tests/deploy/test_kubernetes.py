@@ -11,8 +11,10 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from saldo import bootstrap
 from saldo.bootstrap.access import KEY_CONNECTIONS
+from saldo.bootstrap.pools import RELAY_CONNECTIONS
+from saldo.bootstrap.service import EVENTS_CONNECTIONS
+from saldo.bootstrap.webhooks import WEBHOOK_API_CONNECTIONS, WEBHOOK_CONNECTIONS
 from saldo.settings import Settings
 from tests.conftest import settings_for
 from tests.deploy.manifests import (
@@ -162,11 +164,11 @@ def test_all_pods_together_fit_the_connections_of_a_database() -> None:
     a_service = (
         int(environment(deployment)["SALDO_LANES"])
         + Settings.model_fields["read_connections"].default
-        + bootstrap.EVENTS_CONNECTIONS
-        + bootstrap.WEBHOOK_API_CONNECTIONS
+        + EVENTS_CONNECTIONS
+        + WEBHOOK_API_CONNECTIONS
         + KEY_CONNECTIONS
     )
-    a_relay = bootstrap.RELAY_CONNECTIONS + bootstrap.WEBHOOK_CONNECTIONS
+    a_relay = RELAY_CONNECTIONS + WEBHOOK_CONNECTIONS
     services = (
         autoscaler["maxReplicas"] + deployment["spec"]["strategy"]["rollingUpdate"]["maxSurge"]
     )

@@ -18,7 +18,7 @@ import asyncpg
 import psycopg
 import pytest
 
-from saldo.bootstrap import create_engine
+from saldo.bootstrap.service import create_engine
 from saldo.engine.engine import Engine
 from saldo.engine.errors import OutcomeUnknownError
 from saldo.ledger.model import Decision, Limits, Outcome, TransactionRequest

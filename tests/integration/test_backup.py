@@ -17,7 +17,7 @@ import psutil
 import psycopg
 import pytest
 
-from saldo.bootstrap import create_engine
+from saldo.bootstrap.service import create_engine
 from saldo.engine.engine import Engine
 from saldo.ledger.model import Outcome
 from saldo.store.embedded import EmbeddedServer

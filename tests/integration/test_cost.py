@@ -19,7 +19,7 @@ import asyncpg
 import psycopg
 import pytest
 
-from saldo.bootstrap import create_engine, limits_of
+from saldo.bootstrap.service import create_engine, limits_of
 from saldo.ledger.model import Outcome, TransactionRequest
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.migrate import prepare

@@ -20,7 +20,9 @@ import httpx
 import psycopg
 import pytest
 
-from saldo.bootstrap import Database, create_engine, relays_at_work, running
+from saldo.bootstrap.database import Database
+from saldo.bootstrap.relays import relays_at_work
+from saldo.bootstrap.service import create_engine, running
 from saldo.client.proof import check
 from saldo.engine.engine import Engine
 from saldo.engine.errors import OutcomeUnknownError

@@ -16,7 +16,8 @@ import jsonschema
 import pytest
 from rstream.client import Client
 
-from saldo.bootstrap import relays_at_work, rewind_sink, running, sinks_status
+from saldo.bootstrap.relays import relays_at_work, rewind_sink, sinks_status
+from saldo.bootstrap.service import running
 from saldo.relay.events import Encoder, Event
 from saldo.relay.exchange import ExchangeOptions, ExchangeSink
 from saldo.relay.sink import SinkError

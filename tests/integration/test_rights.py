@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from saldo import bootstrap
+from saldo.bootstrap.database import Database as Prepared
 from saldo.cli import app
 from saldo.store.migrate import prepare
 from saldo.store.roles import Roles, warn_of_rights
@@ -256,6 +256,6 @@ def test_a_role_that_could_alter_history_is_one_line_at_the_start(
 
 
 def test_the_start_warns(own_ledger: Database, caplog: pytest.LogCaptureFixture) -> None:
-    with bootstrap.Database(settings_for(own_ledger.owner_url)):
+    with Prepared(settings_for(own_ledger.owner_url)):
         pass
     assert [record.getMessage() for record in caplog.records if record.name == "saldo.roles"]

@@ -15,7 +15,7 @@ import asyncpg
 import psycopg
 import pytest
 
-from saldo.bootstrap import limits_of
+from saldo.bootstrap.service import limits_of
 from saldo.ledger.model import Entry, Kind, Outcome, TransactionRequest
 from saldo.ledger.seal import (
     FIRST_PREVIOUS,

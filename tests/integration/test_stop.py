@@ -11,7 +11,7 @@ import asyncpg
 import psycopg
 import pytest
 
-from saldo.bootstrap import create_engine
+from saldo.bootstrap.service import create_engine
 from saldo.engine.engine import Engine
 from saldo.engine.errors import EngineError, OutcomeUnknownError, QueueFullError
 from saldo.ledger.model import Decision, Outcome, TransactionRequest

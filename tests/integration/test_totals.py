@@ -11,7 +11,7 @@ import httpx
 import psycopg
 import pytest
 
-from saldo.bootstrap import running
+from saldo.bootstrap.service import running
 from saldo.ledger.audit import Rule
 from saldo.store.audits import Audits
 from saldo.store.connection import open_pool

@@ -12,7 +12,8 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from saldo.bootstrap import relays_at_work, running
+from saldo.bootstrap.relays import relays_at_work
+from saldo.bootstrap.service import running
 from saldo.observability.tracing import Tracing
 from tests.conftest import settings_for
 from tests.consumers import Received, queue

@@ -8,7 +8,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from saldo.bootstrap import create_engine
+from saldo.bootstrap.service import create_engine
 from saldo.ledger.model import Outcome, TransactionRequest
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.embedded.programs import binaries_of

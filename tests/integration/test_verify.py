@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from saldo.bootstrap import running
+from saldo.bootstrap.service import running
 from saldo.cli import app
 from saldo.cli.verify import Lines
 from saldo.ledger.audit import Counts, LateWithdrawals, Position, Rule

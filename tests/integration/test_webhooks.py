@@ -20,7 +20,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from standardwebhooks import Webhook as Signature
 from standardwebhooks import WebhookVerificationError
 
-from saldo.bootstrap import rewind_sink, webhooks_at_work
+from saldo.bootstrap.relays import rewind_sink
+from saldo.bootstrap.webhooks import webhooks_at_work
 from saldo.relay.events import TRANSACTION_POSTED, WEBHOOK_DISABLED
 from saldo.store.webhooks import Change, Delivery, Webhook, Webhooks
 from tests.conftest import settings_for

@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 
 from saldo import settings as settings_module
-from saldo.bootstrap import Database, audits_in
+from saldo.bootstrap.audits import audits_in
+from saldo.bootstrap.database import Database
 from saldo.ledger.model import SHARDS
 from saldo.ledger.time import format_instant
 from saldo.store.audits import AuditStatus, KnownFault

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from saldo import settings as settings_module
-from saldo.bootstrap import Database
+from saldo.bootstrap.database import Database
 from saldo.server import set_up_logging
 from saldo.settings import Settings
 from saldo.store.embedded import EmbeddedServer

@@ -13,8 +13,8 @@ from rich.table import Table
 
 from saldo import settings as settings_module
 from saldo.access.secret import digest_of, new_secret
-from saldo.bootstrap import Database
 from saldo.bootstrap.access import key_store
+from saldo.bootstrap.database import Database
 from saldo.http.key_wire import read_new_key
 from saldo.http.keys import key_reading
 from saldo.http.wire import InvalidError

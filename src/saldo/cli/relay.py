@@ -10,13 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from saldo import settings as settings_module
-from saldo.bootstrap import (
-    Database,
-    PastTheHeadError,
-    RewindTarget,
-    rewind_sink,
-    sinks_status,
-)
+from saldo.bootstrap.database import Database
+from saldo.bootstrap.relays import PastTheHeadError, RewindTarget, rewind_sink, sinks_status
 from saldo.ledger.time import InstantError, parse_instant
 from saldo.relaying import relay_until_stopped
 from saldo.server import set_up_logging

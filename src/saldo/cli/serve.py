@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from saldo import settings as settings_module
-from saldo.bootstrap import Database
 from saldo.bootstrap.access import refuse_to_be_open
+from saldo.bootstrap.database import Database
 from saldo.relaying import RelayProcess
 from saldo.server import bind, serve_until_stopped, set_up_logging
 from saldo.tls import Certificates

@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from saldo import settings as settings_module
-from saldo.bootstrap import Database, verification
+from saldo.bootstrap.audits import verification
+from saldo.bootstrap.database import Database
 from saldo.cli.checkpoint import read_checkpoint, read_heads, write_checkpoint
 from saldo.ledger.audit import Fault
 from saldo.ledger.chain import Seal

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from saldo import settings as settings_module
-from saldo.bootstrap import Database, webhook_store
+from saldo.bootstrap.database import Database
+from saldo.bootstrap.webhooks import webhook_store
 from saldo.http.webhook_wire import parse_state, read_new_webhook
 from saldo.http.webhooks import webhook_reading
 from saldo.http.wire import InvalidError, parse_uuid

@@ -1,0 +1,32 @@
+"""The pool of connections that all relays of a process share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from saldo.settings import Settings
+from saldo.store.connection import open_pool
+
+if TYPE_CHECKING:
+    pass
+
+
+RELAY_CONNECTIONS = 6
+"""Of all relays of a process: one reads while others move cursors and renew leases; one counts, one seals, one
+audits."""
+
+
+@asynccontextmanager
+async def relay_pool(settings: Settings, database_url: str) -> AsyncIterator[Any]:
+    pool = await open_pool(
+        database_url,
+        connections=RELAY_CONNECTIONS,
+        statement_timeout_seconds=settings.batch_timeout_seconds,
+        application_name="saldo relay",
+    )
+    try:
+        yield pool
+    finally:
+        pool.terminate()

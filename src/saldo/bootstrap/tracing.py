@@ -1,0 +1,29 @@
+"""Where spans go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from saldo import __version__
+from saldo.settings import Settings
+
+if TYPE_CHECKING:
+    from saldo.observability.tracing import Tracing
+
+
+@asynccontextmanager
+async def tracing_to(settings: Settings) -> AsyncIterator[Tracing | None]:
+    """Where the spans of this process go; None: nowhere. Sends what is left at the end."""
+    if settings.tracing_url is None:
+        yield None
+        return
+    from saldo.observability.tracing import Tracing  # noqa: PLC0415 - its packages are an extra
+
+    tracing = Tracing.to(settings.tracing_url, __version__, settings.tracing_ratio)
+    try:
+        yield tracing
+    finally:
+        await asyncio.to_thread(tracing.stop)
