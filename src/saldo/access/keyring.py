@@ -15,7 +15,7 @@ from saldo.store.errors import StoreError
 from saldo.store.keys import Keys, ValidKey
 
 LOOK_AGAIN_SECONDS: Final = 0.25
-"""A key that isn't known may be new: the database is asked, but not by everybody who makes one up."""
+"""A key that isn't known may be new: the database is asked, but not more often than this. Who makes keys up waits."""
 
 _log = logging.getLogger("saldo.access")
 
@@ -56,6 +56,7 @@ class Keyring:
         self._version: int | None = None
         self._looked_at = -LOOK_AGAIN_SECONDS
         self._looking = asyncio.Lock()
+        self._looking_again = asyncio.Lock()
         self._following: asyncio.Task[None] | None = None
         self.any_key: bool | None = True if given else None
 
@@ -118,7 +119,12 @@ class Keyring:
         )
 
     async def _look_again(self) -> None:
-        if time.monotonic() - self._looked_at >= LOOK_AGAIN_SECONDS or self.any_key is None:
+        """Sees all changes up to now: one look for all who ask at the same time."""
+        asked_at = time.monotonic()
+        async with self._looking_again:
+            if self._looked_at > asked_at:
+                return
+            await asyncio.sleep(self._looked_at + LOOK_AGAIN_SECONDS - time.monotonic())
             await self.look()
 
     async def _follow(self) -> None:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from saldo.settings import Settings
 from saldo.store.connection import check
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.migrate import prepare
 from saldo.store.roles import warn_of_rights
-
-if TYPE_CHECKING:
-    pass
 
 
 class Database:

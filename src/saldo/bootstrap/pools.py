@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from saldo.settings import Settings
 from saldo.store.connection import open_pool
-
-if TYPE_CHECKING:
-    pass
-
 
 RELAY_CONNECTIONS = 6
 """Of all relays of a process: one reads while others move cursors and renew leases; one counts, one seals, one

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp.abc import AbstractResolver
 
@@ -19,10 +19,6 @@ from saldo.settings import Settings
 from saldo.store.connection import open_pool
 from saldo.store.log import Log
 from saldo.store.webhooks import Subscription, Webhooks
-
-if TYPE_CHECKING:
-    pass
-
 
 WEBHOOK_CONNECTIONS = 4
 """Of all webhooks of a process: apart, so that many endpoints that fail hold up no other sink."""

@@ -67,6 +67,7 @@ async def post_key(request: Asked, service: Given) -> Response[Any]:
         key_id = await service.keys.create(wanted, digest_of(secret.encode()), keys_max=maximum)
     except TooManyKeysError:
         raise AnswerError(problems.too_many_keys(maximum).answer(request_id(request))) from None
+    await service.keyring.look()
     created = await _found(key_id, request, service)
     _tell("made", created, request)
     created.key = secret
@@ -151,6 +152,7 @@ async def post_rotation(key_id: KeyId, request: Asked, service: Given) -> Respon
     new_id = await service.keys.rotate(number, digest_of(secret.encode()), overlap)
     if new_id is None:
         raise AnswerError(problems.key_not_valid(number).answer(request_id(request)))
+    await service.keyring.look()
     created = await _found(new_id, request, service)
     _tell(f"made in place of {number}", created, request)
     created.key = secret
