@@ -311,8 +311,6 @@ async def test_there_are_at_most_so_many_valid_keys(own_ledger: Database) -> Non
 async def test_other_processes_learn_of_new_and_revoked_keys(own_ledger: Database) -> None:
     async with serving(own_ledger) as here, serving(own_ledger) as there:
         key = await here.key("read")
-            0  # it looks for who isn't known, not for everybody
-        )
         assert (await there.client(key["key"]).get("/v1/user")).status_code == 200
         await here.admin.delete(f"/v1/key/{key['id']}")
         assert (await here.client(key["key"]).get("/v1/user")).status_code == 401
