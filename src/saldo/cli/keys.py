@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Annotated, TypeVar
 
@@ -14,13 +12,12 @@ from rich.table import Table
 from saldo import settings as settings_module
 from saldo.access.secret import digest_of, new_secret
 from saldo.bootstrap.access import key_store
-from saldo.bootstrap.database import Database
+from saldo.cli.asking import ask
 from saldo.http.key_wire import read_new_key
 from saldo.http.keys import key_reading
 from saldo.http.wire import InvalidError
-from saldo.settings import Settings
-from saldo.store.errors import SetUpError, StoreError
-from saldo.store.keys import Key, Keys, TooManyKeysError
+from saldo.store.errors import SetUpError
+from saldo.store.keys import Key, TooManyKeysError
 
 T = TypeVar("T")
 
@@ -67,8 +64,9 @@ def create(
         raise SetUpError(str(error)) from None
     secret = new_secret()
     try:
-        key_id = _ask(
+        key_id = ask(
             settings,
+            key_store,
             lambda keys: keys.create(
                 wanted, digest_of(secret.encode()), keys_max=settings.keys_max
             ),
@@ -83,7 +81,9 @@ def create(
 @app.command("list")
 def list_() -> None:
     """Show all keys, revoked and expired ones too."""
-    found = _ask(settings_module.load(), lambda keys: keys.page(after_id=0, limit=ROWS_MAX))
+    found = ask(
+        settings_module.load(), key_store, lambda keys: keys.page(after_id=0, limit=ROWS_MAX)
+    )
     table = Table("id", "name", "scopes", "users", "networks", "made", "expires", "state")
     for key in found:
         table.add_row(
@@ -105,8 +105,8 @@ def list_() -> None:
 def revoke(key_id: KeyId) -> None:
     """Let nobody in with it any more. Processes that serve know of it after SALDO_KEYS_REFRESH_SECONDS."""
     settings = settings_module.load()
-    if not _ask(settings, lambda keys: keys.revoke(key_id)):
-        if _ask(settings, lambda keys: keys.get(key_id)) is None:
+    if not ask(settings, key_store, lambda keys: keys.revoke(key_id)):
+        if ask(settings, key_store, lambda keys: keys.get(key_id)) is None:
             raise _unknown(key_id)
         raise SetUpError(f"key {key_id} was revoked before")
     Console().print(f"key {key_id} is revoked")
@@ -129,28 +129,14 @@ def rotate(
     seconds = settings.key_overlap_seconds if overlap_seconds is None else overlap_seconds
     secret = new_secret()
     digest, overlap = digest_of(secret.encode()), timedelta(seconds=seconds)
-    new_id = _ask(settings, lambda keys: keys.rotate(key_id, digest, overlap))
+    new_id = ask(settings, key_store, lambda keys: keys.rotate(key_id, digest, overlap))
     if new_id is None:
-        if _ask(settings, lambda keys: keys.get(key_id)) is None:
+        if ask(settings, key_store, lambda keys: keys.get(key_id)) is None:
             raise _unknown(key_id)
         raise SetUpError(
             f"key {key_id} was revoked, has expired, or another one has taken its place already"
         )
     _say_made(new_id, secret)
-
-
-def _ask(settings: Settings, question: Callable[[Keys], Awaitable[T]]) -> T:
-    """What the database answers; a fault of it is one line."""
-
-    async def ask(database_url: str) -> T:
-        async with key_store(settings, database_url) as keys:
-            return await question(keys)
-
-    with Database(settings, beside_service=True) as database_url:
-        try:
-            return asyncio.run(ask(database_url))
-        except StoreError as error:
-            raise SetUpError(f"the database: {error}") from error
 
 
 def _say_made(key_id: int, secret: str) -> None:

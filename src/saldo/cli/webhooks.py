@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Annotated, TypeVar
 
@@ -12,13 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from saldo import settings as settings_module
-from saldo.bootstrap.database import Database
 from saldo.bootstrap.webhooks import webhook_store
+from saldo.cli.asking import ask
 from saldo.http.webhook_wire import parse_state, read_new_webhook
 from saldo.http.webhooks import webhook_reading
 from saldo.http.wire import InvalidError, parse_uuid
-from saldo.settings import Settings
-from saldo.store.errors import SetUpError, StoreError
+from saldo.store.errors import SetUpError
 from saldo.store.webhooks import Change, Delivery, TooManyWebhooksError, Webhook, Webhooks
 
 T = TypeVar("T")
@@ -54,8 +52,9 @@ def create(
     }
     wanted = _read(lambda: read_new_webhook(fields, webhook_reading(settings)))
     try:
-        webhook_id = _ask(
+        webhook_id = ask(
             settings,
+            webhook_store,
             lambda webhooks: webhooks.create(
                 *(wanted.url, wanted.event_types, wanted.user_ids, wanted.secret),
                 webhooks_max=settings.webhooks_max,
@@ -72,7 +71,7 @@ def create(
 def list_() -> None:
     """Show all subscriptions, and how they do."""
     settings = settings_module.load()
-    found = _ask(settings, lambda webhooks: webhooks.page(after_id=0, limit=ROWS_MAX))
+    found = ask(settings, webhook_store, lambda webhooks: webhooks.page(after_id=0, limit=ROWS_MAX))
     table = Table("id", "url", "state", "delivered", "failed", "waiting", "dead", "last failure")
     for webhook in found:
         table.add_row(
@@ -91,7 +90,7 @@ def list_() -> None:
 @app.command()
 def show(webhook_id: WebhookId) -> None:
     """Show one subscription."""
-    webhook = _ask(settings_module.load(), lambda webhooks: webhooks.get(webhook_id))
+    webhook = ask(settings_module.load(), webhook_store, lambda webhooks: webhooks.get(webhook_id))
     if webhook is None:
         raise _unknown(webhook_id)
     table = Table(show_header=False)
@@ -118,7 +117,7 @@ def show(webhook_id: WebhookId) -> None:
 @app.command()
 def delete(webhook_id: WebhookId) -> None:
     """Unsubscribe. What waits goes with it."""
-    if not _ask(settings_module.load(), lambda webhooks: webhooks.delete(webhook_id)):
+    if not ask(settings_module.load(), webhook_store, lambda webhooks: webhooks.delete(webhook_id)):
         raise _unknown(webhook_id)
     Console().print(f"webhook {webhook_id} is deleted")
 
@@ -145,12 +144,12 @@ def deliveries(
     """Show the events that wait or are dead, the oldest first."""
     wanted = _read(lambda: parse_state(state))
 
-    async def ask(webhooks: Webhooks) -> list[Delivery] | None:
+    async def listed(webhooks: Webhooks) -> list[Delivery] | None:
         if await webhooks.get(webhook_id) is None:
             return None
         return await webhooks.deliveries(webhook_id, after_id=0, state=wanted, limit=ROWS_MAX)
 
-    found = _ask(settings_module.load(), ask)
+    found = ask(settings_module.load(), webhook_store, listed)
     if found is None:
         raise _unknown(webhook_id)
     table = Table("event", "user", "state", "attempts", "waits since", "next", "last failure")
@@ -178,29 +177,15 @@ def replay(
     settings = settings_module.load()
     uuid = None if event is None else _read(lambda: parse_uuid(event))
 
-    async def ask(webhooks: Webhooks) -> int | None:
+    async def replay_all(webhooks: Webhooks) -> int | None:
         if await webhooks.get(webhook_id) is None:
             return None
         return await webhooks.replay(webhook_id, uuid, deliveries_max=settings.webhook_pending_max)
 
-    replayed = _ask(settings, ask)
+    replayed = ask(settings, webhook_store, replay_all)
     if replayed is None:
         raise _unknown(webhook_id)
     Console().print(f"{replayed:,} events are tried again")
-
-
-def _ask(settings: Settings, question: Callable[[Webhooks], Awaitable[T]]) -> T:
-    """What the database answers; a fault of it is one line."""
-
-    async def ask(database_url: str) -> T:
-        async with webhook_store(settings, database_url) as webhooks:
-            return await question(webhooks)
-
-    with Database(settings, beside_service=True) as database_url:
-        try:
-            return asyncio.run(ask(database_url))
-        except StoreError as error:
-            raise SetUpError(f"the database: {error}") from error
 
 
 def _read(read: Callable[[], T]) -> T:
@@ -213,8 +198,10 @@ def _read(read: Callable[[], T]) -> T:
 def _change(webhook_id: int, change: Change) -> None:
     settings = settings_module.load()
     kept = timedelta(seconds=settings.webhook_old_secret_seconds)
-    if not _ask(
-        settings, lambda webhooks: webhooks.change(webhook_id, change, previous_secret=kept)
+    if not ask(
+        settings,
+        webhook_store,
+        lambda webhooks: webhooks.change(webhook_id, change, previous_secret=kept),
     ):
         raise _unknown(webhook_id)
 
