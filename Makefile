@@ -4,6 +4,8 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
 # umask 022 below: started by root, the server runs as an account that must reach its binaries.
+# Tests of different files run side by side; many of them wait for processes.
+PROCESSES ?= 2
 SOURCES := pyproject.toml constraints.txt
 # For the build of the package too. Relative: pip would split a path with a space in it.
 export PIP_CONSTRAINT := constraints.txt
@@ -20,8 +22,8 @@ help: ## Show what there is
 serve: .venv/.serve ## Set everything up and run the service on port 8000
 	@exec $(BIN)/saldo serve
 
-test: .venv/.test ## Set everything up and run all the tests (ARGS= goes to pytest)
-	@$(BIN)/python -m pytest $(ARGS)
+test: .venv/.test ## Set everything up and run all the tests (ARGS= goes to pytest; PROCESSES=2 at a time)
+	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile $(ARGS)
 
 lint: .venv/.test ## Linters, types, import contracts
 	$(BIN)/ruff check .

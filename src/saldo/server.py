@@ -19,6 +19,7 @@ import uvicorn
 import uvloop
 from uvicorn.supervisors import Multiprocess
 
+from saldo.bootstrap.logs import set_up_logging
 from saldo.bootstrap.service import running
 from saldo.bootstrap.tracing import tracing_to
 from saldo.http import problems
@@ -27,7 +28,6 @@ from saldo.http.hot import Front
 from saldo.http.pages import headers_of_all
 from saldo.http.patience import Sweep, WireLimits
 from saldo.http.protocol import JoiningProtocol
-from saldo.observability import logs
 from saldo.settings import Settings
 from saldo.store.errors import SetUpError
 from saldo.tls import Certificates
@@ -91,11 +91,6 @@ def serve_until_stopped(
         # Where the workers of prometheus-client put their numbers together.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
         Multiprocess(config, sockets=[listening]).run()
-
-
-def set_up_logging(settings: Settings) -> None:
-    """Lines on standard error."""
-    logs.set_up(settings.log_level, settings.log_format)
 
 
 class Application:

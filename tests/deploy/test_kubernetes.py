@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from saldo.bootstrap.access import KEY_CONNECTIONS
-from saldo.bootstrap.pools import RELAY_CONNECTIONS
+from saldo.bootstrap.pools import RELAY_CONNECTIONS, WEBHOOK_API_CONNECTIONS
 from saldo.bootstrap.service import EVENTS_CONNECTIONS
-from saldo.bootstrap.webhooks import WEBHOOK_API_CONNECTIONS, WEBHOOK_CONNECTIONS
+from saldo.bootstrap.webhooks import WEBHOOK_CONNECTIONS
 from saldo.settings import Settings
 from tests.conftest import settings_for
 from tests.deploy.manifests import (

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from saldo.bootstrap.database import Database as Prepared
-from saldo.cli import app
+from saldo.cli import application
 from saldo.store.migrate import prepare
 from saldo.store.roles import Roles, warn_of_rights
 from tests import databases
@@ -158,7 +158,7 @@ def test_a_forged_entry_can_be_appended_and_is_found(
         uuid = insert(connection, 1, 21, number=21, balance=10**9)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SALDO_DATABASE_URL", own_ledger.service_url)
-    done = CliRunner().invoke(app, ["verify"])
+    done = CliRunner().invoke(application(["verify"]), ["verify"])
     assert done.exit_code == 1
     assert done.stdout.startswith(
         f"shard 1, seq 22, uuid {uuid}, user 1, number 21: balance: found 1000000000, expected 390"
@@ -174,7 +174,7 @@ def test_what_was_granted_by_hand_is_revoked(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SALDO_DATABASE_URL", ledger.database.service_url)
     monkeypatch.setenv("SALDO_DATABASE_OWNER_URL", ledger.database.owner_url)
-    done = CliRunner().invoke(app, ["db", "roles", "--apply"])
+    done = CliRunner().invoke(application(["db"]), ["db", "roles", "--apply"])
     assert (done.exit_code, done.stdout) == (
         0,
         f"{roles.service} has what the service needs, and no more\n",
@@ -196,7 +196,7 @@ def test_the_roles_that_are_printed_can_be_made(
     monkeypatch.setenv(
         "SALDO_DATABASE_OWNER_URL", f"postgresql://saldo%20test%20%22owner%22@{host}/saldo%20test"
     )
-    done = CliRunner().invoke(app, ["db", "roles"])
+    done = CliRunner().invoke(application(["db"]), ["db", "roles"])
     assert done.exit_code == 0
     create, _, grant = done.stdout.partition("\n\n-- As ")
     with psycopg.connect(machine_postgres, autocommit=True) as admin:
@@ -223,12 +223,12 @@ def test_one_role_for_both_is_one_clear_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SALDO_DATABASE_URL", "postgresql://one@127.0.0.1/saldo")
-    done = CliRunner().invoke(app, ["db", "roles"])
+    done = CliRunner().invoke(application(["db"]), ["db", "roles"])
     assert "one role for both, one, protects nothing" in str(done.exception)
     monkeypatch.setenv("SALDO_DATABASE_URL", "")
     assert (
         'CREATE DATABASE "saldo" OWNER "saldo_owner";'
-        in CliRunner().invoke(app, ["db", "roles"]).stdout
+        in CliRunner().invoke(application(["db"]), ["db", "roles"]).stdout
     )
 
 

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from saldo.bootstrap.service import running
-from saldo.cli import app
+from saldo.cli import application
 from saldo.cli.verify import Lines
 from saldo.ledger.audit import Counts, LateWithdrawals, Position, Rule
 from saldo.ledger.timeline import Timeline
@@ -87,7 +87,7 @@ def verify(ledger: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("SALDO_DATABASE_URL", ledger.service_url)
 
     def run(*arguments: str) -> Verified:
-        done = CliRunner().invoke(app, ["verify", "--json", *arguments])
+        done = CliRunner().invoke(application(["verify"]), ["verify", "--json", *arguments])
         lines = done.stdout.splitlines()
         return Verified(done.exit_code, json.loads(lines[-1]) if lines else {}, done.output)
 
@@ -304,7 +304,7 @@ def test_a_fault_is_a_line_that_says_all(ledger: Database, verify: Verify) -> No
             "UPDATE saldo.transactions SET balance = 5000 WHERE shard = 2 AND seq = 21 RETURNING uuid"
         ).fetchone()
         assert row is not None
-    done = CliRunner().invoke(app, ["verify"])
+    done = CliRunner().invoke(application(["verify"]), ["verify"])
     assert done.exit_code == 1
     line, last = done.stdout.splitlines()
     assert line == (
@@ -539,7 +539,7 @@ def test_what_can_not_be_acknowledged_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SALDO_DATABASE_URL", ledger.service_url)
-    done = CliRunner().invoke(app, ["audit", "acknowledge", *arguments])
+    done = CliRunner().invoke(application(["audit"]), ["audit", "acknowledge", *arguments])
     assert isinstance(done.exception, SetUpError)
     assert expected in str(done.exception)
 

@@ -6,14 +6,17 @@ import time
 from collections.abc import Mapping
 from hashlib import sha256
 from ipaddress import ip_address
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from saldo.access.grant import ANYONE, Address, Grant, Network
 from saldo.access.keyring import Keyring
+from saldo.access.provider import TokenError
 from saldo.access.secret import SECRET_LENGTH_MAX
-from saldo.access.tokens import TokenError, Tokens
 from saldo.store.errors import StoreError
+
+if TYPE_CHECKING:
+    from saldo.access.tokens import Tokens
 
 KNOWN_MAX: Final = 10_000
 """Headers whose grant is remembered: all keys there can be, or tokens of as many users at a time."""

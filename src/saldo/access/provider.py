@@ -13,6 +13,10 @@ ALGORITHMS: Final = (
 """Those whose signature only the provider can make. None with a shared secret, and never `none`."""
 
 
+class TokenError(Exception):
+    """The token is not valid. The message says why, and nothing that is in the token."""
+
+
 @dataclass(frozen=True, slots=True)
 class Provider:
     """Whose tokens are taken, and how they are read; see the settings of the same names.

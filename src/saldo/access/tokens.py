@@ -14,7 +14,7 @@ import aiohttp
 import jwt
 
 from saldo.access.grant import Grant, Scope
-from saldo.access.provider import Provider
+from saldo.access.provider import Provider, TokenError
 from saldo.access.rate import Bucket, Rate
 
 TOKEN_LENGTH_MAX: Final = 8192
@@ -29,10 +29,6 @@ BUCKETS_MAX: Final = 10_000
 """Subjects whose rate is remembered."""
 
 _log = logging.getLogger("saldo.access")
-
-
-class TokenError(Exception):
-    """The token is not valid. The message says why, and nothing that is in the token."""
 
 
 class Tokens:

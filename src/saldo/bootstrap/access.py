@@ -7,16 +7,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
 from saldo.access.gate import Gate
 from saldo.access.grant import Scope
 from saldo.access.keyring import Keyring
 from saldo.access.provider import Provider
 from saldo.access.rate import Rate
-from saldo.access.tokens import Tokens
 from saldo.settings import Settings
 from saldo.store.errors import SetUpError, StoreError
 from saldo.store.keys import Keys
+
+if TYPE_CHECKING:
+    from saldo.access.tokens import Tokens
 
 KEY_CONNECTIONS = 1
 """Of a service process, for looking at the keys."""
@@ -44,7 +47,11 @@ class Guard:
             rate=rate,
             changed=gate.forget,
         )
-        tokens = None if provider is None else Tokens(provider, rate, gate.forget)
+        tokens = None
+        if provider is not None:
+            from saldo.access.tokens import Tokens  # noqa: PLC0415 - its packages take long to load
+
+            tokens = Tokens(provider, rate, gate.forget)
         gate.open_with(keyring, tokens)
         return cls(gate, keyring, keys, tokens)
 

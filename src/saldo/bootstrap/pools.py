@@ -1,4 +1,4 @@
-"""The pool of connections that all relays of a process share."""
+"""How many connections a process keeps, and the pool that all its relays share."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from saldo.store.connection import open_pool
 RELAY_CONNECTIONS = 6
 """Of all relays of a process: one reads while others move cursors and renew leases; one counts, one seals, one
 audits."""
+
+WEBHOOK_API_CONNECTIONS = 1
+"""Of a service process, for requests about webhooks, which are few."""
 
 
 @asynccontextmanager

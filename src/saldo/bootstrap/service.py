@@ -37,7 +37,7 @@ from saldo.store.webhooks import Webhooks
 if TYPE_CHECKING:
     from saldo.observability.tracing import Tracing
 from saldo.bootstrap.audits import audits_of
-from saldo.bootstrap.webhooks import WEBHOOK_API_CONNECTIONS
+from saldo.bootstrap.pools import WEBHOOK_API_CONNECTIONS
 
 EVENTS_CONNECTIONS = 3
 """Of the live stream of a process: the tail, the past, and where new subscribers begin."""

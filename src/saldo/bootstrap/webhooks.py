@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp.abc import AbstractResolver
 
+from saldo.bootstrap.pools import WEBHOOK_API_CONNECTIONS
 from saldo.relay.events import Encoder
 from saldo.relay.relay import Relay, RelayLimits
 from saldo.relay.webhooks.relays import WebhookRelays, WebhookSinks
@@ -22,10 +23,6 @@ from saldo.store.webhooks import Subscription, Webhooks
 
 WEBHOOK_CONNECTIONS = 4
 """Of all webhooks of a process: apart, so that many endpoints that fail hold up no other sink."""
-
-
-WEBHOOK_API_CONNECTIONS = 1
-"""Of a service process, for requests about webhooks, which are few."""
 
 
 WEBHOOK_BATCH_EVENTS_MAX = 100

@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 
 from saldo import settings as settings_module
+from saldo.bootstrap.logs import set_up_logging
 from saldo.ledger.time import InstantError, format_instant, parse_instant
-from saldo.server import set_up_logging
 from saldo.settings import Settings
 from saldo.store.audit import Audit
 from saldo.store.embedded import EmbeddedServer

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from saldo import settings as settings_module
 from saldo.bootstrap.database import Database
-from saldo.server import set_up_logging
+from saldo.bootstrap.logs import set_up_logging
 from saldo.settings import Settings
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.roles import Roles

@@ -13,8 +13,7 @@ from saldo import settings as settings_module
 from saldo.access.secret import digest_of, new_secret
 from saldo.bootstrap.access import key_store
 from saldo.cli.asking import ask
-from saldo.http.key_wire import read_new_key
-from saldo.http.keys import key_reading
+from saldo.http.key_wire import key_reading, read_new_key
 from saldo.http.wire import InvalidError
 from saldo.store.errors import SetUpError
 from saldo.store.keys import Key, TooManyKeysError

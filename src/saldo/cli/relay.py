@@ -11,10 +11,10 @@ from rich.table import Table
 
 from saldo import settings as settings_module
 from saldo.bootstrap.database import Database
+from saldo.bootstrap.logs import set_up_logging
 from saldo.bootstrap.relays import PastTheHeadError, RewindTarget, rewind_sink, sinks_status
 from saldo.ledger.time import InstantError, parse_instant
 from saldo.relaying import relay_until_stopped
-from saldo.server import set_up_logging
 from saldo.settings import Settings
 from saldo.store.errors import SetUpError
 from saldo.store.sinks import UnknownSinkError

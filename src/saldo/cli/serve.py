@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from saldo import settings as settings_module
+from saldo.beside import RelayProcess
 from saldo.bootstrap.access import refuse_to_be_open
 from saldo.bootstrap.database import Database
-from saldo.relaying import RelayProcess
-from saldo.server import bind, serve_until_stopped, set_up_logging
+from saldo.bootstrap.logs import set_up_logging
+from saldo.server import bind, serve_until_stopped
 from saldo.tls import Certificates
 
 

@@ -13,8 +13,7 @@ from rich.table import Table
 from saldo import settings as settings_module
 from saldo.bootstrap.webhooks import webhook_store
 from saldo.cli.asking import ask
-from saldo.http.webhook_wire import parse_state, read_new_webhook
-from saldo.http.webhooks import webhook_reading
+from saldo.http.webhook_wire import parse_state, read_new_webhook, webhook_reading
 from saldo.http.wire import InvalidError, parse_uuid
 from saldo.store.errors import SetUpError
 from saldo.store.webhooks import Change, Delivery, TooManyWebhooksError, Webhook, Webhooks

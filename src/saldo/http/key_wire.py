@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from ipaddress import ip_network
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from saldo.http.fields import FieldError, collect, read_label, read_user_ids, un
 from saldo.http.wire import Fault, InvalidError, parse_object
 from saldo.ledger.model import USER_ID_MAX
 from saldo.ledger.time import InstantError, parse_instant
+from saldo.settings import Settings
 from saldo.store.keys import NewKey
 
 CREATE_FIELDS: Final = ("name", "scopes", "user_ids", "networks", "expires_at")
@@ -34,6 +35,11 @@ class KeyReading:
     zone: tzinfo | None
     overlap_seconds: float
     now: datetime
+
+
+def key_reading(settings: Settings) -> KeyReading:
+    """How keys are read."""
+    return KeyReading(settings.tzinfo, settings.key_overlap_seconds, datetime.now(UTC))
 
 
 def parse_new_key(body: bytes, reading: KeyReading) -> NewKey:

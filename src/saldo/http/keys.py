@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias, cast
 
 from litestar import Response, delete, get, post
@@ -18,7 +17,7 @@ from saldo.http import problems
 from saldo.http.access import admission_of
 from saldo.http.examples import BODY, READING, problem_specs
 from saldo.http.key_operations import PostKey, PostRotation
-from saldo.http.key_wire import KeyReading, parse_key_id, parse_new_key, parse_rotation
+from saldo.http.key_wire import key_reading, parse_key_id, parse_new_key, parse_rotation
 from saldo.http.operations import Documented
 from saldo.http.parameters import Cursor, Limit
 from saldo.http.patterns import DIGITS
@@ -26,7 +25,6 @@ from saldo.http.routes import AnswerError, Asked, Given, json_of, request_id, wr
 from saldo.http.service import Service
 from saldo.http.wire import Fault, parse_limit, read_cursor, write_cursor
 from saldo.ledger.time import format_instant
-from saldo.settings import Settings
 from saldo.store.keys import Key, TooManyKeysError
 
 KeyId: TypeAlias = Annotated[
@@ -42,11 +40,6 @@ _TAGS = ["keys"]
 _WRONG_ID = Fault("key_id", "must be a whole number greater than zero")
 _WRONG_SCOPES = Fault("scopes", "must be a list of read, write, metrics, admin")
 _log = logging.getLogger("saldo.access")
-
-
-def key_reading(settings: Settings) -> KeyReading:
-    """How keys are read."""
-    return KeyReading(settings.tzinfo, settings.key_overlap_seconds, datetime.now(UTC))
 
 
 @post(

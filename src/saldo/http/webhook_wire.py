@@ -18,6 +18,7 @@ from saldo.http.wire import Fault, InvalidError, parse_object, parse_uuid
 from saldo.ledger.model import USER_ID_MAX
 from saldo.relay.events import RELAYED_EVENT_TYPES
 from saldo.relay.webhooks.addresses import is_public
+from saldo.settings import Settings
 from saldo.store.webhooks import Change, DeliveryState
 
 T = TypeVar("T")
@@ -52,6 +53,15 @@ class NewWebhook:
     event_types: list[str] | None
     user_ids: list[int] | None
     secret: str
+
+
+def webhook_reading(settings: Settings) -> WebhookReading:
+    """How webhooks are read."""
+    return WebhookReading(
+        url_length_max=settings.webhook_url_length_max,
+        users_max=settings.webhook_users_max,
+        allow_private=settings.webhook_allow_private,
+    )
 
 
 def new_secret() -> str:

@@ -20,17 +20,16 @@ from saldo.http.routes import AnswerError, Asked, Given, json_of, request_id, wr
 from saldo.http.service import Service
 from saldo.http.webhook_operations import PatchWebhook, PostReplay, PostWebhook
 from saldo.http.webhook_wire import (
-    WebhookReading,
     parse_change,
     parse_new_webhook,
     parse_replay,
     parse_state,
     parse_webhook_id,
+    webhook_reading,
 )
 from saldo.http.wire import Fault, parse_limit, read_cursor, write_cursor
 from saldo.ledger.time import format_instant
 from saldo.relay.events import RelayedEventType
-from saldo.settings import Settings
 from saldo.store.webhooks import Delivery, TooManyWebhooksError, Webhook
 
 WebhookId: TypeAlias = Annotated[
@@ -54,15 +53,6 @@ State: TypeAlias = Annotated[
 _TAGS = ["webhooks"]
 _WRONG_ID = Fault("webhook_id", "must be a whole number greater than zero")
 _WRONG_URL = Fault("url", "must be an URL such as https://example.com/saldo")
-
-
-def webhook_reading(settings: Settings) -> WebhookReading:
-    """How webhooks are read."""
-    return WebhookReading(
-        url_length_max=settings.webhook_url_length_max,
-        users_max=settings.webhook_users_max,
-        allow_private=settings.webhook_allow_private,
-    )
 
 
 @post(
