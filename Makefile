@@ -3,9 +3,9 @@
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
-# umask 022 below: started by root, the server runs as an account that must reach its binaries.
 # Tests of different files run side by side; many of them wait for processes.
 PROCESSES ?= 2
+# umask 022 below: started by root, the server runs as an account that must reach its binaries.
 SOURCES := pyproject.toml constraints.txt
 # For the build of the package too. Relative: pip would split a path with a space in it.
 export PIP_CONSTRAINT := constraints.txt
