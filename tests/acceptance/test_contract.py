@@ -360,7 +360,7 @@ async def test_which_methods_there_are_can_be_asked(api: httpx.AsyncClient) -> N
     """All that the document names for the path, however many handlers they have."""
     paths = (await api.get("/openapi.json")).json()["paths"]
     for path, operations in paths.items():
-        answer = await api.options(path.format(user_id=1, uuid=uuid4(), webhook_id=1))
+        answer = await api.options(path.format(user_id=1, uuid=uuid4(), webhook_id=1, key_id=1))
         assert answer.status_code == 204
         expected = {method.upper() for method in operations}
         assert set(answer.headers["allow"].split(", ")) == {*expected, "OPTIONS"}

@@ -22,6 +22,8 @@ VALUES = {
     "to": "2024-01-01",
     "type": "DEPOSIT",
     "state": "dead",
+    "shard": "1",
+    "after": None,  # only with a shard
 }
 
 ENDLESS = "/v1/events"
@@ -37,6 +39,7 @@ class Asking:
             "user_id": str(user_id),
             "uuid": str(uuid4()),
             "webhook_id": str(webhook_id),
+            "key_id": "1",
         }
         transaction = {
             "uuid": self._path["uuid"],
@@ -51,6 +54,8 @@ class Asking:
             "/v1/webhook": {"url": "https://example.com/saldo"},
             "/v1/webhook/{webhook_id}": {"enabled": True},
             "/v1/webhook/{webhook_id}/deliveries/replay": {},
+            "/v1/key": {"name": "nobody's", "scopes": ["read"]},
+            "/v1/key/{key_id}/rotate": {},
         }
 
     async def ask(self, method: str, path: str, query: list[tuple[str, str]]) -> httpx.Response:
@@ -102,7 +107,7 @@ async def test_a_known_parameter_is_read_once_and_refused_twice(api: httpx.Async
     assert {name for _, _, name in known} == set(VALUES)
     for method, path, name in known:
         value = VALUES[name]
-        if value is not None:
+        if value is not None and (path, name) != ("/v1/seals", "limit"):  # that with a shard, too
             once = await asking.ask(method, path, [(name, value)])
             assert once.status_code == 200, (path, name)
         twice = await asking.ask(method, path, [(name, value or "x")] * 2)

@@ -168,7 +168,7 @@ def test_a_client_that_goes_away_within_its_body_is_no_fault_of_ours(
     running: ServiceProcess, path: str
 ) -> None:
     """It can do so as often as it likes: neither 5xx in the metrics nor tracebacks in the log."""
-    head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     sent = f'{head}Content-Length: 100\r\n\r\n{{"name":'.encode()
     for _ in range(3):
         assert _exchange(running, sent, cut_off=True) == b""
