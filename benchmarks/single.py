@@ -107,7 +107,7 @@ def spreads(bench: Bench) -> Iterator[Row]:
 
 
 def access(bench: Bench) -> Iterator[Row]:
-    """What it costs to tell who asks: the same service with a key, and without any."""
+    """What it costs to tell who asks: the same requests to a service that has a key, and to one without any."""
     key = token_hex(24)
     found: dict[str | None, Rounds] = {None: Rounds(), key: Rounds()}
     with (
@@ -119,7 +119,7 @@ def access(bench: Bench) -> Iterator[Row]:
         for turn in range(2 * bench.scale.rounds):
             for given, rounds in found.items() if turn % 2 else reversed(found.items()):
                 requests = bench.posts(bench.workload(0))
-                load = wrk.Load(services[given].url, requests, CONNECTIONS, given)
+                load = wrk.Load(services[given].url, requests, CONNECTIONS, key)
                 rounds.add(*_accepted(bench, services[given].process.pid, load))
                 requests.file.unlink()
     yield Row(
