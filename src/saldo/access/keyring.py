@@ -56,20 +56,22 @@ class Keyring:
         self._version: int | None = None
         self._looked_at = -LOOK_AGAIN_SECONDS
         self._looking = asyncio.Lock()
-        self._looking_again = asyncio.Lock()
+        self._next_look: asyncio.Task[None] | None = None
         self._following: asyncio.Task[None] | None = None
         self.any_key: bool | None = True if given else None
 
     async def start(self) -> None:
         """Looks once, and from then on again and again."""
-        await self._look_if_it_can()
+        await self.refresh()
         self._following = asyncio.create_task(self._follow(), name="keys")
 
     async def stop(self) -> None:
         """Looks no more."""
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.wait({self._following})
+        tasks = {task for task in (self._following, self._next_look) if task is not None}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     async def grant_of(self, secret: bytes) -> Grant | None:
         """What the key stands for; None: it is not valid.
@@ -80,24 +82,50 @@ class Keyring:
         digest = digest_of(secret)
         found = self._grants.get(digest)
         if found is None:
-            await self._look_again()
+            await self.look()
             found = self._grants.get(digest)
         return found
 
     async def look(self) -> None:
-        """Asks the database what has changed.
+        """Sees all changes up to now: one look for all who ask at the same time, and not too soon after the last.
 
         Raises:
-            StoreError: it can't be asked.
+            StoreError: the database can't be asked.
         """
-        async with self._looking:
-            self._looked_at = time.monotonic()
-            if self._version is not None and await self._keys.version() == self._version:
-                return
-            found = await self._keys.valid()
-            self._version, self.any_key = found.version, found.any_key or bool(self._given)
-            self._take(found.keys)
-            self._changed()
+        if self._next_look is None:
+            self._next_look = asyncio.create_task(self._look_soon(), name="a look at keys")
+            self._next_look.add_done_callback(_seen)
+        await asyncio.shield(self._next_look)
+
+    async def refresh(self) -> None:
+        """Sees what has changed, now; if the database can't be asked, later."""
+        try:
+            async with self._looking:
+                await self._look()
+        except StoreError as error:
+            _log.warning("keys can't be looked at, those known stay valid: %s", error)
+        except Exception:
+            _log.exception("looking at keys failed in a way nobody foresaw")
+
+    async def _look_soon(self) -> None:
+        try:
+            async with self._looking:
+                await asyncio.sleep(self._looked_at + LOOK_AGAIN_SECONDS - time.monotonic())
+                # Who comes from now on may ask for what this one doesn't see.
+                self._next_look = None
+                await self._look()
+        finally:
+            if self._next_look is asyncio.current_task():
+                self._next_look = None
+
+    async def _look(self) -> None:
+        self._looked_at = time.monotonic()
+        if self._version is not None and await self._keys.version() == self._version:
+            return
+        found = await self._keys.valid()
+        self._version, self.any_key = found.version, found.any_key or bool(self._given)
+        self._take(found.keys)
+        self._changed()
 
     def _take(self, keys: Iterable[ValidKey]) -> None:
         keys = list(keys)
@@ -118,24 +146,13 @@ class Keyring:
             self._buckets.get(key.id),
         )
 
-    async def _look_again(self) -> None:
-        """Sees all changes up to now: one look for all who ask at the same time."""
-        asked_at = time.monotonic()
-        async with self._looking_again:
-            if self._looked_at > asked_at:
-                return
-            await asyncio.sleep(self._looked_at + LOOK_AGAIN_SECONDS - time.monotonic())
-            await self.look()
-
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(self._refresh_seconds)
-            await self._look_if_it_can()
+            await self.refresh()
 
-    async def _look_if_it_can(self) -> None:
-        try:
-            await self.look()
-        except StoreError as error:
-            _log.warning("keys can't be looked at, those known stay valid: %s", error)
-        except Exception:
-            _log.exception("looking at keys failed in a way nobody foresaw")
+
+def _seen(task: asyncio.Task[None]) -> None:
+    """Its failure is told to who waits for it; perhaps nobody does any more."""
+    if not task.cancelled():
+        task.exception()

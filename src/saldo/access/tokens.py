@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,8 +26,13 @@ LOOK_AGAIN_SECONDS: Final = 10.0
 FETCH_SECONDS_MAX: Final = 5.0
 FETCH_BYTES_MAX: Final = 1_048_576
 
+EXPIRY_MAX: Final = 2**53
+"""Seconds since the epoch that are counted exactly; what is later never comes."""
+
 BUCKETS_MAX: Final = 10_000
 """Subjects whose rate is remembered."""
+
+_USER_ID: Final = re.compile("[0-9]{1,19}", re.ASCII)
 
 _log = logging.getLogger("saldo.access")
 
@@ -52,7 +58,7 @@ class Tokens:
 
     async def start(self) -> None:
         """Gets the keys, and from then on again and again. That they can't be got now is no reason not to start."""
-        await self._look_if_it_can()
+        await self._look()
         self._following = asyncio.create_task(self._follow(), name="keys of the provider")
 
     async def stop(self) -> None:
@@ -81,8 +87,8 @@ class Tokens:
         if "crit" in header:
             raise TokenError("the token has a critical header that is not understood")
         name = header.get("kid")
-        if name not in self._keys and time.monotonic() - self._looked_at >= LOOK_AGAIN_SECONDS:
-            await self._look_if_it_can()
+        if name not in self._keys:
+            await self._look_for(name)
         if name is None and len(self._keys) == 1:
             return next(iter(self._keys.values()))
         if name not in self._keys:
@@ -110,7 +116,7 @@ class Tokens:
             raise TokenError("the token is of another issuer") from None
         except jwt.MissingRequiredClaimError as error:
             raise TokenError(f"the token has no claim {error.claim}") from None
-        except jwt.PyJWTError:
+        except (jwt.PyJWTError, OverflowError):
             raise TokenError("the token is not valid, or not signed by the provider") from None
 
     def _grant(self, claims: Mapping[str, Any]) -> Grant:
@@ -124,7 +130,7 @@ class Tokens:
             f"token of {subject!r}",
             scopes,
             users,
-            expires_at=float(claims["exp"]) + self._provider.leeway_seconds,
+            expires_at=min(int(claims["exp"]), EXPIRY_MAX) + self._provider.leeway_seconds,
             bucket=self._bucket(subject),
         )
 
@@ -147,7 +153,7 @@ class Tokens:
         return frozenset(
             int(each)
             for each in values
-            if (type(each) is int or (isinstance(each, str) and each.isdecimal())) and int(each) > 0
+            if type(each) is int or (isinstance(each, str) and _USER_ID.fullmatch(each))
         )
 
     def _bucket(self, subject: str) -> Bucket | None:
@@ -160,31 +166,32 @@ class Tokens:
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(self._provider.refresh_seconds)
-            await self._look_if_it_can()
+            async with self._looking:
+                await self._look()
 
-    async def _look_if_it_can(self) -> None:
+    async def _look_for(self, name: object) -> None:
+        """Whether the provider has a new key of this name; one look for all who ask at the same time."""
         async with self._looking:
-            self._looked_at = time.monotonic()
-            try:
-                text = await self._fetched()
-                if text == self._text:
-                    return
-                self._keys = _read_keys(text, self._provider.algorithms)
-                self._text = text
-            except (
-                OSError,
-                TimeoutError,
-                aiohttp.ClientError,
-                ValueError,
-                jwt.PyJWTError,
-            ) as error:
-                _log.warning(
-                    "the keys of %s can't be got, those known stay valid: %s",
-                    self._provider.issuer,
-                    error or type(error).__name__,
-                )
-            else:
-                self._changed()
+            rested = time.monotonic() - self._looked_at >= LOOK_AGAIN_SECONDS
+            if name not in self._keys and rested:
+                await self._look()
+
+    async def _look(self) -> None:
+        self._looked_at = time.monotonic()
+        try:
+            text = await self._fetched()
+            if text == self._text:
+                return
+            self._keys = _read_keys(text, self._provider.algorithms)
+            self._text = text
+        except (OSError, TimeoutError, aiohttp.ClientError, ValueError, jwt.PyJWTError) as error:
+            reason = str(error) or type(error).__name__
+            issuer = self._provider.issuer
+            _log.warning("the keys of %s can't be got, those known stay valid: %s", issuer, reason)
+        except Exception:
+            _log.exception("looking at the provider's keys failed in a way nobody foresaw")
+        else:
+            self._changed()
 
     async def _fetched(self) -> bytes:
         jwks = self._provider.jwks
@@ -205,15 +212,6 @@ class Tokens:
         if len(text) > FETCH_BYTES_MAX:
             raise ValueError(f"more than {FETCH_BYTES_MAX} bytes")
         return text
-
-
-def read_jwks(text: bytes, algorithms: tuple[str, ...]) -> int:
-    """How many keys of a JWK set can be used.
-
-    Raises:
-        ValueError, jwt.PyJWTError: it is none.
-    """
-    return len(_read_keys(text, algorithms))
 
 
 def _read_keys(text: bytes, algorithms: tuple[str, ...]) -> dict[str | None, jwt.PyJWK]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
-from saldo.access.gate import Admission, Denied, Gate
+from saldo.access.gate import Admission, Denied
 from saldo.access.grant import Grant, Scope
 from saldo.http import problems
 from saldo.http.problems import Problem
@@ -29,14 +28,8 @@ def scope_of(method: str, path: str) -> Scope | None:
     return Scope.ADMIN
 
 
-async def admitted(gate: Gate, scope: Any, headers: Mapping[bytes, bytes]) -> Grant | Problem:
-    """What a request may do; or why it is not let in. A request that is let in is counted.
-
-    Raises:
-        StoreError: the database can't be asked.
-    """
-    needed = scope_of(scope["method"], scope["path"])
-    grant = gate.at_once(scope, headers) or await gate.admit(scope, headers)
+def admitted(grant: Grant | Denied, needed: Scope | None) -> Grant | Problem:
+    """What a request may do; or why it is not let in. A request that is let in is counted."""
     if isinstance(grant, Denied):
         refuse = problems.forbidden if grant.known else problems.unauthenticated
         return refuse(grant.detail)

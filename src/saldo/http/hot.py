@@ -64,7 +64,7 @@ class Front:
         needed = scope_of(scope["method"], scope["path"])
         grant = ANYONE if needed is None else self._gate.at_once(scope, headers)
         if grant is None or grant.bucket is not None or not grant.allows(needed or Scope.READ):
-            return self._ask(scope, headers, request_id, receive, send)
+            return self._ask(scope, headers, needed, grant, request_id, receive, send)
         return self._dispatch(scope, headers, grant, request_id, receive, send)
 
     def _dispatch(
@@ -100,13 +100,16 @@ class Front:
         self,
         scope: Request,
         headers: dict[bytes, bytes],
+        needed: Scope | None,
+        grant: Grant | None,
         request_id: str,
         receive: Any,
         send: Any,
     ) -> None:
         """Lets one in who is not known at once, or whose requests are counted; or says why not."""
         try:
-            found = await admitted(self._gate, scope, headers)
+            grant_or_denied = grant or await self._gate.admit(scope, headers)
+            found = admitted(grant_or_denied, needed)
         except StoreError as error:
             found = problems.of_error(error, request_id)
         if isinstance(found, Grant):

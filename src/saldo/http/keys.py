@@ -19,11 +19,12 @@ from saldo.http.examples import BODY, READING, problem_specs
 from saldo.http.key_operations import PostKey, PostRotation
 from saldo.http.key_wire import key_reading, parse_key_id, parse_new_key, parse_rotation
 from saldo.http.operations import Documented
+from saldo.http.paging import page_of
 from saldo.http.parameters import Cursor, Limit
 from saldo.http.patterns import DIGITS
 from saldo.http.routes import AnswerError, Asked, Given, json_of, request_id, written
 from saldo.http.service import Service
-from saldo.http.wire import Fault, parse_limit, read_cursor, write_cursor
+from saldo.http.wire import Fault, parse_limit, read_cursor
 from saldo.ledger.time import format_instant
 from saldo.store.keys import Key, TooManyKeysError
 
@@ -60,7 +61,7 @@ async def post_key(request: Asked, service: Given) -> Response[Any]:
         key_id = await service.keys.create(wanted, digest_of(secret.encode()), keys_max=maximum)
     except TooManyKeysError:
         raise AnswerError(problems.too_many_keys(maximum).answer(request_id(request))) from None
-    await service.keyring.look()
+    await service.keyring.refresh()
     created = await _found(key_id, request, service)
     _tell("made", created, request)
     created.key = secret
@@ -80,11 +81,8 @@ async def get_keys(service: Given, limit: Limit = None, cursor: Cursor = None) -
     """All keys by id; revoked and expired ones too."""
     count = parse_limit(limit, service.settings.page_items_default, service.settings.page_items_max)
     found = await service.keys.page(after_id=read_cursor("keys", cursor) or 0, limit=count + 1)
-    more = len(found) > count
-    return schemas.KeyList(
-        items=[_key(each) for each in found[:count]],
-        next_cursor=write_cursor("keys", found[count - 1].id) if more else None,
-    )
+    page, next_cursor = page_of("keys", found, count)
+    return schemas.KeyList([_key(each) for each in page], next_cursor)
 
 
 @get(
@@ -112,7 +110,7 @@ async def delete_key(key_id: KeyId, request: Asked, service: Given) -> schemas.K
     It stays in the list."""
     number = parse_key_id(key_id)
     if await service.keys.revoke(number):
-        await service.keyring.look()
+        await service.keyring.refresh()
         _tell("revoked", await _found(number, request, service), request)
     return await _found(number, request, service)
 
@@ -145,7 +143,7 @@ async def post_rotation(key_id: KeyId, request: Asked, service: Given) -> Respon
     new_id = await service.keys.rotate(number, digest_of(secret.encode()), overlap)
     if new_id is None:
         raise AnswerError(problems.key_not_valid(number).answer(request_id(request)))
-    await service.keyring.look()
+    await service.keyring.refresh()
     created = await _found(new_id, request, service)
     _tell(f"made in place of {number}", created, request)
     created.key = secret

@@ -25,6 +25,7 @@ from saldo.http.operations import (
     PostTransactions,
     PostUser,
 )
+from saldo.http.paging import page_of
 from saldo.http.parameters import (
     Atomic,
     Before,
@@ -272,12 +273,8 @@ async def get_users(
     wanted = None if name is None else parse_user_name(name, service.reading)
     after = read_cursor("users", cursor) or 0
     users = await service.reader.users(after_id=after, name=wanted, limit=count + 1)
-    more = len(users) > count
-    users = users[:count]
-    return schemas.UserList(
-        items=[_user(user, service.reading.decimals) for user in users],
-        next_cursor=write_cursor("users", users[-1].id) if more else None,
-    )
+    page, next_cursor = page_of("users", users, count)
+    return schemas.UserList([_user(user, service.reading.decimals) for user in page], next_cursor)
 
 
 @get(

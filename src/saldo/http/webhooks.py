@@ -15,6 +15,7 @@ from saldo.http import problems
 from saldo.http import webhook_schemas as schemas
 from saldo.http.examples import BODY, READING, problem_specs
 from saldo.http.operations import Documented
+from saldo.http.paging import page_of
 from saldo.http.parameters import Cursor, Limit
 from saldo.http.routes import AnswerError, Asked, Given, json_of, request_id, written
 from saldo.http.service import Service
@@ -27,7 +28,7 @@ from saldo.http.webhook_wire import (
     parse_webhook_id,
     webhook_reading,
 )
-from saldo.http.wire import Fault, parse_limit, read_cursor, write_cursor
+from saldo.http.wire import Fault, parse_limit, read_cursor
 from saldo.ledger.time import format_instant
 from saldo.relay.events import RelayedEventType
 from saldo.store.webhooks import Delivery, TooManyWebhooksError, Webhook
@@ -98,11 +99,8 @@ async def get_webhooks(
     count = parse_limit(limit, service.settings.page_items_default, service.settings.page_items_max)
     after = read_cursor("webhooks", cursor) or 0
     found = await service.webhooks.page(after_id=after, limit=count + 1)
-    more = len(found) > count
-    return schemas.WebhookList(
-        items=[_webhook(each) for each in found[:count]],
-        next_cursor=write_cursor("webhooks", found[count - 1].id) if more else None,
-    )
+    page, next_cursor = page_of("webhooks", found, count)
+    return schemas.WebhookList([_webhook(each) for each in page], next_cursor)
 
 
 @get(
@@ -178,11 +176,8 @@ async def get_deliveries(
     after = read_cursor(listing, cursor) or 0
     await _found(number, request, service)
     found = await service.webhooks.deliveries(number, after_id=after, state=wanted, limit=count + 1)
-    more = len(found) > count
-    return schemas.DeliveryList(
-        items=[_delivery(each) for each in found[:count]],
-        next_cursor=write_cursor(listing, found[count - 1].id) if more else None,
-    )
+    page, next_cursor = page_of(listing, found, count)
+    return schemas.DeliveryList([_delivery(each) for each in page], next_cursor)
 
 
 @post(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from saldo.store.connection import fetch, open_pool
+from saldo.store.pooled import Pooled
 
 
 class TooManyKeysError(Exception):
@@ -71,39 +71,10 @@ class ValidKeys(NamedTuple):
     keys: list[ValidKey]
 
 
-class Keys:
-    """Reads and writes them over a pool of connections. Each call is one statement; each raises StoreError when the
-    database can't be asked."""
+class Keys(Pooled):
+    """Reads and writes them."""
 
-    def __init__(self, pool: Any, *, timeout_seconds: float) -> None:
-        """
-        Args:
-            timeout_seconds: how long to wait for a connection.
-        """
-        self._pool = pool
-        self._timeout_seconds = timeout_seconds
-
-    @classmethod
-    async def open(cls, url: str, *, connections: int, timeout_seconds: float) -> Keys:
-        """With a pool of its own; connections are made when they are needed."""
-        return cls(
-            await open_pool(
-                url,
-                connections=connections,
-                statement_timeout_seconds=timeout_seconds,
-                application_name="saldo keys",
-            ),
-            timeout_seconds=timeout_seconds,
-        )
-
-    @property
-    def pool(self) -> Any:
-        """Its connections."""
-        return self._pool
-
-    def terminate(self) -> None:
-        """Closes the connections at once."""
-        self._pool.terminate()
+    application_name = "saldo keys"
 
     async def version(self) -> int:
         """The last change: as long as it is the same, so are the keys, but for those that expire."""
@@ -154,7 +125,3 @@ class Keys:
         """
         rows = await self._fetch("key_rotate", key_id, digest, overlap)
         return int(rows[0][0]) if rows else None
-
-    async def _fetch(self, name: str, *arguments: Any) -> Any:
-        rows: Any = await fetch(self._pool, name, *arguments, timeout_seconds=self._timeout_seconds)
-        return rows

@@ -9,11 +9,9 @@ import psycopg
 from psycopg import sql
 
 from saldo.store.errors import SetUpError
+from saldo.store.migrate import CONNECT_SECONDS_MAX
 from saldo.store.statements import statement
 from saldo.store.url import first_line, shown
-
-CONNECT_SECONDS_MAX = 10
-"""How long an operator waits for a server that doesn't answer."""
 
 _log = logging.getLogger("saldo.roles")
 

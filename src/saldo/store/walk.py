@@ -52,11 +52,6 @@ class LogReader:
     def __init__(self, pool: Any) -> None:
         self._pool = pool
 
-    async def identity(self) -> str:
-        """Which log this is; see `saldo.store.log.Log.identity`."""
-        ((identity,),) = await fetch(self._pool, "log_identity")
-        return str(identity)
-
     async def head(self, shard: int) -> tuple[int, int, int, Counts]:
         """Where the shard ends, where its last seal ends, how far it was counted, and what was."""
         rows = await fetch(self._pool, "walk_head", shard)

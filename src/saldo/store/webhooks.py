@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 from uuid import UUID
 
-from saldo.store.connection import fetch, open_pool
 from saldo.store.errors import ClashError
+from saldo.store.pooled import Pooled
 from saldo.store.sinks import FencedError, Lease
 
 DisabledReason = Literal["requested", "gone", "failing"]
@@ -124,38 +124,10 @@ class Delivery:
     dead_at: datetime | None
 
 
-class Webhooks:
-    """Reads and writes them over a pool of connections. Each call is one statement."""
+class Webhooks(Pooled):
+    """Reads and writes them."""
 
-    def __init__(self, pool: Any, *, timeout_seconds: float) -> None:
-        """
-        Args:
-            timeout_seconds: how long to wait for a connection.
-        """
-        self._pool = pool
-        self._timeout_seconds = timeout_seconds
-
-    @classmethod
-    async def open(cls, url: str, *, connections: int, timeout_seconds: float) -> Webhooks:
-        """With a pool of its own; connections are made when they are needed."""
-        return cls(
-            await open_pool(
-                url,
-                connections=connections,
-                statement_timeout_seconds=timeout_seconds,
-                application_name="saldo webhooks",
-            ),
-            timeout_seconds=timeout_seconds,
-        )
-
-    @property
-    def pool(self) -> Any:
-        """Its connections."""
-        return self._pool
-
-    def terminate(self) -> None:
-        """Closes the connections at once."""
-        self._pool.terminate()
+    application_name = "saldo webhooks"
 
     # --- subscriptions: each raises StoreError when the database can't be asked ----------------
 
@@ -278,7 +250,3 @@ class Webhooks:
     async def hasten(self, webhook_id: int) -> None:
         """What waits is tried at once."""
         await self._fetch("webhook_hasten", webhook_id)
-
-    async def _fetch(self, name: str, *arguments: Any) -> Any:
-        rows: Any = await fetch(self._pool, name, *arguments, timeout_seconds=self._timeout_seconds)
-        return rows
