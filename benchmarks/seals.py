@@ -1,22 +1,30 @@
-"""What the sealer costs a bulk, and how long after it everything is sealed."""
+"""What the sealer costs a bulk, how long after it everything is sealed, and how far it is behind single requests."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import httpx
 
+from benchmarks import wrk
 from benchmarks.bench import Bench
 from benchmarks.cost import Cost
 from benchmarks.report import Row, Series, Target
+from benchmarks.single import CONNECTIONS
 from benchmarks.workload import Workload
 
 UNSEALED, SEALED = "bulk, SALDO_SEALS=false", "bulk, SALDO_SEALS=true"
 
 POLL_SECONDS = 0.05
+
+LOOK_SECONDS = 0.25
+"""Between two looks at how far it is behind, which take processor time themselves."""
+
+BEHIND = re.compile(r"^saldo_seals_seconds_behind (\S+)$", re.MULTILINE)
 
 
 @dataclass
@@ -47,6 +55,29 @@ def seals(bench: Bench) -> Iterator[Row]:
         sealed.cost,
     )
     yield Row(f"{SEALED}: everything is sealed after", sealed.sealed_after, "ms")
+    if wrk.installed():
+        name = f"single POST, {CONNECTIONS} connections: greatest age of an entry without a seal"
+        yield Row(name, _ages(bench), "ms", target=Target(at_most=1000))
+
+
+def _ages(bench: Bench) -> Series:
+    """The greatest age that was seen in each round, milliseconds."""
+    greatest = Series()
+    with bench.ledgers.fresh() as ledger, ledger.serve() as service:
+        for _ in range(bench.scale.rounds):
+            _wait_until_sealed(service.url)
+            requests = bench.posts(bench.workload(0))
+            load = wrk.Load(service.url, requests, CONNECTIONS)
+            with ThreadPoolExecutor(1) as beside:
+                driving = beside.submit(wrk.drive, load, bench.scale.seconds)
+                ages = []
+                while not driving.done():
+                    ages.append(_seconds_behind(service.url))
+                    time.sleep(LOOK_SECONDS)
+                driving.result()
+            requests.file.unlink()
+            greatest.add(max(ages) * 1000)
+    return greatest
 
 
 def _run(bench: Bench, workload: Workload, name: str, runs: Runs) -> None:
@@ -66,8 +97,11 @@ def _run(bench: Bench, workload: Workload, name: str, runs: Runs) -> None:
 
 
 def _wait_until_sealed(url: str) -> None:
-    while True:
-        text = httpx.get(f"{url}/metrics").text
-        if re.search(r"^saldo_seals_seconds_behind 0\.0$", text, re.MULTILINE):
-            return
+    while _seconds_behind(url) > 0:
         time.sleep(POLL_SECONDS)
+
+
+def _seconds_behind(url: str) -> float:
+    found = BEHIND.search(httpx.get(f"{url}/metrics", timeout=60).text)
+    assert found is not None
+    return float(found[1])

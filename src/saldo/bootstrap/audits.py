@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from saldo.bootstrap.pools import relay_pool
 from saldo.relay.auditing import AuditLimits, Auditor
 from saldo.relay.pace import Beside
 from saldo.settings import Settings
@@ -16,7 +17,6 @@ from saldo.store.walk import LogReader
 
 if TYPE_CHECKING:
     pass
-from saldo.bootstrap.pools import relay_pool
 
 
 async def auditing(settings: Settings, pool: Any, beside: Beside) -> None:

@@ -9,6 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from saldo.bootstrap.audits import auditing
+from saldo.bootstrap.pools import relay_pool
+from saldo.bootstrap.webhooks import webhooks_at_work
 from saldo.relay.bell import listen
 from saldo.relay.counting import count
 from saldo.relay.events import Encoder
@@ -26,9 +29,6 @@ from saldo.store.totals import Totals
 
 if TYPE_CHECKING:
     from saldo.observability.tracing import Tracing
-from saldo.bootstrap.audits import auditing
-from saldo.bootstrap.pools import relay_pool
-from saldo.bootstrap.webhooks import webhooks_at_work
 
 RewindTarget = Literal["start", "now"] | datetime | tuple[int, int]
 """Everything again; nothing again; what was recorded from then on; what is after `seq` in one shard."""

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saldo.bootstrap.access import Guard
+from saldo.bootstrap.audits import audits_of
+from saldo.bootstrap.pools import WEBHOOK_API_CONNECTIONS
 from saldo.engine.engine import Engine, EngineLimits
 from saldo.engine.lane import Announce
 from saldo.http.app import create_app
@@ -36,8 +38,6 @@ from saldo.store.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from saldo.observability.tracing import Tracing
-from saldo.bootstrap.audits import audits_of
-from saldo.bootstrap.pools import WEBHOOK_API_CONNECTIONS
 
 EVENTS_CONNECTIONS = 3
 """Of the live stream of a process: the tail, the past, and where new subscribers begin."""

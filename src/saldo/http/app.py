@@ -34,9 +34,6 @@ from saldo.store.errors import StoreError
 
 _log = logging.getLogger("saldo.http")
 
-_CLIENT_GONE = "client disconnected prematurely"
-"""What the framework says of a body that ends before its end."""
-
 _DESCRIPTION = """Keeps users' balances: every transaction is processed exactly once, a balance is \
 never negative, and the balance at any date can be asked.
 
@@ -159,8 +156,6 @@ def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Respon
             request_id=identity,
             errors=[{"field": "request", "message": message}],
         )
-    elif error.detail == _CLIENT_GONE:
-        answer = problems.not_http().answer(identity)  # nobody reads it, and nothing has failed
     else:
         return _internal(request, error)
     result = response(answer)
