@@ -36,6 +36,10 @@ _ADDRESS: Final = re.compile(r".*:.*|(.*\.)?([0-9]+|0x[0-9a-f]*)\.?", re.ASCII |
 """A host that is an address, however it is spelt: no name ends in a number, but `0x7f.1` is read as 127.0.0.1."""
 
 
+_HOST: Final = re.compile(r"[0-9a-z._-]+|[0-9a-f:.]+(%.*)?", re.ASCII | re.IGNORECASE)
+"""A name as the name system has them, or an address. The system's look-up takes more: `*` for this machine."""
+
+
 @dataclass(frozen=True, slots=True)
 class WebhookReading:
     """How webhooks are read here: the settings that a parser needs."""
@@ -169,7 +173,7 @@ def _read_url(value: object, reading: WebhookReading) -> str:
         host, port = url.raw_host, url.port
     except ValueError:
         raise FieldError(expected) from None
-    if url.scheme not in {"http", "https"} or not host or not port:
+    if url.scheme not in {"http", "https"} or not host or not port or not _HOST.fullmatch(host):
         raise FieldError(expected)
     if url.user is not None or url.password is not None or "#" in value:
         raise FieldError("must not have a user, a password or a fragment")
