@@ -24,6 +24,7 @@ from saldo.http.heads import fault_of
 from saldo.http.pages import headers_of_page
 from saldo.http.sending import answered, failed, request_id_of, send_answer
 from saldo.http.service import Service
+from saldo.http.shedding import Shedding
 from saldo.observability.logs import REQUEST
 from saldo.store.errors import StoreError
 
@@ -48,6 +49,8 @@ class Front:
         self._gate = service.gate
         self._questions = service.questions
         self._body_bytes_max = service.settings.body_bytes_max
+        self.shedding = Shedding(service.engine)
+        """Asked before any request is read (`saldo.http.protocol`)."""
 
     def __call__(self, scope: Request, receive: Any, send: Any) -> Awaitable[None]:
         headers: dict[bytes, bytes] = dict(scope["headers"])

@@ -44,8 +44,11 @@ class JoiningProtocol(HttpToolsProtocol):
         "_extensions",
         "_limits",
         "_loose_bytes",
+        "_real",
         "_rest",
         "_running",
+        "_shed_lately",
+        "_shedding",
         "_taken",
         "_upgrading",
         "_waits_for",
@@ -58,6 +61,7 @@ class JoiningProtocol(HttpToolsProtocol):
         """Puts the joining transport between the server and the real one."""
         joining: Any = _JoiningTransport(transport, self.loop)
         super().connection_made(joining)
+        self._real = transport
         self.flow = _Flow(joining, self)
         self._extensions = {
             # To close waits for the client to take what is in the buffer; an answer may have to end before.
@@ -67,6 +71,8 @@ class JoiningProtocol(HttpToolsProtocol):
         application: Any = self.config.app
         application.sweep.connections = self.connections
         self._limits = application.wire_limits
+        self._shedding = application.shedding
+        self._shed_lately = False  # a request was refused without being read, since the timer was set
         # The cycle whose answer is being made; `cycle` is that of the request read last.
         self._running: RequestResponseCycle | None = None
         self._rest = bytearray()  # received, and not given to the parser yet
@@ -98,6 +104,8 @@ class JoiningProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Reads, in pieces, as long as requests are not waiting for the answers to earlier ones."""
+        if self._shedding.full() and self._shed(data):
+            return
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None
@@ -140,6 +148,40 @@ class JoiningProtocol(HttpToolsProtocol):
             self.flow.read_paused and not self.pipeline and len(self._unread()) <= HIGH_WATER_LIMIT
         ):
             self.flow.resume_reading()
+
+    def _shed(self, data: bytes) -> bool:
+        """Refuses what has come without reading it, if that can be. The request before it is over."""
+        cycle = self.cycle
+        if cycle is None:
+            idle = self.scope is None
+        else:
+            idle = cycle.scope is self.scope and cycle.response_complete and not cycle.more_body
+        if not idle or self._rest or self._deaf or self.flow.write_paused:
+            return False
+        refusal = self._shedding.refuse(data, self.server_state.default_headers)
+        if refusal is None:
+            return False
+        self._real.write(refusal)
+        if self._shedding.closes:
+            self._real.close()
+        elif self.timeout_keep_alive_task is None:
+            self._wait_for_next()
+        else:
+            self._shed_lately = True  # a timer anew would cost more than all this
+        return True
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing has come for long; unless it was refused."""
+        if self._shed_lately:
+            self._shed_lately = False
+            self._wait_for_next()
+            return
+        super().timeout_keep_alive_handler()
+
+    def _wait_for_next(self) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
 
     @property
     def holds(self) -> bool:
