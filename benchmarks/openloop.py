@@ -75,7 +75,7 @@ class Load:
     """What the generator does.
 
     Attributes:
-        connections: opened before the first request; more are opened when none is free.
+        connections: opened before the first request; more are opened when none is free, up to `connections_max`.
         fresh: each request over a connection of its own instead.
         core: the processor it keeps to; None: any.
         seed: of the moments and of the uuids; two runs on one ledger need two.
@@ -85,6 +85,7 @@ class Load:
     phases: Sequence[Phase]
     users: int
     connections: int = 2000
+    connections_max: int = CONNECTIONS_MAX
     fresh: bool = False
     core: int | None = None
     seed: int = 1
@@ -227,7 +228,7 @@ class _Work:
             if connection.sock.fileno() >= 0:
                 self._send(connection, due)
                 return
-        if len(self._connections) < CONNECTIONS_MAX:
+        if len(self._connections) < self._load.connections_max:
             self._connect(due)
         else:
             self._waiting.append(due)
@@ -241,7 +242,7 @@ class _Work:
 
     def _connect(self, due: float) -> None:
         sock = socket.socket()
-        sock.setblocking(False)  # noqa: FBT003 - the socket's own
+        sock.setblocking(False)
         sock.bind((f"127.0.0.{self._driven.opened % LOCAL_ADDRESSES + 1}", 0))
         error = sock.connect_ex(self._address)
         connection = self._watched(sock, connecting=True)
@@ -250,7 +251,7 @@ class _Work:
             self._ended(connection, Kind.BROKEN)
 
     def _watched(self, sock: socket.socket, *, connecting: bool) -> _Connection:
-        sock.setblocking(False)  # noqa: FBT003 - the socket's own
+        sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = _Connection(sock, connecting=connecting)
         self._connections[sock.fileno()] = connection

@@ -31,6 +31,7 @@ class Scale:
     grown_runs: int
     history_entries: int
     questions: int
+    soak_seconds: int
 
 
 SHORT = Scale(
@@ -49,6 +50,7 @@ SHORT = Scale(
     grown_runs=1,
     history_entries=100_000,
     questions=200,
+    soak_seconds=60,
 )
 
 FULL = Scale(
@@ -67,6 +69,7 @@ FULL = Scale(
     grown_runs=3,
     history_entries=1_000_000,
     questions=1000,
+    soak_seconds=600,
 )
 
 TINY = Scale(
@@ -85,6 +88,7 @@ TINY = Scale(
     grown_runs=1,
     history_entries=1000,
     questions=5,
+    soak_seconds=5,
 )
 
 SCALES = {scale.name: scale for scale in (SHORT, FULL, TINY)}

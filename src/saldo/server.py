@@ -131,7 +131,7 @@ class Application:
 
     @property
     def shedding(self) -> Shedding:
-        """Refuses what is too much before it is read (`saldo.http.protocol`). There is one as soon as it has started."""
+        """Refuses what is too much before it is read (`saldo.http.protocol`); there as soon as it serves."""
         assert self._front is not None
         return self._front.shedding
 

@@ -125,6 +125,7 @@ class Front:
     def drain(self) -> None:
         """The server will stop soon: balancers must learn of it."""
         self.service.readiness.draining = True
+        self.shedding.draining = True
 
     def end_streams(self) -> None:
         """The server stops: streams must end."""

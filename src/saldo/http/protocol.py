@@ -44,7 +44,6 @@ class JoiningProtocol(HttpToolsProtocol):
         "_extensions",
         "_limits",
         "_loose_bytes",
-        "_real",
         "_rest",
         "_running",
         "_shed_lately",
@@ -61,7 +60,6 @@ class JoiningProtocol(HttpToolsProtocol):
         """Puts the joining transport between the server and the real one."""
         joining: Any = _JoiningTransport(transport, self.loop)
         super().connection_made(joining)
-        self._real = transport
         self.flow = _Flow(joining, self)
         self._extensions = {
             # To close waits for the client to take what is in the buffer; an answer may have to end before.
@@ -72,7 +70,9 @@ class JoiningProtocol(HttpToolsProtocol):
         application.sweep.connections = self.connections
         self._limits = application.wire_limits
         self._shedding = application.shedding
-        self._shed_lately = False  # a request was refused without being read, since the timer was set
+        self._shed_lately = (
+            False  # a request was refused without being read, since the timer was set
+        )
         # The cycle whose answer is being made; `cycle` is that of the request read last.
         self._running: RequestResponseCycle | None = None
         self._rest = bytearray()  # received, and not given to the parser yet
@@ -152,18 +152,20 @@ class JoiningProtocol(HttpToolsProtocol):
     def _shed(self, data: bytes) -> bool:
         """Refuses what has come without reading it, if that can be. The request before it is over."""
         cycle = self.cycle
-        if cycle is None:
-            idle = self.scope is None
-        else:
-            idle = cycle.scope is self.scope and cycle.response_complete and not cycle.more_body
+        idle = self.scope is None or (
+            cycle is not None
+            and cycle.scope is self.scope
+            and cycle.response_complete
+            and not cycle.more_body
+        )
         if not idle or self._rest or self._deaf or self.flow.write_paused:
             return False
         refusal = self._shedding.refuse(data, self.server_state.default_headers)
         if refusal is None:
             return False
-        self._real.write(refusal)
+        self.transport.write_now(refusal)  # type: ignore[attr-defined]
         if self._shedding.closes:
-            self._real.close()
+            self.transport.close()
         elif self.timeout_keep_alive_task is None:
             self._wait_for_next()
         else:
@@ -491,6 +493,13 @@ class _JoiningTransport:
         if not self._parts:
             self._loop.call_soon(self._flush)
         self._parts.append(data)
+
+    def write_now(self, data: bytes) -> None:
+        """Not at the end of the turn, unless something waits for that already."""
+        if self._parts:
+            self._parts.append(data)
+        else:
+            self._transport.write(data)
 
     def close(self) -> None:
         self._flush()

@@ -56,6 +56,7 @@ class Shedding:
 
     Attributes:
         closes: whether the connection of the request refused last ends with its answer.
+        draining: whether each answer is the last of its connection.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -67,6 +68,7 @@ class Shedding:
         self._made_of: Headers | None = None
         self._begins: tuple[bytes, bytes] = (b"", b"")
         self.closes = False
+        self.draining = False
 
     def full(self) -> bool:
         """Whether what is read now is too many. Asked once for all that is read of a connection at a time."""
@@ -96,12 +98,12 @@ class Shedding:
         if default_headers is not self._made_of:
             self._made_of = default_headers
             self._begins = _begin(default_headers), _begin([*default_headers, _CLOSE])
-        self.closes = head.closes
+        self.closes = head.closes or self.draining
         request_id = (head.request_id or request_id_of(None)).encode()
         # The id as the head's last line, and as the body's last field.
         return b"".join(
             (
-                self._begins[head.closes],
+                self._begins[self.closes],
                 _length(len(request_id)),
                 request_id,
                 _BODY,
