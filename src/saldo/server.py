@@ -33,7 +33,7 @@ from saldo.settings import Settings
 from saldo.store.errors import SetUpError
 from saldo.tls import Certificates
 
-BACKLOG = 2048
+BACKLOG = 4096
 """Connections the kernel holds for us while we are busy accepting."""
 
 COLLECT_OBJECTS = (20_000, 10, 10)

@@ -49,7 +49,7 @@ class Front:
         self._gate = service.gate
         self._questions = service.questions
         self._body_bytes_max = service.settings.body_bytes_max
-        self.shedding = Shedding(service.engine)
+        self.shedding = Shedding(service.engine, service.settings.queue_wait_seconds_max)
         """Asked before any request is read (`saldo.http.protocol`)."""
 
     def __call__(self, scope: Request, receive: Any, send: Any) -> Awaitable[None]:

@@ -104,7 +104,7 @@ class JoiningProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Reads, in pieces, as long as requests are not waiting for the answers to earlier ones."""
-        if self._shedding.full() and self._shed(data):
+        if self._shedding.full(data, self.transport) and self._shed(data):
             return
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()

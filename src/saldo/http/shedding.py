@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
+import struct
+import sys
 from functools import cache
 from typing import Final, NamedTuple
 
@@ -30,6 +33,14 @@ FIRST_LINE: Final = f"POST {PATH} HTTP/1.1\r\n".encode()
 READ_AT_ONCE_MAX: Final = 1024
 """Requests that one turn of the loop reads, about: with more room than that, what is read need not be counted."""
 
+LOOK_SECONDS: Final = 0.01
+"""Between two looks at how long what is read has waited: one system call."""
+
+SHARE_MIN: Final = 0.1
+SHARE_FALLS: Final = 0.95
+SHARE_RISES: Final = 0.05
+"""At each look. A change is felt only after what waits already: small steps, that do not overshoot by much."""
+
 HEADS_MAX: Final = 1000
 """Heads that are known: a client sends the same again and again, but for the length of the body."""
 
@@ -40,6 +51,38 @@ _REQUEST_ID: Final = re.compile(rb"\r\nx-request-id:[ \t]*([^\r\n]*?)[ \t]*\r\n"
 _END: Final = b"\r\n\r\n"
 
 Headers = list[tuple[bytes, bytes]]
+
+
+class Backlog:
+    """What has come and is not read yet: the loop is behind, though the engine may not be.
+
+    Then only a share is let in, less by and by while what is read is old, and more when it is fresh again.
+
+    Attributes:
+        share: of what comes, from `SHARE_MIN` to 1.
+    """
+
+    __slots__ = ("_credit", "_seconds_max", "share")
+
+    def __init__(self, seconds_max: float) -> None:
+        self._seconds_max = seconds_max
+        self._credit = 0.0
+        self.share = 1.0
+
+    def look(self, late_seconds: float) -> None:
+        """What is read now has waited for so long."""
+        if late_seconds > self._seconds_max:
+            self.share = max(self.share * SHARE_FALLS, SHARE_MIN)
+        elif late_seconds < self._seconds_max / 4:
+            self.share = min(self.share + SHARE_RISES, 1.0)
+
+    def lets_in(self) -> bool:
+        """Whether the next one is of that share."""
+        self._credit += self.share
+        if self._credit < 1:
+            return False
+        self._credit -= 1
+        return True
 
 
 class _Head(NamedTuple):
@@ -59,8 +102,10 @@ class Shedding:
         draining: whether each answer is the last of its connection.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, wait_seconds_max: float) -> None:
         self._engine = engine
+        self._backlog = Backlog(wait_seconds_max)
+        self._look_at = 0.0
         self._loop = asyncio.get_running_loop()
         self._read = 0
         self._count = 0
@@ -70,11 +115,20 @@ class Shedding:
         self.closes = False
         self.draining = False
 
-    def full(self) -> bool:
-        """Whether what is read now is too many. Asked once for all that is read of a connection at a time."""
+    def full(self, data: bytes, transport: asyncio.Transport) -> bool:
+        """Whether what is read now is a transaction too many. Asked for all that is read of a connection at a time."""
+        now = (
+            self._loop.time()
+        )  # the same for all of a turn, so the first of it is looked at: it waits longest
+        if now >= self._look_at:
+            self._look_at = now + LOOK_SECONDS
+            self._backlog.look(_late_seconds(transport))
         room = self._engine.room
-        if room > READ_AT_ONCE_MAX:
+        keeps_up = self._backlog.share >= 1
+        if (room > READ_AT_ONCE_MAX and keeps_up) or not data.startswith(FIRST_LINE):
             return False
+        if not keeps_up and not self._backlog.lets_in():
+            return True
         # The engine hears of what is read in this turn of the loop in the next one only.
         read = self._read
         if not read:
@@ -83,7 +137,7 @@ class Shedding:
         return read >= room
 
     def refuse(self, data: bytes, default_headers: Headers) -> bytes | None:
-        """The answer, if this is one POST of a transaction and nothing else.
+        """The answer, if what came is one whole request (a POST of a transaction: `full` has seen to it).
 
         Args:
             default_headers: the server's own; another list when one of them has changed (the date).
@@ -114,7 +168,7 @@ class Shedding:
 
     def _looked_at(self, data: bytes, end: int) -> _Head | None:
         """What is to be known of a head that is new, if it is one that can be refused like this."""
-        if not data.startswith(FIRST_LINE) or end < len(_END):
+        if end < len(_END):
             return None
         seen = _Seen()
         parser = httptools.HttpRequestParser(seen)
@@ -163,6 +217,10 @@ class _Seen:
         self._whole += 1
 
 
+_LAST_DATA_RECEIVED: Final = 52
+_TCP_INFO_BYTES: Final = 56
+"""Of `struct tcp_info` (linux/tcp.h): the place of `tcpi_last_data_recv`, milliseconds, and all up to its end."""
+
 _CLOSE: Final = (b"connection", b"close")
 _NO_ID: Final = b"@"
 _ANSWER: Final = problems.not_decided(QueueFullError()).answer(_NO_ID.decode())
@@ -179,6 +237,16 @@ def _begin(default_headers: Headers) -> bytes:
     ]
     lines = b"".join([b"%b: %b\r\n" % header for header in headers])
     return b"HTTP/1.1 503 Service Unavailable\r\n" + lines
+
+
+def _late_seconds(transport: asyncio.Transport) -> float:
+    """How long the newest bytes of a connection have waited in the kernel; 0 where it doesn't tell."""
+    if sys.platform != "linux":
+        return 0.0
+    connection = transport.get_extra_info("socket")
+    told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+    (milliseconds,) = struct.unpack_from("=I", told, _LAST_DATA_RECEIVED)
+    return float(milliseconds / 1000)
 
 
 @cache
