@@ -7,6 +7,7 @@ what they hold, on the same machine, and takes nothing from them.
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -31,6 +32,9 @@ RATE_MAX = 60_000.0
 """The capacity is looked for upwards, until less than `ANSWERED_MIN` of what is offered is answered 200."""
 
 ANSWERED_MIN = 0.9
+
+IN_TIME_SECONDS = 1.0
+"""A 200 that comes later is none: it is counted with what is neither. Its latency counts among those of 200."""
 
 LATE_SECONDS_MAX = 0.05
 """So late one of a hundred requests may be sent by the generator's own doing; else the run doesn't count."""
@@ -71,6 +75,11 @@ class Part:
     def offered(self) -> int:
         return len(self.good) + len(self.shed) + self.otherwise
 
+    @property
+    def in_time(self) -> int:
+        """Answered 200 soon enough."""
+        return bisect_right(self.good, IN_TIME_SECONDS)
+
 
 @dataclass
 class Found:
@@ -86,11 +95,12 @@ class Found:
     recovery: Series = field(default_factory=Series)
 
     def add(self, part: Part) -> None:
-        self.good.add(len(part.good) / part.seconds)
+        self.good.add(part.in_time / part.seconds)
         self.p50_ms.add(percentile(part.good, 0.5) * 1000)
         self.p99_ms.add(percentile(part.good, 0.99) * 1000)
         self.shed.add(len(part.shed) / part.offered * 100)
-        self.otherwise.add(part.otherwise / part.offered * 100)
+        neither = part.offered - part.in_time - len(part.shed)
+        self.otherwise.add(neither / part.offered * 100)
         if part.shed:
             self.shed_p50_ms.add(percentile(part.shed, 0.5) * 1000)
             self.shed_p99_ms.add(percentile(part.shed, 0.99) * 1000)
@@ -134,8 +144,8 @@ class Driver:
         end = WARM_SECONDS + self._bench.scale.seconds
         while rate < RATE_MAX:
             part = part_of(self.drive(Phase(end, rate)), WARM_SECONDS, end)
-            best = max(best, len(part.good) / part.seconds)
-            if len(part.good) < ANSWERED_MIN * part.offered:
+            best = max(best, part.in_time / part.seconds)
+            if part.in_time < ANSWERED_MIN * part.offered:
                 break
             rate *= RATE_STEP
         return best
@@ -183,7 +193,7 @@ def _round(
     part = part_of(driven, WARM_SECONDS, end)
     found.add(part)
     found.recovery.add(recovery(driven, end, well))
-    return len(part.good) / part.seconds
+    return part.in_time / part.seconds
 
 
 def _well_seconds(half: Found) -> float:
