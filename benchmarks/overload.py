@@ -28,7 +28,6 @@ FRESH_FACTORS = (0.5, 1.0, 3.0)
 
 RATE_FIRST = 1000.0
 RATE_STEP = 1.3
-RATE_MAX = 60_000.0
 """The capacity is looked for upwards, until less than `ANSWERED_MIN` of what is offered is answered 200."""
 
 ANSWERED_MIN = 0.9
@@ -142,7 +141,7 @@ class Driver:
         """The most that was answered 200 in a second, at any rate."""
         best, rate = 0.0, RATE_FIRST
         end = WARM_SECONDS + self._bench.scale.seconds
-        while rate < RATE_MAX:
+        while rate < self._bench.scale.overload_rate_max:
             part = part_of(self.drive(Phase(end, rate)), WARM_SECONDS, end)
             best = max(best, part.in_time / part.seconds)
             if part.in_time < ANSWERED_MIN * part.offered:

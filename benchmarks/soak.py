@@ -32,6 +32,7 @@ SAMPLES = 60
 """Of memory and files, in all."""
 
 WARM_SHARE = 0.2
+WARM_PARTS = 2  # of ten
 """Of the time, in which pools fill and buffers find their size: not fitted."""
 
 CONNECTIONS = 1000
@@ -42,8 +43,9 @@ READS_PER_CONNECTION = 10
 
 MEMORY_TARGET = Target(ratio_at_most=1.05)
 FILES_TARGET = Target(ratio_at_most=1.05)
+"""The end of the fitted line against its beginning."""
+
 LATENCY_TARGET = Target(ratio_at_most=1.5)
-"""The end of the fitted line against its beginning. A latency has more noise than a size."""
 
 POSTED_TARGET = Target(at_least=99.9)
 
@@ -83,19 +85,21 @@ def soak(bench: Bench) -> Iterator[Row]:
     for name, process in held.items():
         yield _grown(f"soak: memory, {name}", process.moments, process.megabytes, "MB", warm)
         yield _grown(f"soak: open files, {name}", process.moments, process.files, "files", warm)
-    yield from _latencies(driven, seconds, warm)
+    yield from _latencies(driven, seconds)
 
 
-def _latencies(driven: Driven, seconds: float, warm: float) -> Iterator[Row]:
-    """Of each tenth of the time: at ten minutes, of each minute."""
+def _latencies(driven: Driven, seconds: float) -> Iterator[Row]:
+    """Of each tenth of the time (at ten minutes, of each minute): no line, one slow minute would turn it."""
     width = seconds / 10
     parts: list[list[float]] = [[] for _ in range(10)]
     for due, latency in zip(driven.due, driven.seconds, strict=True):
         parts[min(9, int(due / width))].append(latency * 1000)
-    moments = [width * (number + 0.5) for number in range(10)]
     for name, share in (("p50", 0.5), ("p99", 0.99)):
-        values = [percentile(part, share) for part in parts]
-        yield _grown(f"soak: {name} of a POST", moments, values, "ms", warm)
+        values = [percentile(part, share) for part in parts][WARM_PARTS:]
+        half = len(values) // 2
+        first, last = Series(values[:half]), Series(values[half:])
+        title = f"soak: {name} of a POST, second half"
+        yield Row(title, last, "ms", "first half", first.median, LATENCY_TARGET)
 
 
 def _grown(
@@ -105,7 +109,7 @@ def _grown(
     fitted = [(at, value) for at, value in zip(moments, values, strict=True) if at >= warm]
     slope, intercept = statistics.linear_regression(*zip(*fitted, strict=True))
     first, last = (intercept + slope * fitted[place][0] for place in (0, -1))
-    target = {"MB": MEMORY_TARGET, "files": FILES_TARGET}.get(unit, LATENCY_TARGET)
+    target = MEMORY_TARGET if unit == "MB" else FILES_TARGET
     return Row(name, Series([last]), unit, "after the warm-up", first, target)
 
 
