@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -125,7 +124,7 @@ def test_a_connection_that_is_to_end_ends(full: Full) -> None:
 def test_however_it_comes_it_is_refused(
     full: Full, pieces: Callable[[bytes], tuple[bytes, ...]]
 ) -> None:
-    refused, probe = answers_of(exchange_in_turn(full.url, [*pieces(deposit(full.user_id))]))
+    refused, probe = answers_of(exchange(full.url, *pieces(deposit(full.user_id)), LAST))
     assert (refused.status, refused.content["code"], probe.status) == (503, "overloaded", 200)
     assert refused.headers["retry-after"] == "1"
 
@@ -162,28 +161,18 @@ def test_what_was_refused_left_no_trace_and_was_counted(full: Full) -> None:
         assert _metric(client, "saldo_http_requests_total", status="503", method="POST") == 9
 
 
-def exchange_in_turn(url: str, pieces: list[bytes]) -> bytes:
-    """Sends the pieces one after the other, each when the last is on its way, and a probe; reads to the end."""
+def exchange_in_turn(url: str, requests: list[bytes]) -> bytes:
+    """Sends each when the one before has its answer, and a probe; all that comes back."""
     with connect(url) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         received = b""
-        for piece in [*pieces, LAST]:
-            with _soon(connection):
-                connection.sendall(piece)
-                received += connection.recv(65536)
+        for number, request in enumerate([*requests, LAST], start=1):
+            connection.sendall(request)
+            # Every body here is one object.
+            while received.count(b"HTTP/1.1 ") < number or not received.endswith(b"}"):
+                piece = connection.recv(65536)
+                assert piece, received
+                received += piece
         return received + _read(connection)
-
-
-@contextmanager
-def _soon(connection: socket.socket) -> Iterator[None]:
-    """What comes in answer to this, if anything does before more is sent."""
-    connection.settimeout(0.2)
-    try:
-        yield
-    except TimeoutError:
-        pass
-    finally:
-        connection.settimeout(SECONDS_MAX)
 
 
 def _read(connection: socket.socket) -> bytes:

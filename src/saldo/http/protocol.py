@@ -98,7 +98,11 @@ class JoiningProtocol(HttpToolsProtocol):
         if running is not None and not running.response_complete:
             running.disconnected = True
             running.message_event.set()
+        # The server does so only if the connection was not reset, and the timer would keep all of this for its time.
+        self._unset_keepalive_if_required()
         super().connection_lost(exc)
+        if isinstance(self.flow, _Flow):
+            self.flow.let_go()
 
     # --- reading ------------------------------------------------------------------------------
 
@@ -459,11 +463,15 @@ class _Flow(FlowControl):
     def __init__(self, transport: Any, protocol: JoiningProtocol) -> None:
         super().__init__(transport)
         self._loop = protocol.loop
-        self._protocol = protocol
+        self._protocol: JoiningProtocol | None = protocol
+
+    def let_go(self) -> None:
+        """The connection is over. Else the two would hold each other until the collector comes by."""
+        self._protocol = None
 
     def resume_reading(self) -> None:
         if self.read_paused:
-            if self._protocol.holds:
+            if self._protocol is not None and self._protocol.holds:
                 # Not here: the server goes to its next request only after this call.
                 self._loop.call_soon(self._protocol.go_on)
             else:

@@ -33,6 +33,9 @@ FIRST_LINE: Final = f"POST {PATH} HTTP/1.1\r\n".encode()
 READ_AT_ONCE_MAX: Final = 1024
 """Requests that one turn of the loop reads, about: with more room than that, what is read need not be counted."""
 
+BACKLOG_SHARE: Final = 0.3
+"""Of the wait that is bounded: the rest is the queue's. A backlog is of no use to anybody, a queue fills batches."""
+
 LOOK_SECONDS: Final = 0.01
 """Between two looks at how long what is read has waited: one system call."""
 
@@ -104,7 +107,7 @@ class Shedding:
 
     def __init__(self, engine: Engine, wait_seconds_max: float) -> None:
         self._engine = engine
-        self._backlog = Backlog(wait_seconds_max)
+        self._backlog = Backlog(wait_seconds_max * BACKLOG_SHARE)
         self._look_at = 0.0
         self._loop = asyncio.get_running_loop()
         self._read = 0
