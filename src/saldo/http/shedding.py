@@ -39,9 +39,13 @@ BACKLOG_SHARE: Final = 0.3
 LOOK_SECONDS: Final = 0.01
 """Between two looks at how long what is read has waited: one system call."""
 
+OLD_LOOKS: Final = 5
+"""In a row that find what is read too old before less is let in: one slow turn is no backlog."""
+
 SHARE_MIN: Final = 0.1
 SHARE_FALLS: Final = 0.95
-SHARE_RISES: Final = 0.05
+SHARE_RISES: Final = 0.01
+SHARE_RISES_FRESH: Final = 0.05
 """At each look. A change is felt only after what waits already: small steps, that do not overshoot by much."""
 
 HEADS_MAX: Final = 1000
@@ -65,19 +69,24 @@ class Backlog:
         share: of what comes, from `SHARE_MIN` to 1.
     """
 
-    __slots__ = ("_credit", "_seconds_max", "share")
+    __slots__ = ("_credit", "_old_looks", "_seconds_max", "share")
 
     def __init__(self, seconds_max: float) -> None:
         self._seconds_max = seconds_max
         self._credit = 0.0
+        self._old_looks = 0
         self.share = 1.0
 
     def look(self, late_seconds: float) -> None:
         """What is read now has waited for so long."""
         if late_seconds > self._seconds_max:
-            self.share = max(self.share * SHARE_FALLS, SHARE_MIN)
-        elif late_seconds < self._seconds_max / 4:
-            self.share = min(self.share + SHARE_RISES, 1.0)
+            self._old_looks += 1
+            if self._old_looks > OLD_LOOKS:
+                self.share = max(self.share * SHARE_FALLS, SHARE_MIN)
+        else:
+            self._old_looks = 0
+            fresh = late_seconds < self._seconds_max / 4
+            self.share = min(self.share + (SHARE_RISES_FRESH if fresh else SHARE_RISES), 1.0)
 
     def lets_in(self) -> bool:
         """Whether the next one is of that share."""
