@@ -41,6 +41,7 @@ TRACING_PACKAGES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.prot
 
 
 _KEY = re.compile(r"[A-Za-z0-9._~+/=-]+", re.ASCII)
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 _JWKS_URL = re.compile(r"https://.+|http://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?/.*", re.ASCII)
 
 SECRET_SUFFIXES = ("_url", "_secret", "_password", "_key")
@@ -164,6 +165,11 @@ class Settings(BaseSettings):
         description="Networks of your proxies, with commas: whose X-Forwarded-For is believed, for "
         "keys that are limited "
         "to networks. Not set: nobody's.",
+    )
+    cors_origins: Annotated[str | None, Unset] = Field(
+        None,
+        description="Origins, with commas, such as https://shop.example: their pages may ask the service from a "
+        "browser. Not set: none but its own.",
     )
     jwt_issuer: Annotated[str | None, Unset] = Field(
         None,
@@ -583,6 +589,14 @@ class Settings(BaseSettings):
             raise ValueError("expected networks such as 10.0.0.0/8,2001:db8::/32") from None
         return networks
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, origins: str | None) -> str | None:
+        # As browsers write them. No "*": whoever means every page must name them.
+        if not all(_ORIGIN.fullmatch(origin) for origin in _listed(origins or "")):
+            raise ValueError("expected origins such as https://shop.example,http://localhost:3000")
+        return origins
+
     @field_validator("jwt_algorithms")
     @classmethod
     def _are_algorithms(cls, names: str) -> str:
@@ -661,6 +675,11 @@ class Settings(BaseSettings):
     def proxy_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """Of the proxies."""
         return _networks(self.proxies)
+
+    @property
+    def cors_origin_names(self) -> tuple[str, ...]:
+        """Those whose pages may ask."""
+        return _listed(self.cors_origins or "")
 
     @property
     def jwt_algorithm_names(self) -> tuple[str, ...]:

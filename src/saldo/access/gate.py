@@ -44,13 +44,21 @@ class Gate:
     such requests are told by their `Origin` and by a `Host` that is no name of this machine.
     """
 
-    def __init__(self, *, insecure: bool, proxies: tuple[Network, ...]) -> None:
+    def __init__(
+        self,
+        *,
+        insecure: bool,
+        proxies: tuple[Network, ...],
+        origins: frozenset[str] = frozenset(),
+    ) -> None:
         """
         Args:
             insecure: without keys, let in who comes over the network, too.
             proxies: whose `X-Forwarded-For` is believed.
+            origins: whose pages may ask without a key, too.
         """
         self._insecure = insecure
+        self._origins = origins
         self._proxies = Grant("proxies", frozenset(), networks=proxies)
         self._known: dict[bytes, Grant] = {}
         self._local_hosts: set[bytes] = set()
@@ -138,8 +146,8 @@ class Gate:
             return Denied(
                 "Without keys the service answers only to localhost, 127.0.0.1 and ::1.", known=True
             )
-        origin = headers.get(b"origin")
-        if origin is not None and origin.decode("latin-1").partition("://")[2] != host:
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if origin and origin not in self._origins and origin.partition("://")[2] != host:
             return Denied("Without keys the service answers no page of another site.", known=True)
         if len(self._local_hosts) < LOCAL_HOSTS_MAX:
             self._local_hosts.add(headers.get(b"host", b""))

@@ -18,6 +18,7 @@ from saldo.http import problems
 from saldo.http.access import admitted, scope_of
 from saldo.http.body import CLIENT_GONE, ClientGoneError, body_of
 from saldo.http.bulk import BULK_PATH
+from saldo.http.cross_origin import CrossOrigin
 from saldo.http.crowded import Refused
 from saldo.http.events import EVENTS_PATH
 from saldo.http.heads import fault_of
@@ -48,8 +49,15 @@ class Front:
         self._gate = service.gate
         self._questions = service.questions
         self._body_bytes_max = service.settings.body_bytes_max
+        origins = service.settings.cors_origin_names
+        self._cross_origin = CrossOrigin(self._take, origins) if origins else None
 
     def __call__(self, scope: Request, receive: Any, send: Any) -> Awaitable[None]:
+        if self._cross_origin is not None:
+            return self._cross_origin(scope, receive, send)
+        return self._take(scope, receive, send)
+
+    def _take(self, scope: Request, receive: Any, send: Any) -> Awaitable[None]:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         request_id = request_id_of(headers.get(b"x-request-id"))
         REQUEST.set((request_id, headers.get(b"traceparent")))
