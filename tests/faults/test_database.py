@@ -15,10 +15,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
+import httpx
 import psycopg
 import pytest
 
-from saldo.bootstrap.service import create_engine
+from saldo.bootstrap.service import create_engine, running
 from saldo.engine.engine import Engine
 from saldo.engine.errors import OutcomeUnknownError
 from saldo.ledger.model import Decision, Limits, Outcome, TransactionRequest
@@ -26,6 +27,7 @@ from saldo.store.embedded import EmbeddedServer
 from saldo.store.migrate import prepare
 from saldo.store.poster import Poster
 from tests.conftest import settings_for
+from tests.databases import Database
 
 
 @pytest.fixture
@@ -258,3 +260,17 @@ async def test_the_plan_of_a_post_uses_indexes_on_a_table_never_analysed(
     )
     assert read == 0
     await poster.close()
+
+
+async def test_a_question_that_the_database_refuses_is_no_outage(own_ledger: Database) -> None:
+    """Nobody is told to try again, and the log says what is wrong."""
+    async with running(settings_for(own_ledger.service_url), own_ledger.service_url) as app:
+        transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            assert (await client.get("/v1/user")).status_code == 200
+            with psycopg.connect(own_ledger.owner_url, autocommit=True) as owner:
+                owner.execute("REVOKE SELECT ON saldo.users FROM saldo")
+            answer = await client.get("/v1/user")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert "retry-after" not in answer.headers
+    assert "users" not in answer.text

@@ -20,7 +20,7 @@ from saldo.http.wire import Fault, InvalidError
 from saldo.ledger.model import Decision, Outcome, TransactionRequest, differing_fields
 from saldo.ledger.money import format_money
 from saldo.ledger.time import format_instant
-from saldo.store.errors import StoreError
+from saldo.store.errors import RejectedError, StoreError
 
 _log = logging.getLogger("saldo.http")
 
@@ -120,6 +120,9 @@ def of_error(error: InvalidError | StoreError, request_id: str) -> Problem:
     """What to say to a question that can't be read, or that the database doesn't answer now."""
     if isinstance(error, InvalidError):
         return invalid(error.faults)
+    if isinstance(error, RejectedError):  # it answers, and would answer the same again
+        _log.error("request %s: the database: %s", request_id, error)
+        return internal()
     _log.warning("request %s: the database: %s", request_id, error)
     return database_unavailable()
 
