@@ -111,9 +111,16 @@ def problem(code: str, detail: str, *, request_id: str, **extra: Any) -> Answer:
 
 def invalid(faults: list[Fault]) -> Problem:
     """422 with every bad field."""
-    detail = "; ".join(f"{fault.field} {fault.message}" for fault in faults)
-    errors = [{"field": fault.field, "message": fault.message} for fault in faults]
+    errors = [{"field": _printable(fault.field), "message": fault.message} for fault in faults]
+    detail = "; ".join(f"{error['field']} {error['message']}" for error in errors)
     return Problem("invalid", detail, {"errors": errors})
+
+
+def _printable(name: str) -> str:
+    """A name that a client made up, in one line: many who read lines of JSON break them at U+2028, too."""
+    if name.isprintable():
+        return name
+    return "".join(character if character.isprintable() else "\ufffd" for character in name)
 
 
 def of_error(error: InvalidError | StoreError, request_id: str) -> Problem:
