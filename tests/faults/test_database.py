@@ -24,6 +24,7 @@ from saldo.engine.engine import Engine
 from saldo.engine.errors import OutcomeUnknownError
 from saldo.ledger.model import Decision, Limits, Outcome, TransactionRequest
 from saldo.store.embedded import EmbeddedServer
+from saldo.store.errors import ConnectionLostError
 from saldo.store.migrate import prepare
 from saldo.store.poster import Poster
 from tests.conftest import settings_for
@@ -104,6 +105,43 @@ async def test_the_server_is_killed_under_load_and_nothing_is_lost_or_doubled(
             "ORDER BY user_id, number DESC) AS b"
         ).fetchone()
         assert row == (300_000,)
+
+
+async def test_a_server_that_says_farewell_and_stays_on_the_line_is_lost(
+    own_server: EmbeddedServer,
+) -> None:
+    """As when the end of a connection comes later than the server's last word, or never."""
+    (user_id,) = create_users(own_server.service_url, 1)
+    said_farewell = asyncio.Event()
+    writers: list[asyncio.StreamWriter] = []
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await reader.read(65536):
+            writer.write(chunk)
+        if writer is writers[0]:
+            said_farewell.set()  # and the client isn't told that it has left
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        socket = str(own_server.socket_dir / ".s.PGSQL.5432")
+        behind_reader, behind_writer = await asyncio.open_unix_connection(socket)
+        writers.extend((writer, behind_writer))
+        await asyncio.gather(pass_on(reader, behind_writer), pass_on(behind_reader, writer))
+
+    listening = await asyncio.start_server(take, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    connection = await asyncpg.connect(f"postgresql://saldo@127.0.0.1:{port}/saldo")
+    poster = Poster(connection, Limits())
+    await poster.post([deposit(user_id)])
+    with psycopg.connect(own_server.superuser_url, autocommit=True) as admin:
+        admin.execute("SELECT pg_terminate_backend(%s)", (connection.get_server_pid(),))
+    await said_farewell.wait()
+    await asyncio.sleep(0)  # what was said has been sent; it is read before the next statement is
+    with pytest.raises(ConnectionLostError):
+        await poster.post([deposit(user_id)])
+    poster.abandon()
+    listening.close()
+    for writer in writers:
+        writer.close()
 
 
 async def test_two_engines_and_the_same_uuids_for_different_users_in_opposite_orders(

@@ -1,0 +1,182 @@
+"""Processes that are killed, stopped and paused."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from typing import ClassVar
+
+import psutil
+
+from torture.faults.fault import Fault
+from torture.threads import in_thread
+from torture.world.postgresql import SECONDS_MAX
+
+DATABASE = frozenset({"database"})
+SERVICE = frozenset({"service"})
+BROKER = frozenset({"broker"})
+RELAY = frozenset({"service", "broker"})
+
+
+class ServiceKilled(Fault):
+    """As a service that runs out of memory; started again at once."""
+
+    kind = "service killed"
+    touches = SERVICE
+    from_begin = True
+    seconds = (0.0, 0.0)
+
+    @property
+    def what(self) -> str:
+        return f"service {self.service.name}"
+
+    async def begin(self) -> None:
+        await in_thread(self.service.kill)
+
+    async def end(self) -> None:
+        await in_thread(self.service.start)
+
+
+class ServicePaused(Fault):
+    """As a machine that is swapped out, or moved while it runs."""
+
+    kind = "service paused"
+    touches = SERVICE
+
+    @property
+    def what(self) -> str:
+        return f"service {self.service.name}"
+
+    async def begin(self) -> None:
+        self.service.signal(signal.SIGSTOP)
+
+    async def end(self) -> None:
+        self.service.signal(signal.SIGCONT)
+
+
+class RelayKilled(Fault):
+    """The process that tells others, beside one service."""
+
+    kind = "relay killed"
+    touches = RELAY
+    from_begin = True
+    seconds = (0.0, 0.0)
+
+    @property
+    def what(self) -> str:
+        return f"beside service {self.service.name}"
+
+    async def begin(self) -> None:
+        if (pid := self.service.relay) is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    async def end(self) -> None:
+        pass  # the service starts it again
+
+
+class _PostgresqlSignalled(Fault):
+    """The first process of the primary gets a signal, and its supervisor starts it again."""
+
+    touches = DATABASE
+    from_begin = True
+    seconds = (0.0, 0.0)
+    number: ClassVar[int]
+
+    @property
+    def what(self) -> str:
+        return f"server {self.primary.name}"
+
+    async def begin(self) -> None:
+        before = self.primary.processes
+        self.primary.signal(self.number)
+        # What the last of them still answers is not the new one's work.
+        await in_thread(psutil.wait_procs, _found(before), SECONDS_MAX)
+
+    async def end(self) -> None:
+        pass
+
+
+def _found(pids: list[int]) -> list[psutil.Process]:
+    found = []
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            found.append(psutil.Process(pid))
+    return found
+
+
+class PostgresqlKilled(_PostgresqlSignalled):
+    """By `kill -9`, which its other processes notice by themselves."""
+
+    kind = "postgresql killed"
+    number = signal.SIGKILL
+
+
+class PostgresqlStopped(_PostgresqlSignalled):
+    """An immediate stop: all its processes end at once, and nothing is brought to the disk."""
+
+    kind = "postgresql stopped immediately"
+    number = signal.SIGQUIT
+
+
+class PostgresqlPaused(Fault):
+    """All its processes."""
+
+    kind = "postgresql paused"
+    touches = DATABASE
+
+    @property
+    def what(self) -> str:
+        return f"server {self.primary.name}"
+
+    async def begin(self) -> None:
+        self.primary.signal(signal.SIGSTOP, whole=True)
+
+    async def end(self) -> None:
+        self.primary.signal(signal.SIGCONT, whole=True)
+
+
+class StandbyPaused(Fault):
+    """Nothing can be committed meanwhile."""
+
+    kind = "standby paused"
+    touches = DATABASE
+
+    @property
+    def what(self) -> str:
+        return f"server {self.world.pair.standby.name}"
+
+    async def begin(self) -> None:
+        self.world.pair.standby.signal(signal.SIGSTOP, whole=True)
+
+    async def end(self) -> None:
+        self.world.pair.standby.signal(signal.SIGCONT, whole=True)
+
+
+class RabbitmqKilled(Fault):
+    """By `kill -9`, and started again at once."""
+
+    kind = "rabbitmq killed"
+    touches = BROKER
+    from_begin = True
+    seconds = (0.0, 0.0)
+
+    async def begin(self) -> None:
+        await in_thread(self.world.broker.kill)
+
+    async def end(self) -> None:
+        await in_thread(self.world.broker.start)
+
+
+class RabbitmqPaused(Fault):
+    """All its processes."""
+
+    kind = "rabbitmq paused"
+    touches = BROKER
+
+    async def begin(self) -> None:
+        self.world.broker.signal(signal.SIGSTOP)
+
+    async def end(self) -> None:
+        self.world.broker.signal(signal.SIGCONT)
