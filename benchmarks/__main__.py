@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import events as relayed
@@ -17,11 +18,13 @@ from benchmarks.events import events
 from benchmarks.history import dates, growth
 from benchmarks.ledgers import Ledgers
 from benchmarks.live import live
+from benchmarks.overload import overload
 from benchmarks.processes import processes
 from benchmarks.readme import DIRECTORY, render
 from benchmarks.scale import FULL, SCALES, SHORT, Scale
 from benchmarks.seals import seals
 from benchmarks.single import access, limits_of_the_machine, reads, single, spreads
+from benchmarks.soak import soak
 
 SUBJECTS: dict[str, Subject] = {
     "limits": limits_of_the_machine,
@@ -37,6 +40,8 @@ SUBJECTS: dict[str, Subject] = {
     "dates": dates,
     "growth": growth,
     "events": events,
+    "overload": overload,
+    "soak": soak,
 }
 """In the order in which they run: some are held against what earlier ones have measured."""
 
@@ -49,12 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--full", action="store_true", help="all sizes; takes about an hour")
     parser.add_argument("--scale", choices=SCALES, help=argparse.SUPPRESS)
     parser.add_argument("--only", nargs="+", choices=SUBJECTS, metavar="NAME", default=[*SUBJECTS])
+    parser.add_argument("--soak-seconds", type=int, help="how long the soak takes")
     parser.add_argument("--output", type=Path, default=DIRECTORY, help="for the files")
     parser.add_argument(
         "--directory", type=Path, help="for the data; must be on a disk (default: TMPDIR)"
     )
     given = parser.parse_args(arguments)
     scale = SCALES[given.scale] if given.scale else FULL if given.full else SHORT
+    if given.soak_seconds:
+        scale = replace(scale, soak_seconds=given.soak_seconds)
     names = [name for name in SUBJECTS if name in given.only]
     if NEEDS_WRK & set(names) and not wrk.installed():
         print(wrk.MISSING, file=sys.stderr)

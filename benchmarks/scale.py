@@ -14,6 +14,7 @@ class Scale:
         variant_runs: of streams other than the one that the target is about.
         growth_lines, growth_steps: a ledger grows by so many lines, so many times; then `grown_runs` more.
         history_entries: of the one user whose balance is asked for at random dates.
+        overload_rate_max: requests a second up to which the capacity is looked for.
     """
 
     name: str
@@ -31,6 +32,8 @@ class Scale:
     grown_runs: int
     history_entries: int
     questions: int
+    soak_seconds: int
+    overload_rate_max: int
 
 
 SHORT = Scale(
@@ -49,6 +52,8 @@ SHORT = Scale(
     grown_runs=1,
     history_entries=100_000,
     questions=200,
+    soak_seconds=60,
+    overload_rate_max=60_000,
 )
 
 FULL = Scale(
@@ -67,6 +72,8 @@ FULL = Scale(
     grown_runs=3,
     history_entries=1_000_000,
     questions=1000,
+    soak_seconds=600,
+    overload_rate_max=60_000,
 )
 
 TINY = Scale(
@@ -85,6 +92,8 @@ TINY = Scale(
     grown_runs=1,
     history_entries=1000,
     questions=5,
+    soak_seconds=5,
+    overload_rate_max=2000,
 )
 
 SCALES = {scale.name: scale for scale in (SHORT, FULL, TINY)}

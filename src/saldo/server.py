@@ -28,11 +28,12 @@ from saldo.http.hot import Front
 from saldo.http.pages import headers_of_all
 from saldo.http.patience import Sweep, WireLimits
 from saldo.http.protocol import JoiningProtocol
+from saldo.http.shedding import Shedding
 from saldo.settings import Settings
 from saldo.store.errors import SetUpError
 from saldo.tls import Certificates
 
-BACKLOG = 2048
+BACKLOG = 4096
 """Connections the kernel holds for us while we are busy accepting."""
 
 COLLECT_OBJECTS = (20_000, 10, 10)
@@ -127,6 +128,12 @@ class Application:
         if scope["type"] == "lifespan" or self._application is None:
             return self._live(receive, send)
         return self._application(scope, receive, send)
+
+    @property
+    def shedding(self) -> Shedding:
+        """Refuses what is too much before it is read (`saldo.http.protocol`); there as soon as it serves."""
+        assert self._front is not None
+        return self._front.shedding
 
     def drain(self) -> None:
         """The server will stop soon: not ready, and each connection's next answer is its last."""

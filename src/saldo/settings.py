@@ -291,6 +291,13 @@ class Settings(BaseSettings):
         le=1_000_000,
         description="Requests waiting in one process; one more is answered 503 at once.",
     )
+    queue_wait_seconds_max: float = Field(
+        0.1,
+        gt=0,
+        le=3600,
+        description="A single transaction that would wait for longer, by what those before it have waited, is answered "
+        "503 at once: better some are told to come again than all are answered late.",
+    )
     request_deadline_seconds: float = Field(
         10.0, gt=0, le=3600, description="How long one request may wait for its outcome."
     )

@@ -69,6 +69,7 @@ def _engine(
     queue: int = 100,
     deadline: float = 20,
     timeout: float = 20,
+    wait: float = 20,
 ) -> Engine:
     async def connect(_: int) -> Scripted:
         return connection
@@ -80,6 +81,7 @@ def _engine(
             batch_requests_max=50,
             split_requests_min=50,
             queue_requests_max=queue,
+            queue_wait_seconds_max=wait,
             request_deadline_seconds=deadline,
             slow_seconds=60.0,
             batch_timeout_seconds=timeout,

@@ -91,6 +91,7 @@ def create_engine(
             batch_requests_max=settings.batch_requests_max,
             split_requests_min=settings.split_requests_min,
             queue_requests_max=settings.queue_requests_max,
+            queue_wait_seconds_max=settings.queue_wait_seconds_max,
             request_deadline_seconds=settings.request_deadline_seconds,
             batch_timeout_seconds=settings.batch_timeout_seconds,
             slow_seconds=settings.slow_seconds,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from saldo.engine.errors import EngineError, QueueFullError
 from saldo.engine.lane import Announce, Connect, Lane, LaneLimits
 from saldo.engine.queue import Queue
+from saldo.engine.room import Room
 from saldo.engine.waiting import Deadlines, Result, Waiting
 from saldo.ledger.model import Decision, TransactionRequest, shard_of
 from saldo.observability.metrics import QUEUE_LIMIT, SHED
@@ -26,6 +27,7 @@ class EngineLimits:
     batch_requests_max: int
     split_requests_min: int
     queue_requests_max: int
+    queue_wait_seconds_max: float
     request_deadline_seconds: float
     batch_timeout_seconds: float
     slow_seconds: float
@@ -54,13 +56,14 @@ class Engine:
             batch_requests_max=limits.batch_requests_max,
             split_requests_min=limits.split_requests_min,
         )
+        self._room = Room(limits.queue_wait_seconds_max, limits.queue_requests_max)
         QUEUE_LIMIT.set(limits.queue_requests_max)
         # All or nothing is a database transaction by itself: a lane of its own, one at a time.
         self._atomic_queue = Queue(groups=1, batch_requests_max=1, split_requests_min=1)
         lane_limits = LaneLimits(limits.batch_timeout_seconds, limits.slow_seconds)
         queues = [*[self._queue] * limits.lanes, self._atomic_queue]
         self._lanes = [
-            Lane(number, connect, queue, lane_limits, announce, tracing)
+            Lane(number, connect, queue, lane_limits, announce, self._room.learn, tracing)
             for number, queue in enumerate(queues)
         ]
         self._deadlines = Deadlines(limits.request_deadline_seconds)
@@ -83,6 +86,11 @@ class Engine:
     def saturated(self) -> bool:
         """Whether the next request would be shed."""
         return not self._accepting or self.queue_requests >= self._queue_requests_max
+
+    @property
+    def room(self) -> int:
+        """So many single requests more may wait, so that none waits for too long."""
+        return self._room.requests - self._requests
 
     def start(self) -> None:
         """Accepts requests from now on."""
@@ -110,6 +118,9 @@ class Engine:
             OutcomeUnknownError: sent, and not known in time.
             RequestFailedError: the database can't take this request.
         """
+        if self._requests >= self._room.requests:
+            SHED.inc()
+            raise QueueFullError
         waiting = self._admit([request])
         self._queue.put(waiting, shard_of(request.user_id) % self._groups)
         self._requests += 1
@@ -171,6 +182,7 @@ class Engine:
         loop = self._loop
         assert loop is not None
         waiting = Waiting(requests, loop.create_future(), self._deadlines.next(loop), atomic)
+        waiting.ahead = self._requests
         if self._tracing is not None:
             waiting.trace = self._tracing.current()
         self._deadlines.watch(waiting)

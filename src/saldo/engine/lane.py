@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol
 
 from saldo.engine.errors import OutcomeUnknownError, RequestFailedError
@@ -61,6 +62,9 @@ class Posting(Protocol):
 Connect = Callable[[int], Awaitable[Posting]]
 """Makes the connection of the lane with this number."""
 
+Learn = Callable[[int, float], None]
+"""Is told of a batch how many were ahead of its oldest request, and for how many seconds that has waited."""
+
 Announce = Callable[[], None]
 """Tells whoever follows the log that a batch has been recorded."""
 
@@ -83,6 +87,7 @@ class Lane:
         queue: Queue,
         limits: LaneLimits,
         announce: Announce,
+        learn: Learn,
         tracing: Tracing | None,
     ) -> None:
         self._number = number
@@ -90,6 +95,7 @@ class Lane:
         self._queue = queue
         self._limits = limits
         self._announce = announce
+        self._learn = learn
         self._tracing = tracing
         self._slow = SlowBatches(limits.slow_seconds)
         self._poster: Posting | None = None
@@ -220,10 +226,13 @@ class Lane:
             raise
         # Later in this turn of the loop: the next batch goes to the database first, and not after all who are
         # answered now have written their answers.
+        oldest = min(batch, key=attrgetter("queued_at"))
+        if not oldest.atomic:  # those wait for each other only
+            self._learn(oldest.ahead, time.monotonic() - oldest.queued_at)
         report = BatchReport(
             self._number,
             len(requests),
-            min(waiting.queued_at for waiting in batch),
+            oldest.queued_at,
             *(taken_at, sent_at, time.monotonic()),
             self._poster.lock_wait_seconds,
         )

@@ -28,6 +28,7 @@ class Waiting:
         whole: what this was split from when the database rejected it.
         queued_at: of `time.monotonic`: the event loop's clock stands still during a turn.
         trace: the context of its spans; None: it isn't traced.
+        ahead: requests that waited already when it came.
     """
 
     requests: Sequence[TransactionRequest]
@@ -38,6 +39,7 @@ class Waiting:
     whole: Waiting | None = None
     queued_at: float = field(default_factory=time.monotonic)
     trace: Any = None
+    ahead: int = 0
 
     @property
     def over(self) -> bool:

@@ -25,6 +25,7 @@ from saldo.http.heads import fault_of
 from saldo.http.pages import headers_of_page
 from saldo.http.sending import answered, failed, request_id_of, send_answer
 from saldo.http.service import Service
+from saldo.http.shedding import Shedding
 from saldo.observability.logs import REQUEST
 from saldo.store.errors import StoreError
 
@@ -49,6 +50,8 @@ class Front:
         self._gate = service.gate
         self._questions = service.questions
         self._body_bytes_max = service.settings.body_bytes_max
+        self.shedding = Shedding(service.engine, service.settings.queue_wait_seconds_max)
+        """Asked before any request is read (`saldo.http.protocol`)."""
         origins = service.settings.cors_origin_names
         self._cross_origin = CrossOrigin(self._take, origins) if origins else None
 
@@ -130,6 +133,7 @@ class Front:
     def drain(self) -> None:
         """The server will stop soon: balancers must learn of it."""
         self.service.readiness.draining = True
+        self.shedding.draining = True
 
     def end_streams(self) -> None:
         """The server stops: streams must end."""

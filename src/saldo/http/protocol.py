@@ -46,6 +46,8 @@ class JoiningProtocol(HttpToolsProtocol):
         "_loose_bytes",
         "_rest",
         "_running",
+        "_shed_lately",
+        "_shedding",
         "_taken",
         "_upgrading",
         "_waits_for",
@@ -67,6 +69,9 @@ class JoiningProtocol(HttpToolsProtocol):
         application: Any = self.config.app
         application.sweep.connections = self.connections
         self._limits = application.wire_limits
+        self._shedding = application.shedding
+        # A request was refused without being read, since the timer was set.
+        self._shed_lately = False
         # The cycle whose answer is being made; `cycle` is that of the request read last.
         self._running: RequestResponseCycle | None = None
         self._rest = bytearray()  # received, and not given to the parser yet
@@ -98,6 +103,8 @@ class JoiningProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Reads, in pieces, as long as requests are not waiting for the answers to earlier ones."""
+        if self._shedding.full(data, self.transport) and self._shed(data):
+            return
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None
@@ -140,6 +147,42 @@ class JoiningProtocol(HttpToolsProtocol):
             self.flow.read_paused and not self.pipeline and len(self._unread()) <= HIGH_WATER_LIMIT
         ):
             self.flow.resume_reading()
+
+    def _shed(self, data: bytes) -> bool:
+        """Refuses what has come without reading it, if that can be. The request before it is over."""
+        cycle = self.cycle
+        idle = self.scope is None or (
+            cycle is not None
+            and cycle.scope is self.scope
+            and cycle.response_complete
+            and not cycle.more_body
+        )
+        if not idle or self._rest or self._deaf or self.flow.write_paused:
+            return False
+        refusal = self._shedding.refuse(data, self.server_state.default_headers)
+        if refusal is None:
+            return False
+        self.transport.write_now(refusal)  # type: ignore[attr-defined]
+        if self._shedding.closes:
+            self.transport.close()
+        elif self.timeout_keep_alive_task is None:
+            self._wait_for_next()
+        else:
+            self._shed_lately = True  # a timer anew would cost more than all this
+        return True
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing has come for long; unless it was refused."""
+        if self._shed_lately:
+            self._shed_lately = False
+            self._wait_for_next()
+            return
+        super().timeout_keep_alive_handler()
+
+    def _wait_for_next(self) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
 
     @property
     def holds(self) -> bool:
@@ -449,6 +492,13 @@ class _JoiningTransport:
         if not self._parts:
             self._loop.call_soon(self._flush)
         self._parts.append(data)
+
+    def write_now(self, data: bytes) -> None:
+        """Not at the end of the turn, unless something waits for that already."""
+        if self._parts:
+            self._parts.append(data)
+        else:
+            self._transport.write(data)
 
     def close(self) -> None:
         self._flush()
