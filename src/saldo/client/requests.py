@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, ClassVar
 from uuid import UUID
@@ -136,7 +136,8 @@ def written_instant(instant: Instant) -> str:
         raise ValueError(
             f"{instant!r} has no zone: give an aware datetime, such as datetime.now(timezone.utc)"
         )
-    return instant.isoformat()
+    # In UTC: offsets of long ago have seconds, which few readers know.
+    return instant.astimezone(UTC).isoformat()
 
 
 def written_lines(requests: Iterable[Request]) -> bytes:

@@ -33,7 +33,7 @@ class Retries:
     Attributes:
         timeout_seconds: for a call as a whole, with all its attempts and pauses.
         attempt_seconds: how long an attempt waits for the network, each time it does.
-        pause_seconds: the first pause is up to this long, each further one up to twice the one before.
+        pause_seconds: the first pause is half to all of this long, each further one twice as long.
         pause_seconds_max: no pause is longer, unless the service asks for it.
     """
 
@@ -54,7 +54,7 @@ class Retries:
         longest = min(self.pause_seconds_max, self.pause_seconds * 2.0 ** min(attempt, 30))
         if asked is not None:
             return asked + chance * self.pause_seconds
-        return chance * longest
+        return (0.5 + chance / 2) * longest
 
 
 class Send(NamedTuple):
