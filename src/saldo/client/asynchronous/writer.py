@@ -78,12 +78,18 @@ class AsyncWriter:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Takes nothing more, and waits until everything is answered."""
+        """Takes nothing more, and waits until everything is answered.
+
+        Raises:
+            RuntimeError: the writer has ended by a fault of its own; each future that it leaves tells so, too.
+        """
         async with self._changed:
             self._closed = True
             self._changed.notify_all()
         if self._worker is not None:
             await self._worker.join()
+        if self._broken is not None:
+            raise RuntimeError("the writer has ended before its time") from self._broken
 
     async def deposit(
         self,
@@ -133,6 +139,8 @@ class AsyncWriter:
             while items := await self._next():
                 self._batch = Batch(items, time.monotonic(), self._connection.retries)
                 await self._deliver(self._batch)
+        except Exception as error:
+            await self._break(error)
         except BaseException as error:
             await self._break(error)
             raise

@@ -79,12 +79,18 @@ class Writer:
         self.close()
 
     def close(self) -> None:
-        """Takes nothing more, and waits until everything is answered."""
+        """Takes nothing more, and waits until everything is answered.
+
+        Raises:
+            RuntimeError: the writer has ended by a fault of its own; each future that it leaves tells so, too.
+        """
         with self._changed:
             self._closed = True
             self._changed.notify_all()
         if self._worker is not None:
             self._worker.join()
+        if self._broken is not None:
+            raise RuntimeError("the writer has ended before its time") from self._broken
 
     def deposit(
         self,
@@ -134,6 +140,8 @@ class Writer:
             while items := self._next():
                 self._batch = Batch(items, time.monotonic(), self._connection.retries)
                 self._deliver(self._batch)
+        except Exception as error:
+            self._break(error)
         except BaseException as error:
             self._break(error)
             raise
