@@ -8,7 +8,7 @@ from decimal import Decimal
 import httpx
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saldo.client.batch import Batch, Item, Settled
@@ -57,6 +57,7 @@ def posted(settled: list[Settled[int]]) -> list[int]:
     return [each.future for each in settled]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 20), st.data())
 def test_each_is_settled_once_wherever_the_connection_breaks(
     count: int, data: st.DataObject

@@ -29,7 +29,7 @@ def test_whatever_is_lost_there_is_one_effect() -> None:
         user = client.create_user("Artem")
         fake.lose_requests(2)
         fake.lose_answers(2)
-        fake.refuse(2)
+        fake.overload(2)
         assert client.deposit(user.id, 5).replayed
         assert fake.requests == 1 + 6 + 1
         assert client.balance(user.id).balance == 5
@@ -66,7 +66,7 @@ def test_a_writer_sends_again_what_was_lost() -> None:
     with fake.client() as client:
         user = client.create_user("Artem")
         fake.lose_answers()
-        fake.refuse()
+        fake.overload()
         fake.lose_requests()
         with client.writer(batch_max=10) as writer:
             futures = [writer.deposit(user.id, 1) for _ in range(100)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saldo.client.errors import PositionGoneError, UnavailableError, UnexpectedAnswerError
@@ -32,6 +32,7 @@ def following(timeout_seconds: float | None = None) -> Following:
     return Following([1, 2], ["saldo.user.created"], "start", timeout_seconds)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 400), max_size=30))
 def test_it_does_not_matter_how_the_bytes_come(cuts: list[int]) -> None:
     stream = b"retry: 2178\n\n" + frame(1) + b": \nid: v1.a\n\n" + frame(2, "v1.b") + b": on\n\n"

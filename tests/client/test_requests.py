@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saldo.client.requests import (
@@ -47,6 +47,7 @@ def test_no_amount_is_written_with_an_exponent() -> None:
     assert written_amount("100.0") == "100.0"
 
 
+@settings(deadline=None)
 @given(st.integers(1, AMOUNT_MAX), st.integers(0, 6))
 def test_an_amount_arrives_as_it_was_meant(minor: int, decimals: int) -> None:
     amount = Decimal(format_money(minor, decimals))
@@ -54,6 +55,7 @@ def test_an_amount_arrives_as_it_was_meant(minor: int, decimals: int) -> None:
     assert Decimal(written_amount(amount)) == amount
 
 
+@settings(deadline=None)
 @given(st.datetimes(datetime(1901, 1, 1), datetime(2199, 1, 1), timezones=st.timezones()))
 def test_a_time_arrives_as_it_was_meant(instant: datetime) -> None:
     # Across zones Python calls the hour that comes twice unequal to itself.

@@ -10,7 +10,7 @@ from uuid import UUID
 import httpx
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saldo.client import calls
@@ -219,6 +219,7 @@ def may_be_done(reply: Answer | Lost) -> bool:
     return code in {"outcome_unknown", "internal"} and code not in UNDONE
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from([POSTING, ASKING, MAKING]),
     st.lists(REPLIES, min_size=1, max_size=12),

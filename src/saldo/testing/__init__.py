@@ -68,7 +68,7 @@ class FakeSaldo:
         """The next requests are processed, and the connection breaks before the answer."""
         self._mishaps.extend([self._lose_answer] * count)
 
-    def refuse(self, count: int = 1) -> None:
+    def overload(self, count: int = 1) -> None:
         """The next requests are answered 503, `overloaded`: nothing is recorded."""
         self._mishaps.extend([self._overloaded] * count)
 
