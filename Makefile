@@ -59,7 +59,7 @@ clean: ## Remove what was set up (not the data)
 
 .venv/.serve: .venv/.python $(SOURCES)
 	@echo "setting up (once) ..."
-	@umask 022; $(call install,.)
+	@umask 022; $(call install,'.[server]')
 	@touch $@
 
 .venv/.test: .venv/.python $(SOURCES)
