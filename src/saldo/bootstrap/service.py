@@ -13,6 +13,7 @@ from saldo.bootstrap.access import Guard
 from saldo.bootstrap.audits import audits_of
 from saldo.bootstrap.pools import WEBHOOK_API_CONNECTIONS
 from saldo.console.routes import console_pages
+from saldo.console.samples import Samples
 from saldo.engine.engine import Engine, EngineLimits
 from saldo.engine.lane import Announce
 from saldo.http.app import Pages, create_app
@@ -154,6 +155,8 @@ async def running(
         "keys": guard.keys.pool,
     }
     watching = asyncio.create_task(watch(engine, pools), name="vitals")
+    samples = Samples()
+    sampling = asyncio.create_task(samples.run(), name="samples")
     try:
         service = Service(
             settings,
@@ -173,9 +176,10 @@ async def running(
             guard.keyring,
             guard.keys,
         )
-        yield create_app(service, _console(service) if settings.console else None)
+        yield create_app(service, _console(service, samples) if settings.console else None)
     finally:
         watching.cancel()
+        sampling.cancel()
         await guard.stop()
         await engine.stop(settings.stop_seconds)
         await hub.close()
@@ -186,7 +190,7 @@ async def running(
             bell.close()
 
 
-def _console(service: Service) -> Pages:
+def _console(service: Service, samples: Samples) -> Pages:
     settings, pool = service.settings, service.reader.pool
     limits = SessionLimits(
         timedelta(seconds=settings.console_idle_seconds),
@@ -195,7 +199,7 @@ def _console(service: Service) -> Pages:
     )
     seconds = settings.read_timeout_seconds
     sessions = Sessions(pool, limits, timeout_seconds=seconds)
-    return console_pages(service, sessions, Charts(pool, timeout_seconds=seconds))
+    return console_pages(service, sessions, Charts(pool, timeout_seconds=seconds), samples)
 
 
 def _live_hub(settings: Settings, pool: Any) -> Hub:

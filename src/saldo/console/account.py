@@ -7,6 +7,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from litestar import Response, get
+from litestar.params import FromPath
 
 from saldo.console.gate import NotFoundError
 from saldo.console.page import Given, Page, query_of
@@ -21,7 +22,7 @@ _FILTERS: Final = ("from", "to", "type", "outcome")
 
 
 @get(f"{USERS_PATH}/{{user_id:str}}")
-async def show_user(page: Given, user_id: str) -> Response[bytes]:
+async def show_user(page: Given, user_id: FromPath[str]) -> Response[bytes]:
     """All of it. A field that is filled in wrong is said beside it; the rest is shown all the same."""
     user = await user_of(page, user_id)
     asked = query_of(page.request, "date", "cursor", *_FILTERS)
@@ -53,7 +54,7 @@ async def show_user(page: Given, user_id: str) -> Response[bytes]:
 HANDLERS = [show_user]
 
 
-async def user_of(page: Page, user_id: str) -> User:
+async def user_of(page: Page, user_id: FromPath[str]) -> User:
     """The user of a path, if the key is about that one.
 
     Raises:

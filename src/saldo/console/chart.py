@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 from litestar import Response, get
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from saldo.console.account import user_of
 from saldo.console.page import Given, Page, query_of
@@ -53,7 +54,7 @@ class Drawn(NamedTuple):
 
 
 @get(f"{USERS_PATH}/{{user_id:str}}/chart")
-async def show_chart(page: Given, charts: GivenCharts, user_id: str) -> Response[bytes]:
+async def show_chart(page: Given, charts: GivenCharts, user_id: FromPath[str]) -> Response[bytes]:
     """At most so many points (SALDO_CONSOLE_CHART_POINTS_MAX) of a range; without one, of all."""
     user = await user_of(page, user_id)
     asked = query_of(page.request, "from", "to")

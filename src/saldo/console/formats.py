@@ -23,6 +23,7 @@ class Formats:
     language: Language
     zone: tzinfo
     decimals: int
+    durations: tuple[str, str, str, str, str]
 
     def money(self, minor: int) -> str:
         """`1,234.50`, or `1 234,50` in Russian."""
@@ -51,6 +52,17 @@ class Formats:
         if self.language == "ru":
             text = text.replace(",", NARROW_SPACE).replace(".", ",")
         return text
+
+    def duration(self, seconds: float) -> str:
+        """In the unit that fits: `3 ms`, `12 s`, `4 h`."""
+        milliseconds, *units = self.durations
+        if seconds < 1:
+            return f"{self.number(seconds * 1000, 0)}\u00a0{milliseconds}"
+        for unit, length in zip(units, (60, 60, 24), strict=False):
+            if seconds < length:
+                return f"{self.number(seconds, 0)}\u00a0{unit}"
+            seconds /= length
+        return f"{self.number(seconds, 0)}\u00a0{units[-1]}"
 
     def time(self, instant: datetime) -> str:
         """To the second."""

@@ -55,7 +55,9 @@ class Page:
         self.look = _look_of(request)
         self.words: Words = WORDS[self.look.language]
         zone = self.look.tzinfo(service.settings.tzinfo)
-        self.formats = Formats(self.look.language, zone, service.reading.decimals)
+        self.formats = Formats(
+            self.look.language, zone, service.reading.decimals, self.words.durations
+        )
 
     @property
     def grant(self) -> Grant:
@@ -146,6 +148,11 @@ class Page:
         )
 
     @property
+    def next_theme(self) -> str:
+        """What the switch changes to."""
+        return THEMES[(THEMES.index(self.look.theme) + 1) % len(THEMES)]
+
+    @property
     def zone_key(self) -> str:
         """The zone's name as browsers know it."""
         return getattr(self.formats.zone, "key", None) or "UTC"
@@ -212,6 +219,11 @@ async def list_of(request: Asked, name: str) -> list[str]:
     """All values of a form's field."""
     body = (await request.body()).decode("latin-1")
     return [value for key, value in parse_qsl(body, max_num_fields=FIELDS_MAX) if key == name]
+
+
+def listed(text: str | None) -> list[str] | None:
+    """What was typed with commas; None: nothing was."""
+    return [part.strip() for part in (text or "").split(",") if part.strip()] or None
 
 
 def local_path(text: str | None) -> str | None:

@@ -247,14 +247,19 @@ class Words:
     database: str
     database_up: str
     database_gone: str
-    seconds: Counted
+    durations: tuple[str, str, str, str, str]
+    """Milliseconds, seconds, minutes, hours, days."""
     milliseconds: str
     per_second: str
+    posted_line: str
+    refused_line: str
+    replayed_line: str
     sampling: str
 
     # Keys
     keys_lead: str
     keys_none: str
+    keys_none_beside: str
     new_key: str
     scopes: str
     scope_names: Mapping[str, str]
@@ -280,6 +285,7 @@ class Words:
     # Webhooks
     webhooks_lead: str
     webhooks_none: str
+    webhook_users_hint: str
     new_webhook: str
     url: str
     events: str

@@ -221,8 +221,8 @@ class Reader:
 def transaction_of(row: Any) -> Transaction:
     """The transaction of a row of any statement that selects its columns in their order."""
     fields: list[Any] = list(row)
-    late, outcome = fields.pop(), fields.pop()
-    return Transaction(*fields, Outcome(outcome), late)
+    fields[-2] = Outcome(fields[-2])
+    return Transaction(*fields)
 
 
 def _earlier(instant: datetime, by: timedelta) -> datetime:

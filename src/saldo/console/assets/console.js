@@ -15,6 +15,22 @@
     return answer.json();
   };
 
+  // Asks for this page again and puts in what may have changed. What somebody fills in stays.
+  const refresh = async () => {
+    const answer = await fetch(location.href, { headers: BY_ITSELF });
+    if (answer.redirected) {
+      location.reload(); // to sign in
+      return;
+    }
+    if (!answer.ok) throw new Error(String(answer.status));
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    document.querySelectorAll("[data-refresh]").forEach((old) => {
+      const fresh = page.getElementById(old.id);
+      // Not under somebody's hands.
+      if (fresh && !old.contains(document.activeElement) && fresh.innerHTML !== old.innerHTML) old.replaceWith(fresh);
+    });
+  };
+
   // --- forms ------------------------------------------------------------------------------------
 
   document.addEventListener("submit", (event) => {
@@ -253,6 +269,106 @@
   const element = document.getElementById("chart");
   const chart = element && window.uPlot ? new BalanceChart(element) : null;
 
+  // --- the overview ------------------------------------------------------------------------------
+
+  const COLOURS = ["--chart-1", "--chart-2", "--chart-3"];
+
+  class Lines {
+    constructor(figure, source) {
+      this.figure = figure;
+      this.source = source;
+      this.plotted = figure.querySelector(".plot");
+      this.names = figure.dataset.lines.split(" ");
+      new ResizeObserver(() => this.plot?.setSize(this.size())).observe(this.plotted);
+    }
+
+    size() {
+      return { width: this.plotted.clientWidth, height: 170 };
+    }
+
+    show(found) {
+      const data = [found.times, ...this.names.map((name) => found[name])];
+      this.figure.dataset.points = String(found.times.length);
+      if (!found.times.length) return;
+      this.figure.querySelector(".chart-state").hidden = true;
+      if (this.plot) this.plot.setData(data);
+      else this.create(data);
+    }
+
+    create(data) {
+      const { unit } = this.figure.dataset;
+      const date = zoned(this.source.dataset.zone);
+      const number = (value) => value.toLocaleString(this.source.dataset.language, { maximumFractionDigits: 2 });
+      this.plot = new uPlot(
+        {
+          ...this.size(),
+          tzDate: date,
+          padding: [8, 8, 0, 0],
+          cursor: { drag: { x: false, y: false }, y: false, points: { size: 6 } },
+          scales: {
+            // Time goes on from left to right also when there is little of it yet.
+            x: { range: (_, low, high) => [Math.min(low, high - 300), high] },
+            y: { range: (_, __, high) => [0, Math.max(high ?? 0, 1) * 1.1] },
+          },
+          axes: [axis({ values: TIMES, space: 60 }), axis({ size: 56, values: (_, ticks) => ticks.map(number) })],
+          series: [
+            { label: this.source.dataset.time, value: (_, seconds) => (seconds == null ? "–" : written(date(seconds)).slice(11)) },
+            ...this.figure.dataset.labels.split("|").map((label, index) => ({
+              label,
+              stroke: () => colour(COLOURS[index]),
+              dash: [undefined, [6, 4], [2, 3]][index],
+              width: 1.75,
+              points: { show: data[0].length < 3 },
+              value: (_, value) => (value == null ? "–" : number(value) + unit),
+            })),
+          ],
+        },
+        data,
+        this.plotted,
+      );
+    }
+  }
+
+  const series = document.getElementById("series");
+  if (series && window.uPlot) {
+    const lines = [...series.querySelectorAll("[data-lines]")].map((figure) => new Lines(figure, series));
+    const mark = document.querySelector("[data-poll]");
+    const seconds = Number(mark.dataset.poll);
+    const date = zoned(series.dataset.zone);
+    const rows = (found) => {
+      const names = ["posted", "refused", "replayed", "p50", "p99", "queue"];
+      const last = found.times.map((at, index) => [written(date(at)), ...names.map((name) => found[name][index])]);
+      document.getElementById("series-rows").replaceChildren(
+        ...last.slice(-60).reverse().map((values) => {
+          const row = document.createElement("tr");
+          values.forEach((value, index) => {
+            const cell = row.appendChild(document.createElement("td"));
+            cell.textContent = value == null ? "–" : typeof value === "number" ? value.toLocaleString(series.dataset.language) : value;
+            if (index) cell.className = "number";
+          });
+          return row;
+        }),
+      );
+    };
+    const look = async (first) => {
+      if (document.hidden && !first) return;
+      try {
+        const found = await json(series.dataset.url, true);
+        lines.forEach((each) => each.show(found));
+        rows(found);
+        if (!first) await refresh();
+        mark.dataset.state = "on";
+        mark.textContent = body.dataset.live;
+      } catch {
+        mark.dataset.state = "lost";
+        mark.textContent = body.dataset.liveLost;
+      }
+    };
+    look(true);
+    setInterval(() => look(false), seconds * 1000);
+    window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => lines.forEach((each) => each.plot?.redraw()));
+  }
+
   // --- what comes live ----------------------------------------------------------------------------
 
   class Live {
@@ -308,17 +424,12 @@
     }
 
     async changed() {
-      const answer = await fetch(location.href, { headers: BY_ITSELF });
-      if (!answer.ok) return;
-      if (answer.redirected) {
-        location.reload();
-        return;
-      }
-      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const known = new Set([...document.querySelectorAll("#rows tbody tr")].map((row) => row.cells[0].textContent));
-      for (const id of ["balance", "rows"]) {
-        const fresh = page.getElementById(id);
-        if (fresh) document.getElementById(id)?.replaceWith(fresh);
+      try {
+        await refresh();
+      } catch {
+        this.tell("lost");
+        return;
       }
       document.querySelectorAll("#rows tbody tr").forEach((row) => {
         if (!known.has(row.cells[0].textContent)) row.classList.add("new");
