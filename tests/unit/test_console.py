@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from saldo.console import words
 from saldo.console.chart import Point, added_up, thinned
 from saldo.console.formats import Formats
 from saldo.console.languages import WORDS
@@ -40,6 +43,15 @@ def test_no_word_is_missing_and_each_has_the_same_places() -> None:
     assert set(ENGLISH.outcome_reasons) == set(OUTCOME_NAMES.values())
 
 
+def test_no_word_is_left_over() -> None:
+    package = Path(words.__file__).parent
+    languages = {"words.py", "english.py", "russian.py"}
+    files = [*package.glob("*.py"), *package.glob("templates/*.html")]
+    text = "".join(file.read_text("utf-8") for file in files if file.name not in languages)
+    used = set(re.findall(r"\b(?:t|words)\.(\w+)", text))
+    assert {field.name for field in dataclasses.fields(Words)} - used == set()
+
+
 @pytest.mark.parametrize(
     ("number", "expected"),
     [
@@ -64,8 +76,8 @@ def test_english_counts() -> None:
 
 
 def formats(language: str = "en", decimals: int = 2) -> Formats:
-    words = RUSSIAN if language == "ru" else ENGLISH
-    return Formats("ru" if language == "ru" else "en", MOSCOW, decimals, words.durations)
+    of_language = RUSSIAN if language == "ru" else ENGLISH
+    return Formats("ru" if language == "ru" else "en", MOSCOW, decimals, of_language.durations)
 
 
 def test_money_is_written_exactly_and_as_people_read_it() -> None:

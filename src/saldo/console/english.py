@@ -32,7 +32,6 @@ ENGLISH: Final = Words(
     live_lost="Not live: connecting again",
     yes="Yes",
     no="No",
-    none="None",
     all="All",
     show="Show",
     copy="Copy",
@@ -47,7 +46,6 @@ ENGLISH: Final = Words(
     ),
     sign_in_scope="This key may not read: the console needs one with the scope read.",
     signed_out="You are signed out.",
-    about="Balances, exactly once.",
     fault_titles={
         400: "That can't be read",
         403: "Not with this key",
@@ -102,8 +100,6 @@ ENGLISH: Final = Words(
     chart_empty="The balance has never changed: there is nothing to draw.",
     chart_all="All",
     chart_ranges={"day": "24 h", "week": "7 days", "month": "30 days", "year": "1 year"},
-    chart_from="From",
-    chart_to="to",
     chart_exact=english(
         "{} change, each of them drawn",
         "{} changes, each of them drawn",
@@ -146,7 +142,6 @@ ENGLISH: Final = Words(
         "late_check_too_long": "A withdrawal so long ago takes too long to check",
     },
     posted="Posted",
-    refused="Refused",
     late="Late",
     late_hint="It took effect before what was posted already",
     number="No.",
@@ -204,7 +199,6 @@ ENGLISH: Final = Words(
     seal_entries="Entries of the seal",
     sealed_at="Sealed at",
     root="Root",
-    leaf="Place in the seal",
     path="Path",
     of_this_process="This process",
     of_this_process_hint=(

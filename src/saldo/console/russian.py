@@ -32,7 +32,6 @@ RUSSIAN: Final = Words(
     live_lost="Нет связи: подключаемся снова",
     yes="Да",
     no="Нет",
-    none="Нет",
     all="Все",
     show="Показать",
     copy="Копировать",
@@ -47,7 +46,6 @@ RUSSIAN: Final = Words(
     ),
     sign_in_scope="Этот ключ не даёт права чтения: консоли нужен ключ с областью read.",
     signed_out="Вы вышли.",
-    about="Балансы: каждая операция ровно один раз.",
     fault_titles={
         400: "Это не прочитать",
         403: "С этим ключом нельзя",
@@ -101,8 +99,6 @@ RUSSIAN: Final = Words(
     chart_empty="Баланс ни разу не менялся: рисовать нечего.",
     chart_all="Всё",
     chart_ranges={"day": "24 ч", "week": "7 дней", "month": "30 дней", "year": "1 год"},
-    chart_from="С",
-    chart_to="по",
     chart_exact=Counted(
         "{} изменение, показано каждое",
         "{} изменения, показано каждое",
@@ -148,7 +144,6 @@ RUSSIAN: Final = Words(
         "late_check_too_long": "Списание задним числом на такой срок слишком долго проверять",
     },
     posted="Проведена",
-    refused="Отклонена",
     late="Опоздала",
     late_hint="Вступила в силу раньше того, что уже было проведено",
     number="№",
@@ -213,7 +208,6 @@ RUSSIAN: Final = Words(
     seal_entries="Записи печати",
     sealed_at="Опечатана",
     root="Корень",
-    leaf="Место в печати",
     path="Путь",
     of_this_process="Этот процесс",
     of_this_process_hint=(

@@ -67,7 +67,6 @@ class Words:
     live_lost: str
     yes: str
     no: str
-    none: str
     all: str
     show: str
     copy: str
@@ -81,7 +80,6 @@ class Words:
     sign_in_wrong: str
     sign_in_scope: str
     signed_out: str
-    about: str
 
     # Faults
     fault_titles: Mapping[int, str]
@@ -126,8 +124,6 @@ class Words:
     chart_empty: str
     chart_all: str
     chart_ranges: Mapping[str, str]
-    chart_from: str
-    chart_to: str
     chart_exact: Counted
     chart_thinned: Counted
     chart_sampled: Counted
@@ -154,7 +150,6 @@ class Words:
     outcomes: Mapping[str, str]
     outcome_reasons: Mapping[str, str]
     posted: str
-    refused: str
     late: str
     late_hint: str
     number: str
@@ -205,7 +200,6 @@ class Words:
     seal_entries: str
     sealed_at: str
     root: str
-    leaf: str
     path: str
 
     # The overview

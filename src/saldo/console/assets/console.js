@@ -117,6 +117,9 @@
       document.querySelectorAll("[data-range]").forEach((button) =>
         button.addEventListener("click", () => this.named(button.dataset.range)),
       );
+      document.querySelectorAll("[data-move]").forEach((button) =>
+        button.addEventListener("click", () => this.moved(button.dataset.move)),
+      );
       new ResizeObserver(() => this.resize()).observe(this.plotted);
       window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.plot?.redraw());
       this.load();
@@ -232,7 +235,13 @@
     }
 
     key(event) {
-      if (!this.shown || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      if (this.moved(event.key)) event.preventDefault();
+    }
+
+    // By a key, or a button that stands for it; whether it is one.
+    moved(key) {
+      if (!this.shown) return false;
       const [from, to] = this.shown;
       const part = (to - from) / 4;
       const moves = {
@@ -242,10 +251,10 @@
         ArrowLeft: [from - part, to - part],
         ArrowRight: [from + part, to + part],
       };
-      if (event.key === "0") this.named("all");
-      else if (moves[event.key]) this.zoom(moves[event.key]);
-      else return;
-      event.preventDefault();
+      if (key === "0") this.named("all");
+      else if (moves[key]) this.zoom(moves[key]);
+      else return false;
+      return true;
     }
 
     table(found) {
