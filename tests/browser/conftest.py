@@ -17,13 +17,15 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.acceptance import chromium
 from tests.acceptance.service import service
 from tests.conftest import missing
 
 ADMIN_KEY = "an-admin-key-of-the-operators-own-0123456789"
+expect.set_options(timeout=15_000)  # of a machine that is busy with other tests
+
 AXE = Path(__file__).parent / "axe" / "axe.min.js"
 PICTURES = Path(__file__).parents[2] / "docs" / "howto" / "console"
 WIDE, NARROW = (1440, 900), (390, 844)

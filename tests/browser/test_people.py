@@ -189,6 +189,16 @@ def test_works_without_a_script_but_for_charts(console: Console) -> None:
         expect(page.locator("#balance-then")).to_have_text("0.00")
 
 
+def test_a_link_from_elsewhere_leads_to_the_page_and_signs_nobody_out(console: Console) -> None:
+    with console.opened() as page:
+        page.goto("about:blank")
+        page.set_content(f'<a href="{console.url}/console/users/{console.users["Artem"]}">mail</a>')
+        page.click("a")
+        expect(page.locator("h1")).to_have_text("Artem")
+        page.goto("/console/users")
+        expect(page.locator("h1")).to_have_text("Users")
+
+
 def test_another_one_signs_in_in_another_tab(console: Console) -> None:
     """What was opened before signing in again is told so, not done by somebody else."""
     user_id = console.users["Artem"]

@@ -105,8 +105,8 @@ ENGLISH: Final = Words(
         "{} changes, each of them drawn",
     ),
     chart_thinned=english(
-        "{} change; lows and highs of each pixel are kept",
-        "{} changes; lows and highs of each pixel are kept",
+        "{} change; lows and highs are kept",
+        "{} changes; lows and highs are kept",
     ),
     chart_sampled=english(
         "{} moment at equal distances: zoom in for every change",

@@ -9,6 +9,7 @@ which is reached by one must not set it anew: whoever isn't signed in gets anoth
 from __future__ import annotations
 
 import hmac
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ SESSION_COOKIE: Final = "saldo_session"
 VISITOR_COOKIE: Final = "saldo_visitor"
 _SECRET_BYTES: Final = 32
 _SECRET: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+
+_log = logging.getLogger("saldo.access")
 
 LACKS_READ: Final = Denied("The key may not read.", known=True)
 
@@ -107,6 +110,7 @@ class Entry:
         secret = token_urlsafe(_SECRET_BYTES)
         binding = _binding(secret, digest_of(key.encode()))
         await self._sessions.begin(_digest(secret), grant.name, binding)
+        _log.info("%s has signed in to the console", grant.name)
         return secret
 
     async def sign_out(self, visitor: Visitor) -> None:
@@ -116,6 +120,7 @@ class Entry:
             StoreError: it is unknown whether it has ended.
         """
         await self._sessions.end(_digest(visitor.secret))
+        _log.info("%s has signed out of the console", (visitor.grant or NOBODY).name)
 
     async def _grant_of(
         self, secret: str, scope: Any, headers: Headers, in_use: bool

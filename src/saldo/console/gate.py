@@ -51,6 +51,8 @@ class Gate:
                 return refused
         if request.url.path in OPEN:
             return None
+        if visitor.grant is None and _came_along_a_link(request):
+            return page.show("again.html")
         if visitor.grant is None:
             return page.go(SIGN_IN_PATH, **({"to": page.here} if request.method == "GET" else {}))
         if not visitor.grant.allows(Scope.READ):
@@ -92,6 +94,12 @@ def problem(page: Page, status: int, detail: str) -> Response[bytes]:
     """A page about what is wrong."""
     title = page.words.fault_titles.get(status, page.words.fault_titles[400])
     return page.show("problem.html", status, title=title, detail=detail)
+
+
+def _came_along_a_link(request: Asked) -> bool:
+    """From another site: the browser leaves our cookies out then, and sends them when a page of ours leads on."""
+    elsewhere = request.headers.get("sec-fetch-site") in {"cross-site", "same-site"}
+    return elsewhere and request.method == "GET"
 
 
 async def _refused_form(page: Page) -> Response[bytes] | None:

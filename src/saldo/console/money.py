@@ -6,6 +6,7 @@ or opened again, and the way back all post the same transaction, which the ledge
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
@@ -30,6 +31,8 @@ from saldo.store.reader import User
 
 FORM_PATH: Final = f"{USERS_PATH}/{{user_id:str}}/post"
 CONFIRM_PATH: Final = f"{USERS_PATH}/{{user_id:str}}/confirm"
+
+_log = logging.getLogger("saldo.console")
 
 _FIELDS: Final = ("type", "amount", "timestamp")
 
@@ -110,6 +113,8 @@ async def confirm(page: Given, user_id: FromPath[str]) -> Response[bytes]:
         said = page.words.unknown_outcome if unknown else page.words.not_posted
         return _confirm(page, user, uuid, movement, 503, said)
     count_outcome(decision.outcome, decision.replayed)
+    # Who did it must be found afterwards; how much it was is in the ledger.
+    _log.info("transaction %s of user %d was sent by %s", uuid, user.id, page.grant.name)
     if decision.outcome.recorded:
         done = "before" if decision.replayed else "now"
         return page.go(f"{TRANSACTIONS_PATH}/{uuid}", done=done)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from litestar import Response, get, post
 
 from saldo.access.gate import Denied
@@ -12,8 +10,6 @@ from saldo.console.gate import SETTINGS_PATH
 from saldo.console.look import zones
 from saldo.console.page import SIGN_IN_PATH, Given, form_of, local_path, query_of
 from saldo.http.access import CONSOLE_PATH
-
-_log = logging.getLogger("saldo.access")
 
 
 @get(SIGN_IN_PATH)
@@ -46,7 +42,6 @@ async def sign_out(page: Given, entry: GivenEntry) -> Response[bytes]:
     """Ends the session, not only in this browser."""
     if page.visitor.signed_in:
         await entry.sign_out(page.visitor)
-        _log.info("%s has signed out of the console", page.grant.name)
     answer = page.go(SIGN_IN_PATH, out="1")
     page.keep_session(answer, None)
     return answer

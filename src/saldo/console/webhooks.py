@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import Any, Final
 
@@ -16,6 +17,8 @@ from saldo.http.webhook_wire import parse_webhook_id, read_new_webhook, webhook_
 from saldo.http.wire import InvalidError
 from saldo.relay.events import RELAYED_EVENT_TYPES
 from saldo.store.webhooks import Change, TooManyWebhooksError, Webhook
+
+_log = logging.getLogger("saldo.console")
 
 WEBHOOKS_PATH: Final = f"{CONSOLE_PATH}/webhooks"
 DELIVERIES_MAX: Final = 50
@@ -50,6 +53,7 @@ async def create_webhook(page: Given) -> Response[bytes]:
         return await _page(page, 422, typed=typed, faults=page.faults(error))
     except TooManyWebhooksError:
         return await _page(page, 409, typed=typed, faults={"url": page.words.too_many_webhooks})
+    _tell(page, "made a webhook")
     return await _page(page, secret=wanted.secret)
 
 
@@ -78,6 +82,7 @@ async def switch_webhook(page: Given, webhook_id: FromPath[str]) -> Response[byt
     enabled = "on" in await form_of(page.request, "on")
     old = timedelta(seconds=page.service.settings.webhook_old_secret_seconds)
     await page.service.webhooks.change(webhook.id, Change(enabled=enabled), previous_secret=old)
+    _tell(page, f"switched webhook {webhook.id} {'on' if enabled else 'off'}")
     return page.go(f"{WEBHOOKS_PATH}/{webhook.id}")
 
 
@@ -87,6 +92,7 @@ async def delete_webhook(page: Given, webhook_id: FromPath[str]) -> Response[byt
     needing(page, Scope.ADMIN)
     webhook = await _found(page, webhook_id)
     await page.service.webhooks.delete(webhook.id)
+    _tell(page, f"deleted webhook {webhook.id}")
     return page.go(WEBHOOKS_PATH)
 
 
@@ -130,6 +136,11 @@ async def _page(
         typed=typed or {},
         faults=faults or {},
     )
+
+
+def _tell(page: Page, what: str) -> None:
+    """Who has changed where events go must be found afterwards."""
+    _log.info("%s %s", page.grant.name, what)
 
 
 async def _found(page: Page, text: str) -> Webhook:

@@ -4,7 +4,9 @@ SELECT saldo.number_at_1($1, $2, head.last) AS above, saldo.number_at_1($1, $3, 
     (
         SELECT count(*) FROM (
             SELECT FROM saldo.transactions AS t
-            WHERE t.user_id = $1 AND t.outcome = 0 AND t."timestamp" < t.horizon LIMIT $4
+            WHERE t.user_id = $1 AND t.outcome = 0 AND t."timestamp" < t.horizon
+            -- The order of the index of late entries: a user has few of them, and perhaps a million others.
+            ORDER BY t.horizon, t."timestamp" LIMIT $4
         ) AS some_of_them
     ) AS late
 FROM (

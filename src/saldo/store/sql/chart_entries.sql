@@ -8,6 +8,6 @@ FROM (
     UNION ALL
     SELECT t."timestamp", t.number, t.amount FROM saldo.transactions AS t
     WHERE t.user_id = $1 AND t.outcome = 0 AND t."timestamp" < t.horizon
-        AND t."timestamp" > $4 AND t."timestamp" <= $5
+        AND t."timestamp" > $4 AND t."timestamp" <= $5 AND t.horizon > $4
 ) AS c
 ORDER BY c."timestamp", c.number

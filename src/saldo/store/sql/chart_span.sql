@@ -8,7 +8,9 @@ SELECT least(
         (
             SELECT min(late."timestamp") FROM (
                 SELECT t."timestamp" FROM saldo.transactions AS t
-                WHERE t.user_id = $1 AND t.outcome = 0 AND t."timestamp" < t.horizon LIMIT $2
+                WHERE t.user_id = $1 AND t.outcome = 0 AND t."timestamp" < t.horizon
+                -- The order of the index of late entries: a user has few of them, and perhaps a million others.
+                ORDER BY t.horizon, t."timestamp" LIMIT $2
             ) AS late
         )
     ) AS first,
