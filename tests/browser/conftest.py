@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -135,6 +136,8 @@ def console(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
         chance = random.Random(4)
         for name in NAMES:
             _history(found, found.user(name), chance)
+        if os.environ.get("SALDO_TEST_SCREENSHOTS"):
+            _traffic(found, chance)
         yield found
         found.api.close()
 
@@ -160,6 +163,15 @@ def _history(console: Console, user_id: int, chance: random.Random) -> None:
     console.post(user_id, "150.00", timestamp=(now - timedelta(days=40)).isoformat())
     console.post(user_id, "-99999999")
     console.post(user_id, "20.00")
+
+
+def _traffic(console: Console, chance: random.Random) -> None:
+    """For a while, so that the overview has something to show; of users whose history no test looks at."""
+    for second in range(60):
+        for _ in range(chance.randrange(3 + second // 6)):
+            amount = f"{chance.choice(['', '', '-'])}{chance.randrange(1, 90)}.50"
+            console.post(console.users[chance.choice(["Liu Wei", "Bridget O'Neill"])], amount)
+        time.sleep(1)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ def pages(console: Console) -> dict[str, str]:
     """By name; that of signing in is seen before."""
     user_id = console.users["Artem"]
     posted = console.api.get(f"/v1/user/{user_id}/transactions?limit=3").json()["items"]
-    console.key("read", user_ids=[user_id])
+    console.key("read", name="shop", user_ids=[user_id])
     webhook = console.api.post("/v1/webhook", json={"url": "https://example.com/saldo"}).json()
     confirm = f"/console/users/{user_id}/confirm?uuid={uuid4()}&type=WITHDRAW&amount=25.00"
     return {

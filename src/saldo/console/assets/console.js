@@ -158,7 +158,7 @@
           width: this.plotted.clientWidth,
           height: this.height(),
           tzDate: this.date,
-          padding: [8, 8, 0, 0],
+          padding: [8, 24, 0, 0],
           cursor: { drag: { x: true, y: false, setScale: false, dist: 8 }, y: false, points: { size: 7 } },
           legend: { live: true },
           scales: { x: { time: true }, y: { range: (_, low, high) => this.bounds(low, high) } },
@@ -316,7 +316,7 @@
           cursor: { drag: { x: false, y: false }, y: false, points: { size: 6 } },
           scales: {
             // Time goes on from left to right also when there is little of it yet.
-            x: { range: (_, low, high) => [Math.min(low, high - 300), high] },
+            x: { range: (plot) => [Math.min(plot.data[0][0], plot.data[0].at(-1) - 300), plot.data[0].at(-1)] },
             y: { range: (_, __, high) => [0, Math.max(high ?? 0, 1) * 1.1] },
           },
           axes: [axis({ values: TIMES, space: 60 }), axis({ size: 56, values: (_, ticks) => ticks.map(number) })],
