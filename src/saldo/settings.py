@@ -514,6 +514,40 @@ class Settings(BaseSettings):
         100, ge=1, le=1000, description="Users of one subscription that is to some users only."
     )
 
+    # --- the console ----------------------------------------------------------------------------
+    console: bool = Field(True, description="Whether there are pages for people at /console.")
+    console_idle_seconds: int = Field(
+        1800,
+        ge=60,
+        le=604_800,
+        description="How long who is signed in may do nothing: then the session is over.",
+    )
+    console_session_seconds: int = Field(
+        43_200,
+        ge=60,
+        le=2_592_000,
+        description="How long a session lasts at most (12 hours).",
+    )
+    console_sessions_of_key_max: int = Field(
+        20,
+        ge=1,
+        le=1000,
+        description="Sessions of one key; with one more the one that was used least lately ends.",
+    )
+    console_chart_points_max: int = Field(
+        2000,
+        ge=100,
+        le=10_000,
+        description="Points of a chart: with more a browser gets slow, and nobody sees them.",
+    )
+    console_chart_entries_max: int = Field(
+        20_000,
+        ge=100,
+        le=1_000_000,
+        description="Entries that a chart reads to show each of them (20,000 take less than 0.1 s); for a range with "
+        "more the balance is asked for at moments at equal distances.",
+    )
+
     # --- webhooks -----------------------------------------------------------------------------
     webhooks: bool = Field(
         True,
