@@ -9,9 +9,10 @@ from typing import ClassVar
 
 import psutil
 
-from torture.faults.fault import Fault
+from torture.faults.fault import Fault, without_standby
 from torture.threads import in_thread
 from torture.world.postgresql import SECONDS_MAX
+from torture.world.world import World
 
 DATABASE = frozenset({"database"})
 SERVICE = frozenset({"service"})
@@ -143,6 +144,10 @@ class StandbyPaused(Fault):
     kind = "standby paused"
     touches = DATABASE
 
+    @classmethod
+    def refused(cls, world: World) -> str:
+        return without_standby(world)
+
     @property
     def what(self) -> str:
         return f"server {self.world.pair.standby.name}"
@@ -154,11 +159,20 @@ class StandbyPaused(Fault):
         self.world.pair.standby.signal(signal.SIGCONT, whole=True)
 
 
-class RabbitmqKilled(Fault):
+class _Rabbitmq(Fault):
+    """Something happens to the broker."""
+
+    touches = BROKER
+
+    @classmethod
+    def refused(cls, world: World) -> str:
+        return "" if world.has_broker else "there is no broker"
+
+
+class RabbitmqKilled(_Rabbitmq):
     """By `kill -9`, and started again at once."""
 
     kind = "rabbitmq killed"
-    touches = BROKER
     from_begin = True
     seconds = (0.0, 0.0)
 
@@ -169,11 +183,10 @@ class RabbitmqKilled(Fault):
         await in_thread(self.world.broker.start)
 
 
-class RabbitmqPaused(Fault):
+class RabbitmqPaused(_Rabbitmq):
     """All its processes."""
 
     kind = "rabbitmq paused"
-    touches = BROKER
 
     async def begin(self) -> None:
         self.world.broker.signal(signal.SIGSTOP)
