@@ -75,9 +75,13 @@ class Rounds:
         """Of users who could not be read after the last round: why."""
 
     async def __aenter__(self) -> Rounds:
-        if self._consumers is not None:
-            await self._consumers.start()
-        users = await create_users(self._world.ports, USERS)
+        try:
+            if self._consumers is not None:
+                await self._consumers.start()
+            users = await create_users(self._world.ports, USERS)
+        except BaseException:
+            await self.__aexit__()
+            raise
         self._board = Board(self._operations, users, self._world.ports)
         return self
 

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from itertools import cycle
+from itertools import repeat
 from pathlib import Path
 from typing import Final
 
@@ -91,16 +91,15 @@ class Trial:
                     break
 
     def _faults(self, world: World) -> Iterator[type[Fault] | None]:
-        """One a round: of a bug again and again, the surest first; of nothing planted each once."""
+        """One a round: of a bug the surest, again and again; of nothing planted each once."""
         mutants = NAMES.values() if self._planted is None else [self._planted]
         names = {name: None for mutant in mutants for name in mutant.provoked_by}
         possible = [KINDS[name] for name in names if not KINDS[name].refused(world)]
         if self._planted is None:
             yield from possible
         elif not names:
-            while True:
-                yield None
+            yield from repeat(None)
         elif not possible:
             raise RuntimeError("nothing that provokes it can be done here")
         else:
-            yield from cycle(possible)
+            yield from repeat(possible[0])

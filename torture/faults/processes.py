@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 from contextlib import suppress
 from typing import ClassVar
@@ -57,21 +58,26 @@ class ServicePaused(Fault):
 
 
 class RelayKilled(Fault):
-    """The process that tells others, beside one service."""
+    """The process that tells others, beside one service or beside both: of two, one may have nothing to do."""
 
     kind = "relay killed"
     touches = RELAY
     from_begin = True
     seconds = (0.0, 0.0)
 
+    def __init__(self, world: World, source: random.Random) -> None:
+        super().__init__(world, source)
+        self.services = world.services if source.random() < 0.5 else [self.service]
+
     @property
     def what(self) -> str:
-        return f"beside service {self.service.name}"
+        return f"beside service {' and '.join(service.name for service in self.services)}"
 
     async def begin(self) -> None:
-        if (pid := self.service.relay) is not None:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        for pid in [service.relay for service in self.services]:
+            if pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     async def end(self) -> None:
         pass  # the service starts it again

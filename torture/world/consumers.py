@@ -38,7 +38,7 @@ HEARTBEAT_SECONDS = 10
 SILENCE_SECONDS_MAX = 10
 """A follower that hears nothing for so long connects again; the service's sign of life comes more often."""
 
-ANSWER_SECONDS_MAX = 0.03
+ANSWER_SECONDS_MAX = 0.06
 """A webhook's receiver takes its time: there is nearly always something under way, when a relay is killed."""
 
 AGAIN_SECONDS = 0.2
