@@ -10,11 +10,12 @@ import json
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 from torture.connection import Answer, Connection, NoAnswerError, connection
 from torture.history import (
@@ -35,6 +36,8 @@ THINKING_SECONDS_MAX = 0.04
 AGAIN_SECONDS = 0.1
 """After no answer: a service that is away refuses connections at once."""
 
+DEPOSIT_ATTEMPTS_MAX = 50
+
 DECIDED = frozenset({200, 402, 404, 409, 422})
 """Answers that say what has become of a post."""
 
@@ -53,6 +56,8 @@ class Board:
         self.counts: Counter[str] = Counter()
         self.answered: list[float] = []
         """When a post was decided: the times between are those in which nobody was served."""
+        self.unknown_at = 0.0
+        """When it was last left open what has become of a post, by the clock of the history."""
         self.numbers = count()
         """For each client one of its own."""
 
@@ -75,6 +80,8 @@ class Board:
         """One line of a bulk, or a call: its status, its body and whether it was replayed."""
         now = time.monotonic()
         kind = type(call).__name__
+        if isinstance(call, Post) and (outcome is None or outcome[0] >= 500):
+            self.unknown_at = now
         if outcome is None:
             self._recorder.add(Operation(client, invoked, None, call))
             self.counts[f"{kind} unanswered"] += 1
@@ -247,6 +254,24 @@ class Client:
         return moment
 
 
+async def among(clients: Sequence[Client], work: Coroutine[Any, Any, None]) -> None:
+    """Does some work while clients do what clients do; ended, they have ended what they had begun."""
+    running = [asyncio.create_task(client.run()) for client in clients]
+    working = asyncio.create_task(work)
+    try:
+        # A client ends only by a mistake of ours: that must not go unseen.
+        await asyncio.wait({working, *running}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            await working
+        for client in clients:
+            client.stop()
+        await asyncio.gather(*running)
+    finally:
+        for task in (working, *running):
+            task.cancel()
+        await asyncio.gather(working, *running, return_exceptions=True)
+
+
 def content(post: Post) -> dict[str, Any]:
     """As it is sent."""
     body: dict[str, Any] = {
@@ -266,6 +291,25 @@ def uuid_of(source: random.Random) -> str:
 
 def _lines(answer: Answer) -> list[dict[str, Any]]:
     return [json.loads(line) for line in answer.body.splitlines()]
+
+
+async def deposit(board: Board, port: int, user_id: int) -> str:
+    """A cent, sent until it is posted: its uuid."""
+    post = Post(str(uuid4()), user_id, "DEPOSIT", "0.01")
+    client = next(board.numbers)
+    async with connection(port, max(PATIENCE_SECONDS)) as asked:
+        for _ in range(DEPOSIT_ATTEMPTS_MAX):
+            invoked = time.monotonic()
+            answer = None
+            try:
+                answer = await asked.post("/v1/transaction", content(post))
+            except NoAnswerError:
+                await asyncio.sleep(AGAIN_SECONDS)
+            finally:
+                board.record(client, invoked, post, answer)
+            if answer is not None and answer.status == 200:
+                return post.uuid
+    raise RuntimeError(f"a deposit is not posted: {answer}")
 
 
 async def create_users(ports: Sequence[int], count_of_users: int) -> list[int]:

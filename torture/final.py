@@ -5,24 +5,59 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from torture.connection import Answer, NoAnswerError, connection
 from torture.history import Account
-from torture.world.consumers import NAMES, STREAM, Consumers
-from torture.world.services import BATCH_TIMEOUT_SECONDS, Service
+from torture.world.consumers import STREAM, Consumers
+from torture.world.services import Service
 
 READ_SECONDS_MAX = 30
 PAGE_ITEMS = 1000
 
 
-async def read(service: Service, user_ids: Sequence[int]) -> list[Account]:
-    """The final read, past the proxy: when nothing that was sent can take effect any more."""
-    await asyncio.sleep(BATCH_TIMEOUT_SECONDS + 1)
-    before: list[Account] = []
-    while (found := [await _account(service, user_id) for user_id in user_ids]) != before:
+class UnreadError(Exception):
+    """What is there could not be read. The message says what was asked and answered."""
+
+
+class Read(NamedTuple):
+    """What there is in the end.
+
+    Attributes:
+        unread: of users who could not be read: why.
+    """
+
+    accounts: list[Account]
+    unread: dict[int, str]
+
+
+async def read(
+    service: Service,
+    user_ids: Sequence[int],
+    settled_at: float,
+    seconds_max: float = READ_SECONDS_MAX,
+) -> Read:
+    """The final read, past the proxy.
+
+    Args:
+        settled_at: when nothing that was sent can take effect any more, by the monotonic clock.
+        seconds_max: how long each page is asked for.
+    """
+    await asyncio.sleep(max(0.0, settled_at - time.monotonic()))
+    before = Read([], {})
+    while (found := await _read_all(service, user_ids, seconds_max)) != before:
         before = found
         await asyncio.sleep(1)
+    return found
+
+
+async def _read_all(service: Service, user_ids: Sequence[int], seconds_max: float) -> Read:
+    found = Read([], {})
+    for user_id in user_ids:
+        try:
+            found.accounts.append(await _account(service, user_id, seconds_max))
+        except UnreadError as error:
+            found.unread[user_id] = str(error)
     return found
 
 
@@ -31,13 +66,13 @@ def uuids(accounts: Iterable[Account]) -> set[str]:
     return {item["uuid"] for account in accounts for item in account.transactions}
 
 
-async def _account(service: Service, user_id: int) -> Account:
-    balance = await _get(service, f"/v1/user/{user_id}/balance")
+async def _account(service: Service, user_id: int, seconds_max: float) -> Account:
+    balance = await _get(service, f"/v1/user/{user_id}/balance", seconds_max)
     items: list[dict[str, Any]] = []
     cursor = ""
     while True:
         path = f"/v1/user/{user_id}/transactions?limit={PAGE_ITEMS}{cursor}"
-        page = await _get(service, path)
+        page = await _get(service, path, seconds_max)
         items += page["items"]
         if page["next_cursor"] is None:
             return Account(user_id, balance["balance"], tuple(reversed(items)))
@@ -51,7 +86,7 @@ async def everybody_told(consumers: Consumers, recorded: set[str], seconds_max: 
         The consumers that have not, when the time is over.
     """
     deadline = time.monotonic() + seconds_max
-    live = [name for name in NAMES if name != STREAM]
+    live = [name for name in consumers.names if name != STREAM]
     while left := [name for name in live if recorded - consumers.seen[name]]:
         if time.monotonic() > deadline:
             break
@@ -59,9 +94,13 @@ async def everybody_told(consumers: Consumers, recorded: set[str], seconds_max: 
     return left
 
 
-async def _get(service: Service, path: str) -> Any:
-    """What is there; asked until it is answered."""
-    deadline = time.monotonic() + READ_SECONDS_MAX
+async def _get(service: Service, path: str, seconds_max: float) -> Any:
+    """What is there; asked until it is answered.
+
+    Raises:
+        UnreadError: it was not, for so long.
+    """
+    deadline = time.monotonic() + seconds_max
     while True:
         answer: Answer | None = None
         try:
@@ -72,5 +111,5 @@ async def _get(service: Service, path: str) -> Any:
         except NoAnswerError:
             pass
         if time.monotonic() > deadline:
-            raise RuntimeError(f"the final read: {path}: {answer}")
+            raise UnreadError(f"{path}: {answer}")
         await asyncio.sleep(0.1)

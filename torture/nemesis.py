@@ -17,7 +17,7 @@ from torture.clients import Board, content
 from torture.connection import NoAnswerError, connection
 from torture.faults.fault import Fault
 from torture.history import Post
-from torture.world.consumers import NAMES, STREAM, Consumers
+from torture.world.consumers import STREAM, Consumers
 from torture.world.world import World
 
 AVAILABLE_SECONDS_MAX = 60.0
@@ -68,10 +68,14 @@ class Nemesis:
         self,
         world: World,
         board: Board,
-        consumers: Consumers,
+        consumers: Consumers | None,
         seed: str,
         say: Callable[[str], None],
     ) -> None:
+        """
+        Args:
+            consumers: None: it is not measured when they are told again.
+        """
         self._world = world
         self._board = board
         self._consumers = consumers
@@ -146,14 +150,18 @@ class Nemesis:
         one.again_seconds = time.monotonic() - since
         one.unserved_seconds = _longest_gap(self._board.answered, one.began, time.monotonic())
         ids = {post.uuid for post in posts}
-        self._told.append(asyncio.create_task(self._until_told(one, ids, since)))
+        if self._consumers is not None:
+            told = self._until_told(self._consumers, one, ids, since)
+            self._told.append(asyncio.create_task(told))
         return True
 
-    async def _until_told(self, one: Happened, ids: set[str], since: float) -> None:
-        names = [name for name in NAMES if name != STREAM]
+    async def _until_told(
+        self, consumers: Consumers, one: Happened, ids: set[str], since: float
+    ) -> None:
+        names = [name for name in consumers.names if name != STREAM]
         with suppress(TimeoutError):
             async with asyncio.timeout(TOLD_SECONDS_MAX):
-                while any(ids - self._consumers.seen[name] for name in names):
+                while any(ids - consumers.seen[name] for name in names):
                     await asyncio.sleep(0.02)
             one.told_again_seconds = time.monotonic() - since
 

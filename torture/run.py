@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -18,13 +18,14 @@ from typing import IO
 import msgspec
 
 from torture import final, nemesis, report
-from torture.clients import Board, Client, create_users
+from torture.clients import Board, Client, among, create_users
 from torture.faults.fault import Fault
 from torture.history import ACCOUNTS, CONSUMERS, DELIVERIES, OPERATIONS, Recorder
 from torture.nemesis import Nemesis
 from torture.report import Summary
 from torture.threads import in_thread
-from torture.world.consumers import NAMES, Consumers
+from torture.world.consumers import Consumers
+from torture.world.services import BATCH_TIMEOUT_SECONDS
 from torture.world.world import World
 
 CLIENTS = 12
@@ -54,7 +55,7 @@ class Run:
         try:
             whole = await self._torture(place, kinds, seconds)
         except BaseException:
-            self._keep_logs(place)
+            keep_logs(place, self._directory)
             raise
         finally:
             shutil.rmtree(place, ignore_errors=True)
@@ -81,7 +82,7 @@ class Run:
                     recorded, whole = await self._end(world, users, one, consumers, recorder)
                 finally:
                     await consumers.stop()
-                    self._keep_logs(place)
+                    keep_logs(place, self._directory)
         summary = Summary(
             self._seed,
             seconds,
@@ -106,8 +107,11 @@ class Run:
         self._say("calm")
         await one.finish()
         nemesis.write(one.happened, self._directory)
-        (self._directory / CONSUMERS).write_bytes(msgspec.json.encode(NAMES))
-        accounts = await final.read(world.services[0], users)
+        (self._directory / CONSUMERS).write_bytes(msgspec.json.encode(consumers.names))
+        settled_at = time.monotonic() + BATCH_TIMEOUT_SECONDS + 1
+        accounts, unread = await final.read(world.services[0], users, settled_at)
+        if unread:
+            raise RuntimeError(f"the final read: {unread}")
         kept = recorder(ACCOUNTS)
         for account in accounts:
             kept.add(account)
@@ -138,20 +142,7 @@ class Run:
                 possible.append(kind)
         began = datetime.now(UTC).replace(microsecond=0)
         clients = [Client(board, f"{self._seed}-{number}", began) for number in range(CLIENTS)]
-        running = [asyncio.create_task(client.run()) for client in clients]
-        torturing = asyncio.create_task(one.run(possible, seconds))
-        try:
-            # A client ends only by a mistake of ours: that must not go unseen.
-            await asyncio.wait({torturing, *running}, return_when=asyncio.FIRST_COMPLETED)
-            if torturing.done():
-                await torturing
-            for client in clients:
-                client.stop()
-            await asyncio.gather(*running)
-        finally:
-            for task in (torturing, *running):
-                task.cancel()
-            await asyncio.gather(torturing, *running, return_exceptions=True)
+        await among(clients, one.run(possible, seconds))
 
     def _verify(self, world: World) -> bool:
         """The ledger's own audit, of its rules and its seals: whether it finds nothing."""
@@ -172,13 +163,6 @@ class Run:
             self._say("saldo verify finds something: verify.log")
         return done.returncode == 0
 
-    def _keep_logs(self, place: Path) -> None:
-        """What the processes have said goes beside the evidence."""
-        for log in place.glob("*.log"):
-            shutil.copy(log, self._directory)
-        for log in place.glob("?/postgresql.log"):
-            shutil.copy(log, self._directory / f"postgresql-{log.parent.name}.log")
-
     def _check(self) -> int:
         """Prints what was measured, and has the evidence checked by a process that knows nothing else."""
         command = [sys.executable, "-m", "torture.checker", str(self._directory)]
@@ -191,3 +175,11 @@ class Run:
         happened = nemesis.load(self._directory)
         print(f"\n{report.recovery(happened)}\n\n{report.totals(summary, happened)}")
         return checked.returncode
+
+
+def keep_logs(place: Path, directory: Path) -> None:
+    """What the processes have said goes beside the evidence."""
+    for log in place.glob("*.log"):
+        shutil.copy(log, directory)
+    for log in place.glob("?/postgresql.log"):
+        shutil.copy(log, directory / f"postgresql-{log.parent.name}.log")

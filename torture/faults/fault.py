@@ -11,6 +11,11 @@ from torture.world.services import Service
 from torture.world.world import World
 
 
+def without_standby(world: World) -> str:
+    """Why what needs a standby can't be done; empty: it can."""
+    return "" if len(world.pair.nodes) > 1 else "there is no standby"
+
+
 class Fault(ABC):
     """One fault, once.
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import psycopg
 
-from torture.faults.fault import Fault
+from torture.faults.fault import Fault, without_standby
 from torture.threads import in_thread
 from torture.world.clocks import library
 from torture.world.world import World
@@ -126,6 +126,10 @@ class FailOver(Fault):
     touches = frozenset({"database"})
     from_begin = True
     seconds = (0.5, 2.0)
+
+    @classmethod
+    def refused(cls, world: World) -> str:
+        return without_standby(world)
 
     @property
     def what(self) -> str:

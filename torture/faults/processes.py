@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 from contextlib import suppress
 from typing import ClassVar
 
 import psutil
 
-from torture.faults.fault import Fault
+from torture.faults.fault import Fault, without_standby
 from torture.threads import in_thread
 from torture.world.postgresql import SECONDS_MAX
+from torture.world.world import World
 
 DATABASE = frozenset({"database"})
 SERVICE = frozenset({"service"})
@@ -56,21 +58,26 @@ class ServicePaused(Fault):
 
 
 class RelayKilled(Fault):
-    """The process that tells others, beside one service."""
+    """The process that tells others, beside one service or beside both: of two, one may have nothing to do."""
 
     kind = "relay killed"
     touches = RELAY
     from_begin = True
     seconds = (0.0, 0.0)
 
+    def __init__(self, world: World, source: random.Random) -> None:
+        super().__init__(world, source)
+        self.services = world.services if source.random() < 0.5 else [self.service]
+
     @property
     def what(self) -> str:
-        return f"beside service {self.service.name}"
+        return f"beside service {' and '.join(service.name for service in self.services)}"
 
     async def begin(self) -> None:
-        if (pid := self.service.relay) is not None:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        for pid in [service.relay for service in self.services]:
+            if pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     async def end(self) -> None:
         pass  # the service starts it again
@@ -143,6 +150,10 @@ class StandbyPaused(Fault):
     kind = "standby paused"
     touches = DATABASE
 
+    @classmethod
+    def refused(cls, world: World) -> str:
+        return without_standby(world)
+
     @property
     def what(self) -> str:
         return f"server {self.world.pair.standby.name}"
@@ -154,11 +165,20 @@ class StandbyPaused(Fault):
         self.world.pair.standby.signal(signal.SIGCONT, whole=True)
 
 
-class RabbitmqKilled(Fault):
+class _Rabbitmq(Fault):
+    """Something happens to the broker."""
+
+    touches = BROKER
+
+    @classmethod
+    def refused(cls, world: World) -> str:
+        return "" if world.has_broker else "there is no broker"
+
+
+class RabbitmqKilled(_Rabbitmq):
     """By `kill -9`, and started again at once."""
 
     kind = "rabbitmq killed"
-    touches = BROKER
     from_begin = True
     seconds = (0.0, 0.0)
 
@@ -169,11 +189,10 @@ class RabbitmqKilled(Fault):
         await in_thread(self.world.broker.start)
 
 
-class RabbitmqPaused(Fault):
+class RabbitmqPaused(_Rabbitmq):
     """All its processes."""
 
     kind = "rabbitmq paused"
-    touches = BROKER
 
     async def begin(self) -> None:
         self.world.broker.signal(signal.SIGSTOP)

@@ -38,6 +38,9 @@ HEARTBEAT_SECONDS = 10
 SILENCE_SECONDS_MAX = 10
 """A follower that hears nothing for so long connects again; the service's sign of life comes more often."""
 
+ANSWER_SECONDS_MAX = 0.06
+"""A webhook's receiver takes its time: there is nearly always something under way, when a relay is killed."""
+
 AGAIN_SECONDS = 0.2
 """Until a consumer that was cut off tries again."""
 
@@ -46,10 +49,15 @@ class Consumers:
     """All of them, and what they have got."""
 
     def __init__(
-        self, recorder: Recorder, broker: Broker, services: Sequence[Service], seed: str
+        self, recorder: Recorder, broker: Broker | None, services: Sequence[Service], seed: str
     ) -> None:
+        """
+        Args:
+            broker: None: there is none, nor who listens to it.
+        """
         self._recorder = recorder
         self._broker = broker
+        self.names = (WEBHOOK, LIVE) if broker is None else NAMES
         self._services = services
         self._random = random.Random(seed)
         self._stack = AsyncExitStack()
@@ -60,12 +68,14 @@ class Consumers:
 
     async def start(self) -> None:
         """All are there before the first event is."""
-        async with queue(self._broker.url, EXCHANGE, name=QUEUE):
-            pass  # it stays
+        if self._broker is not None:
+            async with queue(self._broker.url, EXCHANGE, name=QUEUE):
+                pass  # it stays
+            self._tasks.append(asyncio.create_task(self._read_queue(self._broker.url)))
         receiver = await self._stack.enter_async_context(receiving())
         receiver.behave = self._receive
         await self._subscribe(receiver)
-        self._tasks = [asyncio.create_task(self._read_queue()), asyncio.create_task(self._follow())]
+        self._tasks.append(asyncio.create_task(self._follow()))
 
     async def read_stream(self, recorded: set[str], seconds: float) -> None:
         """The stream from its beginning, until it has told of everything."""
@@ -75,6 +85,7 @@ class Consumers:
             body = message.body
             found.put_nowait(body if isinstance(body, bytes) else b"".join(body))
 
+        assert self._broker is not None
         parts = urlsplit(self._broker.stream_url)
         consumer = Consumer(
             parts.hostname or "", parts.port or 0, username="guest", password="guest", vhost="/"
@@ -105,6 +116,7 @@ class Consumers:
 
     async def _receive(self, request: Received) -> bytes:
         self._take(WEBHOOK, request.event)
+        await asyncio.sleep(self._random.random() * ANSWER_SECONDS_MAX)
         # Sometimes it fails after all: what it has got comes again.
         return OK if self._random.random() > 0.01 else answer(503)
 
@@ -114,12 +126,10 @@ class Consumers:
             if created.status != 201:
                 raise RuntimeError(created.body)
 
-    async def _read_queue(self) -> None:
+    async def _read_queue(self, url: str) -> None:
         while True:
             with suppress(aio_pika.exceptions.AMQPError, OSError, RuntimeError):
-                async with await aio_pika.connect(
-                    self._broker.url, heartbeat=HEARTBEAT_SECONDS
-                ) as made:
+                async with await aio_pika.connect(url, heartbeat=HEARTBEAT_SECONDS) as made:
                     channel = await made.channel()
                     await channel.set_qos(prefetch_count=1000)
                     read = await channel.get_queue(QUEUE)

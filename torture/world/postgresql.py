@@ -1,4 +1,7 @@
-"""Two PostgreSQL servers, each in a process of its own: a primary, and a standby that every commit waits for."""
+"""Two PostgreSQL servers, each in a process of its own: a primary, and a standby that every commit waits for.
+
+Or the primary alone, where no fault needs the other.
+"""
 
 from __future__ import annotations
 
@@ -156,22 +159,30 @@ class Node:
 
 
 class Pair:
-    """A primary and its standby."""
+    """A primary and its standby, if it has one."""
 
-    def __init__(self, directory: Path) -> None:
-        self.nodes = (Node(directory, "a"), Node(directory, "b"))
-        self.primary, self.standby = self.nodes
+    def __init__(self, directory: Path, *, standby: bool) -> None:
+        self.nodes = tuple(Node(directory, name) for name in ("a", "b")[: 2 if standby else 1])
+        self.primary = self.nodes[0]
+        self._standby = self.nodes[1] if standby else None
+
+    @property
+    def standby(self) -> Node:
+        """Only of a pair that is two."""
+        assert self._standby is not None
+        return self._standby
 
     def start(self) -> None:
         """Both, the one following the other."""
         for node in self.nodes:
             node.disk.open()
         self.primary.start()
-        self.attach_standby()
+        if len(self.nodes) > 1:
+            self.attach_standby()
 
     def stop(self) -> None:
-        """Both, and their disks."""
-        for node in (self.primary, self.standby):
+        """Both, the primary first, and their disks."""
+        for node in sorted(self.nodes, key=lambda node: node is not self.primary):
             try:
                 node.stop()
             finally:
@@ -215,4 +226,4 @@ class Pair:
         self.primary.kill()
         with psycopg.connect(self.standby.server.superuser_url, autocommit=True) as admin:
             assert admin.execute("SELECT pg_promote()").fetchone() == (True,)
-        self.primary, self.standby = self.standby, self.primary
+        self.primary, self._standby = self.standby, self.primary

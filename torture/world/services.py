@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,9 +30,21 @@ BATCH_TIMEOUT_SECONDS = 5
 class Service:
     """One service: its process, which is started again by whoever killed it, and its ways in and out."""
 
-    def __init__(self, directory: Path, name: str, pair: Pair, settings: dict[str, str]) -> None:
-        """settings: beside those of its address and its database."""
+    def __init__(
+        self,
+        directory: Path,
+        name: str,
+        pair: Pair,
+        settings: dict[str, str],
+        command: Sequence[str],
+    ) -> None:
+        """
+        Args:
+            settings: beside those of its address and its database.
+            command: what starts its process.
+        """
         self.name = name
+        self._command = command
         self.clock = Clock(directory / f"{name}.clock")
         self._directory = directory
         self._settings = settings
@@ -74,6 +87,8 @@ class Service:
         temporary.mkdir(exist_ok=True)
         self._process = ServiceProcess(
             self._directory,
+            True,
+            self._command,
             **{
                 "SALDO_PORT": str(self.port),
                 "SALDO_DATABASE_URL": self._database_url("saldo"),
@@ -82,9 +97,9 @@ class Service:
                 "SALDO_BATCH_TIMEOUT_SECONDS": str(BATCH_TIMEOUT_SECONDS),
                 "SALDO_LOG_FORMAT": "json",
                 "TMPDIR": str(temporary),
-            },
-            **self._settings,
-            **self.clock.open(),
+            }
+            | self._settings
+            | self.clock.open(),
         )
         return self._process
 
