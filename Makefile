@@ -5,6 +5,8 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 BIN := .venv/bin
 # Tests of different files run side by side; many of them wait for processes.
 PROCESSES ?= 2
+# How long faults are done.
+TORTURE_SECONDS ?= 600
 # umask 022 below: started by root, the server runs as an account that must reach its binaries.
 SOURCES := pyproject.toml constraints.txt
 # For the build of the package too. Relative: pip would split a path with a space in it.
@@ -14,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 install = $(BIN)/python -m pip install -q -c constraints.txt -e $(1) >.venv/pip.log 2>&1 || { \
 	echo "saldo: pip can't install the packages: is there a network? It says why in .venv/pip.log" >&2; exit 1; }
 
-.PHONY: help serve test lint fuzz bench bench-full clean
+.PHONY: help serve test lint fuzz torture bench bench-full clean
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/'
@@ -33,6 +35,9 @@ lint: .venv/.test ## Linters, types, import contracts
 
 fuzz: .venv/.test ## Fuzz the service and its parsers for SALDO_FUZZ_SECONDS (600; 0: until it is stopped)
 	@$(BIN)/python -m tests.fuzz
+
+torture: .venv/.test ## Kill, pause, cut and fill everything for TORTURE_SECONDS (600), then check what clients saw (ARGS='--seed …')
+	@$(BIN)/python -m torture --seconds $(TORTURE_SECONDS) $(ARGS)
 
 bench: .venv/.bench ## Measure the targets of speed, some minutes (ARGS='--only bulk'; see docs/benchmarks)
 	@$(BIN)/python -m benchmarks $(ARGS)
@@ -54,7 +59,7 @@ clean: ## Remove what was set up (not the data)
 
 .venv/.serve: .venv/.python $(SOURCES)
 	@echo "setting up (once) ..."
-	@umask 022; $(call install,.)
+	@umask 022; $(call install,'.[server]')
 	@touch $@
 
 .venv/.test: .venv/.python $(SOURCES)

@@ -14,6 +14,7 @@ from benchmarks import events as relayed
 from benchmarks import machine, plots, report, wrk
 from benchmarks.bench import Bench, Subject
 from benchmarks.bulk import bulk, memory
+from benchmarks.client import client
 from benchmarks.events import events
 from benchmarks.history import dates, growth
 from benchmarks.ledgers import Ledgers
@@ -34,6 +35,7 @@ SUBJECTS: dict[str, Subject] = {
     "reads": reads,
     "processes": processes,
     "live": live,
+    "client": client,
     "bulk": bulk,
     "seals": seals,
     "memory": memory,

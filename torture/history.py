@@ -16,7 +16,7 @@ import msgspec
 KindName: TypeAlias = Literal["DEPOSIT", "WITHDRAW"]
 
 
-class Post(msgspec.Struct, frozen=True, tag="post"):
+class Post(msgspec.Struct, frozen=True, tag_field="call", tag="post"):
     """`POST /v1/transaction`, or a line of a bulk: one attempt. A retry is an operation of its own, same uuid.
 
     Attributes:
@@ -31,21 +31,21 @@ class Post(msgspec.Struct, frozen=True, tag="post"):
     timestamp: str | None = None
 
 
-class ReadBalance(msgspec.Struct, frozen=True, tag="balance"):
+class ReadBalance(msgspec.Struct, frozen=True, tag_field="call", tag="balance"):
     """`GET /v1/user/{id}/balance`. date: as sent; None: the balance of now."""
 
     user_id: int
     date: str | None = None
 
 
-class ReadTransaction(msgspec.Struct, frozen=True, tag="transaction"):
+class ReadTransaction(msgspec.Struct, frozen=True, tag_field="call", tag="transaction"):
     """`GET /v1/transaction/{uuid}` of a uuid that is the user's, or was never sent."""
 
     uuid: str
     user_id: int
 
 
-class ListTransactions(msgspec.Struct, frozen=True, tag="list"):
+class ListTransactions(msgspec.Struct, frozen=True, tag_field="call", tag="list"):
     """`GET /v1/user/{id}/transactions?limit=…`: the newest page alone."""
 
     user_id: int

@@ -41,6 +41,7 @@ TRACING_PACKAGES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.prot
 
 
 _KEY = re.compile(r"[A-Za-z0-9._~+/=-]+", re.ASCII)
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 _JWKS_URL = re.compile(r"https://.+|http://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?/.*", re.ASCII)
 
 SECRET_SUFFIXES = ("_url", "_secret", "_password", "_key")
@@ -164,6 +165,11 @@ class Settings(BaseSettings):
         description="Networks of your proxies, with commas: whose X-Forwarded-For is believed, for "
         "keys that are limited "
         "to networks. Not set: nobody's.",
+    )
+    cors_origins: Annotated[str | None, Unset] = Field(
+        None,
+        description="Origins, with commas, such as https://shop.example: their pages may ask the service from a "
+        "browser. Not set: none but its own.",
     )
     jwt_issuer: Annotated[str | None, Unset] = Field(
         None,
@@ -508,6 +514,40 @@ class Settings(BaseSettings):
         100, ge=1, le=1000, description="Users of one subscription that is to some users only."
     )
 
+    # --- the console ----------------------------------------------------------------------------
+    console: bool = Field(True, description="Whether there are pages for people at /console.")
+    console_idle_seconds: int = Field(
+        1800,
+        ge=60,
+        le=604_800,
+        description="How long who is signed in may do nothing: then the session is over.",
+    )
+    console_session_seconds: int = Field(
+        43_200,
+        ge=60,
+        le=2_592_000,
+        description="How long a session lasts at most (12 hours).",
+    )
+    console_sessions_of_key_max: int = Field(
+        20,
+        ge=1,
+        le=1000,
+        description="Sessions of one key; with one more the one that was used least lately ends.",
+    )
+    console_chart_points_max: int = Field(
+        2000,
+        ge=100,
+        le=10_000,
+        description="Points of a chart: with more a browser gets slow, and nobody sees them.",
+    )
+    console_chart_entries_max: int = Field(
+        20_000,
+        ge=100,
+        le=1_000_000,
+        description="Entries that a chart reads to show each of them (20,000 take less than 0.1 s); for a range with "
+        "more the balance is asked for at moments at equal distances.",
+    )
+
     # --- webhooks -----------------------------------------------------------------------------
     webhooks: bool = Field(
         True,
@@ -590,6 +630,14 @@ class Settings(BaseSettings):
             raise ValueError("expected networks such as 10.0.0.0/8,2001:db8::/32") from None
         return networks
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, origins: str | None) -> str | None:
+        # As browsers write them. No "*": whoever means every page must name them.
+        if not all(_ORIGIN.fullmatch(origin) for origin in _listed(origins or "")):
+            raise ValueError("expected origins such as https://shop.example,http://localhost:3000")
+        return origins
+
     @field_validator("jwt_algorithms")
     @classmethod
     def _are_algorithms(cls, names: str) -> str:
@@ -668,6 +716,11 @@ class Settings(BaseSettings):
     def proxy_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """Of the proxies."""
         return _networks(self.proxies)
+
+    @property
+    def cors_origin_names(self) -> tuple[str, ...]:
+        """Those whose pages may ask."""
+        return _listed(self.cors_origins or "")
 
     @property
     def jwt_algorithm_names(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -18,20 +18,31 @@ import httpx
 
 READY_SECONDS_MAX = 60
 
+COMMAND = (sys.executable, "-m", "saldo", "serve")
+
 
 class ServiceProcess:
     """The process, its address and what it has printed."""
 
     def __init__(
-        self, directory: Path, verify: ssl.SSLContext | bool = True, /, **settings: str
+        self,
+        directory: Path,
+        verify: ssl.SSLContext | bool = True,
+        command: Sequence[str] = COMMAND,
+        /,
+        **settings: str,
     ) -> None:
-        """`verify`: how its certificate is checked, if it speaks TLS."""
+        """
+        Args:
+            verify: how its certificate is checked, if it speaks TLS.
+            command: what starts it.
+        """
         self._verify = verify
         self._log = directory / f"serve-{uuid4()}.log"
         inherited = {k: v for k, v in os.environ.items() if not k.startswith("SALDO_")}
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "saldo", "serve"],
+                command,
                 cwd=directory,
                 env=inherited | {"SALDO_PORT": "0", "TZ": "UTC"} | settings,
                 stdout=log,
@@ -71,10 +82,14 @@ class ServiceProcess:
 
 @contextmanager
 def service(
-    directory: Path, verify: ssl.SSLContext | bool = True, /, **settings: str
+    directory: Path,
+    verify: ssl.SSLContext | bool = True,
+    command: Sequence[str] = COMMAND,
+    /,
+    **settings: str,
 ) -> Iterator[ServiceProcess]:
     """A service that is ready, and ended at the end."""
-    running = ServiceProcess(directory, verify, **settings)
+    running = ServiceProcess(directory, verify, command, **settings)
     try:
         running.wait_until_ready()
         yield running

@@ -111,6 +111,13 @@ async def test_transactions_of_one_user_are_posted_in_the_order_of_the_stream(
     assert numbers == [n + half for n in range(1, 600, 2) for _ in users for half in (0, 1)]
 
 
+async def test_a_line_of_the_answer_is_one_however_lines_are_read(api: httpx.AsyncClient) -> None:
+    """Of a name that a client made up only what is in one line to everybody comes back."""
+    outcomes = await post_lines(api, ['{"a\u2028b\u0085c": 1}', '{"z\u2029": 1}'])
+    names = [[error["field"] for error in outcome["errors"]] for outcome in outcomes]
+    assert [given[0] for given in names] == ["a\ufffdb\ufffdc", "z\ufffd"]
+
+
 async def test_an_array_is_answered_like_a_stream_or_as_an_array(api: httpx.AsyncClient) -> None:
     user_id = await create_user(api)
     items: list[Any] = [body(user_id, "DEPOSIT", "1"), 5, body(user_id, "WITHDRAW", "9")]

@@ -99,6 +99,7 @@ async def test_one_that_is_deleted_is_gone(api: httpx.AsyncClient) -> None:
         ({"url": "http://0177.0.0.1/"}, {"url"}),
         ({"url": "http://１２７.0.0.1/"}, {"url"}),
         ({"url": "http://*/"}, {"url"}),
+        ({"url": "http://[::0]:@"}, {"url"}),
         ({"event_types": []}, {"event_types"}),
         ({"event_types": ["saldo.everything"]}, {"event_types"}),
         ({"event_types": "saldo.user.created"}, {"event_types"}),

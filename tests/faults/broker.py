@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -118,6 +119,12 @@ class Broker:
             while _takes_connections(self.port) or _takes_connections(self.stream_port):
                 time.sleep(0.05)
 
+    def signal(self, number: int) -> None:
+        """To all its processes."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+
     def output(self) -> str:
         return self._log.read_text(errors="replace")[-3000:]
 
@@ -134,15 +141,17 @@ def broker(program: str, directory: Path, *, tls: bool = False) -> Iterator[Brok
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Ports that nobody listens on, all different, which the system gives to no connection of its own choice.
+
+    Else a connection could have the port of who is killed, when that is started again.
+    """
+    ports: list[int] = []
+    while len(ports) < count:
+        port = random.randrange(10_000, 32_768)  # below Linux' ip_local_port_range
+        with socket.socket() as each, suppress(OSError):
+            each.bind(("127.0.0.1", port))
+            ports += [port] if port not in ports else []
+    return ports
 
 
 def _takes_connections(port: int) -> bool:

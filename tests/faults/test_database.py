@@ -15,17 +15,20 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
+import httpx
 import psycopg
 import pytest
 
-from saldo.bootstrap.service import create_engine
+from saldo.bootstrap.service import create_engine, running
 from saldo.engine.engine import Engine
 from saldo.engine.errors import OutcomeUnknownError
 from saldo.ledger.model import Decision, Limits, Outcome, TransactionRequest
 from saldo.store.embedded import EmbeddedServer
+from saldo.store.errors import ConnectionLostError
 from saldo.store.migrate import prepare
 from saldo.store.poster import Poster
 from tests.conftest import settings_for
+from tests.databases import Database
 
 
 @pytest.fixture
@@ -102,6 +105,43 @@ async def test_the_server_is_killed_under_load_and_nothing_is_lost_or_doubled(
             "ORDER BY user_id, number DESC) AS b"
         ).fetchone()
         assert row == (300_000,)
+
+
+async def test_a_server_that_says_farewell_and_stays_on_the_line_is_lost(
+    own_server: EmbeddedServer,
+) -> None:
+    """As when the end of a connection comes later than the server's last word, or never."""
+    (user_id,) = create_users(own_server.service_url, 1)
+    said_farewell = asyncio.Event()
+    writers: list[asyncio.StreamWriter] = []
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await reader.read(65536):
+            writer.write(chunk)
+        if writer is writers[0]:
+            said_farewell.set()  # and the client isn't told that it has left
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        socket = str(own_server.socket_dir / ".s.PGSQL.5432")
+        behind_reader, behind_writer = await asyncio.open_unix_connection(socket)
+        writers.extend((writer, behind_writer))
+        await asyncio.gather(pass_on(reader, behind_writer), pass_on(behind_reader, writer))
+
+    listening = await asyncio.start_server(take, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    connection = await asyncpg.connect(f"postgresql://saldo@127.0.0.1:{port}/saldo")
+    poster = Poster(connection, Limits())
+    await poster.post([deposit(user_id)])
+    with psycopg.connect(own_server.superuser_url, autocommit=True) as admin:
+        admin.execute("SELECT pg_terminate_backend(%s)", (connection.get_server_pid(),))
+    await said_farewell.wait()
+    await asyncio.sleep(0)  # what was said has been sent; it is read before the next statement is
+    with pytest.raises(ConnectionLostError):
+        await poster.post([deposit(user_id)])
+    poster.abandon()
+    listening.close()
+    for writer in writers:
+        writer.close()
 
 
 async def test_two_engines_and_the_same_uuids_for_different_users_in_opposite_orders(
@@ -258,3 +298,17 @@ async def test_the_plan_of_a_post_uses_indexes_on_a_table_never_analysed(
     )
     assert read == 0
     await poster.close()
+
+
+async def test_a_question_that_the_database_refuses_is_no_outage(own_ledger: Database) -> None:
+    """Nobody is told to try again, and the log says what is wrong."""
+    async with running(settings_for(own_ledger.service_url), own_ledger.service_url) as app:
+        transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            assert (await client.get("/v1/user")).status_code == 200
+            with psycopg.connect(own_ledger.owner_url, autocommit=True) as owner:
+                owner.execute("REVOKE SELECT ON saldo.users FROM saldo")
+            answer = await client.get("/v1/user")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert "retry-after" not in answer.headers
+    assert "users" not in answer.text

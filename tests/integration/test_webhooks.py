@@ -15,8 +15,10 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
+from psycopg.sql import SQL
 from standardwebhooks import Webhook as Signature
 from standardwebhooks import WebhookVerificationError
 
@@ -156,6 +158,29 @@ async def test_a_failure_is_tried_again_under_the_same_id(
     assert [each.headers["webhook-id"] for each in requests] == [uuid] * 4
     assert (state.attempts_failed, state.last_failure) == (3, "answered 500")
     assert len(receiver.received) == 4
+
+
+async def test_what_failed_while_the_clock_was_ahead_does_not_wait_until_then(
+    store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
+) -> None:
+    hook = await subscribe(store, api, receiver.url, users=2)
+    receiver.behave = always(answer(500))
+    for user_id in hook.user_ids:
+        await deposit(api, user_id)
+    async with delivering(database_url):
+        await receiver.wait_for_count(2)
+    ahead = "UPDATE saldo.webhook_deliveries SET {} WHERE webhook_id = %s AND user_id = %s"
+    in_an_hour = "next_attempt_at = clock_timestamp() + interval '1 hour', "
+    attempt = "last_attempt_at = clock_timestamp() + interval '59 minutes'"
+    begin = "last_attempt_at = NULL, waiting_since = clock_timestamp() + interval '59 minutes'"
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        for user_id, changes in zip(hook.user_ids, (attempt, begin), strict=True):
+            statement = SQL(ahead).format(SQL(in_an_hour + changes))
+            assert connection.execute(statement, (hook.id, user_id)).rowcount == 1
+    receiver.behave = well
+    async with delivering(database_url):
+        await hook.until(attempts_succeeded=2)
+    assert await hook.deliveries() == []
 
 
 async def test_the_later_events_of_a_user_wait_and_those_of_others_go_on(

@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from saldo.ledger.model import SHARDS, Kind, Outcome
+from saldo.ledger.model import SEQ_MAX, SHARDS, Kind, Outcome
 from saldo.relay import live
 from saldo.relay.events import EVENT_TYPES, TRANSACTION_REFUSED, Encoder, EventType
 from saldo.relay.live import (
@@ -28,7 +28,7 @@ from saldo.relay.live import (
 from saldo.relay.position import Position, epoch_of, read_position
 from saldo.relay.subscription import Ending, Subscription, Wanted
 from saldo.store.errors import ConnectionLostError
-from saldo.store.log import SEQ_MAX, LogEntry, LogPage, Positions
+from saldo.store.log import LogEntry, LogPage, Positions
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LIMITS = LiveLimits(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saldo.ledger.model import SHARDS
+from saldo.ledger.model import SEQ_MAX, SHARDS
 from saldo.relay.position import (
     TEXT_LENGTH_MAX,
     Position,
@@ -15,7 +15,6 @@ from saldo.relay.position import (
     read_position,
     write_position,
 )
-from saldo.store.log import SEQ_MAX
 
 POSITIONS = st.builds(
     Position,

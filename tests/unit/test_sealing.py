@@ -17,6 +17,7 @@ from saldo.relay.sealing import (
     Turn,
     rest_seconds,
     seal_of,
+    step_back_seconds,
 )
 from saldo.store.errors import RejectedError
 from saldo.store.seals import ENTRIES_MAX, LastSeal, by_shard
@@ -71,19 +72,27 @@ def test_what_is_new_after_a_quiet_time_is_left_to_the_other_one_for_a_moment() 
 
 
 @pytest.mark.parametrize(
-    ("seconds", "more", "posting", "rest"),
+    ("seconds", "tired", "posting", "rest"),
     [
-        (0.001, False, False, SEAL_SECONDS),
-        (0.02, False, True, SEAL_SECONDS),
-        (0.02, True, False, 0.02 * STEP_BACK),
-        (0.02, True, True, 0.02 * STEP_BACK_POSTING),
-        (10, True, True, SEAL_SECONDS),
+        (0.02, 0, False, 0),
+        (0.02, 0, True, 0),
+        (0.02, 0.05, True, 0.05),
+        (0.02, 1, False, 0.02 * STEP_BACK),
+        (0.02, 1, True, 0.02 * STEP_BACK_POSTING),
+        (10, 1, True, SEAL_SECONDS),
     ],
 )
-def test_it_steps_back_when_there_is_much(
-    seconds: float, more: bool, posting: bool, rest: float
+def test_it_steps_back_from_much_only_as_far_as_it_has_to_wait_for_a_processor(
+    seconds: float, tired: float, posting: bool, rest: float
 ) -> None:
-    assert rest_seconds(seconds, more=more, posting=posting) == rest
+    assert step_back_seconds(seconds, tired, posting=posting) == rest
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rest"), [(0, SEAL_SECONDS), (0.25, SEAL_SECONDS - 0.25), (9, SEAL_SECONDS / 2)]
+)
+def test_rounds_begin_alike_however_long_they_take(seconds: float, rest: float) -> None:
+    assert rest_seconds(seconds) == rest
 
 
 def test_the_statement_takes_as_much_as_it_is_said_to() -> None:

@@ -53,6 +53,7 @@ def test_where_a_database_is(url: str, expected: str) -> None:
         "postgresql://saldo:12/?dbname=secret@a/saldo",
         "postgresql://[::1/secret",
         "dbname= password=secret",
+        "postgresql://saldo:x@a[secret]x,\0@db.example/saldo",
         "secret",
     ],
 )

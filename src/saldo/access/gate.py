@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from saldo.access.grant import ANYONE, Address, Grant, Network
 from saldo.access.keyring import Keyring
 from saldo.access.provider import TokenError
-from saldo.access.secret import SECRET_LENGTH_MAX
+from saldo.access.secret import SECRET_LENGTH_MAX, SECRET_LENGTH_MIN
 from saldo.store.errors import StoreError
 
 if TYPE_CHECKING:
@@ -44,13 +44,21 @@ class Gate:
     such requests are told by their `Origin` and by a `Host` that is no name of this machine.
     """
 
-    def __init__(self, *, insecure: bool, proxies: tuple[Network, ...]) -> None:
+    def __init__(
+        self,
+        *,
+        insecure: bool,
+        proxies: tuple[Network, ...],
+        origins: frozenset[str] = frozenset(),
+    ) -> None:
         """
         Args:
             insecure: without keys, let in who comes over the network, too.
             proxies: whose `X-Forwarded-For` is believed.
+            origins: whose pages may ask without a key, too.
         """
         self._insecure = insecure
+        self._origins = origins
         self._proxies = Grant("proxies", frozenset(), networks=proxies)
         self._known: dict[bytes, Grant] = {}
         self._local_hosts: set[bytes] = set()
@@ -104,17 +112,62 @@ class Gate:
         kind, _, credential = authorization.partition(b" ")
         if kind.lower() != b"bearer" or not credential.strip():
             return Denied("The Authorization must be: Bearer <key>.")
-        grant = await self._recognised(credential.strip())
+        found = await self._recognised(credential.strip())
+        grant = found if isinstance(found, Denied) else self._usable(found, scope, headers)
         if isinstance(grant, Denied):
             return grant
-        if grant.expires_at <= time.time():
-            return Denied("The key has expired.")
-        if not grant.comes_from(self._address(scope, headers)):
-            return Denied("The key must not be used from this address.", known=True)
         if len(self._known) >= KNOWN_MAX:
             self.forget()
         self._known[sha256(authorization).digest()] = grant
         return grant
+
+    async def admit_key(self, scope: Any, headers: Headers, secret: bytes) -> Grant | Denied:
+        """What one may do who signs in with a key; tokens of a provider are not taken for that.
+
+        Raises:
+            StoreError: the key is not known, and the database can't be asked.
+        """
+        assert self._keyring is not None
+        grant = None
+        if SECRET_LENGTH_MIN <= len(secret) <= SECRET_LENGTH_MAX:
+            grant = await self._keyring.grant_of(secret)
+        if grant is None:
+            return Denied("The key is not known, has expired or was revoked.")
+        return self._usable(grant, scope, headers)
+
+    async def admit_holder(
+        self, scope: Any, headers: Headers, name: str, fits: Callable[[bytes], bool]
+    ) -> Grant | Denied:
+        """What one may do who has signed in with the key of this name, whose digest fits.
+
+        Raises:
+            StoreError: no key is known yet, and the database can't be asked.
+        """
+        assert self._keyring is not None
+        if self._keyring.any_key is None:
+            await self._keyring.look()
+        grant = self._keyring.grant_named(name, fits)
+        if grant is None:
+            return Denied("The key is not known, has expired or was revoked.")
+        return self._usable(grant, scope, headers)
+
+    def _usable(self, grant: Grant, scope: Any, headers: Headers) -> Grant | Denied:
+        if grant.expires_at <= time.time():
+            return Denied("The key has expired.")
+        if not grant.comes_from(self._address(scope, headers)):
+            return Denied("The key must not be used from this address.", known=True)
+        return grant
+
+    async def admit_unlocked(self, headers: Headers) -> Grant | Denied | None:
+        """What one may do while there has never been a key; None: there has been one.
+
+        Raises:
+            StoreError: whether there has can't be asked.
+        """
+        assert self._keyring is not None
+        if self._keyring.any_key is None:
+            await self._keyring.look()
+        return self._local(headers) if self.unlocked else None
 
     async def _recognised(self, credential: bytes) -> Grant | Denied:
         assert self._keyring is not None
@@ -138,8 +191,8 @@ class Gate:
             return Denied(
                 "Without keys the service answers only to localhost, 127.0.0.1 and ::1.", known=True
             )
-        origin = headers.get(b"origin")
-        if origin is not None and origin.decode("latin-1").partition("://")[2] != host:
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if origin and origin not in self._origins and origin.partition("://")[2] != host:
             return Denied("Without keys the service answers no page of another site.", known=True)
         if len(self._local_hosts) < LOCAL_HOSTS_MAX:
             self._local_hosts.add(headers.get(b"host", b""))

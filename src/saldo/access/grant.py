@@ -66,3 +66,6 @@ class Grant:
 
 ANYONE: Final = Grant("anyone", frozenset({Scope.ADMIN}))
 """While there are no keys."""
+
+NOBODY: Final = Grant("nobody", frozenset(), frozenset())
+"""Who asks for what is open to all, or hasn't been asked yet who it is."""

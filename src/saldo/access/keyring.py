@@ -86,6 +86,13 @@ class Keyring:
             found = self._grants.get(digest)
         return found
 
+    def grant_named(self, name: str, fits: Callable[[bytes], bool]) -> Grant | None:
+        """What the key of this name stands for, if its digest fits; None: it is not valid any more."""
+        for digest, grant in self._grants.items():
+            if grant.name == name and fits(digest):
+                return grant
+        return None
+
     async def look(self) -> None:
         """Sees all changes up to now: one look for all who ask at the same time, and not too soon after the last.
 

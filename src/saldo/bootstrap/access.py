@@ -37,7 +37,11 @@ class Guard:
     @classmethod
     async def open(cls, settings: Settings, database_url: str) -> Guard:
         """Not started: nobody is let in yet."""
-        gate = Gate(insecure=settings.insecure, proxies=settings.proxy_networks)
+        gate = Gate(
+            insecure=settings.insecure,
+            proxies=settings.proxy_networks,
+            origins=frozenset(settings.cors_origin_names),
+        )
         keys = await _open_keys(settings, database_url)
         rate, provider = rate_of(settings), provider_of(settings)
         keyring = Keyring(

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from saldo.bootstrap.access import Guard
 from saldo.bootstrap.audits import audits_of
 from saldo.bootstrap.pools import WEBHOOK_API_CONNECTIONS
+from saldo.console.routes import console_pages
+from saldo.console.samples import Samples
 from saldo.engine.engine import Engine, EngineLimits
 from saldo.engine.lane import Announce
-from saldo.http.app import create_app
+from saldo.http.app import Pages, create_app
 from saldo.http.bulk import Bulk
 from saldo.http.events import Events
 from saldo.http.hot import Front
@@ -27,11 +30,13 @@ from saldo.relay.bell import Bell
 from saldo.relay.events import Encoder
 from saldo.relay.live import Hub, LiveLimits
 from saldo.settings import Settings
+from saldo.store.charts import Charts
 from saldo.store.connection import open_pool
 from saldo.store.log import Log
 from saldo.store.poster import Poster
 from saldo.store.reader import Reader
 from saldo.store.seals import Seals
+from saldo.store.sessions import SessionLimits, Sessions
 from saldo.store.sinks import Sinks
 from saldo.store.totals import Totals
 from saldo.store.webhooks import Webhooks
@@ -151,6 +156,8 @@ async def running(
         "keys": guard.keys.pool,
     }
     watching = asyncio.create_task(watch(engine, pools), name="vitals")
+    samples = Samples()
+    sampling = asyncio.create_task(samples.run(), name="samples")
     try:
         service = Service(
             settings,
@@ -170,9 +177,10 @@ async def running(
             guard.keyring,
             guard.keys,
         )
-        yield create_app(service)
+        yield create_app(service, _console(service, samples) if settings.console else None)
     finally:
         watching.cancel()
+        sampling.cancel()
         await guard.stop()
         await engine.stop(settings.stop_seconds)
         await hub.close()
@@ -181,6 +189,18 @@ async def running(
         webhooks.terminate()
         if bell is not None:
             bell.close()
+
+
+def _console(service: Service, samples: Samples) -> Pages:
+    settings, pool = service.settings, service.reader.pool
+    limits = SessionLimits(
+        timedelta(seconds=settings.console_idle_seconds),
+        timedelta(seconds=settings.console_session_seconds),
+        settings.console_sessions_of_key_max,
+    )
+    seconds = settings.read_timeout_seconds
+    sessions = Sessions(pool, limits, timeout_seconds=seconds)
+    return console_pages(service, sessions, Charts(pool, timeout_seconds=seconds), samples)
 
 
 def _live_hub(settings: Settings, pool: Any) -> Hub:

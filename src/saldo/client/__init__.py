@@ -1,1 +1,138 @@
-"""What runs at a client's, without the rest of Saldo: each module is a program of the standard library alone."""
+"""The client: what runs at whoever uses a Saldo service, without the rest of Saldo.
+
+Everything is described once and without I/O (`calls`, `retry`, `batch`, `following`); `asynchronous` carries it out
+with httpx and asyncio, and `synchronous` is made of that. `proof` is a program of its own, of the standard library
+alone.
+
+Names are loaded when they are used: `python -m saldo.client.proof` needs no package.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from saldo.client.asynchronous.client import AsyncClient
+    from saldo.client.asynchronous.events import AsyncEvents
+    from saldo.client.asynchronous.pages import AsyncPages
+    from saldo.client.asynchronous.writer import AsyncWriter
+    from saldo.client.calls import UNSET
+    from saldo.client.errors import (
+        BalanceAboveMaximumError,
+        ConflictError,
+        Fault,
+        ForbiddenError,
+        InsufficientFundsError,
+        InvalidError,
+        NameTakenError,
+        NotFoundError,
+        OutcomeUnknownError,
+        PositionGoneError,
+        RateLimitedError,
+        RefusedError,
+        SaldoError,
+        UnauthenticatedError,
+        UnavailableError,
+        UnexpectedAnswerError,
+        UuidConflictError,
+    )
+    from saldo.client.models import (
+        Balance,
+        Delivery,
+        Event,
+        Key,
+        Page,
+        Posted,
+        Proof,
+        ProvenEntry,
+        Seal,
+        Seals,
+        Transaction,
+        TransactionData,
+        User,
+        UserData,
+        Webhook,
+    )
+    from saldo.client.proof import NotProvenError
+    from saldo.client.requests import Deposit, Withdrawal
+    from saldo.client.retry import Retries
+    from saldo.client.synchronous.client import Client
+    from saldo.client.synchronous.events import Events
+    from saldo.client.synchronous.pages import Pages
+    from saldo.client.synchronous.writer import Writer
+
+__all__ = [
+    "UNSET",
+    "AsyncClient",
+    "AsyncEvents",
+    "AsyncPages",
+    "AsyncWriter",
+    "Balance",
+    "BalanceAboveMaximumError",
+    "Client",
+    "ConflictError",
+    "Delivery",
+    "Deposit",
+    "Event",
+    "Events",
+    "Fault",
+    "ForbiddenError",
+    "InsufficientFundsError",
+    "InvalidError",
+    "Key",
+    "NameTakenError",
+    "NotFoundError",
+    "NotProvenError",
+    "OutcomeUnknownError",
+    "Page",
+    "Pages",
+    "PositionGoneError",
+    "Posted",
+    "Proof",
+    "ProvenEntry",
+    "RateLimitedError",
+    "RefusedError",
+    "Retries",
+    "SaldoError",
+    "Seal",
+    "Seals",
+    "Transaction",
+    "TransactionData",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "UnexpectedAnswerError",
+    "User",
+    "UserData",
+    "UuidConflictError",
+    "Webhook",
+    "Withdrawal",
+    "Writer",
+]
+
+_MODULES = (
+    "errors",
+    "models",
+    "proof",
+    "requests",
+    "calls",
+    "retry",
+    *(
+        f"{side}.{module}"
+        for side in ("synchronous", "asynchronous")
+        for module in ("client", "pages", "events", "writer")
+    ),
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for module in _MODULES:
+            found = getattr(import_module(f"saldo.client.{module}"), name, None)
+            if found is not None:
+                return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -12,7 +12,11 @@ from saldo.http.problems import Problem
 OPEN: Final = ("/healthz/live", "/healthz/ready", "/healthz/startup", "/docs", "/openapi.json")
 """For everybody: whether the service is well, and what its API is. Nothing of the ledger is in it."""
 
-_OPEN_UNDER: Final = "/docs/"
+CONSOLE_PATH: Final = "/console"
+"""Of pages for people, who come with a session and not with a key: the console asks for it itself, before each of its
+routes (`saldo.console.entry`). Until then who asks is nobody."""
+
+_OPEN_UNDER: Final = ("/docs/", f"{CONSOLE_PATH}/")
 _LEDGER: Final = ("/v1/transaction", "/v1/user", "/v1/events", "/v1/proof", "/v1/seals")
 _READING: Final = frozenset({"GET", "HEAD"})
 
@@ -21,7 +25,7 @@ def scope_of(method: str, path: str) -> Scope | None:
     """What a request needs; None: nothing. What is not named here is for an admin, and so is what doesn't exist."""
     if path.startswith(_LEDGER):
         return Scope.READ if method in _READING else Scope.WRITE
-    if path in OPEN or path.startswith(_OPEN_UNDER):
+    if path in OPEN or path == CONSOLE_PATH or path.startswith(_OPEN_UNDER):
         return None
     if path == "/metrics":
         return Scope.METRICS

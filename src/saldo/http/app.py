@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import errno
 import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from litestar import Litestar, Request, Response
+from litestar import Litestar, Request, Response, Router
 from litestar.di import Provide
 from litestar.exceptions import HTTPException, InternalServerException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.static_files import create_static_files_router
+from litestar.types import ControllerRouterHandler
 
 from saldo import __version__
 from saldo.http import problems
@@ -49,14 +52,28 @@ _KEY_SCHEME = SecurityScheme(
 )
 
 
-def create_app(service: Service) -> Front:
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """What is served beside the API (`saldo.console`).
+
+    Attributes:
+        routes: of the framework.
+        streams: see `Front`.
+    """
+
+    routes: Sequence[ControllerRouterHandler] = ()
+    streams: Mapping[str, Any] = field(default_factory=dict)
+
+
+def create_app(service: Service, pages: Pages | None = None) -> Front:
     """The ASGI application."""
     slow.seconds = service.settings.slow_seconds
-    return Front(create_framework(service), service)
+    pages = pages or Pages()
+    return Front(create_framework(service, pages.routes), service, pages.streams)
 
 
-def create_framework(service: Service) -> Litestar:
-    """The framework's part of it."""
+def create_framework(service: Service, routes: Sequence[ControllerRouterHandler] = ()) -> Litestar:
+    """The framework's part of it, and routes beside those of the API."""
 
     def given_service() -> Service:
         return service
@@ -69,6 +86,7 @@ def create_framework(service: Service) -> Litestar:
             *KEY_HANDLERS,
             _documentation_assets(),
             start_document_page,
+            *routes,
         ],
         dependencies={"service": Provide(given_service, sync_to_thread=False)},
         openapi_config=OpenAPIConfig(
@@ -111,16 +129,20 @@ def _methods_of(request: Request[Any, Any, Any]) -> str:
     return ", ".join(sorted(route.methods))
 
 
-def _documentation_assets() -> Any:
+def _documentation_assets() -> Router:
     """Swagger UI from an installed package: the page works without the internet."""
     spec = find_spec("swagger_ui")
     if spec is None or spec.origin is None:
         raise RuntimeError("the package swagger-ui-py is not installed")
-    directory = Path(spec.origin).parent / "static"
+    return assets_of(ASSETS_PATH, Path(spec.origin).parent / "static")
+
+
+def assets_of(path: str, directory: Path) -> Router:
+    """The files of a directory, for pages."""
     return create_static_files_router(
-        path=ASSETS_PATH,
+        path=path,
         directories=[directory],
-        name="assets",
+        name=f"assets of {path}",
         include_in_schema=False,
         exception_handlers={InternalServerException: _no_such_file},
     )

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Any, Final
 
 from saldo.access.gate import Admission
-from saldo.access.grant import ANYONE, Grant, Scope
+from saldo.access.grant import NOBODY, Grant, Scope
 from saldo.http import problems
 from saldo.http.access import admitted, scope_of
 from saldo.http.body import CLIENT_GONE, ClientGoneError, body_of
 from saldo.http.bulk import BULK_PATH
+from saldo.http.cross_origin import CrossOrigin
 from saldo.http.crowded import Refused
 from saldo.http.events import EVENTS_PATH
 from saldo.http.heads import fault_of
@@ -40,19 +41,30 @@ Request = dict[str, Any]
 class Front:
     """The ASGI application that the server runs."""
 
-    def __init__(self, framework: Any, service: Service) -> None:
+    def __init__(self, framework: Any, service: Service, streams: Mapping[str, Any]) -> None:
+        """
+        Args:
+            streams: ASGI applications of paths whose answers have no end; as `GET /v1/events`, past the framework.
+        """
         self.service = service
         self._framework = framework
+        self._streams = {EVENTS_PATH: service.events, **streams}
         self._transactions = service.transactions
         self._bulk = service.bulk
-        self._events = service.events
         self._gate = service.gate
         self._questions = service.questions
         self._body_bytes_max = service.settings.body_bytes_max
         self.shedding = Shedding(service.engine, service.settings.queue_wait_seconds_max)
         """Asked before any request is read (`saldo.http.protocol`)."""
+        origins = service.settings.cors_origin_names
+        self._cross_origin = CrossOrigin(self._take, origins) if origins else None
 
     def __call__(self, scope: Request, receive: Any, send: Any) -> Awaitable[None]:
+        if self._cross_origin is not None:
+            return self._cross_origin(scope, receive, send)
+        return self._take(scope, receive, send)
+
+    def _take(self, scope: Request, receive: Any, send: Any) -> Awaitable[None]:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         request_id = request_id_of(headers.get(b"x-request-id"))
         REQUEST.set((request_id, headers.get(b"traceparent")))
@@ -65,8 +77,12 @@ class Front:
             if fault is not None:
                 return Refused(fault)(scope, receive, send)
         needed = scope_of(scope["method"], scope["path"])
-        grant = ANYONE if needed is None else self._gate.at_once(scope, headers)
-        if grant is None or grant.bucket is not None or not grant.allows(needed or Scope.READ):
+        grant = NOBODY if needed is None else self._gate.at_once(scope, headers)
+        if (
+            grant is None
+            or grant.bucket is not None
+            or (needed is not None and not grant.allows(needed))
+        ):
             return self._ask(scope, headers, needed, grant, request_id, receive, send)
         return self._dispatch(scope, headers, grant, request_id, receive, send)
 
@@ -94,9 +110,10 @@ class Front:
         if method == "POST" and path == BULK_PATH:
             scope["path_template"] = BULK_PATH
             return self._bulk(scope, receive, send)
-        if method == "GET" and path == EVENTS_PATH:
-            scope["path_template"] = EVENTS_PATH
-            return self._events(scope, receive, send)
+        if method == "GET" and path in self._streams:
+            scope["path_template"] = path
+            stream: Awaitable[None] = self._streams[path](scope, receive, send)
+            return stream
         return self._hand_on(scope, request_id, receive, send)
 
     async def _ask(
@@ -130,7 +147,7 @@ class Front:
     def end_streams(self) -> None:
         """The server stops: streams must end."""
         self._bulk.stop()
-        self._events.stop()
+        self.service.events.stop()
 
     async def _hand_on(self, scope: Request, request_id: str, receive: Any, send: Any) -> None:
         """To the framework; its answers too carry the id and are counted."""
@@ -155,7 +172,7 @@ class Front:
                 message["headers"] = [
                     *headers,
                     (b"x-request-id", request_id.encode()),
-                    *headers_of_page(headers),
+                    *headers_of_page(headers, scope["path"]),
                 ]
                 route = scope.get("path_template") or "other"
                 answered(scope["method"], route, message["status"], began)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated, Any, TypeAlias, cast
 
 from litestar import Response, delete, get, post
@@ -11,11 +10,11 @@ from litestar.openapi.spec import Example
 from litestar.params import PathParameter
 
 from saldo.access.grant import Scope
-from saldo.access.secret import digest_of, new_secret
 from saldo.http import key_schemas as schemas
 from saldo.http import problems
 from saldo.http.access import admission_of
 from saldo.http.examples import BODY, READING, problem_specs
+from saldo.http.key_changes import MadeKey, make_key, replace_key, revoke_key
 from saldo.http.key_operations import PostKey, PostRotation
 from saldo.http.key_wire import key_reading, parse_key_id, parse_new_key, parse_rotation
 from saldo.http.operations import Documented
@@ -40,7 +39,6 @@ KeyId: TypeAlias = Annotated[
 _TAGS = ["keys"]
 _WRONG_ID = Fault("key_id", "must be a whole number greater than zero")
 _WRONG_SCOPES = Fault("scopes", "must be a list of read, write, metrics, admin")
-_log = logging.getLogger("saldo.access")
 
 
 @post(
@@ -56,16 +54,12 @@ _log = logging.getLogger("saldo.access")
 async def post_key(request: Asked, service: Given) -> Response[Any]:
     """The key itself is shown only in this answer: what is kept is a hash of it."""
     wanted = parse_new_key(await json_of(request), key_reading(service.settings))
-    secret, maximum = new_secret(), service.settings.keys_max
     try:
-        key_id = await service.keys.create(wanted, digest_of(secret.encode()), keys_max=maximum)
+        made = await make_key(service, wanted, _asking(request))
     except TooManyKeysError:
+        maximum = service.settings.keys_max
         raise AnswerError(problems.too_many_keys(maximum).answer(request_id(request))) from None
-    await service.keyring.refresh()
-    created = await _found(key_id, request, service)
-    _tell("made", created, request)
-    created.key = secret
-    return Response(created, status_code=201)
+    return Response(_shown(made), status_code=201)
 
 
 @get(
@@ -109,9 +103,7 @@ async def delete_key(key_id: KeyId, request: Asked, service: Given) -> schemas.K
     """Nobody is let in with it any more: by this process at once, by others after SALDO_KEYS_REFRESH_SECONDS.
     It stays in the list."""
     number = parse_key_id(key_id)
-    if await service.keys.revoke(number):
-        await service.keyring.refresh()
-        _tell("revoked", await _found(number, request, service), request)
+    await revoke_key(service, number, _asking(request))
     return await _found(number, request, service)
 
 
@@ -139,15 +131,10 @@ async def post_rotation(key_id: KeyId, request: Asked, service: Given) -> Respon
         await json_of(request) if body else body, key_reading(service.settings)
     )
     await _found(number, request, service)
-    secret = new_secret()
-    new_id = await service.keys.rotate(number, digest_of(secret.encode()), overlap)
-    if new_id is None:
+    made = await replace_key(service, number, overlap, _asking(request))
+    if made is None:
         raise AnswerError(problems.key_not_valid(number).answer(request_id(request)))
-    await service.keyring.refresh()
-    created = await _found(new_id, request, service)
-    _tell(f"made in place of {number}", created, request)
-    created.key = secret
-    return Response(created, status_code=201)
+    return Response(_shown(made), status_code=201)
 
 
 KEY_HANDLERS = [post_key, get_keys, get_key, delete_key, post_rotation]
@@ -160,9 +147,15 @@ async def _found(key_id: int, request: Asked, service: Service) -> schemas.Key:
     return _key(key)
 
 
-def _tell(what: str, key: schemas.Key, request: Asked) -> None:
-    """Who has changed who may come in must be found afterwards."""
-    _log.info("key %d was %s by %s", key.id, what, admission_of(request.scope).grant.name)
+def _asking(request: Asked) -> str:
+    return admission_of(request.scope).grant.name
+
+
+def _shown(made: MadeKey) -> schemas.Key:
+    """With what opens the door: only in this answer."""
+    shown = _key(made.key)
+    shown.key = made.secret
+    return shown
 
 
 def _key(key: Key) -> schemas.Key:

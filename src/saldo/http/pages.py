@@ -13,6 +13,8 @@ from litestar.connection import Request
 from litestar.openapi.plugins import OpenAPIRenderPlugin
 from litestar.response import Response
 
+from saldo.http.access import CONSOLE_PATH
+
 ASSETS_PATH: Final = "/docs/assets"
 
 NO_STORE: Final = (b"cache-control", b"no-store")
@@ -26,6 +28,17 @@ _OF_PAGES: Final = [
     NO_STORE,
     (b"content-security-policy", _POLICY.encode()),
     (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+]
+_POLICY_OF_CONSOLE: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+_OF_CONSOLE: Final = [
+    NO_STORE,
+    (b"content-security-policy", _POLICY_OF_CONSOLE.encode()),
+    # With no-referrer a browser sends forms with `Origin: null`, and nobody could tell whose they are.
+    (b"referrer-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
 ]
 _OF_ASSETS: Final = [(b"cache-control", b"no-cache")]
@@ -80,12 +93,13 @@ def headers_of_all(hsts_seconds: int) -> list[tuple[str, str]]:
 
 def headers_of_page(
     headers: Iterable[tuple[bytes, bytes]],
+    path: str,
 ) -> list[tuple[bytes, bytes]]:
     """What an answer of the framework says, beside its own headers."""
     found = {name.lower(): value for name, value in headers}
     content_type = found.get(b"content-type", b"")
     if content_type.startswith(b"text/html"):
-        return _OF_PAGES
+        return _OF_CONSOLE if path.startswith(CONSOLE_PATH) else _OF_PAGES
     if b"etag" in found:
         return _OF_ASSETS
     return [NO_STORE]

@@ -20,7 +20,7 @@ from saldo.http.wire import Fault, InvalidError
 from saldo.ledger.model import Decision, Outcome, TransactionRequest, differing_fields
 from saldo.ledger.money import format_money
 from saldo.ledger.time import format_instant
-from saldo.store.errors import StoreError
+from saldo.store.errors import RejectedError, StoreError
 
 _log = logging.getLogger("saldo.http")
 
@@ -111,15 +111,25 @@ def problem(code: str, detail: str, *, request_id: str, **extra: Any) -> Answer:
 
 def invalid(faults: list[Fault]) -> Problem:
     """422 with every bad field."""
-    detail = "; ".join(f"{fault.field} {fault.message}" for fault in faults)
-    errors = [{"field": fault.field, "message": fault.message} for fault in faults]
+    errors = [{"field": _printable(fault.field), "message": fault.message} for fault in faults]
+    detail = "; ".join(f"{error['field']} {error['message']}" for error in errors)
     return Problem("invalid", detail, {"errors": errors})
+
+
+def _printable(name: str) -> str:
+    """A name that a client made up, in one line: many who read lines of JSON break them at U+2028, too."""
+    if name.isprintable():
+        return name
+    return "".join(character if character.isprintable() else "\ufffd" for character in name)
 
 
 def of_error(error: InvalidError | StoreError, request_id: str) -> Problem:
     """What to say to a question that can't be read, or that the database doesn't answer now."""
     if isinstance(error, InvalidError):
         return invalid(error.faults)
+    if isinstance(error, RejectedError):  # it answers, and would answer the same again
+        _log.error("request %s: the database: %s", request_id, error)
+        return internal()
     _log.warning("request %s: the database: %s", request_id, error)
     return database_unavailable()
 

@@ -70,9 +70,8 @@ class JoiningProtocol(HttpToolsProtocol):
         application.sweep.connections = self.connections
         self._limits = application.wire_limits
         self._shedding = application.shedding
-        self._shed_lately = (
-            False  # a request was refused without being read, since the timer was set
-        )
+        # A request was refused without being read, since the timer was set.
+        self._shed_lately = False
         # The cycle whose answer is being made; `cycle` is that of the request read last.
         self._running: RequestResponseCycle | None = None
         self._rest = bytearray()  # received, and not given to the parser yet

@@ -129,9 +129,8 @@ class Shedding:
 
     def full(self, data: bytes, transport: asyncio.Transport) -> bool:
         """Whether what is read now is a transaction too many. Asked for all that is read of a connection at a time."""
-        now = (
-            self._loop.time()
-        )  # the same for all of a turn, so the first of it is looked at: it waits longest
+        # The same for all of a turn, so the first of it is looked at: it waits longest.
+        now = self._loop.time()
         if now >= self._look_at:
             self._look_at = now + LOOK_SECONDS
             self._backlog.look(_late_seconds(transport))
@@ -183,7 +182,7 @@ class Shedding:
         if end < len(_END):
             return None
         seen = _Seen()
-        parser = httptools.HttpRequestParser(seen)
+        parser = seen.parser = httptools.HttpRequestParser(seen)
         try:
             parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -192,7 +191,7 @@ class Shedding:
             return None
         given = _REQUEST_ID.search(data[:end])
         request_id = None if given is None else request_id_of(given[1])
-        head = _Head(len(data), not parser.should_keep_alive(), request_id)
+        head = _Head(len(data), seen.closes, request_id)
         if given is None and not seen.chunked:
             if len(self._heads) >= HEADS_MAX:
                 self._heads.clear()
@@ -211,8 +210,10 @@ class Shedding:
 class _Seen:
     """Takes what the parser finds in bytes that may be one request."""
 
+    parser: httptools.HttpRequestParser
+
     def __init__(self) -> None:
-        self.chunked = False
+        self.chunked = self.closes = False
         self._begun = self._whole = 0
 
     @property
@@ -227,6 +228,8 @@ class _Seen:
 
     def on_message_complete(self) -> None:
         self._whole += 1
+        # Only now does the parser know: it is reset for the next one.
+        self.closes = not self.parser.should_keep_alive()
 
 
 _LAST_DATA_RECEIVED: Final = 52

@@ -171,7 +171,7 @@ def _read_url(value: object, reading: WebhookReading) -> str:
     try:
         url = URL(value)
         host, port = url.raw_host, url.port
-    except ValueError:
+    except (ValueError, IndexError):  # the second is the library's own, of "[::0]:@"
         raise FieldError(expected) from None
     if url.scheme not in {"http", "https"} or not host or not port or not _HOST.fullmatch(host):
         raise FieldError(expected)

@@ -19,10 +19,9 @@ from uuid import UUID
 
 import msgspec
 
-from saldo.ledger.model import SHARDS, USER_ID_MAX, Kind, TransactionRequest
+from saldo.ledger.model import SEQ_MAX, SHARDS, USER_ID_MAX, Kind, TransactionRequest
 from saldo.ledger.money import MoneyError, parse_amount
 from saldo.ledger.time import InstantError, parse_instant
-from saldo.store.log import SEQ_MAX
 
 T = TypeVar("T")
 

@@ -19,6 +19,9 @@ SHARDS: Final = 64
 USER_ID_MAX: Final = 2**63 - 1
 """Greatest user id that a bigint holds."""
 
+SEQ_MAX: Final = 2**63 - 1
+"""Greatest position in a shard's log that a bigint holds."""
+
 
 def shard_of(user_id: int) -> int:
     """The shard whose log holds the user's entries."""

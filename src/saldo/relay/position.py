@@ -14,8 +14,8 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from saldo.ledger.model import SHARDS
-from saldo.store.log import SEQ_MAX, Positions
+from saldo.ledger.model import SEQ_MAX, SHARDS
+from saldo.store.log import Positions
 
 PREFIX: Final = "v1."
 TEXT_LENGTH_MAX: Final = 1000

@@ -1,6 +1,6 @@
 """Seals the log behind whoever posts, in the background: what has been recorded is provable within a second.
 
-Under a bulk it steps back and falls behind, and catches up afterwards.
+On a machine that has no processor to spare it steps back under a bulk, falls behind, and catches up afterwards.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from saldo.ledger.seal import SEAL_ENTRIES_MAX, leaf_hash, merkle_root, seal_hash
-from saldo.relay.pace import Beside
+from saldo.relay.pace import Beside, Pace
 from saldo.store.errors import StoreError
 from saldo.store.seals import ENTRIES_MAX, LastSeal, NewSeal, Seals
 
 SEAL_SECONDS: Final = 0.8
-"""Between two looks: an entry waits for the next, and for its seal to be written. Also the longest rest."""
+"""From one look at what is new to the next: an entry waits for it, and for its seal to be written. Also the longest
+rest."""
 
 FAILED_SECONDS: Final = 5.0
 """After a look that has failed."""
 
 STEP_BACK: Final = 4.0
 STEP_BACK_POSTING: Final = 8.0
-"""After each look that took as much as it may, so many times as long as it took: a fifth of a processor and
-of a connection at most, a ninth while somebody posts."""
+"""At most, so many times as long as a look took that took as much as it may: so it gets a fifth of a processor and of
+a connection on the busiest machine, a ninth while somebody posts."""
 
 TAKE_OVER_SECONDS: Final = 3.0
 """After so long without a seal by somebody else, one who stood back for him seals again."""
@@ -46,6 +47,7 @@ class Sealer:
         """
         self._seals = seals
         self._beside = beside
+        self._pace = Pace()
         self._turn = Turn()
         self._stopped: set[tuple[int, int]] = set()
         self._told: set[tuple[int, int]] = set()
@@ -54,8 +56,11 @@ class Sealer:
 
     async def run(self) -> None:
         """Seals until it is cancelled."""
+        round_began = time.monotonic()
         while True:
             began = time.monotonic()
+            if not self.more:
+                round_began = began
             try:
                 await self.look()
             except StoreError as error:
@@ -65,10 +70,12 @@ class Sealer:
                 _log.exception("sealing failed in a way nobody foresaw")
                 await asyncio.sleep(FAILED_SECONDS)
             else:
-                seconds = time.monotonic() - began
-                await asyncio.sleep(
-                    rest_seconds(seconds, more=self.more, posting=self._beside.posting)
-                )
+                now, tired = time.monotonic(), self._pace.rest_seconds()
+                if self.more:
+                    rest = step_back_seconds(now - began, tired, posting=self._beside.posting)
+                else:
+                    rest = rest_seconds(now - round_began)
+                await asyncio.sleep(rest)
 
     async def look(self) -> int:
         """Seals what is new, or the oldest of it if it is much; how many entries.
@@ -159,17 +166,25 @@ def seal_of(shard: int, last: LastSeal, entries: Sequence[bytes]) -> NewSeal | N
     return NewSeal(shard, first_seq, last_seq, last.hash, root, hash_)
 
 
-def rest_seconds(seconds: float, *, more: bool, posting: bool) -> float:
-    """How long to rest after a look.
+def step_back_seconds(seconds: float, tired: float, *, posting: bool) -> float:
+    """How long to rest before going on with what is there: not at all, where there are processors to spare.
 
     Args:
-        seconds: it took.
-        more: whether it took as much as it may, so that there is more.
+        seconds: the look took that took as much as it may.
+        tired: how long to rest for what had to be waited for a processor (`Pace`).
         posting: whether somebody posts.
     """
-    if not more:
-        return SEAL_SECONDS
-    return min(seconds * (STEP_BACK_POSTING if posting else STEP_BACK), SEAL_SECONDS)
+    longest = seconds * (STEP_BACK_POSTING if posting else STEP_BACK)
+    return min(longest, tired, SEAL_SECONDS)
+
+
+def rest_seconds(seconds: float) -> float:
+    """How long to rest when all has been sealed that was there.
+
+    Args:
+        seconds: since the first look of it, which what is new by now has just missed.
+    """
+    return max(SEAL_SECONDS - seconds, SEAL_SECONDS / 2)
 
 
 def _seq(entry: bytes) -> int:

@@ -44,6 +44,10 @@ _BUSY_CLASSES = {"25", "53", "55", "57", "58"}
 # 26000: a pooler has lost our prepared statements; on a new connection we see what it can do.
 _GONE = {"57P01", "57P02", "57P03", "57P05", "25006", "26000"}
 
+# InternalClientError: the driver itself is in no state to send, as after a server's farewell until the connection
+# ends.
+_BROKEN = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, EOFError, TimeoutError)
+
 
 def translated(error: BaseException) -> StoreError:
     """The store's error for one of the driver's or the operating system's."""
@@ -58,6 +62,6 @@ def translated(error: BaseException) -> StoreError:
         if state[:2] in _BUSY_CLASSES:
             return BusyError(str(error))
         return RejectedError(f"{state}: {error}")
-    if isinstance(error, asyncpg.InterfaceError | OSError | EOFError | TimeoutError):
+    if isinstance(error, _BROKEN):
         return ConnectionLostError(str(error) or type(error).__name__)
     return RejectedError(str(error) or type(error).__name__)

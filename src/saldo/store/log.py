@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
-from saldo.ledger.model import SHARDS
+from saldo.ledger.model import SEQ_MAX, SHARDS
 from saldo.store.connection import fetch
 
 Positions = dict[int, int]
@@ -15,9 +15,6 @@ Positions = dict[int, int]
 
 NOTICES_SHARD: Final = SHARDS
 """Where notices stand as if they were of the log: after its last shard."""
-
-
-SEQ_MAX = 2**63 - 1
 
 
 class LogEntry(NamedTuple):

@@ -18,6 +18,9 @@ from saldo.store.poster import UserCreation, create_user
 KEYS_MAX = 1000
 """Keys of one grouped read: it takes some milliseconds then."""
 
+LAST_CHARACTER = "\U0010ffff"
+"""No name that begins in some way has a byte beyond this after it."""
+
 
 @dataclass(frozen=True, slots=True)
 class User:
@@ -31,7 +34,12 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """A client's transaction as it is recorded. amount is signed; both are minor units."""
+    """A client's transaction as it is recorded.
+
+    Attributes:
+        amount: signed; as `balance`, minor units.
+        late: posted with a timestamp before that of a transaction posted earlier.
+    """
 
     uuid: UUID
     user_id: int
@@ -41,6 +49,7 @@ class Transaction:
     timestamp: datetime
     recorded_at: datetime
     outcome: Outcome
+    late: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +119,33 @@ class Reader:
         """Users with greater ids, by id."""
         return [User(*row) for row in await self._fetch("users_page", after_id, name, limit)]
 
+    async def users_of(self, user_ids: Sequence[int], *, after_id: int, limit: int) -> list[User]:
+        """Those of some users that there are, with greater ids, by id."""
+        rows = await self._fetch("users_some", list(user_ids), after_id, limit)
+        return [User(*row) for row in rows]
+
+    async def users_found(
+        self,
+        beginning: str,
+        *,
+        after: tuple[str, int] | None,
+        among: Sequence[int] | None,
+        limit: int,
+    ) -> list[User]:
+        """Users whose names begin so, whatever the case, by name.
+
+        The case of other letters than a to z counts where the database's locale doesn't know it.
+
+        Args:
+            after: those that come after this name and id; None: from the first.
+            among: only these; None: all.
+        """
+        name, user_id = after or (None, None)
+        users = None if among is None else list(among)
+        end = beginning + LAST_CHARACTER
+        rows = await self._fetch("users_found", beginning, end, name, user_id, users, limit)
+        return [User(*row) for row in rows]
+
     async def balance(
         self, user_id: int, date: datetime | None, known_at: datetime | None
     ) -> int | None:
@@ -139,12 +175,14 @@ class Reader:
         until: datetime | None,
         kind: Kind | None,
         limit: int,
+        posted: bool | None = None,
     ) -> TransactionPage | None:
         """A page of the user's transactions by falling number; None: no such user.
 
         Args:
             before: numbers below this one; None: from the newest.
             since, until: bounds of the effective time, half-open.
+            posted: only those that were, or only those that were refused; None: both.
         """
         # Nothing takes effect further ahead of its recording than any setting allows.
         recorded_after = None if since is None else _earlier(since, FUTURE_TOLERANCE_MAX)
@@ -156,9 +194,9 @@ class Reader:
         # numbers have no gaps, so this many are read at most, whatever the filter leaves of them.
         above = max(floor, before - 1 - max(self._entries_read_max, limit))
         rows = await self._fetch(
-            "transactions_page", user_id, above, before, since, until, kind, limit
+            "transactions_page", user_id, above, before, since, until, kind, limit, posted
         )
-        found = [_transaction(row) for row in rows]
+        found = [transaction_of(row) for row in rows]
         last = found[-1].number if len(found) == limit else above + 1
         return TransactionPage(found, last if last > floor + 1 else None)
 
@@ -167,7 +205,7 @@ class Reader:
 
     async def _read_transactions(self, uuids: list[UUID]) -> dict[UUID, Transaction]:
         rows = await self._fetch("transactions_by_uuid", uuids)
-        return {row["uuid"]: _transaction(row) for row in rows}
+        return {row["uuid"]: transaction_of(row) for row in rows}
 
     async def _fetchrow(self, name: str, *arguments: Any) -> Any:
         rows = await self._fetch(name, *arguments)
@@ -180,9 +218,10 @@ class Reader:
         return rows
 
 
-def _transaction(row: Any) -> Transaction:
+def transaction_of(row: Any) -> Transaction:
+    """The transaction of a row of any statement that selects its columns in their order."""
     fields: list[Any] = list(row)
-    fields[-1] = Outcome(fields[-1])
+    fields[-2] = Outcome(fields[-2])
     return Transaction(*fields)
 
 

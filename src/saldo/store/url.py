@@ -42,6 +42,8 @@ def hosts_of(url: str) -> list[tuple[str, int]]:
 
 def _named(url: str) -> dict[str, str]:
     """Its parts as libpq reads them."""
+    if "\0" in url:
+        return {}  # libpq would read what is before it alone, and take another part for the host
     try:
         named = psycopg.conninfo.conninfo_to_dict(url)
     except (psycopg.Error, ValueError):

@@ -23,16 +23,17 @@ def main() -> None:
     options = argparse.ArgumentParser(description="Runs one harness.")
     options.add_argument("name", help=f"one of {', '.join(harnesses.NAMES)}")
     options.add_argument("--seconds", type=int, default=10, help="0: until it is stopped")
+    options.add_argument("--inputs", type=int, default=-1, help="-1: as many as there is time for")
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--again", help="an input that failed, as it was printed")
     given = options.parse_args()
     if given.again is not None:
         harnesses.check_of(given.name)(urlsafe_b64decode(given.again))
         return
-    _fuzz(given.name, given.seconds, given.seed)
+    _fuzz(given.name, given.seconds, given.inputs, given.seed)
 
 
-def _fuzz(name: str, seconds: int, seed: int) -> None:
+def _fuzz(name: str, seconds: int, inputs: int, seed: int) -> None:
     try:
         import atheris
     except ImportError:
@@ -59,6 +60,7 @@ def _fuzz(name: str, seconds: int, seed: int) -> None:
                 sys.argv[0],
                 corpus,
                 f"-max_total_time={seconds}",
+                f"-runs={inputs}",
                 f"-seed={seed}",
                 f"-max_len={LENGTH_MAX}",
                 f"-artifact_prefix={corpus}/",

@@ -28,5 +28,5 @@ def check(data: bytes) -> None:
         0 < len(users) <= USERS_MAX and min(users) >= 1 and max(users) <= USER_ID_MAX
     )
     assert types and types <= set(EVENT_TYPES)
-    assert following.start in {"now", "start"} or isinstance(following.start, datetime | Position)
+    assert isinstance(following.start, datetime | Position) or following.start in {"now", "start"}
     assert following.field in {*PARAMETERS, HEADER}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from saldo.ledger.model import SHARDS
+from saldo.ledger.model import SEQ_MAX, SHARDS
 from saldo.relay.position import EPOCH_BYTES, PositionError, read_position, write_position
-from saldo.store.log import SEQ_MAX
 from tests.fuzz.harnesses import text_of
 
 

@@ -13,4 +13,5 @@ GRANT INSERT, UPDATE, DELETE ON saldo.webhooks, saldo.webhook_deliveries TO {rol
 GRANT DELETE ON saldo.sinks TO {role};
 GRANT INSERT, UPDATE ON saldo.keys TO {role};
 GRANT UPDATE ON saldo.keys_version TO {role};
+GRANT INSERT, UPDATE, DELETE ON saldo.console_sessions TO {role};
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA saldo TO {role};

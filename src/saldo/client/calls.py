@@ -1,0 +1,337 @@
+"""Every call of the API, described once and without any I/O: what to send, and how to read the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from operator import index
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from saldo.client.answers import Answer, decoded, outcome_of
+from saldo.client.errors import SaldoError
+from saldo.client.models import (
+    Balance,
+    Delivery,
+    EventType,
+    Instant,
+    Key,
+    Line,
+    Page,
+    Posted,
+    Proof,
+    RelayedEventType,
+    Scope,
+    Seals,
+    Transaction,
+    TransactionType,
+    User,
+    Webhook,
+)
+from saldo.client.requests import Request, written_array, written_instant
+
+T = TypeVar("T")
+
+JSON: Final = "application/json"
+NDJSON: Final = "application/x-ndjson"
+BULK_PATH: Final = "/v1/transactions"
+
+Query: TypeAlias = tuple[tuple[str, str], ...]
+NO_QUERY: Final[Query] = ()
+
+
+class Repeat(Enum):
+    """When a call may be sent again."""
+
+    ALWAYS = "whatever became of the last attempt: it is a question, or has an effect once only"
+    UNDONE = "if it is sure that the last attempt has done nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One call.
+
+    Attributes:
+        read: the result, of an answer with a status below 300. May raise `UnavailableError`: then it is asked again.
+        also: statuses from 300 on that are results, too.
+        uuid: of the transaction that is posted.
+    """
+
+    method: str
+    path: str
+    read: Callable[[Answer], T]
+    query: Query = ()
+    body: bytes | None = None
+    content_type: str = JSON
+    repeat: Repeat = Repeat.ALWAYS
+    also: tuple[int, ...] = ()
+    uuid: UUID | None = None
+
+    @property
+    def asks(self) -> bool:
+        """Whether it leaves nothing behind."""
+        return self.method == "GET"
+
+
+class Listing(NamedTuple, Generic[T]):
+    """A list in pages."""
+
+    path: str
+    item: type[T]
+    query: Query
+
+    def page(self, cursor: str | None) -> Call[Page[T]]:
+        """The page at a cursor; None: the first."""
+        return Call("GET", self.path, _reads(Page[self.item]), _query(*self.query, cursor=cursor))  # type: ignore[name-defined]
+
+
+class Unset(Enum):
+    """Stands for what is not to be changed, where None has a meaning of its own."""
+
+    UNSET = "unset"
+
+
+UNSET: Final = Unset.UNSET
+
+
+def create_user(name: str) -> Call[User]:
+    """409 after an attempt whose answer was lost: `NameTakenError.perhaps_ours`."""
+    return Call("POST", "/v1/user", _reads(User), body=_json({"name": name}))
+
+
+def user(user_id: int) -> Call[User]:
+    return Call("GET", f"/v1/user/{index(user_id)}", _reads(User))
+
+
+def users(name: str | None, limit: int | None) -> Listing[User]:
+    return Listing("/v1/user", User, _query(name=name, limit=limit))
+
+
+def balance(
+    user_id: int, date: Instant | None, before: Instant | None, known_at: Instant | None
+) -> Call[Balance]:
+    query = _query(date=_instant(date), before=_instant(before), known_at=_instant(known_at))
+    return Call("GET", f"/v1/user/{index(user_id)}/balance", _reads(Balance), query)
+
+
+def transactions(
+    user_id: int,
+    since: Instant | None,
+    until: Instant | None,
+    type_: TransactionType | None,
+    limit: int | None,
+) -> Listing[Transaction]:
+    query = _query(("from", _instant(since)), to=_instant(until), type=type_, limit=limit)
+    return Listing(f"/v1/user/{index(user_id)}/transactions", Transaction, query)
+
+
+def transaction(uuid: UUID | str) -> Call[Transaction]:
+    return Call("GET", f"/v1/transaction/{_uuid(uuid)}", _reads(Transaction))
+
+
+def post(request: Request) -> Call[Transaction]:
+    return Call("POST", "/v1/transaction", _read_posted, body=request.body(), uuid=request.uuid)
+
+
+def post_many(requests: Sequence[Request]) -> Call[list[Posted | SaldoError]]:
+    return Call("POST", BULK_PATH, _read_many, body=written_array(requests))
+
+
+def post_atomic(requests: Sequence[Request]) -> Call[list[Posted]]:
+    query = (("atomic", "true"),)
+    return Call("POST", BULK_PATH, _read_atomic, query, written_array(requests))
+
+
+def proof(uuid: UUID | str) -> Call[Proof]:
+    return Call("GET", f"/v1/proof/{_uuid(uuid)}", _reads_document(Proof))
+
+
+def seals(shard: int | None, after: int | None, limit: int | None) -> Call[Seals]:
+    query = _query(shard=shard, after=after, limit=limit)
+    return Call("GET", "/v1/seals", _reads_document(Seals), query)
+
+
+def create_webhook(
+    url: str,
+    event_types: Iterable[RelayedEventType] | None,
+    user_ids: Iterable[int] | None,
+    secret: str | None,
+) -> Call[Webhook]:
+    body = _json(
+        {"url": url, "event_types": _list(event_types), "user_ids": _list(user_ids)}
+        | ({} if secret is None else {"secret": secret})
+    )
+    return Call("POST", "/v1/webhook", _reads(Webhook), body=body, repeat=Repeat.UNDONE)
+
+
+def webhook(webhook_id: int) -> Call[Webhook]:
+    return Call("GET", _webhook(webhook_id), _reads(Webhook))
+
+
+def webhooks(limit: int | None) -> Listing[Webhook]:
+    return Listing("/v1/webhook", Webhook, _query(limit=limit))
+
+
+def change_webhook(webhook_id: int, changes: Mapping[str, Any]) -> Call[Webhook]:
+    """The secret before goes on to sign for a while: repeated, that would be the new one. So it is not repeated."""
+    given = {name: value for name, value in changes.items() if value is not UNSET}
+    body = _json({name: _plain(value) for name, value in given.items()})
+    path = _webhook(webhook_id)
+    return Call("PATCH", path, _reads(Webhook), body=body, repeat=Repeat.UNDONE)
+
+
+def delete_webhook(webhook_id: int) -> Call[Webhook]:
+    """Repeated, it would not be found."""
+    return Call("DELETE", _webhook(webhook_id), _reads(Webhook), repeat=Repeat.UNDONE)
+
+
+def deliveries(webhook_id: int, state: str | None, limit: int | None) -> Listing[Delivery]:
+    path = f"{_webhook(webhook_id)}/deliveries"
+    return Listing(path, Delivery, _query(state=state, limit=limit))
+
+
+def replay_deliveries(webhook_id: int, event_id: str | None) -> Call[int]:
+    path = f"{_webhook(webhook_id)}/deliveries/replay"
+    body = _json({"event_id": event_id})
+    return Call("POST", path, _read_replayed, body=body, repeat=Repeat.UNDONE)
+
+
+def create_key(
+    name: str,
+    scopes: Iterable[Scope],
+    user_ids: Iterable[int] | None,
+    networks: Iterable[str] | None,
+    expires_at: Instant | None,
+) -> Call[Key]:
+    body = _json(
+        {
+            "name": name,
+            "scopes": list(scopes),
+            "user_ids": _list(user_ids),
+            "networks": _list(networks),
+            "expires_at": _instant(expires_at),
+        }
+    )
+    return Call("POST", "/v1/key", _reads(Key), body=body, repeat=Repeat.UNDONE)
+
+
+def key(key_id: int) -> Call[Key]:
+    return Call("GET", f"/v1/key/{index(key_id)}", _reads(Key))
+
+
+def keys(limit: int | None) -> Listing[Key]:
+    return Listing("/v1/key", Key, _query(limit=limit))
+
+
+def revoke_key(key_id: int) -> Call[Key]:
+    return Call("DELETE", f"/v1/key/{index(key_id)}", _reads(Key))
+
+
+def rotate_key(key_id: int, overlap_seconds: int | None) -> Call[Key]:
+    path = f"/v1/key/{index(key_id)}/rotate"
+    body = _json({"overlap_seconds": overlap_seconds})
+    return Call("POST", path, _reads(Key), body=body, repeat=Repeat.UNDONE)
+
+
+def health(what: str) -> Call[str]:
+    """`ok`, `draining` or `unavailable`: an answer of 503 is one, too."""
+    return Call("GET", f"/healthz/{what}", _read_health, also=(503,))
+
+
+def metrics() -> Call[str]:
+    return Call("GET", "/metrics", _read_text)
+
+
+def openapi() -> Call[dict[str, Any]]:
+    return Call("GET", "/openapi.json", _reads(dict[str, Any]))
+
+
+def events_query(user_ids: Iterable[int] | None, types: Iterable[EventType] | None) -> Query:
+    """What the live stream is filtered by."""
+    users = None if user_ids is None else ",".join(str(index(each)) for each in user_ids)
+    return _query(user_id=users, type=None if types is None else ",".join(types))
+
+
+def _reads(type_: type[T]) -> Callable[[Answer], T]:
+    return lambda answer: decoded(answer, type_)
+
+
+def _reads_document(type_: type[T]) -> Callable[[Answer], T]:
+    """With the answer as it came, which is what is verified."""
+
+    def read(answer: Answer) -> T:
+        document = decoded(answer, dict[str, Any])
+        body = msgspec.json.encode(document | {"document": document})
+        return decoded(answer._replace(body=body), type_)
+
+    return read
+
+
+def _read_posted(answer: Answer) -> Transaction:
+    found = decoded(answer, Transaction)
+    if answer.headers.get("idempotent-replayed") != "true":
+        return found
+    return msgspec.structs.replace(found, replayed=True)
+
+
+def _read_many(answer: Answer) -> list[Posted | SaldoError]:
+    """
+    Raises:
+        UnavailableError: some are to be sent again: all are, under their uuids.
+    """
+    outcomes: list[Posted | SaldoError] = []
+    for line in answer.body.splitlines():
+        outcome = outcome_of(decoded(answer, Line, line), line)
+        if outcome.again is not None:
+            raise outcome.again
+        outcomes.append(outcome.value)
+    return outcomes
+
+
+def _read_atomic(answer: Answer) -> list[Posted]:
+    return [each for each in _read_many(answer) if isinstance(each, Posted)]
+
+
+def _read_replayed(answer: Answer) -> int:
+    return int(decoded(answer, dict[str, Any])["replayed"])
+
+
+def _read_health(answer: Answer) -> str:
+    return str(decoded(answer, dict[str, Any]).get("status", "unavailable"))
+
+
+def _read_text(answer: Answer) -> str:
+    return answer.body.decode()
+
+
+def _query(*pairs: tuple[str, str | None], **named: object) -> Query:
+    """Those that are given."""
+    every = (*pairs, *named.items())
+    return tuple((name, str(value)) for name, value in every if value is not None)
+
+
+def _json(value: object) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def _instant(value: Instant | None) -> str | None:
+    return None if value is None else written_instant(value)
+
+
+def _uuid(value: UUID | str) -> UUID:
+    return value if isinstance(value, UUID) else UUID(value)
+
+
+def _webhook(webhook_id: int) -> str:
+    return f"/v1/webhook/{index(webhook_id)}"
+
+
+def _list(values: Iterable[Any] | None) -> list[Any] | None:
+    return None if values is None else list(values)
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, str | bool) else list(value)

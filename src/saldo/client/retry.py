@@ -1,0 +1,172 @@
+"""When a call is sent again, and what it comes to in the end: a generator without I/O, clock or chance of its own.
+
+It yields what is to be done (`Send`, `Sleep`) and is sent what came of it. The two clients only carry that out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from copy import copy
+from dataclasses import dataclass
+from itertools import count
+from typing import NamedTuple, TypeVar
+from uuid import UUID
+
+from saldo.client.answers import UNDONE, Answer, error_of
+from saldo.client.calls import Call, Repeat
+from saldo.client.errors import (
+    ForbiddenError,
+    NameTakenError,
+    OutcomeUnknownError,
+    SaldoError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How long and how often.
+
+    Attributes:
+        timeout_seconds: for a call as a whole, with all its attempts and pauses.
+        attempt_seconds: how long an attempt waits for the network, each time it does.
+        pause_seconds: the first pause is half to all of this long, each further one twice as long.
+        pause_seconds_max: no pause is longer, unless the service asks for it.
+    """
+
+    timeout_seconds: float = 60.0
+    attempt_seconds: float = 15.0
+    pause_seconds: float = 0.1
+    pause_seconds_max: float = 5.0
+
+    def pause(self, attempt: int, chance: float, asked: float | None = None) -> float:
+        """How long to wait before the next attempt.
+
+        Args:
+            attempt: how many have failed before the last, from 0.
+            chance: from 0 to 1: clients that have failed together don't come back together.
+            asked: what the service asks for; never less than that.
+        """
+        # Beyond 2**30 a float has long been at the maximum.
+        longest = min(self.pause_seconds_max, self.pause_seconds * 2.0 ** min(attempt, 30))
+        if asked is not None:
+            return asked + chance * self.pause_seconds
+        return (0.5 + chance / 2) * longest
+
+
+class Send(NamedTuple):
+    """Do: send the request. seconds: how long to wait for the network."""
+
+    seconds: float
+
+
+class Sleep(NamedTuple):
+    """Do: wait."""
+
+    seconds: float
+
+
+class Lost(NamedTuple):
+    """What came: nothing. sent: whether the service may have got the request."""
+
+    error: Exception
+    sent: bool
+
+
+Reply = Answer | Lost | None
+Attempts = Generator[Send | Sleep, Reply, T]
+
+
+def attempts(
+    call: Call[T], retries: Retries, clock: Callable[[], float], chance: Callable[[], float]
+) -> Attempts[T]:
+    """Sends a call until it is decided, or the time is up; returns its result.
+
+    Args:
+        clock: seconds, that only go forward. chance: a random number from 0 to 1.
+
+    Raises:
+        SaldoError: what the service says; or `UnavailableError`, if it can't say anything.
+    """
+    deadline = clock() + retries.timeout_seconds
+    what = f"{call.method} {call.path}"
+    unknown = False
+    for attempt in count():
+        seconds = min(retries.attempt_seconds, max(deadline - clock(), 0.001))
+        reply = yield Send(seconds)
+        assert reply is not None
+        try:
+            return result(call, reply)
+        except UnavailableError as error:
+            sent = reply.sent if isinstance(reply, Lost) else maybe_done(error)
+            unknown = unknown or (sent and not call.asks)
+            pause = retries.pause(attempt, chance(), error.retry_after_seconds)
+            stuck = unknown and call.repeat is Repeat.UNDONE
+            if stuck or clock() + pause >= deadline:
+                last = given_up(error, what, call.uuid, unknown=unknown)
+                raise last from last.__cause__
+        except SaldoError as error:
+            last = told(error, what, call.uuid, unknown=unknown)
+            raise last from last.__cause__
+        yield Sleep(pause)
+    raise AssertionError("counting never ends")
+
+
+def result(call: Call[T], reply: Answer | Lost) -> T:
+    """What one attempt has come to.
+
+    Raises:
+        UnavailableError: to be tried again.
+        SaldoError: decided otherwise.
+    """
+    if isinstance(reply, Lost):
+        raise lost(reply.error)
+    if reply.status >= 300 and reply.status not in call.also:
+        raise error_of(reply)
+    return call.read(reply)
+
+
+def lost(error: Exception) -> UnavailableError:
+    """What an attempt without an answer has come to."""
+    unavailable = UnavailableError(f"no answer: {type(error).__name__}: {error}")
+    unavailable.__cause__ = error
+    return unavailable
+
+
+def maybe_done(error: SaldoError) -> bool:
+    """Whether an attempt that was answered so may have had an effect, now or in a moment."""
+    return isinstance(error, UnavailableError) and error.code not in UNDONE
+
+
+def given_up(error: SaldoError, what: str, uuid: UUID | None, *, unknown: bool) -> SaldoError:
+    """The last word when there is no more time.
+
+    Args:
+        error: of the last attempt.
+        what: what may have been done.
+        unknown: whether any attempt may have done it.
+    """
+    last = copy(error)
+    if unknown:
+        last = OutcomeUnknownError(f"it is not known whether {what} was done; last: {error}")
+        last.code, last.status, last.request_id = error.code, error.status, error.request_id
+        last.details, last.retry_after_seconds = error.details, error.retry_after_seconds
+    last.__cause__ = error.__cause__
+    last.uuid = error.uuid or uuid
+    return last
+
+
+def told(error: SaldoError, what: str, uuid: UUID | None, *, unknown: bool) -> SaldoError:
+    """What the service has decided, in the light of the attempts before. Arguments as of `given_up`."""
+    # Not let in any more: that says nothing of the attempt before, which perhaps was.
+    if unknown and isinstance(error, UnauthenticatedError | ForbiddenError):
+        return given_up(error, what, uuid, unknown=True)
+    last = copy(error)
+    if isinstance(last, NameTakenError):
+        last.perhaps_ours = unknown
+    last.__cause__ = error.__cause__
+    last.uuid = error.uuid or uuid
+    return last

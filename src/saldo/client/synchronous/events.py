@@ -1,0 +1,61 @@
+# Made of `saldo.client.asynchronous` by `python -m tests.client.twin`: change that, not this.
+"""The live stream, followed for as long as somebody takes from it."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import httpx
+
+from saldo.client.answers import error_of
+from saldo.client.errors import SaldoError
+from saldo.client.following import EVENTS_PATH, Following
+from saldo.client.models import Event
+from saldo.client.network import is_lost
+from saldo.client.retry import lost
+from saldo.client.synchronous.connection import Connection, whole
+from saldo.client.synchronous.running import sleep
+
+SILENCE_SECONDS_MAX: Final = 60.0
+"""The service gives a sign of life every 15 seconds, or as its operator has set."""
+
+
+class Events:
+    """Iterate over it. After a loss of the connection it goes on where it was, without a gap and without a repetition.
+
+    Iterated over again, it goes on behind the last event.
+    """
+
+    def __init__(self, connection: Connection, following: Following) -> None:
+        self._connection = connection
+        self._following = following
+
+    @property
+    def position(self) -> str:
+        """Where to resume when everything that came is done; "" until the first one came. It moves without events,
+        too."""
+        return self._following.position
+
+    def __iter__(self) -> Iterator[Event]:
+        following, retries = self._following, self._connection.retries
+        timeout = httpx.Timeout(retries.attempt_seconds, read=SILENCE_SECONDS_MAX)
+        while True:
+            query, headers = following.begin()
+            ended: SaldoError | None = None
+            try:
+                with self._connection.stream(
+                    "GET", EVENTS_PATH, headers, timeout, query
+                ) as response:
+                    if response.status_code == 200:
+                        for data in response.iter_bytes():
+                            yield from following.take(data)
+                    else:
+                        ended = error_of(whole(response))
+            except httpx.TransportError as error:
+                if not is_lost(error):
+                    raise
+                ended = lost(error)
+            sleep(following.lost(ended, time.monotonic(), retries, random.random))

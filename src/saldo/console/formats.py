@@ -1,0 +1,98 @@
+"""How amounts, times and counts are written for people, in the language and the zone that they have chosen."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from typing import Final
+
+from saldo.console.look import Language
+from saldo.ledger.money import format_money
+
+NARROW_SPACE: Final = "\u202f"
+_MINUS: Final = "\u2212"
+_DECIMAL_COMMA: Final = re.compile(r"[0-9]+,[0-9]+", re.ASCII)
+_SPACES: Final = re.compile(r"[\s\u00a0\u202f]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """Of one page."""
+
+    language: Language
+    zone: tzinfo
+    decimals: int
+    durations: tuple[str, str, str, str, str]
+
+    def money(self, minor: int) -> str:
+        """`1,234.50`, or `1 234,50` in Russian."""
+        whole, point, fraction = format_money(abs(minor), self.decimals).partition(".")
+        sign = _MINUS if minor < 0 else ""
+        if self.language == "ru":
+            return sign + self.count(int(whole)) + point.replace(".", ",") + fraction
+        return sign + self.count(int(whole)) + point + fraction
+
+    def signed(self, minor: int) -> str:
+        """The same with its sign, a plus too."""
+        return f"+{self.money(minor)}" if minor > 0 else self.money(minor)
+
+    def plain(self, minor: int) -> str:
+        """As the API writes it, and as it may be typed."""
+        return format_money(minor, self.decimals)
+
+    def count(self, number: int) -> str:
+        """`12,345`."""
+        grouped = f"{number:,}"
+        return grouped.replace(",", NARROW_SPACE) if self.language == "ru" else grouped
+
+    def number(self, value: float, digits: int = 1) -> str:
+        """A figure that is no money."""
+        text = f"{value:,.{digits}f}"
+        if self.language == "ru":
+            text = text.replace(",", NARROW_SPACE).replace(".", ",")
+        return text
+
+    def duration(self, seconds: float) -> str:
+        """In the unit that fits: `3 ms`, `12 s`, `4 h`."""
+        milliseconds, *units = self.durations
+        if seconds < 1:
+            return f"{self.number(seconds * 1000, 0)}\u00a0{milliseconds}"
+        for unit, length in zip(units, (60, 60, 24), strict=False):
+            if seconds < length:
+                return f"{self.number(seconds, 0)}\u00a0{unit}"
+            seconds /= length
+        return f"{self.number(seconds, 0)}\u00a0{units[-1]}"
+
+    def time(self, instant: datetime) -> str:
+        """To the second."""
+        local = instant.astimezone(self.zone)
+        if self.language == "ru":
+            return local.strftime("%d.%m.%Y %H:%M:%S")
+        return local.strftime("%Y-%m-%d %H:%M:%S")
+
+    def exact(self, instant: datetime) -> str:
+        """To the microsecond, with the offset."""
+        return instant.astimezone(self.zone).isoformat(" ")
+
+    def field(self, instant: datetime) -> str:
+        """As a browser's field for a date and time takes it."""
+        return instant.astimezone(self.zone).strftime("%Y-%m-%dT%H:%M:%S")
+
+    def typed_amount(self, text: str) -> str:
+        """What was typed, as the API reads it: spaces between digits are no part of it, and a Russian writes a decimal
+        comma. In English a comma could be either, and is refused."""
+        text = _SPACES.sub("", text)
+        if self.language == "ru" and _DECIMAL_COMMA.fullmatch(text):
+            return text.replace(",", ".")
+        return text
+
+    def zone_name(self) -> str:
+        """What stands beside times."""
+        name = getattr(self.zone, "key", None)
+        offset = datetime.now(self.zone).utcoffset() or timedelta(0)
+        minutes = int(offset.total_seconds()) // 60
+        sign = "-" if minutes < 0 else "+"
+        hours, rest = divmod(abs(minutes), 60)
+        utc = f"UTC{sign}{hours:02}:{rest:02}" if minutes else "UTC"
+        return utc if name is None or name == utc else f"{name}, {utc}"

@@ -1,0 +1,178 @@
+"""Deposit and withdraw: a form, a page to confirm what it would do, and the result.
+
+The uuid is made before the page to confirm, and stands in that page's address. So a double click, a page that is sent
+or opened again, and the way back all post the same transaction, which the ledger does once.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlencode
+from uuid import UUID, uuid4
+
+from litestar import Response, get, post
+from litestar.params import FromPath
+
+from saldo.access.grant import Scope
+from saldo.console.account import user_of
+from saldo.console.gate import needing
+from saldo.console.page import Given, Page, form_of, query_of
+from saldo.console.transactions import TRANSACTIONS_PATH
+from saldo.console.users import USERS_PATH
+from saldo.engine.errors import EngineError, OutcomeUnknownError
+from saldo.http.answers import count_outcome
+from saldo.http.wire import Fault, InvalidError, parse_kind, parse_uuid
+from saldo.ledger.model import Decision, Kind, TransactionRequest
+from saldo.ledger.money import MoneyError, parse_amount
+from saldo.ledger.time import InstantError, format_instant, parse_instant
+from saldo.store.reader import User
+
+FORM_PATH: Final = f"{USERS_PATH}/{{user_id:str}}/post"
+CONFIRM_PATH: Final = f"{USERS_PATH}/{{user_id:str}}/confirm"
+
+_log = logging.getLogger("saldo.console")
+
+_FIELDS: Final = ("type", "amount", "timestamp")
+
+
+class Movement(NamedTuple):
+    """What is wanted. amount: minor units; timestamp: None: when it is posted."""
+
+    kind: Kind
+    amount: int
+    timestamp: datetime | None
+
+    @property
+    def signed(self) -> int:
+        """As the ledger has it."""
+        return self.amount if self.kind is Kind.DEPOSIT else -self.amount
+
+    @property
+    def name(self) -> str:
+        """As the API names it."""
+        return "DEPOSIT" if self.kind is Kind.DEPOSIT else "WITHDRAW"
+
+
+@get(FORM_PATH)
+async def show_form(page: Given, user_id: FromPath[str]) -> Response[bytes]:
+    """The form."""
+    needing(page, Scope.WRITE)
+    user = await user_of(page, user_id)
+    asked = query_of(page.request, *_FIELDS)
+    parse_kind(asked.get("type"))
+    return _form(page, user, asked, {})
+
+
+@post(FORM_PATH)
+async def take_form(page: Given, user_id: FromPath[str]) -> Response[bytes]:
+    """To the page to confirm, with a uuid of its own."""
+    needing(page, Scope.WRITE)
+    user = await user_of(page, user_id)
+    asked = await form_of(page.request, *_FIELDS)
+    try:
+        movement = _read(page, asked, page.formats.typed_amount(asked.get("amount", "")))
+    except InvalidError as error:
+        return _form(page, user, asked, page.faults(error))
+    wanted = {
+        "uuid": str(uuid4()),
+        "type": movement.name,
+        "amount": page.formats.plain(movement.amount),
+    }
+    if movement.timestamp is not None:
+        wanted["timestamp"] = format_instant(movement.timestamp)
+    return page.go(f"{USERS_PATH}/{user.id}/confirm", **wanted)
+
+
+@get(CONFIRM_PATH)
+async def show_confirm(page: Given, user_id: FromPath[str]) -> Response[bytes]:
+    """What the balance would be. Nothing is posted yet; if it was before, its result."""
+    needing(page, Scope.WRITE)
+    user = await user_of(page, user_id)
+    asked = query_of(page.request, "uuid", *_FIELDS)
+    uuid, movement = parse_uuid(asked.get("uuid", "")), _read(page, asked, asked.get("amount", ""))
+    recorded = await page.service.reader.transaction(uuid)
+    if recorded is not None and page.grant.covers(recorded.user_id):
+        return page.go(f"{TRANSACTIONS_PATH}/{uuid}", done="before")
+    return _confirm(page, user, uuid, movement)
+
+
+@post(CONFIRM_PATH)
+async def confirm(page: Given, user_id: FromPath[str]) -> Response[bytes]:
+    """Posts it: once, however often this is sent."""
+    needing(page, Scope.WRITE)
+    user = await user_of(page, user_id)
+    asked = await form_of(page.request, "uuid", *_FIELDS)
+    uuid, movement = parse_uuid(asked.get("uuid", "")), _read(page, asked, asked.get("amount", ""))
+    request = TransactionRequest(uuid, user.id, movement.signed, movement.timestamp)
+    try:
+        decision = await page.service.engine.post(request)
+    except EngineError as error:
+        unknown = isinstance(error, OutcomeUnknownError)
+        said = page.words.unknown_outcome if unknown else page.words.not_posted
+        return _confirm(page, user, uuid, movement, 503, said)
+    count_outcome(decision.outcome, decision.replayed)
+    # Who did it must be found afterwards; how much it was is in the ledger.
+    _log.info("transaction %s of user %d was sent by %s", uuid, user.id, page.grant.name)
+    if decision.outcome.recorded:
+        done = "before" if decision.replayed else "now"
+        return page.go(f"{TRANSACTIONS_PATH}/{uuid}", done=done)
+    return _confirm(page, user, uuid, movement, 409, _reason(page, decision))
+
+
+HANDLERS = [show_form, take_form, show_confirm, confirm]
+
+
+def _form(page: Page, user: User, asked: dict[str, str], faults: dict[str, str]) -> Response[bytes]:
+    example = page.formats.money(12_345)
+    kind = asked.get("type", "DEPOSIT")
+    status = 422 if faults else 200
+    return page.show(
+        "money.html", status, user=user, kind=kind, asked=asked, faults=faults, example=example
+    )
+
+
+def _confirm(
+    page: Page, user: User, uuid: UUID, movement: Movement, status: int = 200, said: str = ""
+) -> Response[bytes]:
+    after = user.balance + movement.signed
+    values: dict[str, Any] = {"uuid": uuid, "movement": movement, "after": after, "said": said}
+    back = {"type": movement.name, "amount": page.formats.plain(movement.amount)}
+    if movement.timestamp is not None:
+        back["timestamp"] = page.formats.field(movement.timestamp)
+    written = "" if movement.timestamp is None else format_instant(movement.timestamp)
+    return page.show(
+        "confirm.html", status, user=user, back=urlencode(back), timestamp=written, **values
+    )
+
+
+def _read(page: Page, asked: dict[str, str], amount: str) -> Movement:
+    """What was filled in, or stands in an address.
+
+    Raises:
+        InvalidError: with every fault of it.
+    """
+    faults: list[Fault] = []
+    reading = page.service.reading
+    minor, timestamp = 0, None
+    kind = parse_kind(asked.get("type", "DEPOSIT"))
+    assert kind is not None
+    try:
+        minor = parse_amount(amount, reading.decimals, reading.amount_max_minor)
+    except MoneyError as error:
+        faults.append(Fault("amount", str(error)))
+    try:
+        if "timestamp" in asked:
+            timestamp = parse_instant(asked["timestamp"], page.formats.zone)
+    except InstantError as error:
+        faults.append(Fault("timestamp", str(error)))
+    if faults:
+        raise InvalidError(faults)
+    return Movement(kind, minor, timestamp)
+
+
+def _reason(page: Page, decision: Decision) -> str:
+    """Why nothing is recorded."""
+    reason = page.words.outcome_reasons[decision.outcome.name.lower()]
+    return f"{reason}. {page.words.not_posted}"

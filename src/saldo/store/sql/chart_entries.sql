@@ -1,0 +1,13 @@
+-- What changes the balance of the user $1 after $4 and until $5, in the order in which it took effect. Entries that were on time stand
+-- at the numbers after $2 and up to $3 (chart_bounds.sql): their horizon is their own timestamp, and it never falls along number.
+SELECT c."timestamp", c.amount
+FROM (
+    SELECT t."timestamp", t.number, t.amount FROM saldo.transactions AS t
+    WHERE t.user_id = $1 AND t.number > $2 AND t.number <= $3
+        AND t.outcome = 0 AND t."timestamp" >= t.horizon
+    UNION ALL
+    SELECT t."timestamp", t.number, t.amount FROM saldo.transactions AS t
+    WHERE t.user_id = $1 AND t.outcome = 0 AND t."timestamp" < t.horizon
+        AND t."timestamp" > $4 AND t."timestamp" <= $5 AND t.horizon > $4
+) AS c
+ORDER BY c."timestamp", c.number

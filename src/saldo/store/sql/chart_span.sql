@@ -1,0 +1,21 @@
+-- Where a chart of the user $1 begins and ends: the first and the last moment at which the balance changes, null: it never does.
+-- Of late entries, normally none, $2 are looked at.
+SELECT least(
+        (
+            SELECT t."timestamp" FROM saldo.transactions AS t
+            WHERE t.user_id = $1 AND t.number > 0 AND t.outcome = 0 ORDER BY t.number LIMIT 1
+        ),
+        (
+            SELECT min(late."timestamp") FROM (
+                SELECT t."timestamp" FROM saldo.transactions AS t
+                WHERE t.user_id = $1 AND t.outcome = 0 AND t."timestamp" < t.horizon
+                -- The order of the index of late entries: a user has few of them, and perhaps a million others.
+                ORDER BY t.horizon, t."timestamp" LIMIT $2
+            ) AS late
+        )
+    ) AS first,
+    nullif(e.horizon, '-infinity') AS last
+FROM (
+    SELECT t.horizon FROM saldo.transactions AS t
+    WHERE t.user_id = $1 ORDER BY t.number DESC LIMIT 1
+) AS e

@@ -1,0 +1,122 @@
+"""Errors of the fake: codes, statuses and members as the service has them. Texts for people are shorter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from saldo.http.wire import Fault
+from saldo.ledger.model import Decision, Outcome, TransactionRequest, differing_fields
+from saldo.ledger.money import format_money
+from saldo.ledger.time import format_instant
+
+STATUSES: Final = {
+    "insufficient_funds": 402,
+    "balance_above_maximum": 422,
+    "uuid_conflict": 409,
+    "name_taken": 409,
+    "user_not_found": 404,
+    "transaction_not_found": 404,
+    "timestamp_in_future": 422,
+    "timestamp_too_late": 422,
+    "late_check_too_long": 422,
+    "invalid": 422,
+    "not_found": 404,
+    "unsupported_media_type": 415,
+    "overloaded": 503,
+    "not_faked": 501,
+}
+
+
+class Problem(NamedTuple):
+    """An error, alone or of one of many."""
+
+    code: str
+    detail: str
+    members: dict[str, Any] = {}  # noqa: RUF012 - never changed
+
+    @property
+    def status(self) -> int:
+        return STATUSES[self.code]
+
+
+class ProblemError(Exception):
+    """Ends a request."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.code)
+        self.problem = problem
+
+
+def errors(*pairs: tuple[str, str]) -> dict[str, Any]:
+    """The member `errors`."""
+    return {"errors": [{"field": field, "message": message} for field, message in pairs]}
+
+
+def invalid(faults: Iterable[Fault]) -> Problem:
+    pairs = [(fault.field, fault.message) for fault in faults]
+    return Problem("invalid", "; ".join(f"{a} {b}" for a, b in pairs), errors(*pairs))
+
+
+def user_not_found(user_id: int) -> Problem:
+    return Problem(
+        "user_not_found", f"There is no user {user_id}.", errors(("user_id", "is no user's"))
+    )
+
+
+def name_taken(user_id: int) -> Problem:
+    members = {"user_id": user_id} | errors(("name", "is taken"))
+    return Problem("name_taken", f"The name is taken by user {user_id}.", members)
+
+
+def recorded(uuid: UUID, decision: Decision, decimals: int) -> dict[str, Any]:
+    """The transaction that stands under a uuid."""
+    assert decision.amount is not None
+    assert decision.timestamp is not None
+    assert decision.recorded_at is not None
+    return {
+        "uuid": str(uuid),
+        "type": "DEPOSIT" if decision.amount > 0 else "WITHDRAW",
+        "amount": format_money(abs(decision.amount), decimals),
+        "user_id": decision.user_id,
+        "timestamp": format_instant(decision.timestamp),
+        "outcome": decision.outcome.name.lower(),
+        "balance": format_money(decision.balance or 0, decimals),
+        "number": decision.number,
+        "recorded_at": format_instant(decision.recorded_at),
+    }
+
+
+def refused(request: TransactionRequest, decision: Decision, decimals: int) -> Problem:
+    """Why a transaction was not posted."""
+    code = decision.outcome.name.lower()
+    match decision.outcome:
+        case Outcome.INSUFFICIENT_FUNDS | Outcome.BALANCE_ABOVE_MAXIMUM:
+            transaction = recorded(request.uuid, decision, decimals)
+            members = {
+                "instance": f"/v1/transaction/{request.uuid}",
+                "balance": transaction["balance"],
+                "needed": transaction["amount"],
+                "transaction": transaction,
+            }
+            return Problem(code, "This outcome is final: to try again, use a new uuid.", members)
+        case Outcome.UUID_CONFLICT:
+            return _conflict(request, decision, decimals)
+        case Outcome.USER_NOT_FOUND:
+            return user_not_found(request.user_id)
+        case _:
+            message = "is not one that this ledger takes"
+            return Problem(code, f"The timestamp {message}.", errors(("timestamp", message)))
+
+
+def _conflict(request: TransactionRequest, decision: Decision, decimals: int) -> Problem:
+    differing = differing_fields(request, decision) or ["uuid"]
+    shown: dict[str, Any] = {}
+    if decision.amount:
+        there = recorded(request.uuid, decision, decimals)
+        shown = {name: there[name] for name in differing}
+    members = {"differing_fields": differing, "recorded": shown}
+    members |= errors(*((name, "differs from what is recorded") for name in differing))
+    detail = f"The uuid {request.uuid} stands for a transaction with other content."
+    return Problem("uuid_conflict", detail, members)

@@ -1,0 +1,168 @@
+"""How every page looks: for who can't see or uses no mouse, on a phone, in both themes and languages, on paper."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import ADMIN_KEY, AXE, NARROW, WIDE, Console, drawn
+
+Pictures = Callable[[Page, str], None]
+
+
+def pages(console: Console) -> dict[str, str]:
+    """By name; that of signing in is seen before."""
+    user_id = console.users["Artem"]
+    posted = console.api.get(f"/v1/user/{user_id}/transactions?limit=3").json()["items"]
+    console.key("read", name="shop", user_ids=[user_id])
+    webhook = console.api.post("/v1/webhook", json={"url": "https://example.com/saldo"}).json()
+    confirm = f"/console/users/{user_id}/confirm?uuid={uuid4()}&type=WITHDRAW&amount=25.00"
+    return {
+        "overview": "/console/overview",
+        "users": "/console/users",
+        "nobody": "/console/users?q=nobody+at+all",
+        "new-user": "/console/users/new",
+        "user": f"/console/users/{user_id}?date=2026-01-01T00:00:00",
+        "form": f"/console/users/{user_id}/post?type=DEPOSIT",
+        "confirm": confirm,
+        "refused": f"/console/transactions/{posted[1]['uuid']}?done=now",
+        "transaction": f"/console/transactions/{posted[2]['uuid']}",
+        "keys": "/console/keys",
+        "webhooks": "/console/webhooks",
+        "webhook": f"/console/webhooks/{webhook['id']}",
+        "settings": "/console/settings",
+        "nothing": "/console/nothing",
+    }
+
+
+def faults_of(page: Page) -> list[str]:
+    """What axe finds that keeps somebody out."""
+    page.evaluate(AXE.read_text("utf-8"))  # past the policy, which allows no script of others
+    found: dict[str, Any] = page.evaluate("axe.run()")
+    return [
+        f"{fault['id']}: {node['html'][:200]} {node.get('failureSummary', '')[:300]}"
+        for fault in found["violations"]
+        if fault["impact"] in {"serious", "critical"}
+        for node in fault["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_every_page_is_for_everybody(
+    console: Console, size: tuple[int, int], theme: str, picture: Pictures
+) -> None:
+    width = "wide" if size == WIDE else "narrow"
+    with console.opened(size, key=None, color_scheme=theme) as page:
+        page.goto("/console/sign-in")
+        _check(page, "sign-in")
+        picture(page, f"sign-in-{width}-{theme}")
+        page.fill("#key", ADMIN_KEY)
+        page.press("#key", "Enter")
+        expect(page).to_have_url(re.compile("/console/overview"))
+        for name, path in pages(console).items():
+            page.goto(path)
+            if name == "user":
+                drawn(page)
+            if name == "overview":
+                expect(page.locator("#series [data-lines]").first).to_have_attribute(
+                    "data-points", re.compile("[1-9]"), timeout=20_000
+                )
+            _check(page, name)
+            if name in {"overview", "user", "confirm", "transaction", "keys", "users"}:
+                picture(page, f"{name}-{width}-{theme}")
+
+
+def test_nothing_is_wider_than_the_smallest_phone(console: Console) -> None:
+    with console.opened((360, 740), locale="ru-RU") as page:
+        for name, path in pages(console).items():
+            page.goto(path)
+            _check_width(page, name)
+
+
+def _check(page: Page, name: str) -> None:
+    assert faults_of(page) == [], name
+    _check_width(page, name)
+
+
+def _check_width(page: Page, name: str) -> None:
+    beyond = page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+    assert beyond <= 0, name
+
+
+def test_the_theme_is_as_the_system_until_it_is_chosen(console: Console) -> None:
+    ground = "getComputedStyle(document.documentElement).backgroundColor"
+    with console.opened(color_scheme="dark") as page:
+        dark = page.evaluate(ground)
+        page.emulate_media(color_scheme="light")
+        light = page.evaluate(ground)
+        assert dark != light
+        switch = page.get_by_role("button", name=re.compile("^Theme"))
+        switch.click()
+        switch.click()
+        expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+        assert page.evaluate(ground) == dark
+        page.goto("/console/users")
+        assert page.evaluate(ground) == dark
+
+
+def test_russian_and_english_and_a_zone(console: Console, picture: Pictures) -> None:
+    user_id = console.users["Анна Каренина"]
+    with console.opened(locale="ru-RU") as page:
+        page.goto(f"/console/users/{user_id}")
+        expect(page.locator("html")).to_have_attribute("lang", "ru")
+        expect(page.locator("#balance h2")).to_have_text("Баланс сейчас")
+        expect(page.locator("#rows tbody tr").nth(1)).to_contain_text("не хватает денег")
+        drawn(page)
+        picture(page, "user-wide-light-ru")
+        page.goto("/console/settings")
+        page.select_option("#language", "en")
+        page.select_option("#zone", "Asia/Tokyo")
+        page.get_by_role("button", name="Сохранить").click()
+        page.goto(f"/console/users/{user_id}")
+        expect(page.locator("html")).to_have_attribute("lang", "en")
+        expect(page.locator(".foot")).to_contain_text("Asia/Tokyo, UTC+09:00")
+        shown = page.locator("#rows time").first
+        assert (shown.get_attribute("title") or "").endswith("+09:00")
+
+
+def test_all_of_it_can_be_done_with_the_keyboard(console: Console) -> None:
+    with console.opened() as page:
+        page.goto("/console/users")
+        page.keyboard.press("Tab")
+        expect(page.locator(".skip")).to_be_focused()
+        expect(page.locator(".skip")).to_be_in_viewport()
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+        focused = page.evaluate("document.activeElement.closest('main') !== null")
+        assert focused
+        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline == "solid"
+
+
+def test_offline_but_for_the_service_nothing_is_missing(console: Console) -> None:
+    """No request leaves the origin: `Console.opened` fails a test in which one does."""
+    with console.opened() as page:
+        page.context.route(
+            re.compile(r"^(?!" + re.escape(console.url) + ")"), lambda route: route.abort()
+        )
+        page.goto(f"/console/users/{console.users['Artem']}")
+        drawn(page)
+        assert page.evaluate("typeof htmx === 'object' && typeof uPlot === 'function'")
+
+
+def test_on_paper_there_are_the_users_transactions(console: Console) -> None:
+    with console.opened() as page:
+        page.goto(f"/console/users/{console.users['Artem']}")
+        page.emulate_media(media="print")
+        expect(page.locator("#rows table")).to_be_visible()
+        expect(page.locator("h1")).to_be_visible()
+        for hidden in (".bar", ".filters", "#chart", "#at-date"):
+            expect(page.locator(hidden)).to_be_hidden()

@@ -1,0 +1,97 @@
+"""What is sent: amounts, times, uuids, and what is refused before anything is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from saldo.client.requests import (
+    Deposit,
+    Withdrawal,
+    new_uuid,
+    written_amount,
+    written_instant,
+    written_lines,
+)
+from saldo.ledger.money import AMOUNT_MAX, format_money, parse_amount
+from saldo.ledger.time import parse_instant
+
+
+def test_a_float_is_refused_with_the_reason() -> None:
+    with pytest.raises(TypeError, match=r"must not be a float: 0\.1 can't be held exactly"):
+        Deposit(1, 0.1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("amount", [True, None, b"1", 1j])
+def test_other_types_are_refused(amount: Any) -> None:
+    with pytest.raises(TypeError, match="must be a Decimal, a str or an int"):
+        Deposit(1, amount)
+
+
+@pytest.mark.parametrize("amount", ["NaN", "Infinity", "-Infinity"])
+def test_what_is_no_number_is_refused(amount: str) -> None:
+    with pytest.raises(ValueError, match="must be a number"):
+        Deposit(1, Decimal(amount))
+
+
+def test_no_amount_is_written_with_an_exponent() -> None:
+    assert written_amount(Decimal("1E+3")) == "1000"
+    assert written_amount(Decimal("1E-2")) == "0.01"
+    assert written_amount(10**15) == "1" + "0" * 15
+    assert written_amount("100.0") == "100.0"
+
+
+@settings(deadline=None)
+@given(st.integers(1, AMOUNT_MAX), st.integers(0, 6))
+def test_an_amount_arrives_as_it_was_meant(minor: int, decimals: int) -> None:
+    amount = Decimal(format_money(minor, decimals))
+    assert parse_amount(written_amount(amount), decimals) == minor
+    assert Decimal(written_amount(amount)) == amount
+
+
+@settings(deadline=None)
+@given(st.datetimes(datetime(1901, 1, 1), datetime(2199, 1, 1), timezones=st.timezones()))
+def test_a_time_arrives_as_it_was_meant(instant: datetime) -> None:
+    # Across zones Python calls the hour that comes twice unequal to itself.
+    assert parse_instant(written_instant(instant), UTC) == instant.astimezone(UTC)
+
+
+def test_a_time_without_a_zone_is_refused() -> None:
+    with pytest.raises(ValueError, match="has no zone"):
+        Deposit(1, 1, timestamp=datetime(2023, 10, 30))
+    assert Deposit(1, 1, timestamp="2023-10-30").timestamp == "2023-10-30"
+
+
+def test_uuids_are_of_version_7_and_in_the_order_of_time() -> None:
+    made = [new_uuid() for _ in range(1000)]
+    assert len(set(made)) == len(made)
+    assert {(uuid.version, uuid.variant) for uuid in made} == {
+        (7, "specified in RFC 4122"),
+    }
+    assert [uuid.int >> 80 for uuid in made] == sorted(uuid.int >> 80 for uuid in made)
+
+
+def test_a_uuid_may_be_given() -> None:
+    text = "ea3015b1-c25c-47e5-beb7-2679ac7c89a7"
+    assert str(Withdrawal(1, 1, uuid=text).uuid) == text
+    with pytest.raises(ValueError, match="badly formed"):
+        Withdrawal(1, 1, uuid="1")
+
+
+def test_a_line_is_what_is_sent_alone() -> None:
+    requests = [Deposit(1, "1.50"), Withdrawal(2, 1, timestamp="2023-10-30")]
+    lines = written_lines(requests).splitlines()
+    assert lines == [request.body() for request in requests]
+    assert msgspec.json.decode(lines[1]) == {
+        "uuid": str(requests[1].uuid),
+        "type": "WITHDRAW",
+        "amount": "1",
+        "user_id": 2,
+        "timestamp": "2023-10-30",
+    }

@@ -1,0 +1,65 @@
+"""What the console asks of the database is found by indexes, however large the ledger is."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from saldo.store.statements import statement
+from tests.databases import Database
+from tests.integration.ledgers import fill
+
+QUESTIONS = {
+    "users_found": (
+        "text, text, text, bigint, bigint[], int",
+        "'a', 'b', NULL, NULL, NULL, 51",
+        "users_name_beginning",
+    ),
+    "users_some": ("bigint[], bigint, int", "'{1,2}', 0, 51", "users_pkey"),
+    "chart_span": ("bigint, int", "1, 20000", "transactions_late"),
+    "chart_bounds": (
+        "bigint, timestamptz, timestamptz, int",
+        "1, '2020-01-01', '2030-01-01', 20000",
+        "transactions_late",
+    ),
+    "chart_entries": (
+        "bigint, bigint, bigint, timestamptz, timestamptz",
+        "1, 0, 10, '2020-01-01', '2030-01-01'",
+        "transactions_late",
+    ),
+    "largest_recent": ("int, int", "50, 10", "transactions_pkey"),
+    "session_find": (
+        "bytea, interval, interval, interval",
+        "'\\x00', '1 hour', '1 hour', '1 minute'",
+        "console_sessions_pkey",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_each_is_found_by_its_index(own_ledger: Database, name: str) -> None:
+    """Planned without knowing the arguments, as after a few calls, and by what is known of a small ledger."""
+    fill(own_ledger)
+    types, arguments, index = QUESTIONS[name]
+    with psycopg.connect(own_ledger.owner_url, autocommit=True) as connection:
+        connection.execute("ANALYZE saldo.transactions, saldo.users")
+        connection.execute("SET plan_cache_mode = force_generic_plan")
+        connection.execute("SET enable_seqscan = off")  # as in each session of the service
+        connection.execute(f"PREPARE asked ({types}) AS {statement(name)}".encode())
+        rows = connection.execute(f"EXPLAIN EXECUTE asked ({arguments})".encode()).fetchall()
+    plan = [row[0] for row in rows]
+    assert any(index in line for line in plan), plan
+    assert not any("Seq Scan" in line for line in plan), plan
+
+
+def test_the_services_role_keeps_sessions_and_nobody_else_reads_them(own_ledger: Database) -> None:
+    with psycopg.connect(own_ledger.service_url, autocommit=True) as connection:
+        for done in (
+            "INSERT INTO saldo.console_sessions (hash, binding, holder) VALUES "
+            "(sha256('a'), sha256('b'), 'key 1')",
+            "UPDATE saldo.console_sessions SET used_at = now()",
+            "DELETE FROM saldo.console_sessions",
+        ):
+            connection.execute(done.encode())
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("TRUNCATE saldo.console_sessions")

@@ -1,0 +1,157 @@
+"""The proxy does to a connection what it says, and what happens to TCP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+from torture.proxy import Direction, Proxy, Streams, to_port
+
+SECONDS_MAX = 10
+
+
+class Server:
+    """Gives the connections that reach it to the test."""
+
+    def __init__(self) -> None:
+        self.writers: list[asyncio.StreamWriter] = []
+        self.taken: asyncio.Queue[Streams] = asyncio.Queue()
+        self.port = 0
+
+    def take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.append(writer)
+        self.taken.put_nowait((reader, writer))
+
+    async def close(self) -> None:
+        """All connections, at both ends."""
+        for writer in self.writers:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+
+@asynccontextmanager
+async def proxied() -> AsyncIterator[tuple[Server, Proxy]]:
+    server = Server()
+    listening = await asyncio.start_server(server.take, "127.0.0.1", 0)
+    server.port = listening.sockets[0].getsockname()[1]
+    async with asyncio.timeout(SECONDS_MAX), Proxy(to_port(server.port)) as proxy:
+        try:
+            yield server, proxy
+        finally:
+            await server.close()
+    listening.close()
+
+
+async def connected(server: Server, proxy: Proxy) -> tuple[Streams, Streams]:
+    """The client's end and the server's of one connection through the proxy, which has carried something."""
+    client = await asyncio.open_connection("127.0.0.1", proxy.port)
+    server.writers.append(client[1])
+    behind = await server.taken.get()
+    client[1].write(b"hello")
+    assert await behind[0].readexactly(5) == b"hello"
+    return client, behind
+
+
+def ends(direction: Direction, client: Streams, behind: Streams) -> tuple[Streams, Streams]:
+    """Who writes, and who reads."""
+    return (client, behind) if direction == "there" else (behind, client)
+
+
+WAYS: list[Direction] = ["there", "back"]
+
+
+async def test_what_one_end_says_and_that_it_leaves_reaches_the_other() -> None:
+    async with proxied() as (server, proxy):
+        client, behind = await connected(server, proxy)
+        behind[1].write(b"answer")
+        assert await client[0].readexactly(6) == b"answer"
+        client[1].write_eof()
+        assert await behind[0].read() == b""
+        behind[1].write(b"last")
+        behind[1].close()
+        assert await client[0].read() == b"last"
+        client[1].close()
+
+
+async def test_a_cut_resets_both_ends_and_new_connections_are_well() -> None:
+    async with proxied() as (server, proxy):
+        client, behind = await connected(server, proxy)
+        proxy.cut()
+        for reader, _ in (client, behind):
+            with pytest.raises(ConnectionResetError):
+                await reader.read()
+        await connected(server, proxy)
+
+
+async def test_who_is_refused_is_reset_and_reaches_nobody() -> None:
+    async with proxied() as (server, proxy):
+        proxy.refusing = True
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+        server.writers.append(writer)
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        assert server.taken.empty()
+        proxy.calm()
+        await connected(server, proxy)
+
+
+@pytest.mark.parametrize("direction", WAYS)
+async def test_what_is_delayed_comes_later_and_whole(direction: Direction) -> None:
+    async with proxied() as (server, proxy):
+        writing, reading = ends(direction, *await connected(server, proxy))
+        proxy.ways[direction].delay_seconds = 0.2
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        writing[1].write(b"late")
+        assert await reading[0].readexactly(4) == b"late"
+        assert loop.time() - began >= 0.2
+
+
+@pytest.mark.parametrize("direction", WAYS)
+async def test_a_connection_that_has_lost_something_never_says_anything_more(
+    direction: Direction,
+) -> None:
+    async with proxied() as (server, proxy):
+        client, behind = await connected(server, proxy)
+        writing, reading = ends(direction, client, behind)
+        proxy.ways[direction].lost = True
+        writing[1].write(b"lost")
+        reading[1].write(b"heard")  # the other direction lives
+        assert await writing[0].readexactly(5) == b"heard"
+        proxy.calm()
+        await connected(server, proxy)  # a new one is well
+        writing[1].write(b"after a gap")
+        writing[1].close()  # now the other end may know
+        with pytest.raises(ConnectionResetError):
+            await reading[0].read()
+
+
+@pytest.mark.parametrize("direction", WAYS)
+async def test_who_leaves_while_everything_is_lost_is_missed_when_it_is_over(
+    direction: Direction,
+) -> None:
+    async with proxied() as (server, proxy):
+        client, behind = await connected(server, proxy)
+        writing, reading = ends(direction, client, behind)
+        proxy.ways[direction].lost = True
+        writing[1].close()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reading[0].read(), 0.2)
+        proxy.calm()
+        with pytest.raises(ConnectionResetError):
+            await reading[0].read()
+
+
+@pytest.mark.parametrize("direction", WAYS)
+async def test_a_half_closed_connection_goes_on_in_the_other_direction(
+    direction: Direction,
+) -> None:
+    async with proxied() as (server, proxy):
+        writing, reading = ends(direction, *await connected(server, proxy))
+        proxy.half_close(direction)
+        assert await reading[0].read() == b""
+        reading[1].write(b"still heard")
+        assert await writing[0].readexactly(11) == b"still heard"

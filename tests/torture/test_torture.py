@@ -1,0 +1,65 @@
+"""The short cut of `make torture`: every kind of fault once, and what clients saw holds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from torture.faults.all import KINDS
+from torture.history import OPERATIONS
+
+from tests.conftest import PROMISED
+from torture import nemesis
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = [pytest.mark.timeout(400), pytest.mark.usefixtures("rabbitmq_program")]
+
+
+def torture(directory: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "torture", "--directory", str(directory), *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def mounted() -> set[str]:
+    """File systems that a run has made."""
+    lines = Path("/proc/mounts").read_text().splitlines()
+    return {line.split()[1] for line in lines if line.startswith("saldo-torture ")}
+
+
+def test_what_clients_saw_holds_through_every_kind_of_fault(tmp_path: Path) -> None:
+    running = torture(tmp_path, "--seconds", "60", "--seed", "every kind once")
+    output, _ = running.communicate()
+    assert running.returncode == 0, output
+    assert output.startswith("seed every kind once")
+    happened = {each.kind for each in nemesis.load(tmp_path)}
+    left_out = {kind for kind in KINDS if f"left out: {kind}: " in output}
+    assert happened | left_out == KINDS.keys()
+    if "faketime" in PROMISED:
+        assert not [kind for kind in left_out if "clock" in kind]
+
+
+def test_who_interrupts_it_finds_nothing_left(tmp_path: Path) -> None:
+    before = mounted()
+    faults = "service paused,postgresql paused,rabbitmq paused,disk full"
+    running = torture(tmp_path, "--seed", "interrupted", "--faults", faults)
+    assert running.stdout is not None
+    for line in running.stdout:
+        if "paused" in line:
+            break
+    began = mounted() - before
+    os.kill(running.pid, signal.SIGINT)
+    output, _ = running.communicate(timeout=120)
+    assert running.returncode == 130, output
+    assert (tmp_path / OPERATIONS).stat().st_size > 0
+    assert not began & mounted()
+    assert not [each for each in began if Path(each).exists()]

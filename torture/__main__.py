@@ -1,0 +1,130 @@
+"""`python -m torture`: real processes, concurrent clients, faults from a seed; then the checker.
+
+The seed is printed first: with it the same things are done in the same order, though not at the same moments.
+With `--mutant` the services have a bug that was planted, and the question is whether it is caught.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import secrets
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.faults import broker
+
+from torture import report, verdict
+from torture.faults.all import KINDS
+from torture.mutants import NAMES
+from torture.run import Run
+from torture.trial import NOTHING, Trial
+
+
+def main() -> None:
+    """Runs it, and ends with 1 if anything is wrong."""
+    given = _arguments().parse_args()
+    seed = given.seed or secrets.token_hex(4)
+    directory = given.directory or Path(tempfile.mkdtemp(prefix="saldo-torture-"))
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - began:7.1f} s  {text}", flush=True)
+
+    # A broker that is killed is what is wanted; its client tells of each attempt to reach it.
+    for name in ("aio_pika", "aiormq", "rstream"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    choose = _trials if given.mutant else _run
+    work = choose(given, directory.resolve(), seed, say)
+    directory.mkdir(parents=True, exist_ok=True)
+    print(f"seed {seed}; evidence in {directory}", flush=True)
+    code = asyncio.run(_until_ended(work))
+    if given.report and (directory / report.SUMMARY).exists():
+        report.render(directory)
+    print(f"seed {seed}; evidence in {directory}")
+    sys.exit(code)
+
+
+def _run(
+    given: argparse.Namespace, directory: Path, seed: str, say: Callable[[str], None]
+) -> Coroutine[Any, Any, int]:
+    """The suite. Its coroutine gives the exit code."""
+    names = given.faults.split(",") if given.faults else [*KINDS]
+    if unknown := set(names) - KINDS.keys():
+        sys.exit(f"no such fault: {', '.join(sorted(unknown))}; there are: {', '.join(KINDS)}")
+    program = broker.find()
+    if program is None:
+        sys.exit("rabbitmq-server is not installed (Debian: package rabbitmq-server)")
+    run = Run(directory, program, seed, say)
+    return run.run(kinds=[KINDS[name] for name in names], seconds=given.seconds)
+
+
+def _trials(
+    given: argparse.Namespace, directory: Path, seed: str, say: Callable[[str], None]
+) -> Coroutine[Any, Any, int]:
+    """Of one bug, or of all. Its coroutine gives the exit code."""
+    names = [*NAMES, NOTHING]
+    if given.mutant != "all":
+        if given.mutant not in names:
+            sys.exit(f"no such bug: {given.mutant}; there are: {', '.join(names)}, all")
+        names = [given.mutant]
+    if given.faults or given.report:
+        sys.exit("--mutant goes with neither --faults nor --report")
+    return _try(names, directory, seed, say, given.seconds)
+
+
+async def _try(
+    names: Sequence[str], directory: Path, seed: str, say: Callable[[str], None], seconds: float
+) -> int:
+    """One after the other, and a table of all."""
+    verdicts = [await Trial(name, directory / name, seed, say).run(seconds) for name in names]
+    if len(verdicts) > 1:
+        print(f"\n{verdict.table(verdicts)}\n")
+    return 0 if all(each.right for each in verdicts) else 1
+
+
+async def _until_ended(work: Coroutine[Any, Any, int]) -> int:
+    """SIGTERM is as Ctrl-C: everything that was started is ended, which a second one doesn't cut short."""
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    told = False
+
+    def end() -> None:
+        nonlocal told
+        if not told:
+            told = True
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, end)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return 130
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m torture", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=600.0, help="how long faults are done")
+    parser.add_argument("--seed", default="", help="as it was printed; else one is made up")
+    parser.add_argument("--directory", type=Path, help="where the evidence goes")
+    parser.add_argument("--faults", default="", help="only these kinds, separated by commas")
+    parser.add_argument(
+        "--mutant",
+        default="",
+        help=f"the suite on trial with this bug planted, or each in turn: all; {NOTHING}: without one",
+    )
+    parser.add_argument(
+        "--report", action="store_true", help="write the tables of the documentation"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    main()

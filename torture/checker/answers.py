@@ -1,0 +1,126 @@
+"""What an answer to a POST of a transaction says: an outcome that is recorded, nothing recorded, or not known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from enum import Enum
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from torture.checker.entry import (
+    BALANCE_ABOVE_MAXIMUM,
+    INSUFFICIENT_FUNDS,
+    POSTED,
+    Entry,
+    read_entry,
+    read_integer,
+    read_money,
+    to_moment,
+    to_money,
+)
+from torture.checker.fault import MalformedError
+from torture.history import Operation, Post
+
+BEFORE_RECORDED: Final = frozenset(
+    {"user_not_found", "timestamp_in_future", "timestamp_too_late", "late_check_too_long"}
+)
+"""Codes of refusals that record nothing and that the ledger gives: under a recorded uuid it gives none of them."""
+
+
+class Unrecorded(Enum):
+    """An answer that is no recorded outcome."""
+
+    NOTHING = "nothing"
+    """This attempt recorded nothing, and never will."""
+    UNKNOWN = "unknown"
+    """It may have taken effect, or may yet."""
+
+
+class Recorded(NamedTuple):
+    """An outcome that was acknowledged.
+
+    Attributes:
+        entry: the transaction in full; None: the answer was a line of a bulk, which has less.
+    """
+
+    outcome: str
+    number: int
+    balance: Decimal
+    replayed: bool
+    entry: Entry | None
+
+
+Verdict: TypeAlias = Recorded | Unrecorded
+
+
+def judge(operation: Operation) -> Verdict:
+    """What the answer to a `Post` says of its transaction.
+
+    Raises:
+        MalformedError: the answer can't be one to a POST of a transaction.
+    """
+    status, body = operation.status, operation.body or {}
+    if operation.answered is None or status is None or status >= 500:
+        return Unrecorded.UNKNOWN
+    if status == 200:
+        return _recorded(operation, POSTED, body)
+    if status == 402:
+        return _recorded(operation, INSUFFICIENT_FUNDS, body)
+    if status == 422 and body.get("code") == BALANCE_ABOVE_MAXIMUM:
+        return _recorded(operation, BALANCE_ABOVE_MAXIMUM, body)
+    if 400 <= status < 500:
+        return Unrecorded.NOTHING
+    raise MalformedError(f"nothing is known of status {status}")
+
+
+def _recorded(operation: Operation, outcome: str, body: Mapping[str, Any]) -> Recorded:
+    replayed = operation.replayed or body.get("replayed") is True
+    if "line" in body:
+        if body.get("code") != outcome:
+            raise MalformedError(f"status {operation.status} with the code {body.get('code')!r}")
+        number, balance = read_integer(body, "number"), read_money(body, "balance")
+        return Recorded(outcome, number, balance, replayed, None)
+    transaction = body
+    if outcome != POSTED:
+        transaction = body.get("transaction") or {}
+        if body.get("code") != outcome:
+            raise MalformedError(f"status {operation.status} with the code {body.get('code')!r}")
+    entry = read_entry(transaction)
+    if entry.outcome != outcome:
+        raise MalformedError(f"status {operation.status} with the outcome {entry.outcome!r}")
+    if outcome != POSTED and read_money(body, "balance") != entry.balance:
+        raise MalformedError("the balance of the problem is not that of its transaction")
+    return Recorded(outcome, entry.number, entry.balance, replayed, entry)
+
+
+def asks_for(post: Post, entry: Entry) -> bool:
+    """Whether the entry has the content that was sent. A timestamp that was left out matches any.
+
+    One without an offset is in the service's zone, which isn't known here: it matches any, too.
+    """
+    if post.user_id != entry.user_id or post.type != entry.type:
+        return False
+    try:
+        if to_money(post.amount) != entry.amount:
+            return False
+    except MalformedError:  # An amount that is none: it was sent to be refused.
+        return False
+    sent = None if post.timestamp is None else to_moment(post.timestamp)
+    return sent is None or sent.tzinfo is None or sent == entry.timestamp
+
+
+def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    """The first field in which two acknowledgements of one uuid differ; None: they are the same.
+
+    Two answers of the same kind must be equal; a POST and a line of a bulk in what they share.
+    """
+    names = one.keys() & other.keys()
+    if ("line" in one) is ("line" in other):
+        names = one.keys() | other.keys()
+    for name in sorted(names - _OF_ONE_ATTEMPT):
+        if one.get(name) != other.get(name):
+            return name
+    return None
+
+
+_OF_ONE_ATTEMPT: Final = frozenset({"line", "replayed"})

@@ -1,0 +1,85 @@
+"""Balances at moments, without adding everything up for each question. Exact, and checked against sums in tests."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from decimal import Decimal
+from itertools import accumulate, repeat
+
+from torture.checker.entry import ZERO, Entry
+
+
+class Timeline:
+    """The balance at any moment, as the first so many entries give it.
+
+    A Fenwick tree over numbers (Fenwick, *A new data structure for cumulative frequency tables*, 1994): node i has
+    the entries of the numbers from i minus its lowest bit (exclusive) to i, sorted by timestamp, with running sums.
+    A question reads one node for each bit of the count. It has n log n entries in all.
+    """
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._moments: list[list[datetime]] = [[]]
+        self._sums: list[list[Decimal]] = [[ZERO]]
+        for number in range(1, len(entries) + 1):
+            covered = entries[number & (number - 1) : number]
+            node = sorted((entry.timestamp, entry.change) for entry in covered)
+            self._moments.append([moment for moment, _ in node])
+            self._sums.append([*accumulate((change for _, change in node), initial=ZERO)])
+
+    def balance(self, count: int, date: datetime) -> Decimal:
+        """The sum of what is posted among the first `count` entries with a timestamp up to the date, inclusive."""
+        total = ZERO
+        while count:
+            total += self._sums[count][bisect_right(self._moments[count], date)]
+            count &= count - 1
+        return total
+
+
+class Balances:
+    """The balance at every moment of effective time, changed entry by entry, and its lowest.
+
+    A segment tree over all moments that will be named: a node has the sum of the changes at its moments, and the
+    lowest of the running sums of that.
+    """
+
+    def __init__(self, moments: Iterable[datetime]) -> None:
+        self._moments = sorted(set(moments))
+        self._size = 1 << len(self._moments).bit_length()
+        self._sums = [*repeat(ZERO, 2 * self._size)]
+        self._lowest = [*repeat(ZERO, 2 * self._size)]
+
+    @property
+    def lowest(self) -> Decimal:
+        """The lowest balance at any moment. The zero before the first one isn't counted."""
+        return self._lowest[1]
+
+    def lowest_from(self, moment: datetime) -> Decimal:
+        """The lowest balance at the moment, one of those named, and at every later one."""
+        node = self._leaf(moment)
+        lowest, before = self._lowest[node], ZERO
+        total = self._sums[node]
+        while node > 1:
+            sibling = node ^ 1
+            if node & 1:
+                before += self._sums[sibling]
+            else:
+                lowest = min(lowest, total + self._lowest[sibling])
+                total += self._sums[sibling]
+            node >>= 1
+        return before + lowest
+
+    def add(self, moment: datetime, change: Decimal) -> None:
+        """From the moment on, one of those named, there is so much more."""
+        node = self._leaf(moment)
+        self._sums[node] += change
+        self._lowest[node] = self._sums[node]
+        while node > 1:
+            node >>= 1
+            left, right = 2 * node, 2 * node + 1
+            self._sums[node] = self._sums[left] + self._sums[right]
+            self._lowest[node] = min(self._lowest[left], self._sums[left] + self._lowest[right])
+
+    def _leaf(self, moment: datetime) -> int:
+        return self._size + bisect_left(self._moments, moment)

@@ -1,0 +1,211 @@
+"""Connections that are cut, delayed, lost, half-closed and used up."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, ClassVar, Literal
+
+import asyncpg
+
+from torture.faults.fault import Fault
+from torture.proxy import Direction, Proxy
+from torture.world.services import CONNECTIONS_MAX
+from torture.world.world import World
+
+Where = Literal["client", "database"]
+
+AGAIN_SECONDS = 0.3
+"""Between two blows of a fault that strikes more than once."""
+
+OPENED_AT_ONCE = 16
+
+
+class _Connections(Fault):
+    """Something happens to the connections of one service, or of both."""
+
+    where: ClassVar[Where]
+
+    def __init__(self, world: World, source: random.Random) -> None:
+        super().__init__(world, source)
+        self.services = world.services if source.random() < 0.5 else [self.service]
+        self.direction: Direction = source.choice(("there", "back"))
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def what(self) -> str:
+        names = " and ".join(service.name for service in self.services)
+        return f"service {names}, {self.direction}"
+
+    @property
+    def proxies(self) -> Sequence[Proxy]:
+        if self.where == "client":
+            return [service.clients for service in self.services]
+        return [proxy for service in self.services for proxy in service.database]
+
+    async def end(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        for proxy in self.proxies:
+            proxy.calm()
+
+    def strike(self) -> None:
+        """What happens again and again, while the fault lasts."""
+
+    async def _strike_on(self) -> None:
+        while True:
+            self.strike()
+            await asyncio.sleep(AGAIN_SECONDS)
+
+
+class _Cut(_Connections):
+    """Reset at both ends, again and again."""
+
+    async def begin(self) -> None:
+        self._task = asyncio.create_task(self._strike_on())
+
+    def strike(self) -> None:
+        for proxy in self.proxies:
+            proxy.cut()
+
+
+class _HalfClosed(_Connections):
+    """One direction ends, the other goes on."""
+
+    async def begin(self) -> None:
+        self._task = asyncio.create_task(self._strike_on())
+
+    def strike(self) -> None:
+        for proxy in self.proxies:
+            proxy.half_close(self.direction)
+
+
+class _Delayed(_Connections):
+    """Everything comes, later."""
+
+    async def begin(self) -> None:
+        seconds = self.random.uniform(0.05, 1.0)
+        for proxy in self.proxies:
+            proxy.ways[self.direction].delay_seconds = seconds
+
+
+class _Lost(_Connections):
+    """Nothing comes, and nobody is told."""
+
+    seconds = (1.5, 4.0)
+
+    async def begin(self) -> None:
+        for proxy in self.proxies:
+            proxy.ways[self.direction].lost = True
+
+
+class ClientsCut(_Cut):
+    """Between clients and service."""
+
+    kind, where, touches = "client connections cut", "client", frozenset({"clients"})
+
+
+class ClientsDelayed(_Delayed):
+    """Between clients and service."""
+
+    kind, where, touches = "client connections delayed", "client", frozenset({"clients"})
+
+
+class ClientsLost(_Lost):
+    """Between clients and service."""
+
+    kind, where, touches = "client connections lost", "client", frozenset({"clients"})
+
+
+class ClientsHalfClosed(_HalfClosed):
+    """Between clients and service."""
+
+    kind, where, touches = "client connections half-closed", "client", frozenset({"clients"})
+
+
+class DatabaseCut(_Cut):
+    """Between service and database."""
+
+    kind, where, touches = "database connections cut", "database", frozenset({"database"})
+
+
+class DatabaseDelayed(_Delayed):
+    """Between service and database."""
+
+    kind, where, touches = "database connections delayed", "database", frozenset({"database"})
+
+
+class DatabaseLost(_Lost):
+    """Between service and database."""
+
+    kind, where, touches = "database connections lost", "database", frozenset({"database"})
+
+
+class DatabaseHalfClosed(_HalfClosed):
+    """Between service and database."""
+
+    kind, where, touches = "database connections half-closed", "database", frozenset({"database"})
+
+
+class DatabaseExhausted(Fault):
+    """All connections that the server gives to the service's role are taken, and the service loses its own."""
+
+    kind = "database connections exhausted"
+    touches = frozenset({"database"})
+
+    def __init__(self, world: World, source: random.Random) -> None:
+        super().__init__(world, source)
+        self._taken: list[Any] = []
+
+    @property
+    def what(self) -> str:
+        return f"server {self.primary.name}, service {self.service.name} cut off"
+
+    async def begin(self) -> None:
+        while await self._take() > 0:
+            pass
+        for proxy in self.service.database:
+            proxy.cut()
+        await self._take()  # what it has left free, unless it was quicker
+
+    async def end(self) -> None:
+        for connection in self._taken:
+            connection.terminate()
+
+    async def _take(self) -> int:
+        url = self.primary.server.service_url
+        made = await asyncio.gather(
+            *(asyncpg.connect(url, timeout=10) for _ in range(OPENED_AT_ONCE)),
+            return_exceptions=True,
+        )
+        taken = [each for each in made if not isinstance(each, BaseException)]
+        self._taken += taken
+        return len(taken)
+
+
+class ServiceExhausted(Fault):
+    """All connections that a service takes are taken, and its clients lose theirs."""
+
+    kind = "service connections exhausted"
+    touches = frozenset({"clients", "service"})
+
+    def __init__(self, world: World, source: random.Random) -> None:
+        super().__init__(world, source)
+        self._taken: list[asyncio.StreamWriter] = []
+
+    @property
+    def what(self) -> str:
+        return f"service {self.service.name}"
+
+    async def begin(self) -> None:
+        for _ in range(CONNECTIONS_MAX):
+            with suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", self.service.port)
+                self._taken.append(writer)
+        self.service.clients.cut()
+
+    async def end(self) -> None:
+        for writer in self._taken:
+            writer.transport.abort()

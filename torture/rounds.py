@@ -1,0 +1,157 @@
+"""Rounds of some seconds in one world, with evidence after each: clients and one fault, calm, the final read."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from torture import final
+from torture.clients import Board, Client, among, create_users, deposit
+from torture.faults.fault import Fault
+from torture.history import ACCOUNTS, CONSUMERS, DELIVERIES, OPERATIONS, Evidence, Recorder, load
+from torture.nemesis import Nemesis
+from torture.threads import in_thread
+from torture.world.consumers import Consumers
+from torture.world.world import World
+
+CLIENTS = 12
+USERS = 16
+
+ROUND_SECONDS = 3.0
+BEFORE_FAULT_SECONDS = 1.0
+"""A fault does no harm where nothing goes on yet."""
+
+READ_SECONDS_MAX = 5.0
+"""For a page of the final read. A bug may have made it unreadable; the rest is evidence all the same."""
+
+BATCH_TIMEOUT_SECONDS = 2
+"""Nor is the final read earlier after a post without an answer."""
+
+LEASE_SECONDS = 2
+"""Until another relay takes over from one that was killed."""
+
+SILENCE_SECONDS_MAX = 20.0
+"""Consumers that have heard nothing for so long will hear no more."""
+
+SETTINGS = {
+    "SALDO_BATCH_TIMEOUT_SECONDS": str(BATCH_TIMEOUT_SECONDS),
+    "SALDO_RELAY_LEASE_SECONDS": str(LEASE_SECONDS),
+}
+"""What a world needs so that a round is short."""
+
+
+class Rounds:
+    """All rounds of one world. An asynchronous context manager."""
+
+    def __init__(
+        self, world: World, directory: Path, seed: str, say: Callable[[str], None], *, told: bool
+    ) -> None:
+        """
+        Args:
+            directory: where the evidence goes.
+            told: whether there are consumers.
+        """
+        self._world = world
+        self._directory = directory
+        self._seed = seed
+        self._say = say
+        self._numbers = count()
+        self._files: list[IO[bytes]] = []
+        self._operations = self._recorder(OPERATIONS)
+        deliveries = self._recorder(DELIVERIES)
+        self._consumers = (
+            Consumers(deliveries, None, world.services, f"{seed}-consumers") if told else None
+        )
+        names = self._consumers.names if self._consumers else ()
+        (directory / CONSUMERS).write_bytes(msgspec.json.encode(names))
+        self.unread: dict[int, str] = {}
+        """Of users who could not be read after the last round: why."""
+
+    async def __aenter__(self) -> Rounds:
+        try:
+            if self._consumers is not None:
+                await self._consumers.start()
+            users = await create_users(self._world.ports, USERS)
+        except BaseException:
+            await self.__aexit__()
+            raise
+        self._board = Board(self._operations, users, self._world.ports)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._consumers is not None:
+            await self._consumers.stop()
+        for file in self._files:
+            file.close()
+
+    async def play(self, kind: type[Fault] | None) -> Evidence:
+        """One round: all the evidence there is after it, of those users who can be read.
+
+        Args:
+            kind: of the fault that is done; None: none is.
+        """
+        seed = f"{self._seed}-{next(self._numbers)}"
+        began = datetime.now(UTC).replace(microsecond=0)
+        clients = [Client(self._board, f"{seed}-{number}", began) for number in range(CLIENTS)]
+        one = Nemesis(self._world, self._board, None, f"{seed}-nemesis", self._say)
+        await among(clients, self._harm(one, [] if kind is None else [kind]))
+        if self._consumers is not None:
+            await self._until_told(self._consumers)
+        await self._read()
+        for file in self._files:
+            file.flush()
+        evidence = await in_thread(load, self._directory)
+        return without(evidence, self.unread)
+
+    async def _harm(self, one: Nemesis, kinds: Sequence[type[Fault]]) -> None:
+        await asyncio.sleep(BEFORE_FAULT_SECONDS)
+        await one.run(kinds, ROUND_SECONDS - BEFORE_FAULT_SECONDS)
+
+    async def _until_told(self, consumers: Consumers) -> None:
+        """Until consumers have heard of a last transaction of each user, and so of all that they will hear before it.
+
+        Or until they have heard nothing for long: that one may be what they are not told of.
+        """
+        port = self._world.ports[0]
+        last = {await deposit(self._board, port, user_id) for user_id in self._board.users}
+        heard, since = -1, time.monotonic()
+        while any(last - consumers.seen[name] for name in consumers.names):
+            if heard != (heard := consumers.deliveries.total()):
+                since = time.monotonic()
+            if time.monotonic() > since + SILENCE_SECONDS_MAX:
+                break
+            await asyncio.sleep(0.05)
+
+    async def _read(self) -> None:
+        # What is known needs no waiting for.
+        settled_at = self._board.unknown_at + BATCH_TIMEOUT_SECONDS + 1
+        found = await final.read(
+            self._world.services[0], self._board.users, settled_at, READ_SECONDS_MAX
+        )
+        self.unread = found.unread
+        with (self._directory / ACCOUNTS).open("wb") as file:
+            kept = Recorder(file)
+            for account in found.accounts:
+                kept.add(account)
+
+    def _recorder(self, name: str) -> Recorder:
+        self._files.append((self._directory / name).open("wb"))
+        return Recorder(self._files[-1])
+
+
+def without(evidence: Evidence, user_ids: Collection[int]) -> Evidence:
+    """Nothing about these users: what is not known of them is no reason to accuse anybody."""
+    subjects = set(map(str, user_ids))
+    return Evidence(
+        [each for each in evidence.operations if each.call.user_id not in user_ids],
+        [each for each in evidence.accounts if each.user_id not in user_ids],
+        [each for each in evidence.deliveries if each.event.get("subject") not in subjects],
+        evidence.consumers,
+    )

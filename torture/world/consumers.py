@@ -1,0 +1,160 @@
+"""Who is told of every event: a queue, a webhook's receiver, a follower; and a stream, read at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
+from itertools import cycle
+from typing import Any
+from urllib.parse import urlsplit
+
+import aio_pika
+from rstream import (
+    AMQPMessage,
+    Consumer,
+    ConsumerOffsetSpecification,
+    MessageContext,
+    OffsetType,
+    amqp_decoder,
+)
+from tests.acceptance.subscribers import Subscriber
+from tests.consumers import queue
+from tests.faults.broker import Broker
+from tests.receiver import OK, Received, Receiver, answer, receiving
+
+from torture.connection import connection
+from torture.history import Delivery, Recorder
+from torture.world.services import Service
+
+EXCHANGE = "saldo"
+QUEUE, WEBHOOK, LIVE, STREAM = "queue", "webhook", "live", "stream"
+NAMES = (QUEUE, WEBHOOK, LIVE, STREAM)
+
+HEARTBEAT_SECONDS = 10
+SILENCE_SECONDS_MAX = 10
+"""A follower that hears nothing for so long connects again; the service's sign of life comes more often."""
+
+ANSWER_SECONDS_MAX = 0.06
+"""A webhook's receiver takes its time: there is nearly always something under way, when a relay is killed."""
+
+AGAIN_SECONDS = 0.2
+"""Until a consumer that was cut off tries again."""
+
+
+class Consumers:
+    """All of them, and what they have got."""
+
+    def __init__(
+        self, recorder: Recorder, broker: Broker | None, services: Sequence[Service], seed: str
+    ) -> None:
+        """
+        Args:
+            broker: None: there is none, nor who listens to it.
+        """
+        self._recorder = recorder
+        self._broker = broker
+        self.names = (WEBHOOK, LIVE) if broker is None else NAMES
+        self._services = services
+        self._random = random.Random(seed)
+        self._stack = AsyncExitStack()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.seen: dict[str, set[str]] = {name: set() for name in NAMES}
+        """Ids of events, by consumer."""
+        self.deliveries: Counter[str] = Counter()
+
+    async def start(self) -> None:
+        """All are there before the first event is."""
+        if self._broker is not None:
+            async with queue(self._broker.url, EXCHANGE, name=QUEUE):
+                pass  # it stays
+            self._tasks.append(asyncio.create_task(self._read_queue(self._broker.url)))
+        receiver = await self._stack.enter_async_context(receiving())
+        receiver.behave = self._receive
+        await self._subscribe(receiver)
+        self._tasks.append(asyncio.create_task(self._follow()))
+
+    async def read_stream(self, recorded: set[str], seconds: float) -> None:
+        """The stream from its beginning, until it has told of everything."""
+        found: asyncio.Queue[bytes] = asyncio.Queue()
+
+        async def take(message: AMQPMessage, _: MessageContext) -> None:
+            body = message.body
+            found.put_nowait(body if isinstance(body, bytes) else b"".join(body))
+
+        assert self._broker is not None
+        parts = urlsplit(self._broker.stream_url)
+        consumer = Consumer(
+            parts.hostname or "", parts.port or 0, username="guest", password="guest", vhost="/"
+        )
+        await consumer.start()
+        first = ConsumerOffsetSpecification(OffsetType.FIRST)
+        await consumer.subscribe(EXCHANGE, take, decoder=amqp_decoder, offset_specification=first)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    while recorded - self.seen[STREAM]:
+                        self._take(STREAM, json.loads(await found.get()))
+        finally:
+            await consumer.close()
+
+    async def stop(self) -> None:
+        """Nobody listens any more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._stack.aclose()
+
+    def _take(self, consumer: str, event: dict[str, Any]) -> None:
+        self._recorder.add(Delivery(consumer, event))
+        self.deliveries[consumer] += 1
+        if "number" in event["data"]:
+            self.seen[consumer].add(event["id"])
+
+    async def _receive(self, request: Received) -> bytes:
+        self._take(WEBHOOK, request.event)
+        await asyncio.sleep(self._random.random() * ANSWER_SECONDS_MAX)
+        # Sometimes it fails after all: what it has got comes again.
+        return OK if self._random.random() > 0.01 else answer(503)
+
+    async def _subscribe(self, receiver: Receiver) -> None:
+        async with connection(self._services[0].port, 30) as asked:
+            created = await asked.post("/v1/webhook", {"url": receiver.url})
+            if created.status != 201:
+                raise RuntimeError(created.body)
+
+    async def _read_queue(self, url: str) -> None:
+        while True:
+            with suppress(aio_pika.exceptions.AMQPError, OSError, RuntimeError):
+                async with await aio_pika.connect(url, heartbeat=HEARTBEAT_SECONDS) as made:
+                    channel = await made.channel()
+                    await channel.set_qos(prefetch_count=1000)
+                    read = await channel.get_queue(QUEUE)
+                    async with read.iterator() as messages:
+                        async for message in messages:
+                            self._take(QUEUE, json.loads(message.body))
+                            await message.ack()
+            await asyncio.sleep(AGAIN_SECONDS)
+
+    async def _follow(self) -> None:
+        """Resumes where it was, at the other service; begins anew if that place is no more."""
+        last = ""
+        for service in cycle(self._services):
+            url = f"http://127.0.0.1:{service.clients.port}"
+            with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, StopAsyncIteration):
+                async with (
+                    asyncio.timeout(SILENCE_SECONDS_MAX) as limit,
+                    Subscriber(url, "from=start", last) as subscriber,
+                ):
+                    if subscriber.status == 410:
+                        last = ""
+                    while subscriber.status == 200:
+                        block = await subscriber.block()
+                        if block.data is not None:
+                            self._take(LIVE, block.data)
+                        last = block.id
+                        limit.reschedule(asyncio.get_running_loop().time() + SILENCE_SECONDS_MAX)
+            await asyncio.sleep(AGAIN_SECONDS)

@@ -1,0 +1,64 @@
+"""Small file systems in memory, so that a disk can be full without filling the machine's."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+SIZE_MB = 768
+"""PostgreSQL keeps up to 256 MB of its log, and the evidence of an hour is some hundred more."""
+
+_BALLAST = "ballast"
+
+
+class Disk:
+    """A directory; with a file system of its own where that is allowed (root, and not every container)."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.refused = ""
+        """Why it is not small; empty: it is."""
+
+    def open(self) -> None:
+        """Mounts it, if it can be."""
+        self.directory.mkdir(parents=True)
+        if os.geteuid() != 0 or shutil.which("mount") is None:
+            self.refused = "only root may mount a small file system"
+            return
+        options = f"size={SIZE_MB}m,mode=0755"
+        command = ["mount", "-t", "tmpfs", "-o", options, "saldo-torture", str(self.directory)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            self.refused = f"a small file system can't be mounted: {done.stderr.strip()}"
+
+    def close(self) -> None:
+        """Unmounts it; what is in it is gone."""
+        if not self.refused and self.directory.is_mount():
+            subprocess.run(["umount", "--lazy", str(self.directory)], check=False)
+
+    def fill(self) -> None:
+        """Leaves no room at all. May be called again, for what has become free meanwhile."""
+        assert not self.refused
+        descriptor = os.open(self.directory / _BALLAST, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            length = os.fstat(descriptor).st_size
+            step = 64 * 2**20
+            while step >= 4096:
+                try:
+                    os.posix_fallocate(descriptor, length, step)
+                    length += step
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+                    step //= 4
+        finally:
+            os.close(descriptor)
+
+    def empty(self) -> None:
+        """Removes what `fill` has written."""
+        with suppress(FileNotFoundError):
+            (self.directory / _BALLAST).unlink()
