@@ -16,7 +16,6 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-import uvloop
 from uvicorn.supervisors import Multiprocess
 
 from saldo.bootstrap.logs import set_up_logging
@@ -38,9 +37,6 @@ BACKLOG = 4096
 
 COLLECT_OBJECTS = (20_000, 10, 10)
 """New objects before a collection. A batch makes thousands, and nearly all go by themselves."""
-
-HANDSHAKE_SECONDS_MAX = 10.0
-"""For TLS to be agreed on; before that, the server knows nothing of the connection."""
 
 WORKER_SECONDS_MAX = 60
 """For a worker to say that it lives. It says nothing while it loads its code, on a busy machine for long."""
@@ -221,22 +217,12 @@ def _already_stopping(*_: object) -> None:
     """A second signal changes nothing: the stop is bounded in time anyway."""
 
 
-class Loop(uvloop.Loop):
-    """The event loop of a service process. The server has no setting for how long a handshake may take."""
-
-    async def create_server(self, *args: Any, **options: Any) -> Any:
-        """As the parent's."""
-        if options.get("ssl") is not None:
-            options.setdefault("ssl_handshake_timeout", HANDSHAKE_SECONDS_MAX)
-        return await super().create_server(*args, **options)
-
-
 def _config(settings: Settings, app: Application) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         interface="asgi3",
         workers=settings.workers,
-        loop=f"{__name__}:Loop",
+        loop="saldo.accepting:Loop",
         http=JoiningProtocol,
         ws="none",
         lifespan="on",

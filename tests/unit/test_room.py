@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from saldo.engine.room import AHEAD_MIN, REQUESTS_MIN, Room
+from saldo.engine.room import AHEAD_MIN, REQUESTS_FIRST, REQUESTS_MIN, Room
 
 SECONDS_MAX = 0.1
 REQUESTS_MAX = 10_000
@@ -14,8 +14,9 @@ def _room() -> Room:
     return Room(SECONDS_MAX, REQUESTS_MAX)
 
 
-def test_at_first_all_may_wait() -> None:
-    assert _room().requests == REQUESTS_MAX
+def test_at_first_some_may_wait() -> None:
+    assert _room().requests == REQUESTS_FIRST
+    assert Room(SECONDS_MAX, 3).requests == 3
 
 
 @pytest.mark.parametrize("per_second", [20_000, 50_000, 80_000])
@@ -39,7 +40,7 @@ def test_it_is_soon_learnt_and_soon_forgotten() -> None:
 def test_a_slow_commit_with_few_waiting_tells_nothing() -> None:
     room = _room()
     room.learn(AHEAD_MIN - 1, 60.0)
-    assert room.requests == REQUESTS_MAX
+    assert room.requests == REQUESTS_FIRST
 
 
 def test_some_may_always_wait_and_never_more_than_the_queue_holds() -> None:

@@ -15,6 +15,9 @@ AHEAD_MIN: Final = 256
 REQUESTS_MIN: Final = 1000
 """That may wait, however long that takes: a pause of the disk must not shut out those who come one by one."""
 
+REQUESTS_FIRST: Final = 2000
+"""That may wait while nothing is known: a crowd that meets a service just started must not wait for seconds."""
+
 LEARNING_SHARE: Final = 0.25
 """Of what the newest batch tells, against all before it: one slow fsync is no overload."""
 
@@ -23,7 +26,7 @@ class Room:
     """Bounds those who wait by the wait of those before them.
 
     Attributes:
-        requests: so many may wait. Nothing is known at first, and all of the queue's bound may.
+        requests: so many may wait.
     """
 
     __slots__ = ("_requests_max", "_seconds_max", "requests")
@@ -31,7 +34,7 @@ class Room:
     def __init__(self, seconds_max: float, requests_max: int) -> None:
         self._seconds_max = seconds_max
         self._requests_max = requests_max
-        self.requests = requests_max
+        self.requests = min(REQUESTS_FIRST, requests_max)
 
     def learn(self, ahead: int, seconds: float) -> None:
         """A request was decided after so long, and at first so many were ahead of it."""
