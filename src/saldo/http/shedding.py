@@ -119,6 +119,7 @@ class Shedding:
         self._backlog = Backlog(wait_seconds_max * BACKLOG_SHARE)
         self._look_at = 0.0
         self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
         self._read = 0
         self._count = 0
         self._heads: dict[bytes, _Head] = {}
@@ -130,7 +131,7 @@ class Shedding:
     def full(self, data: bytes, transport: asyncio.Transport) -> bool:
         """Whether what is read now is a transaction too many. Asked for all that is read of a connection at a time."""
         # The same for all of a turn, so the first of it is looked at: it waits longest.
-        now = self._loop.time()
+        now = self._now()
         if now >= self._look_at:
             self._look_at = now + LOOK_SECONDS
             self._backlog.look(_late_seconds(transport))
