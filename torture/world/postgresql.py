@@ -147,6 +147,8 @@ class Node:
             settings.write("synchronous_standby_names = ''\n")
             # The default is 5 s, in which nothing can be committed after the primary was away for a moment.
             settings.write("wal_retrieve_retry_interval = '200ms'\n")
+            # Or a standby that was away while new files of the log were begun never comes back, and commits wait.
+            settings.write("wal_keep_size = '128MB'\n")
         self.start()
 
     def _close_pipes(self) -> None:
