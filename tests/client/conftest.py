@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.service import ServiceProcess, service
+from tests.faults.broker import free_ports
 
 
 @pytest.fixture(scope="package")
@@ -25,9 +25,7 @@ class Mortal:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            self._port = int(taken.getsockname()[1])
+        (self._port,) = free_ports(1)
         self.url = f"http://localhost:{self._port}"
         self._process = self._start()
 

@@ -63,13 +63,14 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (*pip, "wheel", "--quiet", "--no-deps", f"--wheel-dir={directory}", constraints, str(ROOT)),
         (sys.executable, "-m", "venv", "--without-pip", str(made)),
     ):
-        done = run(*command, directory=directory)
+        # There, as `make` names the constraints of a build relative to it.
+        done = run(*command, directory=ROOT)
         assert done.returncode == 0, done.stdout
     (wheel,) = directory.glob("saldo-*.whl")
     done = run(
         *(*pip, "--python", str(made / "bin/python"), "install", "--quiet", constraints),
         str(wheel),
-        directory=directory,
+        directory=ROOT,
     )
     assert done.returncode == 0, done.stdout
     return made

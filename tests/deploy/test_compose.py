@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from saldo.store.embedded import EmbeddedServer
 from saldo.store.migrate import prepare
 from tests.deploy.image import ROOT, stages
 from tests.deploy.manifests import KUBERNETES, read
-from tests.faults.broker import Broker
+from tests.faults.broker import Broker, free_ports
 
 FILE = ROOT / "compose.yaml"
 PASSWORDS = {
@@ -215,12 +214,9 @@ def test_the_broker_takes_its_configuration(tmp_path: Path, rabbitmq_program: st
         for line in configuration.read_text().splitlines()
         if line.partition(" = ")[0] not in named
     ]
-    with (
-        socket.create_server(("127.0.0.1", 0)) as one,
-        socket.create_server(("127.0.0.1", 0)) as two,
-    ):
-        ports.append(f"management.tcp.port = {one.getsockname()[1]}")
-        ports.append(f"prometheus.tcp.port = {two.getsockname()[1]}")
+    management, prometheus = free_ports(2)
+    ports.append(f"management.tcp.port = {management}")
+    ports.append(f"prometheus.tcp.port = {prometheus}")
     configuration.write_text("\n".join([*ports, mounted]))
     try:
         running.start()
