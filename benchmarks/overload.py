@@ -7,6 +7,7 @@ what they hold, on the same machine, and takes nothing from them.
 from __future__ import annotations
 
 import os
+import sys
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -188,7 +189,11 @@ def _round(
 ) -> float:
     """One load, then half of the capacity; how much was answered 200 in a second of the load."""
     end = WARM_SECONDS + bench.scale.seconds
-    driven = driver.drive(Phase(end, rate), Phase(AFTER_SECONDS, capacity / 2))
+    try:
+        driven = driver.drive(Phase(end, rate), Phase(AFTER_SECONDS, capacity / 2))
+    except LateError as error:
+        print(f"{rate:.0f} requests a second: {error}; no figure", file=sys.stderr)
+        return 0.0
     part = part_of(driven, WARM_SECONDS, end)
     found.add(part)
     found.recovery.add(recovery(driven, end, well))
@@ -200,6 +205,8 @@ def _well_seconds(half: Found) -> float:
 
 
 def _rows(name: str, found: Found, peaks: Series, targets: dict[str, Target]) -> Iterator[Row]:
+    if not found.good.values:
+        return
     yield Row(f"{name}: 200", found.good, "/s", "peak", peaks.median, targets.get("200"))
     yield Row(f"{name}: 200, p50", found.p50_ms, "ms")
     yield Row(f"{name}: 200, p99", found.p99_ms, "ms", target=targets.get("p99"))
