@@ -166,7 +166,8 @@ class JoiningProtocol(HttpToolsProtocol):
         refusal = self._shedding.refuse(data, self.server_state.default_headers)
         if refusal is None:
             return False
-        self.transport.write_now(refusal)  # type: ignore[attr-defined]
+        if self.transport.write_late(refusal):  # type: ignore[attr-defined]
+            self._shedding.refusals.add(self.transport)
         if self._shedding.closes:
             self.transport.close()
         elif self.timeout_keep_alive_task is None:
@@ -498,18 +499,16 @@ class _JoiningTransport:
 
     def write(self, data: bytes) -> None:
         if not self._parts:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._parts.append(data)
 
-    def write_now(self, data: bytes) -> None:
-        """Not at the end of the turn, unless something waits for that already."""
-        if self._parts:
-            self._parts.append(data)
-        else:
-            self._transport.write(data)
+    def write_late(self, data: bytes) -> bool:
+        """When `flush` is called; whether it has to be: nothing else is to be sent that would take it along."""
+        self._parts.append(data)
+        return len(self._parts) == 1
 
     def close(self) -> None:
-        self._flush()
+        self.flush()
         if self.hears_out and not self.is_closing():
             self._said_all = True
             if self._transport.can_write_eof():
@@ -517,8 +516,10 @@ class _JoiningTransport:
             return
         self._transport.close()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Sends what there is, unless the client is gone."""
         if self._parts:
             data = b"".join(self._parts)
             self._parts.clear()
-            self._transport.write(data)
+            if not self._transport.is_closing():
+                self._transport.write(data)

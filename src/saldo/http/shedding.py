@@ -24,6 +24,7 @@ from saldo.engine.engine import Engine
 from saldo.engine.errors import QueueFullError
 from saldo.http import problems
 from saldo.http.pages import NO_STORE
+from saldo.http.refusals import Refusals
 from saldo.http.sending import count_answered, request_id_of
 from saldo.observability.metrics import SHED
 
@@ -112,6 +113,7 @@ class Shedding:
     Attributes:
         closes: whether the connection of the request refused last ends with its answer.
         draining: whether each answer is the last of its connection.
+        refusals: on their way out.
     """
 
     def __init__(self, engine: Engine, wait_seconds_max: float) -> None:
@@ -120,6 +122,7 @@ class Shedding:
         self._look_at = 0.0
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time
+        self.refusals = Refusals(self._loop)
         self._read = 0
         self._count = 0
         self._heads: dict[bytes, _Head] = {}
