@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from saldo.bootstrap.database import Database as Prepared
-from saldo.cli import application
+from saldo.cli.program import application
 from saldo.store.migrate import prepare
 from saldo.store.roles import Roles, warn_of_rights
 from tests import databases

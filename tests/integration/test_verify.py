@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from saldo.bootstrap.service import running
-from saldo.cli import application
+from saldo.cli.program import application
 from saldo.cli.verify import Lines
 from saldo.ledger.audit import Counts, LateWithdrawals, Position, Rule
 from saldo.ledger.timeline import Timeline

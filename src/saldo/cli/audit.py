@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -11,6 +12,8 @@ from rich.console import Console
 from saldo import settings as settings_module
 from saldo.bootstrap.audits import audits_in
 from saldo.bootstrap.database import Database
+from saldo.cli.options import Json
+from saldo.cli.output import print_json
 from saldo.ledger.model import SHARDS
 from saldo.ledger.time import format_instant
 from saldo.store.audits import AuditStatus, KnownFault
@@ -25,7 +28,7 @@ app = typer.Typer(
 
 
 @app.command()
-def status() -> None:
+def status(json_: Json = False) -> None:
     """Show how far the audit is, and every fault that was found."""
     settings = settings_module.load()
 
@@ -35,6 +38,12 @@ def status() -> None:
 
     with Database(settings, beside_service=True) as database_url:
         found, faults = asyncio.run(read(database_url))
+    if json_:
+        print_json(
+            asdict(found)
+            | {"known_faults": [each._asdict() | {"fault": str(each.fault)} for each in faults]}
+        )
+        return
     ended = found.last_round_ended_at
     _say(
         f"{found.rounds:,} rounds, the last ended {'never' if ended is None else format_instant(ended)}; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Annotated, TypeVar
 
@@ -13,6 +14,8 @@ from saldo import settings as settings_module
 from saldo.access.secret import digest_of, new_secret
 from saldo.bootstrap.access import key_store
 from saldo.cli.asking import ask
+from saldo.cli.options import Json
+from saldo.cli.output import print_json
 from saldo.http.key_wire import key_reading, read_new_key
 from saldo.http.wire import InvalidError
 from saldo.store.errors import SetUpError
@@ -47,6 +50,7 @@ def create(
     expires_at: Annotated[
         str | None, typer.Option(help="Until when, such as 2027-01-01. Not given: for ever.")
     ] = None,
+    json_: Json = False,
 ) -> None:
     """Make a key. It is printed once: what is kept is a hash of it."""
     settings = settings_module.load()
@@ -74,15 +78,19 @@ def create(
         raise SetUpError(
             f"there are {settings.keys_max} valid keys already (SALDO_KEYS_MAX)"
         ) from None
-    _say_made(key_id, secret)
+    _say_made(key_id, secret, as_json=json_)
 
 
 @app.command("list")
-def list_() -> None:
+def list_(json_: Json = False) -> None:
     """Show all keys, revoked and expired ones too."""
     found = ask(
         settings_module.load(), key_store, lambda keys: keys.page(after_id=0, limit=ROWS_MAX)
     )
+    if json_:
+        for key in found:
+            print_json(asdict(key))
+        return
     table = Table("id", "name", "scopes", "users", "networks", "made", "expires", "state")
     for key in found:
         table.add_row(
@@ -122,6 +130,7 @@ def rotate(
             max=31_536_000,
         ),
     ] = None,
+    json_: Json = False,
 ) -> None:
     """Make a key of the same rights in place of another, which stays valid for a while. It is printed once."""
     settings = settings_module.load()
@@ -135,10 +144,13 @@ def rotate(
         raise SetUpError(
             f"key {key_id} was revoked, has expired, or another one has taken its place already"
         )
-    _say_made(new_id, secret)
+    _say_made(new_id, secret, as_json=json_)
 
 
-def _say_made(key_id: int, secret: str) -> None:
+def _say_made(key_id: int, secret: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"id": key_id, "key": secret})
+        return
     # One line, and the key its last word: scripts cut it off.
     Console().print(f"key {key_id}: {secret}", soft_wrap=True, highlight=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -13,6 +14,8 @@ from saldo import settings as settings_module
 from saldo.bootstrap.database import Database
 from saldo.bootstrap.logs import set_up_logging
 from saldo.bootstrap.relays import PastTheHeadError, RewindTarget, rewind_sink, sinks_status
+from saldo.cli.options import Json
+from saldo.cli.output import print_json
 from saldo.ledger.time import InstantError, parse_instant
 from saldo.relaying import relay_until_stopped
 from saldo.settings import Settings
@@ -37,11 +40,15 @@ def relay(context: typer.Context) -> None:
 
 
 @app.command()
-def status() -> None:
+def status(json_: Json = False) -> None:
     """Show every sink: what it has got, and how far it is behind."""
     settings = settings_module.load()
     with Database(settings, beside_service=True) as database_url:
         found = asyncio.run(sinks_status(settings, database_url))
+    if json_:
+        for sink in found:
+            print_json(asdict(sink))
+        return
     table = Table("sink", "relayed", "published", "unrouted", "behind", "seconds", "last failure")
     for sink in found:
         table.add_row(

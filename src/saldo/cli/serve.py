@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated
 
 import typer
 
 from saldo import settings as settings_module
+from saldo.announcement import announced
 from saldo.beside import RelayProcess
 from saldo.bootstrap.access import refuse_to_be_open
 from saldo.bootstrap.database import Database
 from saldo.bootstrap.logs import set_up_logging
 from saldo.server import bind, serve_until_stopped
+from saldo.settings import Settings
 from saldo.tls import Certificates
 
 
@@ -30,9 +34,30 @@ def serve(
     settings = settings_module.load(host=host, port=port, workers=workers, insecure=insecure)
     set_up_logging(settings)
     # Before the database: a busy port and a wrong certificate are found at once.
-    Certificates.of(settings)
+    certificates = Certificates.of(settings)
     listening = bind(settings.host, settings.port)
     with Database(settings) as database_url:
         refuse_to_be_open(settings, database_url, listening.getsockname()[0])
-        with RelayProcess(settings, database_url) as relay:
+        with (
+            RelayProcess(settings, database_url) as relay,
+            _announced(settings, listening, "http" if certificates is None else "https"),
+        ):
             serve_until_stopped(settings, database_url, listening, relay.bell_path)
+
+
+def _announced(
+    settings: Settings, listening: socket.socket, scheme: str
+) -> AbstractContextManager[None]:
+    """To commands of this machine, where the data is this machine's."""
+    if settings.database_url is not None:
+        return nullcontext()
+    return announced(
+        settings.data_dir, f"{scheme}://{_reached(settings.host)}:{listening.getsockname()[1]}"
+    )
+
+
+def _reached(host: str) -> str:
+    """How an address that is listened on is reached from here."""
+    if host in {"0.0.0.0", "::", ""}:  # noqa: S104 - compared with, not listened on
+        return "127.0.0.1" if host != "::" else "[::1]"
+    return f"[{host}]" if ":" in host else host

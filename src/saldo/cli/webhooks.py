@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Annotated, TypeVar
 
@@ -13,6 +14,8 @@ from rich.table import Table
 from saldo import settings as settings_module
 from saldo.bootstrap.webhooks import webhook_store
 from saldo.cli.asking import ask
+from saldo.cli.options import Json
+from saldo.cli.output import print_json
 from saldo.http.webhook_wire import parse_state, read_new_webhook, webhook_reading
 from saldo.http.wire import InvalidError, parse_uuid
 from saldo.store.errors import SetUpError
@@ -40,6 +43,7 @@ def create(
     secret: Annotated[
         str | None, typer.Option(help="whsec_ and base64. Not given: a new one is made.")
     ] = None,
+    json_: Json = False,
 ) -> None:
     """Subscribe: every event from now on is sent to the URL. Prints the secret, once."""
     settings = settings_module.load()
@@ -63,14 +67,21 @@ def create(
         raise SetUpError(
             f"there are {settings.webhooks_max} webhooks already (SALDO_WEBHOOKS_MAX)"
         ) from None
+    if json_:
+        print_json({"id": webhook_id, "secret": wanted.secret})
+        return
     Console().print(f"webhook {webhook_id}, secret {wanted.secret}", soft_wrap=True)
 
 
 @app.command("list")
-def list_() -> None:
+def list_(json_: Json = False) -> None:
     """Show all subscriptions, and how they do."""
     settings = settings_module.load()
     found = ask(settings, webhook_store, lambda webhooks: webhooks.page(after_id=0, limit=ROWS_MAX))
+    if json_:
+        for webhook in found:
+            print_json(asdict(webhook))
+        return
     table = Table("id", "url", "state", "delivered", "failed", "waiting", "dead", "last failure")
     for webhook in found:
         table.add_row(
@@ -87,11 +98,14 @@ def list_() -> None:
 
 
 @app.command()
-def show(webhook_id: WebhookId) -> None:
+def show(webhook_id: WebhookId, json_: Json = False) -> None:
     """Show one subscription."""
     webhook = ask(settings_module.load(), webhook_store, lambda webhooks: webhooks.get(webhook_id))
     if webhook is None:
         raise _unknown(webhook_id)
+    if json_:
+        print_json(asdict(webhook))
+        return
     table = Table(show_header=False)
     users = map(str, webhook.user_ids) if webhook.user_ids else ["all"]
     for name, value in (
@@ -139,6 +153,7 @@ def disable(webhook_id: WebhookId) -> None:
 def deliveries(
     webhook_id: WebhookId,
     state: Annotated[str | None, typer.Option(help="waiting, or dead.")] = None,
+    json_: Json = False,
 ) -> None:
     """Show the events that wait or are dead, the oldest first."""
     wanted = _read(lambda: parse_state(state))
@@ -151,6 +166,10 @@ def deliveries(
     found = ask(settings_module.load(), webhook_store, listed)
     if found is None:
         raise _unknown(webhook_id)
+    if json_:
+        for each in found:
+            print_json(asdict(each))
+        return
     table = Table("event", "user", "state", "attempts", "waits since", "next", "last failure")
     for each in found:
         table.add_row(

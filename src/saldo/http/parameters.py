@@ -89,6 +89,23 @@ After: TypeAlias = Annotated[
     _query("Only seals of entries after this `seq`. Needs `shard`.", None, "7", pattern=DIGITS),
 ]
 
+LogShard: TypeAlias = Annotated[
+    str | None,
+    QueryParameter(
+        name="shard",
+        required=True,
+        description="The shard, from 0 to 63: `user_id` modulo 64.",
+        examples=[Example(value="1")],
+        schema_extra={**_STRING, "pattern": "^([0-9]|[1-5][0-9]|6[0-3])$"},
+    ),
+]
+LogAfter: TypeAlias = Annotated[
+    str | None,
+    _query(
+        "`reached` of the page before. Not given: from the beginning.", "after", "7", pattern=DIGITS
+    ),
+]
+
 EventUsers: TypeAlias = Annotated[
     str | None,
     _query(

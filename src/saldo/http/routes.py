@@ -38,6 +38,8 @@ from saldo.http.parameters import (
     KnownAt,
     LastEventId,
     Limit,
+    LogAfter,
+    LogShard,
     Name,
     Since,
     Until,
@@ -49,10 +51,12 @@ from saldo.http.transactions import is_json, unsupported_media_type
 from saldo.http.wire import (
     Fault,
     InvalidError,
+    parse_after,
     parse_kind,
     parse_limit,
     parse_name,
     parse_query_instant,
+    parse_shard,
     parse_user_id,
     parse_user_name,
     read_cursor,
@@ -156,6 +160,38 @@ async def post_transactions(service: Given, atomic: Atomic = None) -> ASGIApp:
     """As newline-delimited JSON, of any length, or as an array. A POST of each alone would be answered
     the same. With `atomic=true` all of an array is posted or nothing is recorded."""
     return service.bulk
+
+
+@get(
+    "/v1/transactions",
+    summary="All transactions",
+    tags=["transactions"],
+    operation_class=Documented,
+    responses=problem_specs(
+        *READING, invalid=Fault("shard", "must be a whole number from 0 to 63")
+    ),
+)
+async def get_log(
+    request: Asked,
+    service: Given,
+    shard: LogShard = None,
+    after: LogAfter = None,
+    limit: Limit = None,
+) -> schemas.TransactionLog:
+    """The log of one of the 64 shards, the oldest first, refused ones too: to copy everything there is, and later what
+    came since. A user's transactions are in one shard, in the order of `number`."""
+    covering_all(request.scope)
+    number = parse_shard(shard)
+    if number is None:
+        raise InvalidError([Fault("shard", "is missing: it must be a whole number from 0 to 63")])
+    settings = service.settings
+    page = await service.reader.log(
+        number,
+        after=parse_after(after) or 0,
+        limit=parse_limit(limit, settings.page_items_default, settings.page_items_max),
+    )
+    items = [_transaction(item, service.reading.decimals) for item in page.transactions]
+    return schemas.TransactionLog(items, page.reached, page.more)
 
 
 @get(
@@ -457,6 +493,7 @@ HANDLERS = [
     openapi,
     post_transaction,
     post_transactions,
+    get_log,
     get_events,
     get_transaction,
     post_user,

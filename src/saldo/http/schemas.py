@@ -70,6 +70,16 @@ class TransactionList(Struct):
     next_cursor: str | None
 
 
+class TransactionLog(Struct):
+    """A page of a shard's log. It may come short, or empty: go on while there is more."""
+
+    items: list[Transaction]
+    reached: Annotated[
+        int, Meta(description="What to give as `after` to go on, now or when more is recorded.")
+    ]
+    more: Annotated[bool, Meta(description="Whether there is more now.")]
+
+
 class BulkOutcome(Struct):
     """A posted transaction of many: a line of the answer, in the order of the input."""
 

@@ -60,6 +60,15 @@ class TransactionPage:
     next_before: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """A page of a shard's log. reached: the `seq` to go on after, now or later; more: whether there is more now."""
+
+    transactions: list[Transaction]
+    reached: int
+    more: bool
+
+
 class KnownTooNewError(Exception):
     """The moment of knowledge asked for is not in the past: its answer could still change."""
 
@@ -199,6 +208,13 @@ class Reader:
         found = [transaction_of(row) for row in rows]
         last = found[-1].number if len(found) == limit else above + 1
         return TransactionPage(found, last if last > floor + 1 else None)
+
+    async def log(self, shard: int, *, after: int, limit: int) -> LogPage:
+        """The transactions of a shard after a `seq`, in the order of its log, out of so many entries."""
+        rows = await self._fetch("transactions_log", shard, after, limit + 1)
+        page = rows[:limit]
+        found = [transaction_of(row[2:]) for row in page if row["kind"] != Kind.OPENING]
+        return LogPage(found, page[-1]["seq"] if page else after, len(rows) > limit)
 
     async def _read_balances(self, user_ids: list[int]) -> dict[int, int]:
         return dict(await self._fetch("balances_now", user_ids))

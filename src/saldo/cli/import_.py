@@ -1,0 +1,348 @@
+"""`saldo import`: a file of transactions, of any length, posted once each however often it is imported."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import msgspec
+import typer
+
+from saldo import settings as settings_module
+from saldo.cli.ahead import ahead
+from saldo.cli.connecting import Key, KeyFile, Service, Target, Url, connected
+from saldo.cli.exits import CommandError, Exit
+from saldo.cli.mapping import BadRowError, Meaning, Reader, meaning_of
+from saldo.cli.options import Json
+from saldo.cli.output import money, note, plain, print_json, say
+from saldo.cli.progress import display
+from saldo.cli.rejects import Rejects
+from saldo.cli.resumption import FileIdentity, beside, identity_of, read_state, write_state
+from saldo.cli.sending import Sender
+from saldo.cli.stopping import Stop, stopping
+from saldo.cli.tables import Format, Row, Table, format_of, open_table
+from saldo.client.batch import Item
+from saldo.client.errors import RefusedError, SaldoError
+from saldo.client.models import Posted
+from saldo.client.requests import Deposit, Request
+from saldo.http.wire import InvalidError, Reading, parse_transaction
+
+CHUNK_ROWS = 10_000
+"""Sent in one request: some megabytes, and a third of a second. So much is sent again after a kill at most."""
+
+
+class Counts(msgspec.Struct):
+    """What has become of the rows.
+
+    Attributes:
+        posted: now. replayed: before, by this import or another one.
+        refused: by the ledger, and recorded so. bad: not recorded.
+        deposited, withdrawn: sums of what is posted, replayed ones counted.
+    """
+
+    rows: int = 0
+    posted: int = 0
+    replayed: int = 0
+    refused: int = 0
+    bad: int = 0
+    deposited: Decimal = Decimal(0)
+    withdrawn: Decimal = Decimal(0)
+
+
+class State(msgspec.Struct):
+    """What is kept beside the input. meaning: the options by which it was read; target: which service."""
+
+    file: FileIdentity
+    meaning: str
+    target: str
+    rejects_bytes: int
+    counts: Counts
+
+
+class Chunk(NamedTuple):
+    """Some rows, in their order: those that can be sent, and those that can't."""
+
+    items: list[Item[Row]]
+    bad: list[tuple[Row, str]]
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The file and how it is read."""
+
+    path: Path
+    format: Format
+    delimiter: str
+    meaning: Meaning
+
+    def identity(self) -> FileIdentity:
+        """Of the file as it is now."""
+        try:
+            return identity_of(self.path)
+        except OSError as error:
+            raise CommandError(f"{self.path}: {error.strerror}", Exit.USAGE) from None
+
+
+def import_(
+    file: Annotated[
+        Path, typer.Argument(help="CSV with a heading, newline-delimited JSON, or Parquet.")
+    ],
+    format_: Annotated[
+        Format | None, typer.Option("--format", help="Not given: by the name of the file.")
+    ] = None,
+    map_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            help="FIELD=COLUMN, several times: where uuid, type, amount, user_id or timestamp stands. "
+            "Not given: in the column of that name. Other columns are passed over.",
+        ),
+    ] = None,
+    signed: Annotated[
+        bool, typer.Option("--signed", help="Amounts below zero are withdrawals; no column type.")
+    ] = False,
+    deposit: Annotated[str, typer.Option(help="What says deposit in the column type.")] = "DEPOSIT",
+    withdraw: Annotated[str, typer.Option(help="What says withdrawal.")] = "WITHDRAW",
+    id_: Annotated[
+        str | None,
+        typer.Option(
+            "--id",
+            help="A name that stands for this file for ever: rows without a uuid get one made of it and of the row's "
+            "number, the same each time.",
+        ),
+    ] = None,
+    delimiter: Annotated[str, typer.Option(help="Of a CSV file.")] = ",",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read and check every row; post nothing.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option(help="Go on where an import of this file was interrupted.")
+    ] = True,
+    patience: Annotated[
+        float,
+        typer.Option(help="Seconds to wait for a service that is away, before giving up.", min=1),
+    ] = 300.0,
+    url: Url = None,
+    key: Key = None,
+    key_file: KeyFile = None,
+    json_: Json = False,
+) -> None:
+    """Post every row of a file, each once, however often it is imported.
+
+    Interrupted, it goes on with the same command. Rows that are refused or can't be read go to FILE.rejected.csv with
+    the reason, and the rest goes on; then the exit code is 1. Times without an offset are read in SALDO_ZONE, or else
+    in this machine's zone.
+    """
+    meaning = meaning_of(
+        map_ or (), signed=signed, deposit=deposit, withdraw=withdraw, identity=id_
+    )
+    source = Source(file, format_of(file, format_), delimiter, meaning)
+    source.identity()
+    began = time.monotonic()
+    if dry_run:
+        with stopping() as stop:
+            counts = _check(source, stop)
+        rejects = None
+    else:
+        with (
+            connected(Target(url, key, key_file), timeout_seconds=patience) as service,
+            stopping() as stop,
+        ):
+            counts = Import(source, service, stop).run(resume=resume)
+        rejects = beside(file, ".rejected.csv") if counts.refused + counts.bad else None
+    _tell(counts, rejects, time.monotonic() - began, dry_run=dry_run, as_json=json_)
+    if counts.refused + counts.bad:
+        raise typer.Exit(Exit.REFUSED)
+
+
+class Import:
+    """One run."""
+
+    def __init__(self, source: Source, service: Service, stop: Stop) -> None:
+        self._source = source
+        self._stop = stop
+        self._sender = Sender(service.connection, stop)
+        self._state_path = beside(source.path, ".import.json")
+        self._state = State(
+            source.identity(), repr((source.format, source.meaning)), service.name, 0, Counts()
+        )
+
+    def run(self, *, resume: bool) -> Counts:
+        """Posts everything that no earlier run did.
+
+        Raises:
+            CommandError: interrupted. SaldoError: the service can't go on.
+        """
+        source = self._source
+        if resume:
+            self._go_on()
+        state = self._state
+        wanted = list(source.meaning.columns.values())
+        with (
+            open_table(source.path, source.format, source.delimiter, wanted) as table,
+            display("importing", state.counts.rows) as progress,
+        ):
+            reader = Reader(source.meaning, table.columns)
+            made = ("uuid",) if reader.makes_uuids else ()
+            columns = (*table.columns, *made)
+            path = beside(source.path, ".rejected.csv")
+            with Rejects(path, columns, state.rejects_bytes) as rejects:
+                for chunk in ahead(_chunks(table, reader, state.counts.rows)):
+                    self._post(chunk, reader, rejects)
+                    progress.show(state.counts.rows, chunk.position, table.total)
+                    if self._stop.asked:
+                        raise self._interrupted()
+        self._state_path.unlink(missing_ok=True)
+        return state.counts
+
+    def _go_on(self) -> None:
+        kept = read_state(self._state_path, State)
+        if kept is None:
+            return
+        ours = self._state
+        if (kept.file, kept.meaning, kept.target) != (ours.file, ours.meaning, ours.target):
+            note(
+                f"saldo: {self._state_path} is of another file, service or way to read it: beginning at the first row; "
+                "what was posted before is not posted again"
+            )
+            return
+        self._state = kept
+        note(f"saldo: going on after row {kept.counts.rows:,}")
+
+    def _post(self, chunk: Chunk, reader: Reader, rejects: Rejects) -> None:
+        try:
+            settled = self._sender.deliver(chunk.items) if chunk.items else []
+        except KeyboardInterrupt:
+            raise self._interrupted() from None
+        except SaldoError as error:
+            note(f"saldo: {self._done()}; the same command goes on from there")
+            raise error from None
+        counts = self._state.counts
+        rejected = list(chunk.bad)
+        requests = {id(item.future): item.request for item in chunk.items}
+        for row, outcome in settled:
+            if isinstance(outcome, Posted):
+                _count(counts, requests[id(row)], outcome.replayed)
+            elif isinstance(outcome, RefusedError):
+                counts.refused += 1
+                rejected.append((row, str(outcome)))
+            else:
+                counts.bad += 1
+                rejected.append((row, str(outcome)))
+        counts.bad += len(chunk.bad)
+        counts.rows += len(chunk.items) + len(chunk.bad)
+        rejected.sort(key=lambda each: each[0].number)
+        rejects.write([_rejected(row, reason, reader) for row, reason in rejected])
+        self._state.rejects_bytes = rejects.size_bytes
+        write_state(self._state_path, self._state)
+
+    def _interrupted(self) -> CommandError:
+        return CommandError(
+            f"interrupted: {self._done()}; the same command goes on from there", Exit.INTERRUPTED
+        )
+
+    def _done(self) -> str:
+        return f"{self._state.counts.rows:,} rows are done"
+
+
+def _chunks(table: Table, reader: Reader, done: int) -> Iterator[Chunk]:
+    rows = islice(table.rows, done, None)
+    while some := list(islice(rows, CHUNK_ROWS)):
+        items: list[Item[Row]] = []
+        bad: list[tuple[Row, str]] = []
+        for row in some:
+            try:
+                items.append(Item(reader.request(row), row))
+            except BadRowError as error:
+                bad.append((row, str(error)))
+        yield Chunk(items, bad, table.position())
+
+
+def _count(counts: Counts, request: Request, replayed: bool) -> None:
+    if replayed:
+        counts.replayed += 1
+    else:
+        counts.posted += 1
+    if isinstance(request, Deposit):
+        counts.deposited += Decimal(request.amount)
+    else:
+        counts.withdrawn += Decimal(request.amount)
+
+
+def _rejected(row: Row, reason: str, reader: Reader) -> list[str | None]:
+    made: list[str | None] = []
+    if reader.makes_uuids:
+        with suppress(BadRowError):
+            made.append(str(reader.uuid(row)))
+    return [str(row.line), reason, *row.values, *made]
+
+
+def _check(source: Source, stop: Stop) -> Counts:
+    """Reads every row as the service would, without one."""
+    settings = settings_module.load()
+    reading = Reading(
+        settings.tzinfo,
+        settings.currency_decimals,
+        settings.amount_max_minor,
+        settings.name_length_max,
+    )
+    counts = Counts()
+    wanted = list(source.meaning.columns.values())
+    with (
+        open_table(source.path, source.format, source.delimiter, wanted) as table,
+        display("checking") as progress,
+    ):
+        reader = Reader(source.meaning, table.columns)
+        for row in table.rows:
+            counts.rows += 1
+            try:
+                request = reader.request(row)
+                parse_transaction(request.body(), None, reading)
+                _count(counts, request, replayed=False)
+            except (BadRowError, InvalidError) as error:
+                counts.bad += 1
+                note(f"line {row.line}: {error}")
+            if counts.rows % CHUNK_ROWS == 0:
+                progress.show(counts.rows, table.position(), table.total)
+                if stop.asked:
+                    raise CommandError(
+                        f"interrupted: {counts.rows:,} rows are checked", Exit.INTERRUPTED
+                    )
+    return counts
+
+
+def _tell(
+    counts: Counts, rejects: Path | None, seconds: float, *, dry_run: bool, as_json: bool
+) -> None:
+    if as_json:
+        summary = plain(counts) | {
+            "dry_run": dry_run,
+            "seconds": round(seconds, 3),
+            "rejected_file": None if rejects is None else str(rejects),
+        }
+        if dry_run:
+            summary["valid"] = summary.pop("posted")
+            del summary["replayed"], summary["refused"]
+        print_json(summary)
+        return
+    sums = f"deposits {money(counts.deposited)}, withdrawals {money(counts.withdrawn)}"
+    if dry_run:
+        say(
+            f"{counts.rows:,} rows: {counts.posted:,} can be posted, {counts.bad:,} are bad; {sums}"
+        )
+        say("nothing was posted: this was a dry run")
+        return
+    say(
+        f"{counts.rows:,} rows: {counts.posted:,} posted, {counts.replayed:,} posted before, "
+        f"{counts.refused:,} refused, {counts.bad:,} bad; {sums}"
+    )
+    say(f"{seconds:.1f} s, {counts.rows / max(seconds, 0.001):,.0f} rows/s")
+    if rejects is not None:
+        say(f"what was not posted is in {rejects}, with the reason")

@@ -1,0 +1,158 @@
+"""From a row to the transaction that it means: which column is which, what the words mean, which uuid it has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID, uuid5
+
+from saldo.cli.clock import zoned
+from saldo.cli.exits import CommandError, Exit
+from saldo.cli.tables import Row
+from saldo.client.requests import Deposit, Request, Withdrawal
+
+FIELDS: Final = ("uuid", "type", "amount", "user_id", "timestamp")
+NAMESPACE: Final = UUID("5a1d0000-0000-5000-8000-696d706f7274")
+"""Of the uuids that are made for rows without one: never changes, or a repeated import would post again."""
+
+
+class BadRowError(Exception):
+    """The row is no transaction; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What the options say of the columns.
+
+    Attributes:
+        columns: of each field, the column's name.
+        signed: the amount's sign says the type; there is no column for it.
+        words: what stands in the column of the type, and which type it is.
+        identity: stands for the file: a row without a uuid gets one made of it and of the row's number.
+    """
+
+    columns: Mapping[str, str]
+    signed: bool
+    words: Mapping[str, type[Request]]
+    identity: str | None
+
+
+def meaning_of(
+    maps: Sequence[str], *, signed: bool, deposit: str, withdraw: str, identity: str | None
+) -> Meaning:
+    """The meaning that options give.
+
+    Raises:
+        CommandError: they make no sense.
+    """
+    columns = {name: name for name in FIELDS}
+    for each in maps:
+        field, equals, column = each.partition("=")
+        if field not in FIELDS or not equals or not column:
+            raise CommandError(
+                f"--map {each!r}: expected FIELD=COLUMN, with one of {', '.join(FIELDS)}",
+                Exit.USAGE,
+            )
+        columns[field] = column
+    if deposit.casefold() == withdraw.casefold():
+        raise CommandError("--deposit and --withdraw must differ", Exit.USAGE)
+    words: dict[str, type[Request]] = {
+        deposit.casefold(): Deposit,
+        withdraw.casefold(): Withdrawal,
+    }
+    return Meaning(columns, signed, words, identity)
+
+
+class Reader:
+    """Makes transactions of the rows of one file."""
+
+    def __init__(self, meaning: Meaning, columns: Sequence[str]) -> None:
+        """
+        Raises:
+            CommandError: a column that is needed is not there.
+        """
+        self._meaning = meaning
+        self._places = {
+            field: columns.index(column)
+            for field, column in meaning.columns.items()
+            if column in columns
+        }
+        needed = ["amount", "user_id"] + ([] if meaning.signed else ["type"])
+        missing = [meaning.columns[field] for field in needed if field not in self._places]
+        if missing:
+            raise CommandError(
+                f"there is no column {', '.join(missing)}; there are {', '.join(columns)} (see --map)",
+                Exit.USAGE,
+            )
+        if "uuid" not in self._places and meaning.identity is None:
+            raise CommandError(
+                f"there is no column {meaning.columns['uuid']}: give --id and a name that stands for this file for "
+                "ever, and each row gets a uuid of it and of its number",
+                Exit.USAGE,
+            )
+        self._space = None if meaning.identity is None else uuid5(NAMESPACE, meaning.identity)
+
+    @property
+    def makes_uuids(self) -> bool:
+        """Whether no row has one of its own."""
+        return "uuid" not in self._places
+
+    def request(self, row: Row) -> Request:
+        """The transaction.
+
+        Raises:
+            BadRowError: it is none.
+        """
+        if row.fault is not None:
+            raise BadRowError(row.fault)
+        amount, user_id = self._needed(row, "amount"), self._needed(row, "user_id")
+        kind, amount = self._kind(row, amount)
+        timestamp = self._value(row, "timestamp")
+        if not (amount + user_id + timestamp).isascii():
+            raise BadRowError("amount, user_id or timestamp has characters that none has")
+        # A text of digits: the service reads it, and says what is wrong with it.
+        return kind(
+            user_id,  # type: ignore[arg-type]
+            amount,
+            timestamp=zoned(timestamp) if timestamp else None,
+            uuid=self.uuid(row),
+        )
+
+    def uuid(self, row: Row) -> UUID:
+        """The row's own, or one made of the file's name and the row's number, the same each time.
+
+        Raises:
+            BadRowError: it has none that is one.
+        """
+        text = self._value(row, "uuid")
+        if text:
+            try:
+                return UUID(text)
+            except ValueError:
+                raise BadRowError(
+                    "uuid must be a uuid such as ea3015b1-c25c-47e5-beb7-2679ac7c89a7"
+                ) from None
+        if self._space is None:
+            raise BadRowError("uuid is missing (--id makes one for such rows)")
+        return uuid5(self._space, str(row.number))
+
+    def _kind(self, row: Row, amount: str) -> tuple[type[Request], str]:
+        if self._meaning.signed:
+            return (Withdrawal, amount[1:]) if amount[0] == "-" else (Deposit, amount.lstrip("+"))
+        text = self._needed(row, "type")
+        kind = self._meaning.words.get(text.casefold())
+        if kind is None:
+            raise BadRowError(f"type must be {' or '.join(self._meaning.words)}, not {text[:50]}")
+        return kind, amount
+
+    def _needed(self, row: Row, field: str) -> str:
+        value = self._value(row, field)
+        if not value:
+            raise BadRowError(f"{field} is missing")
+        return value
+
+    def _value(self, row: Row, field: str) -> str:
+        place = self._places.get(field)
+        value = None if place is None else row.values[place]
+        return "" if value is None else value.strip()

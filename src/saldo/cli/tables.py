@@ -1,0 +1,211 @@
+"""Files of rows, read as a stream: CSV, newline-delimited JSON, Parquet. Every value is the text that stands there."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from types import ModuleType
+from typing import Any, BinaryIO, Final, NamedTuple
+
+from saldo.cli.exits import CommandError, Exit
+from saldo.http.wire import InvalidError, parse_object
+
+BATCH_ROWS: Final = 10_000
+"""Of a Parquet file that are in memory at once."""
+
+LINE_BYTES_MAX: Final = 1_048_576
+"""Of a line of JSON: more is no row, and must not fill the memory."""
+
+
+class Format(StrEnum):
+    """How a file is written."""
+
+    CSV = "csv"
+    NDJSON = "ndjson"
+    PARQUET = "parquet"
+
+
+_SUFFIXES: Final = {
+    ".csv": Format.CSV,
+    ".tsv": Format.CSV,
+    ".ndjson": Format.NDJSON,
+    ".jsonl": Format.NDJSON,
+    ".parquet": Format.PARQUET,
+}
+
+
+class Row(NamedTuple):
+    """A row.
+
+    Attributes:
+        number: from 1, the heading not counted.
+        line: where it ends in the file, from 1; of a Parquet file its number.
+        values: by column; None: nothing stands there.
+        fault: why it can't be read; then `values` is what could be.
+    """
+
+    number: int
+    line: int
+    values: Sequence[str | None]
+    fault: str | None = None
+
+
+class Table(NamedTuple):
+    """An open file. position: how much of `total` has been read, in bytes or in rows."""
+
+    columns: tuple[str, ...]
+    rows: Iterator[Row]
+    total: int
+    position: Callable[[], int]
+
+
+def format_of(path: Path, given: Format | None) -> Format:
+    """What the option says, or else the file's name.
+
+    Raises:
+        CommandError: neither does.
+    """
+    found = given or _SUFFIXES.get(path.suffix.lower())
+    if found is None:
+        raise CommandError(
+            f"{path}: its name does not say how it is written; give --format", Exit.USAGE
+        )
+    return found
+
+
+@contextmanager
+def open_table(
+    path: Path, format_: Format, delimiter: str, wanted: Sequence[str]
+) -> Iterator[Table]:
+    """The rows of a file.
+
+    Args:
+        wanted: the names to look for where a file has no heading (JSON).
+
+    Raises:
+        CommandError: it can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            total = path.stat().st_size
+            match format_:
+                case Format.CSV:
+                    yield _csv(file, total, path, delimiter)
+                case Format.NDJSON:
+                    yield Table(tuple(wanted), _json_rows(file, wanted), total, file.tell)
+                case Format.PARQUET:
+                    yield _parquet(file, path)
+    except OSError as error:
+        if error.filename not in {None, str(path), path}:
+            raise
+        raise CommandError(f"{path}: {error.strerror or error}", Exit.USAGE) from None
+
+
+def pyarrow(name: str) -> ModuleType:
+    """A module of pyarrow, an extra.
+
+    Raises:
+        CommandError: it is not installed.
+    """
+    from importlib import import_module  # noqa: PLC0415 - beside what it loads
+
+    try:
+        return import_module(name)
+    except ImportError:
+        raise CommandError(
+            "Parquet needs the extra: pip install 'saldo[parquet]'", Exit.USAGE
+        ) from None
+
+
+def _csv(file: BinaryIO, total: int, path: Path, delimiter: str) -> Table:
+    # What is no UTF-8 makes one row bad, not the file.
+    text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
+    try:
+        reader = csv.reader(text, delimiter=delimiter)
+        heading = next(reader, None)
+    except (csv.Error, TypeError) as error:
+        raise CommandError(f"{path}: {error}", Exit.USAGE) from None
+    if not heading:
+        raise CommandError(f"{path}: its first line must name the columns", Exit.USAGE)
+    columns = tuple(name.strip() for name in heading)
+    return Table(columns, _csv_rows(reader, len(columns)), total, file.tell)
+
+
+def _csv_rows(reader: Any, width: int) -> Iterator[Row]:
+    number = 0
+    while True:
+        fault = None
+        try:
+            values = next(reader, None)
+        except csv.Error as error:
+            values, fault = [], f"can't be read: {error}"
+        if values is None:
+            return
+        if not values and fault is None:
+            continue  # an empty line
+        number += 1
+        if len(values) != width and fault is None:
+            fault = f"has {len(values)} columns, the heading has {width}"
+        yield Row(number, reader.line_num, values, fault)
+
+
+def _json_rows(file: BinaryIO, wanted: Sequence[str]) -> Iterator[Row]:
+    number = line = 0
+    while data := file.readline(LINE_BYTES_MAX):
+        line += 1
+        fault = None
+        while not data.endswith(b"\n") and len(data) == LINE_BYTES_MAX:
+            fault = f"has more than {LINE_BYTES_MAX:,} bytes"
+            data = file.readline(LINE_BYTES_MAX)
+        if not data.strip() and fault is None:
+            continue
+        number += 1
+        fields: dict[str, Any] = {}
+        if fault is None:
+            try:
+                fields = parse_object(data)
+            except InvalidError as error:
+                fault = str(error)
+        yield Row(number, line, [_text(fields.get(name)) for name in wanted], fault)
+
+
+def _parquet(file: BinaryIO, path: Path) -> Table:
+    parquet = pyarrow("pyarrow.parquet")
+    try:
+        opened = parquet.ParquetFile(file)
+    except (ValueError, OSError) as error:
+        raise CommandError(f"{path}: {error}", Exit.USAGE) from None
+    columns = tuple(opened.schema_arrow.names)
+    read = [0]
+    floating = {
+        field.name for field in opened.schema_arrow if str(field.type) in {"float", "double"}
+    }
+
+    def rows() -> Iterator[Row]:
+        for batch in opened.iter_batches(batch_size=BATCH_ROWS):
+            for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                read[0] += 1
+                texts = [
+                    f"{value!r} (a binary float)" if name in floating and value else _text(value)
+                    for name, value in zip(columns, values, strict=True)
+                ]
+                yield Row(read[0], read[0], texts)
+
+    return Table(columns, rows(), opened.metadata.num_rows, lambda: read[0])
+
+
+def _text(value: Any) -> str | None:
+    match value:
+        case None:
+            return None
+        case str():
+            return value
+        case datetime():
+            return value.isoformat()
+        case _:
+            return str(value)
