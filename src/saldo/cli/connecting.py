@@ -45,8 +45,8 @@ Key: TypeAlias = Annotated[
     str | None,
     typer.Option(
         envvar="SALDO_KEY",
-        help="The key, as `saldo keys create` printed it. Others on this machine see what is on a command line: "
-        "rather use the variable, or --key-file.",
+        help="The key, as `saldo keys create` printed it; only a service that --url names gets it. Others on this "
+        "machine see what is on a command line: rather use the variable, or --key-file.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -104,7 +104,8 @@ def connected(target: Target, *, timeout_seconds: float = TIMEOUT_SECONDS) -> It
     for url in (announced, DEFAULT_URL):
         if url is not None and _answers(url):
             note(f"saldo: using the service at {url}")
-            with _client(url, key, retries) as (client, connection):
+            # Without the key: whoever listens there now may be anybody, and has only said that it is one of us.
+            with _client(url, None, retries) as (client, connection):
                 yield Service(client, connection, name if url == announced else url)
             return
     where = "the database of SALDO_DATABASE_URL" if settings.database_url else settings.data_dir

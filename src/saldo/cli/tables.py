@@ -133,7 +133,13 @@ def _csv(file: BinaryIO, total: int, path: Path, delimiter: str) -> Table:
     if not heading:
         raise CommandError(f"{path}: its first line must name the columns", Exit.USAGE)
     columns = tuple(name.strip() for name in heading)
-    return Table(columns, _csv_rows(reader, len(columns)), total, file.tell)
+
+    def position() -> int:
+        # Of the text: it closes the file when nobody needs it any more, and after the last row nobody else would.
+        buffer: BinaryIO = text.buffer
+        return buffer.tell()
+
+    return Table(columns, _csv_rows(reader, len(columns)), total, position)
 
 
 def _csv_rows(reader: Any, width: int) -> Iterator[Row]:

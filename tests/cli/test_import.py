@@ -1,0 +1,232 @@
+"""`saldo import`: every row once, whatever happens; what can't be posted is put aside with the reason."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from saldo.cli.exits import Exit
+from saldo.cli.import_ import CHUNK_ROWS
+from tests.cli.files import COLUMNS, Line, deposits, read_csv, write_csv
+from tests.cli.program import Program
+
+arrow = pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet")
+
+
+@pytest.fixture
+def users(saldo: Program) -> list[str]:
+    return [saldo.user(f"imported {uuid4()}") for _ in range(2)]
+
+
+def total(lines: list[Line], user: str) -> Decimal:
+    return sum((Decimal(line[2]) for line in lines if line[3] == user), Decimal(0))
+
+
+def test_every_row_is_posted_and_again_none_is(
+    saldo: Program, users: list[str], tmp_path: Path
+) -> None:
+    lines = deposits(50, users)
+    file = write_csv(tmp_path / "transactions.csv", lines)
+    found = saldo("import", str(file), "--json").json
+    assert (found["rows"], found["posted"], found["replayed"]) == (50, 50, 0)
+    assert Decimal(found["deposited"]) == total(lines, users[0]) + total(lines, users[1])
+    assert found["rejected_file"] is None
+    assert [saldo.balance(user) for user in users] == [total(lines, user) for user in users]
+    again = saldo("import", str(file), "--json").json
+    assert (again["rows"], again["posted"], again["replayed"]) == (50, 0, 50)
+    assert sorted(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("kind", ["ndjson", "parquet", "tsv"])
+def test_other_formats(saldo: Program, users: list[str], tmp_path: Path, kind: str) -> None:
+    lines = deposits(20, users, seed=random.randrange(10**9))
+    file = tmp_path / f"transactions.{kind}"
+    rows = [dict(zip(COLUMNS, line, strict=True)) for line in lines]
+    options: tuple[str, ...] = ()
+    if kind == "ndjson":
+        objects = [row | {"user_id": int(row["user_id"]), "more": [1]} for row in rows]
+        file.write_text("".join(f"{json.dumps(each)}\n\n" for each in objects))
+    elif kind == "parquet":
+        made = [
+            row | {"user_id": int(row["user_id"]), "amount": Decimal(row["amount"])} for row in rows
+        ]
+        parquet.write_table(arrow.Table.from_pylist(made), file)
+    else:
+        file.write_text("\t".join(COLUMNS) + "\n" + "".join("\t".join(x) + "\n" for x in lines))
+        options = ("--delimiter", "\t")
+    found = saldo("import", str(file), "--json", *options).json
+    assert (found["rows"], found["posted"]) == (20, 20)
+    assert [saldo.balance(user) for user in users] == [total(lines, user) for user in users]
+
+
+def test_bad_rows_are_put_aside_and_the_rest_goes_on(
+    saldo: Program, users: list[str], tmp_path: Path
+) -> None:
+    good = deposits(3, users, seed=random.randrange(10**9))
+    user = users[0]
+    bad: list[tuple[list[str], str]] = [
+        ([str(uuid4()), "WITHDRAW", "99999999", user, ""], "insufficient_funds"),
+        ([str(uuid4()), "TRANSFER", "1", user, ""], "type must be deposit or withdraw"),
+        ([str(uuid4()), "DEPOSIT", "1.234", user, ""], "amount"),
+        ([str(uuid4()), "DEPOSIT", "", user, ""], "amount is missing"),
+        ([str(uuid4()), "DEPOSIT", "1", "999999999", ""], "999999999"),
+        (["x", "DEPOSIT", "1", user, ""], "uuid must be a uuid"),
+        ([str(uuid4()), "DEPOSIT", "1", user, "yesterday"], "timestamp"),
+        ([str(uuid4()), "DEPOSIT", "1", user], "has 4 columns, the heading has 5"),
+        ([good[0][0], "DEPOSIT", "1", user, ""], "uuid"),
+    ]
+    lines = [list(good[0]), *(row for row, _ in bad), *map(list, good[1:])]
+    file = write_csv(tmp_path / "mixed.csv", lines)
+    found = saldo("import", str(file), "--json", code=Exit.REFUSED).json
+    # A uuid that is known with other contents is recorded nowhere; a withdrawal that is not covered is.
+    assert (found["rows"], found["posted"], found["refused"], found["bad"]) == (12, 3, 1, 8)
+    rejected = read_csv(Path(found["rejected_file"]))
+    assert [int(row["line"]) for row in rejected] == list(range(3, 12))
+    for row, (values, reason) in zip(rejected, bad, strict=True):
+        assert reason in row["reason"]
+        assert [row[name] for name in COLUMNS][: len(values)] == values
+    assert sum(map(saldo.balance, users)) == total(good, users[0]) + total(good, users[1])
+
+
+def test_a_dry_run_posts_nothing_and_needs_no_service(tmp_path: Path) -> None:
+    lines = [*deposits(5, ["1"]), (str(uuid4()), "DEPOSIT", "1.234", "1", "")]
+    file = write_csv(tmp_path / "dry.csv", lines)
+    nobody = Program(SALDO_URL="http://127.0.0.1:9")
+    ended = nobody("import", str(file), "--dry-run", "--json", code=Exit.REFUSED)
+    assert (ended.json["rows"], ended.json["valid"], ended.json["bad"]) == (6, 5, 1)
+    assert "line 7: " in ended.errors
+    assert "amount" in ended.errors
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_columns_are_mapped_and_uuids_are_made(
+    saldo: Program, users: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "bank.csv"
+    file.write_text(f"Account,Sum,Note\n{users[0]},10.00,a\n{users[0]},-4,b\n{users[1]},+3,c\n")
+    command = ("import", str(file), "--signed", "--map", "user_id=Account", "--map", "amount=Sum")
+    ended = saldo(*command, code=Exit.USAGE)
+    assert "--id" in ended.errors
+    name = f"bank {uuid4()}"
+    assert saldo(*command, "--id", name, "--json").json["posted"] == 3
+    assert [saldo.balance(user) for user in users] == [6, 3]
+    assert saldo(*command, "--id", name, "--json").json["replayed"] == 3
+    assert [saldo.balance(user) for user in users] == [6, 3]
+
+
+def test_times_without_an_offset_are_of_the_zone(
+    saldo: Program, users: list[str], tmp_path: Path
+) -> None:
+    line = (str(uuid4()), "DEPOSIT", "1", users[0], "2026-01-31 12:00:00")
+    file = write_csv(tmp_path / "zone.csv", [line])
+    saldo("import", str(file), SALDO_ZONE="Europe/Berlin")
+    (found,) = saldo("transactions", users[0], "--json").lines
+    assert found["timestamp"] == "2026-01-31T11:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "named"),
+    [
+        ("missing.csv", None, (), "missing.csv"),
+        ("empty.csv", "", (), "its first line must name the columns"),
+        ("few.csv", "uuid,amount\n", (), "there is no column user_id, type"),
+        ("what.txt", "x", (), "--format"),
+        ("a.csv", "x\n", ("--map", "amount"), "--map"),
+        ("a.csv", "x\n", ("--map", "sum=amount"), "--map"),
+        ("a.csv", "x\n", ("--deposit", "a", "--withdraw", "A"), "--deposit"),
+        ("a.parquet", "x\n", (), "a.parquet"),
+    ],
+)
+def test_what_can_not_be_read_at_all(
+    saldo: Program,
+    tmp_path: Path,
+    name: str,
+    content: str | None,
+    options: tuple[str, ...],
+    named: str,
+) -> None:
+    file = tmp_path / name
+    if content is not None:
+        file.write_text(content)
+    ended = saldo("import", str(file), *options, code=Exit.USAGE)
+    assert named in ended.errors.splitlines()[-1]
+
+
+def test_interrupted_it_goes_on_and_every_row_is_there_once(
+    saldo: Program, users: list[str], tmp_path: Path
+) -> None:
+    lines = deposits(3 * CHUNK_ROWS, users, seed=random.randrange(10**9))
+    bad = ("x", "DEPOSIT", "1", users[0], "")
+    file = write_csv(tmp_path / "long.csv", [bad, *lines, bad])
+    state = tmp_path / "long.csv.import.json"
+    importing = saldo.start("import", str(file))
+    _until(state.exists, importing)
+    importing.send_signal(signal.SIGINT)
+    _, errors = importing.communicate(timeout=120)
+    assert importing.returncode == Exit.INTERRUPTED, errors
+    assert "rows are done; the same command goes on from there" in errors
+    done = json.loads(state.read_text())["counts"]["rows"]
+    assert 0 < done < len(lines) + 2
+    ended = saldo("import", str(file), "--json", code=Exit.REFUSED)
+    assert f"going on after row {done:,}" in ended.errors
+    found = ended.json
+    # The counts are of the whole file, not of the second run.
+    assert (found["rows"], found["posted"], found["replayed"]) == (len(lines) + 2, len(lines), 0)
+    assert [row["line"] for row in read_csv(Path(found["rejected_file"]))] == [
+        "2",
+        str(len(lines) + 3),
+    ]
+    assert [saldo.balance(user) for user in users] == [total(lines, user) for user in users]
+    assert not state.exists()
+    exported = tmp_path / "exported.csv"
+    saldo("export", str(exported), "--columns", ",".join(COLUMNS), "--posted")
+    there = {
+        (row["uuid"], row["amount"], row["user_id"])
+        for row in read_csv(exported)
+        if row["user_id"] in users
+    }
+    assert there == {(line[0], line[2], line[3]) for line in lines}
+
+
+def test_killed_it_sends_some_rows_again_and_none_counts_twice(
+    saldo: Program, users: list[str], tmp_path: Path
+) -> None:
+    lines = deposits(3 * CHUNK_ROWS, users, seed=random.randrange(10**9))
+    file = write_csv(tmp_path / "killed.csv", lines)
+    importing = saldo.start("import", str(file))
+    _until((tmp_path / "killed.csv.import.json").exists, importing)
+    importing.kill()
+    importing.communicate()
+    found = saldo("import", str(file), "--json").json
+    assert found["rows"] == found["posted"] + found["replayed"] == len(lines)
+    assert [saldo.balance(user) for user in users] == [total(lines, user) for user in users]
+
+
+def test_another_file_of_the_name_begins_at_its_first_row(
+    saldo: Program, users: list[str], tmp_path: Path
+) -> None:
+    lines = deposits(3 * CHUNK_ROWS, users, seed=random.randrange(10**9))
+    file = write_csv(tmp_path / "changed.csv", lines)
+    importing = saldo.start("import", str(file))
+    _until((tmp_path / "changed.csv.import.json").exists, importing)
+    importing.kill()
+    importing.communicate()
+    write_csv(file, lines[:10])
+    ended = saldo("import", str(file), "--json")
+    assert "beginning at the first row" in ended.errors
+    assert ended.json["rows"] == 10
+
+
+def _until(true: Callable[[], bool], importing: subprocess.Popen[str]) -> None:
+    """Looks until it is; fails if the import has ended before."""
+    while not true():
+        assert importing.poll() is None, importing.communicate()
