@@ -94,6 +94,14 @@ def test_every_operation_of_the_api_has_a_call(client: Client) -> None:
     assert described() | ready == offered | openapi
 
 
+def test_the_log_of_a_shard(client: Client) -> None:
+    user = client.create_user(f"of a log {uuid4()}")
+    posted = client.deposit(user.id, 5)
+    page = client.transaction_log(user.id % 64)
+    assert posted in page.items
+    assert client.transaction_log(user.id % 64, after=page.reached).items == ()
+
+
 def test_webhooks(client: Client) -> None:
     made = client.create_webhook(
         "https://example.com/saldo", event_types=["saldo.transaction.posted"], user_ids=[1, 2]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from ipaddress import ip_address
 from typing import Annotated
 
 import typer
@@ -58,6 +59,7 @@ def _announced(
 
 def _reached(host: str) -> str:
     """How an address that is listened on is reached from here."""
-    if host in {"0.0.0.0", "::", ""}:  # noqa: S104 - compared with, not listened on
-        return "127.0.0.1" if host != "::" else "[::1]"
+    with suppress(ValueError):
+        if not host or ip_address(host).is_unspecified:
+            return "[::1]" if ":" in host else "127.0.0.1"
     return f"[{host}]" if ":" in host else host

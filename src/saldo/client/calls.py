@@ -27,6 +27,7 @@ from saldo.client.models import (
     Scope,
     Seals,
     Transaction,
+    TransactionLog,
     TransactionType,
     User,
     Webhook,
@@ -130,6 +131,11 @@ def transactions(
 
 def transaction(uuid: UUID | str) -> Call[Transaction]:
     return Call("GET", f"/v1/transaction/{_uuid(uuid)}", _reads(Transaction))
+
+
+def transaction_log(shard: int, after: int | None, limit: int | None) -> Call[TransactionLog]:
+    query = _query(shard=shard, after=after, limit=limit)
+    return Call("GET", BULK_PATH, _reads(TransactionLog), query)
 
 
 def post(request: Request) -> Call[Transaction]:

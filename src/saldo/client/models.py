@@ -211,6 +211,17 @@ class Seals(Struct, frozen=True):
     document: dict[str, Any]
 
 
+class TransactionLog(Struct, frozen=True):
+    """Some of a shard's log, in its order; it may come short, or empty.
+
+    reached: what to go on after, now or when more is recorded. more: whether there is more now.
+    """
+
+    items: tuple[Transaction, ...]
+    reached: int
+    more: bool
+
+
 class ProvenEntry(Struct, frozen=True):
     """An entry of the log, with everything that is hashed; `amount` and `balance` in minor units, a withdrawal's
     amount below zero."""

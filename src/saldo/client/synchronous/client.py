@@ -29,6 +29,7 @@ from saldo.client.models import (
     Scope,
     Seals,
     Transaction,
+    TransactionLog,
     TransactionType,
     User,
     Webhook,
@@ -238,6 +239,12 @@ class Client:
         return Events(self._connection, Following(user_ids, types, start, timeout_seconds))
 
     # --- proofs -------------------------------------------------------------------------------
+
+    def transaction_log(
+        self, shard: int, *, after: int | None = None, limit: int | None = None
+    ) -> TransactionLog:
+        """The log of one of the 64 shards, refused transactions too: to copy everything, and later what came since."""
+        return self._connection.ask(calls.transaction_log(shard, after, limit))
 
     def proof(self, uuid: UUID | str) -> Proof:
         """That a transaction is in the log; see `Proof.verify`. Waits until it is sealed: a second or so."""
