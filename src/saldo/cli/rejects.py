@@ -54,7 +54,10 @@ class Rejects:
             writer.writerow(("line", "reason", *self._columns))
         writer.writerows(rows)
         # What was no UTF-8 in the input is the same here.
-        data = text.getvalue().encode("utf-8", "surrogateescape")
+        try:
+            data = text.getvalue().encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:  # of JSON: half a character, which no bytes stand for
+            data = text.getvalue().encode("utf-8", "backslashreplace")
         self._file.write(data)
         self._file.flush()
         self.size_bytes += len(data)

@@ -126,7 +126,7 @@ def _csv(file: BinaryIO, total: int, path: Path, delimiter: str) -> Table:
     # What is no UTF-8 makes one row bad, not the file.
     text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
     try:
-        reader = csv.reader(text, delimiter=delimiter)
+        reader = csv.reader(text, delimiter=delimiter, strict=True)
         heading = next(reader, None)
     except (csv.Error, TypeError) as error:
         raise CommandError(f"{path}: {error}", Exit.USAGE) from None
