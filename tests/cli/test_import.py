@@ -123,6 +123,98 @@ def test_columns_are_mapped_and_uuids_are_made(
     assert [saldo.balance(user) for user in users] == [6, 3]
 
 
+def test_put_aside_rows_keep_their_uuids_in_another_file(
+    saldo: Program, users: list[str], tmp_path: Path
+) -> None:
+    """Also those that were made: by its number there, a row would be taken for another one of this file."""
+    file = tmp_path / "some.csv"
+    file.write_text(
+        f"Ref,type,amount,user_id\n,DEPOSIT,10,{users[0]}\n,DEPOSIT,1.234,{users[0]}\n"
+        f"{uuid4()},DEPOSIT,1,{users[0]}\n,DEPOSIT\n"
+    )
+    options = ("--map", "uuid=Ref", "--id", f"some {uuid4()}", "--json")
+    rejects = Path(saldo("import", str(file), *options, code=Exit.REFUSED).json["rejected_file"])
+    first, second = read_csv(rejects)
+    assert "columns" in second["reason"]
+    mended = tmp_path / "mended.csv"
+    write_csv(
+        mended, [[first["Ref"], "DEPOSIT", "10", users[0]]], ("Ref", "type", "amount", "user_id")
+    )
+    assert saldo("import", str(mended), *options).json["posted"] == 1
+    assert saldo.balance(users[0]) == 21
+
+
+def test_what_was_refused_elsewhere_is_not_posted(
+    saldo: Program, users: list[str], tmp_path: Path
+) -> None:
+    rows = [
+        [str(uuid4()), "DEPOSIT", "5", users[0], "posted"],
+        [str(uuid4()), "WITHDRAW", "5", users[0], "insufficient_funds"],
+    ]
+    file = write_csv(tmp_path / "all.csv", rows, ("uuid", "type", "amount", "user_id", "outcome"))
+    found = saldo("import", str(file), "--json", code=Exit.REFUSED).json
+    assert (found["posted"], found["bad"]) == (1, 1)
+    (rejected,) = read_csv(Path(found["rejected_file"]))
+    assert "insufficient_funds" in rejected["reason"]
+    assert saldo.balance(users[0]) == 5
+
+
+def test_an_unclosed_quote_takes_no_rows_along_silently(
+    saldo: Program, users: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "quote.csv"
+    rows = "".join(f"{uuid4()},DEPOSIT,1,{users[0]},x\n" for _ in range(5))
+    file.write_text(
+        f'uuid,type,amount,user_id,note\n{rows}{uuid4()},DEPOSIT,1,{users[0]},"x\n{rows}'
+    )
+    found = saldo("import", str(file), "--json", code=Exit.REFUSED).json
+    assert (found["posted"], found["bad"]) == (5, 1)
+    (rejected,) = read_csv(Path(found["rejected_file"]))
+    assert "can't be read" in rejected["reason"]
+
+
+def test_half_a_character_makes_one_bad_row(
+    saldo: Program, users: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "half.ndjson"
+    line = f'"amount": "1", "user_id": {users[0]}'
+    file.write_text(
+        f'{{"uuid": "{uuid4()}", "type": "\\ud800", {line}}}\n'
+        f'{{"uuid": "{uuid4()}", "type": "DEPOSIT", {line}}}\n'
+    )
+    found = saldo("import", str(file), "--json", code=Exit.REFUSED).json
+    assert (found["posted"], found["bad"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "read"),
+    [
+        ("ns", 1_767_225_600_000_000_001, "2026-01-01T00:00:00+00:00"),
+        ("us", 253_402_300_800_000_000, None),  # the year 10000
+    ],
+)
+def test_times_of_parquet_that_python_has_not(
+    saldo: Program, users: list[str], tmp_path: Path, unit: str, value: int, read: str | None
+) -> None:
+    columns = {
+        "uuid": [str(uuid4()), str(uuid4())],
+        "type": ["DEPOSIT"] * 2,
+        "amount": ["1", "2"],
+        "user_id": [int(users[0])] * 2,
+        "timestamp": arrow.array([value, None]).cast(arrow.timestamp(unit, "Europe/Berlin")),
+    }
+    file = tmp_path / "times.parquet"
+    parquet.write_table(arrow.table(columns), file)
+    found = saldo("import", str(file), "--json", code=Exit.REFUSED if read is None else Exit.DONE)
+    assert (found.json["posted"], found.json["bad"]) == ((1, 1) if read is None else (2, 0))
+    if read is not None:
+        listed = saldo("transactions", users[0], "--json").lines
+        assert {each["amount"]: each["timestamp"] for each in listed}["1.00"] == read
+    else:
+        (rejected,) = read_csv(Path(found.json["rejected_file"]))
+        assert "timestamp" in rejected["reason"]
+
+
 def test_times_without_an_offset_are_of_the_zone(
     saldo: Program, users: list[str], tmp_path: Path
 ) -> None:
@@ -140,6 +232,7 @@ def test_times_without_an_offset_are_of_the_zone(
         ("empty.csv", "", (), "its first line must name the columns"),
         ("few.csv", "uuid,amount\n", (), "there is no column user_id, type"),
         ("what.txt", "x", (), "--format"),
+        ("a.csv", "uuid,type,amount,user_id,amount\n", (), "two columns amount"),
         ("a.csv", "x\n", ("--map", "amount"), "--map"),
         ("a.csv", "x\n", ("--map", "sum=amount"), "--map"),
         ("a.csv", "x\n", ("--deposit", "a", "--withdraw", "A"), "--deposit"),

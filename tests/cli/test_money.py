@@ -86,6 +86,7 @@ def test_the_same_uuid_has_one_effect(saldo: Program) -> None:
 def test_what_the_service_refuses_is_one_line_that_names_it(
     saldo: Program, arguments: tuple[str, ...], named: str
 ) -> None:
+    saldo.user(f"the first, or another one {uuid4()}")
     ended = saldo(*arguments, code=Exit.REFUSED)
     assert named in ended.errors.splitlines()[-1]
     assert ended.output == ""

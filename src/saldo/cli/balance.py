@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -48,9 +49,10 @@ def balance(
         raise CommandError("--from and --to are for --plot; a moment is --date", Exit.USAGE)
     moment = optional_instant("--date", date)
     known = optional_instant("--known-at", known_at)
+    moments = _moments(since, until) if plot else []
     with connected(Target(url, key, key_file)) as service:
         if plot:
-            points = _points(service, user_id, since, until, known)
+            points = _points(service, user_id, moments, known)
         else:
             found = service.client.balance(user_id, date=moment, known_at=known)
     if not plot:
@@ -67,17 +69,20 @@ def balance(
         say(line)
 
 
-def _points(
-    service: Service, user_id: int, since: str | None, until: str | None, known: datetime | None
-) -> list[Point]:
-    """The balance at moments that are equally far from each other."""
+def _moments(since: str | None, until: str | None) -> list[datetime]:
+    """Those to be drawn, equally far from each other."""
     end = optional_instant("--to", until) or datetime.now(UTC)
     begin = optional_instant("--from", since) or end - timedelta(days=PLOT_DAYS)
     if begin >= end:
         raise CommandError("--from must be before --to", Exit.USAGE)
     count = max(2, min(Console().width - 20, PLOT_COLUMNS_MAX))
     step = (end - begin) / (count - 1)
-    moments = [begin + step * place for place in range(count - 1)] + [end]
+    return [begin + step * place for place in range(count - 1)] + [end]
+
+
+def _points(
+    service: Service, user_id: int, moments: Sequence[datetime], known: datetime | None
+) -> list[Point]:
     return [
         Point(each, service.client.balance(user_id, date=each, known_at=known).balance)
         for each in moments

@@ -147,7 +147,8 @@ class Export:
                 self._fetch(file)
             if self._format is Format.PARQUET:
                 self._convert()
-            self._part.replace(self._path)
+            else:
+                self._part.replace(self._path)
         except OSError as error:
             raise CommandError(f"{error.filename or self._path}: {error.strerror}") from None
         self._state_path.unlink(missing_ok=True)
@@ -189,8 +190,9 @@ class Export:
                 self._show(progress, part)
                 if self._stop.asked:
                     self._keep(file)
+                    after = "goes on from there" if self._user_id is None else "begins again"
                     raise CommandError(
-                        f"interrupted: {state.rows:,} rows are written; the same command goes on from there",
+                        f"interrupted: {state.rows:,} rows are written; the same command {after}",
                         Exit.INTERRUPTED,
                     )
                 if time.monotonic() > kept_at + KEPT_SECONDS:
@@ -216,7 +218,8 @@ class Export:
                 self._state.decimals,
                 lambda rows: progress.show(rows, rows, self._state.rows),
             )
-        made.replace(self._part)
+        made.replace(self._path)
+        self._part.unlink()
 
 
 def _parts(service: Service, user_id: int | None, wanted: Wanted, place: Place) -> Iterator[Part]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice
@@ -16,6 +15,7 @@ import typer
 
 from saldo import settings as settings_module
 from saldo.cli.ahead import ahead
+from saldo.cli.clock import zone
 from saldo.cli.connecting import Key, KeyFile, Service, Target, Url, connected
 from saldo.cli.exits import CommandError, Exit
 from saldo.cli.mapping import BadRowError, Meaning, Reader, meaning_of
@@ -101,8 +101,9 @@ def import_(
         list[str] | None,
         typer.Option(
             "--map",
-            help="FIELD=COLUMN, several times: where uuid, type, amount, user_id or timestamp stands. "
-            "Not given: in the column of that name. Other columns are passed over.",
+            help="FIELD=COLUMN, several times: where uuid, type, amount, user_id, timestamp or outcome stands. "
+            "Not given: in the column of that name. Other columns are passed over. Rows whose outcome is not posted "
+            "were refused where they come from, and are put aside.",
         ),
     ] = None,
     signed: Annotated[
@@ -171,7 +172,11 @@ class Import:
         self._sender = Sender(service.connection, stop)
         self._state_path = beside(source.path, ".import.json")
         self._state = State(
-            source.identity(), repr((source.format, source.meaning)), service.name, 0, Counts()
+            source.identity(),
+            repr((source.format, source.delimiter, source.meaning, str(zone()))),
+            service.name,
+            0,
+            Counts(),
         )
 
     def run(self, *, resume: bool) -> Counts:
@@ -190,10 +195,8 @@ class Import:
             display("importing", state.counts.rows) as progress,
         ):
             reader = Reader(source.meaning, table.columns)
-            made = ("uuid",) if reader.makes_uuids else ()
-            columns = (*table.columns, *made)
             path = beside(source.path, ".rejected.csv")
-            with Rejects(path, columns, state.rejects_bytes) as rejects:
+            with Rejects(path, reader.columns, state.rejects_bytes) as rejects:
                 for chunk in ahead(_chunks(table, reader, state.counts.rows)):
                     self._post(chunk, reader, rejects)
                     progress.show(state.counts.rows, chunk.position, table.total)
@@ -239,7 +242,7 @@ class Import:
         counts.bad += len(chunk.bad)
         counts.rows += len(chunk.items) + len(chunk.bad)
         rejected.sort(key=lambda each: each[0].number)
-        rejects.write([_rejected(row, reason, reader) for row, reason in rejected])
+        rejects.write([(str(row.line), reason, *reader.told(row)) for row, reason in rejected])
         self._state.rejects_bytes = rejects.size_bytes
         write_state(self._state_path, self._state)
 
@@ -274,14 +277,6 @@ def _count(counts: Counts, request: Request, replayed: bool) -> None:
         counts.deposited += Decimal(request.amount)
     else:
         counts.withdrawn += Decimal(request.amount)
-
-
-def _rejected(row: Row, reason: str, reader: Reader) -> list[str | None]:
-    made: list[str | None] = []
-    if reader.makes_uuids:
-        with suppress(BadRowError):
-            made.append(str(reader.uuid(row)))
-    return [str(row.line), reason, *row.values, *made]
 
 
 def _check(source: Source, stop: Stop) -> Counts:

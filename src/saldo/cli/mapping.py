@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID, uuid5
@@ -12,7 +13,7 @@ from saldo.cli.exits import CommandError, Exit
 from saldo.cli.tables import Row
 from saldo.client.requests import Deposit, Request, Withdrawal
 
-FIELDS: Final = ("uuid", "type", "amount", "user_id", "timestamp")
+FIELDS: Final = ("uuid", "type", "amount", "user_id", "timestamp", "outcome")
 NAMESPACE: Final = UUID("5a1d0000-0000-5000-8000-696d706f7274")
 """Of the uuids that are made for rows without one: never changes, or a repeated import would post again."""
 
@@ -73,6 +74,10 @@ class Reader:
             CommandError: a column that is needed is not there.
         """
         self._meaning = meaning
+        self._columns = tuple(columns)
+        twice = [each for each in meaning.columns.values() if columns.count(each) > 1]
+        if twice:
+            raise CommandError(f"there are two columns {twice[0]}", Exit.USAGE)
         self._places = {
             field: columns.index(column)
             for field, column in meaning.columns.items()
@@ -94,9 +99,27 @@ class Reader:
         self._space = None if meaning.identity is None else uuid5(NAMESPACE, meaning.identity)
 
     @property
-    def makes_uuids(self) -> bool:
-        """Whether no row has one of its own."""
-        return "uuid" not in self._places
+    def columns(self) -> tuple[str, ...]:
+        """Of rows as `told` gives them: those of the file, after one for the uuid if it has none."""
+        return (
+            self._columns
+            if "uuid" in self._places
+            else (self._meaning.columns["uuid"], *self._columns)
+        )
+
+    def told(self, row: Row) -> list[str | None]:
+        """A row's values with the uuid that was made for it: it stays the row's own in another file."""
+        made = None
+        if self._space is not None:
+            with suppress(BadRowError):
+                made = str(self.uuid(row))
+        values = list(row.values)
+        place = self._places.get("uuid")
+        if place is None:
+            return [made, *values]
+        if made is not None and place < len(values):
+            values[place] = made
+        return values
 
     def request(self, row: Row) -> Request:
         """The transaction.
@@ -106,6 +129,9 @@ class Reader:
         """
         if row.fault is not None:
             raise BadRowError(row.fault)
+        outcome = self._value(row, "outcome")
+        if outcome and outcome != "posted":
+            raise BadRowError(f"was refused in the ledger that it comes from: {outcome}")
         amount, user_id = self._needed(row, "amount"), self._needed(row, "user_id")
         kind, amount = self._kind(row, amount)
         timestamp = self._value(row, "timestamp")
@@ -139,7 +165,11 @@ class Reader:
 
     def _kind(self, row: Row, amount: str) -> tuple[type[Request], str]:
         if self._meaning.signed:
-            return (Withdrawal, amount[1:]) if amount[0] == "-" else (Deposit, amount.lstrip("+"))
+            return (
+                (Withdrawal, amount[1:])
+                if amount[0] == "-"
+                else (Deposit, amount.removeprefix("+"))
+            )
         text = self._needed(row, "type")
         kind = self._meaning.words.get(text.casefold())
         if kind is None:

@@ -1,4 +1,7 @@
-"""The rows that were not posted, in a file beside the input: with the reason, ready to be mended and imported."""
+"""The rows that were not posted, in a file beside the input: with the reason, to be mended and imported.
+
+A row that the ledger has refused is recorded under its uuid: to try it again is to give it another one.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,9 @@ class Rejects:
         if not self.size_bytes:
             self.path.unlink(missing_ok=True)
         elif self.path.exists():
+            self.size_bytes = min(
+                self.size_bytes, self.path.stat().st_size
+            )  # it may have been edited
             with self.path.open("r+b") as file:
                 file.truncate(self.size_bytes)
         else:

@@ -66,7 +66,10 @@ class _Pages:
         self._summary()
         self._heading()
         self._line("", "Opening balance", "", "", money(self._found.opening), bold=True)
+        last = len(self._found.entries) - 1
         for place, entry in enumerate(self._found.entries):
+            # The closing balance is never alone on a page.
+            self._make_room(2 if place == last else 1)
             self._entry(entry, shaded=place % 2 == 0)
         self._line("", "Closing balance", *self._sums(), money(self._found.closing), bold=True)
         return bytes(self._pdf.output())
@@ -165,6 +168,12 @@ class _Pages:
             grey=not entry.posted,
         )
 
+    def _make_room(self, rows: int) -> None:
+        """For so many of the table: a new page, if this one is too full."""
+        if self._pdf.y + rows * ROW > self._bottom:
+            self._begin_page()
+            self._heading()
+
     def _line(
         self,
         *texts: str,
@@ -173,11 +182,8 @@ class _Pages:
         under: str = "",
         grey: bool = False,
     ) -> None:
-        """A row of the table, on a new page if this one is full."""
+        """A row of the table."""
         pdf = self._pdf
-        if pdf.y + ROW > self._bottom:
-            self._begin_page()
-            self._heading()
         top = pdf.y
         if shaded:
             pdf.set_fill_color(*SHADE)

@@ -194,7 +194,7 @@ def _parquet(file: BinaryIO, path: Path) -> Table:
 
     def rows() -> Iterator[Row]:
         for batch in opened.iter_batches(batch_size=BATCH_ROWS):
-            for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            for values in zip(*map(_values, batch.columns), strict=True):
                 read[0] += 1
                 texts = [
                     f"{value!r} (a binary float)" if name in floating and value else _text(value)
@@ -203,6 +203,16 @@ def _parquet(file: BinaryIO, path: Path) -> Table:
                 yield Row(read[0], read[0], texts)
 
     return Table(columns, rows(), opened.metadata.num_rows, lambda: read[0])
+
+
+def _values(column: Any) -> list[Any]:
+    """Of a Parquet column. A time as text: it may be one that Python has no type for."""
+    arrow = pyarrow("pyarrow")
+    if not arrow.types.is_timestamp(column.type):
+        return list(column.to_pylist())
+    if column.type.tz is not None:
+        column = column.cast(arrow.timestamp(column.type.unit, "UTC"))
+    return list(column.cast(arrow.string()).to_pylist())
 
 
 def _text(value: Any) -> str | None:

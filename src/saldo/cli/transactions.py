@@ -52,12 +52,13 @@ def transactions(
     """
     shown_max = limit if limit is not None or json_ else SHOWN
     wanted: TransactionType | None = None if type_ is None else type_.value
+    begin, end = optional_instant("--from", since), optional_instant("--to", until)
     with connected(Target(url, key, key_file)) as service:
         every = iter(
             service.client.transactions(
                 user_id,
-                since=optional_instant("--from", since),
-                until=optional_instant("--to", until),
+                since=begin,
+                until=end,
                 type=wanted,
                 limit=PAGE_ITEMS if shown_max is None else min(shown_max + 1, PAGE_ITEMS),
             )

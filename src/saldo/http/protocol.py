@@ -166,8 +166,8 @@ class JoiningProtocol(HttpToolsProtocol):
         refusal = self._shedding.refuse(data, self.server_state.default_headers)
         if refusal is None:
             return False
-        if self.transport.write_late(refusal):  # type: ignore[attr-defined]
-            self._shedding.refusals.add(self.transport)
+        self.transport.write_late(refusal)  # type: ignore[attr-defined]
+        self._shedding.refusals.add(self.transport)
         if self._shedding.closes:
             self.transport.close()
         elif self.timeout_keep_alive_task is None:
@@ -502,10 +502,11 @@ class _JoiningTransport:
             self._loop.call_soon(self.flush)
         self._parts.append(data)
 
-    def write_late(self, data: bytes) -> bool:
-        """When `flush` is called; whether it has to be: nothing else is to be sent that would take it along."""
+    def write_late(self, data: bytes) -> None:
+        """When `flush` is called; at once for a client that does not wait for answers, or they would pile up."""
         self._parts.append(data)
-        return len(self._parts) == 1
+        if len(self._parts) > 1:
+            self.flush()
 
     def close(self) -> None:
         self.flush()

@@ -9,7 +9,7 @@ done on the same processor), refusing what comes may take all the time there is.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from time import perf_counter
 from typing import Final, Protocol
 
@@ -34,19 +34,19 @@ class Sender(Protocol):
 
 
 class Refusals:
-    """In the order in which they came. Each connection is bounded, and so is this: it asks again after its answer."""
+    """In the order in which they came, each connection once: so there are never more than connections."""
 
     __slots__ = ("_ended", "_loop", "_senders", "_sends")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._senders: deque[Sender] = deque()
+        self._senders: OrderedDict[Sender, None] = OrderedDict()
         self._ended = 0.0
         self._sends = False
 
     def add(self, sender: Sender) -> None:
         """What this one has to send is a refusal."""
-        self._senders.append(sender)
+        self._senders[sender] = None
         if not self._sends:
             self._sends = True
             self._loop.call_soon(self._send)
@@ -57,7 +57,7 @@ class Refusals:
         end = began + min((began - self._ended) * TIME_SHARE, SLICE_SECONDS_MAX)
         while senders and now < end:
             for _ in range(min(LOOKED_AFTER, len(senders))):
-                senders.popleft().flush()
+                senders.popitem(last=False)[0].flush()
             now = perf_counter()
         self._ended = now
         self._sends = bool(senders)

@@ -215,6 +215,12 @@ class AsyncClient:
         listing = calls.transactions(user_id, since, until, type, limit)
         return AsyncPages(self._connection, listing, cursor)
 
+    async def transaction_log(
+        self, shard: int, *, after: int | None = None, limit: int | None = None
+    ) -> TransactionLog:
+        """The log of one of the 64 shards, refused transactions too: to copy everything, and later what came since."""
+        return await self._connection.ask(calls.transaction_log(shard, after, limit))
+
     # --- events -------------------------------------------------------------------------------
 
     def events(
@@ -238,12 +244,6 @@ class AsyncClient:
         return AsyncEvents(self._connection, Following(user_ids, types, start, timeout_seconds))
 
     # --- proofs -------------------------------------------------------------------------------
-
-    async def transaction_log(
-        self, shard: int, *, after: int | None = None, limit: int | None = None
-    ) -> TransactionLog:
-        """The log of one of the 64 shards, refused transactions too: to copy everything, and later what came since."""
-        return await self._connection.ask(calls.transaction_log(shard, after, limit))
 
     async def proof(self, uuid: UUID | str) -> Proof:
         """That a transaction is in the log; see `Proof.verify`. Waits until it is sealed: a second or so."""

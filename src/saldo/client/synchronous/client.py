@@ -216,6 +216,12 @@ class Client:
         listing = calls.transactions(user_id, since, until, type, limit)
         return Pages(self._connection, listing, cursor)
 
+    def transaction_log(
+        self, shard: int, *, after: int | None = None, limit: int | None = None
+    ) -> TransactionLog:
+        """The log of one of the 64 shards, refused transactions too: to copy everything, and later what came since."""
+        return self._connection.ask(calls.transaction_log(shard, after, limit))
+
     # --- events -------------------------------------------------------------------------------
 
     def events(
@@ -239,12 +245,6 @@ class Client:
         return Events(self._connection, Following(user_ids, types, start, timeout_seconds))
 
     # --- proofs -------------------------------------------------------------------------------
-
-    def transaction_log(
-        self, shard: int, *, after: int | None = None, limit: int | None = None
-    ) -> TransactionLog:
-        """The log of one of the 64 shards, refused transactions too: to copy everything, and later what came since."""
-        return self._connection.ask(calls.transaction_log(shard, after, limit))
 
     def proof(self, uuid: UUID | str) -> Proof:
         """That a transaction is in the log; see `Proof.verify`. Waits until it is sealed: a second or so."""
