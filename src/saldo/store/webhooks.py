@@ -234,9 +234,15 @@ class Webhooks(Pooled):
         """The first waiting event of each user, those of some users left out; the most urgent first."""
         return [Due(*row) for row in await self._fetch("webhook_due", webhook_id, without, limit)]
 
-    async def delivered(self, webhook_id: int, due: Due) -> None:
-        """It waits no more; an attempt that succeeded is counted."""
-        await self._fetch("webhook_delivered", webhook_id, due.shard, due.seq)
+    async def behind(self, webhook_id: int, first: Due, limit: int) -> list[Due]:
+        """What waits behind an event of the same user, in order."""
+        rows = await self._fetch("webhook_behind", webhook_id, first.user_id, first.seq, limit)
+        return [Due(*row) for row in rows]
+
+    async def delivered(self, webhook_id: int, events: Sequence[Due]) -> None:
+        """Events of one user wait no more; the attempts that succeeded are counted."""
+        seqs = [each.seq for each in events]
+        await self._fetch("webhook_delivered", webhook_id, events[0].shard, seqs)
 
     async def failed(
         self, webhook_id: int, due: Due, failure: str, delay: timedelta, give_up: timedelta

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import Literal
 from uuid import UUID
 
@@ -38,6 +38,10 @@ LOOK_SECONDS = 1.0
 
 DUE_EVENTS_MAX = 100
 """That are read at once: to find the first of each user takes some milliseconds when many wait."""
+
+BEHIND_EVENTS_MAX = 50
+"""Of a user whose first waiting event is delivered, that go on without another look: a user with thousands waiting
+gets on as fast as the endpoint answers. They are sent again if the relay dies before it has written that they were."""
 
 NOT_IN_LOG = "not in the log any more: it has been restored to an earlier state"
 
@@ -300,16 +304,21 @@ class WebhookSink:
             )
             left = [each.seconds_left for each in first if each.seconds_left > 0]
             seconds = min([LOOK_SECONDS, *left])
-            due = [each for each in first if each.seconds_left <= 0]
-            found = await self._log.at([(each.shard, each.seq, each.uuid) for each in due])
-            events = {entry.uuid: self._encoder.event(entry) for entry in found}
-            self._due.extend((each, events.get(each.uuid)) for each in due)
+            self._due.extend(
+                await self._with_events([each for each in first if each.seconds_left <= 0])
+            )
         while self._due and len(self._under_way) < self._limits.concurrency:
             each, event = self._due.popleft()
             # Or a batch has left it to a late attempt meanwhile.
             if each.user_id not in self._under_way:
                 self._go_on(each.user_id, asyncio.create_task(self._retry_one(each, event)))
         return seconds
+
+    async def _with_events(self, due: Sequence[Due]) -> list[tuple[Due, Event | None]]:
+        """Each with its event; None: the log has it no more."""
+        found = await self._log.at([(each.shard, each.seq, each.uuid) for each in due])
+        events = {entry.uuid: self._encoder.event(entry) for entry in found}
+        return [(each, events.get(each.uuid)) for each in due]
 
     def _go_on(self, user_id: int, task: asyncio.Task[None]) -> None:
         self._under_way[user_id] = task
@@ -324,17 +333,50 @@ class WebhookSink:
 
     async def _retry_one(self, due: Due, event: Event | None) -> None:
         if event is None:
-            attempt: Attempt | None = Attempt(NOT_IN_LOG)
-        else:
-            attempt = await self._attempt(event)
-        if attempt is not None:
-            await self._settle(due, attempt, give_up=event is None)
+            await self._settle(due, Attempt(NOT_IN_LOG), give_up=True)
+            return
+        until = asyncio.get_running_loop().time() + BATCH_SECONDS_MAX
+        attempt = await self._attempt(event)
+        if attempt is None or attempt.failure is not None:
+            if attempt is not None:
+                await self._settle(due, attempt)
+            return
+        delivered = [due]
+        failed: tuple[Due, Attempt] | None = None
+        for each, next_event in await self._behind(due):
+            next_attempt = None if next_event is None else await self._attempt(next_event, until)
+            if next_attempt is None:
+                break
+            if next_attempt.failure is not None:
+                failed = each, next_attempt
+                break
+            delivered.append(each)
+        await self._settle(due, attempt, delivered)
+        if failed is not None:
+            await self._settle(*failed)
 
-    async def _settle(self, due: Due, attempt: Attempt, *, give_up: bool = False) -> None:
-        """Writes what came of an attempt at an event that waits."""
+    async def _behind(self, due: Due) -> list[tuple[Due, Event | None]]:
+        """What waits behind it and is due, too: as far as there is none in between that isn't."""
+        try:
+            behind = await self._webhooks.behind(self._subscription.id, due, BEHIND_EVENTS_MAX)
+            ready = takewhile(lambda each: each.seconds_left <= 0, behind)
+            return await self._with_events([*ready])
+        except StoreError as error:
+            _log.warning("%s: what waits can't be read: %s", self.name, error)
+            return []
+
+    async def _settle(
+        self,
+        due: Due,
+        attempt: Attempt,
+        delivered: Sequence[Due] | None = None,
+        *,
+        give_up: bool = False,
+    ) -> None:
+        """Writes what came of an attempt at an event that waits; and of the others of `delivered`."""
         try:
             if attempt.failure is None:
-                await self._webhooks.delivered(self._subscription.id, due)
+                await self._webhooks.delivered(self._subscription.id, delivered or [due])
                 self._failing = False
             else:
                 await self._settle_failed(due, attempt, attempt.failure, give_up)
