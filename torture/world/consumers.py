@@ -96,8 +96,11 @@ class Consumers:
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    while recorded - self.seen[STREAM]:
-                        self._take(STREAM, json.loads(await found.get()))
+                    missing = recorded - self.seen[STREAM]
+                    while missing:
+                        event = json.loads(await found.get())
+                        self._take(STREAM, event)
+                        missing.discard(event["id"])
         finally:
             await consumer.close()
 
