@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 install = $(BIN)/python -m pip install -q -c constraints.txt -e $(1) >.venv/pip.log 2>&1 || { \
 	echo "saldo: pip can't install the packages: is there a network? It says why in .venv/pip.log" >&2; exit 1; }
 
-.PHONY: help serve test lint fuzz torture bench bench-full clean
+.PHONY: help serve test lint docs fuzz torture bench bench-full clean
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/'
@@ -32,6 +32,9 @@ lint: .venv/.test ## Linters, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv/.test ## Build the documentation site into build/website
+	@$(BIN)/python -m website
 
 fuzz: .venv/.test ## Fuzz the service and its parsers for SALDO_FUZZ_SECONDS (600; 0: until it is stopped)
 	@$(BIN)/python -m tests.fuzz

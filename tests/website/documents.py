@@ -1,0 +1,76 @@
+"""Commands as the pages print them, each with the output that is printed after it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+DOCS = Path(__file__).parents[2] / "docs"
+SECONDS_MAX = 240
+
+_BLOCK = re.compile(r"```(sh|text)\n(.*?)```\n", re.DOTALL)
+_VARYING = (
+    (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"), "UUID"),
+    (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?Z"), "TIME"),
+    (re.compile(r"\d+\.\d s\b"), "SECONDS"),
+    (re.compile(r"[\d,]+ rows/s"), "RATE"),
+    (re.compile(r"\d+ of all under seals"), "SEALED"),
+)
+
+
+class Block(NamedTuple):
+    """Some commands, and what they are said to print on stdout, if anything is said."""
+
+    commands: str
+    output: str | None
+
+
+def blocks(name: str) -> list[Block]:
+    """Those of a page of docs, in order."""
+    found: list[Block] = []
+    for language, text in _BLOCK.findall((DOCS / name).read_text(encoding="utf-8")):
+        if language == "sh":
+            found.append(Block(text, None))
+        else:
+            assert found and found[-1].output is None, f"{name}: an output without commands: {text}"
+            found[-1] = found[-1]._replace(output=text)
+    return found
+
+
+def run(commands: str, directory: Path, url: str) -> str:
+    """What the commands print on stdout, run by a shell that ends at the first one that fails.
+
+    Args:
+        directory: where they are run.
+        url: of the service, for commands that find one by themselves.
+    """
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("SALDO_")}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands.replace("http://localhost:8000", url)],
+        cwd=directory,
+        env=inherited
+        | {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "SALDO_URL": url,
+            "TZ": "UTC",
+            "COLUMNS": "100",
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_MAX,
+        check=False,
+    )
+    assert done.returncode == 0, f"{commands}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def plain(output: str) -> list[str]:
+    """The lines of an output without what differs each time: uuids, times, rates; and without empty ones."""
+    for pattern, word in _VARYING:
+        output = pattern.sub(word, output)
+    return [line.rstrip() for line in output.splitlines() if line.strip()]

@@ -1,0 +1,121 @@
+"""The site itself: built without a warning, whole, and read where there is no internet."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import re
+import shutil
+import threading
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import sync_playwright
+from website.__main__ import CONFIGURATION, build
+from website.generated import PAGES
+from website.pages import ROOT, PagesError, assemble, led_on
+
+from saldo.cli.program import COMMANDS
+from saldo.settings import Settings
+from tests.acceptance import chromium
+from tests.conftest import missing
+
+DOCS = ROOT / "docs"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("website") / "built"
+    assert build(output) == 0
+    return output
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_pages_made_from_the_code_are_those_of_this_code(name: str) -> None:
+    assert (DOCS / name).read_text(encoding="utf-8") == PAGES[name](), "make docs makes it anew"
+
+
+def test_every_command_and_every_setting_has_its_place() -> None:
+    commands = (DOCS / "reference/commands.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^## `saldo (\w+)`$", commands, re.MULTILINE)) == set(COMMANDS)
+    settings = (DOCS / "reference/settings.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `SALDO_(\w+)`", settings, re.MULTILINE)
+    assert sorted(listed) == sorted(name.upper() for name in Settings.model_fields)
+
+
+def test_every_page_is_in_the_contents(built: Path) -> None:
+    named = set(_named(tomllib.loads(CONFIGURATION.read_text(encoding="utf-8"))["project"]["nav"]))
+    pages = {path.relative_to(built / "pages").as_posix() for path in built.rglob("pages/**/*.md")}
+    # Each decision is found by their list.
+    assert {page for page in pages if not re.match(r"decisions/\d", page)} == named
+
+
+def _named(contents: Any) -> Iterator[str]:
+    if isinstance(contents, str):
+        yield contents
+    for each in contents.values() if isinstance(contents, dict) else contents:
+        if not isinstance(contents, str):
+            yield from _named(each)
+
+
+def test_links_lead_where_the_page_is_on_the_site() -> None:
+    places = {"docs/howto/a.md": "howto/a.md", "ARCHITECTURE.md": "explanation/architecture.md"}
+    led = functools.partial(led_on, source="docs/b.md", place="b.md", places=places)
+    assert led("[x](../ARCHITECTURE.md#part)") == "[x](explanation/architecture.md#part)\n"
+    assert led("[Makefile](../Makefile)") == "`Makefile`\n"
+    assert led("[the target](../Makefile)") == "the target (`Makefile`)\n"
+    assert led("[x](https://example.com) [y](#part)") == "[x](https://example.com) [y](#part)\n"
+    assert led("```sh\n[x](nowhere)\n```") == "```sh\n[x](nowhere)\n```\n"
+    with pytest.raises(PagesError, match=r"docs/b\.md: a link leads to nowhere\.md"):
+        led("[x](nowhere.md)")
+
+
+def test_a_link_to_no_heading_ends_the_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def assembled(directory: Path) -> None:
+        assemble(directory)
+        with (directory / "index.md").open("a") as page:
+            page.write("\n[nowhere](tutorial.md#nowhere)\n")
+
+    monkeypatch.setattr("website.__main__.assemble", assembled)
+    assert build(tmp_path / "built") != 0
+
+
+def test_it_is_read_and_searched_without_the_internet(built: Path) -> None:
+    program = chromium.find()
+    if program is None:
+        missing("chromium", "no chromium (Debian: package chromium)")
+    shutil.copytree(built / "site", built / "served", dirs_exist_ok=True)
+    handler = functools.partial(_Quiet, directory=str(built / "served"))
+    with (
+        http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server,
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=program, args=["--no-sandbox"]) as browser,
+    ):
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        page = browser.new_page()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        for path in sorted((built / "site").rglob("*.html")):
+            if (
+                path.name != "404.html"
+            ):  # it is for any address, and names its own files from the top
+                page.goto(f"{url}/{path.relative_to(built / 'site').as_posix()}")
+        page.keyboard.press("/")
+        page.keyboard.type("horizon")
+        page.get_by_text("How is the balance at a date found?").first.wait_for()
+        server.shutdown()
+    elsewhere = [each for each in asked if not each.startswith((url, "data:", "blob:"))]
+    assert (elsewhere, errors) == ([], [])
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass

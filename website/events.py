@@ -1,0 +1,57 @@
+"""The page of the events, from their schemas."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from website.schemas import fields
+
+DIRECTORY: Final = Path(__file__).parents[1] / "docs/reference/events"
+
+_BEGINNING: Final = """# Events
+
+Every change of the ledger is a [CloudEvent 1.0](https://cloudevents.io) in JSON, told at least once, in order per user:
+to [RabbitMQ](../howto/consume-events.md), to [webhooks](../howto/webhooks.md) and to those who
+[follow live](../howto/live-events.md).
+"""
+
+
+def page() -> str:
+    """The page, in Markdown: each event's envelope and data."""
+    document = json.loads((DIRECTORY / "asyncapi.json").read_text(encoding="utf-8"))
+    keys = {
+        message: channel["address"]
+        for channel in document["channels"].values()
+        if "." in channel["address"]
+        for message in channel["messages"]
+    }
+    lines = [_BEGINNING]
+    for path in sorted(DIRECTORY.glob("*.schema.json")):
+        schema = json.loads(path.read_text(encoding="utf-8"))
+        lines += [
+            *_event(schema, keys[_camel(path.name)]),
+            f"JSON Schema: [{path.name}](events/{path.name})",
+            "",
+        ]
+    lines += ["## How they travel", "", "As AsyncAPI: [asyncapi.json](events/asyncapi.json)", ""]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _camel(name: str) -> str:
+    first, *others = name.removesuffix(".schema.json").split("-")
+    return first + "".join(each.title() for each in others)
+
+
+def _event(schema: dict[str, Any], key: str) -> list[str]:
+    envelope = schema["properties"]
+    return [
+        *(f"## `{envelope['type']['const']}`", "", schema["description"], ""),
+        f"Routing key in the exchange: `{key}`. `subject`: {envelope['subject']['description'][0].lower()}"
+        f"{envelope['subject']['description'][1:]} `id`: {envelope['id']['description']}",
+        "",
+        "`data`:",
+        "",
+        *fields(envelope["data"], optional=False),
+    ]
