@@ -129,3 +129,22 @@ def test_interrupted_it_goes_on(saldo: Program, tmp_path: Path) -> None:
     assert len(found) == len(lines)
     assert set(found) == {line[0] for line in lines}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["many.csv", "out.csv"]
+
+
+def test_what_is_posted_meanwhile_leaves_no_hole(saldo: Program, tmp_path: Path) -> None:
+    users = [saldo.user(f"busy {uuid4()}") for _ in range(20)]
+    before = deposits(20_000, users, seed=random.randrange(10**9))
+    saldo("import", str(write_csv(tmp_path / "before.csv", before)))
+    meanwhile = deposits(20_000, users, seed=random.randrange(10**9))
+    posting = saldo.start("import", str(write_csv(tmp_path / "meanwhile.csv", meanwhile)))
+    file = tmp_path / "out.csv"
+    saldo("export", str(file))
+    _, errors = posting.communicate(timeout=120)
+    assert posting.returncode == 0, errors
+    found = [row for row in read_csv(file) if row["user_id"] in users]
+    assert {row["uuid"] for row in found} >= {line[0] for line in before}
+    assert len({row["uuid"] for row in found}) == len(found)
+    for user in users:
+        rows = [row for row in found if row["user_id"] == user]
+        assert [int(row["number"]) for row in rows] == list(range(1, len(rows) + 1))
+        assert Decimal(rows[-1]["balance"]) == sum(Decimal(row["amount"]) for row in rows)

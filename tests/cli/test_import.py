@@ -15,6 +15,7 @@ import pytest
 
 from saldo.cli.exits import Exit
 from saldo.cli.import_ import CHUNK_ROWS
+from tests.acceptance.service import service
 from tests.cli.files import COLUMNS, Line, deposits, read_csv, write_csv
 from tests.cli.program import Program
 
@@ -302,6 +303,28 @@ def test_killed_it_sends_some_rows_again_and_none_counts_twice(
     found = saldo("import", str(file), "--json").json
     assert found["rows"] == found["posted"] + found["replayed"] == len(lines)
     assert [saldo.balance(user) for user in users] == [total(lines, user) for user in users]
+
+
+def test_the_service_is_killed_and_the_import_waits_for_it(tmp_path: Path) -> None:
+    directory = tmp_path / "service"
+    directory.mkdir()
+    with service(directory) as first:
+        saldo = Program(SALDO_URL=first.url)
+        users = [saldo.user(f"user {number}") for number in range(2)]
+        lines = deposits(4 * CHUNK_ROWS, users)
+        file = write_csv(tmp_path / "steady.csv", lines)
+        importing = saldo.start("import", str(file), "--json")
+        _until((tmp_path / "steady.csv.import.json").exists, importing)
+        first.end(signal.SIGKILL)
+        port = first.url.rpartition(":")[2]
+        with service(directory, SALDO_PORT=port):
+            output, errors = importing.communicate(timeout=120)
+            assert importing.returncode == 0, errors
+            assert "saldo: waiting: " in errors
+            assert "saldo: the service is back" in errors
+            found = json.loads(output)
+            assert found["rows"] == found["posted"] + found["replayed"] == len(lines)
+            assert [saldo.balance(user) for user in users] == [total(lines, user) for user in users]
 
 
 def test_another_file_of_the_name_begins_at_its_first_row(

@@ -7,13 +7,12 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from saldo import settings as settings_module
 from saldo.bootstrap.audits import audits_in
 from saldo.bootstrap.database import Database
 from saldo.cli.options import Json
-from saldo.cli.output import print_json
+from saldo.cli.output import confirm, print_json, say
 from saldo.ledger.model import SHARDS
 from saldo.ledger.time import format_instant
 from saldo.store.audits import AuditStatus, KnownFault
@@ -45,17 +44,17 @@ def status(json_: Json = False) -> None:
         )
         return
     ended = found.last_round_ended_at
-    _say(
+    say(
         f"{found.rounds:,} rounds, the last ended {'never' if ended is None else format_instant(ended)}; "
         f"{found.entries:,} entries looked at"
     )
-    _say(
+    say(
         f"this round: shard {found.shard} of {SHARDS}, seq {found.seq}, "
         f"{'under way' if found.active else 'nobody is at it'}"
     )
     for each in faults:
-        _say(_written(each))
-    _say(f"{found.faults:,} faults that nobody has acknowledged")
+        say(_written(each))
+    say(f"{found.faults:,} faults that nobody has acknowledged")
 
 
 @app.command()
@@ -65,6 +64,7 @@ def acknowledge(
         typer.Argument(min=1, max=2**63 - 1, help="Number, as `saldo audit status` shows it."),
     ],
     why: Annotated[str, typer.Option(help="What was done about it; kept beside it.")],
+    json_: Json = False,
 ) -> None:
     """Say that a fault has been seen to: it is counted no longer, unless it changes."""
     if not 0 < len(why.strip()) <= WHY_LENGTH_MAX:
@@ -79,7 +79,8 @@ def acknowledge(
         done = asyncio.run(write(database_url))
     if not done:
         raise SetUpError(f"no fault has the number {fault_id}: see saldo audit status")
-    _say(f"fault {fault_id} is acknowledged")
+    done_to = {"id": fault_id, "state": "acknowledged"}
+    confirm(f"fault {fault_id} is acknowledged", done_to, as_json=json_)
 
 
 def _written(known: KnownFault) -> str:
@@ -88,7 +89,3 @@ def _written(known: KnownFault) -> str:
     if known.acknowledged_at is None:
         return line
     return f"{line}, acknowledged {format_instant(known.acknowledged_at)}: {known.acknowledged_why}"
-
-
-def _say(line: str) -> None:
-    Console().print(line, soft_wrap=True, highlight=False, markup=False)

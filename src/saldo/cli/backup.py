@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from saldo import settings as settings_module
 from saldo.bootstrap.logs import set_up_logging
+from saldo.cli.options import Json
+from saldo.cli.output import confirm, print_json, say
 from saldo.ledger.time import InstantError, format_instant, parse_instant
 from saldo.settings import Settings
 from saldo.store.audit import Audit
@@ -25,12 +26,22 @@ from saldo.store.errors import SetUpError
 
 def backup(
     directory: Annotated[Path, typer.Argument(help="The directory to make for this backup.")],
+    json_: Json = False,
 ) -> None:
     """Copy the embedded database while the service runs, and verify the copy."""
     settings = _embedded_settings()
     with _server(settings) as server:
         size_bytes = back_up(server, directory)
-    _say(f"{directory}: a backup of {settings.data_dir}, {size_bytes / 1e6:,.0f} MB, verified")
+    confirm(
+        f"{directory}: a backup of {settings.data_dir}, {size_bytes / 1e6:,.0f} MB, verified",
+        {
+            "directory": str(directory),
+            "data_dir": str(settings.data_dir),
+            "size_bytes": size_bytes,
+            "verified": True,
+        },
+        as_json=json_,
+    )
 
 
 def restore(
@@ -50,6 +61,7 @@ def restore(
             help="Every change since the backup (SALDO_WAL_ARCHIVE_DIR). None: the backup only."
         ),
     ] = None,
+    json_: Json = False,
 ) -> None:
     """Make a new data directory of a backup and the WAL archive, and check the ledger in it."""
     settings = _embedded_settings()
@@ -64,8 +76,11 @@ def restore(
         raise SetUpError(f"--to {to!r}: {error}") from None
     recovery = Recovery(None if archive is None else archive.resolve(), until)
     found = restore_backup(backup, data_dir, recovery)
-    _say(f"{data_dir}: {_counted(found.audit)}; every balance is the sum of what was posted")
-    _say(f"serve it with SALDO_DATA_DIR={data_dir}, and take a new backup then")
+    if json_:
+        print_json({"data_dir": str(data_dir)} | _counts(found.audit))
+        return
+    say(f"{data_dir}: {_counted(found.audit)}; every balance is the sum of what was posted")
+    say(f"serve it with SALDO_DATA_DIR={data_dir}, and take a new backup then")
 
 
 def upgrade(
@@ -75,17 +90,24 @@ def upgrade(
             help="Where the old version's programs are (postgres, initdb). Not given: looked for."
         ),
     ] = None,
+    json_: Json = False,
 ) -> None:
     """Move the embedded database to this version's PostgreSQL, and check the ledger in it."""
     settings = _embedded_settings()
     done = upgrade_data(settings.data_dir, programs)
+    place = {"data_dir": str(settings.data_dir)}
     if done is None:
-        _say(f"{settings.data_dir}: there is nothing to upgrade")
+        line = f"{settings.data_dir}: there is nothing to upgrade"
+        confirm(line, place | {"upgraded": False}, as_json=json_)
         return
-    _say(
+    if json_:
+        versions = {"upgraded": True, "before": done.before, "after": done.after}
+        print_json(place | versions | {"kept": str(done.kept)} | _counts(done.audit))
+        return
+    say(
         f"{settings.data_dir}: from PostgreSQL {done.before} to {done.after}, {_counted(done.audit)}"
     )
-    _say(f"the old database is in {done.kept}: remove it when you need it no more")
+    say(f"the old database is in {done.kept}: remove it when you need it no more")
 
 
 def _embedded_settings() -> Settings:
@@ -121,5 +143,9 @@ def _counted(audit: Audit) -> str:
     return f"{audit.users:,} users, {audit.entries:,} entries{until}"
 
 
-def _say(line: str) -> None:
-    Console().print(line, soft_wrap=True, highlight=False, markup=False)
+def _counts(audit: Audit) -> dict[str, Any]:
+    return {
+        "users": audit.users,
+        "entries": audit.entries,
+        "last_recorded_at": audit.last_recorded_at,
+    }

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from saldo import settings as settings_module
 from saldo.bootstrap.database import Database
 from saldo.bootstrap.logs import set_up_logging
+from saldo.cli.options import Json
+from saldo.cli.output import confirm, print_json
 from saldo.settings import Settings
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.roles import Roles
@@ -23,7 +24,7 @@ def db() -> None:
 
 
 @app.command()
-def migrate() -> None:
+def migrate(json_: Json = False) -> None:
     """Bring the schema to this version, grant the service's role its rights, and end.
 
     `saldo serve` does the same at its start; after this it finds it done, and needs no owner's URL.
@@ -31,7 +32,7 @@ def migrate() -> None:
     settings = settings_module.load()
     set_up_logging(settings)
     with Database(settings, beside_service=True):
-        Console().print("the database is ready for this version")
+        confirm("the database is ready for this version", {"state": "ready"}, as_json=json_)
 
 
 @app.command()
@@ -43,20 +44,24 @@ def roles(
             help="Grant, as the owner, what the service needs, and revoke all else that it has.",
         ),
     ] = False,
+    json_: Json = False,
 ) -> None:
     """Print the SQL that makes the two roles and their grants, with the names of the connection strings."""
     settings = settings_module.load()
     named = _roles_of(settings)
+    names = {"owner": named.owner, "service": named.service}
     if not apply:
-        print(named.written(), end="")  # noqa: T201 - for psql
+        if json_:
+            print_json(names | {"sql": named.written()})
+        else:
+            print(named.written(), end="")  # noqa: T201 - for psql
         return
     set_up_logging(settings)
     database = Database(settings, beside_service=True)
     with database:
         named.apply(database.owner_url)
-    Console().print(
-        f"{named.service} has what the service needs, and no more", highlight=False, markup=False
-    )
+    line = f"{named.service} has what the service needs, and no more"
+    confirm(line, names | {"state": "granted"}, as_json=json_)
 
 
 def _roles_of(settings: Settings) -> Roles:

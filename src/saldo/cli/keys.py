@@ -15,7 +15,7 @@ from saldo.access.secret import digest_of, new_secret
 from saldo.bootstrap.access import key_store
 from saldo.cli.asking import ask
 from saldo.cli.options import Json
-from saldo.cli.output import print_json
+from saldo.cli.output import confirm, print_json
 from saldo.http.key_wire import key_reading, read_new_key
 from saldo.http.wire import InvalidError
 from saldo.store.errors import SetUpError
@@ -109,14 +109,14 @@ def list_(json_: Json = False) -> None:
 
 
 @app.command()
-def revoke(key_id: KeyId) -> None:
+def revoke(key_id: KeyId, json_: Json = False) -> None:
     """Let nobody in with it any more. Processes that serve know of it after SALDO_KEYS_REFRESH_SECONDS."""
     settings = settings_module.load()
     if not ask(settings, key_store, lambda keys: keys.revoke(key_id)):
         if ask(settings, key_store, lambda keys: keys.get(key_id)) is None:
             raise _unknown(key_id)
         raise SetUpError(f"key {key_id} was revoked before")
-    Console().print(f"key {key_id} is revoked")
+    confirm(f"key {key_id} is revoked", {"id": key_id, "state": "revoked"}, as_json=json_)
 
 
 @app.command()

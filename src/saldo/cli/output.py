@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, Literal
@@ -31,6 +31,14 @@ def say(line: str) -> None:
     Console().print(line, soft_wrap=True, highlight=False, markup=False)
 
 
+def confirm(line: str, done: Mapping[str, Any], *, as_json: bool) -> None:
+    """What was done: a line for people, or the same as JSON."""
+    if as_json:
+        print_json(done)
+    else:
+        say(line)
+
+
 def print_json(value: Any) -> None:
     """One JSON document, on a line of its own, as the API writes it."""
     sys.stdout.write(msgspec.json.encode(plain(value)).decode() + "\n")
@@ -42,7 +50,7 @@ def plain(value: Any) -> Any:
     match value:
         case msgspec.Struct():
             return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
-        case dict():
+        case Mapping():
             return {name: plain(each) for name, each in value.items()}
         case list() | tuple():
             return [plain(each) for each in value]

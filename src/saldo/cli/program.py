@@ -91,7 +91,7 @@ EXITS: Final = "Exit codes: " + "; ".join(
 def run() -> None:
     """Runs the command that is asked for: what the user can mend is one line and an exit code."""
     try:
-        application(named(sys.argv[1:]))()
+        application(named(_typed()))(prog_name="saldo")
     except CommandError as error:
         _end(error)
     except SaldoError as error:
@@ -101,10 +101,18 @@ def run() -> None:
 
 
 def named(arguments: Sequence[str]) -> Iterable[str]:
-    """The command that is asked for; or all, where help or a completion may name any."""
-    if arguments and arguments[0] in COMMANDS and "_SALDO_COMPLETE" not in os.environ:
-        return [arguments[0]]
-    return COMMANDS
+    """The command that is asked for; or all, where any may be named."""
+    return [arguments[0]] if arguments and arguments[0] in COMMANDS else COMMANDS
+
+
+def _typed() -> Sequence[str]:
+    """The words after `saldo`; of a line that a shell wants completed, those before the last, which is unfinished."""
+    if "_SALDO_COMPLETE" not in os.environ:
+        return sys.argv[1:]
+    # In bash the one, in zsh and fish the other.
+    line = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS", "")
+    words = line.split()
+    return words[1:] if line[-1:].isspace() else words[1:-1]
 
 
 def application(names: Iterable[str]) -> typer.Typer:

@@ -15,7 +15,7 @@ from saldo.bootstrap.database import Database
 from saldo.bootstrap.logs import set_up_logging
 from saldo.bootstrap.relays import PastTheHeadError, RewindTarget, rewind_sink, sinks_status
 from saldo.cli.options import Json
-from saldo.cli.output import print_json
+from saldo.cli.output import confirm, print_json
 from saldo.ledger.time import InstantError, parse_instant
 from saldo.relaying import relay_until_stopped
 from saldo.settings import Settings
@@ -75,6 +75,7 @@ def rewind(
             "shard as SHARD:SEQ, the last one not to be published again."
         ),
     ],
+    json_: Json = False,
 ) -> None:
     """Publish again from a point of the past, or pass over what is there (--to now)."""
     settings = settings_module.load()
@@ -86,7 +87,7 @@ def rewind(
             raise SetUpError(f"no sink is named {sink}: see saldo relay status") from None
         except PastTheHeadError as error:
             raise SetUpError(f"--to {to}: {error}") from None
-    Console().print(f"{sink} goes on from {to}")
+    confirm(f"{sink} goes on from {to}", {"sink": sink, "to": to}, as_json=json_)
 
 
 def _target(to: str, settings: Settings) -> RewindTarget:

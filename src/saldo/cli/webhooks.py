@@ -15,7 +15,7 @@ from saldo import settings as settings_module
 from saldo.bootstrap.webhooks import webhook_store
 from saldo.cli.asking import ask
 from saldo.cli.options import Json
-from saldo.cli.output import print_json
+from saldo.cli.output import confirm, print_json
 from saldo.http.webhook_wire import parse_state, read_new_webhook, webhook_reading
 from saldo.http.wire import InvalidError, parse_uuid
 from saldo.store.errors import SetUpError
@@ -128,25 +128,25 @@ def show(webhook_id: WebhookId, json_: Json = False) -> None:
 
 
 @app.command()
-def delete(webhook_id: WebhookId) -> None:
+def delete(webhook_id: WebhookId, json_: Json = False) -> None:
     """Unsubscribe. What waits goes with it."""
     if not ask(settings_module.load(), webhook_store, lambda webhooks: webhooks.delete(webhook_id)):
         raise _unknown(webhook_id)
-    Console().print(f"webhook {webhook_id} is deleted")
+    _confirm(webhook_id, "deleted", as_json=json_)
 
 
 @app.command()
-def enable(webhook_id: WebhookId) -> None:
+def enable(webhook_id: WebhookId, json_: Json = False) -> None:
     """Go on where it was disabled; what waits is tried at once."""
     _change(webhook_id, Change(enabled=True))
-    Console().print(f"webhook {webhook_id} is enabled")
+    _confirm(webhook_id, "enabled", as_json=json_)
 
 
 @app.command()
-def disable(webhook_id: WebhookId) -> None:
+def disable(webhook_id: WebhookId, json_: Json = False) -> None:
     """Send nothing until it is enabled; nothing is lost."""
     _change(webhook_id, Change(enabled=False))
-    Console().print(f"webhook {webhook_id} is disabled")
+    _confirm(webhook_id, "disabled", as_json=json_)
 
 
 @app.command()
@@ -190,6 +190,7 @@ def deliveries(
 def replay(
     webhook_id: WebhookId,
     event: Annotated[str | None, typer.Option(help="Only this event.")] = None,
+    json_: Json = False,
 ) -> None:
     """Try dead events again, all or one; what waits is tried at once."""
     settings = settings_module.load()
@@ -203,7 +204,8 @@ def replay(
     replayed = ask(settings, webhook_store, replay_all)
     if replayed is None:
         raise _unknown(webhook_id)
-    Console().print(f"{replayed:,} events are tried again")
+    done = {"id": webhook_id, "replayed": replayed}
+    confirm(f"{replayed:,} events are tried again", done, as_json=json_)
 
 
 def _read(read: Callable[[], T]) -> T:
@@ -222,6 +224,11 @@ def _change(webhook_id: int, change: Change) -> None:
         lambda webhooks: webhooks.change(webhook_id, change, previous_secret=kept),
     ):
         raise _unknown(webhook_id)
+
+
+def _confirm(webhook_id: int, state: str, *, as_json: bool) -> None:
+    done = {"id": webhook_id, "state": state}
+    confirm(f"webhook {webhook_id} is {state}", done, as_json=as_json)
 
 
 def _unknown(webhook_id: int) -> SetUpError:

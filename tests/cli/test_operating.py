@@ -1,0 +1,41 @@
+"""What operators' commands have done, as JSON: scripts read it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.acceptance.service import service
+from tests.cli.program import Program
+
+
+def test_what_was_done_is_told_as_json(tmp_path: Path) -> None:
+    data, backup, restored = (str(tmp_path / name) for name in ("data", "backup", "restored"))
+    saldo = Program(SALDO_DATA_DIR=data)
+
+    def told(*arguments: str) -> object:
+        return saldo(*arguments, "--json", directory=tmp_path).json
+
+    with service(tmp_path, SALDO_DATA_DIR=data, SALDO_WEBHOOK_PRIVATE_NETWORKS="127.0.0.0/8"):
+        user = saldo.user("Artem")
+        saldo("deposit", user, "5")
+        saldo("webhooks", "create", "https://example.com/hook", directory=tmp_path)
+        assert told("webhooks", "disable", "1") == {"id": 1, "state": "disabled"}
+        assert told("webhooks", "enable", "1") == {"id": 1, "state": "enabled"}
+        assert told("webhooks", "replay", "1") == {"id": 1, "replayed": 0}
+        sink = saldo("relay", "status", "--json").lines[0]["name"]
+        rewound = {"sink": sink, "to": "now"}
+        assert told("relay", "rewind", "--sink", sink, "--to", "now") == rewound
+        assert told("webhooks", "delete", "1") == {"id": 1, "state": "deleted"}
+        assert told("db", "migrate") == {"state": "ready"}
+        roles = saldo("db", "roles", "--json").json
+        assert roles["sql"] == saldo("db", "roles").output
+        names = {"owner": roles["owner"], "service": roles["service"]}
+        assert told("db", "roles", "--apply") == names | {"state": "granted"}
+        copied = saldo("backup", backup, "--json").json
+        assert (copied["directory"], copied["data_dir"], copied["verified"]) == (backup, data, True)
+        assert copied["size_bytes"] > 1_000_000
+        key = saldo("keys", "create", "billing", "--scope", "read", "--json").json
+        assert told("keys", "revoke", str(key["id"])) == {"id": key["id"], "state": "revoked"}
+    found = saldo("restore", backup, "--data-dir", restored, "--json").json
+    assert (found["data_dir"], found["users"], found["entries"]) == (restored, 1, 2)
+    assert told("upgrade") == {"data_dir": data, "upgraded": False}
