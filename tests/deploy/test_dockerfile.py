@@ -112,9 +112,9 @@ class Container:
     def healthy(self) -> bool:
         """What the image's own check says, in one line if it is bad."""
         check = self._image.command("HEALTHCHECK")
-        check = [
-            part.replace("/usr/local/lib/saldo", str(ROOT / "deploy/docker")) for part in check
-        ]
+        # Beside the rest: the container has a /tmp of its own, and the clone may be in the machine's.
+        shutil.copy(ROOT / "deploy/docker/healthy.py", self._directory)
+        check = [part.replace("/usr/local/lib/saldo", str(self._directory)) for part in check]
         self._environment["SALDO_PORT"] = str(self.port)
         with tempfile.TemporaryFile() as output:
             code = self._popen(check, output).wait(COMMAND_SECONDS_MAX)
