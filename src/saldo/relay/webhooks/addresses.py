@@ -11,6 +11,8 @@ from typing import Final
 
 _GLOBAL: Final = IPv6Network("2000::/3")
 _TEREDO: Final = IPv6Network("2001::/32")
+_DOCUMENTATION: Final = IPv6Network("3fff::/20")
+"""RFC 9637; younger than what Python 3.11 knows of addresses."""
 _LEAD_TO_IPV4: Final = (
     IPv6Network("::ffff:0:0/96"),  # mapped
     IPv6Network("::ffff:0:0:0/96"),  # translated
@@ -42,6 +44,7 @@ def is_public(text: str) -> bool:
     return (
         address in _GLOBAL
         and address not in _TEREDO
+        and address not in _DOCUMENTATION
         and address.is_global
         and not address.is_multicast
     )
