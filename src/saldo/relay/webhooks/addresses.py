@@ -37,10 +37,10 @@ def is_public(text: str) -> bool:
     last = IPv4Address(int(address) & 0xFFFFFFFF)
     if any(address in network for network in _LEAD_TO_IPV4):
         return _is_public_4(last)
-    if address.sixtofour is not None:
-        return _is_public_4(address.sixtofour)
     if (int(address) >> 32) & 0xFFFF == _ISATAP and not _is_public_4(last):
         return False
+    if address.sixtofour is not None:
+        return _is_public_4(address.sixtofour)
     return (
         address in _GLOBAL
         and address not in _TEREDO
