@@ -75,16 +75,23 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """The connection string of the service's role.
 
     On the embedded server; or, if SALDO_TEST_SERVER_URL names a superuser of another server, in a
-    database of its own there.
+    database of its own there; distributed, if the database that it names coordinates a Citus cluster.
     """
     superuser_url = os.environ.get("SALDO_TEST_SERVER_URL")
     if not superuser_url:
         embedded: EmbeddedServer = request.getfixturevalue("embedded")
         yield embedded.service_url
         return
-    with databases.created(superuser_url) as database:
-        prepare(database.owner_url, database.service_url, currency_decimals=2, max_lateness=None)
+    with databases.ledger_on(superuser_url) as database:
         yield database.service_url
+
+
+@pytest.fixture
+def one_machine() -> None:
+    """For what is not true of a distributed ledger: a uuid stands for one transaction in each shard there."""
+    superuser_url = os.environ.get("SALDO_TEST_SERVER_URL")
+    if superuser_url and databases.has_citus(superuser_url):
+        pytest.skip("in a distributed ledger a uuid is another one's in another shard")
 
 
 @pytest.fixture(scope="session")

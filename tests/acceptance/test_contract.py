@@ -107,15 +107,26 @@ async def test_a_refusal_is_final(api: httpx.AsyncClient) -> None:
 async def test_other_content_under_a_uuid_is_a_conflict_that_names_the_fields(
     api: httpx.AsyncClient,
 ) -> None:
-    user_id, other = await create_user(api), await create_user(api)
+    user_id = await create_user(api)
     original = body(user_id, "DEPOSIT", "10", timestamp="2024-01-01T00:00:00Z")
     await api.post("/v1/transaction", json=original)
-    changes = {"user_id": other, "type": "WITHDRAW", "amount": "11", "timestamp": "2024-01-02"}
+    changes = {"type": "WITHDRAW", "amount": "11", "timestamp": "2024-01-02"}
     for field, value in changes.items():
         answer = await api.post("/v1/transaction", json=original | {field: value})
         assert (answer.status_code, answer.json()["differing_fields"]) == (409, [field])
     without = {name: value for name, value in original.items() if name != "timestamp"}
     assert (await api.post("/v1/transaction", json=without)).status_code == 200
+    assert await balance(api, user_id) == "10.00"
+
+
+async def test_another_user_under_a_uuid_is_a_conflict(
+    api: httpx.AsyncClient, one_machine: None
+) -> None:
+    user_id, other = await create_user(api), await create_user(api)
+    original = body(user_id, "DEPOSIT", "10", timestamp="2024-01-01T00:00:00Z")
+    await api.post("/v1/transaction", json=original)
+    answer = await api.post("/v1/transaction", json=original | {"user_id": other})
+    assert (answer.status_code, answer.json()["differing_fields"]) == (409, ["user_id"])
     assert await balance(api, user_id) == "10.00"
     assert await balance(api, other) == "0.00"
 

@@ -31,7 +31,7 @@ from saldo.ledger.model import (
 )
 from saldo.ledger.specification import Ledger
 from saldo.ledger.time import MICROSECOND
-from saldo.store.connection import Connection
+from saldo.store.connection import Connection, is_distributed
 from saldo.store.poster import Poster
 from saldo.store.reader import Reader
 
@@ -138,6 +138,7 @@ class World:
     posters: list[tuple[Limits, Poster]]
     reader: Reader
     owner: Connection
+    distributed: bool
     names: count[int] = field(default_factory=count)
     seen: Counter[str] = field(default_factory=Counter)
     """What the histories have led to: a test of nothing but deposits would show little."""
@@ -159,7 +160,8 @@ class World:
             reader = await Reader.open(
                 url, connections=1, timeout_seconds=30, entries_read_max=10_000
             )
-            return cls(runner, posters, reader, await asyncpg.connect(owner_url))
+            owner = await asyncpg.connect(owner_url)
+            return cls(runner, posters, reader, owner, await is_distributed(url))
 
         return runner.run(connect())
 
@@ -224,7 +226,7 @@ class Histories(RuleBasedStateMachine):
     @initialize(limits=st.integers(0, len(LIMITS) - 1), users=st.integers(1, 2))
     def begin(self, limits: int, users: int) -> None:
         limits_, self.poster = self.world.posters[limits]
-        self.specification = Ledger(limits_)
+        self.specification = Ledger(limits_, by_shard=self.world.distributed)
         for _ in range(users):
             self._create_user(neighbour=False)
 

@@ -11,10 +11,10 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
-import psycopg
 import pytest
 from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
@@ -22,6 +22,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from saldo.ledger.model import Outcome
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.migrate import prepare
+from tests import databases
 from tests.property.histories import Histories, World
 
 EXAMPLES = int(os.environ.get("SALDO_TEST_EXAMPLES", "2000"))
@@ -64,19 +65,21 @@ EXPECTED = {
 
 
 @pytest.fixture(scope="module", params=LATENESSES, ids=["any lateness", "three hours late at most"])
-def world(embedded: EmbeddedServer, request: pytest.FixtureRequest) -> Iterator[World]:
-    """A database of its own, where nobody else appends to the log."""
-    name = "histories" if request.param is None else "histories_bounded"
-    with psycopg.connect(embedded.superuser_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} OWNER saldo_owner")
-    url, owner_url = (
-        url.replace("@/saldo?", f"@/{name}?") for url in (embedded.service_url, embedded.owner_url)
-    )
-    prepare(owner_url, url, currency_decimals=2, max_lateness=request.param)
-    with asyncio.Runner() as runner:
-        opened = World.open(runner, url, owner_url, request.param)
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    """A database of its own, where nobody else appends to the log; see the fixture `database_url`."""
+    server = os.environ.get("SALDO_TEST_SERVER_URL")
+    with ExitStack() as stack:
+        if server:
+            database = stack.enter_context(databases.ledger_on(server, max_lateness=request.param))
+        else:
+            embedded: EmbeddedServer = request.getfixturevalue("embedded")
+            database = stack.enter_context(databases.on_embedded(embedded))
+            urls = (database.owner_url, database.service_url)
+            prepare(*urls, currency_decimals=2, max_lateness=request.param)
+        runner = stack.enter_context(asyncio.Runner())
+        opened = World.open(runner, database.service_url, database.owner_url, request.param)
+        stack.callback(opened.close)
         yield opened
-        opened.close()
 
 
 def _try(world: World, examples: int, seed_: int) -> None:

@@ -78,6 +78,7 @@ def _engine(
         connect,
         EngineLimits(
             lanes=lanes,
+            by_shard=False,
             batch_requests_max=50,
             split_requests_min=50,
             queue_requests_max=queue,

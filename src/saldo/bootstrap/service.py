@@ -31,7 +31,7 @@ from saldo.relay.events import Encoder
 from saldo.relay.live import Hub, LiveLimits
 from saldo.settings import Settings
 from saldo.store.charts import Charts
-from saldo.store.connection import open_pool
+from saldo.store.connection import is_distributed, open_pool
 from saldo.store.log import Log
 from saldo.store.poster import Poster
 from saldo.store.reader import Reader
@@ -73,11 +73,13 @@ def create_engine(
     database_url: str,
     announce: Announce = lambda: None,
     tracing: Tracing | None = None,
+    *,
+    by_shard: bool = False,
 ) -> Engine:
     """The engine over lanes that connect to the database when they first need it.
 
     Args:
-        announce, tracing: see `Engine`.
+        announce, tracing: see `Engine`. by_shard: see `EngineLimits`.
     """
     limits = limits_of(settings)
 
@@ -93,6 +95,7 @@ def create_engine(
         connect,
         EngineLimits(
             lanes=settings.lane_count,
+            by_shard=by_shard,
             batch_requests_max=settings.batch_requests_max,
             split_requests_min=settings.split_requests_min,
             queue_requests_max=settings.queue_requests_max,
@@ -134,7 +137,13 @@ async def running(
         if bell is not None:
             bell.ring()
 
-    engine = create_engine(settings, database_url, announce, tracing)
+    engine = create_engine(
+        settings,
+        database_url,
+        announce,
+        tracing,
+        by_shard=await is_distributed(database_url),
+    )
     reader = await Reader.open(
         database_url,
         connections=settings.read_connections,

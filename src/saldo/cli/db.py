@@ -12,7 +12,9 @@ from saldo.bootstrap.logs import set_up_logging
 from saldo.cli.options import Json
 from saldo.cli.output import confirm, print_json
 from saldo.settings import Settings
+from saldo.store.distributed.distribute import distribute as distribute_ledger
 from saldo.store.embedded import EmbeddedServer
+from saldo.store.errors import SetUpError
 from saldo.store.roles import Roles
 
 app = typer.Typer(no_args_is_help=True)
@@ -62,6 +64,25 @@ def roles(
         named.apply(database.owner_url)
     line = f"{named.service} has what the service needs, and no more"
     confirm(line, names | {"state": "granted"}, as_json=json_)
+
+
+@app.command()
+def distribute(json_: Json = False) -> None:
+    """Distribute the ledger over the workers of a Citus cluster, of which this database is the coordinator.
+
+    Stop everything else that uses it first. Takes as long as copying the log. There is no way back but a restore.
+    """
+    settings = settings_module.load()
+    set_up_logging(settings)
+    if settings.database_url is None:
+        raise SetUpError(
+            "SALDO_DATABASE_URL: the coordinator; the embedded PostgreSQL has no Citus"
+        )
+    database = Database(settings)
+    with database as service_url:
+        done = distribute_ledger(database.owner_url, service_url)
+    line = f"{done.entries:,} entries in {done.shards} shards on {done.workers} workers"
+    confirm(line, done._asdict(), as_json=json_)
 
 
 def _roles_of(settings: Settings) -> Roles:

@@ -12,7 +12,7 @@ from saldo.engine.lane import Announce, Connect, Lane, LaneLimits
 from saldo.engine.queue import Queue
 from saldo.engine.room import Room
 from saldo.engine.waiting import Deadlines, Result, Waiting
-from saldo.ledger.model import Decision, TransactionRequest, shard_of
+from saldo.ledger.model import SHARDS, Decision, TransactionRequest, shard_of
 from saldo.observability.metrics import QUEUE_LIMIT, SHED
 
 if TYPE_CHECKING:
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
-    """The engine's bounds; see the settings of the same names."""
+    """The engine's bounds; see the settings of the same names. by_shard: a batch is of one shard."""
 
     lanes: int
+    by_shard: bool
     batch_requests_max: int
     split_requests_min: int
     queue_requests_max: int
@@ -49,12 +50,15 @@ class Engine:
             tracing: gets the spans of batches with traced requests.
         """
         self._tracing = tracing
-        self._groups = limits.lanes
+        self.by_shard = limits.by_shard
+        """Whether the ledger is distributed: nothing is done in two shards at once."""
+        self._groups = SHARDS if limits.by_shard else limits.lanes
         self._queue_requests_max = limits.queue_requests_max
         self._queue = Queue(
-            groups=limits.lanes,
+            groups=self._groups,
             batch_requests_max=limits.batch_requests_max,
             split_requests_min=limits.split_requests_min,
+            one_group=limits.by_shard,
         )
         self._room = Room(limits.queue_wait_seconds_max, limits.queue_requests_max)
         QUEUE_LIMIT.set(limits.queue_requests_max)
@@ -158,7 +162,7 @@ class Engine:
         return results
 
     async def post_atomic(self, requests: Sequence[TransactionRequest]) -> list[Decision]:
-        """Has all of the requests recorded as posted, or none of them.
+        """Has all of the requests recorded as posted, or none of them; `by_shard`: of users of one shard.
 
         Returns:
             A decision for each; unless every outcome is posted, nothing was recorded.

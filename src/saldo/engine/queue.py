@@ -4,6 +4,9 @@ While few wait, one lane takes all there is: one batch costs the database less t
 When many wait, the database is behind, and each lane takes only as many groups as fill half of that: as
 many lanes work side by side as there is work for. No two lanes ever hold the same group, so they never wait
 for each other's locks, and what one caller queued for a user is posted in the order in which it was queued.
+
+Where the ledger is distributed a batch is of one shard: then a group is a shard, and a lane takes one of them, that
+whose oldest request has waited longest.
 """
 
 from __future__ import annotations
@@ -39,7 +42,19 @@ class Batch:
 class Queue:
     """Waiting requests, and the lanes that wait for some."""
 
-    def __init__(self, *, groups: int, batch_requests_max: int, split_requests_min: int) -> None:
+    def __init__(
+        self,
+        *,
+        groups: int,
+        batch_requests_max: int,
+        split_requests_min: int,
+        one_group: bool = False,
+    ) -> None:
+        """
+        Args:
+            one_group: a batch is of one group only.
+        """
+        self._one_group = one_group
         self._groups = [Group() for _ in range(groups)]
         self._batch_requests_max = batch_requests_max
         self._split_requests_min = split_requests_min
@@ -125,8 +140,10 @@ class Queue:
         filled = [group for group in free if group.requests]
         if not filled:
             return None
+        if self._one_group:
+            free = filled = [min(filled, key=lambda group: group.waiting[0].queued_at)]
         split_min = self._long_requests_min if self.contended else self._split_requests_min
-        if sum(group.requests for group in filled) >= split_min:
+        if not self._one_group and sum(group.requests for group in filled) >= split_min:
             free = filled = _enough(filled, split_min // 2)
         room = self._batch_requests_max
         taken: list[Waiting] = []

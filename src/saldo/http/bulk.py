@@ -28,7 +28,7 @@ from saldo.http.sending import answered, failed, send_answer
 from saldo.http.stream import Stream, StreamEndedError, StreamLimits
 from saldo.http.transactions import is_json, may_see, unsupported_media_type
 from saldo.http.wire import Fault, InvalidError, Reading, parse_transactions
-from saldo.ledger.model import Decision, Outcome, TransactionRequest
+from saldo.ledger.model import SHARDS, Decision, Outcome, TransactionRequest, shard_of
 from saldo.settings import Settings
 
 _log = logging.getLogger("saldo.http")
@@ -210,6 +210,8 @@ class Bulk:
             if not grant.covers(request.user_id):
                 problem = problems.forbidden_user(request.user_id)
                 raise _AtomicError(problems.atomic(index, request, problem, recorded=False))
+        if self._engine.by_shard:
+            _refuse_several_shards(requests)
         try:
             decisions = await self._engine.post_atomic(requests)
         except EngineError as error:
@@ -249,6 +251,21 @@ async def _after(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[by
     yield first
     async for piece in pieces:
         yield piece
+
+
+def _refuse_several_shards(requests: list[TransactionRequest]) -> None:
+    shard = shard_of(requests[0].user_id)
+    others = [
+        Fault(
+            f"[{index}].user_id",
+            f"must be {shard} modulo {SHARDS}, as that of the first: this ledger is distributed, and all or nothing is "
+            "possible within a shard",
+        )
+        for index, request in enumerate(requests)
+        if shard_of(request.user_id) != shard
+    ]
+    if others:
+        raise InvalidError(others)
 
 
 def _read_query(query: bytes, *, streamed: bool) -> bool:

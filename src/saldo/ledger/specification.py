@@ -28,11 +28,16 @@ from saldo.ledger.model import (
 class Ledger:
     """All entries, and how the next one is decided."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, *, by_shard: bool = False) -> None:
+        """
+        Args:
+            by_shard: a uuid stands for one transaction in each shard, as in a distributed ledger; else for one in all.
+        """
         self.limits = limits or Limits()
+        self._by_shard = by_shard
         self._shards: dict[int, list[Entry]] = defaultdict(list)
         self._users: dict[int, list[Entry]] = {}
-        self._by_uuid: dict[UUID, Entry] = {}
+        self._by_uuid: dict[tuple[int, UUID], Entry] = {}
 
     def open(self, user_id: int, uuid: UUID, now: datetime) -> Entry:
         """Creates a user: the opening entry, number 0, balance 0, effective before all time."""
@@ -75,8 +80,11 @@ class Ledger:
         """The user's entries by number, the opening entry first."""
         return list(self._users[user_id])
 
+    def _key(self, user_id: int, uuid: UUID) -> tuple[int, UUID]:
+        return (shard_of(user_id) if self._by_shard else 0, uuid)
+
     def _decide(self, request: TransactionRequest, now: datetime) -> Decision:
-        recorded = self._by_uuid.get(request.uuid)
+        recorded = self._by_uuid.get(self._key(request.user_id, request.uuid))
         if recorded is not None:
             if recorded.kind is Kind.OPENING or differing_fields(request, recorded):
                 return _decision(recorded, Outcome.UUID_CONFLICT)
@@ -190,7 +198,7 @@ class Ledger:
         )
         log.append(entry)
         history.append(entry)
-        self._by_uuid[uuid] = entry
+        self._by_uuid[self._key(user_id, uuid)] = entry
         return entry
 
 

@@ -66,7 +66,7 @@ class Charts:
     async def bounds(self, user_id: int, after: datetime, until: datetime) -> Bounds | None:
         """Where the entries after a moment and until another stand; None: no such user."""
         rows = await self._fetch("chart_bounds", user_id, after, until, LATE_ENTRIES_MAX + 1)
-        return Bounds(*rows[0]) if rows else None
+        return Bounds(*rows[0]) if rows and rows[0]["last"] is not None else None
 
     async def changes(
         self, user_id: int, bounds: Bounds, after: datetime, until: datetime

@@ -23,7 +23,18 @@ CONNECT_SECONDS_MAX = 5.0
 """How long one attempt to connect may take before the next is made."""
 
 Connection: TypeAlias = Any
-"""asyncpg's connection; the driver ships no types."""
+"""A `Session`; the driver ships no types."""
+
+
+class Session(asyncpg.Connection):  # type: ignore[misc]
+    """The driver's connection, and what we know of the database behind it."""
+
+    distributed = False
+    """Whether its ledger is distributed; see `saldo.store.statements`."""
+
+    def learn(self, *, distributed: bool) -> None:
+        """Notes what the database has said. A method: what a pool gives out passes those on."""
+        self.distributed = distributed
 
 
 async def connect(
@@ -36,7 +47,7 @@ async def connect(
     """
     try:
         async with asyncio.timeout(CONNECT_SECONDS_MAX):
-            connection = await _open(url)
+            connection = await _open(url, connection_class=Session)
             try:
                 await _configure(connection, application_name, statement_timeout_seconds)
             except BaseException:
@@ -63,6 +74,17 @@ async def check(url: str) -> None:
     await connection.close()
 
 
+async def is_distributed(url: str) -> bool:
+    """Whether the ledger is distributed; False while the database is away: then a lane finds it out (`Poster`)."""
+    try:
+        connection = await connect(url, application_name="saldo check", statement_timeout_seconds=5)
+    except ConnectionLostError:
+        return False
+    distributed = bool(connection.distributed)
+    await connection.close()
+    return distributed
+
+
 async def open_pool(
     url: str,
     *,
@@ -83,6 +105,7 @@ async def open_pool(
         return await asyncpg.create_pool(
             url,
             connect=_open,
+            connection_class=Session,
             min_size=0,
             max_size=connections,
             # The pool's own reset would undo the session settings after each use.
@@ -108,7 +131,9 @@ async def fetch(pool: Any, name: str, *arguments: Any, timeout_seconds: float | 
     """
     try:
         async with pool.acquire(timeout=timeout_seconds) as connection:
-            return await connection.fetch(statement(name), *arguments)
+            return await connection.fetch(
+                statement(name, distributed=connection.distributed), *arguments
+            )
     except Exception as error:
         raise translated(error) from error
 
@@ -171,6 +196,7 @@ async def _configure(
     """Sets what a session must have, and refuses one that can't be sure to keep it."""
     milliseconds = str(int(statement_timeout_seconds * 1000))
     row = await connection.fetchrow(statement("session"), milliseconds, application_name)
+    connection.learn(distributed=row["distributed"])
     if row["backend_pid"] == connection.get_server_pid():
         return
     for wrong in await connection.fetch(statement("session_defaults")):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from saldo.ledger.model import Decision, Limits, Outcome, TransactionRequest
+from saldo.ledger.model import Decision, Limits, Outcome, TransactionRequest, shard_of
 from saldo.store.connection import Connection, connect
-from saldo.store.errors import translated
+from saldo.store.errors import RejectedError, translated
 from saldo.store.statements import statement
 
 _OUTCOMES = {int(outcome): outcome for outcome in Outcome}
@@ -54,10 +54,34 @@ class Poster:
             ConnectionLostError: what became of the batch is unknown; sending it again tells.
             ClashError, BusyError, RejectedError: nothing of the batch is recorded.
         """
+        if self._connection.distributed:
+            return await self._post_by_shard(requests, atomic=atomic)
+        return await self._post([], requests, atomic=atomic)
+
+    async def _post_by_shard(
+        self, requests: Sequence[TransactionRequest], *, atomic: bool
+    ) -> list[Decision]:
+        """One call if they are of one shard, as the engine's batches are once it knows; else one call a shard."""
+        shards: dict[int, list[int]] = {}
+        for place, request in enumerate(requests):
+            shards.setdefault(shard_of(request.user_id), []).append(place)
+        if len(shards) > 1 and atomic:
+            raise RejectedError("all or nothing is possible within a shard of a distributed ledger")
+        decisions: dict[int, Decision] = {}
+        for shard, places in shards.items():
+            part = [requests[place] for place in places]
+            found = await self._post([shard], part, atomic=atomic)
+            decisions.update(zip(places, found, strict=True))
+        return [decisions[place] for place in range(len(requests))]
+
+    async def _post(
+        self, shard: list[int], requests: Sequence[TransactionRequest], *, atomic: bool
+    ) -> list[Decision]:
         limits = self._limits
         try:
             row = await self._connection.fetchrow(
-                statement("post"),
+                statement("post", distributed=bool(shard)),
+                *shard,
                 [request.uuid for request in requests],
                 [request.user_id for request in requests],
                 [request.amount for request in requests],
@@ -132,7 +156,9 @@ async def create_user(pool: Any, name: str, *, timeout_seconds: float) -> UserCr
     """
     try:
         async with pool.acquire(timeout=timeout_seconds) as connection:
-            row = await connection.fetchrow(statement("create_user"), name)
+            row = await connection.fetchrow(
+                statement("create_user", distributed=connection.distributed), name
+            )
     except Exception as error:
         raise translated(error) from error
     return UserCreation(*row)

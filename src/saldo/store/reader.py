@@ -196,7 +196,7 @@ class Reader:
         # Nothing takes effect further ahead of its recording than any setting allows.
         recorded_after = None if since is None else _earlier(since, FUTURE_TOLERANCE_MAX)
         bounds = await self._fetchrow("transactions_bounds", user_id, recorded_after)
-        if bounds is None:
+        if bounds is None or bounds["last_number"] is None:
             return None
         before = min(before or bounds["last_number"] + 1, bounds["last_number"] + 1)
         floor = bounds["floor_number"]

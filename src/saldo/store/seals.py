@@ -113,7 +113,9 @@ class Seals:
         try:
             async with self._pool.acquire() as connection:
                 await connection.copy_from_query(
-                    statement("seals_entries"), output=take, format="binary"
+                    statement("seals_entries", distributed=connection.distributed),
+                    output=take,
+                    format="binary",
                 )
         except Exception as error:
             raise translated(error) from error

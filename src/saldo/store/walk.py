@@ -115,7 +115,6 @@ class LogReader:
 
     async def _copied(self, name: str, **integers: int) -> bytes:
         """The tuples of a binary COPY, without its header and trailer."""
-        query = statement(name).format(**{key: int(each) for key, each in integers.items()})
         data = bytearray()
 
         async def take(chunk: bytes) -> None:
@@ -123,6 +122,8 @@ class LogReader:
 
         try:
             async with self._pool.acquire() as connection:
+                text = statement(name, distributed=connection.distributed)
+                query = text.format(**{key: int(each) for key, each in integers.items()})
                 await connection.copy_from_query(query, output=take, format="binary")
         except Exception as error:
             raise translated(error) from error

@@ -3,12 +3,15 @@
 SELECT least(
         (
             SELECT t."timestamp" FROM saldo.transactions AS t
-            WHERE t.user_id = $1 AND t.number > 0 AND t.outcome = 0 ORDER BY t.number LIMIT 1
+            WHERE t.user_id = $1 AND t.number > 0 AND t.outcome = 0
+            --citus AND t.shard = ($1::bigint & 63)::smallint
+            ORDER BY t.number LIMIT 1
         ),
         (
             SELECT min(late."timestamp") FROM (
                 SELECT t."timestamp" FROM saldo.transactions AS t
                 WHERE t.user_id = $1 AND t.outcome = 0 AND t."timestamp" < t.horizon
+                --citus AND t.shard = ($1::bigint & 63)::smallint
                 -- The order of the index of late entries: a user has few of them, and perhaps a million others.
                 ORDER BY t.horizon, t."timestamp" LIMIT $2
             ) AS late
@@ -17,5 +20,7 @@ SELECT least(
     nullif(e.horizon, '-infinity') AS last
 FROM (
     SELECT t.horizon FROM saldo.transactions AS t
-    WHERE t.user_id = $1 ORDER BY t.number DESC LIMIT 1
+    WHERE t.user_id = $1
+    --citus AND t.shard = ($1::bigint & 63)::smallint
+    ORDER BY t.number DESC LIMIT 1
 ) AS e

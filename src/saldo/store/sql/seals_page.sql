@@ -5,6 +5,6 @@ FROM (
 ) AS s
 LEFT JOIN LATERAL (
     SELECT b.hash FROM saldo.seals AS b
-    WHERE b.shard = s.shard AND b.first_seq < s.first_seq ORDER BY b.first_seq DESC LIMIT 1
+    WHERE b.shard = $1 AND b.first_seq < s.first_seq ORDER BY b.first_seq DESC LIMIT 1
 ) AS before ON true
 ORDER BY s.first_seq

@@ -12,4 +12,6 @@ SELECT
     set_config('idle_in_transaction_session_timeout', '0', false),
     -- A backend whose client is gone should not hold a shard's lock for longer than this.
     set_config('client_connection_check_interval', '1s', false),
-    set_config('application_name', $2, false)
+    set_config('application_name', $2, false),
+    -- Whether the ledger is distributed: then other statements are needed (sql/distributed).
+    to_regproc('saldo.post_on_shard_1') IS NOT NULL AS distributed

@@ -4,6 +4,7 @@ SELECT t.uuid, t.user_id, t.number, t.amount, t.balance, t."timestamp", t.record
     t.outcome = 0 AND t."timestamp" < t.horizon AS late
 FROM saldo.transactions AS t
 WHERE t.user_id = $1
+    --citus AND t.shard = ($1::bigint & 63)::smallint
     AND t.number > $2
     AND t.number < $3
     AND t."timestamp" >= coalesce($4, '-infinity'::timestamptz)

@@ -3,6 +3,7 @@
 SELECT t.number, t.balance
 FROM saldo.transactions AS t
 WHERE t.user_id = $1 AND t.number < $2 AND t.number >= $2 - $4::bigint
+    --citus AND t.shard = ($1::bigint & 63)::smallint
     AND t.horizon <= '2000-01-01Z'::timestamptz
         + $3::bigint / 3600000000 * interval '1 hour' + $3::bigint % 3600000000 * interval '1 microsecond'
 ORDER BY t.number DESC

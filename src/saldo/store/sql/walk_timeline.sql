@@ -2,3 +2,4 @@
 SELECT t.number, t.amount, t."timestamp"
 FROM saldo.transactions AS t
 WHERE t.user_id = {user_id} AND t.number > {after} AND t.number <= {until} AND t.outcome = 0 AND t.kind <> 0
+    --citus AND t.shard = ({user_id}::bigint & 63)::smallint

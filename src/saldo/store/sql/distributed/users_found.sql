@@ -1,0 +1,18 @@
+-- As sql/users_found.sql.
+WITH page AS MATERIALIZED (
+    SELECT v.id, v.name, v.created_at FROM saldo.users AS v
+    WHERE lower(v.name) ~>=~ lower(coalesce($3, $1)) AND lower(v.name) ~<~ lower($2)
+        AND ($3::text IS NULL OR lower(v.name) <> lower($3) OR v.id > $4::bigint)
+        AND ($5::bigint[] IS NULL OR v.id = ANY ($5))
+    ORDER BY lower(v.name) USING ~<~, v.id
+    LIMIT $6
+)
+SELECT u.id, u.name, u.created_at, u.balance
+FROM (
+    SELECT u.id, u.name, u.created_at, (
+        SELECT t.balance FROM saldo.transactions AS t
+        WHERE t.shard = s.shard AND t.user_id = u.id ORDER BY t.number DESC LIMIT 1
+    ) AS balance
+    FROM saldo.shards AS s JOIN page AS u ON s.shard = (u.id & 63)
+) AS u
+ORDER BY lower(u.name) USING ~<~, u.id

@@ -1,0 +1,156 @@
+"""`saldo db distribute`: a ledger on the coordinator becomes one on all the workers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from saldo.ledger.model import SHARDS, Outcome
+from saldo.store.distributed.distribute import distribute
+from saldo.store.errors import SetUpError
+from saldo.store.migrate import prepare
+from saldo.store.statements import statement
+from tests import databases
+from tests.acceptance.service import service
+from tests.cli.files import deposits, write_csv
+from tests.cli.program import Program
+from tests.databases import Database
+from tests.distributed.calls import asking, request
+
+pytestmark = pytest.mark.citus
+
+
+def program(database: Database) -> Program:
+    """The command line of an operator."""
+    return Program(
+        SALDO_DATABASE_URL=database.service_url, SALDO_DATABASE_OWNER_URL=database.owner_url
+    )
+
+
+def test_a_filled_ledger_is_distributed_and_stays_whole(citus_url: str, tmp_path: Path) -> None:
+    with databases.on_citus(citus_url) as database:
+        saldo = program(database)
+        settings = {k: v for k, v in saldo.environment.items() if k.startswith("SALDO_")}
+        with service(tmp_path, **settings) as running:
+            there = Program(SALDO_URL=running.url)
+            users = [there.user(f"user {number}") for number in range(70)]
+            there("import", str(write_csv(tmp_path / "some.csv", deposits(700, users))))
+            before = [there.balance(user) for user in users[:3]]
+            there("export", str(tmp_path / "before.csv"))
+            ended = saldo("db", "distribute", code=1)
+            assert "stop whatever uses the ledger first" in ended.errors
+        done = saldo("db", "distribute", "--json").json
+        assert (done["shards"], done["entries"]) == (SHARDS, 770)
+        assert "is distributed already" in saldo("db", "distribute", code=1).errors
+        found = saldo("verify", "--json").json
+        assert (found["whole"], found["entries"]) == (True, 770)
+        with service(tmp_path, **settings) as running:
+            there = Program(SALDO_URL=running.url)
+            assert [there.balance(user) for user in users[:3]] == before
+            there("export", str(tmp_path / "after.csv"))
+            assert (tmp_path / "after.csv").read_bytes() == (tmp_path / "before.csv").read_bytes()
+            again = there("import", str(tmp_path / "some.csv"), "--json").json
+            assert (again["posted"], again["replayed"]) == (0, 700)
+            there("withdraw", users[0], str(before[0]))
+            there("withdraw", users[0], "0.01", code=1)
+
+
+def test_the_shards_are_spread_evenly(cluster: Database) -> None:
+    with psycopg.connect(cluster.owner_url) as connection:
+        rows = connection.execute(
+            """
+            SELECT count(*), count(DISTINCT n.nodeid) FROM pg_dist_node AS n WHERE n.shouldhaveshards
+            """
+        ).fetchone()
+        assert rows is not None
+        placed = connection.execute(
+            "SELECT count(*) FROM citus_shards WHERE table_name = 'saldo.transactions'::regclass"
+            " GROUP BY nodename, nodeport"
+        ).fetchall()
+        assert sum(count for (count,) in placed) == SHARDS
+        assert len(placed) == rows[0]
+        assert max(placed)[0] - min(placed)[0] <= 1
+        distinct = connection.execute(
+            "SELECT count(DISTINCT get_shard_id_for_distribution_column('saldo.transactions', s::smallint))"
+            " FROM generate_series(0, 63) AS s"
+        ).fetchone()
+        assert distinct == (SHARDS,)
+
+
+def test_what_can_not_be_distributed(citus_url: str) -> None:
+    with databases.created(citus_url) as database:
+        prepare(database.owner_url, database.service_url, currency_decimals=2, max_lateness=None)
+        with pytest.raises(SetUpError, match="CREATE EXTENSION citus"):
+            distribute(database.owner_url, database.service_url)
+
+
+async def test_a_batch_is_one_remote_command(cluster: Database) -> None:
+    async with asking(cluster.service_url) as ledger:
+        user_id = await ledger.user()
+        assert (await ledger.post(user_id, 500))[0].outcome is Outcome.POSTED
+        connection = ledger.poster._connection
+        sent: list[str] = []
+        connection.add_log_listener(lambda _, message: sent.append(message.message))
+        await connection.execute(
+            "SET citus.log_remote_commands = on; SET client_min_messages = log"
+        )
+        await ledger.post(user_id, 1, 2, -3)
+        assert len([line for line in sent if "issuing" in line]) == 1, sent
+        assert "post_on_shard_1" in sent[0]
+
+
+async def test_a_question_about_one_user_goes_to_one_shard(cluster: Database) -> None:
+    async with asking(cluster.service_url) as ledger:
+        user_id = await ledger.user()
+        await ledger.post(user_id, 5)
+        async with ledger.reader.pool.acquire() as connection:
+            for name, arguments in (
+                ("user_by_id", (user_id,)),
+                ("transactions_page", (user_id, 0, 10, None, None, None, 10, None)),
+                ("walk_base", (user_id, 10, 0, 10)),
+            ):
+                text = statement(name, distributed=True)
+                rows = await connection.fetch(f"EXPLAIN (FORMAT JSON) {text}", *arguments)
+                (plan,) = json.loads(rows[0][0])
+                assert _tasks(plan["Plan"]) == 1, (name, plan)
+
+
+def _tasks(plan: dict[str, object]) -> int:
+    found = json.dumps(plan)
+    return int(found.partition('"Task Count": ')[2].split(",")[0].split("}")[0])
+
+
+async def test_a_uuid_stands_for_one_transaction_in_each_shard(cluster: Database) -> None:
+    async with asking(cluster.service_url) as ledger:
+        one, other = await ledger.user(), await ledger.user()
+        first = request(one, 100)
+        assert (await ledger.poster.post([first]))[0].outcome is Outcome.POSTED
+        (again, elsewhere) = await ledger.poster.post([first, request(other, 7, first.uuid)])
+        assert (again.replayed, again.balance) == (True, 100)
+        assert (elsewhere.replayed, elsewhere.balance) == (False, 7)
+
+
+def test_the_services_role_can_not_alter_history(cluster: Database) -> None:
+    with psycopg.connect(cluster.service_url, autocommit=True) as connection:
+        for attempt in (
+            "UPDATE saldo.transactions SET balance = 1",
+            "DELETE FROM saldo.transactions",
+            "DELETE FROM saldo.seals",
+            "TRUNCATE saldo.transactions",
+            "DROP TABLE saldo.transactions",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(attempt)
+
+
+def test_another_lateness_is_set_while_nobody_posts(cluster: Database) -> None:
+    from datetime import timedelta
+
+    urls = (cluster.owner_url, cluster.service_url)
+    prepare(*urls, currency_decimals=2, max_lateness=timedelta(days=30))
+    with psycopg.connect(cluster.service_url) as connection:
+        row = connection.execute("SELECT max_lateness, lateness_bound FROM saldo.ledger").fetchone()
+    assert row == (timedelta(days=30), timedelta(days=30))
