@@ -100,11 +100,11 @@ def on_citus(superuser_url: str) -> Iterator[Database]:
         "saldo": sql.Identifier(name),
         "password": sql.Literal(password),
     }
-    urls = [superuser_url, *(_at(superuser_url, *node) for node in nodes)]
+    urls = [superuser_url, *(at(superuser_url, *node) for node in nodes)]
     with ExitStack() as stack:
         for url in urls:
             stack.enter_context(_with_citus(url, name))
-        with psycopg.connect(_in(superuser_url, name), autocommit=True) as admin:
+        with psycopg.connect(within(superuser_url, name), autocommit=True) as admin:
             admin.execute(
                 "SELECT citus_set_coordinator_host(%s, %s)", (here.hostname, here.port or 5432)
             )
@@ -132,15 +132,16 @@ def on_citus(superuser_url: str) -> Iterator[Database]:
 
 @contextmanager
 def _with_citus(url: str, name: str) -> Iterator[None]:
-    """The database on a node."""
+    """The database on a node, which a test may stop and start meanwhile."""
     database = sql.Identifier(name)
     with psycopg.connect(url, autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(database))
-        try:
-            with psycopg.connect(_in(url, name), autocommit=True) as inside:
-                inside.execute("CREATE EXTENSION citus")
-            yield
-        finally:
+    try:
+        with psycopg.connect(within(url, name), autocommit=True) as inside:
+            inside.execute("CREATE EXTENSION citus")
+        yield
+    finally:
+        with psycopg.connect(url, autocommit=True) as admin:
             admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(database))
 
 
@@ -160,13 +161,15 @@ def on_embedded(server: EmbeddedServer) -> Iterator[Database]:
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
 
 
-def _at(url: str, host: str, port: int) -> str:
+def at(url: str, host: str, port: int) -> str:
+    """The same role and database on another server."""
     parts = urlsplit(url)
     user = parts.netloc.rpartition("@")[0]
     return parts._replace(netloc=f"{user}@{host}:{port}").geturl()
 
 
-def _in(url: str, database: str) -> str:
+def within(url: str, database: str) -> str:
+    """The same role on the same server, in another database."""
     return urlsplit(url)._replace(path=f"/{database}").geturl()
 
 

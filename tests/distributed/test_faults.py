@@ -1,0 +1,143 @@
+"""A worker dies and comes back, and a shard moves, while transactions are posted through HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+
+from tests import databases
+from tests.acceptance.service import service
+from tests.cli.program import Program
+from tests.databases import Database
+from tests.distributed.nodes import Node
+from tests.distributed.test_distribute import program
+
+pytestmark = pytest.mark.citus
+
+CLIENTS = 16
+
+
+class Load:
+    """Clients that deposit 1 each, and send again what has no answer: each uuid has one effect."""
+
+    def __init__(self, url: str, users: list[int]) -> None:
+        self.users = users
+        self.posted: dict[int, int] = dict.fromkeys(users, 0)
+        self.refused: list[str] = []
+        self._http = httpx.AsyncClient(
+            base_url=url, timeout=60, limits=httpx.Limits(max_connections=CLIENTS)
+        )
+        self._over = asyncio.Event()
+        self._grown = asyncio.Condition()
+
+    @property
+    def total(self) -> int:
+        return sum(self.posted.values())
+
+    async def after(self, more: int) -> None:
+        """Returns when so many more are posted."""
+        wanted = self.total + more
+        async with self._grown:
+            await asyncio.wait_for(self._grown.wait_for(lambda: self.total >= wanted), 120)
+
+    async def _client(self, number: int) -> None:
+        turn = number
+        while not self._over.is_set():
+            user = self.users[turn % len(self.users)]
+            turn += CLIENTS
+            fields = {"uuid": str(uuid4()), "type": "DEPOSIT", "amount": "1", "user_id": user}
+            while True:
+                answer = await self._http.post("/v1/transaction", json=fields)
+                if answer.status_code == 200:
+                    break
+                if answer.status_code != 503:
+                    self.refused.append(answer.text)
+                    return
+            self.posted[user] += 1
+            async with self._grown:
+                self._grown.notify_all()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as clients:
+            for number in range(CLIENTS):
+                clients.create_task(self._client(number))
+            yield
+            self._over.set()
+        await self._http.aclose()
+
+
+async def _undisturbed(
+    cluster: Database, directory: Path, disturb: Callable[[Load], Awaitable[None]]
+) -> None:
+    """Posts while something happens; then nothing is lost, and nothing counts twice."""
+    saldo = program(cluster)
+    settings = {k: v for k, v in saldo.environment.items() if k.startswith("SALDO_")}
+    with service(directory, **settings) as running:
+        there = Program(SALDO_URL=running.url)
+        load = Load(running.url, [int(there.user(f"user {number}")) for number in range(64)])
+        async with load.running():
+            await load.after(200)
+            await disturb(load)
+            await load.after(200)
+        assert load.refused == []
+        for user, posted in load.posted.items():
+            assert there.balance(str(user)) == posted
+    found = json.loads(saldo("verify", "--json").output)
+    assert found["whole"], found
+
+
+def _workers(cluster: Database, citus_url: str) -> list[str]:
+    """The URLs of a superuser on each."""
+    with psycopg.connect(cluster.owner_url) as connection:
+        nodes = connection.execute(
+            "SELECT nodename, nodeport FROM pg_dist_node WHERE shouldhaveshards ORDER BY nodeid"
+        ).fetchall()
+    return [databases.at(citus_url, *node) for node in nodes]
+
+
+async def test_a_worker_is_killed_and_comes_back(
+    cluster: Database, citus_url: str, tmp_path: Path
+) -> None:
+    worker = Node.at(_workers(cluster, citus_url)[0])
+
+    async def killed(load: Load) -> None:
+        await asyncio.to_thread(worker.kill)
+        await asyncio.to_thread(worker.start)
+
+    await _undisturbed(cluster, tmp_path, killed)
+
+
+async def test_a_shard_moves_while_it_is_posted_to(
+    cluster: Database, citus_url: str, tmp_path: Path
+) -> None:
+    def move() -> None:
+        name = cluster.owner_url.rpartition("/")[2]
+        with psycopg.connect(databases.within(citus_url, name), autocommit=True) as admin:
+            moved = admin.execute(
+                """
+                SELECT s.shardid, s.nodename, s.nodeport, n.nodename, n.nodeport
+                FROM citus_shards AS s
+                JOIN pg_dist_node AS n ON n.shouldhaveshards AND (n.nodename, n.nodeport) <> (s.nodename, s.nodeport)
+                WHERE s.table_name = 'saldo.transactions'::regclass
+                ORDER BY s.shardid LIMIT 3
+                """
+            ).fetchall()
+            assert moved
+            for place in moved:
+                admin.execute(
+                    "SELECT citus_move_shard_placement(%s, %s, %s, %s, %s, 'force_logical')", place
+                )
+
+    async def moving(load: Load) -> None:
+        await asyncio.to_thread(move)
+
+    await _undisturbed(cluster, tmp_path, moving)
