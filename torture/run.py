@@ -31,7 +31,7 @@ from torture.world.world import World
 CLIENTS = 12
 USERS = 32
 
-TOLD_SECONDS_MAX = 120.0
+TOLD_SECONDS_MAX = 300.0
 """How long consumers may need to get everything, when all is calm."""
 
 

@@ -131,6 +131,9 @@ async def test_a_uuid_stands_for_one_transaction_in_each_shard(cluster: Database
         (again, elsewhere) = await ledger.poster.post([first, request(other, 7, first.uuid)])
         assert (again.replayed, again.balance) == (True, 100)
         assert (elsewhere.replayed, elsewhere.balance) == (False, 7)
+    found = program(cluster)("verify", "--all", "--json", code=1).json
+    faults = [(each["rule"], each["uuid"], each["user_id"]) for each in found["faults"]]
+    assert faults == [("uuid", str(first.uuid), one), ("uuid", str(first.uuid), other)]
 
 
 def test_the_services_role_can_not_alter_history(cluster: Database) -> None:

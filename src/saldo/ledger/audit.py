@@ -64,6 +64,7 @@ class Rule(StrEnum):
     HEAD = "head"  # nothing that was there is missing at the end
     TOTALS = "totals"  # what was counted along the log is what is in it
     USER = "user"  # every entry has a user, every user an opening entry
+    UUID = "uuid"  # stands for one transaction in the whole ledger
 
 
 class Fault(NamedTuple):

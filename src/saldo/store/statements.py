@@ -11,15 +11,15 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
-_ON_CITUS: Final = re.compile(r"^( *)--citus ", re.MULTILINE)
+_ON_CITUS: Final = re.compile(r"^( *)--citus (.*\n?)", re.MULTILINE)
 
 
 @cache
 def statement(name: str, *, distributed: bool = False) -> str:
     """The text of `sql/<name>.sql`, for one machine or for a distributed ledger."""
     folder = files("saldo.store") / "sql"
-    if not distributed:
-        return (folder / f"{name}.sql").read_text("utf-8").strip()
-    other = folder / "distributed" / f"{name}.sql"
-    found = other if other.is_file() else folder / f"{name}.sql"
-    return _ON_CITUS.sub(r"\1", found.read_text("utf-8")).strip()
+    found, written = folder / f"{name}.sql", ""
+    if distributed:
+        other = folder / "distributed" / f"{name}.sql"
+        found, written = (other if other.is_file() else found), r"\1\2"
+    return _ON_CITUS.sub(written, found.read_text("utf-8")).strip()

@@ -9,7 +9,7 @@ from saldo.ledger.audit import Fault, Position, Rule
 from saldo.ledger.chain import Seal
 from saldo.ledger.model import SHARDS
 from saldo.store.log import Log
-from saldo.store.walk import LogReader, ShardWalk, users_without_entries
+from saldo.store.walk import LogReader, ShardWalk, users_without_entries, uuids_of_several
 
 STEP_ENTRIES: Final = 8192
 """Looked at together: about 1 MB, and a twentieth of a second."""
@@ -116,4 +116,6 @@ class Verification:
                 self.checkpoint.sealed + walk.position.sealed_seq,
             )
         async for faults in users_without_entries(self._reader):
+            yield faults
+        async for faults in uuids_of_several(self._reader):
             yield faults

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
+from uuid import UUID
 
 from saldo.ledger.audit import (
     LATE_CHECK_ENTRIES_MAX,
@@ -37,6 +38,11 @@ SEALS_PER_READ: Final = 256
 
 TIMELINE_AHEAD: Final = 10_000
 """Entries of a user whose instants are read beyond those at hand: his timeline needn't be made again so soon."""
+
+UUIDS_PER_SHARD: Final = 1000
+"""Of one shard between two uuids, of all the others about as many: looked at together."""
+
+UUID_MAX: Final = UUID(int=2**128 - 1)
 
 USERS_PER_READ: Final = 5000
 """Looked at together: some milliseconds."""
@@ -112,6 +118,26 @@ class LogReader:
             self._pool, "walk_unopened", after_id, USERS_PER_READ
         )
         return last if looked_at == USERS_PER_READ else None, list(unopened)
+
+    async def twice(self, after: UUID) -> tuple[UUID | None, list[Fault]]:
+        """Of some uuids after this one: the last of them, if there may be more, and who has that of another."""
+        rows = await fetch(self._pool, "walk_slice", after, 0, UUIDS_PER_SHARD)
+        last: UUID | None = rows[0][0] if rows else None
+        found = await fetch(self._pool, "walk_twice", after, last or UUID_MAX)
+        return last, [
+            Fault(
+                Rule.UUID,
+                shard,
+                seq,
+                seq,
+                "a uuid that another transaction has",
+                "one of its own",
+                uuid,
+                user_id,
+                number,
+            )
+            for shard, seq, uuid, user_id, number in found
+        ]
 
     async def _copied(self, name: str, **integers: int) -> bytes:
         """The tuples of a binary COPY, without its header and trailer."""
@@ -278,3 +304,15 @@ async def users_without_entries(reader: LogReader) -> AsyncIterator[list[Fault]]
             )
             for user_id in unopened
         ]
+
+
+async def uuids_of_several(reader: LogReader) -> AsyncIterator[list[Fault]]:
+    """The transactions whose uuid another one has, some uuids at a time.
+
+    Raises:
+        StoreError: the database can't be read.
+    """
+    after: UUID | None = UUID(int=0)
+    while after is not None:
+        after, faults = await reader.twice(after)
+        yield faults
