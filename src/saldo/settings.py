@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from io import StringIO
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo
 
 from dotenv.parser import parse_stream
@@ -78,6 +78,10 @@ def _installed(package: str) -> bool:
         return find_spec(package) is not None
     except ModuleNotFoundError:
         return False  # nor is what it is part of
+
+
+LANES_BY_SHARD: Final = 16
+"""Of a distributed ledger, where a batch is of one of 64 shards and goes on to another machine."""
 
 
 class Settings(BaseSettings):
@@ -273,7 +277,7 @@ class Settings(BaseSettings):
         ge=1,
         le=64,
         description="Connections that post, each with one batch in flight. Not set: as many as this "
-        "machine has processors, from 2 to 8; set it where the database has more.",
+        "machine has processors, from 2 to 8; set it where the database has more. With a distributed ledger: 16.",
     )
     split_requests_min: int = Field(
         100,
@@ -736,10 +740,9 @@ class Settings(BaseSettings):
     def future_tolerance(self) -> timedelta:
         return timedelta(seconds=self.future_tolerance_seconds)
 
-    @property
-    def lane_count(self) -> int:
-        """`lanes`, or what fits the processors if that is not set."""
-        return self.lanes or min(max(2, os.cpu_count() or 2), 8)
+    def lane_count(self, *, by_shard: bool) -> int:
+        """`lanes`, or what fits the processors, or the many shards of a distributed ledger, if that is not set."""
+        return self.lanes or (LANES_BY_SHARD if by_shard else min(max(2, os.cpu_count() or 2), 8))
 
     @property
     def max_lateness(self) -> timedelta | None:

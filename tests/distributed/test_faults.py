@@ -7,15 +7,17 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
 import psycopg
 import pytest
 
+from saldo import Client
+from saldo.ledger.model import SHARDS
 from tests import databases
 from tests.acceptance.service import service
-from tests.cli.program import Program
 from tests.databases import Database
 from tests.distributed.nodes import Node
 from tests.distributed.test_distribute import program
@@ -33,7 +35,7 @@ class Load:
         self.posted: dict[int, int] = dict.fromkeys(users, 0)
         self.refused: list[str] = []
         self._http = httpx.AsyncClient(
-            base_url=url, timeout=60, limits=httpx.Limits(max_connections=CLIENTS)
+            base_url=url, timeout=60, limits=httpx.Limits(max_connections=CLIENTS + 1)
         )
         self._over = asyncio.Event()
         self._grown = asyncio.Condition()
@@ -47,6 +49,13 @@ class Load:
         wanted = self.total + more
         async with self._grown:
             await asyncio.wait_for(self._grown.wait_for(lambda: self.total >= wanted), 120)
+
+    async def deposit(self, user: int) -> None:
+        """One more, which must be answered at once."""
+        fields = {"uuid": str(uuid4()), "type": "DEPOSIT", "amount": "1", "user_id": user}
+        answer = await self._http.post("/v1/transaction", json=fields)
+        assert answer.status_code == 200, answer.text
+        self.posted[user] += 1
 
     async def _client(self, number: int) -> None:
         turn = number
@@ -82,15 +91,17 @@ async def _undisturbed(
     saldo = program(cluster)
     settings = {k: v for k, v in saldo.environment.items() if k.startswith("SALDO_")}
     with service(directory, **settings) as running:
-        there = Program(SALDO_URL=running.url)
-        load = Load(running.url, [int(there.user(f"user {number}")) for number in range(64)])
+        with Client(running.url) as client:
+            users = [client.create_user(f"user {number}").id for number in range(64)]
+        load = Load(running.url, users)
         async with load.running():
             await load.after(200)
             await disturb(load)
             await load.after(200)
         assert load.refused == []
-        for user, posted in load.posted.items():
-            assert there.balance(str(user)) == posted
+        with Client(running.url) as client:
+            balances = {user: client.balance(user) for user in users}
+        assert {user: found.balance for user, found in balances.items()} == load.posted
     found = json.loads(saldo("verify", "--json").output)
     assert found["whole"], found
 
@@ -107,13 +118,36 @@ def _workers(cluster: Database, citus_url: str) -> list[str]:
 async def test_a_worker_is_killed_and_comes_back(
     cluster: Database, citus_url: str, tmp_path: Path
 ) -> None:
-    worker = Node.at(_workers(cluster, citus_url)[0])
+    url, *_ = _workers(cluster, citus_url)
+    worker = Node.at(url)
+    # Ids come in turn from 1.
+    elsewhere = _shards_elsewhere(cluster, urlsplit(url).port)
 
     async def killed(load: Load) -> None:
         await asyncio.to_thread(worker.kill)
-        await asyncio.to_thread(worker.start)
+        try:
+            for user in load.users:
+                if user % SHARDS in elsewhere:
+                    await load.deposit(user)
+        finally:
+            await asyncio.to_thread(worker.start)
 
     await _undisturbed(cluster, tmp_path, killed)
+
+
+def _shards_elsewhere(cluster: Database, port: int | None) -> set[int]:
+    """The shards of the ledger that are not on the worker at this port."""
+    with psycopg.connect(cluster.owner_url) as connection:
+        rows = connection.execute(
+            """
+            SELECT shard FROM generate_series(0, 63) AS shard
+            JOIN citus_shards AS s
+                ON s.shardid = get_shard_id_for_distribution_column('saldo.transactions', shard::smallint)
+            WHERE s.nodeport <> %s
+            """,
+            (port,),
+        ).fetchall()
+    return {shard for (shard,) in rows}
 
 
 async def test_a_shard_moves_while_it_is_posted_to(

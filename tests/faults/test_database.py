@@ -23,6 +23,7 @@ from saldo.bootstrap.service import create_engine, running
 from saldo.engine.engine import Engine
 from saldo.engine.errors import OutcomeUnknownError
 from saldo.ledger.model import Decision, Limits, Outcome, TransactionRequest
+from saldo.store.connection import Session
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.errors import ConnectionLostError
 from saldo.store.migrate import prepare
@@ -129,7 +130,9 @@ async def test_a_server_that_says_farewell_and_stays_on_the_line_is_lost(
 
     listening = await asyncio.start_server(take, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
-    connection = await asyncpg.connect(f"postgresql://saldo@127.0.0.1:{port}/saldo")
+    connection = await asyncpg.connect(
+        f"postgresql://saldo@127.0.0.1:{port}/saldo", connection_class=Session
+    )
     poster = Poster(connection, Limits())
     await poster.post([deposit(user_id)])
     with psycopg.connect(own_server.superuser_url, autocommit=True) as admin:
@@ -244,7 +247,7 @@ def _create_read_committed(server: EmbeddedServer) -> list[int]:
 
 async def test_one_statement_a_batch(database_url: str) -> None:
     (user_id,) = create_users(database_url, 1)
-    connection = await asyncpg.connect(database_url)
+    connection = await asyncpg.connect(database_url, connection_class=Session)
     poster = Poster(connection, Limits())
     await poster.post([deposit(user_id)])  # the driver learns the types once
     statements: list[str] = []
@@ -287,7 +290,7 @@ async def test_the_plan_of_a_post_uses_indexes_on_a_table_never_analysed(
     ) as admin:
         admin.execute("ALTER TABLE saldo.transactions SET (autovacuum_enabled = off)")
     users = create_users(own_server.service_url, 500)
-    connection = await asyncpg.connect(own_server.service_url)
+    connection = await asyncpg.connect(own_server.service_url, connection_class=Session)
     poster = Poster(connection, Limits())
     for _ in range(20):
         await poster.post([deposit(user) for user in users])

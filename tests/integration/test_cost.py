@@ -21,6 +21,7 @@ import pytest
 
 from saldo.bootstrap.service import create_engine, limits_of
 from saldo.ledger.model import Outcome, TransactionRequest
+from saldo.store.connection import Session
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.migrate import prepare
 from saldo.store.poster import Poster
@@ -71,7 +72,7 @@ def batch_of(size: int, amount: int = 10) -> list[TransactionRequest]:
 @pytest.fixture
 async def connection(server: EmbeddedServer) -> AsyncIterator[asyncpg.Connection]:
     """One that posts, in a ledger that is warm."""
-    connection = await asyncpg.connect(server.service_url)
+    connection = await asyncpg.connect(server.service_url, connection_class=Session)
     poster = Poster(connection, limits_of(settings_for(server.service_url)))
     for _ in range(WARM_BATCHES):
         decisions = await poster.post(batch_of(BATCH))
@@ -101,7 +102,9 @@ async def test_a_batch_is_one_round_trip_and_one_commit(
         engine = create_engine(settings, url)
         engine.start()
         try:
-            for request in batch_of(4 * settings.lane_count):  # each lane connects and prepares
+            for request in batch_of(
+                4 * settings.lane_count(by_shard=False)
+            ):  # each lane connects and prepares
                 await engine.post(request)
             before = trips.count
             for turn, request in enumerate(batch_of(10), start=1):

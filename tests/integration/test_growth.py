@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 from saldo.ledger.model import Limits, Outcome, TransactionRequest
+from saldo.store.connection import Session
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.migrate import prepare
 from saldo.store.poster import Poster
@@ -83,7 +84,7 @@ class Growing:
 
     @classmethod
     async def open(cls, url: str) -> Growing:
-        connection = await asyncpg.connect(url)
+        connection = await asyncpg.connect(url, connection_class=Session)
         async with connection.transaction():
             users = [
                 (await connection.fetchrow(statement("create_user"), f"user {number}"))["id"]

@@ -28,7 +28,7 @@ from saldo.ledger.seal import (
 from saldo.relay import sealing
 from saldo.relay.pace import Beside
 from saldo.relay.sealing import Sealer
-from saldo.store.connection import open_pool
+from saldo.store.connection import Session, open_pool
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.migrate import prepare
 from saldo.store.poster import Poster
@@ -107,7 +107,7 @@ def create_users(database: Database, count: int) -> None:
 
 
 async def post(database: Database, requests: list[TransactionRequest]) -> None:
-    connection = await asyncpg.connect(database.service_url)
+    connection = await asyncpg.connect(database.service_url, connection_class=Session)
     try:
         await Poster(connection, limits_of(settings_for(database.service_url))).post(requests)
     finally:

@@ -70,6 +70,7 @@ def _engine(
     deadline: float = 20,
     timeout: float = 20,
     wait: float = 20,
+    by_shard: bool = False,
 ) -> Engine:
     async def connect(_: int) -> Scripted:
         return connection
@@ -78,7 +79,7 @@ def _engine(
         connect,
         EngineLimits(
             lanes=lanes,
-            by_shard=False,
+            by_shard=by_shard,
             batch_requests_max=50,
             split_requests_min=50,
             queue_requests_max=queue,
@@ -104,6 +105,55 @@ async def test_a_batch_is_sent_again(error: Exception) -> None:
     engine = _engine(connection)
     assert (await engine.post(_request())).outcome is Outcome.POSTED
     assert connection.batches == [1, 1]
+    await engine.stop(1)
+
+
+async def test_a_distributed_ledger_is_sent_batches_of_one_shard() -> None:
+    connection = Scripted()
+    engine = _engine(connection, lanes=3, by_shard=True)
+    users = [1, 2, 65, 1, 3, 66, 129]
+    await asyncio.gather(*(engine.post(_request(user_id=user)) for user in users))
+    await engine.stop(1)
+    assert sorted(connection.batches) == [1, 2, 4]
+    assert len(connection.posted) == len(users)
+
+
+async def test_a_shard_that_is_away_rests_and_the_others_go_on() -> None:
+    class Away(Scripted):
+        """One machine of several can't be reached."""
+
+        async def post(
+            self, requests: Sequence[TransactionRequest], *, atomic: bool = False
+        ) -> list[Decision]:
+            self.away = any(request.user_id == 1 for request in requests) and not back.is_set()
+            if self.away:
+                tried.set()
+                raise ConnectionLostError("no route to host")
+            return await super().post(requests, atomic=atomic)
+
+    tried, back = asyncio.Event(), asyncio.Event()
+    connection = Away()
+    engine = _engine(connection, lanes=1, by_shard=True)
+    first, second = (asyncio.create_task(engine.post(_request(amount))) for amount in (1, 2))
+    await tried.wait()
+    for user in (2, 3):
+        assert (await engine.post(_request(user_id=user))).outcome is Outcome.POSTED
+    assert not first.done()
+    back.set()
+    assert [(await task).outcome for task in (first, second)] == [Outcome.POSTED] * 2
+    assert [(request.user_id, request.amount) for request in connection.posted[2:]] == [
+        (1, 1),
+        (1, 2),
+    ]
+    await engine.stop(1)
+    assert engine.queue_requests == 0
+
+
+async def test_a_shard_that_stays_away_is_known_to_be_undecided() -> None:
+    connection = Scripted(*[ConnectionLostError("gone")] * 100)
+    engine = _engine(connection, lanes=1, by_shard=True, deadline=0.2)
+    with pytest.raises(OutcomeUnknownError):
+        await engine.post(_request())
     await engine.stop(1)
 
 

@@ -39,8 +39,8 @@ SILENCE_SECONDS_MAX = 10
 """A follower that hears nothing for so long connects again; the service's sign of life comes more often."""
 
 ANSWER_SECONDS_MAX = 0.03
-"""A webhook's receiver takes its time: there is nearly always something under way, when a relay is killed. A user's events
-go to it one after another: at twice as much the busiest users' came faster than it took them, faults or not."""
+"""A webhook's receiver takes its time: there is nearly always something under way, when a relay is killed. A user's
+events go to it one after another: at twice as much the busiest users' came faster than it took them."""
 
 AGAIN_SECONDS = 0.2
 """Until a consumer that was cut off tries again."""

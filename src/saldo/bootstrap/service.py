@@ -94,7 +94,7 @@ def create_engine(
     return Engine(
         connect,
         EngineLimits(
-            lanes=settings.lane_count,
+            lanes=settings.lane_count(by_shard=by_shard),
             by_shard=by_shard,
             batch_requests_max=settings.batch_requests_max,
             split_requests_min=settings.split_requests_min,

@@ -121,15 +121,18 @@ class Lane:
             try:
                 await self._see_through(batch.waiting)
                 await self._collect(sum(len(waiting.requests) for waiting in batch.waiting))
+            except _AwayError:
+                self._queue.rest(batch)
+                continue
             except asyncio.CancelledError:
                 _expire(batch.waiting)
+                self._queue.release(batch)
                 raise
             except Exception:
                 _log.exception("a batch failed in a way nobody foresaw")
                 _expire(batch.waiting)
                 self._drop_connection()
-            finally:
-                self._queue.release(batch)
+            self._queue.release(batch)
 
     async def _collect(self, answered: int) -> None:
         """Lets the next batch grow while the batches of other processes hold the shards anyway.
@@ -163,6 +166,9 @@ class Lane:
                 _log.warning("lane %d: %s; sending again", self._number, error)
                 if isinstance(error, ConnectionLostError):
                     self._drop_connection()
+                if self._queue.one_group:
+                    RESENDS.inc()
+                    raise _AwayError from error
             RESENDS.inc()
             # Jitter, so that the lanes of many processes don't come back all at once.
             await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311
@@ -268,6 +274,10 @@ class Lane:
         if self._poster is not None:
             self._poster.abandon()
             self._poster = None
+
+
+class _AwayError(Exception):
+    """The shard of a batch could not be reached; those of other shards needn't wait for it."""
 
 
 def _decide(waiting: Waiting, results: list[Result]) -> None:

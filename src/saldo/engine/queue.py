@@ -6,12 +6,14 @@ many lanes work side by side as there is work for. No two lanes ever hold the sa
 for each other's locks, and what one caller queued for a user is posted in the order in which it was queued.
 
 Where the ledger is distributed a batch is of one shard: then a group is a shard, and a lane takes one of them, that
-whose oldest request has waited longest.
+whose oldest request has waited longest. A shard that can't be reached rests, and the lane goes on with others: each
+machine answers for its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -19,16 +21,22 @@ from dataclasses import dataclass
 from saldo.engine.waiting import Waiting
 from saldo.observability.metrics import QUEUE_WAIT
 
+REST_SECONDS_MIN = 0.05
+REST_SECONDS_MAX = 1.0
+"""Of a shard that could not be reached: soon after it is back, without storming it."""
+
 
 class Group:
     """Requests for the shards `≡ group (mod groups)`, oldest first."""
 
-    __slots__ = ("claimed", "requests", "waiting")
+    __slots__ = ("claimed", "requests", "rest_seconds", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[Waiting] = deque()
         self.requests = 0
         self.claimed = False
+        self.rest_seconds = 0.0
+        """How long it has rested the last time; 0: it has been reached since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,7 @@ class Queue:
         Args:
             one_group: a batch is of one group only.
         """
-        self._one_group = one_group
+        self.one_group = one_group
         self._groups = [Group() for _ in range(groups)]
         self._batch_requests_max = batch_requests_max
         self._split_requests_min = split_requests_min
@@ -109,9 +117,34 @@ class Queue:
         """Gives the groups of a batch back: it is seen through."""
         for group in batch.groups:
             group.claimed = False
+            group.rest_seconds = 0.0
         if self._closed:
             # Those that wait for groups held by others: perhaps there is nothing left to wait for.
             self.close()
+
+    def rest(self, batch: Batch) -> None:
+        """Puts back what of a batch of one group is not decided, in its order; the group is held for a while."""
+        (group,) = batch.groups
+        left = [waiting for waiting in batch.waiting if not waiting.decided.done()]
+        group.waiting.extendleft(reversed(left))
+        requests = sum(len(waiting.requests) for waiting in left)
+        group.requests += requests
+        self.requests += requests
+        seconds = min(max(REST_SECONDS_MIN, 2 * group.rest_seconds), REST_SECONDS_MAX)
+        group.rest_seconds = seconds
+        # Jitter, so that the lanes of many processes don't come back all at once.
+        asyncio.get_running_loop().call_later(
+            seconds * random.uniform(0.5, 1),  # noqa: S311
+            self._rested,
+            group,
+        )
+
+    def _rested(self, group: Group) -> None:
+        group.claimed = False
+        if self._closed:
+            self.close()
+        else:
+            self._wake_one()
 
     def close(self) -> None:
         """Lets lanes end when nothing waits any more."""
@@ -140,10 +173,10 @@ class Queue:
         filled = [group for group in free if group.requests]
         if not filled:
             return None
-        if self._one_group:
+        if self.one_group:
             free = filled = [min(filled, key=lambda group: group.waiting[0].queued_at)]
         split_min = self._long_requests_min if self.contended else self._split_requests_min
-        if not self._one_group and sum(group.requests for group in filled) >= split_min:
+        if not self.one_group and sum(group.requests for group in filled) >= split_min:
             free = filled = _enough(filled, split_min // 2)
         room = self._batch_requests_max
         taken: list[Waiting] = []
