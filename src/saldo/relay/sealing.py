@@ -23,10 +23,10 @@ rest."""
 FAILED_SECONDS: Final = 5.0
 """After a look that has failed."""
 
-STEP_BACK: Final = 4.0
-STEP_BACK_POSTING: Final = 8.0
-"""At most, so many times as long as a look took that took as much as it may: so it gets a fifth of a processor and of
-a connection on the busiest machine, a ninth while somebody posts."""
+STEP_BACK: Final = 2.0
+STEP_BACK_POSTING: Final = 3.0
+"""At most, so many times as long as a look took that took as much as it may: so it gets a third of a processor and of
+a connection on the busiest machine, a quarter while somebody posts. What is sealed later is no less work."""
 
 TAKE_OVER_SECONDS: Final = 3.0
 """After so long without a seal by somebody else, one who stood back for him seals again."""
