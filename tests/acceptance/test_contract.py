@@ -104,6 +104,18 @@ async def test_a_refusal_is_final(api: httpx.AsyncClient) -> None:
     assert (recorded.status_code, recorded.json()["outcome"]) == (200, "insufficient_funds")
 
 
+async def test_a_transaction_is_found_of_its_user_only(api: httpx.AsyncClient) -> None:
+    user_id = await create_user(api)
+    deposit = body(user_id, "DEPOSIT", "5")
+    await api.post("/v1/transaction", json=deposit)
+    path = f"/v1/transaction/{deposit['uuid']}"
+    found = await api.get(path, params={"user_id": user_id})
+    assert (found.status_code, found.json()) == (200, (await api.get(path)).json())
+    assert (await api.get(path, params={"user_id": user_id + 64})).status_code == 404
+    wrong = await api.get(path, params={"user_id": "x"})
+    assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "user_id")
+
+
 async def test_other_content_under_a_uuid_is_a_conflict_that_names_the_fields(
     api: httpx.AsyncClient,
 ) -> None:

@@ -24,6 +24,8 @@ VALUES = {
     "state": "dead",
     "shard": "1",
     "after": None,  # only with a shard
+    # Of a transaction, which is not there.
+    "user_id": None,
 }
 
 LOG = "/v1/transactions"

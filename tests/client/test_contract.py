@@ -84,7 +84,13 @@ def test_deposits_and_withdrawals(client: Client, user: User) -> None:
     second = client.withdraw(user.id, Decimal("0.50"))
     assert (second.type, second.number, second.balance) == ("WITHDRAW", 2, Decimal(100))
     assert second.timestamp == second.recorded_at
-    assert client.transaction(second.uuid) == second
+    assert (
+        client.transaction(second.uuid)
+        == client.transaction(second.uuid, user_id=user.id)
+        == second
+    )
+    with pytest.raises(NotFoundError):
+        client.transaction(second.uuid, user_id=user.id + 64)
     assert client.user(user.id).balance == Decimal(100)
 
 

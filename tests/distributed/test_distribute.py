@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -111,6 +112,7 @@ async def test_a_question_about_one_user_goes_to_one_shard(cluster: Database) ->
                 ("user_by_id", (user_id,)),
                 ("transactions_page", (user_id, 0, 10, None, None, None, 10, None)),
                 ("walk_base", (user_id, 10, 0, 10)),
+                ("transaction_of_user", (uuid4(), user_id)),
             ):
                 text = statement(name, distributed=True)
                 rows = await connection.fetch(f"EXPLAIN (FORMAT JSON) {text}", *arguments)

@@ -129,8 +129,9 @@ def transactions(
     return Listing(f"/v1/user/{index(user_id)}/transactions", Transaction, query)
 
 
-def transaction(uuid: UUID | str) -> Call[Transaction]:
-    return Call("GET", f"/v1/transaction/{_uuid(uuid)}", _reads(Transaction))
+def transaction(uuid: UUID | str, user_id: int | None) -> Call[Transaction]:
+    path = f"/v1/transaction/{_uuid(uuid)}"
+    return Call("GET", path, _reads(Transaction), _query(user_id=user_id))
 
 
 def transaction_log(shard: int, after: int | None, limit: int | None) -> Call[TransactionLog]:

@@ -45,6 +45,15 @@ Uuid: TypeAlias = Annotated[
         schema_extra={"pattern": UUID},
     ),
 ]
+OfUser: TypeAlias = Annotated[
+    str | None,
+    _query(
+        "Only if it is this user's. A distributed ledger then asks one of its machines.",
+        "user_id",
+        "1",
+        pattern=DIGITS,
+    ),
+]
 
 Name: TypeAlias = Annotated[
     str | None, _query("Only the user of this name.", None, "Artem", maxLength=200, pattern=NAME)

@@ -36,10 +36,13 @@ class Questions:
         written = format_money(balance, self._reading.decimals)
         return Answer(200, _encoder.encode(schemas.Balance(number, written, None, None, None)))
 
-    async def transaction(self, uuid: str, request_id: str, grant: Grant) -> Answer:
-        """`GET /v1/transaction/{uuid}`. One of a user that the key is not about is not found."""
+    async def transaction(
+        self, uuid: str, request_id: str, grant: Grant, user_id: str | None = None
+    ) -> Answer:
+        """`GET /v1/transaction/{uuid}`. One of a user that the key is not about, or of another one, is not found."""
         try:
-            found = await self._reader.transaction(parse_uuid(uuid))
+            number = None if user_id is None else parse_user_id(user_id)
+            found = await self._reader.transaction(parse_uuid(uuid), number)
         except (InvalidError, StoreError) as error:
             return problems.of_error(error, request_id).answer(request_id)
         if found is None or not grant.covers(found.user_id):

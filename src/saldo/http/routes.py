@@ -41,6 +41,7 @@ from saldo.http.parameters import (
     LogAfter,
     LogShard,
     Name,
+    OfUser,
     Since,
     Until,
     UserId,
@@ -236,10 +237,12 @@ async def get_events(
         ),
     },
 )
-async def get_transaction(uuid: Uuid, request: Asked, service: Given) -> Response[bytes]:
+async def get_transaction(
+    uuid: Uuid, request: Asked, service: Given, of_user: OfUser = None
+) -> Response[bytes]:
     """The transaction under a uuid, a refused one too, with its outcome."""
     grant = admission_of(request.scope).grant
-    return response(await service.questions.transaction(uuid, request_id(request), grant))
+    return response(await service.questions.transaction(uuid, request_id(request), grant, of_user))
 
 
 @post(

@@ -171,8 +171,11 @@ class Reader:
         balance: int | None = row["balance"]
         return balance
 
-    async def transaction(self, uuid: UUID) -> Transaction | None:
-        """The transaction, posted or refused, or None."""
+    async def transaction(self, uuid: UUID, user_id: int | None = None) -> Transaction | None:
+        """The transaction, posted or refused, or None; with a user: if it is his."""
+        if user_id is not None:
+            row = await self._fetchrow("transaction_of_user", uuid, user_id)
+            return None if row is None else transaction_of(row)
         return await self._transactions.get(uuid)
 
     async def transactions(

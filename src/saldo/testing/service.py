@@ -70,7 +70,7 @@ class Service:
                 self._list_transactions,
             ),
             ("POST", "/v1/transaction", (), self._post),
-            ("GET", "/v1/transaction/([^/]+)", (), self._get_transaction),
+            ("GET", "/v1/transaction/([^/]+)", ("user_id",), self._get_transaction),
             ("POST", "/v1/transactions", ("atomic",), self._post_many),
             ("GET", "/healthz/(live|ready|startup)", (), self._health),
         ]
@@ -197,7 +197,11 @@ class Service:
         self, request: httpx.Request, query: Query, now: datetime, uuid: str
     ) -> httpx.Response:
         wanted = parse_uuid(uuid)
+        of_user = query.get("user_id")
+        owner = None if of_user is None else parse_user_id(of_user)
         for entry in self._ledger.entries(self._owners[wanted]) if wanted in self._owners else ():
+            if owner not in {None, entry.user_id}:
+                break
             if entry.uuid == wanted and entry.kind is not Kind.OPENING:
                 return _json(self._transaction(entry))
         raise ProblemError(Problem("transaction_not_found", f"There is no transaction {wanted}."))

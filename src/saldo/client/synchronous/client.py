@@ -193,9 +193,13 @@ class Client:
         """
         return Writer(self._connection, batch_max=batch_max, outstanding_max=outstanding_max)
 
-    def transaction(self, uuid: UUID | str) -> Transaction:
-        """The transaction under a uuid; a refused one, too, with its `outcome`."""
-        return self._connection.ask(calls.transaction(uuid))
+    def transaction(self, uuid: UUID | str, *, user_id: int | None = None) -> Transaction:
+        """The transaction under a uuid; a refused one, too, with its `outcome`.
+
+        Args:
+            user_id: only if it is this user's. Where the ledger is distributed it is found faster so.
+        """
+        return self._connection.ask(calls.transaction(uuid, user_id))
 
     def transactions(
         self,

@@ -1,0 +1,6 @@
+-- As transactions_by_uuid.sql, of one uuid $1 and the user $2: of a distributed ledger one shard is asked.
+SELECT t.uuid, t.user_id, t.number, t.amount, t.balance, t."timestamp", t.recorded_at, t.outcome,
+    t.outcome = 0 AND t."timestamp" < t.horizon AS late
+FROM saldo.transactions AS t
+WHERE t.uuid = $1 AND t.user_id = $2 AND t.kind <> 0
+    --citus AND t.shard = ($2::bigint & 63)::smallint
