@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks import distributed as cluster
 from benchmarks import events as relayed
 from benchmarks import machine, plots, report, wrk
 from benchmarks.bench import Bench, Subject
 from benchmarks.bulk import bulk, memory
 from benchmarks.client import client
+from benchmarks.distributed import distributed
 from benchmarks.events import events
 from benchmarks.history import dates, growth
 from benchmarks.ledgers import Ledgers
@@ -44,10 +46,11 @@ SUBJECTS: dict[str, Subject] = {
     "events": events,
     "overload": overload,
     "soak": soak,
+    "distributed": distributed,
 }
 """In the order in which they run: some are held against what earlier ones have measured."""
 
-NEEDS_WRK = {"single", "spreads", "access", "reads", "processes", "live", "events"}
+NEEDS_WRK = {"single", "spreads", "access", "reads", "processes", "live", "events", "distributed"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -72,6 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if "events" in names and not relayed.available():
         print(relayed.MISSING, file=sys.stderr)
         names.remove("events")
+    if "distributed" in names and not cluster.available():
+        print(cluster.MISSING, file=sys.stderr)
+        names.remove("distributed")
     if not names:
         return
     with tempfile.TemporaryDirectory(prefix="saldo-bench-", dir=given.directory) as directory:

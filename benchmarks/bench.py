@@ -36,10 +36,14 @@ class Bench:
         """A uniform one, with uuids that no other of this run has."""
         return Workload(lines=lines, users=self.scale.users, seed=next(self._seeds))
 
-    def posts(self, workload: Workload, *, shares: int = 1) -> wrk.Requests:
+    def posts(
+        self, workload: Workload, *, shares: int = 1, users: int | None = None
+    ) -> wrk.Requests:
         """Single POSTs for one wrk and one round; `shares`: how many wrks there are at the same time."""
         lines = REQUESTS_PER_SECOND_MAX * (self.scale.seconds + 1) // shares
-        workload = replace(workload, lines=lines, seed=next(self._seeds))
+        workload = replace(
+            workload, lines=lines, seed=next(self._seeds), users=users or workload.users
+        )
         return wrk.posts(self._file(), (line.text for line in generate(workload)))
 
     def gets(self, paths: Iterable[str]) -> wrk.Requests:
@@ -70,9 +74,9 @@ class Bench:
             raise ndjson.StreamError(f"expected {body.outcomes}, found {outcomes}")
         return lines / answer.seconds, cost
 
-    def body(self, workload: Workload) -> Body:
+    def body(self, workload: Workload, *, users: int | None = None) -> Body:
         """All of the workload's lines."""
-        return body_of(workload)
+        return body_of(replace(workload, users=users or workload.users))
 
     def measured(self, name: str) -> float | None:
         """A figure of this run, if it has been measured."""

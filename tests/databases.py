@@ -61,9 +61,16 @@ def created(superuser_url: str) -> Iterator[Database]:
 
 
 @contextmanager
-def ledger_on(superuser_url: str, *, max_lateness: timedelta | None = None) -> Iterator[Database]:
-    """A ledger on a server; distributed, if the database that the URL names coordinates a Citus cluster."""
-    distributed = has_citus(superuser_url)
+def ledger_on(
+    superuser_url: str, *, max_lateness: timedelta | None = None, distributed: bool | None = None
+) -> Iterator[Database]:
+    """A ledger on a server.
+
+    Args:
+        distributed: None: if the database that the URL names coordinates a Citus cluster.
+    """
+    if distributed is None:
+        distributed = has_citus(superuser_url)
     with on_citus(superuser_url) if distributed else created(superuser_url) as database:
         prepare(
             database.owner_url,

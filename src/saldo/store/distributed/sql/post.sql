@@ -1,7 +1,8 @@
 -- On Citus: as post_2, of one shard, called whole on the worker that has it.
 --
--- There each statement on a table is planned anew, by Citus and by PostgreSQL, and that costs more than running it: so it is as
--- few statements as can be. Every table but the ledger's is asked for one shard by name, or it would be asked for everywhere.
+-- There a statement is planned at each call, by Citus and by PostgreSQL, and that costs more than running it, unless it is of one
+-- table and one shard, no more: the plan of such a one is kept. So it is such ones, also a few in a loop, and one of many parts where
+-- there are many. Every table but the ledger's is asked for one shard by name, or it would be asked for everywhere.
 CREATE FUNCTION saldo.post_on_shard_1(
     _shard smallint,
     _uuids uuid[],
@@ -25,8 +26,6 @@ CREATE FUNCTION saldo.post_on_shard_1(
 LANGUAGE plpgsql VOLATILE
 -- A plan made for a table that was never analysed must still use the indexes.
 SET enable_seqscan = off
-SET enable_hashjoin = off
-SET enable_mergejoin = off
 SET jit = off
 SET search_path = pg_catalog
 AS $$
@@ -40,8 +39,11 @@ DECLARE
     TIMESTAMP_TOO_LATE CONSTANT smallint := 13;
     LATE_CHECK_TOO_LONG CONSTANT smallint := 14;
 
+    FEW CONSTANT int := 5;          -- users or entries that are asked for or recorded one by one, faster than together
+
     requests CONSTANT int := cardinality(_uuids);
     lateness_max interval;
+    known record;
     stood record;
     replies boolean := false;       -- whether any answer rests on an entry of an earlier batch
 
@@ -51,6 +53,7 @@ DECLARE
     recorders int[];                -- by first request: the one that was recorded under the uuid
     seqs bigint[];                  -- null: this request records nothing
     horizons timestamptz[];
+    users bigint[];
     -- By user of the batch, in order of user_id: state after the requests decided so far.
     user_numbers bigint[];          -- null: no such user
     user_balances bigint[];
@@ -98,24 +101,41 @@ BEGIN
     recorders := array_fill(NULL::int, ARRAY[requests]);
 
     -- From here every statement has a snapshot taken after the lock: what it reads is final.
+    -- The clock is read after the lock and never falls along seq; now() is the transaction's start, before the wait for
+    -- the lock.
+    SELECT t.seq, t.recorded_at INTO shard_seq, shard_clock
+    FROM saldo.transactions AS t WHERE t.shard = _shard ORDER BY t.seq DESC LIMIT 1;
+    shard_seq := coalesce(shard_seq, 0);
+    shard_clock := greatest(clock_timestamp(), shard_clock);
+    SELECT l.max_lateness INTO STRICT lateness_max FROM saldo.ledger AS l WHERE l.only_row;
+
     -- Replays of, and conflicts with, what was recorded before this batch.
-    FOR stood IN
-        SELECT q.item, t.*,
-            t.user_id <> _user_ids[q.item] OR t.amount <> _amounts[q.item]
-                OR t."timestamp" <> coalesce(_timestamps[q.item], t."timestamp") AS differs
-        FROM unnest(_uuids) WITH ORDINALITY AS q(uuid, item)
-        JOIN saldo.transactions AS t ON t.shard = _shard AND t.uuid = q.uuid
-    LOOP
-        outcomes[stood.item] := CASE WHEN stood.differs THEN UUID_CONFLICT ELSE stood.outcome END;
-        replays[stood.item] := NOT stood.differs;
-        user_ids[stood.item] := stood.user_id;
-        numbers[stood.item] := stood.number;
-        amounts[stood.item] := stood.amount;
-        balances[stood.item] := stood.balance;
-        timestamps[stood.item] := stood."timestamp";
-        recorded_ats[stood.item] := stood.recorded_at;
+    SELECT array_agg(t.uuid) AS uuids, array_agg(t.user_id) AS user_ids, array_agg(t.number) AS numbers,
+        array_agg(t.amount) AS amounts, array_agg(t.balance) AS balances, array_agg(t."timestamp") AS timestamps,
+        array_agg(t.recorded_at) AS recorded_ats, array_agg(t.outcome) AS outcomes
+    INTO known
+    FROM saldo.transactions AS t WHERE t.shard = _shard AND t.uuid = ANY (_uuids);
+    IF known.uuids IS NOT NULL THEN
         replies := true;
-    END LOOP;
+        FOR stood IN
+            SELECT q.item, k.*,
+                k.user_id <> _user_ids[q.item] OR k.amount <> _amounts[q.item]
+                    OR k."timestamp" <> coalesce(_timestamps[q.item], k."timestamp") AS differs
+            FROM unnest(_uuids) WITH ORDINALITY AS q(uuid, item)
+            JOIN unnest(known.uuids, known.user_ids, known.numbers, known.amounts, known.balances, known.timestamps,
+                        known.recorded_ats, known.outcomes)
+                AS k(uuid, user_id, number, amount, balance, "timestamp", recorded_at, outcome) ON k.uuid = q.uuid
+        LOOP
+            outcomes[stood.item] := CASE WHEN stood.differs THEN UUID_CONFLICT ELSE stood.outcome END;
+            replays[stood.item] := NOT stood.differs;
+            user_ids[stood.item] := stood.user_id;
+            numbers[stood.item] := stood.number;
+            amounts[stood.item] := stood.amount;
+            balances[stood.item] := stood.balance;
+            timestamps[stood.item] := stood."timestamp";
+            recorded_ats[stood.item] := stood.recorded_at;
+        END LOOP;
+    END IF;
 
     SELECT array_agg(o.place ORDER BY o.item), array_agg(o.first ORDER BY o.item)
     INTO places, firsts
@@ -126,33 +146,30 @@ BEGIN
         FROM unnest(_uuids, _user_ids) WITH ORDINALITY AS q(uuid, user_id, item)
     ) AS o;
 
-    -- The clock is read after the lock and never falls along seq; now() is the transaction's start, before the wait for
-    -- the lock.
-    SELECT l.max_lateness, coalesce(head.seq, 0), greatest(clock_timestamp(), head.recorded_at),
-        last.numbers, last.balances, last.horizons
-    INTO STRICT lateness_max, shard_seq, shard_clock, user_numbers, user_balances, user_horizons
-    FROM saldo.ledger AS l
-    CROSS JOIN (
-        SELECT array_agg(e.number ORDER BY u.user_id) AS numbers,
-            array_agg(e.balance ORDER BY u.user_id) AS balances,
-            array_agg(e.horizon ORDER BY u.user_id) AS horizons
-        FROM (SELECT DISTINCT q.user_id FROM unnest(_user_ids) AS q(user_id)) AS u
+    SELECT array_agg(DISTINCT q.user_id ORDER BY q.user_id) INTO users FROM unnest(_user_ids) AS q(user_id);
+    IF cardinality(users) <= FEW THEN
+        FOR place IN 1 .. cardinality(users) LOOP
+            SELECT t.number, t.balance, t.horizon INTO stood
+            FROM saldo.transactions AS t
+            WHERE t.shard = _shard AND t.user_id = users[place] ORDER BY t.number DESC LIMIT 1;
+            user_numbers[place] := stood.number;
+            user_balances[place] := stood.balance;
+            user_horizons[place] := stood.horizon;
+        END LOOP;
+    ELSE
+        SELECT array_agg(e.number ORDER BY u.user_id),
+            array_agg(e.balance ORDER BY u.user_id),
+            array_agg(e.horizon ORDER BY u.user_id)
+        INTO user_numbers, user_balances, user_horizons
+        FROM unnest(users) AS u(user_id)
         LEFT JOIN LATERAL (
             SELECT t.number, t.balance, t.horizon
             FROM saldo.transactions AS t
             WHERE t.shard = _shard AND t.user_id = u.user_id
             ORDER BY t.number DESC
             LIMIT 1
-        ) AS e ON true
-    ) AS last
-    LEFT JOIN (
-        SELECT t.seq, t.recorded_at
-        FROM saldo.transactions AS t
-        WHERE t.shard = _shard
-        ORDER BY t.seq DESC
-        LIMIT 1
-    ) AS head ON true
-    WHERE l.only_row;
+        ) AS e ON true;
+    END IF;
     stored_numbers := user_numbers;
 
     FOR item IN 1 .. requests LOOP
@@ -264,15 +281,29 @@ BEGIN
         RETURN; -- nothing is recorded: the caller must not take any of this for posted
     END IF;
 
-    INSERT INTO saldo.transactions AS t (
-        seq, user_id, number, amount, balance, "timestamp", horizon, recorded_at, uuid, shard, kind, outcome
-    )
-    SELECT e.seq, e.user_id, e.number, e.amount, e.balance, coalesce(e."timestamp", e.given), e.horizon,
-        e.recorded_at, e.uuid, _shard, CASE WHEN e.amount > 0 THEN 1 ELSE 2 END, e.outcome
-    FROM unnest(seqs, _user_ids, numbers, _amounts, balances, timestamps, _timestamps, horizons, recorded_ats,
-                _uuids, outcomes)
-        AS e(seq, user_id, number, amount, balance, "timestamp", given, horizon, recorded_at, uuid, outcome)
-    WHERE e.seq IS NOT NULL;
+    IF cardinality(array_remove(seqs, NULL)) <= FEW THEN
+        FOR item IN 1 .. requests LOOP
+            CONTINUE WHEN seqs[item] IS NULL;
+            INSERT INTO saldo.transactions (
+                seq, user_id, number, amount, balance, "timestamp", horizon, recorded_at, uuid, shard, kind, outcome
+            )
+            VALUES (
+                seqs[item], _user_ids[item], numbers[item], _amounts[item], balances[item],
+                coalesce(timestamps[item], _timestamps[item]), horizons[item], recorded_ats[item], _uuids[item], _shard,
+                CASE WHEN _amounts[item] > 0 THEN 1 ELSE 2 END, outcomes[item]
+            );
+        END LOOP;
+    ELSE
+        INSERT INTO saldo.transactions AS t (
+            seq, user_id, number, amount, balance, "timestamp", horizon, recorded_at, uuid, shard, kind, outcome
+        )
+        SELECT e.seq, e.user_id, e.number, e.amount, e.balance, coalesce(e."timestamp", e.given), e.horizon,
+            e.recorded_at, e.uuid, _shard, CASE WHEN e.amount > 0 THEN 1 ELSE 2 END, e.outcome
+        FROM unnest(seqs, _user_ids, numbers, _amounts, balances, timestamps, _timestamps, horizons, recorded_ats,
+                    _uuids, outcomes)
+            AS e(seq, user_id, number, amount, balance, "timestamp", given, horizon, recorded_at, uuid, outcome)
+        WHERE e.seq IS NOT NULL;
+    END IF;
 
     IF replies THEN
         -- Something to wait for at commit: an entry that this answers from may not have reached

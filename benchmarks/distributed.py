@@ -1,0 +1,172 @@
+"""A distributed ledger on a Citus cluster of this machine, beside one of the same server that is not distributed.
+
+The nodes share the processors here, so rates say little of a cluster: what counts is the processor time of a
+transaction on each node, and how many go in a call.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import httpx
+import psycopg
+from tests import databases
+from tests.acceptance.service import ServiceProcess, service
+
+from benchmarks import ndjson, wrk
+from benchmarks.bench import Bench
+from benchmarks.cost import tree_seconds
+from benchmarks.ledgers import statement
+from benchmarks.report import Row, Series
+
+URL: Final = os.environ.get("SALDO_TEST_CITUS_URL", "")
+MISSING: Final = "no Citus cluster (SALDO_TEST_CITUS_URL): distributed is skipped"
+
+USERS: Final = 10_000
+LANES: Final = (4, 16, 32)
+CONNECTIONS: Final = (64, 256)
+BULK_LINES: Final = 100_000
+WARM_LINES: Final = 10_000
+BATCHES: Final = re.compile(r"^saldo_batch_requests_(sum|count)\S* (\S+)$", re.MULTILINE)
+
+
+def available() -> bool:
+    """Whether there is a cluster."""
+    return bool(URL)
+
+
+@dataclass
+class Found:
+    """What the rounds of one ledger have shown; microseconds of a processor for each transaction."""
+
+    rate: Series = field(default_factory=Series)
+    p99_ms: Series = field(default_factory=Series)
+    batch: Series = field(default_factory=Series)
+    coordinator_us: Series = field(default_factory=Series)
+    workers_us: Series = field(default_factory=Series)
+    service_us: Series = field(default_factory=Series)
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """The postmasters of the cluster, on this machine."""
+
+    coordinator: int
+    workers: tuple[int, ...]
+
+    @classmethod
+    def of(cls, url: str) -> Nodes:
+        """Asks each."""
+        with psycopg.connect(url, autocommit=True) as connection:
+            rows = connection.execute(
+                "SELECT nodename, nodeport FROM pg_dist_node WHERE shouldhaveshards"
+            ).fetchall()
+        return cls(_pid(url), tuple(_pid(databases.at(url, *row)) for row in rows))
+
+    def seconds(self) -> tuple[float, float]:
+        """Of a processor: the coordinator's, and all workers'."""
+        return tree_seconds(self.coordinator), sum(map(tree_seconds, self.workers))
+
+
+def distributed(bench: Bench) -> Iterator[Row]:
+    """Single POSTs and a stream, on one machine's tables and on a cluster's, with more and more lanes."""
+    nodes = Nodes.of(URL)
+    with _ledger(bench, plain=True) as urls:
+        yield from _rows(bench, nodes, urls, "plain", None)
+    with _ledger(bench, plain=False) as urls:
+        for lanes in LANES:
+            yield from _rows(
+                bench, nodes, urls, f"{len(nodes.workers)} workers, {lanes} lanes", lanes
+            )
+
+
+def _rows(
+    bench: Bench, nodes: Nodes, urls: dict[str, str], name: str, lanes: int | None
+) -> Iterator[Row]:
+    settings = urls | ({} if lanes is None else {"SALDO_LANES": str(lanes)})
+    with service(bench.directory, **settings) as running:
+        # Every connection is made, from the lanes to the workers.
+        ndjson.send(running.url, bench.body(bench.workload(WARM_LINES), users=USERS).data)
+        for connections in CONNECTIONS:
+            found = Found()
+            for _ in range(bench.scale.rounds):
+                requests = bench.posts(bench.workload(0), users=USERS)
+                load = wrk.Load(running.url, requests, connections)
+                with _accounts(nodes, running, found) as counted:
+                    driven = wrk.drive(load, bench.scale.seconds)
+                    counted.append(driven.requests)
+                requests.file.unlink()
+                found.rate.add(driven.rate)
+                found.p99_ms.add(driven.p99_ms)
+            yield from _told(f"distributed: single POST, {connections} connections, {name}", found)
+        found = Found()
+        for _ in range(bench.scale.rounds):
+            body = bench.body(bench.workload(BULK_LINES), users=USERS)
+            with _accounts(nodes, running, found) as counted:
+                answer = ndjson.send(running.url, body.data)
+                counted.append(BULK_LINES)
+            ndjson.check(answer, body.data)
+            found.rate.add(BULK_LINES / answer.seconds)
+        yield from _told(f"distributed: bulk, {name}", found)
+
+
+def _told(name: str, found: Found) -> Iterator[Row]:
+    yield Row(name, found.rate, "/s")
+    if found.p99_ms.values:
+        yield Row(f"{name}: p99", found.p99_ms, "ms")
+    yield Row(f"{name}: transactions in a call", found.batch, "")
+    yield Row(f"{name}: service", found.service_us, "µs")
+    yield Row(f"{name}: coordinator", found.coordinator_us, "µs")
+    yield Row(f"{name}: workers", found.workers_us, "µs")
+
+
+@contextmanager
+def _accounts(nodes: Nodes, running: ServiceProcess, found: Found) -> Iterator[list[int]]:
+    """Adds what a round has cost each of its transactions; the caller says how many those were."""
+    counted: list[int] = []
+    before = (*nodes.seconds(), tree_seconds(running.process.pid), *_batches(running.url))
+    yield counted
+    after = (*nodes.seconds(), tree_seconds(running.process.pid), *_batches(running.url))
+    coordinator, workers, served, requests, calls = (
+        b - a for a, b in zip(before, after, strict=True)
+    )
+    found.coordinator_us.add(coordinator / counted[0] * 1e6)
+    found.workers_us.add(workers / counted[0] * 1e6)
+    found.service_us.add(served / counted[0] * 1e6)
+    found.batch.add(requests / max(calls, 1))
+
+
+def _batches(url: str) -> tuple[float, float]:
+    """Requests that lanes have sent, and in how many calls."""
+    found = {
+        name: float(value) for name, value in BATCHES.findall(httpx.get(f"{url}/metrics").text)
+    }
+    return found["sum"], found["count"]
+
+
+@contextmanager
+def _ledger(bench: Bench, *, plain: bool) -> Iterator[dict[str, str]]:
+    """The settings of a service on a ledger of its own with users 1, 2, 3 …"""
+    with databases.ledger_on(URL, distributed=not plain) as database:
+        with psycopg.connect(database.owner_url, autocommit=True) as owner:
+            owner.execute(statement("open_users").encode(), (USERS,))
+            owner.execute(statement("open_entries").encode())
+        yield {
+            "SALDO_DATABASE_URL": database.service_url,
+            "SALDO_DATABASE_OWNER_URL": database.owner_url,
+        }
+
+
+def _pid(url: str) -> int:
+    with psycopg.connect(url, autocommit=True) as connection:
+        row = connection.execute("SELECT pg_read_file('postmaster.pid')").fetchone()
+    assert row is not None
+    pid = int(row[0].splitlines()[0])
+    assert Path(f"/proc/{pid}").is_dir(), "the cluster is on other machines"
+    return pid
