@@ -29,6 +29,7 @@ from torture.history import (
 
 from saldo.ledger.model import SHARDS
 from saldo.relay.events import Encoder
+from saldo.store.connection import Session
 from saldo.store.log import Log
 from tests.torture.corruptions import alter_event, drop_event, lose_the_last
 from tests.torture.simulation import START
@@ -112,7 +113,9 @@ class Client:
 
 
 async def test_the_service_passes(api: httpx.AsyncClient, database_url: str) -> None:
-    async with asyncpg.create_pool(database_url, min_size=1, max_size=1) as pool:
+    async with asyncpg.create_pool(
+        database_url, min_size=1, max_size=1, connection_class=Session
+    ) as pool:
         log = Log(pool)
         before = dict.fromkeys(range(SHARDS), 0) | await log.heads()
         users = [await _create(api) for _ in range(2)]

@@ -14,9 +14,9 @@ from torture.mutants.mutant import Mutant, replace
 DURABLE, FASTER = "ELSE 'on' END", "ELSE 'off' END"
 
 
-def hurried(name: str) -> str:
+def hurried(name: str, *, distributed: bool) -> str:
     """A statement of the poster that waits for no disk."""
-    text = statement(name)
+    text = statement(name, distributed=distributed)
     if DURABLE not in text:
         raise LookupError(f"{name}.sql has no {DURABLE}")
     return text.replace(DURABLE, FASTER)
