@@ -80,7 +80,7 @@ def _installed(package: str) -> bool:
         return False  # nor is what it is part of
 
 
-LANES_BY_SHARD: Final = 16
+LANES_BY_SHARD: Final = 8
 """Of a distributed ledger, where a batch is of one of 64 shards and goes on to another machine."""
 
 
@@ -277,7 +277,7 @@ class Settings(BaseSettings):
         ge=1,
         le=64,
         description="Connections that post, each with one batch in flight. Not set: as many as this "
-        "machine has processors, from 2 to 8; set it where the database has more. With a distributed ledger: 16.",
+        "machine has processors, from 2 to 8; set it where the database has more. With a distributed ledger: 8.",
     )
     split_requests_min: int = Field(
         100,
