@@ -108,8 +108,9 @@ def test_it_is_read_and_searched_without_the_internet(built: Path) -> None:
                 path.name != "404.html"
             ):  # it is for any address, and names its own files from the top
                 page.goto(f"{url}/{path.relative_to(built / 'site').as_posix()}")
-        page.keyboard.press("/")
-        page.keyboard.type("horizon")
+        # Keys typed before the page's script listens are lost; a field to fill is awaited.
+        page.locator(".md-search__button").click()
+        page.get_by_role("combobox").fill("horizon")
         page.get_by_text("How is the balance at a date found?").first.wait_for()
         server.shutdown()
     elsewhere = [each for each in asked if not each.startswith((url, "data:", "blob:"))]
