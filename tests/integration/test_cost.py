@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -91,6 +92,27 @@ async def test_a_batch_is_one_statement_whatever_its_size(
             await poster.post(batch_of(size))
         await asyncio.sleep(0)  # the last one is logged after it is answered
     assert [record.query for record in logged] == [statement("post")] * 3
+
+
+async def test_no_statement_has_the_driver_read_the_catalog(server: EmbeddedServer) -> None:
+    """It would in each session: on Citus, where the catalog is large, for most of a second before the first batch."""
+    connection = await asyncpg.connect(server.service_url, connection_class=Session)
+    logged: list[Any] = []
+    prepared = []
+    try:
+        with connection.query_logger(logged.append):
+            for name in sorted(file.name for file in (files("saldo.store") / "sql").iterdir()):
+                if not name.endswith(".sql") or name.startswith("citus"):
+                    continue
+                # Those of the owner, which psycopg sends, in its words or several in one.
+                with suppress(asyncpg.PostgresSyntaxError, asyncpg.InsufficientPrivilegeError):
+                    await connection.prepare(statement(name.removesuffix(".sql")))
+                    prepared.append(name)
+            await asyncio.sleep(0)
+    finally:
+        await connection.close()
+    assert [record.query for record in logged] == []
+    assert {"post.sql", "keys_valid.sql", "log_page.sql", "webhook_put.sql"} <= set(prepared)
 
 
 async def test_a_batch_is_one_round_trip_and_one_commit(

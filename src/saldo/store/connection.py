@@ -10,7 +10,9 @@ keep account of them (docs/howto/postgresql.md).
 from __future__ import annotations
 
 import asyncio
-from typing import Any, TypeAlias
+from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import Any, Final, TypeAlias
 from uuid import uuid4
 
 import asyncpg
@@ -26,6 +28,21 @@ Connection: TypeAlias = Any
 """A `Session`; the driver ships no types."""
 
 
+ARRAYS: Final = {
+    651: ("cidr", 650),
+    1000: ("bool", 16),
+    1001: ("bytea", 17),
+    1005: ("int2", 21),
+    1007: ("int4", 23),
+    1009: ("text", 25),
+    1016: ("int8", 20),
+    1185: ("timestamptz", 1184),
+    1187: ("interval", 1186),
+    2951: ("uuid", 2950),
+}
+"""The types of the arrays we pass and are passed, by number: the element's name and number. PostgreSQL fixes them."""
+
+
 class Session(asyncpg.Connection):  # type: ignore[misc]
     """The driver's connection, and what we know of the database behind it."""
 
@@ -35,6 +52,31 @@ class Session(asyncpg.Connection):  # type: ignore[misc]
     def learn(self, *, distributed: bool) -> None:
         """Notes what the database has said. A method: what a pool gives out passes those on."""
         self.distributed = distributed
+
+    async def _introspect_types(
+        self,
+        typeoids: Iterable[int],
+        timeout: float | None,  # noqa: ASYNC109 - the driver's
+    ) -> tuple[Any, Any]:
+        """What the arrays are made of, without asking.
+
+        The driver asks the catalog for it in each session, once for each statement that has some. That takes longer
+        the more tables there are, and on Citus each has 64 shards: most of a second, before a batch can be sent.
+        """
+        asked = set(typeoids)
+        if not asked <= ARRAYS.keys():
+            return await super()._introspect_types(asked, timeout)  # type: ignore[no-any-return]
+        # Named: nothing has taken the place of the statement that is being prepared.
+        return [_array(oid, *ARRAYS[oid]) for oid in sorted(asked)], SimpleNamespace(name="none")
+
+
+def _array(oid: int, element: str, element_oid: int) -> dict[str, Any]:
+    """As a row of the driver's own question."""
+    row: dict[str, Any] = dict.fromkeys(
+        ("basetype", "range_subtype", "attrtypoids", "attrnames", "basetype_name")
+    )
+    row |= {"oid": oid, "ns": "pg_catalog", "name": f"_{element}", "kind": b"b"}
+    return row | {"elemtype": element_oid, "elemdelim": ",", "elemtype_name": element}
 
 
 async def connect(
