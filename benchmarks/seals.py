@@ -1,12 +1,16 @@
-"""What the sealer costs a bulk, how long after it everything is sealed, and how far it is behind single requests."""
+"""What the sealer costs a bulk, how long after it everything is sealed, and how far it is behind other loads."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 import httpx
 
@@ -23,6 +27,9 @@ POLL_SECONDS = 0.05
 
 LOOK_SECONDS = 0.25
 """Between two looks at how far it is behind, which take processor time themselves."""
+
+IMPORT_PART = 2
+"""A file has the lines of a stream, divided by this: it takes several times as long."""
 
 BEHIND = re.compile(r"^saldo_seals_seconds_behind (\S+)$", re.MULTILINE)
 
@@ -57,10 +64,18 @@ def seals(bench: Bench) -> Iterator[Row]:
     yield Row(f"{SEALED}: everything is sealed after", sealed.sealed_after, "ms")
     if wrk.installed():
         name = f"single POST, {CONNECTIONS} connections: greatest age of an entry without a seal"
-        yield Row(name, _ages(bench), "ms", target=Target(at_most=1000))
+        yield Row(name, _ages_at_singles(bench), "ms", target=Target(at_most=1000))
+    rates, ages = _imports(bench)
+    yield Row("saldo import", rates, "/s")
+    yield Row(
+        "saldo import: greatest age of an entry without a seal",
+        ages,
+        "ms",
+        target=Target(at_most=1000),
+    )
 
 
-def _ages(bench: Bench) -> Series:
+def _ages_at_singles(bench: Bench) -> Series:
     """The greatest age that was seen in each round, milliseconds."""
     greatest = Series()
     with bench.ledgers.fresh() as ledger, ledger.serve() as service:
@@ -68,16 +83,41 @@ def _ages(bench: Bench) -> Series:
             _wait_until_sealed(service.url)
             requests = bench.posts(bench.workload(0))
             load = wrk.Load(service.url, requests, CONNECTIONS)
-            with ThreadPoolExecutor(1) as beside:
-                driving = beside.submit(wrk.drive, load, bench.scale.seconds)
-                ages = []
-                while not driving.done():
-                    ages.append(_seconds_behind(service.url))
-                    time.sleep(LOOK_SECONDS)
-                driving.result()
+            drive = partial(wrk.drive, load, bench.scale.seconds)
+            greatest.add(_greatest_age(service.url, drive))
             requests.file.unlink()
-            greatest.add(max(ages) * 1000)
     return greatest
+
+
+def _imports(bench: Bench) -> tuple[Series, Series]:
+    """Rows a second of files that are imported by the command line, and the greatest age in each, milliseconds."""
+    rates, greatest = Series(), Series()
+    with bench.ledgers.fresh() as ledger, ledger.serve() as service:
+        for turn in range(bench.scale.bulk_runs):
+            _wait_until_sealed(service.url)
+            workload = bench.workload(bench.scale.bulk_lines // IMPORT_PART)
+            file = bench.directory / f"import-{turn}.ndjson"
+            file.write_bytes(bench.body(workload).data)
+            command = [sys.executable, "-m", "saldo", "import", str(file), "--url", service.url]
+            began = time.perf_counter()
+            post = partial(subprocess.run, command, check=True, capture_output=True)
+            age = _greatest_age(service.url, post)
+            rates.add(workload.lines / (time.perf_counter() - began))
+            greatest.add(age)
+            file.unlink()
+    return rates, greatest
+
+
+def _greatest_age(url: str, load: Callable[[], Any]) -> float:
+    """The greatest age of an entry without a seal that is seen under a load, milliseconds."""
+    ages = []
+    with ThreadPoolExecutor(1) as beside:
+        driving = beside.submit(load)
+        while not driving.done():
+            ages.append(_seconds_behind(url))
+            time.sleep(LOOK_SECONDS)
+        driving.result()
+    return max(ages) * 1000
 
 
 def _run(bench: Bench, workload: Workload, name: str, runs: Runs) -> None:

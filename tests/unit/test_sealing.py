@@ -10,10 +10,12 @@ import pytest
 from saldo.ledger.model import Entry, Kind, Outcome
 from saldo.ledger.seal import FIRST_PREVIOUS, entry_bytes
 from saldo.relay.sealing import (
+    BACKLOG_SECONDS,
     SEAL_SECONDS,
     STEP_BACK,
     STEP_BACK_POSTING,
     TAKE_OVER_SECONDS,
+    WAITED_SECONDS_MAX,
     Turn,
     rest_seconds,
     seal_of,
@@ -72,20 +74,25 @@ def test_what_is_new_after_a_quiet_time_is_left_to_the_other_one_for_a_moment() 
 
 
 @pytest.mark.parametrize(
-    ("seconds", "tired", "posting", "rest"),
+    ("seconds", "tired", "waited", "posting", "rest"),
     [
-        (0.02, 0, False, 0),
-        (0.02, 0, True, 0),
-        (0.02, 0.05, True, 0.05),
-        (0.02, 1, False, 0.02 * STEP_BACK),
-        (0.02, 1, True, 0.02 * STEP_BACK_POSTING),
-        (10, 1, True, SEAL_SECONDS),
+        (0.02, 0, 0, False, 0),
+        (0.02, 0, 0, True, 0),
+        (0.02, 0.05, 0, True, 0.05),
+        (0.02, 1, 0, False, 0.02 * STEP_BACK),
+        (0.02, 1, 0, True, 0.02 * STEP_BACK_POSTING),
+        (10, 1, 0, True, WAITED_SECONDS_MAX),
+        (10, 1, 0.25, True, WAITED_SECONDS_MAX - 0.25),
+        (0.02, 1, WAITED_SECONDS_MAX, True, 0),
+        (0.02, 1, 5, True, 0),
+        (0.02, 1, BACKLOG_SECONDS, True, 0.02 * STEP_BACK_POSTING),
+        (10, 1, BACKLOG_SECONDS, True, SEAL_SECONDS),
     ],
 )
-def test_it_steps_back_from_much_only_as_far_as_it_has_to_wait_for_a_processor(
-    seconds: float, tired: float, posting: bool, rest: float
+def test_it_steps_back_from_much_only_as_far_as_it_has_to_wait_for_a_processor_and_nothing_waits_too_long(
+    seconds: float, tired: float, waited: float, posting: bool, rest: float
 ) -> None:
-    assert step_back_seconds(seconds, tired, posting=posting) == rest
+    assert step_back_seconds(seconds, tired, waited, posting=posting) == rest
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Seals the log behind whoever posts, in the background: what has been recorded is provable within a second.
 
-On a machine that has no processor to spare it steps back under a bulk, falls behind, and catches up afterwards.
+On a machine that has no processor to spare it steps back under a bulk, as long as nothing waits too long.
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ STEP_BACK_POSTING: Final = 3.0
 """At most, so many times as long as a look took that took as much as it may: so it gets a third of a processor and of
 a connection on the busiest machine, a quarter while somebody posts. What is sealed later is no less work."""
 
+WAITED_SECONDS_MAX: Final = 0.4
+BACKLOG_SECONDS: Final = 10.0
+"""What has waited for so long when it was found lets nobody rest: the next look, and its seals, take some time, too.
+Unless it has waited for so long that it is a backlog, of a time without a sealer: that may take its time."""
+
 TAKE_OVER_SECONDS: Final = 3.0
 """After so long without a seal by somebody else, one who stood back for him seals again."""
 
@@ -53,6 +58,8 @@ class Sealer:
         self._told: set[tuple[int, int]] = set()
         self.more = False
         """Whether the last look took as much as it may: of all, or of one shard, where one user has all."""
+        self.waited_seconds = 0.0
+        """For how long the oldest entry had waited that it found."""
 
     async def run(self) -> None:
         """Seals until it is cancelled."""
@@ -72,7 +79,9 @@ class Sealer:
             else:
                 now, tired = time.monotonic(), self._pace.rest_seconds()
                 if self.more:
-                    rest = step_back_seconds(now - began, tired, posting=self._beside.posting)
+                    rest = step_back_seconds(
+                        now - began, tired, self.waited_seconds, posting=self._beside.posting
+                    )
                 else:
                     rest = rest_seconds(now - round_began)
                 await asyncio.sleep(rest)
@@ -99,6 +108,7 @@ class Sealer:
         if await self._seals.append(new) < len(new):
             self._turn.lost()
         sealed = [seal.last_seq - seal.first_seq + 1 for seal in new]
+        self.waited_seconds = max(last.waited_seconds for last in behind.values())
         self.more = sum(sealed) >= ENTRIES_MAX or max(sealed) == SEAL_ENTRIES_MAX
         return sum(sealed)
 
@@ -166,15 +176,18 @@ def seal_of(shard: int, last: LastSeal, entries: Sequence[bytes]) -> NewSeal | N
     return NewSeal(shard, first_seq, last_seq, last.hash, root, hash_)
 
 
-def step_back_seconds(seconds: float, tired: float, *, posting: bool) -> float:
+def step_back_seconds(seconds: float, tired: float, waited: float, *, posting: bool) -> float:
     """How long to rest before going on with what is there: not at all, where there are processors to spare.
 
     Args:
         seconds: the look took that took as much as it may.
         tired: how long to rest for what had to be waited for a processor (`Pace`).
+        waited: for how long the oldest entry had waited that was found.
         posting: whether somebody posts.
     """
     longest = seconds * (STEP_BACK_POSTING if posting else STEP_BACK)
+    if waited < BACKLOG_SECONDS:
+        longest = min(longest, max(WAITED_SECONDS_MAX - waited, 0.0))
     return min(longest, tired, SEAL_SECONDS)
 
 

@@ -25,10 +25,14 @@ _SHARD: Final = slice(122, 124)
 
 
 class LastSeal(NamedTuple):
-    """Up to where a shard is sealed, and the hash of the seal that ends there; 0 and `FIRST_PREVIOUS`: nothing is."""
+    """Up to where a shard is sealed, and the hash of the seal that ends there; 0 and `FIRST_PREVIOUS`: nothing is.
+
+    waited_seconds: for how long the entry after it has waited.
+    """
 
     seq: int
     hash: bytes
+    waited_seconds: float = 0.0
 
 
 class NewSeal(NamedTuple):
@@ -94,7 +98,10 @@ class Seals:
             StoreError: the database can't be read.
         """
         rows = await fetch(self._pool, "seals_behind")
-        return {shard: LastSeal(seq, last or FIRST_PREVIOUS) for shard, seq, last in rows}
+        return {
+            shard: LastSeal(seq, last or FIRST_PREVIOUS, waited)
+            for shard, seq, last, waited in rows
+        }
 
     async def entries(self) -> dict[int, list[bytes]]:
         """The bytes of entries after the last seal of their shard, by shard, in their order (`entry_bytes`).

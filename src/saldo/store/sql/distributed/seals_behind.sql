@@ -1,5 +1,9 @@
--- The shards that have entries after their last seal: up to where they are sealed, and the hash of that seal; null: none.
-SELECT b.shard, b.last_seq, b.hash
+-- As sql/seals_behind.sql.
+SELECT b.shard, b.last_seq, b.hash,
+    extract(epoch FROM clock_timestamp() - (
+        SELECT t.recorded_at FROM saldo.transactions AS t
+        WHERE t.shard = b.shard AND t.seq > b.last_seq ORDER BY t.seq LIMIT 1
+    ))::double precision AS waited_seconds
 FROM (
     SELECT s.shard,
         coalesce((
