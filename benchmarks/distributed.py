@@ -29,7 +29,8 @@ URL: Final = os.environ.get("SALDO_TEST_CITUS_URL", "")
 MISSING: Final = "no Citus cluster (SALDO_TEST_CITUS_URL): distributed is skipped"
 
 USERS: Final = 10_000
-LANES: Final = (4, 16, 32)
+LANES: Final = ((8, False), (2, True), (4, True), (8, True))
+"""How many, and whether they connect to the workers: then so many for each."""
 CONNECTIONS: Final = (64, 256)
 BULK_LINES: Final = 100_000
 WARM_LINES: Final = 10_000
@@ -78,18 +79,16 @@ def distributed(bench: Bench) -> Iterator[Row]:
     """Single POSTs and a stream, on one machine's tables and on a cluster's, with more and more lanes."""
     nodes = Nodes.of(URL)
     with _ledger(bench, plain=True) as urls:
-        yield from _rows(bench, nodes, urls, "plain", None)
+        yield from _rows(bench, nodes, urls, "plain")
     with _ledger(bench, plain=False) as urls:
-        for lanes in LANES:
-            yield from _rows(
-                bench, nodes, urls, f"{len(nodes.workers)} workers, {lanes} lanes", lanes
-            )
+        for lanes, direct in LANES:
+            way = f"{lanes} lanes to each" if direct else f"{lanes} lanes to the coordinator"
+            name = f"{len(nodes.workers)} workers, {way}"
+            given = {"SALDO_LANES": str(lanes), "SALDO_CONNECT_TO_WORKERS": str(direct).lower()}
+            yield from _rows(bench, nodes, urls | given, name)
 
 
-def _rows(
-    bench: Bench, nodes: Nodes, urls: dict[str, str], name: str, lanes: int | None
-) -> Iterator[Row]:
-    settings = urls | ({} if lanes is None else {"SALDO_LANES": str(lanes)})
+def _rows(bench: Bench, nodes: Nodes, settings: dict[str, str], name: str) -> Iterator[Row]:
     with service(bench.directory, **settings) as running:
         # Every connection is made, from the lanes to the workers.
         ndjson.send(running.url, bench.body(bench.workload(WARM_LINES), users=USERS).data)

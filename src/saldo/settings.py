@@ -80,8 +80,8 @@ def _installed(package: str) -> bool:
         return False  # nor is what it is part of
 
 
-LANES_BY_SHARD: Final = 8
-"""Of a distributed ledger, where a batch is of one of 64 shards and goes on to another machine."""
+LANES_BY_SHARD: Final = 4
+"""For each node that has shards of a distributed ledger, where a batch is of one of them."""
 
 
 class Settings(BaseSettings):
@@ -277,7 +277,13 @@ class Settings(BaseSettings):
         ge=1,
         le=64,
         description="Connections that post, each with one batch in flight. Not set: as many as this "
-        "machine has processors, from 2 to 8; set it where the database has more. With a distributed ledger: 8.",
+        "machine has processors, from 2 to 8; set it where the database has more. With a distributed ledger: for each "
+        "worker, 4.",
+    )
+    connect_to_workers: bool = Field(
+        True,
+        description="With a distributed ledger lanes connect to the workers themselves, by the rest of "
+        "`SALDO_DATABASE_URL`; to one that can't be reached from here, and if this is `false`, by way of the coordinator.",
     )
     split_requests_min: int = Field(
         100,

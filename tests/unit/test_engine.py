@@ -15,10 +15,13 @@ from saldo.engine.errors import (
     QueueFullError,
     RequestFailedError,
 )
-from saldo.ledger.model import Decision, Outcome, TransactionRequest
+from saldo.engine.placing import Placing
+from saldo.ledger.model import SHARDS, Decision, Outcome, TransactionRequest
 from saldo.store.errors import BusyError, ClashError, ConnectionLostError, RejectedError
+from saldo.store.places import Node
 
 POISON = 666
+NODES = [Node("127.0.0.1", 9701 + number, number, "the ledger") for number in range(3)]
 
 
 class Scripted:
@@ -63,7 +66,7 @@ class Scripted:
 
 
 def _engine(
-    connection: Scripted,
+    connection: Scripted | dict[Node | None, Scripted],
     *,
     lanes: int = 1,
     queue: int = 100,
@@ -72,8 +75,8 @@ def _engine(
     wait: float = 20,
     by_shard: bool = False,
 ) -> Engine:
-    async def connect(_: int) -> Scripted:
-        return connection
+    async def connect(_: int, node: Node | None) -> Scripted:
+        return connection if isinstance(connection, Scripted) else connection[node]
 
     engine = Engine(
         connect,
@@ -147,6 +150,75 @@ async def test_a_shard_that_is_away_rests_and_the_others_go_on() -> None:
     ]
     await engine.stop(1)
     assert engine.queue_requests == 0
+
+
+async def test_lanes_go_to_the_nodes_that_have_the_shards() -> None:
+    """Each request to its node, also after a move; a node that says nothing holds up nobody else's."""
+    connections: dict[Node | None, Scripted] = {node: Scripted() for node in (None, *NODES)}
+    engine = _engine(connections, lanes=2, by_shard=True)
+
+    def posted(node: Node | None) -> list[int]:
+        users = [request.user_id for request in connections[node].posted]
+        connections[node].posted.clear()
+        return sorted(users)
+
+    async def post(*users: int) -> None:
+        await asyncio.gather(*(engine.post(_request(user_id=user)) for user in users))
+
+    await post(1, 2, 3)
+    assert posted(None) == [1, 2, 3]
+    engine.place([NODES[shard % 2] for shard in range(SHARDS)])
+    await post(1, 2, 3)
+    assert (posted(None), posted(NODES[0]), posted(NODES[1])) == ([], [2], [1, 3])
+    connections[NODES[1]].gate.clear()
+    held = [asyncio.create_task(engine.post(_request(user_id=user))) for user in (1, 3, 5)]
+    await post(2, 4, 6, 8)
+    assert not any(task.done() for task in held)
+    connections[NODES[1]].gate.set()
+    await asyncio.gather(*held)
+    assert (posted(NODES[0]), posted(NODES[1])) == ([2, 4, 6, 8], [1, 3, 5])
+    # One more node, which has what the others had, but for a shard that is asked of the database.
+    engine.place([None, *[NODES[2]] * (SHARDS - 1)])
+    await post(1, 2, 64)
+    assert (posted(None), posted(NODES[2])) == ([64], [1, 2])
+    await engine.stop(1)
+    assert engine.queue_requests == 0
+
+
+async def test_where_the_shards_are_is_looked_at_again_and_an_unreached_node_is_left_to_the_others() -> (
+    None
+):
+    class Placed(Engine):
+        def __init__(self) -> None:
+            self.placed: list[set[Node | None]] = []
+
+        def place(self, nodes: Sequence[Node | None]) -> None:
+            self.placed.append(set(nodes))
+
+    where = [*[NODES[0]] * 32, *[NODES[1]] * 32]
+    away = {NODES[1]}
+
+    async def ask() -> list[Node]:
+        return where
+
+    async def reach(node: Node) -> None:
+        if node in away:
+            raise ConnectionLostError("no route to host")
+
+    engine = Placed()
+    placing = Placing(engine, ask, reach)
+    await placing.look()
+    await placing.look()
+    assert engine.placed == [{NODES[0], None}]
+    away.clear()
+    await placing.look()
+    # Once it has been reached it is not left to others: they wouldn't reach it either.
+    away.add(NODES[1])
+    await placing.look()
+    assert engine.placed[1:] == [{NODES[0], NODES[1]}]
+    where[0] = NODES[2]
+    await placing.look()
+    assert engine.placed[2:] == [{*NODES}]
 
 
 async def test_a_shard_that_stays_away_is_known_to_be_undecided() -> None:

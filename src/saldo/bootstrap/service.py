@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from saldo.console.routes import console_pages
 from saldo.console.samples import Samples
 from saldo.engine.engine import Engine, EngineLimits
 from saldo.engine.lane import Announce
+from saldo.engine.placing import Placing
 from saldo.http.app import Pages, create_app
 from saldo.http.bulk import Bulk
 from saldo.http.events import Events
@@ -33,6 +35,7 @@ from saldo.settings import Settings
 from saldo.store.charts import Charts
 from saldo.store.connection import is_distributed, open_pool
 from saldo.store.log import Log
+from saldo.store.places import Node, connect_to, places
 from saldo.store.poster import Poster
 from saldo.store.reader import Reader
 from saldo.store.seals import Seals
@@ -83,11 +86,12 @@ def create_engine(
     """
     limits = limits_of(settings)
 
-    async def connect(lane: int) -> Poster:
+    async def connect(lane: int, node: Node | None) -> Poster:
         return await Poster.open(
             database_url,
             limits,
             lane=lane,
+            node=node,
             statement_timeout_seconds=settings.batch_timeout_seconds,
         )
 
@@ -107,6 +111,21 @@ def create_engine(
         announce,
         tracing,
     )
+
+
+def placing_of(settings: Settings, database_url: str, engine: Engine, pool: Any) -> Placing:
+    """What keeps the engine told where the shards are."""
+
+    async def reach(node: Node) -> None:
+        connection = await connect_to(
+            node,
+            database_url,
+            application_name="saldo check",
+            statement_timeout_seconds=settings.read_timeout_seconds,
+        )
+        await connection.close()
+
+    return Placing(engine, partial(places, pool), reach)
 
 
 @asynccontextmanager
@@ -157,6 +176,11 @@ async def running(
     )
     guard = await Guard.open(settings, database_url)
     engine.start()
+    placing = None
+    if engine.by_shard and settings.connect_to_workers:
+        placing = asyncio.create_task(
+            placing_of(settings, database_url, engine, reader.pool).run(), name="placing"
+        )
     await guard.start()
     pools = {
         "read": reader.pool,
@@ -190,6 +214,8 @@ async def running(
     finally:
         watching.cancel()
         sampling.cancel()
+        if placing is not None:
+            placing.cancel()
         await guard.stop()
         await engine.stop(settings.stop_seconds)
         await hub.close()

@@ -14,6 +14,7 @@ from saldo.engine.room import Room
 from saldo.engine.waiting import Deadlines, Result, Waiting
 from saldo.ledger.model import SHARDS, Decision, TransactionRequest, shard_of
 from saldo.observability.metrics import QUEUE_LIMIT, SHED
+from saldo.store.places import Node
 
 if TYPE_CHECKING:
     from saldo.observability.tracing import Tracing
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
-    """The engine's bounds; see the settings of the same names. by_shard: a batch is of one shard."""
+    """The engine's bounds; see the settings of the same names.
+
+    by_shard: a batch is of one shard; then there are so many lanes for each node that has shards.
+    """
 
     lanes: int
     by_shard: bool
@@ -64,12 +68,19 @@ class Engine:
         QUEUE_LIMIT.set(limits.queue_requests_max)
         # All or nothing is a database transaction by itself: a lane of its own, one at a time.
         self._atomic_queue = Queue(groups=1, batch_requests_max=1, split_requests_min=1)
+        self._lanes_of_node = limits.lanes
         lane_limits = LaneLimits(limits.batch_timeout_seconds, limits.slow_seconds)
-        queues = [*[self._queue] * limits.lanes, self._atomic_queue]
-        self._lanes = [
-            Lane(number, connect, queue, lane_limits, announce, self._room.learn, tracing)
-            for number, queue in enumerate(queues)
-        ]
+        self._lanes: list[Lane] = []
+
+        def add(queue: Queue) -> Lane:
+            number = len(self._lanes)
+            lane = Lane(number, connect, queue, lane_limits, announce, self._room.learn, tracing)
+            self._lanes.append(lane)
+            return lane
+
+        self._add_lane = add
+        for queue in (*[self._queue] * limits.lanes, self._atomic_queue):
+            add(queue)
         self._deadlines = Deadlines(limits.request_deadline_seconds)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._requests = 0
@@ -103,6 +114,17 @@ class Engine:
         for lane in self._lanes:
             lane.start()
         self._accepting = True
+
+    def place(self, nodes: Sequence[Node | None]) -> None:
+        """Says which node has each shard of a distributed ledger; None: the database as it is named.
+
+        Lanes go there, and there are more of them if there are more nodes.
+        """
+        self._queue.place(nodes)
+        while len(self._lanes) < self._lanes_of_node * self._queue.places + 1:
+            lane = self._add_lane(self._queue)
+            if self._accepting:
+                lane.start()
 
     async def stop(self, seconds: float) -> None:
         """Accepts no more, finishes what it has, for at most so long; what is left then fails."""

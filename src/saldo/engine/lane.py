@@ -1,5 +1,7 @@
 """A lane: one connection that posts, one batch in flight; the next one collects meanwhile.
 
+Where the ledger is distributed the connection is to a node that has shards, and posts to those.
+
 The batch grows exactly as fast as the database is busy.
 """
 
@@ -28,6 +30,7 @@ from saldo.store.errors import (
     RejectedError,
     StoreError,
 )
+from saldo.store.places import Node
 
 if TYPE_CHECKING:
     from saldo.observability.tracing import Tracing
@@ -59,8 +62,8 @@ class Posting(Protocol):
     async def close(self) -> None: ...
 
 
-Connect = Callable[[int], Awaitable[Posting]]
-"""Makes the connection of the lane with this number."""
+Connect = Callable[[int, Node | None], Awaitable[Posting]]
+"""Makes the connection of the lane with this number, to a node; None: to the database as it is named."""
 
 Learn = Callable[[int, float], None]
 """Is told of a batch how many were ahead of its oldest request, and for how many seconds that has waited."""
@@ -99,6 +102,8 @@ class Lane:
         self._tracing = tracing
         self._slow = SlowBatches(limits.slow_seconds)
         self._poster: Posting | None = None
+        self._node: Node | None = None
+        """What it is connected to, or was the last time."""
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -117,8 +122,10 @@ class Lane:
             self._poster = None
 
     async def _work(self) -> None:
-        while (batch := await self._queue.take()) is not None:
+        number = self._queue.join()
+        while (batch := await self._queue.take(number)) is not None:
             try:
+                await self._go_to(batch.node)
                 await self._see_through(batch.waiting)
                 await self._collect(sum(len(waiting.requests) for waiting in batch.waiting))
             except _AwayError:
@@ -205,7 +212,7 @@ class Lane:
     async def _post(self, batch: list[Waiting]) -> None:
         taken_at = time.monotonic()
         if self._poster is None:
-            self._poster = await self._connect(self._number)
+            self._poster = await self._connect(self._number, self._node)
             RECONNECTS.inc()
         retried = [waiting.sent for waiting in batch]
         for waiting in batch:
@@ -269,6 +276,12 @@ class Lane:
                 if waiting.trace is not None
             ]
             self._tracing.batch(traced, report)
+
+    async def _go_to(self, node: Node | None) -> None:
+        if node != self._node and self._poster is not None:
+            await self._poster.close()
+            self._poster = None
+        self._node = node
 
     def _drop_connection(self) -> None:
         if self._poster is not None:

@@ -6,8 +6,8 @@ many lanes work side by side as there is work for. No two lanes ever hold the sa
 for each other's locks, and what one caller queued for a user is posted in the order in which it was queued.
 
 Where the ledger is distributed a batch is of one shard: then a group is a shard, and a lane takes one of them, that
-whose oldest request has waited longest. A shard that can't be reached rests, and the lane goes on with others: each
-machine answers for its own.
+whose oldest request has waited longest. The lanes are dealt out to the nodes that have the shards, and take no others:
+so a node that can't be reached holds up its own shards only. Each of those rests, and the lane goes on with the next.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import deque
+from collections import defaultdict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from saldo.engine.waiting import Waiting
 from saldo.observability.metrics import QUEUE_WAIT
+from saldo.store.places import Node
 
 REST_SECONDS_MIN = 0.05
 REST_SECONDS_MAX = 1.0
@@ -29,7 +31,7 @@ REST_SECONDS_MAX = 1.0
 class Group:
     """Requests for the shards `≡ group (mod groups)`, oldest first."""
 
-    __slots__ = ("claimed", "requests", "rest_seconds", "waiting")
+    __slots__ = ("claimed", "place", "requests", "rest_seconds", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[Waiting] = deque()
@@ -37,14 +39,17 @@ class Group:
         self.claimed = False
         self.rest_seconds = 0.0
         """How long it has rested the last time; 0: it has been reached since."""
+        self.place = 0
+        """Which of the queue's nodes has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a lane has taken, and the groups that it holds meanwhile."""
+    """What a lane has taken, the groups that it holds meanwhile, and the node that has them; None: the database."""
 
     waiting: list[Waiting]
     groups: list[Group]
+    node: Node | None
 
 
 class Queue:
@@ -67,7 +72,9 @@ class Queue:
         self._batch_requests_max = batch_requests_max
         self._split_requests_min = split_requests_min
         self._long_requests_min = max(split_requests_min, batch_requests_max // 2)
-        self._idle: deque[asyncio.Future[None]] = deque()
+        self._nodes: list[Node | None] = [None]
+        self._lanes = 0
+        self._idle: defaultdict[int, deque[asyncio.Future[None]]] = defaultdict(deque)
         self._grown: asyncio.Future[None] | None = None
         self._growing_to = 0
         self._closed = False
@@ -76,6 +83,25 @@ class Queue:
         self.contended = False
         """Whether other processes hold the shards: then more batches would only wait for more locks."""
 
+    def place(self, nodes: Sequence[Node | None]) -> None:
+        """Says which node has each group; the lanes are dealt out to them anew. None: the database as it is named."""
+        self._nodes = sorted(set(nodes), key=lambda node: node or ("", 0))
+        for group, node in zip(self._groups, nodes, strict=True):
+            group.place = self._nodes.index(node)
+        for place in [*self._idle]:
+            while self._wake_one(place):
+                pass
+
+    @property
+    def places(self) -> int:
+        """How many nodes have groups."""
+        return len(self._nodes)
+
+    def join(self) -> int:
+        """One more lane takes from here: its number."""
+        self._lanes += 1
+        return self._lanes - 1
+
     def put(self, waiting: Waiting, group_number: int = 0) -> None:
         """Queues what the engine has found room for."""
         group = self._groups[group_number]
@@ -83,7 +109,7 @@ class Queue:
         group.requests += len(waiting.requests)
         self.requests += len(waiting.requests)
         if not group.claimed:
-            self._wake_one()
+            self._wake_one(group.place)
         elif self._grown is not None and self.requests >= self._growing_to:
             _wake(self._grown)
 
@@ -101,16 +127,17 @@ class Queue:
             timer.cancel()
             self._grown = None
 
-    async def take(self) -> Batch | None:
-        """The next batch, as soon as there is one; None when the queue is closed and empty."""
+    async def take(self, lane: int = 0) -> Batch | None:
+        """The next batch for a lane, as soon as there is one; None when the queue is closed and empty."""
         while True:
-            batch = self._claim()
+            place = lane % len(self._nodes)
+            batch = self._claim(place)
             if batch is not None:
                 return batch
             if self._closed and not self.requests:
                 return None
             woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._idle.append(woken)
+            self._idle[place].append(woken)
             await woken
 
     def release(self, batch: Batch) -> None:
@@ -144,15 +171,16 @@ class Queue:
         if self._closed:
             self.close()
         else:
-            self._wake_one()
+            self._wake_one(group.place)
 
     def close(self) -> None:
         """Lets lanes end when nothing waits any more."""
         self._closed = True
         if self._grown is not None:
             _wake(self._grown)
-        while self._idle:
-            self._wake_one()
+        for place in [*self._idle]:
+            while self._wake_one(place):
+                pass
 
     def drain(self) -> list[Waiting]:
         """Everything that still waits; the queue is empty then."""
@@ -163,13 +191,16 @@ class Queue:
         self.requests = 0
         return left
 
-    def _wake_one(self) -> None:
-        while self._idle:
-            if _wake(self._idle.popleft()):
-                return
+    def _wake_one(self, place: int) -> bool:
+        """Whether there was a lane to wake."""
+        idle = self._idle[place]
+        while idle:
+            if _wake(idle.popleft()):
+                return True
+        return False
 
-    def _claim(self) -> Batch | None:
-        free = [group for group in self._groups if not group.claimed]
+    def _claim(self, place: int) -> Batch | None:
+        free = [group for group in self._groups if not group.claimed and group.place == place]
         filled = [group for group in free if group.requests]
         if not filled:
             return None
@@ -183,13 +214,13 @@ class Queue:
         for group in filled:
             room -= self._move(group, room, taken)
         if not taken:
-            return self._claim()  # all of them had been given up
+            return self._claim(place)  # all of them had been given up
         for group in free:
             group.claimed = True
         QUEUE_WAIT.observe(time.monotonic() - min(waiting.queued_at for waiting in taken))
         if self.requests and len(free) < len(self._groups):
-            self._wake_one()
-        return Batch(taken, free)
+            self._wake_one(place)
+        return Batch(taken, free, self._nodes[place])
 
     def _move(self, group: Group, room: int, taken: list[Waiting]) -> int:
         """Moves what is still waited for from the group, as far as there is room; how much it was."""

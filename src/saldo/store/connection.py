@@ -80,16 +80,24 @@ def _array(oid: int, element: str, element_oid: int) -> dict[str, Any]:
 
 
 async def connect(
-    url: str, *, application_name: str, statement_timeout_seconds: float
+    url: str,
+    *,
+    application_name: str,
+    statement_timeout_seconds: float,
+    node: tuple[str, int] | None = None,
 ) -> Connection:
     """One connection for posting.
+
+    Args:
+        node: the host and port to connect to instead of those of the connection string.
 
     Raises:
         ConnectionLostError: it could not be made.
     """
     try:
         async with asyncio.timeout(CONNECT_SECONDS_MAX):
-            connection = await _open(url, connection_class=Session)
+            other = {} if node is None else {"host": node[0], "port": node[1]}
+            connection = await _open(url, connection_class=Session, **other)
             try:
                 await _configure(connection, application_name, statement_timeout_seconds)
             except BaseException:
@@ -201,7 +209,7 @@ async def _connect(url: str, **options: Any) -> Connection:
     machine that has lost its power says nothing at all.
     """
     hosts = hosts_of(url)
-    if len(hosts) < 2:
+    if len(hosts) < 2 or "host" in options:
         return await asyncpg.connect(url, **options)
     failures: list[BaseException] = []
     for host, port in hosts:

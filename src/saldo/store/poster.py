@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from saldo.ledger.model import Decision, Limits, Outcome, TransactionRequest, shard_of
 from saldo.store.connection import Connection, connect
 from saldo.store.errors import RejectedError, translated
+from saldo.store.places import Node, connect_to
 from saldo.store.statements import statement
 
 _OUTCOMES = {int(outcome): outcome for outcome in Outcome}
@@ -27,14 +29,21 @@ class Poster:
 
     @classmethod
     async def open(
-        cls, url: str, limits: Limits, *, lane: int, statement_timeout_seconds: float
+        cls,
+        url: str,
+        limits: Limits,
+        *,
+        lane: int,
+        statement_timeout_seconds: float,
+        node: Node | None = None,
     ) -> Poster:
-        """Connects.
+        """Connects: to the database as it is named, or to a node of it.
 
         Raises:
             StoreError: no connection could be made.
         """
-        connection = await connect(
+        open_ = connect if node is None else partial(connect_to, node)
+        connection = await open_(
             url,
             application_name=f"saldo lane {lane}",
             statement_timeout_seconds=statement_timeout_seconds,

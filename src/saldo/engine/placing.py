@@ -1,0 +1,87 @@
+"""Keeps the engine told which node has each shard of a distributed ledger, so that lanes go there themselves.
+
+A node that can't be reached from here when it is first heard of is left to the database as it is named, which reaches
+it in any case, by a longer way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from saldo.engine.engine import Engine
+from saldo.store.errors import StoreError
+from saldo.store.places import Node
+
+PLACE_SECONDS: Final = 5.0
+"""Between two looks. Until the next one, batches for a shard that has moved are sent on by the node that had it."""
+
+_log = logging.getLogger("saldo.engine")
+
+
+class Placing:
+    """Asks where the shards are, and tries new nodes."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        ask: Callable[[], Awaitable[Sequence[Node]]],
+        reach: Callable[[Node], Awaitable[None]],
+    ) -> None:
+        """
+        Args:
+            ask: the node that has each shard; raises `StoreError`.
+            reach: connects to a node once; raises `StoreError`.
+        """
+        self._engine = engine
+        self._ask = ask
+        self._reach = reach
+        self._reached: set[Node] = set()
+        self._missed: set[Node] = set()
+        self._placed: list[Node | None] = []
+        self._failing = False
+
+    async def run(self) -> None:
+        """Looks until it is cancelled."""
+        while True:
+            try:
+                await self.look()
+                self._failing = False
+            except StoreError as error:
+                if not self._failing:
+                    _log.warning("where the shards are can't be asked: %s", error)
+                self._failing = True
+            except Exception:
+                _log.exception("asking where the shards are failed in a way nobody foresaw")
+            await asyncio.sleep(PLACE_SECONDS)
+
+    async def look(self) -> None:
+        """Once.
+
+        Raises:
+            StoreError: the database can't be asked.
+        """
+        nodes = await self._ask()
+        await asyncio.gather(*(self._try(node) for node in set(nodes) - self._reached))
+        placed = [node if node in self._reached else None for node in nodes]
+        if placed != self._placed:
+            self._placed = placed
+            self._engine.place(placed)
+            for node in sorted(self._reached.intersection(nodes)):
+                _log.info("%d shards at %s:%d", placed.count(node), node.host, node.port)
+
+    async def _try(self, node: Node) -> None:
+        try:
+            await self._reach(node)
+        except StoreError as error:
+            if node not in self._missed:
+                self._missed.add(node)
+                _log.warning(
+                    "node %s:%d can't be reached from here, its shards only by way of the database: %s",
+                    *(node.host, node.port, error),
+                )
+        else:
+            self._reached.add(node)
+            self._missed.discard(node)
