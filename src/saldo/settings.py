@@ -283,7 +283,8 @@ class Settings(BaseSettings):
     connect_to_workers: bool = Field(
         True,
         description="With a distributed ledger lanes connect to the workers themselves, by the rest of "
-        "`SALDO_DATABASE_URL`; to one that can't be reached from here, and if this is `false`, by way of the coordinator.",
+        "`SALDO_DATABASE_URL`; to one that can't be reached from here, and if this is `false` to all, by way "
+        "of the coordinator.",
     )
     split_requests_min: int = Field(
         100,
