@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -11,8 +12,9 @@ import pytest
 
 from saldo.ledger.model import SHARDS, Outcome
 from saldo.store.distributed.distribute import distribute
-from saldo.store.errors import SetUpError
+from saldo.store.errors import ConnectionLostError, SetUpError
 from saldo.store.migrate import prepare
+from saldo.store.places import connect_to, places
 from saldo.store.statements import statement
 from tests import databases
 from tests.acceptance.service import service
@@ -22,6 +24,8 @@ from tests.databases import Database
 from tests.distributed.calls import asking, request
 
 pytestmark = pytest.mark.citus
+
+SESSION: Any = {"application_name": "saldo test", "statement_timeout_seconds": 30}
 
 
 def program(database: Database) -> Program:
@@ -86,6 +90,24 @@ def test_what_can_not_be_distributed(citus_url: str) -> None:
         prepare(database.owner_url, database.service_url, currency_decimals=2, max_lateness=None)
         with pytest.raises(SetUpError, match="CREATE EXTENSION citus"):
             distribute(database.owner_url, database.service_url)
+
+
+async def test_each_shard_has_a_place_and_nobody_else_answers_there(cluster: Database) -> None:
+    async with asking(cluster.service_url) as ledger:
+        found = await places(ledger.reader.pool)
+        assert len(found) == SHARDS
+        for node in {*found}:
+            connection = await connect_to(node, cluster.service_url, **SESSION)
+            await connection.close()
+            for other in (node._replace(number=99), node._replace(ledger="another")):
+                with pytest.raises(ConnectionLostError, match="is not the node that it should be"):
+                    await connect_to(other, cluster.service_url, **SESSION)
+    with psycopg.connect(cluster.owner_url) as connection:
+        rows = connection.execute(
+            "SELECT c.nodename, c.nodeport FROM generate_series(0, 63) AS s JOIN citus_shards AS c ON c.shardid ="
+            " get_shard_id_for_distribution_column('saldo.transactions', s::smallint) ORDER BY s"
+        ).fetchall()
+    assert [(node.host, node.port) for node in found] == rows
 
 
 async def test_a_batch_is_one_remote_command(cluster: Database) -> None:

@@ -1,4 +1,4 @@
-"""A worker dies and comes back, and a shard moves, while transactions are posted through HTTP."""
+"""A node dies and comes back, and a shard moves, while transactions are posted through HTTP."""
 
 from __future__ import annotations
 
@@ -131,6 +131,22 @@ async def test_a_worker_is_killed_and_comes_back(
                     await load.deposit(user)
         finally:
             await asyncio.to_thread(worker.start)
+
+    await _undisturbed(cluster, tmp_path, killed)
+
+
+async def test_posting_goes_on_without_the_coordinator(
+    cluster: Database, citus_url: str, tmp_path: Path
+) -> None:
+    coordinator = Node.at(citus_url)
+
+    async def killed(load: Load) -> None:
+        await asyncio.to_thread(coordinator.kill)
+        try:
+            for user in load.users:
+                await load.deposit(user)
+        finally:
+            await asyncio.to_thread(coordinator.start)
 
     await _undisturbed(cluster, tmp_path, killed)
 
