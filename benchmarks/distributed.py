@@ -29,8 +29,12 @@ URL: Final = os.environ.get("SALDO_TEST_CITUS_URL", "")
 MISSING: Final = "no Citus cluster (SALDO_TEST_CITUS_URL): distributed is skipped"
 
 USERS: Final = 10_000
-LANES: Final = ((8, False), (2, True), (4, True), (8, True))
-"""How many, and whether they connect to the workers: then so many for each."""
+CLUSTERS: Final = {
+    1: ((4, True),),
+    2: ((8, False), (2, True), (4, True), (8, True)),
+    4: ((4, True),),
+}
+"""By workers: how many lanes there are, and whether they connect to the workers: then so many for each."""
 CONNECTIONS: Final = (64, 256)
 BULK_LINES: Final = 100_000
 WARM_LINES: Final = 10_000
@@ -78,14 +82,16 @@ class Nodes:
 def distributed(bench: Bench) -> Iterator[Row]:
     """Single POSTs and a stream, on one machine's tables and on a cluster's, with more and more lanes."""
     nodes = Nodes.of(URL)
-    with _ledger(bench, plain=True) as urls:
+    with _ledger(None) as urls:
         yield from _rows(bench, nodes, urls, "plain")
-    with _ledger(bench, plain=False) as urls:
-        for lanes, direct in LANES:
-            way = f"{lanes} lanes to each" if direct else f"{lanes} lanes to the coordinator"
-            name = f"{len(nodes.workers)} workers, {way}"
-            given = {"SALDO_LANES": str(lanes), "SALDO_CONNECT_TO_WORKERS": str(direct).lower()}
-            yield from _rows(bench, nodes, urls | given, name)
+    for workers, ways in CLUSTERS.items():
+        if workers > len(nodes.workers):
+            continue
+        with _ledger(workers) as urls:
+            for lanes, direct in ways:
+                way = f"{lanes} lanes to each" if direct else f"{lanes} lanes to the coordinator"
+                given = {"SALDO_LANES": str(lanes), "SALDO_CONNECT_TO_WORKERS": str(direct).lower()}
+                yield from _rows(bench, nodes, urls | given, f"{workers} workers, {way}")
 
 
 def _rows(bench: Bench, nodes: Nodes, settings: dict[str, str], name: str) -> Iterator[Row]:
@@ -150,9 +156,9 @@ def _batches(url: str) -> tuple[float, float]:
 
 
 @contextmanager
-def _ledger(bench: Bench, *, plain: bool) -> Iterator[dict[str, str]]:
-    """The settings of a service on a ledger of its own with users 1, 2, 3 …"""
-    with databases.ledger_on(URL, distributed=not plain) as database:
+def _ledger(workers: int | None) -> Iterator[dict[str, str]]:
+    """The settings of a service on a ledger of its own with users 1, 2, 3 …; workers: None: it is not distributed."""
+    with databases.ledger_on(URL, distributed=workers is not None, workers=workers) as database:
         with psycopg.connect(database.owner_url, autocommit=True) as owner:
             owner.execute(statement("open_users").encode(), (USERS,))
             owner.execute(statement("open_entries").encode())

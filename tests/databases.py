@@ -62,16 +62,21 @@ def created(superuser_url: str) -> Iterator[Database]:
 
 @contextmanager
 def ledger_on(
-    superuser_url: str, *, max_lateness: timedelta | None = None, distributed: bool | None = None
+    superuser_url: str,
+    *,
+    max_lateness: timedelta | None = None,
+    distributed: bool | None = None,
+    workers: int | None = None,
 ) -> Iterator[Database]:
     """A ledger on a server.
 
     Args:
         distributed: None: if the database that the URL names coordinates a Citus cluster.
+        workers: see `on_citus`.
     """
     if distributed is None:
         distributed = has_citus(superuser_url)
-    with on_citus(superuser_url) if distributed else created(superuser_url) as database:
+    with on_citus(superuser_url, workers) if distributed else created(superuser_url) as database:
         prepare(
             database.owner_url,
             database.service_url,
@@ -91,14 +96,19 @@ def has_citus(superuser_url: str) -> bool:
 
 
 @contextmanager
-def on_citus(superuser_url: str) -> Iterator[Database]:
+def on_citus(superuser_url: str, workers: int | None = None) -> Iterator[Database]:
     """Creates the database on every node of the cluster that the URL's database coordinates, and the roles.
 
     As docs/howto/scale-out.md says. Not distributed yet: `saldo.store.distributed.distribute` does that.
+
+    Args:
+        workers: how many of the nodes are to have shards; None: all that may.
     """
     with psycopg.connect(superuser_url, autocommit=True) as admin:
         nodes = admin.execute(
             "SELECT nodename, nodeport FROM pg_dist_node WHERE noderole = 'primary' AND shouldhaveshards"
+            " ORDER BY nodeid LIMIT %s",
+            (workers,),
         ).fetchall()
     here = urlsplit(superuser_url)
     name, password = f"saldo_test_{uuid4().hex[:12]}", uuid4().hex

@@ -191,8 +191,9 @@ def test_without_wrk_one_line_says_what_to_do(
     assert "apt-get install wrk" in wrk.MISSING
 
 
+@pytest.mark.timeout(900)
 def test_the_suite_runs(tmp_path: Path) -> None:
-    """All of it, as small as can be."""
+    """All of it, as small as can be: some minutes, even so."""
     command = [sys.executable, "-m", "benchmarks", "--scale", "tiny", "--output", str(tmp_path)]
     done = subprocess.run(command, cwd=machine.ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

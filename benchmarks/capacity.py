@@ -1,0 +1,138 @@
+"""What a cluster will carry: a model of a few measured costs, and a plot of it beside what was measured.
+
+A lane takes the shard whose oldest request has waited longest, so the shards are served in turn, and what waits for one
+grows evenly from nothing to what a call takes. With `c` clients that ask again at once, 64 shards and `l` lanes, all
+busy: half a call waits for each shard, and each lane holds one: `c = k (64 / 2 + l)`, so `k` requests go in a call. What a
+call costs its worker is measured; between measured sizes it is a straight line. See docs/explanation/scale.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from saldo.ledger.model import SHARDS
+
+from benchmarks.report import Record
+
+NAME = re.compile(
+    r"distributed: (?:single POST, (?P<connections>\d+) connections|bulk),"
+    r" (?P<workers>\d+) workers, (?P<lanes>\d+) lanes to (?P<to>each|the coordinator)(?:: (?P<figure>.+))?"
+)
+"""Of a row of the benchmark `distributed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One load on one cluster, as it was measured.
+
+    Attributes:
+        connections: None: a stream.
+        lanes: of all workers.
+        direct: whether they connect to the workers.
+        in_call: transactions in a call.
+        worker_us, coordinator_us, service_us: of a processor, for each transaction.
+    """
+
+    connections: int | None
+    workers: int
+    lanes: int
+    direct: bool
+    rate: float
+    in_call: float
+    worker_us: float
+    coordinator_us: float
+    service_us: float
+
+
+def runs_of(rows: Sequence[Record]) -> list[Run]:
+    """What the rows of `distributed` tell."""
+    figures: dict[tuple[int | None, int, int, bool], dict[str, float]] = {}
+    for row in rows:
+        match = NAME.fullmatch(row["name"])
+        if match is None:
+            continue
+        workers, direct = int(match["workers"]), match["to"] == "each"
+        lanes = int(match["lanes"]) * (workers if direct else 1)
+        connections = None if match["connections"] is None else int(match["connections"])
+        found = figures.setdefault((connections, workers, lanes, direct), {})
+        found[match["figure"] or "rate"] = float(row["measured"])
+    return [
+        Run(
+            *key,
+            *(found["rate"], found["transactions in a call"]),
+            *(found["workers"], found["coordinator"], found["service"]),
+        )
+        for key, found in figures.items()
+    ]
+
+
+def requests_in_call(clients: float, lanes: int) -> float:
+    """How many single requests go in a call.
+
+    Args:
+        clients: of one service process, that wait for one request each at any time.
+        lanes: of that process, to all workers.
+    """
+    return max(1.0, clients / (SHARDS / 2 + lanes))
+
+
+class Cost:
+    """What a call costs the worker, microseconds of a processor, by its size."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self._points = sorted(
+            (run.in_call, run.in_call * run.worker_us) for run in runs if run.direct
+        )
+
+    def of(self, size: float) -> float:
+        """Between two measured sizes in a straight line; beyond them as the nearest two go on."""
+        points = self._points
+        low, high = next(
+            ((low, high) for low, high in pairwise(points) if size <= high[0]),
+            (points[-2], points[-1]),
+        )
+        slope = (high[1] - low[1]) / (high[0] - low[0])
+        return max(low[1] + (size - low[0]) * slope, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What is asked about: each worker's processors, the lanes to each, and the service processes before them."""
+
+    workers: int
+    processors: int
+    lanes_of_worker: int
+    services: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Transactions a second that each part would carry; the least of them is what all carry."""
+
+    in_call: float
+    workers: float
+    lanes: float
+    services: float
+
+
+def limits(
+    cluster: Cluster, clients: int, cost: Cost, *, service_us: float, round_trip_us: float
+) -> Limits:
+    """What so many clients get of a cluster.
+
+    Args:
+        service_us: of a processor, for each request.
+        round_trip_us: of a call, beside the worker's own work: the network, and the commit on its disk.
+    """
+    lanes = cluster.lanes_of_worker * cluster.workers
+    in_call = requests_in_call(clients / cluster.services, lanes)
+    call_us = cost.of(in_call)
+    return Limits(
+        in_call,
+        workers=cluster.workers * cluster.processors * in_call / call_us * 1e6,
+        lanes=cluster.services * lanes * in_call / (call_us + round_trip_us) * 1e6,
+        services=cluster.services / service_us * 1e6,
+    )
