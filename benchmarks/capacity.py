@@ -2,8 +2,8 @@
 
 A lane takes the shard whose oldest request has waited longest, so the shards are served in turn, and what waits for one
 grows evenly from nothing to what a call takes. With `c` clients that ask again at once, 64 shards and `l` lanes, all
-busy: half a call waits for each shard, and each lane holds one: `c = k (64 / 2 + l)`, so `k` requests go in a call. What a
-call costs its worker is measured; between measured sizes it is a straight line. See docs/explanation/scale.md.
+busy, half a call waits for each shard, and each lane holds one: `c = k (64 / 2 + l)`, where `k` requests go in a call.
+What a call costs its worker is measured; between measured sizes it is a straight line. See docs/explanation/scale.md.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from saldo.ledger.model import SHARDS
-
 from benchmarks.report import Record
+from saldo.ledger.model import SHARDS
 
 NAME = re.compile(
     r"distributed: (?:single POST, (?P<connections>\d+) connections|bulk),"

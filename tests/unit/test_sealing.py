@@ -96,10 +96,20 @@ def test_it_steps_back_from_much_only_as_far_as_it_has_to_wait_for_a_processor_a
 
 
 @pytest.mark.parametrize(
-    ("seconds", "rest"), [(0, SEAL_SECONDS), (0.25, SEAL_SECONDS - 0.25), (9, SEAL_SECONDS / 2)]
+    ("seconds", "entries", "rest"),
+    [
+        (0, 0, SEAL_SECONDS),
+        (0.25, ENTRIES_MAX // 2 - 1, SEAL_SECONDS - 0.5),
+        (9, 0, SEAL_SECONDS / 4),
+        (0, ENTRIES_MAX // 2, SEAL_SECONDS / 2),
+        (0.05, 3 * ENTRIES_MAX, SEAL_SECONDS / 2 - 0.1),
+        (9, 3 * ENTRIES_MAX, SEAL_SECONDS / 4),
+    ],
 )
-def test_rounds_begin_alike_however_long_they_take(seconds: float, rest: float) -> None:
-    assert rest_seconds(seconds) == rest
+def test_what_has_just_missed_a_round_is_sealed_as_soon_however_long_rounds_take(
+    seconds: float, entries: int, rest: float
+) -> None:
+    assert rest_seconds(seconds, entries) == pytest.approx(rest)
 
 
 def test_the_statement_takes_as_much_as_it_is_said_to() -> None:

@@ -63,13 +63,13 @@ class Sealer:
 
     async def run(self) -> None:
         """Seals until it is cancelled."""
-        round_began = time.monotonic()
+        round_began, entries = time.monotonic(), 0
         while True:
             began = time.monotonic()
             if not self.more:
-                round_began = began
+                round_began, entries = began, 0
             try:
-                await self.look()
+                entries += await self.look()
             except StoreError as error:
                 _log.warning("the log can't be sealed: %s", error)
                 await asyncio.sleep(FAILED_SECONDS)
@@ -83,7 +83,7 @@ class Sealer:
                         now - began, tired, self.waited_seconds, posting=self._beside.posting
                     )
                 else:
-                    rest = rest_seconds(now - round_began)
+                    rest = rest_seconds(now - round_began, entries)
                 await asyncio.sleep(rest)
 
     async def look(self) -> int:
@@ -191,13 +191,15 @@ def step_back_seconds(seconds: float, tired: float, waited: float, *, posting: b
     return min(longest, tired, SEAL_SECONDS)
 
 
-def rest_seconds(seconds: float) -> float:
+def rest_seconds(seconds: float, entries: int) -> float:
     """How long to rest when all has been sealed that was there.
 
     Args:
-        seconds: since the first look of it, which what is new by now has just missed.
+        seconds: since the first look of it, which what is new by now has just missed. The next one will take as long.
+        entries: that were found. Of many more come meanwhile than one look takes.
     """
-    return max(SEAL_SECONDS - seconds, SEAL_SECONDS / 2)
+    longest = SEAL_SECONDS if entries < ENTRIES_MAX // 2 else SEAL_SECONDS / 2
+    return max(longest - 2 * seconds, SEAL_SECONDS / 4)
 
 
 def _seq(entry: bytes) -> int:
