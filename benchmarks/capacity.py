@@ -9,9 +9,11 @@ What a call costs its worker is measured; between measured sizes it is a straigh
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Final
 
 from benchmarks.report import Record
 from saldo.ledger.model import SHARDS
@@ -97,14 +99,22 @@ class Cost:
         return max(low[1] + (size - low[0]) * slope, 0.0)
 
 
+PROCESSORS: Final = 8
+SERVICES: Final = 8
+"""Of the clusters that are drawn: each worker's processors; service processes, with one each."""
+
+ROUND_TRIP_US: Final = 1000.0
+"""Of a call beside its worker's own work, as assumed: the network there and back, and the commit on its disk."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What is asked about: each worker's processors, the lanes to each, and the service processes before them."""
+    """What is asked about. lanes: of each service to each worker."""
 
     workers: int
-    processors: int
-    lanes_of_worker: int
-    services: int
+    processors: int = PROCESSORS
+    lanes: int = 4
+    services: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,20 +128,30 @@ class Limits:
 
 
 def limits(
-    cluster: Cluster, clients: int, cost: Cost, *, service_us: float, round_trip_us: float
+    cluster: Cluster, clients: int, runs: Sequence[Run], *, round_trip_us: float = ROUND_TRIP_US
 ) -> Limits:
-    """What so many clients get of a cluster.
+    """What so many clients, shared out evenly to the services, get of a cluster.
 
     Args:
-        service_us: of a processor, for each request.
-        round_trip_us: of a call, beside the worker's own work: the network, and the commit on its disk.
+        runs: what was measured.
     """
-    lanes = cluster.lanes_of_worker * cluster.workers
+    lanes = cluster.lanes * cluster.workers
     in_call = requests_in_call(clients / cluster.services, lanes)
-    call_us = cost.of(in_call)
+    call_us = Cost(runs).of(in_call)
+    # A service can't have more calls in flight than it has requests.
+    busy = min(lanes, clients / cluster.services / in_call)
+    service_us = statistics.median(
+        run.service_us for run in runs if run.direct and run.connections is not None
+    )
     return Limits(
         in_call,
         workers=cluster.workers * cluster.processors * in_call / call_us * 1e6,
-        lanes=cluster.services * lanes * in_call / (call_us + round_trip_us) * 1e6,
+        lanes=cluster.services * busy * in_call / (call_us + round_trip_us) * 1e6,
         services=cluster.services / service_us * 1e6,
     )
+
+
+def carried(cluster: Cluster, clients: int, runs: Sequence[Run]) -> float:
+    """The least of the limits."""
+    found = limits(cluster, clients, runs)
+    return min(found.workers, found.lanes, found.services)

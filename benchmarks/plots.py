@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import capacity
 from benchmarks.report import Record
 
 MISSING = "matplotlib is not installed (extra `bench`): no plots."
@@ -27,6 +28,7 @@ def draw(rows: Sequence[Record], directory: Path) -> bool:
     pyplot.rcParams.update({"grid.alpha": 0.3, "savefig.dpi": 140, "legend.frameon": False})
     _connections(pyplot, rows, directory / "connections.png")
     _growth(pyplot, rows, directory / "growth.png")
+    _cluster(pyplot, rows, directory / "cluster.png")
     return True
 
 
@@ -74,6 +76,52 @@ def _growth(pyplot: Any, rows: Sequence[Record], path: Path) -> None:
     panel.set_ylim(bottom=0)
     panel.legend()
     panel.set_title(f"Bulk stream, {_step(points):,.0f} transactions a point")
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
+def _cluster(pyplot: Any, rows: Sequence[Record], path: Path) -> None:
+    """How many transactions go in a call and what they cost, measured and modelled; and what clusters would carry."""
+    runs = capacity.runs_of(rows)
+    singles = [run for run in runs if run.connections is not None]
+    if not singles:
+        return
+    cost = capacity.Cost(runs)
+    figure, panels = pyplot.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    for workers in sorted({run.workers for run in singles}):
+        of_size = [run for run in singles if run.workers == workers]
+        sizes = [capacity.requests_in_call(run.connections or 0, run.lanes) for run in of_size]
+        label = f"{workers} worker{'s' * (workers > 1)}"
+        panels[0].plot(sizes, [run.in_call for run in of_size], "o", label=label)
+        direct = [run for run in of_size if run.direct]
+        panels[1].plot(
+            [run.in_call for run in direct], [run.worker_us for run in direct], "o", label=label
+        )
+    longest = max(run.in_call for run in singles)
+    panels[0].plot([1, longest], [1, longest], "k:", label="as modelled")
+    panels[0].set_xlabel("transactions in a call, modelled")
+    panels[0].set_ylabel("measured")
+    sizes = [1 + step * longest / 50 for step in range(51)]
+    panels[1].plot(sizes, [cost.of(size) / size for size in sizes], "k:", label="as modelled")
+    panels[1].set_xlabel("transactions in a call")
+    panels[1].set_ylabel("µs of a worker's processor for each")
+    panels[1].set_ylim(bottom=0)
+    numbers = [1, 2, 4, 8, 16, 32]
+    for clients in (64, 256, 1024, 4096):
+        carried = [
+            capacity.carried(capacity.Cluster(number, services=capacity.SERVICES), clients, runs)
+            for number in numbers
+        ]
+        panels[2].plot(numbers, carried, "o-", label=f"{clients:,} clients")
+    panels[2].set_xscale("log", base=2)
+    panels[2].set_yscale("log")
+    panels[2].set_xticks(numbers, [str(number) for number in numbers])
+    panels[2].set_xlabel(
+        f"workers of {capacity.PROCESSORS} processors, before them {capacity.SERVICES} services"
+    )
+    panels[2].set_ylabel("single requests/s, modelled")
+    for panel in panels:
+        panel.legend()
     figure.savefig(path)
     pyplot.close(figure)
 
