@@ -3,16 +3,17 @@
 A lane takes the shard whose oldest request has waited longest, so the shards are served in turn, and what waits for one
 grows evenly from nothing to what a call takes. With `c` clients that ask again at once, 64 shards and `l` lanes, all
 busy, half a call waits for each shard, and each lane holds one: `c = k (64 / 2 + l)`, where `k` requests go in a call.
-What a call costs its worker is measured; between measured sizes it is a straight line. See docs/explanation/scale.md.
+What a call costs its worker grows with a power of its size that is fitted to what was measured.
+See docs/explanation/scale.md.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final
 
 from benchmarks.report import Record
@@ -81,22 +82,18 @@ def requests_in_call(clients: float, lanes: int) -> float:
 
 
 class Cost:
-    """What a call costs the worker, microseconds of a processor, by its size."""
+    """What a call costs the worker, microseconds of a processor: a power of its size, fitted to what was measured."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
-        self._points = sorted(
-            (run.in_call, run.in_call * run.worker_us) for run in runs if run.direct
+        direct = [run for run in runs if run.direct]
+        self._fit = statistics.linear_regression(
+            [math.log(run.in_call) for run in direct],
+            [math.log(run.in_call * run.worker_us) for run in direct],
         )
 
     def of(self, size: float) -> float:
-        """Between two measured sizes in a straight line; beyond them as the nearest two go on."""
-        points = self._points
-        low, high = next(
-            ((low, high) for low, high in pairwise(points) if size <= high[0]),
-            (points[-2], points[-1]),
-        )
-        slope = (high[1] - low[1]) / (high[0] - low[0])
-        return max(low[1] + (size - low[0]) * slope, 0.0)
+        """Of a call of so many transactions."""
+        return math.exp(self._fit.intercept + self._fit.slope * math.log(size))
 
 
 PROCESSORS: Final = 8

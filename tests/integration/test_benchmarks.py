@@ -19,8 +19,8 @@ from uuid import UUID, uuid4
 
 import pytest
 from benchmarks import __main__ as suite
+from benchmarks import capacity, machine, ndjson, plots, report, wrk
 from benchmarks import distributed as cluster
-from benchmarks import machine, ndjson, plots, report, wrk
 from benchmarks.ndjson import Answer, StreamError
 from benchmarks.readme import rendered
 from benchmarks.report import Row, Series, Target
@@ -230,3 +230,35 @@ def test_tables_in_the_documentation_are_those_of_the_files(name: str) -> None:
 
 def test_an_empty_workload_is_empty() -> None:
     assert body_of(Workload(lines=0, users=1)) == Body(b"\n", Counter())
+
+
+def test_the_model_of_a_cluster_says_what_it_was_told_and_grows_where_it_may() -> None:
+    rows = [
+        {"name": f"distributed: {load}, 2 workers, 4 lanes to each{figure}", "measured": str(value)}
+        for load, *values in (
+            ("single POST, 64 connections", 1300, 2.0, 1000, 10, 250),
+            ("bulk", 12_000, 32.0, 125, 1, 25),
+        )
+        for figure, value in zip(
+            ("", ": transactions in a call", ": workers", ": coordinator", ": service"),
+            values,
+            strict=True,
+        )
+    ]
+    runs = capacity.runs_of([*rows, {"name": "distributed: bulk, plain", "measured": "1"}])
+    assert [(run.connections, run.lanes, run.direct) for run in runs] == [
+        (64, 8, True),
+        (None, 8, True),
+    ]
+    cost = capacity.Cost(runs)
+    # 2,000 µs for 2, 4,000 for 32: half as much again for each fourfold.
+    assert [round(cost.of(size)) for size in (2, 8, 32)] == [2000, 2828, 4000]
+    assert capacity.requests_in_call(4, 8) == 1
+    assert capacity.requests_in_call(400, 8) == 10
+    of = {
+        workers: capacity.limits(capacity.Cluster(workers, services=4), 64, runs)
+        for workers in (1, 2)
+    }
+    assert of[2].workers == pytest.approx(2 * of[1].workers)
+    assert of[1].services == 4 / 250e-6
+    assert capacity.carried(capacity.Cluster(64), 10_000_000, runs) == 1 / 250e-6
