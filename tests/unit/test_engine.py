@@ -35,6 +35,7 @@ class Scripted:
         self.posted: list[TransactionRequest] = []
         self.at_once: list[set[int]] = []
         self.shared_groups = 0
+        self.called = asyncio.Event()
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -44,6 +45,7 @@ class Scripted:
         groups = {request.user_id % 4 for request in requests}
         self.shared_groups += any(groups & others for others in self.at_once)
         self.at_once.append(groups)
+        self.called.set()
         try:
             await self.gate.wait()
             await asyncio.sleep(0)
@@ -183,6 +185,25 @@ async def test_lanes_go_to_the_nodes_that_have_the_shards() -> None:
     assert (posted(None), posted(NODES[2])) == ([64], [1, 2])
     await engine.stop(1)
     assert engine.queue_requests == 0
+
+
+async def test_what_waits_for_a_shard_that_moves_under_its_batch_is_posted_where_it_is_then() -> (
+    None
+):
+    connections: dict[Node | None, Scripted] = {node: Scripted() for node in (None, *NODES)}
+    engine = _engine(connections, lanes=1, by_shard=True)
+    engine.place([NODES[shard % 2] for shard in range(SHARDS)])
+    connections[NODES[1]].gate.clear()
+    first = asyncio.create_task(engine.post(_request(user_id=1)))
+    await connections[NODES[1]].called.wait()
+    second = asyncio.create_task(engine.post(_request(user_id=1)))
+    await asyncio.sleep(0)
+    engine.place([NODES[0], NODES[0], *[NODES[1]] * (SHARDS - 2)])
+    connections[NODES[1]].gate.set()
+    async with asyncio.timeout(10):
+        await asyncio.gather(first, second)
+    assert [len(connections[node].posted) for node in NODES[:2]] == [1, 1]
+    await engine.stop(1)
 
 
 async def test_where_the_shards_are_is_looked_at_again_and_an_unreached_node_is_left_to_the_others() -> (

@@ -145,6 +145,9 @@ class Queue:
         for group in batch.groups:
             group.claimed = False
             group.rest_seconds = 0.0
+            if group.requests and self._nodes[group.place] != batch.node:
+                # It has moved meanwhile: the lane that asks next takes from elsewhere.
+                self._wake_one(group.place)
         if self._closed:
             # Those that wait for groups held by others: perhaps there is nothing left to wait for.
             self.close()
