@@ -31,7 +31,7 @@ async def places(pool: Any) -> list[Node]:
     Raises:
         StoreError: the database can't be asked.
     """
-    nodes = [Node(*row) for row in await fetch(pool, "places")]
+    nodes = [Node(*row) for row in await fetch(pool, "citus_places")]
     if len(nodes) != SHARDS:
         raise RejectedError(f"{len(nodes)} places of {SHARDS} shards")
     return nodes
@@ -53,7 +53,7 @@ async def connect_to(
         node=(node.host, node.port),
     )
     try:
-        row = await connection.fetchrow(statement("node"))
+        row = await connection.fetchrow(statement("citus_node"))
         if tuple(row) != (node.number, node.ledger):
             raise ConnectionLostError(f"{node.host}:{node.port} is not the node that it should be")  # noqa: TRY301
     except BaseException as error:
