@@ -28,7 +28,7 @@ STEP_BACK_POSTING: Final = 3.0
 """At most, so many times as long as a look took that took as much as it may: so it gets a third of a processor and of
 a connection on the busiest machine, a quarter while somebody posts. What is sealed later is no less work."""
 
-WAITED_SECONDS_MAX: Final = 0.5
+WAITED_SECONDS_MAX: Final = 0.4
 BACKLOG_SECONDS: Final = 10.0
 """What has waited for so long when it was found lets nobody rest: the next look, and its seals, take some time, too.
 Unless it has waited for so long that it is a backlog, of a time without a sealer: that may take its time."""
