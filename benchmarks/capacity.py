@@ -35,17 +35,15 @@ class Run:
         lanes: of all workers.
         direct: whether they connect to the workers.
         in_call: transactions in a call.
-        worker_us, coordinator_us, service_us: of a processor, for each transaction.
+        worker_us, service_us: of a processor, for each transaction.
     """
 
     connections: int | None
     workers: int
     lanes: int
     direct: bool
-    rate: float
     in_call: float
     worker_us: float
-    coordinator_us: float
     service_us: float
 
 
@@ -60,13 +58,10 @@ def runs_of(rows: Sequence[Record]) -> list[Run]:
         lanes = int(match["lanes"]) * (workers if direct else 1)
         connections = None if match["connections"] is None else int(match["connections"])
         found = figures.setdefault((connections, workers, lanes, direct), {})
-        found[match["figure"] or "rate"] = float(row["measured"])
+        if match["figure"] is not None:
+            found[match["figure"]] = float(row["measured"])
     return [
-        Run(
-            *key,
-            *(found["rate"], found["transactions in a call"]),
-            *(found["workers"], found["coordinator"], found["service"]),
-        )
+        Run(*key, found["transactions in a call"], found["workers"], found["service"])
         for key, found in figures.items()
     ]
 
@@ -118,15 +113,12 @@ class Cluster:
 class Limits:
     """Transactions a second that each part would carry; the least of them is what all carry."""
 
-    in_call: float
     workers: float
     lanes: float
     services: float
 
 
-def limits(
-    cluster: Cluster, clients: int, runs: Sequence[Run], *, round_trip_us: float = ROUND_TRIP_US
-) -> Limits:
+def limits(cluster: Cluster, clients: int, runs: Sequence[Run]) -> Limits:
     """What so many clients, shared out evenly to the services, get of a cluster.
 
     Args:
@@ -141,9 +133,8 @@ def limits(
         run.service_us for run in runs if run.direct and run.connections is not None
     )
     return Limits(
-        in_call,
         workers=cluster.workers * cluster.processors * in_call / call_us * 1e6,
-        lanes=cluster.services * busy * in_call / (call_us + round_trip_us) * 1e6,
+        lanes=cluster.services * busy * in_call / (call_us + ROUND_TRIP_US) * 1e6,
         services=cluster.services / service_us * 1e6,
     )
 

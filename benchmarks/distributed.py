@@ -84,7 +84,7 @@ class Nodes:
 
 
 def distributed(bench: Bench) -> Iterator[Row]:
-    """Single POSTs and a stream, on one machine's tables and on a cluster's, with more and more lanes."""
+    """Single POSTs and a stream, on one machine's tables and on clusters', with lanes to either kind of node."""
     nodes = Nodes.of(URL)
     with _ledger(None) as urls:
         yield from _rows(bench, nodes, urls, "plain")

@@ -80,7 +80,7 @@ def _installed(package: str) -> bool:
         return False  # nor is what it is part of
 
 
-LANES_BY_SHARD: Final = 4
+LANES_BY_NODE: Final = 4
 """For each node that has shards of a distributed ledger, where a batch is of one of them."""
 
 
@@ -748,8 +748,8 @@ class Settings(BaseSettings):
         return timedelta(seconds=self.future_tolerance_seconds)
 
     def lane_count(self, *, by_shard: bool) -> int:
-        """`lanes`, or what fits the processors, or the many shards of a distributed ledger, if that is not set."""
-        return self.lanes or (LANES_BY_SHARD if by_shard else min(max(2, os.cpu_count() or 2), 8))
+        """`lanes`, or what fits the processors, if that is not set; `by_shard`: of each node of the ledger."""
+        return self.lanes or (LANES_BY_NODE if by_shard else min(max(2, os.cpu_count() or 2), 8))
 
     @property
     def max_lateness(self) -> timedelta | None:

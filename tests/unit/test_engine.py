@@ -222,12 +222,13 @@ async def test_where_the_shards_are_is_looked_at_again_and_an_unreached_node_is_
     async def ask() -> list[Node]:
         return where
 
-    async def reach(node: Node) -> None:
+    async def connect(_: int, node: Node | None) -> Scripted:
         if node in away:
             raise ConnectionLostError("no route to host")
+        return Scripted()
 
     engine = Placed()
-    placing = Placing(engine, ask, reach)
+    placing = Placing(engine, ask, connect)
     await placing.look()
     await placing.look()
     assert engine.placed == [{NODES[0], None}]

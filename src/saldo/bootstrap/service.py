@@ -16,7 +16,7 @@ from saldo.bootstrap.pools import WEBHOOK_API_CONNECTIONS
 from saldo.console.routes import console_pages
 from saldo.console.samples import Samples
 from saldo.engine.engine import Engine, EngineLimits
-from saldo.engine.lane import Announce
+from saldo.engine.lane import Announce, Connect
 from saldo.engine.placing import Placing
 from saldo.http.app import Pages, create_app
 from saldo.http.bulk import Bulk
@@ -35,7 +35,7 @@ from saldo.settings import Settings
 from saldo.store.charts import Charts
 from saldo.store.connection import is_distributed, open_pool
 from saldo.store.log import Log
-from saldo.store.places import Node, connect_to, places
+from saldo.store.places import Node, places
 from saldo.store.poster import Poster
 from saldo.store.reader import Reader
 from saldo.store.seals import Seals
@@ -71,6 +71,22 @@ def reading_of(settings: Settings) -> Reading:
     )
 
 
+def connect_of(settings: Settings, database_url: str) -> Connect:
+    """How lanes connect."""
+    limits = limits_of(settings)
+
+    async def connect(lane: int, node: Node | None) -> Poster:
+        return await Poster.open(
+            database_url,
+            limits,
+            lane=lane,
+            node=node,
+            statement_timeout_seconds=settings.batch_timeout_seconds,
+        )
+
+    return connect
+
+
 def create_engine(
     settings: Settings,
     database_url: str,
@@ -84,19 +100,8 @@ def create_engine(
     Args:
         announce, tracing: see `Engine`. by_shard: see `EngineLimits`.
     """
-    limits = limits_of(settings)
-
-    async def connect(lane: int, node: Node | None) -> Poster:
-        return await Poster.open(
-            database_url,
-            limits,
-            lane=lane,
-            node=node,
-            statement_timeout_seconds=settings.batch_timeout_seconds,
-        )
-
     return Engine(
-        connect,
+        connect_of(settings, database_url),
         EngineLimits(
             lanes=settings.lane_count(by_shard=by_shard),
             by_shard=by_shard,
@@ -111,21 +116,6 @@ def create_engine(
         announce,
         tracing,
     )
-
-
-def placing_of(settings: Settings, database_url: str, engine: Engine, pool: Any) -> Placing:
-    """What keeps the engine told where the shards are."""
-
-    async def reach(node: Node) -> None:
-        connection = await connect_to(
-            node,
-            database_url,
-            application_name="saldo check",
-            statement_timeout_seconds=settings.read_timeout_seconds,
-        )
-        await connection.close()
-
-    return Placing(engine, partial(places, pool), reach)
 
 
 @asynccontextmanager
@@ -178,9 +168,9 @@ async def running(
     engine.start()
     placing = None
     if engine.by_shard and settings.connect_to_workers:
-        placing = asyncio.create_task(
-            placing_of(settings, database_url, engine, reader.pool).run(), name="placing"
-        )
+        ask = partial(places, reader.pool)
+        looking = Placing(engine, ask, connect_of(settings, database_url))
+        placing = asyncio.create_task(looking.run(), name="placing")
     await guard.start()
     pools = {
         "read": reader.pool,

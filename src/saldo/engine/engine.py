@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from saldo.engine.errors import EngineError, QueueFullError
@@ -69,18 +70,16 @@ class Engine:
         # All or nothing is a database transaction by itself: a lane of its own, one at a time.
         self._atomic_queue = Queue(groups=1, batch_requests_max=1, split_requests_min=1)
         self._lanes_of_node = limits.lanes
-        lane_limits = LaneLimits(limits.batch_timeout_seconds, limits.slow_seconds)
-        self._lanes: list[Lane] = []
-
-        def add(queue: Queue) -> Lane:
-            number = len(self._lanes)
-            lane = Lane(number, connect, queue, lane_limits, announce, self._room.learn, tracing)
-            self._lanes.append(lane)
-            return lane
-
-        self._add_lane = add
-        for queue in (*[self._queue] * limits.lanes, self._atomic_queue):
-            add(queue)
+        self._lane = partial(
+            Lane,
+            connect=connect,
+            limits=LaneLimits(limits.batch_timeout_seconds, limits.slow_seconds),
+            announce=announce,
+            learn=self._room.learn,
+            tracing=tracing,
+        )
+        queues = [*[self._queue] * limits.lanes, self._atomic_queue]
+        self._lanes = [self._lane(number, queue=queue) for number, queue in enumerate(queues)]
         self._deadlines = Deadlines(limits.request_deadline_seconds)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._requests = 0
@@ -122,7 +121,8 @@ class Engine:
         """
         self._queue.place(nodes)
         while len(self._lanes) < self._lanes_of_node * self._queue.places + 1:
-            lane = self._add_lane(self._queue)
+            lane = self._lane(len(self._lanes), queue=self._queue)
+            self._lanes.append(lane)
             if self._accepting:
                 lane.start()
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from saldo.engine.engine import Engine
+from saldo.engine.lane import Connect
 from saldo.store.errors import StoreError
 from saldo.store.places import Node
 
@@ -28,16 +29,16 @@ class Placing:
         self,
         engine: Engine,
         ask: Callable[[], Awaitable[Sequence[Node]]],
-        reach: Callable[[Node], Awaitable[None]],
+        connect: Connect,
     ) -> None:
         """
         Args:
             ask: the node that has each shard; raises `StoreError`.
-            reach: connects to a node once; raises `StoreError`.
+            connect: as a lane does.
         """
         self._engine = engine
         self._ask = ask
-        self._reach = reach
+        self._connect = connect
         self._reached: set[Node] = set()
         self._missed: set[Node] = set()
         self._placed: list[Node | None] = []
@@ -74,7 +75,7 @@ class Placing:
 
     async def _try(self, node: Node) -> None:
         try:
-            await self._reach(node)
+            poster = await self._connect(0, node)
         except StoreError as error:
             if node not in self._missed:
                 self._missed.add(node)
@@ -83,5 +84,6 @@ class Placing:
                     *(node.host, node.port, error),
                 )
         else:
+            await poster.close()
             self._reached.add(node)
             self._missed.discard(node)

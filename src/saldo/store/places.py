@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from saldo.ledger.model import SHARDS
-from saldo.store.connection import Connection, connect, fetch
+from saldo.store.connection import CONNECT_SECONDS_MAX, Connection, connect, fetch
 from saldo.store.errors import ConnectionLostError, RejectedError, translated
 from saldo.store.statements import statement
 
@@ -53,7 +53,7 @@ async def connect_to(
         node=(node.host, node.port),
     )
     try:
-        row = await connection.fetchrow(statement("citus_node"))
+        row = await connection.fetchrow(statement("citus_node"), timeout=CONNECT_SECONDS_MAX)
         if tuple(row) != (node.number, node.ledger):
             raise ConnectionLostError(f"{node.host}:{node.port} is not the node that it should be")  # noqa: TRY301
     except BaseException as error:

@@ -1,5 +1,7 @@
 -- On Citus: the node that has each shard, in the order of the shards, and what it says of itself (citus_node.sql).
-SELECT n.nodename AS host, n.nodeport AS port, n.groupid AS number, l.created_at || coalesce('-' || l.restore_id, '') AS ledger
+SELECT n.nodename AS host, n.nodeport AS port, n.groupid AS number,
+    -- Not as a date: two nodes may write it in different zones.
+    extract(epoch FROM l.created_at) || coalesce('-' || l.restore_id, '') AS ledger
 FROM generate_series(0, 63) AS shard
 JOIN pg_dist_shard AS s
     ON s.logicalrelid = 'saldo.transactions'::regclass
