@@ -223,6 +223,12 @@ class Settings(BaseSettings):
         description="The same database as the role that owns the schema; used for migrations only. "
         "Not set: `database_url`.",
     )
+    database_replica_url: Annotated[str | None, Unset] = Field(
+        None,
+        description="A streaming replica of the same database, or several hosts of which the first that answers is "
+        "taken: it reads lists, balances at dates and what the console draws, as far as it has got. Not set: "
+        "`database_url` reads everything.",
+    )
     data_dir: Path = Field(Path("data"), description="Directory of the embedded PostgreSQL.")
     wal_archive_dir: Annotated[Path | None, Unset] = Field(
         None,
@@ -714,7 +720,7 @@ class Settings(BaseSettings):
             )
         return url
 
-    @field_validator("database_url", "database_owner_url")
+    @field_validator("database_url", "database_owner_url", "database_replica_url")
     @classmethod
     def _is_postgresql(cls, url: str | None) -> str | None:
         if url is None:

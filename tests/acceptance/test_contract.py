@@ -170,9 +170,17 @@ async def test_what_was_known_does_not_change(api: httpx.AsyncClient) -> None:
     await api.post("/v1/transaction", json=body(user_id, "DEPOSIT", "5", timestamp="2024-01-02"))
     assert await balance(api, user_id, date="2024-06-01") == "15.00"
     assert await balance(api, user_id, **known) == "10.00"
+    listed = f"/v1/user/{user_id}/transactions"
+    at = {"known_at": last["recorded_at"]}
+    assert (await api.get(listed, params=at)).json()["items"] == [last]
+    nothing = await api.get(listed, params={"known_at": "2024-01-01T00:00:00Z"})
+    assert nothing.json() == {"items": [], "next_cursor": None}
     soon = (datetime.now(UTC) + timedelta(seconds=30)).isoformat()
-    answer = await api.get(f"/v1/user/{user_id}/balance", params={"known_at": soon})
-    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "known_at")
+    for path in (f"/v1/user/{user_id}/balance", listed):
+        answer = await api.get(path, params={"known_at": soon})
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "known_at")
+    unknown = await api.get("/v1/user/999999999/transactions", params=at)
+    assert unknown.status_code == 404
 
 
 async def test_pages_stay_right_while_writes_go_on(api: httpx.AsyncClient) -> None:

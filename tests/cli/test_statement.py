@@ -55,7 +55,10 @@ def test_refused_ones_are_shown_when_asked_for(saldo: Program, user: str) -> Non
 
 def test_as_it_was_known(saldo: Program, user: str) -> None:
     known_at = saldo("transactions", user, "--limit", "1", "--json").lines[0]["recorded_at"]
+    listed = [line["number"] for line in saldo("transactions", user, "--json").lines]
     saldo("deposit", user, "9", "--timestamp", "2026-01-15T00:00:00Z")
+    known = saldo("transactions", user, "--known-at", known_at, "--json").lines
+    assert [line["number"] for line in known] == listed
     month = ("statement", user, "--month", "2026-01", "--json")
     assert saldo(*month).json["closing_balance"] == "139.50"
     before = saldo(*month, "--known-at", known_at).json

@@ -148,6 +148,9 @@ def test_wrong_times(client: Client, user: User) -> None:
     with pytest.raises(InvalidError) as early:
         client.balance(user.id, known_at=datetime.now(UTC) + HOUR)
     assert [fault.field for fault in early.value.faults] == ["known_at"]
+    with pytest.raises(InvalidError) as soon:
+        list(client.transactions(user.id, known_at=datetime.now(UTC) + HOUR))
+    assert [fault.field for fault in soon.value.faults] == ["known_at"]
 
 
 def test_balances_at_dates(client: Client, user: User) -> None:
@@ -178,6 +181,9 @@ def test_lists_in_pages(client: Client, user: User) -> None:
     pages = list(client.transactions(user.id, limit=2).pages())
     assert [item for page in pages for item in page.items] == newest_first
     assert pages[-1].next_cursor is None
+    known = made[2].recorded_at
+    assert list(client.transactions(user.id, known_at=known, limit=2)) == made[2::-1]
+    assert list(client.transactions(user.id, known_at=MOMENT)) == []
     rest = client.transactions(user.id, limit=2, cursor=pages[0].next_cursor)
     assert list(rest) == newest_first[2:]
     assert rest.page() == pages[1]

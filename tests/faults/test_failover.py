@@ -18,10 +18,9 @@ import pytest
 
 from saldo.store.connection import connect
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.embedded.account import Account
-from saldo.store.embedded.programs import Programs
 from tests.acceptance.clients import Client, DisconnectedError
 from tests.acceptance.service import service
+from tests.standbys import standby_of
 
 CLIENTS = 16
 POSTS = 60
@@ -79,29 +78,16 @@ def primary(tmp_path: Path) -> Iterator[Primary]:
 @pytest.fixture
 def standby(tmp_path: Path, primary: Primary) -> Iterator[EmbeddedServer]:
     """A streaming standby that every commit waits for."""
-    data_dir = tmp_path / "standby"
-    cluster = data_dir / "postgresql-18"
-    cluster.mkdir(parents=True, mode=0o700)
-    account = Account.of_server()
-    account.give(cluster)
-    Programs(account, cluster, primary.server.socket_dir).run(
-        "pg_basebackup",
-        f"--dbname={primary.server.superuser_url}",
-        f"--pgdata={cluster}",
-        *("--checkpoint=fast", "--write-recovery-conf"),
-    )
-    server = EmbeddedServer(data_dir)
-    server.start()
-    try:
-        with psycopg.connect(primary.server.superuser_url, autocommit=True) as admin:
-            admin.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
-            admin.execute("SELECT pg_reload_conf()")
-            synchronous = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
-            while admin.execute(synchronous).fetchone() != (1,):
-                pass
+    with (
+        standby_of(primary.server, tmp_path / "standby") as server,
+        psycopg.connect(primary.server.superuser_url, autocommit=True) as admin,
+    ):
+        admin.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        admin.execute("SELECT pg_reload_conf()")
+        synchronous = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
+        while admin.execute(synchronous).fetchone() != (1,):
+            pass
         yield server
-    finally:
-        server.stop()
 
 
 def either(role: str, *servers: EmbeddedServer) -> str:

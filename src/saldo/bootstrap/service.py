@@ -38,6 +38,7 @@ from saldo.store.log import Log
 from saldo.store.places import Node, places
 from saldo.store.poster import Poster
 from saldo.store.reader import Reader
+from saldo.store.replica import Replica
 from saldo.store.seals import Seals
 from saldo.store.sessions import SessionLimits, Sessions
 from saldo.store.sinks import Sinks
@@ -153,11 +154,19 @@ async def running(
         tracing,
         by_shard=await is_distributed(database_url),
     )
+    replica = None
+    if settings.database_replica_url is not None:
+        replica = await Replica.open(
+            settings.database_replica_url,
+            connections=settings.read_connections,
+            timeout_seconds=settings.read_timeout_seconds,
+        )
     reader = await Reader.open(
         database_url,
         connections=settings.read_connections,
         timeout_seconds=settings.read_timeout_seconds,
         entries_read_max=settings.page_entries_read_max,
+        replica=replica,
     )
     webhooks = await Webhooks.open(
         database_url,
@@ -178,6 +187,8 @@ async def running(
         "webhooks": webhooks.pool,
         "keys": guard.keys.pool,
     }
+    if replica is not None:
+        pools["replica"] = replica.pool
     watching = asyncio.create_task(watch(engine, pools), name="vitals")
     samples = Samples()
     sampling = asyncio.create_task(samples.run(), name="samples")
@@ -200,7 +211,8 @@ async def running(
             guard.keyring,
             guard.keys,
         )
-        yield create_app(service, _console(service, samples) if settings.console else None)
+        pages = _console(service, samples, replica) if settings.console else None
+        yield create_app(service, pages)
     finally:
         watching.cancel()
         sampling.cancel()
@@ -211,12 +223,14 @@ async def running(
         await hub.close()
         events_pool.terminate()
         await reader.close()
+        if replica is not None:
+            await replica.close()
         webhooks.terminate()
         if bell is not None:
             bell.close()
 
 
-def _console(service: Service, samples: Samples) -> Pages:
+def _console(service: Service, samples: Samples, replica: Replica | None) -> Pages:
     settings, pool = service.settings, service.reader.pool
     limits = SessionLimits(
         timedelta(seconds=settings.console_idle_seconds),
@@ -225,7 +239,8 @@ def _console(service: Service, samples: Samples) -> Pages:
     )
     seconds = settings.read_timeout_seconds
     sessions = Sessions(pool, limits, timeout_seconds=seconds)
-    return console_pages(service, sessions, Charts(pool, timeout_seconds=seconds), samples)
+    charts = Charts(pool, timeout_seconds=seconds, replica=replica)
+    return console_pages(service, sessions, charts, samples)
 
 
 def _live_hub(settings: Settings, pool: Any) -> Hub:

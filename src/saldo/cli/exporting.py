@@ -103,9 +103,15 @@ def of_log(connection: Connection, place: Place) -> Iterator[Part]:
         yield Part(page.items, Place(shard, seq))
 
 
-def of_user(connection: Connection, user_id: int, wanted: Wanted) -> Iterator[Part]:
-    """A user's transactions in the order of `number`. They come the newest first, so they wait in a file meanwhile."""
-    listing = calls.transactions(user_id, wanted.since, wanted.until, None, PAGE_ITEMS)
+def of_user(
+    connection: Connection, user_id: int, wanted: Wanted, known_at: datetime | None = None
+) -> Iterator[Part]:
+    """A user's transactions in the order of `number`. They come the newest first, so they wait in a file meanwhile.
+
+    Args:
+        known_at: only those that were recorded by then; None: all.
+    """
+    listing = calls.transactions(user_id, wanted.since, wanted.until, None, PAGE_ITEMS, known_at)
     with tempfile.TemporaryFile() as file:
         sizes: list[int] = []
         cursor: str | None = None

@@ -149,12 +149,10 @@ def _lines(service: Service, user_id: int, period: Period, known_at: datetime | 
         recorded_until=None,
     )
     lines: list[Line] = []
-    for part in of_user(service.connection, user_id, wanted):
+    for part in of_user(service.connection, user_id, wanted, known_at):
         lines += part.lines
         if len(lines) > ENTRIES_MAX:
             raise CommandError(
                 f"there are more than {ENTRIES_MAX:,} transactions in the period: give a shorter one"
             )
-    if known_at is None:
-        return lines
-    return [line for line in lines if parse_instant(line.recorded_at, None) <= known_at]
+    return lines

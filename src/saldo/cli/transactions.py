@@ -37,6 +37,9 @@ def transactions(
     type_: Annotated[
         Type | None, typer.Option("--type", help="Only these.", case_sensitive=False)
     ] = None,
+    known_at: Annotated[
+        str | None, typer.Option(help="As it was known then: without what was recorded later.")
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option(help=f"How many at most. Not given: {SHOWN}, with --json all.", min=1),
@@ -53,6 +56,7 @@ def transactions(
     shown_max = limit if limit is not None or json_ else SHOWN
     wanted: TransactionType | None = None if type_ is None else type_.value
     begin, end = optional_instant("--from", since), optional_instant("--to", until)
+    known = optional_instant("--known-at", known_at)
     with connected(Target(url, key, key_file)) as service:
         every = iter(
             service.client.transactions(
@@ -60,6 +64,7 @@ def transactions(
                 since=begin,
                 until=end,
                 type=wanted,
+                known_at=known,
                 limit=PAGE_ITEMS if shown_max is None else min(shown_max + 1, PAGE_ITEMS),
             )
         )

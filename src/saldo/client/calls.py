@@ -124,8 +124,15 @@ def transactions(
     until: Instant | None,
     type_: TransactionType | None,
     limit: int | None,
+    known_at: Instant | None = None,
 ) -> Listing[Transaction]:
-    query = _query(("from", _instant(since)), to=_instant(until), type=type_, limit=limit)
+    query = _query(
+        ("from", _instant(since)),
+        to=_instant(until),
+        type=type_,
+        known_at=_instant(known_at),
+        limit=limit,
+    )
     return Listing(f"/v1/user/{index(user_id)}/transactions", Transaction, query)
 
 

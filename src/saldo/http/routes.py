@@ -73,6 +73,8 @@ from saldo.store.reader import KnownTooNewError, Transaction, User
 OPEN_TO_ALL: list[dict[str, list[str]]] = [{}]
 """In the OpenAPI document, of what needs no key."""
 
+KNOWN_TOO_NEW = Fault("known_at", "must be in the past: its answer could still change")
+
 Asked = Request[Any, Any, State]
 Given = NamedDependency[Service]
 
@@ -345,9 +347,7 @@ async def get_balance(
     try:
         balance = await service.reader.balance(number, moment, known)
     except KnownTooNewError:
-        raise InvalidError(
-            [Fault("known_at", "must be in the past: its answer could still change")]
-        ) from None
+        raise InvalidError([KNOWN_TOO_NEW]) from None
     if balance is None:
         raise AnswerError(problems.user_not_found(number).answer(request_id(request)))
     return schemas.Balance(
@@ -375,21 +375,27 @@ async def get_transactions(
     since: Since = None,
     until: Until = None,
     kind: KindName = None,
+    known_at: KnownAt = None,
     limit: Limit = None,
     cursor: Cursor = None,
 ) -> schemas.TransactionList:
-    """Newest first by number, refused ones too. A page may come short: go on while there is a cursor."""
+    """Newest first by number, refused ones too. A page may come short: go on while there is a cursor. With `known_at`
+    what was recorded later is left out: all pages of a list are then of one moment."""
     number = parse_user_id(user_id)
     covering(request.scope, number)
     settings = service.settings
-    page = await service.reader.transactions(
-        number,
-        before=read_cursor(f"transactions {number}", cursor),
-        since=parse_query_instant("from", since, service.reading),
-        until=parse_query_instant("to", until, service.reading),
-        kind=parse_kind(kind),
-        limit=parse_limit(limit, settings.page_items_default, settings.page_items_max),
-    )
+    try:
+        page = await service.reader.transactions(
+            number,
+            before=read_cursor(f"transactions {number}", cursor),
+            since=parse_query_instant("from", since, service.reading),
+            until=parse_query_instant("to", until, service.reading),
+            kind=parse_kind(kind),
+            known_at=parse_query_instant("known_at", known_at, service.reading),
+            limit=parse_limit(limit, settings.page_items_default, settings.page_items_max),
+        )
+    except KnownTooNewError:
+        raise InvalidError([KNOWN_TOO_NEW]) from None
     if page is None:
         raise AnswerError(problems.user_not_found(number).answer(request_id(request)))
     listing, on = f"transactions {number}", page.next_before

@@ -52,6 +52,9 @@ EVENTS_CUT_OFF = Counter(
     "saldo_events_cut_off_total",
     "Subscribers of the live stream cut off because they were too slow.",
 )
+REPLICA_READS = Counter(
+    "saldo_replica_reads_total", "Questions that a replica may answer, by who did.", ["answered_by"]
+)
 POOL_CONNECTIONS = Gauge(
     "saldo_pool_connections",
     "Connections to the database beside those of the lanes.",

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from saldo.store.connection import fetch
 from saldo.store.reader import Transaction, transaction_of
+from saldo.store.replica import Replica, of_user
 
 LATE_ENTRIES_MAX: Final = 20_000
 """Late entries of a user that are looked at, normally none: some ten milliseconds."""
@@ -49,13 +50,17 @@ class Change(NamedTuple):
 
 
 class Charts:
-    """Reads over a pool of connections. Each call is one statement.
+    """Reads over a pool of connections. Each call is one statement; what takes many rows a replica reads, if there is
+    one.
 
     It raises StoreError when the database can't be asked.
     """
 
-    def __init__(self, pool: Any, *, timeout_seconds: float) -> None:
+    def __init__(
+        self, pool: Any, *, timeout_seconds: float, replica: Replica | None = None
+    ) -> None:
         self._pool = pool
+        self._replica = replica
         self._timeout_seconds = timeout_seconds
 
     async def span(self, user_id: int) -> Span | None:
@@ -72,17 +77,25 @@ class Charts:
         self, user_id: int, bounds: Bounds, after: datetime, until: datetime
     ) -> list[Change]:
         """All of them, as they took effect. Reads `bounds.entries` entries."""
-        rows = await self._fetch("chart_entries", user_id, bounds.above, bounds.last, after, until)
+        arguments = (user_id, bounds.above, bounds.last, after, until)
+        rows = await self._fetch_much(user_id, "chart_entries", *arguments)
         return [Change(*row) for row in rows]
 
     async def sampled(self, user_id: int, moments: Sequence[datetime]) -> list[int]:
         """The balance at each of the moments, which rise. Each costs as much as a balance at a date."""
-        return [row[1] for row in await self._fetch("chart_sampled", user_id, list(moments))]
+        rows = await self._fetch_much(user_id, "chart_sampled", user_id, list(moments))
+        return [row[1] for row in rows]
 
     async def largest_recent(self, limit: int) -> list[Transaction]:
         """The largest of what was posted last."""
         rows = await self._fetch("largest_recent", MOVEMENTS_OF_SHARD, limit)
         return [transaction_of(row) for row in rows]
+
+    async def _fetch_much(self, user_id: int, name: str, *arguments: Any) -> Sequence[Any]:
+        rows = None
+        if self._replica is not None:
+            rows = await self._replica.fetch(self._pool, of_user(user_id), name, *arguments)
+        return await self._fetch(name, *arguments) if rows is None else rows
 
     async def _fetch(self, name: str, *arguments: Any) -> Sequence[Any]:
         rows: Sequence[Any] = await fetch(

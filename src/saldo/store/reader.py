@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from saldo.ledger.model import Kind, Outcome
+from saldo.ledger.model import SEQ_MAX, Kind, Outcome
 from saldo.ledger.time import FUTURE_TOLERANCE_MAX, MICROSECOND
 from saldo.store.connection import fetch, open_pool
 from saldo.store.grouped import GroupedReads
 from saldo.store.poster import UserCreation, create_user
+from saldo.store.replica import Asked, Replica, in_log, of_user
 
 KEYS_MAX = 1000
 """Keys of one grouped read: it takes some milliseconds then."""
@@ -74,10 +75,21 @@ class KnownTooNewError(Exception):
 
 
 class Reader:
-    """Reads. The two questions that are asked most are grouped; a page of transactions takes two statements."""
+    """Reads. The two questions that are asked most are grouped; a page of transactions takes two statements.
 
-    def __init__(self, pool: Any, *, timeout_seconds: float, entries_read_max: int) -> None:
+    What takes many rows a replica reads, if there is one.
+    """
+
+    def __init__(
+        self,
+        pool: Any,
+        *,
+        timeout_seconds: float,
+        entries_read_max: int,
+        replica: Replica | None = None,
+    ) -> None:
         self._pool = pool
+        self._replica = replica
         self._timeout_seconds = timeout_seconds
         self._entries_read_max = entries_read_max
         self.was_ready = False
@@ -87,13 +99,24 @@ class Reader:
 
     @classmethod
     async def open(
-        cls, url: str, *, connections: int, timeout_seconds: float, entries_read_max: int
+        cls,
+        url: str,
+        *,
+        connections: int,
+        timeout_seconds: float,
+        entries_read_max: int,
+        replica: Replica | None = None,
     ) -> Reader:
         """A reader over a pool of its own; connections are made when they are needed."""
         pool = await open_pool(
             url, connections=connections, statement_timeout_seconds=timeout_seconds
         )
-        return cls(pool, timeout_seconds=timeout_seconds, entries_read_max=entries_read_max)
+        return cls(
+            pool,
+            timeout_seconds=timeout_seconds,
+            entries_read_max=entries_read_max,
+            replica=replica,
+        )
 
     @property
     def pool(self) -> Any:
@@ -165,11 +188,9 @@ class Reader:
         """
         if date is None and known_at is None:
             return await self._balances.get(user_id)
-        row = await self._fetchrow("balance_at", user_id, date, known_at)
-        if row["known_too_new"]:
-            raise KnownTooNewError
-        balance: int | None = row["balance"]
-        return balance
+        asked = of_user(user_id, known_at=known_at)
+        rows = await self._fetch_much(asked, "balance_at", user_id, date, known_at)
+        return _balance_of(rows[0])
 
     async def transaction(self, uuid: UUID, user_id: int | None = None) -> Transaction | None:
         """The transaction, posted or refused, or None; with a user: if it is his."""
@@ -188,6 +209,7 @@ class Reader:
         kind: Kind | None,
         limit: int,
         posted: bool | None = None,
+        known_at: datetime | None = None,
     ) -> TransactionPage | None:
         """A page of the user's transactions by falling number; None: no such user.
 
@@ -195,26 +217,37 @@ class Reader:
             before: numbers below this one; None: from the newest.
             since, until: bounds of the effective time, half-open.
             posted: only those that were, or only those that were refused; None: both.
+            known_at: only those that were recorded by then; None: all.
+
+        Raises:
+            KnownTooNewError: `known_at` is not in the past.
         """
+        if known_at is not None:
+            # After this nothing is recorded any more by then.
+            _balance_of(await self._fetchrow("balance_at", user_id, None, known_at))
         # Nothing takes effect further ahead of its recording than any setting allows.
         recorded_after = None if since is None else _earlier(since, FUTURE_TOLERANCE_MAX)
         bounds = await self._fetchrow("transactions_bounds", user_id, recorded_after)
         if bounds is None or bounds["last_number"] is None:
             return None
-        before = min(before or bounds["last_number"] + 1, bounds["last_number"] + 1)
+        last_number = bounds["last_number"]
+        if known_at is not None:
+            last_number = (await self._fetchrow("transactions_bounds", user_id, known_at))[1]
+        before = min(before or last_number + 1, last_number + 1)
         floor = bounds["floor_number"]
         # numbers have no gaps, so this many are read at most, whatever the filter leaves of them.
         above = max(floor, before - 1 - max(self._entries_read_max, limit))
-        rows = await self._fetch(
-            "transactions_page", user_id, above, before, since, until, kind, limit, posted
-        )
+        asked = of_user(user_id, below=before)
+        arguments = (user_id, above, before, since, until, kind, limit, posted)
+        rows = await self._fetch_much(asked, "transactions_page", *arguments)
         found = [transaction_of(row) for row in rows]
         last = found[-1].number if len(found) == limit else above + 1
         return TransactionPage(found, last if last > floor + 1 else None)
 
     async def log(self, shard: int, *, after: int, limit: int) -> LogPage:
         """The transactions of a shard after a `seq`, in the order of its log, out of so many entries."""
-        rows = await self._fetch("transactions_log", shard, after, limit + 1)
+        asked = in_log(shard, min(after + limit + 1, SEQ_MAX))
+        rows = await self._fetch_much(asked, "transactions_log", shard, after, limit + 1)
         page = rows[:limit]
         found = [transaction_of(row[2:]) for row in page if row["kind"] != Kind.OPENING]
         return LogPage(found, page[-1]["seq"] if page else after, len(rows) > limit)
@@ -230,6 +263,13 @@ class Reader:
         rows = await self._fetch(name, *arguments)
         return rows[0] if rows else None
 
+    async def _fetch_much(self, asked: Asked, name: str, *arguments: Any) -> Sequence[Any]:
+        """Of the replica, if it has what is asked for."""
+        rows = None
+        if self._replica is not None:
+            rows = await self._replica.fetch(self._pool, asked, name, *arguments)
+        return await self._fetch(name, *arguments) if rows is None else rows
+
     async def _fetch(self, name: str, *arguments: Any) -> Sequence[Any]:
         rows: Sequence[Any] = await fetch(
             self._pool, name, *arguments, timeout_seconds=self._timeout_seconds
@@ -242,6 +282,13 @@ def transaction_of(row: Any) -> Transaction:
     fields: list[Any] = list(row)
     fields[-2] = Outcome(fields[-2])
     return Transaction(*fields)
+
+
+def _balance_of(row: Any) -> int | None:
+    if row["known_too_new"]:
+        raise KnownTooNewError
+    balance: int | None = row["balance"]
+    return balance
 
 
 def _earlier(instant: datetime, by: timedelta) -> datetime:

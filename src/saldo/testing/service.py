@@ -66,7 +66,7 @@ class Service:
             ("GET", "/v1/user/([^/]+)/balance", ("date", "before", "known_at"), self._balance),
             (
                 *("GET", "/v1/user/([^/]+)/transactions"),
-                ("from", "to", "type", *paged),
+                ("from", "to", "type", "known_at", *paged),
                 self._list_transactions,
             ),
             ("POST", "/v1/transaction", (), self._post),
@@ -148,10 +148,7 @@ class Service:
         )
         if date is not None and before is not None:
             raise InvalidError([Fault("before", "can't be given together with date")])
-        if known_at is not None and known_at >= now:
-            raise InvalidError(
-                [Fault("known_at", "must be in the past: its answer could still change")]
-            )
+        _must_be_past(known_at, now)
         self._known(user_id)
         moment = date if before is None else before - MICROSECOND
         balance = self._ledger.balance_at(number, moment, known_at)
@@ -173,11 +170,13 @@ class Service:
         number = parse_user_id(user_id)
         listing = f"transactions {number}"
         before = read_cursor(listing, query.get("cursor"))
-        since, until = (
-            parse_query_instant(name, query.get(name), self._reading) for name in ("from", "to")
+        since, until, known_at = (
+            parse_query_instant(name, query.get(name), self._reading)
+            for name in ("from", "to", "known_at")
         )
         kind = parse_kind(query.get("type"))
         limit = parse_limit(query.get("limit"), PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX)
+        _must_be_past(known_at, now)
         self._known(user_id)
         found = [
             entry
@@ -187,6 +186,7 @@ class Service:
             and (since is None or entry.timestamp >= since)
             and (until is None or entry.timestamp < until)
             and kind in (None, entry.kind)
+            and (known_at is None or entry.recorded_at <= known_at)
         ]
         more = len(found) > limit
         following = write_cursor(listing, found[limit - 1].number) if more else None
@@ -353,6 +353,13 @@ def _read_query(query: bytes, names: Iterable[str]) -> Query:
 def _must_be_json(request: httpx.Request) -> None:
     if request.headers.get("content-type") != "application/json":
         raise ProblemError(Problem("unsupported_media_type", "Send application/json."))
+
+
+def _must_be_past(known_at: datetime | None, now: datetime) -> None:
+    if known_at is not None and known_at >= now:
+        raise InvalidError(
+            [Fault("known_at", "must be in the past: its answer could still change")]
+        )
 
 
 def _json(

@@ -207,6 +207,7 @@ class AsyncClient:
         since: Instant | None = None,
         until: Instant | None = None,
         type: TransactionType | None = None,  # noqa: A002 - the API's name
+        known_at: Instant | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> AsyncPages[Transaction]:
@@ -214,9 +215,10 @@ class AsyncClient:
 
         Args:
             since: the first timestamp (the API's `from`). until: the one after the last (the API's `to`).
+            known_at: only what was recorded by this moment of the past: pages that are read later agree with it.
             limit: how many a page at most. cursor: where to begin: a page's `next_cursor`.
         """
-        listing = calls.transactions(user_id, since, until, type, limit)
+        listing = calls.transactions(user_id, since, until, type, limit, known_at)
         return AsyncPages(self._connection, listing, cursor)
 
     async def transaction_log(

@@ -1,0 +1,276 @@
+"""Reads from a streaming replica: what the primary would answer, to the byte, or the primary's answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+
+from saldo.store.embedded import EmbeddedServer
+from tests.acceptance.service import ServiceProcess, service
+from tests.standbys import standby_of
+
+READS = re.compile(r'^saldo_replica_reads_total\{answered_by="(\w+)"\} (\S+)$', re.MULTILINE)
+FIRST, ENTRIES, PAGE = datetime.fromisoformat("2026-01-01T00:00:00+00:00"), 30, 10
+
+
+@pytest.fixture(scope="module")
+def primary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    server = EmbeddedServer(tmp_path_factory.mktemp("primary"))
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def serving(primary: EmbeddedServer, tmp_path: Path) -> Iterator[ServiceProcess]:
+    with serve(tmp_path, primary, primary) as running:
+        yield running
+
+
+@pytest.fixture
+def replica(
+    primary: EmbeddedServer, serving: ServiceProcess, tmp_path: Path
+) -> Iterator[EmbeddedServer]:
+    """After the schema is made."""
+    with standby_of(primary, tmp_path / "standby") as server:
+        yield server
+
+
+@contextmanager
+def serve(
+    directory: Path, primary: EmbeddedServer, replica: EmbeddedServer
+) -> Iterator[ServiceProcess]:
+    with service(
+        directory,
+        SALDO_DATABASE_URL=primary.service_url,
+        SALDO_DATABASE_OWNER_URL=primary.owner_url,
+        SALDO_DATABASE_REPLICA_URL=replica.service_url,
+    ) as running:
+        wait_for(running, "the replica is asked for")
+        yield running
+
+
+def wait_for(running: ServiceProcess, line: str) -> None:
+    while line not in running.output():
+        assert running.process.poll() is None
+
+
+class Asking:
+    """One user of a service, and who has answered."""
+
+    def __init__(self, url: str, user_id: int = 0) -> None:
+        self._url = url
+        self.user_id = user_id or self._created()
+        self._reads: dict[str, float] = {}
+        self.answered()
+
+    def _created(self) -> int:
+        found = httpx.post(f"{self._url}/v1/user", json={"name": f"user {uuid4()}"}).json()
+        return int(found["id"])
+
+    def post(self, amount: str = "1.00", timestamp: datetime | None = None) -> dict[str, Any]:
+        content = {
+            "uuid": str(uuid4()),
+            "user_id": self.user_id,
+            "type": "DEPOSIT",
+            "amount": amount,
+        }
+        if timestamp is not None:
+            content["timestamp"] = timestamp.isoformat()
+        found: dict[str, Any] = httpx.post(f"{self._url}/v1/transaction", json=content).json()
+        return found
+
+    def fill(self) -> list[dict[str, Any]]:
+        """Some of it late."""
+        days = [(7 * n) % ENTRIES for n in range(ENTRIES)]
+        return [self.post(f"{n}.00", FIRST + timedelta(days=n)) for n in days if n]
+
+    def get(self, path: str, **query: Any) -> dict[str, Any]:
+        answer = httpx.get(f"{self._url}{path}", params=query, timeout=60)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def balance(self, **query: Any) -> str:
+        return str(self.get(f"/v1/user/{self.user_id}/balance", **query)["balance"])
+
+    def list(self, **query: Any) -> dict[str, Any]:
+        return self.get(f"/v1/user/{self.user_id}/transactions", limit=PAGE, **query)
+
+    def answered(self) -> set[str]:
+        """Who has answered since the last call what a replica may answer."""
+        found = {who: float(n) for who, n in READS.findall(httpx.get(f"{self._url}/metrics").text)}
+        since = {who for who, n in found.items() if n > self._reads.get(who, 0)}
+        self._reads = found
+        return since
+
+
+@contextmanager
+def paused(replica: EmbeddedServer) -> Iterator[None]:
+    """It gets what is new, and doesn't show it."""
+    with psycopg.connect(replica.superuser_url, autocommit=True) as admin:
+        admin.execute("SELECT pg_wal_replay_pause()")
+        while admin.execute("SELECT pg_get_wal_replay_pause_state()").fetchone() != ("paused",):
+            pass
+        yield
+        admin.execute("SELECT pg_wal_replay_resume()")
+
+
+def catch_up(primary: EmbeddedServer, replica: EmbeddedServer) -> None:
+    with (
+        psycopg.connect(primary.superuser_url, autocommit=True) as ahead,
+        psycopg.connect(replica.superuser_url, autocommit=True) as behind,
+    ):
+        row = ahead.execute("SELECT pg_current_wal_lsn()").fetchone()
+        assert row is not None
+        reached = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
+        while behind.execute(reached, row).fetchone() != (True,):
+            pass
+
+
+def questions(user_id: int, seq: int) -> list[tuple[str, dict[str, Any]]]:
+    """Each kind of question that a replica may answer."""
+    user, date = f"/v1/user/{user_id}", FIRST + timedelta(days=11)
+    known = (FIRST + timedelta(days=90)).isoformat()
+    return [
+        (f"{user}/transactions", {}),
+        (f"{user}/transactions", {"limit": PAGE, "type": "DEPOSIT", "from": date.isoformat()}),
+        (f"{user}/transactions", {"limit": PAGE, "known_at": known}),
+        (f"{user}/balance", {"date": date.isoformat()}),
+        (f"{user}/balance", {"date": date.isoformat(), "known_at": known}),
+        ("/v1/transactions", {"shard": user_id % 64, "after": seq, "limit": PAGE}),
+        ("/v1/transactions", {"shard": user_id % 64}),
+    ]
+
+
+def test_it_answers_as_the_primary_would(
+    primary: EmbeddedServer, replica: EmbeddedServer, serving: ServiceProcess, tmp_path: Path
+) -> None:
+    plain = Asking(serving.url)
+    plain.fill()
+    catch_up(primary, replica)
+    with serve(tmp_path, primary, replica) as running:
+        asking = Asking(running.url, plain.user_id)
+        for path, query in questions(plain.user_id, 3):
+            assert asking.get(path, **query) == plain.get(path, **query)
+            assert asking.answered() == {"replica"}, (path, query)
+        assert len(asking.get(f"/console/users/{plain.user_id}/chart")["times"]) > ENTRIES
+        assert asking.answered() == {"replica"}
+        asking.balance()
+        assert asking.answered() == set()  # what is asked most is not sent through two servers
+
+
+def test_what_it_does_not_have_yet_the_primary_answers(
+    primary: EmbeddedServer, replica: EmbeddedServer, tmp_path: Path
+) -> None:
+    with serve(tmp_path, primary, replica) as running:
+        asking = Asking(running.url)
+        made = asking.fill()
+        catch_up(primary, replica)
+        with paused(replica):
+            new = asking.post("5.00")
+            page = asking.list()
+            assert page["items"][0]["uuid"] == new["uuid"]
+            assert asking.answered() == {"primary"}
+            assert asking.balance(date=new["timestamp"]) == new["balance"]
+            assert asking.answered() == {"primary"}
+            # Below that it has everything.
+            older = asking.list(cursor=page["next_cursor"])
+            assert [item["uuid"] for item in older["items"]] == [
+                each["uuid"] for each in reversed(made[-2 * PAGE + 1 : -PAGE + 1])
+            ]
+            assert asking.answered() == {"replica"}
+        catch_up(primary, replica)
+        assert asking.list() == page
+        assert asking.answered() == {"replica"}
+
+
+def test_as_known_at_a_moment_it_answers_when_nothing_can_be_recorded_by_then(
+    primary: EmbeddedServer, replica: EmbeddedServer, tmp_path: Path
+) -> None:
+    with serve(tmp_path, primary, replica) as running:
+        asking = Asking(running.url)
+        first, second, third = (asking.post() for _ in range(3))
+        known = second["recorded_at"]
+        catch_up(primary, replica)
+        assert asking.balance(known_at=known) == "2.00"
+        assert asking.answered() == {"replica"}
+        # Of the last moment it can't say that nothing else will come.
+        assert asking.balance(known_at=third["recorded_at"]) == "3.00"
+        assert asking.answered() == {"primary"}
+        listed = asking.list(known_at=known)
+        assert listed["items"] == [_listed(second), _listed(first)]
+        asking.post()
+        assert asking.list(known_at=known) == listed
+
+
+def test_without_it_the_primary_answers_and_it_is_asked_again_when_it_is_back(
+    primary: EmbeddedServer, serving: ServiceProcess, tmp_path: Path
+) -> None:
+    data_dir = tmp_path / "standby"
+    with standby_of(primary, data_dir) as replica, serve(tmp_path, primary, replica) as running:
+        asking = Asking(running.url)
+        asking.fill()
+        catch_up(primary, replica)
+        page = asking.list()
+        assert asking.answered() == {"replica"}
+        replica.stop()
+        assert asking.list() == page
+        assert asking.answered() == {"primary"}
+        again = EmbeddedServer(data_dir)
+        again.start()
+        try:
+            while asking.answered() != {"replica"}:
+                assert asking.list() == page
+        finally:
+            again.stop()
+
+
+def test_one_that_went_its_own_way_is_not_believed(
+    primary: EmbeddedServer, replica: EmbeddedServer, tmp_path: Path
+) -> None:
+    """As after a failover, when the primary that was is taken for a replica."""
+    with serve(tmp_path, primary, replica) as running:
+        asking = Asking(running.url)
+        asking.fill()
+        catch_up(primary, replica)
+        with psycopg.connect(replica.superuser_url, autocommit=True) as admin:
+            assert admin.execute("SELECT pg_promote()").fetchone() == (True,)
+        with serve(tmp_path, replica, replica) as other:
+            lost = Asking(other.url, asking.user_id).post("7.00")
+        kept = asking.post("5.00")
+        assert lost["number"] == kept["number"]
+        assert asking.list()["items"][0] == _listed(kept)
+        assert asking.answered() == {"primary"}
+
+
+def test_another_database_is_not_asked(
+    primary: EmbeddedServer, serving: ServiceProcess, tmp_path: Path
+) -> None:
+    with service(
+        tmp_path,
+        SALDO_DATABASE_URL=primary.service_url,
+        SALDO_DATABASE_OWNER_URL=primary.owner_url,
+        SALDO_DATABASE_REPLICA_URL=primary.superuser_url.replace("/saldo?", "/template1?"),
+    ) as running:
+        wait_for(running, "the replica can't be asked")
+        asking = Asking(running.url)
+        asking.post()
+        assert len(asking.list()["items"]) == 1
+        assert asking.answered() == {"primary"}
+
+
+def _listed(posted: dict[str, Any]) -> dict[str, Any]:
+    """A posted transaction as lists show it."""
+    return {name: value for name, value in posted.items() if name != "code"}
