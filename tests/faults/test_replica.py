@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -19,6 +20,8 @@ from tests.acceptance.service import ServiceProcess, service
 from tests.standbys import standby_of
 
 READS = re.compile(r'^saldo_replica_reads_total\{answered_by="(\w+)"\} (\S+)$', re.MULTILINE)
+SECONDS_MAX = 60
+
 FIRST, ENTRIES, PAGE = datetime.fromisoformat("2026-01-01T00:00:00+00:00"), 30, 10
 
 
@@ -62,8 +65,11 @@ def serve(
 
 
 def wait_for(running: ServiceProcess, line: str) -> None:
+    deadline = time.monotonic() + SECONDS_MAX
     while line not in running.output():
-        assert running.process.poll() is None
+        assert running.process.poll() is None, running.output()
+        assert time.monotonic() < deadline, running.output()
+        time.sleep(0.05)
 
 
 class Asking:

@@ -6,6 +6,7 @@ import asyncio
 
 from saldo.settings import Settings
 from saldo.store.connection import check
+from saldo.store.distributed.entry import coordinator_of
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.migrate import prepare
 from saldo.store.roles import warn_of_rights
@@ -37,7 +38,7 @@ class Database:
         if server is not None:
             return server.owner_url
         assert self._settings.database_url is not None
-        return self._settings.database_owner_url or self._settings.database_url
+        return coordinator_of(self._settings.database_owner_url or self._settings.database_url)
 
     def __enter__(self) -> str:
         if self._settings.database_url is None:
@@ -62,7 +63,7 @@ class Database:
             service_url = self._embedded.service_url
         else:
             assert settings.database_url is not None
-            service_url = settings.database_url
+            service_url = coordinator_of(settings.database_url)
         prepare(
             self.owner_url,
             service_url,

@@ -1,0 +1,63 @@
+"""Reads from the standbys of a cluster, by way of the coordinator's."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests import databases
+from tests.acceptance.service import service
+from tests.conftest import missing
+from tests.databases import Database
+from tests.faults.test_replica import Asking, questions, wait_for
+
+pytestmark = pytest.mark.citus
+
+SECONDS_MAX = 60
+
+
+@pytest.fixture
+def replica_url(citus_url: str, cluster: Database) -> str:
+    """The service's role on the coordinator's standby, which asks the workers' standbys."""
+    with psycopg.connect(citus_url) as admin:
+        standbys = admin.execute(
+            "SELECT s.nodename, s.nodeport, p.nodename, p.nodeport, s.groupid FROM pg_dist_node AS s"
+            " JOIN pg_dist_node AS p ON p.groupid = s.groupid AND p.noderole = 'primary'"
+            " WHERE s.noderole = 'secondary' ORDER BY s.groupid"
+        ).fetchall()
+    if not standbys or standbys[0][4] != 0:
+        missing("citus", "the Citus cluster has no standbys (see docs/howto/scale-out.md)")
+    name = psycopg.conninfo.conninfo_to_dict(cluster.service_url)["dbname"]
+    with psycopg.connect(databases.within(citus_url, str(name)), autocommit=True) as admin:
+        for standby in standbys:
+            admin.execute("SELECT citus_add_secondary_node(%s, %s, %s, %s)", standby[:4])
+    return databases.at(cluster.service_url, *standbys[0][:2])
+
+
+def test_the_standbys_answer_as_the_cluster_would(
+    cluster: Database, replica_url: str, tmp_path: Path
+) -> None:
+    urls = {
+        "SALDO_DATABASE_URL": cluster.service_url,
+        "SALDO_DATABASE_OWNER_URL": cluster.owner_url,
+    }
+    with (
+        service(tmp_path, **urls) as plain,
+        service(tmp_path, **urls, SALDO_DATABASE_REPLICA_URL=replica_url) as running,
+    ):
+        wait_for(running, "the replica is asked for")
+        here = Asking(plain.url)
+        here.fill()
+        there = Asking(running.url, here.user_id)
+        deadline = time.monotonic() + SECONDS_MAX
+        while there.list() and there.answered() != {"replica"}:
+            assert time.monotonic() < deadline, running.output()
+        for path, query in questions(here.user_id, 3):
+            assert there.get(path, **query) == here.get(path, **query)
+            assert there.answered() == {"replica"}, (path, query)
+        chart = there.get(f"/console/users/{here.user_id}/chart")
+        assert chart["times"]
+        assert there.answered() == {"replica"}
