@@ -13,5 +13,8 @@ SELECT
     -- A backend whose client is gone should not hold a shard's lock for longer than this.
     set_config('client_connection_check_interval', '1s', false),
     set_config('application_name', $2, false),
+    -- On Citus: one connection to each worker for what goes to all shards, not one for each of them: what is written through
+    -- many is prepared and committed on each, a write to the disk every time. Elsewhere nobody reads it.
+    set_config('citus.multi_shard_modify_mode', 'sequential', false),
     -- Whether the ledger is distributed: then other statements are needed (sql/distributed).
     to_regproc('saldo.post_on_shard_1') IS NOT NULL AS distributed
