@@ -73,7 +73,7 @@ def migrate(owner_url: str, service_url: str) -> None:
 def _schema_locked(owner_url: str) -> Iterator[sqlalchemy.Connection]:
     """A transaction in which nobody else migrates."""
     engine = sqlalchemy.create_engine(
-        "postgresql+psycopg://", creator=lambda: _connect(owner_url), poolclass=NullPool
+        "postgresql+psycopg://", creator=lambda: connected(owner_url), poolclass=NullPool
     )
     try:
         # Once outside a transaction: the engine looks at the server, and rolls back, when it first
@@ -102,7 +102,12 @@ def _driver(connection: sqlalchemy.Connection) -> Driver:
     return driver
 
 
-def _connect(url: str) -> Driver:
+def connected(url: str) -> Driver:
+    """A connection to a server that is new enough.
+
+    Raises:
+        SetUpError: it is older; one line for the operator. psycopg.Error: it could not be made.
+    """
     connection = psycopg.connect(url, connect_timeout=CONNECT_SECONDS_MAX)
     version = connection.info.server_version
     if version < POSTGRESQL_MIN * 10_000:

@@ -8,10 +8,9 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 import psycopg
 
 from saldo.store.errors import SetUpError
+from saldo.store.migrate import connected
 from saldo.store.statements import statement
-from saldo.store.url import shown
-
-CONNECT_SECONDS_MAX: Final = 10
+from saldo.store.url import first_line, shown
 
 _PLACES: Final = {"host", "hostaddr", "port"}
 
@@ -19,17 +18,22 @@ _PLACES: Final = {"host", "hostaddr", "port"}
 def coordinator_of(url: str) -> str:
     """The connection string of the coordinator, if it names a worker of a Citus cluster; else as it is.
 
-    A node that can't be asked is left to whoever connects next, and has more to say about it.
-
     Raises:
-        SetUpError: what the workers call the coordinator is something else from here; one line for the operator.
+        SetUpError: it can't be asked, or what the workers call the coordinator is something else from here; one line
+            for the operator.
     """
-    found = _asked(url)
+    try:
+        found = _asked(url)
+    except psycopg.Error as error:
+        raise SetUpError(f"database {shown(url)}: {first_line(error)}") from error
     if found is None or not found[2]:
         return url
     host, port, _ = found
     there = _at(url, host, port)
-    answer = _asked(there)
+    try:
+        answer = _asked(there)
+    except psycopg.Error:
+        answer = None
     if answer is None or answer[2]:
         raise SetUpError(
             f"database {shown(url)}: it is a worker, and its coordinator {host}:{port} can't be reached from here or "
@@ -39,17 +43,12 @@ def coordinator_of(url: str) -> str:
 
 
 def _asked(url: str) -> tuple[str, int, bool] | None:
-    """Host, port, and whether this is another node; None: it is no cluster, or can't be asked."""
-    try:
-        with psycopg.connect(
-            url, connect_timeout=CONNECT_SECONDS_MAX, autocommit=True
-        ) as connection:
-            row = connection.execute("SELECT to_regclass('pg_catalog.pg_dist_local_group')")
-            if row.fetchone() == (None,):
-                return None
-            found = connection.execute(statement("citus_coordinator")).fetchone()
-    except psycopg.Error:
-        return None
+    """Host, port, and whether this is another node; None: it is no cluster."""
+    with connected(url) as connection:
+        here = connection.execute("SELECT to_regclass('pg_catalog.pg_dist_local_group') IS NULL")
+        if here.fetchone() == (True,):
+            return None
+        found = connection.execute(statement("citus_coordinator")).fetchone()
     return None if found is None else (found[0], found[1], found[2])
 
 
