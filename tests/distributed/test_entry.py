@@ -33,9 +33,9 @@ def worker(citus_url: str, cluster: Database) -> Database:
 
 
 def test_a_worker_knows_the_coordinator(cluster: Database, worker: Database) -> None:
-    url = f"{worker.service_url}?application_name=a%20b&port=1&host=elsewhere"
-    # As the driver reads it, so is it read: its host is the one of the query.
-    assert coordinator_of(url) == url
+    # As the driver reads it, so is it read: the place is the one of the query.
+    with pytest.raises(SetUpError, match="port 1"):
+        coordinator_of(f"{worker.service_url}?application_name=a%20b&port=1")
     assert coordinator_of(f"{worker.service_url}?application_name=a%20b") == (
         f"{cluster.service_url}?application_name=a%20b"
     )
