@@ -1,0 +1,212 @@
+"""What a log in partitions by time costs, beside the one table that it is: rows, lookups and questions.
+
+Not one of the suite's subjects, for it takes about a quarter of an hour: python -m benchmarks.partitions [--entries N]
+
+SQL alone: tables like the log, with its keys, checks and indexes, filled with a year of it; then batches as posting
+makes them, each looking its uuids up and appending, and questions for users at random. In the third a table of
+uuids keeps the key that partitions can't have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from statistics import median
+from typing import Any
+
+import psycopg
+
+from benchmarks import machine
+from benchmarks.cost import tree_seconds
+from benchmarks.ledgers import Ledgers, statement
+from benchmarks.scale import FULL
+
+BATCH = 500
+FILL_BATCH = 100_000
+MONTHS = 12
+QUESTIONS = 2_000
+ROUNDS = 5
+COLUMNS = (
+    *(
+        "layout",
+        "after_a_checkpoint_us",
+        "after_a_checkpoint_wal",
+        "long_after_us",
+        "long_after_wal",
+    ),
+    *(
+        "newest_us",
+        "page_us",
+        "index_mb",
+        "written_index_mb",
+        "entries",
+        "date",
+        "commit",
+        "machine",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the rows are, and where a uuid is looked up."""
+
+    name: str
+    table: str
+    parts: tuple[str, ...]
+    uuids: str
+    written: tuple[str, ...]
+    """Tables that what is posted now goes to."""
+
+
+WHOLE = Layout("one table", "whole", ("whole",), "whole", ("whole",))
+PARTS = tuple(f"month_{number + 1}" for number in range(MONTHS))
+KEYLESS = tuple(f"keyless_{number + 1}" for number in range(MONTHS))
+LAYOUTS = (
+    WHOLE,
+    Layout(f"{MONTHS} partitions", "parted", PARTS, "parted", PARTS[-1:]),
+    Layout(
+        f"{MONTHS} partitions and a table of uuids",
+        *("keyless", (*KEYLESS, "uuids"), "uuids", (*KEYLESS[-1:], "uuids")),
+    ),
+)
+
+
+def main() -> None:
+    """Fills the tables, then measures them in turns."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.partitions", description=__doc__)
+    parser.add_argument("--entries", type=int, default=10_000_000)
+    parser.add_argument("--lines", type=int, default=100_000, help="of each measurement")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="saldo-bench-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        with Ledgers(directory, 1) as ledgers, ledgers.fresh() as ledger:
+            stamp = machine.stamp(ledgers.version(), ledgers.data_directory)
+            url = ledgers.superuser_url(ledger)
+            with _connect(url) as connection:
+                _make(connection)
+                _fill(connection, given.entries)
+                rows = [row | stamp for row in _measure(ledgers, connection, given)]
+    _write(rows)
+
+
+def _connect(url: str) -> psycopg.Connection[Any]:
+    return psycopg.connect(
+        url, autocommit=True, prepare_threshold=0, cursor_factory=psycopg.RawCursor
+    )
+
+
+def _make(connection: psycopg.Connection[Any]) -> None:
+    execute = connection.execute
+    execute(b"CREATE TABLE whole (LIKE saldo.transactions INCLUDING ALL)")
+    execute(b"CREATE TABLE uuids (uuid uuid PRIMARY KEY)")
+    for parent, parts in (("parted", PARTS), ("keyless", KEYLESS)):
+        execute(
+            f"CREATE TABLE {parent} (LIKE saldo.transactions INCLUDING CONSTRAINTS)"
+            " PARTITION BY RANGE (recorded_at)".encode()
+        )
+        for number, part in enumerate(parts):
+            execute(f"CREATE TABLE {part} (LIKE saldo.transactions INCLUDING ALL)".encode())
+            begin, end = (
+                f"'2026-01-01Z'::timestamptz + interval '1 year' * {n} / {MONTHS}"
+                for n in (number, number + 1)
+            )
+            execute(
+                f"ALTER TABLE {parent} ATTACH PARTITION {part} FOR VALUES FROM ({begin}) TO ({end})".encode()
+            )
+            if parent == "keyless":
+                execute(f"ALTER TABLE {part} DROP CONSTRAINT {part}_uuid_key".encode())
+    # As the function finds them: by the index, whatever the statistics say.
+    for way in ("seqscan", "hashjoin", "mergejoin", "bitmapscan"):
+        execute(f"SET enable_{way} = off".encode())
+
+
+def _fill(connection: psycopg.Connection[Any], entries: int) -> None:
+    for layout in LAYOUTS:
+        text = statement("partitions_fill").replace("{table}", layout.table).encode()
+        for begin in range(0, entries, FILL_BATCH):
+            end = min(begin + FILL_BATCH, entries)
+            connection.execute(text, (begin, end, FULL.users, entries))
+        if layout.uuids == "uuids":
+            connection.execute(b"INSERT INTO uuids SELECT uuid FROM keyless")
+        print(f"{layout.name}: {entries:,} entries", flush=True)
+    connection.execute(b"VACUUM (ANALYZE)")
+
+
+def _measure(
+    ledgers: Ledgers, connection: psycopg.Connection[Any], given: argparse.Namespace
+) -> Iterator[dict[str, str]]:
+    """In turns, so that what else the machine does befalls all of them."""
+    figures: dict[str, dict[str, list[float]]] = {layout.name: {} for layout in LAYOUTS}
+    random = Random(1)
+    next_entry = given.entries
+    for _ in range(ROUNDS):
+        for layout in LAYOUTS:
+            found = figures[layout.name]
+            for number, when in enumerate(("after_a_checkpoint", "long_after")):
+                if when == "after_a_checkpoint":
+                    connection.execute(b"CHECKPOINT")
+                begin = next_entry + number * given.lines
+                us, wal = _post(ledgers, connection, layout, range(begin, begin + given.lines))
+                found.setdefault(f"{when}_us", []).append(us)
+                found.setdefault(f"{when}_wal", []).append(wal)
+            users = [random.randint(1, FULL.users) for _ in range(QUESTIONS)]
+            for question in ("newest", "page"):
+                us = _ask(connection, f"partitions_{question}", layout, users)
+                found.setdefault(f"{question}_us", []).append(us)
+        # Each layout is given the same entries.
+        next_entry += 2 * given.lines
+    for layout in LAYOUTS:
+        sizes = connection.execute(
+            statement("partitions_sizes").encode(), (list(layout.parts), list(layout.written))
+        ).fetchone()
+        assert sizes is not None
+        row = {name: f"{median(values):.1f}" for name, values in figures[layout.name].items()}
+        row |= {
+            "index_mb": f"{sizes[0] / 2**20:.0f}",
+            "written_index_mb": f"{sizes[1] / 2**20:.0f}",
+        }
+        yield {"layout": layout.name, "entries": str(given.entries)} | row
+
+
+def _post(
+    ledgers: Ledgers, connection: psycopg.Connection[Any], layout: Layout, entries: range
+) -> tuple[float, float]:
+    """The database's microseconds of a processor, and bytes of WAL, for each of the entries."""
+    kept = statement("partitions_kept").strip() if layout.uuids == "uuids" else ""
+    text = statement("partitions_post").replace("{kept}", kept)
+    command = text.replace("{table}", layout.table).replace("{uuids}", layout.uuids).encode()
+    seconds, wal = tree_seconds(ledgers.pid), ledgers.wal_bytes()
+    for begin in entries[::BATCH]:
+        end = min(begin + BATCH, entries.stop)
+        connection.execute(command, (begin, end, FULL.users))
+    seconds, wal = tree_seconds(ledgers.pid) - seconds, ledgers.wal_bytes() - wal
+    return seconds / len(entries) * 1e6, wal / len(entries)
+
+
+def _ask(connection: psycopg.Connection[Any], name: str, layout: Layout, users: list[int]) -> float:
+    """Microseconds of the clock for each user."""
+    command = statement(name).replace("{table}", layout.table).encode()
+    begin = time.perf_counter()
+    connection.execute(command, (users,))
+    return (time.perf_counter() - begin) / len(users) * 1e6
+
+
+def _write(rows: list[dict[str, str]]) -> None:
+    path = machine.ROOT / "docs" / "benchmarks" / "partitions.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    print(path.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,3 @@
+, kept AS (
+    INSERT INTO uuids (uuid) SELECT uuid FROM given
+)

@@ -1,0 +1,6 @@
+-- Bytes of all indexes, and of those that what is posted now is written to.
+SELECT sum(pg_relation_size(i.indexrelid))::bigint,
+    sum(pg_relation_size(i.indexrelid)) FILTER (WHERE c.relname = ANY ($2::text[]))::bigint
+FROM pg_index AS i
+JOIN pg_class AS c ON c.oid = i.indrelid
+WHERE c.relname = ANY ($1::text[])
