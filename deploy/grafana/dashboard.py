@@ -342,7 +342,6 @@ DATABASE = [
         "percentunit",
         [Query("saldo_data_disk_free_bytes{@} / saldo_data_disk_size_bytes{@}", "{{instance}}")],
         maximum=1,
-        width=12,
     ),
     Panel(
         "Data disk",
@@ -352,7 +351,19 @@ DATABASE = [
             Query("saldo_data_disk_free_bytes{@}", "{{instance}}, free"),
             Query("saldo_data_disk_size_bytes{@}", "{{instance}}, size"),
         ],
-        width=12,
+    ),
+    Panel(
+        "Reads that a replica may answer",
+        "By who did. The primary's share grows when the replica lags or is away. Nothing without "
+        "SALDO_DATABASE_REPLICA_URL.",
+        "reqps",
+        [
+            Query(
+                "sum by (answered_by) (rate(saldo_replica_reads_total{@}[$__rate_interval]))",
+                "{{answered_by}}",
+            )
+        ],
+        stacked=True,
     ),
 ]
 

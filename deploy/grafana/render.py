@@ -26,6 +26,7 @@ from tests.faults import broker
 from tests.receiver import receiving
 
 from deploy.grafana.dashboard import ROWS, Panel, Query
+from saldo.store.embedded import EmbeddedServer
 
 PICTURES = Path(__file__).parents[2] / "docs" / "howto" / "monitor"
 STEP_SECONDS = 2
@@ -68,7 +69,9 @@ def _watch(seconds: int, webhook_url: str) -> None:
             "SALDO_RABBITMQ_URL": own_broker.url,
             "SALDO_RABBITMQ_STREAM_URL": own_broker.stream_url,
         }
-        running = stack.enter_context(service(directory, **SETTINGS, **brokers))
+        # The embedded server is its own replica.
+        replica = {"SALDO_DATABASE_REPLICA_URL": EmbeddedServer(directory / "data").service_url}
+        running = stack.enter_context(service(directory, **SETTINGS, **brokers, **replica))
         watching = stack.enter_context(
             prometheus.prometheus(str(programs[0]), directory, running.url)
         )

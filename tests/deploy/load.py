@@ -77,6 +77,7 @@ def _ask_everything(client: httpx.Client, user_id: int) -> None:
     client.get(f"/v1/user/{user_id}/balance", params={"date": "2024-01-01T00:00:00Z"})
     client.get(f"/v1/transaction/{uuid}")
     client.get("/v1/transactions", params={"limit": "10"})
+    client.get(f"/v1/user/{user_id}/transactions", params={"limit": "10"})
     client.get("/nothing/here")
 
 

@@ -72,9 +72,12 @@ async def test_every_panel_shows_something(
         "SALDO_RABBITMQ_STREAM": f"saldo-{tmp_path.name}",
     }
 
+    # Whatever has the same entries is a replica: the embedded server is its own.
+    replica = {"SALDO_DATABASE_REPLICA_URL": EmbeddedServer(tmp_path / "data").service_url}
+
     def watch(webhook_url: str) -> None:
         with (
-            service(tmp_path, **QUICK, **brokers, SALDO_WORKERS="2") as running,
+            service(tmp_path, **QUICK, **brokers, **replica, SALDO_WORKERS="2") as running,
             prometheus(prometheus_program, tmp_path, running.url) as watching,
             load(running.url),
         ):

@@ -64,6 +64,8 @@ class Replica:
         self._pool = pool
         self._timeout_seconds = timeout_seconds
         self._there = False
+        for who in ("primary", "replica"):  # from 0 on, so that a first one shows as growth
+            REPLICA_READS.labels(who)
         self._looking = asyncio.create_task(self._look(), name="replica")
 
     @classmethod
