@@ -32,7 +32,7 @@ from saldo.store.connection import Session, open_pool
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.migrate import prepare
 from saldo.store.poster import Poster
-from saldo.store.seals import NewSeal, Seals
+from saldo.store.seals import ENTRIES_MAX, NewSeal, Seals
 from saldo.store.statements import statement
 from tests.conftest import settings_for
 from tests.databases import Database
@@ -193,19 +193,20 @@ async def test_everything_is_sealed_and_then_nothing(ledger: Database, seals: Wa
 async def test_much_is_sealed_in_parts_of_bounded_size_those_that_wait_longest_first(
     ledger: Database, seals: WatchedSeals
 ) -> None:
-    # Of six shards more than a seal may have, and of one a little that is newer.
-    for user_id in range(10, 16):
+    # Of some shards more than a seal may have, together more than a look takes; and of one a little that is older.
+    shards = ENTRIES_MAX // SEAL_ENTRIES_MAX + 2
+    for user_id in range(1, shards + 1):
         await post(ledger, deposits(user_id, SEAL_ENTRIES_MAX + 1))
     first = await seals.entries()
-    assert sum(map(len, first.values())) < 4096 + SEAL_ENTRIES_MAX
+    assert ENTRIES_MAX <= sum(map(len, first.values())) < ENTRIES_MAX + SEAL_ENTRIES_MAX
     assert max(map(len, first.values())) == SEAL_ENTRIES_MAX
     await seal_all(seals)
-    await post(ledger, deposits(20, 3))
-    for user_id in range(30, 35):
+    await post(ledger, deposits(63, 3))
+    for user_id in range(1, shards + 1):
         await post(ledger, deposits(user_id, SEAL_ENTRIES_MAX + 1))
     waiting = await seals.entries()
-    assert 20 in waiting
-    assert len(waiting) < 6
+    assert 63 in waiting
+    assert len(waiting) < shards
     await seal_all(seals)
     assert_sealed(ledger)
 

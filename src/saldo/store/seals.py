@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,8 +15,9 @@ from saldo.store.connection import fetch
 from saldo.store.errors import RejectedError, translated
 from saldo.store.statements import statement
 
-ENTRIES_MAX: Final = 4096
-"""Entries that one look takes, and at most one seal's more (sql/seals_entries.sql): 0.7 MB."""
+ENTRIES_MAX: Final = 16_384
+"""Entries that one look takes, and at most one seal's more (sql/seals_entries.sql): 2.4 MB. What a look takes beside
+its entries is shared by them."""
 
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER: Final = b"\xff\xff"
@@ -180,7 +181,7 @@ class Seals:
 
 
 def by_shard(copied: bytes) -> dict[int, list[bytes]]:
-    """What a binary COPY of ENTRY_COLUMNS gave, entry by entry.
+    """What a binary COPY of ENTRY_COLUMNS gave, in the order of shards, entry by entry.
 
     Raises:
         RejectedError: it has another form.
@@ -188,11 +189,19 @@ def by_shard(copied: bytes) -> dict[int, list[bytes]]:
     length = len(copied) - len(_HEADER) - len(_TRAILER)
     if not copied.startswith(_HEADER) or not copied.endswith(_TRAILER) or length % ENTRY_BYTES:
         raise RejectedError("entries were not copied as their columns should be")
-    found: dict[int, list[bytes]] = defaultdict(list)
-    for start in range(len(_HEADER), len(_HEADER) + length, ENTRY_BYTES):
-        entry = copied[start : start + ENTRY_BYTES]
-        found[int.from_bytes(entry[_SHARD], "big")].append(entry)
-    return dict(found)
+    starts = range(len(_HEADER), len(_HEADER) + length, ENTRY_BYTES)
+    entries = [copied[start : start + ENTRY_BYTES] for start in starts]
+    found, begin = {}, 0
+    while begin < len(entries):
+        shard = _shard(entries[begin])
+        end = bisect_right(entries, shard, begin, key=_shard)
+        found[shard] = entries[begin:end]
+        begin = end
+    return found
+
+
+def _shard(entry: bytes) -> int:
+    return int.from_bytes(entry[_SHARD], "big")
 
 
 def _seal(

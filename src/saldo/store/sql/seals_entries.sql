@@ -1,5 +1,5 @@
 -- Entries after the last seal of their shard, in the columns of ENTRY_COLUMNS (saldo.ledger.seal): of each shard as many as a
--- seal may have, of the shards that have waited longest until there are 4096. Copied, and so without arguments: the driver would put
+-- seal may have, of the shards that have waited longest until there are 16384. Copied, and so without arguments: the driver would put
 -- them in by statements that a pooler forgets.
 SELECT e.seq, e.user_id, e.number, e.amount, e.balance, e."timestamp", e.horizon, e.recorded_at,
     e.uuid, e.shard, e.kind, e.outcome
@@ -25,5 +25,5 @@ CROSS JOIN LATERAL (
     ORDER BY t.seq
     LIMIT 1024
 ) AS e
-WHERE coalesce(behind.before, 0) < 4096
+WHERE coalesce(behind.before, 0) < 16384
 ORDER BY e.shard, e.seq
