@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import psutil
 import psycopg
 import pytest
 
@@ -111,6 +113,11 @@ class Asking:
     def balance(self, **query: Any) -> str:
         return str(self.get(f"/v1/user/{self.user_id}/balance", **query)["balance"])
 
+    def chart(self) -> dict[str, Any]:
+        """What the console draws, of a time that doesn't end with now."""
+        bounds = {"from": FIRST.timestamp(), "to": (FIRST + timedelta(days=60)).timestamp()}
+        return self.get(f"/console/users/{self.user_id}/chart", **bounds)
+
     def list(self, **query: Any) -> dict[str, Any]:
         return self.get(f"/v1/user/{self.user_id}/transactions", limit=PAGE, **query)
 
@@ -131,6 +138,37 @@ def paused(replica: EmbeddedServer) -> Iterator[None]:
             pass
         yield
         admin.execute("SELECT pg_wal_replay_resume()")
+
+
+@contextmanager
+def waiting_for_another_standby(primary: EmbeddedServer) -> Iterator[None]:
+    """What is committed is in the log, and stays so for as long as a standby that there isn't says nothing."""
+    with psycopg.connect(primary.superuser_url, autocommit=True) as admin:
+        admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'elsewhere'")
+        admin.execute("SELECT pg_reload_conf()")
+        shown = "SELECT setting FROM pg_settings WHERE name = 'synchronous_standby_names'"
+        while admin.execute(shown).fetchone() != ("elsewhere",):
+            pass
+        try:
+            yield
+        finally:
+            admin.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            admin.execute("SELECT pg_reload_conf()")
+
+
+@contextmanager
+def hung(replica: EmbeddedServer) -> Iterator[None]:
+    """Its processes take no step."""
+    assert replica.pid is not None
+    root = psutil.Process(replica.pid)
+    stopped = [root, *root.children(recursive=True)]
+    for process in stopped:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in stopped:
+            process.resume()
 
 
 def catch_up(primary: EmbeddedServer, replica: EmbeddedServer) -> None:
@@ -253,12 +291,58 @@ def test_one_that_went_its_own_way_is_not_believed(
         catch_up(primary, replica)
         with psycopg.connect(replica.superuser_url, autocommit=True) as admin:
             assert admin.execute("SELECT pg_promote()").fetchone() == (True,)
+        before = [asking.get(path, **query) for path, query in questions(asking.user_id, 3)]
+        chart = asking.chart()
         with serve(tmp_path, replica, replica) as other:
-            lost = Asking(other.url, asking.user_id).post("7.00")
-        kept = asking.post("5.00")
+            # Late, and now: whatever is asked for would be another answer.
+            elsewhere = Asking(other.url, asking.user_id)
+            elsewhere.post("7.00", FIRST)
+            lost = elsewhere.post("7.00")
+        assert [asking.get(path, **query) for path, query in questions(asking.user_id, 3)] == before
+        assert asking.chart() == chart
+        kept = [asking.post("5.00"), asking.post("5.00")][-1]
         assert lost["number"] == kept["number"]
         assert asking.list()["items"][0] == _listed(kept)
-        assert asking.answered() == {"primary"}
+        assert asking.answered() >= {"primary"}
+
+
+def test_what_the_primary_does_not_show_yet_is_not_shown(
+    primary: EmbeddedServer, replica: EmbeddedServer, tmp_path: Path
+) -> None:
+    """Committed, and waiting for a synchronous standby: after a failover it may never have been."""
+    with serve(tmp_path, primary, replica) as running, ThreadPoolExecutor(1) as beside:
+        asking = Asking(running.url)
+        asking.fill()
+        catch_up(primary, replica)
+        asked = questions(asking.user_id, 3)
+        before = [asking.get(path, **query) for path, query in asked]
+        with waiting_for_another_standby(primary):
+            posting = beside.submit(asking.post, "7.00", FIRST)
+            with psycopg.connect(replica.ledger_url, autocommit=True) as admin:
+                found = "SELECT count(*) > %s FROM saldo.transactions WHERE user_id = %s"
+                while admin.execute(found, (ENTRIES, asking.user_id)).fetchone() != (True,):
+                    assert not posting.done()
+            assert [asking.get(path, **query) for path, query in asked] == before
+            assert not posting.done()
+        posting.result()
+        assert [asking.get(path, **query) for path, query in asked] != before
+
+
+def test_one_that_hangs_is_away(
+    primary: EmbeddedServer, replica: EmbeddedServer, tmp_path: Path
+) -> None:
+    with serve(tmp_path, primary, replica) as running:
+        asking = Asking(running.url)
+        asking.fill()
+        catch_up(primary, replica)
+        page = asking.list()
+        assert asking.answered() == {"replica"}
+        with hung(replica):
+            assert asking.list() == page
+            assert asking.answered() == {"primary"}
+            wait_for(running, "the replica is away")
+        while asking.answered() != {"replica"}:
+            assert asking.list() == page
 
 
 def test_another_database_is_not_asked(
