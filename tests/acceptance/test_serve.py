@@ -183,6 +183,11 @@ def _refused(directory: Path, **settings: str) -> str:
     [
         ("SALDO_LANES", "many", "SALDO_LANES"),
         ("SALDO_ZONE", "Mars/Olympus", "IANA zone"),
+        (
+            "SALDO_DATABASE_REPLICA_URL",
+            "postgresql://saldo@localhost:99999/saldo",
+            "SALDO_DATABASE_REPLICA_URL can't be read",
+        ),
         ("SALDO_DATABASE_URL", "mysql://x", "postgresql://"),
         ("SALDO_DATABASE_URL", "postgresql://x@127.0.0.1:1/y", "127.0.0.1:1"),
         ("SALDO_DATABASE_URL", "postgresql://x:secret@127.0.0.1:1,127.0.0.1:2/y", "127.0.0.1:2/y"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from saldo.store.url import hosts_of, shown
+from saldo.store.url import hosts_of, is_readable, shown
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,22 @@ from saldo.store.url import hosts_of, shown
 )
 def test_hosts_in_their_order(url: str, expected: list[tuple[str, int]]) -> None:
     assert hosts_of(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql://saldo:secret@a:6000,b/saldo?sslmode=require", True),
+        ("postgresql://saldo@a,b,c/saldo?port=1,2", False),
+        ("postgresql://saldo@a,b,c/saldo?port=1", True),
+        ("postgresql:///saldo", True),
+        ("postgresql://saldo@localhost:99999/saldo", False),
+        ("postgresql://saldo@[::1/saldo", False),
+        ("secret", False),
+    ],
+)
+def test_whether_it_can_be_read(url: str, expected: bool) -> None:
+    assert is_readable(url) is expected
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ from saldo.settings import Settings
 from saldo.store.connection import check
 from saldo.store.distributed.entry import coordinator_of
 from saldo.store.embedded import EmbeddedServer
+from saldo.store.errors import SetUpError
 from saldo.store.migrate import prepare
 from saldo.store.roles import warn_of_rights
+from saldo.store.url import is_readable
 
 
 class Database:
@@ -41,6 +43,13 @@ class Database:
         return coordinator_of(self._settings.database_owner_url or self._settings.database_url)
 
     def __enter__(self) -> str:
+        replica_url = self._settings.database_replica_url
+        # It may be away now; whether it can be one at all is not to be found out by waiting for it.
+        if replica_url is not None and not is_readable(replica_url):
+            raise SetUpError(
+                "SALDO_DATABASE_REPLICA_URL can't be read: expected postgresql://user:password@host:port/database, "
+                "or several host:port with commas between them"
+            )
         if self._settings.database_url is None:
             server = EmbeddedServer(
                 self._settings.data_dir, archive_dir=self._settings.wal_archive_dir

@@ -21,6 +21,7 @@ from saldo.observability.metrics import REPLICA_READS
 from saldo.store.connection import fetch, open_pool
 from saldo.store.errors import ConnectionLostError, StoreError, translated
 from saldo.store.statements import statement
+from saldo.store.url import shown
 
 SECONDS_MAX: Final = 2.0
 """How long a replica has to answer, all in all; after that it is away, and the primary is asked."""
@@ -78,12 +79,14 @@ def in_log(shard: int, seq: int) -> Asked:
 class Replica:
     """Its pool of connections, and whether it is there. Several hosts of the connection string: the first that is."""
 
-    def __init__(self, pool: Any, *, timeout_seconds: float) -> None:
+    def __init__(self, pool: Any, where: str, *, timeout_seconds: float) -> None:
         """
         Args:
+            where: it is, for the log.
             timeout_seconds: how long a statement may take on the primary.
         """
         self._pool = pool
+        self._where = where
         self._timeout_seconds = timeout_seconds
         self._there = False
         self._look_seconds = LOOK_SECONDS
@@ -101,7 +104,7 @@ class Replica:
             statement_timeout_seconds=timeout_seconds,
             application_name="saldo replica",
         )
-        return cls(pool, timeout_seconds=timeout_seconds)
+        return cls(pool, shown(url), timeout_seconds=timeout_seconds)
 
     @property
     def pool(self) -> Any:
@@ -193,7 +196,7 @@ class Replica:
         if self._there:
             self._there = False
             self._look_seconds = min(self._look_seconds * 2, LOOK_SECONDS_MAX)
-            _log.warning("the replica is away, the primary is asked: %s", reason)
+            _log.warning("the replica is away, the primary is asked: %s: %s", self._where, reason)
 
     async def _look(self) -> None:
         """Looks for it while it is away: no question waits for a machine that may say nothing."""
@@ -204,7 +207,7 @@ class Replica:
                     await fetch(self._pool, "replica_answers", timeout_seconds=SECONDS_MAX)
                 except StoreError as error:
                     if not failed:
-                        _log.warning("the replica can't be asked: %s", error)
+                        _log.warning("the replica can't be asked: %s: %s", self._where, error)
                     failed = True
                 else:
                     self._there, failed = True, False

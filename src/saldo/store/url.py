@@ -29,6 +29,18 @@ def shown(url: str) -> str:
     return place
 
 
+def is_readable(url: str) -> bool:
+    """Whether libpq reads it, and each host has a port that can be one, or none."""
+    named = _named(url)
+    ports = named.get("port", "").split(",")
+    hosts = _hosts(named)
+    return (
+        bool(named)
+        and len(ports) in {1, len(named.get("host", "").split(","))}
+        and all(_is_port(port) for _, port in hosts)
+    )
+
+
 def hosts_of(url: str) -> list[tuple[str, int]]:
     """The hosts (or directories of sockets) that it names, each with its port, in their order.
 
