@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ class Following:
     """One follower's state.
 
     Attributes:
-        position: the last that came; "" until one did.
+        position: behind the last event that was given out; "" until a position came.
     """
 
     def __init__(
@@ -38,7 +39,10 @@ class Following:
         self._start = written_instant(start)
         self._timeout_seconds = timeout_seconds
         self._frames = Frames()
-        self._seen: set[str] = set()
+        self._waiting: deque[Frame] = deque()
+        # By shard, in which events come in the order of `seq`. Not by position: after a loss of the connection the
+        # service may divide the same events otherwise, and what has come comes again on both sides of a position.
+        self._reached: dict[int, int] = {}
         self._failed = 0
         self._failing_since: float | None = None
         self._retry_seconds = 0.0
@@ -51,18 +55,34 @@ class Following:
             return self._filter, headers | {"last-event-id": self.position}
         return (*self._filter, ("from", self._start)), headers
 
-    def take(self, data: bytes) -> list[Event]:
-        """The events that end in the data, without those that came before.
+    def take(self, data: bytes) -> None:
+        """What comes; `events` gives it out.
 
         Raises:
             UnexpectedAnswerError: it is no live stream of Saldo.
         """
         self._failed, self._failing_since = 0, None
         try:
-            events = [self._event(frame) for frame in self._frames.take(data)]
-        except (ValueError, KeyError, msgspec.MsgspecError) as error:
-            raise UnexpectedAnswerError(f"an event can't be read: {error}") from None
-        return [event for event in events if event is not None]
+            self._waiting.extend(self._frames.take(data))
+        except ValueError as error:
+            raise _unreadable(error) from None
+
+    def events(self) -> Iterator[Event]:
+        """The events that have come and were not given out yet, without those that come again.
+
+        Who stops taking them goes on with the next one later: the state moves with what is given out.
+
+        Raises:
+            UnexpectedAnswerError: there is one that is none. What came after it is forgotten, to be sent again.
+        """
+        while self._waiting:
+            try:
+                event = self._event(self._waiting.popleft())
+            except (ValueError, KeyError, TypeError, msgspec.MsgspecError) as error:
+                self._waiting.clear()
+                raise _unreadable(error) from None
+            if event is not None:
+                yield event
 
     def lost(
         self, error: SaldoError | None, now: float, retries: Retries, chance: Callable[[], float]
@@ -88,25 +108,25 @@ class Following:
     def _event(self, frame: Frame) -> Event | None:
         if frame.retry_milliseconds is not None:
             self._retry_seconds = frame.retry_milliseconds / 1000
-        if frame.id:
-            # What came before it doesn't come again after it.
-            self.position = frame.id
-        event = None if frame.data is None else self._read(frame.data)
-        if frame.id:
-            self._seen.clear()
-        elif event is not None:
-            self._seen.add(event.id)
+        position = frame.id or self.position
+        event = None if frame.data is None else self._read(frame.data, position)
+        self.position = position
+        if event is None or event.data.seq <= self._reached.get(event.data.shard, -1):
+            return None
+        self._reached[event.data.shard] = event.data.seq
         return event
 
-    def _read(self, data: str) -> Event | None:
+    def _read(self, data: str, position: str) -> Event:
         envelope: dict[str, Any] = msgspec.json.decode(data)
-        if envelope["id"] in self._seen:
-            return None
         type_: Any = UserData if envelope["type"] == USER_CREATED else TransactionData
         return Event(
             id=str(envelope["id"]),
             type=envelope["type"],
             time=msgspec.convert(envelope["time"], type=datetime),
             data=msgspec.convert(envelope["data"], type=type_),
-            position=self.position,
+            position=position,
         )
+
+
+def _unreadable(error: Exception) -> UnexpectedAnswerError:
+    return UnexpectedAnswerError(f"an event can't be read: {error}")

@@ -25,7 +25,7 @@ SILENCE_SECONDS_MAX: Final = 60.0
 class AsyncEvents:
     """Iterate over it. After a loss of the connection it goes on where it was, without a gap and without a repetition.
 
-    Iterated over again, it goes on behind the last event.
+    Iterated over again, it goes on behind the last event that was taken.
     """
 
     def __init__(self, connection: AsyncConnection, following: Following) -> None:
@@ -34,13 +34,16 @@ class AsyncEvents:
 
     @property
     def position(self) -> str:
-        """Where to resume when everything that came is done; "" until the first one came. It moves without events,
-        too."""
+        """Where to resume when every event that was taken is done; "" until the first one came. It moves without
+        events, too."""
         return self._following.position
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         following, retries = self._following, self._connection.retries
         timeout = httpx.Timeout(retries.attempt_seconds, read=SILENCE_SECONDS_MAX)
+        # Which came, and whoever iterated before didn't take.
+        for event in following.events():
+            yield event
         while True:
             query, headers = following.begin()
             ended: SaldoError | None = None
@@ -50,7 +53,8 @@ class AsyncEvents:
                 ) as response:
                     if response.status_code == 200:
                         async for data in response.aiter_bytes():
-                            for event in following.take(data):
+                            following.take(data)
+                            for event in following.events():
                                 yield event
                     else:
                         ended = error_of(await whole(response))

@@ -26,7 +26,7 @@ SILENCE_SECONDS_MAX: Final = 60.0
 class Events:
     """Iterate over it. After a loss of the connection it goes on where it was, without a gap and without a repetition.
 
-    Iterated over again, it goes on behind the last event.
+    Iterated over again, it goes on behind the last event that was taken.
     """
 
     def __init__(self, connection: Connection, following: Following) -> None:
@@ -35,13 +35,15 @@ class Events:
 
     @property
     def position(self) -> str:
-        """Where to resume when everything that came is done; "" until the first one came. It moves without events,
-        too."""
+        """Where to resume when every event that was taken is done; "" until the first one came. It moves without
+        events, too."""
         return self._following.position
 
     def __iter__(self) -> Iterator[Event]:
         following, retries = self._following, self._connection.retries
         timeout = httpx.Timeout(retries.attempt_seconds, read=SILENCE_SECONDS_MAX)
+        # Which came, and whoever iterated before didn't take.
+        yield from following.events()
         while True:
             query, headers = following.begin()
             ended: SaldoError | None = None
@@ -51,7 +53,8 @@ class Events:
                 ) as response:
                     if response.status_code == 200:
                         for data in response.iter_bytes():
-                            yield from following.take(data)
+                            following.take(data)
+                            yield from following.events()
                     else:
                         ended = error_of(whole(response))
             except httpx.TransportError as error:
