@@ -184,7 +184,31 @@ def test_what_is_decided_is_not_asked_again() -> None:
     assert isinstance(run(POSTING, [problem(422, "invalid")]).error, InvalidError)
     assert isinstance(run(POSTING, [problem(500, "seal_broken")]).error, UnexpectedAnswerError)
     assert isinstance(run(POSTING, [answer(302, "elsewhere")]).error, UnexpectedAnswerError)
-    assert isinstance(run(POSTING, [answer(200, "no transaction")]).error, UnexpectedAnswerError)
+    assert isinstance(run(ASKING, [answer(200, "no user")]).error, UnexpectedAnswerError)
+
+
+def test_a_proxys_word_after_a_lost_answer_says_nothing_of_it() -> None:
+    lost_way = Answer(404, {"content-type": "text/html"}, b"<h1>Not Found</h1>")
+    assert isinstance(run(POSTING, [lost_way]).error, UnexpectedAnswerError)
+    assert isinstance(run(POSTING, [NOT_SENT, lost_way]).error, UnexpectedAnswerError)
+    assert isinstance(run(ASKING, [BROKEN, lost_way]).error, UnexpectedAnswerError)
+    error = run(POSTING, [BROKEN, lost_way]).error
+    assert isinstance(error, OutcomeUnknownError)
+    assert (error.uuid, error.status) == (POSTING.uuid, 404)
+
+
+@pytest.mark.parametrize("body", ["no transaction", POSTED | {"uuid": str(UUID(int=1))}])
+def test_who_is_told_of_something_else_does_not_know_what_became_of_it(body: object) -> None:
+    course = run(POSTING, [answer(200, body), answer(200, POSTED)])
+    assert isinstance(course.error, OutcomeUnknownError)
+    assert (course.error.uuid, course.sent) == (POSTING.uuid, 1)
+
+
+def test_the_balance_of_another_user_is_not_believed() -> None:
+    balance = {"user_id": 2, "balance": "1.00", "date": None, "before": None, "known_at": None}
+    error = run(calls.balance(1, None, None, None), [answer(200, balance)]).error
+    assert isinstance(error, UnexpectedAnswerError)
+    assert "user 2, not of 1" in str(error)
 
 
 def test_a_gateway_without_a_service_is_asked_again() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Final, NamedTuple, TypeAlias
@@ -122,11 +122,15 @@ def _client(url: str, key: str | None, retries: Retries) -> Iterator[tuple[Clien
     headers = {"user-agent": f"saldo-cli/{version('saldo')}"}
     if key is not None:
         headers["authorization"] = f"Bearer {key}"
+
+    def make(limits: httpx.Limits) -> httpx.Client:
+        return httpx.Client(base_url=url, headers=headers, limits=limits)
+
     with (
         Client(url, key=key, retries=retries) as client,
-        httpx.Client(base_url=url, headers=headers) as http,
+        closing(Connection(make, retries)) as connection,
     ):
-        yield client, Connection(http, retries)
+        yield client, connection
 
 
 def _answers(url: str) -> bool:

@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from saldo.client.answers import Answer, decoded, outcome_of
-from saldo.client.errors import SaldoError
+from saldo.client.errors import SaldoError, UnexpectedAnswerError
 from saldo.client.models import (
     Balance,
     Delivery,
@@ -115,7 +115,15 @@ def balance(
     user_id: int, date: Instant | None, before: Instant | None, known_at: Instant | None
 ) -> Call[Balance]:
     query = _query(date=_instant(date), before=_instant(before), known_at=_instant(known_at))
-    return Call("GET", f"/v1/user/{index(user_id)}/balance", _reads(Balance), query)
+    wanted = index(user_id)
+
+    def read(answer: Answer) -> Balance:
+        found = decoded(answer, Balance)
+        if found.user_id != wanted:
+            raise _of_another_call(f"the balance of user {found.user_id}, not of {wanted}")
+        return found
+
+    return Call("GET", f"/v1/user/{wanted}/balance", read, query)
 
 
 def transactions(
@@ -147,7 +155,16 @@ def transaction_log(shard: int, after: int | None, limit: int | None) -> Call[Tr
 
 
 def post(request: Request) -> Call[Transaction]:
-    return Call("POST", "/v1/transaction", _read_posted, body=request.body(), uuid=request.uuid)
+    uuid = request.uuid
+
+    def read(answer: Answer) -> Transaction:
+        found = decoded(answer, Transaction)
+        if found.uuid != uuid:
+            raise _of_another_call(f"transaction {found.uuid}, not {uuid}")
+        replayed = answer.headers.get("idempotent-replayed") == "true"
+        return msgspec.structs.replace(found, replayed=True) if replayed else found
+
+    return Call("POST", "/v1/transaction", read, body=request.body(), uuid=uuid)
 
 
 def post_many(requests: Sequence[Request]) -> Call[list[Posted | SaldoError]]:
@@ -284,11 +301,8 @@ def _reads_document(type_: type[T]) -> Callable[[Answer], T]:
     return read
 
 
-def _read_posted(answer: Answer) -> Transaction:
-    found = decoded(answer, Transaction)
-    if answer.headers.get("idempotent-replayed") != "true":
-        return found
-    return msgspec.structs.replace(found, replayed=True)
+def _of_another_call(what: str) -> UnexpectedAnswerError:
+    return UnexpectedAnswerError(f"the answer is to another call: it is about {what}")
 
 
 def _read_many(answer: Answer) -> list[Posted | SaldoError]:

@@ -21,6 +21,7 @@ from saldo.client.errors import (
     SaldoError,
     UnauthenticatedError,
     UnavailableError,
+    UnexpectedAnswerError,
 )
 
 T = TypeVar("T")
@@ -109,7 +110,9 @@ def attempts(
                 last = given_up(error, what, call.uuid, unknown=unknown)
                 raise last from last.__cause__
         except SaldoError as error:
-            last = told(error, what, call.uuid, unknown=unknown)
+            # Somebody has taken it, and says something else of it than what has become of it.
+            taken = isinstance(error, UnexpectedAnswerError) and _is_success(reply)
+            last = told(error, what, call.uuid, unknown=unknown or (taken and not call.asks))
             raise last from last.__cause__
         yield Sleep(pause)
     raise AssertionError("counting never ends")
@@ -127,6 +130,10 @@ def result(call: Call[T], reply: Answer | Lost) -> T:
     if reply.status >= 300 and reply.status not in call.also:
         raise error_of(reply)
     return call.read(reply)
+
+
+def _is_success(reply: Answer | Lost) -> bool:
+    return isinstance(reply, Answer) and reply.status < 300
 
 
 def lost(error: Exception) -> UnavailableError:
@@ -161,8 +168,8 @@ def given_up(error: SaldoError, what: str, uuid: UUID | None, *, unknown: bool) 
 
 def told(error: SaldoError, what: str, uuid: UUID | None, *, unknown: bool) -> SaldoError:
     """What the service has decided, in the light of the attempts before. Arguments as of `given_up`."""
-    # Not let in any more: that says nothing of the attempt before, which perhaps was.
-    if unknown and isinstance(error, UnauthenticatedError | ForbiddenError):
+    # Not let in any more, or a proxy's word: that says nothing of the attempt before, which perhaps was.
+    if unknown and isinstance(error, UnauthenticatedError | ForbiddenError | UnexpectedAnswerError):
         return given_up(error, what, uuid, unknown=True)
     last = copy(error)
     if isinstance(last, NameTakenError):

@@ -48,7 +48,8 @@ class AsyncClient:
     under the uuid it was given at first, so that it is processed once. What a call can raise stands in
     `saldo.client.errors`.
 
-    One client is for a whole program: it keeps connections open.
+    One client is for a whole program: it keeps connections open. After a fork each process has its own; a `transport`
+    that is given is both's.
     """
 
     def __init__(
@@ -70,8 +71,15 @@ class AsyncClient:
         headers = {"user-agent": f"saldo-python/{version('saldo')}"}
         if key is not None:
             headers["authorization"] = f"Bearer {key}"
-        http = httpx.AsyncClient(base_url=url, headers=headers, verify=verify, transport=transport)
-        self._connection = AsyncConnection(http, retries or Retries())
+        # Made once: reading the certificates takes longer than a call.
+        checked = verify if transport is not None else httpx.create_ssl_context(verify)
+
+        def make(limits: httpx.Limits) -> httpx.AsyncClient:
+            return httpx.AsyncClient(
+                base_url=url, headers=headers, verify=checked, transport=transport, limits=limits
+            )
+
+        self._connection = AsyncConnection(make, retries or Retries())
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -86,7 +94,7 @@ class AsyncClient:
 
     async def aclose(self) -> None:
         """Closes the connections."""
-        await self._connection.http.aclose()
+        await self._connection.aclose()
 
     # --- users --------------------------------------------------------------------------------
 

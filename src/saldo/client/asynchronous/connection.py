@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import httpx
 
@@ -18,13 +19,58 @@ from saldo.client.retry import Lost, Reply, Retries, Send, attempts
 
 T = TypeVar("T")
 
+CALLS: Final = httpx.Limits(max_connections=100, max_keepalive_connections=20)
+"""More calls at once wait for one of these."""
+
+STREAMS: Final = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+"""Each open stream has a connection for as long as it is followed: with a limit the next would wait for ever."""
+
 
 class AsyncConnection:
-    """The service, as one client reaches it: a pool of connections, and how patient it is."""
+    """The service, as one client reaches it: pools of connections, and how patient it is.
 
-    def __init__(self, http: httpx.AsyncClient, retries: Retries) -> None:
-        self.http = http
+    Attributes:
+        http: for calls. streams: for what doesn't end. Each process has its own: after a fork these are others.
+    """
+
+    def __init__(self, make: Callable[[httpx.Limits], httpx.AsyncClient], retries: Retries) -> None:
+        """
+        Args:
+            make: a client of httpx with such a pool.
+        """
         self.retries = retries
+        self._make = make
+        self._process = os.getpid()
+        self._http, self._streams = make(CALLS), make(STREAMS)
+        self._closed = False
+        self._inherited: list[httpx.AsyncClient] = []
+
+    @property
+    def http(self) -> httpx.AsyncClient:
+        self._be_of_this_process()
+        return self._http
+
+    @property
+    def streams(self) -> httpx.AsyncClient:
+        self._be_of_this_process()
+        return self._streams
+
+    async def aclose(self) -> None:
+        """Closes the connections, those of this process."""
+        http, streams = self.http, self.streams
+        self._closed = True
+        await http.aclose()
+        await streams.aclose()
+
+    def _be_of_this_process(self) -> None:
+        """Two processes on one socket read each other's answers."""
+        process = os.getpid()
+        if self._process == process or self._closed:
+            return
+        # Kept: closing them says goodbye to the service, on connections that the other process goes on using.
+        self._inherited += [self._http, self._streams]
+        self._http, self._streams = self._make(CALLS), self._make(STREAMS)
+        self._process = process
 
     async def ask(self, call: Call[T]) -> T:
         """The result of a call, after as many attempts as it takes.
@@ -71,9 +117,16 @@ class AsyncConnection:
         patience: httpx.Timeout,
         query: Query = NO_QUERY,
         body: bytes | None = None,
+        *,
+        endless: bool = False,
     ) -> AsyncIterator[httpx.Response]:
-        """One attempt at an answer that comes in pieces."""
-        async with self.http.stream(
+        """One attempt at an answer that comes in pieces.
+
+        Args:
+            endless: it is followed for as long as somebody wants.
+        """
+        http = self.streams if endless else self.http
+        async with http.stream(
             method, path, params=query or None, content=body, headers=headers, timeout=patience
         ) as response:
             yield response

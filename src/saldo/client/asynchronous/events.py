@@ -47,15 +47,18 @@ class AsyncEvents:
         while True:
             query, headers = following.begin()
             ended: SaldoError | None = None
+            streams = self._connection.streams
             try:
                 async with self._connection.stream(
-                    "GET", EVENTS_PATH, headers, timeout, query
+                    "GET", EVENTS_PATH, headers, timeout, query, endless=True
                 ) as response:
                     if response.status_code == 200:
                         async for data in response.aiter_bytes():
                             following.take(data)
                             for event in following.events():
                                 yield event
+                            if self._connection.streams is not streams:
+                                break  # this is another process, and the rest the other's
                     else:
                         ended = error_of(await whole(response))
             except httpx.TransportError as error:

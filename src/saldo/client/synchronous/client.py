@@ -49,7 +49,8 @@ class Client:
     under the uuid it was given at first, so that it is processed once. What a call can raise stands in
     `saldo.client.errors`.
 
-    One client is for a whole program: it keeps connections open.
+    One client is for a whole program: it keeps connections open. After a fork each process has its own; a `transport`
+    that is given is both's.
     """
 
     def __init__(
@@ -71,8 +72,15 @@ class Client:
         headers = {"user-agent": f"saldo-python/{version('saldo')}"}
         if key is not None:
             headers["authorization"] = f"Bearer {key}"
-        http = httpx.Client(base_url=url, headers=headers, verify=verify, transport=transport)
-        self._connection = Connection(http, retries or Retries())
+        # Made once: reading the certificates takes longer than a call.
+        checked = verify if transport is not None else httpx.create_ssl_context(verify)
+
+        def make(limits: httpx.Limits) -> httpx.Client:
+            return httpx.Client(
+                base_url=url, headers=headers, verify=checked, transport=transport, limits=limits
+            )
+
+        self._connection = Connection(make, retries or Retries())
 
     def __enter__(self) -> Client:
         return self
@@ -87,7 +95,7 @@ class Client:
 
     def close(self) -> None:
         """Closes the connections."""
-        self._connection.http.close()
+        self._connection.close()
 
     # --- users --------------------------------------------------------------------------------
 

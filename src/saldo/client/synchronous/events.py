@@ -47,14 +47,17 @@ class Events:
         while True:
             query, headers = following.begin()
             ended: SaldoError | None = None
+            streams = self._connection.streams
             try:
                 with self._connection.stream(
-                    "GET", EVENTS_PATH, headers, timeout, query
+                    "GET", EVENTS_PATH, headers, timeout, query, endless=True
                 ) as response:
                     if response.status_code == 200:
                         for data in response.iter_bytes():
                             following.take(data)
                             yield from following.events()
+                            if self._connection.streams is not streams:
+                                break  # this is another process, and the rest the other's
                     else:
                         ended = error_of(whole(response))
             except httpx.TransportError as error:
