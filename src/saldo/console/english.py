@@ -73,6 +73,7 @@ ENGLISH: Final = Words(
     database_down="The database can't be asked now. Nothing is lost; try again in a moment.",
     broken="It is in the log. The id of the request: {}",
     invalid="Nothing was done.",
+    not_readable="What was sent is not what this page takes.",
     to_start="To the start",
     users_found=english("{} user", "{} users"),
     users_none="There are no users yet.",
@@ -174,12 +175,17 @@ ENGLISH: Final = Words(
     done={"DEPOSIT": "{} deposited.", "WITHDRAW": "{} withdrawn."},
     done_refused="Nothing was moved. The refusal is recorded and final: to try again, begin anew.",
     done_before="This was decided before; nothing was done a second time.",
+    done_other="This is it. What you have asked for now was not posted: to post it too, begin anew.",
     again="Send again",
     unknown_outcome=(
         "Whether it was posted is not known yet. Send it again: that is safe, it is posted "
         "once at most."
     ),
     not_posted="Nothing was posted.",
+    not_posted_now=(
+        "This time nothing was posted. Send it again in a moment: that is safe, it is posted once "
+        "at most."
+    ),
     to_user="To the user",
     proof="Proof",
     proof_lead="That this entry is part of a history which nobody has changed since it was sealed.",

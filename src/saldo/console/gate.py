@@ -130,14 +130,16 @@ def _answer_to(error: Exception, page: Page) -> Response[bytes]:
             return problem(page, 403, words.forbidden_all if all_ else words.forbidden_user)
         case InvalidError():
             said = [*page.faults(error).values()]
-            return problem(page, 422, " ".join([*said, words.invalid]))
+            # Of who only looks nothing was asked: what was done before may have been done.
+            said += [] if page.request.method == "GET" else [words.invalid]
+            return problem(page, 422, " ".join(said))
         case StoreError() if not isinstance(error, RejectedError):
             _log.warning("the console: the database: %s", error)
             return problem(page, 503, words.database_down)
         case HTTPException() if error.status_code in {404, 405}:
             return problem(page, 404, words.not_found)
         case HTTPException() if error.status_code < 500:
-            return problem(page, 400, words.invalid)
+            return problem(page, 400, words.not_readable)
         case _:
             identity = request_id(page.request)
             if CLIENT_GONE not in page.request.scope["state"]:

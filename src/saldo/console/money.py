@@ -1,7 +1,8 @@
 """Deposit and withdraw: a form, a page to confirm what it would do, and the result.
 
-The uuid is made before the page to confirm, and stands in that page's address. So a double click, a page that is sent
-or opened again, and the way back all post the same transaction, which the ledger does once.
+The uuid is made before the page to confirm, and stands in that page's address whatever the page says, and in that of
+the form that it leads back to. So a double click, a page that is sent or opened again, and the way back all post the
+same transaction, which the ledger does once.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from saldo.console.users import USERS_PATH
 from saldo.engine.errors import EngineError, OutcomeUnknownError
 from saldo.http.answers import count_outcome
 from saldo.http.wire import Fault, InvalidError, parse_kind, parse_uuid
-from saldo.ledger.model import Decision, Kind, TransactionRequest
+from saldo.ledger.model import Decision, Kind, Outcome, TransactionRequest
 from saldo.ledger.money import MoneyError, parse_amount
 from saldo.ledger.time import InstantError, format_instant, parse_instant
-from saldo.store.reader import User
+from saldo.store.reader import Transaction, User
 
 FORM_PATH: Final = f"{USERS_PATH}/{{user_id:str}}/post"
 CONFIRM_PATH: Final = f"{USERS_PATH}/{{user_id:str}}/confirm"
@@ -54,35 +55,39 @@ class Movement(NamedTuple):
         """As the API names it."""
         return "DEPOSIT" if self.kind is Kind.DEPOSIT else "WITHDRAW"
 
+    def is_that_of(self, user: User, recorded: Transaction) -> bool:
+        """Whether it is what is recorded under its uuid."""
+        same = recorded.user_id == user.id and recorded.amount == self.signed
+        return same and self.timestamp in {None, recorded.timestamp}
+
 
 @get(FORM_PATH)
 async def show_form(page: Given, user_id: FromPath[str]) -> Response[bytes]:
     """The form."""
     needing(page, Scope.WRITE)
     user = await user_of(page, user_id)
-    asked = query_of(page.request, *_FIELDS)
+    asked = query_of(page.request, "uuid", *_FIELDS)
     parse_kind(asked.get("type"))
+    if "uuid" in asked:
+        # Of the page to confirm, whose outcome may have been unknown: it is decided by now, or is still to be sent.
+        recorded = await _recorded(page, parse_uuid(asked["uuid"]))
+        if recorded is not None:
+            return page.go(f"{TRANSACTIONS_PATH}/{recorded.uuid}", done="before")
     return _form(page, user, asked, {})
 
 
 @post(FORM_PATH)
 async def take_form(page: Given, user_id: FromPath[str]) -> Response[bytes]:
-    """To the page to confirm, with a uuid of its own."""
+    """To the page to confirm, with a uuid of its own; back from there, with the same."""
     needing(page, Scope.WRITE)
     user = await user_of(page, user_id)
-    asked = await form_of(page.request, *_FIELDS)
+    asked = await form_of(page.request, "uuid", *_FIELDS)
+    uuid = parse_uuid(asked["uuid"]) if "uuid" in asked else uuid4()
     try:
         movement = _read(page, asked, page.formats.typed_amount(asked.get("amount", "")))
     except InvalidError as error:
         return _form(page, user, asked, page.faults(error))
-    wanted = {
-        "uuid": str(uuid4()),
-        "type": movement.name,
-        "amount": page.formats.plain(movement.amount),
-    }
-    if movement.timestamp is not None:
-        wanted["timestamp"] = format_instant(movement.timestamp)
-    return page.go(f"{USERS_PATH}/{user.id}/confirm", **wanted)
+    return page.go(f"{USERS_PATH}/{user.id}/confirm", **_written(page, uuid, movement))
 
 
 @get(CONFIRM_PATH)
@@ -92,9 +97,10 @@ async def show_confirm(page: Given, user_id: FromPath[str]) -> Response[bytes]:
     user = await user_of(page, user_id)
     asked = query_of(page.request, "uuid", *_FIELDS)
     uuid, movement = parse_uuid(asked.get("uuid", "")), _read(page, asked, asked.get("amount", ""))
-    recorded = await page.service.reader.transaction(uuid)
-    if recorded is not None and page.grant.covers(recorded.user_id):
-        return page.go(f"{TRANSACTIONS_PATH}/{uuid}", done="before")
+    recorded = await _recorded(page, uuid)
+    if recorded is not None:
+        done = "before" if movement.is_that_of(user, recorded) else "other"
+        return page.go(f"{TRANSACTIONS_PATH}/{uuid}", done=done)
     return _confirm(page, user, uuid, movement)
 
 
@@ -110,7 +116,7 @@ async def confirm(page: Given, user_id: FromPath[str]) -> Response[bytes]:
         decision = await page.service.engine.post(request)
     except EngineError as error:
         unknown = isinstance(error, OutcomeUnknownError)
-        said = page.words.unknown_outcome if unknown else page.words.not_posted
+        said = page.words.unknown_outcome if unknown else page.words.not_posted_now
         return _confirm(page, user, uuid, movement, 503, said)
     count_outcome(decision.outcome, decision.replayed)
     # Who did it must be found afterwards; how much it was is in the ledger.
@@ -118,6 +124,8 @@ async def confirm(page: Given, user_id: FromPath[str]) -> Response[bytes]:
     if decision.outcome.recorded:
         done = "before" if decision.replayed else "now"
         return page.go(f"{TRANSACTIONS_PATH}/{uuid}", done=done)
+    if decision.outcome is Outcome.UUID_CONFLICT and await _recorded(page, uuid) is not None:
+        return page.go(f"{TRANSACTIONS_PATH}/{uuid}", done="other")
     return _confirm(page, user, uuid, movement, 409, _reason(page, decision))
 
 
@@ -128,6 +136,7 @@ def _form(page: Page, user: User, asked: dict[str, str], faults: dict[str, str])
     example = page.formats.money(12_345)
     kind = asked.get("type", "DEPOSIT")
     status = 422 if faults else 200
+    page.stands_at(f"{USERS_PATH}/{user.id}/post", **asked)
     return page.show(
         "money.html", status, user=user, kind=kind, asked=asked, faults=faults, example=example
     )
@@ -138,13 +147,32 @@ def _confirm(
 ) -> Response[bytes]:
     after = user.balance + movement.signed
     values: dict[str, Any] = {"uuid": uuid, "movement": movement, "after": after, "said": said}
-    back = {"type": movement.name, "amount": page.formats.plain(movement.amount)}
+    written = _written(page, uuid, movement)
+    back = dict(written)
     if movement.timestamp is not None:
         back["timestamp"] = page.formats.field(movement.timestamp)
-    written = "" if movement.timestamp is None else format_instant(movement.timestamp)
+    page.stands_at(f"{USERS_PATH}/{user.id}/confirm", **written)
     return page.show(
-        "confirm.html", status, user=user, back=urlencode(back), timestamp=written, **values
+        "confirm.html", status, user=user, back=urlencode(back), fields=written, **values
     )
+
+
+def _written(page: Page, uuid: UUID, movement: Movement) -> dict[str, str]:
+    """As the address of the page to confirm has it, and its form."""
+    fields = {
+        "uuid": str(uuid),
+        "type": movement.name,
+        "amount": page.formats.plain(movement.amount),
+    }
+    if movement.timestamp is not None:
+        fields["timestamp"] = format_instant(movement.timestamp)
+    return fields
+
+
+async def _recorded(page: Page, uuid: UUID) -> Transaction | None:
+    """What is recorded under a uuid, as far as it may be seen."""
+    found = await page.service.reader.transaction(uuid)
+    return found if found is not None and page.grant.covers(found.user_id) else None
 
 
 def _read(page: Page, asked: dict[str, str], amount: str) -> Movement:

@@ -53,6 +53,7 @@ class Page:
         self.visitor = visitor
         self.service = service
         self.look = _look_of(request)
+        self._stands_at = ""
         self.words: Words = WORDS[self.look.language]
         zone = self.look.tzinfo(service.settings.tzinfo)
         self.formats = Formats(
@@ -123,11 +124,17 @@ class Page:
         forwarded = self.request.headers.get("x-forwarded-proto", "")
         return self.request.scope["scheme"] == "https" or forwarded == "https"
 
+    def stands_at(self, path: str, **query: str) -> None:
+        """Where a page is opened again: one that answers a form has another address, or not all of it."""
+        self._stands_at = f"{path}?{urlencode(query)}" if query else path
+
     # --- what templates ask ---------------------------------------------------------------------
 
     @property
     def here(self) -> str:
         """Path and query, to come back to."""
+        if self._stands_at:
+            return self._stands_at
         query = self.request.scope["query_string"].decode("latin-1")
         path = self.request.url.path
         return f"{path}?{query}" if query else path

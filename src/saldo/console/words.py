@@ -93,6 +93,7 @@ class Words:
     database_down: str
     broken: str
     invalid: str
+    not_readable: str
     to_start: str
 
     # Users
@@ -181,9 +182,11 @@ class Words:
     done: Mapping[str, str]
     done_refused: str
     done_before: str
+    done_other: str
     again: str
     unknown_outcome: str
     not_posted: str
+    not_posted_now: str
     to_user: str
 
     # A proof

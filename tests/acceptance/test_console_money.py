@@ -1,0 +1,131 @@
+"""Deposit and withdraw at the console, without a browser: whatever happens, the page keeps the transaction's uuid."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from saldo.engine.engine import Engine
+from saldo.engine.errors import DeadlineExceededError, OutcomeUnknownError
+from tests.acceptance.test_access import ADMIN_KEY, Api, serving
+from tests.acceptance.test_console import ORIGIN, Person
+from tests.databases import Database
+
+WAYS_ON = re.compile(r'(?:action|href|name="to" value)="(/console/[^"]*)"')
+
+
+@pytest.fixture
+async def api(own_ledger: Database) -> AsyncIterator[Api]:
+    async with serving(own_ledger) as served:
+        yield served
+
+
+@pytest.fixture
+async def person(api: Api) -> Person:
+    found = Person(api)
+    await found.sign_in(ADMIN_KEY)
+    return found
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: Exception, *, posts: bool) -> None:
+    """Has the engine say so. posts: the transaction is decided all the same."""
+    real = Engine.post
+
+    async def post(self: Engine, request: Any) -> Any:
+        if posts:
+            await real(self, request)
+        raise error
+
+    monkeypatch.setattr(Engine, "post", post)
+
+
+async def confirm(person: Person, address: str) -> httpx.Response:
+    """Presses the button of the page to confirm, as a browser does."""
+    page = await person.get(address)
+    form = page.text.partition('<form method="post" action="/console/users')[2]
+    action = html.unescape("/console/users" + form.partition('"')[0])
+    fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form))
+    return await person.client.post(action, data=fields, headers={"origin": ORIGIN})
+
+
+def address(user_id: int, **fields: str) -> str:
+    wanted = {"uuid": str(uuid4()), "type": "DEPOSIT", "amount": "5.00"} | fields
+    return str(httpx.URL(f"/console/users/{user_id}/confirm", params=wanted))
+
+
+async def test_after_an_unknown_outcome_every_way_on_keeps_the_uuid(
+    api: Api, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_id = await api.user()
+    asked = address(user_id, timestamp="2026-01-01T00:00:00+00:00")
+    wanted = parse_qs(urlsplit(asked).query)
+    with monkeypatch.context() as patched:
+        failing(patched, OutcomeUnknownError(), posts=True)
+        answer = await confirm(person, asked)
+    assert answer.status_code == 503
+    assert "not known yet" in answer.text
+    assert parse_qs(answer.url.query.decode()) == wanted
+    ways = [html.unescape(way) for way in WAYS_ON.findall(answer.text)]
+    to_itself = [way for way in ways if way.startswith(f"/console/users/{user_id}/confirm")]
+    assert len(to_itself) == 2  # sent again; another theme
+    assert all(parse_qs(urlsplit(way).query) == wanted for way in to_itself)
+    (back,) = (way for way in ways if way.startswith(f"/console/users/{user_id}/post"))
+    # It was decided meanwhile, and each way on says so.
+    for way in (*to_itself, back):
+        result = await person.get(way)
+        assert result.headers["location"].endswith(f"/{wanted['uuid'][0]}?done=before"), way
+    assert (await api.admin.get(f"/v1/user/{user_id}")).json()["balance"] == "5.00"
+
+
+async def test_back_and_on_again_is_the_same_transaction(
+    api: Api, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_id = await api.user()
+    asked = address(user_id)
+    (uuid,) = parse_qs(urlsplit(asked).query)["uuid"]
+    with monkeypatch.context() as patched:
+        failing(patched, DeadlineExceededError(), posts=False)
+        answer = await confirm(person, asked)
+    # An attempt before this one may have posted it.
+    assert "This time nothing was posted" in answer.text
+    (back,) = re.findall(r'href="(/console/users/\d+/post[^"]*)"', answer.text)
+    form = f"/console/users/{user_id}/post"
+    fields = {"uuid": uuid, "type": "DEPOSIT", "amount": "5.00"}
+    assert f'name="uuid" value="{uuid}"' in (await person.get(html.unescape(back))).text
+    wrong = await person.send(form, {**fields, "amount": "x"}, page=html.unescape(back))
+    assert wrong.status_code == 422 and f'name="uuid" value="{uuid}"' in wrong.text
+    on = await person.send(form, fields, page=html.unescape(back))
+    assert parse_qs(urlsplit(on.headers["location"]).query)["uuid"] == [uuid]
+
+
+async def test_another_amount_under_the_uuid_leads_to_what_is_recorded(
+    api: Api, person: Person
+) -> None:
+    user_id, uuid = await api.user(), str(uuid4())
+    other = address(user_id, uuid=uuid, amount="7.00")
+    early = html.unescape((await person.get(other)).text)
+    assert (await confirm(person, address(user_id, uuid=uuid))).status_code == 303
+    fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', early))
+    sent = {"form": fields["form"], "uuid": uuid, "type": "DEPOSIT", "amount": "7.00"}
+    late = await person.client.post(other, data=sent, headers={"origin": ORIGIN})
+    for answer in (late, await person.get(other)):
+        assert answer.headers["location"].endswith(f"/{uuid}?done=other")
+    text = (await person.get(late.headers["location"])).text
+    assert "Another transaction is recorded under this uuid" in text and "deposited." not in text
+    assert (await api.admin.get(f"/v1/user/{user_id}")).json()["balance"] == "5.00"
+
+
+async def test_of_a_page_that_is_only_looked_at_nobody_says_that_nothing_was_done(
+    api: Api, person: Person
+) -> None:
+    user_id = await api.user()
+    answer = await person.get(f"/console/users/{user_id}/confirm")
+    assert answer.status_code == 422
+    assert "Nothing was done" not in answer.text
