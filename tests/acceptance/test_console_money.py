@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
 
 from saldo.engine.engine import Engine
@@ -129,3 +130,49 @@ async def test_of_a_page_that_is_only_looked_at_nobody_says_that_nothing_was_don
     answer = await person.get(f"/console/users/{user_id}/confirm")
     assert answer.status_code == 422
     assert "Nothing was done" not in answer.text
+
+
+async def test_a_form_that_is_sent_when_the_session_has_ended_leads_back_to_its_page(
+    api: Api, own_ledger: Database
+) -> None:
+    user_id, person = await api.user(), Person(api)
+    await person.sign_in(ADMIN_KEY)
+    asked = address(user_id)
+    text = html.unescape((await person.get(asked)).text)
+    (token,) = set(re.findall(r'name="form" value="(\w+)"', text))
+    uuid = parse_qs(urlsplit(asked).query)["uuid"][0]
+    fields = {"form": token, "uuid": uuid, "type": "DEPOSIT", "amount": "5.00"}
+    with psycopg.connect(own_ledger.owner_url) as connection:
+        connection.execute("UPDATE saldo.console_sessions SET used_at = now() - interval '1 day'")
+    sent = await person.client.post(asked, data=fields, headers={"origin": ORIGIN})
+    assert sent.status_code == 303
+    to = parse_qs(urlsplit(sent.headers["location"]).query)["to"][0]
+    back = await person.send("/console/sign-in", {"key": ADMIN_KEY, "to": to})
+    assert back.headers["location"] == asked
+    assert (await confirm(person, asked)).status_code == 303
+    assert (await api.admin.get(f"/v1/user/{user_id}")).json()["balance"] == "5.00"
+
+
+@pytest.mark.parametrize(
+    ("referer", "to"),
+    [
+        ("http://localhost/console/keys?after=3", "/console/keys?after=3"),
+        *(("https://elsewhere.example//evil/console", "/console"), ("http://[", "/console")),
+        (None, "/console"),
+    ],
+)
+async def test_of_any_other_form_the_way_back_is_the_page_that_it_stood_on(
+    api: Api, referer: str | None, to: str
+) -> None:
+    headers = {"origin": ORIGIN} | ({"referer": referer} if referer else {})
+    sent = await Person(api).client.post("/console/keys/1/revoke", headers=headers)
+    assert parse_qs(urlsplit(sent.headers["location"]).query) == {"to": [to]}
+
+
+async def test_a_form_from_before_signing_in_offers_its_page_again(api: Api) -> None:
+    user_id, person = await api.user(), Person(api)
+    await person.sign_in(ADMIN_KEY)
+    asked = address(user_id)
+    sent = await person.client.post(asked, data={"form": "0" * 64}, headers={"origin": ORIGIN})
+    assert sent.status_code == 403
+    assert f'href="{html.escape(asked)}"' in sent.text

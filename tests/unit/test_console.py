@@ -139,6 +139,7 @@ def test_a_look_is_what_was_chosen_as_far_as_it_is_one(
         ("/console/users?q=a", True),
         *(("/v1/user", False), ("//console", False), ("https://console/console", False)),
         *(("/consoles", False), ("/console\\..", False), ("/console\n", False), (None, False)),
+        *(("//[", False), ("http://[/console", False)),
     ],
 )
 def test_only_paths_of_the_console_are_gone_to(path: str | None, inside: bool) -> None:

@@ -75,6 +75,7 @@ ENGLISH: Final = Words(
     invalid="Nothing was done.",
     not_readable="What was sent is not what this page takes.",
     to_start="To the start",
+    open_again="Open the page again",
     users_found=english("{} user", "{} users"),
     users_none="There are no users yet.",
     users_no_match="Nobody's name begins so, and it is no id and no transaction.",

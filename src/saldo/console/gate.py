@@ -45,19 +45,19 @@ class Gate:
         request.scope["state"]["page"] = page
         if visitor.denied is not None:
             return problem(page, 403, visitor.denied)
-        if request.method != "GET":
-            refused = await _refused_form(page)
-            if refused is not None:
-                return refused
-        if request.url.path in OPEN:
+        is_open, is_form = request.url.path in OPEN, request.method != "GET"
+        if is_form and _foreign(request):
+            return problem(page, 403, page.words.form_foreign)
+        if visitor.grant is None and not is_open:
+            # Before the form's token, which has ended with the session.
+            return _to_sign_in(page)
+        if is_form and not visitor.owns(await _form_token(request)):
+            return problem(page, 403, page.words.form_stale, page.origin)
+        if is_open:
             return None
-        if visitor.grant is None and _came_along_a_link(request):
-            return page.show("again.html")
-        if visitor.grant is None:
-            return page.go(SIGN_IN_PATH, **({"to": page.here} if request.method == "GET" else {}))
-        if not visitor.grant.allows(Scope.READ):
+        if not page.grant.allows(Scope.READ):
             return problem(page, 403, page.words.forbidden)
-        if visitor.grant.bucket is not None and visitor.grant.bucket.take():
+        if page.grant.bucket is not None and page.grant.bucket.take():
             return problem(page, 429, page.words.too_fast)
         request.scope["state"]["admission"] = SessionAdmission(self._entry, request.scope, visitor)
         return None
@@ -90,10 +90,10 @@ def needing(page: Page, scope: Scope) -> None:
         raise NotPermittedError
 
 
-def problem(page: Page, status: int, detail: str) -> Response[bytes]:
-    """A page about what is wrong."""
+def problem(page: Page, status: int, detail: str, again: str = "") -> Response[bytes]:
+    """A page about what is wrong. again: the page to open once more."""
     title = page.words.fault_titles.get(status, page.words.fault_titles[400])
-    return page.show("problem.html", status, title=title, detail=detail)
+    return page.show("problem.html", status, title=title, detail=detail, again=again)
 
 
 def _came_along_a_link(request: Asked) -> bool:
@@ -102,15 +102,18 @@ def _came_along_a_link(request: Asked) -> bool:
     return elsewhere and request.method == "GET"
 
 
-async def _refused_form(page: Page) -> Response[bytes] | None:
-    """Whether a form has been sent by a page of ours, to the one who was given it."""
-    headers = page.request.headers
-    site = headers.get("sec-fetch-site")
-    own = headers.get("origin", "").partition("://")[2] == headers.get("host")
-    if site not in {None, "same-origin"} or (site is None and not own):
-        return problem(page, 403, page.words.form_foreign)
-    token = await _form_token(page.request)
-    return None if page.visitor.owns(token) else problem(page, 403, page.words.form_stale)
+def _foreign(request: Asked) -> bool:
+    """Whether a form was sent by a page that isn't ours."""
+    site = request.headers.get("sec-fetch-site")
+    own = request.headers.get("origin", "").partition("://")[2] == request.headers.get("host")
+    return site not in {None, "same-origin"} or (site is None and not own)
+
+
+def _to_sign_in(page: Page) -> Response[bytes]:
+    """With the way back: to the page itself, or to the one that a form stood on."""
+    if _came_along_a_link(page.request):
+        return page.show("again.html")
+    return page.go(SIGN_IN_PATH, to=page.origin)
 
 
 async def _form_token(request: Asked) -> str:

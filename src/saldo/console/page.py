@@ -140,6 +140,13 @@ class Page:
         return f"{path}?{query}" if query else path
 
     @property
+    def origin(self) -> str:
+        """The page to open again after this request was not done: that which a form was sent from."""
+        if self.request.method == "GET" or self.request.scope["query_string"]:
+            return self.here
+        return local_path(_path_of(self.request.headers.get("referer", ""))) or CONSOLE_PATH
+
+    @property
     def path(self) -> str:
         return self.request.url.path
 
@@ -237,9 +244,20 @@ def local_path(text: str | None) -> str | None:
     """A path of the console to go to, if it is one: nobody is sent elsewhere."""
     if text is None or "\\" in text or any(ord(character) < 33 for character in text):
         return None
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return None
     inside = parts.path == CONSOLE_PATH or parts.path.startswith(f"{CONSOLE_PATH}/")
     return text if inside and not parts.scheme and not parts.netloc else None
+
+
+def _path_of(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
 
 def _fields(text: str, names: tuple[str, ...], *, empty: bool = False) -> dict[str, str]:

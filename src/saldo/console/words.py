@@ -95,6 +95,7 @@ class Words:
     invalid: str
     not_readable: str
     to_start: str
+    open_again: str
 
     # Users
     users_found: Counted
