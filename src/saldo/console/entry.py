@@ -62,7 +62,8 @@ class Visitor:
 
     def owns(self, form_token: str) -> bool:
         """Whether a form with this token is one of ours, given to this visitor."""
-        return not self.new and hmac.compare_digest(self.form_token, form_token)
+        # As bytes: text is compared only where it is ASCII.
+        return not self.new and hmac.compare_digest(self.form_token.encode(), form_token.encode())
 
 
 class Entry:

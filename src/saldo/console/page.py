@@ -230,9 +230,13 @@ async def form_of(request: Asked, *names: str, empty: bool = False) -> dict[str,
 
 
 async def list_of(request: Asked, name: str) -> list[str]:
-    """All values of a form's field."""
+    """All values of a form's field.
+
+    Raises:
+        InvalidError: it can't be read.
+    """
     body = (await request.body()).decode("latin-1")
-    return [value for key, value in parse_qsl(body, max_num_fields=FIELDS_MAX) if key == name]
+    return [value for key, value in _pairs(body) if key == name]
 
 
 def listed(text: str | None) -> list[str] | None:
@@ -261,18 +265,21 @@ def _path_of(url: str) -> str | None:
 
 
 def _fields(text: str, names: tuple[str, ...], *, empty: bool = False) -> dict[str, str]:
-    try:
-        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS_MAX, errors="strict")
-    except ValueError:
-        raise InvalidError([Fault("form", "can't be read")]) from None
     found: dict[str, str] = {}
-    for name, value in pairs:
+    for name, value in _pairs(text):
         if name not in names:
             raise InvalidError([Fault(name[:100], "is not a field of this page")])
         if name in found:
             raise InvalidError([Fault(name, "is given twice")])
         found[name] = value
     return {name: value for name, value in found.items() if empty or value.strip()}
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS_MAX, errors="strict")
+    except ValueError:
+        raise InvalidError([Fault("form", "can't be read")]) from None
 
 
 def _look_of(request: Asked) -> Look:

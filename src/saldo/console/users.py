@@ -81,6 +81,8 @@ async def _all(page: Page, after_id: int) -> Sequence[User]:
 
 async def _found(page: Page, q: str, after_id: int) -> Sequence[User]:
     """The user of the id before those of the name."""
+    if "\0" in q:
+        return []  # No name has one, and no text of the database.
     reader, only = page.service.reader, page.grant.user_ids
     last = await reader.user(after_id) if after_id else None
     found: list[User] = []

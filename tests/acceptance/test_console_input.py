@@ -1,0 +1,77 @@
+"""What is sent to the console and is no form or query of ours: answered with a page, and no fault."""
+
+from __future__ import annotations
+
+import html
+import logging
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.acceptance.test_access import ADMIN_KEY, Api, serving
+from tests.acceptance.test_console import ORIGIN, Person, paths
+from tests.databases import Database
+
+MANY = "&".join(f"field{number}=x" for number in range(150))
+
+
+@pytest.fixture
+async def api(own_ledger: Database) -> AsyncIterator[Api]:
+    async with serving(own_ledger) as served:
+        yield served
+
+
+@pytest.fixture
+async def person(api: Api) -> Person:
+    found = Person(api)
+    await found.sign_in(ADMIN_KEY)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(MANY.encode(), 422), (b"form=\xff", 403), (b"form=%ff", 422), (b"form=%00", 403)],
+)
+@pytest.mark.parametrize("signed_in", [False, True])
+async def test_what_is_no_form_is_refused(
+    api: Api, person: Person, body: bytes, status: int, signed_in: bool
+) -> None:
+    who, path = (person, "/console/users/new") if signed_in else (Person(api), "/console/sign-in")
+    await who.get("/console/sign-in")
+    headers = {"origin": ORIGIN, "content-type": "application/x-www-form-urlencoded"}
+    answer = await who.client.post(path, content=body, headers=headers)
+    assert answer.status_code == status
+
+
+@pytest.mark.parametrize("q", ["%00", "a%00b", "%20%00", "1%00"])
+async def test_nobody_has_a_name_with_a_nul(person: Person, q: str) -> None:
+    answer = await person.get(f"/console/users?q={q}")
+    assert answer.status_code == 200
+    assert "Nobody's name begins so" in html.unescape(answer.text)
+
+
+async def test_no_field_takes_a_nul_or_half_a_character_to_the_database(
+    api: Api, person: Person, caplog: pytest.LogCaptureFixture
+) -> None:
+    user_id = await api.user()
+    names = {
+        *("q", "after", "date", "cursor", "from", "to", "type", "outcome", "uuid", "amount"),
+        *("timestamp", "done", "replayed", "name", "users", "networks", "expires_at", "url", "key"),
+    }
+    with caplog.at_level(logging.ERROR):
+        for method, path in sorted({*paths(user_id)}):
+            for value in ("a%00b", "%ED%A0%80", "%00"):
+                for name in sorted(names):
+                    if method == "GET":
+                        answer = await person.get(f"{path}?{name}={value}")
+                        assert answer.status_code < 500, (path, name, value)
+        for path, fields in (
+            ("/console/users/new", ("name",)),
+            ("/console/keys", ("name", "users", "networks", "expires_at")),
+            ("/console/webhooks", ("url", "users")),
+        ):
+            for name in fields:
+                others = {field: "x" for field in fields if field != name}
+                answer = await person.send(path, {name: "a\0b", "read": "1"} | others)
+                assert answer.status_code == 422, (path, name)
+    assert caplog.records == []
