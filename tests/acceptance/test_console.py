@@ -366,6 +366,30 @@ async def test_nothing_that_users_have_typed_is_markup(api: Api) -> None:
         assert 'href="javascript' not in text and 'value="javascript' not in text, path
 
 
+async def test_a_name_turns_nothing_that_stands_beside_it(api: Api) -> None:
+    """One may hold the character after which figures are written from right to left."""
+    name = f"\u202e{uuid4()}"
+    user_id = (await api.admin.post("/v1/user", json={"name": name})).json()["id"]
+    await api.key("read", name=name)
+    posted = deposit(user_id)
+    await api.admin.post("/v1/transaction", json=posted)
+    person = Person(api)
+    await person.sign_in(ADMIN_KEY)
+    for path in (
+        "/console/overview",
+        "/console/users",
+        f"/console/users/{user_id}",
+        f"/console/users/{user_id}/post",
+        f"/console/users/{user_id}/confirm?uuid={uuid4()}&type=DEPOSIT&amount=1",
+        f"/console/transactions/{posted['uuid']}",
+        "/console/keys",
+    ):
+        body = (await person.get(path)).text.partition("<body")[2]
+        assert f'<bdi class="name">{name}</bdi>' in body, path
+        beside = re.sub(r"<bdi[^>]*>[^<]*</bdi>|<[^>]*>", " ", body)
+        assert name not in beside, path
+
+
 @pytest.mark.parametrize(
     "to",
     [
@@ -472,7 +496,7 @@ async def test_users_are_found_by_the_beginning_of_the_name_by_id_and_by_transac
             "/console/users", params={"q": q}, headers={"hx-request": "true"}
         )
         body = answer.text.partition('id="found"')[2]
-        return re.findall(r'<td class="lead"[^>]*><a [^>]*>([^<]+)</a>', body)
+        return re.findall(r'<td class="lead"[^>]*><a [^>]*><bdi[^>]*>([^<]+)</bdi></a>', body)
 
     assert await found("art") == ["Art%em", "Artem", "artemis"]
     assert await found("art%") == ["Art%em"]

@@ -85,6 +85,38 @@ def test_nothing_is_wider_than_the_smallest_phone(console: Console) -> None:
             _check_width(page, name)
 
 
+@pytest.mark.parametrize("width", [360, 1440])
+def test_long_names_are_broken_and_long_numbers_are_not(console: Console, width: int) -> None:
+    user_id = console.user(f"{uuid4().hex}{'W' * 168}")
+    posted = console.post(user_id, "9999999999999.99")
+    wanted = f"uuid={uuid4()}&type=DEPOSIT&amount=9999999999999.99"
+    lines = """() => [...document.querySelectorAll(".sum")].map((each) => {
+        const range = document.createRange();
+        range.selectNodeContents(each);
+        return range.getClientRects().length;
+    })"""
+    with console.opened((width, 900)) as page:
+        for path in (
+            f"/console/users/{user_id}",
+            f"/console/users/{user_id}/post",
+            f"/console/users/{user_id}/confirm?{wanted}",
+            f"/console/transactions/{posted['uuid']}",
+            "/console/users?q=" + console.api.get(f"/v1/user/{user_id}").json()["name"][:40],
+        ):
+            page.goto(path)
+            _check_width(page, path)
+            assert set(page.evaluate(lines)) <= {1}, path
+        page.goto(f"/console/users/{user_id}/confirm?{wanted}")
+        inside = """() => {
+            const edge = document.querySelector("form.card").getBoundingClientRect();
+            return [...document.querySelectorAll("form.card *, .crumbs *")].every((each) => {
+                const box = each.getBoundingClientRect();
+                return each.type === "hidden" || (box.left >= edge.left && box.right <= edge.right + 1);
+            });
+        }"""
+        assert width != 360 or page.evaluate(inside)
+
+
 def _check(page: Page, name: str) -> None:
     assert faults_of(page) == [], name
     _check_width(page, name)
