@@ -152,6 +152,39 @@ def test_what_comes_appears_without_reloading(console: Console) -> None:
         drawn(page)
 
 
+def test_the_balance_at_a_date_comes_live_too(console: Console) -> None:
+    user_id = console.user(f"late {uuid4()}")
+    moment = (datetime.now(UTC) - timedelta(days=2)).isoformat()
+    console.post(user_id, "5.00", timestamp=moment)
+    with console.opened() as page:
+        page.goto(f"/console/users/{user_id}?outcome=posted")
+        expect(page.locator(".live")).to_have_attribute("data-state", "on")
+        page.fill("#date", (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%S"))
+        page.click("#at-date button")
+        expect(page.locator("#balance-then")).to_have_text("5.00")
+        console.post(user_id, "2.00", timestamp=moment)
+        expect(page.locator("#balance-then")).to_have_text("7.00")
+        # And what the table is about has stayed.
+        console.post(user_id, "-100.00")
+        console.post(user_id, "1.00")
+        expect(page.locator("#balance-now")).to_have_text("8.00")
+        expect(page.locator("#rows tbody tr")).to_have_count(3)
+        assert "outcome=posted" in page.url and "date=" in page.url
+
+
+def test_what_comes_appears_while_a_link_has_the_focus_which_stays(console: Console) -> None:
+    user_id = console.user(f"focus {uuid4()}")
+    first = console.post(user_id, "1.00")
+    with console.opened() as page:
+        page.goto(f"/console/users/{user_id}")
+        expect(page.locator(".live")).to_have_attribute("data-state", "on")
+        link = page.locator(f"#rows a[href$='{first['uuid']}']")
+        link.focus()
+        console.post(user_id, "2.00")
+        expect(page.locator("#rows tbody tr")).to_have_count(2)
+        expect(link).to_be_focused()
+
+
 def test_a_stream_that_breaks_is_said_and_comes_back(console: Console) -> None:
     user_id = console.user(f"broken {uuid4()}")
     with console.opened() as page:

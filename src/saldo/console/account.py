@@ -33,9 +33,10 @@ async def show_user(page: Given, user_id: FromPath[str]) -> Response[bytes]:
     )
     found = await _transactions(page, user, asked, faults)
     filters: dict[str, str] = {name: asked[name] for name in _FILTERS if name in asked}
+    kept = {"date": asked["date"], **filters} if "date" in asked else filters
     older = ""
     if found.next_before is not None:
-        older = urlencode({**filters, "cursor": str(found.next_before)})
+        older = urlencode({**kept, "cursor": str(found.next_before)})
     return page.show(
         "user.html",
         422 if faults else 200,
@@ -47,7 +48,7 @@ async def show_user(page: Given, user_id: FromPath[str]) -> Response[bytes]:
         filtered=bool(filters),
         transactions=found.transactions,
         older=older,
-        newest=urlencode(filters),
+        newest=urlencode(kept),
     )
 
 

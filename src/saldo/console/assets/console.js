@@ -15,6 +15,13 @@
     return answer.json();
   };
 
+  // Who went to a link by keyboard stays there; if it is gone, at the place where it was.
+  const hold = (fresh, held) => {
+    const same = [...fresh.querySelectorAll("a")].find((each) => each.href === held.href);
+    if (!same) fresh.tabIndex = -1;
+    (same ?? fresh).focus({ preventScroll: true });
+  };
+
   // Asks for this page again and puts in what may have changed. What somebody fills in stays.
   const refresh = async () => {
     const answer = await fetch(location.href, { headers: BY_ITSELF });
@@ -26,8 +33,10 @@
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     document.querySelectorAll("[data-refresh]").forEach((old) => {
       const fresh = page.getElementById(old.id);
-      // Not under somebody's hands.
-      if (fresh && !old.contains(document.activeElement) && fresh.innerHTML !== old.innerHTML) old.replaceWith(fresh);
+      if (!fresh || fresh.innerHTML === old.innerHTML) return;
+      const held = old.contains(document.activeElement) ? document.activeElement : null;
+      old.replaceWith(fresh);
+      if (held) hold(fresh, held);
     });
   };
 
