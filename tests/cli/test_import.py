@@ -168,10 +168,54 @@ def test_an_unclosed_quote_takes_no_rows_along_silently(
     file.write_text(
         f'uuid,type,amount,user_id,note\n{rows}{uuid4()},DEPOSIT,1,{users[0]},"x\n{rows}'
     )
-    found = saldo("import", str(file), "--json", code=Exit.REFUSED).json
-    assert (found["posted"], found["bad"]) == (5, 1)
+    ended = saldo("import", str(file), code=Exit.REFUSED)
+    assert "lines 7 to 12 can't be read" in ended.errors
+    assert "5 rows are done, and nothing after them was read" in ended.errors
+    assert saldo.balance(users[0]) == 5
+    assert (
+        "5 rows before it were checked"
+        in saldo("import", str(file), "--dry-run", code=Exit.REFUSED).errors
+    )
+    file.write_text(file.read_text().replace('"', ""))
+    found = saldo("import", str(file), "--json").json
+    assert (found["posted"], found["replayed"]) == (1, 10)
+    assert saldo.balance(users[0]) == 6
+
+
+@pytest.mark.parametrize("closed", ["", ' "in quotes"', '"', '",7'])
+def test_a_mended_quote_gives_no_row_another_number(
+    saldo: Program, users: list[str], tmp_path: Path, closed: str
+) -> None:
+    """Uuids are made of numbers. The quote is closed nowhere, within a later row, or as if it were meant so."""
+    file = tmp_path / "bank.csv"
+    rows = [f"{users[0]},1,row {n}" for n in range(3000)]
+    mended = "\n".join(["user_id,amount,note", *rows])
+    rows[100] = f'{users[0]},1,"row 100'
+    rows[2500] += closed
+    file.write_text("\n".join(["user_id,amount,note", *rows]))
+    options = ("import", str(file), "--signed", "--id", f"bank {uuid4()}")
+    ended = saldo(*options, code=Exit.REFUSED)
+    assert "lines 102 to " in ended.errors
+    assert saldo.balance(users[0]) == 100
+    file.write_text(mended)
+    found = saldo(*options, "--json").json
+    assert (found["posted"], found["replayed"]) == (2900, 100)
+    assert saldo.balance(users[0]) == 3000
+
+
+def test_a_row_in_quotes_of_several_lines_is_one_row(
+    saldo: Program, users: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "notes.csv"
+    rows = [f'{users[0]},1,"a, b\n\nc, d, ""e""\n"', f'{users[0]},1,"a "b" c"', f"{users[0]},1,"]
+    file.write_text("\n".join(["user_id,amount,note", *rows]))
+    found = saldo(
+        *("import", str(file), "--signed", "--id", f"notes {uuid4()}", "--json"), code=Exit.REFUSED
+    ).json
+    assert (found["posted"], found["bad"]) == (2, 1)
+    # What can't be read as columns is put aside as it stands.
     (rejected,) = read_csv(Path(found["rejected_file"]))
-    assert "can't be read" in rejected["reason"]
+    assert rows[1] in rejected.values()
 
 
 def test_half_a_character_makes_one_bad_row(

@@ -26,7 +26,7 @@ from saldo.cli.rejects import Rejects
 from saldo.cli.resumption import FileIdentity, beside, identity_of, read_state, write_state
 from saldo.cli.sending import Sender
 from saldo.cli.stopping import Stop, stopping
-from saldo.cli.tables import Format, Row, Table, format_of, open_table
+from saldo.cli.tables import Format, Row, Table, UnreadableError, format_of, open_table
 from saldo.client.batch import Item
 from saldo.client.errors import RefusedError, SaldoError
 from saldo.client.models import Posted
@@ -197,11 +197,17 @@ class Import:
             reader = Reader(source.meaning, table.columns)
             path = beside(source.path, ".rejected.csv")
             with Rejects(path, reader.columns, state.rejects_bytes) as rejects:
-                for chunk in ahead(_chunks(table, reader, state.counts.rows)):
-                    self._post(chunk, reader, rejects)
-                    progress.show(state.counts.rows, chunk.position, table.total)
-                    if self._stop.asked:
-                        raise self._interrupted()
+                try:
+                    for chunk in ahead(_chunks(table, reader, state.counts.rows)):
+                        self._post(chunk, reader, rejects)
+                        progress.show(state.counts.rows, chunk.position, table.total)
+                        if self._stop.asked:
+                            raise self._interrupted()
+                except UnreadableError as error:
+                    raise CommandError(
+                        f"{source.path}: {error} {self._done()}, and nothing after them was read: mend it, and give "
+                        "the same command again: what is posted is not posted again"
+                    ) from None
         self._state_path.unlink(missing_ok=True)
         return state.counts
 
@@ -256,8 +262,17 @@ class Import:
 
 
 def _chunks(table: Table, reader: Reader, done: int) -> Iterator[Chunk]:
-    rows = islice(table.rows, done, None)
-    while some := list(islice(rows, CHUNK_ROWS)):
+    rows = islice(_rows(table, reader), done, None)
+    unreadable: UnreadableError | None = None
+    while unreadable is None:
+        some: list[Row] = []
+        try:
+            for row in islice(rows, CHUNK_ROWS):
+                some.append(row)  # noqa: PERF402 - what came before the fault stays
+        except UnreadableError as error:
+            unreadable = error
+        if not some:
+            break
         items: list[Item[Row]] = []
         bad: list[tuple[Row, str]] = []
         for row in some:
@@ -266,6 +281,30 @@ def _chunks(table: Table, reader: Reader, done: int) -> Iterator[Chunk]:
             except BadRowError as error:
                 bad.append((row, str(error)))
         yield Chunk(items, bad, table.position())
+    if unreadable is not None:  # what came before is posted first
+        raise unreadable
+
+
+def _rows(table: Table, reader: Reader) -> Iterator[Row]:
+    """
+    Raises:
+        UnreadableError: from there on they can't be told apart.
+    """
+    for row in table.rows:
+        if row.following and reader.swallows(row):
+            raise UnreadableError(
+                row.line - len(row.following), row.line, "there are rows within a quoted text"
+            )
+        yield row
+
+
+def _until_unreadable(path: Path, rows: Iterator[Row], counts: Counts) -> Iterator[Row]:
+    try:
+        yield from rows
+    except UnreadableError as error:
+        raise CommandError(
+            f"{path}: {error} {counts.rows:,} rows before it were checked: {counts.bad:,} are bad"
+        ) from None
 
 
 def _count(counts: Counts, request: Request, replayed: bool) -> None:
@@ -295,7 +334,7 @@ def _check(source: Source, stop: Stop) -> Counts:
         display("checking") as progress,
     ):
         reader = Reader(source.meaning, table.columns)
-        for row in table.rows:
+        for row in _until_unreadable(source.path, _rows(table, reader), counts):
             counts.rows += 1
             try:
                 request = reader.request(row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from saldo.client.requests import Deposit, Request, Withdrawal
 FIELDS: Final = ("uuid", "type", "amount", "user_id", "timestamp", "outcome")
 NAMESPACE: Final = UUID("5a1d0000-0000-5000-8000-696d706f7274")
 """Of the uuids that are made for rows without one: never changes, or a repeated import would post again."""
+
+_DIGITS: Final = re.compile(r"\d+", re.ASCII)
+_NUMBER: Final = re.compile(r"[+-]?\d+(?:\.\d+)?", re.ASCII)
 
 
 class BadRowError(Exception):
@@ -117,9 +121,19 @@ class Reader:
         place = self._places.get("uuid")
         if place is None:
             return [made, *values]
-        if made is not None and place < len(values):
+        if made is not None:
+            values += [""] * (place + 1 - len(values))  # a short row keeps its uuid, too
             values[place] = made
         return values
+
+    def swallows(self, row: Row) -> bool:
+        """Whether one of the lines within the row is a row itself: a text that was quoted would hardly have it."""
+        return any(
+            len(each) == len(self._columns)
+            and _DIGITS.fullmatch(each[self._places["user_id"]].strip(' "'))
+            and _NUMBER.fullmatch(each[self._places["amount"]].strip(' "'))
+            for each in row.following
+        )
 
     def request(self, row: Row) -> Request:
         """The transaction.
@@ -184,5 +198,6 @@ class Reader:
 
     def _value(self, row: Row, field: str) -> str:
         place = self._places.get(field)
-        value = None if place is None else row.values[place]
+        # A row that can't be read may end before.
+        value = None if place is None or place >= len(row.values) else row.values[place]
         return "" if value is None else value.strip()

@@ -21,6 +21,9 @@ BATCH_ROWS: Final = 10_000
 LINE_BYTES_MAX: Final = 1_048_576
 """Of a line of JSON: more is no row, and must not fill the memory."""
 
+TOLD_CHARACTERS_MAX: Final = 100_000
+"""Of a line of CSV that can't be read: it is put aside as one value, and a value has at most 131,072."""
+
 
 class Format(StrEnum):
     """How a file is written."""
@@ -47,12 +50,22 @@ class Row(NamedTuple):
         line: where it ends in the file, from 1; of a Parquet file its number.
         values: by column; None: nothing stands there.
         fault: why it can't be read; then `values` is what could be.
+        following: of a row of several lines those after the first, each read by itself.
     """
 
     number: int
     line: int
     values: Sequence[str | None]
     fault: str | None = None
+    following: Sequence[Sequence[str]] = ()
+
+
+class UnreadableError(Exception):
+    """From here on nobody can tell which rows there are; the message says which lines it is."""
+
+    def __init__(self, first: int, last: int, why: str) -> None:
+        lines = f"line {first}" if first == last else f"lines {first} to {last}"
+        super().__init__(f"{lines} can't be read: {why}: a quotation mark isn't closed?")
 
 
 class Table(NamedTuple):
@@ -126,7 +139,8 @@ def _csv(file: BinaryIO, total: int, path: Path, delimiter: str) -> Table:
     # What is no UTF-8 makes one row bad, not the file.
     text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
     try:
-        reader = csv.reader(text, delimiter=delimiter, strict=True)
+        lines = _Lines(text)
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
         heading = next(reader, None)
     except (csv.Error, TypeError) as error:
         raise CommandError(f"{path}: {error}", Exit.USAGE) from None
@@ -139,25 +153,63 @@ def _csv(file: BinaryIO, total: int, path: Path, delimiter: str) -> Table:
         buffer: BinaryIO = text.buffer
         return buffer.tell()
 
-    return Table(columns, _csv_rows(reader, len(columns)), total, position)
+    return Table(columns, _csv_rows(reader, lines, delimiter, len(columns)), total, position)
 
 
-def _csv_rows(reader: Any, width: int) -> Iterator[Row]:
+class _Lines:
+    """The lines of a text.
+
+    Attributes:
+        record: those that were read since it was cleared.
+    """
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self._text = text
+        self.record: list[str] = []
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._text)
+        self.record.append(line)
+        return line
+
+
+def _csv_rows(reader: Any, lines: _Lines, delimiter: str, width: int) -> Iterator[Row]:
+    """
+    Raises:
+        UnreadableError: the rows after this place can't be told apart. Numbers count on from row to row, and a uuid may
+            be made of one: read on, and when the place is mended the rows after it have other numbers.
+    """
     number = 0
     while True:
-        fault = None
+        lines.record.clear()
+        first, fault = reader.line_num + 1, None
         try:
             values = next(reader, None)
         except csv.Error as error:
-            values, fault = [], f"can't be read: {error}"
+            # One line whose marks are in pairs is one row, whatever is wrong with it.
+            if len(lines.record) != 1 or lines.record[0].count('"') % 2:
+                raise UnreadableError(first, reader.line_num, str(error)) from None
+            values = [lines.record[0].rstrip("\r\n")[:TOLD_CHARACTERS_MAX]]
+            fault = f"can't be read: {error}"
         if values is None:
             return
         if not values and fault is None:
             continue  # an empty line
         number += 1
         if len(values) != width and fault is None:
-            fault = f"has {len(values)} columns, the heading has {width}"
-        yield Row(number, reader.line_num, values, fault)
+            of_heading = f"{len(values)} columns, the heading has {width}"
+            if len(lines.record) > 1:
+                raise UnreadableError(first, reader.line_num, f"together they have {of_heading}")
+            fault = f"has {of_heading}"
+        following: Sequence[Sequence[str]] = ()
+        if len(lines.record) > 1:
+            following = list(
+                csv.reader(lines.record[1:], delimiter=delimiter, quoting=csv.QUOTE_NONE)
+            )
+        yield Row(number, reader.line_num, values, fault, following)
 
 
 def _json_rows(file: BinaryIO, wanted: Sequence[str]) -> Iterator[Row]:
