@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -297,6 +298,15 @@ def test_what_can_not_be_read_at_all(
         file.write_text(content)
     ended = saldo("import", str(file), *options, code=Exit.USAGE)
     assert named in ended.errors.splitlines()[-1]
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+    nobody = Program(SALDO_URL="http://127.0.0.1:9")
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "directory.csv").mkdir()
+    for name in ("pipe.csv", "directory.csv"):
+        ended = nobody("import", str(tmp_path / name), code=Exit.USAGE)
+        assert ended.errors == f"saldo: {tmp_path / name}: not a regular file\n"
 
 
 def test_interrupted_it_goes_on_and_every_row_is_there_once(

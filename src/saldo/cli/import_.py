@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -85,6 +86,9 @@ class Source:
     def identity(self) -> FileIdentity:
         """Of the file as it is now."""
         try:
+            # To open a pipe is to wait for whoever writes it; and what goes on where it was is read twice.
+            if not stat.S_ISREG(self.path.stat().st_mode):
+                raise CommandError(f"{self.path}: not a regular file", Exit.USAGE)
             return identity_of(self.path)
         except OSError as error:
             raise CommandError(f"{self.path}: {error.strerror}", Exit.USAGE) from None
