@@ -197,6 +197,24 @@ def test_a_proxys_word_after_a_lost_answer_says_nothing_of_it() -> None:
     assert (error.uuid, error.status) == (POSTING.uuid, 404)
 
 
+def test_what_no_attempt_mends_is_raised_unless_something_may_have_been_done() -> None:
+    closed = Lost(RuntimeError("closed"), sent=False, final=True)
+    for call, replies in (
+        (POSTING, [closed]),
+        (POSTING, [NOT_SENT, closed]),
+        (ASKING, [BROKEN, closed]),
+    ):
+        with pytest.raises(RuntimeError, match="closed"):
+            run(call, replies)
+    course = run(POSTING, [BROKEN, closed])
+    assert isinstance(course.error, OutcomeUnknownError)
+    assert (course.error.uuid, course.sent) == (POSTING.uuid, 2)
+    unforeseen = Lost(TypeError("so"), sent=True, final=True)
+    course = run(POSTING, [unforeseen])
+    assert isinstance(course.error, OutcomeUnknownError)
+    assert (course.sent, type(course.error.__cause__)) == (1, TypeError)
+
+
 @pytest.mark.parametrize("body", ["no transaction", POSTED | {"uuid": str(UUID(int=1))}])
 def test_who_is_told_of_something_else_does_not_know_what_became_of_it(body: object) -> None:
     course = run(POSTING, [answer(200, body), answer(200, POSTED)])

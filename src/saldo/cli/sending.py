@@ -15,7 +15,7 @@ from saldo.client.answers import error_of
 from saldo.client.batch import Batch, Item, Settled
 from saldo.client.calls import BULK_PATH, NDJSON
 from saldo.client.errors import SaldoError, UnavailableError
-from saldo.client.network import is_lost, was_sent
+from saldo.client.network import in_time, is_lost, was_sent
 from saldo.client.retry import lost, maybe_done
 from saldo.client.synchronous.connection import Connection, whole
 
@@ -65,11 +65,12 @@ class Sender:
                 "POST", BULK_PATH, headers, timeout, body=body
             ) as response:
                 if response.status_code != 200:
-                    refused = error_of(whole(response))
+                    refused = error_of(whole(response, batch.deadline))
                     return refused, maybe_done(refused)
                 for data in response.iter_bytes():
                     settled += batch.take(data, time.monotonic())
-        except httpx.TransportError as error:
+                    in_time(batch.deadline)
+        except httpx.RequestError as error:
             if not is_lost(error):
                 raise
             return lost(error), was_sent(error)

@@ -12,7 +12,7 @@ from saldo.client.answers import outcome_of
 from saldo.client.errors import SaldoError, UnavailableError, UnexpectedAnswerError
 from saldo.client.models import Line, Posted
 from saldo.client.requests import Request, written_lines
-from saldo.client.retry import Retries, given_up, maybe_done, told
+from saldo.client.retry import LATE_SECONDS, Retries, given_up, maybe_done, told
 
 F = TypeVar("F")
 
@@ -47,6 +47,11 @@ class Batch(Generic[F]):
         self._begun = b""
         self._open: dict[int, Item[F]] = {}
         self._again: UnavailableError | None = None
+
+    @property
+    def deadline(self) -> float:
+        """When an answer that goes on without settling anything is given up."""
+        return self._progress_at + self._retries.timeout_seconds + LATE_SECONDS
 
     def attempt(self) -> bytes:
         """The lines to send."""

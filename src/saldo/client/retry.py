@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 from copy import copy
 from dataclasses import dataclass
 from itertools import count
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 from uuid import UUID
 
 from saldo.client.answers import UNDONE, Answer, error_of
@@ -32,7 +32,8 @@ class Retries:
     """How long and how often.
 
     Attributes:
-        timeout_seconds: for a call as a whole, with all its attempts and pauses.
+        timeout_seconds: for a call as a whole, with all its attempts and pauses. An answer that has begun to come in
+            time may end a second later.
         attempt_seconds: how long an attempt waits for the network, each time it does.
         pause_seconds: the first pause is half to all of this long, each further one twice as long.
         pause_seconds_max: no pause is longer, unless the service asks for it.
@@ -58,10 +59,15 @@ class Retries:
         return (0.5 + chance / 2) * longest
 
 
+LATE_SECONDS: Final = 1.0
+"""An answer that comes is not thrown away for a moment; one that never ends is."""
+
+
 class Send(NamedTuple):
-    """Do: send the request. seconds: how long to wait for the network."""
+    """Do: send the request. seconds: how long to wait for the network each time; seconds_max: for all of the answer."""
 
     seconds: float
+    seconds_max: float
 
 
 class Sleep(NamedTuple):
@@ -71,10 +77,11 @@ class Sleep(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """What came: nothing. sent: whether the service may have got the request."""
+    """What came: nothing. sent: whether the service may have got the request. final: no other attempt mends it."""
 
     error: Exception
     sent: bool
+    final: bool = False
 
 
 Reply = Answer | Lost | None
@@ -91,22 +98,26 @@ def attempts(
 
     Raises:
         SaldoError: what the service says; or `UnavailableError`, if it can't say anything.
+        Exception: an attempt's own that is final, if no attempt may have had an effect.
     """
     deadline = clock() + retries.timeout_seconds
     what = f"{call.method} {call.path}"
     unknown = False
     for attempt in count():
-        seconds = min(retries.attempt_seconds, max(deadline - clock(), 0.001))
-        reply = yield Send(seconds)
+        left = max(deadline - clock(), 0.001)
+        reply = yield Send(min(retries.attempt_seconds, left), left + LATE_SECONDS)
         assert reply is not None
         try:
             return result(call, reply)
         except UnavailableError as error:
             sent = reply.sent if isinstance(reply, Lost) else maybe_done(error)
             unknown = unknown or (sent and not call.asks)
+            final = reply.error if isinstance(reply, Lost) and reply.final else None
+            if final is not None and not unknown:
+                raise final from final.__cause__
             pause = retries.pause(attempt, chance(), error.retry_after_seconds)
             stuck = unknown and call.repeat is Repeat.UNDONE
-            if stuck or clock() + pause >= deadline:
+            if final is not None or stuck or clock() + pause >= deadline:
                 last = given_up(error, what, call.uuid, unknown=unknown)
                 raise last from last.__cause__
         except SaldoError as error:

@@ -12,9 +12,9 @@ from typing import Any, Final, TypeVar, cast
 import httpx
 
 from saldo.client.answers import Answer
-from saldo.client.asynchronous.running import sleep
+from saldo.client.asynchronous.running import sleep, within
 from saldo.client.calls import NO_QUERY, Call, Query
-from saldo.client.network import is_lost, was_sent
+from saldo.client.network import in_time, is_lost, was_sent
 from saldo.client.retry import Lost, Reply, Retries, Send, attempts
 
 T = TypeVar("T")
@@ -86,27 +86,30 @@ class AsyncConnection:
             except StopIteration as ended:
                 return cast(T, ended.value)
             if isinstance(step, Send):
-                reply = await self._send(call, step.seconds)
+                reply = await self._send(call, step)
             else:
                 await sleep(step.seconds)
                 reply = None
 
-    async def _send(self, call: Call[Any], seconds: float) -> Answer | Lost:
+    async def _send(self, call: Call[Any], step: Send) -> Answer | Lost:
         headers = {} if call.body is None else {"content-type": call.content_type}
+        if self._closed:
+            return Lost(RuntimeError("the client has been closed"), sent=False, final=True)
+        deadline = time.monotonic() + step.seconds_max
+        patience = httpx.Timeout(step.seconds)
         try:
-            response = await self.http.request(
-                call.method,
-                call.path,
-                params=call.query or None,
-                content=call.body,
-                headers=headers,
-                timeout=seconds,
-            )
-        except httpx.TransportError as error:
-            if not is_lost(error):
-                raise
-            return Lost(error, was_sent(error))
-        return Answer(response.status_code, response.headers, response.content)
+            async with (
+                within(step.seconds_max),
+                self.stream(
+                    call.method, call.path, headers, patience, call.query, call.body
+                ) as response,
+            ):
+                return await whole(response, deadline)
+        except TimeoutError as error:
+            return Lost(error, sent=True)
+        except Exception as error:
+            # Whatever it is: what was sent may have been recorded, and who called must learn under which uuid.
+            return Lost(error, was_sent(error), final=not is_lost(error))
 
     @asynccontextmanager
     async def stream(
@@ -132,6 +135,14 @@ class AsyncConnection:
             yield response
 
 
-async def whole(response: httpx.Response) -> Answer:
-    """An answer that turns out to be none in pieces."""
-    return Answer(response.status_code, response.headers, await response.aread())
+async def whole(response: httpx.Response, deadline: float) -> Answer:
+    """An answer that is none in pieces.
+
+    Raises:
+        httpx.ReadTimeout: it has not ended in time.
+    """
+    pieces = []
+    async for piece in response.aiter_bytes():
+        pieces.append(piece)
+        in_time(deadline)
+    return Answer(response.status_code, response.headers, b"".join(pieces))

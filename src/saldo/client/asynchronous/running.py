@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import Condition, sleep
+from asyncio import timeout as within
 from collections.abc import Callable, Coroutine
 from typing import TypeAlias, TypeVar
 
 T = TypeVar("T")
 
-__all__ = ["Condition", "Future", "Worker", "new_future", "settle", "sleep"]
+__all__ = ["Condition", "Future", "Worker", "new_future", "settle", "sleep", "within"]
 
 Future: TypeAlias = asyncio.Future[T]
 

@@ -18,7 +18,7 @@ from saldo.client.batch import Batch, Item, Settled
 from saldo.client.calls import BULK_PATH, NDJSON
 from saldo.client.errors import OutcomeUnknownError, SaldoError
 from saldo.client.models import Amount, Instant, Posted
-from saldo.client.network import is_lost, was_sent
+from saldo.client.network import in_time, is_lost, was_sent
 from saldo.client.requests import Deposit, Request, Withdrawal
 from saldo.client.retry import given_up, lost, maybe_done
 
@@ -171,11 +171,12 @@ class AsyncWriter:
                 "POST", BULK_PATH, headers, timeout, body=body
             ) as response:
                 if response.status_code != 200:
-                    refused = error_of(await whole(response))
+                    refused = error_of(await whole(response, batch.deadline))
                     return refused, maybe_done(refused)
                 async for data in response.aiter_bytes():
                     await self._settle(batch.take(data, time.monotonic()))
-        except httpx.TransportError as error:
+                    in_time(batch.deadline)
+        except httpx.RequestError as error:
             if not is_lost(error):
                 raise
             return lost(error), was_sent(error)

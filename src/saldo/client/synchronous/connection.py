@@ -14,9 +14,9 @@ import httpx
 
 from saldo.client.answers import Answer
 from saldo.client.calls import NO_QUERY, Call, Query
-from saldo.client.network import is_lost, was_sent
+from saldo.client.network import in_time, is_lost, was_sent
 from saldo.client.retry import Lost, Reply, Retries, Send, attempts
-from saldo.client.synchronous.running import sleep
+from saldo.client.synchronous.running import sleep, within
 
 T = TypeVar("T")
 
@@ -87,27 +87,30 @@ class Connection:
             except StopIteration as ended:
                 return cast(T, ended.value)
             if isinstance(step, Send):
-                reply = self._send(call, step.seconds)
+                reply = self._send(call, step)
             else:
                 sleep(step.seconds)
                 reply = None
 
-    def _send(self, call: Call[Any], seconds: float) -> Answer | Lost:
+    def _send(self, call: Call[Any], step: Send) -> Answer | Lost:
         headers = {} if call.body is None else {"content-type": call.content_type}
+        if self._closed:
+            return Lost(RuntimeError("the client has been closed"), sent=False, final=True)
+        deadline = time.monotonic() + step.seconds_max
+        patience = httpx.Timeout(step.seconds)
         try:
-            response = self.http.request(
-                call.method,
-                call.path,
-                params=call.query or None,
-                content=call.body,
-                headers=headers,
-                timeout=seconds,
-            )
-        except httpx.TransportError as error:
-            if not is_lost(error):
-                raise
-            return Lost(error, was_sent(error))
-        return Answer(response.status_code, response.headers, response.content)
+            with (
+                within(step.seconds_max),
+                self.stream(
+                    call.method, call.path, headers, patience, call.query, call.body
+                ) as response,
+            ):
+                return whole(response, deadline)
+        except TimeoutError as error:
+            return Lost(error, sent=True)
+        except Exception as error:
+            # Whatever it is: what was sent may have been recorded, and who called must learn under which uuid.
+            return Lost(error, was_sent(error), final=not is_lost(error))
 
     @contextmanager
     def stream(
@@ -133,6 +136,14 @@ class Connection:
             yield response
 
 
-def whole(response: httpx.Response) -> Answer:
-    """An answer that turns out to be none in pieces."""
-    return Answer(response.status_code, response.headers, response.read())
+def whole(response: httpx.Response, deadline: float) -> Answer:
+    """An answer that is none in pieces.
+
+    Raises:
+        httpx.ReadTimeout: it has not ended in time.
+    """
+    pieces = []
+    for piece in response.iter_bytes():
+        pieces.append(piece)
+        in_time(deadline)
+    return Answer(response.status_code, response.headers, b"".join(pieces))

@@ -59,8 +59,9 @@ class Events:
                             if self._connection.streams is not streams:
                                 break  # this is another process, and the rest the other's
                     else:
-                        ended = error_of(whole(response))
-            except httpx.TransportError as error:
+                        deadline = time.monotonic() + SILENCE_SECONDS_MAX
+                        ended = error_of(whole(response, deadline))
+            except httpx.RequestError as error:
                 if not is_lost(error):
                     raise
                 ended = lost(error)

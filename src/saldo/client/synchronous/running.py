@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from threading import Condition
 from time import sleep
 from typing import TypeVar
 
 T = TypeVar("T")
 
-__all__ = ["Condition", "Future", "Worker", "new_future", "settle", "sleep"]
+__all__ = ["Condition", "Future", "Worker", "new_future", "settle", "sleep", "within"]
 
 
 class Worker:
@@ -40,3 +41,9 @@ def settle(future: Future[T], outcome: T | BaseException) -> None:
         future.set_exception(outcome)
     else:
         future.set_result(outcome)
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Nothing interrupts a thread: it looks at the clock itself, whenever something has come."""
+    yield

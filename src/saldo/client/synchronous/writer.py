@@ -17,7 +17,7 @@ from saldo.client.batch import Batch, Item, Settled
 from saldo.client.calls import BULK_PATH, NDJSON
 from saldo.client.errors import OutcomeUnknownError, SaldoError
 from saldo.client.models import Amount, Instant, Posted
-from saldo.client.network import is_lost, was_sent
+from saldo.client.network import in_time, is_lost, was_sent
 from saldo.client.requests import Deposit, Request, Withdrawal
 from saldo.client.retry import given_up, lost, maybe_done
 from saldo.client.synchronous.connection import Connection, whole
@@ -172,11 +172,12 @@ class Writer:
                 "POST", BULK_PATH, headers, timeout, body=body
             ) as response:
                 if response.status_code != 200:
-                    refused = error_of(whole(response))
+                    refused = error_of(whole(response, batch.deadline))
                     return refused, maybe_done(refused)
                 for data in response.iter_bytes():
                     self._settle(batch.take(data, time.monotonic()))
-        except httpx.TransportError as error:
+                    in_time(batch.deadline)
+        except httpx.RequestError as error:
             if not is_lost(error):
                 raise
             return lost(error), was_sent(error)

@@ -1,0 +1,231 @@
+"""What a server on the network may do to a client: for threads and for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+import pytest
+
+from saldo.client import (
+    AsyncClient,
+    Client,
+    Deposit,
+    OutcomeUnknownError,
+    Posted,
+    Retries,
+    SaldoError,
+    UnavailableError,
+)
+
+HASTY = Retries(timeout_seconds=0.2, attempt_seconds=0.2)
+DRIP_SECONDS_MAX = 10
+"""A client that waits for the end of what drips is found out by that."""
+
+Handler: TypeAlias = Callable[[socket.socket], None]
+Ask: TypeAlias = Callable[[str, Retries, str, tuple[Any, ...]], object]
+
+
+class Server:
+    """Gives each connection to a handler once a request has come."""
+
+    def __init__(self) -> None:
+        self.handler: Handler = lambda _: None
+        self.asked = threading.Semaphore(0)
+        self.ended = threading.Event()
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        self._threads = [threading.Thread(target=self._run)]
+        self._threads[0].start()
+
+    def end(self) -> None:
+        self.ended.set()
+        self._socket.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        self._socket.close()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            self._threads.append(threading.Thread(target=self._serve, args=(connection,)))
+            self._threads[-1].start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            begun = b""
+            while b"\r\n\r\n" not in begun:
+                if not (data := connection.recv(65536)):
+                    return
+                begun += data
+            self.asked.release()
+            self.handler(connection)
+
+    def stay_mute(self, _: socket.socket) -> None:
+        """No answer."""
+        self.ended.wait(DRIP_SECONDS_MAX)
+
+    def drip(self, head: bytes, drop: bytes) -> None:
+        """An answer that goes on, byte by byte."""
+
+        def handler(connection: socket.socket) -> None:
+            connection.sendall(head)
+            ends = time.monotonic() + DRIP_SECONDS_MAX
+            while time.monotonic() < ends and not self.ended.wait(0.05):
+                connection.sendall(drop)
+
+        self.handler = handler
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    running = Server()
+    yield running
+    running.end()
+
+
+def _ask(url: str, retries: Retries, name: str, arguments: tuple[Any, ...]) -> object:
+    with Client(url, retries=retries) as client:
+        return getattr(client, name)(*arguments)
+
+
+def _ask_of_asyncio(url: str, retries: Retries, name: str, arguments: tuple[Any, ...]) -> object:
+    async def ask() -> object:
+        async with AsyncClient(url, retries=retries) as client:
+            answer: Awaitable[object] = getattr(client, name)(*arguments)
+            return await answer
+
+    return asyncio.run(ask())
+
+
+both = pytest.mark.parametrize("ask", [_ask, _ask_of_asyncio])
+
+
+@both
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        ("post", (Deposit(1, 1),), OutcomeUnknownError),
+        ("user", (1,), UnavailableError),
+    ],
+)
+def test_an_answer_that_never_ends_is_given_up(
+    server: Server, ask: Ask, name: str, arguments: tuple[Any, ...], expected: type[SaldoError]
+) -> None:
+    server.drip(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n", b" ")
+    began = time.monotonic()
+    with pytest.raises(UnavailableError) as error:
+        ask(server.url, HASTY, name, arguments)
+    assert type(error.value) is expected
+    assert time.monotonic() - began < DRIP_SECONDS_MAX / 2
+
+
+@pytest.mark.parametrize("status", [200, 502])
+def test_a_writer_gives_up_an_answer_that_never_ends(server: Server, status: int) -> None:
+    head = b"HTTP/1.1 %d So\r\ntransfer-encoding: chunked\r\n\r\n" % status
+    server.drip(head, b"1\r\n \r\n")
+    began = time.monotonic()
+    with Client(server.url, retries=HASTY) as client, client.writer() as writer:
+        future = writer.deposit(1, 1)
+    assert isinstance(future.exception(), OutcomeUnknownError)
+    assert time.monotonic() - began < DRIP_SECONDS_MAX / 2
+
+
+async def test_headers_that_never_end_are_given_up(server: Server) -> None:
+    server.drip(b"HTTP/1.1 200 OK\r\nx: ", b"x")
+    began = time.monotonic()
+    async with AsyncClient(server.url, retries=HASTY) as client:
+        with pytest.raises(OutcomeUnknownError):
+            await client.deposit(1, 1)
+    assert time.monotonic() - began < DRIP_SECONDS_MAX / 2
+
+
+NO_GZIP = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 5\r\n\r\nabcde"
+
+
+@both
+def test_an_answer_that_can_not_be_unpacked_is_a_lost_one(server: Server, ask: Ask) -> None:
+    server.handler = lambda connection: connection.sendall(NO_GZIP)
+    request = Deposit(1, 1)
+    with pytest.raises(OutcomeUnknownError) as error:
+        ask(server.url, HASTY, "post", (request,))
+    assert error.value.uuid == request.uuid
+    with pytest.raises(UnavailableError):
+        ask(server.url, HASTY, "user", (1,))
+
+
+def test_a_writer_and_a_stream_take_it_for_a_lost_one(server: Server) -> None:
+    server.handler = lambda connection: connection.sendall(NO_GZIP)
+    with Client(server.url, retries=HASTY) as client:
+        with client.writer() as writer:
+            future = writer.deposit(1, 1)
+        assert isinstance(future.exception(), OutcomeUnknownError)
+        with pytest.raises(UnavailableError):
+            next(iter(client.events(timeout_seconds=0)))
+
+
+def test_who_closes_while_others_post_leaves_them_their_uuids(server: Server) -> None:
+    server.handler = server.stay_mute
+    client = Client(server.url, retries=Retries(timeout_seconds=60, attempt_seconds=0.5))
+    requests = [Deposit(1, 1) for _ in range(3)]
+    with ThreadPoolExecutor() as threads:
+        posting = [threads.submit(client.post, request) for request in requests]
+        for _ in posting:
+            server.asked.acquire()
+        client.close()
+        errors = [each.exception() for each in posting]
+    assert [type(error) for error in errors] == [OutcomeUnknownError] * 3
+    assert [getattr(error, "uuid", None) for error in errors] == [each.uuid for each in requests]
+    with pytest.raises(RuntimeError, match="closed"):
+        client.deposit(1, 1)
+    with pytest.raises(RuntimeError, match="closed"):
+        next(iter(client.events()))
+
+
+async def test_who_closes_while_others_post_leaves_them_their_uuids_in_asyncio(
+    server: Server,
+) -> None:
+    server.handler = server.stay_mute
+    client = AsyncClient(server.url)
+    requests = [Deposit(1, 1) for _ in range(3)]
+    posting = [asyncio.ensure_future(client.post(request)) for request in requests]
+    for _ in posting:
+        await asyncio.to_thread(server.asked.acquire)
+    await client.aclose()
+    errors = await asyncio.gather(*posting, return_exceptions=True)
+    assert [type(error) for error in errors] == [OutcomeUnknownError] * 3
+    assert [getattr(error, "uuid", None) for error in errors] == [each.uuid for each in requests]
+
+
+def test_a_hundred_streams_leave_room_for_calls(server: Server) -> None:
+    position = b"retry: 1\nid: v1.a\n\n"
+    envelope = (
+        b'data: {"id":"1","type":"saldo.user.created","time":"2026-11-24T12:00:00Z","data":{"id":1,'
+        b'"name":"x","balance":"0.00","number":0,"created_at":"2026-11-24T12:00:00Z","shard":1,"seq":1}}\n\n'
+    )
+
+    def handler(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + position + envelope)
+        server.ended.wait(DRIP_SECONDS_MAX)
+
+    server.handler = handler
+    with Client(server.url, retries=HASTY) as client:
+        streams = [iter(client.events()) for _ in range(101)]
+        assert {next(stream).id for stream in streams} == {"1"}
+        posted = b'{"line":1,"status":200,"code":"posted","uuid":"%s","balance":"1","number":1}\n'
+        request = Deposit(1, 1)
+        answer = posted % str(request.uuid).encode()
+        head = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(answer)
+        server.handler = lambda connection: connection.sendall(head + answer)
+        (outcome,) = client.post_many([request])
+        assert isinstance(outcome, Posted)
+        server.ended.set()
