@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
+import httpx
 import pytest
 
 from saldo.client import (
@@ -83,6 +87,80 @@ def test_a_writer_that_breaks_lets_nobody_wait() -> None:
         future = writer.deposit(1, 1)
         assert isinstance(future.exception(), OutcomeUnknownError)
         writer.deposit(1, 1)
+
+
+class Cleared(deque[Any]):
+    """What waits in a writer; once it is to be cleared it lets somebody come between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = threading.Event()
+        self.appended = threading.Event()
+
+    def clear(self) -> None:
+        self.begun.set()
+        self.appended.wait(BETWEEN_SECONDS)
+        super().clear()
+
+
+BETWEEN_SECONDS = 0.3
+"""For what must not come between; without the lock it does within a millisecond."""
+
+
+def test_a_writer_that_breaks_leaves_out_nobody_who_comes_at_that_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent, coming = threading.Event(), threading.Event()
+
+    def break_it(_: httpx.Request) -> httpx.Response:
+        sent.set()
+        coming.wait()
+        raise TypeError("a fault of the transport")
+
+    with Client(transport=httpx.MockTransport(break_it)) as client:
+        writer = client.writer()
+        writer._waiting = waiting = Cleared()
+        with pytest.raises(RuntimeError, match="before its time"), writer:
+            first = writer.deposit(1, 1)
+            sent.wait()
+
+            def accepts() -> bool:
+                coming.set()
+                waiting.begun.wait(BETWEEN_SECONDS)
+                return True
+
+            monkeypatch.setattr(writer, "_accepts", accepts)
+            second = writer.deposit(1, 1)
+            waiting.appended.set()
+        for future in (first, second):
+            assert future.done()
+            assert isinstance(future.exception(), OutcomeUnknownError)
+
+
+ODD: Any = object()
+
+
+@pytest.mark.parametrize("given", [(ODD, 1), (1, "\ud800")])
+def test_what_can_not_be_written_is_told_to_who_gave_it_and_to_nobody_else(
+    given: tuple[Any, Any],
+) -> None:
+    with FakeSaldo().client() as client:
+        user = client.create_user("Artem")
+        with client.writer() as writer:
+            futures = [writer.deposit(user.id, 1)]
+            for timestamp in (None, "\udcff"):
+                with pytest.raises((TypeError, ValueError)):
+                    writer.deposit(*given, timestamp=timestamp)
+            futures.append(writer.deposit(user.id, 1))
+        assert [future.result().balance for future in futures] == [1, 2]
+
+
+def test_a_writer_is_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeSaldo().client() as client, client.writer() as writer:
+        monkeypatch.setattr("os.getpid", lambda: -1)
+        with pytest.raises(RuntimeError, match="after the fork"):
+            writer.deposit(1, 1)
+        monkeypatch.undo()
 
 
 async def test_it_serves_asyncio_too() -> None:

@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from saldo.client.batch import Batch, Item
 from saldo.client.requests import (
     Deposit,
     Withdrawal,
     new_uuid,
     written_amount,
     written_instant,
-    written_lines,
 )
+from saldo.client.retry import Retries
 from saldo.ledger.money import AMOUNT_MAX, format_money, parse_amount
 from saldo.ledger.time import parse_instant
 
@@ -86,7 +87,7 @@ def test_a_uuid_may_be_given() -> None:
 
 def test_a_line_is_what_is_sent_alone() -> None:
     requests = [Deposit(1, "1.50"), Withdrawal(2, 1, timestamp="2023-10-30")]
-    lines = written_lines(requests).splitlines()
+    lines = Batch([Item(each, None) for each in requests], 0.0, Retries()).attempt().splitlines()
     assert lines == [request.body() for request in requests]
     assert msgspec.json.decode(lines[1]) == {
         "uuid": str(requests[1].uuid),

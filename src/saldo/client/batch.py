@@ -11,17 +11,29 @@ import msgspec
 from saldo.client.answers import outcome_of
 from saldo.client.errors import SaldoError, UnavailableError, UnexpectedAnswerError
 from saldo.client.models import Line, Posted
-from saldo.client.requests import Request, written_lines
+from saldo.client.requests import Request
 from saldo.client.retry import LATE_SECONDS, Retries, given_up, maybe_done, told
 
 F = TypeVar("F")
 
 
-class Item(NamedTuple, Generic[F]):
-    """A transaction, and who waits for its outcome."""
+class Item(Generic[F]):
+    """A transaction, and who waits for its outcome.
 
-    request: Request
-    future: F
+    Attributes:
+        line: as it is sent. Written at once: what can't be is the fault of who gives it, not of those beside it.
+    """
+
+    __slots__ = ("future", "line", "request")
+
+    def __init__(self, request: Request, future: F) -> None:
+        """
+        Raises:
+            TypeError, ValueError, OverflowError: the request can't be written.
+        """
+        self.request = request
+        self.future = future
+        self.line = request.body() + b"\n"
 
 
 class Settled(NamedTuple, Generic[F]):
@@ -57,7 +69,7 @@ class Batch(Generic[F]):
         """The lines to send."""
         self._begun, self._again = b"", None
         self._open = dict(enumerate(self.unanswered, start=1))
-        return written_lines(item.request for item in self.unanswered)
+        return b"".join(item.line for item in self.unanswered)
 
     def take(self, data: bytes, now: float) -> list[Settled[F]]:
         """What a piece of the answer settles.

@@ -140,11 +140,6 @@ def written_instant(instant: Instant) -> str:
     return instant.astimezone(UTC).isoformat()
 
 
-def written_lines(requests: Iterable[Request]) -> bytes:
-    """Newline-delimited JSON."""
-    return _encoder.encode_lines([request.fields() for request in requests])
-
-
 def written_array(requests: Iterable[Request]) -> bytes:
     """A JSON array."""
     return _encoder.encode([request.fields() for request in requests])

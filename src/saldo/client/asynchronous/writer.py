@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections import deque
@@ -52,6 +53,7 @@ class AsyncWriter:
     ) -> None:
         self.posted = 0
         self.failed = 0
+        self._process = os.getpid()
         self._connection = connection
         self._batch_max = batch_max
         self._outstanding_max = outstanding_max
@@ -82,7 +84,9 @@ class AsyncWriter:
 
         Raises:
             RuntimeError: the writer has ended by a fault of its own; each future that it leaves tells so, too.
+                Or it is another process's.
         """
+        self._must_be_of_this_process()
         async with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -118,18 +122,26 @@ class AsyncWriter:
 
         Raises:
             RuntimeError: the writer is not open.
+            TypeError, ValueError, OverflowError: the transaction can't be written as JSON; the others go on.
         """
+        future: Future[Posted] = new_future()
+        item = Item(request, future)
+        self._must_be_of_this_process()
         async with self._changed:
             while self._outstanding >= self._outstanding_max and self._accepts():
                 await self._changed.wait()
             if not self._accepts():
                 raise RuntimeError("the writer is not open") from self._broken
-            future: Future[Posted] = new_future()
-            self._waiting.append(Item(request, future))
+            self._waiting.append(item)
             self._outstanding += 1
             if len(self._waiting) == 1:
                 self._changed.notify_all()
         return future
+
+    def _must_be_of_this_process(self) -> None:
+        """After a fork nobody would send anything here, and who held the lock then would hold it for ever."""
+        if self._process != os.getpid():
+            raise RuntimeError("the writer is of the process that made it: make one after the fork")
 
     def _accepts(self) -> bool:
         return self._worker is not None and not self._closed and self._broken is None
@@ -199,10 +211,13 @@ class AsyncWriter:
 
     async def _break(self, error: BaseException) -> None:
         """Nothing is sent any more: nobody must wait for ever."""
-        self._broken = error
-        left = [] if self._batch is None else list(self._batch.unanswered)
-        left += self._waiting
-        self._waiting.clear()
+        async with self._changed:
+            # At once: what is accepted after a look at `_broken` must be among those that are left.
+            self._broken = error
+            left = [] if self._batch is None else list(self._batch.unanswered)
+            left += self._waiting
+            self._waiting.clear()
+            self._changed.notify_all()
         unknown = OutcomeUnknownError(f"the writer has ended: {type(error).__name__}: {error}")
         unknown.__cause__ = error
         settled = [
