@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import assert_type
 from uuid import uuid4
 
-import httpx
 import pytest
 
 import saldo
@@ -216,15 +215,6 @@ async def test_the_same_for_asyncio(shared_service: ServiceProcess) -> None:
             if event.data.number == 2:
                 break
         assert numbers == [0, 1, 2]
-
-
-def test_whom_the_program_itself_has_misled(shared_service: ServiceProcess) -> None:
-    with Client("localhost") as client, pytest.raises(httpx.UnsupportedProtocol):
-        client.health()
-    # No attempt would mend it: nothing is waited for.
-    bad_key = Client(shared_service.url, key="a\nb")
-    with bad_key as client, pytest.raises(httpx.LocalProtocolError):
-        client.health()
 
 
 def test_public_names_are_there_and_in_order() -> None:

@@ -110,6 +110,40 @@ def _ask_of_asyncio(url: str, retries: Retries, name: str, arguments: tuple[Any,
 both = pytest.mark.parametrize("ask", [_ask, _ask_of_asyncio])
 
 
+@pytest.mark.parametrize("class_", [Client, AsyncClient])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "localhost", "localhost:8000", "ftp://x", "http://", "http://x:99999", "http://x:0"),
+        *("http://x/?a=1", "http://x y", "/v1"),
+    ],
+)
+def test_an_url_where_nothing_can_be_is_refused(
+    class_: type[Client | AsyncClient], url: str
+) -> None:
+    with pytest.raises(ValueError, match="url must be one of http or https, such as") as error:
+        class_(url)
+    assert repr(url) in str(error.value)
+
+
+def test_a_password_in_a_wrong_url_is_not_shown() -> None:
+    with pytest.raises(ValueError, match="url must be") as error:
+        Client("me:secret@localhost")
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("class_", [Client, AsyncClient])
+@pytest.mark.parametrize("key", ["", "secret\n", "se cret", "секрет", "secret\0", "\x7fsecret"])
+def test_a_key_that_no_service_has_made_is_refused_and_not_shown(
+    class_: type[Client | AsyncClient], key: str
+) -> None:
+    with pytest.raises(
+        ValueError, match="key must be what `saldo keys create` has printed"
+    ) as error:
+        class_(key=key)
+    assert not key or key not in str(error.value)
+
+
 @both
 @pytest.mark.parametrize(
     ("name", "arguments", "expected"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf, nan
 from typing import Any
 from uuid import UUID
 
@@ -101,6 +102,38 @@ def run(
     except SaldoError as error:
         course.error = error
     return course
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("timeout_seconds", None, "timeout_seconds must be a number of seconds, not None"),
+        ("attempt_seconds", None, "attempt_seconds must be a number of seconds, not None"),
+        ("pause_seconds", "1", "pause_seconds must be a number of seconds, not '1'"),
+        ("pause_seconds_max", True, "pause_seconds_max must be a number of seconds, not True"),
+        ("timeout_seconds", -1, "timeout_seconds must be at least 0 seconds, not -1"),
+        ("timeout_seconds", nan, "timeout_seconds must be at least 0 seconds, not nan"),
+        ("attempt_seconds", 0, "attempt_seconds must be above 0 and at most 86,400 seconds, not 0"),
+        (
+            "attempt_seconds",
+            inf,
+            "attempt_seconds must be above 0 and at most 86,400 seconds, not inf",
+        ),
+        (
+            "pause_seconds",
+            -0.5,
+            "pause_seconds must be at least 0 and at most 86,400 seconds, not -0.5",
+        ),
+    ],
+)
+def test_what_is_no_time_is_refused_by_its_name(name: str, value: Any, message: str) -> None:
+    with pytest.raises((TypeError, ValueError)) as error:
+        Retries(**{name: value})
+    assert str(error.value) == message
+
+
+def test_a_call_may_go_on_for_ever() -> None:
+    assert Retries(timeout_seconds=inf).timeout_seconds == inf
 
 
 def test_an_answer_is_the_end() -> None:

@@ -18,6 +18,7 @@ from saldo.announcement import announced_url
 from saldo.cli.child import child_service
 from saldo.cli.exits import CommandError, Exit
 from saldo.cli.output import note
+from saldo.client.network import checked_url
 from saldo.client.retry import Retries
 from saldo.client.synchronous.client import Client
 from saldo.client.synchronous.connection import Connection
@@ -156,10 +157,7 @@ def _key_of(target: Target) -> str | None:
 
 
 def _checked(url: str) -> str:
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL:
-        parsed = httpx.URL("")
-    if parsed.scheme not in {"http", "https"} or not parsed.host or parsed.userinfo:
-        raise CommandError("--url: expected such as http://localhost:8000", Exit.USAGE)
-    return url
+    with suppress(ValueError):
+        if not httpx.URL(checked_url(url)).userinfo:
+            return url
+    raise CommandError("--url: expected such as http://localhost:8000", Exit.USAGE)

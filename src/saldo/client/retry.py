@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import count
+from math import inf
 from typing import Final, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -26,6 +27,9 @@ from saldo.client.errors import (
 
 T = TypeVar("T")
 
+SECONDS_MAX: Final = 86_400
+"""What an operating system waits for is bounded, too: far beyond this."""
+
 
 @dataclass(frozen=True, slots=True)
 class Retries:
@@ -37,12 +41,27 @@ class Retries:
         attempt_seconds: how long an attempt waits for the network, each time it does.
         pause_seconds: the first pause is half to all of this long, each further one twice as long.
         pause_seconds_max: no pause is longer, unless the service asks for it.
+
+    Raises:
+        TypeError, ValueError: one is not so many seconds.
     """
 
     timeout_seconds: float = 60.0
     attempt_seconds: float = 15.0
     pause_seconds: float = 0.1
     pause_seconds_max: float = 5.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            name, value = field.name, getattr(self, field.name)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+            # A call may go on for ever, a wait for the network must not: its end is what tells that it is broken.
+            most = inf if name == "timeout_seconds" else SECONDS_MAX
+            if not 0 <= value <= most or (value == 0 and name == "attempt_seconds"):
+                least = "above 0" if name == "attempt_seconds" else "at least 0"
+                bound = "" if most == inf else f" and at most {most:,}"
+                raise ValueError(f"{name} must be {least}{bound} seconds, not {value!r}")
 
     def pause(self, attempt: int, chance: float, asked: float | None = None) -> float:
         """How long to wait before the next attempt.

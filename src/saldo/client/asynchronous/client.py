@@ -37,6 +37,7 @@ from saldo.client.models import (
     User,
     Webhook,
 )
+from saldo.client.network import authorization, checked_url
 from saldo.client.requests import Deposit, Request, Withdrawal
 from saldo.client.retry import Retries
 
@@ -67,10 +68,14 @@ class AsyncClient:
             key: what `saldo keys create` has printed, or a token.
             verify: how the service's certificate is checked.
             transport: takes the requests in place of the network: for tests, see `saldo.testing`.
+
+        Raises:
+            TypeError, ValueError: the URL or the key is none.
         """
+        url = checked_url(url)
         headers = {"user-agent": f"saldo-python/{version('saldo')}"}
         if key is not None:
-            headers["authorization"] = f"Bearer {key}"
+            headers["authorization"] = authorization(key)
         # Made once: reading the certificates takes longer than a call.
         checked = verify if transport is not None else httpx.create_ssl_context(verify)
 
