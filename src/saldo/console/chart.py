@@ -61,7 +61,7 @@ async def show_chart(page: Given, charts: GivenCharts, user_id: FromPath[str]) -
     now = datetime.now(UTC)
     span = await charts.span(user.id)
     if span is None or span.first is None or span.last is None:
-        return _answer(page, now - timedelta(days=1), now, Drawn([], "exact", 0))
+        return _answer(page, now - timedelta(days=1), now, Drawn([], "exact", 0), ever=False)
     if asked:
         since, until = (_moment(asked, name) for name in ("from", "to"))
         if since >= until:
@@ -153,19 +153,25 @@ def _moment(asked: dict[str, str], name: str) -> datetime:
     return min(max(found, INSTANT_MIN), INSTANT_MAX)
 
 
-def _answer(page: Page, since: datetime, until: datetime, drawn: Drawn) -> Response[bytes]:
-    """Balances as text, which is exact; the numbers are for drawing only."""
+def _answer(
+    page: Page, since: datetime, until: datetime, drawn: Drawn, *, ever: bool = True
+) -> Response[bytes]:
+    """Balances as text, which is exact; the numbers are for drawing only. ever: whether it has changed at all."""
     formats, words = page.formats, page.words
     counted = {
         "exact": words.chart_exact,
         "thinned": words.chart_thinned,
         "sampled": words.chart_sampled,
     }[drawn.how]
+    if not drawn.points:
+        said = words.chart_ahead if ever else words.chart_empty
+    else:
+        said = counted.of(drawn.counted, formats.count(drawn.counted))
     body: dict[str, Any] = {
         "from": since.timestamp(),
         "to": until.timestamp(),
         "how": drawn.how,
-        "said": counted.of(drawn.counted, formats.count(drawn.counted)),
+        "said": said,
         "times": [point.moment.timestamp() for point in drawn.points],
         "balances": [
             {"plain": formats.plain(point.balance), "text": formats.money(point.balance)}

@@ -100,6 +100,7 @@ ENGLISH: Final = Words(
     chart_loading="Loading the chart…",
     chart_failed="The chart can't be loaded now.",
     chart_empty="The balance has never changed: there is nothing to draw.",
+    chart_ahead="That is after now: nothing is known of it yet.",
     chart_all="All",
     chart_ranges={"day": "24 h", "week": "7 days", "month": "30 days", "year": "1 year"},
     chart_exact=english(

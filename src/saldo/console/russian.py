@@ -99,6 +99,7 @@ RUSSIAN: Final = Words(
     chart_loading="График загружается…",
     chart_failed="График сейчас не загрузить.",
     chart_empty="Баланс ни разу не менялся: рисовать нечего.",
+    chart_ahead="Это позже, чем сейчас: об этом ещё ничего не известно.",
     chart_all="Всё",
     chart_ranges={"day": "24 ч", "week": "7 дней", "month": "30 дней", "year": "1 год"},
     chart_exact=Counted(

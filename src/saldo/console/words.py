@@ -124,6 +124,7 @@ class Words:
     chart_loading: str
     chart_failed: str
     chart_empty: str
+    chart_ahead: str
     chart_all: str
     chart_ranges: Mapping[str, str]
     chart_exact: Counted

@@ -9,8 +9,8 @@
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const BY_ITSELF = { "x-saldo-by-itself": "1" };
 
-  const json = async (url, byItself) => {
-    const answer = await fetch(url, { headers: byItself ? BY_ITSELF : {}, redirect: "error" });
+  const json = async (url, byItself, signal) => {
+    const answer = await fetch(url, { headers: byItself ? BY_ITSELF : {}, redirect: "error", signal });
     if (!answer.ok) throw new Error(String(answer.status));
     return answer.json();
   };
@@ -118,8 +118,9 @@
       this.plotted = element.querySelector(".plot");
       this.state = element.querySelector(".chart-state");
       this.rows = document.getElementById("chart-rows");
-      this.range = null; // all of it
-      this.asked = 0;
+      this.range = null; // all of it, or what a button names
+      this.name = "all";
+      this.asking = null;
       this.texts = [];
       this.date = zoned(element.dataset.zone);
       element.addEventListener("keydown", (event) => this.key(event));
@@ -135,20 +136,29 @@
     }
 
     async load(byItself = false) {
-      const asked = ++this.asked;
-      const query = this.range ? `?from=${this.range[0]}&to=${this.range[1]}` : "";
+      this.asking?.abort(); // its answer is not wanted any more
+      const asking = (this.asking = new AbortController());
+      const range = this.range ?? this.lately();
+      const query = range ? `?from=${range[0].toFixed(3)}&to=${range[1].toFixed(3)}` : "";
       try {
-        const found = await json(this.element.dataset.url + query, byItself);
-        if (asked === this.asked) this.show(found);
+        const found = await json(this.element.dataset.url + query, byItself, asking.signal);
+        if (asking === this.asking) this.show(found);
       } catch {
-        if (asked === this.asked) this.state.textContent = this.element.dataset.failed;
+        if (asking === this.asking) this.state.textContent = this.element.dataset.failed;
       }
+    }
+
+    // Up to now, each time that it is asked for: else nothing that comes would be in it.
+    lately() {
+      const seconds = { day: DAY, week: 7 * DAY, month: 30 * DAY, year: 365 * DAY }[this.name];
+      const now = Date.now() / 1000;
+      return seconds ? [now - seconds, now] : null;
     }
 
     show(found) {
       this.shown = [found.from, found.to];
       this.texts = found.balances;
-      this.state.textContent = found.times.length ? found.said : this.element.dataset.empty;
+      this.state.textContent = found.said;
       this.element.dataset.points = String(found.times.length);
       this.element.dataset.from = String(found.from);
       this.element.dataset.to = String(found.to);
@@ -224,20 +234,19 @@
       const [from, to] = range;
       const middle = (from + to) / 2;
       const half = Math.max((to - from) / 2, 0.5);
-      this.range = [(middle - half).toFixed(3), (middle + half).toFixed(3)];
+      this.range = [middle - half, middle + half];
       this.press(null);
       this.load();
     }
 
     named(name) {
-      const seconds = { day: DAY, week: 7 * DAY, month: 30 * DAY, year: 365 * DAY }[name];
-      const now = Date.now() / 1000;
-      this.range = seconds ? [(now - seconds).toFixed(3), now.toFixed(3)] : null;
+      this.range = null;
       this.press(name);
       this.load();
     }
 
     press(name) {
+      this.name = name;
       document
         .querySelectorAll("[data-range]")
         .forEach((each) => each.setAttribute("aria-pressed", String(each.dataset.range === name)));
@@ -251,7 +260,8 @@
     // By a key, or a button that stands for it; whether it is one.
     moved(key) {
       if (!this.shown) return false;
-      const [from, to] = this.shown;
+      // Of what was asked for: it may still be on its way.
+      const [from, to] = this.range ?? this.lately() ?? this.shown;
       const part = (to - from) / 4;
       const moves = {
         "+": [from + part, to - part],
@@ -290,6 +300,9 @@
   // --- the overview ------------------------------------------------------------------------------
 
   const COLOURS = ["--chart-1", "--chart-2", "--chart-3"];
+
+  const alone = (values) =>
+    [...values.keys()].filter((at) => values[at] != null && values[at - 1] == null && values[at + 1] == null);
 
   class Lines {
     constructor(figure, source) {
@@ -336,7 +349,8 @@
               stroke: () => colour(COLOURS[index]),
               dash: [undefined, [6, 4], [2, 3]][index],
               width: 1.75,
-              points: { show: data[0].length < 3 },
+              // Between two moments there is a line; a moment by itself is a point, or nothing would be seen of it.
+              points: { show: true, filter: (plot, index) => alone(plot.data[index]), size: 5 },
               value: (_, value) => (value == null ? "–" : number(value) + unit),
             })),
           ],
