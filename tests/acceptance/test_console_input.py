@@ -75,3 +75,32 @@ async def test_no_field_takes_a_nul_or_half_a_character_to_the_database(
                 answer = await person.send(path, {name: "a\0b", "read": "1"} | others)
                 assert answer.status_code == 422, (path, name)
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("keys/9/rotate", "keys/1", "webhooks/1/switch", "sign-out", "transactions"),
+        *("users/1%2f2", "users/1/2", "assets/none", "%ff", "live/x"),
+    ],
+)
+async def test_where_nothing_is_a_page_says_so(api: Api, person: Person, path: str) -> None:
+    for who in (person, Person(api)):
+        answer = await who.client.get(f"/console/{path}", follow_redirects=False)
+        assert answer.status_code in {303, 404}
+        if answer.status_code == 404:
+            assert answer.headers["content-type"].startswith("text/html")
+            assert "There is nothing under this address." in answer.text
+            assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+async def test_the_head_of_each_page_is_answered_as_the_page(api: Api, person: Person) -> None:
+    user_id, heads = await api.user(), 0
+    for method, path in paths(user_id):
+        if method == "GET":
+            whole, head = await person.get(path), await person.client.head(path)
+            assert (head.status_code, head.content) == (whole.status_code, b""), path
+            assert head.headers["content-type"] == whole.headers["content-type"], path
+            heads += 1
+    assert heads > 10
+    assert (await Person(api).client.head("/console/users")).status_code == 303

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from litestar import Response, get
+from litestar import Response
 from litestar.params import FromPath
 
 from saldo.console.gate import NotFoundError
-from saldo.console.page import Given, Page, query_of
+from saldo.console.page import Given, Page, query_of, shows
 from saldo.console.users import USERS_PATH
 from saldo.http.access import covering
 from saldo.http.wire import Fault, InvalidError, parse_kind, parse_user_id
@@ -21,7 +21,7 @@ PAGE_TRANSACTIONS: Final = 50
 _FILTERS: Final = ("from", "to", "type", "outcome")
 
 
-@get(f"{USERS_PATH}/{{user_id:str}}")
+@shows(f"{USERS_PATH}/{{user_id:str}}")
 async def show_user(page: Given, user_id: FromPath[str]) -> Response[bytes]:
     """All of it. A field that is filled in wrong is said beside it; the rest is shown all the same."""
     user = await user_of(page, user_id)

@@ -14,12 +14,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
-from litestar import Response, get
+from litestar import Response
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from saldo.console.account import user_of
-from saldo.console.page import Given, Page, query_of
+from saldo.console.page import Given, Page, query_of, shows
 from saldo.console.users import USERS_PATH
 from saldo.http.wire import Fault, InvalidError
 from saldo.ledger.time import INSTANT_MAX, INSTANT_MIN, MICROSECOND
@@ -53,7 +53,7 @@ class Drawn(NamedTuple):
     counted: int
 
 
-@get(f"{USERS_PATH}/{{user_id:str}}/chart")
+@shows(f"{USERS_PATH}/{{user_id:str}}/chart")
 async def show_chart(page: Given, charts: GivenCharts, user_id: FromPath[str]) -> Response[bytes]:
     """At most so many points (SALDO_CONSOLE_CHART_POINTS_MAX) of a range; without one, of all."""
     user = await user_of(page, user_id)

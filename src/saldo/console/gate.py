@@ -45,13 +45,13 @@ class Gate:
         request.scope["state"]["page"] = page
         if visitor.denied is not None:
             return problem(page, 403, visitor.denied)
-        is_open, is_form = request.url.path in OPEN, request.method != "GET"
-        if is_form and _foreign(request):
+        is_open = request.url.path in OPEN
+        if page.is_form and _foreign(request):
             return problem(page, 403, page.words.form_foreign)
         if visitor.grant is None and not is_open:
             # Before the form's token, which has ended with the session.
             return _to_sign_in(page)
-        if is_form and not visitor.owns(await _form_token(request)):
+        if page.is_form and not visitor.owns(await _form_token(request)):
             return problem(page, 403, page.words.form_stale, page.origin)
         if is_open:
             return None
@@ -98,8 +98,7 @@ def problem(page: Page, status: int, detail: str, again: str = "") -> Response[b
 
 def _came_along_a_link(request: Asked) -> bool:
     """From another site: the browser leaves our cookies out then, and sends them when a page of ours leads on."""
-    elsewhere = request.headers.get("sec-fetch-site") in {"cross-site", "same-site"}
-    return elsewhere and request.method == "GET"
+    return request.headers.get("sec-fetch-site") in {"cross-site", "same-site"}
 
 
 def _foreign(request: Asked) -> bool:
@@ -111,7 +110,7 @@ def _foreign(request: Asked) -> bool:
 
 def _to_sign_in(page: Page) -> Response[bytes]:
     """With the way back: to the page itself, or to the one that a form stood on."""
-    if _came_along_a_link(page.request):
+    if not page.is_form and _came_along_a_link(page.request):
         return page.show("again.html")
     return page.go(SIGN_IN_PATH, to=page.origin)
 
@@ -134,7 +133,7 @@ def _answer_to(error: Exception, page: Page) -> Response[bytes]:
         case InvalidError():
             said = [*page.faults(error).values()]
             # Of who only looks nothing was asked: what was done before may have been done.
-            said += [] if page.request.method == "GET" else [words.invalid]
+            said += [words.invalid] if page.is_form else []
             return problem(page, 422, " ".join(said))
         case StoreError() if not isinstance(error, RejectedError):
             _log.warning("the console: the database: %s", error)

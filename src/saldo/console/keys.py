@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from litestar import Response, get, post
+from litestar import Response, post
 from litestar.params import FromPath
 
 from saldo.access.grant import SCOPES, Scope
 from saldo.console.gate import NotFoundError, needing
-from saldo.console.page import Given, Page, form_of, listed, query_of
+from saldo.console.page import Given, Page, form_of, listed, query_of, shows
 from saldo.http.access import CONSOLE_PATH
 from saldo.http.key_changes import MadeKey, make_key, replace_key, revoke_key
 from saldo.http.key_wire import KeyReading, parse_key_id, read_new_key
@@ -21,7 +21,7 @@ KEYS_PATH: Final = f"{CONSOLE_PATH}/keys"
 PAGE_KEYS: Final = 50
 
 
-@get(KEYS_PATH)
+@shows(KEYS_PATH)
 async def show_keys(page: Given) -> Response[bytes]:
     """All, revoked and expired ones too."""
     needing(page, Scope.ADMIN)

@@ -13,13 +13,13 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
-from litestar import Response, get, post
+from litestar import Response, post
 from litestar.params import FromPath
 
 from saldo.access.grant import Scope
 from saldo.console.account import user_of
 from saldo.console.gate import needing
-from saldo.console.page import Given, Page, form_of, query_of
+from saldo.console.page import Given, Page, form_of, query_of, shows
 from saldo.console.transactions import TRANSACTIONS_PATH
 from saldo.console.users import USERS_PATH
 from saldo.engine.errors import EngineError, OutcomeUnknownError
@@ -61,7 +61,7 @@ class Movement(NamedTuple):
         return same and self.timestamp in {None, recorded.timestamp}
 
 
-@get(FORM_PATH)
+@shows(FORM_PATH)
 async def show_form(page: Given, user_id: FromPath[str]) -> Response[bytes]:
     """The form."""
     needing(page, Scope.WRITE)
@@ -90,7 +90,7 @@ async def take_form(page: Given, user_id: FromPath[str]) -> Response[bytes]:
     return page.go(f"{USERS_PATH}/{user.id}/confirm", **_written(page, uuid, movement))
 
 
-@get(CONFIRM_PATH)
+@shows(CONFIRM_PATH)
 async def show_confirm(page: Given, user_id: FromPath[str]) -> Response[bytes]:
     """What the balance would be. Nothing is posted yet; if it was before, its result."""
     needing(page, Scope.WRITE)

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-from litestar import Response, get
+from litestar import Response
 from litestar.di import NamedDependency
 
-from saldo.console.page import Given
+from saldo.console.page import Given, shows
 from saldo.console.samples import SAMPLE_SECONDS, Samples
 from saldo.http.access import CONSOLE_PATH, covering_all
 from saldo.http.figures import figures_of
@@ -71,7 +71,7 @@ class Overview:
 GivenOverview = NamedDependency[Overview]
 
 
-@get(OVERVIEW_PATH)
+@shows(OVERVIEW_PATH)
 async def show_overview(page: Given, overview: GivenOverview) -> Response[bytes]:
     """The page."""
     covering_all(page.request.scope)
@@ -88,7 +88,7 @@ async def show_overview(page: Given, overview: GivenOverview) -> Response[bytes]
     )
 
 
-@get(f"{OVERVIEW_PATH}/series")
+@shows(f"{OVERVIEW_PATH}/series")
 async def show_series(page: Given, overview: GivenOverview) -> Response[bytes]:
     """What charts show."""
     covering_all(page.request.scope)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from litestar import Request, Response
+from litestar import HttpMethod, Request, Response, route
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from markupsafe import Markup
@@ -64,6 +64,11 @@ class Page:
     def grant(self) -> Grant:
         """What the one who asks may do."""
         return self.visitor.grant or NOBODY
+
+    @property
+    def is_form(self) -> bool:
+        """Whether something is to be done; else it is only looked at."""
+        return self.request.method not in {"GET", "HEAD"}
 
     @property
     def is_part(self) -> bool:
@@ -142,7 +147,7 @@ class Page:
     @property
     def origin(self) -> str:
         """The page to open again after this request was not done: that which a form was sent from."""
-        if self.request.method == "GET" or self.request.scope["query_string"]:
+        if not self.is_form or self.request.scope["query_string"]:
             return self.here
         return local_path(_path_of(self.request.headers.get("referer", ""))) or CONSOLE_PATH
 
@@ -204,6 +209,11 @@ class Page:
 
 
 Given = NamedDependency[Page]
+
+
+def shows(path: str) -> route:
+    """The route of a page, or of what a page asks for. Who wants its head only is answered with that."""
+    return route(path, http_method=[HttpMethod.GET, HttpMethod.HEAD])
 
 
 def query_of(request: Asked, *names: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from litestar import Request, Response, Router, get
+from litestar import Request, Response, Router
 from litestar.di import Provide
 from litestar.params import FromPath
 
@@ -24,7 +24,7 @@ from saldo.console.entry import Entry
 from saldo.console.gate import FAULTS, Gate, NotFoundError
 from saldo.console.live import LIVE_PATH, Live
 from saldo.console.overview import Overview
-from saldo.console.page import ASSETS_PATH, Given, Page
+from saldo.console.page import ASSETS_PATH, Given, Page, shows
 from saldo.console.samples import Samples
 from saldo.http.access import CONSOLE_PATH
 from saldo.http.app import Pages, assets_of
@@ -35,13 +35,13 @@ from saldo.store.sessions import Sessions
 _ASSETS: Final = Path(__file__).parent / "assets"
 
 
-@get(CONSOLE_PATH)
+@shows(CONSOLE_PATH)
 async def show_first(page: Given) -> Response[bytes]:
     """To what the key is for."""
     return page.go(overview.OVERVIEW_PATH if page.sees_all else users.USERS_PATH)
 
 
-@get(f"{CONSOLE_PATH}/{{rest:path}}")
+@shows(f"{CONSOLE_PATH}/{{rest:path}}")
 async def show_nothing(page: Given, rest: FromPath[str]) -> Response[bytes]:
     """For people who have mistyped."""
     raise NotFoundError
@@ -88,7 +88,7 @@ def console_pages(service: Service, sessions: Sessions, charts: Charts, samples:
         signature_types=[Page, Entry, Charts, Overview],
     )
     streams = {LIVE_PATH: Live(entry, service.events)}
-    return Pages([router, assets_of(ASSETS_PATH, _ASSETS)], streams)
+    return Pages([router, assets_of(ASSETS_PATH, _ASSETS)], streams, (CONSOLE_PATH, failed))
 
 
 def _given_page(request: Request[Any, Any, Any]) -> Page:

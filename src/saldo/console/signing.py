@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from litestar import Response, get, post
+from litestar import Response, post
 
 from saldo.access.gate import Denied
 from saldo.console.entry import LACKS_READ, GivenEntry
 from saldo.console.gate import SETTINGS_PATH
 from saldo.console.look import zones
-from saldo.console.page import SIGN_IN_PATH, Given, form_of, local_path, query_of
+from saldo.console.page import SIGN_IN_PATH, Given, form_of, local_path, query_of, shows
 from saldo.http.access import CONSOLE_PATH
 
 
-@get(SIGN_IN_PATH)
+@shows(SIGN_IN_PATH)
 async def show_sign_in(page: Given) -> Response[bytes]:
     """The form; who needs none goes on."""
     asked = query_of(page.request, "to", "out")
@@ -47,7 +47,7 @@ async def sign_out(page: Given, entry: GivenEntry) -> Response[bytes]:
     return answer
 
 
-@get(SETTINGS_PATH)
+@shows(SETTINGS_PATH)
 async def show_settings(page: Given) -> Response[bytes]:
     """Language, theme and zone."""
     to = local_path(query_of(page.request, "to").get("to")) or CONSOLE_PATH

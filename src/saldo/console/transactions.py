@@ -6,11 +6,11 @@ import logging
 from typing import Final, NamedTuple
 
 import msgspec
-from litestar import Response, get
+from litestar import Response
 from litestar.params import FromPath
 
 from saldo.console.gate import NotFoundError
-from saldo.console.page import Given, Page, query_of
+from saldo.console.page import Given, Page, query_of, shows
 from saldo.http import proof_schemas
 from saldo.http.access import CONSOLE_PATH
 from saldo.http.proofs import proof_of
@@ -31,7 +31,7 @@ class Proven(NamedTuple):
     proof: proof_schemas.Proof | None
 
 
-@get(f"{TRANSACTIONS_PATH}/{{uuid:str}}")
+@shows(f"{TRANSACTIONS_PATH}/{{uuid:str}}")
 async def show_transaction(page: Given, uuid: FromPath[str]) -> Response[bytes]:
     """What was asked, what became of it, and its proof."""
     done = query_of(page.request, "done").get("done", "")
@@ -43,7 +43,7 @@ async def show_transaction(page: Given, uuid: FromPath[str]) -> Response[bytes]:
     return page.show("transaction.html", item=found, user=user, done=done, proven=proven)
 
 
-@get(f"{TRANSACTIONS_PATH}/{{uuid:str}}/proof")
+@shows(f"{TRANSACTIONS_PATH}/{{uuid:str}}/proof")
 async def download_proof(page: Given, uuid: FromPath[str]) -> Response[bytes]:
     """The same bytes as of `GET /v1/proof/{uuid}`."""
     found = await _transaction(page, uuid)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlencode
 
-from litestar import Response, get, post
+from litestar import Response, post
 
 from saldo.access.grant import Scope
 from saldo.console.gate import needing
-from saldo.console.page import Given, Page, form_of, query_of
+from saldo.console.page import Given, Page, form_of, query_of, shows
 from saldo.http.access import CONSOLE_PATH, covering_all
 from saldo.http.wire import InvalidError, parse_user_id, parse_user_name, parse_uuid
 from saldo.store.reader import User
@@ -23,7 +23,7 @@ PAGE_USERS: Final = 50
 _DIGITS: Final = re.compile(r"[0-9]{1,30}", re.ASCII)
 
 
-@get(USERS_PATH)
+@shows(USERS_PATH)
 async def show_users(page: Given) -> Response[bytes]:
     """All, or those that are looked for: a name's beginning, an id, or a transaction's uuid."""
     asked = query_of(page.request, "q", "after")
@@ -43,7 +43,7 @@ async def show_users(page: Given) -> Response[bytes]:
     return page.show("users.html", q=q, users=shown, more=more)
 
 
-@get(NEW_USER_PATH)
+@shows(NEW_USER_PATH)
 async def show_new_user(page: Given) -> Response[bytes]:
     """The form."""
     needing(page, Scope.WRITE)

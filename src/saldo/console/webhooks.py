@@ -6,12 +6,12 @@ import logging
 from datetime import timedelta
 from typing import Any, Final
 
-from litestar import Response, get, post
+from litestar import Response, post
 from litestar.params import FromPath
 
 from saldo.access.grant import Scope
 from saldo.console.gate import NotFoundError, needing
-from saldo.console.page import Given, Page, form_of, listed, query_of
+from saldo.console.page import Given, Page, form_of, listed, query_of, shows
 from saldo.http.access import CONSOLE_PATH
 from saldo.http.webhook_wire import parse_webhook_id, read_new_webhook, webhook_reading
 from saldo.http.wire import InvalidError
@@ -24,7 +24,7 @@ WEBHOOKS_PATH: Final = f"{CONSOLE_PATH}/webhooks"
 DELIVERIES_MAX: Final = 50
 
 
-@get(WEBHOOKS_PATH)
+@shows(WEBHOOKS_PATH)
 async def show_webhooks(page: Given) -> Response[bytes]:
     """All of them."""
     needing(page, Scope.ADMIN)
@@ -57,7 +57,7 @@ async def create_webhook(page: Given) -> Response[bytes]:
     return await _page(page, secret=wanted.secret)
 
 
-@get(f"{WEBHOOKS_PATH}/{{webhook_id:str}}")
+@shows(f"{WEBHOOKS_PATH}/{{webhook_id:str}}")
 async def show_webhook(page: Given, webhook_id: FromPath[str]) -> Response[bytes]:
     """One, and what waits for it or was given up."""
     needing(page, Scope.ADMIN)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -59,21 +59,30 @@ class Pages:
     Attributes:
         routes: of the framework.
         streams: see `Front`.
+        failed: says in its own way that there is no route, of paths that begin so.
     """
 
     routes: Sequence[ControllerRouterHandler] = ()
     streams: Mapping[str, Any] = field(default_factory=dict)
+    failed: tuple[str, Callable[[Request[Any, Any, Any], Exception], Response[bytes]]] | None = None
 
 
 def create_app(service: Service, pages: Pages | None = None) -> Front:
     """The ASGI application."""
     slow.seconds = service.settings.slow_seconds
+    streams = {} if pages is None else pages.streams
+    return Front(create_framework(service, pages), service, streams)
+
+
+def create_framework(service: Service, pages: Pages | None = None) -> Litestar:
+    """The framework's part of it."""
     pages = pages or Pages()
-    return Front(create_framework(service, pages.routes), service, pages.streams)
 
-
-def create_framework(service: Service, routes: Sequence[ControllerRouterHandler] = ()) -> Litestar:
-    """The framework's part of it, and routes beside those of the API."""
+    def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+        # The router refuses before any route, and any route's own handler, is reached.
+        if pages.failed is not None and request.url.path.startswith(f"{pages.failed[0]}/"):
+            return pages.failed[1](request, error)
+        return _http_error(request, error)
 
     def given_service() -> Service:
         return service
@@ -86,7 +95,7 @@ def create_framework(service: Service, routes: Sequence[ControllerRouterHandler]
             *KEY_HANDLERS,
             _documentation_assets(),
             start_document_page,
-            *routes,
+            *pages.routes,
         ],
         dependencies={"service": Provide(given_service, sync_to_thread=False)},
         openapi_config=OpenAPIConfig(
@@ -106,7 +115,7 @@ def create_framework(service: Service, routes: Sequence[ControllerRouterHandler]
             ForbiddenError: _forbidden,
             InvalidError: _problem,
             StoreError: _problem,
-            HTTPException: _http_error,
+            HTTPException: http_error,
             Exception: _internal,
         },
         request_max_body_size=service.settings.body_bytes_max,
