@@ -14,8 +14,10 @@ from uuid import uuid4
 
 import pytest
 
+from saldo.cli.counts import Counts, tell
 from saldo.cli.exits import Exit
 from saldo.cli.import_ import CHUNK_ROWS
+from saldo.cli.resumption import alone
 from tests.acceptance.service import service
 from tests.cli.files import COLUMNS, Line, deposits, read_csv, write_csv
 from tests.cli.program import Program
@@ -307,6 +309,95 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
     for name in ("pipe.csv", "directory.csv"):
         ended = nobody("import", str(tmp_path / name), code=Exit.USAGE)
         assert ended.errors == f"saldo: {tmp_path / name}: not a regular file\n"
+
+
+@pytest.mark.parametrize("name", ["rejected.csv", "import.json", "import.json.new", "import.lock"])
+def test_what_can_not_be_written_is_found_before_anything_is_posted(
+    saldo: Program, users: list[str], tmp_path: Path, name: str
+) -> None:
+    file = write_csv(tmp_path / "a.csv", [*deposits(3, users), ("x", "DEPOSIT", "1", "1", "")])
+    taken = tmp_path / f"a.csv.{name}"
+    taken.mkdir()
+    ended = saldo("import", str(file), code=Exit.USAGE)
+    assert ended.errors == f"saldo: {taken} can't be written: Is a directory\n"
+    assert [saldo.balance(user) for user in users] == [0, 0]
+
+
+def test_another_directory_for_what_is_written(
+    saldo: Program, users: list[str], tmp_path: Path
+) -> None:
+    file = write_csv(tmp_path / "a.csv", [("x", "DEPOSIT", "1", users[0], "")])
+    elsewhere = tmp_path / "elsewhere"
+    options = ("import", str(file), "--json", "--state-directory", str(elsewhere))
+    assert "--state-directory" in saldo(*options, code=Exit.USAGE).errors
+    elsewhere.mkdir()
+    found = saldo(*options, code=Exit.REFUSED).json
+    assert found["rejected_file"] == str(elsewhere / "a.csv.rejected.csv")
+    assert sorted(tmp_path.iterdir()) == [file, elsewhere]
+    assert [each.name for each in elsewhere.iterdir()] == ["a.csv.rejected.csv"]
+
+
+def test_one_import_of_a_file_at_a_time(saldo: Program, users: list[str], tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "a.csv", deposits(3, users, seed=random.randrange(10**9)))
+    lock = tmp_path / "a.csv.import.lock"
+    with alone(lock, "the test has it"):
+        ended = saldo("import", str(file), code=Exit.USAGE)
+    assert ended.errors == f"saldo: another import of {file} is running\n"
+    # One that is left there by whoever was killed is nobody's.
+    lock.touch()
+    assert saldo("import", str(file), "--json").json["posted"] == 3
+    assert sorted(tmp_path.iterdir()) == [file]
+
+
+def test_rows_put_aside_are_not_lost_between_two_runs(
+    saldo: Program, users: list[str], tmp_path: Path
+) -> None:
+    """An import that goes on after the rows before the quote, as it was there that it ended."""
+    file = tmp_path / "a.csv"
+    rows = f"{users[0]},1,a\n{users[0]},1.234,b\n"
+    file.write_text(f'user_id,amount,note\n{rows}{users[0]},1,"\n')
+    rejects = tmp_path / "a.csv.rejected.csv"
+    options = ("import", str(file), "--signed", "--id", f"a {uuid4()}")
+    saldo(*options, code=Exit.REFUSED)
+    written = rejects.read_text()
+    assert "1.234" in written
+    assert "going on after row 2" in saldo(*options, code=Exit.REFUSED).errors
+    assert rejects.read_text() == written
+    for change in (rejects.unlink, lambda: rejects.write_text(written[:-9])):
+        change()
+        ended = saldo(*options, code=Exit.REFUSED)
+        assert f"{rejects} is not as it was written: beginning at the first row" in ended.errors
+        assert rejects.read_text() == written
+    rejects.write_text(written.replace("1.234", "1.24"))
+    ended = saldo(*options, code=Exit.REFUSED)
+    kept = tmp_path / "a.csv.rejected.1.csv"
+    assert f"kept as {kept}" in ended.errors
+    assert "1.24" in kept.read_text()
+    assert rejects.read_text() == written
+    assert saldo.balance(users[0]) == 1
+
+
+def test_mended_rows_are_kept_when_the_file_is_imported_again(
+    saldo: Program, users: list[str], tmp_path: Path
+) -> None:
+    lines = [[str(uuid4()), "DEPOSIT", "1.234", users[0], ""]]
+    file = write_csv(tmp_path / "a.csv", lines)
+    rejects = tmp_path / "a.csv.rejected.csv"
+    for _ in range(2):
+        assert "kept as" not in saldo("import", str(file), code=Exit.REFUSED).errors
+    assert sorted(tmp_path.iterdir()) == [file, rejects]
+    mended = rejects.read_text().replace("1.234", "1.23")
+    rejects.write_text(mended)
+    ended = saldo("import", str(file), code=Exit.REFUSED)
+    kept = tmp_path / "a.csv.rejected.1.csv"
+    assert f"{rejects} was there with other rows: it is kept as {kept}" in ended.errors
+    assert kept.read_text() == mended
+    assert "1.234" in rejects.read_text()
+
+
+def test_the_rate_is_of_the_rows_of_this_run(capsys: pytest.CaptureFixture[str]) -> None:
+    tell(Counts(rows=1_000_000), 999_000, None, 2.0, dry_run=False, as_json=False)
+    assert "2.0 s, 500 rows/s" in capsys.readouterr().out
 
 
 def test_interrupted_it_goes_on_and_every_row_is_there_once(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -18,51 +19,39 @@ from saldo import settings as settings_module
 from saldo.cli.ahead import ahead
 from saldo.cli.clock import zone
 from saldo.cli.connecting import Key, KeyFile, Service, Target, Url, connected
+from saldo.cli.counts import Counts, counted, tell
 from saldo.cli.exits import CommandError, Exit
 from saldo.cli.mapping import BadRowError, Meaning, Reader, meaning_of
 from saldo.cli.options import Json
-from saldo.cli.output import money, note, plain, print_json, say
+from saldo.cli.output import note
 from saldo.cli.progress import display
-from saldo.cli.rejects import Rejects
-from saldo.cli.resumption import FileIdentity, beside, identity_of, read_state, write_state
+from saldo.cli.rejects import NOTHING_SHA256, Rejects, sha256_of
+from saldo.cli.resumption import FileIdentity, alone, beside, identity_of, read_state, write_state
 from saldo.cli.sending import Sender
 from saldo.cli.stopping import Stop, stopping
 from saldo.cli.tables import Format, Row, Table, UnreadableError, format_of, open_table
 from saldo.client.batch import Item
 from saldo.client.errors import RefusedError, SaldoError
 from saldo.client.models import Posted
-from saldo.client.requests import Deposit, Request
 from saldo.http.wire import InvalidError, Reading, parse_transaction
 
 CHUNK_ROWS = 10_000
 """Sent in one request: some megabytes, and a third of a second. So much is sent again after a kill at most."""
 
 
-class Counts(msgspec.Struct):
-    """What has become of the rows.
+class State(msgspec.Struct):
+    """What is kept beside the input.
 
     Attributes:
-        posted: now. replayed: before, by this import or another one.
-        refused: by the ledger, and recorded so. bad: not recorded.
-        deposited, withdrawn: sums of what is posted, replayed ones counted.
+        meaning: the options by which it was read. target: which service.
+        rejects_bytes, rejects_sha256: of the rows put aside that are sure.
     """
-
-    rows: int = 0
-    posted: int = 0
-    replayed: int = 0
-    refused: int = 0
-    bad: int = 0
-    deposited: Decimal = Decimal(0)
-    withdrawn: Decimal = Decimal(0)
-
-
-class State(msgspec.Struct):
-    """What is kept beside the input. meaning: the options by which it was read; target: which service."""
 
     file: FileIdentity
     meaning: str
     target: str
     rejects_bytes: int
+    rejects_sha256: str
     counts: Counts
 
 
@@ -92,6 +81,30 @@ class Source:
             return identity_of(self.path)
         except OSError as error:
             raise CommandError(f"{self.path}: {error.strerror}", Exit.USAGE) from None
+
+
+class Files(NamedTuple):
+    """What an import writes."""
+
+    rejects: Path
+    state: Path
+    lock: Path
+
+    def check(self) -> None:
+        """
+        Raises:
+            CommandError: one of them can't be written. Rather than when rows are posted that it should tell of.
+        """
+        try:
+            for path in (self.state, beside(self.state, ".new")):
+                if path.is_dir():
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+            if self.rejects.exists():
+                self.rejects.open("r+b").close()
+        except OSError as error:
+            raise CommandError(
+                f"{error.filename} can't be written: {error.strerror}", Exit.USAGE
+            ) from None
 
 
 def import_(
@@ -130,6 +143,12 @@ def import_(
     resume: Annotated[
         bool, typer.Option(help="Go on where an import of this file was interrupted.")
     ] = True,
+    state_directory: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where FILE.rejected.csv goes, and what is kept to go on with. Not given: the directory of the file."
+        ),
+    ] = None,
     patience: Annotated[
         float,
         typer.Option(help="Seconds to wait for a service that is away, before giving up.", min=1),
@@ -154,32 +173,43 @@ def import_(
     if dry_run:
         with stopping() as stop:
             counts = _check(source, stop)
-        rejects = None
+        rejects, before = None, 0
     else:
-        with (
-            connected(Target(url, key, key_file), timeout_seconds=patience) as service,
-            stopping() as stop,
-        ):
-            counts = Import(source, service, stop).run(resume=resume)
-        rejects = beside(file, ".rejected.csv") if counts.refused + counts.bad else None
-    _tell(counts, rejects, time.monotonic() - began, dry_run=dry_run, as_json=json_)
+        files = _files(file, state_directory)
+        with alone(files.lock, f"another import of {file} is running"):
+            files.check()
+            with (
+                connected(Target(url, key, key_file), timeout_seconds=patience) as service,
+                stopping() as stop,
+            ):
+                run = Import(source, files, service, stop)
+                counts = run.run(resume=resume)
+        rejects = files.rejects if counts.refused + counts.bad else None
+        before = run.rows_before
+    tell(counts, before, rejects, time.monotonic() - began, dry_run=dry_run, as_json=json_)
     if counts.refused + counts.bad:
         raise typer.Exit(Exit.REFUSED)
 
 
 class Import:
-    """One run."""
+    """One run.
 
-    def __init__(self, source: Source, service: Service, stop: Stop) -> None:
+    Attributes:
+        rows_before: that earlier runs have done.
+    """
+
+    def __init__(self, source: Source, files: Files, service: Service, stop: Stop) -> None:
+        self.rows_before = 0
         self._source = source
+        self._files = files
         self._stop = stop
         self._sender = Sender(service.connection, stop)
-        self._state_path = beside(source.path, ".import.json")
         self._state = State(
             source.identity(),
             repr((source.format, source.delimiter, source.meaning, str(zone()))),
             service.name,
             0,
+            NOTHING_SHA256,
             Counts(),
         )
 
@@ -199,8 +229,7 @@ class Import:
             display("importing", state.counts.rows) as progress,
         ):
             reader = Reader(source.meaning, table.columns)
-            path = beside(source.path, ".rejected.csv")
-            with Rejects(path, reader.columns, state.rejects_bytes) as rejects:
+            with Rejects(self._files.rejects, reader.columns, state.rejects_bytes) as rejects:
                 try:
                     for chunk in ahead(_chunks(table, reader, state.counts.rows)):
                         self._post(chunk, reader, rejects)
@@ -212,22 +241,29 @@ class Import:
                         f"{source.path}: {error} {self._done()}, and nothing after them was read: mend it, and give "
                         "the same command again: what is posted is not posted again"
                     ) from None
-        self._state_path.unlink(missing_ok=True)
+        self._files.state.unlink(missing_ok=True)
         return state.counts
 
     def _go_on(self) -> None:
-        kept = read_state(self._state_path, State)
+        kept = read_state(self._files.state, State)
         if kept is None:
             return
         ours = self._state
         if (kept.file, kept.meaning, kept.target) != (ours.file, ours.meaning, ours.target):
-            note(
-                f"saldo: {self._state_path} is of another file, service or way to read it: beginning at the first row; "
-                "what was posted before is not posted again"
-            )
+            self._begin_again(f"{self._files.state} is of another file, service or way to read it")
+            return
+        if sha256_of(self._files.rejects, kept.rejects_bytes) != kept.rejects_sha256:
+            self._begin_again(f"{self._files.rejects} is not as it was written")
             return
         self._state = kept
+        self.rows_before = kept.counts.rows
         note(f"saldo: going on after row {kept.counts.rows:,}")
+
+    @staticmethod
+    def _begin_again(why: str) -> None:
+        note(
+            f"saldo: {why}: beginning at the first row; what was posted before is not posted again"
+        )
 
     def _post(self, chunk: Chunk, reader: Reader, rejects: Rejects) -> None:
         try:
@@ -242,7 +278,7 @@ class Import:
         requests = {id(item.future): item.request for item in chunk.items}
         for row, outcome in settled:
             if isinstance(outcome, Posted):
-                _count(counts, requests[id(row)], outcome.replayed)
+                counted(counts, requests[id(row)], outcome.replayed)
             elif isinstance(outcome, RefusedError):
                 counts.refused += 1
                 rejected.append((row, str(outcome)))
@@ -254,7 +290,8 @@ class Import:
         rejected.sort(key=lambda each: each[0].number)
         rejects.write([(str(row.line), reason, *reader.told(row)) for row, reason in rejected])
         self._state.rejects_bytes = rejects.size_bytes
-        write_state(self._state_path, self._state)
+        self._state.rejects_sha256 = rejects.sha256
+        write_state(self._files.state, self._state)
 
     def _interrupted(self) -> CommandError:
         return CommandError(
@@ -263,6 +300,15 @@ class Import:
 
     def _done(self) -> str:
         return f"{self._state.counts.rows:,} rows are done"
+
+
+def _files(file: Path, directory: Path | None) -> Files:
+    if directory is not None and not directory.is_dir():
+        raise CommandError(f"--state-directory {directory}: there is no such directory", Exit.USAGE)
+    named = file if directory is None else directory / file.name
+    return Files(
+        beside(named, ".rejected.csv"), beside(named, ".import.json"), beside(named, ".import.lock")
+    )
 
 
 def _chunks(table: Table, reader: Reader, done: int) -> Iterator[Chunk]:
@@ -311,17 +357,6 @@ def _until_unreadable(path: Path, rows: Iterator[Row], counts: Counts) -> Iterat
         ) from None
 
 
-def _count(counts: Counts, request: Request, replayed: bool) -> None:
-    if replayed:
-        counts.replayed += 1
-    else:
-        counts.posted += 1
-    if isinstance(request, Deposit):
-        counts.deposited += Decimal(request.amount)
-    else:
-        counts.withdrawn += Decimal(request.amount)
-
-
 def _check(source: Source, stop: Stop) -> Counts:
     """Reads every row as the service would, without one."""
     settings = settings_module.load()
@@ -343,7 +378,7 @@ def _check(source: Source, stop: Stop) -> Counts:
             try:
                 request = reader.request(row)
                 parse_transaction(request.body(), None, reading)
-                _count(counts, request, replayed=False)
+                counted(counts, request, replayed=False)
             except (BadRowError, InvalidError) as error:
                 counts.bad += 1
                 note(f"line {row.line}: {error}")
@@ -354,33 +389,3 @@ def _check(source: Source, stop: Stop) -> Counts:
                         f"interrupted: {counts.rows:,} rows are checked", Exit.INTERRUPTED
                     )
     return counts
-
-
-def _tell(
-    counts: Counts, rejects: Path | None, seconds: float, *, dry_run: bool, as_json: bool
-) -> None:
-    if as_json:
-        summary = plain(counts) | {
-            "dry_run": dry_run,
-            "seconds": round(seconds, 3),
-            "rejected_file": None if rejects is None else str(rejects),
-        }
-        if dry_run:
-            summary["valid"] = summary.pop("posted")
-            del summary["replayed"], summary["refused"]
-        print_json(summary)
-        return
-    sums = f"deposits {money(counts.deposited)}, withdrawals {money(counts.withdrawn)}"
-    if dry_run:
-        say(
-            f"{counts.rows:,} rows: {counts.posted:,} can be posted, {counts.bad:,} are bad; {sums}"
-        )
-        say("nothing was posted: this was a dry run")
-        return
-    say(
-        f"{counts.rows:,} rows: {counts.posted:,} posted, {counts.replayed:,} posted before, "
-        f"{counts.refused:,} refused, {counts.bad:,} bad; {sums}"
-    )
-    say(f"{seconds:.1f} s, {counts.rows / max(seconds, 0.001):,.0f} rows/s")
-    if rejects is not None:
-        say(f"what was not posted is in {rejects}, with the reason")

@@ -1,16 +1,21 @@
-"""Where a long command goes on: a small file beside the one it reads or writes. JSON, written whole or not at all."""
+"""Where a long command goes on: a small file beside the one it reads or writes. JSON, written whole or not at all.
+
+And that no other one writes the same files meanwhile.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import IO, Final, TypeVar
 
 import msgspec
 
-from saldo.cli.exits import CommandError
+from saldo.cli.exits import CommandError, Exit
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -37,6 +42,48 @@ def identity_of(path: Path) -> FileIdentity:
 def beside(path: Path, suffix: str) -> Path:
     """`NAME` and the suffix, in the same directory."""
     return path.with_name(path.name + suffix)
+
+
+@contextmanager
+def alone(path: Path, other: str) -> Iterator[None]:
+    """Whoever asks for the same lock meanwhile is refused.
+
+    Args:
+        path: of the lock, a file that is there as long as this lasts.
+        other: what is said of whoever has it.
+
+    Raises:
+        CommandError: another has it, or the directory can't be written in.
+    """
+    lock = None
+    try:
+        while lock is None:
+            lock = _locked(path)
+    except BlockingIOError:
+        raise CommandError(other, Exit.USAGE) from None
+    except OSError as error:
+        raise CommandError(f"{path} can't be written: {error.strerror}", Exit.USAGE) from None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.close()
+
+
+def _locked(path: Path) -> IO[bytes] | None:
+    lock = path.open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever had it may have removed it meanwhile: then the next one would make another.
+        if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+            return lock
+    except FileNotFoundError:
+        pass
+    except OSError:
+        lock.close()
+        raise
+    lock.close()
+    return None
 
 
 def read_state(path: Path, type_: type[T]) -> T | None:
