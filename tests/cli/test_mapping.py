@@ -37,7 +37,9 @@ def meaning(*maps: str, signed: bool = False, identity: str | None = None):  # t
 def test_any_row_is_a_transaction_or_bad_for_a_reason(
     values: list[str | None], signed: bool, identity: str | None, number: int
 ) -> None:
-    reader = Reader(meaning(signed=signed, identity=identity), FIELDS)
+    # The sign says the type, or the column.
+    maps = ("type=",) if signed else ()
+    reader = Reader(meaning(*maps, signed=signed, identity=identity), FIELDS)
     row = Row(number, number + 1, values)
     try:
         request = reader.request(row)
@@ -58,7 +60,8 @@ def test_any_row_is_a_transaction_or_bad_for_a_reason(
         assert request.amount == amount
     # The uuid is the row's own for ever: also in the file of rejected rows, wherever its line is there.
     again = Row(7, 8, reader.told(row))
-    assert Reader(meaning(signed=signed, identity=None), reader.columns).uuid(again) == request.uuid
+    same = Reader(meaning(*maps, signed=signed, identity=None), reader.columns)
+    assert same.uuid(again) == request.uuid
 
 
 @given(st.text(min_size=1, max_size=20), st.integers(1, 10**6), st.integers(1, 10**6))
@@ -79,6 +82,9 @@ def test_made_uuids_differ_by_row_and_by_name(name: str, one: int, other: int) -
         ((*FIELDS, "amount"), (), "two columns amount"),
         (FIELDS, ("sum=amount",), "FIELD=COLUMN"),
         (FIELDS, ("amount",), "FIELD=COLUMN"),
+        (FIELDS, ("amount=a", "amount=b"), "has a column already"),
+        (FIELDS, ("amount=",), "there is no column amount"),
+        (("uuid;type;amount;user_id",), (), "--delimiter"),
     ],
 )
 def test_options_that_make_no_sense(
@@ -86,3 +92,14 @@ def test_options_that_make_no_sense(
 ) -> None:
     with pytest.raises(CommandError, match=named):
         Reader(meaning(*maps), columns)
+
+
+def test_a_sign_and_a_type_are_not_both_taken() -> None:
+    """A withdrawal whose amount has no sign would be a deposit."""
+    with pytest.raises(CommandError, match="a column type"):
+        Reader(meaning(signed=True), FIELDS)
+    row = Row(1, 2, [UUID_, "WITHDRAW", "5", "1", "", ""])
+    with pytest.raises(BadRowError, match="has a type"):
+        Reader(meaning(signed=True), FIELDS, headed=False).request(row)
+    passed_over = Reader(meaning("type=", signed=True), FIELDS)
+    assert isinstance(passed_over.request(row), Deposit)

@@ -119,7 +119,8 @@ def import_(
         typer.Option(
             "--map",
             help="FIELD=COLUMN, several times: where uuid, type, amount, user_id, timestamp or outcome stands. "
-            "Not given: in the column of that name. Other columns are passed over. Rows whose outcome is not posted "
+            "Not given: in the column of that name; FIELD= is nowhere. Other columns are passed over. Rows whose "
+            "outcome is not posted "
             "were refused where they come from, and are put aside.",
         ),
     ] = None,
@@ -228,7 +229,9 @@ class Import:
             open_table(source.path, source.format, source.delimiter, wanted) as table,
             display("importing", state.counts.rows) as progress,
         ):
-            reader = Reader(source.meaning, table.columns)
+            reader = Reader(
+                source.meaning, table.columns, headed=source.format is not Format.NDJSON
+            )
             with Rejects(self._files.rejects, reader.columns, state.rejects_bytes) as rejects:
                 try:
                     for chunk in ahead(_chunks(table, reader, state.counts.rows)):
@@ -372,7 +375,7 @@ def _check(source: Source, stop: Stop) -> Counts:
         open_table(source.path, source.format, source.delimiter, wanted) as table,
         display("checking") as progress,
     ):
-        reader = Reader(source.meaning, table.columns)
+        reader = Reader(source.meaning, table.columns, headed=source.format is not Format.NDJSON)
         for row in _until_unreadable(source.path, _rows(table, reader), counts):
             counts.rows += 1
             try:

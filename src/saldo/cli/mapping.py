@@ -31,7 +31,7 @@ class Meaning:
     """What the options say of the columns.
 
     Attributes:
-        columns: of each field, the column's name.
+        columns: of each field, the column's name; a field that is not there stands nowhere.
         signed: the amount's sign says the type; there is no column for it.
         words: what stands in the column of the type, and which type it is.
         identity: stands for the file: a row without a uuid gets one made of it and of the row's number.
@@ -52,14 +52,20 @@ def meaning_of(
         CommandError: they make no sense.
     """
     columns = {name: name for name in FIELDS}
+    named = set()
     for each in maps:
         field, equals, column = each.partition("=")
-        if field not in FIELDS or not equals or not column:
+        if field not in FIELDS or not equals:
             raise CommandError(
                 f"--map {each!r}: expected FIELD=COLUMN, with one of {', '.join(FIELDS)}",
                 Exit.USAGE,
             )
+        if field in named:
+            raise CommandError(f"--map {each!r}: {field} has a column already", Exit.USAGE)
+        named.add(field)
         columns[field] = column
+    # What stands nowhere.
+    columns = {field: column for field, column in columns.items() if column}
     if deposit.casefold() == withdraw.casefold():
         raise CommandError("--deposit and --withdraw must differ", Exit.USAGE)
     words: dict[str, type[Request]] = {
@@ -72,8 +78,11 @@ def meaning_of(
 class Reader:
     """Makes transactions of the rows of one file."""
 
-    def __init__(self, meaning: Meaning, columns: Sequence[str]) -> None:
+    def __init__(self, meaning: Meaning, columns: Sequence[str], *, headed: bool = True) -> None:
         """
+        Args:
+            headed: the file itself names its columns; else any of them may be missing in all rows.
+
         Raises:
             CommandError: a column that is needed is not there.
         """
@@ -88,16 +97,27 @@ class Reader:
             if column in columns
         }
         needed = ["amount", "user_id"] + ([] if meaning.signed else ["type"])
-        missing = [meaning.columns[field] for field in needed if field not in self._places]
+        missing = [
+            meaning.columns.get(field, field) for field in needed if field not in self._places
+        ]
         if missing:
+            # One column, and a word of it has a separator: it is more likely that.
+            parted = len(columns) == 1 and any(each in columns[0] for each in ",;\t|")
             raise CommandError(
-                f"there is no column {', '.join(missing)}; there are {', '.join(columns)} (see --map)",
+                f"there is no column {', '.join(missing)}; there are {', '.join(columns)} "
+                f"(see {'--delimiter' if parted else '--map'})",
+                Exit.USAGE,
+            )
+        if meaning.signed and headed and "type" in self._places:
+            raise CommandError(
+                f"--signed takes the type from the amount's sign, and there is a column {meaning.columns['type']}: "
+                "leave out --signed, or pass the column over with --map type=",
                 Exit.USAGE,
             )
         if "uuid" not in self._places and meaning.identity is None:
             raise CommandError(
-                f"there is no column {meaning.columns['uuid']}: give --id and a name that stands for this file for "
-                "ever, and each row gets a uuid of it and of its number",
+                f"there is no column {meaning.columns.get('uuid', 'uuid')}: give --id and a name that stands for this "
+                "file for ever, and each row gets a uuid of it and of its number",
                 Exit.USAGE,
             )
         self._space = None if meaning.identity is None else uuid5(NAMESPACE, meaning.identity)
@@ -108,7 +128,7 @@ class Reader:
         return (
             self._columns
             if "uuid" in self._places
-            else (self._meaning.columns["uuid"], *self._columns)
+            else (self._meaning.columns.get("uuid", "uuid"), *self._columns)
         )
 
     def told(self, row: Row) -> list[str | None]:
@@ -179,6 +199,10 @@ class Reader:
 
     def _kind(self, row: Row, amount: str) -> tuple[type[Request], str]:
         if self._meaning.signed:
+            if self._value(row, "type"):
+                raise BadRowError(
+                    "has a type, and --signed takes it from the amount's sign (--map type= passes it over)"
+                )
             return (
                 (Withdrawal, amount[1:])
                 if amount[0] == "-"
