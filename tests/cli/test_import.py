@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import random
 import signal
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from uuid import uuid4
@@ -16,11 +18,11 @@ import pytest
 
 from saldo.cli.counts import Counts, tell
 from saldo.cli.exits import Exit
-from saldo.cli.import_ import CHUNK_ROWS
+from saldo.cli.import_ import CHUNK_ROWS, FAULTS_SHOWN_MAX
 from saldo.cli.resumption import alone
 from tests.acceptance.service import service
 from tests.cli.files import COLUMNS, Line, deposits, read_csv, write_csv
-from tests.cli.program import Program
+from tests.cli.program import COMMAND, Program
 
 arrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -50,7 +52,7 @@ def test_every_row_is_posted_and_again_none_is(
     assert sorted(tmp_path.iterdir()) == [file]
 
 
-@pytest.mark.parametrize("kind", ["ndjson", "parquet", "tsv"])
+@pytest.mark.parametrize("kind", ["ndjson", "parquet", "tsv", "tab"])
 def test_other_formats(saldo: Program, users: list[str], tmp_path: Path, kind: str) -> None:
     lines = deposits(20, users, seed=random.randrange(10**9))
     file = tmp_path / f"transactions.{kind}"
@@ -66,7 +68,7 @@ def test_other_formats(saldo: Program, users: list[str], tmp_path: Path, kind: s
         parquet.write_table(arrow.Table.from_pylist(made), file)
     else:
         file.write_text("\t".join(COLUMNS) + "\n" + "".join("\t".join(x) + "\n" for x in lines))
-        options = ("--delimiter", "\t")
+        options = ("--delimiter", r"\t", "--format", "csv") if kind == "tab" else ()
     found = saldo("import", str(file), "--json", *options).json
     assert (found["rows"], found["posted"]) == (20, 20)
     assert [saldo.balance(user) for user in users] == [total(lines, user) for user in users]
@@ -99,6 +101,63 @@ def test_bad_rows_are_put_aside_and_the_rest_goes_on(
         assert reason in row["reason"]
         assert [row[name] for name in COLUMNS][: len(values)] == values
     assert sum(map(saldo.balance, users)) == total(good, users[0]) + total(good, users[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "separator", "options"),
+    [("a.tsv", "\t", ()), ("a.csv", ";", ("--delimiter", ";")), ("a.csv", ",", ())],
+)
+def test_rows_put_aside_are_read_as_the_file_was(
+    saldo: Program,
+    users: list[str],
+    tmp_path: Path,
+    name: str,
+    separator: str,
+    options: tuple[str, ...],
+) -> None:
+    file = tmp_path / name
+    rows = (("user_id", "amount"), (users[0], "5"), (users[0], "1.234"))
+    file.write_text("".join(f"{separator.join(row)}\n" for row in rows))
+    told = ("--signed", "--json", *options)
+    command = ("import", str(file), "--id", f"a {uuid4()}", *told)
+    first = Path(saldo(*command, code=Exit.REFUSED).json["rejected_file"])
+    heading = ["line", "reason", "uuid", "user_id", "amount"]
+    assert first.read_text().splitlines()[0] == separator.join(heading)
+    second = Path(saldo("import", str(first), *told, code=Exit.REFUSED).json["rejected_file"])
+    # The line and the reason are of the last time.
+    assert second.read_text().replace(f"\n2{separator}", f"\n3{separator}") == first.read_text()
+    first.write_text(first.read_text().replace("1.234", "1.23"))
+    assert saldo("import", str(first), *told).json["posted"] == 1
+
+
+def test_a_dry_run_in_a_terminal_shows_some_faults_and_how_many_more(tmp_path: Path) -> None:
+    bad = ("x", "DEPOSIT", "1", "1", "")
+    file = write_csv(tmp_path / "bad.csv", [bad] * (FAULTS_SHOWN_MAX + 5))
+    ours, theirs = pty.openpty()
+    command = [*COMMAND, "import", str(file), "--dry-run"]
+    with subprocess.Popen(
+        command, env=Program().environment, stdout=subprocess.DEVNULL, stderr=theirs
+    ):
+        os.close(theirs)
+        shown = b""
+        # Linux ends it by an error.
+        with suppress(OSError):
+            while data := os.read(ours, 65_536):
+                shown += data
+    os.close(ours)
+    assert shown.count(b"uuid must be") == FAULTS_SHOWN_MAX
+    assert b"and 5 more" in shown
+    piped = Program()(*command[len(COMMAND) :], code=Exit.REFUSED).errors
+    assert piped.count("uuid must be") == FAULTS_SHOWN_MAX + 5
+
+
+def test_sums_are_written_alike(capsys: pytest.CaptureFixture[str]) -> None:
+    counts = Counts(rows=1, posted=1, deposited=Decimal("1234.50"))
+    tell(counts, 0, None, 1.0, dry_run=False, as_json=False)
+    tell(counts, 0, None, 1.0, dry_run=False, as_json=True)
+    text, document = capsys.readouterr().out.rsplit("\n", 2)[:2]
+    assert "deposits 1,234.50, withdrawals 0.00" in text
+    assert json.loads(document)["withdrawn"] == "0.00"
 
 
 def test_a_dry_run_posts_nothing_and_needs_no_service(tmp_path: Path) -> None:
@@ -284,6 +343,10 @@ def test_times_without_an_offset_are_of_the_zone(
         ("a.csv", "x\n", ("--map", "amount"), "--map"),
         ("a.csv", "x\n", ("--map", "sum=amount"), "--map"),
         ("a.csv", "x\n", ("--deposit", "a", "--withdraw", "A"), "--deposit"),
+        ("a.csv", "uuid;type;amount;user_id\n", (), "--delimiter"),
+        ("a.csv", "x\n", ("--delimiter", "ab"), "--delimiter"),
+        ("a.csv", "u\0u\0", (), "not UTF-8"),
+        ("a.ndjson", "{\0", (), "not UTF-8"),
         ("a.parquet", "x\n", (), "a.parquet"),
     ],
 )

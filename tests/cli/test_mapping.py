@@ -60,7 +60,7 @@ def test_any_row_is_a_transaction_or_bad_for_a_reason(
         assert request.amount == amount
     # The uuid is the row's own for ever: also in the file of rejected rows, wherever its line is there.
     again = Row(7, 8, reader.told(row))
-    same = Reader(meaning(*maps, signed=signed, identity=None), reader.columns)
+    same = Reader(meaning(*maps, signed=signed, identity=None), reader.told_columns)
     assert same.uuid(again) == request.uuid
 
 

@@ -43,8 +43,11 @@ def tell(
     Args:
         before: the rows that earlier runs have done.
     """
+    deposited, withdrawn = _alike(counts.deposited, counts.withdrawn)
     if as_json:
         summary = plain(counts) | {
+            "deposited": plain(deposited),
+            "withdrawn": plain(withdrawn),
             "dry_run": dry_run,
             "seconds": round(seconds, 3),
             "rejected_file": None if rejects is None else str(rejects),
@@ -54,7 +57,7 @@ def tell(
             del summary["replayed"], summary["refused"]
         print_json(summary)
         return
-    sums = f"deposits {money(counts.deposited)}, withdrawals {money(counts.withdrawn)}"
+    sums = f"deposits {money(deposited)}, withdrawals {money(withdrawn)}"
     if dry_run:
         say(
             f"{counts.rows:,} rows: {counts.posted:,} can be posted, {counts.bad:,} are bad; {sums}"
@@ -80,3 +83,9 @@ def counted(counts: Counts, request: Request, replayed: bool) -> None:
         counts.deposited += Decimal(request.amount)
     else:
         counts.withdrawn += Decimal(request.amount)
+
+
+def _alike(one: Decimal, other: Decimal) -> tuple[Decimal, Decimal]:
+    """Both with as many decimals as the one that has more."""
+    nothing = (one + other) * 0
+    return one + nothing, other + nothing

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,7 +30,15 @@ from saldo.cli.rejects import NOTHING_SHA256, Rejects, sha256_of
 from saldo.cli.resumption import FileIdentity, alone, beside, identity_of, read_state, write_state
 from saldo.cli.sending import Sender
 from saldo.cli.stopping import Stop, stopping
-from saldo.cli.tables import Format, Row, Table, UnreadableError, format_of, open_table
+from saldo.cli.tables import (
+    Format,
+    Row,
+    Table,
+    UnreadableError,
+    delimiter_of,
+    format_of,
+    open_table,
+)
 from saldo.client.batch import Item
 from saldo.client.errors import RefusedError, SaldoError
 from saldo.client.models import Posted
@@ -37,6 +46,10 @@ from saldo.http.wire import InvalidError, Reading, parse_transaction
 
 CHUNK_ROWS = 10_000
 """Sent in one request: some megabytes, and a third of a second. So much is sent again after a kill at most."""
+
+
+FAULTS_SHOWN_MAX = 20
+"""By a dry run in a terminal; elsewhere all are, for nothing scrolls away there."""
 
 
 class State(msgspec.Struct):
@@ -137,7 +150,12 @@ def import_(
             "number, the same each time.",
         ),
     ] = None,
-    delimiter: Annotated[str, typer.Option(help="Of a CSV file.")] = ",",
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a CSV file. Not given: a comma, and a tab for .tsv.", show_default=False
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read and check every row; post nothing.")
     ] = False,
@@ -168,7 +186,7 @@ def import_(
     meaning = meaning_of(
         map_ or (), signed=signed, deposit=deposit, withdraw=withdraw, identity=id_
     )
-    source = Source(file, format_of(file, format_), delimiter, meaning)
+    source = Source(file, format_of(file, format_), delimiter_of(file, delimiter), meaning)
     source.identity()
     began = time.monotonic()
     if dry_run:
@@ -176,7 +194,7 @@ def import_(
             counts = _check(source, stop)
         rejects, before = None, 0
     else:
-        files = _files(file, state_directory)
+        files = _files(source, state_directory)
         with alone(files.lock, f"another import of {file} is running"):
             files.check()
             with (
@@ -232,7 +250,10 @@ class Import:
             reader = Reader(
                 source.meaning, table.columns, headed=source.format is not Format.NDJSON
             )
-            with Rejects(self._files.rejects, reader.columns, state.rejects_bytes) as rejects:
+            delimiter = source.delimiter if source.format is Format.CSV else ","
+            with Rejects(
+                self._files.rejects, reader.told_columns, delimiter, state.rejects_bytes
+            ) as rejects:
                 try:
                     for chunk in ahead(_chunks(table, reader, state.counts.rows)):
                         self._post(chunk, reader, rejects)
@@ -305,12 +326,17 @@ class Import:
         return f"{self._state.counts.rows:,} rows are done"
 
 
-def _files(file: Path, directory: Path | None) -> Files:
+def _files(source: Source, directory: Path | None) -> Files:
+    file = source.path
     if directory is not None and not directory.is_dir():
         raise CommandError(f"--state-directory {directory}: there is no such directory", Exit.USAGE)
     named = file if directory is None else directory / file.name
+    # It is separated as the input is, and a .tsv is read so without an option.
+    suffix = ".tsv" if file.suffix.lower() == ".tsv" and source.format is Format.CSV else ".csv"
     return Files(
-        beside(named, ".rejected.csv"), beside(named, ".import.json"), beside(named, ".import.lock")
+        beside(named, f".rejected{suffix}"),
+        beside(named, ".import.json"),
+        beside(named, ".import.lock"),
     )
 
 
@@ -370,6 +396,7 @@ def _check(source: Source, stop: Stop) -> Counts:
         settings.name_length_max,
     )
     counts = Counts()
+    shown_max = FAULTS_SHOWN_MAX if sys.stderr.isatty() else None
     wanted = list(source.meaning.columns.values())
     with (
         open_table(source.path, source.format, source.delimiter, wanted) as table,
@@ -384,11 +411,14 @@ def _check(source: Source, stop: Stop) -> Counts:
                 counted(counts, request, replayed=False)
             except (BadRowError, InvalidError) as error:
                 counts.bad += 1
-                note(f"line {row.line}: {error}")
+                if shown_max is None or counts.bad <= shown_max:
+                    note(f"line {row.line}: {error}")
             if counts.rows % CHUNK_ROWS == 0:
                 progress.show(counts.rows, table.position(), table.total)
                 if stop.asked:
                     raise CommandError(
                         f"interrupted: {counts.rows:,} rows are checked", Exit.INTERRUPTED
                     )
+    if shown_max is not None and counts.bad > shown_max:
+        note(f"and {counts.bad - shown_max:,} more: with 2> FILE all are in the file")
     return counts

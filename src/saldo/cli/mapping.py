@@ -18,6 +18,9 @@ FIELDS: Final = ("uuid", "type", "amount", "user_id", "timestamp", "outcome")
 NAMESPACE: Final = UUID("5a1d0000-0000-5000-8000-696d706f7274")
 """Of the uuids that are made for rows without one: never changes, or a repeated import would post again."""
 
+REASONED: Final = ("line", "reason")
+"""What a file of rows that were put aside begins with."""
+
 _DIGITS: Final = re.compile(r"\d+", re.ASCII)
 _NUMBER: Final = re.compile(r"[+-]?\d+(?:\.\d+)?", re.ASCII)
 
@@ -120,19 +123,30 @@ class Reader:
                 "file for ever, and each row gets a uuid of it and of its number",
                 Exit.USAGE,
             )
+        again = self._columns[:2] == REASONED and not {0, 1} & set(self._places.values())
+        self._earlier = len(REASONED) if again else 0
         self._space = None if meaning.identity is None else uuid5(NAMESPACE, meaning.identity)
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """Of rows as `told` gives them: those of the file, after one for the uuid if it has none."""
-        return (
-            self._columns
-            if "uuid" in self._places
-            else (self._meaning.columns.get("uuid", "uuid"), *self._columns)
-        )
+    def told_columns(self) -> tuple[str, ...]:
+        """Of rows as `told` gives them: those of the file, after one for the uuid if it has none.
+
+        Without the line and the reason of an earlier time, which would stand there twice.
+        """
+        columns = self._columns[self._earlier :]
+        if "uuid" in self._places:
+            return columns
+        return (self._meaning.columns.get("uuid", "uuid"), *columns)
 
     def told(self, row: Row) -> list[str | None]:
         """A row's values with the uuid that was made for it: it stays the row's own in another file."""
+        values = self._with_uuid(row)
+        if len(row.values) <= self._earlier:  # a line that can't be read, as it stands
+            return values
+        begin = 0 if "uuid" in self._places else 1
+        return values[:begin] + values[begin + self._earlier :]
+
+    def _with_uuid(self, row: Row) -> list[str | None]:
         made = None
         if self._space is not None:
             with suppress(BadRowError):

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import BinaryIO, Final
 
 from saldo.cli.exits import CommandError
+from saldo.cli.mapping import REASONED
 from saldo.cli.output import note
 
 NOTHING_SHA256: Final = hashlib.sha256().hexdigest()
@@ -35,10 +36,11 @@ class Rejects:
         size_bytes: of what is written out; a resumed import cuts it off there.
     """
 
-    def __init__(self, path: Path, columns: Sequence[str], size_bytes: int) -> None:
+    def __init__(self, path: Path, columns: Sequence[str], delimiter: str, size_bytes: int) -> None:
         self.path = path
         self.size_bytes = size_bytes
         self._columns = columns
+        self._delimiter = delimiter
         self._digest = hashlib.sha256()
         self._aside: Path | None = None
         self._file: BinaryIO | None = None
@@ -90,9 +92,9 @@ class Rejects:
         if not rows:
             return
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = csv.writer(text, delimiter=self._delimiter, lineterminator="\n")
         if not self.size_bytes:
-            writer.writerow(("line", "reason", *self._columns))
+            writer.writerow((*REASONED, *self._columns))
         writer.writerows(rows)
         # What was no UTF-8 in the input is the same here.
         try:

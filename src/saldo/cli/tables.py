@@ -91,6 +91,22 @@ def format_of(path: Path, given: Format | None) -> Format:
     return found
 
 
+def delimiter_of(path: Path, given: str | None) -> str:
+    """Of a CSV: what the option says, or else a tab for .tsv, and a comma.
+
+    Raises:
+        CommandError: it is none.
+    """
+    if given is None:
+        return "\t" if path.suffix.lower() == ".tsv" else ","
+    found = "\t" if given == r"\t" else given
+    if len(found) != 1 or found in '"\r\n':
+        raise CommandError(
+            rf"--delimiter {given!r}: expected one character, such as ; or \t for a tab", Exit.USAGE
+        )
+    return found
+
+
 @contextmanager
 def open_table(
     path: Path, format_: Format, delimiter: str, wanted: Sequence[str]
@@ -106,6 +122,12 @@ def open_table(
     try:
         with path.open("rb") as file:
             total = path.stat().st_size
+            head = file.peek(4)[:4]
+            # Of the first two characters one byte is zero, or the mark of an order of bytes stands before them.
+            if format_ is not Format.PARQUET and (
+                head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in head
+            ):
+                raise CommandError(f"{path}: not UTF-8, but UTF-16 perhaps", Exit.USAGE)
             match format_:
                 case Format.CSV:
                     yield _csv(file, total, path, delimiter)
