@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import csv
 import io
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from saldo.cli.exits import Exit
+from saldo.cli.statement_pdf import as_pdf
+from saldo.cli.statements import Entry, Period, Statement
+from saldo.client.models import User
 from tests.cli.files import deposits, write_csv
 from tests.cli.program import Program
 
 pypdf = pytest.importorskip("pypdf")
+fpdf = pytest.importorskip("fpdf")
+
+NOON = datetime(2026, 1, 20, 12, tzinfo=UTC)
+
+
+def statement_of(name: str, closing: str, *, late: bool, outcome: str = "posted") -> Statement:
+    """A withdrawal in January."""
+    balance = Decimal(closing)
+    amount = Decimal("-99999999999.99")
+    entry = Entry(NOON, NOON, amount, balance, 1, str(uuid4()), outcome, late)
+    period = Period(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
+    return Statement(User(7, name, balance, NOON), period, None, balance, [entry], balance)
 
 
 @pytest.fixture
@@ -88,6 +106,45 @@ def test_pdf(saldo: Program, user: str, tmp_path: Path) -> None:
         assert wanted in text
     # A4, in points.
     assert (round(page.mediabox.width), round(page.mediabox.height)) == (595, 842)
+
+
+@pytest.fixture
+def _utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SALDO_ZONE", "UTC")
+
+
+@pytest.mark.usefixtures("_utc")
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("outcome", ["posted", "insufficient_funds"])
+def test_nothing_in_a_pdf_is_wider_than_its_place(
+    monkeypatch: pytest.MonkeyPatch, outcome: str, late: bool
+) -> None:
+    drawn: list[str] = []
+    cell = fpdf.FPDF.cell
+
+    def measured(pdf: Any, width: float, height: float, text: str, **options: Any) -> Any:
+        room = width or pdf.w - pdf.r_margin - pdf.x
+        # The marks of a number of pages are replaced by it later.
+        if "{nb}" not in text:
+            assert pdf.get_string_width(text) <= room, text
+            drawn.append(text)
+        return cell(pdf, width, height, text, **options)
+
+    monkeypatch.setattr(fpdf.FPDF, "cell", measured)
+    found = statement_of("W" * 200, "18765432097531.08", late=late, outcome=outcome)
+    as_pdf(found, NOON)
+    assert "18,765,432,097,531.08" in drawn
+    assert ("recorded 2026-01-20 12:00:00" in drawn) is late
+
+
+def test_letters_that_the_font_has_not_are_marked(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    data = as_pdf(statement_of("Li 李 😀", "1.00", late=False), NOON)
+    (page,) = pypdf.PdfReader(io.BytesIO(data)).pages
+    assert "Li \N{REPLACEMENT CHARACTER} \N{REPLACEMENT CHARACTER}" in page.extract_text()
+    assert capfd.readouterr().err.count("\n") == 1
+    assert not caplog.records
 
 
 def test_a_pdf_of_several_pages_repeats_its_heading(saldo: Program, tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from saldo.cli.clock import shown, zone
 from saldo.cli.exits import CommandError, Exit
-from saldo.cli.output import money
+from saldo.cli.output import money, note
 from saldo.cli.statements import Entry, Statement
 from saldo.ledger.time import MICROSECOND
 
@@ -25,6 +25,12 @@ MARGIN: Final = 18.0
 
 COLUMNS: Final = (("Date", 34.0), ("Entry", 62.0), ("Out", 25.0), ("In", 25.0), ("Balance", 28.0))
 ROW: Final = 8.6
+UNKNOWN: Final = "\N{REPLACEMENT CHARACTER}"
+"""For a letter that the font doesn't have: a blank would say that there is none."""
+
+SMALL: Final = 5.5
+"""Points, of what only who asks for it reads."""
+
 INK, GREY, LINE, SHADE = (28, 32, 40), (110, 116, 126), (205, 209, 216), (246, 247, 249)
 
 
@@ -54,7 +60,9 @@ class _Pages:
         pdf.add_font(FONT, "B", FONTS / "DejaVuSans-Bold.ttf")
         pdf.set_margins(MARGIN, MARGIN, MARGIN)
         pdf.set_auto_page_break(False)
-        pdf.set_title(f"Account statement, {_printable(found.user.name)}")
+        name = _printable(found.user.name)
+        pdf.set_title(f"Account statement, {name}")
+        self._name = self._drawable(name)
         pdf.set_creator("Saldo")
         pdf.set_creation_date(made_at)
         pdf.alias_nb_pages()
@@ -74,6 +82,17 @@ class _Pages:
         self._line("", "Closing balance", *self._sums(), money(self._found.closing), bold=True)
         return bytes(self._pdf.output())
 
+    def _drawable(self, name: str) -> str:
+        # Of both styles: they have the same.
+        font: Any = self._pdf.fonts[FONT.lower()]
+        letters = font.cmap
+        drawn = "".join(letter if ord(letter) in letters else UNKNOWN for letter in name)
+        if drawn != name:
+            note(
+                f"saldo: the font has not every letter of the name: {UNKNOWN} stands for each that is missing"
+            )
+        return drawn
+
     @property
     def _bottom(self) -> float:
         return float(self._pdf.h - MARGIN - 10)
@@ -83,7 +102,7 @@ class _Pages:
         pdf.add_page()
         self._font(7, GREY)
         pdf.set_xy(MARGIN, pdf.h - MARGIN)
-        name = f"{_printable(self._found.user.name)}, account {self._found.user.id}"
+        name = f"{self._name}, account {self._found.user.id}"
         half = pdf.epw / 2
         pdf.cell(half, 4, _cut(pdf, name, half - 2))
         pdf.cell(half, 4, f"Page {pdf.page_no()} of {{nb}}", align="R")
@@ -96,7 +115,7 @@ class _Pages:
         pdf.set_y(pdf.y + 13)
         last = found.period.end - MICROSECOND
         pairs = [
-            ("Account holder", _printable(found.user.name)),
+            ("Account holder", self._name),
             ("Account", str(found.user.id)),
             ("Period", f"{_day(found.period.begin)} – {_day(last)}"),
             ("Time zone", _offset(found.period.begin)),
@@ -132,7 +151,8 @@ class _Pages:
             self._font(7.5, GREY)
             pdf.cell(width - 6, 4, name)
             pdf.set_xy(MARGIN + place * width + 3, top + 8)
-            self._font(_fitting(pdf, value, width - 6, 11), INK, bold=True)
+            self._font(11, INK, bold=True)
+            pdf.set_font_size(_fitting(pdf, value, width - 6, 11))
             pdf.cell(width - 6, 6, value)
         pdf.set_xy(MARGIN, top + 23)
 
@@ -151,10 +171,10 @@ class _Pages:
         what = "Deposit" if entry.amount > 0 else "Withdrawal"
         if not entry.posted:
             what += ", refused"
-        under = entry.uuid
+        beside = ""
         if entry.late:
             what += ", late"
-            under += f"  recorded {entry.recorded_at.astimezone(zone()):%Y-%m-%d %H:%M:%S}"
+            beside = f"recorded {entry.recorded_at.astimezone(zone()):%Y-%m-%d %H:%M:%S}"
         amount = money(abs(entry.amount))
         out, in_ = ("", amount) if entry.amount > 0 else (amount, "")
         self._line(
@@ -164,7 +184,8 @@ class _Pages:
             in_,
             money(entry.balance),
             shaded=shaded,
-            under=under,
+            beside=beside,
+            under=entry.uuid,
             grey=not entry.posted,
         )
 
@@ -179,6 +200,7 @@ class _Pages:
         *texts: str,
         bold: bool = False,
         shaded: bool = False,
+        beside: str = "",
         under: str = "",
         grey: bool = False,
     ) -> None:
@@ -194,7 +216,7 @@ class _Pages:
             self._font(8, colour, bold=bold)
             pdf.set_xy(left, top)
             if place == 1:
-                self._describe(text, under, width, top)
+                self._describe(text, beside, under, width)
             else:
                 if place > 1:
                     self._font(_fitting(pdf, text, width - 2, 8), colour, bold=bold)
@@ -205,17 +227,22 @@ class _Pages:
         pdf.line(MARGIN, top + ROW, MARGIN + pdf.epw, top + ROW)
         pdf.set_xy(MARGIN, top + ROW)
 
-    def _describe(self, text: str, under: str, width: float, top: float) -> None:
-        """What it was, and below it the uuid, small."""
+    def _describe(self, text: str, beside: str, under: str, width: float) -> None:
+        """What it was, and, small, beside it when it was recorded and below it the uuid."""
         pdf = self._pdf
         if not under:
             pdf.cell(width, ROW, text)
             return
-        left = pdf.x
-        pdf.set_font_size(_fitting(pdf, text, width - 2, 8))
+        left, top = pdf.x, pdf.y
+        taken = pdf.get_string_width(beside) * SMALL / pdf.font_size_pt + 3 if beside else 0
+        room = width - 2 - taken
+        pdf.set_font_size(_fitting(pdf, text, room, 8))
         pdf.set_xy(left, top + 0.6)
-        pdf.cell(width, 4.2, text)
-        self._font(5.5, GREY)
+        pdf.cell(room, 4.2, text)
+        self._font(SMALL, GREY)
+        if beside:
+            pdf.set_xy(left + room, top + 0.8)
+            pdf.cell(taken, 4.2, beside, align="R")
         pdf.set_xy(left, top + 4.6)
         pdf.cell(width, 3.2, under)
 
