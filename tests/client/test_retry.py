@@ -27,6 +27,7 @@ from saldo.client.errors import (
     UnavailableError,
     UnexpectedAnswerError,
 )
+from saldo.client.models import Posted
 from saldo.client.requests import Deposit
 from saldo.client.retry import Lost, Retries, Send, Sleep, attempts
 
@@ -71,7 +72,7 @@ CREATED = answer(201, {"id": 1, "name": "shop"})
 class Course:
     """What a call has come to, and how."""
 
-    result: object = None
+    result: Any = None
     error: SaldoError | None = None
     sent: int = 0
     pauses: list[float] = field(default_factory=list)
@@ -253,6 +254,75 @@ def test_who_is_told_of_something_else_does_not_know_what_became_of_it(body: obj
     course = run(POSTING, [answer(200, body), answer(200, POSTED)])
     assert isinstance(course.error, OutcomeUnknownError)
     assert (course.error.uuid, course.sent) == (POSTING.uuid, 1)
+
+
+MANY = [Deposit(1, 1), Deposit(1, 2)]
+
+
+def lines(*codes: str | None, uuids: Sequence[UUID] = (), first: int = 1) -> Answer:
+    """The answer to `MANY`; None: not even a uuid that can be read."""
+    uuids = uuids or [each.uuid for each in MANY]
+    body = b""
+    for number, (code, uuid) in enumerate(zip(codes, uuids, strict=False), start=first):
+        line = {"line": number, "status": 200, "code": code or "invalid", "uuid": str(uuid)}
+        if code == "posted":
+            line |= {"balance": "1.00", "number": number, "replayed": False}
+        elif code is None:
+            line |= {"status": 422, "detail": "so", "uuid": None}
+        else:
+            line |= {"status": 402, "detail": "so"}
+        body += msgspec.json.encode(line) + b"\n"
+    return Answer(200, {}, body)
+
+
+STRANGERS = [UUID(int=1), UUID(int=2)]
+BOTH = lines("posted", "posted")
+
+
+def test_many_are_each_answered_with_their_own_uuid() -> None:
+    course = run(calls.post_many(iter(MANY)), [lines("posted", None)])
+    posted, wrong = course.result
+    assert isinstance(posted, Posted)
+    assert (posted.uuid, type(wrong)) == (MANY[0].uuid, InvalidError)
+    course = run(calls.post_atomic(iter(MANY)), [BOTH])
+    assert [each.uuid for each in course.result] == [each.uuid for each in MANY]
+
+
+@pytest.mark.parametrize("call", [calls.post_many(MANY), calls.post_atomic(MANY)])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        lines("posted", "posted", uuids=STRANGERS),
+        lines("posted", "posted", uuids=[each.uuid for each in MANY[::-1]]),
+        lines("posted", "posted", first=2),
+        lines("posted", "posted", "posted", uuids=[*(each.uuid for each in MANY), STRANGERS[0]]),
+        Answer(
+            200,
+            {},
+            b'{"line":1,"status":200,"code":"posted","uuid":"%s"}\n' % str(MANY[0].uuid).encode(),
+        ),
+        Answer(200, {}, b'{"line":1,"status":402,"code":"insufficient_funds"}\n'),
+    ],
+)
+def test_an_answer_about_others_leaves_unknown_what_became_of_many(
+    call: Call[Any], reply: Answer
+) -> None:
+    course = run(call, [reply, BOTH])
+    assert (type(course.error), course.sent) == (OutcomeUnknownError, 1)
+
+
+@pytest.mark.parametrize("call", [calls.post_many(MANY), calls.post_atomic(MANY)])
+@pytest.mark.parametrize("reply", [lines("posted"), lines()])
+def test_many_of_which_some_are_not_answered_are_sent_again(call: Call[Any], reply: Answer) -> None:
+    course = run(call, [reply, BOTH])
+    assert course.error is None
+    assert (course.sent, len(course.result)) == (2, 2)
+    assert isinstance(run(call, [reply]).error, OutcomeUnknownError)
+
+
+def test_all_or_nothing_is_not_a_part() -> None:
+    course = run(calls.post_atomic(MANY), [lines("posted", "insufficient_funds")])
+    assert isinstance(course.error, OutcomeUnknownError)
 
 
 def test_the_balance_of_another_user_is_not_believed() -> None:

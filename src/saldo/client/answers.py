@@ -112,12 +112,19 @@ def error_of(answer: Answer) -> SaldoError:
 
 
 def outcome_of(line: Line, body: bytes) -> Outcome:
-    """What became of one of many. body: the line as it came."""
-    if line.code == "posted" and line.uuid is not None:
-        assert line.balance is not msgspec.UNSET
-        assert line.number is not msgspec.UNSET
+    """What became of one of many. body: the line as it came.
+
+    Raises:
+        UnexpectedAnswerError: it doesn't say.
+    """
+    if line.code == "posted":
+        if line.uuid is None or line.balance is msgspec.UNSET or line.number is msgspec.UNSET:
+            raise UnexpectedAnswerError("a line of the answer says posted, and not what")
         return Outcome(Posted(line.uuid, line.balance, line.number, line.replayed), None)
-    error = _error(*_problem(body))
+    try:
+        error = _error(*_problem(body))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
+        raise UnexpectedAnswerError(f"a line of the answer can't be read: {fault}") from None
     return Outcome(error, error if isinstance(error, UnavailableError) else None)
 
 

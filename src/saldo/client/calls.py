@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from saldo.client.answers import Answer, decoded, outcome_of
-from saldo.client.errors import SaldoError, UnexpectedAnswerError
+from saldo.client.errors import SaldoError, UnavailableError, UnexpectedAnswerError
 from saldo.client.models import (
     Balance,
     Delivery,
@@ -167,13 +167,18 @@ def post(request: Request) -> Call[Transaction]:
     return Call("POST", "/v1/transaction", read, body=request.body(), uuid=uuid)
 
 
-def post_many(requests: Sequence[Request]) -> Call[list[Posted | SaldoError]]:
-    return Call("POST", BULK_PATH, _read_many, body=written_array(requests))
+def post_many(requests: Iterable[Request]) -> Call[list[Posted | SaldoError]]:
+    given = list(requests)
+    uuids = [each.uuid for each in given]
+    body = written_array(given)
+    return Call("POST", BULK_PATH, lambda answer: _read_many(answer, uuids), body=body)
 
 
-def post_atomic(requests: Sequence[Request]) -> Call[list[Posted]]:
-    query = (("atomic", "true"),)
-    return Call("POST", BULK_PATH, _read_atomic, query, written_array(requests))
+def post_atomic(requests: Iterable[Request]) -> Call[list[Posted]]:
+    given = list(requests)
+    uuids = [each.uuid for each in given]
+    query, body = (("atomic", "true"),), written_array(given)
+    return Call("POST", BULK_PATH, lambda answer: _read_atomic(answer, uuids), query, body)
 
 
 def proof(uuid: UUID | str) -> Call[Proof]:
@@ -305,26 +310,45 @@ def _of_another_call(what: str) -> UnexpectedAnswerError:
     return UnexpectedAnswerError(f"the answer is to another call: it is about {what}")
 
 
-def _read_many(answer: Answer) -> list[Posted | SaldoError]:
-    """
+def _read_many(answer: Answer, uuids: Sequence[UUID]) -> list[Posted | SaldoError]:
+    """An outcome for each uuid, in their order.
+
     Raises:
         UnavailableError: some are to be sent again: all are, under their uuids.
+        UnexpectedAnswerError: it is about others.
     """
     outcomes: list[Posted | SaldoError] = []
-    for line in answer.body.splitlines():
-        outcome = outcome_of(decoded(answer, Line, line), line)
+    for body in answer.body.splitlines():
+        line = decoded(answer, Line, body)
+        outcome = outcome_of(line, body)
         if outcome.again is not None:
             raise outcome.again
+        place = len(outcomes)
+        # Of a wrong one the service may not be able to read the uuid.
+        if place >= len(uuids) or line.line != place + 1 or line.uuid not in (uuids[place], None):
+            raise UnexpectedAnswerError(
+                f"line {line.line} of the answer is of no transaction that was sent"
+            )
         outcomes.append(outcome.value)
+    if len(outcomes) < len(uuids):
+        raise UnavailableError("the answer ended before its last line")
     return outcomes
 
 
-def _read_atomic(answer: Answer) -> list[Posted]:
-    return [each for each in _read_many(answer) if isinstance(each, Posted)]
+def _read_atomic(answer: Answer, uuids: Sequence[UUID]) -> list[Posted]:
+    outcomes = _read_many(answer, uuids)
+    posted = [each for each in outcomes if isinstance(each, Posted)]
+    if len(posted) < len(outcomes):
+        raise UnexpectedAnswerError("of all or nothing the answer says that some were posted")
+    return posted
+
+
+class _Replayed(msgspec.Struct):
+    replayed: int
 
 
 def _read_replayed(answer: Answer) -> int:
-    return int(decoded(answer, dict[str, Any])["replayed"])
+    return decoded(answer, _Replayed).replayed
 
 
 def _read_health(answer: Answer) -> str:
@@ -332,7 +356,10 @@ def _read_health(answer: Answer) -> str:
 
 
 def _read_text(answer: Answer) -> str:
-    return answer.body.decode()
+    try:
+        return answer.body.decode()
+    except UnicodeDecodeError as error:
+        raise UnexpectedAnswerError(f"the answer is no text: {error}") from None
 
 
 def _query(*pairs: tuple[str, str | None], **named: object) -> Query:
