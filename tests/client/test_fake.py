@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -194,9 +196,23 @@ def test_its_rules_can_be_set() -> None:
         assert above.value.needed == Decimal(11)
 
 
-def test_it_says_what_it_does_not_have() -> None:
-    with FakeSaldo().client() as client, pytest.raises(UnexpectedAnswerError, match="not_faked"):
-        list(client.webhooks())
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client: list(client.webhooks()),
+        lambda client: list(client.keys()),
+        lambda client: client.seals(),
+        lambda client: client.proof(UUID(int=1)),
+        lambda client: next(iter(client.events())),
+        lambda client: client.transaction_log(0),
+        lambda client: client.metrics(),
+        lambda client: client.openapi(),
+    ],
+)
+def test_it_says_what_it_does_not_have(ask: Callable[[Client], object]) -> None:
+    with FakeSaldo().client() as client, pytest.raises(UnexpectedAnswerError) as error:
+        ask(client)
+    assert error.value.code == "not_faked"
 
 
 def test_a_client_of_ones_own() -> None:

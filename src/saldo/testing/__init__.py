@@ -7,7 +7,8 @@
 
 It decides by the executable specification of the service's own rules (`saldo.ledger.specification`) and reads
 requests with the service's own reader; a test asks both the same. It has users, balances, transactions, one and
-many. It has no events, proofs, webhooks and keys: it answers 501 to those.
+many. It has no events, proofs, webhooks and keys, no transaction log, metrics and OpenAPI document: it answers 501,
+`not_faked`, to those, which is an `UnexpectedAnswerError`.
 """
 
 from __future__ import annotations

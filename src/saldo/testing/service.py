@@ -43,6 +43,12 @@ PAGE_ITEMS_DEFAULT: Final = 100
 PAGE_ITEMS_MAX: Final = 1000
 """The service's own settings, as they are if nobody sets them."""
 
+NOT_FAKED: Final = (
+    *("/v1/events", "/v1/proof", "/v1/seals", "/v1/webhook", "/v1/key"),
+    *("/v1/transactions", "/metrics", "/openapi.json"),
+)
+"""How the paths begin of what the service has and the fake has not: of /v1/transactions, the log."""
+
 _NDJSON: Final = "application/x-ndjson"
 _IN_LINES: Final = ("balance", "needed", "differing_fields", "recorded", "errors")
 
@@ -94,9 +100,7 @@ class Service:
             if match is not None and method == request.method:
                 query = _read_query(request.url.query, names)
                 return handler(request, query, now, match[1] if match.groups() else "")
-        if request.url.path.startswith(
-            ("/v1/events", "/v1/proof", "/v1/seals", "/v1/webhook", "/v1/key")
-        ):
+        if request.url.path.startswith(NOT_FAKED):
             raise ProblemError(Problem("not_faked", "The fake does not have this."))
         raise ProblemError(Problem("not_found", "There is nothing at this path."))
 
