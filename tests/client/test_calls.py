@@ -28,6 +28,7 @@ from saldo.client import (
     Pages,
     Posted,
     Proof,
+    SaldoError,
     Transaction,
     TransactionData,
     UnauthenticatedError,
@@ -227,6 +228,16 @@ def test_public_names_are_there_and_in_order() -> None:
         )
         assert names[: len(constants)] == constants
     assert saldo.Client is Client
+
+
+def test_every_error_is_where_the_client_is() -> None:
+    found = [SaldoError]
+    for class_ in found:
+        found += class_.__subclasses__()
+    assert len(found) > 10
+    for class_ in found:
+        assert getattr(saldo, class_.__name__) is class_
+        assert class_.__name__ in {*saldo.__all__} & {*saldo.client.__all__}
 
 
 def types_are_known(client: Client, request: Request) -> None:
