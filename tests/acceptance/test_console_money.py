@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
@@ -15,7 +16,7 @@ import pytest
 
 from saldo.engine.engine import Engine
 from saldo.engine.errors import DeadlineExceededError, OutcomeUnknownError
-from tests.acceptance.test_access import ADMIN_KEY, Api, serving
+from tests.acceptance.test_access import ADMIN_KEY, Api, deposit, serving
 from tests.acceptance.test_console import ORIGIN, Person
 from tests.databases import Database
 
@@ -176,3 +177,36 @@ async def test_a_form_from_before_signing_in_offers_its_page_again(api: Api) -> 
     sent = await person.client.post(asked, data={"form": "0" * 64}, headers={"origin": ORIGIN})
     assert sent.status_code == 403
     assert f'href="{html.escape(asked)}"' in sent.text
+
+
+async def test_a_dated_withdrawal_is_held_against_the_balance_at_its_date(
+    api: Api, person: Person
+) -> None:
+    user_id, now = await api.user(), datetime.now(UTC)
+    await api.admin.post("/v1/transaction", json=deposit(user_id, amount="50.00"))
+    dated = address(
+        user_id, type="WITHDRAW", amount="20.00", timestamp=(now - timedelta(days=2)).isoformat()
+    )
+    page = (await person.get(dated)).text
+    assert "At that moment there was not enough money" in page
+    assert 'id="then">0.00' in page and 'id="after">30.00' in page
+    refused = (await person.get((await confirm(person, dated)).headers["location"])).text
+    assert "It was refused by the balance at its date" in refused
+    assert "Balance, unchanged" in refused and "Balance after" not in refused
+    for fields in ({"type": "DEPOSIT"}, {"type": "WITHDRAW", "amount": "20.00"}):
+        enough = (await person.get(address(user_id, **fields))).text
+        assert "not enough money" not in enough and 'id="then"' not in enough
+    plain = await confirm(person, address(user_id, type="WITHDRAW", amount="60.00"))
+    assert "at its date" not in (await person.get(plain.headers["location"])).text
+
+
+async def test_a_moment_to_come_is_said_before_it_is_sent_and_not_offered_again(
+    api: Api, person: Person
+) -> None:
+    later = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    asked = address(await api.user(), timestamp=later)
+    assert "That moment is in the future" in (await person.get(asked)).text
+    answer = await confirm(person, asked)
+    assert answer.status_code == 409
+    assert "Send again" not in answer.text and 'id="confirm"' not in answer.text
+    assert ">Back</a>" in answer.text

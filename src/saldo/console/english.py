@@ -150,6 +150,8 @@ ENGLISH: Final = Words(
     number="No.",
     amount="Amount",
     balance_after="Balance after",
+    balance_unchanged="Balance, unchanged",
+    refused_by_date="It was refused by the balance at its date, or at a moment since: not by this one.",
     timestamp="Took effect",
     recorded="Recorded",
     older="Older",
@@ -174,6 +176,13 @@ ENGLISH: Final = Words(
         "There is not enough money for this. If you confirm all the same it is refused, and "
         "the refusal is recorded."
     ),
+    would_be_refused_then=(
+        "At that moment there was not enough money for this. If you confirm all the same it is "
+        "refused, and the refusal is recorded."
+    ),
+    would_be_in_future="That moment is in the future. It can be posted only when it has come.",
+    balance_then="Balance at that moment",
+    balance_then_hint="It must be enough then, and at every moment since.",
     done={"DEPOSIT": "{} deposited.", "WITHDRAW": "{} withdrawn."},
     done_refused="Nothing was moved. The refusal is recorded and final: to try again, begin anew.",
     done_before="This was decided before; nothing was done a second time.",

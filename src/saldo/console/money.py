@@ -8,7 +8,7 @@ same transaction, which the ledger does once.
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
@@ -101,7 +101,7 @@ async def show_confirm(page: Given, user_id: FromPath[str]) -> Response[bytes]:
     if recorded is not None:
         done = "before" if movement.is_that_of(user, recorded) else "other"
         return page.go(f"{TRANSACTIONS_PATH}/{uuid}", done=done)
-    return _confirm(page, user, uuid, movement)
+    return await _confirm(page, user, uuid, movement)
 
 
 @post(CONFIRM_PATH)
@@ -117,7 +117,7 @@ async def confirm(page: Given, user_id: FromPath[str]) -> Response[bytes]:
     except EngineError as error:
         unknown = isinstance(error, OutcomeUnknownError)
         said = page.words.unknown_outcome if unknown else page.words.not_posted_now
-        return _confirm(page, user, uuid, movement, 503, said)
+        return await _confirm(page, user, uuid, movement, 503, said)
     count_outcome(decision.outcome, decision.replayed)
     # Who did it must be found afterwards; how much it was is in the ledger.
     _log.info("transaction %s of user %d was sent by %s", uuid, user.id, page.grant.name)
@@ -126,7 +126,7 @@ async def confirm(page: Given, user_id: FromPath[str]) -> Response[bytes]:
         return page.go(f"{TRANSACTIONS_PATH}/{uuid}", done=done)
     if decision.outcome is Outcome.UUID_CONFLICT and await _recorded(page, uuid) is not None:
         return page.go(f"{TRANSACTIONS_PATH}/{uuid}", done="other")
-    return _confirm(page, user, uuid, movement, 409, _reason(page, decision))
+    return await _confirm(page, user, uuid, movement, 409, _reason(page, decision))
 
 
 HANDLERS = [show_form, take_form, show_confirm, confirm]
@@ -142,11 +142,19 @@ def _form(page: Page, user: User, asked: dict[str, str], faults: dict[str, str])
     )
 
 
-def _confirm(
+async def _confirm(
     page: Page, user: User, uuid: UUID, movement: Movement, status: int = 200, said: str = ""
 ) -> Response[bytes]:
     after = user.balance + movement.signed
+    # Not after an unknown outcome: the database may not be there, and this page must be.
+    then = None if said else await _balance_then(page, user, movement)
     values: dict[str, Any] = {"uuid": uuid, "movement": movement, "after": after, "said": said}
+    # What was refused as it is would be refused again.
+    values |= {
+        "then": then,
+        "warning": _warning(page, movement, after, then),
+        "final": status == 409,
+    }
     written = _written(page, uuid, movement)
     back = dict(written)
     if movement.timestamp is not None:
@@ -155,6 +163,25 @@ def _confirm(
     return page.show(
         "confirm.html", status, user=user, back=urlencode(back), fields=written, **values
     )
+
+
+async def _balance_then(page: Page, user: User, movement: Movement) -> int | None:
+    """The balance that a transaction of the past meets; None: that of now."""
+    if movement.timestamp is None or movement.timestamp >= datetime.now(UTC):
+        return None
+    return await page.service.reader.balance(user.id, movement.timestamp, None)
+
+
+def _warning(page: Page, movement: Movement, after: int, then: int | None) -> str:
+    """Why it would be refused, as far as can be told before it is sent."""
+    words, tolerance = page.words, page.service.settings.future_tolerance
+    if movement.timestamp is not None and movement.timestamp > datetime.now(UTC) + tolerance:
+        return words.would_be_in_future
+    if after < 0:
+        return words.would_be_refused
+    if then is not None and then + movement.signed < 0:
+        return words.would_be_refused_then
+    return ""
 
 
 def _written(page: Page, uuid: UUID, movement: Movement) -> dict[str, str]:

@@ -158,6 +158,8 @@ class Words:
     number: str
     amount: str
     balance_after: str
+    balance_unchanged: str
+    refused_by_date: str
     timestamp: str
     recorded: str
     older: str
@@ -181,6 +183,10 @@ class Words:
     before: str
     after: str
     would_be_refused: str
+    would_be_refused_then: str
+    would_be_in_future: str
+    balance_then: str
+    balance_then_hint: str
     done: Mapping[str, str]
     done_refused: str
     done_before: str
