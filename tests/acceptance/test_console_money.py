@@ -210,3 +210,20 @@ async def test_a_moment_to_come_is_said_before_it_is_sent_and_not_offered_again(
     assert answer.status_code == 409
     assert "Send again" not in answer.text and 'id="confirm"' not in answer.text
     assert ">Back</a>" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [("en", "Amount must be at most 50.00."), ("ru", "Сумма должна быть не больше 50,00.")],
+)
+async def test_an_amount_that_is_too_large_is_told_the_most(
+    own_ledger: Database, language: str, said: str
+) -> None:
+    async with serving(own_ledger, amount_max_minor=5000) as api:
+        person = Person(api)
+        person.client.headers["accept-language"] = language
+        await person.sign_in(ADMIN_KEY)
+        form = f"/console/users/{await api.user()}/post"
+        assert ("50.00" if language == "en" else "50,00") in (await person.get(form)).text
+        answer = await person.send(form, {"type": "DEPOSIT", "amount": "51"})
+        assert answer.status_code == 422 and said in answer.text

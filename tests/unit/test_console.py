@@ -16,10 +16,12 @@ from saldo.console.chart import Point, added_up, thinned
 from saldo.console.formats import Formats
 from saldo.console.languages import WORDS
 from saldo.console.look import Look
+from saldo.console.money import EXAMPLE
 from saldo.console.page import local_path
 from saldo.console.samples import Samples, quantile
 from saldo.console.words import Counted, Words
 from saldo.http.answers import OUTCOME_NAMES
+from saldo.ledger.money import MoneyError, parse_amount
 from saldo.observability.metrics import OUTCOMES
 from saldo.store.charts import Change
 
@@ -90,12 +92,41 @@ def test_money_is_written_exactly_and_as_people_read_it() -> None:
     assert formats("ru").plain(123_456) == "1234.56"
 
 
-def test_amounts_are_read_as_people_type_them() -> None:
-    assert formats("ru").typed_amount(" 1 234,50 ") == "1234.50"
-    assert formats("ru").typed_amount("1\u202f234,5") == "1234.5"
-    assert formats("ru").typed_amount("1,234,5") == "1,234,5"
-    assert formats().typed_amount("1 234.50") == "1234.50"
-    assert formats().typed_amount("1,234") == "1,234"
+@pytest.mark.parametrize(
+    ("language", "decimals", "typed", "read"),
+    [
+        *(("ru", 2, " 1 234,50 ", "1234.50"), ("ru", 2, "1\u202f234,5", "1234.5")),
+        *(("ru", 2, "1\u2009234\u00a0567", "1234567"), ("ru", 2, "1234.5", "1234.5")),
+        *(("en", 2, "1 234.50", "1234.50"), ("en", 2, "1,000.50", "1000.50")),
+        *(("en", 0, "12,345", "12345"), ("en", 2, "1,234,567.89", "1234567.89")),
+    ],
+)
+def test_amounts_are_read_as_people_type_them(
+    language: str, decimals: int, typed: str, read: str
+) -> None:
+    assert formats(language, decimals).typed_amount(typed) == read
+
+
+@pytest.mark.parametrize(
+    ("language", "decimals", "typed"),
+    [
+        *(("en", 2, "1 2"), ("en", 2, "12 34"), ("ru", 2, "1 2,50"), ("en", 2, "1  234")),
+        *(("en", 2, "1 234 56"), ("en", 2, "1234 567"), ("ru", 2, "1,234,5"), ("ru", 2, "1,000.5")),
+        *(("en", 2, "1,234"), ("en", 2, "1,5"), ("en", 2, "1,23.50"), ("en", 0, "1,5")),
+        *(("en", 2, "12\n345"), ("en", 2, "1,234 567.00"), ("en", 2, "1."), ("en", 2, ",5")),
+    ],
+)
+def test_amounts_that_are_not_sure_are_refused(language: str, decimals: int, typed: str) -> None:
+    with pytest.raises(MoneyError):
+        parse_amount(formats(language, decimals).typed_amount(typed), decimals)
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+@pytest.mark.parametrize("decimals", [0, 2, 3, 8])
+def test_what_is_shown_may_be_typed(language: str, decimals: int) -> None:
+    own = formats(language, decimals)
+    for minor in (1, 999, 1000, EXAMPLE, 123_456_789, 10**15):
+        assert parse_amount(own.typed_amount(own.money(minor)), decimals) == minor
 
 
 def test_times_are_in_the_chosen_zone() -> None:

@@ -163,6 +163,7 @@ ENGLISH: Final = Words(
     deposit="Deposit",
     withdraw="Withdraw",
     amount_hint="For example {}",
+    amount_too_large="must be at most {}",
     effective="Takes effect",
     effective_hint="Leave it empty for now. In {}.",
     effective_now="Now, when it is posted",

@@ -12,8 +12,13 @@ from saldo.ledger.money import format_money
 
 NARROW_SPACE: Final = "\u202f"
 _MINUS: Final = "\u2212"
-_DECIMAL_COMMA: Final = re.compile(r"[0-9]+,[0-9]+", re.ASCII)
-_SPACES: Final = re.compile(r"[\s\u00a0\u202f]+")
+_SPACE: Final = "[ \u00a0\u2009\u202f]"
+_WHOLE: Final = f"(?P<whole>[0-9]+|[0-9]{{1,3}}(?:{_SPACE}[0-9]{{3}})+)"
+_WITH_POINT: Final = re.compile(rf"{_WHOLE}(?:\.(?P<fraction>[0-9]+))?", re.ASCII)
+_WITH_COMMA: Final = re.compile(rf"{_WHOLE}(?:,(?P<fraction>[0-9]+))?", re.ASCII)
+_GROUPS_WITH_COMMAS: Final = re.compile(
+    r"(?P<whole>[0-9]{1,3}(?:,[0-9]{3})+)(?:\.(?P<fraction>[0-9]+))?", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +85,23 @@ class Formats:
         return instant.astimezone(self.zone).strftime("%Y-%m-%dT%H:%M:%S")
 
     def typed_amount(self, text: str) -> str:
-        """What was typed, as the API reads it: spaces between digits are no part of it, and a Russian writes a decimal
-        comma. In English a comma could be either, and is refused."""
-        text = _SPACES.sub("", text)
-        if self.language == "ru" and _DECIMAL_COMMA.fullmatch(text):
-            return text.replace(",", ".")
-        return text
+        """What was typed, as the API reads it, which refuses what isn't sure.
+
+        Between groups of three digits there may be spaces, and a Russian writes a decimal comma. In English a comma is
+        between groups where it can't be a decimal one: with a point after it, or in a currency without decimals.
+        """
+        text = text.strip()
+        found = _WITH_POINT.fullmatch(text)
+        if found is None and self.language == "ru":
+            found = _WITH_COMMA.fullmatch(text)
+        elif found is None:
+            found = _GROUPS_WITH_COMMAS.fullmatch(text)
+            if found is not None and found["fraction"] is None and self.decimals:
+                found = None
+        if found is None:
+            return text
+        whole = "".join(digit for digit in found["whole"] if digit.isdigit())
+        return whole if found["fraction"] is None else f"{whole}.{found['fraction']}"
 
     def zone_name(self) -> str:
         """What stands beside times."""

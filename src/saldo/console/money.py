@@ -19,19 +19,22 @@ from litestar.params import FromPath
 from saldo.access.grant import Scope
 from saldo.console.account import user_of
 from saldo.console.gate import needing
-from saldo.console.page import Given, Page, form_of, query_of, shows
+from saldo.console.page import Given, Page, SaidFault, form_of, query_of, shows
 from saldo.console.transactions import TRANSACTIONS_PATH
 from saldo.console.users import USERS_PATH
 from saldo.engine.errors import EngineError, OutcomeUnknownError
 from saldo.http.answers import count_outcome
 from saldo.http.wire import Fault, InvalidError, parse_kind, parse_uuid
 from saldo.ledger.model import Decision, Kind, Outcome, TransactionRequest
-from saldo.ledger.money import MoneyError, parse_amount
+from saldo.ledger.money import AmountTooLargeError, MoneyError, parse_amount
 from saldo.ledger.time import InstantError, format_instant, parse_instant
 from saldo.store.reader import Transaction, User
 
 FORM_PATH: Final = f"{USERS_PATH}/{{user_id:str}}/post"
 CONFIRM_PATH: Final = f"{USERS_PATH}/{{user_id:str}}/confirm"
+
+EXAMPLE: Final = 12_345
+"""Minor units of the amount that the form shows how to type."""
 
 _log = logging.getLogger("saldo.console")
 
@@ -133,7 +136,7 @@ HANDLERS = [show_form, take_form, show_confirm, confirm]
 
 
 def _form(page: Page, user: User, asked: dict[str, str], faults: dict[str, str]) -> Response[bytes]:
-    example = page.formats.money(12_345)
+    example = page.formats.money(min(EXAMPLE, page.service.reading.amount_max_minor))
     kind = asked.get("type", "DEPOSIT")
     status = 422 if faults else 200
     page.stands_at(f"{USERS_PATH}/{user.id}/post", **asked)
@@ -215,6 +218,9 @@ def _read(page: Page, asked: dict[str, str], amount: str) -> Movement:
     assert kind is not None
     try:
         minor = parse_amount(amount, reading.decimals, reading.amount_max_minor)
+    except AmountTooLargeError:
+        most = page.formats.money(reading.amount_max_minor)
+        faults.append(SaidFault("amount", page.words.amount_too_large.format(most)))
     except MoneyError as error:
         faults.append(Fault("amount", str(error)))
     try:

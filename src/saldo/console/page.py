@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
@@ -43,6 +44,11 @@ def templates() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class SaidFault(Fault):
+    """One whose message is in the reader's language already."""
 
 
 class Page:
@@ -190,9 +196,14 @@ class Page:
     def faults(self, error: InvalidError) -> dict[str, str]:
         """What is wrong, by field, in the reader's language."""
         words = self.words
+
+        def what(fault: Fault) -> str:
+            if isinstance(fault, SaidFault):
+                return fault.message
+            return words.field_faults.get(fault.field, fault.message)
+
         return {
-            fault.field: f"{words.field_names.get(fault.field, fault.field)} "
-            f"{words.field_faults.get(fault.field, fault.message)}."
+            fault.field: f"{words.field_names.get(fault.field, fault.field)} {what(fault)}."
             for fault in error.faults
         }
 

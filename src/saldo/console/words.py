@@ -173,6 +173,7 @@ class Words:
     deposit: str
     withdraw: str
     amount_hint: str
+    amount_too_large: str
     effective: str
     effective_hint: str
     effective_now: str

@@ -21,6 +21,10 @@ class MoneyError(ValueError):
     """A text is not an amount. The message says what is expected."""
 
 
+class AmountTooLargeError(MoneyError):
+    """It is an amount, and more than one transaction may move."""
+
+
 def parse_amount(text: str, decimals: int, amount_max: int = AMOUNT_MAX) -> int:
     """Reads a positive amount such as ``"100"``, ``"100.0"`` or ``"100.25"``.
 
@@ -33,6 +37,7 @@ def parse_amount(text: str, decimals: int, amount_max: int = AMOUNT_MAX) -> int:
         The amount in minor units.
 
     Raises:
+        AmountTooLargeError: it is more than that.
         MoneyError: with a message that says what is expected.
     """
     match = _AMOUNT.fullmatch(text) if len(text) <= TEXT_LENGTH_MAX else None
@@ -45,7 +50,7 @@ def parse_amount(text: str, decimals: int, amount_max: int = AMOUNT_MAX) -> int:
     if amount == 0:
         raise MoneyError("must be greater than zero")
     if amount > amount_max:
-        raise MoneyError(f"must be at most {format_money(amount_max, decimals)}")
+        raise AmountTooLargeError(f"must be at most {format_money(amount_max, decimals)}")
     return amount
 
 
