@@ -10,6 +10,7 @@ from litestar.params import FromPath
 
 from saldo.access.grant import SCOPES, Scope
 from saldo.console.gate import NotFoundError, needing
+from saldo.console.once import forget, go_and_show, to_show
 from saldo.console.page import Given, Page, form_of, listed, query_of, shows
 from saldo.http.access import CONSOLE_PATH
 from saldo.http.key_changes import MadeKey, make_key, replace_key, revoke_key
@@ -25,12 +26,21 @@ PAGE_KEYS: Final = 50
 async def show_keys(page: Given) -> Response[bytes]:
     """All, revoked and expired ones too."""
     needing(page, Scope.ADMIN)
-    return await _page(page, after=query_of(page.request, "after").get("after"))
+    after = query_of(page.request, "after").get("after")
+    shown = to_show(page)
+    if shown is None:
+        return await _page(page, after=after)
+    number, _, secret = shown.partition(" ")
+    key = await page.service.keys.get(int(number))
+    assert key is not None  # keys are never deleted
+    answer = await _page(page, made=MadeKey(key, secret))
+    forget(page, answer)
+    return answer
 
 
 @post(KEYS_PATH)
 async def create_key(page: Given) -> Response[bytes]:
-    """Makes one, and shows it."""
+    """Makes one, and has it shown."""
     needing(page, Scope.ADMIN)
     typed = await form_of(page.request, "name", "users", "networks", "expires_at", *SCOPES)
     try:
@@ -40,7 +50,7 @@ async def create_key(page: Given) -> Response[bytes]:
     except TooManyKeysError:
         faults = {"name": page.words.too_many_keys}
         return await _page(page, 409, typed=typed, faults=faults)
-    return await _page(page, made=made)
+    return await _show(page, made)
 
 
 @post(f"{KEYS_PATH}/{{key_id:str}}/revoke")
@@ -53,14 +63,21 @@ async def end_key(page: Given, key_id: FromPath[str]) -> Response[bytes]:
 
 @post(f"{KEYS_PATH}/{{key_id:str}}/rotate")
 async def rotate_key(page: Given, key_id: FromPath[str]) -> Response[bytes]:
-    """Makes one of the same rights, and shows it."""
+    """Makes one of the same rights, and has it shown."""
     needing(page, Scope.ADMIN)
     overlap = timedelta(seconds=page.service.settings.key_overlap_seconds)
     made = await replace_key(page.service, _id(key_id), overlap, page.grant.name)
-    return page.go(KEYS_PATH) if made is None else await _page(page, made=made)
+    return page.go(KEYS_PATH) if made is None else await _show(page, made)
 
 
 HANDLERS = [show_keys, create_key, end_key, rotate_key]
+
+
+async def _show(page: Page, made: MadeKey) -> Response[bytes]:
+    """On the next page; the first of all at once, since that page, and a reload of this one, need it already."""
+    if not page.visitor.signed_in:
+        return await _page(page, made=made)
+    return go_and_show(page, KEYS_PATH, f"{made.key.id} {made.secret}")
 
 
 async def _page(

@@ -108,13 +108,14 @@ class Page:
         value: str,
         *,
         seconds: int | None = None,
+        path: str = CONSOLE_PATH,
     ) -> None:
         """Sets a cookie that no script reads and no other site's page sends. seconds: how long it is kept; None: until
         the browser is closed."""
         answer.set_cookie(
             name,
             value,
-            path=CONSOLE_PATH,
+            path=path,
             max_age=seconds,
             secure=self._secure,
             httponly=True,

@@ -11,6 +11,7 @@ from litestar.params import FromPath
 
 from saldo.access.grant import Scope
 from saldo.console.gate import NotFoundError, needing
+from saldo.console.once import forget, go_and_show, to_show
 from saldo.console.page import Given, Page, form_of, listed, query_of, shows
 from saldo.http.access import CONSOLE_PATH
 from saldo.http.webhook_wire import parse_webhook_id, read_new_webhook, webhook_reading
@@ -29,12 +30,16 @@ async def show_webhooks(page: Given) -> Response[bytes]:
     """All of them."""
     needing(page, Scope.ADMIN)
     query_of(page.request)
-    return await _page(page)
+    secret = to_show(page)
+    answer = await _page(page, secret=secret or "")
+    if secret is not None:
+        forget(page, answer)
+    return answer
 
 
 @post(WEBHOOKS_PATH)
 async def create_webhook(page: Given) -> Response[bytes]:
-    """Subscribes, and shows the secret."""
+    """Subscribes, and has the secret shown."""
     needing(page, Scope.ADMIN)
     typed = await form_of(page.request, "url", "users", *RELAYED_EVENT_TYPES)
     settings = page.service.settings
@@ -54,7 +59,7 @@ async def create_webhook(page: Given) -> Response[bytes]:
     except TooManyWebhooksError:
         return await _page(page, 409, typed=typed, faults={"url": page.words.too_many_webhooks})
     _tell(page, "made a webhook")
-    return await _page(page, secret=wanted.secret)
+    return go_and_show(page, WEBHOOKS_PATH, wanted.secret)
 
 
 @shows(f"{WEBHOOKS_PATH}/{{webhook_id:str}}")
