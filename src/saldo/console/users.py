@@ -91,15 +91,30 @@ async def _found(page: Page, q: str, after_id: int) -> Sequence[User]:
         of_id = await reader.user(user_id) if page.grant.covers(user_id) else None
         found += [] if of_id is None else [of_id]
     among = None if only is None else sorted(only)
+    spellings = _spellings(q)
+    if last is not None:
+        # Only of one spelling is the rest a range; of the others there was room for all before it, or there is not.
+        spellings = [each for each in spellings if _plain(last.name).startswith(_plain(each))][:1]
+        spellings = spellings or [q]
     after = None if last is None else (last.name, last.id)
-    # The second where the database's locale knows small letters of a to z only.
-    for beginning in dict.fromkeys((q, q[:1].upper() + q[1:])):
+    for beginning in spellings:
         named = await reader.users_found(beginning, after=after, among=among, limit=PAGE_USERS + 1)
         known = {user.id for user in found}
         found += [user for user in named if user.id not in known]
-        if named:
+        if len(found) > PAGE_USERS:
             break
     return found
+
+
+def _spellings(q: str) -> list[str]:
+    """As names may be written. The database knows the case of a to z; of other letters where its locale does."""
+    forms = (q, q[:1].upper() + q[1:], q.lower(), q.title(), q.upper())
+    return list({_plain(form): form for form in forms}.values())
+
+
+def _plain(text: str) -> str:
+    """Without the case of a to z."""
+    return "".join(letter.lower() if letter.isascii() else letter for letter in text)
 
 
 def _is_uuid(text: str) -> bool:
