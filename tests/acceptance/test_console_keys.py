@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import AsyncIterator
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.acceptance.test_access import ADMIN_KEY, Api, serving
@@ -69,3 +71,20 @@ async def test_nobody_else_has_a_secret_shown(person: Person, planted: str) -> N
     person.client.cookies.set("saldo_shown", planted, path="/console/keys")
     answer = await person.get("/console/keys")
     assert answer.status_code == 200 and SECRET.search(answer.text) is None
+
+
+async def test_the_overview_tells_of_webhooks_that_fail(
+    api: Api, person: Person, own_ledger: Database
+) -> None:
+    assert 'id="webhooks-figures"' not in (await person.get("/console/overview")).text
+    for number in range(2):
+        await api.admin.post("/v1/webhook", json={"url": f"https://example.com/{number}"})
+    with psycopg.connect(own_ledger.owner_url) as connection:
+        connection.execute("UPDATE saldo.webhooks SET attempts_failed = 700 + id")
+    # Figures are kept for two seconds; by another process they are asked for now.
+    async with serving(own_ledger) as fresh:
+        other = Person(fresh)
+        await other.sign_in(ADMIN_KEY)
+        text = html.unescape((await other.get("/console/overview")).text)
+    told = re.sub(r"<[^>]*>|\s+", " ", text.partition('id="webhooks-figures"')[2])
+    assert re.search(r"Webhooks: 2 .*Failed: 1,403 .*Waiting: 0 .*Given up: 0", told)
