@@ -89,7 +89,7 @@ def test_some_of_them(saldo: Program, user: str) -> None:
 def test_a_file_that_is_there_is_kept(saldo: Program, user: str, tmp_path: Path) -> None:
     file = tmp_path / "all.csv"
     file.write_text("mine")
-    ended = saldo("export", str(file), "--user", user, code=Exit.REFUSED)
+    ended = saldo("export", str(file), "--user", user, code=Exit.USAGE)
     assert "--overwrite" in ended.errors
     assert file.read_text() == "mine"
     saldo("export", str(file), "--user", user, "--overwrite")
@@ -102,6 +102,12 @@ def test_a_file_that_is_there_is_kept(saldo: Program, user: str, tmp_path: Path)
         (("what.txt",), "--format"),
         (("a.csv", "--columns", "amount,sum"), "--columns"),
         (("a.csv", "--from", "x"), "--from"),
+        (("a.csv", "--from", "2026-02-01", "--to", "2026-01-01"), "--from must be before --to"),
+        (
+            ("a.csv", "--recorded-from", "2026-02-01", "--recorded-to", "2026-01-01"),
+            "--recorded-from must be before --recorded-to",
+        ),
+        (("no/a.csv",), "there is no directory no"),
         (("-", "--format", "parquet"), "stdout"),
     ],
 )

@@ -71,23 +71,30 @@ def test_the_same_uuid_has_one_effect(saldo: Program) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"),
+    ("arguments", "named", "code"),
     [
-        (("deposit", "1", "--", "-5"), "amount"),
-        (("deposit", "1", "0.001"), "amount"),
-        (("deposit", "1", "5", "--timestamp", "2199-01-01"), "timestamp"),
-        (("deposit", "999999999", "5"), "999999999"),
-        (("balance", "999999999"), "999999999"),
-        (("transactions", "999999999"), "999999999"),
-        (("user", "show", "999999999"), "999999999"),
-        (("user", "create", ""), "name"),
+        (("deposit", "1", "--", "-5"), "amount", Exit.USAGE),
+        (("deposit", "1", "0.001"), "amount", Exit.USAGE),
+        (("deposit", "1", "1e3"), "amount", Exit.USAGE),
+        (("deposit", "1", "5", "--timestamp", "2199-01-01"), "timestamp", Exit.USAGE),
+        (
+            ("statement", "1", "--month", "2026-01", "--known-at", "2199-01-01"),
+            "known_at",
+            Exit.USAGE,
+        ),
+        (("user", "create", ""), "name", Exit.USAGE),
+        (("deposit", "999999999", "5"), "999999999", Exit.REFUSED),
+        (("balance", "999999999"), "999999999", Exit.REFUSED),
+        (("transactions", "999999999"), "999999999", Exit.REFUSED),
+        (("watch", "--user", "999999999"), "999999999", Exit.REFUSED),
+        (("user", "show", "999999999"), "999999999", Exit.REFUSED),
     ],
 )
 def test_what_the_service_refuses_is_one_line_that_names_it(
-    saldo: Program, arguments: tuple[str, ...], named: str
+    saldo: Program, arguments: tuple[str, ...], named: str, code: Exit
 ) -> None:
     saldo.user(f"the first, or another one {uuid4()}")
-    ended = saldo(*arguments, code=Exit.REFUSED)
+    ended = saldo(*arguments, code=code)
     assert named in ended.errors.splitlines()[-1]
     assert ended.output == ""
 
@@ -102,6 +109,12 @@ def test_what_the_service_refuses_is_one_line_that_names_it(
         (("balance", "1", "--date", "x"), "--date"),
         (("transactions", "1", "--type", "x"), "--type"),
         (("transactions", "1", "--limit", "0"), "--limit"),
+        (
+            ("transactions", "1", "--from", "2026-02-01", "--to", "2026-01-01"),
+            "--from must be before",
+        ),
+        (("deposit", "1", "-5"), "-5: neither an amount"),
+        (("withdraw", "1", "-.5", "--json"), "-.5: neither an amount"),
         (("watch", "--from", "x"), "--from"),
         (("watch", "--type", "x"), "--type"),
         (("nothing",), "nothing"),
@@ -113,6 +126,7 @@ def test_a_wrong_option_is_named_and_nothing_is_asked(
     nobody = Program(SALDO_URL="http://127.0.0.1:9")
     ended = nobody(*arguments, code=Exit.USAGE)
     assert named in ended.errors
+    assert ended.output == ""
 
 
 def test_the_balance_of_the_past(saldo: Program) -> None:

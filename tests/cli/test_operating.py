@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from saldo.cli.exits import Exit
 from tests.acceptance.service import service
 from tests.cli.program import Program
 
@@ -39,3 +40,13 @@ def test_what_was_done_is_told_as_json(tmp_path: Path) -> None:
     found = saldo("restore", backup, "--data-dir", restored, "--json").json
     assert (found["data_dir"], found["users"], found["entries"]) == (restored, 1, 2)
     assert told("upgrade") == {"data_dir": data, "upgraded": False}
+
+
+def test_wrong_arguments_of_a_backup_have_their_code(tmp_path: Path) -> None:
+    saldo = Program(SALDO_DATA_DIR=str(tmp_path / "data"))
+    there = tmp_path / "there"
+    there.mkdir()
+    assert "is there already" in saldo("backup", str(there), code=Exit.USAGE).errors
+    restoring = ("restore", str(there), "--data-dir", str(tmp_path / "new"))
+    assert "is no backup" in saldo(*restoring, code=Exit.USAGE).errors
+    assert "--to needs" in saldo(*restoring, "--to", "2026-01-01", code=Exit.USAGE).errors

@@ -11,6 +11,7 @@ import typer
 
 from saldo import settings as settings_module
 from saldo.bootstrap.logs import set_up_logging
+from saldo.cli.exits import CommandError, Exit
 from saldo.cli.options import Json
 from saldo.cli.output import confirm, print_json, say
 from saldo.ledger.time import InstantError, format_instant, parse_instant
@@ -18,7 +19,7 @@ from saldo.settings import Settings
 from saldo.store.audit import Audit
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.embedded.archive import Recovery
-from saldo.store.embedded.backup import back_up
+from saldo.store.embedded.backup import back_up, is_backup
 from saldo.store.embedded.backup import restore as restore_backup
 from saldo.store.embedded.upgrade import upgrade as upgrade_data
 from saldo.store.errors import SetUpError
@@ -30,6 +31,10 @@ def backup(
 ) -> None:
     """Copy the embedded database while the service runs, and verify the copy."""
     settings = _embedded_settings()
+    if directory.exists():
+        raise CommandError(
+            f"{directory} is there already: give each backup a name of its own", Exit.USAGE
+        )
     with _server(settings) as server:
         size_bytes = back_up(server, directory)
     confirm(
@@ -67,13 +72,17 @@ def restore(
     settings = _embedded_settings()
     archive = wal_archive or settings.wal_archive_dir
     if archive is not None and not archive.is_dir():
-        raise SetUpError(f"WAL archive {archive} is not there")
+        raise CommandError(f"WAL archive {archive} is not there", Exit.USAGE)
     if to is not None and archive is None:
-        raise SetUpError("--to needs the WAL archive: --wal-archive, or SALDO_WAL_ARCHIVE_DIR")
+        raise CommandError(
+            "--to needs the WAL archive: --wal-archive, or SALDO_WAL_ARCHIVE_DIR", Exit.USAGE
+        )
     try:
         until = None if to is None else parse_instant(to, settings.tzinfo)
     except InstantError as error:
-        raise SetUpError(f"--to {to!r}: {error}") from None
+        raise CommandError(f"--to {to!r}: {error}", Exit.USAGE) from None
+    if not is_backup(backup):
+        raise CommandError(f"{backup} is no backup of saldo backup", Exit.USAGE)
     recovery = Recovery(None if archive is None else archive.resolve(), until)
     found = restore_backup(backup, data_dir, recovery)
     if json_:

@@ -32,6 +32,20 @@ def optional_instant(option: str, text: str | None) -> datetime | None:
     return None if text is None else instant(option, text)
 
 
+def bounds(
+    begin_option: str, begin: str | None, end_option: str, end: str | None
+) -> tuple[datetime | None, datetime | None]:
+    """The moments of two options, between which something is.
+
+    Raises:
+        CommandError: there is nothing between them.
+    """
+    since, until = optional_instant(begin_option, begin), optional_instant(end_option, end)
+    if since is not None and until is not None and since >= until:
+        raise CommandError(f"{begin_option} must be before {end_option}", Exit.USAGE)
+    return since, until
+
+
 def zoned(text: str) -> str:
     """A time of a file, with an offset; one that can't be read stays as it is: the service says what is wrong."""
     if text[-1:] in "Zz" or text[-6:-5] in "+-":

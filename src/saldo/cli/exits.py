@@ -7,6 +7,7 @@ from typing import Final
 
 from saldo.client.errors import (
     ForbiddenError,
+    InvalidError,
     OutcomeUnknownError,
     SaldoError,
     UnauthenticatedError,
@@ -52,6 +53,8 @@ def of_error(error: SaldoError) -> CommandError:
         case OutcomeUnknownError() if error.uuid is not None:
             again = f"; the same command with --uuid {error.uuid} decides it, and has one effect"
             return CommandError(f"{error}{again}", Exit.NOT_REACHED)
+        case InvalidError():
+            return CommandError(str(error), Exit.USAGE)
         case UnavailableError():
             return CommandError(str(error), Exit.NOT_REACHED)
         case _:

@@ -12,7 +12,7 @@ import msgspec
 import typer
 
 from saldo.cli.ahead import ahead
-from saldo.cli.clock import optional_instant
+from saldo.cli.clock import bounds
 from saldo.cli.connecting import Key, KeyFile, Service, Target, Url, connected
 from saldo.cli.exits import CommandError, Exit
 from saldo.cli.exporting import COLUMNS, Part, Place, Wanted, of_log, of_user
@@ -84,13 +84,13 @@ def export(
         if to_stdout:
             raise CommandError("Parquet can't be written to stdout", Exit.USAGE)
     if not to_stdout and file.exists() and not overwrite:
-        raise CommandError(f"{file} is there already: see --overwrite")
+        raise CommandError(f"{file} is there already: see --overwrite", Exit.USAGE)
+    if not to_stdout and not file.parent.is_dir():
+        raise CommandError(f"{file}: there is no directory {file.parent}", Exit.USAGE)
     wanted = Wanted(
         posted,
-        optional_instant("--from", since),
-        optional_instant("--to", until),
-        optional_instant("--recorded-from", recorded_from),
-        optional_instant("--recorded-to", recorded_to),
+        *bounds("--from", since, "--to", until),
+        *bounds("--recorded-from", recorded_from, "--recorded-to", recorded_to),
     )
     names = _columns(columns)
     began = time.monotonic()

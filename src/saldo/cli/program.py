@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterable, Sequence
@@ -10,7 +11,7 @@ from importlib import import_module
 from typing import Any, Final, NamedTuple, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from saldo.cli.exits import MEANINGS, CommandError, Exit, of_error
 from saldo.client.errors import SaldoError
@@ -83,6 +84,8 @@ COMMANDS: Final[dict[str, Command]] = {
 }
 """Each command by name, in the order of the help."""
 
+_BELOW_ZERO: Final = re.compile(r"-\.?\d\S*", re.ASCII)
+
 EXITS: Final = "Exit codes: " + "; ".join(
     f"{code.value} {meaning}" for code, meaning in MEANINGS.items()
 )
@@ -133,7 +136,12 @@ def application(names: Iterable[str]) -> typer.Typer:
         if command.name is None:
             app.add_typer(module.app, name=name, rich_help_panel=command.panel)
             continue
-        register = app.command(name, rich_help_panel=command.panel, epilog=_shown(command.examples))
+        register = app.command(
+            name,
+            cls=Unsigned if command.panel == MONEY else None,
+            rich_help_panel=command.panel,
+            epilog=_shown(command.examples),
+        )
         register(getattr(module, command.name))
     return app
 
@@ -151,6 +159,23 @@ class Interruptible(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             _end(CommandError("interrupted", Exit.INTERRUPTED))
+
+
+class Unsigned(TyperCommand):
+    """Says of a number below zero what is wrong with it: it would be taken for an option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """
+        Raises:
+            CommandError: there is one, and not as the value of an option.
+        """
+        words = args[: args.index("--")] if "--" in args else args
+        for before, word in zip(["", *words], words, strict=False):
+            if _BELOW_ZERO.fullmatch(word) and not before.startswith("--"):
+                raise CommandError(
+                    f"{word}: neither an amount nor a user's id is below zero", Exit.USAGE
+                )
+        return super().parse_args(ctx, args)
 
 
 def _end(error: CommandError) -> NoReturn:

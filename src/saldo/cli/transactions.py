@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from saldo.cli.clock import optional_instant
+from saldo.cli.clock import bounds, optional_instant
 from saldo.cli.connecting import Key, KeyFile, Target, Url, connected
 from saldo.cli.options import Json, Since, Until, UserId
 from saldo.cli.output import note, print_json, print_table, width
@@ -55,7 +55,7 @@ def transactions(
     """
     shown_max = limit if limit is not None or json_ else SHOWN
     wanted: TransactionType | None = None if type_ is None else type_.value
-    begin, end = optional_instant("--from", since), optional_instant("--to", until)
+    begin, end = bounds("--from", since, "--to", until)
     known = optional_instant("--known-at", known_at)
     with connected(Target(url, key, key_file)) as service:
         every = iter(

@@ -59,10 +59,13 @@ def watch(
 
     When the connection is lost it is made again, and goes on after the last event: none is left out.
     """
-    print_event: Callable[[Event], None] = print_json_event if json_ else _Lines().print
     start = since if since in {"now", "start"} else instant("--from", since)
     types = None if not kind else [_TYPES[each] for each in kind]
     with connected(Target(url, key, key_file)) as service:
+        for user_id in user or ():
+            # Of one that there is not nothing would ever come.
+            service.client.user(user_id)
+        print_event: Callable[[Event], None] = print_json_event if json_ else _Lines().print
         events = service.client.events(user_ids=user or None, types=types, start=start)
         note("saldo: watching; Ctrl-C ends it")
         for seen, event in enumerate(events, start=1):

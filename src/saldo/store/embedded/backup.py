@@ -131,9 +131,14 @@ def restore(backup: Path, data_dir: Path, recovery: Recovery) -> Restored:
     return restored
 
 
+def is_backup(backup: Path) -> bool:
+    """Whether the directory looks like one."""
+    return (backup / "PG_VERSION").exists() and (backup / MANIFEST_NAME).exists()
+
+
 def _check_backup(backup: Path) -> None:
     version = backup / "PG_VERSION"
-    if not version.exists() or not (backup / MANIFEST_NAME).exists():
+    if not is_backup(backup):
         raise SetUpError(f"{backup} is no backup of saldo backup")
     if (found := version.read_text().strip()) != MAJOR_VERSION:
         raise SetUpError(
