@@ -421,7 +421,7 @@ def test_rows_put_aside_are_not_lost_between_two_runs(
     file.write_text(f'user_id,amount,note\n{rows}{users[0]},1,"\n')
     rejects = tmp_path / "a.csv.rejected.csv"
     options = ("import", str(file), "--signed", "--id", f"a {uuid4()}")
-    saldo(*options, code=Exit.REFUSED)
+    assert f"rows put aside (1) are in {rejects}" in saldo(*options, code=Exit.REFUSED).errors
     written = rejects.read_text()
     assert "1.234" in written
     assert "going on after row 2" in saldo(*options, code=Exit.REFUSED).errors
@@ -438,6 +438,17 @@ def test_rows_put_aside_are_not_lost_between_two_runs(
     assert "1.24" in kept.read_text()
     assert rejects.read_text() == written
     assert saldo.balance(users[0]) == 1
+
+
+def test_a_state_that_can_not_be_read_is_told(
+    saldo: Program, users: list[str], tmp_path: Path
+) -> None:
+    file = write_csv(tmp_path / "a.csv", deposits(3, users, seed=random.randrange(10**9)))
+    state = tmp_path / "a.csv.import.json"
+    state.write_text("{}")
+    ended = saldo("import", str(file), "--json")
+    assert f"{state} can't be read: beginning at the first row" in ended.errors
+    assert ended.json["posted"] == 3
 
 
 def test_mended_rows_are_kept_when_the_file_is_imported_again(

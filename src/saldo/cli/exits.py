@@ -28,7 +28,8 @@ class Exit(IntEnum):
 
 MEANINGS: Final[dict[Exit, str]] = {
     Exit.DONE: "done",
-    Exit.REFUSED: "refused, not found, or a fault was found; of an import, also: rows were put aside",
+    Exit.REFUSED: "refused, not found, or a fault was found; of an import, also: rows were put aside, or it "
+    "ended at lines that can't be read",
     Exit.USAGE: "wrong options or arguments; nothing was done (`verify`: it could not be found out)",
     Exit.NOT_REACHED: "the service can't be reached, or could not decide in time: do it again, it has one effect",
     Exit.NOT_LET_IN: "the key is missing, not valid, or does not open this",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import stat
 import sys
 import time
@@ -22,12 +20,13 @@ from saldo.cli.clock import zone
 from saldo.cli.connecting import Key, KeyFile, Service, Target, Url, connected
 from saldo.cli.counts import Counts, counted, tell
 from saldo.cli.exits import CommandError, Exit
+from saldo.cli.files import Files, files_of
 from saldo.cli.mapping import BadRowError, Meaning, Reader, meaning_of
 from saldo.cli.options import Json
 from saldo.cli.output import note
 from saldo.cli.progress import display
 from saldo.cli.rejects import NOTHING_SHA256, Rejects, sha256_of
-from saldo.cli.resumption import FileIdentity, alone, beside, identity_of, read_state, write_state
+from saldo.cli.resumption import FileIdentity, alone, identity_of, read_state, write_state
 from saldo.cli.sending import Sender
 from saldo.cli.stopping import Stop, stopping
 from saldo.cli.tables import (
@@ -94,30 +93,6 @@ class Source:
             return identity_of(self.path)
         except OSError as error:
             raise CommandError(f"{self.path}: {error.strerror}", Exit.USAGE) from None
-
-
-class Files(NamedTuple):
-    """What an import writes."""
-
-    rejects: Path
-    state: Path
-    lock: Path
-
-    def check(self) -> None:
-        """
-        Raises:
-            CommandError: one of them can't be written. Rather than when rows are posted that it should tell of.
-        """
-        try:
-            for path in (self.state, beside(self.state, ".new")):
-                if path.is_dir():
-                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-            if self.rejects.exists():
-                self.rejects.open("r+b").close()
-        except OSError as error:
-            raise CommandError(
-                f"{error.filename} can't be written: {error.strerror}", Exit.USAGE
-            ) from None
 
 
 def import_(
@@ -194,7 +169,7 @@ def import_(
             counts = _check(source, stop)
         rejects, before = None, 0
     else:
-        files = _files(source, state_directory)
+        files = files_of(file, source.format, state_directory)
         with alone(files.lock, f"another import of {file} is running"):
             files.check()
             with (
@@ -263,7 +238,7 @@ class Import:
                 except UnreadableError as error:
                     raise CommandError(
                         f"{source.path}: {error} {self._done()}, and nothing after them was read: mend it, and give "
-                        "the same command again: what is posted is not posted again"
+                        f"the same command again: what is posted is not posted again{self._aside()}"
                     ) from None
         self._files.state.unlink(missing_ok=True)
         return state.counts
@@ -271,6 +246,8 @@ class Import:
     def _go_on(self) -> None:
         kept = read_state(self._files.state, State)
         if kept is None:
+            if self._files.state.exists():  # of another version, perhaps
+                self._begin_again(f"{self._files.state} can't be read")
             return
         ours = self._state
         if (kept.file, kept.meaning, kept.target) != (ours.file, ours.meaning, ours.target):
@@ -322,22 +299,13 @@ class Import:
             f"interrupted: {self._done()}; the same command goes on from there", Exit.INTERRUPTED
         )
 
+    def _aside(self) -> str:
+        counts = self._state.counts
+        there = counts.refused + counts.bad
+        return f"; rows put aside ({there:,}) are in {self._files.rejects}" if there else ""
+
     def _done(self) -> str:
         return f"{self._state.counts.rows:,} rows are done"
-
-
-def _files(source: Source, directory: Path | None) -> Files:
-    file = source.path
-    if directory is not None and not directory.is_dir():
-        raise CommandError(f"--state-directory {directory}: there is no such directory", Exit.USAGE)
-    named = file if directory is None else directory / file.name
-    # It is separated as the input is, and a .tsv is read so without an option.
-    suffix = ".tsv" if file.suffix.lower() == ".tsv" and source.format is Format.CSV else ".csv"
-    return Files(
-        beside(named, f".rejected{suffix}"),
-        beside(named, ".import.json"),
-        beside(named, ".import.lock"),
-    )
 
 
 def _chunks(table: Table, reader: Reader, done: int) -> Iterator[Chunk]:
