@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import logging
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -104,3 +105,26 @@ async def test_the_head_of_each_page_is_answered_as_the_page(api: Api, person: P
             heads += 1
     assert heads > 10
     assert (await Person(api).client.head("/console/users")).status_code == 303
+
+
+@pytest.mark.parametrize("query", ["type=X", "outcome=X", "type=deposit+", "outcome=Posted"])
+async def test_a_filter_that_is_none_is_said_not_skipped(
+    api: Api, person: Person, query: str
+) -> None:
+    answer = await person.get(f"/console/users/{await api.user()}?{query}")
+    assert answer.status_code == 422
+
+
+async def test_the_forms_that_search_have_names_of_their_own(person: Person) -> None:
+    for language in ("en", "ru"):
+        person.client.headers["accept-language"] = language
+        text = (await person.get("/console/users")).text
+        names = re.findall(r'role="search" aria-label="([^"]+)"', text)
+        assert len(names) == text.count('role="search"') == len(set(names)) == 2
+
+
+async def test_a_key_without_an_end_is_said_to_have_none(api: Api, person: Person) -> None:
+    await api.key("read")
+    person.client.headers["accept-language"] = "ru"
+    text = (await person.get("/console/keys")).text
+    assert "Бессрочно" in text and "Никогда" not in text

@@ -77,7 +77,10 @@ async def _transactions(
     page: Page, user: User, asked: dict[str, str], faults: dict[str, str]
 ) -> TransactionPage:
     since, until = (_instant(page, asked, name, faults) for name in ("from", "to"))
-    posted = {"posted": True, "refused": False}.get(asked.get("outcome", ""))
+    outcome = asked.get("outcome")
+    if outcome not in {None, "posted", "refused"}:
+        raise InvalidError([Fault("outcome", "must be posted or refused")])
+    posted = None if outcome is None else outcome == "posted"
     cursor = asked.get("cursor")
     found = await page.service.reader.transactions(
         user.id,

@@ -341,6 +341,7 @@ ENGLISH: Final = Words(
         "date": "At",
         "user_id": "User",
         "uuid": "UUID",
+        "outcome": "Outcome",
     },
     field_faults={},
 )

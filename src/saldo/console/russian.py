@@ -267,7 +267,7 @@ RUSSIAN: Final = Words(
     audit_no_faults="Ошибок нет",
     audit_active="Идёт",
     audit_last="Последний круг {} назад",
-    never="Никогда",
+    never="Бессрочно",
     largest="Крупнейшие движения",
     largest_lead="Из последнего проведённого: просматривается по {} записей каждого шарда.",
     largest_none="Ещё ничего не проведено.",
@@ -358,6 +358,7 @@ RUSSIAN: Final = Words(
         "date": "На момент",
         "user_id": "Пользователь",
         "uuid": "UUID",
+        "outcome": "Исход",
     },
     field_faults={
         "amount": (
@@ -375,6 +376,7 @@ RUSSIAN: Final = Words(
         "to": "должно быть датой и временем",
         "date": "должно быть датой и временем с 1900 по 2200 год",
         "user_id": "должен быть целым числом больше нуля",
+        "outcome": "должен быть posted или refused",
         "uuid": "должен быть вида ea3015b1-c25c-47e5-beb7-2679ac7c89a7",
     },
 )
