@@ -1,10 +1,13 @@
-"""A streaming standby of an embedded server."""
+"""A streaming standby of an embedded server, and one that isn't there."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import psycopg
 
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.embedded.account import Account
@@ -30,3 +33,30 @@ def standby_of(primary: EmbeddedServer, data_dir: Path) -> Iterator[EmbeddedServ
         yield server
     finally:
         server.stop()
+
+
+@contextmanager
+def standby_away(server: EmbeddedServer) -> Iterator[None]:
+    """A synchronous standby is configured and not there. Seen to be so: a reload takes its time."""
+    over = threading.Event()
+
+    def commit() -> None:
+        with psycopg.connect(server.superuser_url, autocommit=True) as witness:
+            while not over.is_set():
+                witness.execute("SELECT pg_logical_emit_message(true, 'test', 'witness')")
+
+    witness = threading.Thread(target=commit)
+    with psycopg.connect(server.superuser_url, autocommit=True) as admin:
+        try:
+            admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'away'")
+            admin.execute("SELECT pg_reload_conf()")
+            witness.start()
+            waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+            while admin.execute(waits).fetchone() != (1,):
+                assert witness.is_alive()
+            yield
+        finally:
+            over.set()
+            admin.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            admin.execute("SELECT pg_reload_conf()")
+            witness.join()

@@ -128,3 +128,9 @@ async def test_a_key_without_an_end_is_said_to_have_none(api: Api, person: Perso
     person.client.headers["accept-language"] = "ru"
     text = (await person.get("/console/keys")).text
     assert "Бессрочно" in text and "Никогда" not in text
+
+
+@pytest.mark.parametrize("path", ["/console", "/console/nothing", "/nothing", "/v1/transactions"])
+async def test_a_host_that_is_none_is_refused_everywhere(person: Person, path: str) -> None:
+    answer = await person.client.get(path, headers={"host": "127.0.0.1: 5"})
+    assert answer.status_code in {400, 401}

@@ -30,6 +30,7 @@ from saldo.store.migrate import prepare
 from saldo.store.poster import Poster
 from tests.conftest import settings_for
 from tests.databases import Database
+from tests.standbys import standby_away
 
 
 @pytest.fixture
@@ -189,9 +190,7 @@ async def test_without_the_standby_neither_a_post_nor_its_retry_is_done(
 ) -> None:
     (user_id,) = create_users(own_server.service_url, 1)
     request = deposit(user_id)
-    with psycopg.connect(own_server.superuser_url, autocommit=True) as admin:
-        admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'away'")
-        admin.execute("SELECT pg_reload_conf()")
+    with standby_away(own_server):
         async with started(
             own_server.service_url, request_deadline_seconds=1.0, batch_timeout_seconds=0.5
         ) as engine:
@@ -201,11 +200,9 @@ async def test_without_the_standby_neither_a_post_nor_its_retry_is_done(
         async with started(own_server.service_url, request_deadline_seconds=1.0) as engine:
             with pytest.raises(OutcomeUnknownError):
                 await engine.post(request)
-        admin.execute("ALTER SYSTEM RESET synchronous_standby_names")
-        admin.execute("SELECT pg_reload_conf()")
-        async with started(own_server.service_url) as engine:
-            decision = await engine.post(request)
-            assert (decision.outcome, decision.number) == (Outcome.POSTED, 1)
+    async with started(own_server.service_url) as engine:
+        decision = await engine.post(request)
+        assert (decision.outcome, decision.number) == (Outcome.POSTED, 1)
 
 
 async def test_a_replay_of_a_recorded_transaction_waits_for_the_standby_too(
@@ -215,14 +212,10 @@ async def test_a_replay_of_a_recorded_transaction_waits_for_the_standby_too(
     request = deposit(user_id)
     async with started(own_server.service_url) as engine:
         await engine.post(request)
-    with psycopg.connect(own_server.superuser_url, autocommit=True) as admin:
-        admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'away'")
-        admin.execute("SELECT pg_reload_conf()")
+    with standby_away(own_server):
         async with started(own_server.service_url, request_deadline_seconds=1.0) as engine:
             with pytest.raises(OutcomeUnknownError):
                 await engine.post(request)
-        admin.execute("ALTER SYSTEM RESET synchronous_standby_names")
-        admin.execute("SELECT pg_reload_conf()")
 
 
 async def test_a_role_that_defaults_to_repeatable_read_is_no_obstacle(

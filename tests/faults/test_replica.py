@@ -19,7 +19,7 @@ import pytest
 
 from saldo.store.embedded import EmbeddedServer
 from tests.acceptance.service import ServiceProcess, service
-from tests.standbys import standby_of
+from tests.standbys import standby_away, standby_of
 
 READS = re.compile(r'^saldo_replica_reads_total\{answered_by="(\w+)"\} (\S+)$', re.MULTILINE)
 SECONDS_MAX = 60
@@ -138,22 +138,6 @@ def paused(replica: EmbeddedServer) -> Iterator[None]:
             pass
         yield
         admin.execute("SELECT pg_wal_replay_resume()")
-
-
-@contextmanager
-def waiting_for_another_standby(primary: EmbeddedServer) -> Iterator[None]:
-    """What is committed is in the log, and stays so for as long as a standby that there isn't says nothing."""
-    with psycopg.connect(primary.superuser_url, autocommit=True) as admin:
-        admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'elsewhere'")
-        admin.execute("SELECT pg_reload_conf()")
-        shown = "SELECT setting FROM pg_settings WHERE name = 'synchronous_standby_names'"
-        while admin.execute(shown).fetchone() != ("elsewhere",):
-            pass
-        try:
-            yield
-        finally:
-            admin.execute("ALTER SYSTEM RESET synchronous_standby_names")
-            admin.execute("SELECT pg_reload_conf()")
 
 
 @contextmanager
@@ -316,7 +300,7 @@ def test_what_the_primary_does_not_show_yet_is_not_shown(
         catch_up(primary, replica)
         asked = questions(asking.user_id, 3)
         before = [asking.get(path, **query) for path, query in asked]
-        with waiting_for_another_standby(primary):
+        with standby_away(primary):
             posting = beside.submit(asking.post, "7.00", FIRST)
             with psycopg.connect(replica.ledger_url, autocommit=True) as admin:
                 found = "SELECT count(*) > %s FROM saldo.transactions WHERE user_id = %s"

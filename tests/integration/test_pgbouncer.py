@@ -6,7 +6,6 @@ import asyncio
 import shutil
 import signal
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -35,6 +34,7 @@ from tests.conftest import settings_for
 from tests.consumers import Received, queue
 from tests.integration.pgbouncer import KEEPS_STATEMENTS, Pgbouncer, pooled, version
 from tests.receiver import receiving
+from tests.standbys import standby_away
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -122,33 +122,6 @@ def altered(server: EmbeddedServer, **defaults: str) -> Iterator[None]:
             yield
         finally:
             admin.execute("ALTER ROLE saldo RESET ALL")
-
-
-@contextmanager
-def standby_away(server: EmbeddedServer) -> Iterator[None]:
-    """A synchronous standby is configured and not there. Seen to be so: a reload takes its time."""
-    over = threading.Event()
-
-    def commit() -> None:
-        with psycopg.connect(server.superuser_url, autocommit=True) as witness:
-            while not over.is_set():
-                witness.execute("SELECT pg_logical_emit_message(true, 'test', 'witness')")
-
-    witness = threading.Thread(target=commit)
-    with psycopg.connect(server.superuser_url, autocommit=True) as admin:
-        try:
-            admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'away'")
-            admin.execute("SELECT pg_reload_conf()")
-            witness.start()
-            waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
-            while admin.execute(waits).fetchone() != (1,):
-                assert witness.is_alive()
-            yield
-        finally:
-            over.set()
-            admin.execute("ALTER SYSTEM RESET synchronous_standby_names")
-            admin.execute("SELECT pg_reload_conf()")
-            witness.join()
 
 
 def create_users(server: EmbeddedServer, count: int) -> list[int]:

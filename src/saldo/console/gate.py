@@ -45,7 +45,7 @@ class Gate:
         request.scope["state"]["page"] = page
         if visitor.denied is not None:
             return problem(page, 403, visitor.denied)
-        is_open = request.url.path in OPEN
+        is_open = request.scope["path"] in OPEN
         if page.is_form and _foreign(request):
             return problem(page, 403, page.words.form_foreign)
         if visitor.grant is None and not is_open:

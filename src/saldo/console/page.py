@@ -148,7 +148,7 @@ class Page:
         if self._stands_at:
             return self._stands_at
         query = self.request.scope["query_string"].decode("latin-1")
-        path = self.request.url.path
+        path = self.request.scope["path"]
         return f"{path}?{query}" if query else path
 
     @property
@@ -160,7 +160,7 @@ class Page:
 
     @property
     def path(self) -> str:
-        return self.request.url.path
+        return self.request.scope["path"]
 
     def asset(self, name: str) -> str:
         """Where a file is. The browser asks each time whether it is still the same one."""

@@ -80,7 +80,7 @@ def create_framework(service: Service, pages: Pages | None = None) -> Litestar:
 
     def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
         # The router refuses before any route, and any route's own handler, is reached.
-        if pages.failed is not None and request.url.path.startswith(f"{pages.failed[0]}/"):
+        if pages.failed is not None and request.scope["path"].startswith(f"{pages.failed[0]}/"):
             return pages.failed[1](request, error)
         return _http_error(request, error)
 
