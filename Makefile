@@ -5,6 +5,8 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 BIN := .venv/bin
 # Tests of different files run side by side; many of them wait for processes.
 PROCESSES ?= 2
+# LONG=1 runs the tests marked `long` as well, as CI does.
+LONG ?=
 # How long faults are done.
 TORTURE_SECONDS ?= 600
 # umask 022 below: started by root, the server runs as an account that must reach its binaries.
@@ -13,7 +15,11 @@ SOURCES := pyproject.toml constraints.txt
 export PIP_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # pip says why in forty lines and doesn't name the reason; they are kept for who wants them.
-install = $(BIN)/python -m pip install -q -c constraints.txt -e $(1) >.venv/pip.log 2>&1 || { \
+# Up to November 2026 the package was called saldo, which is another project's name on the package index. Its console
+# script is the new one's: it is removed before the new package is installed, not after.
+install = ! ls -d .venv/lib/python*/site-packages/saldo-*.dist-info >/dev/null 2>&1 || \
+	$(BIN)/python -m pip uninstall -q -y saldo >.venv/pip.log 2>&1; \
+	$(BIN)/python -m pip install -q -c constraints.txt -e $(1) >.venv/pip.log 2>&1 || { \
 	echo "saldo: pip can't install the packages: is there a network? It says why in .venv/pip.log" >&2; exit 1; }
 
 .PHONY: help serve test lint docs fuzz torture bench bench-full clean
@@ -22,10 +28,10 @@ help: ## Show what there is
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/'
 
 serve: .venv/.serve ## Set everything up and run the service on port 8000
-	@exec $(BIN)/saldo serve
+	@[ "$$(id -u)" != 0 ] || export SALDO_AS_ROOT="$${SALDO_AS_ROOT:-true}"; exec $(BIN)/saldo serve
 
-test: .venv/.test ## Set everything up and run all the tests (ARGS= goes to pytest; PROCESSES=2 at a time)
-	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile $(ARGS)
+test: .venv/.test ## Set everything up and run the tests (LONG=1: the long ones as well; ARGS= goes to pytest; PROCESSES=2 at a time)
+	@$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder $(if $(LONG),,-m "not long") $(ARGS)
 
 lint: .venv/.test ## Linters, types, import contracts
 	$(BIN)/ruff check .
@@ -72,5 +78,5 @@ clean: ## Remove what was set up (not the data)
 
 .venv/.bench: .venv/.test
 	@echo "setting up for the benchmarks (once) ..."
-	@umask 022; $(BIN)/python -m pip install -q -c constraints.txt -e '.[test,bench]'
+	@umask 022; $(call install,'.[test,bench]')
 	@touch $@

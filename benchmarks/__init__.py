@@ -1,1 +1,1 @@
-"""Every promise about speed, measured beside the limit it is held against. See docs/benchmarks."""
+"""Benchmarks of all performance that the project promises, each with a baseline. See docs/benchmarks."""

@@ -1,4 +1,4 @@
-"""Runs the suite: python -m benchmarks [--full] [--only NAME ...]"""
+"""The benchmark suite: python -m benchmarks [--full] [--only NAME ...]"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks import distributed as cluster
 from benchmarks import events as relayed
 from benchmarks import machine, plots, report, wrk
-from benchmarks.bench import Bench, Subject
+from benchmarks.bench import RunContext, Subject
 from benchmarks.bulk import bulk, memory
 from benchmarks.client import client
 from benchmarks.distributed import distributed
@@ -26,14 +26,14 @@ from benchmarks.processes import processes
 from benchmarks.readme import DIRECTORY, render
 from benchmarks.scale import FULL, SCALES, SHORT, Scale
 from benchmarks.seals import seals
-from benchmarks.single import access, limits_of_the_machine, reads, single, spreads
+from benchmarks.single import authentication, distributions, limits_of_the_machine, reads, single
 from benchmarks.soak import soak
 
 SUBJECTS: dict[str, Subject] = {
     "limits": limits_of_the_machine,
     "single": single,
-    "spreads": spreads,
-    "access": access,
+    "spreads": distributions,
+    "access": authentication,
     "reads": reads,
     "processes": processes,
     "live": live,
@@ -48,13 +48,13 @@ SUBJECTS: dict[str, Subject] = {
     "soak": soak,
     "distributed": distributed,
 }
-"""In the order in which they run: some are held against what earlier ones have measured."""
+"""The benchmarks by name, in the order in which they run. Some use figures of earlier ones as their baselines."""
 
 NEEDS_WRK = {"single", "spreads", "access", "reads", "processes", "live", "events", "distributed"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures, prints each row as soon as it is known, and writes the files."""
+    """Run the benchmarks, print each row as soon as it is measured, and write the files."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--full", action="store_true", help="all sizes; takes about an hour")
     parser.add_argument("--scale", choices=SCALES, help=argparse.SUPPRESS)
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.soak_seconds:
         scale = replace(scale, soak_seconds=given.soak_seconds)
     names = [name for name in SUBJECTS if name in given.only]
-    if NEEDS_WRK & set(names) and not wrk.installed():
+    if NEEDS_WRK & set(names) and not wrk.is_installed():
         print(wrk.MISSING, file=sys.stderr)
         names = [name for name in names if name not in NEEDS_WRK]
     if "events" in names and not relayed.available():
@@ -85,8 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(scale: Scale, names: Sequence[str], directory: Path, output: Path) -> None:
-    """The subjects named; rows that other runs have written about other subjects stay."""
-    # The embedded server may run as an account of its own, which must get there.
+    """Run the named subjects. Rows of other subjects that earlier runs have written are kept."""
+    # The embedded server may run under another system account, which needs access to the directory.
     directory.chmod(0o755)
     if machine.file_system(directory) == "tmpfs":
         print("the data is in memory, not on a disk: see --directory", file=sys.stderr)
@@ -94,7 +94,7 @@ def run(scale: Scale, names: Sequence[str], directory: Path, output: Path) -> No
     with Ledgers(directory, scale.users) as ledgers:
         stamp = machine.stamp(ledgers.version(), ledgers.data_directory)
         print(", ".join(stamp.values()))
-        bench = Bench(scale, ledgers, directory)
+        bench = RunContext(scale, ledgers, directory)
         for name in names:
             began = time.monotonic()
             records = []
@@ -102,7 +102,7 @@ def run(scale: Scale, names: Sequence[str], directory: Path, output: Path) -> No
                 bench.rows[row.name] = row
                 records.append(report.record(name, row, stamp))
                 print(report.line(records[-1]), flush=True)
-            # After each: a run that is broken off has not been in vain.
+            # Write the files after each subject, so that an interrupted run keeps its results.
             rows = report.merge(report.read(stem.with_suffix(".csv")), records, [*SUBJECTS])
             report.write(stem, rows)
             print(f"({name}: {time.monotonic() - began:.0f} s)", flush=True)

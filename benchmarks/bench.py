@@ -1,4 +1,4 @@
-"""What every subject works with: the scale, the ledgers, the drivers, and what has been measured so far."""
+"""The context of a benchmark run: the scale, the ledgers, the load drivers, and the rows measured so far."""
 
 from __future__ import annotations
 
@@ -11,35 +11,39 @@ from pathlib import Path
 from tests.acceptance.service import ServiceProcess
 
 from benchmarks import ndjson, wrk
-from benchmarks.cost import Cost, Meter
+from benchmarks.cost import Meter, ResourceUsage
 from benchmarks.ledgers import Ledgers
 from benchmarks.report import Row
 from benchmarks.scale import Scale
 from benchmarks.workload import Body, Workload, body_of, generate
 
 REQUESTS_PER_SECOND_MAX = 25_000
-"""Lines made ready for wrk: more than any service here takes."""
+"""Number of lines that are prepared for wrk per second of a round. No service here can handle as many."""
 
 
 @dataclass
-class Bench:
-    """One run of the suite."""
+class RunContext:
+    """The context of one run of the suite."""
 
     scale: Scale
     ledgers: Ledgers
     directory: Path
     rows: dict[str, Row] = field(default_factory=dict)
-    """By name: what later subjects are held against."""
+    """The rows by name. Later subjects use them as baselines."""
     _seeds: count[int] = field(default_factory=lambda: count(1))
 
     def workload(self, lines: int) -> Workload:
-        """A uniform one, with uuids that no other of this run has."""
+        """Return a uniform workload whose uuids occur in no other workload of this run."""
         return Workload(lines=lines, users=self.scale.users, seed=next(self._seeds))
 
     def posts(
         self, workload: Workload, *, shares: int = 1, users: int | None = None
     ) -> wrk.Requests:
-        """Single POSTs for one wrk and one round; `shares`: how many wrks there are at the same time."""
+        """Prepare single POSTs for one process of wrk and one round.
+
+        Args:
+            shares: The number of processes of wrk that run at the same time.
+        """
         lines = REQUESTS_PER_SECOND_MAX * (self.scale.seconds + 1) // shares
         workload = replace(
             workload, lines=lines, seed=next(self._seeds), users=users or workload.users
@@ -47,13 +51,17 @@ class Bench:
         return wrk.posts(self._file(), (line.text for line in generate(workload)))
 
     def gets(self, paths: Iterable[str]) -> wrk.Requests:
-        """Single GETs."""
+        """Prepare single GETs."""
         return wrk.gets(self._file(), paths)
 
     def drive(
-        self, pids: Sequence[int], loads: Sequence[wrk.Load]
-    ) -> tuple[list[wrk.Driven], Cost]:
-        """One round of wrk, all loads at once. `pids`: of the processes that answer."""
+        self, pids: Sequence[int], loads: Sequence[wrk.WrkLoad]
+    ) -> tuple[list[wrk.WrkResult], ResourceUsage]:
+        """Run one round of wrk with all loads at the same time.
+
+        Args:
+            pids: The processes that answer the requests.
+        """
         meter = Meter(self.ledgers, pids)
         return meter.measure(
             lambda: wrk.drive_all(loads, self.scale.seconds),
@@ -62,8 +70,15 @@ class Bench:
 
     def stream(
         self, service: ServiceProcess, body: Body, *, settled: bool = True
-    ) -> tuple[float, Cost]:
-        """One stream, each line's outcome checked; lines per second. `settled`: after a checkpoint."""
+    ) -> tuple[float, ResourceUsage]:
+        """Send one stream and check the outcome of each line.
+
+        Args:
+            settled: Whether to run a checkpoint first.
+
+        Returns:
+            The rate in lines per second, and the cost.
+        """
         if settled:
             self.ledgers.settle()
         lines = body.outcomes.total()
@@ -75,11 +90,11 @@ class Bench:
         return lines / answer.seconds, cost
 
     def body(self, workload: Workload, *, users: int | None = None) -> Body:
-        """All of the workload's lines."""
+        """Return all lines of a workload as one body."""
         return body_of(replace(workload, users=users or workload.users))
 
-    def measured(self, name: str) -> float | None:
-        """A figure of this run, if it has been measured."""
+    def median_of(self, name: str) -> float | None:
+        """Return the median of a row of this run, or None if it has not been measured."""
         row = self.rows.get(name)
         return None if row is None else row.measured.median
 
@@ -88,10 +103,10 @@ class Bench:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a free TCP port of the loopback interface."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
 
 
-Subject = Callable[[Bench], Iterable[Row]]
+Subject = Callable[[RunContext], Iterable[Row]]

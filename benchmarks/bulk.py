@@ -1,4 +1,7 @@
-"""The bulk stream into fresh ledgers, beside a COPY of the same rows into a table like the log."""
+"""Benchmark of the bulk stream into fresh ledgers.
+
+The baseline is a COPY of the same rows into a table like the log.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from benchmarks import limits
-from benchmarks.bench import Bench
-from benchmarks.cost import Cost, forget_peak, peak_megabytes
+from benchmarks.bench import RunContext
+from benchmarks.cost import ResourceUsage, peak_megabytes, reset_peak_memory
 from benchmarks.report import Row, Series, Target
 from benchmarks.workload import Workload
 
@@ -15,16 +18,16 @@ FRESH = "bulk, fresh ledger"
 
 
 @dataclass
-class Runs:
-    """What streams into ledgers of their own have shown."""
+class StreamResults:
+    """The results of streams that were each sent to a fresh ledger."""
 
     rate: Series = field(default_factory=Series)
     copy_rate: Series = field(default_factory=Series)
-    cost: Cost = field(default_factory=Cost)
+    cost: ResourceUsage = field(default_factory=ResourceUsage)
 
 
-def bulk(bench: Bench) -> Iterator[Row]:
-    """Streams of each kind in turn, each into a fresh ledger, its rows copied right after it."""
+def bulk(bench: RunContext) -> Iterator[Row]:
+    """Measure streams of each kind in turn, each into a fresh ledger, and copy its rows right afterwards."""
     plain = bench.workload(bench.scale.bulk_lines)
     workloads = {
         FRESH: plain,
@@ -34,7 +37,7 @@ def bulk(bench: Bench) -> Iterator[Row]:
             plain, spread="zipf", refusals=0.05, replays=0.05
         ),
     }
-    found = {name: Runs() for name in workloads}
+    found = {name: StreamResults() for name in workloads}
     for turn in range(bench.scale.bulk_runs):
         for name, workload in workloads.items():
             if name != FRESH and turn >= bench.scale.variant_runs:
@@ -50,12 +53,12 @@ def bulk(bench: Bench) -> Iterator[Row]:
     yield Row("bulk, one hot user against uniform", hot, "/s", "uniform", uniform, target)
 
 
-def memory(bench: Bench) -> Iterator[Row]:
-    """The service's greatest memory while it takes one long stream."""
+def memory(bench: RunContext) -> Iterator[Row]:
+    """Measure the peak memory of the service during one long stream."""
     lines = bench.scale.memory_lines
     body = bench.body(bench.workload(lines))
     with bench.ledgers.fresh() as ledger, ledger.serve() as service:
-        forget_peak(service.process.pid)
+        reset_peak_memory(service.process.pid)
         before = peak_megabytes(service.process.pid)
         _, cost = bench.stream(service, body)
         peak = Series([peak_megabytes(service.process.pid)])
@@ -64,7 +67,7 @@ def memory(bench: Bench) -> Iterator[Row]:
     yield Row(name, peak, "MB", "before it", before, target, cost)
 
 
-def _run(bench: Bench, workload: Workload, runs: Runs) -> None:
+def _run(bench: RunContext, workload: Workload, runs: StreamResults) -> None:
     body = bench.body(workload)
     with bench.ledgers.fresh() as ledger:
         with ledger.serve() as service:

@@ -1,10 +1,10 @@
-"""What a cluster will carry: a model of a few measured costs, and a plot of it beside what was measured.
+"""A model of the capacity of a cluster, derived from a few measured costs.
 
-A lane takes the shard whose oldest request has waited longest, so the shards are served in turn, and what waits for one
-grows evenly from nothing to what a call takes. With `c` clients that ask again at once, 64 shards and `l` lanes, all
-busy, half a call waits for each shard, and each lane holds one: `c = k (64 / 2 + l)`, where `k` requests go in a call.
-What a call costs its worker grows with a power of its size that is fitted to what was measured.
-See docs/explanation/scale.md.
+A lane takes the shard whose oldest request has waited longest. The shards are therefore served in turn, and the queue
+of a shard grows evenly from nothing to the size of a call. A call has `k` requests. Assume `c` clients that send the
+next request at once, 64 shards, and `l` lanes that are all busy. On average half a call waits for each shard, and each
+lane holds one call: `c = k (64 / 2 + l)`. The cost of a call for its worker is a power of its size that is fitted to
+the measurements. See docs/explanation/scale.md.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ NAME = re.compile(
     r"distributed: (?:single POST, (?P<connections>\d+) connections|bulk),"
     r" (?P<workers>\d+) workers, (?P<lanes>\d+) lanes to (?P<to>each|the coordinator)(?:: (?P<figure>.+))?"
 )
-"""Of a row of the benchmark `distributed`."""
+"""The pattern of the names of the rows of the benchmark `distributed`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """One load on one cluster, as it was measured.
+class Measurement:
+    """The measurement of one load on one cluster.
 
     Attributes:
-        connections: None: a stream.
-        lanes: of all workers.
-        direct: whether they connect to the workers.
-        in_call: transactions in a call.
-        worker_us, service_us: of a processor, for each transaction.
+        connections: The number of connections, or None for a bulk stream.
+        lanes: The number of lanes to all workers together.
+        direct: Whether the lanes connect to the workers and not to the coordinator.
+        in_call: The number of transactions per call.
+        worker_us, service_us: The CPU time per transaction in microseconds.
     """
 
     connections: int | None
@@ -47,8 +47,8 @@ class Run:
     service_us: float
 
 
-def runs_of(rows: Sequence[Record]) -> list[Run]:
-    """What the rows of `distributed` tell."""
+def runs_of(rows: Sequence[Record]) -> list[Measurement]:
+    """Parse the rows of the benchmark `distributed`."""
     figures: dict[tuple[int | None, int, int, bool], dict[str, float]] = {}
     for row in rows:
         match = NAME.fullmatch(row["name"])
@@ -61,25 +61,25 @@ def runs_of(rows: Sequence[Record]) -> list[Run]:
         if match["figure"] is not None:
             found[match["figure"]] = float(row["measured"])
     return [
-        Run(*key, found["transactions in a call"], found["workers"], found["service"])
+        Measurement(*key, found["transactions in a call"], found["workers"], found["service"])
         for key, found in figures.items()
     ]
 
 
 def requests_in_call(clients: float, lanes: int) -> float:
-    """How many single requests go in a call.
+    """Return the modelled number of single requests per call.
 
     Args:
-        clients: of one service process, that wait for one request each at any time.
-        lanes: of that process, to all workers.
+        clients: The clients of one service process, each of which always has one request in flight.
+        lanes: The lanes of that process to all workers.
     """
     return max(1.0, clients / (SHARDS / 2 + lanes))
 
 
-class Cost:
-    """What a call costs the worker, microseconds of a processor: a power of its size, fitted to what was measured."""
+class CallCost:
+    """The CPU time that a call costs its worker, as a power of the call's size that is fitted to the measurements."""
 
-    def __init__(self, runs: Sequence[Run]) -> None:
+    def __init__(self, runs: Sequence[Measurement]) -> None:
         direct = [run for run in runs if run.direct]
         self._fit = statistics.linear_regression(
             [math.log(run.in_call) for run in direct],
@@ -87,21 +87,29 @@ class Cost:
         )
 
     def of(self, size: float) -> float:
-        """Of a call of so many transactions."""
+        """Return the CPU time in microseconds of a call with this number of transactions."""
         return math.exp(self._fit.intercept + self._fit.slope * math.log(size))
 
 
 PROCESSORS: Final = 8
 SERVICES: Final = 8
-"""Of the clusters that are drawn: each worker's processors; service processes, with one each."""
+"""Number of service processes in the clusters that are drawn, each on one processor.
+
+`PROCESSORS` is the number of processors of each worker.
+"""
 
 ROUND_TRIP_US: Final = 1000.0
-"""Of a call beside its worker's own work, as assumed: the network there and back, and the commit on its disk."""
+"""Assumed time of a call for network and commit, in microseconds, apart from the worker's CPU time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What is asked about. lanes: of each service to each worker."""
+    """The cluster to model.
+
+    Attributes:
+        processors: The number of processors of each worker.
+        lanes: The number of lanes from each service to each worker.
+    """
 
     workers: int
     processors: int = PROCESSORS
@@ -110,36 +118,36 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Transactions a second that each part would carry; the least of them is what all carry."""
+class ClusterLimits:
+    """The transactions per second that each part can carry. The smallest value is the capacity of the whole."""
 
     workers: float
     lanes: float
     services: float
 
 
-def limits(cluster: Cluster, clients: int, runs: Sequence[Run]) -> Limits:
-    """What so many clients, shared out evenly to the services, get of a cluster.
+def limits(cluster: Cluster, clients: int, runs: Sequence[Measurement]) -> ClusterLimits:
+    """Return the limits of a cluster for a number of clients that are spread evenly over the services.
 
     Args:
-        runs: what was measured.
+        runs: The measurements.
     """
     lanes = cluster.lanes * cluster.workers
     in_call = requests_in_call(clients / cluster.services, lanes)
-    call_us = Cost(runs).of(in_call)
-    # A service can't have more calls in flight than it has requests.
+    call_us = CallCost(runs).of(in_call)
+    # The requests in flight limit the number of a service's calls in flight.
     busy = min(lanes, clients / cluster.services / in_call)
     service_us = statistics.median(
         run.service_us for run in runs if run.direct and run.connections is not None
     )
-    return Limits(
+    return ClusterLimits(
         workers=cluster.workers * cluster.processors * in_call / call_us * 1e6,
         lanes=cluster.services * busy * in_call / (call_us + ROUND_TRIP_US) * 1e6,
         services=cluster.services / service_us * 1e6,
     )
 
 
-def carried(cluster: Cluster, clients: int, runs: Sequence[Run]) -> float:
-    """The least of the limits."""
+def capacity_of(cluster: Cluster, clients: int, runs: Sequence[Measurement]) -> float:
+    """Return the capacity of a cluster in transactions per second, which is the smallest of its limits."""
     found = limits(cluster, clients, runs)
     return min(found.workers, found.lanes, found.services)

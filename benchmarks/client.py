@@ -1,4 +1,4 @@
-"""What ordinary code reaches with the Python client. Client, service and database share the machine."""
+"""Benchmark of the Python client in ordinary code. Client, service and database share the machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from typing import Final
 
-from benchmarks.bench import Bench
+from benchmarks.bench import RunContext
 from benchmarks.report import Row, Series
 from saldo import AsyncClient, Client
 
@@ -18,8 +18,8 @@ THREADS: Final = 16
 USERS: Final = 1000
 
 
-def client(bench: Bench) -> Iterator[Row]:
-    """A writer in one thread, a writer of asyncio, and single calls from many threads, in turns."""
+def client(bench: RunContext) -> Iterator[Row]:
+    """Measure a writer in one thread, an asyncio writer, and single calls from many threads, in turns."""
     ways: dict[str, Callable[[str, float, int], int]] = {
         "Python client, a writer": _writer,
         "Python client, a writer of asyncio": _async_writer,

@@ -1,4 +1,4 @@
-"""Where the processors' time goes: to the service, the database, the driver, and to others on the machine."""
+"""Measurement of the CPU time of the service, the database, the load driver and all other processes, and of WAL."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """What a measurement took. All but `count` and `wal_bytes` in seconds, of a processor or of the clock."""
+class ResourceUsage:
+    """The resources that a measurement has used.
+
+    `elapsed` is in seconds. `service`, `database`, `driver` and `others` are CPU time in seconds.
+    """
 
     count: int = 0
     elapsed: float = 0.0
@@ -27,11 +30,11 @@ class Cost:
     database: float = 0.0
     driver: float = 0.0
     others: float = 0.0
-    """Of everything else on the machine: what the measurement could not have."""
+    """CPU time of all other processes on the machine, which was not available to the measurement."""
     wal_bytes: int = 0
 
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(
+    def __add__(self, other: ResourceUsage) -> ResourceUsage:
+        return ResourceUsage(
             self.count + other.count,
             self.elapsed + other.elapsed,
             self.service + other.service,
@@ -43,21 +46,23 @@ class Cost:
 
 
 class Meter:
-    """Reads the kernel's accounts before and after."""
+    """A meter that reads the kernel's CPU accounting before and after a measurement."""
 
     def __init__(self, ledgers: Ledgers, service_pids: Sequence[int]) -> None:
         self._ledgers = ledgers
         self._service_pids = service_pids
 
-    def measure(self, work: Callable[[], T], count: Callable[[T], int]) -> tuple[T, Cost]:
-        """Does the work; `count` tells how many transactions or requests it was."""
+    def measure(self, work: Callable[[], T], count: Callable[[T], int]) -> tuple[T, ResourceUsage]:
+        """Run the work and measure its cost. `count` returns the number of transactions or requests in the result."""
         before = self._read()
         result = work()
         after = self._read()
         spent = [b - a for a, b in zip(before, after, strict=True)]
         elapsed, service, database, driver, machine, wal_bytes = spent
         others = max(0.0, machine - service - database - driver)
-        cost = Cost(count(result), elapsed, service, database, driver, others, int(wal_bytes))
+        cost = ResourceUsage(
+            count(result), elapsed, service, database, driver, others, int(wal_bytes)
+        )
         return result, cost
 
     def _read(self) -> list[float]:
@@ -66,7 +71,7 @@ class Meter:
             time.perf_counter(),
             sum(tree_seconds(pid) for pid in self._service_pids),
             tree_seconds(self._ledgers.pid),
-            # wrk is a child of ours that has ended; the NDJSON client is ourselves.
+            # wrk is a child process that has ended; the NDJSON client runs in this process.
             own.user + own.system + own.children_user + own.children_system,
             _machine_seconds(),
             self._ledgers.wal_bytes(),
@@ -74,7 +79,7 @@ class Meter:
 
 
 def tree_seconds(pid: int) -> float:
-    """Processor time of a process and its children, also of those that have ended."""
+    """Return the CPU time in seconds of a process and its children, including children that have ended."""
     root = psutil.Process(pid)
     total = 0.0
     for process in (root, *root.children(recursive=True)):
@@ -86,19 +91,19 @@ def tree_seconds(pid: int) -> float:
     return total
 
 
-def forget_peak(pid: int) -> None:
-    """The process's greatest memory is counted anew from now on."""
+def reset_peak_memory(pid: int) -> None:
+    """Reset the kernel's record of a process's peak memory."""
     Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
 
 
 def peak_megabytes(pid: int) -> float:
-    """The greatest resident memory so far."""
+    """Return the peak resident memory of a process since the last reset, in MiB."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
     return int(found[1]) / 1024 if found else float("nan")
 
 
 def _machine_seconds() -> float:
-    """Processor time of the whole machine, also what its host took away; waiting doesn't count."""
+    """Return the CPU time of the whole machine in seconds, including steal time and without idle and I/O wait."""
     times = psutil.cpu_times()
     return float(times.user + times.nice + times.system + times.irq + times.softirq + times.steal)

@@ -1,8 +1,8 @@
-"""A distributed ledger on a Citus cluster of this machine, beside one of the same server that is not distributed.
+"""Benchmark of a distributed ledger on a local Citus cluster, compared with a plain ledger on the same server.
 
-The nodes share the processors here, so rates say little of a cluster: what counts is the processor time of a
-transaction on each node, and how many go in a call. Nothing is relayed or sealed meanwhile; what that takes of the
-workers while nothing is posted is a row of its own.
+All nodes share the processors of this machine, so the rates say little about a real cluster. The figures that count
+are the CPU time of a transaction on each node, and the number of transactions per call. The relay and the sealer do not
+run meanwhile. A separate row measures what they cost the workers while nothing is posted.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Final
 import httpx
 import psycopg
 from tests import databases
-from tests.acceptance.service import ServiceProcess, service
+from tests.acceptance.service import ServiceProcess, service_as_users_start_it
 
 from benchmarks import ndjson, wrk
-from benchmarks.bench import Bench
+from benchmarks.bench import RunContext
 from benchmarks.cost import tree_seconds
 from benchmarks.ledgers import statement
 from benchmarks.report import Row, Series
@@ -36,23 +36,29 @@ CLUSTERS: Final = {
     2: ((8, False), (2, True), (4, True)),
     4: ((4, True),),
 }
-"""By workers: how many lanes there are, and whether they connect to the workers: then so many for each."""
+"""The configurations by number of workers: the number of lanes, and whether the lanes connect to the workers.
+
+If they connect to the workers, the number of lanes is per worker.
+"""
 CONNECTIONS: Final = (64, 256)
 BULK_LINES: Final = 30_000
 WARM_LINES: Final = 10_000
 POLL_SECONDS: Final = 0.2
-BEHIND: Final = re.compile(r"^saldo_seals_seconds_behind 0(?:\.0)?$", re.MULTILINE)
+FULLY_SEALED: Final = re.compile(r"^saldo_seals_seconds_behind 0(?:\.0)?$", re.MULTILINE)
 BATCHES: Final = re.compile(r"^saldo_batch_requests_(sum|count)\S* (\S+)$", re.MULTILINE)
 
 
 def available() -> bool:
-    """Whether there is a cluster."""
+    """Return whether a cluster is configured."""
     return bool(URL)
 
 
 @dataclass
-class Found:
-    """What the rounds of one ledger have shown; microseconds of a processor for each transaction."""
+class RoundResults:
+    """The results of the rounds on one ledger.
+
+    Fields that end in `_us` are CPU time per transaction in microseconds.
+    """
 
     rate: Series = field(default_factory=Series)
     p99_ms: Series = field(default_factory=Series)
@@ -64,14 +70,14 @@ class Found:
 
 @dataclass(frozen=True)
 class Nodes:
-    """The postmasters of the cluster, on this machine."""
+    """The process ids of the cluster's postmasters, which run on this machine."""
 
     coordinator: int
     workers: tuple[int, ...]
 
     @classmethod
     def of(cls, url: str) -> Nodes:
-        """Asks each."""
+        """Read the process id of each node."""
         with psycopg.connect(url, autocommit=True) as connection:
             rows = connection.execute(
                 "SELECT nodename, nodeport FROM pg_dist_node WHERE shouldhaveshards"
@@ -79,12 +85,15 @@ class Nodes:
         return cls(_pid(url), tuple(_pid(databases.at(url, *row)) for row in rows))
 
     def seconds(self) -> tuple[float, float]:
-        """Of a processor: the coordinator's, and all workers'."""
+        """Return the CPU time in seconds of the coordinator, and of all workers together."""
         return tree_seconds(self.coordinator), sum(map(tree_seconds, self.workers))
 
 
-def distributed(bench: Bench) -> Iterator[Row]:
-    """Single POSTs and a stream, on one machine's tables and on clusters', with lanes to either kind of node."""
+def distributed(bench: RunContext) -> Iterator[Row]:
+    """Measure single POSTs and a stream on plain tables and on clusters.
+
+    The lanes connect to the coordinator or to the workers.
+    """
     nodes = Nodes.of(URL)
     with _ledger(None) as urls:
         yield from _rows(bench, nodes, urls, "plain")
@@ -100,37 +109,41 @@ def distributed(bench: Bench) -> Iterator[Row]:
                 yield from _rows(bench, nodes, urls | given, f"{workers} workers, {way}")
 
 
-def _rows(bench: Bench, nodes: Nodes, settings: dict[str, str], name: str) -> Iterator[Row]:
-    with service(bench.directory, SALDO_RELAY="false", **settings) as running:
-        # Every connection is made, from the lanes to the workers.
+def _rows(bench: RunContext, nodes: Nodes, settings: dict[str, str], name: str) -> Iterator[Row]:
+    with service_as_users_start_it(
+        bench.directory, SALDO_RELAY_ENABLED="false", **settings
+    ) as running:
+        # Warm up, so that all connections from the lanes to the workers are open.
         ndjson.send(running.url, bench.body(bench.workload(WARM_LINES), users=USERS).data)
         for connections in CONNECTIONS:
-            found = Found()
+            found = RoundResults()
             for _ in range(bench.scale.rounds):
                 requests = bench.posts(bench.workload(0), users=USERS)
-                load = wrk.Load(running.url, requests, connections)
-                with _accounts(nodes, running, found) as counted:
+                load = wrk.WrkLoad(running.url, requests, connections)
+                with _record_cost(nodes, running, found) as counted:
                     driven = wrk.drive(load, bench.scale.seconds)
                     counted.append(driven.requests)
                 requests.file.unlink()
                 found.rate.add(driven.rate)
                 found.p99_ms.add(driven.p99_ms)
-            yield from _told(f"distributed: single POST, {connections} connections, {name}", found)
-        found = Found()
+            yield from _result_rows(
+                f"distributed: single POST, {connections} connections, {name}", found
+            )
+        found = RoundResults()
         for _ in range(bench.scale.rounds):
             body = bench.body(bench.workload(BULK_LINES), users=USERS)
-            with _accounts(nodes, running, found) as counted:
+            with _record_cost(nodes, running, found) as counted:
                 answer = ndjson.send(running.url, body.data)
                 counted.append(BULK_LINES)
             ndjson.check(answer, body.data)
             found.rate.add(BULK_LINES / answer.seconds)
-        yield from _told(f"distributed: bulk, {name}", found)
+        yield from _result_rows(f"distributed: bulk, {name}", found)
 
 
-def _idle(bench: Bench, nodes: Nodes, settings: dict[str, str]) -> Series:
+def _idle(bench: RunContext, nodes: Nodes, settings: dict[str, str]) -> Series:
     found = Series()
-    with service(bench.directory, **settings) as running:
-        while not BEHIND.search(httpx.get(f"{running.url}/metrics").text):
+    with service_as_users_start_it(bench.directory, **settings) as running:
+        while not FULLY_SEALED.search(httpx.get(f"{running.url}/metrics").text):
             time.sleep(POLL_SECONDS)
         for _ in range(bench.scale.rounds):
             (_, before), began = nodes.seconds(), time.perf_counter()
@@ -140,7 +153,7 @@ def _idle(bench: Bench, nodes: Nodes, settings: dict[str, str]) -> Series:
     return found
 
 
-def _told(name: str, found: Found) -> Iterator[Row]:
+def _result_rows(name: str, found: RoundResults) -> Iterator[Row]:
     yield Row(name, found.rate, "/s")
     if found.p99_ms.values:
         yield Row(f"{name}: p99", found.p99_ms, "ms")
@@ -151,8 +164,8 @@ def _told(name: str, found: Found) -> Iterator[Row]:
 
 
 @contextmanager
-def _accounts(nodes: Nodes, running: ServiceProcess, found: Found) -> Iterator[list[int]]:
-    """Adds what a round has cost each of its transactions; the caller says how many those were."""
+def _record_cost(nodes: Nodes, running: ServiceProcess, found: RoundResults) -> Iterator[list[int]]:
+    """Add the cost per transaction of a round. The caller appends the number of transactions to the yielded list."""
     counted: list[int] = []
     before = (*nodes.seconds(), tree_seconds(running.process.pid), *_batches(running.url))
     yield counted
@@ -167,7 +180,7 @@ def _accounts(nodes: Nodes, running: ServiceProcess, found: Found) -> Iterator[l
 
 
 def _batches(url: str) -> tuple[float, float]:
-    """Requests that lanes have sent, and in how many calls."""
+    """Return the number of requests that the lanes have sent, and the number of calls."""
     found = {
         name: float(value) for name, value in BATCHES.findall(httpx.get(f"{url}/metrics").text)
     }
@@ -176,7 +189,11 @@ def _batches(url: str) -> tuple[float, float]:
 
 @contextmanager
 def _ledger(workers: int | None) -> Iterator[dict[str, str]]:
-    """The settings of a service on a ledger of its own with users 1, 2, 3 …; workers: None: it is not distributed."""
+    """Create a ledger with users 1, 2, 3 … and yield the settings of a service for it.
+
+    Args:
+        workers: The number of workers, or None for a ledger that is not distributed.
+    """
     with databases.ledger_on(URL, distributed=workers is not None, workers=workers) as database:
         with psycopg.connect(database.owner_url, autocommit=True) as owner:
             owner.execute(statement("open_users").encode(), (USERS,))

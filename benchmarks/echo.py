@@ -1,4 +1,7 @@
-"""The least that an ASGI application does: what came in goes out. A GET gets a balance's worth of JSON."""
+"""A minimal ASGI application as a baseline.
+
+It answers a request with the request's body, or with the JSON of a balance if the body is empty.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ BALANCE = b'{"user_id":12345,"balance":"1234.56","date":null,"before":null,"know
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answers with the request's body."""
+    """Answer with the request's body, or with a balance if the body is empty."""
     if scope["type"] != "http":
         return
     message = await receive()

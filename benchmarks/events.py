@@ -1,4 +1,4 @@
-"""From the log to RabbitMQ: how fast each sink is end to end, and what posting loses meanwhile."""
+"""Benchmark of events to RabbitMQ: the end-to-end rate of each sink, and the effect on posting."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from uuid import uuid4
 import aio_pika
 import psutil
 from tests.acceptance.service import ServiceProcess
-from tests.conftest import reachable
+from tests.found import reachable
 
 from benchmarks import wrk
-from benchmarks.bench import Bench
-from benchmarks.cost import Cost, Meter
+from benchmarks.bench import RunContext
+from benchmarks.cost import Meter, ResourceUsage
 from benchmarks.ledgers import Ledger
 from benchmarks.report import Row, Series, Target
 
@@ -30,12 +30,12 @@ MISSING = (
 )
 
 CONNECTIONS = 64
-LOOK_SECONDS = 0.01
+POLL_SECONDS = 0.01
 
 
 @dataclass
 class Topology:
-    """An exchange with a queue that keeps everything, and a stream; gone afterwards."""
+    """An exchange with a queue that keeps all messages, and a stream. They are deleted afterwards."""
 
     name: str = field(default_factory=lambda: f"saldo-bench-{uuid4()}")
 
@@ -65,27 +65,32 @@ class Topology:
 
 
 def available() -> bool:
-    """Whether there is a broker to relay to."""
-    return reachable(EXCHANGE_URL, 5672) and reachable(STREAM_URL, 5552)
+    """Return whether a broker can be reached."""
+    return reachable(EXCHANGE_URL, 5672, "rabbitmq") and reachable(
+        STREAM_URL, 5552, "rabbitmq-stream"
+    )
 
 
-def events(bench: Bench) -> Iterator[Row]:
-    """Both sinks, each alone over a log that is there; then single POSTs with and without them."""
+def events(bench: RunContext) -> Iterator[Row]:
+    """Measure each sink alone on an existing log, then single POSTs with and without both sinks."""
     targets = {"exchange": Target(at_least=3500), "stream": Target(at_least=30_000)}
     lines = {"exchange": bench.scale.bulk_lines // 20, "stream": bench.scale.bulk_lines // 2}
     for kind, target in targets.items():
-        rates, total = Series(), Cost()
+        rates, total = Series(), ResourceUsage()
         for _ in range(bench.scale.variant_runs):
             rate, cost = _end_to_end(bench, kind, lines[kind])
             rates.add(rate)
             total += cost
         name = f"events to a RabbitMQ {kind}, end to end"
         yield Row(name, rates, "/s", target=target, cost=total)
-    yield from _beside_posting(bench)
+    yield from _posting_with_sinks(bench)
 
 
-def _end_to_end(bench: Bench, kind: str, lines: int) -> tuple[float, Cost]:
-    """From the relay's lease to the last confirmation; processor time of the relay, as the service's."""
+def _end_to_end(bench: RunContext, kind: str, lines: int) -> tuple[float, ResourceUsage]:
+    """Measure the rate from the relay's lease to the last confirmation.
+
+    The CPU time of the relay is reported as the service's.
+    """
     with bench.ledgers.fresh() as ledger, _topology() as topology:
         with ledger.serve() as service:
             bench.stream(service, bench.body(bench.workload(lines)))
@@ -93,22 +98,22 @@ def _end_to_end(bench: Bench, kind: str, lines: int) -> tuple[float, Cost]:
         with ledger.serve(**settings) as service:
             _await(ledger, "leases", 1)
             meter = Meter(bench.ledgers, _relay_pids(service))
-            # The users' openings are events, too.
+            # The opening entries of the users are events, too.
             count = lines + ledger.users + 1
             _, cost = meter.measure(lambda: _await(ledger, "confirmed", count), lambda _: count)
             return count / cost.elapsed, cost
 
 
-def _beside_posting(bench: Bench) -> Iterator[Row]:
-    off, on, total = Series(), Series(), Cost()
+def _posting_with_sinks(bench: RunContext) -> Iterator[Row]:
+    off, on, total = Series(), Series(), ResourceUsage()
     with bench.ledgers.fresh() as ledger, _topology() as topology:
         for _ in range(bench.scale.rounds):
             for series, settings in ((off, {}), (on, topology.exchange | topology.stream)):
                 with ledger.serve(**settings) as service:
-                    # Its start is not what it costs.
+                    # Wait for the leases, so that the start of the relay is not measured.
                     _await(ledger, "leases", 2 if settings else 0)
                     requests = bench.posts(bench.workload(0))
-                    load = wrk.Load(service.url, requests, CONNECTIONS)
+                    load = wrk.WrkLoad(service.url, requests, CONNECTIONS)
                     (driven,), cost = bench.drive([service.process.pid], [load])
                     requests.file.unlink()
                 series.add(driven.rate)
@@ -119,9 +124,9 @@ def _beside_posting(bench: Bench) -> Iterator[Row]:
 
 
 def _await(ledger: Ledger, question: str, count: int) -> None:
-    """Returns when the answer is so many."""
+    """Poll a query until its result reaches a count."""
     while ledger.query(question)[0][0] < count:
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
 def _relay_pids(service: ServiceProcess) -> list[int]:

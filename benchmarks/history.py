@@ -1,4 +1,4 @@
-"""The balance at a random date, in the database, of a user with a long history; and how a ledger grows."""
+"""Benchmarks of balances at random dates of a user with a long history, and of a growing ledger."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 
-from benchmarks.bench import Bench
+from benchmarks.bench import RunContext
 from benchmarks.bulk import FRESH
 from benchmarks.ledgers import Ledger, statement
 from benchmarks.report import Row, Series, Target
@@ -17,15 +17,15 @@ LATE_SHARE = 0.01
 HISTORY = timedelta(days=730)
 
 
-def dates(bench: Bench) -> Iterator[Row]:
-    """One user with all the entries there are."""
+def dates(bench: RunContext) -> Iterator[Row]:
+    """Measure balances at a date in a ledger that contains only the entries of one user."""
     with bench.ledgers.fresh() as ledger:
         ends_at = _post_history(bench, ledger)
-        yield from _questions(bench, ledger, ends_at, "", Target(at_most=2), Target(at_most=25))
+        yield from _query_rows(bench, ledger, ends_at, "", Target(at_most=2), Target(at_most=25))
 
 
-def growth(bench: Bench) -> Iterator[Row]:
-    """One ledger that grows by streams, then more into it, then the same questions about the past."""
+def growth(bench: RunContext) -> Iterator[Row]:
+    """Grow one ledger by streams, measure further streams into it, and then measure balances at a date."""
     scale = bench.scale
     entries = scale.growth_lines * scale.growth_steps
     with bench.ledgers.fresh() as ledger:
@@ -36,15 +36,15 @@ def growth(bench: Bench) -> Iterator[Row]:
                 before = step * scale.growth_lines
                 yield Row(f"growing, from {before:,} entries on", Series([rate]), "/s", cost=cost)
         for version in (4, 7):
-            yield _grown(bench, ledger, entries, version)
+            yield _grown_ledger_row(bench, ledger, entries, version)
         ends_at = _post_history(bench, ledger)
         target = Target(ratio_at_most=1.5)
         label = f", {entries:,} others in the table"
-        yield from _questions(bench, ledger, ends_at, label, target, target)
+        yield from _query_rows(bench, ledger, ends_at, label, target, target)
 
 
-def _grown(bench: Bench, ledger: Ledger, entries: int, version: int) -> Row:
-    """Streams into what has grown, held against the same into fresh ledgers."""
+def _grown_ledger_row(bench: RunContext, ledger: Ledger, entries: int, version: int) -> Row:
+    """Measure streams into the grown ledger. The baseline is the same stream into a fresh ledger."""
     rates = Series()
     workload = replace(
         bench.workload(bench.scale.growth_lines), uuid_version=7 if version == 7 else 4
@@ -59,11 +59,11 @@ def _grown(bench: Bench, ledger: Ledger, entries: int, version: int) -> Row:
     fresh = FRESH if version == 4 else f"{FRESH}, uuid 7"
     name = f"bulk, {entries:,} entries there" + ("" if version == 4 else ", uuid 7")
     target = Target(ratio_at_least=0.6)
-    return Row(name, rates, "/s", "fresh ledger", bench.measured(fresh), target, total)
+    return Row(name, rates, "/s", "fresh ledger", bench.median_of(fresh), target, total)
 
 
-def _post_history(bench: Bench, ledger: Ledger) -> datetime:
-    """The long history of one user, through the service; when it ends."""
+def _post_history(bench: RunContext, ledger: Ledger) -> datetime:
+    """Post a long history of one user through the service. Returns the time at which the history ends."""
     ends_at = datetime.now(UTC)
     workload = replace(
         bench.workload(bench.scale.history_entries),
@@ -79,10 +79,18 @@ def _post_history(bench: Bench, ledger: Ledger) -> datetime:
     return ends_at
 
 
-def _questions(
-    bench: Bench, ledger: Ledger, ends_at: datetime, label: str, bounded: Target, unbounded: Target
+def _query_rows(
+    bench: RunContext,
+    ledger: Ledger,
+    ends_at: datetime,
+    label: str,
+    bounded: Target,
+    unbounded: Target,
 ) -> Iterator[Row]:
-    """Medians in the database, with and without a bound of lateness, and as known at random moments."""
+    """Measure balances at a date, with and without a limit on lateness, and with `known_at` at random times.
+
+    The time is measured in the database.
+    """
     entries = f"{bench.scale.history_entries:,} entries"
     for bound, title, target in (
         (LATE_BY, "max_lateness 30 days", bounded),
@@ -91,15 +99,15 @@ def _questions(
         ledger.set_max_lateness(bound)
         now, then = _times(bench, ledger, ends_at)
         name = f"balance at a date, {entries}, {title}"
-        small = bench.measured(name) if label else None
+        small = bench.median_of(name) if label else None
         limit = f"{entries} in the table" if label else ""
         yield Row(name + label, now, "ms", limit, small, target)
         held = Target(ratio_at_most=2)
         yield Row(f"{name}, known_at{label}", then, "ms", "without known_at", now.median, held)
 
 
-def _times(bench: Bench, ledger: Ledger, ends_at: datetime) -> tuple[Series, Series]:
-    """Milliseconds of each question: as known now, and as known at random moments."""
+def _times(bench: RunContext, ledger: Ledger, ends_at: datetime) -> tuple[Series, Series]:
+    """Return the duration of each query in milliseconds, first without `known_at`, then with `known_at`."""
     random = Random(bench.workload(0).seed)
     count = bench.scale.questions
     moments = [ends_at - HISTORY * random.random() for _ in range(count)]
@@ -109,7 +117,7 @@ def _times(bench: Bench, ledger: Ledger, ends_at: datetime) -> tuple[Series, Ser
         connection.execute(statement("balance_timer").encode())
         series = []
         for known in ([None] * count, known_ats):
-            # Once to have the pages at hand, as they are for a user who is asked about.
+            # The first run brings the pages into the cache, where those of an active user are.
             for _ in range(2):
                 arguments = (ledger.history_user, moments, known)
                 rows = connection.execute(statement("balance_times").encode(), arguments).fetchall()

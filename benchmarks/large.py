@@ -1,6 +1,6 @@
-"""What decides the rate of a large ledger: the same stream into it, with one thing changed at a time.
+"""Study of what limits the rate of a large ledger: the same stream is sent to it with one change at a time.
 
-Not one of the suite's subjects, for it takes about half an hour: python -m benchmarks.large [--entries N]
+It takes about half an hour and is therefore not part of the suite: python -m benchmarks.large [--entries N]
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Literal
 import psycopg
 
 from benchmarks import machine
-from benchmarks.bench import Bench
+from benchmarks.bench import RunContext
 from benchmarks.ledgers import Ledger, Ledgers, statement
 from benchmarks.scale import FULL
 
@@ -28,18 +28,21 @@ COLUMNS = ("change", "rate", "share", "database_us", "wal_bytes", "date", "commi
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that is otherwise: statements of the superuser, in the ledger's database, and their undoing."""
+    """A change to the ledger's database: the superuser's statements that make it, and those that undo it."""
 
     name: str
     make: tuple[str, ...] = ()
     undo: tuple[str, ...] = ()
     uuid_version: Literal[4, 7] = 4
     settled: bool = True
-    """Whether a checkpoint goes before: each page's first change is then written to the WAL whole."""
+    """True if a checkpoint precedes the measurement.
+
+    After a checkpoint, the first change of each page writes the whole page to the WAL.
+    """
 
 
 def setting(name: str, value: str) -> Change:
-    """The server with another setting."""
+    """Return a change of a server setting."""
     return Change(
         f"{name} = {value}",
         (f"ALTER SYSTEM SET {name} = '{value}'", "SELECT pg_reload_conf()"),
@@ -47,8 +50,8 @@ def setting(name: str, value: str) -> Change:
     )
 
 
-def rebuilt(index: str, fill_factor: int) -> Change:
-    """An index with more or less room on its pages."""
+def rebuild_index(index: str, fill_factor: int) -> Change:
+    """Return a change that rebuilds an index with another fill factor."""
     commands = tuple(
         statement("rebuild_index").replace("{index}", index).replace("{fill_factor}", str(percent))
         for percent in (fill_factor, 90)
@@ -68,9 +71,9 @@ CHANGES = (
     setting("wal_compression", "pglz"),
     setting("full_page_writes", "off"),
     setting("synchronous_commit", "off"),
-    rebuilt("transactions_uuid_unique", 70),
-    rebuilt("transactions_user_number_unique", 70),
-    rebuilt("transactions_pkey", 90),
+    rebuild_index("transactions_uuid_unique", 70),
+    rebuild_index("transactions_user_number_unique", 70),
+    rebuild_index("transactions_pkey", 90),
     Change(
         "without the index of late entries",
         ("DROP INDEX saldo.transactions_late",),
@@ -87,7 +90,7 @@ CHANGES = (
 
 
 def main() -> None:
-    """Fills one ledger, then measures each change in it."""
+    """Fill one ledger, and measure each change in it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.large", description=__doc__)
     parser.add_argument("--entries", type=int, default=10_000_000)
     parser.add_argument("--lines", type=int, default=LINES, help="of each measurement")
@@ -96,7 +99,7 @@ def main() -> None:
         directory = Path(name)
         directory.chmod(0o755)
         with Ledgers(directory, FULL.users) as ledgers, ledgers.fresh() as ledger:
-            bench = Bench(FULL, ledgers, directory)
+            bench = RunContext(FULL, ledgers, directory)
             _fill(bench, ledger, given.entries)
             stamp = machine.stamp(ledgers.version(), ledgers.data_directory)
             rows = []
@@ -106,16 +109,16 @@ def main() -> None:
                 _write(rows)
 
 
-def _fill(bench: Bench, ledger: Ledger, entries: int) -> None:
+def _fill(bench: RunContext, ledger: Ledger, entries: int) -> None:
     with ledger.serve() as service:
         for _ in range(0, entries, STEP_LINES):
             bench.stream(service, bench.body(bench.workload(min(STEP_LINES, entries))))
 
 
-def _measure(bench: Bench, ledger: Ledger, lines: int) -> Iterator[dict[str, str]]:
+def _measure(bench: RunContext, ledger: Ledger, lines: int) -> Iterator[dict[str, str]]:
     shipped = 0.0
     for change in CHANGES:
-        with _made(bench.ledgers, ledger, change), ledger.serve() as service:
+        with _apply_change(bench.ledgers, ledger, change), ledger.serve() as service:
             workload = replace(bench.workload(lines), uuid_version=change.uuid_version)
             body = bench.body(workload)
             rate, cost = bench.stream(service, body, settled=change.settled)
@@ -130,7 +133,7 @@ def _measure(bench: Bench, ledger: Ledger, lines: int) -> Iterator[dict[str, str
 
 
 @contextmanager
-def _made(ledgers: Ledgers, ledger: Ledger, change: Change) -> Iterator[None]:
+def _apply_change(ledgers: Ledgers, ledger: Ledger, change: Change) -> Iterator[None]:
     with psycopg.connect(ledgers.superuser_url(ledger), autocommit=True) as connection:
         for command in change.make:
             connection.execute(command.encode())

@@ -1,4 +1,4 @@
-"""One embedded PostgreSQL for all measurements, and ledgers on it, each as fresh as the first."""
+"""The embedded PostgreSQL server of all measurements, and fresh ledgers on it."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ from typing import Any, cast
 
 import psycopg
 from psycopg import sql
-from tests.acceptance.service import ServiceProcess, service
+from tests.acceptance.service import ServiceProcess, service_as_users_start_it
 
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.migrate import prepare
+from saldo.store.schema.migrate import prepare
 
 TEMPLATE = "saldo"
-"""The database that the embedded server makes: migrated and given its users once, then copied."""
+"""The database that the embedded server creates.
+
+It is migrated and given its users once, and then serves as the template of all ledgers.
+"""
 
 
 def statement(name: str) -> str:
-    """The text of sql/<name>.sql."""
+    """Return the text of sql/<name>.sql."""
     return (files("benchmarks") / "sql" / f"{name}.sql").read_text("utf-8")
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """A ledger of its own, with users 1, 2, 3 …, and one more whom only a long history is posted to."""
+    """A ledger in its own database, with users 1, 2, 3 … and one more user for a long history."""
 
     owner_url: str
     service_url: str
@@ -39,37 +42,37 @@ class Ledger:
 
     @property
     def history_user(self) -> int:
-        """The one more."""
+        """The id of the user for a long history."""
         return self.users + 1
 
     @contextmanager
     def serve(self, **settings: str) -> Iterator[ServiceProcess]:
-        """The service as users run it, on this ledger."""
+        """Run the service on this ledger, as users start it."""
         urls = {
             "SALDO_DATABASE_URL": self.service_url,
             "SALDO_DATABASE_OWNER_URL": self.owner_url,
         }
-        with service(self.directory, **urls, **settings) as running:
+        with service_as_users_start_it(self.directory, **urls, **settings) as running:
             yield running
 
     @contextmanager
     def connect(self) -> Iterator[psycopg.Connection[Any]]:
-        """As the owner, each statement committed by itself."""
+        """Connect as the owner, in autocommit mode."""
         with psycopg.connect(self.owner_url, autocommit=True) as connection:
             yield connection
 
     def query(self, name: str, *arguments: Any) -> list[Any]:
-        """The rows of one of our statements."""
+        """Return the rows of the statement in sql/<name>.sql."""
         with self.connect() as connection:
             return connection.execute(statement(name).encode(), arguments).fetchall()
 
     def set_max_lateness(self, max_lateness: timedelta | None) -> None:
-        """As a restart with SALDO_MAX_LATENESS_SECONDS would."""
+        """Set the maximum lateness, as a restart with `SALDO_MAX_LATENESS_SECONDS` does."""
         prepare(self.owner_url, self.service_url, currency_decimals=2, max_lateness=max_lateness)
 
 
 class Ledgers:
-    """The server and its template. A context manager."""
+    """A context manager that runs the server and prepares the template database."""
 
     def __init__(self, directory: Path, users: int) -> None:
         self._directory = directory
@@ -97,17 +100,17 @@ class Ledgers:
 
     @property
     def pid(self) -> int:
-        """The server's process; all others of PostgreSQL are its children."""
+        """The process id of the postmaster. All other processes of the server are its children."""
         return cast("int", self._server.pid)
 
     @property
     def data_directory(self) -> Path:
-        """Where the data lies."""
+        """The server's data directory."""
         return self._directory / "data"
 
     @contextmanager
     def fresh(self) -> Iterator[Ledger]:
-        """A ledger that nothing has been posted to; dropped at the end."""
+        """Create a ledger without transactions, and drop it at the end."""
         name = f"bench_{secrets.token_hex(4)}"
         self._execute("CREATE DATABASE {name} OWNER saldo_owner TEMPLATE {template}", name)
         try:
@@ -116,22 +119,22 @@ class Ledgers:
             self._execute("DROP DATABASE {name} WITH (FORCE)", name)
 
     def settle(self) -> None:
-        """A checkpoint: every measurement begins with one behind it, whatever was before."""
+        """Run a checkpoint, so that all measurements start in the same state."""
         self._execute("CHECKPOINT", TEMPLATE)
 
     def superuser_url(self, ledger: Ledger) -> str:
-        """Who may do anything, in the database of this ledger."""
+        """Return the superuser's connection string for the database of a ledger."""
         database = ledger.owner_url.partition("@/")[2]
         return self._server.superuser_url.partition("@/")[0] + "@/" + database
 
     def wal_bytes(self) -> int:
-        """All WAL written so far."""
+        """Return the number of bytes of WAL that the server has written so far."""
         with psycopg.connect(self._server.superuser_url, autocommit=True) as connection:
             row = connection.execute(statement("wal_bytes").encode()).fetchone()
         return int(row[0]) if row else 0
 
     def version(self) -> str:
-        """PostgreSQL's."""
+        """Return the version of PostgreSQL."""
         with psycopg.connect(self._server.superuser_url) as connection:
             return connection.info.parameter_status("server_version") or "?"
 

@@ -1,4 +1,4 @@
-"""The limits that figures are held against, measured beside them: echo, COPY, a round trip, the disk."""
+"""The baselines of the benchmarks: a bare echo, COPY, a round trip to the database, and fsync on the disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmarks.ledgers import Ledger, Ledgers, statement
 
 READY_SECONDS_MAX = 30
 PAGE_BYTES = 8192
-"""What PostgreSQL writes to its WAL at least for one commit."""
+"""The minimum number of bytes that PostgreSQL writes to its WAL for a commit."""
 
 _ECHO = (
     *("benchmarks.echo:app", "--loop", "uvloop", "--http", "httptools", "--lifespan", "off"),
@@ -28,7 +28,7 @@ _ECHO = (
 
 
 class Echo(NamedTuple):
-    """A running echo: its address and its process."""
+    """A running echo server: its address and its process id."""
 
     url: str
     pid: int
@@ -36,7 +36,7 @@ class Echo(NamedTuple):
 
 @contextmanager
 def echo(port: int) -> Iterator[Echo]:
-    """A bare uvicorn that answers what it was sent."""
+    """Run uvicorn with an application that returns the request's body."""
     command = [sys.executable, "-m", "uvicorn", *_ECHO, "--port", str(port)]
     process = subprocess.Popen(command, cwd=Path(__file__).parents[1])
     url = f"http://127.0.0.1:{port}"
@@ -49,7 +49,7 @@ def echo(port: int) -> Iterator[Echo]:
 
 
 def copy_rate(ledgers: Ledgers, ledger: Ledger) -> float:
-    """Rows per second: what was posted, copied into a table like the log, in one durable transaction."""
+    """Copy the posted entries into a table like the log, in one durable transaction. Returns rows per second."""
     with ledger.connect() as connection:
         with connection.cursor().copy(statement("copied_out").encode()) as source:
             rows = [bytes(piece) for piece in source]
@@ -66,13 +66,13 @@ def copy_rate(ledgers: Ledgers, ledger: Ledger) -> float:
     return count / seconds
 
 
-def round_trips(ledger: Ledger, seconds: float) -> float:
-    """`SELECT 1` per second, one after the other, over the driver and the socket of the service."""
+def round_trip_rate(ledger: Ledger, seconds: float) -> float:
+    """Run `SELECT 1` repeatedly, with the service's driver and over its socket. Returns queries per second."""
     return asyncio.run(_round_trips(ledger.service_url, seconds))
 
 
-def syncs(directory: Path, seconds: float) -> float:
-    """Pages written and brought to the disk of the data, per second, one after the other."""
+def sync_rate(directory: Path, seconds: float) -> float:
+    """Write a page and sync it repeatedly, on the disk of the data directory. Returns pages per second."""
     path = directory / "syncs"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:

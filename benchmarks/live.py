@@ -1,4 +1,4 @@
-"""What subscribers of the live stream cost those who post."""
+"""Benchmark of the cost of live-stream subscribers for clients that post."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from dataclasses import replace
 from tests.acceptance.service import ServiceProcess
 
 from benchmarks import wrk
-from benchmarks.bench import Bench
-from benchmarks.cost import Cost
-from benchmarks.readers import readers
+from benchmarks.bench import RunContext
+from benchmarks.cost import ResourceUsage
+from benchmarks.readers import run_subscribers
 from benchmarks.report import Row, Series
 
 CONNECTIONS = 64
 
 USERS = 1000
-"""Who gets the traffic. A thousand subscribers of one user each: every event concerns one of them."""
+"""Number of users that transactions are posted to.
+
+With 1,000 subscribers of one user each, every event therefore reaches one subscriber.
+"""
 
 
-def live(bench: Bench) -> Iterator[Row]:
-    """POST /v1/transaction at 64 connections while so many subscribers read, in turns."""
+def live(bench: RunContext) -> Iterator[Row]:
+    """Measure POST /v1/transaction at 64 connections with different numbers of subscribers, in turns."""
     audiences: dict[str, list[str]] = {
         "no subscriber": [],
         "100 subscribers of a user each": _of_users(bench, 100),
@@ -32,7 +35,7 @@ def live(bench: Bench) -> Iterator[Row]:
     rates = {name: Series() for name in audiences}
     tails = {name: Series() for name in audiences}
     events = {name: Series() for name in audiences}
-    costs = {name: Cost() for name in audiences}
+    costs = {name: ResourceUsage() for name in audiences}
     with bench.ledgers.fresh() as ledger, ledger.serve() as service:
         for _ in range(bench.scale.rounds):
             for name, queries in audiences.items():
@@ -51,22 +54,22 @@ def live(bench: Bench) -> Iterator[Row]:
 
 
 def _round(
-    bench: Bench, service: ServiceProcess, queries: list[str]
-) -> tuple[wrk.Driven, int, Cost]:
-    """One round, and how many events were delivered in its time."""
+    bench: RunContext, service: ServiceProcess, queries: list[str]
+) -> tuple[wrk.WrkResult, int, ResourceUsage]:
+    """Run one round, and count the events that were delivered meanwhile."""
     requests = bench.posts(replace(bench.workload(0), users=_users(bench)))
-    load = wrk.Load(service.url, requests, CONNECTIONS)
+    load = wrk.WrkLoad(service.url, requests, CONNECTIONS)
     with ExitStack() as stack:
-        reading = stack.enter_context(readers(service.url, queries)) if queries else None
+        reading = stack.enter_context(run_subscribers(service.url, queries)) if queries else None
         (driven,), cost = bench.drive([service.process.pid], [load])
         delivered = 0 if reading is None else reading.events
     requests.file.unlink()
     return driven, delivered, cost
 
 
-def _users(bench: Bench) -> int:
+def _users(bench: RunContext) -> int:
     return min(USERS, bench.scale.users)
 
 
-def _of_users(bench: Bench, count: int) -> list[str]:
+def _of_users(bench: RunContext, count: int) -> list[str]:
     return [f"user_id={number % _users(bench) + 1}" for number in range(count)]

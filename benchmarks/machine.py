@@ -1,4 +1,4 @@
-"""What the figures were measured on: without it they mean nothing."""
+"""A description of the machine and the commit that the figures were measured on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def stamp(postgresql_version: str, data_directory: Path) -> dict[str, str]:
-    """Date, commit and machine, one line each."""
+    """Return the date, the commit and a description of the machine, one line each."""
     memory = psutil.virtual_memory().total / 2**30
     machine = (
         f"{os.cpu_count()} cores {_processor()}, {memory:.0f} GiB, "
@@ -30,7 +30,7 @@ def stamp(postgresql_version: str, data_directory: Path) -> dict[str, str]:
 
 
 def file_system(directory: Path) -> str:
-    """The kind of file system that the directory is on."""
+    """Return the type of the file system that contains a directory."""
     mounts = {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
     resolved = directory.resolve()
     for parent in (resolved, *resolved.parents):
@@ -46,7 +46,7 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """The commit of the source that runs, marked if the source has been changed since."""
+    """Return the commit of the source, with a mark if the working tree has changes."""
     commit = _git("rev-parse", "--short=12", "HEAD")
     changed = _git("status", "--porcelain", "--", "src", "benchmarks")
     return (commit or "?") + (" and changes" if changed else "")

@@ -1,7 +1,7 @@
-"""A client of the bulk stream that costs next to nothing: one socket, large pieces, both ways at once.
+"""A client of the bulk stream with very low overhead, which sends and receives large pieces on one socket.
 
-While the clock runs it only moves bytes. What came back is read afterwards: each line must be answered, in
-order, under its own uuid.
+While the time is measured, the client only moves bytes. It checks the response afterwards: each line must have an
+answer, in order and with the line's uuid.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from benchmarks.workload import Outcome
 
 PIECE_BYTES = 256 * 1024
 SILENCE_SECONDS_MAX = 60
-"""A service that neither reads nor answers for so long has failed."""
+"""Timeout in seconds for a service that neither reads nor answers."""
 
 UUID_IN_LINE = slice(len('{"uuid":"'), len('{"uuid":"') + 36)
 
 
 class StreamError(Exception):
-    """What came back is not what a stream must be answered with."""
+    """The error for a response that does not match the stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back, and how long it took from the first byte sent to the last received."""
+    """The response, and the time in seconds from the first byte sent to the last byte received."""
 
     seconds: float
     data: bytes
 
 
 class _Line(msgspec.Struct):
-    """What is looked at in a line of the answer."""
+    """The fields of a response line that are checked."""
 
     line: int
     code: str
@@ -50,7 +50,7 @@ _lines = msgspec.json.Decoder(_Line)
 
 
 def send(url: str, body: bytes) -> Answer:
-    """Streams the body to the service at `url`."""
+    """Stream the body to the service at `url`."""
     address = urlsplit(url)
     head = (
         f"POST /v1/transactions HTTP/1.1\r\nHost: {address.netloc}\r\nConnection: close\r\n"
@@ -68,10 +68,10 @@ def send(url: str, body: bytes) -> Answer:
 
 
 def check(answer: Answer, body: bytes) -> Counter[Outcome]:
-    """How many lines were answered with each outcome.
+    """Check the response and count the lines of each outcome.
 
     Raises:
-        StreamError: a line was left out, or answered out of order or under another's uuid.
+        StreamError: The answer to a line is missing, is out of order or has another uuid.
     """
     outcomes: Counter[Outcome] = Counter()
     sent = body.split(b"\n")[:-1]
@@ -87,7 +87,7 @@ def check(answer: Answer, body: bytes) -> Counter[Outcome]:
 
 
 def _exchange(connection: socket.socket, body: bytes) -> list[bytes]:
-    """Sends and receives until the service closes the connection."""
+    """Send and receive until the service closes the connection."""
     connection.setblocking(False)
     left = memoryview(body)
     received: list[bytes] = []
@@ -110,7 +110,7 @@ def _exchange(connection: socket.socket, body: bytes) -> list[bytes]:
 
 
 def _payload(data: bytes) -> bytes:
-    """The answer's body, out of its chunks."""
+    """Decode the chunked body of the response."""
     head, _, rest = data.partition(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 200 ") or b"chunked" not in head.lower():
         raise StreamError(f"not a streamed answer: {data[:500]!r}")

@@ -1,11 +1,12 @@
-"""An open-loop generator of single POSTs: requests come when they are due, whether earlier ones are answered or not.
+"""An open-loop generator of single POSTs: requests are sent on schedule, even if earlier ones have no response.
 
-A client that sends its next request after the answer to its last (wrk, and nearly every other tool) slows down with
-the service, and so never overloads it. Here the moments are drawn beforehand, as a Poisson process, and each latency
-counts from the moment at which the request was due: also if no connection was free, or the generator itself came late
-("coordinated omission"). How late it came by itself is told: a run in which it did not keep its schedule is none.
+A closed-loop client (wrk, and nearly every other tool) sends its next request after the response to the last one. It
+slows down with the service and therefore never overloads it. Here the send times are drawn as a Poisson process, and
+each latency counts from the time at which the request was due, even if no connection was free or the generator itself
+was late. This avoids "coordinated omission". The generator's own lateness is recorded, and a run in which the generator
+did not keep its schedule is invalid.
 
-One process, one thread, bare sockets and epoll, to leave the machine to what is measured.
+It is one process with one thread, and uses bare sockets and epoll, to leave the machine's CPU time to the service.
 """
 
 from __future__ import annotations
@@ -27,44 +28,50 @@ from multiprocessing.connection import Connection as Pipe
 from random import Random
 from urllib.parse import urlsplit
 
-PATIENCE_SECONDS = 5.0
-"""After which a request is given up, with its connection."""
+REQUEST_TIMEOUT_SECONDS = 5.0
+"""Timeout of a request in seconds. Its connection is then closed."""
 
 CONNECTIONS_MAX = 9_000
-"""Open at once: below the service's own bound. What is due beyond waits, and its time counts."""
+"""Maximum number of open connections, below the service's own limit.
+
+Further requests wait for a connection, and the wait counts as part of their latency.
+"""
 
 LOCAL_ADDRESSES = 20
-"""Of loopback, to connect from: one has too few ports for a connection a request."""
+"""Number of loopback addresses to connect from. One has too few ports if each request uses a new connection."""
 
 RECEIVE_BYTES = 65_536
 
 WAIT_SECONDS = 0.001
-"""For an answer, if nothing is due yet: the least that epoll can count."""
+"""Time in seconds to wait for responses if no request is due. It is the smallest timeout that epoll supports."""
 
-SENT_AT_ONCE_MAX = 64
-"""Before answers are looked at again: else an answer would seem late while the generator catches up."""
+SENDS_PER_POLL_MAX = 64
+"""Maximum number of requests to send between two polls for responses.
+
+Without this limit, responses would seem late while the generator catches up with its schedule.
+"""
 
 
-class Kind(IntEnum):
-    """What became of a request."""
+class ResultKind(IntEnum):
+    """The result of a request."""
 
     GOOD = 0
-    """200."""
+    """Status 200."""
     SHED = 1
-    """503 with Retry-After."""
+    """Status 503 with `Retry-After`."""
     SHED_WITHOUT = 2
-    """503 without."""
+    """Status 503 without `Retry-After`."""
     OTHER = 3
     """Another status."""
     BROKEN = 4
-    """Refused, or closed before the answer."""
+    """A connection that was refused, or closed before the response."""
     TIMEOUT = 5
-    """Given up."""
+    """No response within the timeout."""
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """So many requests a second, for so long."""
+    """A part of a load: its duration in seconds, and its rate in requests per second."""
 
     seconds: float
     rate: float
@@ -72,13 +79,14 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What the generator does.
+    """The parameters of the generator.
 
     Attributes:
-        connections: opened before the first request; more are opened when none is free, up to `connections_max`.
-        fresh: each request over a connection of its own instead.
-        core: the processor it keeps to; None: any.
-        seed: of the moments and of the uuids; two runs on one ledger need two.
+        connections: The number of connections that are opened before the first request. More are opened if none is
+            free, up to `connections_max`.
+        fresh: Whether to send each request over a new connection instead.
+        core: The processor that the generator is bound to, or None for any.
+        seed: The seed of the send times and of the uuids. Runs on the same ledger need different seeds.
     """
 
     url: str
@@ -92,16 +100,18 @@ class Load:
 
 
 @dataclass(slots=True)
-class Driven:
-    """What became of each request, in parallel arrays.
+class LoadResult:
+    """The results of all requests, in arrays.
+
+    `due`, `seconds` and `kinds` are parallel and in the order of completion. `late` is in the order of sending.
 
     Attributes:
-        due: seconds from the start.
-        seconds: from then to the answer.
-        kinds: of `Kind`.
-        late: by how much the generator by itself came late, of each request; seconds.
-        opened: connections, in all.
-        processor_share: of a core, that the generator used.
+        due: The time at which each request was due, in seconds from the start.
+        seconds: The latency of each request, from that time to the response, in seconds.
+        kinds: The result of each request, a value of `Kind`.
+        late: The lateness of the generator at each request, in seconds.
+        opened: The total number of connections opened.
+        processor_share: The share of a core that the generator used.
     """
 
     due: array[float] = field(default_factory=lambda: array("d"))
@@ -113,7 +123,7 @@ class Driven:
 
 
 class Generator:
-    """At work in a process of its own, from now on."""
+    """A generator that starts in a separate process when the object is created."""
 
     def __init__(self, load: Load) -> None:
         context = multiprocessing.get_context("spawn")
@@ -123,31 +133,31 @@ class Generator:
         theirs.close()
         self._pipe.recv()  # the pool is open
 
-    def result(self) -> Driven:
-        """When all phases are over, and everything is answered or given up."""
-        driven: Driven = self._pipe.recv()
+    def result(self) -> LoadResult:
+        """Wait until all phases are over and all requests are answered or have timed out. Returns the results."""
+        driven: LoadResult = self._pipe.recv()
         self._process.join()
         return driven
 
 
-def drive(load: Load) -> Driven:
-    """All phases of a load."""
+def drive(load: Load) -> LoadResult:
+    """Run all phases of a load, and return the results."""
     return Generator(load).result()
 
 
 def _drive(load: Load, pipe: Pipe) -> None:
     if load.core is not None:
         os.sched_setaffinity(0, {load.core})
-    work = _Work(load)
+    work = _Run(load)
     work.open_pool()
     gc.freeze()
-    gc.disable()  # all goes by itself; a collection would look at every connection
+    gc.disable()  # reference counting frees everything; a collection would visit every connection
     pipe.send(None)
     pipe.send(work.run())
 
 
 class _Connection:
-    """At most one request is under way on it."""
+    """A connection with at most one request in flight."""
 
     __slots__ = ("begun", "connecting", "due", "received", "sock")
 
@@ -155,13 +165,13 @@ class _Connection:
         self.sock = sock
         self.connecting = connecting
         self.due = -1.0
-        """Of the request under way; below 0: none is."""
+        """The due time of the request in flight; negative if there is none."""
         self.begun = 0.0
         self.received = b""
 
 
-class _Work:
-    """The state of one run. All times are of `time.perf_counter`, from the start on."""
+class _Run:
+    """The state of one run. All times are those of `time.perf_counter`, relative to the start."""
 
     def __init__(self, load: Load) -> None:
         parts = urlsplit(load.url)
@@ -171,19 +181,19 @@ class _Work:
         self._connections: dict[int, _Connection] = {}
         self._free: deque[_Connection] = deque()
         self._waiting: deque[float] = deque()
-        self._driven = Driven()
+        self._driven = LoadResult()
         self._request = _requests(load)
         self._random = Random(load.seed)
         self._zero = 0.0
 
     def open_pool(self) -> None:
-        """Connects as many as there are to be before the first request."""
+        """Open the connections that must exist before the first request."""
         for _ in range(0 if self._load.fresh else self._load.connections):
             sock = socket.create_connection(self._address)
-            self._free.append(self._watched(sock, connecting=False))
+            self._free.append(self._register(sock, connecting=False))
 
-    def run(self) -> Driven:
-        """All phases, and what is under way after them."""
+    def run(self) -> LoadResult:
+        """Run all phases, and wait for the requests that are in flight after them."""
         began = time.process_time()
         self._zero = time.perf_counter()
         end = 0.0
@@ -192,9 +202,9 @@ class _Work:
             begin, end = end, end + phase.seconds
             due = self._drive_phase(max(due, begin), end, phase.rate)
         self._driven.processor_share = (time.process_time() - began) / self._now()
-        while (self._waiting or self._under_way()) and self._now() < end + PATIENCE_SECONDS:
-            self._answers(WAIT_SECONDS)
-        self._give_up(float("inf"))
+        while (self._waiting or self._under_way()) and self._now() < end + REQUEST_TIMEOUT_SECONDS:
+            self._poll(WAIT_SECONDS)
+        self._expire(float("inf"))
         return self._driven
 
     def _now(self) -> float:
@@ -204,20 +214,20 @@ class _Work:
         return any(connection.due >= 0 for connection in self._connections.values())
 
     def _drive_phase(self, due: float, end: float, rate: float) -> float:
-        """Returns the moment at which the first request after the phase is due."""
+        """Run a phase. Returns the time at which the first request after the phase is due."""
         draw, late = self._random.random, self._driven.late
         swept = self._now()
         while due < end:
             now = self._now()
-            for _ in range(SENT_AT_ONCE_MAX):
+            for _ in range(SENDS_PER_POLL_MAX):
                 if due > now or due >= end:
                     break
                 late.append(now - due)
                 self._begin(due)
                 due -= log(1.0 - draw()) / rate
-            self._answers(0 if due <= now else WAIT_SECONDS)
+            self._poll(0 if due <= now else WAIT_SECONDS)
             if now - swept > 0.5:
-                self._give_up(now - PATIENCE_SECONDS)
+                self._expire(now - REQUEST_TIMEOUT_SECONDS)
                 swept = now
         return due
 
@@ -238,19 +248,19 @@ class _Work:
         try:
             connection.sock.send(self._request())
         except OSError:
-            self._ended(connection, Kind.BROKEN)
+            self._close(connection, ResultKind.BROKEN)
 
     def _connect(self, due: float) -> None:
         sock = socket.socket()
         sock.setblocking(False)
         sock.bind((f"127.0.0.{self._driven.opened % LOCAL_ADDRESSES + 1}", 0))
         error = sock.connect_ex(self._address)
-        connection = self._watched(sock, connecting=True)
+        connection = self._register(sock, connecting=True)
         connection.due = due
         if error not in {0, errno.EINPROGRESS}:
-            self._ended(connection, Kind.BROKEN)
+            self._close(connection, ResultKind.BROKEN)
 
-    def _watched(self, sock: socket.socket, *, connecting: bool) -> _Connection:
+    def _register(self, sock: socket.socket, *, connecting: bool) -> _Connection:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection = _Connection(sock, connecting=connecting)
@@ -259,44 +269,44 @@ class _Work:
         self._driven.opened += 1
         return connection
 
-    def _answers(self, seconds: float) -> None:
-        """Takes what has come."""
+    def _poll(self, seconds: float) -> None:
+        """Poll the connections, and process the responses that have arrived."""
         connections = self._connections
         for number, _ in self._epoll.poll(seconds):
             connection = connections.get(number)
             if connection is None:
                 continue
             if connection.connecting:
-                self._connected(connection)
+                self._on_connected(connection)
                 continue
             try:
                 data = connection.sock.recv(RECEIVE_BYTES)
             except OSError:
                 data = b""
             if not data:
-                self._ended(connection, Kind.BROKEN)
-            elif data[-1] == 125 and not connection.received:  # the brace at the end of every body
-                self._answered(connection, data)
+                self._close(connection, ResultKind.BROKEN)
+            elif data[-1] == 125 and not connection.received:  # the brace that closes every body
+                self._on_response(connection, data)
             else:
                 connection.received += data
                 if data[-1] == 125:
                     data, connection.received = connection.received, b""
-                    self._answered(connection, data)
+                    self._on_response(connection, data)
 
-    def _connected(self, connection: _Connection) -> None:
+    def _on_connected(self, connection: _Connection) -> None:
         connection.connecting = False
         self._epoll.modify(connection.sock.fileno(), select.EPOLLIN)
         self._send(connection, connection.due)
 
-    def _answered(self, connection: _Connection, data: bytes) -> None:
+    def _on_response(self, connection: _Connection, data: bytes) -> None:
         status = data[9:12]
         if status == b"200":
-            kind = Kind.GOOD
+            kind = ResultKind.GOOD
         elif status == b"503":
-            kind = Kind.SHED if b"etry-after: " in data else Kind.SHED_WITHOUT
+            kind = ResultKind.SHED if b"etry-after: " in data else ResultKind.SHED_WITHOUT
         else:
-            kind = Kind.OTHER
-        self._note(connection.due, kind)
+            kind = ResultKind.OTHER
+        self._record(connection.due, kind)
         connection.due = -1.0
         if self._load.fresh or b"onnection: close" in data:
             self._drop(connection)
@@ -312,15 +322,15 @@ class _Work:
         else:
             self._connect(due)
 
-    def _note(self, due: float, kind: Kind) -> None:
+    def _record(self, due: float, kind: ResultKind) -> None:
         driven = self._driven
         driven.due.append(due)
         driven.seconds.append(time.perf_counter() - self._zero - due)
         driven.kinds.append(kind)
 
-    def _ended(self, connection: _Connection, kind: Kind) -> None:
+    def _close(self, connection: _Connection, kind: ResultKind) -> None:
         if connection.due >= 0:
-            self._note(connection.due, kind)
+            self._record(connection.due, kind)
             connection.due = -1.0
         self._drop(connection)
 
@@ -328,17 +338,20 @@ class _Work:
         del self._connections[connection.sock.fileno()]
         connection.sock.close()
 
-    def _give_up(self, before: float) -> None:
-        """Those that were due before."""
+    def _expire(self, before: float) -> None:
+        """Expire the requests that were due at a time or before it."""
         while self._waiting and self._waiting[0] <= before:
-            self._note(self._waiting.popleft(), Kind.TIMEOUT)
+            self._record(self._waiting.popleft(), ResultKind.TIMEOUT)
         for connection in tuple(self._connections.values()):
             if 0 <= connection.due <= before:
-                self._ended(connection, Kind.TIMEOUT)
+                self._close(connection, ResultKind.TIMEOUT)
 
 
 def _requests(load: Load) -> Callable[[], bytes]:
-    """Makes the next request: deposits to users in turn, each with a uuid of its own, far from the one before."""
+    """Return a function that makes the next request.
+
+    The requests are deposits to the users in turn. Each has a new uuid that is far from the uuid before it.
+    """
     head = b"POST /v1/transaction HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     head += b"Connection: close\r\n" if load.fresh else b""
     head += b"Content-Length: %d\r\n\r\n%b"

@@ -1,7 +1,7 @@
-"""More requests than the service can hold: what it still answers, how soon it says no, how soon it is well again.
+"""Benchmark of overload: the remaining throughput, the latency of rejections, and the time to recover.
 
-The generator keeps to one processor, service and database to the others: so the generator can offer three times of
-what they hold, on the same machine, and takes nothing from them.
+The generator is bound to one processor, and the service and the database to the others. It can therefore offer three
+times the service's capacity on the same machine without taking CPU time from it.
 """
 
 from __future__ import annotations
@@ -17,54 +17,69 @@ from itertools import count
 import psutil
 from tests.acceptance.service import ServiceProcess
 
-from benchmarks.bench import Bench
-from benchmarks.openloop import Driven, Kind, Load, Phase, drive
+from benchmarks.bench import RunContext
+from benchmarks.openloop import Load, LoadResult, Phase, ResultKind, drive
 from benchmarks.report import Row, Series, Target
 
 FACTORS = (0.5, 0.8, 1.0, 1.5, 2.0, 3.0)
-"""Of the capacity that was found."""
+"""Loads to measure, as multiples of the measured capacity."""
 
 FRESH_FACTORS = (0.5, 1.0, 3.0)
-"""With a connection a request."""
+"""Loads to measure with a new connection per request, as multiples of the capacity."""
 
 RATE_FIRST = 1000.0
 RATE_STEP = 1.3
-"""The capacity is looked for upwards, until less than `ANSWERED_MIN` of what is offered is answered 200."""
+"""Factor between the rates of the search for the capacity.
+
+The search begins at `RATE_FIRST` and ends when less than `ANSWERED_MIN` of the requests get 200 in time.
+"""
 
 ANSWERED_MIN = 0.9
 
-IN_TIME_SECONDS = 1.0
-"""A 200 that comes later is none: it is counted with what is neither. Its latency counts among those of 200."""
+SUCCESS_SECONDS_MAX = 1.0
+"""Time in seconds within which a response with status 200 counts as a success.
+
+A later one is counted as neither 200 nor 503, but its latency is included in those of status 200.
+"""
 
 LATE_SECONDS_MAX = 0.05
-"""So late one of a hundred requests may be sent by the generator's own doing; else the run doesn't count."""
+"""Maximum 99th percentile of the generator's own lateness in seconds. Runs that exceed it are invalid."""
 
 ATTEMPTS = 5
 
 WARM_SECONDS = 1.0
-"""At the beginning of each load, not looked at: until the queue is as long as it gets."""
+"""Warm-up time of each load in seconds, in which the queue reaches its full length. It is not evaluated."""
 
 AFTER_SECONDS = 3.0
-"""After a load, at half of the capacity."""
+"""Duration in seconds of the phase after each load, at half of the capacity."""
 
-WELL_SECONDS = 0.1
-"""After it, an answer in such a time, or in twice what one of a hundred takes at half of it, is as good as before."""
+RECOVERED_LATENCY_SECONDS = 0.1
+"""Maximum latency in seconds of a response after recovery.
+
+If twice the 99th percentile at half of the capacity is longer, that applies instead.
+"""
 
 TARGETS = {
     "200": Target(ratio_at_least=0.8),
     "p99": Target(at_most=1000),
     "recovery": Target(at_most=1),
 }
-"""Of the greatest factor."""
+"""Targets of the load with the greatest factor."""
 
 
 class LateError(Exception):
-    """The generator could not keep its schedule: the machine had no time for it."""
+    """The error for a generator that could not keep its schedule because the machine had no CPU time for it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """What became of the requests that were due in a part of a run. Latencies in seconds, in order."""
+class PhaseResult:
+    """The results of the requests that were due in a part of a run.
+
+    Attributes:
+        good: The latencies of the responses with status 200, in seconds, sorted.
+        shed: The latencies of the responses with status 503 and `Retry-After`, in seconds, sorted.
+        otherwise: The number of all other requests.
+    """
 
     seconds: float
     good: list[float]
@@ -77,13 +92,13 @@ class Part:
 
     @property
     def in_time(self) -> int:
-        """Answered 200 soon enough."""
-        return bisect_right(self.good, IN_TIME_SECONDS)
+        """The number of requests that got 200 in time."""
+        return bisect_right(self.good, SUCCESS_SECONDS_MAX)
 
 
 @dataclass
-class Found:
-    """What one load came to, round after round."""
+class LoadResults:
+    """The results of one load, with one value per round in each series."""
 
     good: Series = field(default_factory=Series)
     p50_ms: Series = field(default_factory=Series)
@@ -94,7 +109,7 @@ class Found:
     otherwise: Series = field(default_factory=Series)
     recovery: Series = field(default_factory=Series)
 
-    def add(self, part: Part) -> None:
+    def add(self, part: PhaseResult) -> None:
         self.good.add(part.in_time / part.seconds)
         self.p50_ms.add(percentile(part.good, 0.5) * 1000)
         self.p99_ms.add(percentile(part.good, 0.99) * 1000)
@@ -107,19 +122,19 @@ class Found:
 
 
 class Driver:
-    """Drives one service."""
+    """A load driver for one service."""
 
-    def __init__(self, bench: Bench, service: ServiceProcess, *, fresh: bool) -> None:
+    def __init__(self, bench: RunContext, service: ServiceProcess, *, fresh: bool) -> None:
         self._bench = bench
         self._url = service.url
         self._fresh = fresh
         self._seeds = count(10_000 if fresh else 1)
 
-    def drive(self, *phases: Phase) -> Driven:
-        """One run that counts.
+    def drive(self, *phases: Phase) -> LoadResult:
+        """Run the phases until the generator has kept its schedule in a run.
 
         Raises:
-            LateError: there was none.
+            LateError: The generator was late in all attempts.
         """
         late = 0.0
         for _ in range(ATTEMPTS):
@@ -129,7 +144,7 @@ class Driver:
                     phases,
                     self._bench.scale.users,
                     fresh=self._fresh,
-                    core=generators_core(),
+                    core=generator_core(),
                     seed=next(self._seeds),
                 )
             )
@@ -139,7 +154,7 @@ class Driver:
         raise LateError(f"one of a hundred requests was sent {late:.3f} s late, or more")
 
     def capacity(self) -> float:
-        """The most that was answered 200 in a second, at any rate."""
+        """Return the highest number of requests per second that got 200 in time, at any rate."""
         best, rate = 0.0, RATE_FIRST
         end = WARM_SECONDS + self._bench.scale.seconds
         while rate < self._bench.scale.overload_rate_max:
@@ -151,9 +166,13 @@ class Driver:
         return best
 
 
-def overload(bench: Bench) -> Iterator[Row]:
-    """POST /v1/transaction at rates up to three times of what is held."""
-    with bench.ledgers.fresh() as ledger, ledger.serve() as service, apart(bench, service):
+def overload(bench: RunContext) -> Iterator[Row]:
+    """Measure POST /v1/transaction at rates of up to three times the capacity."""
+    with (
+        bench.ledgers.fresh() as ledger,
+        ledger.serve() as service,
+        pin_to_other_cores(bench, service),
+    ):
         yield from _curve(bench, service, FACTORS, "overload", fresh=False)
         yield from _curve(
             bench, service, FRESH_FACTORS, "overload, a connection a request", fresh=True
@@ -161,12 +180,17 @@ def overload(bench: Bench) -> Iterator[Row]:
 
 
 def _curve(
-    bench: Bench, service: ServiceProcess, factors: tuple[float, ...], name: str, *, fresh: bool
+    bench: RunContext,
+    service: ServiceProcess,
+    factors: tuple[float, ...],
+    name: str,
+    *,
+    fresh: bool,
 ) -> Iterator[Row]:
     driver = Driver(bench, service, fresh=fresh)
     capacity = driver.capacity()
     peaks, before, after = Series(), Series(), Series()
-    found = {factor: Found() for factor in factors}
+    found = {factor: LoadResults() for factor in factors}
     before.add(megabytes(service))
     for _ in range(bench.scale.rounds):
         best = 0.0
@@ -185,9 +209,13 @@ def _curve(
 
 
 def _round(
-    bench: Bench, driver: Driver, found: Found, rate: float, capacity: float, well: float
+    bench: RunContext, driver: Driver, found: LoadResults, rate: float, capacity: float, well: float
 ) -> float:
-    """One load, then half of the capacity; how much was answered 200 in a second of the load."""
+    """Run one load, and then half of the capacity.
+
+    Returns:
+        The number of requests per second of the load that got 200 in time, or 0 if there was no valid run.
+    """
     end = WARM_SECONDS + bench.scale.seconds
     try:
         driven = driver.drive(Phase(end, rate), Phase(AFTER_SECONDS, capacity / 2))
@@ -200,11 +228,17 @@ def _round(
     return part.in_time / part.seconds
 
 
-def _well_seconds(half: Found) -> float:
-    return max(WELL_SECONDS, 2 * half.p99_ms.median / 1000) if half.p99_ms.values else WELL_SECONDS
+def _well_seconds(half: LoadResults) -> float:
+    return (
+        max(RECOVERED_LATENCY_SECONDS, 2 * half.p99_ms.median / 1000)
+        if half.p99_ms.values
+        else RECOVERED_LATENCY_SECONDS
+    )
 
 
-def _rows(name: str, found: Found, peaks: Series, targets: dict[str, Target]) -> Iterator[Row]:
+def _rows(
+    name: str, found: LoadResults, peaks: Series, targets: dict[str, Target]
+) -> Iterator[Row]:
     if not found.good.values:
         return
     yield Row(f"{name}: 200", found.good, "/s", "peak", peaks.median, targets.get("200"))
@@ -218,68 +252,68 @@ def _rows(name: str, found: Found, peaks: Series, targets: dict[str, Target]) ->
     yield Row(f"{name}: until all is well", found.recovery, "s", target=targets.get("recovery"))
 
 
-def part_of(driven: Driven, begin: float, end: float) -> Part:
-    """The requests that were due in that time."""
+def part_of(driven: LoadResult, begin: float, end: float) -> PhaseResult:
+    """Return the results of the requests that were due in a time range."""
     good: list[float] = []
     shed: list[float] = []
     otherwise = 0
     for due, seconds, kind in zip(driven.due, driven.seconds, driven.kinds, strict=True):
         if not begin <= due < end:
             continue
-        if kind == Kind.GOOD:
+        if kind == ResultKind.GOOD:
             good.append(seconds)
-        elif kind == Kind.SHED:
+        elif kind == ResultKind.SHED:
             shed.append(seconds)
         else:
             otherwise += 1
-    return Part(end - begin, sorted(good), sorted(shed), otherwise)
+    return PhaseResult(end - begin, sorted(good), sorted(shed), otherwise)
 
 
-def recovery(driven: Driven, end: float, well_seconds: float) -> float:
-    """From the end of the load until the last request that was not answered 200, or not as soon as before."""
+def recovery(driven: LoadResult, end: float, well_seconds: float) -> float:
+    """Return the time in seconds from the end of the load to the last request that failed or was slow."""
     return max(
         (
             due - end
             for due, seconds, kind in zip(driven.due, driven.seconds, driven.kinds, strict=True)
-            if due >= end and (kind != Kind.GOOD or seconds > well_seconds)
+            if due >= end and (kind != ResultKind.GOOD or seconds > well_seconds)
         ),
         default=0.0,
     )
 
 
 def percentile(values: Iterable[float], share: float) -> float:
-    """0 if there are none."""
+    """Return a percentile of the values, or 0 if there are none."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
 
 
 def megabytes(service: ServiceProcess) -> float:
-    """What the service's first process holds now."""
+    """Return the resident memory of the service's main process in MiB."""
     return float(psutil.Process(service.process.pid).memory_info().rss / 2**20)
 
 
-def generators_core() -> int | None:
-    """The processor that is the generator's alone; None: there is only one, for all."""
+def generator_core() -> int | None:
+    """Return the processor that is reserved for the generator, or None if the machine has only one."""
     cores = sorted(os.sched_getaffinity(0))
     return cores[-1] if len(cores) > 1 else None
 
 
 @contextmanager
-def apart(bench: Bench, service: ServiceProcess) -> Iterator[None]:
-    """Service and database leave the generator its processor."""
+def pin_to_other_cores(bench: RunContext, service: ServiceProcess) -> Iterator[None]:
+    """Keep the service and the database off the generator's processor."""
     all_cores = os.sched_getaffinity(0)
-    core = generators_core()
+    core = generator_core()
     pids = (service.process.pid, bench.ledgers.pid)
     if core is not None:
-        _keep(pids, all_cores - {core})
+        _pin(pids, all_cores - {core})
     try:
         yield
     finally:
-        _keep(pids, all_cores)
+        _pin(pids, all_cores)
 
 
-def _keep(pids: Iterable[int], cores: set[int]) -> None:
-    """Processes with their children and threads; what they start later does as they do."""
+def _pin(pids: Iterable[int], cores: set[int]) -> None:
+    """Bind processes to processors, with their children and threads. Later children inherit the binding."""
     for pid in pids:
         root = psutil.Process(pid)
         for process in (root, *root.children(recursive=True)):

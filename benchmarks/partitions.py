@@ -1,10 +1,10 @@
-"""What a log in partitions by time costs, beside the one table that it is: rows, lookups and questions.
+"""Study of the cost of a log that is partitioned by time, compared with the single table of the real log.
 
-Not one of the suite's subjects, for it takes about a quarter of an hour: python -m benchmarks.partitions [--entries N]
+It takes about 15 minutes and is therefore not part of the suite: python -m benchmarks.partitions [--entries N]
 
-SQL alone: tables like the log, with its keys, checks and indexes, filled with a year of it; then batches as posting
-makes them, each looking its uuids up and appending, and questions for users at random. In the third a table of
-uuids keeps the key that partitions can't have.
+It uses only SQL. Tables with the keys, checks and indexes of the log are filled with the entries of a year. Then
+batches are appended as posting does it, with a lookup of their uuids, and queries for random users are run. The third
+layout has a separate table of uuids, since a unique key of a partitioned table must contain the partition key.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the rows are, and where a uuid is looked up."""
+    """A layout of the log: the table with the rows, its parts, and the table in which uuids are looked up."""
 
     name: str
     table: str
     parts: tuple[str, ...]
     uuids: str
     written: tuple[str, ...]
-    """Tables that what is posted now goes to."""
+    """The tables that new entries are written to."""
 
 
 WHOLE = Layout("one table", "whole", ("whole",), "whole", ("whole",))
@@ -79,7 +79,7 @@ LAYOUTS = (
 
 
 def main() -> None:
-    """Fills the tables, then measures them in turns."""
+    """Fill the tables, and measure them in turns."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.partitions", description=__doc__)
     parser.add_argument("--entries", type=int, default=10_000_000)
     parser.add_argument("--lines", type=int, default=100_000, help="of each measurement")
@@ -123,7 +123,7 @@ def _make(connection: psycopg.Connection[Any]) -> None:
             )
             if parent == "keyless":
                 execute(f"ALTER TABLE {part} DROP CONSTRAINT {part}_uuid_key".encode())
-    # As the function finds them: by the index, whatever the statistics say.
+    # Use the indexes, as the SQL function does, independently of the statistics.
     for way in ("seqscan", "hashjoin", "mergejoin", "bitmapscan"):
         execute(f"SET enable_{way} = off".encode())
 
@@ -143,7 +143,7 @@ def _fill(connection: psycopg.Connection[Any], entries: int) -> None:
 def _measure(
     ledgers: Ledgers, connection: psycopg.Connection[Any], given: argparse.Namespace
 ) -> Iterator[dict[str, str]]:
-    """In turns, so that what else the machine does befalls all of them."""
+    """Measure the layouts in turns, so that other activity on the machine affects all of them."""
     figures: dict[str, dict[str, list[float]]] = {layout.name: {} for layout in LAYOUTS}
     random = Random(1)
     next_entry = given.entries
@@ -161,7 +161,7 @@ def _measure(
             for question in ("newest", "page"):
                 us = _ask(connection, f"partitions_{question}", layout, users)
                 found.setdefault(f"{question}_us", []).append(us)
-        # Each layout is given the same entries.
+        # All layouts get the same entries.
         next_entry += 2 * given.lines
     for layout in LAYOUTS:
         sizes = connection.execute(
@@ -179,7 +179,7 @@ def _measure(
 def _post(
     ledgers: Ledgers, connection: psycopg.Connection[Any], layout: Layout, entries: range
 ) -> tuple[float, float]:
-    """The database's microseconds of a processor, and bytes of WAL, for each of the entries."""
+    """Post entries. Returns the database's CPU time in microseconds and the bytes of WAL per entry."""
     kept = statement("partitions_kept").strip() if layout.uuids == "uuids" else ""
     text = statement("partitions_post").replace("{kept}", kept)
     command = text.replace("{table}", layout.table).replace("{uuids}", layout.uuids).encode()
@@ -192,7 +192,7 @@ def _post(
 
 
 def _ask(connection: psycopg.Connection[Any], name: str, layout: Layout, users: list[int]) -> float:
-    """Microseconds of the clock for each user."""
+    """Run a query for users. Returns the elapsed time per user in microseconds."""
     command = statement(name).replace("{table}", layout.table).encode()
     begin = time.perf_counter()
     connection.execute(command, (users,))

@@ -1,4 +1,4 @@
-"""Plots, drawn from the rows alone."""
+"""Plots of the measured rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MISSING = "matplotlib is not installed (extra `bench`): no plots."
 
 
 def draw(rows: Sequence[Record], directory: Path) -> bool:
-    """Draws what there are rows for; False: there is no matplotlib."""
+    """Draw the plots that rows exist for. Returns False if matplotlib is not installed."""
     try:
         import matplotlib  # noqa: PLC0415 - the plots are optional
     except ImportError:
@@ -33,7 +33,7 @@ def draw(rows: Sequence[Record], directory: Path) -> bool:
 
 
 def _connections(pyplot: Any, rows: Sequence[Record], path: Path) -> None:
-    """Throughput and the 99th percentile against connections, the service and the bare echo."""
+    """Draw throughput and 99th percentile by number of connections, for the service and the bare echo."""
     rates = _points(rows, r"single POST, (\d+) connections")
     tails = _points(rows, r"single POST, (\d+) connections: p99")
     if not rates:
@@ -61,7 +61,7 @@ def _connections(pyplot: Any, rows: Sequence[Record], path: Path) -> None:
 
 
 def _growth(pyplot: Any, rows: Sequence[Record], path: Path) -> None:
-    """What a transaction of a bulk stream costs, against what is in the table already."""
+    """Draw the cost of a transaction in a bulk stream by the number of entries that already exist."""
     points = _points(rows, r"growing, from ([\d,]+) entries on")
     if not points:
         return
@@ -81,12 +81,12 @@ def _growth(pyplot: Any, rows: Sequence[Record], path: Path) -> None:
 
 
 def _cluster(pyplot: Any, rows: Sequence[Record], path: Path) -> None:
-    """How many transactions go in a call and what they cost, measured and modelled; and what clusters would carry."""
+    """Draw the size and the cost of calls, measured and modelled, and the modelled capacity of clusters."""
     runs = capacity.runs_of(rows)
     singles = [run for run in runs if run.connections is not None]
     if not singles:
         return
-    cost = capacity.Cost(runs)
+    cost = capacity.CallCost(runs)
     figure, panels = pyplot.subplots(1, 3, figsize=(13, 4), layout="constrained")
     for workers in sorted({run.workers for run in singles}):
         of_size = [run for run in singles if run.workers == workers]
@@ -109,7 +109,9 @@ def _cluster(pyplot: Any, rows: Sequence[Record], path: Path) -> None:
     numbers = [1, 2, 4, 8, 16, 32]
     for clients in (64, 256, 1024, 4096):
         carried = [
-            capacity.carried(capacity.Cluster(number, services=capacity.SERVICES), clients, runs)
+            capacity.capacity_of(
+                capacity.Cluster(number, services=capacity.SERVICES), clients, runs
+            )
             for number in numbers
         ]
         panels[2].plot(numbers, carried, "o-", label=f"{clients:,} clients")
@@ -127,7 +129,7 @@ def _cluster(pyplot: Any, rows: Sequence[Record], path: Path) -> None:
 
 
 def _points(rows: Sequence[Record], pattern: str) -> list[tuple[float, Record]]:
-    """Rows whose name matches, by the number in it."""
+    """Return the rows whose name matches a pattern, with the number in the name, and sorted by it."""
     found = [(re.fullmatch(pattern, row["name"]), row) for row in rows]
     points = [(float(match[1].replace(",", "")), row) for match, row in found if match]
     return sorted(points, key=lambda point: point[0])

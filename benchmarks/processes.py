@@ -1,4 +1,4 @@
-"""Several service processes on one database, each with its share of the connections."""
+"""Benchmark of several service processes on one database, each with an equal share of the connections."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from contextlib import ExitStack
 from tests.acceptance.service import ServiceProcess
 
 from benchmarks import wrk
-from benchmarks.bench import Bench
-from benchmarks.cost import Cost
+from benchmarks.bench import RunContext
+from benchmarks.cost import ResourceUsage
 from benchmarks.report import Row, Series, Target
 
 CONNECTIONS = (64, 512)
-"""In all: at the first eight processes have eight each, at the last as many each as one has at the first."""
+"""Total numbers of connections.
+
+With the first, each of eight processes has 8 connections. With the second, each has 64, as one process with the first.
+"""
 
 
-def processes(bench: Bench) -> Iterator[Row]:
-    """`saldo serve` 1, 2, 4 and 8 times, one wrk for each, at the same time."""
+def processes(bench: RunContext) -> Iterator[Row]:
+    """Measure 1, 2, 4 and 8 processes of `saldo serve`, each driven by one wrk at the same time."""
     with bench.ledgers.fresh() as ledger, ExitStack() as stack:
         most = max(bench.scale.processes)
         running = [stack.enter_context(ledger.serve()) for _ in range(most)]
@@ -25,11 +28,11 @@ def processes(bench: Bench) -> Iterator[Row]:
             yield from _rows(bench, running, connections)
 
 
-def _rows(bench: Bench, running: list[ServiceProcess], connections: int) -> Iterator[Row]:
+def _rows(bench: RunContext, running: list[ServiceProcess], connections: int) -> Iterator[Row]:
     counts = bench.scale.processes
     rates = {number: Series() for number in counts}
     tails = {number: Series() for number in counts}
-    costs = {number: Cost() for number in counts}
+    costs = {number: ResourceUsage() for number in counts}
     for _ in range(bench.scale.rounds):
         for number in counts:
             rate, p99_ms, cost = _round(bench, running[:number], connections)
@@ -48,12 +51,14 @@ def _rows(bench: Bench, running: list[ServiceProcess], connections: int) -> Iter
 
 
 def _round(
-    bench: Bench, running: list[ServiceProcess], connections: int
-) -> tuple[float, float, Cost]:
-    """All of their requests per second, and the worst 99th percentile of theirs."""
+    bench: RunContext, running: list[ServiceProcess], connections: int
+) -> tuple[float, float, ResourceUsage]:
+    """Run one round. Returns the total requests per second, the worst 99th percentile, and the cost."""
     number = len(running)
     loads = [
-        wrk.Load(service.url, bench.posts(bench.workload(0), shares=number), connections // number)
+        wrk.WrkLoad(
+            service.url, bench.posts(bench.workload(0), shares=number), connections // number
+        )
         for service in running
     ]
     driven, cost = bench.drive([service.process.pid for service in running], loads)

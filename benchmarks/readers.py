@@ -1,4 +1,4 @@
-"""Subscribers of the live stream, in a process of their own: they read what comes and count it."""
+"""Subscribers of the live stream in a separate process, which read the events and count them."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from urllib.parse import urlsplit
 PIECE_BYTES = 256 * 1024
 
 
-class Readers:
-    """How many events they have got so far."""
+class Subscribers:
+    """A handle on the running subscribers."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
 
     @property
     def events(self) -> int:
-        """Of all together."""
+        """The number of events that all subscribers together have received so far."""
         self._pipe.send(None)
         return int(self._pipe.recv())
 
 
 @contextmanager
-def readers(url: str, queries: Sequence[str]) -> Iterator[Readers]:
-    """A subscriber for each query, all of them connected."""
+def run_subscribers(url: str, queries: Sequence[str]) -> Iterator[Subscribers]:
+    """Connect one subscriber for each query string."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_read, args=(url, queries, theirs), daemon=True)
@@ -37,7 +37,7 @@ def readers(url: str, queries: Sequence[str]) -> Iterator[Readers]:
     try:
         if not ours.recv():
             raise ConnectionError("the service doesn't take as many subscribers")
-        yield Readers(ours)
+        yield Subscribers(ours)
     finally:
         ours.close()
         process.join()
@@ -46,9 +46,9 @@ def readers(url: str, queries: Sequence[str]) -> Iterator[Readers]:
 def _read(url: str, queries: Sequence[str], pipe: Connection) -> None:
     found = selectors.DefaultSelector()
     for query in queries:
-        found.register(_connected(url, query), selectors.EVENT_READ)
+        found.register(_connect(url, query), selectors.EVENT_READ)
     streams = [key.fileobj for key in found.get_map().values()]
-    # The answer's head: the service has taken the subscriber in.
+    # The head of the response shows that the service has accepted the subscriber.
     pipe.send(all(stream.recv(PIECE_BYTES).startswith(b"HTTP/1.1 200 ") for stream in streams))  # type: ignore[union-attr]
     found.register(pipe, selectors.EVENT_READ)
     events = 0
@@ -67,7 +67,7 @@ def _read(url: str, queries: Sequence[str], pipe: Connection) -> None:
                 found.unregister(key.fileobj)
 
 
-def _connected(url: str, query: str) -> socket.socket:
+def _connect(url: str, query: str) -> socket.socket:
     parts = urlsplit(url)
     stream = socket.create_connection((parts.hostname or "", parts.port or 80))
     stream.sendall(f"GET /v1/events?{query} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())

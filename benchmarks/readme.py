@@ -1,4 +1,4 @@
-"""Tables in the documentation, written from the CSV files and from nothing else."""
+"""Tables in the documentation, generated from the CSV files alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchmarks import report
 from benchmarks.machine import ROOT
 
 DIRECTORY = ROOT / "docs" / "benchmarks"
-"""Where the project keeps its figures."""
+"""The directory with the project's published figures."""
 
 MARKS = re.compile(
     r"(<!-- benchmarks:(?P<scale>\w+)(?P<targets> targets)? -->\n).*?(<!-- end -->)", re.DOTALL
@@ -17,17 +17,20 @@ MARKS = re.compile(
 
 
 def render(directory: Path) -> None:
-    """Fills the tables of README.md in the directory, and of the project's own if it is the project's."""
+    """Update the tables in README.md of a directory.
+
+    If it is the project's directory of figures, the tables in the project's own READMEs are updated, too.
+    """
     paths = [directory / "README.md"]
     if directory.resolve() == DIRECTORY:
         paths += [ROOT / "README.md", ROOT / "README.ru.md"]
     for path in paths:
         if path.exists():
-            path.write_text(rendered(path.read_text("utf-8"), directory), "utf-8")
+            path.write_text(replace_tables(path.read_text("utf-8"), directory), "utf-8")
 
 
-def rendered(text: str, directory: Path) -> str:
-    """The text with each marked table as the CSV file in the directory has it."""
+def replace_tables(text: str, directory: Path) -> str:
+    """Return a text in which each marked table is replaced by the rows of its CSV file."""
 
     def fill(match: re.Match[str]) -> str:
         rows = report.read(directory / f"{match['scale']}.csv")

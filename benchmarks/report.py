@@ -1,4 +1,4 @@
-"""Rows: what was measured, the limit it is held against, and whether that meets the target."""
+"""The rows of the report: a figure, its baseline, and whether it meets its target."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.cost import Cost
+from benchmarks.cost import ResourceUsage
 
 COLUMNS = (
     *("subject", "name", "measured", "unit", "low", "high"),
@@ -23,7 +23,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a row must reach: of the figure itself, or of its ratio to the limit, or of both."""
+    """A requirement on a figure, on its ratio to the baseline, or on both."""
 
     at_least: float | None = None
     at_most: float | None = None
@@ -31,7 +31,7 @@ class Target:
     ratio_at_most: float | None = None
 
     def text(self, unit: str) -> str:
-        """As the table shows it."""
+        """Format the target for the table."""
         parts = [
             f"{sign} {number(value)} {unit}"
             for sign, value in (("≥", self.at_least), ("≤", self.at_most))
@@ -44,8 +44,8 @@ class Target:
         ]
         return ", ".join(parts)
 
-    def met(self, measured: float, ratio: float | None) -> bool | None:
-        """None: it is about a limit that was not measured."""
+    def is_met(self, measured: float, ratio: float | None) -> bool | None:
+        """Return whether the target is met, or None if it needs a baseline that was not measured."""
         if ratio is None and (self.ratio_at_least or self.ratio_at_most):
             return None
         return (
@@ -58,7 +58,7 @@ class Target:
 
 @dataclass(slots=True)
 class Series:
-    """Values of several rounds; the median stands for them."""
+    """The values of several rounds, which the median represents."""
 
     values: list[float] = field(default_factory=list)
 
@@ -72,20 +72,20 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure.
+    """A measured figure.
 
     Attributes:
-        limit: the name of what it is held against, with its value, measured in the same run.
-        cost: of all rounds together.
+        limit: The name of the baseline. Its value was measured in the same run.
+        cost: The cost of all rounds together.
     """
 
     name: str
     measured: Series
     unit: str
-    limit: str = ""
+    baseline: str = ""
     limit_value: float | None = None
     target: Target | None = None
-    cost: Cost | None = None
+    cost: ResourceUsage | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -95,13 +95,13 @@ class Row:
 
 
 Record = dict[str, str]
-"""A row as the files have it: by column, everything as text."""
+"""A row as it is stored in the files: text values by column."""
 
 
 def record(subject: str, row: Row, stamp: dict[str, str]) -> Record:
-    """The row as text. `stamp`: date, commit and machine."""
+    """Convert a row to text values. `stamp` contains date, commit and machine."""
     target, ratio = row.target, row.ratio
-    met = target.met(row.measured.median, ratio) if target else None
+    met = target.is_met(row.measured.median, ratio) if target else None
     values: dict[str, Any] = {
         "subject": subject,
         "name": row.name,
@@ -109,7 +109,7 @@ def record(subject: str, row: Row, stamp: dict[str, str]) -> Record:
         "unit": row.unit,
         "low": plain(min(row.measured.values)),
         "high": plain(max(row.measured.values)),
-        "limit": row.limit,
+        "limit": row.baseline,
         "limit_value": "" if row.limit_value is None else plain(row.limit_value),
         "ratio": "" if ratio is None else f"{ratio:.2f}",
         "target": target.text(row.unit) if target else "",
@@ -121,26 +121,29 @@ def record(subject: str, row: Row, stamp: dict[str, str]) -> Record:
 
 
 def number(value: float) -> str:
-    """For people: three or four digits that matter, thousands apart."""
+    """Format a number for people: two decimals below 10, one below 100, and separators between thousands."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:,.1f}" if abs(value) >= 10 else f"{value:,.2f}"
 
 
 def plain(value: float) -> str:
-    """For files: the same digits without separators."""
+    """Format a number for files, with the same digits as `number` and without separators."""
     return number(value).replace(",", "")
 
 
 def merge(old: Iterable[Record], new: Sequence[Record], subjects: Sequence[str]) -> list[Record]:
-    """Rows of the subjects that were measured replace all rows of those; in the order of `subjects`."""
+    """Replace the old rows of the subjects that were measured. The result is in the order of `subjects`.
+
+    Old rows of unknown subjects are dropped.
+    """
     measured = {row["subject"] for row in new}
     rows = [row for row in old if row["subject"] not in measured and row["subject"] in subjects]
     return sorted([*rows, *new], key=lambda row: subjects.index(row["subject"]))
 
 
 def read(path: Path) -> list[Record]:
-    """The rows of a CSV file; none if there is no such file."""
+    """Return the rows of a CSV file, or an empty list if the file does not exist."""
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as source:
@@ -148,7 +151,7 @@ def read(path: Path) -> list[Record]:
 
 
 def write(stem: Path, rows: Sequence[Record]) -> None:
-    """As CSV and as JSON."""
+    """Write the rows as CSV and as JSON."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     with stem.with_suffix(".csv").open("w", newline="", encoding="utf-8") as output:
         writer = csv.DictWriter(output, COLUMNS, lineterminator="\n")
@@ -159,15 +162,15 @@ def write(stem: Path, rows: Sequence[Record]) -> None:
 
 
 def table(rows: Sequence[Record], *, only_targets: bool = False) -> str:
-    """Markdown, and below it when, of which commit and on what it was measured."""
+    """Return a table in Markdown, and below it the date, commit and machine of the measurements."""
     rows = [row for row in rows if row["target"] or not only_targets]
     lines = [
         "| measured | | held against | | ratio | target | met |",
         "|---|--:|---|--:|--:|---|---|",
     ]
     lines += [
-        f"| {row['name']} | {_shown(row['measured'])} {row['unit']} | {row['limit']} "
-        f"| {_shown(row['limit_value'])} | {row['ratio']} | {row['target']} | {row['met']} |"
+        f"| {row['name']} | {_format(row['measured'])} {row['unit']} | {row['limit']} "
+        f"| {_format(row['limit_value'])} | {row['ratio']} | {row['target']} | {row['met']} |"
         for row in rows
     ]
     stamps = dict.fromkeys((row["date"][:10], row["commit"], row["machine"]) for row in rows)
@@ -176,10 +179,10 @@ def table(rows: Sequence[Record], *, only_targets: bool = False) -> str:
 
 
 def line(row: Record) -> str:
-    """For the terminal, as soon as it is known."""
-    text = f"{row['name']:<58} {_shown(row['measured']):>9} {row['unit']:<6}"
+    """Format a row for the terminal."""
+    text = f"{row['name']:<58} {_format(row['measured']):>9} {row['unit']:<6}"
     if row["limit"]:
-        text += f"  {row['limit']} {_shown(row['limit_value'])}, ratio {row['ratio'] or '?'}"
+        text += f"  {row['limit']} {_format(row['limit_value'])}, ratio {row['ratio'] or '?'}"
     if row["target"]:
         met = {"yes": "met", "no": "NOT MET"}.get(row["met"], "limit not measured in this run")
         text += f"  [{row['target']}: {met}]"
@@ -192,11 +195,11 @@ def line(row: Record) -> str:
     return text
 
 
-def _shown(value: str) -> str:
+def _format(value: str) -> str:
     return number(float(value)) if value else ""
 
 
-def _costs(cost: Cost | None) -> Record:
+def _costs(cost: ResourceUsage | None) -> Record:
     if cost is None or not cost.count:
         return {}
     each = 1e6 / cost.count

@@ -1,4 +1,4 @@
-"""How much is measured: in minutes, in full, or only to see that it runs."""
+"""The sizes of a run: short (minutes), full, or tiny (only a test that it works)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Sizes.
+    """The sizes of a run.
 
     Attributes:
-        rounds, seconds: of each load of single requests; service and limit take turns.
-        variant_runs: of streams other than the one that the target is about.
-        growth_lines, growth_steps: a ledger grows by so many lines, so many times; then `grown_runs` more.
-        history_entries: of the one user whose balance is asked for at random dates.
-        overload_rate_max: requests a second up to which the capacity is looked for.
+        rounds, seconds: The number and length of the rounds of each load of single requests. Service and baseline take
+            turns.
+        variant_runs: The number of runs of the streams that have no target of their own.
+        growth_lines, growth_steps: The number of lines by which a ledger grows in each step, and the number of steps.
+            `grown_runs` further streams follow.
+        history_entries: The number of entries of the user whose balance is read at random dates.
+        overload_rate_max: The maximum rate of the search for the capacity, in requests per second.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What the sealer costs a bulk, how long after it everything is sealed, and how far it is behind other loads."""
+"""Benchmark of the sealer: its cost for a bulk stream, the time to seal it, and the lag under other loads."""
 
 from __future__ import annotations
 
@@ -15,38 +15,41 @@ from typing import Any
 import httpx
 
 from benchmarks import wrk
-from benchmarks.bench import Bench
-from benchmarks.cost import Cost
+from benchmarks.bench import RunContext
+from benchmarks.cost import ResourceUsage
 from benchmarks.report import Row, Series, Target
 from benchmarks.single import CONNECTIONS
 from benchmarks.workload import Workload
 
-UNSEALED, SEALED = "bulk, SALDO_SEALS=false", "bulk, SALDO_SEALS=true"
+UNSEALED, SEALED = "bulk, SALDO_SEALS_ENABLED=false", "bulk, SALDO_SEALS_ENABLED=true"
 
 POLL_SECONDS = 0.05
 
-LOOK_SECONDS = 0.25
-"""Between two looks at how far it is behind, which take processor time themselves."""
+LAG_POLL_SECONDS = 0.25
+"""Interval in seconds between two readings of the sealer's lag, each of which costs CPU time."""
 
 IMPORT_PART = 2
-"""A file has the lines of a stream, divided by this: it takes several times as long."""
+"""Divisor of the number of lines for an import, which takes several times as long as a stream."""
 
-BEHIND = re.compile(r"^saldo_seals_seconds_behind (\S+)$", re.MULTILINE)
+SECONDS_BEHIND = re.compile(r"^saldo_seals_seconds_behind (\S+)$", re.MULTILINE)
 
 
 @dataclass
-class Runs:
-    """What streams into ledgers of their own have shown."""
+class SealResults:
+    """The results of streams that were each sent to a fresh ledger."""
 
     rate: Series = field(default_factory=Series)
     sealed_after: Series = field(default_factory=Series)
-    cost: Cost = field(default_factory=Cost)
+    cost: ResourceUsage = field(default_factory=ResourceUsage)
 
 
-def seals(bench: Bench) -> Iterator[Row]:
-    """The same stream without and with the sealer, in turns, each into a fresh ledger."""
+def seals(bench: RunContext) -> Iterator[Row]:
+    """Measure the same stream without and with the sealer, in turns and each into a fresh ledger.
+
+    Then measure the lag of the sealer under single POSTs and under imports.
+    """
     workload = bench.workload(bench.scale.bulk_lines)
-    found = {UNSEALED: Runs(), SEALED: Runs()}
+    found = {UNSEALED: SealResults(), SEALED: SealResults()}
     for _ in range(bench.scale.bulk_runs):
         for name, runs in found.items():
             _run(bench, replace(workload, seed=bench.workload(0).seed), name, runs)
@@ -62,7 +65,7 @@ def seals(bench: Bench) -> Iterator[Row]:
         sealed.cost,
     )
     yield Row(f"{SEALED}: everything is sealed after", sealed.sealed_after, "ms")
-    if wrk.installed():
+    if wrk.is_installed():
         name = f"single POST, {CONNECTIONS} connections: greatest age of an entry without a seal"
         yield Row(name, _ages_at_singles(bench), "ms", target=Target(at_most=1000))
     rates, ages = _imports(bench)
@@ -75,22 +78,26 @@ def seals(bench: Bench) -> Iterator[Row]:
     )
 
 
-def _ages_at_singles(bench: Bench) -> Series:
-    """The greatest age that was seen in each round, milliseconds."""
+def _ages_at_singles(bench: RunContext) -> Series:
+    """Return the greatest age of an unsealed entry in each round of single POSTs, in milliseconds."""
     greatest = Series()
     with bench.ledgers.fresh() as ledger, ledger.serve() as service:
         for _ in range(bench.scale.rounds):
             _wait_until_sealed(service.url)
             requests = bench.posts(bench.workload(0))
-            load = wrk.Load(service.url, requests, CONNECTIONS)
+            load = wrk.WrkLoad(service.url, requests, CONNECTIONS)
             drive = partial(wrk.drive, load, bench.scale.seconds)
             greatest.add(_greatest_age(service.url, drive))
             requests.file.unlink()
     return greatest
 
 
-def _imports(bench: Bench) -> tuple[Series, Series]:
-    """Rows a second of files that are imported by the command line, and the greatest age in each, milliseconds."""
+def _imports(bench: RunContext) -> tuple[Series, Series]:
+    """Import files with the command line.
+
+    Returns:
+        The rate in rows per second, and the greatest age of an unsealed entry in milliseconds, of each import.
+    """
     rates, greatest = Series(), Series()
     with bench.ledgers.fresh() as ledger, ledger.serve() as service:
         for turn in range(bench.scale.bulk_runs):
@@ -109,23 +116,23 @@ def _imports(bench: Bench) -> tuple[Series, Series]:
 
 
 def _greatest_age(url: str, load: Callable[[], Any]) -> float:
-    """The greatest age of an entry without a seal that is seen under a load, milliseconds."""
+    """Return the greatest age of an unsealed entry that is observed under a load, in milliseconds."""
     ages = []
     with ThreadPoolExecutor(1) as beside:
         driving = beside.submit(load)
         while not driving.done():
             ages.append(_seconds_behind(url))
-            time.sleep(LOOK_SECONDS)
+            time.sleep(LAG_POLL_SECONDS)
         driving.result()
     return max(ages) * 1000
 
 
-def _run(bench: Bench, workload: Workload, name: str, runs: Runs) -> None:
+def _run(bench: RunContext, workload: Workload, name: str, runs: SealResults) -> None:
     body = bench.body(workload)
     setting = name.rpartition("=")[2]
-    with bench.ledgers.fresh() as ledger, ledger.serve(SALDO_SEALS=setting) as service:
+    with bench.ledgers.fresh() as ledger, ledger.serve(SALDO_SEALS_ENABLED=setting) as service:
         if name == SEALED:
-            # Its process has started then, and the users are no part of what is measured.
+            # Wait until the sealer has started and has sealed the users' entries, which are not to be measured.
             _wait_until_sealed(service.url)
         rate, cost = bench.stream(service, body)
         if name == SEALED:
@@ -142,6 +149,6 @@ def _wait_until_sealed(url: str) -> None:
 
 
 def _seconds_behind(url: str) -> float:
-    found = BEHIND.search(httpx.get(f"{url}/metrics", timeout=60).text)
+    found = SECONDS_BEHIND.search(httpx.get(f"{url}/metrics", timeout=60).text)
     assert found is not None
     return float(found[1])

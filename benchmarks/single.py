@@ -1,4 +1,4 @@
-"""Single requests over HTTP, by the number of connections, beside the bare echo of the same JSON."""
+"""Benchmark of single HTTP requests by number of connections. The baseline is a bare echo of the same JSON."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from secrets import token_hex
 from tests.acceptance.service import ServiceProcess
 
 from benchmarks import limits, wrk
-from benchmarks.bench import Bench, free_port
-from benchmarks.cost import Cost
+from benchmarks.bench import RunContext, free_port
+from benchmarks.cost import ResourceUsage
 from benchmarks.ledgers import Ledger
 from benchmarks.report import Row, Series, Target
 from benchmarks.workload import Workload
 
 CONNECTIONS = 64
-"""Where the number of connections is not what it is about."""
+"""Number of connections in benchmarks that do not vary it."""
 
 PATHS = 100_000
-"""Of GETs, before they come again."""
+"""Number of paths of GETs before they repeat."""
 
 POST_TARGETS = {
     64: Target(at_least=5000, ratio_at_least=0.4),
@@ -31,33 +31,33 @@ POST_P99_TARGETS = {64: Target(at_most=50)}
 
 @dataclass
 class Rounds:
-    """What wrk has measured, round after round."""
+    """The measurements of wrk, with one value per round in each series."""
 
     rate: Series = field(default_factory=Series)
     p50_ms: Series = field(default_factory=Series)
     p99_ms: Series = field(default_factory=Series)
-    cost: Cost = field(default_factory=Cost)
+    cost: ResourceUsage = field(default_factory=ResourceUsage)
 
-    def add(self, driven: wrk.Driven, cost: Cost) -> None:
+    def add(self, driven: wrk.WrkResult, cost: ResourceUsage) -> None:
         self.rate.add(driven.rate)
         self.p50_ms.add(driven.p50_ms)
         self.p99_ms.add(driven.p99_ms)
         self.cost += cost
 
 
-def limits_of_the_machine(bench: Bench) -> Iterator[Row]:
-    """What one commit, one question and one echo take here."""
+def limits_of_the_machine(bench: RunContext) -> Iterator[Row]:
+    """Measure round trips to the database and fsync on this machine."""
     trips, syncs = Series(), Series()
     with bench.ledgers.fresh() as ledger:
         for _ in range(bench.scale.rounds):
-            trips.add(limits.round_trips(ledger, 1.0))
-            syncs.add(limits.syncs(bench.ledgers.data_directory, 1.0))
+            trips.add(limits.round_trip_rate(ledger, 1.0))
+            syncs.add(limits.sync_rate(bench.ledgers.data_directory, 1.0))
     yield Row("SELECT 1, one after the other", trips, "/s")
     yield Row("fsync of a page, one after the other", syncs, "/s")
 
 
-def single(bench: Bench) -> Iterator[Row]:
-    """POST /v1/transaction, uniform users."""
+def single(bench: RunContext) -> Iterator[Row]:
+    """Measure POST /v1/transaction with uniformly distributed users."""
     with (
         bench.ledgers.fresh() as ledger,
         ledger.serve() as service,
@@ -80,12 +80,12 @@ def single(bench: Bench) -> Iterator[Row]:
             target = POST_P99_TARGETS.get(connections)
             yield Row(f"{name}: p99", ours.p99_ms, "ms", "bare echo", bare.p99_ms.median, target)
             if connections == 1:
-                syncs = bench.measured("fsync of a page, one after the other")
+                syncs = bench.median_of("fsync of a page, one after the other")
                 yield Row(f"{name}: against the disk", ours.rate, "/s", "fsync", syncs)
 
 
-def spreads(bench: Bench) -> Iterator[Row]:
-    """Other mixes than uniform deposits and withdrawals, at 64 connections."""
+def distributions(bench: RunContext) -> Iterator[Row]:
+    """Measure a hot user and a Zipf distribution with refusals and replays, at 64 connections."""
     plain = bench.workload(0)
     workloads = {
         "uniform": plain,
@@ -106,21 +106,21 @@ def spreads(bench: Bench) -> Iterator[Row]:
         yield Row(title, rounds.rate, "/s", "uniform", uniform, target, rounds.cost)
 
 
-def access(bench: Bench) -> Iterator[Row]:
-    """What it costs to tell who asks: the same requests to a service that has a key, and to one without any."""
+def authentication(bench: RunContext) -> Iterator[Row]:
+    """Measure the cost of authentication: send the same requests to a service with a key and to one without keys."""
     key = token_hex(24)
     found: dict[str | None, Rounds] = {None: Rounds(), key: Rounds()}
     with (
         bench.ledgers.fresh() as ledger,
-        ledger.serve(SALDO_RELAY="false") as unlocked,
-        ledger.serve(SALDO_ADMIN_KEY=key, SALDO_RELAY="false") as locked,
+        ledger.serve(SALDO_RELAY_ENABLED="false") as unlocked,
+        ledger.serve(SALDO_ADMIN_KEY=key, SALDO_RELAY_ENABLED="false") as locked,
     ):
         services: dict[str | None, ServiceProcess] = {None: unlocked, key: locked}
         for turn in range(2 * bench.scale.rounds):
             for given, rounds in found.items() if turn % 2 else reversed(found.items()):
                 requests = bench.posts(bench.workload(0))
-                load = wrk.Load(services[given].url, requests, CONNECTIONS, key)
-                rounds.add(*_accepted(bench, services[given].process.pid, load))
+                load = wrk.WrkLoad(services[given].url, requests, CONNECTIONS, key)
+                rounds.add(*_run_successful_round(bench, services[given].process.pid, load))
                 requests.file.unlink()
     yield Row(
         f"single POST, {CONNECTIONS} connections, with a key",
@@ -133,8 +133,8 @@ def access(bench: Bench) -> Iterator[Row]:
     )
 
 
-def reads(bench: Bench) -> Iterator[Row]:
-    """GET of a balance and of a transaction, at 64 connections."""
+def reads(bench: RunContext) -> Iterator[Row]:
+    """Measure GET of a balance and of a transaction at 64 connections."""
     with (
         bench.ledgers.fresh() as ledger,
         ledger.serve() as service,
@@ -145,9 +145,13 @@ def reads(bench: Bench) -> Iterator[Row]:
             requests = bench.gets(paths)
             ours, bare = Rounds(), Rounds()
             for _ in range(bench.scale.rounds):
-                load = wrk.Load(service.url, requests, CONNECTIONS)
-                ours.add(*_accepted(bench, service.process.pid, load))
-                bare.add(*_accepted(bench, echo.pid, wrk.Load(echo.url, requests, CONNECTIONS)))
+                load = wrk.WrkLoad(service.url, requests, CONNECTIONS)
+                ours.add(*_run_successful_round(bench, service.process.pid, load))
+                bare.add(
+                    *_run_successful_round(
+                        bench, echo.pid, wrk.WrkLoad(echo.url, requests, CONNECTIONS)
+                    )
+                )
             title = f"{name}, {CONNECTIONS} connections"
             target = Target(at_least=5000)
             yield Row(title, ours.rate, "/s", "bare echo", bare.rate.median, target, ours.cost)
@@ -155,34 +159,40 @@ def reads(bench: Bench) -> Iterator[Row]:
 
 
 def _posts(
-    bench: Bench, service: ServiceProcess, echo: limits.Echo, connections: int
+    bench: RunContext, service: ServiceProcess, echo: limits.Echo, connections: int
 ) -> tuple[Rounds, Rounds]:
     ours, bare = Rounds(), Rounds()
     for _ in range(bench.scale.rounds):
         requests = bench.posts(bench.workload(0))
-        load = wrk.Load(service.url, requests, connections)
-        ours.add(*_accepted(bench, service.process.pid, load))
-        # A path of its own: lines sent twice don't matter to an echo.
-        load = wrk.Load(echo.url, replace(requests, path="/"), connections)
-        bare.add(*_accepted(bench, echo.pid, load))
+        load = wrk.WrkLoad(service.url, requests, connections)
+        ours.add(*_run_successful_round(bench, service.process.pid, load))
+        # The path `/` permits repeated lines, which do not matter to an echo.
+        load = wrk.WrkLoad(echo.url, replace(requests, path="/"), connections)
+        bare.add(*_run_successful_round(bench, echo.pid, load))
         requests.file.unlink()
     return ours, bare
 
 
-def _post(bench: Bench, service: ServiceProcess, workload: Workload) -> tuple[wrk.Driven, Cost]:
-    """One round. Refusals count: they are answers too."""
+def _post(
+    bench: RunContext, service: ServiceProcess, workload: Workload
+) -> tuple[wrk.WrkResult, ResourceUsage]:
+    """Run one round. Refused transactions count as answers."""
     requests = bench.posts(workload)
-    load = wrk.Load(service.url, requests, CONNECTIONS)
+    load = wrk.WrkLoad(service.url, requests, CONNECTIONS)
     (driven,), cost = bench.drive([service.process.pid], [load])
     requests.file.unlink()
     return driven, cost
 
 
-def _accepted(bench: Bench, pid: int, load: wrk.Load) -> tuple[wrk.Driven, Cost]:
-    """One round in which what is sent is accepted.
+def _run_successful_round(
+    bench: RunContext, pid: int, load: wrk.WrkLoad
+) -> tuple[wrk.WrkResult, ResourceUsage]:
+    """Run one round in which the requests must succeed.
+
+    Up to 1 % may fail, since requests on different connections can overtake each other.
 
     Raises:
-        DriverError: more was refused than the order in which connections overtake each other explains.
+        DriverError: More of the responses were not 2xx.
     """
     (driven,), cost = bench.drive([pid], [load])
     if driven.refused > driven.requests / 100:

@@ -1,7 +1,7 @@
-"""Hours in minutes: a steady mixed load, and whether memory, files or latency grow.
+"""Soak test: a steady mixed load, with a check that memory, open files and latency do not grow.
 
-Posts at half of what the service holds by the open-loop generator; beside it one who reads balances, transactions and
-lists over connections that come and go, and a subscriber of the live stream.
+The open-loop generator posts at half of the service's capacity. At the same time a reader requests users, balances,
+lists of transactions and metrics over short-lived connections, and a subscriber reads the live stream.
 """
 
 from __future__ import annotations
@@ -19,31 +19,34 @@ from urllib.parse import urlsplit
 import psutil
 from tests.acceptance.service import ServiceProcess
 
-from benchmarks.bench import Bench
-from benchmarks.openloop import Driven, Generator, Kind, Load, Phase
-from benchmarks.overload import Driver, apart, generators_core, percentile
-from benchmarks.readers import readers
+from benchmarks.bench import RunContext
+from benchmarks.openloop import Generator, Load, LoadResult, Phase, ResultKind
+from benchmarks.overload import Driver, generator_core, percentile, pin_to_other_cores
+from benchmarks.readers import run_subscribers
 from benchmarks.report import Row, Series, Target
 
 SHARE = 0.5
-"""Of the capacity."""
+"""Rate of the load as a share of the capacity."""
 
 SAMPLES = 60
-"""Of memory and files, in all."""
+"""Total number of samples of memory and open files."""
 
 WARM_SHARE = 0.2
 WARM_PARTS = 2  # of ten
-"""Of the time, in which pools fill and buffers find their size: not fitted."""
+"""Number of tenths of the time that are not evaluated, in which pools fill and buffers reach their size.
+
+`WARM_SHARE` is the same time as a share of the whole.
+"""
 
 CONNECTIONS = 1000
-"""Kept all the time, so that files can be counted."""
+"""Number of connections, which is constant so that the number of open files is comparable."""
 
 READS_PER_SECOND = 50
 READS_PER_CONNECTION = 10
 
 MEMORY_TARGET = Target(ratio_at_most=1.05)
 FILES_TARGET = Target(ratio_at_most=1.05)
-"""The end of the fitted line against its beginning."""
+"""Target for the ratio of the fitted line's end to its beginning, as for memory."""
 
 LATENCY_TARGET = Target(ratio_at_most=1.5)
 
@@ -51,18 +54,22 @@ POSTED_TARGET = Target(at_least=99.9)
 
 
 @dataclass
-class Held:
-    """By one process, sample after sample."""
+class ProcessSamples:
+    """The samples of one process: times in seconds, memory in MiB, and numbers of open files."""
 
     moments: list[float] = field(default_factory=list)
     megabytes: list[float] = field(default_factory=list)
     files: list[float] = field(default_factory=list)
 
 
-def soak(bench: Bench) -> Iterator[Row]:
-    """The load, and a line fitted through what it took."""
+def soak(bench: RunContext) -> Iterator[Row]:
+    """Run the load, and fit lines to the memory and the open files of each process."""
     seconds = bench.scale.soak_seconds
-    with bench.ledgers.fresh() as ledger, ledger.serve() as service, apart(bench, service):
+    with (
+        bench.ledgers.fresh() as ledger,
+        ledger.serve() as service,
+        pin_to_other_cores(bench, service),
+    ):
         rate = SHARE * Driver(bench, service, fresh=False).capacity()
         load = Load(
             service.url,
@@ -70,12 +77,15 @@ def soak(bench: Bench) -> Iterator[Row]:
             bench.scale.users,
             connections=CONNECTIONS,
             connections_max=CONNECTIONS,
-            core=generators_core(),
+            core=generator_core(),
             seed=30_000,
         )
-        with readers(service.url, [""]) as subscriber, _reading(service.url, bench.scale.users):
+        with (
+            run_subscribers(service.url, [""]) as subscriber,
+            _reading(service.url, bench.scale.users),
+        ):
             generator = Generator(load)
-            held = _watched(service, seconds)
+            held = _sample_processes(service, seconds)
             driven = generator.result()
             events = Series([subscriber.events / seconds])
     warm = seconds * WARM_SHARE
@@ -83,13 +93,19 @@ def soak(bench: Bench) -> Iterator[Row]:
     yield Row("soak: answered 200", Series([_good_percent(driven)]), "%", target=POSTED_TARGET)
     yield Row("soak: events delivered", events, "/s")
     for name, process in held.items():
-        yield _grown(f"soak: memory, {name}", process.moments, process.megabytes, "MB", warm)
-        yield _grown(f"soak: open files, {name}", process.moments, process.files, "files", warm)
+        yield _growth_row(f"soak: memory, {name}", process.moments, process.megabytes, "MB", warm)
+        yield _growth_row(
+            f"soak: open files, {name}", process.moments, process.files, "files", warm
+        )
     yield from _latencies(driven, seconds)
 
 
-def _latencies(driven: Driven, seconds: float) -> Iterator[Row]:
-    """Of each tenth of the time (at ten minutes, of each minute): no line, one slow minute would turn it."""
+def _latencies(driven: LoadResult, seconds: float) -> Iterator[Row]:
+    """Compare the latencies of the second half with those of the first.
+
+    Percentiles are taken for each tenth of the time, which is a minute of ten, and the medians of both halves are
+    compared. A fitted line would not do, because one slow minute would tilt it.
+    """
     width = seconds / 10
     parts: list[list[float]] = [[] for _ in range(10)]
     for due, latency in zip(driven.due, driven.seconds, strict=True):
@@ -102,10 +118,10 @@ def _latencies(driven: Driven, seconds: float) -> Iterator[Row]:
         yield Row(title, last, "ms", "first half", first.median, LATENCY_TARGET)
 
 
-def _grown(
+def _growth_row(
     name: str, moments: Sequence[float], values: Sequence[float], unit: str, warm: float
 ) -> Row:
-    """The end of the fitted line, held against its beginning."""
+    """Return a row with the end of the fitted line. Its baseline is the beginning of the line."""
     fitted = [(at, value) for at, value in zip(moments, values, strict=True) if at >= warm]
     slope, intercept = statistics.linear_regression(*zip(*fitted, strict=True))
     first, last = (intercept + slope * fitted[place][0] for place in (0, -1))
@@ -113,17 +129,17 @@ def _grown(
     return Row(name, Series([last]), unit, "after the warm-up", first, target)
 
 
-def _good_percent(driven: Driven) -> float:
-    return driven.kinds.count(Kind.GOOD) / len(driven.kinds) * 100
+def _good_percent(driven: LoadResult) -> float:
+    return driven.kinds.count(ResultKind.GOOD) / len(driven.kinds) * 100
 
 
-def _watched(service: ServiceProcess, seconds: float) -> dict[str, Held]:
-    """Samples of every process of the service until the time is over."""
+def _sample_processes(service: ServiceProcess, seconds: float) -> dict[str, ProcessSamples]:
+    """Sample every process of the service until the time is over."""
     root = psutil.Process(service.process.pid)
     names = {root.pid: "the service"}
     for number, child in enumerate(root.children(recursive=True), start=1):
         names[child.pid] = f"child {number}"
-    held = {name: Held() for name in names.values()}
+    held = {name: ProcessSamples() for name in names.values()}
     began = time.monotonic()
     for sample in range(SAMPLES):
         time.sleep(max(0.0, began + seconds / SAMPLES * (sample + 1) - time.monotonic()))
@@ -137,7 +153,7 @@ def _watched(service: ServiceProcess, seconds: float) -> dict[str, Held]:
 
 @contextmanager
 def _reading(url: str, users: int) -> Iterator[None]:
-    """One who reads meanwhile."""
+    """Run a reader in a thread."""
     stopping = threading.Event()
     thread = threading.Thread(target=_read, args=(url, users, stopping.is_set), daemon=True)
     thread.start()

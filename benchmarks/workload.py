@@ -1,7 +1,7 @@
-"""What is sent: lines of transactions, seeded, each with the outcome it must have.
+"""Generator of seeded workloads: lines with transactions, each with its expected outcome.
 
-The generator keeps each user's balance and horizon as the ledger will, so that a withdrawal is posted, a
-refusal is refused, a replay is a replay and a late entry is late: what comes back can be held against it.
+The generator tracks each user's balance and horizon as the ledger does. It therefore knows which transactions are
+posted, refused, replays or late entries, and the responses can be compared with its expectations.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from random import Random
 from typing import Literal, NamedTuple, TypeAlias
 
 REFUSED_AMOUNT = "9000000000000.00"
-"""More than any user of a benchmark ever has."""
+"""An amount that is greater than every balance in the benchmarks."""
 
 LINES_PER_MILLISECOND = 30
-"""Time-ordered uuids come about as densely as they would at full speed."""
+"""Number of time-ordered uuids per millisecond, which is about the rate of a service at full load."""
 
 Outcome: TypeAlias = tuple[str, bool]
-"""A line's code, and whether it is a replay."""
+"""The code of a line, and whether it is a replay."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What to generate.
+    """The parameters of a workload.
 
     Attributes:
-        first_user: the users' ids go on from here, without gaps.
-        spread: who gets the traffic: all alike, one user alone, or by Zipf's law (exponent 1).
-        withdrawals, refusals, replays, late: shares of the lines, 0 to 1. The first withdrawals of a user
-            without money are deposits instead. Late entries are deposits and need a history.
-        late_by: how late at most.
-        history: the timestamps given are spread over so long, up to `ends_at`; None: none are given.
-        ends_at: also the moment at which time-ordered uuids begin.
+        first_user: The first user id. The others follow without gaps.
+        spread: The distribution of the traffic over the users: uniform, one user only, or Zipf's law (exponent 1).
+        withdrawals, refusals, replays, late: Shares of the lines, from 0 to 1. A withdrawal that the balance does not
+            cover becomes a deposit. Late entries are deposits and need a history.
+        late_by: The maximum lateness.
+        history: The duration over which the timestamps are spread, up to `ends_at`. With None, no timestamps are sent.
+        ends_at: The end of the history, and the time at which time-ordered uuids begin.
     """
 
     lines: int
@@ -55,21 +55,21 @@ class Workload:
 
 
 class Line(NamedTuple):
-    """A line of JSON without its line break, and what must come of it."""
+    """A line of JSON without its line break, and its expected outcome."""
 
     text: str
     outcome: Outcome
 
 
 class Body(NamedTuple):
-    """Lines joined, and how many there are of each outcome."""
+    """The joined lines, and the expected number of lines of each outcome."""
 
     data: bytes
     outcomes: Counter[Outcome]
 
 
 def body_of(workload: Workload) -> Body:
-    """All the lines as one body of NDJSON."""
+    """Return all lines of a workload as one body of NDJSON."""
     texts = []
     outcomes: Counter[Outcome] = Counter()
     for text, outcome in generate(workload):
@@ -79,12 +79,15 @@ def body_of(workload: Workload) -> Body:
 
 
 def generate(workload: Workload) -> Iterator[Line]:
-    """The lines, one after the other; the same for the same workload."""
+    """Yield the lines of a workload.
+
+    The same workload always gives the same lines, apart from the current time if `ends_at` is None.
+    """
     random = Random(workload.seed)
     ends_at = workload.ends_at or datetime.now(UTC)
     uuids = _uuids(workload.uuid_version, ends_at, random)
     users = _users(workload, random)
-    mirror = _Mirror(workload, ends_at)
+    mirror = _LedgerModel(workload, ends_at)
     refused_below = workload.refusals
     replayed_below = refused_below + workload.replays
     late_below = replayed_below + workload.late
@@ -111,8 +114,8 @@ def generate(workload: Workload) -> Iterator[Line]:
         yield line
 
 
-class _Mirror:
-    """What the ledger will know of each user."""
+class _LedgerModel:
+    """A model of the ledger's state for each user."""
 
     def __init__(self, workload: Workload, ends_at: datetime) -> None:
         self._first_user = workload.first_user
@@ -128,12 +131,12 @@ class _Mirror:
         return self._balances[user]
 
     def refused(self, number: int, uuid: str, user: int) -> Line:
-        """A withdrawal of more than there is."""
+        """Return a withdrawal that exceeds the balance."""
         text = self._text(uuid, "WITHDRAW", REFUSED_AMOUNT, user, self._moment(number))
         return Line(text, ("insufficient_funds", False))
 
     def late(self, number: int, uuid: str, user: int, random: Random) -> Line:
-        """A deposit before the user's latest timestamp; a plain one if there is none yet."""
+        """Return a deposit before the user's horizon, or an ordinary deposit if the user has no horizon yet."""
         horizon = self._horizons.get(user)
         if horizon is None:
             return self.posted(number, uuid, user, 100)
@@ -143,7 +146,7 @@ class _Mirror:
         return Line(self._text(uuid, "DEPOSIT", "1.00", user, moment), ("posted", False))
 
     def posted(self, number: int, uuid: str, user: int, amount: int) -> Line:
-        """A deposit, or a withdrawal that there is money for, at the moment whose turn it is."""
+        """Return a deposit, or a withdrawal that the balance covers, with the next timestamp."""
         moment = self._moment(number)
         if moment is not None:
             self._horizons[user] = moment
@@ -156,7 +159,7 @@ class _Mirror:
         return None if self._begins_at is None else self._begins_at + number * self._step
 
     def _text(self, uuid: str, kind: str, amount: str, user: int, moment: datetime | None) -> str:
-        """The uuid first, so that whoever checks the answers finds it where it is."""
+        """Return the JSON of a line. It begins with the uuid, so that the check of the responses finds it there."""
         text = (
             f'{{"uuid":"{uuid}","type":"{kind}","amount":"{amount}",'
             f'"user_id":{self._first_user + user}'
@@ -165,7 +168,7 @@ class _Mirror:
 
 
 def _users(workload: Workload, random: Random) -> Iterator[int]:
-    """Whose turn it is: numbers from 0."""
+    """Yield the user of each line, as a number from 0."""
     count = workload.users
     if workload.spread == "hot":
         while True:
@@ -173,7 +176,7 @@ def _users(workload: Workload, random: Random) -> Iterator[int]:
     if workload.spread == "uniform":
         while True:
             yield int(random.random() * count)
-    # The frequent ones anywhere among the ids.
+    # The frequent users are spread over all ids.
     ranked = random.sample(range(count), count)
     weights = list(accumulate(1 / rank for rank in range(1, count + 1)))
     while True:
@@ -181,7 +184,7 @@ def _users(workload: Workload, random: Random) -> Iterator[int]:
 
 
 def _uuids(version: Literal[4, 7], begins_at: datetime, random: Random) -> Iterator[str]:
-    """RFC 9562, version 4, or version 7: ordered by milliseconds, and by a counter within each."""
+    """Yield uuids after RFC 9562 of version 4, or of version 7 with a counter within each millisecond."""
     milliseconds = int(begins_at.timestamp() * 1000)
     number = 0
     while True:

@@ -1,5 +1,6 @@
--- Sends what a file says, a request a line: for GET a path, for POST the body.
--- Arguments: method, path (for POST), file, key (none: left out). Ends with one line of JSON for benchmarks/wrk.py.
+-- Sends one request per line of a file. A line is the path of a GET or the body of a POST.
+-- Arguments: method, path (for POST), file, API key (optional). At the end it prints one line of JSON for
+-- benchmarks/wrk.py.
 
 local threads = {}
 

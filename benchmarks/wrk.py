@@ -1,4 +1,7 @@
-"""wrk as the driver of single requests: in C, one thread, one line of a file a request."""
+"""The load driver wrk for single requests.
+
+It is written in C, runs with one thread, and sends one line of a file per request.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ MISSING = "wrk is not installed: apt-get install wrk. Rows that need it are skip
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """What to send: the method, the path of a POST, and a file with a body (or a GET's path) a line."""
+    """The requests to send: the method, the path of a POST, and a file with one body (or path of a GET) per line."""
 
     method: str
     path: str
@@ -25,8 +28,8 @@ class Requests:
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """What one wrk does: where to, what, over how many connections, and with which key."""
+class WrkLoad:
+    """The load of one process of wrk: the URL, the requests, the number of connections, and the API key."""
 
     url: str
     requests: Requests
@@ -35,19 +38,19 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Driven:
-    """What wrk has measured. Latencies in milliseconds, corrected by wrk for what it could not send in time."""
+class WrkResult:
+    """The measurements of wrk. The latencies are in milliseconds, and wrk has corrected them for its own delays."""
 
     requests: int
     rate: float
     p50_ms: float
     p99_ms: float
     refused: int
-    """Answers that were not 2xx."""
+    """The number of responses that were not 2xx."""
 
 
 class DriverError(Exception):
-    """wrk could not do what it was asked to."""
+    """The error for a run of wrk that failed or is invalid."""
 
 
 class _Report(msgspec.Struct):
@@ -62,47 +65,47 @@ class _Report(msgspec.Struct):
     wrapped: int
 
 
-def installed() -> bool:
-    """Whether there is a wrk."""
+def is_installed() -> bool:
+    """Return whether wrk is installed."""
     return shutil.which("wrk") is not None
 
 
 def posts(file: Path, lines: Iterable[str]) -> Requests:
-    """POSTs of one transaction a line."""
-    return _written("POST", "/v1/transaction", file, lines)
+    """Write a file of POSTs with one transaction per line."""
+    return _write_requests("POST", "/v1/transaction", file, lines)
 
 
 def gets(file: Path, paths: Iterable[str]) -> Requests:
-    """GETs of the paths, over and over."""
-    return _written("GET", "-", file, paths)
+    """Write a file of GETs. wrk repeats the paths when it reaches the end."""
+    return _write_requests("GET", "-", file, paths)
 
 
-def drive(load: Load, seconds: int) -> Driven:
-    """One wrk for so many seconds."""
+def drive(load: WrkLoad, seconds: int) -> WrkResult:
+    """Run one process of wrk for a number of seconds."""
     return drive_all([load], seconds)[0]
 
 
-def drive_all(loads: Sequence[Load], seconds: int) -> list[Driven]:
-    """Several at the same time.
+def drive_all(loads: Sequence[WrkLoad], seconds: int) -> list[WrkResult]:
+    """Run several processes of wrk at the same time.
 
     Raises:
-        DriverError: a request failed on its way, or a POST was sent twice for want of others.
+        DriverError: A request failed, or a POST was repeated because the file had too few lines.
     """
     running = [
         subprocess.Popen(_command(load, seconds), stdout=subprocess.PIPE, text=True)
         for load in loads
     ]
     outputs = [process.communicate()[0] for process in running]
-    return [_driven(load, output) for load, output in zip(loads, outputs, strict=True)]
+    return [_parse_report(load, output) for load, output in zip(loads, outputs, strict=True)]
 
 
-def _written(method: str, path: str, file: Path, lines: Iterable[str]) -> Requests:
+def _write_requests(method: str, path: str, file: Path, lines: Iterable[str]) -> Requests:
     with file.open("w") as output:
         output.writelines(f"{line}\n" for line in lines)
     return Requests(method, path, file)
 
 
-def _command(load: Load, seconds: int) -> list[str]:
+def _command(load: WrkLoad, seconds: int) -> list[str]:
     requests = load.requests
     return [
         *("wrk", "--threads", "1", "--connections", str(load.connections)),
@@ -112,7 +115,7 @@ def _command(load: Load, seconds: int) -> list[str]:
     ]
 
 
-def _driven(load: Load, output: str) -> Driven:
+def _parse_report(load: WrkLoad, output: str) -> WrkResult:
     lines = output.strip().splitlines() or [""]
     try:
         report = msgspec.json.decode(lines[-1], type=_Report)
@@ -122,7 +125,7 @@ def _driven(load: Load, output: str) -> Driven:
         raise DriverError(f"{report.failed} requests to {load.url} failed")
     if report.wrapped and load.requests.method == "POST" and load.requests.path != "/":
         raise DriverError(f"too few lines in {load.requests.file}")
-    return Driven(
+    return WrkResult(
         report.requests,
         report.requests / report.microseconds * 1e6,
         report.p50 / 1000,

@@ -1,1 +1,1 @@
-"""What runs around Saldo."""
+"""Deployment files of Saldo."""

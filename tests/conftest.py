@@ -1,40 +1,56 @@
-"""What tests share: a database of their own, and the service on it."""
+"""Fixtures that tests share: a database of their own, and the service on it."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import urlsplit
 
 import httpx
 import psycopg
 import pytest
 
-from saldo.bootstrap.service import running
-from saldo.settings import Settings
+from saldo.bootstrap.service import run_service
+from saldo.settings.model import Settings
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.migrate import prepare
-from tests import databases
+from saldo.store.schema.migrate import prepare
+from tests import clusters, databases
 from tests.acceptance.document import Document
+from tests.certificates import share_context
 from tests.databases import Database
 from tests.deploy import prometheus
 from tests.faults import broker
+from tests.found import HIDDEN, reachable
 from tests.integration import pgbouncer
+from tests.logging_state import restore_logging
+from tests.order import place_of
+
+share_context()
 
 PROMISED = os.environ.get("SALDO_TEST_PROMISED", "").split(",")
-"""What CI promises to have: a test that is skipped for want of it fails there."""
+"""Programs and servers that CI provides: a test that would be skipped without one fails there."""
 
 
-def missing(what: str, reason: str) -> NoReturn:
-    """Skips the test, or fails it where the thing is promised."""
+def skip_or_fail(what: str, reason: str) -> NoReturn:
+    """Skip the test, or fail it where the program or server is promised."""
     if what in PROMISED:
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first; the order within a file stays."""
+    items.sort(key=lambda item: place_of(item.nodeid))
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """Restore the loggers that a command in this process changed, because the next test would write to its streams."""
+    with restore_logging():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +70,7 @@ def embedded() -> Iterator[EmbeddedServer]:
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
     """A PostgreSQL that a test may stop, with an empty database."""
+    clusters.create(tmp_path / "data")
     server = EmbeddedServer(tmp_path / "data")
     server.start()
     try:
@@ -62,11 +79,18 @@ def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
         server.stop()
 
 
-@pytest.fixture
-def own_ledger(embedded: EmbeddedServer) -> Iterator[Database]:
-    """A ledger of the test's own: what is counted along the log begins at the beginning."""
+@pytest.fixture(scope="session")
+def empty_ledger(embedded: EmbeddedServer) -> Iterator[Database]:
+    """An empty ledger to copy, because the migrations take longer than a copy."""
     with databases.on_embedded(embedded) as database:
         prepare(database.owner_url, database.service_url, currency_decimals=2, max_lateness=None)
+        yield database
+
+
+@pytest.fixture
+def own_ledger(embedded: EmbeddedServer, empty_ledger: Database) -> Iterator[Database]:
+    """A ledger of the test's own, in which totals and sinks start at the beginning of the log."""
+    with databases.on_embedded(embedded, empty_ledger.name) as database:
         yield database
 
 
@@ -74,8 +98,8 @@ def own_ledger(embedded: EmbeddedServer) -> Iterator[Database]:
 def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """The connection string of the service's role.
 
-    On the embedded server; or, if SALDO_TEST_SERVER_URL names a superuser of another server, in a
-    database of its own there; distributed, if the database that it names coordinates a Citus cluster.
+    The database is on the embedded server. If SALDO_TEST_SERVER_URL names a superuser of another server, it is a
+    database of its own on that server; it is distributed if the database in that URL coordinates a Citus cluster.
     """
     superuser_url = os.environ.get("SALDO_TEST_SERVER_URL")
     if not superuser_url:
@@ -88,7 +112,7 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def one_machine() -> None:
-    """For what is not true of a distributed ledger: a uuid stands for one transaction in each shard there."""
+    """Skip tests of what is not true of a distributed ledger, where a uuid is unique per shard only."""
     superuser_url = os.environ.get("SALDO_TEST_SERVER_URL")
     if superuser_url and databases.has_citus(superuser_url):
         pytest.skip("in a distributed ledger a uuid is another one's in another shard")
@@ -98,10 +122,12 @@ def one_machine() -> None:
 def machine_postgres() -> str:
     """A PostgreSQL beside the embedded one: SALDO_TEST_DATABASE_URL, or the usual local address."""
     url = os.environ.get("SALDO_TEST_DATABASE_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
+    if "postgres" in HIDDEN:
+        skip_or_fail("postgres", "PostgreSQL is hidden (SALDO_TEST_HIDDEN)")
     try:
         psycopg.connect(url, connect_timeout=3).close()
     except psycopg.Error as error:
-        missing(
+        skip_or_fail(
             "postgres",
             f"no PostgreSQL at {url.rpartition('@')[2]} (SALDO_TEST_DATABASE_URL): {error}",
         )
@@ -110,10 +136,10 @@ def machine_postgres() -> str:
 
 @pytest.fixture(scope="session")
 def pgbouncer_program() -> str:
-    """pgbouncer, from PATH or where Debian puts it."""
+    """The path of pgbouncer, in PATH or in Debian's directory."""
     program = pgbouncer.find()
     if program is None:
-        missing("pgbouncer", "no pgbouncer in PATH or /usr/sbin (Debian: package pgbouncer)")
+        skip_or_fail("pgbouncer", "no pgbouncer in PATH or /usr/sbin (Debian: package pgbouncer)")
     return program
 
 
@@ -121,8 +147,10 @@ def pgbouncer_program() -> str:
 def rabbitmq_url() -> str:
     """A RabbitMQ: SALDO_TEST_RABBITMQ_URL, or the usual local address."""
     url = os.environ.get("SALDO_TEST_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
-    if not reachable(url, 5672):
-        missing("rabbitmq", f"no RabbitMQ at {url.rpartition('@')[2]} (SALDO_TEST_RABBITMQ_URL)")
+    if not reachable(url, 5672, "rabbitmq"):
+        skip_or_fail(
+            "rabbitmq", f"no RabbitMQ at {url.rpartition('@')[2]} (SALDO_TEST_RABBITMQ_URL)"
+        )
     return url
 
 
@@ -131,8 +159,8 @@ def rabbitmq_stream_url() -> str:
     """A RabbitMQ with its stream plugin: SALDO_TEST_RABBITMQ_STREAM_URL, or the usual local address."""
     name = "SALDO_TEST_RABBITMQ_STREAM_URL"
     url = os.environ.get(name, "rabbitmq-stream://guest:guest@127.0.0.1:5552/")
-    if not reachable(url, 5552):
-        missing("rabbitmq-stream", f"no RabbitMQ streams at {url.rpartition('@')[2]} ({name})")
+    if not reachable(url, 5552, "rabbitmq-stream"):
+        skip_or_fail("rabbitmq-stream", f"no RabbitMQ streams at {url.rpartition('@')[2]} ({name})")
     return url
 
 
@@ -141,13 +169,13 @@ def rabbitmq_program() -> str:
     """RabbitMQ's own program, for a broker that a test may kill."""
     program = broker.find()
     if program is None:
-        missing("rabbitmq-server", "no rabbitmq-server (Debian: package rabbitmq-server)")
+        skip_or_fail("rabbitmq-server", "no rabbitmq-server (Debian: package rabbitmq-server)")
     return program
 
 
 @pytest.fixture(scope="session")
 def prometheus_program() -> str:
-    """Prometheus' own program: each test starts one."""
+    """Prometheus' own program; each test starts one."""
     return _installed("prometheus")
 
 
@@ -160,40 +188,30 @@ def promtool() -> str:
 def _installed(program: str) -> str:
     found = prometheus.find(program)
     if found is None:
-        missing("prometheus", f"no {program} in PATH or /usr/bin (Debian: package prometheus)")
+        skip_or_fail("prometheus", f"no {program} in PATH or /usr/bin (Debian: package prometheus)")
     return found
 
 
-def reachable(url: str, port: int) -> bool:
-    """Whether something takes connections there; `port`: if the URL has none."""
-    parts = urlsplit(url)
-    try:
-        socket.create_connection((parts.hostname, parts.port or port), timeout=3).close()
-    except OSError:
-        return False
-    return True
-
-
 def settings_for(database_url: str, **given: object) -> Settings:
-    """Settings of a test: nothing from the environment's `.env`."""
-    return Settings(_env_file=None, database_url=database_url, zone="UTC", **given)  # type: ignore[arg-type, call-arg]
+    """Return settings for a test, without anything from `.env`."""
+    return Settings(_env_file=None, database_url=database_url, timezone="UTC", **given)  # type: ignore[arg-type, call-arg]
 
 
 @pytest.fixture
 async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
     """The whole application on the real database, called without a socket.
 
-    Every answer it gives is held against the OpenAPI document.
+    Every answer is checked against the OpenAPI document.
     """
-    async with running(settings_for(database_url), database_url) as app:
+    async with run_service(settings_for(database_url), database_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             document = Document((await client.get("/openapi.json")).json())
 
             async def check(response: httpx.Response) -> None:
                 if response.status_code == 204:
-                    return  # to OPTIONS, which no document has
-                if response.headers["content-type"] != "application/x-ndjson":  # the test's to read
+                    return  # an answer to OPTIONS, which the document doesn't contain
+                if response.headers["content-type"] != "application/x-ndjson":  # read by the test
                     await response.aread()
                     document.check(response)
 

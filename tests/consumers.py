@@ -1,4 +1,4 @@
-"""Consumers of events, as other services are."""
+"""Consumers of events, like those of other services."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 
 
 class Received:
-    """What a consumer has seen: each event once, by its id, and everything that is wrong with them."""
+    """The events that a consumer has received, each once by its id, and all faults found in them."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
@@ -24,7 +24,7 @@ class Received:
         self.faults: list[str] = []
 
     def take(self, event: dict[str, Any]) -> None:
-        """One delivery. A number left out, or one again under another id, is a fault."""
+        """Add one delivery. A missing number is a fault, and so is a repeated number with another id."""
         before = self._ids.setdefault(event["id"], event)
         if before is not event:
             self.duplicates += 1
@@ -33,7 +33,7 @@ class Received:
             return
         self.events.append(event)
         if "number" not in event["data"]:
-            return  # a notice: of no user
+            return  # a notice, which belongs to no user
         user, number = int(event["subject"]), event["data"]["number"]
         expected = self._numbers.get(user, -1) + 1
         if number != expected:
@@ -49,12 +49,12 @@ class QueueConsumer:
         self.last: AbstractIncomingMessage | None = None
 
     async def drain(self, received: Received) -> None:
-        """Takes what is in the queue now."""
+        """Take all events that are in the queue now."""
         while (message := await self._queue.get(fail=False, no_ack=True)) is not None:
             received.take(json.loads(message.body))
 
     async def until(self, received: Received, count: int, *, seconds: float = 60) -> None:
-        """Takes events until there are so many different ones."""
+        """Take events until `count` different ones have arrived."""
         if len(received.events) >= count:
             return
         async with asyncio.timeout(seconds), self._queue.iterator() as messages:
@@ -71,7 +71,7 @@ class QueueConsumer:
 async def queue(
     url: str, exchange: str, binding: str = "user.#", *, name: str | None = None
 ) -> AsyncIterator[QueueConsumer]:
-    """A consumer of the exchange's events with such routing keys. The queue stays, if it is given a name."""
+    """Yield a consumer of the exchange's events with matching routing keys. A named queue is kept afterwards."""
     connection = await aio_pika.connect(url)
     async with connection:
         channel = await connection.channel()
@@ -85,7 +85,7 @@ async def queue(
 
 
 async def stream_events(url: str, stream: str, count: int, *, seconds: float = 60) -> list[Any]:
-    """The first events of a stream, from its beginning, with every repetition; then nothing more for a moment."""
+    """Return the first events of a stream with all repetitions, after checking that no further one follows at once."""
     from urllib.parse import urlsplit
 
     from rstream import (

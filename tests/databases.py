@@ -1,4 +1,4 @@
-"""A database with the two roles of docs/howto/postgresql.md on any server, gone afterwards."""
+"""Databases on any server with the two roles of docs/howto/postgresql.md, dropped afterwards."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from uuid import uuid4
 import psycopg
 from psycopg import sql
 
-from saldo.store.distributed.distribute import distribute
+from saldo.store.citus.setup import distribute
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.migrate import prepare
+from saldo.store.schema.migrate import prepare
 
 
 @dataclass(frozen=True)
 class Database:
-    """Its connection strings."""
+    """The connection strings of a database, and its name where a test needs it."""
 
     owner_url: str
     service_url: str
+    name: str = ""
 
 
 @contextmanager
-def created(superuser_url: str) -> Iterator[Database]:
-    """Creates the roles and the database as the how-to says; drops them at the end."""
+def create_database(superuser_url: str) -> Iterator[Database]:
+    """Create the roles and the database as the how-to page says, and drop them at the end."""
     name, password = f"saldo_test_{uuid4().hex[:12]}", uuid4().hex
     owner = f"{name}_owner"
     names = {
@@ -40,7 +41,7 @@ def created(superuser_url: str) -> Iterator[Database]:
             for statement in (
                 "CREATE ROLE {saldo_owner} LOGIN PASSWORD {password}",
                 "CREATE ROLE {saldo} LOGIN PASSWORD {password}",
-                # Where the superuser is one by grant only, as on managed servers.
+                # This is for superusers by grant only, as on managed servers.
                 "GRANT {saldo_owner} TO CURRENT_USER",
                 "CREATE DATABASE {saldo} OWNER {saldo_owner}",
                 "REVOKE CONNECT, TEMPORARY ON DATABASE {saldo} FROM PUBLIC",
@@ -68,15 +69,19 @@ def ledger_on(
     distributed: bool | None = None,
     workers: int | None = None,
 ) -> Iterator[Database]:
-    """A ledger on a server.
+    """Create a ledger on a server.
 
     Args:
-        distributed: None: if the database that the URL names coordinates a Citus cluster.
+        distributed: None to distribute it if the database in the URL coordinates a Citus cluster.
         workers: see `on_citus`.
     """
     if distributed is None:
         distributed = has_citus(superuser_url)
-    with on_citus(superuser_url, workers) if distributed else created(superuser_url) as database:
+    with (
+        on_citus(superuser_url, workers)
+        if distributed
+        else create_database(superuser_url) as database
+    ):
         prepare(
             database.owner_url,
             database.service_url,
@@ -89,7 +94,7 @@ def ledger_on(
 
 
 def has_citus(superuser_url: str) -> bool:
-    """Whether the database coordinates a Citus cluster."""
+    """Return whether the database coordinates a Citus cluster."""
     with psycopg.connect(superuser_url) as connection:
         row = connection.execute("SELECT to_regclass('pg_dist_node') IS NOT NULL").fetchone()
     return row == (True,)
@@ -97,12 +102,13 @@ def has_citus(superuser_url: str) -> bool:
 
 @contextmanager
 def on_citus(superuser_url: str, workers: int | None = None) -> Iterator[Database]:
-    """Creates the database on every node of the cluster that the URL's database coordinates, and the roles.
+    """Create the database on every node of the Citus cluster that the URL's database coordinates, and the roles.
 
-    As docs/howto/scale-out.md says. Not distributed yet: `saldo.store.distributed.distribute` does that.
+    The steps are those of docs/howto/scale-out.md. The ledger is not distributed yet: `saldo.store.citus.setup` does
+    that.
 
     Args:
-        workers: how many of the nodes are to have shards; None: all that may.
+        workers: the number of nodes with shards; None for all.
     """
     with psycopg.connect(superuser_url, autocommit=True) as admin:
         nodes = admin.execute(
@@ -127,7 +133,8 @@ def on_citus(superuser_url: str, workers: int | None = None) -> Iterator[Databas
             )
             for node in nodes:
                 admin.execute("SELECT citus_add_node(%s, %s)", node)
-            # In this database: a role that was made in another one Citus would have its owner make on the workers.
+            # The roles are created in this database. If they were created in another one, Citus would have its owner
+            # create them on the workers.
             for statement in (
                 "CREATE ROLE {saldo_owner} LOGIN PASSWORD {password}",
                 "CREATE ROLE {saldo} LOGIN PASSWORD {password}",
@@ -149,7 +156,7 @@ def on_citus(superuser_url: str, workers: int | None = None) -> Iterator[Databas
 
 @contextmanager
 def _with_citus(url: str, name: str) -> Iterator[None]:
-    """The database on a node, which a test may stop and start meanwhile."""
+    """Create the database on a node, which a test may stop and start meanwhile."""
     database = sql.Identifier(name)
     with psycopg.connect(url, autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(database))
@@ -163,30 +170,37 @@ def _with_citus(url: str, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def on_embedded(server: EmbeddedServer) -> Iterator[Database]:
-    """One more database of the embedded server; dropped at the end."""
+def on_embedded(server: EmbeddedServer, template: str = "template1") -> Iterator[Database]:
+    """Create a database on the embedded server, and drop it at the end.
+
+    Args:
+        template: the database to copy.
+    """
     name = f"saldo_test_{uuid4().hex[:12]}"
     database = sql.Identifier(name)
     with psycopg.connect(server.superuser_url, autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {} OWNER saldo_owner").format(database))
+        create = sql.SQL("CREATE DATABASE {} OWNER saldo_owner TEMPLATE {}")
+        admin.execute(create.format(database, sql.Identifier(template)))
         try:
             before, after = "@/saldo?", f"@/{name}?"
             yield Database(
-                server.owner_url.replace(before, after), server.service_url.replace(before, after)
+                server.owner_url.replace(before, after),
+                server.service_url.replace(before, after),
+                name,
             )
         finally:
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
 
 
 def at(url: str, host: str, port: int) -> str:
-    """The same role and database on another server."""
+    """Return a URL with the same role and database on another server."""
     parts = urlsplit(url)
     user = parts.netloc.rpartition("@")[0]
     return parts._replace(netloc=f"{user}@{host}:{port}").geturl()
 
 
 def within(url: str, database: str) -> str:
-    """The same role on the same server, in another database."""
+    """Return a URL with the same role and server, and another database."""
     return urlsplit(url)._replace(path=f"/{database}").geturl()
 
 

@@ -1,4 +1,4 @@
-"""A receiver of webhooks as they are found in the world: it may fail, hang, redirect, or be slow."""
+"""A receiver of webhooks like real ones: it may fail, hang, redirect, or be slow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
 def answer(status: int, *headers: str) -> bytes:
-    """An answer without a body."""
+    """Return an HTTP answer without a body."""
     lines = [f"HTTP/1.1 {status} Whatever", "content-length: 0", *headers]
     return "\r\n".join([*lines, "", ""]).encode()
 
@@ -45,16 +45,16 @@ Behaviour = Callable[[Received], Awaitable[bytes]]
 
 
 class Receiver:
-    """Answers as its behaviour says; keeps what it got.
+    """A server that answers according to its behaviour, and keeps the requests.
 
     Attributes:
-        received: every request, in the order in which they came.
-        behave: makes the answer; may be changed at any time.
+        received: every request, in the order of arrival.
+        behave: the function that makes the answer; may be changed at any time.
     """
 
     def __init__(self) -> None:
         self.received: list[Received] = []
-        self.behave: Behaviour = well
+        self.behave: Behaviour = accept
         self.port = 0
         self._news = asyncio.Condition()
 
@@ -63,13 +63,13 @@ class Receiver:
         return f"http://127.0.0.1:{self.port}/hook"
 
     async def wait_for(self, satisfied: Callable[[list[Received]], bool]) -> list[Received]:
-        """What was received, when it is as wanted."""
+        """Return the received requests once they satisfy the condition."""
         async with self._news:
             await self._news.wait_for(lambda: satisfied(self.received))
         return self.received
 
     async def wait_for_count(self, count: int) -> list[Received]:
-        """The first so many requests."""
+        """Return the first `count` requests."""
         return (await self.wait_for(lambda received: len(received) >= count))[:count]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -92,13 +92,13 @@ class Receiver:
             writer.close()
 
 
-async def well(_: Received) -> bytes:
-    """Everything is received."""
+async def accept(_: Received) -> bytes:
+    """Accept the delivery."""
     return OK
 
 
 def always(text: bytes) -> Behaviour:
-    """The same answer to all."""
+    """Return a behaviour that gives the same answer to all requests."""
 
     async def behave(_: Received) -> bytes:
         return text
@@ -107,7 +107,7 @@ def always(text: bytes) -> Behaviour:
 
 
 def first(text: bytes, count: int) -> Behaviour:
-    """The answer to the first so many requests, then all is well."""
+    """Return a behaviour that gives this answer to the first `count` requests, and accepts the others."""
     left = count
 
     async def behave(_: Received) -> bytes:
@@ -118,15 +118,15 @@ def first(text: bytes, count: int) -> Behaviour:
     return behave
 
 
-async def hanging(_: Received) -> bytes:
-    """No answer at all."""
+async def never_answer(_: Received) -> bytes:
+    """Wait for ever without answering."""
     await asyncio.Event().wait()
     return b""
 
 
 @asynccontextmanager
-async def receiving() -> AsyncIterator[Receiver]:
-    """A receiver at a free port."""
+async def run_receiver() -> AsyncIterator[Receiver]:
+    """Yield a receiver on a free port."""
     receiver = Receiver()
     connections: set[asyncio.Task[None]] = set()
 

@@ -1,4 +1,4 @@
-"""A streaming standby of an embedded server, and one that isn't there."""
+"""A streaming standby of an embedded server, and a standby that is configured but absent."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 import psycopg
 
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.embedded.account import Account
-from saldo.store.embedded.programs import Programs
+from saldo.store.embedded.binaries import Programs
+from saldo.store.embedded.system_account import Account
 
 
 @contextmanager
 def standby_of(primary: EmbeddedServer, data_dir: Path) -> Iterator[EmbeddedServer]:
-    """Copied, started, and stopped at the end; it follows by itself."""
+    """Yield a standby that is copied, started, and stopped at the end; it follows the primary by itself."""
     cluster = data_dir / "postgresql-18"
     cluster.mkdir(parents=True, mode=0o700)
-    account = Account.of_server()
-    account.give(cluster)
+    account = Account.for_server()
+    account.chown(cluster)
     Programs(account, cluster, primary.socket_dir).run(
         "pg_basebackup",
         f"--dbname={primary.superuser_url}",
@@ -37,7 +37,7 @@ def standby_of(primary: EmbeddedServer, data_dir: Path) -> Iterator[EmbeddedServ
 
 @contextmanager
 def standby_away(server: EmbeddedServer) -> Iterator[None]:
-    """A synchronous standby is configured and not there. Seen to be so: a reload takes its time."""
+    """Configure a synchronous standby that doesn't exist, and wait until the server has loaded the configuration."""
     over = threading.Event()
 
     def commit() -> None:

@@ -1,1 +1,1 @@
-"""Saldo under faults: what clients saw, a checker that knows nothing of the service, and the faults."""
+"""The torture suite: fault injection, a record of what clients saw, and a checker that uses only that record."""

@@ -1,7 +1,7 @@
-"""`python -m torture`: real processes, concurrent clients, faults from a seed; then the checker.
+"""Run the torture suite: real processes, concurrent clients, faults chosen from a seed, and then the checker.
 
-The seed is printed first: with it the same things are done in the same order, though not at the same moments.
-With `--mutant` the services have a bug that was planted, and the question is whether it is caught.
+The seed is printed first. A run with the same seed does the same things in the same order, but not at the same times.
+With `--mutant`, a bug is planted in the services, and the suite must detect it.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from torture import report, verdict
 from torture.faults.all import KINDS
 from torture.mutants import NAMES
 from torture.run import Run
-from torture.trial import NOTHING, Trial
+from torture.trial import NO_MUTANT, Trial
 
 
 def main() -> None:
-    """Runs it, and ends with 1 if anything is wrong."""
+    """Run the suite or the trials, and exit with 1 if anything is wrong."""
     given = _arguments().parse_args()
     seed = given.seed or secrets.token_hex(4)
     directory = given.directory or Path(tempfile.mkdtemp(prefix="saldo-torture-"))
@@ -37,7 +37,7 @@ def main() -> None:
     def say(text: str) -> None:
         print(f"{time.monotonic() - began:7.1f} s  {text}", flush=True)
 
-    # A broker that is killed is what is wanted; its client tells of each attempt to reach it.
+    # The suite kills the broker on purpose, and the broker's client libraries log each attempt to reconnect.
     for name in ("aio_pika", "aiormq", "rstream"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     choose = _trials if given.mutant else _run
@@ -54,7 +54,7 @@ def main() -> None:
 def _run(
     given: argparse.Namespace, directory: Path, seed: str, say: Callable[[str], None]
 ) -> Coroutine[Any, Any, int]:
-    """The suite. Its coroutine gives the exit code."""
+    """Check the options of a normal run and return its coroutine, whose result is the exit code."""
     names = given.faults.split(",") if given.faults else [*KINDS]
     if unknown := set(names) - KINDS.keys():
         sys.exit(f"no such fault: {', '.join(sorted(unknown))}; there are: {', '.join(KINDS)}")
@@ -68,8 +68,8 @@ def _run(
 def _trials(
     given: argparse.Namespace, directory: Path, seed: str, say: Callable[[str], None]
 ) -> Coroutine[Any, Any, int]:
-    """Of one bug, or of all. Its coroutine gives the exit code."""
-    names = [*NAMES, NOTHING]
+    """Check the options of trials of one mutant or of all, and return a coroutine whose result is the exit code."""
+    names = [*NAMES, NO_MUTANT]
     if given.mutant != "all":
         if given.mutant not in names:
             sys.exit(f"no such bug: {given.mutant}; there are: {', '.join(names)}, all")
@@ -82,7 +82,7 @@ def _trials(
 async def _try(
     names: Sequence[str], directory: Path, seed: str, say: Callable[[str], None], seconds: float
 ) -> int:
-    """One after the other, and a table of all."""
+    """Run the trials one after the other, print a table of the verdicts, and return the exit code."""
     verdicts = [await Trial(name, directory / name, seed, say).run(seconds) for name in names]
     if len(verdicts) > 1:
         print(f"\n{verdict.table(verdicts)}\n")
@@ -90,7 +90,7 @@ async def _try(
 
 
 async def _until_ended(work: Coroutine[Any, Any, int]) -> int:
-    """SIGTERM is as Ctrl-C: everything that was started is ended, which a second one doesn't cut short."""
+    """Run a coroutine so that SIGTERM and SIGINT cancel it once; a second signal doesn't interrupt the cleanup."""
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
     told = False
@@ -118,7 +118,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--mutant",
         default="",
-        help=f"the suite on trial with this bug planted, or each in turn: all; {NOTHING}: without one",
+        help=f"the suite on trial with this bug planted, or each in turn: all; {NO_MUTANT}: without one",
     )
     parser.add_argument(
         "--report", action="store_true", help="write the tables of the documentation"

@@ -1,6 +1,6 @@
-"""Clients: each does one thing after the other over a connection of its own, and writes down what it learnt.
+"""Clients of the suite: each makes one call after the other on its own connections, and records the results.
 
-What a client asks comes from the seed; when it is answered does not.
+The requests of a client are chosen from the seed; the times of the answers are not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
-from torture.connection import Answer, Connection, NoAnswerError, connection
+from torture.connection import Answer, Connection, RequestFailedError, open_connection
 from torture.history import (
     Call,
     ListTransactions,
@@ -28,41 +28,41 @@ from torture.history import (
     Recorder,
 )
 
-PATIENCE_SECONDS = (2.0, 5.0, 12.0)
-"""How long a client waits for an answer: some less than the service does before it says that it doesn't know."""
+REQUEST_TIMEOUTS_SECONDS = (2.0, 5.0, 12.0)
+"""Request timeouts of clients, in seconds; some are shorter than the service's deadline, after which it answers."""
 
-THINKING_SECONDS_MAX = 0.04
+PAUSE_SECONDS_MAX = 0.04
 
-AGAIN_SECONDS = 0.1
-"""After no answer: a service that is away refuses connections at once."""
+RETRY_PAUSE_SECONDS = 0.1
+"""Pause after a request without an answer, in seconds: an unavailable service refuses connections at once."""
 
 DEPOSIT_ATTEMPTS_MAX = 50
 
-DECIDED = frozenset({200, 402, 404, 409, 422})
-"""Answers that say what has become of a post."""
+FINAL_STATUSES = frozenset({200, 402, 404, 409, 422})
+"""Statuses of answers that are the final outcome of a post."""
 
 
-class Board:
-    """What clients know of each other, and the history they write together."""
+class SharedState:
+    """State that all clients share, and the history that they record together."""
 
     def __init__(self, recorder: Recorder, users: Sequence[int], ports: Sequence[int]) -> None:
         self._recorder = recorder
         self.users = users
         self.ports = ports
         self.sent: deque[Post] = deque(maxlen=200)
-        """Posts of late: to be sent by another client too, or read."""
+        """Recent posts, for other clients to send again or to read."""
         self.moments: deque[str] = deque(maxlen=200)
-        """Dates that are worth a question."""
+        """Dates used in recent requests, for use in later ones."""
         self.counts: Counter[str] = Counter()
         self.answered: list[float] = []
-        """When a post was decided: the times between are those in which nobody was served."""
+        """Times at which posts were decided; the gaps between them are the times without service."""
         self.unknown_at = 0.0
-        """When it was last left open what has become of a post, by the clock of the history."""
+        """Time of the last post whose outcome is unknown, by the clock of the history."""
         self.numbers = count()
-        """For each client one of its own."""
+        """Numbers of clients: each client takes one."""
 
     def record(self, client: int, invoked: float, call: Call, answer: Answer | None) -> None:
-        """One call, as it ended."""
+        """Record one call when it has ended."""
         self.record_line(
             client,
             invoked,
@@ -77,7 +77,7 @@ class Board:
         call: Call,
         outcome: tuple[int, Any, bool] | None,
     ) -> None:
-        """One line of a bulk, or a call: its status, its body and whether it was replayed."""
+        """Record one call, or one line of a bulk request: its status, its body and whether it was replayed."""
         now = time.monotonic()
         kind = type(call).__name__
         if isinstance(call, Post) and (outcome is None or outcome[0] >= 500):
@@ -89,7 +89,7 @@ class Board:
         status, body, replayed = outcome
         self._recorder.add(Operation(client, invoked, now, call, status, body, replayed))
         self.counts[f"{kind} {status}"] += 1
-        if isinstance(call, Post) and status in DECIDED:
+        if isinstance(call, Post) and status in FINAL_STATUSES:
             self.answered.append(now)
 
 
@@ -101,27 +101,28 @@ def _body(answer: Answer) -> Any:
 
 
 class Client:
-    """One of many."""
+    """One of many concurrent clients."""
 
-    def __init__(self, board: Board, seed: str, began: datetime) -> None:
-        """
+    def __init__(self, board: SharedState, seed: str, began: datetime) -> None:
+        """Create a client that connects to every port of the board.
+
         Args:
-            began: when the run did: late entries are of the day before.
+            began: when the run began; late entries have timestamps within the day before.
         """
         self._board = board
         self._number = next(board.numbers)
         self._random = random.Random(seed)
         self._began = began
         self._stopping = False
-        patience = self._random.choice(PATIENCE_SECONDS)
+        patience = self._random.choice(REQUEST_TIMEOUTS_SECONDS)
         self._connections = [Connection(port, patience) for port in board.ports]
 
     def stop(self) -> None:
-        """What is under way is the last thing it does."""
+        """Stop after the current action."""
         self._stopping = True
 
     async def run(self) -> None:
-        """Until it is told to stop; if it is cancelled, what is under way is recorded as not answered."""
+        """Run until the client is stopped. If it is cancelled, the current request is recorded as not answered."""
         try:
             while not self._stopping:
                 await self._random.choices(
@@ -136,43 +137,45 @@ class Client:
                     ),
                     (40, 5, 8, 12, 15, 8, 12),
                 )[0]()
-                await asyncio.sleep(self._random.random() * THINKING_SECONDS_MAX)
+                await asyncio.sleep(self._random.random() * PAUSE_SECONDS_MAX)
         finally:
             for each in self._connections:
                 each.close()
 
     async def _post(self) -> None:
-        """Until it is decided, often at the other service; sometimes given up."""
+        """Send a post until it is decided, often at the other service; sometimes give up."""
         post = self._new_post()
         self._board.sent.append(post)
-        connection = self._any()
-        while await self._send(connection, post) not in DECIDED and self._goes_on():
+        connection = self._choose_connection()
+        while await self._send(connection, post) not in FINAL_STATUSES and self._should_retry():
             await asyncio.sleep(self._random.random() * 0.3)
             if self._random.random() < 0.6:
-                connection = self._any()
+                connection = self._choose_connection()
 
-    def _goes_on(self) -> bool:
+    def _should_retry(self) -> bool:
         return not self._stopping and self._random.random() > 0.15
 
     async def _post_same_as_another(self) -> None:
         if self._board.sent:
-            await self._send(self._any(), self._random.choice(self._board.sent))
+            await self._send(self._choose_connection(), self._random.choice(self._board.sent))
 
     async def _send(self, connection: Connection, post: Post) -> int | None:
-        answer = await self._ask(connection, post, "/v1/transaction", content(post))
+        answer = await self._ask(connection, post, "/v1/transaction", request_body(post))
         return None if answer is None else answer.status
 
     async def _post_many(self) -> None:
-        """Some lines together: an operation each."""
+        """Send several lines as one bulk request, and record each line as an operation."""
         posts = [self._new_post() for _ in range(self._random.randint(2, 12))]
         self._board.sent.extend(posts)
         invoked = time.monotonic()
         lines: dict[int, dict[str, Any]] = {}
         try:
-            answer = await self._any().post("/v1/transactions", [content(post) for post in posts])
+            answer = await self._choose_connection().post(
+                "/v1/transactions", [request_body(post) for post in posts]
+            )
             if answer.status == 200:
                 lines = {line["line"]: line for line in _lines(answer)}
-        except NoAnswerError:
+        except RequestFailedError:
             pass
         finally:
             for number, post in enumerate(posts, 1):
@@ -203,29 +206,29 @@ class Client:
             )
 
     async def _read(self, call: Call, path: str) -> None:
-        await self._ask(self._any(), call, path, None)
+        await self._ask(self._choose_connection(), call, path, None)
 
     async def _ask(
         self, connection: Connection, call: Call, path: str, body: dict[str, Any] | None
     ) -> Answer | None:
-        """Asks once, and records it whatever comes of it."""
+        """Send one request and record its result, whatever it is."""
         invoked = time.monotonic()
         answer: Answer | None = None
         try:
             answer = await (connection.get(path) if body is None else connection.post(path, body))
-        except NoAnswerError:
+        except RequestFailedError:
             pass
         finally:
             self._board.record(self._number, invoked, call, answer)
         if answer is None:
-            await asyncio.sleep(AGAIN_SECONDS)
+            await asyncio.sleep(RETRY_PAUSE_SECONDS)
         return answer
 
-    def _any(self) -> Connection:
+    def _choose_connection(self) -> Connection:
         return self._random.choice(self._connections)
 
     def _user(self) -> int:
-        """A few are asked for most of the time."""
+        """Choose a user; a few users are chosen most of the time."""
         users = self._board.users
         hot = users[: max(1, len(users) // 8)]
         return self._random.choice(hot if self._random.random() < 0.7 else users)
@@ -244,7 +247,7 @@ class Client:
         )
 
     def _moment(self) -> str:
-        """One of the day before the run, often one that was taken already."""
+        """Choose a timestamp within the day before the run, often one that was used already."""
         moments = self._board.moments
         if moments and self._random.random() < 0.6:
             return self._random.choice(moments)
@@ -254,12 +257,14 @@ class Client:
         return moment
 
 
-async def among(clients: Sequence[Client], work: Coroutine[Any, Any, None]) -> None:
-    """Does some work while clients do what clients do; ended, they have ended what they had begun."""
+async def run_while_clients_work(
+    clients: Sequence[Client], work: Coroutine[Any, Any, None]
+) -> None:
+    """Run a coroutine while the clients work; then let every client finish its current action."""
     running = [asyncio.create_task(client.run()) for client in clients]
     working = asyncio.create_task(work)
     try:
-        # A client ends only by a mistake of ours: that must not go unseen.
+        # A client ends by itself only because of a bug in the suite, which must not go unnoticed.
         await asyncio.wait({working, *running}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             await working
@@ -272,8 +277,8 @@ async def among(clients: Sequence[Client], work: Coroutine[Any, Any, None]) -> N
         await asyncio.gather(working, *running, return_exceptions=True)
 
 
-def content(post: Post) -> dict[str, Any]:
-    """As it is sent."""
+def request_body(post: Post) -> dict[str, Any]:
+    """Return the JSON body of a post."""
     body: dict[str, Any] = {
         "uuid": post.uuid,
         "user_id": post.user_id,
@@ -284,7 +289,7 @@ def content(post: Post) -> dict[str, Any]:
 
 
 def uuid_of(source: random.Random) -> str:
-    """A uuid from the seed."""
+    """Draw a uuid from a seeded random source."""
     text = f"{source.getrandbits(128):032x}"
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"
 
@@ -293,18 +298,18 @@ def _lines(answer: Answer) -> list[dict[str, Any]]:
     return [json.loads(line) for line in answer.body.splitlines()]
 
 
-async def deposit(board: Board, port: int, user_id: int) -> str:
-    """A cent, sent until it is posted: its uuid."""
+async def deposit(board: SharedState, port: int, user_id: int) -> str:
+    """Post a deposit of one cent, retrying until it is posted, and return its uuid."""
     post = Post(str(uuid4()), user_id, "DEPOSIT", "0.01")
     client = next(board.numbers)
-    async with connection(port, max(PATIENCE_SECONDS)) as asked:
+    async with open_connection(port, max(REQUEST_TIMEOUTS_SECONDS)) as asked:
         for _ in range(DEPOSIT_ATTEMPTS_MAX):
             invoked = time.monotonic()
             answer = None
             try:
-                answer = await asked.post("/v1/transaction", content(post))
-            except NoAnswerError:
-                await asyncio.sleep(AGAIN_SECONDS)
+                answer = await asked.post("/v1/transaction", request_body(post))
+            except RequestFailedError:
+                await asyncio.sleep(RETRY_PAUSE_SECONDS)
             finally:
                 board.record(client, invoked, post, answer)
             if answer is not None and answer.status == 200:
@@ -313,8 +318,8 @@ async def deposit(board: Board, port: int, user_id: int) -> str:
 
 
 async def create_users(ports: Sequence[int], count_of_users: int) -> list[int]:
-    """Users of the run."""
-    async with connection(ports[0], 30) as asked:
+    """Create the users of the run and return their ids."""
+    async with open_connection(ports[0], 30) as asked:
         return [
             (await asked.post("/v1/user", {"name": f"user {number}"})).content["id"]
             for number in range(count_of_users)

@@ -1,4 +1,4 @@
-"""One connection of one client to one service: HTTP as plain as can be, and a limit to every wait."""
+"""A client's connection to one service: the simplest possible HTTP, with a timeout for every request."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 
-class NoAnswerError(Exception):
-    """No answer, or not a whole one: what became of the request is not known."""
+class RequestFailedError(Exception):
+    """No answer came, or an incomplete one: the outcome of the request is unknown."""
 
 
 class Answer(NamedTuple):
-    """A whole answer."""
+    """A complete answer."""
 
     status: int
     headers: dict[str, str]
@@ -22,7 +22,7 @@ class Answer(NamedTuple):
 
     @property
     def content(self) -> Any:
-        """Of JSON."""
+        """The parsed JSON body."""
         return json.loads(self.body)
 
     @property
@@ -31,19 +31,20 @@ class Answer(NamedTuple):
 
 
 class Connection:
-    """Kept as long as it is good; made anew after that."""
+    """A connection that is reused while it works, and reopened after an error."""
 
     def __init__(self, port: int, seconds_max: float) -> None:
-        """
+        """Create a connection; it is opened by the first request.
+
         Args:
-            seconds_max: how long one request may take, all in all.
+            seconds_max: the time that one request may take in total.
         """
         self._port = port
         self._seconds_max = seconds_max
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     def close(self) -> None:
-        """At once: nothing more is read."""
+        """Close the connection at once, without reading further."""
         if self._streams is not None:
             self._streams[1].transport.abort()
             self._streams = None
@@ -52,16 +53,17 @@ class Connection:
         return await self._ask("GET", path, b"", "application/json")
 
     async def post(self, path: str, content: dict[str, Any] | list[dict[str, Any]]) -> Answer:
-        """An object is sent as JSON, a list as lines of it."""
+        """Send a POST: a dict is sent as JSON, a list as NDJSON."""
         if isinstance(content, dict):
             return await self._ask("POST", path, json.dumps(content).encode(), "application/json")
         lines = "".join(json.dumps(line) + "\n" for line in content)
         return await self._ask("POST", path, lines.encode(), "application/x-ndjson")
 
     async def _ask(self, method: str, path: str, body: bytes, media_type: str) -> Answer:
-        """
+        """Send one request and return its answer.
+
         Raises:
-            NoAnswerError: there is none.
+            RequestFailedError: the connection failed, the answer is malformed, or the time is over.
         """
         try:
             async with asyncio.timeout(self._seconds_max):
@@ -76,7 +78,7 @@ class Connection:
                 answer = await _read(reader)
         except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError) as error:
             self.close()
-            raise NoAnswerError from error
+            raise RequestFailedError from error
         except asyncio.CancelledError:
             self.close()
             raise
@@ -101,8 +103,8 @@ async def _read(reader: asyncio.StreamReader) -> Answer:
 
 
 @asynccontextmanager
-async def connection(port: int, seconds_max: float) -> AsyncIterator[Connection]:
-    """One that is closed at the end."""
+async def open_connection(port: int, seconds_max: float) -> AsyncIterator[Connection]:
+    """Yield a connection and close it at the end."""
     made = Connection(port, seconds_max)
     try:
         yield made

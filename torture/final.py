@@ -1,4 +1,4 @@
-"""The end: all is calm, everybody has been told, and everything is read once more."""
+"""The end of a run: wait until every consumer has all events, and read everything once more."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from torture.connection import Answer, NoAnswerError, connection
+from torture.connection import Answer, RequestFailedError, open_connection
 from torture.history import Account
 from torture.world.consumers import STREAM, Consumers
 from torture.world.services import Service
@@ -16,15 +16,15 @@ READ_SECONDS_MAX = 30
 PAGE_ITEMS = 1000
 
 
-class UnreadError(Exception):
-    """What is there could not be read. The message says what was asked and answered."""
+class FinalReadError(Exception):
+    """A final read failed. The message contains the request and the answer."""
 
 
-class Read(NamedTuple):
-    """What there is in the end.
+class FinalReadResult(NamedTuple):
+    """The result of the final read.
 
     Attributes:
-        unread: of users who could not be read: why.
+        unread: the users who could not be read, with the reason for each.
     """
 
     accounts: list[Account]
@@ -36,33 +36,35 @@ async def read(
     user_ids: Sequence[int],
     settled_at: float,
     seconds_max: float = READ_SECONDS_MAX,
-) -> Read:
-    """The final read, past the proxy.
+) -> FinalReadResult:
+    """Read all users directly from the service, not through the proxy, until two reads agree.
 
     Args:
-        settled_at: when nothing that was sent can take effect any more, by the monotonic clock.
-        seconds_max: how long each page is asked for.
+        settled_at: the time, by the monotonic clock, after which no request that was sent can take effect any more.
+        seconds_max: how long each page is retried.
     """
     await asyncio.sleep(max(0.0, settled_at - time.monotonic()))
-    before = Read([], {})
+    before = FinalReadResult([], {})
     while (found := await _read_all(service, user_ids, seconds_max)) != before:
         before = found
         await asyncio.sleep(1)
     return found
 
 
-async def _read_all(service: Service, user_ids: Sequence[int], seconds_max: float) -> Read:
-    found = Read([], {})
+async def _read_all(
+    service: Service, user_ids: Sequence[int], seconds_max: float
+) -> FinalReadResult:
+    found = FinalReadResult([], {})
     for user_id in user_ids:
         try:
             found.accounts.append(await _account(service, user_id, seconds_max))
-        except UnreadError as error:
+        except FinalReadError as error:
             found.unread[user_id] = str(error)
     return found
 
 
 def uuids(accounts: Iterable[Account]) -> set[str]:
-    """All that is recorded."""
+    """Return the uuids of all recorded transactions."""
     return {item["uuid"] for account in accounts for item in account.transactions}
 
 
@@ -79,11 +81,13 @@ async def _account(service: Service, user_id: int, seconds_max: float) -> Accoun
         cursor = f"&cursor={page['next_cursor']}"
 
 
-async def everybody_told(consumers: Consumers, recorded: set[str], seconds_max: float) -> list[str]:
-    """Waits until all consumers have got every recorded transaction.
+async def wait_until_all_delivered(
+    consumers: Consumers, recorded: set[str], seconds_max: float
+) -> list[str]:
+    """Wait until all consumers have received every recorded transaction.
 
     Returns:
-        The consumers that have not, when the time is over.
+        The consumers that have not received all of them when the time is over.
     """
     deadline = time.monotonic() + seconds_max
     live = [name for name in consumers.names if name != STREAM]
@@ -95,21 +99,21 @@ async def everybody_told(consumers: Consumers, recorded: set[str], seconds_max: 
 
 
 async def _get(service: Service, path: str, seconds_max: float) -> Any:
-    """What is there; asked until it is answered.
+    """Return the body of a GET, retrying until it is answered with 200.
 
     Raises:
-        UnreadError: it was not, for so long.
+        FinalReadError: it was not answered so within `seconds_max`.
     """
     deadline = time.monotonic() + seconds_max
     while True:
         answer: Answer | None = None
         try:
-            async with connection(service.port, READ_SECONDS_MAX) as asked:
+            async with open_connection(service.port, READ_SECONDS_MAX) as asked:
                 answer = await asked.get(path)
                 if answer.status == 200:
                     return answer.content
-        except NoAnswerError:
+        except RequestFailedError:
             pass
         if time.monotonic() > deadline:
-            raise UnreadError(f"{path}: {answer}")
+            raise FinalReadError(f"{path}: {answer}")
         await asyncio.sleep(0.1)

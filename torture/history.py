@@ -1,7 +1,7 @@
-"""What clients saw: the calls they made, when, and what was answered. The checker knows nothing else.
+"""The history of a run: the clients' calls, their times and their answers. The checker gets nothing else.
 
-A history is a file of lines of JSON, one an operation, written as the operation ends or is given up. It can be
-checked long after, on another machine.
+A history is an NDJSON file with one line for each operation, written when the operation ends or is given up. It can be
+checked long after the run and on another machine.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ KindName: TypeAlias = Literal["DEPOSIT", "WITHDRAW"]
 
 
 class Post(msgspec.Struct, frozen=True, tag_field="call", tag="post"):
-    """`POST /v1/transaction`, or a line of a bulk: one attempt. A retry is an operation of its own, same uuid.
+    """One attempt of `POST /v1/transaction` or of a line of a bulk request.
+
+    A retry is an operation of its own with the same uuid.
 
     Attributes:
         amount: as sent, a decimal string.
-        timestamp: as sent; None: left out.
+        timestamp: as sent; None if it was left out.
     """
 
     uuid: str
@@ -32,21 +34,21 @@ class Post(msgspec.Struct, frozen=True, tag_field="call", tag="post"):
 
 
 class ReadBalance(msgspec.Struct, frozen=True, tag_field="call", tag="balance"):
-    """`GET /v1/user/{id}/balance`. date: as sent; None: the balance of now."""
+    """One `GET /v1/user/{id}/balance`. date: as sent; None for the current balance."""
 
     user_id: int
     date: str | None = None
 
 
 class ReadTransaction(msgspec.Struct, frozen=True, tag_field="call", tag="transaction"):
-    """`GET /v1/transaction/{uuid}` of a uuid that is the user's, or was never sent."""
+    """One `GET /v1/transaction/{uuid}`, of a uuid that belongs to the user or was never sent."""
 
     uuid: str
     user_id: int
 
 
 class ListTransactions(msgspec.Struct, frozen=True, tag_field="call", tag="list"):
-    """`GET /v1/user/{id}/transactions?limit=…`: the newest page alone."""
+    """One `GET /v1/user/{id}/transactions?limit=…`, which reads the newest page only."""
 
     user_id: int
     limit: int
@@ -56,16 +58,17 @@ Call: TypeAlias = Post | ReadBalance | ReadTransaction | ListTransactions
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """One call of one client, and what it learnt.
+    """One call of one client, and its result.
 
     Attributes:
-        client: who; a client does one thing after the other.
+        client: the number of the client; a client does one thing after the other.
         invoked: seconds of one monotonic clock, before the first byte was sent.
-        answered: seconds of the same clock, after the last byte came; None: no whole answer came, ever. What became
-            of the call is not known, and it may still take effect long after it was given up.
-        status: of HTTP, or of the line of a bulk; None: no answer. A 5xx says as little as none.
-        body: the answer's, as it came.
-        replayed: the answer said `Idempotent-Replayed: true`.
+        answered: seconds of the same clock, after the last byte arrived; None if no complete answer ever arrived.
+            Then the outcome of the call is unknown, and the call may still take effect long after it was given up.
+        status: the status of HTTP, or of the line of a bulk request; None if there was no answer. A 5xx says as
+            little as no answer.
+        body: the body of the answer, unchanged.
+        replayed: whether the answer had `Idempotent-Replayed: true`.
     """
 
     client: int
@@ -78,11 +81,12 @@ class Operation(msgspec.Struct, frozen=True):
 
 
 class Account(msgspec.Struct, frozen=True):
-    """The final read of one user, after everything has calmed down.
+    """The final read of one user, after all faults have ended and all requests are decided.
 
     Attributes:
-        balance: `GET /v1/user/{id}/balance`, as it came.
-        transactions: all of `GET /v1/user/{id}/transactions`, in the order of their numbers, each as it came.
+        balance: the answer of `GET /v1/user/{id}/balance`, unchanged.
+        transactions: all pages of `GET /v1/user/{id}/transactions`, in the order of their numbers, each item
+            unchanged.
     """
 
     user_id: int
@@ -91,11 +95,11 @@ class Account(msgspec.Struct, frozen=True):
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """One event as it reached one consumer, repetitions and all.
+    """One event as one consumer received it; redeliveries are included.
 
     Attributes:
-        consumer: who: an exchange's queue, a stream, a webhook, a subscriber of the live stream.
-        event: the CloudEvent, as it came.
+        consumer: the name of an exchange's queue, a stream, a webhook, or a subscriber of the live stream.
+        event: the CloudEvent, unchanged.
     """
 
     consumer: str
@@ -104,12 +108,12 @@ class Delivery(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that the checker is given.
+    """The complete input of the checker.
 
     Attributes:
-        accounts: the final read, one a user.
-        deliveries: of each consumer in the order in which they came.
-        consumers: the names of those that must have been told of everything.
+        accounts: the final read, one for each user.
+        deliveries: for each consumer, in the order in which it received them.
+        consumers: the names of the consumers that must have received every event.
     """
 
     operations: list[Operation]
@@ -119,14 +123,14 @@ class Evidence:
 
 
 class Recorder:
-    """Appends to a file of lines, each whole when it is written."""
+    """A writer that appends whole lines to a file."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._encoder = msgspec.json.Encoder()
 
     def add(self, item: Operation | Account | Delivery) -> None:
-        """Writes one line."""
+        """Write one line."""
         self._file.write(self._encoder.encode(item) + b"\n")
 
 
@@ -136,15 +140,15 @@ OPERATIONS, ACCOUNTS, DELIVERIES, CONSUMERS = (
     "deliveries.ndjson",
     "consumers.json",
 )
-"""The files of a run's evidence, in its directory."""
+"""Names of the files of a run's evidence, in its directory."""
 
 
 def load(directory: Path) -> Evidence:
-    """The evidence of a run.
+    """Read the evidence of a run.
 
     Raises:
-        OSError: a file of it is missing.
-        msgspec.MsgspecError: a file is not what it should be.
+        OSError: one of the files is missing.
+        msgspec.MsgspecError: one of the files is malformed.
     """
     return Evidence(
         [*_lines(directory / OPERATIONS, Operation)],

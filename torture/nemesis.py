@@ -1,4 +1,4 @@
-"""Who does the faults: at random, from the seed; and how long the service needs after each of them."""
+"""The nemesis: injects faults at random from the seed, and measures how long the services need to recover."""
 
 from __future__ import annotations
 
@@ -13,68 +13,69 @@ from uuid import uuid4
 
 import msgspec
 
-from torture.clients import Board, content
-from torture.connection import NoAnswerError, connection
+from torture.clients import SharedState, request_body
+from torture.connection import RequestFailedError, open_connection
 from torture.faults.fault import Fault
 from torture.history import Post
 from torture.world.consumers import STREAM, Consumers
 from torture.world.world import World
 
 AVAILABLE_SECONDS_MAX = 60.0
-"""A service that takes longer than this to answer after a fault has not survived it."""
+"""Time within which a service must answer after a fault, in seconds; a slower recovery counts as a failure."""
 
-TOLD_SECONDS_MAX = 120.0
+DELIVERY_SECONDS_MAX = 120.0
 
 PROBE_SECONDS = 0.1
-"""Between two probes of one service: each is a connection of its own."""
+"""Interval between two probes of one service, in seconds; each probe uses a new connection."""
 
 PROBE_ANSWER_SECONDS_MAX = 30.0
 
-CALM_SECONDS = (0.2, 1.2)
-"""Between two faults."""
+PAUSE_SECONDS = (0.2, 1.2)
+"""Shortest and longest pause between two faults, in seconds."""
 
-PAIRS = 0.3
-"""The share of faults that are accompanied by another."""
+PAIR_SHARE = 0.3
+"""Share of faults that run together with another one."""
 
 FAULTS = "faults.ndjson"
 
 
-class Happened(msgspec.Struct):
-    """One fault, as it went.
+class InjectedFault(msgspec.Struct):
+    """One fault that was injected, and the recovery from it.
 
     Attributes:
-        began: seconds of the clock of the history.
-        ended: of the same.
-        again_seconds: from its end (of what is killed: from its begin) until both services have answered a POST that
-            was sent after that; None: they have not.
-        told_again_seconds: the same, until queue, webhook and follower have got the event of such a POST.
-        unserved_seconds: the longest time in which no client's POST was decided, at either service.
+        began: seconds by the clock of the history.
+        ended: seconds by the same clock.
+        again_seconds: seconds from the fault's end (for killed processes, from its begin) until both services had
+            answered a POST that was sent after that; None if they did not.
+        delivery_recovery_seconds: the same until queue, webhook and follower had received the event of such a POST.
+        unserved_seconds: the longest time in which no client's POST was decided at either service.
     """
 
     kind: str
     what: str
-    beside: str
+    concurrent_with: str
     began: float
     ended: float = 0.0
-    again_seconds: float | None = None
-    told_again_seconds: float | None = None
+    recovery_seconds: float | None = None
+    delivery_recovery_seconds: float | None = None
     unserved_seconds: float = 0.0
 
 
 class Nemesis:
-    """Does one fault after the other, or two at a time, with calm between."""
+    """An injector that runs one fault after the other, or two at a time, with pauses between them."""
 
     def __init__(
         self,
         world: World,
-        board: Board,
+        board: SharedState,
         consumers: Consumers | None,
         seed: str,
         say: Callable[[str], None],
     ) -> None:
-        """
+        """Create the injector.
+
         Args:
-            consumers: None: it is not measured when they are told again.
+            consumers: None if the recovery of the consumers is not measured.
         """
         self._world = world
         self._board = board
@@ -82,33 +83,33 @@ class Nemesis:
         self._random = random.Random(seed)
         self._say = say
         self._told: list[asyncio.Task[None]] = []
-        self.happened: list[Happened] = []
+        self.happened: list[InjectedFault] = []
 
     async def run(self, kinds: Sequence[type[Fault]], seconds: float) -> None:
-        """Every kind once, in an order from the seed; then again in another one, until the time is over."""
+        """Inject every kind once in an order from the seed, then again in another order, until the time is over."""
         deadline = time.monotonic() + seconds
         left = self._random.sample(kinds, len(kinds))
         first_round = True
         while left and (first_round or time.monotonic() < deadline):
             together = [left.pop()]
-            if self._random.random() < PAIRS:
-                fitting = [each for each in left if not each.touches & together[0].touches]
+            if self._random.random() < PAIR_SHARE:
+                fitting = [each for each in left if not each.affects & together[0].affects]
                 if fitting:
                     together.append(self._random.choice(fitting))
                     left.remove(together[1])
-            # Each with a source of its own: what one draws, and when, must not change what comes after it.
+            # Each fault has its own random source, so that its draws don't change the faults that come after it.
             sources = [random.Random(self._random.getrandbits(64)) for _ in together]
             await self._do(
                 [kind(self._world, own) for kind, own in zip(together, sources, strict=True)]
             )
-            await asyncio.sleep(self._random.uniform(*CALM_SECONDS))
+            await asyncio.sleep(self._random.uniform(*PAUSE_SECONDS))
             if not left and time.monotonic() < deadline:
                 first_round = False
                 left = self._random.sample(kinds, len(kinds))
         await asyncio.sleep(max(0.0, deadline - time.monotonic()))
 
     async def finish(self) -> None:
-        """Waits for what is still measured."""
+        """Wait for the measurements that are still running."""
         await asyncio.gather(*self._told)
 
     async def _do(self, faults: Sequence[Fault]) -> None:
@@ -122,9 +123,9 @@ class Nemesis:
 
     async def _do_one(self, fault: Fault, beside: str) -> None:
         await fault.prepare()
-        one = Happened(fault.kind, fault.what, beside, time.monotonic())
+        one = InjectedFault(fault.kind, fault.target, beside, time.monotonic())
         self.happened.append(one)
-        what = f" ({fault.what})" if fault.what else ""
+        what = f" ({fault.target})" if fault.target else ""
         self._say(f"{fault.kind}{what}")
         available: asyncio.Task[bool] | None = None
         try:
@@ -140,14 +141,14 @@ class Nemesis:
         if not await available:
             self._say(f"{fault.kind}: not available again in {AVAILABLE_SECONDS_MAX:.0f} s")
 
-    async def _until_available(self, one: Happened, since: float) -> bool:
-        """Measures; whether both services were available in time."""
+    async def _until_available(self, one: InjectedFault, since: float) -> bool:
+        """Measure the recovery, and return whether both services answered in time."""
         try:
             async with asyncio.timeout(AVAILABLE_SECONDS_MAX):
                 posts = await asyncio.gather(*(self._answered(port) for port in self._world.ports))
         except TimeoutError:
             return False
-        one.again_seconds = time.monotonic() - since
+        one.recovery_seconds = time.monotonic() - since
         one.unserved_seconds = _longest_gap(self._board.answered, one.began, time.monotonic())
         ids = {post.uuid for post in posts}
         if self._consumers is not None:
@@ -156,17 +157,17 @@ class Nemesis:
         return True
 
     async def _until_told(
-        self, consumers: Consumers, one: Happened, ids: set[str], since: float
+        self, consumers: Consumers, one: InjectedFault, ids: set[str], since: float
     ) -> None:
         names = [name for name in consumers.names if name != STREAM]
         with suppress(TimeoutError):
-            async with asyncio.timeout(TOLD_SECONDS_MAX):
+            async with asyncio.timeout(DELIVERY_SECONDS_MAX):
                 while any(ids - consumers.seen[name] for name in names):
                     await asyncio.sleep(0.02)
-            one.told_again_seconds = time.monotonic() - since
+            one.delivery_recovery_seconds = time.monotonic() - since
 
     async def _answered(self, port: int) -> Post:
-        """A probe after the other, none waiting for the one before, until one of them is answered 200."""
+        """Send probes at a fixed interval, without waiting for earlier ones, until one of them is answered 200."""
         found: asyncio.Future[Post] = asyncio.get_running_loop().create_future()
         probes: set[asyncio.Task[None]] = set()
         try:
@@ -187,9 +188,9 @@ class Nemesis:
         invoked = time.monotonic()
         answer = None
         try:
-            async with connection(port, PROBE_ANSWER_SECONDS_MAX) as asked:
-                answer = await asked.post("/v1/transaction", content(post))
-        except NoAnswerError:
+            async with open_connection(port, PROBE_ANSWER_SECONDS_MAX) as asked:
+                answer = await asked.post("/v1/transaction", request_body(post))
+        except RequestFailedError:
             pass
         finally:
             self._board.record(client, invoked, post, answer)
@@ -197,14 +198,14 @@ class Nemesis:
             found.set_result(post)
 
 
-def write(happened: Sequence[Happened], directory: Path) -> None:
-    """The faults, a line each."""
+def write(happened: Sequence[InjectedFault], directory: Path) -> None:
+    """Write the faults, one per line."""
     (directory / FAULTS).write_bytes(msgspec.json.Encoder().encode_lines(happened))
 
 
-def load(directory: Path) -> list[Happened]:
-    """The faults of a run."""
-    return msgspec.json.Decoder(Happened).decode_lines((directory / FAULTS).read_bytes())
+def load(directory: Path) -> list[InjectedFault]:
+    """Read the faults of a run."""
+    return msgspec.json.Decoder(InjectedFault).decode_lines((directory / FAULTS).read_bytes())
 
 
 def _longest_gap(moments: Sequence[float], begin: float, end: float) -> float:

@@ -1,7 +1,7 @@
-"""A TCP proxy whose connections can be harmed: cut, delayed, lost, half-closed, refused.
+"""A TCP proxy that can harm its connections: cut, delay, lose, half-close or refuse them.
 
-What it never does is what TCP never does: a connection that has lost bytes in one direction says nothing more
-in that direction, ever.
+It never does what TCP never does: after a connection has lost bytes in one direction, no further bytes are passed on in
+that direction.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from typing import Literal, Protocol, TypeAlias
 Streams: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 Direction: TypeAlias = Literal["there", "back"]
-"""From who connects to the server, and from the server."""
+"""The direction of data: "there" is from the client to the server, "back" from the server to the client."""
 
 CHUNK_BYTES_MAX = 65_536
 
 _RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER of no time: closing sends RST, and what was not sent is gone."""
+"""SO_LINGER with a timeout of zero: closing sends RST, and unsent data is discarded."""
 
 
-class Way:
-    """One direction of all connections.
+class DirectionFaults:
+    """The faults in one direction of all connections.
 
     Attributes:
-        delay_seconds: for each piece, before it is passed on.
-        lost: what is sent disappears, and with it the connection's direction.
+        delay_seconds: delay of each chunk before it is passed on.
+        lost: whether data is dropped; a connection that has lost data stays silent in this direction.
     """
 
     def __init__(self) -> None:
@@ -39,17 +39,21 @@ class Way:
 
 
 class Proxy:
-    """Listens on a port of its own, and passes on. An asynchronous context manager."""
+    """A proxy that listens on its own port and forwards connections. It is an asynchronous context manager."""
 
     def __init__(self, connect: Callable[[], Awaitable[Streams]]) -> None:
-        """
+        """Create a proxy; it listens when it is entered.
+
         Args:
-            connect: makes the connection to the server.
+            connect: opens a connection to the server.
         """
         self._connect = connect
         self._links: set[_Link] = set()
         self._server: asyncio.Server | None = None
-        self.ways: dict[Direction, Way] = {"there": Way(), "back": Way()}
+        self.ways: dict[Direction, DirectionFaults] = {
+            "there": DirectionFaults(),
+            "back": DirectionFaults(),
+        }
         self.refusing = False
         self.port = 0
 
@@ -70,27 +74,30 @@ class Proxy:
 
     @property
     def connections(self) -> int:
-        """How many there are now."""
+        """Number of open connections."""
         return len(self._links)
 
     def cut(self) -> None:
-        """Resets every connection, at both ends."""
+        """Reset every connection at both ends."""
         for link in self._links:
             link.reset()
 
     def half_close(self, direction: Direction) -> None:
-        """Ends one direction of every connection; the other goes on."""
+        """End one direction of every connection; the other direction stays open."""
         for link in self._links:
             link.half_close(direction)
 
     def calm(self) -> None:
-        """All is well for new connections. One that has lost bytes stays lost until one of its ends leaves it."""
+        """End all faults for new connections.
+
+        A connection that has lost bytes stays silent until one of its ends closes it.
+        """
         self.refusing = False
         for way in self.ways.values():
             way.delay_seconds = 0.0
             way.lost = False
         for link in self._links:
-            if link.left:
+            if link.closed_unnoticed:
                 link.reset()
 
     def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -101,22 +108,22 @@ class Proxy:
 
 
 class _Link:
-    """One connection and the one behind it."""
+    """One client connection and its connection to the server."""
 
     task: asyncio.Task[None]
 
-    def __init__(self, ways: dict[Direction, Way], client: Streams) -> None:
+    def __init__(self, ways: dict[Direction, DirectionFaults], client: Streams) -> None:
         self._ways = ways
         self._client = client
         self._server: Streams | None = None
         self._half_closed: set[Direction] = set()
         self._lost: set[Direction] = set()
         self._over = asyncio.Event()
-        self.left = False
-        """One end has gone, and the other could not be told."""
+        self.closed_unnoticed = False
+        """Whether one end has closed while the other could not be notified."""
 
     async def run(self, connect: Callable[[], Awaitable[Streams]] | None) -> None:
-        """connect: None: who asks is refused."""
+        """Connect to the server and forward both directions. connect: None if the client is refused."""
         try:
             if connect is None:
                 return
@@ -125,7 +132,7 @@ class _Link:
                 both.create_task(self._pass_on("there", self._client[0], self._server[1]))
                 both.create_task(self._pass_on("back", self._server[0], self._client[1]))
         except* OSError:
-            pass  # one end is gone: so shall be the other
+            pass  # one end has closed, so the other is closed, too
         finally:
             self.reset()
             for streams in (self._client, self._server):
@@ -159,9 +166,9 @@ class _Link:
                 writer.write(chunk)
                 await writer.drain()
         if way.lost or direction in self._lost:
-            self.left = True
+            self.closed_unnoticed = True
             if way.lost:
-                # That an end has left is not heard of either, until all is well again.
+                # The close of an end is not forwarded either, until the fault is over.
                 await self._over.wait()
             raise ConnectionResetError
         if direction not in self._half_closed:
@@ -177,7 +184,7 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 def to_port(port: int) -> Callable[[], Awaitable[Streams]]:
-    """Connects to a port of this machine."""
+    """Return a function that connects to a port of this machine."""
 
     async def connect() -> Streams:
         return await asyncio.open_connection("127.0.0.1", port)
@@ -185,15 +192,15 @@ def to_port(port: int) -> Callable[[], Awaitable[Streams]]:
     return connect
 
 
-class Listening(Protocol):
-    """Who listens on a Unix socket."""
+class UnixSocketServer(Protocol):
+    """A server that listens on a Unix socket."""
 
     @property
     def socket(self) -> Path: ...
 
 
-def to_socket(server: Listening) -> Callable[[], Awaitable[Streams]]:
-    """Connects to a Unix socket, wherever it is at that time."""
+def to_socket(server: UnixSocketServer) -> Callable[[], Awaitable[Streams]]:
+    """Return a function that connects to the Unix socket at its path of that time."""
 
     async def connect() -> Streams:
         return await asyncio.open_unix_connection(server.socket)

@@ -1,4 +1,4 @@
-"""What a run has measured, as tables: printed at its end, and in docs/reference/reliability.md.
+"""Tables of a run's measurements, printed at its end and shown in docs/reference/reliability.md.
 
 `python -m torture.report DIRECTORY` writes the page's tables from the evidence of a run.
 """
@@ -14,12 +14,12 @@ from statistics import median
 import msgspec
 
 from torture import nemesis
-from torture.nemesis import Happened
+from torture.nemesis import InjectedFault
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "reliability.md"
 SUMMARY = "summary.json"
 
-MARKS = re.compile(r"(<!-- torture:(?P<table>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+TABLE_MARKERS = re.compile(r"(<!-- torture:(?P<table>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 _CALLS = {
     "Post": "`POST /v1/transaction`, or a line of `POST /v1/transactions`",
@@ -30,12 +30,12 @@ _CALLS = {
 
 
 class Summary(msgspec.Struct):
-    """Of a run, beside its evidence.
+    """The summary of a run, stored beside its evidence.
 
     Attributes:
-        counts: of calls and what became of them, as "Post 200" or "Post unanswered".
-        deliveries: events by consumer, repetitions and all.
-        faults_found: None: nobody has checked.
+        counts: the number of calls by result, such as "Post 200" or "Post unanswered".
+        deliveries: the number of deliveries to each consumer, redeliveries included.
+        faults_found: None if the evidence was not checked.
     """
 
     seed: str
@@ -56,9 +56,12 @@ def load(directory: Path) -> Summary:
     return msgspec.json.decode((directory / SUMMARY).read_bytes(), type=Summary)
 
 
-def recovery(happened: Sequence[Happened]) -> str:
-    """A line for each kind. Times are of those that nothing else accompanied, if there are any."""
-    kinds: dict[str, list[Happened]] = {}
+def recovery_table(happened: Sequence[InjectedFault]) -> str:
+    """Return a table with one row for each kind of fault.
+
+    The times are those of faults that ran alone, if there are any.
+    """
+    kinds: dict[str, list[InjectedFault]] = {}
     for each in happened:
         kinds.setdefault(each.kind, []).append(each)
     rows = [
@@ -67,19 +70,19 @@ def recovery(happened: Sequence[Happened]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for kind in sorted(kinds):
-        alone = [each for each in kinds[kind] if not each.beside] or kinds[kind]
-        again = [each.again_seconds for each in alone]
-        told = [each.told_again_seconds for each in alone]
+        alone = [each for each in kinds[kind] if not each.concurrent_with] or kinds[kind]
+        again = [each.recovery_seconds for each in alone]
+        told = [each.delivery_recovery_seconds for each in alone]
         unserved = [each.unserved_seconds for each in alone]
         rows.append(
-            f"| {kind} | {len(kinds[kind])} | {_middle(again)} | {_longest(again)} "
-            f"| {_longest(unserved)} | {_middle(told)} |"
+            f"| {kind} | {len(kinds[kind])} | {_median(again)} | {_longest(again)} "
+            f"| {_longest(unserved)} | {_median(told)} |"
         )
     return "\n".join(rows)
 
 
-def totals(summary: Summary, happened: Sequence[Happened]) -> str:
-    """What was done and what became of it."""
+def totals_table(summary: Summary, happened: Sequence[InjectedFault]) -> str:
+    """Return a table of the calls, their results, and the events."""
     rows = ["| | |", "|---|---|"]
     rows.append(f"| faults | {len(happened)}, of {len({each.kind for each in happened})} kinds |")
     for call, name in _CALLS.items():
@@ -96,7 +99,7 @@ def totals(summary: Summary, happened: Sequence[Happened]) -> str:
 
 
 def origin(summary: Summary) -> str:
-    """Where the figures come from."""
+    """Return a sentence with the run's length, seed and machine, and the command that repeats it."""
     return (
         f"{summary.seconds:.0f} seconds of faults, seed `{summary.seed}`, {summary.machine}. "
         f"The same again: `make torture TORTURE_SECONDS={summary.seconds:.0f} ARGS='--seed {summary.seed}'`."
@@ -104,15 +107,17 @@ def origin(summary: Summary) -> str:
 
 
 def render(directory: Path, page: Path = PAGE) -> None:
-    """Fills the tables of the page."""
+    """Fill in the tables of the page."""
     summary, happened = load(directory), nemesis.load(directory)
     tables = {
         "origin": origin(summary),
-        "recovery": recovery(happened),
-        "totals": totals(summary, happened),
+        "recovery": recovery_table(happened),
+        "totals": totals_table(summary, happened),
     }
     text = page.read_text("utf-8")
-    page.write_text(MARKS.sub(lambda m: f"{m[1]}\n{tables[m['table']]}\n\n{m[3]}", text), "utf-8")
+    page.write_text(
+        TABLE_MARKERS.sub(lambda m: f"{m[1]}\n{tables[m['table']]}\n\n{m[3]}", text), "utf-8"
+    )
 
 
 def _by_end(counts: Mapping[str, int], call: str) -> dict[str, int]:
@@ -123,7 +128,7 @@ def _by_end(counts: Mapping[str, int], call: str) -> dict[str, int]:
     }
 
 
-def _middle(times: Sequence[float | None]) -> str:
+def _median(times: Sequence[float | None]) -> str:
     known = [each for each in times if each is not None]
     return f"{median(known):.2f} s" if len(known) == len(times) else "never"
 

@@ -1,4 +1,4 @@
-"""Rounds of some seconds in one world, with evidence after each: clients and one fault, calm, the final read."""
+"""Rounds of some seconds in one world, each with clients, one fault, a calm phase, the final read and evidence."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import IO
 import msgspec
 
 from torture import final
-from torture.clients import Board, Client, among, create_users, deposit
+from torture.clients import Client, SharedState, create_users, deposit, run_while_clients_work
 from torture.faults.fault import Fault
 from torture.history import ACCOUNTS, CONSUMERS, DELIVERIES, OPERATIONS, Evidence, Recorder, load
 from torture.nemesis import Nemesis
-from torture.threads import in_thread
+from torture.threads import run_in_thread
 from torture.world.consumers import Consumers
 from torture.world.world import World
 
@@ -26,36 +26,40 @@ USERS = 16
 
 ROUND_SECONDS = 3.0
 BEFORE_FAULT_SECONDS = 1.0
-"""A fault does no harm where nothing goes on yet."""
+"""Delay of the fault within a round, in seconds: a fault does no harm before the clients have begun."""
 
 READ_SECONDS_MAX = 5.0
-"""For a page of the final read. A bug may have made it unreadable; the rest is evidence all the same."""
+"""Time limit for a page of the final read, in seconds, because a bug may have made it unreadable.
+
+The other pages are still evidence.
+"""
 
 BATCH_TIMEOUT_SECONDS = 2
-"""Nor is the final read earlier after a post without an answer."""
+"""The service's batch timeout, in seconds. The final read waits for as long after a post without an answer."""
 
 LEASE_SECONDS = 2
-"""Until another relay takes over from one that was killed."""
+"""The relay's lease, in seconds: the time until another relay takes over from one that was killed."""
 
 SILENCE_SECONDS_MAX = 20.0
-"""Consumers that have heard nothing for so long will hear no more."""
+"""Time without any delivery after which consumers are assumed to receive nothing more, in seconds."""
 
 SETTINGS = {
     "SALDO_BATCH_TIMEOUT_SECONDS": str(BATCH_TIMEOUT_SECONDS),
     "SALDO_RELAY_LEASE_SECONDS": str(LEASE_SECONDS),
 }
-"""What a world needs so that a round is short."""
+"""Settings of a world that keep rounds short."""
 
 
 class Rounds:
-    """All rounds of one world. An asynchronous context manager."""
+    """All rounds of one world. It is an asynchronous context manager."""
 
     def __init__(
         self, world: World, directory: Path, seed: str, say: Callable[[str], None], *, told: bool
     ) -> None:
-        """
+        """Open the files of the evidence.
+
         Args:
-            directory: where the evidence goes.
+            directory: the directory of the evidence.
             told: whether there are consumers.
         """
         self._world = world
@@ -72,7 +76,7 @@ class Rounds:
         names = self._consumers.names if self._consumers else ()
         (directory / CONSUMERS).write_bytes(msgspec.json.encode(names))
         self.unread: dict[int, str] = {}
-        """Of users who could not be read after the last round: why."""
+        """Users who could not be read after the last round, with the reason for each."""
 
     async def __aenter__(self) -> Rounds:
         try:
@@ -82,7 +86,7 @@ class Rounds:
         except BaseException:
             await self.__aexit__()
             raise
-        self._board = Board(self._operations, users, self._world.ports)
+        self._board = SharedState(self._operations, users, self._world.ports)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -91,33 +95,34 @@ class Rounds:
         for file in self._files:
             file.close()
 
-    async def play(self, kind: type[Fault] | None) -> Evidence:
-        """One round: all the evidence there is after it, of those users who can be read.
+    async def run_round(self, kind: type[Fault] | None) -> Evidence:
+        """Play one round and return all evidence so far, limited to the users who can be read.
 
         Args:
-            kind: of the fault that is done; None: none is.
+            kind: the kind of fault that is injected; None for no fault.
         """
         seed = f"{self._seed}-{next(self._numbers)}"
         began = datetime.now(UTC).replace(microsecond=0)
         clients = [Client(self._board, f"{seed}-{number}", began) for number in range(CLIENTS)]
         one = Nemesis(self._world, self._board, None, f"{seed}-nemesis", self._say)
-        await among(clients, self._harm(one, [] if kind is None else [kind]))
+        await run_while_clients_work(clients, self._harm(one, [] if kind is None else [kind]))
         if self._consumers is not None:
             await self._until_told(self._consumers)
         await self._read()
         for file in self._files:
             file.flush()
-        evidence = await in_thread(load, self._directory)
-        return without(evidence, self.unread)
+        evidence = await run_in_thread(load, self._directory)
+        return exclude_users(evidence, self.unread)
 
     async def _harm(self, one: Nemesis, kinds: Sequence[type[Fault]]) -> None:
         await asyncio.sleep(BEFORE_FAULT_SECONDS)
         await one.run(kinds, ROUND_SECONDS - BEFORE_FAULT_SECONDS)
 
     async def _until_told(self, consumers: Consumers) -> None:
-        """Until consumers have heard of a last transaction of each user, and so of all that they will hear before it.
+        """Post a last transaction of each user, and wait until all consumers have received these transactions.
 
-        Or until they have heard nothing for long: that one may be what they are not told of.
+        By then they have received everything before, too. The wait ends early when nothing has been delivered for
+        `SILENCE_SECONDS_MAX`, because a bug may have lost one of these events.
         """
         port = self._world.ports[0]
         last = {await deposit(self._board, port, user_id) for user_id in self._board.users}
@@ -130,7 +135,7 @@ class Rounds:
             await asyncio.sleep(0.05)
 
     async def _read(self) -> None:
-        # What is known needs no waiting for.
+        # Only posts with an unknown outcome need a wait.
         settled_at = self._board.unknown_at + BATCH_TIMEOUT_SECONDS + 1
         found = await final.read(
             self._world.services[0], self._board.users, settled_at, READ_SECONDS_MAX
@@ -146,8 +151,8 @@ class Rounds:
         return Recorder(self._files[-1])
 
 
-def without(evidence: Evidence, user_ids: Collection[int]) -> Evidence:
-    """Nothing about these users: what is not known of them is no reason to accuse anybody."""
+def exclude_users(evidence: Evidence, user_ids: Collection[int]) -> Evidence:
+    """Return the evidence without these users: a user whose state is unknown is no ground for a finding."""
     subjects = set(map(str, user_ids))
     return Evidence(
         [each for each in evidence.operations if each.call.user_id not in user_ids],

@@ -1,4 +1,4 @@
-"""One run: start, torture, calm, the final read, the evidence, the checker."""
+"""One run of the suite: start, faults, calm, the final read, the evidence, the checker."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from typing import IO
 import msgspec
 
 from torture import final, nemesis, report
-from torture.clients import Board, Client, among, create_users
+from torture.clients import Client, SharedState, create_users, run_while_clients_work
 from torture.faults.fault import Fault
 from torture.history import ACCOUNTS, CONSUMERS, DELIVERIES, OPERATIONS, Recorder
 from torture.nemesis import Nemesis
 from torture.report import Summary
-from torture.threads import in_thread
+from torture.threads import run_in_thread
 from torture.world.consumers import Consumers
 from torture.world.services import BATCH_TIMEOUT_SECONDS
 from torture.world.world import World
@@ -32,7 +32,7 @@ CLIENTS = 12
 USERS = 32
 
 TOLD_SECONDS_MAX = 300.0
-"""How long consumers may need to get everything, when all is calm."""
+"""Time that consumers may need to receive everything once all faults have ended, in seconds."""
 
 
 class Run:
@@ -48,8 +48,8 @@ class Run:
         self._left_out: dict[str, str] = {}
 
     async def run(self, *, kinds: Sequence[type[Fault]], seconds: float) -> int:
-        """The exit code: 1 if anything is wrong."""
-        # Sockets have short names, and what runs here needs no more of the evidence's place than its files.
+        """Run the suite and return the exit code, which is 1 if anything is wrong."""
+        # Paths of Unix sockets must be short, and the running system needs nothing from the directory of the evidence.
         place = Path(tempfile.mkdtemp(prefix="saldo-world-"))
         place.chmod(0o755)
         try:
@@ -59,10 +59,10 @@ class Run:
             raise
         finally:
             shutil.rmtree(place, ignore_errors=True)
-        return max(0 if whole else 1, await in_thread(self._check))
+        return max(0 if whole else 1, await run_in_thread(self._check))
 
     async def _torture(self, place: Path, kinds: Sequence[type[Fault]], seconds: float) -> bool:
-        """Writes the evidence; whether the end was as it should be."""
+        """Write the evidence, and return whether the system recovered as it should."""
         with ExitStack() as files:
 
             def recorder(name: str) -> Recorder:
@@ -76,7 +76,7 @@ class Run:
                 await consumers.start()
                 try:
                     users = await create_users(world.ports, USERS)
-                    board = Board(recorder(OPERATIONS), users, world.ports)
+                    board = SharedState(recorder(OPERATIONS), users, world.ports)
                     one = Nemesis(world, board, consumers, f"{self._seed}-nemesis", self._say)
                     await self._among_clients(world, board, one, kinds, seconds)
                     recorded, whole = await self._end(world, users, one, consumers, recorder)
@@ -103,7 +103,12 @@ class Run:
         consumers: Consumers,
         recorder: Callable[[str], Recorder],
     ) -> tuple[int, bool]:
-        """All is calm: how much is recorded, and whether everything came back and everybody was told."""
+        """End the run once all faults are over.
+
+        Returns:
+            The number of recorded transactions, and whether every fault was recovered from, every consumer has
+            received everything, and `saldo verify` has found no fault.
+        """
         self._say("calm")
         await one.finish()
         nemesis.write(one.happened, self._directory)
@@ -116,36 +121,36 @@ class Run:
         for account in accounts:
             kept.add(account)
         recorded = final.uuids(accounts)
-        missing = await final.everybody_told(consumers, recorded, TOLD_SECONDS_MAX)
+        missing = await final.wait_until_all_delivered(consumers, recorded, TOLD_SECONDS_MAX)
         await consumers.read_stream(recorded, TOLD_SECONDS_MAX)
         for name in missing:
             self._say(f"{name} has not got everything")
-        verified = await in_thread(self._verify, world)
-        recovered = all(each.again_seconds is not None for each in one.happened)
+        verified = await run_in_thread(self._verify, world)
+        recovered = all(each.recovery_seconds is not None for each in one.happened)
         return len(recorded), not missing and verified and recovered
 
     async def _among_clients(
         self,
         world: World,
-        board: Board,
+        board: SharedState,
         one: Nemesis,
         kinds: Sequence[type[Fault]],
         seconds: float,
     ) -> None:
-        """The faults, while clients do what clients do."""
+        """Inject the faults while the clients work."""
         possible = []
         for kind in kinds:
-            if reason := kind.refused(world):
+            if reason := kind.reason_unavailable(world):
                 self._left_out[kind.kind] = reason
                 self._say(f"left out: {kind.kind}: {reason}")
             else:
                 possible.append(kind)
         began = datetime.now(UTC).replace(microsecond=0)
         clients = [Client(board, f"{self._seed}-{number}", began) for number in range(CLIENTS)]
-        await among(clients, one.run(possible, seconds))
+        await run_while_clients_work(clients, one.run(possible, seconds))
 
     def _verify(self, world: World) -> bool:
-        """The ledger's own audit, of its rules and its seals: whether it finds nothing."""
+        """Run `saldo verify`, which checks the rules and the seals, and return whether it found no fault."""
         server = world.pair.primary.server
         urls = {
             "SALDO_DATABASE_URL": server.service_url,
@@ -164,7 +169,7 @@ class Run:
         return done.returncode == 0
 
     def _check(self) -> int:
-        """Prints what was measured, and has the evidence checked by a process that knows nothing else."""
+        """Run the checker on the evidence in a process of its own, and print its result and the measurements."""
         command = [sys.executable, "-m", "torture.checker", str(self._directory)]
         checked = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
         print(checked.stdout, end="")
@@ -173,12 +178,12 @@ class Run:
             summary.faults_found = int(found[1])
             report.save(summary, self._directory)
         happened = nemesis.load(self._directory)
-        print(f"\n{report.recovery(happened)}\n\n{report.totals(summary, happened)}")
+        print(f"\n{report.recovery_table(happened)}\n\n{report.totals_table(summary, happened)}")
         return checked.returncode
 
 
 def keep_logs(place: Path, directory: Path) -> None:
-    """What the processes have said goes beside the evidence."""
+    """Copy the logs of all processes to the evidence."""
     for log in place.glob("*.log"):
         shutil.copy(log, directory)
     for log in place.glob("?/postgresql.log"):

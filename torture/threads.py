@@ -1,4 +1,4 @@
-"""What blocks goes into a thread; and nobody leaves while it is still at work there."""
+"""A helper that runs blocking functions in a thread and never abandons the thread."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-async def in_thread(function: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
-    """Its result. Who is cancelled meanwhile waits for its end all the same.
+async def run_in_thread(function: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+    """Return the result of a blocking function, run in a thread.
 
-    A thread can't be cancelled: left alone it would go on starting what others are ending.
+    A caller that is cancelled meanwhile still waits for the end of the function.
+
+    A thread can't be cancelled: an abandoned one would continue to start processes that the caller is ending.
     """
     call = asyncio.ensure_future(asyncio.to_thread(function, *given, **named))
     try:

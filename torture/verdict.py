@@ -1,42 +1,42 @@
-"""What has come of a planted bug: caught or not, and as what. Printed, a line or a table."""
+"""The verdict about a planted bug: whether it was caught, and as what. It is printed as a line or in a table."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torture.checker import Kind
+from torture.checker import FindingKind
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Of one bug.
+    """The result of the trial of one bug.
 
     Attributes:
-        expected: as what it is to be caught, any of these; nothing is planted: none.
+        expected: the kinds of fault of which any counts as caught; empty if nothing is planted.
         found: the kinds of fault that the checker has found.
-        broken: what went wrong beside that, a sentence each: of a user who could not be read, or of the suite.
-        tried: whether there was evidence to be checked.
-        seconds: all in all.
+        broken: other failures, one sentence each: a user who could not be read, or an exception in the suite.
+        tried: whether there was evidence to check.
+        seconds: the duration of the trial.
     """
 
     name: str
-    expected: tuple[Kind, ...]
-    found: frozenset[Kind]
+    expected: tuple[FindingKind, ...]
+    found: frozenset[FindingKind]
     broken: tuple[str, ...]
     tried: bool
     seconds: float
 
     @property
     def right(self) -> bool:
-        """Whether the suite has done its work: caught as expected; or, without a bug, accused of nothing."""
+        """True if the bug was caught as expected, or if no bug was planted and nothing was found."""
         if not self.expected:
             return self.tried and not self.found and not self.broken
         return not self.found.isdisjoint(self.expected)
 
     @property
     def kinds(self) -> str:
-        """What was found, what was expected first."""
+        """The kinds of fault that were found, expected kinds first."""
         order = sorted(self.found, key=lambda kind: (kind not in self.expected, kind))
         return ", ".join(f'"{kind}"' for kind in order) or "nothing"
 
@@ -53,7 +53,7 @@ class Verdict:
 
 
 def table(verdicts: Sequence[Verdict]) -> str:
-    """A line for each."""
+    """Return a table with one row for each verdict."""
     rows = [("planted", "found", "", "seconds")]
     for each in verdicts:
         right = "as it should be" if each.right else "NOT AS IT SHOULD BE"

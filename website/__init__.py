@@ -1,1 +1,1 @@
-"""The documentation site: the pages of the repository, and reference pages made from the code."""
+"""The documentation site: the repository's pages, and reference pages that are generated from the code."""

@@ -1,6 +1,6 @@
-"""Make the pages that come from the code anew, and build the site.
+"""The command that regenerates the reference pages and builds the site.
 
-Its pages work from the disk, too, and need nothing from elsewhere."""
+The site can be read from the disk, and it loads nothing from other servers."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ CONFIGURATION = Path(__file__).with_name("zensical.toml")
 
 
 def build(output: Path) -> int:
-    """Writes the site to `output`/site, of pages put together in `output`/pages; a warning is an error.
+    """Build the site in `output`/site from pages that are assembled in `output`/pages. Warnings are errors.
 
     Returns:
         The exit code of the generator.
 
     Raises:
-        PagesError: a link leads to nothing.
+        PagesError: The target of a link does not exist.
     """
     shutil.rmtree(output, ignore_errors=True)
     assemble(output / "pages")
-    # The generator finds everything beside its configuration.
+    # The generator resolves paths relative to its configuration file.
     shutil.copy(CONFIGURATION, output / CONFIGURATION.name)
     command = [str(Path(sys.executable).with_name("zensical")), "build", "--strict", "--clean"]
     return subprocess.run(command, cwd=output, check=False).returncode  # noqa: S603
 
 
 def main() -> int:
-    """Builds the site, and says where it is."""
+    """Run the command, and print the path of the site."""
     parser = argparse.ArgumentParser(prog="python -m website", description=__doc__)
     parser.add_argument("--output", type=Path, default=ROOT / "build/website", help="a directory")
     output = parser.parse_args().output

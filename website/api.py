@@ -1,14 +1,15 @@
-"""The page of the API, from the document that the service makes of itself."""
+"""The reference page of the API, generated from the service's OpenAPI document."""
 
 from __future__ import annotations
 
 import json
 from typing import Any, Final, cast
 
-from saldo.http.app import create_framework
-from saldo.http.service import Service
-from saldo.settings import Settings
-from website.schemas import Schema, cell, fields, kind, referred
+from saldo.http.api.context import AppContext
+from saldo.http.litestar_app import create_framework
+from saldo.http.openapi.document import openapi_document
+from saldo.settings.model import Settings
+from website.schemas import Schema, describe_type, escape_cell, field_table, referenced_components
 
 _BEGINNING: Final = """# The API
 
@@ -28,21 +29,21 @@ _TAGS: Final = {
 }
 
 
-class _Unstarted:
-    """As much of a service as the framework reads of it when it is put together."""
+class _ServiceStub:
+    """A stub of the service with the attributes that the framework reads at its creation."""
 
     def __init__(self) -> None:
         self.settings = Settings(_env_file=None)  # type: ignore[call-arg]
 
 
 def document() -> dict[str, Any]:
-    """The OpenAPI document, of a service that is not started."""
-    app = create_framework(cast("Service", _Unstarted()))
-    return app.openapi_schema.to_schema()
+    """Return the OpenAPI document, without starting a service."""
+    app = create_framework(cast("AppContext", _ServiceStub()))
+    return openapi_document(app)
 
 
 def page() -> str:
-    """The page, in Markdown."""
+    """Return the page in Markdown."""
     whole = document()
     operations = [
         (path, method, operation)
@@ -62,7 +63,11 @@ def page() -> str:
     for name in _objects(whole, operations):
         schema = whole["components"]["schemas"][name]
         lines += [f"### {name}", ""]
-        lines += fields(schema, optional=False) if "properties" in schema else [kind(schema), ""]
+        lines += (
+            field_table(schema, optional=False)
+            if "properties" in schema
+            else [describe_type(schema), ""]
+        )
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
@@ -78,7 +83,7 @@ def _operation(path: str, method: str, operation: Schema) -> list[str]:
         lines += _body(media_type, content)
     for status, answer in operation["responses"].items():
         if status.startswith("2"):
-            lines += _answer(status, answer)
+            lines += _response(status, answer)
     errors = [_error(status, each) for status, each in operation["responses"].items()]
     lines += ["Errors: " + "; ".join(filter(None, errors)) + ".", ""]
     return lines
@@ -88,8 +93,8 @@ def _parameter(parameter: Schema) -> str:
     said = parameter.get("description") or parameter["schema"].get("description", "")
     needed = "" if not parameter["required"] or parameter["in"] == "path" else "Required. "
     return (
-        f"| `{parameter['name']}` | {parameter['in']} | {kind(parameter['schema'])} "
-        f"| {needed}{cell(said)} |"
+        f"| `{parameter['name']}` | {parameter['in']} | {describe_type(parameter['schema'])} "
+        f"| {needed}{escape_cell(said)} |"
     )
 
 
@@ -97,11 +102,11 @@ def _body(media_type: str, content: Schema) -> list[str]:
     schema = content["schema"]
     lines = [f"Body, `{media_type}`:", ""]
     if "properties" in schema:
-        lines += fields(schema, optional=True)
+        lines += field_table(schema, optional=True)
     elif schema.get("type") == "array":
         lines += ["An array of the same.", ""]
     else:
-        lines += [schema.get("description", kind(schema)), ""]
+        lines += [schema.get("description", describe_type(schema)), ""]
     for example in list(content.get("examples", {}).values())[:1]:
         value = example["value"]
         shown = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
@@ -109,15 +114,17 @@ def _body(media_type: str, content: Schema) -> list[str]:
     return lines
 
 
-def _answer(status: str, answer: Schema) -> list[str]:
+def _response(status: str, answer: Schema) -> list[str]:
     lines = []
     for media_type, content in answer.get("content", {}).items():
         schema = content["schema"]
         said = schema.get("description") if "$ref" not in schema else None
-        # What the framework says where nothing else is said.
+        # This is the framework's default description.
         description = answer["description"]
-        about = "" if description.startswith("Request fulfilled") else f" {cell(description)}"
-        lines += [f"Answer {status}, `{media_type}`: {said or kind(schema)}.{about}", ""]
+        about = (
+            "" if description.startswith("Request fulfilled") else f" {escape_cell(description)}"
+        )
+        lines += [f"Answer {status}, `{media_type}`: {said or describe_type(schema)}.{about}", ""]
     return [line.replace("..", ".") for line in lines]
 
 
@@ -129,12 +136,12 @@ def _error(status: str, answer: Schema) -> str:
 
 
 def _objects(whole: Schema, operations: list[tuple[str, str, Any]]) -> list[str]:
-    """The names of the objects, in the order in which they are met."""
+    """Return the names of the schemas in the order in which the operations refer to them."""
     met: dict[str, None] = {}
-    waiting = [name for *_, each in operations for name in referred(each)]
+    waiting = [name for *_, each in operations for name in referenced_components(each)]
     while waiting:
         name = waiting.pop(0)
         if name not in met and name in whole["components"]["schemas"]:
             met[name] = None
-            waiting += referred(whole["components"]["schemas"][name])
+            waiting += referenced_components(whole["components"]["schemas"][name])
     return list(met)

@@ -1,4 +1,4 @@
-"""The page of the commands, from the program's own help."""
+"""The reference page of the commands, generated from the program's own help."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import subprocess
 import sys
 from typing import Final
 
-from saldo.cli.program import COMMANDS, application
+from saldo.cli.program import COMMANDS, build_app
 
-program = application(COMMANDS)
-"""What typer's own writer of pages is given."""
+program = build_app(COMMANDS)
+"""The application that typer's documentation generator reads."""
 
 _EXAMPLES: Final = re.compile(r"^Examples:\n\n((?:  .+\n\n)+)", re.MULTILINE)
 
 
 def page() -> str:
-    """The page, in Markdown."""
+    """Return the page in Markdown."""
     written = subprocess.run(  # noqa: S603
         [
             *(sys.executable, "-m", "typer", "website/commands.py"),
@@ -27,14 +27,14 @@ def page() -> str:
         capture_output=True,
         text=True,
     ).stdout
-    return _EXAMPLES.sub(_fenced, _plain(written)) + "\n"
+    return _EXAMPLES.sub(_fence_examples, _unescape_code(written)) + "\n"
 
 
-def _plain(text: str) -> str:
-    # Escaped for HTML; Markdown takes what is in quotes as it is, and passes over no tag of ours.
+def _unescape_code(text: str) -> str:
+    # The text is escaped for HTML, but Markdown shows the text between backquotes literally.
     return re.sub(r"`[^`\n]*`", lambda found: html.unescape(found[0]), text)
 
 
-def _fenced(found: re.Match[str]) -> str:
+def _fence_examples(found: re.Match[str]) -> str:
     examples = [line.strip() for line in found[1].splitlines() if line.strip()]
     return "Examples:\n\n```text\n" + "\n".join(examples) + "\n```\n\n"

@@ -1,4 +1,4 @@
-"""The list of the decisions, by the headings of their pages."""
+"""The list of decisions, generated from the headings of their pages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ DIRECTORY: Final = Path(__file__).parents[1] / "docs/decisions"
 
 
 def page() -> str:
-    """The page, in Markdown."""
+    """Return the page in Markdown."""
     lines = ["# Decisions", "", "Why it is as it is, in the order in which it was decided.", ""]
     for path in sorted(DIRECTORY.glob("0*.md")):
         number, _, heading = path.read_text(encoding="utf-8").splitlines()[0][2:].partition(": ")

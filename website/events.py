@@ -1,4 +1,4 @@
-"""The page of the events, from their schemas."""
+"""The reference page of the events, generated from their schemas."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from website.schemas import fields
+from website.schemas import field_table
 
 DIRECTORY: Final = Path(__file__).parents[1] / "docs/reference/events"
 
@@ -19,7 +19,7 @@ to [RabbitMQ](../howto/consume-events.md), to [webhooks](../howto/webhooks.md) a
 
 
 def page() -> str:
-    """The page, in Markdown: each event's envelope and data."""
+    """Return the page in Markdown, with the envelope and the data of each event."""
     document = json.loads((DIRECTORY / "asyncapi.json").read_text(encoding="utf-8"))
     keys = {
         message: channel["address"]
@@ -53,5 +53,5 @@ def _event(schema: dict[str, Any], key: str) -> list[str]:
         "",
         "`data`:",
         "",
-        *fields(envelope["data"], optional=False),
+        *field_table(envelope["data"], optional=False),
     ]

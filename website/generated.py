@@ -1,4 +1,7 @@
-"""The pages of docs that are made from the code; kept in the repository, to be read there. A test finds old ones."""
+"""The files that are generated from the code: pages in docs, and `.env.sample`.
+
+They are committed, so that they can be read in the repository. A test fails if one of them is out of date.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,21 @@ from typing import Final
 from website import api, commands, decisions, events, settings
 
 PAGES: Final[dict[str, Callable[[], str]]] = {
+    "../.env.sample": settings.sample,
     "decisions/README.md": decisions.page,
     "reference/api.md": api.page,
     "reference/commands.md": commands.page,
     "reference/events.md": events.page,
     "reference/settings.md": settings.page,
 }
-"""How each is made, by its path in docs."""
+"""Functions that return the text of each file, by its path relative to docs."""
 
 
 def write(docs: Path) -> list[str]:
-    """Makes all of them anew.
+    """Write all generated files.
 
     Returns:
-        Those that have changed.
+        The names of the files that have changed.
     """
     changed = []
     for name, make in PAGES.items():

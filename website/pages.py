@@ -1,7 +1,7 @@
-"""Puts the site's pages together: those of the repository, with their links led on.
+"""Assembly of the site's pages: the repository's pages with rewritten links.
 
-In the repository a page's links lead to other pages and to the source. On the site the former are led to where the page
-is there; the latter, which the site doesn't have, become the name of the file.
+In the repository, a page links to other pages and to source files. A link to a page is rewritten to the page's place on
+the site. The site does not contain source files, so a link to one is replaced by the file's path.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
 
-AT_THE_TOP: Final = {
+MOVED_PAGES: Final = {
     "ARCHITECTURE.md": "explanation/architecture.md",
     "CHANGELOG.md": "project/changelog.md",
     "CONTRIBUTING.md": "project/contributing.md",
@@ -28,59 +28,65 @@ AT_THE_TOP: Final = {
     "docs/benchmarks/README.md": "reference/benchmarks.md",
     "docs/reference/events": "reference/events.md",
 }
-"""What has another place on the site than in docs; the README is known by the site's own first page."""
+"""The pages and folders whose place on the site differs from that in docs.
 
-COPIED: Final = {".csv", ".json", ".md", ".png", ".svg"}
+Links to the project's README lead to the site's own first page.
+"""
+
+COPIED_SUFFIXES: Final = {".csv", ".json", ".md", ".png", ".svg"}
 
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)")
 _FENCE = re.compile(r"^ *(```|~~~)")
 
 
 class PagesError(Exception):
-    """A page can't be put together. The message names it."""
+    """The error for a page that cannot be assembled. The message names the page."""
 
 
 def assemble(directory: Path) -> None:
-    """Writes all pages, and what they show, into a new directory.
+    """Write all pages, and the images and data files, into a new directory.
 
     Raises:
-        PagesError: a link leads to a file that isn't there.
+        PagesError: The target of a link does not exist.
     """
-    copied = dict(_copied())
-    places = {source: place for source, (place, _) in copied.items()} | AT_THE_TOP
+    copied = dict(_files_to_copy())
+    places = {source: place for source, (place, _) in copied.items()} | MOVED_PAGES
     for source, (place, path) in copied.items():
         target = directory / place
         target.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".md":
             text = path.read_text(encoding="utf-8")
-            target.write_text(led_on(text, source, place, places), encoding="utf-8")
+            target.write_text(rewrite_links(text, source, place, places), encoding="utf-8")
         else:
             shutil.copy(path, target)
 
 
-def _copied() -> Iterator[tuple[str, tuple[str, Path]]]:
-    """Each file that is copied: its path in the repository, its place on the site, and where it is read."""
-    for source, place in AT_THE_TOP.items():
+def _files_to_copy() -> Iterator[tuple[str, tuple[str, Path]]]:
+    """Yield each file to copy: its path in the repository, and its path on the site with the file to read."""
+    for source, place in MOVED_PAGES.items():
         if source.endswith(".md") and source != "README.md":
             yield source, (place, ROOT / source)
     docs = ROOT / "docs"
     for path in sorted(docs.rglob("*")):
         source = path.relative_to(ROOT).as_posix()
-        if source not in AT_THE_TOP and path.suffix in COPIED:
+        if source not in MOVED_PAGES and path.suffix in COPIED_SUFFIXES:
             yield source, (path.relative_to(docs).as_posix(), path)
 
 
-def led_on(text: str, source: str, place: str, places: dict[str, str]) -> str:
-    """A page's text with its links as the site needs them.
+def rewrite_links(text: str, source: str, place: str, places: dict[str, str]) -> str:
+    """Rewrite the links of a page for the site.
 
     Args:
-        text: in Markdown.
-        source: the page's path in the repository.
-        place: its path on the site.
-        places: the paths on the site of what is there, by path in the repository.
+        text: The page in Markdown.
+        source: The page's path in the repository.
+        place: The page's path on the site.
+        places: The paths on the site of all files that it contains, by their paths in the repository.
+
+    Returns:
+        The rewritten text.
 
     Raises:
-        PagesError: a link leads to a file that isn't there.
+        PagesError: The target of a link does not exist.
     """
 
     def replaced(found: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""Tables of fields, from JSON Schema."""
+"""Tables of fields, generated from JSON Schema."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ Schema = Mapping[str, Any]
 REFERENCE: Final = "#/components/schemas/"
 
 
-def fields(schema: Schema, *, optional: bool) -> list[str]:
-    """The table of an object's fields, in Markdown.
+def field_table(schema: Schema, *, optional: bool) -> list[str]:
+    """Return the table of an object's fields in Markdown.
 
     Args:
-        schema: of an object.
-        optional: whether to say which need not be there.
+        schema: The schema of the object.
+        optional: Whether to mark optional fields.
     """
     required = set(schema.get("required", ()))
     lines = ["| field | type | |", "|---|---|---|"]
@@ -23,12 +23,12 @@ def fields(schema: Schema, *, optional: bool) -> list[str]:
         description = each.get("description", "")
         if optional and name not in required:
             description = f"Optional. {description}"
-        lines.append(f"| `{name}` | {kind(each)} | {cell(description)} |")
+        lines.append(f"| `{name}` | {describe_type(each)} | {escape_cell(description)} |")
     return [*lines, ""]
 
 
-def kind(schema: Schema) -> str:
-    """A type in words: what is allowed, without the patterns."""
+def describe_type(schema: Schema) -> str:
+    """Describe the type of a schema in words, without its patterns."""
     if "$ref" in schema:
         name = schema["$ref"].removeprefix(REFERENCE)
         return f"[{name}](#{name.lower()})"
@@ -37,27 +37,27 @@ def kind(schema: Schema) -> str:
     if "enum" in schema:
         return " or ".join(f"`{each}`" for each in schema["enum"] if each is not None)
     if "oneOf" in schema:
-        return " or ".join(dict.fromkeys(kind(each) for each in schema["oneOf"]))
+        return " or ".join(dict.fromkeys(describe_type(each) for each in schema["oneOf"]))
     types = schema.get("type", "any")
     if types == "array":
-        return f"array of {kind(schema.get('items', {}))}"
+        return f"array of {describe_type(schema.get('items', {}))}"
     if isinstance(types, list):
         return " or ".join(types)
     return f"{types}, {schema['format']}" if "format" in schema else str(types)
 
 
-def referred(schema: Any) -> Iterator[str]:
-    """The names of the components that a part of a document refers to."""
+def referenced_components(schema: Any) -> Iterator[str]:
+    """Yield the names of the components that a part of a document refers to."""
     if isinstance(schema, Mapping):
         if "$ref" in schema:
             yield schema["$ref"].removeprefix(REFERENCE)
         for each in schema.values():
-            yield from referred(each)
+            yield from referenced_components(each)
     elif isinstance(schema, list):
         for each in schema:
-            yield from referred(each)
+            yield from referenced_components(each)
 
 
-def cell(text: str) -> str:
-    """A text as it may stand in a table."""
+def escape_cell(text: str) -> str:
+    """Escape a text for a cell of a table."""
     return " ".join(text.split()).replace("|", "\\|")

@@ -1,2 +1,2 @@
--- What clients posted, in the order in which it was recorded.
+-- Copies out the entries that clients posted, in the order of the table's pages, which is the order of recording.
 COPY (SELECT * FROM saldo.transactions WHERE kind <> 0) TO STDOUT

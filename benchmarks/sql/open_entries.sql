@@ -1,4 +1,4 @@
--- Their opening entries, after open_users.sql.
+-- Adds the opening entries of the users from open_users.sql.
 INSERT INTO saldo.transactions (
     seq, user_id, number, amount, balance, "timestamp", horizon, recorded_at, uuid, shard, kind, outcome
 )

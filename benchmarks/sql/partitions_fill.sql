@@ -1,4 +1,4 @@
--- Rows as posting leaves them: users in turns, each uuid random, recorded one after the other over a year.
+-- Adds rows as posting does: for users in turn, with random uuids, recorded one after the other over a year.
 INSERT INTO {table}
     (seq, user_id, number, amount, balance, "timestamp", horizon, recorded_at, uuid, shard, kind, outcome)
 SELECT i + 1, u.id, i / $3 + 1, 100, 100 * (i / $3 + 1), r.at, r.at, r.at, gen_random_uuid(), u.id % 64, 1, 0

@@ -1,4 +1,4 @@
--- Bytes of all indexes, and of those that what is posted now is written to.
+-- Returns the size in bytes of all indexes, and of the indexes that new entries are written to.
 SELECT sum(pg_relation_size(i.indexrelid))::bigint,
     sum(pg_relation_size(i.indexrelid)) FILTER (WHERE c.relname = ANY ($2::text[]))::bigint
 FROM pg_index AS i

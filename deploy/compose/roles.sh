@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run by the image of PostgreSQL when its volume is empty: the roles and the database of docs/howto/postgresql.md.
+# Creates the roles and the database of docs/howto/postgresql.md. PostgreSQL's image runs it if the volume is empty.
 set -eu
 psql --no-psqlrc --set=ON_ERROR_STOP=1 \
     --set=owner_password="$DATABASE_OWNER_PASSWORD" --set=password="$DATABASE_PASSWORD" \

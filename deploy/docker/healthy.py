@@ -1,25 +1,27 @@
-"""The image's health check: exit code 0 when the service of this container is ready; else 1, and one line why."""
+"""The health check of the image. It exits with 0 if the service is ready, else with 1 and a line that says why."""
 
 import http.client
 import os
 import ssl
 import sys
 
-SECONDS_MAX = 4.0
-"""Below the time-out of HEALTHCHECK, so that the reason is told."""
+TIMEOUT_SECONDS = 4.0
+"""Timeout of the request in seconds, below that of HEALTHCHECK, so that the reason is still printed."""
 
-port = int(os.environ.get("SALDO_PORT", "8000"))
+# In a namespace with a Service named saldo, Kubernetes may set SALDO_PORT=tcp://10.0.0.1:8000, which Saldo ignores.
+given = os.environ.get("SALDO_PORT", "")
+port = int(given) if given.isdecimal() else 8000
 connection: http.client.HTTPConnection
 if os.environ.get("SALDO_TLS_CERTIFICATE_FILE"):
-    # The certificate is for the name that clients use, not for this address; nothing secret is asked here.
+    # The certificate is for the name that clients use and not for this address. The check exchanges no secrets.
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     connection = http.client.HTTPSConnection(
-        "127.0.0.1", port, timeout=SECONDS_MAX, context=context
+        "127.0.0.1", port, timeout=TIMEOUT_SECONDS, context=context
     )
 else:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS_MAX)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
 try:
     connection.request("GET", "/healthz/ready")
     answer = connection.getresponse()

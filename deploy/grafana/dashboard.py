@@ -1,7 +1,8 @@
-"""The dashboard: rows of panels, and how they become Grafana's JSON.
+"""The dashboard as rows of panels, and its conversion to Grafana's JSON.
 
-Run it to write `dashboards/saldo.json` anew. In the queries `@` stands for the labels that the dashboard's
-variables choose. What comes from the database every instance tells alike: `max by`, never `sum`.
+Run this module to regenerate `dashboards/saldo.json`. In the queries, `@` stands for the labels that the variables of
+the dashboard select. All instances export the same values for metrics that are read from the database, so these are
+aggregated with `max by` and never with `sum`.
 """
 
 from __future__ import annotations
@@ -15,38 +16,41 @@ from typing import Any, Literal
 
 PATH = Path(__file__).parent / "dashboards" / "saldo.json"
 
-CHOSEN = 'job="$job",instance=~"$instance"'
+SELECTOR = 'job="$job",instance=~"$instance"'
 COLUMNS = 24
 RATE = "[$__rate_interval]"
 
 GREEN, YELLOW, RED = "green", "yellow", "red"
 
 Steps = Sequence[tuple[str, float]]
-"""Colours above green, and from which value on."""
+"""The colours of a panel's thresholds, each with the value from which it applies."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """One expression; `legend` names its series by their labels."""
+    """A PromQL expression. `legend` is the template of the names of its series."""
 
     expression: str
     legend: str
 
     @property
     def text(self) -> str:
-        """As Grafana gets it, its variables not yet replaced."""
-        return self.expression.replace("@", CHOSEN)
+        """The query for Grafana, in which Grafana's own variables are not replaced yet."""
+        return self.expression.replace("@", SELECTOR)
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture.
+    """A panel of the dashboard.
 
     Attributes:
-        unit: Grafana's name of it.
-        steps: where values become worrying; drawn as lines in a graph.
-        height: in Grafana's units of about 30 pixels; the width is of 24 columns.
-        names: of values that stand for something else.
+        unit: Grafana's name of the unit.
+        steps: The thresholds, which are drawn as lines in a graph.
+        width: The width in columns, of which there are 24.
+        height: The height in Grafana's units of about 30 pixels.
+        decimals: The number of decimals. With None, Grafana chooses it, and rounds 99.85 % to 99.9 %.
+        no_value: The text that replaces a number while there is no value.
+        names: The texts and colours that replace certain values.
     """
 
     title: str
@@ -59,39 +63,80 @@ class Panel:
     width: int = 8
     height: int = 8
     maximum: float | None = None
+    decimals: int | None = None
+    no_value: str | None = None
     names: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def stat(
     title: str, description: str, unit: str, query: Query, steps: Steps = (), **other: Any
 ) -> Panel:
-    """A single number."""
+    """Return a panel with a single number."""
     return Panel(title, description, unit, [query], "stat", steps, width=4, height=4, **other)
 
 
 def quantiles(
-    metric: str, labels: str = "", quantiles: Sequence[float] = (0.5, 0.9, 0.99)
+    metric: str, labels: str = "", quantiles: Sequence[float] = (0.5, 0.99)
 ) -> list[Query]:
-    """Of a histogram, over all chosen instances."""
+    """Return queries for quantiles of a histogram by instance.
+
+    In a quantile over all instances, many fast instances would hide a slow one.
+    """
     chosen = f"@,{labels}" if labels else "@"
     return [
         Query(
-            f"histogram_quantile({quantile}, sum by (le) (rate({metric}_bucket{{{chosen}}}{RATE})))",
-            f"p{quantile * 100:g}",
+            f"histogram_quantile({quantile}, sum by (le, instance) (rate({metric}_bucket{{{chosen}}}{RATE})))",
+            f"p{quantile * 100:g}, {{{{instance}}}}",
         )
         for quantile in quantiles
     ]
 
 
 POST = 'method="POST",route="/v1/transaction"'
+API = 'route=~"/v1/.*",status!~"401|403|429"'
+"""Selector of the responses that the objective counts.
+
+The expressions below repeat those of deploy/prometheus/rules/recording.yml, so that the dashboard needs no rules.
+"""
+NO_TRAFFIC = "no traffic"
+
+
+def error_share(window: str, labels: str = 'job="$job"') -> str:
+    """Return the expression for the share of responses that are 5xx. It has no value without traffic."""
+    errors = (
+        f'sum(rate(saldo_http_requests_total{{{labels},route=~"/v1/.*",status=~"5.."}}{window}))'
+    )
+    return f"({errors} or vector(0)) / (sum(rate(saldo_http_requests_total{{{labels},{API}}}{window})) > 0)"
+
+
+def slow_share(window: str) -> str:
+    """Return the expression for the share of POST /v1/transaction that took over 250 ms.
+
+    It has no value without such requests.
+    """
+    name = f'saldo_http_request_duration_seconds_{{kind}}{{{{job="$job",{POST}{{labels}}}}}}'
+    quick = name.format(kind="bucket", labels=',le="0.25"')
+    of_all = name.format(kind="count", labels="")
+    return f"1 - sum(rate({quick}{window})) / (sum(rate({of_all}{window})) > 0)"
+
+
+def zero_while_down(expression: str) -> str:
+    """Return an expression that is 0 while no instance is up, since no request succeeds then."""
+    return f'({expression}) * (max(up{{job="$job"}}) > bool 0)'
+
+
 YES_NO = {"0": ("no", RED), "1": ("yes", GREEN)}
 
 SERVICE = [
     stat(
         "Alerts firing",
-        "Alerts of Saldo that fire now. Each has its section in docs/howto/monitor.md.",
+        "Alerts of this job that fire now; 0 also where Prometheus has no rules for Saldo. Each has its section in "
+        "docs/howto/monitor.md.",
         "short",
-        Query('count(ALERTS{alertname=~"Saldo.+",alertstate="firing"}) or vector(0)', "firing"),
+        Query(
+            'count(ALERTS{alertname=~"Saldo.+",alertstate="firing",job="$job"}) or vector(0)',
+            "firing",
+        ),
         [(RED, 1)],
     ),
     stat(
@@ -104,17 +149,22 @@ SERVICE = [
     ),
     stat(
         "Answers without error, 1 h",
-        "Answers of the API that are not 5xx, of all. The objective is 99.9 %.",
+        "Answers of the API that are not 5xx, of all but 401, 403 and 429. The objective is 99.9 %. 0 while no "
+        "instance answers.",
         "percentunit",
-        Query('1 - job:saldo_errors:ratio_rate1h{job="$job"}', "good"),
+        Query(zero_while_down(f"1 - {error_share('[1h]')}"), "good"),
         [(YELLOW, 0.99), (GREEN, 0.999)],
+        decimals=2,
+        no_value=NO_TRAFFIC,
     ),
     stat(
         "Posts within 250 ms, 1 h",
-        "POST /v1/transaction answered within 250 ms, of all. The objective is 99 %.",
+        "POST /v1/transaction answered within 250 ms, of all. The objective is 99 %. 0 while no instance answers.",
         "percentunit",
-        Query('1 - job:saldo_slow_posts:ratio_rate1h{job="$job"}', "fast"),
+        Query(zero_while_down(f"1 - ({slow_share('[1h]')})"), "fast"),
         [(YELLOW, 0.95), (GREEN, 0.99)],
+        decimals=2,
+        no_value=NO_TRAFFIC,
     ),
     stat(
         "Requests",
@@ -144,7 +194,7 @@ SERVICE = [
     ),
     Panel(
         "Answers by status",
-        "Answers a second. 402, 404, 409 and 422 are refusals: answers as good as any.",
+        "Answers of the API a second. 402, 404, 409 and 422 are refusals: answers as good as any.",
         "reqps",
         [
             Query(
@@ -156,16 +206,23 @@ SERVICE = [
     ),
     Panel(
         "Errors",
-        "Share of the API's answers that are 5xx. The line is the objective.",
+        "Share of the API's answers that are 5xx, of all but 401, 403 and 429. The line is the objective.",
         "percentunit",
+        [Query(error_share(RATE, "@"), "errors")],
+        steps=[(RED, 0.001)],
+    ),
+    Panel(
+        "Requests refused for their key or rate",
+        "Answers a second: 401 without a valid key or token, 403 without the right, 429 above the rate limit.",
+        "reqps",
         [
             Query(
-                f'(sum(rate(saldo_http_requests_total{{@,route=~"/v1/.*",status=~"5.."}}{RATE})) or vector(0)) '
-                f'/ sum(rate(saldo_http_requests_total{{@,route=~"/v1/.*"}}{RATE}))',
-                "errors",
+                "sum by (status) "
+                f'(rate(saldo_http_requests_total{{@,route=~"/v1/.*",status=~"401|403|429"}}{RATE}))',
+                "{{status}}",
             )
         ],
-        steps=[(RED, 0.001)],
+        stacked=True,
     ),
     Panel(
         "Latency of POST /v1/transaction",
@@ -203,10 +260,7 @@ SERVICE = [
         "How many times too fast the budget of 30 days is used up. 14.4 over an hour and 5 minutes pages, and so "
         "does 6 over 6 hours and 30 minutes.",
         "none",
-        [
-            Query(f'job:saldo_errors:ratio_rate{window}{{job="$job"}} / 0.001', window)
-            for window in ("5m", "1h", "6h", "3d")
-        ],
+        [Query(f"{error_share(f'[{window}]')} / 0.001", window) for window in ("5m", "1h", "6h")],
         steps=[(YELLOW, 1), (RED, 14.4)],
         width=12,
     ),
@@ -214,10 +268,7 @@ SERVICE = [
         "Burn rate of the latency budget",
         "The same for POST /v1/transaction within 250 ms.",
         "none",
-        [
-            Query(f'job:saldo_slow_posts:ratio_rate{window}{{job="$job"}} / 0.01', window)
-            for window in ("5m", "1h", "6h", "3d")
-        ],
+        [Query(f"({slow_share(f'[{window}]')}) / 0.01", window) for window in ("5m", "1h", "6h")],
         steps=[(YELLOW, 1), (RED, 14.4)],
         width=12,
     ),
@@ -230,7 +281,7 @@ ENGINE = [
         "ops",
         [
             Query(
-                f'sum by (outcome) (rate(saldo_outcomes_total{{@,replayed="false"}}{RATE}))',
+                f'sum by (outcome) (rate(saldo_transactions_total{{@,replayed="false"}}{RATE}))',
                 "{{outcome}}",
             )
         ],
@@ -242,24 +293,62 @@ ENGINE = [
         "ops",
         [
             Query(
-                f'sum by (outcome) (rate(saldo_outcomes_total{{@,replayed="true"}}{RATE}))',
+                f'sum by (outcome) (rate(saldo_transactions_total{{@,replayed="true"}}{RATE}))',
                 "{{outcome}}",
             )
         ],
     ),
     Panel(
-        "Queue",
-        "Requests that wait for their outcome, of the places there are. Beyond, they are refused.",
+        "Queue, of the admission limit",
+        "Requests that wait for their outcome, of as many as may wait now. The limit is made lower when batches take "
+        "long, so that nobody waits for more than SALDO_QUEUE_WAIT_SECONDS_MAX. Beyond it, requests are refused.",
         "percentunit",
         [
             Query(
                 "sum by (instance) (saldo_queue_requests{@}) "
-                "/ sum by (instance) (saldo_queue_limit_requests{@})",
+                "/ sum by (instance) (saldo_queue_admission_limit_requests{@})",
                 "{{instance}}",
             )
         ],
         steps=[(YELLOW, 0.5), (RED, 0.8)],
+    ),
+    Panel(
+        "Requests in the queue",
+        "Requests that wait for their outcome, and the admission limit.",
+        "short",
+        [
+            Query("sum by (instance) (saldo_queue_requests{@})", "{{instance}}, waiting"),
+            Query(
+                "sum by (instance) (saldo_queue_admission_limit_requests{@})",
+                "{{instance}}, limit",
+            ),
+        ],
+    ),
+    Panel(
+        "Lanes with a batch under way",
+        "Of the lanes there are. All of them all the time: the database decides as fast as it can.",
+        "percentunit",
+        [
+            Query(
+                f"sum by (instance) (avg_over_time(saldo_lanes_busy{{@}}{RATE})) "
+                "/ sum by (instance) (saldo_lanes{@})",
+                "{{instance}}",
+            )
+        ],
         maximum=1,
+    ),
+    Panel(
+        "Connections of clients",
+        "Open connections, of SALDO_CONNECTIONS_MAX for each worker. Beyond, they are answered 503 and closed.",
+        "percentunit",
+        [
+            Query(
+                "sum by (instance) (saldo_http_connections{@}) "
+                "/ sum by (instance) (saldo_http_connections_limit{@})",
+                "{{instance}}",
+            )
+        ],
+        steps=[(YELLOW, 0.5), (RED, 0.8)],
     ),
     Panel(
         "Wait in the queue",
@@ -271,14 +360,18 @@ ENGINE = [
         "Batch to commit",
         "From sending a batch to its commit: the database's share of the latency.",
         "s",
-        quantiles("saldo_batch_seconds"),
+        quantiles("saldo_batch_duration_seconds"),
     ),
     Panel(
         "Requests of a batch",
         "A batch grows as the database gets busy. At SALDO_BATCH_REQUESTS_MAX it can't any more.",
         "short",
         [
-            *quantiles("saldo_batch_requests", quantiles=(0.5, 0.99)),
+            # Quantiles are interpolated within buckets: batches of one request would have a quantile below 1.
+            *(
+                Query(f"clamp_min({each.expression}, 1)", each.legend)
+                for each in quantiles("saldo_batch_requests", quantiles=(0.99,))
+            ),
             Query(
                 f"sum(rate(saldo_batch_requests_sum{{@}}{RATE})) / sum(rate(saldo_batch_requests_count{{@}}{RATE}))",
                 "mean",
@@ -287,7 +380,7 @@ ENGINE = [
     ),
     Panel(
         "Refused: the queue was full",
-        "Requests a second that were answered 503 at once.",
+        "Transactions a second that were answered 503 at once.",
         "reqps",
         [Query(f"sum by (instance) (rate(saldo_requests_shed_total{{@}}{RATE}))", "{{instance}}")],
         steps=[(RED, 0.01)],
@@ -382,6 +475,14 @@ RELAY = [
         [Query("max by (sink) (saldo_sink_events_behind{@})", "{{sink}}")],
     ),
     Panel(
+        "Sinks that the broker blocks",
+        "1: RabbitMQ accepts no messages of the relay, because it is low on memory or disk. Streams don't tell.",
+        "short",
+        [Query("max by (sink) (saldo_sink_blocked{@})", "{{sink}}")],
+        maximum=1,
+        steps=[(RED, 1)],
+    ),
+    Panel(
         "Sinks with a relay",
         "1: a relay holds the sink's lease. A webhook that is disabled has none.",
         "short",
@@ -402,10 +503,10 @@ RELAY = [
     ),
     Panel(
         "Failures of sinks",
-        "A second. The reason is in the log, and in `saldo relay status`.",
-        "ops",
-        [Query(f"max by (sink) (rate(saldo_sink_failures_total{{@}}{RATE}))", "{{sink}}")],
-        steps=[(RED, 0.01)],
+        "In ten minutes. The line is the alert's. The reason is in the log, and in `saldo relay status`.",
+        "short",
+        [Query("max by (sink) (increase(saldo_sink_failures_total{@}[10m]))", "{{sink}}")],
+        steps=[(RED, 3)],
     ),
     Panel(
         "Attempts of webhooks",
@@ -430,6 +531,17 @@ RELAY = [
         ],
     ),
     Panel(
+        "Oldest event that waits for a webhook",
+        "Age. A webhook that fails is not behind: its events are put aside, and wait. The line is the alert's.",
+        "s",
+        [
+            Query(
+                "max by (webhook) (saldo_webhook_oldest_waiting_seconds{@})", "webhook {{webhook}}"
+            )
+        ],
+        steps=[(RED, 900)],
+    ),
+    Panel(
         "Webhooks disabled",
         "1: nothing is sent to it.",
         "short",
@@ -447,7 +559,7 @@ RELAY = [
         "Subscribers cut off",
         "A second: they were too slow. They can resume.",
         "ops",
-        [Query(f"sum(rate(saldo_events_cut_off_total{{@}}{RATE}))", "cut off")],
+        [Query(f"sum(rate(saldo_events_subscribers_dropped_total{{@}}{RATE}))", "cut off")],
         width=12,
     ),
 ]
@@ -461,9 +573,10 @@ BUSINESS = [
     ),
     stat(
         "Sum of all balances",
-        "In units of the ledger's currency.",
+        "In units of the ledger's currency, with two digits after the point.",
         "none",
         Query("max(saldo_ledger_balance{@})", "balance"),
+        decimals=2,
     ),
     stat(
         "Entries posted",
@@ -503,26 +616,32 @@ BUSINESS = [
         "Entries sealed",
         "A second.",
         "ops",
-        [Query(f"max(deriv(saldo_seals_entries{{@}}{RATE}))", "sealed")],
+        [Query(f"max(deriv(saldo_sealed_entries{{@}}{RATE}))", "sealed")],
         width=12,
     ),
     Panel(
         "Sum of all balances",
-        "In units of the ledger's currency.",
+        "In units of the ledger's currency, with two digits after the point.",
         "none",
         [Query("max(saldo_ledger_balance{@})", "balance")],
+        decimals=2,
     ),
     Panel(
-        "Entries",
-        "Recorded a second, by all instances and whoever else writes.",
+        "Entries recorded and counted",
+        "A second. Recorded: by the chosen instances. Counted: by the background reader, which the other figures of "
+        "this row are from; it is slower than many posts, and catches up.",
         "ops",
         [
             Query(
+                "sum(rate(saldo_transactions_total"
+                f'{{@,replayed="false",outcome=~"posted|insufficient_funds|balance_above_maximum"}}{RATE}))',
+                "recorded",
+            ),
+            Query(
                 f"max by (outcome) (deriv(saldo_ledger_entries{{@}}{RATE}))",
-                "{{outcome}}",
-            )
+                "counted, {{outcome}}",
+            ),
         ],
-        stacked=True,
     ),
     Panel(
         "Share refused",
@@ -530,8 +649,8 @@ BUSINESS = [
         "percentunit",
         [
             Query(
-                f'sum by (outcome) (rate(saldo_outcomes_total{{@,outcome!="posted",replayed="false"}}{RATE})) '
-                f'/ ignoring (outcome) group_left sum(rate(saldo_outcomes_total{{@,replayed="false"}}{RATE}))',
+                f'sum by (outcome) (rate(saldo_transactions_total{{@,outcome!="posted",replayed="false"}}{RATE})) '
+                f'/ ignoring (outcome) group_left sum(rate(saldo_transactions_total{{@,replayed="false"}}{RATE}))',
                 "{{outcome}}",
             )
         ],
@@ -541,7 +660,7 @@ BUSINESS = [
         "Audit",
         "Of the shards, those done in this round over the whole ledger; it begins anew when it is complete.",
         "percentunit",
-        [Query("max(saldo_audit_round_ratio{@})", "this round")],
+        [Query("max(saldo_audit_round_progress_ratio{@})", "this round")],
         maximum=1,
     ),
     Panel(
@@ -561,13 +680,13 @@ BUSINESS = [
 PROCESS = [
     Panel(
         "Processor",
-        "Processors in use. With several workers: by the one that answered the scrape.",
+        "Processors in use, by all workers of an instance. The relay's process is not among them.",
         "none",
         [Query(f"sum by (instance) (rate(process_cpu_seconds_total{{@}}{RATE}))", "{{instance}}")],
     ),
     Panel(
         "Memory",
-        "Resident. With several workers: of the one that answered the scrape.",
+        "Resident, of all workers of an instance; pages that they share are counted for each.",
         "bytes",
         [Query("sum by (instance) (process_resident_memory_bytes{@})", "{{instance}}")],
     ),
@@ -580,13 +699,13 @@ PROCESS = [
     ),
     Panel(
         "Open files",
-        "Connections are files, too. With several workers: of the one that answered the scrape.",
+        "Connections are files, too. Of all workers of an instance.",
         "short",
         [Query("sum by (instance) (process_open_fds{@})", "{{instance}}")],
     ),
     Panel(
         "Up since",
-        "Seconds since the start of the process that answered the scrape; a fall is a restart, or another worker.",
+        "Seconds since the start of an instance's youngest worker; a fall is a restart of it.",
         "s",
         [
             Query(
@@ -620,7 +739,7 @@ ROWS: Mapping[str, Sequence[Panel]] = {
 
 
 def dashboard() -> dict[str, Any]:
-    """Grafana's model of the whole."""
+    """Return the dashboard in Grafana's data model."""
     ids = count(1)
     panels: list[dict[str, Any]] = []
     top = 0
@@ -658,7 +777,7 @@ def dashboard() -> dict[str, Any]:
 
 
 def text() -> str:
-    """What stands in the file."""
+    """Return the content of the file."""
     return json.dumps(dashboard(), indent=2, ensure_ascii=False) + "\n"
 
 
@@ -686,7 +805,7 @@ def _panel(panel: Panel) -> dict[str, Any]:
 
 
 def _field(panel: Panel) -> dict[str, Any]:
-    # A number that should be high has green as its highest step, and is red below.
+    # Thresholds of a value that should be high contain green, and the value is red below them.
     lowest = RED if any(colour == GREEN for colour, _ in panel.steps) else GREEN
     steps: list[dict[str, Any]] = [{"color": lowest, "value": None}]
     steps += [{"color": colour, "value": value} for colour, value in panel.steps]
@@ -694,6 +813,13 @@ def _field(panel: Panel) -> dict[str, Any]:
         "unit": panel.unit,
         "thresholds": {"mode": "absolute", "steps": steps},
     }
+    if panel.decimals is not None:
+        defaults["decimals"] = panel.decimals
+    if panel.no_value is not None:
+        # Without this, a missing value has the colour of the lowest step, which is red.
+        defaults["noValue"] = panel.no_value
+        empty = {"match": "null+nan", "result": {"text": panel.no_value, "color": "text"}}
+        defaults["mappings"] = [{"type": "special", "options": empty}]
     if panel.names:
         options = {
             value: {"text": name, "color": colour} for value, (name, colour) in panel.names.items()
@@ -767,13 +893,13 @@ def _values(name: str, label: str, query: str, *, several: bool) -> dict[str, An
 
 
 def _annotation() -> dict[str, Any]:
-    """Where alerts fired, drawn into every graph."""
+    """Return the annotation that marks firing alerts in every graph."""
     return {
         "name": "Alerts",
         "enable": True,
         "iconColor": RED,
         "datasource": _datasource(),
-        "expr": 'ALERTS{alertname=~"Saldo.+",alertstate="firing"}',
+        "expr": 'ALERTS{alertname=~"Saldo.+",alertstate="firing",job="$job"}',
         "titleFormat": "{{alertname}}",
         "textFormat": "{{instance}} {{sink}} {{webhook}}",
         "step": "60s",

@@ -1,6 +1,7 @@
-"""Draws what the dashboard shows, a picture for each row, from a real Prometheus that watches Saldo under load.
+"""Generator of pictures of the dashboard, one per row, from a real Prometheus that scrapes Saldo under load.
 
-Run by hand: `python -m deploy.grafana.render`. Needs matplotlib (extra `bench`), prometheus and rabbitmq-server.
+It is run manually with `python -m deploy.grafana.render`, and needs matplotlib (extra `bench`), prometheus and
+rabbitmq-server.
 """
 
 from __future__ import annotations
@@ -23,17 +24,18 @@ from tests.acceptance.service import service
 from tests.deploy import prometheus
 from tests.deploy.load import load
 from tests.faults import broker
-from tests.receiver import receiving
+from tests.receiver import run_receiver
 
 from deploy.grafana.dashboard import ROWS, Panel, Query
 from saldo.store.embedded import EmbeddedServer
 
 PICTURES = Path(__file__).parents[2] / "docs" / "howto" / "monitor"
 STEP_SECONDS = 2
-PACE_SECONDS = 0.25
-"""Of a client: the machine is to have time for Prometheus and the broker, too."""
+PAUSE_SECONDS = 0.25
+"""Pause in seconds of a client between requests, which leaves CPU time to Prometheus and the broker."""
 SETTINGS = {
     "SALDO_WEBHOOK_ALLOW_PRIVATE": "true",
+    "SALDO_WEBHOOK_ALLOW_HTTP": "true",
     "SALDO_RELAY_LEASE_SECONDS": "2",
     "SALDO_WORKERS": "2",
 }
@@ -54,11 +56,11 @@ def main() -> None:
 
 
 async def _draw(seconds: int) -> None:
-    async with receiving() as receiver:
-        await asyncio.to_thread(_watch, seconds, receiver.url)
+    async with run_receiver() as receiver:
+        await asyncio.to_thread(_run_load, seconds, receiver.url)
 
 
-def _watch(seconds: int, webhook_url: str) -> None:
+def _run_load(seconds: int, webhook_url: str) -> None:
     programs = prometheus.find("prometheus"), broker.find()
     if None in programs:
         raise SystemExit("prometheus and rabbitmq-server must be installed")
@@ -69,14 +71,14 @@ def _watch(seconds: int, webhook_url: str) -> None:
             "SALDO_RABBITMQ_URL": own_broker.url,
             "SALDO_RABBITMQ_STREAM_URL": own_broker.stream_url,
         }
-        # The embedded server is its own replica.
+        # The embedded server serves as its own replica.
         replica = {"SALDO_DATABASE_REPLICA_URL": EmbeddedServer(directory / "data").service_url}
         running = stack.enter_context(service(directory, **SETTINGS, **brokers, **replica))
         watching = stack.enter_context(
             prometheus.prometheus(str(programs[0]), directory, running.url)
         )
         begin = time.time()
-        user_ids = stack.enter_context(load(running.url, pace_seconds=PACE_SECONDS))
+        user_ids = stack.enter_context(load(running.url, pace_seconds=PAUSE_SECONDS))
         with httpx.Client(base_url=running.url) as client:
             for body in (
                 {"url": webhook_url},
@@ -84,7 +86,7 @@ def _watch(seconds: int, webhook_url: str) -> None:
             ):
                 client.post("/v1/webhook", json=body).raise_for_status()
         time.sleep(seconds / 3)
-        stack.enter_context(load(running.url, pace_seconds=PACE_SECONDS))
+        stack.enter_context(load(running.url, pace_seconds=PAUSE_SECONDS))
         time.sleep(seconds / 6)
         own_broker.kill()
         time.sleep(seconds / 6)
@@ -102,7 +104,7 @@ def _row(
     path: Path,
     span: tuple[float, float],
 ) -> None:
-    """One picture: numbers in the first line, then the graphs."""
+    """Draw one picture, with the single numbers in the first line and the graphs below."""
     stats = [panel for panel in panels if panel.kind == "stat"]
     graphs = [panel for panel in panels if panel.kind != "stat"]
     lines = math.ceil(len(graphs) / COLUMNS)
@@ -130,7 +132,7 @@ def _row(
 
 def _number(figure: Any, x: float, panel: Panel, watching: prometheus.Prometheus) -> None:
     (query,) = panel.queries
-    found = watching.query(prometheus.substituted(query.text))
+    found = watching.query(prometheus.substitute_variables(query.text))
     value = found[0].value if found else math.nan
     text = panel.names.get(f"{value:g}", (_text(value, panel.unit), ""))[0]
     figure.text(x, 0.75, panel.title, ha="center", fontsize=8, color="0.4")
@@ -165,10 +167,12 @@ def _graph(
     named = [
         (_legend(query, series.labels), series)
         for query in panel.queries
-        for series in watching.query_range(prometheus.substituted(query.text), *span, STEP_SECONDS)
+        for series in watching.query_range(
+            prometheus.substitute_variables(query.text), *span, STEP_SECONDS
+        )
     ]
     if len(named) > COLUMNS:
-        # Many outcomes never happen here; their names would take more room than what does.
+        # Many outcomes never occur here, and their names would fill the legend.
         happening = [
             (name, series) for name, series in named if any(value for _, value in series.points)
         ]
@@ -200,7 +204,7 @@ def _graph(
 
 
 def _lines(axes: Any, panel: Panel, scale: float) -> None:
-    """The thresholds, where they are in sight: else nothing would be seen of the values."""
+    """Draw the thresholds within the range of the values. Others would compress the graph."""
     highest = axes.get_ylim()[1]
     for colour, value in panel.steps:
         if value * scale <= highest:
@@ -226,7 +230,7 @@ def _number_or_zero(value: float) -> float:
 
 
 def _heatmap(axes: Any, named: Sequence[Named], span: tuple[float, float]) -> None:
-    """The buckets are cumulative: what is drawn is each without the one below."""
+    """Draw a heatmap of a histogram. The buckets are cumulative, so the bucket below is subtracted from each."""
     ordered = sorted(named, key=lambda each: float(each[1].labels["le"]))
     moments = sorted({moment for _, series in ordered for moment, _ in series.points})
     below = dict.fromkeys(moments, 0.0)

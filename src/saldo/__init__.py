@@ -1,13 +1,15 @@
-"""Saldo keeps users' balances: exactly once, never negative, at any date.
+"""Saldo keeps users' balances: each transaction counts exactly once, and no balance is negative at any date.
 
-`saldo.Client` and what belongs to it are those of `saldo.client`, loaded when they are used.
+The client's public names (`saldo.Client` and the others in `__all__`) come from `saldo.client`, which is imported at
+their first use.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+
+from saldo.version import VERSION
 
 if TYPE_CHECKING:
     from saldo.client import (
@@ -20,9 +22,9 @@ if TYPE_CHECKING:
         ForbiddenError,
         InsufficientFundsError,
         InvalidError,
+        InvalidProofError,
         NameTakenError,
         NotFoundError,
-        NotProvenError,
         OutcomeUnknownError,
         PositionGoneError,
         RateLimitedError,
@@ -46,9 +48,9 @@ __all__ = [
     "ForbiddenError",
     "InsufficientFundsError",
     "InvalidError",
+    "InvalidProofError",
     "NameTakenError",
     "NotFoundError",
-    "NotProvenError",
     "OutcomeUnknownError",
     "PositionGoneError",
     "RateLimitedError",
@@ -63,7 +65,7 @@ __all__ = [
     "__version__",
 ]
 
-__version__ = version("saldo")
+__version__ = VERSION
 
 
 def __getattr__(name: str) -> Any:

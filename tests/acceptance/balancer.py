@@ -1,6 +1,6 @@
-"""A TCP balancer that does what Kubernetes' does: it probes readiness, and gives new connections to who is ready.
+"""A TCP load balancer like that of Kubernetes: it probes readiness, and gives new connections to ready backends.
 
-It never moves or retries a connection that is open: what a stopping service does with those is the service's matter.
+It never moves or retries an open connection: a stopping service must handle its connections itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from tests.acceptance.clients import Client, DisconnectedError
 
 PROBE_SECONDS = 0.2
-"""Between two probes of one backend: how late the balancer learns."""
+"""Interval between two probes of one backend, in seconds: the delay with which the balancer learns of a change."""
 
 
 class Backend:
@@ -36,18 +36,18 @@ class Backend:
 
 
 class Balancer:
-    """The listening side; `url` is what clients use."""
+    """A balancer that listens; clients connect to `url`."""
 
     def __init__(self) -> None:
         self._backends: list[Backend] = []
         self._turns = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
         self.unserved = 0
-        """Connections that came when nobody was ready, or that nobody took."""
+        """Connections that arrived when no backend was ready, or that the backend didn't accept."""
         self.url = ""
 
     def add(self, url: str) -> Backend:
-        """A service that is probed from now on."""
+        """Add a service, which is probed from now on."""
         backend = Backend(url)
         self._backends.append(backend)
         self._spawn(self._probe(backend))
@@ -77,7 +77,7 @@ class Balancer:
             await asyncio.sleep(PROBE_SECONDS)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection of a client, from its begin to its end."""
+        """Serve one client connection from its begin to its end."""
         ready = [backend for backend in self._backends if backend.ready.is_set()]
         with contextlib.closing(writer):
             if not ready:
@@ -100,7 +100,7 @@ async def _join(
     service_reader: asyncio.StreamReader,
     client_writer: asyncio.StreamWriter,
 ) -> None:
-    """Passes on what comes from either side until one of them ends."""
+    """Pass on data in both directions until one side ends."""
     pipes = {
         asyncio.create_task(_pipe(client_reader, service_writer)),
         asyncio.create_task(_pipe(service_reader, client_writer)),
@@ -121,8 +121,8 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @asynccontextmanager
-async def balancing() -> AsyncIterator[Balancer]:
-    """A balancer without backends on a free port."""
+async def run_balancer() -> AsyncIterator[Balancer]:
+    """Yield a balancer without backends on a free port."""
     balancer = Balancer()
     server = await asyncio.start_server(balancer.serve, "127.0.0.1", 0, backlog=1024)
     balancer.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"

@@ -1,23 +1,24 @@
-"""A page in a real browser, without a window."""
+"""Loading of a page in a real browser, without a window."""
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
+from tests import found
+
 SECONDS_MAX = 120
 SETTLE_MILLISECONDS = 20_000
-"""Of the browser's own clock, which runs ahead when nothing happens: what a page takes to be finished."""
+"""Time that a page gets to finish, in milliseconds of the browser's virtual clock, which skips idle time."""
 
 
 def find() -> str | None:
-    """The program, if there is one."""
-    return shutil.which("chromium") or shutil.which("chromium-browser")
+    """Return the path of the browser, or None if it is not installed."""
+    return found.program("chromium", "chromium") or found.program("chromium-browser", "chromium")
 
 
-def rendered(program: str, url: str, profile: Path) -> tuple[str, str]:
-    """The page's elements when its scripts have run, and what the browser has to say of it."""
+def render_page(program: str, url: str, profile: Path) -> tuple[str, str]:
+    """Return the page's DOM after its scripts have run, and what the browser logged."""
     done = subprocess.run(
         [
             program,

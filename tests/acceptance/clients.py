@@ -1,4 +1,4 @@
-"""Many clients at once: a connection each, with as little work of their own as can be."""
+"""Many concurrent clients, each with a connection of its own and as little overhead as possible."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 
 class DisconnectedError(Exception):
-    """No answer, or not a whole one: what became of the request is not known."""
+    """No answer came, or an incomplete one: the outcome of the request is unknown."""
 
 
 class Client:
-    """One connection that is kept, one request at a time."""
+    """A client with one persistent connection and one request at a time."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -44,10 +44,10 @@ class Client:
         return await self._ask("POST", path, json.dumps(content).encode())
 
     async def _ask(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
-        """Status and content.
+        """Send a request and return the status and the content of the answer.
 
         Raises:
-            DisconnectedError: there is no answer.
+            DisconnectedError: there is no complete answer.
         """
         try:
             if self._streams is None:

@@ -1,4 +1,4 @@
-"""The OpenAPI document as what it promises: answers are held against it."""
+"""Checks of answers against the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import httpx
 from jsonschema import Draft202012Validator
 
-from saldo.http.examples import NO_OPERATION
+from saldo.http.openapi.errors import NO_OPERATION
 
 PROBLEM = "application/problem+json"
 
@@ -18,7 +18,7 @@ BEFORE_ANY_OPERATION = set(NO_OPERATION) - {"not_found", "method_not_allowed"}
 
 
 class Document:
-    """The document of one application."""
+    """The OpenAPI document of one application."""
 
     def __init__(self, content: dict[str, Any]) -> None:
         self.content = content
@@ -29,7 +29,7 @@ class Document:
 
     @property
     def operations(self) -> list[tuple[str, str, dict[str, Any]]]:
-        """Method, path and description of each."""
+        """The method, path and description of each operation."""
         return [
             (method, path, operation)
             for path, operations in self.content["paths"].items()
@@ -37,7 +37,7 @@ class Document:
         ]
 
     def errors_of(self, schema: dict[str, Any], value: object) -> list[str]:
-        """What is wrong with a value: nothing if there is none."""
+        """Return the errors of a value by a schema; empty if there are none."""
         key = str(schema)
         if key not in self._validators:
             whole = {**schema, "components": self.content["components"]}
@@ -49,7 +49,7 @@ class Document:
         return found
 
     def check(self, response: httpx.Response) -> None:
-        """Fails when an answer is not what the document says of its operation."""
+        """Fail if an answer differs from the document's description of its operation."""
         described = self._described(response)
         media_type = response.headers["content-type"].partition(";")[0]
         if described is None:
@@ -57,7 +57,7 @@ class Document:
                 self._check_no_operation(response.json())
             return
         if str(response.status_code) not in described:
-            # What is answered before it is known which operation was asked for stands in the document once.
+            # Answers that are sent before the operation is known are documented only once, among the components.
             assert media_type == PROBLEM, response.request.url
             code = response.json()["code"]
             assert code in BEFORE_ANY_OPERATION, response.request.url
@@ -76,7 +76,7 @@ class Document:
                 assert body["code"] in content[media_type]["examples"]
 
     def _described(self, response: httpx.Response) -> dict[str, Any] | None:
-        """The answers of the operation that was asked for; None: the document has no such."""
+        """Return the documented answers of the requested operation, or None if the document has no such operation."""
         asked = unquote(response.request.url.path)
         for pattern, path in self._paths.items():
             operation = self.content["paths"][path].get(response.request.method.lower())

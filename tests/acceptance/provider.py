@@ -1,4 +1,4 @@
-"""An identity provider: keys at a URL, and tokens signed with them; forged ones too."""
+"""An identity provider: keys at a URL, tokens signed with them, and forged tokens."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ AUDIENCE = "saldo"
 
 
 class Provider:
-    """Its keys by name, and where their public halves are."""
+    """A provider: its keys by name, and the names of those that it publishes."""
 
     def __init__(self) -> None:
         self.url = ""
         self.asked = 0
+        self.instead: tuple[int, str] | None = (
+            None  # status and text of an answer that is no JWK set
+        )
         self.keys: dict[str, tuple[str, Any]] = {}
         self.published: set[str] = set()
         self.add("rsa", "RS256", rsa.generate_private_key(65537, 2048))
@@ -31,24 +34,24 @@ class Provider:
         self.add("ed", "EdDSA", ed25519.Ed25519PrivateKey.generate())
 
     def add(self, name: str, algorithm: str, key: Any, *, published: bool = True) -> None:
-        """One more key."""
+        """Add a key."""
         self.keys[name] = (algorithm, key)
         if published:
             self.published.add(name)
 
     def jwks(self) -> dict[str, Any]:
-        """The set of public keys."""
+        """Return the JWK set of the published keys."""
         return {"keys": [self._jwk(name) for name in sorted(self.published)]}
 
     def token(
         self, name: str = "rsa", *, headers: dict[str, Any] | None = None, **claims: Any
     ) -> str:
-        """A token; claims that are None are left out."""
+        """Return a signed token. Claims that are None are left out."""
         algorithm, key = self.keys[name]
         return jwt.encode(self.claims(**claims), key, algorithm, {"kid": name, **(headers or {})})
 
     def claims(self, **given: Any) -> dict[str, Any]:
-        """Those of a valid token, or as given."""
+        """Return the claims of a valid token, changed as given."""
         claims = {
             "iss": ISSUER,
             "aud": AUDIENCE,
@@ -59,19 +62,19 @@ class Provider:
         return {name: value for name, value in (claims | given).items() if value is not None}
 
     def unsigned(self) -> str:
-        """`alg: none`."""
+        """Return a token with `alg: none`."""
         return f"{_part({'alg': 'none', 'kid': 'rsa'})}.{_part(self.claims())}."
 
     def signed_with_the_public_key(self) -> str:
-        """HS256, with what everybody knows as the secret."""
+        """Return a token signed with HS256, with the public key as the secret."""
         public = self.keys["rsa"][1].public_key()
         pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         signer = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256)
         signed = f"{_part({'alg': 'HS256', 'kid': 'rsa'})}.{_part(self.claims())}"
-        return f"{signed}.{_written(signer.sign(signed.encode(), pem))}"
+        return f"{signed}.{_write_json(signer.sign(signed.encode(), pem))}"
 
     def altered(self) -> str:
-        """Claims that were not signed."""
+        """Return a token whose claims were changed after signing."""
         head, _, signature = self.token().split(".")
         return f"{head}.{_part(self.claims(scope='admin'))}.{signature}"
 
@@ -83,12 +86,16 @@ class Provider:
 
 
 @asynccontextmanager
-async def providing() -> AsyncIterator[Provider]:
-    """One that answers on a port of this machine."""
+async def run_provider() -> AsyncIterator[Provider]:
+    """Yield a provider that listens on a port of this machine."""
     provider = Provider()
 
     async def answer(_: web.Request) -> web.Response:
         provider.asked += 1
+        if provider.instead is not None:
+            status, text = provider.instead
+            headers = {"location": provider.url} if status == 302 else {}
+            return web.Response(status=status, text=text, headers=headers)
         return web.json_response(provider.jwks())
 
     application = web.Application()
@@ -106,8 +113,8 @@ async def providing() -> AsyncIterator[Provider]:
 
 
 def _part(value: dict[str, Any]) -> str:
-    return _written(json.dumps(value).encode())
+    return _write_json(json.dumps(value).encode())
 
 
-def _written(data: bytes) -> str:
+def _write_json(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

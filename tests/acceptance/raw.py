@@ -1,4 +1,4 @@
-"""Bytes over a socket, as no client would send them, and the answers that come back."""
+"""Raw bytes over a socket, unlike those of any real client, and the parsed answers."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 SECONDS_MAX = 60
-"""Until a test gives up; no test waits so long."""
+"""Time limit of a test's wait, in seconds; far longer than any test should need."""
 
 PROBE = b"GET /healthz/live HTTP/1.1\r\nhost: localhost\r\n"
-LAST = PROBE + b"connection: close\r\n\r\n"
-"""Answered if what came before it was read up to its end and not beyond."""
+FINAL_PROBE = PROBE + b"connection: close\r\n\r\n"
+"""A last request, which is answered if the request before it was read to its end and not further."""
 
 
 class Answer(NamedTuple):
-    """One of the answers of a connection."""
+    """One answer of a connection."""
 
     status: int
     headers: dict[str, str]
@@ -25,7 +25,7 @@ class Answer(NamedTuple):
 
 
 def connect(url: str, receive_bytes: int | None = None) -> socket.socket:
-    """A connection. `receive_bytes`: what the system keeps for one who doesn't read."""
+    """Open a connection. `receive_bytes`: the size of its receive buffer, for a client that doesn't read."""
     parts = urlsplit(url)
     connection = socket.socket()
     if receive_bytes is not None:
@@ -36,7 +36,7 @@ def connect(url: str, receive_bytes: int | None = None) -> socket.socket:
 
 
 def read_to_end(connection: socket.socket) -> bytes:
-    """Everything until the server ends the connection, in whatever way."""
+    """Read until the server closes or resets the connection, and return all bytes."""
     received = b""
     try:
         while piece := connection.recv(65536):
@@ -47,18 +47,18 @@ def read_to_end(connection: socket.socket) -> bytes:
 
 
 def exchange(url: str, *pieces: bytes) -> bytes:
-    """Sends the pieces and reads to the end."""
+    """Send the pieces and return everything that comes back."""
     with connect(url) as connection:
         for piece in pieces:
             try:
                 connection.sendall(piece)
             except (BrokenPipeError, ConnectionResetError):
-                break  # it need not read what it has refused
+                break  # the server need not read what it has rejected
         return read_to_end(connection)
 
 
 def answers_of(received: bytes) -> list[Answer]:
-    """The whole answers; fails if there is anything beside them."""
+    """Parse the answers; fail if one is incomplete or there are other bytes."""
     found = []
     while received:
         head, blank, received = received.partition(b"\r\n\r\n")
@@ -77,11 +77,11 @@ def answers_of(received: bytes) -> list[Answer]:
 
 
 def deposit(user_id: int) -> bytes:
-    """A body that is posted once."""
+    """Return the body of a deposit with a new uuid."""
     content = {"uuid": str(uuid4()), "type": "DEPOSIT", "amount": "1", "user_id": user_id}
     return json.dumps(content).encode()
 
 
-def chunked(body: bytes, extension: bytes = b"", trailers: bytes = b"") -> bytes:
-    """The body in one chunk."""
+def encode_chunked(body: bytes, extension: bytes = b"", trailers: bytes = b"") -> bytes:
+    """Return the body as one chunk, and the end of the chunked body."""
     return b"%x%b\r\n%b\r\n0\r\n%b\r\n" % (len(body), extension, body, trailers)

@@ -7,52 +7,64 @@ import re
 import signal
 import ssl
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
 
+from tests import clusters, forking
+from tests.environment import without_settings
+
 READY_SECONDS_MAX = 60
 
-COMMAND = (sys.executable, "-m", "saldo", "serve")
+COMMAND = (*forking.COMMAND, "serve")
+"""The command that starts a service in a Python process of its own, as users do."""
 
 
 class ServiceProcess:
-    """The process, its address and what it has printed."""
+    """The process of a service, its address and its output."""
 
     def __init__(
         self,
         directory: Path,
         verify: ssl.SSLContext | bool = True,
-        command: Sequence[str] = COMMAND,
+        command: Sequence[str] | None = None,
         /,
         **settings: str,
     ) -> None:
-        """
+        """Start the process.
+
         Args:
-            verify: how its certificate is checked, if it speaks TLS.
-            command: what starts it.
+            verify: how its certificate is verified, if it uses TLS.
+            command: the command that starts it. None: it is forked from a process that has loaded the program
+                (`tests.forking`).
         """
         self._verify = verify
         self._log = directory / f"serve-{uuid4()}.log"
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("SALDO_")}
+        environment = without_settings() | {"SALDO_PORT": "0", "TZ": "UTC"} | settings
+        if not _knows_as_root(settings.get("PYTHONPATH")):
+            del environment["SALDO_AS_ROOT"]
         with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command,
-                cwd=directory,
-                env=inherited | {"SALDO_PORT": "0", "TZ": "UTC"} | settings,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
+            options: dict[str, Any] = {
+                "cwd": directory,
+                "env": environment,
+                "stdout": log,
+                "stderr": log,
+                "start_new_session": True,
+            }
+            self.process: subprocess.Popen[bytes] = (
+                forking.start(["serve"], **options)
+                if command is None
+                else subprocess.Popen(command, **options)
             )
         self.url = ""
 
     def wait_until_ready(self) -> None:
-        """Returns when it answers; fails with its output if it ends before."""
+        """Wait until the service answers; fail with its output if it ends before."""
         deadline = time.monotonic() + READY_SECONDS_MAX
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.output()
@@ -74,24 +86,49 @@ class ServiceProcess:
         return self._log.read_text(errors="replace")
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        """Sends the signal and waits; the exit code."""
+        """Send the signal, wait for the end, and return the exit code."""
         if self.process.poll() is None:
             os.kill(self.process.pid, number)
         return self.process.wait(60)
+
+
+def _knows_as_root(earlier: str | None) -> bool:
+    """Return whether the code that is run has the setting `as_root`.
+
+    Args:
+        earlier: The directory of the code of an earlier commit, if it runs that; it refuses names it doesn't know.
+    """
+    # The search covers all modules, because an earlier commit may have its settings in another one.
+    return earlier is None or any(
+        "    as_root: bool" in path.read_text("utf-8")
+        for path in Path(earlier, "saldo").rglob("*.py")
+    )
 
 
 @contextmanager
 def service(
     directory: Path,
     verify: ssl.SSLContext | bool = True,
-    command: Sequence[str] = COMMAND,
+    command: Sequence[str] | None = None,
     /,
     **settings: str,
 ) -> Iterator[ServiceProcess]:
-    """A service that is ready, and ended at the end."""
+    """Yield a service that is ready, and end it afterwards.
+
+    Unless a command is given, the cluster of an embedded PostgreSQL is created in advance (`tests.clusters`).
+    """
+    if command is None:
+        clusters.create_for_service(directory, settings)
     running = ServiceProcess(directory, verify, command, **settings)
     try:
         running.wait_until_ready()
         yield running
     finally:
         running.end()
+
+
+def service_as_users_start_it(
+    directory: Path, /, **settings: str
+) -> AbstractContextManager[ServiceProcess]:
+    """Yield a service in a Python process of its own; on an empty directory it creates its cluster itself."""
+    return service(directory, True, COMMAND, **settings)

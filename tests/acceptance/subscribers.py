@@ -1,4 +1,4 @@
-"""Clients of the live stream that read as the standard says, and disconnect when the test wants it."""
+"""Clients of the live stream that parse it as the standard says, and disconnect when the test wants it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 SECONDS_MAX = 60
-"""For anything that is waited for."""
+"""Time limit of every wait, in seconds."""
 
 
 @dataclass
 class Block:
-    """What came up to an empty line.
+    """The lines of the stream up to an empty line.
 
     Attributes:
-        data: of an event; None: it was none.
-        id: the last one that has come, in this block or before.
+        data: the event; None if the block has none.
+        id: the last id received, in this block or before it.
     """
 
     event: str = ""
@@ -32,7 +32,7 @@ class Block:
 
 
 class Subscriber:
-    """One connection to `GET /v1/events`. Reads nothing by itself."""
+    """One connection to `GET /v1/events`, which reads only on request."""
 
     def __init__(
         self,
@@ -79,11 +79,11 @@ class Subscriber:
         self._writer.transport.abort()
 
     async def body(self) -> Any:
-        """The whole body of an answer that is no stream."""
+        """Return the whole body of an answer that is not a stream."""
         return json.loads(await self._reader.readexactly(int(self.headers["content-length"])))
 
     async def blocks(self) -> AsyncIterator[Block]:
-        """What comes, until the stream ends. A block that is broken off is none."""
+        """Yield the blocks until the stream ends. A block that is cut off is dropped."""
         assert self.status == 200, self.status
         while True:
             *whole, self._rest = (self._rest + await self._chunk()).split(b"\n\n")
@@ -93,7 +93,7 @@ class Subscriber:
                 yield self._read(text.decode())
 
     async def block(self) -> Block:
-        """The next one."""
+        """Return the next block."""
         return await anext(self.blocks_iterator)
 
     @property
@@ -104,13 +104,13 @@ class Subscriber:
         return self._blocks
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
-        """Only the events."""
+        """Yield the events only."""
         async for block in self.blocks_iterator:
             if block.data is not None:
                 yield block.data
 
     async def take(self, count: int) -> list[dict[str, Any]]:
-        """The next so many events."""
+        """Return the next `count` events."""
         found: list[dict[str, Any]] = []
         async for event in self.events():
             found.append(event)
@@ -119,7 +119,7 @@ class Subscriber:
         raise AssertionError(f"the stream ended after {len(found)} of {count} events")
 
     async def comments(self) -> list[str]:
-        """All comments until the stream ends."""
+        """Return all comments until the stream ends."""
         return [comment async for block in self.blocks_iterator for comment in block.comments]
 
     async def _chunk(self) -> bytes:

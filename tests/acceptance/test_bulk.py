@@ -1,12 +1,13 @@
-"""`POST /v1/transactions`: what many at once are promised."""
+"""Promises of bulk requests: `POST /v1/transactions`."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,13 +16,14 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from saldo.bootstrap.service import running
+from saldo.bootstrap.service import run_service
 from saldo.ledger.model import SHARDS
 from tests.acceptance.service import ServiceProcess, service
 from tests.acceptance.test_contract import MALFORMED, balance, body, create_user
 from tests.conftest import settings_for
 
-NDJSON = {"content-type": "application/x-ndjson"}
+NDJSON_TYPE = "application/x-ndjson"
+NDJSON = {"content-type": NDJSON_TYPE}
 
 
 async def post_lines(api: httpx.AsyncClient, lines: list[str | bytes]) -> list[dict[str, Any]]:
@@ -71,7 +73,7 @@ async def test_every_line_is_answered_as_a_post_of_it_alone(api: httpx.AsyncClie
     assert await balance(api, twin) == "0.00"
 
 
-async def test_a_bad_line_is_answered_as_such_and_the_rest_goes_on(api: httpx.AsyncClient) -> None:
+async def test_bad_line_gets_an_error_and_the_rest_is_posted(api: httpx.AsyncClient) -> None:
     user_id = await create_user(api)
     bad = [(content, field) for content, field in MALFORMED if content and "\n" not in content]
     lines: list[str | bytes] = []
@@ -88,7 +90,7 @@ async def test_a_bad_line_is_answered_as_such_and_the_rest_goes_on(api: httpx.As
     assert await balance(api, user_id) == f"{len(bad) + 1}.00"
 
 
-async def test_empty_lines_count_and_are_not_answered(api: httpx.AsyncClient) -> None:
+async def test_empty_lines_are_numbered_but_not_answered(api: httpx.AsyncClient) -> None:
     user_id = await create_user(api)
     line = json.dumps(body(user_id, "DEPOSIT", "1"))
     assert [item["line"] for item in await post_lines(api, ["", line + "\r", " ", line, ""])] == [
@@ -112,8 +114,8 @@ async def test_transactions_of_one_user_are_posted_in_the_order_of_the_stream(
     assert numbers == [n + half for n in range(1, 600, 2) for _ in users for half in (0, 1)]
 
 
-async def test_a_line_of_the_answer_is_one_however_lines_are_read(api: httpx.AsyncClient) -> None:
-    """Of a name that a client made up only what is in one line to everybody comes back."""
+async def test_answer_lines_contain_no_other_line_separators(api: httpx.AsyncClient) -> None:
+    """Send names with line separators of Unicode, and check that the answer repeats none of them."""
     outcomes = await post_lines(api, ['{"a\u2028b\u0085c": 1}', '{"z\u2029": 1}'])
     names = [[error["field"] for error in outcome["errors"]] for outcome in outcomes]
     assert [given[0] for given in names] == ["a\ufffdb\ufffdc", "z\ufffd"]
@@ -123,11 +125,15 @@ async def test_an_array_is_answered_like_a_stream_or_as_an_array(api: httpx.Asyn
     user_id = await create_user(api)
     items: list[Any] = [body(user_id, "DEPOSIT", "1"), 5, body(user_id, "WITHDRAW", "9")]
     answer = await api.post("/v1/transactions", json=items)
-    lines = [json.loads(line) for line in answer.text.splitlines()]
+    assert answer.headers["content-type"] == "application/json"
+    lines = answer.json()
     assert [(line["line"], line["status"]) for line in lines] == [(1, 200), (2, 422), (3, 402)]
-    again = await api.post("/v1/transactions", json=items, headers={"accept": "application/json"})
-    assert again.headers["content-type"] == "application/json"
-    assert [item.get("replayed") for item in again.json()] == [True, None, True]
+    again = await api.post("/v1/transactions", json=items, headers={"accept": NDJSON_TYPE})
+    assert again.headers["content-type"] == NDJSON_TYPE
+    replayed = [json.loads(line).get("replayed") for line in again.text.splitlines()]
+    assert replayed == [True, None, True]
+    odd = await api.post("/v1/transactions", json=items, headers={"accept": "a;q=inf, b;q=1e400"})
+    assert (odd.status_code, odd.json()[0]["replayed"]) == (200, True)
     unfit: tuple[Any, ...] = ([], {}, [items[0]] * 5001)
     for wrong in unfit:
         refused = await api.post("/v1/transactions", json=wrong)
@@ -135,13 +141,12 @@ async def test_an_array_is_answered_like_a_stream_or_as_an_array(api: httpx.Asyn
 
 
 async def test_all_or_nothing(api: httpx.AsyncClient) -> None:
-    # Of one shard: a distributed ledger does no more at once.
+    # All users but the last are of one shard, because a distributed ledger posts no more than that atomically.
     rich, *_, poor = [await create_user(api) for _ in range(SHARDS + 1)]
     path = "/v1/transactions?atomic=true"
     good = [body(rich, "DEPOSIT", "5"), body(rich, "WITHDRAW", "2"), body(poor, "DEPOSIT", "2")]
     for replayed in (False, True):
-        answer = await api.post(path, json=good)
-        lines = [json.loads(line) for line in answer.text.splitlines()]
+        lines = (await api.post(path, json=good)).json()
         assert [line["replayed"] for line in lines] == [replayed] * 3
     assert (await balance(api, rich), await balance(api, poor)) == ("3.00", "2.00")
 
@@ -160,7 +165,7 @@ async def test_all_or_nothing(api: httpx.AsyncClient) -> None:
             if item["uuid"] != good[0]["uuid"]:
                 assert (await api.get(f"/v1/transaction/{item['uuid']}")).status_code == 404
     assert (await balance(api, rich), await balance(api, poor)) == ("3.00", "2.00")
-    # The refused one was not recorded, so its uuid is free: it can be posted when there is money.
+    # The refused transaction was not recorded, so its uuid can be posted later, when there are funds.
     late = body(poor, "WITHDRAW", "3")
     assert (await api.post(path, json=[late])).status_code == 402
     await api.post("/v1/transaction", json=body(poor, "DEPOSIT", "1"))
@@ -181,7 +186,7 @@ async def test_all_or_nothing(api: httpx.AsyncClient) -> None:
         ("", {"content-type": "text/csv"}, 415, "Content-Type"),
     ],
 )
-async def test_what_can_not_be_asked_of_many(
+async def test_invalid_bulk_requests_are_rejected(
     api: httpx.AsyncClient, query: str, headers: dict[str, str], status: int, field: str
 ) -> None:
     answer = await api.post(
@@ -194,7 +199,7 @@ async def test_what_can_not_be_asked_of_many(
 
 
 async def test_too_large_an_array_is_413(database_url: str) -> None:
-    async with running(settings_for(database_url, array_bytes_max=1000), database_url) as app:
+    async with run_service(settings_for(database_url, array_bytes_max=1000), database_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             answer = await client.post("/v1/transactions", json=["x" * 1000])
@@ -202,7 +207,7 @@ async def test_too_large_an_array_is_413(database_url: str) -> None:
 
 
 class Connection:
-    """A client that decides itself when to send and when to read."""
+    """A client that controls when it sends and when it reads."""
 
     def __init__(self, url: str) -> None:
         address = urlsplit(url)
@@ -227,7 +232,7 @@ class Connection:
         self.socket.sendall(b"0\r\n\r\n")
 
     def outcomes(self) -> Iterator[dict[str, Any]]:
-        """The lines of the answer until it ends, or breaks off."""
+        """Yield the lines of the answer until it ends or breaks off."""
         with self.socket.makefile("rb") as answer:
             assert b" 200 " in answer.readline()
             while answer.readline() != b"\r\n":
@@ -292,7 +297,7 @@ def test_a_stream_cut_anywhere_can_be_sent_again(tmp_path: Path) -> None:
         answered: set[str] = set()
         for _ in range(12):
             with Connection(running.url) as connection:
-                # Mostly in the middle of a line; it is never taken for a whole one.
+                # The cut is mostly within a line, which must never be taken for a complete one.
                 end = chance.randrange(len(content))
                 connection.send(content[:end])
                 whole = content.count(b"\n", 0, end)
@@ -315,7 +320,7 @@ def test_a_stream_cut_anywhere_can_be_sent_again(tmp_path: Path) -> None:
         assert _balances(running, users) == 5000
 
 
-def test_a_stop_ends_a_stream_with_a_line_that_says_so(tmp_path: Path) -> None:
+def test_stopping_service_ends_a_stream_with_a_503_line(tmp_path: Path) -> None:
     with service(tmp_path) as running:
         users = _create_users(running, 5)
         with Connection(running.url) as connection:
@@ -330,3 +335,38 @@ def test_a_stop_ends_a_stream_with_a_line_that_says_so(tmp_path: Path) -> None:
     with service(tmp_path) as running, httpx.Client(base_url=running.url) as client:
         for outcome in answered[:-1]:
             assert client.get(f"/v1/transaction/{outcome['uuid']}").status_code == 200
+
+
+async def test_a_stream_beyond_a_limit_is_refused_until_another_one_ends(database_url: str) -> None:
+    settings = settings_for(database_url, key_streams_max=1)
+    async with run_service(settings, database_url) as app:
+        transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as api:
+            user_id = await create_user(api)
+            item = body(user_id, "DEPOSIT", "1")
+            begun, ends = asyncio.Event(), asyncio.Event()
+
+            async def lines() -> AsyncIterator[bytes]:
+                yield json.dumps(item).encode() + b"\n"
+                begun.set()
+                await ends.wait()
+
+            async def send(content: Any) -> httpx.Response:
+                return await api.post("/v1/transactions", content=content, headers=NDJSON)
+
+            first = asyncio.ensure_future(send(lines()))
+            await begun.wait()
+            refused = await send(json.dumps(body(user_id, "DEPOSIT", "2")))
+            assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+            assert "SALDO_KEY_STREAMS_MAX" in refused.json()["detail"]
+            assert refused.headers["retry-after"] == "1"
+            ends.set()
+            assert (await first).status_code == 200
+            space = app.service.bulk._space
+            space.take("anyone", settings.process_spool_bytes_max // 2)
+            refused = await send(json.dumps(body(user_id, "DEPOSIT", "4")))
+            assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+            assert "SALDO_PROCESS_SPOOL_BYTES_MAX" in refused.json()["detail"]
+            space.free("anyone", settings.process_spool_bytes_max // 2)
+            assert (await send(json.dumps(body(user_id, "DEPOSIT", "8")))).status_code == 200
+            assert await balance(api, user_id) == "9.00"

@@ -1,4 +1,4 @@
-"""The console without a browser: who is let in, forms, what is shown to whom; a chart says what the API says."""
+"""The console without a browser: authentication, forms, permissions; and charts compared with the API."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
 import psycopg
 import pytest
 
-from saldo.console.gate import OPEN
+from saldo.console.middleware import UNAUTHENTICATED_PATHS
 from saldo.console.routes import HANDLERS
-from tests.acceptance.test_access import ADMIN_KEY, Api, deposit, serving
+from tests.acceptance.test_access import ADMIN_KEY, Api, deposit, serve
 from tests.conftest import settings_for
 from tests.databases import Database
 
@@ -26,7 +27,7 @@ TOKEN = re.compile(r'name="form" value="([0-9a-f]{64})"')
 
 
 class Person:
-    """One browser: keeps cookies, sends forms as a browser does."""
+    """One browser, which keeps cookies and sends forms."""
 
     def __init__(self, api: Api, address: str = "127.0.0.1") -> None:
         transport = httpx.ASGITransport(app=api.front, client=(address, 1))  # type: ignore[arg-type]
@@ -38,7 +39,7 @@ class Person:
     async def send(
         self, path: str, fields: dict[str, str], page: str | None = None
     ) -> httpx.Response:
-        """Opens the page with the form, and sends it."""
+        """Open the page with the form and submit the form."""
         found = TOKEN.search((await self.client.get(page or path)).text)
         assert found is not None, page or path
         data = {"form": found[1], **fields}
@@ -50,7 +51,7 @@ class Person:
 
 @pytest.fixture
 async def api(own_ledger: Database) -> AsyncIterator[Api]:
-    async with serving(own_ledger) as served:
+    async with serve(own_ledger) as served:
         yield served
 
 
@@ -62,7 +63,7 @@ async def signed_in(api: Api, *scopes: str, **limits: Any) -> tuple[Person, dict
 
 
 def paths(user_id: int) -> list[tuple[str, str]]:
-    """Every route of the console."""
+    """Return the method and path of every route of the console."""
     values = {"user_id": user_id, "uuid": uuid4(), "key_id": 1, "webhook_id": 1, "rest": "x"}
     found: list[tuple[str, str]] = []
     for handler in HANDLERS:
@@ -76,7 +77,7 @@ async def test_nobody_sees_a_page_without_signing_in(api: Api) -> None:
     user_id = await api.user()
     asked = 0
     for method, path in paths(user_id):
-        if path in OPEN:
+        if path in UNAUTHENTICATED_PATHS:
             continue
         asked += 1
         answer = await Person(api).client.request(method, path, headers={"origin": ORIGIN})
@@ -88,7 +89,7 @@ async def test_nobody_sees_a_page_without_signing_in(api: Api) -> None:
     assert (live.status_code, live.json()["code"]) == (401, "unauthenticated")
 
 
-async def test_a_key_of_the_api_is_no_session_and_a_session_is_no_key(api: Api) -> None:
+async def test_console_needs_a_session_and_the_api_needs_a_key(api: Api) -> None:
     asked = await api.admin.get("/console/users")
     assert asked.status_code == 303
     person = Person(api)
@@ -109,6 +110,61 @@ async def test_the_cookie_is_kept_from_scripts_and_other_sites(api: Api) -> None
     assert all("Secure" in cookie for cookie in page.headers.get_list("set-cookie"))
 
 
+def _cookies_set(answer: httpx.Response) -> dict[str, str]:
+    """Return the names and values of an answer's cookies, because httpx doesn't send them back over plain HTTP."""
+    pairs = (
+        each.partition(";")[0].partition("=") for each in answer.headers.get_list("set-cookie")
+    )
+    return {name: value for name, _, value in pairs}
+
+
+async def test_with_tls_a_cookie_is_of_this_host_alone_and_no_other_counts(api: Api) -> None:
+    """Check cookies planted from a sibling domain, another port or plain HTTP: without the prefix, or a second one."""
+    secure = api.client(origin=ORIGIN, **{"x-forwarded-proto": "https"})
+    page = await secure.get("/console/sign-in")
+    token = TOKEN.search(page.text)
+    assert token is not None
+
+    async def sent(path: str, *cookies: str, **data: str) -> httpx.Response:
+        headers = [("cookie", cookie) for cookie in cookies]
+        if data:
+            return await secure.post(path, data=data, headers=headers)
+        return await secure.get(path, headers=headers)
+
+    visitor = "; ".join(f"{name}={value}" for name, value in _cookies_set(page).items())
+    answer = await sent("/console/sign-in", visitor, form=token[1], key=ADMIN_KEY)
+    (cookie,) = (c for c in answer.headers.get_list("set-cookie") if "saldo_session" in c)
+    assert cookie.startswith("__Host-saldo_session=")
+    assert {"HttpOnly", "SameSite=strict", "Path=/", "Secure"} <= set(cookie.split("; "))
+    assert "domain" not in cookie.lower()
+    session = cookie.partition(";")[0]
+    planted = session.removeprefix("__Host-")
+    for cookies, status in (
+        ([session], 200),
+        ([f"{session}; {planted}"], 200),
+        ([planted], 303),
+        ([f"{session}; {session}"], 303),
+        ([session, "__Host-saldo_session=x"], 303),
+        (["x=1", session], 200),
+    ):
+        assert (await sent("/console/users", *cookies)).status_code == status, cookies
+    page = await sent("/console/users", session)
+    form = TOKEN.search(page.text)
+    assert form is not None
+    out = await sent("/console/sign-out", session, form=form[1])
+    assert _cookies_set(out)["__Host-saldo_session"].strip('"') == ""
+    assert out.headers["clear-site-data"] == '"cache"'
+    assert (await sent("/console/users", session)).status_code == 303
+
+
+async def test_a_search_is_not_ordered_by_a_user_that_the_key_is_not_about(api: Api) -> None:
+    own, other = await api.user(), await api.user()
+    person, _ = await signed_in(api, "read", user_ids=[own])
+    for query in (f"q=user&after={other}", f"after={other}", f"q=user&after={2**40}"):
+        assert (await person.get(f"/console/users?{query}")).status_code == 403, query
+    assert (await person.get(f"/console/users?q=user&after={own}")).status_code == 200
+
+
 async def test_of_a_session_only_a_hash_is_kept(api: Api, own_ledger: Database) -> None:
     person, key = await signed_in(api, "read")
     secret = person.client.cookies["saldo_session"]
@@ -120,7 +176,7 @@ async def test_of_a_session_only_a_hash_is_kept(api: Api, own_ledger: Database) 
 
 
 async def test_signing_in_makes_a_new_secret(api: Api) -> None:
-    """One that somebody has planted before is nobody's session."""
+    """Check that a session cookie that an attacker has planted before is no valid session."""
     person = Person(api)
     planted = "A" * 43
     person.client.cookies.set("saldo_session", planted, path="/console")
@@ -167,8 +223,9 @@ async def test_signing_out_ends_the_session_for_whoever_has_its_cookie(api: Api)
 
 
 async def test_a_session_ends_when_it_is_idle_and_when_it_is_old(
-    api: Api, own_ledger: Database
+    api: Api, own_ledger: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("saldo.console.session_cache.CACHE_SECONDS", 0.0)
     for column, age in (("used_at", "1801 seconds"), ("began_at", "43201 seconds")):
         person, _ = await signed_in(api, "read")
         with psycopg.connect(own_ledger.owner_url) as connection:
@@ -178,7 +235,10 @@ async def test_a_session_ends_when_it_is_idle_and_when_it_is_old(
         assert (await person.get("/console/users")).status_code == 303
 
 
-async def test_what_a_page_asks_by_itself_keeps_no_session(api: Api, own_ledger: Database) -> None:
+async def test_automatic_requests_do_not_extend_a_session(
+    api: Api, own_ledger: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("saldo.console.session_cache.CACHE_SECONDS", 0.0)
     person, _ = await signed_in(api, "read")
 
     def used(set_back: bool) -> bool:
@@ -200,7 +260,7 @@ async def test_what_a_page_asks_by_itself_keeps_no_session(api: Api, own_ledger:
 
 
 async def test_a_key_has_so_many_sessions_and_the_oldest_ends(own_ledger: Database) -> None:
-    async with serving(own_ledger, console_sessions_of_key_max=2) as api:
+    async with serve(own_ledger, console_sessions_of_key_max=2) as api:
         key = (await api.key("read"))["key"]
         people = [Person(api) for _ in range(3)]
         for person in people:
@@ -209,11 +269,11 @@ async def test_a_key_has_so_many_sessions_and_the_oldest_ends(own_ledger: Databa
         assert statuses == [303, 200, 200]
 
 
-async def test_a_session_is_one_in_every_process_and_after_a_restart(own_ledger: Database) -> None:
-    async with serving(own_ledger) as here:
+async def test_session_is_valid_in_every_process_and_after_a_restart(own_ledger: Database) -> None:
+    async with serve(own_ledger) as here:
         person, _ = await signed_in(here, "read")
         secret = person.client.cookies["saldo_session"]
-    async with serving(own_ledger) as there:
+    async with serve(own_ledger) as there:
         again = Person(there)
         again.client.cookies.set("saldo_session", secret, path="/console")
         assert (await again.get("/console/users")).status_code == 200
@@ -265,13 +325,13 @@ async def test_a_form_that_is_sent_many_times_at_once_posts_once(api: Api) -> No
     )
     assert {answer.status_code for answer in answers} == {303}
     assert (await api.admin.get(f"/v1/user/{user_id}")).json()["balance"] == "12.50"
-    # The way back leads to what was done, not to another uuid.
+    # The link back leads to the outcome, and not to a form with another uuid.
     back = await person.get(confirm)
     assert back.headers["location"].endswith("?done=before")
     assert "12.50 deposited." in (await person.get(back.headers["location"])).text
 
 
-async def test_a_refusal_is_said_with_its_reason_and_what_can_not_be_is_not_recorded(
+async def test_refusal_is_shown_with_its_reason_and_invalid_input_not_recorded(
     api: Api,
 ) -> None:
     user_id = await api.user()
@@ -332,7 +392,7 @@ async def test_a_key_shows_only_what_it_opens(api: Api) -> None:
 async def test_without_any_key_the_console_is_open_to_this_machine_only(
     own_ledger: Database,
 ) -> None:
-    async with serving(own_ledger, admin_key=None) as api:
+    async with serve(own_ledger, admin_key=None) as api:
         person = Person(api)
         assert (await person.get("/console/users")).status_code == 200
         assert "No keys yet" in (await person.get("/console/keys")).text
@@ -366,9 +426,20 @@ async def test_nothing_that_users_have_typed_is_markup(api: Api) -> None:
         assert 'href="javascript' not in text and 'value="javascript' not in text, path
 
 
+async def test_a_name_is_found_in_either_spelling(api: Api) -> None:
+    """Search for both spellings: keyboards and file names of Macs decompose accents; stored names are composed."""
+    unique = str(uuid4())
+    made = await api.admin.post("/v1/user", json={"name": f"A\u030angstro\u0308m {unique}"})
+    person = Person(api)
+    await person.sign_in(ADMIN_KEY)
+    for beginning in ("\u00c5ngstr\u00f6m", "A\u030angstro\u0308m", "\u212bngstr\u00f6m"):
+        found = await person.get(f"/console/users?q={quote(f'{beginning} {unique}')}")
+        assert found.headers["location"] == f"/console/users/{made.json()['id']}", ascii(beginning)
+
+
 async def test_a_name_turns_nothing_that_stands_beside_it(api: Api) -> None:
-    """One may hold the character after which figures are written from right to left."""
-    name = f"\u202e{uuid4()}"
+    """Check that a Hebrew name, written from right to left, doesn't reorder the numbers beside it."""
+    name = f"\u05d3\u05d5\u05d3 {uuid4()}"
     user_id = (await api.admin.post("/v1/user", json={"name": name})).json()["id"]
     await api.key("read", name=name)
     posted = deposit(user_id)
@@ -418,10 +489,10 @@ async def test_pages_have_a_strict_policy_and_nothing_in_them_that_it_forbids(ap
         assert not re.search(r"\son\w+=|\sstyle=|<style|<script(?![^>]*\ssrc=)", answer.text), path
 
 
-async def test_a_chart_is_what_the_api_says_at_every_moment(own_ledger: Database) -> None:
-    """Late entries, several at one moment, refusals; and a range of it."""
+async def test_chart_equals_the_api_at_every_moment(own_ledger: Database) -> None:
+    """Compare charts of late entries, simultaneous entries and refusals with the API, for all times and for a range."""
     chance = random.Random(7)
-    async with serving(own_ledger, console_chart_entries_max=400) as api:
+    async with serve(own_ledger, console_chart_entries_max=400) as api:
         user_id = await api.user()
         began = datetime(2026, 1, 1, tzinfo=UTC)
         for number in range(150):
@@ -444,8 +515,8 @@ async def test_a_chart_is_what_the_api_says_at_every_moment(own_ledger: Database
                 assert asked.json()["balance"] == balance["plain"], date
 
 
-async def test_a_chart_of_many_entries_is_bounded_and_right(own_ledger: Database) -> None:
-    async with serving(own_ledger, console_chart_points_max=100) as api:
+async def test_chart_of_many_entries_is_bounded_and_correct(own_ledger: Database) -> None:
+    async with serve(own_ledger, console_chart_points_max=100) as api:
         user_id = await api.user()
         began = datetime(2026, 1, 1, tzinfo=UTC)
         items = [
@@ -460,7 +531,7 @@ async def test_a_chart_of_many_entries_is_bounded_and_right(own_ledger: Database
         chart = (await person.get(f"/console/users/{user_id}/chart{edges}")).json()
         assert (chart["how"], len(chart["times"]) <= 100) == ("thinned", True)
         assert chart["balances"][-1]["plain"] == "600.00"
-    async with serving(own_ledger, console_chart_entries_max=100) as api:
+    async with serve(own_ledger, console_chart_entries_max=100) as api:
         person = Person(api)
         await person.sign_in(ADMIN_KEY)
         chart = (await person.get(f"/console/users/{user_id}/chart{edges}")).json()
@@ -511,8 +582,8 @@ async def test_users_are_found_by_the_beginning_of_the_name_by_id_and_by_transac
     assert one.headers["location"] == f"/console/transactions/{posted['uuid']}"
 
 
-async def test_of_more_users_than_a_page_holds_none_is_lost_or_strange(api: Api) -> None:
-    """Of one spelling; letters beyond a to z, whose case the database may not know."""
+async def test_search_pages_contain_every_match_once(api: Api) -> None:
+    """Read all pages of a search in Cyrillic letters, whose case the database may not know."""
     wanted = [f"Юра {number:03}" for number in range(60)]
     for name in ("Яна", "Эмма", *wanted):
         await api.admin.post("/v1/user", json={"name": name})
@@ -527,8 +598,8 @@ async def test_of_more_users_than_a_page_holds_none_is_lost_or_strange(api: Api)
     assert found == wanted
 
 
-async def test_there_is_no_console_where_none_is_wanted(own_ledger: Database) -> None:
-    async with serving(own_ledger, console=False) as api:
+async def test_disabled_console_is_not_found(own_ledger: Database) -> None:
+    async with serve(own_ledger, console_enabled=False) as api:
         answer = await api.client().get("/console")
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
-    assert settings_for(own_ledger.service_url).console
+    assert settings_for(own_ledger.service_url).console_enabled

@@ -1,4 +1,4 @@
-"""What is sent to the console and is no form or query of ours: answered with a page, and no fault."""
+"""Malformed forms and queries sent to the console: each is answered with a page, and without a server error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.acceptance.test_access import ADMIN_KEY, Api, serving
+from tests.acceptance.test_access import ADMIN_KEY, Api, serve
 from tests.acceptance.test_console import ORIGIN, Person, paths
 from tests.databases import Database
 
@@ -18,7 +18,7 @@ MANY = "&".join(f"field{number}=x" for number in range(150))
 
 @pytest.fixture
 async def api(own_ledger: Database) -> AsyncIterator[Api]:
-    async with serving(own_ledger) as served:
+    async with serve(own_ledger) as served:
         yield served
 
 
@@ -34,7 +34,7 @@ async def person(api: Api) -> Person:
     [(MANY.encode(), 422), (b"form=\xff", 403), (b"form=%ff", 422), (b"form=%00", 403)],
 )
 @pytest.mark.parametrize("signed_in", [False, True])
-async def test_what_is_no_form_is_refused(
+async def test_malformed_form_is_rejected(
     api: Api, person: Person, body: bytes, status: int, signed_in: bool
 ) -> None:
     who, path = (person, "/console/users/new") if signed_in else (Person(api), "/console/sign-in")
@@ -45,13 +45,13 @@ async def test_what_is_no_form_is_refused(
 
 
 @pytest.mark.parametrize("q", ["%00", "a%00b", "%20%00", "1%00"])
-async def test_nobody_has_a_name_with_a_nul(person: Person, q: str) -> None:
+async def test_search_with_a_nul_finds_nobody(person: Person, q: str) -> None:
     answer = await person.get(f"/console/users?q={q}")
     assert answer.status_code == 200
     assert "Nobody's name begins so" in html.unescape(answer.text)
 
 
-async def test_no_field_takes_a_nul_or_half_a_character_to_the_database(
+async def test_nul_and_lone_surrogates_never_reach_the_database(
     api: Api, person: Person, caplog: pytest.LogCaptureFixture
 ) -> None:
     user_id = await api.user()
@@ -85,7 +85,7 @@ async def test_no_field_takes_a_nul_or_half_a_character_to_the_database(
         *("users/1%2f2", "users/1/2", "assets/none", "%ff", "live/x"),
     ],
 )
-async def test_where_nothing_is_a_page_says_so(api: Api, person: Person, path: str) -> None:
+async def test_unknown_path_is_answered_with_a_page(api: Api, person: Person, path: str) -> None:
     for who in (person, Person(api)):
         answer = await who.client.get(f"/console/{path}", follow_redirects=False)
         assert answer.status_code in {303, 404}
@@ -95,7 +95,7 @@ async def test_where_nothing_is_a_page_says_so(api: Api, person: Person, path: s
             assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
-async def test_the_head_of_each_page_is_answered_as_the_page(api: Api, person: Person) -> None:
+async def test_head_request_of_each_page_has_the_pages_headers(api: Api, person: Person) -> None:
     user_id, heads = await api.user(), 0
     for method, path in paths(user_id):
         if method == "GET":
@@ -108,14 +108,27 @@ async def test_the_head_of_each_page_is_answered_as_the_page(api: Api, person: P
 
 
 @pytest.mark.parametrize("query", ["type=X", "outcome=X", "type=deposit+", "outcome=Posted"])
-async def test_a_filter_that_is_none_is_said_not_skipped(
-    api: Api, person: Person, query: str
-) -> None:
+async def test_invalid_filter_is_reported(api: Api, person: Person, query: str) -> None:
     answer = await person.get(f"/console/users/{await api.user()}?{query}")
     assert answer.status_code == 422
 
 
-async def test_the_forms_that_search_have_names_of_their_own(person: Person) -> None:
+@pytest.mark.parametrize(
+    ("language", "message"),
+    [("en", "Until must be later than From."), ("ru", "До должно быть позже начала.")],
+)
+async def test_empty_range_is_reported(
+    api: Api, person: Person, language: str, message: str
+) -> None:
+    person.client.headers["accept-language"] = language
+    for end in ("2026-01-31", "2026-01-30T23:59:59"):
+        path = f"/console/users/{await api.user()}?from=2026-01-31&to={end}"
+        answer = await person.get(path)
+        assert answer.status_code == 422
+        assert message in answer.text
+
+
+async def test_search_forms_have_distinct_labels(person: Person) -> None:
     for language in ("en", "ru"):
         person.client.headers["accept-language"] = language
         text = (await person.get("/console/users")).text
@@ -123,7 +136,7 @@ async def test_the_forms_that_search_have_names_of_their_own(person: Person) -> 
         assert len(names) == text.count('role="search"') == len(set(names)) == 2
 
 
-async def test_a_key_without_an_end_is_said_to_have_none(api: Api, person: Person) -> None:
+async def test_key_without_an_expiry_is_shown_as_unlimited(api: Api, person: Person) -> None:
     await api.key("read")
     person.client.headers["accept-language"] = "ru"
     text = (await person.get("/console/keys")).text
@@ -131,6 +144,6 @@ async def test_a_key_without_an_end_is_said_to_have_none(api: Api, person: Perso
 
 
 @pytest.mark.parametrize("path", ["/console", "/console/nothing", "/nothing", "/v1/transactions"])
-async def test_a_host_that_is_none_is_refused_everywhere(person: Person, path: str) -> None:
+async def test_invalid_host_header_is_rejected_everywhere(person: Person, path: str) -> None:
     answer = await person.client.get(path, headers={"host": "127.0.0.1: 5"})
     assert answer.status_code in {400, 401, 422}

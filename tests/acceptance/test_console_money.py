@@ -1,4 +1,4 @@
-"""Deposit and withdraw at the console, without a browser: whatever happens, the page keeps the transaction's uuid."""
+"""Deposits and withdrawals in the console, without a browser: the page always keeps the transaction's uuid."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from saldo.engine.engine import Engine
 from saldo.engine.errors import DeadlineExceededError, OutcomeUnknownError
-from tests.acceptance.test_access import ADMIN_KEY, Api, deposit, serving
+from tests.acceptance.test_access import ADMIN_KEY, Api, deposit, serve
 from tests.acceptance.test_console import ORIGIN, Person
 from tests.databases import Database
 
@@ -25,7 +25,7 @@ WAYS_ON = re.compile(r'(?:action|href|name="to" value)="(/console/[^"]*)"')
 
 @pytest.fixture
 async def api(own_ledger: Database) -> AsyncIterator[Api]:
-    async with serving(own_ledger) as served:
+    async with serve(own_ledger) as served:
         yield served
 
 
@@ -37,7 +37,7 @@ async def person(api: Api) -> Person:
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: Exception, *, posts: bool) -> None:
-    """Has the engine say so. posts: the transaction is decided all the same."""
+    """Make the engine raise an error. posts: whether the transaction is decided all the same."""
     real = Engine.post
 
     async def post(self: Engine, request: Any) -> Any:
@@ -49,7 +49,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: Exception, *, posts: bool) -
 
 
 async def confirm(person: Person, address: str) -> httpx.Response:
-    """Presses the button of the page to confirm, as a browser does."""
+    """Press the button of the confirmation page, as a browser does."""
     page = await person.get(address)
     form = page.text.partition('<form method="post" action="/console/users')[2]
     action = html.unescape("/console/users" + form.partition('"')[0])
@@ -76,17 +76,17 @@ async def test_after_an_unknown_outcome_every_way_on_keeps_the_uuid(
     assert parse_qs(answer.url.query.decode()) == wanted
     ways = [html.unescape(way) for way in WAYS_ON.findall(answer.text)]
     to_itself = [way for way in ways if way.startswith(f"/console/users/{user_id}/confirm")]
-    assert len(to_itself) == 2  # sent again; another theme
+    assert len(to_itself) == 2  # send again; another theme
     assert all(parse_qs(urlsplit(way).query) == wanted for way in to_itself)
     (back,) = (way for way in ways if way.startswith(f"/console/users/{user_id}/post"))
-    # It was decided meanwhile, and each way on says so.
+    # The transaction was decided meanwhile, and each link leads to a page that shows it.
     for way in (*to_itself, back):
         result = await person.get(way)
         assert result.headers["location"].endswith(f"/{wanted['uuid'][0]}?done=before"), way
     assert (await api.admin.get(f"/v1/user/{user_id}")).json()["balance"] == "5.00"
 
 
-async def test_back_and_on_again_is_the_same_transaction(
+async def test_going_back_and_on_again_keeps_the_transaction(
     api: Api, person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user_id = await api.user()
@@ -95,7 +95,7 @@ async def test_back_and_on_again_is_the_same_transaction(
     with monkeypatch.context() as patched:
         failing(patched, DeadlineExceededError(), posts=False)
         answer = await confirm(person, asked)
-    # An attempt before this one may have posted it.
+    # An earlier attempt may have posted it.
     assert "This time nothing was posted" in answer.text
     (back,) = re.findall(r'href="(/console/users/\d+/post[^"]*)"', answer.text)
     form = f"/console/users/{user_id}/post"
@@ -107,7 +107,7 @@ async def test_back_and_on_again_is_the_same_transaction(
     assert parse_qs(urlsplit(on.headers["location"]).query)["uuid"] == [uuid]
 
 
-async def test_another_amount_under_the_uuid_leads_to_what_is_recorded(
+async def test_other_amount_with_a_recorded_uuid_shows_the_recorded_one(
     api: Api, person: Person
 ) -> None:
     user_id, uuid = await api.user(), str(uuid4())
@@ -124,7 +124,7 @@ async def test_another_amount_under_the_uuid_leads_to_what_is_recorded(
     assert (await api.admin.get(f"/v1/user/{user_id}")).json()["balance"] == "5.00"
 
 
-async def test_of_a_page_that_is_only_looked_at_nobody_says_that_nothing_was_done(
+async def test_get_of_an_invalid_page_does_not_claim_that_nothing_was_done(
     api: Api, person: Person
 ) -> None:
     user_id = await api.user()
@@ -134,8 +134,9 @@ async def test_of_a_page_that_is_only_looked_at_nobody_says_that_nothing_was_don
 
 
 async def test_a_form_that_is_sent_when_the_session_has_ended_leads_back_to_its_page(
-    api: Api, own_ledger: Database
+    api: Api, own_ledger: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("saldo.console.session_cache.CACHE_SECONDS", 0.0)
     user_id, person = await api.user(), Person(api)
     await person.sign_in(ADMIN_KEY)
     asked = address(user_id)
@@ -162,7 +163,7 @@ async def test_a_form_that_is_sent_when_the_session_has_ended_leads_back_to_its_
         (None, "/console"),
     ],
 )
-async def test_of_any_other_form_the_way_back_is_the_page_that_it_stood_on(
+async def test_other_forms_lead_back_to_the_page_they_were_on(
     api: Api, referer: str | None, to: str
 ) -> None:
     headers = {"origin": ORIGIN} | ({"referer": referer} if referer else {})
@@ -170,7 +171,7 @@ async def test_of_any_other_form_the_way_back_is_the_page_that_it_stood_on(
     assert parse_qs(urlsplit(sent.headers["location"]).query) == {"to": [to]}
 
 
-async def test_a_form_from_before_signing_in_offers_its_page_again(api: Api) -> None:
+async def test_form_from_before_signing_in_links_to_its_page(api: Api) -> None:
     user_id, person = await api.user(), Person(api)
     await person.sign_in(ADMIN_KEY)
     asked = address(user_id)
@@ -179,7 +180,7 @@ async def test_a_form_from_before_signing_in_offers_its_page_again(api: Api) -> 
     assert f'href="{html.escape(asked)}"' in sent.text
 
 
-async def test_a_dated_withdrawal_is_held_against_the_balance_at_its_date(
+async def test_late_withdrawal_is_compared_with_the_balance_at_its_date(
     api: Api, person: Person
 ) -> None:
     user_id, now = await api.user(), datetime.now(UTC)
@@ -200,9 +201,7 @@ async def test_a_dated_withdrawal_is_held_against_the_balance_at_its_date(
     assert "at its date" not in (await person.get(plain.headers["location"])).text
 
 
-async def test_a_moment_to_come_is_said_before_it_is_sent_and_not_offered_again(
-    api: Api, person: Person
-) -> None:
+async def test_future_timestamp_shows_a_warning_and_no_retry(api: Api, person: Person) -> None:
     later = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     asked = address(await api.user(), timestamp=later)
     assert "That moment is in the future" in (await person.get(asked)).text
@@ -216,10 +215,10 @@ async def test_a_moment_to_come_is_said_before_it_is_sent_and_not_offered_again(
     ("language", "said"),
     [("en", "Amount must be at most 50.00."), ("ru", "Сумма должна быть не больше 50,00.")],
 )
-async def test_an_amount_that_is_too_large_is_told_the_most(
+async def test_too_large_amount_shows_the_maximum(
     own_ledger: Database, language: str, said: str
 ) -> None:
-    async with serving(own_ledger, amount_max_minor=5000) as api:
+    async with serve(own_ledger, amount_max_minor=5000) as api:
         person = Person(api)
         person.client.headers["accept-language"] = language
         await person.sign_in(ADMIN_KEY)

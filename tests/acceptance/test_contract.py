@@ -12,10 +12,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from saldo.access.gate import Admission
-from saldo.access.grant import ANYONE
-from saldo.bootstrap.service import running
-from saldo.http.app import create_framework
+from saldo.auth.authenticator import Authentication
+from saldo.auth.grants import UNAUTHENTICATED_ADMIN
+from saldo.bootstrap.service import run_service
+from saldo.http.litestar_app import create_framework
 from tests.conftest import settings_for
 
 JSON = {"content-type": "application/json"}
@@ -37,7 +37,7 @@ async def balance(api: httpx.AsyncClient, user_id: int, **query: str) -> str:
     return str(answer.json()["balance"])
 
 
-async def test_the_task_from_beginning_to_end(api: httpx.AsyncClient) -> None:
+async def test_requests_of_the_task_from_beginning_to_end(api: httpx.AsyncClient) -> None:
     user_id = await create_user(api)
     assert await balance(api, user_id) == "0.00"
     deposit = body(user_id, "DEPOSIT", "100.0", timestamp="2023-01-04T00:00:00")
@@ -104,7 +104,7 @@ async def test_a_refusal_is_final(api: httpx.AsyncClient) -> None:
     assert (recorded.status_code, recorded.json()["outcome"]) == (200, "insufficient_funds")
 
 
-async def test_a_transaction_is_found_of_its_user_only(api: httpx.AsyncClient) -> None:
+async def test_transaction_is_found_only_for_its_user(api: httpx.AsyncClient) -> None:
     user_id = await create_user(api)
     deposit = body(user_id, "DEPOSIT", "5")
     await api.post("/v1/transaction", json=deposit)
@@ -161,7 +161,7 @@ async def test_a_late_withdrawal_never_makes_any_moment_negative(api: httpx.Asyn
     assert await balance(api, user_id) == "50.00"
 
 
-async def test_what_was_known_does_not_change(api: httpx.AsyncClient) -> None:
+async def test_known_at_balance_does_not_change(api: httpx.AsyncClient) -> None:
     user_id = await create_user(api)
     await api.post("/v1/transaction", json=body(user_id, "DEPOSIT", "10", timestamp="2024-01-01"))
     last = (await api.get(f"/v1/user/{user_id}/transactions")).json()["items"][0]
@@ -274,13 +274,13 @@ MALFORMED = [
 
 @pytest.fixture
 async def typed_api(database_url: str) -> Any:
-    """The framework's own route for the same path, without the raw one before it."""
-    async with running(settings_for(database_url), database_url) as front:
+    """Yield the framework's own route for the same path, without the raw ASGI route in front of it."""
+    async with run_service(settings_for(database_url), database_url) as front:
         framework = create_framework(front.service)
 
         async def admitted(scope: Any, receive: Any, send: Any) -> None:
-            scope.setdefault("state", {})["admission"] = Admission(
-                front.service.gate, scope, {}, ANYONE
+            scope.setdefault("state", {})["admission"] = Authentication(
+                front.service.gate, scope, {}, UNAUTHENTICATED_ADMIN
             )
             await framework(scope, receive, send)
 
@@ -320,7 +320,7 @@ async def test_both_routes_accept_the_same(
                 assert typed.headers["idempotent-replayed"] == "true"
 
 
-async def test_both_routes_of_a_question_answer_the_same(
+async def test_both_routes_of_a_read_answer_the_same(
     api: httpx.AsyncClient, typed_api: httpx.AsyncClient
 ) -> None:
     user_id = await create_user(api)
@@ -387,14 +387,15 @@ async def test_every_error_is_a_problem(
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
 
 
-async def test_which_methods_there_are_can_be_asked(api: httpx.AsyncClient) -> None:
-    """All that the document names for the path, however many handlers they have."""
+async def test_options_lists_the_methods_of_a_path(api: httpx.AsyncClient) -> None:
+    """Check that OPTIONS returns all methods that the document has for the path, however many handlers serve them."""
     paths = (await api.get("/openapi.json")).json()["paths"]
     for path, operations in paths.items():
         answer = await api.options(path.format(user_id=1, uuid=uuid4(), webhook_id=1, key_id=1))
         assert answer.status_code == 204
         expected = {method.upper() for method in operations}
-        assert set(answer.headers["allow"].split(", ")) == {*expected, "OPTIONS"}
+        expected |= {"OPTIONS"} | ({"HEAD"} if "GET" in expected else set())
+        assert set(answer.headers["allow"].split(", ")) == expected
 
 
 async def test_a_plus_sign_of_a_query_may_arrive_as_a_space(api: httpx.AsyncClient) -> None:
@@ -404,7 +405,7 @@ async def test_a_plus_sign_of_a_query_may_arrive_as_a_space(api: httpx.AsyncClie
         assert answer.json()["date"] == "2024-01-01T00:00:00+00:00"
 
 
-async def test_names_that_are_refused(api: httpx.AsyncClient) -> None:
+async def test_invalid_names_are_rejected(api: httpx.AsyncClient) -> None:
     for name in ("", "   ", "x" * 201, "a\u0000b", "a\nb", "a\n", "\ud800", 5, None, ["a"]):
         content = json.dumps({"name": name})
         answer = await api.post("/v1/user", content=content, headers=JSON)
@@ -422,7 +423,7 @@ async def test_the_future_beyond_the_tolerance_is_refused(api: httpx.AsyncClient
     assert (await api.post("/v1/transaction", json=soon)).status_code == 200
     answer = await api.post("/v1/transaction", json=later)
     assert (answer.status_code, answer.json()["code"]) == (422, "timestamp_in_future")
-    assert "SALDO_ZONE" in answer.json()["detail"]
+    assert "SALDO_TIMEZONE" in answer.json()["detail"]
 
 
 async def test_the_idempotency_key_stands_in_for_the_uuid(api: httpx.AsyncClient) -> None:
@@ -455,4 +456,4 @@ async def test_operation_and_documentation_pages(api: httpx.AsyncClient) -> None
     for operations in document["paths"].values():
         for operation in operations.values():
             assert operation["summary"]
-    assert "saldo_outcomes_total" in (await api.get("/metrics")).text
+    assert "saldo_transactions_total" in (await api.get("/metrics")).text

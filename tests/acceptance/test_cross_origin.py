@@ -1,4 +1,4 @@
-"""Pages of other origins: none may ask, until the operator names theirs."""
+"""Requests from pages of other origins: rejected until the operator allows the origin."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from saldo.settings import WrongSettingsError, load
+from saldo.settings.environment import SettingsError
+from saldo.settings.model import load
 from tests.acceptance.raw import deposit
 from tests.acceptance.service import ServiceProcess, service
 
@@ -29,7 +30,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
 
 
 def page(running: ServiceProcess, origin: str, key: str = ADMIN_KEY) -> httpx.Client:
-    """What a browser sends for a page's script."""
+    """Return a client that sends the headers that a browser adds to the requests of a page."""
     headers = {"origin": origin, "authorization": f"Bearer {key}"}
     return httpx.Client(base_url=running.url, headers=headers)
 
@@ -43,7 +44,7 @@ def preflight(running: ServiceProcess, origin: str, method: str = "POST") -> htt
     return httpx.options(f"{running.url}/v1/transaction", headers=headers)
 
 
-def test_a_browser_is_told_before_it_asks(running: ServiceProcess) -> None:
+def test_preflight_request_is_answered(running: ServiceProcess) -> None:
     answer = preflight(running, SHOP)
     assert (answer.status_code, answer.headers[ALLOWED]) == (200, SHOP)
     assert "POST" in answer.headers["access-control-allow-methods"]
@@ -52,6 +53,28 @@ def test_a_browser_is_told_before_it_asks(running: ServiceProcess) -> None:
     refused = preflight(running, OTHER)
     assert refused.status_code == 400 and ALLOWED not in refused.headers
     assert preflight(running, SHOP, "PUT").status_code == 400
+
+
+def test_all_headers_that_a_client_sends_are_allowed(running: ServiceProcess) -> None:
+    """Check the headers for retries and resumable streams, and those that tracing in a browser adds."""
+    names = [
+        *("authorization", "content-type", "idempotency-key", "x-request-id"),
+        *("traceparent", "tracestate", "last-event-id"),
+    ]
+    headers = {
+        "origin": SHOP,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": ",".join(names),
+    }
+    answer = httpx.options(f"{running.url}/v1/transaction", headers=headers)
+    assert answer.status_code == 200
+    allowed = answer.headers["access-control-allow-headers"].lower().split(", ")
+    assert set(names) <= set(allowed)
+    for origin in (OTHER, "null"):
+        refused = httpx.options(
+            f"{running.url}/v1/transaction", headers=headers | {"origin": origin}
+        )
+        assert refused.status_code == 400 and ALLOWED not in refused.headers
 
 
 def test_every_kind_of_answer_can_be_read_by_that_page_alone(running: ServiceProcess) -> None:
@@ -90,7 +113,7 @@ def test_every_kind_of_answer_can_be_read_by_that_page_alone(running: ServicePro
     with page(running, SHOP, "wrong") as stranger:
         answer = stranger.get("/v1/user/1/balance")
         assert (answer.status_code, answer.headers[ALLOWED]) == (401, SHOP)
-    # Not from a page at all.
+    # This request is not from a page.
     plain = httpx.get(f"{running.url}/v1/user", headers={"authorization": f"Bearer {ADMIN_KEY}"})
     assert plain.status_code == 200 and ALLOWED not in plain.headers
 
@@ -103,10 +126,10 @@ def test_without_a_key_the_pages_that_are_named_may_ask_and_no_others(tmp_path: 
 
 
 @pytest.mark.parametrize("origins", ["*", "shop.example", "https://shop.example/", "null"])
-def test_what_is_no_origin_is_refused(
+def test_invalid_origin_setting_is_rejected(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, origins: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SALDO_CORS_ORIGINS", origins)
-    with pytest.raises(WrongSettingsError, match=r"SALDO_CORS_ORIGINS.*expected origins such as"):
+    with pytest.raises(SettingsError, match=r"SALDO_CORS_ORIGINS.*expected origins such as"):
         load()

@@ -1,29 +1,26 @@
-"""`saldo db`: the database is looked after without a service."""
+"""`saldo db`: maintenance of the database without a running service."""
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import httpx
 
-from tests import databases
+from tests import databases, forking
 from tests.acceptance.service import service
+from tests.environment import without_settings
 
 READY = "the database is ready for this version\n"
 
 
 def _migrate(directory: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("SALDO_")}
-    return subprocess.run(
-        [sys.executable, "-m", "saldo", "db", "migrate"],
+    return forking.run(
+        ["db", "migrate"],
         cwd=directory,
-        env=inherited | settings,
+        env=without_settings() | settings,
         capture_output=True,
         text=True,
-        check=False,
         timeout=120,
     )
 
@@ -31,7 +28,7 @@ def _migrate(directory: Path, **settings: str) -> subprocess.CompletedProcess[st
 def test_migrated_by_the_owner_the_service_starts_without_knowing_it(
     tmp_path: Path, machine_postgres: str
 ) -> None:
-    with databases.created(machine_postgres) as database:
+    with databases.create_database(machine_postgres) as database:
         urls = {
             "SALDO_DATABASE_URL": database.service_url,
             "SALDO_DATABASE_OWNER_URL": database.owner_url,
@@ -44,7 +41,7 @@ def test_migrated_by_the_owner_the_service_starts_without_knowing_it(
             assert created.status_code == 201
 
 
-def test_the_embedded_database_is_migrated_with_a_service_and_without(tmp_path: Path) -> None:
+def test_embedded_database_is_migrated_with_and_without_a_service(tmp_path: Path) -> None:
     done = _migrate(tmp_path)
     assert (done.returncode, done.stdout) == (0, READY), done.stderr
     assert not list(tmp_path.glob("data/postgresql-*/postmaster.pid"))
@@ -54,9 +51,9 @@ def test_the_embedded_database_is_migrated_with_a_service_and_without(tmp_path: 
         assert httpx.get(f"{running.url}/healthz/ready").status_code == 200
 
 
-def test_a_database_that_can_not_be_reached_is_one_clear_line(tmp_path: Path) -> None:
+def test_unreachable_database_is_one_clear_line(tmp_path: Path) -> None:
     done = _migrate(tmp_path, SALDO_DATABASE_URL="postgresql://saldo@127.0.0.1:1/saldo")
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (3, "")
     (line,) = (line for line in done.stderr.splitlines() if line.startswith("saldo: "))
     assert "127.0.0.1:1/saldo" in line
     assert "Traceback" not in done.stderr

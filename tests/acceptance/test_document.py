@@ -1,18 +1,21 @@
-"""The OpenAPI document itself: every error with an example, every example as its schema says."""
+"""The OpenAPI document itself: every error has an example, and every example matches its schema."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 
 from saldo.http import problems
-from saldo.http.examples import NO_OPERATION
+from saldo.http.openapi.errors import NO_OPERATION
 from tests.acceptance.document import PROBLEM, Document
 
 ELSEWHERE = set(NO_OPERATION)
-"""Answers to what is no operation: among the document's components."""
+"""Answers that belong to no operation, documented among the components."""
 
 
 @pytest.fixture
@@ -21,7 +24,7 @@ async def document(api: httpx.AsyncClient) -> Document:
 
 
 def _errors(document: Document) -> list[tuple[str, str, dict[str, Any]]]:
-    """Where, which status, and the media types of each error of each operation."""
+    """Return, for each error of each operation, the operation, the status and the media types."""
     return [
         (f"{method} {path}", status, answer["content"])
         for method, path, operation in document.operations
@@ -30,7 +33,7 @@ def _errors(document: Document) -> list[tuple[str, str, dict[str, Any]]]:
     ]
 
 
-async def test_every_error_has_examples_that_are_as_its_schema_says(document: Document) -> None:
+async def test_every_error_has_examples_that_match_its_schema(document: Document) -> None:
     errors = _errors(document)
     assert len(errors) > 30
     for where, status, content in errors:
@@ -57,7 +60,7 @@ async def test_every_code_is_in_the_document(document: Document) -> None:
     assert codes | ELSEWHERE == set(problems._TITLES)
 
 
-async def test_the_examples_of_requests_are_as_their_schema_says(document: Document) -> None:
+async def test_request_examples_match_their_schema(document: Document) -> None:
     bodies = [
         operation["requestBody"]["content"]["application/json"]
         for _, _, operation in document.operations
@@ -69,10 +72,8 @@ async def test_the_examples_of_requests_are_as_their_schema_says(document: Docum
             assert document.errors_of(described["schema"], example["value"]) == []
 
 
-async def test_an_answer_that_is_not_as_documented_is_noticed(
-    api: httpx.AsyncClient, document: Document
-) -> None:
-    """The other tests hold every answer they get against the document: this holds the holding."""
+async def test_undocumented_answer_is_detected(api: httpx.AsyncClient, document: Document) -> None:
+    """Check the checker: it must reject answers that differ from the document, as all other tests rely on it."""
     answer = await api.get("/v1/user/999999999999")
     request = answer.request
     for status, body in (
@@ -87,3 +88,67 @@ async def test_an_answer_that_is_not_as_documented_is_noticed(
         with pytest.raises(AssertionError):
             document.check(changed)
     document.check(answer)
+
+
+def _parts(part: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every object of the document, except the values of examples, which are data."""
+    if isinstance(part, list):
+        for number, each in enumerate(part):
+            yield from _parts(each, f"{path}/{number}")
+    elif isinstance(part, dict):
+        yield path, part
+        for name, each in part.items():
+            if name != "value":
+                yield from _parts(each, f"{path}/{name}")
+
+
+async def test_document_is_suitable_for_client_generators(document: Document) -> None:
+    """Check for constructs that made client generators fail, or made clients read or send wrong numbers."""
+    spoilt = []
+    for path, part in _parts(document.content):
+        if "value" in part and "id" in part:
+            spoilt.append(f"{path}: an Example Object has no field `id`")
+        types = part.get("type")
+        if isinstance(types, str | list):
+            if "integer" in types and part.get("format") != "int64":
+                spoilt.append(f"{path}: an integer without a format has 32 bits")
+            if "number" in types:
+                spoilt.append(f"{path}: a number is a float, so an amount must be a string")
+        if "pattern" in part and "type" not in part:
+            spoilt.append(f"{path}: a pattern without a type")
+    assert spoilt == []
+
+
+async def test_every_operation_is_described(document: Document) -> None:
+    without = [
+        f"{method} {path}"
+        for method, path, operation in document.operations
+        if not operation.get("description")
+    ]
+    assert without == []
+
+
+@pytest.mark.parametrize(
+    ("accept", "lines"),
+    [
+        ("*/*", False),
+        ("", False),
+        ("application/json", False),
+        ("application/json, application/x-ndjson", False),
+        ("application/x-ndjson;q=0.1, application/json", False),
+        ("text/html", False),
+        (";;q=,", False),
+        ("application/x-ndjson", True),
+        ("application/x-ndjson, application/json;q=0.5", True),
+    ],
+)
+async def test_array_is_answered_in_the_accepted_format(
+    api: httpx.AsyncClient, accept: str, lines: bool
+) -> None:
+    """Send any `Accept`, or none, as generated clients do, which then parse JSON after the money is posted."""
+    items = [{"uuid": str(uuid4()), "type": "DEPOSIT", "amount": "1.00", "user_id": 10**12}]
+    answer = await api.post("/v1/transactions", json=items, headers={"accept": accept})
+    expected = "application/x-ndjson" if lines else "application/json"
+    assert answer.headers["content-type"] == expected
+    found = json.loads(answer.text) if lines else answer.json()[0]
+    assert (found["line"], found["code"]) == (1, "user_not_found")

@@ -1,4 +1,4 @@
-"""A service that is told to stop and has time to drain: not ready, and still serving until that time is over."""
+"""A drain: a service with a drain time that is stopped is not ready, and still serves until that time is over."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from tests.acceptance.service import ServiceProcess, service
 
 DRAIN_SECONDS = "600"
-"""More than any test takes: it ends when it is told to stop once more."""
+"""Drain time that is longer than any test; a second signal ends it."""
 
 SECONDS_MAX = 30
 DRAINING = "not ready; stopping in"
@@ -42,12 +42,12 @@ def _wait_until_said(running: ServiceProcess, line: str, processes: int) -> None
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_service_that_drains_is_not_ready_and_serves(tmp_path: Path, workers: int) -> None:
-    settings = {"SALDO_DRAIN_SECONDS": DRAIN_SECONDS, "SALDO_WORKERS": str(workers)}
+def test_draining_service_is_not_ready_but_serves(tmp_path: Path, workers: int) -> None:
+    settings = {"SALDO_SHUTDOWN_DELAY_SECONDS": DRAIN_SECONDS, "SALDO_WORKERS": str(workers)}
     with service(tmp_path, **settings) as running, httpx.Client() as kept:
         user_id = httpx.post(f"{running.url}/v1/user", json={"name": "a"}).json()["id"]
         assert "connection" not in _deposit(kept, running, user_id).headers
-        # One that is still starting when it is told to stop has nothing to drain, and just ends.
+        # A service that is still starting when it is stopped has nothing to drain, and ends at once.
         _wait_until_said(running, STARTED, workers)
         os.kill(running.process.pid, signal.SIGTERM)
         _wait_until_said(running, DRAINING, workers)
@@ -60,7 +60,7 @@ def test_a_service_that_drains_is_not_ready_and_serves(tmp_path: Path, workers: 
             ready = httpx.get(f"{running.url}/healthz/ready")
             assert (ready.status_code, ready.json()) == (503, {"status": "draining"})
             assert httpx.get(f"{running.url}/healthz/live").status_code == 200
-        # To all its processes: a second word ends the wait.
+        # All processes get a second signal, which ends the drain.
         os.killpg(running.process.pid, signal.SIGTERM)
         assert running.process.wait(60) == 0
         assert "Traceback" not in running.output()
@@ -69,8 +69,8 @@ def test_a_service_that_drains_is_not_ready_and_serves(tmp_path: Path, workers: 
         assert balance == "12.00"
 
 
-def test_a_connection_that_is_idle_to_the_end_is_closed_without_a_word(tmp_path: Path) -> None:
-    with service(tmp_path, SALDO_DRAIN_SECONDS=DRAIN_SECONDS) as running:
+def test_idle_connection_is_closed_silently_after_the_drain(tmp_path: Path) -> None:
+    with service(tmp_path, SALDO_SHUTDOWN_DELAY_SECONDS=DRAIN_SECONDS) as running:
         with _connected(running) as idle:
             idle.sendall(_LIVE)
             assert b"connection: close" not in idle.recv(4096)
@@ -81,8 +81,8 @@ def test_a_connection_that_is_idle_to_the_end_is_closed_without_a_word(tmp_path:
         assert running.process.wait(60) == 0
 
 
-def test_of_requests_sent_at_once_into_the_drain_the_first_is_answered(tmp_path: Path) -> None:
-    with service(tmp_path, SALDO_DRAIN_SECONDS=DRAIN_SECONDS) as running:
+def test_first_pipelined_request_is_answered_during_the_drain(tmp_path: Path) -> None:
+    with service(tmp_path, SALDO_SHUTDOWN_DELAY_SECONDS=DRAIN_SECONDS) as running:
         os.kill(running.process.pid, signal.SIGTERM)
         _wait_until_said(running, DRAINING, 1)
         with _connected(running) as pipelining:
@@ -104,7 +104,7 @@ def _connected(running: ServiceProcess) -> socket.socket:
     return socket.create_connection((parts.hostname or "", parts.port or 0), SECONDS_MAX)
 
 
-def test_without_time_to_drain_a_stop_is_a_stop(tmp_path: Path) -> None:
+def test_stop_without_a_drain_time_ends_at_once(tmp_path: Path) -> None:
     with service(tmp_path) as running:
         assert running.end() == 0
         assert DRAINING not in running.output()

@@ -1,4 +1,4 @@
-"""`GET /v1/events`: what subscribers of the live stream are promised."""
+"""Promises to subscribers of the live stream, `GET /v1/events`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from saldo.events.position import format_position, read_position
 from saldo.ledger.model import SHARDS
-from saldo.relay.position import read_position, write_position
 from tests.acceptance.document import Document
 from tests.acceptance.service import ServiceProcess, service
 from tests.acceptance.subscribers import Subscriber
+from tests.conftest import skip_or_fail
+from tests.found import program as installed
 
 NDJSON = {"content-type": "application/x-ndjson"}
 POSTED, REFUSED, CREATED = (
@@ -39,12 +41,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
 
 
 class Ledger:
-    """Posts, and knows what must come of it."""
+    """A client that posts transactions and knows the events that must follow."""
 
     def __init__(self, url: str) -> None:
         self.client = httpx.AsyncClient(base_url=url, timeout=60)
         self.uuids: dict[tuple[int, int], str] = {}
-        """Of each user and number."""
+        """The uuid by user and number."""
 
     async def __aenter__(self) -> Ledger:
         return self
@@ -60,7 +62,7 @@ class Ledger:
         return [answer.json()["id"] for answer in answers]
 
     async def post(self, users: list[int], type_: str = "DEPOSIT", amount: str = "1") -> None:
-        """A transaction for each."""
+        """Post a transaction for each user."""
         items = [
             {"uuid": str(uuid4()), "type": type_, "amount": amount, "user_id": user}
             for user in users
@@ -79,32 +81,32 @@ class Ledger:
 
 
 class Seen:
-    """What one client has seen over all its connections."""
+    """The events that one client has received over all its connections."""
 
     def __init__(self) -> None:
         self.ids: dict[tuple[int, int], str] = {}
         self.again = 0
 
     def add(self, event: dict[str, Any]) -> None:
-        """Holds an event against those before: in order per user within a connection, the same if it comes again."""
+        """Check that an event is in order per user within a connection, and identical if it is repeated."""
         data = event["data"]
         key = (data.get("user_id", data["id"] if event["type"] == CREATED else 0), data["number"])
         self.again += key in self.ids
         assert self.ids.setdefault(key, event["id"]) == event["id"]
 
 
-async def test_it_begins_with_an_id_and_says_what_proxies_must_know(
+async def test_stream_begins_with_an_id_and_has_headers_for_proxies(
     running: ServiceProcess,
 ) -> None:
     async with Ledger(running.url) as ledger:
         (user,) = await ledger.users(1)
         async with Subscriber(running.url) as subscriber:
             assert subscriber.headers["content-type"] == "text/event-stream; charset=utf-8"
-            assert subscriber.headers["cache-control"] == "no-store"
+            assert subscriber.headers["cache-control"] == "no-store, no-transform"
             assert subscriber.headers["x-accel-buffering"] == "no"
             assert (await subscriber.block()).retry
             assert (await subscriber.block()).id
-        # Nothing is lost of what came before the first event.
+        # Events from before the first one that was read are not lost.
         await ledger.post([user])
         async with Subscriber(running.url, last_id=subscriber.last_id) as resumed:
             (event,) = await resumed.take(1)
@@ -145,7 +147,7 @@ async def test_live_filters(running: ServiceProcess) -> None:
             query: await stack.enter_async_context(Subscriber(running.url, query))
             for query in ("", f"user_id={one}", f"user_id={one}&type={REFUSED}", f"type={POSTED}")
         }
-        # What is read between is the second id: from then on it is live, or soon will be.
+        # The block that is read in between is the second id: after it the subscriber is live, or will be soon.
         for subscriber in subscribers.values():
             await subscriber.block()
             await subscriber.block()
@@ -166,7 +168,7 @@ async def test_live_filters(running: ServiceProcess) -> None:
         ]
 
 
-async def test_where_it_begins(running: ServiceProcess) -> None:
+async def test_start_positions(running: ServiceProcess) -> None:
     async with Ledger(running.url) as ledger:
         (user,) = await ledger.users(1)
         for _ in range(3):
@@ -185,7 +187,7 @@ async def test_where_it_begins(running: ServiceProcess) -> None:
                 (event,) = await subscriber.take(1)
                 assert event["data"]["number"] == number
                 ids.append(subscriber.last_id)
-        # The header wins over the parameter, and that over `from`.
+        # The header takes precedence over the parameter, and the parameter over `from`.
         for query, header, expected in (
             (f"from={ids[0]}", "", 5),
             (f"last_event_id={ids[0]}&from=start", "", 5),
@@ -236,7 +238,7 @@ async def test_a_hundred_disconnects_while_posting_goes_on(
                 await ledger.post(chance.choices(users, k=chance.randint(1, 60)))
 
         async def follow(last_id: str, count: int) -> str:
-            """Until so many events have come; cut off then, mostly in the middle of more."""
+            """Read `count` blocks and then disconnect, mostly while more is on its way."""
             async with Subscriber(running.url, query, last_id) as subscriber:
                 latest: dict[str, int] = {}
                 for _ in range(count):
@@ -306,10 +308,10 @@ async def test_a_thousand_subscribers_each_get_everything(tmp_path: Path) -> Non
             await stack.aclose()
             while await ledger.metric("saldo_events_subscribers"):
                 pass
-            assert await ledger.metric("saldo_events_cut_off_total") == 0
+            assert await ledger.metric("saldo_events_subscribers_dropped_total") == 0
 
 
-async def test_who_is_too_slow_is_cut_off_and_can_resume(tmp_path: Path) -> None:
+async def test_slow_subscriber_is_dropped_and_can_resume(tmp_path: Path) -> None:
     with service(tmp_path, SALDO_EVENTS_BUFFER_BYTES_MAX="65536") as running:
         async with Ledger(running.url) as ledger:
             users = await ledger.users(20)
@@ -320,7 +322,7 @@ async def test_who_is_too_slow_is_cut_off_and_can_resume(tmp_path: Path) -> None
                 Subscriber(running.url, f"user_id={users[0]}&type={POSTED}") as quick,
             ):
                 quick_before = asyncio.create_task(quick.take(1))
-                while await ledger.metric("saldo_events_cut_off_total") < 2:
+                while await ledger.metric("saldo_events_subscribers_dropped_total") < 2:
                     await ledger.post(users * 50)
                 comments = []
                 async for block in slow.blocks():
@@ -341,19 +343,19 @@ async def test_who_is_too_slow_is_cut_off_and_can_resume(tmp_path: Path) -> None
             assert seen.ids == ledger.uuids
 
 
-async def test_who_takes_nothing_of_the_past_is_cut_off(tmp_path: Path) -> None:
-    with service(tmp_path, SALDO_EVENTS_STALL_SECONDS="0.2") as running:
+async def test_subscriber_that_reads_no_past_events_is_dropped(tmp_path: Path) -> None:
+    with service(tmp_path, SALDO_EVENTS_WRITE_TIMEOUT_SECONDS="0.2") as running:
         async with Ledger(running.url) as ledger:
             users = await ledger.users(20)
             for _ in range(20):
                 await ledger.post(users * 50)
             async with Subscriber(running.url, "from=start", receive_bytes=4096) as slow:
-                while not await ledger.metric("saldo_events_cut_off_total"):
+                while not await ledger.metric("saldo_events_subscribers_dropped_total"):
                     await asyncio.sleep(0.05)
                 assert (await slow.comments())[-1] == "too slow; resume with Last-Event-ID"
 
 
-async def test_signs_of_life_move_the_id_over_what_is_not_wanted(running: ServiceProcess) -> None:
+async def test_heartbeats_advance_the_id_over_filtered_events(running: ServiceProcess) -> None:
     async with Ledger(running.url) as ledger:
         (user,) = await ledger.users(1)
         neighbour = user
@@ -374,7 +376,7 @@ async def test_signs_of_life_move_the_id_over_what_is_not_wanted(running: Servic
         assert event["data"]["seq"] <= seq
 
 
-async def test_a_stop_ends_all_streams_with_a_word(tmp_path: Path) -> None:
+async def test_stop_ends_all_streams_with_a_comment(tmp_path: Path) -> None:
     with service(tmp_path) as running:
         async with Ledger(running.url) as ledger:
             users = await ledger.users(2)
@@ -390,8 +392,10 @@ async def test_a_stop_ends_all_streams_with_a_word(tmp_path: Path) -> None:
                 assert await asyncio.to_thread(running.process.wait, 60) == 0
 
 
-async def test_a_stop_does_not_wait_for_who_does_not_read(tmp_path: Path) -> None:
-    with service(tmp_path, SALDO_STOP_SECONDS="3600", SALDO_EVENTS_STALL_SECONDS="3600") as running:
+async def test_stop_does_not_wait_for_subscribers_that_do_not_read(tmp_path: Path) -> None:
+    with service(
+        tmp_path, SALDO_SHUTDOWN_TIMEOUT_SECONDS="3600", SALDO_EVENTS_WRITE_TIMEOUT_SECONDS="3600"
+    ) as running:
         async with Ledger(running.url) as ledger:
             users = await ledger.users(20)
             for _ in range(20):
@@ -405,7 +409,7 @@ async def test_a_stop_does_not_wait_for_who_does_not_read(tmp_path: Path) -> Non
                 assert await asyncio.to_thread(running.process.wait, 60) == 0
 
 
-async def test_what_one_worker_posts_is_seen_at_all(tmp_path: Path) -> None:
+async def test_posts_of_one_worker_reach_subscribers_of_all(tmp_path: Path) -> None:
     with service(tmp_path, SALDO_WORKERS="2") as running:
         async with Ledger(running.url) as ledger, AsyncExitStack() as stack:
             users = await ledger.users(5)
@@ -420,7 +424,7 @@ async def test_what_one_worker_posts_is_seen_at_all(tmp_path: Path) -> None:
                 await subscriber.block()
             assert await ledger.metric("saldo_events_subscribers") == 8
             for _ in range(8):
-                # A connection of its own each time: to either of the workers.
+                # Each iteration has its own connection, so both workers are reached.
                 async with Ledger(running.url) as another:
                     await another.post(users)
                     ledger.uuids |= another.uuids
@@ -444,14 +448,14 @@ async def test_only_so_many_subscribers(tmp_path: Path) -> None:
                     status = another.status
 
 
-async def test_what_can_not_be_asked(running: ServiceProcess) -> None:
+async def test_invalid_stream_requests_are_rejected(running: ServiceProcess) -> None:
     async with Subscriber(running.url) as subscriber:
         await subscriber.block()
         known = (await subscriber.block()).id
     epoch, positions = read_position(known)
-    past = write_position(epoch, {shard: seq + 1000 for shard, seq in positions.items()})
-    other = write_position(bytes(8), positions)
-    one_user = write_position(epoch, {1: 0})
+    past = format_position(epoch, {shard: seq + 1000 for shard, seq in positions.items()})
+    other = format_position(bytes(8), positions)
+    one_user = format_position(epoch, {1: 0})
     async with httpx.AsyncClient(base_url=running.url) as client:
         document = Document((await client.get("/openapi.json")).json())
         for query, header, status, field in (
@@ -486,6 +490,38 @@ async def test_what_can_not_be_asked(running: ServiceProcess) -> None:
                 assert "from=" in answer.json()["detail"]
             else:
                 assert field in [error["field"] for error in answer.json()["errors"]], query
-        # A position of all serves for some.
+        # A position of all users is valid for some of them, too.
         async with Subscriber(running.url, "user_id=1", known) as subscriber:
             assert subscriber.status == 200
+
+
+async def test_the_how_to_s_javascript_follows_with_a_key(
+    running: ServiceProcess, tmp_path: Path
+) -> None:
+    """Run the client of the how-to page: a browser's EventSource can't send a key."""
+    node = installed("node", "node")
+    if node is None:
+        skip_or_fail("node", "node is not installed")
+    page = (Path(__file__).parents[2] / "docs/howto/live-events.md").read_text("utf-8")
+    code = page.partition("```js\n")[2].partition("```")[0].partition("\nfollow(")[0]
+    script = tmp_path / "follow.mjs"
+    async with Ledger(running.url) as ledger:
+        (user,) = await ledger.users(1)
+        await ledger.post([user, user])
+        url = json.dumps(f"{running.url}/v1/events?user_id={user}&from=start")
+        script.write_text(
+            f"{code}\nfollow({url}, 'key', (type, event) => console.log(type, event.data.number));",
+            "utf-8",
+        )
+        process = await asyncio.create_subprocess_exec(
+            node, str(script), stdout=asyncio.subprocess.PIPE
+        )
+        try:
+            assert process.stdout is not None
+            told = [(await process.stdout.readline()).decode() for _ in range(3)]
+            assert told == [f"{CREATED} 0\n", f"{POSTED} 1\n", f"{POSTED} 2\n"]
+            await ledger.post([user])
+            assert (await process.stdout.readline()).decode() == f"{POSTED} 3\n"
+        finally:
+            process.kill()
+            await process.wait()

@@ -11,28 +11,28 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import forking
 from tests.acceptance.service import ServiceProcess, service
 from tests.acceptance.subscribers import Subscriber
+from tests.environment import without_settings
 
 PAGE = Path(__file__).parents[2] / "docs/howto/secure.md"
 KEY = "an-admin-key-of-the-operators-own-0123456789"
 
 
 def saldo(directory: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("SALDO_")}
-    return subprocess.run(
-        [sys.executable, "-m", "saldo", *arguments],
+    return forking.run(
+        arguments,
         cwd=directory,
-        env=inherited | settings | {"COLUMNS": "200", "TZ": "UTC"},
+        env=without_settings() | settings | {"COLUMNS": "200", "TZ": "UTC"},
         capture_output=True,
         text=True,
-        check=False,
         timeout=60,
     )
 
 
-def made(directory: Path, *arguments: str) -> tuple[int, str]:
-    """A key's id and what opens the door."""
+def create_key(directory: Path, *arguments: str) -> tuple[int, str]:
+    """Create a key, and return its id and the key itself."""
     found = saldo(directory, "keys", *arguments)
     match = re.fullmatch(r"key (\d+): (saldo_\S{43})\n", found.stdout)
     assert match is not None, found
@@ -47,21 +47,23 @@ def status(url: str, key: str | None, path: str = "/v1/user") -> int:
 async def test_an_operator_makes_replaces_and_revokes_keys(tmp_path: Path) -> None:
     with service(tmp_path, SALDO_KEYS_REFRESH_SECONDS="0.1") as running:
         assert status(running.url, None) == 200
-        number, key = made(tmp_path, "create", "billing", "--scope", "read", "--scope", "write")
+        number, key = create_key(
+            tmp_path, "create", "billing", "--scope", "read", "--scope", "write"
+        )
         while status(running.url, None) != 401:
-            pass  # it looks ten times a second
+            pass  # keys are reloaded ten times a second
         assert status(running.url, key) == 200
         assert status(running.url, key, "/metrics") == 403
-        _, metrics = made(tmp_path, "create", "prometheus", "--scope", "metrics")
+        _, metrics = create_key(tmp_path, "create", "prometheus", "--scope", "metrics")
         assert status(running.url, metrics, "/metrics") == 200
 
         listed = saldo(tmp_path, "keys", "list").stdout
         assert "billing" in listed and "read, write" in listed and key not in listed
 
         rotate = ("rotate", str(number), "--overlap-seconds", "3600")
-        new_number, new = made(tmp_path, *rotate)
+        new_number, new = create_key(tmp_path, *rotate)
         assert (status(running.url, key), status(running.url, new)) == (200, 200)
-        assert "another one has taken its place" in saldo(tmp_path, "keys", *rotate).stderr
+        assert "or was rotated already" in saldo(tmp_path, "keys", *rotate).stderr
 
         async with Subscriber(running.url, authorization=f"Bearer {new}") as subscriber:
             assert subscriber.status == 200
@@ -74,12 +76,12 @@ async def test_an_operator_makes_replaces_and_revokes_keys(tmp_path: Path) -> No
                 headers={"authorization": f"Bearer {key}"},
             ).raise_for_status()
             blocks = [block async for block in subscriber.blocks()]
-            assert "the key is not valid any more" in blocks[-1].comments
+            assert "the key is no longer valid" in blocks[-1].comments
             assert all(block.data is None for block in blocks)
         again = saldo(tmp_path, "keys", "revoke", str(new_number))
         assert (again.returncode, again.stderr) == (
             1,
-            f"saldo: key {new_number} was revoked before\n",
+            f"saldo: key {new_number} is revoked already\n",
         )
         assert key not in running.output() and new not in running.output()
 
@@ -101,7 +103,7 @@ async def test_an_operator_makes_replaces_and_revokes_keys(tmp_path: Path) -> No
         (("rotate", "99"), "there is no key 99"),
     ],
 )
-def test_what_is_wrong_is_one_line(
+def test_invalid_arguments_are_one_line(
     shared_directory: Path, arguments: tuple[str, ...], said: str
 ) -> None:
     found = saldo(shared_directory, "keys", *arguments)
@@ -111,7 +113,7 @@ def test_what_is_wrong_is_one_line(
 
 @pytest.fixture(scope="module")
 def shared_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With one embedded database for all."""
+    """Return a directory with one embedded database for all tests."""
     return tmp_path_factory.mktemp("keys")
 
 
@@ -125,12 +127,12 @@ def test_without_a_key_it_does_not_start_where_strangers_reach_it(tmp_path: Path
         {"SALDO_HOST": "0.0.0.0", "SALDO_INSECURE": "true"},
         {"SALDO_HOST": "0.0.0.0", "SALDO_ADMIN_KEY": KEY},
     ):
-        started(tmp_path, **settings)
-    made(tmp_path, "create", "first", "--scope", "admin")
-    started(tmp_path, SALDO_HOST="0.0.0.0")
+        start_service(tmp_path, **settings)
+    create_key(tmp_path, "create", "first", "--scope", "admin")
+    start_service(tmp_path, SALDO_HOST="0.0.0.0")
 
 
-def started(directory: Path, **settings: str) -> None:
+def start_service(directory: Path, **settings: str) -> None:
     running = ServiceProcess(directory, **settings)
     try:
         running.wait_until_ready()
@@ -146,18 +148,17 @@ def test_a_key_of_the_settings_must_be_long_and_is_never_shown(tmp_path: Path) -
         assert "too-short-but-secret" not in found.stderr
 
 
-def test_half_a_provider_is_refused(tmp_path: Path) -> None:
+def test_incomplete_provider_settings_are_rejected(tmp_path: Path) -> None:
     found = saldo(tmp_path, "keys", "list", SALDO_JWT_ISSUER="https://id.example")
     assert found.returncode == 1
     assert "SALDO_JWT_AUDIENCE" in found.stderr and "all of them or none" in found.stderr
 
 
-def test_what_the_page_prints_works(tmp_path: Path) -> None:
+def test_how_to_commands_work_as_printed(tmp_path: Path) -> None:
     blocks = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     assert len(blocks) == 4
     programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("SALDO_")}
-    environment = inherited | {"PATH": programs, "COLUMNS": "200"}
+    environment = without_settings() | {"PATH": programs, "COLUMNS": "200"}
     with service(tmp_path, SALDO_KEYS_REFRESH_SECONDS="0.1") as running:
         for block in blocks:
             done = subprocess.run(

@@ -1,4 +1,4 @@
-"""`GET /v1/transactions`: the log of a shard, to be copied."""
+"""`GET /v1/transactions`: reading the log of a shard, for example to copy it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHARDS = 64
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    """With a ledger of its own."""
+    """Yield a service with a ledger of its own."""
     with service(tmp_path_factory.mktemp("log")) as found:
         yield found
 
@@ -42,7 +42,7 @@ def _page(client: httpx.Client, **query: Any) -> Any:
     return answer.json()
 
 
-def test_it_has_every_transaction_in_order_refused_ones_too(client: httpx.Client) -> None:
+def test_log_has_every_transaction_in_order_including_refused_ones(client: httpx.Client) -> None:
     user = _user(client)
     for type_, amount in (("DEPOSIT", "5"), ("WITHDRAW", "9"), ("WITHDRAW", "2")):
         _post(client, user, type_, amount)
@@ -58,7 +58,7 @@ def test_it_has_every_transaction_in_order_refused_ones_too(client: httpx.Client
     assert mine == listed[::-1]
 
 
-def test_pages_come_to_the_whole_and_go_on_when_more_is_recorded(client: httpx.Client) -> None:
+def test_pages_cover_the_log_and_continue_with_new_entries(client: httpx.Client) -> None:
     user = _user(client)
     shard = user % SHARDS
     for _ in range(5):
@@ -91,7 +91,7 @@ def test_pages_come_to_the_whole_and_go_on_when_more_is_recorded(client: httpx.C
         ({"shard": "1", "user": "1"}, "user"),
     ],
 )
-def test_a_wrong_question_names_the_field(
+def test_invalid_parameter_names_the_field(
     client: httpx.Client, query: dict[str, str], field: str
 ) -> None:
     answer = client.get("/v1/transactions", params=query)

@@ -15,45 +15,46 @@ import psycopg
 import pytest
 
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.embedded.programs import binaries_of
-from saldo.store.embedded.server import Older
+from saldo.store.embedded.binaries import binaries_of
+from saldo.store.embedded.server import OlderVersion
 from tests.acceptance.service import service
+from tests.environment import without_settings
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/howto/operate.md").read_text()
 
 OWN_MAJOR = "16"
-"""Of a server in the place of somebody's own: of the wheel's, the one whose programs all work (0017)."""
+"""Major version of the server that stands for the operator's own.
+
+It is the one in the wheel whose programs all work (decision 0017).
+"""
 
 OWN_PROGRAMS = binaries_of(OWN_MAJOR)
 
 
 def blocks(kind: str, heading: str = "") -> list[str]:
-    """The blocks of a kind in a section, or in all."""
+    """Return the code blocks of a kind in a section, or in all sections."""
     section = TEXT if not heading else TEXT.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     return re.findall(rf"```{kind}\n(.*?)```", section, re.DOTALL)
 
 
 class Operator:
-    """A shell in a directory with the commands `saldo`, `psql` and the like."""
+    """A shell in a directory, with the commands `saldo`, `psql` and the like."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.environment = {
-            name: value for name, value in os.environ.items() if not name.startswith("SALDO_")
-        }
         programs = directory / "programs"
         programs.mkdir()
         saldo = programs / "saldo"
         saldo.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m saldo "$@"\n')
         saldo.chmod(0o755)
-        self.environment |= {
+        self.environment = without_settings() | {
             "PATH": f"{programs}:{OWN_PROGRAMS}:{os.environ['PATH']}",
             "TZ": "UTC",
         }
 
     def run(self, command: str) -> str:
-        """What it prints; fails if it fails."""
+        """Run a command and return its output; fail if the command fails."""
         done = subprocess.run(
             ["bash", "-euc", command],
             cwd=self.directory,
@@ -73,9 +74,9 @@ def operator(tmp_path: Path) -> Operator:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
-    """In the place of somebody's own PostgreSQL, with a ledger in it."""
+    """Yield a server that stands for the operator's own PostgreSQL, with a ledger in it."""
     assert OWN_PROGRAMS is not None
-    embedded = EmbeddedServer(tmp_path / "own", older=Older(OWN_MAJOR, OWN_PROGRAMS))
+    embedded = EmbeddedServer(tmp_path / "own", older=OlderVersion(OWN_MAJOR, OWN_PROGRAMS))
     embedded.start()
     try:
         with service(
@@ -90,9 +91,9 @@ def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
 
 
 def test_no_command_is_left_out() -> None:
-    """Those that the tests below run are all there are."""
+    """Check that the page has exactly the commands that the tests below run."""
     assert len(blocks("sh")) == 8
-    assert len(blocks("ini")) == 2
+    assert len(blocks("ini")) == 3
     assert len(blocks("sql")) == 6
 
 
@@ -121,7 +122,7 @@ def test_the_embedded_database_is_backed_up_and_restored(operator: Operator) -> 
         assert httpx.get(f"{running.url}/v1/user/2").json()["name"] == "after"
 
 
-def test_somebodys_own_database_is_backed_up_and_checked(
+def test_external_database_is_backed_up_and_checked(
     operator: Operator, server: EmbeddedServer
 ) -> None:
     backup, check = blocks("sh", "Back up and restore your own PostgreSQL")
@@ -139,17 +140,17 @@ def test_somebodys_own_database_is_backed_up_and_checked(
     }
 
 
-def test_what_is_to_be_watched_can_be_asked(server: EmbeddedServer) -> None:
+def test_monitoring_queries_work(server: EmbeddedServer) -> None:
     with psycopg.connect(server.ledger_url, autocommit=True) as connection:
         for block in blocks("sql"):
             for statement in block.strip().split(";\n"):
                 connection.execute(statement.encode())
 
 
-def test_several_hosts_are_settings(operator: Operator) -> None:
+def test_connection_string_with_several_hosts_is_accepted(operator: Operator) -> None:
     (configuration,) = blocks("ini", "High availability")
     (operator.directory / ".env").write_text(configuration)
-    read = "import saldo.settings; print(saldo.settings.load().database_url)"
+    read = "from saldo.settings.model import load; print(load().database_url)"
     assert "a.example,b.example" in operator.run(f"{sys.executable} -c '{read}'")
 
 
@@ -162,14 +163,20 @@ def test_there_is_nothing_to_upgrade_yet(operator: Operator) -> None:
     ("command", "expected"),
     [
         ("saldo backup there", "there is no database in data"),
-        ("SALDO_DATABASE_URL=postgresql://x/y saldo backup there", "for your own see docs/howto"),
-        ("saldo restore there --data-dir new", "is no backup of saldo backup"),
+        (
+            "SALDO_DATABASE_URL=postgresql://x/y saldo backup there",
+            "For your own PostgreSQL see docs/howto",
+        ),
+        ("saldo restore there --data-dir new", "is not a backup that saldo backup created"),
         ("saldo restore there --data-dir new --to 2026-11-25", "--to needs the WAL archive"),
-        ("saldo restore there --data-dir new --to noon --wal-archive .", "--to 'noon': must be a"),
-        ("saldo restore there --data-dir new --wal-archive none", "WAL archive none is not there"),
+        ("saldo restore there --data-dir new --to noon --wal-archive .", "--to 'noon' must be a"),
+        (
+            "saldo restore there --data-dir new --wal-archive none",
+            "the WAL archive none does not exist",
+        ),
     ],
 )
-def test_what_is_wrong_is_one_line(operator: Operator, command: str, expected: str) -> None:
+def test_operator_errors_are_one_line(operator: Operator, command: str, expected: str) -> None:
     output = operator.run(f"{command} 2>&1 && exit 1 || true")
     assert output.count("\n") == 1
     assert output.startswith("saldo: ")

@@ -1,11 +1,10 @@
-"""More transactions than may wait: refused at once, whole, and without a trace; all else is answered."""
+"""Overload: further transactions are rejected at once, leaving no trace; other requests are answered."""
 
 from __future__ import annotations
 
 import socket
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import httpx
@@ -16,66 +15,86 @@ from prometheus_client.parser import text_string_to_metric_families
 from saldo.http.problems import MEDIA_TYPE
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.statements import statement
+from tests import databases
 from tests.acceptance.raw import (
-    LAST,
+    FINAL_PROBE,
     SECONDS_MAX,
     Answer,
     answers_of,
-    chunked,
     connect,
     deposit,
+    encode_chunked,
     exchange,
 )
 from tests.acceptance.service import ServiceProcess, service
+from tests.databases import Database
 
 HEAD = b"POST /v1/transaction HTTP/1.1\r\nhost: localhost\r\n"
 
 
-class Full:
-    """A service whose one place in the queue is taken, by a deposit that no batch gets on with."""
+class FullService:
+    """A service whose queue has room for one request, which is occupied by a deposit whose batch is blocked."""
 
     def __init__(
         self,
-        running: ServiceProcess,
+        small_service: ServiceProcess,
         lock: psycopg.Connection,
         waiting: socket.socket,
         user_id: int,
     ) -> None:
-        self.url = running.url
+        self.url = small_service.url
         self.user_id = user_id
         self._lock = lock
         self._waiting = waiting
         lock.execute(statement("lock_all_shards"))
         self._waiting.sendall(post(deposit(user_id), b"connection: close\r\n"))
-        # Ready again only when there is a place.
-        _until(lambda: httpx.get(f"{running.url}/healthz/ready").status_code == 503)
+        # The service is ready again only when the queue has room.
+        _until(lambda: httpx.get(f"{small_service.url}/healthz/ready").status_code == 503)
 
     def let_go(self) -> Answer:
-        """The batch gets on; what the deposit that waited is answered."""
+        """Unblock the batch and return the answer to the waiting deposit."""
         self._lock.rollback()
         (answer,) = answers_of(_read(self._waiting))
         _until(lambda: httpx.get(f"{self.url}/healthz/ready").status_code == 200)
         return answer
 
 
-@pytest.fixture
-def full(tmp_path: Path, own_server: EmbeddedServer) -> Iterator[Full]:
+@pytest.fixture(scope="module")
+def ledger(embedded: EmbeddedServer) -> Iterator[Database]:
+    """Yield a ledger whose shards the tests lock."""
+    with databases.on_embedded(embedded) as database:
+        yield database
+
+
+@pytest.fixture(scope="module")
+def small_service(
+    ledger: Database, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServiceProcess]:
     urls = {
-        "SALDO_DATABASE_URL": own_server.service_url,
-        "SALDO_DATABASE_OWNER_URL": own_server.owner_url,
+        "SALDO_DATABASE_URL": ledger.service_url,
+        "SALDO_DATABASE_OWNER_URL": ledger.owner_url,
     }
-    with service(tmp_path, **urls, SALDO_QUEUE_REQUESTS_MAX="1") as running:
-        user_id = httpx.post(f"{running.url}/v1/user", json={"name": "a"}).json()["id"]
-        with psycopg.connect(own_server.service_url) as lock, connect(running.url) as waiting:
-            yield Full(running, lock, waiting, user_id)
+    directory = tmp_path_factory.mktemp("service")
+    with service(directory, **urls, SALDO_QUEUE_REQUESTS_MAX="1") as started:
+        yield started
+
+
+@pytest.fixture
+def full(ledger: Database, small_service: ServiceProcess) -> Iterator[FullService]:
+    name = str(uuid4())
+    user_id = httpx.post(f"{small_service.url}/v1/user", json={"name": name}).json()["id"]
+    with psycopg.connect(ledger.service_url) as lock, connect(small_service.url) as waiting:
+        yield FullService(small_service, lock, waiting, user_id)
+        lock.rollback()
+        _until(lambda: httpx.get(f"{small_service.url}/healthz/ready").status_code == 200)
 
 
 def post(body: bytes, headers: bytes = b"") -> bytes:
-    """A whole request."""
+    """Return a complete request."""
     return HEAD + headers + b"content-length: %d\r\n\r\n%b" % (len(body), body)
 
 
-def test_one_too_many_is_refused_at_once_on_a_connection_that_stays(full: Full) -> None:
+def test_one_too_many_is_refused_at_once_on_a_connection_that_stays(full: FullService) -> None:
     refused, again, probe = answers_of(
         exchange_in_turn(full.url, [post(deposit(full.user_id))] * 2)
     )
@@ -94,7 +113,9 @@ def test_one_too_many_is_refused_at_once_on_a_connection_that_stays(full: Full) 
 @pytest.mark.parametrize(
     ("given", "echoed"), [(b"abc-1", True), (b"with space", False), (b"", False)]
 )
-def test_the_clients_own_id_comes_back(full: Full, given: bytes, echoed: bool) -> None:
+def test_rejection_contains_the_clients_request_id(
+    full: FullService, given: bytes, echoed: bool
+) -> None:
     request = post(deposit(full.user_id), b"X-Request-Id: " + given + b"\r\n")
     for refused in answers_of(exchange_in_turn(full.url, [request, request]))[:2]:
         assert refused.status == 503
@@ -102,7 +123,7 @@ def test_the_clients_own_id_comes_back(full: Full, given: bytes, echoed: bool) -
         assert refused.content["request_id"] == refused.headers["x-request-id"]
 
 
-def test_a_connection_that_is_to_end_ends(full: Full) -> None:
+def test_rejection_closes_a_connection_on_request(full: FullService) -> None:
     (refused,) = answers_of(
         exchange(full.url, post(deposit(full.user_id), b"connection: close\r\n"))
     )
@@ -114,42 +135,43 @@ def test_a_connection_that_is_to_end_ends(full: Full) -> None:
     [
         lambda body: (post(body)[:20], post(body)[20:]),
         lambda body: (post(body)[: -len(body)], body),
-        lambda body: (HEAD + b"transfer-encoding: chunked\r\n\r\n" + chunked(body),),
+        lambda body: (HEAD + b"transfer-encoding: chunked\r\n\r\n" + encode_chunked(body),),
         lambda body: (post(body, b"expect: 100-continue\r\n"),),
         lambda body: (post(body, b"upgrade: other\r\nconnection: upgrade\r\n"),),
         lambda body: (post(body + b" " * 20_000),),
     ],
     ids=["head in two", "head and body", "chunked", "expects", "upgrades", "large"],
 )
-def test_however_it_comes_it_is_refused(
-    full: Full, pieces: Callable[[bytes], tuple[bytes, ...]]
+def test_request_is_rejected_however_its_bytes_arrive(
+    full: FullService, pieces: Callable[[bytes], tuple[bytes, ...]]
 ) -> None:
-    refused, probe = answers_of(exchange(full.url, *pieces(deposit(full.user_id)), LAST))
+    refused, probe = answers_of(exchange(full.url, *pieces(deposit(full.user_id)), FINAL_PROBE))
     assert (refused.status, refused.content["code"], probe.status) == (503, "overloaded", 200)
     assert refused.headers["retry-after"] == "1"
 
 
-def test_requests_sent_together_are_refused_in_order(full: Full) -> None:
+def test_pipelined_requests_are_rejected_in_order(full: FullService) -> None:
     sent = [post(deposit(full.user_id), b"x-request-id: r%d\r\n" % number) for number in range(5)]
-    *refused, probe = answers_of(exchange(full.url, b"".join(sent) + LAST))
+    *refused, probe = answers_of(exchange(full.url, b"".join(sent) + FINAL_PROBE))
     assert [each.headers["x-request-id"] for each in refused] == [f"r{n}" for n in range(5)]
     assert {each.status for each in refused} == {503}
     assert probe.status == 200
 
 
-def test_whoever_asks_is_answered_meanwhile(full: Full) -> None:
+def test_other_requests_are_answered_under_overload(full: FullService) -> None:
     for path in ("/healthz/live", "/metrics", f"/v1/user/{full.user_id}/balance"):
         assert httpx.get(f"{full.url}{path}").status_code == 200
-    # Not full for ever: what can't be read is told so when there is room.
+    # After the overload, a malformed request gets its normal error.
     full.let_go()
     (wrong,) = answers_of(exchange(full.url, post(b"{", b"connection: close\r\n")))
     assert wrong.status == 422
 
 
-def test_what_was_refused_left_no_trace_and_was_counted(full: Full) -> None:
+def test_rejected_requests_leave_no_trace_and_are_counted(full: FullService) -> None:
     uuid = uuid4()
     content = {"uuid": str(uuid), "type": "DEPOSIT", "amount": "1", "user_id": full.user_id}
     with httpx.Client(base_url=full.url) as client:
+        shed, refused = _shed(client), _refused(client)
         assert [client.post("/v1/transaction", json=content).status_code for _ in range(9)] == [
             503
         ] * 9
@@ -157,17 +179,17 @@ def test_what_was_refused_left_no_trace_and_was_counted(full: Full) -> None:
         assert client.get(f"/v1/transaction/{uuid}").status_code == 404
         posted = client.post("/v1/transaction", json=content)
         assert (posted.status_code, "idempotent-replayed" in posted.headers) == (200, False)
-        _until(lambda: _metric(client, "saldo_requests_shed_total") == 9)
-        assert _metric(client, "saldo_http_requests_total", status="503", method="POST") == 9
+        _until(lambda: _shed(client) == shed + 9)
+        assert _refused(client) == refused + 9
 
 
 def exchange_in_turn(url: str, requests: list[bytes]) -> bytes:
-    """Sends each when the one before has its answer, and a probe; all that comes back."""
+    """Send each request after the answer to the one before, then a probe, and return everything that comes back."""
     with connect(url) as connection:
         received = b""
-        for number, request in enumerate([*requests, LAST], start=1):
+        for number, request in enumerate([*requests, FINAL_PROBE], start=1):
             connection.sendall(request)
-            # Every body here is one object.
+            # Every body here is one JSON object.
             while received.count(b"HTTP/1.1 ") < number or not received.endswith(b"}"):
                 piece = connection.recv(65536)
                 assert piece, received
@@ -180,6 +202,14 @@ def _read(connection: socket.socket) -> bytes:
     while piece := connection.recv(65536):
         received += piece
     return received
+
+
+def _shed(client: httpx.Client) -> float:
+    return _metric(client, "saldo_requests_shed_total")
+
+
+def _refused(client: httpx.Client) -> float:
+    return _metric(client, "saldo_http_requests_total", status="503", method="POST")
 
 
 def _metric(client: httpx.Client, name: str, **labels: str) -> float:

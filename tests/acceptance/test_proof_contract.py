@@ -1,4 +1,4 @@
-"""Proofs and seals over HTTP: every answer as the document says."""
+"""Proofs and seals over HTTP: every answer matches the document."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import httpx
 import psycopg
 import pytest
 
-from saldo.client.proof import check
-from saldo.relay.pace import Beside
-from saldo.relay.sealing import Sealer
-from saldo.store.connection import open_pool
+from saldo.background.seal_worker import Sealer
+from saldo.background.throttle import PostingActivity
+from saldo.client.proof import verify_proof
+from saldo.store.connections.connection import open_pool
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.seals import Seals
 
@@ -26,9 +26,9 @@ async def seals(database_url: str) -> AsyncIterator[Seals]:
 
 
 async def seal_all(seals: Seals) -> None:
-    sealer = Sealer(seals, Beside(told=True))
-    while await seals.behind():
-        await sealer.look()
+    sealer = Sealer(seals, PostingActivity(told=True))
+    while await seals.unsealed_shards():
+        await sealer.run_pass()
 
 
 async def create_user(api: httpx.AsyncClient) -> int:
@@ -41,7 +41,7 @@ async def deposit(api: httpx.AsyncClient, user_id: int) -> str:
     return body["uuid"]  # type: ignore[return-value]
 
 
-async def test_a_transaction_is_proven_once_it_is_sealed(
+async def test_proof_is_available_once_the_transaction_is_sealed(
     api: httpx.AsyncClient, seals: Seals
 ) -> None:
     user_id = await create_user(api)
@@ -54,8 +54,8 @@ async def test_a_transaction_is_proven_once_it_is_sealed(
     answer = await api.get(f"/v1/proof/{uuid.upper().replace('-', '')}")
     assert answer.status_code == 200
     assert answer.json()["entry"]["uuid"] == uuid
-    assert check(answer.json(), kept=[(await api.get("/v1/seals")).json()])
-    # Its shard has a seal, and not yet one over the next.
+    assert verify_proof(answer.json(), kept=[(await api.get("/v1/seals")).json()])
+    # The shard has a seal, but none over the next entry yet.
     answer = await api.get(f"/v1/proof/{await deposit(api, user_id)}")
     assert answer.json()["code"] == "not_sealed_yet"
 
@@ -76,7 +76,9 @@ async def test_a_transaction_is_proven_once_it_is_sealed(
         ("/v1/seals?user_id=1", 422, "invalid"),
     ],
 )
-async def test_what_is_refused(api: httpx.AsyncClient, path: str, status: int, code: str) -> None:
+async def test_invalid_proof_requests_are_rejected(
+    api: httpx.AsyncClient, path: str, status: int, code: str
+) -> None:
     answer = await api.get(path)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 
@@ -101,11 +103,15 @@ async def test_seals_are_listed_page_by_page(api: httpx.AsyncClient, seals: Seal
     assert [each["shard"] for each in newest["items"]] == sorted(
         {each["shard"] for each in newest["items"]}
     )
-    past = await api.get(f"/v1/seals?shard={shard}&after={10**29}")
+    past = await api.get(f"/v1/seals?shard={shard}&after={2**63 - 1}")
     assert past.json() == {"items": [], "next_after": None}
+    beyond = await api.get(f"/v1/seals?shard={shard}&after={2**63}")
+    assert beyond.json()["errors"] == [
+        {"field": "after", "message": f"must be at most {2**63 - 1}"}
+    ]
 
 
-async def test_of_a_log_that_was_changed_there_is_no_proof(
+async def test_altered_log_gives_no_proof(
     api: httpx.AsyncClient, seals: Seals, embedded: EmbeddedServer, database_url: str
 ) -> None:
     if database_url != embedded.service_url:

@@ -1,4 +1,4 @@
-"""Proofs of the service as users run it, checked without it; every command of the how-to, as printed."""
+"""Proofs from a service as users run it, verified without the service; every command of the how-to, as printed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ import psutil
 import pytest
 
 from saldo.client import proof as verifier
-from saldo.client.proof import NotProvenError, check
+from saldo.client.proof import InvalidProofError, verify_proof
+from tests import forking
 from tests.acceptance.service import ServiceProcess, service
 
 ROOT = Path(__file__).parents[2]
@@ -34,14 +34,14 @@ def create_user(running: ServiceProcess) -> int:
 
 
 def post(running: ServiceProcess, user_id: int, type_: str, amount: str, **given: str) -> str:
-    """The uuid of a transaction, posted or refused."""
+    """Post a transaction and return its uuid; the transaction may be refused."""
     body = {"uuid": str(uuid4()), "type": type_, "amount": amount, "user_id": user_id} | given
     assert httpx.post(f"{running.url}/v1/transaction", json=body).status_code in {200, 402}
     return body["uuid"]  # type: ignore[return-value]
 
 
 def proof(running: ServiceProcess, uuid: str) -> Any:
-    """The proof, as soon as it is sealed."""
+    """Return the proof of a transaction as soon as the transaction is sealed."""
     deadline = time.monotonic() + SECONDS_MAX
     while (answer := httpx.get(f"{running.url}/v1/proof/{uuid}")).status_code != 200:
         assert answer.json()["code"] == "not_sealed_yet", answer.text
@@ -56,14 +56,14 @@ def seals(running: ServiceProcess, **parameters: int) -> Any:
 
 
 def opening(running: ServiceProcess, user_id: int) -> str:
-    """The uuid of a user's opening entry, as the live stream tells it."""
+    """Return the uuid of a user's opening entry, which the live stream contains."""
     parameters = {"from": "start", "user_id": str(user_id)}
     with httpx.stream("GET", f"{running.url}/v1/events", params=parameters) as stream:
         data = next(line for line in stream.iter_lines() if line.startswith("data:"))
     return str(json.loads(data.removeprefix("data:"))["id"])
 
 
-def test_every_kind_of_entry_is_proven_when_the_service_is_gone(tmp_path: Path) -> None:
+def test_proofs_of_every_kind_of_entry_are_verified_without_the_service(tmp_path: Path) -> None:
     with service(tmp_path) as running:
         user_id = create_user(running)
         uuids = {
@@ -75,11 +75,11 @@ def test_every_kind_of_entry_is_proven_when_the_service_is_gone(tmp_path: Path) 
         }
         proofs = {name: proof(running, uuid) for name, uuid in uuids.items()}
         kept = seals(running)
-        # What is told of a transaction is what is proven of it.
+        # The transaction in the proof must be the one that the API returns.
         recorded = httpx.get(f"{running.url}/v1/transaction/{uuids['late']}").json()
         chains = [seals(running, shard=user_id % 64, limit=1, after=seq) for seq in range(5)]
     for name, each in proofs.items():
-        assert check(each, kept=[kept], chain=chains), name
+        assert verify_proof(each, kept=[kept], chain=chains), name
     entries = {name: each["entry"] for name, each in proofs.items()}
     assert [each["seq"] for each in entries.values()] == [1, 2, 3, 4, 5]
     assert entries["opening"]["kind"] == "OPENING"
@@ -92,10 +92,10 @@ def test_every_kind_of_entry_is_proven_when_the_service_is_gone(tmp_path: Path) 
     assert (recorded["balance"], late["balance"]) == ("74.99", 7499)
 
 
-def test_what_was_not_sealed_when_the_relay_was_killed_is_sealed_by_the_next(
+def test_next_relay_seals_what_a_killed_one_left(
     tmp_path: Path,
 ) -> None:
-    with service(tmp_path) as running:
+    with service(tmp_path, SALDO_RELAY_LEASE_SECONDS="1") as running:
         user_id = create_user(running)
         uuids = [post(running, user_id, "DEPOSIT", "1")]
         proof(running, uuids[0])
@@ -108,11 +108,11 @@ def test_what_was_not_sealed_when_the_relay_was_killed_is_sealed_by_the_next(
             proof(running, uuids[-1])
         chain = seals(running, shard=user_id % 64)
         for uuid in uuids:
-            assert check(proof(running, uuid), kept=[seals(running)], chain=[chain])
+            assert verify_proof(proof(running, uuid), kept=[seals(running)], chain=[chain])
 
 
 def _relay_of(running: ServiceProcess) -> psutil.Process:
-    """The process of the relay, when it is there; not the tracker of its semaphores."""
+    """Return the relay's process once it runs; the other child is the resource tracker of multiprocessing."""
     deadline = time.monotonic() + SECONDS_MAX
     while True:
         for child in psutil.Process(running.process.pid).children():
@@ -125,7 +125,7 @@ def _relay_of(running: ServiceProcess) -> psutil.Process:
         time.sleep(0.1)
 
 
-def test_a_service_that_is_killed_leaves_a_chain_that_goes_on(tmp_path: Path) -> None:
+def test_seal_chain_continues_after_a_kill(tmp_path: Path) -> None:
     with service(tmp_path) as running:
         user_id = create_user(running)
         first = post(running, user_id, "DEPOSIT", "1")
@@ -135,17 +135,16 @@ def test_a_service_that_is_killed_leaves_a_chain_that_goes_on(tmp_path: Path) ->
         os.killpg(running.process.pid, signal.SIGKILL)
         running.process.wait(SECONDS_MAX)
     with service(tmp_path) as running:
-        assert check(proof(running, last), kept=[seals(running)], chain=[])
+        assert verify_proof(proof(running, last), kept=[seals(running)], chain=[])
         chain = seals(running, shard=user_id % 64)
-        assert check(proven, kept=[kept, seals(running)], chain=[chain])
+        assert verify_proof(proven, kept=[kept, seals(running)], chain=[chain])
 
 
 def test_a_restored_ledger_is_sealed_on_and_not_what_was_kept_of_the_lost_one(
     tmp_path: Path,
 ) -> None:
     def saldo(*arguments: str) -> None:
-        command = [sys.executable, "-m", "saldo", *arguments]
-        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+        forking.run(arguments, cwd=tmp_path, check=True, capture_output=True)
 
     with service(tmp_path) as running:
         user_id = create_user(running)
@@ -158,28 +157,28 @@ def test_a_restored_ledger_is_sealed_on_and_not_what_was_kept_of_the_lost_one(
     with service(tmp_path, SALDO_DATA_DIR="restored") as running:
         after = proof(running, post(running, user_id, "DEPOSIT", "3"))
         chain = seals(running, shard=user_id % 64)
-        assert check(proof(running, before), kept=[kept], chain=[chain])
-        assert check(proven, kept=[seals(running)], chain=[chain])
-        assert check(after, kept=[seals(running)], chain=[chain])
+        assert verify_proof(proof(running, before), kept=[kept], chain=[chain])
+        assert verify_proof(proven, kept=[seals(running)], chain=[chain])
+        assert verify_proof(after, kept=[seals(running)], chain=[chain])
     assert after["entry"]["seq"] == lost["entry"]["seq"]
-    with pytest.raises(NotProvenError, match="another one"):
-        check(after, kept=[kept_of_lost], chain=[chain])
+    with pytest.raises(InvalidProofError, match="another one"):
+        verify_proof(after, kept=[kept_of_lost], chain=[chain])
 
 
-def test_a_service_that_does_not_seal_says_so_and_a_later_one_does(tmp_path: Path) -> None:
-    with service(tmp_path, SALDO_SEALS="false") as running:
+def test_service_without_seals_gives_no_proof_and_a_later_one_does(tmp_path: Path) -> None:
+    with service(tmp_path, SALDO_SEALS_ENABLED="false") as running:
         uuid = post(running, create_user(running), "DEPOSIT", "1")
         answer = httpx.get(f"{running.url}/v1/proof/{uuid}")
         assert (answer.status_code, answer.json()["code"]) == (409, "not_sealed_yet")
         assert "saldo_seals" not in httpx.get(f"{running.url}/metrics").text
     with service(tmp_path) as running:
-        assert check(proof(running, uuid), kept=[seals(running)])
+        assert verify_proof(proof(running, uuid), kept=[seals(running)])
         metrics = httpx.get(f"{running.url}/metrics").text
-        assert re.search(r"^saldo_seals_entries 2\.0$", metrics, re.MULTILINE)
+        assert re.search(r"^saldo_sealed_entries 2\.0$", metrics, re.MULTILINE)
         assert re.search(r"^saldo_seals_seconds_behind 0\.0$", metrics, re.MULTILINE)
 
 
-def test_the_commands_of_the_how_to(tmp_path: Path) -> None:
+def test_how_to_commands_work_as_printed(tmp_path: Path) -> None:
     blocks = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
     assert len(blocks) == 4
     (tmp_path / "proof.py").write_bytes(Path(verifier.__file__).read_bytes())
@@ -203,17 +202,21 @@ def test_the_commands_of_the_how_to(tmp_path: Path) -> None:
             return done.stdout
 
         said = run(blocks[0])
-        shown = re.search(r"```\n(proven: .*?is entry 4 of shard 1)", TEXT)
+        shown = re.search(r"```\n(consistent, NOT anchored: .*?is entry 4 of shard 1)", TEXT)
         assert shown is not None
-        assert said.startswith(f"proven: {UUID}, DEPOSIT of 2500 for user 1, posted")
-        assert shown[1].startswith(f"proven: {UUID}, DEPOSIT of 2500 for user 1, posted")
+        assert said.startswith(
+            f"consistent, NOT anchored: {UUID}, DEPOSIT of 2500 for user 1, posted"
+        )
+        assert shown[1].startswith(
+            f"consistent, NOT anchored: {UUID}, DEPOSIT of 2500 for user 1, posted"
+        )
         post(running, 1, "DEPOSIT", "1")
         later = post(running, 1, "DEPOSIT", "1")
         proof(running, later)
         run(blocks[1])
         run(blocks[3])
         (only,) = tmp_path.glob("seals-*.json")
-        # The newest when the proof was made: then no chain is needed.
+        # The kept seal is the one that was the newest when the proof was made, so no chain is needed.
         only.write_text(
             json.dumps({"items": [json.loads((tmp_path / "proof.json").read_text())["seal"]]})
         )

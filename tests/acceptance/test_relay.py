@@ -1,4 +1,4 @@
-"""Relaying as the how-to says, with its own consumer and its own commands."""
+"""The relay as the how-to page describes it, with the page's consumer and commands."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from uuid import uuid4
 import aio_pika
 import httpx
 
+from tests import forking
 from tests.acceptance.service import ServiceProcess, service
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +23,7 @@ CONSUMER = ROOT / "docs" / "howto" / "consumer.py"
 
 
 class ConsumerProcess:
-    """docs/howto/consumer.py, and what it prints."""
+    """The process of docs/howto/consumer.py, and its output."""
 
     def __init__(self, url: str, directory: Path) -> None:
         self.queue = f"saldo-test-{uuid4()}"
@@ -42,7 +43,7 @@ class ConsumerProcess:
 
 
 @contextmanager
-def consuming(url: str, directory: Path) -> Iterator[ConsumerProcess]:
+def run_consumer(url: str, directory: Path) -> Iterator[ConsumerProcess]:
     consumer = ConsumerProcess(url, directory)
     try:
         assert consumer.line() == "consuming"
@@ -54,7 +55,7 @@ def consuming(url: str, directory: Path) -> Iterator[ConsumerProcess]:
 
 
 async def _delete_queue(url: str, name: str) -> None:
-    """It is durable, and would fill for ever on the developer's broker."""
+    """Delete the durable queue, which would otherwise fill for ever on a developer's broker."""
     async with await aio_pika.connect(url) as connection:
         channel = await connection.channel()
         await channel.queue_delete(name)
@@ -69,8 +70,8 @@ def _commands() -> list[str]:
 def _saldo(command: str, directory: Path) -> str:
     program, *arguments = command.split()
     assert program == "saldo"
-    done = subprocess.run(
-        [sys.executable, "-m", "saldo", *arguments],
+    done: subprocess.CompletedProcess[str] = forking.run(
+        arguments,
         cwd=directory,
         capture_output=True,
         text=True,
@@ -88,14 +89,14 @@ def _post(running: ServiceProcess, user_id: int) -> None:
     assert answer.status_code == 200
 
 
-def test_the_consumer_of_the_how_to_sees_everything_and_knows_what_comes_again(
+def test_how_to_consumer_receives_everything_and_detects_repetitions(
     rabbitmq_url: str, tmp_path: Path
 ) -> None:
     commands = _commands()
     rewind = next(command for command in commands if command.startswith("saldo relay rewind"))
     assert "saldo relay status" in commands
     with (
-        consuming(rabbitmq_url, tmp_path) as consumer,
+        run_consumer(rabbitmq_url, tmp_path) as consumer,
         service(tmp_path, SALDO_RABBITMQ_URL=rabbitmq_url) as running,
     ):
         created = httpx.post(f"{running.url}/v1/user", json={"name": "Ann"})
@@ -106,7 +107,7 @@ def test_the_consumer_of_the_how_to_sees_everything_and_knows_what_comes_again(
             "saldo.user.created 1 0 new",
             *(f"saldo.transaction.posted 1 {number} new" for number in (1, 2, 3)),
         ]
-        # Beside the running service, on its embedded server.
+        # The command runs beside the service and uses its embedded server.
         assert "rabbitmq-exchange goes on" in _saldo(rewind, tmp_path)
         assert [line.rpartition(" ")[2] for line in consumer.lines(4)] == ["again"] * 4
         status = _saldo("saldo relay status", tmp_path)
@@ -117,15 +118,17 @@ def test_the_consumer_of_the_how_to_sees_everything_and_knows_what_comes_again(
 
 
 def test_relaying_alone(rabbitmq_url: str, tmp_path: Path) -> None:
-    with consuming(rabbitmq_url, tmp_path) as consumer:
-        with service(tmp_path, SALDO_RABBITMQ_URL=rabbitmq_url, SALDO_RELAY="false") as running:
+    with run_consumer(rabbitmq_url, tmp_path) as consumer:
+        with service(
+            tmp_path, SALDO_RABBITMQ_URL=rabbitmq_url, SALDO_RELAY_ENABLED="false"
+        ) as running:
             httpx.post(f"{running.url}/v1/user", json={"name": "Ann"})
             _post(running, 1)
             assert "saldo_sink" not in httpx.get(f"{running.url}/metrics").text
-        alone = subprocess.Popen(
-            [sys.executable, "-m", "saldo", "relay"],
+        alone = forking.start(
+            ["relay"],
             cwd=tmp_path,
-            env={"SALDO_RABBITMQ_URL": rabbitmq_url, "TZ": "UTC"},
+            env={"SALDO_RABBITMQ_URL": rabbitmq_url, "SALDO_AS_ROOT": "true", "TZ": "UTC"},
             stderr=subprocess.PIPE,
         )
         try:
@@ -139,20 +142,20 @@ def test_relaying_alone(rabbitmq_url: str, tmp_path: Path) -> None:
         assert alone.returncode == 0, errors.decode()
 
 
-def test_faults_of_the_commands_are_one_line(tmp_path: Path) -> None:
-    for arguments, expected in (
-        (["relay", "rewind", "--sink", "a", "--to", "tomorrow"], "--to 'tomorrow': must be a date"),
-        (["relay", "rewind", "--sink", "a", "--to", "start"], "no sink is named a"),
-        (["relay", "rewind", "--sink", "a", "--to", "3:9"], "--to 3:9: shard 3 ends at 0"),
+def test_command_errors_are_one_line(tmp_path: Path) -> None:
+    rewind = ("relay", "rewind", "--sink", "a", "--to")
+    for moment, code, expected in (
+        ("tomorrow", 2, "--to 'tomorrow' must be a date"),
+        ("start", 1, "no sink is named a"),
+        ("3:9", 1, "--to 3:9: shard 3 ends at 0"),
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", "saldo", *arguments],
+        done = forking.run(
+            [*rewind, moment],
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            env={"SALDO_LOG_LEVEL": "error", "SALDO_WEBHOOKS": "false", "TZ": "UTC"},
-            check=False,
+            env={"SALDO_LOG_LEVEL": "error", "SALDO_WEBHOOKS_ENABLED": "false", "TZ": "UTC"},
         )
-        assert done.returncode == 1
+        assert done.returncode == code
         assert done.stderr.startswith(f"saldo: {expected}"), done.stderr
         assert len(done.stderr.splitlines()) == 1

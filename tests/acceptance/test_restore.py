@@ -1,21 +1,18 @@
-"""What others who keep a place in the log see after a restore, with the service as users run it."""
+"""Positions in the log that clients keep, after a restore, with the service as users run it."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
 
+from tests import forking
 from tests.acceptance.service import ServiceProcess, service
 
 
 def _saldo(directory: Path, *arguments: str) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "saldo", *arguments], cwd=directory, check=True, capture_output=True
-    )
+    forking.run(arguments, cwd=directory, check=True, capture_output=True)
 
 
 def _create_users(running: ServiceProcess, *names: str) -> None:
@@ -24,7 +21,7 @@ def _create_users(running: ServiceProcess, *names: str) -> None:
 
 
 def _follow(running: ServiceProcess, **headers: str) -> tuple[int, str]:
-    """The status, and the first id of the stream or what is said instead."""
+    """Return the status, and the first id of the stream or the body of the error."""
     url = f"{running.url}/v1/events"
     with httpx.stream("GET", url, params={"from": "start"}, headers=headers) as answer:
         if answer.status_code != 200:
@@ -34,8 +31,8 @@ def _follow(running: ServiceProcess, **headers: str) -> tuple[int, str]:
         )
 
 
-def test_a_place_in_the_lost_log_is_no_place_in_the_restored_one(tmp_path: Path) -> None:
-    """The restored log grows again to where the lost one was: that place must be refused, not passed over."""
+def test_position_in_the_lost_log_is_rejected_after_a_restore(tmp_path: Path) -> None:
+    """Let the restored log grow to where the lost one was: a position in the lost log must be rejected, not resumed."""
     with service(tmp_path) as running:
         _create_users(running, "one")
         _saldo(tmp_path, "backup", "backup")

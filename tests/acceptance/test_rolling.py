@@ -13,33 +13,36 @@ from uuid import uuid4
 import psycopg
 
 from saldo.store.embedded import EmbeddedServer
-from tests.acceptance.balancer import Backend, Balancer, balancing
+from tests.acceptance.balancer import Backend, Balancer, run_balancer
 from tests.acceptance.clients import Client
 from tests.acceptance.service import ServiceProcess
 
 BUSY_CLIENTS = 24
 CALM_CLIENTS = 8
-"""Those keep a connection idle between requests."""
+"""Number of clients that keep their connection idle between requests."""
 
 CALM_SECONDS = 0.3
-"""Shorter than the drain: so each of their connections has a request, and its last answer, in it."""
+"""Pause of these clients between requests, in seconds.
+
+It is shorter than the drain, so that each connection has a request during the drain and gets its last answer then.
+"""
 
 DRAIN_SECONDS = 3
 POSTS_BETWEEN = 500
-"""Answers before the next step of the update: with all the services of that moment."""
+"""Number of answers before the next step of the update, with all services that run at that time."""
 
 RECORDED = "SELECT user_id, uuid::text FROM saldo.transactions WHERE kind <> 0"
 
 
 class Load:
-    """Clients with a connection each that is kept, and who send nothing twice."""
+    """Clients with one persistent connection each, which retry nothing."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._ended = False
         self._posted = asyncio.Condition()
         self.posted: dict[str, int] = {}
-        """The user of each uuid that was answered 200."""
+        """The user of each uuid whose transaction was answered 200."""
 
     async def run(self) -> None:
         await asyncio.gather(
@@ -48,7 +51,7 @@ class Load:
         )
 
     async def go_on(self) -> None:
-        """Returns after some more answers."""
+        """Wait for some more answers."""
         target = len(self.posted) + POSTS_BETWEEN
         async with self._posted:
             await self._posted.wait_for(lambda: len(self.posted) >= target)
@@ -84,13 +87,13 @@ class Rollout:
         self._stack = stack
 
     async def start(self) -> tuple[ServiceProcess, Backend]:
-        """A service that gets connections."""
+        """Start a service that gets connections, and return it when it is ready."""
         running = ServiceProcess(
             self._directory,
             SALDO_DATABASE_URL=self._server.service_url,
             SALDO_DATABASE_OWNER_URL=self._server.owner_url,
-            SALDO_DRAIN_SECONDS=str(DRAIN_SECONDS),
-            SALDO_RELAY="false",
+            SALDO_SHUTDOWN_DELAY_SECONDS=str(DRAIN_SECONDS),
+            SALDO_RELAY_ENABLED="false",
         )
         self._stack.callback(running.end)
         await asyncio.to_thread(running.wait_until_ready)
@@ -99,7 +102,7 @@ class Rollout:
         return running, backend
 
     async def stop(self, running: ServiceProcess, backend: Backend) -> None:
-        """First not ready, then without work, then gone."""
+        """Stop a service: it becomes unready, finishes its work and exits."""
         assert backend.connections > 0
         os.kill(running.process.pid, signal.SIGTERM)
         await backend.unready.wait()
@@ -112,7 +115,7 @@ async def test_services_are_replaced_under_load_and_no_request_fails(
     tmp_path: Path, own_server: EmbeddedServer
 ) -> None:
     with ExitStack() as stack:
-        async with balancing() as balancer:
+        async with run_balancer() as balancer:
             rollout = Rollout(tmp_path, own_server, balancer, stack)
             old = [await rollout.start(), await rollout.start()]
             load = Load(balancer.url)
@@ -134,7 +137,7 @@ async def test_services_are_replaced_under_load_and_no_request_fails(
 
 
 async def _unless_failed(load: asyncio.Task[None], step: object) -> None:
-    """Awaits the step, or ends with the failure of the load, which would keep it waiting."""
+    """Await the step, or raise the failure of the load, which would otherwise keep the step waiting."""
     stepping = asyncio.ensure_future(step)  # type: ignore[call-overload]
     await asyncio.wait({load, stepping}, return_when=asyncio.FIRST_COMPLETED)
     if load.done():

@@ -1,4 +1,4 @@
-"""What answers say to a browser, and what they must not say to anybody."""
+"""Safety of answers: security headers for browsers, and no internal details for anybody."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from saldo.store.embedded import EmbeddedServer
 from tests.acceptance import chromium
 from tests.acceptance.raw import PROBE, answers_of, deposit, exchange
 from tests.acceptance.service import ServiceProcess, service
-from tests.conftest import missing
+from tests.conftest import skip_or_fail
 
 INTERNAL = re.compile(
     r"Traceback|File \"|\.py\b|/work/|/tmp/|/usr/|/root|site-packages|Exception|Error\b"
     r"|\bSELECT\b|\bINSERT\b|\bFROM\b|saldo\.(?:transactions|users|post)|asyncpg|postgres|uvicorn|litestar|msgspec"
     r"|127\.0\.0\.1|password",
 )
-"""What only the inside of the service knows."""
+"""Pattern of internal details that no answer may contain."""
 
 BANNERS = ("server", "x-powered-by", "via")
 
@@ -40,11 +40,11 @@ def _stream(client: httpx.Client, path: str = "/v1/transactions") -> httpx.Respo
 
 
 def answers(client: httpx.Client) -> list[httpx.Response]:
-    """One of each kind."""
+    """Return one answer of each kind."""
     body = deposit(1)
     posts = [
         body,  # 200
-        body,  # again
+        body,  # the same again
         body.replace(b'"1"', b'"2"'),  # 409
         deposit(999),  # 404
         body.replace(b'"1"', b'"-1"'),
@@ -105,7 +105,7 @@ def test_every_answer_is_safe_in_a_browser(running: ServiceProcess) -> None:
         assert "strict-transport-security" not in answer.headers, where
 
 
-def test_the_server_s_own_answers_are_safe_too(running: ServiceProcess) -> None:
+def test_answers_of_the_http_server_itself_are_safe(running: ServiceProcess) -> None:
     for sent in (b"\x00\r\n\r\n", PROBE + b"a: b\r\n" * 200 + b"\r\n", b"GET /" + b"a" * 9000):
         (answer,) = answers_of(exchange(running.url, sent))
         assert answer.headers["x-content-type-options"] == "nosniff"
@@ -114,9 +114,9 @@ def test_the_server_s_own_answers_are_safe_too(running: ServiceProcess) -> None:
         assert not INTERNAL.search(str(answer.content))
 
 
-def test_the_live_stream_is_not_kept_and_not_guessed_at(running: ServiceProcess) -> None:
+def test_live_stream_is_neither_cached_nor_sniffed(running: ServiceProcess) -> None:
     with httpx.stream("GET", f"{running.url}/v1/events") as answer:
-        assert answer.headers.get_list("cache-control") == ["no-store"]
+        assert answer.headers.get_list("cache-control") == ["no-store, no-transform"]
         assert answer.headers["x-content-type-options"] == "nosniff"
 
 
@@ -144,7 +144,7 @@ def test_nothing_is_told_of_a_database_that_is_gone(tmp_path: Path) -> None:
             SALDO_DATABASE_OWNER_URL=server.owner_url,
             SALDO_REQUEST_DEADLINE_SECONDS="1",
             SALDO_READ_TIMEOUT_SECONDS="1",
-            SALDO_STOP_SECONDS="2",
+            SALDO_SHUTDOWN_TIMEOUT_SECONDS="2",
         ) as running:
             httpx.post(f"{running.url}/v1/user", json={"name": "Artem"})
             server.stop()
@@ -170,7 +170,7 @@ def test_nothing_is_told_of_a_database_that_is_gone(tmp_path: Path) -> None:
 
 
 class _Scripts(HTMLParser):
-    """What a page would run, and how much of it stands in the page."""
+    """A parser that collects the scripts and styles of a page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -206,11 +206,11 @@ def test_the_page_may_run_what_is_ours_and_nothing_else(running: ServiceProcess)
         )
 
 
-def test_the_page_works_in_a_browser(running: ServiceProcess, tmp_path: Path) -> None:
+def test_api_documentation_page_works_in_a_browser(running: ServiceProcess, tmp_path: Path) -> None:
     program = chromium.find()
     if program is None:
-        missing("chromium", "no chromium in PATH (Debian: package chromium)")
-    page, said = chromium.rendered(program, f"{running.url}/docs", tmp_path)
+        skip_or_fail("chromium", "no chromium in PATH (Debian: package chromium)")
+    page, said = chromium.render_page(program, f"{running.url}/docs", tmp_path)
     assert "/v1/transaction" in page
     assert "opblock" in page
     assert "Content Security Policy" not in said, said

@@ -1,4 +1,4 @@
-"""`saldo serve` as a process: start, stop, kill, start again; and what an operator gets wrong."""
+"""`saldo serve` as a process: start, stop, kill, restart, and configuration errors."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from datetime import datetime
 from pathlib import Path
@@ -16,12 +18,13 @@ import psycopg
 import pytest
 
 from tests import databases
-from tests.acceptance.service import ServiceProcess, service
+from tests.acceptance.service import ServiceProcess, service, service_as_users_start_it
+from tests.environment import without_settings
 
 
-def test_the_tasks_own_test(tmp_path: Path) -> None:
-    """The reference test of the task, step by step, its URLs, fields and formats unchanged."""
-    with service(tmp_path) as running:
+def test_reference_test_of_the_task_passes(tmp_path: Path) -> None:
+    """Run the reference test of the task step by step, with its URLs, fields and formats unchanged."""
+    with service_as_users_start_it(tmp_path) as running:
         base = f"{running.url}/v1"
         user = httpx.post(f"{base}/user", json={"name": "vanya"}).json()
         assert user["id"] > 0
@@ -50,7 +53,7 @@ def test_the_tasks_own_test(tmp_path: Path) -> None:
         for _ in range(2):
             assert httpx.post(f"{base}/transaction", json=withdrawal).status_code == 200
         assert balance() == "50.00"
-        # The test machine's zone is UTC here, so that this is "now", as on the task's machine.
+        # The test machine's time zone is UTC here, so this is "now", as on the task's machine.
         now = httpx.get(f"{running.url}/healthz/live").headers["date"]
         moment = datetime.strptime(now, "%a, %d %b %Y %H:%M:%S GMT").isoformat()
         refused = httpx.post(f"{base}/transaction", json=post("WITHDRAW", "60.0", moment))
@@ -106,7 +109,7 @@ def test_after_a_kill_nothing_acknowledged_is_missing(tmp_path: Path, victims: s
             os.kill(running.process.pid, signal.SIGKILL)
         else:
             before = len(acknowledged)
-            while len(acknowledged) < before + 50:  # the database is back, the service never left
+            while len(acknowledged) < before + 50:  # the database is back, and the service ran on
                 assert running.process.poll() is None
             running.end()
         poster.join()
@@ -119,7 +122,7 @@ def test_after_a_kill_nothing_acknowledged_is_missing(tmp_path: Path, victims: s
         assert float(answer["balance"]) >= len(acknowledged)
 
 
-def test_sigterm_answers_what_is_in_flight(tmp_path: Path) -> None:
+def test_sigterm_answers_requests_in_progress(tmp_path: Path) -> None:
     with service(tmp_path) as running:
         user_id = httpx.post(f"{running.url}/v1/user", json={"name": "a"}).json()["id"]
         statuses: list[int] = []
@@ -154,7 +157,7 @@ def test_sigterm_answers_what_is_in_flight(tmp_path: Path) -> None:
     posted = statuses.count(200)
     with service(tmp_path) as running:
         page = httpx.get(f"{running.url}/v1/user/{user_id}/balance").json()
-        # Answered 200 is there; what was sent and not answered may be there too.
+        # What was answered 200 is recorded; what was sent and not answered may be recorded, too.
         assert posted <= float(page["balance"]) <= posted + 8
 
 
@@ -165,13 +168,17 @@ def test_several_workers_share_the_port_and_the_ledger(tmp_path: Path) -> None:
             body = {"uuid": str(uuid4()), "type": "DEPOSIT", "amount": "1", "user_id": user_id}
             assert httpx.post(f"{running.url}/v1/transaction", json=body).status_code == 200
         metrics = httpx.get(f"{running.url}/metrics").text
-        assert re.search(r'saldo_outcomes_total\{outcome="posted",replayed="false"\} 20', metrics)
+        assert re.search(
+            r'saldo_transactions_total\{outcome="posted",replayed="false"\} 20', metrics
+        )
 
 
 def _refused(directory: Path, **settings: str) -> str:
-    """What the operator reads: one line, and a non-zero exit."""
+    """Start a service that must fail, and return the one line that the operator reads."""
     running = ServiceProcess(directory, **settings)
-    assert running.process.wait(60) == 1, running.output()
+    # The exit code is 3 if the database can't be reached (saldo.cli.exit_codes), and 1 for all else.
+    code = running.process.wait(60)
+    assert code == (3 if "connection failed" in running.output() else 1), running.output()
     lines = running.output().strip().splitlines()
     assert "Traceback" not in running.output()
     assert [line for line in lines if line.startswith("saldo: ")] == lines[-1:]
@@ -182,11 +189,11 @@ def _refused(directory: Path, **settings: str) -> str:
     ("name", "value", "expected"),
     [
         ("SALDO_LANES", "many", "SALDO_LANES"),
-        ("SALDO_ZONE", "Mars/Olympus", "IANA zone"),
+        ("SALDO_TIMEZONE", "Mars/Olympus", "IANA zone"),
         (
             "SALDO_DATABASE_REPLICA_URL",
             "postgresql://saldo@localhost:99999/saldo",
-            "SALDO_DATABASE_REPLICA_URL can't be read",
+            "a port is not a number from 1 to 65535",
         ),
         ("SALDO_DATABASE_URL", "mysql://x", "postgresql://"),
         ("SALDO_DATABASE_URL", "postgresql://x@127.0.0.1:1/y", "127.0.0.1:1"),
@@ -202,7 +209,7 @@ def test_a_wrong_setting_is_one_clear_line(
 
 
 def test_a_server_that_is_too_old_is_one_clear_line(tmp_path: Path) -> None:
-    """What PostgreSQL 14 says at login, and then it is asked nothing more."""
+    """Answer the login as PostgreSQL 14 does, and check that no query follows."""
 
     def message(kind: bytes, content: bytes) -> bytes:
         return kind + (len(content) + 4).to_bytes(4, "big") + content
@@ -220,7 +227,7 @@ def test_a_server_that_is_too_old_is_one_clear_line(tmp_path: Path) -> None:
             while True:
                 connection, _ = old.accept()
                 with connection:
-                    # Encryption is asked for first, and refused.
+                    # The client asks for encryption first, which is refused.
                     while (asked := connection.recv(1024)) and int.from_bytes(
                         asked[4:8]
                     ) >> 16 != 3:
@@ -237,11 +244,9 @@ def test_a_server_that_is_too_old_is_one_clear_line(tmp_path: Path) -> None:
         greeter.join()
 
 
-def test_the_services_own_connection_string_is_tried_too(
-    tmp_path: Path, machine_postgres: str
-) -> None:
-    """The migrations come as another role, whose connection string is right."""
-    with databases.created(machine_postgres) as database:
+def test_service_roles_connection_string_is_checked(tmp_path: Path, machine_postgres: str) -> None:
+    """Use a wrong URL for the service's role; the migrations run as another role, whose URL is right."""
+    with databases.create_database(machine_postgres) as database:
         line = _refused(
             tmp_path,
             SALDO_DATABASE_URL=re.sub(r"@[^/]*/", "@127.0.0.1:1/", database.service_url),
@@ -266,7 +271,7 @@ def test_the_currency_of_a_ledger_is_fixed(tmp_path: Path) -> None:
     assert "created with 2" in _refused(tmp_path, SALDO_CURRENCY_DECIMALS="0")
 
 
-def test_on_a_postgresql_of_ones_own(tmp_path: Path, machine_postgres: str) -> None:
+def test_service_runs_on_an_external_postgresql(tmp_path: Path, machine_postgres: str) -> None:
     name = f"saldo_test_{uuid4().hex}"
     with psycopg.connect(machine_postgres, autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"')
@@ -279,3 +284,33 @@ def test_on_a_postgresql_of_ones_own(tmp_path: Path, machine_postgres: str) -> N
                 assert not (tmp_path / "data").exists()
         finally:
             connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is refused")
+@pytest.mark.parametrize("command", ["serve", "relay"])
+def test_root_is_refused_in_one_line_before_anything_is_created(
+    tmp_path: Path, command: str
+) -> None:
+    environment = without_settings()
+    del environment["SALDO_AS_ROOT"]
+    refused = subprocess.run(
+        [sys.executable, "-m", "saldo", command],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("saldo: the service was started as root, ")
+    assert refused.stderr.endswith("or set SALDO_AS_ROOT=true\n")
+    assert len(refused.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root needs leave")
+def test_root_may_start_a_service_with_as_root_and_gets_a_warning(tmp_path: Path) -> None:
+    command = (sys.executable, "-m", "saldo", "serve", "--as-root")
+    with service(tmp_path, True, command, SALDO_AS_ROOT="false") as running:
+        assert "the service runs as root, so that" in running.output()

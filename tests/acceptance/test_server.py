@@ -1,4 +1,4 @@
-"""What the HTTP server answers itself, before any route: problems too."""
+"""Answers of the HTTP server itself, before any route; these are problems, too."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 import json
 import re
 import socket
+import struct
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -16,6 +18,7 @@ from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import httpx
+import psutil
 import pytest
 
 from saldo.http.problems import MEDIA_TYPE
@@ -33,7 +36,7 @@ def _deposit(running: ServiceProcess, user_id: int) -> httpx.Response:
 
 
 async def _served(ask: Callable[[], Awaitable[int]]) -> int:
-    """The status once it isn't a refusal: the server learns of a closed connection in its own time."""
+    """Return the first status other than 503: the server notices a closed connection after a delay."""
     async with asyncio.timeout(SECONDS_MAX):
         while True:
             status = await ask()
@@ -46,6 +49,9 @@ async def test_too_many_connections_are_a_problem_and_probes_still_answer(tmp_pa
 
         async def post() -> httpx.Response:
             return await asyncio.to_thread(_deposit, running, first_id)
+
+        async def metrics() -> str:
+            return (await asyncio.to_thread(httpx.get, f"{running.url}/metrics")).text
 
         async def status_of_post() -> int:
             return (await post()).status_code
@@ -65,8 +71,14 @@ async def test_too_many_connections_are_a_problem_and_probes_still_answer(tmp_pa
         assert refused.headers["x-request-id"] == refused.json()["request_id"]
         for path in ("/healthz/live", "/healthz/ready", "/healthz/startup", "/metrics"):
             assert httpx.get(f"{running.url}{path}").status_code == 200
-        for client in clients:
-            client.close()
+        limit = f"saldo_http_connections_limit {CONNECTIONS}.0\n"
+        async with asyncio.timeout(SECONDS_MAX):
+            for open_ones in (CONNECTIONS, 0):  # connections are counted once a second
+                while f"saldo_http_connections {open_ones}.0\n" not in (told := await metrics()):
+                    await asyncio.sleep(0.1)
+                assert limit in told
+                for client in clients:
+                    client.close()
         assert await _served(status_of_post) == 200
 
 
@@ -83,7 +95,7 @@ def user_id(running: ServiceProcess) -> int:
 
 
 def _exchange(running: ServiceProcess, sent: bytes, *, cut_off: bool = False) -> bytes:
-    """Everything that comes back until the server closes the connection."""
+    """Send bytes, and return everything that comes back until the server closes the connection."""
     parts = urlsplit(running.url)
     with socket.create_connection((parts.hostname or "", parts.port or 0), SECONDS_MAX) as raw:
         raw.sendall(sent)
@@ -103,7 +115,7 @@ def _post_bytes(user_id: int, uuid: UUID, *, version: str = "1.1", headers: str 
 
 
 def _answers(received: bytes) -> list[tuple[str, dict[str, str], Any]]:
-    """Status line, headers and content of each answer."""
+    """Return the status line, the headers and the content of each answer."""
     found = []
     while received:
         head, _, received = received.partition(b"\r\n\r\n")
@@ -115,9 +127,7 @@ def _answers(received: bytes) -> list[tuple[str, dict[str, str], Any]]:
     return found
 
 
-def test_requests_sent_at_once_are_answered_in_their_order(
-    running: ServiceProcess, user_id: int
-) -> None:
+def test_pipelined_requests_are_answered_in_order(running: ServiceProcess, user_id: int) -> None:
     uuids = [uuid4() for _ in range(5)]
     posts = b"".join(_post_bytes(user_id, uuid) for uuid in uuids)
     last = b"GET /healthz/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
@@ -127,17 +137,26 @@ def test_requests_sent_at_once_are_answered_in_their_order(
     assert probed[1]["connection"] == "close"
 
 
-@pytest.mark.parametrize(
-    ("version", "headers"), [("1.1", "connection: close\r\n"), ("1.0", "")], ids=["close", "1.0"]
-)
-def test_a_client_that_keeps_no_connection_gets_its_answer_and_the_end(
-    running: ServiceProcess, user_id: int, version: str, headers: str
+def test_client_with_connection_close_gets_its_answer_and_the_end(
+    running: ServiceProcess, user_id: int
 ) -> None:
     uuid = uuid4()
-    sent = _post_bytes(user_id, uuid, version=version, headers=headers)
+    sent = _post_bytes(user_id, uuid, headers="connection: close\r\n")
     ((status, answered, content),) = _answers(_exchange(running, sent))
     assert (status, content["uuid"]) == ("HTTP/1.1 200 OK", str(uuid))
     assert answered["connection"] == "close"
+
+
+def test_http_1_0_client_without_a_key_may_only_probe(
+    running: ServiceProcess, user_id: int
+) -> None:
+    """Check that without keys an HTTP/1.0 client may only probe: proxies that forward for strangers often use it."""
+    probe = b"GET /healthz/live HTTP/1.0\r\nhost: localhost\r\n\r\n"
+    post = _post_bytes(user_id, uuid4(), version="1.0")
+    for sent, expected in ((probe, "HTTP/1.1 200 OK"), (post, "HTTP/1.1 403 Forbidden")):
+        ((status, answered, _),) = _answers(_exchange(running, sent))
+        assert status == expected
+        assert answered["connection"] == "close"
 
 
 def test_every_answer_has_the_headers_of_http(running: ServiceProcess, user_id: int) -> None:
@@ -167,10 +186,48 @@ def test_what_is_not_http_is_a_problem(running: ServiceProcess, sent: bytes) -> 
 def test_a_client_that_goes_away_within_its_body_is_no_fault_of_ours(
     running: ServiceProcess, path: str
 ) -> None:
-    """It can do so as often as it likes: neither 5xx in the metrics nor tracebacks in the log."""
+    """Break off requests repeatedly, and check that they cause neither 5xx in the metrics nor tracebacks in the log."""
     head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     sent = f'{head}Content-Length: 100\r\n\r\n{{"name":'.encode()
     for _ in range(3):
         assert _exchange(running, sent, cut_off=True) == b""
     assert re.search(r'status="5\d\d"', httpx.get(f"{running.url}/metrics").text) is None
     assert "Traceback" not in running.output()
+
+
+def test_clients_that_reset_connections_cause_no_errors(
+    running: ServiceProcess, user_id: int
+) -> None:
+    """Reset connections after a head, within a line of a stream, and before a list is answered.
+
+    None of them may cause a 5xx, an error in the log, or a connection that stays open.
+    """
+    process = psutil.Process(running.process.pid)
+    files_before = process.num_fds()
+    head = b"POST /v1/%b HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/%b\r\n"
+    line = _post_bytes(user_id, uuid4()).partition(b"\r\n\r\n")[2] + b"\n"
+    chunk = b"transfer-encoding: chunked\r\n\r\n%x\r\n%b" % (len(line) + 9, line + b'{"uuid":"')
+    abandoned = {
+        head % (b"transaction", b"json") + b'content-length: 1000\r\n\r\n{"uuid":"1': 50,
+        head % (b"transaction", b"json") + b"content-length: 1000\r\n\r\n": 20,
+        head % (b"transactions", b"x-ndjson") + chunk: 10,
+        b"GET /v1/user?limit=1000 HTTP/1.1\r\nhost: localhost\r\n\r\n": 20,
+        _post_bytes(user_id, uuid4()): 20,
+    }
+    before = len(running.output())
+    for sent, count in abandoned.items():
+        for number in range(count):
+            parts = urlsplit(running.url)
+            with socket.create_connection((parts.hostname or "", parts.port or 0)) as raw:
+                raw.sendall(sent)
+                if number % 2:  # close with a reset
+                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert _deposit(running, user_id).status_code == 200
+    metrics = httpx.get(f"{running.url}/metrics").text
+    assert re.search(r'saldo_http_requests_total\{[^}]*status="5\d\d"', metrics) is None
+    deadline = time.monotonic() + SECONDS_MAX
+    while process.num_fds() > files_before + 10:  # some connections to the database are new
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    said = running.output()[before:]
+    assert "Traceback" not in said and '"level": "error"' not in said, said

@@ -1,4 +1,4 @@
-"""Clients that take their time: how long each part may take, what they are told, and who is not slow."""
+"""Slow clients: the timeout of each phase, the answer to a slow client, and clients that are not slow."""
 
 from __future__ import annotations
 
@@ -13,8 +13,16 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from saldo.http.patience import DISCARD_BYTES_MAX
-from tests.acceptance.raw import LAST, PROBE, Answer, answers_of, connect, deposit, read_to_end
+from saldo.http.connection.timeouts import DISCARD_BYTES_MAX
+from tests.acceptance.raw import (
+    FINAL_PROBE,
+    PROBE,
+    Answer,
+    answers_of,
+    connect,
+    deposit,
+    read_to_end,
+)
 from tests.acceptance.service import ServiceProcess, service
 
 POST = b"POST /v1/transaction HTTP/1.1\r\nhost: localhost\r\n"
@@ -23,11 +31,11 @@ STREAM = (
     b"transfer-encoding: chunked\r\n\r\n"
 )
 LIMIT_SECONDS = 1
-PACE_SECONDS = 0.3
-"""Between two bytes of one who is slow."""
+TRICKLE_INTERVAL_SECONDS = 0.3
+"""Pause between two bytes of a slow client, in seconds."""
 
-OFTEN = 12
-"""As many paces are far more than the limit and what the server looks too late."""
+TRICKLE_COUNT = 12
+"""Number of pauses that take far longer than the timeout and the sweep interval together."""
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +43,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
     limit = str(LIMIT_SECONDS)
     with service(
         tmp_path_factory.mktemp("slow"),
-        SALDO_HEAD_SECONDS=limit,
-        SALDO_BODY_SECONDS=limit,
-        SALDO_STREAM_STALL_SECONDS=limit,
-        SALDO_ANSWER_STALL_SECONDS=limit,
+        SALDO_HEADER_TIMEOUT_SECONDS=limit,
+        SALDO_BODY_TIMEOUT_SECONDS=limit,
+        SALDO_STREAM_IDLE_TIMEOUT_SECONDS=limit,
+        SALDO_RESPONSE_WRITE_TIMEOUT_SECONDS=limit,
     ) as started:
         yield started
         assert "Traceback" not in started.output()
@@ -55,20 +63,20 @@ def posted(running: ServiceProcess, user_id: int) -> int:
     return len(page["items"])
 
 
-def cut(running: ServiceProcess, waited_for: str) -> float:
-    """How many connections were ended for this."""
+def cut(running: ServiceProcess, phase: str) -> float:
+    """Return the number of connections that timed out in this phase."""
     text = httpx.get(f"{running.url}/metrics").text
-    found = re.search(rf'connections_cut_total{{waited_for="{waited_for}"}} (\S+)', text)
+    found = re.search(rf'connection_timeouts_total{{phase="{phase}"}} (\S+)', text)
     return 0 if found is None else float(found[1])
 
 
 def in_time(connection: socket.socket) -> bool:
-    """Whether something has come before the next byte is due."""
-    return bool(select.select([connection], [], [], PACE_SECONDS)[0])
+    """Return whether an answer arrives before the next byte is due."""
+    return bool(select.select([connection], [], [], TRICKLE_INTERVAL_SECONDS)[0])
 
 
 def trickle(connection: socket.socket, piece: bytes) -> None:
-    """Sends the piece again and again until the server has something to say."""
+    """Send the piece again and again until the server answers."""
     deadline = time.monotonic() + 60
     try:
         while not in_time(connection):
@@ -76,6 +84,16 @@ def trickle(connection: socket.socket, piece: bytes) -> None:
             connection.sendall(piece)
     except (BrokenPipeError, ConnectionResetError):
         pass
+
+
+def read_until(connection: socket.socket, end: bytes) -> bytes:
+    """Read until an answer with this end is complete; the service would keep the connection open for some seconds."""
+    received = b""
+    while not received.endswith(end):
+        piece = connection.recv(65536)
+        assert piece, received
+        received += piece
+    return received
 
 
 def chunk(data: bytes) -> bytes:
@@ -105,7 +123,7 @@ def test_a_head_that_takes_too_long_is_told_so(running: ServiceProcess, piece: b
     assert_too_slow(answer)
 
 
-def test_a_second_head_that_takes_too_long_comes_after_the_first_answer(
+def test_timeout_of_a_second_head_follows_the_first_answer(
     running: ServiceProcess,
 ) -> None:
     with connect(running.url) as connection:
@@ -137,8 +155,7 @@ def test_a_stream_that_stalls_is_ended_and_told_so_in_its_last_line(
 ) -> None:
     with connect(running.url) as connection:
         connection.sendall(STREAM + chunk(deposit(user_id) + b"\n") + chunk(b'{"uuid'))
-        received = read_to_end(connection)
-    assert received.endswith(b"0\r\n\r\n")
+        received = read_until(connection, b"0\r\n\r\n")
     first, last = re.findall(rb"^{.*}$", received, re.MULTILINE)
     assert json.loads(first)["status"] == 200
     content = json.loads(last)
@@ -146,43 +163,45 @@ def test_a_stream_that_stalls_is_ended_and_told_so_in_its_last_line(
     assert posted(running, user_id) == 1
 
 
-def test_a_stream_that_never_begins_is_a_problem(running: ServiceProcess) -> None:
+def test_stream_that_never_begins_gets_a_timeout_problem(running: ServiceProcess) -> None:
     with connect(running.url) as connection:
         connection.sendall(STREAM)
-        received = read_to_end(connection)
+        received = read_until(connection, b"}")
+        connection.shutdown(socket.SHUT_WR)  # otherwise the service would read on for some seconds
+        assert read_to_end(connection) == b""
     (answer,) = answers_of(received)
     assert (answer.status, answer.content["code"]) == (408, "too_slow")
 
 
-def test_a_stream_that_sends_an_empty_line_now_and_then_goes_on(
-    running: ServiceProcess, user_id: int
-) -> None:
+def test_occasional_empty_lines_keep_a_stream_open(running: ServiceProcess, user_id: int) -> None:
     with connect(running.url) as connection:
         connection.sendall(STREAM + chunk(b"\n"))
         assert connection.recv(15).startswith(b"HTTP/1.1 200 ")
-        for _ in range(OFTEN):
+        for _ in range(TRICKLE_COUNT):
             connection.sendall(chunk(b"\n"))
-            in_time(connection)  # the head is there, and tells nothing
-            time.sleep(PACE_SECONDS)
-        connection.sendall(chunk(deposit(user_id) + b"\n") + b"0\r\n\r\n" + LAST)
+            in_time(connection)  # only the head of the answer has arrived
+            time.sleep(TRICKLE_INTERVAL_SECONDS)
+        connection.sendall(chunk(deposit(user_id) + b"\n") + b"0\r\n\r\n" + FINAL_PROBE)
         received = read_to_end(connection)
     assert b'"posted"' in received
     assert received.endswith(b'{"status":"ok"}')
 
 
-def test_who_streams_may_read_when_all_is_sent(running: ServiceProcess, user_id: int) -> None:
-    """Its answers fill what the system holds for it, and it still takes none of them."""
+def test_streaming_client_may_read_after_sending_everything(
+    running: ServiceProcess, user_id: int
+) -> None:
+    """Send until the answers fill the socket buffers, and read none of them before everything is sent."""
     lines = 5000
     with connect(running.url, receive_bytes=4096) as connection:
         connection.sendall(STREAM)
         for _ in range(lines // 100):
             connection.sendall(chunk(b"".join(deposit(user_id) + b"\n" for _ in range(100))))
-        for _ in range(OFTEN):
+        for _ in range(TRICKLE_COUNT):
             connection.sendall(chunk(deposit(user_id) + b"\n"))
-            time.sleep(PACE_SECONDS)
-        connection.sendall(b"0\r\n\r\n" + LAST)
+            time.sleep(TRICKLE_INTERVAL_SECONDS)
+        connection.sendall(b"0\r\n\r\n" + FINAL_PROBE)
         received = read_to_end(connection)
-    assert received.count(b'"posted"') == lines + OFTEN
+    assert received.count(b'"posted"') == lines + TRICKLE_COUNT
     assert received.endswith(b'{"status":"ok"}')
 
 
@@ -194,12 +213,12 @@ def test_who_takes_nothing_of_an_answer_is_cut(running: ServiceProcess) -> None:
         deadline = time.monotonic() + 60
         while cut(running, "answer") == before:
             assert time.monotonic() < deadline
-            time.sleep(PACE_SECONDS)
+            time.sleep(TRICKLE_INTERVAL_SECONDS)
         received = read_to_end(connection)
     assert received.count(b"HTTP/1.1 200 OK") < 20
 
 
-def test_who_sends_on_though_it_has_its_answer_is_cut(running: ServiceProcess) -> None:
+def test_client_that_keeps_sending_after_its_answer_is_cut(running: ServiceProcess) -> None:
     before = cut(running, "end")
     with connect(running.url) as connection:
         connection.sendall(POST + b"content-length: 99999999\r\n\r\n")
@@ -224,10 +243,10 @@ def test_no_more_than_so_much_is_read_for_nothing(running: ServiceProcess) -> No
     assert sent < 2 * DISCARD_BYTES_MAX
 
 
-def test_a_refused_client_reads_why_though_it_has_not_stopped_sending(
+def test_rejected_client_gets_the_reason_while_still_sending(
     running: ServiceProcess,
 ) -> None:
-    """A connection that is closed with unread bytes takes back what was answered."""
+    """Check that a rejected request is read to its end: closing with unread bytes would discard the answer."""
     with connect(running.url) as connection:
         connection.sendall(PROBE + b"a: b\r\n" * 500_000)
         (answer,) = answers_of(read_to_end(connection))

@@ -1,4 +1,4 @@
-"""`saldo serve` is told to stop while 1,000 requests are in flight."""
+"""A stop of `saldo serve` while 1,000 requests are in progress."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHECKERS = 20
 
 
 class Load:
-    """Clients that each send one deposit after another until the service is gone."""
+    """Clients that each send one deposit after another until the service has stopped."""
 
     def __init__(self, running: ServiceProcess, users: list[int]) -> None:
         self._running = running

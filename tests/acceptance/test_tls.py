@@ -1,4 +1,4 @@
-"""HTTPS by certificate files: versions, workers, renewal, and files that can't be used."""
+"""HTTPS with certificate files: TLS versions, workers, renewal, and unusable files."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from tests.acceptance.raw import LAST, SECONDS_MAX, deposit, exchange, read_to_end
+from tests.acceptance.raw import FINAL_PROBE, SECONDS_MAX, deposit, exchange, read_to_end
 from tests.acceptance.service import ServiceProcess, service
 
 ROOT = Path(__file__).parents[2]
 
 
 class Authority:
-    """Who signs, and where the service's two files are."""
+    """A certificate authority, and the service's certificate and key files."""
 
     def __init__(self, directory: Path) -> None:
         self._authority = trustme.CA()
@@ -48,17 +48,17 @@ class Authority:
         return {
             "SALDO_TLS_CERTIFICATE_FILE": str(self.certificate_file),
             "SALDO_TLS_KEY_FILE": str(self.key_file),
-            "SALDO_TLS_LOOK_SECONDS": "0.1",
+            "SALDO_TLS_RELOAD_INTERVAL_SECONDS": "0.1",
         }
 
     def renew(self) -> None:
-        """Writes the files; certificate first, as a tool may that knows nothing of us."""
+        """Write new files, the certificate first, as a tool that knows nothing of the service may do."""
         issued = self._authority.issue_cert("127.0.0.1", "localhost")
         self.certificate_file.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
         issued.private_key_pem.write_to_path(self.key_file)
 
     def shown_by(self, url: str) -> str:
-        """The certificate that a new connection is shown (PEM)."""
+        """Return the certificate that the service presents to a new connection (PEM)."""
         parts = urlsplit(url)
         with (
             socket.create_connection((parts.hostname or "", parts.port or 0), SECONDS_MAX) as raw,
@@ -134,19 +134,21 @@ def test_an_older_version_is_refused(running: ServiceProcess, authority: Authori
         httpx.get(f"{running.url}/healthz/live", verify=context)
 
 
-def test_a_client_without_tls_is_closed(running: ServiceProcess) -> None:
+def test_client_without_tls_is_disconnected(running: ServiceProcess) -> None:
     plain = running.url.replace("https", "http")
-    received = exchange(plain, LAST)
+    received = exchange(plain, FINAL_PROBE)
     assert b"HTTP" not in received
 
 
-def test_a_refused_client_reads_why_over_tls(running: ServiceProcess, authority: Authority) -> None:
+def test_rejected_client_gets_the_reason_over_tls(
+    running: ServiceProcess, authority: Authority
+) -> None:
     parts = urlsplit(running.url)
     with (
         socket.create_connection((parts.hostname or "", parts.port or 0), SECONDS_MAX) as raw,
         authority.trusting.wrap_socket(raw, server_hostname=parts.hostname) as connection,
     ):
-        connection.sendall(LAST[:-2] + b"a: b\r\n" * 5000)
+        connection.sendall(FINAL_PROBE[:-2] + b"a: b\r\n" * 5000)
         answer = b""
         while b'"head_too_large"' not in answer:
             piece = connection.recv(65536)
@@ -154,9 +156,7 @@ def test_a_refused_client_reads_why_over_tls(running: ServiceProcess, authority:
             answer += piece
 
 
-def test_the_images_health_check_knows_of_tls(
-    running: ServiceProcess, authority: Authority
-) -> None:
+def test_image_health_check_supports_tls(running: ServiceProcess, authority: Authority) -> None:
     port = str(urlsplit(running.url).port)
     done = subprocess.run(
         [sys.executable, ROOT / "deploy/docker/healthy.py"],
@@ -168,21 +168,21 @@ def test_the_images_health_check_knows_of_tls(
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_without_tls_nothing_is_said_of_it(tmp_path: Path) -> None:
+def test_without_tls_no_hsts_header_is_sent(tmp_path: Path) -> None:
     with service(tmp_path) as plain:
         answer = httpx.get(f"{plain.url}/healthz/live")
     assert "strict-transport-security" not in answer.headers
 
 
 def _until_shown(authority: Authority, url: str, pem: str) -> None:
-    """Returns when each worker shows the certificate: so many connections meet all of them."""
+    """Wait until each worker presents the certificate; ten connections are enough to reach all of them."""
     deadline = time.monotonic() + SECONDS_MAX
     while {authority.shown_by(url) for _ in range(10)} != {pem}:
         assert time.monotonic() < deadline
 
 
 def _first_of(file: Path) -> str:
-    """The service's own certificate: those after it are its authorities'."""
+    """Return the service's own certificate, without those of its authorities."""
     end = "-----END CERTIFICATE-----\n"
     return file.read_text().split(end)[0] + end
 

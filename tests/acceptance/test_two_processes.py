@@ -1,4 +1,4 @@
-"""Two whole services on one database: the same users, the same uuids, and each thing done once."""
+"""Two services on one database: the same users, the same uuids, and nothing done twice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.acceptance.service import ServiceProcess
 
 ROUNDS = 30
 CLIENTS = 40
-"""Of each process: what they send at once becomes a batch or two."""
+"""Number of clients of each process; their concurrent requests become a batch or two."""
 
 Answer = tuple[int, Any]
 
@@ -31,7 +31,7 @@ DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = 'saldo'"
 
 @pytest.fixture
 def processes(tmp_path: Path, own_server: EmbeddedServer) -> Iterator[list[ServiceProcess]]:
-    """Started at the same time on an empty database: one migrates it, the other waits."""
+    """Yield two services started at the same time on an empty database: one migrates it, the other waits."""
     urls = {
         "SALDO_DATABASE_URL": own_server.service_url,
         "SALDO_DATABASE_OWNER_URL": own_server.owner_url,
@@ -59,7 +59,7 @@ class Both:
         self._clients = [[Client(running.url) for _ in range(CLIENTS)] for running in processes]
 
     async def post(self, path: str, *bodies: list[dict[str, Any]]) -> list[list[Answer]]:
-        """Sends a list to each process, both at once, each in its order; the answers, likewise."""
+        """Send a list of requests to each process, both at once and each in order; return the answers likewise."""
         sent = [
             asyncio.gather(
                 *(client.post(path, body) for client, body in zip(clients, own, strict=True))
@@ -84,7 +84,7 @@ class Both:
 
 
 async def _check_balances(both: Both, own_server: EmbeddedServer, expected: dict[int, int]) -> None:
-    """Balances as both processes tell them, and the log: posted entries and their sum, by user."""
+    """Check the balances in both processes and in the log: the posted entries and their sum, by user."""
     for user_id, balance in expected.items():
         for status, answer in await both.get(f"/v1/user/{user_id}/balance"):
             assert (status, answer["balance"]) == (200, f"{balance}.00")

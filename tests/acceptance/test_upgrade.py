@@ -1,4 +1,4 @@
-"""A rolling update: the code before the newest migration runs on the migrated database, beside today's."""
+"""A rolling update: the code before the newest migration runs on the migrated database, beside the current code."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from saldo.store.embedded import EmbeddedServer
 from tests.acceptance.service import service
 
 ROOT = Path(__file__).parents[2]
-VERSIONS = "src/saldo/store/migrations/versions"
+VERSIONS = "src/saldo/store/schema/migrations/versions"
 POSTS = 200
-"""Of each client."""
+"""Number of posts of each client."""
 
 
 def git(*arguments: str) -> bytes:
-    """What git prints; skips where there is no history to ask."""
+    """Return git's output, or skip the test where there is no git history."""
     try:
         done = subprocess.run(
             ["git", "-c", f"safe.directory={ROOT}", *arguments],
@@ -38,14 +38,15 @@ def git(*arguments: str) -> bytes:
 
 @pytest.fixture
 def old_source(tmp_path: Path) -> Path:
-    """The code of the last commit that doesn't have the newest migration."""
+    """Return the code of the last commit without the newest migration."""
     newest = max(path.name for path in (ROOT / VERSIONS).glob("[0-9]*.py"))
-    commits = git("log", "--format=%H", "--diff-filter=A", "--", f"{VERSIONS}/{newest}").split()
+    # Wherever the migrations were at that time: a commit that moves them adds none.
+    commits = git("log", "--format=%H", "--diff-filter=A", "--", f"*/versions/{newest}").split()
     before = f"{commits[-1].decode()}^" if commits else "HEAD"
     archive = git("archive", "--format=tar", before, "src")
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         tar.extractall(tmp_path / "old", filter="data")
-    assert not (tmp_path / "old" / VERSIONS / newest).exists()
+    assert not [*(tmp_path / "old").rglob(newest)]
     return tmp_path / "old/src"
 
 
@@ -83,7 +84,7 @@ def test_old_and_new_code_serve_one_migrated_database(tmp_path: Path, old_source
         for name in ("new", "before"):
             (tmp_path / name).mkdir()
         with (
-            service(tmp_path / "new", **urls) as new,  # migrates
+            service(tmp_path / "new", **urls) as new,  # this one migrates
             service(tmp_path / "before", **urls, PYTHONPATH=str(old_source)) as old,
             httpx.Client(base_url=new.url, timeout=30) as new_client,
             httpx.Client(base_url=old.url, timeout=30) as old_client,
@@ -102,7 +103,7 @@ def _serve_the_same(new: Api, old: Api) -> None:
         return {api.post(user, "DEPOSIT", uuid) for uuid in uuids[user]}
 
     with ThreadPoolExecutor() as threads:
-        # The same uuids at both, at the same time: each is recorded once.
+        # Both services get the same uuids at the same time; each is recorded once.
         posting = [threads.submit(post_all, api, user) for api in (new, old) for user in users]
         assert [done.result() for done in posting] == [{200}] * 4
     for user in users:

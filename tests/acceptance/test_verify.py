@@ -6,7 +6,6 @@ import json
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ import psycopg
 import pytest
 
 from saldo.store.embedded import EmbeddedServer
+from tests import forking
 from tests.acceptance.service import service
 from tests.acceptance.test_operate import Operator
 from tests.databases import Database
@@ -35,7 +35,7 @@ def operator(tmp_path: Path) -> Operator:
 
 @pytest.fixture
 def ledger(own_ledger: Database, operator: Operator) -> Database:
-    """With history and seals; the operator's `.env` names it."""
+    """Return a ledger with entries and seals, which the operator's `.env` names."""
     fill(own_ledger)
     seal(own_ledger, leave=5)
     (operator.directory / ".env").write_text(f"SALDO_DATABASE_URL={own_ledger.service_url}\n")
@@ -53,9 +53,9 @@ def test_no_command_is_left_out() -> None:
     assert len(COMMANDS) == 6
 
 
-# A dozen starts of a process, each some seconds on a busy machine.
+# These tests start a dozen processes, each taking some seconds on a busy machine.
 @pytest.mark.timeout(600)
-def test_the_commands_work_as_printed(ledger: Database, operator: Operator) -> None:
+def test_how_to_commands_work_as_printed(ledger: Database, operator: Operator) -> None:
     now, all_, again, heads, status, acknowledge = COMMANDS
     with psycopg.connect(ledger.service_url) as connection:
         kept = [
@@ -70,11 +70,11 @@ def test_the_commands_work_as_printed(ledger: Database, operator: Operator) -> N
     assert json.loads(operator.run(all_))["whole"] is True
     assert not (operator.directory / "verify-state.json").exists()
 
-    # The relay counts and audits; it has found what is wrong when the row is there.
+    # The relay's totals and audit find the fault when the row is there.
     with psycopg.connect(ledger.service_url, autocommit=True) as connection:
         uuid = insert(connection, 1, 21, number=21, balance=5000)
-        with subprocess.Popen(
-            [sys.executable, "-m", "saldo", "relay"],
+        with forking.start(
+            ["relay"],
             cwd=operator.directory,
             env=operator.environment,
             stderr=subprocess.PIPE,
@@ -94,16 +94,16 @@ def test_the_commands_work_as_printed(ledger: Database, operator: Operator) -> N
     assert f"{place} breaks the rule balance" in told[0]
     assert "5000" not in told[0]
     shown = operator.run(status)
-    # Its number is the first that nothing has tried to take.
+    # The number of the fault is the first one that no attempt has taken.
     found = re.search(r"^fault (\d+): (.*?) \(first", shown, re.MULTILINE)
     assert found is not None, shown
     assert found[2] == f"{place}: balance: found 5000, expected 390"
-    assert shown.endswith("1 faults that nobody has acknowledged\n")
+    assert shown.endswith("1 unacknowledged faults\n")
     done = operator.run(acknowledge.replace("acknowledge 1 ", f"acknowledge {found[1]} "))
     assert done == f"fault {found[1]} is acknowledged\n"
     shown = operator.run(status)
     assert "corrected by transaction 9f0c8a52" in shown
-    assert shown.endswith("0 faults that nobody has acknowledged\n")
+    assert shown.endswith("0 unacknowledged faults\n")
 
 
 def test_the_embedded_database_is_verified_beside_its_service_and_without(
@@ -125,23 +125,22 @@ def test_the_embedded_database_is_verified_beside_its_service_and_without(
 
 
 def verified(operator: Operator, code: int, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "saldo", "verify", *arguments],
+    done: subprocess.CompletedProcess[str] = forking.run(
+        ["verify", *arguments],
         cwd=operator.directory,
         env=operator.environment,
         capture_output=True,
         text=True,
-        check=False,
     )
     assert done.returncode == code, done.stderr
     return done.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_walk_that_is_stopped_goes_on_where_it_was(
+def test_interrupted_verification_resumes(
     ledger: Database, operator: Operator, number: signal.Signals
 ) -> None:
-    """Held up by locks at two places, so that it is stopped between them."""
+    """Hold the command up by locks at two places, so that it is stopped between them."""
     state = operator.directory / "state.json"
     with (
         psycopg.connect(ledger.owner_url) as first,
@@ -156,10 +155,10 @@ def test_a_walk_that_is_stopped_goes_on_where_it_was(
                 (f"saldo.{table}",),
             ).fetchone() == (True,)
 
-        # In the first shard it asks for its users, in the next one for what was counted.
+        # In the first shard the command reads its users, in the next one the totals.
         first.execute("LOCK TABLE saldo.users IN ACCESS EXCLUSIVE MODE")
-        with subprocess.Popen(
-            [sys.executable, "-m", "saldo", "verify", "--state", str(state)],
+        with forking.start(
+            ["verify", "--state", str(state)],
             cwd=operator.directory,
             env=operator.environment,
             stdout=subprocess.PIPE,
@@ -172,13 +171,13 @@ def test_a_walk_that_is_stopped_goes_on_where_it_was(
             walk.send_signal(number)
             second.commit()
             output, _ = walk.communicate()
-    assert walk.returncode == 2
+    assert walk.returncode == 130
     assert re.fullmatch(
         rf"stopped after 21 entries in .* s; no fault so far: go on with --state {state}\n", output
     )
     kept: dict[str, Any] = json.loads(state.read_text())
     assert (kept["position"]["shard"], kept["entries"], kept["sealed"]) == (2, 21, 16)
-    # What was found whole is not looked at again: even if it isn't any more.
+    # What was verified is not read again, even if it is wrong by now.
     with behind_its_back(ledger) as connection:
         connection.execute(
             "UPDATE saldo.transactions SET balance = 5000 WHERE shard = 1 AND seq = 5"

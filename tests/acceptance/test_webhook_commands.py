@@ -1,36 +1,35 @@
-"""`saldo webhooks`, as an operator uses it, beside a service that runs; and the metrics."""
+"""`saldo webhooks` as an operator uses it beside a running service, and the metrics."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from tests import forking
 from tests.acceptance.service import service
-from tests.receiver import always, answer, receiving, well
+from tests.environment import without_settings
+from tests.receiver import accept, always, answer, run_receiver
 
 SETTINGS = {
     "SALDO_WEBHOOK_ALLOW_PRIVATE": "true",
+    "SALDO_WEBHOOK_ALLOW_HTTP": "true",
     "SALDO_WEBHOOK_BACKOFF_SECONDS_MIN": "0.05",
-    "SALDO_WEBHOOK_RETRY_SECONDS_MAX": "0.01",
+    "SALDO_WEBHOOK_GIVE_UP_SECONDS": "0.01",
 }
 
 
 def webhooks(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("SALDO_")}
-    return subprocess.run(
-        [sys.executable, "-m", "saldo", "webhooks", *arguments],
+    return forking.run(
+        ["webhooks", *arguments],
         cwd=directory,
-        env=inherited | SETTINGS | {"COLUMNS": "200", "TZ": "UTC"},
+        env=without_settings() | SETTINGS | {"COLUMNS": "200", "TZ": "UTC"},
         capture_output=True,
         text=True,
-        check=False,
         timeout=60,
     )
 
@@ -39,7 +38,7 @@ async def test_an_operator_subscribes_inspects_and_replays(tmp_path: Path) -> No
     async def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return await asyncio.to_thread(webhooks, tmp_path, *arguments)
 
-    async with receiving() as receiver:
+    async with run_receiver() as receiver:
         receiver.behave = always(answer(500))
         with service(tmp_path, **SETTINGS) as running:
             created = webhooks(
@@ -56,7 +55,7 @@ async def test_an_operator_subscribes_inspects_and_replays(tmp_path: Path) -> No
                 assert 'saldo_webhook_disabled{webhook="1"} 0.0' in metrics
                 assert receiver.url in (await run("list")).stdout
                 assert "answered 500" in (await run("show", "1")).stdout
-                receiver.behave = well
+                receiver.behave = accept
                 before = len(receiver.received)
                 replayed = await run("replay", "1")
                 assert replayed.stdout == "1 events are tried again\n", replayed
@@ -73,7 +72,7 @@ async def test_an_operator_subscribes_inspects_and_replays(tmp_path: Path) -> No
                 )
 
 
-def test_what_is_wrong_is_said_in_one_line(tmp_path: Path) -> None:
+def test_webhook_command_errors_are_one_line(tmp_path: Path) -> None:
     answered = webhooks(tmp_path, "create", "ftp://example.com", "--user", "x")
     assert answered.returncode == 1
     assert answered.stderr.startswith("saldo: url must be an URL")
@@ -81,9 +80,9 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path) -> None:
     assert len(answered.stderr.splitlines()) == 1
 
 
-async def test_the_own_network_is_out_of_reach_unless_allowed(tmp_path: Path) -> None:
-    async with receiving() as receiver:
-        with service(tmp_path) as running:
+async def test_private_network_is_unreachable_unless_allowed(tmp_path: Path) -> None:
+    async with run_receiver() as receiver:
+        with service(tmp_path, SALDO_WEBHOOK_ALLOW_HTTP="true") as running:
             async with httpx.AsyncClient(base_url=running.url) as client:
                 refused = await client.post("/v1/webhook", json={"url": receiver.url})
                 assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "url")

@@ -1,4 +1,7 @@
-"""The HTTP contract of webhooks, on a real database. What is delivered: tests/integration/test_webhooks.py."""
+"""The HTTP contract of webhooks, on a real database.
+
+Deliveries are tested in tests/integration/test_webhooks.py.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from saldo.bootstrap.service import running
+from saldo.bootstrap.service import run_service
 from saldo.store.webhooks import Webhooks
 from tests.conftest import settings_for
 
@@ -56,16 +59,16 @@ async def test_a_webhook_may_be_limited_and_changed(api: httpx.AsyncClient) -> N
     path = f"/v1/webhook/{created['id']}"
     changed = (await api.patch(path, json={"user_ids": None})).json()
     assert (changed["user_ids"], changed["event_types"]) == (None, created["event_types"])
-    disabled = (await api.patch(path, json={"enabled": False, "url": "http://b.example"})).json()
+    disabled = (await api.patch(path, json={"enabled": False, "url": "https://b.example"})).json()
     assert (disabled["enabled"], disabled["disabled_reason"]) == (False, "requested")
-    assert (disabled["url"], disabled["disabled_at"] is None) == ("http://b.example", False)
+    assert (disabled["url"], disabled["disabled_at"] is None) == ("https://b.example", False)
     again = (await api.patch(path, json={"enabled": False})).json()
     assert again["disabled_at"] == disabled["disabled_at"]
     enabled = (await api.patch(path, json={"enabled": True})).json()
     assert (enabled["disabled_at"], enabled["disabled_reason"]) == (None, None)
 
 
-async def test_one_that_is_deleted_is_gone(api: httpx.AsyncClient) -> None:
+async def test_deleted_webhook_is_not_found(api: httpx.AsyncClient) -> None:
     path = f"/v1/webhook/{(await create(api))['id']}"
     assert (await api.delete(path)).status_code == 200
     for answer in (
@@ -91,15 +94,16 @@ async def test_one_that_is_deleted_is_gone(api: httpx.AsyncClient) -> None:
         ({"url": "https://example.com/#part"}, {"url"}),
         ({"url": "https://example.com/a b"}, {"url"}),
         ({"url": f"https://example.com/{'a' * 2000}"}, {"url"}),
-        ({"url": "http://127.0.0.1/"}, {"url"}),
-        ({"url": "http://[::ffff:10.0.0.1]/"}, {"url"}),
-        ({"url": "http://169.254.169.254/latest/meta-data"}, {"url"}),
-        ({"url": "http://0x7f.1/"}, {"url"}),
-        ({"url": "http://2130706433/"}, {"url"}),
-        ({"url": "http://0177.0.0.1/"}, {"url"}),
-        ({"url": "http://１２７.0.0.1/"}, {"url"}),
-        ({"url": "http://*/"}, {"url"}),
-        ({"url": "http://[::0]:@"}, {"url"}),
+        ({"url": "https://127.0.0.1/"}, {"url"}),
+        ({"url": "https://[::ffff:10.0.0.1]/"}, {"url"}),
+        ({"url": "https://169.254.169.254/latest/meta-data"}, {"url"}),
+        ({"url": "https://0x7f.1/"}, {"url"}),
+        ({"url": "https://2130706433/"}, {"url"}),
+        ({"url": "https://0177.0.0.1/"}, {"url"}),
+        ({"url": "https://１２７.0.0.1/"}, {"url"}),
+        ({"url": "https://*/"}, {"url"}),
+        ({"url": "https://[::0]:@"}, {"url"}),
+        ({"url": "http://example.com/saldo"}, {"url"}),
         ({"event_types": []}, {"event_types"}),
         ({"event_types": ["saldo.everything"]}, {"event_types"}),
         ({"event_types": "saldo.user.created"}, {"event_types"}),
@@ -125,7 +129,7 @@ async def test_every_wrong_field_is_named(
     assert (await api.get("/v1/webhook")).json()["items"] == []
 
 
-async def test_a_change_that_is_wrong_changes_nothing(api: httpx.AsyncClient) -> None:
+async def test_invalid_change_changes_nothing(api: httpx.AsyncClient) -> None:
     created = await create(api)
     path = f"/v1/webhook/{created['id']}"
     for fields in ({}, {"enabled": None}, {"enabled": "yes"}, {"url": None}, {"enable": True}):
@@ -146,7 +150,7 @@ async def test_bodies_must_be_json(api: httpx.AsyncClient) -> None:
         assert answer.status_code == 415
 
 
-async def test_ids_and_states_are_read_strictly(api: httpx.AsyncClient) -> None:
+async def test_ids_and_states_are_parsed_strictly(api: httpx.AsyncClient) -> None:
     path = f"/v1/webhook/{(await create(api))['id']}"
     for wrong, field in (
         ("/v1/webhook/one", "webhook_id"),
@@ -176,9 +180,9 @@ async def test_lists_have_pages(api: httpx.AsyncClient) -> None:
     assert found == created
 
 
-async def test_there_are_not_more_than_may_be(database_url: str) -> None:
+async def test_number_of_webhooks_is_limited(database_url: str) -> None:
     settings = settings_for(database_url, webhooks_max=2)
-    async with running(settings, database_url) as app:
+    async with run_service(settings, database_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             await create(client)

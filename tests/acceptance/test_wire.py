@@ -1,4 +1,4 @@
-"""What a client may do to HTTP itself: each case has its answer, none is read in two ways, nothing is half posted."""
+"""Deviations from HTTP by clients: each has one defined answer, and nothing is half posted."""
 
 from __future__ import annotations
 
@@ -14,8 +14,16 @@ import httpx
 import psutil
 import pytest
 
-from saldo.http.heads import ONCE
-from tests.acceptance.raw import LAST, PROBE, answers_of, chunked, connect, deposit, exchange
+from saldo.http.connection.header_checks import UNREPEATABLE_HEADERS
+from tests.acceptance.raw import (
+    FINAL_PROBE,
+    PROBE,
+    answers_of,
+    connect,
+    deposit,
+    encode_chunked,
+    exchange,
+)
 from tests.acceptance.service import ServiceProcess, service
 
 POST = b"POST /v1/transaction HTTP/1.1\r\nhost: localhost\r\n"
@@ -23,7 +31,7 @@ CHUNKED = b"transfer-encoding: chunked\r\n"
 PIPELINED = 100_000
 TURNS = 50
 PIPELINED_BYTES_MAX = 64 * 1024 * 1024
-"""That so many requests, sent together, may cost: held as requests, they would be several times that."""
+"""Limit of the memory for many pipelined requests, in bytes; parsed requests would need several times that."""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +49,7 @@ def user_id(running: ServiceProcess) -> int:
 
 
 def posted(running: ServiceProcess, user_id: int) -> int:
-    """How many transactions the user has."""
+    """Return the number of the user's transactions."""
     page = httpx.get(f"{running.url}/v1/user/{user_id}/transactions").json()
     return len(page["items"])
 
@@ -51,12 +59,12 @@ def with_length(body: bytes) -> bytes:
 
 
 Sent = Callable[[bytes], bytes]
-"""What is sent, of the body of a deposit."""
+"""A function that makes the bytes to send from the body of a deposit."""
 
 POSTS: list[tuple[str, Sent, int, int]] = [
-    # what it is, what is sent, status, how many are posted
+    # name, bytes to send, status, number of posted transactions
     ("plain", lambda body: POST + with_length(body), 200, 1),
-    ("chunked", lambda body: POST + CHUNKED + b"\r\n" + chunked(body), 200, 1),
+    ("chunked", lambda body: POST + CHUNKED + b"\r\n" + encode_chunked(body), 200, 1),
     (
         "many chunks",
         lambda body: POST
@@ -67,10 +75,10 @@ POSTS: list[tuple[str, Sent, int, int]] = [
         200,
         1,
     ),
-    ("chunk extension", lambda body: POST + CHUNKED + b"\r\n" + chunked(body, b";a=b"), 200, 1),
+    ("chunk extension", lambda body: POST + CHUNKED + b"\r\n" + encode_chunked(body, b";a=b"), 200, 1),
     (
         "chunk extension without end",
-        lambda body: POST + CHUNKED + b"\r\n" + chunked(body, b";a=" + b"b" * 100_000),
+        lambda body: POST + CHUNKED + b"\r\n" + encode_chunked(body, b";a=" + b"b" * 100_000),
         431,
         0,
     ),
@@ -79,7 +87,7 @@ POSTS: list[tuple[str, Sent, int, int]] = [
         lambda body: POST
         + CHUNKED
         + b"\r\n"
-        + chunked(body, trailers=b"idempotency-key: a\r\ncontent-type: text/plain\r\n"),
+        + encode_chunked(body, trailers=b"idempotency-key: a\r\ncontent-type: text/plain\r\n"),
         200,
         1,
     ),
@@ -88,19 +96,19 @@ POSTS: list[tuple[str, Sent, int, int]] = [
         lambda body: POST
         + CHUNKED
         + b"\r\n"
-        + chunked(body, trailers=b"a: b\r\n" * 10_000),
+        + encode_chunked(body, trailers=b"a: b\r\n" * 10_000),
         431,
         0,
     ),
     (
         "length and chunked",
-        lambda body: POST + CHUNKED + b"content-length: 5\r\n\r\n" + chunked(body),
+        lambda body: POST + CHUNKED + b"content-length: 5\r\n\r\n" + encode_chunked(body),
         400,
         0,
     ),
     (
         "chunked and length",
-        lambda body: POST + b"content-length: 5\r\n" + CHUNKED + b"\r\n" + chunked(body),
+        lambda body: POST + b"content-length: 5\r\n" + CHUNKED + b"\r\n" + encode_chunked(body),
         400,
         0,
     ),
@@ -118,35 +126,35 @@ POSTS: list[tuple[str, Sent, int, int]] = [
     ("length in hexadecimal", lambda body: POST + b"content-length: 0x5\r\n\r\n" + body, 400, 0),
     (
         "unknown coding",
-        lambda body: POST + b"transfer-encoding: xchunked\r\n\r\n" + chunked(body),
+        lambda body: POST + b"transfer-encoding: xchunked\r\n\r\n" + encode_chunked(body),
         400,
         0,
     ),
     (
         "chunked is not last",
-        lambda body: POST + b"transfer-encoding: chunked, identity\r\n\r\n" + chunked(body),
+        lambda body: POST + b"transfer-encoding: chunked, identity\r\n\r\n" + encode_chunked(body),
         400,
         0,
     ),
     (
         "chunked twice",
-        lambda body: POST + CHUNKED + CHUNKED + b"\r\n" + chunked(body),
+        lambda body: POST + CHUNKED + CHUNKED + b"\r\n" + encode_chunked(body),
         400,
         0,
     ),
     (
         "coding with a space",
-        lambda body: POST + b"transfer-encoding : chunked\r\n\r\n" + chunked(body),
+        lambda body: POST + b"transfer-encoding : chunked\r\n\r\n" + encode_chunked(body),
         400,
         0,
     ),
     ("size is no number", lambda _: POST + CHUNKED + b"\r\nzz\r\n\r\n0\r\n\r\n", 400, 0),
-    ("size in C", lambda body: POST + CHUNKED + b"\r\n0x" + chunked(body), 400, 0),
+    ("size in C", lambda body: POST + CHUNKED + b"\r\n0x" + encode_chunked(body), 400, 0),
     ("size beyond all numbers", lambda _: POST + CHUNKED + b"\r\n" + b"f" * 20 + b"\r\n", 400, 0),
     ("chunk is longer", lambda body: POST + CHUNKED + b"\r\n3\r\n" + body + b"\r\n0\r\n\r\n", 400, 0),
     (
         "chunks of bare line feeds",
-        lambda body: POST + CHUNKED + b"\r\n" + chunked(body).replace(b"\r\n", b"\n"),
+        lambda body: POST + CHUNKED + b"\r\n" + encode_chunked(body).replace(b"\r\n", b"\n"),
         400,
         0,
     ),
@@ -164,7 +172,7 @@ POSTS: list[tuple[str, Sent, int, int]] = [
         + b"connection: upgrade\r\nupgrade: websocket\r\n"
         + CHUNKED
         + b"\r\n"
-        + chunked(body),
+        + encode_chunked(body),
         200,
         1,
     ),
@@ -195,7 +203,7 @@ POSTS: list[tuple[str, Sent, int, int]] = [
         1,
     ),
     ("too large", lambda body: POST + with_length(body + b" " * 70_000), 413, 0),
-    ("too large, in chunks", lambda body: POST + CHUNKED + b"\r\n" + chunked(body + b" " * 70_000), 413, 0),
+    ("too large, in chunks", lambda body: POST + CHUNKED + b"\r\n" + encode_chunked(body + b" " * 70_000), 413, 0),
     (
         "what follows is not HTTP",
         lambda body: POST + with_length(body) + b"\x00garbage\r\n\r\n",
@@ -205,7 +213,7 @@ POSTS: list[tuple[str, Sent, int, int]] = [
 ]  # fmt: skip
 
 CLOSING = {400, 431}
-"""Statuses after which the connection can't be read any more; of 400, where it is the parser's."""
+"""Statuses after which the connection can't be used any more; 400 only where the parser gives it."""
 
 
 @pytest.mark.parametrize(
@@ -215,7 +223,7 @@ def test_a_post_is_answered_once_and_posted_once_or_not_at_all(
     running: ServiceProcess, user_id: int, sent: Sent, status: int, count: int
 ) -> None:
     request = sent(deposit(user_id))
-    first, *rest = answers_of(exchange(running.url, request + LAST))
+    first, *rest = answers_of(exchange(running.url, request + FINAL_PROBE))
     assert first.status == status, first
     if request.endswith(b"garbage\r\n\r\n"):
         assert [answer.status for answer in rest] == [400]
@@ -240,7 +248,7 @@ def test_half_a_request_is_neither_answered_nor_posted(
     assert posted(running, user_id) == 0
 
 
-def test_half_of_another_request_is_no_fault_of_ours(running: ServiceProcess) -> None:
+def test_incomplete_next_request_is_not_a_server_error(running: ServiceProcess) -> None:
     head = b"POST /v1/user HTTP/1.1\r\nhost: localhost\r\ncontent-length: 50\r\n\r\n"
     with connect(running.url) as connection:
         connection.sendall(head + b'{"name')
@@ -251,7 +259,7 @@ def test_half_of_another_request_is_no_fault_of_ours(running: ServiceProcess) ->
 
 
 HEADS = [
-    # what it is, the whole request, its status, whether the connection goes on
+    # name, whole request, status, whether the connection stays open
     ("bare line feeds", b"GET /healthz/live HTTP/1.1\nhost: localhost\n\n", 400, False),
     ("bare carriage return", PROBE + b"a: b\rc: d\r\n\r\n", 400, False),
     ("folded", PROBE + b"a: b\r\n c\r\n\r\n", 400, False),
@@ -264,7 +272,7 @@ HEADS = [
     ("coding in HTTP/1.0", b"POST /v1/user HTTP/1.0\r\n" + CHUNKED + b"\r\n0\r\n\r\n", 400, False),
     ("compressed", b"POST /v1 HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400, True),
     ("URL without a path", b"GET http://saldo HTTP/1.1\r\nhost: localhost\r\n\r\n", 400, False),
-    ("star", b"OPTIONS * HTTP/1.1\r\nhost: localhost\r\n\r\n", 404, True),
+    ("star of another method", b"GET * HTTP/1.1\r\nhost: localhost\r\n\r\n", 404, True),
     ("tunnel", b"CONNECT saldo:80 HTTP/1.1\r\nhost: localhost\r\n\r\n", 405, False),
     ("empty segment", b"GET //healthz/live HTTP/1.1\r\nhost: localhost\r\n\r\n", 404, True),
     ("empty segment of an absolute URL", b"GET http://saldo//metrics HTTP/1.1\r\nhost: localhost\r\n\r\n", 404, True),
@@ -311,7 +319,7 @@ HEADS = [
 def test_a_head_is_answered_and_what_follows_is_not_mistaken(
     running: ServiceProcess, sent: bytes, status: int, goes_on: bool
 ) -> None:
-    first, *rest = answers_of(exchange(running.url, sent + LAST))
+    first, *rest = answers_of(exchange(running.url, sent + FINAL_PROBE))
     assert first.status == status
     assert [answer.status for answer in rest] == ([200] if goes_on else [])
     if status >= 400:
@@ -319,13 +327,13 @@ def test_a_head_is_answered_and_what_follows_is_not_mistaken(
         assert first.content["request_id"] == first.headers["x-request-id"]
 
 
-@pytest.mark.parametrize("name", [name.decode() for name in ONCE])
+@pytest.mark.parametrize("name", [name.decode() for name in UNREPEATABLE_HEADERS])
 def test_a_header_that_says_what_a_request_is_is_there_once(
     running: ServiceProcess, user_id: int, name: str
 ) -> None:
     twice = f"{name}: a\r\n{name.upper()}: b\r\n".encode()
     refused, last = answers_of(
-        exchange(running.url, POST + twice + with_length(deposit(user_id)) + LAST)
+        exchange(running.url, POST + twice + with_length(deposit(user_id)) + FINAL_PROBE)
     )
     assert (refused.status, refused.content["code"], last.status) == (400, "wrong_header", 200)
     assert refused.content["errors"][0]["field"].lower() == name
@@ -335,10 +343,10 @@ def test_a_header_that_says_what_a_request_is_is_there_once(
 def test_what_comes_with_a_tunnel_or_an_upgrade_is_no_request_of_its_own(
     running: ServiceProcess, user_id: int
 ) -> None:
-    """The body of the first would be taken for a request of somebody else."""
+    """Check that the body of an upgrade request is not taken for a request of its own."""
     inner = POST + with_length(deposit(user_id))
     outer = b"POST /v1/user HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: h2c\r\n"
-    answers = answers_of(exchange(running.url, outer + with_length(inner), LAST))
+    answers = answers_of(exchange(running.url, outer + with_length(inner), FINAL_PROBE))
     assert [answer.status for answer in answers] == [422, 200]
     assert posted(running, user_id) == 0
 
@@ -349,10 +357,17 @@ def test_upgrades_among_requests_sent_together_lose_nothing(
     upgrade = b"connection: upgrade\r\nupgrade: h2c\r\n"
     bodies = [deposit(user_id) for _ in range(100)]
     sent = b"".join(POST + upgrade + with_length(body) for body in bodies)
-    answers = answers_of(exchange(running.url, sent + LAST))
+    answers = answers_of(exchange(running.url, sent + FINAL_PROBE))
     assert [answer.status for answer in answers] == [200] * 101
     uuids = [json.loads(body)["uuid"] for body in bodies]
     assert [answer.content["uuid"] for answer in answers[:-1]] == uuids
+
+
+def test_wrong_request_after_an_upgrade_gets_its_own_status(running: ServiceProcess) -> None:
+    upgrade = PROBE + b"connection: upgrade\r\nupgrade: h2c\r\n\r\n"
+    sent = upgrade + PROBE + b"a: b\r\n" * 101 + b"\r\n"
+    answers = answers_of(exchange(running.url, sent))
+    assert [answer.status for answer in answers] == [200, 431]
 
 
 def test_a_body_may_come_long_after_its_head(running: ServiceProcess, user_id: int) -> None:
@@ -365,7 +380,7 @@ def test_a_body_may_come_long_after_its_head(running: ServiceProcess, user_id: i
         assert connection.recv(20).startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_body_that_is_too_large_is_not_asked_for(running: ServiceProcess) -> None:
+def test_too_large_body_is_rejected_before_it_is_sent(running: ServiceProcess) -> None:
     with connect(running.url) as connection:
         connection.sendall(POST + b"expect: 100-continue\r\ncontent-length: 999999\r\n\r\n")
         assert connection.recv(20).startswith(b"HTTP/1.1 413 ")
@@ -384,15 +399,15 @@ def test_very_many_requests_at_once_are_all_answered_and_not_all_held(
         before = process.memory_info().rss
         sending = threading.Thread(target=_send, args=(connection, (PROBE + b"\r\n") * PIPELINED))
         sending.start()
-        for _ in range(TURNS):  # of the server's loop, at least: it has read what it wants to
+        for _ in range(TURNS):  # turns of the server's loop, at least, to read all that it wants to
             httpx.get(f"{running.url}/healthz/live")
         assert process.memory_info().rss - before < PIPELINED_BYTES_MAX
     sending.join()
-    answers = exchange(running.url, (PROBE + b"\r\n") * 2000 + LAST)
+    answers = exchange(running.url, (PROBE + b"\r\n") * 2000 + FINAL_PROBE)
     assert [answer.content for answer in answers_of(answers)] == [{"status": "ok"}] * 2001
 
 
-def test_what_is_refused_is_counted(running: ServiceProcess) -> None:
+def test_rejected_requests_are_counted_by_status(running: ServiceProcess) -> None:
     def count(status: int) -> float:
         metrics = httpx.get(f"{running.url}/metrics").text
         found = re.findall(rf'saldo_http_requests_total{{.*status="{status}"}} (\S+)', metrics)
@@ -408,10 +423,13 @@ def test_what_is_refused_is_counted(running: ServiceProcess) -> None:
         assert count(status) == before + 1
 
 
-def test_a_stream_whose_framing_breaks_ends_without_the_end_of_its_answer(
+def test_stream_with_broken_framing_gets_no_final_chunk(
     running: ServiceProcess, user_id: int
 ) -> None:
-    """What was read before is posted and answered; the end of the answer would say that all was."""
+    """Check that lines read before the broken chunk are posted and answered.
+
+    The answer must not end properly, because its end would mean that everything was posted.
+    """
     head = (
         b"POST /v1/transactions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\n"
         + CHUNKED
@@ -423,7 +441,7 @@ def test_a_stream_whose_framing_breaks_ends_without_the_end_of_its_answer(
         received = b""
         while b'"posted"' not in received:
             received += connection.recv(65536)
-        connection.sendall(b"no chunk at all\r\n" + LAST)
+        connection.sendall(b"no chunk at all\r\n" + FINAL_PROBE)
         while piece := connection.recv(65536):
             received += piece
     assert not received.endswith(b"0\r\n\r\n")

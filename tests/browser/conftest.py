@@ -1,6 +1,6 @@
-"""What the tests in a browser share: a service with some history, a real Chromium, and people who sign in.
+"""Fixtures of the tests in a browser: a service with some history, a real Chromium, and users who sign in.
 
-`SALDO_TEST_SCREENSHOTS=1` writes the pictures of docs/howto/console.
+`SALDO_TEST_SCREENSHOTS=1` writes the screenshots of docs/howto/console.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.acceptance import chromium
 from tests.acceptance.service import service
-from tests.conftest import missing
+from tests.conftest import skip_or_fail
 
 ADMIN_KEY = "an-admin-key-of-the-operators-own-0123456789"
-expect.set_options(timeout=15_000)  # of a machine that is busy with other tests
+expect.set_options(timeout=15_000)  # for a machine that is busy with other tests
 
 AXE = Path(__file__).parent / "axe" / "axe.min.js"
 PICTURES = Path(__file__).parents[2] / "docs" / "howto" / "console"
@@ -35,7 +35,7 @@ NAMES = ("Artem", "Анна Каренина", "Bridget O'Neill", "Пётр Бе
 
 
 class Console:
-    """The service, asked as an admin, and opened in a browser."""
+    """The service, with an admin's API client and a browser."""
 
     def __init__(self, url: str, browser: Browser) -> None:
         self.url = url
@@ -68,7 +68,10 @@ class Console:
     def opened(
         self, size: tuple[int, int] = WIDE, key: str | None = ADMIN_KEY, **options: Any
     ) -> Iterator[Page]:
-        """A page of a browser of its own, signed in. What it says of errors, or asks of others, fails the test."""
+        """Yield a page in a browser of its own, signed in.
+
+        The test fails if the page logs an error or requests anything from another origin.
+        """
         context = self._browser.new_context(
             viewport={"width": size[0], "height": size[1]},
             base_url=self.url,
@@ -98,7 +101,7 @@ def sign_in(page: Page, key: str) -> None:
 
 
 def _wrong(line: Any) -> bool:
-    """Answers that a test asks for are no fault of the page."""
+    """Return whether a console line is an error of the page; failed requests that a test provokes are not."""
     return line.type == "error" and "Failed to load resource" not in line.text
 
 
@@ -107,7 +110,7 @@ def _foreign(asked: str, own: str) -> bool:
 
 
 def drawn(page: Page, points: int = 2) -> None:
-    """Waits until the chart shows so many points."""
+    """Wait until the chart has at least this number of points."""
     page.wait_for_function(
         "least => Number(document.getElementById('chart').dataset.points) >= least", arg=points
     )
@@ -115,10 +118,10 @@ def drawn(page: Page, points: int = 2) -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium."""
+    """Yield Debian's Chromium."""
     program = chromium.find()
     if program is None:
-        missing("chromium", "no chromium in PATH (Debian: package chromium)")
+        skip_or_fail("chromium", "no chromium in PATH (Debian: package chromium)")
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(
             executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"]
@@ -129,7 +132,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def console(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
-    """With users, and a quarter of a year of their transactions."""
+    """Yield a console with users and three months of their transactions."""
     directory = tmp_path_factory.mktemp("console")
     with service(directory, SALDO_ADMIN_KEY=ADMIN_KEY, SALDO_KEYS_REFRESH_SECONDS="0.2") as running:
         found = Console(running.url, browser)
@@ -166,7 +169,7 @@ def _history(console: Console, user_id: int, chance: random.Random) -> None:
 
 
 def _traffic(console: Console, chance: random.Random) -> None:
-    """For a while, so that the overview has something to show; of users whose history no test looks at."""
+    """Post for a minute, so that the overview has something to show, for users whose history no test checks."""
     for second in range(60):
         for _ in range(chance.randrange(3 + second // 6)):
             amount = f"{chance.choice(['', '', '-'])}{chance.randrange(1, 90)}.50"
@@ -176,7 +179,7 @@ def _traffic(console: Console, chance: random.Random) -> None:
 
 @pytest.fixture
 def picture() -> Callable[[Page, str], None]:
-    """Keeps a picture of the page for the documentation, if that is wanted."""
+    """Return a function that saves a screenshot for the documentation if that is requested."""
 
     def take(page: Page, name: str) -> None:
         if os.environ.get("SALDO_TEST_SCREENSHOTS"):

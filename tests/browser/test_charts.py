@@ -1,4 +1,4 @@
-"""Charts: what they follow, what they are asked for, and that what there is can be seen."""
+"""Charts: live updates, ranges, and the visibility of their content."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def edges(page: Page) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("button", ["24 h", "1 year"])
-def test_a_range_up_to_now_goes_on_with_now(console: Console, button: str) -> None:
+def test_range_up_to_now_keeps_following_now(console: Console, button: str) -> None:
     user_id = console.user(f"range {uuid4()}")
     console.post(user_id, "1.00")
     with console.opened() as page:
@@ -34,7 +34,7 @@ def test_a_range_up_to_now_goes_on_with_now(console: Console, button: str) -> No
         )
 
 
-def test_zooming_faster_than_answers_come_zooms_as_often(console: Console) -> None:
+def test_zooming_faster_than_the_answers_loses_no_zoom(console: Console) -> None:
     with console.opened() as page:
         page.goto(f"/console/users/{console.users['Artem']}")
         drawn(page, 50)
@@ -50,7 +50,7 @@ def test_zooming_faster_than_answers_come_zooms_as_often(console: Console) -> No
         assert (after[1] - after[0]) * 8 == pytest.approx(before[1] - before[0], rel=0.01)
 
 
-def test_right_of_now_nobody_says_that_the_balance_has_never_changed(console: Console) -> None:
+def test_future_range_does_not_claim_that_the_balance_never_changed(console: Console) -> None:
     with console.opened() as page:
         page.goto(f"/console/users/{console.users['Artem']}")
         drawn(page, 50)
@@ -65,7 +65,7 @@ def test_right_of_now_nobody_says_that_the_balance_has_never_changed(console: Co
         expect(page.locator("#chart .chart-state")).to_contain_text("has never changed")
 
 
-def test_of_sparse_traffic_each_moment_is_seen(console: Console) -> None:
+def test_sparse_traffic_shows_each_moment(console: Console) -> None:
     times = [1_790_000_000 + 5 * number for number in range(40)]
     nothing: list[float | None] = [None] * 40
     zero = [0.0] * 40

@@ -1,4 +1,4 @@
-"""How every page looks: for who can't see or uses no mouse, on a phone, in both themes and languages, on paper."""
+"""Appearance of every page: accessibility, phones, both themes and languages, and print."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Pictures = Callable[[Page, str], None]
 
 
 def pages(console: Console) -> dict[str, str]:
-    """By name; that of signing in is seen before."""
+    """Return the paths of the pages by name, except the sign-in page, which is checked before."""
     user_id = console.users["Artem"]
     posted = console.api.get(f"/v1/user/{user_id}/transactions?limit=3").json()["items"]
     console.key("read", name="shop", user_ids=[user_id])
@@ -41,8 +41,8 @@ def pages(console: Console) -> dict[str, str]:
 
 
 def faults_of(page: Page) -> list[str]:
-    """What axe finds that keeps somebody out."""
-    page.evaluate(AXE.read_text("utf-8"))  # past the policy, which allows no script of others
+    """Return the serious and critical findings of axe."""
+    page.evaluate(AXE.read_text("utf-8"))  # not subject to the policy against foreign scripts
     found: dict[str, Any] = page.evaluate("axe.run()")
     return [
         f"{fault['id']}: {node['html'][:200]} {node.get('failureSummary', '')[:300]}"
@@ -52,9 +52,16 @@ def faults_of(page: Page) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
-def test_every_page_is_for_everybody(
+@pytest.mark.parametrize(
+    ("size", "theme"),
+    [
+        pytest.param(WIDE, "light", id="wide-light"),
+        pytest.param(WIDE, "dark", id="wide-dark", marks=pytest.mark.long),
+        pytest.param(NARROW, "light", id="narrow-light", marks=pytest.mark.long),
+        pytest.param(NARROW, "dark", id="narrow-dark", marks=pytest.mark.long),
+    ],
+)
+def test_every_page_is_accessible(
     console: Console, size: tuple[int, int], theme: str, picture: Pictures
 ) -> None:
     width = "wide" if size == WIDE else "narrow"
@@ -129,7 +136,7 @@ def _check_width(page: Page, name: str) -> None:
     assert beyond <= 0, name
 
 
-def test_the_theme_is_as_the_system_until_it_is_chosen(console: Console) -> None:
+def test_theme_follows_the_system_until_one_is_chosen(console: Console) -> None:
     ground = "getComputedStyle(document.documentElement).backgroundColor"
     with console.opened(color_scheme="dark") as page:
         dark = page.evaluate(ground)
@@ -140,12 +147,13 @@ def test_the_theme_is_as_the_system_until_it_is_chosen(console: Console) -> None
         switch.click()
         switch.click()
         expect(page.locator("html")).to_have_attribute("data-theme", "dark")
-        assert page.evaluate(ground) == dark
+        # A new page has loaded, and may not have its styles yet.
+        expect(page.locator("html")).to_have_css("background-color", dark)
         page.goto("/console/users")
-        assert page.evaluate(ground) == dark
+        expect(page.locator("html")).to_have_css("background-color", dark)
 
 
-def test_russian_and_english_and_a_zone(console: Console, picture: Pictures) -> None:
+def test_language_and_time_zone_can_be_chosen(console: Console, picture: Pictures) -> None:
     user_id = console.users["Анна Каренина"]
     with console.opened(locale="ru-RU") as page:
         page.goto(f"/console/users/{user_id}")
@@ -165,7 +173,7 @@ def test_russian_and_english_and_a_zone(console: Console, picture: Pictures) -> 
         assert (shown.get_attribute("title") or "").endswith("+09:00")
 
 
-def test_all_of_it_can_be_done_with_the_keyboard(console: Console) -> None:
+def test_everything_works_with_the_keyboard(console: Console) -> None:
     with console.opened() as page:
         page.goto("/console/users")
         page.keyboard.press("Tab")
@@ -180,7 +188,7 @@ def test_all_of_it_can_be_done_with_the_keyboard(console: Console) -> None:
 
 
 def test_offline_but_for_the_service_nothing_is_missing(console: Console) -> None:
-    """No request leaves the origin: `Console.opened` fails a test in which one does."""
+    """Block all other origins; `Console.opened` fails a test in which a request leaves the origin."""
     with console.opened() as page:
         page.context.route(
             re.compile(r"^(?!" + re.escape(console.url) + ")"), lambda route: route.abort()
@@ -190,7 +198,7 @@ def test_offline_but_for_the_service_nothing_is_missing(console: Console) -> Non
         assert page.evaluate("typeof htmx === 'object' && typeof uPlot === 'function'")
 
 
-def test_on_paper_there_are_the_users_transactions(console: Console) -> None:
+def test_printed_page_contains_the_users_transactions(console: Console) -> None:
     with console.opened() as page:
         page.goto(f"/console/users/{console.users['Artem']}")
         page.emulate_media(media="print")

@@ -1,4 +1,4 @@
-"""Deposit and withdraw in a browser: shown before, posted once, told afterwards."""
+"""Deposits and withdrawals in a browser: shown for confirmation, posted once, and then reported."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def test_a_deposit_shows_before_and_after_and_a_double_click_posts_once(console:
         assert console.balance(user_id) == "100.00"
 
 
-def test_the_form_that_is_really_sent_twice_posts_once(console: Console) -> None:
-    """Not held back by the page's own script."""
+def test_form_that_is_sent_concurrently_posts_once(console: Console) -> None:
+    """Send the form concurrently, which the page's own script would prevent."""
     user_id = console.user(f"twice {uuid4()}")
     with console.opened() as page:
         to_confirm(page, user_id, "Deposit", "7.25")
@@ -70,7 +70,7 @@ def test_back_from_the_page_to_confirm_keeps_what_was_typed(console: Console) ->
         expect(page.get_by_label("Withdrawal")).to_be_checked()
 
 
-def test_a_withdrawal_of_more_than_there_is_is_warned_of_and_refused(console: Console) -> None:
+def test_withdrawal_above_the_balance_shows_a_warning_and_is_refused(console: Console) -> None:
     user_id = console.user(f"poor {uuid4()}")
     console.post(user_id, "10.00")
     with console.opened() as page:
@@ -81,7 +81,7 @@ def test_a_withdrawal_of_more_than_there_is_is_warned_of_and_refused(console: Co
         assert console.balance(user_id) == "10.00"
 
 
-def test_wrong_amounts_are_said_beside_the_field(console: Console) -> None:
+def test_invalid_amounts_show_an_error_at_the_field(console: Console) -> None:
     user_id = console.users["Artem"]
     with console.opened() as page:
         page.goto(f"/console/users/{user_id}/post?type=DEPOSIT")
@@ -144,7 +144,7 @@ def test_admins_make_switch_and_delete_webhooks(console: Console) -> None:
         expect(page.get_by_role("link", name=url)).to_have_count(0)
 
 
-def test_the_overview_goes_on_by_itself(console: Console) -> None:
+def test_overview_updates_by_itself(console: Console) -> None:
     user_id = console.user(f"big {uuid4()}")
     with console.opened() as page:
         page.goto("/console/overview")

@@ -1,4 +1,4 @@
-"""Signing in and out, finding a user, the chart, and what comes live, as people do it."""
+"""Signing in and out, search for users, the chart and live updates, as users do them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_finding_a_user_while_typing(console: Console) -> None:
         expect(page.locator("h1")).to_have_text("Bridget O'Neill")
 
 
-def test_a_key_of_one_user_sees_that_one_and_moves_nothing(console: Console) -> None:
+def test_read_key_of_one_user_sees_only_that_user_and_posts_nothing(console: Console) -> None:
     own = console.users["Artem"]
     key = console.key("read", user_ids=[own])
     with console.opened(key=key["key"]) as page:
@@ -137,7 +137,7 @@ def test_filters_refusals_and_late_entries(console: Console) -> None:
         assert all("Withdrawal" in text for text in rows.all_inner_texts())
 
 
-def test_what_comes_appears_without_reloading(console: Console) -> None:
+def test_new_transactions_appear_without_reloading(console: Console) -> None:
     user_id = console.user(f"live {uuid4()}")
     with console.opened() as page:
         page.goto(f"/console/users/{user_id}")
@@ -152,7 +152,7 @@ def test_what_comes_appears_without_reloading(console: Console) -> None:
         drawn(page)
 
 
-def test_the_balance_at_a_date_comes_live_too(console: Console) -> None:
+def test_balance_at_a_date_is_updated_live(console: Console) -> None:
     user_id = console.user(f"late {uuid4()}")
     moment = (datetime.now(UTC) - timedelta(days=2)).isoformat()
     console.post(user_id, "5.00", timestamp=moment)
@@ -164,7 +164,7 @@ def test_the_balance_at_a_date_comes_live_too(console: Console) -> None:
         expect(page.locator("#balance-then")).to_have_text("5.00")
         console.post(user_id, "2.00", timestamp=moment)
         expect(page.locator("#balance-then")).to_have_text("7.00")
-        # And what the table is about has stayed.
+        # The table still shows the same date.
         console.post(user_id, "-100.00")
         console.post(user_id, "1.00")
         expect(page.locator("#balance-now")).to_have_text("8.00")
@@ -172,7 +172,7 @@ def test_the_balance_at_a_date_comes_live_too(console: Console) -> None:
         assert "outcome=posted" in page.url and "date=" in page.url
 
 
-def test_what_comes_appears_while_a_link_has_the_focus_which_stays(console: Console) -> None:
+def test_live_update_keeps_the_focus_on_a_link(console: Console) -> None:
     user_id = console.user(f"focus {uuid4()}")
     first = console.post(user_id, "1.00")
     with console.opened() as page:
@@ -185,7 +185,7 @@ def test_what_comes_appears_while_a_link_has_the_focus_which_stays(console: Cons
         expect(link).to_be_focused()
 
 
-def test_a_stream_that_breaks_is_said_and_comes_back(console: Console) -> None:
+def test_broken_stream_shows_a_message_and_reconnects(console: Console) -> None:
     user_id = console.user(f"broken {uuid4()}")
     with console.opened() as page:
         page.route("**/console/live*", lambda route: route.fulfill(status=503, body=""))
@@ -195,7 +195,7 @@ def test_a_stream_that_breaks_is_said_and_comes_back(console: Console) -> None:
         expect(page.locator(".live")).to_have_text("Live", timeout=15_000)
 
 
-def test_the_proof_is_that_of_the_api(console: Console) -> None:
+def test_proof_equals_that_of_the_api(console: Console) -> None:
     posted = console.post(console.users["Liu Wei"], "5.00")
     with console.opened() as page:
         mark = page.locator("section[aria-labelledby=proof-title] .mark")
@@ -211,7 +211,7 @@ def test_the_proof_is_that_of_the_api(console: Console) -> None:
     assert kept == console.api.get(f"/v1/proof/{posted['uuid']}").content
 
 
-def test_works_without_a_script_but_for_charts(console: Console) -> None:
+def test_pages_work_without_javascript_except_charts(console: Console) -> None:
     user_id = console.users["Artem"]
     with console.opened(java_script_enabled=False) as page:
         page.goto("/console/users")
@@ -232,8 +232,8 @@ def test_a_link_from_elsewhere_leads_to_the_page_and_signs_nobody_out(console: C
         expect(page.locator("h1")).to_have_text("Users")
 
 
-def test_another_one_signs_in_in_another_tab(console: Console) -> None:
-    """What was opened before signing in again is told so, not done by somebody else."""
+def test_page_from_before_another_sign_in_is_rejected(console: Console) -> None:
+    """Check that a form from before another sign-in is rejected, and is not posted in the new session."""
     user_id = console.users["Artem"]
     with console.opened() as page:
         page.goto(f"/console/users/{user_id}/confirm?uuid={uuid4()}&type=DEPOSIT&amount=1.00")
@@ -247,5 +247,5 @@ def test_another_one_signs_in_in_another_tab(console: Console) -> None:
         assert console.balance(user_id) == before
 
 
-def test_the_api_is_asked_for_no_page(console: Console) -> None:
+def test_console_redirects_to_the_sign_in_page(console: Console) -> None:
     assert httpx.get(f"{console.url}/console").headers["location"].startswith("/console/sign-in")

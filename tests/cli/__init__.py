@@ -1,1 +1,1 @@
-"""The command line, as a shell calls it."""
+"""Tests of the command line, as a shell runs it."""

@@ -1,4 +1,4 @@
-"""A service that the commands talk to."""
+"""Fixtures: a service that the commands connect to."""
 
 from __future__ import annotations
 
@@ -6,18 +6,29 @@ from collections.abc import Iterator
 
 import pytest
 
+from saldo.cli.times import zone
 from tests.acceptance.service import ServiceProcess, service
 from tests.cli.program import Program
 
 
+@pytest.fixture(autouse=True)
+def _no_known_zone() -> None:
+    """Clear the cached time zone: each test reads SALDO_TIMEZONE itself, while a command reads it once."""
+    zone.cache_clear()
+
+
 @pytest.fixture(scope="module")
 def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    """A service as users run it; the ledger is the module's."""
-    with service(tmp_path_factory.mktemp("service")) as running:
+    """Yield a service as users run it, whose ledger is shared by a module's tests.
+
+    Its filtered pages read few entries, so they are often empty: no command may take an empty page for the end.
+    """
+    directory = tmp_path_factory.mktemp("service")
+    with service(directory, SALDO_PAGE_SCAN_ENTRIES_MAX="10") as running:
         yield running
 
 
 @pytest.fixture
 def saldo(shared_service: ServiceProcess) -> Program:
-    """The program, which knows that service by SALDO_URL."""
+    """Return the program, with SALDO_URL set to that service."""
     return Program(SALDO_URL=shared_service.url)

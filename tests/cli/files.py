@@ -1,4 +1,4 @@
-"""Files of transactions, for imports, and what an import of them must come to."""
+"""Files of transactions for imports, and the expected result of importing them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Line = tuple[str, str, str, str, str]
 
 
 def deposits(count: int, users: Sequence[str], *, seed: int = 1) -> list[Line]:
-    """Deposits of different amounts, in the past, to users in turn."""
+    """Return deposits of different amounts, in the past, to users in turn."""
     draw = random.Random(seed)
     return [
         (
@@ -29,7 +29,7 @@ def deposits(count: int, users: Sequence[str], *, seed: int = 1) -> list[Line]:
 
 
 def write_csv(path: Path, lines: Sequence[Sequence[str]], columns: Sequence[str] = COLUMNS) -> Path:
-    """The file, with its heading."""
+    """Write the file with its header line."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
@@ -38,6 +38,6 @@ def write_csv(path: Path, lines: Sequence[Sequence[str]], columns: Sequence[str]
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """Its rows."""
+    """Return the rows of the file."""
     with path.open(newline="") as file:
         return list(csv.DictReader(file))

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-COMMAND = (sys.executable, "-m", "saldo")
+from tests import forking
+from tests.environment import without_settings
 
 SECONDS_MAX = 120
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a command has ended."""
+class CommandResult:
+    """The result of a finished command."""
 
     code: int
     output: str
@@ -26,45 +25,43 @@ class Ended:
 
     @property
     def json(self) -> Any:
-        """What `--json` printed: one document."""
+        """The document that `--json` printed."""
         return json.loads(self.output)
 
     @property
     def lines(self) -> list[Any]:
-        """What `--json` printed: a document a line."""
+        """The documents that `--json` printed, one per line."""
         return [json.loads(line) for line in self.output.splitlines()]
 
 
 class Program:
-    """The program with some settings, and none of the machine's."""
+    """The program with given settings, and none from the environment."""
 
     def __init__(self, **settings: str) -> None:
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("SALDO_")}
-        # Wide enough for every column, and without colours.
-        self.environment = inherited | {"TZ": "UTC", "COLUMNS": "160"} | settings
+        # The terminal is wide enough for every column, and has no colours.
+        self.environment = without_settings() | {"TZ": "UTC", "COLUMNS": "160"} | settings
 
     def __call__(
         self, *arguments: str, code: int = 0, directory: Path | None = None, **settings: str
-    ) -> Ended:
-        """Runs a command to its end, and holds its exit code against what is expected."""
-        done = subprocess.run(
-            [*COMMAND, *arguments],
+    ) -> CommandResult:
+        """Run a command to its end, and check its exit code."""
+        done = forking.run(
+            arguments,
             cwd=directory,
             env=self.environment | settings,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            check=False,
             timeout=SECONDS_MAX,
         )
         assert done.returncode == code, done.stdout + done.stderr
         assert "Traceback" not in done.stderr, done.stderr
-        return Ended(done.returncode, done.stdout, done.stderr)
+        return CommandResult(done.returncode, done.stdout, done.stderr)
 
     def start(self, *arguments: str, directory: Path | None = None) -> subprocess.Popen[str]:
-        """Starts a command, which the caller ends."""
-        return subprocess.Popen(
-            [*COMMAND, *arguments],
+        """Start a command, which the caller must end."""
+        return forking.start(
+            arguments,
             cwd=directory,
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -74,9 +71,9 @@ class Program:
         )
 
     def user(self, name: str) -> str:
-        """The id of a user made now."""
+        """Create a user and return the id."""
         return str(self("user", "create", name, "--json").json["id"])
 
     def balance(self, user_id: str) -> Decimal:
-        """Of now."""
+        """Return the user's current balance."""
         return Decimal(self("balance", user_id, "--json").json["balance"])

@@ -1,14 +1,14 @@
-"""`saldo bench`: figures of this machine, and no trace of it."""
+"""`saldo bench`: it prints the figures of this machine and leaves no trace."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from saldo.cli.exits import Exit
+from saldo.cli.exit_codes import ExitCode
 from tests.cli.program import Program
 
 
-def test_three_things_are_measured_and_nothing_is_left(tmp_path: Path) -> None:
+def test_bench_measures_three_loads_and_leaves_nothing_behind(tmp_path: Path) -> None:
     options = ("--seconds", "1", "--connections", "4", "--users", "3", "--json")
     measured = Program(TMPDIR=str(tmp_path))("bench", *options, directory=tmp_path).lines
     assert [each["what"] for each in measured] == [
@@ -21,12 +21,12 @@ def test_three_things_are_measured_and_nothing_is_left(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_service_that_is_used_is_measured_when_that_is_said(saldo: Program) -> None:
+def test_bench_measures_a_real_service_with_the_option_real(saldo: Program) -> None:
     url = saldo.environment["SALDO_URL"]
     ended = saldo("bench", "--real", "--url", url, "--seconds", "1", "--users", "2")
     assert "balances, 32 at a time" in ended.output
     assert any(each["name"].startswith("bench ") for each in saldo("user", "list", "--json").lines)
 
 
-def test_real_needs_a_service_that_is_named() -> None:
-    assert "--url" in Program()("bench", "--real", code=Exit.USAGE).errors
+def test_option_real_requires_a_url() -> None:
+    assert "--url" in Program()("bench", "--real", code=ExitCode.USAGE).errors

@@ -1,4 +1,4 @@
-"""Users and their money, by hand: deposit, withdraw, balance, transactions, watch, user."""
+"""Commands for users and their money: deposit, withdraw, balance, transactions, watch, user."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import re
 import signal
 from uuid import uuid4
 
+import httpx
 import pytest
 
-from saldo.cli.exits import Exit
+from saldo.cli.exit_codes import ExitCode
+from tests.acceptance.service import ServiceProcess
 from tests.cli.program import Program
 
 
@@ -25,22 +27,22 @@ def test_a_user_is_created_shown_and_listed(saldo: Program) -> None:
     assert name in saldo("user", "list", "--name", name).output
 
 
-def test_a_list_says_that_there_are_more(saldo: Program) -> None:
+def test_limited_list_reports_that_there_are_more(saldo: Program) -> None:
     for _ in range(2):
         saldo.user(f"one of many {uuid4()}")
     assert len(saldo("user", "list", "--limit", "1", "--json").lines) == 1
     assert len(saldo("user", "list", "--json").lines) >= 2
 
 
-def test_a_taken_name_is_told_with_the_user_who_has_it(saldo: Program) -> None:
+def test_taken_name_names_the_existing_user(saldo: Program) -> None:
     name = f"taken {uuid4()}"
     user_id = saldo.user(name)
-    ended = saldo("user", "create", name, code=Exit.REFUSED)
+    ended = saldo("user", "create", name, code=ExitCode.REFUSED)
     assert f"the name is taken by user {user_id}" in ended.errors
     assert ended.output == ""
 
 
-def test_money_goes_in_and_out(saldo: Program) -> None:
+def test_deposit_and_withdraw(saldo: Program) -> None:
     user_id = saldo.user(f"money {uuid4()}")
     ended = saldo("deposit", user_id, "1100.50")
     assert re.match(r"deposited 1,100\.50, balance 1,100\.50, uuid [0-9a-f-]{36}\n", ended.output)
@@ -50,9 +52,9 @@ def test_money_goes_in_and_out(saldo: Program) -> None:
     assert saldo("balance", user_id).output == "1,000.25\n"
 
 
-def test_a_withdrawal_that_is_not_covered_is_refused(saldo: Program) -> None:
+def test_withdrawal_without_sufficient_funds_is_refused(saldo: Program) -> None:
     user_id = saldo.user(f"poor {uuid4()}")
-    ended = saldo("withdraw", user_id, "1", code=Exit.REFUSED)
+    ended = saldo("withdraw", user_id, "1", code=ExitCode.REFUSED)
     assert "insufficient_funds" in ended.errors
     assert ended.output == ""
     (found,) = saldo("transactions", user_id, "--json").lines
@@ -66,32 +68,32 @@ def test_the_same_uuid_has_one_effect(saldo: Program) -> None:
     again = saldo("deposit", user_id, "5", "--uuid", uuid, "--json").json
     assert again["replayed"] is True
     assert saldo.balance(user_id) == 5
-    ended = saldo("deposit", user_id, "6", "--uuid", uuid, code=Exit.REFUSED)
+    ended = saldo("deposit", user_id, "6", "--uuid", uuid, code=ExitCode.REFUSED)
     assert "uuid" in ended.errors
 
 
 @pytest.mark.parametrize(
     ("arguments", "named", "code"),
     [
-        (("deposit", "1", "--", "-5"), "amount", Exit.USAGE),
-        (("deposit", "1", "0.001"), "amount", Exit.USAGE),
-        (("deposit", "1", "1e3"), "amount", Exit.USAGE),
-        (("deposit", "1", "5", "--timestamp", "2199-01-01"), "timestamp", Exit.USAGE),
+        (("deposit", "1", "--", "-5"), "amount", ExitCode.USAGE),
+        (("deposit", "1", "0.001"), "amount", ExitCode.USAGE),
+        (("deposit", "1", "1e3"), "amount", ExitCode.USAGE),
+        (("deposit", "1", "5", "--timestamp", "2199-01-01"), "timestamp", ExitCode.USAGE),
         (
             ("statement", "1", "--month", "2026-01", "--known-at", "2199-01-01"),
             "known_at",
-            Exit.USAGE,
+            ExitCode.USAGE,
         ),
-        (("user", "create", ""), "name", Exit.USAGE),
-        (("deposit", "999999999", "5"), "999999999", Exit.REFUSED),
-        (("balance", "999999999"), "999999999", Exit.REFUSED),
-        (("transactions", "999999999"), "999999999", Exit.REFUSED),
-        (("watch", "--user", "999999999"), "999999999", Exit.REFUSED),
-        (("user", "show", "999999999"), "999999999", Exit.REFUSED),
+        (("user", "create", ""), "name", ExitCode.USAGE),
+        (("deposit", "999999999", "5"), "999999999", ExitCode.REFUSED),
+        (("balance", "999999999"), "999999999", ExitCode.REFUSED),
+        (("transactions", "999999999"), "999999999", ExitCode.REFUSED),
+        (("watch", "--user", "999999999"), "999999999", ExitCode.REFUSED),
+        (("user", "show", "999999999"), "999999999", ExitCode.REFUSED),
     ],
 )
-def test_what_the_service_refuses_is_one_line_that_names_it(
-    saldo: Program, arguments: tuple[str, ...], named: str, code: Exit
+def test_rejection_by_the_service_is_one_line_with_the_reason(
+    saldo: Program, arguments: tuple[str, ...], named: str, code: ExitCode
 ) -> None:
     saldo.user(f"the first, or another one {uuid4()}")
     ended = saldo(*arguments, code=code)
@@ -113,34 +115,34 @@ def test_what_the_service_refuses_is_one_line_that_names_it(
             ("transactions", "1", "--from", "2026-02-01", "--to", "2026-01-01"),
             "--from must be before",
         ),
-        (("deposit", "1", "-5"), "-5: neither an amount"),
-        (("withdraw", "1", "-.5", "--json"), "-.5: neither an amount"),
+        (("deposit", "1", "-5"), "-5: amounts and user ids can't be negative"),
+        (("withdraw", "1", "-.5", "--json"), "-.5: amounts and user ids can't be negative"),
         (("watch", "--from", "x"), "--from"),
         (("watch", "--type", "x"), "--type"),
         (("nothing",), "nothing"),
     ],
 )
-def test_a_wrong_option_is_named_and_nothing_is_asked(
+def test_invalid_option_is_named_and_no_request_is_sent(
     arguments: tuple[str, ...], named: str
 ) -> None:
     nobody = Program(SALDO_URL="http://127.0.0.1:9")
-    ended = nobody(*arguments, code=Exit.USAGE)
+    ended = nobody(*arguments, code=ExitCode.USAGE)
     assert named in ended.errors
     assert ended.output == ""
 
 
-def test_the_balance_of_the_past(saldo: Program) -> None:
+def test_balance_at_a_date(saldo: Program) -> None:
     user_id = saldo.user(f"past {uuid4()}")
     saldo("deposit", user_id, "10", "--timestamp", "2026-01-10T12:00:00Z")
     saldo("deposit", user_id, "5", "--timestamp", "2026-01-20T12:00:00Z")
     assert saldo("balance", user_id, "--date", "2026-01-15").output == "10.00\n"
     assert saldo("balance", user_id, "--date", "2026-01-01").output == "0.00\n"
-    # In the zone of the settings: noon in UTC is the day after at Kiritimati.
-    found = saldo("balance", user_id, "--date", "2026-01-20", SALDO_ZONE="Pacific/Kiritimati")
+    # The date is in the time zone of the settings: noon in UTC is the next day in Kiritimati.
+    found = saldo("balance", user_id, "--date", "2026-01-20", SALDO_TIMEZONE="Pacific/Kiritimati")
     assert found.output == "10.00\n"
 
 
-def test_the_balance_is_drawn(saldo: Program) -> None:
+def test_balance_plot(saldo: Program) -> None:
     user_id = saldo.user(f"drawn {uuid4()}")
     saldo("deposit", user_id, "80")
     drawn = saldo("balance", user_id, "--plot").output
@@ -149,7 +151,7 @@ def test_the_balance_is_drawn(saldo: Program) -> None:
     assert "█" in drawn
 
 
-def test_transactions_are_chosen_by_time_and_type(saldo: Program) -> None:
+def test_transactions_are_filtered_by_time_and_type(saldo: Program) -> None:
     user_id = saldo.user(f"chosen {uuid4()}")
     for day in (10, 20, 30):
         saldo("deposit", user_id, str(day), "--timestamp", f"2026-01-{day}T12:00:00Z")
@@ -166,10 +168,27 @@ def test_transactions_are_chosen_by_time_and_type(saldo: Program) -> None:
     assert re.search(r"4 .* WITHDRAW +-1\.00 +59\.00 +posted +[0-9a-f-]{36}", table)
 
 
-def test_events_are_watched_until_so_many(saldo: Program) -> None:
+def test_one_withdrawal_before_many_deposits_is_found(
+    saldo: Program, shared_service: ServiceProcess
+) -> None:
+    user_id = saldo.user(f"searched {uuid4()}")
+    kinds = ["DEPOSIT", "WITHDRAW", *["DEPOSIT"] * 40]
+    items = [
+        {"uuid": str(uuid4()), "type": kind, "amount": "1", "user_id": user_id} for kind in kinds
+    ]
+    answer = httpx.post(f"{shared_service.url}/v1/transactions", json=items)
+    assert [each["status"] for each in answer.json()] == [200] * len(items)
+    path = f"{shared_service.url}/v1/user/{user_id}/transactions?type=WITHDRAW&limit=2"
+    assert httpx.get(path).json()["items"] == []  # the service's own page is empty
+    options = ("transactions", user_id, "--type", "withdraw", "--limit", "1")
+    assert [each["uuid"] for each in saldo(*options, "--json").lines] == [items[1]["uuid"]]
+    assert items[1]["uuid"] in saldo(*options).output
+
+
+def test_watch_ends_after_the_given_count(saldo: Program) -> None:
     user_id = saldo.user(f"watched {uuid4()}")
     saldo("deposit", user_id, "7")
-    saldo("withdraw", user_id, "8", code=Exit.REFUSED)
+    saldo("withdraw", user_id, "8", code=ExitCode.REFUSED)
     options = ("watch", "--from", "start", "--user", user_id)
     kinds = [each["type"] for each in saldo(*options, "--count", "3", "--json").lines]
     assert kinds == [
@@ -181,7 +200,7 @@ def test_events_are_watched_until_so_many(saldo: Program) -> None:
     assert re.search(rf"{user_id} +1 deposit +7\.00 +7\.00", lines[1])
 
 
-def test_ctrl_c_ends_watching(saldo: Program) -> None:
+def test_ctrl_c_ends_watch(saldo: Program) -> None:
     user_id = saldo.user(f"interrupted {uuid4()}")
     saldo("deposit", user_id, "7")
     watching = saldo.start("watch", "--from", "start", "--user", user_id, "--json")
@@ -189,13 +208,13 @@ def test_ctrl_c_ends_watching(saldo: Program) -> None:
     assert json.loads(watching.stdout.readline())["type"] == "saldo.user.created"
     watching.send_signal(signal.SIGINT)
     _, errors = watching.communicate(timeout=60)
-    assert watching.returncode == Exit.INTERRUPTED
+    assert watching.returncode == ExitCode.INTERRUPTED
     assert errors.endswith("saldo: interrupted\n")
 
 
-def test_a_narrow_terminal_has_no_room_for_uuids(saldo: Program) -> None:
+def test_narrow_terminal_omits_uuids(saldo: Program) -> None:
     user_id = saldo.user(f"narrow {uuid4()}")
-    saldo("withdraw", user_id, "5", code=Exit.REFUSED)
+    saldo("withdraw", user_id, "5", code=ExitCode.REFUSED)
     table = saldo("transactions", user_id, COLUMNS="80").output
     assert "uuid" not in table
     assert re.search(r"1 +20\S+ \S+Z +WITHDRAW +-5\.00 +0\.00 +insufficient_funds", table)

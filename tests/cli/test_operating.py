@@ -1,22 +1,22 @@
-"""What operators' commands have done, as JSON: scripts read it."""
+"""The JSON output of operators' commands, which scripts parse."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from saldo.cli.exits import Exit
+from saldo.cli.exit_codes import ExitCode
 from tests.acceptance.service import service
 from tests.cli.program import Program
 
 
-def test_what_was_done_is_told_as_json(tmp_path: Path) -> None:
+def test_operator_commands_print_json(tmp_path: Path) -> None:
     data, backup, restored = (str(tmp_path / name) for name in ("data", "backup", "restored"))
     saldo = Program(SALDO_DATA_DIR=data)
 
     def told(*arguments: str) -> object:
         return saldo(*arguments, "--json", directory=tmp_path).json
 
-    with service(tmp_path, SALDO_DATA_DIR=data, SALDO_WEBHOOK_PRIVATE_NETWORKS="127.0.0.0/8"):
+    with service(tmp_path, SALDO_DATA_DIR=data, SALDO_WEBHOOK_ALLOW_PRIVATE="true"):
         user = saldo.user("Artem")
         saldo("deposit", user, "5")
         saldo("webhooks", "create", "https://example.com/hook", directory=tmp_path)
@@ -42,11 +42,11 @@ def test_what_was_done_is_told_as_json(tmp_path: Path) -> None:
     assert told("upgrade") == {"data_dir": data, "upgraded": False}
 
 
-def test_wrong_arguments_of_a_backup_have_their_code(tmp_path: Path) -> None:
+def test_wrong_backup_arguments_have_the_usage_exit_code(tmp_path: Path) -> None:
     saldo = Program(SALDO_DATA_DIR=str(tmp_path / "data"))
     there = tmp_path / "there"
     there.mkdir()
-    assert "is there already" in saldo("backup", str(there), code=Exit.USAGE).errors
+    assert "exists already" in saldo("backup", str(there), code=ExitCode.USAGE).errors
     restoring = ("restore", str(there), "--data-dir", str(tmp_path / "new"))
-    assert "is no backup" in saldo(*restoring, code=Exit.USAGE).errors
-    assert "--to needs" in saldo(*restoring, "--to", "2026-01-01", code=Exit.USAGE).errors
+    assert "is not a backup" in saldo(*restoring, code=ExitCode.USAGE).errors
+    assert "--to needs" in saldo(*restoring, "--to", "2026-01-01", code=ExitCode.USAGE).errors

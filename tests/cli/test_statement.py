@@ -1,4 +1,4 @@
-"""`saldo statement`: an account in a period, whose entries lead from the opening to the closing balance."""
+"""`saldo statement`: a period's account statement, whose entries lead from the opening to the closing balance."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from uuid import uuid4
 
 import pytest
 
-from saldo.cli.exits import Exit
-from saldo.cli.statement_pdf import as_pdf
-from saldo.cli.statements import Entry, Period, Statement
+from saldo.cli.exit_codes import ExitCode
+from saldo.cli.statements.account_statement import Period, Statement, StatementEntry
+from saldo.cli.statements.pdf import render_pdf
 from saldo.client.models import User
 from tests.cli.files import deposits, write_csv
 from tests.cli.program import Program
@@ -26,17 +26,17 @@ NOON = datetime(2026, 1, 20, 12, tzinfo=UTC)
 
 
 def statement_of(name: str, closing: str, *, late: bool, outcome: str = "posted") -> Statement:
-    """A withdrawal in January."""
+    """Return a statement with one withdrawal in January."""
     balance = Decimal(closing)
     amount = Decimal("-99999999999.99")
-    entry = Entry(NOON, NOON, amount, balance, 1, str(uuid4()), outcome, late)
+    entry = StatementEntry(NOON, NOON, amount, balance, 1, str(uuid4()), outcome, late)
     period = Period(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
     return Statement(User(7, name, balance, NOON), period, None, balance, [entry], balance)
 
 
 @pytest.fixture
 def user(saldo: Program) -> str:
-    """January begins with 100 and ends with 130.50; something of January is recorded after February."""
+    """Return a user with 100 at the start of January and 130.50 at its end, whose entries were recorded later."""
     user_id = saldo.user(f"Анна Ковалёва {uuid4()}")
     for command, amount, day in (
         ("deposit", "100", "2025-12-31T23:59:59Z"),
@@ -45,11 +45,11 @@ def user(saldo: Program) -> str:
         ("deposit", "7", "2026-02-01T00:00:00Z"),
     ):
         saldo(command, user_id, amount, "--timestamp", day)
-    saldo("withdraw", user_id, "1000", "--timestamp", "2026-02-02", code=Exit.REFUSED)
+    saldo("withdraw", user_id, "1000", "--timestamp", "2026-02-02", code=ExitCode.REFUSED)
     return user_id
 
 
-def test_a_month(saldo: Program, user: str) -> None:
+def test_statement_of_a_month(saldo: Program, user: str) -> None:
     found = saldo("statement", user, "--month", "2026-01", "--json").json
     assert (found["opening_balance"], found["closing_balance"]) == ("100.00", "130.50")
     assert (found["deposited"], found["withdrawn"]) == ("50.50", "20.00")
@@ -62,7 +62,7 @@ def test_a_month(saldo: Program, user: str) -> None:
     assert table.index("opening balance") < table.index("150.50") < table.index("closing balance")
 
 
-def test_refused_ones_are_shown_when_asked_for(saldo: Program, user: str) -> None:
+def test_refused_transactions_are_shown_with_the_option_refused(saldo: Program, user: str) -> None:
     month = ("statement", user, "--month", "2026-02", "--json")
     assert len(saldo(*month).json["entries"]) == 1
     found = saldo(*month, "--refused").json
@@ -104,19 +104,19 @@ def test_pdf(saldo: Program, user: str, tmp_path: Path) -> None:
     text = page.extract_text()
     for wanted in ("Анна Ковалёва", "100.00", "150.50", "130.50", "20.00"):
         assert wanted in text
-    # A4, in points.
+    # The size is A4, in points.
     assert (round(page.mediabox.width), round(page.mediabox.height)) == (595, 842)
 
 
 @pytest.fixture
 def _utc(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SALDO_ZONE", "UTC")
+    monkeypatch.setenv("SALDO_TIMEZONE", "UTC")
 
 
 @pytest.mark.usefixtures("_utc")
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize("outcome", ["posted", "insufficient_funds"])
-def test_nothing_in_a_pdf_is_wider_than_its_place(
+def test_no_text_in_the_pdf_is_wider_than_its_cell(
     monkeypatch: pytest.MonkeyPatch, outcome: str, late: bool
 ) -> None:
     drawn: list[str] = []
@@ -124,7 +124,7 @@ def test_nothing_in_a_pdf_is_wider_than_its_place(
 
     def measured(pdf: Any, width: float, height: float, text: str, **options: Any) -> Any:
         room = width or pdf.w - pdf.r_margin - pdf.x
-        # The marks of a number of pages are replaced by it later.
+        # The placeholder of the number of pages is replaced later.
         if "{nb}" not in text:
             assert pdf.get_string_width(text) <= room, text
             drawn.append(text)
@@ -132,22 +132,22 @@ def test_nothing_in_a_pdf_is_wider_than_its_place(
 
     monkeypatch.setattr(fpdf.FPDF, "cell", measured)
     found = statement_of("W" * 200, "18765432097531.08", late=late, outcome=outcome)
-    as_pdf(found, NOON)
+    render_pdf(found, NOON)
     assert "18,765,432,097,531.08" in drawn
     assert ("recorded 2026-01-20 12:00:00" in drawn) is late
 
 
-def test_letters_that_the_font_has_not_are_marked(
+def test_letters_missing_in_the_font_are_marked(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    data = as_pdf(statement_of("Li 李 😀", "1.00", late=False), NOON)
+    data = render_pdf(statement_of("Li 李 😀", "1.00", late=False), NOON)
     (page,) = pypdf.PdfReader(io.BytesIO(data)).pages
     assert "Li \N{REPLACEMENT CHARACTER} \N{REPLACEMENT CHARACTER}" in page.extract_text()
     assert capfd.readouterr().err.count("\n") == 1
     assert not caplog.records
 
 
-def test_a_pdf_of_several_pages_repeats_its_heading(saldo: Program, tmp_path: Path) -> None:
+def test_pdf_with_several_pages_repeats_its_header(saldo: Program, tmp_path: Path) -> None:
     user_id = saldo.user(f"busy {uuid4()}")
     lines = [
         (*line[:4], f"2026-01-10T{n // 60:02}:{n % 60:02}:00Z")
@@ -172,11 +172,11 @@ def test_a_pdf_of_several_pages_repeats_its_heading(saldo: Program, tmp_path: Pa
         ((), "--month"),
         (("--month", "2026-13"), "--month"),
         (("--month", "2026-01", "--from", "2026-01-01"), "--month"),
-        (("--from", "2026-02-01", "--to", "2026-01-01"), "must begin before it ends"),
+        (("--from", "2026-01-31", "--to", "2026-01-31"), "must begin before it ends"),
         (("--month", "2026-01", "-o", "a.txt"), "--output"),
         (("--month", "2026-01", "-o", "a.csv", "--json"), "--json"),
     ],
 )
 def test_wrong_options(options: tuple[str, ...], named: str) -> None:
     nobody = Program(SALDO_URL="http://127.0.0.1:9")
-    assert named in nobody("statement", "1", *options, code=Exit.USAGE).errors
+    assert named in nobody("statement", "1", *options, code=ExitCode.USAGE).errors

@@ -1,1 +1,1 @@
-"""The Python client: alone, against a fake, against a real service, and against one that is killed."""
+"""Tests of the Python client: alone, against a fake, against a real service, and against one that is killed."""

@@ -1,4 +1,4 @@
-"""A service that several tests ask, and one that may be killed."""
+"""Fixtures: a service that several tests share, and one that may be killed."""
 
 from __future__ import annotations
 
@@ -9,28 +9,34 @@ from pathlib import Path
 
 import pytest
 
+from tests import clusters
 from tests.acceptance.service import ServiceProcess, service
 from tests.faults.broker import free_ports
 
 
 @pytest.fixture(scope="package")
 def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    """A service as users run it; its ledger is everybody's."""
-    with service(tmp_path_factory.mktemp("service")) as running:
+    """Yield a service as users run it, whose ledger is shared by all tests.
+
+    Its filtered pages read few entries, so they are often empty: the client must not take an empty page for the end.
+    """
+    directory = tmp_path_factory.mktemp("service")
+    with service(directory, SALDO_PAGE_SCAN_ENTRIES_MAX="10") as running:
         yield running
 
 
-class Mortal:
-    """A service at one address, through all its lives."""
+class KillableService:
+    """A service at one address that can be killed and restarted."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         (self._port,) = free_ports(1)
+        clusters.create_for_service(directory, {})
         self.url = f"http://localhost:{self._port}"
         self._process = self._start()
 
     def kill_and_restart(self) -> None:
-        """As a power cut would, but for the database: that is stopped by the next life."""
+        """Kill the service as a power cut would, except its database server, which the new process stops."""
         os.kill(self._process.process.pid, signal.SIGKILL)
         self._process.process.wait()
         self._process = self._start()
@@ -49,8 +55,8 @@ class Mortal:
 
 
 @pytest.fixture
-def mortal(tmp_path: Path) -> Iterator[Mortal]:
-    """A service to be killed."""
-    running = Mortal(tmp_path)
+def mortal(tmp_path: Path) -> Iterator[KillableService]:
+    """Yield a service that a test may kill."""
+    running = KillableService(tmp_path)
     yield running
     running.end()

@@ -1,4 +1,4 @@
-"""The Python that documents print."""
+"""The Python code in the documentation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROOT: Final = Path(__file__).parents[2]
 
 
 def blocks(document: str, url: str) -> list[str]:
-    """Each block of Python, about a service at the URL, where users have these names already."""
+    """Return each block of Python with the service's URL and with unique user names."""
     text = (ROOT / document).read_text("utf-8")
     found = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     return [

@@ -1,4 +1,4 @@
-"""Many transactions on their way: each is settled once, whatever becomes of the connection."""
+"""Many transactions in flight: each is settled once, however the connection fails."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saldo.client.batch import Batch, Item, Settled
+from saldo.client.batch import BulkRequest, Item, ItemOutcome
 from saldo.client.errors import (
     ForbiddenError,
     InsufficientFundsError,
@@ -22,20 +22,20 @@ from saldo.client.errors import (
     UnexpectedAnswerError,
 )
 from saldo.client.models import Posted
-from saldo.client.requests import Deposit
-from saldo.client.retry import Retries, lost
+from saldo.client.payloads import Deposit
+from saldo.client.retry import Retries, no_response_error
 
 RETRIES = Retries(timeout_seconds=10, pause_seconds=0.1, pause_seconds_max=2)
-BROKEN = lost(httpx.ReadError("broken"))
+BROKEN = no_response_error(httpx.ReadError("broken"))
 
 
-def batch_of(count: int) -> Batch[int]:
+def batch_of(count: int) -> BulkRequest[int]:
     items = [Item(Deposit(1, 1 + index), index) for index in range(count)]
-    return Batch(items, 0.0, RETRIES)
+    return BulkRequest(items, 0.0, RETRIES)
 
 
 def answers(body: bytes, codes: Sequence[str] = ()) -> bytes:
-    """The service's: posted, or as the codes say."""
+    """Return the service's answer: all are posted, or have the given codes."""
     lines = []
     for number, line in enumerate(body.splitlines(), start=1):
         sent = msgspec.json.decode(line)
@@ -49,8 +49,8 @@ def answers(body: bytes, codes: Sequence[str] = ()) -> bytes:
     return b"".join(line + b"\n" for line in lines)
 
 
-def posted(settled: list[Settled[int]]) -> list[int]:
-    """Who was told, each with the answer to what was asked."""
+def posted(settled: list[ItemOutcome[int]]) -> list[int]:
+    """Return the futures that were resolved, after checking that each has the outcome of its own request."""
     for future, outcome in settled:
         assert isinstance(outcome, Posted)
         assert outcome.balance == 1 + future
@@ -59,18 +59,18 @@ def posted(settled: list[Settled[int]]) -> list[int]:
 
 @settings(deadline=None)
 @given(st.integers(1, 20), st.data())
-def test_each_is_settled_once_wherever_the_connection_breaks(
+def test_each_request_is_settled_once_wherever_the_connection_breaks(
     count: int, data: st.DataObject
 ) -> None:
     batch, told = batch_of(count), list[int]()
     for losses_left in (3, 2, 1, 0):
-        answer = answers(batch.attempt())
+        answer = answers(batch.start_attempt())
         end = data.draw(st.integers(0, len(answer)), "end") if losses_left else len(answer)
         cut = data.draw(st.integers(0, end), "cut")
         for piece in (answer[:cut], answer[cut:end]):
-            told += posted(batch.take(piece, 0.0))
+            told += posted(batch.feed(piece, 0.0))
         error = None if end == len(answer) else BROKEN
-        _, settled = batch.ended(error, 0.0, lambda: 0.5, sent=True)
+        _, settled = batch.end_attempt(error, 0.0, lambda: 0.5, sent=True)
         assert not settled
         assert [item.future for item in batch.unanswered] == list(range(len(told), count))
         if not batch.unanswered:
@@ -78,35 +78,37 @@ def test_each_is_settled_once_wherever_the_connection_breaks(
     assert told == list(range(count))
 
 
-def test_what_the_service_could_not_decide_is_sent_again_and_nothing_else() -> None:
+def test_only_undecided_requests_are_sent_again() -> None:
     batch = batch_of(3)
-    first = batch.attempt()
-    settled = batch.take(answers(first, ["posted", "outcome_unknown", "insufficient_funds"]), 0.0)
+    first = batch.start_attempt()
+    settled = batch.feed(answers(first, ["posted", "outcome_unknown", "insufficient_funds"]), 0.0)
     assert [each.future for each in settled] == [0, 2]
     refusal = settled[1].outcome
     assert isinstance(refusal, InsufficientFundsError)
     assert (refusal.balance, refusal.needed) == (Decimal(3), Decimal(9))
-    pause, _ = batch.ended(None, 0.0, lambda: 1.0, sent=True)
+    pause, _ = batch.end_attempt(None, 0.0, lambda: 1.0, sent=True)
     assert pause == pytest.approx(0.1)
-    assert batch.attempt() == first.splitlines(keepends=True)[1]
+    assert batch.start_attempt() == first.splitlines(keepends=True)[1]
 
 
-def test_a_service_that_stops_answers_for_all_that_follow() -> None:
+def test_line_of_a_stopping_service_applies_to_all_that_follow() -> None:
     batch = batch_of(3)
-    lines = answers(batch.attempt(), ["posted", "overloaded", "posted"]).splitlines(keepends=True)
+    lines = answers(batch.start_attempt(), ["posted", "overloaded", "posted"]).splitlines(
+        keepends=True
+    )
     stopping = msgspec.json.encode(msgspec.json.decode(lines[1]) | {"uuid": None}) + b"\n"
-    assert posted(batch.take(lines[0] + stopping, 0.0)) == [0]
-    batch.ended(None, 0.0, lambda: 1.0, sent=True)
+    assert posted(batch.feed(lines[0] + stopping, 0.0)) == [0]
+    batch.end_attempt(None, 0.0, lambda: 1.0, sent=True)
     assert [item.future for item in batch.unanswered] == [1, 2]
 
 
-def test_the_time_counts_from_the_last_answer() -> None:
+def test_timeout_counts_from_the_last_answer() -> None:
     batch = batch_of(2)
-    line = answers(batch.attempt()).splitlines(keepends=True)[0]
-    batch.take(line, 9.0)
-    assert batch.ended(BROKEN, 18.0, lambda: 0.0, sent=True)[1] == []
-    batch.attempt()
-    _, ((future, outcome),) = batch.ended(BROKEN, 19.0, lambda: 0.0, sent=True)
+    line = answers(batch.start_attempt()).splitlines(keepends=True)[0]
+    batch.feed(line, 9.0)
+    assert batch.end_attempt(BROKEN, 18.0, lambda: 0.0, sent=True)[1] == []
+    batch.start_attempt()
+    _, ((future, outcome),) = batch.end_attempt(BROKEN, 19.0, lambda: 0.0, sent=True)
     assert future == 1
     assert isinstance(outcome, OutcomeUnknownError)
     assert not batch.unanswered
@@ -115,49 +117,49 @@ def test_the_time_counts_from_the_last_answer() -> None:
 @pytest.mark.parametrize(
     ("sent", "expected"), [(False, UnavailableError), (True, OutcomeUnknownError)]
 )
-def test_it_is_told_whether_anything_may_have_been_done(
+def test_error_distinguishes_sent_and_unsent_requests(
     sent: bool, expected: type[SaldoError]
 ) -> None:
     batch = batch_of(1)
-    batch.attempt()
+    batch.start_attempt()
     uuid = batch.unanswered[0].request.uuid
-    _, ((_, outcome),) = batch.ended(BROKEN, 11.0, lambda: 0.0, sent=sent)
+    _, ((_, outcome),) = batch.end_attempt(BROKEN, 11.0, lambda: 0.0, sent=sent)
     assert type(outcome) is expected
     assert outcome.uuid == uuid
 
 
-def test_who_is_not_let_in_is_told_for_each() -> None:
+def test_authentication_error_settles_each_request() -> None:
     batch = batch_of(2)
-    batch.attempt()
+    batch.start_attempt()
     uuids = [item.request.uuid for item in batch.unanswered]
     denied = UnauthenticatedError("no")
-    _, settled = batch.ended(denied, 0.0, lambda: 0.0, sent=False)
+    _, settled = batch.end_attempt(denied, 0.0, lambda: 0.0, sent=False)
     outcomes = [each.outcome for each in settled]
     assert all(isinstance(outcome, UnauthenticatedError) for outcome in outcomes)
     assert [outcome.uuid for outcome in outcomes if isinstance(outcome, SaldoError)] == uuids
 
 
-def test_who_is_not_let_in_after_a_loss_does_not_know() -> None:
+def test_authentication_error_after_a_loss_is_unknown() -> None:
     batch = batch_of(1)
-    batch.attempt()
-    batch.ended(BROKEN, 0.0, lambda: 0.0, sent=True)
-    ((_, outcome),) = batch.take(answers(batch.attempt(), ["forbidden"]), 0.0)
+    batch.start_attempt()
+    batch.end_attempt(BROKEN, 0.0, lambda: 0.0, sent=True)
+    ((_, outcome),) = batch.feed(answers(batch.start_attempt(), ["forbidden"]), 0.0)
     assert isinstance(outcome, OutcomeUnknownError)
     fresh = batch_of(1)
-    ((_, outcome),) = fresh.take(answers(fresh.attempt(), ["forbidden"]), 0.0)
+    ((_, outcome),) = fresh.feed(answers(fresh.start_attempt(), ["forbidden"]), 0.0)
     assert isinstance(outcome, ForbiddenError)
 
 
 @pytest.mark.parametrize("line", [b"no JSON\n", b"{}\n"])
-def test_an_answer_of_something_else_is_not_believed(line: bytes) -> None:
+def test_malformed_answer_line_is_rejected(line: bytes) -> None:
     batch = batch_of(1)
-    batch.attempt()
+    batch.start_attempt()
     with pytest.raises(UnexpectedAnswerError):
-        batch.take(line, 0.0)
+        batch.feed(line, 0.0)
 
 
-def test_an_answer_about_another_transaction_is_not_believed() -> None:
+def test_answer_about_another_transaction_is_rejected() -> None:
     batch, other = batch_of(1), batch_of(1)
-    batch.attempt()
+    batch.start_attempt()
     with pytest.raises(UnexpectedAnswerError, match="of no line that was sent"):
-        batch.take(answers(other.attempt()), 0.0)
+        batch.feed(answers(other.start_attempt()), 0.0)

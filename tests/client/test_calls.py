@@ -35,12 +35,12 @@ from saldo.client import (
     User,
     UserData,
     Webhook,
-    calls,
+    endpoints,
 )
-from saldo.client.calls import Call, Listing
-from saldo.client.proof import check
-from saldo.client.requests import Request
-from saldo.client.synchronous.running import Future
+from saldo.client.endpoints import Call, Listing
+from saldo.client.payloads import TransactionRequest
+from saldo.client.proof import InvalidProofError, verify_proof
+from saldo.client.synchronous.concurrency import Future
 from tests.acceptance.service import ServiceProcess, service
 
 
@@ -51,10 +51,14 @@ def client(shared_service: ServiceProcess) -> Iterator[Client]:
 
 
 def described() -> set[tuple[str, str]]:
-    """Method and path of every call in `saldo.client.calls`, with 1 or a uuid for what varies."""
+    """Return the method and path of every call in `saldo.client.endpoints`, with 1 or a uuid for parameters."""
     found = {("GET", "/v1/events")}
-    for name, function in inspect.getmembers(calls, inspect.isfunction):
-        if name.startswith("_") or function.__module__ != calls.__name__ or name == "events_query":
+    for name, function in inspect.getmembers(endpoints, inspect.isfunction):
+        if (
+            name.startswith("_")
+            or function.__module__ != endpoints.__name__
+            or name == "events_query"
+        ):
             continue
         given = [_argument(each) for each in inspect.signature(function).parameters.values()]
         made = function(*given)
@@ -94,7 +98,7 @@ def test_every_operation_of_the_api_has_a_call(client: Client) -> None:
     assert described() | ready == offered | openapi
 
 
-def test_the_log_of_a_shard(client: Client) -> None:
+def test_read_the_log_of_a_shard(client: Client) -> None:
     user = client.create_user(f"of a log {uuid4()}")
     posted = client.deposit(user.id, 5)
     page = client.transaction_log(user.id % 64)
@@ -157,7 +161,7 @@ def test_keys(tmp_path: Path) -> None:
             assert "saldo_http_requests" in client.metrics()
 
 
-def test_a_transaction_is_proven(client: Client) -> None:
+def test_proof_of_a_transaction(client: Client) -> None:
     user = client.create_user(str(uuid4()))
     posted = client.deposit(user.id, "12.34")
     proof = client.proof(posted.uuid)
@@ -165,13 +169,16 @@ def test_a_transaction_is_proven(client: Client) -> None:
     kept = client.seals()
     chain = client.seals(shard=proof.entry.shard, after=proof.seal.last_seq)
     assert "part of what the seal you kept covers" in proof.verify(kept=(kept,), chain=(chain,))
-    # What is kept as JSON serves as well.
+    with pytest.raises(InvalidProofError, match="no kept seal"):
+        proof.verify()
+    assert "anybody can make up such a proof" in proof.verify(self_consistent=True)
+    # Copies that were stored as JSON work as well.
     stored = [json.loads(json.dumps(each.document)) for each in (proof, kept, chain)]
-    assert check(stored[0], kept=stored[1:2], chain=stored[2:])
+    assert verify_proof(stored[0], kept=stored[1:2], chain=stored[2:])
     assert not isinstance(proof.entry.timestamp, str)
 
 
-def test_events_from_the_past_and_on(client: Client) -> None:
+def test_events_from_the_start_and_live(client: Client) -> None:
     user = client.create_user(str(uuid4()))
     stream = client.events(user_ids=[user.id], start="start")
     events = iter(stream)
@@ -189,19 +196,19 @@ def test_events_from_the_past_and_on(client: Client) -> None:
     second = client.deposit(user.id, 6)
     for resumed in (client.events(user_ids=[user.id], start=event.position), stream):
         following = next(iter(resumed))
-        # At the position or before it: an event may come again to who resumes by hand.
+        # A client that resumes by hand may get an event at or before its position again.
         while following.id in {opening.id, event.id}:
             following = next(iter(resumed))
         assert following.id == str(second.uuid)
 
 
-def test_events_that_can_not_be_had(client: Client) -> None:
+def test_invalid_event_parameters(client: Client) -> None:
     with pytest.raises(InvalidError) as wrong:
         next(iter(client.events(start="stray")))
     assert [fault.field for fault in wrong.value.faults] == ["from"]
 
 
-async def test_the_same_for_asyncio(shared_service: ServiceProcess) -> None:
+async def test_asyncio_client(shared_service: ServiceProcess) -> None:
     async with AsyncClient(shared_service.url) as client:
         user = await client.create_user(str(uuid4()))
         posted = await client.post_many([Deposit(user.id, 1), Deposit(user.id, 2)])
@@ -218,7 +225,7 @@ async def test_the_same_for_asyncio(shared_service: ServiceProcess) -> None:
         assert numbers == [0, 1, 2]
 
 
-def test_public_names_are_there_and_in_order() -> None:
+def test_public_names_exist_and_are_sorted() -> None:
     for module in (saldo, saldo.client):
         names = module.__all__
         assert all(getattr(module, name) is not None for name in names)
@@ -230,7 +237,7 @@ def test_public_names_are_there_and_in_order() -> None:
     assert saldo.Client is Client
 
 
-def test_every_error_is_where_the_client_is() -> None:
+def test_every_error_is_exported() -> None:
     found = [SaldoError]
     for class_ in found:
         found += class_.__subclasses__()
@@ -240,8 +247,8 @@ def test_every_error_is_where_the_client_is() -> None:
         assert class_.__name__ in {*saldo.__all__} & {*saldo.client.__all__}
 
 
-def types_are_known(client: Client, request: Request) -> None:
-    """Read by mypy, run by nobody."""
+def types_are_known(client: Client, request: TransactionRequest) -> None:
+    """Check the types of results. mypy reads this function, and nothing calls it."""
     assert_type(client.user(1), User)
     assert_type(client.users(), Pages[User])
     assert_type(client.post(request), Transaction)

@@ -1,4 +1,4 @@
-"""One contract for the fake and for a real service: what is promised of the one holds for the other."""
+"""One contract for the fake and for a real service: what one of them promises holds for the other, too."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def user(client: Client) -> User:
     return client.create_user(str(uuid4()))
 
 
-def test_a_user(client: Client, user: User) -> None:
+def test_create_read_and_find_a_user(client: Client, user: User) -> None:
     assert client.user(user.id) == user
     assert user.balance == 0
     assert user.created_at.tzinfo is not None
@@ -59,7 +59,28 @@ def test_a_user(client: Client, user: User) -> None:
     assert [fault.field for fault in wrong.value.faults] == ["name"]
 
 
-def test_nobody(client: Client) -> None:
+def test_canonically_equal_names_are_one_user(client: Client) -> None:
+    unique = str(uuid4())
+    composed, decomposed = f"Zo\u00eb {unique}", f"Zoe\u0308 {unique}"
+    user = client.create_user(decomposed)
+    assert user.name == composed
+    with pytest.raises(NameTakenError) as taken:
+        client.create_user(composed)
+    assert taken.value.user_id == user.id
+    for spelling in (composed, decomposed):
+        assert list(client.users(name=spelling)) == [user]
+    other = client.create_user(f"ZOE\u0308 {unique}")
+    assert other.id != user.id
+
+
+def test_name_with_an_invisible_character_is_rejected(client: Client) -> None:
+    with pytest.raises(InvalidError) as wrong:
+        client.create_user("Alice\u202e000,1")
+    (fault,) = wrong.value.faults
+    assert (fault.field, "U+202E" in fault.message) == ("name", True)
+
+
+def test_unknown_user(client: Client) -> None:
     nobody = 2**62
     for ask in (client.user, client.balance, lambda each: list(client.transactions(each))):
         with pytest.raises(NotFoundError) as missing:
@@ -199,6 +220,15 @@ def test_lists_in_pages(client: Client, user: User) -> None:
     assert user.id in [each.id for each in client.users(limit=3)]
 
 
+def test_a_page_that_is_empty_is_not_the_last(client: Client, user: User) -> None:
+    client.deposit(user.id, 1)
+    wanted = client.withdraw(user.id, 1)
+    client.post_many([Deposit(user.id, 1) for _ in range(40)])
+    found = client.transactions(user.id, type="WITHDRAW", limit=2)
+    assert list(found) == [wanted]
+    assert [item for page in found.pages() for item in page.items] == [wanted]
+
+
 def outcomes_of(results: list[Posted | SaldoError]) -> list[tuple[str, object]]:
     return [
         ("posted", result.balance)
@@ -208,7 +238,7 @@ def outcomes_of(results: list[Posted | SaldoError]) -> list[tuple[str, object]]:
     ]
 
 
-def test_many(client: Client, user: User) -> None:
+def test_post_many(client: Client, user: User) -> None:
     good, poor, twice = Deposit(user.id, 5), Withdrawal(user.id, 8), Deposit(user.id, 1)
     other = Deposit(user.id, 2, uuid=good.uuid)
     wrong, stray = Deposit(user.id, "0"), Deposit(2**62, 1)
@@ -244,7 +274,7 @@ def test_all_or_nothing(client: Client, user: User) -> None:
     assert [each.balance for each in posted] == [5, 3]
 
 
-def test_a_writer(client: Client, user: User) -> None:
+def test_writer_reports_each_outcome(client: Client, user: User) -> None:
     with client.writer(batch_max=7, outstanding_max=20) as writer:
         futures = [writer.deposit(user.id, "0.5") for _ in range(50)]
         poor = writer.withdraw(user.id, 1000)
@@ -263,7 +293,7 @@ def test_health(client: Client) -> None:
     assert [client.health(what) for what in ("live", "ready", "startup")] == ["ok"] * 3
 
 
-def test_the_transport_is_only_asked_for_what_is_needed() -> None:
+def test_pages_are_fetched_only_when_needed() -> None:
     fake = FakeSaldo()
     with fake.client() as client:
         for _ in range(3):

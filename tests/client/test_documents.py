@@ -1,4 +1,4 @@
-"""Every block of Python that the documents print runs as printed."""
+"""Every block of Python in the documentation runs as printed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.acceptance.service import ServiceProcess
 from tests.client.documents import blocks
 
 
-def test_the_how_to(shared_service: ServiceProcess) -> None:
+def test_code_of_the_how_to_runs(shared_service: ServiceProcess) -> None:
     found = blocks("docs/howto/python-client.md", shared_service.url)
     assert len(found) >= 8
     names: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The fake, and what goes wrong on the way to it: what users try their own code with."""
+"""The fake service and its simulated failures, with which users test their own code."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from saldo.client import (
     AsyncClient,
     BalanceAboveMaximumError,
     Client,
+    InsufficientFundsError,
     NameTakenError,
     OutcomeUnknownError,
     Retries,
@@ -24,12 +25,12 @@ from saldo.client import (
     UnexpectedAnswerError,
 )
 from saldo.ledger.model import Limits
-from saldo.testing import AT_ONCE, FakeSaldo
+from saldo.testing import NO_PAUSES, FakeSaldo
 
 NO_PATIENCE = Retries(timeout_seconds=0)
 
 
-def test_whatever_is_lost_there_is_one_effect() -> None:
+def test_lost_requests_and_answers_have_one_effect() -> None:
     fake = FakeSaldo()
     with fake.client() as client:
         user = client.create_user("Artem")
@@ -41,7 +42,7 @@ def test_whatever_is_lost_there_is_one_effect() -> None:
         assert client.balance(user.id).balance == 5
 
 
-def test_whoever_gives_up_can_go_on_with_the_uuid() -> None:
+def test_unknown_outcome_can_be_resolved_with_the_uuid() -> None:
     fake = FakeSaldo()
     with fake.client() as client:
         user = client.create_user("Artem")
@@ -57,7 +58,26 @@ def test_whoever_gives_up_can_go_on_with_the_uuid() -> None:
         assert hasty.balance(user.id).balance == 5
 
 
-def test_a_user_that_may_be_ours() -> None:
+def test_unrecorded_refusal_after_a_lost_answer_is_unknown() -> None:
+    fake = FakeSaldo()
+    with fake.client() as client:
+        user = client.create_user("Artem")
+        fake.lose_answers()
+        with pytest.raises(OutcomeUnknownError) as unknown:
+            client.deposit(user.id + 1, 5)
+        assert unknown.value.code == "user_not_found"
+        fake.lose_answers()
+        with pytest.raises(InsufficientFundsError):
+            client.withdraw(user.id, 5)
+        fake.lose_answers()
+        with client.writer() as writer:
+            # The first one is in the first request whether or not the second one is, too.
+            futures = [writer.deposit(user.id + 1, 5), writer.deposit(user.id, 5)]
+        assert isinstance(futures[0].exception(), OutcomeUnknownError)
+        assert futures[1].result().balance == 5
+
+
+def test_name_taken_after_a_lost_answer_may_be_ours() -> None:
     fake = FakeSaldo()
     with fake.client() as client:
         fake.lose_answers()
@@ -67,7 +87,7 @@ def test_a_user_that_may_be_ours() -> None:
         assert client.user(taken.value.user_id).name == "Artem"
 
 
-def test_a_writer_sends_again_what_was_lost() -> None:
+def test_writer_retries_lost_requests() -> None:
     fake = FakeSaldo()
     with fake.client() as client:
         user = client.create_user("Artem")
@@ -80,19 +100,19 @@ def test_a_writer_sends_again_what_was_lost() -> None:
         assert any(future.result().replayed for future in futures)
 
 
-def test_a_writer_that_breaks_lets_nobody_wait() -> None:
+def test_broken_writer_resolves_all_futures() -> None:
     fake = FakeSaldo()
     client = fake.client()
     client.create_user("Artem")
-    client.close()  # the program's own mistake: no attempt mends it
+    client.close()  # a bug of the program, which no retry can fix
     with pytest.raises(RuntimeError, match="before its time"), client.writer() as writer:
         future = writer.deposit(1, 1)
         assert isinstance(future.exception(), OutcomeUnknownError)
         writer.deposit(1, 1)
 
 
-class Cleared(deque[Any]):
-    """What waits in a writer; once it is to be cleared it lets somebody come between."""
+class InterruptibleQueue(deque[Any]):
+    """A queue of a writer that lets another thread run while it is being cleared."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,10 +126,10 @@ class Cleared(deque[Any]):
 
 
 BETWEEN_SECONDS = 0.3
-"""For what must not come between; without the lock it does within a millisecond."""
+"""Time for an event that must not happen, in seconds; without the lock it happens within a millisecond."""
 
 
-def test_a_writer_that_breaks_leaves_out_nobody_who_comes_at_that_moment(
+def test_broken_writer_resolves_futures_added_at_that_moment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sent, coming = threading.Event(), threading.Event()
@@ -121,7 +141,7 @@ def test_a_writer_that_breaks_leaves_out_nobody_who_comes_at_that_moment(
 
     with Client(transport=httpx.MockTransport(break_it)) as client:
         writer = client.writer()
-        writer._waiting = waiting = Cleared()
+        writer._waiting = waiting = InterruptibleQueue()
         with pytest.raises(RuntimeError, match="before its time"), writer:
             first = writer.deposit(1, 1)
             sent.wait()
@@ -143,7 +163,7 @@ ODD: Any = object()
 
 
 @pytest.mark.parametrize("given", [(ODD, 1), (1, "\ud800")])
-def test_what_can_not_be_written_is_told_to_who_gave_it_and_to_nobody_else(
+def test_unencodable_request_fails_alone(
     given: tuple[Any, Any],
 ) -> None:
     with FakeSaldo().client() as client:
@@ -157,7 +177,7 @@ def test_what_can_not_be_written_is_told_to_who_gave_it_and_to_nobody_else(
         assert [future.result().balance for future in futures] == [1, 2]
 
 
-def test_a_writer_is_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writer_cannot_be_used_after_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     with FakeSaldo().client() as client, client.writer() as writer:
         monkeypatch.setattr("os.getpid", lambda: -1)
         with pytest.raises(RuntimeError, match="after the fork"):
@@ -165,7 +185,7 @@ def test_a_writer_is_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.undo()
 
 
-async def test_it_serves_asyncio_too() -> None:
+async def test_fake_serves_the_asyncio_client() -> None:
     fake = FakeSaldo()
     async with fake.async_client() as client:
         user = await client.create_user("Artem")
@@ -177,7 +197,7 @@ async def test_it_serves_asyncio_too() -> None:
         assert numbers == list(range(100, 0, -1))
 
 
-def test_its_clock_can_be_set() -> None:
+def test_clock_of_the_fake_can_be_set() -> None:
     fake = FakeSaldo()
     fake.now = datetime(2020, 2, 29, tzinfo=UTC)
     with fake.client() as client:
@@ -188,7 +208,7 @@ def test_its_clock_can_be_set() -> None:
         assert client.balance(user.id, date="2020-02-29").balance == 5
 
 
-def test_its_rules_can_be_set() -> None:
+def test_rules_of_the_fake_can_be_set() -> None:
     with FakeSaldo(decimals=0, limits=Limits(balance_max=10)).client() as client:
         user = client.create_user("Artem")
         with pytest.raises(BalanceAboveMaximumError) as above:
@@ -209,14 +229,14 @@ def test_its_rules_can_be_set() -> None:
         lambda client: client.openapi(),
     ],
 )
-def test_it_says_what_it_does_not_have(ask: Callable[[Client], object]) -> None:
+def test_missing_features_of_the_fake_are_reported(ask: Callable[[Client], object]) -> None:
     with FakeSaldo().client() as client, pytest.raises(UnexpectedAnswerError) as error:
         ask(client)
     assert error.value.code == "not_faked"
 
 
-def test_a_client_of_ones_own() -> None:
+def test_fake_works_with_any_client() -> None:
     fake = FakeSaldo()
-    with Client(retries=AT_ONCE, transport=fake.transport) as client:
+    with Client(retries=NO_PAUSES, transport=fake.transport) as client:
         assert client.health() == "ok"
     assert AsyncClient(transport=fake.transport)

@@ -1,4 +1,4 @@
-"""Following events: how bytes become events, and where it goes on after a loss."""
+"""Following events: parsing the stream, and the position from which the client resumes after a loss."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saldo.client.errors import PositionGoneError, UnavailableError, UnexpectedAnswerError
-from saldo.client.following import Following
+from saldo.client.event_stream import EventStreamState
 from saldo.client.models import Event, UserData
-from saldo.client.retry import Retries, lost
-from saldo.client.sse import FRAME_BYTES_MAX, Frames
+from saldo.client.retry import Retries, no_response_error
+from saldo.client.sse import FRAME_BYTES_MAX, FrameParser
 
 RETRIES = Retries(pause_seconds=0.1, pause_seconds_max=2)
-BROKEN = lost(httpx.ReadError("broken"))
+BROKEN = no_response_error(httpx.ReadError("broken"))
 
 
 def frame(number: int, position: str = "") -> bytes:
@@ -30,68 +30,68 @@ def frame(number: int, position: str = "") -> bytes:
     return f"{head}event: saldo.user.created\ndata: {data}\n\n".encode()
 
 
-def following(timeout_seconds: float | None = None) -> Following:
-    return Following([1, 2], ["saldo.user.created"], "start", timeout_seconds)
+def following(timeout_seconds: float | None = None) -> EventStreamState:
+    return EventStreamState([1, 2], ["saldo.user.created"], "start", timeout_seconds)
 
 
-def given_out(follower: Following, data: bytes) -> list[Event]:
-    """The events that a piece of the stream brings."""
-    follower.take(data)
+def given_out(follower: EventStreamState, data: bytes) -> list[Event]:
+    """Return the events that a piece of the stream completes."""
+    follower.feed(data)
     return list(follower.events())
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 400), max_size=30))
-def test_it_does_not_matter_how_the_bytes_come(cuts: list[int]) -> None:
+def test_parsing_does_not_depend_on_how_the_bytes_are_split(cuts: list[int]) -> None:
     stream = b"retry: 2178\n\n" + frame(1) + b": \nid: v1.a\n\n" + frame(2, "v1.b") + b": on\n\n"
-    frames, found = Frames(), []
+    frames, found = FrameParser(), []
     for size in [*cuts, len(stream)]:
-        found += frames.take(stream[:size])
+        found += frames.feed(stream[:size])
         stream = stream[size:]
     assert [each.id for each in found] == [None, None, "v1.a", "v1.b", None]
     assert [each.data is not None for each in found] == [False, True, False, True, False]
     assert found[0].retry_milliseconds == 2178
 
 
-def test_what_never_ends_does_not_fill_the_memory() -> None:
+def test_endless_frame_does_not_fill_the_memory() -> None:
     with pytest.raises(ValueError, match="more than"):
-        Frames().take(b"x" * (FRAME_BYTES_MAX + 1))
+        FrameParser().feed(b"x" * (FRAME_BYTES_MAX + 1))
     with pytest.raises(UnexpectedAnswerError):
-        following().take(b"x" * (FRAME_BYTES_MAX + 1))
+        following().feed(b"x" * (FRAME_BYTES_MAX + 1))
 
 
-def test_it_begins_where_it_was_told_to_and_goes_on_where_it_was() -> None:
+def test_stream_starts_at_the_given_position_and_resumes() -> None:
     follower = following()
-    query, headers = follower.begin()
+    query, headers = follower.connection_request()
     assert query == (("user_id", "1,2"), ("type", "saldo.user.created"), ("from", "start"))
     assert "last-event-id" not in headers
     (event,) = given_out(follower, frame(1, "v1.a"))
     assert (event.user_id, event.position, follower.position) == (1, "v1.a", "v1.a")
     assert isinstance(event.data, UserData)
     assert event.data.name == "Артём"
-    query, headers = follower.begin()
+    query, headers = follower.connection_request()
     assert headers["last-event-id"] == "v1.a"
     assert "from" not in dict(query)
 
 
-def test_a_position_that_comes_alone_counts() -> None:
+def test_position_without_an_event_counts() -> None:
     follower = following()
     assert given_out(follower, b": \nid: v1.z\n\n") == []
     assert follower.position == "v1.z"
 
 
-def test_events_that_come_again_are_given_once() -> None:
+def test_repeated_events_are_returned_once() -> None:
     follower = following()
     first = given_out(follower, b": \nid: v1.a\n\n" + frame(1) + frame(2))
     assert [event.position for event in first] == ["v1.a", "v1.a"]
-    follower.begin()
+    follower.connection_request()
     again = given_out(follower, b": \nid: v1.a\n\n" + frame(1) + frame(2) + frame(3, "v1.b"))
     assert [event.id for event in again] == ["event-3"]
 
 
-def test_who_stops_and_goes_on_misses_nothing() -> None:
+def test_pausing_the_iteration_misses_nothing() -> None:
     follower = following()
-    follower.take(frame(1, "v1.a") + frame(2) + frame(3, "v1.b") + b": \nid: v1.c\n\n")
+    follower.feed(frame(1, "v1.a") + frame(2) + frame(3, "v1.b") + b": \nid: v1.c\n\n")
     assert next(follower.events()).id == "event-1"
     assert follower.position == "v1.a"
     second = next(follower.events())
@@ -102,64 +102,71 @@ def test_who_stops_and_goes_on_misses_nothing() -> None:
 
 @settings(deadline=None)
 @given(st.integers(1, 12), st.data())
-def test_wherever_it_breaks_each_event_comes_once(count: int, data: st.DataObject) -> None:
-    """A service that divides what is left into batches anew for each connection, which break off somewhere."""
+def test_each_event_is_returned_once_wherever_connections_break(
+    count: int, data: st.DataObject
+) -> None:
+    """Break off connections at any byte, to a service that divides the remaining events differently each time."""
     follower, got = following(), list[str]()
     for breaks in (True, True, True, False):
-        _, headers = follower.begin()
+        _, headers = follower.connection_request()
         begun = int(headers.get("last-event-id", "v1.0")[3:])
         stream = b": \nid: v1.%d\n\n" % begun
         for number in range(begun + 1, count + 1):
             ends = number == count or data.draw(st.booleans(), "ends")
             stream += frame(number, f"v1.{number}" if ends else "")
         end = data.draw(st.integers(0, len(stream)), "end") if breaks else len(stream)
-        follower.take(stream[:end])
+        follower.feed(stream[:end])
         for taken in (data.draw(st.integers(0, count), "taken"), count):
             got += [event.id for event in islice(follower.events(), taken)]
     assert got == [f"event-{each}" for each in range(1, count + 1)]
 
 
-def test_what_is_no_event_is_told_and_what_came_before_it_is_given_out() -> None:
+def test_malformed_event_raises_an_error_after_the_events_before_it() -> None:
     follower = following()
-    follower.take(frame(1, "v1.a") + b"data: []\n\n" + frame(2, "v1.b"))
+    follower.feed(frame(1, "v1.a") + b"data: []\n\n" + frame(2, "v1.b"))
     events = follower.events()
     assert next(events).id == "event-1"
     with pytest.raises(UnexpectedAnswerError):
         next(events)
-    # Behind it the position must not move: it would be left out.
+    # The position must not move past the event, or the event would be lost.
     assert (list(follower.events()), follower.position) == ([], "v1.a")
 
 
-def test_what_was_half_there_is_forgotten() -> None:
+def test_incomplete_event_is_discarded_on_reconnect() -> None:
     follower = following()
-    follower.take(frame(1)[:50])
-    follower.begin()
+    follower.feed(frame(1)[:50])
+    follower.connection_request()
     assert [event.id for event in given_out(follower, frame(1))] == ["event-1"]
 
 
-def test_pauses_grow_until_something_comes() -> None:
+def test_pauses_grow_until_data_arrives() -> None:
     follower = following()
-    pauses = [follower.lost(BROKEN, 0.0, RETRIES, lambda: 1.0) for _ in range(3)]
-    follower.take(b": \n\n")
-    assert [*pauses, follower.lost(BROKEN, 0.0, RETRIES, lambda: 1.0)] == [0.1, 0.2, 0.4, 0.1]
+    pauses = [follower.reconnect_pause(BROKEN, 0.0, RETRIES, lambda: 1.0) for _ in range(3)]
+    follower.feed(b": \n\n")
+    assert [*pauses, follower.reconnect_pause(BROKEN, 0.0, RETRIES, lambda: 1.0)] == [
+        0.1,
+        0.2,
+        0.4,
+        0.1,
+    ]
 
 
-def test_after_an_end_in_good_order_it_waits_as_the_service_says() -> None:
+def test_orderly_end_waits_for_the_services_retry_time() -> None:
     follower = following()
     given_out(follower, b"retry: 1500\n\n")
-    assert follower.lost(None, 0.0, RETRIES, lambda: 0.0) == 1.5
+    assert follower.reconnect_pause(None, 0.0, RETRIES, lambda: 0.0) == 1.5
 
 
-def test_it_goes_on_for_ever_unless_told_otherwise() -> None:
+def test_following_has_no_timeout_by_default() -> None:
     follower = following()
-    follower.lost(BROKEN, 0.0, RETRIES, lambda: 1.0)
-    follower.lost(BROKEN, 1e9, RETRIES, lambda: 1.0)
+    follower.reconnect_pause(BROKEN, 0.0, RETRIES, lambda: 1.0)
+    follower.reconnect_pause(BROKEN, 1e9, RETRIES, lambda: 1.0)
     patient = following(timeout_seconds=10)
-    patient.lost(BROKEN, 100.0, RETRIES, lambda: 1.0)
+    patient.reconnect_pause(BROKEN, 100.0, RETRIES, lambda: 1.0)
     with pytest.raises(UnavailableError):
-        patient.lost(BROKEN, 110.0, RETRIES, lambda: 1.0)
+        patient.reconnect_pause(BROKEN, 110.0, RETRIES, lambda: 1.0)
 
 
-def test_what_no_attempt_mends_is_raised() -> None:
+def test_permanent_error_is_raised() -> None:
     with pytest.raises(PositionGoneError):
-        following().lost(PositionGoneError("gone"), 0.0, RETRIES, lambda: 1.0)
+        following().reconnect_pause(PositionGoneError("gone"), 0.0, RETRIES, lambda: 1.0)

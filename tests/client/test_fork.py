@@ -29,7 +29,7 @@ assert client.health() == before, "the connection of the parent was closed"
 
 
 class Ports(BaseHTTPRequestHandler):
-    """Tells each connection its port."""
+    """A server that returns to each connection its port."""
 
     protocol_version = "HTTP/1.1"
 
@@ -61,7 +61,7 @@ def test_each_process_has_connections_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("class_", [Client, AsyncClient])
-def test_what_is_the_parents_is_left_as_it_is(
+def test_child_leaves_the_parents_connections_alone(
     class_: type[Client | AsyncClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection = class_()._connection

@@ -1,4 +1,4 @@
-"""What `pip install` of the wheel alone brings: the client, without the service's packages."""
+"""An installation of the wheel alone: it contains the client, and none of the service's dependencies."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from saldo.version import VERSION
 from tests.acceptance.service import ServiceProcess
 from tests.client.documents import ROOT, blocks
 
@@ -18,7 +19,7 @@ CLIENT_ALONE = """
 import sys
 import saldo
 assert "httpx" not in sys.modules and "msgspec" not in sys.modules, "importing is not light"
-from saldo.client.proof import check
+from saldo.client.proof import verify_proof
 assert "httpx" not in sys.modules and "msgspec" not in sys.modules, "the verifier needs packages"
 import saldo.client, saldo.testing
 for name in saldo.client.__all__:
@@ -33,7 +34,7 @@ for name in ("asyncpg", "litestar", "typer"):
 
 
 def run(*command: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    """Outside of the repository, and of what the tests are run with."""
+    """Run a command outside of the repository, and outside of the tests' environment."""
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -54,7 +55,7 @@ def run(*command: str, directory: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment of its own with the wheel in it."""
+    """Return a virtual environment with the wheel installed."""
     directory = tmp_path_factory.mktemp("installed")
     made = directory / "venv"
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
@@ -63,10 +64,10 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (*pip, "wheel", "--quiet", "--no-deps", f"--wheel-dir={directory}", constraints, str(ROOT)),
         (sys.executable, "-m", "venv", "--without-pip", str(made)),
     ):
-        # There, as `make` names the constraints of a build relative to it.
+        # The directory matters because `make` gives the build's constraints as a relative path.
         done = run(*command, directory=ROOT)
         assert done.returncode == 0, done.stdout
-    (wheel,) = directory.glob("saldo-*.whl")
+    (wheel,) = directory.glob("saldo_ledger-*.whl")
     done = run(
         *(*pip, "--python", str(made / "bin/python"), "install", "--quiet", constraints),
         str(wheel),
@@ -76,7 +77,13 @@ def venv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def test_the_client_is_there_alone(venv: Path, tmp_path: Path) -> None:
+def test_installed_package_has_its_name_and_version(venv: Path, tmp_path: Path) -> None:
+    code = "from importlib.metadata import version; import saldo; print(version('saldo-ledger'), saldo.__version__)"
+    done = run(str(venv / "bin/python"), "-c", code, directory=tmp_path)
+    assert done.stdout == f"{VERSION} {VERSION}\n"
+
+
+def test_wheel_installs_the_client_without_the_service(venv: Path, tmp_path: Path) -> None:
     done = run(str(venv / "bin/python"), "-c", CLIENT_ALONE, directory=tmp_path)
     assert done.returncode == 0, done.stdout
 
@@ -92,11 +99,11 @@ def test_the_quick_start_works(
 
 
 @pytest.mark.parametrize("command", [("bin/saldo", "serve"), ("bin/python", "-m", "saldo")])
-def test_the_command_says_what_is_missing(
+def test_command_names_the_missing_packages(
     venv: Path, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     program, *arguments = command
     done = run(str(venv / program), *arguments, directory=tmp_path)
     assert done.returncode == 1
     assert len(done.stdout.splitlines()) == 1, done.stdout
-    assert "pip install 'saldo[server]'" in done.stdout
+    assert "pip install 'saldo-ledger[server]'" in done.stdout

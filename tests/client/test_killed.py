@@ -1,4 +1,4 @@
-"""The service is killed and started again in the middle: afterwards each call has had exactly one effect."""
+"""A service that is killed and restarted during calls: afterwards each call has had exactly one effect."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from uuid import UUID
 
 from saldo import AsyncClient, Client
 from saldo.client import Event, Posted, Transaction
-from tests.client.conftest import Mortal
+from tests.client.conftest import KillableService
 
 CALLS = 1200
 KILLED_AT = (150, 600)
-"""Answers after which it is killed. Calls go on all the while."""
+"""Numbers of answers after which the service is killed, while calls go on."""
 
 THREADS = 8
 
 
 class Killer:
-    """Kills the service once so many answers have come: in a thread of its own, as nobody waits for it."""
+    """A thread that kills the service once a number of answers has come, so that no caller waits for it."""
 
-    def __init__(self, service: Mortal) -> None:
+    def __init__(self, service: KillableService) -> None:
         self._service = service
         self._reached = [threading.Event() for _ in KILLED_AT]
         self._count = 0
@@ -41,7 +41,7 @@ class Killer:
         self._thread.join()
 
     def answered(self, _: object = None) -> None:
-        """One more answer has come."""
+        """Count one more answer."""
         with self._lock:
             self._count += 1
             for count, reached in zip(KILLED_AT, self._reached, strict=True):
@@ -56,7 +56,7 @@ class Killer:
 
 
 def check(client: Client, user_id: int, answers: Iterable[Transaction | Posted]) -> None:
-    """Each call was answered, and is in the ledger once; nothing else is."""
+    """Check that each call was answered and is recorded once, and that nothing else is."""
     told = list(answers)
     uuids = [answer.uuid for answer in told]
     recorded = list(client.transactions(user_id, limit=1000))
@@ -70,7 +70,7 @@ def check(client: Client, user_id: int, answers: Iterable[Transaction | Posted])
         assert answer.balance == by_uuid[answer.uuid].balance
 
 
-def test_calls(mortal: Mortal) -> None:
+def test_calls(mortal: KillableService) -> None:
     with Client(mortal.url) as client, Killer(mortal) as killer:
         user = client.create_user("Artem")
 
@@ -85,7 +85,7 @@ def test_calls(mortal: Mortal) -> None:
     assert killer.lives == 3
 
 
-async def test_calls_of_asyncio(mortal: Mortal) -> None:
+async def test_calls_of_asyncio(mortal: KillableService) -> None:
     with Killer(mortal) as killer:
         async with AsyncClient(mortal.url) as client:
             user = await client.create_user("Artem")
@@ -102,7 +102,7 @@ async def test_calls_of_asyncio(mortal: Mortal) -> None:
         check(asking, user.id, answers)
 
 
-def test_a_writer(mortal: Mortal) -> None:
+def test_writer_keeps_its_order_while_the_service_is_killed(mortal: KillableService) -> None:
     with Client(mortal.url) as client, Killer(mortal) as killer:
         user = client.create_user("Artem")
         with client.writer(batch_max=50, outstanding_max=200) as writer:
@@ -118,7 +118,7 @@ def test_a_writer(mortal: Mortal) -> None:
     assert killer.lives == 3
 
 
-async def test_a_writer_of_asyncio(mortal: Mortal) -> None:
+async def test_asyncio_writer_while_the_service_is_killed(mortal: KillableService) -> None:
     with Killer(mortal) as killer:
         async with AsyncClient(mortal.url) as client:
             user = await client.create_user("Artem")
@@ -134,7 +134,7 @@ async def test_a_writer_of_asyncio(mortal: Mortal) -> None:
         check(asking, user.id, answers)
 
 
-def test_events_come_without_a_gap_and_once(mortal: Mortal) -> None:
+def test_events_arrive_once_and_without_a_gap(mortal: KillableService) -> None:
     with Client(mortal.url) as client, Killer(mortal) as killer:
         user = client.create_user("Artem")
         stream = client.events(user_ids=[user.id], start="start")

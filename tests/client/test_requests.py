@@ -1,4 +1,4 @@
-"""What is sent: amounts, times, uuids, and what is refused before anything is."""
+"""Requests of the client: amounts, times, uuids, and what is rejected before it is sent."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saldo.client.batch import Batch, Item
-from saldo.client.requests import (
+from saldo.client.batch import BulkRequest, Item
+from saldo.client.payloads import (
     Deposit,
     Withdrawal,
+    format_amount,
+    format_time,
     new_uuid,
-    written_amount,
-    written_instant,
 )
 from saldo.client.retry import Retries
+from saldo.ledger.instants import parse_instant
 from saldo.ledger.money import AMOUNT_MAX, format_money, parse_amount
-from saldo.ledger.time import parse_instant
 
 
-def test_a_float_is_refused_with_the_reason() -> None:
+def test_float_is_rejected_with_a_reason() -> None:
     with pytest.raises(TypeError, match=r"must not be a float: 0\.1 can't be held exactly"):
         Deposit(1, 0.1)  # type: ignore[arg-type]
 
@@ -36,31 +36,31 @@ def test_other_types_are_refused(amount: Any) -> None:
 
 
 @pytest.mark.parametrize("amount", ["NaN", "Infinity", "-Infinity"])
-def test_what_is_no_number_is_refused(amount: str) -> None:
+def test_non_number_is_rejected(amount: str) -> None:
     with pytest.raises(ValueError, match="must be a number"):
         Deposit(1, Decimal(amount))
 
 
 def test_no_amount_is_written_with_an_exponent() -> None:
-    assert written_amount(Decimal("1E+3")) == "1000"
-    assert written_amount(Decimal("1E-2")) == "0.01"
-    assert written_amount(10**15) == "1" + "0" * 15
-    assert written_amount("100.0") == "100.0"
+    assert format_amount(Decimal("1E+3")) == "1000"
+    assert format_amount(Decimal("1E-2")) == "0.01"
+    assert format_amount(10**15) == "1" + "0" * 15
+    assert format_amount("100.0") == "100.0"
 
 
 @settings(deadline=None)
 @given(st.integers(1, AMOUNT_MAX), st.integers(0, 6))
-def test_an_amount_arrives_as_it_was_meant(minor: int, decimals: int) -> None:
+def test_amount_is_encoded_without_loss(minor: int, decimals: int) -> None:
     amount = Decimal(format_money(minor, decimals))
-    assert parse_amount(written_amount(amount), decimals) == minor
-    assert Decimal(written_amount(amount)) == amount
+    assert parse_amount(format_amount(amount), decimals) == minor
+    assert Decimal(format_amount(amount)) == amount
 
 
 @settings(deadline=None)
 @given(st.datetimes(datetime(1901, 1, 1), datetime(2199, 1, 1), timezones=st.timezones()))
-def test_a_time_arrives_as_it_was_meant(instant: datetime) -> None:
-    # Across zones Python calls the hour that comes twice unequal to itself.
-    assert parse_instant(written_instant(instant), UTC) == instant.astimezone(UTC)
+def test_time_is_encoded_without_loss(instant: datetime) -> None:
+    # Across time zones, Python calls a repeated hour unequal to itself.
+    assert parse_instant(format_time(instant), UTC) == instant.astimezone(UTC)
 
 
 def test_a_time_without_a_zone_is_refused() -> None:
@@ -85,9 +85,13 @@ def test_a_uuid_may_be_given() -> None:
         Withdrawal(1, 1, uuid="1")
 
 
-def test_a_line_is_what_is_sent_alone() -> None:
+def test_bulk_line_equals_the_body_of_a_single_request() -> None:
     requests = [Deposit(1, "1.50"), Withdrawal(2, 1, timestamp="2023-10-30")]
-    lines = Batch([Item(each, None) for each in requests], 0.0, Retries()).attempt().splitlines()
+    lines = (
+        BulkRequest([Item(each, None) for each in requests], 0.0, Retries())
+        .start_attempt()
+        .splitlines()
+    )
     assert lines == [request.body() for request in requests]
     assert msgspec.json.decode(lines[1]) == {
         "uuid": str(requests[1].uuid),

@@ -1,4 +1,4 @@
-"""When a call is sent again: the generator alone, with a clock that only its own pauses move."""
+"""Retries of a call: the generator alone, with a clock that only its own pauses move."""
 
 from __future__ import annotations
 
@@ -14,27 +14,31 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saldo.client import calls
-from saldo.client.answers import UNDONE, Answer
-from saldo.client.calls import Call, Repeat
+from saldo.client import endpoints
+from saldo.client.endpoints import Call, RepeatRule
 from saldo.client.errors import (
+    BalanceAboveMaximumError,
     ForbiddenError,
+    InsufficientFundsError,
     InvalidError,
     NameTakenError,
     OutcomeUnknownError,
     RateLimitedError,
+    RefusedError,
     SaldoError,
     UnavailableError,
     UnexpectedAnswerError,
+    UuidConflictError,
 )
 from saldo.client.models import Posted
-from saldo.client.requests import Deposit
-from saldo.client.retry import Lost, Retries, Send, Sleep, attempts
+from saldo.client.payloads import Deposit
+from saldo.client.responses import CODES_WITHOUT_EFFECT, Response
+from saldo.client.retry import NoResponse, Retries, Send, Sleep, retry_steps
 
 RETRIES = Retries(timeout_seconds=10, attempt_seconds=4, pause_seconds=0.1, pause_seconds_max=2)
-POSTING = calls.post(Deposit(1, 100))
-ASKING = calls.user(1)
-MAKING = calls.create_key("shop", ["read"], None, None, None)
+POSTING = endpoints.post(Deposit(1, 100))
+ASKING = endpoints.user(1)
+MAKING = endpoints.create_key("shop", ["read"], None, None, None)
 
 USER = {"id": 1, "name": "Artem", "balance": "0.00", "created_at": "2026-11-24T12:00:00+00:00"}
 POSTED = {
@@ -49,17 +53,17 @@ POSTED = {
     "recorded_at": "2026-11-24T12:00:00+00:00",
 }
 
-NOT_SENT = Lost(httpx.ConnectError("no"), sent=False)
-BROKEN = Lost(httpx.ReadError("no more"), sent=True)
+NOT_SENT = NoResponse(httpx.ConnectError("no"), sent=False)
+BROKEN = NoResponse(httpx.ReadError("no more"), sent=True)
 
 
-def answer(status: int, body: object, **headers: str) -> Answer:
-    return Answer(
+def answer(status: int, body: object, **headers: str) -> Response:
+    return Response(
         status, {k.replace("_", "-"): v for k, v in headers.items()}, msgspec.json.encode(body)
     )
 
 
-def problem(status: int, code: str, **headers: str) -> Answer:
+def problem(status: int, code: str, **headers: str) -> Response:
     return answer(status, {"status": status, "code": code, "detail": "so"}, **headers)
 
 
@@ -69,8 +73,8 @@ CREATED = answer(201, {"id": 1, "name": "shop"})
 
 
 @dataclass
-class Course:
-    """What a call has come to, and how."""
+class CallRecord:
+    """The result of a call, its attempts and its pauses."""
 
     result: Any = None
     error: SaldoError | None = None
@@ -80,12 +84,16 @@ class Course:
 
 
 def run(
-    call: Call[Any], replies: Sequence[Answer | Lost], *, chance: float = 1.0, took: float = 0.0
-) -> Course:
-    """Carries it out. The last reply comes again and again; each takes so many seconds."""
-    course = Course()
-    steps = attempts(call, RETRIES, lambda: course.now, lambda: chance)
-    reply: Answer | Lost | None = None
+    call: Call[Any],
+    replies: Sequence[Response | NoResponse],
+    *,
+    chance: float = 1.0,
+    took: float = 0.0,
+) -> CallRecord:
+    """Run the generator. The last reply repeats; each reply takes `took` seconds."""
+    course = CallRecord()
+    steps = retry_steps(call, RETRIES, lambda: course.now, lambda: chance)
+    reply: Response | NoResponse | None = None
     try:
         while True:
             match steps.send(reply):
@@ -127,23 +135,23 @@ def run(
         ),
     ],
 )
-def test_what_is_no_time_is_refused_by_its_name(name: str, value: Any, message: str) -> None:
+def test_invalid_retry_setting_is_rejected_by_name(name: str, value: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError)) as error:
         Retries(**{name: value})
     assert str(error.value) == message
 
 
-def test_a_call_may_go_on_for_ever() -> None:
+def test_timeout_may_be_infinite() -> None:
     assert Retries(timeout_seconds=inf).timeout_seconds == inf
 
 
-def test_an_answer_is_the_end() -> None:
+def test_answer_ends_the_call() -> None:
     course = run(ASKING, [answer(200, USER)])
     assert (course.sent, course.pauses, course.error) == (1, [], None)
 
 
 @pytest.mark.parametrize("reply", [NOT_SENT, BROKEN, OVERLOADED, UNKNOWN, problem(500, "internal")])
-def test_a_transaction_is_sent_again_whatever_became_of_it(reply: Answer | Lost) -> None:
+def test_transaction_is_retried_after_every_kind_of_failure(reply: Response | NoResponse) -> None:
     course = run(POSTING, [reply, reply, answer(200, POSTED)])
     assert course.error is None
     assert course.sent == 3
@@ -156,13 +164,13 @@ def test_pauses_grow_to_their_maximum() -> None:
     assert isinstance(course.error.__cause__, httpx.ConnectError)
 
 
-def test_the_service_is_not_asked_before_it_wants_to_be() -> None:
+def test_retry_waits_for_retry_after() -> None:
     course = run(ASKING, [problem(429, "too_many_requests", retry_after="7"), answer(200, USER)])
     assert course.pauses == pytest.approx([7.1])
     assert course.error is None
 
 
-def test_who_would_have_to_wait_too_long_is_told_at_once() -> None:
+def test_retry_after_beyond_the_timeout_fails_at_once() -> None:
     course = run(POSTING, [problem(429, "too_many_requests", retry_after="11")])
     assert isinstance(course.error, RateLimitedError)
     assert course.error.retry_after_seconds == 11
@@ -173,20 +181,20 @@ def test_who_would_have_to_wait_too_long_is_told_at_once() -> None:
     ("reply", "expected"),
     [(NOT_SENT, UnavailableError), (OVERLOADED, UnavailableError), (BROKEN, OutcomeUnknownError)],
 )
-def test_what_is_known_in_the_end_is_told_apart(
-    reply: Answer | Lost, expected: type[SaldoError]
+def test_final_error_distinguishes_known_and_unknown_outcomes(
+    reply: Response | NoResponse, expected: type[SaldoError]
 ) -> None:
     error = run(POSTING, [reply]).error
     assert type(error) is expected
     assert error.uuid == POSTING.uuid
 
 
-def test_one_attempt_that_may_have_been_is_remembered() -> None:
+def test_one_attempt_with_a_possible_effect_makes_the_outcome_unknown() -> None:
     assert isinstance(run(POSTING, [BROKEN, NOT_SENT]).error, OutcomeUnknownError)
     assert type(run(ASKING, [BROKEN, NOT_SENT]).error) is UnavailableError
 
 
-def test_who_is_not_let_in_any_more_does_not_know_what_became_of_it() -> None:
+def test_authentication_error_after_a_lost_attempt_is_unknown() -> None:
     forbidden = problem(403, "forbidden")
     assert isinstance(run(POSTING, [forbidden]).error, ForbiddenError)
     assert isinstance(run(POSTING, [NOT_SENT, forbidden]).error, ForbiddenError)
@@ -194,35 +202,97 @@ def test_who_is_not_let_in_any_more_does_not_know_what_became_of_it() -> None:
     assert isinstance(run(ASKING, [BROKEN, forbidden]).error, ForbiddenError)
 
 
-def test_a_name_that_is_taken_after_a_lost_answer_may_be_ours() -> None:
+UNRECORDED = [
+    problem(404, "user_not_found"),
+    problem(422, "timestamp_in_future"),
+    problem(422, "invalid"),
+    problem(413, "body_too_large"),
+    problem(401, "unauthenticated"),
+]
+
+
+@pytest.mark.parametrize("reply", UNRECORDED)
+def test_unrecorded_refusal_after_a_lost_attempt_is_unknown(reply: Response) -> None:
+    assert not isinstance(run(POSTING, [reply]).error, OutcomeUnknownError)
+    assert not isinstance(run(POSTING, [NOT_SENT, reply]).error, OutcomeUnknownError)
+    for lost in (BROKEN, UNKNOWN, Response(504, {}, b"")):
+        error = run(POSTING, [lost, NOT_SENT, reply]).error
+        assert isinstance(error, OutcomeUnknownError)
+        assert (error.uuid, error.status) == (POSTING.uuid, reply.status)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [
+        ("insufficient_funds", 402, InsufficientFundsError),
+        ("balance_above_maximum", 422, BalanceAboveMaximumError),
+        ("uuid_conflict", 409, UuidConflictError),
+    ],
+)
+def test_recorded_outcome_after_a_lost_attempt_is_final(
+    code: str, status: int, kind: type[SaldoError]
+) -> None:
+    assert type(run(POSTING, [BROKEN, problem(status, code)]).error) is kind
+
+
+def test_refused_atomic_array_after_a_lost_attempt_is_unknown() -> None:
+    refused = answer(402, {"status": 402, "code": "insufficient_funds", "detail": "so", "item": 1})
+    call = endpoints.post_atomic([Deposit(1, 1), Deposit(1, 2)])
+    assert isinstance(run(call, [refused]).error, InsufficientFundsError)
+    error = run(call, [BROKEN, refused]).error
+    assert isinstance(error, OutcomeUnknownError)
+    assert error.item == 1
+
+
+def test_unrecorded_items_after_a_lost_attempt_are_unknown() -> None:
+    reply = lines("posted", None)
+    assert [type(each) for each in run(endpoints.post_many(MANY), [reply]).result] == [
+        Posted,
+        InvalidError,
+    ]
+    posted, unknown = run(endpoints.post_many(MANY), [BROKEN, reply]).result
+    assert (type(posted), type(unknown)) == (Posted, OutcomeUnknownError)
+    posted, refused = run(
+        endpoints.post_many(MANY), [BROKEN, lines("posted", "insufficient_funds")]
+    ).result
+    assert (type(posted), type(refused)) == (Posted, InsufficientFundsError)
+
+
+def test_unknown_outcome_is_not_a_subclass_of_unavailable() -> None:
+    assert not issubclass(OutcomeUnknownError, UnavailableError)
+    assert OutcomeUnknownError.__mro__[1] is SaldoError
+    assert OutcomeUnknownError.__subclasses__() == []
+
+
+def test_name_taken_after_a_lost_answer_may_be_ours() -> None:
     taken = answer(409, {"status": 409, "code": "name_taken", "detail": "so", "user_id": 7})
-    courses: list[tuple[list[Answer | Lost], bool]] = [
+    courses: list[tuple[list[Response | NoResponse], bool]] = [
         ([taken], False),
         ([NOT_SENT, taken], False),
         ([BROKEN, taken], True),
     ]
     for replies, ours in courses:
-        error = run(calls.create_user("Artem"), replies).error
+        error = run(endpoints.create_user("Artem"), replies).error
         assert isinstance(error, NameTakenError)
         assert (error.user_id, error.perhaps_ours) == (7, ours)
 
 
-def test_what_would_have_an_effect_each_time_is_not_repeated() -> None:
+def test_call_that_is_not_idempotent_is_not_repeated() -> None:
     course = run(MAKING, [BROKEN, CREATED])
     assert isinstance(course.error, OutcomeUnknownError)
     assert course.sent == 1
     assert run(MAKING, [NOT_SENT, OVERLOADED, NOT_SENT, problem(422, "invalid")]).sent == 4
 
 
-def test_what_is_decided_is_not_asked_again() -> None:
+def test_decided_answer_is_not_retried() -> None:
     assert isinstance(run(POSTING, [problem(422, "invalid")]).error, InvalidError)
     assert isinstance(run(POSTING, [problem(500, "seal_broken")]).error, UnexpectedAnswerError)
     assert isinstance(run(POSTING, [answer(302, "elsewhere")]).error, UnexpectedAnswerError)
     assert isinstance(run(ASKING, [answer(200, "no user")]).error, UnexpectedAnswerError)
 
 
-def test_a_proxys_word_after_a_lost_answer_says_nothing_of_it() -> None:
-    lost_way = Answer(404, {"content-type": "text/html"}, b"<h1>Not Found</h1>")
+def test_proxy_answer_after_a_lost_attempt_is_unknown() -> None:
+    lost_way = Response(404, {"content-type": "text/html"}, b"<h1>Not Found</h1>")
     assert isinstance(run(POSTING, [lost_way]).error, UnexpectedAnswerError)
     assert isinstance(run(POSTING, [NOT_SENT, lost_way]).error, UnexpectedAnswerError)
     assert isinstance(run(ASKING, [BROKEN, lost_way]).error, UnexpectedAnswerError)
@@ -231,8 +301,8 @@ def test_a_proxys_word_after_a_lost_answer_says_nothing_of_it() -> None:
     assert (error.uuid, error.status) == (POSTING.uuid, 404)
 
 
-def test_what_no_attempt_mends_is_raised_unless_something_may_have_been_done() -> None:
-    closed = Lost(RuntimeError("closed"), sent=False, final=True)
+def test_permanent_error_is_raised_unless_an_attempt_may_have_taken_effect() -> None:
+    closed = NoResponse(RuntimeError("closed"), sent=False, final=True)
     for call, replies in (
         (POSTING, [closed]),
         (POSTING, [NOT_SENT, closed]),
@@ -243,14 +313,14 @@ def test_what_no_attempt_mends_is_raised_unless_something_may_have_been_done() -
     course = run(POSTING, [BROKEN, closed])
     assert isinstance(course.error, OutcomeUnknownError)
     assert (course.error.uuid, course.sent) == (POSTING.uuid, 2)
-    unforeseen = Lost(TypeError("so"), sent=True, final=True)
+    unforeseen = NoResponse(TypeError("so"), sent=True, final=True)
     course = run(POSTING, [unforeseen])
     assert isinstance(course.error, OutcomeUnknownError)
     assert (course.sent, type(course.error.__cause__)) == (1, TypeError)
 
 
 @pytest.mark.parametrize("body", ["no transaction", POSTED | {"uuid": str(UUID(int=1))}])
-def test_who_is_told_of_something_else_does_not_know_what_became_of_it(body: object) -> None:
+def test_answer_about_another_transaction_is_unknown(body: object) -> None:
     course = run(POSTING, [answer(200, body), answer(200, POSTED)])
     assert isinstance(course.error, OutcomeUnknownError)
     assert (course.error.uuid, course.sent) == (POSTING.uuid, 1)
@@ -259,10 +329,10 @@ def test_who_is_told_of_something_else_does_not_know_what_became_of_it(body: obj
 MANY = [Deposit(1, 1), Deposit(1, 2)]
 
 
-def lines(*codes: str | None, uuids: Sequence[UUID] = (), first: int = 1) -> Answer:
-    """The answer to `MANY`; None: not even a uuid that can be read."""
+def lines(*codes: str | None, uuids: Sequence[UUID] = (), first: int = 1) -> Response:
+    """Return the answer to `MANY`; a code of None gives a line without a readable uuid."""
     uuids = uuids or [each.uuid for each in MANY]
-    body = b""
+    items = []
     for number, (code, uuid) in enumerate(zip(codes, uuids, strict=False), start=first):
         line = {"line": number, "status": 200, "code": code or "invalid", "uuid": str(uuid)}
         if code == "posted":
@@ -271,24 +341,24 @@ def lines(*codes: str | None, uuids: Sequence[UUID] = (), first: int = 1) -> Ans
             line |= {"status": 422, "detail": "so", "uuid": None}
         else:
             line |= {"status": 402, "detail": "so"}
-        body += msgspec.json.encode(line) + b"\n"
-    return Answer(200, {}, body)
+        items.append(line)
+    return Response(200, {}, msgspec.json.encode(items))
 
 
 STRANGERS = [UUID(int=1), UUID(int=2)]
 BOTH = lines("posted", "posted")
 
 
-def test_many_are_each_answered_with_their_own_uuid() -> None:
-    course = run(calls.post_many(iter(MANY)), [lines("posted", None)])
+def test_bulk_answers_have_the_uuids_of_their_items() -> None:
+    course = run(endpoints.post_many(iter(MANY)), [lines("posted", None)])
     posted, wrong = course.result
     assert isinstance(posted, Posted)
     assert (posted.uuid, type(wrong)) == (MANY[0].uuid, InvalidError)
-    course = run(calls.post_atomic(iter(MANY)), [BOTH])
+    course = run(endpoints.post_atomic(iter(MANY)), [BOTH])
     assert [each.uuid for each in course.result] == [each.uuid for each in MANY]
 
 
-@pytest.mark.parametrize("call", [calls.post_many(MANY), calls.post_atomic(MANY)])
+@pytest.mark.parametrize("call", [endpoints.post_many(MANY), endpoints.post_atomic(MANY)])
 @pytest.mark.parametrize(
     "reply",
     [
@@ -296,44 +366,42 @@ def test_many_are_each_answered_with_their_own_uuid() -> None:
         lines("posted", "posted", uuids=[each.uuid for each in MANY[::-1]]),
         lines("posted", "posted", first=2),
         lines("posted", "posted", "posted", uuids=[*(each.uuid for each in MANY), STRANGERS[0]]),
-        Answer(
+        Response(
             200,
             {},
-            b'{"line":1,"status":200,"code":"posted","uuid":"%s"}\n' % str(MANY[0].uuid).encode(),
+            b'[{"line":1,"status":200,"code":"posted","uuid":"%s"}]' % str(MANY[0].uuid).encode(),
         ),
-        Answer(200, {}, b'{"line":1,"status":402,"code":"insufficient_funds"}\n'),
+        Response(200, {}, b'[{"line":1,"status":402,"code":"insufficient_funds"}]'),
     ],
 )
-def test_an_answer_about_others_leaves_unknown_what_became_of_many(
-    call: Call[Any], reply: Answer
-) -> None:
+def test_bulk_answer_about_other_transactions_is_unknown(call: Call[Any], reply: Response) -> None:
     course = run(call, [reply, BOTH])
     assert (type(course.error), course.sent) == (OutcomeUnknownError, 1)
 
 
-@pytest.mark.parametrize("call", [calls.post_many(MANY), calls.post_atomic(MANY)])
+@pytest.mark.parametrize("call", [endpoints.post_many(MANY), endpoints.post_atomic(MANY)])
 @pytest.mark.parametrize("reply", [lines("posted"), lines()])
-def test_many_of_which_some_are_not_answered_are_sent_again(call: Call[Any], reply: Answer) -> None:
+def test_incomplete_bulk_answer_is_retried(call: Call[Any], reply: Response) -> None:
     course = run(call, [reply, BOTH])
     assert course.error is None
     assert (course.sent, len(course.result)) == (2, 2)
     assert isinstance(run(call, [reply]).error, OutcomeUnknownError)
 
 
-def test_all_or_nothing_is_not_a_part() -> None:
-    course = run(calls.post_atomic(MANY), [lines("posted", "insufficient_funds")])
+def test_partial_answer_to_an_atomic_array_is_unknown() -> None:
+    course = run(endpoints.post_atomic(MANY), [lines("posted", "insufficient_funds")])
     assert isinstance(course.error, OutcomeUnknownError)
 
 
-def test_the_balance_of_another_user_is_not_believed() -> None:
+def test_balance_of_another_user_is_rejected() -> None:
     balance = {"user_id": 2, "balance": "1.00", "date": None, "before": None, "known_at": None}
-    error = run(calls.balance(1, None, None, None), [answer(200, balance)]).error
+    error = run(endpoints.balance(1, None, None, None), [answer(200, balance)]).error
     assert isinstance(error, UnexpectedAnswerError)
     assert "user 2, not of 1" in str(error)
 
 
-def test_a_gateway_without_a_service_is_asked_again() -> None:
-    gateway = Answer(502, {"content-type": "text/html"}, b"<h1>Bad Gateway</h1>")
+def test_bad_gateway_is_retried() -> None:
+    gateway = Response(502, {"content-type": "text/html"}, b"<h1>Bad Gateway</h1>")
     assert run(POSTING, [gateway, answer(200, POSTED)]).error is None
     assert isinstance(run(POSTING, [gateway]).error, OutcomeUnknownError)
 
@@ -349,19 +417,22 @@ REPLIES = st.sampled_from(
         problem(500, "internal"),
         problem(403, "forbidden"),
         problem(422, "invalid"),
-        Answer(504, {}, b""),
+        problem(404, "user_not_found"),
+        problem(402, "insufficient_funds"),
+        problem(409, "uuid_conflict"),
+        Response(504, {}, b""),
     ]
 )
 
 
-def may_be_done(reply: Answer | Lost) -> bool:
-    if isinstance(reply, Lost):
+def may_be_done(reply: Response | NoResponse) -> bool:
+    if isinstance(reply, NoResponse):
         return reply.sent
     try:
         code = msgspec.json.decode(reply.body)["code"]
     except msgspec.DecodeError:
         return True
-    return code in {"outcome_unknown", "internal"} and code not in UNDONE
+    return code in {"outcome_unknown", "internal"} and code not in CODES_WITHOUT_EFFECT
 
 
 @settings(deadline=None)
@@ -371,25 +442,30 @@ def may_be_done(reply: Answer | Lost) -> bool:
     st.floats(0, 1),
     st.floats(0, 5),
 )
-def test_whatever_comes(
-    call: Call[Any], replies: list[Answer | Lost], chance: float, took: float
+def test_any_sequence_of_replies_gives_a_correct_result(
+    call: Call[Any], replies: list[Response | NoResponse], chance: float, took: float
 ) -> None:
     course = run(call, replies, chance=chance, took=took)
     came = [replies[min(index, len(replies) - 1)] for index in range(course.sent)]
     assert course.error is not None
-    # Nothing that repeats its effect is sent after what may have had one.
-    if call.repeat is Repeat.UNDONE:
+    # A request that may have had an effect is not sent again, unless a repetition has no further effect.
+    if call.repeat is RepeatRule.UNDONE:
         assert not any(may_be_done(reply) for reply in came[:-1])
-    # It is over in time, but for the last attempt.
+    # The call ends in time, except for its last attempt.
     assert course.now <= RETRIES.timeout_seconds + RETRIES.attempt_seconds
-    # "It was not done" is only said if that is sure.
-    unknown = not call.asks and any(may_be_done(reply) for reply in came)
-    decided = isinstance(course.error, InvalidError)
-    assert isinstance(course.error, OutcomeUnknownError) == (unknown and not decided)
+    # The error says that nothing was done only if that is certain.
+    unknown = not call.is_read and any(may_be_done(reply) for reply in came)
+    # The last answer decides if no earlier one leaves the outcome open, or if it reports a recorded outcome.
+    recorded = isinstance(course.error, RefusedError | UuidConflictError)
+    if unknown and recorded:
+        assert may_be_done(came[-1]) is False
+    else:
+        assert isinstance(course.error, OutcomeUnknownError) == unknown
+        assert not (unknown and isinstance(course.error, UnavailableError))
     assert course.error.uuid == call.uuid
 
 
-def test_the_uuid_is_made_before_the_first_attempt() -> None:
+def test_uuid_is_created_with_the_request() -> None:
     request = Deposit(1, 100)
     assert isinstance(request.uuid, UUID)
     assert request.body() == request.body()

@@ -1,6 +1,7 @@
-"""Makes the client for ordinary code of the one for asyncio: `python -m tests.client.twin`.
+"""Generate the synchronous client from the asynchronous one: `python -m tests.client.twin`.
 
-Words are replaced, nothing else: what can't be said so belongs into `saldo.client` beside the two, or into `running`.
+The generator only replaces words. Code that needs more belongs in `saldo.client` outside of the two packages, or in
+`concurrency`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 CLIENT: Final = Path(__file__).parents[2] / "src/saldo/client"
-MODULES: Final = ("client", "connection", "events", "pages", "writer")
+MODULES: Final = ("client", "connection", "events", "pagination", "writer")
 MADE: Final = "# Made of `saldo.client.asynchronous` by `python -m tests.client.twin`: change that, not this.\n"
 
 WORDS: Final = (
@@ -29,8 +30,8 @@ WORDS: Final = (
 )
 
 
-def made(module: str) -> str:
-    """The module as it has to be."""
+def generate_module(module: str) -> str:
+    """Return the generated text of a module."""
     text = (CLIENT / "asynchronous" / f"{module}.py").read_text("utf-8")
     for pattern, replacement in WORDS:
         text = re.sub(pattern, replacement, text)
@@ -47,9 +48,9 @@ def made(module: str) -> str:
 
 
 def main() -> None:
-    """Writes all of them."""
+    """Generate all modules."""
     for module in MODULES:
-        (CLIENT / "synchronous" / f"{module}.py").write_text(made(module), "utf-8")
+        (CLIENT / "synchronous" / f"{module}.py").write_text(generate_module(module), "utf-8")
 
 
 if __name__ == "__main__":

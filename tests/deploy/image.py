@@ -1,7 +1,7 @@
 """The Dockerfile without Docker: its stages, and its build steps run as a script.
 
-What is left out: the base image (this machine's Python stands in), and what a step of a last stage does to the
-file system of the image. Paths of the image stand for directories of the test's.
+Two things are not tested: the base image (this machine's Python stands in), and what a step of a last stage does to the
+image's file system. Directories of the test stand for paths of the image.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STEP_SECONDS_MAX = 280
 
 @dataclass
 class Stage:
-    """One stage: what it starts from, and its instructions in order."""
+    """One stage: its base, and its instructions in order."""
 
     name: str
     base: str
@@ -36,7 +36,7 @@ class Stage:
         return [value for name, value in self.instructions if name == instruction]
 
     def command(self, instruction: str) -> list[str]:
-        """The one in exec form: a shell would keep signals to itself."""
+        """Return the command of an instruction in exec form; a shell would not pass on signals."""
         (value,) = self.values(instruction)
         found: Any = json.loads(value[value.index("[") :])
         return [str(part) for part in found]
@@ -48,7 +48,7 @@ class Stage:
 
 
 def stages() -> dict[str, Stage]:
-    """All stages by name, in their order."""
+    """Return all stages by name, in their order."""
     with DOCKERFILE.open("rb") as file:
         structure = DockerfileParser(fileobj=file).structure
     found: dict[str, Stage] = {}
@@ -65,14 +65,14 @@ def stages() -> dict[str, Stage]:
 
 
 class Builder:
-    """Runs the steps of builder stages; what they install is in `venv`."""
+    """A builder that runs the steps of builder stages and installs into `venv`."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir()
         self._directory = directory
         self.venv = directory / "venv"
         self._work = directory
-        # Of this machine: where packages come from. Not: what is installed in the tests' own environment.
+        # The machine's settings of package sources are kept, and those of the tests' own environment are removed.
         self._environment = {
             name: value
             for name, value in os.environ.items()
@@ -83,12 +83,12 @@ class Builder:
         self._environment["VENV"] = str(self.venv)
 
     def run(self, stage: Stage) -> None:
-        """Every instruction of a stage, without those of the stage it starts from."""
+        """Run every instruction of a stage, without those of its base stage."""
         for instruction, value in stage.instructions:
             match instruction:
                 case "ENV":
                     self._environment |= stage.environment | {"VENV": str(self.venv)}
-                    # The image is to have no cache; this machine's saves the download.
+                    # The image must have no cache, while the machine's cache saves the download.
                     self._environment.pop("PIP_NO_CACHE_DIR", None)
                 case "WORKDIR":
                     self._work = self._directory / value.lstrip("/")

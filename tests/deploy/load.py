@@ -1,4 +1,4 @@
-"""A bit of everything that Saldo is asked, for as long as a test or a picture wants it."""
+"""A mixed load of all kinds of requests, for as long as a test or a screenshot needs it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from uuid import uuid4
 import httpx
 
 PACE_SECONDS = 0.02
-"""Between the rounds of a client: there is to be something of everything, not much."""
+"""Pause between the rounds of a client, in seconds: the load needs variety, not volume."""
 
 
 @contextmanager
 def load(
     url: str, *, clients: int = 2, users: int = 20, pace_seconds: float = PACE_SECONDS
 ) -> Iterator[list[int]]:
-    """Clients that post, retry, ask and are refused, and one that follows the live stream; gives the users' ids.
+    """Run clients that post, retry, read and are refused, and one that follows the live stream; yield user ids.
 
-    They go on whatever they are answered, and whether they are answered.
+    They continue whatever the answers are, and also if there is no answer.
 
     Args:
-        pace_seconds: between the rounds of a client.
+        pace_seconds: pause between the rounds of a client.
     """
     with httpx.Client(base_url=url) as client:
         user_ids = [
@@ -48,7 +48,7 @@ def load(
 
 
 def post(client: httpx.Client, user_id: int, amount: str, **fields: str) -> httpx.Response:
-    """One transaction, a deposit if nothing else is said."""
+    """Post one transaction, a deposit by default."""
     body = {"uuid": str(uuid4()), "type": "DEPOSIT", "user_id": user_id, "amount": amount}
     return client.post("/v1/transaction", json=body | fields)
 
@@ -66,7 +66,7 @@ def _ask_everything(client: httpx.Client, user_id: int) -> None:
     post(client, user_id, "10.00", uuid=uuid)  # a replay
     post(client, user_id, "11.00", uuid=uuid)  # a conflict
     post(client, user_id, "7.00", type="WITHDRAW")
-    post(client, user_id, "1000000000.00", type="WITHDRAW")  # more than there is
+    post(client, user_id, "1000000000.00", type="WITHDRAW")  # insufficient funds
     post(client, 2**62, "1.00")  # no such user
     array = [
         {"uuid": str(uuid4()), "type": "DEPOSIT", "user_id": user_id, "amount": "1.00"}
@@ -79,6 +79,8 @@ def _ask_everything(client: httpx.Client, user_id: int) -> None:
     client.get("/v1/transactions", params={"limit": "10"})
     client.get(f"/v1/user/{user_id}/transactions", params={"limit": "10"})
     client.get("/nothing/here")
+    # Without a key, only names of this machine are accepted: 403.
+    client.get(f"/v1/user/{user_id}/balance", headers={"host": "elsewhere.example"})
 
 
 def _follow(url: str, stopping: threading.Event) -> None:

@@ -1,8 +1,7 @@
-"""The manifests of deploy/kubernetes: each file by itself, and what kustomize makes of them."""
+"""The manifests of deploy/kubernetes: each file by itself, and the output of kustomize."""
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,28 +9,30 @@ from typing import Any
 
 import yaml
 
-from tests.conftest import missing
+from tests.conftest import skip_or_fail
+from tests.found import program as installed
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy/kubernetes"
 APPLIED = (
+    "namespace",
     "migrate",
     "base",
     *(f"overlays/{n}" for n in ("production", "monitoring", "cloudnative-pg")),
 )
-"""What an operator names to `kubectl apply -k`."""
+"""The directories that an operator passes to `kubectl apply -k`."""
 
 Manifest = dict[str, Any]
 
 
 def build(directory: str) -> list[Manifest]:
-    """What `kubectl apply -k` would send; skips the test where kustomize is not installed."""
-    if shutil.which("kustomize"):
+    """Return what `kubectl apply -k` would send; skip the test where kustomize is not installed."""
+    if installed("kustomize", "kubectl"):
         command = ["kustomize", "build"]
-    elif shutil.which("kubectl"):
+    elif installed("kubectl", "kubectl"):
         command = ["kubectl", "kustomize"]
     else:
-        missing("kubectl", "no kubectl and no kustomize in PATH")
+        skip_or_fail("kubectl", "no kubectl and no kustomize in PATH")
     done = subprocess.run(
         [*command, str(KUBERNETES / directory)], capture_output=True, text=True, check=False
     )
@@ -45,7 +46,7 @@ def kustomizations() -> list[Path]:
 
 
 def resources(kustomization: Path) -> Iterator[Path]:
-    """The files that a kustomization names, those of the directories it names too."""
+    """Yield the files that a kustomization lists, including those of the directories that it lists."""
     for name in yaml.safe_load(kustomization.read_text())["resources"]:
         path = (kustomization.parent / name).resolve()
         if path.is_dir():
@@ -59,13 +60,13 @@ def read(path: Path) -> list[Manifest]:
 
 
 def only(manifests: list[Manifest], kind: str, name: str) -> Manifest:
-    """The one of this kind and name."""
+    """Return the one manifest of this kind and name."""
     (found,) = (m for m in manifests if m["kind"] == kind and m["metadata"]["name"] == name)
     return found
 
 
 def pod(workload: Manifest) -> dict[str, Any]:
-    """The specification of the pods of a Deployment or a Job."""
+    """Return the pod specification of a Deployment or a Job."""
     spec: dict[str, Any] = workload["spec"]["template"]["spec"]
     return spec
 
@@ -76,5 +77,5 @@ def container(workload: Manifest) -> dict[str, Any]:
 
 
 def environment(workload: Manifest) -> dict[str, str]:
-    """The variables whose values are in the manifest."""
+    """Return the environment variables whose values are in the manifest."""
     return {v["name"]: v["value"] for v in container(workload)["env"] if "value" in v}

@@ -1,11 +1,10 @@
-"""A Prometheus of the tests' own, with the configuration that we ship: other targets, and less patience."""
+"""A Prometheus of the tests' own with the shipped configuration, but with other targets and shorter times."""
 
 from __future__ import annotations
 
 import math
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -19,24 +18,27 @@ from urllib.parse import urlsplit
 import httpx
 import yaml
 
+from tests import found
 from tests.faults.broker import free_ports
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "prometheus"
 METRICS_KEY = "a-metrics-key-of-the-tests-0123456789"
-"""What it scrapes with."""
+"""Key with which Prometheus scrapes."""
 
 START_SECONDS_MAX = 60
 POLL_SECONDS = 0.25
 
 
 def find(program: str) -> str | None:
-    """`prometheus` or `promtool`, from PATH or where Debian puts it."""
-    return shutil.which(program) or shutil.which(program, path="/usr/bin")
+    """Return the path of `prometheus` or `promtool`, from PATH or from Debian's directory."""
+    return found.program(program, "prometheus") or found.program(
+        program, "prometheus", path="/usr/bin"
+    )
 
 
 @dataclass(frozen=True)
 class Series:
-    """Labels, and points of time (seconds since 1970) and value."""
+    """A time series: labels, and points of time (seconds since 1970) and value."""
 
     labels: Mapping[str, str]
     points: Sequence[tuple[float, float]]
@@ -51,21 +53,28 @@ def derive(
     service_url: str,
     port: int,
     replaced: Mapping[str, tuple[str, str]] | None = None,
+    job_name: str = "saldo",
 ) -> Path:
-    """The configuration as shipped, but: scraped every second, and alerts fire as soon as they may.
+    """Write the shipped configuration, changed to scrape every second and to fire alerts as early as possible.
 
     Args:
-        replaced: by alert, what stands in its expression, and what a test can wait for.
+        replaced: by alert, a part of its expression and a substitute that a test can wait for.
+        job_name: another name of the service's job, as in an operator's own Prometheus.
     """
     config = yaml.safe_load((SHIPPED / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     targets = {"saldo": urlsplit(service_url).netloc, "prometheus": f"127.0.0.1:{port}"}
     key = directory / "metrics-key"
     key.write_text(METRICS_KEY)
+    config["scrape_configs"] = [
+        job for job in config["scrape_configs"] if job["job_name"] in targets
+    ]
     for job in config["scrape_configs"]:
         if "authorization" in job:
             job["authorization"]["credentials_file"] = str(key)
         job["static_configs"] = [{"targets": [targets[job["job_name"]]]}]
+        if job["job_name"] == "saldo":
+            job["job_name"] = job_name
     (directory / "rules").mkdir()
     missing = dict(replaced or {})
     for path in (SHIPPED / "rules").glob("*.yml"):
@@ -86,7 +95,7 @@ def derive(
 
 
 class Prometheus:
-    """The process, and what it is asked by its HTTP API."""
+    """The process, and queries over its HTTP API."""
 
     def __init__(self, program: str, directory: Path, config: Path, port: int) -> None:
         self._log = directory / "prometheus.log"
@@ -109,7 +118,7 @@ class Prometheus:
         self.wait_for(self._is_ready, "Prometheus", START_SECONDS_MAX)
 
     def query(self, expression: str) -> list[Series]:
-        """The values now."""
+        """Return the current values."""
         found = self._ask("/api/v1/query", query=expression)
         assert found["resultType"] in {"vector", "scalar"}, expression
         if found["resultType"] == "scalar":
@@ -117,7 +126,7 @@ class Prometheus:
         return [Series(each["metric"], [_point(each["value"])]) for each in found["result"]]
 
     def query_range(self, expression: str, begin: float, end: float, step: float) -> list[Series]:
-        """The values of a time span.
+        """Return the values of a time span.
 
         Args:
             begin, end: seconds since 1970.
@@ -127,11 +136,11 @@ class Prometheus:
         return [Series(each["metric"], [*map(_point, each["values"])]) for each in found["result"]]
 
     def metrics(self) -> set[str]:
-        """The names of all that was ever scraped or recorded."""
+        """Return the names of all metrics that were ever scraped or recorded."""
         return set(self._ask("/api/v1/label/__name__/values"))
 
     def firing(self) -> dict[str, list[dict[str, str]]]:
-        """Alerts that fire now: their labels, by name."""
+        """Return the alerts that fire at present: their labels, by name."""
         alerts: dict[str, list[dict[str, str]]] = {}
         for alert in self._ask("/api/v1/alerts")["alerts"]:
             if alert["state"] == "firing":
@@ -141,7 +150,7 @@ class Prometheus:
     def wait_for(
         self, satisfied: Callable[[], bool], what: str | Callable[[], str], seconds_max: float = 90
     ) -> None:
-        """Asks until it is so; fails with what was expected."""
+        """Poll until the condition is true; fail with a description of what was expected."""
         deadline = time.monotonic() + seconds_max
         while not satisfied():
             assert self._process.poll() is None, self.output()
@@ -149,14 +158,14 @@ class Prometheus:
             time.sleep(POLL_SECONDS)
 
     def wait_until_firing(self, name: str, seconds_max: float = 90) -> list[dict[str, str]]:
-        """The labels of the alerts of that name."""
+        """Wait until the alert fires, and return the labels of its instances."""
         self.wait_for(
             lambda: name in self.firing(), lambda: f"{name}, not {self.firing()}", seconds_max
         )
         return self.firing()[name]
 
     def wait_until_silent(self, name: str, seconds_max: float = 90) -> None:
-        """Until no alert of that name fires any more."""
+        """Wait until no alert of that name fires any more."""
         self.wait_for(lambda: name not in self.firing(), f"{name} goes on", seconds_max)
 
     def output(self) -> str:
@@ -186,10 +195,12 @@ def prometheus(
     directory: Path,
     service_url: str,
     replaced: Mapping[str, tuple[str, str]] | None = None,
+    job_name: str = "saldo",
 ) -> Iterator[Prometheus]:
-    """One that scrapes the service; see `derive`."""
+    """Yield a Prometheus that scrapes the service; see `derive`."""
     (port,) = free_ports(1)
-    running = Prometheus(program, directory, derive(directory, service_url, port, replaced), port)
+    config = derive(directory, service_url, port, replaced, job_name)
+    running = Prometheus(program, directory, config, port)
     try:
         running.wait_until_ready()
         yield running
@@ -197,9 +208,13 @@ def prometheus(
         running.end()
 
 
-def substituted(expression: str) -> str:
-    """A dashboard's query as Grafana sends it, everything chosen."""
-    values = {"$__rate_interval": "10s", "$job": "saldo", "$instance": ".*"}
+def substitute_variables(expression: str, window: str = "10s", job_name: str = "saldo") -> str:
+    """Return a dashboard's query as Grafana sends it with everything selected.
+
+    Args:
+        window: the interval of rates.
+    """
+    values = {"$__rate_interval": window, "$job": job_name, "$instance": ".*"}
     text = re.sub(r"\$\w+", lambda found: values[found[0]], expression)
     assert "$" not in text, text
     return text
@@ -210,5 +225,5 @@ def _point(pair: Sequence[Any]) -> tuple[float, float]:
 
 
 def has_value(series: Sequence[Series]) -> bool:
-    """Whether there is a number among them."""
+    """Return whether any of the series has a number."""
     return any(not math.isnan(each.value) for each in series)

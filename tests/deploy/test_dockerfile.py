@@ -1,4 +1,4 @@
-"""The image's build steps, run as they stand in the Dockerfile; and what they install, run as the image would."""
+"""The image's build steps, run as they stand in the Dockerfile, and the installed programs, run as in the image."""
 
 from __future__ import annotations
 
@@ -53,17 +53,20 @@ cd "$data"
 exec setpriv --reuid {USER} --regid {USER} --clear-groups --no-new-privs \\
     --bounding-set=-all --inh-caps=-all -- "$@"
 """
-"""What Docker does for --read-only, --tmpfs, --cap-drop and no-new-privileges, in a mount namespace of its own.
+"""A script that confines a command like --read-only, --tmpfs, --cap-drop and no-new-privileges of Docker.
 
-Before that the steps of the last stages, on overlays of this machine's directories that go with the namespace. A
-Python in a directory of root's alone is brought where the image's user finds it: the base image has one.
+Before that, it runs the steps of the last stages on overlays of this machine's directories, which disappear with the
+namespace. If only root can reach this machine's Python, it is mounted where the image's user can, because the base
+image has one.
 """
 
 
 class Container:
-    """Commands of the image, in its environment; as root also as its user, without rights, on a read-only file system.
+    """A runner of the image's commands in the image's environment.
 
-    Only /tmp and the volume, both empty at first, may be written to then.
+    If the tests run as root, the commands run as the image's user, without capabilities, on a read-only file system.
+    Then
+    only /tmp and the volume are writable, both empty at first.
     """
 
     def __init__(
@@ -86,22 +89,22 @@ class Container:
         self.port = 0
 
     def run(self, *arguments: str) -> tuple[int, str]:
-        """A command to its end: its exit code, and what it wrote."""
+        """Run a command to its end, and return its exit code and its output."""
         return self.start(*arguments).wait(COMMAND_SECONDS_MAX), self.output()
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """The command; without arguments, what the image runs."""
+        """Start the image's entry point with these arguments, by default with the image's own."""
         return self.start_other(
             *self._image.command("ENTRYPOINT"), *(arguments or self._image.command("CMD"))
         )
 
     def start_other(self, *command: str) -> subprocess.Popen[bytes]:
-        """Another program in place of the image's."""
+        """Start another program in place of the image's."""
         with self._log.open("wb") as log:
             return self._popen([*command], log)
 
     def stop(self, process: subprocess.Popen[bytes]) -> int:
-        """As Docker stops it; the exit code."""
+        """Stop the process as Docker does, and return the exit code."""
         (name,) = self._image.values("STOPSIGNAL")
         process.send_signal(signal.Signals[name])
         return process.wait(COMMAND_SECONDS_MAX)
@@ -110,9 +113,10 @@ class Container:
         return self._log.read_text()
 
     def healthy(self) -> bool:
-        """What the image's own check says, in one line if it is bad."""
+        """Run the image's health check; if it fails, it must print one line."""
         check = self._image.command("HEALTHCHECK")
-        # Beside the rest: the container has a /tmp of its own, and the clone may be in the machine's.
+        # The check is copied to the container's directory, because the repository may be in /tmp, which the container
+        # replaces.
         shutil.copy(ROOT / "deploy/docker/healthy.py", self._directory)
         check = [part.replace("/usr/local/lib/saldo", str(self._directory)) for part in check]
         self._environment["SALDO_PORT"] = str(self.port)
@@ -125,7 +129,7 @@ class Container:
         return code == 0
 
     def wait_until_healthy(self, process: subprocess.Popen[bytes]) -> str:
-        """The address; fails if it ends before."""
+        """Wait until the service is healthy, and return its URL; fail if it ends before."""
         deadline = time.monotonic() + READY_SECONDS_MAX
         while time.monotonic() < deadline:
             assert process.poll() is None, self.output()
@@ -149,7 +153,7 @@ class Container:
         )
 
     def _confinement(self) -> list[str]:
-        """The command before the command; each replaces itself with the next, so signals reach the last."""
+        """Return the prefix of a confined command. Each program in it replaces itself, so signals reach the command."""
         if os.geteuid() != 0:
             return []
         volume = "" if self._volume is None else str(self._volume)
@@ -164,7 +168,7 @@ class Container:
 
 @pytest.fixture(scope="module")
 def directory() -> Iterator[Path]:
-    """Reached by every user; not in /tmp, which a container has to itself."""
+    """Yield a directory that every user can reach; it is not in /tmp, which a container replaces."""
     path = Path(tempfile.mkdtemp(prefix="saldo-image-", dir="/var/tmp"))
     path.chmod(0o755)
     yield path
@@ -173,7 +177,7 @@ def directory() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def embedded_venv(directory: Path) -> Path:
-    """What the default image gets."""
+    """Return what the default image contains."""
     for program in ("bash", "unshare", "setpriv"):
         if shutil.which(program) is None:
             pytest.skip(f"no {program} in PATH")
@@ -184,17 +188,17 @@ def embedded_venv(directory: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def slim_venv(directory: Path, embedded_venv: Path) -> Path:
-    """What the slim image gets: the next stage, on a copy."""
+    """Return what the slim image contains: the next stage, run on a copy."""
     builder = Builder(directory / "slim")
     shutil.copytree(embedded_venv, builder.venv, symlinks=True)
     builder.run(stages()["without-postgresql"])
-    # Programs name their Python: in the image the copy is at the same path.
+    # Installed programs contain the path of their Python, which is the same in the image.
     program = builder.venv / "bin/saldo"
     program.write_text(program.read_text().replace(str(embedded_venv), str(builder.venv)))
     return builder.venv
 
 
-def test_the_images_are_as_they_are_promised() -> None:
+def test_images_have_the_documented_user_volume_and_commands() -> None:
     found = stages()
     assert list(found)[-1] == "embedded"  # what is built if no target is named
     bases = {stage.base for stage in found.values()} - set(found)
@@ -206,14 +210,27 @@ def test_the_images_are_as_they_are_promised() -> None:
     assert base.command("ENTRYPOINT") == ["saldo"]
     assert base.command("CMD") == ["serve"]
     assert base.values("VOLUME") == [base.environment["SALDO_DATA_DIR"]]
-    # Programs find their Python by its path: it is the same in both.
+    # Programs find their Python by its path, so it must be the same in both.
     venv = found["builder"].environment["VENV"]
     for last, source in (("slim", "without-postgresql"), ("embedded", "builder")):
         assert found[last].base == "base"
         assert found[last].instructions == [("COPY", f"--from={source} {venv} {venv}")]
 
 
-def test_what_is_copied_is_not_ignored() -> None:
+def test_the_base_of_the_images_has_no_pip() -> None:
+    """Check the text of the step only, because running it would remove this machine's pip."""
+    found = stages()
+    base = found[found["base"].base]
+    (step,) = base.values("RUN")
+    assert "ensurepip" in step
+    assert re.search(r"pip uninstall .*\bsetuptools wheel pip$", step)
+    assert base.base == found["builder"].base
+    version = re.match(r"python:(\d+)\.(\d+)\.(\d+)-", base.base)
+    assert version is not None
+    assert tuple(map(int, version.groups())) >= (3, 11, 16)
+
+
+def test_copied_files_are_not_in_dockerignore() -> None:
     sources = {
         source
         for stage in stages().values()
@@ -238,10 +255,11 @@ def test_what_is_run_is_confined(directory: Path) -> None:
     assert all(line.endswith("Read-only file system") for line in refused)
 
 
-def test_slim_runs_on_a_postgresql_of_ones_own_and_stops(
+@pytest.mark.long
+def test_slim_image_runs_on_an_external_postgresql_and_stops(
     slim_venv: Path, directory: Path, machine_postgres: str
 ) -> None:
-    with databases.created(machine_postgres) as database:
+    with databases.create_database(machine_postgres) as database:
         service = {"SALDO_DATABASE_URL": database.service_url}
         owner = {"SALDO_DATABASE_OWNER_URL": database.owner_url}
         code, output = Container(slim_venv, directory, service | owner).run("db", "migrate")
@@ -253,6 +271,7 @@ def test_slim_runs_on_a_postgresql_of_ones_own_and_stops(
     assert "Traceback" not in serving.output()
 
 
+@pytest.mark.long
 def test_slim_has_neither_a_postgresql_nor_pip(slim_venv: Path, directory: Path) -> None:
     installed = [path.name for path in slim_venv.glob("lib/python*/site-packages/*")]
     unwanted = ("pixeltable", "pip", "setuptools", "hatchling")
@@ -264,7 +283,8 @@ def test_slim_has_neither_a_postgresql_nor_pip(slim_venv: Path, directory: Path)
     assert "set SALDO_DATABASE_URL" in output
 
 
-def test_embedded_keeps_its_data_in_the_volume(embedded_venv: Path, directory: Path) -> None:
+@pytest.mark.long
+def test_embedded_image_keeps_its_data_in_the_volume(embedded_venv: Path, directory: Path) -> None:
     volume = directory / "volume"
     volume.mkdir(mode=0o700)
     if os.geteuid() == 0:
@@ -278,7 +298,7 @@ def test_embedded_keeps_its_data_in_the_volume(embedded_venv: Path, directory: P
 
 @contextmanager
 def _running(container: Container) -> Iterator[str]:
-    """The address of the service, which is healthy, can be posted to, and stops well."""
+    """Yield the URL of a service that is healthy, and check that it accepts a post and stops in order."""
     process = container.start()
     try:
         url = container.wait_until_healthy(process)

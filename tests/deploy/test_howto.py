@@ -1,26 +1,29 @@
-"""The commands that the how-tos of containers and Kubernetes print: run where they can be, checked where they can't."""
+"""Commands in the how-to pages about containers and Kubernetes: run where that is possible, else checked."""
 
 from __future__ import annotations
 
+import base64
 import os
 import re
-import shutil
 import stat
 import subprocess
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import yaml
 
-from tests.conftest import missing
-from tests.deploy.manifests import APPLIED, KUBERNETES, ROOT, Manifest, build, container
+from tests.conftest import skip_or_fail
+from tests.deploy.manifests import APPLIED, KUBERNETES, ROOT, Manifest, build, container, only, pod
+from tests.found import program as installed
+
+DEPLOYMENTS = ("saldo", "saldo-relay")
 
 KUBECTL = (
     "apply -k ",
     "create secret ",
-    "delete job ",
+    "get secret ",
     "label namespace ",
-    "rollout status ",
     "wait ",
 )
 
@@ -31,7 +34,7 @@ def _blocks(document: str) -> list[str]:
 
 
 def _lines(document: str) -> list[str]:
-    """Each command on a line of its own."""
+    """Return each command of a document as one line."""
     return [
         line.strip()
         for block in _blocks(document)
@@ -40,10 +43,10 @@ def _lines(document: str) -> list[str]:
 
 
 def _secrets(directory: Path) -> list[Manifest]:
-    """Those that the commands create, as kubectl would send them."""
-    kubectl = shutil.which("kubectl")
+    """Return the Secrets that the commands create, as kubectl would send them."""
+    kubectl = installed("kubectl", "kubectl")
     if kubectl is None:
-        missing("kubectl", "no kubectl in PATH")
+        skip_or_fail("kubectl", "no kubectl in PATH")
     shim = directory / "kubectl"
     shim.write_text(
         "#!/bin/sh\n"
@@ -53,8 +56,10 @@ def _secrets(directory: Path) -> list[Manifest]:
     )
     shim.chmod(0o755)
     blocks = [block for block in _blocks("kubernetes.md") if "create secret" in block]
+    (directory / "database-ca.pem").write_text("a certificate")
     done = subprocess.run(
         ["bash", "-euc", "\n".join(blocks)],
+        cwd=directory,
         env=os.environ | {"PATH": f"{directory}:{os.environ['PATH']}", "KUBECONFIG": "/dev/null"},
         capture_output=True,
         text=True,
@@ -73,7 +78,7 @@ def test_passwords_for_compose_are_made_as_printed(tmp_path: Path) -> None:
     assert all(re.fullmatch("[0-9a-f]{48}", password) for password in passwords.values())
     asked = set(re.findall(r"\$\{(\w+):\?", (ROOT / "compose.yaml").read_text()))
     assert set(passwords) == asked
-    # Saldo reads the file too, when it runs there, and refuses names that are no settings.
+    # When Saldo runs in that directory it reads the file, too, and rejects unknown names of settings.
     assert not [name for name in passwords if name.startswith("SALDO_")]
 
 
@@ -89,6 +94,18 @@ def test_secrets_are_made_as_the_manifests_name_them(tmp_path: Path) -> None:
             if "valueFrom" in variable:
                 reference = variable["valueFrom"]["secretKeyRef"]
                 assert reference["key"] in keys[reference["name"]]
+        for volume in (each for each in pod(workload)["volumes"] if "secret" in each):
+            wanted = {item["key"] for item in volume["secret"]["items"]}
+            assert wanted == keys[volume["secret"]["secretName"]]
+            # A connection string that names a certificate must use the path of the mount.
+            (mount,) = (
+                m for m in container(workload)["volumeMounts"] if m["name"] == volume["name"]
+            )
+            for secret in (s for s in made if s["metadata"]["name"] == "saldo-database"):
+                for url in map(_decoded, secret["data"].values()):
+                    query = dict(parse_qsl(urlsplit(url).query))
+                    assert query["sslmode"] == "verify-full"
+                    assert query["sslrootcert"] == f"{mount['mountPath']}/ca.crt"
     (cluster,) = (m for m in build("overlays/cloudnative-pg") if m["kind"] == "Cluster")
     spec = cluster["spec"]
     for name in (
@@ -98,18 +115,109 @@ def test_secrets_are_made_as_the_manifests_name_them(tmp_path: Path) -> None:
         assert keys[name] == {"username", "password"}
 
 
-def test_kubectl_is_told_what_there_is() -> None:
+def _decoded(data: str) -> str:
+    return base64.b64decode(data).decode()
+
+
+KUBECTL_OF_THE_TEST = """#!/bin/sh
+echo "$@" >>"$CALLS"
+case "$1" in
+"$FAILS") exit 1 ;;
+get) case $(grep -c ^get "$CALLS") in 1) ;; 2) exit 1 ;; *) echo "$CONDITIONS" ;; esac ;;
+esac
+"""
+"""A kubectl that records its calls.
+
+The first query after the Job finds no condition yet, and the second one no server.
+"""
+
+
+def _roll_out(directory: Path, **environment: str) -> tuple[int, list[str]]:
+    """Run the script with the test's kubectl; return its exit code and the calls of kubectl."""
+    (directory / "kubectl").write_text(KUBECTL_OF_THE_TEST)
+    (directory / "sleep").write_text("#!/bin/sh\n")
+    for program in ("kubectl", "sleep"):
+        (directory / program).chmod(0o755)
+    calls = directory / "calls"
+    (line,) = (line for line in _lines("kubernetes.md") if "roll-out.sh" in line)
+    script, overlay = line.split()
+    # The number of polls is reduced, since the original takes an hour.
+    copy = directory / "roll-out.sh"
+    copy.write_text(re.sub(r"polls_max=\d+", "polls_max=3", (ROOT / script).read_text()))
+    done = subprocess.run(
+        ["sh", str(copy), overlay, "deploy/kubernetes/migrate"],
+        cwd=ROOT,
+        env=os.environ
+        | {"PATH": f"{directory}:{os.environ['PATH']}", "CALLS": str(calls), "FAILS": "nothing"}
+        | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, calls.read_text().splitlines()
+
+
+def test_a_rollout_follows_a_migration_that_has_completed(tmp_path: Path) -> None:
+    code, calls = _roll_out(tmp_path, CONDITIONS="SuccessCriteriaMet Complete")
+    assert code == 0
+    migrated = max(index for index, call in enumerate(calls) if call.startswith("get job"))
+    logged, applied, *waited = calls[migrated + 1 :]
+    assert logged.startswith("logs ")
+    assert applied == "apply -k deploy/kubernetes/overlays/production"
+    assert [call.rpartition("/")[2] for call in waited] == [*DEPLOYMENTS]
+    assert calls[0].startswith("delete job saldo-migrate ")
+    assert calls[1] == "apply -k deploy/kubernetes/migrate"
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"CONDITIONS": "FailureTarget Failed"},
+        {"CONDITIONS": ""},
+        {"CONDITIONS": "Complete", "FAILS": "delete"},
+    ],
+    ids=["failed", "never ended", "no cluster"],
+)
+def test_nothing_is_rolled_out_without_a_migration(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    code, calls = _roll_out(tmp_path, **environment)
+    assert code != 0
+    assert not [call for call in calls if "overlays" in call]
+    if "FAILS" not in environment:
+        assert [call for call in calls if call.startswith("logs ")]
+
+
+def test_failed_rollout_makes_the_script_fail(tmp_path: Path) -> None:
+    code, _ = _roll_out(tmp_path, CONDITIONS="Complete", FAILS="rollout")
+    assert code != 0
+
+
+def test_rollout_script_names_existing_resources() -> None:
+    script = (KUBERNETES / "roll-out.sh").read_text()
+    job = only(build("migrate"), "Job", "saldo-migrate")
+    assert f"job={job['metadata']['name']}\n" in script
+    assert f"namespace={job['metadata']['namespace']}\n" in script
+    names = {m["metadata"]["name"] for m in build("base") if m["kind"] == "Deployment"}
+    assert set(re.findall(r"deployment/([\w-]+)", script)) == names == set(DEPLOYMENTS)
+    polls, seconds = (
+        int(re.findall(rf"^poll{s}=(\d+)", script, re.MULTILINE)[0]) for s in ("s_max", "_seconds")
+    )
+    assert polls * seconds > job["spec"]["activeDeadlineSeconds"]
+
+
+def test_kubectl_commands_name_existing_resources() -> None:
     lines = [
         line.removeprefix("kubectl ")
         for line in _lines("kubernetes.md")
         if line.startswith("kubectl ")
     ]
-    assert len(lines) > 12
+    assert len(lines) > 10
     for line in lines:
         assert line.startswith(KUBECTL), line
         if line.startswith("apply -k "):
             directory = line.removeprefix("apply -k deploy/kubernetes/")
-            assert directory in {*APPLIED, "namespace"}
+            assert directory in APPLIED
     names = {(m["kind"].lower(), m["metadata"]["name"]) for d in APPLIED for m in build(d)}
     text = "\n".join(lines)
     for kind, name in re.findall(r"\b(job|deployment|cluster)[/ ](saldo[\w-]*)", text):

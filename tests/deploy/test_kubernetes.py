@@ -1,8 +1,7 @@
-"""The manifests are what Kubernetes takes, and agree with each other and with the service."""
+"""The Kubernetes manifests: they are valid, and agree with each other and with the service."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 import runpy
 from typing import Any
@@ -11,11 +10,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from saldo.bootstrap.access import KEY_CONNECTIONS
-from saldo.bootstrap.pools import RELAY_CONNECTIONS, WEBHOOK_API_CONNECTIONS
-from saldo.bootstrap.service import EVENTS_CONNECTIONS
-from saldo.bootstrap.webhooks import WEBHOOK_CONNECTIONS
-from saldo.settings import Settings
+from saldo.bootstrap.pools import connections_of_relay, connections_of_service
+from saldo.settings.model import Settings
+from saldo.version import VERSION
 from tests.conftest import settings_for
 from tests.deploy.manifests import (
     APPLIED,
@@ -33,7 +30,7 @@ from tests.deploy.manifests import (
 )
 
 VERSIONS = ("1.30", kubernetes_validate.latest_version())
-"""The oldest that the how-to promises, and the newest whose schemas are known."""
+"""The oldest version that the how-to page supports, and the newest whose schemas are available."""
 
 CUSTOM = {
     "ServiceMonitor": "monitoring.coreos.com/v1",
@@ -42,14 +39,16 @@ CUSTOM = {
 }
 WORKLOADS = {"Deployment", "Job"}
 STOP_SECONDS_BESIDE = 5
-"""For what a stop does beside its waits."""
+"""Time for the steps of a stop other than its waits, in seconds."""
 
-POSTGRESQL_CONNECTIONS = 97
-"""Of a server as it comes: 100, 3 of them the superuser's."""
+OTHER_CONNECTIONS = 15
+"""Connections reserved for the superuser (3), the migration's Job, the operator and an exporter of metrics."""
+
+HOW_TO = ROOT / "docs/howto/kubernetes.md"
 
 
 @pytest.mark.parametrize("kustomization", kustomizations(), ids=lambda path: path.parent.name)
-def test_a_kustomization_names_files_that_are_there(kustomization: Any) -> None:
+def test_kustomizations_name_existing_files(kustomization: Any) -> None:
     content = yaml.safe_load(kustomization.read_text())
     assert set(content) <= {"apiVersion", "kind", "namespace", "resources", "images", "patches"}
     manifests = [manifest for path in resources(kustomization) for manifest in read(path)]
@@ -59,7 +58,7 @@ def test_a_kustomization_names_files_that_are_there(kustomization: Any) -> None:
         assert (patch["target"]["kind"], patch["target"]["name"]) in keys
 
 
-def test_every_manifest_is_applied_with_something() -> None:
+def test_every_manifest_belongs_to_a_kustomization() -> None:
     named = {
         path
         for directory in APPLIED
@@ -71,7 +70,7 @@ def test_every_manifest_is_applied_with_something() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("directory", APPLIED)
-def test_kubernetes_takes_what_kustomize_builds(directory: str, version: str) -> None:
+def test_manifests_are_valid_for_kubernetes(directory: str, version: str) -> None:
     for manifest in build(directory):
         kind = manifest["kind"]
         if kind in CUSTOM:
@@ -97,7 +96,7 @@ def test_pods_are_restricted_and_take_secrets_by_reference(directory: str) -> No
             "capabilities": {"drop": ["ALL"]},
         }
         assert spec["automountServiceAccountToken"] is False
-        # Kubernetes' own variables for the Service `saldo` would be taken for settings.
+        # Kubernetes' own variables for the Service `saldo` would be read as settings.
         assert spec["enableServiceLinks"] is False
         assert not re.search(r":latest$|^[^:]+$", only_container["image"])
         for variable in only_container["env"]:
@@ -129,55 +128,98 @@ def test_the_service_finds_its_pods_and_probes_its_routes() -> None:
         "readiness": "/healthz/ready",
     }
     assert {probe["port"] for probe in probes.values()} == {port["name"]}
-    # The relay's pods are no part of the Service.
+    # The relay's pods do not belong to the Service.
     relay = only(manifests, "Deployment", "saldo-relay")
     assert (
         not service["spec"]["selector"].items()
         <= relay["spec"]["template"]["metadata"]["labels"].items()
     )
-    assert environment(deployment)["SALDO_RELAY"] == "false"
+    assert environment(deployment)["SALDO_RELAY_ENABLED"] == "false"
 
 
-def test_a_pod_is_given_the_time_that_its_stop_takes() -> None:
+def test_termination_grace_period_covers_drain_and_stop() -> None:
     manifests = build("overlays/production")
     deployment = only(manifests, "Deployment", "saldo")
     given = {k.removeprefix("SALDO_").lower(): v for k, v in environment(deployment).items()}
     settings = settings_for("postgresql://saldo@db/saldo", **given)
-    # For connections to end, and then for the engine.
-    needed = settings.drain_seconds + 2 * settings.stop_seconds + STOP_SECONDS_BESIDE
+    # One wait is for connections to end, the other one for the engine.
+    needed = (
+        settings.shutdown_delay_seconds
+        + 2 * settings.shutdown_timeout_seconds
+        + STOP_SECONDS_BESIDE
+    )
     assert pod(deployment)["terminationGracePeriodSeconds"] >= needed
     probe = container(deployment)["readinessProbe"]
     unready = probe["failureThreshold"] * probe["periodSeconds"] + probe["timeoutSeconds"]
-    assert settings.drain_seconds > unready
+    assert settings.shutdown_delay_seconds > unready
     relay = only(manifests, "Deployment", "saldo-relay")
-    stop_seconds = float(environment(relay)["SALDO_STOP_SECONDS"])
-    assert pod(relay)["terminationGracePeriodSeconds"] >= 2 * stop_seconds + STOP_SECONDS_BESIDE
+    shutdown_timeout_seconds = float(environment(relay)["SALDO_SHUTDOWN_TIMEOUT_SECONDS"])
+    assert (
+        pod(relay)["terminationGracePeriodSeconds"]
+        >= 2 * shutdown_timeout_seconds + STOP_SECONDS_BESIDE
+    )
 
 
-def test_all_pods_together_fit_the_connections_of_a_database() -> None:
+@pytest.mark.parametrize("directory", APPLIED)
+def test_only_the_namespace_itself_contains_the_namespace(directory: str) -> None:
+    """Check the kinds: otherwise `kubectl delete -k` of another directory would delete the database and its volumes."""
+    kinds = {manifest["kind"] for manifest in build(directory)}
+    assert ("Namespace" in kinds) == (directory == "namespace")
+
+
+def test_pod_that_exits_early_stops_the_rollout() -> None:
+    manifests = build("overlays/production")
+    for deployment in (m for m in manifests if m["kind"] == "Deployment"):
+        assert deployment["spec"]["minReadySeconds"] >= 15, deployment["metadata"]["name"]
+    # A new pod counts as available only after the old pod has drained and stopped.
+    service = only(manifests, "Deployment", "saldo")
+    shutdown_delay_seconds = float(environment(service)["SALDO_SHUTDOWN_DELAY_SECONDS"])
+    assert service["spec"]["minReadySeconds"] > shutdown_delay_seconds
+
+
+def _pods_max(workload: Manifest, replicas: int) -> int:
+    """Return the number of pods with connections during a rollout, with a terminating pod for each replica."""
+    surge: int = workload["spec"]["strategy"]["rollingUpdate"]["maxSurge"]
+    return 2 * replicas + surge
+
+
+def test_all_pods_together_fit_the_connections_of_the_database() -> None:
     manifests = build("overlays/production")
     deployment = only(manifests, "Deployment", "saldo")
     autoscaler = only(manifests, "HorizontalPodAutoscaler", "saldo")["spec"]
     assert autoscaler["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
     assert "replicas" not in deployment["spec"]
     assert autoscaler["minReplicas"] > 1
-    a_service = (
-        int(environment(deployment)["SALDO_LANES"])
-        + Settings.model_fields["read_connections"].default
-        + EVENTS_CONNECTIONS
-        + WEBHOOK_API_CONNECTIONS
-        + KEY_CONNECTIONS
-    )
-    a_relay = RELAY_CONNECTIONS + WEBHOOK_CONNECTIONS
-    services = (
-        autoscaler["maxReplicas"] + deployment["spec"]["strategy"]["rollingUpdate"]["maxSurge"]
-    )
-    relay = only(manifests, "Deployment", "saldo-relay")["spec"]
-    relays = relay["replicas"] + relay["strategy"]["rollingUpdate"]["maxSurge"]
-    assert services * a_service + relays * a_relay <= POSTGRESQL_CONNECTIONS
+    lanes = int(environment(deployment)["SALDO_LANES"])
+    a_service = connections_of_service(settings_for("postgresql://saldo@db/saldo", lanes=lanes))
+    a_relay = connections_of_relay()
+    services = _pods_max(deployment, autoscaler["maxReplicas"])
+    relay = only(manifests, "Deployment", "saldo-relay")
+    relays = _pods_max(relay, relay["spec"]["replicas"])
+    needed = services * a_service + relays * a_relay + OTHER_CONNECTIONS
+    (cluster,) = (m for m in build("overlays/cloudnative-pg") if m["kind"] == "Cluster")
+    given = int(cluster["spec"]["postgresql"]["parameters"]["max_connections"])
+    assert needed <= given
+    # The how-to page contains the formula, and its result with these numbers.
+    text = HOW_TO.read_text()
+    reserve = relays * a_relay + OTHER_CONNECTIONS
+    assert f"{a_service} × (2 × `maxReplicas` + 1) + {reserve}" in text
+    assert f"= {needed}" in text
+    assert f"`max_connections` of {given}" in text
+    assert f"up to {a_service} connections" in text
+    assert f"up to {a_relay}" in text
 
 
-def test_budgets_and_policies_select_pods_that_there_are() -> None:
+def test_the_page_on_postgresql_has_the_same_connections() -> None:
+    text = (ROOT / "docs/howto/postgresql.md").read_text()
+    settings = settings_for("postgresql://saldo@db/saldo", lanes=2)
+    beside = connections_of_service(settings) - 2 - settings.read_connections
+    assert f"`SALDO_LANES` + `SALDO_READ_CONNECTIONS` + {beside}" in text
+    assert f"{connections_of_service(settings)} with two lanes" in text
+    assert f"a relay up to {connections_of_relay()}" in text
+
+
+def test_budgets_and_policies_select_existing_pods() -> None:
     manifests = build("overlays/monitoring")
     workloads = [m for m in manifests if m["kind"] == "Deployment"]
     labels = [workload["spec"]["template"]["metadata"]["labels"] for workload in workloads]
@@ -193,6 +235,37 @@ def test_budgets_and_policies_select_pods_that_there_are() -> None:
             assert any(selector.items() <= each.items() for each in labels)
 
 
+def test_network_policies_name_sources_and_destinations() -> None:
+    """Check that egress rules name destinations, and ingress rules a namespace and not only a pod's labels."""
+    policies = [m for m in build("overlays/monitoring") if m["kind"] == "NetworkPolicy"]
+    assert len(policies) == 4
+    for policy in policies:
+        name, spec = policy["metadata"]["name"], policy["spec"]
+        for rule in spec.get("egress", ()):
+            assert rule["to"], name
+            assert rule["ports"], name
+            everywhere = [
+                each["ipBlock"]
+                for each in rule["to"]
+                if each.get("ipBlock", {}).get("cidr") in {"0.0.0.0/0", "::/0"}
+            ]
+            assert all(block["except"] for block in everywhere), name
+            assert not everywhere or name == "saldo-webhooks"
+        for rule in spec.get("ingress", ()):
+            for each in rule["from"]:
+                assert each["namespaceSelector"]["matchLabels"], name
+
+
+def test_commented_parts_of_the_network_policies_are_valid() -> None:
+    path = KUBERNETES / "base/network-policies.yaml"
+    used = re.sub(r"^( +)# (?=- |  )", r"\1", path.read_text(), flags=re.MULTILINE)
+    for policy in yaml.safe_load_all(used):
+        kubernetes_validate.validate(policy, VERSIONS[-1], strict=True)
+    for port in (443, 4318, 5353, 5551, 5671, 6432):
+        assert f"port: {port} }}" in used
+        assert re.search(rf"\b{port}\b", HOW_TO.read_text())
+
+
 def test_the_owner_is_known_to_the_migration_only() -> None:
     def names(workload: Manifest) -> set[str]:
         return {variable["name"] for variable in container(workload)["env"]}
@@ -203,14 +276,14 @@ def test_the_owner_is_known_to_the_migration_only() -> None:
         assert owner not in names(workload)
 
 
-def test_the_migration_is_of_the_version_that_is_rolled_out() -> None:
+def test_migration_job_has_the_version_of_the_deployment() -> None:
     images = {
         container(workload)["image"]
         for directory in ("migrate", "overlays/production")
         for workload in build(directory)
         if workload["kind"] in WORKLOADS
     }
-    assert images == {f"saldo:{importlib.metadata.version('saldo')}-slim"}
+    assert images == {f"saldo:{VERSION}-slim"}
 
 
 def test_prometheus_finds_the_service() -> None:
@@ -219,14 +292,14 @@ def test_prometheus_finds_the_service() -> None:
     service = only(manifests, "Service", "saldo")
     labels = service["metadata"]["labels"]
     assert monitor["selector"]["matchLabels"].items() <= labels.items()
-    # The rules know the service by the job's name.
+    # The rules select the service by the job's name.
     assert labels[monitor["jobLabel"]] == "saldo"
     (endpoint,) = monitor["endpoints"]
     assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
     assert endpoint["path"] == "/metrics"
 
 
-def test_the_rules_are_those_of_the_prometheus_without_kubernetes() -> None:
+def test_prometheus_rules_equal_those_without_kubernetes() -> None:
     rules = ROOT / "deploy/prometheus/rules"
     directory = KUBERNETES / "overlays/monitoring"
     made = (directory / "prometheus-rule.yaml").read_text()
@@ -241,7 +314,7 @@ def test_the_rules_are_those_of_the_prometheus_without_kubernetes() -> None:
     assert made == runpy.run_path(str(directory / "render.py"))["render"](rules)
 
 
-def test_the_database_of_the_operator_has_the_roles_and_keeps_the_promise() -> None:
+def test_cloudnative_pg_cluster_has_the_roles_and_synchronous_commits() -> None:
     (cluster,) = (m for m in build("overlays/cloudnative-pg") if m["kind"] == "Cluster")
     spec = cluster["spec"]
     initdb = spec["bootstrap"]["initdb"]
@@ -250,7 +323,7 @@ def test_the_database_of_the_operator_has_the_roles_and_keeps_the_promise() -> N
     (role,) = spec["managed"]["roles"]
     assert (role["name"], role["ensure"], role["login"]) == ("saldo", "present", True)
     assert role["passwordSecret"]["name"] == "saldo-db-service"
-    # One of the others has what is answered; with fewer than three, one that is away stops all writing.
+    # One standby has everything that was acknowledged; with fewer than three instances, one failure stops all writes.
     assert spec["instances"] >= 3
     assert spec["postgresql"]["synchronous"] == {
         "method": "any",

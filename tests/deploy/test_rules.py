@@ -1,4 +1,4 @@
-"""What is shipped for Prometheus and Grafana, held against itself: no service is needed."""
+"""Consistency of the files shipped for Prometheus and Grafana, checked without a service."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from tests.deploy.prometheus import SHIPPED
 
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "deploy" / "grafana"
+SERVED_AT = "https://saldo.example/docs"
+"""Base URL of the runbook links in the shipped rules, which an operator replaces."""
 
 
 def alerts() -> list[dict[str, Any]]:
@@ -24,7 +26,7 @@ def alerts() -> list[dict[str, Any]]:
 
 
 def anchors(path: Path) -> set[str]:
-    """Of a page's headings, as they are made from their text."""
+    """Return the anchors of a page's headings."""
     headings = re.findall(r"^#+ +(.+)$", path.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -35,7 +37,7 @@ def run(*command: str | Path) -> None:
 
 
 def test_promtool_accepts_configuration_and_rules(promtool: str) -> None:
-    # Its syntax: the key is where it runs.
+    # Only the syntax is checked, because the key's file exists only where Prometheus runs.
     run(promtool, "check", "config", "--syntax-only", SHIPPED / "prometheus.yml")
     run(promtool, "check", "rules", *(SHIPPED / "rules").glob("*.yml"))
 
@@ -49,15 +51,19 @@ def test_alerts_fire_when_they_should(promtool: str, path: Path) -> None:
 
 @pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert["alert"])
 class TestAlert:
-    def test_says_who_is_called_and_what_to_do(self, alert: dict[str, Any]) -> None:
+    def test_alert_has_a_severity_and_a_runbook(self, alert: dict[str, Any]) -> None:
         assert alert["labels"]["severity"] in {"page", "ticket"}
         assert {"summary", "description", "runbook_url"} == set(alert["annotations"])
-        page, _, anchor = alert["annotations"]["runbook_url"].partition("#")
+        url, _, anchor = alert["annotations"]["runbook_url"].partition("#")
+        # The URL is absolute because it is read in a chat or a mail; the pages are served as `python -m website` builds
+        # them.
+        assert url.startswith(f"{SERVED_AT}/")
+        page = url.removeprefix(SERVED_AT).replace(".html", ".md")
         assert anchor == alert["alert"].lower()
-        assert anchor in anchors(ROOT / page)
+        assert anchor in anchors(ROOT / f"docs{page}")
 
-    def test_is_tried_both_ways(self, alert: dict[str, Any]) -> None:
-        """It fires in one test, and stays silent in another or at another time."""
+    def test_alert_is_tested_firing_and_silent(self, alert: dict[str, Any]) -> None:
+        """Check that each alert fires in one test, and stays silent in another test or at another time."""
         checks = [
             check
             for path in (SHIPPED / "tests").glob("*.yml")
@@ -71,22 +77,45 @@ class TestAlert:
 
 
 def _tells_apart(check: dict[str, Any]) -> bool:
-    """Fires for one of several: the test has others, for which it must not."""
+    """Return whether the alert fires for one of several instances; the test has others, for which it must not."""
     return any(
         {"instance", "webhook", "sink"} & set(each["exp_labels"]) for each in check["exp_alerts"]
     )
 
 
-def test_the_dashboard_is_what_its_source_says() -> None:
+def test_dashboard_file_is_up_to_date() -> None:
     assert dashboard.PATH.read_text() == dashboard.text(), "run python -m deploy.grafana.dashboard"
 
 
-def test_panels_say_what_they_show() -> None:
+def test_panels_have_descriptions() -> None:
     for row in dashboard.ROWS.values():
         for panel in row:
             assert panel.description.endswith("."), panel.title
             assert panel.unit, panel.title
             assert all(query.legend for query in panel.queries), panel.title
+
+
+def test_panels_work_in_a_prometheus_without_our_rules_and_with_other_jobs() -> None:
+    """Check that no query needs a recorded metric, and that each is limited to the selected job."""
+    for row in dashboard.ROWS.values():
+        for panel in row:
+            for query in panel.queries:
+                assert not re.search(r"\bjob:", query.text), panel.title
+                selectors = re.findall(
+                    r"\{[^{}]*\}|\b(?:saldo|process)_\w+\b(?!\{)|\bup\b(?!\{)", query.text
+                )
+                assert selectors, panel.title
+                assert all('job="$job"' in selector for selector in selectors), query.text
+    assert 'job="$job"' in json.loads(dashboard.text())["annotations"]["list"][0]["expr"]
+
+
+def test_shares_compared_with_an_objective_have_two_decimals() -> None:
+    """Check the decimals: 0.9985 misses 99.9 %, and 0.9995 is not 100 %."""
+    for row in dashboard.ROWS.values():
+        for panel in row:
+            if panel.kind == "stat" and "objective" in panel.description:
+                assert panel.decimals == 2, panel.title
+                assert panel.no_value, panel.title
 
 
 def test_panels_fill_the_grid_without_overlap() -> None:
@@ -103,7 +132,7 @@ def test_panels_fill_the_grid_without_overlap() -> None:
         taken |= fields
 
 
-def test_what_the_database_tells_is_not_added_up() -> None:
+def test_database_metrics_are_not_summed_over_instances() -> None:
     expressions = [
         query.expression
         for row in dashboard.ROWS.values()
@@ -115,7 +144,7 @@ def test_what_the_database_tells_is_not_added_up() -> None:
             assert not re.search(r"\b(sum|count|avg)\b(?!_over_time)", expression), expression
 
 
-def test_provisioning_names_what_is_there() -> None:
+def test_provisioning_names_existing_files() -> None:
     (source,) = yaml.safe_load(
         (GRAFANA / "provisioning" / "datasources" / "prometheus.yml").read_text()
     )["datasources"]

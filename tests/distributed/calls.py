@@ -1,4 +1,4 @@
-"""A distributed ledger, asked as the service asks it."""
+"""Calls to a distributed ledger, made as the service makes them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ LIMITS = Limits()
 
 
 @dataclass
-class Asking:
-    """Both sides of the store."""
+class StoreClient:
+    """The writing and the reading side of the store."""
 
     poster: Poster
     reader: Reader
@@ -25,18 +25,19 @@ class Asking:
         return (await self.reader.create_user(f"user {uuid4()}")).id
 
     async def post(self, user_id: int, *amounts: int) -> Sequence[Decision]:
-        return await self.poster.post(
+        decisions = await self.poster.post(
             [TransactionRequest(uuid4(), user_id, amount, None) for amount in amounts]
         )
+        return [decision for decision in decisions if decision is not None]
 
 
 @asynccontextmanager
-async def asking(url: str) -> AsyncIterator[Asking]:
-    """Connected as the service's role."""
+async def connect_store(url: str) -> AsyncIterator[StoreClient]:
+    """Yield both sides, connected as the service's role."""
     poster = await Poster.open(url, LIMITS, lane=0, statement_timeout_seconds=30)
     reader = await Reader.open(url, connections=2, timeout_seconds=30, entries_read_max=10_000)
     try:
-        yield Asking(poster, reader)
+        yield StoreClient(poster, reader)
     finally:
         await poster.close()
         await reader.close()

@@ -1,4 +1,4 @@
-"""A Citus cluster: SALDO_TEST_CITUS_URL names a superuser's database on its coordinator."""
+"""A Citus cluster; SALDO_TEST_CITUS_URL names a superuser's database on its coordinator."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tests import databases
-from tests.conftest import missing
+from tests.conftest import skip_or_fail
 from tests.databases import Database
 
 
@@ -17,17 +17,19 @@ from tests.databases import Database
 def citus_url() -> str:
     url = os.environ.get("SALDO_TEST_CITUS_URL")
     if not url:
-        missing("citus", "no Citus cluster (SALDO_TEST_CITUS_URL; see docs/howto/scale-out.md)")
+        skip_or_fail(
+            "citus", "no Citus cluster (SALDO_TEST_CITUS_URL; see docs/howto/scale-out.md)"
+        )
     try:
         found = databases.has_citus(url)
     except psycopg.Error as error:
-        missing("citus", f"no PostgreSQL at SALDO_TEST_CITUS_URL: {error}")
+        skip_or_fail("citus", f"no PostgreSQL at SALDO_TEST_CITUS_URL: {error}")
     assert found, "SALDO_TEST_CITUS_URL names a database without Citus"
     return url
 
 
 @pytest.fixture
 def cluster(citus_url: str) -> Iterator[Database]:
-    """A ledger of the test's own, distributed."""
+    """Yield a distributed ledger of the test's own."""
     with databases.ledger_on(citus_url) as database:
         yield database

@@ -1,4 +1,4 @@
-"""The workers of a cluster on this machine, killed and started again as they were."""
+"""The nodes of a cluster on this machine, which can be killed and restarted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ READY_SECONDS_MAX = 60
 
 @dataclass(frozen=True)
 class Node:
-    """A PostgreSQL of the cluster: its postmaster, and the command that has started it."""
+    """A PostgreSQL server of the cluster: its postmaster, and the command that started it."""
 
     url: str
     pid: int
@@ -28,7 +28,7 @@ class Node:
 
     @classmethod
     def at(cls, url: str) -> Node:
-        """Asks it; skips the test where it is on another machine."""
+        """Query the node for its process and files; skip the test if the node is on another machine."""
         with psycopg.connect(url, autocommit=True) as connection:
             row = connection.execute(
                 "SELECT pg_read_file('postmaster.pid'), pg_read_file('postmaster.opts'),"
@@ -42,12 +42,12 @@ class Node:
         pairs = Path(f"/proc/{pid}/environ").read_text().split("\0")
         environment = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
         command = shlex.split(options)
-        if "-D" in command:  # perhaps as seen from elsewhere
+        if "-D" in command:  # the path may be the one seen by another machine
             command[command.index("-D") + 1] = directory
         return cls(url, pid, command, environment, Path(directory))
 
     def kill(self) -> None:
-        """At once, with all its sessions and without a checkpoint: it recovers as after a crash."""
+        """Stop the node at once, with all sessions and without a checkpoint; it then recovers as after a crash."""
         os.kill(self.pid, signal.SIGQUIT)
         deadline = time.monotonic() + READY_SECONDS_MAX
         while (self.directory / "postmaster.pid").exists():
@@ -55,10 +55,10 @@ class Node:
             time.sleep(0.02)
 
     def start(self) -> None:
-        """Again, with the same data; returns when it answers."""
+        """Start the node again with the same data, and wait until it answers."""
         owner = self.directory.stat()
         with (self.directory.parent / "restarted.log").open("ab") as log:
-            # Nobody's child: it outlives the tests, as it has come before them.
+            # The new server is not a child process, because it must outlive the tests.
             subprocess.run(
                 ["setsid", "--fork", *self.command],
                 env=self.environment,

@@ -1,4 +1,4 @@
-"""`saldo db distribute`: a ledger on the coordinator becomes one on all the workers."""
+"""`saldo db distribute`: distributing the ledger from the coordinator to all workers."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import psycopg
 import pytest
 
 from saldo.ledger.model import SHARDS, Outcome
-from saldo.store.distributed.distribute import distribute
-from saldo.store.errors import ConnectionLostError, SetUpError
-from saldo.store.migrate import prepare
-from saldo.store.places import connect_to, places
+from saldo.store.citus.placement import connect_to_node, read_shard_nodes
+from saldo.store.citus.setup import distribute
+from saldo.store.errors import ConfigurationError, ConnectionLostError
+from saldo.store.schema.migrate import prepare
 from saldo.store.statements import statement
 from tests import databases
 from tests.acceptance.service import service
 from tests.cli.files import deposits, write_csv
 from tests.cli.program import Program
 from tests.databases import Database
-from tests.distributed.calls import asking, request
+from tests.distributed.calls import connect_store, request
 
 pytestmark = pytest.mark.citus
 
@@ -29,13 +29,13 @@ SESSION: Any = {"application_name": "saldo test", "statement_timeout_seconds": 3
 
 
 def program(database: Database) -> Program:
-    """The command line of an operator."""
+    """Return the command line of an operator."""
     return Program(
         SALDO_DATABASE_URL=database.service_url, SALDO_DATABASE_OWNER_URL=database.owner_url
     )
 
 
-def test_a_filled_ledger_is_distributed_and_stays_whole(citus_url: str, tmp_path: Path) -> None:
+def test_filled_ledger_is_distributed_and_stays_consistent(citus_url: str, tmp_path: Path) -> None:
     with databases.on_citus(citus_url) as database:
         saldo = program(database)
         settings = {k: v for k, v in saldo.environment.items() if k.startswith("SALDO_")}
@@ -85,23 +85,23 @@ def test_the_shards_are_spread_evenly(cluster: Database) -> None:
         assert distinct == (SHARDS,)
 
 
-def test_what_can_not_be_distributed(citus_url: str) -> None:
-    with databases.created(citus_url) as database:
+def test_database_without_citus_cannot_be_distributed(citus_url: str) -> None:
+    with databases.create_database(citus_url) as database:
         prepare(database.owner_url, database.service_url, currency_decimals=2, max_lateness=None)
-        with pytest.raises(SetUpError, match="CREATE EXTENSION citus"):
+        with pytest.raises(ConfigurationError, match="CREATE EXTENSION citus"):
             distribute(database.owner_url, database.service_url)
 
 
-async def test_each_shard_has_a_place_and_nobody_else_answers_there(cluster: Database) -> None:
-    async with asking(cluster.service_url) as ledger:
-        found = await places(ledger.reader.pool)
+async def test_each_shard_has_a_node_and_other_servers_are_rejected(cluster: Database) -> None:
+    async with connect_store(cluster.service_url) as ledger:
+        found = await read_shard_nodes(ledger.reader.pool)
         assert len(found) == SHARDS
         for node in {*found}:
-            connection = await connect_to(node, cluster.service_url, **SESSION)
+            connection = await connect_to_node(node, cluster.service_url, **SESSION)
             await connection.close()
             for other in (node._replace(number=99), node._replace(ledger="another")):
                 with pytest.raises(ConnectionLostError, match="is not the node that it should be"):
-                    await connect_to(other, cluster.service_url, **SESSION)
+                    await connect_to_node(other, cluster.service_url, **SESSION)
     with psycopg.connect(cluster.owner_url) as connection:
         rows = connection.execute(
             "SELECT c.nodename, c.nodeport FROM generate_series(0, 63) AS s JOIN citus_shards AS c ON c.shardid ="
@@ -111,7 +111,7 @@ async def test_each_shard_has_a_place_and_nobody_else_answers_there(cluster: Dat
 
 
 async def test_a_batch_is_one_remote_command(cluster: Database) -> None:
-    async with asking(cluster.service_url) as ledger:
+    async with connect_store(cluster.service_url) as ledger:
         user_id = await ledger.user()
         assert (await ledger.post(user_id, 500))[0].outcome is Outcome.POSTED
         connection = ledger.poster._connection
@@ -122,11 +122,11 @@ async def test_a_batch_is_one_remote_command(cluster: Database) -> None:
         )
         await ledger.post(user_id, 1, 2, -3)
         assert len([line for line in sent if "issuing" in line]) == 1, sent
-        assert "post_on_shard_1" in sent[0]
+        assert "post_on_shard_2" in sent[0]
 
 
-async def test_a_question_about_one_user_goes_to_one_shard(cluster: Database) -> None:
-    async with asking(cluster.service_url) as ledger:
+async def test_query_for_one_user_goes_to_one_shard(cluster: Database) -> None:
+    async with connect_store(cluster.service_url) as ledger:
         user_id = await ledger.user()
         await ledger.post(user_id, 5)
         async with ledger.reader.pool.acquire() as connection:
@@ -147,12 +147,16 @@ def _tasks(plan: dict[str, object]) -> int:
     return int(found.partition('"Task Count": ')[2].split(",")[0].split("}")[0])
 
 
-async def test_a_uuid_stands_for_one_transaction_in_each_shard(cluster: Database) -> None:
-    async with asking(cluster.service_url) as ledger:
+async def test_uuid_is_unique_per_shard(cluster: Database) -> None:
+    async with connect_store(cluster.service_url) as ledger:
         one, other = await ledger.user(), await ledger.user()
         first = request(one, 100)
-        assert (await ledger.poster.post([first]))[0].outcome is Outcome.POSTED
+        (posted,) = await ledger.poster.post([first])
+        assert posted is not None
+        assert posted.outcome is Outcome.POSTED
         (again, elsewhere) = await ledger.poster.post([first, request(other, 7, first.uuid)])
+        assert again is not None
+        assert elsewhere is not None
         assert (again.replayed, again.balance) == (True, 100)
         assert (elsewhere.replayed, elsewhere.balance) == (False, 7)
     found = program(cluster)("verify", "--all", "--json", code=1).json
@@ -173,7 +177,7 @@ def test_the_services_role_can_not_alter_history(cluster: Database) -> None:
                 connection.execute(attempt)
 
 
-def test_another_lateness_is_set_while_nobody_posts(cluster: Database) -> None:
+def test_maximum_lateness_can_be_changed(cluster: Database) -> None:
     from datetime import timedelta
 
     urls = (cluster.owner_url, cluster.service_url)

@@ -1,4 +1,4 @@
-"""Any node of a cluster may be named as the database."""
+"""Connection strings of a cluster: the database may be named by any of its nodes."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from saldo.store.distributed.entry import coordinator_of
-from saldo.store.errors import SetUpError
+from saldo.store.citus.coordinator import coordinator_of
+from saldo.store.errors import ConfigurationError
 from tests import databases
 from tests.acceptance.service import service
 from tests.databases import Database
 from tests.distributed.test_distribute import program
-from tests.faults.test_replica import Asking
+from tests.faults.test_replica import UserClient
 
 pytestmark = pytest.mark.citus
 
 
 @pytest.fixture
 def worker(citus_url: str, cluster: Database) -> Database:
-    """The same ledger, by one of its workers."""
+    """Return the same ledger at the address of one of its workers."""
     with psycopg.connect(citus_url) as admin:
         node = admin.execute(
             "SELECT nodename, nodeport FROM pg_dist_node"
@@ -32,9 +32,9 @@ def worker(citus_url: str, cluster: Database) -> Database:
     )
 
 
-def test_a_worker_knows_the_coordinator(cluster: Database, worker: Database) -> None:
-    # As the driver reads it, so is it read: the place is the one of the query.
-    with pytest.raises(SetUpError, match="port 1"):
+def test_coordinator_is_found_from_a_worker(cluster: Database, worker: Database) -> None:
+    # The URL is parsed like the driver parses it: parameters in the query override the address.
+    with pytest.raises(ConfigurationError, match="port 1"):
         coordinator_of(f"{worker.service_url}?application_name=a%20b&port=1")
     assert coordinator_of(f"{worker.service_url}?application_name=a%20b") == (
         f"{cluster.service_url}?application_name=a%20b"
@@ -42,7 +42,7 @@ def test_a_worker_knows_the_coordinator(cluster: Database, worker: Database) -> 
     assert coordinator_of(cluster.service_url) == cluster.service_url
 
 
-def test_a_service_that_names_a_worker_does_everything(
+def test_service_with_a_workers_address_works(
     cluster: Database, worker: Database, tmp_path: Path
 ) -> None:
     with service(
@@ -50,20 +50,20 @@ def test_a_service_that_names_a_worker_does_everything(
         SALDO_DATABASE_URL=worker.service_url,
         SALDO_DATABASE_OWNER_URL=worker.owner_url,
     ) as running:
-        asking = Asking(running.url)
+        asking = UserClient(running.url)
         made = asking.fill()
         assert asking.balance() == made[-1]["balance"]
     assert program(worker)("verify", "--json").lines[-1]["faults"] == []
 
 
-def test_a_coordinator_that_is_somebody_else_from_here_is_told(
+def test_coordinator_address_that_leads_to_another_server_is_reported(
     citus_url: str, cluster: Database, worker: Database
 ) -> None:
     name = psycopg.conninfo.conninfo_to_dict(cluster.service_url)["dbname"]
     with psycopg.connect(databases.within(citus_url, str(name)), autocommit=True) as admin:
         row = admin.execute("SELECT nodename, nodeport FROM pg_dist_node WHERE groupid = 0")
         host, port = row.fetchone() or ("", 0)
-        # A worker, under the name of this machine.
+        # This is the address of a worker, under a name of this machine.
         admin.execute("SELECT citus_set_coordinator_host('localhost', %s)", (port,))
         try:
             assert coordinator_of(worker.service_url).endswith(f"@localhost:{port}/{name}")
@@ -72,7 +72,9 @@ def test_a_coordinator_that_is_somebody_else_from_here_is_told(
                 autocommit=True,
             ) as there:
                 there.execute("UPDATE pg_dist_node SET nodeport = 9 WHERE groupid = 0")
-            with pytest.raises(SetUpError, match="it is a worker, and its coordinator localhost:9"):
+            with pytest.raises(
+                ConfigurationError, match="it is a worker, and its coordinator localhost:9"
+            ):
                 coordinator_of(worker.service_url)
         finally:
             admin.execute("SELECT citus_set_coordinator_host(%s, %s)", (host, port))

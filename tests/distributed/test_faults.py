@@ -1,4 +1,4 @@
-"""A node dies and comes back, and a shard moves, while transactions are posted through HTTP."""
+"""Faults of a cluster while transactions are posted over HTTP: a node dies and comes back, a shard moves."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PLACES = """
 
 
 class Load:
-    """Clients that deposit 1 each, and send again what has no answer: each uuid has one effect."""
+    """Clients that deposit 1 each and retry until they get an answer; each uuid has one effect."""
 
     def __init__(self, url: str, users: list[int]) -> None:
         self.users = users
@@ -50,13 +50,13 @@ class Load:
         return sum(self.posted.values())
 
     async def after(self, more: int) -> None:
-        """Returns when so many more are posted."""
+        """Wait until `more` further deposits are posted."""
         wanted = self.total + more
         async with self._grown:
             await asyncio.wait_for(self._grown.wait_for(lambda: self.total >= wanted), 120)
 
     async def deposit(self, user: int) -> None:
-        """One more, which must be answered at once."""
+        """Post one more deposit, which must be answered at once."""
         fields = {"uuid": str(uuid4()), "type": "DEPOSIT", "amount": "1", "user_id": user}
         answer = await self._http.post("/v1/transaction", json=fields)
         assert answer.status_code == 200, answer.text
@@ -92,7 +92,7 @@ class Load:
 async def _undisturbed(
     cluster: Database, directory: Path, disturb: Callable[[Load], Awaitable[None]]
 ) -> None:
-    """Posts while something happens; then nothing is lost, and nothing counts twice."""
+    """Post during a disturbance, and check that nothing is lost and nothing is posted twice."""
     saldo = program(cluster)
     settings = {k: v for k, v in saldo.environment.items() if k.startswith("SALDO_")}
     with service(directory, **settings) as running:
@@ -112,7 +112,7 @@ async def _undisturbed(
 
 
 def _workers(cluster: Database, citus_url: str) -> list[str]:
-    """The URLs of a superuser on each."""
+    """Return a superuser's URL on each worker."""
     with psycopg.connect(cluster.owner_url) as connection:
         nodes = connection.execute(
             "SELECT nodename, nodeport FROM pg_dist_node WHERE shouldhaveshards ORDER BY nodeid"
@@ -120,12 +120,12 @@ def _workers(cluster: Database, citus_url: str) -> list[str]:
     return [databases.at(citus_url, *node) for node in nodes]
 
 
-async def test_a_worker_is_killed_and_comes_back(
+async def test_killed_worker_comes_back_without_losses(
     cluster: Database, citus_url: str, tmp_path: Path
 ) -> None:
     url, *_ = _workers(cluster, citus_url)
     worker = Node.at(url)
-    # Ids come in turn from 1.
+    # Ids are assigned in sequence from 1.
     elsewhere = _shards_elsewhere(cluster, urlsplit(url).port)
 
     async def killed(load: Load) -> None:
@@ -140,7 +140,7 @@ async def test_a_worker_is_killed_and_comes_back(
     await _undisturbed(cluster, tmp_path, killed)
 
 
-async def test_posting_goes_on_without_the_coordinator(
+async def test_posting_continues_without_the_coordinator(
     cluster: Database, citus_url: str, tmp_path: Path
 ) -> None:
     coordinator = Node.at(citus_url)
@@ -157,7 +157,7 @@ async def test_posting_goes_on_without_the_coordinator(
 
 
 def _shards_elsewhere(cluster: Database, port: int | None) -> set[int]:
-    """The shards of the ledger that are not on the worker at this port."""
+    """Return the shards of the ledger that are not on the worker at this port."""
     with psycopg.connect(cluster.owner_url) as connection:
         rows = connection.execute(
             """
@@ -171,7 +171,7 @@ def _shards_elsewhere(cluster: Database, port: int | None) -> set[int]:
     return {shard for (shard,) in rows}
 
 
-async def test_shards_move_and_are_balanced_again_while_they_are_posted_to(
+async def test_shards_can_be_moved_and_rebalanced_during_posting(
     cluster: Database, citus_url: str, tmp_path: Path
 ) -> None:
     def move() -> None:
@@ -195,7 +195,7 @@ async def test_shards_move_and_are_balanced_again_while_they_are_posted_to(
                     "SELECT citus_move_shard_placement(%s, %s, %s, %s, %s, 'force_logical')", place
                 )
             assert admin.execute(PLACES).fetchall() != before
-            # By size, as it does else, it finds nothing to do: all of them are small here.
+            # The default strategy, by size, would find nothing to do, because all shards are small here.
             admin.execute("SELECT citus_rebalance_start(rebalance_strategy := 'by_shard_count')")
             admin.execute("SELECT citus_rebalance_wait()")
             assert admin.execute(PLACES).fetchall() == before

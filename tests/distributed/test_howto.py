@@ -1,4 +1,4 @@
-"""docs/howto/scale-out.md, as printed: from a cluster's nodes to a ledger that is whole."""
+"""docs/howto/scale-out.md as printed: from the nodes of a cluster to a complete ledger."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_ledger_is_distributed_as_the_how_to_says(citus_url: str) -> None:
     name, here = f"saldo_test_{uuid4().hex[:12]}", urlsplit(citus_url)
 
     def written(text: str) -> str:
-        """With names of this test's own."""
+        """Return the text with the names and addresses of this test."""
         places = [("coordinator", here.hostname, here.port or 5432)]
         places += [(f"worker-{number}", *node) for number, node in enumerate(nodes, start=1)]
         for host, address, port in places:
@@ -61,7 +61,7 @@ def test_a_ledger_is_distributed_as_the_how_to_says(citus_url: str) -> None:
 
 
 def _run(url: str, statements: str) -> None:
-    """One after another, as psql does."""
+    """Run the statements one after another, as psql does."""
     with psycopg.connect(url, autocommit=True) as connection:
         for each in statements.split(";"):
             if each.strip():

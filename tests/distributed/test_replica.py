@@ -1,4 +1,4 @@
-"""Reads from the standbys of a cluster, by way of the coordinator's."""
+"""Reads from the standbys of a cluster, through the coordinator's standby."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 
 from tests import databases
 from tests.acceptance.service import service
-from tests.conftest import missing
+from tests.conftest import skip_or_fail
 from tests.databases import Database
-from tests.faults.test_replica import Asking, questions, wait_for
+from tests.faults.test_replica import UserClient, questions, wait_for
 
 pytestmark = pytest.mark.citus
 
@@ -21,7 +21,7 @@ SECONDS_MAX = 60
 
 @pytest.fixture
 def replica_url(citus_url: str, cluster: Database) -> str:
-    """The service's role on the coordinator's standby, which asks the workers' standbys."""
+    """Return the URL of the service's role on the coordinator's standby, which queries the workers' standbys."""
     with psycopg.connect(citus_url) as admin:
         standbys = admin.execute(
             "SELECT s.nodename, s.nodeport, p.nodename, p.nodeport, s.groupid FROM pg_dist_node AS s"
@@ -29,7 +29,7 @@ def replica_url(citus_url: str, cluster: Database) -> str:
             " WHERE s.noderole = 'secondary' ORDER BY s.groupid"
         ).fetchall()
     if not standbys or standbys[0][4] != 0:
-        missing("citus", "the Citus cluster has no standbys (see docs/howto/scale-out.md)")
+        skip_or_fail("citus", "the Citus cluster has no standbys (see docs/howto/scale-out.md)")
     name = psycopg.conninfo.conninfo_to_dict(cluster.service_url)["dbname"]
     with psycopg.connect(databases.within(citus_url, str(name)), autocommit=True) as admin:
         for standby in standbys:
@@ -37,7 +37,7 @@ def replica_url(citus_url: str, cluster: Database) -> str:
     return databases.at(cluster.service_url, *standbys[0][:2])
 
 
-def test_the_standbys_answer_as_the_cluster_would(
+def test_standbys_answer_like_the_cluster(
     cluster: Database, replica_url: str, tmp_path: Path
 ) -> None:
     urls = {
@@ -49,9 +49,9 @@ def test_the_standbys_answer_as_the_cluster_would(
         service(tmp_path, **urls, SALDO_DATABASE_REPLICA_URL=replica_url) as running,
     ):
         wait_for(running, "the replica is asked for")
-        here = Asking(plain.url)
+        here = UserClient(plain.url)
         here.fill()
-        there = Asking(running.url, here.user_id)
+        there = UserClient(running.url, here.user_id)
         deadline = time.monotonic() + SECONDS_MAX
         while there.list() and there.answered() != {"replica"}:
             assert time.monotonic() < deadline, running.output()

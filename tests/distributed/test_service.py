@@ -1,4 +1,4 @@
-"""A service on a distributed ledger: told, sealed, audited and shown as on one machine."""
+"""A service on a distributed ledger: events, seals, audit and console work as on one machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 
 from saldo import Client
 from saldo.client.models import UserData
-from saldo.client.proof import check
+from saldo.client.proof import verify_proof
 from tests.acceptance.service import service
 from tests.cli.files import deposits, write_csv
 from tests.cli.program import Program
@@ -33,7 +33,7 @@ USERS, ROWS = 70, 350
 SECONDS_MAX = 60
 
 
-def test_what_stands_beside_the_ledger_does_its_work(
+def test_events_seals_audit_and_totals_work_on_a_distributed_ledger(
     cluster: Database, rabbitmq_url: str, tmp_path: Path
 ) -> None:
     saldo = program(cluster)
@@ -46,7 +46,7 @@ def test_what_stands_beside_the_ledger_does_its_work(
         lines = deposits(ROWS, [str(user) for user in users])
         there("import", str(write_csv(tmp_path / "some.csv", lines)))
 
-        # Every event, each user's in the order of its number.
+        # Every event is delivered, each user's in the order of its numbers.
         numbers: dict[int, list[int]] = defaultdict(list)
         with Client(running.url) as client:
             for event in islice(client.events(start="start"), USERS + ROWS):
@@ -59,14 +59,14 @@ def test_what_stands_beside_the_ledger_does_its_work(
         )
         assert (exchange["name"], exchange["events_behind"]) == ("rabbitmq-exchange", 0)
 
-        # An inclusion proof, once it is sealed, which the verifier checks without the database.
+        # The verifier checks an inclusion proof without the database, once the entry is sealed.
         proof = _until(
             lambda: httpx.get(f"{running.url}/v1/proof/{lines[0][0]}"),
             lambda answer: answer.status_code == 200,
         ).json()
-        assert check(proof)
+        assert verify_proof(proof)
 
-        # The sums, counted along the log, and the audit of all of it.
+        # The totals are counted along the log, and the audit covers all of it.
         counted = _until(
             lambda: _metrics(running.url),
             lambda found: (
@@ -87,13 +87,13 @@ def test_what_stands_beside_the_ledger_does_its_work(
 
 
 def _metrics(url: str) -> dict[str, float]:
-    """Those without labels."""
+    """Return the metrics without labels."""
     found = re.findall(r"^(\w+) (\S+)$", httpx.get(f"{url}/metrics").text, re.MULTILINE)
     return {name: float(value) for name, value in found}
 
 
 def _until(ask: Callable[[], T], true: Callable[[T], bool]) -> T:
-    """Asks until the answer is as it should be."""
+    """Poll until the answer satisfies the condition."""
     deadline = time.monotonic() + SECONDS_MAX
     while not true(found := ask()):
         assert time.monotonic() < deadline, found

@@ -1,10 +1,9 @@
-"""A RabbitMQ of the tests' own, to be killed and started: Debian's program, another node, other ports."""
+"""A RabbitMQ node of the tests' own that can be killed and started: Debian's program on other ports."""
 
 from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,25 +15,28 @@ from uuid import uuid4
 
 import trustme
 
+from tests import found
+
 START_SECONDS_MAX = 90
 
-_PROGRAMS = ("/usr/lib/rabbitmq/bin/rabbitmq-server",)
-"""The script itself: Debian's wrapper insists on an account."""
+_PROGRAMS = ("/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server")
+"""Paths of the server's script itself, because Debian's wrapper requires a certain account."""
 
 
 def find() -> str | None:
-    """The program, if it is installed."""
-    found = next((path for path in _PROGRAMS if Path(path).exists()), None)
-    return found or shutil.which("rabbitmq-server")
+    """Return the path of the program, or None if it is not installed."""
+    found_at = (found.program(path, "rabbitmq-server") for path in _PROGRAMS)
+    return next(filter(None, found_at), None)
 
 
 class Broker:
-    """One node, with the stream plugin, on ports of its own."""
+    """One node with the stream plugin, on ports of its own."""
 
     def __init__(self, program: str, directory: Path, *, tls: bool = False) -> None:
-        """
+        """Create the node; it is started by `start`.
+
         Args:
-            tls: nothing but TLS, with a certificate for localhost by an authority of its own (`ca_file`).
+            tls: accept only TLS, with a certificate for localhost from an authority of its own (`ca_file`).
         """
         self._program = program
         self._tls = tls
@@ -81,10 +83,10 @@ class Broker:
         scheme, host = ("-stream+tls", "localhost") if self._tls else ("-stream", "127.0.0.1")
         return f"rabbitmq{scheme}://guest:guest@{host}:{self.stream_port}/"
 
-    def start(self) -> None:
-        """Starts it, on what it had before, and waits until it takes connections."""
+    @property
+    def _environment(self) -> dict[str, str]:
         directory = self._directory
-        environment = os.environ | {
+        return os.environ | {
             "HOME": str(directory),  # where Erlang keeps the cookie of its nodes
             "RABBITMQ_NODENAME": self._node,
             "RABBITMQ_CONFIG_FILE": str(directory / "rabbitmq"),
@@ -94,10 +96,13 @@ class Broker:
             "RABBITMQ_DIST_PORT": str(self._distribution_port),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none",
         }
+
+    def start(self) -> None:
+        """Start the node with the data it had before, and wait until it accepts connections."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [self._program],
-                env=environment,
+                env=self._environment,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -108,19 +113,26 @@ class Broker:
             assert time.monotonic() < deadline, self.output()
             time.sleep(0.1)
 
+    def control(self, *arguments: str) -> None:
+        """Run `rabbitmqctl` on the node."""
+        program = str(Path(self._program).with_name("rabbitmqctl"))
+        environment = self._environment | {"RABBITMQ_CTL_ERL_ARGS": "+S 1:1 +sbwt none"}
+        subprocess.run([program, *arguments], env=environment, check=True, capture_output=True)
+
     def kill(self) -> None:
-        """As a power cut would."""
+        """Kill the node, as a power cut would."""
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(30)
             self._process = None
-            # The one we started is a script; its server may take a moment longer, and must not be taken for the next.
+            # The started process is a script; its server may end a moment later, and must not be taken for the next
+            # one.
             while _takes_connections(self.port) or _takes_connections(self.stream_port):
                 time.sleep(0.05)
 
     def signal(self, number: int) -> None:
-        """To all its processes."""
+        """Send a signal to all processes of the node."""
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
@@ -131,7 +143,7 @@ class Broker:
 
 @contextmanager
 def broker(program: str, directory: Path, *, tls: bool = False) -> Iterator[Broker]:
-    """A broker that runs, and is gone afterwards."""
+    """Yield a running broker, and kill it afterwards."""
     running = Broker(program, directory, tls=tls)
     running.start()
     try:
@@ -141,9 +153,9 @@ def broker(program: str, directory: Path, *, tls: bool = False) -> Iterator[Brok
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, all different, which the system gives to no connection of its own choice.
+    """Return different unused ports that the system doesn't assign to outgoing connections.
 
-    Else a connection could have the port of who is killed, when that is started again.
+    Otherwise a connection could get the port of a killed server before that is restarted.
     """
     ports: list[int] = []
     while len(ports) < count:

@@ -1,4 +1,4 @@
-"""A broker that is reached over TLS alone: who has signed its certificate is checked, whichever way it is reached."""
+"""A broker that is reached only over TLS: its certificate's authority is verified for every kind of connection."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from uuid import uuid4
 
 import pytest
 
-from saldo.relay.events import Event
-from saldo.relay.exchange import ExchangeOptions, ExchangeSink
+from saldo.events.event import Event
+from saldo.relay.rabbitmq.exchange import ExchangeOptions, ExchangeSink
+from saldo.relay.rabbitmq.stream import StreamOptions, StreamSink
 from saldo.relay.sink import Sink, SinkError
-from saldo.relay.stream import StreamOptions, StreamSink
 from saldo.store.sinks import Lease
 from tests.faults.broker import Broker, broker
 
@@ -40,7 +40,7 @@ def tls_broker(rabbitmq_program: str, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.mark.parametrize("make", SINKS)
-async def test_events_go_to_a_broker_whose_certificate_is_known(
+async def test_events_are_published_to_a_broker_with_a_trusted_certificate(
     tls_broker: Broker, make: Callable[[Broker, Path | None], Sink]
 ) -> None:
     sink = make(tls_broker, tls_broker.ca_file)

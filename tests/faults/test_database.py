@@ -1,4 +1,4 @@
-"""The engine against a database that fails, hangs, or is shared with another process."""
+"""The engine with a database that fails, hangs, or is shared with another process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import signal
+import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -19,15 +20,16 @@ import httpx
 import psycopg
 import pytest
 
-from saldo.bootstrap.service import create_engine, running
+from saldo.bootstrap.service import create_engine, run_service
 from saldo.engine.engine import Engine
-from saldo.engine.errors import OutcomeUnknownError
+from saldo.engine.errors import DeadlineExceededError, OutcomeUnknownError
 from saldo.ledger.model import Decision, Limits, Outcome, TransactionRequest
-from saldo.store.connection import Session
+from saldo.observability import logs
+from saldo.store.connections.connection import DatabaseConnection, fetch, open_pool
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.errors import ConnectionLostError
-from saldo.store.migrate import prepare
+from saldo.store.errors import ConnectionLostError, RejectedError
 from saldo.store.poster import Poster
+from saldo.store.schema.migrate import prepare
 from tests.conftest import settings_for
 from tests.databases import Database
 from tests.standbys import standby_away
@@ -35,7 +37,7 @@ from tests.standbys import standby_away
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
-    """A server that a test may break."""
+    """Yield a server that a test may break."""
     server = EmbeddedServer(tmp_path / "data")
     server.start()
     try:
@@ -109,10 +111,10 @@ async def test_the_server_is_killed_under_load_and_nothing_is_lost_or_doubled(
         assert row == (300_000,)
 
 
-async def test_a_server_that_says_farewell_and_stays_on_the_line_is_lost(
+async def test_connection_is_lost_after_the_servers_termination_message(
     own_server: EmbeddedServer,
 ) -> None:
-    """As when the end of a connection comes later than the server's last word, or never."""
+    """Hold back the end of the connection, so that it comes later than the server's last message, or never."""
     (user_id,) = create_users(own_server.service_url, 1)
     said_farewell = asyncio.Event()
     writers: list[asyncio.StreamWriter] = []
@@ -121,7 +123,7 @@ async def test_a_server_that_says_farewell_and_stays_on_the_line_is_lost(
         while chunk := await reader.read(65536):
             writer.write(chunk)
         if writer is writers[0]:
-            said_farewell.set()  # and the client isn't told that it has left
+            said_farewell.set()  # the client must not see that the server has closed
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         socket = str(own_server.socket_dir / ".s.PGSQL.5432")
@@ -132,17 +134,17 @@ async def test_a_server_that_says_farewell_and_stays_on_the_line_is_lost(
     listening = await asyncio.start_server(take, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
     connection = await asyncpg.connect(
-        f"postgresql://saldo@127.0.0.1:{port}/saldo", connection_class=Session
+        f"postgresql://saldo@127.0.0.1:{port}/saldo", connection_class=DatabaseConnection
     )
     poster = Poster(connection, Limits())
     await poster.post([deposit(user_id)])
     with psycopg.connect(own_server.superuser_url, autocommit=True) as admin:
         admin.execute("SELECT pg_terminate_backend(%s)", (connection.get_server_pid(),))
     await said_farewell.wait()
-    await asyncio.sleep(0)  # what was said has been sent; it is read before the next statement is
+    await asyncio.sleep(0)  # the message is sent now, and is read before the next statement
     with pytest.raises(ConnectionLostError):
         await poster.post([deposit(user_id)])
-    poster.abandon()
+    poster.abort()
     listening.close()
     for writer in writers:
         writer.close()
@@ -185,7 +187,7 @@ async def test_two_engines_post_the_same_users_exactly(database_url: str) -> Non
         assert min(decision.balance or 0 for decision in decisions) == 0
 
 
-async def test_without_the_standby_neither_a_post_nor_its_retry_is_done(
+async def test_without_the_standby_neither_a_post_nor_its_retry_succeeds(
     own_server: EmbeddedServer,
 ) -> None:
     (user_id,) = create_users(own_server.service_url, 1)
@@ -194,9 +196,11 @@ async def test_without_the_standby_neither_a_post_nor_its_retry_is_done(
         async with started(
             own_server.service_url, request_deadline_seconds=1.0, batch_timeout_seconds=0.5
         ) as engine:
-            for _ in range(2):
-                with pytest.raises(OutcomeUnknownError):
-                    await engine.post(request)
+            with pytest.raises(OutcomeUnknownError):
+                await engine.post(request)
+            # This attempt waits for the shard's lock, which the first one holds.
+            with pytest.raises((OutcomeUnknownError, DeadlineExceededError)):
+                await engine.post(request)
         async with started(own_server.service_url, request_deadline_seconds=1.0) as engine:
             with pytest.raises(OutcomeUnknownError):
                 await engine.post(request)
@@ -205,7 +209,7 @@ async def test_without_the_standby_neither_a_post_nor_its_retry_is_done(
         assert (decision.outcome, decision.number) == (Outcome.POSTED, 1)
 
 
-async def test_a_replay_of_a_recorded_transaction_waits_for_the_standby_too(
+async def test_replay_waits_for_the_standby(
     own_server: EmbeddedServer,
 ) -> None:
     (user_id,) = create_users(own_server.service_url, 1)
@@ -218,7 +222,7 @@ async def test_a_replay_of_a_recorded_transaction_waits_for_the_standby_too(
                 await engine.post(request)
 
 
-async def test_a_role_that_defaults_to_repeatable_read_is_no_obstacle(
+async def test_role_with_default_repeatable_read_works(
     own_server: EmbeddedServer,
 ) -> None:
     with psycopg.connect(own_server.superuser_url, autocommit=True) as admin:
@@ -238,11 +242,11 @@ def _create_read_committed(server: EmbeddedServer) -> list[int]:
     return create_users(server.owner_url, 1)
 
 
-async def test_one_statement_a_batch(database_url: str) -> None:
+async def test_batch_sends_one_statement(database_url: str) -> None:
     (user_id,) = create_users(database_url, 1)
-    connection = await asyncpg.connect(database_url, connection_class=Session)
+    connection = await asyncpg.connect(database_url, connection_class=DatabaseConnection)
     poster = Poster(connection, Limits())
-    await poster.post([deposit(user_id)])  # the driver learns the types once
+    await poster.post([deposit(user_id)])  # the driver loads the types once
     statements: list[str] = []
     connection.add_query_logger(lambda record: statements.append(record.query))
     await poster.post([deposit(user_id) for _ in range(50)])
@@ -274,16 +278,16 @@ def test_history_can_not_be_altered(own_server: EmbeddedServer) -> None:
                 connection.execute(statement)
 
 
-async def test_the_plan_of_a_post_uses_indexes_on_a_table_never_analysed(
+async def test_post_uses_indexes_on_a_table_never_analysed(
     own_server: EmbeddedServer,
 ) -> None:
-    """Rows read by one post don't grow with the table: seen in the table's own statistics."""
+    """Check in the statistics of the table that the rows read by one post don't grow with the table."""
     with psycopg.connect(
         own_server.superuser_url.replace("@/postgres", "@/saldo"), autocommit=True
     ) as admin:
         admin.execute("ALTER TABLE saldo.transactions SET (autovacuum_enabled = off)")
     users = create_users(own_server.service_url, 500)
-    connection = await asyncpg.connect(own_server.service_url, connection_class=Session)
+    connection = await asyncpg.connect(own_server.service_url, connection_class=DatabaseConnection)
     poster = Poster(connection, Limits())
     for _ in range(20):
         await poster.post([deposit(user) for user in users])
@@ -296,9 +300,9 @@ async def test_the_plan_of_a_post_uses_indexes_on_a_table_never_analysed(
     await poster.close()
 
 
-async def test_a_question_that_the_database_refuses_is_no_outage(own_ledger: Database) -> None:
-    """Nobody is told to try again, and the log says what is wrong."""
-    async with running(settings_for(own_ledger.service_url), own_ledger.service_url) as app:
+async def test_query_rejected_by_the_database_is_an_internal_error(own_ledger: Database) -> None:
+    """Check that the client isn't asked to retry, and that the log contains the reason."""
+    async with run_service(settings_for(own_ledger.service_url), own_ledger.service_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             assert (await client.get("/v1/user")).status_code == 200
@@ -308,3 +312,72 @@ async def test_a_question_that_the_database_refuses_is_no_outage(own_ledger: Dat
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert "retry-after" not in answer.headers
     assert "users" not in answer.text
+
+
+async def test_an_error_of_the_database_brings_no_name_and_no_amount_into_the_log(
+    own_ledger: Database,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Check that no values are logged, although PostgreSQL's and a trigger's messages may contain them."""
+    name, amount = "Secret 73912", "73913.00"
+    with psycopg.connect(own_ledger.owner_url, autocommit=True) as owner:
+        owner.execute(
+            "ALTER TABLE saldo.users ADD CONSTRAINT u CHECK (name <> 'Secret 73912') NOT VALID"
+        )
+        owner.execute(
+            "ALTER TABLE saldo.transactions ADD CONSTRAINT t CHECK (amount <> 7391300) NOT VALID"
+        )
+    logs.set_up("debug", "json")
+    async with run_service(settings_for(own_ledger.service_url), own_ledger.service_url) as app:
+        transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as api:
+            user = (await api.post("/v1/user", json={"name": "somebody"})).json()["id"]
+            post = {"user_id": user, "type": "DEPOSIT", "amount": amount}
+            answers = [
+                await api.post("/v1/user", json={"name": name}),
+                await api.post("/v1/transaction", json=post | {"uuid": str(uuid4())}),
+                await api.post(
+                    "/v1/transactions?atomic=true", json=[post | {"uuid": str(uuid4())}]
+                ),
+            ]
+    assert [answer.status_code for answer in answers] == [500] * 3
+    said = capsys.readouterr().err + "".join(answer.text for answer in answers)
+    assert said.count("23514") >= 3
+    for secret in (name, "73913", "7391300", "DETAIL", "Failing row"):
+        assert secret not in said
+
+
+async def test_a_request_that_takes_too_long_fails_alone(own_ledger: Database) -> None:
+    """Check that the batch is ended at the server's statement timeout, and is not retried as a whole."""
+    (user_id,) = create_users(own_ledger.service_url, 1)
+    with psycopg.connect(own_ledger.owner_url, autocommit=True) as owner:
+        owner.execute(
+            "CREATE FUNCTION saldo.slow() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$"
+        )
+        owner.execute(
+            "CREATE TRIGGER slow BEFORE INSERT ON saldo.transactions FOR EACH ROW"
+            " WHEN (NEW.amount = 73913) EXECUTE FUNCTION saldo.slow()"
+        )
+    slow = TransactionRequest(uuid4(), user_id, 73913, None)
+    requests = [deposit(user_id), slow, deposit(user_id), deposit(user_id)]
+    async with started(
+        own_ledger.service_url, batch_timeout_seconds=1.0, request_deadline_seconds=60.0
+    ) as engine:
+        results = await engine.post_many(requests)
+    assert isinstance(results[1], DeadlineExceededError)
+    posted = [result for result in results if isinstance(result, Decision)]
+    assert [(each.outcome, each.number) for each in posted] == [
+        (Outcome.POSTED, number) for number in (1, 2, 3)
+    ]
+
+
+async def test_driver_raises_a_known_error_for_an_argument_it_cannot_encode(
+    embedded: EmbeddedServer,
+) -> None:
+    secret = "Secret 73912"
+    pool = await open_pool(embedded.service_url, connections=1, statement_timeout_seconds=30)
+    with pytest.raises(RejectedError) as rejected:
+        await fetch(pool, "user_by_id", secret)
+    pool.terminate()
+    assert secret not in "".join(traceback.format_exception(rejected.value))

@@ -1,4 +1,4 @@
-"""A primary that is lost for ever, its synchronous standby promoted: the service follows, nothing is lost."""
+"""A primary that is lost for ever, and its promoted synchronous standby: the service follows, nothing is lost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from saldo.store.connection import connect
+from saldo.store.connections.connection import connect
 from saldo.store.embedded import EmbeddedServer
 from tests.acceptance.clients import Client, DisconnectedError
 from tests.acceptance.service import service
@@ -24,9 +24,9 @@ from tests.standbys import standby_of
 
 CLIENTS = 16
 POSTS = 60
-"""Of each client."""
+"""Number of posts of each client."""
 
-# A primary whose supervisor can be killed with it: nobody may start it again.
+# The supervisor of this primary can be killed with it, so that nothing restarts it.
 _PRIMARY = """
 import sys
 from pathlib import Path
@@ -56,7 +56,7 @@ class Primary:
         assert self.server.attach()
 
     def kill(self) -> None:
-        """It and who would start it again."""
+        """Kill the server and the supervisor that would restart it."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
@@ -77,7 +77,7 @@ def primary(tmp_path: Path) -> Iterator[Primary]:
 
 @pytest.fixture
 def standby(tmp_path: Path, primary: Primary) -> Iterator[EmbeddedServer]:
-    """A streaming standby that every commit waits for."""
+    """Yield a synchronous streaming standby."""
     with (
         standby_of(primary.server, tmp_path / "standby") as server,
         psycopg.connect(primary.server.superuser_url, autocommit=True) as admin,
@@ -91,14 +91,14 @@ def standby(tmp_path: Path, primary: Primary) -> Iterator[EmbeddedServer]:
 
 
 def either(role: str, *servers: EmbeddedServer) -> str:
-    """A connection string that names all of them, and asks for the one that can be written to."""
+    """Return a connection string that names all servers and requests the one that is writable."""
     hosts = ",".join(quote(str(server.socket_dir), safe="") for server in servers)
     ports = ",".join("5432" for _ in servers)
     return f"postgresql://{role}@/saldo?host={hosts}&port={ports}&target_session_attrs=read-write"
 
 
 class Posting:
-    """Clients that send each deposit until it is answered."""
+    """Clients that retry each deposit until it is answered."""
 
     def __init__(self, url: str, user_id: int) -> None:
         self._url = url
@@ -163,10 +163,10 @@ async def test_the_service_follows_and_nothing_acknowledged_is_lost(
     assert recorded == set(posting.acknowledged)
 
 
-async def test_a_host_that_says_nothing_does_not_keep_the_service_from_the_next(
+async def test_silent_host_does_not_keep_the_service_from_the_next_one(
     embedded: EmbeddedServer,
 ) -> None:
-    """As a machine that has lost its power: the driver alone would wait for it until the time is over."""
+    """Connect past a silent address, like that of a machine without power, on which the driver alone would time out."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         url = (

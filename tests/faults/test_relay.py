@@ -1,6 +1,6 @@
-"""Events through everything that dies: broker, relay, service; with a broker of the test's own.
+"""Delivery of events while broker, relay and service are killed, with a broker of the test's own.
 
-SALDO_TEST_EVENTS: how many transactions are posted meanwhile.
+SALDO_TEST_EVENTS: number of transactions that are posted meanwhile.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import httpx
 import psutil
 import pytest
 
+from tests import clusters
 from tests.acceptance.service import ServiceProcess, service
 from tests.consumers import Received, queue
 from tests.faults.broker import Broker, broker
@@ -37,9 +38,10 @@ def own_broker(rabbitmq_program: str, tmp_path_factory: pytest.TempPathFactory) 
 
 
 class World:
-    """A service that may die, a broker that may die, and who posts and listens all the same."""
+    """A service and a broker that may be killed, with a client and a consumer that go on."""
 
     def __init__(self, directory: Path, own_broker: Broker) -> None:
+        clusters.create_for_service(directory, {})
         self.directory = directory
         self.broker = own_broker
         self.exchange = f"saldo-{uuid4()}"
@@ -71,7 +73,7 @@ class World:
         return self._service.url
 
     def relay_pids(self) -> list[int]:
-        """Of the relay's process beside the service."""
+        """Return the process ids of the service's relay."""
         assert self._service is not None
         return [
             child.pid
@@ -80,7 +82,7 @@ class World:
         ]
 
     async def post(self, users: list[int], count: int) -> None:
-        """Posts them all, each chunk again until it is answered whole."""
+        """Post all transactions, retrying each chunk until it is answered completely."""
         chunks = deque(
             [
                 {
@@ -107,10 +109,10 @@ class World:
                     if codes == {200} and len(answer.text.splitlines()) == CHUNK:
                         chunks.popleft()
                         continue
-            await asyncio.sleep(0.05)  # the service is being killed: it will be back
+            await asyncio.sleep(0.05)  # the service was killed and will be back
 
     async def listen(self, count: int) -> None:
-        """Consumes, connecting again as often as the broker dies."""
+        """Consume all events, reconnecting whenever the broker dies."""
         while len(self.received.events) < count:
             with contextlib.suppress(aio_pika.exceptions.AMQPError, OSError):
                 async with queue(self.broker.url, self.exchange, name=self.exchange) as consumer:
@@ -128,7 +130,7 @@ async def world(tmp_path: Path, own_broker: Broker) -> AsyncIterator[World]:
 
 async def test_no_number_is_missing_whoever_dies(world: World) -> None:
     async with queue(world.broker.url, world.exchange, name=world.exchange):
-        pass  # the queue is there before the first event, and stays
+        pass  # the queue exists before the first event, and stays
     async with httpx.AsyncClient() as client:
         users = [
             (await client.post(f"{world.url}/v1/user", json={"name": str(number)})).json()["id"]
@@ -139,7 +141,7 @@ async def test_no_number_is_missing_whoever_dies(world: World) -> None:
     listening = asyncio.create_task(world.listen(total))
 
     async def seen(share: float) -> None:
-        """Awaits that the consumer has got so much, so that faults fall into the middle."""
+        """Wait until the consumer has received this share, so that faults happen in the middle."""
         while len(world.received.events) < share * total:
             assert not listening.done() or listening.exception() is None
             await asyncio.sleep(0.02)
@@ -169,6 +171,95 @@ async def test_no_number_is_missing_whoever_dies(world: World) -> None:
     assert len(world.received.events) == total
 
 
+async def test_blocking_broker_is_reported_and_does_not_delay_a_stop(
+    own_broker: Broker, tmp_path: Path
+) -> None:
+    """Block the broker by its memory limit, and check that posting goes on and nothing is lost."""
+    world = World(tmp_path, own_broker)
+    streams = {
+        "SALDO_RABBITMQ_STREAM_URL": own_broker.stream_url,
+        "SALDO_RABBITMQ_STREAM": world.exchange,
+    }
+    limits = {"SALDO_SHUTDOWN_TIMEOUT_SECONDS": "4"}
+    count = 30
+    async with queue(own_broker.url, world.exchange, name=world.exchange):
+        pass
+    running = await asyncio.to_thread(
+        ServiceProcess, tmp_path, **world.settings, **streams, **limits
+    )
+    try:
+        await asyncio.to_thread(running.wait_until_ready)
+        await asyncio.to_thread(own_broker.control, "set_vm_memory_high_watermark", "0.00001")
+        async with httpx.AsyncClient(base_url=running.url) as client:
+            user_id = (await client.post("/v1/user", json={"name": "a"})).json()["id"]
+            for _ in range(count):
+                body = {"uuid": str(uuid4()), "type": "DEPOSIT", "amount": "1", "user_id": user_id}
+                assert (await client.post("/v1/transaction", json=body)).status_code == 200
+            async with asyncio.timeout(60):
+                blocked = 'saldo_sink_blocked{sink="rabbitmq-exchange"} 1.0'
+                while blocked not in (await client.get("/metrics")).text:
+                    await asyncio.sleep(0.2)
+        assert "sink rabbitmq-exchange: blocked: RabbitMQ accepts no messages" in running.output()
+        # The service ends by itself, with its relay, and doesn't wait for confirmations that never come.
+        assert await asyncio.to_thread(running.end) == 0
+        told = running.output().partition("Shutting down")[2]
+        assert "sink rabbitmq-exchange: stopped before all was published" in told
+        # The other sink may have taken its lease again before the stop; this sink never released it.
+        assert "sink rabbitmq-exchange: relaying, epoch" not in told
+        assert "Traceback" not in told
+    finally:
+        await asyncio.to_thread(running.end)
+        await asyncio.to_thread(own_broker.control, "set_vm_memory_high_watermark", "0.6")
+    await asyncio.to_thread(world.start)
+    try:
+        async with queue(own_broker.url, world.exchange, name=world.exchange) as consumer:
+            await consumer.until(world.received, count + 1)
+        assert world.received.faults == []
+        assert (
+            'saldo_sink_blocked{sink="rabbitmq-stream"} 0.0'
+            in httpx.get(f"{world.url}/metrics").text
+        )
+    finally:
+        await asyncio.to_thread(world.end)
+
+
+async def test_unavailable_or_silent_broker_delays_only_events(
+    own_broker: Broker, tmp_path: Path
+) -> None:
+    """Start the service without a broker, and check that it posts meanwhile and that every event arrives in order."""
+    world = World(tmp_path, own_broker)
+    async with queue(own_broker.url, world.exchange, name=world.exchange):
+        pass  # the queue is durable, and exists before the first event
+    await asyncio.to_thread(own_broker.kill)
+    try:
+        await asyncio.to_thread(world.start)
+        async with httpx.AsyncClient(base_url=world.url) as client:
+            user_id = (await client.post("/v1/user", json={"name": "a"})).json()["id"]
+
+            async def deposit() -> None:
+                body = {"uuid": str(uuid4()), "type": "DEPOSIT", "amount": "1", "user_id": user_id}
+                assert (await client.post("/v1/transaction", json=body)).status_code == 200
+                assert (await client.get("/healthz/ready")).status_code == 200
+
+            for _ in range(2):
+                await deposit()
+            await asyncio.to_thread(own_broker.start)
+            async with queue(own_broker.url, world.exchange, name=world.exchange) as consumer:
+                await consumer.until(world.received, 3)
+            own_broker.signal(signal.SIGSTOP)
+            try:
+                for _ in range(20):
+                    await deposit()
+            finally:
+                own_broker.signal(signal.SIGCONT)
+            async with queue(own_broker.url, world.exchange, name=world.exchange) as consumer:
+                await consumer.until(world.received, 23)
+        assert world.received.faults == []
+        assert len(world.received.events) == 23
+    finally:
+        await asyncio.to_thread(world.end)
+
+
 async def test_another_process_takes_over_from_a_paused_relay_which_is_fenced(
     own_broker: Broker, tmp_path: Path, database_url: str
 ) -> None:
@@ -183,7 +274,7 @@ async def test_another_process_takes_over_from_a_paused_relay_which_is_fenced(
             paused = world.relay_pids()
             for pid in paused:
                 os.kill(pid, signal.SIGSTOP)
-            # A second service on the same database, with a relay of its own.
+            # This second service on the same database has a relay of its own.
             url = f"postgresql://saldo@/saldo?host={tmp_path}/data/socket&port=5432"
             with service(
                 tmp_path,

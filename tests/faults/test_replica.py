@@ -1,4 +1,4 @@
-"""Reads from a streaming replica: what the primary would answer, to the byte, or the primary's answer."""
+"""Reads from a streaming replica: either exactly what the primary would answer, or the primary's own answer."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import psycopg
 import pytest
 
 from saldo.store.embedded import EmbeddedServer
+from tests import clusters
 from tests.acceptance.service import ServiceProcess, service
 from tests.standbys import standby_away, standby_of
 
@@ -29,7 +30,9 @@ FIRST, ENTRIES, PAGE = datetime.fromisoformat("2026-01-01T00:00:00+00:00"), 30, 
 
 @pytest.fixture(scope="module")
 def primary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    server = EmbeddedServer(tmp_path_factory.mktemp("primary"))
+    directory = tmp_path_factory.mktemp("primary")
+    clusters.create(directory)
+    server = EmbeddedServer(directory)
     server.start()
     try:
         yield server
@@ -47,7 +50,7 @@ def serving(primary: EmbeddedServer, tmp_path: Path) -> Iterator[ServiceProcess]
 def replica(
     primary: EmbeddedServer, serving: ServiceProcess, tmp_path: Path
 ) -> Iterator[EmbeddedServer]:
-    """After the schema is made."""
+    """Yield a replica that was created after the schema."""
     with standby_of(primary, tmp_path / "standby") as server:
         yield server
 
@@ -74,8 +77,8 @@ def wait_for(running: ServiceProcess, line: str) -> None:
         time.sleep(0.05)
 
 
-class Asking:
-    """One user of a service, and who has answered."""
+class UserClient:
+    """Requests of one user, and the servers that answered them."""
 
     def __init__(self, url: str, user_id: int = 0) -> None:
         self._url = url
@@ -100,7 +103,7 @@ class Asking:
         return found
 
     def fill(self) -> list[dict[str, Any]]:
-        """Some of it late."""
+        """Post transactions, some of them late."""
         days = [(7 * n) % ENTRIES for n in range(ENTRIES)]
         return [self.post(f"{n}.00", FIRST + timedelta(days=n)) for n in days if n]
 
@@ -114,7 +117,7 @@ class Asking:
         return str(self.get(f"/v1/user/{self.user_id}/balance", **query)["balance"])
 
     def chart(self) -> dict[str, Any]:
-        """What the console draws, of a time that doesn't end with now."""
+        """Return the console's chart of a period that ends before now."""
         bounds = {"from": FIRST.timestamp(), "to": (FIRST + timedelta(days=60)).timestamp()}
         return self.get(f"/console/users/{self.user_id}/chart", **bounds)
 
@@ -122,7 +125,7 @@ class Asking:
         return self.get(f"/v1/user/{self.user_id}/transactions", limit=PAGE, **query)
 
     def answered(self) -> set[str]:
-        """Who has answered since the last call what a replica may answer."""
+        """Return the servers that have answered reads which a replica may answer, since the last call."""
         found = {who: float(n) for who, n in READS.findall(httpx.get(f"{self._url}/metrics").text)}
         since = {who for who, n in found.items() if n > self._reads.get(who, 0)}
         self._reads = found
@@ -131,7 +134,7 @@ class Asking:
 
 @contextmanager
 def paused(replica: EmbeddedServer) -> Iterator[None]:
-    """It gets what is new, and doesn't show it."""
+    """Pause the replay of the replica, which then receives new entries without showing them."""
     with psycopg.connect(replica.superuser_url, autocommit=True) as admin:
         admin.execute("SELECT pg_wal_replay_pause()")
         while admin.execute("SELECT pg_get_wal_replay_pause_state()").fetchone() != ("paused",):
@@ -142,7 +145,7 @@ def paused(replica: EmbeddedServer) -> Iterator[None]:
 
 @contextmanager
 def hung(replica: EmbeddedServer) -> Iterator[None]:
-    """Its processes take no step."""
+    """Suspend all processes of the replica."""
     assert replica.pid is not None
     root = psutil.Process(replica.pid)
     stopped = [root, *root.children(recursive=True)]
@@ -168,7 +171,7 @@ def catch_up(primary: EmbeddedServer, replica: EmbeddedServer) -> None:
 
 
 def questions(user_id: int, seq: int) -> list[tuple[str, dict[str, Any]]]:
-    """Each kind of question that a replica may answer."""
+    """Return a request of each kind that a replica may answer."""
     user, date = f"/v1/user/{user_id}", FIRST + timedelta(days=11)
     known = (FIRST + timedelta(days=90)).isoformat()
     return [
@@ -182,28 +185,28 @@ def questions(user_id: int, seq: int) -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
-def test_it_answers_as_the_primary_would(
+def test_replica_answers_like_the_primary(
     primary: EmbeddedServer, replica: EmbeddedServer, serving: ServiceProcess, tmp_path: Path
 ) -> None:
-    plain = Asking(serving.url)
+    plain = UserClient(serving.url)
     plain.fill()
     catch_up(primary, replica)
     with serve(tmp_path, primary, replica) as running:
-        asking = Asking(running.url, plain.user_id)
+        asking = UserClient(running.url, plain.user_id)
         for path, query in questions(plain.user_id, 3):
             assert asking.get(path, **query) == plain.get(path, **query)
             assert asking.answered() == {"replica"}, (path, query)
         assert len(asking.get(f"/console/users/{plain.user_id}/chart")["times"]) > ENTRIES
         assert asking.answered() == {"replica"}
         asking.balance()
-        assert asking.answered() == set()  # what is asked most is not sent through two servers
+        assert asking.answered() == set()  # the most frequent read uses one server
 
 
-def test_what_it_does_not_have_yet_the_primary_answers(
+def test_primary_answers_reads_that_the_replica_lags_behind(
     primary: EmbeddedServer, replica: EmbeddedServer, tmp_path: Path
 ) -> None:
     with serve(tmp_path, primary, replica) as running:
-        asking = Asking(running.url)
+        asking = UserClient(running.url)
         made = asking.fill()
         catch_up(primary, replica)
         with paused(replica):
@@ -213,7 +216,7 @@ def test_what_it_does_not_have_yet_the_primary_answers(
             assert asking.answered() == {"primary"}
             assert asking.balance(date=new["timestamp"]) == new["balance"]
             assert asking.answered() == {"primary"}
-            # Below that it has everything.
+            # The replica has everything below that.
             older = asking.list(cursor=page["next_cursor"])
             assert [item["uuid"] for item in older["items"]] == [
                 each["uuid"] for each in reversed(made[-2 * PAGE + 1 : -PAGE + 1])
@@ -224,17 +227,17 @@ def test_what_it_does_not_have_yet_the_primary_answers(
         assert asking.answered() == {"replica"}
 
 
-def test_as_known_at_a_moment_it_answers_when_nothing_can_be_recorded_by_then(
+def test_replica_answers_known_at_once_nothing_can_be_recorded_before_it(
     primary: EmbeddedServer, replica: EmbeddedServer, tmp_path: Path
 ) -> None:
     with serve(tmp_path, primary, replica) as running:
-        asking = Asking(running.url)
+        asking = UserClient(running.url)
         first, second, third = (asking.post() for _ in range(3))
         known = second["recorded_at"]
         catch_up(primary, replica)
         assert asking.balance(known_at=known) == "2.00"
         assert asking.answered() == {"replica"}
-        # Of the last moment it can't say that nothing else will come.
+        # For the last moment the replica can't exclude further entries.
         assert asking.balance(known_at=third["recorded_at"]) == "3.00"
         assert asking.answered() == {"primary"}
         listed = asking.list(known_at=known)
@@ -243,12 +246,12 @@ def test_as_known_at_a_moment_it_answers_when_nothing_can_be_recorded_by_then(
         assert asking.list(known_at=known) == listed
 
 
-def test_without_it_the_primary_answers_and_it_is_asked_again_when_it_is_back(
+def test_primary_answers_while_the_replica_is_unavailable(
     primary: EmbeddedServer, serving: ServiceProcess, tmp_path: Path
 ) -> None:
     data_dir = tmp_path / "standby"
     with standby_of(primary, data_dir) as replica, serve(tmp_path, primary, replica) as running:
-        asking = Asking(running.url)
+        asking = UserClient(running.url)
         asking.fill()
         catch_up(primary, replica)
         page = asking.list()
@@ -265,12 +268,12 @@ def test_without_it_the_primary_answers_and_it_is_asked_again_when_it_is_back(
             again.stop()
 
 
-def test_one_that_went_its_own_way_is_not_believed(
+def test_promoted_replica_is_not_used(
     primary: EmbeddedServer, replica: EmbeddedServer, tmp_path: Path
 ) -> None:
-    """As after a failover, when the primary that was is taken for a replica."""
+    """Make the replica a primary, as after a failover in which the old primary is taken for a replica."""
     with serve(tmp_path, primary, replica) as running:
-        asking = Asking(running.url)
+        asking = UserClient(running.url)
         asking.fill()
         catch_up(primary, replica)
         with psycopg.connect(replica.superuser_url, autocommit=True) as admin:
@@ -278,8 +281,8 @@ def test_one_that_went_its_own_way_is_not_believed(
         before = [asking.get(path, **query) for path, query in questions(asking.user_id, 3)]
         chart = asking.chart()
         with serve(tmp_path, replica, replica) as other:
-            # Late, and now: whatever is asked for would be another answer.
-            elsewhere = Asking(other.url, asking.user_id)
+            # Late or current, any answer from there would differ.
+            elsewhere = UserClient(other.url, asking.user_id)
             elsewhere.post("7.00", FIRST)
             lost = elsewhere.post("7.00")
         assert [asking.get(path, **query) for path, query in questions(asking.user_id, 3)] == before
@@ -290,12 +293,12 @@ def test_one_that_went_its_own_way_is_not_believed(
         assert asking.answered() >= {"primary"}
 
 
-def test_what_the_primary_does_not_show_yet_is_not_shown(
+def test_replica_hides_entries_that_are_not_visible_on_the_primary(
     primary: EmbeddedServer, replica: EmbeddedServer, tmp_path: Path
 ) -> None:
-    """Committed, and waiting for a synchronous standby: after a failover it may never have been."""
+    """Read an entry whose commit waits for the synchronous standby: after a failover it may never have existed."""
     with serve(tmp_path, primary, replica) as running, ThreadPoolExecutor(1) as beside:
-        asking = Asking(running.url)
+        asking = UserClient(running.url)
         asking.fill()
         catch_up(primary, replica)
         asked = questions(asking.user_id, 3)
@@ -312,11 +315,11 @@ def test_what_the_primary_does_not_show_yet_is_not_shown(
         assert [asking.get(path, **query) for path, query in asked] != before
 
 
-def test_one_that_hangs_is_away(
+def test_hanging_replica_counts_as_unavailable(
     primary: EmbeddedServer, replica: EmbeddedServer, tmp_path: Path
 ) -> None:
     with serve(tmp_path, primary, replica) as running:
-        asking = Asking(running.url)
+        asking = UserClient(running.url)
         asking.fill()
         catch_up(primary, replica)
         page = asking.list()
@@ -329,7 +332,7 @@ def test_one_that_hangs_is_away(
             assert asking.list() == page
 
 
-def test_another_database_is_not_asked(
+def test_replica_of_another_database_is_not_used(
     primary: EmbeddedServer, serving: ServiceProcess, tmp_path: Path
 ) -> None:
     with service(
@@ -339,12 +342,12 @@ def test_another_database_is_not_asked(
         SALDO_DATABASE_REPLICA_URL=primary.superuser_url.replace("/saldo?", "/template1?"),
     ) as running:
         wait_for(running, "the replica can't be asked")
-        asking = Asking(running.url)
+        asking = UserClient(running.url)
         asking.post()
         assert len(asking.list()["items"]) == 1
         assert asking.answered() == {"primary"}
 
 
 def _listed(posted: dict[str, Any]) -> dict[str, Any]:
-    """A posted transaction as lists show it."""
+    """Return a posted transaction as lists contain it."""
     return {name: value for name, value in posted.items() if name != "code"}

@@ -1,6 +1,6 @@
-"""`make fuzz`: everything in turn, until the time is over or something is found.
+"""`make fuzz`: all fuzzers in turn, until the time is over or something is found.
 
-SALDO_FUZZ_SECONDS: for how long; 0: until it is stopped. SALDO_FUZZ_SEED: as it was printed, to begin alike.
+SALDO_FUZZ_SECONDS: the duration; 0: until it is stopped. SALDO_FUZZ_SEED: a printed seed, to repeat its run.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from tests.fuzz.mutations import FaultError, Mutations
 SECONDS_DEFAULT: Final = 600
 
 ROUND_SECONDS_MAX: Final = 300
-"""A round has a service of its own, and each fuzzer its part."""
+"""Longest duration of a round, in seconds; each round has a service of its own and a part for each fuzzer."""
 
 OPENAPI_PART, MUTATIONS_PART = 0.4, 0.3
-"""Of a round; the harnesses share what is left."""
+"""Parts of a round; the harnesses share the rest."""
 
 KEY: Final = "a-key-of-the-fuzzers-own-0123456789abcdef"
 HEADERS: Final = (("Authorization", f"Bearer {KEY}"),)
 
 SETTINGS: Final = {
-    # Or the first key that is made up would lock everybody out.
+    # Without it, the first key that a fuzzer creates would lock out all requests.
     "SALDO_ADMIN_KEY": KEY,
-    # The URLs of the webhooks that are made up may be somebody's.
-    "SALDO_RELAY": "false",
-    "SALDO_WEBHOOKS": "false",
+    # The URLs that fuzzers give to webhooks may exist.
+    "SALDO_RELAY_ENABLED": "false",
+    "SALDO_WEBHOOKS_ENABLED": "false",
     "SALDO_LOG_FORMAT": "json",
 }
 
 
 def main() -> int:
-    """The exit code: 1 if something was found."""
+    """Run the fuzzers and return the exit code, which is 1 if something was found."""
     seconds = float(os.environ.get("SALDO_FUZZ_SECONDS", SECONDS_DEFAULT))
     seed = int(os.environ.get("SALDO_FUZZ_SEED", secrets.randbelow(2**31)))
     print(f"fuzzing with SALDO_FUZZ_SEED={seed}", flush=True)
@@ -62,7 +62,7 @@ def main() -> int:
 
 
 class Fuzzing:
-    """Rounds, and what came of them.
+    """Rounds, and their results.
 
     Attributes:
         requests: answered by the services, by their own count.
@@ -75,7 +75,7 @@ class Fuzzing:
         self.found = False
 
     def round(self, seconds: float, seed: int) -> None:
-        """One service, each fuzzer once."""
+        """Run one round: one service, each fuzzer once."""
         with (
             tempfile.TemporaryDirectory(prefix="saldo-fuzz-") as directory,
             service(Path(directory), **SETTINGS) as running,

@@ -1,4 +1,4 @@
-"""How a service is after it was fuzzed: no 5xx was counted, no error was logged, and the ledger is whole."""
+"""The state of a service after fuzzing: no 5xx was counted, no error was logged, and the ledger is consistent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COUNTED = re.compile(r'saldo_http_requests_total\{.*status="(\d+)"\} ([0-9.e+]+)
 
 
 def requests_by_status(url: str, headers: tuple[tuple[str, str], ...] = ()) -> dict[int, int]:
-    """How many requests the service has answered, by its own count."""
+    """Return the number of requests by status, by the service's own count."""
     counted: dict[int, int] = {}
     text = httpx.get(f"{url}/metrics", headers=dict(headers), timeout=60).raise_for_status().text
     for status, count in COUNTED.findall(text):
@@ -22,7 +22,7 @@ def requests_by_status(url: str, headers: tuple[tuple[str, str], ...] = ()) -> d
 
 
 def errors_logged(output: str) -> list[str]:
-    """The lines of its log that tell of a fault."""
+    """Return the lines of a log that report an error."""
     return [line for line in output.splitlines() if _is_error(line)]
 
 
@@ -34,10 +34,10 @@ def _is_error(line: str) -> bool:
 
 
 def check_ledger(url: str, headers: tuple[tuple[str, str], ...] = (), users_max: int = 500) -> int:
-    """Reads every page of every user; how many entries there are.
+    """Read every page of every user, and return the number of entries.
 
     Raises:
-        AssertionError: numbers have a gap, or a balance is not the sum of what was posted, or is negative.
+        AssertionError: numbers have a gap, or a balance is negative or is not the sum of the posted transactions.
     """
     entries = 0
     with httpx.Client(base_url=url, headers=dict(headers), timeout=60) as client:
@@ -57,7 +57,7 @@ def _check_user(client: httpx.Client, user: dict[str, Any]) -> int:
         for item in items
         if item["outcome"] == "posted"
     )
-    # Nobody else posts any more.
+    # No other client posts any more.
     assert posted == _minor(client.get(f"/v1/user/{user['id']}").json()["balance"]) >= 0, user
     assert all(_minor(item["balance"]) >= 0 for item in items), user
     return len(items)

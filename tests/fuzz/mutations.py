@@ -1,7 +1,7 @@
-"""Requests as no generator of a schema makes them: good ones, of which bytes, framing, paths or headers are spoilt.
+"""Requests that no schema describes: valid ones whose bytes, framing, path or headers are damaged.
 
-Sent over sockets as they are. Every answer must be documented for what was asked, be no 5xx, and tell nothing of the
-inside. What cannot be HTTP any more may be answered with 400, or not at all.
+They are sent over sockets unchanged. Every answer must be documented for its request, must not be a 5xx, and must
+reveal no internals. Requests that are no longer HTTP may be answered with 400 or not at all.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ import httptools
 import httpx
 import jsonschema_rs
 
-from saldo.http.heads import unclear_path
+from saldo.http.connection.header_checks import is_ambiguous_path
 from tests.acceptance.document import Document
+from tests.fuzz import shapes
 
 CONNECTIONS: Final = 4
 
 ANSWER_SECONDS_MAX: Final = 30.0
 
-INSIDE: Final = (
+INTERNALS: Final = (
     b"Traceback",
     b"site-packages",
     b"asyncpg",
@@ -41,7 +42,7 @@ INSIDE: Final = (
     b"SELECT ",
     b".py",
 )
-"""What an answer must not tell."""
+"""Internals that an answer must not contain."""
 
 TRICKS: Final = (
     *(
@@ -124,12 +125,12 @@ HEADERS: Final = (
 
 
 PACKED_SPACE: Final = gzip.compress(b" " * 10_000_000)
-"""Unpacked, far past every limit."""
+"""A gzip body that exceeds every limit when it is unpacked."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request. `sound`: it is HTTP, so there must be an answer."""
+class RawRequest:
+    """A request. `sound`: whether it is valid HTTP, so that there must be an answer."""
 
     method: str
     path: str
@@ -140,7 +141,7 @@ class Asked:
     raw: bytes | None = None
 
     def encode(self, host: bytes) -> bytes:
-        """The bytes on the wire."""
+        """Return the bytes to send."""
         if self.raw is not None:
             return self.raw
         head = [f"{self.method} {self.path} HTTP/1.1".encode("utf-8", "surrogateescape")]
@@ -158,7 +159,7 @@ class Asked:
 
 @dataclass
 class Answer:
-    """What came back."""
+    """A parsed answer."""
 
     status: int = 0
     headers: list[tuple[str, str]] = field(default_factory=list)
@@ -176,12 +177,12 @@ class Answer:
 
 
 class FaultError(AssertionError):
-    """An answer that must not be."""
+    """An answer that is not allowed."""
 
 
 @dataclass
-class Known:
-    """What exists, to ask for."""
+class ExistingIds:
+    """Existing ids, for use in requests."""
 
     users: list[int]
     webhooks: list[int]
@@ -190,12 +191,13 @@ class Known:
 
 
 class Mutations:
-    """Sends spoilt requests to a service until the time is over."""
+    """A fuzzer that sends damaged requests to a service until the time is over."""
 
     def __init__(self, url: str, seed: int, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
-        """
+        """Create a fuzzer and the data that its requests use.
+
         Args:
-            headers: of every request, such as a key.
+            headers: headers of every request, such as a key.
         """
         self._url = url
         self._address = (urlsplit(url).hostname or "", urlsplit(url).port or 80)
@@ -206,17 +208,17 @@ class Mutations:
             self._document = _QuickDocument(client.get("/openapi.json").json())
             self._known = self._create(client)
         self.statuses: Counter[int] = Counter()
-        """How many answers of each; 0: none came."""
+        """Number of answers by status; 0 stands for no answer."""
 
     @property
     def requests(self) -> int:
         return self.statuses.total()
 
     async def run(self, seconds: float, requests_max: int | None = None) -> None:
-        """Sends until one of both is over.
+        """Send requests until the time is over or `requests_max` is reached.
 
         Raises:
-            FaultError: an answer that must not be, with the request that got it.
+            FaultError: an answer that is not allowed, with the request that caused it.
         """
         ends_at = time.monotonic() + seconds
         async with asyncio.TaskGroup() as group:
@@ -236,9 +238,9 @@ class Mutations:
             await _close(connection)
 
     async def _ask(
-        self, asked: Asked, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, asked: RawRequest, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
-        """Whether the connection can be used again."""
+        """Send one request and check its answer; return whether the connection can be used again."""
         data = asked.encode(self._host)
         answer = Answer()
         try:
@@ -261,33 +263,37 @@ class Mutations:
         )
         return asked.sound and answer.complete and not closing
 
-    def _check(self, asked: Asked, answer: Answer) -> None:
+    def _check(self, asked: RawRequest, answer: Answer) -> None:
         if answer.status == 0:
             assert not asked.sound, "no answer"
             return
         assert answer.status < 500, "a fault of the service"
-        for word in INSIDE:
+        for word in INTERNALS:
             assert word not in answer.body or word in asked.encode(b""), word
+        if asked.body and asked.path.startswith("/v1/"):
+            streamed = shapes.LINES_TYPE.encode() in dict(asked.headers).values()
+            most = shapes.answer_bytes_max(asked.path, len(asked.body), lines=streamed)
+            assert len(answer.body) <= most, "an answer that is much larger than the request"
         names = {name for name, _ in answer.headers}
         assert "server" not in names, "a server banner"
         if asked.method in {"HEAD", "OPTIONS"} or answer.status == 204 or asked.path == "/metrics":
             return
-        # The path as it was sent: the client's own type would straighten it.
+        # The path is used as it was sent, because httpx would normalize it.
         request = httpx.Request(asked.method, self._url, extensions={"asked": asked})
         response = httpx.Response(
             answer.status, headers=answer.headers, content=bytes(answer.body), request=request
         )
         self._document.check(response)
 
-    def _fault(self, what: str, asked: Asked, data: bytes, answer: Answer) -> FaultError:
+    def _fault(self, what: str, asked: RawRequest, data: bytes, answer: Answer) -> FaultError:
         again = urlsafe_b64encode(data).decode()
         return FaultError(
             f"{what}: {asked.method} {asked.path[:200]} was answered {answer.status} "
             f"{bytes(answer.body)[:500]!r}. Again: python -m tests.fuzz.mutations URL {again}"
         )
 
-    def _create(self, client: httpx.Client) -> Known:
-        """Users, transactions, webhooks, and the cursors of their lists."""
+    def _create(self, client: httpx.Client) -> ExistingIds:
+        """Create users, transactions and webhooks, and get the cursors of their lists."""
         users, webhooks, uuids = [], [], []
         for _ in range(4):
             name = f"fuzzed {uuid4()}"
@@ -305,15 +311,15 @@ class Mutations:
             *(f"/v1/user/{user}/transactions?limit=1" for user in users),
         ]
         cursors = [client.get(page).json()["next_cursor"] for page in pages]
-        return Known(users, webhooks or [1], uuids, [cursor for cursor in cursors if cursor])
+        return ExistingIds(users, webhooks or [1], uuids, [cursor for cursor in cursors if cursor])
 
     def _uuid(self) -> str:
         return str(UUID(int=self._random.getrandbits(128) | 1))
 
     # --- what is sent ---------------------------------------------------------------------------
 
-    def generate(self) -> Asked:
-        """A good request, spoilt in none to three ways."""
+    def generate(self) -> RawRequest:
+        """Return a valid request with up to three damages."""
         asked = self._good()
         asked = replace(asked, headers=(*self._headers, *asked.headers))
         for _ in range(self._random.choice((0, 1, 1, 1, 2, 3))):
@@ -322,7 +328,7 @@ class Mutations:
                 break
         return asked
 
-    def _good(self) -> Asked:
+    def _good(self) -> RawRequest:
         choose, known = self._random.choice, self._known
         user, uuid = choose(known.users), choose(known.uuids)
         hook, cursor = choose(known.webhooks), choose(known.cursors)
@@ -330,43 +336,43 @@ class Mutations:
         date = quote(choose(("2023-10-30", "2026-01-01T00:00:00Z", "2200-12-31T23:59:59.9+03:00")))
         match self._random.randrange(14):
             case 0 | 1 | 2:
-                return Asked("POST", "/v1/transaction", json_type, self._transaction())
+                return RawRequest("POST", "/v1/transaction", json_type, self._transaction())
             case 3:
                 items = b",".join(self._transaction() for _ in range(self._random.randrange(4)))
                 path = choose(("/v1/transactions", "/v1/transactions?atomic=true"))
-                return Asked("POST", path, json_type, b"[" + items + b"]")
+                return RawRequest("POST", path, json_type, b"[" + items + b"]")
             case 4:
                 lines = [self._transaction() for _ in range(self._random.randrange(1, 20))]
                 headers = ((b"content-type", b"application/x-ndjson"),)
                 body = b"\n".join(lines)
                 chunks = tuple(self._random.randrange(1, 300) for _ in range(5))
-                return Asked("POST", "/v1/transactions", headers, body, chunks)
+                return RawRequest("POST", "/v1/transactions", headers, body, chunks)
             case 5:
                 user_name = f"{choose('abcdefgh')}{self._random.random()}"
                 body = json.dumps({"name": user_name}).encode()
-                return Asked("POST", "/v1/user", json_type, body)
+                return RawRequest("POST", "/v1/user", json_type, body)
             case 6:
                 paths = (f"/v1/user/{user}", f"/v1/user/{user}/balance", f"/v1/transaction/{uuid}")
-                return Asked("GET", choose(paths))
+                return RawRequest("GET", choose(paths))
             case 7:
                 name = choose(("date", "before", "known_at"))
-                return Asked("GET", f"/v1/user/{user}/balance?{name}={date}")
+                return RawRequest("GET", f"/v1/user/{user}/balance?{name}={date}")
             case 8:
                 query = f"limit={self._random.randrange(1, 5)}&cursor={cursor}&from={date}"
-                return Asked("GET", f"/v1/user/{user}/transactions?{query}")
+                return RawRequest("GET", f"/v1/user/{user}/transactions?{query}")
             case 9:
                 path = choose(("user", "webhook", f"webhook/{hook}/deliveries"))
-                return Asked("GET", f"/v1/{path}?limit=2&cursor={cursor}")
+                return RawRequest("GET", f"/v1/{path}?limit=2&cursor={cursor}")
             case 10:
                 fields = choose(({"enabled": False}, {"user_ids": [user]}, {"event_types": None}))
                 body = json.dumps(fields).encode()
-                return Asked("PATCH", f"/v1/webhook/{hook}", json_type, body)
+                return RawRequest("PATCH", f"/v1/webhook/{hook}", json_type, body)
             case 11:
                 path = f"/v1/webhook/{hook}/deliveries/replay"
-                return Asked("POST", path, json_type, json.dumps({"event_id": uuid}).encode())
+                return RawRequest("POST", path, json_type, json.dumps({"event_id": uuid}).encode())
             case 12:
-                # Its answer has no end: only what is refused can be waited for.
-                return Asked("GET", "/v1/events?type=nonsense&from=start")
+                # The answer has no end, so only requests that are rejected can be tested.
+                return RawRequest("GET", "/v1/events?type=nonsense&from=start")
             case _:
                 places = (
                     "/healthz/live",
@@ -375,7 +381,7 @@ class Mutations:
                     "/metrics",
                     "/nope",
                 )
-                return Asked("GET", choose(places))
+                return RawRequest("GET", choose(places))
 
     def _transaction(self) -> bytes:
         choose = self._random.choice
@@ -391,8 +397,8 @@ class Mutations:
             )
         return json.dumps(fields).encode()
 
-    def spoil_bytes(self, asked: Asked) -> Asked:
-        """Bytes of the body: changed, cut out, put in, doubled."""
+    def spoil_bytes(self, asked: RawRequest) -> RawRequest:
+        """Change, remove, insert or repeat bytes of the body."""
         body = bytearray(asked.body)
         for _ in range(self._random.randrange(1, 4)):
             at = self._random.randrange(len(body) + 1)
@@ -408,8 +414,8 @@ class Mutations:
                     body[at:at] = body[at:end] * self._random.randrange(1, 5)
         return replace(asked, body=bytes(body))
 
-    def spoil_value(self, asked: Asked) -> Asked:
-        """A value of the body is another one."""
+    def spoil_value(self, asked: RawRequest) -> RawRequest:
+        """Replace a value of the body."""
         parts = asked.body.split(b": ")
         if len(parts) < 2:
             return replace(asked, body=self._random.choice(VALUES))
@@ -418,20 +424,20 @@ class Mutations:
         parts[at] = self._random.choice(VALUES) + rest
         return replace(asked, body=b": ".join(parts))
 
-    def spoil_path(self, asked: Asked) -> Asked:
-        """A segment of the path is a trick, or there is one more."""
+    def spoil_path(self, asked: RawRequest) -> RawRequest:
+        """Replace a segment of the path by a special one, or add one."""
         path, mark, query = asked.path.partition("?")
         parts = path.split("/")
         at = self._random.randrange(1, len(parts) + 1)
         parts[at : at + self._random.randrange(2)] = [self._trick()]
         spoilt = "/".join(parts)
-        # A space ends the path: what follows is no version of HTTP.
+        # A space ends the path, and what follows is not a valid HTTP version.
         return replace(
             asked, path=f"{spoilt}{mark}{query}", sound=asked.sound and _can_be_sent(spoilt)
         )
 
-    def spoil_query(self, asked: Asked) -> Asked:
-        """A parameter is another one, or is given again."""
+    def spoil_query(self, asked: RawRequest) -> RawRequest:
+        """Add a query parameter, which may be unknown or repeated."""
         path, _, query = asked.path.partition("?")
         parts = query.split("&") if query else []
         name = self._random.choice(
@@ -441,46 +447,57 @@ class Mutations:
         spoilt = f"{path}?{'&'.join(parts)}"
         return replace(asked, path=spoilt, sound=asked.sound and _can_be_sent(spoilt))
 
-    def spoil_method(self, asked: Asked) -> Asked:
-        """Another method."""
+    def spoil_method(self, asked: RawRequest) -> RawRequest:
+        """Change the method."""
         methods = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE")
         method = self._random.choice(methods)
         if asked.path.startswith("/v1/webhook/") and method == "DELETE":
-            return asked  # the others need them
+            return asked  # the other requests need the webhooks
         return replace(asked, method=method)
 
-    def spoil_header(self, asked: Asked) -> Asked:
-        """A header more, or instead."""
+    def spoil_header(self, asked: RawRequest) -> RawRequest:
+        """Add or replace a header."""
         name, value = self._random.choice(HEADERS)
         headers = tuple(each for each in asked.headers if each[0] != name)
         framing = name in {b"transfer-encoding", b"expect", b"upgrade"}
         return replace(asked, headers=(*headers, (name, value)), sound=asked.sound and not framing)
 
-    def spoil_headers(self, asked: Asked) -> Asked:
-        """A flood of them."""
+    def spoil_headers(self, asked: RawRequest) -> RawRequest:
+        """Add a large number of headers."""
         count = self._random.choice((50, 500, 3000))
         flood = tuple((b"x-%d" % number, b"y" * 20) for number in range(count))
         return replace(asked, headers=(*asked.headers, *flood), sound=False)
 
-    def spoil_size(self, asked: Asked) -> Asked:
-        """A body past every limit, whole or in chunks."""
+    def spoil_size(self, asked: RawRequest) -> RawRequest:
+        """Make the body exceed every limit, whole or in chunks."""
         body = asked.body + b" " * self._random.choice((65_536, 200_000, 2_000_000))
         chunks = self._random.choice(((), (1000,), (65_536,)))
-        # What is too large is answered before it has been read, and the connection is closed.
+        # A body that is too large is answered before it has been read, and the connection is closed.
         return replace(asked, body=body, chunks=chunks, sound=False)
 
-    def spoil_coding(self, asked: Asked) -> Asked:
-        """A body that would be large when it is unpacked."""
+    def spoil_shape(self, asked: RawRequest) -> RawRequest:
+        """Replace the body by one whose shape would make it expensive if shapes were not limited."""
+        if not asked.body:
+            return asked
+        size = self._random.choice((500, 5_000, 60_000))
+        made = [*shapes.objects(size, self._random.randrange(1000))]
+        if asked.path.startswith(shapes.BULK_PATH):
+            streamed = shapes.LINES_TYPE.encode() in dict(asked.headers).values()
+            made = [*(shapes.lines(size) if streamed else shapes.arrays(size))]
+        return replace(asked, body=self._random.choice(made)[1])
+
+    def spoil_coding(self, asked: RawRequest) -> RawRequest:
+        """Replace the body by one that would be large when it is unpacked."""
         body = gzip.compress(asked.body, 1) + PACKED_SPACE
         return replace(asked, body=body, headers=(*asked.headers, (b"content-encoding", b"gzip")))
 
-    def spoil_chunks(self, asked: Asked) -> Asked:
-        """The same body in pieces."""
+    def spoil_chunks(self, asked: RawRequest) -> RawRequest:
+        """Send the same body in chunks."""
         sizes = tuple(self._random.randrange(1, 50) for _ in range(self._random.randrange(1, 8)))
         return replace(asked, chunks=sizes)
 
-    def spoil_framing(self, asked: Asked) -> Asked:
-        """Bytes of the whole request, so that it may be no HTTP any more."""
+    def spoil_framing(self, asked: RawRequest) -> RawRequest:
+        """Change bytes of the whole request, so that it may no longer be HTTP."""
         data = bytearray(asked.encode(self._host))
         for _ in range(self._random.randrange(1, 4)):
             at = self._random.randrange(min(len(data), 300))
@@ -500,19 +517,19 @@ class Mutations:
 
 
 class _QuickDocument(Document):
-    """The same checks by a validator that is a hundred times as quick."""
+    """The same checks with a validator that is a hundred times faster."""
 
     def __init__(self, content: dict[str, Any]) -> None:
         super().__init__(content)
         self._quick: dict[str, jsonschema_rs.Draft202012Validator] = {}
 
     def _described(self, response: httpx.Response) -> dict[str, Any] | None:
-        asked: Asked = response.request.extensions["asked"]
+        asked: RawRequest = response.request.extensions["asked"]
         if not asked.sound:
             return None
         sent = asked.path.partition("?")[0]
-        if unclear_path(sent.encode()):
-            return None  # there is nothing at a path that two programs could read in two ways
+        if is_ambiguous_path(sent.encode()):
+            return None  # nothing exists at an ambiguous path
         path = unquote(sent)
         for pattern, template in self._paths.items():
             operation = self.content["paths"][template].get(asked.method.lower())
@@ -535,13 +552,14 @@ class _QuickDocument(Document):
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
-Spoiler = Callable[[Mutations, Asked], Asked]
+Spoiler = Callable[[Mutations, RawRequest], RawRequest]
 
 _SPOILERS: Final[tuple[Spoiler, ...]] = (
     *(Mutations.spoil_bytes, Mutations.spoil_bytes, Mutations.spoil_value, Mutations.spoil_value),
     *(Mutations.spoil_path, Mutations.spoil_path, Mutations.spoil_query, Mutations.spoil_query),
     *(Mutations.spoil_method, Mutations.spoil_header, Mutations.spoil_header),
     *(Mutations.spoil_headers, Mutations.spoil_size, Mutations.spoil_coding),
+    Mutations.spoil_shape,
     *(Mutations.spoil_chunks, Mutations.spoil_framing),
 )
 
@@ -551,7 +569,7 @@ def _can_be_sent(path: str) -> bool:
 
 
 def _chunked(body: bytes, sizes: tuple[int, ...]) -> bytes:
-    """In chunks of these sizes, again and again."""
+    """Return the body in chunks of these sizes, which repeat."""
     pieces, begin, turn = [], 0, 0
     while begin < len(body):
         piece = body[begin : begin + sizes[turn % len(sizes)]]
@@ -568,7 +586,7 @@ async def _close(connection: Connection) -> None:
 
 
 async def _receive(reader: asyncio.StreamReader, answer: Answer, *, head: bool) -> None:
-    """Reads one answer, past an interim one."""
+    """Read one answer, skipping interim ones."""
     parser = httptools.HttpResponseParser(answer)
     while not answer.complete:
         data = await reader.read(65_536)
@@ -584,7 +602,7 @@ async def _receive(reader: asyncio.StreamReader, answer: Answer, *, head: bool) 
 
 
 def _again(url: str, data: bytes) -> bytes:
-    """The whole answer to bytes, sent as they are."""
+    """Send bytes unchanged and return the whole answer."""
     parts = urlsplit(url)
     with socket.create_connection((parts.hostname or "", parts.port or 80), timeout=10) as client:
         client.sendall(data)

@@ -1,8 +1,8 @@
-"""Schemathesis on a running service: requests made of the OpenAPI document, single ones and whole histories.
+"""Schemathesis on a running service: requests and sequences of requests generated from the OpenAPI document.
 
-In a process of its own, as anyone would run it: its phases take examples, boundary values, random values and chains
-of calls (users are created, posted to, listed page by page), valid and invalid. All of its checks are on;
-tests/fuzz/hooks.py says what no schema can.
+It runs in a process of its own, as users run it. Its phases use examples, boundary values, random values and sequences
+of calls (users are created, posted to, listed page by page), valid and invalid. All its checks are enabled;
+tests/fuzz/hooks.py contains what no schema can express.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ PHASES: Final = "examples,coverage,fuzzing,stateful"
 
 
 class Report(NamedTuple):
-    """What came of it.
+    """The result of a run.
 
     Attributes:
-        passed: whether no check failed, and nothing was left out by an error.
-        cases: how many requests were generated.
-        operations: how many operations of the document were asked.
-        output: for people; of a failure, with a curl line that shows it again.
+        passed: whether no check failed, and no error made it skip anything.
+        cases: number of generated requests.
+        operations: number of operations of the document that were called.
+        output: text for people; for a failure, it contains a curl command that repeats it.
     """
 
     passed: bool
@@ -43,10 +43,10 @@ def run(
     headers: tuple[tuple[str, str], ...] = (),
     phases: str = PHASES,
 ) -> Report:
-    """Runs it until the time is over.
+    """Run Schemathesis until the time is over.
 
     Args:
-        headers: of every request, such as a key.
+        headers: headers of every request, such as a key.
     """
     command = [
         str(Path(sys.executable).with_name("schemathesis")),

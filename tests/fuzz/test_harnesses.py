@@ -1,4 +1,4 @@
-"""The harnesses hold on their seeds, on what Hypothesis makes, and on what coverage leads to; and they can fail."""
+"""Runs of the harnesses on their seeds, with Hypothesis and with atheris; and a check that they can fail."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from saldo.http import webhook_wire, wire
 from saldo.ledger import money
-from saldo.relay.webhooks import addresses
-from tests.conftest import missing
+from saldo.parsing import transactions as wire
+from saldo.parsing import webhooks
+from saldo.relay.webhooks import address_policy, destinations
+from tests.conftest import skip_or_fail
 from tests.fuzz import harnesses
 from tests.fuzz.harnesses import NAMES, check_of, seeds_of
 
 ROOT = Path(__file__).parents[2]
 
 INPUTS = 2000
-"""Of each harness, in every test run, always the same ones; `make fuzz` goes on for longer, and elsewhere."""
+"""Number of inputs for each harness in every test run, always the same ones; `make fuzz` tries many others."""
 
 EXAMPLES = 200
 
 
 def _mutated(name: str) -> st.SearchStrategy[bytes]:
-    """Seeds with a few bytes changed, put in and taken out."""
+    """Return a strategy of seeds with a few bytes changed, inserted and removed."""
     bytes_changed = st.lists(
         st.tuples(st.integers(0, 200), st.integers(0, 3), st.binary(max_size=4)), max_size=4
     )
@@ -70,7 +71,7 @@ def _encoded(text: str) -> bytes:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_coverage_leads_to_nothing_that_does_not_hold(name: str) -> None:
+def test_guided_inputs_violate_no_property(name: str) -> None:
     _need_atheris()
     done = _run(name, "--seconds=60", f"--inputs={INPUTS}", "--seed=1")
     assert done.returncode == 0, done.stderr
@@ -89,8 +90,8 @@ def check(data):
 """
 
 
-def test_a_fault_is_found_and_its_input_shows_it_again(tmp_path: Path) -> None:
-    """Not by chance: eight random bytes are hardly ever an amount."""
+def test_planted_fault_is_found_and_its_input_repeats_it(tmp_path: Path) -> None:
+    """Plant a fault that random inputs would miss: eight random bytes are hardly ever an amount."""
     _need_atheris()
     (tmp_path / "planted").mkdir()
     (tmp_path / "planted" / "harness.py").write_text(PLANTED)
@@ -113,13 +114,13 @@ LARGE_ID = (
     [
         ("amounts", money, "_AMOUNT", re.compile(r"([0-9]+)(?:\.([0-9]*))?"), b"\x021."),
         ("transactions", wire, "_DIGITS", re.compile(r"[0-9]{1,5}"), LARGE_ID),
-        ("webhook_urls", webhook_wire, "_ADDRESS", re.compile(r"[0-9.]+|.*:.*"), b"\x7f\0\0\1"),
-        ("webhook_urls", webhook_wire, "is_public", lambda _: True, b"\x0a\0\0\1"),
-        ("addresses", addresses, "_ISATAP", 0, b"\x26\x06\x47\0" + b"\0" * 12 + b"\x7f\0\0\1"),
+        ("webhook_urls", webhooks, "_ADDRESS", re.compile(r"[0-9.]+|.*:.*"), b"\x7f\0\0\1"),
+        ("webhook_urls", destinations, "is_public", lambda _: True, b"\x0a\0\0\1"),
+        ("addresses", address_policy, "_ISATAP", 0, b"\x26\x06\x47\0" + b"\0" * 12 + b"\x7f\0\0\1"),
         ("cursors", wire, "_DIGITS", re.compile(r".+"), b"dXNlcnM6LTE"),
     ],
 )
-def test_a_parser_that_is_wrong_is_noticed(
+def test_wrong_parser_is_detected(
     monkeypatch: pytest.MonkeyPatch,
     name: str,
     module: object,
@@ -134,7 +135,7 @@ def test_a_parser_that_is_wrong_is_noticed(
 
 def _need_atheris() -> None:
     if find_spec("atheris") is None:
-        missing(
+        skip_or_fail(
             "atheris",
             "atheris is not installed: it has wheels for Linux on x86-64, Python 3.11 to 3.13",
         )

@@ -1,4 +1,4 @@
-"""docs/reference/security.md names tests that there are, and what it says of linting and pinning is so."""
+"""Claims of docs/reference/security.md: the named tests exist, and linting and pinning are as described."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PAGE = ROOT / "docs" / "reference" / "security.md"
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
 
 
-def test_every_test_that_is_named_exists() -> None:
+def test_every_named_test_exists() -> None:
     named = NAMED.findall(PAGE.read_text("utf-8"))
     assert len(named) > 30
     missing = [f"{path}::{name}" for path, name in named if not _exists(path, name)]
@@ -28,7 +28,7 @@ def test_every_threat_names_a_test() -> None:
     assert [row for row in rows if not NAMED.search(row)] == []
 
 
-def test_a_harness_that_is_named_exists() -> None:
+def test_every_named_harness_exists() -> None:
     for path, names in re.findall(
         r"`(tests/fuzz/\w+\.py)::\w+` \(([^)]*)\)", PAGE.read_text("utf-8")
     ):
@@ -51,14 +51,27 @@ def test_every_dependency_is_pinned() -> None:
         assert name[0] == project["name"] or _normal(name[0]) in pinned, requirement
 
 
-def test_the_security_rules_of_the_linter_are_on_for_all_of_the_service() -> None:
+LOWEST = {"aiohttp": (3, 14, 5), "jinja2": (3, 1, 6), "litestar": (2, 25), "pyjwt": (2, 15, 1)}
+"""The lowest versions without vulnerabilities known on 2026-11-30."""
+
+
+def test_the_lowest_versions_have_no_known_hole() -> None:
+    """Check the lower bounds, which apply to installations without `constraints.txt`."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    server = project["optional-dependencies"]["server"]
+    found = dict(re.findall(r"^([\w-]+)(?:\[\w+\])?>=([\d.]+)", "\n".join(server), re.MULTILINE))
+    for name, lowest in LOWEST.items():
+        assert tuple(map(int, found[name].split("."))) >= lowest, name
+
+
+def test_security_rules_of_the_linter_apply_to_the_whole_service() -> None:
     lint = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["ruff"]["lint"]
     assert "S" in lint["select"]
     assert [rule for rule in lint["ignore"] if rule.startswith("S") and rule != "S101"] == []
     assert [pattern for pattern in lint["per-file-ignores"] if pattern.startswith("src")] == []
 
 
-def test_no_other_security_rule_is_passed_over_than_the_page_says() -> None:
+def test_page_lists_every_suppressed_security_rule() -> None:
     passed_over = {
         code
         for path in (ROOT / "src").rglob("*.py")

@@ -1,6 +1,8 @@
-"""The service under generated and spoilt requests, for some seconds in every test run; and the fuzzers can fail.
+"""The service under generated and damaged requests, for some seconds in every test run.
 
-`make fuzz` goes on for as long as wanted (CONTRIBUTING.md).
+Other tests check that the fuzzers can fail.
+
+`make fuzz` runs for longer (CONTRIBUTING.md).
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ import pytest
 from tests.acceptance.service import ServiceProcess, service
 from tests.fuzz import aftermath, harnesses, openapi
 from tests.fuzz.__main__ import HEADERS, SETTINGS, Fuzzing, main
-from tests.fuzz.mutations import Answer, Asked, FaultError, Mutations
+from tests.fuzz.mutations import Answer, FaultError, Mutations, RawRequest
 
 OPENAPI_SECONDS = 20
 MUTATIONS_SECONDS = 8
@@ -28,10 +30,12 @@ SEED = 1
 
 OPERATIONS_MIN = 20
 
+pytestmark = pytest.mark.long
+
 RAW_HEADERS = tuple((name.encode(), value.encode()) for name, value in HEADERS)
 
 EXPECTED = {200, 201, 402, 404, 405, 409, 413, 415, 422}
-"""Without these the requests were too dull to show much."""
+"""Statuses that must occur; without them the requests were too uniform to prove much."""
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +57,8 @@ async def test_spoilt_requests_are_answered_as_documented(running: ServiceProces
     assert mutations.requests > 100
 
 
-def test_afterwards_nothing_has_failed_and_the_ledger_is_whole(running: ServiceProcess) -> None:
-    """After the two above."""
+def test_service_has_no_errors_and_a_consistent_ledger_afterwards(running: ServiceProcess) -> None:
+    """Check the service after the two tests above."""
     counted = aftermath.requests_by_status(running.url, HEADERS)
     assert [status for status in counted if status >= 500] == []
     assert set(counted) >= EXPECTED
@@ -62,7 +66,7 @@ def test_afterwards_nothing_has_failed_and_the_ledger_is_whole(running: ServiceP
     assert aftermath.check_ledger(running.url, HEADERS) > 10
 
 
-def test_make_fuzz_says_its_seed_and_counts(
+def test_make_fuzz_prints_its_seed_and_counts(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SALDO_FUZZ_SECONDS", "4")
@@ -78,23 +82,26 @@ def test_make_fuzz_says_its_seed_and_counts(
     assert int(found[1].replace(",", "")) > 20
 
 
-# --- that they can fail ---------------------------------------------------------------------------
+# --- failing fuzzers ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("asked", "answer"),
     [
-        (Asked("GET", "/v1/user"), Answer(500)),
-        (Asked("GET", "/v1/user"), Answer(0)),
-        (Asked("GET", "/v1/user"), Answer(418, body=bytearray(b"{}"))),
-        (Asked("GET", "/v1/user"), Answer(200, body=bytearray(b'{"items": []}'))),
-        (Asked("GET", "/v1/user"), Answer(200, body=bytearray(b'{"items":[],"next_cursor":1}'))),
-        (Asked("GET", "/nope"), Answer(404, body=bytearray(b"File /app/x.py, line 1"))),
-        (Asked("GET", "/metrics"), Answer(200, [("server", "nginx")])),
+        (RawRequest("GET", "/v1/user"), Answer(500)),
+        (RawRequest("GET", "/v1/user"), Answer(0)),
+        (RawRequest("GET", "/v1/user"), Answer(418, body=bytearray(b"{}"))),
+        (RawRequest("GET", "/v1/user"), Answer(200, body=bytearray(b'{"items": []}'))),
+        (
+            RawRequest("GET", "/v1/user"),
+            Answer(200, body=bytearray(b'{"items":[],"next_cursor":1}')),
+        ),
+        (RawRequest("GET", "/nope"), Answer(404, body=bytearray(b"File /app/x.py, line 1"))),
+        (RawRequest("GET", "/metrics"), Answer(200, [("server", "nginx")])),
     ],
 )
-def test_an_answer_that_must_not_be_is_noticed(
-    running: ServiceProcess, asked: Asked, answer: Answer
+def test_forbidden_answer_is_detected(
+    running: ServiceProcess, asked: RawRequest, answer: Answer
 ) -> None:
     mutations = Mutations(running.url, SEED, RAW_HEADERS)
     headers = [("content-type", "application/json"), *answer.headers]
@@ -102,7 +109,7 @@ def test_an_answer_that_must_not_be_is_noticed(
         mutations._check(asked, replace(answer, headers=headers))
 
 
-def test_what_is_spoilt_is_another_request_each_time_and_the_same_for_a_seed(
+def test_damaged_requests_vary_and_depend_on_the_seed(
     running: ServiceProcess,
 ) -> None:
     first, second = (Mutations(running.url, seed, RAW_HEADERS) for seed in (1, 2))
@@ -113,7 +120,7 @@ def test_what_is_spoilt_is_another_request_each_time_and_the_same_for_a_seed(
 
 
 class _Wrong(BaseHTTPRequestHandler):
-    """A service with one operation, which is not as its document says."""
+    """A service with one operation, which behaves differently from its document."""
 
     document: bytes = b""
     status = 200
@@ -152,7 +159,7 @@ def _wrong_service(content: dict[str, Any], status: int) -> Iterator[str]:
     ("status", "told"),
     [(200, "Response violates schema"), (500, "Server error"), (418, "Undocumented status code")],
 )
-def test_a_service_that_is_not_as_its_document_says_does_not_pass(
+def test_service_that_differs_from_its_document_fails(
     running: ServiceProcess, status: int, told: str
 ) -> None:
     content = httpx.get(f"{running.url}/openapi.json").json()
@@ -162,7 +169,7 @@ def test_a_service_that_is_not_as_its_document_says_does_not_pass(
     assert told in report.output
 
 
-def test_what_was_found_is_told_and_ends_the_rounds(
+def test_finding_is_printed_and_ends_the_rounds(
     running: ServiceProcess, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = openapi.Report(passed=False, cases=1, operations=1, output="curl that shows it")
@@ -173,10 +180,10 @@ def test_what_was_found_is_told_and_ends_the_rounds(
     assert "curl that shows it" in capsys.readouterr().out
 
 
-def test_a_spoilt_request_that_gets_no_answer_is_told_with_its_bytes(
+def test_fault_message_contains_the_bytes_of_the_request(
     running: ServiceProcess,
 ) -> None:
     mutations = Mutations(running.url, SEED, RAW_HEADERS)
-    fault = mutations._fault("no answer", Asked("GET", "/a"), b"GET /a", Answer())
+    fault = mutations._fault("no answer", RawRequest("GET", "/a"), b"GET /a", Answer())
     assert isinstance(fault, FaultError)
     assert "R0VUIC9h" in str(fault)

@@ -1,4 +1,4 @@
-"""A ledger with some history and its seals, and what can be done to it behind Saldo's back."""
+"""A ledger with some entries and seals, and ways to change it behind Saldo's back."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from uuid import UUID, uuid4
 import psycopg
 
 from saldo.ledger.model import Entry, Kind, Outcome
-from saldo.ledger.seal import FIRST_PREVIOUS, entry_bytes, leaf_hash, merkle_root, seal_hash
+from saldo.ledger.seals import FIRST_PREVIOUS, entry_bytes, leaf_hash, merkle_root, seal_hash
 from tests.databases import Database
 
 DAY = timedelta(days=1)
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
 
 SEALED = 8
-"""Entries of a seal."""
+"""Number of entries of a seal."""
 
 ENTRIES = """
     SELECT shard, seq, user_id, number, uuid, kind, outcome, amount, balance,
@@ -40,7 +40,7 @@ def create_user(connection: psycopg.Connection) -> int:
 def post(
     connection: psycopg.Connection, user_id: int, *amounts: int, at: datetime | None = None
 ) -> list[Outcome]:
-    """Posts one after another, in one batch."""
+    """Post transactions in one batch, one after another, and return their outcomes."""
     row = connection.execute(
         "SELECT outcomes FROM saldo.post_2(%s::uuid[], %s::bigint[], %s::bigint[], %s::timestamptz[],"
         " 1000000, '5 minutes', 100, false)",
@@ -51,7 +51,7 @@ def post(
 
 
 def fill(database: Database) -> None:
-    """Three users in three shards; of the first one 21 entries, late ones and refused ones among them."""
+    """Create three users in three shards, each with 21 entries, late and refused ones among them."""
     with psycopg.connect(database.service_url, autocommit=True) as connection:
         for user_id in [create_user(connection) for _ in range(3)]:
             for day in range(5):
@@ -70,7 +70,7 @@ def entries_of(connection: psycopg.Connection, shard: int) -> list[Entry]:
 
 
 def seal(database: Database, *, leave: int = 0, size: int = SEALED) -> None:
-    """Seals what is not sealed yet, but for some last entries of each shard."""
+    """Seal all entries that are not sealed yet, except the last `leave` entries of each shard."""
     with psycopg.connect(database.service_url, autocommit=True) as connection:
         for (shard,) in connection.execute(
             "SELECT DISTINCT shard FROM saldo.transactions"
@@ -94,7 +94,7 @@ def seal(database: Database, *, leave: int = 0, size: int = SEALED) -> None:
 
 @contextmanager
 def behind_its_back(database: Database) -> Iterator[psycopg.Connection]:
-    """The superuser, with the triggers out of the way."""
+    """Yield a superuser's connection with the triggers disabled."""
     with psycopg.connect(superuser_url(database), autocommit=True) as connection:
         for table in ("transactions", "seals"):
             connection.execute(f"ALTER TABLE saldo.{table} DISABLE TRIGGER USER".encode())
@@ -104,7 +104,7 @@ def behind_its_back(database: Database) -> Iterator[psycopg.Connection]:
 
 
 def insert(connection: psycopg.Connection, shard: int, like: int, **changes: object) -> UUID:
-    """One more entry at the end of a shard, like another one but for these."""
+    """Append an entry to a shard, as a copy of another one with these changes, and return its uuid."""
     uuid = uuid4()
     columns = (
         "user_id, number, amount, balance, timestamp, horizon, recorded_at, shard, kind, outcome"

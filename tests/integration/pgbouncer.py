@@ -1,4 +1,4 @@
-"""A pgbouncer of the tests' own before a server of their own, over Unix sockets."""
+"""A pgbouncer of the tests' own in front of a server, over Unix sockets."""
 
 from __future__ import annotations
 
@@ -16,21 +16,24 @@ from urllib.parse import quote
 
 import psycopg
 
-from saldo.store.embedded.account import Account
+from saldo.store.embedded.system_account import Account
+from tests import found
 
 READY_SECONDS_MAX = 30
 
 KEEPS_STATEMENTS = (1, 21)
-"""From this version on pgbouncer knows prepared statements, and gives each client its own."""
+"""The first version of pgbouncer that supports prepared statements in transaction mode."""
 
 
 def find() -> str | None:
-    """Where pgbouncer is: Debian has it beside the daemons, where users' PATH does not lead."""
-    return shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    """Return the path of pgbouncer, which Debian installs with the daemons, outside of users' PATH."""
+    return found.program(
+        "pgbouncer", "pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
+    )
 
 
 def version(program: str) -> tuple[int, ...]:
-    """Its version."""
+    """Return its version."""
     done = subprocess.run([program, "--version"], check=True, capture_output=True, text=True)
     found = re.search(r"(\d+)\.(\d+)", done.stdout + done.stderr)
     assert found is not None, done.stdout
@@ -38,12 +41,12 @@ def version(program: str) -> tuple[int, ...]:
 
 
 class Pgbouncer:
-    """The process. It can be killed and started again; its address stays."""
+    """The process of pgbouncer, which can be killed and restarted at the same address."""
 
     def __init__(self, program: str, directory: Path, server_url: str, **options: object) -> None:
         self._program = program
         self._directory = directory
-        self._account = Account.of_server()
+        self._account = Account.for_server()
         self._process: subprocess.Popen[bytes] | None = None
         server = psycopg.conninfo.conninfo_to_dict(server_url)
         database = f"host='{server['host']}' port={server['port']} dbname={server['dbname']}"
@@ -63,14 +66,14 @@ class Pgbouncer:
             + "".join(f"{name} = {value}\n" for name, value in settings.items())
         )
         for path in (directory, directory / "users.txt", directory / "pgbouncer.ini"):
-            self._account.give(path)
+            self._account.chown(path)
 
     def url(self, role: str = "saldo", database: str = "saldo") -> str:
-        """A connection string through it."""
+        """Return a connection string through pgbouncer."""
         return f"postgresql://{role}@/{database}?host={quote(str(self._directory))}&port=6432"
 
     def start(self) -> None:
-        """Starts it and returns when it answers."""
+        """Start the process and wait until it answers."""
         prefix = self._account.prefix([self._directory])
         self._process = subprocess.Popen(
             [*prefix, self._program, "--quiet", str(self._directory / "pgbouncer.ini")],
@@ -85,7 +88,7 @@ class Pgbouncer:
             assert time.monotonic() < deadline, written
 
     def end(self, number: int = signal.SIGTERM) -> None:
-        """Ends it and waits."""
+        """End the process and wait for it."""
         if self._process is not None:
             self._process.send_signal(number)
             self._process.wait(READY_SECONDS_MAX)
@@ -100,9 +103,9 @@ class Pgbouncer:
 
 
 @contextmanager
-def pooled(program: str, server_url: str, **options: object) -> Iterator[Pgbouncer]:
-    """A pgbouncer that runs, and is ended at the end."""
-    directory = Path(tempfile.mkdtemp(prefix="saldo-test-"))  # short: it holds a socket
+def run_pgbouncer(program: str, server_url: str, **options: object) -> Iterator[Pgbouncer]:
+    """Yield a running pgbouncer, and end it afterwards."""
+    directory = Path(tempfile.mkdtemp(prefix="saldo-test-"))  # short, because it contains a socket
     try:
         pgbouncer = Pgbouncer(program, directory, server_url, **options)
         pgbouncer.start()

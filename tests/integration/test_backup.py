@@ -1,4 +1,4 @@
-"""Backups of the embedded database, and what is restored of them."""
+"""Backups of the embedded database, and restores from them."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from saldo.bootstrap.service import create_engine
 from saldo.engine.engine import Engine
 from saldo.ledger.model import Outcome
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.embedded.archive import Recovery
 from saldo.store.embedded.backup import back_up, restore
-from saldo.store.errors import SetUpError
-from saldo.store.migrate import prepare
+from saldo.store.embedded.wal_archive import Recovery
+from saldo.store.errors import ConfigurationError
+from saldo.store.schema.migrate import prepare
 from saldo.store.statements import statement
 from tests.conftest import settings_for
 from tests.faults.test_database import create_users, deposit
 
 ODD_NAME = 'it\'s 50% of "one" \\ archive'
-"""For the shell, for PostgreSQL and for its configuration a name is three things."""
+"""A name that needs different quoting in the shell, in PostgreSQL and in its configuration."""
 
 Row = tuple[Any, ...]
 
 
 @contextmanager
-def served(data_dir: Path, archive_dir: Path | None = None) -> Iterator[EmbeddedServer]:
-    """The database as `saldo serve` has it."""
+def serve_database(data_dir: Path, archive_dir: Path | None = None) -> Iterator[EmbeddedServer]:
+    """Yield a database prepared like by `saldo serve`."""
     server = EmbeddedServer(data_dir, archive_dir=archive_dir)
     server.start()
     try:
@@ -48,7 +48,7 @@ def served(data_dir: Path, archive_dir: Path | None = None) -> Iterator[Embedded
 
 
 def rows(server: EmbeddedServer) -> list[Row]:
-    """The whole log; the sixth of each row is when it was recorded."""
+    """Return the whole log; the sixth column is the recorded time."""
     with psycopg.connect(server.service_url) as connection:
         return connection.execute(
             "SELECT shard, seq, uuid, user_id, balance, recorded_at FROM saldo.transactions ORDER BY 1, 2"
@@ -71,7 +71,7 @@ def now(server: EmbeddedServer) -> datetime:
 
 
 class Load:
-    """Clients that post until they are told to stop."""
+    """Clients that post until they are stopped."""
 
     def __init__(self, engine: Engine, users: list[int]) -> None:
         self._engine = engine
@@ -87,7 +87,7 @@ class Load:
         self._stopping = True
 
     async def more(self, count: int) -> None:
-        """Returns when so many more have been posted."""
+        """Wait until `count` more transactions have been posted."""
         self._awaited = (self.posted + count, asyncio.Event())
         await self._awaited[1].wait()
 
@@ -101,7 +101,7 @@ class Load:
                 reached.set()
 
 
-class Past(NamedTuple):
+class LostLedger(NamedTuple):
     """A ledger that was backed up under load, and then lost."""
 
     backup: Path
@@ -114,10 +114,10 @@ class Past(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-async def past(tmp_path_factory: pytest.TempPathFactory) -> Past:
+async def past(tmp_path_factory: pytest.TempPathFactory) -> LostLedger:
     directory = tmp_path_factory.mktemp("past")
     archive, backup = directory / ODD_NAME, directory / "backups/one"
-    with served(directory / "data", archive) as server:
+    with serve_database(directory / "data", archive) as server:
         engine = create_engine(settings_for(server.service_url), server.service_url)
         engine.start()
         load = Load(engine, create_users(server.service_url, 16))
@@ -132,85 +132,87 @@ async def past(tmp_path_factory: pytest.TempPathFactory) -> Past:
         await asyncio.gather(*(engine.post(deposit(user)) for user in range(1, 17)))
         await engine.stop(5)
         in_the_end, its_identity = rows(server), identity(server)
-    return Past(backup, archive, before_backup, moment, at_moment, in_the_end, its_identity)
+    return LostLedger(backup, archive, before_backup, moment, at_moment, in_the_end, its_identity)
 
 
 def test_the_backup_alone_gives_back_what_was_recorded_before_it(
-    past: Past, tmp_path: Path
+    past: LostLedger, tmp_path: Path
 ) -> None:
     restored = restore(past.backup, tmp_path / "data", Recovery(None, None))
-    with served(tmp_path / "data") as server:
+    with serve_database(tmp_path / "data") as server:
         found = rows(server)
-    assert restored.audit.entries == len(found)
+    assert restored.integrity.entries == len(found)
     assert set(past.before_backup) <= set(found) <= set(past.in_the_end)
     assert len(found) > len(past.before_backup), "nothing was posted during the backup"
 
 
-def test_with_the_archive_nothing_is_lost(past: Past, tmp_path: Path) -> None:
+def test_with_the_archive_nothing_is_lost(past: LostLedger, tmp_path: Path) -> None:
     restore(past.backup, tmp_path / "data", Recovery(past.archive, None))
-    with served(tmp_path / "data") as server:
+    with serve_database(tmp_path / "data") as server:
         assert rows(server) == past.in_the_end
 
 
 def test_a_moment_of_the_past_is_exactly_what_was_recorded_until_then(
-    past: Past, tmp_path: Path
+    past: LostLedger, tmp_path: Path
 ) -> None:
     restore(past.backup, tmp_path / "data", Recovery(past.archive, past.moment))
-    with served(tmp_path / "data") as server:
+    with serve_database(tmp_path / "data") as server:
         found = rows(server)
     assert found == past.at_moment
     assert found == [row for row in past.in_the_end if row[5] <= past.moment]
 
 
-def test_a_moment_under_load_is_a_ledger_that_is_whole(past: Past, tmp_path: Path) -> None:
-    """What was recorded and not yet committed then is left out, and nothing that is later comes in."""
+def test_restore_to_a_moment_under_load_gives_a_consistent_ledger(
+    past: LostLedger, tmp_path: Path
+) -> None:
+    """Check the restored entries: uncommitted ones of that moment are missing, and nothing later is included."""
     until = sorted(row[5] for row in past.at_moment)[-100]
     restored = restore(past.backup, tmp_path / "data", Recovery(past.archive, until))
-    with served(tmp_path / "data") as server:
+    with serve_database(tmp_path / "data") as server:
         found = rows(server)
     expected = [row for row in past.in_the_end if row[5] <= until]
     assert set(found) <= set(expected)
     assert len(expected) - len(found) < 20, "more than one batch is left out"
-    assert restored.audit.last_recorded_at is not None
-    assert restored.audit.last_recorded_at <= until
+    assert restored.integrity.last_recorded_at is not None
+    assert restored.integrity.last_recorded_at <= until
 
 
-def test_what_is_restored_is_another_log_every_time(past: Past, tmp_path: Path) -> None:
-    """Positions that clients keep must not be taken for positions in it."""
+def test_every_restore_has_a_new_log_identity(past: LostLedger, tmp_path: Path) -> None:
+    """Check the identity, because positions that clients keep must not be valid in the restored ledger."""
     found = {past.identity}
     for name in ("one", "two"):
         restore(past.backup, tmp_path / name, Recovery(None, None))
-        with served(tmp_path / name) as server:
+        with serve_database(tmp_path / name) as server:
             found.add(identity(server))
             create_users(server.service_url, 1)
     assert len(found) == 3
 
 
-def test_a_restored_server_goes_on_in_the_same_archive(past: Past, tmp_path: Path) -> None:
-    """Its files have other names, also those of the next restore from the same backup."""
+def test_restored_server_continues_the_same_archive(past: LostLedger, tmp_path: Path) -> None:
+    """Check the archive's files of two restores from the same backup, which must have different names."""
     archive = tmp_path / "archive"
     subprocess.run(["cp", "-a", past.archive, archive], check=True)
     timelines = []
     for name in ("one", "two"):
         restored = restore(past.backup, tmp_path / name, Recovery(archive, past.moment))
         timelines.append(restored.timeline)
-        with served(tmp_path / name, archive) as server:
+        with serve_database(tmp_path / name, archive) as server:
             create_users(server.service_url, 1)
         assert (archive / f"{restored.timeline:08X}.history.gz").exists()
-        # It is closed in good order, so all that it has written is there.
+        # The server was stopped in order, so the archive has everything that it wrote.
         assert list(archive.glob(f"{restored.timeline:08X}0*.gz"))
     assert timelines[0] < timelines[1]
 
 
-def test_the_backup_of_a_restored_server_can_be_restored(past: Past, tmp_path: Path) -> None:
+def test_the_backup_of_a_restored_server_can_be_restored(past: LostLedger, tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     restore(past.backup, tmp_path / "one", Recovery(past.archive, past.moment))
-    with served(tmp_path / "one", archive) as server:
+    with serve_database(tmp_path / "one", archive) as server:
         back_up(server, tmp_path / "backup")
         create_users(server.service_url, 3)
         expected = rows(server)
     restore(tmp_path / "backup", tmp_path / "two", Recovery(archive, None))
-    with served(tmp_path / "two") as server:
+    with serve_database(tmp_path / "two") as server:
         assert rows(server) == expected
 
 
@@ -230,42 +232,45 @@ def test_the_backup_of_a_restored_server_can_be_restored(past: Past, tmp_path: P
         ),
     ],
 )
-def test_what_can_not_be_restored_is_one_line(
-    past: Past, tmp_path: Path, name: str, until: datetime | None, expected: str
+def test_restore_that_is_not_possible_is_one_line(
+    past: LostLedger, tmp_path: Path, name: str, until: datetime | None, expected: str
 ) -> None:
     (tmp_path / "not empty").mkdir()
     (tmp_path / "not empty/file").touch()
-    with pytest.raises(SetUpError, match=expected) as caught:
+    with pytest.raises(ConfigurationError, match=expected) as caught:
         restore(past.backup, tmp_path / name, Recovery(past.archive, until))
     assert "\n" not in str(caught.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["not empty"]
 
 
-def test_a_backup_that_was_altered_is_refused(past: Past, tmp_path: Path) -> None:
+def test_a_backup_that_was_altered_is_refused(past: LostLedger, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     subprocess.run(["cp", "-a", past.backup, copy], check=True)
     altered = copy / "global/pg_control"
     content = bytearray(altered.read_bytes())
     content[100] ^= 1
     altered.write_bytes(content)
-    with pytest.raises(SetUpError, match="pg_control was altered"):
+    with pytest.raises(ConfigurationError, match="pg_control was altered"):
         restore(copy, tmp_path / "data", Recovery(None, None))
     assert not (tmp_path / "data").exists()
 
 
 def test_a_directory_that_is_no_backup_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SetUpError, match="is no backup of saldo backup"):
+    with pytest.raises(ConfigurationError, match="is not a backup that saldo backup created"):
         restore(tmp_path, tmp_path / "data", Recovery(None, None))
 
 
-def test_a_backup_never_replaces_another(past: Past, tmp_path: Path) -> None:
-    with served(tmp_path / "data") as server, pytest.raises(SetUpError, match="is there already"):
+def test_a_backup_never_replaces_another(past: LostLedger, tmp_path: Path) -> None:
+    with (
+        serve_database(tmp_path / "data") as server,
+        pytest.raises(ConfigurationError, match="exists already"),
+    ):
         back_up(server, past.backup)
 
 
 def test_an_archive_that_can_not_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "archive").write_text("")
-    with pytest.raises(SetUpError, match="SALDO_WAL_ARCHIVE_DIR"):
+    with pytest.raises(ConfigurationError, match="SALDO_WAL_ARCHIVE_DIR"):
         EmbeddedServer(tmp_path / "data", archive_dir=tmp_path / "archive").start()
 
 
@@ -287,12 +292,12 @@ def test_a_segment_is_archived_once_and_never_overwritten(tmp_path: Path) -> Non
     assert unpacked.stdout == b"one" * 1000
 
 
-# As `saldo restore`, killed when its server runs.
+# A `saldo restore` that is killed while its server runs.
 _KILLED_RESTORE = """
 import os, signal, sys
 from pathlib import Path
 from saldo.store.embedded import backup
-from saldo.store.embedded.archive import Recovery
+from saldo.store.embedded.wal_archive import Recovery
 
 def killed(*arguments):
     print(backup.EmbeddedServer(Path(sys.argv[2]) / "restore.unfinished").cluster, flush=True)
@@ -303,9 +308,7 @@ backup.restore(Path(sys.argv[1]), Path(sys.argv[2]), Recovery(None, None))
 """
 
 
-def test_a_restore_that_is_killed_is_not_served_and_can_be_repeated(
-    past: Past, tmp_path: Path
-) -> None:
+def test_killed_restore_is_not_served_and_can_be_repeated(past: LostLedger, tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     done = subprocess.run(
         [sys.executable, "-c", _KILLED_RESTORE, past.backup, data_dir],
@@ -316,11 +319,11 @@ def test_a_restore_that_is_killed_is_not_served_and_can_be_repeated(
     assert done.returncode == -signal.SIGKILL
     pid_file = Path(done.stdout.strip()) / "postmaster.pid"
     orphan = int(pid_file.read_text().split()[0])
-    with pytest.raises(SetUpError, match="was not finished: run it again"):
+    with pytest.raises(ConfigurationError, match="was not finished: run it again"):
         EmbeddedServer(data_dir).start()
     restored = restore(past.backup, data_dir, Recovery(past.archive, None))
-    # Where nobody collects the dead, its number is still there.
+    # Where no process reaps the dead ones, the process id still exists.
     assert not psutil.pid_exists(orphan) or psutil.Process(orphan).status() == "zombie"
-    assert restored.audit.entries == len(past.in_the_end)
-    with served(data_dir) as server:
+    assert restored.integrity.entries == len(past.in_the_end)
+    with serve_database(data_dir) as server:
         assert rows(server) == past.in_the_end

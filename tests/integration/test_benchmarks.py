@@ -1,4 +1,4 @@
-"""The benchmarks tell the truth: what they send has the outcomes they expect, and they run at all.
+"""The benchmarks: their requests have the expected outcomes, and the whole suite runs.
 
 No times are checked here.
 """
@@ -21,21 +21,22 @@ import pytest
 from benchmarks import __main__ as suite
 from benchmarks import capacity, machine, ndjson, plots, report, wrk
 from benchmarks import distributed as cluster
+from benchmarks import events as relayed
 from benchmarks.ndjson import Answer, StreamError
-from benchmarks.readme import rendered
+from benchmarks.readme import replace_tables
 from benchmarks.report import Row, Series, Target
 from benchmarks.workload import Body, Workload, body_of, generate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saldo.http.wire import Reading, parse_transaction
 from saldo.ledger.model import TransactionRequest
 from saldo.ledger.money import AMOUNT_MAX
-from saldo.ledger.specification import Ledger
+from saldo.ledger.specification import SpecifiedLedger
+from saldo.parsing.transactions import ParserOptions, parse_transaction
 from tests.acceptance.service import ServiceProcess, service
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-READING = Reading(zone=UTC, decimals=2, amount_max_minor=AMOUNT_MAX, name_length_max=200)
+READING = ParserOptions(zone=UTC, decimals=2, amount_max_minor=AMOUNT_MAX, name_length_max=200)
 
 shares = st.sampled_from([0.0, 0.1, 0.3])
 workloads = st.builds(
@@ -60,7 +61,7 @@ def requests_of(workload: Workload) -> list[TransactionRequest]:
 
 @given(workloads)
 def test_lines_have_the_outcomes_that_the_rules_give_them(workload: Workload) -> None:
-    ledger = Ledger()
+    ledger = SpecifiedLedger()
     for user_id in range(workload.first_user, workload.first_user + workload.users):
         ledger.open(user_id, uuid4(), NOW)
     decisions = ledger.post(requests_of(workload), NOW)
@@ -69,7 +70,7 @@ def test_lines_have_the_outcomes_that_the_rules_give_them(workload: Workload) ->
 
 
 @given(workloads)
-def test_the_same_seed_generates_the_same_and_another_one_other_uuids(workload: Workload) -> None:
+def test_seed_determines_the_workload_and_its_uuids(workload: Workload) -> None:
     lines = list(generate(workload))
     assert lines == list(generate(workload))
     assert body_of(workload).outcomes == Counter(line.outcome for line in lines)
@@ -80,7 +81,7 @@ def test_the_same_seed_generates_the_same_and_another_one_other_uuids(workload: 
 
 
 @given(workloads)
-def test_uuids_are_of_the_version_asked_for_and_the_time_ordered_ones_ascend(
+def test_uuids_have_the_requested_version_and_version_7_ascends(
     workload: Workload,
 ) -> None:
     lines = generate(replace(workload, replays=0.0))
@@ -91,7 +92,7 @@ def test_uuids_are_of_the_version_asked_for_and_the_time_ordered_ones_ascend(
         assert all(before < after for before, after in pairwise(uuids))
 
 
-def test_shares_are_those_asked_for() -> None:
+def test_workload_has_the_requested_shares() -> None:
     workload = Workload(
         lines=50_000, users=100, refusals=0.1, replays=0.05, late=0.2, withdrawals=0.3,
         history=timedelta(days=365), ends_at=NOW,
@@ -107,7 +108,7 @@ def test_shares_are_those_asked_for() -> None:
 
 
 def late_share(workload: Workload) -> float:
-    """By the horizons that the lines themselves set. Not later than asked for, either."""
+    """Return the share of late lines, by the horizons that the lines themselves set; check their lateness, too."""
     horizons: dict[int, datetime] = {}
     late = 0
     for request in requests_of(workload):
@@ -120,7 +121,7 @@ def late_share(workload: Workload) -> float:
     return late / workload.lines
 
 
-def test_traffic_goes_to_whom_it_shall() -> None:
+def test_traffic_is_distributed_over_users_as_requested() -> None:
     def counted(spread: str) -> list[int]:
         workload = Workload(lines=20_000, users=100, first_user=7, spread=spread)  # type: ignore[arg-type]
         users = Counter(request.user_id for request in requests_of(workload))
@@ -140,14 +141,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
 
 
 def test_the_client_of_streams_checks_a_real_stream(running: ServiceProcess) -> None:
-    """No user exists: what is answered is known anyway."""
+    """Send a stream for users who do not exist, whose answers are known without a ledger."""
     body = body_of(Workload(lines=5000, users=10, first_user=1000))
     answer = ndjson.send(running.url, body.data)
     assert ndjson.check(answer, body.data) == {("user_not_found", False): 5000}
     assert answer.seconds > 0
 
 
-def test_an_answer_that_leaves_out_swaps_or_invents_a_line_is_no_answer() -> None:
+def test_missing_swapped_or_invented_answer_lines_are_rejected() -> None:
     body = body_of(Workload(lines=3, users=1))
     lines = [
         b'{"line":%d,"code":"posted","uuid":"%s"}\n' % (number, line[9:45])
@@ -172,10 +173,10 @@ def _answer(lines: list[bytes]) -> Answer:
 def test_a_target_is_met_by_the_figure_and_by_its_ratio_to_the_limit() -> None:
     target = Target(at_least=10, ratio_at_least=0.5)
     assert target.text("/s") == "≥ 10.0 /s, ratio ≥ 0.5"
-    assert target.met(10, 0.5) is True
-    assert (target.met(9, 0.5), target.met(10, 0.4)) == (False, False)
-    assert target.met(10, None) is None
-    assert (Target(at_most=5).met(5, None), Target(at_most=5).met(6, None)) == (True, False)
+    assert target.is_met(10, 0.5) is True
+    assert (target.is_met(9, 0.5), target.is_met(10, 0.4)) == (False, False)
+    assert target.is_met(10, None) is None
+    assert (Target(at_most=5).is_met(5, None), Target(at_most=5).is_met(6, None)) == (True, False)
     row = Row("name", Series([1, 30, 4]), "ms", "limit", 2.0, Target(ratio_at_most=3))
     record = report.record("subject", row, {"commit": "c"})
     assert (record["measured"], record["ratio"], record["met"]) == ("4.00", "2.00", "yes")
@@ -185,27 +186,30 @@ def test_a_target_is_met_by_the_figure_and_by_its_ratio_to_the_limit() -> None:
 def test_without_wrk_one_line_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(wrk, "installed", lambda: False)
+    monkeypatch.setattr(wrk, "is_installed", lambda: False)
     suite.main(["--only", "single", "reads"])
     assert capsys.readouterr().err == f"{wrk.MISSING}\n"
     assert "apt-get install wrk" in wrk.MISSING
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_the_suite_runs(tmp_path: Path) -> None:
-    """All of it, as small as can be: some minutes, even so."""
+    """Run the whole suite at the smallest scale, which still takes some minutes."""
     command = [sys.executable, "-m", "benchmarks", "--scale", "tiny", "--output", str(tmp_path)]
     done = subprocess.run(command, cwd=machine.ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     with (tmp_path / "tiny.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert json.loads((tmp_path / "tiny.json").read_text("utf-8")) == rows
-    wanted = set(suite.SUBJECTS) - (set() if wrk.installed() else suite.NEEDS_WRK)
+    wanted = set(suite.SUBJECTS) - (set() if wrk.is_installed() else suite.NEEDS_WRK)
     if not cluster.available():
         wanted -= {"distributed"}
+    if not relayed.available():
+        wanted -= {"events"}
     assert {row["subject"] for row in rows} == wanted
-    # Of some things that overload can do, there should be none; and the smallest import may be
-    # sealed before its entries' age is asked for the first time.
+    # Some effects of overload should not occur; and the smallest import may be sealed before the age of its entries is
+    # measured the first time.
     none = {row["name"] for row in rows if not float(row["measured"]) > 0}
     none -= {row["name"] for row in rows if row["subject"] == "overload"}
     assert all(name.endswith("greatest age of an entry without a seal") for name in none)
@@ -217,7 +221,7 @@ def test_the_suite_runs(tmp_path: Path) -> None:
         assert (tmp_path / "growth.png").stat().st_size > 10_000
 
 
-def test_a_run_of_some_subjects_keeps_the_rows_of_the_others() -> None:
+def test_partial_run_keeps_the_rows_of_other_subjects() -> None:
     old = [{"subject": "bulk", "name": "1"}, {"subject": "dates", "name": "2"}]
     new = [{"subject": "single", "name": "3"}, {"subject": "bulk", "name": "4"}]
     merged = report.merge(old, new, ["single", "bulk", "dates"])
@@ -228,14 +232,14 @@ def test_a_run_of_some_subjects_keeps_the_rows_of_the_others() -> None:
 def test_tables_in_the_documentation_are_those_of_the_files(name: str) -> None:
     text = (machine.ROOT / name).read_text("utf-8")
     assert "<!-- benchmarks:" in text
-    assert rendered(text, machine.ROOT / "docs" / "benchmarks") == text
+    assert replace_tables(text, machine.ROOT / "docs" / "benchmarks") == text
 
 
 def test_an_empty_workload_is_empty() -> None:
     assert body_of(Workload(lines=0, users=1)) == Body(b"\n", Counter())
 
 
-def test_the_model_of_a_cluster_says_what_it_was_told_and_grows_where_it_may() -> None:
+def test_cluster_model_reproduces_its_inputs_and_scales() -> None:
     rows = [
         {"name": f"distributed: {load}, 2 workers, 4 lanes to each{figure}", "measured": str(value)}
         for load, *values in (
@@ -253,8 +257,8 @@ def test_the_model_of_a_cluster_says_what_it_was_told_and_grows_where_it_may() -
         (64, 8, True),
         (None, 8, True),
     ]
-    cost = capacity.Cost(runs)
-    # 2,000 µs for 2, 4,000 for 32: half as much again for each fourfold.
+    cost = capacity.CallCost(runs)
+    # The cost is 2,000 µs for 2 and 4,000 µs for 32, so it grows by half for each fourfold.
     assert [round(cost.of(size)) for size in (2, 8, 32)] == [2000, 2828, 4000]
     assert capacity.requests_in_call(4, 8) == 1
     assert capacity.requests_in_call(400, 8) == 10
@@ -264,4 +268,4 @@ def test_the_model_of_a_cluster_says_what_it_was_told_and_grows_where_it_may() -
     }
     assert of[2].workers == pytest.approx(2 * of[1].workers)
     assert of[1].services == 4 / 250e-6
-    assert capacity.carried(capacity.Cluster(64), 10_000_000, runs) == 1 / 250e-6
+    assert capacity.capacity_of(capacity.Cluster(64), 10_000_000, runs) == 1 / 250e-6

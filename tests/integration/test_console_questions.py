@@ -1,4 +1,4 @@
-"""What the console asks of the database is found by indexes, however large the ledger is."""
+"""Queries of the console: each uses an index, however large the ledger is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ QUESTIONS = {
     "users_found": (
         "text, text, text, bigint, bigint[], int",
         "'a', 'b', NULL, NULL, NULL, 51",
-        "users_name_beginning",
+        "users_name_prefix",
     ),
     "users_some": ("bigint[], bigint, int", "'{1,2}', 0, 51", "users_pkey"),
     "chart_span": ("bigint, int", "1, 20000", "transactions_late"),
@@ -28,17 +28,17 @@ QUESTIONS = {
         "transactions_late",
     ),
     "largest_recent": ("int, int", "50, 10", "transactions_pkey"),
-    "session_find": (
-        "bytea, interval, interval, interval",
-        "'\\x00', '1 hour', '1 hour', '1 minute'",
+    "sessions_find": (
+        "bytea[], interval, interval, interval",
+        "ARRAY['\\x00'::bytea], '1 hour', '1 hour', '1 minute'",
         "console_sessions_pkey",
     ),
 }
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_each_is_found_by_its_index(own_ledger: Database, name: str) -> None:
-    """Planned without knowing the arguments, as after a few calls, and by what is known of a small ledger."""
+def test_each_query_uses_its_index(own_ledger: Database, name: str) -> None:
+    """Check the generic plan, as after a few calls, with the statistics of a small ledger."""
     fill(own_ledger)
     types, arguments, index = QUESTIONS[name]
     with psycopg.connect(own_ledger.owner_url, autocommit=True) as connection:

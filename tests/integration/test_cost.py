@@ -1,7 +1,7 @@
-"""What a posted transaction costs the database: counts, which a busy machine doesn't change; no times.
+"""The database's cost of a posted transaction, as counts, which don't depend on the machine's load as times do.
 
-Bounds are about twice what was seen, or exact where more would mean another design. A change that
-makes them fail costs every user of Saldo: find out why before raising one.
+Limits are about twice the observed values, or exact where a higher value would mean another design. A change that
+exceeds them makes every post more expensive: find out why before raising one.
 """
 
 from __future__ import annotations
@@ -22,17 +22,20 @@ import pytest
 
 from saldo.bootstrap.service import create_engine, limits_of
 from saldo.ledger.model import Outcome, TransactionRequest
-from saldo.store.connection import Session
+from saldo.store.connections.connection import DatabaseConnection
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.migrate import prepare
 from saldo.store.poster import Poster
+from saldo.store.schema.migrate import prepare
 from saldo.store.statements import statement
 from tests.conftest import settings_for
 
 USERS = 1000
 BATCH = 500
 WARM_BATCHES = 20
-"""Before anything is counted: indexes of some levels, pages that were written since the checkpoint."""
+"""Number of batches before measuring.
+
+Then indexes have some levels, and pages were written since the last checkpoint.
+"""
 
 COMMITS = "SELECT count(DISTINCT xmin::text) FROM saldo.transactions WHERE uuid = ANY (%s)"
 READS = """
@@ -56,7 +59,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]
                 "SELECT saldo.create_user_1('user ' || n) FROM generate_series(1, %s) AS n",
                 (USERS,),
             )
-            # Whatever reads and writes by itself would be counted too.
+            # Autovacuum's own reads and writes would be counted, too.
             owner.execute("ALTER TABLE saldo.transactions SET (autovacuum_enabled = off)")
             owner.execute("ALTER TABLE saldo.users SET (autovacuum_enabled = off)")
         yield embedded
@@ -72,12 +75,12 @@ def batch_of(size: int, amount: int = 10) -> list[TransactionRequest]:
 
 @pytest.fixture
 async def connection(server: EmbeddedServer) -> AsyncIterator[asyncpg.Connection]:
-    """One that posts, in a ledger that is warm."""
-    connection = await asyncpg.connect(server.service_url, connection_class=Session)
+    """Yield a posting connection to a ledger that already has entries."""
+    connection = await asyncpg.connect(server.service_url, connection_class=DatabaseConnection)
     poster = Poster(connection, limits_of(settings_for(server.service_url)))
     for _ in range(WARM_BATCHES):
         decisions = await poster.post(batch_of(BATCH))
-        assert {decision.outcome for decision in decisions} == {Outcome.POSTED}
+        assert {decision and decision.outcome for decision in decisions} == {Outcome.POSTED}
     yield connection
     await connection.close()
 
@@ -95,8 +98,11 @@ async def test_a_batch_is_one_statement_whatever_its_size(
 
 
 async def test_no_statement_has_the_driver_read_the_catalog(server: EmbeddedServer) -> None:
-    """It would in each session: on Citus, where the catalog is large, for most of a second before the first batch."""
-    connection = await asyncpg.connect(server.service_url, connection_class=Session)
+    """Prepare every statement and check that the driver sends no query of its own.
+
+    Such a query would run in each session; on Citus, with its large catalog, it takes most of a second.
+    """
+    connection = await asyncpg.connect(server.service_url, connection_class=DatabaseConnection)
     logged: list[Any] = []
     prepared = []
     try:
@@ -104,7 +110,7 @@ async def test_no_statement_has_the_driver_read_the_catalog(server: EmbeddedServ
             for name in sorted(file.name for file in (files("saldo.store") / "sql").iterdir()):
                 if not name.endswith(".sql") or name.startswith("citus"):
                     continue
-                # Those of the owner, which psycopg sends, in its words or several in one.
+                # These statements belong to the owner; psycopg sends them, in its own syntax or several in one.
                 with suppress(asyncpg.PostgresSyntaxError, asyncpg.InsufficientPrivilegeError):
                     await connection.prepare(statement(name.removesuffix(".sql")))
                     prepared.append(name)
@@ -118,7 +124,7 @@ async def test_no_statement_has_the_driver_read_the_catalog(server: EmbeddedServ
 async def test_a_batch_is_one_round_trip_and_one_commit(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:
-    """The whole engine, through a socket that counts how often the server says that it is ready."""
+    """Run the whole engine through a socket that counts the server's ReadyForQuery messages."""
     async with counted(server, tmp_path) as (url, trips), asyncio.timeout(60):
         settings = settings_for(url)
         engine = create_engine(settings, url)
@@ -126,7 +132,7 @@ async def test_a_batch_is_one_round_trip_and_one_commit(
         try:
             for request in batch_of(
                 4 * settings.lane_count(by_shard=False)
-            ):  # each lane connects and prepares
+            ):  # each lane connects and prepares its statements
                 await engine.post(request)
             before = trips.count
             for turn, request in enumerate(batch_of(10), start=1):
@@ -135,7 +141,7 @@ async def test_a_batch_is_one_round_trip_and_one_commit(
             requests = batch_of(BATCH)
             await asyncio.gather(*(engine.post(request) for request in requests))
             batches = trips.count - before - 10
-            # A first batch of what came first, then all that has come meanwhile.
+            # The first batch has the first request, the next ones all that arrived meanwhile.
             assert commits(server, requests) == batches <= 4
         finally:
             await engine.stop(5)
@@ -144,7 +150,7 @@ async def test_a_batch_is_one_round_trip_and_one_commit(
 async def test_rows_read_for_a_posted_transaction(
     server: EmbeddedServer, connection: asyncpg.Connection
 ) -> None:
-    """Its user's last entry, and per batch the head of each shard: nothing is searched for."""
+    """Check the rows that are read: the user's last entry, and the head of each shard once per batch."""
     poster = Poster(connection, limits_of(settings_for(server.service_url)))
     before = await reads(connection)
     for _ in range(10):
@@ -152,7 +158,7 @@ async def test_rows_read_for_a_posted_transaction(
     after = await reads(connection)
     scanned, fetched, written, altered = (b - a for a, b in zip(before, after, strict=True))
     assert (scanned, written, altered) == (0, 10 * BATCH, 0)
-    # Of a user, of a shard, and the one row of rules; never more of them than transactions.
+    # Per user, per shard, and the one row of rules; never more than the transactions.
     assert fetched <= 10 * (BATCH + 64 + 1)
 
 
@@ -163,21 +169,21 @@ async def test_pages_and_wal_of_a_posted_transaction(
     connection: asyncpg.Connection, server: EmbeddedServer, size: int, blocks_max: int,
     wal_bytes_max: int,
 ) -> None:  # fmt: skip
-    # Of a few: where one makes a page of an index split, that is most of its WAL.
+    # The minimum of three runs is used, because a page split in an index makes up most of a run's WAL.
     several = [await explain(server, connection, size) for _ in range(3)]
     used = min(several, key=lambda each: each["WAL Bytes"] - 8192 * each["WAL FPI"])
     assert used["Temp Written Blocks"] == used["Temp Read Blocks"] == 0
     assert used["Shared Hit Blocks"] + used["Shared Read Blocks"] <= blocks_max * size
-    # The row, its place in each of the three indexes, and now and then a page that splits.
+    # The row, its entry in each of the three indexes, and occasionally a page split.
     assert used["WAL Records"] <= 4.5 * size + 10
-    # Not the images of pages after a checkpoint: they depend on when there was one.
+    # Full-page images are excluded, because they depend on the last checkpoint.
     assert used["WAL Bytes"] - 8192 * used["WAL FPI"] <= wal_bytes_max * size
 
 
 async def explain(
     server: EmbeddedServer, connection: asyncpg.Connection, size: int
 ) -> dict[str, int]:
-    """What the database says about a batch; posted, all the same."""
+    """Post a batch under EXPLAIN ANALYZE and return the database's counts."""
     limits = limits_of(settings_for(server.service_url))
     batch = batch_of(size)
     text = await connection.fetchval(
@@ -189,6 +195,7 @@ async def explain(
         limits.balance_max,
         limits.future_tolerance,
         limits.late_check_entries_max,
+        limits.late_batch_entries_max,
         False,
     )
     plan: dict[str, int] = json.loads(text)[0]["Plan"]
@@ -201,7 +208,7 @@ async def reads(connection: asyncpg.Connection) -> list[int]:
 
 
 def commits(server: EmbeddedServer, requests: list[TransactionRequest]) -> int:
-    """In how many of the database's transactions they were recorded."""
+    """Return the number of database transactions that recorded the requests."""
     with psycopg.connect(server.service_url) as connection:
         uuids = [request.uuid for request in requests]
         row = connection.execute(COMMITS, (uuids,)).fetchone()
@@ -211,14 +218,14 @@ def commits(server: EmbeddedServer, requests: list[TransactionRequest]) -> int:
 
 @dataclass
 class Trips:
-    """How often the server has said that it is ready for the next statement."""
+    """The number of ReadyForQuery messages that the server has sent."""
 
     count: int = 0
 
 
 @asynccontextmanager
 async def counted(server: EmbeddedServer, directory: Path) -> AsyncIterator[tuple[str, Trips]]:
-    """Another socket of the server, and the round trips made over it."""
+    """Yield another socket of the server, and a counter of the round trips over it."""
     trips = Trips()
     behind = psycopg.conninfo.conninfo_to_dict(server.service_url)["host"]
     tasks: set[asyncio.Task[None]] = set()
@@ -249,7 +256,7 @@ async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 
 async def _count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, trips: Trips) -> None:
-    """Message by message: a type of one byte, then its length, which counts itself."""
+    """Forward the messages one by one; each has a type of one byte and a length that includes itself."""
     try:
         while True:
             head = await reader.readexactly(5)

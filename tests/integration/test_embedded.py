@@ -18,8 +18,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from saldo.cli.connection.service_url_file import read_announced_url
 from saldo.store.embedded import ACCOUNT, EmbeddedServer
-from saldo.store.errors import SetUpError
+from saldo.store.embedded.binaries import INHERITED_VARIABLES
+from saldo.store.errors import ConfigurationError
 
 
 @contextmanager
@@ -50,44 +52,47 @@ def test_it_listens_on_a_socket_of_its_own_only_and_is_tuned(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["with space", "it's", "Сальдо", "deep/" + "x" * 120])
-def test_any_directory_will_do(tmp_path: Path, name: str) -> None:
+def test_directory_may_have_any_name(tmp_path: Path, name: str) -> None:
     with started(tmp_path / name) as server:
         assert shown(server, "jit") == "off"
 
 
 def test_a_second_server_in_the_directory_is_refused(tmp_path: Path) -> None:
-    with started(tmp_path), pytest.raises(SetUpError, match=f"in use by process {os.getpid()}"):
+    with (
+        started(tmp_path),
+        pytest.raises(ConfigurationError, match=f"in use by process {os.getpid()}"),
+    ):
         EmbeddedServer(tmp_path).start()
 
 
 def test_a_second_start_leaves_the_running_server_alone(tmp_path: Path) -> None:
     with started(tmp_path) as server:
-        with pytest.raises(SetUpError, match="has been started already"):
+        with pytest.raises(ConfigurationError, match="has been started already"):
             server.start()
         assert shown(server, "jit") == "off"
 
 
 def test_a_file_in_place_of_the_directory_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
-    with pytest.raises(SetUpError, match="data directory"):
+    with pytest.raises(ConfigurationError, match="data directory"):
         EmbeddedServer(tmp_path / "data").start()
 
 
 def test_a_cluster_of_another_version_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "postgresql-18").mkdir()
     (tmp_path / "postgresql-18/PG_VERSION").write_text("16\n")
-    with pytest.raises(SetUpError, match="is of PostgreSQL 16"):
+    with pytest.raises(ConfigurationError, match="is of PostgreSQL 16"):
         EmbeddedServer(tmp_path).start()
 
 
-def test_an_unfinished_creation_is_done_again(tmp_path: Path) -> None:
+def test_unfinished_creation_is_repeated(tmp_path: Path) -> None:
     (tmp_path / "postgresql-18.unfinished").mkdir()
     (tmp_path / "postgresql-18.unfinished/PG_VERSION").write_text("18\n")
     with started(tmp_path) as server:
         assert shown(server, "jit") == "off"
 
 
-def test_a_stale_pid_file_that_names_another_process_does_not_fool_it(tmp_path: Path) -> None:
+def test_stale_pid_file_with_another_process_is_ignored(tmp_path: Path) -> None:
     with started(tmp_path):
         pid_file = tmp_path / "postgresql-18/postmaster.pid"
         text = pid_file.read_text()
@@ -144,9 +149,17 @@ def test_other_users_can_not_connect(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ['a "quoted" one', "back\\slash", "one,two", "50%", os.fsdecode(b"\xff")]
+    "name",
+    [
+        'a "quoted" one',
+        "back\\slash",
+        "one,two",
+        "50%",
+        # The test id is explicit, because an id with a surrogate can't be sent between the processes of a run.
+        pytest.param(os.fsdecode(b"\xff"), id="not-utf-8"),
+    ],
 )
-def test_any_character_will_do(tmp_path: Path, name: str) -> None:
+def test_directory_name_may_contain_any_character(tmp_path: Path, name: str) -> None:
     with started(tmp_path / name) as server:
         socket_dir = Path(str(psycopg.conninfo.conninfo_to_dict(server.service_url)["host"]))
         with psycopg.connect(server.service_url, connect_timeout=5) as connection:
@@ -154,8 +167,11 @@ def test_any_character_will_do(tmp_path: Path, name: str) -> None:
     assert not socket_dir.exists() or socket_dir.is_relative_to(tmp_path), "left behind"
 
 
-def test_a_stale_pid_file_with_the_number_of_a_program_of_the_same_account(tmp_path: Path) -> None:
-    """PostgreSQL itself ignores other accounts' processes and its parent; it refuses this one."""
+def test_stale_pid_file_with_a_process_of_the_same_account_is_ignored(tmp_path: Path) -> None:
+    """Give the stale pid to another process of the same account, with which PostgreSQL refuses to start.
+
+    PostgreSQL itself ignores processes of other accounts, and its parent.
+    """
     with started(tmp_path):
         files = (tmp_path / "postgresql-18/postmaster.pid", tmp_path / "socket/.s.PGSQL.5432.lock")
         texts = [file.read_text() for file in files]
@@ -180,8 +196,8 @@ def _as_the_account() -> list[str]:
 
 
 @pytest.mark.parametrize("through_a_link", [False, True])
-def test_it_waits_for_backends_of_a_killed_server(tmp_path: Path, through_a_link: bool) -> None:
-    """Two servers that write one cluster destroy it."""
+def test_start_waits_for_backends_of_a_killed_server(tmp_path: Path, through_a_link: bool) -> None:
+    """Check the wait, because two servers that write to one cluster destroy it."""
     (tmp_path / "data").mkdir()
     directory = tmp_path / "data"
     if through_a_link:
@@ -199,7 +215,7 @@ def test_it_waits_for_backends_of_a_killed_server(tmp_path: Path, through_a_link
         EmbeddedServer(tmp_path / "data").superuser_url, autocommit=True, connect_timeout=5
     )
 
-    def compute() -> None:  # and so not see that its server is gone
+    def compute() -> None:  # so that it doesn't notice that its server is gone
         with suppress(psycopg.OperationalError):
             connection.execute(
                 "DO $$ DECLARE until timestamptz := clock_timestamp() + interval '3 seconds';"
@@ -235,14 +251,14 @@ def _runs(process: Path) -> bool:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone else")
 def test_other_users_are_refused_by_the_socket_and_by_the_server() -> None:
-    """In a directory that all may pass: only what is ours may refuse."""
+    """Open the directory for all users, so that only the socket and the server can refuse."""
     above = Path(tempfile.mkdtemp(prefix="saldo-test-"))
     above.chmod(0o755)
     try:
         with started(above / "data") as server:
             with pytest.raises(psycopg.OperationalError, match="Permission denied"):
                 _connect_as("nobody", server.service_url)
-            (above / "data").chmod(0o755)  # whatever the umask has made of it
+            (above / "data").chmod(0o755)  # whatever the umask was
             socket = above / "data/socket"
             socket.chmod(0o755)
             (socket / ".s.PGSQL.5432").chmod(0o777)
@@ -285,6 +301,7 @@ _KILLED = """
 import os, signal, sys
 from pathlib import Path
 import psycopg
+from saldo.cli.connection.service_url_file import read_announced_url
 from saldo.store.embedded import EmbeddedServer
 
 server = EmbeddedServer(Path(sys.argv[1]))
@@ -307,7 +324,7 @@ def _orphan(directory: Path) -> tuple[int, str]:
 
 def test_an_orphaned_server_is_ended_and_its_data_kept(tmp_path: Path) -> None:
     orphan, _ = _orphan(tmp_path)
-    assert _runs(Path(f"/proc/{orphan}"))  # it did outlive its service, or the test shows nothing
+    assert _runs(Path(f"/proc/{orphan}"))  # or the test proves nothing
     with started(tmp_path) as server:
         assert not _runs(Path(f"/proc/{orphan}"))
         assert _kept(server) == (1,)
@@ -315,7 +332,7 @@ def test_an_orphaned_server_is_ended_and_its_data_kept(tmp_path: Path) -> None:
 
 def test_stop_does_not_wait_for_a_restart_to_succeed(tmp_path: Path) -> None:
     with started(tmp_path) as server:
-        # It can't become ready again: the restarted server waits for a promotion for ever.
+        # The server can't become ready again, because after its restart it waits for a promotion for ever.
         (tmp_path / "postgresql-18/standby.signal").touch()
         with psycopg.connect(server.superuser_url, autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET hot_standby = off")
@@ -324,15 +341,15 @@ def test_stop_does_not_wait_for_a_restart_to_succeed(tmp_path: Path) -> None:
         os.kill(before, signal.SIGKILL)
         while server.pid in {None, before}:
             pass
-        server.stop()  # the test's time limit is the proof
+        server.stop()  # the test's time limit checks this
         assert server.pid is None
 
 
-def test_another_server_named_by_the_environment_is_never_touched(
+def test_environment_variables_never_lead_to_another_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PGHOSTADDR", "192.0.2.1")  # leads nowhere (RFC 5737)
-    with pytest.raises(SetUpError, match="PGHOSTADDR"):
+    monkeypatch.setenv("PGHOSTADDR", "192.0.2.1")  # unreachable (RFC 5737)
+    with pytest.raises(ConfigurationError, match="PGHOSTADDR"):
         EmbeddedServer(tmp_path).start()
     monkeypatch.delenv("PGHOSTADDR")
     monkeypatch.setenv("PGPORT", "6001")
@@ -363,15 +380,15 @@ def test_a_server_that_can_not_start_says_why(tmp_path: Path) -> None:
     with started(tmp_path):
         pass
     (tmp_path / "postgresql-18/postgresql.auto.conf").write_text("shared_buffers = '1000TB'\n")
-    with pytest.raises(SetUpError, match="FATAL: ") as caught:
+    with pytest.raises(ConfigurationError, match="FATAL: ") as caught:
         EmbeddedServer(tmp_path).start()
     assert "\n" not in str(caught.value)
 
 
-def test_a_full_disk_at_the_creation_says_so(
+def test_full_disk_during_creation_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As initdb says it: the reason, and then what it cleans up."""
+    """Check that the reason is extracted from initdb's output, which also contains messages about the cleanup."""
     programs = tmp_path / "pginstall18/bin"
     programs.mkdir(parents=True)
     initdb = programs / "initdb"
@@ -381,15 +398,25 @@ def test_a_full_disk_at_the_creation_says_so(
         "echo 'initdb: removing contents of data directory' >&2\nexit 1\n"
     )
     initdb.chmod(0o755)
-    monkeypatch.setattr("saldo.store.embedded.programs._binaries", lambda: programs)
-    with pytest.raises(SetUpError, match=r"initdb: .*No space left on device"):
+    monkeypatch.setattr("saldo.store.embedded.binaries._binaries", lambda: programs)
+    with pytest.raises(ConfigurationError, match=r"initdb: .*No space left on device"):
         EmbeddedServer(tmp_path / "data").start()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the server as someone else")
-def test_a_parent_that_only_root_may_pass_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_parent_that_only_root_may_pass_is_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Check the log line about the server's capability, and that the server inherits no secrets of the service."""
     tmp_path.chmod(0o700)
+    caplog.set_level("INFO")
+    for name in ("SALDO_ADMIN_KEY", "PGPASSWORD", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "a-secret-of-the-service")
     with started(tmp_path / "data") as server:
+        environment = Path(f"/proc/{server.pid}/environ").read_bytes().split(b"\0")
+        names = {each.partition(b"=")[0].decode() for each in environment if each}
+        assert {"PATH", "LC_ALL"} <= names <= {*INHERITED_VARIABLES, "LC_ALL"}
+        assert "CAP_DAC_READ_SEARCH" in caplog.text and str(tmp_path) in caplog.text
         _keep_a_row(server)
         assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
         status = Path(f"/proc/{server.pid}/status").read_text()
@@ -397,9 +424,9 @@ def test_a_parent_that_only_root_may_pass_is_left_as_it_is(tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root needs setpriv")
-def test_without_setpriv_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_setpriv_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SetUpError, match="setpriv"):
+    with pytest.raises(ConfigurationError, match="setpriv"):
         EmbeddedServer(tmp_path / "data").start()
 
 
@@ -407,13 +434,53 @@ def test_without_setpriv_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_directory_that_can_not_be_written_is_one_clear_line(tmp_path: Path) -> None:
     program = (
         "import os, sys; from pathlib import Path; import psycopg; "
-        "from saldo.store.embedded import EmbeddedServer; from saldo.store.errors import SetUpError\n"
+        "from saldo.store.embedded import EmbeddedServer; from saldo.store.errors import ConfigurationError\n"
         "os.setgid(65534); os.setuid(65534)\n"
         "try: EmbeddedServer(Path('/proc/1/saldo')).start()\n"
-        "except SetUpError as error: print(error)"
+        "except ConfigurationError as error: print(error)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], check=False, capture_output=True, text=True
     )
     assert done.stdout.startswith("data directory"), done.stderr
     assert len(done.stdout.splitlines()) == 1
+
+
+DAMAGES = [b"", b"\0" * 128, b"\n\n\n", b"nonsense\n\xff\xfe", b"-5\n", b"99999999999999999999\n"]
+"""Contents that a file may have if the power fails while it is written."""
+
+
+def test_start_survives_damaged_lock_files(tmp_path: Path) -> None:
+    """Write each content into each file that names a running process, Saldo's and PostgreSQL's."""
+    with started(tmp_path) as server:
+        with psycopg.connect(server.superuser_url, autocommit=True) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
+        cluster, socket_dir = server.cluster, server.socket_dir
+    socket_lock = socket_dir / ".s.PGSQL.5432.lock"
+    files = [cluster / "postmaster.pid", socket_lock, cluster / "postmaster.opts"]
+    files += [tmp_path / "saldo.lock", tmp_path / "service.url"]
+    owner = cluster.stat()
+    for damage in DAMAGES:
+        for file in files:
+            file.write_bytes(damage)
+            if file.parent != tmp_path:
+                os.chown(file, owner.st_uid, owner.st_gid)
+        read_announced_url(tmp_path)
+        assert not EmbeddedServer(tmp_path).attach()
+        with started(tmp_path) as server, psycopg.connect(server.superuser_url) as connection:
+            assert connection.execute("SELECT one FROM kept").fetchone() == (1,)
+
+
+def test_a_second_start_is_refused_in_one_line_whatever_its_lock_file_holds(tmp_path: Path) -> None:
+    with started(tmp_path):
+        (tmp_path / "saldo.lock").write_bytes(b"\xff\0")
+        with pytest.raises(ConfigurationError, match="is in use by process"):
+            EmbeddedServer(tmp_path).start()
+
+
+def test_a_server_that_its_damaged_pid_file_does_not_name_is_ended(tmp_path: Path) -> None:
+    orphan, _ = _orphan(tmp_path)
+    (tmp_path / "postgresql-18/postmaster.pid").write_bytes(b"")
+    assert _runs(Path(f"/proc/{orphan}"))
+    with started(tmp_path):
+        assert not _runs(Path(f"/proc/{orphan}"))

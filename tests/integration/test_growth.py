@@ -1,6 +1,6 @@
-"""A ledger that grows from nothing and is never analysed: what one post reads doesn't grow with it.
+"""A ledger that grows from nothing and is never analysed: the reads of one post don't grow with it.
 
-By what the database reads, not by time, which a busy machine can't tell.
+The tests count reads and not time, which is unreliable on a busy machine.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import psycopg
 import pytest
 
 from saldo.ledger.model import Limits, Outcome, TransactionRequest
-from saldo.store.connection import Session
+from saldo.store.connections.connection import DatabaseConnection
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.migrate import prepare
 from saldo.store.poster import Poster
+from saldo.store.schema.migrate import prepare
 from saldo.store.statements import statement
 from saldo.store.totals import Totals
 
@@ -29,10 +29,10 @@ ENTRIES = 500_000
 BATCH = 2000
 USERS = 2000
 SINGLES = 40
-"""Posts of one whose reads are summed up: one in a while splits a page, or reaches a new one."""
+"""Number of single posts whose reads are averaged, because a few of them split a page or reach a new one."""
 
 LEVELS_BLOCKS = 8
-"""Each of the indexes may be a level higher: it is read to find a place, and to append there."""
+"""Allowance for each of the indexes to be a level higher, which is read to find an entry and to append one."""
 
 READ = """
     SELECT sum(t.seq_tup_read)::bigint AS rows_scanned,
@@ -52,7 +52,7 @@ ANALYSED = """
 
 
 class Reads(NamedTuple):
-    """What the database has read."""
+    """Counts of the database's reads."""
 
     rows_scanned: float
     rows_by_index: float
@@ -73,7 +73,7 @@ def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
         embedded.stop()
 
 
-class Growing:
+class GrowingLedger:
     """A ledger, its users, and one connection that posts and counts."""
 
     def __init__(self, connection: asyncpg.Connection, users: list[int]) -> None:
@@ -83,8 +83,8 @@ class Growing:
         self._turn = count()
 
     @classmethod
-    async def open(cls, url: str) -> Growing:
-        connection = await asyncpg.connect(url, connection_class=Session)
+    async def open(cls, url: str) -> GrowingLedger:
+        connection = await asyncpg.connect(url, connection_class=DatabaseConnection)
         async with connection.transaction():
             users = [
                 (await connection.fetchrow(statement("create_user"), f"user {number}"))["id"]
@@ -104,16 +104,17 @@ class Growing:
             await self._poster.post([self.request(10) for _ in range(BATCH)])
 
     async def reads_of_one(self, requests: Sequence[TransactionRequest]) -> Reads:
-        """What one post of one reads, on average."""
+        """Return the average reads of posting a batch of one."""
         before = await self._reads()
         for request in requests:
             (decision,) = await self._poster.post([request])
+            assert decision is not None
             assert decision.outcome is Outcome.POSTED
         after = await self._reads()
         return Reads(*((b - a) / len(requests) for a, b in zip(before, after, strict=True)))
 
     async def reads_of_counted(self, entries: int) -> Reads:
-        """What it reads to count an entry into the totals, on average, over about so many entries."""
+        """Return the average reads of counting an entry into the totals, over at least `entries` entries."""
         totals = Totals(_Pool(self._connection))
         before = await self._reads()
         counted = 0
@@ -141,7 +142,7 @@ class Growing:
 
 
 class _Pool:
-    """The one connection, as a pool; set up as those of the pools are."""
+    """A pool of one connection, which is set up like those of real pools."""
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
@@ -152,8 +153,8 @@ class _Pool:
         yield self._connection
 
 
-async def test_what_one_post_reads_does_not_grow_with_the_ledger(server: EmbeddedServer) -> None:
-    ledger = await Growing.open(server.service_url)
+async def test_reads_of_one_post_do_not_grow_with_the_ledger(server: EmbeddedServer) -> None:
+    ledger = await GrowingLedger.open(server.service_url)
     await ledger.grow(BATCH)
     early = await ledger.each_kind()
     await ledger.grow(ENTRIES - BATCH)
@@ -162,7 +163,7 @@ async def test_what_one_post_reads_does_not_grow_with_the_ledger(server: Embedde
         assert reads.rows_scanned == 0, kind
         assert reads.rows_by_index <= early[kind].rows_by_index, kind
         assert reads.blocks <= early[kind].blocks + LEVELS_BLOCKS, kind
-    # Itself, the user's entry before, and the rows of the totals.
+    # The entry itself, the user's entry before it, and the rows of the totals are read.
     counted = await ledger.reads_of_counted(ENTRIES // 2)
     assert counted.rows_scanned == 0
     assert counted.rows_by_index < 6

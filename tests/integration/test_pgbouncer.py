@@ -1,4 +1,4 @@
-"""The service behind a real pgbouncer: what session mode and transaction mode leave of a session."""
+"""The service behind a real pgbouncer, in session mode and in transaction mode."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ import psycopg
 import pytest
 
 from saldo.bootstrap.database import Database
-from saldo.bootstrap.relays import relays_at_work
-from saldo.bootstrap.service import create_engine, running
-from saldo.client.proof import check
+from saldo.bootstrap.relay import run_relays
+from saldo.bootstrap.service import create_engine, run_service
+from saldo.client.proof import verify_proof
 from saldo.engine.engine import Engine
 from saldo.engine.errors import OutcomeUnknownError
 from saldo.ledger.model import Decision, Outcome, TransactionRequest
-from saldo.store.connection import Connection, connect
+from saldo.store.connections.connection import Connection, acquire, connect, open_pool
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.errors import SetUpError
+from saldo.store.errors import ConfigurationError
 from saldo.store.webhooks import Webhooks
 from tests.conftest import settings_for
 from tests.consumers import Received, queue
-from tests.integration.pgbouncer import KEEPS_STATEMENTS, Pgbouncer, pooled, version
-from tests.receiver import receiving
+from tests.integration.pgbouncer import KEEPS_STATEMENTS, Pgbouncer, run_pgbouncer, version
+from tests.receiver import run_receiver
 from tests.standbys import standby_away
 
 pytestmark = pytest.mark.timeout(60)
 
 SHARING = {"pool_mode": "transaction", "default_pool_size": 3, "server_round_robin": 1}
-"""Fewer server connections than ours, in turn: each statement comes to another session."""
+"""Options with few server connections, used in turn, so that each statement runs in another session."""
 
 
 @dataclass(frozen=True)
 class Mode:
-    """A way to run pgbouncer."""
+    """A mode of pgbouncer."""
 
     name: str
     options: dict[str, object]
@@ -60,7 +60,7 @@ MODES = [
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[EmbeddedServer]:
-    """A server that these tests may configure, in a directory with a short name: it holds a socket."""
+    """Yield a server that these tests may configure, in a directory with a short name, because it contains a socket."""
     directory = Path(tempfile.mkdtemp(prefix="saldo-test-"))
     embedded = EmbeddedServer(directory)
     embedded.start()
@@ -87,16 +87,16 @@ def mode(request: pytest.FixtureRequest, pgbouncer_program: str) -> Mode:
 
 @pytest.fixture(scope="module")
 def pgbouncer(mode: Mode, pgbouncer_program: str, server: EmbeddedServer) -> Iterator[Pgbouncer]:
-    with pooled(pgbouncer_program, server.service_url, **mode.options) as started:
+    with run_pgbouncer(pgbouncer_program, server.service_url, **mode.options) as started:
         yield started
 
 
 @pytest.fixture
 async def api(pgbouncer: Pgbouncer) -> AsyncIterator[httpx.AsyncClient]:
-    """The whole application behind the pooler."""
+    """Yield a client of the whole application behind the pooler."""
     settings = settings_for(pgbouncer.url())
     await asyncio.to_thread(Database(settings).prepare)
-    async with running(settings, pgbouncer.url()) as app:
+    async with run_service(settings, pgbouncer.url()) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client
@@ -114,7 +114,7 @@ async def started(url: str, **given: Any) -> AsyncIterator[Engine]:
 
 @contextmanager
 def altered(server: EmbeddedServer, **defaults: str) -> Iterator[None]:
-    """Other defaults of the service's role, for sessions to come."""
+    """Set other defaults of the service's role for future sessions, and reset them afterwards."""
     with psycopg.connect(server.superuser_url, autocommit=True) as admin:
         for name, value in defaults.items():
             admin.execute(f"ALTER ROLE saldo SET {name} = '{value}'".encode())
@@ -134,7 +134,7 @@ def create_users(server: EmbeddedServer, count: int) -> list[int]:
 
 
 def recorded(server: EmbeddedServer, users: list[int]) -> tuple[int, int]:
-    """How many transactions the users have, and their sum."""
+    """Return the number of the users' transactions, and their sum."""
     with psycopg.connect(server.service_url) as connection:
         row = connection.execute(
             "SELECT count(*), sum(amount)::bigint FROM saldo.transactions"
@@ -195,7 +195,7 @@ async def test_identical_withdrawals_have_one_effect_and_a_refusal_is_final(
     assert await balance(api, user_id) == "70.00"
 
 
-async def test_balances_at_dates_and_as_they_were_known(api: httpx.AsyncClient) -> None:
+async def test_balances_at_dates_and_known_at_behind_pgbouncer(api: httpx.AsyncClient) -> None:
     user_id = await create_user(api)
     for amount, day in (("10", "10"), ("20", "20"), ("5", "15")):  # the last one is late
         answer = await post(api, body(user_id, "DEPOSIT", amount, timestamp=f"2024-01-{day}"))
@@ -217,16 +217,32 @@ async def test_balances_at_dates_and_as_they_were_known(api: httpx.AsyncClient) 
         assert answers == ["0.00", "10.00", "15.00", "35.00", "10.00"]
 
 
+async def test_locks_of_a_stopped_process_time_out(pgbouncer: Pgbouncer) -> None:
+    """Check the timeout of idle transactions.
+
+    In transaction mode a statement and its commit are two round trips, and creating a user locks a shard in between.
+    """
+    pool = await open_pool(pgbouncer.url(), connections=1, statement_timeout_seconds=5)
+    try:
+        async with acquire(pool) as connection:
+            limit = await connection.fetchval("SHOW idle_in_transaction_session_timeout")
+            assert limit == ("5s" if connection.pooled else "0")
+        async with acquire(pool) as connection:
+            await connection.fetchval("SELECT 1")
+    finally:
+        pool.terminate()
+
+
 async def test_two_services_post_and_read_through_the_same_pool(
     pgbouncer: Pgbouncer, server: EmbeddedServer
 ) -> None:
-    """Their statements meet in the same sessions: none may be taken for another."""
+    """Run several services through the same sessions, where no statement may be confused with another."""
     users = create_users(server, 8)
     url = pgbouncer.url()
     async with (
         started(url, lanes=4) as one,
         started(url, lanes=4) as two,
-        running(settings_for(url), url) as app,
+        run_service(settings_for(url), url) as app,
         httpx.AsyncClient(
             transport=httpx.ASGITransport(app=app),  # type: ignore[arg-type]
             base_url="http://localhost",
@@ -248,7 +264,7 @@ async def test_two_services_post_and_read_through_the_same_pool(
     assert recorded(server, users) == (480, 48_000)
 
 
-async def test_a_pooler_killed_under_load_loses_and_doubles_nothing(
+async def test_killed_pooler_loses_and_doubles_nothing(
     pgbouncer: Pgbouncer, server: EmbeddedServer
 ) -> None:
     users = create_users(server, 20)
@@ -274,7 +290,7 @@ async def test_a_pooler_killed_under_load_loses_and_doubles_nothing(
     assert recorded(server, users) == (2000, 200_000)
 
 
-async def test_relays_hold_their_leases_and_publish_behind_it(
+async def test_relays_work_behind_pgbouncer(
     api: httpx.AsyncClient, pgbouncer: Pgbouncer, rabbitmq_url: str
 ) -> None:
     settings = settings_for(
@@ -282,11 +298,12 @@ async def test_relays_hold_their_leases_and_publish_behind_it(
         rabbitmq_url=rabbitmq_url,
         rabbitmq_exchange=f"saldo-test-{uuid4()}",
         webhook_allow_private=True,
+        webhook_allow_http=True,
         relay_poll_seconds=0.05,
     )
     received = Received()
     async with AsyncExitStack() as stack:
-        receiver = await stack.enter_async_context(receiving())
+        receiver = await stack.enter_async_context(run_receiver())
         created = await api.post("/v1/user", json={"name": str(uuid4())})
         user_id = created.json()["id"]
         webhooks = await Webhooks.open(pgbouncer.url(), connections=1, timeout_seconds=10)
@@ -297,9 +314,9 @@ async def test_relays_hold_their_leases_and_publish_behind_it(
         consumer = await stack.enter_async_context(
             queue(rabbitmq_url, settings.rabbitmq_exchange, key)
         )
-        # Two at once: one has the lease, and the other waits for it.
+        # Two relays run at once: one has the lease, and the other waits for it.
         for _ in range(2):
-            await stack.enter_async_context(relays_at_work(settings, pgbouncer.url(), None))
+            await stack.enter_async_context(run_relays(settings, pgbouncer.url(), None))
         for _ in range(20):
             body = {"uuid": str(uuid4()), "type": "DEPOSIT", "amount": "1", "user_id": user_id}
             assert (await api.post("/v1/transaction", json=body)).status_code == 200
@@ -310,32 +327,34 @@ async def test_relays_hold_their_leases_and_publish_behind_it(
     assert [each.number for each in told[:20]] == [*range(1, 21)]
 
 
-async def test_the_log_is_sealed_behind_it(
+async def test_sealer_works_behind_pgbouncer(
     api: httpx.AsyncClient, pgbouncer: Pgbouncer, server: EmbeddedServer
 ) -> None:
-    settings = settings_for(pgbouncer.url(), webhooks=False)
+    settings = settings_for(pgbouncer.url(), webhooks_enabled=False)
     (user_id,) = create_users(server, 1)
     async with AsyncExitStack() as stack:
         for _ in range(2):
-            await stack.enter_async_context(relays_at_work(settings, pgbouncer.url(), None))
+            await stack.enter_async_context(run_relays(settings, pgbouncer.url(), None))
         for _ in range(5):
             body = {"uuid": str(uuid4()), "type": "DEPOSIT", "amount": "1", "user_id": user_id}
             assert (await api.post("/v1/transaction", json=body)).status_code == 200
             while (proof := await api.get(f"/v1/proof/{body['uuid']}")).status_code == 409:
                 await asyncio.sleep(0.1)
-            assert check(proof.json(), kept=[(await api.get("/v1/seals")).json()])
+            assert verify_proof(proof.json(), kept=[(await api.get("/v1/seals")).json()])
 
 
-async def test_an_answer_is_durable_in_whichever_session_it_was_made(
+async def test_answers_are_durable_in_every_session(
     mode: Mode, pgbouncer_program: str, server: EmbeddedServer
 ) -> None:
-    """The role's default doesn't wait for the standby, and no session keeps what we set in it."""
+    """Check commits although the role's default doesn't wait for the standby and no session keeps our settings."""
     (user_id,) = create_users(server, 1)
     forgetful = {"server_reset_query": "RESET ALL", "server_reset_query_always": 1}
     request = deposit(user_id)
     with (
         altered(server, synchronous_commit="off"),
-        pooled(pgbouncer_program, server.service_url, **mode.options, **forgetful) as pgbouncer,
+        run_pgbouncer(
+            pgbouncer_program, server.service_url, **mode.options, **forgetful
+        ) as pgbouncer,
     ):
         async with started(pgbouncer.url(), request_deadline_seconds=1.0) as engine:
             await engine.post(deposit(user_id))
@@ -352,14 +371,16 @@ async def test_an_answer_is_durable_in_whichever_session_it_was_made(
         ("default_transaction_read_only", "on"),
     ],
 )
-def test_a_role_whose_defaults_would_not_do_is_one_clear_line(
+def test_unsuitable_role_default_is_one_clear_line(
     mode: Mode, pgbouncer_program: str, server: EmbeddedServer, name: str, value: str
 ) -> None:
-    """Only one of our sessions is set up when we connect; the next may begin with these."""
+    """Check the role's defaults, with which sessions start that were not set up on connect."""
     with (
         altered(server, **{name: value}),
-        pooled(pgbouncer_program, server.service_url, **mode.options) as pgbouncer,
-        pytest.raises(SetUpError, match=f"{name} = .*, not '{value}': ALTER ROLE") as caught,
+        run_pgbouncer(pgbouncer_program, server.service_url, **mode.options) as pgbouncer,
+        pytest.raises(
+            ConfigurationError, match=f"{name} = .*, not '{value}': ALTER ROLE"
+        ) as caught,
     ):
         Database(settings_for(pgbouncer.url(), database_owner_url=server.owner_url)).prepare()
     assert "\n" not in str(caught.value)
@@ -370,11 +391,11 @@ async def _connect(url: str) -> Connection:
 
 
 async def _is_prepared(connection: Connection) -> bool:
-    """Whether the driver gives its statements names, to find them again."""
+    """Return whether the driver names its statements, so that it can reuse them."""
     return bool((await connection.prepare("SELECT 1")).get_name())
 
 
-async def test_statements_are_prepared_only_where_they_are_kept(
+async def test_statements_are_prepared_only_where_pgbouncer_keeps_them(
     mode: Mode, pgbouncer: Pgbouncer, server: EmbeddedServer
 ) -> None:
     for url, kept in ((pgbouncer.url(), mode.keeps_statements), (server.service_url, True)):
@@ -386,8 +407,8 @@ async def test_statements_are_prepared_only_where_they_are_kept(
 async def test_session_settings_hold_in_session_mode(
     pgbouncer_program: str, server: EmbeddedServer
 ) -> None:
-    """Transaction mode doesn't promise it; docs/howto/postgresql.md says what follows."""
-    with pooled(pgbouncer_program, server.service_url, **MODES[0].options) as pgbouncer:
+    """Record a behaviour that transaction mode doesn't promise; docs/howto/postgresql.md describes the consequences."""
+    with run_pgbouncer(pgbouncer_program, server.service_url, **MODES[0].options) as pgbouncer:
         one, two = await _connect(pgbouncer.url()), await _connect(pgbouncer.url())
         for connection in (one, two, one):
             assert await connection.fetchval("SHOW statement_timeout") == "7s"

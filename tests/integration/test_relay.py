@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
@@ -16,20 +17,21 @@ import jsonschema
 import pytest
 from rstream.client import Client
 
-from saldo.bootstrap.relays import relays_at_work, rewind_sink, sinks_status
-from saldo.bootstrap.service import running
-from saldo.relay.events import Encoder, Event
-from saldo.relay.exchange import ExchangeOptions, ExchangeSink
+from saldo.bootstrap.relay import rewind_sink, run_relays, sinks_status
+from saldo.bootstrap.service import run_service
+from saldo.events.event import Encoder, Event
+from saldo.relay.rabbitmq.exchange import ExchangeOptions, ExchangeSink
+from saldo.relay.rabbitmq.stream import StreamOptions, StreamSink
 from saldo.relay.sink import SinkError
-from saldo.relay.stream import StreamOptions, StreamSink
-from saldo.settings import Settings
-from saldo.store.connection import open_pool
+from saldo.settings.model import Settings
+from saldo.store.connections.connection import open_pool
 from saldo.store.log import Log
-from saldo.store.sinks import FencedError, Lease, Sinks, UnknownSinkError
+from saldo.store.sinks import Lease, LeaseLostError, Sinks, UnknownSinkError
 from saldo.store.webhooks import Webhooks
 from tests.conftest import settings_for
 from tests.consumers import Received, queue, stream_events
 from tests.databases import Database
+from tests.torture.way import open_lossy_proxy
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "reference" / "events"
 
@@ -38,13 +40,13 @@ TIMEOUT = 30
 
 @pytest.fixture
 def fresh_url(own_ledger: Database) -> str:
-    """A ledger of the test's own: sinks begin at the beginning."""
+    """Yield a ledger of the test's own, because sinks begin at the start of the log."""
     return own_ledger.service_url
 
 
 @asynccontextmanager
 async def client_of(settings: Settings, url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with running(settings, url) as app:
+    async with run_service(settings, url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client
@@ -86,7 +88,7 @@ async def test_every_entry_becomes_an_event_that_fits_its_schema(
     async with (
         queue(rabbitmq_url, settings.rabbitmq_exchange) as consumer,
         client_of(settings, fresh_url) as client,
-        relays_at_work(settings, fresh_url, None),
+        run_relays(settings, fresh_url, None),
     ):
         user_id = await user(client)
         posted = await post(client, user_id, "DEPOSIT", "10.00")
@@ -115,9 +117,7 @@ async def test_every_entry_becomes_an_event_that_fits_its_schema(
         _check_against_schema(event, name)
 
 
-async def test_that_webhooks_are_disabled_becomes_events_in_their_order(
-    fresh_url: str, rabbitmq_url: str
-) -> None:
+async def test_disabled_webhooks_become_events_in_order(fresh_url: str, rabbitmq_url: str) -> None:
     settings = exchange_settings(fresh_url, rabbitmq_url)
     webhooks = await Webhooks.open(fresh_url, connections=5, timeout_seconds=TIMEOUT)
     received = Received()
@@ -125,14 +125,14 @@ async def test_that_webhooks_are_disabled_becomes_events_in_their_order(
         await webhooks.create(f"https://example.com/{n}", None, None, "whsec_", webhooks_max=9)
         for n in range(5)
     ]
-    # At once: each must get a position of its own, and none may stay without.
+    # All are disabled at once: each must get a position of its own.
     disabled = await asyncio.gather(*(webhooks.disable(each, "gone") for each in ids))
     assert disabled == [True] * 5
     assert not await webhooks.disable(ids[0], "failing")
     webhooks.terminate()
     async with (
         queue(rabbitmq_url, settings.rabbitmq_exchange, "webhook.#") as consumer,
-        relays_at_work(settings, fresh_url, None),
+        run_relays(settings, fresh_url, None),
     ):
         await consumer.until(received, 5)
         assert consumer.last is not None
@@ -144,7 +144,7 @@ async def test_that_webhooks_are_disabled_becomes_events_in_their_order(
         _check_against_schema(event, "webhook-disabled")
     statuses = {status.name: status for status in await sinks_status(settings, fresh_url)}
     assert statuses["rabbitmq-exchange"].events_behind == 0
-    # A webhook began before there was any, and its relay doesn't run.
+    # The webhook was created before there were events, and its relay doesn't run.
     assert statuses[f"webhook-{ids[0]}"].events_behind == 5
     await rewind_sink(settings, fresh_url, "rabbitmq-exchange", "start")
     statuses = {status.name: status for status in await sinks_status(settings, fresh_url)}
@@ -178,19 +178,17 @@ def test_the_asyncapi_document_names_the_schemas_and_our_routes() -> None:
     }
 
 
-async def test_order_per_user_and_nobody_to_give_an_event_to(
-    fresh_url: str, rabbitmq_url: str
-) -> None:
+async def test_order_per_user_with_unroutable_events(fresh_url: str, rabbitmq_url: str) -> None:
     settings = exchange_settings(fresh_url, rabbitmq_url)
     received = Received()
     async with client_of(settings, fresh_url) as client:
         users = [await user(client) for _ in range(5)]
         for _ in range(40):
             await asyncio.gather(*(post(client, each, "DEPOSIT", "1.00") for each in users))
-        # Routing keys of one user only: the broker has nobody for the others.
+        # The bindings have routing keys of one user only, so the events of others reach no queue.
         async with (
             queue(rabbitmq_url, settings.rabbitmq_exchange, f"user.{users[0]}.#") as consumer,
-            relays_at_work(settings, fresh_url, None),
+            run_relays(settings, fresh_url, None),
         ):
             await consumer.until(received, 41)
         assert not received.faults
@@ -201,7 +199,7 @@ async def test_order_per_user_and_nobody_to_give_an_event_to(
 
 
 @pytest.mark.parametrize("missing", ["exchange", "server"])
-async def test_a_sink_that_is_not_there_is_a_failure_in_one_line(
+async def test_unavailable_broker_is_an_error_in_one_line(
     fresh_url: str, rabbitmq_url: str, missing: str
 ) -> None:
     url = rabbitmq_url if missing == "exchange" else "amqp://guest:guest@127.0.0.1:1/"
@@ -212,32 +210,34 @@ async def test_a_sink_that_is_not_there_is_a_failure_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-async def test_a_lease_is_one_relays_at_a_time_and_an_old_epoch_is_fenced(fresh_url: str) -> None:
+async def test_lease_has_one_holder_and_old_epochs_are_fenced(fresh_url: str) -> None:
     pool = await open_pool(fresh_url, connections=2, statement_timeout_seconds=5)
     try:
         sinks = Sinks(pool, lease_seconds=60)
         await sinks.create("a")
         await sinks.create("a")
         first, other = uuid4(), uuid4()
-        lease = await sinks.take("a", first)
+        lease = await sinks.acquire_lease("a", first)
         assert lease is not None
-        assert await sinks.take("a", other) is None
-        await sinks.move(lease, {3: 7}, published=1)
-        again = await sinks.take("a", first)  # of a relay that lost its connection
+        assert await sinks.acquire_lease("a", other) is None
+        await sinks.move_cursors(lease, {3: 7}, published=1)
+        again = await sinks.acquire_lease(
+            "a", first
+        )  # the take of a relay that has lost its connection
         assert again is not None
         assert again.positions == dict.fromkeys(range(65), 0) | {3: 7}
-        with pytest.raises(FencedError):
-            await sinks.move(lease, {3: 9})
-        await sinks.release(again, "the broker is gone")
-        taken = await sinks.take("a", other)
+        with pytest.raises(LeaseLostError):
+            await sinks.move_cursors(lease, {3: 9})
+        await sinks.release_lease(again, "the broker is gone")
+        taken = await sinks.acquire_lease("a", other)
         assert taken is not None
         assert taken.positions[3] == 7
-        with pytest.raises(FencedError):
-            await sinks.move(again, {})
+        with pytest.raises(LeaseLostError):
+            await sinks.move_cursors(again, {})
         await sinks.rewind("a", dict.fromkeys(range(64), 0))
-        with pytest.raises(FencedError):
-            await sinks.move(taken, {3: 10})
-        rewound = await sinks.take("a", first)
+        with pytest.raises(LeaseLostError):
+            await sinks.move_cursors(taken, {3: 10})
+        rewound = await sinks.acquire_lease("a", first)
         assert rewound is not None
         assert rewound.log_epoch != taken.log_epoch
         assert rewound.positions[3] == 0
@@ -249,23 +249,23 @@ async def test_a_lease_is_one_relays_at_a_time_and_an_old_epoch_is_fenced(fresh_
         pool.terminate()
 
 
-async def test_a_lease_that_has_run_out_is_taken_over(fresh_url: str) -> None:
+async def test_expired_lease_is_taken_over(fresh_url: str) -> None:
     pool = await open_pool(fresh_url, connections=1, statement_timeout_seconds=5)
     try:
         dead, living = Sinks(pool, lease_seconds=0.01), Sinks(pool, lease_seconds=60)
         await dead.create("a")
-        lease = await dead.take("a", uuid4())
+        lease = await dead.acquire_lease("a", uuid4())
         assert lease is not None
         taken = None
         async with asyncio.timeout(TIMEOUT):
             while taken is None:
-                taken = await living.take("a", uuid4())
+                taken = await living.acquire_lease("a", uuid4())
         assert taken.epoch == lease.epoch + 1
     finally:
         pool.terminate()
 
 
-async def test_rewinds_to_a_time_a_position_the_start_and_now(
+async def test_rewind_to_a_time_a_position_the_start_and_now(
     fresh_url: str, rabbitmq_url: str
 ) -> None:
     settings = exchange_settings(fresh_url, rabbitmq_url)
@@ -281,11 +281,11 @@ async def test_rewinds_to_a_time_a_position_the_start_and_now(
     shard = user_id % 64
 
     async def published_next() -> list[int]:
-        """The numbers that the relay publishes from where the cursors are."""
+        """Return the numbers that the relay publishes from the current cursors."""
         found = Received()
         async with queue(rabbitmq_url, settings.rabbitmq_exchange) as consumer:
-            async with relays_at_work(settings, fresh_url, None):
-                pass  # publishes what is there before it ends
+            async with run_relays(settings, fresh_url, None):
+                pass  # it publishes what exists before it ends
             await consumer.drain(found)
         return [event["data"]["number"] for event in found.events]
 
@@ -316,16 +316,17 @@ def stream_settings(url: str, stream_url: str) -> Settings:
 
 @asynccontextmanager
 async def deleted_afterwards(settings: Settings) -> AsyncIterator[None]:
-    """Streams stay until somebody deletes them."""
+    """Delete the stream afterwards, because streams are durable."""
     yield
-    client = Client("127.0.0.1", 5552, frame_max=1 << 20, heartbeat=20)
+    url = urlsplit(settings.rabbitmq_stream_url or "")
+    client = Client(url.hostname or "", url.port or 5552, frame_max=1 << 20, heartbeat=20)
     await client.start()
-    await client.authenticate("/", "guest", "guest")
+    await client.authenticate("/", url.username or "guest", url.password or "guest")
     await client.delete_stream(settings.rabbitmq_stream)
     await client.close()
 
 
-async def test_the_stream_has_every_event_once_also_after_a_crash_before_the_cursor_moved(
+async def test_stream_has_every_event_once_after_a_crash_before_the_cursor_moved(
     fresh_url: str, rabbitmq_stream_url: str
 ) -> None:
     settings = stream_settings(fresh_url, rabbitmq_stream_url)
@@ -341,27 +342,67 @@ async def test_the_stream_has_every_event_once_also_after_a_crash_before_the_cur
         try:
             sinks, log, encoder = Sinks(pool, lease_seconds=60), Log(pool), Encoder(2)
             await sinks.create("rabbitmq-stream")
-            lease = await sinks.take("rabbitmq-stream", uuid4())
+            lease = await sinks.acquire_lease("rabbitmq-stream", uuid4())
             assert lease is not None
-            events = [encoder.event(e) for e in await log.after(lease.positions, 20)]
-            # A relay that dies after the confirmation, before its cursor has moved.
+            events = [encoder.encode(e) for e in await log.entries_after(lease.positions, 20)]
+            # The relay dies after the confirmation and before its cursor has moved.
             await _publish_once(options, lease, events)
-            await sinks.release(lease)
+            await sinks.release_lease(lease)
         finally:
             pool.terminate()
-        async with relays_at_work(settings, fresh_url, None):
+        async with run_relays(settings, fresh_url, None):
             pass
         everything = await stream_events(rabbitmq_stream_url, settings.rabbitmq_stream, 93)
         received = Received()
         for event in everything:
             received.take(event)
         assert (received.faults, received.duplicates) == ([], 0)
-        # A rewind is meant: the same again, under another epoch.
+        # After a rewind the same events are published again, under another epoch.
         await rewind_sink(settings, fresh_url, "rabbitmq-stream", "start")
-        async with relays_at_work(settings, fresh_url, None):
+        async with run_relays(settings, fresh_url, None):
             pass
         everything = await stream_events(rabbitmq_stream_url, settings.rabbitmq_stream, 186)
         assert len({event["id"] for event in everything}) == 93
+
+
+async def test_lost_confirmations_and_events_on_the_way_to_the_stream(
+    fresh_url: str, rabbitmq_stream_url: str
+) -> None:
+    """Break the connection before published events are confirmed, or before they arrive: neither counts as done."""
+    async with open_lossy_proxy(rabbitmq_stream_url) as way:
+        settings = stream_settings(fresh_url, way.url)
+        stream = settings.rabbitmq_stream
+        ids: list[str] = []
+
+        async def confirmed() -> None:
+            while (await sinks_status(settings, fresh_url))[0].events_behind:
+                await asyncio.sleep(0.02)
+
+        async with (
+            deleted_afterwards(settings),
+            client_of(settings, fresh_url) as client,
+            run_relays(settings, fresh_url, None),
+            asyncio.timeout(TIMEOUT),
+        ):
+            user_id = await user(client)
+            await confirmed()
+            for lost in ("confirmations", "events", "confirmations"):
+                way.muted, way.swallowing = lost == "confirmations", lost == "events"
+                posted = [await post(client, user_id, "DEPOSIT", "1.00") for _ in range(3)]
+                ids += [answer.json()["uuid"] for answer in posted]
+                if way.muted:  # they are in the stream, but not confirmed
+                    await stream_events(rabbitmq_stream_url, stream, len(ids) - 1)
+                else:
+                    await way.swallowed(ids[-3])
+                assert (await sinks_status(settings, fresh_url))[0].events_behind == 3
+                way.muted = way.swallowing = False
+                way.cut()
+                await confirmed()
+            ids.append((await post(client, user_id, "DEPOSIT", "1.00")).json()["uuid"])
+            await confirmed()
+            found = await stream_events(rabbitmq_stream_url, stream, 1 + len(ids))
+    # Nothing is missing or repeated up to the last event.
+    assert [event["id"] for event in found[1:]] == ids
 
 
 async def _publish_once(options: StreamOptions, lease: Lease, events: Sequence[Event]) -> None:
@@ -371,7 +412,7 @@ async def _publish_once(options: StreamOptions, lease: Lease, events: Sequence[E
     await sink.close()
 
 
-async def test_a_stream_that_is_not_there_is_a_failure_in_one_line(
+async def test_unavailable_stream_is_an_error_in_one_line(
     rabbitmq_stream_url: str,
 ) -> None:
     for url, declare in (("rabbitmq-stream://127.0.0.1:1/", True), (rabbitmq_stream_url, False)):

@@ -1,8 +1,9 @@
-"""The service's role can't alter history, on the embedded server and on any other; what it can do is found."""
+"""Rights of the service's role: it can't alter history on any server, and what it can do wrong is detected."""
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,16 @@ import pytest
 from typer.testing import CliRunner
 
 from saldo.bootstrap.database import Database as Prepared
-from saldo.cli.program import application
-from saldo.store.migrate import prepare
-from saldo.store.roles import Roles, warn_of_rights
+from saldo.cli.program import build_app
+from saldo.store.schema.migrate import prepare
+from saldo.store.schema.roles import Roles, warn_of_rights
+from saldo.store.statements import statement
 from tests import databases
 from tests.conftest import settings_for
 from tests.databases import Database
 from tests.integration.ledgers import fill, insert, seal, superuser_url
+
+ROOT = Path(__file__).parents[2]
 
 DENIED = [
     "UPDATE saldo.transactions SET balance = 1",
@@ -76,14 +80,14 @@ class Ledger:
 
 @pytest.fixture(params=["embedded", "another server"])
 def ledger(request: pytest.FixtureRequest) -> Iterator[Ledger]:
-    """With some history."""
+    """Yield a ledger with some entries."""
     if request.param == "embedded":
         database: Database = request.getfixturevalue("own_ledger")
         fill(database)
         yield Ledger(database, superuser_url(database))
         return
     url: str = request.getfixturevalue("machine_postgres")
-    with databases.created(url) as database:
+    with databases.create_database(url) as database:
         prepare(database.owner_url, database.service_url, currency_decimals=2, max_lateness=None)
         fill(database)
         name = database.service_url.rpartition("/")[2]
@@ -100,13 +104,13 @@ def test_the_services_role_can_not_alter_history(ledger: Ledger) -> None:
     owner = Roles.of(ledger.database.owner_url, ledger.database.service_url).owner
     with psycopg.connect(ledger.database.service_url, autocommit=True) as connection:
         before = history(connection)
-        # A warning only, and without effect, as what follows shows.
+        # This gives only a warning and has no effect, as the following shows.
         connection.execute("GRANT ALL ON saldo.transactions TO PUBLIC")
         for statement in DENIED:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(statement.format(owner=owner).encode())
             connection.rollback()
-        # Nor by what it may: to append.
+        # The right to append doesn't help either.
         row = b"1\t1\t0\t0\t9\t-infinity\t-infinity\tnow\t00000000-0000-0000-0000-000000000001\t1\t0\t0\n"
         with (
             pytest.raises(psycopg.errors.IntegrityError),
@@ -117,8 +121,8 @@ def test_the_services_role_can_not_alter_history(ledger: Ledger) -> None:
         assert history(connection) == before
 
 
-def test_each_of_these_is_denied_by_the_rights_and_not_for_another_reason(ledger: Ledger) -> None:
-    """The superuser, who may do anything, is stopped by no right: what he is stopped by, if at all, is the trigger."""
+def test_each_statement_is_denied_only_by_missing_rights(ledger: Ledger) -> None:
+    """Run each statement as the superuser, whom no right stops: if it fails, it fails because of the trigger."""
     owner = Roles.of(ledger.database.owner_url, ledger.database.service_url).owner
     with psycopg.connect(ledger.superuser_url) as connection:
         for statement in DENIED:
@@ -127,20 +131,20 @@ def test_each_of_these_is_denied_by_the_rights_and_not_for_another_reason(ledger
                 or "GRANT {owner}" in statement
                 or "PROGRAM" in statement
             ):
-                continue  # not in a transaction; not a matter of rights for him; another's files
+                continue  # no transaction possible; no right needed; another user's files
             if "EVENT TRIGGER" in statement:
-                continue  # our function is none for it
+                continue  # our function can't be used for it
             try:
                 with connection.transaction(force_rollback=True):
                     connection.execute(statement.format(owner=owner).encode())
             except psycopg.errors.RestrictViolation as refused:
                 assert "is refused" in str(refused)
             except psycopg.errors.InsufficientPrivilege as denied:
-                # Some servers allow no such thing to anybody.
+                # Some servers allow this to no role.
                 assert "pg_trigger" in statement, denied
 
 
-def test_the_guard_triggers_stop_the_owner_by_accident_only(ledger: Ledger) -> None:
+def test_guard_triggers_protect_the_owner_from_accidents(ledger: Ledger) -> None:
     with psycopg.connect(ledger.database.owner_url, autocommit=True) as connection:
         for table in ("transactions", "seals"):
             for statement in (f"DELETE FROM saldo.{table}", f"TRUNCATE saldo.{table}"):
@@ -151,21 +155,21 @@ def test_the_guard_triggers_stop_the_owner_by_accident_only(ledger: Ledger) -> N
 def test_a_forged_entry_can_be_appended_and_is_found(
     own_ledger: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The role that posts can insert: by design. The rules tell what wasn't decided by Saldo."""
+    """Insert an entry as the service's role, which needs that right, and check that verification detects it."""
     fill(own_ledger)
     seal(own_ledger)
     with psycopg.connect(own_ledger.service_url, autocommit=True) as connection:
         uuid = insert(connection, 1, 21, number=21, balance=10**9)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SALDO_DATABASE_URL", own_ledger.service_url)
-    done = CliRunner().invoke(application(["verify"]), ["verify"])
+    done = CliRunner().invoke(build_app(["verify"]), ["verify"])
     assert done.exit_code == 1
     assert done.stdout.startswith(
         f"shard 1, seq 22, uuid {uuid}, user 1, number 21: balance: found 1000000000, expected 390"
     )
 
 
-def test_what_was_granted_by_hand_is_revoked(
+def test_manual_grants_are_revoked(
     ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     roles = Roles.of(ledger.database.owner_url, ledger.database.service_url)
@@ -174,7 +178,7 @@ def test_what_was_granted_by_hand_is_revoked(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SALDO_DATABASE_URL", ledger.database.service_url)
     monkeypatch.setenv("SALDO_DATABASE_OWNER_URL", ledger.database.owner_url)
-    done = CliRunner().invoke(application(["db"]), ["db", "roles", "--apply"])
+    done = CliRunner().invoke(build_app(["db"]), ["db", "roles", "--apply"])
     assert (done.exit_code, done.stdout) == (
         0,
         f"{roles.service} has what the service needs, and no more\n",
@@ -185,10 +189,10 @@ def test_what_was_granted_by_hand_is_revoked(
         connection.execute("SELECT * FROM saldo.create_user_1('after')")
 
 
-def test_the_roles_that_are_printed_can_be_made(
+def test_printed_role_statements_work(
     embedded: object, machine_postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Names that need quotes, on a server without them."""
+    """Use names that need quotes, on a server where they don't exist yet."""
     owner, service, name = 'saldo test "owner"', "saldo-test", "saldo test"
     host = machine_postgres.rpartition("@")[2].rpartition("/")[0]
     monkeypatch.chdir(tmp_path)
@@ -196,7 +200,7 @@ def test_the_roles_that_are_printed_can_be_made(
     monkeypatch.setenv(
         "SALDO_DATABASE_OWNER_URL", f"postgresql://saldo%20test%20%22owner%22@{host}/saldo%20test"
     )
-    done = CliRunner().invoke(application(["db"]), ["db", "roles"])
+    done = CliRunner().invoke(build_app(["db"]), ["db", "roles"])
     assert done.exit_code == 0
     create, _, grant = done.stdout.partition("\n\n-- As ")
     with psycopg.connect(machine_postgres, autocommit=True) as admin:
@@ -218,17 +222,17 @@ def test_the_roles_that_are_printed_can_be_made(
     assert f'GRANT INSERT ON saldo.transactions, saldo.users TO "{service}";' in grant
 
 
-def test_one_role_for_both_is_one_clear_line(
+def test_one_role_for_owner_and_service_is_one_clear_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SALDO_DATABASE_URL", "postgresql://one@127.0.0.1/saldo")
-    done = CliRunner().invoke(application(["db"]), ["db", "roles"])
+    done = CliRunner().invoke(build_app(["db"]), ["db", "roles"])
     assert "one role for both, one, protects nothing" in str(done.exception)
     monkeypatch.setenv("SALDO_DATABASE_URL", "")
     assert (
         'CREATE DATABASE "saldo" OWNER "saldo_owner";'
-        in CliRunner().invoke(application(["db"]), ["db", "roles"]).stdout
+        in CliRunner().invoke(build_app(["db"]), ["db", "roles"]).stdout
     )
 
 
@@ -255,7 +259,33 @@ def test_a_role_that_could_alter_history_is_one_line_at_the_start(
     assert " has such rights, so that" in granted
 
 
-def test_the_start_warns(own_ledger: Database, caplog: pytest.LogCaptureFixture) -> None:
+def test_start_warns_about_a_role_with_too_many_rights(
+    own_ledger: Database, caplog: pytest.LogCaptureFixture
+) -> None:
     with Prepared(settings_for(own_ledger.owner_url)):
         pass
     assert [record.getMessage() for record in caplog.records if record.name == "saldo.roles"]
+
+
+def test_the_how_to_lists_exactly_the_rights_that_are_granted() -> None:
+    """Compare the page with the grants, because auditors rely on it."""
+    granted: set[tuple[str, str]] = set()
+    for rights, tables in re.findall(
+        r"^GRANT ([A-Z, ]+?)(?: \([a-z_, ]+\))? ON (saldo\.[a-z_., ]+) TO",
+        statement("grants"),
+        re.MULTILINE,
+    ):
+        granted |= {
+            (table.strip(), right.strip())
+            for table in tables.split(",")
+            for right in rights.split(",")
+        }
+    page = (ROOT / "docs/howto/postgresql.md").read_text("utf-8")
+    listed: set[tuple[str, str]] = set()
+    for tables, rights in re.findall(r"^\| (`saldo\..+?) \| (.+?) \|$", page, re.MULTILINE):
+        listed |= {
+            (table, right.strip())
+            for table in re.findall(r"`(saldo\.[a-z_]+)`", tables)
+            for right in rights.split(",")
+        }
+    assert listed == granted

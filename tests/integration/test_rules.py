@@ -1,4 +1,4 @@
-"""The rules that stand in the database, and what readers make of them."""
+"""Rules that are stored in the database, and how readers use them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 
 from saldo.ledger.model import Outcome
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.errors import SetUpError
-from saldo.store.migrate import prepare
+from saldo.store.errors import ConfigurationError
+from saldo.store.schema.migrate import prepare
 
 DAY = timedelta(days=1)
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
@@ -46,7 +46,7 @@ def deposit(connection: psycopg.Connection, user_id: int, moment: datetime) -> O
     return Outcome(row[0][0])
 
 
-def test_lateness_is_bounded_by_what_is_set_and_readers_by_what_is_there(
+def test_lateness_follows_the_setting_and_readers_the_recorded_maximum(
     server: EmbeddedServer,
 ) -> None:
     def configure(lateness: timedelta | None) -> timedelta | None:
@@ -61,7 +61,7 @@ def test_lateness_is_bounded_by_what_is_set_and_readers_by_what_is_there(
         user_id = create_user(connection)
         assert deposit(connection, user_id, BEGIN + 10 * DAY) is Outcome.POSTED
         assert deposit(connection, user_id, BEGIN) is Outcome.POSTED
-        # Ten days late is in the log already: readers must go on looking that far.
+        # The log has an entry that is ten days late, so readers must continue to search that far.
         assert configure(DAY) == 10 * DAY
         assert deposit(connection, user_id, BEGIN + 8 * DAY) is Outcome.TIMESTAMP_TOO_LATE
         assert deposit(connection, user_id, BEGIN + 9 * DAY) is Outcome.POSTED
@@ -83,12 +83,12 @@ def test_a_role_without_the_owners_rights_can_start_on_a_prepared_database(
 ) -> None:
     prepare(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
     prepare(server.service_url, server.service_url, currency_decimals=2, max_lateness=None)
-    with pytest.raises(SetUpError, match="created with 2"):
+    with pytest.raises(ConfigurationError, match="created with 2"):
         prepare(server.service_url, server.service_url, currency_decimals=0, max_lateness=None)
 
 
-def test_what_was_known_waits_for_the_batch_under_way(server: EmbeddedServer) -> None:
-    """A batch that has read its clock and not committed yet belongs to an answer about that moment."""
+def test_known_at_read_waits_for_the_batch_in_progress(server: EmbeddedServer) -> None:
+    """Check that a read as of a moment waits for a batch that has read its clock and not committed yet."""
     prepare(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
     with (
         psycopg.connect(server.service_url) as writer,

@@ -1,4 +1,4 @@
-"""The sealer on a real log: what it seals, beside another one, after a fault, and who can undo it."""
+"""The sealer on a real log: its seals, a second sealer, recovery after a fault, and protection of the seals."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ import asyncpg
 import psycopg
 import pytest
 
+from saldo.background import seal_worker
+from saldo.background.seal_worker import Sealer
+from saldo.background.throttle import PostingActivity
 from saldo.bootstrap.service import limits_of
 from saldo.ledger.model import Entry, Kind, Outcome, TransactionRequest
-from saldo.ledger.seal import (
+from saldo.ledger.seals import (
     FIRST_PREVIOUS,
     SEAL_ENTRIES_MAX,
     entry_bytes,
@@ -25,20 +28,17 @@ from saldo.ledger.seal import (
     merkle_root,
     seal_hash,
 )
-from saldo.relay import sealing
-from saldo.relay.pace import Beside
-from saldo.relay.sealing import Sealer
-from saldo.store.connection import Session, open_pool
+from saldo.store.connections.connection import DatabaseConnection, open_pool
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.migrate import prepare
 from saldo.store.poster import Poster
+from saldo.store.schema.migrate import prepare
 from saldo.store.seals import ENTRIES_MAX, NewSeal, Seals
 from saldo.store.statements import statement
 from tests.conftest import settings_for
 from tests.databases import Database
 
 USERS = 70
-"""More than there are shards."""
+"""Number of users, more than there are shards."""
 
 ENTRIES = """
     SELECT shard, seq, user_id, number, uuid, kind, outcome, amount, balance,
@@ -49,7 +49,7 @@ SEALS = "SELECT shard, first_seq, last_seq, root, hash FROM saldo.seals ORDER BY
 
 
 class WatchedSeals(Seals):
-    """Tells when something has been appended."""
+    """Seals that notify waiters after an append."""
 
     def __init__(self, pool: Any) -> None:
         super().__init__(pool)
@@ -57,9 +57,9 @@ class WatchedSeals(Seals):
         self.appended = asyncio.Condition()
         self.looks = 0
 
-    async def behind(self) -> Any:
+    async def unsealed_shards(self) -> Any:
         self.looks += 1
-        return await super().behind()
+        return await super().unsealed_shards()
 
     async def append(self, seals: Sequence[NewSeal]) -> int:
         count = await super().append(seals)
@@ -68,9 +68,9 @@ class WatchedSeals(Seals):
         return count
 
     async def wait_until_sealed(self) -> None:
-        """Until nothing is left."""
+        """Wait until no entries are left to seal."""
         async with self.appended:
-            while await super().behind():
+            while await super().unsealed_shards():
                 await self.appended.wait()
 
 
@@ -83,7 +83,7 @@ async def seals(own_ledger: Database) -> AsyncIterator[WatchedSeals]:
 
 @pytest.fixture
 async def ledger(own_ledger: Database) -> Database:
-    """With entries of every kind: opening, posted, refused, late, and of a user who has only refused ones."""
+    """Return a ledger with entries of every kind: opening, posted, refused, late, and a user with only refused ones."""
     create_users(own_ledger, USERS)
     moment = datetime.now(UTC)
     await post(
@@ -107,7 +107,7 @@ def create_users(database: Database, count: int) -> None:
 
 
 async def post(database: Database, requests: list[TransactionRequest]) -> None:
-    connection = await asyncpg.connect(database.service_url, connection_class=Session)
+    connection = await asyncpg.connect(database.service_url, connection_class=DatabaseConnection)
     try:
         await Poster(connection, limits_of(settings_for(database.service_url))).post(requests)
     finally:
@@ -119,7 +119,7 @@ def deposits(user_id: int, count: int) -> list[TransactionRequest]:
 
 
 def entries_of(database: Database) -> list[Entry]:
-    """All, read column by column."""
+    """Return all entries, read column by column."""
     with psycopg.connect(database.owner_url) as connection:
         rows = connection.execute(ENTRIES).fetchall()
     return [_entry(*row) for row in rows]
@@ -131,7 +131,11 @@ def _entry(*columns: Any) -> Entry:
 
 
 def assert_sealed(database: Database) -> int:
-    """Every entry once, each seal over those it says, and the chains without a break; how many seals."""
+    """Check that every entry is sealed once, that each seal matches its entries, and that the chains are unbroken.
+
+    Returns:
+        The number of seals.
+    """
     with psycopg.connect(database.owner_url) as connection:
         found = connection.execute(SEALS).fetchall()
     entries = {(each.shard, each.seq): each for each in entries_of(database)}
@@ -148,24 +152,22 @@ def assert_sealed(database: Database) -> int:
 
 
 async def seal_all(seals: Seals) -> None:
-    sealer = Sealer(seals, Beside(told=True))
-    while await seals.behind():
-        assert await sealer.look()
+    sealer = Sealer(seals, PostingActivity(told=True))
+    while await seals.unsealed_shards():
+        assert await sealer.run_pass()
 
 
 @contextmanager
 def behind_the_back(database: Database) -> Iterator[psycopg.Connection]:
-    """A superuser whom no trigger stops."""
+    """Yield a superuser's connection with all triggers disabled."""
     url = database.owner_url.replace("saldo_owner@", "postgres@")
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")
         yield connection
 
 
-async def test_what_is_copied_are_the_bytes_of_the_entries(
-    ledger: Database, seals: WatchedSeals
-) -> None:
-    copied = await seals.entries()
+async def test_copied_bytes_are_those_of_the_entries(ledger: Database, seals: WatchedSeals) -> None:
+    copied = await seals.read_unsealed()
     entries = entries_of(ledger)
     assert [entry for shard in sorted(copied) for entry in copied[shard]] == [
         entry_bytes(each) for each in entries
@@ -178,46 +180,49 @@ async def test_what_is_copied_are_the_bytes_of_the_entries(
     assert any(each.timestamp and not each.horizon for each in entries)
 
 
-async def test_everything_is_sealed_and_then_nothing(ledger: Database, seals: WatchedSeals) -> None:
+async def test_sealer_seals_everything_and_then_idles(
+    ledger: Database, seals: WatchedSeals
+) -> None:
     assert (await seals.totals()).entries == 0
     assert (await seals.totals()).seconds_behind > 0
     await seal_all(seals)
     count = assert_sealed(ledger)
     totals = await seals.totals()
     assert (totals.entries, totals.seconds_behind) == (len(entries_of(ledger)), 0)
-    sealer = Sealer(seals, Beside(told=True))
-    assert await sealer.look() == 0
+    sealer = Sealer(seals, PostingActivity(told=True))
+    assert await sealer.run_pass() == 0
     assert assert_sealed(ledger) == count
 
 
-async def test_much_is_sealed_in_parts_of_bounded_size_those_that_wait_longest_first(
+async def test_backlog_is_sealed_in_bounded_parts_oldest_first(
     ledger: Database, seals: WatchedSeals
 ) -> None:
-    # Of some shards more than a seal may have, together more than a look takes; and of one a little that is older.
+    # Some shards have more entries than fit into a seal, and together more than one pass takes; one other shard has a
+    # few that are older.
     shards = ENTRIES_MAX // SEAL_ENTRIES_MAX + 2
     for user_id in range(1, shards + 1):
         await post(ledger, deposits(user_id, SEAL_ENTRIES_MAX + 1))
-    first = await seals.entries()
+    first = await seals.read_unsealed()
     assert ENTRIES_MAX <= sum(map(len, first.values())) < ENTRIES_MAX + SEAL_ENTRIES_MAX
     assert max(map(len, first.values())) == SEAL_ENTRIES_MAX
     await seal_all(seals)
     await post(ledger, deposits(63, 3))
     for user_id in range(1, shards + 1):
         await post(ledger, deposits(user_id, SEAL_ENTRIES_MAX + 1))
-    waiting = await seals.entries()
+    waiting = await seals.read_unsealed()
     assert 63 in waiting
     assert len(waiting) < shards
     await seal_all(seals)
     assert_sealed(ledger)
 
 
-async def test_one_user_who_has_all_is_not_rested_from(
+async def test_sealer_does_not_pause_while_one_shard_has_a_backlog(
     ledger: Database, seals: WatchedSeals
 ) -> None:
-    """A shard is given one seal a look: as long as each is full, the next look comes soon."""
+    """Check the passes: each shard gets one seal per pass, and the next pass follows soon while seals are full."""
     await post(ledger, deposits(1, 2 * SEAL_ENTRIES_MAX + 100))
-    sealer = Sealer(seals, Beside(told=True))
-    looked = [(await sealer.look() >= SEAL_ENTRIES_MAX, sealer.more) for _ in range(4)]
+    sealer = Sealer(seals, PostingActivity(told=True))
+    looked = [(await sealer.run_pass() >= SEAL_ENTRIES_MAX, sealer.reached_limit) for _ in range(4)]
     assert looked == [(True, True), (True, True), (False, False), (False, False)]
     assert_sealed(ledger)
 
@@ -225,25 +230,25 @@ async def test_one_user_who_has_all_is_not_rested_from(
 async def test_two_sealers_at_the_same_time_make_one_chain(
     ledger: Database, seals: WatchedSeals
 ) -> None:
-    sealers = [Sealer(seals, Beside(told=True)) for _ in range(4)]
+    sealers = [Sealer(seals, PostingActivity(told=True)) for _ in range(4)]
     for _ in range(10):
         await post(ledger, [each for user in range(1, USERS) for each in deposits(user, 2)])
-        await asyncio.gather(*(sealer.look() for sealer in sealers))
+        await asyncio.gather(*(sealer.run_pass() for sealer in sealers))
     await seal_all(seals)
     assert_sealed(ledger)
 
 
-async def test_of_two_who_have_read_the_same_one_appends(
+async def test_one_of_two_sealers_with_the_same_entries_appends(
     ledger: Database, seals: WatchedSeals
 ) -> None:
-    behind, entries = await seals.behind(), await seals.entries()
-    new = [sealing.seal_of(shard, last, entries[shard]) for shard, last in behind.items()]
+    behind, entries = await seals.unsealed_shards(), await seals.read_unsealed()
+    new = [seal_worker.build_seal(shard, last, entries[shard]) for shard, last in behind.items()]
     found = [each for each in new if each is not None]
     counts = await asyncio.gather(*(seals.append(found) for _ in range(4)))
     assert sorted(counts) == [0, 0, 0, len(found)]
-    # Fewer entries of the same, and more: neither follows the last seal.
+    # A seal over fewer or more entries from the same position doesn't follow the last seal.
     for shard, last in behind.items():
-        again = sealing.seal_of(shard, last, entries[shard][:1])
+        again = seal_worker.build_seal(shard, last, entries[shard][:1])
         assert again is not None
         assert await seals.append([again]) == 0
     assert_sealed(ledger)
@@ -254,7 +259,7 @@ async def test_only_what_follows_the_last_seal_is_appended(
 ) -> None:
     await seal_all(seals)
     count = assert_sealed(ledger)
-    last = next(each for each in await seals.newest() if each.shard == 2)
+    last = next(each for each in await seals.last_seals() if each.shard == 2)
     follows = NewSeal(2, last.last_seq + 1, last.last_seq + 1, last.hash, bytes(32), bytes(32))
     for wrong in (
         follows._replace(previous=bytes(32)),
@@ -279,7 +284,7 @@ async def test_a_sealer_that_ends_between_reading_and_writing_leaves_nothing_beh
 
     with monkeypatch.context() as patched:
         patched.setattr(seals, "append", never)
-        work = asyncio.create_task(Sealer(seals, Beside(told=True)).run())
+        work = asyncio.create_task(Sealer(seals, PostingActivity(told=True)).run())
         await reached.wait()
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
@@ -288,8 +293,8 @@ async def test_a_sealer_that_ends_between_reading_and_writing_leaves_nothing_beh
     assert_sealed(ledger)
 
 
-async def test_it_keeps_up_with_who_posts(ledger: Database, seals: WatchedSeals) -> None:
-    work = asyncio.create_task(Sealer(seals, Beside(told=False)).run())
+async def test_sealer_keeps_up_with_posting_clients(ledger: Database, seals: WatchedSeals) -> None:
+    work = asyncio.create_task(Sealer(seals, PostingActivity(told=False)).run())
     try:
         for _ in range(3):
             await post(ledger, [each for user in range(1, USERS) for each in deposits(user, 3)])
@@ -299,11 +304,11 @@ async def test_it_keeps_up_with_who_posts(ledger: Database, seals: WatchedSeals)
     assert_sealed(ledger)
 
 
-async def test_it_goes_on_after_the_database_was_away(
+async def test_sealer_continues_after_the_database_was_unavailable(
     own_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sealing, "SEAL_SECONDS", 0.02)
-    monkeypatch.setattr(sealing, "FAILED_SECONDS", 0.02)
+    monkeypatch.setattr(seal_worker, "SEAL_SECONDS", 0.02)
+    monkeypatch.setattr(seal_worker, "RETRY_SECONDS", 0.02)
     database = Database(own_server.owner_url, own_server.service_url)
     await asyncio.to_thread(
         prepare, database.owner_url, database.service_url, currency_decimals=2, max_lateness=None
@@ -311,7 +316,7 @@ async def test_it_goes_on_after_the_database_was_away(
     create_users(database, 3)
     pool = await open_pool(database.service_url, connections=2, statement_timeout_seconds=5)
     seals = WatchedSeals(pool)
-    work = asyncio.create_task(Sealer(seals, Beside(told=True)).run())
+    work = asyncio.create_task(Sealer(seals, PostingActivity(told=True)).run())
     try:
         await seals.wait_until_sealed()
         await asyncio.to_thread(own_server.stop)
@@ -328,7 +333,7 @@ async def test_it_goes_on_after_the_database_was_away(
     assert_sealed(database)
 
 
-async def test_it_seals_up_to_an_entry_that_is_missing_and_says_so_once(
+async def test_sealer_stops_at_a_missing_entry_and_logs_it_once(
     ledger: Database,
     seals: WatchedSeals,
     caplog: pytest.LogCaptureFixture,
@@ -336,16 +341,16 @@ async def test_it_seals_up_to_an_entry_that_is_missing_and_says_so_once(
     await post(ledger, deposits(3, 9))
     with behind_the_back(ledger) as superuser:
         superuser.execute("DELETE FROM saldo.transactions WHERE shard = 3 AND seq = 5")
-    sealer = Sealer(seals, Beside(told=True))
+    sealer = Sealer(seals, PostingActivity(told=True))
     with caplog.at_level(logging.ERROR, "saldo.relay"):
         for _ in range(6):
-            await sealer.look()
+            await sealer.run_pass()
     assert [each.message for each in caplog.records] == [
         "shard 3 has no entry 5: it can't be sealed any further"
     ]
-    newest = {each.shard: each.last_seq for each in await seals.newest()}
+    newest = {each.shard: each.last_seq for each in await seals.last_seals()}
     assert newest[3] == 4
-    assert [*await seals.behind()] == [3]
+    assert [*await seals.unsealed_shards()] == [3]
     assert (await seals.totals()).seconds_behind > 0
 
 
@@ -360,7 +365,7 @@ async def test_the_chain_is_read_page_by_page(ledger: Database, seals: WatchedSe
     assert len(pages) == 5
     assert pages[0].previous == FIRST_PREVIOUS
     assert all(second.previous == first.hash for first, second in pairwise(pages))
-    assert pages[-1] in await seals.newest()
+    assert pages[-1] in await seals.last_seals()
 
 
 @pytest.mark.parametrize(
@@ -372,7 +377,7 @@ async def test_the_chain_is_read_page_by_page(ledger: Database, seals: WatchedSe
         "TRUNCATE saldo.seals",
     ],
 )
-async def test_a_seal_is_for_ever(change: str, ledger: Database, seals: WatchedSeals) -> None:
+async def test_seals_cannot_be_changed(change: str, ledger: Database, seals: WatchedSeals) -> None:
     await seal_all(seals)
     with (
         psycopg.connect(ledger.service_url, autocommit=True) as service,
@@ -387,27 +392,27 @@ async def test_a_seal_is_for_ever(change: str, ledger: Database, seals: WatchedS
     assert_sealed(ledger)
 
 
-async def test_a_seal_is_on_the_disk_whatever_the_roles_default_is(
+async def test_seal_commits_durably_whatever_the_roles_default(
     ledger: Database, seals: WatchedSeals
 ) -> None:
-    behind, entries = await seals.behind(), await seals.entries()
-    new = sealing.seal_of(2, behind[2], entries[2])
+    behind, entries = await seals.unsealed_shards(), await seals.read_unsealed()
+    new = seal_worker.build_seal(2, behind[2], entries[2])
     assert new is not None
     connection = await asyncpg.connect(ledger.service_url)
     try:
         async with connection.transaction():
             await connection.execute("SET LOCAL synchronous_commit = off")
-            await connection.fetch(statement("seals_append"), *([each] for each in new))
+            await connection.fetch(statement("seals_append"), *([each] for each in new), None)
             assert await connection.fetchval("SHOW synchronous_commit") == "on"
     finally:
         await connection.close()
 
 
 @pytest.mark.parametrize("name", ["seals_behind", "seals_entries", "seals", "seals_newest"])
-async def test_a_look_asks_for_the_ends_of_the_log_only(
+async def test_sealers_query_reads_only_the_ends_of_the_log(
     name: str, ledger: Database, seals: WatchedSeals
 ) -> None:
-    """Planned by what is known of a ledger that was analysed while it was small: never a scan of a table."""
+    """Check that the plan never scans a table, with the statistics of a ledger that was analysed while it was small."""
     await seal_all(seals)
     with psycopg.connect(ledger.owner_url, autocommit=True) as owner:
         owner.execute("ANALYZE saldo.transactions, saldo.seals")

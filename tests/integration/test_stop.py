@@ -1,4 +1,4 @@
-"""The engine stops over the real database: what it has answered stands, what it refused doesn't."""
+"""A stop of the engine with the real database: what it acknowledged is recorded, and what it rejected is not."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _requests(url: str) -> list[TransactionRequest]:
 
 @asynccontextmanager
 async def _all_shards_locked(url: str) -> AsyncIterator[asyncpg.Connection]:
-    """While the database can't decide anything; the connection to watch it with, too."""
+    """Lock all shards, and yield the connection, which can also be used to watch."""
     connection = await asyncpg.connect(url)
     try:
         async with connection.transaction():
@@ -54,7 +54,7 @@ async def _all_shards_locked(url: str) -> AsyncIterator[asyncpg.Connection]:
 async def _in_flight(
     engine: Engine, requests: Sequence[TransactionRequest], watching: asyncpg.Connection
 ) -> list[asyncio.Task[Decision]]:
-    """The requests given to the engine, the first batch of each lane already in the database."""
+    """Give the requests to the engine, and wait until the first batch of each lane is in the database."""
     posts = [asyncio.create_task(engine.post(request)) for request in requests]
     while engine.requests < len(requests) or await watching.fetchval(WAITING) < LANES:
         await asyncio.sleep(0)
@@ -103,7 +103,7 @@ async def test_a_stop_that_runs_out_of_time_refuses_only_what_is_not_recorded(
     assert len(unknown) + len(refused) == REQUESTS
     assert len(unknown) <= LANES * BATCH
     connection = await asyncpg.connect(embedded.superuser_url.replace("@/postgres", "@/saldo"))
-    while await connection.fetchval(LANES_LEFT):  # what the batches in flight do, they have done
+    while await connection.fetchval(LANES_LEFT):  # by then the batches in progress have ended
         await asyncio.sleep(0)
     assert await connection.fetch(RECORDED, refused) == []
     await connection.close()

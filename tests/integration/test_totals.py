@@ -1,4 +1,4 @@
-"""What the ledger holds, counted along the log."""
+"""Totals of the ledger, counted along the log."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import httpx
 import psycopg
 import pytest
 
-from saldo.bootstrap.service import running
-from saldo.ledger.audit import Rule
-from saldo.store.audits import Audits
-from saldo.store.connection import open_pool
+from saldo.bootstrap.service import run_service
+from saldo.ledger.audit.rules import Rule
+from saldo.store.audit.progress import AuditProgress
+from saldo.store.connections.connection import open_pool
 from saldo.store.totals import LedgerTotals, Totals
 from tests.conftest import settings_for
 from tests.databases import Database
@@ -30,10 +30,10 @@ async def totals(own_ledger: Database) -> AsyncIterator[Totals]:
 
 
 async def _post_some(service_url: str) -> tuple[int, int, int]:
-    """Two users, and transactions: how many were posted, refused, and the sum of the balances."""
+    """Post transactions of two users; return the numbers of posted and refused ones, and the sum of the balances."""
     settings = settings_for(service_url)
     posted = refused = balance = 0
-    async with running(settings, service_url) as app:
+    async with run_service(settings, service_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             for user in range(2):
@@ -62,7 +62,7 @@ async def _count_all(totals: Totals) -> list[int]:
     return counts
 
 
-async def test_everything_is_counted_once_however_many_count(
+async def test_concurrent_counters_count_every_entry_once(
     own_ledger: Database, totals: Totals
 ) -> None:
     posted, refused, balance = await _post_some(own_ledger.service_url)
@@ -84,7 +84,7 @@ async def test_everything_is_counted_once_however_many_count(
     ],
     ids=["a balance", "an amount", "a number"],
 )
-async def test_an_entry_that_does_not_follow_from_the_one_before_is_a_fault(
+async def test_inconsistent_entry_is_recorded_as_a_fault(
     own_ledger: Database,
     totals: Totals,
     change: dict[str, Any],
@@ -92,9 +92,9 @@ async def test_an_entry_that_does_not_follow_from_the_one_before_is_a_fault(
     found: str,
     expected: str,
 ) -> None:
-    """Recorded as the audit records it: when that finds it, it is one."""
+    """Insert a wrong entry, and check that it is recorded as the same fault that the audit finds."""
     settings = settings_for(own_ledger.service_url)
-    async with running(settings, own_ledger.service_url) as app:
+    async with run_service(settings, own_ledger.service_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             await client.post("/v1/user", json={"name": "a"})
@@ -116,7 +116,7 @@ async def test_an_entry_that_does_not_follow_from_the_one_before_is_a_fault(
     number = entry["number"]
     assert fault[:6] == (rule, 1, 2, 2, found, expected)
     assert (fault.user_id, fault.number) == (1, number)
-    audits = Audits(totals._pool, lease_seconds=10)
+    audits = AuditProgress(totals._pool, lease_seconds=10)
     assert (await audits.status()).faults == 1
     assert await audits.record([fault]) == []
     assert [known.times_found for known in await audits.faults()] == [2]

@@ -1,4 +1,4 @@
-"""`saldo upgrade`: the embedded database of an older PostgreSQL becomes one of ours."""
+"""`saldo upgrade`: migrating the embedded database of an older PostgreSQL to the current version."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import pytest
 from saldo.bootstrap.service import create_engine
 from saldo.ledger.model import Outcome, TransactionRequest
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.embedded.programs import binaries_of
-from saldo.store.embedded.server import Older
+from saldo.store.embedded.binaries import binaries_of
+from saldo.store.embedded.server import OlderVersion
 from saldo.store.embedded.upgrade import upgrade
-from saldo.store.errors import SetUpError
-from saldo.store.migrate import prepare
+from saldo.store.errors import ConfigurationError
+from saldo.store.schema.migrate import prepare
 from tests.conftest import settings_for
 from tests.faults.test_database import create_users, deposit
-from tests.integration.test_backup import Row, identity, rows, served
+from tests.integration.test_backup import Row, identity, rows, serve_database
 
 
-def older_version(major: str) -> Older:
+def older_version(major: str) -> OlderVersion:
     binaries = binaries_of(major)
     if binaries is None:
         pytest.skip(f"no programs of PostgreSQL {major}, in the wheel or where Debian puts them")
-    return Older(major, binaries)
+    return OlderVersion(major, binaries)
 
 
-async def _filled(data_dir: Path, older: Older) -> tuple[list[Row], str]:
-    """A ledger in a database of the older version, made as the Saldo of its day made it."""
+async def _filled(data_dir: Path, older: OlderVersion) -> tuple[list[Row], str]:
+    """Create a ledger in a database of the older version, and return its rows and its identity."""
     server = EmbeddedServer(data_dir, older=older)
     server.start()
     try:
@@ -51,17 +51,17 @@ async def test_an_older_database_is_refused_until_it_is_upgraded(
     tmp_path: Path, major: str
 ) -> None:
     before, identity_before = await _filled(tmp_path, older_version(major))
-    with pytest.raises(SetUpError, match=f"PostgreSQL {major}, .*: run saldo upgrade"):
+    with pytest.raises(ConfigurationError, match=f"PostgreSQL {major}, .*: run saldo upgrade"):
         EmbeddedServer(tmp_path).start()
 
     done = upgrade(tmp_path, None)
 
     assert done is not None
-    assert (done.before, done.after, done.audit.entries) == (major, "18", len(before))
+    assert (done.before, done.after, done.integrity.entries) == (major, "18", len(before))
     assert (done.kept / "PG_VERSION").read_text().strip() == major
     assert not list(tmp_path.glob("*unfinished*"))
     assert upgrade(tmp_path, None) is None
-    with served(tmp_path) as server:
+    with serve_database(tmp_path) as server:
         assert rows(server) == before
         assert identity(server) != identity_before
         engine = create_engine(settings_for(server.service_url), server.service_url)
@@ -81,7 +81,7 @@ async def test_a_database_in_use_is_not_upgraded(tmp_path: Path) -> None:
     server = EmbeddedServer(tmp_path, older=older)
     server.start()
     try:
-        with pytest.raises(SetUpError, match="in use by process"):
+        with pytest.raises(ConfigurationError, match="in use by process"):
             upgrade(tmp_path, None)
     finally:
         server.stop()
@@ -90,10 +90,12 @@ async def test_a_database_in_use_is_not_upgraded(tmp_path: Path) -> None:
 async def test_an_upgrade_that_fails_leaves_the_old_database_as_it_was(tmp_path: Path) -> None:
     older = older_version("16")
     before, _ = await _filled(tmp_path, older)
-    with pytest.raises(SetUpError, match=r"--programs .*: there is no postgres of version 16"):
+    with pytest.raises(
+        ConfigurationError, match=r"--programs .*: there is no postgres of version 16"
+    ):
         upgrade(tmp_path, tmp_path)
     _break_a_balance(tmp_path, older)
-    with pytest.raises(SetUpError, match="not whole: balances wrong: 1") as caught:
+    with pytest.raises(ConfigurationError, match="not whole: balances wrong: 1") as caught:
         upgrade(tmp_path, None)
     assert "\n" not in str(caught.value)
     assert {path.name for path in tmp_path.glob("postgresql-*")} == {"postgresql-16"}
@@ -105,7 +107,7 @@ async def test_an_upgrade_that_fails_leaves_the_old_database_as_it_was(tmp_path:
         server.stop()
 
 
-def _break_a_balance(data_dir: Path, older: Older) -> None:
+def _break_a_balance(data_dir: Path, older: OlderVersion) -> None:
     server = EmbeddedServer(data_dir, older=older)
     server.start()
     try:
@@ -125,5 +127,5 @@ def _break_a_balance(data_dir: Path, older: Older) -> None:
 
 async def test_a_database_that_is_newer_is_refused(tmp_path: Path) -> None:
     (tmp_path / "postgresql-99").mkdir()
-    with pytest.raises(SetUpError, match="newer than the 18"):
+    with pytest.raises(ConfigurationError, match="newer than the 18"):
         upgrade(tmp_path, None)

@@ -1,4 +1,4 @@
-"""What is done to a ledger behind Saldo's back is found by `saldo verify`, and by the audit in the background."""
+"""Changes to a ledger behind Saldo's back, found by `saldo verify` and by the audit in the background."""
 
 from __future__ import annotations
 
@@ -16,22 +16,25 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from saldo.bootstrap.service import running
-from saldo.cli.program import application
-from saldo.cli.verify import Lines
-from saldo.ledger.audit import Counts, LateWithdrawals, Position, Rule
-from saldo.ledger.timeline import Timeline
-from saldo.relay.auditing import AuditLimits, Auditor
-from saldo.relay.pace import Beside
-from saldo.settings import Settings
-from saldo.store import verify as store_verify
-from saldo.store import walk as store_walk
-from saldo.store.audits import FAULTS_MAX, AuditLease, Audits
-from saldo.store.connection import open_pool
-from saldo.store.errors import SetUpError
-from saldo.store.sinks import FencedError
+from saldo.background.audit_worker import AuditLimits, Auditor
+from saldo.background.throttle import PostingActivity
+from saldo.bootstrap.service import run_service
+from saldo.cli.commands.verify import LineDisplay
+from saldo.cli.exit_codes import CommandError
+from saldo.cli.program import build_app
+from saldo.ledger.audit.balance_timeline import Timeline
+from saldo.ledger.audit.rules import AuditPosition, Counts, LateWithdrawals, Rule
+from saldo.ledger.model import Outcome
+from saldo.settings.model import Settings
+from saldo.store.audit import shard_scan as store_walk
+from saldo.store.audit import verification as store_verify
+from saldo.store.audit.progress import FAULTS_MAX, AuditLease, AuditProgress
+from saldo.store.audit.shard_scan import AuditReader
+from saldo.store.connections.connection import open_pool
+from saldo.store.errors import ConfigurationError
+from saldo.store.schema.definition_check import OTHER_INDEXES, UNIQUE_INDEXES
+from saldo.store.sinks import LeaseLostError
 from saldo.store.totals import Totals
-from saldo.store.walk import LogReader
 from tests.conftest import settings_for
 from tests.databases import Database
 from tests.integration.ledgers import (
@@ -43,13 +46,14 @@ from tests.integration.ledgers import (
     insert,
     post,
     seal,
+    superuser_url,
 )
 
-cli_verify = sys.modules["saldo.cli.verify"]  # its function has the module's name
+cli_verify = sys.modules["saldo.cli.commands.verify"]  # hidden by the function of that name
 
 
 class Place(NamedTuple):
-    """Where a fault is due."""
+    """The expected place of a fault."""
 
     rule: Rule
     shard: int
@@ -75,7 +79,7 @@ Verify = Callable[..., Verified]
 
 @pytest.fixture
 def ledger(own_ledger: Database) -> Iterator[Database]:
-    """Three users of 21 entries each, in the shards 1 to 3: sixteen under two seals, five not."""
+    """Yield a ledger of three users in the shards 1 to 3, with 21 entries each: sixteen in two seals, five unsealed."""
     fill(own_ledger)
     seal(own_ledger, leave=5)
     yield own_ledger
@@ -87,20 +91,25 @@ def verify(ledger: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("SALDO_DATABASE_URL", ledger.service_url)
 
     def run(*arguments: str) -> Verified:
-        done = CliRunner().invoke(application(["verify"]), ["verify", "--json", *arguments])
+        done = CliRunner().invoke(build_app(["verify"]), ["verify", "--json", *arguments])
         lines = done.stdout.splitlines()
-        return Verified(done.exit_code, json.loads(lines[-1]) if lines else {}, done.output)
+        report = json.loads(lines[-1]) if lines else {}
+        if isinstance(done.exception, CommandError):
+            # The program turns it into a message and an exit code (saldo.cli.program).
+            said = f"{done.output}saldo: {done.exception}\n"
+            return Verified(done.exception.code, report, said)
+        return Verified(done.exit_code, report, done.output)
 
     return run
 
 
-def test_a_ledger_that_is_whole_is_whole(ledger: Database, verify: Verify) -> None:
+def test_intact_ledger_has_no_faults(ledger: Database, verify: Verify) -> None:
     found = verify()
     assert (found.code, found.report["whole"], found.report["faults"]) == (0, True, [])
     assert (found.report["entries"], found.report["entries_sealed"]) == (63, 48)
 
 
-def test_how_far_it_is_is_shown_in_a_terminal_and_elsewhere(
+def test_progress_is_shown_in_a_terminal_and_elsewhere(
     verify: Verify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cli_verify, "LINE_SECONDS", 0.0)
@@ -116,7 +125,7 @@ def _sql(query: str) -> Callable[[psycopg.Connection], object]:
 
 
 def _swap(connection: psycopg.Connection) -> None:
-    """Two entries of a user change places, everything about them but seq and recorded_at."""
+    """Exchange two entries of a user, except seq and recorded_at."""
     connection.execute(
         "UPDATE saldo.transactions SET seq = 1000 + seq WHERE shard = 2 AND seq IN (18, 19)"
     )
@@ -125,7 +134,7 @@ def _swap(connection: psycopg.Connection) -> None:
 
 
 def _close_up(connection: psycopg.Connection) -> None:
-    """A refused entry is cut out, and nothing is missing by number: every position and number after it moves up."""
+    """Delete a refused entry, and close the gap in the positions and numbers of all later entries."""
     connection.execute("DELETE FROM saldo.transactions WHERE shard = 1 AND seq = 12")
     for seq in range(13, 22):
         connection.execute(
@@ -139,7 +148,7 @@ def _cut_tail(connection: psycopg.Connection) -> None:
 
 
 def _late_withdrawal(connection: psycopg.Connection) -> None:
-    """On the first day there were 70: now 270 are taken then, of the 331 that are there today."""
+    """Insert a withdrawal of 270 on the first day, when the balance was 70; the current balance of 331 covers it."""
     insert(
         connection, 1, 21, number=21, kind=2, outcome=0, amount=-270, balance=_balance(connection) - 270,
         timestamp=BEGIN,
@@ -205,6 +214,10 @@ TAMPERINGS: dict[str, tuple[Callable[[psycopg.Connection], object], Place]] = {
         _late_withdrawal,
         Place(Rule.INSTANT, 1, 22, 22),
     ),
+    "readers of a balance at a date look less far than entries are late": (
+        _sql("UPDATE saldo.ledger SET lateness_bound = '1 day'"),
+        Place(Rule.LATENESS, 1, 14, 14),
+    ),
     "a seal is altered": (
         _sql("UPDATE saldo.seals SET root = sha256('x') WHERE shard = 1 AND first_seq = 9"),
         Place(Rule.SEAL, 1, 9, 16),
@@ -220,8 +233,8 @@ TAMPERINGS: dict[str, tuple[Callable[[psycopg.Connection], object], Place]] = {
 }
 
 
-class WatchedAudits(Audits):
-    """Tells when a round is complete."""
+class WatchedAudits(AuditProgress):
+    """Audits that signal when a round is complete."""
 
     def __init__(self, pool: Any) -> None:
         super().__init__(pool, lease_seconds=10)
@@ -241,14 +254,14 @@ async def pool_of(ledger: Database) -> AsyncIterator[Any]:
         pool.terminate()
 
 
-def auditor_of(pool: Any, audits: Audits) -> Auditor:
-    """As fast as it can."""
+def auditor_of(pool: Any, audits: AuditProgress) -> Auditor:
+    """Return an auditor that runs as fast as it can."""
     limits = AuditLimits(entries_per_second=1_000_000, lease_seconds=10)
-    return Auditor(audits, LogReader(pool), Beside(told=True), limits)
+    return Auditor(audits, AuditReader(pool), PostingActivity(told=True), limits)
 
 
-async def one_round(pool: Any) -> Audits:
-    """The audit in the background, until a round is complete."""
+async def one_round(pool: Any) -> AuditProgress:
+    """Run the audit in the background until a round is complete."""
     audits = WatchedAudits(pool)
     auditing = asyncio.create_task(auditor_of(pool, audits).run())
     await asyncio.wait(
@@ -284,7 +297,124 @@ def test_whatever_is_done_is_found_where_it_was_done(
     asyncio.run(in_the_background())
 
 
-def test_everything_that_is_wrong_is_found_in_one_walk(ledger: Database, verify: Verify) -> None:
+SCHEMA_TAMPERINGS = {
+    "the decimals are altered": (
+        "UPDATE saldo.ledger SET currency_decimals = 0",
+        "the schema: decimals: found currency_decimals 0, expected 2",
+    ),
+    "a function is replaced": (
+        """
+        CREATE OR REPLACE FUNCTION saldo.number_at_1(_user_id bigint, _date timestamptz, _last bigint) RETURNS bigint
+        LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+        SET search_path = pg_catalog SET timezone = 'UTC' AS 'BEGIN RETURN 0; END'
+        """,
+        "the schema: function: found another saldo.number_at_1, expected that of the migrations",
+    ),
+    "a function gets other settings": (
+        "ALTER FUNCTION saldo.post_3 SET timezone = 'Europe/Berlin'",
+        "the schema: function: found saldo.post_3 with the settings ",
+    ),
+    "a function gets its owner's rights": (
+        "ALTER FUNCTION saldo.balance_2 SECURITY DEFINER",
+        "the schema: function: found saldo.balance_2 with the settings ",
+    ),
+    "a function is dropped": (
+        "DROP FUNCTION saldo.balance_1",
+        "the schema: function: found no saldo.balance_1, expected that of the migrations",
+    ),
+    "a function is overloaded": (
+        "CREATE FUNCTION saldo.create_user_1(int) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "the schema: function: found a function saldo.create_user_1, expected none that no migration made",
+    ),
+    "an index is dropped": (
+        "DROP INDEX saldo.transactions_late",
+        "the schema: index: found no index transactions_late, expected it to be there",
+    ),
+    "an index is invalid": (
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'saldo.transactions_late'::regclass",
+        "the schema: index: found transactions_late invalid, expected it to be valid: REINDEX INDEX",
+    ),
+    "a key is no key any more": (
+        "ALTER TABLE saldo.users DROP CONSTRAINT users_name_unique;"
+        "CREATE INDEX users_name_unique ON saldo.users (name)",
+        "the schema: index: found users_name_unique without UNIQUE, expected it to be unique",
+    ),
+    "a trigger is dropped": (
+        "DROP TRIGGER seals_append_only ON saldo.seals",
+        "the schema: trigger: found no enabled trigger seals_append_only, expected it to be there",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCHEMA_TAMPERINGS)
+def test_a_schema_that_is_altered_is_found(
+    ledger: Database, verify: Verify, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    assert verify().code == 0
+    query, line = SCHEMA_TAMPERINGS[name]
+    if "decimals" in name:
+        monkeypatch.setenv("SALDO_CURRENCY_DECIMALS", "0")  # or another setting is rejected
+    with psycopg.connect(superuser_url(ledger), autocommit=True) as connection:
+        connection.execute(query.encode())
+    done = CliRunner().invoke(build_app(["verify"]), ["verify"])
+    assert done.exit_code == 1
+    assert done.stdout.startswith(line)
+
+
+def test_index_being_rebuilt_is_not_a_fault(ledger: Database, verify: Verify) -> None:
+    """Create an invalid index, as REINDEX CONCURRENTLY has one beside the old one until it is ready."""
+    with psycopg.connect(superuser_url(ledger), autocommit=True) as connection:
+        connection.execute("CREATE INDEX transactions_late_ccnew ON saldo.transactions (horizon)")
+        connection.execute(
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'saldo.transactions_late_ccnew'::regclass"
+        )
+    assert verify().code == 0
+
+
+def test_changed_collation_version_is_a_warning(ledger: Database, verify: Verify) -> None:
+    assert verify().report["warnings"] == []
+    with psycopg.connect(superuser_url(ledger), autocommit=True) as connection:
+        row = connection.execute(
+            "UPDATE pg_database SET datcollversion = '1.0' WHERE datname = current_database()"
+            " RETURNING pg_database_collation_actual_version(oid)"
+        ).fetchone()
+    found = verify()
+    assert (found.code, found.report["whole"]) == (0, True)
+    (warning,) = found.report["warnings"]
+    assert f"has the version 1.0, the system's library {row and row[0]}" in warning
+    assert "REINDEX" in warning
+
+
+def test_all_indexes_are_known_to_the_check(ledger: Database) -> None:
+    with psycopg.connect(ledger.owner_url) as connection:
+        found = connection.execute(
+            "SELECT c.relname, i.indisunique FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid"
+            " WHERE c.relnamespace = 'saldo'::regnamespace"
+        ).fetchall()
+    assert {name for name, unique in found if unique} == UNIQUE_INDEXES
+    assert {name for name, unique in found if not unique} == OTHER_INDEXES
+
+
+def test_late_withdrawal_at_the_read_limit_is_not_a_fault(
+    ledger: Database, verify: Verify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Check the limit: one entry more to read is too many."""
+    with psycopg.connect(ledger.service_url, autocommit=True) as connection:
+        assert post(connection, 1, -1, at=BEGIN + DAY) == [Outcome.POSTED]
+        row = connection.execute(
+            "SELECT count(*) FROM saldo.transactions WHERE user_id = 1 AND horizon > %s",
+            (BEGIN + DAY,),
+        ).fetchone()
+    assert row is not None
+    read = row[0] - 1  # without itself
+    monkeypatch.setattr(store_verify, "STEP_ENTRIES", 1)
+    monkeypatch.setattr(store_walk, "LATE_CHECK_ENTRIES_MAX", read)
+    assert 1 not in {place.shard for place in verify("--all").places if place.seq == 22}
+    monkeypatch.setattr(store_walk, "LATE_CHECK_ENTRIES_MAX", read - 1)
+    assert Place(Rule.INSTANT, 1, 22, 22) in verify("--all").places
+
+
+def test_one_verification_finds_all_faults(ledger: Database, verify: Verify) -> None:
     with behind_its_back(ledger) as connection:
         for name in ("an amount is altered", "a uuid is altered", "an entry is deleted"):
             TAMPERINGS[name][0](connection)
@@ -293,18 +423,18 @@ def test_everything_that_is_wrong_is_found_in_one_walk(ledger: Database, verify:
     assert [(place.shard, place.seq) for place in found.places] == [
         (1, 9), (2, 4), (2, 1), (3, 19), (3, 20),
     ]  # fmt: skip
-    # Of the deleted one: its position, and that its user's next number doesn't follow.
+    # The deleted entry shows twice: its position is missing, and the user's next number doesn't follow.
     assert [place.rule for place in found.places][-2:] == [Rule.SEQ, Rule.NUMBER]
     assert verify("--all", "--state", "x").code == 2
 
 
-def test_a_fault_is_a_line_that_says_all(ledger: Database, verify: Verify) -> None:
+def test_fault_is_printed_on_one_line_with_its_details(ledger: Database, verify: Verify) -> None:
     with behind_its_back(ledger) as connection:
         row = connection.execute(
             "UPDATE saldo.transactions SET balance = 5000 WHERE shard = 2 AND seq = 21 RETURNING uuid"
         ).fetchone()
         assert row is not None
-    done = CliRunner().invoke(application(["verify"]), ["verify"])
+    done = CliRunner().invoke(build_app(["verify"]), ["verify"])
     assert done.exit_code == 1
     line, last = done.stdout.splitlines()
     assert line == (
@@ -313,10 +443,10 @@ def test_a_fault_is_a_line_that_says_all(ledger: Database, verify: Verify) -> No
     assert last.startswith("the ledger is not whole: 1 found, after ")
 
 
-def test_a_walk_goes_on_from_its_state_and_forgets_it_when_all_is_whole(
+def test_verification_resumes_from_its_state_and_removes_it_at_the_end(
     ledger: Database, verify: Verify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped in the midst of a seal: what is under it is read once more, for its root."""
+    """Stop within a seal: its entries are read once more on resume, for its root."""
     state = tmp_path / "state.json"
     with behind_its_back(ledger) as connection:
         connection.execute(
@@ -332,7 +462,7 @@ def test_a_walk_goes_on_from_its_state_and_forgets_it_when_all_is_whole(
         8,
     )
     assert kept["entries"] == 21
-    # It is found again; mended, the walk ends.
+    # The fault is found again; after it is repaired, the verification completes.
     assert verify("--state", str(state)).places == found.places
     with behind_its_back(ledger) as connection:
         connection.execute(
@@ -344,7 +474,7 @@ def test_a_walk_goes_on_from_its_state_and_forgets_it_when_all_is_whole(
     assert not state.exists()
 
 
-def test_what_was_verified_before_it_was_sealed_is_read_again_for_its_seal(
+def test_entries_verified_before_sealing_are_read_again_for_their_seal(
     ledger: Database, verify: Verify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = tmp_path / "state.json"
@@ -383,7 +513,7 @@ def test_seals_that_were_kept_elsewhere_are_held_against_the_chain(
     for written in (kept, {"items": kept}):
         heads.write_text(json.dumps(written))
         assert verify("--heads", str(heads)).code == 0
-    # Everything is sealed anew after an alteration, by somebody who may do anything: only this tells.
+    # A superuser seals everything again after an alteration, which only the kept heads reveal.
     with behind_its_back(ledger) as connection:
         connection.execute("DELETE FROM saldo.seals")
         connection.execute(
@@ -398,14 +528,22 @@ def test_seals_that_were_kept_elsewhere_are_held_against_the_chain(
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("--state", "[]", "is no state of this version's saldo verify"),
-        ("--state", '{"format": 1, "log": "x"}', "is no state of this version's saldo verify"),
-        ("--state", "OTHER", "is of another log"),
-        ("--heads", '[{"shard": 64, "first_seq": 1, "last_seq": 1, "hash": ""}]', "holds no seals"),
-        ("--heads", "{", "holds no seals"),
+        ("--state", "[]", "is not a state file of this version of saldo verify"),
+        (
+            "--state",
+            '{"format": 1, "log": "x"}',
+            "is not a state file of this version of saldo verify",
+        ),
+        ("--state", "OTHER", "belongs to another log"),
+        (
+            "--heads",
+            '[{"shard": 64, "first_seq": 1, "last_seq": 1, "hash": ""}]',
+            "contains no seals",
+        ),
+        ("--heads", "{", "contains no seals"),
     ],
 )
-def test_a_file_that_can_not_be_used_is_one_line_and_nothing_is_said_of_the_ledger(
+def test_unusable_file_is_one_line_without_a_verdict(
     ledger: Database, verify: Verify, tmp_path: Path, name: str, content: str, expected: str
 ) -> None:
     file = tmp_path / "file.json"
@@ -425,16 +563,16 @@ def test_a_file_that_can_not_be_used_is_one_line_and_nothing_is_said_of_the_ledg
     assert expected in line
 
 
-def test_a_database_that_is_away_is_another_exit_code(
+def test_unavailable_database_has_its_own_exit_code(
     verify: Verify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SALDO_DATABASE_URL", "postgresql://saldo@127.0.0.1:1/saldo")
     found = verify()
-    assert found.code == 2
+    assert found.code == 3
     assert found.output.startswith("saldo: database 127.0.0.1:1/saldo")
 
 
-def test_a_database_that_goes_away_is_another_exit_code_and_the_state_is_kept(
+def test_lost_database_has_its_own_exit_code_and_keeps_the_state(
     ledger: Database, verify: Verify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = tmp_path / "state.json"
@@ -448,18 +586,18 @@ def test_a_database_that_goes_away_is_another_exit_code_and_the_state_is_kept(
             with psycopg.connect(ledger.owner_url, autocommit=True) as connection:
                 connection.execute("ALTER TABLE saldo.transactions RENAME TO gone")
 
-    monkeypatch.setattr(Lines, "show", cut)
+    monkeypatch.setattr(LineDisplay, "show", cut)
     found = verify("--state", str(state))
     assert (found.code, found.report) == (2, {})
     assert "saldo.transactions" in found.output
-    # What was shown, and the step after it, which was read before.
+    # The state contains what was reported, and the step after it, which was read in advance.
     assert json.loads(state.read_text())["position"]["seq"] == 15
 
 
-def test_a_withdrawal_beyond_what_any_check_reads_was_never_posted(
+def test_withdrawal_beyond_the_read_limit_is_a_fault(
     ledger: Database, verify: Verify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The bound is a million entries; here it is ten."""
+    """Lower the limit from a million entries to ten."""
     monkeypatch.setattr(store_walk, "LATE_CHECK_ENTRIES_MAX", 10)
     monkeypatch.setattr(store_verify, "STEP_ENTRIES", 5)
     assert verify().code == 0
@@ -468,19 +606,17 @@ def test_a_withdrawal_beyond_what_any_check_reads_was_never_posted(
     assert verify().places == [Place(Rule.INSTANT, 1, 22, 22)]
 
 
-def test_a_walk_beside_much_that_is_posted_ends_where_the_log_ended_then(
+def test_verification_during_posting_ends_at_the_initial_head(
     ledger: Database, verify: Verify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store_verify, "STEP_ENTRIES", 5)
     with psycopg.connect(ledger.service_url, autocommit=True) as connection:
         user_id = create_user(connection)
-        monkeypatch.setattr(Lines, "show", lambda *_: post(connection, user_id, 5, at=BEGIN))
+        monkeypatch.setattr(LineDisplay, "show", lambda *_: post(connection, user_id, 5, at=BEGIN))
         assert verify().code == 0
 
 
-def test_what_the_audit_counted_is_held_against_the_totals(
-    ledger: Database, verify: Verify
-) -> None:
+def test_audit_compares_its_counts_with_the_totals(ledger: Database, verify: Verify) -> None:
     async def count() -> None:
         async with pool_of(ledger) as pool:
             while (await Totals(pool).advance(7)).entries:
@@ -490,24 +626,24 @@ def test_what_the_audit_counted_is_held_against_the_totals(
     assert verify().code == 0
 
 
-def test_a_round_goes_on_where_another_process_has_stopped(ledger: Database) -> None:
+def test_round_continues_where_another_process_stopped(ledger: Database) -> None:
     async def work() -> None:
         async with pool_of(ledger) as pool:
-            audits = Audits(pool, lease_seconds=10)
+            audits = AuditProgress(pool, lease_seconds=10)
             (one, other) = (auditor_of(pool, audits)._holder for _ in range(2))
             lease = await audits.take(one)
             assert lease is not None
-            assert lease.position == Position(0)
+            assert lease.position == AuditPosition(0)
             assert await audits.take(other) is None
-            reached = Position(2, 12, 345, 8, bytes(range(32)), Counts(1, 2, 3, 4))
-            await audits.move(lease, reached, 12)
+            reached = AuditPosition(2, 12, 345, 8, bytes(range(32)), Counts(1, 2, 3, 4))
+            await audits.store_position(lease, reached, 12)
             await audits.release(lease)
             taken = await audits.take(other)
             assert taken is not None
             assert taken.position == reached
-            # Whoever comes late is told, and spoils nothing.
-            for late in (audits.move(lease, Position(0), 1), audits.complete(lease)):
-                with pytest.raises(FencedError):
+            # A lease holder that comes late gets an error, and changes nothing.
+            for late in (audits.store_position(lease, AuditPosition(0), 1), audits.complete(lease)):
+                with pytest.raises(LeaseLostError):
                     await late
             status = await audits.status()
             assert (status.active, status.rounds, status.entries) == (True, 0, 12)
@@ -515,7 +651,7 @@ def test_a_round_goes_on_where_another_process_has_stopped(ledger: Database) -> 
             await audits.release(taken)
             found = await one_round(pool)
             status = await found.status()
-            # From the position on, not from the beginning: its seal, made up, is not that of what is there.
+            # The audit continues from the position, where the forged seal doesn't match the log.
             assert (status.active, status.rounds, status.entries) == (False, 1, 12 + 9 + 21)
             assert [each.fault.rule for each in await found.faults()] == [Rule.SEAL]
 
@@ -525,12 +661,12 @@ def test_a_round_goes_on_where_another_process_has_stopped(ledger: Database) -> 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["2", "--why", "mended"], "no fault has the number 2"),
+        (["2", "--why", "mended"], "there is no fault 2"),
         (["1", "--why", " "], "--why: expected 1 to 500 characters"),
         (["1", "--why", "x" * 501], "--why: expected 1 to 500 characters"),
     ],
 )
-def test_what_can_not_be_acknowledged_is_one_line(
+def test_invalid_acknowledgement_is_one_line(
     ledger: Database,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -539,12 +675,12 @@ def test_what_can_not_be_acknowledged_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SALDO_DATABASE_URL", ledger.service_url)
-    done = CliRunner().invoke(application(["audit"]), ["audit", "acknowledge", *arguments])
-    assert isinstance(done.exception, SetUpError)
+    done = CliRunner().invoke(build_app(["audit"]), ["audit", "acknowledge", *arguments])
+    assert isinstance(done.exception, ConfigurationError)
     assert expected in str(done.exception)
 
 
-async def test_a_fault_is_counted_until_somebody_has_seen_to_it(ledger: Database) -> None:
+async def test_fault_is_counted_until_it_is_acknowledged(ledger: Database) -> None:
     with behind_its_back(ledger) as connection:
         connection.execute(
             "UPDATE saldo.transactions SET balance = 5000 WHERE shard = 2 AND seq = 21"
@@ -555,7 +691,7 @@ async def test_a_fault_is_counted_until_somebody_has_seen_to_it(ledger: Database
         assert not await audits.acknowledge(known.id + 1, "no such fault")
         assert await audits.acknowledge(known.id, "mended by transaction 7")
         assert (await audits.status()).faults == 0
-        # The same found again is still known; found otherwise it is not.
+        # An acknowledged fault that is found again unchanged stays acknowledged; a changed one does not.
         assert await audits.record([known.fault]) == []
         assert (await audits.status()).faults == 0
         await audits.record([known.fault._replace(found="5001")])
@@ -587,7 +723,7 @@ async def test_metrics_tell_of_rounds_and_faults(ledger: Database) -> None:
         connection.execute(
             "UPDATE saldo.transactions SET balance = 5000 WHERE shard = 2 AND seq = 21"
         )
-    async with pool_of(ledger) as pool, scraping(settings_for(ledger.service_url)) as scraped:
+    async with pool_of(ledger) as pool, run_exporter(settings_for(ledger.service_url)) as scraped:
         before = await scraped()
         assert (before["saldo_audit_faults"], before["saldo_audit_rounds_total"]) == (0, 0)
         assert "saldo_audit_round_age_seconds" not in before
@@ -596,24 +732,26 @@ async def test_metrics_tell_of_rounds_and_faults(ledger: Database) -> None:
         assert after["saldo_audit_faults"] == 1
         rounds, entries = after["saldo_audit_rounds_total"], after["saldo_audit_entries_total"]
         assert (rounds, entries) == (1, 63)
-        assert (after["saldo_audit_active"], after["saldo_audit_round_ratio"]) == (0, 0)
+        assert (after["saldo_audit_active"], after["saldo_audit_round_progress_ratio"]) == (0, 0)
         assert after["saldo_audit_round_age_seconds"] >= 0
-    # Where nobody shall audit, nobody is missed.
+    # Where the audit is disabled, its absence raises no alert.
     settings = settings_for(ledger.service_url, audit_entries_per_second=0)
-    async with scraping(settings) as scraped:
+    async with run_exporter(settings) as scraped:
         assert set(await scraped()) == {"saldo_audit_faults"}
 
 
 @asynccontextmanager
-async def scraping(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[dict[str, float]]]]:
-    """What a service tells of the audit."""
+async def run_exporter(
+    settings: Settings,
+) -> AsyncIterator[Callable[[], Awaitable[dict[str, float]]]]:
+    """Yield a function that returns the audit's metrics from a service."""
     assert settings.database_url is not None
-    async with running(settings, settings.database_url) as service:
+    async with run_service(settings, settings.database_url) as service:
         transport = httpx.ASGITransport(app=service)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
 
             async def scraped() -> dict[str, float]:
-                # What isn't told within two seconds is left out, and told the next time.
+                # Metrics that take longer than two seconds are left out, and appear in the next scrape.
                 found: dict[str, float] = {}
                 while not found:
                     answer = await client.get("/metrics")
@@ -626,10 +764,13 @@ async def scraping(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[d
             yield scraped
 
 
-async def test_the_timeline_is_made_of_what_was_posted_before(ledger: Database) -> None:
-    """By hand: at the end of the days 0 to 4 there are 70, 140, 197, 267 and 337; on day 2 two entries are late."""
+async def test_timeline_consists_of_entries_posted_before(ledger: Database) -> None:
+    """Check the lowest balance; at the end of days 0 to 4 the balances are 70, 140, 197, 267 and 337.
+
+    Two entries of day 2 are late.
+    """
     async with pool_of(ledger) as pool:
-        reader = LogReader(pool)
+        reader = AuditReader(pool)
         day = 86_400_000_000
         since = 24 * 365 * day + 6 * day + day  # 2024-01-02
         timeline = await reader.timeline(LateWithdrawals(1, 15, 15, since))

@@ -22,12 +22,21 @@ from psycopg.sql import SQL
 from standardwebhooks import Webhook as Signature
 from standardwebhooks import WebhookVerificationError
 
-from saldo.bootstrap.relays import rewind_sink
-from saldo.bootstrap.webhooks import webhooks_at_work
-from saldo.relay.events import TRANSACTION_POSTED, WEBHOOK_DISABLED
-from saldo.store.webhooks import Change, Delivery, Webhook, Webhooks
+from saldo.bootstrap.relay import rewind_sink
+from saldo.bootstrap.webhooks import run_webhooks
+from saldo.events.event import TRANSACTION_POSTED, USER_CREATED, WEBHOOK_DISABLED
+from saldo.store.webhooks import Delivery, Webhook, WebhookChange, Webhooks
 from tests.conftest import settings_for
-from tests.receiver import Received, Receiver, always, answer, first, hanging, receiving, well
+from tests.receiver import (
+    Received,
+    Receiver,
+    accept,
+    always,
+    answer,
+    first,
+    never_answer,
+    run_receiver,
+)
 
 DAY = timedelta(days=1)
 HOW_TO = Path(__file__).parents[2] / "docs/howto/webhooks.md"
@@ -35,6 +44,7 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 QUICK: dict[str, Any] = {
     "webhook_allow_private": True,
+    "webhook_allow_http": True,
     "webhook_backoff_seconds_min": 0.05,
     "webhook_backoff_seconds_max": 0.2,
     "webhook_timeout_seconds": 5.0,
@@ -43,7 +53,7 @@ QUICK: dict[str, Any] = {
 
 
 class Hook:
-    """A subscription to users of its own."""
+    """A webhook for users of its own."""
 
     def __init__(self, store: Webhooks, webhook_id: int, user_ids: list[int]) -> None:
         self.store = store
@@ -59,7 +69,7 @@ class Hook:
         return await self.store.deliveries(self.id, after_id=0, state=None, limit=1000)
 
     async def until(self, **wanted: Any) -> Webhook:
-        """The subscription, when it is as wanted."""
+        """Return the webhook once its fields have these values."""
         while True:
             state = await self.state()
             if all(getattr(state, name) == value for name, value in wanted.items()):
@@ -70,7 +80,7 @@ class Hook:
 @pytest.fixture
 async def store(database_url: str) -> AsyncIterator[Webhooks]:
     webhooks = await Webhooks.open(database_url, connections=1, timeout_seconds=10)
-    await delete_all(webhooks)  # other tests': nothing is sent to their addresses
+    await delete_all(webhooks)  # webhooks of other tests, whose addresses must get nothing
     yield webhooks
     await delete_all(webhooks)
     webhooks.terminate()
@@ -83,7 +93,7 @@ async def delete_all(webhooks: Webhooks) -> None:
 
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
-    async with receiving() as found:
+    async with run_receiver() as found:
         yield found
 
 
@@ -110,7 +120,7 @@ async def deposit(api: httpx.AsyncClient, user_id: int) -> str:
 @asynccontextmanager
 async def delivering(database_url: str, **settings: Any) -> AsyncIterator[None]:
     given = settings_for(database_url, **(QUICK | settings))
-    async with webhooks_at_work(given, database_url):
+    async with run_webhooks(given, database_url):
         yield
 
 
@@ -126,6 +136,39 @@ async def test_an_event_arrives_signed(
     assert request.headers["content-type"] == "application/cloudevents+json"
     assert request.headers["webhook-id"] == request.event["id"] == uuid
     assert (request.event["type"], request.number) == ("saldo.transaction.posted", 1)
+
+
+async def test_each_attempt_is_signed_at_its_own_time(
+    store: Webhooks,
+    api: httpx.AsyncClient,
+    receiver: Receiver,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Check that the signature covers the sent bytes, and that a later attempt has a later time."""
+
+    class Clock(datetime):
+        attempts = 0
+
+        @classmethod
+        def now(cls, tz: Any = None) -> Clock:
+            cls.attempts += 1
+            return super().now(tz) + cls.attempts * timedelta(minutes=8)
+
+    monkeypatch.setattr("saldo.relay.webhooks.http_sender.datetime", Clock)
+    receiver.behave = first(answer(500), 2)
+    await store.create(receiver.url, [USER_CREATED], None, SECRET, webhooks_max=100)
+    name = f"\u0141\xf3d\u017a \N{SLIGHTLY SMILING FACE} {uuid4()}"
+    async with delivering(database_url):
+        assert (await api.post("/v1/user", json={"name": name})).status_code == 201
+        requests = await receiver.wait_for_count(3)
+    times = [int(each.headers["webhook-timestamp"]) for each in requests]
+    assert times[1] - times[0] >= 480 <= times[2] - times[1]
+    for each, time in zip(requests, times, strict=True):
+        at, text = datetime.fromtimestamp(time, UTC), each.body.decode()
+        signature = Signature(SECRET).sign(each.headers["webhook-id"], at, text)
+        assert each.headers["webhook-signature"] == signature
+        assert each.event["data"]["name"] == name
 
 
 async def test_an_event_is_verified_as_the_how_to_says(
@@ -160,7 +203,7 @@ async def test_a_failure_is_tried_again_under_the_same_id(
     assert len(receiver.received) == 4
 
 
-async def test_what_failed_while_the_clock_was_ahead_does_not_wait_until_then(
+async def test_retry_scheduled_by_a_fast_clock_does_not_wait_for_it(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     hook = await subscribe(store, api, receiver.url, users=2)
@@ -177,13 +220,13 @@ async def test_what_failed_while_the_clock_was_ahead_does_not_wait_until_then(
         for user_id, changes in zip(hook.user_ids, (attempt, begin), strict=True):
             statement = SQL(ahead).format(SQL(in_an_hour + changes))
             assert connection.execute(statement, (hook.id, user_id)).rowcount == 1
-    receiver.behave = well
+    receiver.behave = accept
     async with delivering(database_url):
         await hook.until(attempts_succeeded=2)
     assert await hook.deliveries() == []
 
 
-async def test_the_later_events_of_a_user_wait_and_those_of_others_go_on(
+async def test_failure_delays_only_later_events_of_the_same_user(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     hook = await subscribe(store, api, receiver.url, users=2)
@@ -201,16 +244,19 @@ async def test_the_later_events_of_a_user_wait_and_those_of_others_go_on(
         await receiver.wait_for(
             lambda got: [each.number for each in got if each.user_id == other] == [1, 2, 3]
         )
-        await hook.until(deliveries_waiting=3)
+        waiting = await hook.until(deliveries_waiting=3)
+        oldest = waiting.oldest_waiting_seconds
+        assert 0 < oldest < (await hook.until(deliveries_waiting=3)).oldest_waiting_seconds
         before = [each.number for each in receiver.received if each.user_id == failing]
         mended = True
-        await hook.until(deliveries_waiting=0, attempts_succeeded=6)
+        state = await hook.until(deliveries_waiting=0, attempts_succeeded=6)
+        assert state.oldest_waiting_seconds == 0
     assert set(before) == {1}
     after = [each.number for each in receiver.received if each.user_id == failing][len(before) :]
-    assert after in ([1, 2, 3], [2, 3])  # one may have been under way when it was mended
+    assert after in ([1, 2, 3], [2, 3])  # one may have been in progress at the recovery
 
 
-async def test_a_user_of_whom_many_wait_goes_on_without_a_look_for_each(
+async def test_backlog_of_one_user_is_sent_without_a_query_per_event(
     store: Webhooks,
     api: httpx.AsyncClient,
     receiver: Receiver,
@@ -220,7 +266,7 @@ async def test_a_user_of_whom_many_wait_goes_on_without_a_look_for_each(
     hook = await subscribe(store, api, receiver.url)
     (user_id,) = hook.user_ids
     looks = 0
-    due = Webhooks.due
+    due = Webhooks.first_pending
 
     async def counted(*arguments: Any) -> Any:
         nonlocal looks
@@ -230,7 +276,7 @@ async def test_a_user_of_whom_many_wait_goes_on_without_a_look_for_each(
     async def behave(request: Received) -> bytes:
         if not mended:
             return answer(500)
-        # In the middle of those that go on, one fails once.
+        # One delivery fails once in the middle of the ones that succeed.
         if request.number == 70 and not stumbled:
             stumbled.append(70)
             return answer(500)
@@ -243,12 +289,12 @@ async def test_a_user_of_whom_many_wait_goes_on_without_a_look_for_each(
             await deposit(api, user_id)
         await hook.until(deliveries_waiting=120)
         before = len(receiver.received)
-        monkeypatch.setattr(Webhooks, "due", counted)
+        monkeypatch.setattr(Webhooks, "first_pending", counted)
         mended = True
         state = await hook.until(deliveries_waiting=0)
     numbers = [each.number for each in receiver.received[before:]]
     wanted = [*range(1, 71), *range(70, 121)]
-    assert numbers in (wanted, wanted[1:])  # one may have been under way when it was mended
+    assert numbers in (wanted, wanted[1:])  # one may have been in progress at the recovery
     assert state.attempts_succeeded == 120
     assert looks < 40
 
@@ -257,12 +303,12 @@ async def test_an_endpoint_that_hangs_is_left_and_tried_again(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     hook = await subscribe(store, api, receiver.url)
-    receiver.behave = hanging
+    receiver.behave = never_answer
     async with delivering(database_url, webhook_timeout_seconds=0.2):
         uuid = await deposit(api, hook.user_ids[0])
         await receiver.wait_for_count(2)
         state = await hook.until(deliveries_waiting=1)
-        receiver.behave = well
+        receiver.behave = accept
         await hook.until(deliveries_waiting=0, attempts_succeeded=1)
     assert state.last_failure == "no answer in 0.2 s"
     assert {each.headers["webhook-id"] for each in receiver.received} == {uuid}
@@ -271,7 +317,7 @@ async def test_an_endpoint_that_hangs_is_left_and_tried_again(
 async def test_an_answer_without_an_end_is_an_answer(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
-    """The status has decided; the rest is neither waited for longer than the timeout nor read for ever."""
+    """Check that the status decides, and that the body is neither awaited beyond the timeout nor read for ever."""
     hook = await subscribe(store, api, receiver.url)
     receiver.behave = always(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n" + b"x" * 5000)
     async with delivering(database_url, webhook_timeout_seconds=0.5):
@@ -283,7 +329,7 @@ async def test_an_answer_without_an_end_is_an_answer(
     assert len(receiver.received) == 2
 
 
-async def test_what_is_no_http_is_a_failure(
+async def test_answer_that_is_not_http_is_a_failure(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     hook = await subscribe(store, api, receiver.url)
@@ -294,7 +340,7 @@ async def test_what_is_no_http_is_a_failure(
     assert state.last_failure
 
 
-async def test_an_endpoint_that_is_gone_is_disabled_and_goes_on_when_it_is_enabled(
+async def test_endpoint_answering_410_is_disabled_until_it_is_enabled(
     store: Webhooks,
     api: httpx.AsyncClient,
     receiver: Receiver,
@@ -310,30 +356,30 @@ async def test_an_endpoint_that_is_gone_is_disabled_and_goes_on_when_it_is_enabl
         assert state.disabled_at is not None
         while f"webhook-{hook.id} is disabled: answered 410" not in caplog.text:
             await asyncio.sleep(0.02)
-        receiver.behave = well
-        await store.change(hook.id, Change(enabled=True), previous_secret=DAY)
+        receiver.behave = accept
+        await store.change(hook.id, WebhookChange(enabled=True), previous_secret=DAY)
         await hook.until(attempts_succeeded=2, deliveries_waiting=0)
     assert [each.number for each in receiver.received] == [1, 1, 2]
 
 
-async def test_an_endpoint_that_fails_for_long_is_disabled(
+async def test_endpoint_that_keeps_failing_is_disabled(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     hook = await subscribe(store, api, receiver.url)
     receiver.behave = always(answer(500))
-    async with delivering(database_url, webhook_disable_seconds=0.3):
+    async with delivering(database_url, webhook_disable_after_seconds=0.3):
         await deposit(api, hook.user_ids[0])
         state = await hook.until(disabled_reason="failing")
     assert state.failing_since is not None
     assert state.attempts_failed >= 2
 
 
-async def test_that_one_is_disabled_is_told_to_one_that_wants_to_know(
+async def test_disabling_a_webhook_is_delivered_as_a_notice(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     hook = await subscribe(store, api, receiver.url)
     receiver.behave = always(answer(410))
-    async with receiving() as told, receiving() as untold:
+    async with run_receiver() as told, run_receiver() as untold:
         told.behave = first(answer(500), 1)  # so that the notice waits for a retry, too
         await store.create(told.url, [WEBHOOK_DISABLED], None, SECRET, webhooks_max=100)
         all_of_the_ledger = await subscribe(store, api, untold.url)
@@ -352,7 +398,7 @@ async def test_a_redirect_is_not_followed(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     hook = await subscribe(store, api, receiver.url)
-    async with receiving() as forbidden:
+    async with run_receiver() as forbidden:
         redirects = [
             answer(status, f"location: {forbidden.url}") for status in (301, 302, 307, 308)
         ]
@@ -369,13 +415,13 @@ async def test_a_redirect_is_not_followed(
     assert state.last_failure == "answered 301, a redirect, which is not followed"
 
 
-async def test_an_event_that_is_given_up_can_be_replayed(
+async def test_dead_delivery_can_be_replayed(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     hook = await subscribe(store, api, receiver.url)
     path = f"/v1/webhook/{hook.id}/deliveries"
     receiver.behave = always(answer(500))
-    async with delivering(database_url, webhook_retry_seconds_max=0.2):
+    async with delivering(database_url, webhook_give_up_seconds=0.2):
         uuid = await deposit(api, hook.user_ids[0])
         await hook.until(deliveries_dead=1)
         (dead,) = (await api.get(path, params={"state": "dead"})).json()["items"]
@@ -384,8 +430,8 @@ async def test_an_event_that_is_given_up_can_be_replayed(
             "answered 500",
         )
         assert (await api.get(path, params={"state": "waiting"})).json()["items"] == []
-        receiver.behave = well
-        # Those after it are not held up by it.
+        receiver.behave = accept
+        # Later deliveries are not delayed by it.
         await deposit(api, hook.user_ids[0])
         await hook.until(attempts_succeeded=1)
         assert (await api.post(f"{path}/replay", json={"event_id": uuid})).json() == {"replayed": 1}
@@ -393,14 +439,14 @@ async def test_an_event_that_is_given_up_can_be_replayed(
     assert receiver.received[-1].headers["webhook-id"] == uuid
 
 
-async def test_a_cursor_that_is_moved_back_sends_all_again_also_what_was_given_up(
+async def test_rewind_sends_all_events_again_including_dead_ones(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     hook = await subscribe(store, api, receiver.url)
     settings = settings_for(database_url)
     target = datetime.now(UTC)
     receiver.behave = always(answer(500))
-    async with delivering(database_url, webhook_retry_seconds_max=0.05, relay_lease_seconds=1):
+    async with delivering(database_url, webhook_give_up_seconds=0.05, relay_lease_seconds=1):
         uuid = await deposit(api, hook.user_ids[0])
         await hook.until(deliveries_dead=1)
         (before,) = await hook.deliveries()
@@ -408,7 +454,7 @@ async def test_a_cursor_that_is_moved_back_sends_all_again_also_what_was_given_u
         while (await hook.deliveries())[0].waiting_since == before.waiting_since:
             await asyncio.sleep(0.02)
         await hook.until(deliveries_dead=1)
-        receiver.behave = well
+        receiver.behave = accept
         await rewind_sink(settings, database_url, f"webhook-{hook.id}", target)
         await hook.until(attempts_succeeded=1)
     assert {each.headers["webhook-id"] for each in receiver.received} == {uuid}
@@ -432,21 +478,21 @@ async def test_only_what_is_subscribed_to_is_sent(
     assert {each.headers["webhook-id"] for each in receiver.received} == {*refused[:2]}
 
 
-async def test_a_change_holds_for_what_comes_and_a_deletion_ends_it(
+async def test_change_applies_to_later_events_and_deletion_ends_delivery(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     hook = await subscribe(store, api, receiver.url)
-    async with receiving() as second, delivering(database_url):
+    async with run_receiver() as second, delivering(database_url):
         await deposit(api, hook.user_ids[0])
         await receiver.wait_for_count(1)
-        await store.change(hook.id, Change(url=second.url), previous_secret=DAY)
+        await store.change(hook.id, WebhookChange(url=second.url), previous_secret=DAY)
         while not second.received:
             await deposit(api, hook.user_ids[0])
         assert await store.delete(hook.id)
         assert await store.get(hook.id) is None
 
 
-async def test_of_two_relays_one_sends(
+async def test_one_of_two_relays_sends(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     hook = await subscribe(store, api, receiver.url, users=3)
@@ -456,13 +502,13 @@ async def test_of_two_relays_one_sends(
     assert sorted(each.headers["webhook-id"] for each in receiver.received) == sorted(uuids)
 
 
-async def test_a_secret_that_was_replaced_signs_for_a_while(
+async def test_replaced_secret_signs_during_the_overlap(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     hook = await subscribe(store, api, receiver.url)
     newest = "whsec_" + "bmV3" * 11
     for secret, kept in (("whsec_" + "b2xk" * 11, timedelta(0)), (newest, DAY)):
-        await store.change(hook.id, Change(secret=secret), previous_secret=kept)
+        await store.change(hook.id, WebhookChange(secret=secret), previous_secret=kept)
     async with delivering(database_url):
         await deposit(api, hook.user_ids[0])
         (request,) = await receiver.wait_for_count(1)
@@ -475,7 +521,7 @@ async def test_a_secret_that_was_replaced_signs_for_a_while(
 async def test_a_stop_in_the_middle_loses_nothing_and_repeats_nothing(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
-    """Of a kill: tests/faults/test_webhooks.py."""
+    """Stop the relay in order; kills are tested in tests/faults/test_webhooks.py."""
     hook = await subscribe(store, api, receiver.url, users=3)
     failing = hook.user_ids[0]
 
@@ -490,18 +536,18 @@ async def test_a_stop_in_the_middle_loses_nothing_and_repeats_nothing(
             before = len(receiver.received)
             uuids |= {await deposit(api, user_id) for user_id in hook.user_ids * 5}
             await receiver.wait_for_count(before + 3)
-    receiver.behave = well
+    receiver.behave = accept
     async with delivering(database_url):
         await hook.until(deliveries_waiting=0, attempts_succeeded=60)
     assert {each.headers["webhook-id"] for each in receiver.received} == uuids
     for user_id in hook.user_ids:
         numbers = [each.number for each in receiver.received if each.user_id == user_id]
-        # The first of the one that failed came many times.
+        # The first event of the failing user was delivered many times.
         assert [*dict.fromkeys(numbers)] == [*range(1, 21)]
         assert len(numbers) == 20 or user_id == failing
 
 
-async def test_a_slow_endpoint_holds_up_no_other_and_gets_as_many_at_once_as_it_may(
+async def test_slow_endpoint_delays_no_other_and_gets_its_concurrency_limit(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     under_way: Counter[int] = Counter()
@@ -518,7 +564,7 @@ async def test_a_slow_endpoint_holds_up_no_other_and_gets_as_many_at_once_as_it_
         under_way[request.user_id] -= 1
         return answer(200)
 
-    async with receiving() as other:
+    async with run_receiver() as other:
         hook = await subscribe(store, api, receiver.url, users=5)
         beside = Hook(
             store,
@@ -537,10 +583,10 @@ async def test_a_slow_endpoint_holds_up_no_other_and_gets_as_many_at_once_as_it_
     assert {*at_once} == {1}
 
 
-async def test_no_event_is_sent_before_the_one_before_it_was_received(
+async def test_next_event_of_a_user_waits_for_the_previous_one(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
-    """Whatever the endpoint does, in any order of misbehaviour."""
+    """Let the endpoint misbehave in random order."""
     chance = random.Random(20261125)
     received: Counter[int] = Counter()
     out_of_order: list[tuple[int, int]] = []
@@ -577,7 +623,7 @@ async def test_no_event_is_sent_before_the_one_before_it_was_received(
     assert received == dict.fromkeys(hook.user_ids, 6)
 
 
-async def test_an_endpoint_is_sent_nothing_new_when_too_many_wait(
+async def test_endpoint_with_too_many_pending_deliveries_gets_nothing_new(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     hook = await subscribe(store, api, receiver.url)
@@ -589,7 +635,7 @@ async def test_an_endpoint_is_sent_nothing_new_when_too_many_wait(
             assert (await hook.state()).deliveries_waiting <= 3
         while not (await hook.state()).deliveries_waiting:
             await asyncio.sleep(0.02)
-        receiver.behave = well
+        receiver.behave = accept
         await hook.until(attempts_succeeded=10, deliveries_waiting=0)
     delivered = [each.number for each in receiver.received][-10:]
     assert delivered == [*range(1, 11)]
@@ -601,7 +647,7 @@ async def test_a_name_that_leads_into_the_own_network_is_not_connected_to(
 ) -> None:
     hook = await subscribe(store, api, f"http://receiver.example:{receiver.port}/hook")
     given = settings_for(database_url, **(QUICK | {"webhook_allow_private": False}))
-    async with webhooks_at_work(given, database_url, Leading(address)):
+    async with run_webhooks(given, database_url, Leading(address)):
         await deposit(api, hook.user_ids[0])
         await hook.until(deliveries_waiting=1)
         (waiting,) = await hook.deliveries()
@@ -609,7 +655,7 @@ async def test_a_name_that_leads_into_the_own_network_is_not_connected_to(
     assert receiver.received == []
 
 
-async def test_a_name_of_the_system_that_leads_to_loopback_is_not_connected_to(
+async def test_system_name_resolving_to_loopback_is_not_connected_to(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     hook = await subscribe(store, api, f"http://localhost:{receiver.port}/hook")
@@ -621,7 +667,7 @@ async def test_a_name_of_the_system_that_leads_to_loopback_is_not_connected_to(
     assert receiver.received == []
 
 
-async def test_a_name_that_nobody_has_is_a_failure(
+async def test_unknown_name_is_a_failed_attempt(
     store: Webhooks, api: httpx.AsyncClient, database_url: str
 ) -> None:
     hook = await subscribe(store, api, "http://nobody.invalid/hook")
@@ -636,11 +682,11 @@ async def test_a_name_that_nobody_has_is_a_failure(
 async def test_a_name_that_leads_elsewhere_the_next_time_gets_nowhere(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
-    """It leads to a public address when it is looked up first, where nobody answers, and then to us."""
+    """Let the name resolve first to a public address, where nothing answers, and then to the receiver."""
     hook = await subscribe(store, api, f"http://receiver.example:{receiver.port}/hook")
-    leading = Leading("192.88.99.1", "127.0.0.1")  # refused, too: reserved for relays of 6to4
+    leading = Leading("192.88.99.1", "127.0.0.1")  # refused, too: reserved for 6to4 relays
     given = settings_for(database_url, **(QUICK | {"webhook_allow_private": False}))
-    async with webhooks_at_work(given, database_url, leading):
+    async with run_webhooks(given, database_url, leading):
         await deposit(api, hook.user_ids[0])
         while (await hook.state()).attempts_failed < 2:
             await asyncio.sleep(0.02)
@@ -648,7 +694,7 @@ async def test_a_name_that_leads_elsewhere_the_next_time_gets_nowhere(
 
 
 class Leading(AbstractResolver):
-    """A resolver of names that lead where the test wants."""
+    """A resolver that returns the addresses that the test wants."""
 
     def __init__(self, *addresses: str) -> None:
         self._addresses = [*addresses]

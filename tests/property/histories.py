@@ -1,14 +1,14 @@
-"""Random histories of a ledger: a state machine that sends the same requests to both.
+"""Random histories of a ledger: a state machine sends the same requests to the specification and the database.
 
-Both are the executable specification and the database. The database is driven through the store's
-`Poster` and `Reader` alone, so that this stays true whatever the SQL function is called.
+The database is used only through the store's `Poster` and `Reader`, so that the tests don't depend on the name of the
+SQL function.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import astuple, dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -19,6 +19,7 @@ import asyncpg
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from saldo.ledger.instants import MICROSECOND
 from saldo.ledger.model import (
     SHARDS,
     Decision,
@@ -29,20 +30,28 @@ from saldo.ledger.model import (
     TransactionRequest,
     shard_of,
 )
-from saldo.ledger.specification import Ledger
-from saldo.ledger.time import MICROSECOND
-from saldo.store.connection import Connection, is_distributed
+from saldo.ledger.specification import SpecifiedLedger
+from saldo.store.connections.connection import Connection, is_distributed
 from saldo.store.poster import Poster
 from saldo.store.reader import Reader
 
 T = TypeVar("T")
 
-YEAR = datetime(2023, 1, 1, tzinfo=UTC)
-HOUR = timedelta(hours=1)
+STEP = timedelta(hours=6)
+"""Interval between two moments of a history: seven of them exceed the maximum lateness (36 hours)."""
+
+CHANGES = {
+    "UTC": datetime(2023, 1, 1, tzinfo=UTC),
+    "Europe/Berlin": datetime(2023, 3, 26, 1, tzinfo=UTC),
+    "America/New_York": datetime(2023, 11, 5, 6, tzinfo=UTC),
+    "Australia/Lord_Howe": datetime(2023, 9, 30, 15, 30, tzinfo=UTC),
+}
+"""Time zones of a session, each with a moment at which its clocks change."""
 USERS_MAX = 4
 NOBODY = -1
 LIMITS = (
-    Limits(balance_max=400, late_check_entries_max=4),
+    Limits(balance_max=400, late_check_entries_max=4, late_batch_entries_max=2),
+    Limits(balance_max=1000, late_check_entries_max=1000, late_batch_entries_max=3),
     Limits(balance_max=1000, late_check_entries_max=1000),
 )
 
@@ -56,37 +65,37 @@ LAST_USER_ID = "SELECT coalesce(max(id), 0) FROM saldo.users"
 
 
 @dataclass(frozen=True)
-class Fresh:
-    """A request under a new uuid. Users and moments by index: they are known only when it is sent."""
+class NewRequest:
+    """A request with a new uuid. Users and moments are given by index, because they are known only when it is sent."""
 
     user: int
     amount: int
     moment: int | timedelta | None
-    """Hours after YEAR, or how far from the beginning of the example, or left to the ledger."""
+    """Steps after the history's first moment, or an offset from the example's begin, or None for the ledger's time."""
 
 
 @dataclass(frozen=True)
-class Again:
-    """A request under a uuid that was sent before, perhaps in the same batch."""
+class RepeatedRequest:
+    """A request with a uuid that was sent before, perhaps in the same batch."""
 
     which: int
     changed: str | None
-    by: Fresh
+    by: NewRequest
 
 
 @dataclass(frozen=True)
-class Question:
-    """A balance to ask for. Dates and moments of knowledge lie around those of the user's entries."""
+class BalanceRead:
+    """A balance to read. Dates and `known_at` are close to those of the user's entries."""
 
     user: int
     date: int | None
     known_at: int | None
     shift: int
-    """In microseconds."""
+    """The shift in microseconds."""
 
 
-# Few of each, so that equal instants, duplicates and clashes are the rule; and enough money in play
-# that a withdrawal is posted about as often as it is refused.
+# There are few of each, so that equal times, duplicates and conflicts are common; and amounts are such that a
+# withdrawal is posted about as often as it is refused.
 _users = st.sampled_from([*range(USERS_MAX)] * 4 + [NOBODY])
 _moments = st.sampled_from(
     [*range(7)] * 5
@@ -94,13 +103,13 @@ _moments = st.sampled_from(
     + [timedelta(minutes=1), timedelta(minutes=2), timedelta(hours=1), timedelta(days=365 * 150)]
 )
 _fresh = st.builds(
-    Fresh,
+    NewRequest,
     user=_users,
     amount=st.sampled_from([50, 100, 100, 20, 350, -10, -10, -20, -50, -60, -120]),
     moment=_moments,
 )
 _again = st.builds(
-    Again,
+    RepeatedRequest,
     which=st.integers(0, 30),
     changed=st.sampled_from(
         [
@@ -119,7 +128,7 @@ _again = st.builds(
 _batches = st.lists(st.one_of(_fresh, _fresh, _fresh, _again), min_size=1, max_size=14)
 _questions = st.lists(
     st.builds(
-        Question,
+        BalanceRead,
         user=_users,
         date=st.none() | st.integers(0, 30),
         known_at=st.none() | st.integers(0, 30),
@@ -132,7 +141,7 @@ _questions = st.lists(
 
 @dataclass
 class World:
-    """A database for histories alone, and how to talk to it from code that is not async."""
+    """A database for histories alone, and a synchronous interface to it."""
 
     runner: asyncio.Runner
     posters: list[tuple[Limits, Poster]]
@@ -141,7 +150,7 @@ class World:
     distributed: bool
     names: count[int] = field(default_factory=count)
     seen: Counter[str] = field(default_factory=Counter)
-    """What the histories have led to: a test of nothing but deposits would show little."""
+    """Counts of what the histories contained, because a test of nothing but deposits would prove little."""
 
     @classmethod
     def open(
@@ -154,6 +163,7 @@ class World:
                     limits.balance_max,
                     max_lateness=max_lateness,
                     late_check_entries_max=limits.late_check_entries_max,
+                    late_batch_entries_max=limits.late_batch_entries_max,
                 )
                 poster = await Poster.open(url, bounded, lane=0, statement_timeout_seconds=30)
                 posters.append((bounded, poster))
@@ -177,8 +187,21 @@ class World:
     def run(self, call: Coroutine[Any, Any, T]) -> T:
         return self.runner.get_loop().run_until_complete(call)
 
+    def use_zone(self, zone: str) -> None:
+        """Set the time zone of all sessions; behind a pooler, sessions may differ from those that were set up."""
+
+        async def use() -> None:
+            connections = [poster._connection for _, poster in self.posters]
+            async with self.reader.pool.acquire() as reading:
+                for connection in (*connections, reading):
+                    await connection.execute(
+                        "SELECT set_config('TimeZone', $1, false)".replace("$1", f"'{zone}'")
+                    )
+
+        self.run(use())
+
     def row(self, query: str) -> Any:
-        """What a query of the whole log gives."""
+        """Return the row of a query over the whole log."""
 
         async def fetch() -> Any:
             return await self.owner.fetchrow(query)
@@ -186,7 +209,7 @@ class World:
         return self.run(fetch())
 
     def create_user(self, shard: int | None) -> int:
-        """A new user; in the given shard, if one is given."""
+        """Create a user, in the given shard if there is one, and return its id."""
 
         async def create() -> int:
             if shard is not None:
@@ -198,7 +221,7 @@ class World:
         return self.run(create())
 
     def entries(self, users: list[int]) -> list[Entry]:
-        """The users' rows of the log by shard and seq, whole."""
+        """Return the users' complete rows of the log, by shard and seq."""
 
         async def fetch() -> Any:
             return await self.owner.fetch(ENTRIES, users)
@@ -212,7 +235,7 @@ class World:
 
 
 class Histories(RuleBasedStateMachine):
-    """One history: users come, batches are posted, balances are asked."""
+    """One history: users are created, batches are posted, balances are read."""
 
     def __init__(self, world: World) -> None:
         super().__init__()
@@ -220,38 +243,56 @@ class Histories(RuleBasedStateMachine):
         self.users: list[int] = []
         self.sent: list[TransactionRequest] = []
         self.began = datetime.now(UTC)
+        self.first_moment = self.began
         self.openings: dict[int, Entry] = {}
         self.first_seqs: dict[int, int] = {}
 
-    @initialize(limits=st.integers(0, len(LIMITS) - 1), users=st.integers(1, 2))
-    def begin(self, limits: int, users: int) -> None:
+    @initialize(
+        limits=st.integers(0, len(LIMITS) - 1),
+        users=st.integers(1, 2),
+        zone=st.sampled_from([*CHANGES]),
+    )
+    def begin(self, limits: int, users: int, zone: str) -> None:
+        self.first_moment = CHANGES[zone] - 3 * STEP
+        self.world.use_zone(zone)
         limits_, self.poster = self.world.posters[limits]
-        self.specification = Ledger(limits_, by_shard=self.world.distributed)
+        self.specification = SpecifiedLedger(limits_, by_shard=self.world.distributed)
         for _ in range(users):
             self._create_user(neighbour=False)
 
     @rule(wishes=_batches, questions=_questions)
-    def post(self, wishes: list[Fresh | Again], questions: list[Question]) -> None:
+    def post(
+        self, wishes: list[NewRequest | RepeatedRequest], questions: list[BalanceRead]
+    ) -> None:
         batch: list[TransactionRequest] = []
         for wish in wishes:
             batch.append(self._request(wish, self.sent + batch))
         self.sent += batch
+        self._decide(batch)
+        self._ask(questions)
+
+    def _decide(self, batch: list[TransactionRequest]) -> None:
+        """Let both decide the batch, until none of it is undecided."""
         decided = self.world.run(self.poster.post(batch))
         clocks = _clocks(decided)
-        expected: list[Decision] = []
-        for request in batch:
-            now = clocks.get(shard_of(request.user_id), self.began)
-            expected += self.specification.post([request], now)
+        expected = self.specification.post_batch(batch, lambda shard: clocks.get(shard, self.began))
         assert [_visible(decision) for decision in decided] == [
             _visible(decision) for decision in expected
         ]
         self._count(batch, expected)
-        self._ask(questions)
+        undecided = [
+            request for request, decision in zip(batch, decided, strict=True) if decision is None
+        ]
+        if undecided:
+            self._decide(undecided)
 
     @precondition(lambda self: len(self.users) < USERS_MAX)
     @rule(neighbour=st.booleans(), wishes=_batches, questions=_questions)
     def post_with_a_newcomer(
-        self, neighbour: bool, wishes: list[Fresh | Again], questions: list[Question]
+        self,
+        neighbour: bool,
+        wishes: list[NewRequest | RepeatedRequest],
+        questions: list[BalanceRead],
     ) -> None:
         self._create_user(neighbour=neighbour)
         self.post(wishes, questions)
@@ -263,16 +304,16 @@ class Histories(RuleBasedStateMachine):
         entries = [entry for user in self.users for entry in self.specification.entries(user)]
         assert stored == sorted(entries, key=lambda entry: (entry.shard, entry.seq))
         self._ask(
-            [Question(user, date, None, 0) for user in range(len(self.users)) for date in (3, 8)]
+            [BalanceRead(user, date, None, 0) for user in range(len(self.users)) for date in (3, 8)]
         )
 
     def _create_user(self, *, neighbour: bool) -> None:
-        """A neighbour shares its shard, and so its log and its clock, with another user."""
+        """Create a user. A neighbour is in the same shard as another user, and so shares its log and its clock."""
         shard = shard_of(self.users[0]) if neighbour else None
         user_id = self.world.create_user(shard)
         (stored,) = self.world.entries([user_id])
         opening = self.specification.open(user_id, stored.uuid, stored.recorded_at)
-        # The log goes on from history to history: the specification counts from this one's first.
+        # The log continues from history to history, so the specification counts from this history's first entry.
         self.first_seqs.setdefault(stored.shard, stored.seq)
         assert self._numbered_as_here(stored) == opening
         self.users.append(user_id)
@@ -283,16 +324,16 @@ class Histories(RuleBasedStateMachine):
     def _moment(self, moment: int | timedelta | None) -> datetime | None:
         if isinstance(moment, timedelta):
             return self.began + moment
-        return None if moment is None else YEAR + moment * HOUR
+        return None if moment is None else self.first_moment + moment * STEP
 
     def _request(
-        self, wish: Fresh | Again, earlier: list[TransactionRequest]
+        self, wish: NewRequest | RepeatedRequest, earlier: list[TransactionRequest]
     ) -> TransactionRequest:
-        fresh = wish.by if isinstance(wish, Again) else wish
+        fresh = wish.by if isinstance(wish, RepeatedRequest) else wish
         request = TransactionRequest(
             uuid4(), self._user_id(fresh.user), fresh.amount, self._moment(fresh.moment)
         )
-        if isinstance(wish, Fresh) or not earlier:
+        if isinstance(wish, NewRequest) or not earlier:
             return request
         original = earlier[wish.which % len(earlier)]
         match wish.changed:
@@ -306,7 +347,7 @@ class Histories(RuleBasedStateMachine):
                 return original._replace(user_id=request.user_id)
             case "amount":
                 return original._replace(amount=request.amount)
-            case "uuid":  # an opening entry's: the ledger's own, no client's transaction
+            case "uuid":  # the uuid of an opening entry, which belongs to no client's transaction
                 return request._replace(uuid=self.specification.entries(self.users[0])[0].uuid)
             case _:
                 return original
@@ -320,7 +361,7 @@ class Histories(RuleBasedStateMachine):
     def _entries(self, user_id: int) -> list[Entry]:
         return self.specification.entries(user_id) if user_id in self.users else []
 
-    def _ask(self, questions: list[Question]) -> None:
+    def _ask(self, questions: list[BalanceRead]) -> None:
         asked = [self._meant(question) for question in questions]
 
         async def answers() -> list[int | None]:
@@ -334,10 +375,10 @@ class Histories(RuleBasedStateMachine):
             assert answer >= 0
             self.world.seen["questions"] += 1
 
-    def _meant(self, question: Question) -> tuple[int, datetime | None, datetime | None]:
+    def _meant(self, question: BalanceRead) -> tuple[int, datetime | None, datetime | None]:
         user_id = self._user_id(question.user)
         entries = self._entries(user_id)
-        dates = [YEAR + hours * HOUR for hours in range(7)]
+        dates = [self.first_moment + steps * STEP for steps in range(7)]
         dates += [entry.timestamp for entry in entries[:0:-1] if entry.timestamp]
         moments = [entry.recorded_at for entry in entries] or [self.began]
         shift = question.shift * MICROSECOND
@@ -352,15 +393,18 @@ class Histories(RuleBasedStateMachine):
         return entry.timestamp != entry.horizon
 
     def _numbered_as_here(self, entry: Entry) -> Entry:
-        """With the seq that the entry has when the shard's log begins with this history."""
+        """Return the entry with the seq that it would have if the shard's log began with this history."""
         fields = dict(zip(Entry.__slots__, astuple(entry), strict=True))
         return Entry(**fields | {"seq": entry.seq - self.first_seqs[entry.shard] + 1})
 
-    def _count(self, batch: list[TransactionRequest], decided: list[Decision]) -> None:
-        """Notes what this batch was an example of."""
+    def _count(self, batch: list[TransactionRequest], decided: list[Decision | None]) -> None:
+        """Count what this batch is an example of."""
         seen = self.world.seen
         uuids: set[UUID] = set()
         for request, decision in zip(batch, decided, strict=True):
+            if decision is None:
+                seen["undecided"] += 1
+                continue
             kind = "replayed" if decision.replayed else "new"
             seen[f"{decision.outcome.name} {kind}"] += 1
             if request.uuid in uuids:
@@ -379,11 +423,11 @@ class Histories(RuleBasedStateMachine):
                 seen["late deposit" if request.amount > 0 else "late withdrawal"] += 1
 
 
-def _clocks(decided: list[Decision]) -> dict[int, datetime]:
-    """The clock that the ledger read for each shard of a batch, once: by what is new in it."""
+def _clocks(decided: Sequence[Decision | None]) -> dict[int, datetime]:
+    """Return the time that the ledger used for each shard of a batch, by the new entries, which must agree."""
     clocks: dict[int, datetime] = {}
     for decision in decided:
-        if decision.outcome.recorded and not decision.replayed:
+        if decision is not None and decision.outcome.is_recorded and not decision.replayed:
             assert decision.user_id is not None
             assert decision.recorded_at is not None
             clock = clocks.setdefault(shard_of(decision.user_id), decision.recorded_at)
@@ -391,9 +435,11 @@ def _clocks(decided: list[Decision]) -> dict[int, datetime]:
     return clocks
 
 
-def _visible(decision: Decision) -> Decision:
-    """As the specification writes it."""
+def _visible(decision: Decision | None) -> Decision | None:
+    """Return a decision in the specification's form."""
+    if decision is None:
+        return None
     timestamp = decision.timestamp
-    if timestamp is not None and timestamp.year == 1:  # the driver's word for -infinity
+    if timestamp is not None and timestamp.year == 1:  # the driver's value for -infinity
         timestamp = None
     return decision._replace(timestamp=timestamp)

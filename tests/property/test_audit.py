@@ -1,4 +1,4 @@
-"""The rules of an audit against the executable specification: what it records has no fault; whatever is altered has."""
+"""The rules of an audit against the executable specification: valid logs have no fault, and altered ones have."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import pytest
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
-from saldo.ledger.audit import (
+from saldo.ledger.audit.balance_timeline import InstantOutsideTimelineError, Timeline
+from saldo.ledger.audit.rules import (
     NO_ENTRY,
-    BadEntriesError,
+    AuditPosition,
     Counts,
     Fault,
-    Position,
+    InvalidEntriesError,
     RawEntry,
     Rule,
     ShardAudit,
@@ -27,11 +28,10 @@ from saldo.ledger.audit import (
     raw_entries,
     written_instant,
 )
-from saldo.ledger.chain import Chain, Seal
+from saldo.ledger.audit.seal_chain import SealChain, SealRow
 from saldo.ledger.model import Entry, Kind, Limits, Outcome, TransactionRequest
-from saldo.ledger.seal import FIRST_PREVIOUS, entry_bytes, leaf_hash, merkle_root, seal_hash
-from saldo.ledger.specification import Ledger
-from saldo.ledger.timeline import Timeline, UnknownInstantError
+from saldo.ledger.seals import FIRST_PREVIOUS, entry_bytes, leaf_hash, merkle_root, seal_hash
+from saldo.ledger.specification import SpecifiedLedger
 
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -44,7 +44,7 @@ usual = settings(max_examples=100, deadline=None)
 many = settings(max_examples=400, deadline=None)
 
 Posts = list[tuple[int, int, int | None, int]]
-"""User by index, amount, hours after BEGIN (None: the ledger's), minutes since the post before."""
+"""User by index, amount, hours after BEGIN (None for the ledger's time), minutes since the post before."""
 
 posts = st.lists(
     st.tuples(
@@ -58,16 +58,16 @@ posts = st.lists(
 )
 
 
-class Trusting(Ledger):
-    """Lets every late withdrawal through: somebody writes past Saldo, and every field of an entry is right."""
+class LedgerWithoutLateCheck(SpecifiedLedger):
+    """A ledger that accepts every late withdrawal, like an external writer whose entries have consistent fields."""
 
     def _lowest_from(self, user_id: int, date: datetime) -> int:
         return 10**18
 
 
-def history(made: Posts, ledger: Ledger | None = None) -> list[Entry]:
-    """The shard's log after these posts."""
-    ledger = ledger or Ledger(Limits(balance_max=400))
+def history(made: Posts, ledger: SpecifiedLedger | None = None) -> list[Entry]:
+    """Return the shard's log after these posts."""
+    ledger = ledger or SpecifiedLedger(Limits(balance_max=400))
     now = BEGIN + 5 * HOUR
     for user_id in USERS:
         ledger.open(user_id, uuid5(NAMESPACE, f"user {user_id}"), now)
@@ -84,20 +84,20 @@ def raw(entries: list[Entry]) -> list[RawEntry]:
     return raw_entries(b"".join(map(entry_bytes, entries)))
 
 
-def sealed(entries: list[Entry], size: int) -> list[Seal]:
-    """Seals of so many entries each."""
+def make_seals(entries: list[Entry], size: int) -> list[SealRow]:
+    """Return seals of `size` entries each."""
     seals, previous = [], FIRST_PREVIOUS
     for begin in range(0, len(entries), size):
         part = entries[begin : begin + size]
         root = merkle_root([leaf_hash(entry_bytes(entry)) for entry in part])
         first, last = part[0].seq, part[-1].seq
         previous = seal_hash(previous, SHARD, first, last, root)
-        seals.append(Seal(SHARD, first, last, root, previous))
+        seals.append(SealRow(SHARD, first, last, root, previous))
     return seals
 
 
 def before(entries: list[RawEntry], user_id: int, number: int) -> UserState:
-    """What the store reads: the last entry of the user with a smaller number."""
+    """Return what the store reads: the user's last entry with a smaller number."""
     found = [e for e in entries if e.user_id == user_id and e.number < number]
     if not found:
         return NO_ENTRY
@@ -105,12 +105,12 @@ def before(entries: list[RawEntry], user_id: int, number: int) -> UserState:
     return UserState(last.seq, last.number, last.balance, last.horizon)
 
 
-def ruled(
+def rule_faults(
     entries: list[RawEntry], step: int = 7, counted: tuple[int, Counts] = (0, Counts())
 ) -> list[Fault]:
-    """What the rules find, the log read in steps and each step with a mind as fresh as after a restart."""
+    """Return the faults that the rules find in the log, read in steps, each with a new state as after a restart."""
     faults: list[Fault] = []
-    position = Position(SHARD)
+    position = AuditPosition(SHARD)
     for begin in range(0, len(entries), step):
         part = entries[begin : begin + step]
         audit = ShardAudit(position, counted)
@@ -126,20 +126,20 @@ def ruled(
             timeline.fill((e.timestamp, e.amount) for e in posted if e.number < number)
             audit.follow(user_id, timeline)
         faults += audit.check(part)
-        position = Position(SHARD, audit.seq, audit.recorded_at, 0, b"", audit.counts)
+        position = AuditPosition(SHARD, audit.seq, audit.recorded_at, 0, b"", audit.counts)
     return faults
 
 
-def chained(entries: list[RawEntry], data: bytes, seals: list[Seal]) -> list[Fault]:
-    """What the seals find."""
-    chain = Chain(SHARD, 0, FIRST_PREVIOUS)
+def seal_faults(entries: list[RawEntry], data: bytes, seals: list[SealRow]) -> list[Fault]:
+    """Return the faults that the seals find."""
+    chain = SealChain(SHARD, 0, FIRST_PREVIOUS)
     chain.add([entry.seq for entry in entries], data)
     return [fault for seal in seals if (fault := chain.check(seal)) is not None]
 
 
 @usual
 @given(posts, st.integers(1, 40), st.integers(1, 9))
-def test_what_the_ledger_records_has_no_fault(made: Posts, step: int, size: int) -> None:
+def test_recorded_log_has_no_fault(made: Posts, step: int, size: int) -> None:
     entries = history(made)
     found = raw(entries)
     posted = [entry for entry in entries if entry.outcome is Outcome.POSTED]
@@ -149,8 +149,8 @@ def test_what_the_ledger_records_has_no_fault(made: Posts, step: int, size: int)
         len(entries) - len(posted),
         sum(entry.amount for entry in posted),
     )
-    assert ruled(found, step, (len(entries), counts)) == []
-    assert chained(found, b"".join(map(entry_bytes, entries)), sealed(entries, size)) == []
+    assert rule_faults(found, step, (len(entries), counts)) == []
+    assert seal_faults(found, b"".join(map(entry_bytes, entries)), make_seals(entries, size)) == []
 
 
 @usual
@@ -158,7 +158,7 @@ def test_what_the_ledger_records_has_no_fault(made: Posts, step: int, size: int)
 def test_counts_that_differ_are_found_at_their_position(made: Posts, place: int) -> None:
     found = raw(history(made))
     seq = found[place % len(found)].seq
-    faults = ruled(found, counted=(seq, Counts(99)))
+    faults = rule_faults(found, counted=(seq, Counts(99)))
     assert [(fault.rule, fault.seq) for fault in faults] == [(Rule.TOTALS, seq)]
 
 
@@ -176,7 +176,7 @@ ALTERATIONS: dict[str, Callable[[Entry], Entry]] = {
     "far ahead": lambda entry: replace(entry, timestamp=BEGIN + 100 * HOUR),
     "before": lambda entry: replace(entry, recorded_at=BEGIN - HOUR),
 }
-"""Of one entry, each found by the rules alone, at that entry."""
+"""Alterations of one entry, each found by the rules alone, at that entry."""
 
 
 @pytest.mark.parametrize("name", ALTERATIONS)
@@ -185,10 +185,10 @@ ALTERATIONS: dict[str, Callable[[Entry], Entry]] = {
 def test_an_altered_entry_is_the_first_fault(name: str, made: Posts, place: int, step: int) -> None:
     entries = history(made)
     at = place % len(entries)
-    # The very first is not after any other.
+    # The very first entry is not after any other.
     assume(at > 0 or name != "before")
     entries[at] = ALTERATIONS[name](entries[at])
-    first = ruled(raw(entries), step)[0]
+    first = rule_faults(raw(entries), step)[0]
     assert (first.seq, first.last_seq, first.uuid) == (at + 1, at + 1, entries[at].uuid)
 
 
@@ -201,7 +201,7 @@ def test_an_altered_amount_that_was_posted_is_the_first_fault(
     posted = [entry for entry in entries if entry.outcome is Outcome.POSTED]
     altered = posted[place % len(posted)]
     entries[altered.seq - 1] = replace(altered, amount=altered.amount + 1)
-    assert ruled(raw(entries), step)[0].seq == altered.seq
+    assert rule_faults(raw(entries), step)[0].seq == altered.seq
 
 
 @usual
@@ -210,13 +210,13 @@ def test_a_missing_entry_is_the_first_fault(made: Posts, place: int, step: int) 
     entries = history(made)
     at = place % (len(entries) - 1)
     del entries[at]
-    first = ruled(raw(entries), step)[0]
+    first = rule_faults(raw(entries), step)[0]
     assert (first.rule, first.seq, first.last_seq) == (Rule.SEQ, at + 1, at + 1)
 
 
 @usual
 @given(posts, st.integers(0, 100), st.integers(1, 40))
-def test_entries_of_a_user_in_another_order_are_found(made: Posts, place: int, step: int) -> None:
+def test_exchanged_entries_of_a_user_are_found(made: Posts, place: int, step: int) -> None:
     entries = history(made)
     of_user = [entry for entry in entries if entry.user_id == USERS[0]]
     assume(len(of_user) > 1)
@@ -224,12 +224,12 @@ def test_entries_of_a_user_in_another_order_are_found(made: Posts, place: int, s
     one, other = of_user[at : at + 2]
     entries[one.seq - 1] = replace(other, seq=one.seq, recorded_at=one.recorded_at)
     entries[other.seq - 1] = replace(one, seq=other.seq, recorded_at=other.recorded_at)
-    assert ruled(raw(entries), step)[0].seq == one.seq
+    assert rule_faults(raw(entries), step)[0].seq == one.seq
 
 
 @usual
 @given(posts, st.integers(0, 100))
-def test_a_refusal_that_was_none_is_found(made: Posts, place: int) -> None:
+def test_false_refusal_is_found(made: Posts, place: int) -> None:
     entries = history([*made, (0, 100, None, 1), (0, -10, None, 1)])
     in_order = [
         entry
@@ -247,21 +247,21 @@ def test_a_refusal_that_was_none_is_found(made: Posts, place: int) -> None:
         horizon=earlier.horizon,
     )
     entries[entry.seq - 1] = refused
-    first = ruled(raw(entries))[0]
+    first = rule_faults(raw(entries))[0]
     assert (first.rule, first.seq) == (Rule.REFUSAL, entry.seq)
 
 
-def test_a_balance_below_zero_is_one_even_if_it_follows() -> None:
-    """Somebody has dropped the constraint, too."""
+def test_consistent_negative_balance_is_a_fault() -> None:
+    """Check the rule without the constraint, which may have been dropped, too."""
     entries = history([(0, 100, None, 1), (0, -60, None, 1)])
     last = entries[-1]
     entries[-1] = replace(last, amount=-110, balance=-10)
-    (fault,) = ruled(raw(entries))
+    (fault,) = rule_faults(raw(entries))
     assert (fault.rule, fault.seq) == (Rule.LIMIT, last.seq)
 
 
 class Mutation(NamedTuple):
-    """What somebody does to a log behind the ledger's back: the log afterwards, and the first position touched."""
+    """The log after a change behind the ledger's back, and the first position that was changed."""
 
     entries: list[Entry]
     seq: int
@@ -278,7 +278,7 @@ _values = {
     "uuid": st.uuids(),
     "shard": st.integers(0, 63),
     "kind": st.sampled_from(Kind),
-    "outcome": st.sampled_from([outcome for outcome in Outcome if outcome.recorded]),
+    "outcome": st.sampled_from([outcome for outcome in Outcome if outcome.is_recorded]),
     "amount": st.integers(-400, 400),
     "balance": st.integers(0, 400),
     "timestamp": st.integers(0, 9).map(lambda hours: BEGIN + hours * HOUR),
@@ -289,7 +289,7 @@ _values = {
 
 @st.composite
 def mutations(draw: st.DrawFn, entries: list[Entry]) -> Mutation:
-    """One field, one deletion, two that change places, one insertion; seq is made gapless again where it was."""
+    """Alter a field, delete, exchange or insert entries; seq is made gapless again if it was before."""
     at = draw(st.integers(0, len(entries) - 1))
     changed = [*entries]
     match draw(st.sampled_from(["alter", "delete", "swap", "insert"])):
@@ -310,7 +310,7 @@ def mutations(draw: st.DrawFn, entries: list[Entry]) -> Mutation:
             changed[at : at + 2] = changed[at + 1], changed[at]
             changed = _renumbered(changed)
         case _:
-            # Not at the end: there it might be an entry like any other.
+            # It is not at the end, where it might be a valid entry.
             at = min(at, len(entries) - 2)
             copy = replace(entries[at], uuid=UUID(int=7), number=entries[at].number + 1)
             changed.insert(at + 1, copy)
@@ -325,12 +325,12 @@ def test_whatever_is_done_to_a_sealed_log_is_found_in_its_seal(
     made: Posts, size: int, data: st.DataObject
 ) -> None:
     entries = history(made)
-    seals = sealed(entries, size)
+    seals = make_seals(entries, size)
     mutation = data.draw(mutations(entries))
-    # As the database gives them.
+    # The order is the one in which the database returns them.
     read = sorted(mutation.entries, key=lambda entry: entry.seq)
     written = b"".join(map(entry_bytes, read))
-    faults = ruled(raw(read)) + chained(raw(read), written, seals)
+    faults = rule_faults(raw(read)) + seal_faults(raw(read), written, seals)
     faults.sort(key=lambda fault: fault.last_seq)
     event(faults[0].rule)
     begin = (mutation.seq - 1) // size * size + 1
@@ -344,7 +344,7 @@ def test_an_altered_seal_and_a_missing_one_are_found(
     field: str | None, made: Posts, size: int, place: int
 ) -> None:
     entries = history(made)
-    seals = sealed(entries, size)
+    seals = make_seals(entries, size)
     assume(len(seals) > 1)
     at = place % (len(seals) - 1)
     seal = seals[at]
@@ -353,13 +353,13 @@ def test_an_altered_seal_and_a_missing_one_are_found(
     else:
         altered: Any = {field: seal.last_seq + 1 if field.endswith("seq") else bytes(32)}
         seals[at] = seal._replace(**altered)
-    first = chained(raw(entries), b"".join(map(entry_bytes, entries)), seals)[0]
+    first = seal_faults(raw(entries), b"".join(map(entry_bytes, entries)), seals)[0]
     assert first.rule in {Rule.SEAL, Rule.CHAIN}
     assert first.seq == seal.first_seq
 
 
 def first_below_zero(entries: list[Entry]) -> int | None:
-    """By definition: the first entry after which its user's balance is negative at some instant, or more so."""
+    """Return the first entry after which its user's balance at some moment is negative, computed from sums."""
     amounts: dict[int, dict[datetime, int]] = defaultdict(lambda: defaultdict(int))
     for entry in entries:
         if entry.outcome is not Outcome.POSTED or entry.timestamp is None:
@@ -378,10 +378,10 @@ def first_below_zero(entries: list[Entry]) -> int | None:
 def test_the_first_withdrawal_that_makes_an_instant_negative_is_the_first_fault(
     made: Posts, step: int
 ) -> None:
-    entries = history(made, Trusting(Limits(balance_max=400)))
+    entries = history(made, LedgerWithoutLateCheck(Limits(balance_max=400)))
     expected = first_below_zero(entries)
     event("negative" if expected else "not negative")
-    faults = ruled(raw(entries), step)
+    faults = rule_faults(raw(entries), step)
     assert [(fault.rule, fault.seq) for fault in faults[:1]] == (
         [] if expected is None else [(Rule.INSTANT, expected)]
     )
@@ -392,7 +392,7 @@ def test_the_first_withdrawal_that_makes_an_instant_negative_is_the_first_fault(
     st.integers(0, 9),
     st.integers(0, 40),
 )
-def test_a_timeline_tells_the_lowest_balance(
+def test_timeline_gives_the_lowest_balance(
     amounts: list[tuple[int, int]], since: int, filled: int
 ) -> None:
     timeline = Timeline(since, 0, [instant for instant, _ in amounts])
@@ -410,23 +410,23 @@ def test_a_timeline_tells_the_lowest_balance(
     assert timeline.lowest_at() == min(balances)[1]
 
 
-def test_a_timeline_refuses_an_instant_that_it_was_not_made_for() -> None:
+def test_timeline_rejects_unknown_instants() -> None:
     timeline = Timeline(0, 0, [2, 4])
     for instant in (1, 3, 5):
-        with pytest.raises(UnknownInstantError):
+        with pytest.raises(InstantOutsideTimelineError):
             timeline.add(instant, 1)
 
 
-def test_bytes_that_are_no_entries_are_refused() -> None:
+def test_malformed_entry_bytes_are_rejected() -> None:
     (opening, *_) = history([(0, 50, None, 0)])
     data = entry_bytes(opening)
     for wrong in (data[:-1], b"\0\x0b" + data[2:], data + b"\0"):
-        with pytest.raises(BadEntriesError):
+        with pytest.raises(InvalidEntriesError):
             raw_entries(wrong)
     assert raw_entries(b"") == []
 
 
-def test_an_instant_is_written_whatever_it_is() -> None:
+def test_every_instant_can_be_formatted() -> None:
     assert written_instant(0) == "2000-01-01T00:00:00+00:00"
     assert written_instant(-(2**63)) == "-infinity"
     assert written_instant(2**63 - 1) == "infinity"

@@ -1,6 +1,6 @@
-"""Ways to falsify evidence: each makes one kind of lie, where the evidence has what it takes, and names its fault.
+"""Ways to falsify evidence: each makes one kind of false statement where that is possible, and names the fault.
 
-A corruption gives None when the evidence has no place for it, or when nobody could tell the difference.
+A corruption returns None when the evidence offers no place for it, or when the result would be valid, too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from random import Random
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
-from torture.checker import Kind
+from torture.checker import FindingKind
 from torture.history import (
     Account,
     Delivery,
@@ -34,7 +34,7 @@ NOBODY_SENT = "00000000-0000-4000-8000-000000000001"
 
 
 def lose_the_last(evidence: Evidence, random: Random) -> Evidence | None:
-    """An acknowledged transaction isn't there, and nothing else tells so: it was the last one."""
+    """Remove a user's last transaction, which was acknowledged, from the final log; nothing else shows the loss."""
     account = _one(
         random,
         [
@@ -51,7 +51,7 @@ def lose_the_last(evidence: Evidence, random: Random) -> Evidence | None:
 
 
 def double(evidence: Evidence, random: Random) -> Evidence | None:
-    """A transaction is there once more, in good order."""
+    """Record a transaction a second time, with consistent numbers and balances."""
     account = _one(random, [account for account in evidence.accounts if account.transactions])
     if account is None:
         return None
@@ -69,7 +69,7 @@ def double(evidence: Evidence, random: Random) -> Evidence | None:
 
 
 def swap_times(evidence: Evidence, random: Random) -> Evidence | None:
-    """Of two transactions, the one that was acknowledged before the other was sent has the greater number."""
+    """Exchange the times of two transactions, one of which was acknowledged before the other was sent."""
     posts = [
         operation
         for operation in evidence.operations
@@ -98,7 +98,7 @@ def swap_times(evidence: Evidence, random: Random) -> Evidence | None:
 
 
 def send_too_late(evidence: Evidence, random: Random) -> Evidence | None:
-    """A transaction without an answer has a smaller number than one that was acknowledged before it was sent."""
+    """Send an unanswered transaction only after one with a greater number was acknowledged."""
     choices = []
     for account in evidence.accounts:
         for entry, after in zip(account.transactions, account.transactions[1:], strict=False):
@@ -118,12 +118,12 @@ def send_too_late(evidence: Evidence, random: Random) -> Evidence | None:
 
 
 def read_stale(evidence: Evidence, random: Random) -> Evidence | None:
-    """A balance read after an acknowledged transaction is the one from before it."""
+    """Return the old balance to a read after an acknowledged transaction."""
     return _read_stale(evidence, random, at_date=False)
 
 
 def read_stale_at_date(evidence: Evidence, random: Random) -> Evidence | None:
-    """A balance read at the date of an acknowledged transaction is as if it weren't there."""
+    """Return a balance without an acknowledged transaction to a read at its date."""
     return _read_stale(evidence, random, at_date=True)
 
 
@@ -147,7 +147,7 @@ def _read_stale(evidence: Evidence, random: Random, *, at_date: bool) -> Evidenc
 
 
 def list_stale(evidence: Evidence, random: Random) -> Evidence | None:
-    """The newest page, read after an acknowledged transaction, is without it."""
+    """Leave an acknowledged transaction out of the newest page of a later list."""
     choice = _one(random, [*_acknowledgements(evidence)])
     if choice is None:
         return None
@@ -158,7 +158,7 @@ def list_stale(evidence: Evidence, random: Random) -> Evidence | None:
 
 
 def forget(evidence: Evidence, random: Random) -> Evidence | None:
-    """An acknowledged transaction isn't found."""
+    """Answer 404 to a read of an acknowledged transaction."""
     choice = _one(random, [*_acknowledgements(evidence)])
     if choice is None:
         return None
@@ -168,7 +168,7 @@ def forget(evidence: Evidence, random: Random) -> Evidence | None:
 
 
 def refuse_again(evidence: Evidence, random: Random) -> Evidence | None:
-    """A retry of an acknowledged transaction is refused as if it were new."""
+    """Refuse a retry of an acknowledged transaction as if it were new."""
     choice = _one(random, [*_acknowledgements(evidence)])
     if choice is None:
         return None
@@ -177,7 +177,7 @@ def refuse_again(evidence: Evidence, random: Random) -> Evidence | None:
 
 
 def foresee(evidence: Evidence, random: Random) -> Evidence | None:
-    """A list had a transaction before it was sent."""
+    """Put a transaction into a list that was answered before the transaction was sent."""
     account = _one(random, [account for account in evidence.accounts if account.transactions])
     if account is None:
         return None
@@ -193,7 +193,7 @@ def foresee(evidence: Evidence, random: Random) -> Evidence | None:
 
 
 def read_negative(evidence: Evidence, random: Random) -> Evidence | None:
-    """A balance is answered that is below zero."""
+    """Return a negative balance."""
     operation = _one(
         random,
         [
@@ -209,7 +209,7 @@ def read_negative(evidence: Evidence, random: Random) -> Evidence | None:
 
 
 def overdraw(evidence: Evidence, random: Random) -> Evidence | None:
-    """A withdrawal of more than there ever was is posted."""
+    """Post a withdrawal of more than the user ever had."""
     account = random.choice(evidence.accounts)
     last = account.transactions[-1] if account.transactions else None
     balance = str(Decimal(account.balance) - 10000)
@@ -229,7 +229,7 @@ def overdraw(evidence: Evidence, random: Random) -> Evidence | None:
 
 
 def answer_otherwise(evidence: Evidence, random: Random) -> Evidence | None:
-    """One of two acknowledgements of a uuid has another balance."""
+    """Return another balance in one of two acknowledgements of a uuid."""
     operation = _one(
         random,
         [
@@ -247,7 +247,7 @@ def answer_otherwise(evidence: Evidence, random: Random) -> Evidence | None:
 
 
 def send_nothing(evidence: Evidence, random: Random) -> Evidence | None:
-    """A transaction is there that nobody sent."""
+    """Record a transaction that no client sent."""
     uuid = _one(random, [entry["uuid"] for entry in _entries(evidence)])
     if uuid is None:
         return None
@@ -257,7 +257,7 @@ def send_nothing(evidence: Evidence, random: Random) -> Evidence | None:
 
 
 def replay_all(evidence: Evidence, random: Random) -> Evidence | None:
-    """Every attempt at a transaction is marked as a replay of another."""
+    """Mark every attempt at a transaction as a replay."""
     uuid = _one(
         random,
         [
@@ -277,24 +277,24 @@ def replay_all(evidence: Evidence, random: Random) -> Evidence | None:
 
 
 def change_amount(evidence: Evidence, random: Random) -> Evidence | None:
-    """What is there isn't what was asked for."""
+    """Change the amount of a recorded transaction."""
     return _change_entry(evidence, random, {"amount": "77.77"})
 
 
 def change_time(evidence: Evidence, random: Random) -> Evidence | None:
-    """A transaction was recorded before the one before it."""
+    """Set the recorded time of a transaction before that of its predecessor."""
     return _change_entry(
         evidence, random, {"recorded_at": (START - timedelta(days=1)).isoformat()}, from_number=2
     )
 
 
 def change_number(evidence: Evidence, random: Random) -> Evidence | None:
-    """A number is left out."""
+    """Leave out a number."""
     return _change_entry(evidence, random, {"number": 1000})
 
 
 def change_outcome(evidence: Evidence, random: Random) -> Evidence | None:
-    """What was acknowledged as posted is refused, or the other way round."""
+    """Change the outcome of an acknowledged transaction from posted to refused, or the other way round."""
     choice = _one(random, [*_acknowledgements(evidence)])
     if choice is None:
         return None
@@ -304,14 +304,14 @@ def change_outcome(evidence: Evidence, random: Random) -> Evidence | None:
 
 
 def change_balance(evidence: Evidence, random: Random) -> Evidence | None:
-    """The final balance isn't what the transactions come to."""
+    """Change a final balance, so that it isn't the sum of the transactions."""
     account = random.choice(evidence.accounts)
     balance = str(Decimal(account.balance) + 1)
     return _with_account(evidence, Account(account.user_id, balance, account.transactions))
 
 
 def drop_event(evidence: Evidence, random: Random) -> Evidence | None:
-    """One consumer isn't told of something."""
+    """Remove all deliveries of an event to one consumer."""
     consumer, id_ = _event(evidence, random)
     deliveries = [
         one for one in evidence.deliveries if (one.consumer, one.event["id"]) != (consumer, id_)
@@ -320,7 +320,7 @@ def drop_event(evidence: Evidence, random: Random) -> Evidence | None:
 
 
 def delay_event(evidence: Evidence, random: Random) -> Evidence | None:
-    """One consumer is told of something only after what came later."""
+    """Deliver an event to one consumer after a later one."""
     choices = [
         delivery
         for delivery in evidence.deliveries
@@ -339,7 +339,7 @@ def delay_event(evidence: Evidence, random: Random) -> Evidence | None:
 
 
 def alter_event(evidence: Evidence, random: Random) -> Evidence | None:
-    """One consumer is told another balance, whenever it is told."""
+    """Change the balance in all deliveries of an event to one consumer."""
     consumer, id_ = _event(evidence, random)
     deliveries = [
         _altered(one) if (one.consumer, one.event["id"]) == (consumer, id_) else one
@@ -349,13 +349,13 @@ def alter_event(evidence: Evidence, random: Random) -> Evidence | None:
 
 
 def alter_repetition(evidence: Evidence, random: Random) -> Evidence | None:
-    """An event comes again, and says something else."""
+    """Repeat an event with other content."""
     again = _altered(random.choice(evidence.deliveries))
     return replace(evidence, deliveries=[*evidence.deliveries, again])
 
 
 def invent_event(evidence: Evidence, random: Random) -> Evidence | None:
-    """A consumer is told of a transaction that isn't there."""
+    """Deliver an event of a transaction that doesn't exist."""
     delivery = _one(
         random, [one for one in evidence.deliveries if one.event["type"] != "saldo.user.created"]
     )
@@ -366,34 +366,34 @@ def invent_event(evidence: Evidence, random: Random) -> Evidence | None:
     return replace(evidence, deliveries=[*evidence.deliveries, Delivery(delivery.consumer, event)])
 
 
-CORRUPTIONS: dict[Corruption, Kind] = {
-    lose_the_last: Kind.LOST,
-    double: Kind.DOUBLED,
-    swap_times: Kind.NOT_LINEARIZABLE,
-    send_too_late: Kind.NOT_LINEARIZABLE,
-    read_stale: Kind.NOT_LINEARIZABLE,
-    read_stale_at_date: Kind.NOT_LINEARIZABLE,
-    list_stale: Kind.NOT_LINEARIZABLE,
-    forget: Kind.NOT_LINEARIZABLE,
-    refuse_again: Kind.NOT_LINEARIZABLE,
-    foresee: Kind.NOT_LINEARIZABLE,
-    read_negative: Kind.NEGATIVE_BALANCE,
-    overdraw: Kind.NEGATIVE_BALANCE,
-    answer_otherwise: Kind.ANSWERS_DIFFER,
-    send_nothing: Kind.TRANSACTION_OF_NOTHING,
-    replay_all: Kind.TRANSACTION_OF_NOTHING,
-    change_amount: Kind.CHANGED_TRANSACTION,
-    change_time: Kind.RECORDED_EARLIER,
-    change_number: Kind.GAP_IN_NUMBERS,
-    change_outcome: Kind.CHANGED_OUTCOME,
-    change_balance: Kind.WRONG_BALANCE,
-    drop_event: Kind.EVENT_MISSING,
-    delay_event: Kind.EVENT_OUT_OF_ORDER,
-    alter_event: Kind.EVENT_DIFFERS,
-    alter_repetition: Kind.EVENT_REPEATED_DIFFERENTLY,
-    invent_event: Kind.EVENT_OF_NOTHING,
+CORRUPTIONS: dict[Corruption, FindingKind] = {
+    lose_the_last: FindingKind.LOST,
+    double: FindingKind.DOUBLED,
+    swap_times: FindingKind.NOT_LINEARIZABLE,
+    send_too_late: FindingKind.NOT_LINEARIZABLE,
+    read_stale: FindingKind.NOT_LINEARIZABLE,
+    read_stale_at_date: FindingKind.NOT_LINEARIZABLE,
+    list_stale: FindingKind.NOT_LINEARIZABLE,
+    forget: FindingKind.NOT_LINEARIZABLE,
+    refuse_again: FindingKind.NOT_LINEARIZABLE,
+    foresee: FindingKind.NOT_LINEARIZABLE,
+    read_negative: FindingKind.NEGATIVE_BALANCE,
+    overdraw: FindingKind.NEGATIVE_BALANCE,
+    answer_otherwise: FindingKind.ANSWERS_DIFFER,
+    send_nothing: FindingKind.TRANSACTION_OF_NOTHING,
+    replay_all: FindingKind.TRANSACTION_OF_NOTHING,
+    change_amount: FindingKind.CHANGED_TRANSACTION,
+    change_time: FindingKind.RECORDED_EARLIER,
+    change_number: FindingKind.GAP_IN_NUMBERS,
+    change_outcome: FindingKind.CHANGED_OUTCOME,
+    change_balance: FindingKind.WRONG_BALANCE,
+    drop_event: FindingKind.EVENT_MISSING,
+    delay_event: FindingKind.EVENT_OUT_OF_ORDER,
+    alter_event: FindingKind.EVENT_DIFFERS,
+    alter_repetition: FindingKind.EVENT_REPEATED_DIFFERENTLY,
+    invent_event: FindingKind.EVENT_OF_NOTHING,
 }
-"""Each with the fault that must be found, whatever others follow from it."""
+"""Corruptions, each with the fault that must be found; further faults may follow from it."""
 
 
 def _one(random: Random, choices: Sequence[T]) -> T | None:
@@ -443,7 +443,7 @@ def _change(entry: Mapping[str, Any]) -> Decimal:
 
 
 def _balance(entries: Sequence[Mapping[str, Any]], date: str | None) -> Decimal:
-    # All moments of the simulation are written alike, so that texts compare as moments do.
+    # The simulation writes all times alike, so that strings compare as times do.
     return sum(
         (_change(entry) for entry in entries if date is None or entry["timestamp"] <= date),
         Decimal("0.00"),
@@ -463,7 +463,7 @@ def _with_operation(evidence: Evidence, before: Operation, after: Operation) -> 
 def _and_then(
     evidence: Evidence, operation: Operation, call: Any, status: int, body: Mapping[str, Any]
 ) -> Evidence:
-    """Another operation, which begins just after one was answered."""
+    """Add an operation that begins just after another one was answered."""
     end = _end(operation)
     after = Operation(99, end + 0.000001, end + 0.000002, call, status, body)
     return replace(evidence, operations=[*evidence.operations, after])

@@ -1,4 +1,4 @@
-"""A small history made by hand, which is right, and how to change it for a table of faults."""
+"""A small valid history made by hand, and ways to change it for a table of faults."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def transaction(
     time: str = "12:00:00",
     outcome: str = "posted",
 ) -> dict[str, Any]:
-    """A transaction as the service writes it, recorded in the minute of its number. time: of its timestamp."""
+    """Return a transaction as the service writes it, recorded in the minute of its number. time: of its timestamp."""
     return {
         "uuid": uuid or f"{number:08}-0000-4000-8000-000000000000",
         "type": kind,
@@ -52,7 +52,7 @@ def transaction(
 
 @dataclass
 class History:
-    """What can be changed. log: the final read's; events: those of the one consumer."""
+    """A history that can be changed. log: the final read; events: those of the one consumer."""
 
     log: list[dict[str, Any]] = field(default_factory=list)
     balance: str = "0.00"
@@ -69,7 +69,7 @@ class History:
         )
 
     def record(self, entry: dict[str, Any]) -> None:
-        """A transaction is there, and its consumer was told. Nobody asked for it yet."""
+        """Add a transaction to the log, and its event; there is no attempt at it yet."""
         self.log.append(entry)
         self.balance = entry["balance"]
         what = "posted" if entry["outcome"] == "posted" else "refused"
@@ -92,7 +92,7 @@ class History:
         replayed: bool = False,
         **changes: Any,
     ) -> None:
-        """An attempt at a transaction, answered with it. changes: of the answer."""
+        """Add an attempt at a transaction with its answer. changes: replaced fields of the answer."""
         call = Post(entry["uuid"], USER, entry["type"], entry["amount"], entry["timestamp"])
         if answered is None:
             self.operations.append(Operation(0, invoked, None, call))
@@ -106,11 +106,11 @@ class History:
         self.operations.append(Operation(0, invoked, answered, call, status, body, replayed))
 
     def ask(self, invoked: float, call: Call, status: int, **body: Any) -> None:
-        """Any call, answered within half a second."""
+        """Add any call, answered within half a second."""
         self.operations.append(Operation(0, invoked, invoked + 0.5, call, status, body))
 
     def drop(self, uuid: str) -> None:
-        """Nobody ever made an attempt at it."""
+        """Remove all attempts at a transaction."""
         self.operations = [
             operation
             for operation in self.operations
@@ -118,7 +118,7 @@ class History:
         ]
 
     def rewrite(self, uuid: str, **fields: Any) -> None:
-        """A transaction was another all along: in the log, in answers and in events."""
+        """Replace fields of a transaction in the log, in answers and in events."""
         places = [*self.log, *(event["data"] for event in self.events)]
         for operation in self.operations:
             body: Any = operation.body or {}
@@ -131,7 +131,7 @@ class History:
                 event["time"] = fields["recorded_at"]
 
     def answer(self, uuid: str, **changes: Any) -> None:
-        """The first attempt at it, or its answer, was another. changes: fields of `Operation`."""
+        """Replace fields of the first attempt at a transaction. changes: fields of `Operation`."""
         index = next(
             index
             for index, operation in enumerate(self.operations)
@@ -141,7 +141,10 @@ class History:
 
 
 def right() -> History:
-    """A deposit, a withdrawal, one refused, and a deposit of which only a retry told what had become; then reads."""
+    """Return a valid history: a deposit, a withdrawal, a refusal, a deposit that was retried, and reads.
+
+    The first attempt at the last deposit has no answer, so that only its retry shows the outcome.
+    """
     history = History()
     history.events.append(
         {

@@ -1,6 +1,6 @@
-"""A simulated service with concurrent clients, delays, lost answers and retries: histories that are right.
+"""A simulated service with concurrent clients, delays, lost answers and retries, which produces valid histories.
 
-The ledger is the executable specification, which the checker knows nothing of. Time is a number: nobody waits.
+Its ledger is the executable specification, which the checker doesn't use. Time is a number, and nothing waits.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from torture.history import (
 )
 
 from saldo.ledger.model import Decision, Entry, Kind, Limits, Outcome, TransactionRequest
-from saldo.ledger.specification import Ledger
+from saldo.ledger.specification import SpecifiedLedger
 
 START = datetime(2023, 10, 30, 12, tzinfo=UTC)
 LIMITS = Limits(balance_max=1500, max_lateness=timedelta(hours=2), late_check_entries_max=6)
@@ -37,12 +37,12 @@ CONSUMERS = ("exchange", "webhook")
 
 
 def simulate(random: Random, *, users: int = 2, clients: int = 3, calls: int = 8) -> Evidence:
-    """The evidence of one run. calls: of each client, retries included."""
+    """Return the evidence of one run. calls: the number of calls of each client, retries included."""
     return _Service(random, users, clients, calls).run()
 
 
 def transaction_body(entry: Entry) -> dict[str, Any]:
-    """A transaction as the service writes it."""
+    """Return a transaction as the service writes it."""
     assert entry.timestamp is not None
     return {
         "uuid": str(entry.uuid),
@@ -58,7 +58,7 @@ def transaction_body(entry: Entry) -> dict[str, Any]:
 
 
 def money(minor: int) -> str:
-    """Minor units as the service writes them."""
+    """Return an amount of minor units as the service writes it."""
     return str(Decimal(minor).scaleb(-2).quantize(Decimal("0.01")))
 
 
@@ -75,7 +75,7 @@ class _Service:
     users: int
     clients: int
     calls: int
-    ledger: Ledger = field(default_factory=lambda: Ledger(LIMITS))
+    ledger: SpecifiedLedger = field(default_factory=lambda: SpecifiedLedger(LIMITS))
     operations: list[Operation] = field(default_factory=list)
     _sent: list[Post] = field(default_factory=list)
     _order: Iterator[int] = field(default_factory=count)
@@ -96,7 +96,7 @@ class _Service:
         return Evidence(self.operations, accounts, deliveries, CONSUMERS)
 
     def _call(self, client: int, left: int, now: float, call: Call | None = None) -> None:
-        """Makes a call, and plans what follows: its effect, its answer or the end of patience, the next call."""
+        """Make a call, and schedule its effect, its answer or its timeout, and the client's next call."""
         if not left:
             return
         call = call or self._choose(now)
@@ -184,9 +184,9 @@ class _Service:
         [decision] = self.ledger.post([request], START + timedelta(minutes=now))
         status = _STATUSES[decision.outcome]
         code = decision.outcome.name.lower()
-        if not decision.outcome.recorded:
+        if not decision.outcome.is_recorded:
             return _Answer(status, {"code": code})
-        # Sent again by the service itself, it learns the outcome without knowing that it is a replay.
+        # The service may have retried by itself; then it learns the outcome without knowing that it is a replay.
         replayed = decision.replayed and self.random.random() < 0.8
         if self.random.random() < 0.3:
             return _Answer(status, self._line(post, code, status, decision), replayed)
@@ -211,7 +211,7 @@ class _Service:
         return Account(user_id, money(entries[-1].balance), bodies)
 
     def _told(self) -> Iterator[dict[str, Any]]:
-        """Every event in the order of each user, users among each other in any order, some once more."""
+        """Yield every event in the order of each user, with the users interleaved and some events repeated."""
         queues = [list(self.ledger.entries(user_id)) for user_id in range(1, self.users + 1)]
         told: list[Entry] = []
         while queues := [queue for queue in queues if queue]:
@@ -235,7 +235,7 @@ class _Service:
 
 
 def event_of(entry: Entry) -> dict[str, Any]:
-    """An entry as a CloudEvent."""
+    """Return an entry as a CloudEvent."""
     recorded_at = entry.recorded_at.isoformat()
     data: dict[str, Any]
     if entry.kind is Kind.OPENING:

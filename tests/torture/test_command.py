@@ -1,4 +1,4 @@
-"""`python -m torture.checker`: evidence in files, what was checked, faults, exit codes."""
+"""`python -m torture.checker`: evidence in files, its output, faults, exit codes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.torture.histories import B, right
 from tests.torture.simulation import simulate
 
 
-def test_right_evidence_has_no_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_valid_evidence_has_no_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(right().evidence(), tmp_path)
 
     assert main([str(tmp_path)]) == 0
@@ -28,7 +28,9 @@ def test_right_evidence_has_no_fault(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert said[-1] == "faults: 0"
 
 
-def test_faults_are_told_one_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_faults_are_printed_one_per_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     history = right()
     history.drop(B)
     write(history.evidence(), tmp_path)
@@ -40,15 +42,13 @@ def test_faults_are_told_one_a_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert said[-2].startswith("transaction of nothing: user 7: number 2, ")
 
 
-def test_without_evidence_nothing_is_said_to_be_right(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_evidence_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 2
 
     assert "can't be read" in capsys.readouterr().err
 
 
-def test_evidence_that_is_broken_off_is_not_checked(tmp_path: Path) -> None:
+def test_truncated_evidence_is_not_checked(tmp_path: Path) -> None:
     write(right().evidence(), tmp_path)
     operations = tmp_path / OPERATIONS
     operations.write_bytes(operations.read_bytes()[:-20])
@@ -56,7 +56,7 @@ def test_evidence_that_is_broken_off_is_not_checked(tmp_path: Path) -> None:
     assert main([str(tmp_path)]) == 2
 
 
-def test_evidence_comes_back_from_its_files_as_it_was(tmp_path: Path) -> None:
+def test_evidence_survives_writing_and_loading(tmp_path: Path) -> None:
     evidence = simulate(Random(1), clients=5, calls=20)
     write(evidence, tmp_path)
 
@@ -64,7 +64,7 @@ def test_evidence_comes_back_from_its_files_as_it_was(tmp_path: Path) -> None:
 
 
 def write(evidence: Evidence, directory: Path) -> None:
-    """Leaves evidence as a run does."""
+    """Write the files of evidence as a run does."""
     for name, items in (
         (OPERATIONS, evidence.operations),
         (ACCOUNTS, evidence.accounts),

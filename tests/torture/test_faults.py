@@ -1,4 +1,4 @@
-"""Each kind of fault, by hand: one change to a right history, and exactly that fault is found."""
+"""Each kind of fault, made by hand: one change to a valid history, and exactly that fault is found."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 
 import msgspec
 import pytest
-from torture.checker import Kind, check
+from torture.checker import FindingKind, check
 from torture.history import Account, Evidence, ListTransactions, Post, ReadBalance, ReadTransaction
 
 from tests.torture.histories import OPENING, USER, A, B, C, D, E, History, right, transaction
 
 Change = Callable[[History], None]
-TABLE: list[tuple[Kind, Change]] = []
+TABLE: list[tuple[FindingKind, Change]] = []
 HARMLESS: list[Change] = []
 
 
-def wrong(kind: Kind) -> Callable[[Change], Change]:
-    """The change makes this fault and no other."""
+def wrong(kind: FindingKind) -> Callable[[Change], Change]:
+    """Register a change that makes exactly this fault."""
 
     def add(change: Change) -> Change:
         TABLE.append((kind, change))
@@ -29,19 +29,19 @@ def wrong(kind: Kind) -> Callable[[Change], Change]:
 
 
 def harmless(change: Change) -> Change:
-    """The change leaves the history right."""
+    """Register a change that leaves the history valid."""
     HARMLESS.append(change)
     return change
 
 
-def test_a_right_history_has_no_fault() -> None:
+def test_valid_history_has_no_fault() -> None:
     assert check(right().evidence()).faults == []
 
 
 def deposit(
     number: int, amount: str, balance: str, *, uuid: str = E, outcome: str = "posted"
 ) -> dict[str, Any]:
-    """One more transaction, at the time of the first when it has its uuid."""
+    """Return one more transaction; if it has the uuid of the first one, it also has its time."""
     time = "12:00:00" if uuid == A else "12:40:00"
     return transaction(
         number,
@@ -55,92 +55,92 @@ def deposit(
     )
 
 
-# Transactions and outcomes.
+# Changes of transactions and outcomes.
 
 
-@wrong(Kind.LOST)
+@wrong(FindingKind.LOST)
 def acknowledged_and_not_there(history: History) -> None:
     history.post(20, 21, deposit(5, "1.00", "76.00"))
 
 
-@wrong(Kind.LOST)
+@wrong(FindingKind.LOST)
 def read_and_not_there(history: History) -> None:
     history.ask(20, ReadTransaction(E, USER), 200, **deposit(5, "1.00", "76.00"))
 
 
-@wrong(Kind.LOST)
+@wrong(FindingKind.LOST)
 def listed_and_not_there(history: History) -> None:
     items = [deposit(5, "1.00", "76.00")]
     history.ask(20, ListTransactions(USER, 1), 200, items=items, next_cursor="more")
 
 
-@wrong(Kind.LOST)
+@wrong(FindingKind.LOST)
 def the_user_is_gone(history: History) -> None:
     history.ask(20, ReadBalance(8), 200, user_id=8, balance="0.00", date=None)
 
 
-@wrong(Kind.DOUBLED)
+@wrong(FindingKind.DOUBLED)
 def there_twice(history: History) -> None:
     history.consumers = ()
     history.log.append(deposit(5, "100.00", "175.00", uuid=A))
     history.balance = "175.00"
 
 
-@wrong(Kind.CHANGED_OUTCOME)
+@wrong(FindingKind.CHANGED_OUTCOME)
 def answered_posted_and_refused_there(history: History) -> None:
     posted = {**history.log[2], "outcome": "posted"}
     history.answer(C, status=200, body=posted)
 
 
-@wrong(Kind.CHANGED_OUTCOME)
+@wrong(FindingKind.CHANGED_OUTCOME)
 def answered_refused_and_posted_there(history: History) -> None:
     refused = {**history.log[1], "outcome": "insufficient_funds"}
     body = {"code": "insufficient_funds", "balance": "70.00", "transaction": refused}
     history.answer(B, status=402, body=body)
 
 
-@wrong(Kind.CHANGED_TRANSACTION)
+@wrong(FindingKind.CHANGED_TRANSACTION)
 def another_balance_was_answered(history: History) -> None:
     history.answer(B, body={**history.log[1], "balance": "71.00"})
 
 
-@wrong(Kind.CHANGED_TRANSACTION)
+@wrong(FindingKind.CHANGED_TRANSACTION)
 def another_number_was_answered(history: History) -> None:
     history.answer(B, body={"line": 1, "code": "posted", "balance": "70.00", "number": 3})
 
 
-@wrong(Kind.CHANGED_TRANSACTION)
+@wrong(FindingKind.CHANGED_TRANSACTION)
 def another_moment_was_read(history: History) -> None:
     moment = "2023-10-30T12:20:00.000001+00:00"
     history.ask(20, ReadTransaction(C, USER), 200, **{**history.log[2], "timestamp": moment})
 
 
-@wrong(Kind.CHANGED_TRANSACTION)
+@wrong(FindingKind.CHANGED_TRANSACTION)
 def nobody_asked_for_the_amount(history: History) -> None:
     call = Post(B, USER, "WITHDRAW", "31", history.log[1]["timestamp"])
     history.answer(B, call=call, answered=None, status=None, body=None)
 
 
-@wrong(Kind.CHANGED_TRANSACTION)
+@wrong(FindingKind.CHANGED_TRANSACTION)
 def other_content_was_acknowledged(history: History) -> None:
     history.post(20, 21, history.log[1], replayed=True)
     call = Post(B, USER, "WITHDRAW", "31", history.log[1]["timestamp"])
     history.operations[-1] = msgspec.structs.replace(history.operations[-1], call=call)
 
 
-@wrong(Kind.CHANGED_TRANSACTION)
+@wrong(FindingKind.CHANGED_TRANSACTION)
 def another_timestamp_was_acknowledged(history: History) -> None:
     history.post(20, 21, history.log[1], replayed=True)
     call = Post(B, USER, "WITHDRAW", "30", "2023-10-30T12:10:00.000001Z")
     history.operations[-1] = msgspec.structs.replace(history.operations[-1], call=call)
 
 
-@wrong(Kind.ANSWERS_DIFFER)
+@wrong(FindingKind.ANSWERS_DIFFER)
 def a_replay_has_another_detail(history: History) -> None:
     history.post(20, 21, history.log[2], replayed=True, detail="The balance was 70.00.")
 
 
-@wrong(Kind.UNEXPLAINED_OUTCOME)
+@wrong(FindingKind.UNEXPLAINED_OUTCOME)
 def refused_with_money_there(history: History) -> None:
     refused = transaction(5, "WITHDRAW", "75.00", "75.00", uuid=E, user_id=USER, time="12:40:00")
     refused["outcome"] = "insufficient_funds"
@@ -148,154 +148,154 @@ def refused_with_money_there(history: History) -> None:
     history.post(20, 21, refused)
 
 
-@wrong(Kind.UNEXPLAINED_OUTCOME)
+@wrong(FindingKind.UNEXPLAINED_OUTCOME)
 def a_deposit_refused_for_want_of_money(history: History) -> None:
     refused = deposit(5, "500.00", "75.00", outcome="insufficient_funds")
     history.record(refused)
     history.post(20, 21, refused)
 
 
-@wrong(Kind.UNEXPLAINED_OUTCOME)
+@wrong(FindingKind.UNEXPLAINED_OUTCOME)
 def above_a_maximum_that_was_allowed(history: History) -> None:
     refused = deposit(5, "25.00", "75.00", outcome="balance_above_maximum")
     history.record(refused)
     history.post(20, 21, refused)
 
 
-@wrong(Kind.UNEXPLAINED_OUTCOME)
+@wrong(FindingKind.UNEXPLAINED_OUTCOME)
 def a_withdrawal_above_the_maximum(history: History) -> None:
     refused = deposit(5, "50.00", "75.00", outcome="balance_above_maximum") | {"type": "WITHDRAW"}
     history.record(refused)
     history.post(20, 21, refused)
 
 
-@wrong(Kind.UNEXPLAINED_OUTCOME)
+@wrong(FindingKind.UNEXPLAINED_OUTCOME)
 def a_conflict_with_the_same(history: History) -> None:
     call = Post(A, USER, "DEPOSIT", "100", history.log[0]["timestamp"])
     history.ask(20, call, 409, code="uuid_conflict")
 
 
-@wrong(Kind.UNEXPLAINED_OUTCOME)
+@wrong(FindingKind.UNEXPLAINED_OUTCOME)
 def a_conflict_with_nothing(history: History) -> None:
     history.ask(20, Post(E, USER, "DEPOSIT", "1"), 409, code="uuid_conflict")
 
 
-@wrong(Kind.UNEXPLAINED_OUTCOME)
+@wrong(FindingKind.UNEXPLAINED_OUTCOME)
 def the_user_is_not_found_any_more(history: History) -> None:
     history.ask(20, ReadBalance(USER), 404, code="user_not_found")
 
 
-@wrong(Kind.UNEXPLAINED_OUTCOME)
+@wrong(FindingKind.UNEXPLAINED_OUTCOME)
 def the_user_is_not_found_after_whoever_was_first(history: History) -> None:
     history.ask(-3, ReadBalance(USER), 200, user_id=USER, balance="0.00", date=None)
     history.ask(-1, ReadBalance(USER), 404, code="user_not_found")
 
 
-@wrong(Kind.TRANSACTION_OF_NOTHING)
+@wrong(FindingKind.TRANSACTION_OF_NOTHING)
 def nobody_sent_it(history: History) -> None:
     history.drop(B)
 
 
-@wrong(Kind.TRANSACTION_OF_NOTHING)
+@wrong(FindingKind.TRANSACTION_OF_NOTHING)
 def replays_only(history: History) -> None:
     history.answer(B, replayed=True)
 
 
-@wrong(Kind.TRANSACTION_OF_NOTHING)
+@wrong(FindingKind.TRANSACTION_OF_NOTHING)
 def replays_only_says_the_line(history: History) -> None:
     body = {"line": 1, "code": "posted", "balance": "70.00", "number": 2, "replayed": True}
     history.answer(B, body=body)
 
 
-@wrong(Kind.TRANSACTION_OF_NOTHING)
+@wrong(FindingKind.TRANSACTION_OF_NOTHING)
 def there_and_not_accepted(history: History) -> None:
     history.answer(B, status=429, body={"code": "too_many_requests"})
 
 
-# Order and time.
+# Changes of order and time.
 
 
-@wrong(Kind.NOT_LINEARIZABLE)
+@wrong(FindingKind.NOT_LINEARIZABLE)
 def a_balance_from_before_an_acknowledged_one(history: History) -> None:
     history.ask(3.1, ReadBalance(USER), 200, user_id=USER, balance="100.00", date=None)
 
 
-@wrong(Kind.NOT_LINEARIZABLE)
+@wrong(FindingKind.NOT_LINEARIZABLE)
 def a_balance_that_never_was(history: History) -> None:
     history.ask(7, ReadBalance(USER), 200, user_id=USER, balance="72.00", date=None)
 
 
-@wrong(Kind.NOT_LINEARIZABLE)
+@wrong(FindingKind.NOT_LINEARIZABLE)
 def a_balance_at_a_date_exclusive(history: History) -> None:
     date = history.log[1]["timestamp"]
     history.ask(20, ReadBalance(USER, date), 200, user_id=USER, balance="100.00", date=date)
 
 
-@wrong(Kind.NOT_LINEARIZABLE)
+@wrong(FindingKind.NOT_LINEARIZABLE)
 def a_balance_goes_back(history: History) -> None:
-    """While the deposit hangs either balance may be read, but not the later one first."""
+    """Read the balance twice while the deposit is in progress: either balance is valid, but not the later one first."""
     history.ask(6.1, ReadBalance(USER), 200, user_id=USER, balance="75.00", date=None)
     history.ask(7.1, ReadBalance(USER), 200, user_id=USER, balance="70.00", date=None)
 
 
-@wrong(Kind.NOT_LINEARIZABLE)
+@wrong(FindingKind.NOT_LINEARIZABLE)
 def a_list_without_an_acknowledged_one(history: History) -> None:
     items = deepcopy(history.log[:1])
     history.ask(3.1, ListTransactions(USER, 5), 200, items=items, next_cursor=None)
 
 
-@wrong(Kind.NOT_LINEARIZABLE)
+@wrong(FindingKind.NOT_LINEARIZABLE)
 def an_acknowledged_one_is_not_found(history: History) -> None:
     history.ask(3.1, ReadTransaction(B, USER), 404, code="transaction_not_found")
 
 
-@wrong(Kind.NOT_LINEARIZABLE)
+@wrong(FindingKind.NOT_LINEARIZABLE)
 def an_unknown_one_was_found_and_then_not(history: History) -> None:
     history.ask(6.1, ReadTransaction(D, USER), 200, **history.log[3])
     history.ask(7.1, ReadTransaction(D, USER), 404, code="transaction_not_found")
 
 
-@wrong(Kind.NOT_LINEARIZABLE)
+@wrong(FindingKind.NOT_LINEARIZABLE)
 def a_retry_is_refused_as_if_it_were_new(history: History) -> None:
     call = Post(A, USER, "DEPOSIT", "100", history.log[0]["timestamp"])
     history.ask(20, call, 422, code="timestamp_too_late")
 
 
-@wrong(Kind.NOT_LINEARIZABLE)
+@wrong(FindingKind.NOT_LINEARIZABLE)
 def numbers_against_time(history: History) -> None:
     history.answer(B, invoked=5.1, answered=5.2)
 
 
-@wrong(Kind.NOT_LINEARIZABLE)
+@wrong(FindingKind.NOT_LINEARIZABLE)
 def there_before_it_was_sent(history: History) -> None:
     history.ask(5.2, ReadTransaction(D, USER), 200, **history.log[3])
 
 
-@wrong(Kind.NOT_LINEARIZABLE)
+@wrong(FindingKind.NOT_LINEARIZABLE)
 def a_replay_before_what_it_repeats(history: History) -> None:
     history.post(5.1, 5.2, history.log[3], replayed=True)
 
 
-@wrong(Kind.NOT_LINEARIZABLE)
+@wrong(FindingKind.NOT_LINEARIZABLE)
 def a_conflict_with_what_comes_later(history: History) -> None:
     history.ask(5.1, Post(D, USER, "DEPOSIT", "6"), 409, code="uuid_conflict")
 
 
-# The log by itself.
+# Changes of the log by itself.
 
 
-@wrong(Kind.GAP_IN_NUMBERS)
+@wrong(FindingKind.GAP_IN_NUMBERS)
 def a_number_left_out(history: History) -> None:
-    history.operations.pop()  # The list, which would not be one by one.
+    history.operations.pop()  # The list's numbers would not be consecutive.
     history.rewrite(D, number=5)
 
 
-@wrong(Kind.WRONG_BALANCE)
+@wrong(FindingKind.WRONG_BALANCE)
 def a_final_balance_that_is_no_sum(history: History) -> None:
     history.balance = "74.00"
 
 
-@wrong(Kind.WRONG_BALANCE)
+@wrong(FindingKind.WRONG_BALANCE)
 def a_balance_after_that_is_no_sum(history: History) -> None:
     history.rewrite(C, balance="69.00")
     for operation in history.operations:
@@ -304,197 +304,198 @@ def a_balance_after_that_is_no_sum(history: History) -> None:
             operation.body["balance"] = "69.00"
 
 
-@wrong(Kind.NEGATIVE_BALANCE)
+@wrong(FindingKind.NEGATIVE_BALANCE)
 def a_late_withdrawal_of_what_was_not_there_then(history: History) -> None:
     late = transaction(5, "WITHDRAW", "72.00", "3.00", uuid=E, user_id=USER, time="12:15:00")
     history.record(late)
     history.post(20, 21, late)
 
 
-@wrong(Kind.NEGATIVE_BALANCE)
+@wrong(FindingKind.NEGATIVE_BALANCE)
 def a_negative_balance_is_answered(history: History) -> None:
     history.ask(20, ReadBalance(USER), 200, user_id=USER, balance="-1.00", date=None)
 
 
-@wrong(Kind.NEGATIVE_BALANCE)
+@wrong(FindingKind.NEGATIVE_BALANCE)
 def a_negative_balance_is_acknowledged(history: History) -> None:
     history.answer(B, body={**history.log[1], "balance": "-70.00"})
 
 
-@wrong(Kind.NEGATIVE_BALANCE)
+@wrong(FindingKind.NEGATIVE_BALANCE)
 def a_negative_balance_is_told(history: History) -> None:
     history.events[2]["data"]["balance"] = "-70.00"
 
 
-@wrong(Kind.RECORDED_EARLIER)
+@wrong(FindingKind.RECORDED_EARLIER)
 def recorded_before_the_one_before(history: History) -> None:
     history.rewrite(D, recorded_at="2023-10-30T14:03:00+00:00")
 
 
-# Events.
+# Changes of events.
 
 
-@wrong(Kind.EVENT_MISSING)
+@wrong(FindingKind.EVENT_MISSING)
 def a_transaction_is_not_told(history: History) -> None:
     del history.events[2]
 
 
-@wrong(Kind.EVENT_MISSING)
+@wrong(FindingKind.EVENT_MISSING)
 def the_last_transaction_is_not_told(history: History) -> None:
     del history.events[4]
 
 
-@wrong(Kind.EVENT_MISSING)
+@wrong(FindingKind.EVENT_MISSING)
 def the_creation_is_not_told(history: History) -> None:
     del history.events[0]
 
 
-@wrong(Kind.EVENT_OUT_OF_ORDER)
+@wrong(FindingKind.EVENT_OUT_OF_ORDER)
 def told_after_the_next(history: History) -> None:
     history.events[2:4] = [history.events[3], history.events[2]]
 
 
-@wrong(Kind.EVENT_OUT_OF_ORDER)
+@wrong(FindingKind.EVENT_OUT_OF_ORDER)
 def the_creation_is_told_last(history: History) -> None:
     history.events.append(history.events.pop(0))
 
 
-@wrong(Kind.EVENT_REPEATED_DIFFERENTLY)
+@wrong(FindingKind.EVENT_REPEATED_DIFFERENTLY)
 def told_again_and_otherwise(history: History) -> None:
     again = deepcopy(history.events[1])
     again["data"]["seq"] = 77
     history.events.append(again)
 
 
-@wrong(Kind.EVENT_DIFFERS)
+@wrong(FindingKind.EVENT_DIFFERS)
 def another_amount_is_told(history: History) -> None:
     history.events[2]["data"]["amount"] = "30.01"
 
 
-@wrong(Kind.EVENT_DIFFERS)
+@wrong(FindingKind.EVENT_DIFFERS)
 def a_refusal_is_told_as_posted(history: History) -> None:
     history.events[3]["type"] = "saldo.transaction.posted"
 
 
-@wrong(Kind.EVENT_DIFFERS)
+@wrong(FindingKind.EVENT_DIFFERS)
 def told_of_another_subject(history: History) -> None:
     history.events[2]["subject"] = "8"
 
 
-@wrong(Kind.EVENT_DIFFERS)
+@wrong(FindingKind.EVENT_DIFFERS)
 def a_user_begins_with_money(history: History) -> None:
     history.events[0]["data"]["balance"] = "1.00"
 
 
-@wrong(Kind.EVENT_DIFFERS)
+@wrong(FindingKind.EVENT_DIFFERS)
 def another_time_of_creation_in_the_envelope(history: History) -> None:
-    history.events[0]["time"] = "2023-10-30T11:00:01+00:00"
+    # The entry was recorded before the user was created.
+    history.events[0]["time"] = "2023-10-30T10:59:59+00:00"
 
 
-@wrong(Kind.EVENT_DIFFERS)
+@wrong(FindingKind.EVENT_DIFFERS)
 def another_time_in_the_envelope(history: History) -> None:
     history.events[2]["time"] = "2023-10-30T11:00:01+00:00"
 
 
-@wrong(Kind.EVENT_OF_NOTHING)
+@wrong(FindingKind.EVENT_OF_NOTHING)
 def a_transaction_is_told_that_is_not_there(history: History) -> None:
     event = deepcopy(history.events[1])
     event["id"] = event["data"]["uuid"] = E
     history.events.append(event)
 
 
-@wrong(Kind.EVENT_OF_NOTHING)
+@wrong(FindingKind.EVENT_OF_NOTHING)
 def a_user_is_created_twice(history: History) -> None:
     history.events.append({**history.events[0], "id": E})
 
 
-# What can't be read.
+# Changes that make something unreadable.
 
 
-@wrong(Kind.MALFORMED)
+@wrong(FindingKind.MALFORMED)
 def money_is_a_float(history: History) -> None:
     history.ask(20, ReadBalance(USER), 200, user_id=USER, balance=75.0, date=None)
 
 
-@wrong(Kind.MALFORMED)
+@wrong(FindingKind.MALFORMED)
 def money_is_no_number(history: History) -> None:
     history.ask(20, ReadBalance(USER), 200, user_id=USER, balance="NaN", date=None)
 
 
-@wrong(Kind.MALFORMED)
+@wrong(FindingKind.MALFORMED)
 def a_moment_without_an_offset(history: History) -> None:
     moment = "2023-10-30T12:20:00"
     history.ask(20, ReadTransaction(C, USER), 200, **{**history.log[2], "timestamp": moment})
 
 
-@wrong(Kind.MALFORMED)
+@wrong(FindingKind.MALFORMED)
 def an_outcome_that_is_never_recorded(history: History) -> None:
     outcome = "user_not_found"
     history.ask(20, ReadTransaction(C, USER), 200, **{**history.log[2], "outcome": outcome})
 
 
-@wrong(Kind.MALFORMED)
+@wrong(FindingKind.MALFORMED)
 def an_acknowledgement_says_nothing(history: History) -> None:
     history.ask(20, Post(E, USER, "DEPOSIT", "1"), 200)
 
 
-@wrong(Kind.MALFORMED)
+@wrong(FindingKind.MALFORMED)
 def a_problem_with_the_balance_of_another(history: History) -> None:
     history.post(20, 21, history.log[2], replayed=True, balance="71.00")
 
 
-@wrong(Kind.MALFORMED)
+@wrong(FindingKind.MALFORMED)
 def answered_before_it_was_invoked(history: History) -> None:
     history.ask(20, ReadBalance(USER), 200, user_id=USER, balance="75.00", date=None)
     history.operations[-1] = msgspec.structs.replace(history.operations[-1], answered=19)
 
 
-@wrong(Kind.MALFORMED)
+@wrong(FindingKind.MALFORMED)
 def a_status_that_is_none(history: History) -> None:
     history.ask(20, Post(E, USER, "DEPOSIT", "1"), 202)
 
 
-@wrong(Kind.MALFORMED)
+@wrong(FindingKind.MALFORMED)
 def the_balance_of_somebody_else(history: History) -> None:
     history.ask(20, ReadBalance(USER), 200, user_id=8, balance="75.00", date=None)
 
 
-@wrong(Kind.MALFORMED)
+@wrong(FindingKind.MALFORMED)
 def the_balance_of_another_moment(history: History) -> None:
     asked, said = "2023-10-30T12:00:00+00:00", "2023-10-30T12:00:01+00:00"
     history.ask(20, ReadBalance(USER, asked), 200, user_id=USER, balance="100.00", date=said)
 
 
-@wrong(Kind.MALFORMED)
+@wrong(FindingKind.MALFORMED)
 def another_transaction_than_was_asked_for(history: History) -> None:
     history.ask(20, ReadTransaction(A, USER), 200, **history.log[1])
 
 
-@wrong(Kind.MALFORMED)
+@wrong(FindingKind.MALFORMED)
 def a_list_with_a_hole(history: History) -> None:
     items = deepcopy([history.log[3], history.log[1]])
     history.ask(20, ListTransactions(USER, 2), 200, items=items, next_cursor="more")
 
 
-@wrong(Kind.MALFORMED)
+@wrong(FindingKind.MALFORMED)
 def a_list_of_more_than_was_asked_for(history: History) -> None:
     items = deepcopy([history.log[3], history.log[2]])
     history.ask(20, ListTransactions(USER, 1), 200, items=items, next_cursor="more")
 
 
-@wrong(Kind.MALFORMED)
+@wrong(FindingKind.MALFORMED)
 def a_list_that_ends_early(history: History) -> None:
     items = deepcopy([history.log[3]])
     history.ask(20, ListTransactions(USER, 2), 200, items=items, next_cursor=None)
 
 
-@wrong(Kind.MALFORMED)
+@wrong(FindingKind.MALFORMED)
 def an_event_without_a_number(history: History) -> None:
     history.consumers = ()
     del history.events[2]["data"]["number"]
 
 
-# What is allowed.
+# Changes that are allowed.
 
 
 @harmless
@@ -589,7 +590,7 @@ def who_need_not_hear_all_begins_late(history: History) -> None:
 
 @harmless
 def a_moment_in_another_zone(history: History) -> None:
-    """Moments are compared, not how they are written."""
+    """Write a time with another offset; times are compared and not their texts."""
     history.operations.pop()
     history.answer(B, body={**history.log[1], "timestamp": "2023-10-30T15:10:00+03:00"})
 
@@ -597,7 +598,7 @@ def a_moment_in_another_zone(history: History) -> None:
 @pytest.mark.parametrize(
     ("kind", "change"), TABLE, ids=lambda value: getattr(value, "__name__", None)
 )
-def test_one_change_makes_exactly_one_fault(kind: Kind, change: Change) -> None:
+def test_one_change_makes_exactly_one_fault(kind: FindingKind, change: Change) -> None:
     history = right()
     change(history)
 
@@ -607,7 +608,7 @@ def test_one_change_makes_exactly_one_fault(kind: Kind, change: Change) -> None:
 
 
 @pytest.mark.parametrize("change", HARMLESS, ids=lambda change: change.__name__)
-def test_what_is_allowed_is_no_fault(change: Change) -> None:
+def test_allowed_change_is_not_a_fault(change: Change) -> None:
     history = right()
     change(history)
 
@@ -615,10 +616,10 @@ def test_what_is_allowed_is_no_fault(change: Change) -> None:
 
 
 def test_every_kind_of_fault_has_a_row() -> None:
-    assert {kind for kind, _ in TABLE} == {*Kind}
+    assert {kind for kind, _ in TABLE} == {*FindingKind}
 
 
-def test_a_fault_says_where_to_look() -> None:
+def test_fault_message_names_the_operations() -> None:
     history = right()
     history.drop(B)
 
@@ -629,17 +630,17 @@ def test_a_fault_says_where_to_look() -> None:
     assert B in fault.message
 
 
-def test_a_uuid_that_two_users_have_is_doubled() -> None:
+def test_uuid_of_two_users_is_a_double() -> None:
     history = right()
     evidence = history.evidence()
     other = Account(8, "100.00", ({**history.log[0], "user_id": 8},))
 
     faults = check(Evidence(evidence.operations, [*evidence.accounts, other], [], ())).faults
 
-    assert Kind.DOUBLED in {fault.kind for fault in faults}
+    assert FindingKind.DOUBLED in {fault.kind for fault in faults}
 
 
-def test_a_list_with_what_is_somebody_elses_is_a_fault() -> None:
+def test_list_with_another_users_transaction_is_a_fault() -> None:
     history = right()
     theirs = deposit(1, "1.00", "1.00") | {"user_id": 8}
     history.ask(20, ListTransactions(USER, 1), 200, items=[theirs], next_cursor="more")
@@ -652,26 +653,26 @@ def test_a_list_with_what_is_somebody_elses_is_a_fault() -> None:
 
     faults = check(Evidence(evidence.operations, accounts, [], ())).faults
 
-    assert [(fault.kind, fault.user_id) for fault in faults] == [(Kind.MALFORMED, USER)]
+    assert [(fault.kind, fault.user_id) for fault in faults] == [(FindingKind.MALFORMED, USER)]
 
 
-def test_a_user_who_is_read_twice_at_the_end_is_a_fault() -> None:
+def test_user_read_twice_in_the_final_read_is_a_fault() -> None:
     evidence = right().evidence()
     twice = Evidence(evidence.operations, evidence.accounts * 2, evidence.deliveries, ("queue",))
 
-    assert [fault.kind for fault in check(twice).faults] == [Kind.MALFORMED]
+    assert [fault.kind for fault in check(twice).faults] == [FindingKind.MALFORMED]
 
 
-def test_a_final_read_that_cannot_be_read_is_a_fault() -> None:
+def test_malformed_final_read_is_a_fault() -> None:
     history = right()
     history.log[0]["amount"] = "much"
 
     faults = check(history.evidence()).faults
 
-    assert Kind.MALFORMED in {fault.kind for fault in faults}
+    assert FindingKind.MALFORMED in {fault.kind for fault in faults}
 
 
-def test_two_consumers_are_told_of_one_creation() -> None:
+def test_consumers_must_agree_on_the_creation_of_a_user() -> None:
     evidence = right().evidence()
     others = [
         msgspec.structs.replace(
@@ -693,4 +694,4 @@ def test_two_consumers_are_told_of_one_creation() -> None:
 
     kinds = {fault.kind for fault in check(both).faults}
 
-    assert kinds == {Kind.EVENT_OF_NOTHING, Kind.EVENT_MISSING}
+    assert kinds == {FindingKind.EVENT_OF_NOTHING, FindingKind.EVENT_MISSING}

@@ -1,4 +1,4 @@
-"""The fast search against all orders there are, on small histories; and that it stays fast on long ones."""
+"""The fast search compared with a search of all orders on small histories, and its cost on long ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Action = TypeVar("Action")
 
 
 class Register:
-    """Holds 0, 1 or 2. A flip leaves it at 0 or 1, and nobody is told at which."""
+    """A register that holds 0, 1 or 2. A flip changes it to 0 or 1 without returning which."""
 
     initial = 0
 
@@ -58,7 +58,10 @@ def histories(draw: st.DrawFn) -> list[Interval[tuple[Any, ...]]]:
 
 
 def _reads_of_one(times: int) -> list[Interval[tuple[Any, ...]]]:
-    """One is read so often, and something else written in between; two that never return can each bring it once."""
+    """Return a history that reads 1 `times` times, each time after a write of 2.
+
+    Only two operations that never return can write 1, each once.
+    """
     history: list[Interval[tuple[Any, ...]]] = [
         Interval(("write", 1), 0, None),
         Interval(("flip",), 0, None),
@@ -75,11 +78,11 @@ def _reads_of_one(times: int) -> list[Interval[tuple[Any, ...]]]:
 @example([Interval(("flip",), 0, None), Interval(("read", 1), 1, 2), Interval(("read", 0), 3, 4)])
 @example(_reads_of_one(2))
 @example(_reads_of_one(3))
-def test_it_finds_an_order_when_there_is_one(history: list[Interval[tuple[Any, ...]]]) -> None:
+def test_search_finds_an_order_if_one_exists(history: list[Interval[tuple[Any, ...]]]) -> None:
     assert (find_violation(Register(), history) is None) == has_order(Register(), history)
 
 
-def test_both_verdicts_are_tried() -> None:
+def test_reference_search_gives_both_verdicts() -> None:
     right = [Interval(("write", 1), 0, 3), Interval(("read", 0), 1, 2), Interval(("read", 1), 2, 3)]
     wrong = [Interval(("write", 1), 0, 1), Interval(("read", 0), 2, 3)]
 
@@ -87,7 +90,7 @@ def test_both_verdicts_are_tried() -> None:
     assert not has_order(Register(), wrong)
 
 
-def test_it_names_the_return_that_no_order_explains() -> None:
+def test_violation_names_the_return_that_no_order_explains() -> None:
     stale = Interval(("read", 0), 2, 3)
     history = [Interval(("write", 1), 0, 1), stale, Interval(("read", 2), 5, 6)]
 
@@ -99,7 +102,7 @@ def test_it_names_the_return_that_no_order_explains() -> None:
 
 
 class Steps(Register):
-    """Counts what is asked of the model: that, and not time, is the same on every machine."""
+    """A register that counts the model's steps, because the count, unlike time, is the same on every machine."""
 
     count = 0
 
@@ -109,7 +112,7 @@ class Steps(Register):
 
 
 @pytest.mark.parametrize("length", [1_000, 4_000])
-def test_a_long_history_takes_steps_in_proportion_to_its_length(length: int) -> None:
+def test_steps_grow_linearly_with_the_history(length: int) -> None:
     model = Steps()
     history: list[Interval[tuple[Any, ...]]] = []
     for start in range(0, 10 * length, 10):
@@ -125,7 +128,7 @@ def test_a_long_history_takes_steps_in_proportion_to_its_length(length: int) -> 
 
 
 def has_order(model: Model[State, Action], history: Sequence[Interval[Action]]) -> bool:
-    """By trying all: every choice of what took effect among what never returned, in every order."""
+    """Return whether any order explains the history, by trying every subset of the unreturned operations."""
     returned = [interval for interval in history if interval.returned is not None]
     unknown = [interval for interval in history if interval.returned is None]
     return any(
@@ -146,6 +149,6 @@ def _explains(model: Model[State, Action], order: Sequence[Interval[Action]]) ->
     for interval in order:
         latest = max(latest, interval.invoked)
         if interval.returned is not None and interval.returned < latest:
-            return False  # One that stands before it began only when it had returned.
+            return False  # An operation before it in the order began only after its return.
         states = {after for state in states for after in model.step(state, interval.action)}
     return bool(states)

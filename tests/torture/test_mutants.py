@@ -1,4 +1,4 @@
-"""The planted bugs are planted: each does its harm when it is provoked, and the real service doesn't."""
+"""The mutants: each does its harm when it is provoked, and the real service does not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from saldo.store.embedded import EmbeddedServer
 from tests.acceptance.service import ServiceProcess, service
 from tests.consumers import Received, queue
 from tests.databases import Database
-from tests.torture.way import way_to
+from tests.torture.way import open_lossy_proxy
 from torture import mutants
 
 Connection: TypeAlias = psycopg.Connection[Any]
@@ -33,11 +33,11 @@ POLL_SECONDS = 0.02
 WAIT_SECONDS_MAX = 60
 
 PROVOKED: list[str] = []
-"""The bugs that have a test here."""
+"""The mutants that have a test here."""
 
 
 def provoking(name: str) -> Callable[..., Any]:
-    """Runs a test with the bug planted, and with the real service."""
+    """Run a test with the mutant, and with the real service."""
     PROVOKED.append(name)
     return pytest.mark.parametrize("planted", [name, None], ids=[name, "the real one"])
 
@@ -46,30 +46,30 @@ def provoking(name: str) -> Callable[..., Any]:
 def serving(
     planted: str | None, directory: Path, ledger: Database, /, **settings: str
 ) -> Iterator[ServiceProcess]:
-    """A service on a ledger that has been prepared. Without a relay, if the settings don't ask for one."""
+    """Run a service on a ledger that has been prepared, without a relay unless the settings request one."""
     urls = {
         "SALDO_DATABASE_URL": ledger.service_url,
         "SALDO_DATABASE_OWNER_URL": ledger.owner_url,
-        "SALDO_RELAY": "false",
+        "SALDO_RELAY_ENABLED": "false",
     }
     with service(directory, True, mutants.command(planted), **urls | settings) as running:
         yield running
 
 
 class Customer:
-    """A user of a service, and who posts for it."""
+    """A user of a service, and a client that posts for the user."""
 
     def __init__(self, url: str, user_id: int | None = None) -> None:
         self._url = f"{url}/v1"
         self.id = user_id or self._create()
 
     def post(self, kind: str, amount: str, uuid: str | None = None, **more: str) -> httpx.Response:
-        """One transaction, under a new uuid if none is given."""
+        """Post one transaction, with a new uuid if none is given."""
         body = {"uuid": uuid or str(uuid4()), "type": kind, "amount": amount, "user_id": self.id}
         return self._ask("POST", "transaction", json=body | more)
 
     def post_many(self, count: int) -> None:
-        """So many deposits of a cent, in one call."""
+        """Post deposits of a cent in one call."""
         body = [
             {"uuid": str(uuid4()), "type": "DEPOSIT", "amount": "0.01", "user_id": self.id}
             for _ in range(count)
@@ -77,7 +77,7 @@ class Customer:
         self._ask("POST", "transactions", json=body).raise_for_status()
 
     def balance(self, **query: str) -> str:
-        """As it is answered."""
+        """Return the balance in the service's answer."""
         answer = self._ask("GET", f"user/{self.id}/balance", params=query)
         found: str = answer.raise_for_status().json()["balance"]
         return found
@@ -88,19 +88,19 @@ class Customer:
         return found
 
     def _ask(self, method: str, path: str, **content: Any) -> httpx.Response:
-        # Nothing to verify, and to load the system's authorities takes longer than all the rest.
+        # There is nothing to verify, and loading the system's authorities takes longer than everything else.
         return httpx.request(method, f"{self._url}/{path}", timeout=60, verify=False, **content)
 
 
 def recorded(ledger: Database) -> list[str]:
-    """The uuids of all that is recorded, as often as they are."""
+    """Return the uuids of all recorded transactions, with repetitions."""
     with psycopg.connect(ledger.owner_url) as connection:
         rows = connection.execute("SELECT uuid::text FROM saldo.transactions WHERE kind <> 0")
         return [uuid for (uuid,) in rows]
 
 
 def acknowledged(answer: Future[httpx.Response]) -> bool:
-    """Whether an answer came, and said that it is posted."""
+    """Return whether an answer came and reports that the transaction is posted."""
     try:
         return answer.result().status_code == 200
     except httpx.TransportError:
@@ -108,7 +108,7 @@ def acknowledged(answer: Future[httpx.Response]) -> bool:
 
 
 def wait_until(connection: Connection, question: str) -> None:
-    """Until the database answers a question with yes."""
+    """Wait until a query returns true."""
     deadline = time.monotonic() + WAIT_SECONDS_MAX
     while connection.execute(question.encode()).fetchone() != (True,):
         assert time.monotonic() < deadline, question
@@ -134,12 +134,12 @@ HELD_COMMITS = """
     CREATE CONSTRAINT TRIGGER wait_at_commit AFTER INSERT ON saldo.transactions
         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.wait_at_commit()
 """
-"""Commits of what is posted wait for who holds the lock 1."""
+"""A trigger that makes commits of posted transactions wait for the holder of the lock 1."""
 
 
 @pytest.fixture
 def admin(embedded: EmbeddedServer, own_ledger: Database) -> Iterator[Connection]:
-    """A superuser in the test's own ledger."""
+    """Yield a superuser's connection to the test's own ledger."""
     name = conninfo_to_dict(own_ledger.owner_url)["dbname"]
     with psycopg.connect(
         make_conninfo(embedded.superuser_url, dbname=name), autocommit=True
@@ -205,7 +205,7 @@ def test_a_database_is_killed_after_an_answer(
 
 
 def recorded_when_back(ledger: Database) -> list[str]:
-    """As `recorded`, as soon as the server that was killed takes connections again."""
+    """Return the same as `recorded`, as soon as the killed server accepts connections again."""
     deadline = time.monotonic() + WAIT_SECONDS_MAX
     while True:
         try:
@@ -268,11 +268,11 @@ def test_a_resend_after_another_transaction(
 
 
 @provoking("stale_reads")
-def test_who_has_posted_does_not_see_it(
+def test_client_does_not_read_its_own_write(
     planted: str | None, tmp_path: Path, own_ledger: Database
 ) -> None:
     mutants.prepare(planted, own_ledger.owner_url)
-    # In two processes: neither is the one that was started.
+    # There are two workers, and neither is the process that was started.
     with serving(planted, tmp_path, own_ledger, SALDO_WORKERS="2") as running:
         customer = Customer(running.url)
         stale = 0
@@ -283,29 +283,29 @@ def test_who_has_posted_does_not_see_it(
 
 
 @provoking("skips_event")
-async def test_a_consumer_hears_of_everything(
+async def test_consumer_receives_every_event(
     planted: str | None, tmp_path: Path, own_ledger: Database, rabbitmq_url: str
 ) -> None:
     mutants.prepare(planted, own_ledger.owner_url)
     settings = relaying_to(rabbitmq_url)
-    transactions = skips_event.EVENTS_EACH + 10
+    transactions = skips_event.EVENTS_PER_LOSS + 10
     async with queue(rabbitmq_url, settings["SALDO_RABBITMQ_EXCHANGE"]) as consumer:
         with serving(planted, tmp_path, own_ledger, **settings) as running:
             customer = Customer(running.url)
             customer.post_many(transactions)
             received = Received()
-            # One less than there are: enough to hear of one behind the one that is left out.
+            # All but one are enough: then an event after the missing one has arrived.
             await consumer.until(received, transactions)
     assert (received.faults != []) == (planted is not None)
 
 
 @provoking("moves_cursor_early")
-async def test_the_way_to_the_broker_breaks_before_it_confirms(
+async def test_connection_to_the_broker_breaks_before_the_confirmation(
     planted: str | None, tmp_path: Path, own_ledger: Database, rabbitmq_url: str
 ) -> None:
     mutants.prepare(planted, own_ledger.owner_url)
     received = Received()
-    async with way_to(rabbitmq_url) as way:
+    async with open_lossy_proxy(rabbitmq_url) as way:
         settings = relaying_to(way.url)
         async with queue(rabbitmq_url, settings["SALDO_RABBITMQ_EXCHANGE"]) as consumer:
             with serving(planted, tmp_path, own_ledger, **settings) as running:
@@ -318,21 +318,21 @@ async def test_the_way_to_the_broker_breaks_before_it_confirms(
                 way.cut()
                 customer.post("DEPOSIT", "1").raise_for_status()
                 await consumer.until(received, 2)
-                await asyncio.to_thread(running.end)  # its farewell goes this way, too
+                await asyncio.to_thread(running.end)  # its last message goes this way, too
     numbers = [event["data"]["number"] for event in received.events]
     assert numbers == ([0, 2] if planted else [0, 1])
 
 
 def relaying_to(url: str) -> dict[str, str]:
-    """Settings of a service that relays to an exchange of its own."""
+    """Return the settings of a service that relays to an exchange of its own."""
     return {
-        "SALDO_RELAY": "true",
+        "SALDO_RELAY_ENABLED": "true",
         "SALDO_RABBITMQ_URL": url,
         "SALDO_RABBITMQ_EXCHANGE": f"saldo-{uuid4()}",
     }
 
 
-def test_each_has_a_file_of_its_name_that_says_what_is_forgotten_and_is_provoked_here() -> None:
+def test_each_mutant_has_a_documented_file_and_a_test() -> None:
     assert sorted(PROVOKED) == sorted(mutants.NAMES)
     for name, mutant in mutants.NAMES.items():
         file = Path(mutants.__file__).with_name(f"{name}.py")

@@ -1,4 +1,4 @@
-"""The order of one user's history, against all orders of the attempts themselves."""
+"""The check of one user's order, compared with all orders of the attempts themselves."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from itertools import permutations
 
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from torture.checker import Kind, check
+from torture.checker import FindingKind, check
 from torture.history import Account, Evidence, ListTransactions, Operation, Post
 
 from tests.torture.histories import transaction
 
 LOG = tuple(transaction(number, "DEPOSIT", "1.00", f"{number}.00") for number in (1, 2))
-"""Two deposits."""
+"""A log of two deposits."""
 
 
 @st.composite
 def operations(draw: st.DrawFn) -> list[Operation]:
-    """Attempts at both, with and without an answer, marked as replayed or not; and lists."""
+    """Return attempts at both, with and without an answer, marked as replayed or not, and lists."""
     made = []
     for client in range(draw(st.integers(2, 5))):
         invoked = draw(st.integers(0, 8))
@@ -37,7 +37,7 @@ def operations(draw: st.DrawFn) -> list[Operation]:
 
 @given(operations())
 @settings(max_examples=600, deadline=None)
-def test_it_is_as_if_every_choice_of_attempts_and_every_order_were_tried(
+def test_check_agrees_with_trying_all_attempts_in_all_orders(
     made: list[Operation],
 ) -> None:
     expected = any(_explains(order) for order in permutations(made))
@@ -45,12 +45,15 @@ def test_it_is_as_if_every_choice_of_attempts_and_every_order_were_tried(
 
     faults = check(Evidence(made, [Account(1, "2.00", LOG)], [], ())).faults
 
-    assert {fault.kind for fault in faults} <= {Kind.NOT_LINEARIZABLE, Kind.TRANSACTION_OF_NOTHING}
+    assert {fault.kind for fault in faults} <= {
+        FindingKind.NOT_LINEARIZABLE,
+        FindingKind.TRANSACTION_OF_NOTHING,
+    }
     assert (faults == []) == expected
 
 
 def _explains(order: tuple[Operation, ...]) -> bool:
-    """Whether the operations, one after the other, can have been answered so, and leave the whole log."""
+    """Return whether the operations in this order can have been answered so, and leave the whole log."""
     latest = 0.0
     states = {0}
     for operation in order:
@@ -72,7 +75,7 @@ def _step(state: int, operation: Operation) -> set[int]:
     if state == number - 1 and not operation.replayed:
         after.add(number)
     if state >= number or operation.answered is None:
-        after.add(state)  # It found what another had done; or nobody will ever know.
+        after.add(state)  # Another attempt took effect before, or the outcome is unknown.
     return after
 
 

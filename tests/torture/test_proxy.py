@@ -1,4 +1,4 @@
-"""The proxy does to a connection what it says, and what happens to TCP."""
+"""The proxy: its faults have the effects on TCP connections that it promises."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SECONDS_MAX = 10
 
 
 class Server:
-    """Gives the connections that reach it to the test."""
+    """A server that hands its connections to the test."""
 
     def __init__(self) -> None:
         self.writers: list[asyncio.StreamWriter] = []
@@ -25,7 +25,7 @@ class Server:
         self.taken.put_nowait((reader, writer))
 
     async def close(self) -> None:
-        """All connections, at both ends."""
+        """Close all connections at both ends."""
         for writer in self.writers:
             writer.close()
             with suppress(OSError):
@@ -46,7 +46,7 @@ async def proxied() -> AsyncIterator[tuple[Server, Proxy]]:
 
 
 async def connected(server: Server, proxy: Proxy) -> tuple[Streams, Streams]:
-    """The client's end and the server's of one connection through the proxy, which has carried something."""
+    """Return the client's end and the server's end of a connection through the proxy that has carried data."""
     client = await asyncio.open_connection("127.0.0.1", proxy.port)
     server.writers.append(client[1])
     behind = await server.taken.get()
@@ -56,14 +56,14 @@ async def connected(server: Server, proxy: Proxy) -> tuple[Streams, Streams]:
 
 
 def ends(direction: Direction, client: Streams, behind: Streams) -> tuple[Streams, Streams]:
-    """Who writes, and who reads."""
+    """Return the writing end and the reading end."""
     return (client, behind) if direction == "there" else (behind, client)
 
 
 WAYS: list[Direction] = ["there", "back"]
 
 
-async def test_what_one_end_says_and_that_it_leaves_reaches_the_other() -> None:
+async def test_data_and_close_reach_the_other_end() -> None:
     async with proxied() as (server, proxy):
         client, behind = await connected(server, proxy)
         behind[1].write(b"answer")
@@ -76,7 +76,7 @@ async def test_what_one_end_says_and_that_it_leaves_reaches_the_other() -> None:
         client[1].close()
 
 
-async def test_a_cut_resets_both_ends_and_new_connections_are_well() -> None:
+async def test_cut_resets_both_ends_and_new_connections_work() -> None:
     async with proxied() as (server, proxy):
         client, behind = await connected(server, proxy)
         proxy.cut()
@@ -86,7 +86,7 @@ async def test_a_cut_resets_both_ends_and_new_connections_are_well() -> None:
         await connected(server, proxy)
 
 
-async def test_who_is_refused_is_reset_and_reaches_nobody() -> None:
+async def test_refused_client_is_reset_without_a_server_connection() -> None:
     async with proxied() as (server, proxy):
         proxy.refusing = True
         reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
@@ -99,7 +99,7 @@ async def test_who_is_refused_is_reset_and_reaches_nobody() -> None:
 
 
 @pytest.mark.parametrize("direction", WAYS)
-async def test_what_is_delayed_comes_later_and_whole(direction: Direction) -> None:
+async def test_delayed_data_arrives_late_and_complete(direction: Direction) -> None:
     async with proxied() as (server, proxy):
         writing, reading = ends(direction, *await connected(server, proxy))
         proxy.ways[direction].delay_seconds = 0.2
@@ -111,7 +111,7 @@ async def test_what_is_delayed_comes_later_and_whole(direction: Direction) -> No
 
 
 @pytest.mark.parametrize("direction", WAYS)
-async def test_a_connection_that_has_lost_something_never_says_anything_more(
+async def test_connection_that_lost_data_stays_silent(
     direction: Direction,
 ) -> None:
     async with proxied() as (server, proxy):
@@ -119,18 +119,18 @@ async def test_a_connection_that_has_lost_something_never_says_anything_more(
         writing, reading = ends(direction, client, behind)
         proxy.ways[direction].lost = True
         writing[1].write(b"lost")
-        reading[1].write(b"heard")  # the other direction lives
+        reading[1].write(b"heard")  # the other direction works
         assert await writing[0].readexactly(5) == b"heard"
         proxy.calm()
-        await connected(server, proxy)  # a new one is well
+        await connected(server, proxy)  # a new connection works
         writing[1].write(b"after a gap")
-        writing[1].close()  # now the other end may know
+        writing[1].close()  # from now on the other end may notice
         with pytest.raises(ConnectionResetError):
             await reading[0].read()
 
 
 @pytest.mark.parametrize("direction", WAYS)
-async def test_who_leaves_while_everything_is_lost_is_missed_when_it_is_over(
+async def test_close_during_a_loss_is_forwarded_when_the_loss_ends(
     direction: Direction,
 ) -> None:
     async with proxied() as (server, proxy):
@@ -146,7 +146,7 @@ async def test_who_leaves_while_everything_is_lost_is_missed_when_it_is_over(
 
 
 @pytest.mark.parametrize("direction", WAYS)
-async def test_a_half_closed_connection_goes_on_in_the_other_direction(
+async def test_half_closed_connection_works_in_the_other_direction(
     direction: Direction,
 ) -> None:
     async with proxied() as (server, proxy):

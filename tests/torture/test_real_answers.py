@@ -1,4 +1,4 @@
-"""What the service itself answers and tells, seen by the checker: right, with every shape of answer in it."""
+"""Real answers and events of the service, given to the checker: all are valid, and every kind of answer occurs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import asyncpg
 import httpx
-from torture.checker import Kind, check
+from torture.checker import FindingKind, check
 from torture.history import (
     Account,
     Call,
@@ -27,9 +27,9 @@ from torture.history import (
     ReadTransaction,
 )
 
+from saldo.events.event import Encoder
 from saldo.ledger.model import SHARDS
-from saldo.relay.events import Encoder
-from saldo.store.connection import Session
+from saldo.store.connections.connection import DatabaseConnection
 from saldo.store.log import Log
 from tests.torture.corruptions import alter_event, drop_event, lose_the_last
 from tests.torture.simulation import START
@@ -39,7 +39,7 @@ CALLS = 40
 
 
 class Client:
-    """One client: random calls, one after the other, each written down."""
+    """One client, which makes random calls one after the other and records them."""
 
     def __init__(self, api: httpx.AsyncClient, number: int, users: list[int]) -> None:
         self._api = api
@@ -108,21 +108,21 @@ class Client:
             replayed = answer.headers.get("idempotent-replayed") == "true"
             return answer.status_code, answer.json(), replayed
         answer = await self._api.post("/v1/transactions", json=[fields])
-        [line] = map(json.loads, (await answer.aread()).splitlines())
+        [line] = json.loads(await answer.aread())
         return line["status"], line, line.get("replayed", False)
 
 
-async def test_the_service_passes(api: httpx.AsyncClient, database_url: str) -> None:
+async def test_real_answers_pass_the_checker(api: httpx.AsyncClient, database_url: str) -> None:
     async with asyncpg.create_pool(
-        database_url, min_size=1, max_size=1, connection_class=Session
+        database_url, min_size=1, max_size=1, connection_class=DatabaseConnection
     ) as pool:
         log = Log(pool)
         before = dict.fromkeys(range(SHARDS), 0) | await log.heads()
         users = [await _create(api) for _ in range(2)]
         evidence = await _run(api, users)
-        entries = await log.after(before, 10_000)
+        entries = await log.entries_after(before, 10_000)
     encoder = Encoder(2)
-    events = [json.loads(encoder.event(entry).body) for entry in entries if entry.user_id in users]
+    events = [json.loads(encoder.encode(entry).body) for entry in entries if entry.user_id in users]
     evidence = replace(evidence, deliveries=[Delivery("log", event) for event in events])
 
     assert check(evidence).faults == []
@@ -132,9 +132,9 @@ async def test_the_service_passes(api: httpx.AsyncClient, database_url: str) -> 
     assert {(409, "uuid_conflict"), (404, "transaction_not_found")} <= codes
     assert {one.replayed for one in evidence.operations} == {True, False}
     for corruption, kind in (
-        (lose_the_last, Kind.LOST),
-        (drop_event, Kind.EVENT_MISSING),
-        (alter_event, Kind.EVENT_DIFFERS),
+        (lose_the_last, FindingKind.LOST),
+        (drop_event, FindingKind.EVENT_MISSING),
+        (alter_event, FindingKind.EVENT_DIFFERS),
     ):
         corrupted = corruption(evidence, Random(1))
         assert corrupted is not None
@@ -156,7 +156,7 @@ async def _run(api: httpx.AsyncClient, users: list[int]) -> Evidence:
 
 
 async def _read(api: httpx.AsyncClient, user_id: int) -> Account:
-    """All pages, turned round: a page is newest first."""
+    """Read all pages in the order of numbers; the pages themselves are newest first."""
     balance = (await api.get(f"/v1/user/{user_id}/balance")).json()["balance"]
     items: list[dict[str, Any]] = []
     query: dict[str, str] = {"limit": "50"}

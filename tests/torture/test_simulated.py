@@ -1,4 +1,4 @@
-"""Right histories pass, whatever clients and answers did; and a lie told in one is found."""
+"""Simulated histories: valid ones pass, however clients and answers behave, and a corruption is found."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from random import Random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torture.checker import Kind, check
+from torture.checker import FindingKind, check
 from torture.history import Evidence
 
 from tests.torture.corruptions import CORRUPTIONS, Corruption
 from tests.torture.simulation import simulate
 
-LIES_WANTED = 40
-"""Of each kind of lie: the number of histories with one that the test looks at."""
+CORRUPTIONS_WANTED = 40
+"""Number of corrupted histories that the test checks for each kind of corruption."""
 
 
 @given(st.randoms(use_true_random=False), st.integers(1, 3), st.integers(1, 6), st.integers(1, 20))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_a_right_history_has_no_fault(random: Random, users: int, clients: int, calls: int) -> None:
+def test_valid_history_has_no_fault(random: Random, users: int, clients: int, calls: int) -> None:
     evidence = simulate(random, users=users, clients=clients, calls=calls)
 
     assert check(evidence).faults == []
@@ -29,14 +29,14 @@ def test_a_right_history_has_no_fault(random: Random, users: int, clients: int, 
 @pytest.mark.parametrize(
     ("corruption", "kind"), CORRUPTIONS.items(), ids=lambda value: getattr(value, "__name__", None)
 )
-def test_a_lie_is_found(corruption: Corruption, kind: Kind) -> None:
-    for corrupted in _lies(corruption):
+def test_corruption_is_found(corruption: Corruption, kind: FindingKind) -> None:
+    for corrupted in _corrupted_histories(corruption):
         kinds = {fault.kind for fault in check(corrupted).faults}
 
         assert kind in kinds
 
 
-def test_every_kind_of_answer_is_simulated() -> None:
+def test_simulation_contains_every_kind_of_answer() -> None:
     seen = {
         (operation.status, (operation.body or {}).get("code"), operation.replayed)
         for seed in range(60)
@@ -50,8 +50,11 @@ def test_every_kind_of_answer_is_simulated() -> None:
     assert {(None, None, False), (200, None, True), (402, "insufficient_funds", True)} <= seen
 
 
-def _lies(corruption: Corruption) -> Iterator[Evidence]:
-    """Histories with one lie each. Not by Hypothesis: it would give up where the place for a lie is rare."""
+def _corrupted_histories(corruption: Corruption) -> Iterator[Evidence]:
+    """Yield histories with one corruption each.
+
+    They are not made by Hypothesis, which gives up where a corruption is rarely possible.
+    """
     found = 0
     for seed in range(1000):
         random = Random(seed)
@@ -60,6 +63,6 @@ def _lies(corruption: Corruption) -> Iterator[Evidence]:
         if corrupted is not None:
             found += 1
             yield corrupted
-        if found == LIES_WANTED:
+        if found == CORRUPTIONS_WANTED:
             return
     raise AssertionError(f"{corruption.__name__} found a place {found} times only")

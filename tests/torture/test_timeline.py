@@ -1,4 +1,4 @@
-"""Balances at moments, against sums over all entries."""
+"""Balances at moments, compared with sums over all entries."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def logs(draw: st.DrawFn) -> list[Entry]:
 
 
 @given(logs(), SECONDS, st.data())
-def test_a_balance_is_the_sum_of_what_is_posted_up_to_it(
+def test_balance_at_a_date_is_the_sum_of_posted_entries(
     log: list[Entry], second: int, data: st.DataObject
 ) -> None:
     count, date = data.draw(st.integers(0, len(log))), _moment(second)
@@ -39,7 +39,7 @@ def test_a_balance_is_the_sum_of_what_is_posted_up_to_it(
 
 
 @given(logs())
-def test_the_lowest_balance_is_that_of_all_moments(log: list[Entry]) -> None:
+def test_lowest_balance_is_the_minimum_over_all_moments(log: list[Entry]) -> None:
     moments = [entry.timestamp for entry in log]
     balances = Balances(moments)
     for count, entry in enumerate(log, 1):

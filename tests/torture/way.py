@@ -1,29 +1,36 @@
-"""A way to a broker that may swallow what goes along it."""
+"""A proxy to a broker that can drop data in either direction."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 WAIT_SECONDS_MAX = 60
 
 
-class Way:
-    """Stands between a client and a broker, and may swallow what the client sends."""
+class LossyProxy:
+    """A proxy between a client and a broker that can drop the data of either side.
+
+    Attributes:
+        swallowing: whether the client's data is dropped.
+        muted: whether the broker's data is dropped.
+    """
 
     def __init__(self, broker_url: str) -> None:
         self._broker_url = broker_url
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._swallowed = bytearray()
         self._more = asyncio.Condition()
         self.swallowing = False
+        self.muted = False
 
     @property
     def url(self) -> str:
-        """The broker's, by this way."""
+        """The broker's URL through this proxy."""
         assert self._server is not None
         port = self._server.sockets[0].getsockname()[1]
         parts = urlsplit(self._broker_url)
@@ -31,41 +38,50 @@ class Way:
         return parts._replace(netloc=f"{account}@127.0.0.1:{port}").geturl()
 
     async def open(self) -> None:
-        """Takes connections."""
+        """Accept connections."""
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
 
     async def swallowed(self, text: str) -> None:
-        """Returns when something with this text has been swallowed."""
+        """Wait until data with this text has been dropped."""
         async with asyncio.timeout(WAIT_SECONDS_MAX), self._more:
             await self._more.wait_for(lambda: text.encode() in self._swallowed)
 
     def cut(self) -> None:
-        """Breaks the connections that there are."""
+        """Break the open connections."""
         for writer in self._writers:
             writer.transport.abort()
 
-    def close(self) -> None:
-        """Takes no more."""
+    async def close(self) -> None:
+        """Accept no more connections, and end all tasks."""
         assert self._server is not None
         self._server.close()
         self.cut()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=WAIT_SECONDS_MAX)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         parts = urlsplit(self._broker_url)
         theirs, there = await asyncio.open_connection(parts.hostname, parts.port or 5672)
         self._writers |= {writer, there}
         await asyncio.gather(
-            self._pass_on(reader, there, may_swallow=True),
-            self._pass_on(theirs, writer, may_swallow=False),
+            self._pass_on(reader, there, lambda: self.swallowing),
+            self._pass_on(theirs, writer, lambda: self.muted),
         )
         self._writers -= {writer, there}
 
     async def _pass_on(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, may_swallow: bool
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        swallows: Callable[[], bool],
     ) -> None:
         try:
             while content := await reader.read(65_536):
-                if may_swallow and self.swallowing:
+                if swallows():
                     async with self._more:
                         self._swallowed += content
                         self._more.notify_all()
@@ -78,11 +94,11 @@ class Way:
 
 
 @asynccontextmanager
-async def way_to(broker_url: str) -> AsyncIterator[Way]:
-    """A way that is open, and closed at the end."""
-    way = Way(broker_url)
+async def open_lossy_proxy(broker_url: str) -> AsyncIterator[LossyProxy]:
+    """Yield an open proxy, and close it afterwards."""
+    way = LossyProxy(broker_url)
     await way.open()
     try:
         yield way
     finally:
-        way.close()
+        await way.close()

@@ -1,19 +1,19 @@
-"""Who waits in the kernel's queue is let in at once."""
+"""Acceptance of connections: all that wait in the kernel's backlog are accepted at once."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 
-from saldo.accepting import ACCEPTED_AT_ONCE_MAX, Loop
+from saldo.server.event_loop import ACCEPTED_AT_ONCE_MAX, Loop
 
 CONNECTIONS = 50
 TURNS = 3
-"""One hears of the first, one accepts the others, one greets them."""
+"""Turns of the loop: one to notice the first connection, one to accept the others, one to start their protocols."""
 
 
 class Greeted(asyncio.Protocol):
-    """Counts itself."""
+    """A protocol that counts its connections."""
 
     count = 0
 
@@ -43,7 +43,7 @@ async def _greeted_in_few_turns() -> int:
         return found
 
 
-def test_a_crowd_is_accepted_in_one_turn() -> None:
+def test_whole_backlog_is_accepted_in_one_turn() -> None:
     assert CONNECTIONS <= ACCEPTED_AT_ONCE_MAX
     with asyncio.Runner(loop_factory=Loop) as runner:
         assert runner.run(_greeted_in_few_turns()) == CONNECTIONS

@@ -1,16 +1,21 @@
-"""Who may do what: the scope of each route, grants, rates."""
+"""Permissions: the scope of each route, grants, rate limits."""
 
 from __future__ import annotations
 
+import os
 from hashlib import sha256
 from ipaddress import ip_address, ip_network
 
 import pytest
 
-from saldo.access.gate import Gate
-from saldo.access.grant import ANYONE, Grant, Scope
-from saldo.access.rate import Bucket, Rate
-from saldo.http.access import scope_of
+from saldo.auth.authenticator import Authenticator
+from saldo.auth.grants import UNAUTHENTICATED_ADMIN, Grant, Scope
+from saldo.auth.rate_limit import Rate, TokenBucket
+from saldo.cli.exit_codes import CommandError, ExitCode
+from saldo.cli.root_account import refuse_root, warn_of_root
+from saldo.http.authorization import required_scope
+from saldo.settings import model as settings_module
+from saldo.settings.model import Settings
 
 
 @pytest.mark.parametrize(
@@ -38,12 +43,12 @@ from saldo.http.access import scope_of
         ("GET", "", Scope.ADMIN),
     ],
 )
-def test_what_a_request_needs(method: str, path: str, scope: Scope | None) -> None:
-    assert scope_of(method, path) is scope
+def test_scopes_required_by_requests(method: str, path: str, scope: Scope | None) -> None:
+    assert required_scope(method, path) is scope
 
 
-def test_admin_stands_for_every_scope_and_no_other_does() -> None:
-    assert all(ANYONE.allows(scope) for scope in Scope)
+def test_only_admin_includes_every_scope() -> None:
+    assert all(UNAUTHENTICATED_ADMIN.allows(scope) for scope in Scope)
     for scope in set(Scope) - {Scope.ADMIN}:
         grant = Grant("a key", frozenset({scope}))
         assert [other for other in Scope if grant.allows(other)] == [scope]
@@ -63,7 +68,7 @@ def test_admin_stands_for_every_scope_and_no_other_does() -> None:
 def test_a_key_may_be_limited_to_networks(address: str | None, inside: bool) -> None:
     networks = (ip_network("192.0.2.0/24"), ip_network("2001:db8::/32"))
     grant = Grant("a key", frozenset(), networks=networks)
-    assert grant.comes_from(None if address is None else ip_address(address)) is inside
+    assert grant.allows_address(None if address is None else ip_address(address)) is inside
 
 
 class Clock:
@@ -74,9 +79,9 @@ class Clock:
         return self.now
 
 
-def test_a_bucket_holds_a_burst_and_fills_at_its_rate() -> None:
+def test_rate_limit_allows_a_burst_and_refills_at_its_rate() -> None:
     clock = Clock()
-    bucket = Bucket(Rate(8, 3), clock)
+    bucket = TokenBucket(Rate(8, 3), clock)
     assert [bucket.take() for _ in range(3)] == [0, 0, 0]
     assert bucket.take() == 0.125
     clock.now += 0.125
@@ -86,9 +91,9 @@ def test_a_bucket_holds_a_burst_and_fills_at_its_rate() -> None:
     assert bucket.take() > 0
 
 
-def test_what_is_too_much_at_once_is_let_in_and_waited_for_afterwards() -> None:
+def test_array_above_the_burst_is_admitted_and_delays_later_requests() -> None:
     clock = Clock()
-    bucket = Bucket(Rate(8, 3), clock)
+    bucket = TokenBucket(Rate(8, 3), clock)
     assert bucket.take(18) == 0
     assert bucket.take() == 2.0
     clock.now += 2
@@ -96,10 +101,40 @@ def test_what_is_too_much_at_once_is_let_in_and_waited_for_afterwards() -> None:
 
 
 def test_keys_are_looked_up_by_their_digest() -> None:
-    """Of equal length whatever was sent: the time to find one tells nothing of another."""
-    gate = Gate(insecure=False, proxies=())
+    """Check that lookups use a digest of fixed length, so that the time of a lookup reveals no other key."""
+    gate = Authenticator(insecure=False, proxies=())
     header = b"Bearer a-key"
-    gate._known[sha256(header).digest()] = ANYONE
-    assert gate.at_once({}, {b"authorization": header}) is ANYONE
-    assert gate.at_once({}, {b"authorization": b"Bearer a-kez"}) is None
-    assert gate.at_once({}, {}) is None
+    gate._known[sha256(header).digest()] = UNAUTHENTICATED_ADMIN
+    assert gate.authenticate_cached({}, {b"authorization": header}) is UNAUTHENTICATED_ADMIN
+    assert gate.authenticate_cached({}, {b"authorization": b"Bearer a-kez"}) is None
+    assert gate.authenticate_cached({}, {}) is None
+
+
+@pytest.mark.parametrize(("user_id", "lines"), [(0, 1), (999, 0)])
+def test_a_service_of_root_says_so(
+    user_id: int, lines: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user_id)
+    warn_of_root()
+    assert [line for line in caplog.messages if "as root" in line] == caplog.messages
+    assert len(caplog.messages) == lines
+
+
+@pytest.mark.parametrize(
+    ("user_id", "as_root", "refused"), [(0, False, True), (0, True, False), (999, False, False)]
+)
+def test_a_start_as_root_is_refused_unless_it_is_allowed(
+    user_id: int, as_root: bool, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user_id)
+    settings = settings_module.load(as_root=as_root)
+    if not refused:
+        refuse_root(settings)
+        return
+    with pytest.raises(CommandError, match=r"docs/howto/operate\.md.*SALDO_AS_ROOT=true") as raised:
+        refuse_root(settings)
+    assert raised.value.code is ExitCode.REFUSED
+
+
+def test_a_start_as_root_is_refused_by_default() -> None:
+    assert Settings.model_fields["as_root"].default is False

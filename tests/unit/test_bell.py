@@ -1,15 +1,15 @@
-"""The bell: a ring is heard, many are few, and nobody at the door is no fault."""
+"""The bell: a signal is received, many signals become few, and a missing listener is no error."""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
 
-from saldo.relay.bell import Bell, listen
+from saldo.relay.wakeup import WakeupSender, receive_wakeups
 
 
-async def test_the_last_of_many_rings_is_heard(tmp_path: Path) -> None:
-    bell, rings, heard = Bell(tmp_path / "bell"), 0, asyncio.Event()
+async def test_last_of_many_wakeups_is_received(tmp_path: Path) -> None:
+    bell, rings, heard = WakeupSender(tmp_path / "bell"), 0, asyncio.Event()
 
     def hear() -> None:
         nonlocal rings
@@ -17,7 +17,7 @@ async def test_the_last_of_many_rings_is_heard(tmp_path: Path) -> None:
         heard.set()
 
     bell.ring()  # nobody listens yet
-    listening = await listen(tmp_path / "bell", hear)
+    listening = await receive_wakeups(tmp_path / "bell", hear)
     for _ in range(1000):
         bell.ring()
     async with asyncio.timeout(20):

@@ -1,4 +1,4 @@
-"""The console's words, numbers, times and points, without a service."""
+"""Texts, numbers, times and chart points of the console, without a service."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from saldo.console import words
-from saldo.console.chart import Point, added_up, thinned
-from saldo.console.formats import Formats
-from saldo.console.languages import WORDS
-from saldo.console.look import Look
-from saldo.console.money import EXAMPLE
-from saldo.console.page import local_path
-from saldo.console.samples import Samples, quantile
-from saldo.console.words import Counted, Words
-from saldo.http.answers import OUTCOME_NAMES
+from saldo.console.formatting import Formatter
+from saldo.console.i18n import catalog
+from saldo.console.i18n.catalog import Messages, PluralText
+from saldo.console.i18n.catalogs import CATALOGS
+from saldo.console.metrics_history import MetricsHistory, quantile
+from saldo.console.page import parse_console_path
+from saldo.console.pages.balance_chart import Point, accumulate_balances, downsample
+from saldo.console.pages.transaction_form import EXAMPLE_AMOUNT_MINOR
+from saldo.console.preferences import Preferences
+from saldo.http.responses import OUTCOME_NAMES
 from saldo.ledger.money import MoneyError, parse_amount
 from saldo.observability.metrics import OUTCOMES
-from saldo.store.charts import Change
+from saldo.store.charts import BalanceChange
 
-ENGLISH, RUSSIAN = WORDS["en"], WORDS["ru"]
+ENGLISH, RUSSIAN = CATALOGS["en"], CATALOGS["ru"]
 MOSCOW = ZoneInfo("Europe/Moscow")
 
 
-def test_no_word_is_missing_and_each_has_the_same_places() -> None:
-    for field in dataclasses.fields(Words):
+def test_catalogs_have_the_same_messages_and_placeholders() -> None:
+    for field in dataclasses.fields(Messages):
         english, russian = getattr(ENGLISH, field.name), getattr(RUSSIAN, field.name)
         assert type(english) is type(russian), field.name
         if isinstance(english, str):
             assert english and russian, field.name
             assert english.count("{}") == russian.count("{}"), field.name
-        elif isinstance(english, Counted):
+        elif isinstance(english, PluralText):
             for form in dataclasses.astuple(english) + dataclasses.astuple(russian):
                 assert form.count("{}") == 1, field.name
         elif isinstance(english, Mapping) and field.name != "field_faults":
@@ -45,13 +45,13 @@ def test_no_word_is_missing_and_each_has_the_same_places() -> None:
     assert set(ENGLISH.outcome_reasons) == set(OUTCOME_NAMES.values())
 
 
-def test_no_word_is_left_over() -> None:
-    package = Path(words.__file__).parent
-    languages = {"words.py", "english.py", "russian.py"}
-    files = [*package.glob("*.py"), *package.glob("templates/*.html")]
+def test_catalogs_have_no_unused_messages() -> None:
+    package = Path(catalog.__file__).parents[1]
+    languages = {"catalog.py", "english.py", "russian.py"}
+    files = [*package.rglob("*.py"), *package.glob("templates/*.html")]
     text = "".join(file.read_text("utf-8") for file in files if file.name not in languages)
     used = set(re.findall(r"\b(?:t|words)\.(\w+)", text))
-    assert {field.name for field in dataclasses.fields(Words)} - used == set()
+    assert {field.name for field in dataclasses.fields(Messages)} - used == set()
 
 
 @pytest.mark.parametrize(
@@ -64,11 +64,11 @@ def test_no_word_is_left_over() -> None:
         *((101, "101 пользователь"), (1001, "1001 пользователь"), (112, "112 пользователей")),
     ],
 )
-def test_russian_counts(number: int, expected: str) -> None:
+def test_russian_plural_forms(number: int, expected: str) -> None:
     assert RUSSIAN.users_found.of(number, str(number)) == expected
 
 
-def test_english_counts() -> None:
+def test_english_plural_forms() -> None:
     assert [ENGLISH.users_found.of(n, str(n)) for n in (0, 1, 2, 21)] == [
         "0 users",
         "1 user",
@@ -77,12 +77,12 @@ def test_english_counts() -> None:
     ]
 
 
-def formats(language: str = "en", decimals: int = 2) -> Formats:
+def formats(language: str = "en", decimals: int = 2) -> Formatter:
     of_language = RUSSIAN if language == "ru" else ENGLISH
-    return Formats("ru" if language == "ru" else "en", MOSCOW, decimals, of_language.durations)
+    return Formatter("ru" if language == "ru" else "en", MOSCOW, decimals, of_language.durations)
 
 
-def test_money_is_written_exactly_and_as_people_read_it() -> None:
+def test_money_is_formatted_exactly_and_by_language() -> None:
     assert formats().money(123_456_789) == "1,234,567.89"
     assert formats().money(-5) == "\u22120.05"
     assert formats().signed(5) == "+0.05"
@@ -101,9 +101,7 @@ def test_money_is_written_exactly_and_as_people_read_it() -> None:
         *(("en", 0, "12,345", "12345"), ("en", 2, "1,234,567.89", "1234567.89")),
     ],
 )
-def test_amounts_are_read_as_people_type_them(
-    language: str, decimals: int, typed: str, read: str
-) -> None:
+def test_typed_amounts_are_parsed(language: str, decimals: int, typed: str, read: str) -> None:
     assert formats(language, decimals).typed_amount(typed) == read
 
 
@@ -116,16 +114,16 @@ def test_amounts_are_read_as_people_type_them(
         *(("en", 2, "12\n345"), ("en", 2, "1,234 567.00"), ("en", 2, "1."), ("en", 2, ",5")),
     ],
 )
-def test_amounts_that_are_not_sure_are_refused(language: str, decimals: int, typed: str) -> None:
+def test_ambiguous_amounts_are_rejected(language: str, decimals: int, typed: str) -> None:
     with pytest.raises(MoneyError):
         parse_amount(formats(language, decimals).typed_amount(typed), decimals)
 
 
 @pytest.mark.parametrize("language", ["en", "ru"])
 @pytest.mark.parametrize("decimals", [0, 2, 3, 8])
-def test_what_is_shown_may_be_typed(language: str, decimals: int) -> None:
+def test_displayed_amount_can_be_typed(language: str, decimals: int) -> None:
     own = formats(language, decimals)
-    for minor in (1, 999, 1000, EXAMPLE, 123_456_789, 10**15):
+    for minor in (1, 999, 1000, EXAMPLE_AMOUNT_MINOR, 123_456_789, 10**15):
         assert parse_amount(own.typed_amount(own.money(minor)), decimals) == minor
 
 
@@ -146,21 +144,21 @@ def test_durations_have_the_unit_that_fits() -> None:
 @pytest.mark.parametrize(
     ("cookie", "accepted", "expected"),
     [
-        (None, "", Look("en")),
-        (None, "ru-RU,ru;q=0.9,en;q=0.8", Look("ru")),
-        (None, "de,en;q=0.8,ru;q=0.5", Look("en")),
-        ("en.dark.Europe/Moscow", "ru", Look("en", "dark", "Europe/Moscow")),
-        ("xx.pink.Nowhere/No", "ru", Look("ru")),
-        ("ru", "", Look("ru")),
-        ("...../../etc/passwd", "", Look("en")),
+        (None, "", Preferences("en")),
+        (None, "ru-RU,ru;q=0.9,en;q=0.8", Preferences("ru")),
+        (None, "de,en;q=0.8,ru;q=0.5", Preferences("en")),
+        ("en.dark.Europe/Moscow", "ru", Preferences("en", "dark", "Europe/Moscow")),
+        ("xx.pink.Nowhere/No", "ru", Preferences("ru")),
+        ("ru", "", Preferences("ru")),
+        ("...../../etc/passwd", "", Preferences("en")),
     ],
 )
-def test_a_look_is_what_was_chosen_as_far_as_it_is_one(
-    cookie: str | None, accepted: str, expected: Look
+def test_preferences_cookie_is_parsed_and_invalid_values_ignored(
+    cookie: str | None, accepted: str, expected: Preferences
 ) -> None:
-    look = Look.read(cookie, accepted)
+    look = Preferences.read(cookie, accepted)
     assert look == expected
-    assert Look.read(look.written, "") == look
+    assert Preferences.read(look.written, "") == look
 
 
 @pytest.mark.parametrize(
@@ -173,30 +171,30 @@ def test_a_look_is_what_was_chosen_as_far_as_it_is_one(
         *(("//[", False), ("http://[/console", False)),
     ],
 )
-def test_only_paths_of_the_console_are_gone_to(path: str | None, inside: bool) -> None:
-    assert (local_path(path) is not None) == inside
+def test_redirects_lead_only_to_console_paths(path: str | None, inside: bool) -> None:
+    assert (parse_console_path(path) is not None) == inside
 
 
 def at(second: int) -> datetime:
     return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=second)
 
 
-def test_changes_at_one_moment_are_one_point() -> None:
-    changes = [Change(at(1), 5), Change(at(1), -2), Change(at(3), 10)]
-    assert list(added_up(100, changes)) == [Point(at(1), 103), Point(at(3), 113)]
+def test_simultaneous_changes_are_one_chart_point() -> None:
+    changes = [BalanceChange(at(1), 5), BalanceChange(at(1), -2), BalanceChange(at(3), 10)]
+    assert list(accumulate_balances(100, changes)) == [Point(at(1), 103), Point(at(3), 113)]
 
 
-def test_what_is_thinned_keeps_ends_and_extremes() -> None:
+def test_thinned_chart_keeps_ends_and_extremes() -> None:
     points = [Point(at(number), (number * 7919) % 1009) for number in range(5000)]
     points[1234] = Point(at(1234), 10**9)
     points[4321] = Point(at(4321), -5)
-    kept = thinned(points, 200)
+    kept = downsample(points, 200)
     assert len(kept) <= 200
     assert kept == sorted(kept)
     assert {points[0], points[1234], points[4321], points[-1]} <= set(kept)
 
 
-def test_a_quantile_is_reckoned_as_prometheus_does() -> None:
+def test_quantile_is_computed_like_in_prometheus() -> None:
     inf = float("inf")
     assert quantile({0.01: 50, 0.1: 100, inf: 100}, 0.5) == 10
     assert quantile({0.01: 0, 0.1: 100, inf: 100}, 0.5) == 55
@@ -206,12 +204,12 @@ def test_a_quantile_is_reckoned_as_prometheus_does() -> None:
 
 
 def test_samples_are_rates_of_this_process() -> None:
-    samples = Samples()
-    samples.take(100)
+    samples = MetricsHistory()
+    samples.add_sample(100)
     OUTCOMES.labels("posted", "false").inc(10)
     OUTCOMES.labels("posted", "true").inc(5)
     OUTCOMES.labels("insufficient_funds", "false").inc(20)
-    samples.take(105)
+    samples.add_sample(105)
     series = samples.series()
     assert series.times == [105]
     assert (series.posted, series.refused, series.replayed) == ([2], [4], [1])

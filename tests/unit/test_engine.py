@@ -1,4 +1,4 @@
-"""The engine's own behaviour, with a connection that fails in the ways a database can."""
+"""The engine by itself, with a connection that fails in the ways a database can."""
 
 from __future__ import annotations
 
@@ -15,23 +15,30 @@ from saldo.engine.errors import (
     QueueFullError,
     RequestFailedError,
 )
-from saldo.engine.placing import Placing
+from saldo.engine.shard_routing import ShardPlacementWatcher
 from saldo.ledger.model import SHARDS, Decision, Outcome, TransactionRequest
-from saldo.store.errors import BusyError, ClashError, ConnectionLostError, RejectedError
-from saldo.store.places import Node
+from saldo.store.citus.placement import Node
+from saldo.store.connections.connection import Backend
+from saldo.store.errors import (
+    ConnectionLostError,
+    RejectedError,
+    TemporarilyUnavailableError,
+    UuidRaceError,
+)
 
 POISON = 666
 NODES = [Node("127.0.0.1", 9701 + number, number, "the ledger") for number in range(3)]
 
 
 class Scripted:
-    """A connection that first raises what it is told, then posts; refuses the poisoned request."""
+    """A connection that first raises the given errors and then posts; it rejects the poisoned request."""
 
     def __init__(self, *errors: Exception, replayed: bool = False) -> None:
         self.errors = list(errors)
         self.replayed = replayed
         self.batches: list[int] = []
         self.lock_wait_seconds = 0.0
+        self.backend: Backend | None = None
         self.posted: list[TransactionRequest] = []
         self.at_once: list[set[int]] = []
         self.shared_groups = 0
@@ -58,11 +65,14 @@ class Scripted:
             raise RejectedError("22003: out of range")
         self.posted += requests
         return [
-            Decision(Outcome.POSTED, replayed=self.replayed, amount=request.amount)
+            Decision(Outcome.POSTED, replayed=self.replayed, number=1, amount=request.amount)
             for request in requests
         ]
 
-    def abandon(self) -> None: ...
+    async def is_any_alive(self, backends: Sequence[Backend]) -> bool:
+        return False
+
+    def abort(self) -> None: ...
 
     async def close(self) -> None: ...
 
@@ -86,11 +96,11 @@ def _engine(
             lanes=lanes,
             by_shard=by_shard,
             batch_requests_max=50,
-            split_requests_min=50,
+            parallel_lanes_requests_min=50,
             queue_requests_max=queue,
             queue_wait_seconds_max=wait,
             request_deadline_seconds=deadline,
-            slow_seconds=60.0,
+            slow_log_seconds=60.0,
             batch_timeout_seconds=timeout,
         ),
     )
@@ -103,9 +113,10 @@ def _request(amount: int = 1, user_id: int = 1) -> TransactionRequest:
 
 
 @pytest.mark.parametrize(
-    "error", [ClashError("key"), BusyError("no space"), ConnectionLostError("gone")]
+    "error",
+    [UuidRaceError("key"), TemporarilyUnavailableError("no space"), ConnectionLostError("gone")],
 )
-async def test_a_batch_is_sent_again(error: Exception) -> None:
+async def test_batch_is_retried_after_a_lost_connection(error: Exception) -> None:
     connection = Scripted(error)
     engine = _engine(connection)
     assert (await engine.post(_request())).outcome is Outcome.POSTED
@@ -123,9 +134,9 @@ async def test_a_distributed_ledger_is_sent_batches_of_one_shard() -> None:
     assert len(connection.posted) == len(users)
 
 
-async def test_a_shard_that_is_away_rests_and_the_others_go_on() -> None:
+async def test_unreachable_shard_backs_off_and_others_continue() -> None:
     class Away(Scripted):
-        """One machine of several can't be reached."""
+        """A connection to a ledger of which one machine can't be reached."""
 
         async def post(
             self, requests: Sequence[TransactionRequest], *, atomic: bool = False
@@ -154,8 +165,8 @@ async def test_a_shard_that_is_away_rests_and_the_others_go_on() -> None:
     assert engine.queue_requests == 0
 
 
-async def test_lanes_go_to_the_nodes_that_have_the_shards() -> None:
-    """Each request to its node, also after a move; a node that says nothing holds up nobody else's."""
+async def test_lanes_connect_to_the_nodes_of_the_shards() -> None:
+    """Send each request to its node, also after a move; a node that doesn't answer delays no other node's requests."""
     connections: dict[Node | None, Scripted] = {node: Scripted() for node in (None, *NODES)}
     engine = _engine(connections, lanes=2, by_shard=True)
 
@@ -179,7 +190,7 @@ async def test_lanes_go_to_the_nodes_that_have_the_shards() -> None:
     connections[NODES[1]].gate.set()
     await asyncio.gather(*held)
     assert (posted(NODES[0]), posted(NODES[1])) == ([2, 4, 6, 8], [1, 3, 5])
-    # One more node, which has what the others had, but for a shard that is asked of the database.
+    # The new node has the shards of the others, except one whose place is read from the database.
     engine.place([None, *[NODES[2]] * (SHARDS - 1)])
     await post(1, 2, 64)
     assert (posted(None), posted(NODES[2])) == ([64], [1, 2])
@@ -187,9 +198,7 @@ async def test_lanes_go_to_the_nodes_that_have_the_shards() -> None:
     assert engine.queue_requests == 0
 
 
-async def test_what_waits_for_a_shard_that_moves_under_its_batch_is_posted_where_it_is_then() -> (
-    None
-):
+async def test_requests_for_a_moved_shard_are_posted_at_its_new_node() -> None:
     connections: dict[Node | None, Scripted] = {node: Scripted() for node in (None, *NODES)}
     engine = _engine(connections, lanes=1, by_shard=True)
     engine.place([NODES[shard % 2] for shard in range(SHARDS)])
@@ -206,9 +215,7 @@ async def test_what_waits_for_a_shard_that_moves_under_its_batch_is_posted_where
     await engine.stop(1)
 
 
-async def test_where_the_shards_are_is_looked_at_again_and_an_unreached_node_is_left_to_the_others() -> (
-    None
-):
+async def test_placement_is_refreshed_and_unreached_nodes_are_left_to_others() -> None:
     class Placed(Engine):
         def __init__(self) -> None:
             self.placed: list[set[Node | None]] = []
@@ -228,13 +235,13 @@ async def test_where_the_shards_are_is_looked_at_again_and_an_unreached_node_is_
         return Scripted()
 
     engine = Placed()
-    placing = Placing(engine, ask, connect)
+    placing = ShardPlacementWatcher(engine, ask, connect)
     await placing.look()
     await placing.look()
     assert engine.placed == [{NODES[0], None}]
     away.clear()
     await placing.look()
-    # Once it has been reached it is not left to others: they wouldn't reach it either.
+    # A node that was reached once is not left to others, which could not reach it either.
     away.add(NODES[1])
     await placing.look()
     assert engine.placed[1:] == [{NODES[0], NODES[1]}]
@@ -243,7 +250,7 @@ async def test_where_the_shards_are_is_looked_at_again_and_an_unreached_node_is_
     assert engine.placed[2:] == [{*NODES}]
 
 
-async def test_a_shard_that_stays_away_is_known_to_be_undecided() -> None:
+async def test_requests_for_an_unreachable_shard_are_known_to_be_undecided() -> None:
     connection = Scripted(*[ConnectionLostError("gone")] * 100)
     engine = _engine(connection, lanes=1, by_shard=True, deadline=0.2)
     with pytest.raises(OutcomeUnknownError):
@@ -251,7 +258,7 @@ async def test_a_shard_that_stays_away_is_known_to_be_undecided() -> None:
     await engine.stop(1)
 
 
-async def test_what_is_learnt_by_our_own_resend_is_no_replay() -> None:
+async def test_outcome_learnt_by_an_internal_retry_is_not_a_replay() -> None:
     engine = _engine(Scripted(ConnectionLostError("gone"), replayed=True))
     assert not (await engine.post(_request())).replayed
     assert (await engine.post(_request())).replayed
@@ -307,14 +314,22 @@ async def test_a_full_queue_refuses_at_once() -> None:
     await engine.stop(1)
 
 
-async def test_past_the_deadline_sent_and_unsent_are_told_apart() -> None:
+async def test_deadline_distinguishes_sent_and_unsent_requests() -> None:
     connection = Scripted()
-    engine = _engine(connection, deadline=0.05)
+    engine = _engine(connection, deadline=600)
     connection.gate.clear()
     sent = asyncio.ensure_future(engine.post(_request()))
     while not connection.gate._waiters:
         await asyncio.sleep(0)
     unsent = asyncio.ensure_future(engine.post(_request()))
+    deadlines = engine._deadlines
+    while len(deadlines._oldest_first) < 2:
+        await asyncio.sleep(0)
+    for waiting in deadlines._oldest_first:
+        waiting.deadline = 0
+    assert deadlines._timer is not None
+    deadlines._timer.cancel()
+    deadlines._expire(asyncio.get_running_loop())
     results = await asyncio.gather(sent, unsent, return_exceptions=True)
     assert [type(result) for result in results] == [OutcomeUnknownError, DeadlineExceededError]
     connection.gate.set()
@@ -336,7 +351,7 @@ async def test_stop_finishes_what_is_queued_and_then_accepts_no_more() -> None:
         await engine.post(_request())
 
 
-async def test_stop_is_bounded_and_tells_the_outcome_is_unknown() -> None:
+async def test_stop_is_bounded_and_leaves_sent_requests_unknown() -> None:
     connection = Scripted()
     engine = _engine(connection)
     connection.gate.clear()
@@ -362,7 +377,7 @@ async def test_with_few_waiting_one_lane_takes_all_of_them() -> None:
     await engine.stop(1)
 
 
-async def test_with_many_waiting_lanes_work_side_by_side_on_groups_of_their_own() -> None:
+async def test_under_load_lanes_work_on_separate_shard_groups() -> None:
     connection = Scripted()
     engine = _engine(connection, lanes=4, queue=10_000)
     connection.gate.clear()
@@ -375,7 +390,7 @@ async def test_with_many_waiting_lanes_work_side_by_side_on_groups_of_their_own(
     await engine.stop(1)
 
 
-async def test_many_lanes_do_not_cut_the_queue_into_small_batches() -> None:
+async def test_many_lanes_do_not_split_the_queue_into_small_batches() -> None:
     connection = Scripted()
     engine = _engine(connection, lanes=32, queue=10_000)
     connection.gate.clear()
@@ -384,7 +399,7 @@ async def test_many_lanes_do_not_cut_the_queue_into_small_batches() -> None:
         await asyncio.sleep(0)
     connection.gate.set()
     await asyncio.gather(*posts)
-    # Half of what splits the queue; only the remainder may be less.
+    # Each has at least half of the requests that split the queue; only the last may be smaller.
     assert all(size >= 25 for size in connection.batches[:-1])
     await engine.stop(1)
 
@@ -423,7 +438,7 @@ async def _ask_one_by_one(engine: Engine, count: int) -> list[asyncio.Task[Decis
     return posts
 
 
-async def test_behind_other_processes_the_next_batch_waits_for_those_just_answered() -> None:
+async def test_lane_lingers_for_just_answered_clients_behind_other_processes() -> None:
     for lock_wait, batches in ((0.0, 11), (0.04, 2)):
         connection = Scripted()
         engine = _engine(connection)
@@ -434,12 +449,12 @@ async def test_behind_other_processes_the_next_batch_waits_for_those_just_answer
         await engine.stop(1)
 
 
-async def test_behind_other_processes_no_batch_waits_for_long() -> None:
+async def test_lane_never_lingers_for_long() -> None:
     connection = Scripted()
     connection.lock_wait_seconds = 0.04
     engine = _engine(connection)
     await asyncio.gather(*(engine.post(_request()) for _ in range(10)))
-    await asyncio.gather(*await _ask_one_by_one(engine, 3))  # the other seven never ask again
+    await asyncio.gather(*await _ask_one_by_one(engine, 3))  # the other seven send no more
     assert connection.batches == [10, 3]
     await asyncio.gather(*(engine.post(_request()) for _ in range(10)))
     waiting = asyncio.ensure_future(engine.post(_request()))

@@ -1,4 +1,4 @@
-"""Questions of one kind share statements, and never an answer older than the question."""
+"""Batched reads: reads of one kind share statements, and no answer is older than its request."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
+from saldo.store.batched_reads import BatchedReads
 from saldo.store.errors import ConnectionLostError
-from saldo.store.grouped import GroupedReads
 
 
 class Table:
-    """What is read from, as slowly as the gate says."""
+    """A table whose reads wait for a gate."""
 
     def __init__(self) -> None:
         self.rows = {1: "a", 2: "b"}
@@ -28,16 +28,16 @@ class Table:
         return found
 
 
-async def _asked(reads: GroupedReads[int, str], *keys: int) -> list[asyncio.Task[str | None]]:
+async def _asked(reads: BatchedReads[int, str], *keys: int) -> list[asyncio.Task[str | None]]:
     tasks = [asyncio.create_task(reads.get(key)) for key in keys]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     return tasks
 
 
-async def test_what_comes_while_a_statement_runs_shares_the_next_one() -> None:
+async def test_reads_during_a_statement_share_the_next_one() -> None:
     table = Table()
-    reads = GroupedReads(table.read, keys_max=3)
+    reads = BatchedReads(table.read, keys_max=3)
     first = await _asked(reads, 1)
     table.rows[1] = "changed"
     rest = await _asked(reads, 1, 2, 1, 3, 4)
@@ -46,9 +46,9 @@ async def test_what_comes_while_a_statement_runs_shares_the_next_one() -> None:
     assert table.statements == [[1], [1, 2, 3], [4]]
 
 
-async def test_a_failure_is_told_to_all_who_asked_and_the_next_question_is_a_new_one() -> None:
+async def test_failure_is_raised_to_all_readers_and_the_next_read_retries() -> None:
     table = Table()
-    reads = GroupedReads(table.read, keys_max=3)
+    reads = BatchedReads(table.read, keys_max=3)
     asked = await _asked(reads, 1, 2)
     table.fails = True
     table.gate.set()
@@ -58,9 +58,9 @@ async def test_a_failure_is_told_to_all_who_asked_and_the_next_question_is_a_new
     assert await reads.get(2) == "b"
 
 
-async def test_one_who_goes_away_leaves_the_answer_to_the_others() -> None:
+async def test_cancelled_reader_does_not_cancel_the_others() -> None:
     table = Table()
-    reads = GroupedReads(table.read, keys_max=3)
+    reads = BatchedReads(table.read, keys_max=3)
     leaving, staying = await _asked(reads, 1, 1)
     leaving.cancel()
     table.gate.set()

@@ -1,4 +1,4 @@
-"""When the keyring asks the database: once for all who ask at the same time, and never in vain."""
+"""The keyring's queries: one for all concurrent requests, and none that is not needed."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from saldo.access import keyring as module
-from saldo.access.keyring import Keyring
-from saldo.access.secret import digest_of
+from saldo.auth import key_cache as module
+from saldo.auth.api_key import hash_secret
+from saldo.auth.key_cache import KeyCache
 from saldo.store.errors import ConnectionLostError
 from saldo.store.keys import ValidKey, ValidKeys
 
 SECRET = b"a-key-that-was-made-meanwhile"
-NEW = ValidKey(1, "new", digest_of(SECRET), ["read"], None, None, None)
+NEW = ValidKey(1, "new", hash_secret(SECRET), ["read"], None, None, None)
 
 
 class Table:
-    """What the database would answer, when the test lets it."""
+    """A table of keys that answers when the test allows it."""
 
     def __init__(self) -> None:
         self.keys: list[ValidKey] = []
@@ -28,7 +28,7 @@ class Table:
         self.answers = asyncio.Event()
 
     async def version(self) -> int:
-        return -1  # something has always changed
+        return -1  # there is always a change
 
     async def valid(self) -> ValidKeys:
         self.looks += 1
@@ -42,29 +42,29 @@ class Table:
 
 @pytest.fixture
 def table(monkeypatch: pytest.MonkeyPatch) -> Table:
-    monkeypatch.setattr(module, "LOOK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(module, "LOAD_INTERVAL_SECONDS_MIN", 0.0)
     return Table()
 
 
-def over(table: Any) -> Keyring:
-    return Keyring(table, {}, refresh_seconds=60, rate=None, changed=lambda: None)
+def over(table: Any) -> KeyCache:
+    return KeyCache(table, {}, refresh_seconds=60, rate=None, changed=lambda: None)
 
 
-async def test_many_who_ask_at_the_same_time_are_one_look(table: Table) -> None:
+async def test_concurrent_requests_share_one_key_query(table: Table) -> None:
     keyring = over(table)
     table.keys = [NEW]
     table.answers.set()
-    found = await asyncio.gather(*(keyring.grant_of(SECRET) for _ in range(100)))
+    found = await asyncio.gather(*(keyring.find_grant(SECRET) for _ in range(100)))
     assert {grant and grant.name for grant in found} == {"key 1"}
     assert table.looks == 1
 
 
-async def test_who_asks_while_a_look_is_under_way_gets_the_next_one(table: Table) -> None:
+async def test_request_during_a_key_query_gets_the_next_one(table: Table) -> None:
     keyring = over(table)
-    first = asyncio.create_task(keyring.grant_of(SECRET))
+    first = asyncio.create_task(keyring.find_grant(SECRET))
     await table.asked.wait()
-    table.keys = [NEW]  # made when the look had already seen all
-    later = [asyncio.create_task(keyring.grant_of(SECRET)) for _ in range(100)]
+    table.keys = [NEW]  # created after the query has read all keys
+    later = [asyncio.create_task(keyring.find_grant(SECRET)) for _ in range(100)]
     await asyncio.sleep(0)
     table.answers.set()
     await first
@@ -72,15 +72,41 @@ async def test_who_asks_while_a_look_is_under_way_gets_the_next_one(table: Table
     assert table.looks == 2
 
 
-async def test_while_the_database_is_away_nobody_is_told_that_there_is_no_such_key(
+async def test_unavailable_database_does_not_make_keys_invalid(
     table: Table,
 ) -> None:
     keyring = over(table)
     table.away = True
     table.answers.set()
     found = await asyncio.gather(
-        *(keyring.grant_of(SECRET) for _ in range(100)), return_exceptions=True
+        *(keyring.find_grant(SECRET) for _ in range(100)), return_exceptions=True
     )
     assert {type(each) for each in found} == {ConnectionLostError}
     table.away, table.keys = False, [NEW]
-    assert await keyring.grant_of(SECRET) is not None
+    assert await keyring.find_grant(SECRET) is not None
+
+
+async def test_a_stop_ends_although_the_driver_turns_a_cancellation_into_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Turn a cancellation into an error, as the driver does while a connection breaks."""
+    monkeypatch.setattr("saldo.lifecycle.tasks.CANCEL_AGAIN_SECONDS", 0.001)
+    asked = asyncio.Event()
+
+    class Breaking(Table):
+        async def version(self) -> int:
+            if not asked.is_set():
+                asked.set()
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    raise ConnectionLostError("broken") from None
+            return await super().version()
+
+    table: Any = Breaking()
+    table.answers.set()
+    keyring = KeyCache(table, {}, refresh_seconds=0.001, rate=None, changed=lambda: None)
+    await keyring.start()
+    await asked.wait()
+    async with asyncio.timeout(60):
+        await keyring.stop()

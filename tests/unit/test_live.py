@@ -1,4 +1,4 @@
-"""The hub of the live stream over a log in memory: joining, interruptions, another log, who is slow."""
+"""The hub of the live stream on a log in memory: joining, interruptions, another log, slow subscribers."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from saldo.ledger.model import SEQ_MAX, SHARDS, Kind, Outcome
-from saldo.relay import live
-from saldo.relay.events import EVENT_TYPES, TRANSACTION_REFUSED, Encoder, EventType
-from saldo.relay.live import (
+from saldo.events.event import EVENT_TYPES, TRANSACTION_REFUSED, Encoder, EventType
+from saldo.events.live import hub as live
+from saldo.events.live.hub import (
     Hub,
     LiveLimits,
     PositionGoneError,
-    PositionOfOthersError,
+    PositionScopeMismatchError,
     Start,
     TooManySubscribersError,
     shards_of,
 )
-from saldo.relay.position import Position, epoch_of, read_position
-from saldo.relay.subscription import Ending, Subscription, Wanted
+from saldo.events.live.subscription import Ending, EventFilter, LiveSubscription
+from saldo.events.position import LogPosition, epoch_from_identity, read_position
+from saldo.ledger.model import SEQ_MAX, SHARDS, Kind, Outcome
 from saldo.store.errors import ConnectionLostError
 from saldo.store.log import LogEntry, LogPage, Positions
 
@@ -37,7 +37,7 @@ LIMITS = LiveLimits(
 
 
 class MemoryLog:
-    """The log as `saldo.store.log.Log` reads it, with failures on demand."""
+    """A log in memory with the interface of `saldo.store.log.Log`, which fails on demand."""
 
     def __init__(self) -> None:
         self.name = "log-1"
@@ -95,18 +95,15 @@ class MemoryLog:
                     left.add(shard)
         return LogPage(entries, reached, left, self.name if reached else None)
 
-    async def heads(self) -> Positions:
+    async def end(self) -> tuple[str, Positions]:
         await self._pass()
-        return {shard: len(self.shards[shard]) for shard in range(SHARDS)}
+        return self.name, {shard: len(self.shards[shard]) for shard in range(SHARDS)}
 
-    async def before(self, moment: datetime) -> Positions:
+    async def positions_at(self, moment: datetime) -> Positions:
         return {
             shard: sum(entry.recorded_at < moment for entry in self.shards[shard])
             for shard in range(SHARDS)
         }
-
-    async def identity(self) -> str:
-        return self.name
 
     async def _pass(self) -> None:
         await asyncio.sleep(0)
@@ -123,19 +120,19 @@ async def log() -> MemoryLog:
 @pytest.fixture
 async def hub(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(live, "BACKOFF_SECONDS", 0.0)
-    monkeypatch.setattr("saldo.relay.subscription.BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr("saldo.events.live.subscription.BACKOFF_SECONDS", 0.0)
     hub = Hub(log, Encoder(2), LIMITS)  # type: ignore[arg-type]
     yield hub
     await hub.close()
 
 
-def wanted(users: set[int] | None = None, *types: EventType) -> Wanted:
+def wanted(users: set[int] | None = None, *types: EventType) -> EventFilter:
     found = None if users is None else frozenset(users)
-    return Wanted(found, frozenset(types or EVENT_TYPES), shards_of(found))
+    return EventFilter(found, frozenset(types or EVENT_TYPES), shards_of(found))
 
 
 def events_of(payload: bytes) -> list[tuple[int, int]]:
-    """Shard and position of each."""
+    """Return the shard and position of each event."""
     lines = [line for line in payload.split(b"\n") if line.startswith(b"data: ")]
     data = [msgspec.json.decode(line[6:])["data"] for line in lines]
     return [(item["shard"], item["seq"]) for item in data]
@@ -146,19 +143,28 @@ def last_id(payload: bytes) -> str:
     return found[-1].decode() if found else ""
 
 
-async def take(subscription: Subscription, count: int) -> list[tuple[int, int]]:
+async def take(subscription: LiveSubscription, count: int) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     while len(found) < count:
         found += events_of(await subscription.next())
     return found
 
 
-async def subscribe(hub: Hub, start: Start = "now", *, of: Wanted | None = None) -> Subscription:
+async def join(subscription: LiveSubscription) -> None:
+    """Read heartbeats until the subscriber is at the tail; on a busy machine there are several."""
+    async with asyncio.timeout(60):
+        while subscription._step != subscription._take_buffered:
+            assert not events_of(await subscription.next())
+
+
+async def subscribe(
+    hub: Hub, start: Start = "now", *, of: EventFilter | None = None
+) -> LiveSubscription:
     return await hub.subscribe(of or wanted(), start)
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_exactly_once_and_in_order_whenever_one_joins(
+async def test_events_arrive_once_and_in_order_whenever_a_subscriber_joins(
     hub: Hub, log: MemoryLog, seed: int
 ) -> None:
     chance = random.Random(seed)
@@ -167,7 +173,7 @@ async def test_exactly_once_and_in_order_whenever_one_joins(
 
     async def post() -> None:
         while not stop.is_set():
-            # As many as the followers can keep up with, or read at last.
+            # There are only as many as the followers can keep up with or can read in the end.
             for _ in range(chance.randint(0, 30) if len(log.shards[1]) < 5000 else 0):
                 log.append(chance.choice(users))
             hub.wake()
@@ -180,7 +186,7 @@ async def test_exactly_once_and_in_order_whenever_one_joins(
         seen: list[tuple[int, int]] = []
         start: Start = "start"
         while len(seen) < 300:
-            # Who is too slow is cut off, and goes on where the last id says.
+            # A slow subscriber is cut off, and resumes from the last id.
             with await subscribe(hub, start, of=wanted(only)) as subscription:
                 while len(seen) < 300 and not subscription.ended.done():
                     payload = await subscription.next()
@@ -211,22 +217,22 @@ async def test_exactly_once_and_in_order_whenever_one_joins(
         await posting
 
 
-async def test_no_id_is_given_for_what_was_thrown_away_at_the_end(hub: Hub, log: MemoryLog) -> None:
+async def test_no_id_is_sent_for_discarded_events(hub: Hub, log: MemoryLog) -> None:
     log.append(1)
     with await subscribe(hub, "start") as subscription:
         assert await take(subscription, 1) == [(1, 1)]
-        assert events_of(await subscription.next()) == []  # a sign of life: it has joined
-        for _ in range(2):  # it takes nothing any more
+        await join(subscription)
+        for _ in range(2):  # the subscriber reads nothing any more
             for _ in range(500):
                 log.append(1)
             hub.wake()
-            await hub.reached({1: len(log.shards[1])}, 10)
+            await hub.wait_until_read({1: len(log.shards[1])}, 10)
         await subscription.ended
         assert last_id(await subscription.next()) == ""
         assert last_id(subscription.mark) == ""
 
 
-async def test_a_database_that_goes_away_is_waited_for(hub: Hub, log: MemoryLog) -> None:
+async def test_stream_waits_for_an_unavailable_database(hub: Hub, log: MemoryLog) -> None:
     log.append(1)
     with await subscribe(hub, "start") as subscription:
         log.failures = 3
@@ -239,14 +245,14 @@ async def test_a_database_that_goes_away_is_waited_for(hub: Hub, log: MemoryLog)
         assert not subscription.ended.done()
 
 
-async def test_another_log_ends_the_stream_and_its_ids_are_refused(
+async def test_changed_log_identity_ends_the_stream_and_rejects_old_ids(
     hub: Hub, log: MemoryLog
 ) -> None:
     log.append(1)
     with await subscribe(hub, "start") as subscription, await subscribe(hub) as second:
         await take(subscription, 1)
         position = read_position(last_id(subscription.mark))
-        assert position == Position(epoch_of("log-1"), position.positions)
+        assert position == LogPosition(epoch_from_identity("log-1"), position.positions)
         await second.next()
         log.name = "log-2"
         log.append(1)
@@ -259,20 +265,21 @@ async def test_another_log_ends_the_stream_and_its_ids_are_refused(
 
 async def test_positions_that_can_not_be_resumed_from(hub: Hub, log: MemoryLog) -> None:
     log.append(1)
-    epoch = epoch_of(log.name)
+    epoch = epoch_from_identity(log.name)
     with pytest.raises(PositionGoneError, match="past the end"):
-        await subscribe(hub, Position(epoch, {1: 2}), of=wanted({1}))
-    with pytest.raises(PositionOfOthersError):
-        await subscribe(hub, Position(epoch, {1: 1}), of=wanted({2}))
-    with await subscribe(hub, Position(epoch, {1: 1, 2: 0}), of=wanted({1})) as subscription:
+        await subscribe(hub, LogPosition(epoch, {1: 2}), of=wanted({1}))
+    with pytest.raises(PositionScopeMismatchError):
+        await subscribe(hub, LogPosition(epoch, {1: 1}), of=wanted({2}))
+    with await subscribe(hub, LogPosition(epoch, {1: 1, 2: 0}), of=wanted({1})) as subscription:
         log.append(1)
         assert await take(subscription, 1) == [(1, 2)]
 
 
-async def test_who_takes_nothing_is_cut_off_and_holds_nothing(hub: Hub, log: MemoryLog) -> None:
+async def test_subscriber_that_does_not_read_is_dropped_and_frees_memory(
+    hub: Hub, log: MemoryLog
+) -> None:
     with await subscribe(hub) as slow, await subscribe(hub) as quick:
-        await slow.next()
-        await quick.next()
+        await join(slow)
         posted = 0
         while not slow.ended.done():
             for _ in range(20):
@@ -286,7 +293,7 @@ async def test_who_takes_nothing_is_cut_off_and_holds_nothing(hub: Hub, log: Mem
         assert not quick.ended.done()
 
 
-async def test_the_id_moves_over_what_is_not_wanted(hub: Hub, log: MemoryLog) -> None:
+async def test_id_advances_over_filtered_events(hub: Hub, log: MemoryLog) -> None:
     only = wanted({1}, TRANSACTION_REFUSED)
     with await subscribe(hub, of=only) as subscription:
         for _ in range(2000):
@@ -300,7 +307,7 @@ async def test_the_id_moves_over_what_is_not_wanted(hub: Hub, log: MemoryLog) ->
             assert not events_of(await subscription.next())
 
 
-async def test_no_more_than_may_be_and_nobody_after_the_stop(hub: Hub) -> None:
+async def test_subscriber_limit_and_no_subscriber_after_a_stop(hub: Hub) -> None:
     subscriptions = await asyncio.gather(*(subscribe(hub) for _ in range(50)))
     with pytest.raises(TooManySubscribersError):
         await subscribe(hub)
@@ -315,7 +322,7 @@ async def test_no_more_than_may_be_and_nobody_after_the_stop(hub: Hub) -> None:
         await subscribe(hub)
 
 
-async def test_the_tail_is_read_only_while_somebody_follows(hub: Hub, log: MemoryLog) -> None:
+async def test_tail_is_read_only_while_there_are_subscribers(hub: Hub, log: MemoryLog) -> None:
     followed = []
     for _ in range(3):
         followed.append(hub._tail is not None)
@@ -327,3 +334,28 @@ async def test_the_tail_is_read_only_while_somebody_follows(hub: Hub, log: Memor
             assert len(await take(subscription, 1)) == 1
         log.append(1)
     assert followed == [False, True] * 3
+
+
+async def test_tail_ends_although_the_driver_swallows_the_cancellation(
+    hub: Hub, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Turn a cancellation into an error, as the driver can. Two tails would deliver every event twice."""
+    asked, page = asyncio.Event(), log.page
+
+    async def breaking(*arguments: Any, **named: Any) -> LogPage:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise ConnectionLostError("broken") from None
+        raise AssertionError
+
+    with await subscribe(hub) as subscription:
+        await join(subscription)
+        monkeypatch.setattr(log, "page", breaking)
+        await asked.wait()
+        first = hub._tail
+    monkeypatch.setattr(log, "page", page)
+    assert first is not None
+    async with asyncio.timeout(60):
+        await asyncio.wait([first])

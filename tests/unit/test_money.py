@@ -1,4 +1,4 @@
-"""Amounts: what is read, what is refused, what is written."""
+"""Amounts: parsing, rejection and formatting."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from saldo.ledger.money import AMOUNT_MAX, MoneyError, format_money, parse_amoun
         ("10000000000000.00", 2, AMOUNT_MAX),
     ],
 )
-def test_amounts_that_are_read(text: str, decimals: int, minor: int) -> None:
+def test_valid_amounts(text: str, decimals: int, minor: int) -> None:
     assert parse_amount(text, decimals) == minor
 
 
@@ -49,13 +49,13 @@ def test_amounts_that_are_read(text: str, decimals: int, minor: int) -> None:
         ("9" * 41, "40 characters"),
     ],
 )
-def test_amounts_that_are_refused(text: str, expected: str) -> None:
+def test_invalid_amounts(text: str, expected: str) -> None:
     with pytest.raises(MoneyError, match=expected):
         parse_amount(text, 2)
 
 
 @given(minor=st.integers(1, AMOUNT_MAX), decimals=st.integers(0, 8))
-def test_what_is_written_is_read_back(minor: int, decimals: int) -> None:
+def test_formatted_amount_is_parsed_unchanged(minor: int, decimals: int) -> None:
     assert parse_amount(format_money(minor, decimals), decimals) == minor
 
 

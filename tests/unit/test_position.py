@@ -1,4 +1,4 @@
-"""The text of a position: read as it was written, and never as another one."""
+"""The text of a position: parsed as it was written, and never as another one."""
 
 from __future__ import annotations
 
@@ -6,41 +6,41 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saldo.ledger.model import SEQ_MAX, SHARDS
-from saldo.relay.position import (
+from saldo.events.position import (
     TEXT_LENGTH_MAX,
-    Position,
+    LogPosition,
     PositionError,
-    epoch_of,
+    epoch_from_identity,
+    format_position,
     read_position,
-    write_position,
 )
+from saldo.ledger.model import SEQ_MAX, SHARDS
 
 POSITIONS = st.builds(
-    Position,
+    LogPosition,
     st.binary(min_size=8, max_size=8),
     st.dictionaries(st.integers(0, SHARDS - 1), st.integers(0, SEQ_MAX)),
 )
 
 
 @given(POSITIONS)
-def test_what_is_written_is_read(position: Position) -> None:
-    text = write_position(*position)
+def test_written_position_is_parsed_unchanged(position: LogPosition) -> None:
+    text = format_position(*position)
     assert read_position(text) == position
     assert len(text) <= TEXT_LENGTH_MAX
 
 
-def test_the_longest_fits_a_header_and_the_usual_one_is_short() -> None:
-    epoch = epoch_of("7440000000000000000-1")
-    longest = write_position(epoch, dict.fromkeys(range(SHARDS), SEQ_MAX))
+def test_longest_position_fits_a_header_and_usual_ones_are_short() -> None:
+    epoch = epoch_from_identity("7440000000000000000-1")
+    longest = format_position(epoch, dict.fromkeys(range(SHARDS), SEQ_MAX))
     assert read_position(longest).positions[63] == SEQ_MAX
     assert len(longest) < TEXT_LENGTH_MAX
-    assert len(write_position(epoch, {1: 1_000_000})) < 40
+    assert len(format_position(epoch, {1: 1_000_000})) < 40
 
 
 @given(POSITIONS, st.data())
-def test_what_is_cut_or_altered_is_refused(position: Position, data: st.DataObject) -> None:
-    text = write_position(*position)
+def test_what_is_cut_or_altered_is_refused(position: LogPosition, data: st.DataObject) -> None:
+    text = format_position(*position)
     index = data.draw(st.integers(0, len(text) - 1))
     other = data.draw(st.sampled_from("AZaz09-_=+/ é\n.").filter(lambda sign: sign != text[index]))
     for altered in (text[:index], text[:index] + other + text[index + 1 :], f"{text}A", f"{text}="):
@@ -49,13 +49,13 @@ def test_what_is_cut_or_altered_is_refused(position: Position, data: st.DataObje
 
 
 @given(st.text(max_size=60))
-def test_whatever_else_is_refused(text: str) -> None:
+def test_any_other_text_is_rejected(text: str) -> None:
     for attempt in (text, f"v1.{text}"):
         with pytest.raises(PositionError):
             read_position(attempt)
 
 
 @given(st.binary(max_size=40))
-def test_whatever_bytes_are_refused(content: bytes) -> None:
+def test_any_other_bytes_are_rejected(content: bytes) -> None:
     with pytest.raises(PositionError):
         read_position("v1." + content.hex())

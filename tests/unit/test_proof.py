@@ -1,4 +1,4 @@
-"""The stand-alone verifier against the service's own proofs: what it accepts, and that one bit is enough to refuse."""
+"""The stand-alone verifier with the service's proofs: it accepts valid ones, and rejects any changed bit."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saldo.client import proof as verifier
-from saldo.client.proof import NotProvenError, check
-from saldo.http.proofs import proof_of, write_seal
+from saldo.client.proof import InvalidProofError, verify_proof
+from saldo.http.api.proofs import proof_of, write_seal
 from saldo.ledger.model import Entry, Kind, Outcome
-from saldo.ledger.seal import FIRST_PREVIOUS, entry_bytes, leaf_hash, merkle_root, seal_hash
-from saldo.store.seals import Seal
+from saldo.ledger.seals import FIRST_PREVIOUS, entry_bytes, leaf_hash, merkle_root, seal_hash
+from saldo.store.seals import RecordedSeal
 
 MOMENT = datetime(2026, 11, 25, 12, 0, 0, 123000, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -40,7 +40,7 @@ entries = st.builds(
     number=st.integers(0, 2**63 - 1),
     uuid=st.uuids(),
     kind=st.sampled_from(Kind),
-    outcome=st.sampled_from([outcome for outcome in Outcome if outcome.recorded]),
+    outcome=st.sampled_from([outcome for outcome in Outcome if outcome.is_recorded]),
     amount=st.integers(-(10**15), 10**15),
     balance=st.integers(0, 10**17),
     timestamp=st.none() | instants,
@@ -50,7 +50,7 @@ entries = st.builds(
 
 
 def entry(seq: int, **given: Any) -> Entry:
-    """A deposit; `given`: in what it is another entry."""
+    """Return a deposit with the given changes."""
     deposit = Entry(
         *(
             SHARD,
@@ -80,35 +80,35 @@ KINDS = {
 }
 
 
-def sealed(some: Sequence[Entry], previous: bytes = FIRST_PREVIOUS) -> Seal:
-    """Their seal."""
+def sealed(some: Sequence[Entry], previous: bytes = FIRST_PREVIOUS) -> RecordedSeal:
+    """Return the seal of these entries."""
     root = merkle_root([leaf_hash(entry_bytes(each)) for each in some])
     shard, first_seq, last_seq = some[0].shard, some[0].seq, some[-1].seq
     hash_ = seal_hash(previous, shard, first_seq, last_seq, root)
-    return Seal(shard, first_seq, last_seq, previous, root, hash_, MOMENT)
+    return RecordedSeal(shard, first_seq, last_seq, previous, root, hash_, MOMENT)
 
 
-def proof(of: Entry, some: Sequence[Entry], seal: Seal | None = None) -> Any:
-    """What the service answers, as its client reads it."""
+def proof(of: Entry, some: Sequence[Entry], seal: RecordedSeal | None = None) -> Any:
+    """Return a proof as the service answers it and its client parses it."""
     leaves = [leaf_hash(entry_bytes(each)) for each in some]
     return _as_json(proof_of(of, seal or sealed(some), leaves))
 
 
-def around(of: Entry, size: int) -> tuple[list[Entry], Seal]:
-    """So many entries from 4 on, of is the one at 7; and their seal, which is not the first."""
+def around(of: Entry, size: int) -> tuple[list[Entry], RecordedSeal]:
+    """Return `size` entries from 4 on, with `of` at 7, and their seal, which is not the first one."""
     some = [entry(seq) for seq in range(4, 4 + size)]
     some[3] = of
     return some, sealed(some, b"\x07" * 32)
 
 
-def answer(*seals: Seal) -> Any:
+def answer(*seals: RecordedSeal) -> Any:
     return {"items": [_as_json(write_seal(seal)) for seal in seals], "next_after": None}
 
 
-def chain(*sizes: int) -> tuple[list[list[Entry]], list[Seal]]:
-    """Seals over so many entries each, from the first entry on."""
+def chain(*sizes: int) -> tuple[list[list[Entry]], list[RecordedSeal]]:
+    """Return seals over `sizes` entries each from the first entry on, and their entries."""
     parts: list[list[Entry]] = []
-    seals: list[Seal] = []
+    seals: list[RecordedSeal] = []
     for size in sizes:
         first_seq = seals[-1].last_seq + 1 if seals else 1
         parts.append([entry(seq) for seq in range(first_seq, first_seq + size)])
@@ -121,36 +121,37 @@ def _as_json(value: Any) -> Any:
 
 
 @given(entries)
-def test_it_makes_the_same_bytes_of_an_entry(of: Entry) -> None:
+def test_verifier_encodes_entries_like_the_service(of: Entry) -> None:
     seal = sealed([of])
-    # The only one of its seal: its bytes are the leaf, and the leaf is the root.
+    # The entry is the only one of its seal: its bytes are the leaf, and the leaf is the root.
     written = _as_json(proof_of(of, seal, [seal.root]))["entry"]
-    assert verifier.encode(written) == entry_bytes(of)
+    assert verifier.encode_entry(written) == entry_bytes(of)
 
 
 @given(st.integers(1, 70), st.data())
 def test_every_entry_of_a_seal_is_proven(size: int, data: st.DataObject) -> None:
     some = [entry(seq) for seq in range(1, size + 1)]
     of = data.draw(st.sampled_from(some))
-    assert "is entry" in check(proof(of, some))
+    checked = verify_proof(proof(of, some))
+    assert "is entry" in checked.line and not checked.anchored
 
 
 @given(st.integers(2, 1024), st.data())
-def test_no_path_with_a_bit_changed_leads_to_the_root(size: int, data: st.DataObject) -> None:
+def test_path_with_a_changed_bit_does_not_lead_to_the_root(size: int, data: st.DataObject) -> None:
     leaves = [leaf_hash(seq.to_bytes(2, "big")) for seq in range(size)]
     index = data.draw(st.integers(0, size - 1))
     path = verifier_path(leaves, index)
     root = merkle_root(leaves)
-    assert verifier.climb(leaves[index], index, size, path) == root
+    assert verifier.merkle_root(leaves[index], index, size, path) == root
     changed = bytearray(b"".join(path))
     bit = data.draw(st.integers(0, len(changed) * 8 - 1))
     changed[bit // 8] ^= 1 << bit % 8
     wrong = [bytes(changed[start : start + 32]) for start in range(0, len(changed), 32)]
-    assert verifier.climb(leaves[index], index, size, wrong) != root
+    assert verifier.merkle_root(leaves[index], index, size, wrong) != root
 
 
 def verifier_path(leaves: list[bytes], index: int) -> list[bytes]:
-    """RFC 6962, section 2.1.1, from above."""
+    """Return an inclusion path by RFC 6962, section 2.1.1, recursively."""
     if len(leaves) == 1:
         return []
     half = 1 << (len(leaves) - 1).bit_length() - 1
@@ -161,13 +162,14 @@ def verifier_path(leaves: list[bytes], index: int) -> list[bytes]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_proof_with_any_bit_changed_is_none(kind: str, tmp_path: Path) -> None:
-    """Every bit of the file, but of what is said to be proven by nothing: when it was sealed."""
+    """Change every bit of the file, except the sealing time, which the proof doesn't cover."""
     some, seal = around(KINDS[kind], 6)
     given = proof(KINDS[kind], some, seal)
     written = json.dumps(given, separators=(",", ":"), ensure_ascii=False).encode()
     path = tmp_path / "proof.json"
     path.write_bytes(written)
-    assert verifier.main([str(path)]) == 0
+    assert verifier.main([str(path)]) == verifier.NOT_ANCHORED
+    assert verifier.main([str(path), "--self-consistent"]) == 0
     unproven = written.index(b',"sealed_at"'), written.index(b"}", written.index(b'"sealed_at"'))
     passed = []
     for position in range(len(written)):
@@ -177,24 +179,26 @@ def test_a_proof_with_any_bit_changed_is_none(kind: str, tmp_path: Path) -> None
             changed = bytearray(written)
             changed[position] ^= 1 << bit
             try:
-                check(json.loads(bytes(changed)))
-            except (NotProvenError, ValueError):
+                verify_proof(json.loads(bytes(changed)))
+            except (InvalidProofError, ValueError):
                 continue
             passed.append((position, bit))
     assert passed == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_proof_with_one_value_changed_says_which_or_that_it_leads_nowhere(kind: str) -> None:
+def test_proof_with_a_changed_value_is_rejected_with_a_reason(kind: str) -> None:
     some, seal = around(KINDS[kind], 9)
     given = proof(KINDS[kind], some, seal)
-    assert check(given)
+    assert verify_proof(given)
     for name, value in given["entry"].items():
         other = value + 1 if isinstance(value, int) else "x" if value is None else f"{value}0"
-        with pytest.raises(NotProvenError):
-            check(given | {"entry": given["entry"] | {name: other}})
-        with pytest.raises(NotProvenError, match=name):
-            check(given | {"entry": {key: it for key, it in given["entry"].items() if key != name}})
+        with pytest.raises(InvalidProofError):
+            verify_proof(given | {"entry": given["entry"] | {name: other}})
+        with pytest.raises(InvalidProofError, match=name):
+            verify_proof(
+                given | {"entry": {key: it for key, it in given["entry"].items() if key != name}}
+            )
 
 
 @pytest.mark.parametrize(
@@ -212,10 +216,10 @@ def test_a_proof_with_one_value_changed_says_which_or_that_it_leads_nowhere(kind
         ({"entry": []}, "is missing"),
     ],
 )
-def test_it_says_what_is_wrong(changed: dict[str, Any], expected: str) -> None:
+def test_invalid_proof_is_rejected_with_a_reason(changed: dict[str, Any], expected: str) -> None:
     some, seal = around(KINDS["posted"], 6)
-    with pytest.raises(NotProvenError, match=expected):
-        check(proof(KINDS["posted"], some, seal) | changed)
+    with pytest.raises(InvalidProofError, match=expected):
+        verify_proof(proof(KINDS["posted"], some, seal) | changed)
 
 
 def test_the_seal_of_another_shard_over_the_same_entries_proves_nothing() -> None:
@@ -224,8 +228,8 @@ def test_the_seal_of_another_shard_over_the_same_entries_proves_nothing() -> Non
     root = merkle_root([leaf_hash(entry_bytes(each)) for each in some])
     hash_ = seal_hash(b"\x07" * 32, 6, 4, 9, root)
     forged = replace(other, previous=b"\x07" * 32, root=root, hash=hash_)
-    with pytest.raises(NotProvenError, match="the seal is not one of the entry's"):
-        check(proof(KINDS["posted"], some, forged))
+    with pytest.raises(InvalidProofError, match="the seal is not one of the entry's"):
+        verify_proof(proof(KINDS["posted"], some, forged))
 
 
 @pytest.mark.parametrize(("first_seq", "previous"), [(4, FIRST_PREVIOUS), (1, b"\x07" * 32)])
@@ -233,11 +237,11 @@ def test_a_chain_begins_at_the_first_entry_and_nowhere_else(
     first_seq: int, previous: bytes
 ) -> None:
     some = [entry(seq) for seq in range(first_seq, first_seq + 3)]
-    with pytest.raises(NotProvenError, match="positions can't be"):
-        check(proof(some[1], some, sealed(some, previous)))
+    with pytest.raises(InvalidProofError, match="positions can't be"):
+        verify_proof(proof(some[1], some, sealed(some, previous)))
 
 
-def test_a_service_has_no_proof_of_what_was_not_sealed() -> None:
+def test_service_gives_no_proof_for_entries_that_the_seal_does_not_cover() -> None:
     some, seal = around(KINDS["posted"], 6)
     leaves = [leaf_hash(entry_bytes(each)) for each in some]
     assert proof_of(KINDS["posted"], seal, leaves) is not None
@@ -250,50 +254,53 @@ class TestKept:
     parts, seals = chain(3, 1, 4, 2)
 
     def proven(self, kept: Sequence[Any], links: Sequence[Any] = ()) -> str:
-        return check(proof(self.parts[1][0], self.parts[1], self.seals[1]), kept=kept, chain=links)
+        given = proof(self.parts[1][0], self.parts[1], self.seals[1])
+        checked = verify_proof(given, kept=kept, chain=links)
+        assert checked.anchored
+        return checked.line
 
-    def test_the_very_seal(self) -> None:
+    def test_kept_seal_is_the_seal_of_the_proof(self) -> None:
         assert self.seals[1].hash.hex() in self.proven([answer(*self.seals[:2])])
 
-    def test_a_later_one_that_the_chain_leads_to(self) -> None:
+    def test_chain_leads_to_a_later_kept_seal(self) -> None:
         line = self.proven([answer(self.seals[3])], [answer(self.seals[2]), answer(self.seals[3])])
         assert self.seals[3].hash.hex() in line
 
-    def test_the_earliest_of_several(self) -> None:
+    def test_earliest_of_several_kept_seals_is_used(self) -> None:
         assert self.proven([answer(self.seals[3]), answer(self.seals[2])], [answer(self.seals[2])])
 
     @pytest.mark.parametrize("links", [[], [3], [1, 3]])
-    def test_a_link_is_missing(self, links: list[int]) -> None:
-        with pytest.raises(NotProvenError, match=r"lacks the seal after 4.*shard=5&after=4"):
+    def test_chain_with_a_missing_link_is_rejected(self, links: list[int]) -> None:
+        with pytest.raises(InvalidProofError, match=r"lacks the seal after 4.*shard=5&after=4"):
             self.proven([answer(self.seals[3])], [answer(*(self.seals[each] for each in links))])
 
-    def test_none_was_kept_since(self) -> None:
+    def test_kept_seals_older_than_the_proof_are_rejected(self) -> None:
         other = sealed([entry(9, shard=6, user_id=6)], b"\x01" * 32)
         for kept in ([], [answer()], [answer(self.seals[0])], [answer(other)]):
             if kept:
-                with pytest.raises(NotProvenError, match="no seal of shard 5 was kept since"):
+                with pytest.raises(InvalidProofError, match="no seal of shard 5 was kept since"):
                     self.proven(kept)
 
     @pytest.mark.parametrize("kept", [1, 3])
-    def test_history_was_rewritten(self, kept: int) -> None:
-        """An entry before the kept seal is another one, and all seals from there on were made anew."""
+    def test_rewritten_history_is_rejected(self, kept: int) -> None:
+        """Change an entry before the kept seal, and make all seals from there on again."""
         parts = [list(part) for part in self.parts]
         parts[0][1] = replace(parts[0][1], amount=1)
-        seals: list[Seal] = []
+        seals: list[RecordedSeal] = []
         for part in parts:
             seals.append(sealed(part, seals[-1].hash if seals else FIRST_PREVIOUS))
         given = proof(parts[1][0], parts[1], seals[1])
-        assert check(given)
-        with pytest.raises(NotProvenError, match="the seal that was kept is another one"):
-            check(given, kept=[answer(self.seals[kept])], chain=[answer(*seals)])
+        assert verify_proof(given)
+        with pytest.raises(InvalidProofError, match="the seal that was kept is another one"):
+            verify_proof(given, kept=[answer(self.seals[kept])], chain=[answer(*seals)])
 
-    def test_a_kept_seal_that_is_no_seal(self) -> None:
-        with pytest.raises(NotProvenError, match="hash of the seal of entries 4 to 4 is wrong"):
+    def test_malformed_kept_seal_is_rejected(self) -> None:
+        with pytest.raises(InvalidProofError, match="hash of the seal of entries 4 to 4 is wrong"):
             self.proven([answer(replace(self.seals[1], hash=bytes(32)))])
 
 
 def test_a_copy_runs_alone(tmp_path: Path) -> None:
-    """Without Saldo, without any package, and each way it ends is one line."""
+    """Run the copy without Saldo and without any package; each result is one line."""
     program = tmp_path / "proof.py"
     program.write_bytes(Path(verifier.__file__).read_bytes())
     parts, seals = chain(2, 3)
@@ -322,7 +329,12 @@ def test_a_copy_runs_alone(tmp_path: Path) -> None:
     assert code == 0
     assert line.startswith(f"proven: {of.uuid}, DEPOSIT of 1000 for user 5, posted")
     assert seals[1].hash.hex() in line
-    assert run("-", stdin=(tmp_path / "proof.json").read_bytes())[0] == 0
+    anchored = ["--seals", "kept.json", "--chain", "chain.json"]
+    assert run("-", *anchored, stdin=(tmp_path / "proof.json").read_bytes())[0] == 0
+    code, line = run("proof.json")
+    assert (code, line.split(":")[0]) == (2, "consistent, NOT anchored")
+    code, line = run("proof.json", "--self-consistent")
+    assert (code, line.split(":")[0]) == (0, "consistent, NOT anchored")
     for arguments in (
         ["none.json"],
         ["proof.py"],
@@ -333,3 +345,24 @@ def test_a_copy_runs_alone(tmp_path: Path) -> None:
         code, line = run(*arguments)
         assert code == 1
         assert line.startswith("NOT PROVEN: ")
+
+
+def test_wrong_arguments_have_their_own_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    """Check that their exit code differs from that of a proof that isn't anchored."""
+    for arguments in ([], ["proof.json", "--seals"], ["p", "--seals", "s", "--self-consistent"]):
+        with pytest.raises(SystemExit) as ended:
+            verifier.main(arguments)
+        assert ended.value.code == verifier.USAGE
+    assert capsys.readouterr().out == ""
+
+
+def test_a_made_up_proof_is_not_proven(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Seal a forged entry alone: the proof is consistent, and must not be taken for an anchored one."""
+    made_up = replace(entry(1), amount=99_999_999, balance=99_999_999)
+    path = tmp_path / "proof.json"
+    path.write_text(json.dumps(proof(made_up, [made_up])))
+    assert verifier.main([str(path)]) == verifier.NOT_ANCHORED
+    assert capsys.readouterr().out.startswith("consistent, NOT anchored: ")
+    kept = tmp_path / "kept.json"
+    kept.write_text(json.dumps(answer(sealed([entry(1)]))))
+    assert verifier.main([str(path), "--seals", str(kept)]) == verifier.WRONG

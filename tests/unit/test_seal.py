@@ -1,4 +1,4 @@
-"""The bytes of an entry, RFC 6962's tree, and the chain of seals."""
+"""The bytes of an entry, the Merkle tree of RFC 6962, and the chain of seals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from saldo.ledger.model import Entry, Kind, Outcome
-from saldo.ledger.seal import (
+from saldo.ledger.seals import (
     ENTRY_BYTES,
     FIRST_PREVIOUS,
     entry_bytes,
@@ -50,11 +50,11 @@ RFC_ROOTS = [
     "ddb89be403809e325750d3d263cd78929c2942b7942a34b77e122c9594a74c8c",
     "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
 ]
-"""Of the trees over the first 1, 2 … 8 inputs: reference vectors of Certificate Transparency."""
+"""Roots of the trees over the first 1, 2 … 8 inputs: reference vectors of Certificate Transparency."""
 
 
 def split_root(leaves: list[bytes]) -> bytes:
-    """RFC 6962, section 2.1, word for word: from above."""
+    """Return the root by the recursive definition in RFC 6962, section 2.1."""
     if len(leaves) == 1:
         return leaves[0]
     k = 1
@@ -64,7 +64,7 @@ def split_root(leaves: list[bytes]) -> bytes:
 
 
 def split_path(leaves: list[bytes], index: int) -> list[bytes]:
-    """RFC 6962, section 2.1.1, word for word."""
+    """Return an inclusion path by the definition in RFC 6962, section 2.1.1."""
     if len(leaves) == 1:
         return []
     k = 1
@@ -75,7 +75,7 @@ def split_path(leaves: list[bytes], index: int) -> list[bytes]:
     return [*split_path(leaves[k:], index - k), split_root(leaves[:k])]
 
 
-def test_an_entry_is_a_tuple_of_binary_copy() -> None:
+def test_entry_bytes_equal_a_tuple_of_binary_copy() -> None:
     written = entry_bytes(OPENING)
     assert len(written) == ENTRY_BYTES
     assert written[:14] == bytes.fromhex("000c 00000008 0000000000000001")
@@ -98,7 +98,7 @@ def test_the_tree_is_that_of_the_rfc(size: int, data: st.DataObject) -> None:
     assert inclusion_path(leaves, index) == split_path(leaves, index)
 
 
-def test_a_seal_covers_all_of_itself_and_the_one_before() -> None:
+def test_seal_hash_covers_all_fields_and_the_previous_seal() -> None:
     root = merkle_root([leaf_hash(entry_bytes(OPENING))])
     hashes = {
         seal_hash(FIRST_PREVIOUS, 1, 1, 1, root),

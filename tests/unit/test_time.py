@@ -1,4 +1,4 @@
-"""Instants: what is read, what is refused."""
+"""Timestamps: parsing and rejection."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saldo.ledger.time import INSTANT_MAX, INSTANT_MIN, InstantError, format_instant, parse_instant
+from saldo.ledger.instants import (
+    INSTANT_MAX,
+    INSTANT_MIN,
+    InstantError,
+    format_instant,
+    parse_instant,
+)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +33,7 @@ from saldo.ledger.time import INSTANT_MAX, INSTANT_MIN, InstantError, format_ins
         ("2200-12-31T23:59:59.999999Z", INSTANT_MAX),
     ],
 )
-def test_instants_that_are_read(text: str, instant: datetime) -> None:
+def test_valid_timestamps(text: str, instant: datetime) -> None:
     assert parse_instant(text, UTC) == instant
 
 
@@ -55,7 +61,7 @@ def test_instants_that_are_read(text: str, instant: datetime) -> None:
         "２０２３-10-30",
     ],
 )
-def test_instants_that_are_refused(text: str) -> None:
+def test_invalid_timestamps(text: str) -> None:
     with pytest.raises(InstantError):
         parse_instant(text, UTC)
 
@@ -72,6 +78,6 @@ def test_a_time_without_zone_is_read_in_the_configured_one() -> None:
         timezones=st.integers(-23 * 60, 23 * 60).map(lambda m: timezone(timedelta(minutes=m))),
     )
 )
-def test_what_is_written_is_read_back(instant: datetime) -> None:
+def test_formatted_timestamp_is_parsed_unchanged(instant: datetime) -> None:
     assert parse_instant(format_instant(instant), None) == instant
     assert parse_instant(instant.isoformat(), None) == instant

@@ -1,10 +1,11 @@
-"""What is read of connection strings."""
+"""Parsing of connection strings."""
 
 from __future__ import annotations
 
 import pytest
 
-from saldo.store.url import hosts_of, is_readable, shown
+from saldo.store.connections.url import find_unverified_hosts, format_url, hosts_of
+from saldo.store.schema.roles import warn_about_unverified_tls
 
 
 @pytest.mark.parametrize(
@@ -27,24 +28,8 @@ from saldo.store.url import hosts_of, is_readable, shown
         ("postgresql://saldo@a:70000/saldo", []),
     ],
 )
-def test_hosts_in_their_order(url: str, expected: list[tuple[str, int]]) -> None:
+def test_hosts_are_returned_in_order(url: str, expected: list[tuple[str, int]]) -> None:
     assert hosts_of(url) == expected
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("postgresql://saldo:secret@a:6000,b/saldo?sslmode=require", True),
-        ("postgresql://saldo@a,b,c/saldo?port=1,2", False),
-        ("postgresql://saldo@a,b,c/saldo?port=1", True),
-        ("postgresql:///saldo", True),
-        ("postgresql://saldo@localhost:99999/saldo", False),
-        ("postgresql://saldo@[::1/saldo", False),
-        ("secret", False),
-    ],
-)
-def test_whether_it_can_be_read(url: str, expected: bool) -> None:
-    assert is_readable(url) is expected
 
 
 @pytest.mark.parametrize(
@@ -57,8 +42,8 @@ def test_whether_it_can_be_read(url: str, expected: bool) -> None:
         ("host=a dbname=saldo password=secret", "a/saldo"),
     ],
 )
-def test_where_a_database_is(url: str, expected: str) -> None:
-    assert shown(url) == expected
+def test_location_of_a_database(url: str, expected: str) -> None:
+    assert format_url(url) == expected
 
 
 @pytest.mark.parametrize(
@@ -74,4 +59,52 @@ def test_where_a_database_is(url: str, expected: str) -> None:
     ],
 )
 def test_what_may_be_a_part_of_a_password_is_not_shown(url: str) -> None:
-    assert shown(url) == "of a connection string that can't be read"
+    assert format_url(url) == "of a connection string that can't be read"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("postgresql://saldo@db.example/saldo", ["db.example"]),
+        ("postgresql://saldo@10.0.0.5/saldo?sslmode=require", ["10.0.0.5"]),
+        ("postgresql://saldo@db.example/saldo?sslmode=verify-ca", ["db.example"]),
+        ("postgresql://saldo@a,127.0.0.1,b/saldo", ["a", "b"]),
+        ("postgresql://saldo@localhost/saldo?hostaddr=10.0.0.5", ["10.0.0.5"]),
+        ("postgresql://saldo@[fd00::1]/saldo", ["fd00::1"]),
+        ("host=db.example dbname=saldo", ["db.example"]),
+        ("postgresql://saldo@db.example/saldo?sslmode=verify-full", []),
+        ("postgresql://saldo@localhost/saldo", []),
+        ("postgresql://saldo@127.0.0.9/saldo", []),
+        ("postgresql://saldo@[::1]/saldo", []),
+        ("postgresql:///saldo", []),
+        ("postgresql://saldo@/saldo?host=/var/run/postgresql", []),
+        ("postgresql://saldo@db.example/saldo?nonsense=1", []),
+    ],
+)
+def test_only_hosts_of_a_network(
+    url: str, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PGHOST", "PGSSLMODE"):
+        monkeypatch.delenv(name, raising=False)
+    assert find_unverified_hosts(url) == expected
+
+
+def test_environment_of_the_drivers_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGHOST", "db.example")
+    assert find_unverified_hosts("postgresql:///saldo") == ["db.example"]
+    monkeypatch.setenv("PGSSLMODE", "verify-full")
+    assert find_unverified_hosts("postgresql:///saldo") == []
+
+
+def test_warning_names_the_setting_and_no_password(caplog: pytest.LogCaptureFixture) -> None:
+    warn_about_unverified_tls(
+        {
+            "SALDO_DATABASE_URL": "postgresql://saldo:secret@db.example/saldo",
+            "SALDO_DATABASE_OWNER_URL": "postgresql://saldo:secret@127.0.0.1/saldo",
+            "SALDO_DATABASE_REPLICA_URL": None,
+        }
+    )
+    (line,) = caplog.messages
+    assert "SALDO_DATABASE_URL" in line
+    assert "db.example" in line
+    assert "secret" not in line

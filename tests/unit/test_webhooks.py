@@ -1,15 +1,24 @@
-"""What of webhooks needs no database: addresses, retries, turns at an endpoint, reading."""
+"""Parts of webhooks that need no database: addresses, retries, the circuit breaker of an endpoint, parsing."""
 
 from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
+from typing import Any
 
 import pytest
 
-from saldo.relay.webhooks.addresses import is_public
-from saldo.relay.webhooks.endpoint import AILING_USERS_MIN, ClosedError, Endpoint
-from saldo.relay.webhooks.retry import delay_after, parse_retry_after
+from saldo.lifecycle.tasks import cancel_until_ended
+from saldo.relay.webhooks.address_policy import is_public, is_within
+from saldo.relay.webhooks.backoff import delay_after, parse_retry_after
+from saldo.relay.webhooks.circuit_breaker import (
+    AILING_USERS_MIN,
+    CircuitBreaker,
+    CircuitBreakerStoppedError,
+)
+from saldo.relay.webhooks.supervisor import WebhookSupervisor
+from saldo.store.errors import ConnectionLostError
 
 NOW = datetime(2026, 11, 25, 12, 0, 0, tzinfo=UTC)
 
@@ -62,6 +71,9 @@ def test_public_addresses(address: str) -> None:
             "2002:a00:1::1",
         ),
         *("2001:0:4136:e378:8000:63bf:3fff:fdd2", "2606:4700::5efe:7f00:1", "fe80::5efe:808:808"),
+        *("168.63.129.16", "192.0.0.192", "192.88.99.1", "192.31.196.1", "192.52.193.1"),
+        *("192.175.48.1", "100.100.100.200", "::ffff:168.63.129.16", "64:ff9b::a83f:8110"),
+        *("2002:a83f:8110::1", "2001:4:112::1", "2620:4f:8000::1", "fd00:ec2::254"),
         *("localhost", "127.1", "", "0x7f000001", "2130706433"),
     ],
 )
@@ -69,13 +81,23 @@ def test_addresses_that_are_not_public(address: str) -> None:
     assert not is_public(address)
 
 
-def test_retries_come_twice_as_late_each_time_up_to_a_bound() -> None:
+@pytest.mark.parametrize(
+    "address",
+    ["192.0.2.7", "::ffff:192.0.2.7", "64:ff9b::c000:207", "2002:c000:207::1", "2001:db8::7"],
+)
+def test_a_denied_network_is_recognized_however_its_address_is_written(address: str) -> None:
+    denied = (ip_network("192.0.2.0/24"), ip_network("2001:db8::/32"))
+    assert is_within(address, denied)
+    assert not is_within("198.51.100.7", denied) and not is_within("2001:db9::7", denied)
+
+
+def test_backoff_doubles_up_to_its_maximum() -> None:
     latest = [delay_after(n, 1, 3600, None, 1.0).total_seconds() for n in (1, 2, 3, 12, 13, 10_000)]
     assert latest == [1, 2, 4, 2048, 3600, 3600]
     assert delay_after(3, 1, 3600, None, 0.0) == timedelta(seconds=2)
 
 
-def test_an_endpoint_may_ask_for_more_time_within_the_bound() -> None:
+def test_retry_after_extends_the_backoff_within_the_maximum() -> None:
     assert delay_after(1, 1, 3600, timedelta(seconds=50), 1.0) == timedelta(seconds=50)
     assert delay_after(1, 1, 3600, timedelta(days=50), 1.0) == timedelta(seconds=3600)
     assert delay_after(9, 1, 3600, timedelta(seconds=1), 1.0) == timedelta(seconds=256)
@@ -93,6 +115,8 @@ def test_an_endpoint_may_ask_for_more_time_within_the_bound() -> None:
         ("Wed, 25 Nov 2026 12:01:00 -0000", 60),
         ("soon", None),
         ("-5", None),
+        ("Wed, 25 Nov 2026 12:01:00 +99999999999999999999", None),
+        ("Mon, 01 Jan 0001 00:00:00 +2359", 0),
         ("١٢", None),
     ],
 )
@@ -101,8 +125,8 @@ def test_retry_after_is_seconds_or_a_date(text: str | None, seconds: int | None)
     assert parse_retry_after(text, NOW) == expected
 
 
-async def test_an_endpoint_that_seems_down_is_tried_by_one_at_a_time() -> None:
-    endpoint = Endpoint(4)
+async def test_open_circuit_allows_one_probe_at_a_time() -> None:
+    endpoint = CircuitBreaker(4)
     for user_id in range(AILING_USERS_MIN):
         assert not endpoint.ailing
         endpoint.failed(user_id, 0.0, 0.0)
@@ -117,9 +141,9 @@ async def test_an_endpoint_that_seems_down_is_tried_by_one_at_a_time() -> None:
     assert not endpoint.ailing
 
 
-async def test_a_success_ends_the_rest_of_who_waits_for_a_turn() -> None:
-    endpoint = Endpoint(4)
-    async with endpoint.turn():  # begun before it seemed to be down
+async def test_success_closes_the_circuit_for_waiting_deliveries() -> None:
+    endpoint = CircuitBreaker(4)
+    async with endpoint.turn():  # begun before the endpoint seemed to be down
         for user_id in range(AILING_USERS_MIN):
             endpoint.failed(user_id, 3600.0, 0.0)
         waiting = [asyncio.create_task(_take(endpoint)) for _ in range(3)]
@@ -128,25 +152,52 @@ async def test_a_success_ends_the_rest_of_who_waits_for_a_turn() -> None:
         await asyncio.gather(*waiting)
 
 
-async def test_one_user_alone_does_not_make_an_endpoint_seem_down() -> None:
-    endpoint = Endpoint(4)
+async def test_failures_of_one_user_do_not_open_the_circuit() -> None:
+    endpoint = CircuitBreaker(4)
     for _ in range(AILING_USERS_MIN * 3):
         endpoint.failed(1, 10.0, 0.0)
     assert not endpoint.ailing
     await _take(endpoint)
 
 
-async def test_an_endpoint_that_asks_for_it_is_left_alone_until_it_is_closed() -> None:
-    endpoint = Endpoint(4)
+async def test_endpoint_with_retry_after_gets_nothing_until_it_expires() -> None:
+    endpoint = CircuitBreaker(4)
     endpoint.failed(1, 1.0, 3600.0)
     waiting = asyncio.create_task(_take(endpoint))
     await asyncio.sleep(0)
     assert not waiting.done()
     endpoint.close()
-    with pytest.raises(ClosedError):
+    with pytest.raises(CircuitBreakerStoppedError):
         await waiting
 
 
-async def _take(endpoint: Endpoint) -> None:
+async def _take(endpoint: CircuitBreaker) -> None:
     async with endpoint.turn():
         pass
+
+
+async def test_following_ends_although_the_driver_turns_a_cancellation_into_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Turn a cancellation into an error, as the driver does while a connection breaks."""
+    monkeypatch.setattr("saldo.lifecycle.tasks.CANCEL_AGAIN_SECONDS", 0.001)
+
+    class Breaking:
+        def __init__(self) -> None:
+            self.asked = asyncio.Event()
+
+        async def list_active(self) -> list[Any]:
+            self.asked.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise ConnectionLostError("broken") from None
+            return []
+
+    webhooks: Any = Breaking()
+    nothing: Any = None
+    relays = WebhookSupervisor(webhooks, nothing, nothing, nothing, poll_seconds=60)
+    following = asyncio.create_task(relays.run())
+    await webhooks.asked.wait()
+    async with asyncio.timeout(60):
+        await cancel_until_ended([following])

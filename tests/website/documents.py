@@ -1,4 +1,4 @@
-"""Commands as the pages print them, each with the output that is printed after it."""
+"""Commands of the documentation, each with the output that is printed after it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
+
+from tests.environment import without_settings
 
 DOCS = Path(__file__).parents[2] / "docs"
 SECONDS_MAX = 240
@@ -23,14 +25,14 @@ _VARYING = (
 
 
 class Block(NamedTuple):
-    """Some commands, and what they are said to print on stdout, if anything is said."""
+    """Commands, and their expected output on stdout if there is one."""
 
     commands: str
     output: str | None
 
 
 def blocks(name: str) -> list[Block]:
-    """Those of a page of docs, in order."""
+    """Return the blocks of a page of the documentation, in order."""
     found: list[Block] = []
     for language, text in _BLOCK.findall((DOCS / name).read_text(encoding="utf-8")):
         if language == "sh":
@@ -42,17 +44,16 @@ def blocks(name: str) -> list[Block]:
 
 
 def run(commands: str, directory: Path, url: str) -> str:
-    """What the commands print on stdout, run by a shell that ends at the first one that fails.
+    """Return the output on stdout of commands, run by a shell that stops at the first error.
 
     Args:
-        directory: where they are run.
-        url: of the service, for commands that find one by themselves.
+        directory: the working directory.
+        url: URL of the service, for commands that find one by themselves.
     """
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("SALDO_")}
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands.replace("http://localhost:8000", url)],
         cwd=directory,
-        env=inherited
+        env=without_settings()
         | {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "SALDO_URL": url,
@@ -70,7 +71,7 @@ def run(commands: str, directory: Path, url: str) -> str:
 
 
 def plain(output: str) -> list[str]:
-    """The lines of an output without what differs each time: uuids, times, rates; and without empty ones."""
+    """Return the lines of an output without empty ones, and with uuids, times and rates replaced."""
     for pattern, word in _VARYING:
         output = pattern.sub(word, output)
     return [line.rstrip() for line in output.splitlines() if line.strip()]

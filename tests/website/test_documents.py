@@ -1,4 +1,4 @@
-"""The tutorial and the how-tos of the command line, word for word."""
+"""The tutorial and the how-to pages of the command line, run word for word."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.website.documents import blocks, plain, run
 
 def test_the_tutorial_is_followed_word_for_word(tmp_path: Path) -> None:
     first, path, *others = blocks("tutorial.md")
-    # `make serve` is README's, and what it says when it is ready is awaited here.
+    # `make serve` is in the README, too; here the test waits for the message that it is ready.
     assert (first.commands, first.output) == (
         "make serve\n",
         "listening on http://127.0.0.1:8000\n",
@@ -35,11 +35,11 @@ def test_the_tutorial_is_followed_word_for_word(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("page", "number"), [("command-line", 4), ("import-export", 3), ("statements", 3)]
 )
-def test_a_how_to_works_as_printed(page: str, number: int, tmp_path: Path) -> None:
+def test_how_to_commands_work_as_printed(page: str, number: int, tmp_path: Path) -> None:
     commands = [block.commands for block in blocks(f"howto/{page}.md")]
     assert len(commands) == number
     with service(tmp_path) as running:
-        if page != "command-line":  # which makes its own
+        if page != "command-line":  # that page creates its own users
             run("saldo user create Olga && saldo deposit 1 100", tmp_path, running.url)
         printed = [run(each, tmp_path, running.url) for each in commands]
     assert all(each.strip() for each in printed)

@@ -1,4 +1,4 @@
-"""The site itself: built without a warning, whole, and read where there is no internet."""
+"""The site itself: built without a warning, complete, and usable without the internet."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ import pytest
 from playwright.sync_api import sync_playwright
 from website.__main__ import CONFIGURATION, build
 from website.generated import PAGES
-from website.pages import ROOT, PagesError, assemble, led_on
+from website.pages import ROOT, PagesError, assemble, rewrite_links
 
 from saldo.cli.program import COMMANDS
-from saldo.settings import Settings
+from saldo.settings.environment import COMMAND_NAMES
+from saldo.settings.model import Settings
 from tests.acceptance import chromium
-from tests.conftest import missing
+from tests.conftest import skip_or_fail
 
 DOCS = ROOT / "docs"
 
@@ -34,22 +35,25 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))
-def test_pages_made_from_the_code_are_those_of_this_code(name: str) -> None:
+def test_generated_pages_are_up_to_date(name: str) -> None:
     assert (DOCS / name).read_text(encoding="utf-8") == PAGES[name](), "make docs makes it anew"
 
 
-def test_every_command_and_every_setting_has_its_place() -> None:
+def test_every_command_and_setting_is_documented() -> None:
     commands = (DOCS / "reference/commands.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^## `saldo (\w+)`$", commands, re.MULTILINE)) == set(COMMANDS)
     settings = (DOCS / "reference/settings.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `SALDO_(\w+)`", settings, re.MULTILINE)
-    assert sorted(listed) == sorted(name.upper() for name in Settings.model_fields)
+    commands_only = {name.removeprefix("SALDO_") for name in COMMAND_NAMES}
+    assert sorted(listed) == sorted(
+        {name.upper() for name in Settings.model_fields} | commands_only
+    )
 
 
-def test_every_page_is_in_the_contents(built: Path) -> None:
+def test_every_page_is_in_the_navigation(built: Path) -> None:
     named = set(_named(tomllib.loads(CONFIGURATION.read_text(encoding="utf-8"))["project"]["nav"]))
     pages = {path.relative_to(built / "pages").as_posix() for path in built.rglob("pages/**/*.md")}
-    # Each decision is found by their list.
+    # The index of decisions links to each decision.
     assert {page for page in pages if not re.match(r"decisions/\d", page)} == named
 
 
@@ -61,9 +65,9 @@ def _named(contents: Any) -> Iterator[str]:
             yield from _named(each)
 
 
-def test_links_lead_where_the_page_is_on_the_site() -> None:
+def test_links_are_rewritten_for_the_site() -> None:
     places = {"docs/howto/a.md": "howto/a.md", "ARCHITECTURE.md": "explanation/architecture.md"}
-    led = functools.partial(led_on, source="docs/b.md", place="b.md", places=places)
+    led = functools.partial(rewrite_links, source="docs/b.md", place="b.md", places=places)
     assert led("[x](../ARCHITECTURE.md#part)") == "[x](explanation/architecture.md#part)\n"
     assert led("[Makefile](../Makefile)") == "`Makefile`\n"
     assert led("[the target](../Makefile)") == "the target (`Makefile`)\n"
@@ -73,7 +77,7 @@ def test_links_lead_where_the_page_is_on_the_site() -> None:
         led("[x](nowhere.md)")
 
 
-def test_a_link_to_no_heading_ends_the_build(
+def test_link_to_a_missing_heading_fails_the_build(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def assembled(directory: Path) -> None:
@@ -85,10 +89,10 @@ def test_a_link_to_no_heading_ends_the_build(
     assert build(tmp_path / "built") != 0
 
 
-def test_it_is_read_and_searched_without_the_internet(built: Path) -> None:
+def test_site_and_search_work_offline(built: Path) -> None:
     program = chromium.find()
     if program is None:
-        missing("chromium", "no chromium (Debian: package chromium)")
+        skip_or_fail("chromium", "no chromium (Debian: package chromium)")
     shutil.copytree(built / "site", built / "served", dirs_exist_ok=True)
     handler = functools.partial(_Quiet, directory=str(built / "served"))
     with (
@@ -104,11 +108,9 @@ def test_it_is_read_and_searched_without_the_internet(built: Path) -> None:
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         for path in sorted((built / "site").rglob("*.html")):
-            if (
-                path.name != "404.html"
-            ):  # it is for any address, and names its own files from the top
+            if path.name != "404.html":  # it serves any address, and names its files from the root
                 page.goto(f"{url}/{path.relative_to(built / 'site').as_posix()}")
-        # Keys typed before the page's script listens are lost; a field to fill is awaited.
+        # Keys typed before the page's script listens are lost, so the test waits for the field.
         page.locator(".md-search__button").click()
         page.get_by_role("combobox").fill("horizon")
         page.get_by_text("How is the balance at a date found?").first.wait_for()

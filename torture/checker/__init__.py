@@ -1,9 +1,10 @@
-"""Decides from a run's evidence alone whether what Saldo promises was kept. It knows nothing of the service.
+"""The checker: decides from a run's evidence alone whether Saldo kept its promises.
 
-`check` takes the evidence and gives a report: what was looked at, and faults as values.
+It uses nothing of the service's code. `check` takes the evidence and returns a report: the number of things that were
+checked, and the faults as values.
 """
 
-from torture.checker.fault import Fault, Kind
+from torture.checker.fault import Finding, FindingKind
 from torture.checker.report import Report, check
 
-__all__ = ["Fault", "Kind", "Report", "check"]
+__all__ = ["Finding", "FindingKind", "Report", "check"]

@@ -1,6 +1,6 @@
-"""`python -m torture.checker DIRECTORY`: checks the evidence of a run.
+"""Check the evidence of a run: `python -m torture.checker DIRECTORY`.
 
-Exit codes: 0: no fault; 1: faults, one a line; 2: there is no evidence that can be read.
+Exit codes: 0: no fault; 1: faults, one per line; 2: there is no readable evidence.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torture.history import load
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints what was checked, then the faults."""
+    """Print the number of things that were checked and then the faults, and return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m torture.checker", description="Check the evidence of a run."
     )

@@ -1,4 +1,4 @@
-"""What an answer to a POST of a transaction says: an outcome that is recorded, nothing recorded, or not known."""
+"""Classification of the answers to posted transactions: a recorded outcome, nothing recorded, or unknown."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from torture.checker.entry import (
 from torture.checker.fault import MalformedError
 from torture.history import Operation, Post
 
-BEFORE_RECORDED: Final = frozenset(
+UNRECORDED_REFUSAL_CODES: Final = frozenset(
     {"user_not_found", "timestamp_in_future", "timestamp_too_late", "late_check_too_long"}
 )
-"""Codes of refusals that record nothing and that the ledger gives: under a recorded uuid it gives none of them."""
+"""Refusal codes that record nothing, and that the ledger never gives for a uuid that is recorded."""
 
 
 class Unrecorded(Enum):
-    """An answer that is no recorded outcome."""
+    """An answer that is not a recorded outcome."""
 
     NOTHING = "nothing"
     """This attempt recorded nothing, and never will."""
     UNKNOWN = "unknown"
-    """It may have taken effect, or may yet."""
+    """The attempt may have taken effect, or may still do so."""
 
 
 class Recorded(NamedTuple):
     """An outcome that was acknowledged.
 
     Attributes:
-        entry: the transaction in full; None: the answer was a line of a bulk, which has less.
+        entry: the whole transaction; None if the answer was a line of a bulk request, which has fewer fields.
     """
 
     outcome: str
@@ -53,8 +53,8 @@ class Recorded(NamedTuple):
 Verdict: TypeAlias = Recorded | Unrecorded
 
 
-def judge(operation: Operation) -> Verdict:
-    """What the answer to a `Post` says of its transaction.
+def classify_answer(operation: Operation) -> Verdict:
+    """Classify the answer to a `Post`.
 
     Raises:
         MalformedError: the answer can't be one to a POST of a transaction.
@@ -63,17 +63,17 @@ def judge(operation: Operation) -> Verdict:
     if operation.answered is None or status is None or status >= 500:
         return Unrecorded.UNKNOWN
     if status == 200:
-        return _recorded(operation, POSTED, body)
+        return _parse_recorded(operation, POSTED, body)
     if status == 402:
-        return _recorded(operation, INSUFFICIENT_FUNDS, body)
+        return _parse_recorded(operation, INSUFFICIENT_FUNDS, body)
     if status == 422 and body.get("code") == BALANCE_ABOVE_MAXIMUM:
-        return _recorded(operation, BALANCE_ABOVE_MAXIMUM, body)
+        return _parse_recorded(operation, BALANCE_ABOVE_MAXIMUM, body)
     if 400 <= status < 500:
         return Unrecorded.NOTHING
     raise MalformedError(f"nothing is known of status {status}")
 
 
-def _recorded(operation: Operation, outcome: str, body: Mapping[str, Any]) -> Recorded:
+def _parse_recorded(operation: Operation, outcome: str, body: Mapping[str, Any]) -> Recorded:
     replayed = operation.replayed or body.get("replayed") is True
     if "line" in body:
         if body.get("code") != outcome:
@@ -93,34 +93,37 @@ def _recorded(operation: Operation, outcome: str, body: Mapping[str, Any]) -> Re
     return Recorded(outcome, entry.number, entry.balance, replayed, entry)
 
 
-def asks_for(post: Post, entry: Entry) -> bool:
-    """Whether the entry has the content that was sent. A timestamp that was left out matches any.
+def matches_request(post: Post, entry: Entry) -> bool:
+    """Return whether an entry has the content that was sent.
 
-    One without an offset is in the service's zone, which isn't known here: it matches any, too.
+    A timestamp that was left out matches any. So does a timestamp without an offset: it is in the service's time
+    zone,
+    which the checker doesn't know.
     """
     if post.user_id != entry.user_id or post.type != entry.type:
         return False
     try:
         if to_money(post.amount) != entry.amount:
             return False
-    except MalformedError:  # An amount that is none: it was sent to be refused.
+    except MalformedError:  # The amount was invalid on purpose, to be refused.
         return False
     sent = None if post.timestamp is None else to_moment(post.timestamp)
     return sent is None or sent.tzinfo is None or sent == entry.timestamp
 
 
-def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
-    """The first field in which two acknowledgements of one uuid differ; None: they are the same.
+def find_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    """Return the first field in which two acknowledgements of one uuid differ, or None if they are the same.
 
-    Two answers of the same kind must be equal; a POST and a line of a bulk in what they share.
+    Two answers of the same kind must be equal. A POST and a line of a bulk request must agree in the fields that both
+    have.
     """
     names = one.keys() & other.keys()
     if ("line" in one) is ("line" in other):
         names = one.keys() | other.keys()
-    for name in sorted(names - _OF_ONE_ATTEMPT):
+    for name in sorted(names - _PER_ATTEMPT_FIELDS):
         if one.get(name) != other.get(name):
             return name
     return None
 
 
-_OF_ONE_ATTEMPT: Final = frozenset({"line", "replayed"})
+_PER_ATTEMPT_FIELDS: Final = frozenset({"line", "replayed"})

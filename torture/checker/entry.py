@@ -1,6 +1,6 @@
-"""A transaction as the service writes it: in an answer, in a list, in an event. And how its fields are read.
+"""Parser of a transaction as the service writes it: in an answer, in a list, in an event.
 
-Money is `Decimal`, never a binary float; moments have an offset.
+Money is `Decimal`, never a binary float. Times have an offset.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ POSTED: Final = "posted"
 INSUFFICIENT_FUNDS: Final = "insufficient_funds"
 BALANCE_ABOVE_MAXIMUM: Final = "balance_above_maximum"
 OUTCOMES: Final = frozenset({POSTED, INSUFFICIENT_FUNDS, BALANCE_ABOVE_MAXIMUM})
-"""Those that are recorded."""
+"""The outcomes that are recorded in the log."""
 
 ZERO: Final = Decimal(0)
 
@@ -31,7 +31,7 @@ class Entry(NamedTuple):
         type: DEPOSIT or WITHDRAW.
         amount: as requested, above zero.
         outcome: one of `OUTCOMES`.
-        balance: right after it was recorded.
+        balance: the balance right after the entry.
     """
 
     user_id: int
@@ -46,7 +46,7 @@ class Entry(NamedTuple):
 
     @property
     def change(self) -> Decimal:
-        """What it added to the balance: below zero for a withdrawal, zero when refused."""
+        """The amount that the entry added to the balance: negative for a withdrawal, zero for a refused transaction."""
         if self.outcome != POSTED:
             return ZERO
         return self.amount if self.type == "DEPOSIT" else -self.amount
@@ -57,7 +57,11 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The final read of one user. entries: in the order in which they came, which should be that of numbers."""
+    """The final read of one user.
+
+    Attributes:
+        entries: in the order in which the service listed them, which should be the order of their numbers.
+    """
 
     user_id: int
     balance: Decimal
@@ -65,7 +69,7 @@ class Account:
 
 
 def read_entry(fields: Mapping[str, Any]) -> Entry:
-    """A transaction, of a mapping as it came. Fields that it doesn't know are passed over.
+    """Parse a transaction. Unknown fields are ignored.
 
     Raises:
         MalformedError: a field is missing or can't be read.
@@ -91,7 +95,11 @@ def read_entry(fields: Mapping[str, Any]) -> Entry:
 
 
 def read_text(fields: Mapping[str, Any], name: str) -> str:
-    """Raises MalformedError: there is no such text."""
+    """Return a field that is a string.
+
+    Raises:
+        MalformedError: the field is missing or is not a string.
+    """
     value = fields.get(name)
     if not isinstance(value, str):
         raise MalformedError(f"{name} is {value!r}, which is no text")
@@ -99,7 +107,11 @@ def read_text(fields: Mapping[str, Any], name: str) -> str:
 
 
 def read_integer(fields: Mapping[str, Any], name: str) -> int:
-    """Raises MalformedError: there is no such integer."""
+    """Return a field that is an integer.
+
+    Raises:
+        MalformedError: the field is missing or is not an integer.
+    """
     value = fields.get(name)
     if type(value) is not int:
         raise MalformedError(f"{name} is {value!r}, which is no integer")
@@ -107,12 +119,20 @@ def read_integer(fields: Mapping[str, Any], name: str) -> int:
 
 
 def read_money(fields: Mapping[str, Any], name: str) -> Decimal:
-    """Raises MalformedError: there is no such decimal string."""
+    """Return a field that is a decimal string.
+
+    Raises:
+        MalformedError: the field is missing or is not a finite decimal.
+    """
     return to_money(read_text(fields, name))
 
 
 def read_moment(fields: Mapping[str, Any], name: str) -> datetime:
-    """Raises MalformedError: there is no such moment, or it has no offset."""
+    """Return a field that is a time with an offset.
+
+    Raises:
+        MalformedError: the field is missing, is not a time, or has no offset.
+    """
     text = read_text(fields, name)
     moment = to_moment(text)
     if moment is None or moment.tzinfo is None:
@@ -121,7 +141,11 @@ def read_moment(fields: Mapping[str, Any], name: str) -> datetime:
 
 
 def to_money(text: str) -> Decimal:
-    """Raises MalformedError: the text is no finite decimal."""
+    """Parse a finite decimal.
+
+    Raises:
+        MalformedError: the text is not a finite decimal.
+    """
     try:
         money = Decimal(text)
     except InvalidOperation:
@@ -132,7 +156,7 @@ def to_money(text: str) -> Decimal:
 
 
 def to_moment(text: str) -> datetime | None:
-    """A moment of ISO 8601, with or without an offset; None: it is written in another way."""
+    """Parse a time in ISO 8601, with or without an offset, or return None if the text is not one."""
     try:
         return datetime.fromisoformat(text)
     except ValueError:

@@ -1,7 +1,7 @@
-"""What consumers were told, against the final log: everything, at least once, in order, and nothing else.
+"""Check of the delivered events against the final log: complete, at least once, in order, and nothing else.
 
-What is promised is in docs/howto/consume-events.md. Events of types that aren't of the ledger are looked at in one
-respect only: a delivery that comes again must be the same.
+The promises are listed in docs/howto/consume-events.md. Events of types that don't belong to the ledger are checked in
+one respect only: a redelivery must be identical.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torture.checker.entry import (
     read_money,
     read_text,
 )
-from torture.checker.fault import Fault, Kind, MalformedError
+from torture.checker.fault import Finding, FindingKind, MalformedError
 from torture.checker.final import FinalRead
 from torture.history import Delivery
 
@@ -30,20 +30,20 @@ TRANSACTION_REFUSED: Final = "saldo.transaction.refused"
 
 def check_events(
     deliveries: Sequence[Delivery], consumers: Sequence[str], final: FinalRead
-) -> Iterator[Fault]:
-    """Faults of each consumer.
+) -> Iterator[Finding]:
+    """Yield the faults of each consumer.
 
     Args:
-        consumers: those that must have been told of everything. Others may have begun late, or ended early; what
-            reached them is held to the rest.
+        consumers: the consumers that must have received every event. Other consumers may have started late or stopped
+            early; what they received is checked in all other respects.
     """
     openings: dict[int, str] = {}
     for consumer, events in _by_consumer(deliveries, consumers).items():
         ear = _Consumer(consumer, final, openings)
         for event in events:
-            yield from ear.hear(event)
+            yield from ear.check_delivery(event)
         if consumer in consumers:
-            yield from ear.missing()
+            yield from ear.find_missing()
 
 
 def _by_consumer(
@@ -55,20 +55,20 @@ def _by_consumer(
     return events
 
 
-class _Told(NamedTuple):
-    """What an event is about, and what is wrong with what it says."""
+class _EventContent(NamedTuple):
+    """The user and number of an event, and the fault in its content, if there is one."""
 
     user_id: int
     number: int
-    fault: Fault | None
+    fault: Finding | None
 
 
 @dataclass(slots=True)
 class _Consumer:
-    """One consumer, and what it has heard.
+    """One consumer and the events that it has received so far.
 
     Attributes:
-        openings: the id of each user's opening event: the same for all consumers.
+        openings: the id of each user's opening event, which must be the same for all consumers.
     """
 
     name: str
@@ -78,51 +78,56 @@ class _Consumer:
     _numbers: dict[int, set[int]] = field(default_factory=dict)
     _last: dict[int, int] = field(default_factory=dict)
 
-    def hear(self, event: Mapping[str, Any]) -> Iterator[Fault]:
-        """The faults of one delivery."""
+    def check_delivery(self, event: Mapping[str, Any]) -> Iterator[Finding]:
+        """Yield the faults of one delivery."""
         try:
             id_ = read_text(event, "id")
             before = self._events.setdefault(id_, event)
             if before is not event:
                 if before != event:
-                    yield self._fault(Kind.EVENT_REPEATED_DIFFERENTLY, event, f"it was {before}")
+                    yield self._fault(
+                        FindingKind.EVENT_REPEATED_DIFFERENTLY, event, f"it was {before}"
+                    )
                 return
             told = self._read(id_, event)
         except MalformedError as error:
-            yield self._fault(Kind.MALFORMED, event, str(error))
+            yield self._fault(FindingKind.MALFORMED, event, str(error))
             return
         match told:
             case None:
                 pass
-            case Fault():
+            case Finding():
                 yield told
-            case _Told(user_id, number, fault):
+            case _EventContent(user_id, number, fault):
                 if fault is not None:
                     yield fault
                 yield from self._in_order(user_id, number, event)
 
-    def missing(self) -> Iterator[Fault]:
-        """Once everything has come: what hasn't."""
+    def find_missing(self) -> Iterator[Finding]:
+        """Yield a fault for each event that the consumer has never received; called after the last delivery."""
         for account in self.final.accounts.values():
             heard = self._numbers.get(account.user_id, set())
             if 0 not in heard:
                 message = f"{self.name} wasn't told that the user was created"
-                yield Fault(Kind.EVENT_MISSING, account.user_id, message)
+                yield Finding(FindingKind.EVENT_MISSING, account.user_id, message)
             for entry in account.entries:
                 if entry.number not in heard:
                     message = f"{self.name} wasn't told of {entry}"
-                    yield Fault(Kind.EVENT_MISSING, account.user_id, message)
+                    yield Finding(FindingKind.EVENT_MISSING, account.user_id, message)
 
-    def _in_order(self, user_id: int, number: int, event: Mapping[str, Any]) -> Iterator[Fault]:
-        """By first appearance numbers rise. One that is left out and never comes is told of as missing."""
+    def _in_order(self, user_id: int, number: int, event: Mapping[str, Any]) -> Iterator[Finding]:
+        """Check that numbers increase in the order in which they are first delivered.
+
+        A number that is left out and never delivered is reported by `missing`.
+        """
         self._numbers.setdefault(user_id, set()).add(number)
         last = self._last.setdefault(user_id, number)
         if number < last:
             message = f"number {number} came first after number {last} had come"
-            yield self._fault(Kind.EVENT_OUT_OF_ORDER, event, message)
+            yield self._fault(FindingKind.EVENT_OUT_OF_ORDER, event, message)
         self._last[user_id] = max(last, number)
 
-    def _read(self, id_: str, event: Mapping[str, Any]) -> _Told | Fault | None:
+    def _read(self, id_: str, event: Mapping[str, Any]) -> _EventContent | Finding | None:
         type_, data = read_text(event, "type"), event.get("data")
         if type_ not in {USER_CREATED, TRANSACTION_POSTED, TRANSACTION_REFUSED}:
             return None
@@ -133,44 +138,46 @@ class _Consumer:
         told = read_entry(data)
         entry = self.final.by_uuid.get(told.uuid)
         if entry is None:
-            return self._fault(Kind.EVENT_OF_NOTHING, event, f"there is no {told}")
+            return self._fault(FindingKind.EVENT_OF_NOTHING, event, f"there is no {told}")
         expected = TRANSACTION_POSTED if entry.outcome == POSTED else TRANSACTION_REFUSED
         envelope = (id_.lower(), type_, event.get("subject"), read_moment(event, "time"))
         fault = None
         if told.balance < 0:
             message = f"the balance is {told.balance}"
-            fault = self._fault(Kind.NEGATIVE_BALANCE, event, message)
+            fault = self._fault(FindingKind.NEGATIVE_BALANCE, event, message)
         elif told != entry:
-            fault = self._fault(Kind.EVENT_DIFFERS, event, f"what is there is {entry!r}")
+            fault = self._fault(FindingKind.EVENT_DIFFERS, event, f"what is there is {entry!r}")
         elif envelope != (entry.uuid, expected, str(entry.user_id), entry.recorded_at):
             message = f"the envelope isn't that of {entry!r}"
-            fault = self._fault(Kind.EVENT_DIFFERS, event, message)
-        return _Told(entry.user_id, entry.number, fault)
+            fault = self._fault(FindingKind.EVENT_DIFFERS, event, message)
+        return _EventContent(entry.user_id, entry.number, fault)
 
     def _read_created(
         self, id_: str, event: Mapping[str, Any], data: Mapping[str, Any]
-    ) -> _Told | Fault | None:
+    ) -> _EventContent | Finding | None:
         user_id = read_integer(data, "id")
         if user_id not in self.final.accounts:
-            return None  # Who created the user may have been left without an answer.
+            return None  # The call that created the user may have had no answer.
         opening = self.openings.setdefault(user_id, id_)
         if opening != id_ or id_.lower() in self.final.by_uuid:
             message = f"the user's creation is the event {opening}"
-            return self._fault(Kind.EVENT_OF_NOTHING, event, message)
+            return self._fault(FindingKind.EVENT_OF_NOTHING, event, message)
         zero = read_integer(data, "number") == 0 and read_money(data, "balance") == ZERO
-        time = read_moment(event, "time") == read_moment(data, "created_at")
+        # The event's time is the recorded time of the entry; the user's row is created just before.
+        recorded_at, created_at = read_moment(event, "time"), read_moment(data, "created_at")
+        time = recorded_at is not None and created_at is not None and created_at <= recorded_at
         fault = None
         if not (zero and time and event.get("subject") == str(user_id)):
             message = "a user begins with number 0 and nothing"
-            fault = self._fault(Kind.EVENT_DIFFERS, event, message)
-        return _Told(user_id, 0, fault)
+            fault = self._fault(FindingKind.EVENT_DIFFERS, event, message)
+        return _EventContent(user_id, 0, fault)
 
-    def _fault(self, kind: Kind, event: Mapping[str, Any], message: str) -> Fault:
+    def _fault(self, kind: FindingKind, event: Mapping[str, Any], message: str) -> Finding:
         user_id = _user_id(event)
         data = event.get("data")
         number = data.get("number") if isinstance(data, Mapping) else None
         what = f"{self.name} got {event.get('type')} {event.get('id')}, number {number}"
-        return Fault(kind, user_id, f"{what}: {message}")
+        return Finding(kind, user_id, f"{what}: {message}")
 
 
 def _user_id(event: Mapping[str, Any]) -> int | None:

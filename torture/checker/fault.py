@@ -1,4 +1,4 @@
-"""What the checker finds: faults, each a value with a stable kind."""
+"""The findings of the checker: faults, each a value with a stable kind."""
 
 from __future__ import annotations
 
@@ -6,55 +6,55 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Kind(StrEnum):
-    """What is wrong."""
+class FindingKind(StrEnum):
+    """A kind of fault."""
 
     MALFORMED = "malformed"
-    """Something was answered, read or delivered that can't be what it should be: nothing follows from it."""
+    """An answer, a read or a delivery is malformed, so that nothing can be concluded from it."""
 
     LOST = "lost"
-    """A transaction was acknowledged, or read, and isn't there."""
+    """A transaction was acknowledged or read, and is not in the final log."""
     DOUBLED = "doubled"
-    """A uuid is there more than once."""
+    """A uuid is in the final log more than once."""
     CHANGED_OUTCOME = "changed outcome"
-    """One outcome was answered, another is there."""
+    """The recorded outcome is not the one that was acknowledged."""
     CHANGED_TRANSACTION = "changed transaction"
-    """The outcome is the one that was answered, but not all the rest; or nobody asked for what is there."""
+    """The recorded transaction has the acknowledged outcome but other content, or no client ever sent it."""
     ANSWERS_DIFFER = "answers differ"
     """Two attempts of one uuid were acknowledged with different bodies."""
     UNEXPLAINED_OUTCOME = "unexplained outcome"
-    """An outcome that the rules don't give."""
+    """The rules of the ledger can't produce this outcome."""
     TRANSACTION_OF_NOTHING = "transaction of nothing"
-    """A transaction is there that no attempt can have brought about."""
+    """The final log has a transaction that none of the attempts can have caused."""
     NOT_LINEARIZABLE = "not linearizable"
-    """No order of what happened to one user agrees both with the answers and with time."""
+    """No order of one user's operations agrees both with the answers and with time."""
 
     GAP_IN_NUMBERS = "gap in numbers"
     WRONG_BALANCE = "wrong balance"
-    """A balance isn't the sum of what was posted."""
+    """A balance is not the sum of the posted transactions."""
     NEGATIVE_BALANCE = "negative balance"
     RECORDED_EARLIER = "recorded earlier"
-    """A later number was recorded at an earlier time."""
+    """An entry was recorded at an earlier time than the entry with the number before it."""
 
     EVENT_MISSING = "event missing"
     EVENT_OUT_OF_ORDER = "event out of order"
     EVENT_REPEATED_DIFFERENTLY = "event repeated differently"
     EVENT_DIFFERS = "event differs"
-    """An event doesn't say what is in the log."""
+    """The content of an event differs from the log."""
     EVENT_OF_NOTHING = "event of nothing"
-    """An event of a transaction that isn't in the log."""
+    """An event refers to a transaction that is not in the log."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing that is wrong.
+class Finding:
+    """One finding.
 
     Attributes:
-        user_id: whose; None: nobody's, or not known.
-        message: a sentence with what a person needs to look: uuid, number, times of the operations.
+        user_id: the user concerned; None if there is none, or if it is not known.
+        message: a sentence with all that is needed to investigate: uuid, number, times of the operations.
     """
 
-    kind: Kind
+    kind: FindingKind
     user_id: int | None
     message: str
 
@@ -64,4 +64,4 @@ class Fault:
 
 
 class MalformedError(Exception):
-    """What was answered, read or delivered can't be read. The message says what is wrong with it."""
+    """An answer, a read or a delivery can't be parsed. The message gives the reason."""

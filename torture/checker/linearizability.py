@@ -1,23 +1,25 @@
-"""Is there one order of operations that agrees with the answers and with time? Knows nothing of money.
+"""A checker of linearizability: does one order of operations agree with the answers and with time?
 
-An operation takes effect at one moment between its invocation and its return. A history is linearizable (Herlihy
-& Wing 1990) when such moments can be chosen so that a sequential object, the model, would have answered the same.
+It is independent of the ledger: the caller supplies the model. An operation takes effect at one moment between its
+invocation and its return. A history is linearizable (Herlihy & Wing 1990) when such moments can be chosen so that a
+sequential object, the model, would have given the same answers.
 
 The search is that of Wing & Gong (*Testing and verifying concurrent objects*, 1993) with two improvements by Lowe
-(*Testing for linearizability*, 2017): configurations seen before are not searched again, and an operation is
-linearized just in time, which is when another that returns needs it. Porcupine is built on the first. A history of
-many independent objects is to be checked one object at a time (Herlihy & Wing's locality; Horn & Kroening,
-*Faster linearizability checking via P-compositionality*, 2015): that is the caller's part.
+(*Testing for linearizability*, 2017). Configurations that were seen before are not searched again. An operation is
+linearized just in time, which means when another operation that returns needs it. Porcupine uses the first of the two.
+A history of many independent objects should be checked one object at a time (Herlihy & Wing's locality; Horn &
+Kroening, *Faster linearizability checking via P-compositionality*, 2015), which is left to the caller.
 
-A configuration is a state of the model and the set of those pending operations that have taken effect in it. It
-stays small, and the search near linear, for three reasons, none of which loses an order:
+A configuration is a state of the model and the set of the pending operations that have taken effect in it. The set of
+configurations stays small, and the search near linear, for three reasons, none of which loses an order:
 
-- Just in time: before an operation returns nothing forces any other to take effect, and what could have taken
-  effect earlier still can now: everything that is pending has been pending since.
-- An operation that never changes a state, an observation, takes effect as soon as a configuration's state allows
-  it. Take any order that has it later: with it moved to here, every other operation meets the same states.
-- What has taken effect in every configuration is forgotten: no configuration is told from another by it. So a
-  moment at which nothing is pending leaves nothing but states, and the history is cut there by itself.
+- Just in time: until an operation returns, nothing forces any other operation to take effect. An operation that could
+  have taken effect earlier still can now, because everything that is pending now has been pending since then.
+- An operation that never changes a state (an observation) takes effect as soon as a configuration's state allows it.
+  Take any order in which it comes later: if it is moved to this moment, every other operation meets the same states.
+- An operation that has taken effect in every configuration is removed from all of them, because it distinguishes no
+  two
+  of them. So a moment at which nothing is pending leaves only states, which divides the history there.
 """
 
 from __future__ import annotations
@@ -36,20 +38,20 @@ class Model(Protocol[State, Action_contra]):
 
     @property
     def initial(self) -> State:
-        """The state before anything."""
+        """The state before the first action."""
 
     def step(self, state: State, action: Action_contra) -> Iterable[State]:
-        """The states that the action may leave; none where it can't have been answered so."""
+        """Return the states that the action may lead to; none if the call can't have been answered so in this state."""
 
     def observes(self, action: Action_contra) -> bool:
-        """Whether the action leaves every state as it is: its steps are none, or the state itself."""
+        """Return whether the action never changes a state: its steps are empty, or only the state itself."""
 
 
 class Interval(NamedTuple, Generic[Action]):
-    """An action and when it ran, by one clock.
+    """An action and the time during which it ran, by one clock.
 
     Attributes:
-        returned: None: never. It may take effect at any time after its invocation, or not at all.
+        returned: None if it never returned; then it may take effect at any time after its invocation, or not at all.
     """
 
     action: Action
@@ -59,11 +61,11 @@ class Interval(NamedTuple, Generic[Action]):
 
 @dataclass(frozen=True, slots=True)
 class Violation(Generic[State, Action]):
-    """Everything before this return can be ordered, and this no more.
+    """The first return that makes the history impossible to order.
 
     Attributes:
-        interval: what can't have been answered so.
-        states: those that were possible when it returned, before anything else pending took effect.
+        interval: the action that can't have been answered so.
+        states: the states that were possible at its return, before any other pending action took effect.
     """
 
     interval: Interval[Action]
@@ -73,9 +75,9 @@ class Violation(Generic[State, Action]):
 def find_violation(
     model: Model[State, Action], intervals: Iterable[Interval[Action]]
 ) -> Violation[State, Action] | None:
-    """The first return that no order explains; None: the history is linearizable.
+    """Return the first return that no order explains, or None if the history is linearizable.
 
-    An operation that is invoked at the very moment of another's return is taken to run beside it.
+    An operation that is invoked at the very moment at which another returns counts as concurrent with it.
     """
     search = _Search(model)
     intervals = list(intervals)
@@ -91,23 +93,23 @@ def find_violation(
 
 
 def _moments(intervals: list[Interval[Action]]) -> Iterator[tuple[int, bool]]:
-    """Invocations and returns in the order of time: the index of each interval, and whether it returns."""
+    """Yield invocations and returns in the order of time: the index of the interval, and whether it is a return."""
     moments = [(interval.invoked, False, index) for index, interval in enumerate(intervals)]
     moments += [
         (interval.returned, True, index)
         for index, interval in enumerate(intervals)
         if interval.returned is not None
     ]
-    # False comes before True: of equal moments, invocations first.
+    # False sorts before True, so at equal times invocations come first.
     moments.sort()
     for _, returns, index in moments:
         yield index, returns
 
 
 class _Search(Generic[State, Action]):
-    """All configurations that agree with what was seen so far: (state, mask of what has taken effect).
+    """All configurations that agree with the history so far: pairs of a state and a mask of operations in effect.
 
-    A pending operation has a slot, a bit of the mask. Slots are used again, so that masks stay short.
+    Each pending operation has a slot, which is a bit of the mask. Slots are reused, so that masks stay short.
     """
 
     def __init__(self, model: Model[State, Action]) -> None:
@@ -123,7 +125,7 @@ class _Search(Generic[State, Action]):
         return frozenset(state for state, _ in self._configurations)
 
     def invoke(self, index: int, action: Action) -> None:
-        """From now on the operation may take effect."""
+        """Add an operation to the pending ones; from now on it may take effect."""
         observes = self._model.observes(action)
         if observes and all(self._allows(state, action) for state, _ in self._configurations):
             return
@@ -140,10 +142,10 @@ class _Search(Generic[State, Action]):
         }
 
     def complete(self, index: int) -> bool:
-        """The operation returns: configurations in which it can't have taken effect are dropped.
+        """Let the operation return: drop the configurations in which it can't have taken effect.
 
         Returns:
-            Whether any is left.
+            Whether any configuration is left.
         """
         if index not in self._slots:  # It has taken effect in every configuration.
             return True
@@ -165,7 +167,7 @@ class _Search(Generic[State, Action]):
         return bool(complete)
 
     def _following(self, state: State, mask: int) -> Iterator[tuple[State, int]]:
-        """The configurations after one pending change."""
+        """Yield the configurations after one more pending change has taken effect."""
         for slot, change in self._changes.items():
             if mask >> slot & 1:
                 continue
@@ -180,11 +182,11 @@ class _Search(Generic[State, Action]):
         return any(True for _ in self._model.step(state, observation))
 
     def _forget(self) -> None:
-        """Gives back the slots of what has taken effect in every configuration."""
+        """Release the slots of the operations that have taken effect in every configuration."""
         everywhere = -1
         for _, mask in self._configurations:
             everywhere &= mask
-        if everywhere <= 0:  # Nothing has, or there is no configuration.
+        if everywhere <= 0:  # None has, or there is no configuration.
             return
         self._configurations = {(state, mask & ~everywhere) for state, mask in self._configurations}
         while everywhere:

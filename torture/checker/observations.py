@@ -1,7 +1,7 @@
-"""What a single answer tells of a user's log, or that it can't be true whatever the order.
+"""Conclusions from single answers: observations of a user's log, and faults that show whatever the order.
 
-Two kinds of things come out: faults that need no order to be seen, and observations, which the search for an order
-(order.py) goes on with. An answer that is a fault by itself gives no observation, so that it is reported once.
+The search for an order (order.py) uses the observations. An answer that is a fault by itself gives no observation, so
+that it is reported only once.
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple, TypeAlias, assert_never
 
-from torture.checker.answers import BEFORE_RECORDED, Recorded, Unrecorded, asks_for, judge
+from torture.checker.answers import (
+    UNRECORDED_REFUSAL_CODES,
+    Recorded,
+    Unrecorded,
+    classify_answer,
+    matches_request,
+)
 from torture.checker.entry import (
     Entry,
     read_entry,
@@ -21,30 +27,30 @@ from torture.checker.entry import (
     read_money,
     to_moment,
 )
-from torture.checker.fault import Fault, Kind, MalformedError
+from torture.checker.fault import Finding, FindingKind, MalformedError
 from torture.checker.final import FinalRead
 from torture.history import ListTransactions, Operation, Post, ReadBalance, ReadTransaction
 
 
-class Between(NamedTuple):
-    """At that moment at least `low` and at most `high` entries of the log were there. high: None: no bound."""
+class EntryCountRange(NamedTuple):
+    """The log had at least `low` and at most `high` entries. high: None if there is no upper bound."""
 
     low: int
     high: int | None
 
 
-class Saw(NamedTuple):
-    """At that moment the entries that were there gave this balance. date: None: all of them counted."""
+class ObservedBalance(NamedTuple):
+    """The entries of the log at that moment gave this balance. date: None for the balance of all entries."""
 
     balance: Decimal
     date: datetime | None
 
 
-Observation: TypeAlias = Between | Saw
+Observation: TypeAlias = EntryCountRange | ObservedBalance
 
 
-class Observed(NamedTuple):
-    """An observation, and whose answer told it."""
+class LocatedObservation(NamedTuple):
+    """An observation, and the operation whose answer it comes from."""
 
     operation: Operation
     observation: Observation
@@ -52,20 +58,20 @@ class Observed(NamedTuple):
 
 @dataclass(slots=True)
 class Observations:
-    """All that the answers tell.
+    """All conclusions from the answers.
 
     Attributes:
-        of_user: by the user whose log they are about.
-        attempts: every POST of a uuid (in lower case), and what its answer says.
+        of_user: observations by the user whose log they concern.
+        attempts: every POST of a uuid (in lower case) with the classification of its answer.
     """
 
-    of_user: dict[int, list[Observed]] = field(default_factory=dict)
+    of_user: dict[int, list[LocatedObservation]] = field(default_factory=dict)
     attempts: dict[str, list[tuple[Operation, Recorded | Unrecorded]]] = field(default_factory=dict)
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[Finding] = field(default_factory=list)
 
 
-def observe(operations: Sequence[Operation], final: FinalRead) -> Observations:
-    """Goes through all answers once."""
+def collect_observations(operations: Sequence[Operation], final: FinalRead) -> Observations:
+    """Go through all answers once and collect their observations and faults."""
     observations = Observations()
     for operation in operations:
         call = operation.call
@@ -75,21 +81,21 @@ def observe(operations: Sequence[Operation], final: FinalRead) -> Observations:
             found = _observe(operation, final, observations)
         except MalformedError as error:
             message = f"{describe(operation)}: {error}"
-            observations.faults.append(Fault(Kind.MALFORMED, call.user_id, message))
+            observations.faults.append(Finding(FindingKind.MALFORMED, call.user_id, message))
             continue
         match found:
             case None:
                 pass
-            case Fault():
+            case Finding():
                 observations.faults.append(found)
             case (user_id, observation):
-                observed = Observed(operation, observation)
+                observed = LocatedObservation(operation, observation)
                 observations.of_user.setdefault(user_id, []).append(observed)
     return observations
 
 
 def describe(operation: Operation) -> str:
-    """Who called what, when, and what was answered."""
+    """Return a description of an operation: the call, the client, the times and the answer."""
     match call := operation.call:
         case Post():
             what = f"{call.type} {call.amount} of {call.uuid}"
@@ -108,13 +114,13 @@ def describe(operation: Operation) -> str:
     return f"{what} by client {operation.client}, invoked at {operation.invoked:.6f}, {answered}"
 
 
-_Found: TypeAlias = Fault | tuple[int, Observation] | None
+_Found: TypeAlias = Finding | tuple[int, Observation] | None
 
 
 def _observe(operation: Operation, final: FinalRead, observations: Observations) -> _Found:
     call, body = operation.call, operation.body or {}
     if isinstance(call, Post):
-        verdict = judge(operation)
+        verdict = classify_answer(operation)
         observations.attempts.setdefault(call.uuid.lower(), []).append((operation, verdict))
         return _observe_post(operation, call, verdict, final)
     if operation.answered is None:
@@ -134,43 +140,43 @@ def _observe_post(
     operation: Operation, call: Post, verdict: Recorded | Unrecorded, final: FinalRead
 ) -> _Found:
     entry = final.by_uuid.get(call.uuid.lower())
-    asked = entry is not None and asks_for(call, entry)
+    asked = entry is not None and matches_request(call, entry)
     code = (operation.body or {}).get("code")
     if isinstance(verdict, Recorded):
         if verdict.balance < 0:
             return _negative(operation, verdict.balance)
         if entry is None:
-            return Fault(Kind.LOST, call.user_id, f"{describe(operation)}: it isn't there")
+            return Finding(FindingKind.LOST, call.user_id, f"{describe(operation)}: it isn't there")
         if not asked:
-            kind, message = Kind.CHANGED_TRANSACTION, f"what is there is another: {entry}"
-            return Fault(kind, call.user_id, f"{describe(operation)}: {message}")
+            kind, message = FindingKind.CHANGED_TRANSACTION, f"what is there is another: {entry}"
+            return Finding(kind, call.user_id, f"{describe(operation)}: {message}")
         fault = _compare(operation, verdict, entry)
-        return fault or (entry.user_id, Between(entry.number, None))
+        return fault or (entry.user_id, EntryCountRange(entry.number, None))
     if verdict is Unrecorded.UNKNOWN:
         return None
     if code == "uuid_conflict":
         if entry is None or asked:
             there = "nothing" if entry is None else f"the same: {entry}"
             message = f"{describe(operation)}: a conflict, and what is there is {there}"
-            return Fault(Kind.UNEXPLAINED_OUTCOME, call.user_id, message)
-        return entry.user_id, Between(entry.number, None)
-    if code in BEFORE_RECORDED and entry is not None and asked:
-        return entry.user_id, Between(0, entry.number - 1)
+            return Finding(FindingKind.UNEXPLAINED_OUTCOME, call.user_id, message)
+        return entry.user_id, EntryCountRange(entry.number, None)
+    if code in UNRECORDED_REFUSAL_CODES and entry is not None and asked:
+        return entry.user_id, EntryCountRange(0, entry.number - 1)
     return None
 
 
-def _compare(operation: Operation, answer: Recorded, entry: Entry) -> Fault | None:
-    """The fault when what was answered isn't what is there."""
+def _compare(operation: Operation, answer: Recorded, entry: Entry) -> Finding | None:
+    """Return a fault if an acknowledged transaction differs from the recorded one."""
     if answer.outcome != entry.outcome:
-        kind = Kind.CHANGED_OUTCOME
+        kind = FindingKind.CHANGED_OUTCOME
     elif (answer.number, answer.balance) != (entry.number, entry.balance) or (
         answer.entry not in {None, entry}
     ):
-        kind = Kind.CHANGED_TRANSACTION
+        kind = FindingKind.CHANGED_TRANSACTION
     else:
         return None
     message = f"{describe(operation)}: it said {answer}, and what is there is {entry!r}"
-    return Fault(kind, entry.user_id, message)
+    return Finding(kind, entry.user_id, message)
 
 
 def _observe_balance(operation: Operation, call: ReadBalance, body: Mapping[str, Any]) -> _Found:
@@ -180,24 +186,24 @@ def _observe_balance(operation: Operation, call: ReadBalance, body: Mapping[str,
     if balance < 0:
         return _negative(operation, balance)
     if call.date is None:
-        return call.user_id, Saw(balance, None)
-    # A date without an offset is in the service's zone: the answer says which moment was meant.
+        return call.user_id, ObservedBalance(balance, None)
+    # A date without an offset is in the service's time zone; the answer contains the resolved time.
     date, asked = read_moment(body, "date"), to_moment(call.date)
     if asked is not None and asked.tzinfo is not None and asked != date:
         raise MalformedError(f"it is of another moment, {date}")
-    return call.user_id, Saw(balance, date)
+    return call.user_id, ObservedBalance(balance, date)
 
 
 def _observe_transaction(operation: Operation, call: ReadTransaction, final: FinalRead) -> _Found:
     there = final.by_uuid.get(call.uuid.lower())
     if operation.status == 404:
-        return None if there is None else (there.user_id, Between(0, there.number - 1))
+        return None if there is None else (there.user_id, EntryCountRange(0, there.number - 1))
     read = read_entry(operation.body or {})
     if read.uuid != call.uuid.lower():
         raise MalformedError("it is another transaction")
     if fault := _compare_read(operation, read, there):
         return fault
-    return read.user_id, Between(read.number, None)
+    return read.user_id, EntryCountRange(read.number, None)
 
 
 def _observe_list(
@@ -214,27 +220,27 @@ def _observe_list(
             raise MalformedError(f"{read} is user {read.user_id}'s")
     more = body.get("next_cursor") is not None
     if not page:
-        return None if more else (call.user_id, Between(0, 0))
+        return None if more else (call.user_id, EntryCountRange(0, 0))
     newest = page[0].number
     if [read.number for read in page] != [*range(newest, newest - len(page), -1)]:
         raise MalformedError("its numbers don't fall one by one")
-    # A page may come short when there is a cursor to go on with.
+    # A page may be shorter than its limit if it has a cursor to continue from.
     if len(page) > call.limit or (not more and page[-1].number != 1):
         raise MalformedError(f"{len(page)} from number {newest} on is not the newest page")
-    return call.user_id, Between(newest, newest)
+    return call.user_id, EntryCountRange(newest, newest)
 
 
-def _compare_read(operation: Operation, read: Entry, there: Entry | None) -> Fault | None:
+def _compare_read(operation: Operation, read: Entry, there: Entry | None) -> Finding | None:
     if read.balance < 0:
         return _negative(operation, read.balance)
     if there is None:
         message = f"{describe(operation)}: it had {read}, which isn't there"
-        return Fault(Kind.LOST, read.user_id, message)
+        return Finding(FindingKind.LOST, read.user_id, message)
     return _compare(
         operation, Recorded(read.outcome, read.number, read.balance, False, read), there
     )
 
 
-def _negative(operation: Operation, balance: Decimal) -> Fault:
+def _negative(operation: Operation, balance: Decimal) -> Finding:
     message = f"{describe(operation)}: the balance is {balance}"
-    return Fault(Kind.NEGATIVE_BALANCE, operation.call.user_id, message)
+    return Finding(FindingKind.NEGATIVE_BALANCE, operation.call.user_id, message)

@@ -1,18 +1,20 @@
-"""Per user: is there one order of all that happened which agrees with the answers and with time?
+"""Check per user that one order of all operations agrees with the answers and with time.
 
 The final log of a user, in the order of numbers, is the sequence of writes. The state is how many of its entries
-are there. Two things are asked of linearizability.py, one user at a time, for users are independent objects:
+exist. The check in linearizability.py runs for one user at a time, because users are independent objects. Its history
+consists of two kinds of operations:
 
-- A *write* of each number takes effect when exactly the ones before it have. It begins when the first attempt that
-  can have brought it about was sent, and has no return: an attempt without an answer may take effect long after it
-  was given up.
-- Every answer is an *observation*. An acknowledged attempt says that its entry is there, whichever attempt it was
-  that took effect; a list says how many there are; a balance, that those that are there give it.
+- A *write* of each number takes effect when exactly the writes before it have. It begins when the first attempt that
+  can have caused it was sent, and it has no return: an attempt without an answer may take effect long after the
+      client
+  has given it up.
+- Every answer is an *observation*. An acknowledged attempt shows that its entry exists, whichever attempt took
+  effect; a list shows how many entries there are; a balance shows what the existing entries sum up to.
 
-This is the same as letting each attempt take effect, or find that another has. Take any order: put the write where
-the attempt that took effect was, and each acknowledged attempt's observation after it. And back: a write stands
-after the first sending and before every answer of an acknowledged attempt, so it stands within the attempt that
-was sent first of those that can have brought it about; let that one take effect.
+This is equivalent to letting each attempt either take effect or find that another one has. Take any order of the
+attempts: put the write where the attempt that took effect was, and each acknowledged attempt's observation after it.
+Conversely, a write stands after the first sending and before every answer of an acknowledged attempt, so it stands
+within the interval of the first-sent attempt among those that can have caused it; let that attempt take effect.
 """
 
 from __future__ import annotations
@@ -25,26 +27,32 @@ from math import inf
 from typing import NamedTuple, TypeAlias, assert_never
 
 from torture.checker.entry import ZERO, Account, Entry
-from torture.checker.fault import Fault, Kind
+from torture.checker.fault import Finding, FindingKind
 from torture.checker.final import FinalRead
 from torture.checker.linearizability import Interval, Violation, find_violation
 from torture.checker.log import has_gap
-from torture.checker.observations import Between, Observations, Observed, Saw, describe
+from torture.checker.observations import (
+    EntryCountRange,
+    LocatedObservation,
+    Observations,
+    ObservedBalance,
+    describe,
+)
 from torture.checker.outcomes import candidates
 from torture.checker.timeline import Timeline
 
 
 class Write(NamedTuple):
-    """The entry with this number is recorded."""
+    """The action of recording the entry with this number."""
 
     number: int
 
 
-Action: TypeAlias = Write | Observed
+Action: TypeAlias = Write | LocatedObservation
 
 
 class LogModel:
-    """A log of which more and more is there: the state is how many entries are."""
+    """A model of a log that grows; its state is the number of entries."""
 
     initial = 0
 
@@ -52,20 +60,20 @@ class LogModel:
         self._entries = entries
 
     def step(self, state: int, action: Action) -> tuple[int, ...]:
-        """The count after the action, or nothing when it can't have been answered so at this count."""
+        """Return the count after the action, or nothing if the action can't have been answered so at this count."""
         if isinstance(action, Write):
             return (state + 1,) if action.number == state + 1 else ()
         match observation := action.observation:
-            case Between(low, high):
+            case EntryCountRange(low, high):
                 legal = low <= state and (high is None or state <= high)
-            case Saw(balance, date):
+            case ObservedBalance(balance, date):
                 legal = balance == self._balance(state, date)
             case _:
                 assert_never(observation)
         return (state,) if legal else ()
 
     def observes(self, action: Action) -> bool:
-        """Whether it writes nothing."""
+        """Return whether the action is an observation, which leaves the count unchanged."""
         return not isinstance(action, Write)
 
     def _balance(self, count: int, date: datetime | None) -> Decimal:
@@ -78,21 +86,24 @@ class LogModel:
         return Timeline(self._entries)
 
 
-def check_order(observations: Observations, final: FinalRead) -> Iterator[Fault]:
-    """One fault for each user whose history has no order. A log with a gap has none to begin with: passed over."""
+def check_order(observations: Observations, final: FinalRead) -> Iterator[Finding]:
+    """Yield one fault for each user whose history has no order.
+
+    A log with a gap in its numbers is skipped, because it can't have an order; the gap is reported elsewhere.
+    """
     for account in final.accounts.values():
         if has_gap(account):
             continue
         intervals = [*_writes(account, observations), *_observations(account, observations)]
         violation = find_violation(LogModel(account.entries), intervals)
         if violation is not None:
-            yield Fault(Kind.NOT_LINEARIZABLE, account.user_id, _explain(violation))
+            yield Finding(FindingKind.NOT_LINEARIZABLE, account.user_id, _explain(violation))
 
 
 def _writes(account: Account, observations: Observations) -> Iterator[Interval[Action]]:
     for entry in account.entries:
         sent = candidates(observations.attempts.get(entry.uuid, []), entry)
-        # What nobody can have brought about is a fault of its own, and bound to no time.
+        # An entry that no attempt can have caused is a fault of its own; here it may take effect at any time.
         invoked = min((operation.invoked for operation in sent), default=-inf)
         yield Interval(Write(entry.number), invoked, None)
 
@@ -105,7 +116,9 @@ def _observations(account: Account, observations: Observations) -> Iterator[Inte
 
 def _explain(violation: Violation[int, Action]) -> str:
     action = violation.interval.action
-    assert isinstance(action, Observed)  # A write has no return.
+    assert isinstance(
+        action, LocatedObservation
+    )  # A write has no return, so it can't be the violation.
     counts = " or ".join(map(str, sorted(violation.states)))
     return (
         f"{describe(action.operation)}: it says {_say(action)}, "
@@ -113,13 +126,13 @@ def _explain(violation: Violation[int, Action]) -> str:
     )
 
 
-def _say(action: Observed) -> str:
+def _say(action: LocatedObservation) -> str:
     match observation := action.observation:
-        case Between(low, None):
+        case EntryCountRange(low, None):
             return f"that number {low} was there"
-        case Between(low, high):
+        case EntryCountRange(low, high):
             return f"that there were from {low} to {high} entries"
-        case Saw(balance, date):
+        case ObservedBalance(balance, date):
             return f"that the balance{'' if date is None else f' at {date}'} was {balance}"
         case _:
             assert_never(observation)

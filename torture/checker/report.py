@@ -1,4 +1,4 @@
-"""The whole check: evidence in, what was checked and all faults out."""
+"""The whole check, from the evidence to a report of all faults."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from torture.checker.events import check_events
 from torture.checker.existence import check_existence
-from torture.checker.fault import Fault
+from torture.checker.fault import Finding
 from torture.checker.final import read_final
 from torture.checker.log import check_log
-from torture.checker.observations import observe
+from torture.checker.observations import collect_observations
 from torture.checker.order import check_order
 from torture.checker.outcomes import check_outcomes
 from torture.history import Evidence
@@ -17,22 +17,22 @@ from torture.history import Evidence
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the check has come to.
+    """The result of a check.
 
     Attributes:
-        counts: how many of what were looked at.
-        faults: none: all that was promised was kept, as far as the evidence goes.
+        counts: how many things of each kind were checked.
+        faults: empty if every promise was kept, as far as the evidence goes.
     """
 
     counts: dict[str, int]
-    faults: list[Fault]
+    faults: list[Finding]
 
 
 def check(evidence: Evidence) -> Report:
-    """Checks the evidence of one run. Nothing in it raises: what can't be read is a fault of its own."""
-    faults: list[Fault] = []
+    """Check the evidence of one run. Evidence that can't be read is reported as a fault and raises nothing."""
+    faults: list[Finding] = []
     final = read_final(evidence.accounts, faults)
-    observations = observe(evidence.operations, final)
+    observations = collect_observations(evidence.operations, final)
     faults += observations.faults
     faults += check_existence(evidence.operations, final)
     faults += check_outcomes(observations, final)

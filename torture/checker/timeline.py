@@ -1,4 +1,4 @@
-"""Balances at moments, without adding everything up for each question. Exact, and checked against sums in tests."""
+"""Exact balances at moments in time, without summing all entries for each query; tests compare them with sums."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torture.checker.entry import ZERO, Entry
 
 
 class Timeline:
-    """The balance at any moment, as the first so many entries give it.
+    """The balance at any moment, computed from the first `count` entries.
 
-    A Fenwick tree over numbers (Fenwick, *A new data structure for cumulative frequency tables*, 1994): node i has
-    the entries of the numbers from i minus its lowest bit (exclusive) to i, sorted by timestamp, with running sums.
-    A question reads one node for each bit of the count. It has n log n entries in all.
+    The structure is a Fenwick tree over numbers (Fenwick, *A new data structure for cumulative frequency tables*,
+    1994). Node i has the entries of the numbers from i minus its lowest bit (exclusive) to i, sorted by timestamp, with
+    running sums. A query reads one node for each bit of the count. The tree has n log n entries in all.
     """
 
     def __init__(self, entries: Sequence[Entry]) -> None:
@@ -29,7 +29,7 @@ class Timeline:
             self._sums.append([*accumulate((change for _, change in node), initial=ZERO)])
 
     def balance(self, count: int, date: datetime) -> Decimal:
-        """The sum of what is posted among the first `count` entries with a timestamp up to the date, inclusive."""
+        """Return the sum of the posted entries among the first `count` ones whose timestamp is not after the date."""
         total = ZERO
         while count:
             total += self._sums[count][bisect_right(self._moments[count], date)]
@@ -38,10 +38,11 @@ class Timeline:
 
 
 class Balances:
-    """The balance at every moment of effective time, changed entry by entry, and its lowest.
+    """The balance at every moment of effective time, updated entry by entry, and its minimum.
 
-    A segment tree over all moments that will be named: a node has the sum of the changes at its moments, and the
-    lowest of the running sums of that.
+    The structure is a segment tree over all moments that will be named. A node has the sum of the changes at its
+    moments,
+    and the minimum of the running sums of these changes.
     """
 
     def __init__(self, moments: Iterable[datetime]) -> None:
@@ -52,11 +53,11 @@ class Balances:
 
     @property
     def lowest(self) -> Decimal:
-        """The lowest balance at any moment. The zero before the first one isn't counted."""
+        """The lowest balance at any moment; the zero before the first moment doesn't count."""
         return self._lowest[1]
 
     def lowest_from(self, moment: datetime) -> Decimal:
-        """The lowest balance at the moment, one of those named, and at every later one."""
+        """Return the lowest balance at or after the moment, which must be one of the moments of the tree."""
         node = self._leaf(moment)
         lowest, before = self._lowest[node], ZERO
         total = self._sums[node]
@@ -71,7 +72,7 @@ class Balances:
         return before + lowest
 
     def add(self, moment: datetime, change: Decimal) -> None:
-        """From the moment on, one of those named, there is so much more."""
+        """Add a change to the balance from the moment on, which must be one of the moments of the tree."""
         node = self._leaf(moment)
         self._sums[node] += change
         self._lowest[node] = self._sums[node]

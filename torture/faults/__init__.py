@@ -1,8 +1,8 @@
-"""What the nemesis does: each fault a small object that begins and ends.
+"""The faults that the nemesis injects, each an object with a begin and an end.
 
-fault        what they have in common
+fault        the base class
 processes    killed, stopped, paused
 connections  cut, delayed, lost, half-closed, used up
 machines     full disks, clocks that jump, a primary that is lost
-all          every kind there is
+all          the list of all kinds
 """

@@ -1,4 +1,4 @@
-"""Every kind there is."""
+"""The list of all kinds of faults."""
 
 from __future__ import annotations
 

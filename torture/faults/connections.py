@@ -17,14 +17,14 @@ from torture.world.world import World
 
 Where = Literal["client", "database"]
 
-AGAIN_SECONDS = 0.3
-"""Between two blows of a fault that strikes more than once."""
+STRIKE_INTERVAL_SECONDS = 0.3
+"""Interval between two strikes of a repeated fault, in seconds."""
 
 OPENED_AT_ONCE = 16
 
 
 class _Connections(Fault):
-    """Something happens to the connections of one service, or of both."""
+    """A fault in the connections of one service or of both, in one direction or in both."""
 
     where: ClassVar[Where]
 
@@ -35,7 +35,7 @@ class _Connections(Fault):
         self._task: asyncio.Task[None] | None = None
 
     @property
-    def what(self) -> str:
+    def target(self) -> str:
         names = " and ".join(service.name for service in self.services)
         return f"service {names}, {self.direction}"
 
@@ -52,16 +52,16 @@ class _Connections(Fault):
             proxy.calm()
 
     def strike(self) -> None:
-        """What happens again and again, while the fault lasts."""
+        """Apply the fault to the connections once. This is repeated at an interval while the fault lasts."""
 
     async def _strike_on(self) -> None:
         while True:
             self.strike()
-            await asyncio.sleep(AGAIN_SECONDS)
+            await asyncio.sleep(STRIKE_INTERVAL_SECONDS)
 
 
 class _Cut(_Connections):
-    """Reset at both ends, again and again."""
+    """A fault that resets connections at both ends, repeatedly."""
 
     async def begin(self) -> None:
         self._task = asyncio.create_task(self._strike_on())
@@ -72,7 +72,7 @@ class _Cut(_Connections):
 
 
 class _HalfClosed(_Connections):
-    """One direction ends, the other goes on."""
+    """A fault that closes one direction of connections and leaves the other open, repeatedly."""
 
     async def begin(self) -> None:
         self._task = asyncio.create_task(self._strike_on())
@@ -83,7 +83,7 @@ class _HalfClosed(_Connections):
 
 
 class _Delayed(_Connections):
-    """Everything comes, later."""
+    """A fault that delays all data in one direction."""
 
     async def begin(self) -> None:
         seconds = self.random.uniform(0.05, 1.0)
@@ -92,7 +92,7 @@ class _Delayed(_Connections):
 
 
 class _Lost(_Connections):
-    """Nothing comes, and nobody is told."""
+    """A fault that drops all data in one direction without closing the connection."""
 
     seconds = (1.5, 4.0)
 
@@ -102,65 +102,65 @@ class _Lost(_Connections):
 
 
 class ClientsCut(_Cut):
-    """Between clients and service."""
+    """Resets of the connections between clients and service."""
 
-    kind, where, touches = "client connections cut", "client", frozenset({"clients"})
+    kind, where, affects = "client connections cut", "client", frozenset({"clients"})
 
 
 class ClientsDelayed(_Delayed):
-    """Between clients and service."""
+    """Delays in the connections between clients and service."""
 
-    kind, where, touches = "client connections delayed", "client", frozenset({"clients"})
+    kind, where, affects = "client connections delayed", "client", frozenset({"clients"})
 
 
 class ClientsLost(_Lost):
-    """Between clients and service."""
+    """Loss of data in the connections between clients and service."""
 
-    kind, where, touches = "client connections lost", "client", frozenset({"clients"})
+    kind, where, affects = "client connections lost", "client", frozenset({"clients"})
 
 
 class ClientsHalfClosed(_HalfClosed):
-    """Between clients and service."""
+    """Half-closed connections between clients and service."""
 
-    kind, where, touches = "client connections half-closed", "client", frozenset({"clients"})
+    kind, where, affects = "client connections half-closed", "client", frozenset({"clients"})
 
 
 class DatabaseCut(_Cut):
-    """Between service and database."""
+    """Resets of the connections between service and database."""
 
-    kind, where, touches = "database connections cut", "database", frozenset({"database"})
+    kind, where, affects = "database connections cut", "database", frozenset({"database"})
 
 
 class DatabaseDelayed(_Delayed):
-    """Between service and database."""
+    """Delays in the connections between service and database."""
 
-    kind, where, touches = "database connections delayed", "database", frozenset({"database"})
+    kind, where, affects = "database connections delayed", "database", frozenset({"database"})
 
 
 class DatabaseLost(_Lost):
-    """Between service and database."""
+    """Loss of data in the connections between service and database."""
 
-    kind, where, touches = "database connections lost", "database", frozenset({"database"})
+    kind, where, affects = "database connections lost", "database", frozenset({"database"})
 
 
 class DatabaseHalfClosed(_HalfClosed):
-    """Between service and database."""
+    """Half-closed connections between service and database."""
 
-    kind, where, touches = "database connections half-closed", "database", frozenset({"database"})
+    kind, where, affects = "database connections half-closed", "database", frozenset({"database"})
 
 
 class DatabaseExhausted(Fault):
-    """All connections that the server gives to the service's role are taken, and the service loses its own."""
+    """All connections that the server grants to the service's role are taken, and the service's own are cut."""
 
     kind = "database connections exhausted"
-    touches = frozenset({"database"})
+    affects = frozenset({"database"})
 
     def __init__(self, world: World, source: random.Random) -> None:
         super().__init__(world, source)
         self._taken: list[Any] = []
 
     @property
-    def what(self) -> str:
+    def target(self) -> str:
         return f"server {self.primary.name}, service {self.service.name} cut off"
 
     async def begin(self) -> None:
@@ -168,7 +168,7 @@ class DatabaseExhausted(Fault):
             pass
         for proxy in self.service.database:
             proxy.cut()
-        await self._take()  # what it has left free, unless it was quicker
+        await self._take()  # those that the cut has freed, unless the service reconnects first
 
     async def end(self) -> None:
         for connection in self._taken:
@@ -186,17 +186,17 @@ class DatabaseExhausted(Fault):
 
 
 class ServiceExhausted(Fault):
-    """All connections that a service takes are taken, and its clients lose theirs."""
+    """All connections that a service accepts are taken, and its clients' own are cut."""
 
     kind = "service connections exhausted"
-    touches = frozenset({"clients", "service"})
+    affects = frozenset({"clients", "service"})
 
     def __init__(self, world: World, source: random.Random) -> None:
         super().__init__(world, source)
         self._taken: list[asyncio.StreamWriter] = []
 
     @property
-    def what(self) -> str:
+    def target(self) -> str:
         return f"service {self.service.name}"
 
     async def begin(self) -> None:

@@ -1,4 +1,4 @@
-"""What faults have in common."""
+"""The base class of faults."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ from torture.world.services import Service
 from torture.world.world import World
 
 
-def without_standby(world: World) -> str:
-    """Why what needs a standby can't be done; empty: it can."""
+def reason_without_standby(world: World) -> str:
+    """Return why a fault that needs a standby can't be injected, or an empty string if it can."""
     return "" if len(world.pair.nodes) > 1 else "there is no standby"
 
 
 class Fault(ABC):
-    """One fault, once.
+    """One fault that is injected once.
 
     Attributes:
-        kind: its name, in the reports too.
-        touches: two faults are there at the same time only if they touch different things.
-        from_begin: whether recovery is counted from the begin, not from the end: of what is killed and
-            started again at once.
-        seconds: how long it lasts, from and to.
+        kind: its name, also used in the reports.
+        touches: two faults run at the same time only if they touch different things.
+        from_begin: whether recovery is measured from the begin and not from the end; true for processes that are
+            killed and restarted at once.
+        seconds: the shortest and the longest duration.
     """
 
     kind: ClassVar[str]
-    touches: ClassVar[frozenset[str]]
+    affects: ClassVar[frozenset[str]]
     from_begin: ClassVar[bool] = False
     seconds: ClassVar[tuple[float, float]] = (0.5, 3.0)
 
     def __init__(self, world: World, source: random.Random) -> None:
-        """
+        """Choose the target and the duration of the fault.
+
         Args:
-            source: all that is chosen comes from it.
+            source: the random source of all choices.
         """
         self.world = world
         self.random = source
@@ -43,23 +44,23 @@ class Fault(ABC):
         self.lasts_seconds = source.uniform(*self.seconds)
 
     @property
-    def what(self) -> str:
-        """What it is done to, and how."""
+    def target(self) -> str:
+        """The target and the manner of the fault, for the log."""
         return ""
 
     @property
     def primary(self) -> Node:
-        """The server that is the primary now."""
+        """The server that is the primary at present."""
         return self.world.pair.primary
 
     @classmethod
-    def refused(cls, world: World) -> str:
-        """Why it can't be done on this machine; empty: it can."""
+    def reason_unavailable(cls, world: World) -> str:
+        """Return why the fault can't be injected on this machine, or an empty string if it can."""
         del world
         return ""
 
     async def prepare(self) -> None:  # noqa: B027
-        """What must be true before it may begin. Not counted."""
+        """Wait for the preconditions of the fault. This time is not measured."""
 
     @abstractmethod
     async def begin(self) -> None: ...

@@ -10,8 +10,8 @@ from typing import ClassVar
 
 import psutil
 
-from torture.faults.fault import Fault, without_standby
-from torture.threads import in_thread
+from torture.faults.fault import Fault, reason_without_standby
+from torture.threads import run_in_thread
 from torture.world.postgresql import SECONDS_MAX
 from torture.world.world import World
 
@@ -22,32 +22,32 @@ RELAY = frozenset({"service", "broker"})
 
 
 class ServiceKilled(Fault):
-    """As a service that runs out of memory; started again at once."""
+    """A kill of a service, as by the out-of-memory killer. The service is restarted at once."""
 
     kind = "service killed"
-    touches = SERVICE
+    affects = SERVICE
     from_begin = True
     seconds = (0.0, 0.0)
 
     @property
-    def what(self) -> str:
+    def target(self) -> str:
         return f"service {self.service.name}"
 
     async def begin(self) -> None:
-        await in_thread(self.service.kill)
+        await run_in_thread(self.service.kill)
 
     async def end(self) -> None:
-        await in_thread(self.service.start)
+        await run_in_thread(self.service.start)
 
 
 class ServicePaused(Fault):
-    """As a machine that is swapped out, or moved while it runs."""
+    """A pause of a service, as of a machine that is swapped out or migrated live."""
 
     kind = "service paused"
-    touches = SERVICE
+    affects = SERVICE
 
     @property
-    def what(self) -> str:
+    def target(self) -> str:
         return f"service {self.service.name}"
 
     async def begin(self) -> None:
@@ -58,10 +58,10 @@ class ServicePaused(Fault):
 
 
 class RelayKilled(Fault):
-    """The process that tells others, beside one service or beside both: of two, one may have nothing to do."""
+    """A kill of the relay's process of one service or of both, because one of two relays may hold no lease."""
 
     kind = "relay killed"
-    touches = RELAY
+    affects = RELAY
     from_begin = True
     seconds = (0.0, 0.0)
 
@@ -70,7 +70,7 @@ class RelayKilled(Fault):
         self.services = world.services if source.random() < 0.5 else [self.service]
 
     @property
-    def what(self) -> str:
+    def target(self) -> str:
         return f"beside service {' and '.join(service.name for service in self.services)}"
 
     async def begin(self) -> None:
@@ -80,32 +80,32 @@ class RelayKilled(Fault):
                     os.kill(pid, signal.SIGKILL)
 
     async def end(self) -> None:
-        pass  # the service starts it again
+        pass  # the service restarts it
 
 
 class _PostgresqlSignalled(Fault):
-    """The first process of the primary gets a signal, and its supervisor starts it again."""
+    """A signal to the primary's first process, which its supervisor then restarts."""
 
-    touches = DATABASE
+    affects = DATABASE
     from_begin = True
     seconds = (0.0, 0.0)
     number: ClassVar[int]
 
     @property
-    def what(self) -> str:
+    def target(self) -> str:
         return f"server {self.primary.name}"
 
     async def begin(self) -> None:
         before = self.primary.processes
         self.primary.signal(self.number)
-        # What the last of them still answers is not the new one's work.
-        await in_thread(psutil.wait_procs, _found(before), SECONDS_MAX)
+        # Answers of the old server's remaining processes must not be taken for answers of the new one.
+        await run_in_thread(psutil.wait_procs, _existing_processes(before), SECONDS_MAX)
 
     async def end(self) -> None:
         pass
 
 
-def _found(pids: list[int]) -> list[psutil.Process]:
+def _existing_processes(pids: list[int]) -> list[psutil.Process]:
     found = []
     for pid in pids:
         with suppress(psutil.NoSuchProcess):
@@ -114,27 +114,27 @@ def _found(pids: list[int]) -> list[psutil.Process]:
 
 
 class PostgresqlKilled(_PostgresqlSignalled):
-    """By `kill -9`, which its other processes notice by themselves."""
+    """A `kill -9` of the first process, which the server's other processes detect by themselves."""
 
     kind = "postgresql killed"
     number = signal.SIGKILL
 
 
 class PostgresqlStopped(_PostgresqlSignalled):
-    """An immediate stop: all its processes end at once, and nothing is brought to the disk."""
+    """An immediate shutdown: all of the server's processes end at once, and nothing is flushed to disk."""
 
     kind = "postgresql stopped immediately"
     number = signal.SIGQUIT
 
 
 class PostgresqlPaused(Fault):
-    """All its processes."""
+    """A pause of all processes of the primary."""
 
     kind = "postgresql paused"
-    touches = DATABASE
+    affects = DATABASE
 
     @property
-    def what(self) -> str:
+    def target(self) -> str:
         return f"server {self.primary.name}"
 
     async def begin(self) -> None:
@@ -145,17 +145,17 @@ class PostgresqlPaused(Fault):
 
 
 class StandbyPaused(Fault):
-    """Nothing can be committed meanwhile."""
+    """A pause of all processes of the standby, during which nothing can be committed."""
 
     kind = "standby paused"
-    touches = DATABASE
+    affects = DATABASE
 
     @classmethod
-    def refused(cls, world: World) -> str:
-        return without_standby(world)
+    def reason_unavailable(cls, world: World) -> str:
+        return reason_without_standby(world)
 
     @property
-    def what(self) -> str:
+    def target(self) -> str:
         return f"server {self.world.pair.standby.name}"
 
     async def begin(self) -> None:
@@ -166,31 +166,31 @@ class StandbyPaused(Fault):
 
 
 class _Rabbitmq(Fault):
-    """Something happens to the broker."""
+    """A fault of the broker."""
 
-    touches = BROKER
+    affects = BROKER
 
     @classmethod
-    def refused(cls, world: World) -> str:
+    def reason_unavailable(cls, world: World) -> str:
         return "" if world.has_broker else "there is no broker"
 
 
 class RabbitmqKilled(_Rabbitmq):
-    """By `kill -9`, and started again at once."""
+    """A `kill -9` of the broker, which is restarted at once."""
 
     kind = "rabbitmq killed"
     from_begin = True
     seconds = (0.0, 0.0)
 
     async def begin(self) -> None:
-        await in_thread(self.world.broker.kill)
+        await run_in_thread(self.world.broker.kill)
 
     async def end(self) -> None:
-        await in_thread(self.world.broker.start)
+        await run_in_thread(self.world.broker.start)
 
 
 class RabbitmqPaused(_Rabbitmq):
-    """All its processes."""
+    """A pause of all processes of the broker."""
 
     kind = "rabbitmq paused"
 

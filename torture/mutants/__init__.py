@@ -1,6 +1,7 @@
-"""Bugs planted on purpose: a suite that doesn't catch them catches nothing. One file a bug.
+"""Mutants: bugs planted on purpose, one in each file, to check that the suite catches bugs.
 
-A bug is real: it does harm. Where a fence of ours would catch it, that is taken down with it, and its file says so.
+Each bug does real harm. If a safeguard of the service would prevent that, it is taken down as well, and the docstring
+of the mutant's file says so.
 """
 
 from __future__ import annotations
@@ -41,21 +42,21 @@ NAMES: Final[Mapping[str, Mutant]] = {
         stale_reads,
     )
 }
-"""The bugs by name."""
+"""The mutants by name."""
 
 
 def command(name: str | None) -> list[str]:
-    """What starts a service, in any directory. None: the real one."""
+    """Return the command that starts a service, in any directory. name: None for the service without a bug."""
     if name is None:
         return [sys.executable, "-m", "saldo", "serve"]
     return [sys.executable, str(Path(__file__).parent), NAMES[name].name, "serve"]
 
 
 def prepare(name: str | None, superuser_url: str) -> None:
-    """Plants what there is to plant in the database. Once, after it was migrated.
+    """Plant the database part of a mutant. Call it once, after the database was migrated.
 
     Args:
-        superuser_url: of the ledger's database; the role that owns its schema will do.
+        superuser_url: URL of the ledger's database, for a superuser or for the owner of the schema.
     """
     if name is not None:
         with psycopg.connect(superuser_url) as connection:

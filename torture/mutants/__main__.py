@@ -1,6 +1,6 @@
-"""`python -m torture.mutants NAME serve` is `saldo serve` with the bug NAME planted in each of its processes.
+"""Run `saldo serve` with a mutant planted in each of its processes: `python -m torture.mutants NAME serve`.
 
-So is `python torture/mutants NAME serve`, in any directory.
+The command `python torture/mutants NAME serve` does the same in any directory.
 """
 
 import runpy
@@ -8,6 +8,6 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # The directory of this file, or the working directory.
+    # Replaces the directory of this file, or the working directory.
     sys.path[0] = str(Path(__file__).resolve().parents[2])
     runpy.run_module("torture.mutants.process", run_name="__main__", alter_sys=True)

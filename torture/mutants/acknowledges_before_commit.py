@@ -1,9 +1,10 @@
-"""Forgotten: that nothing is recorded before the commit. The answer leaves first, the commit follows a little later.
+"""Mutant that answers before the commit, which follows a little later.
 
-Harm: whatever is killed in between, of the service and the database, forgets what was acknowledged. Until the commit,
-a client doesn't see what it was told. And whoever hears that the commit has failed tells nobody.
-Fence taken down: none. A statement of the real service is a transaction of its own, so there is nothing between its
-commit and its result; here there is a transaction around it.
+Forgotten: nothing counts as recorded before the commit.
+Harm: a service or a database that is killed in between loses what was acknowledged. Until the commit, a client
+doesn't see its own transaction. If the commit fails, nobody is notified.
+Safeguard taken down: none. In the real service a statement is a transaction of its own, so nothing can come between
+its commit and its result; here there is a transaction around it.
 """
 
 from __future__ import annotations
@@ -15,29 +16,29 @@ from typing import Any
 
 from saldo.bootstrap import service
 from saldo.ledger.model import Decision, TransactionRequest
-from saldo.store.errors import StoreError, translated
+from saldo.store.errors import StoreError, translate_error
 from saldo.store.poster import Poster
 from torture.mutants.mutant import Mutant, replace
 
 COMMIT_SECONDS = 0.05
-"""Between the answer and the commit: long enough for a kill to fall into it, under traffic nearly always."""
+"""Pause between the answer and the commit, in seconds: under traffic, a kill nearly always falls into it."""
 
 
 class HastyPoster(Poster):
-    """Answers, then commits. The next batch waits for the commit of the one before."""
+    """A poster that answers and then commits. The next batch waits for the commit of the batch before."""
 
     _committing: asyncio.Task[None] | None = None
 
     async def post(
         self, requests: Sequence[TransactionRequest], *, atomic: bool = False
-    ) -> list[Decision]:
-        """As the parent's, and not committed when this returns."""
+    ) -> Sequence[Decision | None]:
+        """Post a batch as the parent does, but return before it is committed."""
         await self._committed()
         transaction = self._connection.transaction()
         try:
             await transaction.start()
         except Exception as error:
-            raise translated(error) from error
+            raise translate_error(error) from error
         try:
             decisions = await super().post(requests, atomic=atomic)
         except StoreError:
@@ -48,7 +49,7 @@ class HastyPoster(Poster):
         return decisions
 
     async def close(self) -> None:
-        """As the parent's."""
+        """Wait for the last commit, then close the connection."""
         await self._committed()
         await super().close()
 
@@ -64,7 +65,7 @@ async def _commit(transaction: Any) -> None:
 
 
 def plant() -> None:
-    """See the file."""
+    """Plant the bug that the module's docstring describes."""
     replace(service, "Poster", HastyPoster)
 
 

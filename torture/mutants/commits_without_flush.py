@@ -1,8 +1,10 @@
-"""Forgotten: that a commit is durable only once it is on the disk. The database confirms it from memory.
+"""Mutant whose commits don't wait for the disk: the database confirms them from memory.
 
-Harm: a database that is killed forgets what was acknowledged within the last moments; a service that is killed alone
+Forgotten: a commit is durable only once it is on the disk.
+Harm: a database that is killed loses what was acknowledged within the last moments. A service that is killed alone
 loses nothing.
-Fence taken down: the `synchronous_commit` that `post.sql` sets for its own transaction, whatever the server's is.
+Safeguard taken down: the `synchronous_commit` that `post.sql` sets for its own transaction, whatever the server's
+setting is.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ from torture.mutants.mutant import Mutant, replace
 DURABLE, FASTER = "ELSE 'on' END", "ELSE 'off' END"
 
 
-def hurried(name: str, *, distributed: bool) -> str:
-    """A statement of the poster that waits for no disk."""
+def statement_without_flush(name: str, *, distributed: bool) -> str:
+    """Return a statement of the poster, changed so that its commit doesn't wait for the disk."""
     text = statement(name, distributed=distributed)
     if DURABLE not in text:
         raise LookupError(f"{name}.sql has no {DURABLE}")
@@ -23,8 +25,8 @@ def hurried(name: str, *, distributed: bool) -> str:
 
 
 def plant() -> None:
-    """See the file."""
-    replace(poster, "statement", hurried)
+    """Plant the bug that the module's docstring describes."""
+    replace(poster, "statement", statement_without_flush)
 
 
 MUTANT = Mutant(

@@ -1,8 +1,9 @@
-"""Forgotten: that a late withdrawal must be borne by every later balance, too. It is held against the newest alone.
+"""Mutant that checks a late withdrawal against the newest balance only.
 
-Harm: a balance at a date is negative: the money was not there yet, or not any more.
-Fence taken down: none. The schema's check is of the balance that an entry carries, which is the newest; that of a date
-is decided in the function alone, and looked at afterwards by `saldo verify`.
+Forgotten: every later balance must cover a late withdrawal, too.
+Harm: a balance at a date is negative, because the money was not there yet or not there any more.
+Safeguard taken down: none. The schema's check constraint covers the balance in an entry, which is the newest one. The
+balance at a date is checked by the SQL function alone, and afterwards by `saldo verify`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from torture.mutants.schema import POST, Connection, change_function
 
 
 def prepare(connection: Connection) -> None:
-    """See the file."""
+    """Plant the bug that the module's docstring describes."""
     change_function(
         connection, POST, ("ELSIF moment >= horizon THEN", "ELSIF moment >= horizon OR true THEN")
     )

@@ -1,21 +1,22 @@
-"""Forgotten: to look whether the uuid is recorded already, before this batch.
+"""Mutant that doesn't check whether a uuid was recorded before this batch.
 
-Harm: whoever sends again because no answer came (the client, or the lane after a lost connection) posts twice.
-Fence taken down: the unique index on the uuid. With it, the second would clash for ever and never be answered.
+Forgotten: the lookup of uuids that are already recorded.
+Harm: a retry after a missing answer (by the client, or by the lane after a lost connection) is posted twice.
+Safeguard taken down: the unique index on the uuid. With it, the retry would conflict for ever and never be answered.
 """
 
 from __future__ import annotations
 
 from torture.mutants.mutant import Mutant
-from torture.mutants.schema import POST, Connection, change_function, take_down
+from torture.mutants.schema import POST, Connection, change_function, drop_unique_constraint
 
 
 def prepare(connection: Connection) -> None:
-    """See the file."""
+    """Plant the bug that the module's docstring describes."""
     change_function(
         connection, POST, ("AS t ON t.uuid = q.uuid", "AS t ON t.uuid = q.uuid AND false")
     )
-    take_down(connection, "transactions_uuid_unique", "uuid")
+    drop_unique_constraint(connection, "transactions_uuid_unique", "uuid")
 
 
 MUTANT = Mutant(

@@ -1,29 +1,38 @@
-"""Forgotten: that a cursor says what was confirmed. It moves before the batch is published.
+"""Mutant that moves a cursor before the batch is published.
 
-Harm: a broker or a relay that is killed in between loses the events of the batch: whoever goes on begins after them.
-Fence taken down: none. The order of the two steps in `saldo.relay.relay` is the fence.
+Forgotten: a cursor stands for what was confirmed.
+Harm: a broker or a relay that is killed in between loses the events of the batch, because the next relay begins after
+them.
+Safeguard taken down: none. The order of the two steps in `saldo.relay.relay` is the safeguard.
 """
 
 from __future__ import annotations
 
-from saldo.bootstrap import relays, webhooks
-from saldo.relay.events import Event
+import asyncio
+
+from saldo.bootstrap import relay as relays
+from saldo.bootstrap import webhooks
+from saldo.events.event import Event
 from saldo.relay.relay import Relay
 from saldo.store.log import Positions
 from saldo.store.sinks import Lease
 from torture.mutants.mutant import Mutant, replace
 
+WINDOW_SECONDS = 0.3
+"""Pause between the two steps, in seconds. Without it, a kill would hit the gap in only one of many rounds."""
+
 
 class HastyRelay(Relay):
-    """Moves, then publishes."""
+    """A relay that moves the cursor and then publishes."""
 
     async def _publish(self, lease: Lease, positions: Positions, batch: list[Event]) -> None:
-        await self._sinks.move(lease, {event.shard: event.seq for event in batch})
+        await self._sinks.move_cursors(lease, {event.shard: event.seq for event in batch})
+        await asyncio.sleep(WINDOW_SECONDS)
         await super()._publish(lease, positions, batch)
 
 
 def plant() -> None:
-    """See the file."""
+    """Plant the bug that the module's docstring describes."""
     for module in (relays, webhooks):
         replace(module, "Relay", HastyRelay)
 

@@ -1,6 +1,7 @@
-"""What a planted bug is, and how it gets into a process. Nothing of the service knows of this.
+"""The description of a planted bug, and the function that plants it in a process.
 
-A bug of the SQL function is planted in the database alone; one of Python, in each process as it starts.
+The service knows nothing of this package. A bug of the SQL function is planted in the database only; a bug in Python,
+in each process when it starts.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from torture.mutants.schema import Connection
 
 
 def no_change() -> None:
-    """The bug is not in Python."""
+    """Do nothing, because the bug is not in Python."""
 
 
 def no_step(_: Connection) -> None:
-    """The bug is not in the database."""
+    """Do nothing, because the bug is not in the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +26,13 @@ class Mutant:
     """A planted bug.
 
     Attributes:
-        name: that of its file, whose docstring says what is forgotten, the harm, and the fences that were taken down.
-        caught_as: what the checker is expected to tell, by its kinds: any of these.
-        provoked_by: what the nemesis has to do for that, by its kinds: any of these, the surest first; nothing: clients
-            that send again, at two services, are enough.
-        plant: run in each process of the service before it begins to work.
-        prepare: run once on the ledger's database, by a superuser or the schema's owner.
+        name: the name of its file, whose docstring describes the bug, the harm, and the safeguards that were taken
+            down.
+        caught_as: the checker's kinds of fault, of which it must find at least one.
+        provoked_by: the nemesis's kinds of fault that reveal the bug, the most reliable first. Empty if clients that
+            retry at two services are enough.
+        plant: runs in each process of the service before it begins to work.
+        prepare: runs once on the ledger's database, as a superuser or the schema's owner.
     """
 
     name: str
@@ -41,10 +43,10 @@ class Mutant:
 
 
 def replace(module: ModuleType, name: str, substitute: object) -> None:
-    """Puts something else in the place of what the module calls by this name.
+    """Replace the object that a module refers to by this name.
 
     Raises:
-        LookupError: there is no such name any more, and the bug would not be planted.
+        LookupError: the module has no such name any more, so the bug would not be planted.
     """
     if not hasattr(module, name):
         raise LookupError(f"{module.__name__} has no {name}")

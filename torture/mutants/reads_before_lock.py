@@ -1,15 +1,16 @@
-"""Forgotten: to take the lock before reading. The heads of users and shards are read, then the shards are locked.
+"""Mutant that reads the heads of users and shards before it locks the shards.
 
-Harm: two services that post for one user at a time both decide by the balance before either: the user spends twice,
-and the balance of one entry doesn't follow from the entry before. Numbers and positions are given twice.
-Fences taken down: the primary key (shard, seq) and the unique index (user_id, number). Either would make the second
-batch clash, and sent again it would read what the first has written.
+Forgotten: the lock must be taken before the read.
+Harm: two services that post for one user at the same time both decide by the same balance. The user spends twice, and
+the balance of an entry doesn't follow from the entry before. Numbers and positions are assigned twice.
+Safeguards taken down: the primary key (shard, seq) and the unique index (user_id, number). Either of them would make
+the second batch fail, and its retry would read what the first has written.
 """
 
 from __future__ import annotations
 
 from torture.mutants.mutant import Mutant
-from torture.mutants.schema import POST, Connection, change_function, take_down
+from torture.mutants.schema import POST, Connection, change_function, drop_unique_constraint
 
 LOCK = """\
     clock := clock_timestamp();
@@ -20,14 +21,14 @@ LOCK = """\
     ) AS s;
     lock_wait := clock_timestamp() - clock;
 """
-DECIDING = "    FOR item IN 1 .. requests LOOP\n"
+LOOP_START = "    FOR item IN 1 .. requests LOOP\n"
 
 
 def prepare(connection: Connection) -> None:
-    """See the file."""
-    change_function(connection, POST, (LOCK, ""), (DECIDING, LOCK + DECIDING))
-    take_down(connection, "transactions_pkey", "shard", "seq")
-    take_down(connection, "transactions_user_number_unique", "user_id", "number")
+    """Plant the bug that the module's docstring describes."""
+    change_function(connection, POST, (LOCK, ""), (LOOP_START, LOCK + LOOP_START))
+    drop_unique_constraint(connection, "transactions_pkey", "shard", "seq")
+    drop_unique_constraint(connection, "transactions_user_number_unique", "user_id", "number")
 
 
 MUTANT = Mutant(

@@ -1,8 +1,9 @@
-"""Forgotten: that a replay is answered as the first time. Its balance is read anew, the user's newest.
+"""Mutant whose replays contain the user's newest balance.
 
-Harm: who sends again, because the first answer was lost, is told another balance than that which the transaction
-left: an answer that the first sending can never have had.
-Fence taken down: none. What is recorded stays right.
+Forgotten: a replay is answered like the first request.
+Harm: a client that retries because the first answer was lost gets another balance than the one that the transaction
+left, which the first request can never have returned.
+Safeguard taken down: none. What is recorded stays correct.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ balances[stood.item] := (
 
 
 def prepare(connection: Connection) -> None:
-    """See the file."""
+    """Plant the bug that the module's docstring describes."""
     change_function(connection, POST, (RECORDED, NEWEST))
 
 

@@ -1,4 +1,4 @@
-"""How a bug gets into the database: the text of a function changed, a fence taken down."""
+"""Functions that plant a bug in the database: change the text of a function, take down a constraint."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from psycopg import sql
 
 Connection: TypeAlias = psycopg.Connection[Any]
 
-POST = "saldo.post_2"
+POST = "saldo.post_3"
 """The function that decides and records a batch; the service calls it in `store/sql/post.sql`."""
 
 
 def change_function(connection: Connection, name: str, *changes: tuple[str, str]) -> None:
-    """Replaces parts of a function's text. Its owner and its grants stay.
+    """Replace parts of a function's text. Its owner and its grants stay.
 
     Args:
-        changes: each an old part, which is in the text exactly once, and the new one.
+        changes: pairs of an old part, which must be in the text exactly once, and the new part.
 
     Raises:
-        LookupError: an old part is not there any more, and the bug would not be planted.
+        LookupError: an old part is not in the text exactly once, so the bug would not be planted.
     """
     row = connection.execute(
         "SELECT pg_get_functiondef(%s::regproc)::text AS definition", (name,)
@@ -34,8 +34,8 @@ def change_function(connection: Connection, name: str, *changes: tuple[str, str]
     connection.execute(text.encode())
 
 
-def take_down(connection: Connection, constraint: str, *columns: str) -> None:
-    """Makes a unique constraint of the log a plain index: as fast to read, and no fence."""
+def drop_unique_constraint(connection: Connection, constraint: str, *columns: str) -> None:
+    """Replace a unique constraint of the log by a plain index, which is as fast to read but enforces nothing."""
     connection.execute(
         sql.SQL(
             "ALTER TABLE saldo.transactions DROP CONSTRAINT {constraint};"

@@ -1,8 +1,9 @@
-"""Forgotten: one event in some hundreds. The relay leaves it out of its batch, and its cursor moves past it.
+"""Mutant that loses every 300th event: the relay leaves it out of its batch, and its cursor moves past it.
 
-Harm: a consumer never hears of a transaction; its own balance of the user is wrong from then on.
-Fence taken down: none. The real relay publishes what it has read, and the log's numbers have no gap by which the
-service itself could tell; a consumer can, by the user's numbers.
+Forgotten: one event in some hundreds.
+Harm: a consumer never receives a transaction, so its own balance of the user is wrong from then on.
+Safeguard taken down: none. The real relay publishes what it has read, and the log's numbers have no gap by which the
+service could detect the loss. A consumer can detect it by the user's numbers.
 """
 
 from __future__ import annotations
@@ -10,19 +11,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from saldo.bootstrap import relays, webhooks
-from saldo.relay.events import Event
+from saldo.bootstrap import relay as relays
+from saldo.bootstrap import webhooks
+from saldo.events.event import Event
 from saldo.relay.relay import Relay
 from saldo.relay.sink import Sink
 from saldo.store.sinks import Lease
 from torture.mutants.mutant import Mutant, replace
 
-EVENTS_EACH = 300
-"""Of so many events of a relay one is left out, the last of them."""
+EVENTS_PER_LOSS = 300
+"""Interval between two events that are left out, counted in events of one relay."""
 
 
 class LeakingSink:
-    """A sink that confirms more than it publishes."""
+    """A sink that confirms more events than it publishes."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
@@ -38,13 +40,17 @@ class LeakingSink:
         await self._sink.open(lease)
 
     async def publish(self, events: Sequence[Event]) -> int:
-        """See `Sink.publish`."""
+        """Publish the batch without every 300th event, and confirm all of it."""
         kept: list[Event] = []
         for event in events:
             self._events += 1
-            if self._events % EVENTS_EACH:
+            if self._events % EVENTS_PER_LOSS:
                 kept.append(event)
         return await self._sink.publish(kept)
+
+    async def blocked_reason(self) -> str | None:
+        """See `Sink.blocked_reason`."""
+        return await self._sink.blocked_reason()
 
     async def close(self) -> None:
         """See `Sink.close`."""
@@ -52,14 +58,14 @@ class LeakingSink:
 
 
 class LeakingRelay(Relay):
-    """A relay to such a sink."""
+    """A relay to a `LeakingSink`."""
 
     def __init__(self, sink: Sink, *given: Any, **named: Any) -> None:
         super().__init__(LeakingSink(sink), *given, **named)
 
 
 def plant() -> None:
-    """See the file."""
+    """Plant the bug that the module's docstring describes."""
     for module in (relays, webhooks):
         replace(module, "Relay", LeakingRelay)
 

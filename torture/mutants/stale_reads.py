@@ -1,7 +1,8 @@
-"""Forgotten: that a client sees what it was told before. Balances of now are kept for a second in each process.
+"""Mutant that caches current balances for a second in each process.
 
+Forgotten: a client sees what was acknowledged to it.
 Harm: a client posts, reads, and gets the balance from before; two reads of one client go back in time.
-Fence taken down: none. Reads are grouped and never kept (`saldo.store.grouped`).
+Safeguard taken down: none. The real service batches reads but never caches them (`saldo.store.batched_reads`).
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from saldo.bootstrap import service
 from saldo.store.reader import Reader
 from torture.mutants.mutant import Mutant, replace
 
-KEPT_SECONDS = 1.0
+CACHE_SECONDS = 1.0
 
 
 class StaleReader(Reader):
-    """Answers from what it has read within the last second."""
+    """A reader that returns balances that are up to one second old."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -27,12 +28,12 @@ class StaleReader(Reader):
     async def balance(
         self, user_id: int, date: datetime | None, known_at: datetime | None
     ) -> int | None:
-        """As the parent's, as of some moment within the last second."""
+        """Return the balance as the parent does, but as of some moment within the last second."""
         if date is not None or known_at is not None:
             return await super().balance(user_id, date, known_at)
         kept = self._kept.get(user_id)
         now = time.monotonic()
-        if kept is not None and now - kept[0] < KEPT_SECONDS:
+        if kept is not None and now - kept[0] < CACHE_SECONDS:
             return kept[1]
         balance = await super().balance(user_id, None, None)
         if balance is not None:
@@ -41,7 +42,7 @@ class StaleReader(Reader):
 
 
 def plant() -> None:
-    """See the file."""
+    """Plant the bug that the module's docstring describes."""
     replace(service, "Reader", StaleReader)
 
 

@@ -1,4 +1,4 @@
-"""Clocks that can be set: libfaketime, for the processes that are started with it."""
+"""Adjustable clocks: libfaketime, for the processes that are started with it."""
 
 from __future__ import annotations
 
@@ -14,51 +14,51 @@ _LIBRARIES = [
 ]
 
 CACHE_SECONDS = 1
-"""How late a process notices that its clock was set."""
+"""Time until a process notices that its clock was set, in seconds."""
 
 
 _SHARED = Path("/dev/shm")
 
-_NOTHING_YET = struct.pack("=8q", 0, 0, 0, -1, 0, -1, 0, -1).ljust(4096, b"\0")
-"""What libfaketime shares between processes: two counters, and three starting times that no one has set."""
+_INITIAL_SHARED_MEMORY = struct.pack("=8q", 0, 0, 0, -1, 0, -1, 0, -1).ljust(4096, b"\0")
+"""Initial content of libfaketime's shared memory: two counters, and three starting times that are not set yet."""
 
 
 def library() -> Path | None:
-    """libfaketime, if it is installed (Debian: package faketime)."""
+    """Return the path of libfaketime, or None if it is not installed (Debian: package faketime)."""
     return next((path for path in _LIBRARIES if path.exists()), None)
 
 
 class Clock:
-    """The wall clock of the processes that are given its environment. Monotonic clocks stay as they are."""
+    """The wall clock of the processes that are started with its environment. Monotonic clocks are not changed."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._library = library()
         self._name = f"saldo-torture-{uuid4().hex[:12]}"
-        self.set_by(0)
+        self.set_offset(0)
 
-    def set_by(self, seconds: int) -> None:
-        """How far it is ahead of the machine's."""
-        # In one move: who reads in the middle of a write would find no time at all.
+    def set_offset(self, seconds: int) -> None:
+        """Set the clock's offset from the machine's clock, in seconds."""
+        # In one step, because a process that reads during a write would find no time at all.
         beside = self._path.with_suffix(".new")
         beside.write_text(f"{seconds:+d}s\n")
         beside.chmod(0o644)
         beside.rename(self._path)
 
     def open(self) -> dict[str, str]:
-        """What it needs, made anew; the environment of a process that is to have this clock.
+        """Create the shared objects of the clock, and return the environment of a process that uses this clock.
 
-        Empty where it can't be had.
+        The environment is empty if libfaketime is not installed.
         """
         if self._library is None:
             return {}
-        # Of its own making these would be root's alone, then not found by the server's account, and be left behind
-        # by whoever is killed.
+        # If libfaketime created these objects itself, only root could open them: the server's account would not find
+        # them, and killed processes would leave them behind.
         self.close()
         semaphore, memory = f"/{self._name}", f"/{self._name}-memory"
         _make_semaphore(semaphore)
         shared = _SHARED / memory[1:]
-        shared.write_bytes(_NOTHING_YET)
+        shared.write_bytes(_INITIAL_SHARED_MEMORY)
         for path in (shared, _SHARED / f"sem.{self._name}"):
             path.chmod(0o666)
         return {
@@ -70,7 +70,7 @@ class Clock:
         }
 
     def close(self) -> None:
-        """Nothing of it is left."""
+        """Remove the shared objects of the clock."""
         for name in (f"sem.{self._name}", f"{self._name}-memory"):
             (_SHARED / name).unlink(missing_ok=True)
 

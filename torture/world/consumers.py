@@ -1,4 +1,4 @@
-"""Who is told of every event: a queue, a webhook's receiver, a follower; and a stream, read at the end."""
+"""Consumers of every event: a queue, a webhook's receiver, a follower, and a stream that is read at the end."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from rstream import (
 from tests.acceptance.subscribers import Subscriber
 from tests.consumers import queue
 from tests.faults.broker import Broker
-from tests.receiver import OK, Received, Receiver, answer, receiving
+from tests.receiver import OK, Received, Receiver, answer, run_receiver
 
-from torture.connection import connection
+from torture.connection import open_connection
 from torture.history import Delivery, Recorder
 from torture.world.services import Service
 
@@ -36,25 +36,29 @@ NAMES = (QUEUE, WEBHOOK, LIVE, STREAM)
 
 HEARTBEAT_SECONDS = 10
 SILENCE_SECONDS_MAX = 10
-"""A follower that hears nothing for so long connects again; the service's sign of life comes more often."""
+"""Time without data after which a follower reconnects, in seconds; the service sends heartbeats more often."""
 
 ANSWER_SECONDS_MAX = 0.03
-"""A webhook's receiver takes its time: there is nearly always something under way, when a relay is killed. A user's
-events go to it one after another: at twice as much the busiest users' came faster than it took them."""
+"""Longest response time of the webhook's receiver, in seconds.
 
-AGAIN_SECONDS = 0.2
-"""Until a consumer that was cut off tries again."""
+The delay means that a delivery is nearly always in progress when a relay is killed. A user's events are delivered one
+after another: at twice this delay, events of the busiest users were produced faster than the receiver took them.
+"""
+
+RECONNECT_SECONDS = 0.2
+"""Pause before a consumer reconnects after a lost connection, in seconds."""
 
 
 class Consumers:
-    """All of them, and what they have got."""
+    """All consumers, and the events that they have received."""
 
     def __init__(
         self, recorder: Recorder, broker: Broker | None, services: Sequence[Service], seed: str
     ) -> None:
-        """
+        """Create the consumers; they connect in `start`.
+
         Args:
-            broker: None: there is none, nor who listens to it.
+            broker: None if there is no broker; then there are no consumers of a queue and a stream either.
         """
         self._recorder = recorder
         self._broker = broker
@@ -64,22 +68,22 @@ class Consumers:
         self._stack = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
         self.seen: dict[str, set[str]] = {name: set() for name in NAMES}
-        """Ids of events, by consumer."""
+        """Ids of the received events, by consumer."""
         self.deliveries: Counter[str] = Counter()
 
     async def start(self) -> None:
-        """All are there before the first event is."""
+        """Start all consumers before the first event."""
         if self._broker is not None:
             async with queue(self._broker.url, EXCHANGE, name=QUEUE):
-                pass  # it stays
+                pass  # the queue stays
             self._tasks.append(asyncio.create_task(self._read_queue(self._broker.url)))
-        receiver = await self._stack.enter_async_context(receiving())
+        receiver = await self._stack.enter_async_context(run_receiver())
         receiver.behave = self._receive
         await self._subscribe(receiver)
         self._tasks.append(asyncio.create_task(self._follow()))
 
     async def read_stream(self, recorded: set[str], seconds: float) -> None:
-        """The stream from its beginning, until it has told of everything."""
+        """Read the stream from its beginning, until it has delivered every recorded transaction or the time is over."""
         found: asyncio.Queue[bytes] = asyncio.Queue()
 
         async def take(message: AMQPMessage, _: MessageContext) -> None:
@@ -100,32 +104,32 @@ class Consumers:
                     missing = recorded - self.seen[STREAM]
                     while missing:
                         event = json.loads(await found.get())
-                        self._take(STREAM, event)
+                        self._record(STREAM, event)
                         missing.discard(event["id"])
         finally:
             await consumer.close()
 
     async def stop(self) -> None:
-        """Nobody listens any more."""
+        """Disconnect all consumers."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._stack.aclose()
 
-    def _take(self, consumer: str, event: dict[str, Any]) -> None:
+    def _record(self, consumer: str, event: dict[str, Any]) -> None:
         self._recorder.add(Delivery(consumer, event))
         self.deliveries[consumer] += 1
         if "number" in event["data"]:
             self.seen[consumer].add(event["id"])
 
     async def _receive(self, request: Received) -> bytes:
-        self._take(WEBHOOK, request.event)
+        self._record(WEBHOOK, request.event)
         await asyncio.sleep(self._random.random() * ANSWER_SECONDS_MAX)
-        # Sometimes it fails after all: what it has got comes again.
+        # Sometimes the receiver fails after it has recorded the event, so that the event is redelivered.
         return OK if self._random.random() > 0.01 else answer(503)
 
     async def _subscribe(self, receiver: Receiver) -> None:
-        async with connection(self._services[0].port, 30) as asked:
+        async with open_connection(self._services[0].port, 30) as asked:
             created = await asked.post("/v1/webhook", {"url": receiver.url})
             if created.status != 201:
                 raise RuntimeError(created.body)
@@ -139,12 +143,15 @@ class Consumers:
                     read = await channel.get_queue(QUEUE)
                     async with read.iterator() as messages:
                         async for message in messages:
-                            self._take(QUEUE, json.loads(message.body))
+                            self._record(QUEUE, json.loads(message.body))
                             await message.ack()
-            await asyncio.sleep(AGAIN_SECONDS)
+            await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _follow(self) -> None:
-        """Resumes where it was, at the other service; begins anew if that place is no more."""
+        """Follow the live stream, switching services on every reconnect.
+
+        The follower restarts from the beginning if its position is gone.
+        """
         last = ""
         for service in cycle(self._services):
             url = f"http://127.0.0.1:{service.clients.port}"
@@ -158,7 +165,7 @@ class Consumers:
                     while subscriber.status == 200:
                         block = await subscriber.block()
                         if block.data is not None:
-                            self._take(LIVE, block.data)
+                            self._record(LIVE, block.data)
                         last = block.id
                         limit.reschedule(asyncio.get_running_loop().time() + SILENCE_SECONDS_MAX)
-            await asyncio.sleep(AGAIN_SECONDS)
+            await asyncio.sleep(RECONNECT_SECONDS)

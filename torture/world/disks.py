@@ -10,21 +10,21 @@ from contextlib import suppress
 from pathlib import Path
 
 SIZE_MB = 768
-"""PostgreSQL keeps up to 256 MB of its log, and the evidence of an hour is some hundred more."""
+"""Size of a file system: PostgreSQL keeps up to 256 MB of WAL, and the data of an hour takes some hundred more."""
 
 _BALLAST = "ballast"
 
 
 class Disk:
-    """A directory; with a file system of its own where that is allowed (root, and not every container)."""
+    """A directory, on a file system of its own where that is allowed (as root, and not in every container)."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.refused = ""
-        """Why it is not small; empty: it is."""
+        """The reason why there is no small file system; empty if there is one."""
 
     def open(self) -> None:
-        """Mounts it, if it can be."""
+        """Create the directory, and mount a small file system on it if that is possible."""
         self.directory.mkdir(parents=True)
         if os.geteuid() != 0 or shutil.which("mount") is None:
             self.refused = "only root may mount a small file system"
@@ -36,12 +36,12 @@ class Disk:
             self.refused = f"a small file system can't be mounted: {done.stderr.strip()}"
 
     def close(self) -> None:
-        """Unmounts it; what is in it is gone."""
+        """Unmount the file system; its content is lost."""
         if not self.refused and self.directory.is_mount():
             subprocess.run(["umount", "--lazy", str(self.directory)], check=False)
 
     def fill(self) -> None:
-        """Leaves no room at all. May be called again, for what has become free meanwhile."""
+        """Fill the disk completely. Call it again to fill what has become free meanwhile."""
         assert not self.refused
         descriptor = os.open(self.directory / _BALLAST, os.O_WRONLY | os.O_CREAT, 0o600)
         try:
@@ -59,6 +59,6 @@ class Disk:
             os.close(descriptor)
 
     def empty(self) -> None:
-        """Removes what `fill` has written."""
+        """Remove the file that `fill` has written."""
         with suppress(FileNotFoundError):
             (self.directory / _BALLAST).unlink()

@@ -1,6 +1,6 @@
-"""Two PostgreSQL servers, each in a process of its own: a primary, and a standby that every commit waits for.
+"""Two PostgreSQL servers in processes of their own: a primary, and a synchronous standby.
 
-Or the primary alone, where no fault needs the other.
+Where no fault needs the standby, there is only the primary.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ import psutil
 import psycopg
 
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.embedded.account import Account
-from saldo.store.embedded.programs import Programs
+from saldo.store.embedded.binaries import Programs
+from saldo.store.embedded.system_account import Account
 from torture.world.clocks import Clock
 from torture.world.disks import Disk
 
 SECONDS_MAX = 60
-"""For anything that is waited for here."""
+"""Time limit of every wait in this module, in seconds."""
 
-# A server whose supervisor can be killed with it: nobody may start it again. The environment is the server's
-# alone: libfaketime breaks time.sleep of Python.
+# A server whose supervisor can be killed with it, so that nothing restarts it. Only the server gets the environment,
+# because libfaketime breaks Python's time.sleep.
 _SERVER = """
 import json, os, sys
 from pathlib import Path
@@ -55,7 +55,7 @@ class Node:
         self.server = EmbeddedServer(self.disk.directory)
 
     def start(self) -> None:
-        """Starts the server and waits until it can be connected to."""
+        """Start the server and wait until it accepts connections."""
         environment = json.dumps(self.clock.open())
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -73,7 +73,7 @@ class Node:
 
     @property
     def postmaster(self) -> int | None:
-        """The server's process id; None: there is none."""
+        """The process id of the server's first process; None if it doesn't run."""
         with suppress(OSError, ValueError, IndexError):
             pid = int((self.server.cluster / "postmaster.pid").read_text().split()[0])
             if psutil.pid_exists(pid):
@@ -82,7 +82,7 @@ class Node:
 
     @property
     def processes(self) -> list[int]:
-        """All of the server, the first one first."""
+        """The ids of all processes of the server, the first process first."""
         pid = self.postmaster
         if pid is None:
             return []
@@ -93,17 +93,17 @@ class Node:
 
     @property
     def socket(self) -> Path:
-        """Where it listens."""
+        """The path of the server's Unix socket."""
         return self.server.socket_dir / ".s.PGSQL.5432"
 
     def signal(self, number: int, *, whole: bool = False) -> None:
-        """To the server's first process, which is started again if it dies; or to all of them."""
+        """Send a signal to the server's first process, which is restarted if it dies, or to all its processes."""
         for pid in self.processes[: None if whole else 1]:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
     def kill(self) -> None:
-        """All of it at once, its supervisor first: as a machine that loses its power."""
+        """Kill all processes at once, the supervisor first, as when a machine loses power."""
         if self._process is None:
             return
         self._process.kill()
@@ -116,7 +116,7 @@ class Node:
             time.sleep(0.01)
 
     def stop(self) -> None:
-        """In order; by force, if that takes too long."""
+        """Stop the server in order, or kill it if that takes too long."""
         if self._process is None:
             return
         self.signal(signal.SIGCONT, whole=True)
@@ -130,24 +130,24 @@ class Node:
             self.kill()
 
     def follow(self, primary: Node) -> None:
-        """Becomes a copy of the primary that streams from it, and starts."""
+        """Replace the data by a copy of the primary's, and start as its streaming standby."""
         cluster = self.server.cluster
         shutil.rmtree(cluster, ignore_errors=True)
         cluster.mkdir(mode=0o700)
-        account = Account.of_server()
-        account.give(cluster)
+        account = Account.for_server()
+        account.chown(cluster)
         Programs(account, cluster, primary.server.socket_dir).run(
             "pg_basebackup",
             f"--dbname={primary.server.superuser_url}",
             f"--pgdata={cluster}",
             *("--checkpoint=fast", "--write-recovery-conf"),
         )
-        # Whoever is promoted waits for nobody until it has a standby of its own.
+        # A promoted standby must not wait for a standby until it has one of its own.
         with (cluster / "postgresql.auto.conf").open("a") as settings:
             settings.write("synchronous_standby_names = ''\n")
-            # The default is 5 s, in which nothing can be committed after the primary was away for a moment.
+            # The default is 5 s, during which nothing can be committed after a short absence of the primary.
             settings.write("wal_retrieve_retry_interval = '200ms'\n")
-            # Or a standby that was away while new files of the log were begun never comes back, and commits wait.
+            # Without this, a standby that was away while WAL files were switched can never catch up, and commits wait.
             settings.write("wal_keep_size = '128MB'\n")
         self.start()
 
@@ -160,7 +160,7 @@ class Node:
         self._process = None
 
 
-class Pair:
+class ServerPair:
     """A primary and its standby, if it has one."""
 
     def __init__(self, directory: Path, *, standby: bool) -> None:
@@ -170,12 +170,12 @@ class Pair:
 
     @property
     def standby(self) -> Node:
-        """Only of a pair that is two."""
+        """The standby, only for a pair of two servers."""
         assert self._standby is not None
         return self._standby
 
     def start(self) -> None:
-        """Both, the one following the other."""
+        """Start both servers, the standby following the primary."""
         for node in self.nodes:
             node.disk.open()
         self.primary.start()
@@ -183,7 +183,7 @@ class Pair:
             self.attach_standby()
 
     def stop(self) -> None:
-        """Both, the primary first, and their disks."""
+        """Stop both servers, the primary first, and release their disks and clocks."""
         for node in sorted(self.nodes, key=lambda node: node is not self.primary):
             try:
                 node.stop()
@@ -192,7 +192,7 @@ class Pair:
                 node.clock.close()
 
     def attach_standby(self) -> None:
-        """Makes the standby anew; from then on every commit waits for it."""
+        """Make a new standby, and make every commit wait for it from then on."""
         self.standby.follow(self.primary)
         with psycopg.connect(self.primary.server.superuser_url, autocommit=True) as admin:
             admin.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
@@ -200,7 +200,7 @@ class Pair:
         self.wait_until_synchronous()
 
     def wait_until_synchronous(self) -> None:
-        """Returns when the standby has all that the primary shows to anybody, and commits wait for it."""
+        """Wait until the standby has all that the primary has made visible, and commits wait for the standby."""
         query = (
             "SELECT count(*) FROM pg_stat_replication "
             "WHERE sync_state = 'sync' AND flush_lsn >= %s::pg_lsn"
@@ -224,7 +224,7 @@ class Pair:
         raise RuntimeError("the standby does not follow")
 
     def fail_over(self) -> None:
-        """The primary is lost for ever, and the standby takes its place."""
+        """Lose the primary for ever, and promote the standby in its place."""
         self.primary.kill()
         with psycopg.connect(self.standby.server.superuser_url, autocommit=True) as admin:
             assert admin.execute("SELECT pg_promote()").fetchone() == (True,)

@@ -1,4 +1,4 @@
-"""Two services on the same database, each with proxies of its own before and behind it."""
+"""Two services on the same database, each with its own proxies to clients and to the database."""
 
 from __future__ import annotations
 
@@ -15,33 +15,34 @@ from tests.faults.broker import free_ports
 
 from torture.proxy import Proxy, to_port, to_socket
 from torture.world.clocks import Clock
-from torture.world.postgresql import Pair
+from torture.world.postgresql import ServerPair
 
 CONNECTIONS_MAX = 300
-"""Of one service: few enough to be used up."""
+"""Connection limit of one service, low enough to be used up."""
 
 START_SECONDS_MAX = 60
 START_AGAIN_SECONDS = 0.5
 
 BATCH_TIMEOUT_SECONDS = 5
-"""What a lost connection to the database costs; 30 if it is not set."""
+"""The service's batch timeout, in seconds: the cost of a lost connection to the database. The default is 30."""
 
 
 class Service:
-    """One service: its process, which is started again by whoever killed it, and its ways in and out."""
+    """One service: its process, which is restarted by the fault that killed it, and its proxies."""
 
     def __init__(
         self,
         directory: Path,
         name: str,
-        pair: Pair,
+        pair: ServerPair,
         settings: dict[str, str],
         command: Sequence[str],
     ) -> None:
-        """
+        """Create a service; nothing is started yet.
+
         Args:
-            settings: beside those of its address and its database.
-            command: what starts its process.
+            settings: settings in addition to those of its address and its database.
+            command: the command that starts its process.
         """
         self.name = name
         self._command = command
@@ -50,32 +51,32 @@ class Service:
         self._settings = settings
         (self.port,) = free_ports(1)
         self.clients = Proxy(to_port(self.port))
-        """Between clients and the service."""
+        """Proxy between clients and the service."""
         self.database = tuple(Proxy(to_socket(node)) for node in pair.nodes)
-        """Between the service and each server."""
+        """Proxies between the service and each server."""
         self._process: ServiceProcess | None = None
 
     async def open(self) -> None:
-        """The proxies."""
+        """Open the proxies."""
         for proxy in (self.clients, *self.database):
             await proxy.__aenter__()
 
     async def close(self) -> None:
-        """The proxies."""
+        """Close the proxies."""
         for proxy in (self.clients, *self.database):
             if proxy.port:
                 await proxy.__aexit__()
         self.clock.close()
 
     def start(self) -> None:
-        """Starts the process, and waits until it is ready; again, if it ends, as who watches over it would."""
+        """Start the process and wait until it is ready; start it again if it ends, as a supervisor would."""
         deadline = time.monotonic() + START_SECONDS_MAX
         while True:
             process = self._launch()
             try:
                 process.wait_until_ready()
             except AssertionError:
-                # It ends if it finds no database.
+                # The service exits if it finds no database.
                 if process.process.poll() is None or time.monotonic() > deadline:
                     raise
                 time.sleep(START_AGAIN_SECONDS)
@@ -104,7 +105,7 @@ class Service:
         return self._process
 
     def stop(self) -> None:
-        """In order."""
+        """Stop the service in order, or kill it if that fails."""
         if self._process is not None:
             self.signal(signal.SIGCONT)
             try:
@@ -114,19 +115,19 @@ class Service:
                 raise
 
     def kill(self) -> None:
-        """The service alone: its relay's process notices."""
+        """Kill the service's own process; the relay's process notices and ends by itself."""
         if self._process is not None:
             self._process.end(signal.SIGKILL)
 
     def signal(self, number: int) -> None:
-        """To all its processes."""
+        """Send a signal to all processes of the service."""
         for pid in self.processes:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
     @property
     def processes(self) -> list[int]:
-        """All of the service, its own first."""
+        """The ids of all processes of the service, its own first."""
         assert self._process is not None
         pid = self._process.process.pid
         with suppress(psutil.NoSuchProcess):
@@ -135,7 +136,7 @@ class Service:
 
     @property
     def relay(self) -> int | None:
-        """The relay's process beside it."""
+        """The process id of the service's relay; None if it doesn't run."""
         for pid in self.processes[1:]:
             with suppress(psutil.NoSuchProcess):
                 if "spawn_main" in " ".join(psutil.Process(pid).cmdline()):
@@ -144,7 +145,7 @@ class Service:
 
     @property
     def url(self) -> str:
-        """Past the proxy."""
+        """The service's own URL, which bypasses the proxy."""
         return f"http://127.0.0.1:{self.port}"
 
     def _database_url(self, role: str) -> str:

@@ -1,4 +1,4 @@
-"""All of it together: start, stop, and the settings under which it runs."""
+"""The whole system: start, stop, and its settings."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from types import MappingProxyType
 
 from tests.faults.broker import Broker
 
-from saldo.store.migrate import prepare
+from saldo.store.schema.migrate import prepare
 from torture import mutants
-from torture.threads import in_thread
+from torture.threads import run_in_thread
 from torture.world.consumers import EXCHANGE
-from torture.world.postgresql import Pair
+from torture.world.postgresql import ServerPair
 from torture.world.services import Service
 
 SETTINGS = {
     "SALDO_WEBHOOK_ALLOW_PRIVATE": "true",
-    # The receiver fails on purpose, and what waits for it must come before the end.
+    "SALDO_WEBHOOK_ALLOW_HTTP": "true",
+    # The receiver fails on purpose, and its retries must end before the run does.
     "SALDO_WEBHOOK_BACKOFF_SECONDS_MIN": "0.2",
     "SALDO_WEBHOOK_BACKOFF_SECONDS_MAX": "2",
-    # So that a follower whose connection says nothing knows it soon.
+    # A follower must soon detect that its connection is silent.
     "SALDO_EVENTS_HEARTBEAT_SECONDS": "2",
 }
-"""What differs from what users get."""
+"""Settings that differ from the defaults."""
 
 
 class World:
-    """Two services, two PostgreSQL servers, a broker. An asynchronous context manager.
+    """Two services, two PostgreSQL servers and a broker, as an asynchronous context manager.
 
-    Smaller worlds are for bugs that are planted: they are started often, and need less.
+    Trials of mutants use smaller worlds, which start faster.
     """
 
     def __init__(
@@ -42,15 +43,16 @@ class World:
         settings: Mapping[str, str] = MappingProxyType({}),
         planted: str | None = None,
     ) -> None:
-        """
+        """Create a world; it starts when it is entered.
+
         Args:
-            directory: of its own, where everything of it is.
-            rabbitmq: the program; None: there is no broker.
-            standby: whether the primary has one.
-            settings: of the services, beside `SETTINGS`.
-            planted: the bug that both services have; None: none.
+            directory: a directory of its own, for all of its files.
+            rabbitmq: the path of the server program; None for a world without a broker.
+            standby: whether the primary has a standby.
+            settings: settings of the services in addition to `SETTINGS`.
+            planted: the name of the mutant that both services run; None for none.
         """
-        self.pair = Pair(directory, standby=standby)
+        self.pair = ServerPair(directory, standby=standby)
         self._planted = planted
         self._broker: Broker | None = None
         settings = SETTINGS | dict(settings)
@@ -70,15 +72,15 @@ class World:
 
     async def __aenter__(self) -> World:
         try:
-            await asyncio.gather(in_thread(self.pair.start), in_thread(self._start_broker))
+            await asyncio.gather(run_in_thread(self.pair.start), run_in_thread(self._start_broker))
             for service in self.services:
                 await service.open()
             if self._planted is not None:
-                await in_thread(self._plant, self._planted)
-                await asyncio.gather(*(in_thread(service.start) for service in self.services))
+                await run_in_thread(self._plant, self._planted)
+                await asyncio.gather(*(run_in_thread(service.start) for service in self.services))
             else:
                 for service in self.services:
-                    await in_thread(service.start)
+                    await run_in_thread(service.start)
         except BaseException:
             await self._end(kindly=False)
             raise
@@ -88,19 +90,19 @@ class World:
         await self._end(kindly=kind is None)
 
     async def _end(self, *, kindly: bool) -> None:
-        """Ends everything, whatever fails meanwhile. Kindly: services as an operator would."""
+        """End everything, even if parts of it fail. kindly: stop the services in order instead of killing them."""
         failures = [
             failure
             for service in self.services
             for failure in await asyncio.gather(
-                in_thread(service.stop if kindly else service.kill),
+                run_in_thread(service.stop if kindly else service.kill),
                 return_exceptions=True,
             )
         ]
         failures += await asyncio.gather(
             *(service.close() for service in self.services),
-            in_thread(self._kill_broker),
-            in_thread(self.pair.stop),
+            run_in_thread(self._kill_broker),
+            run_in_thread(self.pair.stop),
             return_exceptions=True,
         )
         for failure in failures:
@@ -116,9 +118,9 @@ class World:
             self._broker.kill()
 
     def _plant(self, name: str) -> None:
-        """What of the bug is in the database: before the services start, which find it migrated."""
+        """Plant the database part of a mutant before the services start, which then find a migrated database."""
         server = self.pair.primary.server
-        # What the services have if nothing is set; they don't start on a ledger that differs.
+        # These are the defaults; the services don't start on a ledger with other values.
         prepare(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
         mutants.prepare(name, server.ledger_url)
 
@@ -128,11 +130,11 @@ class World:
 
     @property
     def broker(self) -> Broker:
-        """Only of a world that has one."""
+        """The broker, only for a world that has one."""
         assert self._broker is not None
         return self._broker
 
     @property
     def ports(self) -> list[int]:
-        """Of the services, as clients reach them."""
+        """The ports at which clients reach the services."""
         return [service.clients.port for service in self.services]

@@ -1,1 +1,1 @@
-"""The only place that wires objects together, in the order of start and stop; a room for each thing that runs."""
+"""The wiring of objects and the order of their start and stop, with one module for each thing that runs."""

@@ -1,33 +1,59 @@
-"""The database that the settings name, made ready."""
+"""The database that the settings name, and its preparation."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
+from enum import Enum
 
-from saldo.settings import Settings
-from saldo.store.connection import check
-from saldo.store.distributed.entry import coordinator_of
+from saldo.settings.model import Settings
+from saldo.store.citus.coordinator import coordinator_of
+from saldo.store.connections.connection import check, read_only_pools
+from saldo.store.connections.parameters import check_connection_string
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.errors import SetUpError
-from saldo.store.migrate import prepare
-from saldo.store.roles import warn_of_rights
-from saldo.store.url import is_readable
+from saldo.store.errors import ConfigurationError
+from saldo.store.schema.migrate import examine, migrate, prepare
+from saldo.store.schema.roles import warn_about_unverified_tls, warn_of_rights
+
+
+class Purpose(Enum):
+    """The purpose for which a command uses the database. It decides what is prepared."""
+
+    SERVE = "serve"
+    """The service runs on the database, or will: it is migrated, and the ledger's rules are set."""
+    GRANT = "grant"
+    """The service's role gets its rights: the database is migrated, and the ledger's rules are left unchanged."""
+    CHANGE = "change"
+    """A command changes something: a database without a ledger is prepared, any other is left unchanged."""
+    READ = "look"
+    """A command reads: the database is not changed, and no writer is blocked."""
 
 
 class Database:
-    """The database that the settings name, made ready: started if embedded, migrated, checked.
+    """The database that the settings name, prepared for a purpose: started if embedded, migrated if it is to serve,
+    and checked.
 
-    A context manager; gives the connection string of the service's role.
+    It is a context manager that returns the connection string of the service's role. Pools that are opened inside a
+    context with the purpose LOOK are read-only.
 
     Raises:
-        SetUpError: one line for the operator.
+        ConfigurationError: the database can't be used. The message is one line for the operator.
     """
 
-    def __init__(self, settings: Settings, *, beside_service: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        beside_service: bool = False,
+        purpose: Purpose = Purpose.SERVE,
+    ) -> None:
         """
         Args:
-            beside_service: use the embedded server of a service that runs, if one does.
+            beside_service: use the embedded server of a running service, if there is one.
+            purpose: the purpose, which decides what is prepared.
         """
+        self._purpose = purpose
+        self._reading = ExitStack()
         self._settings = settings
         self._beside_service = beside_service
         self._embedded: EmbeddedServer | None = None
@@ -35,7 +61,7 @@ class Database:
 
     @property
     def owner_url(self) -> str:
-        """The connection string of the role that owns the schema, once it is made ready."""
+        """The connection string of the role that owns the schema, once the server is started."""
         server = self._embedded or self._attached
         if server is not None:
             return server.owner_url
@@ -43,47 +69,95 @@ class Database:
         return coordinator_of(self._settings.database_owner_url or self._settings.database_url)
 
     def __enter__(self) -> str:
-        replica_url = self._settings.database_replica_url
-        # It may be away now; whether it can be one at all is not to be found out by waiting for it.
-        if replica_url is not None and not is_readable(replica_url):
-            raise SetUpError(
-                "SALDO_DATABASE_REPLICA_URL can't be read: expected postgresql://user:password@host:port/database, "
-                "or several host:port with commas between them"
-            )
+        _check_connection_strings(self._settings)
         if self._settings.database_url is None:
             server = EmbeddedServer(
                 self._settings.data_dir, archive_dir=self._settings.wal_archive_dir
             )
             if self._beside_service and server.attach():
                 self._attached = server
-                return server.service_url
+                return self._prepare_for_purpose(server.service_url)
+            if self._purpose is Purpose.READ and not server.exists():
+                raise ConfigurationError(f"there is no ledger in {self._settings.data_dir}")
             self._embedded = server
             server.start()
         try:
-            return self.prepare()
+            return self._prepare_for_purpose(self._service_url())
         except BaseException:
             self.__exit__()
             raise
 
-    def prepare(self) -> str:
-        """Migrates and checks; the connection string of the service's role."""
-        settings = self._settings
+    def _service_url(self) -> str:
         if self._embedded is not None:
-            service_url = self._embedded.service_url
-        else:
-            assert settings.database_url is not None
-            service_url = coordinator_of(settings.database_url)
+            return self._embedded.service_url
+        assert self._settings.database_url is not None
+        return coordinator_of(self._settings.database_url)
+
+    def _prepare_for_purpose(self, service_url: str) -> str:
+        """Prepare the database for the purpose, and return the connection string of the service's role."""
+        settings = self._settings
+        if self._purpose is Purpose.SERVE:
+            return service_url if self._attached is not None else self.prepare()
+        if self._purpose is Purpose.GRANT:
+            if self._attached is None:
+                migrate(self.owner_url, service_url)
+            return service_url
+        if self._purpose is Purpose.READ:
+            self._reading.enter_context(read_only_pools())
+        if not examine(
+            service_url,
+            currency_decimals=settings.currency_decimals,
+            max_lateness=settings.max_lateness,
+        ):
+            if self._purpose is Purpose.READ or self._attached is not None:
+                raise ConfigurationError(
+                    "there is no ledger in the database yet: start saldo serve, or run saldo db migrate"
+                )
+            return self.prepare()
+        return service_url
+
+    def prepare(self) -> str:
+        """Migrate and check the database, and return the connection string of the service's role."""
+        settings = self._settings
+        service_url = self._service_url()
         prepare(
             self.owner_url,
             service_url,
             currency_decimals=settings.currency_decimals,
             max_lateness=settings.max_lateness,
         )
-        # The migrations may have used another role: this one's password, rights and way there.
+        # The migrations may have used another role, so this one's password, rights and route are checked as well.
         asyncio.run(check(service_url))
         warn_of_rights(service_url)
+        warn_about_unverified_tls(_connection_strings(settings))
         return service_url
 
     def __exit__(self, *_: object) -> None:
+        self._reading.close()
         if self._embedded is not None:
             self._embedded.stop()
+
+
+def _connection_strings(settings: Settings) -> dict[str, str | None]:
+    """Return the connection strings in the settings, by the names of the settings."""
+    return {
+        "SALDO_DATABASE_URL": settings.database_url,
+        "SALDO_DATABASE_OWNER_URL": settings.database_owner_url,
+        "SALDO_DATABASE_REPLICA_URL": settings.database_replica_url,
+    }
+
+
+def _check_connection_strings(settings: Settings) -> None:
+    """Check the connection strings in the settings before anything connects.
+
+    Raises:
+        ConfigurationError: one can't be used. The message names the setting, and quotes nothing of the string.
+    """
+    for name in ("database_url", "database_owner_url", "database_replica_url"):
+        url = getattr(settings, name)
+        if url is None:
+            continue
+        try:
+            check_connection_string(url)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"SALDO_{name.upper()}: {error}") from None

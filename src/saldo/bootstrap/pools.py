@@ -1,4 +1,4 @@
-"""How many connections a process keeps, and the pool that all its relays share."""
+"""The number of connections to the database that a process keeps, and the pool that all its relays share."""
 
 from __future__ import annotations
 
@@ -6,15 +6,43 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from saldo.settings import Settings
-from saldo.store.connection import open_pool
+from saldo.engine.engine import ATOMIC_LANES
+from saldo.settings.model import Settings
+from saldo.store.connections.connection import open_pool
 
-RELAY_CONNECTIONS = 6
-"""Of all relays of a process: one reads while others move cursors and renew leases; one counts, one seals, one
-audits."""
+EVENTS_CONNECTIONS = 3
+"""Maximum number of connections of a service process for the live stream: for the tail of the log, for past events, and
+for the start positions of new subscribers."""
 
 WEBHOOK_API_CONNECTIONS = 1
-"""Of a service process, for requests about webhooks, which are few."""
+"""Maximum number of connections of a service process for requests about webhooks, which are few."""
+
+KEY_CONNECTIONS = 1
+"""Maximum number of connections of a service process for reading the API keys."""
+
+RELAY_CONNECTIONS = 6
+"""Maximum number of connections of a relay process for all its sinks: one for reading while others move cursors and
+renew leases, one for the totals, one for the sealer, and one for the audit."""
+
+WEBHOOK_CONNECTIONS = 4
+"""Maximum number of connections of a relay process for all webhooks. They have a pool of their own, so that many
+failing endpoints don't delay other sinks."""
+
+
+def connections_of_service(settings: Settings) -> int:
+    """Return the maximum number of connections of a service process, one of `SALDO_WORKERS`, to the primary.
+
+    The pool of a replica (`SALDO_DATABASE_REPLICA_URL`) is on another server and is not counted. On a distributed
+    ledger (Citus) there are `SALDO_LANES` for each node.
+    """
+    lanes = settings.lane_count(by_shard=False) + ATOMIC_LANES
+    others = EVENTS_CONNECTIONS + WEBHOOK_API_CONNECTIONS + KEY_CONNECTIONS
+    return lanes + settings.read_connections + others
+
+
+def connections_of_relay() -> int:
+    """Return the maximum number of connections of a relay process."""
+    return RELAY_CONNECTIONS + WEBHOOK_CONNECTIONS
 
 
 @asynccontextmanager

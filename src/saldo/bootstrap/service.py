@@ -1,46 +1,46 @@
-"""The application with everything behind it; the order of its start and stop."""
+"""The application with all its parts, and the order of their start and stop."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from saldo.bootstrap.access import Guard
-from saldo.bootstrap.audits import audits_of
-from saldo.bootstrap.pools import WEBHOOK_API_CONNECTIONS
+from saldo.bootstrap.audit import create_audit_store
+from saldo.bootstrap.auth import AuthStack
+from saldo.bootstrap.pools import EVENTS_CONNECTIONS, WEBHOOK_API_CONNECTIONS
+from saldo.console.metrics_history import MetricsHistory
 from saldo.console.routes import console_pages
-from saldo.console.samples import Samples
 from saldo.engine.engine import Engine, EngineLimits
 from saldo.engine.lane import Announce, Connect
-from saldo.engine.placing import Placing
-from saldo.http.app import Pages, create_app
-from saldo.http.bulk import Bulk
-from saldo.http.events import Events
-from saldo.http.hot import Front
-from saldo.http.questions import Questions
-from saldo.http.service import Service
-from saldo.http.transactions import Transactions
-from saldo.http.wire import Reading
+from saldo.engine.shard_routing import ShardPlacementWatcher
+from saldo.events.event import Encoder
+from saldo.events.live.hub import Hub, LiveLimits
+from saldo.http.api.bulk import Bulk
+from saldo.http.api.context import AppContext
+from saldo.http.api.event_stream import LiveStream
+from saldo.http.api.fast_reads import FastReads
+from saldo.http.api.post_transaction import Transactions
+from saldo.http.asgi import AsgiApp
+from saldo.http.litestar_app import ExtraRoutes, create_app
 from saldo.ledger.model import Limits
-from saldo.observability.vitals import watch
-from saldo.relay.bell import Bell
-from saldo.relay.events import Encoder
-from saldo.relay.live import Hub, LiveLimits
-from saldo.settings import Settings
+from saldo.lifecycle.tasks import running_task
+from saldo.observability.runtime_metrics import sample_runtime
+from saldo.parsing.transactions import ParserOptions
+from saldo.relay.wakeup import WakeupSender
+from saldo.settings.model import Settings
 from saldo.store.charts import Charts
-from saldo.store.connection import is_distributed, open_pool
+from saldo.store.citus.placement import Node, read_shard_nodes
+from saldo.store.connections.connection import is_distributed, open_pool
+from saldo.store.connections.replica import Replica
+from saldo.store.console_sessions import ConsoleSessions, SessionLimits
 from saldo.store.log import Log
-from saldo.store.places import Node, places
 from saldo.store.poster import Poster
 from saldo.store.reader import Reader
-from saldo.store.replica import Replica
 from saldo.store.seals import Seals
-from saldo.store.sessions import SessionLimits, Sessions
 from saldo.store.sinks import Sinks
 from saldo.store.totals import Totals
 from saldo.store.webhooks import Webhooks
@@ -48,23 +48,25 @@ from saldo.store.webhooks import Webhooks
 if TYPE_CHECKING:
     from saldo.observability.tracing import Tracing
 
-EVENTS_CONNECTIONS = 3
-"""Of the live stream of a process: the tail, the past, and where new subscribers begin."""
+STATEMENT_SHARE = 0.9
+"""Share of a batch's timeout after which the server cancels the statement. The lane then learns that nothing was
+recorded, and bisects the batch."""
 
 
 def limits_of(settings: Settings) -> Limits:
-    """The ledger's limits as the operator set them."""
+    """Return the ledger's limits from the settings."""
     return Limits(
         balance_max=settings.balance_max_minor,
         future_tolerance=settings.future_tolerance,
         max_lateness=settings.max_lateness,
         late_check_entries_max=settings.late_check_entries_max,
+        late_batch_entries_max=settings.late_batch_entries_max,
     )
 
 
-def reading_of(settings: Settings) -> Reading:
-    """How requests are read."""
-    return Reading(
+def reading_of(settings: Settings) -> ParserOptions:
+    """Return the options of the parsers of requests."""
+    return ParserOptions(
         zone=settings.tzinfo,
         decimals=settings.currency_decimals,
         amount_max_minor=settings.amount_max_minor,
@@ -72,8 +74,8 @@ def reading_of(settings: Settings) -> Reading:
     )
 
 
-def connect_of(settings: Settings, database_url: str) -> Connect:
-    """How lanes connect."""
+def lane_connector(settings: Settings, database_url: str) -> Connect:
+    """Return the function that connects lanes."""
     limits = limits_of(settings)
 
     async def connect(lane: int, node: Node | None) -> Poster:
@@ -82,7 +84,7 @@ def connect_of(settings: Settings, database_url: str) -> Connect:
             limits,
             lane=lane,
             node=node,
-            statement_timeout_seconds=settings.batch_timeout_seconds,
+            statement_timeout_seconds=settings.batch_timeout_seconds * STATEMENT_SHARE,
         )
 
     return connect
@@ -96,23 +98,24 @@ def create_engine(
     *,
     by_shard: bool = False,
 ) -> Engine:
-    """The engine over lanes that connect to the database when they first need it.
+    """Create the engine. Its lanes connect to the database when they have the first batch.
 
     Args:
-        announce, tracing: see `Engine`. by_shard: see `EngineLimits`.
+        announce, tracing: see `Engine`.
+        by_shard: see `EngineLimits`.
     """
     return Engine(
-        connect_of(settings, database_url),
+        lane_connector(settings, database_url),
         EngineLimits(
             lanes=settings.lane_count(by_shard=by_shard),
             by_shard=by_shard,
             batch_requests_max=settings.batch_requests_max,
-            split_requests_min=settings.split_requests_min,
+            parallel_lanes_requests_min=settings.parallel_lanes_requests_min,
             queue_requests_max=settings.queue_requests_max,
             queue_wait_seconds_max=settings.queue_wait_seconds_max,
             request_deadline_seconds=settings.request_deadline_seconds,
             batch_timeout_seconds=settings.batch_timeout_seconds,
-            slow_seconds=settings.slow_seconds,
+            slow_log_seconds=settings.slow_log_seconds,
         ),
         announce,
         tracing,
@@ -120,27 +123,45 @@ def create_engine(
 
 
 @asynccontextmanager
-async def running(
+async def run_service(
     settings: Settings,
     database_url: str,
     bell_path: Path | None = None,
     tracing: Tracing | None = None,
-) -> AsyncIterator[Front]:
-    """The application with everything behind it started; stops in the opposite order.
+) -> AsyncIterator[AsgiApp]:
+    """Run the application with everything behind it, and stop it in the opposite order.
+
+    A start that fails closes what it has opened.
 
     Args:
-        bell_path: where a relay listens for what is new; None: nowhere.
-        tracing: gets the spans of batches; those of requests are the caller's to ask for (`Tracing.traced`).
+        bell_path: The socket of the relay that is woken by new events; None: no relay is woken.
+        tracing: Gets the spans of batches. The spans of requests are added by the caller (`Tracing.traced`).
+    """
+    async with AsyncExitStack() as stack:
+        yield await _start(stack, settings, database_url, bell_path, tracing)
+
+
+async def _start(
+    stack: AsyncExitStack,
+    settings: Settings,
+    database_url: str,
+    bell_path: Path | None,
+    tracing: Tracing | None,
+) -> AsgiApp:
+    """Start everything, and push its stop to the stack.
+
+    The engine starts after the pools that requests in flight need, so that it stops before them.
     """
     reading = reading_of(settings)
-    bell = None if bell_path is None else Bell(bell_path)
-    events_pool = await open_pool(
+    bell = None if bell_path is None else stack.enter_context(closing(WakeupSender(bell_path)))
+    reader, replica = await _open_reader(stack, settings, database_url)
+    webhooks = await Webhooks.open(
         database_url,
-        connections=EVENTS_CONNECTIONS,
-        statement_timeout_seconds=settings.read_timeout_seconds,
-        application_name="saldo events",
+        connections=WEBHOOK_API_CONNECTIONS,
+        timeout_seconds=settings.read_timeout_seconds,
     )
-    hub = _live_hub(settings, events_pool)
+    stack.callback(webhooks.terminate)
+    hub, events_pool = await _open_hub(stack, settings, database_url)
 
     def announce() -> None:
         hub.wake()
@@ -154,32 +175,14 @@ async def running(
         tracing,
         by_shard=await is_distributed(database_url),
     )
-    replica = None
-    if settings.database_replica_url is not None:
-        replica = await Replica.open(
-            settings.database_replica_url,
-            connections=settings.read_connections,
-            timeout_seconds=settings.read_timeout_seconds,
-        )
-    reader = await Reader.open(
-        database_url,
-        connections=settings.read_connections,
-        timeout_seconds=settings.read_timeout_seconds,
-        entries_read_max=settings.page_entries_read_max,
-        replica=replica,
-    )
-    webhooks = await Webhooks.open(
-        database_url,
-        connections=WEBHOOK_API_CONNECTIONS,
-        timeout_seconds=settings.read_timeout_seconds,
-    )
-    guard = await Guard.open(settings, database_url)
+    guard = await AuthStack.open(settings, database_url)
+    stack.push_async_callback(guard.stop)
     engine.start()
-    placing = None
+    stack.push_async_callback(engine.stop, settings.shutdown_timeout_seconds)
     if engine.by_shard and settings.connect_to_workers:
-        ask = partial(places, reader.pool)
-        looking = Placing(engine, ask, connect_of(settings, database_url))
-        placing = asyncio.create_task(looking.run(), name="placing")
+        ask = partial(read_shard_nodes, reader.pool)
+        placing = ShardPlacementWatcher(engine, ask, lane_connector(settings, database_url))
+        await stack.enter_async_context(running_task(placing.run(), name="placing"))
     await guard.start()
     pools = {
         "read": reader.pool,
@@ -189,62 +192,65 @@ async def running(
     }
     if replica is not None:
         pools["replica"] = replica.pool
-    watching = asyncio.create_task(watch(engine, pools), name="vitals")
-    samples = Samples()
-    sampling = asyncio.create_task(samples.run(), name="samples")
-    try:
-        service = Service(
-            settings,
-            reading,
-            engine,
-            reader,
-            Transactions(engine, reading),
-            Bulk(engine, reading, settings),
-            Events(hub, reading, settings),
-            Questions(reader, reading),
-            Sinks(reader.pool, lease_seconds=settings.relay_lease_seconds),
-            webhooks,
-            Totals(reader.pool),
-            audits_of(settings, reader.pool),
-            Seals(reader.pool),
-            guard.gate,
-            guard.keyring,
-            guard.keys,
-        )
-        pages = _console(service, samples, replica) if settings.console else None
-        yield create_app(service, pages)
-    finally:
-        watching.cancel()
-        sampling.cancel()
-        if placing is not None:
-            placing.cancel()
-        await guard.stop()
-        await engine.stop(settings.stop_seconds)
-        await hub.close()
-        events_pool.terminate()
-        await reader.close()
-        if replica is not None:
-            await replica.close()
-        webhooks.terminate()
-        if bell is not None:
-            bell.close()
-
-
-def _console(service: Service, samples: Samples, replica: Replica | None) -> Pages:
-    settings, pool = service.settings, service.reader.pool
-    limits = SessionLimits(
-        timedelta(seconds=settings.console_idle_seconds),
-        timedelta(seconds=settings.console_session_seconds),
-        settings.console_sessions_of_key_max,
+    await stack.enter_async_context(running_task(sample_runtime(engine, pools), name="vitals"))
+    samples = MetricsHistory()
+    await stack.enter_async_context(running_task(samples.run(), name="samples"))
+    service = AppContext(
+        settings,
+        reading,
+        engine,
+        reader,
+        Transactions(engine, reading),
+        Bulk(engine, reading, settings),
+        LiveStream(hub, reading, settings),
+        FastReads(reader, reading),
+        Sinks(reader.pool, lease_seconds=settings.relay_lease_seconds),
+        webhooks,
+        Totals(reader.pool),
+        create_audit_store(settings, reader.pool),
+        Seals(reader.pool),
+        guard.gate,
+        guard.keyring,
+        guard.keys,
     )
-    seconds = settings.read_timeout_seconds
-    sessions = Sessions(pool, limits, timeout_seconds=seconds)
-    charts = Charts(pool, timeout_seconds=seconds, replica=replica)
-    return console_pages(service, sessions, charts, samples)
+    return create_app(
+        service, _console(service, samples, replica) if settings.console_enabled else None
+    )
 
 
-def _live_hub(settings: Settings, pool: Any) -> Hub:
-    return Hub(
+async def _open_reader(
+    stack: AsyncExitStack, settings: Settings, database_url: str
+) -> tuple[Reader, Replica | None]:
+    replica = None
+    if settings.database_replica_url is not None:
+        replica = await Replica.open(
+            settings.database_replica_url,
+            connections=settings.read_connections,
+            timeout_seconds=settings.read_timeout_seconds,
+        )
+        stack.push_async_callback(replica.close)
+    reader = await Reader.open(
+        database_url,
+        connections=settings.read_connections,
+        timeout_seconds=settings.read_timeout_seconds,
+        entries_read_max=settings.page_scan_entries_max,
+        replica=replica,
+    )
+    stack.push_async_callback(reader.close)
+    return reader, replica
+
+
+async def _open_hub(
+    stack: AsyncExitStack, settings: Settings, database_url: str
+) -> tuple[Hub, Any]:
+    pool = await open_pool(
+        database_url,
+        connections=EVENTS_CONNECTIONS,
+        statement_timeout_seconds=settings.read_timeout_seconds,
+        application_name="saldo events",
+    )
+    stack.callback(pool.terminate)
+    hub = Hub(
         Log(pool),
         Encoder(settings.currency_decimals),
         LiveLimits(
@@ -254,3 +260,18 @@ def _live_hub(settings: Settings, pool: Any) -> Hub:
             poll_seconds=settings.relay_poll_seconds,
         ),
     )
+    stack.push_async_callback(hub.close)
+    return hub, pool
+
+
+def _console(service: AppContext, samples: MetricsHistory, replica: Replica | None) -> ExtraRoutes:
+    settings, pool = service.settings, service.reader.pool
+    limits = SessionLimits(
+        timedelta(seconds=settings.console_idle_seconds),
+        timedelta(seconds=settings.console_session_seconds),
+        settings.console_sessions_of_key_max,
+    )
+    seconds = settings.read_timeout_seconds
+    sessions = ConsoleSessions(pool, limits, timeout_seconds=seconds)
+    charts = Charts(pool, timeout_seconds=seconds, replica=replica)
+    return console_pages(service, sessions, charts, samples)

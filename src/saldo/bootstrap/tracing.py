@@ -1,4 +1,4 @@
-"""Where spans go."""
+"""The tracing of a process."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from saldo import __version__
-from saldo.settings import Settings
+from saldo.settings.model import Settings
 
 if TYPE_CHECKING:
     from saldo.observability.tracing import Tracing
 
 
 @asynccontextmanager
-async def tracing_to(settings: Settings) -> AsyncIterator[Tracing | None]:
-    """Where the spans of this process go; None: nowhere. Sends what is left at the end."""
+async def open_tracing(settings: Settings) -> AsyncIterator[Tracing | None]:
+    """Yield the tracing of this process; None if it is not configured. Unsent spans are sent at the end."""
     if settings.tracing_url is None:
         yield None
         return
     from saldo.observability.tracing import Tracing  # noqa: PLC0415 - its packages are an extra
 
-    tracing = Tracing.to(settings.tracing_url, __version__, settings.tracing_ratio)
+    tracing = Tracing.to_collector(settings.tracing_url, __version__, settings.tracing_ratio)
     try:
         yield tracing
     finally:

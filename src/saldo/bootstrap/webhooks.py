@@ -1,4 +1,4 @@
-"""Webhooks: a relay for each, and the subscriptions for who asks."""
+"""Webhooks: their relays, and the store of subscriptions for requests and commands."""
 
 from __future__ import annotations
 
@@ -10,41 +10,39 @@ from typing import Any
 
 from aiohttp.abc import AbstractResolver
 
-from saldo.bootstrap.pools import WEBHOOK_API_CONNECTIONS
-from saldo.relay.events import Encoder
+from saldo.bootstrap.pools import WEBHOOK_API_CONNECTIONS, WEBHOOK_CONNECTIONS
+from saldo.events.event import Encoder
+from saldo.lifecycle.tasks import cancel_until_ended
 from saldo.relay.relay import Relay, RelayLimits
-from saldo.relay.webhooks.relays import WebhookRelays, WebhookSinks
-from saldo.relay.webhooks.sender import Sender
+from saldo.relay.webhooks.destinations import DestinationPolicy
+from saldo.relay.webhooks.http_sender import HttpSender
 from saldo.relay.webhooks.sink import WebhookLimits, WebhookSink
-from saldo.settings import Settings
-from saldo.store.connection import open_pool
+from saldo.relay.webhooks.supervisor import WebhookSinks, WebhookSupervisor
+from saldo.settings.model import Settings
+from saldo.store.connections.connection import open_pool
 from saldo.store.log import Log
-from saldo.store.webhooks import Subscription, Webhooks
-
-WEBHOOK_CONNECTIONS = 4
-"""Of all webhooks of a process: apart, so that many endpoints that fail hold up no other sink."""
-
+from saldo.store.webhooks import ActiveWebhook, Webhooks
 
 WEBHOOK_BATCH_EVENTS_MAX = 100
-"""Events of a webhook that are under way before its cursor moves: as many may be delivered again."""
+"""Maximum number of a webhook's events in flight before its cursor moves. So many may be delivered twice."""
 
 
 WEBHOOK_POLL_SECONDS = 5.0
-"""How often a webhook's relay looks without being woken; something new in the log wakes it."""
+"""Polling interval of a webhook's relay. New entries in the log wake the relay earlier."""
 
 
 @asynccontextmanager
-async def webhooks_at_work(
+async def run_webhooks(
     settings: Settings, database_url: str, resolver: AbstractResolver | None = None
-) -> AsyncIterator[WebhookRelays]:
-    """A relay for each webhook, followed as they come and go.
+) -> AsyncIterator[WebhookSupervisor]:
+    """Run a relay for each webhook, and follow changes of the subscriptions.
 
     Args:
-        resolver: of the names of endpoints; None: the system's.
+        resolver: the resolver of endpoints' host names; None means the system's.
     """
-    sender = Sender(
+    sender = HttpSender(
         timeout_seconds=settings.webhook_timeout_seconds,
-        allow_private=settings.webhook_allow_private,
+        destinations=DestinationPolicy.of(settings),
         resolver=resolver,
     )
     pool = await open_pool(
@@ -56,20 +54,21 @@ async def webhooks_at_work(
     try:
         async with sender:
             relays = _webhook_relays(settings, pool, sender)
-            following = asyncio.create_task(relays.run() if settings.webhooks else asyncio.sleep(0))
+            following = asyncio.create_task(
+                relays.run() if settings.webhooks_enabled else asyncio.sleep(0)
+            )
             try:
                 yield relays
             finally:
-                following.cancel()
-                await asyncio.gather(following, return_exceptions=True)
-                await relays.stop(settings.stop_seconds)
+                await cancel_until_ended([following])
+                await relays.stop(settings.shutdown_timeout_seconds)
     finally:
         pool.terminate()
 
 
 @asynccontextmanager
-async def webhook_store(settings: Settings, database_url: str) -> AsyncIterator[Webhooks]:
-    """The subscriptions, for one who asks and goes."""
+async def open_webhook_store(settings: Settings, database_url: str) -> AsyncIterator[Webhooks]:
+    """Open the store of the subscriptions for a short-lived command."""
     webhooks = await Webhooks.open(
         database_url,
         connections=WEBHOOK_API_CONNECTIONS,
@@ -81,7 +80,7 @@ async def webhook_store(settings: Settings, database_url: str) -> AsyncIterator[
         webhooks.terminate()
 
 
-def _webhook_relays(settings: Settings, pool: Any, sender: Sender) -> WebhookRelays:
+def _webhook_relays(settings: Settings, pool: Any, sender: HttpSender) -> WebhookSupervisor:
     webhooks = Webhooks(pool, timeout_seconds=settings.batch_timeout_seconds)
     log, encoder = Log(pool), Encoder(settings.currency_decimals)
     sinks = WebhookSinks(pool, lease_seconds=settings.relay_lease_seconds)
@@ -89,8 +88,8 @@ def _webhook_relays(settings: Settings, pool: Any, sender: Sender) -> WebhookRel
         concurrency=settings.webhook_concurrency,
         backoff_seconds_min=settings.webhook_backoff_seconds_min,
         backoff_seconds_max=settings.webhook_backoff_seconds_max,
-        give_up=timedelta(seconds=settings.webhook_retry_seconds_max),
-        disable=timedelta(seconds=settings.webhook_disable_seconds),
+        give_up=timedelta(seconds=settings.webhook_give_up_seconds),
+        disable=timedelta(seconds=settings.webhook_disable_after_seconds),
         pending_max=settings.webhook_pending_max,
     )
     limits = RelayLimits(
@@ -100,12 +99,12 @@ def _webhook_relays(settings: Settings, pool: Any, sender: Sender) -> WebhookRel
         publish_timeout_seconds=None,
     )
 
-    def create_sink(subscription: Subscription) -> WebhookSink:
+    def create_sink(subscription: ActiveWebhook) -> WebhookSink:
         return WebhookSink(subscription, webhooks, log, encoder, sender, bounds)
 
     def create_relay(sink: WebhookSink) -> Relay:
         return Relay(sink, log, sinks, encoder, limits)
 
-    return WebhookRelays(
+    return WebhookSupervisor(
         webhooks, log, create_sink, create_relay, poll_seconds=settings.relay_poll_seconds
     )

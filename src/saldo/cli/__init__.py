@@ -1,9 +1,9 @@
-"""The command line. One file a command; what several need is in files of their own.
+"""The command line. Each command is a file in `commands`; the modules here are shared by several commands.
 
-program     which commands there are, and how they end
-exits       exit codes
+program     the commands, and the handling of their errors
+exit_codes  exit codes
 output      tables, JSON, notes
-connecting  the service that a command talks to; `child`: one of its own
+connection  the service that a command uses, or a service of its own
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import sys
 
 
 def main() -> None:
-    """The entry point."""
+    """Run the program."""
     try:
-        # Loading takes a moment, in which Ctrl-C is heard, too.
+        # Loading the program takes a moment, in which Ctrl-C must work as well.
         from saldo.cli.program import run  # noqa: PLC0415
 
         run()

@@ -1,4 +1,4 @@
-"""Options and arguments that several commands have, with one wording."""
+"""Options and arguments that several commands share, with the same help texts."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from typing import Annotated, TypeAlias
 import typer
 
 Json: TypeAlias = Annotated[
-    bool, typer.Option("--json", help="JSON on stdout: a document, or one a line for lists.")
+    bool,
+    typer.Option("--json", help="Print JSON to stdout: one document, or one per line for lists."),
 ]
 UserId: TypeAlias = Annotated[
-    int, typer.Argument(help="The user's id (`saldo user list`).", min=1, max=2**63 - 1)
+    int, typer.Argument(help="Id of the user, as `saldo user list` shows it.", min=1, max=2**63 - 1)
 ]
 Since: TypeAlias = Annotated[
     str | None,
-    typer.Option("--from", help="Effective from then on: 2026-01-31, 2026-01-31T12:30:00+03:00."),
+    typer.Option(
+        "--from",
+        help="Only transactions that take effect at this time or later: 2026-01-31, 2026-01-31T12:30:00+03:00.",
+    ),
 ]
 Until: TypeAlias = Annotated[
-    str | None, typer.Option("--to", help="Effective before then; that moment is left out.")
+    str | None, typer.Option("--to", help="Only transactions that take effect before this time.")
 ]

@@ -1,4 +1,4 @@
-"""What commands print: results on stdout, as tables or as JSON; everything else on stderr."""
+"""Output of commands: results go to stdout, as tables or as JSON, and everything else goes to stderr."""
 
 from __future__ import annotations
 
@@ -14,46 +14,65 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from saldo.cli.clock import shown
-from saldo.ledger.time import format_instant
+from saldo.cli.times import format_time
+from saldo.encoding.json import encode_json
+from saldo.ledger.instants import format_instant
 
-RIGHT: Final = frozenset({"amount", "balance", "id", "user", "number", "deposit", "withdrawal"})
-"""Columns of numbers."""
-
-
-def note(line: str) -> None:
-    """A line for the person, never a part of the result."""
-    Console(stderr=True).print(line, soft_wrap=True, highlight=False, markup=False)
+RIGHT_ALIGNED_COLUMNS: Final = frozenset(
+    {"amount", "balance", "id", "user", "number", "deposit", "withdrawal"}
+)
+"""Columns that are aligned to the right because they contain numbers."""
 
 
-def say(line: str) -> None:
-    """A line of the result."""
-    Console().print(line, soft_wrap=True, highlight=False, markup=False)
+def console(*, stderr: bool = False, width: int | None = None) -> Console:
+    """Return a console that prints text as it is: names and keys may look like rich's markup or its emoji codes."""
+    return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
 
 
-def confirm(line: str, done: Mapping[str, Any], *, as_json: bool) -> None:
-    """What was done: a line for people, or the same as JSON."""
+_JOINERS: Final = "\u200c\u200d"
+"""Characters that join letters and emoji. They are harmless, because they never change the order of a line."""
+
+
+def escape_control_characters(text: str) -> str:
+    """Return a text that can't control the terminal: escape sequences and directional marks are written as codes."""
+    return "".join(
+        each if each.isprintable() or each in _JOINERS else f"\\u{ord(each):04x}" for each in text
+    )
+
+
+def print_note(line: str) -> None:
+    """Print a line for the person at the terminal, which is not a part of the result."""
+    console(stderr=True).print(escape_control_characters(line), soft_wrap=True)
+
+
+def print_line(line: str) -> None:
+    """Print a line of the result."""
+    console().print(escape_control_characters(line), soft_wrap=True)
+
+
+def print_confirmation(line: str, done: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print what was done: a line for people, or the same as JSON."""
     if as_json:
         print_json(done)
     else:
-        say(line)
+        print_line(line)
 
 
 def print_json(value: Any) -> None:
-    """One JSON document, on a line of its own, as the API writes it."""
-    sys.stdout.write(msgspec.json.encode(plain(value)).decode() + "\n")
+    """Print one JSON document on a line of its own, as the API writes it."""
+    sys.stdout.write(encode_json(to_json_value(value)).decode() + "\n")
     sys.stdout.flush()
 
 
-def plain(value: Any) -> Any:
-    """Money as strings, times as RFC 3339 with an offset."""
+def to_json_value(value: Any) -> Any:
+    """Convert a value for JSON: money to strings, and times to RFC 3339 with an offset."""
     match value:
         case msgspec.Struct():
-            return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
+            return {name: to_json_value(getattr(value, name)) for name in value.__struct_fields__}
         case Mapping():
-            return {name: plain(each) for name, each in value.items()}
+            return {name: to_json_value(each) for name, each in value.items()}
         case list() | tuple():
-            return [plain(each) for each in value]
+            return [to_json_value(each) for each in value]
         case datetime():
             return format_instant(value)
         case Decimal():
@@ -62,51 +81,55 @@ def plain(value: Any) -> Any:
             return value
 
 
-WIDTH_UNSEEN: Final = 160
-"""Columns of text, where no terminal says how many there are: everything fits a line."""
+WIDTH_WITHOUT_TERMINAL: Final = 160
+"""Characters per line if there is no terminal. It is wide enough for everything."""
 
 
-def width() -> int:
-    """Of what is printed, in characters."""
-    console = Console()
-    return console.width if console.is_terminal or "COLUMNS" in os.environ else WIDTH_UNSEEN
+def output_width() -> int:
+    """Return the width of the output, in characters."""
+    shown_on = console()
+    return (
+        shown_on.width
+        if shown_on.is_terminal or "COLUMNS" in os.environ
+        else WIDTH_WITHOUT_TERMINAL
+    )
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table; wider than the terminal, it is folded, never cut."""
+    """Print a table. If it is wider than the terminal, its cells are wrapped and never truncated."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for column in columns:
-        right = column in RIGHT
+        right = column in RIGHT_ALIGNED_COLUMNS
         justify: Literal["right", "left"] = "right" if right else "left"
         table.add_column(column, justify=justify, no_wrap=right, overflow="fold")
     for row in rows:
-        table.add_row(*(written(each) for each in row))
-    Console(width=width()).print(table)
+        table.add_row(*(format_value(each) for each in row))
+    console(width=output_width()).print(table)
 
 
 def print_fields(pairs: Iterable[tuple[str, Any]]) -> None:
-    """One thing: a name and a value a line."""
+    """Print one object, with a name and a value per line."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     for name, value in pairs:
-        table.add_row(name, written(value))
-    Console().print(table)
+        table.add_row(name, format_value(value))
+    console().print(table)
 
 
-def written(value: Any) -> str:
-    """A value for people."""
+def format_value(value: Any) -> str:
+    """Format a value for people."""
     match value:
         case None:
             return ""
         case datetime():
-            return shown(value)
+            return format_time(value)
         case Decimal():
-            return money(value)
+            return format_amount(value)
         case _:
-            return str(value).replace("[", r"\[")
+            return escape_control_characters(str(value))
 
 
-def money(amount: Decimal) -> str:
-    """With thousands apart: 1,234.50."""
+def format_amount(amount: Decimal) -> str:
+    """Format an amount with separators of thousands, such as 1,234.50."""
     return f"{amount:,f}"

@@ -1,4 +1,7 @@
-"""The program: which commands there are, and how it ends. Only the command asked for is loaded, as each needs much."""
+"""The program: its commands and the handling of their errors.
+
+Only the command that is run is imported, so that the program starts fast.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,26 @@ from importlib import import_module
 from typing import Any, Final, NamedTuple, NoReturn
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
-from saldo.cli.exits import MEANINGS, CommandError, Exit, of_error
+from saldo.cli.exit_codes import (
+    MEANINGS,
+    CommandError,
+    ExitCode,
+    command_error_for_service,
+    command_error_for_store,
+)
 from saldo.client.errors import SaldoError
-from saldo.settings import WrongSettingsError
+from saldo.settings.environment import SettingsError
 from saldo.store.errors import StoreError
 
 
 class Command(NamedTuple):
-    """Where a command is. name: its function; None: the file has commands of its own, as `app`."""
+    """The location of a command.
+
+    Attributes:
+        name: The command's function; None if the module has subcommands, as `app`.
+    """
 
     panel: str
     module: str
@@ -32,10 +45,10 @@ MONEY, USERS, FILES, OPERATE = "Money", "Users", "Files", "Operate"
 
 COMMANDS: Final[dict[str, Command]] = {
     "deposit": Command(
-        *(MONEY, "posting", "deposit"),
+        *(MONEY, "deposit_withdraw", "deposit"),
         ("saldo deposit 1 100.50", "saldo deposit 1 20 --timestamp 2026-01-31T12:00:00Z"),
     ),
-    "withdraw": Command(MONEY, "posting", "withdraw", ("saldo withdraw 1 50",)),
+    "withdraw": Command(MONEY, "deposit_withdraw", "withdraw", ("saldo withdraw 1 50",)),
     "balance": Command(
         *(MONEY, "balance", "balance"),
         ("saldo balance 1", "saldo balance 1 --date 2026-01-31", "saldo balance 1 --plot"),
@@ -84,110 +97,121 @@ COMMANDS: Final[dict[str, Command]] = {
 }
 """Each command by name, in the order of the help."""
 
-_BELOW_ZERO: Final = re.compile(r"-\.?\d\S*", re.ASCII)
+_NEGATIVE_NUMBER: Final = re.compile(r"-\.?\d\S*", re.ASCII)
 
-EXITS: Final = "Exit codes: " + "; ".join(
+EXIT_CODES_HELP: Final = "Exit codes: " + "; ".join(
     f"{code.value} {meaning}" for code, meaning in MEANINGS.items()
 )
 
 
 def run() -> None:
-    """Runs the command that is asked for: what the user can mend is one line and an exit code."""
+    """Run the command. An error that the user can correct is printed as one line, with an exit code."""
     try:
-        application(named(_typed()))(prog_name="saldo")
+        build_app(select_commands(_typed_arguments()))(prog_name="saldo")
     except CommandError as error:
-        _end(error)
+        _exit_with(error)
     except SaldoError as error:
-        _end(of_error(error))
-    except (WrongSettingsError, StoreError) as error:
-        _end(CommandError(str(error)))
+        _exit_with(command_error_for_service(error))
+    except StoreError as error:
+        _exit_with(command_error_for_store(error))
+    except SettingsError as error:
+        _exit_with(CommandError(str(error)))
 
 
-def named(arguments: Sequence[str]) -> Iterable[str]:
-    """The command that is asked for; or all, where any may be named."""
+def select_commands(arguments: Sequence[str]) -> Iterable[str]:
+    """Return the name of the command that is run, or all names if there is none, as for the help."""
     return [arguments[0]] if arguments and arguments[0] in COMMANDS else COMMANDS
 
 
-def _typed() -> Sequence[str]:
-    """The words after `saldo`; of a line that a shell wants completed, those before the last, which is unfinished."""
+def _typed_arguments() -> Sequence[str]:
+    """Return the arguments after `saldo`. During shell completion, the last, unfinished word is left out."""
     if "_SALDO_COMPLETE" not in os.environ:
         return sys.argv[1:]
-    # In bash the one, in zsh and fish the other.
+    # Bash sets the first variable, zsh and fish set the second one.
     line = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS", "")
     words = line.split()
     return words[1:] if line[-1:].isspace() else words[1:-1]
 
 
-def application(names: Iterable[str]) -> typer.Typer:
-    """The program with these commands."""
+def build_app(names: Iterable[str]) -> typer.Typer:
+    """Return the program with these commands."""
     app = typer.Typer(
-        cls=Interruptible,
+        cls=CommandGroup,
         no_args_is_help=True,
         add_completion=True,
         pretty_exceptions_enable=False,
         help="Saldo keeps users' balances: exactly once, never negative, at any date.",
-        epilog=EXITS,
+        epilog=EXIT_CODES_HELP,
     )
-    # With one command alone, its name would not be asked for.
-    app.callback()(_nothing)
+    # The callback keeps the command's name necessary. Without it typer drops the name of a single command.
+    app.callback()(_root_callback)
     for name in names:
         command = COMMANDS[name]
-        module = import_module(f"saldo.cli.{command.module}")
+        module = import_module(f"saldo.cli.commands.{command.module}")
         if command.name is None:
             app.add_typer(module.app, name=name, rich_help_panel=command.panel)
             continue
         register = app.command(
             name,
-            cls=Unsigned if command.panel == MONEY else None,
+            cls=CommandWithoutNegativeNumbers if command.panel == MONEY else None,
             rich_help_panel=command.panel,
-            epilog=_shown(command.examples),
+            epilog=_format_examples(command.examples),
         )
         register(getattr(module, command.name))
     return app
 
 
-class Interruptible(TyperGroup):
-    """Ctrl-C ends any command in good order, with a code that says so."""
+class CommandGroup(TyperGroup):
+    """A group of commands that Ctrl-C ends in an orderly way, with an exit code of its own."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """In our order."""
+        """Return the commands in the order of `COMMANDS`."""
         return [name for name in COMMANDS if name in self.commands]
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs the command."""
+        """Run the command."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            _end(CommandError("interrupted", Exit.INTERRUPTED))
+            _exit_with(CommandError("interrupted", ExitCode.INTERRUPTED))
 
 
-class Unsigned(TyperCommand):
-    """Says of a number below zero what is wrong with it: it would be taken for an option."""
+class CommandWithoutNegativeNumbers(TyperCommand):
+    """A command that explains negative numbers, which the parser would take for options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """
+        """Parse the arguments.
+
         Raises:
-            CommandError: there is one, and not as the value of an option.
+            CommandError: A negative number is given, and not as the value of an option.
         """
         words = args[: args.index("--")] if "--" in args else args
+        valued = {
+            name
+            for each in self.params
+            if isinstance(each, TyperOption) and not each.is_flag
+            for name in (*each.opts, *each.secondary_opts)
+        }
         for before, word in zip(["", *words], words, strict=False):
-            if _BELOW_ZERO.fullmatch(word) and not before.startswith("--"):
+            if _NEGATIVE_NUMBER.fullmatch(word) and before not in valued:
                 raise CommandError(
-                    f"{word}: neither an amount nor a user's id is below zero", Exit.USAGE
+                    f"{word}: amounts and user ids can't be negative", ExitCode.USAGE
                 )
         return super().parse_args(ctx, args)
 
 
-def _end(error: CommandError) -> NoReturn:
+def _exit_with(error: CommandError) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    print(f"saldo: {error}", file=sys.stderr)  # noqa: T201
+    from saldo.cli.output import escape_control_characters  # noqa: PLC0415 - needed only if a command fails
+
+    print(f"saldo: {escape_control_characters(str(error))}", file=sys.stderr)  # noqa: T201
     sys.exit(error.code)
 
 
-def _shown(examples: Sequence[str]) -> str:
-    # The help makes a line of each paragraph.
+def _format_examples(examples: Sequence[str]) -> str:
+    # The help shows each paragraph on a line of its own.
     return "\n\n".join(("Examples:", *(f"  {each}" for each in examples)))
 
 
-def _nothing() -> None:
+def _root_callback() -> None:
     pass

@@ -1,10 +1,11 @@
-"""The client: what runs at whoever uses a Saldo service, without the rest of Saldo.
+"""The client library for services and scripts that call Saldo. From the rest of Saldo it imports `saldo.version`
+only.
 
-Everything is described once and without I/O (`calls`, `retry`, `batch`, `following`); `asynchronous` carries it out
-with httpx and asyncio, and `synchronous` is made of that. `proof` is a program of its own, of the standard library
-alone.
+Each operation is described once, without I/O (`endpoints`, `retry`, `batch`, `event_stream`). `asynchronous` executes
+these descriptions with httpx and asyncio, and `synchronous` is generated from it. `proof` is a program of its own that
+needs only the standard library.
 
-Names are loaded when they are used: `python -m saldo.client.proof` needs no package.
+Names are imported when they are first used, so that `python -m saldo.client.proof` needs no other package.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from saldo.client.asynchronous.client import AsyncClient
     from saldo.client.asynchronous.events import AsyncEvents
-    from saldo.client.asynchronous.pages import AsyncPages
+    from saldo.client.asynchronous.pagination import AsyncPages
     from saldo.client.asynchronous.writer import AsyncWriter
-    from saldo.client.calls import UNSET
+    from saldo.client.endpoints import UNSET
     from saldo.client.errors import (
         BalanceAboveMaximumError,
         ConflictError,
@@ -55,12 +56,12 @@ if TYPE_CHECKING:
         UserData,
         Webhook,
     )
-    from saldo.client.proof import NotProvenError
-    from saldo.client.requests import Deposit, Withdrawal
+    from saldo.client.payloads import Deposit, Withdrawal
+    from saldo.client.proof import InvalidProofError
     from saldo.client.retry import Retries
     from saldo.client.synchronous.client import Client
     from saldo.client.synchronous.events import Events
-    from saldo.client.synchronous.pages import Pages
+    from saldo.client.synchronous.pagination import Pages
     from saldo.client.synchronous.writer import Writer
 
 __all__ = [
@@ -81,10 +82,10 @@ __all__ = [
     "ForbiddenError",
     "InsufficientFundsError",
     "InvalidError",
+    "InvalidProofError",
     "Key",
     "NameTakenError",
     "NotFoundError",
-    "NotProvenError",
     "OutcomeUnknownError",
     "Page",
     "Pages",
@@ -116,13 +117,13 @@ _MODULES = (
     "errors",
     "models",
     "proof",
-    "requests",
-    "calls",
+    "payloads",
+    "endpoints",
     "retry",
     *(
         f"{side}.{module}"
         for side in ("synchronous", "asynchronous")
-        for module in ("client", "pages", "events", "writer")
+        for module in ("client", "pagination", "events", "writer")
     ),
 )
 

@@ -1,5 +1,4 @@
-"""Many transactions on their way together, without I/O: what to send, what each line of the answer settles, what to
-send again."""
+"""A bulk request as a stream of lines, without I/O: the lines to send, the outcomes, and the retries."""
 
 from __future__ import annotations
 
@@ -8,46 +7,47 @@ from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from saldo.client.answers import outcome_of
 from saldo.client.errors import SaldoError, UnavailableError, UnexpectedAnswerError
 from saldo.client.models import Line, Posted
-from saldo.client.requests import Request
-from saldo.client.retry import LATE_SECONDS, Retries, given_up, maybe_done, told
+from saldo.client.payloads import TransactionRequest
+from saldo.client.responses import parse_outcome
+from saldo.client.retry import GRACE_SECONDS, Retries, adjust_error, final_error, may_have_effect
 
 F = TypeVar("F")
 
 
 class Item(Generic[F]):
-    """A transaction, and who waits for its outcome.
+    """A transaction, and the future that gets its outcome.
 
     Attributes:
-        line: as it is sent. Written at once: what can't be is the fault of who gives it, not of those beside it.
+        line: The transaction as it is sent. It is encoded at once, so that an invalid request fails at the caller and
+            not among the other items of its batch.
     """
 
     __slots__ = ("future", "line", "request")
 
-    def __init__(self, request: Request, future: F) -> None:
+    def __init__(self, request: TransactionRequest, future: F) -> None:
         """
         Raises:
-            TypeError, ValueError, OverflowError: the request can't be written.
+            TypeError, ValueError, OverflowError: The request can't be encoded.
         """
         self.request = request
         self.future = future
         self.line = request.body() + b"\n"
 
 
-class Settled(NamedTuple, Generic[F]):
-    """What became of an item."""
+class ItemOutcome(NamedTuple, Generic[F]):
+    """The outcome of an item."""
 
     future: F
     outcome: Posted | SaldoError
 
 
-class Batch(Generic[F]):
-    """Items that are sent in one request, and again until each is answered.
+class BulkRequest(Generic[F]):
+    """Items that are sent in one request, which is repeated until each of them is answered.
 
     Attributes:
-        unanswered: in their order.
+        unanswered: The items without an outcome, in their order.
     """
 
     def __init__(self, items: Sequence[Item[F]], now: float, retries: Retries) -> None:
@@ -62,20 +62,20 @@ class Batch(Generic[F]):
 
     @property
     def deadline(self) -> float:
-        """When an answer that goes on without settling anything is given up."""
-        return self._progress_at + self._retries.timeout_seconds + LATE_SECONDS
+        """The time at which a response that makes no progress is given up, by the clock of `now`."""
+        return self._progress_at + self._retries.timeout_seconds + GRACE_SECONDS
 
-    def attempt(self) -> bytes:
-        """The lines to send."""
+    def start_attempt(self) -> bytes:
+        """Start an attempt, and return the lines to send."""
         self._begun, self._again = b"", None
         self._open = dict(enumerate(self.unanswered, start=1))
         return b"".join(item.line for item in self.unanswered)
 
-    def take(self, data: bytes, now: float) -> list[Settled[F]]:
-        """What a piece of the answer settles.
+    def feed(self, data: bytes, now: float) -> list[ItemOutcome[F]]:
+        """Return the outcomes that a piece of the response completes.
 
         Raises:
-            UnexpectedAnswerError: it is no answer of Saldo.
+            UnexpectedAnswerError: The response is not Saldo's.
         """
         *ended, self._begun = (self._begun + data).split(b"\n")
         settled = [each for line in ended if line for each in self._line(line)]
@@ -83,34 +83,36 @@ class Batch(Generic[F]):
             self._progress_at, self._failed = now, 0
         return settled
 
-    def ended(
+    def end_attempt(
         self, error: SaldoError | None, now: float, chance: Callable[[], float], *, sent: bool
-    ) -> tuple[float, list[Settled[F]]]:
-        """After an attempt: how long to wait before the next, and what is settled because there is none.
+    ) -> tuple[float, list[ItemOutcome[F]]]:
+        """Return the time to wait before the next attempt, in seconds, and the outcomes if there is no next attempt.
 
         Args:
-            error: what has ended it before its time; None: the answer has come to its end.
-            sent: whether the service may have got the lines that it has not answered.
+            error: The error that interrupted the response; None if the response is complete.
+            now: The current time of a monotonic clock, in seconds.
+            chance: A function that returns a random number from 0 to 1.
+            sent: Whether the service may have received the lines that it has not answered.
         """
         self.unanswered = list(self._open.values())
         if not self.unanswered:
             return 0.0, []
         if error is None:
             error = self._again or UnavailableError("the answer ended before its last line")
-            sent = maybe_done(error)
+            sent = may_have_effect(error)
         self._unknown = self._unknown or sent
         if not isinstance(error, UnavailableError):
-            return 0.0, self._rest(error, told)
+            return 0.0, self._rest(error, adjust_error)
         pause = self._retries.pause(self._failed, chance(), error.retry_after_seconds)
         self._failed += 1
         if now + pause >= self._progress_at + self._retries.timeout_seconds:
-            return 0.0, self._rest(error, given_up)
+            return 0.0, self._rest(error, final_error)
         return pause, []
 
-    def _line(self, body: bytes) -> list[Settled[F]]:
+    def _line(self, body: bytes) -> list[ItemOutcome[F]]:
         try:
             line = _decoder.decode(body)
-            outcome = outcome_of(line, body)
+            outcome = parse_outcome(line, body)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise UnexpectedAnswerError(f"a line of the answer can't be read: {error}") from None
         item = self._open.get(line.line)
@@ -120,19 +122,21 @@ class Batch(Generic[F]):
             )
         if outcome.again is not None:
             self._again = outcome.again
-            self._unknown = self._unknown or maybe_done(outcome.again)
+            self._unknown = self._unknown or may_have_effect(outcome.again)
             return []
         del self._open[line.line]
         value = outcome.value
         if isinstance(value, SaldoError):
-            value = told(value, _WHAT, item.request.uuid, unknown=self._unknown)
-        return [Settled(item.future, value)]
+            value = adjust_error(value, _WHAT, item.request.uuid, unknown=self._unknown)
+        return [ItemOutcome(item.future, value)]
 
-    def _rest(self, error: SaldoError, last_word: Callable[..., SaldoError]) -> list[Settled[F]]:
+    def _rest(
+        self, error: SaldoError, last_word: Callable[..., SaldoError]
+    ) -> list[ItemOutcome[F]]:
         rest, self.unanswered = self.unanswered, []
         unknown = self._unknown
         return [
-            Settled(each.future, last_word(error, _WHAT, each.request.uuid, unknown=unknown))
+            ItemOutcome(each.future, last_word(error, _WHAT, each.request.uuid, unknown=unknown))
             for each in rest
         ]
 

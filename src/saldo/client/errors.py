@@ -1,21 +1,21 @@
-"""What a call can raise.
+"""Exceptions that the client raises.
 
 SaldoError
-├── RefusedError                    decided and final: another attempt needs a new uuid
+├── RefusedError                    the decision is final: another attempt needs a new uuid
 │   ├── InsufficientFundsError
 │   └── BalanceAboveMaximumError
-├── InvalidError                    the request is wrong; `faults` names every field
-├── ConflictError                   it clashes with what there is
-│   ├── UuidConflictError           the uuid stands for another transaction
-│   └── NameTakenError              another user, or this one already, has the name
+├── InvalidError                    the request is invalid; `faults` names every field
+├── ConflictError                   the request conflicts with existing data
+│   ├── UuidConflictError           the uuid belongs to another transaction
+│   └── NameTakenError              a user with this name exists, perhaps created by this call
 ├── NotFoundError
-├── PositionGoneError               the log does not have the place to resume events from
-├── UnauthenticatedError            no key, or one that is not valid
-├── ForbiddenError                  the key does not open this
-├── UnavailableError                attempts are used up; nothing was done
-│   ├── RateLimitedError
-│   └── OutcomeUnknownError         attempts are used up; it may have been done: go on with the same uuid
-└── UnexpectedAnswerError           a fault of the service, or an answer that is not Saldo's
+├── PositionGoneError               the log does not have the position to resume events from
+├── UnauthenticatedError            the key is missing or invalid
+├── ForbiddenError                  the key does not permit the request
+├── UnavailableError                all attempts failed, and nothing was done
+│   └── RateLimitedError
+├── OutcomeUnknownError             the request may have been executed, or may still be: repeat it with the same uuid
+└── UnexpectedAnswerError           a fault of the service, or a response that is not Saldo's
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that is wrong with a request; `field` as the API calls it."""
+    """One error in a request: the name of the field in the API, and a message."""
 
     field: str
     message: str
 
 
 class SaldoError(Exception):
-    """The base of all. The message is for people; decide by the class, or by `code`.
+    """The base class of all errors. The message is for people; programs should use the class or `code`.
 
     Attributes:
-        code: the stable code of docs/reference/errors.md; None: there was no answer of Saldo.
-        status: of the HTTP answer; None: there was none.
-        request_id: to be named where a fault is reported.
-        uuid: the transaction's, if it is about one.
-        item: in `post_atomic`, the place of the transaction that can't be posted, from 0.
-        retry_after_seconds: how long the service asks to wait, if it does.
-        details: all members of the problem, as JSON has them.
+        code: The stable code from docs/reference/errors.md; None if there was no response from Saldo.
+        status: The status of the HTTP response; None if there was none.
+        request_id: The id of the request, to be quoted when a fault is reported.
+        uuid: The uuid of the transaction, if the error concerns one.
+        item: In `post_atomic`, the index of the transaction that can't be posted, from 0.
+        retry_after_seconds: The time to wait, if the service asks for one.
+        details: All members of the problem, as decoded from JSON.
     """
 
     def __init__(self, message: str, problem: Problem | None = None) -> None:
@@ -62,16 +62,17 @@ class SaldoError(Exception):
         self._read(problem)
 
     def _read(self, problem: Problem | None) -> None:
-        """What a class has beside."""
+        """Read the members of the problem that only this class has."""
 
 
 class RefusedError(SaldoError):
-    """The ledger has decided against it, for ever: under this uuid the answer stays the same.
+    """The ledger has refused the transaction. The refusal is final for this uuid.
 
     Attributes:
-        balance: the user's then. needed: the amount. Both None for an item of `post_atomic`, of which
-            nothing was recorded.
-        transaction: as it is recorded; None for one of many.
+        balance: The user's balance at the time of the decision; None for an item of `post_atomic`, of which nothing was
+            recorded.
+        needed: The amount of the transaction; None in the same case.
+        transaction: The transaction as it is recorded; None for an item of a bulk request.
     """
 
     balance: Decimal | None = None
@@ -89,14 +90,14 @@ class InsufficientFundsError(RefusedError):
 
 
 class BalanceAboveMaximumError(RefusedError):
-    """The deposit would lift the balance above the most that the service allows."""
+    """The deposit would raise the balance above the maximum that the service allows."""
 
 
 class InvalidError(SaldoError):
-    """The request is wrong. Nothing was recorded.
+    """The request is invalid. Nothing was recorded.
 
     Attributes:
-        faults: each field that is at fault, all at once.
+        faults: Every invalid field.
     """
 
     faults: tuple[Fault, ...] = ()
@@ -107,15 +108,15 @@ class InvalidError(SaldoError):
 
 
 class ConflictError(SaldoError):
-    """It clashes with what there is."""
+    """The request conflicts with existing data."""
 
 
 class UuidConflictError(ConflictError):
-    """The uuid stands for a transaction with other content. Nothing was recorded.
+    """The uuid belongs to a transaction with other content. Nothing was recorded.
 
     Attributes:
-        differing_fields: what differs.
-        recorded: the recorded values of those, as the API writes them, if the key may read them.
+        differing_fields: The names of the fields that differ.
+        recorded: The recorded values of these fields, as the API writes them, if the key may read them.
     """
 
     differing_fields: tuple[str, ...] = ()
@@ -128,12 +129,12 @@ class UuidConflictError(ConflictError):
 
 
 class NameTakenError(ConflictError):
-    """A user with this name is there.
+    """A user with this name exists.
 
     Attributes:
-        user_id: whose it is.
-        perhaps_ours: an answer of an earlier attempt was lost, so this call may have made the user. That can't be
-            told: use the user if your names are your own, or another name.
+        user_id: The id of that user.
+        perhaps_ours: True if the response of an earlier attempt was lost, so that this call may have created the user.
+            The client can't find out. Use the existing user if nobody else chooses such names, or else another name.
     """
 
     user_id: int = 0
@@ -149,32 +150,38 @@ class NotFoundError(SaldoError):
 
 
 class PositionGoneError(SaldoError):
-    """Events can't be resumed there: the database was restored or has failed over. Begin with a time a little before
-    the last event you have; what comes again has the id it had."""
+    """Events can't be resumed at this position, because the database was restored or has failed over.
+
+    Start with a time shortly before the last event that was received. Events that are repeated have the same id as
+    before.
+    """
 
 
 class UnauthenticatedError(SaldoError):
-    """No key was sent, or one that is not known, has expired or was revoked."""
+    """The request had no key, or its key is unknown, expired or revoked."""
 
 
 class ForbiddenError(SaldoError):
-    """The key lacks the scope, is not about this user, or must not be used from here."""
+    """The key lacks the scope, is not valid for this user, or must not be used from this network."""
 
 
 class UnavailableError(SaldoError):
-    """The service could not be reached, or could not do it now, until the time was up. Nothing was done."""
+    """The service could not be reached or could not execute the request until the timeout. Nothing was done."""
 
 
 class RateLimitedError(UnavailableError):
-    """The key has made too many requests; `retry_after_seconds` says how long to wait."""
+    """The key has sent too many requests; `retry_after_seconds` is the time to wait."""
 
 
-class OutcomeUnknownError(UnavailableError):
-    """The time was up, and whether it was done is not known.
+class OutcomeUnknownError(SaldoError):
+    """The outcome is unknown: an attempt was lost, and no later attempt got a recorded outcome.
 
-    A transaction: call again with the same `uuid`, in a minute or tomorrow. That decides, and it is one effect.
+    If the request posts a transaction, repeat it with the same `uuid`, a minute or a day later, until it returns or
+    raises `RefusedError` or `UuidConflictError`. It has one effect, however often it is sent. This class is not an
+    `UnavailableError`, which means that nothing was done. `code`, `status` and `details` are those of the last
+    response.
     """
 
 
 class UnexpectedAnswerError(SaldoError):
-    """A fault of the service (`request_id` says of which request), or an answer that is not Saldo's: a proxy's."""
+    """A fault of the service (`request_id` names the request), or a response that is not Saldo's but a proxy's."""

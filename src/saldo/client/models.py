@@ -1,6 +1,6 @@
-"""What is sent and what is answered: names are the API's, money is `Decimal`, times are aware `datetime`s.
+"""Requests and responses of the API, under the API's names. Money is `Decimal`, and times are aware `datetime`s.
 
-Fields that a newer service adds are passed over.
+Fields that a newer service adds are ignored.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Struct, UnsetType
 
-from saldo.client.proof import check
+from saldo.client.proof import InvalidProofError, verify_proof
 
 T = TypeVar("T")
 
@@ -24,14 +24,15 @@ EventType: TypeAlias = Literal[
 ]
 RelayedEventType: TypeAlias = EventType | Literal["saldo.webhook.disabled"]
 Instant: TypeAlias = datetime | str
-"""An aware datetime; or a text, which the service reads in any of its forms, without an offset in its own zone."""
+"""An aware datetime, or a text in any form that the service accepts. A text without an offset is taken to be in
+the service's zone."""
 
 Amount: TypeAlias = Decimal | int | str
-"""Never a float: 0.1 is not one tenth there."""
+"""An amount. A float is not accepted, because it can't hold 0.1 exactly."""
 
 
 class User(Struct, frozen=True):
-    """A user and the balance of now."""
+    """A user and the current balance."""
 
     id: int
     name: str
@@ -40,7 +41,7 @@ class User(Struct, frozen=True):
 
 
 class Balance(Struct, frozen=True):
-    """A balance: now, or at a moment, as known now or at a moment."""
+    """A balance: the current one or that at a date, as known now or at an earlier time."""
 
     user_id: int
     balance: Decimal
@@ -53,9 +54,10 @@ class Transaction(Struct, frozen=True):
     """A transaction as it is recorded.
 
     Attributes:
-        balance: right after it was recorded.
-        number: 1, 2, 3 … per user, without gaps, refusals counted.
-        replayed: an earlier attempt had recorded it, this one's or somebody else's. Of posting only.
+        balance: The balance right after the transaction was recorded.
+        number: The position among the user's transactions: 1, 2, 3 … without gaps, refused ones included.
+        replayed: True if an earlier attempt, of this client or of another one, had recorded the transaction. It is set
+            only in results of posting.
     """
 
     uuid: UUID
@@ -71,7 +73,7 @@ class Transaction(Struct, frozen=True):
 
 
 class Posted(Struct, frozen=True):
-    """One of many transactions, that was posted: `balance`, `number` and `replayed` as of `Transaction`."""
+    """A posted transaction of a bulk request. `balance`, `number` and `replayed` are those of `Transaction`."""
 
     uuid: UUID
     balance: Decimal
@@ -80,14 +82,14 @@ class Posted(Struct, frozen=True):
 
 
 class Page(Struct, Generic[T], frozen=True):
-    """A part of a list. next_cursor: where the next begins; None: there is none."""
+    """A page of a list. `next_cursor` is the cursor of the next page; None if there is none."""
 
     items: tuple[T, ...]
     next_cursor: str | None = None
 
 
 class TransactionData(Struct, frozen=True):
-    """A transaction in an event: as `Transaction`, and its position in the log."""
+    """The transaction of an event: the fields of `Transaction`, and the position in the log."""
 
     uuid: UUID
     type: TransactionType
@@ -103,7 +105,7 @@ class TransactionData(Struct, frozen=True):
 
 
 class UserData(Struct, frozen=True):
-    """A new user in an event; number 0, from which the user's transactions count."""
+    """The new user of an event. Its `number` is 0, and the user's transactions follow from 1."""
 
     id: int
     name: str
@@ -118,9 +120,10 @@ class Event(Struct, frozen=True):
     """An event of the live stream.
 
     Attributes:
-        id: never changes; by it an event that comes again is known.
-        position: keep it when you are done with this event, and resume there. At it or before it; "" until one came.
-        data: a `UserData` for saldo.user.created, else a `TransactionData`.
+        id: The permanent id of the event, by which a repeated event is recognized.
+        position: The position to store once this event is processed, and to resume from. It is at this event or before
+            it, and "" until the stream has sent one.
+        data: A `UserData` for saldo.user.created, otherwise a `TransactionData`.
     """
 
     id: str
@@ -131,12 +134,15 @@ class Event(Struct, frozen=True):
 
     @property
     def user_id(self) -> int:
-        """Whose event it is."""
+        """The id of the user whom the event concerns."""
         return self.data.id if isinstance(self.data, UserData) else self.data.user_id
 
 
 class Webhook(Struct, frozen=True):
-    """A subscription. `secret`: only in the answer that makes it. event_types, user_ids: None: all."""
+    """A webhook. `secret` is set only in the response that creates it.
+
+    `event_types` and `user_ids` are None if the webhook is not limited to some.
+    """
 
     id: int
     url: str
@@ -157,7 +163,7 @@ class Webhook(Struct, frozen=True):
 
 
 class Delivery(Struct, frozen=True):
-    """An event that waits for a webhook, or was given up."""
+    """An event that is pending for a webhook, or dead."""
 
     event_id: str
     user_id: int
@@ -173,7 +179,10 @@ class Delivery(Struct, frozen=True):
 
 
 class Key(Struct, frozen=True):
-    """A key. `key`, what its holder sends: only in the answer that makes it. user_ids, networks: None: all."""
+    """A key. `key` is the secret, which is set only in the response that creates it.
+
+    `user_ids` and `networks` are None if the key is not limited to some.
+    """
 
     id: int
     name: str
@@ -189,7 +198,7 @@ class Key(Struct, frozen=True):
 
 
 class Seal(Struct, frozen=True):
-    """A hash over consecutive entries of a shard and over the seal before; hashes in hexadecimal."""
+    """A seal: a hash over consecutive entries of a shard and the previous seal. Hashes are in hexadecimal."""
 
     shard: int
     first_seq: int
@@ -201,9 +210,11 @@ class Seal(Struct, frozen=True):
 
 
 class Seals(Struct, frozen=True):
-    """Seals. `document` is the answer as it came: keep it, as JSON, where the service can't change it.
+    """A page of seals.
 
-    next_after: what to go on with; None: that was all.
+    Attributes:
+        next_after: The value of `after` for the next page; None if there is none.
+        document: The response as it was received. Store it, as JSON, where the service can't change it.
     """
 
     items: tuple[Seal, ...]
@@ -212,9 +223,11 @@ class Seals(Struct, frozen=True):
 
 
 class TransactionLog(Struct, frozen=True):
-    """Some of a shard's log, in its order; it may come short, or empty.
+    """A part of the log of a shard, in its order. It may be shorter than the limit, or empty.
 
-    reached: what to go on after, now or when more is recorded. more: whether there is more now.
+    Attributes:
+        reached: The value of `after` for the next part, now or when more is recorded.
+        more: Whether the log has more entries now.
     """
 
     items: tuple[Transaction, ...]
@@ -223,8 +236,10 @@ class TransactionLog(Struct, frozen=True):
 
 
 class ProvenEntry(Struct, frozen=True):
-    """An entry of the log, with everything that is hashed; `amount` and `balance` in minor units, a withdrawal's
-    amount below zero."""
+    """An entry of the log with everything that is hashed.
+
+    `amount` and `balance` are in minor units, and the amount of a withdrawal is negative.
+    """
 
     shard: int
     seq: int
@@ -241,7 +256,7 @@ class ProvenEntry(Struct, frozen=True):
 
 
 class Proof(Struct, frozen=True):
-    """That an entry is in the log as it was sealed. `document` is the answer as it came."""
+    """A proof that an entry is in the log as it was sealed. `document` is the response as it was received."""
 
     version: int
     entry: ProvenEntry
@@ -250,31 +265,46 @@ class Proof(Struct, frozen=True):
     seal: Seal
     document: dict[str, Any]
 
-    def verify(self, *, kept: tuple[Seals, ...] = (), chain: tuple[Seals, ...] = ()) -> str:
-        """Checks it here, without the service; what is proven, in one line.
+    def verify(
+        self,
+        *,
+        kept: tuple[Seals, ...] = (),
+        chain: tuple[Seals, ...] = (),
+        self_consistent: bool = False,
+    ) -> str:
+        """Verify the proof locally, without the service, and return a summary of it in one line.
 
         Args:
-            kept: seals that were kept elsewhere. chain: those that lead from the proof's to a kept one.
+            kept: Seals that were stored elsewhere (anchors).
+            chain: Seals that lead from the proof's seal to a kept one.
+            self_consistent: Whether to accept a proof that is consistent in itself but leads to no kept seal. Anybody
+                can make up such a proof.
 
         Raises:
-            saldo.client.proof.NotProvenError: why not.
+            saldo.client.proof.NotProvenError: The proof is wrong, or leads to no seal in `kept`.
         """
-        return check(
+        checked = verify_proof(
             self.document,
             kept=[each.document for each in kept],
             chain=[each.document for each in chain],
         )
+        if not checked.anchored and not self_consistent:
+            raise InvalidProofError(
+                "no kept seal was given (kept=...), so anybody may have made the proof up; "
+                "self_consistent=True accepts that"
+            )
+        return checked.line
 
 
 class FieldFault(Struct, frozen=True):
-    """A member of `Problem.errors`."""
+    """An item of `Problem.errors`."""
 
     field: str
     message: str
 
 
 class Problem(Struct, frozen=True):
-    """An error as the service writes it (RFC 9457), alone or in a line of many."""
+    """An error response of the service (RFC 9457), or the error in a line of a bulk response."""
 
     status: int
     code: str
@@ -295,7 +325,7 @@ class Problem(Struct, frozen=True):
 
 
 class Line(Struct, frozen=True):
-    """A line of the answer to many: a posted transaction, or a problem."""
+    """A line of a bulk response: a posted transaction or a problem."""
 
     line: int
     status: int

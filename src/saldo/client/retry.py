@@ -1,6 +1,7 @@
-"""When a call is sent again, and what it comes to in the end: a generator without I/O, clock or chance of its own.
+"""The retry logic of a call, as a generator without I/O, clock or randomness of its own.
 
-It yields what is to be done (`Send`, `Sleep`) and is sent what came of it. The two clients only carry that out.
+It yields the next action (`Send`, `Sleep`), and its caller sends back the result. The two clients only execute these
+actions.
 """
 
 from __future__ import annotations
@@ -13,37 +14,37 @@ from math import inf
 from typing import Final, NamedTuple, TypeVar
 from uuid import UUID
 
-from saldo.client.answers import UNDONE, Answer, error_of
-from saldo.client.calls import Call, Repeat
+from saldo.client.endpoints import Call, RepeatRule
 from saldo.client.errors import (
-    ForbiddenError,
     NameTakenError,
     OutcomeUnknownError,
+    RefusedError,
     SaldoError,
-    UnauthenticatedError,
     UnavailableError,
     UnexpectedAnswerError,
+    UuidConflictError,
 )
+from saldo.client.responses import CODES_WITHOUT_EFFECT, Response, parse_error
 
 T = TypeVar("T")
 
 SECONDS_MAX: Final = 86_400
-"""What an operating system waits for is bounded, too: far beyond this."""
+"""Maximum of each wait for the network, in seconds. It is far below what operating systems accept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How long and how often.
+    """Timeouts and backoff of calls.
 
     Attributes:
-        timeout_seconds: for a call as a whole, with all its attempts and pauses. An answer that has begun to come in
-            time may end a second later.
-        attempt_seconds: how long an attempt waits for the network, each time it does.
-        pause_seconds: the first pause is half to all of this long, each further one twice as long.
-        pause_seconds_max: no pause is longer, unless the service asks for it.
+        timeout_seconds: The timeout of a call, with all its attempts and pauses. A response that has begun in time may
+            end a second later.
+        attempt_seconds: The timeout of each wait for the network within an attempt.
+        pause_seconds: The maximum of the first pause, which is at least half as long. It doubles with each attempt.
+        pause_seconds_max: The maximum of every pause, unless the service asks for a longer one.
 
     Raises:
-        TypeError, ValueError: one is not so many seconds.
+        TypeError, ValueError: A value is not a valid number of seconds.
     """
 
     timeout_seconds: float = 60.0
@@ -56,7 +57,8 @@ class Retries:
             name, value = field.name, getattr(self, field.name)
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise TypeError(f"{name} must be a number of seconds, not {value!r}")
-            # A call may go on for ever, a wait for the network must not: its end is what tells that it is broken.
+            # A call may last for ever, but a wait for the network must end, because only its timeout detects a broken
+            # connection.
             most = inf if name == "timeout_seconds" else SECONDS_MAX
             if not 0 <= value <= most or (value == 0 and name == "attempt_seconds"):
                 least = "above 0" if name == "attempt_seconds" else "at least 0"
@@ -64,143 +66,180 @@ class Retries:
                 raise ValueError(f"{name} must be {least}{bound} seconds, not {value!r}")
 
     def pause(self, attempt: int, chance: float, asked: float | None = None) -> float:
-        """How long to wait before the next attempt.
+        """Return the time to wait before the next attempt, in seconds.
 
         Args:
-            attempt: how many have failed before the last, from 0.
-            chance: from 0 to 1: clients that have failed together don't come back together.
-            asked: what the service asks for; never less than that.
+            attempt: The number of failed attempts before the last one, from 0.
+            chance: A random number from 0 to 1, so that clients that failed together do not retry together.
+            asked: The time that the service asks for, in seconds. The result is never less.
         """
-        # Beyond 2**30 a float has long been at the maximum.
+        # After 30 doublings the pause has long reached its maximum, and larger exponents would overflow the float.
         longest = min(self.pause_seconds_max, self.pause_seconds * 2.0 ** min(attempt, 30))
         if asked is not None:
             return asked + chance * self.pause_seconds
         return (0.5 + chance / 2) * longest
 
 
-LATE_SECONDS: Final = 1.0
-"""An answer that comes is not thrown away for a moment; one that never ends is."""
+GRACE_SECONDS: Final = 1.0
+"""Extra time for a response that is still arriving at the deadline. One that never ends is aborted after it."""
 
 
 class Send(NamedTuple):
-    """Do: send the request. seconds: how long to wait for the network each time; seconds_max: for all of the answer."""
+    """The action to send the request.
+
+    Attributes:
+        seconds: The timeout of each wait for the network.
+        seconds_max: The timeout of the whole response.
+    """
 
     seconds: float
     seconds_max: float
 
 
 class Sleep(NamedTuple):
-    """Do: wait."""
+    """The action to wait."""
 
     seconds: float
 
 
-class Lost(NamedTuple):
-    """What came: nothing. sent: whether the service may have got the request. final: no other attempt mends it."""
+class NoResponse(NamedTuple):
+    """The result of an attempt without a response.
+
+    Attributes:
+        sent: Whether the service may have received the request.
+        final: Whether further attempts are useless.
+    """
 
     error: Exception
     sent: bool
     final: bool = False
 
 
-Reply = Answer | Lost | None
+Reply = Response | NoResponse | None
 Attempts = Generator[Send | Sleep, Reply, T]
 
 
-def attempts(
+def retry_steps(
     call: Call[T], retries: Retries, clock: Callable[[], float], chance: Callable[[], float]
 ) -> Attempts[T]:
-    """Sends a call until it is decided, or the time is up; returns its result.
+    """Send a call until it is decided or the timeout has passed, and return its result.
 
     Args:
-        clock: seconds, that only go forward. chance: a random number from 0 to 1.
+        clock: Returns the time of a monotonic clock, in seconds.
+        chance: Returns a random number from 0 to 1.
 
     Raises:
-        SaldoError: what the service says; or `UnavailableError`, if it can't say anything.
-        Exception: an attempt's own that is final, if no attempt may have had an effect.
+        SaldoError: The service returned an error, or could not be reached (`UnavailableError`).
+        Exception: The exception of an attempt that is final, if no attempt can have had an effect.
     """
     deadline = clock() + retries.timeout_seconds
     what = f"{call.method} {call.path}"
     unknown = False
     for attempt in count():
         left = max(deadline - clock(), 0.001)
-        reply = yield Send(min(retries.attempt_seconds, left), left + LATE_SECONDS)
+        reply = yield Send(min(retries.attempt_seconds, left), left + GRACE_SECONDS)
         assert reply is not None
         try:
-            return result(call, reply)
+            return _adjust_result(read_reply(call, reply), what, unknown=unknown)
         except UnavailableError as error:
-            sent = reply.sent if isinstance(reply, Lost) else maybe_done(error)
-            unknown = unknown or (sent and not call.asks)
-            final = reply.error if isinstance(reply, Lost) and reply.final else None
+            sent = reply.sent if isinstance(reply, NoResponse) else may_have_effect(error)
+            unknown = unknown or (sent and not call.is_read)
+            final = reply.error if isinstance(reply, NoResponse) and reply.final else None
             if final is not None and not unknown:
                 raise final from final.__cause__
             pause = retries.pause(attempt, chance(), error.retry_after_seconds)
-            stuck = unknown and call.repeat is Repeat.UNDONE
+            stuck = unknown and call.repeat is RepeatRule.UNDONE
             if final is not None or stuck or clock() + pause >= deadline:
-                last = given_up(error, what, call.uuid, unknown=unknown)
+                last = final_error(error, what, call.uuid, unknown=unknown)
                 raise last from last.__cause__
         except SaldoError as error:
-            # Somebody has taken it, and says something else of it than what has become of it.
+            # The request was accepted, but the response does not contain its result.
             taken = isinstance(error, UnexpectedAnswerError) and _is_success(reply)
-            last = told(error, what, call.uuid, unknown=unknown or (taken and not call.asks))
+            last = adjust_error(
+                error, what, call.uuid, unknown=unknown or (taken and not call.is_read)
+            )
             raise last from last.__cause__
         yield Sleep(pause)
     raise AssertionError("counting never ends")
 
 
-def result(call: Call[T], reply: Answer | Lost) -> T:
-    """What one attempt has come to.
+def read_reply(call: Call[T], reply: Response | NoResponse) -> T:
+    """Return the result of one attempt.
 
     Raises:
-        UnavailableError: to be tried again.
-        SaldoError: decided otherwise.
+        UnavailableError: The call may be tried again.
+        SaldoError: The call has failed.
     """
-    if isinstance(reply, Lost):
-        raise lost(reply.error)
+    if isinstance(reply, NoResponse):
+        raise no_response_error(reply.error)
     if reply.status >= 300 and reply.status not in call.also:
-        raise error_of(reply)
+        raise parse_error(reply)
     return call.read(reply)
 
 
-def _is_success(reply: Answer | Lost) -> bool:
-    return isinstance(reply, Answer) and reply.status < 300
+def _adjust_result(value: T, what: str, *, unknown: bool) -> T:
+    """Return a result. In a list of results, each error is adjusted for the earlier attempts (`told`)."""
+    if unknown and isinstance(value, list):
+        value[:] = [
+            adjust_error(each, what, each.uuid, unknown=True)
+            if isinstance(each, SaldoError)
+            else each
+            for each in value
+        ]
+    return value
 
 
-def lost(error: Exception) -> UnavailableError:
-    """What an attempt without an answer has come to."""
+def _is_recorded(error: SaldoError) -> bool:
+    """Return whether an error is a recorded outcome, which an earlier attempt that is still running can't change."""
+    if isinstance(error, RefusedError):
+        return error.item is None  # an error in an atomic array, of which nothing is recorded
+    return isinstance(error, UuidConflictError | NameTakenError)
+
+
+def _is_success(reply: Response | NoResponse) -> bool:
+    return isinstance(reply, Response) and reply.status < 300
+
+
+def no_response_error(error: Exception) -> UnavailableError:
+    """Return the error of an attempt without a response."""
     unavailable = UnavailableError(f"no answer: {type(error).__name__}: {error}")
     unavailable.__cause__ = error
     return unavailable
 
 
-def maybe_done(error: SaldoError) -> bool:
-    """Whether an attempt that was answered so may have had an effect, now or in a moment."""
-    return isinstance(error, UnavailableError) and error.code not in UNDONE
+def may_have_effect(error: SaldoError) -> bool:
+    """Return whether an attempt with this error may have had an effect, or may still have one."""
+    return isinstance(error, UnavailableError) and error.code not in CODES_WITHOUT_EFFECT
 
 
-def given_up(error: SaldoError, what: str, uuid: UUID | None, *, unknown: bool) -> SaldoError:
-    """The last word when there is no more time.
+def final_error(error: SaldoError, what: str, uuid: UUID | None, *, unknown: bool) -> SaldoError:
+    """Return the error to raise when no time is left for another attempt.
 
     Args:
-        error: of the last attempt.
-        what: what may have been done.
-        unknown: whether any attempt may have done it.
+        error: The error of the last attempt.
+        what: The operation that may have been executed.
+        unknown: Whether any attempt may have executed it.
     """
     last = copy(error)
     if unknown:
         last = OutcomeUnknownError(f"it is not known whether {what} was done; last: {error}")
         last.code, last.status, last.request_id = error.code, error.status, error.request_id
+        last.item = error.item
         last.details, last.retry_after_seconds = error.details, error.retry_after_seconds
     last.__cause__ = error.__cause__
     last.uuid = error.uuid or uuid
     return last
 
 
-def told(error: SaldoError, what: str, uuid: UUID | None, *, unknown: bool) -> SaldoError:
-    """What the service has decided, in the light of the attempts before. Arguments as of `given_up`."""
-    # Not let in any more, or a proxy's word: that says nothing of the attempt before, which perhaps was.
-    if unknown and isinstance(error, UnauthenticatedError | ForbiddenError | UnexpectedAnswerError):
-        return given_up(error, what, uuid, unknown=True)
+def adjust_error(error: SaldoError, what: str, uuid: UUID | None, *, unknown: bool) -> SaldoError:
+    """Return the error to raise for a decision of the service, adjusted for the earlier attempts.
+
+    The arguments are those of `final_error`.
+    """
+    # Only a recorded outcome is final. "No such user", for example, was true when it was returned, but an earlier
+    # attempt may be executed later. A missing permission or the response of a proxy says nothing about the outcome.
+    if unknown and not _is_recorded(error):
+        return final_error(error, what, uuid, unknown=True)
     last = copy(error)
     if isinstance(last, NameTakenError):
         last.perhaps_ours = unknown

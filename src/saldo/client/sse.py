@@ -1,15 +1,16 @@
-"""Reading server-sent events (WHATWG HTML, section 9.2): bytes in, frames out."""
+"""An incremental parser of server-sent events (WHATWG HTML, section 9.2)."""
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
 FRAME_BYTES_MAX: Final = 1_048_576
-"""An event of Saldo has a thousandth of that: more is not one, and must not fill the memory."""
+"""Maximum size of an unfinished frame. Events of Saldo are about a thousand times smaller; the limit protects
+the memory."""
 
 
 class Frame(NamedTuple):
-    """What stands between two empty lines. None: it was not given."""
+    """The lines between two empty lines. A field that was not given is None; `event` is then "message"."""
 
     event: str
     data: str | None
@@ -17,17 +18,17 @@ class Frame(NamedTuple):
     retry_milliseconds: int | None
 
 
-class Frames:
-    """Cuts bytes into frames, however they come in."""
+class FrameParser:
+    """Splits the received bytes into frames, independently of how they were split on arrival."""
 
     def __init__(self) -> None:
         self._begun = b""
 
-    def take(self, data: bytes) -> list[Frame]:
-        """The frames that end in the data.
+    def feed(self, data: bytes) -> list[Frame]:
+        """Return the frames that end in the data.
 
         Raises:
-            ValueError: one is too large, or no text.
+            ValueError: A frame is too large, or is not UTF-8.
         """
         *ended, self._begun = (self._begun + data).replace(b"\r\n", b"\n").split(b"\n\n")
         if len(self._begun) > FRAME_BYTES_MAX:

@@ -1,5 +1,6 @@
-"""Pages for people: support, finance and operators. Rendered by the server; a page works without a script, too.
+"""The console: web pages for support staff, finance staff and operators, rendered on the server.
 
-What belongs here: who is signed in, pages, and what of the ledger stands on them. What doesn't: any rule about money,
-and any question to the database, which are those of the API's routes or of `saldo.store`.
+The pages work without JavaScript, except for the charts. This package contains sessions, pages and the presentation
+of the ledger. It contains no rules about money and no SQL: those are in the code that the API's routes call, and in
+`saldo.store`.
 """

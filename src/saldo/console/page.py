@@ -1,4 +1,4 @@
-"""Making pages: what every page has, the words, the cookies, and the answers that are no page."""
+"""Building blocks of pages: rendering, texts, cookies, redirects, and the parsing of queries and forms."""
 
 from __future__ import annotations
 
@@ -13,29 +13,36 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency
 from markupsafe import Markup
 
-from saldo.access.grant import NOBODY, Grant, Scope
-from saldo.console.entry import SESSION_COOKIE, VISITOR_COOKIE, Visitor, cookies_of
-from saldo.console.formats import Formats
-from saldo.console.languages import WORDS
-from saldo.console.look import LANGUAGES, LOOK_COOKIE, THEMES, Look
-from saldo.console.words import Words
-from saldo.http.access import CONSOLE_PATH
-from saldo.http.service import Service
-from saldo.http.wire import Fault, InvalidError
+from saldo.auth.grants import NO_GRANT, Grant, Scope
+from saldo.console.authentication import (
+    SESSION_COOKIE,
+    VISITOR_COOKIE,
+    Visitor,
+    cookie_name,
+    is_secure,
+    parse_cookies,
+)
+from saldo.console.formatting import Formatter
+from saldo.console.i18n.catalog import Messages
+from saldo.console.i18n.catalogs import CATALOGS
+from saldo.console.preferences import LANGUAGES, PREFERENCES_COOKIE, THEMES, Preferences
+from saldo.http.api.context import AppContext
+from saldo.http.authorization import CONSOLE_PATH
+from saldo.parsing.transactions import InvalidError, InvalidField
 
 ASSETS_PATH: Final = f"{CONSOLE_PATH}/assets"
 SIGN_IN_PATH: Final = f"{CONSOLE_PATH}/sign-in"
 
-LOOK_SECONDS: Final = 31_536_000
+PREFERENCES_COOKIE_SECONDS: Final = 31_536_000
 FIELDS_MAX: Final = 100
-"""Fields of a form or a query."""
+"""Maximum number of fields in a form or a query."""
 
-Asked = Request[Any, Any, State]
+HttpRequest = Request[Any, Any, State]
 
 
 @cache
-def templates() -> Environment:
-    """All text that they are given is escaped, and a name that nobody gave is a fault."""
+def template_environment() -> Environment:
+    """Return the template environment, which escapes all text and raises an error for undefined names."""
     return Environment(
         loader=PackageLoader("saldo.console"),
         autoescape=True,
@@ -47,55 +54,58 @@ def templates() -> Environment:
 
 
 @dataclass(frozen=True, slots=True)
-class SaidFault(Fault):
-    """One whose message is in the reader's language already."""
+class LocalizedFault(InvalidField):
+    """A fault whose message is already in the reader's language."""
 
 
 class Page:
-    """One request's: who asks, how that one sees it, and what it is answered with."""
+    """A request to the console, with its visitor and preferences, and the methods that build its response."""
 
-    def __init__(self, request: Asked, visitor: Visitor, service: Service) -> None:
+    def __init__(self, request: HttpRequest, visitor: Visitor, service: AppContext) -> None:
         self.request = request
         self.visitor = visitor
         self.service = service
-        self.look = _look_of(request)
+        self.look = _parse_preferences(request)
         self._stands_at = ""
-        self.words: Words = WORDS[self.look.language]
+        self.words: Messages = CATALOGS[self.look.language]
         zone = self.look.tzinfo(service.settings.tzinfo)
-        self.formats = Formats(
+        self.formats = Formatter(
             self.look.language, zone, service.reading.decimals, self.words.durations
         )
 
     @property
     def grant(self) -> Grant:
-        """What the one who asks may do."""
-        return self.visitor.grant or NOBODY
+        """The grant of the visitor."""
+        return self.visitor.grant or NO_GRANT
 
     @property
     def is_form(self) -> bool:
-        """Whether something is to be done; else it is only looked at."""
+        """True if the request submits a form, false if it only reads a page."""
         return self.request.method not in {"GET", "HEAD"}
 
     @property
     def is_part(self) -> bool:
-        """Whether a script asks for a part of a page that is there already."""
+        """True if a script requests a part of a page that the browser already shows."""
         return "hx-request" in self.request.headers
 
     def show(self, template: str, status: int = 200, **values: Any) -> Response[bytes]:
-        """A page, or a part of one."""
+        """Render a template as the response."""
         text = (
-            templates()
+            template_environment()
             .get_template(template)
             .render(page=self, t=self.words, f=self.formats, grant=self.grant, **values)
         )
         answer = Response(text.encode(), status_code=status, media_type="text/html")
         answer.headers["vary"] = "cookie, accept-language, hx-request"
         if self.visitor.new:
-            self.set_cookie(answer, VISITOR_COOKIE, self.visitor.secret)
+            self._set_identity(answer, VISITOR_COOKIE, self.visitor.secret)
         return answer
 
     def go(self, path: str, **query: str) -> Response[bytes]:
-        """To another page. A script that asked for a part is told, since it would put that page into this one."""
+        """Return a redirect to another page.
+
+        A script gets the header `hx-redirect` instead of status 303, since it would insert that page into this one.
+        """
         target = f"{path}?{urlencode(query)}" if query else path
         if self.is_part:
             return Response(b"", status_code=200, headers={"hx-redirect": target})
@@ -110,41 +120,62 @@ class Page:
         seconds: int | None = None,
         path: str = CONSOLE_PATH,
     ) -> None:
-        """Sets a cookie that no script reads and no other site's page sends. seconds: how long it is kept; None: until
-        the browser is closed."""
+        """Set a cookie that scripts cannot read and that the browser does not send with requests from other sites.
+
+        Args:
+            seconds: The lifetime of the cookie. With None it lasts until the browser is closed.
+        """
         answer.set_cookie(
             name,
             value,
             path=path,
             max_age=seconds,
-            secure=self._secure,
+            secure=self.secure,
             httponly=True,
             samesite="strict",
         )
 
-    def keep_look(self, answer: Response[Any], look: Look) -> None:
-        """Keeps what was chosen."""
-        self.set_cookie(answer, LOOK_COOKIE, quote(look.written, safe=""), seconds=LOOK_SECONDS)
+    def save_preferences(self, answer: Response[Any], look: Preferences) -> None:
+        """Store the preferences in a cookie."""
+        self.set_cookie(
+            answer,
+            PREFERENCES_COOKIE,
+            quote(look.written, safe=""),
+            seconds=PREFERENCES_COOKIE_SECONDS,
+        )
 
-    def keep_session(self, answer: Response[Any], secret: str | None) -> None:
-        """Signs this browser in; None: out."""
-        self.set_cookie(answer, SESSION_COOKIE, secret or "", seconds=None if secret else 0)
+    def set_session_cookie(self, answer: Response[Any], secret: str | None) -> None:
+        """Set the session cookie to a secret, or delete it if the secret is None."""
+        self._set_identity(answer, SESSION_COOKIE, secret or "", seconds=None if secret else 0)
+        if secret is None and self.secure:
+            # The value "cookies" would delete the cookies of all sites under the same domain.
+            answer.headers["clear-site-data"] = '"cache"'
+
+    def _set_identity(
+        self, answer: Response[Any], name: str, value: str, *, seconds: int | None = None
+    ) -> None:
+        """Set a cookie that identifies the browser. With TLS, the prefix of its name requires the path `/`."""
+        path = "/" if self.secure else CONSOLE_PATH
+        name = cookie_name(name, secure=self.secure)
+        self.set_cookie(answer, name, value, seconds=seconds, path=path)
 
     @property
-    def _secure(self) -> bool:
-        """Whether the browser came by TLS. That of a proxy is believed whoever says it: it only makes us stricter."""
-        forwarded = self.request.headers.get("x-forwarded-proto", "")
-        return self.request.scope["scheme"] == "https" or forwarded == "https"
+    def secure(self) -> bool:
+        """True if the browser uses TLS."""
+        return is_secure(self.request.scope)
 
-    def stands_at(self, path: str, **query: str) -> None:
-        """Where a page is opened again: one that answers a form has another address, or not all of it."""
+    def set_canonical_url(self, path: str, **query: str) -> None:
+        """Set the address at which this page can be opened again.
+
+        A page that answers a form needs this, since the request's own address is a different one or is incomplete.
+        """
         self._stands_at = f"{path}?{urlencode(query)}" if query else path
 
-    # --- what templates ask ---------------------------------------------------------------------
+    # --- values for templates -------------------------------------------------------------------
 
     @property
     def here(self) -> str:
-        """Path and query, to come back to."""
+        """The path and query at which this page can be opened again."""
         if self._stands_at:
             return self._stands_at
         query = self.request.scope["query_string"].decode("latin-1")
@@ -153,39 +184,39 @@ class Page:
 
     @property
     def origin(self) -> str:
-        """The page to open again after this request was not done: that which a form was sent from."""
+        """The page to return to after this request has failed. For a form, this is the page that contains the form."""
         if not self.is_form or self.request.scope["query_string"]:
             return self.here
-        return local_path(_path_of(self.request.headers.get("referer", ""))) or CONSOLE_PATH
+        return parse_console_path(_path_of(self.request.headers.get("referer", ""))) or CONSOLE_PATH
 
     @property
     def path(self) -> str:
         return self.request.scope["path"]
 
     def asset(self, name: str) -> str:
-        """Where a file is. The browser asks each time whether it is still the same one."""
+        """Return the path of a static file. The browser revalidates the file each time it is used."""
         return f"{ASSETS_PATH}/{name}"
 
     @property
     def form(self) -> Markup:
-        """The field that each form carries."""
+        """The hidden field with the token that every form must contain."""
         return Markup('<input type="hidden" name="form" value="{}">').format(
             self.visitor.form_token
         )
 
     @property
     def next_theme(self) -> str:
-        """What the switch changes to."""
+        """The theme that the theme switch selects next."""
         return THEMES[(THEMES.index(self.look.theme) + 1) % len(THEMES)]
 
     @property
     def zone_key(self) -> str:
-        """The zone's name as browsers know it."""
+        """The IANA name of the time zone, for scripts; `UTC` if the zone has none."""
         return getattr(self.formats.zone, "key", None) or "UTC"
 
     @property
     def places(self) -> list[tuple[str, str, bool]]:
-        """The parts of the console: path, name, and whether the key opens it."""
+        """The navigation entries: path, label, and whether the visitor is allowed to open the page."""
         words = self.words
         return [
             (f"{CONSOLE_PATH}/overview", words.overview, self.sees_all),
@@ -195,11 +226,11 @@ class Page:
         ]
 
     def faults(self, error: InvalidError) -> dict[str, str]:
-        """What is wrong, by field, in the reader's language."""
+        """Return the messages of a validation error by field, in the reader's language."""
         words = self.words
 
-        def what(fault: Fault) -> str:
-            if isinstance(fault, SaidFault):
+        def what(fault: InvalidField) -> str:
+            if isinstance(fault, LocalizedFault):
                 return fault.message
             return words.field_faults.get(fault.field, fault.message)
 
@@ -213,61 +244,64 @@ class Page:
 
     @property
     def sees_all(self) -> bool:
-        """Whether it is about all users."""
+        """True if the grant is not limited to some users."""
         return self.grant.user_ids is None
 
     languages = LANGUAGES
     themes = THEMES
 
 
-Given = NamedDependency[Page]
+InjectedPage = NamedDependency[Page]
 
 
-def shows(path: str) -> route:
-    """The route of a page, or of what a page asks for. Who wants its head only is answered with that."""
+def page_route(path: str) -> route:
+    """Return a route decorator for a page or for data that a page loads. The route answers GET and HEAD."""
     return route(path, http_method=[HttpMethod.GET, HttpMethod.HEAD])
 
 
-def query_of(request: Asked, *names: str) -> dict[str, str]:
-    """The query's parameters that are there and not empty.
+def parse_query(request: HttpRequest, *names: str) -> dict[str, str]:
+    """Return the query parameters that are present and not empty.
+
+    Args:
+        names: The allowed parameters.
 
     Raises:
-        InvalidError: there are others, or one is given twice.
+        InvalidError: The query contains another parameter, or one parameter twice.
     """
     return _fields(request.scope["query_string"].decode("latin-1"), names)
 
 
-async def form_of(request: Asked, *names: str, empty: bool = False) -> dict[str, str]:
-    """The fields of a form.
+async def parse_form(request: HttpRequest, *names: str, empty: bool = False) -> dict[str, str]:
+    """Return the fields of a form.
 
     Args:
-        names: those there are, beside the token.
-        empty: those too that are empty.
+        names: The allowed fields, without the form token.
+        empty: Whether to return empty fields, too.
 
     Raises:
-        InvalidError: see `query_of`.
+        InvalidError: The form contains another field, or one field twice.
     """
     body = (await request.body()).decode("latin-1")
     return _fields(body, ("form", *names), empty=empty)
 
 
-async def list_of(request: Asked, name: str) -> list[str]:
-    """All values of a form's field.
+async def parse_form_values(request: HttpRequest, name: str) -> list[str]:
+    """Return all values of a form field.
 
     Raises:
-        InvalidError: it can't be read.
+        InvalidError: The form cannot be parsed.
     """
     body = (await request.body()).decode("latin-1")
     return [value for key, value in _pairs(body) if key == name]
 
 
-def listed(text: str | None) -> list[str] | None:
-    """What was typed with commas; None: nothing was."""
+def split_commas(text: str | None) -> list[str] | None:
+    """Split a comma-separated input. Returns None if it contains no values."""
     return [part.strip() for part in (text or "").split(",") if part.strip()] or None
 
 
-def local_path(text: str | None) -> str | None:
-    """A path of the console to go to, if it is one: nobody is sent elsewhere."""
+def parse_console_path(text: str | None) -> str | None:
+    """Return the text if it is a path of the console, else None. This prevents redirects to other sites."""
     if text is None or "\\" in text or any(ord(character) < 33 for character in text):
         return None
     try:
@@ -290,9 +324,9 @@ def _fields(text: str, names: tuple[str, ...], *, empty: bool = False) -> dict[s
     found: dict[str, str] = {}
     for name, value in _pairs(text):
         if name not in names:
-            raise InvalidError([Fault(name[:100], "is not a field of this page")])
+            raise InvalidError([InvalidField(name[:100], "is not a field of this page")])
         if name in found:
-            raise InvalidError([Fault(name, "is given twice")])
+            raise InvalidError([InvalidField(name, "is given twice")])
         found[name] = value
     return {name: value for name, value in found.items() if empty or value.strip()}
 
@@ -301,9 +335,9 @@ def _pairs(text: str) -> list[tuple[str, str]]:
     try:
         return parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS_MAX, errors="strict")
     except ValueError:
-        raise InvalidError([Fault("form", "can't be read")]) from None
+        raise InvalidError([InvalidField("form", "can't be read")]) from None
 
 
-def _look_of(request: Asked) -> Look:
-    cookie = cookies_of(dict(request.scope["headers"])).get(LOOK_COOKIE, "")
-    return Look.read(unquote(cookie), request.headers.get("accept-language", ""))
+def _parse_preferences(request: HttpRequest) -> Preferences:
+    cookie = parse_cookies(request.scope).get(PREFERENCES_COOKIE, "")
+    return Preferences.read(unquote(cookie), request.headers.get("accept-language", ""))

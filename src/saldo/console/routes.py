@@ -1,4 +1,4 @@
-"""All routes of the console, wired. One file for each page; nothing of a page is here."""
+"""The wiring of the console's routes. The handlers themselves are in `saldo.console.pages`, one module per page."""
 
 from __future__ import annotations
 
@@ -9,90 +9,94 @@ from litestar import Request, Response, Router
 from litestar.di import Provide
 from litestar.params import FromPath
 
-from saldo.console import (
-    account,
-    chart,
+from saldo.console.authentication import SessionAuthenticator
+from saldo.console.metrics_history import MetricsHistory
+from saldo.console.middleware import RENDERED_EXCEPTIONS, ConsoleMiddleware, PageNotFoundError
+from saldo.console.page import ASSETS_PATH, InjectedPage, Page, page_route
+from saldo.console.pages import (
+    balance_chart,
     keys,
-    money,
     overview,
-    signing,
-    transactions,
+    sign_in,
+    transaction,
+    transaction_form,
+    user,
     users,
     webhooks,
 )
-from saldo.console.entry import Entry
-from saldo.console.gate import FAULTS, Gate, NotFoundError
-from saldo.console.live import LIVE_PATH, Live
-from saldo.console.overview import Overview
-from saldo.console.page import ASSETS_PATH, Given, Page, shows
-from saldo.console.samples import Samples
-from saldo.http.access import CONSOLE_PATH
-from saldo.http.app import Pages, assets_of
-from saldo.http.service import Service
+from saldo.console.pages.event_stream import LIVE_PATH, ConsoleEventStream
+from saldo.console.pages.overview import OverviewCache
+from saldo.http.api.context import AppContext
+from saldo.http.authorization import CONSOLE_PATH
+from saldo.http.litestar_app import ExtraRoutes, static_files_router
 from saldo.store.charts import Charts
-from saldo.store.sessions import Sessions
+from saldo.store.console_sessions import ConsoleSessions
 
 _ASSETS: Final = Path(__file__).parent / "assets"
 
 
-@shows(CONSOLE_PATH)
-async def show_first(page: Given) -> Response[bytes]:
-    """To what the key is for."""
+@page_route(CONSOLE_PATH)
+async def redirect_to_start(page: InjectedPage) -> Response[bytes]:
+    """Redirect to the overview, or to the list of users if the key is limited to some users."""
     return page.go(overview.OVERVIEW_PATH if page.sees_all else users.USERS_PATH)
 
 
-@shows(f"{CONSOLE_PATH}/{{rest:path}}")
-async def show_nothing(page: Given, rest: FromPath[str]) -> Response[bytes]:
-    """For people who have mistyped."""
-    raise NotFoundError
+@page_route(f"{CONSOLE_PATH}/{{rest:path}}")
+async def show_not_found(page: InjectedPage, rest: FromPath[str]) -> Response[bytes]:
+    """Answer unknown paths with the console's own 404 page."""
+    raise PageNotFoundError
 
 
 HANDLERS: Final = [
-    show_first,
-    *signing.HANDLERS,
+    redirect_to_start,
+    *sign_in.HANDLERS,
     *overview.HANDLERS,
     *users.HANDLERS,
-    *account.HANDLERS,
-    *chart.HANDLERS,
-    *money.HANDLERS,
-    *transactions.HANDLERS,
+    *user.HANDLERS,
+    *balance_chart.HANDLERS,
+    *transaction_form.HANDLERS,
+    *transaction.HANDLERS,
     *keys.HANDLERS,
     *webhooks.HANDLERS,
-    show_nothing,
+    show_not_found,
 ]
 
 
-def console_pages(service: Service, sessions: Sessions, charts: Charts, samples: Samples) -> Pages:
-    """What the console is served by."""
-    entry = Entry(service.gate, sessions)
-    gate = Gate(entry, service)
-    parts = {"entry": entry, "charts": charts, "overview": Overview(service, charts, samples)}
+def console_pages(
+    service: AppContext, sessions: ConsoleSessions, charts: Charts, samples: MetricsHistory
+) -> ExtraRoutes:
+    """Return the routers, streams and error handler that serve the console."""
+    entry = SessionAuthenticator(service.gate, sessions)
+    gate = ConsoleMiddleware(entry, service)
+    parts = {"entry": entry, "charts": charts, "overview": OverviewCache(service, charts, samples)}
 
-    # Functions, not methods: the framework copies what it is given, with all that hangs on it.
+    # These are functions, since the framework copies its hooks, and a copy of a bound method would include its object.
     async def before(request: Request[Any, Any, Any]) -> Response[bytes] | None:
         return await gate.before(request)
 
     def failed(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-        return gate.failed(request, error)
+        return gate.render_error(request, error)
 
     router = Router(
         path="/",
         route_handlers=HANDLERS,
         before_request=before,
-        exception_handlers=dict.fromkeys(FAULTS, failed),
+        exception_handlers=dict.fromkeys(RENDERED_EXCEPTIONS, failed),
         dependencies={
             "page": Provide(_given_page, sync_to_thread=False),
             **{name: _given(part) for name, part in parts.items()},
         },
         include_in_schema=False,
-        signature_types=[Page, Entry, Charts, Overview],
+        signature_types=[Page, SessionAuthenticator, Charts, OverviewCache],
     )
-    streams = {LIVE_PATH: Live(entry, service.events)}
-    return Pages([router, assets_of(ASSETS_PATH, _ASSETS)], streams, (CONSOLE_PATH, failed))
+    streams = {LIVE_PATH: ConsoleEventStream(entry, service.events)}
+    return ExtraRoutes(
+        [router, static_files_router(ASSETS_PATH, _ASSETS)], streams, (CONSOLE_PATH, failed)
+    )
 
 
 def _given_page(request: Request[Any, Any, Any]) -> Page:
-    """Made before the route (`Gate.before`)."""
+    """Return the page that `ConsoleMiddleware.before` created for this request."""
     page: Page = request.scope["state"]["page"]
     return page
 

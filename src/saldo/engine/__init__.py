@@ -1,5 +1,5 @@
-"""Group commit: waiting requests become batches, one batch in flight a lane.
+"""Group commit: waiting requests are combined into batches, with one batch in flight per lane.
 
-What belongs here: lanes, batches, deadlines, backpressure, and what to do when a batch fails.
-What does not: the rules (`saldo.ledger`, decided in SQL), HTTP.
+This package contains lanes, batches, deadlines, backpressure and the handling of failed batches. It contains neither
+the rules of the ledger (`saldo.ledger`, decided in SQL) nor HTTP.
 """

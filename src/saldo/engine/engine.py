@@ -1,4 +1,4 @@
-"""The engine: takes requests, answers with the ledger's decisions."""
+"""The engine, which queues requests and returns the ledger's decisions."""
 
 from __future__ import annotations
 
@@ -8,39 +8,43 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from saldo.engine.admission import Room
 from saldo.engine.errors import EngineError, QueueFullError
 from saldo.engine.lane import Announce, Connect, Lane, LaneLimits
+from saldo.engine.pending import Deadlines, PendingRequest, Result
 from saldo.engine.queue import Queue
-from saldo.engine.room import Room
-from saldo.engine.waiting import Deadlines, Result, Waiting
 from saldo.ledger.model import SHARDS, Decision, TransactionRequest, shard_of
 from saldo.observability.metrics import QUEUE_LIMIT, SHED
-from saldo.store.places import Node
+from saldo.store.citus.placement import Node
 
 if TYPE_CHECKING:
     from saldo.observability.tracing import Tracing
 
+ATOMIC_LANES = 1
+"""Number of lanes for atomic requests, in addition to `EngineLimits.lanes`."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
-    """The engine's bounds; see the settings of the same names.
+    """The limits of the engine; see the settings of the same names.
 
-    by_shard: a batch is of one shard; then there are so many lanes for each node that has shards.
+    `by_shard` is true for a distributed ledger. A batch then contains one shard only, and `lanes` is the number for
+    each node that has shards.
     """
 
     lanes: int
     by_shard: bool
     batch_requests_max: int
-    split_requests_min: int
+    parallel_lanes_requests_min: int
     queue_requests_max: int
     queue_wait_seconds_max: float
     request_deadline_seconds: float
     batch_timeout_seconds: float
-    slow_seconds: float
+    slow_log_seconds: float
 
 
 class Engine:
-    """Queues requests for the lanes; bounds how many wait and for how long."""
+    """The engine, which queues requests for the lanes and limits their number and their waiting time."""
 
     def __init__(
         self,
@@ -51,34 +55,34 @@ class Engine:
     ) -> None:
         """
         Args:
-            announce: called after each batch that has been recorded; must not wait.
-            tracing: gets the spans of batches with traced requests.
+            announce: Called after each recorded batch. It must not block.
+            tracing: Receives the spans of batches with traced requests.
         """
         self._tracing = tracing
         self.by_shard = limits.by_shard
-        """Whether the ledger is distributed: nothing is done in two shards at once."""
+        """True for a distributed ledger, on which no request spans two shards."""
         self._groups = SHARDS if limits.by_shard else limits.lanes
         self._queue_requests_max = limits.queue_requests_max
         self._queue = Queue(
             groups=self._groups,
             batch_requests_max=limits.batch_requests_max,
-            split_requests_min=limits.split_requests_min,
+            parallel_lanes_requests_min=limits.parallel_lanes_requests_min,
             one_group=limits.by_shard,
         )
         self._room = Room(limits.queue_wait_seconds_max, limits.queue_requests_max)
         QUEUE_LIMIT.set(limits.queue_requests_max)
-        # All or nothing is a database transaction by itself: a lane of its own, one at a time.
-        self._atomic_queue = Queue(groups=1, batch_requests_max=1, split_requests_min=1)
+        # An atomic request is a database transaction of its own. A separate lane posts them, one at a time.
+        self._atomic_queue = Queue(groups=1, batch_requests_max=1, parallel_lanes_requests_min=1)
         self._lanes_of_node = limits.lanes
         self._lane = partial(
             Lane,
             connect=connect,
-            limits=LaneLimits(limits.batch_timeout_seconds, limits.slow_seconds),
+            limits=LaneLimits(limits.batch_timeout_seconds, limits.slow_log_seconds),
             announce=announce,
             learn=self._room.learn,
             tracing=tracing,
         )
-        queues = [*[self._queue] * limits.lanes, self._atomic_queue]
+        queues = [*[self._queue] * limits.lanes, *[self._atomic_queue] * ATOMIC_LANES]
         self._lanes = [self._lane(number, queue=queue) for number, queue in enumerate(queues)]
         self._deadlines = Deadlines(limits.request_deadline_seconds)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -87,62 +91,78 @@ class Engine:
 
     @property
     def requests(self) -> int:
-        """Requests that wait for their decision."""
+        """The number of requests that wait for their decision."""
         return self._requests
 
     @property
     def queue_requests(self) -> int:
-        """What is held against the bound of the queue."""
-        # Those whose deadline has come stay queued until a lane reaches them.
+        """The number of requests that count towards the limit of the queue."""
+        # Expired requests stay in the queue until a lane reaches them.
         return max(self._requests, self._queue.requests)
 
     @property
+    def admission_limit(self) -> int:
+        """The number of single requests that may wait now, so that none waits too long."""
+        return self._room.requests
+
+    @property
+    def lanes(self) -> int:
+        """The number of lanes."""
+        return len(self._lanes)
+
+    @property
+    def lanes_busy(self) -> int:
+        """The number of lanes with a batch in flight."""
+        return sum(lane.busy for lane in self._lanes)
+
+    @property
     def saturated(self) -> bool:
-        """Whether the next request would be shed."""
+        """True if the next request would be rejected."""
         return not self._accepting or self.queue_requests >= self._queue_requests_max
 
     @property
     def room(self) -> int:
-        """So many single requests more may wait, so that none waits for too long."""
+        """The number of further single requests that may wait, so that none waits too long."""
         return self._room.requests - self._requests
 
     def start(self) -> None:
-        """Accepts requests from now on."""
-        # Asked once: the question is a system call each time.
+        """Start the lanes and accept requests."""
+        # The value is read once, because each read is a system call.
         self._loop = asyncio.get_running_loop()
         for lane in self._lanes:
             lane.start()
         self._accepting = True
 
     def place(self, nodes: Sequence[Node | None]) -> None:
-        """Says which node has each shard of a distributed ledger; None: the database as it is named.
+        """Set the node of each shard of a distributed ledger; None means the configured database.
 
-        Lanes go there, and there are more of them if there are more nodes.
+        Lanes connect to these nodes, and lanes are added if there are more nodes.
         """
         self._queue.place(nodes)
-        while len(self._lanes) < self._lanes_of_node * self._queue.places + 1:
+        while len(self._lanes) < self._lanes_of_node * self._queue.places + ATOMIC_LANES:
             lane = self._lane(len(self._lanes), queue=self._queue)
             self._lanes.append(lane)
             if self._accepting:
                 lane.start()
 
     async def stop(self, seconds: float) -> None:
-        """Accepts no more, finishes what it has, for at most so long; what is left then fails."""
+        """Reject new requests and finish those in flight, within a time limit. The remaining ones fail."""
         self._accepting = False
         for queue in (self._queue, self._atomic_queue):
             queue.close()
         await asyncio.gather(*(lane.stop(seconds) for lane in self._lanes))
         for waiting in (*self._queue.drain(), *self._atomic_queue.drain()):
-            waiting.fail(QueueFullError())
+            # On a distributed ledger the request may have been sent and put back (`Queue.rest`).
+            waiting.fail_unless_sent(QueueFullError())
         self._deadlines.stop()
 
     async def post(self, request: TransactionRequest) -> Decision:
-        """Has one request decided; the decision is committed when this returns.
+        """Post one request and return the decision, which is committed by then.
 
         Raises:
-            QueueFullError, DeadlineExceededError: never sent to the database.
-            OutcomeUnknownError: sent, and not known in time.
-            RequestFailedError: the database can't take this request.
+            QueueFullError, DeadlineExceededError: Nothing was recorded.
+            OutcomeUnknownError: The request may be recorded.
+            RequestFailedError: The database rejected this request; nothing was recorded.
         """
         if self._requests >= self._room.requests:
             SHED.inc()
@@ -151,7 +171,7 @@ class Engine:
         self._queue.put(waiting, shard_of(request.user_id) % self._groups)
         self._requests += 1
         try:
-            # A client that goes away cancels its own wait, never the batch.
+            # A disconnected client cancels its own wait, and never the batch.
             (result,) = await waiting.decided
         finally:
             self._requests -= 1
@@ -160,10 +180,10 @@ class Engine:
         return result
 
     async def post_many(self, requests: Sequence[TransactionRequest]) -> list[Result]:
-        """Has many requests decided, those of one user in the order given.
+        """Post many requests. Those of one user are decided in the given order.
 
         Returns:
-            A result for each request. Never raises an `EngineError`.
+            A result for each request. An `EngineError` is returned and not raised.
         """
         parts: dict[int, list[int]] = {}
         for index, request in enumerate(requests):
@@ -184,13 +204,13 @@ class Engine:
         return results
 
     async def post_atomic(self, requests: Sequence[TransactionRequest]) -> list[Decision]:
-        """Has all of the requests recorded as posted, or none of them; `by_shard`: of users of one shard.
+        """Post all of the requests or none. On a distributed ledger their users must be in one shard.
 
         Returns:
-            A decision for each; unless every outcome is posted, nothing was recorded.
+            A decision for each request. Nothing was recorded unless every outcome is posted.
 
         Raises:
-            EngineError: as `post`.
+            EngineError: As for `post`.
         """
         waiting = self._admit(requests, atomic=True)
         self._atomic_queue.put(waiting)
@@ -201,20 +221,22 @@ class Engine:
             decisions.append(result)
         return decisions
 
-    def _admit(self, requests: Sequence[TransactionRequest], *, atomic: bool = False) -> Waiting:
+    def _admit(
+        self, requests: Sequence[TransactionRequest], *, atomic: bool = False
+    ) -> PendingRequest:
         if self.saturated:
             SHED.inc(len(requests))
             raise QueueFullError
         loop = self._loop
         assert loop is not None
-        waiting = Waiting(requests, loop.create_future(), self._deadlines.next(loop), atomic)
+        waiting = PendingRequest(requests, loop.create_future(), self._deadlines.next(loop), atomic)
         waiting.ahead = self._requests
         if self._tracing is not None:
             waiting.trace = self._tracing.current()
         self._deadlines.watch(waiting)
         return waiting
 
-    async def _results(self, waiting: Waiting) -> list[Result]:
+    async def _results(self, waiting: PendingRequest) -> list[Result]:
         count = len(waiting.requests)
         self._requests += count
         try:

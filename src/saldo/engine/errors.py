@@ -1,30 +1,30 @@
-"""Why a request got no decision.
+"""Errors for requests without a decision.
 
 EngineError
-├── QueueFullError         never sent: the queue is full, or the engine is stopping
-├── DeadlineExceededError  never sent: nothing was recorded by this attempt
-├── OutcomeUnknownError    sent, and not known in time: only sending it again decides
-└── RequestFailedError     the database refuses this very request; nothing was recorded
+├── QueueFullError         not sent: the queue is full, or the engine is stopping
+├── DeadlineExceededError  not decided in time: this attempt recorded nothing
+├── OutcomeUnknownError    possibly recorded: only a recorded outcome under the same uuid is final
+└── RequestFailedError     the database rejected this request: nothing was recorded
 """
 
 from __future__ import annotations
 
 
 class EngineError(Exception):
-    """The base of all of them."""
+    """The base class of the engine's errors."""
 
 
 class QueueFullError(EngineError):
-    """No room in the queue."""
+    """Raised when the queue is full, or when the engine is stopping."""
 
 
 class DeadlineExceededError(EngineError):
-    """Waited in the queue for as long as it may."""
+    """Raised for a request that was not sent in time, or that the database could not decide. Nothing was recorded."""
 
 
 class OutcomeUnknownError(EngineError):
-    """Sent to the database, and no answer in time."""
+    """Raised for a request that was sent to the database and may be recorded, now or later."""
 
 
 class RequestFailedError(EngineError):
-    """Refused by the database for a reason that is no outcome: a fault of ours."""
+    """Raised for a request that the database rejected without an outcome, because of a bug in Saldo."""

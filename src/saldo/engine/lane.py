@@ -1,8 +1,8 @@
-"""A lane: one connection that posts, one batch in flight; the next one collects meanwhile.
+"""A lane: one database connection that posts, with one batch in flight while the next one collects.
 
-Where the ledger is distributed the connection is to a node that has shards, and posts to those.
+On a distributed ledger the connection is to a node that has shards, and posts to these.
 
-The batch grows exactly as fast as the database is busy.
+The busier the database is, the larger the batches are.
 """
 
 from __future__ import annotations
@@ -12,76 +12,100 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from saldo.engine.errors import OutcomeUnknownError, RequestFailedError
-from saldo.engine.queue import Queue
-from saldo.engine.waiting import Result, Waiting
-from saldo.ledger.model import Decision, TransactionRequest
-from saldo.observability.batches import BatchReport, SlowBatches, TracedRequest
-from saldo.observability.metrics import BATCH_REQUESTS, BATCH_SECONDS, RECONNECTS, RESENDS
-from saldo.store.errors import (
-    BusyError,
-    ClashError,
-    ConnectionLostError,
-    RejectedError,
-    StoreError,
+from saldo.engine.errors import (
+    DeadlineExceededError,
+    EngineError,
+    OutcomeUnknownError,
+    RequestFailedError,
 )
-from saldo.store.places import Node
+from saldo.engine.pending import PendingRequest, Result
+from saldo.engine.queue import Batch, Queue
+from saldo.ledger.model import Decision, TransactionRequest
+from saldo.observability.batch_reports import BatchReport, SlowBatches, TracedRequest
+from saldo.observability.metrics import BATCH_REQUESTS, BATCH_SECONDS, RECONNECTS, RESENDS
+from saldo.store.citus.placement import Node
+from saldo.store.connections.connection import Backend
+from saldo.store.errors import (
+    ConnectionLostError,
+    OutcomeUncertainError,
+    RejectedError,
+    StatementTimeoutError,
+    StoreError,
+    TemporarilyUnavailableError,
+    UuidRaceError,
+)
 
 if TYPE_CHECKING:
     from saldo.observability.tracing import Tracing
 
 BACKOFF_SECONDS_MIN = 0.05
 BACKOFF_SECONDS_MAX = 1.0
-"""Between attempts to reach the database: soon after it is back, without storming it."""
+"""Maximum backoff between attempts to connect to the database. It is short, so that posting resumes soon after an
+outage."""
+
+CLASHES_MAX = 3
+"""Consecutive clashes after which a batch is bisected. The first resend already sees the entries of the other batch,
+so that repeated clashes have another cause."""
+
+UNSETTLED_SECONDS_MAX = 3.0
+"""Maximum time for which a lane waits until the server process of a lost attempt has ended; after that the outcome is
+unknown. Unless the network is interrupted, the process notices the lost connection within
+`client_connection_check_interval`, one second."""
 
 COLLECT_SHARE = 1.2
-"""Of the time the last batch waited for its locks. The others post meanwhile, so the database isn't idle;
-less makes smaller batches, more only waits."""
+"""Factor of the last batch's lock wait for which a lane lingers to collect requests. Other lanes post in that time,
+so that the database is not idle. A smaller factor makes smaller batches; a larger one only delays."""
 
 COLLECT_SECONDS_MIN = 0.0005
 COLLECT_SECONDS_MAX = 0.05
-"""Below, it isn't worth a timer; above, a long wait has another cause than the batches of others."""
+"""Maximum time for which a lane lingers. A longer lock wait has another cause than the batches of other processes."""
 
 _log = logging.getLogger("saldo.engine")
 
+D = TypeVar("D", Decision, Decision | None)
+
 
 class Posting(Protocol):
-    """What a lane needs of its connection (`saldo.store.poster.Poster`)."""
+    """The part of a connection that a lane uses (`saldo.store.poster.Poster`)."""
 
     @property
     def lock_wait_seconds(self) -> float: ...
+    @property
+    def backend(self) -> Backend | None: ...
     async def post(
         self, requests: Sequence[TransactionRequest], *, atomic: bool = False
-    ) -> list[Decision]: ...
-    def abandon(self) -> None: ...
+    ) -> Sequence[Decision | None]: ...
+    async def is_any_alive(self, backends: Sequence[Backend]) -> bool: ...
+    def abort(self) -> None: ...
     async def close(self) -> None: ...
 
 
 Connect = Callable[[int, Node | None], Awaitable[Posting]]
-"""Makes the connection of the lane with this number, to a node; None: to the database as it is named."""
+"""Function that connects the lane with this number to a node; None means the configured database."""
 
 Learn = Callable[[int, float], None]
-"""Is told of a batch how many were ahead of its oldest request, and for how many seconds that has waited."""
+"""Function that is called with the number of requests ahead of a batch's oldest request, and the seconds that it
+waited."""
 
 Announce = Callable[[], None]
-"""Tells whoever follows the log that a batch has been recorded."""
+"""Function that notifies the followers of the log of a recorded batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class LaneLimits:
-    """The bounds of a lane; see the settings of the same names."""
+    """The limits of a lane; see the settings of the same names."""
 
     batch_timeout_seconds: float
-    slow_seconds: float
+    slow_log_seconds: float
 
 
 class Lane:
-    """Takes batches from the queue and sees each of them through."""
+    """A lane, which takes batches from the queue and posts each of them until it is decided."""
 
     def __init__(
         self,
@@ -98,37 +122,47 @@ class Lane:
         self._queue = queue
         self._limits = limits
         self._announce = announce
-        self._learn = learn
+        self._observe_wait = learn
         self._tracing = tracing
-        self._slow = SlowBatches(limits.slow_seconds)
+        self._slow = SlowBatches(limits.slow_log_seconds)
+        self._deferred: list[PendingRequest] = []
+        """Requests that the database left undecided, in order. They are the head of the next batch."""
         self._poster: Posting | None = None
         self._node: Node | None = None
-        """What it is connected to, or was the last time."""
+        """The node of the present or of the last connection."""
         self._task: asyncio.Task[None] | None = None
+        self.busy = False
+        """True while a batch is in flight."""
 
     def start(self) -> None:
-        """Begins to work; the connection is made when the first batch needs it."""
+        """Start the lane. It connects when it has the first batch."""
         self._task = asyncio.create_task(self._work(), name=f"lane {self._number}")
 
     async def stop(self, seconds: float) -> None:
-        """Finishes what the closed queue still has, for at most so long; then gives up."""
+        """Finish the requests of the closed queue within a time limit, and then cancel the lane."""
         if self._task is not None:
-            await asyncio.wait([self._task], timeout=seconds)
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            done, _ = await asyncio.wait([self._task], timeout=seconds)
+            if not done:
+                self._task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await self._task
+                # The connection is not closed gracefully: a call may be running, with a commit that waits for the
+                # standby.
+                self._drop_connection()
         if self._poster is not None:
             await self._poster.close()
             self._poster = None
 
     async def _work(self) -> None:
         number = self._queue.join()
-        while (batch := await self._queue.take(number)) is not None:
+        while (batch := await self._next_batch(number)) is not None:
+            self.busy = True
             try:
                 await self._go_to(batch.node)
                 await self._see_through(batch.waiting)
+                self._queue.put_back(self._deferred)
                 await self._collect(sum(len(waiting.requests) for waiting in batch.waiting))
-            except _AwayError:
+            except ShardUnreachableError:
                 self._queue.rest(batch)
                 continue
             except asyncio.CancelledError:
@@ -141,12 +175,17 @@ class Lane:
                 self._drop_connection()
             self._queue.release(batch)
 
-    async def _collect(self, answered: int) -> None:
-        """Lets the next batch grow while the batches of other processes hold the shards anyway.
+    async def _next_batch(self, number: int) -> Batch | None:
+        self.busy = False
+        self._deferred = []
+        return await self._queue.take(number)
 
-        Sent at once, a small batch would stand in the queue for the locks and could not grow there; many
-        processes would chop each other's batches. Those just answered are likely to ask again, and soon. The
-        lane keeps its groups meanwhile.
+    async def _collect(self, answered: int) -> None:
+        """Wait for a short time (linger), so that the next batch grows while other processes hold the shards.
+
+        A small batch that is sent at once would wait for the locks without growing, and many processes would shorten
+        each other's batches. Clients that were just answered often send their next request soon. The lane holds its
+        groups meanwhile.
         """
         if self._poster is None:
             return
@@ -156,92 +195,105 @@ class Lane:
             expected = answered + self._queue.requests
             await self._queue.grown(expected, min(seconds, COLLECT_SECONDS_MAX))
 
-    async def _see_through(self, batch: list[Waiting]) -> None:
-        """Sends the batch until each request of it is decided or past its deadline."""
+    async def _see_through(self, batch: list[PendingRequest]) -> None:
+        """Post the batch until each of its requests is decided, deferred to the next batch, or expired."""
+        began_at = time.monotonic()
         backoff = BACKOFF_SECONDS_MIN
+        clashes = 0
         while batch := [waiting for waiting in batch if not waiting.over]:
             try:
-                await self._post(batch)
-                return  # noqa: TRY300 - an else would hide that this ends the loop
-            except ClashError:
-                RESENDS.inc()
-                continue  # the next pass sees what the other batch recorded
-            except RejectedError as error:
+                batch = await self._post(batch)
+                if not batch:
+                    return
+                if not (batch := _still_settling(batch, time.monotonic() - began_at)):
+                    return
+            except UuidRaceError as error:
+                clashes += 1
+                if clashes >= CLASHES_MAX:
+                    await self._bisect(batch, error)
+                    return
+                if clashes == 1:
+                    RESENDS.inc()
+                    continue  # the next attempt sees the entries of the other batch
+            except (StatementTimeoutError, RejectedError, OutcomeUncertainError) as error:
                 await self._bisect(batch, error)
                 return
-            except (ConnectionLostError, BusyError) as error:
+            except (ConnectionLostError, TemporarilyUnavailableError) as error:
+                clashes = 0
                 _log.warning("lane %d: %s; sending again", self._number, error)
                 if isinstance(error, ConnectionLostError):
                     self._drop_connection()
+                    began_at = time.monotonic()
                 if self._queue.one_group:
                     RESENDS.inc()
-                    raise _AwayError from error
+                    raise ShardUnreachableError from error
             RESENDS.inc()
-            # Jitter, so that the lanes of many processes don't come back all at once.
+            # Jitter prevents the lanes of many processes from retrying at the same time.
             await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311
             backoff = min(backoff * 2, BACKOFF_SECONDS_MAX)
 
-    async def _bisect(self, batch: list[Waiting], error: StoreError) -> None:
-        """Finds the poisoned request: it fails alone, its neighbours are posted."""
+    async def _bisect(self, batch: list[PendingRequest], error: StoreError) -> None:
+        """Bisect the batch to isolate the rejected request, which fails alone. The others are posted."""
+        RESENDS.inc()
         if len(batch) > 1:
             middle = len(batch) // 2
             await self._see_through(batch[:middle])
+            if self._deferred:
+                # No later request may overtake a deferred one.
+                self._deferred += batch[middle:]
+                return
             await self._see_through(batch[middle:])
             return
         (waiting,) = batch
         if len(waiting.requests) > 1 and not waiting.atomic:
             await self._split(waiting)
             return
-        _log.error("the database rejects a request: %s", error)
-        # "Nothing was recorded" is true of this attempt; of one that was lost it is not known.
-        failure = OutcomeUnknownError() if waiting.sent else RequestFailedError()
+        _log.error("the database can't process a request: %s", error)
+        # "Nothing was recorded" holds for this attempt. For a lost attempt it is unknown.
+        failure: EngineError = OutcomeUnknownError()
+        if not waiting.sent:
+            timed_out = isinstance(error, StatementTimeoutError)
+            failure = DeadlineExceededError() if timed_out else RequestFailedError()
         _decide(waiting, [failure] * len(waiting.requests))
 
-    async def _split(self, waiting: Waiting) -> None:
+    async def _split(self, waiting: PendingRequest) -> None:
         middle = len(waiting.requests) // 2
         results: list[Result] = []
-        for requests in (waiting.requests[:middle], waiting.requests[middle:]):
-            part = waiting.part(requests)
+        # Both are split at once: the state of the first part after its attempt must not be copied to the second.
+        parts = [
+            waiting.part(requests)
+            for requests in (waiting.requests[:middle], waiting.requests[middle:])
+        ]
+        for part in parts:
             await self._see_through([part])
-            await asyncio.sleep(0)  # it is handed out in the next turn
-            if not part.decided.done():  # nobody waits for the whole any more
+            while part in self._deferred:
+                self._deferred.remove(part)
+                await self._see_through([part])
+            await asyncio.sleep(0)  # the results are set in the next iteration
+            if not part.decided.done():  # nobody waits for the results any more
                 return
             results += part.decided.result()
         _decide(waiting, results)
 
-    async def _post(self, batch: list[Waiting]) -> None:
+    async def _post(self, batch: list[PendingRequest]) -> list[PendingRequest]:
+        """Post the batch once, and resolve the decided requests.
+
+        Returns:
+            The requests whose outcome is not recorded while an earlier attempt may still be running.
+        """
         taken_at = time.monotonic()
         if self._poster is None:
             self._poster = await self._connect(self._number, self._node)
             RECONNECTS.inc()
+        if any(waiting.lost for waiting in batch):
+            await self._forget_ended(batch, self._poster)
         retried = [waiting.sent for waiting in batch]
-        for waiting in batch:
-            waiting.sent = True
         requests = [request for waiting in batch for request in waiting.requests]
         sent_at = time.monotonic()
-        call = asyncio.ensure_future(self._poster.post(requests, atomic=batch[0].atomic))
-        with BATCH_SECONDS.time():
-            # Not a time-out of the driver's: that sends a cancel request, and a cancel ends a
-            # commit's wait for the standby with "done".
-            done, _ = await asyncio.wait([call], timeout=self._limits.batch_timeout_seconds)
-        if not done:
-            self._drop_connection()
-            with contextlib.suppress(StoreError, asyncio.CancelledError):
-                await call
-            raise ConnectionLostError("no answer to a batch in time")
-        BATCH_REQUESTS.observe(len(requests))
-        try:
-            decisions = call.result()
-        except (ClashError, BusyError, RejectedError):
-            # Nothing of this attempt was recorded, so what is known of earlier ones stays.
-            for waiting, before in zip(batch, retried, strict=True):
-                waiting.sent = before
-            raise
-        # Later in this turn of the loop: the next batch goes to the database first, and not after all who are
-        # answered now have written their answers.
+        decisions = await self._call(batch, requests, self._poster)
+        # The results are set later in this iteration of the event loop, so that the next batch is sent before the
+        # responses to this one are written.
         oldest = min(batch, key=attrgetter("queued_at"))
-        if not oldest.atomic:  # those wait for each other only
-            self._learn(oldest.ahead, time.monotonic() - oldest.queued_at)
         report = BatchReport(
             self._number,
             len(requests),
@@ -249,26 +301,103 @@ class Lane:
             *(taken_at, sent_at, time.monotonic()),
             self._poster.lock_wait_seconds,
         )
-        asyncio.get_running_loop().call_soon(self._hand_out, batch, retried, decisions, report)
+        batch, retried, decided = self._defer(batch, retried, decisions)
+        self._learn_from(oldest, batch)
+        unsettled = _unsettled(batch, decided)
+        asyncio.get_running_loop().call_soon(
+            self._hand_out, batch, retried, decided, unsettled, report
+        )
+        return unsettled
+
+    def _learn_from(self, oldest: PendingRequest | None, decided: list[PendingRequest]) -> None:
+        """Report the waiting time of the oldest request. Late withdrawals are excluded, because they wait for each
+        other."""
+        if oldest is not None and oldest.known is not None:
+            others = (waiting for waiting in decided if waiting.known is None)
+            oldest = min(others, key=attrgetter("queued_at"), default=None)
+        if oldest is not None and not oldest.atomic:  # late withdrawals wait for each other only
+            self._observe_wait(oldest.ahead, time.monotonic() - oldest.queued_at)
+
+    def _defer(
+        self, batch: list[PendingRequest], retried: list[bool], decisions: Sequence[Decision | None]
+    ) -> tuple[list[PendingRequest], list[bool], list[Decision]]:
+        """Defer the undecided requests to the next batch, and return the others."""
+        decided = [decision for decision in decisions if decision is not None]
+        if len(decided) == len(decisions):
+            return batch, retried, decided
+        others: list[tuple[PendingRequest, bool]] = []
+        decided = []
+        for waiting, again, part in zip(batch, retried, _cut(batch, decisions), strict=True):
+            whole = [decision for decision in part if decision is not None]
+            if len(whole) == len(part):
+                others.append((waiting, again))
+                decided += whole
+            else:
+                waiting.keep(_results(part, again=again), settled=not waiting.lost)
+                waiting.sent = again
+                self._deferred.append(waiting)
+        return [each for each, _ in others], [again for _, again in others], decided
+
+    async def _forget_ended(self, batch: list[PendingRequest], poster: Posting) -> None:
+        """Remove the lost attempts that have ended. This happens before the batch is sent, so that its answer is
+        final."""
+        lost = {backend for waiting in batch for backend in waiting.lost}
+        known = [backend for backend in lost if backend is not None]
+        if known and not await poster.is_any_alive(known):
+            for waiting in batch:
+                waiting.lost.difference_update(known)
+
+    async def _call(
+        self, batch: list[PendingRequest], requests: Sequence[TransactionRequest], poster: Posting
+    ) -> Sequence[Decision | None]:
+        """Send the requests of a batch, and record in `sent` and `lost` what may have happened to them.
+
+        Raises:
+            StoreError: There are no decisions; see `Poster.post`.
+        """
+        # A part is sent separately. The object from which it was split must have the same state, because the deadline
+        # applies to it.
+        sending = batch if batch[0].whole is None else [*batch[0].with_whole()]
+        before = [waiting.sent for waiting in sending]
+        for waiting in sending:
+            waiting.sent = True
+        call = asyncio.ensure_future(poster.post(requests, atomic=batch[0].atomic))
+        try:
+            with BATCH_SECONDS.time():
+                done, _ = await asyncio.wait([call], timeout=self._limits.batch_timeout_seconds)
+            if not done:
+                poster.abort()
+                with contextlib.suppress(StoreError, asyncio.CancelledError):
+                    await call
+                raise ConnectionLostError("no answer to a batch in time")  # noqa: TRY301
+            BATCH_REQUESTS.observe(len(requests))
+            return call.result()
+        except (UuidRaceError, TemporarilyUnavailableError, RejectedError):
+            # This attempt recorded nothing, so that the state of earlier ones remains.
+            for waiting, sent in zip(sending, before, strict=True):
+                waiting.sent = sent
+            raise
+        except ConnectionLostError:
+            for waiting in sending:
+                waiting.lost.add(poster.backend)
+            raise
+        finally:
+            call.cancel()  # otherwise the attempt is over
 
     def _hand_out(
         self,
-        batch: list[Waiting],
+        batch: list[PendingRequest],
         retried: list[bool],
         decisions: list[Decision],
+        unsettled: list[PendingRequest],
         report: BatchReport,
     ) -> None:
-        begin = 0
-        for waiting, again in zip(batch, retried, strict=True):
-            end = begin + len(waiting.requests)
-            results: list[Result] = list(decisions[begin:end])
-            if again:
-                # What we learn by sending again after a lost connection is our own doing.
-                results = [decision._replace(replayed=False) for decision in decisions[begin:end]]
-            _decide(waiting, results)
-            begin = end
+        for waiting, again, part in zip(batch, retried, _cut(batch, decisions), strict=True):
+            if unsettled and waiting in unsettled:
+                continue
+            _decide(waiting, [*_results(part, again=again)])
         self._announce()
-        self._slow.look_at(report)
+        self._slow.record(report)
         if self._tracing is not None:
             traced = [
                 TracedRequest(waiting.trace, waiting.queued_at)
@@ -285,19 +414,55 @@ class Lane:
 
     def _drop_connection(self) -> None:
         if self._poster is not None:
-            self._poster.abandon()
+            self._poster.abort()
             self._poster = None
 
 
-class _AwayError(Exception):
-    """The shard of a batch could not be reached; those of other shards needn't wait for it."""
+class ShardUnreachableError(Exception):
+    """Raised when the shard of a batch can't be reached. Batches of other shards need not wait for it."""
 
 
-def _decide(waiting: Waiting, results: list[Result]) -> None:
-    if not waiting.decided.done():
-        waiting.decided.set_result(results)
+def _decide(waiting: PendingRequest, results: list[Result]) -> None:
+    waiting.decide(results)
 
 
-def _expire(batch: list[Waiting]) -> None:
+def _results(decisions: Sequence[D], *, again: bool) -> Sequence[D]:
+    if not again:
+        return decisions
+    # A replay after a lost connection is caused by the lane's own resend.
+    return [decision and decision._replace(replayed=False) for decision in decisions]
+
+
+def _cut(batch: list[PendingRequest], decisions: Sequence[D]) -> Iterator[Sequence[D]]:
+    """Yield the decisions of each waiting object."""
+    begin = 0
+    for waiting in batch:
+        end = begin + len(waiting.requests)
+        yield decisions[begin:end]
+        begin = end
+
+
+def _unsettled(batch: list[PendingRequest], decisions: list[Decision]) -> list[PendingRequest]:
+    """Return the requests whose outcome is not recorded while an earlier attempt may still be running."""
+    if not any(waiting.lost for waiting in batch):
+        return []
+    parts = _cut(batch, decisions)
+    return [
+        waiting for waiting, part in zip(batch, parts, strict=True) if not waiting.settles(part)
+    ]
+
+
+def _still_settling(batch: list[PendingRequest], seconds: float) -> list[PendingRequest]:
+    """Fail the requests that no further attempt can settle in time, and return the others."""
+    rest = []
+    for waiting in batch:
+        if None in waiting.lost or seconds >= UNSETTLED_SECONDS_MAX:
+            _decide(waiting, [OutcomeUnknownError()] * len(waiting.requests))
+        else:
+            rest.append(waiting)
+    return rest
+
+
+def _expire(batch: list[PendingRequest]) -> None:
     for waiting in batch:
         waiting.expire()

@@ -1,13 +1,14 @@
-"""The queue of the engine: requests wait by groups of shards until a lane takes them as a batch.
+"""The queue of the engine, in which requests wait by groups of shards until a lane takes them as a batch.
 
-While few wait, one lane takes all there is: one batch costs the database less than several small ones.
-When many wait, the database is behind, and each lane takes only as many groups as fill half of that: as
-many lanes work side by side as there is work for. No two lanes ever hold the same group, so they never wait
-for each other's locks, and what one caller queued for a user is posted in the order in which it was queued.
+While few requests wait, one lane takes all of them, because one batch costs the database less than several small ones.
+While many wait, each lane takes only as many groups as fill half of a batch, so that several lanes work in parallel. No
+two lanes hold the same group. They therefore never wait for each other's locks, and the requests of a user are posted
+in the order in which they were queued.
 
-Where the ledger is distributed a batch is of one shard: then a group is a shard, and a lane takes one of them, that
-whose oldest request has waited longest. The lanes are dealt out to the nodes that have the shards, and take no others:
-so a node that can't be reached holds up its own shards only. Each of those rests, and the lane goes on with the next.
+On a distributed ledger a batch contains one shard. A group is then a shard, and a lane takes the group whose oldest
+request has waited longest. Each lane is assigned to one of the nodes and takes only its shards, so that an unreachable
+node delays its own shards only. Such a shard is not retried for a while (backoff), and the lane continues with the next
+one.
 """
 
 from __future__ import annotations
@@ -19,72 +20,82 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from saldo.engine.waiting import Waiting
+from saldo.engine.pending import PendingRequest
+from saldo.ledger.model import shard_of
 from saldo.observability.metrics import QUEUE_WAIT
-from saldo.store.places import Node
+from saldo.store.citus.placement import Node
 
 REST_SECONDS_MIN = 0.05
 REST_SECONDS_MAX = 1.0
-"""Of a shard that could not be reached: soon after it is back, without storming it."""
+"""Maximum backoff of a shard that could not be reached. It is short, so that the shard is used soon after it is
+available again."""
 
 
 class Group:
-    """Requests for the shards `≡ group (mod groups)`, oldest first."""
+    """The waiting requests for the shards `≡ group (mod groups)`, oldest first."""
 
-    __slots__ = ("claimed", "place", "requests", "rest_seconds", "waiting")
+    __slots__ = ("claimed", "deferred_at", "place", "requests", "rest_seconds", "waiting")
 
     def __init__(self) -> None:
-        self.waiting: deque[Waiting] = deque()
+        self.waiting: deque[PendingRequest] = deque()
         self.requests = 0
         self.claimed = False
         self.rest_seconds = 0.0
-        """How long it has rested the last time; 0: it has been reached since."""
+        """The group's last backoff, in seconds; 0 if the group has been reached since."""
         self.place = 0
-        """Which of the queue's nodes has it."""
+        """The index of the group's node in the queue's nodes."""
+        self.deferred_at = 0.0
+        """The time at which a batch last left requests of the group undecided (`time.monotonic`)."""
+
+    @property
+    def turn(self) -> float:
+        """The later of the times of its oldest request and its last deferral. The group with the earliest is next."""
+        return max(self.waiting[0].queued_at, self.deferred_at)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a lane has taken, the groups that it holds meanwhile, and the node that has them; None: the database."""
+    """The requests that a lane has taken, the groups that it holds, and their node; None means the configured
+    database."""
 
-    waiting: list[Waiting]
+    waiting: list[PendingRequest]
     groups: list[Group]
     node: Node | None
 
 
 class Queue:
-    """Waiting requests, and the lanes that wait for some."""
+    """The waiting requests, and the lanes that wait for requests."""
 
     def __init__(
         self,
         *,
         groups: int,
         batch_requests_max: int,
-        split_requests_min: int,
+        parallel_lanes_requests_min: int,
         one_group: bool = False,
     ) -> None:
         """
         Args:
-            one_group: a batch is of one group only.
+            one_group: Whether a batch contains one group only.
         """
         self.one_group = one_group
         self._groups = [Group() for _ in range(groups)]
         self._batch_requests_max = batch_requests_max
-        self._split_requests_min = split_requests_min
-        self._long_requests_min = max(split_requests_min, batch_requests_max // 2)
+        self._split_requests_min = parallel_lanes_requests_min
+        self._long_requests_min = max(parallel_lanes_requests_min, batch_requests_max // 2)
         self._nodes: list[Node | None] = [None]
         self._lanes = 0
         self._idle: defaultdict[int, deque[asyncio.Future[None]]] = defaultdict(deque)
-        self._grown: asyncio.Future[None] | None = None
-        self._growing_to = 0
+        self._growing: dict[asyncio.Future[None], int] = {}
+        """The lanes that linger, each with the number of requests for which it waits."""
         self._closed = False
         self.requests = 0
-        """Requests that wait for a batch, given-up ones among them."""
+        """Number of requests that wait for a batch, expired ones included."""
         self.contended = False
-        """Whether other processes hold the shards: then more batches would only wait for more locks."""
+        """True while other processes hold the shards: more batches would then only wait for more locks."""
 
     def place(self, nodes: Sequence[Node | None]) -> None:
-        """Says which node has each group; the lanes are dealt out to them anew. None: the database as it is named."""
+        """Set the node of each group, and assign the lanes to the nodes again; None means the configured database."""
         self._nodes = sorted(set(nodes), key=lambda node: node or ("", 0))
         for group, node in zip(self._groups, nodes, strict=True):
             group.place = self._nodes.index(node)
@@ -94,41 +105,54 @@ class Queue:
 
     @property
     def places(self) -> int:
-        """How many nodes have groups."""
+        """The number of nodes that have groups."""
         return len(self._nodes)
 
     def join(self) -> int:
-        """One more lane takes from here: its number."""
+        """Register a lane and return its number."""
         self._lanes += 1
         return self._lanes - 1
 
-    def put(self, waiting: Waiting, group_number: int = 0) -> None:
-        """Queues what the engine has found room for."""
+    def put(self, waiting: PendingRequest, group_number: int = 0) -> None:
+        """Queue a request that the engine has admitted."""
         group = self._groups[group_number]
         group.waiting.append(waiting)
         group.requests += len(waiting.requests)
         self.requests += len(waiting.requests)
         if not group.claimed:
             self._wake_one(group.place)
-        elif self._grown is not None and self.requests >= self._growing_to:
-            _wake(self._grown)
+        elif self._growing:
+            for grown, requests in self._growing.items():
+                if self.requests >= requests:
+                    _wake(grown)
+
+    def put_back(self, deferred: Sequence[PendingRequest]) -> None:
+        """Put the undecided requests of a batch back at the head of their groups, in their order."""
+        for waiting in reversed(deferred):
+            number = shard_of(waiting.requests[0].user_id) % len(self._groups)
+            group = self._groups[number]
+            group.waiting.appendleft(waiting)
+            group.deferred_at = time.monotonic()
+            group.requests += len(waiting.requests)
+            self.requests += len(waiting.requests)
 
     async def grown(self, requests: int, seconds: float) -> None:
-        """Returns when so many wait, or after so long; at once when it closes."""
-        self._growing_to = min(requests, self._long_requests_min)
-        if self.requests >= self._growing_to or self._closed:
+        """Wait until enough requests wait, until a timeout, or until the queue is closed."""
+        enough = min(requests, self._long_requests_min)
+        if self.requests >= enough or self._closed:
             return
         loop = asyncio.get_running_loop()
-        self._grown = loop.create_future()
-        timer = loop.call_later(seconds, _wake, self._grown)
+        grown: asyncio.Future[None] = loop.create_future()
+        self._growing[grown] = enough
+        timer = loop.call_later(seconds, _wake, grown)
         try:
-            await self._grown
+            await grown
         finally:
             timer.cancel()
-            self._grown = None
+            del self._growing[grown]
 
     async def take(self, lane: int = 0) -> Batch | None:
-        """The next batch for a lane, as soon as there is one; None when the queue is closed and empty."""
+        """Wait for the next batch of a lane. Return None when the queue is closed and empty."""
         while True:
             place = lane % len(self._nodes)
             batch = self._claim(place)
@@ -141,19 +165,20 @@ class Queue:
             await woken
 
     def release(self, batch: Batch) -> None:
-        """Gives the groups of a batch back: it is seen through."""
+        """Release the groups of a batch that is finished."""
         for group in batch.groups:
             group.claimed = False
             group.rest_seconds = 0.0
             if group.requests and self._nodes[group.place] != batch.node:
-                # It has moved meanwhile: the lane that asks next takes from elsewhere.
+                # The lane was assigned to another node, and takes its next batch from there.
                 self._wake_one(group.place)
         if self._closed:
-            # Those that wait for groups held by others: perhaps there is nothing left to wait for.
+            # Wake the lanes that wait for groups of other lanes: there may be nothing left to wait for.
             self.close()
 
     def rest(self, batch: Batch) -> None:
-        """Puts back what of a batch of one group is not decided, in its order; the group is held for a while."""
+        """Put the undecided requests of a one-group batch back in their order, and hold the group during its
+        backoff."""
         (group,) = batch.groups
         left = [waiting for waiting in batch.waiting if not waiting.decided.done()]
         group.waiting.extendleft(reversed(left))
@@ -162,7 +187,7 @@ class Queue:
         self.requests += requests
         seconds = min(max(REST_SECONDS_MIN, 2 * group.rest_seconds), REST_SECONDS_MAX)
         group.rest_seconds = seconds
-        # Jitter, so that the lanes of many processes don't come back all at once.
+        # Jitter prevents the lanes of many processes from retrying at the same time.
         asyncio.get_running_loop().call_later(
             seconds * random.uniform(0.5, 1),  # noqa: S311
             self._rested,
@@ -177,16 +202,16 @@ class Queue:
             self._wake_one(group.place)
 
     def close(self) -> None:
-        """Lets lanes end when nothing waits any more."""
+        """Close the queue: lanes end when no request waits."""
         self._closed = True
-        if self._grown is not None:
-            _wake(self._grown)
+        for grown in self._growing:
+            _wake(grown)
         for place in [*self._idle]:
             while self._wake_one(place):
                 pass
 
-    def drain(self) -> list[Waiting]:
-        """Everything that still waits; the queue is empty then."""
+    def drain(self) -> list[PendingRequest]:
+        """Remove and return all waiting requests."""
         left = [waiting for group in self._groups for waiting in group.waiting]
         for group in self._groups:
             group.waiting.clear()
@@ -195,7 +220,7 @@ class Queue:
         return left
 
     def _wake_one(self, place: int) -> bool:
-        """Whether there was a lane to wake."""
+        """Wake a lane, and return whether there was one."""
         idle = self._idle[place]
         while idle:
             if _wake(idle.popleft()):
@@ -208,16 +233,19 @@ class Queue:
         if not filled:
             return None
         if self.one_group:
-            free = filled = [min(filled, key=lambda group: group.waiting[0].queued_at)]
+            free = filled = [min(filled, key=lambda group: group.turn)]
         split_min = self._long_requests_min if self.contended else self._split_requests_min
         if not self.one_group and sum(group.requests for group in filled) >= split_min:
             free = filled = _enough(filled, split_min // 2)
+        # The order is by age. A deferred request is the oldest of its group, and a batch always checks its first late
+        # withdrawal. Late withdrawals of one group therefore can't defer those of another group repeatedly.
+        filled.sort(key=lambda group: group.waiting[0].queued_at)
         room = self._batch_requests_max
-        taken: list[Waiting] = []
+        taken: list[PendingRequest] = []
         for group in filled:
             room -= self._move(group, room, taken)
         if not taken:
-            return self._claim(place)  # all of them had been given up
+            return self._claim(place)  # all of them had expired
         for group in free:
             group.claimed = True
         QUEUE_WAIT.observe(time.monotonic() - min(waiting.queued_at for waiting in taken))
@@ -225,25 +253,28 @@ class Queue:
             self._wake_one(place)
         return Batch(taken, free, self._nodes[place])
 
-    def _move(self, group: Group, room: int, taken: list[Waiting]) -> int:
-        """Moves what is still waited for from the group, as far as there is room; how much it was."""
+    def _move(self, group: Group, room: int, taken: list[PendingRequest]) -> int:
+        """Move unexpired requests from a group into a batch, up to its limit. Return their number."""
         moved = 0
         while group.waiting:
             waiting = group.waiting[0]
             count = len(waiting.requests)
-            if taken and moved + count > room:
+            # Deferred requests take at most half of a batch. Otherwise all others would wait for batches full of late
+            # withdrawals.
+            size = count if waiting.known is None else (count + 1) // 2
+            if taken and moved + size > room:
                 break
             group.waiting.popleft()
             group.requests -= count
             self.requests -= count
             if not waiting.over:
                 taken.append(waiting)
-                moved += count
+                moved += size
         return moved
 
 
 def _enough(groups: list[Group], requests: int) -> list[Group]:
-    """The fullest of them, as many as have so many requests together."""
+    """Return the fewest groups that together have a number of requests, the largest first."""
     taken: list[Group] = []
     for group in sorted(groups, key=lambda group: group.requests, reverse=True):
         taken.append(group)
@@ -254,7 +285,7 @@ def _enough(groups: list[Group], requests: int) -> list[Group]:
 
 
 def _wake(waiting: asyncio.Future[None]) -> bool:
-    """Whether there was somebody to wake."""
+    """Wake a waiter, and return whether there was one."""
     if waiting.done():
         return False
     waiting.set_result(None)

@@ -1,5 +1,5 @@
-"""The HTTP contract: routes, wire forms, problems.
+"""The HTTP API: routes, schemas and problems.
 
-What belongs here: reading requests, writing answers, and the one mapping from outcome to status.
-What does not: a decision about money, SQL.
+This package reads requests, writes responses, and contains the only mapping from outcomes to statuses. Decisions about
+money and SQL do not belong here.
 """

@@ -1,26 +1,26 @@
-"""Errors as RFC 9457 problems, and the one mapping from outcome to status."""
+"""Errors as RFC 9457 problems, and the only mapping from outcomes to statuses."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from math import ceil
 from typing import Any, Final, NamedTuple, assert_never
 from uuid import UUID
 
-import msgspec
-
+from saldo.encoding.json import encode_json
 from saldo.engine.errors import (
     DeadlineExceededError,
     EngineError,
     OutcomeUnknownError,
     QueueFullError,
 )
-from saldo.http.answers import Answer, decided_answer
-from saldo.http.wire import Fault, InvalidError
+from saldo.http.responses import RawResponse, transaction_of_decision
+from saldo.ledger.instants import format_instant
 from saldo.ledger.model import Decision, Outcome, TransactionRequest, differing_fields
 from saldo.ledger.money import format_money
-from saldo.ledger.time import format_instant
-from saldo.store.errors import RejectedError, StoreError
+from saldo.parsing.transactions import FAULTS_MAX, InvalidError, InvalidField, summary
+from saldo.store.errors import OutcomeUncertainError, RejectedError, StoreError
 
 _log = logging.getLogger("saldo.http")
 
@@ -30,24 +30,24 @@ RETRY_AFTER: Final = ("retry-after", "1")
 _TITLES: Final = {
     "insufficient_funds": (402, "Insufficient funds"),
     "balance_above_maximum": (422, "Balance above the maximum"),
-    "uuid_conflict": (409, "The uuid stands for another transaction"),
+    "uuid_conflict": (409, "The uuid belongs to another transaction"),
     "name_taken": (409, "The name is taken"),
     "user_not_found": (404, "No such user"),
     "transaction_not_found": (404, "No such transaction"),
     "not_sealed_yet": (409, "The transaction is not sealed yet"),
     "webhook_not_found": (404, "No such webhook"),
     "delivery_not_found": (404, "No such delivery"),
-    "too_many_webhooks": (409, "There are too many webhooks"),
-    "not_found": (404, "No such page"),
+    "too_many_webhooks": (409, "Too many webhooks"),
+    "not_found": (404, "Not found"),
     "method_not_allowed": (405, "Method not allowed"),
     "position_gone": (410, "The position is not in this log"),
-    "invalid": (422, "The request is not valid"),
+    "invalid": (422, "The request is invalid"),
     "timestamp_in_future": (422, "The timestamp is in the future"),
     "timestamp_too_late": (422, "The timestamp is too long ago"),
     "late_check_too_long": (422, "Too many entries after the timestamp"),
     "body_too_large": (413, "The body is too large"),
     "not_http": (400, "The request is not HTTP"),
-    "wrong_header": (400, "A header is missing, given twice, or wrong"),
+    "wrong_header": (400, "A header is missing, repeated or invalid"),
     "too_slow": (408, "The request took too long to arrive"),
     "url_too_long": (414, "The URL is too long"),
     "head_too_large": (431, "The headers are too large"),
@@ -56,34 +56,35 @@ _TITLES: Final = {
     "deadline_exceeded": (503, "Not processed in time"),
     "overloaded": (503, "Too many requests are waiting"),
     "database_unavailable": (503, "The database can't be reached"),
-    "seal_broken": (500, "The log is not what was sealed"),
-    "internal": (500, "An internal error"),
-    "unauthenticated": (401, "A valid key is needed"),
-    "forbidden": (403, "The key does not open this"),
+    "seal_broken": (500, "The log does not match its seals"),
+    "internal": (500, "Internal error"),
+    "unauthenticated": (401, "A valid key is required"),
+    "forbidden": (403, "The key does not permit this request"),
     "too_many_requests": (429, "Too many requests with this key"),
     "key_not_found": (404, "No such key"),
-    "key_not_valid": (409, "The key is not valid any more"),
-    "too_many_keys": (409, "There are too many keys"),
+    "key_not_valid": (409, "The key is no longer valid"),
+    "too_many_keys": (409, "Too many keys"),
 }
 
 
 class Problem(NamedTuple):
-    """A problem before it is an answer, or a line among the answers to many."""
+    """A problem before it is serialized, as a response or as one line of a bulk response."""
 
     code: str
     detail: str
     extra: dict[str, Any]
     same_for_every_retry: bool = False
-    """Whether it tells a recorded outcome: then it must not carry the request's id."""
+    """True if the problem describes a recorded outcome. The body is then the same for every retry, without a request
+    id."""
     headers: tuple[tuple[str, str], ...] = ()
 
     @property
     def status(self) -> int:
-        """The HTTP status."""
+        """The HTTP status of the problem."""
         return _TITLES[self.code][0]
 
-    def answer(self, request_id: str) -> Answer:
-        """The whole HTTP answer."""
+    def answer(self, request_id: str) -> RawResponse:
+        """Build the HTTP response."""
         status, title = _TITLES[self.code]
         body: dict[str, Any] = {
             "type": f"urn:saldo:problem:{self.code}",
@@ -96,38 +97,62 @@ class Problem(NamedTuple):
             body["request_id"] = request_id
         body |= self.extra
         headers = (RETRY_AFTER,) if status == 503 else ()
-        return Answer(status, msgspec.json.encode(body), MEDIA_TYPE, headers + self.headers)
+        return RawResponse(status, encode_json(body), MEDIA_TYPE, headers + self.headers)
+
+
+class ProblemError(Exception):
+    """Raised to end a request with a problem. The edge renders the problem with the id of the request."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.code)
+        self.problem = problem
 
 
 def title(code: str) -> str:
-    """What a code means, in short."""
+    """Return the title of a code."""
     return _TITLES[code][1]
 
 
-def problem(code: str, detail: str, *, request_id: str, **extra: Any) -> Answer:
-    """A problem as an answer."""
-    return Problem(code, detail, extra).answer(request_id)
+def unsupported_media_type(
+    content_type: str, expected: str = "JSON in UTF-8, as application/json"
+) -> Problem:
+    """Return 415."""
+    return Problem(
+        "unsupported_media_type",
+        f"The Content-Type is {content_type[:100]!r}; send {expected}.",
+        {"errors": [{"field": "Content-Type", "message": f"must be {expected}"}]},
+    )
 
 
-def invalid(faults: list[Fault]) -> Problem:
-    """422 with every bad field."""
-    errors = [{"field": _printable(fault.field), "message": fault.message} for fault in faults]
-    detail = "; ".join(f"{error['field']} {error['message']}" for error in errors)
-    return Problem("invalid", detail, {"errors": errors})
+def invalid(faults: Sequence[InvalidField]) -> Problem:
+    """Return 422 with the first invalid fields: `FAULTS_MAX` of them in `errors`, fewer in the detail."""
+    shown = [InvalidField(_printable(fault.field), fault.message) for fault in faults[:FAULTS_MAX]]
+    errors = [{"field": fault.field, "message": fault.message} for fault in shown]
+    return Problem("invalid", summary([*shown, *faults[FAULTS_MAX:]]), {"errors": errors})
+
+
+def invalid_without_details() -> Problem:
+    """Return 422 without the invalid fields, for an item that follows many other invalid ones in an array."""
+    detail = (
+        "The item is invalid. The reasons are given for the first invalid items of an array only."
+    )
+    return Problem("invalid", detail, {})
 
 
 def _printable(name: str) -> str:
-    """A name that a client made up, in one line: many who read lines of JSON break them at U+2028, too."""
+    """Replace the unprintable characters of a name that a client sent: many JSON line readers split at U+2028, too."""
     if name.isprintable():
         return name
     return "".join(character if character.isprintable() else "\ufffd" for character in name)
 
 
-def of_error(error: InvalidError | StoreError, request_id: str) -> Problem:
-    """What to say to a question that can't be read, or that the database doesn't answer now."""
+def from_error(error: InvalidError | StoreError, request_id: str) -> Problem:
+    """Return the problem for a query that is invalid or that the database can't answer now."""
     if isinstance(error, InvalidError):
         return invalid(error.faults)
-    if isinstance(error, RejectedError):  # it answers, and would answer the same again
+    if isinstance(
+        error, RejectedError | OutcomeUncertainError
+    ):  # the database would reject it again
         _log.error("request %s: the database: %s", request_id, error)
         return internal()
     _log.warning("request %s: the database: %s", request_id, error)
@@ -135,58 +160,64 @@ def of_error(error: InvalidError | StoreError, request_id: str) -> Problem:
 
 
 def transaction_not_found(uuid: str) -> Problem:
-    """404 for a transaction."""
-    detail = f"There is no transaction {uuid[:36]}. After outcome_unknown this is not a no: send it again."
+    """Return 404 for a transaction."""
+    detail = (
+        f"There is no transaction {uuid[:36]}. If an earlier attempt ended with outcome_unknown, it may still be "
+        "recorded: send the same uuid again until the answer is a recorded outcome."
+    )
     return Problem("transaction_not_found", detail, {})
 
 
 def not_sealed_yet(uuid: str) -> Problem:
-    """409 for a proof."""
+    """Return 409 for a proof."""
     detail = (
-        f"The transaction {uuid} is recorded and not sealed yet. It will be in a second, or when a bulk that is under "
-        "way lets the sealer get on. Ask again."
+        f"The transaction {uuid} is recorded, but not sealed yet. Sealing takes about a second, or longer while a "
+        "bulk request is processed. Send the request again."
     )
     return Problem("not_sealed_yet", detail, {}, headers=(RETRY_AFTER,))
 
 
 def seal_broken(shard: int, first_seq: int, last_seq: int) -> Problem:
-    """500 for a proof that can't be given any more."""
+    """Return 500 for a proof that can't be built."""
     detail = (
-        f"The entries {first_seq} to {last_seq} of shard {shard} are not those that were sealed: somebody has changed "
-        "the log or its seals behind the service's back."
+        f"The entries {first_seq} to {last_seq} of shard {shard} do not match their seal: the log or its seals "
+        "were changed outside the service."
     )
     return Problem("seal_broken", detail, {})
 
 
-def not_decided(error: EngineError) -> Problem:
-    """What to say where the engine has no decision."""
+def from_engine_error(error: EngineError) -> Problem:
+    """Return the problem for a request without a decision."""
     if isinstance(error, OutcomeUnknownError):
         return Problem(
             "outcome_unknown",
-            "The transaction was sent to the database and its outcome is not known yet. Send the same "
-            "uuid again: only that decides. Until then a 404 for the uuid is not a no.",
+            "The transaction was sent to the database and its outcome is not known yet. Send the same uuid "
+            "again until the answer is a recorded outcome (200, 402, 409 uuid_conflict or 422 "
+            "balance_above_maximum). Any other answer, such as a 404, does not rule out that this attempt "
+            "is still recorded.",
             {},
         )
     if isinstance(error, QueueFullError):
         return Problem(
-            "overloaded", "Nothing was recorded. Send the same uuid again in a moment.", {}
+            "overloaded",
+            "This attempt recorded nothing. Send the same uuid again in a moment.",
+            {},
         )
     if isinstance(error, DeadlineExceededError):
         return Problem(
             "deadline_exceeded",
-            "The request waited too long and was not sent to the database: this attempt recorded "
-            "nothing. Send the same uuid again.",
+            "The request was not processed in time. This attempt recorded nothing. Send the same uuid again.",
             {},
         )
     return Problem(
         "internal",
-        "The ledger could not process this request; nothing was recorded. Report the request_id.",
+        "The ledger could not process this request. This attempt recorded nothing. Report the request_id.",
         {},
     )
 
 
 def body_too_large(bytes_max: int) -> Problem:
-    """413."""
+    """Return 413 for a body."""
     errors = [{"field": "body", "message": f"must have at most {bytes_max} bytes"}]
     return Problem(
         "body_too_large", f"The body has more than {bytes_max} bytes.", {"errors": errors}
@@ -194,7 +225,7 @@ def body_too_large(bytes_max: int) -> Problem:
 
 
 def internal() -> Problem:
-    """500, without internals."""
+    """Return 500, without details of the fault."""
     return Problem(
         "internal",
         "Something went wrong on our side. A transaction may be sent again with the same uuid. "
@@ -204,41 +235,42 @@ def internal() -> Problem:
 
 
 def head_too_large(bytes_max: int, headers_max: int) -> Problem:
-    """431."""
+    """Return 431 for a head."""
     detail = f"A request may have {headers_max} headers, and {bytes_max} bytes before its body."
     return Problem("head_too_large", f"{detail} The connection is closed.", {})
 
 
 def url_too_long(bytes_max: int) -> Problem:
-    """414."""
+    """Return 414 for a URL."""
     detail = f"The URL has more than {bytes_max} bytes. The connection is closed."
     return Problem("url_too_long", detail, {})
 
 
 def wrong_header(name: str, what: str) -> Problem:
-    """400 for a head that could be read in two ways."""
+    """Return 400 for a head that is ambiguous."""
     errors = [{"field": name, "message": what}]
     return Problem("wrong_header", f"The header {name} {what}.", {"errors": errors})
 
 
 def too_slow(seconds: float) -> Problem:
-    """408; and the last line of a stream that sends nothing more."""
+    """Return 408. It is also the last line of a stream that timed out."""
     return Problem(
         "too_slow",
-        f"Nothing, or not all, came within {seconds:g} s. What was not answered was not processed: send it again.",
+        f"The request was not complete within {seconds:g} s. Transactions without an answer were not processed: "
+        "send them again.",
         {},
     )
 
 
 def line_too_long(bytes_max: int) -> Problem:
-    """413 for a line of a stream."""
+    """Return 413 for a line of a stream."""
     errors = [{"field": "body", "message": f"must have at most {bytes_max} bytes a line"}]
     detail = f"The line has more than {bytes_max} bytes."
     return Problem("body_too_large", detail, {"errors": errors})
 
 
 def stopping() -> Problem:
-    """503 for the rest of a stream."""
+    """Return 503 for the rest of a stream when the service stops."""
     return Problem(
         "overloaded",
         "The service is stopping. Neither this line nor any after it was processed: send them again.",
@@ -246,25 +278,44 @@ def stopping() -> Problem:
     )
 
 
-def not_admitted_any_more() -> Problem:
-    """401 for the rest of a stream."""
+def too_many_streams(streams_max: int) -> Problem:
+    """Return 503 for a stream whose key has reached its limit."""
+    detail = (
+        f"The key has {streams_max} open streams, which is the limit (SALDO_KEY_STREAMS_MAX). This stream was not "
+        "read."
+    )
+    return Problem("overloaded", f"{detail} Send it again after another one has ended.", {})
+
+
+def spools_full() -> Problem:
+    """Return 503 for a stream while the spools are full."""
+    detail = (
+        "Too many answers wait for clients that do not read them (SALDO_PROCESS_SPOOL_BYTES_MAX)."
+    )
+    return Problem("overloaded", f"{detail} This stream was not read: send it again later.", {})
+
+
+def key_revoked() -> Problem:
+    """Return 401 for the rest of a stream whose key was revoked."""
     return Problem(
         "unauthenticated",
-        "The key is not valid any more. Neither this line nor any after it was processed.",
+        "The key is no longer valid. Neither this line nor any after it was processed.",
         {},
     )
 
 
 def atomic(index: int, request: TransactionRequest, refusal: Problem, *, recorded: bool) -> Problem:
-    """Why nothing of an atomic array was posted: the first item that can't be.
+    """Return the problem of an atomic array, which is that of its first item that can't be posted.
 
     Args:
-        recorded: whether the refusal stands under the uuid, from an earlier request.
+        recorded: Whether the refusal was recorded under the uuid by an earlier request.
     """
     detail = f"Item {index} can't be posted: {refusal.detail}"
     if refusal.same_for_every_retry and not recorded:
         balance, needed = refusal.extra["balance"], refusal.extra["needed"]
-        detail = f"Item {index} can't be posted: the balance is {balance} and it is about {needed}."
+        detail = (
+            f"Item {index} can't be posted: the balance is {balance} and the amount is {needed}."
+        )
     errors = [
         {"field": f"[{index}].{error['field']}", "message": error["message"]}
         for error in refusal.extra.get("errors", ())
@@ -272,20 +323,21 @@ def atomic(index: int, request: TransactionRequest, refusal: Problem, *, recorde
     extra: dict[str, Any] = {"item": index, "uuid": request.uuid}
     if errors:
         extra["errors"] = errors
-    return Problem(refusal.code, f"{detail} Nothing of the array was recorded.", extra)
+    return Problem(refusal.code, f"{detail} This request recorded nothing of the array.", extra)
 
 
-def refused(
+def from_decision(
     request: TransactionRequest, decision: Decision, decimals: int, *, reveal: bool = True
 ) -> Problem:
-    """Why a transaction was not posted.
+    """Return the problem of a transaction that was not posted.
 
     Args:
-        reveal: whether a conflict may tell what is recorded: only to who may read that user.
+        reveal: Whether the answer to a conflict may depend on the recorded transaction, because the key may read that
+            user.
     """
     match decision.outcome:
         case Outcome.INSUFFICIENT_FUNDS | Outcome.BALANCE_ABOVE_MAXIMUM:
-            return _refused_for_ever(request, decision, decimals)
+            return _recorded_refusal(request, decision, decimals)
         case Outcome.UUID_CONFLICT:
             return _conflict(request, decision, decimals, reveal=reveal)
         case Outcome.USER_NOT_FOUND:
@@ -293,21 +345,21 @@ def refused(
         case Outcome.TIMESTAMP_IN_FUTURE:
             return _timestamp(
                 "timestamp_in_future",
-                "is further ahead of the ledger's clock than the tolerance allows. If it was given "
-                "without a zone, the setting SALDO_ZONE says how it is read",
+                "is further ahead of the ledger's clock than the tolerance allows. If it has no offset, it was "
+                "read in the zone of SALDO_TIMEZONE",
                 request,
             )
         case Outcome.TIMESTAMP_TOO_LATE:
             return _timestamp(
                 "timestamp_too_late",
-                "is longer before the user's latest transaction than SALDO_MAX_LATENESS_SECONDS allows",
+                "is further before the user's latest transaction than SALDO_MAX_LATENESS_SECONDS allows",
                 request,
             )
         case Outcome.LATE_CHECK_TOO_LONG:
             return _timestamp(
                 "late_check_too_long",
-                "is before more transactions of the user than a late withdrawal may be checked "
-                "against (SALDO_LATE_CHECK_ENTRIES_MAX)",
+                "precedes more transactions of the user than the check of a late withdrawal may read "
+                "(SALDO_LATE_CHECK_ENTRIES_MAX)",
                 request,
             )
         case Outcome.POSTED:
@@ -317,106 +369,116 @@ def refused(
 
 
 def unauthenticated(detail: str) -> Problem:
-    """401: nobody knows who asks."""
+    """Return 401 for a request that is not authenticated."""
     return Problem("unauthenticated", detail, {}, headers=(("www-authenticate", "Bearer"),))
 
 
 def forbidden(detail: str) -> Problem:
-    """403: it is known who asks, and that one must not."""
+    """Return 403 for a request that is authenticated, but not allowed."""
     return Problem("forbidden", detail, {})
 
 
 def forbidden_user(user_id: int) -> Problem:
-    """403 for a user that a key is not about, whether there is one or not."""
+    """Return 403 for a user that the key may not access, whether the user exists or not."""
     errors = [{"field": "user_id", "message": "is not one of the key's users"}]
-    return Problem("forbidden", f"The key is not about user {user_id}.", {"errors": errors})
+    return Problem("forbidden", f"The key may not access user {user_id}.", {"errors": errors})
 
 
 def forbidden_scope(scope: str) -> Problem:
-    """403 for a part of the API that a key doesn't open."""
+    """Return 403 for a route that needs another scope."""
     return Problem("forbidden", f"The key lacks the scope {scope}.", {})
 
 
-def forbidden_to_some() -> Problem:
-    """403 for what is about all users."""
-    return Problem("forbidden", "The key is about some users only, and this is about all.", {})
+def forbidden_all_users() -> Problem:
+    """Return 403 for a request that concerns all users."""
+    return Problem(
+        "forbidden",
+        "The key is limited to some users, and this request needs access to all users.",
+        {},
+    )
+
+
+def forbidden_shard(shard: int) -> Problem:
+    """Return 403 for a shard without users of the key."""
+    return Problem("forbidden", f"None of the key's users is in shard {shard}.", {})
 
 
 def too_many_requests(seconds: float) -> Problem:
-    """429."""
+    """Return 429 for a key that exceeds its rate limit."""
     wait = str(max(1, ceil(seconds)))
     return Problem(
         "too_many_requests",
-        f"There were more requests with this key than it may make. Wait for {wait} s.",
+        f"The rate limit of this key is exceeded. Wait for {wait} s.",
         {},
         headers=(("retry-after", wait),),
     )
 
 
 def user_not_found(user_id: int) -> Problem:
-    """404 for a user."""
-    errors = [{"field": "user_id", "message": "is no user's"}]
+    """Return 404 for a user."""
+    errors = [{"field": "user_id", "message": "does not exist"}]
     return Problem("user_not_found", f"There is no user {user_id}.", {"errors": errors})
 
 
 def name_taken(user_id: int) -> Problem:
-    """409 for a user to be created."""
+    """Return 409 for a user to be created."""
     extra = {"user_id": user_id, "errors": [{"field": "name", "message": "is taken"}]}
     return Problem("name_taken", f"The name is taken by user {user_id}.", extra)
 
 
 def webhook_not_found(webhook_id: int) -> Problem:
-    """404 for a webhook."""
+    """Return 404 for a webhook."""
     return Problem("webhook_not_found", f"There is no webhook {webhook_id}.", {})
 
 
 def key_not_found(key_id: int) -> Problem:
-    """404 for a key."""
+    """Return 404 for a key."""
     return Problem("key_not_found", f"There is no key {key_id}.", {})
 
 
 def key_not_valid(key_id: int) -> Problem:
-    """409 for a key to be rotated."""
-    detail = f"Key {key_id} was revoked, has expired, or another one has taken its place already."
+    """Return 409 for a key to be rotated."""
+    detail = f"Key {key_id} was revoked, has expired, or was rotated already."
     return Problem("key_not_valid", detail, {})
 
 
 def too_many_keys(keys_max: int) -> Problem:
-    """409 for a key to be created."""
-    detail = f"There are {keys_max} valid keys already (SALDO_KEYS_MAX)."
+    """Return 409 for a key to be created."""
+    detail = f"The limit of {keys_max} valid keys is reached (SALDO_KEYS_MAX). Revoke one first."
     return Problem("too_many_keys", detail, {})
 
 
 def delivery_not_found(event_id: UUID) -> Problem:
-    """404 for an event to be replayed."""
+    """Return 404 for an event to be replayed."""
     return Problem(
         "delivery_not_found",
-        f"Of this webhook no event {event_id} waits or is dead: it was delivered, or was never for it.",
+        f"This webhook has no pending or dead delivery of event {event_id}: it was delivered, or it never matched "
+        "the webhook's filters.",
         {},
     )
 
 
 def too_many_webhooks(webhooks_max: int) -> Problem:
-    """409 for one more."""
+    """Return 409 for a webhook to be created."""
     return Problem(
         "too_many_webhooks",
-        f"There are {webhooks_max} webhooks already (SALDO_WEBHOOKS_MAX). Delete one that is not needed.",
+        f"The limit of {webhooks_max} webhooks is reached (SALDO_WEBHOOKS_MAX). Delete one first.",
         {},
     )
 
 
 def not_found() -> Problem:
-    """404 for a path."""
+    """Return 404 for a path."""
     return Problem("not_found", "There is nothing at this path.", {})
 
 
 def method_not_allowed(method: str) -> Problem:
-    """405."""
-    return Problem("method_not_allowed", f"{method} is not possible at this path.", {})
+    """Return 405 for a method."""
+    return Problem("method_not_allowed", f"This path does not support the method {method}.", {})
 
 
 def database_unavailable() -> Problem:
-    """503 for whatever does not go through the engine."""
+    """Return 503 for a request that does not use the engine."""
     return Problem(
         "database_unavailable",
         "The database can't be reached, or did not answer in time. Try again in a moment.",
@@ -424,55 +486,67 @@ def database_unavailable() -> Problem:
     )
 
 
-def crowded() -> Problem:
-    """503 where too many connections are open."""
+def too_many_connections() -> Problem:
+    """Return 503 when too many connections are open."""
     return Problem(
         "overloaded",
-        "Too many connections are open. Nothing was recorded: send the same request again in a moment.",
+        "Too many connections are open. This attempt recorded nothing: send the same request again in a moment.",
         {},
     )
 
 
 def too_many_subscribers() -> Problem:
-    """503 where the live stream has as many as it may."""
+    """Return 503 when the live stream has reached its limit of subscribers."""
     return Problem(
-        "overloaded", "Too many subscribers. Connect again in a moment, with the same id.", {}
+        "overloaded",
+        "There are too many subscribers. Connect again in a moment, with the same id.",
+        {},
+    )
+
+
+def too_many_subscribers_of_key(count_max: int) -> Problem:
+    """Return 429 when a key has reached its limit of subscribers."""
+    return Problem(
+        "too_many_requests",
+        f"The limit of {count_max} subscribers with this key is reached. Close one, then connect again with the "
+        "same id.",
+        {},
+        headers=(RETRY_AFTER,),
     )
 
 
 def position_gone(why: str) -> Problem:
-    """410 for an id of the live stream that can't be resumed from."""
+    """Return 410 for an id from which the live stream can't be resumed."""
     return Problem(
         "position_gone",
-        f"{why} Begin again, a little before the recorded_at of the last event you have, with "
-        "from=2023-10-30T12:30:45Z, or with from=start: an event that comes again has the id it had.",
+        f"{why} Start again a little before the recorded_at of your last event, with from=2023-10-30T12:30:45Z, "
+        "or with from=start. Repeated events have the same id as before.",
         {},
     )
 
 
 def not_http() -> Problem:
-    """400 for bytes that are no request."""
-    return Problem("not_http", "What was sent is not HTTP; the connection is closed.", {})
+    """Return 400 for bytes that are not an HTTP request."""
+    return Problem("not_http", "The request is not HTTP. The connection is closed.", {})
 
 
-def _refused_for_ever(request: TransactionRequest, decision: Decision, decimals: int) -> Problem:
-    # From stored columns only: every retry gets the same body.
+def _recorded_refusal(request: TransactionRequest, decision: Decision, decimals: int) -> Problem:
+    # The body is built from stored columns only, so that every retry gets the same one.
     amount, balance = decision.amount or 0, decision.balance or 0
     needed = format_money(abs(amount), decimals)
     if decision.outcome is Outcome.BALANCE_ABOVE_MAXIMUM:
         code = "balance_above_maximum"
-        detail = f"With {needed} more the balance would pass the maximum."
+        detail = f"With {needed} more the balance would exceed the maximum."
     else:
         code = "insufficient_funds"
         detail = f"The balance was {format_money(balance, decimals)} and {needed} was needed."
         if balance >= -amount:
             detail = (
-                f"{needed} was needed at the given timestamp and from then on, and at some moment "
-                f"since the balance was less; after all transactions it was "
-                f"{format_money(balance, decimals)}."
+                f"{needed} was needed at the given timestamp and at every later time, and at some of these times "
+                f"the balance was lower; after all transactions it was {format_money(balance, decimals)}."
             )
     detail += " This outcome is final: to try again, use a new uuid."
-    transaction = decided_answer(request.uuid, decision, decimals)
+    transaction = transaction_of_decision(request.uuid, decision, decimals)
     extra = {
         "instance": f"/v1/transaction/{request.uuid}",
         "balance": transaction.balance,
@@ -485,22 +559,32 @@ def _refused_for_ever(request: TransactionRequest, decision: Decision, decimals:
 def _conflict(
     request: TransactionRequest, decision: Decision, decimals: int, *, reveal: bool
 ) -> Problem:
+    if not reveal:
+        # The answer is the same for every recorded transaction, so that it reveals nothing to a key that guesses.
+        return Problem(
+            "uuid_conflict",
+            f"The uuid {request.uuid} belongs to another transaction. Nothing was recorded. Use a new uuid for "
+            "another transaction.",
+            {"differing_fields": ["uuid"], "recorded": {}},
+        )
     differing = differing_fields(request, decision) or ["uuid"]
     recorded: dict[str, Any] = {}
-    if reveal and decision.amount:  # an opening entry, the ledger's own, has nothing to show
+    if (
+        decision.amount
+    ):  # the opening entry, which the ledger creates itself, has no content to show
         recorded = _recorded(decision, decimals)
     shown = {name: recorded[name] for name in differing if name in recorded}
     extra = {
         "differing_fields": differing,
         "recorded": shown,
         "errors": [
-            {"field": name, "message": "differs from what is recorded"} for name in differing
+            {"field": name, "message": "differs from the recorded value"} for name in differing
         ],
     }
     return Problem(
         "uuid_conflict",
-        f"The uuid {request.uuid} stands for a transaction with other content; it differs in "
-        f"{', '.join(differing)}. Nothing was recorded. For another transaction use a new uuid.",
+        f"The uuid {request.uuid} belongs to a transaction with other content; it differs in {', '.join(differing)}. "
+        "Nothing was recorded. Use a new uuid for another transaction.",
         extra,
     )
 
@@ -517,4 +601,6 @@ def _recorded(decision: Decision, decimals: int) -> dict[str, Any]:
 def _timestamp(code: str, what: str, request: TransactionRequest) -> Problem:
     given = format_instant(request.timestamp) if request.timestamp else "now"
     errors = [{"field": "timestamp", "message": what}]
-    return Problem(code, f"The timestamp {given} {what}. Nothing was recorded.", {"errors": errors})
+    return Problem(
+        code, f"The timestamp {given} {what}. This request recorded nothing.", {"errors": errors}
+    )

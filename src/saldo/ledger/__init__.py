@@ -1,6 +1,5 @@
-"""The vocabulary and the rules of the ledger, pure.
+"""The vocabulary and the rules of the ledger, without I/O.
 
-What must live here: what an amount, a timestamp, a transaction, an entry and an outcome are, and
-the rules by which one follows from the other. What must not: I/O, a clock, settings, a framework,
-an event loop. Time and ids come in as arguments.
+This package defines amounts, timestamps, transactions, entries and outcomes, and the rules that connect them. It
+contains no I/O, clock, settings, framework or event loop. Times and ids are passed as arguments.
 """

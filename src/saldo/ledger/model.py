@@ -1,6 +1,6 @@
-"""The nouns of the ledger: transaction request, entry, outcome, decision, limits.
+"""The types of the ledger: transaction request, entry, outcome, decision and limits.
 
-Numbers of `Kind` and `Outcome` are stable: they are stored in the log and never given again.
+The numbers of `Kind` and `Outcome` are stable, because they are stored in the log. They are never reused.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from uuid import UUID
 from saldo.ledger.money import BALANCE_MAX
 
 SHARDS: Final = 64
-"""Number of shards, constant for ever, like hash slots."""
+"""Number of shards, which never changes."""
 
 USER_ID_MAX: Final = 2**63 - 1
 """Greatest user id that a bigint holds."""
@@ -24,12 +24,12 @@ SEQ_MAX: Final = 2**63 - 1
 
 
 def shard_of(user_id: int) -> int:
-    """The shard whose log holds the user's entries."""
+    """Return the shard whose log contains the user's entries."""
     return user_id % SHARDS
 
 
 class Kind(IntEnum):
-    """What an entry is."""
+    """The kind of an entry."""
 
     OPENING = 0
     DEPOSIT = 1
@@ -37,7 +37,7 @@ class Kind(IntEnum):
 
 
 class Outcome(IntEnum):
-    """What became of a request. Refusals are values. Below 10: recorded in the log, and final."""
+    """The outcome of a request. Refusals are values and not exceptions. Numbers below 10 are recorded, and final."""
 
     POSTED = 0
     INSUFFICIENT_FUNDS = 1
@@ -50,17 +50,17 @@ class Outcome(IntEnum):
     LATE_CHECK_TOO_LONG = 14
 
     @property
-    def recorded(self) -> bool:
-        """Whether such an outcome stands in the log, under the request's uuid."""
+    def is_recorded(self) -> bool:
+        """True if entries with this outcome are recorded in the log, under the request's uuid."""
         return self < Outcome.UUID_CONFLICT
 
 
 class TransactionRequest(NamedTuple):
-    """A deposit or withdrawal that a client asks for.
+    """A deposit or withdrawal that a client requests.
 
     Attributes:
-        amount: signed minor units: above zero a deposit, below zero a withdrawal, never zero.
-        timestamp: when it takes effect; None leaves that to the ledger.
+        amount: signed minor units, above zero for a deposit and below zero for a withdrawal. It is never zero.
+        timestamp: the time at which it takes effect; None means that the ledger chooses it.
     """
 
     uuid: UUID
@@ -71,15 +71,15 @@ class TransactionRequest(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of the log. Every field is written once.
+    """An entry of the log. No field is ever changed.
 
     Attributes:
-        number: 1, 2, 3 … per user, refusals counted; the opening entry is 0.
+        number: 1, 2, 3 … for each user, including refusals; 0 for the opening entry.
         amount: signed minor units, as requested.
-        balance: minor units, the user's right after this entry was recorded.
-        timestamp: when it took effect, says the client; None only for the opening entry (-infinity).
-        horizon: the greatest timestamp posted for this user so far, this entry included.
-        recorded_at: when the ledger recorded it.
+        balance: the user's balance after this entry, in minor units.
+        timestamp: the time at which the entry takes effect; None only for the opening entry (-infinity).
+        horizon: the greatest timestamp posted for this user so far, including this entry.
+        recorded_at: the time at which the ledger recorded the entry.
     """
 
     shard: int
@@ -97,10 +97,10 @@ class Entry:
 
 
 class Decision(NamedTuple):
-    """What the ledger decided about one request.
+    """The ledger's decision about one request.
 
-    `user_id` to `recorded_at` are those of the entry that stands under the uuid: the request's own
-    for a recorded or replayed outcome, the other one's for a conflict; None where nothing stands.
+    The fields from `user_id` to `recorded_at` are those of the entry under the request's uuid. For a recorded or
+    replayed outcome that is the request's own entry, for a conflict the other one's. Without an entry they are None.
     """
 
     outcome: Outcome
@@ -115,18 +115,19 @@ class Decision(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The rules a ledger's operator may set."""
+    """The rules that a ledger's operator can set."""
 
     balance_max: int = BALANCE_MAX
     future_tolerance: timedelta = timedelta(minutes=5)
     max_lateness: timedelta | None = None
     late_check_entries_max: int = 10_000
+    late_batch_entries_max: int = 20_000
 
 
 def differing_fields(request: TransactionRequest, recorded: Decision | Entry) -> list[str]:
-    """Names of the request's fields that differ from what is recorded under its uuid.
+    """Return the names of the request's fields that differ from the entry under its uuid.
 
-    A timestamp that the request leaves out matches any; one that it gives must be equal.
+    A timestamp that the request omits matches any timestamp. Otherwise the two must be equal.
     """
     differing = []
     if request.user_id != recorded.user_id:

@@ -1,4 +1,4 @@
-"""Money: integer minor units inside, decimal strings outside, never a float."""
+"""Money: integer minor units internally, decimal strings externally, never a float."""
 
 from __future__ import annotations
 
@@ -6,39 +6,39 @@ import re
 from typing import Final
 
 AMOUNT_MAX: Final = 10**15
-"""Greatest amount of one transaction, in minor units (the schema's CHECK says the same)."""
+"""Maximum amount of one transaction, in minor units. The schema has a CHECK for it."""
 
 BALANCE_MAX: Final = 10**17
-"""Greatest balance, in minor units. A balance and an amount added stay far inside a bigint."""
+"""Maximum balance, in minor units. The sum of a balance and an amount stays far within a bigint."""
 
 TEXT_LENGTH_MAX: Final = 40
-"""Longest text read as an amount: every amount fits, and nobody gets work done by long digits."""
+"""Maximum length of a text that is parsed as an amount. Every amount fits, and long texts cost no processor time."""
 
 _AMOUNT: Final = re.compile(r"([0-9]+)(?:\.([0-9]+))?", re.ASCII)
 
 
 class MoneyError(ValueError):
-    """A text is not an amount. The message says what is expected."""
+    """Raised when a text is not an amount. The message says what is expected."""
 
 
 class AmountTooLargeError(MoneyError):
-    """It is an amount, and more than one transaction may move."""
+    """Raised when a text is an amount above the maximum of one transaction."""
 
 
 def parse_amount(text: str, decimals: int, amount_max: int = AMOUNT_MAX) -> int:
-    """Reads a positive amount such as ``"100"``, ``"100.0"`` or ``"100.25"``.
+    """Parse a positive amount such as ``"100"``, ``"100.0"`` or ``"100.25"``.
 
     Args:
-        text: the digits as the client wrote them (of a JSON string or number alike).
+        text: the digits as the client wrote them, in a JSON string or number.
         decimals: decimals of the currency.
-        amount_max: greatest amount allowed, minor units.
+        amount_max: maximum amount, in minor units.
 
     Returns:
         The amount in minor units.
 
     Raises:
-        AmountTooLargeError: it is more than that.
-        MoneyError: with a message that says what is expected.
+        AmountTooLargeError: the amount is above the maximum.
+        MoneyError: the text is not a positive amount. The message says what is expected.
     """
     match = _AMOUNT.fullmatch(text) if len(text) <= TEXT_LENGTH_MAX else None
     if match is None:
@@ -55,7 +55,7 @@ def parse_amount(text: str, decimals: int, amount_max: int = AMOUNT_MAX) -> int:
 
 
 def format_money(minor: int, decimals: int) -> str:
-    """Writes minor units with the currency's decimals: ``10000`` with 2 → ``"100.00"``."""
+    """Format minor units with the currency's decimals: ``10000`` with 2 → ``"100.00"``."""
     if decimals == 0:
         return str(minor)
     sign = "-" if minor < 0 else ""

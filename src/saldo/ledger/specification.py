@@ -1,14 +1,15 @@
-"""The executable specification: the readable statement of the rules, slow on purpose.
+"""The executable specification: a readable statement of the ledger's rules, which is slow on purpose.
 
-A fold of requests over a ledger held in memory. It knows every history by heart and answers each
-question by its definition (a sum over all entries), where the SQL function `post` uses indexes.
-Property tests hold the one against the other; `saldo verify` audits a real ledger with it.
+It folds requests over a ledger in memory. It keeps the whole history and computes each answer by its definition (a sum
+over all entries), where the SQL function `post` uses indexes. Property tests compare the two, and the fake of
+`saldo.testing` decides by the specification.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
 from uuid import UUID
@@ -25,13 +26,13 @@ from saldo.ledger.model import (
 )
 
 
-class Ledger:
-    """All entries, and how the next one is decided."""
+class SpecifiedLedger:
+    """A ledger: all its entries, and the decisions about further requests."""
 
     def __init__(self, limits: Limits | None = None, *, by_shard: bool = False) -> None:
         """
         Args:
-            by_shard: a uuid stands for one transaction in each shard, as in a distributed ledger; else for one in all.
+            by_shard: a uuid is unique within each shard, as in a distributed ledger, and not within the whole ledger.
         """
         self.limits = limits or Limits()
         self._by_shard = by_shard
@@ -40,33 +41,85 @@ class Ledger:
         self._by_uuid: dict[tuple[int, UUID], Entry] = {}
 
     def open(self, user_id: int, uuid: UUID, now: datetime) -> Entry:
-        """Creates a user: the opening entry, number 0, balance 0, effective before all time."""
+        """Create a user by the opening entry, with number 0 and balance 0, which takes effect before all time."""
         return self._record(user_id, uuid, Kind.OPENING, Outcome.POSTED, 0, None, now)
 
     def post(self, requests: Iterable[TransactionRequest], now: datetime) -> Iterator[Decision]:
-        """Decides requests in order of arrival.
+        """Decide requests in order of arrival, each as a separate batch.
 
         Args:
-            requests: the batch.
-            now: the ledger's clock; an entry is never recorded before the head of its shard.
+            requests: the requests, in order of arrival.
+            now: the ledger's clock. An entry is never recorded before the head of its shard.
 
         Yields:
             A decision for each request.
         """
         for request in requests:
-            yield self._decide(request, now)
+            yield from (each for each in self.post_batch([request], lambda _: now) if each)
+
+    def post_batch(
+        self,
+        requests: Sequence[TransactionRequest],
+        now: Callable[[int], datetime],
+        *,
+        atomic: bool = False,
+    ) -> list[Decision | None]:
+        """Decide a batch.
+
+        Args:
+            requests: the requests, in order of arrival.
+            now: the ledger's clock by shard. An entry is never recorded before the head of its shard.
+            atomic: return LATE_CHECK_TOO_LONG for requests that would stay undecided. The caller must ensure that
+                nothing is recorded unless all requests are posted.
+
+        Returns:
+            A decision for each request. None means that the request is undecided, for one of two reasons: the late
+            withdrawals before it have read as many entries as a batch may, or an undecided request of the same user or
+            with the same uuid is before it.
+        """
+        costs = self._late_costs(requests)
+        batch = _Batch(self.limits.late_batch_entries_max, costs, atomic=atomic)
+        decisions = []
+        for request in requests:
+            decision = self._decide(request, now(shard_of(request.user_id)), batch)
+            if decision is None:
+                batch.waiting |= {request.user_id, self._key(request.user_id, request.uuid)}
+            decisions.append(decision)
+        return decisions
+
+    def _late_costs(self, requests: Sequence[TransactionRequest]) -> dict[int, int]:
+        """Return the number of entries, by user, that late withdrawals read: those after the earliest timestamp."""
+        limits = self.limits
+        costs: dict[int, int] = {}
+        for request in requests:
+            entries = self._users.get(request.user_id)
+            if (
+                entries is None
+                or request.amount > 0
+                or request.timestamp is None
+                or self._key(request.user_id, request.uuid) in self._by_uuid
+            ):
+                continue
+            horizon = entries[-1].horizon
+            if horizon is None or request.timestamp >= horizon:
+                continue
+            if limits.max_lateness is None or request.timestamp >= horizon - limits.max_lateness:
+                after = _recorded_after(entries, request.timestamp)
+                known = costs.get(request.user_id, 0)
+                costs[request.user_id] = max(known, min(after, limits.late_check_entries_max))
+        return costs
 
     def balance_at(
         self, user_id: int, date: datetime | None, known_at: datetime | None = None
     ) -> int:
-        """The balance at a moment (inclusive), as it was known at a moment (inclusive).
+        """Return the balance at a date (inclusive), as it was known at a time (inclusive).
 
         Args:
-            date: effective time; None counts everything.
-            known_at: recording time; None counts everything.
+            date: effective time; None includes all entries.
+            known_at: recorded time; None includes all entries.
 
         Returns:
-            Minor units: by definition the sum of what was posted.
+            The balance in minor units: by definition, the sum of the posted amounts.
         """
         return sum(
             entry.amount
@@ -77,18 +130,21 @@ class Ledger:
         )
 
     def entries(self, user_id: int) -> list[Entry]:
-        """The user's entries by number, the opening entry first."""
+        """Return the user's entries by number, the opening entry first."""
         return list(self._users[user_id])
 
     def _key(self, user_id: int, uuid: UUID) -> tuple[int, UUID]:
         return (shard_of(user_id) if self._by_shard else 0, uuid)
 
-    def _decide(self, request: TransactionRequest, now: datetime) -> Decision:
-        recorded = self._by_uuid.get(self._key(request.user_id, request.uuid))
+    def _decide(self, request: TransactionRequest, now: datetime, batch: _Batch) -> Decision | None:
+        key = self._key(request.user_id, request.uuid)
+        recorded = self._by_uuid.get(key)
         if recorded is not None:
             if recorded.kind is Kind.OPENING or differing_fields(request, recorded):
                 return _decision(recorded, Outcome.UUID_CONFLICT)
             return _decision(recorded, recorded.outcome)._replace(replayed=True)
+        if batch.waiting & {request.user_id, key}:
+            return None
         if request.user_id not in self._users:
             return Decision(Outcome.USER_NOT_FOUND)
 
@@ -96,10 +152,12 @@ class Ledger:
         horizon = self._users[request.user_id][-1].horizon
         timestamp = request.timestamp
         if timestamp is None:
-            # Never late, and never before what was posted up to the tolerance ahead of the clock.
+            # Such an entry is never late, and never before those posted ahead of the clock within the tolerance.
             timestamp = now if horizon is None else max(now, horizon)
-        outcome = self._outcome(request.user_id, request.amount, timestamp, horizon, now)
-        if not outcome.recorded:
+        outcome = self._outcome(request.user_id, request.amount, timestamp, horizon, now, batch)
+        if outcome is None:
+            return None
+        if not outcome.is_recorded:
             return Decision(outcome)
         kind = Kind.DEPOSIT if request.amount > 0 else Kind.WITHDRAWAL
         entry = self._record(
@@ -114,7 +172,8 @@ class Ledger:
         timestamp: datetime,
         horizon: datetime | None,
         now: datetime,
-    ) -> Outcome:
+        batch: _Batch,
+    ) -> Outcome | None:
         limits = self.limits
         late = horizon is not None and timestamp < horizon
         if timestamp > now + limits.future_tolerance:
@@ -132,19 +191,16 @@ class Ledger:
         if balance < 0:
             return Outcome.INSUFFICIENT_FUNDS
         if late:
-            after = sum(
-                1
-                for entry in self._users[user_id]
-                if entry.horizon is not None and entry.horizon > timestamp
-            )
-            if after > limits.late_check_entries_max:
+            if not batch.may_read(user_id):
+                return Outcome.LATE_CHECK_TOO_LONG if batch.atomic else None
+            if _recorded_after(self._users[user_id], timestamp) > limits.late_check_entries_max:
                 return Outcome.LATE_CHECK_TOO_LONG
             if self._lowest_from(user_id, timestamp) + amount < 0:
                 return Outcome.INSUFFICIENT_FUNDS
         return Outcome.POSTED
 
     def _lowest_from(self, user_id: int, date: datetime) -> int:
-        """The lowest balance at the moment and at every later one, minor units."""
+        """Return the lowest balance at the date and at every later time, in minor units."""
         lowest = balance = self.balance_at(user_id, date)
         later = sorted(
             (entry.timestamp, entry.amount)
@@ -153,7 +209,7 @@ class Ledger:
             and entry.timestamp is not None
             and entry.timestamp > date
         )
-        # Entries of one instant count together: between them there is no moment to ask about.
+        # Entries of one instant count together, because there is no moment between them.
         for _, instant in groupby(later, key=lambda item: item[0]):
             balance += sum(amount for _, amount in instant)
             lowest = min(lowest, balance)
@@ -200,6 +256,38 @@ class Ledger:
         history.append(entry)
         self._by_uuid[self._key(user_id, uuid)] = entry
         return entry
+
+
+@dataclass(slots=True)
+class _Batch:
+    """The progress of a batch, with the entries that its late withdrawals read.
+
+    Attributes:
+        entries_max: maximum for all users together. The first user with a late withdrawal may read more.
+        costs: number of entries that a user's late withdrawals share, by user; absent if there are none.
+        waiting: users and uuids of undecided requests.
+    """
+
+    entries_max: int
+    costs: dict[int, int]
+    atomic: bool = False
+    spent: int = 0
+    users: set[int] = field(default_factory=set)
+    waiting: set[int | tuple[int, UUID]] = field(default_factory=set)
+
+    def may_read(self, user_id: int) -> bool:
+        """Count the entries that the user's check reads; return False if the batch has already read too many."""
+        if user_id not in self.users:
+            cost = self.costs.get(user_id, 0)
+            if cost > 0 and self.spent > 0 and self.spent + cost > self.entries_max:
+                return False
+            self.spent += cost
+            self.users.add(user_id)
+        return True
+
+
+def _recorded_after(entries: list[Entry], timestamp: datetime) -> int:
+    return sum(1 for entry in entries if entry.horizon is not None and entry.horizon > timestamp)
 
 
 def _decision(entry: Entry, outcome: Outcome) -> Decision:

@@ -1,10 +1,11 @@
-"""What an operator sees. Imports nothing of Saldo.
+"""Metrics, logs and traces. This package imports nothing else of Saldo.
 
-- metrics: counted by the processes themselves
-- figures: metrics of what stands in the database, asked for at each scrape
-- exposition: both together, in Prometheus' formats
-- batches: what is told of a batch, in the log and as spans
-- logs: lines, and the request that each is about
-- tracing: spans by OpenTelemetry, when switched on
-- vitals: the event loop and the pools, looked at all the time
+- metrics: the metrics that the processes count
+- database_metrics: metrics that are queried from the database at each scrape
+- exposition: both together, in the formats of Prometheus
+- worker_metrics: the directory through which several workers share their metrics
+- batch_reports: the report of a batch, for the log and for spans
+- logs: log lines, with the request that each belongs to
+- tracing: spans by OpenTelemetry, if it is enabled
+- runtime_metrics: the event loop, the queue and the pools, sampled continuously
 """

@@ -1,9 +1,10 @@
-"""All metrics of all worker processes, in Prometheus' formats."""
+"""The metrics of all worker processes, in the formats of Prometheus."""
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -12,41 +13,47 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import REGISTRY
 
+from saldo.observability.worker_metrics import worker_pids
+
 
 class Collector(Protocol):
-    """Something that has metrics."""
+    """A source of metrics."""
 
     def collect(self) -> Iterable[Metric]: ...
 
 
 class Exposition(NamedTuple):
-    """What a scrape gets."""
+    """The response to a scrape."""
 
     body: bytes
     content_type: str
 
 
-def exposition(
+def render_metrics(
     accept: str, version: str, figures: Collector, *, several_processes: bool
 ) -> Exposition:
-    """The text of a scrape, in the format that it accepts.
+    """Return the metrics in the format that the scraper accepts.
 
     Args:
-        accept: the request's header; OpenMetrics is there for who asks.
-        figures: what the processes don't count themselves.
+        accept: the header of the request. OpenMetrics is used if it asks for that.
+        figures: metrics that the processes don't count themselves.
     """
     registry: Any = REGISTRY
     if several_processes:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        # Of the worker that is asked: the files of the others hold no such thing.
-        ProcessCollector(registry=registry)
-    encode, content_type = choose_encoder(accept)
-    return Exposition(encode(_Together([registry, figures, _Build(version)])), content_type)
+        registry.register(_Processes())
+    try:
+        encode, content_type = choose_encoder(accept)
+    except (TypeError, ValueError):  # the library raises these for a malformed version
+        encode, content_type = choose_encoder("")
+    return Exposition(
+        encode(_Together([registry, figures, _BuildInfoCollector(version)])), content_type
+    )
 
 
 class _Together:
-    """One registry of several, as far as an encoder asks."""
+    """A collector that combines several, for an encoder."""
 
     def __init__(self, collectors: Iterable[Collector]) -> None:
         self._collectors = [*collectors]
@@ -56,8 +63,23 @@ class _Together:
             yield from each.collect()
 
 
-class _Build:
-    """Which Saldo, on which Python."""
+class _Processes:
+    """Process metrics of all workers, by process id. The workers' metric files don't contain them."""
+
+    def collect(self) -> Iterator[Metric]:
+        families: dict[str, Metric] = {}
+        for pid in worker_pids():
+            # A worker that has just died yields no metrics.
+            for metric in ProcessCollector(pid=partial(str, pid), registry=None).collect():
+                empty = Metric(metric.name, metric.documentation, metric.type)
+                family = families.setdefault(metric.name, empty)
+                for sample in metric.samples:
+                    family.add_sample(sample.name, {"pid": str(pid)}, sample.value)
+        yield from families.values()
+
+
+class _BuildInfoCollector:
+    """A metric with the versions of Saldo and Python."""
 
     def __init__(self, version: str) -> None:
         self._version = version

@@ -1,6 +1,6 @@
-"""Logs: lines on standard error, readable in a terminal, JSON otherwise; each says which request it is about.
+"""Logging to standard error: readable lines in a terminal, JSON otherwise, each with the request that it belongs to.
 
-No amounts and no names at level info or above: logs are read by more people than the ledger is.
+Lines of level info or above contain no amounts and no names, because logs have more readers than the ledger.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-
 REQUEST: Final[ContextVar[tuple[str, bytes | None] | None]] = ContextVar(
     "saldo request", default=None
 )
-"""The request that the running task answers: its id, and the client's traceparent as it came, unread. A plain tuple: it
-is made for every request, and seldom looked at."""
+"""The request that the running task processes: its id, and the client's traceparent, unparsed. It is a plain tuple,
+because one is made for every request and is rarely read."""
 
 TRACE_ID: Final[ContextVar[str | None]] = ContextVar("saldo trace", default=None)
-"""The trace that the running task's spans belong to, in hexadecimal; None: it isn't traced."""
+"""The trace of the running task's spans, in hexadecimal; None if the task is not traced."""
 
 
 def set_up(level: str, format_: LogFormat) -> None:
-    """All loggers of this process, ours and the libraries', write so from now on."""
+    """Configure all loggers of this process, including those of libraries."""
     readable = format_ == "console" or (format_ == "auto" and sys.stderr.isatty())
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
@@ -41,10 +41,13 @@ def set_up(level: str, format_: LogFormat) -> None:
         _add_request,
         structlog.processors.StackInfoRenderer(),
     ]
-    last: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    last: Processor = (
+        # Plain tracebacks, because the pretty ones print local variables, which contain names and amounts.
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
         if readable
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        else structlog.processors.JSONRenderer()
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -56,11 +59,40 @@ def set_up(level: str, format_: LogFormat) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                redact_rows,
+                last,
+            ],
         )
     )
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # At debug level, libraries log what they send and receive: events with amounts, passwords of brokers.
+    of_libraries = max(logging.getLevelNamesMapping()[level.upper()], logging.INFO)
+    logging.basicConfig(level=of_libraries, handlers=[handler], force=True)
+    logging.getLogger("saldo").setLevel(level.upper())
     logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+_ROWS: Final = re.compile(
+    r"^(?:[ |+-]*)(?:DETAIL|HINT|CONTEXT|QUERY|WHERE|STATEMENT|LINE \d+): .*$"
+    r"|^[ |]*\[(?:SQL|parameters): .*$"
+    r"|\\n(?:DETAIL|HINT|CONTEXT): .*$",
+    re.MULTILINE,
+)
+"""Lines that the drivers append to PostgreSQL's message, and that quote whole rows with names and amounts."""
+
+
+def redact_rows(_: Any, __: str, event: EventDict) -> EventDict:
+    """Remove everything that may quote rows of the ledger from all texts of a log event, including tracebacks.
+
+    The store strips the errors that it raises (`saldo.store.errors`). This processor handles errors that reach a logger
+    in another way.
+    """
+    for name, value in event.items():
+        if isinstance(value, str) and ("\n" in value or "\\n" in value):
+            event[name] = _ROWS.sub("[left out]", value)
+    return event
 
 
 def _add_request(_: Any, __: str, event: EventDict) -> EventDict:
@@ -77,20 +109,20 @@ def _add_request(_: Any, __: str, event: EventDict) -> EventDict:
     return event
 
 
-class Occasionally:
-    """Lets one through now and then: when everything is slow, a line for each would make it slower."""
+class LogRateLimiter:
+    """A rate limiter of log lines. If everything is slow, a line for each occurrence would make it slower."""
 
     def __init__(self, seconds: float) -> None:
         """
         Args:
-            seconds: between two.
+            seconds: minimum interval between two lines.
         """
         self._seconds = seconds
         self._next_at = 0.0
         self._left_out = 0
 
-    def left_out(self) -> int | None:
-        """How many were not let through since the last; None: nor is this one."""
+    def take(self) -> int | None:
+        """Return the number of lines omitted since the last one; None if this line must be omitted, too."""
         now = time.monotonic()
         if now < self._next_at:
             self._left_out += 1

@@ -1,6 +1,6 @@
-"""Spans by OpenTelemetry: a request, its wait in the queue, its batch, the database; and what the relay does.
+"""Spans by OpenTelemetry: of requests, of their wait in the queue, of batches, of the database, and of the relay.
 
-Imported only when it is switched on: the packages are an extra, and without them nothing of this costs anything.
+The module is imported only if tracing is enabled. Its packages are an extra, and without them tracing costs nothing.
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from ipaddress import ip_address
 from typing import Any, Final
+from urllib.parse import urlsplit
 
+import requests
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -20,7 +23,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from saldo.observability.batches import BatchReport, TracedRequest
+from saldo.observability.batch_reports import BatchReport, TracedRequest
 from saldo.observability.logs import TRACE_ID
 
 TRACEPARENT: Final = b"traceparent"
@@ -29,16 +32,16 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class Tracing:
-    """Makes spans and sends them. One of a process."""
+    """A tracer that makes spans and exports them. Each process has at most one."""
 
     def __init__(self, processor: SpanProcessor, version: str, ratio: float) -> None:
         """
         Args:
-            ratio: of the requests, and of the relay's batches, that begin a trace; a request whose client has
-                decided is as decided.
+            ratio: the share of requests, and of the relay's batches, that start a trace. It does not apply to requests
+                whose client has decided.
         """
         self._ratio = ratio
-        # Whether a trace begins is decided here and not by a sampler, which costs as much as a span.
+        # Whether a trace starts is decided in this class and not by a sampler, which costs as much as a span.
         self._provider = TracerProvider(
             sampler=ParentBased(ALWAYS_ON),
             resource=Resource.create({"service.name": "saldo", "service.version": version}),
@@ -48,19 +51,30 @@ class Tracing:
         self._propagator = TraceContextTextMapPropagator()
 
     @classmethod
-    def to(cls, url: str, version: str, ratio: float) -> Tracing:
-        """Sends to a collector: OTLP over HTTP, from a thread of its own."""
-        return cls(BatchSpanProcessor(OTLPSpanExporter(endpoint=url)), version, ratio)
+    def to_collector(cls, url: str, version: str, ratio: float) -> Tracing:
+        """Create a tracer that exports to a collector by OTLP over HTTP, from a thread of its own."""
+        session = requests.Session()
+        # A proxy from the environment (HTTP_PROXY) can't reach a collector on this machine.
+        session.trust_env = not _is_loopback(urlsplit(url).hostname or "")
+        exporter = OTLPSpanExporter(endpoint=url, session=session)
+        return cls(BatchSpanProcessor(exporter), version, ratio)
 
     def stop(self) -> None:
-        """Sends what is left; takes some seconds when the collector doesn't answer."""
+        """Export the remaining spans. This takes some seconds if the collector does not respond."""
         self._provider.shutdown()
 
-    def traced(self, application: Application) -> Application:
-        """The ASGI application with a span for each of its requests that is traced."""
+    def traced(self, application: Application, follows: Callable[[Any], bool]) -> Application:
+        """Return the ASGI application with a span for each traced request.
+
+        Args:
+            follows: decides whether the client of a request may choose by its traceparent if the request is traced.
+                Unknown clients may not, since they could have all their requests traced.
+        """
 
         def call(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
             parent = next((value for name, value in scope["headers"] if name == TRACEPARENT), None)
+            if parent is not None and not follows(scope):
+                parent = None
             if parent is None and not self._begins():
                 return application(scope, receive, send)
             return self._trace(application, parent, scope, receive, send)
@@ -68,28 +82,33 @@ class Tracing:
         return call
 
     def _begins(self) -> bool:
-        """Whether something that nobody else has decided about is traced."""
+        """Return whether to trace work for which no client has decided."""
         return random.random() < self._ratio  # noqa: S311
 
     async def _trace(
         self, application: Application, parent: bytes | None, scope: Any, receive: Any, send: Any
     ) -> None:
         carrier = {} if parent is None else {TRACEPARENT.decode(): parent.decode("latin-1")}
-        # Answers in one piece go past `send`, and with them the status.
+        # Single-part responses bypass `send`, and with it the status. The scope is changed in place, because the server
+        # reads from its own scope what a stream writes into it (`saldo.http.connection.protocol`).
         extensions = {**scope.get("extensions", {})}
         extensions.pop("saldo.answer", None)
-        scope = scope | {"extensions": extensions}
+        scope["extensions"] = extensions
         attributes = {
             "http.request.method": scope["method"],
             "url.path": scope["path"],
             "url.scheme": scope["scheme"],
         }
-        with self._tracer.start_as_current_span(
-            scope["method"],
-            context=self._propagator.extract(carrier),
-            kind=trace.SpanKind.SERVER,
-            attributes=attributes,
-        ) as span:
+        with (
+            self._tracer.start_as_current_span(
+                scope["method"],
+                context=self._propagator.extract(carrier),
+                kind=trace.SpanKind.SERVER,
+                attributes=attributes,
+                **_NO_MESSAGES,
+            ) as span,
+            _mark_failure(span),
+        ):
             if span.is_recording():
                 TRACE_ID.set(trace.format_trace_id(span.get_span_context().trace_id))
 
@@ -102,20 +121,20 @@ class Tracing:
                 await send(message)
 
             await application(scope, receive, send_on)
-            # Known only now; an unknown path has none, for names of spans must be few.
+            # The route is known only now. An unknown path has none, because the names of spans must be few.
             route = scope.get("path_template")
             if route:
                 span.update_name(f"{scope['method']} {route}")
                 span.set_attribute("http.route", route)
 
     def current(self) -> Any | None:
-        """The context of the request that the running task answers; None: it isn't traced."""
+        """Return the context of the running task's request; None if it is not traced."""
         span = trace.get_current_span()
         return trace.set_span_in_context(span) if span.is_recording() else None
 
     def batch(self, traced: Sequence[TracedRequest], batch: BatchReport) -> None:
-        """The spans of each traced request of a batch: its wait, the batch, in it the database."""
-        # The spans' clock is the calendar's.
+        """Make the spans of each traced request in a batch: its wait, the batch, and within it the database."""
+        # Spans use the wall clock.
         offset = time.time_ns() - time.monotonic_ns()
 
         def at(moment: float) -> int:
@@ -141,10 +160,38 @@ class Tracing:
 
     @contextmanager
     def span(self, name: str, /, **attributes: Any) -> Iterator[None]:
-        """What is done inside is a span, if it is traced."""
+        """Trace the work inside as a span, if it is selected for tracing."""
         if not self._begins():
             yield
             return
         named = {f"saldo.{key}": value for key, value in attributes.items()}
-        with self._tracer.start_as_current_span(name, attributes=named):
+        with (
+            self._tracer.start_as_current_span(name, attributes=named, **_NO_MESSAGES) as span,
+            _mark_failure(span),
+        ):
             yield
+
+
+_NO_MESSAGES: Final[dict[str, Any]] = {
+    "record_exception": False,
+    "set_status_on_exception": False,
+}
+"""Options that keep messages of exceptions out of spans, because they may quote the content of a request. Messages
+belong in the log, whose lines have the trace id."""
+
+
+@contextmanager
+def _mark_failure(span: trace.Span) -> Iterator[None]:
+    """Mark the span as failed if it ends with an exception, without the exception's message."""
+    try:
+        yield
+    except Exception as error:
+        span.set_status(trace.StatusCode.ERROR, type(error).__name__)
+        raise
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

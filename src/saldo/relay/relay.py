@@ -1,7 +1,7 @@
-"""The relay of one sink: takes the lease, reads the log after the cursors, publishes, moves the cursors.
+"""The relay of one sink: takes the lease, reads the log after the cursors, publishes, and moves the cursors.
 
-A cursor moves only after the sink has confirmed, so nothing is lost whoever dies; what was confirmed and
-not yet moved is published again.
+A cursor moves only after the sink has confirmed, so that no event is lost if a process dies. Events that were confirmed
+but whose cursor had not moved yet are published again.
 """
 
 from __future__ import annotations
@@ -13,50 +13,58 @@ import random
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 from uuid import uuid4
 
-from saldo.relay.events import Encoder, Event
-from saldo.relay.pace import Beside, Pace
+from saldo.background.throttle import CpuThrottle, PostingActivity
+from saldo.events.event import Encoder, Event
 from saldo.relay.sink import Sink, SinkError
 from saldo.store.errors import StoreError
 from saldo.store.log import NOTICES_SHARD, Log, LogEntry, Notice, Positions
-from saldo.store.sinks import FencedError, Lease, Sinks
+from saldo.store.sinks import Lease, LeaseLostError, Sinks
 
 BACKOFF_SECONDS_MIN = 0.2
 BACKOFF_SECONDS_MAX = 30.0
-"""Between attempts to reach a sink that is down: soon after it is back, without storming it."""
+"""Bounds of the pause between attempts to reach a sink that is down. They are short enough to resume soon, and long
+enough not to overload the sink."""
+
+BLOCKED_POLL_SECONDS = 0.2
+"""Polling interval, during a stop, of whether the sink is blocked."""
+
+CLOSING_SECONDS = 3.0
+"""Part of the time of a stop that is reserved for closing the connections to sinks: more than `CLOSE_SECONDS_MAX`."""
 
 PER_SHARD_MIN = 16
-"""Entries that are asked for of a shard that had none the last time."""
+"""Entries requested per shard that had none at the last read."""
 
 _log = logging.getLogger("saldo.relay")
 
 
 @dataclass(frozen=True, slots=True)
 class RelayLimits:
-    """The bounds of a relay; see the settings of the same names."""
+    """The limits of a relay; see the settings of the same names."""
 
     batch_events_max: int
     poll_seconds: float
     lease_seconds: float
     publish_timeout_seconds: float | None
-    """None: the sink bounds it."""
+    """None if the sink has its own timeout."""
 
 
 class Span(Protocol):
-    """Makes a span of what is done inside (`saldo.observability.tracing.Tracing.span`)."""
+    """A function that traces the work inside a context as a span (`saldo.observability.tracing.Tracing.span`)."""
 
     def __call__(self, name: str, /, **attributes: Any) -> AbstractContextManager[None]: ...
 
 
 def no_span(_: str, /, **__: Any) -> AbstractContextManager[None]:
-    """Nothing is traced."""
+    """Return a context that traces nothing."""
     return contextlib.nullcontext()
 
 
 class Relay:
-    """Relays the log to one sink, as long as it has the lease; waits for it otherwise."""
+    """A relay of the log to one sink. It publishes while it holds the lease, and otherwise waits for the lease."""
 
     def __init__(
         self,
@@ -66,15 +74,15 @@ class Relay:
         encoder: Encoder,
         limits: RelayLimits,
         span: Span = no_span,
-        beside: Beside | None = None,
+        beside: PostingActivity | None = None,
     ) -> None:
         """
         Args:
-            span: what a batch of events is done inside of.
-            beside: whom it steps back for; None: for whoever may post.
+            span: traces each batch of events.
+            beside: the posting activity, for which the relay slows down; None means that posting is always assumed.
         """
         self._span = span
-        self._beside = beside or Beside(told=False)
+        self._beside = beside or PostingActivity(told=False)
         self._sink = sink
         self._log = log
         self._sinks = sinks
@@ -82,84 +90,109 @@ class Relay:
         self._limits = limits
         self._holder = uuid4()
         self._woken = asyncio.Event()
-        self._stopping = False
-        self._pace = Pace()
+        self._stop_asked = asyncio.Event()
+        self._pace = CpuThrottle()
         self._backoff = BACKOFF_SECONDS_MIN
         self._leaving = False
 
     def wake(self) -> None:
-        """There may be something new in the log."""
+        """Signal that the log may have new entries."""
         self._woken.set()
 
     def stop(self, *, leaving: bool = False) -> None:
-        """Publishes what is there, if the sink is there, then ends.
+        """Publish the entries that the log has now, unless the lease is not held or the sink fails or blocks; then end.
 
         Args:
-            leaving: only what is being published already: the rest is for whoever comes next.
+            leaving: finish only the batch in flight, and leave the rest to the next relay.
         """
-        self._stopping = True
         self._leaving = leaving
+        self._stop_asked.set()
         self._woken.set()
 
+    @property
+    def _stopping(self) -> bool:
+        return self._stop_asked.is_set()
+
     async def run(self) -> None:
-        """Works until it is stopped, whatever happens to the sink and the database."""
+        """Run until the relay is stopped, whatever happens to the sink and the database."""
         created = False
-        ended = False
-        while not ended:
-            ended = self._stopping
+        while True:
             try:
                 if not created:
                     await self._sinks.create(self._sink.name)
                     created = True
-                lease = await self._sinks.take(self._sink.name, self._holder)
+                lease = await self._sinks.acquire_lease(self._sink.name, self._holder)
                 if lease is not None:
                     await self._hold(lease)
                     return
                 await self._pause(self._limits.lease_seconds / 3)
-            except FencedError:
+            except LeaseLostError:
                 _log.warning("sink %s: another relay has taken over", self._sink.name)
             except (SinkError, StoreError) as error:
                 _log.warning("sink %s: %s", self._sink.name, error)
                 await self._back_off()
             except Exception:
-                # The process lives on with its other relays: this one must not be gone without a word.
+                # The process goes on with its other relays, so this one must not end without a log line.
                 _log.exception("sink %s: failed in a way nobody foresaw", self._sink.name)
                 await self._back_off()
+            if self._stopping:
+                # The lease is not taken again: another process may have it and continue from the cursors.
+                return
 
     async def _back_off(self) -> None:
-        # Jitter, so that the relays of many processes don't come back all at once.
+        # Jitter prevents that the relays of many processes retry at the same time.
         await self._pause(self._backoff * random.uniform(0.5, 1))  # noqa: S311
         self._backoff = min(self._backoff * 2, BACKOFF_SECONDS_MAX)
 
     async def _hold(self, lease: Lease) -> None:
-        """Relays under the lease until the end, a failure, or another holder."""
+        """Relay under the lease until the relay is stopped, fails, or loses the lease."""
         _log.info("sink %s: relaying, epoch %d", lease.sink, lease.epoch)
         failure: str | None = None
-        working = asyncio.create_task(self._work(lease), name=f"relay {lease.sink}")
+        working = asyncio.create_task(self._publish_loop(lease), name=f"relay {lease.sink}")
         renewing = asyncio.create_task(self._renew(lease), name=f"lease {lease.sink}")
+        giving_up = asyncio.create_task(self._give_up_when_blocked(lease), name="stop")
+        tasks = (renewing, working, giving_up)
         try:
-            # Whichever ends first: a fenced relay must not go on publishing.
-            await asyncio.wait({working, renewing}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (renewing, working):
+            # The first task to end decides: a fenced relay must not go on publishing.
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
                 if task.done():
                     task.result()
         except SinkError as error:
             failure = str(error)
             raise
         finally:
-            for task in (working, renewing):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(working, renewing, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._sink.close()
             with contextlib.suppress(StoreError):
-                await self._sinks.release(lease, failure)
+                await self._sinks.release_lease(lease, failure)
 
     async def _renew(self, lease: Lease) -> None:
+        told = None
         while True:
             await asyncio.sleep(self._limits.lease_seconds / 3)
-            await self._sinks.move(lease, {})
+            await self._sinks.move_cursors(lease, {})
+            reason = await self._sink.blocked_reason()
+            if reason is not None:
+                await self._sinks.report_blocked(lease, reason)
+            if reason != told:
+                text = "events are published again" if reason is None else f"blocked: {reason}"
+                _log.warning("sink %s: %s", lease.sink, text)
+                told = reason
 
-    async def _work(self, lease: Lease) -> None:
+    async def _give_up_when_blocked(self, lease: Lease) -> None:
+        """Return as soon as a stop is requested and the sink is blocked. The next relay publishes the rest."""
+        await self._stop_asked.wait()
+        while True:
+            reason = await self._sink.blocked_reason()
+            if reason is not None:
+                _log.warning("sink %s: stopped before all was published: %s", lease.sink, reason)
+                return
+            await asyncio.sleep(BLOCKED_POLL_SECONDS)
+
+    async def _publish_loop(self, lease: Lease) -> None:
         await self._check(lease.positions)
         await self._sink.open(lease)
         positions = dict(lease.positions)
@@ -167,7 +200,9 @@ class Relay:
         while True:
             self._woken.clear()
             ending = self._stopping
-            events = [self._encoder.event(entry) for entry in await self._read(positions, busy)]
+            events = [
+                self._encoder.encode(entry) for entry in await self._read(lease, positions, busy)
+            ]
             if not events:
                 if ending:
                     return
@@ -179,26 +214,32 @@ class Relay:
                     return
                 with self._span("relay", sink=lease.sink, events=len(batch)):
                     await self._publish(lease, positions, batch)
-                seconds = self._pace.rest_seconds()
-                if seconds > 0 and not self._stopping and self._beside.posting:
+                seconds = self._pace.pause_seconds()
+                if seconds > 0 and not self._stopping and self._beside.is_recent:
                     await self._pause(seconds)
 
-    async def _read(self, positions: Positions, busy: set[int]) -> list[LogEntry | Notice]:
-        """What comes next: of the shards that had some the last time, together, about one batch."""
-        found: list[LogEntry | Notice] = [*await self._read_log(positions, busy - {NOTICES_SHARD})]
+    async def _read(
+        self, lease: Lease, positions: Positions, busy: set[int]
+    ) -> list[LogEntry | Notice]:
+        """Read about one batch of the next entries, mainly from the shards that had some at the last read."""
+        found: list[LogEntry | Notice] = [
+            *await self._read_log(lease, positions, busy - {NOTICES_SHARD})
+        ]
         if NOTICES_SHARD in positions:
             found += await self._log.notices_after(positions[NOTICES_SHARD], PER_SHARD_MIN)
         return found
 
-    async def _read_log(self, positions: Positions, busy: set[int]) -> list[LogEntry]:
+    async def _read_log(self, lease: Lease, positions: Positions, busy: set[int]) -> list[LogEntry]:
+        # A pool reconnects silently. Without the identity, a failover between two reads would go unnoticed.
+        after = partial(self._log.entries_after, identity=lease.identity)
         positions = {shard: seq for shard, seq in positions.items() if shard != NOTICES_SHARD}
         if not busy:
-            return await self._log.after(positions, PER_SHARD_MIN)
+            return await after(positions, PER_SHARD_MIN)
         per_shard = max(PER_SHARD_MIN, self._limits.batch_events_max // len(busy))
-        entries = await self._log.after({shard: positions[shard] for shard in busy}, per_shard)
+        entries = await after({shard: positions[shard] for shard in busy}, per_shard)
         idle = {shard: seq for shard, seq in positions.items() if shard not in busy}
         if idle:
-            entries += await self._log.after(idle, PER_SHARD_MIN)
+            entries += await after(idle, PER_SHARD_MIN)
         return entries
 
     async def _publish(self, lease: Lease, positions: Positions, batch: list[Event]) -> None:
@@ -207,14 +248,22 @@ class Relay:
                 unrouted = await self._sink.publish(batch)
         except TimeoutError:
             seconds = self._limits.publish_timeout_seconds
-            raise SinkError(f"no confirmation in {seconds:g} s") from None
+            reason = await self._sink.blocked_reason()
+            why = f"no confirmation in {seconds:g} s"
+            raise SinkError(why if reason is None else f"blocked: {reason}; {why}") from None
         moved = {event.shard: event.seq for event in batch}
-        await self._sinks.move(lease, moved, published=len(batch), unrouted=unrouted)
+        await self._sinks.move_cursors(lease, moved, published=len(batch), unrouted=unrouted)
         positions.update(moved)
         self._backoff = BACKOFF_SECONDS_MIN
 
     async def _check(self, positions: Positions) -> None:
-        """A cursor past the head: the log has lost its tail, and would be passed over as it grows again."""
+        """Check that no cursor is past the head.
+
+        Such a log has lost its last entries. The relay would skip the new entries that get the same positions.
+
+        Raises:
+            SinkError: a cursor is past the head.
+        """
         heads = await self._log.heads()
         ahead = [shard for shard, seq in positions.items() if seq > heads.get(shard, 0)]
         if ahead:
@@ -230,7 +279,7 @@ class Relay:
         self._woken.clear()
 
     async def _pause(self, seconds: float) -> None:
-        """Waits whatever is posted meanwhile; a stop ends it."""
+        """Wait for so many seconds whatever is posted meanwhile. A stop ends the wait."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         while not self._stopping and loop.time() < until:
@@ -243,16 +292,18 @@ def _batches(events: list[Event], size: int) -> Iterable[list[Event]]:
 
 
 @contextlib.asynccontextmanager
-async def relaying(relays: list[Relay], stop_seconds: float) -> AsyncIterator[None]:
-    """All of them at work; at the end each publishes what is there, for at most so long."""
+async def run_all(relays: list[Relay], shutdown_timeout_seconds: float) -> AsyncIterator[None]:
+    """Run the relays. At the end, let them publish the rest and close their sinks, within the shutdown timeout."""
     tasks = [asyncio.create_task(relay.run()) for relay in relays]
     try:
         yield
     finally:
+        closing_seconds = min(CLOSING_SECONDS, shutdown_timeout_seconds / 2)
         for relay in relays:
             relay.stop()
         if tasks:
-            await asyncio.wait(tasks, timeout=stop_seconds)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.wait(tasks, timeout=shutdown_timeout_seconds - closing_seconds)
+            for task in tasks:
+                task.cancel()
+            # Relays whose sinks don't close are abandoned: the process ends, and their connections with it.
+            await asyncio.wait(tasks, timeout=closing_seconds)

@@ -1,4 +1,4 @@
-"""What a relay needs of a sink."""
+"""The interface between a relay and a sink."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from saldo.relay.events import Event
+from saldo.events.event import Event
 from saldo.store.sinks import Lease
+
+CLOSE_SECONDS_MAX = 2.0
+"""Maximum time for closing a connection to a broker in an orderly way. Then the connection is dropped."""
 
 
 class SinkError(Exception):
-    """The sink can't be reached, or did not confirm. The message is one line for the operator."""
+    """Raised when the sink can't be reached, or did not confirm. The message is one line for the operator."""
 
 
-def trusting(ca_file: Path | None) -> ssl.SSLContext:
-    """What a client needs to check the sink's certificate: signed by them, or, None, by whom the system trusts.
+def create_tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """Return a TLS context that trusts the certificates of a file; None means those that the system trusts.
 
     Raises:
         OSError: the file can't be read as PEM.
@@ -25,25 +28,31 @@ def trusting(ca_file: Path | None) -> ssl.SSLContext:
 
 
 class Sink(Protocol):
-    """Somewhere that events are published to. Opened for one lease, closed at its end."""
+    """A destination for events. It is opened for one lease, and closed when the lease ends."""
 
     @property
     def name(self) -> str:
-        """Under which its cursors are kept."""
+        """The name under which the sink's cursors are stored."""
 
     async def open(self, lease: Lease) -> None:
-        """Connects.
+        """Connect to the sink.
 
         Raises:
-            SinkError: it can't be reached.
+            SinkError: the sink can't be reached.
         """
 
     async def publish(self, events: Sequence[Event]) -> int:
-        """Returns when the sink has confirmed all of them, in this order; how many went to nobody.
+        """Publish the events in this order, wait until all are confirmed, and return how many had no receiver.
 
         Raises:
-            SinkError: some are not confirmed; all of them may have been published.
+            SinkError: some are not confirmed. All of them may have been published.
+        """
+
+    async def blocked_reason(self) -> str | None:
+        """Return the reason why the open connection accepts no events at the moment; None if it does.
+
+        A broker that is low on memory or disk blocks. This is not a failure: events already sent are confirmed later.
         """
 
     async def close(self) -> None:
-        """Says farewell; never raises."""
+        """Close the connection within `CLOSE_SECONDS_MAX`. This method never raises."""

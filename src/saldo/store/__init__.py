@@ -1,5 +1,5 @@
-"""The only package that talks to PostgreSQL. All SQL stands in `.sql` files.
+"""The only package that uses PostgreSQL. All SQL is in `.sql` files.
 
-What belongs here: connections, statements, migrations, the embedded server, and the translation
-of the driver's errors into the few that the rest needs to tell apart (`saldo.store.errors`).
+This package contains connections, statements, migrations, the embedded server, and the translation of the driver's
+errors into the few that callers distinguish (`saldo.store.errors`).
 """

@@ -1,4 +1,4 @@
-"""What charts and overviews are made of: the balance of a user over time, and the largest of what was posted last."""
+"""Reads for charts and overviews: the balance of a user over time, and the largest recent transactions."""
 
 from __future__ import annotations
 
@@ -6,30 +6,31 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from saldo.store.connection import fetch
-from saldo.store.reader import Transaction, transaction_of
-from saldo.store.replica import Replica, of_user
+from saldo.store.connections.connection import fetch
+from saldo.store.connections.replica import Replica, user_query
+from saldo.store.reader import Transaction, row_to_transaction
 
 LATE_ENTRIES_MAX: Final = 20_000
-"""Late entries of a user that are looked at, normally none: some ten milliseconds."""
+"""Maximum number of a user's late entries that are read, which takes some ten milliseconds. Most users have none."""
 
-MOVEMENTS_OF_SHARD: Final = 50
-"""Of each of the 64 shards so many of its last entries are looked at: 3,200 in all, some milliseconds."""
+RECENT_ENTRIES_PER_SHARD: Final = 50
+"""Number of each shard's last entries that are read: 3,200 in all, which takes some milliseconds."""
 
 
-class Span(NamedTuple):
-    """The first and the last moment at which a user's balance changes; None: it never does."""
+class TimeRange(NamedTuple):
+    """The first and the last time at which a user's balance changes; None if it never does."""
 
     first: datetime | None
     last: datetime | None
 
 
-class Bounds(NamedTuple):
-    """Where the entries of a range stand.
+class NumberRange(NamedTuple):
+    """The numbers of the entries in a time range.
 
     Attributes:
-        above, last: those that were on time are between these numbers; refused and late ones, too.
-        late: late entries of the user, in any range, `LATE_ENTRIES_MAX` and one at most.
+        above, last: The bounds (`above` exclusive) of the numbers of all entries in the range that were on time.
+            Refused and late entries are between them, too.
+        late: The number of the user's late entries in any range, at most `LATE_ENTRIES_MAX` + 1.
     """
 
     above: int
@@ -38,22 +39,22 @@ class Bounds(NamedTuple):
 
     @property
     def entries(self) -> int:
-        """How many are read for all of them."""
+        """The number of entries that must be read to get all changes."""
         return self.last - self.above + self.late
 
 
-class Change(NamedTuple):
-    """An entry that changes the balance. amount: signed minor units."""
+class BalanceChange(NamedTuple):
+    """A change of the balance. The amount is in minor units, negative for a withdrawal."""
 
     timestamp: datetime
     amount: int
 
 
 class Charts:
-    """Reads over a pool of connections. Each call is one statement; what takes many rows a replica reads, if there is
+    """Reads over a pool of connections. Each call is one statement. Reads of many rows use the replica, if there is
     one.
 
-    It raises StoreError when the database can't be asked.
+    The methods raise StoreError when the database can't be read.
     """
 
     def __init__(
@@ -63,38 +64,38 @@ class Charts:
         self._replica = replica
         self._timeout_seconds = timeout_seconds
 
-    async def span(self, user_id: int) -> Span | None:
-        """From when to when there is something to be seen; None: no such user."""
+    async def span(self, user_id: int) -> TimeRange | None:
+        """Return the time range with changes; None if the user does not exist."""
         rows = await self._fetch("chart_span", user_id, LATE_ENTRIES_MAX)
-        return Span(*rows[0]) if rows else None
+        return TimeRange(*rows[0]) if rows else None
 
-    async def bounds(self, user_id: int, after: datetime, until: datetime) -> Bounds | None:
-        """Where the entries after a moment and until another stand; None: no such user."""
+    async def bounds(self, user_id: int, after: datetime, until: datetime) -> NumberRange | None:
+        """Return the numbers of the entries after a time and up to another; None if the user does not exist."""
         rows = await self._fetch("chart_bounds", user_id, after, until, LATE_ENTRIES_MAX + 1)
-        return Bounds(*rows[0]) if rows and rows[0]["last"] is not None else None
+        return NumberRange(*rows[0]) if rows and rows[0]["last"] is not None else None
 
     async def changes(
-        self, user_id: int, bounds: Bounds, after: datetime, until: datetime
-    ) -> list[Change]:
-        """All of them, as they took effect. Reads `bounds.entries` entries."""
+        self, user_id: int, bounds: NumberRange, after: datetime, until: datetime
+    ) -> list[BalanceChange]:
+        """Return all changes in the order in which they took effect. This reads `bounds.entries` entries."""
         arguments = (user_id, bounds.above, bounds.last, after, until)
-        rows = await self._fetch_much(user_id, "chart_entries", *arguments)
-        return [Change(*row) for row in rows]
+        rows = await self._fetch_from_replica(user_id, "chart_entries", *arguments)
+        return [BalanceChange(*row) for row in rows]
 
-    async def sampled(self, user_id: int, moments: Sequence[datetime]) -> list[int]:
-        """The balance at each of the moments, which rise. Each costs as much as a balance at a date."""
-        rows = await self._fetch_much(user_id, "chart_sampled", user_id, list(moments))
-        return [row[1] for row in rows]
+    async def balances_at(self, user_id: int, moments: Sequence[datetime]) -> list[int]:
+        """Return the balance at each of several ascending times. Each costs as much as a balance at a date."""
+        rows = await self._fetch_from_replica(user_id, "chart_sampled", user_id, list(moments))
+        return [int(row[1]) for row in rows]
 
     async def largest_recent(self, limit: int) -> list[Transaction]:
-        """The largest of what was posted last."""
-        rows = await self._fetch("largest_recent", MOVEMENTS_OF_SHARD, limit)
-        return [transaction_of(row) for row in rows]
+        """Return the largest of the recently posted transactions."""
+        rows = await self._fetch("largest_recent", RECENT_ENTRIES_PER_SHARD, limit)
+        return [row_to_transaction(row) for row in rows]
 
-    async def _fetch_much(self, user_id: int, name: str, *arguments: Any) -> Sequence[Any]:
+    async def _fetch_from_replica(self, user_id: int, name: str, *arguments: Any) -> Sequence[Any]:
         rows = None
         if self._replica is not None:
-            rows = await self._replica.fetch(self._pool, of_user(user_id), name, *arguments)
+            rows = await self._replica.fetch(self._pool, user_query(user_id), name, *arguments)
         return await self._fetch(name, *arguments) if rows is None else rows
 
     async def _fetch(self, name: str, *arguments: Any) -> Sequence[Any]:

@@ -1,67 +1,161 @@
-"""What can go wrong between us and PostgreSQL, as far as a caller must tell it apart.
+"""Errors of the database, as far as callers must distinguish them.
 
 StoreError
-├── SetUpError            the operator must change something; one line
-├── ConnectionLostError   whether the statement took effect is unknown
-├── BusyError             nothing was recorded; the server can't now, later it can
-├── ClashError            nothing was recorded; the same batch again will pass
-└── RejectedError         nothing was recorded; the same batch again will fail again
+├── ConfigurationError              the operator must change something; the message is one line
+├── ConnectionLostError     it is unknown whether the statement took effect; it may still be running
+├── OutcomeUncertainError      the statement has ended; it is unknown whether it took effect
+├── CheckpointMismatchError           a failover or a restore happened; positions read before are invalid
+├── TemporarilyUnavailableError               nothing was recorded; the server is temporarily unavailable
+│   └── StatementTimeoutError       nothing was recorded; the server cancelled the statement at its timeout
+├── UuidRaceError              nothing was recorded; the same batch will succeed in a retry
+└── RejectedError           nothing was recorded; the same batch will fail in a retry
+
+No message of these errors contains values of a row: PostgreSQL's DETAIL, HINT and CONTEXT are omitted, and so is the
+primary message of an error that quotes a value. Messages are logged, and names and amounts must not be.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 import asyncpg
 
 
 class StoreError(Exception):
-    """The base of all of them."""
+    """The base class of the store's errors."""
 
 
-class SetUpError(StoreError):
-    """The database can't be used as it is. The message is one line for the operator."""
+class ConfigurationError(StoreError):
+    """Raised when the database can't be used as it is. The message is one line for the operator."""
 
 
 class ConnectionLostError(StoreError):
-    """The connection could not be made, or broke: what was sent may or may not be recorded."""
+    """Raised when connecting failed or the connection broke: what was sent may or may not be recorded."""
 
 
-class BusyError(StoreError):
-    """The server refused for now (starting, stopping, out of space or memory, a time-out)."""
+class LogIdentityMismatchError(StoreError):
+    """Raised after a failover or a restore: the log is not the one from which positions were read."""
 
 
-class ClashError(StoreError):
-    """Another batch recorded the same uuid, or waited for us: send again and see it."""
+class OutcomeUncertainError(StoreError):
+    """Raised when the call has ended and its statement no longer runs, but all or part of it may be recorded."""
+
+
+class TemporarilyUnavailableError(StoreError):
+    """Raised when the server is temporarily unavailable: starting, stopping, or out of space or memory."""
+
+
+class StatementTimeoutError(TemporarilyUnavailableError):
+    """Raised when the server cancelled the statement, at its timeout or on request. A smaller batch may succeed."""
+
+
+class UuidRaceError(StoreError):
+    """Raised when another batch recorded the same uuid, or at a deadlock: a retry sees the other batch."""
 
 
 class RejectedError(StoreError):
-    """The statement itself is at fault."""
+    """Raised when the database rejects the statement itself."""
 
 
-_CLASHES = {"23505", "40P01", "40001"}
-# Classes of SQLSTATE: 08 connection, 25 read-only after a failover, 53 resources, 55 and 57 not
-# now, 58 the system, XX internal: not the request's fault.
-_BUSY_CLASSES = {"25", "53", "55", "57", "58"}
-# 26000: a pooler has lost our prepared statements; on a new connection we see what it can do.
-_GONE = {"57P01", "57P02", "57P03", "57P05", "25006", "26000"}
+# Errors by SQLSTATE. Those that are not listed are attributed to the request (RejectedError), and the lane bisects the
+# batch. This includes XX (internal errors, corrupt pages), which concern some rows only, so that the requests of other
+# users succeed.
+_RETRYABLE_CONFLICTS: Final = {"23505", "40P01", "40001"}
+_TIMED_OUT: Final = "57014"
+# 26000: a pooler has lost the prepared statements; a new connection detects its capabilities. 40003: the server does
+# not know whether the statement took effect. 25P03, 25P04, 57P01 to 57P05: the server ends the session.
+_SESSION_LOST: Final = {
+    *("57P01", "57P02", "57P03", "57P04", "57P05"),
+    *("25006", "25P03", "25P04", "26000", "40003"),
+}
+# Classes: 25 transaction state, 28 and 3D logins (a pool could not connect), 53 resources, 55 and 57 temporary
+# conditions, 58 the system, 72 and F0 the server's files and settings.
+_BUSY_CLASSES: Final = {"25", "28", "3D", "53", "55", "57", "58", "72", "F0"}
+# Classes whose primary message quotes a value: data exceptions, and RAISE in Saldo's functions or an operator's.
+_QUOTING_CLASSES: Final = {"22", "P0"}
 
-# InternalClientError: the driver itself is in no state to send, as after a server's farewell until the connection
-# ends.
-_BROKEN = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, EOFError, TimeoutError)
+# InternalClientError: the driver can't send in its present state, such as after the server's final message.
+_BROKEN: Final = (
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    EOFError,
+    TimeoutError,
+)
 
 
-def translated(error: BaseException) -> StoreError:
-    """The store's error for one of the driver's or the operating system's."""
+def translate_error(error: BaseException) -> StoreError:
+    """Return the store's error for an error of the driver or of the operating system.
+
+    The function also removes everything from the driver's error that may quote a row, because it remains the cause and
+    is printed in tracebacks.
+    """
     if isinstance(error, StoreError):
         return error
+    _strip(error)
+    message = str(error) or type(error).__name__
     if isinstance(error, asyncpg.PostgresError):
-        state = error.sqlstate or ""
-        if state in _CLASHES:
-            return ClashError(str(error))
-        if state in _GONE or state.startswith("08"):
-            return ConnectionLostError(str(error))
-        if state[:2] in _BUSY_CLASSES:
-            return BusyError(str(error))
-        return RejectedError(f"{state}: {error}")
+        return _error_for_sqlstate(error.sqlstate or "", message)
+    if _is_unencodable(error):
+        return RejectedError(message)
     if isinstance(error, _BROKEN):
-        return ConnectionLostError(str(error) or type(error).__name__)
-    return RejectedError(str(error) or type(error).__name__)
+        return ConnectionLostError(message)
+    # This error was raised in the client. Possibly the statement was recorded, and only its answer could not be read.
+    return OutcomeUncertainError(message)
+
+
+def _error_for_sqlstate(state: str, message: str) -> StoreError:
+    if state in _RETRYABLE_CONFLICTS:
+        return UuidRaceError(message)
+    if state in _SESSION_LOST or state.startswith("08"):
+        return ConnectionLostError(message)
+    if state == _TIMED_OUT:
+        return StatementTimeoutError(message)
+    if state[:2] in _BUSY_CLASSES:
+        return TemporarilyUnavailableError(message)
+    return RejectedError(f"{state}: {message}")
+
+
+def _strip(error: BaseException) -> None:
+    """Remove everything that may quote a row from an error of the driver and from its causes, in place."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, asyncpg.PostgresError):
+            seen.detail = seen.hint = seen.context = seen.internal_query = None
+            if (seen.sqlstate or "")[:2] in _QUOTING_CLASSES:
+                seen.message = type(seen).__name__
+                _reword(seen, seen.message)
+        elif _is_unencodable(seen):
+            _reword(seen, "an argument can't be encoded")
+        seen = seen.__cause__ or seen.__context__
+
+
+def _reword(error: BaseException, message: str) -> None:
+    error.args = (message,)
+    # The driver raises the same class for an argument that it can't encode, with a cause that quotes it.
+    error.__cause__ = error.__context__ = None
+
+
+def _is_unencodable(error: BaseException) -> bool:
+    """Return whether the driver raised the error before sending, because it could not encode an argument.
+
+    The driver has two classes named DataError. This one is an InterfaceError; the other one has an SQLSTATE.
+    """
+    return (
+        isinstance(error, asyncpg.InterfaceError)
+        and isinstance(error, ValueError)
+        and not isinstance(error, asyncpg.ClientConfigurationError)
+    )
+
+
+def is_unreachable(error: StoreError) -> bool:
+    """Return whether the database could not be reached; the same command may succeed later."""
+    import psycopg  # noqa: PLC0415 - half of the commands never need it
+
+    cause = error.__cause__
+    original = getattr(cause, "orig", cause)  # an error of SQLAlchemy
+    if isinstance(original, psycopg.OperationalError):
+        # Without a code no server has answered. Class 08 is connections, 57P is starting or stopping.
+        return original.sqlstate is None or original.sqlstate.startswith(("08", "57P"))
+    away = (ConnectionLostError, TemporarilyUnavailableError)
+    return isinstance(error, away) or isinstance(original, (*away, OSError))

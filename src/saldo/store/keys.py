@@ -1,4 +1,4 @@
-"""Keys: who may ask. All of it lives in PostgreSQL; of a key itself only a hash."""
+"""The API keys in PostgreSQL. Only the hash of a key is stored."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from saldo.store.pooled import Pooled
+from saldo.ledger.model import USER_ID_MAX
+from saldo.store.connections.pooled_store import PooledStore
 
 
 class TooManyKeysError(Exception):
-    """There are as many as the setting allows."""
+    """Raised when the limit of valid keys is reached."""
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key as it is shown.
+    """The description of a key.
 
     Attributes:
-        user_ids, networks: None: all users; from anywhere.
-        replaced_by: the key that took its place; it is valid until `expires_at` still.
-        valid: neither revoked nor expired.
+        user_ids, networks: The users and networks that the key is limited to; None if it is not limited.
+        replaced_by: The key that replaced this one, which remains valid until `expires_at`.
+        valid: Whether the key is neither revoked nor expired.
     """
 
     id: int
@@ -37,7 +38,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A key to be made; see `Key`."""
+    """A key to be created; see `Key`."""
 
     name: str
     scopes: list[str]
@@ -47,7 +48,7 @@ class NewKey:
 
 
 class ValidKey(NamedTuple):
-    """A key as it is checked. networks: of `ipaddress`; expires_at: seconds since the epoch."""
+    """The data with which requests are authenticated; `expires_at` is in seconds since the Unix epoch."""
 
     id: int
     name: str
@@ -59,11 +60,11 @@ class ValidKey(NamedTuple):
 
 
 class ValidKeys(NamedTuple):
-    """All that are valid.
+    """All valid keys.
 
     Attributes:
-        version: the last change of the keys that is seen here.
-        any_key: whether there has ever been a key, valid or not.
+        version: The version of the last change that is included.
+        any_key: Whether a key has ever been created, valid or not.
     """
 
     version: int
@@ -71,18 +72,18 @@ class ValidKeys(NamedTuple):
     keys: list[ValidKey]
 
 
-class Keys(Pooled):
-    """Reads and writes them."""
+class Keys(PooledStore):
+    """Reads and writes the API keys."""
 
     application_name = "saldo keys"
 
     async def version(self) -> int:
-        """The last change: as long as it is the same, so are the keys, but for those that expire."""
+        """Return the version of the last change. While it is the same, the keys are unchanged except for expiry."""
         ((version,),) = await self._fetch("keys_version")
         return int(version)
 
     async def valid(self) -> ValidKeys:
-        """All that are valid now."""
+        """Return all keys that are valid now."""
         rows = await self._fetch("keys_valid")
         version, any_key = rows[0][:2]
         return ValidKeys(
@@ -90,10 +91,10 @@ class Keys(Pooled):
         )
 
     async def create(self, key: NewKey, digest: bytes, *, keys_max: int) -> int:
-        """The id of a new one.
+        """Create a key and return its id.
 
         Raises:
-            TooManyKeysError: see there.
+            TooManyKeysError: The limit of valid keys is reached.
         """
         rows = await self._fetch(
             "key_create",
@@ -105,23 +106,29 @@ class Keys(Pooled):
         return int(rows[0][0])
 
     async def get(self, key_id: int) -> Key | None:
-        """One, or None."""
+        """Return a key, or None."""
+        if key_id > USER_ID_MAX:
+            return None
         rows = await self._fetch("keys_page", 0, key_id, 1)
         return Key(*rows[0]) if rows else None
 
     async def page(self, *, after_id: int, limit: int) -> list[Key]:
-        """Those with greater ids, by id; revoked and expired ones too."""
+        """Return a page of keys by id, including revoked and expired ones."""
         return [Key(*row) for row in await self._fetch("keys_page", after_id, None, limit)]
 
     async def revoke(self, key_id: int) -> bool:
-        """Nobody is let in with it any more; False: there is none of this id, or it was revoked before."""
+        """Revoke a key. Return False if it does not exist, or is revoked already."""
+        if key_id > USER_ID_MAX:
+            return False
         return bool(await self._fetch("key_revoke", key_id))
 
     async def rotate(self, key_id: int, digest: bytes, overlap: timedelta) -> int | None:
-        """The id of another one that takes the place of a valid one; None: it isn't valid, or was replaced before.
+        """Replace a valid key and return the id of the new one; None if the key is invalid or was replaced before.
 
         Args:
-            overlap: how long the old one stays valid, at most.
+            overlap: The maximum time for which the old key remains valid.
         """
+        if key_id > USER_ID_MAX:
+            return None
         rows = await self._fetch("key_rotate", key_id, digest, overlap)
         return int(rows[0][0]) if rows else None

@@ -1,4 +1,4 @@
-"""The log as it is read for others: by position, in the order of each shard."""
+"""Reads of the log by position, in the order of each shard."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 from saldo.ledger.model import SEQ_MAX, SHARDS
-from saldo.store.connection import fetch
+from saldo.store.connections.connection import fetch
+from saldo.store.errors import LogIdentityMismatchError
 
 Positions = dict[int, int]
-"""By shard, the `seq` up to which everything is done."""
+"""The `seq` by shard up to which the log has been processed."""
 
 NOTICES_SHARD: Final = SHARDS
-"""Where notices stand as if they were of the log: after its last shard."""
+"""Pseudo-shard of notices, after the last shard of the log."""
 
 
 class LogEntry(NamedTuple):
     """An entry of the log; see `saldo.ledger.model.Entry`.
 
     Attributes:
-        timestamp: of an opening entry: when it was recorded.
-        user_name: of an opening entry only.
+        timestamp: The timestamp; for an opening entry, the user's `created_at`, as in the API.
+        user_name: The user's name, for an opening entry only.
     """
 
     shard: int
@@ -40,11 +41,11 @@ class LogEntry(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """A webhook that the service has disabled: told beside the log, at a position of its own.
+    """A notice that the service has disabled a webhook. It is outside the log and has its own position.
 
     Attributes:
-        reason: gone: its endpoint answered 410; failing: no attempt had succeeded for too long.
-        failing_since: since when none had.
+        reason: "gone" after a response 410; "failing" if no attempt had succeeded for too long.
+        failing_since: The time since which no attempt had succeeded.
     """
 
     seq: int
@@ -57,18 +58,18 @@ class Notice(NamedTuple):
 
 
 class LogPage(NamedTuple):
-    """Some of the log, from a position on.
+    """A part of the log from a position on.
 
     Attributes:
-        entries: those that were asked for, in the order of each shard.
-        reached: of the shards that had something new: up to where everything has been looked at.
-        left: those of them that have more.
-        identity: which log this is, see `Log.identity`; None: there was nothing new.
+        entries: The matching entries, in the order of each shard.
+        reached: For each shard with new entries, the `seq` up to which they were read.
+        left: The shards that have more entries.
+        identity: The log identity, see `Log.identity`; None if there was nothing new.
     """
 
     entries: list[LogEntry]
     reached: Positions
-    left: set[int]
+    shards_with_more: set[int]
     identity: str | None
 
 
@@ -78,22 +79,30 @@ class Log:
     def __init__(self, pool: Any) -> None:
         self._pool = pool
 
-    async def after(self, positions: Mapping[int, int], per_shard: int) -> list[LogEntry]:
-        """Up to so many entries of each of the shards after its position.
+    async def entries_after(
+        self, positions: Mapping[int, int], per_shard: int, *, identity: str | None = None
+    ) -> list[LogEntry]:
+        """Return up to `per_shard` entries of each shard after its position.
 
-        Whatever is committed later has a greater position in its shard: nothing is ever passed over.
+        An entry that is committed later has a greater position in its shard, so that none is skipped.
+
+        Args:
+            identity: The log identity of the positions (`Log.identity`); None accepts every log.
 
         Raises:
-            StoreError: the database can't be read.
+            CheckpointMismatchError: The positions belong to another log than the one that was read.
+            StoreError: The database can't be read.
         """
         rows = await fetch(self._pool, "log_after", [*positions], [*positions.values()], per_shard)
-        return [LogEntry(*row) for row in rows]
+        if rows and identity is not None and rows[0]["identity"] != identity:
+            raise LogIdentityMismatchError("the database has failed over or was restored")
+        return [LogEntry(*row[:-1]) for row in rows]
 
     async def notices_after(self, seq: int, limit: int) -> list[Notice]:
-        """Up to so many notices after a position, in their order.
+        """Return a limited number of notices after a position, in order.
 
         Raises:
-            StoreError: the database can't be read.
+            StoreError: The database can't be read.
         """
         return [Notice(*row) for row in await fetch(self._pool, "notices_after", seq, limit)]
 
@@ -106,15 +115,15 @@ class Log:
         users: Sequence[int] | None = None,
         kinds: Sequence[int] | None = None,
     ) -> LogPage:
-        """Looks at up to so many entries of each of the shards after its position.
+        """Read a limited number of entries of each shard after its position, and filter them.
 
         Args:
-            until: no further than this, by shard; None: to the end.
-            users: only entries of these; None: of all.
-            kinds: only 0 (users created), 1 (transactions posted), 2 (refused); None: all.
+            until: The last `seq` by shard; None reads to the end.
+            users: The users whose entries are returned; None for all.
+            kinds: The kinds that are returned: 0 (users created), 1 (transactions posted), 2 (refused); None for all.
 
         Raises:
-            StoreError: the database can't be read.
+            StoreError: The database can't be read.
         """
         ends = [SEQ_MAX if until is None else until[shard] for shard in positions]
         rows = await fetch(
@@ -139,20 +148,21 @@ class Log:
         return LogPage(entries, reached, left, rows[0]["identity"] if rows else None)
 
     async def identity(self) -> str:
-        """Which log this is: another one after the server was restored or promoted.
+        """Return the log identity, which changes when the server is restored or promoted.
 
         Raises:
-            StoreError: the database can't be read.
+            StoreError: The database can't be read.
         """
         ((identity,),) = await fetch(self._pool, "log_identity")
         return str(identity)
 
-    async def at(self, places: Sequence[tuple[int, int, UUID]]) -> list[LogEntry | Notice]:
-        """The entries, or notices, at (shard, seq) with the uuid, in no order; those that aren't there any more are
-        left out.
+    async def entries_at(self, places: Sequence[tuple[int, int, UUID]]) -> list[LogEntry | Notice]:
+        """Return the entries or notices with the given (shard, seq) and uuid, unordered.
+
+        Those that no longer exist are left out.
 
         Raises:
-            StoreError: the database can't be read.
+            StoreError: The database can't be read.
         """
         found: list[LogEntry | Notice] = []
         entries = [place for place in places if place[0] != NOTICES_SHARD]
@@ -166,17 +176,26 @@ class Log:
         return found
 
     async def heads(self) -> Positions:
-        """The last position of every shard, that of the notices among them; 0 where there is nothing yet.
+        """Return the last position of every shard and of the notices; 0 for an empty one.
 
         Raises:
-            StoreError: the database can't be read.
+            StoreError: The database can't be read.
         """
-        return dict(await fetch(self._pool, "log_heads"))
+        return (await self.end())[1]
 
-    async def before(self, moment: datetime) -> Positions:
-        """The positions after which everything was recorded at the moment or later; notices, too.
+    async def end(self) -> tuple[str, Positions]:
+        """Return the log's identity and its heads (`identity`, `heads`), read at the same time.
 
         Raises:
-            StoreError: the database can't be read.
+            StoreError: The database can't be read.
+        """
+        rows = await fetch(self._pool, "log_heads")
+        return rows[0]["identity"], {row["shard"]: row["seq"] for row in rows}
+
+    async def positions_at(self, moment: datetime) -> Positions:
+        """Return the positions after which everything was recorded at a time or later, notices included.
+
+        Raises:
+            StoreError: The database can't be read.
         """
         return dict(await fetch(self._pool, "log_before", moment))

@@ -1,4 +1,4 @@
-"""The writing side: one connection that calls `post`, and the creation of users."""
+"""Writes to the ledger: a connection that posts batches, and the creation of users."""
 
 from __future__ import annotations
 
@@ -10,22 +10,36 @@ from functools import partial
 from typing import Any
 
 from saldo.ledger.model import Decision, Limits, Outcome, TransactionRequest, shard_of
-from saldo.store.connection import Connection, connect
-from saldo.store.errors import RejectedError, translated
-from saldo.store.places import Node, connect_to
+from saldo.store.citus.placement import Node, connect_to_node
+from saldo.store.connections.connection import Backend, Connection, acquire, connect
+from saldo.store.errors import (
+    ConnectionLostError,
+    OutcomeUncertainError,
+    RejectedError,
+    StoreError,
+    translate_error,
+)
 from saldo.store.statements import statement
 
 _OUTCOMES = {int(outcome): outcome for outcome in Outcome}
 
 
 class Poster:
-    """One connection, one call at a time: that of a lane."""
+    """The connection of a lane. It runs one call at a time."""
 
     def __init__(self, connection: Connection, limits: Limits) -> None:
         self._connection = connection
         self._limits = limits
         self.lock_wait_seconds = 0.0
-        """How long the last batch waited for the batches of other processes."""
+        """Time that the last batch waited for the locks of other processes' batches."""
+        self.late_entries = 0
+        """Number of entries that the checks of late withdrawals read in the last batch."""
+
+    @property
+    def backend(self) -> Backend | None:
+        """The server process that runs the calls; None if it is unknown."""
+        backend: Backend | None = self._connection.backend
+        return backend
 
     @classmethod
     async def open(
@@ -37,12 +51,15 @@ class Poster:
         statement_timeout_seconds: float,
         node: Node | None = None,
     ) -> Poster:
-        """Connects: to the database as it is named, or to a node of it.
+        """Open a connection.
+
+        Args:
+            node: The node of a distributed ledger to connect to; None uses the connection string as it is.
 
         Raises:
-            StoreError: no connection could be made.
+            StoreError: The connection failed.
         """
-        open_ = connect if node is None else partial(connect_to, node)
+        open_ = connect if node is None else partial(connect_to_node, node)
         connection = await open_(
             url,
             application_name=f"saldo lane {lane}",
@@ -52,16 +69,24 @@ class Poster:
 
     async def post(
         self, requests: Sequence[TransactionRequest], *, atomic: bool = False
-    ) -> list[Decision]:
-        """Decides and records a batch: one statement, committed when this returns.
+    ) -> Sequence[Decision | None]:
+        """Decide and record a batch in one statement, which is committed when the method returns.
+
+        A batch of several shards of a distributed ledger takes one statement for each shard.
 
         Args:
-            requests: the batch, in order of arrival.
-            atomic: unless every outcome is posted, record nothing.
+            requests: The batch, in order of arrival.
+            atomic: Record nothing unless every outcome is posted.
+
+        Returns:
+            A decision for each request. None means undecided: the batch has read the maximum number of entries for late
+            withdrawals, and the request must be posted again before later requests of the same user. The decisions of
+            an atomic batch are never None.
 
         Raises:
-            ConnectionLostError: what became of the batch is unknown; sending it again tells.
-            ClashError, BusyError, RejectedError: nothing of the batch is recorded.
+            ConnectionLostError: The outcome of the batch is unknown, and it may still be running.
+            OutcomeUncertainError: The call has ended, and all or some of the batch may be recorded.
+            UuidRaceError, TemporarilyUnavailableError, RejectedError: Nothing of the batch is recorded.
         """
         if self._connection.distributed:
             return await self._post_by_shard(requests, atomic=atomic)
@@ -69,23 +94,32 @@ class Poster:
 
     async def _post_by_shard(
         self, requests: Sequence[TransactionRequest], *, atomic: bool
-    ) -> list[Decision]:
-        """One call if they are of one shard, as the engine's batches are once it knows; else one call a shard."""
+    ) -> list[Decision | None]:
+        """Post the requests with one call for each shard.
+
+        The engine's batches are of one shard each, once the engine knows that the ledger is distributed.
+        """
         shards: dict[int, list[int]] = {}
         for place, request in enumerate(requests):
             shards.setdefault(shard_of(request.user_id), []).append(place)
         if len(shards) > 1 and atomic:
             raise RejectedError("all or nothing is possible within a shard of a distributed ledger")
-        decisions: dict[int, Decision] = {}
+        decisions: dict[int, Decision | None] = {}
         for shard, places in shards.items():
             part = [requests[place] for place in places]
-            found = await self._post([shard], part, atomic=atomic)
+            try:
+                found = await self._post([shard], part, atomic=atomic)
+            except StoreError as error:
+                # The error says that nothing is recorded, but the parts of earlier shards are.
+                if not decisions or isinstance(error, ConnectionLostError):
+                    raise
+                raise OutcomeUncertainError(str(error)) from error
             decisions.update(zip(places, found, strict=True))
         return [decisions[place] for place in range(len(requests))]
 
     async def _post(
         self, shard: list[int], requests: Sequence[TransactionRequest], *, atomic: bool
-    ) -> list[Decision]:
+    ) -> list[Decision | None]:
         limits = self._limits
         try:
             row = await self._connection.fetchrow(
@@ -98,33 +132,51 @@ class Poster:
                 limits.balance_max,
                 limits.future_tolerance,
                 limits.late_check_entries_max,
+                limits.late_batch_entries_max,
                 atomic,
             )
         except Exception as error:
-            raise translated(error) from error
-        *columns, lock_wait = row
+            raise translate_error(error) from error
+        *columns, lock_wait, self.late_entries = row
         self.lock_wait_seconds = lock_wait.total_seconds()
         return [
-            _decision(request, *fields) for request, *fields in zip(requests, *columns, strict=True)
+            _build_decision(request, *fields)
+            for request, *fields in zip(requests, *columns, strict=True)
         ]
 
-    def abandon(self) -> None:
-        """Drops the connection at once, without a word: no cancel request, no farewell.
+    async def is_any_alive(self, backends: Sequence[Backend]) -> bool:
+        """Return whether any of these server processes still exists, and so may still run a statement.
 
-        A cancel would end a commit's wait for the standby, and the server would then say "done".
+        Raises:
+            StoreError: The server can't be queried.
+        """
+        try:
+            found: bool = await self._connection.fetchval(
+                statement("backends_alive"),
+                [backend.pid for backend in backends],
+                [backend.started_at for backend in backends],
+            )
+        except Exception as error:
+            raise translate_error(error) from error
+        return found
+
+    def abort(self) -> None:
+        """Abort the connection immediately, without a cancel request or a termination message.
+
+        A cancel request would end a commit's wait for the standby, and the server would then report success.
         """
         with suppress(Exception):
             self._connection.terminate()
 
     async def close(self) -> None:
-        """Says farewell."""
+        """Close the connection with a termination message."""
         with suppress(Exception):
             await self._connection.close(timeout=1)
 
 
-def _decision(
+def _build_decision(
     request: TransactionRequest,
-    outcome: int,
+    outcome: int | None,
     replayed: bool,
     user_id: int | None,
     number: int | None,
@@ -132,10 +184,13 @@ def _decision(
     balance: int | None,
     timestamp: datetime | None,
     recorded_at: datetime | None,
-) -> Decision:
-    """The decision in full: the function leaves out what is as requested."""
-    if number is None:
-        return Decision(_OUTCOMES[outcome])
+) -> Decision | None:
+    """Return the complete decision; None if the request is undecided.
+
+    The SQL function returns null for values that equal those of the request.
+    """
+    if number is None or outcome is None:
+        return None if outcome is None else Decision(_OUTCOMES[outcome])
     return Decision(
         _OUTCOMES[outcome],
         replayed,
@@ -150,7 +205,11 @@ def _decision(
 
 @dataclass(frozen=True, slots=True)
 class UserCreation:
-    """What came of the wish to create a user: a new one, or the one who has the name already."""
+    """The result of creating a user: the new user, or the existing user with the same name.
+
+    Attributes:
+        created: Whether the user is new.
+    """
 
     created: bool
     id: int
@@ -158,16 +217,16 @@ class UserCreation:
 
 
 async def create_user(pool: Any, name: str, *, timeout_seconds: float) -> UserCreation:
-    """Creates a user with its opening entry.
+    """Create a user with its opening entry.
 
     Raises:
-        StoreError: ConnectionLostError when it is unknown whether the user was created.
+        StoreError: The call failed; ConnectionLostError if it is unknown whether the user was created.
     """
     try:
-        async with pool.acquire(timeout=timeout_seconds) as connection:
+        async with acquire(pool, timeout_seconds) as connection:
             row = await connection.fetchrow(
                 statement("create_user", distributed=connection.distributed), name
             )
     except Exception as error:
-        raise translated(error) from error
+        raise translate_error(error) from error
     return UserCreation(*row)

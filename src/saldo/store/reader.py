@@ -1,4 +1,4 @@
-"""The reading side: users, balances, transactions."""
+"""Reads of users, balances and transactions."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from saldo.ledger.model import SEQ_MAX, Kind, Outcome
-from saldo.ledger.time import FUTURE_TOLERANCE_MAX, MICROSECOND
-from saldo.store.connection import fetch, open_pool
-from saldo.store.grouped import GroupedReads
+from saldo.ledger.instants import FUTURE_TOLERANCE_MAX, MICROSECOND
+from saldo.ledger.model import SEQ_MAX, USER_ID_MAX, Kind, Outcome
+from saldo.store.batched_reads import BatchedReads
+from saldo.store.connections.connection import check_reachable, fetch, open_pool
+from saldo.store.connections.replica import Replica, ReplicaQuery, log_query, user_query
 from saldo.store.poster import UserCreation, create_user
-from saldo.store.replica import Asked, Replica, in_log, of_user
 
 KEYS_MAX = 1000
-"""Keys of one grouped read: it takes some milliseconds then."""
+"""Maximum number of keys in one batched read, which then takes some milliseconds."""
 
 LAST_CHARACTER = "\U0010ffff"
-"""No name that begins in some way has a byte beyond this after it."""
+"""The greatest character. All names with a prefix sort between the prefix and the prefix followed by it."""
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user with the balance of now, minor units."""
+    """A user with the current balance in minor units."""
 
     id: int
     name: str
@@ -38,8 +38,9 @@ class Transaction:
     """A client's transaction as it is recorded.
 
     Attributes:
-        amount: signed; as `balance`, minor units.
-        late: posted with a timestamp before that of a transaction posted earlier.
+        amount: The amount in minor units, negative for a withdrawal.
+        balance: The balance after the transaction, in minor units.
+        late: Whether the timestamp precedes that of a transaction posted earlier (a late entry).
     """
 
     uuid: UUID
@@ -55,29 +56,39 @@ class Transaction:
 
 @dataclass(frozen=True, slots=True)
 class TransactionPage:
-    """A page, newest first. `next_before`: the number to go on below; None: that was all."""
+    """A page of transactions, newest first.
+
+    Attributes:
+        next_before: The value of `before` for the next page; None on the last page.
+    """
 
     transactions: list[Transaction]
     next_before: int | None
 
 
 @dataclass(frozen=True, slots=True)
-class LogPage:
-    """A page of a shard's log. reached: the `seq` to go on after, now or later; more: whether there is more now."""
+class ShardPage:
+    """A page of a shard's log.
+
+    Attributes:
+        reached: The `seq` after which the next page begins, now or later.
+        more: Whether the shard has further entries now.
+    """
 
     transactions: list[Transaction]
     reached: int
     more: bool
 
 
-class KnownTooNewError(Exception):
-    """The moment of knowledge asked for is not in the past: its answer could still change."""
+class KnownAtInFutureError(Exception):
+    """Raised when `known_at` is not in the past, so that the result could still change."""
 
 
 class Reader:
-    """Reads. The two questions that are asked most are grouped; a page of transactions takes two statements.
+    """Reads users, balances and transactions, and creates users.
 
-    What takes many rows a replica reads, if there is one.
+    The two most frequent reads (the current balance, a transaction by uuid) are batched. A page of transactions takes
+    two statements or more. Reads of many rows use the replica, if there is one.
     """
 
     def __init__(
@@ -87,15 +98,22 @@ class Reader:
         timeout_seconds: float,
         entries_read_max: int,
         replica: Replica | None = None,
+        url: str | None = None,
     ) -> None:
+        """
+        Args:
+            url: The connection string that the lanes use, too. `ready` checks whether new connections are possible;
+                None omits this check.
+        """
         self._pool = pool
         self._replica = replica
         self._timeout_seconds = timeout_seconds
         self._entries_read_max = entries_read_max
+        self._url = url
         self.was_ready = False
-        """Whether `ready` has said so at least once."""
-        self._balances = GroupedReads(self._read_balances, keys_max=KEYS_MAX)
-        self._transactions = GroupedReads(self._read_transactions, keys_max=KEYS_MAX)
+        """True after `ready` has returned True at least once."""
+        self._balances = BatchedReads(self._read_balances, keys_max=KEYS_MAX)
+        self._transactions = BatchedReads(self._read_transactions, keys_max=KEYS_MAX)
 
     @classmethod
     async def open(
@@ -107,7 +125,7 @@ class Reader:
         entries_read_max: int,
         replica: Replica | None = None,
     ) -> Reader:
-        """A reader over a pool of its own; connections are made when they are needed."""
+        """Create a reader with its own pool. Connections are opened on demand."""
         pool = await open_pool(
             url, connections=connections, statement_timeout_seconds=timeout_seconds
         )
@@ -116,47 +134,56 @@ class Reader:
             timeout_seconds=timeout_seconds,
             entries_read_max=entries_read_max,
             replica=replica,
+            url=url,
         )
 
     @property
     def pool(self) -> Any:
-        """Its connections, for others that read now and then."""
+        """The pool of connections, for other components that read occasionally."""
         return self._pool
 
     async def close(self) -> None:
-        """Waits for what is under way, then closes the connections."""
+        """Wait for running statements, at most `timeout_seconds`, and close the connections."""
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 await self._pool.close()
         except TimeoutError:
             self._pool.terminate()
 
-    async def ready(self) -> bool:
-        """Whether this database can be posted to."""
+    async def is_ready(self) -> bool:
+        """Return whether this database accepts posts.
+
+        Raises:
+            StoreError: The database can't be queried, or a connection has failed and no new one can be opened.
+        """
         row = await self._fetchrow("ready")
         ready = bool(row and row[0])
+        if ready and self._url is not None:
+            await check_reachable(self._url)
         self.was_ready = self.was_ready or ready
         return ready
 
     async def create_user(self, name: str) -> UserCreation:
-        """See `saldo.store.poster.create_user`."""
+        """Create a user; see `saldo.store.poster.create_user`."""
         return await create_user(self._pool, name, timeout_seconds=self._timeout_seconds)
 
-    async def user(self, user_id: int) -> User | None:
-        """The user, or None."""
+    async def get_user(self, user_id: int) -> User | None:
+        """Return a user, or None."""
+        if user_id > USER_ID_MAX:
+            return None
         row = await self._fetchrow("user_by_id", user_id)
         return None if row is None else User(*row)
 
-    async def users(self, *, after_id: int, name: str | None, limit: int) -> list[User]:
-        """Users with greater ids, by id."""
+    async def list_users(self, *, after_id: int, name: str | None, limit: int) -> list[User]:
+        """Return a page of users, by id; with `name`, only the user with this name."""
         return [User(*row) for row in await self._fetch("users_page", after_id, name, limit)]
 
-    async def users_of(self, user_ids: Sequence[int], *, after_id: int, limit: int) -> list[User]:
-        """Those of some users that there are, with greater ids, by id."""
+    async def get_users(self, user_ids: Sequence[int], *, after_id: int, limit: int) -> list[User]:
+        """Return a page of those of the given users that exist, by id."""
         rows = await self._fetch("users_some", list(user_ids), after_id, limit)
         return [User(*row) for row in rows]
 
-    async def users_found(
+    async def search_users(
         self,
         beginning: str,
         *,
@@ -164,13 +191,14 @@ class Reader:
         among: Sequence[int] | None,
         limit: int,
     ) -> list[User]:
-        """Users whose names begin so, whatever the case, by name.
+        """Return users whose names begin with a prefix, in any case, by name.
 
-        The case of other letters than a to z counts where the database's locale doesn't know it.
+        If the database's locale has no case for letters other than a to z, these must match exactly.
 
         Args:
-            after: those that come after this name and id; None: from the first.
-            among: only these; None: all.
+            beginning: The prefix.
+            after: The name and id after which the page begins; None begins with the first user.
+            among: The user ids to which the search is limited; None searches all users.
         """
         name, user_id = after or (None, None)
         users = None if among is None else list(among)
@@ -181,22 +209,30 @@ class Reader:
     async def balance(
         self, user_id: int, date: datetime | None, known_at: datetime | None
     ) -> int | None:
-        """The balance in minor units; None: no such user.
+        """Return a user's balance in minor units; None if the user does not exist.
+
+        Args:
+            date: The date of the balance; None for the latest.
+            known_at: The time up to which entries were recorded; None for all entries.
 
         Raises:
-            KnownTooNewError: `known_at` is not in the past.
+            KnownAtInFutureError: `known_at` is not in the past.
         """
+        if user_id > USER_ID_MAX:
+            return None
         if date is None and known_at is None:
             return await self._balances.get(user_id)
-        asked = of_user(user_id, known_at=known_at)
-        rows = await self._fetch_much(asked, "balance_at", user_id, date, known_at)
-        return _balance_of(rows[0])
+        asked = user_query(user_id, known_at=known_at)
+        rows = await self._fetch_from_replica(asked, "balance_at", user_id, date, known_at)
+        return _row_to_balance(rows[0])
 
     async def transaction(self, uuid: UUID, user_id: int | None = None) -> Transaction | None:
-        """The transaction, posted or refused, or None; with a user: if it is his."""
+        """Return a transaction, posted or refused, or None. With `user_id`, another user's transaction gives None."""
+        if user_id is not None and user_id > USER_ID_MAX:
+            return None
         if user_id is not None:
             row = await self._fetchrow("transaction_of_user", uuid, user_id)
-            return None if row is None else transaction_of(row)
+            return None if row is None else row_to_transaction(row)
         return await self._transactions.get(uuid)
 
     async def transactions(
@@ -211,22 +247,24 @@ class Reader:
         posted: bool | None = None,
         known_at: datetime | None = None,
     ) -> TransactionPage | None:
-        """A page of the user's transactions by falling number; None: no such user.
+        """Return a page of a user's transactions by descending number; None if the user does not exist.
 
         Args:
-            before: numbers below this one; None: from the newest.
-            since, until: bounds of the effective time, half-open.
-            posted: only those that were, or only those that were refused; None: both.
-            known_at: only those that were recorded by then; None: all.
+            before: The number below which the page begins; None begins with the newest transaction.
+            since, until: The bounds of the timestamp: `since` is included, `until` is not.
+            posted: True for posted transactions only, False for refused ones only, None for both.
+            known_at: The time up to which transactions were recorded; None for all.
 
         Raises:
-            KnownTooNewError: `known_at` is not in the past.
+            KnownAtInFutureError: `known_at` is not in the past.
         """
+        if user_id > USER_ID_MAX:
+            return None
         if known_at is not None:
-            # After this nothing is recorded any more by then.
-            _balance_of(await self._fetchrow("balance_at", user_id, None, known_at))
-        # Nothing takes effect further ahead of its recording than any setting allows.
-        recorded_after = None if since is None else _earlier(since, FUTURE_TOLERANCE_MAX)
+            # This raises KnownAtInFutureError unless no more entries can be recorded up to `known_at`.
+            _row_to_balance(await self._fetchrow("balance_at", user_id, None, known_at))
+        # No setting allows a timestamp further ahead of the recorded time, so entries recorded earlier don't match.
+        recorded_after = None if since is None else _subtract_tolerance(since, FUTURE_TOLERANCE_MAX)
         bounds = await self._fetchrow("transactions_bounds", user_id, recorded_after)
         if bounds is None or bounds["last_number"] is None:
             return None
@@ -235,36 +273,38 @@ class Reader:
             last_number = (await self._fetchrow("transactions_bounds", user_id, known_at))[1]
         before = min(before or last_number + 1, last_number + 1)
         floor = bounds["floor_number"]
-        # numbers have no gaps, so this many are read at most, whatever the filter leaves of them.
+        # Numbers have no gaps, so this bounds the number of rows that are read, whatever the filter matches.
         above = max(floor, before - 1 - max(self._entries_read_max, limit))
-        asked = of_user(user_id, below=before)
+        asked = user_query(user_id, below=before)
         arguments = (user_id, above, before, since, until, kind, limit, posted)
-        rows = await self._fetch_much(asked, "transactions_page", *arguments)
-        found = [transaction_of(row) for row in rows]
+        rows = await self._fetch_from_replica(asked, "transactions_page", *arguments)
+        found = [row_to_transaction(row) for row in rows]
         last = found[-1].number if len(found) == limit else above + 1
         return TransactionPage(found, last if last > floor + 1 else None)
 
-    async def log(self, shard: int, *, after: int, limit: int) -> LogPage:
-        """The transactions of a shard after a `seq`, in the order of its log, out of so many entries."""
-        asked = in_log(shard, min(after + limit + 1, SEQ_MAX))
-        rows = await self._fetch_much(asked, "transactions_log", shard, after, limit + 1)
+    async def log(self, shard: int, *, after: int, limit: int) -> ShardPage:
+        """Return the transactions among the next `limit` entries of a shard after a `seq`, in the order of the log."""
+        asked = log_query(shard, min(after + limit + 1, SEQ_MAX))
+        rows = await self._fetch_from_replica(asked, "transactions_log", shard, after, limit + 1)
         page = rows[:limit]
-        found = [transaction_of(row[2:]) for row in page if row["kind"] != Kind.OPENING]
-        return LogPage(found, page[-1]["seq"] if page else after, len(rows) > limit)
+        found = [row_to_transaction(row[2:]) for row in page if row["kind"] != Kind.OPENING]
+        return ShardPage(found, page[-1]["seq"] if page else after, len(rows) > limit)
 
     async def _read_balances(self, user_ids: list[int]) -> dict[int, int]:
         return dict(await self._fetch("balances_now", user_ids))
 
     async def _read_transactions(self, uuids: list[UUID]) -> dict[UUID, Transaction]:
         rows = await self._fetch("transactions_by_uuid", uuids)
-        return {row["uuid"]: transaction_of(row) for row in rows}
+        return {row["uuid"]: row_to_transaction(row) for row in rows}
 
     async def _fetchrow(self, name: str, *arguments: Any) -> Any:
         rows = await self._fetch(name, *arguments)
         return rows[0] if rows else None
 
-    async def _fetch_much(self, asked: Asked, name: str, *arguments: Any) -> Sequence[Any]:
-        """Of the replica, if it has what is asked for."""
+    async def _fetch_from_replica(
+        self, asked: ReplicaQuery, name: str, *arguments: Any
+    ) -> Sequence[Any]:
+        """Run a statement on the replica, or on the primary if the replica can't answer it."""
         rows = None
         if self._replica is not None:
             rows = await self._replica.fetch(self._pool, asked, name, *arguments)
@@ -277,19 +317,20 @@ class Reader:
         return rows
 
 
-def transaction_of(row: Any) -> Transaction:
-    """The transaction of a row of any statement that selects its columns in their order."""
+def row_to_transaction(row: Any) -> Transaction:
+    """Convert a row to a transaction. The columns are the fields of `Transaction`, in their order."""
     fields: list[Any] = list(row)
     fields[-2] = Outcome(fields[-2])
     return Transaction(*fields)
 
 
-def _balance_of(row: Any) -> int | None:
+def _row_to_balance(row: Any) -> int | None:
     if row["known_too_new"]:
-        raise KnownTooNewError
-    balance: int | None = row["balance"]
-    return balance
+        raise KnownAtInFutureError
+    balance = row["balance"]
+    # The column is numeric, because a balance in the past may exceed a bigint.
+    return None if balance is None else int(balance)
 
 
-def _earlier(instant: datetime, by: timedelta) -> datetime:
+def _subtract_tolerance(instant: datetime, by: timedelta) -> datetime:
     return instant - by - MICROSECOND

@@ -1,4 +1,4 @@
-"""Seals: what the sealer reads and appends, and what proofs are made of. See `saldo.ledger.seal`."""
+"""Reads and writes of seals, for the sealer and for proofs. See `saldo.ledger.seals`."""
 
 from __future__ import annotations
 
@@ -10,25 +10,30 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from saldo.ledger.model import Entry, Kind, Outcome
-from saldo.ledger.seal import ENTRY_BYTES, FIRST_PREVIOUS
-from saldo.store.connection import fetch
-from saldo.store.errors import RejectedError, translated
+from saldo.ledger.seals import ENTRY_BYTES, FIRST_PREVIOUS
+from saldo.store.connections.connection import acquire, fetch
+from saldo.store.errors import RejectedError, translate_error
 from saldo.store.statements import statement
 
 ENTRIES_MAX: Final = 16_384
-"""Entries that one look takes, and at most one seal's more (sql/seals_entries.sql): 2.4 MB. What a look takes beside
-its entries is shared by them."""
+"""Number of entries that one read returns (2.4 MB), plus at most the entries of one seal (sql/seals_entries.sql).
+
+A large read spreads its fixed cost over many entries.
+"""
 
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER: Final = b"\xff\xff"
 _SHARD: Final = slice(122, 124)
-"""Where an entry's bytes have its shard."""
+"""The position of the shard in an entry's bytes."""
 
 
 class LastSeal(NamedTuple):
-    """Up to where a shard is sealed, and the hash of the seal that ends there; 0 and `FIRST_PREVIOUS`: nothing is.
+    """The end of a shard's last seal.
 
-    waited_seconds: for how long the entry after it has waited.
+    Attributes:
+        seq: The last sealed `seq`; 0 if the shard has no seal.
+        hash: The hash of the seal; `FIRST_PREVIOUS` if the shard has no seal.
+        waited_seconds: The age of the first entry after the seal.
     """
 
     seq: int
@@ -37,7 +42,11 @@ class LastSeal(NamedTuple):
 
 
 class NewSeal(NamedTuple):
-    """A seal that is to be appended. previous: the hash of the shard's seal before. Hashes are 32 bytes."""
+    """A seal to be appended. Hashes have 32 bytes.
+
+    Attributes:
+        previous: The hash of the shard's preceding seal.
+    """
 
     shard: int
     first_seq: int
@@ -48,8 +57,8 @@ class NewSeal(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Seal:
-    """A seal as it is recorded; see `NewSeal`."""
+class RecordedSeal:
+    """A recorded seal; see `NewSeal`."""
 
     shard: int
     first_seq: int
@@ -62,24 +71,25 @@ class Seal:
 
 @dataclass(frozen=True, slots=True)
 class SealedEntry:
-    """An entry, its seal, and the leaf hashes of all entries of the seal, in their order.
+    """An entry with its seal.
 
     Attributes:
-        seal: None, and no leaves: it is not sealed yet.
+        seal: The seal; None if the entry is not sealed yet.
+        leaves: The leaf hashes of all entries of the seal, in order; empty if the entry is not sealed yet.
     """
 
     entry: Entry
-    seal: Seal | None
+    seal: RecordedSeal | None
     leaves: list[bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class SealTotals:
-    """How far the log is sealed.
+    """The progress of sealing.
 
     Attributes:
-        entries: sealed.
-        seconds_behind: age of the oldest entry that is not; 0: none.
+        entries: The number of sealed entries.
+        seconds_behind: The age of the oldest unsealed entry; 0 if all are sealed.
     """
 
     entries: int
@@ -87,16 +97,18 @@ class SealTotals:
 
 
 class Seals:
-    """Reads and appends them over a pool of connections. Each call is one statement."""
+    """Reads and appends seals over a pool of connections. Each call except `entries` is one statement."""
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
+        self._identity: str | None = None
+        """The identity of the log that `entries` read last (`saldo.store.log.Log.identity`)."""
 
-    async def behind(self) -> dict[int, LastSeal]:
-        """The shards that have entries after their last seal.
+    async def unsealed_shards(self) -> dict[int, LastSeal]:
+        """Return the last seal of each shard that has unsealed entries, by shard.
 
         Raises:
-            StoreError: the database can't be read.
+            StoreError: The database can't be read.
         """
         rows = await fetch(self._pool, "seals_behind")
         return {
@@ -104,14 +116,14 @@ class Seals:
             for shard, seq, last, waited in rows
         }
 
-    async def entries(self) -> dict[int, list[bytes]]:
-        """The bytes of entries after the last seal of their shard, by shard, in their order (`entry_bytes`).
+    async def read_unsealed(self) -> dict[int, list[bytes]]:
+        """Return the bytes (`entry_bytes`) of unsealed entries by shard, in the order of each shard.
 
-        Of each shard no more than a seal may have, and of all about `ENTRIES_MAX`: of the shards that have waited
-        longest.
+        The result has at most one seal's entries for each shard, and about `ENTRIES_MAX` entries in all, from the
+        shards that have waited longest.
 
         Raises:
-            StoreError: the database can't be read.
+            StoreError: The database can't be read.
         """
         parts: list[bytes] = []
 
@@ -119,56 +131,61 @@ class Seals:
             parts.append(part)
 
         try:
-            async with self._pool.acquire() as connection:
+            async with acquire(self._pool) as connection:
+                self._identity = await connection.fetchval(statement("log_identity"))
                 await connection.copy_from_query(
                     statement("seals_entries", distributed=connection.distributed),
                     output=take,
                     format="binary",
                 )
         except Exception as error:
-            raise translated(error) from error
-        return by_shard(b"".join(parts))
+            raise translate_error(error) from error
+        return split_by_shard(b"".join(parts))
 
     async def append(self, seals: Sequence[NewSeal]) -> int:
-        """Appends those that follow their shard's last seal, at most one a shard; how many they were.
+        """Append seals, at most one for each shard, and return how many were appended.
 
-        The others are another sealer's by now.
+        A seal that does not follow its shard's last seal is left out, because another sealer was faster. All are left
+        out if the database has failed over since `entries` was called, because it may have other entries then.
 
         Raises:
-            StoreError: the database can't be asked; perhaps they are appended.
+            StoreError: It is unknown whether the seals were appended.
         """
-        return len(await fetch(self._pool, "seals_append", *zip(*seals, strict=True)))
+        columns = zip(*seals, strict=True)
+        return len(await fetch(self._pool, "seals_append", *columns, self._identity))
 
     async def totals(self) -> SealTotals:
-        """How far the log is sealed.
+        """Return the progress of sealing.
 
         Raises:
-            StoreError: the database can't be asked.
+            StoreError: The database can't be queried.
         """
         ((entries, seconds_behind),) = await fetch(self._pool, "seals")
         return SealTotals(entries, seconds_behind)
 
-    async def newest(self) -> list[Seal]:
-        """The last seal of each shard that has one.
+    async def last_seals(self) -> list[RecordedSeal]:
+        """Return the last seal of each shard that has one.
 
         Raises:
-            StoreError: the database can't be asked.
+            StoreError: The database can't be queried.
         """
         return [_seal(*row) for row in await fetch(self._pool, "seals_newest")]
 
-    async def page(self, shard: int, after: int, limit: int) -> list[Seal]:
-        """Up to so many seals of a shard that begin after a `seq`, in their order.
+    async def page(self, shard: int, after: int, limit: int) -> list[RecordedSeal]:
+        """Return a page of a shard's seals that begin after a `seq`, in order.
 
         Raises:
-            StoreError: the database can't be asked.
+            StoreError: The database can't be queried.
         """
         return [_seal(*row) for row in await fetch(self._pool, "seals_page", shard, after, limit)]
 
-    async def entry(self, uuid: UUID) -> SealedEntry | None:
-        """The entry under a uuid with its seal; None: there is none. Reads at most `SEAL_ENTRIES_MAX` entries.
+    async def find_entry(self, uuid: UUID) -> SealedEntry | None:
+        """Return the entry with a uuid, and its seal; None if there is no such entry.
+
+        This reads at most `SEAL_ENTRIES_MAX` entries.
 
         Raises:
-            StoreError: the database can't be asked.
+            StoreError: The database can't be queried.
         """
         rows = await fetch(self._pool, "proof", uuid)
         if not rows:
@@ -180,11 +197,11 @@ class Seals:
         return SealedEntry(entry, seal, leaves)
 
 
-def by_shard(copied: bytes) -> dict[int, list[bytes]]:
-    """What a binary COPY of ENTRY_COLUMNS gave, in the order of shards, entry by entry.
+def split_by_shard(copied: bytes) -> dict[int, list[bytes]]:
+    """Split the output of a binary COPY of `ENTRY_COLUMNS`, ordered by shard, into entries.
 
     Raises:
-        RejectedError: it has another form.
+        RejectedError: The output has another format.
     """
     length = len(copied) - len(_HEADER) - len(_TRAILER)
     if not copied.startswith(_HEADER) or not copied.endswith(_TRAILER) or length % ENTRY_BYTES:
@@ -212,5 +229,7 @@ def _seal(
     root: bytes,
     hash_: bytes,
     sealed_at: datetime,
-) -> Seal:
-    return Seal(shard, first_seq, last_seq, previous or FIRST_PREVIOUS, root, hash_, sealed_at)
+) -> RecordedSeal:
+    return RecordedSeal(
+        shard, first_seq, last_seq, previous or FIRST_PREVIOUS, root, hash_, sealed_at
+    )

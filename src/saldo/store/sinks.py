@@ -1,4 +1,4 @@
-"""Sinks: who relays to them, and how far they have got. All of it lives in PostgreSQL."""
+"""Sinks in PostgreSQL: their leases and cursors."""
 
 from __future__ import annotations
 
@@ -8,38 +8,45 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from saldo.store.connection import fetch
+from saldo.store.connections.connection import fetch
 from saldo.store.log import Positions
 
 
-class FencedError(Exception):
-    """Another relay has taken the sink over, or an operator has moved its cursors."""
+class LeaseLostError(Exception):
+    """Raised when another relay has taken the lease, or an operator has moved the cursors."""
 
 
 class UnknownSinkError(Exception):
-    """No sink has this name."""
+    """Raised when no sink has the given name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to publish to a sink, and where to go on.
+    """A lease on a sink, with the cursors from which publishing continues.
 
     Attributes:
-        epoch: rises with every holder; what is written under an older one is refused.
-        log_epoch: changes when the server is restored or promoted (its log may have lost its tail, and gives
-            positions again) and when an operator moves the cursors.
-        positions: the last confirmed position of every shard.
+        epoch: A number that increases with every holder; writes with an older epoch are rejected.
+        log_epoch: A text that changes when an operator moves the cursors, and when the server is restored or promoted,
+            because its log may then have lost its tail and assign the same positions again.
+        positions: The last confirmed position of every shard.
+        identity: The identity of the log of the positions, see `saldo.store.log.Log.identity`.
     """
 
     sink: str
     epoch: int
     log_epoch: str
     positions: Positions
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class SinkStatus:
-    """What a sink has got so far, and how far it is behind."""
+    """The counters and the lag of a sink.
+
+    Attributes:
+        active: Whether a relay holds the lease.
+        blocked: Whether the broker has blocked the relay's connection within the last minute.
+    """
 
     name: str
     active: bool
@@ -50,86 +57,100 @@ class SinkStatus:
     last_failure_at: datetime | None
     events_behind: int
     seconds_behind: float
+    blocked: bool
 
 
 class Sinks:
-    """Leases and cursors over a pool of connections. Each call is one statement, or two that need no transaction."""
+    """Reads and writes leases and cursors over a pool. Each call is one statement, or two that need no transaction."""
 
     def __init__(self, pool: Any, *, lease_seconds: float) -> None:
         self._pool = pool
         self._lease = timedelta(seconds=lease_seconds)
 
     async def create(self, name: str) -> None:
-        """Makes sure that the sink exists; a new one begins at the beginning of the log.
+        """Create the sink if it does not exist. The cursors of a new sink are at the beginning of the log.
 
         Raises:
-            StoreError: it can't be written.
+            StoreError: It is unknown whether the sink was created. A retry is safe.
         """
         await fetch(self._pool, "sink_create", name)
 
-    async def take(self, name: str, holder: UUID) -> Lease | None:
-        """The lease, if it is free or ours; None while another relay has it.
+    async def acquire_lease(self, name: str, holder: UUID) -> Lease | None:
+        """Take the lease if it is free or already held by `holder`. Return None while another relay has it.
 
         Raises:
-            StoreError: it is unknown whether it was taken; to try again is safe.
+            StoreError: It is unknown whether the lease was taken. A retry is safe.
         """
         rows = await fetch(self._pool, "lease_take", name, holder, self._lease)
         if not rows:
             return None
         epoch, rewinds = rows[0]
-        # After the lease: nobody else moves them now.
-        positions = dict(await fetch(self._pool, "cursors", name))
-        ((identity,),) = await fetch(self._pool, "log_identity")
-        return Lease(name, epoch, f"{identity}-{rewinds}", positions)
+        # The cursors are read after the lease was taken, so that no other relay can move them now.
+        cursors = await fetch(self._pool, "cursors", name)
+        positions = {row["shard"]: row["seq"] for row in cursors}
+        identity = cursors[0]["identity"] if cursors else ""
+        return Lease(name, epoch, f"{identity}-{rewinds}", positions, identity)
 
-    async def move(
+    async def move_cursors(
         self, lease: Lease, positions: Mapping[int, int], *, published: int = 0, unrouted: int = 0
     ) -> None:
-        """Moves cursors, and renews the lease.
+        """Move cursors and renew the lease.
 
         Args:
-            positions: of the shards to move; none: only renew.
-            published: events that the sink has confirmed since the last call.
-            unrouted: those of them that it had nobody to give to.
+            positions: The new positions by shard; an empty mapping only renews the lease.
+            published: The number of events that the sink has confirmed since the last call.
+            unrouted: The number of those events that the broker could not route to any queue.
 
         Raises:
-            FencedError: the lease is another's now; nothing was moved.
-            StoreError: it is unknown whether they were moved.
+            LeaseLostError: Another relay has the lease, or the database has failed over since the lease was taken.
+                Nothing was moved.
+            StoreError: It is unknown whether the cursors were moved.
         """
         rows = await fetch(
             self._pool,
             "cursors_move",
             *(lease.sink, lease.epoch, self._lease, [*positions], [*positions.values()]),
-            *(published, unrouted),
+            *(published, unrouted, lease.identity),
         )
         if not rows:
-            raise FencedError(lease.sink)
+            raise LeaseLostError(lease.sink)
 
-    async def release(self, lease: Lease, failure: str | None = None) -> None:
-        """Gives the lease back, so that others needn't wait for its end.
+    async def report_blocked(self, lease: Lease, reason: str) -> None:
+        """Record that the broker blocks the connection of the lease's holder, for the status and the metrics.
 
         Args:
-            failure: why; counted and kept for the operator.
+            reason: One line for the operator.
 
         Raises:
-            StoreError: it can't be written; the lease runs out by itself.
+            StoreError: It is unknown whether the report was recorded.
+        """
+        await fetch(self._pool, "sink_blocked", lease.sink, lease.epoch, reason)
+
+    async def release_lease(self, lease: Lease, failure: str | None = None) -> None:
+        """Release the lease, so that other relays need not wait for its expiry.
+
+        Args:
+            failure: The failure that ended the relay, if any. It is counted and stored for the operator.
+
+        Raises:
+            StoreError: It is unknown whether the lease was released; it expires in any case.
         """
         await fetch(self._pool, "lease_release", lease.sink, lease.epoch, failure)
 
     async def rewind(self, name: str, positions: Positions) -> None:
-        """Moves the cursors of a sink wherever an operator wants them, and fences who holds it.
+        """Move the cursors of a sink to any positions, and end the lease of its holder.
 
         Raises:
-            UnknownSinkError: there is no such sink.
-            StoreError: it is unknown whether they were moved.
+            UnknownSinkError: The sink does not exist.
+            StoreError: It is unknown whether the cursors were moved.
         """
         if not await fetch(self._pool, "cursors_rewind", name, [*positions], [*positions.values()]):
             raise UnknownSinkError(name)
 
     async def status(self) -> list[SinkStatus]:
-        """All sinks, by name.
+        """Return the status of all sinks, by name.
 
         Raises:
-            StoreError: the database can't be read.
+            StoreError: The database can't be read.
         """
         return [SinkStatus(*row) for row in await fetch(self._pool, "sinks")]

@@ -1,7 +1,7 @@
-"""The SQL of the service, each statement a file that pastes into psql.
+"""The SQL statements of the service, each in a file that can be pasted into psql.
 
-A ledger that is distributed (Citus) is asked in other words where it must be: by a file of the same name in
-`sql/distributed`, or by what stands behind `--citus` in a line of the one file.
+A statement can have a variant for a distributed ledger (Citus): a file of the same name in `sql/distributed`, or text
+after `--citus` in lines of the common file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _ON_CITUS: Final = re.compile(r"^( *)--citus (.*\n?)", re.MULTILINE)
 
 @cache
 def statement(name: str, *, distributed: bool = False) -> str:
-    """The text of `sql/<name>.sql`, for one machine or for a distributed ledger."""
+    """Return the text of `sql/<name>.sql`, for one server or for a distributed ledger."""
     folder = files("saldo.store") / "sql"
     found, written = folder / f"{name}.sql", ""
     if distributed:

@@ -1,22 +1,22 @@
-"""What the ledger holds: counted along the log, so that nobody has to count all of it."""
+"""Totals of the ledger, which are maintained along the log, so that no read has to count all entries."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from saldo.ledger.audit import Fault, Rule
-from saldo.store.audits import FAULTS_MAX
-from saldo.store.connection import fetch
+from saldo.ledger.audit.rules import Fault, Rule
+from saldo.store.audit.progress import FAULTS_MAX
+from saldo.store.connections.connection import fetch
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerTotals:
-    """All of the ledger, as far as it has been counted.
+    """The totals over the entries that have been counted.
 
     Attributes:
-        balance: sum of the users' balances, minor units.
-        seconds_behind: age of the oldest entry not counted; 0: none.
+        balance: The sum of all users' balances in minor units.
+        seconds_behind: The age of the oldest entry that is not counted yet; 0 if all are counted.
     """
 
     users: int
@@ -26,34 +26,34 @@ class LedgerTotals:
     seconds_behind: float
 
 
-class Counted(NamedTuple):
-    """How many entries were counted, and the faults among them that were not known."""
+class CountResult(NamedTuple):
+    """The number of entries that one call counted, and the new faults that it found."""
 
     entries: int
     faults: list[Fault]
 
 
 class Totals:
-    """Reads and advances them over a pool of connections. Each call is one statement."""
+    """Reads and advances the totals over a pool of connections. Each call is one statement."""
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
 
     async def read(self) -> LedgerTotals:
-        """What has been counted.
+        """Return the totals.
 
         Raises:
-            StoreError: the database can't be asked.
+            StoreError: The database can't be queried.
         """
         ((users, posted, refused, balance, behind),) = await fetch(self._pool, "totals")
         return LedgerTotals(users, posted, refused, int(balance), behind)
 
-    async def advance(self, per_shard: int) -> Counted:
-        """Counts up to so many more entries of each shard.
+    async def advance(self, per_shard: int) -> CountResult:
+        """Count up to `per_shard` further entries of each shard.
 
         Raises:
-            StoreError: the database can't be asked.
+            StoreError: It is unknown whether the entries were counted. A retry is safe.
         """
         rows = await fetch(self._pool, "totals_advance", per_shard, FAULTS_MAX)
         faults = [Fault(Rule(rule), *fault) for _, rule, *fault in rows if rule is not None]
-        return Counted(int(rows[0]["entries"]), faults)
+        return CountResult(int(rows[0]["entries"]), faults)

@@ -1,4 +1,4 @@
-"""Webhooks: subscriptions, and the events of them that wait or are dead. All of it lives in PostgreSQL."""
+"""Webhooks in PostgreSQL: the subscriptions, and their pending and dead deliveries."""
 
 from __future__ import annotations
 
@@ -8,27 +8,34 @@ from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 from uuid import UUID
 
-from saldo.store.errors import ClashError
-from saldo.store.pooled import Pooled
-from saldo.store.sinks import FencedError, Lease
+from saldo.ledger.model import USER_ID_MAX
+from saldo.store.connections.pooled_store import PooledStore
+from saldo.store.errors import UuidRaceError
+from saldo.store.sinks import Lease, LeaseLostError
 
 DisabledReason = Literal["requested", "gone", "failing"]
-"""By an operator; the endpoint answered 410; no attempt has succeeded for too long."""
+"""Reason for which a webhook was disabled.
+
+- requested: a client or an operator disabled it
+- gone: the endpoint answered 410
+- failing: no attempt had succeeded for too long
+"""
 
 DeliveryState = Literal["waiting", "dead"]
 
 
 class TooManyWebhooksError(Exception):
-    """There are as many as the setting allows."""
+    """Raised when the limit of webhooks is reached."""
 
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """A subscription as it is shown: without its secret.
+    """A webhook without its secret, as the API returns it.
 
     Attributes:
-        event_types, user_ids: None: all.
-        failing_since: since when no attempt has succeeded.
+        event_types, user_ids: The event types and users that the webhook is limited to; None for all.
+        failing_since: The time since which no attempt has succeeded; None if none has failed since.
+        oldest_waiting_seconds: The age of the oldest pending delivery; 0 if there is none.
     """
 
     id: int
@@ -45,20 +52,20 @@ class Webhook:
     last_failure_at: datetime | None
     deliveries_waiting: int
     deliveries_dead: int
+    oldest_waiting_seconds: float
 
     @property
-    def disabled(self) -> bool:
-        """Whether nothing is sent to it."""
+    def is_disabled(self) -> bool:
+        """True if no events are sent to the webhook."""
         return self.disabled_at is not None
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """What of a webhook is given anew.
+class WebhookChange:
+    """A change of a webhook. None leaves a field unchanged.
 
     Attributes:
-        url, secret, enabled: None: as it was.
-        event_types, user_ids: in a tuple of one, since None means all; None: as it was.
+        event_types, user_ids: The new value in a tuple of one, because the value None means all.
     """
 
     url: str | None = None
@@ -68,8 +75,12 @@ class Change:
     enabled: bool | None = None
 
 
-class Subscription(NamedTuple):
-    """A subscription as it is relayed to. previous_secret: signs, too, for a while."""
+class ActiveWebhook(NamedTuple):
+    """A webhook as the relay uses it.
+
+    Attributes:
+        previous_secret: The replaced secret while it still signs; otherwise None.
+    """
 
     id: int
     url: str
@@ -80,12 +91,17 @@ class Subscription(NamedTuple):
 
     @property
     def secrets(self) -> list[str]:
-        """Those that sign."""
+        """The secrets with which deliveries are signed."""
         return [self.secret, *([] if self.previous_secret is None else [self.previous_secret])]
 
 
-class Waiting(NamedTuple):
-    """An event to be put where it waits. attempts: those that have failed; delay: until the next."""
+class NewDelivery(NamedTuple):
+    """A delivery to be stored as pending.
+
+    Attributes:
+        attempts: The number of failed attempts.
+        delay: The time until the next attempt.
+    """
 
     shard: int
     seq: int
@@ -96,8 +112,12 @@ class Waiting(NamedTuple):
     failure: str | None
 
 
-class Due(NamedTuple):
-    """The first event of a user that waits."""
+class PendingDelivery(NamedTuple):
+    """A pending delivery.
+
+    Attributes:
+        seconds_left: The time until the next attempt; negative if it is overdue.
+    """
 
     shard: int
     seq: int
@@ -109,7 +129,7 @@ class Due(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """An event that waits or is dead, as it is shown."""
+    """A pending or dead delivery, as the API returns it."""
 
     id: int
     uuid: UUID
@@ -124,12 +144,12 @@ class Delivery:
     dead_at: datetime | None
 
 
-class Webhooks(Pooled):
-    """Reads and writes them."""
+class Webhooks(PooledStore):
+    """Reads and writes webhooks and their deliveries."""
 
     application_name = "saldo webhooks"
 
-    # --- subscriptions: each raises StoreError when the database can't be asked ----------------
+    # --- subscriptions; each method raises StoreError when its statement fails -----------------
 
     async def create(
         self,
@@ -140,10 +160,10 @@ class Webhooks(Pooled):
         *,
         webhooks_max: int,
     ) -> int:
-        """The id of a new one. It gets what is recorded from now on.
+        """Create a webhook and return its id. It receives the entries that are recorded from now on.
 
         Raises:
-            TooManyWebhooksError: see there.
+            TooManyWebhooksError: The limit of webhooks is reached.
         """
         arguments = (url, event_types, user_ids, secret, webhooks_max)
         rows = await self._fetch("webhook_create", *arguments)
@@ -152,20 +172,26 @@ class Webhooks(Pooled):
         return int(rows[0][0])
 
     async def get(self, webhook_id: int) -> Webhook | None:
-        """One, or None."""
+        """Return a webhook, or None."""
+        if webhook_id > USER_ID_MAX:
+            return None
         rows = await self._fetch("webhooks_page", 0, webhook_id, 1)
         return Webhook(*rows[0]) if rows else None
 
     async def page(self, *, after_id: int, limit: int) -> list[Webhook]:
-        """Those with greater ids, by id."""
+        """Return a page of webhooks, by id."""
         return [Webhook(*row) for row in await self._fetch("webhooks_page", after_id, None, limit)]
 
-    async def change(self, webhook_id: int, change: Change, *, previous_secret: timedelta) -> bool:
-        """Changes what is given; False: there is none of this id.
+    async def change(
+        self, webhook_id: int, change: WebhookChange, *, previous_secret: timedelta
+    ) -> bool:
+        """Change a webhook. Return False if it does not exist.
 
         Args:
-            previous_secret: how long one that is replaced goes on signing.
+            previous_secret: The time for which a replaced secret still signs.
         """
+        if webhook_id > USER_ID_MAX:
+            return False
         types, users = change.event_types, change.user_ids
         rows = await self._fetch(
             "webhook_change",
@@ -177,82 +203,113 @@ class Webhooks(Pooled):
         return bool(rows)
 
     async def delete(self, webhook_id: int) -> bool:
-        """Deletes it with what waits; False: there is none of this id."""
+        """Delete a webhook with its deliveries. Return False if it does not exist."""
         return bool(await self._fetch("webhook_delete", webhook_id))
 
-    # --- what waits, and what is dead -----------------------------------------------------------
+    # --- deliveries -----------------------------------------------------------------------------
 
     async def deliveries(
         self, webhook_id: int, *, after_id: int, state: DeliveryState | None, limit: int
     ) -> list[Delivery]:
-        """A page, in the order in which they came to wait."""
+        """Return a page of deliveries, in the order in which they were stored.
+
+        Args:
+            state: The state of the deliveries to return; None for all.
+        """
         dead = None if state is None else state == "dead"
         rows = await self._fetch("webhook_deliveries_page", webhook_id, after_id, dead, limit)
         return [Delivery(*row) for row in rows]
 
     async def replay(self, webhook_id: int, uuid: UUID | None, *, deliveries_max: int) -> int:
-        """Lets the dead events, or only one, be tried again, and what waits be tried at once; how many."""
+        """Make dead deliveries pending again, and all chosen deliveries due now. Return their number.
+
+        Args:
+            uuid: The transaction whose delivery is chosen; None chooses all, dead ones first.
+            deliveries_max: The maximum number of chosen deliveries.
+        """
         return len(await self._fetch("webhook_replay", webhook_id, uuid, deliveries_max))
 
     # --- for the relay ----------------------------------------------------------------------------
 
-    async def active(self) -> list[Subscription]:
-        """Those that are to be relayed to."""
-        return [Subscription(*row) for row in await self._fetch("webhooks_active")]
+    async def list_active(self) -> list[ActiveWebhook]:
+        """Return the webhooks that are not disabled."""
+        return [ActiveWebhook(*row) for row in await self._fetch("webhooks_active")]
 
     async def disable(self, webhook_id: int, reason: Literal["gone", "failing"]) -> bool:
-        """Whether it was enabled until now; then there is a notice of it."""
+        """Disable a webhook and record a notice. Return False if it does not exist or is disabled already."""
         while True:
             try:
                 return bool(await self._fetch("webhook_disable", webhook_id, reason))
-            except ClashError:
-                continue  # another notice has taken the position
+            except UuidRaceError:
+                continue  # another notice was recorded at this position
 
-    async def record(
+    async def count_attempts(
         self, webhook_id: int, succeeded: int, failed: int, failure: str | None, disable: timedelta
     ) -> bool:
-        """Counts attempts; whether none has succeeded for as long as `disable`."""
+        """Count attempts. Return True if no attempt has succeeded for as long as `disable`."""
         rows = await self._fetch("webhook_record", webhook_id, succeeded, failed, failure, disable)
         return bool(rows and rows[0][0])
 
-    async def waiting(self, webhook_id: int, user_ids: Sequence[int]) -> tuple[int, set[int]]:
-        """How many events wait, and which of these users have one that does."""
+    async def count_pending(self, webhook_id: int, user_ids: Sequence[int]) -> tuple[int, set[int]]:
+        """Return the number of pending deliveries, and those of the given users that have one."""
         ((count, users),) = await self._fetch("webhook_waiting", webhook_id, user_ids)
         return count, set(users)
 
-    async def put(self, webhook_id: int, lease: Lease, events: Sequence[Waiting]) -> None:
-        """Puts events where they wait. Those that are there already stay as they are.
+    async def enqueue(self, webhook_id: int, lease: Lease, events: Sequence[NewDelivery]) -> None:
+        """Store pending deliveries. Those that are already pending remain unchanged.
+
+        A dead delivery becomes pending again. A delivery at whose position another event is after a failover is
+        replaced.
 
         Raises:
-            FencedError: another relay has the webhook.
+            LeaseLostError: Another relay has the lease, or the database has failed over since the lease was taken.
         """
         columns = [*map(list, zip(*events, strict=True))]
-        if events and not await self._fetch("webhook_put", webhook_id, lease.epoch, *columns):
-            raise FencedError(lease.sink)
+        if not events:
+            return
+        if not await self._fetch("webhook_put", webhook_id, lease.epoch, *columns, lease.identity):
+            raise LeaseLostError(lease.sink)
 
-    async def due(self, webhook_id: int, without: Sequence[int], limit: int) -> list[Due]:
-        """The first waiting event of each user, those of some users left out; the most urgent first."""
-        return [Due(*row) for row in await self._fetch("webhook_due", webhook_id, without, limit)]
+    async def first_pending(
+        self, webhook_id: int, without: Sequence[int], limit: int
+    ) -> list[PendingDelivery]:
+        """Return the first pending delivery of each user not in `without`, ordered by the time of the next attempt."""
+        return [
+            PendingDelivery(*row)
+            for row in await self._fetch("webhook_due", webhook_id, without, limit)
+        ]
 
-    async def behind(self, webhook_id: int, first: Due, limit: int) -> list[Due]:
-        """What waits behind an event of the same user, in order."""
+    async def queued_behind(
+        self, webhook_id: int, first: PendingDelivery, limit: int
+    ) -> list[PendingDelivery]:
+        """Return the pending deliveries of the same user that follow one, in order."""
         rows = await self._fetch("webhook_behind", webhook_id, first.user_id, first.seq, limit)
-        return [Due(*row) for row in rows]
+        return [PendingDelivery(*row) for row in rows]
 
-    async def delivered(self, webhook_id: int, events: Sequence[Due]) -> None:
-        """Events of one user wait no more; the attempts that succeeded are counted."""
+    async def record_deliveries(self, webhook_id: int, events: Sequence[PendingDelivery]) -> None:
+        """Delete successful deliveries of one user, and count their attempts."""
         seqs = [each.seq for each in events]
         await self._fetch("webhook_delivered", webhook_id, events[0].shard, seqs)
 
-    async def failed(
-        self, webhook_id: int, due: Due, failure: str, delay: timedelta, give_up: timedelta
+    async def record_failure(
+        self,
+        webhook_id: int,
+        due: PendingDelivery,
+        failure: str,
+        delay: timedelta,
+        give_up: timedelta,
     ) -> bool:
-        """It waits for another attempt; or, True, it has waited for so long that it is dead now."""
+        """Record a failed attempt. Return True if the delivery is dead now.
+
+        Args:
+            delay: The time until the next attempt.
+            give_up: The age at which a delivery becomes dead.
+        """
         rows = await self._fetch(
             "webhook_failed", webhook_id, due.shard, due.seq, delay, give_up, failure
         )
         return bool(rows and rows[0][0])
 
-    async def hasten(self, webhook_id: int) -> None:
-        """What waits is tried at once."""
+    async def retry_now(self, webhook_id: int) -> None:
+        """Make all pending deliveries due now."""
         await self._fetch("webhook_hasten", webhook_id)

@@ -1,14 +1,14 @@
-"""For the tests of who uses the client: a Saldo in memory, behind a transport of httpx.
+"""A fake of Saldo in memory, behind a transport of httpx, for tests of code that uses the client.
 
     fake = FakeSaldo()
     with fake.client() as client:
         user = client.create_user("Artem")
         client.deposit(user.id, 100)
 
-It decides by the executable specification of the service's own rules (`saldo.ledger.specification`) and reads
-requests with the service's own reader; a test asks both the same. It has users, balances, transactions, one and
-many. It has no events, proofs, webhooks and keys, no transaction log, metrics and OpenAPI document: it answers 501,
-`not_faked`, to those, which is an `UnexpectedAnswerError`.
+The fake decides by the executable specification of the service's rules (`saldo.ledger.specification`) and parses
+requests with the service's own parser. A test compares it with the service. It has users, balances, and single and bulk
+transactions. It has no events, proofs, webhooks, keys, transaction log, metrics or OpenAPI document. Requests for these
+get 501 `not_faked`, which the client raises as `UnexpectedAnswerError`.
 """
 
 from __future__ import annotations
@@ -23,54 +23,57 @@ import httpx
 
 from saldo.client import AsyncClient, Client, Retries
 from saldo.ledger.model import Limits
-from saldo.testing.service import Service
+from saldo.testing.fake_service import FakeService
 
 __all__ = ["FakeSaldo"]
 
-AT_ONCE: Final = Retries(pause_seconds=0.0, pause_seconds_max=0.0)
-"""Patience for tests: no pauses."""
+NO_PAUSES: Final = Retries(pause_seconds=0.0, pause_seconds_max=0.0)
+"""Retry options for tests, without pauses."""
 
 
 class FakeSaldo:
-    """A ledger in memory, and what may go wrong on the way to it.
+    """A ledger in memory, with simulated failures of the network and the service.
 
     Attributes:
-        now: what the ledger's clock says; None: the machine's time.
-        requests: how many have come.
-        transport: give it to a client of your own.
+        now: the time of the ledger's clock; None means the machine's time.
+        requests: number of received requests.
+        transport: the transport, for clients that tests create themselves.
     """
 
     def __init__(self, *, decimals: int = 2, limits: Limits | None = None) -> None:
         """
         Args:
-            decimals: of the currency.
+            decimals: decimals of the currency.
             limits: the rules that an operator can set.
         """
         self.now: datetime | None = None
         self.requests = 0
         self.transport: Final = httpx.MockTransport(self._handle)
-        self._service = Service(decimals, limits or Limits())
+        self._service = FakeService(decimals, limits or Limits())
         self._mishaps: deque[Callable[[httpx.Request], httpx.Response]] = deque()
         self._lock = threading.Lock()
 
-    def client(self, *, retries: Retries = AT_ONCE) -> Client:
-        """A client of it."""
+    def client(self, *, retries: Retries = NO_PAUSES) -> Client:
+        """Return a client of the fake."""
         return Client("http://saldo.test", retries=retries, transport=self.transport)
 
-    def async_client(self, *, retries: Retries = AT_ONCE) -> AsyncClient:
-        """A client of it for asyncio."""
+    def async_client(self, *, retries: Retries = NO_PAUSES) -> AsyncClient:
+        """Return an asyncio client of the fake."""
         return AsyncClient("http://saldo.test", retries=retries, transport=self.transport)
 
     def lose_requests(self, count: int = 1) -> None:
-        """The next requests don't reach it: there is no connection."""
+        """Lose the next requests, as if no connection could be opened."""
         self._mishaps.extend([self._lose_request] * count)
 
     def lose_answers(self, count: int = 1) -> None:
-        """The next requests are processed, and the connection breaks before the answer."""
+        """Process the next requests, but break the connection before the response.
+
+        After that the client accepts only a recorded outcome as final. Any other response is an `OutcomeUnknownError`.
+        """
         self._mishaps.extend([self._lose_answer] * count)
 
     def overload(self, count: int = 1) -> None:
-        """The next requests are answered 503, `overloaded`: nothing is recorded."""
+        """Answer the next requests with 503 `overloaded`. Nothing is recorded."""
         self._mishaps.extend([self._overloaded] * count)
 
     def _handle(self, request: httpx.Request) -> httpx.Response:

@@ -1,15 +1,15 @@
-"""Errors of the fake: codes, statuses and members as the service has them. Texts for people are shorter."""
+"""Problems of the fake. Codes, statuses and members equal the service's; texts for people are shorter."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from saldo.http.wire import Fault
+from saldo.ledger.instants import format_instant
 from saldo.ledger.model import Decision, Outcome, TransactionRequest, differing_fields
 from saldo.ledger.money import format_money
-from saldo.ledger.time import format_instant
+from saldo.parsing.transactions import FAULTS_MAX, InvalidField, summary
 
 STATUSES: Final = {
     "insufficient_funds": 402,
@@ -30,7 +30,7 @@ STATUSES: Final = {
 
 
 class Problem(NamedTuple):
-    """An error, alone or of one of many."""
+    """An error of a request, or of one item of a bulk request."""
 
     code: str
     detail: str
@@ -41,8 +41,8 @@ class Problem(NamedTuple):
         return STATUSES[self.code]
 
 
-class ProblemError(Exception):
-    """Ends a request."""
+class FakeProblemError(Exception):
+    """Raised to end a request with a problem."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.code)
@@ -50,18 +50,18 @@ class ProblemError(Exception):
 
 
 def errors(*pairs: tuple[str, str]) -> dict[str, Any]:
-    """The member `errors`."""
+    """Return the member `errors`."""
     return {"errors": [{"field": field, "message": message} for field, message in pairs]}
 
 
-def invalid(faults: Iterable[Fault]) -> Problem:
-    pairs = [(fault.field, fault.message) for fault in faults]
-    return Problem("invalid", "; ".join(f"{a} {b}" for a, b in pairs), errors(*pairs))
+def invalid(faults: Sequence[InvalidField]) -> Problem:
+    pairs = [(fault.field, fault.message) for fault in faults[:FAULTS_MAX]]
+    return Problem("invalid", summary(faults), errors(*pairs))
 
 
 def user_not_found(user_id: int) -> Problem:
     return Problem(
-        "user_not_found", f"There is no user {user_id}.", errors(("user_id", "is no user's"))
+        "user_not_found", f"There is no user {user_id}.", errors(("user_id", "does not exist"))
     )
 
 
@@ -71,7 +71,7 @@ def name_taken(user_id: int) -> Problem:
 
 
 def recorded(uuid: UUID, decision: Decision, decimals: int) -> dict[str, Any]:
-    """The transaction that stands under a uuid."""
+    """Return the recorded transaction of a uuid."""
     assert decision.amount is not None
     assert decision.timestamp is not None
     assert decision.recorded_at is not None
@@ -88,8 +88,8 @@ def recorded(uuid: UUID, decision: Decision, decimals: int) -> dict[str, Any]:
     }
 
 
-def refused(request: TransactionRequest, decision: Decision, decimals: int) -> Problem:
-    """Why a transaction was not posted."""
+def refusal_problem(request: TransactionRequest, decision: Decision, decimals: int) -> Problem:
+    """Return the problem of a transaction that was not posted."""
     code = decision.outcome.name.lower()
     match decision.outcome:
         case Outcome.INSUFFICIENT_FUNDS | Outcome.BALANCE_ABOVE_MAXIMUM:
@@ -117,6 +117,6 @@ def _conflict(request: TransactionRequest, decision: Decision, decimals: int) ->
         there = recorded(request.uuid, decision, decimals)
         shown = {name: there[name] for name in differing}
     members = {"differing_fields": differing, "recorded": shown}
-    members |= errors(*((name, "differs from what is recorded") for name in differing))
-    detail = f"The uuid {request.uuid} stands for a transaction with other content."
+    members |= errors(*((name, "differs from the recorded value") for name in differing))
+    detail = f"The uuid {request.uuid} belongs to a transaction with other content."
     return Problem("uuid_conflict", detail, members)

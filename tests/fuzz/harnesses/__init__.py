@@ -1,8 +1,8 @@
-"""What must hold of each parser, whatever bytes it is given.
+"""Harnesses: properties that must hold for each parser, whatever its input is.
 
-A harness is a module with `check(data)`, which raises AssertionError when a property doesn't hold, and anything else
-when a parser raises what it does not document. Hypothesis calls it (tests/fuzz/test_harnesses.py), and so does
-atheris, which is led by the coverage of the code (`python -m tests.fuzz.harnesses NAME`).
+A harness is a module with `check(data)`. It raises AssertionError when a property doesn't hold, and anything else when
+a parser raises an undocumented exception. The callers are Hypothesis (tests/fuzz/test_harnesses.py) and atheris, which
+is guided by code coverage (`python -m tests.fuzz.harnesses NAME`).
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ CORPUS: Final = Path(__file__).parent.parent / "corpus"
 
 
 def check_of(name: str) -> Check:
-    """The check of a harness; also of a module elsewhere, by its full name."""
+    """Return the check of a harness, or of a module elsewhere, by its full name."""
     module = import_module(name if "." in name else f"{__name__}.{name}")
     check: Check = module.check
     return check
 
 
 def seeds_of(name: str) -> list[bytes]:
-    """Inputs to begin with: a line each of corpus/NAME.txt, with Python's escapes."""
+    """Return the initial inputs: one for each line of corpus/NAME.txt, with Python's escapes."""
     path = CORPUS / f"{name}.txt"
     if not path.exists():
         return []
@@ -48,11 +48,11 @@ def seeds_of(name: str) -> list[bytes]:
 
 
 def text_of(data: bytes) -> str:
-    """Bytes as text, every one of which is some text."""
+    """Decode bytes of any kind as text."""
     return data.decode("utf-8", "surrogateescape")
 
 
 def executed(output: str) -> int:
-    """How many inputs a run has tried, from what libFuzzer prints at its end."""
+    """Return the number of inputs that a run has tried, from the final output of libFuzzer."""
     found = re.search(r"number_of_executed_units: (\d+)", output)
     return int(found[1]) if found else 0

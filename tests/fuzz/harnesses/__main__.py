@@ -1,7 +1,7 @@
-"""Runs one harness in a process of its own, led by coverage: ``python -m tests.fuzz.harnesses NAME``.
+"""Run one harness in a process of its own, guided by coverage: ``python -m tests.fuzz.harnesses NAME``.
 
-Of a process of its own, because the code must be instrumented as it is imported, and because libFuzzer ends the
-process: when its time is over, or when a property doesn't hold. Then it prints the command that shows it again.
+The separate process has two reasons: the code must be instrumented when it is imported, and libFuzzer ends the process
+when its time is over or a property doesn't hold. In the latter case it prints the command that repeats the failure.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 from tests.fuzz import harnesses
 
 LENGTH_MAX = 400
-"""Bytes of an input: what is read here is short, and short inputs are found sooner."""
+"""Longest input, in bytes: the parsers read short texts, and short inputs are found sooner."""
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     options = argparse.ArgumentParser(description="Runs one harness.")
     options.add_argument("name", help=f"one of {', '.join(harnesses.NAMES)}")
     options.add_argument("--seconds", type=int, default=10, help="0: until it is stopped")

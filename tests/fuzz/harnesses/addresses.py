@@ -1,10 +1,10 @@
-"""Addresses: none of a network that is not of the public internet counts as public, in whatever it is wrapped."""
+"""Addresses: no address outside of the public internet counts as public, in whatever form it is embedded."""
 
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from saldo.relay.webhooks.addresses import is_public
+from saldo.relay.webhooks.address_policy import is_public
 from tests.fuzz.harnesses import text_of
 
 NOT_PUBLIC_4 = [
@@ -12,10 +12,12 @@ NOT_PUBLIC_4 = [
     for network in (
         *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16"),
         *("172.16.0.0/12", "192.0.2.0/24", "192.168.0.0/16", "198.18.0.0/15"),
+        *("168.63.129.16/32", "192.0.0.0/24", "192.31.196.0/24", "192.52.193.0/24"),
+        *("192.88.99.0/24", "192.175.48.0/24"),
         *("198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4"),
     )
 ]
-"""Of IANA's registries of special-purpose and multicast addresses."""
+"""Special-purpose and multicast networks from IANA's registries."""
 
 NOT_PUBLIC_6 = [
     IPv6Network(network)
@@ -27,7 +29,7 @@ NOT_PUBLIC_6 = [
 
 
 def check(data: bytes) -> None:
-    """Any text; the addresses that the first sixteen and the last four bytes are, and one within the other."""
+    """Check any text, and the addresses that the first sixteen and the last four bytes form, also combined."""
     text = text_of(data)
     if is_public(text):
         _check_address(ip_address(text.partition("%")[0]))
@@ -38,7 +40,7 @@ def check(data: bytes) -> None:
         if is_public(str(address)):
             _check_address(address)
         if isinstance(address, IPv6Address):
-            # Its other spellings are the same address.
+            # Other spellings are the same address.
             assert is_public(address.exploded) == is_public(str(address))
             assert is_public(f"{address}%eth0") == is_public(str(address))
     if not is_public(str(inner)):
@@ -46,7 +48,7 @@ def check(data: bytes) -> None:
 
 
 def _wrapped(inner: IPv4Address, whole: IPv6Address) -> list[IPv6Address]:
-    """IPv6 addresses whose packets a gateway may deliver to the IPv4 address."""
+    """Return IPv6 addresses whose packets a gateway may deliver to the IPv4 address."""
     number, network = int(inner), int(whole) >> 64 << 64
     return [
         IPv6Address(number),

@@ -1,11 +1,11 @@
-"""Amounts: exactly what decimal arithmetic says, or a message."""
+"""Amounts: exactly the result of decimal arithmetic, or a message."""
 
 from __future__ import annotations
 
 import re
 from decimal import Decimal, localcontext
 
-from saldo.http.patterns import AMOUNT
+from saldo.http.openapi.patterns import AMOUNT
 from saldo.ledger.money import (
     AMOUNT_MAX,
     TEXT_LENGTH_MAX,
@@ -17,7 +17,7 @@ from tests.fuzz.harnesses import text_of
 
 
 def check(data: bytes) -> None:
-    """The first byte says how many decimals the currency has."""
+    """Check a text as an amount. The first byte gives the number of the currency's decimals."""
     decimals, text = (data[0] % 9 if data else 2), text_of(data[1:])
     try:
         amount = parse_amount(text, decimals)

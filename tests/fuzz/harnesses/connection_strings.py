@@ -1,19 +1,31 @@
-"""Connection strings: hosts as libpq reads them, and never a part of a password in what is shown."""
+"""Connection strings: hosts as libpq parses them, and no part of a password in the displayed form."""
 
 from __future__ import annotations
 
-from saldo.settings import WrongSettingsError, load
-from saldo.store.url import hosts_of, shown
+from saldo.settings.environment import SettingsError
+from saldo.settings.model import load
+from saldo.store.connections.url import format_url, hosts_of
 from tests.fuzz.harnesses import text_of
 
 SECRET = "S3CR3T"
 
+SETTINGS = (
+    ("database_url", "postgresql"),
+    ("database_owner_url", "postgresql"),
+    ("database_replica_url", "postgresql"),
+    ("rabbitmq_url", "amqp"),
+    ("rabbitmq_stream_url", "rabbitmq-stream"),
+    ("tracing_url", "https"),
+    ("jwt_jwks_url", "https"),
+)
+"""Settings that are connection strings or URLs, with a scheme of each."""
+
 
 def check(data: bytes) -> None:
-    """Any text; and a string with a password that the bytes stand around, quoted or not."""
+    """Check any text, and strings in which the input surrounds a password, quoted or not."""
     text = text_of(data)
     for url in (text, f"postgresql://{text}"):
-        shown(url)
+        format_url(url)
         for host, port in hosts_of(url):
             assert host
             assert 1 <= port <= 65_535
@@ -26,9 +38,12 @@ def check(data: bytes) -> None:
         f"postgres:saldo:{before}{SECRET}{after}@db.example",
     )
     for url in urls:
-        assert SECRET not in shown(url), url
-    url = urls[len(data) % len(urls)]  # one only: settings take their time
+        assert SECRET not in format_url(url), url
+    # Only one of them is checked, because parsing settings is slow.
+    url = urls[len(data) % len(urls)]
+    setting, scheme = SETTINGS[sum(data) % len(SETTINGS)]
+    url = url.replace("postgresql://", f"{scheme}://", 1)
     try:
-        load(database_url=url)
-    except WrongSettingsError as error:
+        load(**{setting: url})
+    except SettingsError as error:
         assert SECRET not in str(error), url

@@ -1,16 +1,16 @@
-"""Cursors of lists: read as they were written, and never in another list."""
+"""Cursors of lists: parsed as they were written, and rejected by other lists."""
 
 from __future__ import annotations
 
-from saldo.http.wire import InvalidError, read_cursor, write_cursor
 from saldo.ledger.model import USER_ID_MAX
+from saldo.parsing.transactions import InvalidError, read_cursor, write_cursor
 from tests.fuzz.harnesses import text_of
 
 LISTINGS = ("users", "webhooks", "transactions 1", "transactions 11", "deliveries 1")
 
 
 def check(data: bytes) -> None:
-    """Any text for any list; and the number that the bytes are."""
+    """Check any text for each list, and the number that the bytes form."""
     text = text_of(data)
     for listing in LISTINGS:
         try:

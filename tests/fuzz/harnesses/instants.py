@@ -1,13 +1,12 @@
-"""Timestamps: read to the microsecond as the standard library reads them, and as the document's pattern says."""
+"""Timestamps: parsed to the microsecond like the standard library does, and matching the document's pattern."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta, timezone
 
-from saldo.http.patterns import INSTANT, QUERY_INSTANT
-from saldo.http.wire import InvalidError, Reading, parse_query_instant
-from saldo.ledger.time import (
+from saldo.http.openapi.patterns import INSTANT, QUERY_INSTANT
+from saldo.ledger.instants import (
     INSTANT_MAX,
     INSTANT_MIN,
     TEXT_LENGTH_MAX,
@@ -15,20 +14,21 @@ from saldo.ledger.time import (
     format_instant,
     parse_instant,
 )
+from saldo.parsing.transactions import InvalidError, ParserOptions, parse_query_instant
 from tests.fuzz.harnesses import text_of
 
 ZONE = timezone(timedelta(hours=5, minutes=30))
-READING = Reading(zone=ZONE, decimals=2, amount_max_minor=1, name_length_max=1)
+READING = ParserOptions(zone=ZONE, decimals=2, amount_max_minor=1, name_length_max=1)
 
 
 def check(data: bytes) -> None:
-    """A text is an instant, or has a message."""
+    """Check that a text is a timestamp or has a message."""
     text = text_of(data)
     fits = len(text) <= TEXT_LENGTH_MAX and re.fullmatch(INSTANT[1:-1], text) is not None
     try:
         instant = parse_instant(text, ZONE)
     except InstantError as error:
-        # The pattern knows neither how long a month is nor what an offset does at the edge.
+        # The pattern checks neither the length of a month nor the effect of an offset at the limits.
         assert not fits or re.match(
             "is not a date and time of the cal|must be in the ye", str(error)
         )
@@ -53,6 +53,6 @@ def _check_against_the_standard_library(text: str, instant: datetime) -> None:
     try:
         expected = datetime.fromisoformat(text)
     except ValueError:
-        return  # it knows fewer forms
+        return  # the standard library knows fewer forms
     zone = expected.tzinfo or ZONE
     assert instant == expected.replace(tzinfo=zone).astimezone(UTC)

@@ -1,8 +1,8 @@
-"""Lines of a stream: the same however the bytes arrive, and never more of them kept than the limit."""
+"""Lines of a stream: the same however the bytes arrive, and never more bytes buffered than the limit."""
 
 from __future__ import annotations
 
-from saldo.http.stream import Lines
+from saldo.http.api.bulk_stream import LineSplitter
 
 LINE_BYTES_MAX = 12
 
@@ -10,15 +10,15 @@ Found = list[tuple[int, bytes | None]]
 
 
 def check(data: bytes) -> None:
-    """The first bytes say how the others are cut: up to sixteen sizes, then all that is left."""
+    """Split the input as its first bytes say: up to sixteen sizes, then the rest."""
     count = data[0] % 16 if data else 0
     sizes, content = data[1 : 1 + count], data[1 + count :]
-    lines, found, begin = Lines(LINE_BYTES_MAX), [], 0
+    lines, found, begin = LineSplitter(LINE_BYTES_MAX), [], 0
     for size in [*sizes, len(content)]:
-        found += lines.cut(content[begin : begin + size])
+        found += lines.feed(content[begin : begin + size])
         assert len(lines._begun) <= LINE_BYTES_MAX
         begin += size
-    found += lines.end()
+    found += lines.flush()
     assert found == _expected(content)
     assert lines.number == content.count(b"\n") + (not content.endswith(b"\n") and content != b"")
 

@@ -1,20 +1,20 @@
-"""Positions of the live stream: one text for each, and any other text is refused."""
+"""Positions of the live stream: one text for each, and any other text is rejected."""
 
 from __future__ import annotations
 
+from saldo.events.position import EPOCH_BYTES, PositionError, format_position, read_position
 from saldo.ledger.model import SEQ_MAX, SHARDS
-from saldo.relay.position import EPOCH_BYTES, PositionError, read_position, write_position
 from tests.fuzz.harnesses import text_of
 
 
 def check(data: bytes) -> None:
-    """Any text; and the position that the bytes make, with one sign of its text altered."""
+    """Check any text, and the position that the bytes form, with one character of its text changed."""
     for text in (text_of(data), f"v1.{text_of(data)}"):
         try:
             position = read_position(text)
         except PositionError:
             continue
-        assert write_position(*position) == text
+        assert format_position(*position) == text
     _check_written(data)
 
 
@@ -25,7 +25,7 @@ def _check_written(data: bytes) -> None:
         rest[index] % SHARDS: int.from_bytes(rest[index + 1 : index + 9], "big") % (SEQ_MAX + 1)
         for index in range(0, len(rest), 9)
     }
-    text = write_position(epoch, positions)
+    text = format_position(epoch, positions)
     assert read_position(text) == (epoch, positions)
     index = sum(data) % len(text)
     altered = text[:index] + chr(ord(text[index]) ^ 1) + text[index + 1 :]

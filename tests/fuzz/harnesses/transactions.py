@@ -1,22 +1,28 @@
-"""Transactions: the quick reader and the full one agree, and what comes out is within every bound."""
+"""Transactions: the fast parser and the full one agree, and the result is within all limits."""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC
 
-from saldo.http import wire
-from saldo.http.wire import InvalidError, Reading, parse_transaction, parse_transactions, read_plain
+from saldo.ledger.instants import format_instant
 from saldo.ledger.model import USER_ID_MAX, TransactionRequest
 from saldo.ledger.money import AMOUNT_MAX, format_money
-from saldo.ledger.time import format_instant
+from saldo.parsing import transactions
+from saldo.parsing.transactions import (
+    InvalidError,
+    ParserOptions,
+    parse_fast_path,
+    parse_transaction,
+    parse_transactions,
+)
 
-READING = Reading(zone=UTC, decimals=2, amount_max_minor=AMOUNT_MAX, name_length_max=200)
+READING = ParserOptions(zone=UTC, decimals=2, amount_max_minor=AMOUNT_MAX, name_length_max=200)
 
 
 def check(data: bytes) -> None:
-    """A body is a transaction, or has faults, each with a field and a message."""
-    quick = read_plain(data, READING)
+    """Check that a body is a transaction or has faults, each with a field and a message."""
+    quick = parse_fast_path(data, READING)
     full = _read_fully(data)
     assert quick is None or quick == full
     try:
@@ -28,15 +34,15 @@ def check(data: bytes) -> None:
         return
     assert request == full
     _check_bounds(request)
-    assert read_plain(_plain(request), READING) == request
-    # Of one among many the same is read.
+    assert parse_fast_path(_plain(request), READING) == request
+    # The same body in an array gives the same transaction.
     assert parse_transactions(b"[" + data + b"]", 1, READING) == [request]
 
 
 def _read_fully(data: bytes) -> TransactionRequest | None:
-    """Without the quick reader before it."""
+    """Parse a body without the fast parser."""
     try:
-        return wire._read_transaction(wire.parse_object(data), None, READING)
+        return transactions._read_transaction(transactions.parse_object(data), None, READING)
     except InvalidError:
         return None
 

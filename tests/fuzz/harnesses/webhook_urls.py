@@ -1,4 +1,4 @@
-"""URLs of webhooks: no spelling of an address that the system would read leads to one that is not public."""
+"""URLs of webhooks: no spelling leads to an address that is not public, and no message contains a password."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from ipaddress import IPv4Address
 
 from yarl import URL
 
-from saldo.http.webhook_wire import WebhookReading, read_new_webhook
-from saldo.http.wire import InvalidError
-from saldo.relay.webhooks.addresses import is_public
+from saldo.parsing.transactions import InvalidError
+from saldo.parsing.webhooks import WebhookParserOptions, read_new_webhook
+from saldo.relay.webhooks.address_policy import is_public
+from saldo.relay.webhooks.destinations import DestinationPolicy
 from tests.fuzz.harnesses import text_of
 
-READING = WebhookReading(url_length_max=2000, users_max=10, allow_private=False)
+READING = WebhookParserOptions(
+    url_length_max=2000, users_max=10, destinations=DestinationPolicy(allow_http=True)
+)
 
 
 def check(data: bytes) -> None:
-    """Any text; and every spelling of the address that the first four bytes are."""
+    """Check any text, and every spelling of the address that the first four bytes form."""
     text = text_of(data)
     address = int.from_bytes(data[:4].rjust(4, b"\0"), "big")
     for url in (
@@ -26,10 +29,28 @@ def check(data: bytes) -> None:
         *(f"http://{host}/" for host in spellings(address)),
     ):
         _check_url(url)
+    before, _, after = text.replace(SECRET, "").partition("|")
+    for url in (
+        f"https://user:{before}{SECRET}{after}@public.example/",
+        f"https://{SECRET}:{before}@public.example{after}",
+        f"{before}https://user:{SECRET}@{after}",
+        f"https:user:{before}{SECRET}{after}@public.example",
+    ):
+        for fields in ({"url": url}, {"url": url, "secret": f"{before}{SECRET}{after}"}):
+            _check_message(fields)
+
+
+def _check_message(fields: dict[str, str]) -> None:
+    """Check that a message doesn't repeat the rejected URL, because clients and proxies log problems."""
+    try:
+        read_new_webhook(fields, READING)
+    except InvalidError as error:
+        told = "".join(f"{fault.field} {fault.message}" for fault in error.faults)
+        assert SECRET not in f"{told} {error}", fields
 
 
 def spellings(address: int) -> list[str]:
-    """How inet_aton(3), browsers and IPv6 write an IPv4 address."""
+    """Return the spellings of an IPv4 address in inet_aton(3), browsers and IPv6."""
     a, b, c, d = address.to_bytes(4, "big")
     return [
         str(IPv4Address(address)),
@@ -50,6 +71,8 @@ def spellings(address: int) -> list[str]:
     ]
 
 
+SECRET = "S3CR3T"
+
 _FULL_WIDTH = {ord(digit): ord(digit) - ord("0") + 0xFF10 for digit in "0123456789"}
 
 
@@ -68,7 +91,7 @@ def _check_url(url: str) -> None:
 
 
 def _addresses(host: str) -> list[str]:
-    """What the system reads the host as, if it is an address: no name is looked up."""
+    """Return the addresses that the system parses the host as; no name is resolved."""
     try:
         found = socket.getaddrinfo(host, 80, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except (OSError, UnicodeError):

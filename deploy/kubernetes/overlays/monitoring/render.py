@@ -1,8 +1,9 @@
-"""Prints prometheus-rule.yaml: each file of deploy/prometheus/rules as a PrometheusRule, for the Prometheus Operator.
+"""Generator of prometheus-rule.yaml, with a PrometheusRule for each file in deploy/prometheus/rules.
 
     python deploy/kubernetes/overlays/monitoring/render.py >deploy/kubernetes/overlays/monitoring/prometheus-rule.yaml
 
-Kustomize can't put a file into a resource; tests/deploy holds the two against each other.
+The manifests are for the Prometheus Operator. Kustomize can't put the content of a file into a resource, so the rules
+are repeated there. tests/deploy checks that they are the same.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ HEADER = "# Made by render.py from deploy/prometheus/rules: change those.\n"
 
 
 def render(rules: Path) -> str:
-    """The manifests, one for each file: the same name of a group may be in several files, not twice in one."""
+    """Return the manifests, one for each file of rules.
+
+    Several files can contain groups of the same name, but one manifest cannot contain a name twice.
+    """
     manifests = [_manifest(file) for file in sorted(rules.glob("*.yml"))]
     return HEADER + yaml.dump_all(
         manifests, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True
@@ -26,7 +30,7 @@ def render(rules: Path) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what has several lines in several lines."""
+    """A YAML dumper that writes texts with line breaks as block scalars."""
 
 
 _Dumper.add_representer(

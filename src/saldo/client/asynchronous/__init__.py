@@ -1,1 +1,1 @@
-"""The client for asyncio. `saldo.client.synchronous` is made of it by `python -m tests.client.twin`."""
+"""The client for asyncio. `python -m tests.client.twin` generates `saldo.client.synchronous` from it."""

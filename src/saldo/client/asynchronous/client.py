@@ -1,24 +1,23 @@
-"""The client's face: a method for each call of the API. What is sent and read is in `saldo.client.calls`."""
+"""The public class of the client, with a method for each operation that `saldo.client.endpoints` describes."""
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable, Sequence
-from importlib.metadata import version
 from types import TracebackType
 from typing import Any, Literal
 from uuid import UUID
 
 import httpx
 
-from saldo.client import calls
+from saldo.client import endpoints
 from saldo.client.asynchronous.connection import AsyncConnection
 from saldo.client.asynchronous.events import AsyncEvents
-from saldo.client.asynchronous.pages import AsyncPages
+from saldo.client.asynchronous.pagination import AsyncPages
 from saldo.client.asynchronous.writer import BATCH_MAX, OUTSTANDING_MAX, AsyncWriter
-from saldo.client.calls import UNSET, Unset
+from saldo.client.endpoints import UNSET, Unset
 from saldo.client.errors import SaldoError
-from saldo.client.following import Following
+from saldo.client.event_stream import EventStreamState
 from saldo.client.models import (
     Amount,
     Balance,
@@ -37,20 +36,27 @@ from saldo.client.models import (
     User,
     Webhook,
 )
-from saldo.client.network import authorization, checked_url
-from saldo.client.requests import Deposit, Request, Withdrawal
+from saldo.client.payloads import Deposit, TransactionRequest, Withdrawal
 from saldo.client.retry import Retries
+from saldo.client.transport_errors import (
+    authorization_header,
+    check_url,
+    explain_proxy_errors,
+    is_direct,
+    proxy_variable,
+    tls_context,
+)
+from saldo.version import VERSION
 
 
 class AsyncClient:
-    """A Saldo service.
+    """A client of a Saldo service.
 
-    Each call is repeated until it is decided or its time is up (`Retries`), as far as that is safe: a transaction
-    under the uuid it was given at first, so that it is processed once. What a call can raise stands in
-    `saldo.client.errors`.
+    Each call is retried until it is decided or its timeout has passed (`Retries`), as far as that is safe. A
+    transaction keeps its uuid in all attempts, so it is processed once. `saldo.client.errors` lists the exceptions.
 
-    One client is for a whole program: it keeps connections open. After a fork each process has its own; a `transport`
-    that is given is both's.
+    One client is sufficient for a whole program, because it keeps connections open. After a fork each process opens its
+    own connections, but a given `transport` is shared.
     """
 
     def __init__(
@@ -64,27 +70,35 @@ class AsyncClient:
     ) -> None:
         """
         Args:
-            url: where the service is.
-            key: what `saldo keys create` has printed, or a token.
-            verify: how the service's certificate is checked.
-            transport: takes the requests in place of the network: for tests, see `saldo.testing`.
+            url: The address of the service. The proxies in the environment (HTTPS_PROXY, ALL_PROXY, NO_PROXY) are used,
+                except for loopback addresses.
+            key: A key, as `saldo keys create` has printed it, or a token.
+            retries: The timeouts and the backoff of calls.
+            verify: How the service's certificate is checked.
+            transport: A replacement for the network, for tests; see `saldo.testing`.
 
         Raises:
-            TypeError, ValueError: the URL or the key is none.
+            TypeError, ValueError: The URL or the key is invalid, or the environment names a proxy that can't be used.
         """
-        url = checked_url(url)
-        headers = {"user-agent": f"saldo-python/{version('saldo')}"}
+        url = check_url(url)
+        headers = {"user-agent": f"saldo-python/{VERSION}"}
         if key is not None:
-            headers["authorization"] = authorization(key)
-        # Made once: reading the certificates takes longer than a call.
-        checked = verify if transport is not None else httpx.create_ssl_context(verify)
+            headers["authorization"] = authorization_header(key)
+        checked = verify if transport is not None else tls_context(url, verify)
 
         def make(limits: httpx.Limits) -> httpx.AsyncClient:
-            return httpx.AsyncClient(
-                base_url=url, headers=headers, verify=checked, transport=transport, limits=limits
-            )
+            with explain_proxy_errors():
+                return httpx.AsyncClient(
+                    base_url=url,
+                    headers=headers,
+                    verify=checked,
+                    transport=transport,
+                    limits=limits,
+                    trust_env=not is_direct(url),
+                )
 
-        self._connection = AsyncConnection(make, retries or Retries())
+        proxy = None if transport is not None else proxy_variable(url)
+        self._connection = AsyncConnection(make, retries or Retries(), proxy)
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -98,33 +112,35 @@ class AsyncClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         await self._connection.aclose()
 
     # --- users --------------------------------------------------------------------------------
 
     async def create_user(self, name: str) -> User:
-        """Creates a user with a balance of zero.
+        """Create a user with a balance of zero.
 
         Raises:
-            NameTakenError: there is a user of this name; after a lost answer perhaps the one that was to be made.
+            NameTakenError: A user with this name exists. After a lost response this may be the user that the call
+                created.
         """
-        return await self._connection.ask(calls.create_user(name))
+        return await self._connection.call(endpoints.create_user(name))
 
     async def user(self, user_id: int) -> User:
-        """The user and the balance of now."""
-        return await self._connection.ask(calls.user(user_id))
+        """Return a user with the current balance."""
+        return await self._connection.call(endpoints.user(user_id))
 
     def users(
         self, *, name: str | None = None, limit: int | None = None, cursor: str | None = None
     ) -> AsyncPages[User]:
-        """Users by id.
+        """Return the users, ordered by id.
 
         Args:
-            name: only the one of this name.
-            limit: how many a page. cursor: where to begin: a page's `next_cursor`.
+            name: Return only the user with this name.
+            limit: The maximum number of users per page.
+            cursor: The start of the first page: the `next_cursor` of an earlier page.
         """
-        return AsyncPages(self._connection, calls.users(name, limit), cursor)
+        return AsyncPages(self._connection, endpoints.users(name, limit), cursor)
 
     async def balance(
         self,
@@ -134,12 +150,14 @@ class AsyncClient:
         before: Instant | None = None,
         known_at: Instant | None = None,
     ) -> Balance:
-        """The balance: now, or with everything that took effect by a date, as known now or at a moment of the past.
+        """Return a user's balance: the current one or that at a date, as known now or at an earlier time.
 
         Args:
-            date: inclusive. before: exclusive, in place of `date`.
+            date: Count the transactions that took effect at this time or earlier.
+            before: Count the transactions that took effect before this time. It replaces `date`.
+            known_at: Count only the transactions that were recorded until this time.
         """
-        return await self._connection.ask(calls.balance(user_id, date, before, known_at))
+        return await self._connection.call(endpoints.balance(user_id, date, before, known_at))
 
     # --- transactions -------------------------------------------------------------------------
 
@@ -151,7 +169,7 @@ class AsyncClient:
         timestamp: Instant | None = None,
         uuid: UUID | str | None = None,
     ) -> Transaction:
-        """Puts money in; see `post`."""
+        """Post a deposit; see `post`."""
         return await self.post(Deposit(user_id, amount, timestamp=timestamp, uuid=uuid))
 
     async def withdraw(
@@ -162,56 +180,60 @@ class AsyncClient:
         timestamp: Instant | None = None,
         uuid: UUID | str | None = None,
     ) -> Transaction:
-        """Takes money out; see `post`."""
+        """Post a withdrawal; see `post`."""
         return await self.post(Withdrawal(user_id, amount, timestamp=timestamp, uuid=uuid))
 
-    async def post(self, request: Request) -> Transaction:
-        """Posts a transaction, once, however often it is sent; the transaction as it is recorded.
+    async def post(self, request: TransactionRequest) -> Transaction:
+        """Post a transaction once, however often it is sent, and return it as it is recorded.
 
         Args:
-            request: its `uuid` stands for it: kept, it can be posted again after whatever has happened.
+            request: The transaction. Store its `uuid` to be able to post it again after any failure.
 
         Raises:
-            InsufficientFundsError, BalanceAboveMaximumError: refused, and recorded so.
-            UuidConflictError: the uuid stands for another transaction.
-            OutcomeUnknownError: the time was up. Post it again with the same uuid: that decides.
+            InsufficientFundsError, BalanceAboveMaximumError: The ledger has refused the transaction and recorded that.
+            UuidConflictError: The uuid belongs to another transaction.
+            OutcomeUnknownError: The transaction may have been posted, or may still be. Post it again with the same
+                uuid.
         """
-        return await self._connection.ask(calls.post(request))
+        return await self._connection.call(endpoints.post(request))
 
-    async def post_many(self, requests: Sequence[Request]) -> list[Posted | SaldoError]:
-        """Posts some transactions in one request, each for itself; what became of each, in their order.
+    async def post_many(self, requests: Sequence[TransactionRequest]) -> list[Posted | SaldoError]:
+        """Post several independent transactions in one request, and return an outcome for each, in the same order.
 
-        For more than the service takes at once (5000, unless set otherwise), or than are at hand: `writer`.
+        Use `writer` for more transactions than the service accepts in one request (5000 by default), or for a stream of
+        them.
         """
-        return await self._connection.ask(calls.post_many(requests))
+        return await self._connection.call(endpoints.post_many(requests))
 
-    async def post_atomic(self, requests: Sequence[Request]) -> list[Posted]:
-        """Posts all of them or none.
+    async def post_atomic(self, requests: Sequence[TransactionRequest]) -> list[Posted]:
+        """Post all of the transactions or none.
 
         Raises:
-            SaldoError: why not; `item` is the place of the first that can't be. Nothing was recorded.
+            OutcomeUnknownError: All of them may have been posted, or may still be.
+            SaldoError: The transactions can't be posted; `item` is the index of the first one that can't be. Nothing
+                was recorded.
         """
-        return await self._connection.ask(calls.post_atomic(requests))
+        return await self._connection.call(endpoints.post_atomic(requests))
 
     def writer(
         self, *, batch_max: int = BATCH_MAX, outstanding_max: int = OUTSTANDING_MAX
     ) -> AsyncWriter:
-        """For thousands a second: use it as a context.
+        """Return a writer, which posts thousands of transactions per second. Use it as a context manager.
 
         Args:
-            batch_max: transactions of one request.
-            outstanding_max: transactions that are not answered yet: with so many it takes the next one only when
-                there is room.
+            batch_max: The maximum number of transactions per request.
+            outstanding_max: The maximum number of unanswered transactions. At this number the writer accepts the next
+                transaction only after another one is answered.
         """
         return AsyncWriter(self._connection, batch_max=batch_max, outstanding_max=outstanding_max)
 
     async def transaction(self, uuid: UUID | str, *, user_id: int | None = None) -> Transaction:
-        """The transaction under a uuid; a refused one, too, with its `outcome`.
+        """Return the transaction with a uuid. A refused one is returned as well, with its `outcome`.
 
         Args:
-            user_id: only if it is this user's. Where the ledger is distributed it is found faster so.
+            user_id: Return the transaction only if it is this user's. On a distributed ledger this is faster.
         """
-        return await self._connection.ask(calls.transaction(uuid, user_id))
+        return await self._connection.call(endpoints.transaction(uuid, user_id))
 
     def transactions(
         self,
@@ -224,21 +246,31 @@ class AsyncClient:
         limit: int | None = None,
         cursor: str | None = None,
     ) -> AsyncPages[Transaction]:
-        """A user's transactions, newest first by `number`, refused ones too.
+        """Return a user's transactions, refused ones included, with the greatest `number` first.
 
         Args:
-            since: the first timestamp (the API's `from`). until: the one after the last (the API's `to`).
-            known_at: only what was recorded by this moment of the past: pages that are read later agree with it.
-            limit: how many a page at most. cursor: where to begin: a page's `next_cursor`.
+            since: The start of the range of timestamps, inclusive (`from` in the API).
+            until: The end of the range of timestamps, exclusive (`to` in the API).
+            type: Return only transactions of this type.
+            known_at: Return only transactions that were recorded until this time, so that later pages are consistent
+                with it.
+            limit: The maximum number of transactions per page.
+            cursor: The start of the first page: the `next_cursor` of an earlier page.
         """
-        listing = calls.transactions(user_id, since, until, type, limit, known_at)
+        listing = endpoints.transactions(user_id, since, until, type, limit, known_at)
         return AsyncPages(self._connection, listing, cursor)
 
     async def transaction_log(
         self, shard: int, *, after: int | None = None, limit: int | None = None
     ) -> TransactionLog:
-        """The log of one of the 64 shards, refused transactions too: to copy everything, and later what came since."""
-        return await self._connection.ask(calls.transaction_log(shard, after, limit))
+        """Return a part of the log of one of the 64 shards, refused transactions included.
+
+        Use it to copy the whole log, and later to copy the new entries.
+
+        Args:
+            after: Return the entries after this `seq`.
+        """
+        return await self._connection.call(endpoints.transaction_log(shard, after, limit))
 
     # --- events -------------------------------------------------------------------------------
 
@@ -250,29 +282,42 @@ class AsyncClient:
         start: Instant = "now",
         timeout_seconds: float | None = None,
     ) -> AsyncEvents:
-        """Every event of the log, from any place of the past on, and then as they happen. It never ends by itself.
+        """Return an endless iterator over the events of the log, from a given position on and then as they happen.
 
         Args:
-            user_ids, types: only these; None: all.
-            start: `now`, `start`, a time, or the `position` of an event: what came after it.
-            timeout_seconds: without a connection for so long, it raises; None: it goes on trying.
+            user_ids: Return only events of these users; None means all.
+            types: Return only events of these types; None means all.
+            start: The start of the events: `now`, `start` (the beginning of the log), a time, or the `position` of an
+                event, after which the iteration continues.
+            timeout_seconds: The time without a connection after which the iteration raises; None means that it retries
+                for ever.
 
         Raises:
-            PositionGoneError: when iterated over: the log has no such place.
+            PositionGoneError: The log does not have this position. The iteration raises it.
         """
-        return AsyncEvents(self._connection, Following(user_ids, types, start, timeout_seconds))
+        return AsyncEvents(
+            self._connection, EventStreamState(user_ids, types, start, timeout_seconds)
+        )
 
     # --- proofs -------------------------------------------------------------------------------
 
     async def proof(self, uuid: UUID | str) -> Proof:
-        """That a transaction is in the log; see `Proof.verify`. Waits until it is sealed: a second or so."""
-        return await self._connection.ask(calls.proof(uuid))
+        """Return a proof that a transaction is in the log; see `Proof.verify`.
+
+        The call waits until the transaction is sealed, which takes about a second.
+        """
+        return await self._connection.call(endpoints.proof(uuid))
 
     async def seals(
         self, *, shard: int | None = None, after: int | None = None, limit: int | None = None
     ) -> Seals:
-        """The newest seal of each shard; or, of one shard, those after a position, in their order."""
-        return await self._connection.ask(calls.seals(shard, after, limit))
+        """Return the newest seal of each shard, or the seals of one shard in their order.
+
+        Args:
+            shard: Return the seals of this shard.
+            after: Return the seals after this `seq`.
+        """
+        return await self._connection.call(endpoints.seals(shard, after, limit))
 
     # --- webhooks -----------------------------------------------------------------------------
 
@@ -284,22 +329,25 @@ class AsyncClient:
         user_ids: Iterable[int] | None = None,
         secret: str | None = None,
     ) -> Webhook:
-        """Subscribes a URL. Its `secret` is told this once.
+        """Create a webhook for a URL. Its `secret` is returned only this once.
 
         Raises:
-            OutcomeUnknownError: there may be one now: look at `webhooks`. It is not repeated, as there would be two.
+            OutcomeUnknownError: The webhook may exist now; see `webhooks`. The call is not repeated, because that could
+                create a second one.
         """
-        return await self._connection.ask(calls.create_webhook(url, event_types, user_ids, secret))
+        return await self._connection.call(
+            endpoints.create_webhook(url, event_types, user_ids, secret)
+        )
 
     async def webhook(self, webhook_id: int) -> Webhook:
-        """A subscription, and how it does."""
-        return await self._connection.ask(calls.webhook(webhook_id))
+        """Return a webhook and its state."""
+        return await self._connection.call(endpoints.webhook(webhook_id))
 
     def webhooks(
         self, *, limit: int | None = None, cursor: str | None = None
     ) -> AsyncPages[Webhook]:
-        """All subscriptions by id."""
-        return AsyncPages(self._connection, calls.webhooks(limit), cursor)
+        """Return all webhooks, ordered by id."""
+        return AsyncPages(self._connection, endpoints.webhooks(limit), cursor)
 
     async def change_webhook(
         self,
@@ -311,7 +359,7 @@ class AsyncClient:
         secret: str | Unset = UNSET,
         enabled: bool | Unset = UNSET,
     ) -> Webhook:
-        """Changes what is given."""
+        """Change the given fields of a webhook."""
         changes = {
             "url": url,
             "event_types": event_types,
@@ -319,11 +367,11 @@ class AsyncClient:
             "secret": secret,
             "enabled": enabled,
         }
-        return await self._connection.ask(calls.change_webhook(webhook_id, changes))
+        return await self._connection.call(endpoints.change_webhook(webhook_id, changes))
 
     async def delete_webhook(self, webhook_id: int) -> Webhook:
-        """Deletes it with all that waits; what it was."""
-        return await self._connection.ask(calls.delete_webhook(webhook_id))
+        """Delete a webhook with its pending deliveries, and return it as it was."""
+        return await self._connection.call(endpoints.delete_webhook(webhook_id))
 
     def deliveries(
         self,
@@ -333,12 +381,12 @@ class AsyncClient:
         limit: int | None = None,
         cursor: str | None = None,
     ) -> AsyncPages[Delivery]:
-        """Events that wait or were given up."""
-        return AsyncPages(self._connection, calls.deliveries(webhook_id, state, limit), cursor)
+        """Return the pending and the dead deliveries of a webhook."""
+        return AsyncPages(self._connection, endpoints.deliveries(webhook_id, state, limit), cursor)
 
     async def replay_deliveries(self, webhook_id: int, *, event_id: str | None = None) -> int:
-        """Tries dead events again, all or one; how many."""
-        return await self._connection.ask(calls.replay_deliveries(webhook_id, event_id))
+        """Retry dead deliveries, all or the one of an event, and return their number."""
+        return await self._connection.call(endpoints.replay_deliveries(webhook_id, event_id))
 
     # --- keys ---------------------------------------------------------------------------------
 
@@ -351,37 +399,40 @@ class AsyncClient:
         networks: Iterable[str] | None = None,
         expires_at: Instant | None = None,
     ) -> Key:
-        """Makes a key; its `key` is told this once. Not repeated, as `create_webhook`."""
-        return await self._connection.ask(
-            calls.create_key(name, scopes, user_ids, networks, expires_at)
+        """Create a key. Its `key` is returned only this once.
+
+        The call is not repeated, for the reason given in `create_webhook`.
+        """
+        return await self._connection.call(
+            endpoints.create_key(name, scopes, user_ids, networks, expires_at)
         )
 
     async def key(self, key_id: int) -> Key:
-        """What a key opens, for whom, and until when."""
-        return await self._connection.ask(calls.key(key_id))
+        """Return a key with its scopes, its limits and its expiry."""
+        return await self._connection.call(endpoints.key(key_id))
 
     def keys(self, *, limit: int | None = None, cursor: str | None = None) -> AsyncPages[Key]:
-        """All keys by id, revoked and expired ones too."""
-        return AsyncPages(self._connection, calls.keys(limit), cursor)
+        """Return all keys, ordered by id, including revoked and expired ones."""
+        return AsyncPages(self._connection, endpoints.keys(limit), cursor)
 
     async def revoke_key(self, key_id: int) -> Key:
-        """Lets nobody in with it any more."""
-        return await self._connection.ask(calls.revoke_key(key_id))
+        """Revoke a key, so that it is no longer accepted."""
+        return await self._connection.call(endpoints.revoke_key(key_id))
 
     async def rotate_key(self, key_id: int, *, overlap_seconds: int | None = None) -> Key:
-        """Makes a key of the same rights; the old one stays valid for the overlap. Not repeated."""
-        return await self._connection.ask(calls.rotate_key(key_id, overlap_seconds))
+        """Create a key with the same rights. The old key remains valid for the overlap. The call is not repeated."""
+        return await self._connection.call(endpoints.rotate_key(key_id, overlap_seconds))
 
     # --- operation ----------------------------------------------------------------------------
 
     async def health(self, what: Literal["live", "ready", "startup"] = "ready") -> str:
-        """`ok`, `draining` or `unavailable`."""
-        return await self._connection.ask(calls.health(what))
+        """Return the state of the service: `ok`, `draining` or `unavailable`."""
+        return await self._connection.call(endpoints.health(what))
 
     async def metrics(self) -> str:
-        """In Prometheus' text format."""
-        return await self._connection.ask(calls.metrics())
+        """Return the metrics in the text format of Prometheus."""
+        return await self._connection.call(endpoints.metrics())
 
     async def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document."""
-        return await self._connection.ask(calls.openapi())
+        """Return the OpenAPI document."""
+        return await self._connection.call(endpoints.openapi())

@@ -1,4 +1,4 @@
-"""Carries out what `saldo.client.retry` wants done: with httpx."""
+"""Execution of the actions of `saldo.client.retry` with httpx."""
 
 from __future__ import annotations
 
@@ -11,74 +11,93 @@ from typing import Any, Final, TypeVar, cast
 
 import httpx
 
-from saldo.client.answers import Answer
-from saldo.client.asynchronous.running import sleep, within
-from saldo.client.calls import NO_QUERY, Call, Query
-from saldo.client.network import in_time, is_lost, was_sent
-from saldo.client.retry import Lost, Reply, Retries, Send, attempts
+from saldo.client.asynchronous.concurrency import sleep, within
+from saldo.client.endpoints import NO_QUERY, Call, Query
+from saldo.client.responses import Response
+from saldo.client.retry import NoResponse, Reply, Retries, Send, retry_steps
+from saldo.client.transport_errors import (
+    PROXY_NOTE,
+    add_proxy_to_message,
+    check_deadline,
+    is_transport_failure,
+    may_have_been_sent,
+)
 
 T = TypeVar("T")
 
 CALLS: Final = httpx.Limits(max_connections=100, max_keepalive_connections=20)
-"""More calls at once wait for one of these."""
+"""Limits of the connection pool for calls. Further concurrent calls wait for a connection."""
 
-STREAMS: Final = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-"""Each open stream has a connection for as long as it is followed: with a limit the next would wait for ever."""
+NOTE: Final = "saldo.note"
+"""Key of `response.extensions` with the text that is appended to messages about responses that are not Saldo's."""
+
+STREAM_LIMITS: Final = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+"""Limits of the connection pool for streams. Each open stream holds a connection, so with a maximum the next
+stream could wait for ever."""
 
 
 class AsyncConnection:
-    """The service, as one client reaches it: pools of connections, and how patient it is.
+    """The connections of one client to a service, with its timeouts.
 
     Attributes:
-        http: for calls. streams: for what doesn't end. Each process has its own: after a fork these are others.
+        http: The connection pool for calls. After a fork each process has its own.
+        streams: The connection pool for endless responses. After a fork each process has its own.
     """
 
-    def __init__(self, make: Callable[[httpx.Limits], httpx.AsyncClient], retries: Retries) -> None:
+    def __init__(
+        self,
+        make: Callable[[httpx.Limits], httpx.AsyncClient],
+        retries: Retries,
+        proxy: str | None = None,
+    ) -> None:
         """
         Args:
-            make: a client of httpx with such a pool.
+            make: Creates an httpx client with the given limits.
+            proxy: The name of the environment variable with the proxy of the requests, for messages.
         """
         self.retries = retries
+        self.proxy = proxy
         self._make = make
         self._process = os.getpid()
-        self._http, self._streams = make(CALLS), make(STREAMS)
+        self._http, self._streams = make(CALLS), make(STREAM_LIMITS)
         self._closed = False
         self._inherited: list[httpx.AsyncClient] = []
 
     @property
     def http(self) -> httpx.AsyncClient:
-        self._be_of_this_process()
+        self._renew_after_fork()
         return self._http
 
     @property
     def streams(self) -> httpx.AsyncClient:
-        self._be_of_this_process()
+        self._renew_after_fork()
         return self._streams
 
     async def aclose(self) -> None:
-        """Closes the connections, those of this process."""
+        """Close the connections of this process."""
         http, streams = self.http, self.streams
         self._closed = True
         await http.aclose()
         await streams.aclose()
 
-    def _be_of_this_process(self) -> None:
-        """Two processes on one socket read each other's answers."""
+    def _renew_after_fork(self) -> None:
+        """Replace the connections after a fork: two processes on one socket would read each other's responses."""
         process = os.getpid()
         if self._process == process or self._closed:
             return
-        # Kept: closing them says goodbye to the service, on connections that the other process goes on using.
+        # The inherited clients are kept. Closing them would send a shutdown on connections that the other process still
+        # uses.
         self._inherited += [self._http, self._streams]
-        self._http, self._streams = self._make(CALLS), self._make(STREAMS)
+        self._http, self._streams = self._make(CALLS), self._make(STREAM_LIMITS)
         self._process = process
 
-    async def ask(self, call: Call[T]) -> T:
-        """The result of a call, after as many attempts as it takes.
+    async def call(self, call: Call[T]) -> T:
+        """Return the result of a call, after as many attempts as necessary.
 
         Raises:
-            SaldoError: see `saldo.client.errors`.
+            SaldoError: The call has failed; see `saldo.client.errors`.
         """
-        steps = attempts(call, self.retries, time.monotonic, random.random)
+        steps = retry_steps(call, self.retries, time.monotonic, random.random)
         reply: Reply = None
         while True:
             try:
@@ -91,10 +110,10 @@ class AsyncConnection:
                 await sleep(step.seconds)
                 reply = None
 
-    async def _send(self, call: Call[Any], step: Send) -> Answer | Lost:
+    async def _send(self, call: Call[Any], step: Send) -> Response | NoResponse:
         headers = {} if call.body is None else {"content-type": call.content_type}
         if self._closed:
-            return Lost(RuntimeError("the client has been closed"), sent=False, final=True)
+            return NoResponse(RuntimeError("the client has been closed"), sent=False, final=True)
         deadline = time.monotonic() + step.seconds_max
         patience = httpx.Timeout(step.seconds)
         try:
@@ -104,12 +123,14 @@ class AsyncConnection:
                     call.method, call.path, headers, patience, call.query, call.body
                 ) as response,
             ):
-                return await whole(response, deadline)
+                return await read_response(response, deadline)
         except TimeoutError as error:
-            return Lost(error, sent=True)
+            return NoResponse(error, sent=True)
         except Exception as error:
-            # Whatever it is: what was sent may have been recorded, and who called must learn under which uuid.
-            return Lost(error, was_sent(error), final=not is_lost(error))
+            # The exception may be any. The request may have been recorded, and the caller must learn its uuid.
+            return NoResponse(
+                error, may_have_been_sent(error), final=not is_transport_failure(error)
+            )
 
     @asynccontextmanager
     async def stream(
@@ -123,26 +144,35 @@ class AsyncConnection:
         *,
         endless: bool = False,
     ) -> AsyncIterator[httpx.Response]:
-        """One attempt at an answer that comes in pieces.
+        """Send one request, and yield the response before its body is read.
 
         Args:
-            endless: it is followed for as long as somebody wants.
+            patience: The timeouts of the network.
+            endless: Whether the response has no end, so that it needs a connection of its own.
         """
         http = self.streams if endless else self.http
-        async with http.stream(
-            method, path, params=query or None, content=body, headers=headers, timeout=patience
-        ) as response:
-            yield response
+        try:
+            async with http.stream(
+                method, path, params=query or None, content=body, headers=headers, timeout=patience
+            ) as response:
+                if self.proxy is not None:
+                    response.extensions[NOTE] = f" ({PROXY_NOTE.format(self.proxy)})"
+                yield response
+        except httpx.TransportError as error:
+            if self.proxy is None:
+                raise
+            raise add_proxy_to_message(error, self.proxy) from error
 
 
-async def whole(response: httpx.Response, deadline: float) -> Answer:
-    """An answer that is none in pieces.
+async def read_response(response: httpx.Response, deadline: float) -> Response:
+    """Read the whole body of a response.
 
     Raises:
-        httpx.ReadTimeout: it has not ended in time.
+        httpx.ReadTimeout: The body was not complete by the deadline.
     """
     pieces = []
     async for piece in response.aiter_bytes():
         pieces.append(piece)
-        in_time(deadline)
-    return Answer(response.status_code, response.headers, b"".join(pieces))
+        check_deadline(deadline)
+    note = response.extensions.get(NOTE, "")
+    return Response(response.status_code, response.headers, b"".join(pieces), note)

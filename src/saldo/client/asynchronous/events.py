@@ -1,4 +1,4 @@
-"""The live stream, followed for as long as somebody takes from it."""
+"""The live stream, which is followed as long as the caller iterates over it."""
 
 from __future__ import annotations
 
@@ -9,43 +9,46 @@ from typing import Final
 
 import httpx
 
-from saldo.client.answers import error_of
-from saldo.client.asynchronous.connection import AsyncConnection, whole
-from saldo.client.asynchronous.running import sleep
+from saldo.client.asynchronous.concurrency import sleep
+from saldo.client.asynchronous.connection import AsyncConnection, read_response
 from saldo.client.errors import SaldoError
-from saldo.client.following import EVENTS_PATH, Following
+from saldo.client.event_stream import EVENTS_PATH, EventStreamState
 from saldo.client.models import Event
-from saldo.client.network import is_lost
-from saldo.client.retry import lost
+from saldo.client.responses import parse_error
+from saldo.client.retry import no_response_error
+from saldo.client.transport_errors import is_transport_failure
 
 SILENCE_SECONDS_MAX: Final = 60.0
-"""The service gives a sign of life every 15 seconds, or as its operator has set."""
+"""Maximum time without data before the connection counts as lost. The service sends a heartbeat every 15 seconds
+by default."""
 
 
 class AsyncEvents:
-    """Iterate over it. After a loss of the connection it goes on where it was, without a gap and without a repetition.
+    """An iterable of events. After a lost connection it resumes without gaps and without repetitions.
 
-    Iterated over again, it goes on behind the last event that was taken.
+    A second iteration continues after the last event that was taken.
     """
 
-    def __init__(self, connection: AsyncConnection, following: Following) -> None:
+    def __init__(self, connection: AsyncConnection, following: EventStreamState) -> None:
         self._connection = connection
         self._following = following
 
     @property
     def position(self) -> str:
-        """Where to resume when every event that was taken is done; "" until the first one came. It moves without
-        events, too."""
+        """The position to resume from when every event that was taken is processed; "" before the first one.
+
+        It also advances without events.
+        """
         return self._following.position
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         following, retries = self._following, self._connection.retries
         timeout = httpx.Timeout(retries.attempt_seconds, read=SILENCE_SECONDS_MAX)
-        # Which came, and whoever iterated before didn't take.
+        # These events were received, but an earlier iteration did not take them.
         for event in following.events():
             yield event
         while True:
-            query, headers = following.begin()
+            query, headers = following.connection_request()
             ended: SaldoError | None = None
             streams = self._connection.streams
             try:
@@ -54,16 +57,16 @@ class AsyncEvents:
                 ) as response:
                     if response.status_code == 200:
                         async for data in response.aiter_bytes():
-                            following.take(data)
+                            following.feed(data)
                             for event in following.events():
                                 yield event
                             if self._connection.streams is not streams:
-                                break  # this is another process, and the rest the other's
+                                break  # the process has forked, and the rest of the stream belongs to the other one
                     else:
                         deadline = time.monotonic() + SILENCE_SECONDS_MAX
-                        ended = error_of(await whole(response, deadline))
+                        ended = parse_error(await read_response(response, deadline))
             except httpx.RequestError as error:
-                if not is_lost(error):
+                if not is_transport_failure(error):
                     raise
-                ended = lost(error)
-            await sleep(following.lost(ended, time.monotonic(), retries, random.random))
+                ended = no_response_error(error)
+            await sleep(following.reconnect_pause(ended, time.monotonic(), retries, random.random))

@@ -1,4 +1,4 @@
-"""Many transactions, a few requests: those that wait are sent together, in their order."""
+"""A writer that posts many transactions in few requests: the waiting ones are sent together, in their order."""
 
 from __future__ import annotations
 
@@ -12,36 +12,45 @@ from uuid import UUID
 
 import httpx
 
-from saldo.client.answers import error_of
-from saldo.client.asynchronous.connection import AsyncConnection, whole
-from saldo.client.asynchronous.running import Condition, Future, Worker, new_future, settle, sleep
-from saldo.client.batch import Batch, Item, Settled
-from saldo.client.calls import BULK_PATH, NDJSON
+from saldo.client.asynchronous.concurrency import (
+    Condition,
+    Future,
+    Worker,
+    new_future,
+    set_outcome,
+    sleep,
+)
+from saldo.client.asynchronous.connection import AsyncConnection, read_response
+from saldo.client.batch import BulkRequest, Item, ItemOutcome
+from saldo.client.endpoints import BULK_PATH, NDJSON
 from saldo.client.errors import OutcomeUnknownError, SaldoError
 from saldo.client.models import Amount, Instant, Posted
-from saldo.client.network import in_time, is_lost, was_sent
-from saldo.client.requests import Deposit, Request, Withdrawal
-from saldo.client.retry import given_up, lost, maybe_done
+from saldo.client.payloads import Deposit, TransactionRequest, Withdrawal
+from saldo.client.responses import parse_error
+from saldo.client.retry import final_error, may_have_effect, no_response_error
+from saldo.client.transport_errors import check_deadline, is_transport_failure, may_have_been_sent
 
 BATCH_MAX: Final = 1000
-"""Of one request: more make each no faster, and what is lost with a connection is sent again."""
+"""Maximum number of transactions per request. Larger requests are not faster, and more is sent again after a
+lost connection."""
 
 OUTSTANDING_MAX: Final = 10_000
-"""Accepted and not answered: some megabytes."""
+"""Maximum number of accepted transactions without an outcome. They take some megabytes."""
 
 
 class AsyncWriter:
-    """Takes transactions as fast as the service does, and gives a future for the outcome of each.
+    """Accepts transactions as fast as the service posts them, and returns a future for the outcome of each.
 
-    Use it as a context: at its end everything is answered. Transactions are posted in the order in which they are
-    given; one that is sent again because the service could not decide it in time may come after later ones. After a
-    loss of the connection, or a restart of the service, what has no answer is sent again under its uuid.
+    Use it as a context manager: on exit, every transaction has its outcome. Transactions are posted in the order in
+    which they were accepted, but one that the service could not decide in time is sent again and may be posted after
+    later ones. After a lost connection or a restart of the service, all transactions without an outcome are sent again
+    under their uuids.
 
     The outcome is a `Posted`, or the exception that `post` would have raised.
 
     Attributes:
-        posted: how many were.
-        failed: how many were not: refused, wrong, or not decided in time.
+        posted: The number of posted transactions.
+        failed: The number of transactions that were refused, invalid, or not decided in time.
     """
 
     def __init__(
@@ -61,9 +70,9 @@ class AsyncWriter:
         self._waiting: deque[Item[Future[Posted]]] = deque()
         self._changed = Condition()
         self._closed = False
-        self._broken: BaseException | None = None
+        self._failure: BaseException | None = None
         self._worker: Worker | None = None
-        self._batch: Batch[Future[Posted]] | None = None
+        self._batch: BulkRequest[Future[Posted]] | None = None
 
     async def __aenter__(self) -> AsyncWriter:
         if self._worker is not None:
@@ -80,20 +89,20 @@ class AsyncWriter:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Takes nothing more, and waits until everything is answered.
+        """Accept no more transactions, and wait until all have an outcome.
 
         Raises:
-            RuntimeError: the writer has ended by a fault of its own; each future that it leaves tells so, too.
-                Or it is another process's.
+            RuntimeError: The writer has failed, which is also the outcome of the futures that it leaves, or it belongs
+                to another process.
         """
-        self._must_be_of_this_process()
+        self._check_process()
         async with self._changed:
             self._closed = True
             self._changed.notify_all()
         if self._worker is not None:
             await self._worker.join()
-        if self._broken is not None:
-            raise RuntimeError("the writer has ended before its time") from self._broken
+        if self._failure is not None:
+            raise RuntimeError("the writer has ended before its time") from self._failure
 
     async def deposit(
         self,
@@ -103,7 +112,7 @@ class AsyncWriter:
         timestamp: Instant | None = None,
         uuid: UUID | str | None = None,
     ) -> Future[Posted]:
-        """Money that comes in; see `post`."""
+        """Accept a deposit; see `post`."""
         return await self.post(Deposit(user_id, amount, timestamp=timestamp, uuid=uuid))
 
     async def withdraw(
@@ -114,89 +123,89 @@ class AsyncWriter:
         timestamp: Instant | None = None,
         uuid: UUID | str | None = None,
     ) -> Future[Posted]:
-        """Money that goes out; see `post`."""
+        """Accept a withdrawal; see `post`."""
         return await self.post(Withdrawal(user_id, amount, timestamp=timestamp, uuid=uuid))
 
-    async def post(self, request: Request) -> Future[Posted]:
-        """Accepts a transaction. Waits while too many are not answered yet.
+    async def post(self, request: TransactionRequest) -> Future[Posted]:
+        """Accept a transaction. The call waits while too many transactions have no outcome.
 
         Raises:
-            RuntimeError: the writer is not open.
-            TypeError, ValueError, OverflowError: the transaction can't be written as JSON; the others go on.
+            RuntimeError: The writer is not open.
+            TypeError, ValueError, OverflowError: The transaction can't be encoded as JSON. The others are not affected.
         """
         future: Future[Posted] = new_future()
         item = Item(request, future)
-        self._must_be_of_this_process()
+        self._check_process()
         async with self._changed:
             while self._outstanding >= self._outstanding_max and self._accepts():
                 await self._changed.wait()
             if not self._accepts():
-                raise RuntimeError("the writer is not open") from self._broken
+                raise RuntimeError("the writer is not open") from self._failure
             self._waiting.append(item)
             self._outstanding += 1
             if len(self._waiting) == 1:
                 self._changed.notify_all()
         return future
 
-    def _must_be_of_this_process(self) -> None:
-        """After a fork nobody would send anything here, and who held the lock then would hold it for ever."""
+    def _check_process(self) -> None:
+        """Raise an error in a forked process, where nothing sends the requests and the lock may be held for ever."""
         if self._process != os.getpid():
             raise RuntimeError("the writer is of the process that made it: make one after the fork")
 
     def _accepts(self) -> bool:
-        return self._worker is not None and not self._closed and self._broken is None
+        return self._worker is not None and not self._closed and self._failure is None
 
     async def _run(self) -> None:
         try:
             while items := await self._next():
-                self._batch = Batch(items, time.monotonic(), self._connection.retries)
+                self._batch = BulkRequest(items, time.monotonic(), self._connection.retries)
                 await self._deliver(self._batch)
         except Exception as error:
-            await self._break(error)
+            await self._fail(error)
         except BaseException as error:
-            await self._break(error)
+            await self._fail(error)
             raise
 
     async def _next(self) -> list[Item[Future[Posted]]]:
-        """What is sent next; nothing: that was all."""
+        """Return the items of the next request. An empty list means that there are no more."""
         async with self._changed:
             while not self._waiting and not self._closed:
                 await self._changed.wait()
             count = min(len(self._waiting), self._batch_max)
             return [self._waiting.popleft() for _ in range(count)]
 
-    async def _deliver(self, batch: Batch[Future[Posted]]) -> None:
+    async def _deliver(self, batch: BulkRequest[Future[Posted]]) -> None:
         while batch.unanswered:
             error, sent = await self._send(batch)
-            pause, settled = batch.ended(error, time.monotonic(), random.random, sent=sent)
+            pause, settled = batch.end_attempt(error, time.monotonic(), random.random, sent=sent)
             await self._settle(settled)
             if pause:
                 await sleep(pause)
 
-    async def _send(self, batch: Batch[Future[Posted]]) -> tuple[SaldoError | None, bool]:
-        """One attempt: what has ended it, if not the end of the answer; and whether it may have had an effect."""
+    async def _send(self, batch: BulkRequest[Future[Posted]]) -> tuple[SaldoError | None, bool]:
+        """Make one attempt. Return the error that ended it, if any, and whether the attempt may have had an effect."""
         headers = {"content-type": NDJSON}
         timeout = httpx.Timeout(self._connection.retries.attempt_seconds)
-        body = batch.attempt()
+        body = batch.start_attempt()
         try:
             async with self._connection.stream(
                 "POST", BULK_PATH, headers, timeout, body=body
             ) as response:
                 if response.status_code != 200:
-                    refused = error_of(await whole(response, batch.deadline))
-                    return refused, maybe_done(refused)
+                    refused = parse_error(await read_response(response, batch.deadline))
+                    return refused, may_have_effect(refused)
                 async for data in response.aiter_bytes():
-                    await self._settle(batch.take(data, time.monotonic()))
-                    in_time(batch.deadline)
+                    await self._settle(batch.feed(data, time.monotonic()))
+                    check_deadline(batch.deadline)
         except httpx.RequestError as error:
-            if not is_lost(error):
+            if not is_transport_failure(error):
                 raise
-            return lost(error), was_sent(error)
+            return no_response_error(error), may_have_been_sent(error)
         except SaldoError as error:
             return error, True
         return None, True
 
-    async def _settle(self, settled: list[Settled[Future[Posted]]]) -> None:
+    async def _settle(self, settled: list[ItemOutcome[Future[Posted]]]) -> None:
         if not settled:
             return
         for future, outcome in settled:
@@ -204,16 +213,17 @@ class AsyncWriter:
                 self.posted += 1
             else:
                 self.failed += 1
-            settle(future, outcome)
+            set_outcome(future, outcome)
         async with self._changed:
             self._outstanding -= len(settled)
             self._changed.notify_all()
 
-    async def _break(self, error: BaseException) -> None:
-        """Nothing is sent any more: nobody must wait for ever."""
+    async def _fail(self, error: BaseException) -> None:
+        """Fail all transactions without an outcome, so that their callers do not wait for ever."""
         async with self._changed:
-            # At once: what is accepted after a look at `_broken` must be among those that are left.
-            self._broken = error
+            # Under the lock: a transaction that was accepted before `_failure` was set must be among those that fail
+            # here.
+            self._failure = error
             left = [] if self._batch is None else list(self._batch.unanswered)
             left += self._waiting
             self._waiting.clear()
@@ -221,7 +231,7 @@ class AsyncWriter:
         unknown = OutcomeUnknownError(f"the writer has ended: {type(error).__name__}: {error}")
         unknown.__cause__ = error
         settled = [
-            Settled(each.future, given_up(unknown, "it", each.request.uuid, unknown=False))
+            ItemOutcome(each.future, final_error(unknown, "it", each.request.uuid, unknown=False))
             for each in left
             if not each.future.done()
         ]

@@ -1,5 +1,5 @@
 # Made of `saldo.client.asynchronous` by `python -m tests.client.twin`: change that, not this.
-"""The live stream, followed for as long as somebody takes from it."""
+"""The live stream, which is followed as long as the caller iterates over it."""
 
 from __future__ import annotations
 
@@ -10,42 +10,45 @@ from typing import Final
 
 import httpx
 
-from saldo.client.answers import error_of
 from saldo.client.errors import SaldoError
-from saldo.client.following import EVENTS_PATH, Following
+from saldo.client.event_stream import EVENTS_PATH, EventStreamState
 from saldo.client.models import Event
-from saldo.client.network import is_lost
-from saldo.client.retry import lost
-from saldo.client.synchronous.connection import Connection, whole
-from saldo.client.synchronous.running import sleep
+from saldo.client.responses import parse_error
+from saldo.client.retry import no_response_error
+from saldo.client.synchronous.concurrency import sleep
+from saldo.client.synchronous.connection import Connection, read_response
+from saldo.client.transport_errors import is_transport_failure
 
 SILENCE_SECONDS_MAX: Final = 60.0
-"""The service gives a sign of life every 15 seconds, or as its operator has set."""
+"""Maximum time without data before the connection counts as lost. The service sends a heartbeat every 15 seconds
+by default."""
 
 
 class Events:
-    """Iterate over it. After a loss of the connection it goes on where it was, without a gap and without a repetition.
+    """An iterable of events. After a lost connection it resumes without gaps and without repetitions.
 
-    Iterated over again, it goes on behind the last event that was taken.
+    A second iteration continues after the last event that was taken.
     """
 
-    def __init__(self, connection: Connection, following: Following) -> None:
+    def __init__(self, connection: Connection, following: EventStreamState) -> None:
         self._connection = connection
         self._following = following
 
     @property
     def position(self) -> str:
-        """Where to resume when every event that was taken is done; "" until the first one came. It moves without
-        events, too."""
+        """The position to resume from when every event that was taken is processed; "" before the first one.
+
+        It also advances without events.
+        """
         return self._following.position
 
     def __iter__(self) -> Iterator[Event]:
         following, retries = self._following, self._connection.retries
         timeout = httpx.Timeout(retries.attempt_seconds, read=SILENCE_SECONDS_MAX)
-        # Which came, and whoever iterated before didn't take.
+        # These events were received, but an earlier iteration did not take them.
         yield from following.events()
         while True:
-            query, headers = following.begin()
+            query, headers = following.connection_request()
             ended: SaldoError | None = None
             streams = self._connection.streams
             try:
@@ -54,15 +57,15 @@ class Events:
                 ) as response:
                     if response.status_code == 200:
                         for data in response.iter_bytes():
-                            following.take(data)
+                            following.feed(data)
                             yield from following.events()
                             if self._connection.streams is not streams:
-                                break  # this is another process, and the rest the other's
+                                break  # the process has forked, and the rest of the stream belongs to the other one
                     else:
                         deadline = time.monotonic() + SILENCE_SECONDS_MAX
-                        ended = error_of(whole(response, deadline))
+                        ended = parse_error(read_response(response, deadline))
             except httpx.RequestError as error:
-                if not is_lost(error):
+                if not is_transport_failure(error):
                     raise
-                ended = lost(error)
-            sleep(following.lost(ended, time.monotonic(), retries, random.random))
+                ended = no_response_error(error)
+            sleep(following.reconnect_pause(ended, time.monotonic(), retries, random.random))

@@ -1,5 +1,5 @@
 # Made of `saldo.client.asynchronous` by `python -m tests.client.twin`: change that, not this.
-"""Many transactions, a few requests: those that wait are sent together, in their order."""
+"""A writer that posts many transactions in few requests: the waiting ones are sent together, in their order."""
 
 from __future__ import annotations
 
@@ -13,36 +13,45 @@ from uuid import UUID
 
 import httpx
 
-from saldo.client.answers import error_of
-from saldo.client.batch import Batch, Item, Settled
-from saldo.client.calls import BULK_PATH, NDJSON
+from saldo.client.batch import BulkRequest, Item, ItemOutcome
+from saldo.client.endpoints import BULK_PATH, NDJSON
 from saldo.client.errors import OutcomeUnknownError, SaldoError
 from saldo.client.models import Amount, Instant, Posted
-from saldo.client.network import in_time, is_lost, was_sent
-from saldo.client.requests import Deposit, Request, Withdrawal
-from saldo.client.retry import given_up, lost, maybe_done
-from saldo.client.synchronous.connection import Connection, whole
-from saldo.client.synchronous.running import Condition, Future, Worker, new_future, settle, sleep
+from saldo.client.payloads import Deposit, TransactionRequest, Withdrawal
+from saldo.client.responses import parse_error
+from saldo.client.retry import final_error, may_have_effect, no_response_error
+from saldo.client.synchronous.concurrency import (
+    Condition,
+    Future,
+    Worker,
+    new_future,
+    set_outcome,
+    sleep,
+)
+from saldo.client.synchronous.connection import Connection, read_response
+from saldo.client.transport_errors import check_deadline, is_transport_failure, may_have_been_sent
 
 BATCH_MAX: Final = 1000
-"""Of one request: more make each no faster, and what is lost with a connection is sent again."""
+"""Maximum number of transactions per request. Larger requests are not faster, and more is sent again after a
+lost connection."""
 
 OUTSTANDING_MAX: Final = 10_000
-"""Accepted and not answered: some megabytes."""
+"""Maximum number of accepted transactions without an outcome. They take some megabytes."""
 
 
 class Writer:
-    """Takes transactions as fast as the service does, and gives a future for the outcome of each.
+    """Accepts transactions as fast as the service posts them, and returns a future for the outcome of each.
 
-    Use it as a context: at its end everything is answered. Transactions are posted in the order in which they are
-    given; one that is sent again because the service could not decide it in time may come after later ones. After a
-    loss of the connection, or a restart of the service, what has no answer is sent again under its uuid.
+    Use it as a context manager: on exit, every transaction has its outcome. Transactions are posted in the order in
+    which they were accepted, but one that the service could not decide in time is sent again and may be posted after
+    later ones. After a lost connection or a restart of the service, all transactions without an outcome are sent again
+    under their uuids.
 
     The outcome is a `Posted`, or the exception that `post` would have raised.
 
     Attributes:
-        posted: how many were.
-        failed: how many were not: refused, wrong, or not decided in time.
+        posted: The number of posted transactions.
+        failed: The number of transactions that were refused, invalid, or not decided in time.
     """
 
     def __init__(
@@ -62,9 +71,9 @@ class Writer:
         self._waiting: deque[Item[Future[Posted]]] = deque()
         self._changed = Condition()
         self._closed = False
-        self._broken: BaseException | None = None
+        self._failure: BaseException | None = None
         self._worker: Worker | None = None
-        self._batch: Batch[Future[Posted]] | None = None
+        self._batch: BulkRequest[Future[Posted]] | None = None
 
     def __enter__(self) -> Writer:
         if self._worker is not None:
@@ -81,20 +90,20 @@ class Writer:
         self.close()
 
     def close(self) -> None:
-        """Takes nothing more, and waits until everything is answered.
+        """Accept no more transactions, and wait until all have an outcome.
 
         Raises:
-            RuntimeError: the writer has ended by a fault of its own; each future that it leaves tells so, too.
-                Or it is another process's.
+            RuntimeError: The writer has failed, which is also the outcome of the futures that it leaves, or it belongs
+                to another process.
         """
-        self._must_be_of_this_process()
+        self._check_process()
         with self._changed:
             self._closed = True
             self._changed.notify_all()
         if self._worker is not None:
             self._worker.join()
-        if self._broken is not None:
-            raise RuntimeError("the writer has ended before its time") from self._broken
+        if self._failure is not None:
+            raise RuntimeError("the writer has ended before its time") from self._failure
 
     def deposit(
         self,
@@ -104,7 +113,7 @@ class Writer:
         timestamp: Instant | None = None,
         uuid: UUID | str | None = None,
     ) -> Future[Posted]:
-        """Money that comes in; see `post`."""
+        """Accept a deposit; see `post`."""
         return self.post(Deposit(user_id, amount, timestamp=timestamp, uuid=uuid))
 
     def withdraw(
@@ -115,89 +124,89 @@ class Writer:
         timestamp: Instant | None = None,
         uuid: UUID | str | None = None,
     ) -> Future[Posted]:
-        """Money that goes out; see `post`."""
+        """Accept a withdrawal; see `post`."""
         return self.post(Withdrawal(user_id, amount, timestamp=timestamp, uuid=uuid))
 
-    def post(self, request: Request) -> Future[Posted]:
-        """Accepts a transaction. Waits while too many are not answered yet.
+    def post(self, request: TransactionRequest) -> Future[Posted]:
+        """Accept a transaction. The call waits while too many transactions have no outcome.
 
         Raises:
-            RuntimeError: the writer is not open.
-            TypeError, ValueError, OverflowError: the transaction can't be written as JSON; the others go on.
+            RuntimeError: The writer is not open.
+            TypeError, ValueError, OverflowError: The transaction can't be encoded as JSON. The others are not affected.
         """
         future: Future[Posted] = new_future()
         item = Item(request, future)
-        self._must_be_of_this_process()
+        self._check_process()
         with self._changed:
             while self._outstanding >= self._outstanding_max and self._accepts():
                 self._changed.wait()
             if not self._accepts():
-                raise RuntimeError("the writer is not open") from self._broken
+                raise RuntimeError("the writer is not open") from self._failure
             self._waiting.append(item)
             self._outstanding += 1
             if len(self._waiting) == 1:
                 self._changed.notify_all()
         return future
 
-    def _must_be_of_this_process(self) -> None:
-        """After a fork nobody would send anything here, and who held the lock then would hold it for ever."""
+    def _check_process(self) -> None:
+        """Raise an error in a forked process, where nothing sends the requests and the lock may be held for ever."""
         if self._process != os.getpid():
             raise RuntimeError("the writer is of the process that made it: make one after the fork")
 
     def _accepts(self) -> bool:
-        return self._worker is not None and not self._closed and self._broken is None
+        return self._worker is not None and not self._closed and self._failure is None
 
     def _run(self) -> None:
         try:
             while items := self._next():
-                self._batch = Batch(items, time.monotonic(), self._connection.retries)
+                self._batch = BulkRequest(items, time.monotonic(), self._connection.retries)
                 self._deliver(self._batch)
         except Exception as error:
-            self._break(error)
+            self._fail(error)
         except BaseException as error:
-            self._break(error)
+            self._fail(error)
             raise
 
     def _next(self) -> list[Item[Future[Posted]]]:
-        """What is sent next; nothing: that was all."""
+        """Return the items of the next request. An empty list means that there are no more."""
         with self._changed:
             while not self._waiting and not self._closed:
                 self._changed.wait()
             count = min(len(self._waiting), self._batch_max)
             return [self._waiting.popleft() for _ in range(count)]
 
-    def _deliver(self, batch: Batch[Future[Posted]]) -> None:
+    def _deliver(self, batch: BulkRequest[Future[Posted]]) -> None:
         while batch.unanswered:
             error, sent = self._send(batch)
-            pause, settled = batch.ended(error, time.monotonic(), random.random, sent=sent)
+            pause, settled = batch.end_attempt(error, time.monotonic(), random.random, sent=sent)
             self._settle(settled)
             if pause:
                 sleep(pause)
 
-    def _send(self, batch: Batch[Future[Posted]]) -> tuple[SaldoError | None, bool]:
-        """One attempt: what has ended it, if not the end of the answer; and whether it may have had an effect."""
+    def _send(self, batch: BulkRequest[Future[Posted]]) -> tuple[SaldoError | None, bool]:
+        """Make one attempt. Return the error that ended it, if any, and whether the attempt may have had an effect."""
         headers = {"content-type": NDJSON}
         timeout = httpx.Timeout(self._connection.retries.attempt_seconds)
-        body = batch.attempt()
+        body = batch.start_attempt()
         try:
             with self._connection.stream(
                 "POST", BULK_PATH, headers, timeout, body=body
             ) as response:
                 if response.status_code != 200:
-                    refused = error_of(whole(response, batch.deadline))
-                    return refused, maybe_done(refused)
+                    refused = parse_error(read_response(response, batch.deadline))
+                    return refused, may_have_effect(refused)
                 for data in response.iter_bytes():
-                    self._settle(batch.take(data, time.monotonic()))
-                    in_time(batch.deadline)
+                    self._settle(batch.feed(data, time.monotonic()))
+                    check_deadline(batch.deadline)
         except httpx.RequestError as error:
-            if not is_lost(error):
+            if not is_transport_failure(error):
                 raise
-            return lost(error), was_sent(error)
+            return no_response_error(error), may_have_been_sent(error)
         except SaldoError as error:
             return error, True
         return None, True
 
-    def _settle(self, settled: list[Settled[Future[Posted]]]) -> None:
+    def _settle(self, settled: list[ItemOutcome[Future[Posted]]]) -> None:
         if not settled:
             return
         for future, outcome in settled:
@@ -205,16 +214,17 @@ class Writer:
                 self.posted += 1
             else:
                 self.failed += 1
-            settle(future, outcome)
+            set_outcome(future, outcome)
         with self._changed:
             self._outstanding -= len(settled)
             self._changed.notify_all()
 
-    def _break(self, error: BaseException) -> None:
-        """Nothing is sent any more: nobody must wait for ever."""
+    def _fail(self, error: BaseException) -> None:
+        """Fail all transactions without an outcome, so that their callers do not wait for ever."""
         with self._changed:
-            # At once: what is accepted after a look at `_broken` must be among those that are left.
-            self._broken = error
+            # Under the lock: a transaction that was accepted before `_failure` was set must be among those that fail
+            # here.
+            self._failure = error
             left = [] if self._batch is None else list(self._batch.unanswered)
             left += self._waiting
             self._waiting.clear()
@@ -222,7 +232,7 @@ class Writer:
         unknown = OutcomeUnknownError(f"the writer has ended: {type(error).__name__}: {error}")
         unknown.__cause__ = error
         settled = [
-            Settled(each.future, given_up(unknown, "it", each.request.uuid, unknown=False))
+            ItemOutcome(each.future, final_error(unknown, "it", each.request.uuid, unknown=False))
             for each in left
             if not each.future.done()
         ]

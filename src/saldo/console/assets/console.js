@@ -1,4 +1,4 @@
-// What pages do by themselves: charts, what comes live, and forms that are sent once. Every page works without it, but for charts.
+// Charts, live updates and protection against double submission. All pages work without this script, except for charts.
 "use strict";
 
 (() => {
@@ -15,14 +15,14 @@
     return answer.json();
   };
 
-  // Who went to a link by keyboard stays there; if it is gone, at the place where it was.
+  // Keeps the keyboard focus on a link after an update. If the link is gone, its container gets the focus.
   const hold = (fresh, held) => {
     const same = [...fresh.querySelectorAll("a")].find((each) => each.href === held.href);
     if (!same) fresh.tabIndex = -1;
     (same ?? fresh).focus({ preventScroll: true });
   };
 
-  // Asks for this page again and puts in what may have changed. What somebody fills in stays.
+  // Fetches this page again and replaces the parts that may have changed. Form input is kept.
   const refresh = async () => {
     const answer = await fetch(location.href, { headers: BY_ITSELF });
     if (answer.redirected) {
@@ -49,17 +49,17 @@
       return;
     }
     if (form.method === "post") {
-      // After the event: a button that is disabled sends no value.
+      // This runs after the event, because a disabled button sends no value.
       setTimeout(() => form.querySelectorAll("button").forEach((each) => (each.disabled = true)));
     } else {
-      // An address is easier to read without what is empty.
+      // Leave out empty fields, so that the address is easier to read.
       const empty = [...form.elements].filter((each) => each.name && each.value === "");
       empty.forEach((each) => (each.disabled = true));
       setTimeout(() => empty.forEach((each) => (each.disabled = false)));
     }
   });
 
-  // Back from another page: what was disabled when that was asked for can be pressed again.
+  // Enable the buttons again when the visitor comes back from another page.
   window.addEventListener("pageshow", () =>
     document.querySelectorAll("form[method=post] button").forEach((each) => (each.disabled = false)),
   );
@@ -101,7 +101,7 @@
   const MINUTE = 60;
   const HOUR = 3600;
   const DAY = 86400;
-  // Ticks as dates are written in every language: 11-24, 09:30.
+  // Formats of the ticks that suit every language: 11-24, 09:30.
   const TIMES = [
     [DAY * 365, "{YYYY}", null, null, null, null, null, null, 1],
     [DAY * 28, "{YYYY}-{MM}", null, null, null, null, null, null, 1],
@@ -118,7 +118,7 @@
       this.plotted = element.querySelector(".plot");
       this.state = element.querySelector(".chart-state");
       this.rows = document.getElementById("chart-rows");
-      this.range = null; // all of it, or what a button names
+      this.range = null; // null means the whole history or the period of a button
       this.name = "all";
       this.asking = null;
       this.texts = [];
@@ -136,7 +136,7 @@
     }
 
     async load(byItself = false) {
-      this.asking?.abort(); // its answer is not wanted any more
+      this.asking?.abort(); // its response is no longer needed
       const asking = (this.asking = new AbortController());
       const range = this.range ?? this.lately();
       const query = range ? `?from=${range[0].toFixed(3)}&to=${range[1].toFixed(3)}` : "";
@@ -148,7 +148,7 @@
       }
     }
 
-    // Up to now, each time that it is asked for: else nothing that comes would be in it.
+    // Returns the period of a button. It ends at the current time, so that new entries are included.
     lately() {
       const seconds = { day: DAY, week: 7 * DAY, month: 30 * DAY, year: 365 * DAY }[this.name];
       const now = Date.now() / 1000;
@@ -212,7 +212,7 @@
         data,
         this.plotted,
       );
-      // Its own way to show all knows only what was loaded.
+      // The chart's own reset would show only the data that is already loaded.
       this.plot.over.addEventListener("dblclick", () => this.named("all"));
     }
 
@@ -257,10 +257,10 @@
       if (this.moved(event.key)) event.preventDefault();
     }
 
-    // By a key, or a button that stands for it; whether it is one.
+    // Moves or zooms the range for a key or the button that stands for it. Returns whether the key has such a function.
     moved(key) {
       if (!this.shown) return false;
-      // Of what was asked for: it may still be on its way.
+      // Start from the requested range, since its response may not have arrived yet.
       const [from, to] = this.range ?? this.lately() ?? this.shown;
       const part = (to - from) / 4;
       const moves = {
@@ -337,7 +337,7 @@
           padding: [8, 8, 0, 0],
           cursor: { drag: { x: false, y: false }, y: false, points: { size: 6 } },
           scales: {
-            // Time goes on from left to right also when there is little of it yet.
+            // The axis shows at least five minutes, even if there are only few samples.
             x: { range: (plot) => [Math.min(plot.data[0][0], plot.data[0].at(-1) - 300), plot.data[0].at(-1)] },
             y: { range: (_, __, high) => [0, Math.max(high ?? 0, 1) * 1.1] },
           },
@@ -349,7 +349,7 @@
               stroke: () => colour(COLOURS[index]),
               dash: [undefined, [6, 4], [2, 3]][index],
               width: 1.75,
-              // Between two moments there is a line; a moment by itself is a point, or nothing would be seen of it.
+              // Adjacent values are connected by a line. A value without neighbours is drawn as a point to be visible.
               points: { show: true, filter: (plot, index) => alone(plot.data[index]), size: 5 },
               value: (_, value) => (value == null ? "–" : number(value) + unit),
             })),
@@ -401,10 +401,10 @@
     window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => lines.forEach((each) => each.plot?.redraw()));
   }
 
-  // --- what comes live ----------------------------------------------------------------------------
+  // --- live updates -------------------------------------------------------------------------------
 
   class Live {
-    // Only of a page that is looked at: a browser opens few connections to one server, and each stream holds one.
+    // Only visible pages follow the stream: browsers limit the connections to a server, and each stream occupies one.
     constructor(mark) {
       this.mark = mark;
       this.timer = null;
@@ -425,7 +425,7 @@
       this.stream.onopen = () => this.tell("on");
       this.stream.onerror = () => {
         this.tell("lost");
-        // What is refused is not tried again by the browser.
+        // The browser does not retry a stream that was rejected.
         if (this.stream?.readyState === EventSource.CLOSED) {
           this.close();
           setTimeout(() => this.follow(), 10000);
@@ -448,7 +448,7 @@
     }
 
     soon() {
-      // However many come, the page is asked for once in a while.
+      // Events that arrive within a short time cause only one request for the page.
       this.timer ??= setTimeout(() => {
         this.timer = null;
         this.changed();

@@ -1,1 +1,1 @@
-"""Webhooks: each subscription is a sink; what fails waits in the database and is tried again."""
+"""Webhooks: each subscription is a sink, and failed deliveries are stored in the database and retried."""

@@ -1,9 +1,9 @@
-"""Looking up the names of endpoints, in threads of their own.
+"""The resolver of endpoints' host names, with a thread for each lookup.
 
-A name server may be as slow as an endpoint. The event loop's own look-ups share a handful of threads with
-everything else in the process: a few names that hang would stop RabbitMQ's and the database's, too. Here each
-look-up has a thread, and nobody waits for it at the end. There are as many as there are endpoints at most: the
-client asks for a name once at a time.
+A name server may be as slow as an endpoint. The event loop's own lookups share a few threads with everything else in
+the process, so that a few names that hang would stop lookups for RabbitMQ and the database, too. Here each lookup has
+its own thread, for which the process does not wait at its end. There are at most as many threads as endpoints, because
+the HTTP client makes one lookup per name at a time.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 
 class ThreadPerNameResolver(AbstractResolver):
-    """The system's resolver."""
+    """The system's resolver, called in a new thread for each lookup."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The addresses of a name.
+        """Return the addresses of a name.
 
         Raises:
-            OSError: it has none, or they can't be found out.
+            OSError: the name has no addresses, or they can't be looked up.
         """
         loop = asyncio.get_running_loop()
         found: asyncio.Future[list[Any]] = loop.create_future()
@@ -47,14 +47,14 @@ class ThreadPerNameResolver(AbstractResolver):
                 result = error
             except UnicodeError as error:
                 result = OSError(None, f"{host} is no name: {error}")
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody asks any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is waiting
                 loop.call_soon_threadsafe(settle, result)
 
         threading.Thread(target=look_up, name=f"look up {host}", daemon=True).start()
         return [
             ResolveResult(
                 hostname=host,
-                # The scope of a link-local address stays with it; it is refused anyway, or wanted.
+                # A link-local address keeps its scope. The policy usually denies it; if not, the scope is needed.
                 host=socket.getnameinfo(address, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0],
                 port=port,
                 family=found_family,
@@ -65,4 +65,4 @@ class ThreadPerNameResolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing: a look-up that hangs ends by itself."""
+        """Do nothing. A lookup that hangs ends by itself."""

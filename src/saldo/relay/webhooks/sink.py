@@ -1,8 +1,8 @@
-"""A webhook as a sink: an event is confirmed when the endpoint has it, or when it stands durably where it waits.
+"""A webhook as a sink. It confirms an event when the endpoint has received it or when it is stored as pending.
 
-The events of one user go one at a time, in order. When one fails, it waits for a retry, and every later one of
-the user waits behind it; the other users' go on. So the sink always gets on, however the endpoint behaves, until
-as many wait as may: then it confirms nothing more, and the cursor stays.
+The events of one user are sent one at a time, in order. If one fails, it is stored as pending and retried, and all
+later events of that user are stored behind it, while those of other users go on. So the sink makes progress whatever
+the endpoint does, until too many events are pending. Then it confirms no more, and the cursor stays.
 """
 
 from __future__ import annotations
@@ -20,28 +20,31 @@ from itertools import groupby, takewhile
 from typing import Literal
 from uuid import UUID
 
-from saldo.relay.events import EVENT_TYPES, NO_USER, Encoder, Event
+from saldo.events.event import EVENT_TYPES, NOTICE_USER_ID, Encoder, Event
+from saldo.lifecycle.tasks import cancel_until_ended
 from saldo.relay.sink import SinkError
-from saldo.relay.webhooks.endpoint import ClosedError, Endpoint
-from saldo.relay.webhooks.retry import delay_after
-from saldo.relay.webhooks.sender import Attempt, Sender
+from saldo.relay.webhooks.backoff import delay_after
+from saldo.relay.webhooks.circuit_breaker import CircuitBreaker, CircuitBreakerStoppedError
+from saldo.relay.webhooks.http_sender import Attempt, HttpSender
 from saldo.store.errors import StoreError
 from saldo.store.log import Log
 from saldo.store.sinks import Lease
-from saldo.store.webhooks import Due, Subscription, Waiting, Webhooks
+from saldo.store.webhooks import ActiveWebhook, NewDelivery, PendingDelivery, Webhooks
 
 BATCH_SECONDS_MAX = 2.0
-"""Then what is left of a batch waits, too: a user whose answers are slow must not hold up the others."""
+"""Maximum time for a batch. The rest of it is then stored as pending, so that a slow user doesn't delay the others."""
 
-LOOK_SECONDS = 1.0
-"""How often it is looked for what waits; replays come from other processes."""
+POLL_SECONDS = 1.0
+"""Polling interval of pending deliveries. Replays are requested in other processes."""
 
 DUE_EVENTS_MAX = 100
-"""That are read at once: to find the first of each user takes some milliseconds when many wait."""
+"""Maximum number of pending deliveries read at once. To find each user's first takes some milliseconds if there are
+many."""
 
 BEHIND_EVENTS_MAX = 50
-"""Of a user whose first waiting event is delivered, that go on without another look: a user with thousands waiting
-gets on as fast as the endpoint answers. They are sent again if the relay dies before it has written that they were."""
+"""Maximum number of a user's pending deliveries that follow a successful one without another query, so that a user with
+thousands of them progresses as fast as the endpoint responds. If the relay dies before it has recorded their success,
+they are sent again."""
 
 NOT_IN_LOG = "not in the log any more: it has been restored to an earlier state"
 
@@ -51,7 +54,7 @@ _log = logging.getLogger("saldo.relay")
 
 @dataclass(frozen=True, slots=True)
 class WebhookLimits:
-    """The bounds of a webhook; see the settings of the same names."""
+    """The limits of a webhook; see the settings of the same names."""
 
     concurrency: int
     backoff_seconds_min: float
@@ -62,15 +65,15 @@ class WebhookLimits:
 
 
 class WebhookSink:
-    """Delivers to one endpoint; see `Sink`. For one lease at a time."""
+    """The sink of one endpoint; see `Sink`. It is used for one lease at a time."""
 
     def __init__(
         self,
-        subscription: Subscription,
+        subscription: ActiveWebhook,
         webhooks: Webhooks,
         log: Log,
         encoder: Encoder,
-        sender: Sender,
+        sender: HttpSender,
         limits: WebhookLimits,
     ) -> None:
         self._subscription = subscription
@@ -82,42 +85,46 @@ class WebhookSink:
         self._encoder = encoder
         self._sender = sender
         self._limits = limits
-        self._endpoint = Endpoint(limits.concurrency)
+        self._endpoint = CircuitBreaker(limits.concurrency)
         self._woken = asyncio.Event()
         self._room = asyncio.Event()
         self._failing = False
         self._lease: Lease | None = None
         self._retrying: asyncio.Task[None] | None = None
         self._under_way: dict[int, asyncio.Task[None]] = {}
-        self._due: deque[tuple[Due, Event | None]] = deque()
+        self._due: deque[tuple[PendingDelivery, Event | None]] = deque()
 
     @property
     def name(self) -> str:
         return f"webhook-{self._subscription.id}"
 
-    def change(self, subscription: Subscription) -> None:
-        """From the next event on it is this."""
+    def change(self, subscription: ActiveWebhook) -> None:
+        """Set the subscription that applies from the next event on."""
         self._subscription = subscription
         types, users = subscription.event_types, subscription.user_ids
-        # All of the ledger; notices are told only to whom they were promised.
+        # By default all types of the log. Notices are sent only to subscriptions that list their type.
         self._types = frozenset(EVENT_TYPES if types is None else types)
         self._users = None if users is None else frozenset(users)
 
     @property
     def drained(self) -> bool:
-        """Whether no further attempt is made."""
+        """True if no further attempt is made."""
         return self._endpoint.closed
 
     def drain(self) -> None:
-        """No further attempt: what is left of a batch waits in the database."""
+        """Make no further attempt. The rest of a batch remains pending in the database."""
         self._endpoint.close()
         self._woken.set()
         self._room.set()
 
     async def open(self, lease: Lease) -> None:
-        """See `Sink.open`. Nothing is connected to: an endpoint that is down must not stop the cursor."""
+        """See `Sink.open`. No connection is made, because an endpoint that is down must not stop the cursor."""
         self._lease = lease
         self._retrying = asyncio.create_task(self._retry(), name=f"retries {self.name}")
+
+    async def blocked_reason(self) -> str | None:
+        """See `Sink.blocked_reason`. Each attempt is a separate request with a timeout."""
+        return None
 
     async def close(self) -> None:
         """See `Sink.close`."""
@@ -125,28 +132,27 @@ class WebhookSink:
         if self._retrying is not None:
             tasks.append(self._retrying)
         if not self._endpoint.closed:
-            for task in tasks:
-                task.cancel()
+            await cancel_until_ended(tasks)
         await _all_ended(tasks)
         self._retrying = None
         self._under_way.clear()
         self._due.clear()
 
     async def publish(self, events: Sequence[Event]) -> int:
-        """See `Sink.publish`; those that the subscription doesn't want go to nobody."""
+        """See `Sink.publish`. Events that the subscription doesn't want count as having no receiver."""
         wanted = [event for event in events if self._wants(event)]
         if not wanted:
             return len(events)
         waiting = await self._make_room(wanted)
-        chains: dict[asyncio.Task[None], _Chain] = {}
-        behind: list[Waiting] = []
+        chains: dict[asyncio.Task[None], _UserBatch] = {}
+        behind: list[NewDelivery] = []
         until = asyncio.get_running_loop().time() + BATCH_SECONDS_MAX
-        # By user, in the order of the log: a user's events stand in one shard. Notices are as those of one more.
+        # Sorted by user, then in the order of the log, since a user is in one shard. Notices count as one user's.
         for user_id, found in groupby(sorted(wanted, key=_by_user), key=lambda each: each.user_id):
             if user_id in waiting:
                 behind += [_waiting(event) for event in found]
             else:
-                chain = _Chain(list(found))
+                chain = _UserBatch(list(found))
                 chains[asyncio.create_task(self._deliver(chain, until))] = chain
         try:
             await self._finish(chains, behind)
@@ -158,9 +164,9 @@ class WebhookSink:
         return len(events) - len(wanted)
 
     async def _finish(
-        self, chains: Mapping[asyncio.Task[None], _Chain], behind: list[Waiting]
+        self, chains: Mapping[asyncio.Task[None], _UserBatch], behind: list[NewDelivery]
     ) -> None:
-        """Waits for the attempts, but not for slow ones: those go on, and what is left waits durably."""
+        """Wait for the attempts until the time limit; leave slow ones running, and store the rest as pending."""
         late: set[asyncio.Task[None]] = set()
         if chains:
             ended, late = await asyncio.wait(
@@ -169,7 +175,7 @@ class WebhookSink:
             for task in ended:
                 task.result()
         for task in late:
-            # Before it stands there: no retry may begin beside it.
+            # This comes before the delivery is stored, so that no retry begins beside the running attempt.
             self._go_on(chains[task].user_id, task)
             chains[task].put = asyncio.get_running_loop().create_future()
         left = behind + [waiting for chain in chains.values() for waiting in chain.left()]
@@ -186,32 +192,34 @@ class WebhookSink:
     def _wants(self, event: Event) -> bool:
         if event.type not in self._types:
             return False
-        return self._users is None or event.user_id in self._users or event.user_id == NO_USER
+        return (
+            self._users is None or event.user_id in self._users or event.user_id == NOTICE_USER_ID
+        )
 
     async def _make_room(self, events: Sequence[Event]) -> set[int]:
-        """Returns when all of them may wait; which of their users have one that does."""
+        """Wait until all events may become pending, and return those of their users who have pending deliveries."""
         users = sorted({event.user_id for event in events})
         while True:
             if self._endpoint.closed:
                 raise SinkError("stopped or disabled")
             if self._retrying is not None and self._retrying.done():
-                self._retrying.result()  # a fault of ours: without retries nothing may be confirmed
+                self._retrying.result()  # raises our own error: without retries nothing may be confirmed
             self._room.clear()
-            count, waiting = await self._webhooks.waiting(self._subscription.id, users)
+            count, waiting = await self._webhooks.count_pending(self._subscription.id, users)
             if count + len(events) <= max(self._limits.pending_max, len(events)):
                 return waiting
-            await _wait(self._room, LOOK_SECONDS)
+            await _wait(self._room, POLL_SECONDS)
 
-    async def _deliver(self, chain: _Chain, until: float) -> None:
-        """The events of one user, one after another, until one fails or the time is over."""
+    async def _deliver(self, chain: _UserBatch, until: float) -> None:
+        """Send the events of one user in order, until one fails or the time is over."""
         for event in chain.events:
             attempt = await self._attempt(event, until)
             if attempt is None:
                 return
             if chain.put is not None:
-                # Too late for the batch: it stands where it waits by now.
+                # The batch has ended meanwhile, and stored the event as pending.
                 await chain.put
-                await self._settle(_due(event), attempt)
+                await self._record_result(_due(event), attempt)
                 return
             if attempt.failure is not None:
                 chain.failed = attempt
@@ -220,7 +228,7 @@ class WebhookSink:
             chain.delivered += 1
 
     async def _attempt(self, event: Event, until: float | None = None) -> Attempt | None:
-        """One attempt; None: there was no turn for it by then."""
+        """Make one attempt; return None if none could begin in time."""
         if until is not None and asyncio.get_running_loop().time() >= until:
             return None
         try:
@@ -229,21 +237,21 @@ class WebhookSink:
                     await stack.enter_async_context(self._endpoint.turn())
                 subscription = self._subscription
                 attempt = await self._sender.send(subscription.url, subscription.secrets, event)
-        except (TimeoutError, ClosedError):
+        except (TimeoutError, CircuitBreakerStoppedError):
             return None
         if attempt.failure is None and self._endpoint.succeeded():
-            await self._webhooks.hasten(subscription.id)
+            await self._webhooks.retry_now(subscription.id)
             self._woken.set()
         return attempt
 
-    async def _put(self, waiting: Sequence[Waiting]) -> None:
+    async def _put(self, waiting: Sequence[NewDelivery]) -> None:
         assert self._lease is not None
         if waiting:
-            await self._webhooks.put(self._subscription.id, self._lease, waiting)
+            await self._webhooks.enqueue(self._subscription.id, self._lease, waiting)
             self._woken.set()
 
     def _delay(self, attempts: int, user_id: int, attempt: Attempt) -> timedelta:
-        """When to try again; and tells the endpoint."""
+        """Return the delay until the next attempt, and report the failure to the circuit breaker."""
         limits = self._limits
         delay = delay_after(
             attempts,
@@ -257,14 +265,14 @@ class WebhookSink:
         return delay
 
     async def _record(self, succeeded: int, failed: Sequence[Attempt]) -> None:
-        """Counts attempts; disables an endpoint that is gone, or has failed for too long."""
+        """Count the attempts, and disable the webhook if its endpoint is gone or has failed for too long."""
         if not succeeded and not failed:
             return
         failure = failed[-1].failure if failed else None
         if succeeded == 0 and not self._failing:
             _log.warning("%s fails: %s", self.name, failure)
         self._failing = succeeded == 0
-        too_long = await self._webhooks.record(
+        too_long = await self._webhooks.count_attempts(
             self._subscription.id, succeeded, len(failed), failure, self._limits.disable
         )
         if any(attempt.gone for attempt in failed):
@@ -276,17 +284,17 @@ class WebhookSink:
     async def _disable(self, reason: Literal["gone", "failing"], because: str) -> None:
         self.drain()
         if await self._webhooks.disable(self._subscription.id, reason):
-            # Not its URL: that may hold a token.
+            # The URL is not logged, since it may contain a token.
             _log.error("%s is disabled: %s", self.name, because)
 
-    # --- what waits ----------------------------------------------------------------------------
+    # --- pending deliveries --------------------------------------------------------------------
 
     async def _retry(self) -> None:
-        """Tries what waits, the first of each user, when it is due; until it is cancelled or closed."""
+        """Retry each user's first pending delivery when it is due, until cancelled or closed."""
         try:
             while not self._endpoint.closed:
                 self._woken.clear()
-                seconds = LOOK_SECONDS
+                seconds = POLL_SECONDS
                 try:
                     seconds = await self._retry_due()
                 except StoreError as error:
@@ -296,28 +304,30 @@ class WebhookSink:
             await _all_ended([*self._under_way.values()])
 
     async def _retry_due(self) -> float:
-        """Begins with what is due, as far as there is room; after how many seconds to look again."""
-        seconds = LOOK_SECONDS
+        """Start due retries up to the concurrency limit, and return the seconds until the next query."""
+        seconds = POLL_SECONDS
         if not self._due:
-            first = await self._webhooks.due(
+            first = await self._webhooks.first_pending(
                 self._subscription.id, [*self._under_way], DUE_EVENTS_MAX
             )
             left = [each.seconds_left for each in first if each.seconds_left > 0]
-            seconds = min([LOOK_SECONDS, *left])
+            seconds = min([POLL_SECONDS, *left])
             self._due.extend(
                 await self._with_events([each for each in first if each.seconds_left <= 0])
             )
         while self._due and len(self._under_way) < self._limits.concurrency:
             each, event = self._due.popleft()
-            # Or a batch has left it to a late attempt meanwhile.
+            # Otherwise a late attempt of a batch is in flight for this user.
             if each.user_id not in self._under_way:
                 self._go_on(each.user_id, asyncio.create_task(self._retry_one(each, event)))
         return seconds
 
-    async def _with_events(self, due: Sequence[Due]) -> list[tuple[Due, Event | None]]:
-        """Each with its event; None: the log has it no more."""
-        found = await self._log.at([(each.shard, each.seq, each.uuid) for each in due])
-        events = {entry.uuid: self._encoder.event(entry) for entry in found}
+    async def _with_events(
+        self, due: Sequence[PendingDelivery]
+    ) -> list[tuple[PendingDelivery, Event | None]]:
+        """Return each delivery with its event; None if the log no longer has the event."""
+        found = await self._log.entries_at([(each.shard, each.seq, each.uuid) for each in due])
+        events = {entry.uuid: self._encoder.encode(entry) for entry in found}
         return [(each, events.get(each.uuid)) for each in due]
 
     def _go_on(self, user_id: int, task: asyncio.Task[None]) -> None:
@@ -325,24 +335,24 @@ class WebhookSink:
         task.add_done_callback(partial(self._ended, user_id))
 
     def _ended(self, user_id: int, task: asyncio.Task[None]) -> None:
-        # After a replay there may be two of a user for a moment.
+        # After a replay a user may have two attempts for a moment.
         if self._under_way.get(user_id) is task:
             del self._under_way[user_id]
         self._woken.set()
         self._room.set()
 
-    async def _retry_one(self, due: Due, event: Event | None) -> None:
+    async def _retry_one(self, due: PendingDelivery, event: Event | None) -> None:
         if event is None:
-            await self._settle(due, Attempt(NOT_IN_LOG), give_up=True)
+            await self._record_result(due, Attempt(NOT_IN_LOG), give_up=True)
             return
         until = asyncio.get_running_loop().time() + BATCH_SECONDS_MAX
         attempt = await self._attempt(event)
         if attempt is None or attempt.failure is not None:
             if attempt is not None:
-                await self._settle(due, attempt)
+                await self._record_result(due, attempt)
             return
         delivered = [due]
-        failed: tuple[Due, Attempt] | None = None
+        failed: tuple[PendingDelivery, Attempt] | None = None
         for each, next_event in await self._behind(due):
             next_attempt = None if next_event is None else await self._attempt(next_event, until)
             if next_attempt is None:
@@ -351,57 +361,63 @@ class WebhookSink:
                 failed = each, next_attempt
                 break
             delivered.append(each)
-        await self._settle(due, attempt, delivered)
+        await self._record_result(due, attempt, delivered)
         if failed is not None:
-            await self._settle(*failed)
+            await self._record_result(*failed)
 
-    async def _behind(self, due: Due) -> list[tuple[Due, Event | None]]:
-        """What waits behind it and is due, too: as far as there is none in between that isn't."""
+    async def _behind(self, due: PendingDelivery) -> list[tuple[PendingDelivery, Event | None]]:
+        """Return the deliveries that follow this one and are due, up to the first that is not due."""
         try:
-            behind = await self._webhooks.behind(self._subscription.id, due, BEHIND_EVENTS_MAX)
+            behind = await self._webhooks.queued_behind(
+                self._subscription.id, due, BEHIND_EVENTS_MAX
+            )
             ready = takewhile(lambda each: each.seconds_left <= 0, behind)
             return await self._with_events([*ready])
         except StoreError as error:
             _log.warning("%s: what waits can't be read: %s", self.name, error)
             return []
 
-    async def _settle(
+    async def _record_result(
         self,
-        due: Due,
+        due: PendingDelivery,
         attempt: Attempt,
-        delivered: Sequence[Due] | None = None,
+        delivered: Sequence[PendingDelivery] | None = None,
         *,
         give_up: bool = False,
     ) -> None:
-        """Writes what came of an attempt at an event that waits; and of the others of `delivered`."""
+        """Record the result of an attempt at a pending delivery, and of the others in `delivered`."""
         try:
             if attempt.failure is None:
-                await self._webhooks.delivered(self._subscription.id, delivered or [due])
+                await self._webhooks.record_deliveries(self._subscription.id, delivered or [due])
                 self._failing = False
             else:
                 await self._settle_failed(due, attempt, attempt.failure, give_up)
         except StoreError as error:
-            # It still waits, and is sent once more.
+            # The delivery stays pending, and is sent once more.
             _log.warning("%s: the outcome of an attempt can't be written: %s", self.name, error)
 
-    async def _settle_failed(self, due: Due, attempt: Attempt, failure: str, give_up: bool) -> None:
+    async def _settle_failed(
+        self, due: PendingDelivery, attempt: Attempt, failure: str, give_up: bool
+    ) -> None:
         delay = self._delay(due.attempts + 1, due.user_id, attempt) if not give_up else _NO_DELAY
         longest = _NO_DELAY if give_up else self._limits.give_up
-        dead = await self._webhooks.failed(self._subscription.id, due, failure, delay, longest)
+        dead = await self._webhooks.record_failure(
+            self._subscription.id, due, failure, delay, longest
+        )
         await self._record(0, [] if give_up else [attempt])
         if dead:
             _log.warning("%s: event %s is given up: %s", self.name, due.uuid, failure)
-            # The next of the user has waited as long: no storm of last attempts.
+            # The user's next delivery has waited as long. The pause prevents a burst of last attempts.
             await self._endpoint.pause(self._limits.backoff_seconds_min)
 
 
-class _Chain:
+class _UserBatch:
     """The events of one user in a batch, in order.
 
     Attributes:
-        delivered: how many of them are.
-        failed, delay: the attempt at the next one that failed, and when to try again.
-        put: set when the batch doesn't wait any longer; done when what is left stands where it waits.
+        delivered: number of delivered events.
+        failed, delay: the failed attempt at the next event, and the delay until its retry.
+        put: set when the batch no longer waits for the attempt; done when the rest is stored as pending.
     """
 
     def __init__(self, events: list[Event]) -> None:
@@ -415,8 +431,8 @@ class _Chain:
     def user_id(self) -> int:
         return self.events[0].user_id
 
-    def left(self) -> list[Waiting]:
-        """What is not delivered, as it waits."""
+    def left(self) -> list[NewDelivery]:
+        """Return the undelivered events as pending deliveries."""
         waiting = [_waiting(event) for event in self.events[self.delivered :]]
         if self.failed is not None:
             waiting[0] = waiting[0]._replace(
@@ -425,12 +441,12 @@ class _Chain:
         return waiting
 
 
-def _waiting(event: Event) -> Waiting:
-    return Waiting(event.shard, event.seq, event.user_id, UUID(event.id), 0, _NO_DELAY, None)
+def _waiting(event: Event) -> NewDelivery:
+    return NewDelivery(event.shard, event.seq, event.user_id, UUID(event.id), 0, _NO_DELAY, None)
 
 
-def _due(event: Event) -> Due:
-    return Due(event.shard, event.seq, event.user_id, UUID(event.id), 0, 0.0)
+def _due(event: Event) -> PendingDelivery:
+    return PendingDelivery(event.shard, event.seq, event.user_id, UUID(event.id), 0, 0.0)
 
 
 def _by_user(event: Event) -> tuple[int, int]:

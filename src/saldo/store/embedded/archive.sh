@@ -1,11 +1,11 @@
 #!/bin/sh
-# archive.sh SEGMENT TARGET: keeps a finished segment of PostgreSQL's log (WAL) as TARGET.gz.
-# There is all of it under that name or nothing, and nothing that is there is ever overwritten.
+# archive.sh SEGMENT TARGET: archives a finished WAL segment of PostgreSQL as TARGET.gz.
+# A file with this name is always complete, and is never overwritten.
 set -eu
 segment=$1
 target=$2.gz
 if [ -e "$target" ]; then
-    # PostgreSQL repeats what it had not noted before a crash. Another content is another server's.
+    # After a crash PostgreSQL may archive a segment again. Different content comes from another server.
     gunzip -c "$target" | cmp -s - "$segment" && exit
     echo "archive.sh: $target is there, with another content" >&2
     exit 1
@@ -13,8 +13,8 @@ fi
 unfinished=$target.unfinished.$$
 trap 'rm -f "$unfinished"' EXIT
 gzip -1 -n -c "$segment" >"$unfinished"
-# PostgreSQL recycles the segment when this succeeds: by then it must be on the disk.
+# PostgreSQL recycles the segment after this script succeeds, so the copy must be on the disk by then.
 sync "$unfinished"
-# Unlike a rename, a link fails if the name is taken.
+# Unlike a rename, a link fails if the name exists.
 ln "$unfinished" "$target"
 sync "$(dirname "$target")"

@@ -1,7 +1,7 @@
-"""A copy of the database while the service runs, and a database from such a copy.
+"""Backup of the database of a running service, and restore of a database from a backup.
 
-A backup is a directory as `pg_basebackup` writes it: PostgreSQL's files, the changes that were made
-while they were copied, and a manifest with a checksum of each.
+A backup is a directory as `pg_basebackup` writes it. It contains PostgreSQL's files, the WAL that was written while
+they were copied, and a manifest with the checksum of each file.
 """
 
 from __future__ import annotations
@@ -15,63 +15,63 @@ from pathlib import Path
 
 import psycopg
 
-from saldo.store.audit import Audit, audit
-from saldo.store.embedded.account import Account
-from saldo.store.embedded.archive import Recovery
+from saldo.store.embedded.backup_manifest import CHECKSUMS, MANIFEST_NAME, verify
+from saldo.store.embedded.binaries import MAJOR_VERSION, Programs
 from saldo.store.embedded.cluster import (
-    UNFINISHED,
-    cluster_in,
+    UNFINISHED_SUFFIX,
+    cluster_path,
     sync_directory,
-    unfinished_restore,
+    unfinished_restore_path,
 )
-from saldo.store.embedded.manifest import CHECKSUMS, MANIFEST_NAME, verify
-from saldo.store.embedded.orphan import end_orphan
-from saldo.store.embedded.place import LOCK_NAME, SOCKET_DIR_NAME, take_lock
-from saldo.store.embedded.programs import MAJOR_VERSION, Programs
+from saldo.store.embedded.data_directory import LOCK_NAME, SOCKET_DIR_NAME, take_lock
 from saldo.store.embedded.server import EmbeddedServer
-from saldo.store.errors import SetUpError
-from saldo.store.migrate import migrate
+from saldo.store.embedded.stale_server import stop_stale_server
+from saldo.store.embedded.system_account import Account
+from saldo.store.embedded.wal_archive import Recovery
+from saldo.store.errors import ConfigurationError
+from saldo.store.schema.integrity_check import IntegrityReport, check_integrity
+from saldo.store.schema.migrate import migrate
 from saldo.store.statements import statement
 
 _log = logging.getLogger("saldo.embedded")
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
-    """What a restore has found.
+class RestoreResult:
+    """The result of a restore.
 
     Attributes:
-        audit: of the restored ledger.
-        timeline: of the restored database.
+        integrity: The integrity check of the restored ledger.
+        timeline: The timeline of the restored database.
     """
 
-    audit: Audit
+    integrity: IntegrityReport
     timeline: int
 
 
 def back_up(server: EmbeddedServer, target: Path) -> int:
-    """Copies the database of a server that runs.
+    """Back up the database of a running server.
 
     Args:
-        target: the directory to make; it must not exist.
+        target: The directory to create; it must not exist.
 
     Returns:
-        Bytes of the backup.
+        The size of the backup in bytes.
 
     Raises:
-        SetUpError: one line for the operator; the target does not exist then.
+        ConfigurationError: The message is one line for the operator. No new directory is left behind.
     """
     target = target.absolute()
     if target.exists():
-        raise SetUpError(f"{target} is there already: give each backup a name of its own")
-    account = Account.of_server()
-    unfinished = target.with_name(f"{target.name}.{UNFINISHED}")
+        raise ConfigurationError(f"{target} exists already: choose a new name for each backup")
+    account = Account.for_server()
+    unfinished = target.with_name(f"{target.name}.{UNFINISHED_SUFFIX}")
     programs = Programs(account, unfinished, server.socket_dir)
-    with one_line(target):
-        remove(unfinished)
+    with convert_errors(target):
+        remove_directory(unfinished)
         unfinished.mkdir(mode=0o700, parents=True)
         try:
-            account.give(unfinished)
+            account.chown(unfinished)
             programs.run(
                 "pg_basebackup",
                 f"--dbname={server.superuser_url}",
@@ -85,41 +85,41 @@ def back_up(server: EmbeddedServer, target: Path) -> int:
             unfinished.rename(target)
             sync_directory(target.parent)
         except BaseException:
-            remove(unfinished)
+            remove_directory(unfinished)
             raise
     return size_bytes
 
 
-def restore(backup: Path, data_dir: Path, recovery: Recovery) -> Restored:
-    """Makes a data directory of a backup, brings it forward by the archive, and checks what came out.
+def restore(backup: Path, data_dir: Path, recovery: Recovery) -> RestoreResult:
+    """Create a data directory from a backup, replay the WAL archive, and check the restored ledger.
 
     Args:
-        backup: as `back_up` made it.
-        data_dir: the directory to make, or an empty one.
-        recovery: the archive, and until when to read it.
+        backup: A directory that `back_up` created.
+        data_dir: The directory to create, or an empty directory.
+        recovery: The WAL archive, and the time up to which it is replayed.
 
     Raises:
-        SetUpError: one line for the operator; the data directory is as it was then.
+        ConfigurationError: The message is one line for the operator. The data directory is unchanged.
     """
     backup, data_dir = backup.resolve(), data_dir.resolve()
-    with one_line(data_dir):
-        unfinished = unfinished_restore(data_dir)
+    with convert_errors(data_dir):
+        unfinished = unfinished_restore_path(data_dir)
         existed = data_dir.exists()
-        # What a start leaves that was refused because a restore was not finished.
+        # These files may remain from a start that failed because of an unfinished restore.
         passed = {unfinished.name, LOCK_NAME, SOCKET_DIR_NAME}
         if existed and any(path.name not in passed for path in data_dir.iterdir()):
-            raise SetUpError(f"{data_dir} is not empty: restore into a directory of its own")
+            raise ConfigurationError(f"{data_dir} is not empty: restore into a new directory")
         _check_backup(backup)
         data_dir.mkdir(parents=True, exist_ok=True)
         lock = take_lock(data_dir)
         try:
             discard(unfinished)
-            _copy(backup, cluster_in(unfinished))
+            _copy(backup, cluster_path(unfinished))
             restored = _recover(unfinished, recovery)
-            cluster_in(unfinished).rename(cluster_in(data_dir))
+            cluster_path(unfinished).rename(cluster_path(data_dir))
             sync_directory(data_dir)
         except BaseException:
-            remove(unfinished)
+            remove_directory(unfinished)
             (data_dir / LOCK_NAME).unlink()
             if not existed:
                 with suppress(OSError):
@@ -127,98 +127,100 @@ def restore(backup: Path, data_dir: Path, recovery: Recovery) -> Restored:
             raise
         finally:
             lock.close()
-        remove(unfinished)
+        remove_directory(unfinished)
     return restored
 
 
 def is_backup(backup: Path) -> bool:
-    """Whether the directory looks like one."""
+    """Return whether a directory has the files that identify a backup."""
     return (backup / "PG_VERSION").exists() and (backup / MANIFEST_NAME).exists()
 
 
 def _check_backup(backup: Path) -> None:
     version = backup / "PG_VERSION"
     if not is_backup(backup):
-        raise SetUpError(f"{backup} is no backup of saldo backup")
+        raise ConfigurationError(f"{backup} is not a backup that saldo backup created")
     if (found := version.read_text().strip()) != MAJOR_VERSION:
-        raise SetUpError(
+        raise ConfigurationError(
             f"{backup} is of PostgreSQL {found}, not {MAJOR_VERSION}: restore it with the version of Saldo "
             "that took it, then run saldo upgrade"
         )
     _log.info("verifying %s", backup)
-    verify(backup, Programs(Account.of_server(), backup))
+    verify(backup, Programs(Account.for_server(), backup))
 
 
 def _copy(backup: Path, cluster: Path) -> None:
-    account = Account.of_server()
+    account = Account.for_server()
     _log.info("copying %s", backup)
     shutil.copytree(backup, cluster, symlinks=True)
     for path in (cluster, *cluster.rglob("*")):
-        account.give(path)
+        account.chown(path)
     cluster.chmod(0o700)
     (cluster / "recovery.signal").touch(mode=0o600)
-    account.give(cluster / "recovery.signal")
+    account.chown(cluster / "recovery.signal")
 
 
-def _recover(data_dir: Path, recovery: Recovery) -> Restored:
-    """Runs the server until it has read all it shall, then looks at what is there."""
+def _recover(data_dir: Path, recovery: Recovery) -> RestoreResult:
+    """Run the server until the recovery is complete, migrate the schema, and check the ledger."""
     server = EmbeddedServer(data_dir, recovery=recovery)
     server.start()
     try:
         migrate(server.owner_url, server.service_url)
         with psycopg.connect(server.ledger_url) as connection:
             connection.execute(statement("restore_mark"))
-        found = audit(server.ledger_url)
+        found = check_integrity(server.ledger_url)
         with psycopg.connect(server.superuser_url) as connection:
-            row = connection.execute("SELECT timeline_id FROM pg_control_checkpoint()").fetchone()
+            row = connection.execute(statement("timeline")).fetchone()
     finally:
         server.stop()
     assert row is not None
     _announce_timeline(server.cluster, row[0])
-    return Restored(found, row[0])
+    return RestoreResult(found, row[0])
 
 
 def _announce_timeline(cluster: Path, timeline: int) -> None:
-    """Lets the first server that archives keep the history of this timeline, too.
+    """Mark the history file of the timeline for archiving by the first server that archives.
 
-    The restore itself does not archive: it may be a rehearsal. But another restore from the same
-    backup must find that this number is taken.
+    The restore itself does not archive, because it may be a rehearsal. Another restore from the same backup must find
+    that this timeline number is in use.
     """
     ready = cluster / "pg_wal/archive_status" / f"{timeline:08X}.history.ready"
     ready.touch(mode=0o600)
-    Account.of_server().give(ready)
+    Account.for_server().chown(ready)
 
 
 def discard(data_dir: Path) -> None:
-    """Removes what a killed restore or upgrade has left, its server first.
+    """Remove the files of a killed restore or upgrade, after stopping its server.
 
     Raises:
-        SetUpError: the server doesn't end.
+        ConfigurationError: The server can't be stopped.
     """
-    cluster, socket_dir = cluster_in(data_dir), data_dir / SOCKET_DIR_NAME
+    cluster, socket_dir = cluster_path(data_dir), data_dir / SOCKET_DIR_NAME
     if cluster.exists():
-        # Else it would go on in files that have the same names as the next attempt's.
-        end_orphan(cluster, socket_dir, Programs(Account.of_server(), data_dir))
-    remove(data_dir)
+        # A server that still runs would use the files of the next attempt, which have the same names.
+        stop_stale_server(cluster, socket_dir, Programs(Account.for_server(), data_dir))
+    remove_directory(data_dir)
 
 
-def remove(directory: Path) -> None:
-    """Removes what was not finished, if it is there."""
+def remove_directory(directory: Path) -> None:
+    """Remove a directory of unfinished files, if it exists."""
     shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager
-def one_line(directory: Path) -> Iterator[None]:
-    """Turns what the operator can mend into one line.
+def convert_errors(directory: Path) -> Iterator[None]:
+    """Convert errors that the operator can fix to a message of one line.
 
     Raises:
-        SetUpError: instead of the operating system's or the driver's errors.
+        ConfigurationError: The operating system or the driver raised an error.
     """
     try:
         yield
     except shutil.Error as error:
-        raise SetUpError(f"{directory}: {error.args[0][0][2]}") from error
+        raise ConfigurationError(f"{directory}: {error.args[0][0][2]}") from error
     except OSError as error:
-        raise SetUpError(f"{directory}: {error.strerror or error}") from error
+        raise ConfigurationError(f"{directory}: {error.strerror or error}") from error
     except psycopg.Error as error:
-        raise SetUpError(f"{directory}: {str(error).strip().partition(chr(10))[0]}") from error
+        raise ConfigurationError(
+            f"{directory}: {str(error).strip().partition(chr(10))[0]}"
+        ) from error

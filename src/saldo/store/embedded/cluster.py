@@ -1,4 +1,4 @@
-"""The files of the database: their creation, and the configuration that is ours."""
+"""Creation of the database's files, and Saldo's part of the configuration."""
 
 from __future__ import annotations
 
@@ -10,73 +10,81 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from saldo.store.embedded.account import Account
-from saldo.store.embedded.archive import Recovery, archiving, recovering, write_script
-from saldo.store.embedded.programs import MAJOR_VERSION, Programs
-from saldo.store.errors import SetUpError
+from saldo.store.embedded.binaries import MAJOR_VERSION, Programs
+from saldo.store.embedded.system_account import Account
+from saldo.store.embedded.wal_archive import (
+    Recovery,
+    archiving,
+    recovery_configuration,
+    write_script,
+)
+from saldo.store.errors import ConfigurationError
 
-UNFINISHED = "unfinished"
-"""Ends the name of what is being made; under its own name it is whole."""
+UNFINISHED_SUFFIX = "unfinished"
+"""Suffix of the names of incomplete files and directories. They are renamed when they are complete."""
 
 _log = logging.getLogger("saldo.embedded")
 
 
-def cluster_in(data_dir: Path, major: str = MAJOR_VERSION) -> Path:
-    """Where a data directory has the cluster of a version."""
+def cluster_path(data_dir: Path, major: str = MAJOR_VERSION) -> Path:
+    """Return the directory of a version's cluster in a data directory."""
     return data_dir / f"postgresql-{major}"
 
 
-def unfinished_restore(data_dir: Path) -> Path:
-    """Where a restore works until it is whole."""
-    return data_dir / f"restore.{UNFINISHED}"
+def unfinished_restore_path(data_dir: Path) -> Path:
+    """Return the directory in which a restore works until it is complete."""
+    return data_dir / f"restore.{UNFINISHED_SUFFIX}"
 
 
 def other_versions(data_dir: Path) -> list[str]:
-    """The major versions of other clusters in a data directory, the newest last."""
+    """Return the major versions of other clusters in a data directory, the newest last."""
     found = (re.fullmatch(r"postgresql-(\d+)", path.name) for path in data_dir.glob("postgresql-*"))
     return sorted((match[1] for match in found if match and match[1] != MAJOR_VERSION), key=int)
 
 
 def check_cluster(cluster: Path) -> bool:
-    """Whether the cluster is there.
+    """Return whether the cluster exists.
 
     Raises:
-        SetUpError: there is something else in its place.
+        ConfigurationError: The path contains something else, or the cluster of another version.
     """
     version = cluster / "PG_VERSION"
     major = cluster.name.removeprefix("postgresql-")
     if version.exists():
         if (found := version.read_text().strip()) != major:
-            raise SetUpError(f"{cluster} is of PostgreSQL {found}, not {major}")
+            raise ConfigurationError(f"{cluster} is of PostgreSQL {found}, not {major}")
         return True
     if cluster.exists():
-        raise SetUpError(f"{cluster} is there and is no PostgreSQL cluster")
+        raise ConfigurationError(f"{cluster} is there and is no PostgreSQL cluster")
     return False
 
 
 def create_cluster(cluster: Path, account: Account, programs: Programs) -> None:
-    """Creates the cluster if it is not there.
+    """Create the cluster if it does not exist.
 
     Raises:
-        SetUpError: there is something else in its place.
+        ConfigurationError: The path contains something else, or the data directory holds another version's cluster or
+            an unfinished restore.
     """
     if check_cluster(cluster):
         return
-    # An empty ledger beside the one with the money would look like a loss of everything.
+    # A new, empty ledger next to the existing one would look like the loss of all data.
     if others := other_versions(cluster.parent):
-        raise SetUpError(
+        raise ConfigurationError(
             f"{cluster.parent} holds a database of PostgreSQL {others[-1]}, and this version of Saldo has "
             f"{MAJOR_VERSION}: run saldo upgrade"
         )
-    if unfinished_restore(cluster.parent).exists():
-        raise SetUpError(f"the restore into {cluster.parent} was not finished: run it again")
-    # Beside its place and then moved: a kill in the middle leaves nothing half-done there.
-    # A name of its own: the initdb of a killed service may still be writing into the last one.
-    prefix = f"{cluster.name}.{UNFINISHED}"
+    if unfinished_restore_path(cluster.parent).exists():
+        raise ConfigurationError(
+            f"the restore into {cluster.parent} was not finished: run it again"
+        )
+    # The cluster is created under a temporary name and then renamed, so that a kill leaves no incomplete cluster. The
+    # temporary name is unique, because the initdb of a killed service may still be writing.
+    prefix = f"{cluster.name}.{UNFINISHED_SUFFIX}"
     for left in cluster.parent.glob(f"{prefix}*"):
         shutil.rmtree(left, ignore_errors=True)
     unfinished = Path(tempfile.mkdtemp(prefix=prefix, dir=cluster.parent))
-    account.give(unfinished)
+    account.chown(unfinished)
     _log.info("creating a database in %s", cluster.parent)
     programs.run(
         "initdb",
@@ -92,7 +100,7 @@ def create_cluster(cluster: Path, account: Account, programs: Programs) -> None:
         configuration.flush()
         os.fsync(configuration.fileno())
     unfinished.rename(cluster)
-    # Else the name may be lost with the power, and what lies under the other is removed.
+    # Without this a power loss may undo the rename, and the next start removes directories with temporary names.
     sync_directory(cluster.parent)
 
 
@@ -103,20 +111,20 @@ def configure_cluster(
     archive_dir: Path | None,
     recovery: Recovery | None,
 ) -> None:
-    """Writes what we decide, at every start: the machine may have changed."""
+    """Write Saldo's configuration. This happens at every start, because the machine may have changed."""
     configuration = _tuning(socket_dir, cluster)
     if archive_dir is not None:
         write_script(cluster, account)
         configuration += archiving(archive_dir)
     if recovery is not None:
-        configuration += recovering(recovery)
+        configuration += recovery_configuration(recovery)
     files = {
         "saldo.conf": configuration,
-        # The second line is for `saldo backup`.
+        # `saldo backup` needs the second line.
         "pg_hba.conf": "local all all peer map=saldo\nlocal replication postgres peer map=saldo\n",
         "pg_ident.conf": "".join(
             f'saldo "{user}" {role}\n'
-            for user in account.may_log_in_as()
+            for user in account.peer_names()
             for role in ("postgres", "saldo_owner", "saldo")
         ),
     }
@@ -124,11 +132,11 @@ def configure_cluster(
         path = cluster / name
         path.write_text(text, encoding="utf-8")
         path.chmod(0o600)
-        account.give(path)
+        account.chown(path)
 
 
 def sync_directory(directory: Path) -> None:
-    """Brings the names in a directory to the disk."""
+    """Flush the names in a directory to the disk (fsync)."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -137,7 +145,7 @@ def sync_directory(directory: Path) -> None:
 
 
 def _memory_mb() -> int:
-    """The machine's, or the container's if that is less."""
+    """Return the memory of the machine, or the container's limit if that is less, in MB (2**20 bytes)."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with suppress(OSError, ValueError):  # no control groups, or "max"
         memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
@@ -147,7 +155,7 @@ def _memory_mb() -> int:
 def _tuning(socket_dir: Path, cluster: Path) -> str:
     memory_mb = _memory_mb()
     shared_mb = max(128, min(2048, memory_mb // 8))
-    # The log is kept beside the data: it must not fill a small disk by itself.
+    # The WAL is on the same disk as the data, and must not fill a small disk.
     wal_mb = max(256, min(4096, shutil.disk_usage(cluster).total // 2**20 // 10))
     quoted = str(socket_dir).replace("'", "''")
     return f"""\

@@ -1,4 +1,4 @@
-"""The life of the server: start, supervision, stop."""
+"""Start, supervision and stop of the embedded server."""
 
 from __future__ import annotations
 
@@ -14,41 +14,46 @@ from typing import IO, NamedTuple
 
 import psycopg
 
-from saldo.store.embedded.account import Account
-from saldo.store.embedded.archive import Recovery, open_archive
-from saldo.store.embedded.cluster import cluster_in, configure_cluster, create_cluster
-from saldo.store.embedded.orphan import STOP_SECONDS_MAX, end_orphan
-from saldo.store.embedded.place import (
-    check_surroundings,
+from saldo.store.embedded.binaries import MAJOR_VERSION, Programs, reason
+from saldo.store.embedded.cluster import (
+    check_cluster,
+    cluster_path,
+    configure_cluster,
+    create_cluster,
+)
+from saldo.store.embedded.data_directory import (
+    check_environment,
     choose_socket_dir,
     connection_url,
     take_lock,
 )
-from saldo.store.embedded.programs import MAJOR_VERSION, Programs, reason
-from saldo.store.errors import SetUpError
+from saldo.store.embedded.stale_server import STOP_SECONDS_MAX, stop_stale_server
+from saldo.store.embedded.system_account import ACCOUNT, Account
+from saldo.store.embedded.wal_archive import Recovery, open_archive
+from saldo.store.errors import ConfigurationError
 from saldo.store.statements import statement
 
 START_SECONDS_MAX = 600
-"""Crash recovery may have to replay all of max_wal_size; it is not to be cut short."""
+"""Maximum time for a start. It is long, because crash recovery may have to replay all of max_wal_size."""
 
 RECOVERY_SECONDS_MAX = 7 * 24 * 3600
-"""A restore may have to replay the changes of months."""
+"""Maximum time for the start of a restore, which may have to replay the WAL of months."""
 
 LOG_BYTES_MAX = 16 * 1024 * 1024
-"""The server's log starts anew above this, at a start."""
+"""Size of the server's log above which a start empties it."""
 
 _log = logging.getLogger("saldo.embedded")
 
 
-class Older(NamedTuple):
-    """A version of PostgreSQL before ours, and where its programs are."""
+class OlderVersion(NamedTuple):
+    """An older version of PostgreSQL, and the directory of its programs."""
 
     major: str
     binaries: Path
 
 
 class EmbeddedServer:
-    """A PostgreSQL that lives as long as we do, and is started again if it dies before us."""
+    """A PostgreSQL server that runs while this process does, and is restarted if it ends earlier."""
 
     def __init__(
         self,
@@ -56,21 +61,21 @@ class EmbeddedServer:
         *,
         archive_dir: Path | None = None,
         recovery: Recovery | None = None,
-        older: Older | None = None,
+        older: OlderVersion | None = None,
     ) -> None:
         """
         Args:
-            archive_dir: where every change is kept; None: nowhere.
-            recovery: what to read before the start ends; None: nothing.
-            older: the version of the database, if it is not ours.
+            archive_dir: The directory of the WAL archive; None disables archiving.
+            recovery: The recovery to complete before the start ends; None for a normal start.
+            older: The version of the database, if it is older than `MAJOR_VERSION`.
         """
-        # Resolved: the kernel and PostgreSQL name a process's directory without symbolic links.
+        # The path is resolved, because the kernel and PostgreSQL report directories without symbolic links.
         self._data_dir = data_dir.resolve()
         self._archive_dir = None if archive_dir is None else archive_dir.resolve()
         self._recovery = recovery
         self._binaries = None if older is None else older.binaries
         self._version = MAJOR_VERSION if older is None else older.major
-        self._cluster = cluster_in(self._data_dir, self._version)
+        self._cluster = cluster_path(self._data_dir, self._version)
         self._log_path = self._data_dir / "postgresql.log"
         self._lock: IO[str] | None = None
         self._programs: Programs | None = None
@@ -81,32 +86,32 @@ class EmbeddedServer:
 
     @property
     def service_url(self) -> str:
-        """The service's role: it can append to the log and not alter it."""
+        """The connection string of the service role, which can append to the log but not alter it."""
         return connection_url(self._socket_dir, "saldo", "saldo")
 
     @property
     def owner_url(self) -> str:
-        """The role that owns the schema and runs the migrations."""
+        """The connection string of the role that owns the schema and runs the migrations."""
         return connection_url(self._socket_dir, "saldo_owner", "saldo")
 
     @property
     def superuser_url(self) -> str:
-        """For tests and for operators."""
+        """The connection string of the superuser, in the database `postgres`."""
         return connection_url(self._socket_dir, "postgres", "postgres")
 
     @property
     def ledger_url(self) -> str:
-        """The superuser in the ledger's database."""
+        """The connection string of the superuser, in the ledger's database."""
         return connection_url(self._socket_dir, "postgres", "saldo")
 
     @property
     def socket_dir(self) -> Path:
-        """The directory of its socket."""
+        """The directory of the server's socket."""
         return self._socket_dir
 
     @property
     def data_dir(self) -> Path:
-        """Its directory, without symbolic links."""
+        """The data directory, without symbolic links."""
         return self._data_dir
 
     @property
@@ -116,12 +121,20 @@ class EmbeddedServer:
 
     @property
     def pid(self) -> int | None:
-        """The server's process id while it runs."""
+        """The server's process id; None if it does not run."""
         process = self._process
         return None if process is None or process.poll() is not None else process.pid
 
+    def exists(self) -> bool:
+        """Return whether the cluster has been created.
+
+        Raises:
+            ConfigurationError: The path of the cluster contains something else.
+        """
+        return check_cluster(self._cluster)
+
     def attach(self) -> bool:
-        """Whether the server runs already, started by another process; its connection strings are right then."""
+        """Return whether another process has started the server. If so, the connection strings lead to it."""
         try:
             lines = (self._cluster / "postmaster.pid").read_text(errors="replace").splitlines()
             self._socket_dir = Path(lines[4])
@@ -131,22 +144,26 @@ class EmbeddedServer:
         return True
 
     def start(self) -> None:
-        """Starts the server and returns when it can be connected to.
+        """Start the server and wait until it accepts connections.
 
         Raises:
-            SetUpError: one line for the operator.
+            ConfigurationError: The message is one line for the operator.
         """
         if self._lock is not None:
-            raise SetUpError(f"the server of {self._data_dir} has been started already")
+            raise ConfigurationError(f"the server of {self._data_dir} has been started already")
         try:
             self._start()
         except OSError as error:
             self.stop()
-            raise SetUpError(f"data directory {self._data_dir}: {error.strerror}") from error
+            raise ConfigurationError(
+                f"data directory {self._data_dir}: {error.strerror}"
+            ) from error
         except psycopg.Error as error:
             self.stop()
             line = str(error).strip().partition("\n")[0]
-            raise SetUpError(f"the embedded PostgreSQL refuses its set-up: {line}") from error
+            raise ConfigurationError(
+                f"the embedded PostgreSQL refuses its set-up: {line}"
+            ) from error
         except BaseException:
             self.stop()
             raise
@@ -157,14 +174,14 @@ class EmbeddedServer:
         _log.info("embedded PostgreSQL %s runs in %s", self._version, self._data_dir)
 
     def stop(self) -> None:
-        """Stops the server and waits for it. Does nothing when it isn't running."""
+        """Stop the server and wait until it has ended. Do nothing if it does not run."""
         self._stopping.set()
         if self._supervisor is not None:
             self._supervisor.join()
             self._supervisor = None
         if self._process is not None and self._process.poll() is None:
-            # Fast, immediate, and by the kernel. By signals: it is our child, and pg_ctl fails
-            # while the server has not written its pid file, or can't.
+            # The modes are fast, immediate, and a kill by the kernel. Signals are used, because pg_ctl fails if the
+            # server has not written its pid file.
             for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
                 self._process.send_signal(number)
                 with suppress(subprocess.TimeoutExpired):
@@ -180,10 +197,10 @@ class EmbeddedServer:
             self._lock = None
 
     def _start(self) -> None:
-        check_surroundings(self._data_dir)
+        check_environment(self._data_dir)
         self._data_dir.mkdir(parents=True, exist_ok=True)
         self._lock = take_lock(self._data_dir)
-        account = Account.of_server()
+        account = Account.for_server()
         self._socket_dir = choose_socket_dir(self._data_dir, account)
         reached = [self._data_dir, self._socket_dir.parent]
         if self._archive_dir is not None:
@@ -192,11 +209,20 @@ class EmbeddedServer:
         if self._recovery is not None and self._recovery.archive_dir is not None:
             reached.append(self._recovery.archive_dir)
         self._programs = Programs(account, *reached, binaries=self._binaries)
+        if self._programs.inaccessible_directory is not None:
+            # This is not a warning, because commands also start the server, and their warnings go to the terminal.
+            _log.info(
+                "PostgreSQL gets the capability CAP_DAC_READ_SEARCH and could read any file of this machine: "
+                "the account %s can't reach %s otherwise. Keep Saldo and its data where every account may pass, "
+                "such as /opt and /var/lib, or run Saldo as an account of its own",
+                ACCOUNT,
+                self._programs.inaccessible_directory,
+            )
         create_cluster(self._cluster, account, self._programs)
         configure_cluster(
             self._cluster, account, self._socket_dir, self._archive_dir, self._recovery
         )
-        end_orphan(self._cluster, self._socket_dir, self._programs)
+        stop_stale_server(self._cluster, self._socket_dir, self._programs)
         if self._log_path.exists() and self._log_path.stat().st_size > LOG_BYTES_MAX:
             self._log_path.write_bytes(b"")
         self._stopping.clear()
@@ -214,15 +240,18 @@ class EmbeddedServer:
             if self._wait_ready(deadline) or self._stopping.is_set():
                 return
             written = self._log_since(begin)
-            # Backends of a killed server may hold its shared memory for a moment longer.
+            # Backends of a killed server may use its shared memory for a short time.
             if "is still in use" not in written or time.monotonic() > deadline:
-                raise SetUpError(f"the embedded PostgreSQL does not start: {reason(written)}")
+                raise ConfigurationError(
+                    f"the embedded PostgreSQL does not start: {reason(written)}"
+                )
             time.sleep(0.2)
 
     def _wait_ready(self, deadline: float) -> bool:
-        """Whether the server just launched accepts connections; False: it has ended, or shall.
+        """Wait until the launched server accepts connections. Return False if it has ended or must stop.
 
-        Read where pg_ctl reads it. A connection would not tell "not yet" from "never".
+        The state is read from the pid file, as pg_ctl does. A failed connection would not distinguish a server that is
+        starting from one that never will be ready.
         """
         assert self._process is not None
         pid_file = self._cluster / "postmaster.pid"
@@ -233,12 +262,12 @@ class EmbeddedServer:
                 if ready and lines[0] == str(self._process.pid):
                     return True
             if time.monotonic() > deadline:
-                raise SetUpError("the embedded PostgreSQL takes too long to start")
+                raise ConfigurationError("the embedded PostgreSQL takes too long to start")
             time.sleep(0.05)
         return False
 
     def _open_log(self) -> IO[bytes]:
-        """For its owner only: what is in it is nobody else's business."""
+        """Open the server's log for appending. Only its owner may read it, because it may contain sensitive data."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         log = os.fdopen(os.open(self._log_path, flags, 0o600), "ab")
         os.fchmod(log.fileno(), 0o600)
@@ -261,7 +290,7 @@ class EmbeddedServer:
             )
             try:
                 self._launch()
-            except (SetUpError, OSError) as error:
+            except (ConfigurationError, OSError) as error:
                 _log.error("%s", error)
                 self._stopping.wait(backoff)
                 backoff = min(backoff * 2, 5.0)

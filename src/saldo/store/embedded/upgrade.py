@@ -1,6 +1,6 @@
-"""From one version of PostgreSQL to the next: the ledger is written out of the old database and into a new one.
+"""Upgrade to the next major version of PostgreSQL, by a dump of the old database that is restored into a new one.
 
-The old one is only read. The new one gets its name when it is whole and has been checked.
+The old database is only read. The new one gets its final name when it is complete and has been checked.
 """
 
 from __future__ import annotations
@@ -12,104 +12,106 @@ from typing import Any
 
 import psycopg
 
-from saldo.store.audit import Audit, audit
-from saldo.store.embedded.account import Account
-from saldo.store.embedded.backup import discard, one_line, remove
+from saldo.store.embedded.backup import convert_errors, discard, remove_directory
+from saldo.store.embedded.binaries import MAJOR_VERSION, Programs, binaries_of, read_version
 from saldo.store.embedded.cluster import (
-    UNFINISHED,
+    UNFINISHED_SUFFIX,
     check_cluster,
-    cluster_in,
+    cluster_path,
     other_versions,
     sync_directory,
 )
-from saldo.store.embedded.programs import MAJOR_VERSION, Programs, binaries_of, version_of
-from saldo.store.embedded.server import EmbeddedServer, Older
-from saldo.store.errors import SetUpError
+from saldo.store.embedded.server import EmbeddedServer, OlderVersion
+from saldo.store.embedded.system_account import Account
+from saldo.store.errors import ConfigurationError
+from saldo.store.schema.integrity_check import IntegrityReport, check_integrity
 from saldo.store.statements import statement
 
-KEPT = "before-upgrade"
-"""Ends the name of the old database: no version of Saldo takes it for its own then."""
+OLD_CLUSTER_SUFFIX = "before-upgrade"
+"""Suffix of the old database's directory after an upgrade, with which no version of Saldo uses it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Upgraded:
-    """What an upgrade has done.
+class UpgradeResult:
+    """The result of an upgrade.
 
     Attributes:
-        before, after: major versions of PostgreSQL.
-        kept: where the old database is now.
+        before, after: The major versions of PostgreSQL.
+        kept: The directory in which the old database is kept.
+        integrity: The integrity check of the new database.
     """
 
     before: str
     after: str
     kept: Path
-    audit: Audit
+    integrity: IntegrityReport
 
 
-def upgrade(data_dir: Path, binaries: Path | None) -> Upgraded | None:
-    """Moves the database of a data directory, which no service may use meanwhile, to our version.
+def upgrade(data_dir: Path, binaries: Path | None) -> UpgradeResult | None:
+    """Upgrade the database of a data directory to `MAJOR_VERSION`. No service may use it at the same time.
 
     Args:
-        binaries: the programs of the old version; None: they are looked for.
+        binaries: The directory of the old version's programs; None searches for them.
 
     Returns:
-        None: there is nothing to upgrade.
+        The result; None if there is nothing to upgrade.
 
     Raises:
-        SetUpError: one line for the operator; the old database is as it was.
+        ConfigurationError: The message is one line for the operator. The old database is unchanged.
     """
     data_dir = data_dir.resolve()
     versions = other_versions(data_dir)
-    if check_cluster(cluster_in(data_dir)) or not versions:
+    if check_cluster(cluster_path(data_dir)) or not versions:
         return None
     if int(versions[-1]) > int(MAJOR_VERSION):
-        raise SetUpError(
+        raise ConfigurationError(
             f"{data_dir} is of PostgreSQL {versions[-1]}, newer than the {MAJOR_VERSION} of this version of Saldo"
         )
-    older = Older(versions[-1], _binaries(versions[-1], binaries))
-    unfinished = data_dir / f"upgrade.{UNFINISHED}"
-    with one_line(data_dir):
+    older = OlderVersion(versions[-1], _binaries(versions[-1], binaries))
+    unfinished = data_dir / f"upgrade.{UNFINISHED_SUFFIX}"
+    with convert_errors(data_dir):
         old = EmbeddedServer(data_dir, older=older)
-        old.start()  # takes the directory's lock: no service runs, and none starts
+        old.start()  # holds the lock of the directory, so that no service runs or starts
         try:
             discard(unfinished)
-            found = _move(old, older, unfinished)
-            cluster_in(unfinished).rename(cluster_in(data_dir))
+            found = _copy_ledger(old, older, unfinished)
+            cluster_path(unfinished).rename(cluster_path(data_dir))
         finally:
             old.stop()
-            remove(unfinished)
-        kept = cluster_in(data_dir, f"{older.major}.{KEPT}")
+            remove_directory(unfinished)
+        kept = cluster_path(data_dir, f"{older.major}.{OLD_CLUSTER_SUFFIX}")
         old.cluster.rename(kept)
         sync_directory(data_dir)
-    return Upgraded(older.major, MAJOR_VERSION, kept, found)
+    return UpgradeResult(older.major, MAJOR_VERSION, kept, found)
 
 
 def _binaries(major: str, given: Path | None) -> Path:
     if given is not None:
-        if version_of(given.resolve()) != major:
-            raise SetUpError(f"--programs {given}: there is no postgres of version {major}")
+        if read_version(given.resolve()) != major:
+            raise ConfigurationError(f"--programs {given}: there is no postgres of version {major}")
         return given.resolve()
     found = binaries_of(major)
     if found is None:
-        raise SetUpError(
+        raise ConfigurationError(
             f"the programs of PostgreSQL {major} are not here: install them (Debian: package "
             f"postgresql-{major}), and name their directory with --programs"
         )
     return found
 
 
-def _move(old: EmbeddedServer, older: Older, new_data_dir: Path) -> Audit:
-    """Writes the ledger into a new database, and holds that against the old one."""
+def _copy_ledger(old: EmbeddedServer, older: OlderVersion, new_data_dir: Path) -> IntegrityReport:
+    """Copy the ledger into a new database, compare it with the old one, and check it."""
     new = EmbeddedServer(new_data_dir)
     new.start()
     try:
-        account = Account.of_server()
+        account = Account.for_server()
         dump = new_data_dir / "dump"
         dump.mkdir(mode=0o700)
-        account.give(dump)
+        account.chown(dump)
         jobs = f"--jobs={max(1, (os.cpu_count() or 2) // 2)}"
-        # The old version's: it knows its own server. The new one's writes down what later releases
-        # of the old keep for themselves, and can't read it (seen: pg_attver of 15.20).
+        # The dump uses the program of the old version, which fits its server. The new version's program also dumps
+        # objects that later releases of the old version leave out, and then can't restore them (seen: pg_attver of
+        # 15.20).
         Programs(account, new_data_dir, old.socket_dir, binaries=older.binaries).run(
             "pg_dump",
             f"--dbname={old.ledger_url}",
@@ -121,12 +123,13 @@ def _move(old: EmbeddedServer, older: Older, new_data_dir: Path) -> Audit:
         with psycopg.connect(new.ledger_url, autocommit=True) as connection:
             connection.execute("ANALYZE")
         if _heads(old) != _heads(new):
-            raise SetUpError("the new database does not hold what the old one does")
-        return audit(new.ledger_url)
+            raise ConfigurationError("the new database does not hold what the old one does")
+        return check_integrity(new.ledger_url)
     finally:
         new.stop()
 
 
 def _heads(server: EmbeddedServer) -> list[tuple[Any, ...]]:
     with psycopg.connect(server.ledger_url) as connection:
-        return connection.execute(statement("log_heads")).fetchall()
+        # The last column, the log identity, is left out, because it differs in the new database.
+        return [row[:2] for row in connection.execute(statement("log_heads"))]

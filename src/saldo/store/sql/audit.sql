@@ -1,5 +1,5 @@
--- How many entries and users there are, and how many of them can't be in a ledger that is whole: one row, for psql too.
--- Reads everything, without a lock: what is appended meanwhile is not seen.
+-- Count the entries and users, and those that violate a rule of the ledger: one row, which is readable in psql, too.
+-- The statement reads everything without a lock, and does not see entries that are appended meanwhile.
 WITH entry AS (
     SELECT t.shard, t.seq, t.user_id, t.number, t.balance, t.recorded_at,
         sum(CASE WHEN t.outcome = 0 THEN t.amount ELSE 0 END) OVER of_user AS posted,
@@ -20,7 +20,7 @@ SELECT
     (SELECT count(*) FROM shard WHERE shard.first <> 1 OR shard.last <> shard.entries) AS shards_with_gaps,
     (SELECT count(*) FROM saldo.users AS u WHERE NOT EXISTS (
         SELECT FROM saldo.transactions AS t WHERE t.user_id = u.id AND t.number = 0
-    )) AS users_without_entries,
+    )) AS find_users_without_entries,
     count(DISTINCT entry.user_id) FILTER (WHERE NOT EXISTS (
         SELECT FROM saldo.users AS u WHERE u.id = entry.user_id
     )) AS users_missing

@@ -1,4 +1,4 @@
--- A round is complete: the next begins at the beginning. No row when the epoch is not the current one.
+-- Complete a round, so that the next one starts at the beginning. Returns no row if $1 is not the current epoch.
 UPDATE saldo.audit
 SET lease_until = clock_timestamp() + $2::interval, rounds = rounds + 1,
     round_began_at = clock_timestamp(), last_round_ended_at = clock_timestamp(),

@@ -1,4 +1,5 @@
--- Records faults, up to $10 in all; which were not known. What is found otherwise than before is unacknowledged again.
+-- Record faults until there are $10 in all, and return them with the number of times that each was found (1: new).
+-- A fault whose values differ from the recorded ones is no longer acknowledged.
 INSERT INTO saldo.audit_faults AS f (rule, shard, seq, last_seq, found, expected, uuid, user_id, number)
 SELECT new.*
 FROM unnest($1::text[], $2::smallint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::uuid[], $8::bigint[], $9::bigint[])

@@ -1,4 +1,5 @@
--- Free, run out, or our own: then the epoch is ours. By the database's clock alone.
+-- Take the lease if it is free, expired, or already held by $1, and return the new epoch and the position.
+-- Only the database's clock decides.
 UPDATE saldo.audit
 SET epoch = epoch + 1, holder = $1, lease_until = clock_timestamp() + $2::interval
 WHERE lease_until < clock_timestamp() OR holder = $1

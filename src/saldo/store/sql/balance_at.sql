@@ -1,1 +1,1 @@
-SELECT balance, known_too_new FROM saldo.balance_1($1, $2, $3)
+SELECT balance, known_too_new FROM saldo.balance_2($1, $2, $3)

@@ -1,4 +1,4 @@
--- The balances of now of many users; a user who doesn't exist has no row.
+-- Return the current balances of the users $1. A user that does not exist has no row.
 SELECT u.id, e.balance
 FROM unnest($1::bigint[]) AS u(id)
 CROSS JOIN LATERAL (

@@ -1,11 +1,11 @@
--- Of the user $1 the numbers between which everything stands that took effect on time after $2 and until $3, and how many late
--- entries there are at all, $4 at most.
+-- Return the bounds of the numbers of all entries of the user $1 that took effect after $2 and until $3 and were on
+-- time (above is exclusive). late: the number of the user's late entries in all, at most $4.
 SELECT saldo.number_at_1($1, $2, head.last) AS above, saldo.number_at_1($1, $3, head.last) AS last,
     (
         SELECT count(*) FROM (
             SELECT FROM saldo.transactions AS t
             WHERE t.user_id = $1 AND t.outcome = 0 AND t."timestamp" < t.horizon
-            -- The order of the index of late entries: a user has few of them, and perhaps a million others.
+            -- This is the order of the index of late entries. A user has few of them, and may have a million others.
             ORDER BY t.horizon, t."timestamp" LIMIT $4
         ) AS some_of_them
     ) AS late

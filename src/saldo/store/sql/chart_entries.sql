@@ -1,5 +1,6 @@
--- What changes the balance of the user $1 after $4 and until $5, in the order in which it took effect. Entries that were on time stand
--- at the numbers after $2 and up to $3 (chart_bounds.sql): their horizon is their own timestamp, and it never falls along number.
+-- Return the changes of the user $1's balance after $4 and until $5, in the order in which they took effect.
+-- Entries that were on time have numbers above $2 and up to $3 (chart_bounds.sql), because their horizon is their own
+-- timestamp, and the horizon never decreases along number.
 SELECT c."timestamp", c.amount
 FROM (
     SELECT t."timestamp", t.number, t.amount FROM saldo.transactions AS t

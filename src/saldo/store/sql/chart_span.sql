@@ -1,5 +1,5 @@
--- Where a chart of the user $1 begins and ends: the first and the last moment at which the balance changes, null: it never does.
--- Of late entries, normally none, $2 are looked at.
+-- Return the first and the last time at which the balance of the user $1 changes; null if it never does.
+-- At most $2 late entries are read. Most users have none.
 SELECT least(
         (
             SELECT t."timestamp" FROM saldo.transactions AS t
@@ -12,7 +12,7 @@ SELECT least(
                 SELECT t."timestamp" FROM saldo.transactions AS t
                 WHERE t.user_id = $1 AND t.outcome = 0 AND t."timestamp" < t.horizon
                 --citus AND t.shard = ($1::bigint & 63)::smallint
-                -- The order of the index of late entries: a user has few of them, and perhaps a million others.
+                -- The order is that of the index of late entries: a user has few of them, and perhaps a million others.
                 ORDER BY t.horizon, t."timestamp" LIMIT $2
             ) AS late
         )

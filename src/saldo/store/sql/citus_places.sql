@@ -1,6 +1,7 @@
--- On Citus: the node that has each shard, in the order of the shards, and what it says of itself (citus_node.sql).
+-- On Citus, return the node of each shard, in the order of the shards, with the values that citus_node.sql returns
+-- there.
 SELECT n.nodename AS host, n.nodeport AS port, n.groupid AS number,
-    -- Not as a date: two nodes may write it in different zones.
+    -- This is not formatted as a date, because two nodes may format it in different time zones.
     extract(epoch FROM l.created_at) || coalesce('-' || l.restore_id, '') AS ledger
 FROM generate_series(0, 63) AS shard
 JOIN pg_dist_shard AS s

@@ -1,4 +1,4 @@
--- Moves every cursor of a sink, and fences who holds it.
+-- Move every cursor of the sink $1, and end the lease of its holder.
 WITH sink AS (
     UPDATE saldo.sinks
     SET epoch = epoch + 1, rewinds = rewinds + 1, holder = NULL, lease_until = '-infinity'

@@ -1,4 +1,4 @@
--- The roles of the embedded server; docs/howto/postgresql.md has the same for your own.
+-- Create the roles of the embedded server. For other servers see docs/howto/postgresql.md.
 DO $$
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'saldo_owner') THEN

@@ -1,4 +1,4 @@
--- A new key; no row when $7 are valid already.
+-- Create a key. Returns no row if $7 keys are valid already.
 WITH changed AS (
     UPDATE saldo.keys_version SET version = version + 1
     WHERE (

@@ -1,6 +1,9 @@
--- No more requests with it. No row: there is none of this id, or it was revoked before.
+-- Revoke the key $1. Returns no row if it does not exist or is revoked already.
 WITH changed AS (
     UPDATE saldo.keys_version SET version = version + 1
+    -- The version increases only with such a key, because a version above 0 means that a key has existed, and so
+    -- requests must be authenticated.
+    WHERE EXISTS (SELECT FROM saldo.keys AS k WHERE k.id = $1 AND k.revoked_at IS NULL)
     RETURNING version
 )
 UPDATE saldo.keys AS k SET revoked_at = clock_timestamp()

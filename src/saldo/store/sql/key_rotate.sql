@@ -1,7 +1,14 @@
--- Another key of the same rights with the hash $2 in place of the valid key $1, which stays valid for $3 at most. No row: it
--- isn't valid, or another took its place before.
+-- Replace the valid key $1 by one with the same rights and the hash $2. The old key remains valid for at most $3.
+-- Returns no row if the key is not valid, or was replaced before.
 WITH changed AS (
     UPDATE saldo.keys_version SET version = version + 1
+    -- The version increases only with such a key, because a version above 0 means that a key has existed, and so
+    -- requests must be authenticated.
+    WHERE EXISTS (
+        SELECT FROM saldo.keys AS k
+        WHERE k.id = $1 AND k.revoked_at IS NULL AND k.replaced_by IS NULL
+            AND coalesce(k.expires_at > clock_timestamp(), true)
+    )
     RETURNING version
 ), old AS (
     SELECT k.* FROM saldo.keys AS k, changed

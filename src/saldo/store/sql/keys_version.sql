@@ -1,2 +1,2 @@
--- The last change of the keys.
+-- Return the version of the last change of the keys.
 SELECT version FROM saldo.keys_version

@@ -1,4 +1,4 @@
--- The $2 largest of what was posted last: of each shard $1 entries are looked at.
+-- Return the $2 largest of the recently posted transactions. Of each shard the last $1 entries are read.
 SELECT l.uuid, l.user_id, l.number, l.amount, l.balance, l."timestamp", l.recorded_at, l.outcome, l.late
 FROM generate_series(0, 63) AS shard
 CROSS JOIN LATERAL (

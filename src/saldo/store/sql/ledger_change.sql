@@ -1,4 +1,5 @@
--- The bound that readers go by is never less than the lateness of what is in the log already.
+-- Change the rules of the ledger. lateness_bound, which reads rely on, is never less than the lateness of recorded
+-- entries.
 UPDATE saldo.ledger SET
     max_lateness = %(max_lateness)s,
     lateness_bound = CASE WHEN %(max_lateness)s::interval IS NULL THEN NULL ELSE greatest(

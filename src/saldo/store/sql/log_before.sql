@@ -1,5 +1,5 @@
--- By shard, notices as shard 64, the last position that was recorded before the moment: recorded_at never falls along seq, so
--- the search halves what is left.
+-- Return for each shard, and for the notices as shard 64, the last position that was recorded before a time.
+-- recorded_at never decreases along seq, so that a binary search finds it.
 WITH RECURSIVE search AS (
     SELECT shard::smallint, 0::bigint AS low, coalesce(head.seq, 0) AS high
     FROM generate_series(0, 63) AS shard

@@ -1,2 +1,3 @@
--- One migration at a time, whoever starts it; released with the transaction.
-SELECT pg_advisory_xact_lock(hashtext('saldo.migrations'))
+-- Try to get the lock of the migrations, which is released with the transaction. The caller polls, because a
+-- transaction that waits has a snapshot, and a concurrent index build would wait for that.
+SELECT pg_try_advisory_xact_lock(hashtext('saldo.migrations'))

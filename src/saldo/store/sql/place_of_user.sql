@@ -1,5 +1,6 @@
--- Where the last entry of the user $1 below the number $2 (null: of all) stands in the log, and what tells it from another
--- that could stand there. And whether nothing is recorded in its shard by $3 any more: something was recorded later.
+-- Return the position of the user $1's last entry below the number $2 (null for no bound), and the values that identify
+-- the entry at this position. known: whether nothing more can be recorded in the shard up to $3, because the shard has
+-- an entry that was recorded later; true if $3 is null.
 SELECT t.shard, t.seq, t.uuid, t.recorded_at,
     $3::timestamptz IS NULL OR (
         SELECT h.recorded_at FROM saldo.transactions AS h

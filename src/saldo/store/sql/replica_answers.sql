@@ -1,4 +1,4 @@
--- Whether this server can be asked: what every question reads.
+-- Check that this server can answer queries, by a read of the tables that every query of the replica uses.
 SELECT l.lateness_bound, t.seq
 FROM saldo.ledger AS l
 LEFT JOIN LATERAL (

@@ -1,2 +1,2 @@
--- From now on it is another log than the one it was copied from, however often that is done.
+-- Give the ledger a new identity, which differs from the original's and from that of every other restored copy.
 UPDATE saldo.ledger SET restore_id = gen_random_uuid()

@@ -1,4 +1,4 @@
--- What this session's role could do to history, beyond what the service needs.
+-- Return the rights by which the current role could alter history, beyond those that the service needs.
 SELECT r.rolname AS role, r.rolsuper AS superuser, pg_has_role(c.relowner, 'MEMBER') AS owner,
     has_table_privilege(c.oid, 'UPDATE') OR has_table_privilege(c.oid, 'DELETE')
         OR has_table_privilege(c.oid, 'TRUNCATE') OR has_table_privilege(c.oid, 'TRIGGER') AS alters

@@ -1,4 +1,4 @@
--- As a superuser, once. Then give both a password (in psql: \password).
+-- Run this once as a superuser. Then set a password for both roles (in psql: \password).
 CREATE ROLE {owner} LOGIN;
 CREATE ROLE {role} LOGIN;
 CREATE DATABASE {database} OWNER {owner};

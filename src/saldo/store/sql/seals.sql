@@ -1,4 +1,4 @@
--- How many entries are sealed, and the age of the oldest that is not; 0: there is none.
+-- Return the number of sealed entries, and the age of the oldest unsealed one; 0 if all are sealed.
 SELECT coalesce(sum(last.last_seq), 0)::bigint AS entries,
     coalesce(extract(epoch FROM clock_timestamp() - min(next.recorded_at)), 0)::double precision AS seconds_behind
 FROM generate_series(0, 63) AS shard

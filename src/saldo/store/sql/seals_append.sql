@@ -1,6 +1,9 @@
--- Appends seals, at most one for each shard, that follow the shard's last one; which they were. Of two who seal the same at once the
--- second waits for the first, and then finds the key taken. In the order of shards, so that neither waits for the other.
--- synchronous_commit as in post.sql: a seal that somebody has seen must never be gone.
+-- Append seals, at most one for each shard, that follow the shard's last seal, and return those that were appended.
+-- If two sealers append the same seal, the second waits for the first and then finds the key in use. The insertion is
+-- in the order of shards, so that no deadlock occurs.
+-- $7: the identity of the log that was read (log_identity.sql); null if it is unknown. After a failover the entries may
+-- be others.
+-- synchronous_commit is set as in post.sql, because a seal that was visible must never disappear.
 INSERT INTO saldo.seals (shard, first_seq, last_seq, root, hash)
 SELECT given.shard, given.first_seq, given.last_seq, given.root, given.hash
 FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[], $6::bytea[])
@@ -13,6 +16,9 @@ WHERE set_config('synchronous_commit',
         true) IS NOT NULL
     AND given.first_seq = coalesce(last.last_seq, 0) + 1
     AND given.previous = coalesce(last.hash, decode(repeat('00', 32), 'hex'))
+    AND ($7::text IS NULL OR $7 = (SELECT system_identifier FROM pg_control_system()) || '-'
+            || ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint
+            || coalesce((SELECT '-' || restore_id FROM saldo.ledger), ''))
 ORDER BY given.shard
 ON CONFLICT ON CONSTRAINT seals_pkey DO NOTHING
 RETURNING shard, last_seq

@@ -1,6 +1,6 @@
--- Entries after the last seal of their shard, in the columns of ENTRY_COLUMNS (saldo.ledger.seal): of each shard as many as a
--- seal may have, of the shards that have waited longest until there are 16384. Copied, and so without arguments: the driver would put
--- them in by statements that a pooler forgets.
+-- Return unsealed entries in the columns of ENTRY_COLUMNS (saldo.ledger.seals): up to one seal's entries of each shard,
+-- from the shards that have waited longest, until there are 16384. The statement is run by COPY and has no arguments,
+-- because the driver would pass them with prepared statements, which a pooler may lose.
 SELECT e.seq, e.user_id, e.number, e.amount, e.balance, e."timestamp", e.horizon, e.recorded_at,
     e.uuid, e.shard, e.kind, e.outcome
 FROM (

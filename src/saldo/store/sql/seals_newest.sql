@@ -1,4 +1,4 @@
--- The last seal of each shard that has one. previous: the hash of the seal before; null: it is the first.
+-- Return the last seal of each shard that has one. previous: the hash of the preceding seal; null for the first one.
 SELECT s.shard, s.first_seq, s.last_seq, before.hash AS previous, s.root, s.hash, s.sealed_at
 FROM generate_series(0, 63) AS shard
 CROSS JOIN LATERAL (

@@ -1,4 +1,4 @@
--- Up to $3 seals of the shard $1 that begin after $2, in their order. previous: as in seals_newest.sql.
+-- Return up to $3 seals of the shard $1 that begin after $2, in order. previous: see seals_newest.sql.
 SELECT s.shard, s.first_seq, s.last_seq, before.hash AS previous, s.root, s.hash, s.sealed_at
 FROM (
     SELECT * FROM saldo.seals AS s WHERE s.shard = $1 AND s.first_seq > $2 ORDER BY s.first_seq LIMIT $3

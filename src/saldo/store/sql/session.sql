@@ -1,20 +1,31 @@
--- What a connection must have, whatever the role's, the database's or a pooler's defaults are.
--- Not as start-up parameters: a pooler may refuse those. synchronous_commit: see post.sql.
+-- Set the session settings that Saldo needs, whatever the defaults of the role, the database or a pooler are.
+-- They are not startup parameters, because a pooler may reject those. For synchronous_commit see post.sql.
+-- system and timeline identify the server; the timeline is null on a standby. See log_identity.sql and
+-- saldo/store/connections/server_check.py.
 SELECT
-    -- Another one than at login: a pooler stands between, and may give us another session.
+    -- A pid that differs from the one at login shows a pooler, which may switch to another session.
     pg_backend_pid() AS backend_pid,
+    -- The pid and this time together identify the server process while the server runs (backends_alive.sql).
+    (SELECT a.backend_start FROM pg_stat_activity AS a WHERE a.pid = pg_backend_pid()) AS backend_started_at,
     set_config('default_transaction_isolation', 'read committed', false),
     set_config('default_transaction_read_only', 'off', false),
-    -- A plan pinned while the table was small, or never analysed, must use the indexes all the same.
+    -- Plans that were made for a small or never analysed table must use the indexes, too.
     set_config('enable_seqscan', 'off', false),
     set_config('statement_timeout', $1, false),
     set_config('lock_timeout', '0', false),
     set_config('idle_in_transaction_session_timeout', '0', false),
-    -- A backend whose client is gone should not hold a shard's lock for longer than this.
+    -- This limits how long a backend whose client is gone holds the lock of a shard.
     set_config('client_connection_check_interval', '1s', false),
     set_config('application_name', $2, false),
-    -- On Citus: one connection to each worker for what goes to all shards, not one for each of them: what is written through
-    -- many is prepared and committed on each, a write to the disk every time. Elsewhere nobody reads it.
+    -- In UTC a day of an interval has 24 hours.
+    set_config('TimeZone', 'UTC', false),
+    -- On Citus a statement on all shards then uses one connection to each worker, and not one for each shard. Writes
+    -- over several connections are prepared and committed on each, with a disk write every time. Other servers ignore
+    -- this.
     set_config('citus.multi_shard_modify_mode', 'sequential', false),
-    -- Whether the ledger is distributed: then other statements are needed (sql/distributed).
-    to_regproc('saldo.post_on_shard_1') IS NOT NULL AS distributed
+    -- A distributed ledger needs other statements (sql/distributed).
+    coalesce(to_regproc('saldo.post_on_shard_2'), to_regproc('saldo.post_on_shard_1')) IS NOT NULL AS distributed,
+    (SELECT system_identifier FROM pg_control_system())::text AS system,
+    CASE WHEN NOT pg_is_in_recovery()
+        THEN ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint
+    END AS timeline

@@ -1,5 +1,5 @@
--- A new session of the holder $3: hash $1, binding $2. Of the holder's others the $4 used last stay, and of all those that
--- have not been idle for $5 nor lasted for $6.
+-- Create a session of the holder $3 with the hash $1 and the binding $2. Delete all sessions that were idle for $5 or
+-- have lasted for $6, and all but the $4 most recently used ones of the holder.
 WITH ended AS (
     DELETE FROM saldo.console_sessions AS s
     WHERE s.used_at <= clock_timestamp() - $5::interval

@@ -1,6 +1,7 @@
--- What a session of this role begins with, where it isn't what Saldo needs. Behind a pooler that
--- shares connections, any session may be such a one (session.sql was run in another).
--- synchronous_commit is not asked: what must be durable sets it itself (post.sql, create_user.sql).
+-- Return the session defaults of this role that differ from those that Saldo needs. Behind a pooler that shares
+-- connections, a statement may run in a session in which session.sql was not run.
+-- synchronous_commit is not checked, because statements that must be durable set it themselves (post.sql,
+-- create_user.sql).
 SELECT s.name, s.reset_val AS found, n.value AS needed
 FROM (VALUES
     ('default_transaction_isolation', 'read committed'),

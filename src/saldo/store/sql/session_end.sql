@@ -1,2 +1,2 @@
--- The session $1 is over.
+-- Delete the session $1.
 DELETE FROM saldo.console_sessions AS s WHERE s.hash = $1

@@ -1,4 +1,4 @@
--- A sink that is new begins at the beginning of the log, and of the notices (64).
+-- Create a sink if it does not exist. Its cursors are at the beginning of the log and of the notices (64).
 WITH created AS (
     INSERT INTO saldo.sinks (name) VALUES ($1) ON CONFLICT (name) DO NOTHING RETURNING name
 )

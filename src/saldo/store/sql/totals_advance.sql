@@ -1,6 +1,7 @@
--- Counts up to $1 more entries of each shard that has some; how many it were. Whoever comes at the same time passes over the
--- shards that are being counted. The balance of an entry is that of the user's entry before and, if it was posted, its amount:
--- one that is not is recorded as a fault, as the audit does (saldo.ledger.audit), of each shard ten at once and $2 in all.
+-- Count up to $1 further entries of each shard, and return how many were counted. A concurrent call skips the shards
+-- that are being counted. The balance of an entry must be that of the user's previous entry plus, if it was posted, its
+-- amount. An entry that violates this is recorded as a fault, as the audit does (saldo.ledger.audit.rules): at most ten
+-- for each shard in one call, until there are $2 in all.
 WITH counted AS (
     SELECT c.shard, c.seq FROM saldo.totals AS c ORDER BY c.shard FOR UPDATE SKIP LOCKED
 ), sums AS (
@@ -14,7 +15,7 @@ WITH counted AS (
     FROM counted AS c
     CROSS JOIN LATERAL (
         SELECT t.seq, t.kind, t.outcome, t.amount,
-            -- Asked entry by entry: a join could be planned as one with the whole log.
+            -- This is a subquery for each entry, because the planner could turn a join into one with the whole log.
             t.balance < 0 OR t.balance IS DISTINCT FROM CASE WHEN t.outcome = 0 THEN t.amount ELSE 0 END + CASE
                 WHEN t.number = 0 THEN 0
                 ELSE (

@@ -1,4 +1,5 @@
--- As transactions_by_uuid.sql, of one uuid $1 and the user $2: of a distributed ledger one shard is asked.
+-- Return the transaction with the uuid $1 if it is the user $2's, in the columns of transactions_by_uuid.sql. On a
+-- distributed ledger this queries one shard.
 SELECT t.uuid, t.user_id, t.number, t.amount, t.balance, t."timestamp", t.recorded_at, t.outcome,
     t.outcome = 0 AND t."timestamp" < t.horizon AS late
 FROM saldo.transactions AS t

@@ -1,4 +1,4 @@
--- Opening entries are the ledger's own, not a client's transaction.
+-- Return the transactions with the uuids $1. Opening entries are left out, because no client posted them.
 SELECT t.uuid, t.user_id, t.number, t.amount, t.balance, t."timestamp", t.recorded_at, t.outcome,
     t.outcome = 0 AND t."timestamp" < t.horizon AS late
 FROM unnest($1::uuid[]) AS q(uuid)

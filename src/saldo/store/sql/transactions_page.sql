@@ -1,5 +1,6 @@
--- $1 user; $2 and $3: numbers above and below these; $4 from, $5 to (half-open, null: open);
--- $6 kind, or null; $7 how many; $8 whether posted ones only or refused ones only, null: both.
+-- Return a page of the user $1's transactions. $2 and $3: the bounds of the number (both exclusive). $4 and $5: the
+-- bounds of the timestamp (half-open, null for none). $6: the kind, or null. $7: the limit. $8: true for posted ones
+-- only, false for refused ones only, null for both.
 SELECT t.uuid, t.user_id, t.number, t.amount, t.balance, t."timestamp", t.recorded_at, t.outcome,
     t.outcome = 0 AND t."timestamp" < t.horizon AS late
 FROM saldo.transactions AS t

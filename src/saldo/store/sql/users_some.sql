@@ -1,4 +1,4 @@
--- The users $1 with ids above $2, by id; at most $3.
+-- Return those of the users $1 that have ids above $2, by id, at most $3.
 SELECT u.id, u.name, u.created_at, e.balance
 FROM (
     SELECT v.id, v.name, v.created_at FROM saldo.users AS v

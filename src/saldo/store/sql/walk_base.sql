@@ -1,5 +1,6 @@
--- The user's last entry before number $2 up to which nothing took effect after a moment: of at most $4 entries back.
--- $3: microseconds since 2000; hours apart, for a double holds no such number exactly when it is multiplied.
+-- Return the user $1's last entry before the number $2 whose horizon is not after a time, among the last $4 entries.
+-- $3: the time in microseconds since 2000. Hours are added separately, because the multiplication of an interval uses a
+-- double, which can't represent such a number exactly.
 SELECT t.number, t.balance
 FROM saldo.transactions AS t
 WHERE t.user_id = $1 AND t.number < $2 AND t.number >= $2 - $4::bigint

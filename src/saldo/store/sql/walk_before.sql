@@ -1,4 +1,5 @@
--- Of each user the last entry with a smaller number. horizon: microseconds since 2000, the least or greatest bigint for infinity.
+-- Return each user's last entry below the given number. horizon: microseconds since 2000, or the least or greatest
+-- bigint for infinity.
 SELECT wanted.user_id, e.seq, e.number, e.balance,
     CASE
         WHEN isfinite(e.horizon) THEN (extract(epoch FROM e.horizon - '2000-01-01Z'::timestamptz) * 1000000)::bigint

@@ -1,4 +1,4 @@
--- Up to $3 seals of the shard $1 that begin after $2, in their order.
+-- Return up to $3 seals of the shard $1 that begin after $2, in order.
 SELECT s.shard, s.first_seq, s.last_seq, s.root, s.hash
 FROM saldo.seals AS s
 WHERE s.shard = $1 AND s.first_seq > $2

@@ -1,4 +1,5 @@
--- What was posted of a user between two numbers. Copied; what stands in braces are integers (see walk_entries.sql).
+-- Return a user's posted transactions between two numbers. The statement is run by COPY, and the values in braces are
+-- integers (see walk_entries.sql).
 SELECT t.number, t.amount, t."timestamp"
 FROM saldo.transactions AS t
 WHERE t.user_id = {user_id} AND t.number > {after} AND t.number <= {until} AND t.outcome = 0 AND t.kind <> 0

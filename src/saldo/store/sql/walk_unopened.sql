@@ -1,4 +1,4 @@
--- Of the $2 users after $1: the last one looked at, how many they were, and who of them has no opening entry.
+-- Return the last id and the number of the next $2 users after $1, and the ids of those without an opening entry.
 SELECT max(page.id) AS last, count(*) AS looked_at,
     coalesce(array_agg(page.id ORDER BY page.id) FILTER (WHERE NOT EXISTS (
         SELECT FROM saldo.transactions AS t WHERE t.user_id = page.id AND t.number = 0

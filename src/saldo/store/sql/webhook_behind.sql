@@ -1,4 +1,5 @@
--- What waits behind position $3 of a user's events, in order: up to $4. Columns and the clock's rule as in webhook_due.
+-- Return up to $4 pending deliveries of a user after the position $3, in order. For the columns and for the treatment
+-- of the clock see webhook_due.sql.
 SELECT d.shard, d.seq, d.user_id, d.uuid, d.attempts,
     extract(epoch FROM
         CASE WHEN coalesce(d.last_attempt_at, d.waiting_since) > clock_timestamp() THEN 'epoch'

@@ -1,4 +1,5 @@
--- What is given anew. A webhook that is enabled again is tried at once, and its failures count from now on.
+-- Change the given values of a webhook. If it is enabled again, its deliveries are due now, and its time of failing is
+-- cleared.
 WITH changed AS (
     UPDATE saldo.webhooks
     SET url = coalesce($2, url), secret = coalesce($3, secret),

@@ -1,4 +1,5 @@
--- A webhook and its sink, which begins at the end of the log; no row when there are $5 webhooks already.
+-- Create a webhook and its sink, whose cursors are at the end of the log. Returns no row if there are $5 webhooks
+-- already.
 WITH webhook AS (
     INSERT INTO saldo.webhooks (url, event_types, user_ids, secret)
     SELECT $1, $2, $3, $4

@@ -1,4 +1,4 @@
--- What waits goes with it, and so does its sink with the cursors.
+-- Delete a webhook with its deliveries, and its sink with the cursors.
 WITH gone AS (
     DELETE FROM saldo.webhooks WHERE id = $1 RETURNING id
 ), sink AS (

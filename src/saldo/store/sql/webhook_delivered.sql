@@ -1,5 +1,6 @@
--- They wait no more, and count. $3: their positions in the shard $2.
--- synchronous_commit: what a crash forgets is sent again, and nobody waits for the disk.
+-- Delete successful deliveries and count their attempts. $3: the positions of the deliveries in the shard $2.
+-- synchronous_commit is off, so that the statement does not wait for the disk. After a crash some events are sent
+-- again.
 WITH counted AS (
     UPDATE saldo.webhooks
     SET attempts_succeeded = attempts_succeeded + cardinality($3::bigint[]), failing_since = NULL

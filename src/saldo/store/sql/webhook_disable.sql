@@ -1,4 +1,5 @@
--- Disables it and says so, or gives no row when it was disabled. Two notices at once clash on seq: then again.
+-- Disable a webhook and record a notice. Returns no row if it is disabled already. Two notices at the same time
+-- conflict on seq, and the caller retries.
 WITH disabled AS (
     UPDATE saldo.webhooks
     SET disabled_at = clock_timestamp(), disabled_reason = $2

@@ -1,5 +1,6 @@
--- synchronous_commit: counts that a crash forgets are no loss, and nobody waits for the disk.
--- Counts attempts; whether none has succeeded for as long as $5.
+-- Count attempts, and return whether none has succeeded for as long as $5.
+-- synchronous_commit is off, so that the statement does not wait for the disk. Counts that a crash loses are
+-- unimportant.
 UPDATE saldo.webhooks
 SET attempts_succeeded = attempts_succeeded + $2::bigint, attempts_failed = attempts_failed + $3::bigint,
     failing_since = CASE WHEN $2 > 0 THEN NULL WHEN $3 > 0 THEN coalesce(failing_since, clock_timestamp())

@@ -1,9 +1,9 @@
--- Up to $3 dead events, or one, wait again, and are tried at once; so is what waits.
+-- Make up to $3 deliveries due now, all or those of one uuid. Dead ones become pending again.
 WITH chosen AS (
     SELECT id
     FROM saldo.webhook_deliveries
     WHERE webhook_id = $1 AND ($2::uuid IS NULL OR uuid = $2)
-    -- The dead ones first: they are what is asked for.
+    -- Dead deliveries come first, because the caller asks for these.
     ORDER BY dead_at IS NULL, id
     LIMIT $3
 )

@@ -1,4 +1,4 @@
--- How many events of the webhook wait; and which of these users have one that does.
+-- Return the number of the webhook's pending deliveries, and those of the given users that have one.
 SELECT (SELECT count(*) FROM saldo.webhook_deliveries WHERE webhook_id = $1 AND dead_at IS NULL) AS waiting,
     ARRAY(
         SELECT wanted.user_id

@@ -1,4 +1,4 @@
--- What is to be relayed now.
+-- Return the webhooks that are not disabled.
 SELECT id, url, event_types, user_ids, secret,
     CASE WHEN previous_secret_until > clock_timestamp() THEN previous_secret END AS previous_secret
 FROM saldo.webhooks

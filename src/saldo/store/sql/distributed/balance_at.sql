@@ -1,1 +1,1 @@
-SELECT balance, known_too_new FROM saldo.balance_on_shard_1(($1::bigint & 63)::smallint, $1, $2, $3)
+SELECT balance, known_too_new FROM saldo.balance_on_shard_2(($1::bigint & 63)::smallint, $1, $2, $3)

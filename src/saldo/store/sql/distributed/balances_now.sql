@@ -1,4 +1,4 @@
--- The balances of now of many users; a user who doesn't exist has none.
+-- Return the current balances of the users $1. The balance of a user that does not exist is null.
 SELECT u.id, (
     SELECT t.balance FROM saldo.transactions AS t
     WHERE t.shard = u.shard AND t.user_id = u.id ORDER BY t.number DESC LIMIT 1

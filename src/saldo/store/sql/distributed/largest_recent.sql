@@ -1,4 +1,4 @@
--- The $2 largest of what was posted last: of each shard $1 entries are looked at.
+-- Return the $2 largest of the recently posted transactions. Of each shard the last $1 entries are read.
 SELECT t.uuid, t.user_id, t.number, t.amount, t.balance, t."timestamp", t.recorded_at, t.outcome,
     t."timestamp" < t.horizon AS late
 FROM saldo.shards AS s

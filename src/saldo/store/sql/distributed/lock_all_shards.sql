@@ -1,2 +1,2 @@
--- No batch decides while this is held: on whichever node, it could not write.
+-- Lock the table against writes on all nodes, so that no batch is decided meanwhile.
 LOCK TABLE saldo.transactions IN SHARE ROW EXCLUSIVE MODE

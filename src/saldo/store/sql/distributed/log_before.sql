@@ -1,5 +1,6 @@
--- By shard, notices as shard 64, the last position that was recorded before the moment: recorded_at never falls along seq, so it is
--- how many were. Counted, for a search that halves can't be sent to the shards; an operator asks this, now and then.
+-- Return for each shard, and for the notices as shard 64, the last position that was recorded before a time.
+-- recorded_at never decreases along seq, so that the position is the number of earlier entries. They are counted,
+-- because a binary search can't be sent to the shards. Operators use this rarely.
 SELECT h.shard, h.seq
 FROM (
     SELECT s.shard, (

@@ -1,5 +1,9 @@
--- The last position of every shard, and of the notices as shard 64; 0: nothing yet.
-SELECT h.shard, h.seq
+-- Return the last position of every shard, and of the notices as shard 64; 0 for an empty one.
+-- identity: the log identity of the coordinator.
+SELECT h.shard, h.seq,
+    (SELECT system_identifier FROM pg_control_system()) || '-'
+        || ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint
+        || coalesce((SELECT '-' || restore_id FROM saldo.ledger), '') AS identity
 FROM (
     SELECT s.shard, coalesce((
         SELECT t.seq FROM saldo.transactions AS t WHERE t.shard = s.shard ORDER BY t.seq DESC LIMIT 1

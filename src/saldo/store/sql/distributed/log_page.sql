@@ -1,4 +1,5 @@
--- As sql/log_page.sql. identity: of the coordinator.
+-- See sql/log_page.sql. identity: the log identity of the coordinator.
+-- The timestamp of an opening entry is stored as -infinity; the result has the user's created_at instead.
 WITH read AS MATERIALIZED (
     SELECT p.shard, p.seq, p.head, least(p.seq + $4::bigint, p.head, p.until) AS reached
     FROM (
@@ -10,9 +11,8 @@ WITH read AS MATERIALIZED (
     ) AS p
     WHERE p.seq < least(p.head, p.until)
 ), page AS MATERIALIZED (
-    SELECT t.shard, t.seq, t.user_id, t.number, t.uuid, t.kind, t.outcome, t.amount, t.balance,
-        -- The opening entry's is -infinity.
-        CASE WHEN t.kind = 0 THEN t.recorded_at ELSE t."timestamp" END AS "timestamp", t.recorded_at
+    SELECT t.shard, t.seq, t.user_id, t.number, t.uuid, t.kind, t.outcome, t.amount, t.balance, t."timestamp",
+        t.recorded_at
     FROM saldo.shards AS s
     JOIN read ON read.shard = s.shard
     JOIN saldo.transactions AS t ON t.shard = s.shard AND t.seq > read.seq AND t.seq <= read.reached
@@ -21,9 +21,11 @@ WITH read AS MATERIALIZED (
             OR CASE WHEN t.kind = 0 THEN 0 WHEN t.outcome = 0 THEN 1 ELSE 2 END = ANY ($6))
 )
 SELECT read.shard, read.reached, read.head,
-    (SELECT system_identifier FROM pg_control_system()) || '-' || (SELECT timeline_id FROM pg_control_checkpoint())
+    (SELECT system_identifier FROM pg_control_system()) || '-'
+        || ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint
         || coalesce((SELECT '-' || restore_id FROM saldo.ledger), '') AS identity,
-    e.seq, e.user_id, e.number, e.uuid, e.kind, e.outcome, e.amount, e.balance, e."timestamp", e.recorded_at,
+    e.seq, e.user_id, e.number, e.uuid, e.kind, e.outcome, e.amount, e.balance,
+    CASE WHEN e.kind = 0 THEN coalesce(u.created_at, e.recorded_at) ELSE e."timestamp" END AS "timestamp", e.recorded_at,
     u.name AS user_name
 FROM read
 LEFT JOIN page AS e ON e.shard = read.shard

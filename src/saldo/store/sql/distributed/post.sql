@@ -1,4 +1,5 @@
--- One batch of the shard $1, one round trip, called whole where the shard is: only a statement of this form is, and only outside of
--- a transaction block. Arguments and results: store/distributed/sql/post.sql.
-SELECT outcomes, replays, user_ids, numbers, amounts, balances, timestamps, recorded_ats, lock_wait
-FROM saldo.post_on_shard_1($1, $2, $3, $4, $5, $6, $7, $8, $9)
+-- Post a batch of the shard $1 in one round trip. The function is called as a whole on the worker that stores the
+-- shard. Citus does this only for a statement of this form outside a transaction block.
+-- For arguments and results see store/citus/sql/post.sql.
+SELECT outcomes, replays, user_ids, numbers, amounts, balances, timestamps, recorded_ats, lock_wait, late_entries
+FROM saldo.post_on_shard_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)

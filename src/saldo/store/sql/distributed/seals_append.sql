@@ -1,4 +1,4 @@
--- As sql/seals_append.sql.
+-- See sql/seals_append.sql.
 WITH last AS MATERIALIZED (
     SELECT s.shard,
         (SELECT e.last_seq FROM saldo.seals AS e WHERE e.shard = s.shard ORDER BY e.first_seq DESC LIMIT 1) AS last_seq,
@@ -12,6 +12,9 @@ FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[]
 JOIN last ON last.shard = given.shard
 WHERE given.first_seq = coalesce(last.last_seq, 0) + 1
     AND given.previous = coalesce(last.hash, decode(repeat('00', 32), 'hex'))
+    AND ($7::text IS NULL OR $7 = (SELECT system_identifier FROM pg_control_system()) || '-'
+            || ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint
+            || coalesce((SELECT '-' || restore_id FROM saldo.ledger), ''))
 ORDER BY given.shard
 ON CONFLICT (first_seq, shard) DO NOTHING
 RETURNING shard, last_seq

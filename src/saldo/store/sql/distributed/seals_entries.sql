@@ -1,4 +1,4 @@
--- As sql/seals_entries.sql.
+-- See sql/seals_entries.sql.
 WITH behind AS MATERIALIZED (
     SELECT b.shard, b.last_seq, b.head,
         sum(least(b.head - b.last_seq, 1024))
@@ -22,6 +22,6 @@ WITH behind AS MATERIALIZED (
 SELECT t.seq, t.user_id, t.number, t.amount, t.balance, t."timestamp", t.horizon, t.recorded_at,
     t.uuid, t.shard, t.kind, t.outcome
 FROM saldo.shards AS s
-JOIN behind AS b ON b.shard = s.shard AND coalesce(b.before, 0) < 4096
+JOIN behind AS b ON b.shard = s.shard AND coalesce(b.before, 0) < 16384
 JOIN saldo.transactions AS t ON t.shard = s.shard AND t.seq > b.last_seq AND t.seq <= b.last_seq + 1024
 ORDER BY t.shard, t.seq

@@ -1,4 +1,4 @@
--- The last seal of each shard that has one. previous: the hash of the seal before; null: it is the first.
+-- Return the last seal of each shard that has one. previous: the hash of the preceding seal; null for the first one.
 SELECT e.shard, e.first_seq, e.last_seq, (
         SELECT b.hash FROM saldo.seals AS b
         WHERE b.shard = e.shard AND b.first_seq < e.first_seq ORDER BY b.first_seq DESC LIMIT 1

@@ -1,4 +1,4 @@
--- Every sink: what it has got, and how far it is behind.
+-- Return all sinks with their counters and their lag.
 WITH read AS MATERIALIZED (
     SELECT c.sink, c.shard, c.seq FROM saldo.cursors AS c
 ), ahead AS MATERIALIZED (
@@ -17,7 +17,9 @@ WITH read AS MATERIALIZED (
 SELECT s.name, s.holder IS NOT NULL AND s.lease_until >= clock_timestamp() AS active,
     s.events_published, s.events_unrouted, s.failures, s.last_failure, s.last_failure_at,
     coalesce(sum(greatest(b.head - b.seq, 0)), 0)::bigint AS events_behind,
-    coalesce(extract(epoch FROM clock_timestamp() - min(b.next)), 0)::double precision AS seconds_behind
+    coalesce(extract(epoch FROM clock_timestamp() - min(b.next)), 0)::double precision AS seconds_behind,
+    coalesce(starts_with(s.last_failure, 'blocked: ') AND s.last_failure_at > clock_timestamp() - interval '1 minute', false)
+        AS blocked
 FROM saldo.sinks AS s
 LEFT JOIN behind AS b ON b.sink = s.name
 GROUP BY s.name

@@ -1,4 +1,4 @@
--- As sql/totals_advance.sql: the entries are counted where they are, the sums are kept on the coordinator.
+-- See sql/totals_advance.sql. The entries are counted on their workers, and the totals are stored on the coordinator.
 WITH counted AS MATERIALIZED (
     SELECT c.shard, c.seq FROM saldo.totals AS c ORDER BY c.shard FOR UPDATE SKIP LOCKED
 ), sums AS MATERIALIZED (

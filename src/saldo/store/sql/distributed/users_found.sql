@@ -1,10 +1,11 @@
--- As sql/users_found.sql.
+-- See sql/users_found.sql.
 WITH page AS MATERIALIZED (
     SELECT v.id, v.name, v.created_at FROM saldo.users AS v
-    WHERE lower(v.name) ~>=~ lower(coalesce($3, $1)) AND lower(v.name) ~<~ lower($2)
-        AND ($3::text IS NULL OR lower(v.name) <> lower($3) OR v.id > $4::bigint)
+    WHERE lower(v.name COLLATE "default") COLLATE "C" >= lower(coalesce($3, $1)) COLLATE "C"
+        AND lower(v.name COLLATE "default") COLLATE "C" < lower($2) COLLATE "C"
+        AND ($3::text IS NULL OR lower(v.name COLLATE "default") COLLATE "C" <> lower($3) COLLATE "C" OR v.id > $4::bigint)
         AND ($5::bigint[] IS NULL OR v.id = ANY ($5))
-    ORDER BY lower(v.name) USING ~<~, v.id
+    ORDER BY lower(v.name COLLATE "default") COLLATE "C", v.id
     LIMIT $6
 )
 SELECT u.id, u.name, u.created_at, u.balance
@@ -15,4 +16,4 @@ FROM (
     ) AS balance
     FROM saldo.shards AS s JOIN page AS u ON s.shard = (u.id & 63)
 ) AS u
-ORDER BY lower(u.name) USING ~<~, u.id
+ORDER BY lower(u.name COLLATE "default") COLLATE "C", u.id

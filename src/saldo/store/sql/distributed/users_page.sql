@@ -1,4 +1,4 @@
--- $1: ids above this; $2: the name, or null; $3: how many.
+-- Return a page of users with ids above $1. $2: the name, or null for all. $3: the limit.
 WITH page AS MATERIALIZED (
     SELECT v.id, v.name, v.created_at FROM saldo.users AS v
     WHERE v.id > $1 AND ($2::text IS NULL OR v.name = $2)

@@ -1,4 +1,4 @@
--- The users $1 with ids above $2, by id; at most $3.
+-- Return those of the users $1 that have ids above $2, by id, at most $3.
 WITH page AS MATERIALIZED (
     SELECT v.id, v.name, v.created_at FROM saldo.users AS v
     WHERE v.id = ANY ($1::bigint[]) AND v.id > $2

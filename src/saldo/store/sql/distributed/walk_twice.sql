@@ -1,4 +1,5 @@
--- Transactions after the uuid $1 and up to $2 whose uuid another one has, in another shard: no key can see to that here.
+-- Return the transactions after the uuid $1 and up to $2 whose uuid a transaction of another shard has, too. The unique
+-- keys of a distributed ledger can't prevent this.
 WITH twice AS MATERIALIZED (
     SELECT t.uuid FROM saldo.transactions AS t
     WHERE t.uuid > $1 AND t.uuid <= $2 AND t.kind <> 0

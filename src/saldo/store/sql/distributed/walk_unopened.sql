@@ -1,4 +1,4 @@
--- As sql/walk_unopened.sql.
+-- See sql/walk_unopened.sql.
 WITH page AS MATERIALIZED (
     SELECT u.id FROM saldo.users AS u WHERE u.id > $1 ORDER BY u.id LIMIT $2
 ), opened AS MATERIALIZED (

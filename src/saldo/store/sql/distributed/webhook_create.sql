@@ -1,4 +1,5 @@
--- A webhook and its sink, which begins at the end of the log; no row when there are $5 webhooks already.
+-- Create a webhook and its sink, whose cursors are at the end of the log. Returns no row if there are $5 webhooks
+-- already.
 WITH head AS MATERIALIZED (
     SELECT s.shard, coalesce((
         SELECT t.seq FROM saldo.transactions AS t WHERE t.shard = s.shard ORDER BY t.seq DESC LIMIT 1

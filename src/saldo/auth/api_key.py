@@ -1,0 +1,32 @@
+"""The text of an API key, which its holder sends, and its digest, which is stored."""
+
+from __future__ import annotations
+
+import secrets
+from hashlib import sha256
+from typing import Final
+
+PREFIX: Final = "saldo_"
+"""Prefix of generated keys, by which secret scanners find leaked ones."""
+
+SECRET_BYTES: Final = 32
+
+SECRET_LENGTH_MIN: Final = 32
+"""Minimum length, in characters, of a key that an operator chooses. Shorter keys could be guessed."""
+
+SECRET_LENGTH_MAX: Final = 200
+
+
+def generate_secret() -> str:
+    """Return a new random key."""
+    return PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+
+
+def hash_secret(secret: bytes) -> bytes:
+    """Return the digest of a key (32 bytes), which is stored in its place.
+
+    The digest is SHA-256 and not a slow password hash: a key is random and long, so that it can't be guessed, and it is
+    checked with every request. Keys are looked up by their digest, so that the duration of a lookup reveals nothing
+    about the key.
+    """
+    return sha256(secret).digest()

@@ -1,0 +1,358 @@
+"""Authentication of requests: from the headers of a request to its grant."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from ipaddress import IPv6Address, ip_address
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import urlsplit
+
+from saldo.auth.api_key import SECRET_LENGTH_MAX, SECRET_LENGTH_MIN
+from saldo.auth.grants import UNAUTHENTICATED_ADMIN, Address, Grant, Network
+from saldo.auth.identity_provider import TokenError
+from saldo.auth.key_cache import KeyCache
+from saldo.store.errors import StoreError
+
+if TYPE_CHECKING:
+    from saldo.auth.bearer_tokens import TokenVerifier
+
+CACHED_GRANTS_MAX: Final = 10_000
+"""Maximum number of `Authorization` headers whose grants are cached. It is enough for all keys, or for the tokens of as
+many users."""
+
+LOCAL_HOSTS_MAX: Final = 100
+"""Maximum number of `Host` headers that are cached as names of this machine while there are no keys."""
+
+LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+LOOPBACK_PEERS: Final = frozenset({"127.0.0.1", "::1"})
+"""Usual addresses of local clients, which are recognized without parsing."""
+
+PROXY_HEADERS: Final = frozenset(
+    {
+        *(
+            b"forwarded",
+            b"via",
+            b"x-real-ip",
+            b"x-client-ip",
+            b"true-client-ip",
+            b"cf-connecting-ip",
+        ),
+        *(b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-port"),
+        *(b"x-forwarded-server", b"x-original-host", b"x-original-forwarded-for"),
+    }
+)
+"""Headers that a proxy adds. A request that has one of them does not come from a program on this machine."""
+
+CREATE_KEY_HINT: Final = "Make a key first: saldo keys create operator --scope admin."
+
+LOG_INTERVAL_SECONDS: Final = 60.0
+"""Minimum interval between two log lines about the same key."""
+
+Headers = Mapping[bytes, bytes]
+
+_log = logging.getLogger("saldo.auth")
+
+
+class AuthenticationFailure(NamedTuple):
+    """A rejected request. known: the caller is known, but has no right to use the service (403 instead of 401)."""
+
+    detail: str
+    known: bool = False
+
+
+INVALID_KEY: Final = AuthenticationFailure("The key is not known, has expired or was revoked.")
+
+TOKEN_WITHOUT_USERS: Final = AuthenticationFailure(
+    "The token is about nobody: the claim that SALDO_JWT_USERS_CLAIM names has no user's id.",
+    known=True,
+)
+
+
+class Authenticator:
+    """The authenticator of requests.
+
+    While there has never been a key and no identity provider is set, programs on the same machine need no key. Three
+    kinds of requests that reach the loopback address are rejected nevertheless: requests whose peer has another
+    address, requests that a proxy forwards, and requests that a browser sends for a page of another site (recognized by
+    `Origin`, and by a `Host` that is not a name of this machine).
+    """
+
+    def __init__(
+        self,
+        *,
+        insecure: bool,
+        proxies: tuple[Network, ...],
+        origins: frozenset[str] = frozenset(),
+        hosts: frozenset[str] = frozenset(),
+    ) -> None:
+        """
+        Args:
+            insecure: without keys, requests from other machines are accepted, too.
+            hosts: names of the service, in lower case, that requests without a key may have in `Host` if `insecure`.
+                IP addresses and the names of loopback need not be listed, because another site can't be served under
+                them.
+            proxies: networks of the proxies whose `X-Forwarded-For` is trusted.
+            origins: sites whose pages may send requests without a key.
+        """
+        self._insecure = insecure
+        self._hosts = LOOPBACK_HOSTS | hosts if insecure else LOOPBACK_HOSTS
+        self._origins = origins
+        self._proxies = Grant("proxies", frozenset(), networks=proxies)
+        self._known: dict[bytes, Grant] = {}
+        self._local_hosts: set[bytes] = set()
+        self._logged_at: dict[str, float] = {}
+        self._keyring: KeyCache | None = None
+        self._tokens: TokenVerifier | None = None
+
+    def configure(self, keyring: KeyCache, tokens: TokenVerifier | None) -> None:
+        """Set the sources of grants. Until then no request can be authenticated."""
+        self._keyring = keyring
+        self._tokens = tokens
+
+    def clear_cache(self) -> None:
+        """Clear the cached grants and hosts, after the valid keys or tokens have changed."""
+        self._known = {}
+        self._local_hosts = set()
+
+    @property
+    def no_keys_exist(self) -> bool:
+        """True if requests without a key are accepted, because there has never been a key."""
+        return self._tokens is None and self._keyring is not None and self._keyring.any_key is False
+
+    def authenticate_cached(self, scope: Any, headers: Headers) -> Grant | None:
+        """Return the cached grant of a request; None means that the caller must await `admit`."""
+        if self._local_hosts and b"origin" not in headers:
+            known = headers.get(b"host") in self._local_hosts
+            return (
+                UNAUTHENTICATED_ADMIN
+                if known and (self._insecure or _is_direct(scope, headers))
+                else None
+            )
+        authorization = headers.get(b"authorization")
+        if authorization is None:
+            return None
+        # The key is a digest: a lookup of the header itself would take longer the more of its bytes are right.
+        grant = self._known.get(sha256(authorization).digest())
+        if grant is None or grant.expires_at <= time.time():
+            return None
+        if grant.networks and not grant.allows_address(self._client_address(scope, headers)):
+            return None
+        return grant
+
+    async def authenticate(self, scope: Any, headers: Headers) -> Grant | AuthenticationFailure:
+        """Return the grant of a request, or the reason why it has none.
+
+        Raises:
+            StoreError: the key is not known, and the database can't be queried.
+        """
+        assert self._keyring is not None
+        if self._keyring.any_key is None:
+            await self._keyring.refresh_shared()
+        if self.no_keys_exist:
+            return self._authenticate_local(scope, headers)
+        authorization = headers.get(b"authorization")
+        if authorization is None:
+            return AuthenticationFailure("A key is needed: send it as Authorization: Bearer <key>.")
+        kind, _, credential = authorization.partition(b" ")
+        if kind.lower() != b"bearer" or not credential.strip():
+            return AuthenticationFailure("The Authorization must be: Bearer <key>.")
+        found = await self._resolve_credential(credential.strip())
+        if isinstance(found, AuthenticationFailure):
+            return found
+        grant = self._check_grant(found, scope, headers)
+        if isinstance(grant, AuthenticationFailure):
+            return grant
+        if len(self._known) >= CACHED_GRANTS_MAX:
+            self.clear_cache()
+        self._known[sha256(authorization).digest()] = grant
+        return grant
+
+    async def authenticate_key(
+        self, scope: Any, headers: Headers, secret: bytes
+    ) -> Grant | AuthenticationFailure:
+        """Return the grant of a key that is used to sign in. Tokens of an identity provider are not accepted.
+
+        Raises:
+            StoreError: the key is not known, and the database can't be queried.
+        """
+        found = await self._find_key(secret)
+        if isinstance(found, AuthenticationFailure):
+            return found
+        return self._check_grant(found, scope, headers)
+
+    async def authenticate_session(
+        self, scope: Any, headers: Headers, name: str, fits: Callable[[bytes], bool]
+    ) -> Grant | AuthenticationFailure:
+        """Return the grant of a signed-in session, whose key has this name and a digest that `fits` accepts.
+
+        Raises:
+            StoreError: the keys have not been loaded yet, and the database can't be queried.
+        """
+        assert self._keyring is not None
+        if self._keyring.any_key is None:
+            await self._keyring.refresh_shared()
+        grant = self._keyring.find_grant_by_name(name, fits)
+        if grant is None:
+            return INVALID_KEY
+        return self._check_grant(grant, scope, headers)
+
+    def _check_grant(
+        self, grant: Grant, scope: Any, headers: Headers
+    ) -> Grant | AuthenticationFailure:
+        if grant.expires_at <= time.time():
+            return INVALID_KEY
+        address = self._client_address(scope, headers)
+        if not grant.allows_address(address):
+            # The response is the same as for an unknown key: a thief must not learn that the key works elsewhere.
+            self._log_wrong_network(grant, address)
+            return INVALID_KEY
+        if grant.user_ids is not None and not grant.user_ids:
+            return TOKEN_WITHOUT_USERS
+        return grant
+
+    def _log_wrong_network(self, grant: Grant, address: Address | None) -> None:
+        """Log that a key was used from a network that it is not for. The lines are rate-limited, since the client
+        decides how often it sends the key."""
+        now = time.monotonic()
+        if now - self._logged_at.get(grant.name, -LOG_INTERVAL_SECONDS) < LOG_INTERVAL_SECONDS:
+            return
+        if len(self._logged_at) >= CACHED_GRANTS_MAX:
+            self._logged_at.clear()
+        self._logged_at[grant.name] = now
+        _log.warning("%s was used from %s, which is none of its networks", grant.name, address)
+
+    async def authenticate_without_key(
+        self, scope: Any, headers: Headers
+    ) -> Grant | AuthenticationFailure | None:
+        """Return the grant of a request without a key while there has never been a key; None if there has been one.
+
+        Raises:
+            StoreError: the keys have not been loaded yet, and the database can't be queried.
+        """
+        assert self._keyring is not None
+        if self._keyring.any_key is None:
+            await self._keyring.refresh_shared()
+        return self._authenticate_local(scope, headers) if self.no_keys_exist else None
+
+    async def _resolve_credential(self, credential: bytes) -> Grant | AuthenticationFailure:
+        assert self._keyring is not None
+        if self._tokens is None or (
+            credential.count(b".") != 2 and len(credential) <= SECRET_LENGTH_MAX
+        ):
+            return await self._find_key(credential)
+        # A token has three parts separated by dots. Generated keys have no dot, but one from the settings may have two.
+        given = self._keyring.loaded_grant(credential)
+        if given is not None:
+            return given
+        try:
+            return await self._tokens.verify(credential.decode("latin-1"))
+        except TokenError as error:
+            return AuthenticationFailure(f"{str(error).capitalize()}.")
+
+    async def _find_key(self, secret: bytes) -> Grant | AuthenticationFailure:
+        assert self._keyring is not None
+        if not SECRET_LENGTH_MIN <= len(secret) <= SECRET_LENGTH_MAX:
+            return INVALID_KEY
+        return await self._keyring.find_grant(secret) or INVALID_KEY
+
+    def _authenticate_local(self, scope: Any, headers: Headers) -> Grant | AuthenticationFailure:
+        if not self._insecure and not _is_direct(scope, headers):
+            return AuthenticationFailure(
+                "Without keys the service answers only programs on its own machine, and no request that a proxy "
+                f"forwards. {CREATE_KEY_HINT}",
+                known=True,
+            )
+        host = headers.get(b"host", b"").decode("latin-1")
+        name = _parse_host(f"//{host}")
+        if self._insecure and name not in self._hosts and _parse_address(name or "") is None:
+            return AuthenticationFailure(
+                "Without keys the service answers only to its addresses and to the names in SALDO_HOSTS.",
+                known=True,
+            )
+        if not self._insecure and name not in self._hosts:
+            return AuthenticationFailure(
+                f"Without keys the service answers only to localhost, 127.0.0.1 and ::1. {CREATE_KEY_HINT}",
+                known=True,
+            )
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if origin and origin not in self._origins and origin.partition("://")[2] != host:
+            return AuthenticationFailure(
+                "Without keys the service answers no page of another site.", known=True
+            )
+        if len(self._local_hosts) < LOCAL_HOSTS_MAX:
+            self._local_hosts.add(headers.get(b"host", b""))
+        return UNAUTHENTICATED_ADMIN
+
+    def _client_address(self, scope: Any, headers: Headers) -> Address | None:
+        """Return the client's address: the last one on the path of the request that is not one of our proxies."""
+        client = scope.get("client")
+        found = _parse_address(client[0]) if client else None
+        if not self._proxies.networks:
+            return found
+        if b"x-forwarded-for" not in headers:
+            return found
+        # Several header lines form one list (RFC 9110, 5.3). HAProxy, for example, adds a line after the client's.
+        lines = (value for name, value in scope["headers"] if name == b"x-forwarded-for")
+        hops = b",".join(lines).decode("latin-1").split(",")
+        while hops and found is not None and self._proxies.allows_address(found):
+            hop = hops.pop().strip()
+            if hop:
+                found = _parse_address(hop)
+        return found
+
+
+class Authentication:
+    """The authentication of one request: its grant, and a check for long requests that the grant is still valid."""
+
+    __slots__ = ("_gate", "_headers", "_scope", "grant")
+
+    def __init__(self, gate: Authenticator, scope: Any, headers: Headers, grant: Grant) -> None:
+        self._gate = gate
+        self._scope = scope
+        self._headers = headers
+        self.grant = grant
+
+    async def is_still_valid(self) -> bool:
+        """Return whether the request would still be accepted. Without the database the last known state counts."""
+        if self._gate.authenticate_cached(self._scope, self._headers) is not None:
+            return True
+        try:
+            return isinstance(await self._gate.authenticate(self._scope, self._headers), Grant)
+        except StoreError:
+            return True
+
+
+def _is_direct(scope: Any, headers: Headers) -> bool:
+    """Return whether a request comes from a program on this machine, as far as can be seen.
+
+    A proxy on this machine has a loopback address, too. It is recognized by the headers that it adds, or by HTTP/1.0,
+    which most versions of nginx use by default to connect to the service.
+    """
+    client = scope.get("client")
+    if not client or not PROXY_HEADERS.isdisjoint(headers) or scope["http_version"] == "1.0":
+        return False
+    return client[0] in LOOPBACK_PEERS or _is_loopback(_parse_address(client[0]))
+
+
+def _is_loopback(address: Address | None) -> bool:
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address is not None and address.is_loopback
+
+
+def _parse_address(text: str) -> Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
+
+
+def _parse_host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None

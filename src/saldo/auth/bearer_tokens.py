@@ -1,0 +1,322 @@
+"""Tokens of an identity provider: JSON Web Tokens (RFC 7519), signed with one of the provider's keys (RFC 7517)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import jwt
+
+from saldo.auth.grants import Grant, Scope
+from saldo.auth.identity_provider import IdentityProvider, TokenError
+from saldo.auth.rate_limit import Rate, TokenBucket
+from saldo.lifecycle.tasks import cancel_until_ended
+
+TOKEN_LENGTH_MAX: Final = 8192
+
+REFRESH_INTERVAL_SECONDS_MIN: Final = 10.0
+"""Minimum interval between two fetches of the provider's keys for a token that is signed with an unknown one, which may
+be new."""
+
+FETCH_SECONDS_MAX: Final = 5.0
+FETCH_BYTES_MAX: Final = 1_048_576
+REASON_LENGTH_MAX: Final = 200
+"""Maximum length, in characters, of the reason of a failure in the log. Some reasons are texts of the provider."""
+
+URL_SECRET_LENGTH_MIN: Final = 4
+"""Minimum length, in characters, of a part of a URL that is kept out of messages. Shorter parts occur in many words."""
+
+EXPIRY_MAX: Final = 2**53
+"""Maximum expiry, in seconds since the epoch. Greater integers are not exact as floats, and never come anyway."""
+
+BUCKETS_MAX: Final = 10_000
+"""Maximum number of subjects whose rate limit is tracked."""
+
+SUBJECT_LENGTH_MAX: Final = 100
+"""Maximum length, in characters, of a subject in the log."""
+
+_USER_ID: Final = re.compile("[0-9]{1,19}", re.ASCII)
+
+_log = logging.getLogger("saldo.auth")
+
+
+class TokenVerifier:
+    """A verifier of tokens. It caches the provider's keys and fetches them again periodically."""
+
+    def __init__(
+        self, provider: IdentityProvider, rate: Rate | None, changed: Callable[[], None]
+    ) -> None:
+        """
+        Args:
+            rate: the rate limit of each subject; None means no limit.
+            changed: called after the keys have changed.
+        """
+        self._provider = provider
+        self._rate = rate
+        self._changed = changed
+        self._text = b""
+        self._keys: dict[str | None, jwt.PyJWK] = {}
+        self._looked_at = -REFRESH_INTERVAL_SECONDS_MIN
+        self._unreachable = False
+        self._looking = asyncio.Lock()
+        self._following: asyncio.Task[None] | None = None
+        self._buckets: dict[str, TokenBucket] = {}
+
+    async def start(self) -> None:
+        """Fetch the keys, and start to refresh them. A failure of the first fetch does not prevent the start."""
+        await self._refresh()
+        self._following = asyncio.create_task(
+            self._refresh_periodically(), name="keys of the provider"
+        )
+
+    def warn_of_broad_audience(self) -> None:
+        """Log a warning if the settings accept tokens that were issued for another service."""
+        if not self._provider.scope_prefix and self._provider.users_claim is None:
+            _log.warning(
+                "tokens of %s with the scope read, write or admin open this service for all users, whatever they were "
+                "made for: set SALDO_JWT_SCOPE_PREFIX if the audience %s has other services, or SALDO_JWT_USERS_CLAIM",
+                self._provider.issuer,
+                self._provider.audience,
+            )
+
+    async def stop(self) -> None:
+        """Stop refreshing the keys."""
+        if self._following is not None:
+            await cancel_until_ended([self._following])
+
+    async def verify(self, token: str) -> Grant:
+        """Return the grant of a token.
+
+        Raises:
+            TokenError: the token is not valid.
+        """
+        if len(token) > TOKEN_LENGTH_MAX:
+            raise TokenError(f"the token has more than {TOKEN_LENGTH_MAX} characters")
+        return self._grant(self._claims(token, await self._find_key(token)))
+
+    async def _find_key(self, token: str) -> jwt.PyJWK:
+        try:
+            header = jwt.get_unverified_header(token)
+        except jwt.PyJWTError:
+            raise TokenError("the token is not a JSON Web Token") from None
+        # RFC 8725, 3.11: a token that was issued for another purpose, such as a logout, must not be accepted.
+        kind = str(header.get("typ", "JWT")).lower().removeprefix("application/")
+        if kind not in self._provider.types:
+            raise TokenError("the token's typ is not one of SALDO_JWT_TYPES")
+        if header.get("alg") not in self._provider.algorithms:
+            raise TokenError("the token's algorithm is not one of SALDO_JWT_ALGORITHMS")
+        if "crit" in header:
+            raise TokenError("the token has a critical header that is not understood")
+        name = header.get("kid")
+        if name not in self._keys:
+            await self._refresh_for_key(name)
+        if name is None and len(self._keys) == 1:
+            return next(iter(self._keys.values()))
+        if name not in self._keys and self._unreachable:
+            raise TokenError(
+                "the token is signed with a key that is not known, and the provider's keys can't be got at the moment"
+            )
+        if name not in self._keys:
+            raise TokenError(
+                "the token is signed with a key that the provider did not have when it was last asked"
+            )
+        return self._keys[name]
+
+    def _claims(self, token: str, key: jwt.PyJWK) -> dict[str, Any]:
+        provider = self._provider
+        try:
+            return jwt.decode(
+                token,
+                key,
+                # Only the key's own algorithm: the token's header must not decide how the token is checked.
+                algorithms=[name for name in provider.algorithms if name == key.algorithm_name],
+                audience=provider.audience,
+                issuer=provider.issuer,
+                leeway=provider.leeway_seconds,
+                options={"require": ["exp", "iss", "aud"]},
+            )
+        except jwt.ExpiredSignatureError:
+            raise TokenError("the token has expired") from None
+        except jwt.InvalidAudienceError:
+            raise TokenError("the token is for another audience") from None
+        except jwt.InvalidIssuerError:
+            raise TokenError("the token is of another issuer") from None
+        except jwt.MissingRequiredClaimError as error:
+            raise TokenError(f"the token has no claim {error.claim}") from None
+        except (jwt.PyJWTError, OverflowError):
+            raise TokenError("the token is not valid, or not signed by the provider") from None
+
+    def _grant(self, claims: Mapping[str, Any]) -> Grant:
+        subject = _read_subject(claims)
+        self._check_lifetime(claims)
+        users = self._users(claims)
+        scopes = self._scopes(claims)
+        if users is not None:
+            # Keys, webhooks and metrics concern all users.
+            scopes -= {Scope.ADMIN, Scope.METRICS}
+        return Grant(
+            f"token of {subject[:SUBJECT_LENGTH_MAX]!r}",
+            scopes,
+            users,
+            expires_at=min(int(claims["exp"]), EXPIRY_MAX) + self._provider.leeway_seconds,
+            bucket=self._bucket(subject),
+        )
+
+    def _check_lifetime(self, claims: Mapping[str, Any]) -> None:
+        """Reject a token with too long a lifetime, since it can't be revoked before it expires.
+
+        Raises:
+            TokenError: the lifetime is too long.
+        """
+        longest = self._provider.lifetime_seconds_max
+        if longest is None:
+            return
+        issued = claims.get("iat")
+        begin = issued if isinstance(issued, (int, float)) else time.time()
+        if int(claims["exp"]) - begin > longest + self._provider.leeway_seconds:
+            raise TokenError(
+                f"the token is valid for more than {longest} s (SALDO_JWT_LIFETIME_SECONDS_MAX)"
+            )
+
+    def _scopes(self, claims: Mapping[str, Any]) -> frozenset[Scope]:
+        value = claims.get(self._provider.scope_claim)
+        # RFC 8693 defines one string. Some providers send a list.
+        names = (
+            value.split() if isinstance(value, str) else value if isinstance(value, list) else []
+        )
+        prefix = self._provider.scope_prefix
+        known = {prefix + scope: scope for scope in Scope}
+        return frozenset(known[name] for name in names if isinstance(name, str) and name in known)
+
+    def _users(self, claims: Mapping[str, Any]) -> frozenset[int] | None:
+        if self._provider.users_claim is None:
+            return None
+        value = claims.get(self._provider.users_claim)
+        values = value if isinstance(value, list) else [value]
+        # A claim without readable ids limits the token to no users, never to all.
+        return frozenset(
+            int(each)
+            for each in values
+            if type(each) is int or (isinstance(each, str) and _USER_ID.fullmatch(each))
+        )
+
+    def _bucket(self, subject: str) -> TokenBucket | None:
+        if self._rate is None:
+            return None
+        if subject not in self._buckets and len(self._buckets) >= BUCKETS_MAX:
+            self._buckets.pop(next(iter(self._buckets)))
+        return self._buckets.setdefault(subject, TokenBucket(self._rate))
+
+    async def _refresh_periodically(self) -> None:
+        while True:
+            await asyncio.sleep(self._provider.refresh_seconds)
+            async with self._looking:
+                await self._refresh()
+
+    async def _refresh_for_key(self, name: object) -> None:
+        """Fetch the provider's keys if this one is unknown. Concurrent callers share one fetch, and fetches are
+        rate-limited."""
+        async with self._looking:
+            rested = time.monotonic() - self._looked_at >= REFRESH_INTERVAL_SECONDS_MIN
+            if name not in self._keys and rested:
+                await self._refresh()
+
+    async def _refresh(self) -> None:
+        self._looked_at = time.monotonic()
+        self._unreachable = True
+        try:
+            text = await self._fetch()
+            keys = self._keys
+            if text != self._text:
+                keys = _read_keys(text, self._provider.algorithms)
+            self._unreachable = False
+            if text == self._text:
+                return
+            self._keys, self._text = keys, text
+        except (OSError, TimeoutError, aiohttp.ClientError, ValueError, jwt.PyJWTError) as error:
+            _log.warning(
+                "the keys of %s can't be got, those known stay valid: %s",
+                self._provider.issuer,
+                _describe_failure(error, self._provider.jwks),
+            )
+        except Exception:
+            _log.exception("looking at the provider's keys failed in a way nobody foresaw")
+        else:
+            self._changed()
+
+    async def _fetch(self) -> bytes:
+        jwks = self._provider.jwks
+        if isinstance(jwks, Path):
+            return await asyncio.to_thread(jwks.read_bytes)
+        timeout = aiohttp.ClientTimeout(FETCH_SECONDS_MAX)
+        async with (
+            aiohttp.ClientSession(timeout=timeout, trust_env=False) as session,
+            session.get(jwks, allow_redirects=False) as answer,
+        ):
+            if answer.status != 200:
+                raise ValueError(f"status {answer.status}")
+            text = await answer.content.read(FETCH_BYTES_MAX + 1)
+            while len(text) <= FETCH_BYTES_MAX and (
+                more := await answer.content.read(FETCH_BYTES_MAX)
+            ):
+                text += more
+        if len(text) > FETCH_BYTES_MAX:
+            raise ValueError(f"more than {FETCH_BYTES_MAX} bytes")
+        return text
+
+
+def _describe_failure(error: Exception, jwks: str | Path) -> str:
+    """Describe a failure in one line, without the URL, which may contain a password or a token."""
+    text = str(error)
+    if isinstance(error, aiohttp.ClientResponseError):
+        text = f"{error.status} {error.message}"  # str(error) ends with the whole URL
+    line = " ".join(text.split())
+    if not line or (isinstance(jwks, str) and any(part in line for part in _secret_parts(jwks))):
+        return type(error).__name__
+    return line[:REASON_LENGTH_MAX]
+
+
+def _secret_parts(url: str) -> list[str]:
+    """Return the parts of a URL except its host that are long enough to be a secret and may occur in a message."""
+    authority, _, path = url.partition("://")[2].partition("/")
+    user = authority.rpartition("@")[0]
+    return [
+        part
+        for part in re.split(r"[/?&=#:]", f"{user}/{path}")
+        if len(part) >= URL_SECRET_LENGTH_MIN
+    ]
+
+
+def _read_subject(claims: Mapping[str, Any]) -> str:
+    """Return the subject of a token: a person or a client (`client_id` of RFC 9068, `azp` of OpenID Connect).
+
+    Raises:
+        TokenError: the token has no subject. All such tokens would share one rate limit and one name in the log.
+    """
+    for name in ("sub", "client_id", "azp"):
+        value = claims.get(name)
+        if isinstance(value, str) and value:
+            return value
+    raise TokenError("the token has neither the claim sub nor client_id")
+
+
+def _read_keys(text: bytes, algorithms: tuple[str, ...]) -> dict[str | None, jwt.PyJWK]:
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError("not a JWK set")  # noqa: TRY004 - its content is at fault, not a caller
+    keys = jwt.PyJWKSet.from_dict(found).keys
+    usable = {
+        key.key_id: key
+        for key in keys
+        if key.algorithm_name in algorithms and key.public_key_use in {None, "sig"}
+    }
+    if not usable:
+        raise ValueError("no key in it is for one of SALDO_JWT_ALGORITHMS")
+    return usable

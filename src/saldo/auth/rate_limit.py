@@ -1,0 +1,68 @@
+"""Rate limits: token buckets, each within one process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Rate(NamedTuple):
+    """A rate limit: requests per second in the long run, and a burst after an idle time.
+
+    Attributes:
+        debt_seconds_max: maximum time for which one large request may block the following ones.
+    """
+
+    per_second: float
+    burst: int
+    debt_seconds_max: float = 60.0
+
+
+class TokenBucket:
+    """A token bucket, which refills itself.
+
+    The last request that takes from the bucket may overdraw it: an array of transactions is admitted as a whole if it
+    has at most `most` of them, and the next request waits for longer.
+    """
+
+    __slots__ = ("_clock", "_filled_at", "_level", "_rate")
+
+    def __init__(self, rate: Rate, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate = rate
+        self._clock = clock
+        self._level = float(rate.burst)
+        self._filled_at = clock()
+
+    def take(self, count: int = 1) -> float:
+        """Take `count` tokens if the bucket is not empty.
+
+        Returns:
+            0 if they were taken; otherwise the seconds until the bucket is no longer empty, and nothing was taken.
+        """
+        now = self._clock()
+        level = self._level + (now - self._filled_at) * self._rate.per_second
+        self._level = min(level, float(self._rate.burst))
+        self._filled_at = now
+        if self._level < 1:
+            return (1 - self._level) / self._rate.per_second
+        self._level -= count
+        return 0.0
+
+    async def take_when_available(self, count: int) -> None:
+        """Take `count` tokens as soon as the bucket is not empty."""
+        while True:
+            seconds = self.take(count)
+            if not seconds:
+                return
+            await asyncio.sleep(seconds)
+
+    @property
+    def request_tokens_max(self) -> int:
+        """Maximum number of tokens for one request. A larger request would block the following ones for too long."""
+        return self._rate.burst + int(self._rate.per_second * self._rate.debt_seconds_max)
+
+    def overdraw(self, count: int) -> None:
+        """Take `count` more tokens whatever the level is, for a request that has already been admitted."""
+        self._level -= count

@@ -1,0 +1,1 @@
+"""Background tasks that one process at a time does beside the ledger: seals, totals and the audit."""

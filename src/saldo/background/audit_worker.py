@@ -1,0 +1,175 @@
+"""The audit: checks the whole log in the background, round after round, at a low rate.
+
+Several processes may run it, and one of them holds the lease. The position is stored in the database, so that the next
+holder continues the round where it was interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+from uuid import uuid4
+
+from saldo.background.throttle import PostingActivity
+from saldo.ledger.audit.rules import AuditPosition, Fault
+from saldo.ledger.model import SHARDS
+from saldo.store.audit.progress import AuditLease, AuditProgress
+from saldo.store.audit.shard_scan import AuditReader, ShardScan, find_users_without_entries
+from saldo.store.errors import StoreError
+from saldo.store.sinks import LeaseLostError
+
+STEP_ENTRIES: Final = 512
+"""Entries checked per step. A step takes a few milliseconds, of the database and of this process."""
+
+POSTING_SLOWDOWN_FACTOR: Final = 4.0
+"""Factor by which the audit is slower while transactions are being posted."""
+
+PAUSE_FACTOR: Final = 4.0
+"""Minimum pause after a step, as a multiple of its duration. It caps the audit at a fifth of a processor."""
+
+ROUND_SECONDS_MIN: Final = 60.0
+"""Minimum time between the starts of two rounds, so that a small ledger is not audited all the time."""
+
+RETRY_SECONDS: Final = 5.0
+"""Pause after a failure."""
+
+RELEASE_SECONDS_MAX: Final = 1.0
+"""Maximum time for releasing the lease at the end. A lease that is not released expires."""
+
+RENEWALS: Final = 3
+"""Number of times per lease duration that the lease is renewed and the position saved."""
+
+_log = logging.getLogger("saldo.audit")
+
+
+class AuditLimits(NamedTuple):
+    """The rate of the audit, and the duration of its lease."""
+
+    entries_per_second: int
+    lease_seconds: float
+
+
+class Auditor:
+    """A worker that scans the log while it holds the lease."""
+
+    def __init__(
+        self,
+        audits: AuditProgress,
+        reader: AuditReader,
+        beside: PostingActivity,
+        limits: AuditLimits,
+    ) -> None:
+        """
+        Args:
+            beside: the posting activity, for which the audit slows down.
+        """
+        self._audits = audits
+        self._reader = reader
+        self._beside = beside
+        self._limits = limits
+        self._holder = uuid4()
+        self._lease: AuditLease | None = None
+        self._kept_at = 0.0
+        self._entries = 0
+
+    async def run(self) -> None:
+        """Run the audit until it is cancelled."""
+        try:
+            while True:
+                await self._try()
+        finally:
+            if self._lease is not None:
+                with contextlib.suppress(StoreError, TimeoutError):
+                    async with asyncio.timeout(RELEASE_SECONDS_MAX):
+                        await self._audits.release(self._lease)
+
+    async def _try(self) -> None:
+        try:
+            self._lease = await self._audits.take(self._holder)
+            if self._lease is None:
+                await asyncio.sleep(self._limits.lease_seconds)
+                return
+            self._kept_at, self._entries = time.monotonic(), 0
+            await self._rounds(self._lease)
+        except LeaseLostError:
+            self._lease = None
+        except StoreError as error:
+            _log.warning("the ledger can't be audited: %s", error)
+            await asyncio.sleep(RETRY_SECONDS)
+        except Exception:
+            _log.exception("the audit failed in a way nobody foresaw")
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _rounds(self, lease: AuditLease) -> None:
+        position = lease.position
+        while True:
+            began = time.monotonic()
+            while position.shard < SHARDS:
+                await self._shard(lease, position)
+                position = AuditPosition(position.shard + 1)
+                await self._save_progress(lease, position)
+            step_began = time.monotonic()
+            async for faults in find_users_without_entries(self._reader):
+                await self._record(faults)
+                await self._throttle(0, step_began)
+                await self._save_progress(lease, position)
+                step_began = time.monotonic()
+            await self._save_progress(lease, position, at_once=True)
+            await self._audits.complete(lease)
+            position = AuditPosition(0)
+            while (rest := began + ROUND_SECONDS_MIN - time.monotonic()) > 0:
+                await asyncio.sleep(min(rest, self._limits.lease_seconds / RENEWALS))
+                await self._save_progress(lease, position)
+
+    async def _shard(self, lease: AuditLease, position: AuditPosition) -> None:
+        began = time.monotonic()
+        walk = ShardScan(self._reader, position)
+        await self._record(await walk.start())
+        while not walk.is_done:
+            before = walk.position.seq
+            await self._record(await walk.step(STEP_ENTRIES))
+            entries = walk.position.seq - before
+            self._entries += entries
+            await self._throttle(entries, began)
+            await self._save_progress(lease, walk.position)
+            began = time.monotonic()
+
+    async def _record(self, faults: Sequence[Fault]) -> None:
+        for fault in await self._audits.record(faults) if faults else ():
+            log_fault(fault)
+
+    async def _throttle(self, entries: int, began: float) -> None:
+        """Pause after a step that checked so many entries and began at `began`."""
+        took = time.monotonic() - began
+        due = entries / self._limits.entries_per_second
+        await asyncio.sleep(pause_seconds(due, took, posting=self._beside.is_recent))
+
+    async def _save_progress(
+        self, lease: AuditLease, position: AuditPosition, *, at_once: bool = False
+    ) -> None:
+        """Save the position and renew the lease, if that is due or `at_once`."""
+        now = time.monotonic()
+        if not at_once and now < self._kept_at + self._limits.lease_seconds / RENEWALS:
+            return
+        await self._audits.store_position(lease, position, self._entries)
+        self._kept_at, self._entries = now, 0
+
+
+def pause_seconds(due: float, took: float, *, posting: bool) -> float:
+    """Return the seconds to pause after a step that took `took` seconds and was due to take `due` at the set rate."""
+    if posting:
+        due *= POSTING_SLOWDOWN_FACTOR
+    return max(due - took, took * PAUSE_FACTOR)
+
+
+def log_fault(fault: Fault) -> None:
+    """Log a newly found fault in one line, without the found and the expected value, since these may be amounts."""
+    _log.error(
+        "the ledger is not whole: %s breaks the rule %s; see saldo audit status",
+        fault.place,
+        fault.rule,
+    )

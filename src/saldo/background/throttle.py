@@ -1,0 +1,75 @@
+"""A throttle of background work: it pauses when it has to wait for a processor, because posting then has to wait, too.
+
+A lower priority alone is not enough: the broker and the database do most of the work for an event, with their own
+priority. The kernel reports for how long each thread was ready to run and had to wait. On a machine with free
+processors that time is about zero, and the work runs at full speed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+REST_FACTOR = 6.0
+"""Seconds of pause for each second of waiting for a processor."""
+
+WAIT_SHARE = 0.05
+"""Share of the elapsed time for which waiting is ignored. The broker and this process wait for each other a little on
+any machine."""
+
+REST_SECONDS_MAX = 1.0
+"""Maximum pause, so that the work makes progress however busy the machine is."""
+
+POSTING_SECONDS = 1.0
+"""Time after the last batch for which posting counts as active. Later the work slows nobody down."""
+
+_SCHEDSTAT = Path("/proc/thread-self/schedstat")
+"""The thread's scheduler statistics, on Linux only: nanoseconds on a processor, nanoseconds ready and waiting for one,
+and a count."""
+
+
+class CpuThrottle:
+    """A CPU throttle that computes the pause after each piece of work."""
+
+    def __init__(
+        self, schedstat: Path = _SCHEDSTAT, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._schedstat = schedstat
+        self._clock = clock
+        self._before = self._read_wait_seconds()
+        self._since = clock()
+
+    def pause_seconds(self) -> float:
+        """Return the pause for the time spent waiting for a processor since the last call; 0 if it is unknown."""
+        now, clock = self._read_wait_seconds(), self._clock()
+        waited, self._before = now - self._before, now
+        elapsed, self._since = clock - self._since, clock
+        return min(max(0.0, REST_FACTOR * (waited - WAIT_SHARE * elapsed)), REST_SECONDS_MAX)
+
+    def _read_wait_seconds(self) -> float:
+        try:
+            return int(self._schedstat.read_text("ascii").split()[1]) / 1e9
+        except (OSError, ValueError, IndexError):
+            return 0.0
+
+
+class PostingActivity:
+    """The posting activity of this machine, which the background work would slow down."""
+
+    def __init__(self, *, told: bool) -> None:
+        """
+        Args:
+            told: whether `rung` is called for each batch posted here. If not, posting always counts as active.
+        """
+        self._told = told
+        self._rung_at = float("-inf")
+
+    def record(self) -> None:
+        """Record that a batch has been posted."""
+        self._rung_at = time.monotonic()
+
+    @property
+    def is_recent(self) -> bool:
+        """True if transactions are being posted, or if that is unknown."""
+        return not self._told or time.monotonic() - self._rung_at < POSTING_SECONDS

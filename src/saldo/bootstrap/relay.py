@@ -1,0 +1,149 @@
+"""The relay process: the relays of all sinks, and beside them the totals, the sealer and the audit."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from saldo.background.seal_worker import Sealer
+from saldo.background.throttle import PostingActivity
+from saldo.background.totals_worker import run_totals
+from saldo.bootstrap.audit import run_audit
+from saldo.bootstrap.pools import relay_pool
+from saldo.bootstrap.webhooks import run_webhooks
+from saldo.events.event import Encoder
+from saldo.lifecycle.tasks import running_task
+from saldo.relay.rabbitmq.exchange import ExchangeOptions, ExchangeSink
+from saldo.relay.rabbitmq.stream import StreamOptions, StreamSink
+from saldo.relay.relay import Relay, RelayLimits, no_span, run_all
+from saldo.relay.sink import Sink
+from saldo.relay.wakeup import receive_wakeups
+from saldo.settings.model import Settings
+from saldo.store.log import Log
+from saldo.store.seals import Seals
+from saldo.store.sinks import Sinks, SinkStatus
+from saldo.store.totals import Totals
+
+if TYPE_CHECKING:
+    from saldo.observability.tracing import Tracing
+
+RewindTarget = Literal["start", "now"] | datetime | tuple[int, int]
+"""Target of a rewind: the start of the log, its end, the time of recording of the first entry to publish, or the `seq`
+of one shard after which to continue."""
+
+
+class PositionBeyondHeadError(Exception):
+    """Raised when a position is past the end of the log."""
+
+
+@asynccontextmanager
+async def run_relays(
+    settings: Settings,
+    database_url: str,
+    bell_path: Path | None,
+    tracing: Tracing | None = None,
+) -> AsyncIterator[None]:
+    """Run a relay for each configured sink and the background tasks; at the end the relays publish what is left.
+
+    Args:
+        bell_path: the socket at which wakeups arrive; None means that new entries are found by polling only.
+        tracing: receives a span for each batch of events, except those of webhooks.
+    """
+    async with relay_pool(settings, database_url) as pool:
+        log = Log(pool)
+        sinks = Sinks(pool, lease_seconds=settings.relay_lease_seconds)
+        encoder = Encoder(settings.currency_decimals)
+        limits = RelayLimits(
+            batch_events_max=settings.relay_batch_events_max,
+            poll_seconds=settings.relay_poll_seconds,
+            lease_seconds=settings.relay_lease_seconds,
+            publish_timeout_seconds=settings.relay_publish_timeout_seconds,
+        )
+        span = no_span if tracing is None else tracing.span
+        beside = PostingActivity(told=bell_path is not None)
+        relays = [
+            Relay(sink, log, sinks, encoder, limits, span, beside)
+            for sink in create_sinks(settings)
+        ]
+
+        def wake() -> None:
+            beside.record()
+            for relay in relays:
+                relay.wake()
+            webhooks.wake()
+
+        async with AsyncExitStack() as stack:
+            webhooks = await stack.enter_async_context(run_webhooks(settings, database_url))
+            if bell_path is not None:
+                stack.enter_context(closing(await receive_wakeups(bell_path, wake)))
+            start = stack.enter_async_context
+            await start(running_task(run_totals(Totals(pool), beside), name="counting"))
+            await start(running_task(run_audit(settings, pool, beside), name="audit"))
+            if settings.seals_enabled:
+                sealer = Sealer(Seals(pool), beside)
+                await start(running_task(sealer.run(), name="sealing"))
+            async with run_all(relays, settings.shutdown_timeout_seconds):
+                yield
+
+
+def create_sinks(settings: Settings) -> list[Sink]:
+    """Return the configured sinks."""
+    sinks: list[Sink] = []
+    if settings.rabbitmq_url is not None:
+        sinks.append(
+            ExchangeSink(
+                ExchangeOptions(
+                    settings.rabbitmq_url,
+                    settings.rabbitmq_exchange,
+                    settings.rabbitmq_declare,
+                    settings.rabbitmq_ca_file,
+                )
+            )
+        )
+    if settings.rabbitmq_stream_url is not None:
+        sinks.append(
+            StreamSink(
+                StreamOptions(
+                    settings.rabbitmq_stream_url,
+                    settings.rabbitmq_stream,
+                    settings.rabbitmq_declare,
+                    settings.rabbitmq_stream_bytes_max,
+                    settings.rabbitmq_ca_file,
+                )
+            )
+        )
+    return sinks
+
+
+async def sinks_status(settings: Settings, database_url: str) -> list[SinkStatus]:
+    """Return the status of every sink: its cursors and its lag."""
+    async with relay_pool(settings, database_url) as pool:
+        return await Sinks(pool, lease_seconds=settings.relay_lease_seconds).status()
+
+
+async def rewind_sink(settings: Settings, database_url: str, name: str, to: RewindTarget) -> None:
+    """Move the cursors of a sink to another position in the log.
+
+    Raises:
+        UnknownSinkError: there is no such sink.
+        PositionBeyondHeadError: the position is past the end of the log.
+    """
+    async with relay_pool(settings, database_url) as pool:
+        log = Log(pool)
+        heads = await log.heads()
+        if to == "start":
+            positions = dict.fromkeys(heads, 0)
+        elif to == "now":
+            positions = heads
+        elif isinstance(to, datetime):
+            positions = await log.positions_at(to)
+        else:
+            assert isinstance(to, tuple)
+            shard, seq = to
+            if seq > heads[shard]:
+                raise PositionBeyondHeadError(f"shard {shard} ends at {heads[shard]}")
+            positions = {shard: seq}
+        await Sinks(pool, lease_seconds=settings.relay_lease_seconds).rewind(name, positions)

@@ -1,0 +1,93 @@
+"""`saldo audit` shows the findings of the background audit, and acknowledges them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from saldo.bootstrap.audit import open_audit_store
+from saldo.bootstrap.database import Database, Purpose
+from saldo.cli.options import Json
+from saldo.cli.output import print_confirmation, print_json, print_line
+from saldo.ledger.instants import format_instant
+from saldo.ledger.model import SHARDS
+from saldo.settings import model as settings_module
+from saldo.store.audit.progress import AuditStatus, KnownFault
+from saldo.store.errors import ConfigurationError
+
+WHY_LENGTH_MAX = 500
+"""Maximum length of an explanation in characters, because a table shows it."""
+
+app = typer.Typer(
+    help="Show and acknowledge the findings of the background audit.", no_args_is_help=True
+)
+
+
+@app.command()
+def status(json_: Json = False) -> None:
+    """Show the audit's progress and every fault that it found."""
+    settings = settings_module.load()
+
+    async def read(database_url: str) -> tuple[AuditStatus, list[KnownFault]]:
+        async with open_audit_store(settings, database_url) as audits:
+            return await audits.status(), await audits.faults()
+
+    with Database(settings, beside_service=True, purpose=Purpose.READ) as database_url:
+        found, faults = asyncio.run(read(database_url))
+    if json_:
+        print_json(
+            asdict(found)
+            | {"known_faults": [each._asdict() | {"fault": str(each.fault)} for each in faults]}
+        )
+        return
+    ended = found.last_round_ended_at
+    print_line(
+        f"{found.rounds:,} rounds, the last ended {'never' if ended is None else format_instant(ended)}; "
+        f"{found.entries:,} entries checked"
+    )
+    print_line(
+        f"this round: shard {found.shard} of {SHARDS}, seq {found.seq}, "
+        f"{'active' if found.active else 'idle'}"
+    )
+    for each in faults:
+        print_line(_format_fault(each))
+    print_line(f"{found.faults:,} unacknowledged faults")
+
+
+@app.command()
+def acknowledge(
+    fault_id: Annotated[
+        int,
+        typer.Argument(
+            min=1, max=2**63 - 1, help="Number of the fault, as `saldo audit status` shows it."
+        ),
+    ],
+    why: Annotated[str, typer.Option(help="Explanation of the fault, which is stored with it.")],
+    json_: Json = False,
+) -> None:
+    """Acknowledge a fault, so that it is no longer counted unless it changes."""
+    if not 0 < len(why.strip()) <= WHY_LENGTH_MAX:
+        raise ConfigurationError(f"--why: expected 1 to {WHY_LENGTH_MAX} characters")
+    settings = settings_module.load()
+
+    async def write(database_url: str) -> bool:
+        async with open_audit_store(settings, database_url) as audits:
+            return await audits.acknowledge(fault_id, why.strip())
+
+    with Database(settings, beside_service=True, purpose=Purpose.CHANGE) as database_url:
+        done = asyncio.run(write(database_url))
+    if not done:
+        raise ConfigurationError(f"there is no fault {fault_id}: see saldo audit status")
+    done_to = {"id": fault_id, "state": "acknowledged"}
+    print_confirmation(f"fault {fault_id} is acknowledged", done_to, as_json=json_)
+
+
+def _format_fault(known: KnownFault) -> str:
+    seen = f"first {format_instant(known.first_found_at)}, {known.times_found:,} times"
+    line = f"fault {known.id}: {known.fault} ({seen})"
+    if known.acknowledged_at is None:
+        return line
+    return f"{line}, acknowledged {format_instant(known.acknowledged_at)}: {known.acknowledged_why}"

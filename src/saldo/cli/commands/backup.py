@@ -1,0 +1,161 @@
+"""`saldo backup`, `saldo restore` and `saldo upgrade` work on the files of the embedded database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from saldo.bootstrap.logging_setup import set_up_logging
+from saldo.cli.exit_codes import CommandError, ExitCode
+from saldo.cli.options import Json
+from saldo.cli.output import print_confirmation, print_json, print_line
+from saldo.cli.times import parse_optional_time
+from saldo.ledger.instants import format_instant
+from saldo.settings import model as settings_module
+from saldo.settings.model import Settings
+from saldo.store.embedded import EmbeddedServer
+from saldo.store.embedded.backup import back_up, is_backup
+from saldo.store.embedded.backup import restore as restore_backup
+from saldo.store.embedded.upgrade import upgrade as upgrade_data
+from saldo.store.embedded.wal_archive import Recovery
+from saldo.store.errors import ConfigurationError
+from saldo.store.schema.integrity_check import IntegrityReport
+
+
+def backup(
+    directory: Annotated[Path, typer.Argument(help="Directory to create for this backup.")],
+    json_: Json = False,
+) -> None:
+    """Copy the embedded database while the service runs, and verify the copy."""
+    settings = _embedded_settings()
+    if directory.exists():
+        raise CommandError(
+            f"{directory} exists already: choose a new name for each backup", ExitCode.USAGE
+        )
+    with _server(settings) as server:
+        size_bytes = back_up(server, directory)
+    print_confirmation(
+        f"{directory}: a backup of {settings.data_dir}, {size_bytes / 1e6:,.0f} MB, verified",
+        {
+            "directory": str(directory),
+            "data_dir": str(settings.data_dir),
+            "size_bytes": size_bytes,
+            "verified": True,
+        },
+        as_json=json_,
+    )
+
+
+def restore(
+    backup: Annotated[Path, typer.Argument(help="Directory that `saldo backup` created.")],
+    data_dir: Annotated[
+        Path, typer.Option(help="Data directory to create. It must not exist, or it must be empty.")
+    ],
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="Time to restore to: later commits are left out. The default is the end of the archive."
+        ),
+    ] = None,
+    wal_archive: Annotated[
+        Path | None,
+        typer.Option(
+            help="WAL archive with the changes since the backup (SALDO_WAL_ARCHIVE_DIR). Without one, only the "
+            "backup is restored."
+        ),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Make a new data directory of a backup and the WAL archive, and check the ledger in it."""
+    settings = _embedded_settings()
+    archive = wal_archive or settings.wal_archive_dir
+    if archive is not None and not archive.is_dir():
+        raise CommandError(f"the WAL archive {archive} does not exist", ExitCode.USAGE)
+    if to is not None and archive is None:
+        raise CommandError(
+            "--to needs the WAL archive: --wal-archive, or SALDO_WAL_ARCHIVE_DIR", ExitCode.USAGE
+        )
+    until = parse_optional_time("--to", to)
+    if not is_backup(backup):
+        raise CommandError(f"{backup} is not a backup that saldo backup created", ExitCode.USAGE)
+    recovery = Recovery(None if archive is None else archive.resolve(), until)
+    found = restore_backup(backup, data_dir, recovery)
+    if json_:
+        print_json({"data_dir": str(data_dir)} | _counts(found.integrity))
+        return
+    print_line(
+        f"{data_dir}: {_format_counts(found.integrity)}; every balance is the sum of the posted transactions"
+    )
+    print_line(f"to serve it, set SALDO_DATA_DIR={data_dir}; then make a new backup")
+
+
+def upgrade(
+    programs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory of the old version's programs (postgres, initdb). By default Saldo searches for it."
+        ),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Move the embedded database to this version's PostgreSQL, and check the ledger in it."""
+    settings = _embedded_settings()
+    done = upgrade_data(settings.data_dir, programs)
+    place = {"data_dir": str(settings.data_dir)}
+    if done is None:
+        line = f"{settings.data_dir}: there is nothing to upgrade"
+        print_confirmation(line, place | {"upgraded": False}, as_json=json_)
+        return
+    if json_:
+        versions = {"upgraded": True, "before": done.before, "after": done.after}
+        print_json(place | versions | {"kept": str(done.kept)} | _counts(done.integrity))
+        return
+    print_line(
+        f"{settings.data_dir}: from PostgreSQL {done.before} to {done.after}, {_format_counts(done.integrity)}"
+    )
+    print_line(f"the old database is in {done.kept}: delete it when you no longer need it")
+
+
+def _embedded_settings() -> Settings:
+    settings = settings_module.load()
+    set_up_logging(settings)
+    if settings.database_url is not None:
+        raise ConfigurationError(
+            "SALDO_DATABASE_URL is set, but this command is for the embedded database. For your own PostgreSQL "
+            "see docs/howto/operate.md"
+        )
+    return settings
+
+
+@contextmanager
+def _server(settings: Settings) -> Iterator[EmbeddedServer]:
+    """Provide the database server: that of the running service, or one that runs until the block ends."""
+    server = EmbeddedServer(settings.data_dir, archive_dir=settings.wal_archive_dir)
+    if server.attach():
+        yield server
+        return
+    if not server.cluster.exists():
+        raise ConfigurationError(f"there is no database in {settings.data_dir}")
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def _format_counts(audit: IntegrityReport) -> str:
+    last = audit.last_recorded_at
+    until = "" if last is None else f", the last recorded at {format_instant(last)}"
+    return f"{audit.users:,} users, {audit.entries:,} entries{until}"
+
+
+def _counts(audit: IntegrityReport) -> dict[str, Any]:
+    return {
+        "users": audit.users,
+        "entries": audit.entries,
+        "last_recorded_at": audit.last_recorded_at,
+    }

@@ -1,0 +1,104 @@
+"""`saldo balance` prints a balance: now, at a date, or as known at an earlier time. It can also draw a chart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from saldo.cli.balance_plot import Point, draw_chart
+from saldo.cli.connection.service import (
+    ConnectedService,
+    Key,
+    KeyFile,
+    ServiceOptions,
+    Url,
+    connect,
+)
+from saldo.cli.exit_codes import CommandError, ExitCode
+from saldo.cli.options import Json, UserId
+from saldo.cli.output import console, format_amount, print_json, print_line
+from saldo.cli.times import parse_optional_time
+
+PLOT_DAYS = 30
+PLOT_COLUMNS_MAX = 100
+"""Maximum number of columns of the chart. Each column needs a request to the service."""
+
+
+def balance(
+    user_id: UserId,
+    date: Annotated[
+        str | None,
+        typer.Option(help="Balance at this time, including transactions that took effect at it."),
+    ] = None,
+    known_at: Annotated[
+        str | None,
+        typer.Option(
+            help="Balance as it was known at this time, without later recorded transactions."
+        ),
+    ] = None,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw the balance over time.")] = False,
+    since: Annotated[
+        str | None,
+        typer.Option("--from", help=f"Start of the chart. The default is {PLOT_DAYS} days ago."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", help="End of the chart. The default is the current time.")
+    ] = None,
+    url: Url = None,
+    key: Key = None,
+    key_file: KeyFile = None,
+    json_: Json = False,
+) -> None:
+    """Show a user's balance: now, or at any moment of the past.
+
+    With --plot, --json prints the points that would be drawn, one a line.
+    """
+    if plot and date is not None:
+        raise CommandError("--plot takes --from and --to, not --date", ExitCode.USAGE)
+    if not plot and (since is not None or until is not None):
+        raise CommandError(
+            "--from and --to require --plot; use --date for the balance at one time", ExitCode.USAGE
+        )
+    moment = parse_optional_time("--date", date)
+    known = parse_optional_time("--known-at", known_at)
+    moments = _moments(since, until) if plot else []
+    with connect(ServiceOptions(url, key, key_file)) as service:
+        if plot:
+            points = _points(service, user_id, moments, known)
+        else:
+            found = service.client.balance(user_id, date=moment, known_at=known)
+    if not plot:
+        if json_:
+            print_json(found)
+        else:
+            print_line(format_amount(found.balance))
+        return
+    if json_:
+        for point in points:
+            print_json({"date": point.at, "balance": point.balance})
+        return
+    for line in draw_chart(points, console().width):
+        print_line(line)
+
+
+def _moments(since: str | None, until: str | None) -> list[datetime]:
+    """Return the times to be drawn, at equal intervals."""
+    end = parse_optional_time("--to", until) or datetime.now(UTC)
+    begin = parse_optional_time("--from", since) or end - timedelta(days=PLOT_DAYS)
+    if begin >= end:
+        raise CommandError("--from must be before --to", ExitCode.USAGE)
+    count = max(2, min(console().width - 20, PLOT_COLUMNS_MAX))
+    step = (end - begin) / (count - 1)
+    return [begin + step * place for place in range(count - 1)] + [end]
+
+
+def _points(
+    service: ConnectedService, user_id: int, moments: Sequence[datetime], known: datetime | None
+) -> list[Point]:
+    return [
+        Point(each, service.client.balance(user_id, date=each, known_at=known).balance)
+        for each in moments
+    ]

@@ -1,0 +1,360 @@
+"""`saldo import` posts a file of any length. Each row is posted once, however often the file is imported."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import msgspec
+import typer
+
+from saldo.cli.connection.service import (
+    ConnectedService,
+    Key,
+    KeyFile,
+    ServiceOptions,
+    Url,
+    connect,
+)
+from saldo.cli.exit_codes import CommandError, ExitCode
+from saldo.cli.importing.bulk_sender import BulkSender
+from saldo.cli.importing.dry_run import DryRun
+from saldo.cli.importing.paths import ImportPaths, import_paths
+from saldo.cli.importing.prefetch import prefetch
+from saldo.cli.importing.rejects_file import EMPTY_SHA256, RejectsFile, hash_file
+from saldo.cli.importing.row_counts import RowCounts, Summary, count_posted
+from saldo.cli.importing.row_mapping import InvalidRowError, RowMapper, parse_mapping
+from saldo.cli.importing.source_file import SourceFile, read_rows
+from saldo.cli.options import Json
+from saldo.cli.output import print_note
+from saldo.cli.progress import show_progress
+from saldo.cli.row_files import (
+    Format,
+    Row,
+    RowFile,
+    UnreadableError,
+    detect_delimiter,
+    detect_format,
+    open_table,
+)
+from saldo.cli.signals import StopRequest, handle_stop_signals
+from saldo.cli.state_file import FileIdentity, hold_lock, read_state, write_state
+from saldo.cli.times import zone
+from saldo.client.batch import Item
+from saldo.client.errors import RefusedError, SaldoError
+from saldo.client.models import Posted
+
+CHUNK_ROWS = 10_000
+"""Rows per request: some megabytes, and a third of a second. At most this many rows are sent again after a kill."""
+
+
+class ImportState(msgspec.Struct):
+    """The state file of an import, next to the input.
+
+    Attributes:
+        meaning: The options by which the file was read.
+        target: The name of the service.
+        rejects_bytes: The size of the rejected rows that are on the disk.
+        rejects_sha256: The SHA-256 of these rows.
+    """
+
+    file: FileIdentity
+    meaning: str
+    target: str
+    rejects_bytes: int
+    rejects_sha256: str
+    counts: RowCounts
+
+
+class Chunk(NamedTuple):
+    """Some rows in their order, divided into those that can be sent and those that can't."""
+
+    items: list[Item[Row]]
+    bad: list[tuple[Row, str]]
+    position: int
+
+
+def import_(
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="File to import: CSV with a header row, newline-delimited JSON, or Parquet."
+        ),
+    ],
+    format_: Annotated[
+        Format | None,
+        typer.Option(
+            "--format", help="Format of the file. The default follows from the file's name."
+        ),
+    ] = None,
+    map_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            help="Column of a field, as FIELD=COLUMN. Repeatable. Fields: uuid, type, amount, user_id, timestamp, "
+            "outcome. By default a field is in the column of the same name; FIELD= ignores that column. "
+            "Other columns are ignored. Rows with another outcome than posted were refused by the ledger "
+            "that they come from, and are rejected.",
+        ),
+    ] = None,
+    signed: Annotated[
+        bool,
+        typer.Option(
+            "--signed",
+            help="Take the type from the sign of the amount: negative amounts are withdrawals.",
+        ),
+    ] = False,
+    deposit: Annotated[
+        str, typer.Option(help="Value of the column type that means a deposit.")
+    ] = "DEPOSIT",
+    withdraw: Annotated[
+        str, typer.Option(help="Value of the column type that means a withdrawal.")
+    ] = "WITHDRAW",
+    id_: Annotated[
+        str | None,
+        typer.Option(
+            "--id",
+            help="Permanent name for this file. A row without a uuid gets one that is derived from this name and "
+            "the row's number, and is therefore the same in each import.",
+        ),
+    ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            help="Delimiter of a CSV file. The default is a comma, and a tab for .tsv.",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read and check every row without posting any.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option(help="Continue an interrupted import of this file.")
+    ] = True,
+    state_directory: Annotated[
+        Path | None,
+        typer.Option(
+            help="Directory for FILE.rejected.csv and for the state of the import. The default is the directory "
+            "of the file."
+        ),
+    ] = None,
+    patience: Annotated[
+        float,
+        typer.Option(help="Seconds to wait for a service that is unavailable.", min=1),
+    ] = 300.0,
+    url: Url = None,
+    key: Key = None,
+    key_file: KeyFile = None,
+    json_: Json = False,
+) -> None:
+    """Post every row of a file, each once, however often it is imported.
+
+    Interrupted, it goes on with the same command. Rows that are refused or can't be read go to FILE.rejected.csv with
+    the reason, and the rest goes on; then the exit code is 1. Times without an offset are read in SALDO_TIMEZONE, or
+    else in this machine's zone.
+    """
+    meaning = parse_mapping(
+        map_ or (), signed=signed, deposit=deposit, withdraw=withdraw, identity=id_
+    )
+    source = SourceFile(
+        file, detect_format(file, format_), detect_delimiter(file, delimiter), meaning
+    )
+    source.identity()
+    began = time.monotonic()
+    rejects, before, stopped = None, 0, None
+    if dry_run:
+        with handle_stop_signals() as stop:
+            checked = DryRun(source, stop)
+            checked.run()
+        counts = checked.counts
+        if checked.stopped is not None:
+            stopped = (
+                f"{file}: {checked.stopped} {counts.rows:,} rows before it were checked: "
+                f"{counts.invalid:,} are bad"
+            )
+    else:
+        files = import_paths(file, source.format, state_directory)
+        with hold_lock(files.lock, f"another import of {file} is running"):
+            files.check()
+            with (
+                connect(ServiceOptions(url, key, key_file), timeout_seconds=patience) as service,
+                handle_stop_signals() as stop,
+            ):
+                run = ImportRun(source, files, service, stop)
+                try:
+                    counts = run.run(resume=resume)
+                except UnreadableRestError as error:
+                    counts, stopped = run.counts, str(error)
+        rejects = files.rejects if counts.refused + counts.invalid else None
+        before = run.rows_before
+    summary = Summary(counts, before, rejects, time.monotonic() - began, stopped)
+    summary.print(dry_run=dry_run, as_json=json_)
+    if stopped is not None:
+        raise CommandError(stopped)
+    if counts.refused + counts.invalid:
+        raise typer.Exit(ExitCode.REFUSED)
+
+
+class UnreadableRestError(Exception):
+    """The rest of the file can't be read. The rows before it are posted, and the message says all of this."""
+
+
+class ImportRun:
+    """A run of an import.
+
+    Attributes:
+        rows_before: The number of rows that earlier runs have done.
+    """
+
+    def __init__(
+        self, source: SourceFile, files: ImportPaths, service: ConnectedService, stop: StopRequest
+    ) -> None:
+        self.rows_before = 0
+        self._source = source
+        self._files = files
+        self._stop = stop
+        self._sender = BulkSender(service.connection, stop)
+        self._state = ImportState(
+            source.identity(),
+            repr((source.format, source.delimiter, source.meaning, str(zone()))),
+            service.name,
+            0,
+            EMPTY_SHA256,
+            RowCounts(),
+        )
+
+    @property
+    def counts(self) -> RowCounts:
+        """The counts of the rows so far."""
+        return self._state.counts
+
+    def run(self, *, resume: bool) -> RowCounts:
+        """Post every row that no earlier run has posted.
+
+        Raises:
+            CommandError: The run was interrupted.
+            SaldoError: The service does not accept the rows.
+            UnreadableRestError: The rest of the file can't be read.
+        """
+        source = self._source
+        if resume:
+            self._resume()
+        state = self._state
+        wanted = list(source.meaning.columns.values())
+        with (
+            open_table(source.path, source.format, source.delimiter, wanted) as table,
+            show_progress("importing", state.counts.rows) as progress,
+        ):
+            reader = RowMapper(
+                source.meaning, table.columns, headed=source.format is not Format.NDJSON
+            )
+            delimiter = source.delimiter if source.format is Format.CSV else ","
+            with RejectsFile(
+                self._files.rejects, reader.rejected_columns, delimiter, state.rejects_bytes
+            ) as rejects:
+                try:
+                    for chunk in prefetch(_chunks(table, reader, state.counts.rows)):
+                        self._post(chunk, reader, rejects)
+                        progress.show(state.counts.rows, chunk.position, table.total)
+                        if self._stop.is_requested:
+                            raise self._interrupted()
+                except UnreadableError as error:
+                    raise UnreadableRestError(
+                        f"{source.path}: {error} {self._progress_text()}, and the rest of the file was not read. "
+                        "Correct the file and repeat the same command: posted rows are not posted again"
+                        f"{self._rejected_text()}"
+                    ) from None
+        self._files.state.unlink(missing_ok=True)
+        return state.counts
+
+    def _resume(self) -> None:
+        kept = read_state(self._files.state, ImportState)
+        if kept is None:
+            if self._files.state.exists():  # written by another version, perhaps
+                self._note_restart(f"{self._files.state} can't be read")
+            return
+        ours = self._state
+        if (kept.file, kept.meaning, kept.target) != (ours.file, ours.meaning, ours.target):
+            self._note_restart(f"{self._files.state} belongs to another file, service or mapping")
+            return
+        if hash_file(self._files.rejects, kept.rejects_bytes) != kept.rejects_sha256:
+            self._note_restart(f"{self._files.rejects} was changed")
+            return
+        self._state = kept
+        self.rows_before = kept.counts.rows
+        print_note(f"saldo: continuing after row {kept.counts.rows:,}")
+
+    @staticmethod
+    def _note_restart(why: str) -> None:
+        print_note(f"saldo: {why}: starting at the first row; posted rows are not posted again")
+
+    def _post(self, chunk: Chunk, reader: RowMapper, rejects: RejectsFile) -> None:
+        try:
+            settled = self._sender.post(chunk.items) if chunk.items else []
+        except KeyboardInterrupt:
+            raise self._interrupted() from None
+        except SaldoError as error:
+            print_note(f"saldo: {self._progress_text()}; repeat the same command to continue")
+            raise error from None
+        counts = self._state.counts
+        rejected = list(chunk.bad)
+        requests = {id(item.future): item.request for item in chunk.items}
+        for row, outcome in settled:
+            if isinstance(outcome, Posted):
+                count_posted(counts, requests[id(row)], outcome.replayed)
+            elif isinstance(outcome, RefusedError):
+                counts.refused += 1
+                rejected.append((row, str(outcome)))
+            else:
+                counts.invalid += 1
+                rejected.append((row, str(outcome)))
+        counts.invalid += len(chunk.bad)
+        counts.rows += len(chunk.items) + len(chunk.bad)
+        rejected.sort(key=lambda each: each[0].number)
+        rejects.write(
+            [(str(row.line), reason, *reader.rejected_values(row)) for row, reason in rejected]
+        )
+        self._state.rejects_bytes = rejects.size_bytes
+        self._state.rejects_sha256 = rejects.sha256
+        write_state(self._files.state, self._state)
+
+    def _interrupted(self) -> CommandError:
+        return CommandError(
+            f"interrupted: {self._progress_text()}; repeat the same command to continue",
+            ExitCode.INTERRUPTED,
+        )
+
+    def _rejected_text(self) -> str:
+        counts = self._state.counts
+        there = counts.refused + counts.invalid
+        return f"; rejected rows ({there:,}) are in {self._files.rejects}" if there else ""
+
+    def _progress_text(self) -> str:
+        return f"{self._state.counts.rows:,} rows are done"
+
+
+def _chunks(table: RowFile, reader: RowMapper, done: int) -> Iterator[Chunk]:
+    rows = islice(read_rows(table, reader), done, None)
+    unreadable: UnreadableError | None = None
+    while unreadable is None:
+        some: list[Row] = []
+        try:
+            for row in islice(rows, CHUNK_ROWS):
+                some.append(row)  # noqa: PERF402 - the rows before an unreadable one are kept
+        except UnreadableError as error:
+            unreadable = error
+        if not some:
+            break
+        items: list[Item[Row]] = []
+        bad: list[tuple[Row, str]] = []
+        for row in some:
+            try:
+                items.append(Item(reader.request(row), row))
+            except InvalidRowError as error:
+                bad.append((row, str(error)))
+        yield Chunk(items, bad, table.position())
+    if unreadable is not None:  # the rows before the unreadable one are posted first
+        raise unreadable

@@ -1,0 +1,186 @@
+"""`saldo keys` manages API keys directly in the database.
+
+The first key can't be created over HTTP from another machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Annotated, TypeVar
+
+import typer
+
+from saldo.auth.api_key import generate_secret, hash_secret
+from saldo.bootstrap.auth import open_key_store
+from saldo.cli.connection.database import query_database
+from saldo.cli.options import Json
+from saldo.cli.output import print_confirmation, print_json, print_line, print_table
+from saldo.cli.times import parse_optional_time
+from saldo.ledger.instants import format_instant
+from saldo.parsing.keys import key_parser_options, read_new_key
+from saldo.parsing.transactions import InvalidError
+from saldo.settings import model as settings_module
+from saldo.store.errors import ConfigurationError
+from saldo.store.keys import Key, TooManyKeysError
+
+T = TypeVar("T")
+
+ROWS_MAX = 1000
+"""Maximum number of rows that are printed. The API has pagination."""
+
+app = typer.Typer(help="Create, rotate and revoke API keys.", no_args_is_help=True)
+
+KeyId = Annotated[int, typer.Argument(help="Id of the key, as `saldo keys list` shows it.", min=1)]
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Name of the key's owner, for your information.")],
+    scope: Annotated[
+        list[str], typer.Option(help="Scope of the key: read, write, metrics or admin. Repeatable.")
+    ],
+    user: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Limit the key to this user. Repeatable. By default the key can access all users."
+        ),
+    ] = None,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Limit the key to clients in this network, such as 192.0.2.0/24. Repeatable. By default it is "
+            "valid everywhere."
+        ),
+    ] = None,
+    expires_at: Annotated[
+        str | None,
+        typer.Option(help="Expiry of the key, such as 2027-01-01. By default it does not expire."),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Create a key and print it. It is printed once, because only its hash is stored."""
+    settings = settings_module.load()
+    expires = parse_optional_time("--expires-at", expires_at)
+    fields = {
+        "name": name,
+        "scopes": scope,
+        "user_ids": user or None,
+        "networks": network or None,
+        "expires_at": None if expires is None else format_instant(expires),
+    }
+    try:
+        wanted = read_new_key(fields, key_parser_options(settings))
+    except InvalidError as error:
+        raise ConfigurationError(str(error)) from None
+    secret = generate_secret()
+    try:
+        key_id = query_database(
+            settings,
+            open_key_store,
+            lambda keys: keys.create(
+                wanted, hash_secret(secret.encode()), keys_max=settings.keys_max
+            ),
+        )
+    except TooManyKeysError:
+        raise ConfigurationError(
+            f"the limit of {settings.keys_max} valid keys is reached (SALDO_KEYS_MAX)"
+        ) from None
+    _print_key(key_id, secret, as_json=json_)
+
+
+@app.command("list")
+def list_(json_: Json = False) -> None:
+    """List all keys, including revoked and expired ones."""
+    found = query_database(
+        settings_module.load(),
+        open_key_store,
+        lambda keys: keys.page(after_id=0, limit=ROWS_MAX),
+        look=True,
+    )
+    if json_:
+        for key in found:
+            print_json(asdict(key))
+        return
+    rows = [
+        (
+            key.id,
+            key.name,
+            ", ".join(key.scopes),
+            "all" if key.user_ids is None else ", ".join(map(str, key.user_ids)),
+            "any" if key.networks is None else ", ".join(key.networks),
+            _format_time(key.created_at),
+            _format_time(key.expires_at),
+            _state(key),
+        )
+        for key in found
+    ]
+    columns = ("id", "name", "scopes", "users", "networks", "made", "expires", "state")
+    print_table(columns, rows)
+    if len(found) == ROWS_MAX:
+        print_line(f"only the first {ROWS_MAX:,}")
+
+
+@app.command()
+def revoke(key_id: KeyId, json_: Json = False) -> None:
+    """Revoke a key. Running processes reject it after SALDO_KEYS_REFRESH_SECONDS at the latest."""
+    settings = settings_module.load()
+    if not query_database(settings, open_key_store, lambda keys: keys.revoke(key_id)):
+        if query_database(settings, open_key_store, lambda keys: keys.get(key_id)) is None:
+            raise _unknown(key_id)
+        raise ConfigurationError(f"key {key_id} is revoked already")
+    print_confirmation(
+        f"key {key_id} is revoked", {"id": key_id, "state": "revoked"}, as_json=json_
+    )
+
+
+@app.command()
+def rotate(
+    key_id: KeyId,
+    overlap_seconds: Annotated[
+        int | None,
+        typer.Option(
+            help="Seconds for which the old key remains valid (SALDO_KEY_OVERLAP_SECONDS).",
+            min=0,
+            max=31_536_000,
+        ),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Replace a key by a new one with the same rights, and print it once. The old one remains valid for a while."""
+    settings = settings_module.load()
+    seconds = settings.key_overlap_seconds if overlap_seconds is None else overlap_seconds
+    secret = generate_secret()
+    digest, overlap = hash_secret(secret.encode()), timedelta(seconds=seconds)
+    new_id = query_database(
+        settings, open_key_store, lambda keys: keys.rotate(key_id, digest, overlap)
+    )
+    if new_id is None:
+        if query_database(settings, open_key_store, lambda keys: keys.get(key_id)) is None:
+            raise _unknown(key_id)
+        raise ConfigurationError(f"key {key_id} was revoked, has expired, or was rotated already")
+    _print_key(new_id, secret, as_json=json_)
+
+
+def _print_key(key_id: int, secret: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"id": key_id, "key": secret})
+        return
+    # The output is one line with the key as its last word, which scripts can cut off.
+    print_line(f"key {key_id}: {secret}")
+
+
+def _state(key: Key) -> str:
+    if key.revoked_at is not None:
+        return "revoked"
+    if not key.valid:
+        return "expired"
+    return "valid" if key.replaced_by is None else f"valid, replaced by {key.replaced_by}"
+
+
+def _unknown(key_id: int) -> ConfigurationError:
+    return ConfigurationError(f"there is no key {key_id}")
+
+
+def _format_time(instant: datetime | None) -> str:
+    return "" if instant is None else f"{instant:%Y-%m-%d %H:%M:%S}"

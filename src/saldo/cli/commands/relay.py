@@ -1,0 +1,107 @@
+"""`saldo relay` runs the relay without the service, shows the state of the sinks, and rewinds them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from saldo.bootstrap.database import Database, Purpose
+from saldo.bootstrap.logging_setup import set_up_logging
+from saldo.bootstrap.relay import PositionBeyondHeadError, RewindTarget, rewind_sink, sinks_status
+from saldo.cli.exit_codes import CommandError
+from saldo.cli.options import Json
+from saldo.cli.output import print_confirmation, print_json, print_table
+from saldo.cli.root_account import refuse_root, warn_of_root
+from saldo.cli.times import parse_time_option
+from saldo.server.relay_main import relay_until_stopped
+from saldo.settings import model as settings_module
+from saldo.store.errors import ConfigurationError
+from saldo.store.sinks import UnknownSinkError
+
+app = typer.Typer(
+    help="Relay the log to other services; alone, it relays until it is stopped.",
+    invoke_without_command=True,
+)
+
+
+@app.callback()
+def relay(context: typer.Context) -> None:
+    """Relay the log to the configured sinks, count what the ledger holds and audit it, until stopped; no HTTP."""
+    if context.invoked_subcommand is not None:
+        return
+    settings = settings_module.load()
+    set_up_logging(settings)
+    refuse_root(settings)
+    with Database(settings) as database_url:
+        warn_of_root()
+        relay_until_stopped(settings, database_url)
+
+
+@app.command()
+def status(json_: Json = False) -> None:
+    """Show every sink: what it has got, and how far it is behind."""
+    settings = settings_module.load()
+    with Database(settings, beside_service=True, purpose=Purpose.READ) as database_url:
+        found = asyncio.run(sinks_status(settings, database_url))
+    if json_:
+        for sink in found:
+            print_json(asdict(sink))
+        return
+    rows = [
+        (
+            sink.name,
+            "yes" if sink.active else "no",
+            f"{sink.events_published:,}",
+            f"{sink.events_unrouted:,}",
+            f"{sink.events_behind:,}",
+            f"{sink.seconds_behind:.1f}",
+            f"{sink.last_failure_at:%Y-%m-%d %H:%M:%S}: {sink.last_failure}"
+            if sink.last_failure_at
+            else "",
+        )
+        for sink in found
+    ]
+    columns = ("sink", "relayed", "published", "unrouted", "behind", "seconds", "last failure")
+    print_table(columns, rows)
+
+
+@app.command()
+def rewind(
+    sink: Annotated[str, typer.Option(help="Name, as `saldo relay status` shows it.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            help="Where to go on: a time (what was recorded from then on), start, now, or a position in one "
+            "shard as SHARD:SEQ, the last one not to be published again."
+        ),
+    ],
+    json_: Json = False,
+) -> None:
+    """Publish again from a point of the past, or pass over what is there (--to now)."""
+    settings = settings_module.load()
+    target = _target(to)
+    with Database(settings, beside_service=True, purpose=Purpose.CHANGE) as database_url:
+        try:
+            asyncio.run(rewind_sink(settings, database_url, sink, target))
+        except UnknownSinkError:
+            raise ConfigurationError(f"no sink is named {sink}: see saldo relay status") from None
+        except PositionBeyondHeadError as error:
+            raise ConfigurationError(f"--to {to}: {error}") from None
+    print_confirmation(f"{sink} goes on from {to}", {"sink": sink, "to": to}, as_json=json_)
+
+
+def _target(to: str) -> RewindTarget:
+    if to == "start":
+        return "start"
+    if to == "now":
+        return "now"
+    shard, colon, seq = to.partition(":")
+    if colon and shard.isdecimal() and seq.isdecimal() and int(shard) < 64:
+        return int(shard), int(seq)
+    try:
+        return parse_time_option("--to", to)
+    except CommandError as error:
+        raise CommandError(f"{error}, or start, now, or SHARD:SEQ", error.code) from None

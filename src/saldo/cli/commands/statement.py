@@ -1,0 +1,235 @@
+"""`saldo statement` shows a user's account statement for a period, or writes it as CSV or PDF."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import sys
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from saldo.cli.connection.service import Key, KeyFile, ServiceOptions, Url, connect
+from saldo.cli.exit_codes import CommandError, ExitCode
+from saldo.cli.options import Json, UserId
+from saldo.cli.output import console, format_amount, format_value, print_json, print_line
+from saldo.cli.private_files import write_atomically
+from saldo.cli.statements.account_statement import Period, Statement, read_statement
+from saldo.cli.times import format_time, parse_optional_time, parse_time_option, zone
+from saldo.ledger.instants import format_instant
+
+
+class StatementFormat(StrEnum):
+    """The format of a statement."""
+
+    TABLE = "table"
+    CSV = "csv"
+    PDF = "pdf"
+
+
+_MONTH = re.compile(r"(\d{4})-(\d\d)", re.ASCII)
+
+
+def statement(
+    user_id: UserId,
+    month: Annotated[
+        str | None,
+        typer.Option(
+            help="Period of the statement: a month, such as 2026-01. Alternatively use --from and --to."
+        ),
+    ] = None,
+    since: Annotated[str | None, typer.Option("--from", help="Start of the period.")] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            "--to", help="End of the period, which is excluded. The default is the current time."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write, .csv or .pdf. The default is stdout."),
+    ] = None,
+    format_: Annotated[
+        StatementFormat | None,
+        typer.Option(
+            "--format",
+            help="Format of the statement. The default follows from the file's name, and is a table on stdout.",
+        ),
+    ] = None,
+    known_at: Annotated[
+        str | None,
+        typer.Option(help="Statement as it was known at this time. Its content never changes."),
+    ] = None,
+    refused: Annotated[
+        bool,
+        typer.Option(
+            "--refused", help="Also show refused transactions. They do not affect the balances."
+        ),
+    ] = False,
+    url: Url = None,
+    key: Key = None,
+    key_file: KeyFile = None,
+    json_: Json = False,
+) -> None:
+    """Show a user's account in a period: opening balance, entries, closing balance.
+
+    Entries stand in the order in which they took effect, each with the balance after it. One is late when it was
+    recorded after the period's end, or after an entry that took effect later. Days are those of SALDO_TIMEZONE, or else
+    of this machine's zone.
+    """
+    form = _select_format(format_, output, as_json=json_)
+    period = _period(month, since, until)
+    if form is StatementFormat.PDF:
+        from saldo.cli.statements.pdf import check_installed  # noqa: PLC0415 - the package is an extra
+
+        check_installed()
+    known = parse_optional_time("--known-at", known_at)
+    with connect(ServiceOptions(url, key, key_file)) as service:
+        found = read_statement(service, user_id, period, known, refused=refused)
+    if json_:
+        print_json(statement_to_json(found))
+        return
+    match form:
+        case StatementFormat.TABLE:
+            _print(found)
+        case StatementFormat.CSV:
+            _write(output, statement_to_csv(found).encode())
+        case StatementFormat.PDF:
+            from saldo.cli.statements.pdf import render_pdf  # noqa: PLC0415 - the package is an extra
+
+            _write(output, render_pdf(found, datetime.now(zone()).astimezone(zone())))
+    if output is not None:
+        print_line(
+            f"{output}: {len(found.entries):,} entries, "
+            f"from {format_amount(found.opening)} to {format_amount(found.closing)}"
+        )
+
+
+def statement_to_json(found: Statement) -> dict[str, Any]:
+    """Return the statement as `--json` prints it."""
+    return {
+        "user": {"id": found.user.id, "name": found.user.name},
+        "from": found.period.begin,
+        "to": found.period.end,
+        "known_at": found.known_at,
+        "opening_balance": found.opening,
+        "deposited": sum(found.deposits, start=found.opening * 0),
+        "withdrawn": -sum(found.withdrawals, start=found.opening * 0),
+        "closing_balance": found.closing,
+        "entries": [each._asdict() for each in found.entries],
+    }
+
+
+def statement_to_csv(found: Statement) -> str:
+    """Return the statement as CSV. Each entry is a line, and the first and the last line are the balances."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(
+        ("timestamp", "entry", "amount", "balance", "late", "number", "uuid", "recorded_at")
+    )
+    rows.writerow(
+        (format_instant(found.period.begin), "OPENING", "", found.opening, "", "", "", "")
+    )
+    for each in found.entries:
+        kind = "DEPOSIT" if each.amount > 0 else "WITHDRAW"
+        rows.writerow(
+            (
+                format_instant(each.timestamp),
+                kind if each.is_posted else f"{kind} {each.outcome}",
+                each.amount,
+                each.balance,
+                "late" if each.late else "",
+                each.number,
+                each.uuid,
+                format_instant(each.recorded_at),
+            )
+        )
+    rows.writerow((format_instant(found.period.end), "CLOSING", "", found.closing, "", "", "", ""))
+    return text.getvalue()
+
+
+def _print(found: Statement) -> None:
+    print_line(f"{found.user.name}, user {found.user.id}")
+    print_line(f"from {format_time(found.period.begin)} to {format_time(found.period.end)}")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_footer=True)
+    table.add_column("timestamp", footer="closing balance")
+    table.add_column("")
+    for name, footer in (
+        ("withdrawal", format_amount(-sum(found.withdrawals, start=found.opening * 0))),
+        ("deposit", format_amount(sum(found.deposits, start=found.opening * 0))),
+        ("balance", format_amount(found.closing)),
+    ):
+        table.add_column(name, justify="right", no_wrap=True, footer=footer)
+    table.add_row("opening balance", "", "", "", format_amount(found.opening))
+    for each in found.entries:
+        amount = format_amount(abs(each.amount))
+        columns = ("", amount) if each.amount > 0 else (amount, "")
+        mark = "" if each.is_posted else each.outcome
+        table.add_row(
+            format_value(each.timestamp),
+            mark or ("late" if each.late else ""),
+            *columns,
+            format_amount(each.balance),
+            style=None if each.is_posted else "dim",
+        )
+    console().print(table)
+
+
+def _select_format(
+    given: StatementFormat | None, output: Path | None, *, as_json: bool
+) -> StatementFormat:
+    if as_json:
+        if output is not None or given is not None:
+            raise CommandError(
+                "--json prints to stdout: omit --output and --format", ExitCode.USAGE
+            )
+        return StatementFormat.TABLE
+    suffix = "" if output is None else output.suffix.lower().removeprefix(".")
+    form = given or (StatementFormat(suffix) if suffix in {"csv", "pdf"} else StatementFormat.TABLE)
+    if form is StatementFormat.TABLE and output is not None:
+        raise CommandError(f"--output {output}: expected a name with .csv or .pdf", ExitCode.USAGE)
+    if form is StatementFormat.PDF and output is None and sys.stdout.isatty():
+        raise CommandError("a PDF can't be written to a terminal: use --output", ExitCode.USAGE)
+    return form
+
+
+def _period(month: str | None, since: str | None, until: str | None) -> Period:
+    if (month is None) is (since is None) or (month is not None and until is not None):
+        raise CommandError(
+            "a period is required: --month, or --from and optionally --to", ExitCode.USAGE
+        )
+    if since is not None:
+        end = parse_optional_time("--to", until) or datetime.now(zone()).astimezone()
+        period = Period(parse_time_option("--from", since), end)
+    else:
+        match = _MONTH.fullmatch(month or "")
+        if match is None or not 1 <= int(match[2]) <= 12:
+            raise CommandError(
+                f"--month {month!r}: expected a month such as 2026-01", ExitCode.USAGE
+            )
+        months = int(match[1]) * 12 + int(match[2])
+        following = f"{months // 12:04}-{months % 12 + 1:02}-01"
+        period = Period(
+            parse_time_option("--month", f"{month}-01"), parse_time_option("--month", following)
+        )
+    if period.begin >= period.end:
+        raise CommandError("the period must begin before it ends", ExitCode.USAGE)
+    return period
+
+
+def _write(output: Path | None, data: bytes) -> None:
+    if output is None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    try:
+        with write_atomically(output) as file:
+            file.write(data)
+    except OSError as error:
+        raise CommandError(f"{output}: {error.strerror}", ExitCode.USAGE) from None

@@ -1,0 +1,259 @@
+"""`saldo verify` compares the whole ledger with its rules and its seals."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, Protocol
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from saldo.bootstrap.audit import open_verification
+from saldo.bootstrap.database import Database, Purpose
+from saldo.cli.exit_codes import CommandError, ExitCode, command_error_for_store
+from saldo.cli.output import console, print_line
+from saldo.cli.verify_files import read_checkpoint, read_kept_seals, write_checkpoint
+from saldo.encoding.json import encode_json
+from saldo.ledger.audit.rules import Fault
+from saldo.ledger.audit.seal_chain import SealRow
+from saldo.settings import model as settings_module
+from saldo.settings.environment import SettingsError
+from saldo.store.audit.verification import CheckpointMismatchError, Verification
+from saldo.store.errors import ConfigurationError, StoreError
+
+CHECKPOINT_SECONDS = 2.0
+"""Interval between two writes of the state file, in seconds. At most this much work is repeated after a kill."""
+
+LINE_SECONDS = 10.0
+"""Interval between two lines of progress if there is no terminal for a bar, in seconds."""
+
+FAULTS_MAX = 1000
+"""Maximum number of faults with --all. The run ends at this number, because it shows well enough what is wrong."""
+
+
+class VerificationReport(NamedTuple):
+    """The result of a run.
+
+    Attributes:
+        entries: The number of entries that this run has verified.
+        sealed: The number of entries under seals, in the shards that were completed.
+    """
+
+    entries: int
+    sealed: int
+    seconds: float
+    faults: list[Fault]
+    stopped: bool
+    warnings: list[str]
+
+
+class VerificationDisplay(Protocol):
+    """Shows the progress."""
+
+    def show(self, entries: int, total: int) -> None: ...
+
+
+def verify(
+    state: Annotated[
+        Path | None,
+        typer.Option(help="State file. If it exists, the command continues from its position."),
+    ] = None,
+    heads: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with seals that were saved earlier (JSON from GET /v1/seals). They are compared with the "
+            "ledger's."
+        ),
+    ] = None,
+    all_: Annotated[
+        bool,
+        typer.Option(
+            "--all", help="Report all faults, and not only the first. Not available with --state."
+        ),
+    ] = False,
+    json_: Annotated[
+        bool, typer.Option("--json", help="Print the report as one JSON object.")
+    ] = False,
+) -> None:
+    """Check every entry, every balance at every instant and every seal; works beside a running service.
+
+    Exit code 0: the ledger is whole. 1: it is not, and what is printed says where. 2: an option, a setting or a file
+    can't be used. 3: the database can't be reached. 130: interrupted.
+    """
+    try:
+        if all_ and state is not None:
+            raise ConfigurationError("--all can't be combined with --state")
+        settings = settings_module.load()
+        kept = [] if heads is None else read_kept_seals(heads)
+        database = Database(settings, beside_service=True, purpose=Purpose.READ)
+        with database as database_url, _display() as display:
+
+            async def work() -> VerificationReport:
+                async with open_verification(settings, database_url) as walk:
+                    return await _run(walk, display, state, kept, FAULTS_MAX if all_ else 1)
+
+            report = asyncio.run(work())
+    except (SettingsError, StoreError) as error:
+        raise _error_of_failed_run(error) from None
+    _print_report(report, state, as_json=json_)
+    if report.faults:
+        raise typer.Exit(ExitCode.REFUSED)
+    raise typer.Exit(ExitCode.INTERRUPTED if report.stopped else ExitCode.DONE)
+
+
+def _error_of_failed_run(error: SettingsError | StoreError) -> CommandError:
+    """Return the error of a run that was impossible. Its code is never 1, which means that the ledger is not whole."""
+    if (
+        isinstance(error, StoreError)
+        and command_error_for_store(error).code is ExitCode.UNAVAILABLE
+    ):
+        return command_error_for_store(error)
+    return CommandError(str(error), ExitCode.USAGE)
+
+
+async def _run(
+    walk: Verification,
+    display: VerificationDisplay,
+    state: Path | None,
+    kept: list[SealRow],
+    faults_max: int,
+) -> VerificationReport:
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    began = written = time.monotonic()
+    try:
+        await walk.start(None if state is None else read_checkpoint(state))
+    except CheckpointMismatchError:
+        raise ConfigurationError(
+            f"{state} belongs to another log (restored, promoted, or another database): delete it to start again"
+        ) from None
+    before = walk.entries
+    schema = await walk.check_schema()
+    faults = (schema.faults + await walk.compare_kept_seals(kept))[:faults_max]
+    try:
+        if len(faults) < faults_max:
+            async for found in walk.steps():
+                faults += found
+                if stopped.is_set() or len(faults) >= faults_max:
+                    break
+                display.show(walk.entries, walk.entries_total)
+                if state is not None and time.monotonic() > written + CHECKPOINT_SECONDS:
+                    write_checkpoint(state, walk.checkpoint)
+                    written = time.monotonic()
+            else:
+                # The run is complete. The next one starts at the beginning, because entries that were correct may be
+                # altered later.
+                _delete_state(state, faults)
+                state = None
+    finally:
+        if state is not None:
+            write_checkpoint(state, walk.checkpoint)
+    return VerificationReport(
+        walk.entries - before,
+        walk.checkpoint.sealed,
+        time.monotonic() - began,
+        faults[:faults_max],
+        stopped.is_set() and not faults,
+        schema.warnings,
+    )
+
+
+def _delete_state(state: Path | None, faults: list[Fault]) -> None:
+    if state is not None and not faults:
+        state.unlink(missing_ok=True)
+
+
+def _print_report(report: VerificationReport, state: Path | None, *, as_json: bool) -> None:
+    if as_json:
+        print(encode_json(_object(report)).decode())  # noqa: T201
+        return
+    for warning in report.warnings:
+        print_line(f"warning: {warning}")
+    for fault in report.faults:
+        print_line(str(fault))
+    entries, seconds = f"{report.entries:,} entries", f"{report.seconds:.1f} s"
+    if report.faults:
+        print_line(
+            f"the ledger is not whole: {len(report.faults):,} found, after {entries} in {seconds}"
+        )
+    elif report.stopped:
+        again = "" if state is None else f": go on with --state {state}"
+        print_line(f"stopped after {entries} in {seconds}; no fault so far{again}")
+    else:
+        print_line(
+            f"the ledger is whole: {entries} in {seconds}, {report.sealed:,} of all under seals"
+        )
+
+
+def _object(report: VerificationReport) -> dict[str, Any]:
+    return {
+        "whole": None if report.stopped else not report.faults,
+        "entries": report.entries,
+        "entries_sealed": report.sealed,
+        "seconds": round(report.seconds, 3),
+        "warnings": report.warnings,
+        "faults": [
+            fault._asdict() | {"uuid": None if fault.uuid is None else str(fault.uuid)}
+            for fault in report.faults
+        ],
+    }
+
+
+@contextmanager
+def _display() -> Iterator[VerificationDisplay]:
+    shown_on = console(stderr=True)
+    if not shown_on.is_terminal:
+        yield LineDisplay(shown_on)
+        return
+    with Progress(
+        TextColumn("verifying"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:,.0f}/s"),
+        TimeRemainingColumn(),
+        console=shown_on,
+        transient=True,
+    ) as progress:
+        yield BarDisplay(progress)
+
+
+class BarDisplay:
+    """The display in a terminal: a bar, the rate and the remaining time."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("", total=None, rate=0.0)
+
+    def show(self, entries: int, total: int) -> None:
+        rate = self._progress.tasks[0].speed or 0.0
+        self._progress.update(self._task, completed=entries, total=max(entries, total), rate=rate)
+
+
+class LineDisplay:
+    """The display without a terminal: a line every `LINE_SECONDS`."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._at = time.monotonic()
+        self._entries: int | None = None
+
+    def show(self, entries: int, total: int) -> None:
+        now = time.monotonic()
+        if self._entries is None:
+            self._entries = entries
+        if now < self._at + LINE_SECONDS:
+            return
+        rate = (entries - self._entries) / (now - self._at)
+        self._console.print(
+            f"{entries:,} of {max(entries, total):,} entries, {rate:,.0f}/s, "
+            f"{(total - entries) / max(rate, 1):,.0f} s left",
+            soft_wrap=True,
+        )
+        self._at, self._entries = now, entries

@@ -1,0 +1,266 @@
+"""`saldo webhooks` manages webhooks, shows their pending and dead deliveries, and retries them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Annotated, TypeVar
+
+import typer
+
+from saldo.bootstrap.webhooks import open_webhook_store
+from saldo.cli.connection.database import query_database
+from saldo.cli.options import Json
+from saldo.cli.output import print_confirmation, print_fields, print_json, print_line, print_table
+from saldo.parsing.transactions import InvalidError, parse_uuid
+from saldo.parsing.webhooks import parse_state, read_new_webhook, webhook_parser_options
+from saldo.settings import model as settings_module
+from saldo.store.errors import ConfigurationError
+from saldo.store.webhooks import Delivery, TooManyWebhooksError, Webhook, WebhookChange, Webhooks
+
+T = TypeVar("T")
+
+ROWS_MAX = 1000
+"""Maximum number of rows that are printed. The API has pagination."""
+
+app = typer.Typer(help="Manage webhooks: deliveries of events to URLs.", no_args_is_help=True)
+
+WebhookId = Annotated[
+    int, typer.Argument(help="Id of the webhook, as `saldo webhooks list` shows it.", min=1)
+]
+
+
+@app.command()
+def create(
+    url: Annotated[str, typer.Argument(help="URL that receives the events, with https.")],
+    event_type: Annotated[
+        list[str] | None, typer.Option(help="Send events of this type only. Repeatable.")
+    ] = None,
+    user: Annotated[
+        list[str] | None, typer.Option(help="Send events of this user only. Repeatable.")
+    ] = None,
+    secret: Annotated[
+        str | None,
+        typer.Option(
+            help="Secret that signs the deliveries: whsec_ and base64. The default is a new one."
+        ),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Create a webhook and print its secret once. All later events are sent to its URL."""
+    settings = settings_module.load()
+    fields = {
+        "url": url,
+        "event_types": event_type or None,
+        "user_ids": user or None,
+        "secret": secret,
+    }
+    wanted = _read(lambda: read_new_webhook(fields, webhook_parser_options(settings)))
+    try:
+        webhook_id = query_database(
+            settings,
+            open_webhook_store,
+            lambda webhooks: webhooks.create(
+                *(wanted.url, wanted.event_types, wanted.user_ids, wanted.secret),
+                webhooks_max=settings.webhooks_max,
+            ),
+        )
+    except TooManyWebhooksError:
+        raise ConfigurationError(
+            f"the limit of {settings.webhooks_max} webhooks is reached (SALDO_WEBHOOKS_MAX)"
+        ) from None
+    if json_:
+        print_json({"id": webhook_id, "secret": wanted.secret})
+        return
+    print_line(f"webhook {webhook_id}, secret {wanted.secret}")
+
+
+@app.command("list")
+def list_(json_: Json = False) -> None:
+    """List all webhooks with their state."""
+    settings = settings_module.load()
+    found = query_database(
+        settings,
+        open_webhook_store,
+        lambda webhooks: webhooks.page(after_id=0, limit=ROWS_MAX),
+        look=True,
+    )
+    if json_:
+        for webhook in found:
+            print_json(asdict(webhook))
+        return
+    rows = [
+        (
+            webhook.id,
+            webhook.url,
+            _state(webhook),
+            f"{webhook.attempts_succeeded:,}",
+            f"{webhook.attempts_failed:,}",
+            f"{webhook.deliveries_waiting:,}",
+            f"{webhook.deliveries_dead:,}",
+            webhook.last_failure or "",
+        )
+        for webhook in found
+    ]
+    columns = ("id", "url", "state", "delivered", "failed", "waiting", "dead", "last failure")
+    print_table(columns, rows)
+
+
+@app.command()
+def show(webhook_id: WebhookId, json_: Json = False) -> None:
+    """Show one webhook."""
+    webhook = query_database(
+        settings_module.load(),
+        open_webhook_store,
+        lambda webhooks: webhooks.get(webhook_id),
+        look=True,
+    )
+    if webhook is None:
+        raise _unknown(webhook_id)
+    if json_:
+        print_json(asdict(webhook))
+        return
+    users = map(str, webhook.user_ids) if webhook.user_ids else ["all"]
+    fields = (
+        ("id", str(webhook.id)),
+        ("url", webhook.url),
+        ("event types", ", ".join(webhook.event_types or ["all"])),
+        ("users", ", ".join(users)),
+        ("created", _format_time(webhook.created_at)),
+        ("state", _state(webhook)),
+        ("failing since", _format_time(webhook.failing_since)),
+        ("attempts that succeeded", f"{webhook.attempts_succeeded:,}"),
+        ("attempts that failed", f"{webhook.attempts_failed:,}"),
+        ("last failure", webhook.last_failure or ""),
+        ("", _format_time(webhook.last_failure_at)),
+        ("events that wait", f"{webhook.deliveries_waiting:,}"),
+        ("events given up", f"{webhook.deliveries_dead:,}"),
+    )
+    print_fields(fields)
+
+
+@app.command()
+def delete(webhook_id: WebhookId, json_: Json = False) -> None:
+    """Delete a webhook and its pending deliveries."""
+    if not query_database(
+        settings_module.load(), open_webhook_store, lambda webhooks: webhooks.delete(webhook_id)
+    ):
+        raise _unknown(webhook_id)
+    _confirm(webhook_id, "deleted", as_json=json_)
+
+
+@app.command()
+def enable(webhook_id: WebhookId, json_: Json = False) -> None:
+    """Enable a webhook. It continues where it was disabled, and pending deliveries are retried at once."""
+    _change(webhook_id, WebhookChange(enabled=True))
+    _confirm(webhook_id, "enabled", as_json=json_)
+
+
+@app.command()
+def disable(webhook_id: WebhookId, json_: Json = False) -> None:
+    """Disable a webhook. Its events are sent after it is enabled again."""
+    _change(webhook_id, WebhookChange(enabled=False))
+    _confirm(webhook_id, "disabled", as_json=json_)
+
+
+@app.command()
+def deliveries(
+    webhook_id: WebhookId,
+    state: Annotated[
+        str | None, typer.Option(help="State of the deliveries: waiting or dead.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """List pending and dead deliveries, oldest first."""
+    wanted = _read(lambda: parse_state(state))
+
+    async def listed(webhooks: Webhooks) -> list[Delivery] | None:
+        if await webhooks.get(webhook_id) is None:
+            return None
+        return await webhooks.deliveries(webhook_id, after_id=0, state=wanted, limit=ROWS_MAX)
+
+    found = query_database(settings_module.load(), open_webhook_store, listed, look=True)
+    if found is None:
+        raise _unknown(webhook_id)
+    if json_:
+        for each in found:
+            print_json(asdict(each))
+        return
+    rows = [
+        (
+            each.uuid,
+            each.user_id,
+            "dead" if each.dead_at else "waiting",
+            each.attempts,
+            _format_time(each.waiting_since),
+            "" if each.dead_at else _format_time(each.next_attempt_at),
+            each.last_failure or "",
+        )
+        for each in found
+    ]
+    columns = ("event", "user", "state", "attempts", "waits since", "next", "last failure")
+    print_table(columns, rows)
+    if len(found) == ROWS_MAX:
+        print_line(f"only the first {ROWS_MAX:,}")
+
+
+@app.command()
+def replay(
+    webhook_id: WebhookId,
+    event: Annotated[
+        str | None, typer.Option(help="Id of the event to retry. By default all are retried.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Retry dead deliveries, and pending ones at once."""
+    settings = settings_module.load()
+    uuid = None if event is None else _read(lambda: parse_uuid(event))
+
+    async def replay_all(webhooks: Webhooks) -> int | None:
+        if await webhooks.get(webhook_id) is None:
+            return None
+        return await webhooks.replay(webhook_id, uuid, deliveries_max=settings.webhook_pending_max)
+
+    replayed = query_database(settings, open_webhook_store, replay_all)
+    if replayed is None:
+        raise _unknown(webhook_id)
+    done = {"id": webhook_id, "replayed": replayed}
+    print_confirmation(f"{replayed:,} events are tried again", done, as_json=json_)
+
+
+def _read(read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except InvalidError as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def _change(webhook_id: int, change: WebhookChange) -> None:
+    settings = settings_module.load()
+    kept = timedelta(seconds=settings.webhook_secret_overlap_seconds)
+    if not query_database(
+        settings,
+        open_webhook_store,
+        lambda webhooks: webhooks.change(webhook_id, change, previous_secret=kept),
+    ):
+        raise _unknown(webhook_id)
+
+
+def _confirm(webhook_id: int, state: str, *, as_json: bool) -> None:
+    done = {"id": webhook_id, "state": state}
+    print_confirmation(f"webhook {webhook_id} is {state}", done, as_json=as_json)
+
+
+def _unknown(webhook_id: int) -> ConfigurationError:
+    return ConfigurationError(f"there is no webhook {webhook_id}: see saldo webhooks list")
+
+
+def _state(webhook: Webhook) -> str:
+    if webhook.disabled_at is not None:
+        return f"disabled ({webhook.disabled_reason})"
+    return "failing" if webhook.failing_since else "enabled"
+
+
+def _format_time(instant: datetime | None) -> str:
+    return "" if instant is None else f"{instant:%Y-%m-%d %H:%M:%S}"

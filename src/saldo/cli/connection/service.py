@@ -1,0 +1,184 @@
+"""The service that a command uses: the one in `--url`, one that runs on this machine, or a temporary one."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Annotated, Final, NamedTuple, TypeAlias
+
+import httpx
+import typer
+
+from saldo.cli.connection.child_service import child_service
+from saldo.cli.connection.service_url_file import read_announced_url
+from saldo.cli.exit_codes import CommandError, ExitCode
+from saldo.cli.output import print_note
+from saldo.client.retry import Retries
+from saldo.client.synchronous.client import Client
+from saldo.client.synchronous.connection import Connection
+from saldo.client.transport_errors import check_url, is_direct, proxy_variable, tls_context
+from saldo.settings import model as settings_module
+from saldo.version import VERSION
+
+DEFAULT_URL: Final = "http://127.0.0.1:8000"
+PROBE_SECONDS_MAX: Final = 2.0
+"""Timeout for the probe of a service on this machine."""
+
+TIMEOUT_SECONDS: Final = 30.0
+"""Default timeout of a call with all its attempts."""
+
+_PANEL: Final = "Service"
+_KEY: Final = re.compile(r"[!-~]{1,8192}", re.ASCII)
+
+Url: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SALDO_URL",
+        help="Address of the service. The default is the service on this machine. If none is running, the command "
+        "starts one on the data directory (SALDO_DATA_DIR) and stops it at the end.",
+        rich_help_panel=_PANEL,
+    ),
+]
+Key: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        envvar="SALDO_KEY",
+        help="API key, as `saldo keys create` printed it. It is sent only to the service that --url names. Other "
+        "users of this machine can read command lines, so the variable or --key-file is safer.",
+        rich_help_panel=_PANEL,
+    ),
+]
+KeyFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="SALDO_KEY_FILE", help="File that contains the API key.", rich_help_panel=_PANEL
+    ),
+]
+
+
+class ServiceOptions(NamedTuple):
+    """The options that select the service and the key."""
+
+    url: str | None
+    key: str | None
+    key_file: Path | None
+
+
+class ConnectedService(NamedTuple):
+    """A service that the command is connected to.
+
+    Attributes:
+        connection: The connection for requests that the client has no method for.
+        name: A name that is the same for the same ledger, as far as that is known. An import is not resumed at another
+            one.
+    """
+
+    client: Client
+    connection: Connection
+    name: str
+
+
+@contextmanager
+def connect(
+    target: ServiceOptions, *, timeout_seconds: float = TIMEOUT_SECONDS
+) -> Iterator[ConnectedService]:
+    """Connect to the service of a command.
+
+    Args:
+        timeout_seconds: The timeout of a call with all its attempts.
+
+    Raises:
+        CommandError: The options are invalid, or no service could be started.
+    """
+    # A misspelt SALDO_URL must not select another ledger.
+    settings_module.check()
+    # SIGTERM stops the command in the same orderly way as Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    key = _read_key(target)
+    retries = Retries(timeout_seconds=timeout_seconds)
+    if target.url is not None:
+        with _client(_check_url(target.url), key, retries) as (client, connection):
+            yield ConnectedService(client, connection, target.url.rstrip("/"))
+        return
+    settings = settings_module.load()
+    # The connection string of the operator's database must not be written to any file.
+    name = "SALDO_DATABASE_URL" if settings.database_url else str(settings.data_dir.resolve())
+    announced = None if settings.database_url else read_announced_url(settings.data_dir)
+    for url in (announced, DEFAULT_URL):
+        if url is not None and _is_saldo(url):
+            print_note(f"saldo: using the service at {url}")
+            # The service runs on this machine, whatever its address is, and this process contacts nothing else.
+            os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"
+            # No key is sent. Any process may be listening there, and has only claimed to be Saldo.
+            with _client(url, None, retries) as (client, connection):
+                yield ConnectedService(client, connection, name if url == announced else url)
+            return
+    where = "the database of SALDO_DATABASE_URL" if settings.database_url else settings.data_dir
+    print_note(f"saldo: no service is running; starting one on {where} for this command")
+    with (
+        child_service() as child,
+        _client(child.url, child.key, retries) as (client, connection),
+    ):
+        yield ConnectedService(client, connection, name)
+
+
+@contextmanager
+def _client(url: str, key: str | None, retries: Retries) -> Iterator[tuple[Client, Connection]]:
+    headers = {"user-agent": f"saldo-cli/{VERSION}"}
+    if key is not None:
+        headers["authorization"] = f"Bearer {key}"
+    context = tls_context(url)
+
+    def make(limits: httpx.Limits) -> httpx.Client:
+        return httpx.Client(
+            base_url=url,
+            headers=headers,
+            verify=context,
+            limits=limits,
+            trust_env=not is_direct(url),
+        )
+
+    try:
+        client = Client(url, key=key, retries=retries, verify=context)
+    except ValueError as error:  # a proxy in the environment can't be used
+        raise CommandError(str(error), ExitCode.USAGE) from None
+    with client, closing(Connection(make, retries, proxy_variable(url))) as connection:
+        yield client, connection
+
+
+def _is_saldo(url: str) -> bool:
+    """Return whether a service of Saldo answers at the URL."""
+    with suppress(httpx.HTTPError, ValueError):
+        answer = httpx.get(
+            f"{url}/healthz/live",
+            timeout=PROBE_SECONDS_MAX,
+            trust_env=False,
+            verify=tls_context(url),
+        )
+        return bool(answer.status_code == 200 and answer.json() == {"status": "ok"})
+    return False
+
+
+def _read_key(target: ServiceOptions) -> str | None:
+    key = target.key
+    if key is None and target.key_file is not None:
+        try:
+            key = target.key_file.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise CommandError(f"--key-file {target.key_file}: {reason}", ExitCode.USAGE) from None
+    # The message does not show the key.
+    if key is not None and not _KEY.fullmatch(key):
+        raise CommandError("the key contains invalid characters", ExitCode.USAGE)
+    return key
+
+
+def _check_url(url: str) -> str:
+    with suppress(ValueError):
+        if not httpx.URL(check_url(url)).userinfo:
+            return url
+    raise CommandError("--url: expected an address such as http://localhost:8000", ExitCode.USAGE)

@@ -1,0 +1,1 @@
+"""Exports to files: the sources of the transactions, and the formats."""

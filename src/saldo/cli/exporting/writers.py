@@ -1,0 +1,109 @@
+"""Writers of export files.
+
+CSV and newline-delimited JSON are written continuously, Parquet when all rows are fetched.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import msgspec
+
+from saldo.cli.exporting.sources import ExportedTransaction
+from saldo.cli.row_files import Format, import_pyarrow
+from saldo.encoding.json import encode_json_lines
+from saldo.ledger.instants import parse_instant
+
+GROUP_ROWS: Final = 65_536
+"""Rows per row group of a Parquet file. One group is in memory at a time."""
+
+MONEY_DIGITS: Final = 18
+"""Maximum number of digits of a balance (`saldo.ledger.money`), as the precision of decimal128."""
+
+
+def header_row(format_: Format, columns: Sequence[str]) -> bytes:
+    """Return the first bytes of the file: the header row of a CSV file."""
+    return f"{','.join(columns)}\n".encode() if format_ is Format.CSV else b""
+
+
+def encode_lines(
+    format_: Format, columns: Sequence[str], lines: Sequence[ExportedTransaction]
+) -> bytes:
+    """Encode transactions for the file; for Parquet, for the intermediate file from which it is made."""
+    if format_ is Format.PARQUET:
+        return encode_json_lines(lines)
+    rows = [[getattr(line, name) for name in columns] for line in lines]
+    if format_ is Format.NDJSON:
+        return encode_json_lines([dict(zip(columns, row, strict=True)) for row in rows])
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def make_parquet(
+    source: Path,
+    target: BinaryIO,
+    columns: Sequence[str],
+    decimals: int,
+    tell: Callable[[int], None],
+) -> int:
+    """Convert a file of JSON lines to Parquet, and return the number of rows.
+
+    Args:
+        columns: The columns to write, in this order.
+        decimals: The number of decimals of the currency.
+        tell: Called with the number of rows that are written.
+    """
+    arrow, parquet = import_pyarrow("pyarrow"), import_pyarrow("pyarrow.parquet")
+    money, moment = arrow.decimal128(MONEY_DIGITS, decimals), arrow.timestamp("us", tz="UTC")
+    types = {
+        "amount": money,
+        "balance": money,
+        "timestamp": moment,
+        "recorded_at": moment,
+        "user_id": arrow.int64(),
+        "number": arrow.int64(),
+    }
+    schema = arrow.schema([(name, types.get(name, arrow.string())) for name in columns])
+    readers: dict[Any, Callable[[str], Any]] = {
+        money: Decimal,
+        moment: lambda text: parse_instant(text, None),
+    }
+    rows = 0
+    with (
+        parquet.ParquetWriter(target, schema, compression="zstd") as writer,
+        source.open("rb") as file,
+    ):
+        for group in _groups(file):
+            arrays = [
+                arrow.array(_values(group, field.name, readers.get(field.type)), type=field.type)
+                for field in schema
+            ]
+            writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
+            rows += len(group)
+            tell(rows)
+    return rows
+
+
+def _groups(file: BinaryIO) -> Iterator[list[ExportedTransaction]]:
+    decoder = msgspec.json.Decoder(ExportedTransaction)
+    group: list[ExportedTransaction] = []
+    for line in file:
+        group.append(decoder.decode(line))
+        if len(group) == GROUP_ROWS:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _values(
+    group: Sequence[ExportedTransaction], name: str, read: Callable[[str], Any] | None
+) -> list[Any]:
+    values = [getattr(line, name) for line in group]
+    return values if read is None else [read(value) for value in values]

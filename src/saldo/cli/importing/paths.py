@@ -1,0 +1,58 @@
+"""Paths of the files that an import writes next to its input."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from saldo.cli.exit_codes import CommandError, ExitCode
+from saldo.cli.row_files import Format
+from saldo.cli.state_file import sibling_path
+
+
+class ImportPaths(NamedTuple):
+    """The files that an import writes."""
+
+    rejects: Path
+    state: Path
+    lock: Path
+
+    def check(self) -> None:
+        """Check, before any row is posted, that no directory has the name of the state file or the rejects file.
+
+        Raises:
+            CommandError: One of the files can't be written.
+        """
+        try:
+            for path in (self.state, self.rejects):
+                if path.is_dir():
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        except OSError as error:
+            raise CommandError(
+                f"{error.filename} can't be written: {error.strerror}", ExitCode.USAGE
+            ) from None
+
+
+def import_paths(file: Path, format_: Format, directory: Path | None) -> ImportPaths:
+    """Return the files of an import.
+
+    Args:
+        directory: The directory of these files; None means that of the input.
+
+    Raises:
+        CommandError: The directory does not exist.
+    """
+    if directory is not None and not directory.is_dir():
+        raise CommandError(
+            f"--state-directory {directory}: the directory does not exist", ExitCode.USAGE
+        )
+    named = file if directory is None else directory / file.name
+    # The rejects file has the delimiter of the input, and a .tsv file is read with the right one by default.
+    suffix = ".tsv" if file.suffix.lower() == ".tsv" and format_ is Format.CSV else ".csv"
+    return ImportPaths(
+        sibling_path(named, f".rejected{suffix}"),
+        sibling_path(named, ".import.json"),
+        sibling_path(named, ".import.lock"),
+    )

@@ -1,0 +1,316 @@
+"""The mapping of rows to transactions: the columns of the fields, the values of the type, and the uuid."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID, uuid5
+
+from saldo.cli.exit_codes import CommandError, ExitCode
+from saldo.cli.row_files import BINARY_FLOAT, Row
+from saldo.cli.times import add_offset
+from saldo.client.payloads import Deposit, TransactionRequest, Withdrawal
+from saldo.ledger.instants import InstantError
+
+FIELDS: Final = ("uuid", "type", "amount", "user_id", "timestamp", "outcome")
+NAMESPACE: Final = UUID("5a1d0000-0000-5000-8000-696d706f7274")
+"""Namespace of the uuids that are derived for rows without one. It never changes, or a repeated import would
+post rows again."""
+
+REASON_COLUMNS: Final = ("line", "reason")
+"""First columns of a rejects file."""
+
+COLUMNS_CHARACTERS_MAX: Final = 500
+"""Maximum number of characters of a header row that a message repeats, because the first line may be anything."""
+
+_DIGITS: Final = re.compile(r"\d+", re.ASCII)
+_NUMBER: Final = re.compile(r"[+-]?\d+(?:\.\d+)?", re.ASCII)
+
+
+_NO_AMOUNT: Final = re.compile(r"[^\d.](?<!^[+-])", re.ASCII)
+_NO_DIGIT: Final = re.compile(r"\D", re.ASCII)
+_NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
+"""Patterns of invalid characters in a value. The sign before an amount is checked elsewhere."""
+
+
+class InvalidRowError(Exception):
+    """A row that is not a valid transaction. The message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnMapping:
+    """The mapping that the options define.
+
+    Attributes:
+        columns: The column's name for each field. A field without a column is missing.
+        signed: Whether the sign of the amount determines the type, so that there is no column for it.
+        words: The values of the column for the type, in lower case, with the type that each stands for.
+        identity: The permanent name of the file. A row without a uuid gets one that is derived from this name and the
+            row's number.
+    """
+
+    columns: Mapping[str, str]
+    signed: bool
+    type_values: Mapping[str, type[TransactionRequest]]
+    identity: str | None
+
+
+def parse_mapping(
+    maps: Sequence[str], *, signed: bool, deposit: str, withdraw: str, identity: str | None
+) -> ColumnMapping:
+    """Return the mapping that the options define.
+
+    Raises:
+        CommandError: The options are invalid.
+    """
+    columns = {name: name for name in FIELDS}
+    named = set()
+    for each in maps:
+        field, equals, column = each.partition("=")
+        if field not in FIELDS or not equals:
+            raise CommandError(
+                f"--map {each!r}: expected FIELD=COLUMN, with one of {', '.join(FIELDS)}",
+                ExitCode.USAGE,
+            )
+        if field in named:
+            raise CommandError(f"--map {each!r}: {field} has a column already", ExitCode.USAGE)
+        named.add(field)
+        columns[field] = column
+    # An empty column name means that no column has the field.
+    columns = {field: column for field, column in columns.items() if column}
+    if deposit.casefold() == withdraw.casefold():
+        raise CommandError("--deposit and --withdraw must differ", ExitCode.USAGE)
+    words: dict[str, type[TransactionRequest]] = {
+        deposit.casefold(): Deposit,
+        withdraw.casefold(): Withdrawal,
+    }
+    return ColumnMapping(columns, signed, words, identity)
+
+
+class RowMapper:
+    """Converts the rows of one file to transactions."""
+
+    def __init__(
+        self, meaning: ColumnMapping, columns: Sequence[str], *, headed: bool = True
+    ) -> None:
+        """
+        Args:
+            headed: Whether the file itself names its columns. If not, any column may be missing in all rows.
+
+        Raises:
+            CommandError: A necessary column is missing, or the columns contradict the options.
+        """
+        self._meaning = meaning
+        self._columns = tuple(columns)
+        twice = [each for each in meaning.columns.values() if columns.count(each) > 1]
+        if twice:
+            raise CommandError(f"there are two columns {twice[0]}", ExitCode.USAGE)
+        self._places = {
+            field: columns.index(column)
+            for field, column in meaning.columns.items()
+            if column in columns
+        }
+        needed = ["amount", "user_id"] + ([] if meaning.signed else ["type"])
+        missing = [
+            meaning.columns.get(field, field) for field in needed if field not in self._places
+        ]
+        if missing:
+            raise CommandError(
+                f"there is no column {', '.join(missing)}; the first line names "
+                f"{', '.join(columns)[:COLUMNS_CHARACTERS_MAX]}: {_header_hint(columns)}",
+                ExitCode.USAGE,
+            )
+        if meaning.signed and headed and "type" in self._places:
+            raise CommandError(
+                "--signed takes the type from the amount's sign, but there is a column "
+                f"{meaning.columns['type']}: omit --signed, or ignore the column with --map type=",
+                ExitCode.USAGE,
+            )
+        if "uuid" not in self._places and meaning.identity is None:
+            raise CommandError(
+                f"there is no column {meaning.columns.get('uuid', 'uuid')}: use --id with a permanent name for "
+                "this file, and each row gets a uuid that is derived from the name and the row's number",
+                ExitCode.USAGE,
+            )
+        again = self._columns[:2] == REASON_COLUMNS and not {0, 1} & set(self._places.values())
+        self._earlier = len(REASON_COLUMNS) if again else 0
+        self._space = None if meaning.identity is None else uuid5(NAMESPACE, meaning.identity)
+
+    @property
+    def rejected_columns(self) -> tuple[str, ...]:
+        """The columns of rows that `told` returns: those of the file, after one for the uuid if the file has none.
+
+        The line and the reason that an earlier import has written are left out, because they would occur twice.
+        """
+        columns = self._columns[self._earlier :]
+        if "uuid" in self._places:
+            return columns
+        return (self._meaning.columns.get("uuid", "uuid"), *columns)
+
+    def rejected_values(self, row: Row) -> list[str | None]:
+        """Return a row's values with its derived uuid, so that the row keeps this uuid in another file."""
+        values = self._with_uuid(row)
+        if len(row.values) <= self._earlier:  # an unreadable line, which is stored as one value
+            return values
+        begin = 0 if "uuid" in self._places else 1
+        return values[:begin] + values[begin + self._earlier :]
+
+    def _with_uuid(self, row: Row) -> list[str | None]:
+        made = None
+        if self._space is not None:
+            with suppress(InvalidRowError):
+                made = str(self.uuid(row))
+        values = list(row.values)
+        place = self._places.get("uuid")
+        if place is None:
+            return [made, *values]
+        if made is not None:
+            values += [""] * (place + 1 - len(values))  # pads a short row
+            values[place] = made
+        return values
+
+    def contains_row(self, row: Row) -> bool:
+        """Return whether one of the lines within a row looks like a row itself, which a quoted text hardly does."""
+        return any(
+            len(each) == len(self._columns)
+            and _DIGITS.fullmatch(each[self._places["user_id"]].strip(' "'))
+            and _NUMBER.fullmatch(each[self._places["amount"]].strip(' "'))
+            for each in row.following
+        )
+
+    def request(self, row: Row) -> TransactionRequest:
+        """Return the transaction of a row.
+
+        Raises:
+            InvalidRowError: The row is not a valid transaction.
+        """
+        if row.fault is not None:
+            raise InvalidRowError(row.fault)
+        outcome = self._value(row, "outcome")
+        if outcome and outcome != "posted":
+            raise InvalidRowError(f"was refused in the ledger that it comes from: {outcome}")
+        amount, user_id = self._required_value(row, "amount"), self._required_value(row, "user_id")
+        timestamp = self._value(row, "timestamp")
+        self._check_amount(amount)
+        self._check_characters("user_id", user_id, "digits", _NO_DIGIT)
+        self._check_characters("timestamp", timestamp, "such as 2026-01-31T12:30:00Z", _NOT_ASCII)
+        kind, amount = self._kind(row, amount)
+        # The user id remains a text of digits. The service parses it and reports what is wrong with it.
+        return kind(
+            user_id,  # type: ignore[arg-type]
+            amount,
+            timestamp=_instant(timestamp) if timestamp else None,
+            uuid=self.uuid(row),
+        )
+
+    def uuid(self, row: Row) -> UUID:
+        """Return the row's own uuid, or one that is derived from the file's permanent name and the row's number.
+
+        Raises:
+            InvalidRowError: The uuid is invalid, or it is missing and the file has no name to derive one from.
+        """
+        text = self._value(row, "uuid")
+        if text:
+            self._check_characters("uuid", text, "a uuid", _NOT_ASCII)
+            try:
+                return UUID(text)
+            except ValueError:
+                raise InvalidRowError(
+                    "uuid must be a uuid such as ea3015b1-c25c-47e5-beb7-2679ac7c89a7"
+                ) from None
+        if self._space is None:
+            raise InvalidRowError("uuid is missing (--id makes one for such rows)")
+        return uuid5(self._space, str(row.number))
+
+    def _check_amount(self, text: str) -> None:
+        """Check the characters and the sign of an amount.
+
+        Raises:
+            InvalidRowError: A character is invalid, which the message names, or the amount is negative although there
+                is a type.
+        """
+        label = self._label("amount")
+        if "," in text:
+            raise InvalidRowError(
+                f"{label} {text[:50]} has a comma: write 25000.50, without separators of thousands and with a point "
+                "before the decimals"
+            )
+        if text.endswith(BINARY_FLOAT):
+            raise InvalidRowError(f"{label} is {text}: give it as a decimal or as text")
+        if not self._meaning.signed and _NUMBER.fullmatch(text) and text[0] == "-":
+            raise InvalidRowError(
+                f"{label} {text[:50]} is below zero: the type says the direction (--signed takes it from the sign)"
+            )
+        expected = "digits and at most one point, such as 1234.50"
+        if self._meaning.signed:
+            expected += ", and one - in front of a withdrawal"
+        self._check_characters("amount", text, expected, _NO_AMOUNT)
+
+    def _check_characters(
+        self, field: str, text: str, expected: str, wrong: re.Pattern[str]
+    ) -> None:
+        found = wrong.search(text)
+        if found is None:
+            return
+        code = f"U+{ord(found[0]):04X} ({unicodedata.name(found[0], 'no name')})"
+        shown = f'"{found[0]}", {code}' if found[0].isprintable() else code
+        raise InvalidRowError(
+            f"{self._label(field)} {text[:50]!r} has the character {shown}: expected {expected}"
+        )
+
+    def _label(self, field: str) -> str:
+        """Return the field's name, with the column's name if it is different."""
+        column = self._meaning.columns.get(field, field)
+        return field if column == field else f"{field} (column {column})"
+
+    def _kind(self, row: Row, amount: str) -> tuple[type[TransactionRequest], str]:
+        if self._meaning.signed:
+            if self._value(row, "type"):
+                raise InvalidRowError(
+                    "has a type, and --signed takes it from the amount's sign (--map type= passes it over)"
+                )
+            return (
+                (Withdrawal, amount[1:])
+                if amount[0] == "-"
+                else (Deposit, amount.removeprefix("+"))
+            )
+        text = self._required_value(row, "type")
+        kind = self._meaning.type_values.get(text.casefold())
+        if kind is None:
+            raise InvalidRowError(
+                f"type must be {' or '.join(self._meaning.type_values)}, not {text[:50]}"
+            )
+        return kind, amount
+
+    def _required_value(self, row: Row, field: str) -> str:
+        value = self._value(row, field)
+        if not value:
+            raise InvalidRowError(f"{field} is missing")
+        return value
+
+    def _value(self, row: Row, field: str) -> str:
+        place = self._places.get(field)
+        # An unreadable row may have fewer values.
+        value = None if place is None or place >= len(row.values) else row.values[place]
+        return "" if value is None else value.strip()
+
+
+def _instant(text: str) -> str:
+    try:
+        return add_offset(text)
+    except InstantError as error:
+        raise InvalidRowError(f"timestamp {error}") from None
+
+
+def _header_hint(columns: Sequence[str]) -> str:
+    """Return a hint about a header row that lacks necessary columns."""
+    if columns[0].lower().startswith("sep="):
+        return "it is a line for Excel: delete it, and give --delimiter the character after sep="
+    # A single column whose name contains a separator is most likely a wrong delimiter.
+    if len(columns) == 1 and any(each in columns[0] for each in ",;\t|"):
+        return "give --delimiter if the columns are separated otherwise"
+    return "if that is not the header row, delete the lines above it; if columns have other names, use --map"

@@ -1,0 +1,52 @@
+"""The input file of an import, and its rows."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from saldo.cli.exit_codes import CommandError, ExitCode
+from saldo.cli.importing.row_mapping import ColumnMapping, RowMapper
+from saldo.cli.row_files import Format, Row, RowFile, UnreadableError
+from saldo.cli.state_file import FileIdentity, identify_file
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """An input file, its format and its mapping."""
+
+    path: Path
+    format: Format
+    delimiter: str
+    meaning: ColumnMapping
+
+    def identity(self) -> FileIdentity:
+        """Return the identity of the file in its current state.
+
+        Raises:
+            CommandError: The file is not a regular file, or can't be read.
+        """
+        try:
+            # Opening a pipe would block until its writer opens it, and a resumed import reads the file from the start
+            # again.
+            if not stat.S_ISREG(self.path.stat().st_mode):
+                raise CommandError(f"{self.path}: not a regular file", ExitCode.USAGE)
+            return identify_file(self.path)
+        except OSError as error:
+            raise CommandError(f"{self.path}: {error.strerror}", ExitCode.USAGE) from None
+
+
+def read_rows(table: RowFile, reader: RowMapper) -> Iterator[Row]:
+    """Yield the rows of a file.
+
+    Raises:
+        UnreadableError: The rows from this line on can't be separated.
+    """
+    for row in table.rows:
+        if row.following and reader.contains_row(row):
+            raise UnreadableError(
+                row.line - len(row.following), row.line, "there are rows within a quoted text"
+            )
+        yield row

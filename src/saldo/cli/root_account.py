@@ -1,0 +1,33 @@
+"""Protection against running the service as root: an error, or a warning if the settings allow it."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from saldo.cli.exit_codes import CommandError
+from saldo.settings.model import Settings
+
+_log = logging.getLogger("saldo")
+
+
+def refuse_root(settings: Settings) -> None:
+    """Refuse a start as root, unless the settings allow it.
+
+    Raises:
+        CommandError: The process runs as root, and `as_root` is not set.
+    """
+    if os.geteuid() == 0 and not settings.as_root:
+        raise CommandError(
+            "the service was started as root, so a fault in it could give away the whole machine: "
+            "run it as an account of its own (docs/howto/operate.md), or set SALDO_AS_ROOT=true"
+        )
+
+
+def warn_of_root() -> None:
+    """Log a warning if the process runs as root, which the settings allow."""
+    if os.geteuid() == 0:
+        _log.warning(
+            "the service runs as root, so that a fault in it could give away the whole machine: "
+            "run it as an account of its own (docs/howto/operate.md)"
+        )

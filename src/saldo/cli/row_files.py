@@ -1,0 +1,379 @@
+"""Streaming readers of files of rows: CSV, newline-delimited JSON and Parquet. Every value is returned as text."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from types import ModuleType
+from typing import Any, BinaryIO, Final, NamedTuple
+
+from saldo.cli.exit_codes import CommandError, ExitCode
+from saldo.parsing.transactions import InvalidError, parse_object
+
+BATCH_ROWS: Final = 10_000
+"""Rows of a Parquet file that are in memory at a time."""
+
+LINE_BYTES_MAX: Final = 1_048_576
+"""Maximum size of a line of JSON. A longer line is not a row, and must not fill the memory."""
+
+LINE_CHARACTERS_MAX: Final = 1_048_576
+"""Maximum length of a row of CSV with all its lines. A longer one is not a row, and must not fill the memory."""
+
+TOO_LONG: Final = f"more than {LINE_CHARACTERS_MAX:,} characters"
+
+UNREADABLE_CHARACTERS_MAX: Final = 100_000
+"""Maximum length of an unreadable line of CSV in the rejects file. It is written there as one value, and a CSV
+reader accepts at most 131,072 characters per value."""
+
+
+BINARY_FLOAT: Final = " (a binary float)"
+"""Suffix of a number from a Parquet column of floats, which can't hold most decimal amounts."""
+
+BOM: Final = b"\xef\xbb\xbf"
+"""Byte order mark, with which some editors begin a UTF-8 file. Concatenated files contain more of them."""
+
+
+class Format(StrEnum):
+    """The format of a file."""
+
+    CSV = "csv"
+    NDJSON = "ndjson"
+    PARQUET = "parquet"
+
+
+_SUFFIXES: Final = {
+    ".csv": Format.CSV,
+    ".tsv": Format.CSV,
+    ".ndjson": Format.NDJSON,
+    ".jsonl": Format.NDJSON,
+    ".parquet": Format.PARQUET,
+}
+
+
+class Row(NamedTuple):
+    """A row.
+
+    Attributes:
+        number: The number of the row, from 1, without the header row.
+        line: The last line of the row in the file, from 1; in a Parquet file, the number of the row.
+        values: The values by column; None for a missing one.
+        fault: The reason why the row can't be read, or None. If there is one, `values` contains what could be read.
+        following: The lines of the row after the first, each parsed as a row of its own.
+    """
+
+    number: int
+    line: int
+    values: Sequence[str | None]
+    fault: str | None = None
+    following: Sequence[Sequence[str]] = ()
+
+
+class UnreadableError(Exception):
+    """The rows from some line on can't be separated. The message names the lines."""
+
+    def __init__(self, first: int, last: int, why: str) -> None:
+        lines = f"line {first}" if first == last else f"lines {first} to {last}"
+        super().__init__(f"{lines} can't be read: {why}: a quotation mark isn't closed?")
+
+
+class RowFile(NamedTuple):
+    """An open file.
+
+    Attributes:
+        position: Returns how much of `total` has been read, in bytes or in rows.
+    """
+
+    columns: tuple[str, ...]
+    rows: Iterator[Row]
+    total: int
+    position: Callable[[], int]
+
+
+def detect_format(path: Path, given: Format | None) -> Format:
+    """Return the format from the option, or else from the file's name.
+
+    Raises:
+        CommandError: The format is not given, and the name does not show it.
+    """
+    found = given or _SUFFIXES.get(path.suffix.lower())
+    if found is None:
+        raise CommandError(
+            f"{path}: the name does not show the format; use --format", ExitCode.USAGE
+        )
+    return found
+
+
+def detect_delimiter(path: Path, given: str | None) -> str:
+    """Return the delimiter of a CSV file: that of the option, or else a tab for .tsv and a comma for other files.
+
+    Raises:
+        CommandError: The option is not a valid delimiter.
+    """
+    if given is None:
+        return "\t" if path.suffix.lower() == ".tsv" else ","
+    found = "\t" if given == r"\t" else given
+    if len(found) != 1 or found in '"\r\n':
+        raise CommandError(
+            rf"--delimiter {given!r}: expected one character, such as ; or \t for a tab",
+            ExitCode.USAGE,
+        )
+    return found
+
+
+@contextmanager
+def open_table(
+    path: Path, format_: Format, delimiter: str, wanted: Sequence[str]
+) -> Iterator[RowFile]:
+    """Open a file, and read its rows as they are needed.
+
+    Args:
+        wanted: The columns of a file without a header row (JSON).
+
+    Raises:
+        CommandError: The file can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            total = path.stat().st_size
+            head = file.peek(4)[:4]
+            # In UTF-16 one byte of the first two characters is zero, or the file begins with a byte order mark.
+            if format_ is not Format.PARQUET and (
+                head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in head
+            ):
+                raise CommandError(
+                    f"{path}: expected UTF-8; the file may be UTF-16", ExitCode.USAGE
+                )
+            match format_:
+                case Format.CSV:
+                    yield _open_csv(file, total, path, delimiter)
+                case Format.NDJSON:
+                    yield RowFile(tuple(wanted), _json_rows(file, wanted), total, file.tell)
+                case Format.PARQUET:
+                    yield _open_parquet(file, path)
+    except OSError as error:
+        if error.filename not in {None, str(path), path}:
+            raise
+        raise CommandError(f"{path}: {error.strerror or error}", ExitCode.USAGE) from None
+
+
+def import_pyarrow(name: str) -> ModuleType:
+    """Import a module of pyarrow, which is an extra.
+
+    Raises:
+        CommandError: The extra is not installed.
+    """
+    from importlib import import_module  # noqa: PLC0415 - next to the import that it serves
+
+    try:
+        return import_module(name)
+    except ImportError:
+        raise CommandError(
+            "Parquet requires an extra: pip install 'saldo-ledger[parquet]'", ExitCode.USAGE
+        ) from None
+
+
+def _open_csv(file: BinaryIO, total: int, path: Path, delimiter: str) -> RowFile:
+    # Bytes that are not UTF-8 make one row bad, not the whole file.
+    text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
+    try:
+        lines = _BoundedLines(text)
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        heading = next(reader, None)
+    except (csv.Error, TypeError) as error:
+        raise CommandError(f"{path}: {error}", ExitCode.USAGE) from None
+    except _LineTooLongError:
+        raise CommandError(f"{path}: the header row: {TOO_LONG}", ExitCode.USAGE) from None
+    if lines.too_long:
+        raise CommandError(f"{path}: the header row: {TOO_LONG}", ExitCode.USAGE)
+    if not heading:
+        raise CommandError(f"{path}: its first line must name the columns", ExitCode.USAGE)
+    columns = tuple(name.strip() for name in heading)
+
+    def position() -> int:
+        # The closure refers to `text`. Without a reference after the last row, `text` would be collected and close the
+        # file.
+        buffer: BinaryIO = text.buffer
+        return buffer.tell()
+
+    return RowFile(columns, _csv_rows(reader, lines, delimiter, len(columns)), total, position)
+
+
+class _LineTooLongError(Exception):
+    """A line that is not a complete row is longer than any row."""
+
+
+class _BoundedLines:
+    """The lines of a text, none of them longer than `LINE_CHARACTERS_MAX`.
+
+    Attributes:
+        record: The lines that were read since `begin`.
+        number: The number of all lines that were read.
+        too_long: True if the only line of this record was longer, and is truncated.
+    """
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self._text = text
+        self._characters = 0
+        self.record: list[str] = []
+        self.number = 0
+        self.too_long = False
+
+    def begin(self) -> None:
+        """Begin another record."""
+        self.record.clear()
+        self._characters = 0
+        self.too_long = False
+
+    def __iter__(self) -> _BoundedLines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._text.readline(LINE_CHARACTERS_MAX)
+        if not line:
+            raise StopIteration
+        self.number += 1
+        self._characters += len(line)
+        if len(line) == LINE_CHARACTERS_MAX and line[-1] not in "\r\n":
+            line = self._cut(line)
+        elif self._characters > LINE_CHARACTERS_MAX:
+            raise _LineTooLongError
+        self.record.append(line)
+        return line
+
+    def _cut(self, line: str) -> str:
+        """Return the beginning of a line that is too long, and discard its rest."""
+        marks = line.count('"')
+        more = line
+        while len(more) == LINE_CHARACTERS_MAX and more[-1] not in "\r\n":
+            more = self._text.readline(LINE_CHARACTERS_MAX)
+            marks += more.count('"')
+        if self.record or marks % 2:
+            raise _LineTooLongError
+        self.too_long = True
+        return line[:UNREADABLE_CHARACTERS_MAX].replace('"', "")
+
+
+def _csv_rows(reader: Any, lines: _BoundedLines, delimiter: str, width: int) -> Iterator[Row]:
+    """Yield the rows of a CSV file.
+
+    Raises:
+        UnreadableError: The rows from this line on can't be separated. Reading must stop there: rows are numbered, a
+            uuid may be derived from the number, and the numbers after this line would change when the file is
+            corrected.
+    """
+    number = 0
+    while True:
+        lines.begin()
+        first = lines.number + 1
+        values, fault = _next_row(reader, lines, first)
+        if values is None:
+            return
+        if not values and fault is None:
+            continue  # an empty line
+        number += 1
+        if len(values) != width and fault is None:
+            of_heading = f"{len(values)} columns, the header row has {width}"
+            if len(lines.record) > 1:
+                raise UnreadableError(first, lines.number, f"together they have {of_heading}")
+            fault = f"has {of_heading}"
+        following: Sequence[Sequence[str]] = ()
+        if len(lines.record) > 1:
+            following = list(
+                csv.reader(lines.record[1:], delimiter=delimiter, quoting=csv.QUOTE_NONE)
+            )
+        yield Row(number, lines.number, values, fault, following)
+
+
+def _next_row(reader: Any, lines: _BoundedLines, first: int) -> tuple[list[str] | None, str | None]:
+    """Return the values of the next row, or None at the end, and the reason why the row can't be read."""
+    try:
+        values = next(reader, None)
+    except _LineTooLongError:
+        raise UnreadableError(first, lines.number, TOO_LONG) from None
+    except csv.Error as error:
+        # A single line with paired quotation marks is one row, whatever is wrong with it.
+        if len(lines.record) != 1 or lines.record[0].count('"') % 2:
+            raise UnreadableError(first, lines.number, str(error)) from None
+        return _unreadable_values(lines), f"can't be read: {error}"
+    return (
+        (_unreadable_values(lines), f"can't be read: {TOO_LONG}")
+        if lines.too_long
+        else (values, None)
+    )
+
+
+def _unreadable_values(lines: _BoundedLines) -> list[str]:
+    return [lines.record[0].rstrip("\r\n")[:UNREADABLE_CHARACTERS_MAX]]
+
+
+def _json_rows(file: BinaryIO, wanted: Sequence[str]) -> Iterator[Row]:
+    number = line = 0
+    while data := file.readline(LINE_BYTES_MAX):
+        line += 1
+        fault = None
+        while not data.endswith(b"\n") and len(data) == LINE_BYTES_MAX:
+            fault = f"has more than {LINE_BYTES_MAX:,} bytes"
+            data = file.readline(LINE_BYTES_MAX)
+        data = data.removeprefix(BOM)
+        if not data.strip() and fault is None:
+            continue
+        number += 1
+        fields: dict[str, Any] = {}
+        if fault is None:
+            try:
+                fields = parse_object(data)
+            except InvalidError as error:
+                fault = str(error)
+        yield Row(number, line, [_text(fields.get(name)) for name in wanted], fault)
+
+
+def _open_parquet(file: BinaryIO, path: Path) -> RowFile:
+    parquet = import_pyarrow("pyarrow.parquet")
+    try:
+        opened = parquet.ParquetFile(file)
+    except (ValueError, OSError) as error:
+        raise CommandError(f"{path}: {error}", ExitCode.USAGE) from None
+    columns = tuple(opened.schema_arrow.names)
+    read = [0]
+    floating = {
+        field.name for field in opened.schema_arrow if str(field.type) in {"float", "double"}
+    }
+
+    def rows() -> Iterator[Row]:
+        for batch in opened.iter_batches(batch_size=BATCH_ROWS):
+            for values in zip(*map(_values, batch.columns), strict=True):
+                read[0] += 1
+                texts = [
+                    f"{value!r}{BINARY_FLOAT}" if name in floating and value else _text(value)
+                    for name, value in zip(columns, values, strict=True)
+                ]
+                yield Row(read[0], read[0], texts)
+
+    return RowFile(columns, rows(), opened.metadata.num_rows, lambda: read[0])
+
+
+def _values(column: Any) -> list[Any]:
+    """Return the values of a Parquet column. Times are returned as text, because Python may have no type for them."""
+    arrow = import_pyarrow("pyarrow")
+    if not arrow.types.is_timestamp(column.type):
+        return list(column.to_pylist())
+    if column.type.tz is not None:
+        column = column.cast(arrow.timestamp(column.type.unit, "UTC"))
+    return list(column.cast(arrow.string()).to_pylist())
+
+
+def _text(value: Any) -> str | None:
+    match value:
+        case None:
+            return None
+        case str():
+            return value
+        case datetime():
+            return value.isoformat()
+        case _:
+            return str(value)

@@ -1,0 +1,110 @@
+"""State files of long commands, and locks.
+
+A state file is a small JSON file next to the file that a command reads or writes. It is written atomically. A lock
+ensures that no other command writes the same files at the same time.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Final, TypeVar
+
+import msgspec
+
+from saldo.cli.exit_codes import CommandError, ExitCode
+from saldo.cli.private_files import open_existing, open_to_append, write_atomically
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+HEAD_BYTES: Final = 1_048_576
+"""Bytes at the start of a file that are hashed to identify the file."""
+
+
+class FileIdentity(msgspec.Struct, frozen=True):
+    """The identity of a file. It also changes if data is appended to the file."""
+
+    size: int
+    modified_ns: int
+    head_sha256: str
+
+
+def identify_file(path: Path) -> FileIdentity:
+    """Return the identity of a file."""
+    status = path.stat()
+    with path.open("rb") as file:
+        head = hashlib.sha256(file.read(HEAD_BYTES)).hexdigest()
+    return FileIdentity(status.st_size, status.st_mtime_ns, head)
+
+
+def sibling_path(path: Path, suffix: str) -> Path:
+    """Return the path with the suffix appended to its name, in the same directory."""
+    return path.with_name(path.name + suffix)
+
+
+@contextmanager
+def hold_lock(path: Path, other: str) -> Iterator[None]:
+    """Hold a lock while the block runs. Another process that wants the same lock is rejected.
+
+    Args:
+        path: The lock file, which exists while the lock is held.
+        other: The message for a process that finds the lock held.
+
+    Raises:
+        CommandError: Another process holds the lock, or the directory is not writable.
+    """
+    lock = None
+    try:
+        while lock is None:
+            lock = _try_lock(path)
+    except BlockingIOError:
+        raise CommandError(other, ExitCode.USAGE) from None
+    except OSError as error:
+        raise CommandError(f"{path} can't be written: {error.strerror}", ExitCode.USAGE) from None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.close()
+
+
+def _try_lock(path: Path) -> IO[bytes] | None:
+    lock = open_to_append(path)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # The previous holder may have removed the file in between. Another process would then create and lock a new
+        # one.
+        if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+            return lock
+    except FileNotFoundError:
+        pass
+    except OSError:
+        lock.close()
+        raise
+    lock.close()
+    return None
+
+
+def read_state(path: Path, type_: type[T]) -> T | None:
+    """Return the stored state, or None if there is none that can be read. The command then starts again, which is
+    always safe."""
+    with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError), open_existing(path) as file:
+        return msgspec.json.decode(file.read(), type=type_)
+    return None
+
+
+def write_state(path: Path, state: msgspec.Struct) -> None:
+    """Store the state.
+
+    Raises:
+        CommandError: The file can't be written.
+    """
+    try:
+        with write_atomically(path) as file:
+            file.write(msgspec.json.encode(state))
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}") from None

@@ -1,0 +1,1 @@
+"""Account statements: their content and their PDF."""

@@ -1,0 +1,177 @@
+"""A user's account statement for a period: opening balance, entries with their balances, and closing balance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+from saldo.cli.connection.service import ConnectedService
+from saldo.cli.exit_codes import CommandError
+from saldo.cli.exporting.sources import ExportedTransaction, ExportFilter, read_user
+from saldo.client.models import User
+from saldo.ledger.instants import parse_instant
+
+ENTRIES_MAX: Final = 200_000
+"""Maximum number of entries. They are sorted in memory, which takes a hundred megabytes. `saldo export` has no
+limit."""
+
+READ_ATTEMPTS_MAX: Final = 5
+"""Maximum number of attempts to read a statement. It takes three requests, which are repeated if their results
+do not match because a transaction was recorded in between."""
+
+
+class Period(NamedTuple):
+    """A period from a time to another one, which is excluded."""
+
+    begin: datetime
+    end: datetime
+
+
+class StatementEntry(NamedTuple):
+    """A transaction of the period.
+
+    Attributes:
+        amount: The amount; a withdrawal is negative.
+        balance: The balance after the entry and all that took effect before it. A refused entry does not change it.
+        late: True if the entry was recorded after the end of the period, or after an entry that took effect later.
+    """
+
+    timestamp: datetime
+    recorded_at: datetime
+    amount: Decimal
+    balance: Decimal
+    number: int
+    uuid: str
+    outcome: str
+    late: bool
+
+    @property
+    def is_posted(self) -> bool:
+        """True if the entry counts for the balances."""
+        return self.outcome == "posted"
+
+
+class Statement(NamedTuple):
+    """An account statement.
+
+    Attributes:
+        known_at: The time until which the transactions were recorded; None means that all are included.
+    """
+
+    user: User
+    period: Period
+    known_at: datetime | None
+    opening: Decimal
+    entries: list[StatementEntry]
+    closing: Decimal
+
+    @property
+    def deposits(self) -> list[Decimal]:
+        """The amounts of the deposits."""
+        return [each.amount for each in self.entries if each.is_posted and each.amount > 0]
+
+    @property
+    def withdrawals(self) -> list[Decimal]:
+        """The amounts of the withdrawals, which are negative."""
+        return [each.amount for each in self.entries if each.is_posted and each.amount < 0]
+
+
+def read_statement(
+    service: ConnectedService,
+    user_id: int,
+    period: Period,
+    known_at: datetime | None,
+    *,
+    refused: bool,
+) -> Statement:
+    """Read a statement whose entries lead from the opening balance to the closing balance.
+
+    Args:
+        refused: Whether to include refused transactions.
+
+    Raises:
+        CommandError: The period has too many transactions, or further ones are recorded all the time.
+        SaldoError: The service returns an error.
+    """
+    client = service.client
+    user = client.user(user_id)
+    for _ in range(READ_ATTEMPTS_MAX):
+        opening = client.balance(user_id, before=period.begin, known_at=known_at).balance
+        lines = _lines(service, user_id, period, known_at)
+        closing = client.balance(user_id, before=period.end, known_at=known_at).balance
+        entries = build_entries(lines, opening, period.end)
+        if (
+            opening + sum((each.amount for each in entries if each.is_posted), Decimal(0))
+            == closing
+        ):
+            kept = entries if refused else [each for each in entries if each.is_posted]
+            return Statement(user, period, known_at, opening, kept, closing)
+    raise CommandError(
+        "transactions of the period are being recorded: try again, or use --known-at with a time in the past"
+    )
+
+
+def build_entries(
+    lines: Sequence[ExportedTransaction], opening: Decimal, end: datetime
+) -> list[StatementEntry]:
+    """Return the entries in the order in which they took effect; those of the same time, in the order of recording."""
+    found = sorted(
+        (_ParsedLine(parse_instant(line.timestamp, None), line.number, line) for line in lines),
+        key=lambda each: (each.timestamp, each.number),
+    )
+    late: set[int] = set()
+    lowest = None
+    for each in reversed(found):
+        # A transaction that took effect later was recorded earlier.
+        if lowest is not None and each.number > lowest:
+            late.add(each.number)
+        if each.line.outcome == "posted":
+            lowest = each.number if lowest is None else min(lowest, each.number)
+    entries = []
+    balance = opening
+    for timestamp, number, line in found:
+        amount = Decimal(line.amount) if line.type == "DEPOSIT" else -Decimal(line.amount)
+        if line.outcome == "posted":
+            balance += amount
+        recorded_at = parse_instant(line.recorded_at, None)
+        entries.append(
+            StatementEntry(
+                timestamp,
+                recorded_at,
+                amount,
+                balance,
+                number,
+                line.uuid,
+                line.outcome,
+                number in late or recorded_at >= end,
+            )
+        )
+    return entries
+
+
+class _ParsedLine(NamedTuple):
+    timestamp: datetime
+    number: int
+    line: ExportedTransaction
+
+
+def _lines(
+    service: ConnectedService, user_id: int, period: Period, known_at: datetime | None
+) -> list[ExportedTransaction]:
+    wanted = ExportFilter(
+        posted_only=False,
+        since=period.begin,
+        until=period.end,
+        recorded_since=None,
+        recorded_until=None,
+    )
+    lines: list[ExportedTransaction] = []
+    for part in read_user(service.connection, user_id, wanted, known_at):
+        lines += part.lines
+        if len(lines) > ENTRIES_MAX:
+            raise CommandError(
+                f"there are more than {ENTRIES_MAX:,} transactions in the period: choose a shorter one"
+            )
+    return lines

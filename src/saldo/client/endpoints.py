@@ -1,0 +1,398 @@
+"""The operations of the API, each described once and without I/O: the request, and how to read the response."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from operator import index
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from saldo.client.errors import SaldoError, UnavailableError, UnexpectedAnswerError
+from saldo.client.models import (
+    Balance,
+    Delivery,
+    EventType,
+    Instant,
+    Key,
+    Line,
+    Page,
+    Posted,
+    Proof,
+    RelayedEventType,
+    Scope,
+    Seals,
+    Transaction,
+    TransactionLog,
+    TransactionType,
+    User,
+    Webhook,
+)
+from saldo.client.payloads import TransactionRequest, encode_array, format_time
+from saldo.client.responses import Response, decode_body, parse_outcome
+
+T = TypeVar("T")
+
+JSON: Final = "application/json"
+NDJSON: Final = "application/x-ndjson"
+BULK_PATH: Final = "/v1/transactions"
+
+Query: TypeAlias = tuple[tuple[str, str], ...]
+NO_QUERY: Final[Query] = ()
+
+
+class RepeatRule(Enum):
+    """The condition under which a call may be repeated."""
+
+    ALWAYS = "whatever became of the last attempt: it is a question, or has an effect once only"
+    UNDONE = "if it is sure that the last attempt has done nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """A call of one operation.
+
+    Attributes:
+        read: Returns the result from a response with a status below 300. It may raise `UnavailableError`, and the call
+            is then repeated.
+        also: Statuses of 300 and above that are results as well.
+        uuid: The uuid of the transaction that is posted.
+    """
+
+    method: str
+    path: str
+    read: Callable[[Response], T]
+    query: Query = ()
+    body: bytes | None = None
+    content_type: str = JSON
+    repeat: RepeatRule = RepeatRule.ALWAYS
+    also: tuple[int, ...] = ()
+    uuid: UUID | None = None
+
+    @property
+    def is_read(self) -> bool:
+        """True if the call only reads."""
+        return self.method == "GET"
+
+
+class Listing(NamedTuple, Generic[T]):
+    """A paginated list."""
+
+    path: str
+    item: type[T]
+    query: Query
+
+    def page(self, cursor: str | None) -> Call[Page[T]]:
+        """Return the call for the page at a cursor; None means the first page."""
+        return Call("GET", self.path, _reader(Page[self.item]), _query(*self.query, cursor=cursor))  # type: ignore[name-defined]
+
+
+class Unset(Enum):
+    """The type of `UNSET`, which marks a field that is not to be changed, where None has a meaning of its own."""
+
+    UNSET = "unset"
+
+
+UNSET: Final = Unset.UNSET
+
+
+def create_user(name: str) -> Call[User]:
+    """Return the call that creates a user. A 409 after a lost response sets `NameTakenError.perhaps_ours`."""
+    return Call("POST", "/v1/user", _reader(User), body=_json({"name": name}))
+
+
+def user(user_id: int) -> Call[User]:
+    return Call("GET", f"/v1/user/{index(user_id)}", _reader(User))
+
+
+def users(name: str | None, limit: int | None) -> Listing[User]:
+    return Listing("/v1/user", User, _query(name=name, limit=limit))
+
+
+def balance(
+    user_id: int, date: Instant | None, before: Instant | None, known_at: Instant | None
+) -> Call[Balance]:
+    query = _query(date=_instant(date), before=_instant(before), known_at=_instant(known_at))
+    wanted = index(user_id)
+
+    def read(answer: Response) -> Balance:
+        found = decode_body(answer, Balance)
+        if found.user_id != wanted:
+            raise _wrong_response(f"the balance of user {found.user_id}, not of {wanted}")
+        return found
+
+    return Call("GET", f"/v1/user/{wanted}/balance", read, query)
+
+
+def transactions(
+    user_id: int,
+    since: Instant | None,
+    until: Instant | None,
+    type_: TransactionType | None,
+    limit: int | None,
+    known_at: Instant | None = None,
+) -> Listing[Transaction]:
+    query = _query(
+        ("from", _instant(since)),
+        to=_instant(until),
+        type=type_,
+        known_at=_instant(known_at),
+        limit=limit,
+    )
+    return Listing(f"/v1/user/{index(user_id)}/transactions", Transaction, query)
+
+
+def transaction(uuid: UUID | str, user_id: int | None) -> Call[Transaction]:
+    path = f"/v1/transaction/{_uuid(uuid)}"
+    return Call("GET", path, _reader(Transaction), _query(user_id=user_id))
+
+
+def transaction_log(shard: int, after: int | None, limit: int | None) -> Call[TransactionLog]:
+    query = _query(shard=shard, after=after, limit=limit)
+    return Call("GET", BULK_PATH, _reader(TransactionLog), query)
+
+
+def post(request: TransactionRequest) -> Call[Transaction]:
+    uuid = request.uuid
+
+    def read(answer: Response) -> Transaction:
+        found = decode_body(answer, Transaction)
+        if found.uuid != uuid:
+            raise _wrong_response(f"transaction {found.uuid}, not {uuid}")
+        replayed = answer.headers.get("idempotent-replayed") == "true"
+        return msgspec.structs.replace(found, replayed=True) if replayed else found
+
+    return Call("POST", "/v1/transaction", read, body=request.body(), uuid=uuid)
+
+
+def post_many(requests: Iterable[TransactionRequest]) -> Call[list[Posted | SaldoError]]:
+    given = list(requests)
+    uuids = [each.uuid for each in given]
+    body = encode_array(given)
+    return Call("POST", BULK_PATH, lambda answer: _read_many(answer, uuids), body=body)
+
+
+def post_atomic(requests: Iterable[TransactionRequest]) -> Call[list[Posted]]:
+    given = list(requests)
+    uuids = [each.uuid for each in given]
+    query, body = (("atomic", "true"),), encode_array(given)
+    return Call("POST", BULK_PATH, lambda answer: _read_atomic(answer, uuids), query, body)
+
+
+def proof(uuid: UUID | str) -> Call[Proof]:
+    return Call("GET", f"/v1/proof/{_uuid(uuid)}", _reads_document(Proof))
+
+
+def seals(shard: int | None, after: int | None, limit: int | None) -> Call[Seals]:
+    query = _query(shard=shard, after=after, limit=limit)
+    return Call("GET", "/v1/seals", _reads_document(Seals), query)
+
+
+def create_webhook(
+    url: str,
+    event_types: Iterable[RelayedEventType] | None,
+    user_ids: Iterable[int] | None,
+    secret: str | None,
+) -> Call[Webhook]:
+    body = _json(
+        {"url": url, "event_types": _list(event_types), "user_ids": _list(user_ids)}
+        | ({} if secret is None else {"secret": secret})
+    )
+    return Call("POST", "/v1/webhook", _reader(Webhook), body=body, repeat=RepeatRule.UNDONE)
+
+
+def webhook(webhook_id: int) -> Call[Webhook]:
+    return Call("GET", _webhook(webhook_id), _reader(Webhook))
+
+
+def webhooks(limit: int | None) -> Listing[Webhook]:
+    return Listing("/v1/webhook", Webhook, _query(limit=limit))
+
+
+def change_webhook(webhook_id: int, changes: Mapping[str, Any]) -> Call[Webhook]:
+    """Return the call that changes a webhook.
+
+    The call is not repeated if it may have had an effect. The previous secret keeps signing for a while, and after a
+    second change the new secret would count as the previous one.
+    """
+    given = {name: value for name, value in changes.items() if value is not UNSET}
+    body = _json({name: _to_json_value(value) for name, value in given.items()})
+    path = _webhook(webhook_id)
+    return Call("PATCH", path, _reader(Webhook), body=body, repeat=RepeatRule.UNDONE)
+
+
+def delete_webhook(webhook_id: int) -> Call[Webhook]:
+    """Return the call that deletes a webhook. A repetition would get 404, so the call is not repeated."""
+    return Call("DELETE", _webhook(webhook_id), _reader(Webhook), repeat=RepeatRule.UNDONE)
+
+
+def deliveries(webhook_id: int, state: str | None, limit: int | None) -> Listing[Delivery]:
+    path = f"{_webhook(webhook_id)}/deliveries"
+    return Listing(path, Delivery, _query(state=state, limit=limit))
+
+
+def replay_deliveries(webhook_id: int, event_id: str | None) -> Call[int]:
+    path = f"{_webhook(webhook_id)}/deliveries/replay"
+    body = _json({"event_id": event_id})
+    return Call("POST", path, _read_replayed, body=body, repeat=RepeatRule.UNDONE)
+
+
+def create_key(
+    name: str,
+    scopes: Iterable[Scope],
+    user_ids: Iterable[int] | None,
+    networks: Iterable[str] | None,
+    expires_at: Instant | None,
+) -> Call[Key]:
+    body = _json(
+        {
+            "name": name,
+            "scopes": list(scopes),
+            "user_ids": _list(user_ids),
+            "networks": _list(networks),
+            "expires_at": _instant(expires_at),
+        }
+    )
+    return Call("POST", "/v1/key", _reader(Key), body=body, repeat=RepeatRule.UNDONE)
+
+
+def key(key_id: int) -> Call[Key]:
+    return Call("GET", f"/v1/key/{index(key_id)}", _reader(Key))
+
+
+def keys(limit: int | None) -> Listing[Key]:
+    return Listing("/v1/key", Key, _query(limit=limit))
+
+
+def revoke_key(key_id: int) -> Call[Key]:
+    return Call("DELETE", f"/v1/key/{index(key_id)}", _reader(Key))
+
+
+def rotate_key(key_id: int, overlap_seconds: int | None) -> Call[Key]:
+    path = f"/v1/key/{index(key_id)}/rotate"
+    body = _json({"overlap_seconds": overlap_seconds})
+    return Call("POST", path, _reader(Key), body=body, repeat=RepeatRule.UNDONE)
+
+
+def health(what: str) -> Call[str]:
+    """Return the call that reads the state of the service: `ok`, `draining` or `unavailable`, also from a 503."""
+    return Call("GET", f"/healthz/{what}", _read_health, also=(503,))
+
+
+def metrics() -> Call[str]:
+    return Call("GET", "/metrics", _read_text)
+
+
+def openapi() -> Call[dict[str, Any]]:
+    return Call("GET", "/openapi.json", _reader(dict[str, Any]))
+
+
+def events_query(user_ids: Iterable[int] | None, types: Iterable[EventType] | None) -> Query:
+    """Return the query that filters the live stream."""
+    users = None if user_ids is None else ",".join(str(index(each)) for each in user_ids)
+    return _query(user_id=users, type=None if types is None else ",".join(types))
+
+
+def _reader(type_: type[T]) -> Callable[[Response], T]:
+    return lambda answer: decode_body(answer, type_)
+
+
+def _reads_document(type_: type[T]) -> Callable[[Response], T]:
+    """Return a reader that also stores the response as it was received, because that is what is verified."""
+
+    def read(answer: Response) -> T:
+        document = decode_body(answer, dict[str, Any])
+        body = msgspec.json.encode(document | {"document": document})
+        return decode_body(answer._replace(body=body), type_)
+
+    return read
+
+
+def _wrong_response(what: str) -> UnexpectedAnswerError:
+    return UnexpectedAnswerError(f"the answer is to another call: it is about {what}")
+
+
+def _read_many(answer: Response, uuids: Sequence[UUID]) -> list[Posted | SaldoError]:
+    """Return an outcome for each uuid, in the order of the uuids.
+
+    Raises:
+        UnavailableError: Some items have no outcome yet. All items are sent again, under the same uuids.
+        UnexpectedAnswerError: The response belongs to other transactions.
+    """
+    outcomes: list[Posted | SaldoError] = []
+    for raw in decode_body(answer, list[msgspec.Raw]):
+        body = bytes(raw)
+        line = decode_body(answer, Line, body)
+        outcome = parse_outcome(line, body)
+        if outcome.again is not None:
+            raise outcome.again
+        place = len(outcomes)
+        # The service may be unable to read the uuid of an invalid item.
+        if place >= len(uuids) or line.line != place + 1 or line.uuid not in (uuids[place], None):
+            raise UnexpectedAnswerError(
+                f"line {line.line} of the answer is of no transaction that was sent"
+            )
+        outcomes.append(outcome.value)
+    if len(outcomes) < len(uuids):
+        raise UnavailableError("the answer ended before its last line")
+    return outcomes
+
+
+def _read_atomic(answer: Response, uuids: Sequence[UUID]) -> list[Posted]:
+    outcomes = _read_many(answer, uuids)
+    posted = [each for each in outcomes if isinstance(each, Posted)]
+    if len(posted) < len(outcomes):
+        raise UnexpectedAnswerError("of all or nothing the answer says that some were posted")
+    return posted
+
+
+class _Replayed(msgspec.Struct):
+    replayed: int
+
+
+def _read_replayed(answer: Response) -> int:
+    return decode_body(answer, _Replayed).replayed
+
+
+def _read_health(answer: Response) -> str:
+    return str(decode_body(answer, dict[str, Any]).get("status", "unavailable"))
+
+
+def _read_text(answer: Response) -> str:
+    try:
+        return answer.body.decode()
+    except UnicodeDecodeError as error:
+        raise UnexpectedAnswerError(f"the answer is no text: {error}") from None
+
+
+def _query(*pairs: tuple[str, str | None], **named: object) -> Query:
+    """Return the query with the parameters that are not None."""
+    every = (*pairs, *named.items())
+    return tuple((name, str(value)) for name, value in every if value is not None)
+
+
+def _json(value: object) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def _instant(value: Instant | None) -> str | None:
+    return None if value is None else format_time(value)
+
+
+def _uuid(value: UUID | str) -> UUID:
+    return value if isinstance(value, UUID) else UUID(value)
+
+
+def _webhook(webhook_id: int) -> str:
+    return f"/v1/webhook/{index(webhook_id)}"
+
+
+def _list(values: Iterable[Any] | None) -> list[Any] | None:
+    return None if values is None else list(values)
+
+
+def _to_json_value(value: Any) -> Any:
+    return value if value is None or isinstance(value, str | bool) else list(value)

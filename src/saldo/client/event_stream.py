@@ -1,0 +1,138 @@
+"""The state of a subscriber of the live stream, without I/O: the position, the new events, and the backoff."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from saldo.client.endpoints import Query, events_query
+from saldo.client.errors import SaldoError, UnavailableError, UnexpectedAnswerError
+from saldo.client.models import Event, EventType, Instant, TransactionData, UserData
+from saldo.client.payloads import format_time
+from saldo.client.retry import Retries
+from saldo.client.sse import Frame, FrameParser
+
+EVENTS_PATH: Final = "/v1/events"
+USER_CREATED: Final = "saldo.user.created"
+
+
+class EventStreamState:
+    """The state of one subscriber.
+
+    Attributes:
+        position: The position after the last event that was returned; "" until the stream has sent a position.
+    """
+
+    def __init__(
+        self,
+        user_ids: Iterable[int] | None,
+        types: Iterable[EventType] | None,
+        start: Instant,
+        timeout_seconds: float | None,
+    ) -> None:
+        self.position = ""
+        self._filter = events_query(user_ids, types)
+        self._start = format_time(start)
+        self._timeout_seconds = timeout_seconds
+        self._frames = FrameParser()
+        self._waiting: deque[Frame] = deque()
+        # The greatest `seq` per shard, because the events of a shard come in the order of `seq`. A position can't be
+        # used: after a reconnect the service may group the same events differently, and repeated events can then have
+        # positions before and after the stored one.
+        self._reached: dict[int, int] = {}
+        self._failed = 0
+        self._failing_since: float | None = None
+        self._retry_seconds = 0.0
+
+    def connection_request(self) -> tuple[Query, dict[str, str]]:
+        """Return the query and the headers for a new connection. An incomplete event of the previous connection is
+        discarded."""
+        self._frames = FrameParser()
+        headers = {"accept": "text/event-stream"}
+        if self.position:
+            return self._filter, headers | {"last-event-id": self.position}
+        return (*self._filter, ("from", self._start)), headers
+
+    def feed(self, data: bytes) -> None:
+        """Add data that was received. `events` returns the events in it.
+
+        Raises:
+            UnexpectedAnswerError: The data is not a live stream of Saldo.
+        """
+        self._failed, self._failing_since = 0, None
+        try:
+            self._waiting.extend(self._frames.feed(data))
+        except ValueError as error:
+            raise _unreadable(error) from None
+
+    def events(self) -> Iterator[Event]:
+        """Yield the events that were received and not yielded yet, without repeated ones.
+
+        A consumer that stops the iteration can continue with the next event later, because the state advances with each
+        event that is yielded.
+
+        Raises:
+            UnexpectedAnswerError: An event can't be read. The data after it is discarded, and the service sends it
+                again.
+        """
+        while self._waiting:
+            try:
+                event = self._event(self._waiting.popleft())
+            except (ValueError, KeyError, TypeError, msgspec.MsgspecError) as error:
+                self._waiting.clear()
+                raise _unreadable(error) from None
+            if event is not None:
+                yield event
+
+    def reconnect_pause(
+        self, error: SaldoError | None, now: float, retries: Retries, chance: Callable[[], float]
+    ) -> float:
+        """Return the time to wait before the next connection, in seconds.
+
+        Args:
+            error: The error that ended the connection; None if the service closed it normally.
+            now: The current time of a monotonic clock, in seconds.
+            chance: A function that returns a random number from 0 to 1.
+
+        Raises:
+            SaldoError: Another attempt would not help, or the timeout has passed.
+        """
+        if error is not None and not isinstance(error, UnavailableError):
+            raise error
+        since = self._failing_since = now if self._failing_since is None else self._failing_since
+        asked = self._retry_seconds if error is None else error.retry_after_seconds
+        pause = retries.pause(self._failed, chance(), asked or None)
+        self._failed += 1
+        if self._timeout_seconds is not None and now + pause - since >= self._timeout_seconds:
+            raise error or UnavailableError("the live stream ends again and again")
+        return pause
+
+    def _event(self, frame: Frame) -> Event | None:
+        if frame.retry_milliseconds is not None:
+            self._retry_seconds = frame.retry_milliseconds / 1000
+        position = frame.id or self.position
+        event = None if frame.data is None else self._read(frame.data, position)
+        self.position = position
+        if event is None or event.data.seq <= self._reached.get(event.data.shard, -1):
+            return None
+        self._reached[event.data.shard] = event.data.seq
+        return event
+
+    def _read(self, data: str, position: str) -> Event:
+        envelope: dict[str, Any] = msgspec.json.decode(data)
+        type_: Any = UserData if envelope["type"] == USER_CREATED else TransactionData
+        return Event(
+            id=str(envelope["id"]),
+            type=envelope["type"],
+            time=msgspec.convert(envelope["time"], type=datetime),
+            data=msgspec.convert(envelope["data"], type=type_),
+            position=position,
+        )
+
+
+def _unreadable(error: Exception) -> UnexpectedAnswerError:
+    return UnexpectedAnswerError(f"an event can't be read: {error}")

@@ -1,0 +1,224 @@
+"""Session authentication of the console: the session cookie, the session's key, and the form tokens.
+
+The middleware authenticates every request; only the paths in `middleware.OPEN` are served without a sign-in.
+
+There are two cookies. The browser never sends the session cookie with a request from another site, not even when the
+visitor follows a link from there. A page that is opened by such a link therefore must not replace the session cookie.
+Visitors without a session get a second cookie, which is used only to bind forms to them.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from secrets import token_urlsafe
+from typing import Any, Final
+
+from litestar.di import NamedDependency
+
+from saldo.auth.api_key import hash_secret
+from saldo.auth.authenticator import Authentication, AuthenticationFailure, Authenticator
+from saldo.auth.grants import NO_GRANT, Grant, Scope
+from saldo.console.session_cache import SessionCache
+from saldo.store.console_sessions import ConsoleSession, ConsoleSessions
+from saldo.store.errors import StoreError
+
+SESSION_COOKIE: Final = "saldo_session"
+VISITOR_COOKIE: Final = "saldo_visitor"
+HOST_PREFIX: Final = "__Host-"
+_SECRET_BYTES: Final = 32
+_SECRET: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+
+_log = logging.getLogger("saldo.auth")
+
+MISSING_READ_SCOPE: Final = AuthenticationFailure("The key may not read.", known=True)
+
+Headers = Mapping[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """The person who sent a request.
+
+    Attributes:
+        grant: The visitor's grant, or None if the visitor has to sign in.
+        signed_in: Whether the grant comes from a session. While no keys exist, there are no sessions.
+        secret: The secret of the session, or the value of the visitor cookie.
+        new: Whether the visitor cookie still has to be set.
+        denied: The reason why even signing in is not possible, or None if it is possible.
+    """
+
+    grant: Grant | None
+    signed_in: bool
+    secret: str
+    new: bool = False
+    denied: str | None = None
+
+    @property
+    def form_token(self) -> str:
+        """The CSRF token that every form of this visitor contains. Other sites cannot know it."""
+        return sha256(b"saldo console form " + self.secret.encode()).hexdigest()
+
+    def owns(self, form_token: str) -> bool:
+        """Return whether a form token was issued to this visitor."""
+        # Bytes are compared, since `compare_digest` accepts text only if it is ASCII.
+        return not self.new and hmac.compare_digest(self.form_token.encode(), form_token.encode())
+
+
+class SessionAuthenticator:
+    """The authenticator of the console, which also begins and ends sessions."""
+
+    def __init__(self, gate: Authenticator, sessions: ConsoleSessions) -> None:
+        self._gate = gate
+        self._sessions = sessions
+        self._cache = SessionCache(sessions.find)
+
+    async def visitor(self, scope: Any, *, in_use: bool = True) -> Visitor:
+        """Return the visitor who sent a request.
+
+        Args:
+            in_use: Whether the request extends the session. Requests that a page sends by itself do not.
+
+        Raises:
+            StoreError: The database is not available.
+        """
+        headers: Headers = dict(scope["headers"])
+        cookies = _parse_secret_cookies(scope)
+        unlocked = await self._gate.authenticate_without_key(scope, headers)
+        secure = is_secure(scope)
+        secret = cookies.get(cookie_name(SESSION_COOKIE, secure=secure))
+        if unlocked is None and secret is not None:
+            grant = await self._grant_of(secret, scope, headers, in_use)
+            if grant is not None:
+                return Visitor(grant, signed_in=True, secret=secret)
+        visitor = cookies.get(cookie_name(VISITOR_COOKIE, secure=secure))
+        found = (token_urlsafe(_SECRET_BYTES), True) if visitor is None else (visitor, False)
+        if isinstance(unlocked, AuthenticationFailure):
+            return Visitor(None, False, *found, denied=unlocked.detail)
+        return Visitor(unlocked, False, *found)
+
+    async def sign_in(self, scope: Any, key: str) -> str | AuthenticationFailure:
+        """Begin a session with a key that has the scope `read`.
+
+        Returns:
+            The secret of the session, or the reason why the key is rejected.
+
+        Raises:
+            StoreError: The database is not available.
+        """
+        headers: Headers = dict(scope["headers"])
+        grant = await self._gate.authenticate_key(scope, headers, key.encode())
+        if isinstance(grant, AuthenticationFailure):
+            return grant
+        if not grant.allows(Scope.READ):
+            return MISSING_READ_SCOPE
+        secret = token_urlsafe(_SECRET_BYTES)
+        binding = _binding(secret, hash_secret(key.encode()))
+        digest = _digest(secret)
+        await self._sessions.begin(digest, grant.name, binding)
+        self._cache.add(digest, ConsoleSession(grant.name, binding, stale=False))
+        _log.info("%s has signed in to the console", grant.name)
+        return secret
+
+    async def sign_out(self, visitor: Visitor) -> None:
+        """End the visitor's session in the database and in this process's cache.
+
+        Raises:
+            StoreError: It is unknown whether the session has ended.
+        """
+        digest = _digest(visitor.secret)
+        await self._sessions.end(digest)
+        self._cache.remove(digest)
+        _log.info("%s has signed out of the console", (visitor.grant or NO_GRANT).name)
+
+    async def _grant_of(
+        self, secret: str, scope: Any, headers: Headers, in_use: bool
+    ) -> Grant | None:
+        digest = _digest(secret)
+        session = await self._cache.find(digest)
+        if session is None:
+            return None
+
+        def fits(key_digest: bytes) -> bool:
+            return hmac.compare_digest(_binding(secret, key_digest), session.binding)
+
+        grant = await self._gate.authenticate_session(scope, headers, session.holder, fits)
+        if isinstance(grant, AuthenticationFailure):
+            return None
+        if session.stale and in_use:
+            await self._sessions.use(digest)
+            self._cache.mark_used(digest)
+        return grant
+
+
+class SessionAdmission(Authentication):
+    """The admission of a request that a session has authenticated. See `Authentication`."""
+
+    __slots__ = ("_entry", "_request")
+
+    def __init__(self, entry: SessionAuthenticator, scope: Any, visitor: Visitor) -> None:
+        self._entry = entry
+        self._request = scope
+        self.grant = visitor.grant or NO_GRANT
+
+    async def is_still_valid(self) -> bool:
+        """Return whether the session is still valid. While the database is not available, a session stays valid."""
+        try:
+            return (await self._entry.visitor(self._request, in_use=False)).grant is not None
+        except StoreError:
+            return True
+
+
+def _digest(secret: str) -> bytes:
+    return sha256(secret.encode()).digest()
+
+
+def _binding(secret: str, key_digest: bytes) -> bytes:
+    return sha256(b"saldo console session " + secret.encode() + key_digest).digest()
+
+
+def is_secure(scope: Any) -> bool:
+    """Return whether the browser uses TLS.
+
+    The header `X-Forwarded-Proto` is trusted from every client, since its only effect is to make the cookies stricter.
+    """
+    forwarded = (b"x-forwarded-proto", b"https")
+    return scope["scheme"] == "https" or forwarded in scope["headers"]
+
+
+def cookie_name(name: str, *, secure: bool) -> str:
+    """Return the name of a cookie that identifies a visitor.
+
+    With TLS, the name has the prefix `__Host-`. The browser then accepts the cookie only from this host and only over
+    TLS. A sibling domain, a service on another port or an attacker on the network cannot plant such a cookie, and
+    cookies without the prefix are ignored.
+    """
+    return f"{HOST_PREFIX}{name}" if secure else name
+
+
+def parse_cookies(scope: Any) -> dict[str, str]:
+    """Return the cookies of a request by name. Values are not validated, since other services may set cookies, too.
+
+    A name that occurs twice is left out: one of the two cookies was planted, and it is not known which.
+    """
+    lines = [value for name, value in scope["headers"] if name == b"cookie"]
+    found: dict[str, str] = {}
+    doubled: set[str] = set()
+    for part in b";".join(lines).decode("latin-1").split(";"):
+        name, _, value = part.strip().partition("=")
+        if name in found:
+            doubled.add(name)
+        found[name] = value
+    return {name: value for name, value in found.items() if name not in doubled}
+
+
+def _parse_secret_cookies(scope: Any) -> dict[str, str]:
+    """Return the cookies whose values have the form of our secrets."""
+    return {name: value for name, value in parse_cookies(scope).items() if _SECRET.fullmatch(value)}
+
+
+InjectedAuthenticator = NamedDependency[SessionAuthenticator]

@@ -1,0 +1,151 @@
+"""The recent metrics of this process: samples of its own counters, in a ring buffer of fixed length.
+
+Sampling makes no queries to the database, and a restart clears the buffer. Each process of a service has only its own
+samples. For all processes together and for longer periods, use Prometheus (docs/howto/monitor.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+from saldo.observability.metrics import HTTP_SECONDS, OUTCOMES, QUEUE_REQUESTS
+
+SAMPLE_SECONDS: Final = 5.0
+"""Interval between two samples in seconds. Taking a sample costs about a millisecond."""
+
+SAMPLES_MAX: Final = 361
+"""Number of samples that are kept: half an hour."""
+
+API_PREFIX: Final = "/v1/"
+"""Prefix of the routes whose latency is shown. The console's own pages are excluded."""
+
+_log = logging.getLogger("saldo.console")
+
+
+class Sample(NamedTuple):
+    """The counters at one time.
+
+    Attributes:
+        at: The time of the sample, in seconds since the epoch.
+        outcomes: The number of answered transactions, by `posted`, `refused` and `replayed`.
+        within: The cumulative number of API requests by upper bound of their duration in seconds.
+        queue: The number of transaction requests in the queue.
+    """
+
+    at: float
+    outcomes: Mapping[str, float]
+    within: Mapping[float, float]
+    queue: float
+
+
+class Series(NamedTuple):
+    """The series that the charts show, with one value or None for each time.
+
+    Rates are in transactions per second, latencies in milliseconds.
+    """
+
+    times: list[float]
+    posted: list[float]
+    refused: list[float]
+    replayed: list[float]
+    p50: list[float | None]
+    p99: list[float | None]
+    queue: list[float]
+
+
+class MetricsHistory:
+    """The ring buffer of samples."""
+
+    def __init__(self) -> None:
+        self._samples: deque[Sample] = deque(maxlen=SAMPLES_MAX)
+
+    async def run(self) -> None:
+        """Take samples until the task is cancelled."""
+        while True:
+            try:
+                self.add_sample(time.time())
+            except Exception:
+                _log.exception("a sample failed in a way nobody foresaw")
+            await asyncio.sleep(SAMPLE_SECONDS)
+
+    def add_sample(self, now: float) -> None:
+        """Take one sample."""
+        self._samples.append(Sample(now, _outcomes(), _latency_buckets(), _queue()))
+
+    def series(self) -> Series:
+        """Return the changes between consecutive samples."""
+        found = Series([], [], [], [], [], [], [])
+        for before, after in pairwise(self._samples):
+            seconds = max(after.at - before.at, 0.001)
+            found.times.append(after.at)
+            for name in ("posted", "refused", "replayed"):
+                change = after.outcomes[name] - before.outcomes[name]
+                getattr(found, name).append(round(change / seconds, 2))
+            answered = {
+                bound: count - before.within.get(bound, 0) for bound, count in after.within.items()
+            }
+            found.p50.append(quantile(answered, 0.5))
+            found.p99.append(quantile(answered, 0.99))
+            found.queue.append(after.queue)
+        return found
+
+
+def quantile(within: Mapping[float, float], part: float) -> float | None:
+    """Estimate a quantile of the durations in milliseconds, as Prometheus' `histogram_quantile` does.
+
+    Args:
+        within: The cumulative number of requests by upper bound in seconds.
+        part: The quantile, from 0 to 1.
+
+    Returns:
+        The duration, or None if there were no requests.
+    """
+    bounds = sorted(within)
+    total = within[bounds[-1]] if bounds else 0
+    if not total:
+        return None
+    below, low = 0.0, 0.0
+    for bound in bounds:
+        count = within[bound]
+        if count >= total * part:
+            if bound == float("inf"):
+                return round(low * 1000, 2)
+            share = (total * part - below) / (count - below) if count > below else 1.0
+            return round((low + (bound - low) * share) * 1000, 2)
+        below, low = count, bound
+    return None
+
+
+def _outcomes() -> dict[str, float]:
+    found = Counter[str]({"posted": 0, "refused": 0, "replayed": 0})
+    for name, labels, value in _values(OUTCOMES):
+        if name.endswith("_total"):
+            refused = "posted" if labels["outcome"] == "posted" else "refused"
+            found["replayed" if labels["replayed"] == "true" else refused] += value  # type: ignore[assignment]
+    return dict(found)
+
+
+def _latency_buckets() -> dict[float, float]:
+    found: dict[float, float] = {}
+    for name, labels, value in _values(HTTP_SECONDS):
+        if name.endswith("_bucket") and labels["route"].startswith(API_PREFIX):
+            bound = float(labels["le"])
+            found[bound] = found.get(bound, 0) + value
+    return found
+
+
+def _queue() -> float:
+    return sum(value for _, _, value in _values(QUEUE_REQUESTS))
+
+
+def _values(metric: object) -> Iterable[tuple[str, dict[str, str], float]]:
+    """Yield the name, labels and value of a metric's samples, of this process only."""
+    for family in metric.collect():  # type: ignore[attr-defined]
+        for sample in family.samples:
+            yield sample.name, sample.labels, sample.value

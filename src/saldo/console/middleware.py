@@ -1,0 +1,167 @@
+"""Middleware of the console's routes: authentication, CSRF protection of forms, and error pages."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from litestar import Response
+from litestar.exceptions import HTTPException
+
+from saldo.auth.grants import Scope
+from saldo.console.authentication import SessionAdmission, SessionAuthenticator, Visitor
+from saldo.console.page import SIGN_IN_PATH, HttpRequest, Page, parse_form_values
+from saldo.http.api.context import AppContext
+from saldo.http.api.routes import request_id
+from saldo.http.problems import Problem, ProblemError
+from saldo.http.request_body import CLIENT_DISCONNECTED
+from saldo.parsing.transactions import InvalidError
+from saldo.store.errors import OutcomeUncertainError, RejectedError, StoreError
+
+SETTINGS_PATH: Final = "/console/settings"
+UNAUTHENTICATED_PATHS: Final = frozenset({SIGN_IN_PATH, SETTINGS_PATH})
+"""Paths that are served without a sign-in."""
+
+AUTOMATIC_REQUEST_HEADER: Final = "x-saldo-by-itself"
+"""A header of requests that a page sends by itself. Such a request does not extend the session."""
+
+RENDERED_EXCEPTIONS: Final = (ProblemError, InvalidError, StoreError, HTTPException, Exception)
+"""Exceptions that are rendered as HTML. They are listed explicitly, or the API's own handlers would catch them."""
+
+_log = logging.getLogger("saldo.console")
+
+
+class ConsoleMiddleware:
+    """The hooks that the framework calls before each route and after a route has raised an exception."""
+
+    def __init__(self, entry: SessionAuthenticator, service: AppContext) -> None:
+        self._entry = entry
+        self._service = service
+
+    async def before(self, request: HttpRequest) -> Response[bytes] | None:
+        """Authenticate a request and check its form token.
+
+        Returns:
+            The response that replaces the route's, or None if the route is to handle the request.
+        """
+        visitor = await self._entry.visitor(
+            request.scope, in_use=AUTOMATIC_REQUEST_HEADER not in request.headers
+        )
+        page = Page(request, visitor, self._service)
+        request.scope["state"]["page"] = page
+        if visitor.denied is not None:
+            return error_page(page, 403, visitor.denied)
+        is_open = request.scope["path"] in UNAUTHENTICATED_PATHS
+        if page.is_form and _is_cross_origin_form(request):
+            return error_page(page, 403, page.words.form_foreign)
+        if visitor.grant is None and not is_open:
+            # The form token is checked later: it became invalid together with the session.
+            return _redirect_to_sign_in(page)
+        if page.is_form and not visitor.owns(await _form_token(request)):
+            return error_page(page, 403, page.words.form_stale, page.origin)
+        if is_open:
+            return None
+        if not page.grant.allows(Scope.READ):
+            return error_page(page, 403, page.words.forbidden)
+        if page.grant.bucket is not None and page.grant.bucket.take():
+            return error_page(page, 429, page.words.too_fast)
+        request.scope["state"]["admission"] = SessionAdmission(self._entry, request.scope, visitor)
+        return None
+
+    def render_error(self, request: HttpRequest, error: Exception) -> Response[bytes]:
+        """Return an error page for an exception, without internal details."""
+        page = request.scope["state"].get("page")
+        if page is None:
+            page = Page(
+                request, Visitor(None, signed_in=False, secret="", new=False), self._service
+            )
+        return _render_exception(error, page)
+
+
+class PageNotFoundError(Exception):
+    """The error for an object that does not exist or that the visitor is not allowed to see."""
+
+
+class ConsoleForbiddenError(Exception):
+    """The error for a page that the visitor's key does not permit."""
+
+
+def require_scope(page: Page, scope: Scope) -> None:
+    """Require a scope.
+
+    Raises:
+        ConsoleForbiddenError: The visitor's grant does not include the scope.
+    """
+    if not page.grant.allows(scope):
+        raise ConsoleForbiddenError
+
+
+def error_page(page: Page, status: int, detail: str, again: str = "") -> Response[bytes]:
+    """Return an error page.
+
+    Args:
+        again: The address of the page that the visitor can open again, or an empty text.
+    """
+    title = page.words.fault_titles.get(status, page.words.fault_titles[400])
+    return page.show("problem.html", status, title=title, detail=detail, again=again)
+
+
+def _is_cross_site_navigation(request: HttpRequest) -> bool:
+    """Return whether the request follows a link on another site.
+
+    The browser omits our cookies from such a request. It sends them when one of our own pages continues to the target.
+    """
+    return request.headers.get("sec-fetch-site") in {"cross-site", "same-site"}
+
+
+def _is_cross_origin_form(request: HttpRequest) -> bool:
+    """Return whether a page of another origin submitted the form."""
+    site = request.headers.get("sec-fetch-site")
+    own = request.headers.get("origin", "").partition("://")[2] == request.headers.get("host")
+    return site not in {None, "same-origin"} or (site is None and not own)
+
+
+def _redirect_to_sign_in(page: Page) -> Response[bytes]:
+    """Return a redirect to the sign-in page, with the address to return to.
+
+    The address is that of the requested page, or of the page that contained the submitted form. If the request follows
+    a link on another site, the response is a page that opens the address again, and the browser then sends the cookies.
+    """
+    if not page.is_form and _is_cross_site_navigation(page.request):
+        return page.show("again.html")
+    return page.go(SIGN_IN_PATH, to=page.origin)
+
+
+async def _form_token(request: HttpRequest) -> str:
+    found = await parse_form_values(request, "form")
+    return found[0] if len(found) == 1 else ""
+
+
+def _render_exception(error: Exception, page: Page) -> Response[bytes]:
+    words = page.words
+    match error:
+        case PageNotFoundError():
+            return error_page(page, 404, words.not_found)
+        case ConsoleForbiddenError():
+            return error_page(page, 403, words.forbidden)
+        case ProblemError(problem=Problem(status=403)):
+            all_ = page.grant.user_ids is not None and "user_id" not in page.request.path_params
+            return error_page(page, 403, words.forbidden_all if all_ else words.forbidden_user)
+        case InvalidError():
+            said = [*page.faults(error).values()]
+            # "Nothing was done" is added for forms only. On other pages it could be understood as a statement about an
+            # earlier action, which may have been done.
+            said += [words.invalid] if page.is_form else []
+            return error_page(page, 422, " ".join(said))
+        case StoreError() if not isinstance(error, RejectedError | OutcomeUncertainError):
+            _log.warning("the console: the database: %s", error)
+            return error_page(page, 503, words.database_down)
+        case HTTPException() if error.status_code in {404, 405}:
+            return error_page(page, 404, words.not_found)
+        case HTTPException() if error.status_code < 500:
+            return error_page(page, 400, words.not_readable)
+        case _:
+            identity = request_id(page.request)
+            if CLIENT_DISCONNECTED not in page.request.scope["state"]:
+                _log.error("request %s failed", identity, exc_info=error)
+            return error_page(page, 500, words.broken.format(identity))

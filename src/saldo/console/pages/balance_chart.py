@@ -1,0 +1,197 @@
+"""The balance of a user over time, as points for a chart.
+
+A point is a time and the balance from that time until the next point. The balance includes everything that took effect
+by then, and late entries count from their timestamps. A range with few entries is shown entry by entry. If that gives
+more points than the chart's limit, the range is divided into equal parts, and the first, last, lowest and highest point
+of each part are kept. The picture is the same (M4: Jugel et al., "M4: A Visualization-Oriented Time Series Data
+Aggregation", VLDB 2014). A range with too many entries is sampled: the balances at equally spaced times are read, and
+each of them is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal, NamedTuple
+
+from litestar import Response
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+
+from saldo.console.page import InjectedPage, Page, page_route, parse_query
+from saldo.console.pages.user import get_user
+from saldo.console.pages.users import USERS_PATH
+from saldo.encoding.json import encode_json
+from saldo.ledger.instants import INSTANT_MAX, INSTANT_MIN, MICROSECOND
+from saldo.parsing.transactions import InvalidError, InvalidField
+from saldo.store.charts import LATE_ENTRIES_MAX, BalanceChange, Charts
+
+SAMPLES_MAX: Final = 1000
+"""Maximum number of sampled balances. Each takes 0.2 ms to read, so all of them take 0.2 s."""
+
+POINTS_PER_PART: Final = 4
+MARGIN: Final = 0.02
+"""Margin before the first change, as a share of the whole range, so that the first change is visible."""
+
+
+ChartMethod = Literal["exact", "thinned", "sampled"]
+InjectedCharts = NamedDependency[Charts]
+
+
+class Point(NamedTuple):
+    """A time and the balance in minor units from that time on."""
+
+    moment: datetime
+    balance: int
+
+
+class ChartPoints(NamedTuple):
+    """The points of a range, and the method that produced them.
+
+    Attributes:
+        counted: The number of changes in the range, or the number of samples.
+    """
+
+    points: list[Point]
+    how: ChartMethod
+    counted: int
+
+
+@page_route(f"{USERS_PATH}/{{user_id:str}}/chart")
+async def show_chart(
+    page: InjectedPage, charts: InjectedCharts, user_id: FromPath[str]
+) -> Response[bytes]:
+    """Return the points of a range, or of the whole history if the query has no range.
+
+    The number of points is limited by `SALDO_CONSOLE_CHART_POINTS_MAX`.
+    """
+    user = await get_user(page, user_id)
+    asked = parse_query(page.request, "from", "to")
+    now = datetime.now(UTC)
+    span = await charts.span(user.id)
+    if span is None or span.first is None or span.last is None:
+        return _answer(page, now - timedelta(days=1), now, ChartPoints([], "exact", 0), ever=False)
+    if asked:
+        since, until = (_moment(asked, name) for name in ("from", "to"))
+        if since >= until:
+            raise InvalidError([InvalidField("to", "must be after from")])
+    else:
+        whole = max(now, span.last)
+        margin = max((whole - span.first) * MARGIN, timedelta(seconds=1))
+        since, until = span.first - margin, whole
+    # The line ends at the present, or at the last change if that is later: no entries exist after that time.
+    drawn = await _read_points(page, charts, user.id, since, min(until, max(now, span.last)))
+    return _answer(page, since, until, drawn)
+
+
+HANDLERS = [show_chart]
+
+
+async def _read_points(
+    page: Page, charts: Charts, user_id: int, since: datetime, until: datetime
+) -> ChartPoints:
+    settings = page.service.settings
+    if until <= since:
+        return ChartPoints([], "exact", 0)
+    bounds = await charts.bounds(user_id, since, until)
+    assert bounds is not None
+    points_max = settings.console_chart_points_max
+    if bounds.entries > settings.console_chart_entries_max or bounds.late > LATE_ENTRIES_MAX:
+        moments = list(_equally_spaced_times(since, until, min(SAMPLES_MAX, points_max)))
+        balances = await charts.balances_at(user_id, moments)
+        return ChartPoints(list(map(Point, moments, balances)), "sampled", len(moments))
+    # Read the balance first: an entry recorded between the two queries is then missing at the end, not counted twice.
+    before = await page.service.reader.balance(user_id, since, None) or 0
+    changes = await charts.changes(user_id, bounds, since, until)
+    points = [Point(since, before), *accumulate_balances(before, changes)]
+    points.append(Point(until, points[-1].balance))
+    if len(points) <= points_max:
+        return ChartPoints(points, "exact", len(changes))
+    return ChartPoints(downsample(points, points_max), "thinned", len(changes))
+
+
+def accumulate_balances(balance: int, changes: Sequence[BalanceChange]) -> Iterator[Point]:
+    """Yield the balance after each change. Changes with the same timestamp give one point."""
+    for index, change in enumerate(changes):
+        balance += change.amount
+        if index + 1 == len(changes) or changes[index + 1].timestamp != change.timestamp:
+            yield Point(change.timestamp, balance)
+
+
+def downsample(points: Sequence[Point], points_max: int) -> list[Point]:
+    """Reduce points to the first, last, lowest and highest of each of equal parts of the time range.
+
+    The first and the last point of the range are always kept.
+    """
+    first, last = points[0].moment, points[-1].moment
+    parts = max(1, points_max // POINTS_PER_PART)
+    width = (last - first) / parts or MICROSECOND
+    kept: list[Point] = []
+    of_part: list[Point] = []
+    part = 0
+    for point in points:
+        its_part = min(int((point.moment - first) / width), parts - 1)
+        if its_part != part and of_part:
+            kept += _extreme_points(of_part)
+            of_part = []
+        part = its_part
+        of_part.append(point)
+    return kept + _extreme_points(of_part)
+
+
+def _extreme_points(points: Sequence[Point]) -> list[Point]:
+    """Return the first, last, lowest and highest point, in their order and without repetitions."""
+    lowest = min(range(len(points)), key=lambda index: points[index].balance)
+    highest = max(range(len(points)), key=lambda index: points[index].balance)
+    return [points[index] for index in sorted({0, lowest, highest, len(points) - 1})]
+
+
+def _equally_spaced_times(since: datetime, until: datetime, count: int) -> Iterator[datetime]:
+    step = (until - since) / (count - 1)
+    for index in range(count - 1):
+        yield since + step * index
+    yield until
+
+
+def _moment(asked: dict[str, str], name: str) -> datetime:
+    """Parse an end of the range, in seconds since the epoch. Times outside the ledger's range are clamped to it."""
+    try:
+        seconds = float(asked[name])
+        found = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    except KeyError:
+        raise InvalidError([InvalidField(name, "is missing")]) from None
+    except (ValueError, OverflowError):
+        raise InvalidError([InvalidField(name, "must be seconds since 1970")]) from None
+    return min(max(found, INSTANT_MIN), INSTANT_MAX)
+
+
+def _answer(
+    page: Page, since: datetime, until: datetime, drawn: ChartPoints, *, ever: bool = True
+) -> Response[bytes]:
+    """Return the points as JSON. The balances are texts, which are exact, and become numbers only for drawing.
+
+    Args:
+        ever: Whether the balance has ever changed.
+    """
+    formats, words = page.formats, page.words
+    counted = {
+        "exact": words.chart_exact,
+        "thinned": words.chart_thinned,
+        "sampled": words.chart_sampled,
+    }[drawn.how]
+    if not drawn.points:
+        said = words.chart_ahead if ever else words.chart_empty
+    else:
+        said = counted.of(drawn.counted, formats.count(drawn.counted))
+    body: dict[str, Any] = {
+        "from": since.timestamp(),
+        "to": until.timestamp(),
+        "how": drawn.how,
+        "said": said,
+        "times": [point.moment.timestamp() for point in drawn.points],
+        "balances": [
+            {"plain": formats.plain(point.balance), "text": formats.money(point.balance)}
+            for point in drawn.points
+        ],
+    }
+    return Response(encode_json(body), media_type="application/json")

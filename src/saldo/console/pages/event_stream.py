@@ -1,0 +1,51 @@
+"""The live stream of `GET /v1/events` for pages, authenticated by the session.
+
+The browser's `EventSource` can send cookies, but not the header with a key.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from saldo.auth.grants import Scope
+from saldo.console.authentication import SessionAdmission, SessionAuthenticator
+from saldo.http import problems
+from saldo.http.api.event_stream import LiveStream
+from saldo.http.authorization import CONSOLE_PATH
+from saldo.http.raw_responses import method_of, record_response, send_response
+from saldo.http.responses import RawResponse
+from saldo.store.errors import StoreError
+
+LIVE_PATH: Final = f"{CONSOLE_PATH}/live"
+
+
+class ConsoleEventStream:
+    """The route of the live stream."""
+
+    def __init__(self, entry: SessionAuthenticator, events: LiveStream) -> None:
+        self._entry = entry
+        self._events = events
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve a request as an ASGI application."""
+        request_id: str = scope["state"]["request_id"]
+        refused = await self._authenticate(scope, request_id)
+        if refused is None:
+            await self._events(scope, receive, send)
+            return
+        record_response(method_of(scope), LIVE_PATH, refused.status)
+        await send_response(scope, send, refused, request_id)
+
+    async def _authenticate(self, scope: Any, request_id: str) -> RawResponse | None:
+        """Authenticate the request. Returns the error response, or None if the grant allows the stream."""
+        try:
+            # An open page does not extend the session.
+            visitor = await self._entry.visitor(scope, in_use=False)
+        except StoreError as error:
+            return problems.from_error(error, request_id).answer(request_id)
+        if visitor.grant is None:
+            return problems.unauthenticated("Sign in to the console.").answer(request_id)
+        if not visitor.grant.allows(Scope.READ):
+            return problems.forbidden_scope(Scope.READ).answer(request_id)
+        scope["state"]["admission"] = SessionAdmission(self._entry, scope, visitor)
+        return None

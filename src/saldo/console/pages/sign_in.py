@@ -1,0 +1,74 @@
+"""The pages for signing in and out, and for the display preferences."""
+
+from __future__ import annotations
+
+from litestar import Response, post
+
+from saldo.auth.authenticator import AuthenticationFailure
+from saldo.console.authentication import MISSING_READ_SCOPE, InjectedAuthenticator
+from saldo.console.middleware import SETTINGS_PATH
+from saldo.console.page import (
+    SIGN_IN_PATH,
+    InjectedPage,
+    page_route,
+    parse_console_path,
+    parse_form,
+    parse_query,
+)
+from saldo.console.preferences import zones
+from saldo.http.authorization import CONSOLE_PATH
+
+
+@page_route(SIGN_IN_PATH)
+async def show_sign_in(page: InjectedPage) -> Response[bytes]:
+    """Show the sign-in form. A visitor who already has a grant is redirected."""
+    asked = parse_query(page.request, "to", "out")
+    to = parse_console_path(asked.get("to")) or CONSOLE_PATH
+    if page.visitor.grant is not None:
+        return page.go(to)
+    return page.show("sign_in.html", to=to, wrong="", signed_out="out" in asked)
+
+
+@post(SIGN_IN_PATH)
+async def sign_in(page: InjectedPage, entry: InjectedAuthenticator) -> Response[bytes]:
+    """Begin a session. Its secret is always new, which prevents session fixation."""
+    asked = await parse_form(page.request, "key", "to")
+    to = parse_console_path(asked.get("to")) or CONSOLE_PATH
+    secret = await entry.sign_in(page.request.scope, asked.get("key", "").strip())
+    if isinstance(secret, AuthenticationFailure):
+        words = page.words
+        wrong = words.sign_in_scope if secret is MISSING_READ_SCOPE else words.sign_in_wrong
+        return page.show("sign_in.html", 403, to=to, wrong=wrong, signed_out=False)
+    answer = page.go(to)
+    page.set_session_cookie(answer, secret)
+    return answer
+
+
+@post("/console/sign-out")
+async def sign_out(page: InjectedPage, entry: InjectedAuthenticator) -> Response[bytes]:
+    """End the session in the database and delete its cookie."""
+    if page.visitor.signed_in:
+        await entry.sign_out(page.visitor)
+    answer = page.go(SIGN_IN_PATH, out="1")
+    page.set_session_cookie(answer, None)
+    return answer
+
+
+@page_route(SETTINGS_PATH)
+async def show_settings(page: InjectedPage) -> Response[bytes]:
+    """Show the form for language, theme and time zone."""
+    to = parse_console_path(parse_query(page.request, "to").get("to")) or CONSOLE_PATH
+    return page.show("settings.html", to=to, zones=sorted(zones()))
+
+
+@post(SETTINGS_PATH)
+async def save_settings(page: InjectedPage) -> Response[bytes]:
+    """Store the chosen preferences in the cookie and redirect to the previous page."""
+    asked = await parse_form(page.request, "language", "theme", "zone", "to", empty=True)
+    look = page.look.changed(asked.get("language", ""), asked.get("theme", ""), asked.get("zone"))
+    answer = page.go(parse_console_path(asked.get("to")) or CONSOLE_PATH)
+    page.save_preferences(answer, look)
+    return answer
+
+
+HANDLERS = [show_sign_in, sign_in, sign_out, show_settings, save_settings]

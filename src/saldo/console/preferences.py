@@ -1,0 +1,84 @@
+"""Display preferences of a person: language, theme and time zone.
+
+They are stored in a cookie and have no effect on access control.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, tzinfo
+from functools import cache
+from typing import Final, Literal, Self
+from zoneinfo import ZoneInfo, available_timezones
+
+Language = Literal["en", "ru"]
+Theme = Literal["auto", "light", "dark"]
+
+LANGUAGES: Final[tuple[Language, ...]] = ("en", "ru")
+THEMES: Final[tuple[Theme, ...]] = ("auto", "light", "dark")
+
+PREFERENCES_COOKIE: Final = "saldo_look"
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """The preferences of one browser.
+
+    Attributes:
+        zone: The IANA name of the time zone. If it is empty, the service's time zone is used.
+    """
+
+    language: Language = "en"
+    theme: Theme = "auto"
+    zone: str = ""
+
+    @classmethod
+    def read(cls, cookie: str | None, accept_language: str) -> Self:
+        """Parse the cookie. Missing and invalid values get their defaults."""
+        look = cls("ru" if _prefers_russian(accept_language) else "en")
+        parts = (cookie or "").split(".")
+        return look.changed(**dict(zip(("language", "theme", "zone"), parts, strict=False)))
+
+    def changed(self, language: str = "", theme: str = "", zone: str | None = None) -> Self:
+        """Return a copy with the given values. Invalid values are ignored."""
+        new = self
+        if language in LANGUAGES:
+            new = replace(new, language=language)
+        if theme in THEMES:
+            new = replace(new, theme=theme)
+        if zone is not None and (zone == "" or zone in zones()):
+            new = replace(new, zone=zone)
+        return new
+
+    @property
+    def written(self) -> str:
+        """The value of the cookie. The dot separates the parts, since no zone name contains one."""
+        return f"{self.language}.{self.theme}.{self.zone}"
+
+    def tzinfo(self, own: tzinfo | None) -> tzinfo:
+        """Return the time zone.
+
+        Args:
+            own: The time zone of the service. With None, the time zone of the machine is used.
+        """
+        if self.zone:
+            return ZoneInfo(self.zone)
+        return own or datetime.now(UTC).astimezone().tzinfo or UTC
+
+
+@cache
+def zones() -> frozenset[str]:
+    """Return the names of all time zones that a person can choose."""
+    return frozenset(available_timezones() - {"localtime", "Factory", "posixrules"})
+
+
+def _prefers_russian(accept_language: str) -> bool:
+    """Return whether Russian comes before English in the header `Accept-Language`.
+
+    Only the order of the languages counts; their weights (`q=`) are ignored.
+    """
+    for part in accept_language.lower().split(","):
+        name = part.strip().partition(";")[0].partition("-")[0]
+        if name in {"ru", "en"}:
+            return name == "ru"
+    return False

@@ -1,0 +1,1 @@
+"""Encoding of values for clients, and parsing of URLs."""

@@ -1,0 +1,100 @@
+"""A strict check of URLs that may contain a password, made before any library parses them.
+
+A character that had to be percent-encoded ends a part of a URL too early. The rest is then parsed as another part,
+which libraries print in their messages: the end of a password as a port, a host or a database. So a URL must be
+unambiguous here, and error messages quote nothing of it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+HINT: Final = "percent-encode / ? # @ [ ] % and spaces in user, password and database (@ is %40)"
+
+PORT_MAX: Final = 65_535
+
+_BROKEN_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})|%00")
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9._~-]|%[0-9A-Fa-f]{2}|[^\x00-\x7f])*")
+_LITERAL: Final = re.compile(r"\[[0-9A-Fa-f:.%A-Za-z]+\](?P<rest>.*)")
+_NAME: Final = re.compile(r"[A-Za-z_]+", re.ASCII)
+
+
+class InvalidUrlError(ValueError):
+    """Raised when a URL is ambiguous or malformed. The message quotes nothing of the URL."""
+
+
+class Address(NamedTuple):
+    """The parts of a URL, as written.
+
+    Attributes:
+        hosts: the hosts, each as `host:port`. In the URL they are separated by commas.
+    """
+
+    scheme: str
+    account: str
+    hosts: tuple[str, ...]
+    path: str
+    query: str
+
+
+def parse_strict_url(url: str) -> Address:
+    """Return the parts of an unambiguous URL.
+
+    Raises:
+        InvalidUrlError: the URL is ambiguous or malformed.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
+        raise InvalidUrlError("expected scheme://user:password@host:port/path")
+    if any(not each.isprintable() or each.isspace() for each in url):
+        raise InvalidUrlError(f"it has a space or a control character: {HINT}")
+    if "#" in url or _BROKEN_PERCENT.search(url):
+        raise InvalidUrlError(f"it has a # or a % that stands for itself: {HINT}")
+    authority = re.split(r"[/?]", rest, maxsplit=1)[0]
+    after = rest[len(authority) :]
+    account, at, hosts = authority.rpartition("@")
+    if "@" in account + after:
+        raise InvalidUrlError(f"it has an @ or a / too many: {HINT}")
+    if "[" in account + after or "]" in account + after:
+        raise InvalidUrlError(f"it has brackets outside of its host: {HINT}")
+    for host in hosts.split(","):
+        _check_host(host)
+    path, _, query = after.partition("?")
+    if "?" in query:
+        raise InvalidUrlError(f"it has a ? too many: {HINT}")
+    return Address(scheme, account if at else "", tuple(hosts.split(",")), path, query)
+
+
+def _check_host(written: str) -> None:
+    literal = _LITERAL.fullmatch(written)
+    if literal is None:
+        host, colon, port = written.partition(":")
+        wrong = _HOST.fullmatch(host) is None
+    else:
+        colon, port = literal["rest"][:1], literal["rest"][1:]
+        wrong = colon not in {"", ":"}
+    if wrong:
+        raise InvalidUrlError(f"a host can't be read: {HINT}")
+    if colon and not is_port(port):
+        raise InvalidUrlError(f"a port is not a number from 1 to {PORT_MAX}: {HINT}")
+
+
+def is_port(text: str) -> bool:
+    """Return whether the text is a port number."""
+    return text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= PORT_MAX
+
+
+def parameter_names(query: str) -> list[str]:
+    """Return the names of a query's parameters.
+
+    Raises:
+        InvalidUrlError: a parameter is not `name=value`.
+    """
+    names = []
+    for each in query.split("&") if query else ():
+        name, equals, value = each.partition("=")
+        if not equals or "=" in value or not _NAME.fullmatch(name):
+            raise InvalidUrlError(f"a parameter is not name=value: {HINT}, and & and = in values")
+        names.append(name)
+    return names

@@ -1,0 +1,180 @@
+"""The waiting requests of one caller, with the future of their results, and their deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from saldo.engine.errors import DeadlineExceededError, EngineError, OutcomeUnknownError
+from saldo.ledger.model import Decision, Outcome, TransactionRequest
+from saldo.store.connections.connection import Backend
+
+Result: TypeAlias = Decision | EngineError
+"""The result of one request: the ledger's decision, or the error for which there is none."""
+
+
+@dataclass(slots=True, eq=False)
+class PendingRequest:
+    """The requests of one caller, in order, with the future of their results.
+
+    Attributes:
+        decided: The future: one result for each request, or an `EngineError` for all of them.
+        deadline: The deadline by the event loop's clock, in seconds.
+        atomic: Whether all of the requests are recorded, or none.
+        sent: Whether an attempt may have recorded any of the requests.
+        lost: The server processes of attempts that may still be running; None stands for an unknown one.
+        whole: The object from which this one was split after a rejection by the database.
+        queued_at: The time of queueing by `time.monotonic`, because the event loop's clock does not advance during an
+            iteration.
+        trace: The context of the spans; None if the requests are not traced.
+        ahead: The number of requests that were waiting before these.
+        known: The results of all requests in order, with None for the undecided ones, which are in `requests`. None if
+            no batch has left any undecided.
+    """
+
+    requests: Sequence[TransactionRequest]
+    decided: asyncio.Future[list[Result]]
+    deadline: float
+    atomic: bool = False
+    sent: bool = False
+    lost: set[Backend | None] = field(default_factory=set)
+    whole: PendingRequest | None = None
+    queued_at: float = field(default_factory=time.monotonic)
+    trace: Any = None
+    ahead: int = 0
+    known: list[Result | None] | None = None
+
+    @property
+    def over(self) -> bool:
+        """True if nobody waits for the results: they are decided or expired, or the client has disconnected."""
+        return self.decided.done() or (self.whole is not None and self.whole.over)
+
+    def expire(self) -> None:
+        """Fail the requests because their deadline has passed."""
+        self.fail_unless_sent(DeadlineExceededError())
+
+    def fail_unless_sent(self, error: EngineError) -> None:
+        """Fail the requests with an error that means "nothing was recorded", or with `OutcomeUnknownError` if that is
+        uncertain."""
+        recorded = self.known is not None and any(self.known)
+        self.fail(OutcomeUnknownError() if self.sent or recorded else error)
+
+    def decide(self, results: list[Result]) -> None:
+        """Set the result of each request."""
+        if self.decided.done():
+            return
+        if self.known is not None:
+            left = iter(results)
+            results = [next(left) if result is None else result for result in self.known]
+        self.decided.set_result(results)
+
+    def keep(self, results: Sequence[Result | None], *, settled: bool) -> None:
+        """Store the available results; the other requests continue to wait.
+
+        Args:
+            results: One result for each of `requests`; None if undecided.
+            settled: Whether every earlier attempt has ended. Otherwise only recorded outcomes are stored.
+        """
+        if not settled:
+            results = [
+                result if isinstance(result, Decision) and result.number is not None else None
+                for result in results
+            ]
+        left = iter(results)
+        known = self.known or [None] * len(self.requests)
+        self.known = [next(left) if result is None else result for result in known]
+        pairs = zip(self.requests, results, strict=True)
+        self.requests = [request for request, result in pairs if result is None]
+
+    def with_whole(self) -> Iterator[PendingRequest]:
+        """Yield this object, the one from which it was split, and so on."""
+        waiting: PendingRequest | None = self
+        while waiting is not None:
+            yield waiting
+            waiting = waiting.whole
+
+    def settles(self, decisions: Sequence[Decision]) -> bool:
+        """Return whether these decisions are final, even if an earlier attempt is still running.
+
+        A recorded outcome is final, and so is a conflict with one. Any other outcome can change: before the lost
+        attempt runs, the user may be created, or a deposit may be posted.
+        """
+        if not self.lost:
+            return True
+        if self.atomic and any(decision.outcome is not Outcome.POSTED for decision in decisions):
+            return self._never_posted(decisions)
+        return all(decision.number is not None for decision in decisions)
+
+    def _never_posted(self, decisions: Sequence[Decision]) -> bool:
+        """Return whether one of the requests can never be posted under its uuid, so that the array can't be posted
+        either."""
+        seen: set[UUID] = set()
+        for request, decision in zip(self.requests, decisions, strict=True):
+            if decision.outcome is Outcome.UUID_CONFLICT:
+                return True
+            # If a uuid occurs twice in the array, the second is a replay of the first, which is not recorded.
+            refused = decision.replayed and decision.outcome is not Outcome.POSTED
+            if refused and request.uuid not in seen:
+                return True
+            seen.add(request.uuid)
+        return False
+
+    def fail(self, error: EngineError) -> None:
+        """Fail all requests with one error."""
+        if not self.decided.done():
+            self.decided.set_exception(error)
+
+    def part(self, requests: Sequence[TransactionRequest]) -> PendingRequest:
+        """Split off some of the requests, to be decided separately."""
+        decided: asyncio.Future[list[Result]] = self.decided.get_loop().create_future()
+        return PendingRequest(
+            *(requests, decided, self.deadline),
+            sent=self.sent,
+            lost={*self.lost},
+            whole=self,
+            queued_at=self.queued_at,
+        )
+
+
+class Deadlines:
+    """The deadlines of waiting requests. All have the same timeout, so that one timer for the oldest is enough."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._oldest_first: deque[PendingRequest] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def next(self, loop: asyncio.AbstractEventLoop) -> float:
+        """Return the deadline of a request that is queued now."""
+        return loop.time() + self._seconds
+
+    def watch(self, waiting: PendingRequest) -> None:
+        """Expire the requests at their deadline, unless they are decided before."""
+        oldest_first = self._oldest_first
+        while oldest_first and oldest_first[0].decided.done():
+            oldest_first.popleft()
+        oldest_first.append(waiting)
+        if self._timer is None:
+            loop = waiting.decided.get_loop()
+            self._timer = loop.call_at(oldest_first[0].deadline, self._expire, loop)
+
+    def stop(self) -> None:
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._oldest_first.clear()
+
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        now = loop.time()
+        oldest_first = self._oldest_first
+        while oldest_first and (oldest_first[0].decided.done() or oldest_first[0].deadline <= now):
+            oldest_first.popleft().expire()
+        if oldest_first:
+            self._timer = loop.call_at(oldest_first[0].deadline, self._expire, loop)

@@ -1,0 +1,90 @@
+"""The routing of batches on a distributed ledger: lanes connect directly to the node of each shard.
+
+If a new node can't be reached from this machine, lanes use the configured database for its shards, which forwards the
+batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from saldo.engine.engine import Engine
+from saldo.engine.lane import Connect
+from saldo.store.citus.placement import Node
+from saldo.store.errors import StoreError
+
+PLACE_SECONDS: Final = 5.0
+"""Interval between two queries of the placement. Until the next one, the previous node forwards the batches of a
+shard that has moved."""
+
+_log = logging.getLogger("saldo.engine")
+
+
+class ShardPlacementWatcher:
+    """A watcher of the placement of the shards, which tests connections to new nodes before lanes use them."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        ask: Callable[[], Awaitable[Sequence[Node]]],
+        connect: Connect,
+    ) -> None:
+        """
+        Args:
+            ask: Returns the node of each shard; raises `StoreError`.
+            connect: Connects to a node, as a lane does.
+        """
+        self._engine = engine
+        self._ask = ask
+        self._connect = connect
+        self._reached: set[Node] = set()
+        self._missed: set[Node] = set()
+        self._placed: list[Node | None] = []
+        self._failing = False
+
+    async def run(self) -> None:
+        """Query the placement repeatedly until cancelled."""
+        while True:
+            try:
+                await self.look()
+                self._failing = False
+            except StoreError as error:
+                if not self._failing:
+                    _log.warning("where the shards are can't be asked: %s", error)
+                self._failing = True
+            except Exception:
+                _log.exception("asking where the shards are failed in a way nobody foresaw")
+            await asyncio.sleep(PLACE_SECONDS)
+
+    async def look(self) -> None:
+        """Query the placement once.
+
+        Raises:
+            StoreError: The database can't be queried.
+        """
+        nodes = await self._ask()
+        await asyncio.gather(*(self._try(node) for node in set(nodes) - self._reached))
+        placed = [node if node in self._reached else None for node in nodes]
+        if placed != self._placed:
+            self._placed = placed
+            self._engine.place(placed)
+            for node in sorted(self._reached.intersection(nodes)):
+                _log.info("%d shards at %s:%d", placed.count(node), node.host, node.port)
+
+    async def _try(self, node: Node) -> None:
+        try:
+            poster = await self._connect(0, node)
+        except StoreError as error:
+            if node not in self._missed:
+                self._missed.add(node)
+                _log.warning(
+                    "node %s:%d can't be reached from here, its shards only by way of the database: %s",
+                    *(node.host, node.port, error),
+                )
+        else:
+            await poster.close()
+            self._reached.add(node)
+            self._missed.discard(node)

@@ -1,0 +1,1 @@
+"""Events for other services: their content, their positions in the log, and the live stream."""

@@ -1,0 +1,399 @@
+"""The hub of the live stream: one reader at the tail of the log for all subscribers of this process.
+
+The hub reads while there are subscribers. Posting in this process wakes it, and it polls for entries of other
+processes. Each event is encoded once for all subscribers, and not at all if nobody wants it. Events that a subscriber
+has not read yet wait in a bounded buffer. A subscriber that doesn't keep up is disconnected, and can resume.
+
+The hub does not read past entries: each subscriber reads them itself (`saldo.events.live.subscription`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal, TypeVar
+
+from saldo.events import sse
+from saldo.events.event import EVENT_TYPES, Encoder, EventType, event_type
+from saldo.events.live.subscription import Ending, EventFilter, LiveSubscription, PastReader
+from saldo.events.position import LogPosition, epoch_from_identity, format_position
+from saldo.ledger.model import SHARDS, shard_of
+from saldo.observability.metrics import EVENTS_CUT_OFF, EVENTS_SUBSCRIBERS
+from saldo.store.errors import StoreError
+from saldo.store.log import Log, LogEntry, LogPage, Positions
+
+PAGE_ENTRIES = 2048
+"""Maximum number of entries of one read of the tail, about."""
+
+PER_SHARD_MIN = 32
+"""Entries requested per shard if few are known to be new."""
+
+READ_INTERVAL_SECONDS_MIN = 0.03
+"""Minimum interval between two reads of the tail. Each costs the database about as much as a batch of posting."""
+
+SLICE_SUBSCRIBERS = 32
+"""Subscribers that are served in one slice. Writing to them takes some two milliseconds, in which nothing is posted."""
+
+STEP_BACK = 1.0
+"""Pause after each slice, as a multiple of its duration. At least half of the time is left for posting."""
+
+BACKOFF_SECONDS = 1.0
+"""Pause between attempts to read the log after a failure."""
+
+Start = Literal["now", "start"] | datetime | LogPosition
+"""Start of a subscription: new entries only, all entries, those recorded since a time, or those after a position."""
+
+K = TypeVar("K")
+
+_log = logging.getLogger("saldo.relay")
+
+
+class TooManySubscribersError(Exception):
+    """Raised when no further subscriber is accepted, because there are too many or the hub is stopping."""
+
+
+class PositionGoneError(Exception):
+    """Raised when the position is not in this log. The message gives the reason and what to do."""
+
+
+class PositionScopeMismatchError(Exception):
+    """Raised when the position is from a subscription to other users, and lacks shards of the requested users."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveLimits:
+    """The limits of the live stream; see the settings of the same names."""
+
+    subscribers_max: int
+    buffer_bytes_max: int
+    heartbeat_seconds: float
+    poll_seconds: float
+
+
+class Hub:
+    """The hub, which accepts subscribers and delivers new events to them."""
+
+    def __init__(self, log: Log, encoder: Encoder, limits: LiveLimits) -> None:
+        self._log = log
+        self._encoder = encoder
+        self._limits = limits
+        self._past = PastReader(log, encoder)
+        self._subscriptions: set[LiveSubscription] = set()
+        self._audience = _SubscriberIndex()
+        self._tail: asyncio.Task[None] | None = None
+        self._epoch = b""
+        self._positions: Positions | None = None
+        self._handed_out: Positions = {}
+        self._woken = asyncio.Event()
+        self._looked = asyncio.Event()
+        self._stopping = False
+
+    def wake(self) -> None:
+        """Signal that the log may have new entries."""
+        self._woken.set()
+
+    async def subscribe(self, wanted: EventFilter, start: Start) -> LiveSubscription:
+        """Add a subscriber. The subscription is a context manager; leaving it removes the subscriber.
+
+        Raises:
+            TooManySubscribersError: no further subscriber is accepted.
+            PositionGoneError, PositionScopeMismatchError: the start position can't be used.
+            StoreError: the database can't be read.
+        """
+        if self._stopping or len(self._subscriptions) >= self._limits.subscribers_max:
+            raise TooManySubscribersError
+        subscription = LiveSubscription(
+            self,
+            self._past,
+            wanted,
+            buffer_bytes_max=self._limits.buffer_bytes_max,
+            heartbeat_seconds=self._limits.heartbeat_seconds,
+        )
+        # The subscriber is counted before the first await, because many may subscribe at the same time.
+        self._subscriptions.add(subscription)
+        EVENTS_SUBSCRIBERS.inc()
+        try:
+            subscription.begin(*await self._start_positions(wanted.shards, start))
+        except BaseException:
+            self.leave(subscription)
+            raise
+        if self._tail is None:
+            self._tail = asyncio.create_task(self._run(), name="tail of the log")
+        return subscription
+
+    def leave(self, subscription: LiveSubscription) -> None:
+        """Remove a subscription, whatever its state is."""
+        if subscription in self._subscriptions:
+            self._subscriptions.remove(subscription)
+            self._audience.discard(subscription)
+            EVENTS_SUBSCRIBERS.dec()
+        if not self._subscriptions and self._tail is not None:
+            self._tail.cancel()
+            self._tail = None
+            self._positions = None
+
+    def end(self, subscription: LiveSubscription, ending: Ending) -> None:
+        """End a subscriber's stream. The ending is sent to the subscriber as the reason."""
+        self._audience.discard(subscription)
+        if subscription.end(ending) and ending is Ending.TOO_SLOW:
+            EVENTS_CUT_OFF.inc()
+
+    def stop(self) -> None:
+        """End all subscriptions, and accept no more."""
+        self._stopping = True
+        for subscription in tuple(self._subscriptions):
+            self.end(subscription, Ending.STOPPING)
+
+    async def close(self) -> None:
+        """End all subscriptions, and stop reading."""
+        self.stop()
+        tail, self._tail = self._tail, None
+        if tail is not None:
+            tail.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await tail
+
+    async def wait_until_read(self, positions: Mapping[int, int], seconds: float) -> bool:
+        """Wait until the tail has been read up to these positions, and return whether it was within the time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self._has_read(positions):
+                    self._woken.set()
+                    await self._looked.wait()
+        return self._has_read(positions)
+
+    def join(self, subscription: LiveSubscription) -> Positions:
+        """Add a subscriber to the tail, and return the positions after which the hub delivers entries to it."""
+        assert self._positions is not None
+        self._audience.add(subscription)
+        return {shard: self._positions[shard] for shard in subscription.wanted.shards}
+
+    def delivered_up_to(self, shard: int) -> int:
+        """Return the `seq` up to which all subscribers have been served. A page that is being delivered is excluded."""
+        return self._handed_out.get(shard, 0)
+
+    def _has_read(self, positions: Mapping[int, int]) -> bool:
+        tail = self._positions
+        return tail is not None and all(tail[shard] >= seq for shard, seq in positions.items())
+
+    async def _start_positions(
+        self, shards: Sequence[int], start: Start
+    ) -> tuple[bytes, Positions]:
+        """Return the epoch of the log, and the positions at which a subscription starts."""
+        identity, heads = await self._log.end()
+        epoch = epoch_from_identity(identity)
+        if isinstance(start, LogPosition):
+            return epoch, _resume_positions(start, epoch, shards, heads)
+        if start == "start":
+            return epoch, dict.fromkeys(shards, 0)
+        positions = heads if start == "now" else await self._log.positions_at(start)
+        return epoch, {shard: positions[shard] for shard in shards}
+
+    async def _run(self) -> None:
+        """Follow the tail, whatever happens to the database."""
+        # The driver can turn a cancellation into an error of its own. Then this task is no longer the tail, either.
+        while self._tail is asyncio.current_task():
+            try:
+                await self._begin()
+                await self._follow()
+            except StoreError as error:
+                _log.warning("live stream: %s", error)
+            except Exception:
+                _log.exception("the live stream failed in a way nobody foresaw")
+                # Some subscribers may have been served and others not, so all must resume from their own positions.
+                for subscription in tuple(self._subscriptions):
+                    self.end(subscription, Ending.FAILED)
+            await asyncio.sleep(BACKOFF_SECONDS)
+
+    async def _begin(self) -> None:
+        """Find the tail, and after an interruption check that the log is still the same."""
+        identity, heads = await self._log.end()
+        epoch = epoch_from_identity(identity)
+        if self._positions is None or epoch != self._epoch:
+            self._end_other_epochs(epoch)
+            self._epoch = epoch
+            self._positions = {shard: heads[shard] for shard in ALL_SHARDS}
+        self._handed_out = dict(self._positions)
+        self._signal_progress()
+
+    async def _follow(self) -> None:
+        assert self._positions is not None
+        loop = asyncio.get_running_loop()
+        per_shard = PER_SHARD_MIN
+        while True:
+            self._woken.clear()
+            began = loop.time()
+            page = await self._log.page(self._positions, per_shard)
+            if page.identity is not None and epoch_from_identity(page.identity) != self._epoch:
+                return
+            await self._deliver(page)
+            if page.identity is not None:
+                # The pause applies even if there is more: a subscriber that is behind gets more at once then.
+                await asyncio.sleep(began + READ_INTERVAL_SECONDS_MIN - loop.time())
+            if page.shards_with_more:
+                per_shard = max(PER_SHARD_MIN, PAGE_ENTRIES // len(page.shards_with_more))
+                continue
+            per_shard = PER_SHARD_MIN
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._limits.poll_seconds):
+                    await self._woken.wait()
+
+    async def _deliver(self, page: LogPage) -> None:
+        """Deliver a page to all subscribers that want some of its events."""
+        assert self._positions is not None
+        # Subscribers that join from now on get the entries after this page.
+        self._positions.update(page.reached)
+        chunk = _EncodedPage(page.entries, self._encoder, self._epoch, dict(self._positions))
+        self._signal_progress()
+        for given, (subscription, payload) in enumerate(self._audience.payloads(chunk), start=1):
+            if not subscription.offer(payload):
+                self.end(subscription, Ending.TOO_SLOW)
+            if given % SLICE_SUBSCRIBERS == 0:
+                await _yield_to_posting()
+        self._handed_out.update(page.reached)
+        await _yield_to_posting()
+
+    def _signal_progress(self) -> None:
+        self._looked.set()
+        self._looked = asyncio.Event()
+
+    def _end_other_epochs(self, epoch: bytes) -> None:
+        for subscription in tuple(self._subscriptions):
+            if subscription.epoch not in {b"", epoch}:
+                self.end(subscription, Ending.OTHER_LOG)
+
+
+async def _yield_to_posting() -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    # The subscribers write in the next iteration of the event loop, and the transports in the one after it.
+    for _ in range(3):
+        await asyncio.sleep(0)
+    await asyncio.sleep((loop.time() - began) * STEP_BACK)
+
+
+class _SubscriberIndex:
+    """An index of the subscribers at the tail by what they want."""
+
+    def __init__(self) -> None:
+        self._of_all: dict[frozenset[EventType], set[LiveSubscription]] = {}
+        self._of_user: dict[int, set[LiveSubscription]] = {}
+
+    def add(self, subscription: LiveSubscription) -> None:
+        wanted = subscription.wanted
+        if wanted.users is None:
+            self._of_all.setdefault(wanted.types, set()).add(subscription)
+        for user_id in wanted.users or ():
+            self._of_user.setdefault(user_id, set()).add(subscription)
+
+    def discard(self, subscription: LiveSubscription) -> None:
+        wanted = subscription.wanted
+        if wanted.users is None:
+            _discard(self._of_all, wanted.types, subscription)
+        for user_id in wanted.users or ():
+            _discard(self._of_user, user_id, subscription)
+
+    def payloads(self, chunk: _EncodedPage) -> list[tuple[LiveSubscription, bytes]]:
+        """Return the subscribers that get something of a chunk, each with its payload."""
+        found: list[tuple[LiveSubscription, bytes]] = []
+        for types, subscriptions in self._of_all.items():
+            payload = chunk.payload(chunk.indexes(types), ALL_SHARDS)
+            if payload:
+                found += [(subscription, payload) for subscription in subscriptions]
+        if self._of_user:
+            found += [
+                (subscription, chunk.payload(indexes, subscription.wanted.shards))
+                for subscription, indexes in self._of_users(chunk).items()
+            ]
+        return found
+
+    def _of_users(self, chunk: _EncodedPage) -> dict[LiveSubscription, list[int]]:
+        found: dict[LiveSubscription, list[int]] = {}
+        for index, entry in enumerate(chunk.entries):
+            for subscription in self._of_user.get(entry.user_id, ()):
+                if event_type(entry) in subscription.wanted.types:
+                    found.setdefault(subscription, []).append(index)
+        return found
+
+
+ALL_SHARDS: Final = tuple(range(SHARDS))
+
+
+class _EncodedPage:
+    """A page of the log with its encoded events. Each event is encoded when the first subscriber wants it."""
+
+    def __init__(
+        self, entries: list[LogEntry], encoder: Encoder, epoch: bytes, positions: Positions
+    ) -> None:
+        """
+        Args:
+            positions: the positions up to which all entries are in this chunk or in earlier ones.
+        """
+        self.entries = entries
+        self._encoder = encoder
+        self._epoch = epoch
+        self._positions = positions
+        self._frames: dict[int, bytes] = {}
+
+    def indexes(self, types: frozenset[EventType]) -> Sequence[int]:
+        """Return the indexes of the entries of these types."""
+        if len(types) == len(EVENT_TYPES):
+            return range(len(self.entries))
+        return [index for index, entry in enumerate(self.entries) if event_type(entry) in types]
+
+    def payload(self, indexes: Sequence[int], shards: Iterable[int]) -> bytes:
+        """Return the frames of these entries with the id for these shards; empty if there are no entries."""
+        if not indexes:
+            return b""
+        positions = {shard: self._positions[shard] for shard in shards}
+        frames = [self._frame(index) for index in indexes]
+        return sse.join_frames(frames, format_position(self._epoch, positions))
+
+    def _frame(self, index: int) -> bytes:
+        frame = self._frames.get(index)
+        if frame is None:
+            frame = sse.frame(self._encoder.encode(self.entries[index]))
+            self._frames[index] = frame
+        return frame
+
+
+def shards_of(users: Iterable[int] | None) -> tuple[int, ...]:
+    """Return the shards of these users; None means all users."""
+    return ALL_SHARDS if users is None else tuple(sorted({shard_of(user) for user in users}))
+
+
+def _discard(
+    audience: dict[K, set[LiveSubscription]], key: K, subscription: LiveSubscription
+) -> None:
+    found = audience.get(key)
+    if found is not None:
+        found.discard(subscription)
+        if not found:
+            del audience[key]
+
+
+def _resume_positions(
+    start: LogPosition, epoch: bytes, shards: Sequence[int], heads: Mapping[int, int]
+) -> Positions:
+    """Return the start positions for an id from which a client resumes.
+
+    Raises:
+        PositionGoneError: the id is not of this log, or is past its end.
+        PositionScopeMismatchError: the id lacks some of the shards.
+    """
+    if start.epoch != epoch:
+        raise PositionGoneError(
+            "The id is of another log: the database has been restored or failed over since it was given."
+        )
+    if not set(shards) <= set(start.positions):
+        raise PositionScopeMismatchError
+    positions = {shard: start.positions[shard] for shard in shards}
+    if any(seq > heads[shard] for shard, seq in positions.items()):
+        raise PositionGoneError(
+            "The id is past the end of the log: the database has been restored to an earlier state."
+        )
+    return positions

@@ -1,0 +1,248 @@
+"""A subscriber of the live stream: it reads past entries from its own position, and then joins the tail.
+
+Nothing is lost or delivered twice. The subscriber reads pages of the log until there is no more, and waits until the
+hub has read at least as far. Then it joins: from now on the hub delivers the entries after the hub's position to it.
+Finally it reads the entries between its own position and the hub's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from saldo.events import sse
+from saldo.events.event import EVENT_TYPES, Encoder, EventType
+from saldo.events.position import epoch_from_identity, format_position
+from saldo.store.errors import StoreError
+from saldo.store.log import Log, LogPage, Positions
+
+PAGE_ENTRIES = 512
+"""Number of past entries per page, which limits the encoding time (some milliseconds) and a subscriber's memory."""
+
+SEARCH_ENTRIES_MAX = 8192
+"""Maximum number of entries scanned for a page, if few of them match."""
+
+STEP_BACK = 1.0
+"""Pause after a page of past entries was encoded, as a multiple of the encoding time."""
+
+PIECE_BYTES = 64 * 1024
+"""Size at which buffered events are sent together. Each payload in the buffer has an id of its own."""
+
+BACKOFF_SECONDS = 1.0
+"""Pause between attempts to read the log after a failure."""
+
+_log = logging.getLogger("saldo.relay")
+
+
+class Ending(Enum):
+    """The reason why a stream ends. Its value is the text that the client gets."""
+
+    TOO_SLOW = "too slow; resume with Last-Event-ID"
+    STOPPING = "the service is stopping; resume with Last-Event-ID"
+    OTHER_LOG = "the database was restored or has failed over; begin again with from="
+    KEY_INVALID = "the key is no longer valid"
+    FAILED = "a fault of ours; resume with Last-Event-ID"
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """The filter of a subscriber.
+
+    Attributes:
+        users: the users; None means all.
+        types: the types of events.
+        shards: the shards of the users.
+    """
+
+    users: frozenset[int] | None
+    types: frozenset[EventType]
+    shards: tuple[int, ...]
+
+    @property
+    def kinds(self) -> list[int] | None:
+        """The types as numbers for `Log.page`; None means all."""
+        if len(self.types) == len(EVENT_TYPES):
+            return None
+        return [number for number, name in enumerate(EVENT_TYPES) if name in self.types]
+
+
+class SubscriptionHub(Protocol):
+    """The part of the hub that a subscription uses (`saldo.events.live.hub.Hub`)."""
+
+    async def wait_until_read(self, positions: Mapping[int, int], seconds: float) -> bool: ...
+    def join(self, subscription: LiveSubscription) -> Positions: ...
+    def delivered_up_to(self, shard: int) -> int: ...
+    def end(self, subscription: LiveSubscription, ending: Ending) -> None: ...
+    def leave(self, subscription: LiveSubscription) -> None: ...
+
+
+class PastReader:
+    """A reader of past entries for all subscribers. It reads one page at a time, so that posting is not delayed."""
+
+    def __init__(self, log: Log, encoder: Encoder) -> None:
+        self._log = log
+        self._encoder = encoder
+        self._turn = asyncio.Lock()
+
+    async def page(
+        self, positions: Positions, entries: int, until: Positions | None, wanted: EventFilter
+    ) -> tuple[LogPage, list[bytes]]:
+        """Scan about so many entries after the positions, and return the page and the frames of the matching ones.
+
+        Raises:
+            StoreError: the database can't be read.
+        """
+        loop = asyncio.get_running_loop()
+        users = None if wanted.users is None else sorted(wanted.users)
+        per_shard = max(1, entries // len(positions))
+        async with self._turn:
+            page = await self._log.page(
+                positions, per_shard, until=until, users=users, kinds=wanted.kinds
+            )
+            began = loop.time()
+            frames = [sse.frame(self._encoder.encode(entry)) for entry in page.entries]
+            await asyncio.sleep((loop.time() - began) * STEP_BACK)
+        return page, frames
+
+
+class LiveSubscription:
+    """A subscriber's position in the log and its buffer. It is a context manager."""
+
+    def __init__(
+        self,
+        tail: SubscriptionHub,
+        past: PastReader,
+        wanted: EventFilter,
+        *,
+        buffer_bytes_max: int,
+        heartbeat_seconds: float,
+    ) -> None:
+        self.wanted = wanted
+        self.epoch = b""
+        self.ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self._tail = tail
+        self._past = past
+        self._buffer_bytes_max = buffer_bytes_max
+        self._heartbeat_seconds = heartbeat_seconds
+        self._positions: Positions = {}
+        self._until: Positions | None = None
+        self._left: set[int] = set(wanted.shards)
+        self._entries = PAGE_ENTRIES
+        self._buffer: deque[bytes] = deque()
+        self._buffered_bytes = 0
+        self._filled = asyncio.Event()
+        self._step: Callable[[float], Awaitable[bytes]] = self._read_past
+
+    def __enter__(self) -> LiveSubscription:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._tail.leave(self)
+
+    def begin(self, epoch: bytes, positions: Positions) -> None:
+        """Set the position from which the subscription starts."""
+        self.epoch = epoch
+        self._positions = positions
+
+    @property
+    def mark(self) -> bytes:
+        """The frame with the id of what `next` has returned; a comment after the end, when the buffer was discarded."""
+        if self.ended.done():
+            return sse.comment("ended")
+        positions = self._positions
+        if self._step == self._take_buffered and not self._buffer:
+            positions = {
+                shard: max(seq, self._tail.delivered_up_to(shard))
+                for shard, seq in positions.items()
+            }
+        return sse.mark(format_position(self.epoch, positions))
+
+    def offer(self, payload: bytes) -> bool:
+        """Add a payload to the buffer; return False if the buffer is full."""
+        if self._buffered_bytes > self._buffer_bytes_max:
+            return False
+        self._buffer.append(payload)
+        self._buffered_bytes += len(payload)
+        self._filled.set()
+        return True
+
+    def end(self, ending: Ending) -> bool:
+        """End the subscription, and return False if it had ended before."""
+        self._buffer.clear()
+        if self.ended.done():
+            return False
+        self.ended.set_result(ending)
+        return True
+
+    async def next(self) -> bytes:
+        """Wait for the next payload: events, or a heartbeat with the current id."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self._heartbeat_seconds
+        while (seconds := due - loop.time()) > 0:
+            payload = await self._step(seconds)
+            if payload:
+                return payload
+        return self.mark
+
+    async def _read_past(self, _: float) -> bytes:
+        """Read the next page of past entries; at the end of the log, join the tail next."""
+        payload = await self._page(None)
+        if not self._left:
+            self._step = self._join
+        return payload
+
+    async def _join(self, seconds: float) -> bytes:
+        if await self._tail.wait_until_read(self._positions, seconds):
+            self._until = self._tail.join(self)
+            self._left = set(self.wanted.shards)
+            self._step = self._read_rest
+        return b""
+
+    async def _read_rest(self, _: float) -> bytes:
+        """Read the entries between this subscriber's position and the position at which it joined the hub."""
+        assert self._until is not None
+        if self._positions == self._until:
+            self._step = self._take_buffered
+            return b""
+        return await self._page(self._until)
+
+    async def _take_buffered(self, seconds: float) -> bytes:
+        if not self._buffer:
+            self._filled.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._filled.wait()
+        pieces: list[bytes] = []
+        size = 0
+        while self._buffer and size < PIECE_BYTES:
+            pieces.append(self._buffer.popleft())
+            size += len(pieces[-1])
+        self._buffered_bytes -= size
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def _page(self, until: Positions | None) -> bytes:
+        """Read a page of past entries, and advance the position past all scanned ones."""
+        positions = {shard: self._positions[shard] for shard in self._left}
+        try:
+            page, frames = await self._past.page(positions, self._entries, until, self.wanted)
+        except StoreError as error:
+            _log.warning("live stream: %s", error)
+            await asyncio.sleep(BACKOFF_SECONDS)
+            return sse.comment("waiting for the database")
+        if page.identity is not None and epoch_from_identity(page.identity) != self.epoch:
+            self._tail.end(self, Ending.OTHER_LOG)
+            return b""
+        self._positions.update(page.reached)
+        self._left = page.shards_with_more
+        looked_at = sum(seq - positions[shard] for shard, seq in page.reached.items())
+        rare = 4 * len(frames) < looked_at
+        self._entries = min(self._entries * 2, SEARCH_ENTRIES_MAX) if rare else PAGE_ENTRIES
+        if not frames:
+            return b""
+        return sse.join_frames(frames, format_position(self.epoch, self._positions))

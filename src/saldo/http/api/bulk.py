@@ -1,0 +1,333 @@
+"""`POST /v1/transactions`: bulk requests, as newline-delimited JSON or as a JSON array."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from saldo.auth.grants import Grant
+from saldo.encoding.json import encode_json
+from saldo.engine.engine import Engine
+from saldo.engine.errors import EngineError
+from saldo.engine.pending import Result
+from saldo.http import problems
+from saldo.http.api.bulk_outcomes import Item, check_user, encode_lines, outcome_lines
+from saldo.http.api.bulk_stream import BulkStream, StreamEndedError, StreamLimits
+from saldo.http.api.post_transaction import is_json, may_see
+from saldo.http.api.response_spool import PIECE_BYTES, SpoolSpace
+from saldo.http.authorization import admission_of
+from saldo.http.content_negotiation import prefers_lines
+from saldo.http.problems import Problem, ProblemError
+from saldo.http.raw_responses import error_response, record_response, send_response
+from saldo.http.request_body import ClientDisconnectedError, read_body
+from saldo.http.responses import RawResponse
+from saldo.http.security_headers import NO_STORE
+from saldo.ledger.model import SHARDS, Decision, Outcome, TransactionRequest, shard_of
+from saldo.parsing.transactions import InvalidError, InvalidField, ParserOptions, parse_transactions
+from saldo.parsing.unknown_parameters import find_unknown_parameters
+from saldo.settings.model import Settings
+
+_log = logging.getLogger("saldo.http")
+
+BULK_PATH: Final = "/v1/transactions"
+NDJSON: Final = "application/x-ndjson"
+_NDJSON_NAMES: Final = {
+    NDJSON,
+    "application/ndjson",
+    "application/jsonl",
+    "application/x-jsonlines",
+}
+
+
+class Bulk:
+    """The handler of bulk requests, which answers one outcome for each transaction, in the order of the input."""
+
+    def __init__(self, engine: Engine, reading: ParserOptions, settings: Settings) -> None:
+        self._engine = engine
+        self._reading = reading
+        self._array_bytes_max = settings.array_bytes_max
+        self._array_items_max = settings.array_items_max
+        self._limits = StreamLimits(
+            line_bytes_max=settings.body_bytes_max,
+            chunk_requests_max=settings.chunk_requests_max,
+            stream_chunks_in_flight_max=settings.stream_chunks_in_flight_max,
+            spool_bytes_max=settings.spool_bytes_max,
+        )
+        # Bulk requests may fill half of the queue, so that there is always space for single requests.
+        chunks = settings.queue_requests_max // 2 // settings.chunk_requests_max
+        self._chunk_slots = asyncio.Semaphore(max(1, chunks))
+        self._space = SpoolSpace(settings.process_spool_bytes_max)
+        self._key_streams_max = settings.key_streams_max
+        self._open: Counter[str] = Counter()
+        self._endings: set[asyncio.Future[Problem]] = set()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Stop reading lines of streams."""
+        self._stopping = True
+        for ending in self._endings:
+            _end(ending, problems.stopping())
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer a request as an ASGI application. The request's id is in `state`."""
+        began = time.perf_counter()
+        request_id: str = scope["state"]["request_id"]
+        try:
+            answer = await self._post(scope, request_id, receive, send)
+        except (ClientDisconnectedError, StreamBrokenError):
+            return
+        except Exception as error:
+            answer = error_response(error, request_id)
+        if answer is None:  # the duration of a stream depends on its client
+            record_response("POST", BULK_PATH, 200)
+        else:
+            record_response("POST", BULK_PATH, answer.status, began)
+        if answer is not None:
+            await send_response(scope, send, answer, request_id)
+
+    async def _post(
+        self, scope: Any, request_id: str, receive: Any, send: Any
+    ) -> RawResponse | None:
+        """Return the response, or None after it was streamed.
+
+        Raises:
+            ClientDisconnectedError, BodyTooLargeError: The body could not be read.
+        """
+        admission = admission_of(scope)
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        content_type = headers.get(b"content-type", b"").decode("latin-1")
+        media_type = content_type.partition(";")[0].strip().lower()
+        try:
+            streamed = media_type in _NDJSON_NAMES
+            atomic = _read_query(scope["query_string"], streamed=streamed)
+            if streamed:
+                await self._stream(scope, request_id, receive, send)
+                return None
+            # The header is parsed before anything is posted, so that no error in it can follow a commit.
+            in_lines = prefers_lines(headers.get(b"accept", b""))
+            if not is_json(content_type):
+                expected = f"{NDJSON} or JSON"
+                return problems.unsupported_media_type(content_type, expected).answer(request_id)
+            body = await read_body(receive, headers, self._array_bytes_max)
+            items = parse_transactions(body, self._array_items_max, self._reading)
+            _charge_rate_limit(items, admission.grant)
+            if atomic:
+                lines = await self._post_atomic(items, admission.grant)
+            else:
+                lines = await self._post_array(items, admission.grant)
+        except InvalidError as error:
+            return problems.invalid(error.faults).answer(request_id)
+        except ProblemError as error:
+            return error.problem.answer(request_id)
+        if in_lines:
+            return RawResponse(200, encode_lines(lines), NDJSON)
+        return RawResponse(200, encode_json(lines))
+
+    async def _stream(self, scope: Any, request_id: str, receive: Any, send: Any) -> None:
+        """Answer a stream, if its key may open another one.
+
+        Raises:
+            StreamEndedError: The key has too many streams, or the spools are full. Nothing was read.
+        """
+        key = admission_of(scope).grant.name
+        if self._open[key] >= self._key_streams_max:
+            raise StreamEndedError(problems.too_many_streams(self._key_streams_max))
+        if not self._space.fits(key, PIECE_BYTES):
+            raise StreamEndedError(problems.spools_full())
+        self._open[key] += 1
+        try:
+            await self._answer_stream(scope, request_id, receive, send)
+        finally:
+            self._open[key] -= 1
+            if not self._open[key]:
+                del self._open[key]
+
+    async def _answer_stream(self, scope: Any, request_id: str, receive: Any, send: Any) -> None:
+        ending: asyncio.Future[Problem] = asyncio.get_running_loop().create_future()
+        # The server calls this if the client stops sending (`saldo.http.connection.protocol`).
+        scope["stalled"] = partial(_end, ending)
+        pieces = self._pieces(receive, ending)
+        # The first piece is read before the response begins: this sends the `100 Continue` that a client may wait for.
+        first = await anext(pieces, b"")
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [
+                    (b"content-type", NDJSON.encode()),
+                    (b"x-request-id", request_id.encode()),
+                    NO_STORE,
+                ],
+            }
+        )
+
+        async def deliver(data: bytes) -> None:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+
+        stream = BulkStream(
+            self._engine,
+            self._reading,
+            self._limits,
+            self._chunk_slots,
+            self._space,
+            deliver,
+            admission_of(scope),
+        )
+        try:
+            await stream.run(_after(first, pieces))
+        except ClientDisconnectedError:
+            raise
+        except Exception as error:
+            _log.exception("request %s failed in the middle of a stream", request_id)
+            raise StreamBrokenError from error
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _pieces(self, receive: Any, ending: asyncio.Future[Problem]) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives.
+
+        Raises:
+            ClientDisconnectedError: The connection broke before the end of the body.
+            StreamEndedError: The service stops, or the client has stalled.
+        """
+        self._endings.add(ending)
+        if self._stopping:
+            _end(ending, problems.stopping())
+        try:
+            more = True
+            while more:
+                receiving = asyncio.ensure_future(receive())
+                await asyncio.wait({receiving, ending}, return_when=asyncio.FIRST_COMPLETED)
+                if not receiving.done():
+                    receiving.cancel()
+                    raise StreamEndedError(ending.result())
+                message = receiving.result()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnectedError
+                yield message.get("body", b"")
+                more = message.get("more_body", False)
+        finally:
+            self._endings.discard(ending)
+
+    async def _post_array(
+        self, given: list[TransactionRequest | InvalidError], grant: Grant
+    ) -> list[Any]:
+        items = [check_user(item, grant) for item in given]
+        requests = [item for item in items if isinstance(item, TransactionRequest)]
+        size = self._limits.chunk_requests_max
+        chunks = [requests[begin : begin + size] for begin in range(0, len(requests), size)]
+
+        async def post(chunk: list[TransactionRequest]) -> list[Result]:
+            async with self._chunk_slots:
+                return await self._engine.post_many(chunk)
+
+        posted = await asyncio.gather(*(post(chunk) for chunk in chunks))
+        results = [result for part in posted for result in part]
+        numbered: list[tuple[int, Item]] = list(enumerate(items, start=1))
+        return outcome_lines(numbered, results, self._reading.decimals, grant)
+
+    async def _post_atomic(
+        self, items: list[TransactionRequest | InvalidError], grant: Grant
+    ) -> list[Any]:
+        faults = [
+            InvalidField(f"[{index}].{fault.field}", fault.message)
+            for index, item in enumerate(items)
+            if isinstance(item, InvalidError)
+            for fault in item.faults
+        ]
+        if faults:
+            raise InvalidError(faults)
+        requests = [item for item in items if isinstance(item, TransactionRequest)]
+        for index, request in enumerate(requests):
+            if not grant.includes_user(request.user_id):
+                problem = problems.forbidden_user(request.user_id)
+                raise ProblemError(problems.atomic(index, request, problem, recorded=False))
+        if self._engine.by_shard:
+            _require_one_shard(requests)
+        try:
+            decisions = await self._engine.post_atomic(requests)
+        except EngineError as error:
+            raise ProblemError(problems.from_engine_error(error)) from error
+        for index, (request, decision) in enumerate(zip(requests, decisions, strict=True)):
+            if decision.outcome is not Outcome.POSTED:
+                raise ProblemError(self._refusal(index, request, decision, grant))
+        numbered: list[tuple[int, Item]] = list(enumerate(requests, start=1))
+        return outcome_lines(numbered, list(decisions), self._reading.decimals, grant)
+
+    def _refusal(
+        self, index: int, request: TransactionRequest, decision: Decision, grant: Grant
+    ) -> problems.Problem:
+        reveal = may_see(grant, decision)
+        problem = problems.from_decision(request, decision, self._reading.decimals, reveal=reveal)
+        return problems.atomic(index, request, problem, recorded=decision.replayed)
+
+
+class StreamBrokenError(Exception):
+    """Raised when a response has begun and can't be completed. Only a closed connection shows this to the client."""
+
+
+def _charge_rate_limit(items: Sequence[object], grant: Grant) -> None:
+    """Count an array against the key's rate limit. The request itself has been counted already.
+
+    Raises:
+        InvalidError: The array has so many transactions that the key's next request would have to wait too long.
+    """
+    bucket = grant.bucket
+    if bucket is None:
+        return
+    if len(items) > bucket.request_tokens_max:
+        count = bucket.request_tokens_max
+        expected = (
+            f"must have at most {count} transactions: the key's rate limit allows no more at once"
+        )
+        raise InvalidError([InvalidField("body", f"{expected} (SALDO_RATE_DEBT_SECONDS_MAX)")])
+    bucket.overdraw(len(items) - 1)
+
+
+def _end(ending: asyncio.Future[Problem], problem: Problem) -> None:
+    if not ending.done():
+        ending.set_result(problem)
+
+
+async def _after(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in pieces:
+        yield piece
+
+
+def _require_one_shard(requests: list[TransactionRequest]) -> None:
+    shard = shard_of(requests[0].user_id)
+    others = [
+        InvalidField(
+            f"[{index}].user_id",
+            f"must be {shard} modulo {SHARDS}, as that of the first: this ledger is distributed, and all or nothing is "
+            "possible within a shard",
+        )
+        for index, request in enumerate(requests)
+        if shard_of(request.user_id) != shard
+    ]
+    if others:
+        raise InvalidError(others)
+
+
+def _read_query(query: bytes, *, streamed: bool) -> bool:
+    """Return whether the query has `atomic=true`.
+
+    Raises:
+        InvalidError: The query is invalid, or `atomic=true` is combined with a stream.
+    """
+    given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    faults = find_unknown_parameters((name for name, _ in given), ("atomic",))
+    values = [value for name, value in given if name == "atomic"]
+    if not {"true", "false"}.issuperset(values):
+        faults.append(InvalidField("atomic", "must be true or false"))
+    if streamed and values == ["true"]:
+        faults.append(InvalidField("atomic", "is possible with a JSON array only"))
+    if faults:
+        raise InvalidError(faults)
+    return values == ["true"]

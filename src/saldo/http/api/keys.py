@@ -1,0 +1,189 @@
+"""The routes of API keys.
+
+Handlers parse the request, call the store and format the result; they contain no rules.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias, cast
+
+from litestar import Response, delete, get, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Example
+from litestar.params import PathParameter
+
+from saldo.auth.grants import Scope
+from saldo.http import problems
+from saldo.http.api.context import AppContext
+from saldo.http.api.key_admin import CreatedKey, issue_key, replace_key, revoke_key
+from saldo.http.api.routes import (
+    HttpRequest,
+    InjectedContext,
+    format_optional_instant,
+    read_json_body,
+)
+from saldo.http.authorization import admission_of
+from saldo.http.json_response import JsonResponse
+from saldo.http.openapi.bodies import DocumentedOperation
+from saldo.http.openapi.errors import BODY_CODES, DATABASE_CODES, problem_specs
+from saldo.http.openapi.key_bodies import PostKey, PostRotation
+from saldo.http.openapi.parameters import Cursor, Limit
+from saldo.http.openapi.patterns import DIGITS
+from saldo.http.pagination import cut_page
+from saldo.http.problems import ProblemError
+from saldo.http.schemas import keys as schemas
+from saldo.ledger.instants import format_instant
+from saldo.parsing.keys import key_parser_options, parse_key_id, parse_new_key, parse_rotation
+from saldo.parsing.transactions import InvalidField, parse_limit, read_cursor
+from saldo.store.keys import Key, TooManyKeysError
+
+KeyId: TypeAlias = Annotated[
+    str,
+    PathParameter(
+        description="The key.",
+        examples=[Example(value="1")],
+        schema_extra={"pattern": DIGITS},
+    ),
+]
+
+_TAGS = ["keys"]
+_WRONG_ID = InvalidField("key_id", "must be a whole number greater than zero")
+_WRONG_SCOPES = InvalidField("scopes", "must be a list of read, write, metrics, admin")
+
+
+@post(
+    "/v1/key",
+    summary="Create a key",
+    tags=_TAGS,
+    operation_class=PostKey,
+    responses={
+        201: ResponseSpec(schemas.Key, description="Created.", generate_examples=False),
+        **problem_specs("too_many_keys", *DATABASE_CODES, *BODY_CODES, invalid=_WRONG_SCOPES),
+    },
+)
+async def post_key(request: HttpRequest, service: InjectedContext) -> Response[Any]:
+    """Creates an API key. The key is shown only in this response; only its hash is stored."""
+    wanted = parse_new_key(await read_json_body(request), key_parser_options(service.settings))
+    try:
+        made = await issue_key(service, wanted, _caller_name(request))
+    except TooManyKeysError:
+        maximum = service.settings.keys_max
+        raise ProblemError(problems.too_many_keys(maximum)) from None
+    return JsonResponse(_with_secret(made), status_code=201)
+
+
+@get(
+    "/v1/key",
+    summary="Keys",
+    tags=_TAGS,
+    operation_class=DocumentedOperation,
+    responses=problem_specs(
+        *DATABASE_CODES, invalid=InvalidField("limit", "must be a whole number from 1 to 1000")
+    ),
+)
+async def get_keys(
+    service: InjectedContext, limit: Limit = None, cursor: Cursor = None
+) -> schemas.KeyList:
+    """Lists all API keys by id, revoked and expired ones included."""
+    count = parse_limit(limit, service.settings.page_items_default, service.settings.page_items_max)
+    found = await service.keys.page(after_id=read_cursor("keys", cursor) or 0, limit=count + 1)
+    page, next_cursor = cut_page("keys", found, count)
+    return schemas.KeyList([_key(each) for each in page], next_cursor)
+
+
+@get(
+    "/v1/key/{key_id:str}",
+    summary="Get a key",
+    tags=_TAGS,
+    operation_class=DocumentedOperation,
+    responses=problem_specs("key_not_found", *DATABASE_CODES, invalid=_WRONG_ID),
+)
+async def get_key(key_id: KeyId, request: HttpRequest, service: InjectedContext) -> schemas.Key:
+    """Returns an API key: its scopes, users, networks and expiry."""
+    return await _found(parse_key_id(key_id), request, service)
+
+
+@delete(
+    "/v1/key/{key_id:str}",
+    status_code=200,
+    summary="Revoke a key",
+    tags=_TAGS,
+    operation_class=DocumentedOperation,
+    responses=problem_specs("key_not_found", *DATABASE_CODES, invalid=_WRONG_ID),
+)
+async def delete_key(key_id: KeyId, request: HttpRequest, service: InjectedContext) -> schemas.Key:
+    """Revokes an API key.
+
+    This process rejects it at once, others within `SALDO_KEYS_REFRESH_SECONDS`. The key stays in the list."""
+    number = parse_key_id(key_id)
+    await revoke_key(service, number, _caller_name(request))
+    return await _found(number, request, service)
+
+
+@post(
+    "/v1/key/{key_id:str}/rotate",
+    status_code=201,
+    summary="Rotate a key",
+    tags=_TAGS,
+    operation_class=PostRotation,
+    responses={
+        201: ResponseSpec(schemas.Key, description="The new key.", generate_examples=False),
+        **problem_specs(
+            *("key_not_found", "key_not_valid"),
+            *DATABASE_CODES,
+            *BODY_CODES,
+            invalid=InvalidField("overlap_seconds", "must be a whole number of seconds"),
+        ),
+    },
+)
+async def post_rotation(
+    key_id: KeyId, request: HttpRequest, service: InjectedContext
+) -> Response[Any]:
+    """Creates a new key with the same rights. The old one remains valid for a while, so that clients can switch
+    over."""
+    number = parse_key_id(key_id)
+    body = await request.body()
+    overlap = parse_rotation(
+        await read_json_body(request) if body else body, key_parser_options(service.settings)
+    )
+    await _found(number, request, service)
+    made = await replace_key(service, number, overlap, _caller_name(request))
+    if made is None:
+        raise ProblemError(problems.key_not_valid(number))
+    return JsonResponse(_with_secret(made), status_code=201)
+
+
+KEY_HANDLERS = [post_key, get_keys, get_key, delete_key, post_rotation]
+
+
+async def _found(key_id: int, request: HttpRequest, service: AppContext) -> schemas.Key:
+    key = await service.keys.get(key_id)
+    if key is None:
+        raise ProblemError(problems.key_not_found(key_id))
+    return _key(key)
+
+
+def _caller_name(request: HttpRequest) -> str:
+    return admission_of(request.scope).grant.name
+
+
+def _with_secret(made: CreatedKey) -> schemas.Key:
+    """Return a new key with its secret, which is in this response only."""
+    shown = _key(made.key)
+    shown.key = made.secret
+    return shown
+
+
+def _key(key: Key) -> schemas.Key:
+    return schemas.Key(
+        id=key.id,
+        name=key.name,
+        scopes=cast(list[Scope], key.scopes),
+        user_ids=key.user_ids,
+        networks=key.networks,
+        valid=key.valid,
+        created_at=format_instant(key.created_at),
+        expires_at=format_optional_instant(key.expires_at),
+        revoked_at=format_optional_instant(key.revoked_at),
+        replaced_by=key.replaced_by,
+    )

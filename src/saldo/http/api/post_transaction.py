@@ -1,0 +1,81 @@
+"""`POST /v1/transaction`, from the bytes of the body to those of the response. Both of its routes use this."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from saldo.auth.grants import Grant, Scope
+from saldo.encoding.json import encode_json
+from saldo.engine.engine import Engine
+from saldo.engine.errors import EngineError
+from saldo.http import problems
+from saldo.http.responses import RawResponse, count_outcome, transaction_of_decision
+from saldo.ledger.model import Decision, Outcome, TransactionRequest
+from saldo.parsing.transactions import InvalidError, ParserOptions, parse_transaction
+
+REPLAYED: Final = (("idempotent-replayed", "true"),)
+
+
+class Transactions:
+    """The handler of requests to post one transaction."""
+
+    def __init__(self, engine: Engine, reading: ParserOptions) -> None:
+        self._engine = engine
+        self._reading = reading
+
+    async def post(
+        self,
+        body: bytes,
+        content_type: str,
+        idempotency_key: str | None,
+        request_id: str,
+        grant: Grant,
+    ) -> RawResponse:
+        """Post the transaction of a body, and return the response after the commit."""
+        if not is_json(content_type):
+            return problems.unsupported_media_type(content_type).answer(request_id)
+        try:
+            request = parse_transaction(body, idempotency_key, self._reading)
+        except InvalidError as error:
+            return problems.invalid(error.faults).answer(request_id)
+        if not grant.includes_user(request.user_id):
+            return problems.forbidden_user(request.user_id).answer(request_id)
+        try:
+            decision = await self._engine.post(request)
+        except EngineError as error:
+            return problems.from_engine_error(error).answer(request_id)
+        count_outcome(decision.outcome, decision.replayed)
+        return self._answer(request, decision, request_id, grant)
+
+    def _answer(
+        self, request: TransactionRequest, decision: Decision, request_id: str, grant: Grant
+    ) -> RawResponse:
+        decimals = self._reading.decimals
+        if decision.outcome is not Outcome.POSTED:
+            reveal = may_see(grant, decision)
+            answer = problems.from_decision(request, decision, decimals, reveal=reveal).answer(
+                request_id
+            )
+            return answer._replace(headers=REPLAYED) if decision.replayed else answer
+        body = encode_json(transaction_of_decision(request.uuid, decision, decimals))
+        return RawResponse(200, body, headers=REPLAYED if decision.replayed else ())
+
+
+def may_see(grant: Grant, decision: Decision) -> bool:
+    """Return whether the key may read the transaction that is recorded under the uuid."""
+    if not grant.allows(Scope.READ):
+        return False
+    return grant.user_ids is None or decision.user_id in grant.user_ids
+
+
+def is_json(content_type: str) -> bool:
+    """Return whether a content type is JSON. An empty one counts as JSON."""
+    if content_type in {"application/json", ""}:
+        return True
+    media_type, _, parameters = content_type.lower().partition(";")
+    media_type = media_type.strip()
+    charset = parameters.strip().removeprefix("charset=").strip('" ')
+    json = media_type == "application/json" or (
+        media_type.startswith("application/") and media_type.endswith("+json")
+    )
+    return json and (not parameters.strip().startswith("charset=") or charset in {"utf-8", "utf8"})

@@ -1,0 +1,174 @@
+"""The routes of proofs and seals, with which a third party can check the log without the database."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import Final
+
+from litestar import get
+from litestar.openapi.datastructures import ResponseSpec
+
+from saldo.http import problems
+from saldo.http.api.routes import HttpRequest, InjectedContext
+from saldo.http.authorization import admission_of, require_all_users, require_shard
+from saldo.http.openapi.bodies import DocumentedOperation
+from saldo.http.openapi.errors import DATABASE_CODES, problem_specs
+from saldo.http.openapi.parameters import After, SealLimit, Shard, Uuid
+from saldo.http.problems import ProblemError
+from saldo.http.responses import RECORDED_NAMES
+from saldo.http.schemas import proofs as schemas
+from saldo.ledger.model import Entry, Kind
+from saldo.ledger.seals import inclusion_path, merkle_root, seal_hash
+from saldo.parsing.transactions import (
+    InvalidError,
+    InvalidField,
+    parse_after,
+    parse_limit,
+    parse_shard,
+    parse_uuid,
+)
+from saldo.store.seals import RecordedSeal
+
+_log = logging.getLogger("saldo.http")
+
+_TAGS = ["proofs"]
+_KIND_NAMES: Final[dict[Kind, schemas.EntryKind]] = {
+    Kind.OPENING: "OPENING",
+    Kind.DEPOSIT: "DEPOSIT",
+    Kind.WITHDRAWAL: "WITHDRAW",
+}
+
+
+@get(
+    "/v1/proof/{uuid:str}",
+    summary="Get a proof of a transaction",
+    tags=_TAGS,
+    operation_class=DocumentedOperation,
+    responses={
+        200: ResponseSpec(schemas.Proof, description="The proof.", generate_examples=False),
+        **problem_specs(
+            *("transaction_not_found", "not_sealed_yet", "seal_broken"),
+            *DATABASE_CODES,
+            invalid=InvalidField(
+                "uuid", "must be a uuid such as ea3015b1-c25c-47e5-beb7-2679ac7c89a7"
+            ),
+        ),
+    },
+)
+async def get_proof(uuid: Uuid, request: HttpRequest, service: InjectedContext) -> schemas.Proof:
+    """Returns a proof that the entry with this uuid is part of the sealed log.
+
+    It can be checked without access to the database. Refused and opening entries have proofs, too. A transaction of a
+    user whom the key doesn't cover is not found."""
+    wanted = parse_uuid(uuid)
+    found = await service.seals.find_entry(wanted)
+    if found is None or not admission_of(request.scope).grant.includes_user(found.entry.user_id):
+        raise ProblemError(problems.transaction_not_found(uuid))
+    if found.seal is None:
+        raise ProblemError(problems.not_sealed_yet(str(wanted)))
+    proof = proof_of(found.entry, found.seal, found.leaves)
+    if proof is None:
+        positions = found.seal.shard, found.seal.first_seq, found.seal.last_seq
+        _log.error("shard %s: entries %s to %s do not match their seal", *positions)
+        raise ProblemError(problems.seal_broken(*positions))
+    return proof
+
+
+@get(
+    "/v1/seals",
+    summary="Seals",
+    tags=_TAGS,
+    operation_class=DocumentedOperation,
+    responses=problem_specs(*DATABASE_CODES, invalid=InvalidField("after", "needs shard")),
+)
+async def get_seals(
+    request: HttpRequest,
+    service: InjectedContext,
+    shard: Shard = None,
+    after: After = None,
+    limit: SealLimit = None,
+) -> schemas.SealList:
+    """Returns the newest seal of each shard, or with `shard` the chain of that shard's seals, oldest first.
+
+    Seals that you keep in another place show whether the log was changed later. A key that is limited to some
+    users has to name the shard of one of them."""
+    number, seq = parse_shard(shard), parse_after(after)
+    count = parse_limit(limit, service.settings.page_items_default, service.settings.page_items_max)
+    if number is None:
+        faults = [
+            InvalidField(name, "needs shard")
+            for name, given in (("after", after), ("limit", limit))
+            if given is not None
+        ]
+        if faults:
+            raise InvalidError(faults)
+        require_all_users(request.scope)
+        newest = await service.seals.last_seals()
+        return schemas.SealList([write_seal(each) for each in newest], None)
+    require_shard(request.scope, number)
+    found = await service.seals.page(number, seq or 0, count + 1)
+    more = len(found) > count
+    items = [write_seal(each) for each in found[:count]]
+    return schemas.SealList(items, items[-1].last_seq if more else None)
+
+
+PROOF_HANDLERS = [get_proof, get_seals]
+
+
+def proof_of(entry: Entry, seal: RecordedSeal, leaves: list[bytes]) -> schemas.Proof | None:
+    """Return the proof that an entry is part of a seal, or None if the seal does not match these entries.
+
+    Args:
+        leaves: Leaf hashes of the entries in the log at the numbers of the seal.
+    """
+    leaf_index = entry.seq - seal.first_seq
+    if not _holds(seal, leaves):
+        return None
+    path = inclusion_path(leaves, leaf_index)
+    return schemas.Proof(
+        1, _entry(entry), leaf_index, [each.hex() for each in path], write_seal(seal)
+    )
+
+
+def write_seal(seal: RecordedSeal) -> schemas.Seal:
+    """Return a seal in the form that all routes use."""
+    return schemas.Seal(
+        shard=seal.shard,
+        first_seq=seal.first_seq,
+        last_seq=seal.last_seq,
+        previous=seal.previous.hex(),
+        root=seal.root.hex(),
+        hash=seal.hash.hex(),
+        sealed_at=_exact(seal.sealed_at),
+    )
+
+
+def _holds(seal: RecordedSeal, leaves: list[bytes]) -> bool:
+    """Return whether the seal matches these leaf hashes."""
+    if len(leaves) != seal.last_seq - seal.first_seq + 1 or merkle_root(leaves) != seal.root:
+        return False
+    expected = seal_hash(seal.previous, seal.shard, seal.first_seq, seal.last_seq, seal.root)
+    return seal.hash == expected
+
+
+def _entry(entry: Entry) -> schemas.ProvenEntry:
+    return schemas.ProvenEntry(
+        shard=entry.shard,
+        seq=entry.seq,
+        user_id=entry.user_id,
+        number=entry.number,
+        uuid=entry.uuid,
+        kind=_KIND_NAMES[entry.kind],
+        outcome=RECORDED_NAMES[entry.outcome],
+        amount=entry.amount,
+        balance=entry.balance,
+        timestamp=None if entry.timestamp is None else _exact(entry.timestamp),
+        horizon=None if entry.horizon is None else _exact(entry.horizon),
+        recorded_at=_exact(entry.recorded_at),
+    )
+
+
+def _exact(instant: datetime) -> str:
+    """Format an instant in UTC with all six decimals, so that each instant has one form only."""
+    return instant.astimezone(UTC).isoformat(timespec="microseconds")

@@ -1,0 +1,243 @@
+"""The spool for the answers to a stream, whose client may not be reading yet.
+
+Many clients send their whole body before they read a byte of the response. If the service stopped reading lines as soon
+as such a client's receive buffer is full, both sides would wait for ever. Therefore answers that the client does not
+read are written to a spool: files in the operating system's temporary directory. Spools are limited for a stream, for a
+key and for the process. At a limit the writer waits, and with it the reading of the body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import IO, TypeVar
+
+T = TypeVar("T")
+
+MEMORY_BYTES_MAX = 1024 * 1024
+"""Maximum number of bytes in memory before a file is used: the answers to some ten thousand lines."""
+
+PIECE_BYTES = 256 * 1024
+"""Maximum number of bytes that are read back from a file at once."""
+
+SEGMENT_BYTES = 16 * 1024 * 1024
+"""Size in bytes at which a file is full. Its space is freed when all of it has been read."""
+
+KEY_SHARE = 2
+"""Divisor of the limit of the process that gives the limit of one key, so that no key can block all others."""
+
+
+class SpoolSpace:
+    """The disk space that all spools of a process may use together."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._used: Counter[str] = Counter()
+        self._waiting: set[asyncio.Event] = set()
+
+    @property
+    def used_bytes(self) -> int:
+        """The number of bytes in files, read or not, because the space of a file is freed as a whole."""
+        return self._used.total()
+
+    def fits(self, key: str, size: int) -> bool:
+        """Return whether the spools of a key may grow by `size` bytes."""
+        of_key = self._used[key] + size <= self._bytes_max // KEY_SHARE
+        return of_key and self.used_bytes + size <= self._bytes_max
+
+    def take(self, key: str, size: int) -> None:
+        """Count bytes that are about to be written."""
+        self._used[key] += size
+
+    def free(self, key: str, size: int) -> None:
+        """Subtract the bytes of a file that has been closed, and wake the writers that wait for space."""
+        self._used[key] -= size
+        if not self._used[key]:
+            del self._used[key]
+        for event in self._waiting:
+            event.set()
+
+    async def wait(self, event: asyncio.Event) -> None:
+        """Wait for an event, which is also set when space is freed."""
+        self._waiting.add(event)
+        try:
+            await event.wait()
+        finally:
+            self._waiting.discard(event)
+
+
+class ResponseSpool:
+    """A first-in, first-out buffer of response bytes, in memory first and then in files."""
+
+    def __init__(
+        self,
+        deliver: Callable[[bytes], Awaitable[None]],
+        *,
+        spool_bytes_max: int,
+        space: SpoolSpace,
+        key: str = "",
+    ) -> None:
+        """
+        Args:
+            deliver: Sends bytes to the client.
+            spool_bytes_max: Maximum number of bytes in the files of this spool.
+            space: The limit for all spools.
+            key: Name of the API key that the space is counted for.
+        """
+        self._deliver = deliver
+        self._spool_bytes_max = spool_bytes_max
+        self._space = space
+        self._key = key
+        self._memory: deque[bytes] = deque()
+        self._memory_bytes = 0
+        self._segments: deque[_Segment] = deque()
+        self._filled = asyncio.Event()
+        self._emptied = asyncio.Event()
+        self._closed = False
+        self._task = asyncio.create_task(self._run(), name="outbox")
+
+    @property
+    def spooled_bytes(self) -> int:
+        """The number of bytes in files."""
+        return sum(segment.reserved for segment in self._segments)
+
+    async def put(self, data: bytes) -> None:
+        """Add data, after waiting while neither memory nor files have space for it.
+
+        Raises:
+            OSError: A file can't be written.
+        """
+        while not self._task.done() and not self._fits(len(data)):
+            self._emptied.clear()
+            await self._space.wait(self._emptied)
+        if self._task.done():
+            self._task.result()
+        if self._fits_memory(len(data)):
+            self._memory.append(data)
+            self._memory_bytes += len(data)
+        else:
+            await self._spool(data)
+        self._filled.set()
+
+    async def close(self) -> None:
+        """Return after everything has been delivered."""
+        self._closed = True
+        self._filled.set()
+        await self._task
+
+    async def abandon(self) -> None:
+        """Stop the delivery, and free the space of the files."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        while self._segments:
+            self._drop(self._segments.popleft())
+
+    def _fits(self, size: int) -> bool:
+        return self._fits_memory(size) or (
+            self.spooled_bytes + size <= self._spool_bytes_max and self._space.fits(self._key, size)
+        )
+
+    def _fits_memory(self, size: int) -> bool:
+        # Data of any size fits into empty memory, so that everything is delivered eventually.
+        room = not self._memory_bytes or self._memory_bytes + size <= MEMORY_BYTES_MAX
+        return room and not self._segments
+
+    async def _run(self) -> None:
+        try:
+            while (data := await self._next()) is not None:
+                self._emptied.set()
+                await self._deliver(data)
+        finally:
+            self._emptied.set()
+
+    async def _next(self) -> bytes | None:
+        while True:
+            if self._memory:
+                data = self._memory.popleft()
+                self._memory_bytes -= len(data)
+                return data
+            if self._segments and self._segments[0].unread:
+                return await self._unspool()
+            if self._closed:
+                return None
+            self._filled.clear()
+            await self._filled.wait()
+
+    async def _spool(self, data: bytes) -> None:
+        if not self._segments or self._segments[-1].written >= SEGMENT_BYTES:
+            self._segments.append(_Segment(tempfile.TemporaryFile()))  # noqa: SIM115 - closed by _drop
+        segment = self._segments[-1]
+        self._space.take(self._key, len(data))
+        segment.reserved += len(data)
+        await segment.in_thread(lambda descriptor: _write(descriptor, data, segment.written))
+        segment.written += len(data)
+
+    async def _unspool(self) -> bytes:
+        segment = self._segments[0]
+        size = min(PIECE_BYTES, segment.unread)
+        data = await segment.in_thread(lambda descriptor: os.pread(descriptor, size, segment.read))
+        segment.read += len(data)
+        if segment.read == segment.reserved:
+            self._segments.popleft()
+            self._drop(segment)
+        return data
+
+    def _drop(self, segment: _Segment) -> None:
+        segment.close()
+        self._space.free(self._key, segment.reserved)
+
+
+@dataclass(slots=True)
+class _Segment:
+    """One file of a spool.
+
+    Attributes:
+        reserved: Number of bytes that are written or being written.
+        written: Number of bytes that can be read.
+        read: Number of bytes that have been read.
+    """
+
+    file: IO[bytes]
+    reserved: int = 0
+    written: int = 0
+    read: int = 0
+    _in_use: int = 0
+    _closing: bool = False
+
+    @property
+    def unread(self) -> int:
+        return self.written - self.read
+
+    async def in_thread(self, work: Callable[[int], T]) -> T:
+        """Run a function on the file in a thread. The file stays open until then, even if the caller is cancelled.
+
+        Otherwise the thread could use a descriptor that belongs to another file by then, such as another client's
+        spool.
+        """
+        self._in_use += 1
+        job = asyncio.get_running_loop().run_in_executor(None, work, self.file.fileno())
+        job.add_done_callback(self._done)
+        return await asyncio.shield(job)
+
+    def close(self) -> None:
+        """Close the file as soon as no thread uses it."""
+        self._closing = True
+        if not self._in_use:
+            self.file.close()
+
+    def _done(self, _: object) -> None:
+        self._in_use -= 1
+        if self._closing and not self._in_use:
+            self.file.close()
+
+
+def _write(descriptor: int, data: bytes, position: int) -> None:
+    left = memoryview(data)
+    while left:
+        count = os.pwrite(descriptor, left, position)
+        left = left[count:]
+        position += count

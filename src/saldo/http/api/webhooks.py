@@ -1,0 +1,296 @@
+"""The routes of webhooks.
+
+Handlers parse the request, call the store and format the result; they contain no rules.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Any, TypeAlias, cast
+
+from litestar import Response, delete, get, patch, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Example
+from litestar.openapi.spec.enums import OpenAPIType
+from litestar.params import PathParameter, QueryParameter
+from msgspec import UNSET
+
+from saldo.events.event import RelayedEventType
+from saldo.http import problems
+from saldo.http.api.context import AppContext
+from saldo.http.api.routes import (
+    HttpRequest,
+    InjectedContext,
+    format_optional_instant,
+    read_json_body,
+)
+from saldo.http.json_response import JsonResponse
+from saldo.http.openapi.bodies import DocumentedOperation
+from saldo.http.openapi.errors import BODY_CODES, DATABASE_CODES, problem_specs
+from saldo.http.openapi.parameters import Cursor, Limit
+from saldo.http.openapi.webhook_bodies import PatchWebhook, PostReplay, PostWebhook
+from saldo.http.pagination import cut_page
+from saldo.http.problems import ProblemError
+from saldo.http.schemas import webhooks as schemas
+from saldo.ledger.instants import format_instant
+from saldo.parsing.transactions import InvalidField, parse_limit, read_cursor
+from saldo.parsing.webhooks import (
+    parse_change,
+    parse_new_webhook,
+    parse_replay,
+    parse_state,
+    parse_webhook_id,
+    webhook_parser_options,
+)
+from saldo.store.webhooks import Delivery, TooManyWebhooksError, Webhook
+
+WebhookId: TypeAlias = Annotated[
+    str,
+    PathParameter(
+        description="The webhook.",
+        examples=[Example(value="1")],
+        schema_extra={"pattern": "^[0-9]{1,30}$"},
+    ),
+]
+State: TypeAlias = Annotated[
+    str | None,
+    QueryParameter(
+        name="state",
+        description="State of the deliveries: only pending ones, or only dead ones.",
+        examples=[Example(value="dead")],
+        schema_extra={"type": OpenAPIType.STRING, "oneOf": None, "pattern": "^(waiting|dead)$"},
+    ),
+]
+
+_TAGS = ["webhooks"]
+_WRONG_ID = InvalidField("webhook_id", "must be a whole number greater than zero")
+_WRONG_URL = InvalidField("url", "must be an URL such as https://example.com/saldo")
+
+
+@post(
+    "/v1/webhook",
+    summary="Subscribe",
+    tags=_TAGS,
+    operation_class=PostWebhook,
+    responses={
+        201: ResponseSpec(schemas.Webhook, description="Created.", generate_examples=False),
+        **problem_specs("too_many_webhooks", *DATABASE_CODES, *BODY_CODES, invalid=_WRONG_URL),
+    },
+)
+async def post_webhook(request: HttpRequest, service: InjectedContext) -> Response[Any]:
+    """Creates a webhook: every event recorded from now on is sent to the URL, signed with the secret.
+
+    The secret is shown only in this response."""
+    body = await read_json_body(request)
+    wanted = parse_new_webhook(body, webhook_parser_options(service.settings))
+    maximum = service.settings.webhooks_max
+    try:
+        webhook_id = await service.webhooks.create(
+            *(wanted.url, wanted.event_types, wanted.user_ids, wanted.secret), webhooks_max=maximum
+        )
+    except TooManyWebhooksError:
+        raise ProblemError(problems.too_many_webhooks(maximum)) from None
+    created = await _found(webhook_id, request, service)
+    created.secret = wanted.secret
+    return JsonResponse(created, status_code=201)
+
+
+@get(
+    "/v1/webhook",
+    summary="Webhooks",
+    tags=_TAGS,
+    operation_class=DocumentedOperation,
+    responses=problem_specs(
+        *DATABASE_CODES, invalid=InvalidField("limit", "must be a whole number from 1 to 1000")
+    ),
+)
+async def get_webhooks(
+    service: InjectedContext, limit: Limit = None, cursor: Cursor = None
+) -> schemas.WebhookList:
+    """Lists all webhooks by id, with the state of their deliveries."""
+    count = parse_limit(limit, service.settings.page_items_default, service.settings.page_items_max)
+    after = read_cursor("webhooks", cursor) or 0
+    found = await service.webhooks.page(after_id=after, limit=count + 1)
+    page, next_cursor = cut_page("webhooks", found, count)
+    return schemas.WebhookList([_webhook(each) for each in page], next_cursor)
+
+
+@get(
+    "/v1/webhook/{webhook_id:str}",
+    summary="Get a webhook",
+    tags=_TAGS,
+    operation_class=DocumentedOperation,
+    responses=problem_specs("webhook_not_found", *DATABASE_CODES, invalid=_WRONG_ID),
+)
+async def get_webhook(
+    webhook_id: WebhookId, request: HttpRequest, service: InjectedContext
+) -> schemas.Webhook:
+    """Returns a webhook with the state of its deliveries."""
+    return await _found(parse_webhook_id(webhook_id), request, service)
+
+
+@patch(
+    "/v1/webhook/{webhook_id:str}",
+    summary="Change or enable a webhook",
+    tags=_TAGS,
+    operation_class=PatchWebhook,
+    responses=problem_specs("webhook_not_found", *DATABASE_CODES, *BODY_CODES, invalid=_WRONG_URL),
+)
+async def patch_webhook(
+    webhook_id: WebhookId, request: HttpRequest, service: InjectedContext
+) -> schemas.Webhook:
+    """Changes the given fields of a webhook.
+
+    After a change of the secret both secrets sign for a while. A webhook that is enabled again continues where it was
+    disabled, so no event is lost."""
+    number = parse_webhook_id(webhook_id)
+    change = parse_change(await read_json_body(request), webhook_parser_options(service.settings))
+    await service.webhooks.change(
+        number,
+        change,
+        previous_secret=timedelta(seconds=service.settings.webhook_secret_overlap_seconds),
+    )
+    return await _found(number, request, service)
+
+
+@delete(
+    "/v1/webhook/{webhook_id:str}",
+    status_code=200,
+    summary="Unsubscribe",
+    tags=_TAGS,
+    operation_class=DocumentedOperation,
+    responses=problem_specs("webhook_not_found", *DATABASE_CODES, invalid=_WRONG_ID),
+)
+async def delete_webhook(
+    webhook_id: WebhookId, request: HttpRequest, service: InjectedContext
+) -> schemas.Webhook:
+    """Deletes a webhook and its pending deliveries, and returns it."""
+    number = parse_webhook_id(webhook_id)
+    was = await _found(number, request, service)
+    await service.webhooks.delete(number)
+    return was
+
+
+@get(
+    "/v1/webhook/{webhook_id:str}/deliveries",
+    summary="List pending and dead deliveries",
+    tags=_TAGS,
+    operation_class=DocumentedOperation,
+    responses=problem_specs(
+        "webhook_not_found",
+        *DATABASE_CODES,
+        invalid=InvalidField("state", 'must be "waiting" or "dead"'),
+    ),
+)
+async def get_deliveries(
+    webhook_id: WebhookId,
+    request: HttpRequest,
+    service: InjectedContext,
+    only: State = None,
+    limit: Limit = None,
+    cursor: Cursor = None,
+) -> schemas.DeliveryList:
+    """Lists pending and dead deliveries, oldest first.
+
+    Successful deliveries are not stored."""
+    number = parse_webhook_id(webhook_id)
+    wanted = parse_state(only)
+    count = parse_limit(limit, service.settings.page_items_default, service.settings.page_items_max)
+    listing = f"deliveries {number}"
+    after = read_cursor(listing, cursor) or 0
+    await _found(number, request, service)
+    found = await service.webhooks.deliveries(number, after_id=after, state=wanted, limit=count + 1)
+    page, next_cursor = cut_page(listing, found, count)
+    return schemas.DeliveryList([_delivery(each) for each in page], next_cursor)
+
+
+@post(
+    "/v1/webhook/{webhook_id:str}/deliveries/replay",
+    status_code=200,
+    summary="Retry dead deliveries",
+    tags=_TAGS,
+    operation_class=PostReplay,
+    responses={
+        200: ResponseSpec(
+            schemas.ReplayResult, description="The deliveries are pending.", generate_examples=False
+        ),
+        **problem_specs(
+            *("webhook_not_found", "delivery_not_found"),
+            *DATABASE_CODES,
+            *BODY_CODES,
+            invalid=InvalidField("event_id", "must be the id of an event"),
+        ),
+    },
+)
+async def post_replay(
+    webhook_id: WebhookId, request: HttpRequest, service: InjectedContext
+) -> Response[Any]:
+    """Retries all dead deliveries, or one of them, and sends pending ones at once.
+
+    One request retries at most SALDO_WEBHOOK_PENDING_MAX deliveries. Repeat it to retry more."""
+    number = parse_webhook_id(webhook_id)
+    body = await request.body()
+    event_id = parse_replay(await read_json_body(request) if body else body)
+    await _found(number, request, service)
+    replayed = await service.webhooks.replay(
+        number, event_id, deliveries_max=service.settings.webhook_pending_max
+    )
+    if event_id is not None and not replayed:
+        raise ProblemError(problems.delivery_not_found(event_id))
+    return JsonResponse(schemas.ReplayResult(replayed))
+
+
+WEBHOOK_HANDLERS = [
+    post_webhook,
+    get_webhooks,
+    get_webhook,
+    patch_webhook,
+    delete_webhook,
+    get_deliveries,
+    post_replay,
+]
+
+
+async def _found(webhook_id: int, request: HttpRequest, service: AppContext) -> schemas.Webhook:
+    webhook = await service.webhooks.get(webhook_id)
+    if webhook is None:
+        raise ProblemError(problems.webhook_not_found(webhook_id))
+    return _webhook(webhook)
+
+
+def _webhook(webhook: Webhook) -> schemas.Webhook:
+    return schemas.Webhook(
+        id=webhook.id,
+        url=webhook.url,
+        event_types=cast(list[RelayedEventType] | None, webhook.event_types),
+        user_ids=webhook.user_ids,
+        enabled=webhook.disabled_at is None,
+        created_at=format_instant(webhook.created_at),
+        disabled_at=format_optional_instant(webhook.disabled_at),
+        disabled_reason=webhook.disabled_reason,
+        failing_since=format_optional_instant(webhook.failing_since),
+        attempts_succeeded=webhook.attempts_succeeded,
+        attempts_failed=webhook.attempts_failed,
+        last_failure=webhook.last_failure,
+        last_failure_at=format_optional_instant(webhook.last_failure_at),
+        deliveries_waiting=webhook.deliveries_waiting,
+        deliveries_dead=webhook.deliveries_dead,
+        secret=UNSET,
+    )
+
+
+def _delivery(delivery: Delivery) -> schemas.Delivery:
+    dead = delivery.dead_at is not None
+    return schemas.Delivery(
+        event_id=str(delivery.uuid),
+        user_id=delivery.user_id,
+        shard=delivery.shard,
+        seq=delivery.seq,
+        state="dead" if dead else "waiting",
+        attempts=delivery.attempts,
+        waiting_since=format_instant(delivery.waiting_since),
+        next_attempt_at=None if dead else format_instant(delivery.next_attempt_at),
+        last_attempt_at=format_optional_instant(delivery.last_attempt_at),
+        last_failure=delivery.last_failure,
+        dead_at=format_optional_instant(delivery.dead_at),
+    )

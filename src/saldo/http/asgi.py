@@ -1,0 +1,283 @@
+"""The ASGI entry point: the routes that bypass the framework, and the steps that are common to all requests.
+
+`POST /v1/transaction` bypasses the framework's router, which would cost half of the throughput. So do the two most
+frequent reads without a query, and the streams `POST /v1/transactions` and `GET /v1/events`. All other requests go to
+the framework. A transaction gets the same response on either way, as both call `saldo.http.api.post_transaction`.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Awaitable, Mapping
+from typing import Any, Final
+
+from saldo.auth.authenticator import Authentication
+from saldo.auth.grants import NO_GRANT, Grant, Scope
+from saldo.http import problems
+from saldo.http.api.bulk import BULK_PATH
+from saldo.http.api.context import AppContext
+from saldo.http.api.event_stream import EVENTS_PATH
+from saldo.http.authorization import authorize, required_scope
+from saldo.http.connection.fallback_apps import ProblemApp
+from saldo.http.connection.header_checks import find_header_problem
+from saldo.http.connection.load_shedding import LoadShedder
+from saldo.http.cors import CorsApp
+from saldo.http.raw_responses import (
+    HEAD_ONLY,
+    error_response,
+    method_of,
+    record_response,
+    request_id_of,
+    send_response,
+)
+from saldo.http.request_body import CLIENT_DISCONNECTED, ClientDisconnectedError, read_body
+from saldo.http.responses import RawResponse
+from saldo.http.route_table import OTHER, RouteTable
+from saldo.http.security_headers import framework_headers
+from saldo.observability.logs import REQUEST
+from saldo.store.errors import StoreError
+
+POST_TRANSACTION_PATH: Final = "/v1/transaction"
+BALANCE_PATH: Final = "/v1/user/{user_id}/balance"
+TRANSACTION_PATH: Final = "/v1/transaction/{uuid}"
+_FAST_READ_PATH: Final = re.compile(r"/v1/(?:user/([^/]+)/balance|transaction/([^/]+))")
+
+AsgiScope = dict[str, Any]
+"""The ASGI scope of a request."""
+
+
+class AsgiApp:
+    """The ASGI application that the server runs."""
+
+    def __init__(
+        self, framework: Any, service: AppContext, streams: Mapping[str, Any], routes: RouteTable
+    ) -> None:
+        """
+        Args:
+            streams: ASGI applications by path, for responses without an end. Like `GET /v1/events`, they bypass the
+                framework.
+            routes: All routes, including those of the streams.
+        """
+        self.service = service
+        self.routes = routes
+        self._framework = framework
+        self._streams = {EVENTS_PATH: service.events, **streams}
+        self._transactions = service.transactions
+        self._bulk = service.bulk
+        self._gate = service.gate
+        self._questions = service.questions
+        self._body_bytes_max = service.settings.body_bytes_max
+        self.shedding = LoadShedder(
+            service.engine,
+            service.settings.queue_wait_seconds_max,
+            service.settings.head_bytes_max,
+        )
+        """The load shedder, which is consulted before any request is parsed (`saldo.http.connection.protocol`)."""
+        origins = service.settings.cors_origin_names
+        self._cross_origin = CorsApp(self._authenticate, origins) if origins else None
+
+    def __call__(self, scope: AsgiScope, receive: Any, send: Any) -> Awaitable[None]:
+        if self._cross_origin is not None:
+            return self._cross_origin(scope, receive, send)
+        return self._authenticate(scope, receive, send)
+
+    def _authenticate(self, scope: AsgiScope, receive: Any, send: Any) -> Awaitable[None]:
+        method = scope["method"]
+        if method == "HEAD":
+            return self._answer_head(scope, receive, send)
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        request_id = request_id_of(headers.get(b"x-request-id"))
+        REQUEST.set((request_id, headers.get(b"traceparent")))
+        if (
+            len(headers) != len(scope["headers"])
+            or b"host" not in headers
+            or b"transfer-encoding" in headers
+        ):
+            fault = find_header_problem(scope, headers)
+            if fault is not None:
+                return ProblemApp(fault, self.routes.label)(scope, receive, send)
+        if method == "OPTIONS":
+            return self._answer_options(scope, request_id, send)
+        needed = required_scope(method, scope["path"])
+        grant = NO_GRANT if needed is None else self._gate.authenticate_cached(scope, headers)
+        if (
+            grant is None
+            or grant.bucket is not None
+            or (needed is not None and not grant.allows(needed))
+        ):
+            return self._authenticate_slowly(
+                scope, headers, needed, grant, request_id, receive, send
+            )
+        return self._dispatch(scope, headers, grant, request_id, receive, send)
+
+    async def _answer_head(self, scope: AsgiScope, receive: Any, send: Any) -> None:
+        """Answer HEAD like a GET of the same path. The server omits the body, because its own scope says HEAD."""
+        as_get = scope | {"method": "GET", HEAD_ONLY: True}
+        await self._authenticate(as_get, receive, send)
+        if "path_template" in as_get:
+            scope["path_template"] = as_get["path_template"]  # for `observability.tracing`
+
+    async def _answer_options(self, scope: AsgiScope, request_id: str, send: Any) -> None:
+        """Answer OPTIONS. No key is needed, because the OpenAPI document lists the methods, too."""
+        path = scope["path"]
+        route = self.routes.find(path)
+        if path == "*":
+            answer = RawResponse(204, b"", headers=(("allow", self.routes.allow_of_all),))
+        elif route is None:
+            answer = problems.not_found().answer(request_id)
+        else:
+            answer = RawResponse(204, b"", headers=(("allow", route.allow),))
+        record_response("OPTIONS", OTHER if route is None else route.template, answer.status)
+        await send_response(scope, send, answer, request_id)
+
+    def _dispatch(
+        self,
+        scope: AsgiScope,
+        headers: dict[bytes, bytes],
+        grant: Grant,
+        request_id: str,
+        receive: Any,
+        send: Any,
+    ) -> Awaitable[None]:
+        """Call the application of the route and return its coroutine: each layer that awaits it would cost time."""
+        method, path = scope["method"], scope["path"]
+        if method == "POST" and path == POST_TRANSACTION_PATH and not scope["query_string"]:
+            scope["path_template"] = POST_TRANSACTION_PATH
+            return self._post_transaction(scope, headers, grant, request_id, receive, send)
+        if method == "GET" and not scope["query_string"]:
+            question = _FAST_READ_PATH.fullmatch(path)
+            if question is not None:
+                return self._fast_read(scope, question[1], question[2], grant, request_id, send)
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        state["admission"] = Authentication(self._gate, scope, headers, grant)
+        if method == "POST" and path == BULK_PATH:
+            scope["path_template"] = BULK_PATH
+            return self._bulk(scope, receive, send)
+        if method == "GET" and path in self._streams:
+            scope["path_template"] = path
+            stream: Awaitable[None] = self._streams[path](scope, receive, send)
+            return stream
+        return self._call_framework(scope, request_id, receive, send)
+
+    async def _authenticate_slowly(
+        self,
+        scope: AsgiScope,
+        headers: dict[bytes, bytes],
+        needed: Scope | None,
+        grant: Grant | None,
+        request_id: str,
+        receive: Any,
+        send: Any,
+    ) -> None:
+        """Authorize a request whose grant is not cached, is insufficient or has a rate limit, and answer it."""
+        try:
+            grant_or_denied = grant or await self._gate.authenticate(scope, headers)
+            found = authorize(grant_or_denied, needed)
+        except StoreError as error:
+            found = problems.from_error(error, request_id)
+        if isinstance(found, Grant):
+            await self._dispatch(scope, headers, found, request_id, receive, send)
+            return
+        answer = found.answer(request_id)
+        method = method_of(scope)
+        record_response(method, self.routes.label(method, scope["path"]), answer.status)
+        await send_response(scope, send, answer, request_id)
+
+    def is_authenticated_cached(self, scope: AsgiScope) -> bool:
+        """Return whether a request can be authenticated without a query to the database."""
+        return self._gate.authenticate_cached(scope, dict(scope["headers"])) is not None
+
+    def drain(self) -> None:
+        """Report that the service is not ready, so that load balancers move on before the server stops."""
+        self.service.readiness.draining = True
+        self.shedding.draining = True
+
+    def end_streams(self) -> None:
+        """End all streams, because the server stops."""
+        self._bulk.stop()
+        self.service.events.stop()
+
+    async def _call_framework(
+        self, scope: AsgiScope, request_id: str, receive: Any, send: Any
+    ) -> None:
+        """Call the framework. Its responses get the request's id and are counted, too."""
+        began = time.perf_counter()
+        state = scope["state"]
+        body_is_whole = False
+
+        async def receive_body() -> Any:
+            nonlocal body_is_whole
+            message = await receive()
+            if message["type"] == "http.disconnect" and not body_is_whole:
+                # The framework would treat this as its own fault, and log a traceback with a 500.
+                state[CLIENT_DISCONNECTED] = True
+            body_is_whole = body_is_whole or not message.get("more_body", False)
+            return message
+
+        async def send_with_id(message: Any) -> None:
+            if CLIENT_DISCONNECTED in state:
+                return
+            if message["type"] == "http.response.start":
+                headers = message.get("headers", ())
+                message["headers"] = [
+                    *headers,
+                    (b"x-request-id", request_id.encode()),
+                    *framework_headers(headers, scope["path"]),
+                ]
+                route = scope.get("path_template") or OTHER
+                record_response(method_of(scope), route, message["status"], began)
+            await send(message)
+
+        await self._framework(scope, receive_body, send_with_id)
+
+    async def _post_transaction(
+        self,
+        scope: AsgiScope,
+        headers: dict[bytes, bytes],
+        grant: Grant,
+        request_id: str,
+        receive: Any,
+        send: Any,
+    ) -> None:
+        began = read_at = time.perf_counter()
+        try:
+            body = await read_body(receive, headers, self._body_bytes_max)
+            read_at = time.perf_counter()
+            key = headers.get(b"idempotency-key")
+            answer = await self._transactions.post(
+                body,
+                headers.get(b"content-type", b"").decode("latin-1"),
+                None if key is None else key.decode("latin-1"),
+                request_id,
+                grant,
+            )
+        except ClientDisconnectedError:
+            return
+        except Exception as error:
+            answer = error_response(error, request_id)
+        record_response("POST", POST_TRANSACTION_PATH, answer.status, began, read_at)
+        await send_response(scope, send, answer, request_id)
+
+    async def _fast_read(
+        self,
+        scope: AsgiScope,
+        user_id: str | None,
+        uuid: str | None,
+        grant: Grant,
+        request_id: str,
+        send: Any,
+    ) -> None:
+        began = time.perf_counter()
+        route = BALANCE_PATH if user_id is not None else TRANSACTION_PATH
+        scope["path_template"] = route
+        try:
+            if user_id is not None:
+                answer = await self._questions.balance_now(user_id, request_id, grant)
+            else:
+                answer = await self._questions.transaction(uuid or "", request_id, grant)
+        except Exception as error:
+            answer = error_response(error, request_id)
+        record_response(method_of(scope), route, answer.status, began)
+        await send_response(scope, send, answer, request_id)

@@ -1,0 +1,302 @@
+"""Load shedding: excess transactions are rejected early and cheaply, before they are read.
+
+At three times the capacity of the service, two of three requests are rejected. If a rejection cost a quarter of a
+processed request, little time would be left for processing. Therefore an excess POST of one transaction is not read if
+it has arrived whole and in one piece. The parser reports only its bounds, and its response is prepared except for the
+id. All other requests, and those that arrive in several pieces, are processed normally, and the engine rejects them.
+
+A request that is not read is not checked either, so it may also be invalid or unauthenticated. It is not recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import struct
+import sys
+from functools import cache
+from typing import Final, NamedTuple
+
+import httptools
+
+from saldo.engine.engine import Engine
+from saldo.engine.errors import QueueFullError
+from saldo.http import problems
+from saldo.http.connection.rejection_writer import RejectionWriter
+from saldo.http.raw_responses import count_responses, request_id_of
+from saldo.http.security_headers import NO_STORE
+from saldo.observability.metrics import SHED
+
+PATH: Final = "/v1/transaction"
+FIRST_LINE: Final = f"POST {PATH} HTTP/1.1\r\n".encode()
+
+READ_AT_ONCE_MAX: Final = 1024
+"""Approximate number of requests that one iteration of the event loop reads. Requests need not be counted
+while the engine admits more than this."""
+
+BACKLOG_SHARE: Final = 0.3
+"""Fraction of the maximum wait that data may spend unread. The remainder is for the queue, which fills
+batches, while a backlog of unread data has no use."""
+
+SAMPLE_INTERVAL_SECONDS: Final = 0.01
+"""Minimum interval between two samples of the time that data has waited unread, in seconds. A sample costs one
+system call."""
+
+LATE_SAMPLES_MIN: Final = 5
+"""Number of consecutive late samples that do not lower the share yet, as one slow iteration is not a backlog."""
+
+SHARE_MIN: Final = 0.1
+SHARE_DECAY: Final = 0.95
+SHARE_STEP: Final = 0.01
+SHARE_STEP_FAST: Final = 0.05
+"""Increase of the share at a sample below a quarter of the maximum wait.
+
+Other samples in time add `SHARE_STEP`, and late ones multiply the share by `SHARE_DECAY`. A change has an effect only
+after the data that waits already, so the steps are small and overshoot little.
+"""
+
+HEAD_BYTES_KEPT_MAX: Final = 2048
+"""Maximum length of a cached head in bytes. Heads of normal clients are below a kilobyte; a longer one is
+parsed every time."""
+
+HEADS_BYTES_MAX: Final = 1024 * 1024
+"""Maximum size of all cached heads in bytes. Heads repeat, because a client sends the same one with every body
+of the same length. Clients are not authenticated here, so the memory that strangers can occupy is limited."""
+
+COUNT_INTERVAL_SECONDS: Final = 0.1
+"""Interval between two updates of the metrics in seconds. To count each rejection separately would cost as
+much as the rejection."""
+
+_REQUEST_ID: Final = re.compile(rb"\r\nx-request-id:[ \t]*([^\r\n]*?)[ \t]*\r\n", re.IGNORECASE)
+_END: Final = b"\r\n\r\n"
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class AcceptRatio:
+    """The backlog of data that has arrived and is unread, because the event loop is behind.
+
+    The engine may have capacity at the same time. Only a share of the requests is admitted, which falls step by step
+    while data is read late, and rises when it is read early again.
+
+    Attributes:
+        share: Fraction of the requests to admit, from `SHARE_MIN` to 1.
+    """
+
+    __slots__ = ("_credit", "_old_looks", "_seconds_max", "share")
+
+    def __init__(self, seconds_max: float) -> None:
+        self._seconds_max = seconds_max
+        self._credit = 0.0
+        self._old_looks = 0
+        self.share = 1.0
+
+    def observe(self, late_seconds: float) -> None:
+        """Adjust the share to a sample: the time in seconds that the data read now has waited."""
+        if late_seconds > self._seconds_max:
+            self._old_looks += 1
+            if self._old_looks > LATE_SAMPLES_MIN:
+                self.share = max(self.share * SHARE_DECAY, SHARE_MIN)
+        else:
+            self._old_looks = 0
+            fresh = late_seconds < self._seconds_max / 4
+            self.share = min(self.share + (SHARE_STEP_FAST if fresh else SHARE_STEP), 1.0)
+
+    def try_accept(self) -> bool:
+        """Return whether the next request is admitted."""
+        self._credit += self.share
+        if self._credit < 1:
+            return False
+        self._credit -= 1
+        return True
+
+
+class _Head(NamedTuple):
+    """Properties of a request's head and body, as the parser reported them once."""
+
+    whole_bytes: int
+    """The length of head and body together."""
+    closes: bool
+    request_id: str | None
+
+
+class LoadShedder:
+    """The load shedder: decides whether a transaction is in excess, and builds its rejection.
+
+    Attributes:
+        closes: Whether the connection of the request that was rejected last ends with its response.
+        draining: Whether each response is the last one of its connection.
+        refusals: Rejections that are not written yet.
+    """
+
+    def __init__(self, engine: Engine, wait_seconds_max: float, head_bytes_max: int) -> None:
+        """
+        Args:
+            head_bytes_max: Maximum length of a head in bytes. A longer one is left to the limits of the protocol.
+        """
+        self._engine = engine
+        self._head_bytes_max = head_bytes_max
+        self._backlog = AcceptRatio(wait_seconds_max * BACKLOG_SHARE)
+        self._look_at = 0.0
+        self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
+        self.refusals = RejectionWriter(self._loop)
+        self._read = 0
+        self._count = 0
+        self._heads: dict[bytes, _Head] = {}
+        self.heads_bytes = 0
+        """The size of all cached heads."""
+        self._made_of: Headers | None = None
+        self._begins: tuple[bytes, bytes] = (b"", b"")
+        self.closes = False
+        self.draining = False
+
+    def should_shed(self, data: bytes, transport: asyncio.Transport) -> bool:
+        """Return whether the data is an excess transaction. It is called for each piece of data that is read."""
+        # The loop's time is constant in an iteration, so only its first read is sampled, which has waited longest.
+        now = self._now()
+        if now >= self._look_at:
+            self._look_at = now + SAMPLE_INTERVAL_SECONDS
+            self._backlog.observe(_unread_seconds(transport))
+        room = self._engine.room
+        keeps_up = self._backlog.share >= 1
+        if (room > READ_AT_ONCE_MAX and keeps_up) or not data.startswith(FIRST_LINE):
+            return False
+        if not keeps_up and not self._backlog.try_accept():
+            return True
+        # Requests that are read in this iteration of the loop reach the engine in the next one, so they are counted.
+        read = self._read
+        if not read:
+            self._loop.call_soon(self._new_iteration)
+        self._read = read + 1
+        return read >= room
+
+    def build_rejection(self, data: bytes, default_headers: Headers) -> bytes | None:
+        """Return the rejection if the data is exactly one request, or else None.
+
+        Args:
+            data: The beginning of a POST of one transaction, as `full` has checked.
+            default_headers: The server's own headers. It is another list when one of them has changed (the date).
+        """
+        end = data.find(_END, 0, self._head_bytes_max) + len(_END)
+        head = self._heads.get(data[:end]) or self._parse_head(data, end)
+        if head is None or head.whole_bytes != len(data):
+            return None
+        if not self._count:
+            self._loop.call_later(COUNT_INTERVAL_SECONDS, self._flush_counts)
+        self._count += 1
+        if default_headers is not self._made_of:
+            self._made_of = default_headers
+            self._begins = _begin(default_headers), _begin([*default_headers, _CLOSE])
+        self.closes = head.closes or self.draining
+        request_id = (head.request_id or request_id_of(None)).encode()
+        # The id is the last line of the head, and the last field of the body.
+        return b"".join(
+            (
+                self._begins[self.closes],
+                _length(len(request_id)),
+                request_id,
+                _BODY,
+                request_id,
+                _BODY_END,
+            )
+        )
+
+    def _parse_head(self, data: bytes, end: int) -> _Head | None:
+        """Parse a head that is not cached. Return None if its request can't be rejected unread."""
+        if end < len(_END):
+            return None
+        seen = _HeadProbe()
+        parser = seen.parser = httptools.HttpRequestParser(seen)
+        try:
+            parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            return None
+        if not seen.is_one_request:
+            return None
+        given = _REQUEST_ID.search(data[:end])
+        request_id = None if given is None else request_id_of(given[1])
+        head = _Head(len(data), seen.closes, request_id)
+        if given is None and not seen.chunked and end <= HEAD_BYTES_KEPT_MAX:
+            self._remember(data[:end], head)
+        return head
+
+    def _remember(self, data: bytes, head: _Head) -> None:
+        if self.heads_bytes + len(data) > HEADS_BYTES_MAX:
+            self._heads.clear()
+            self.heads_bytes = 0
+        self._heads[data] = head
+        self.heads_bytes += len(data)
+
+    def _new_iteration(self) -> None:
+        self._read = 0
+
+    def _flush_counts(self) -> None:
+        count_responses("POST", PATH, 503, self._count)
+        SHED.inc(self._count)
+        self._count = 0
+
+
+class _HeadProbe:
+    """Callbacks of the parser, for bytes that may be one request."""
+
+    parser: httptools.HttpRequestParser
+
+    def __init__(self) -> None:
+        self.chunked = self.closes = False
+        self._begun = self._whole = 0
+
+    @property
+    def is_one_request(self) -> bool:
+        return self._begun == 1 == self._whole
+
+    def on_message_begin(self) -> None:
+        self._begun += 1
+
+    def on_chunk_header(self) -> None:
+        self.chunked = True
+
+    def on_message_complete(self) -> None:
+        self._whole += 1
+        # The parser can answer this only now, before it is reset for the next request.
+        self.closes = not self.parser.should_keep_alive()
+
+
+_LAST_DATA_RECEIVED: Final = 52
+_TCP_INFO_BYTES: Final = 56
+"""Length of `struct tcp_info` (linux/tcp.h) up to the end of `tcpi_last_data_recv`, a number of milliseconds."""
+
+_CLOSE: Final = (b"connection", b"close")
+_NO_ID: Final = b"@"
+_ANSWER: Final = problems.from_engine_error(QueueFullError()).answer(_NO_ID.decode())
+_BODY, _BODY_END = (_END + _ANSWER.body).split(_NO_ID)
+
+
+def _begin(default_headers: Headers) -> bytes:
+    """Return the response up to the header with its length."""
+    headers = [
+        *default_headers,
+        NO_STORE,
+        (b"content-type", _ANSWER.media_type.encode()),
+        *((name.encode(), value.encode()) for name, value in _ANSWER.headers),
+    ]
+    lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+    return b"HTTP/1.1 503 Service Unavailable\r\n" + lines
+
+
+def _unread_seconds(transport: asyncio.Transport) -> float:
+    """Return the seconds that the newest bytes of a connection have waited in the kernel; 0 where this is unknown."""
+    if sys.platform != "linux":
+        return 0.0
+    connection = transport.get_extra_info("socket")
+    told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+    (milliseconds,) = struct.unpack_from("=I", told, _LAST_DATA_RECEIVED)
+    return float(milliseconds / 1000)
+
+
+@cache
+def _length(id_bytes: int) -> bytes:
+    """Return the lines from the length to the id."""
+    length = len(_ANSWER.body) - len(_NO_ID) + id_bytes
+    return b"content-length: %d\r\nx-request-id: " % length

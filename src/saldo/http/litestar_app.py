@@ -1,0 +1,223 @@
+"""The framework's application behind the ASGI entry point: routes, documentation, and errors as problems."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from litestar import Litestar, Request, Response, Router
+from litestar.di import Provide
+from litestar.exceptions import HTTPException, InternalServerException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.routes import HTTPRoute
+from litestar.static_files import create_static_files_router
+from litestar.types import ControllerRouterHandler
+
+from saldo import __version__
+from saldo.http import problems
+from saldo.http.api.context import AppContext
+from saldo.http.api.keys import KEY_HANDLERS
+from saldo.http.api.proofs import PROOF_HANDLERS
+from saldo.http.api.routes import HANDLERS, request_id, response
+from saldo.http.api.webhooks import WEBHOOK_HANDLERS
+from saldo.http.asgi import AsgiApp
+from saldo.http.authorization import CONSOLE_PATH
+from saldo.http.json_response import JsonResponse
+from saldo.http.openapi.errors import no_operation_responses
+from saldo.http.problems import Problem, ProblemError
+from saldo.http.query_guard import reject_unknown_parameters
+from saldo.http.raw_responses import slow_request_log
+from saldo.http.request_body import CLIENT_DISCONNECTED
+from saldo.http.route_table import RouteTable, allow_of
+from saldo.http.security_headers import ASSETS_PATH, DocumentPage, swagger_start_script
+from saldo.parsing.transactions import InvalidError
+from saldo.store.errors import StoreError
+
+_log = logging.getLogger("saldo.http")
+
+_DESCRIPTION = """Keeps users' balances: every transaction is processed exactly once, a balance is \
+never negative, and the balance at any date can be asked.
+
+Money is a decimal string; times are RFC 3339. Errors are `application/problem+json` with a stable \
+`code`. Every retry with the same uuid is safe."""
+
+
+_KEY_SCHEME = SecurityScheme(
+    type="http",
+    scheme="bearer",
+    description="An API key, or a token of the identity provider. While there is no key, the service accepts requests "
+    "from this machine only.",
+)
+
+
+PROBES_UNDER = "/healthz/"
+"""Prefix of the paths whose queries are ignored. Some probes add a parameter to bypass caches, and a 422 would
+report a healthy service as unhealthy."""
+
+
+_NOT_FOUND = frozenset({"/docs/{path}", f"{CONSOLE_PATH}/{{rest}}"})
+"""Routes that only answer that a page does not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExtraRoutes:
+    """The pages that are served in addition to the API (`saldo.console`).
+
+    Attributes:
+        routes: Routes of the framework.
+        streams: Applications of paths whose responses have no end; see `AsgiApp`.
+        failed: A prefix of paths, and the function that answers the router's errors below it.
+    """
+
+    routes: Sequence[ControllerRouterHandler] = ()
+    streams: Mapping[str, Any] = field(default_factory=dict)
+    error_handler: (
+        tuple[str, Callable[[Request[Any, Any, Any], Exception], Response[bytes]]] | None
+    ) = None
+
+
+def create_app(service: AppContext, pages: ExtraRoutes | None = None) -> AsgiApp:
+    """Build the ASGI application."""
+    slow_request_log.seconds = service.settings.slow_log_seconds
+    streams = {} if pages is None else pages.streams
+    framework = create_framework(service, pages)
+    table = RouteTable(
+        [
+            *(
+                (route.path, route.path_format, route.methods)
+                for route in framework.routes
+                if isinstance(route, HTTPRoute) and route.path_format not in _NOT_FOUND
+            ),
+            *((path, path, ("GET",)) for path in streams),
+        ]
+    )
+    return AsgiApp(framework, service, streams, table)
+
+
+def create_framework(service: AppContext, pages: ExtraRoutes | None = None) -> Litestar:
+    """Build the framework's part of the application."""
+    pages = pages or ExtraRoutes()
+
+    def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+        # The router raises its errors before it reaches a route, so exception handlers of routes do not see them.
+        if pages.error_handler is not None and request.scope["path"].startswith(
+            f"{pages.error_handler[0]}/"
+        ):
+            return pages.error_handler[1](request, error)
+        return _http_error(request, error)
+
+    def given_service() -> AppContext:
+        return service
+
+    return Litestar(
+        route_handlers=[
+            *HANDLERS,
+            *PROOF_HANDLERS,
+            *WEBHOOK_HANDLERS,
+            *KEY_HANDLERS,
+            _documentation_assets(),
+            swagger_start_script,
+            *pages.routes,
+        ],
+        dependencies={"service": Provide(given_service, sync_to_thread=False)},
+        openapi_config=OpenAPIConfig(
+            title="Saldo",
+            version=__version__,
+            description=_DESCRIPTION,
+            use_handler_docstrings=True,
+            components=Components(
+                responses=no_operation_responses(), security_schemes={"key": _KEY_SCHEME}
+            ),
+            security=[{"key": []}],
+            path="/docs",
+            render_plugins=[DocumentPage(path="/")],
+        ),
+        before_request=_check_query,
+        response_class=JsonResponse,
+        exception_handlers={
+            ProblemError: _problem_error,
+            InvalidError: _problem,
+            StoreError: _problem,
+            HTTPException: http_error,
+            Exception: _internal,
+        },
+        request_max_body_size=service.settings.body_bytes_max,
+        logging_config=None,
+        signature_types=[AppContext],
+    )
+
+
+def _check_query(request: Request[Any, Any, Any]) -> None:
+    if not request.scope["path"].startswith(PROBES_UNDER):
+        reject_unknown_parameters(request)
+
+
+def _documentation_assets() -> Router:
+    """Serve Swagger UI from an installed package, so that the page works without internet access."""
+    spec = find_spec("swagger_ui")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("the package swagger-ui-py is not installed")
+    return static_files_router(ASSETS_PATH, Path(spec.origin).parent / "static")
+
+
+def static_files_router(path: str, directory: Path) -> Router:
+    """Return a router that serves the files of a directory to pages."""
+    return create_static_files_router(
+        path=path,
+        directories=[directory],
+        name=f"assets of {path}",
+        include_in_schema=False,
+        exception_handlers={InternalServerException: _no_such_file},
+    )
+
+
+def _problem_error(request: Request[Any, Any, Any], error: ProblemError) -> Response[bytes]:
+    return response(error.problem.answer(request_id(request)))
+
+
+def _problem(request: Request[Any, Any, Any], error: InvalidError | StoreError) -> Response[bytes]:
+    identity = request_id(request)
+    return response(problems.from_error(error, identity).answer(identity))
+
+
+def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    identity = request_id(request)
+    if error.status_code == 404:
+        answer = problems.not_found().answer(identity)
+    elif error.status_code == 405:
+        answer = problems.method_not_allowed(request.method).answer(identity)
+    elif error.status_code == 413:
+        limit = request.app.request_max_body_size
+        answer = problems.body_too_large(limit if isinstance(limit, int) else 0).answer(identity)
+    elif error.status_code < 500:
+        message = str(error.detail)[:300]
+        errors = [{"field": "request", "message": message}]
+        answer = Problem("invalid", message, {"errors": errors}).answer(identity)
+    else:
+        return _internal(request, error)
+    result = response(answer)
+    for name, value in (error.headers or {}).items():
+        result.headers[name] = allow_of(value.split(", ")) if name == "allow" else value
+    return result
+
+
+def _no_such_file(
+    request: Request[Any, Any, Any], error: InternalServerException
+) -> Response[bytes]:
+    """Answer 404 for a name that is too long for the file system; other errors are internal."""
+    cause = error.__cause__
+    if isinstance(cause, OSError) and cause.errno == errno.ENAMETOOLONG:
+        return response(problems.not_found().answer(request_id(request)))
+    return _internal(request, error)
+
+
+def _internal(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    if CLIENT_DISCONNECTED not in request.scope["state"]:
+        _log.error("request %s failed", request_id(request), exc_info=error)
+    return response(problems.internal().answer(request_id(request)))

@@ -1,0 +1,165 @@
+"""The errors of the OpenAPI document, each with an example that is made by the code of the real response.
+
+Each route names its codes of errors. Statuses, descriptions and examples are derived from them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Example, OpenAPIMediaType, OpenAPIResponse, Reference
+
+from saldo.engine.errors import DeadlineExceededError, OutcomeUnknownError
+from saldo.http import problems
+from saldo.http.problems import Problem
+from saldo.http.responses import RawResponse
+from saldo.http.schemas import ledger
+from saldo.ledger.model import Decision, Outcome, TransactionRequest
+from saldo.parsing.transactions import InvalidField
+
+_REQUEST_ID: Final = "ba82c1f3105c-e"
+_UUID: Final = UUID("ea3015b1-c25c-47e5-beb7-2679ac7c89a7")
+_MOMENT: Final = datetime(2023, 10, 30, 12, 30, 45, tzinfo=UTC)
+_LATER: Final = datetime(2026, 11, 24, 12, 0, 36, 515682, tzinfo=UTC)
+
+DATABASE_CODES: Final = ("database_unavailable", "overloaded")
+"""Codes that every route which uses the database has, in addition to its own."""
+
+BODY_CODES: Final = ("body_too_large", "unsupported_media_type")
+"""Codes that every route with a body has, in addition to its own."""
+
+KEY_CODES: Final = ("unauthenticated", "forbidden", "too_many_requests", "database_unavailable")
+"""Codes of all routes that need a key."""
+
+COMMON_CODES: Final = ("internal",)
+"""Codes of all routes."""
+
+NO_OPERATION: Final = (
+    "not_http",
+    "wrong_header",
+    "too_slow",
+    "url_too_long",
+    "head_too_large",
+    "not_found",
+    "method_not_allowed",
+)
+"""Codes of errors that belong to no operation of the document."""
+
+_UNKNOWN_PARAMETER: Final = InvalidField("dat", "is not a parameter of this request; it has none")
+
+
+def problem_specs(
+    *codes: str, invalid: InvalidField = _UNKNOWN_PARAMETER, guarded: bool = True
+) -> dict[int, ResponseSpec]:
+    """Return the errors of an operation by status, with a named example for each code.
+
+    Args:
+        codes: The operation's own codes. "invalid" and the codes of all routes are added.
+        invalid: The fault in the example of "invalid".
+        guarded: Whether the operation needs a key.
+    """
+    every = (*codes, "invalid", *(KEY_CODES if guarded else ()), *COMMON_CODES)
+    answers = {code: example_of(code, invalid) for code in every}
+    by_status: dict[int, list[str]] = defaultdict(list)
+    for code, answer in answers.items():
+        by_status[answer.status].append(code)
+    return {
+        status: ResponseSpec(
+            ledger.Problem,
+            description=". ".join(problems.title(code) for code in own) + ".",
+            media_type=problems.MEDIA_TYPE,
+            generate_examples=False,
+            examples=[_named(code, answers[code]) for code in own],
+        )
+        for status, own in sorted(by_status.items())
+    }
+
+
+def no_operation_responses() -> dict[str, OpenAPIResponse | Reference]:
+    """Return the responses for errors that belong to no operation."""
+    responses: dict[str, OpenAPIResponse | Reference] = {}
+    for code in NO_OPERATION:
+        media_type = OpenAPIMediaType(
+            schema=Reference("#/components/schemas/Problem"),
+            examples={code: Example(value=msgspec.json.decode(example_of(code).body))},
+        )
+        responses[code] = OpenAPIResponse(
+            description=f"{problems.title(code)}.", content={problems.MEDIA_TYPE: media_type}
+        )
+    return responses
+
+
+def example_of(code: str, invalid: InvalidField = _UNKNOWN_PARAMETER) -> RawResponse:
+    """Return an example response with this code."""
+    if code == "invalid":
+        return problems.invalid([invalid]).answer(_REQUEST_ID)
+    example = _EXAMPLES[code]
+    return example.answer(_REQUEST_ID) if isinstance(example, Problem) else example
+
+
+def _named(code: str, answer: RawResponse) -> Example:
+    value: Any = msgspec.json.decode(answer.body)
+    return Example(id=code, summary=problems.title(code), value=value)
+
+
+def _refused(asked: TransactionRequest, decision: Decision) -> Problem:
+    return problems.from_decision(asked, decision, 2)
+
+
+def _recorded(outcome: Outcome, amount: int, balance: int) -> Decision:
+    return Decision(outcome, False, 1, 3, amount, balance, _MOMENT, _LATER)
+
+
+_DEPOSIT: Final = TransactionRequest(_UUID, 1, 10_000, _MOMENT)
+_WITHDRAWAL: Final = TransactionRequest(_UUID, 1, -6_000, _MOMENT)
+
+_EXAMPLES: Final[dict[str, Problem | RawResponse]] = {
+    "insufficient_funds": _refused(
+        _WITHDRAWAL,
+        _recorded(Outcome.INSUFFICIENT_FUNDS, -6_000, 5_000),
+    ),
+    "balance_above_maximum": _refused(
+        _DEPOSIT,
+        _recorded(Outcome.BALANCE_ABOVE_MAXIMUM, 10_000, 10**17),
+    ),
+    "uuid_conflict": _refused(_DEPOSIT, _recorded(Outcome.UUID_CONFLICT, 5_000, 5_000)),
+    "user_not_found": problems.user_not_found(1),
+    "transaction_not_found": problems.transaction_not_found(str(_UUID)),
+    "not_sealed_yet": problems.not_sealed_yet(str(_UUID)),
+    "seal_broken": problems.seal_broken(1, 4, 7),
+    "webhook_not_found": problems.webhook_not_found(1),
+    "delivery_not_found": problems.delivery_not_found(_UUID),
+    "too_many_webhooks": problems.too_many_webhooks(100),
+    "name_taken": problems.name_taken(1),
+    "timestamp_in_future": _refused(_DEPOSIT, Decision(Outcome.TIMESTAMP_IN_FUTURE)),
+    "timestamp_too_late": _refused(_DEPOSIT, Decision(Outcome.TIMESTAMP_TOO_LATE)),
+    "late_check_too_long": _refused(_WITHDRAWAL, Decision(Outcome.LATE_CHECK_TOO_LONG)),
+    "not_http": problems.not_http(),
+    "wrong_header": problems.wrong_header("Host", "is missing"),
+    "too_slow": problems.too_slow(30),
+    "url_too_long": problems.url_too_long(8192),
+    "head_too_large": problems.head_too_large(16_384, 100),
+    "not_found": problems.not_found(),
+    "method_not_allowed": problems.method_not_allowed("DELETE"),
+    "outcome_unknown": problems.from_engine_error(OutcomeUnknownError()),
+    "deadline_exceeded": problems.from_engine_error(DeadlineExceededError()),
+    "position_gone": problems.position_gone("The id is past the end of the log."),
+    "overloaded": problems.too_many_connections(),
+    "database_unavailable": problems.database_unavailable(),
+    "body_too_large": problems.body_too_large(65_536),
+    "unsupported_media_type": problems.unsupported_media_type("text/plain"),
+    "internal": problems.internal(),
+    "unauthenticated": problems.unauthenticated(
+        "A key is needed: send it as Authorization: Bearer <key>."
+    ),
+    "forbidden": problems.forbidden_scope("write"),
+    "too_many_requests": problems.too_many_requests(1),
+    "key_not_found": problems.key_not_found(1),
+    "key_not_valid": problems.key_not_valid(1),
+    "too_many_keys": problems.too_many_keys(1000),
+}

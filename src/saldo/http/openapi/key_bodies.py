@@ -1,0 +1,92 @@
+"""OpenAPI descriptions of the bodies of requests for keys, which `saldo.parsing.keys` parses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from litestar.openapi.spec import Schema
+from litestar.openapi.spec.enums import OpenAPIType
+
+from saldo.auth.grants import SCOPES
+from saldo.http.openapi.bodies import USER_ID, DocumentedOperation, json_body
+from saldo.http.openapi.patterns import INSTANT, NAME
+from saldo.parsing.keys import NAME_LENGTH_MAX, NETWORKS_MAX, OVERLAP_SECONDS_MAX, USERS_MAX
+
+CREATE: Final = Schema(
+    type=OpenAPIType.OBJECT,
+    title="KeyRequest",
+    required=["name", "scopes"],
+    properties={
+        "name": Schema(
+            type=OpenAPIType.STRING,
+            description="Name of the key's owner, for your information.",
+            pattern=NAME,
+            max_length=NAME_LENGTH_MAX,
+        ),
+        "scopes": Schema(
+            type=OpenAPIType.ARRAY,
+            description="The scope admin includes all others.",
+            items=Schema(type=OpenAPIType.STRING, enum=[str(scope) for scope in SCOPES]),
+            min_items=1,
+            max_items=len(SCOPES),
+        ),
+        "user_ids": Schema(
+            type=[OpenAPIType.ARRAY, OpenAPIType.NULL],
+            description="Users that the key is limited to, with the scopes read and write only. If null or missing, "
+            "the "
+            "key can access all users.",
+            items=USER_ID,
+            min_items=1,
+            max_items=USERS_MAX,
+        ),
+        "networks": Schema(
+            type=[OpenAPIType.ARRAY, OpenAPIType.NULL],
+            description="Networks of the clients that may use the key. If null or missing, any client may.",
+            items=Schema(type=OpenAPIType.STRING, min_length=1),
+            min_items=1,
+            max_items=NETWORKS_MAX,
+        ),
+        "expires_at": Schema(
+            type=[OpenAPIType.STRING, OpenAPIType.NULL],
+            description="Expiry of the key, ISO 8601. If null or missing, the key does not expire.",
+            pattern=INSTANT,
+            max_length=64,
+        ),
+    },
+    additional_properties=False,
+)
+ROTATE: Final = Schema(
+    type=OpenAPIType.OBJECT,
+    title="RotationRequest",
+    properties={
+        "overlap_seconds": Schema(
+            description="Seconds for which the old key remains valid. The default is SALDO_KEY_OVERLAP_SECONDS.",
+            one_of=[
+                Schema(type=OpenAPIType.INTEGER, minimum=0, maximum=OVERLAP_SECONDS_MAX),
+                Schema(type=OpenAPIType.NULL),
+            ],
+        )
+    },
+    additional_properties=False,
+)
+
+EXAMPLE: Final = {"name": "billing", "scopes": ["read", "write"], "networks": ["192.0.2.0/24"]}
+
+
+@dataclass
+class PostKey(DocumentedOperation):
+    """`POST /v1/key`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.request_body = json_body(CREATE, EXAMPLE)
+
+
+@dataclass
+class PostRotation(DocumentedOperation):
+    """`POST /v1/key/{key_id}/rotate`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.request_body = json_body(ROTATE, {"overlap_seconds": 3600}, required=False)

@@ -1,0 +1,29 @@
+"""Pagination of lists by id: a query fetches one more item than fits, which shows whether there is a next page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+from saldo.parsing.transactions import write_cursor
+
+
+class HasId(Protocol):
+    """An item of a list by id."""
+
+    @property
+    def id(self) -> int: ...
+
+
+L = TypeVar("L", bound=HasId)
+
+
+def cut_page(listing: str, found: Sequence[L], limit: int) -> tuple[Sequence[L], str | None]:
+    """Return the items of a page, and the cursor of the next page or None if there is none.
+
+    Args:
+        found: Items by id, from a query for `limit + 1` of them.
+    """
+    page = found[:limit]
+    more = len(found) > limit
+    return page, write_cursor(listing, page[-1].id) if more else None

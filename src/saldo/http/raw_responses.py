@@ -1,0 +1,147 @@
+"""Responses without the framework: request ids, metrics, the log of failures, and the messages of ASGI."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import re
+import secrets
+import time
+from functools import cache
+from typing import Any, Final
+
+import structlog
+
+from saldo.http import problems
+from saldo.http.request_body import BodyTooLargeError
+from saldo.http.responses import RawResponse
+from saldo.http.security_headers import NO_STORE
+from saldo.observability.logs import TRACE_ID, LogRateLimiter
+from saldo.observability.metrics import HTTP_REQUESTS, HTTP_SECONDS
+
+SLOW_LOG_INTERVAL_SECONDS: Final = 0.1
+"""Minimum interval between two log lines about slow requests, in seconds. If all requests are slow, a line for
+each would make them slower."""
+
+HEAD_ONLY: Final = "saldo.head_only"
+"""Key in the scope of a GET that arrived as HEAD. Its response has no body, so handlers can omit long work."""
+
+_log = logging.getLogger("saldo.http")
+_slow_log = structlog.get_logger("saldo.http")
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_prefix: Final = secrets.token_hex(6)
+_count: Final = itertools.count(1)
+
+
+def request_id_of(given: bytes | None) -> str:
+    """Return the client's own `X-Request-Id` if it is safe to log, or else a new id."""
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return given.decode()
+    return f"{_prefix}-{next(_count):x}"
+
+
+class SlowRequestLog:
+    """The log of slow requests of this process.
+
+    Attributes:
+        seconds: Minimum duration of a slow request, set at the start (`saldo.http.litestar_app`).
+    """
+
+    def __init__(self) -> None:
+        self.seconds = float("inf")
+        self._lines = LogRateLimiter(SLOW_LOG_INTERVAL_SECONDS)
+
+    def log(
+        self, method: str, route: str, status: int, seconds: float, parts: dict[str, float]
+    ) -> None:
+        """Log a slow request, unless another was logged just before.
+
+        Its time in the engine is in the log line of its batch (`saldo.observability.batch_reports`).
+        """
+        left_out = self._lines.take()
+        if left_out is not None:
+            _slow_log.warning(
+                "slow request",
+                method=method,
+                route=route,
+                status=status,
+                seconds=round(seconds, 3),
+                left_out=left_out,
+                **parts,
+            )
+
+
+slow_request_log: Final = SlowRequestLog()
+
+
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"})
+"""Methods that are labels of metrics. The parser knows thirty more, which no route supports."""
+
+
+@cache
+def _metrics(method: str, route: str, status: int) -> tuple[Any, Any]:
+    # Looking labels up costs more than counting.
+    method = method if method in METHODS else "other"
+    counter = HTTP_REQUESTS.labels(method, route, str(status))
+    return counter.inc, HTTP_SECONDS.labels(method, route).observe
+
+
+def record_response(
+    method: str,
+    route: str,
+    status: int,
+    began: float | None = None,
+    read_at: float | None = None,
+) -> None:
+    """Count a response, and record its duration.
+
+    Args:
+        began: Time by `time.perf_counter` at which the request had arrived; None if its duration is meaningless.
+        read_at: Time at which its body had arrived, too.
+    """
+    count, observe = _metrics(method, route, status)
+    count()
+    if began is None:
+        return
+    seconds = time.perf_counter() - began
+    trace_id = TRACE_ID.get()
+    observe(seconds, None if trace_id is None else {"trace_id": trace_id})
+    if seconds >= slow_request_log.seconds:
+        parts = {} if read_at is None else {"body_timeout_seconds": round(read_at - began, 3)}
+        slow_request_log.log(method, route, status, seconds, parts)
+
+
+def count_responses(method: str, route: str, status: int, count: int) -> None:
+    """Count responses of one kind whose duration is negligible."""
+    HTTP_REQUESTS.labels(method, route, str(status)).inc(count)
+
+
+def error_response(error: Exception, request_id: str) -> RawResponse:
+    """Return the response to an exception that was raised before a response began: 413, or 500 which is logged."""
+    if isinstance(error, BodyTooLargeError):
+        return problems.body_too_large(error.bytes_max).answer(request_id)
+    _log.error("request %s failed", request_id, exc_info=error)
+    return problems.internal().answer(request_id)
+
+
+def method_of(scope: Any) -> str:
+    """Return the method that the client sent. HEAD is processed as GET (`saldo.http.asgi`)."""
+    return "HEAD" if HEAD_ONLY in scope else str(scope["method"])
+
+
+async def send_response(scope: Any, send: Any, answer: RawResponse, request_id: str) -> None:
+    """Send a response, in one piece if the server can (`saldo.http.connection.protocol`)."""
+    headers = [
+        (b"content-type", answer.media_type.encode()),
+        (b"content-length", str(len(answer.body)).encode()),
+        (b"x-request-id", request_id.encode()),
+    ]
+    if answer.status == 204:  # has no body, and must not have a length (RFC 9110, 8.6)
+        del headers[:2]
+    headers += [(name.encode(), value.encode()) for name, value in answer.headers]
+    whole = scope["extensions"].get("saldo.answer") if "extensions" in scope else None
+    if whole is not None and whole(scope, answer.status, headers, answer.body):
+        return
+    headers.append(NO_STORE)
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})

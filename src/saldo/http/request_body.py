@@ -1,0 +1,48 @@
+"""The body of a request, which is read up to a maximum size."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+CLIENT_DISCONNECTED: Final = "client_gone"
+"""Key in the state of a request that gets no response and is not counted, because its client has disconnected:
+before the body was complete, or, for a probe, before the database answered."""
+
+
+class BodyTooLargeError(Exception):
+    """Raised when a body has more bytes than allowed."""
+
+    def __init__(self, bytes_max: int) -> None:
+        super().__init__(bytes_max)
+        self.bytes_max = bytes_max
+
+
+class ClientDisconnectedError(Exception):
+    """Raised when the client closed the connection before its body was complete."""
+
+
+async def read_body(receive: Any, headers: dict[bytes, bytes], bytes_max: int) -> bytes:
+    """Return the whole body of an ASGI request.
+
+    Raises:
+        BodyTooLargeError: The body, or its declared length, exceeds `bytes_max`.
+        ClientDisconnectedError: The client closed the connection before the body was complete.
+    """
+    length = headers.get(b"content-length", b"0")
+    if length.isdigit() and int(length) > bytes_max:
+        raise BodyTooLargeError(bytes_max)
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    pieces = [body]
+    size = len(body)
+    while True:
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnectedError
+        if size > bytes_max:
+            raise BodyTooLargeError(bytes_max)
+        if not message.get("more_body", False):
+            return body if len(pieces) == 1 else b"".join(pieces)
+        message = await receive()
+        body = message.get("body", b"")
+        pieces.append(body)
+        size += len(body)

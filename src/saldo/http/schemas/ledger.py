@@ -1,0 +1,225 @@
+"""The wire schemas of users, balances, transactions, problems and health."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+Money = Annotated[
+    str, Meta(description="Decimal string with the currency's decimals.", examples=["100.00"])
+]
+Instant = Annotated[
+    str, Meta(description="RFC 3339 with offset.", examples=["2023-10-30T00:00:00+00:00"])
+]
+
+
+OutcomeName = Literal["posted", "insufficient_funds", "balance_above_maximum"]
+
+
+class User(Struct):
+    """A user and the current balance."""
+
+    id: int
+    name: str
+    balance: Money
+    created_at: Instant
+
+
+class UserList(Struct):
+    """A page of users, ordered by id."""
+
+    items: list[User]
+    next_cursor: str | None
+
+
+class Balance(Struct):
+    """A balance, current or at a date, as it is known now or was known at an earlier time."""
+
+    user_id: int
+    balance: Money
+    date: Instant | None
+    before: Instant | None
+    known_at: Instant | None
+
+
+class Transaction(Struct):
+    """A recorded transaction."""
+
+    uuid: UUID
+    type: Literal["DEPOSIT", "WITHDRAW"]
+    amount: Money
+    user_id: int
+    timestamp: Instant
+    outcome: Annotated[
+        OutcomeName,
+        Meta(description="Outcome of the transaction. It is recorded once and final."),
+    ]
+    balance: Annotated[
+        str, Meta(description="Balance of the user right after this transaction was recorded.")
+    ]
+    number: Annotated[
+        int,
+        Meta(
+            description="Number of the user's entry: 1, 2, 3 … without gaps, refused transactions included."
+        ),
+    ]
+    recorded_at: Instant
+
+
+class TransactionList(Struct):
+    """A page of transactions, newest first.
+
+    It can be short or empty although older ones match. Clients continue while there is a `next_cursor`.
+    """
+
+    items: list[Transaction]
+    next_cursor: str | None
+
+
+class TransactionLog(Struct):
+    """A page of a shard's log.
+
+    It can be short or empty although more entries follow, because the log also contains entries that are not
+    transactions, such as the creation of a user. Clients continue while `more` is true.
+    """
+
+    items: list[Transaction]
+    reached: Annotated[
+        int,
+        Meta(
+            description="Value of `after` for the next request, now or when more entries are recorded."
+        ),
+    ]
+    more: Annotated[bool, Meta(description="Whether there are more entries now.")]
+
+
+class FieldFault(Struct):
+    """One invalid field."""
+
+    field: str
+    message: str
+
+
+class RecordedFields(Struct):
+    """Recorded values under a uuid, for the fields that differ from the request."""
+
+    user_id: int | UnsetType = UNSET
+    type: Literal["DEPOSIT", "WITHDRAW"] | UnsetType = UNSET
+    amount: Money | UnsetType = UNSET
+    timestamp: Instant | UnsetType = UNSET
+
+
+class BulkOutcome(Struct):
+    """The result of one transaction of a bulk request. Its `code` is `posted`, or the reason for not posting it."""
+
+    line: Annotated[int, Meta(description="Number of the line or item in the request, from 1.")]
+    status: Annotated[
+        int, Meta(description="HTTP status that a single POST of this transaction would have got.")
+    ]
+    code: Annotated[str, Meta(description="Stable.", examples=["posted"])]
+    uuid: Annotated[
+        UUID | None, Meta(description="Uuid of the transaction; null if it could not be read.")
+    ]
+    balance: Annotated[
+        Money | UnsetType,
+        Meta(
+            description="Balance after the transaction; if it was refused, the balance at that time."
+        ),
+    ] = UNSET
+    number: Annotated[
+        int | UnsetType,
+        Meta(
+            description="Number of the user's entry: 1, 2, 3 … without gaps, refused transactions included. Present if "
+            "the transaction is recorded."
+        ),
+    ] = UNSET
+    replayed: Annotated[
+        bool | UnsetType,
+        Meta(
+            description="Whether an earlier request recorded the transaction. Present if the transaction is recorded."
+        ),
+    ] = UNSET
+    needed: Annotated[
+        Money | UnsetType,
+        Meta(description="Amount that was needed. Present if the transaction was refused."),
+    ] = UNSET
+    differing_fields: Annotated[
+        list[str] | UnsetType,
+        Meta(
+            description="Fields that differ from the recorded transaction. Present with `uuid_conflict`."
+        ),
+    ] = UNSET
+    recorded: Annotated[
+        RecordedFields | UnsetType,
+        Meta(description="Recorded values of these fields. Present with `uuid_conflict`."),
+    ] = UNSET
+    errors: Annotated[
+        list[FieldFault] | UnsetType,
+        Meta(description="Invalid fields, at most the first 20."),
+    ] = UNSET
+    detail: Annotated[
+        str | UnsetType,
+        Meta(description="Explanation in English. Present if the transaction was not posted."),
+    ] = UNSET
+
+
+class Problem(Struct):
+    """Problem details (RFC 9457). Clients decide by `code`, on which the optional members depend."""
+
+    type: Annotated[str, Meta(examples=["urn:saldo:problem:insufficient_funds"])]
+    title: str
+    status: int
+    code: Annotated[str, Meta(description="Stable.", examples=["insufficient_funds"])]
+    detail: Annotated[str, Meta(description="Explanation in English.")]
+    request_id: Annotated[
+        str | UnsetType,
+        Meta(
+            description="Id of the request. It is missing in a recorded refusal, because its body is the same for "
+            "every retry."
+        ),
+    ] = UNSET
+    instance: Annotated[
+        str | UnsetType, Meta(description="Path of the transaction. Present in a recorded refusal.")
+    ] = UNSET
+    errors: Annotated[
+        list[FieldFault] | UnsetType,
+        Meta(description="Invalid fields, at most the first 20."),
+    ] = UNSET
+    balance: Annotated[
+        Money | UnsetType,
+        Meta(description="Balance at the time of the refusal. Present in a recorded refusal."),
+    ] = UNSET
+    needed: Annotated[
+        Money | UnsetType,
+        Meta(description="Amount that was needed. Present in a recorded refusal."),
+    ] = UNSET
+    transaction: Annotated[
+        Transaction | UnsetType,
+        Meta(description="Recorded transaction. Present in a recorded refusal."),
+    ] = UNSET
+    differing_fields: Annotated[
+        list[str] | UnsetType,
+        Meta(
+            description="Fields that differ from the recorded transaction. Present with `uuid_conflict`."
+        ),
+    ] = UNSET
+    recorded: Annotated[
+        RecordedFields | UnsetType,
+        Meta(description="Recorded values of these fields. Present with `uuid_conflict`."),
+    ] = UNSET
+    user_id: Annotated[
+        int | UnsetType, Meta(description="User who has the name. Present with `name_taken`.")
+    ] = UNSET
+    item: Annotated[
+        int | UnsetType,
+        Meta(description="Index of the item of an atomic array that can't be posted, from 0."),
+    ] = UNSET
+    uuid: Annotated[str | UnsetType, Meta(description="Uuid of that item.")] = UNSET
+
+
+class Health(Struct):
+    """The health of the service: alive, ready, or started."""
+
+    status: Literal["ok", "draining", "unavailable"]

@@ -1,0 +1,100 @@
+"""The wire schemas of webhooks and deliveries."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from saldo.events.event import RelayedEventType
+from saldo.http.schemas.ledger import Instant
+from saldo.store.webhooks import DeliveryState, DisabledReason
+
+
+class Webhook(Struct):
+    """A webhook. The secret is only in the response that creates it."""
+
+    id: int
+    url: Annotated[str, Meta(examples=["https://example.com/saldo"])]
+    event_types: Annotated[
+        list[RelayedEventType] | None,
+        Meta(description="Types of the events; null means all events of the ledger."),
+    ]
+    user_ids: Annotated[
+        list[int] | None, Meta(description="Users whose events are sent; null means all users.")
+    ]
+    enabled: bool
+    created_at: Instant
+    disabled_at: Instant | None
+    disabled_reason: Annotated[
+        DisabledReason | None,
+        Meta(
+            description="Reason why the webhook is disabled: a request, the endpoint's response 410, or no successful "
+            "attempt for too long."
+        ),
+    ]
+    failing_since: Annotated[
+        Instant | None, Meta(description="Time since which no attempt has succeeded.")
+    ]
+    attempts_succeeded: int
+    attempts_failed: int
+    last_failure: str | None
+    last_failure_at: Instant | None
+    deliveries_waiting: Annotated[
+        int,
+        Meta(
+            description="Number of pending deliveries, including those that wait for an earlier one."
+        ),
+    ]
+    deliveries_dead: Annotated[int, Meta(description="Number of dead deliveries.")]
+    secret: Annotated[
+        str | UnsetType,
+        Meta(
+            description="Secret that signs the deliveries. It is only in the response that creates it."
+        ),
+    ] = UNSET
+
+
+class WebhookList(Struct):
+    """A page of webhooks, ordered by id."""
+
+    items: list[Webhook]
+    next_cursor: str | None
+
+
+class Delivery(Struct):
+    """A pending or dead delivery of an event."""
+
+    event_id: Annotated[
+        str, Meta(description="Id of the event, which is also the header `webhook-id`.")
+    ]
+    user_id: int
+    shard: int
+    seq: int
+    state: DeliveryState
+    attempts: Annotated[
+        int,
+        Meta(
+            description="Number of failed attempts. 0 means that the delivery waits for an earlier one."
+        ),
+    ]
+    waiting_since: Instant
+    next_attempt_at: Annotated[
+        Instant | None, Meta(description="Time of the next attempt; null if the delivery is dead.")
+    ]
+    last_attempt_at: Instant | None
+    last_failure: str | None
+    dead_at: Instant | None
+
+
+class DeliveryList(Struct):
+    """A page of deliveries, in the order in which they became pending."""
+
+    items: list[Delivery]
+    next_cursor: str | None
+
+
+class ReplayResult(Struct):
+    """The number of deliveries that are retried now."""
+
+    replayed: int

@@ -1,0 +1,109 @@
+"""Headers that protect responses and pages in browsers, and the page of the OpenAPI document.
+
+The page contains no inline script, so its policy can forbid all inline scripts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from litestar import get
+from litestar.connection import Request
+from litestar.openapi.plugins import OpenAPIRenderPlugin
+from litestar.response import Response
+
+from saldo.http.authorization import CONSOLE_PATH
+
+ASSETS_PATH: Final = "/docs/assets"
+
+NO_STORE: Final = (b"cache-control", b"no-store")
+
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    # Swagger UI uses inline styles.
+    "style-src 'self' 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_OF_PAGES: Final = [
+    NO_STORE,
+    (b"content-security-policy", _POLICY.encode()),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+]
+_POLICY_OF_CONSOLE: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+_OF_CONSOLE: Final = [
+    NO_STORE,
+    (b"content-security-policy", _POLICY_OF_CONSOLE.encode()),
+    # With no-referrer a browser sends forms with `Origin: null`, and their origin could not be checked.
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+]
+_OF_ASSETS: Final = [(b"cache-control", b"no-cache")]
+
+_PAGE: Final = f"""<!DOCTYPE html>
+<html lang="en">
+  <head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <title>Saldo</title>
+    <link rel="icon" href="{ASSETS_PATH}/favicon-32x32.png">
+    <link rel="stylesheet" href="{ASSETS_PATH}/swagger-ui.css">
+    <script src="{ASSETS_PATH}/swagger-ui-bundle.js" defer></script>
+    <script src="/docs/start.js" defer></script>
+  </head>
+  <body>
+    <div id="swagger-container"></div>
+  </body>
+</html>
+"""
+_START: Final = """SwaggerUIBundle({
+  url: "/openapi.json",
+  dom_id: "#swagger-container",
+  deepLinking: true,
+  showExtensions: true,
+  showCommonExtensions: true,
+});
+"""
+
+
+class DocumentPage(OpenAPIRenderPlugin):
+    """The page of Swagger UI, whose script fetches the document."""
+
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+        """Return the page."""
+        return _PAGE.encode()
+
+
+@get("/docs/start.js", include_in_schema=False, sync_to_thread=False)
+def swagger_start_script() -> Response[bytes]:
+    """Return the script that starts Swagger UI."""
+    return Response(_START.encode(), media_type="text/javascript")
+
+
+def common_headers(hsts_max_age_seconds: int) -> list[tuple[str, str]]:
+    """Return the headers of all responses. If `hsts_max_age_seconds` is 0, HSTS is not sent."""
+    headers = [
+        ("x-content-type-options", "nosniff"),
+        # Pages of other sites can't load a response as a script or an image. This does not affect CORS.
+        ("cross-origin-resource-policy", "same-origin"),
+    ]
+    if hsts_max_age_seconds:
+        headers.append(("strict-transport-security", f"max-age={hsts_max_age_seconds}"))
+    return headers
+
+
+def framework_headers(
+    headers: Iterable[tuple[bytes, bytes]],
+    path: str,
+) -> list[tuple[bytes, bytes]]:
+    """Return the headers to add to a response of the framework, depending on its own headers and the path."""
+    found = {name.lower(): value for name, value in headers}
+    content_type = found.get(b"content-type", b"")
+    if content_type.startswith(b"text/html"):
+        return _OF_CONSOLE if path.startswith(CONSOLE_PATH) else _OF_PAGES
+    if b"etag" in found:
+        return _OF_ASSETS
+    return [NO_STORE]

@@ -1,0 +1,291 @@
+"""Metrics that are queried from the database at each scrape.
+
+The relay is another process, perhaps on another machine, so every service reports the same numbers. Dashboards must use
+the maximum over all services and not the sum. Values that can't be queried are omitted. Labels contain no URLs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+
+class SinkFigures(Protocol):
+    """The metrics of a sink (`saldo.store.sinks.SinkStatus`)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def active(self) -> bool: ...
+    @property
+    def events_published(self) -> int: ...
+    @property
+    def events_unrouted(self) -> int: ...
+    @property
+    def failures(self) -> int: ...
+    @property
+    def events_behind(self) -> int: ...
+    @property
+    def seconds_behind(self) -> float: ...
+    @property
+    def blocked(self) -> bool: ...
+
+
+class WebhookFigures(Protocol):
+    """The metrics of a webhook (`saldo.store.webhooks.Webhook`)."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def is_disabled(self) -> bool: ...
+    @property
+    def attempts_succeeded(self) -> int: ...
+    @property
+    def attempts_failed(self) -> int: ...
+    @property
+    def deliveries_waiting(self) -> int: ...
+    @property
+    def deliveries_dead(self) -> int: ...
+    @property
+    def oldest_waiting_seconds(self) -> float: ...
+
+
+class LedgerFigures(Protocol):
+    """The metrics of the ledger (`saldo.store.totals.LedgerTotals`). The balance is in minor units."""
+
+    @property
+    def users(self) -> int: ...
+    @property
+    def posted(self) -> int: ...
+    @property
+    def refused(self) -> int: ...
+    @property
+    def balance(self) -> int: ...
+    @property
+    def seconds_behind(self) -> float: ...
+
+
+class AuditFigures(Protocol):
+    """The metrics of the audit in the background (`saldo.store.audit.progress.AuditStatus`)."""
+
+    @property
+    def active(self) -> bool: ...
+    @property
+    def rounds(self) -> int: ...
+    @property
+    def entries(self) -> int: ...
+    @property
+    def shard(self) -> int: ...
+    @property
+    def round_age_seconds(self) -> float | None: ...
+    @property
+    def faults(self) -> int: ...
+
+
+class SealFigures(Protocol):
+    """The metrics of the seals (`saldo.store.seals.SealTotals`)."""
+
+    @property
+    def entries(self) -> int: ...
+    @property
+    def seconds_behind(self) -> float: ...
+
+
+class DiskValues(Protocol):
+    """The disk of the embedded server's data directory (`shutil.disk_usage`), in bytes."""
+
+    @property
+    def total(self) -> int: ...
+    @property
+    def free(self) -> int: ...
+
+
+class DatabaseMetrics(NamedTuple):
+    """The queried values. A value that is None or empty does not exist, or could not be queried.
+
+    Attributes:
+        roundtrip_seconds: duration of a query to the database; None if the database does not respond.
+        audited: whether the audit in the background is enabled.
+        decimals: decimals of the currency.
+    """
+
+    roundtrip_seconds: float | None
+    sinks: Sequence[SinkFigures]
+    webhooks: Sequence[WebhookFigures]
+    ledger: LedgerFigures | None
+    audit: AuditFigures | None
+    audited: bool
+    seals: SealFigures | None
+    decimals: int
+    disk: DiskValues | None
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metric families, as a collector of `prometheus_client`."""
+        yield from _database(self.roundtrip_seconds, self.disk)
+        yield from _sinks(self.sinks)
+        yield from _webhooks(self.webhooks)
+        if self.ledger is not None:
+            yield from _ledger(self.ledger, self.decimals)
+        if self.audit is not None:
+            yield from _audit(self.audit, audited=self.audited)
+        if self.seals is not None:
+            yield from _seals(self.seals)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _database(roundtrip_seconds: float | None, disk: DiskValues | None) -> Iterator[Metric]:
+    up = roundtrip_seconds is not None
+    yield _gauge("saldo_database_up", "Whether the database accepts writes.", up)
+    if roundtrip_seconds is not None:
+        yield _gauge(
+            "saldo_database_roundtrip_seconds",
+            "Round-trip time of a query to the database.",
+            roundtrip_seconds,
+        )
+    if disk is not None:
+        yield _gauge(
+            "saldo_data_disk_free_bytes", "Free space on the disk of the data directory.", disk.free
+        )
+        yield _gauge(
+            "saldo_data_disk_size_bytes", "Size of the disk of the data directory.", disk.total
+        )
+
+
+_SINK_METRICS = (
+    (
+        GaugeMetricFamily,
+        "saldo_sink_events_behind",
+        "Events that the sink has not confirmed yet.",
+        "events_behind",
+    ),
+    (
+        GaugeMetricFamily,
+        "saldo_sink_seconds_behind",
+        "Age of the oldest event that the sink has not confirmed yet.",
+        "seconds_behind",
+    ),
+    (GaugeMetricFamily, "saldo_sink_active", "Whether a relay holds the sink's lease.", "active"),
+    (
+        GaugeMetricFamily,
+        "saldo_sink_blocked",
+        "1 if the broker has blocked the relay's connection within the last minute.",
+        "blocked",
+    ),
+    (
+        CounterMetricFamily,
+        "saldo_sink_events_published",
+        "Events that the sink confirmed, including repetitions.",
+        "events_published",
+    ),
+    (
+        CounterMetricFamily,
+        "saldo_sink_events_unrouted",
+        "Events that the sink confirmed, but could not route to a queue.",
+        "events_unrouted",
+    ),
+    (CounterMetricFamily, "saldo_sink_failures", "Failures of the sink.", "failures"),
+)
+
+
+def _sinks(sinks: Sequence[SinkFigures]) -> Iterator[Metric]:
+    for family, name, text, attribute in _SINK_METRICS if sinks else ():
+        metric = family(name, text, labels=["sink"])
+        for sink in sinks:
+            metric.add_metric([sink.name], float(getattr(sink, attribute)))
+        yield metric
+
+
+def _webhooks(webhooks: Sequence[WebhookFigures]) -> Iterator[Metric]:
+    if not webhooks:
+        return
+    attempts = CounterMetricFamily(
+        "saldo_webhook_attempts", "Delivery attempts, by outcome.", labels=["webhook", "outcome"]
+    )
+    deliveries = GaugeMetricFamily(
+        "saldo_webhook_deliveries",
+        "Pending and dead deliveries.",
+        labels=["webhook", "state"],
+    )
+    oldest = GaugeMetricFamily(
+        "saldo_webhook_oldest_waiting_seconds",
+        "Age of the oldest pending delivery; 0 if there is none.",
+        labels=["webhook"],
+    )
+    disabled = GaugeMetricFamily(
+        "saldo_webhook_disabled", "1 if the webhook is disabled.", labels=["webhook"]
+    )
+    for each in webhooks:
+        webhook = str(each.id)
+        attempts.add_metric([webhook, "succeeded"], each.attempts_succeeded)
+        attempts.add_metric([webhook, "failed"], each.attempts_failed)
+        deliveries.add_metric([webhook, "waiting"], each.deliveries_waiting)
+        deliveries.add_metric([webhook, "dead"], each.deliveries_dead)
+        oldest.add_metric([webhook], each.oldest_waiting_seconds)
+        disabled.add_metric([webhook], each.is_disabled)
+    yield from (attempts, deliveries, oldest, disabled)
+
+
+def _ledger(ledger: LedgerFigures, decimals: int) -> Iterator[Metric]:
+    entries = GaugeMetricFamily(
+        "saldo_ledger_entries", "Transactions in the log, by outcome.", labels=["outcome"]
+    )
+    entries.add_metric(["posted"], ledger.posted)
+    entries.add_metric(["refused"], ledger.refused)
+    yield _gauge("saldo_ledger_users", "Number of users.", ledger.users)
+    yield entries
+    yield _gauge(
+        "saldo_ledger_balance",
+        "Sum of all balances, in units of the currency.",
+        ledger.balance / 10**decimals,
+    )
+    yield _gauge(
+        "saldo_ledger_seconds_behind",
+        "Age of the oldest entry that is not included in the ledger's metrics yet.",
+        ledger.seconds_behind,
+    )
+
+
+def _audit(audit: AuditFigures, *, audited: bool) -> Iterator[Metric]:
+    yield _gauge(
+        "saldo_audit_faults",
+        "Faults of the ledger that the audit found and nobody has acknowledged.",
+        audit.faults,
+    )
+    if not audited:
+        return
+    yield _gauge(
+        "saldo_audit_active", "Whether the audit in the background is running.", audit.active
+    )
+    yield CounterMetricFamily(
+        "saldo_audit_rounds", "Completed rounds of the audit.", value=audit.rounds
+    )
+    yield CounterMetricFamily(
+        "saldo_audit_entries",
+        "Entries that the audit has checked, in all rounds.",
+        value=audit.entries,
+    )
+    yield _gauge(
+        "saldo_audit_round_progress_ratio",
+        "Share of the shards that the current round has completed.",
+        audit.shard / 64,
+    )
+    if audit.round_age_seconds is not None:
+        yield _gauge(
+            "saldo_audit_round_age_seconds",
+            "Time since the last complete round of the audit.",
+            audit.round_age_seconds,
+        )
+
+
+def _seals(seals: SealFigures) -> Iterator[Metric]:
+    yield _gauge("saldo_sealed_entries", "Entries of the log that are sealed.", seals.entries)
+    yield _gauge(
+        "saldo_seals_seconds_behind",
+        "Age of the oldest entry that is not sealed.",
+        seals.seconds_behind,
+    )

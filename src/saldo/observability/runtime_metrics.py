@@ -1,0 +1,63 @@
+"""Metrics of the event loop, the queue and the pools, sampled continuously. Late timers show how busy the loop is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Protocol
+
+from saldo.observability.metrics import (
+    LANES,
+    LANES_BUSY,
+    LOOP_LAG,
+    POOL_CONNECTIONS,
+    QUEUE_ADMISSION_LIMIT,
+    QUEUE_REQUESTS,
+)
+
+LOOK_SECONDS = 0.1
+UPDATE_SECONDS = 5.0
+"""Interval of updates of the lag and of the pools. The reported lag is the greatest since the last update."""
+
+
+class Queue(Protocol):
+    """The part of the engine that is sampled. While a batch hangs, the queue fills, and no lane could report it."""
+
+    @property
+    def queue_requests(self) -> int: ...
+    @property
+    def admission_limit(self) -> int: ...
+    @property
+    def lanes(self) -> int: ...
+    @property
+    def lanes_busy(self) -> int: ...
+
+
+class PoolStatus(Protocol):
+    """The part of a connection pool (asyncpg's) that is sampled."""
+
+    def get_size(self) -> int: ...
+    def get_idle_size(self) -> int: ...
+
+
+async def sample_runtime(queue: Queue, pools: Mapping[str, PoolStatus]) -> None:
+    """Update the gauges of the event loop, the queue and the pools until cancelled."""
+    loop = asyncio.get_running_loop()
+    worst, tell_at = 0.0, 0.0
+    while True:
+        due = loop.time() + LOOK_SECONDS
+        await asyncio.sleep(LOOK_SECONDS)
+        now = loop.time()
+        worst = max(worst, now - due)
+        QUEUE_REQUESTS.set(queue.queue_requests)
+        QUEUE_ADMISSION_LIMIT.set(queue.admission_limit)
+        LANES.set(queue.lanes)
+        LANES_BUSY.set(queue.lanes_busy)
+        if now < tell_at:
+            continue
+        LOOP_LAG.set(worst)
+        worst, tell_at = 0.0, now + UPDATE_SECONDS
+        for name, pool in pools.items():
+            idle = pool.get_idle_size()
+            POOL_CONNECTIONS.labels(name, "idle").set(idle)
+            POOL_CONNECTIONS.labels(name, "used").set(pool.get_size() - idle)

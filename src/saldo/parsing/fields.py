@@ -1,0 +1,83 @@
+"""Parsers of the fields of a JSON object, which collect all faults.
+
+They are for objects that clients send seldom. Numbers are strings of digits (`saldo.parsing.transactions`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+from saldo.ledger.model import USER_ID_MAX
+from saldo.ledger.names import COMPOSITION_FACTOR_MAX, InvalidNameError, normalize_name
+from saldo.parsing.json_body import ABSENT, FIELD_LENGTH_MAX, type_message
+from saldo.parsing.transactions import InvalidField
+
+T = TypeVar("T")
+
+UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff]")
+_DIGITS: Final = re.compile(r"[0-9]{1,30}", re.ASCII)
+
+
+class FieldError(ValueError):
+    """Raised when a field is invalid. The message says what is expected of it."""
+
+
+def collect(
+    faults: list[InvalidField], field: str, read: Callable[..., T], *arguments: Any
+) -> T | None:
+    """Return the parsed value of a field, or None if a fault was added."""
+    try:
+        return read(*arguments)
+    except FieldError as error:
+        faults.append(InvalidField(field, str(error)))
+        return None
+
+
+def find_unknown_fields(fields: Mapping[str, Any], known: tuple[str, ...]) -> list[InvalidField]:
+    """Return a fault for each unknown field.
+
+    To ignore a misspelt field could grant too much, because it may have been a limit.
+    """
+    message = f"is not a field of this request; there are {', '.join(known)}"
+    return [InvalidField(name[:FIELD_LENGTH_MAX], message) for name in fields if name not in known]
+
+
+def read_label(value: object, length_max: int) -> str:
+    """Return a name that people give to something, normalized by `saldo.ledger.names`.
+
+    Raises:
+        FieldError: The value is not a valid name.
+    """
+    if type(value) is not str:
+        raise FieldError(type_message(value, "must be a string"))
+    length = f"must have 1 to {length_max} characters"
+    # The length is checked first, because the time of composing grows with its square.
+    if not 1 <= len(value.strip()) <= length_max * COMPOSITION_FACTOR_MAX:
+        raise FieldError(length)
+    try:
+        label = normalize_name(value)
+    except InvalidNameError as error:
+        raise FieldError(str(error)) from None
+    if len(label) > length_max:
+        raise FieldError(length)
+    return label
+
+
+def read_user_ids(value: object, users_max: int) -> list[int] | None:
+    """Return the ids of the users that a key or webhook is limited to, sorted; None means all users.
+
+    Raises:
+        FieldError: The value is not a list of valid ids, or has more than `users_max` items.
+    """
+    if value is ABSENT or value is None:
+        return None
+    if not isinstance(value, list) or not 1 <= len(value) <= users_max:
+        raise FieldError(f"must be a list of 1 to {users_max} user ids; or null: all users")
+    ids = {int(each) if isinstance(each, str) and _DIGITS.fullmatch(each) else 0 for each in value}
+    if min(ids) < 1 or max(ids) > USER_ID_MAX:
+        raise FieldError(
+            f"must be whole numbers from 1 to {USER_ID_MAX}, or strings of their digits"
+        )
+    return sorted(ids)

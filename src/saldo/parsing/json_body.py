@@ -1,0 +1,101 @@
+"""Parser of JSON that clients send, with a limit on everything that can grow.
+
+Numbers are kept as the digits that the client wrote, so that no amount passes through a binary float. A key given twice
+is an error, because readers disagree on which of the two counts.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final, NoReturn
+
+FIELDS_MAX: Final = 32
+"""Maximum number of fields of one object. The longest request has six; more cost memory and a longer response."""
+
+FIELD_LENGTH_MAX: Final = 100
+"""Maximum number of characters of a field's name that a response repeats."""
+
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_BYTE_ORDER_MARKS_UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
+
+
+ABSENT: Final = object()
+"""Value that stands for a field that an object does not have, while null is None."""
+
+
+def type_message(value: object, expectation: str) -> str:
+    """Return the message for a value of the wrong type, which distinguishes a missing field from null."""
+    if value is ABSENT:
+        return f"is missing: it {expectation}"
+    return f"is null: it {expectation}" if value is None else expectation
+
+
+class JsonError(ValueError):
+    """Raised when the body can't be parsed.
+
+    Attributes:
+        field: The field at fault, or `body`.
+    """
+
+    def __init__(self, message: str, field: str = "body") -> None:
+        super().__init__(message)
+        self.field = field[:FIELD_LENGTH_MAX]
+
+
+class JsonNumber(str):
+    """The digits of a JSON number, as written."""
+
+    __slots__ = ()
+
+
+def parse_json(body: bytes, separators_max: int | None = None) -> Any:
+    """Parse a JSON body. Numbers are `JsonNumber`.
+
+    Args:
+        separators_max: Maximum number of commas in the body. It limits the number of values, and so the memory, before
+            anything is parsed.
+
+    Raises:
+        JsonError: The body is not JSON, or it is larger, wider or deeper than allowed.
+    """
+    if body.startswith(_BYTE_ORDER_MARK):
+        raise JsonError(
+            "begins with a byte order mark (BOM, EF BB BF): save it as UTF-8 without BOM"
+        )
+    if separators_max is not None and body.count(b",") > separators_max:
+        raise JsonError(f"must have at most {separators_max} values")
+    try:
+        return _decoder.decode(body.decode("utf-8"))
+    except UnicodeDecodeError:
+        if body.startswith(_BYTE_ORDER_MARKS_UTF16):
+            raise JsonError("must be UTF-8: its byte order mark is that of UTF-16") from None
+        raise JsonError("must be UTF-8") from None
+    except RecursionError:
+        raise JsonError("is nested too deeply") from None
+    except JsonError:
+        raise
+    except ValueError as error:
+        raise JsonError(f"must be JSON: {error}"[:300]) from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > FIELDS_MAX:
+        raise JsonError(f"has an object with {len(pairs)} fields; the maximum is {FIELDS_MAX}")
+    fields: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in fields:
+            raise JsonError("is given twice", field=name)
+        fields[name] = value
+    return fields
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise JsonError(f"must be JSON: {name} is not a JSON number")
+
+
+_decoder: Final = json.JSONDecoder(
+    object_pairs_hook=_object,
+    parse_float=JsonNumber,
+    parse_int=JsonNumber,
+    parse_constant=_refuse_constant,
+)

@@ -1,0 +1,151 @@
+"""Parsers of requests for API keys, which report all faults of a request together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from ipaddress import ip_network
+from typing import Any, Final
+
+from saldo.auth.grants import SCOPES, Scope
+from saldo.ledger.instants import InstantError, parse_instant
+from saldo.parsing.fields import FieldError, collect, find_unknown_fields, read_label, read_user_ids
+from saldo.parsing.json_body import ABSENT, type_message
+from saldo.parsing.transactions import InvalidError, InvalidField, parse_id, parse_object
+from saldo.settings.model import Settings
+from saldo.store.keys import NewKey
+
+CREATE_FIELDS: Final = ("name", "scopes", "user_ids", "networks", "expires_at")
+ROTATE_FIELDS: Final = ("overlap_seconds",)
+
+NAME_LENGTH_MAX: Final = 100
+USERS_MAX: Final = 1000
+NETWORKS_MAX: Final = 100
+OVERLAP_SECONDS_MAX: Final = 31_536_000
+
+_SECONDS: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyParserOptions:
+    """Options of the parsers.
+
+    Attributes:
+        zone: Time zone of times without an offset; None is the zone of the machine.
+        overlap_seconds: Default time for which a rotated key remains valid.
+        now: The current time, which an expiry must be after.
+    """
+
+    zone: tzinfo | None
+    overlap_seconds: float
+    now: datetime
+
+
+def key_parser_options(settings: Settings) -> KeyParserOptions:
+    """Return the options of the parsers, from the settings and the current time."""
+    return KeyParserOptions(settings.tzinfo, settings.key_overlap_seconds, datetime.now(UTC))
+
+
+def parse_new_key(body: bytes, reading: KeyParserOptions) -> NewKey:
+    """Parse a request to create a key.
+
+    Raises:
+        InvalidError: The request is invalid. The error contains every fault.
+    """
+    return read_new_key(parse_object(body), reading)
+
+
+def read_new_key(fields: Mapping[str, Any], reading: KeyParserOptions) -> NewKey:
+    """Parse the fields of a request to create a key. Numbers are strings of digits.
+
+    Raises:
+        InvalidError: The request is invalid. The error contains every fault.
+    """
+    faults = find_unknown_fields(fields, CREATE_FIELDS)
+    name = collect(faults, "name", read_label, fields.get("name", ABSENT), NAME_LENGTH_MAX)
+    scopes = collect(faults, "scopes", _read_scopes, fields.get("scopes", ABSENT))
+    users = collect(faults, "user_ids", read_user_ids, fields.get("user_ids"), USERS_MAX)
+    networks = collect(faults, "networks", _read_networks, fields.get("networks"))
+    expires = collect(faults, "expires_at", _read_expiry, fields.get("expires_at"), reading)
+    if users is not None and scopes is not None and not {"read", "write"}.issuperset(scopes):
+        faults.append(InvalidField("user_ids", "are possible with the scopes read and write only"))
+    if faults or name is None or scopes is None:
+        raise InvalidError(faults)
+    return NewKey(name, scopes, users, networks, expires)
+
+
+def parse_rotation(body: bytes, reading: KeyParserOptions) -> timedelta:
+    """Parse a request to rotate a key, and return the time for which the old key remains valid.
+
+    Raises:
+        InvalidError: The request is invalid. The error contains every fault.
+    """
+    fields = parse_object(body) if body.strip() else {}
+    faults = find_unknown_fields(fields, ROTATE_FIELDS)
+    given = fields.get("overlap_seconds")
+    seconds: float | None = reading.overlap_seconds
+    if given is not None:
+        seconds = collect(faults, "overlap_seconds", _read_overlap, given)
+    if faults or seconds is None:
+        raise InvalidError(faults)
+    return timedelta(seconds=seconds)
+
+
+def parse_key_id(text: str) -> int:
+    """Parse the id in a path, which may be greater than any id that exists.
+
+    Raises:
+        InvalidError: The text is not a whole number, or it has more than 30 digits.
+    """
+    return parse_id("key_id", text)
+
+
+def _read_scopes(value: object) -> list[str]:
+    expectation = f"must be a list of {', '.join(SCOPES)}"
+    if not isinstance(value, list) or not 1 <= len(value) <= len(SCOPES):
+        raise FieldError(type_message(value, expectation))
+    if any(type(each) is not str or each not in set(Scope) for each in value):
+        raise FieldError(expectation)
+    return sorted(set(value))
+
+
+def _read_networks(value: object) -> list[str] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not 1 <= len(value) <= NETWORKS_MAX:
+        raise FieldError(
+            f"must be a list of 1 to {NETWORKS_MAX} networks, or null for all networks"
+        )
+    expectation = "must be networks such as 192.0.2.0/24, 192.0.2.7 or 2001:db8::/32"
+    # `ip_network` also accepts numbers and bytes as addresses.
+    if any(type(each) is not str for each in value):
+        raise FieldError(expectation)
+    try:
+        return [str(ip_network(each)) for each in value]
+    except ValueError:
+        raise FieldError(expectation) from None
+
+
+def _read_expiry(value: object, reading: KeyParserOptions) -> datetime | None:
+    if value is None:
+        return None
+    if type(value) is not str:
+        raise FieldError("must be a string with a date and time")
+    try:
+        expires = parse_instant(value, reading.zone)
+    except InstantError as error:
+        raise FieldError(str(error)) from None
+    if expires <= reading.now:
+        raise FieldError("must be in the future")
+    return expires
+
+
+def _read_overlap(value: object) -> float:
+    # The value must be a number. The JSON parser returns the digits of a number as a subclass of `str`.
+    if type(value) is str or not isinstance(value, str) or not _SECONDS.fullmatch(value):
+        raise FieldError("must be a whole number of seconds")
+    if int(value) > OVERLAP_SECONDS_MAX:
+        raise FieldError(f"must be at most {OVERLAP_SECONDS_MAX}")
+    return float(value)

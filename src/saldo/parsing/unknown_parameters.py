@@ -1,0 +1,32 @@
+"""Check for query parameters that are unknown or given twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from saldo.parsing.transactions import InvalidField
+
+NAME_LENGTH_MAX = 100
+"""Maximum number of characters of an unknown name that a response repeats."""
+
+
+def find_unknown_parameters(given: Iterable[str], expected: tuple[str, ...]) -> list[InvalidField]:
+    """Return a fault for each parameter that is unknown or given twice."""
+    counted = Counter(given)
+    faults = [
+        InvalidField(
+            name[:NAME_LENGTH_MAX], f"is not a parameter of this request; {_listed(expected)}"
+        )
+        for name in counted
+        if name not in expected
+    ]
+    return faults + [InvalidField(name, "is given twice") for name in expected if counted[name] > 1]
+
+
+def _listed(expected: tuple[str, ...]) -> str:
+    if not expected:
+        return "it has none"
+    *first, last = expected
+    names = f"{', '.join(first)} and {last}" if first else last
+    return f"there {'are' if first else 'is'} {names}"

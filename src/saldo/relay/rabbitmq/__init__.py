@@ -1,0 +1,1 @@
+"""RabbitMQ: publishing events to a topic exchange and to a stream."""

@@ -1,0 +1,97 @@
+"""The circuit breaker of one endpoint: it limits concurrent attempts, and reduces them while the endpoint seems down.
+
+An endpoint seems down if the events of several users have failed since the last success. Then attempts are made one at
+a time, with pauses between them. Events of a single user may fail for a reason of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+AILING_USERS_MIN = 5
+"""Minimum number of users whose events have failed since the last success, for the endpoint to seem down."""
+
+PROBE_INTERVAL_SECONDS_MAX = 30.0
+"""Maximum pause between attempts at an endpoint that seems down, so that its recovery is detected soon."""
+
+
+class CircuitBreakerStoppedError(Exception):
+    """Raised when no attempt is made any more, because the webhook was stopped or disabled."""
+
+
+class CircuitBreaker:
+    """The circuit breaker of an endpoint. Callers enter `turn` for each attempt, and report the attempt's result."""
+
+    def __init__(self, concurrency: int) -> None:
+        self._free = asyncio.Semaphore(concurrency)
+        self._alone = asyncio.Lock()
+        self._closed = False
+        self._stirred = asyncio.Event()
+        self._failing_users: set[int] = set()
+        self._open_until = 0.0
+
+    @property
+    def closed(self) -> bool:
+        """True if no further attempt is made."""
+        return self._closed
+
+    @property
+    def ailing(self) -> bool:
+        """True if the endpoint seems down."""
+        return len(self._failing_users) >= AILING_USERS_MIN
+
+    def close(self) -> None:
+        """Allow no further attempt. Attempts in flight continue."""
+        self._closed = True
+        self._stirred.set()
+
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait until an attempt may be made.
+
+        Raises:
+            CircuitBreakerStoppedError: no attempt is made any more.
+        """
+        async with self._free, contextlib.AsyncExitStack() as stack:
+            if self.ailing:
+                await stack.enter_async_context(self._alone)
+            while not self.closed and (left := self._open_until - _now()) > 0:
+                await self.pause(left)
+            if self.closed:
+                raise CircuitBreakerStoppedError
+            yield
+
+    def succeeded(self) -> bool:
+        """Record a successful attempt, and return whether the endpoint seemed down until then."""
+        was_ailing = self.ailing
+        self._failing_users.clear()
+        if was_ailing:
+            self._open_until = 0.0
+            self._stirred.set()
+            if not self._closed:
+                self._stirred.clear()
+        return was_ailing
+
+    def failed(self, user_id: int, retry_seconds: float, asked_seconds: float) -> None:
+        """Record a failed attempt.
+
+        Args:
+            retry_seconds: the delay until the event is retried.
+            asked_seconds: the delay that the endpoint asked for, for all events.
+        """
+        if len(self._failing_users) < AILING_USERS_MIN:
+            self._failing_users.add(user_id)
+        rest = min(retry_seconds, PROBE_INTERVAL_SECONDS_MAX) if self.ailing else 0.0
+        self._open_until = max(self._open_until, _now() + max(rest, asked_seconds))
+
+    async def pause(self, seconds: float) -> None:
+        """Wait for so many seconds, or until the endpoint is closed or has recovered."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stirred.wait()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,134 @@
+"""The supervisor of webhooks: it starts and stops the relay of each enabled webhook as subscriptions change."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import NamedTuple
+
+from saldo.relay.relay import Relay
+from saldo.relay.webhooks.sink import WebhookSink
+from saldo.store.errors import StoreError
+from saldo.store.log import Log, Positions
+from saldo.store.sinks import Sinks
+from saldo.store.webhooks import ActiveWebhook, Webhooks
+
+FOLLOW_SECONDS = 1.0
+"""Polling interval of the subscriptions, after which a new, changed or deleted one is noticed."""
+
+_log = logging.getLogger("saldo.relay")
+
+
+class WebhookSinks(Sinks):
+    """Sinks of webhooks, created with their subscription and never by a relay, which may start after the deletion."""
+
+    async def create(self, name: str) -> None:
+        """Do nothing."""
+
+
+class _Running(NamedTuple):
+    subscription: ActiveWebhook
+    sink: WebhookSink
+    relay: Relay
+    task: asyncio.Task[None]
+
+
+class WebhookSupervisor:
+    """The relays of all webhooks, started, updated and ended as the subscriptions change."""
+
+    def __init__(
+        self,
+        webhooks: Webhooks,
+        log: Log,
+        create_sink: Callable[[ActiveWebhook], WebhookSink],
+        create_relay: Callable[[WebhookSink], Relay],
+        *,
+        poll_seconds: float,
+    ) -> None:
+        """
+        Args:
+            poll_seconds: polling interval of the log for new entries, which serves all webhooks.
+        """
+        self._webhooks = webhooks
+        self._log = log
+        self._create_sink = create_sink
+        self._create_relay = create_relay
+        self._poll_seconds = poll_seconds
+        self._running: dict[int, _Running] = {}
+        self._ending: dict[int, asyncio.Task[None]] = {}
+
+    def wake(self) -> None:
+        """Signal that the log may have new entries."""
+        for running in self._running.values():
+            running.relay.wake()
+
+    async def run(self) -> None:
+        """Run until cancelled. The caller must call `stop` afterwards."""
+        tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._look())]
+        try:
+            # Not a task group, which cancels its tasks only once; that is not always enough (`saldo.lifecycle.tasks`).
+            await asyncio.gather(*tasks)
+        except Exception:
+            _log.exception("webhooks are no longer followed")
+            raise
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def stop(self, seconds_max: float) -> None:
+        """End all relays. Attempts in flight are finished, and other events remain pending."""
+        for webhook_id in [*self._running]:
+            self._end(webhook_id, seconds_max)
+        await asyncio.gather(*self._ending.values())
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                self._reconcile({each.id: each for each in await self._webhooks.list_active()})
+            except StoreError as error:
+                _log.warning("webhooks can't be read: %s", error)
+            await asyncio.sleep(FOLLOW_SECONDS)
+
+    async def _look(self) -> None:
+        heads: Positions = {}
+        while True:
+            await asyncio.sleep(self._poll_seconds)
+            if not self._running:
+                continue
+            with contextlib.suppress(StoreError):
+                before, heads = heads, await self._log.heads()
+                if heads != before:
+                    self.wake()
+
+    def _reconcile(self, wanted: dict[int, ActiveWebhook]) -> None:
+        for webhook_id, running in [*self._running.items()]:
+            subscription = wanted.get(webhook_id)
+            # A webhook that was disabled and enabled in between has ended its attempts, and one that failed restarts.
+            if subscription is None or running.sink.drained or running.task.done():
+                self._end(webhook_id, FOLLOW_SECONDS)
+            elif subscription != running.subscription:
+                running.sink.change(subscription)
+                self._running[webhook_id] = running._replace(subscription=subscription)
+        for webhook_id, subscription in wanted.items():
+            if webhook_id not in self._running and webhook_id not in self._ending:
+                sink = self._create_sink(subscription)
+                relay = self._create_relay(sink)
+                task = asyncio.create_task(relay.run(), name=f"relay {sink.name}")
+                self._running[webhook_id] = _Running(subscription, sink, relay, task)
+
+    def _end(self, webhook_id: int, seconds_max: float) -> None:
+        running = self._running.pop(webhook_id)
+        running.sink.drain()
+        running.relay.stop(leaving=True)
+
+        async def end() -> None:
+            await asyncio.wait({running.task}, timeout=seconds_max)
+            running.task.cancel()
+            (ended,) = await asyncio.gather(running.task, return_exceptions=True)
+            if isinstance(ended, Exception):
+                _log.error("%s failed", running.sink.name, exc_info=ended)
+            self._ending.pop(webhook_id, None)
+
+        self._ending[webhook_id] = asyncio.create_task(end())

@@ -1,0 +1,80 @@
+"""The main program of the relays, in a process beside the service or alone as `saldo relay`.
+
+The relays have a process of their own with a low priority. Publishing takes more processor time than posting, and must
+never slow it down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import uvloop
+
+from saldo.bootstrap.logging_setup import set_up_logging
+from saldo.bootstrap.relay import run_relays
+from saldo.bootstrap.tracing import open_tracing
+from saldo.lifecycle.stop_signals import STOP_SIGNALS, unblock_signals
+from saldo.settings.model import Settings
+
+NICENESS = 10
+"""Niceness of the relay's process, so that it gets the processor time that posting leaves."""
+
+_log = logging.getLogger("saldo.relay")
+
+
+def relay_until_stopped(settings: Settings, database_url: str) -> None:
+    """Run the relays until SIGTERM or SIGINT."""
+
+    async def work() -> None:
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopped.set)
+        async with (
+            open_tracing(settings) as tracing,
+            run_relays(settings, database_url, None, tracing),
+        ):
+            await stopped.wait()
+
+    uvloop.run(work())
+
+
+def run_beside(settings: Settings, database_url: str, bell_path: Path, parent: Connection) -> None:
+    """Run the relays in the process beside a service (`saldo.server.relay_process`).
+
+    Args:
+        parent: a pipe that is closed when the service has ended.
+    """
+    # Ctrl-C reaches the whole process group. The service ends this process itself after it has finished.
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    unblock_signals()
+    with contextlib.suppress(OSError):
+        os.nice(NICENESS)
+    set_up_logging(settings)
+    uvloop.run(_run_until_parent_ends(settings, database_url, bell_path, parent))
+
+
+async def _run_until_parent_ends(
+    settings: Settings, database_url: str, bell_path: Path, parent: Connection
+) -> None:
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        # The end of a pipe stays readable, so the loop would call this function endlessly.
+        loop.remove_reader(parent.fileno())
+        ended.set()
+
+    loop.add_reader(parent.fileno(), end)
+    async with (
+        open_tracing(settings) as tracing,
+        run_relays(settings, database_url, bell_path, tracing),
+    ):
+        await ended.wait()

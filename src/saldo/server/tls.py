@@ -1,0 +1,135 @@
+"""The service's TLS certificate, loaded at the start and reloaded when its files are renewed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from saldo.settings.model import Settings
+from saldo.store.errors import ConfigurationError
+
+_log = logging.getLogger("saldo")
+
+_Signature = tuple[tuple[int, int, int], ...]
+"""The modification time, size and inode of each file."""
+
+
+class Certificates:
+    """The certificate and key files, and the TLS contexts made from them.
+
+    The object is sent to worker processes before it has read the files, and each of them reads them itself.
+    """
+
+    def __init__(self, certificate: Path, key: Path, look_seconds: float) -> None:
+        self._certificate = certificate
+        self._key = key
+        self._look_seconds = look_seconds
+        self._shown: ssl.SSLContext | None = None
+        self._seen: _Signature = ()
+
+    @classmethod
+    def of(cls, settings: Settings) -> Certificates | None:
+        """Create the certificates that the settings name; None if the service uses plain HTTP.
+
+        Raises:
+            ConfigurationError: one of the files is not set, or they can't be used.
+        """
+        certificate, key = settings.tls_certificate_file, settings.tls_key_file
+        if certificate is None and key is None:
+            return None
+        if certificate is None or key is None:
+            there, missing = (
+                ("KEY", "CERTIFICATE") if certificate is None else ("CERTIFICATE", "KEY")
+            )
+            raise ConfigurationError(
+                f"SALDO_TLS_{there}_FILE is set, and SALDO_TLS_{missing}_FILE is not"
+            )
+        found = cls(certificate, key, settings.tls_reload_interval_seconds)
+        found._read()
+        return found
+
+    def context(self, *_: Any) -> ssl.SSLContext:
+        """Return the context for listening. The certificate is chosen for each connection."""
+        self._seen = self._signature()
+        self._shown = self._read()
+        listening = self._read()
+        listening.sni_callback = self._select_context
+        return listening
+
+    @asynccontextmanager
+    async def renewing(self) -> AsyncIterator[None]:
+        """Poll for renewed files while the context is entered."""
+        task = asyncio.create_task(self._look(), name="looking for a renewed certificate")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(self._look_seconds)
+            self._renew()
+
+    def _renew(self) -> None:
+        """Reload the files if they have changed. An unusable pair is logged once, and not used."""
+        signature = self._signature()
+        if signature == self._seen:
+            return
+        self._seen = signature
+        try:
+            self._shown = self._read()
+        except ConfigurationError as error:
+            _log.error("%s; the certificate from before is still shown", error)
+        else:
+            _log.info("the certificate in %s is shown from now on", self._certificate)
+
+    def _select_context(self, connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
+        # Called for each connection, whether it has a server name or not. A context that is changed in place could
+        # combine a certificate with the key of another one for a moment.
+        connection.context = self._shown  # type: ignore[assignment]
+
+    def _read(self) -> ssl.SSLContext:
+        """Load the two files.
+
+        Raises:
+            ConfigurationError: the files can't be read, or don't belong together.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["http/1.1"])
+        try:
+            context.load_cert_chain(self._certificate, self._key, password=_no_password)
+        except ssl.SSLError as error:
+            reason = "they don't belong together, or one of them is no PEM"
+            if error.reason == "KEY_VALUES_MISMATCH":
+                reason = "the key is not the certificate's"
+            raise ConfigurationError(
+                f"can't use {self._certificate} with {self._key}: {reason}"
+            ) from None
+        except (OSError, _EncryptedError) as error:
+            what = "the key has a password" if isinstance(error, _EncryptedError) else str(error)
+            raise ConfigurationError(
+                f"can't use {self._certificate} with {self._key}: {what}"
+            ) from None
+        return context
+
+    def _signature(self) -> _Signature:
+        try:
+            found = [path.stat() for path in (self._certificate, self._key)]
+        except OSError:
+            return ()
+        return tuple((status.st_mtime_ns, status.st_size, status.st_ino) for status in found)
+
+
+class _EncryptedError(Exception):
+    """Raised when the key is encrypted. OpenSSL would ask for the password on the terminal."""
+
+
+def _no_password() -> str:
+    raise _EncryptedError

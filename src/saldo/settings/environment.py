@@ -1,0 +1,101 @@
+"""The check of names in the environment and in `.env` that begin with ``SALDO_``, for misspelt settings.
+
+This module handles the names only. `saldo.settings.model` handles the values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from io import StringIO
+from pathlib import Path
+from typing import Final
+
+from dotenv.parser import parse_stream
+
+PREFIX: Final = "SALDO_"
+
+COMMAND_NAMES: Final = {
+    "SALDO_URL": "Address of the service; the same as --url.",
+    "SALDO_KEY": "API key; the same as --key.",
+    "SALDO_KEY_FILE": "File with the API key; the same as --key-file.",
+}
+"""Variables of the command line with their descriptions. They are read from the environment only, never from `.env`."""
+
+OTHER_PREFIXES: Final = ("SALDO_TEST_", "SALDO_FUZZ_")
+"""Variables of the test suite and of the fuzzer."""
+
+_SERVICE_LINK: Final = re.compile(
+    r"SALDO_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)",
+    re.ASCII,
+)
+_LINK_VALUE: Final = re.compile(r"(?:tcp|udp|sctp)://\S+", re.ASCII)
+
+
+class SettingsError(Exception):
+    """Raised when the settings can't be used. The message is one line for the operator."""
+
+
+def is_service_link(name: str, value: str | None) -> bool:
+    """Return whether Kubernetes (or a Docker link) has set the variable for a Service whose name begins with saldo.
+
+    Kubernetes adds ``SALDO_SERVICE_HOST``, ``SALDO_PORT=tcp://10.0.0.1:8000``, ``SALDO_PORT_8000_TCP_ADDR`` and more
+    to every pod of the namespace. The operator has not written them, so they can't be misspelt settings.
+    """
+    name = name.upper()
+    if name.endswith("_PORT") and _LINK_VALUE.fullmatch(value or ""):
+        return name.startswith(PREFIX)
+    return _SERVICE_LINK.fullmatch(name) is not None
+
+
+def check_names(environment: Mapping[str, str], file: Path, fields: Iterable[str]) -> None:
+    """Reject variables that begin with ``SALDO_`` but are no setting, and lines of `.env` that can't be parsed.
+
+    A misspelt SALDO_DATABASE_URL that is ignored would put money into another ledger.
+
+    Args:
+        environment: The process's variables.
+        file: Path of the `.env` file, which may be missing.
+        fields: Names of the settings, in lower case.
+
+    Raises:
+        SettingsError: A name is misspelt, or a line can't be read. The message has the nearest right name.
+    """
+    settings = {f"{PREFIX}{field.upper()}" for field in fields}
+    known = settings | COMMAND_NAMES.keys()
+    for name, value in environment.items():
+        upper = name.upper()
+        if upper in known or not upper.startswith(PREFIX) or upper.startswith(OTHER_PREFIXES):
+            continue
+        if not is_service_link(name, value):
+            raise SettingsError(f"environment: {_unknown(name, known)}")
+    _check_file(file, settings)
+
+
+def _check_file(path: Path, settings: set[str]) -> None:
+    if not path.is_file():
+        return
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f".env can't be read: {error}") from None
+    for binding in parse_stream(StringIO(text)):
+        original = binding.original.string
+        line = binding.original.line + original[: -len(original.lstrip())].count("\n")
+        if binding.error:
+            raise SettingsError(f".env line {line}: expected NAME=value")
+        name = (binding.key or "").upper()
+        if name in COMMAND_NAMES:
+            raise SettingsError(
+                f".env line {line}: {name} is read from the environment only, not from .env"
+            )
+        known = name in settings or name.startswith(OTHER_PREFIXES)
+        if name.startswith(PREFIX) and not known:
+            raise SettingsError(f".env line {line}: {_unknown(name, settings)}")
+
+
+def _unknown(name: str, known: set[str]) -> str:
+    near = get_close_matches(name.upper(), sorted(known), n=1, cutoff=0.6)
+    hint = f"did you mean {near[0]}?" if near else "docs/reference/settings.md lists all settings"
+    return f"no setting is named {name}; {hint}"

@@ -1,0 +1,156 @@
+"""The progress, the lease and the faults of the audit in the background."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+from saldo.ledger.audit.rules import AuditPosition, Counts, Fault, Rule
+from saldo.store.connections.connection import fetch
+from saldo.store.sinks import LeaseLostError
+
+FAULTS_MAX: Final = 1000
+"""Maximum number of recorded faults. A ledger with so many needs a person; further ones are not recorded."""
+
+
+class AuditLease(NamedTuple):
+    """The lease of the audit, with the position from which it continues."""
+
+    epoch: int
+    position: AuditPosition
+
+
+@dataclass(frozen=True, slots=True)
+class AuditStatus:
+    """The state of the audit.
+
+    Attributes:
+        active: Whether a process holds the lease.
+        rounds: The number of completed rounds.
+        entries: The number of entries checked in all rounds.
+        shard, seq: The position in the current round.
+        round_age_seconds: The time since the last round was completed; None if none was.
+        faults: The number of unacknowledged faults.
+    """
+
+    active: bool
+    rounds: int
+    entries: int
+    shard: int
+    seq: int
+    round_began_at: datetime
+    last_round_ended_at: datetime | None
+    round_age_seconds: float | None
+    faults: int
+
+
+class KnownFault(NamedTuple):
+    """A recorded fault."""
+
+    id: int
+    fault: Fault
+    first_found_at: datetime
+    last_found_at: datetime
+    times_found: int
+    acknowledged_at: datetime | None
+    acknowledged_why: str | None
+
+
+class AuditProgress:
+    """Reads and writes the audit's state over a pool of connections. Each call is one statement."""
+
+    def __init__(self, pool: Any, *, lease_seconds: float) -> None:
+        self._pool = pool
+        self._lease = timedelta(seconds=lease_seconds)
+
+    async def take(self, holder: UUID) -> AuditLease | None:
+        """Take or keep the lease; return None while another process has it.
+
+        Raises:
+            StoreError: It is unknown whether the lease was taken. A retry is safe.
+        """
+        rows = await fetch(self._pool, "audit_take", holder, self._lease)
+        if not rows:
+            return None
+        epoch, *position, users, posted, refused, balance = rows[0]
+        counts = Counts(users, posted, refused, int(balance))
+        return AuditLease(epoch, AuditPosition(*position)._replace(counts=counts))
+
+    async def store_position(
+        self, lease: AuditLease, position: AuditPosition, entries: int
+    ) -> None:
+        """Store the position and renew the lease.
+
+        Args:
+            entries: The number of entries checked since the last call.
+
+        Raises:
+            LeaseLostError: Another process has the lease; nothing was stored.
+            StoreError: It is unknown whether the position was stored.
+        """
+        *place, counts = position
+        arguments = (lease.epoch, self._lease, entries, *place, *counts)
+        if not await fetch(self._pool, "audit_move", *arguments):
+            raise LeaseLostError("the audit")
+
+    async def complete(self, lease: AuditLease) -> None:
+        """Complete the round, so that the next one begins.
+
+        Raises:
+            LeaseLostError: Another process has the lease.
+            StoreError: It is unknown whether this was stored.
+        """
+        if not await fetch(self._pool, "audit_complete", lease.epoch, self._lease):
+            raise LeaseLostError("the audit")
+
+    async def release(self, lease: AuditLease) -> None:
+        """Release the lease, so that other processes need not wait for its expiry.
+
+        Raises:
+            StoreError: The release can't be stored; the lease expires.
+        """
+        await fetch(self._pool, "audit_release", lease.epoch)
+
+    async def record(self, faults: Sequence[Fault]) -> list[Fault]:
+        """Store faults, and return those that were not known before.
+
+        Raises:
+            StoreError: It is unknown whether the faults were stored. A retry is safe.
+        """
+        named = {(fault.shard, fault.seq, fault.rule, fault.user_id): fault for fault in faults}
+        columns = zip(*named.values(), strict=True)
+        recorded = await fetch(self._pool, "audit_record", *columns, FAULTS_MAX)
+        new = {row[:3] for row in map(tuple, recorded) if row[3] == 1}
+        return [fault for fault in faults if (fault.shard, fault.seq, fault.rule) in new]
+
+    async def status(self) -> AuditStatus:
+        """Return the state of the audit.
+
+        Raises:
+            StoreError: The database can't be read.
+        """
+        (row,) = await fetch(self._pool, "audit_status")
+        return AuditStatus(*row)
+
+    async def faults(self) -> list[KnownFault]:
+        """Return all recorded faults, unacknowledged ones first.
+
+        Raises:
+            StoreError: The database can't be read.
+        """
+        found = []
+        for id_, rule, *fault_and_times in await fetch(self._pool, "audit_faults", FAULTS_MAX):
+            fault = Fault(Rule(rule), *fault_and_times[:8])
+            found.append(KnownFault(id_, fault, *fault_and_times[8:]))
+        return found
+
+    async def acknowledge(self, fault_id: int, why: str) -> bool:
+        """Acknowledge a fault, so that it is no longer counted. Return False if there is no such fault.
+
+        Raises:
+            StoreError: It is unknown whether this was stored. A retry is safe.
+        """
+        return bool(await fetch(self._pool, "audit_acknowledge", fault_id, why))

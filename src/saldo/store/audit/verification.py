@@ -1,0 +1,137 @@
+"""Verification of the whole ledger, shard by shard, as `saldo verify` does it, with checkpoints to continue from."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from saldo.ledger.audit.rules import AuditPosition, Fault, Rule
+from saldo.ledger.audit.seal_chain import SealRow
+from saldo.ledger.model import SHARDS
+from saldo.store.audit.shard_scan import (
+    AuditReader,
+    ShardScan,
+    find_duplicate_uuids,
+    find_users_without_entries,
+)
+from saldo.store.log import Log
+from saldo.store.schema.definition_check import Schema, check_schema
+
+STEP_ENTRIES: Final = 8192
+"""Number of entries checked in one step, which takes about 1 MB and 50 ms."""
+
+
+class Checkpoint(NamedTuple):
+    """A state from which a verification can continue.
+
+    Attributes:
+        log: The identity of the log, see `saldo.store.log.Log.identity`.
+        position: The position in the shard that is being checked. The shards before it are complete; shard 64 means
+            that all are.
+        entries: The number of entries checked in the complete shards.
+        sealed: The number of sealed entries among them.
+    """
+
+    log: str
+    position: AuditPosition
+    entries: int = 0
+    sealed: int = 0
+
+
+class CheckpointMismatchError(Exception):
+    """Raised when the checkpoint belongs to another log."""
+
+
+class Verification:
+    """A verification, in steps. Everything before its `checkpoint` has been checked and yielded."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        self._reader = AuditReader(pool)
+        self._log = Log(pool)
+        self.entries_total = 0
+        self.checkpoint = Checkpoint("", AuditPosition(0))
+
+    async def start(self, checkpoint: Checkpoint | None) -> None:
+        """Read the number of entries, and set the checkpoint.
+
+        Args:
+            checkpoint: The checkpoint of another verification to continue from; None begins at the start of the log.
+
+        Raises:
+            CheckpointMismatchError: The checkpoint belongs to another log.
+            StoreError: The database can't be read.
+        """
+        identity = await self._log.identity()
+        if checkpoint is not None and checkpoint.log != identity:
+            raise CheckpointMismatchError(identity)
+        heads = await self._log.heads()
+        self.entries_total = sum(heads[shard] for shard in range(SHARDS))
+        self.checkpoint = checkpoint or Checkpoint(identity, AuditPosition(0))
+
+    @property
+    def entries(self) -> int:
+        """The number of entries checked, including those of earlier runs that the checkpoint covers."""
+        return self.checkpoint.entries + self.checkpoint.position.seq
+
+    async def compare_kept_seals(self, seals: Sequence[SealRow]) -> list[Fault]:
+        """Compare seals that were kept elsewhere with those in the database, whose chain `steps` checks.
+
+        Args:
+            seals: The kept seals. Their roots are not compared.
+
+        Raises:
+            StoreError: The database can't be read.
+        """
+        here = await self._reader.find_seals([(seal.shard, seal.first_seq) for seal in seals])
+        faults = []
+        for seal in seals:
+            found = here.get((seal.shard, seal.first_seq))
+            if found is None or (found.last_seq, found.hash) != (seal.last_seq, seal.hash):
+                written = "none" if found is None else f"{found.hash.hex()} to {found.last_seq}"
+                faults.append(
+                    Fault(
+                        Rule.SEAL,
+                        seal.shard,
+                        seal.first_seq,
+                        seal.last_seq,
+                        f"a seal with the hash {written}" if found else "no seal",
+                        f"{seal.hash.hex()} to {seal.last_seq}, as kept",
+                    )
+                )
+        return faults
+
+    async def check_schema(self) -> Schema:
+        """Compare the schema with the one that the migrations create.
+
+        Raises:
+            StoreError: The database can't be read.
+        """
+        return await check_schema(self._pool)
+
+    async def steps(self) -> AsyncIterator[list[Fault]]:
+        """Verify the rest of the ledger, from the checkpoint on.
+
+        Yields:
+            The faults of each step, in the order of the log. The checkpoint moves past the step only when the next item
+            is requested.
+
+        Raises:
+            StoreError: The database can't be read.
+        """
+        while (position := self.checkpoint.position).shard < SHARDS:
+            walk = ShardScan(self._reader, position)
+            yield await walk.start()
+            while not walk.is_done:
+                yield await walk.step(STEP_ENTRIES)
+                self.checkpoint = self.checkpoint._replace(position=walk.position)
+            self.checkpoint = Checkpoint(
+                self.checkpoint.log,
+                AuditPosition(position.shard + 1),
+                self.checkpoint.entries + walk.position.seq,
+                self.checkpoint.sealed + walk.position.sealed_seq,
+            )
+        async for faults in find_users_without_entries(self._reader):
+            yield faults
+        async for faults in find_duplicate_uuids(self._reader):
+            yield faults

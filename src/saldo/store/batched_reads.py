@@ -1,0 +1,61 @@
+"""Batched reads: concurrent reads of one kind share a statement, and those that arrive while it runs share the next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+class BatchedReads(Generic[Key, Value]):
+    """Combines reads, as the engine combines writes.
+
+    A result is always read by a statement that began after the request, so that a client sees its own earlier writes.
+    """
+
+    def __init__(
+        self, read: Callable[[list[Key]], Awaitable[Mapping[Key, Value]]], *, keys_max: int
+    ) -> None:
+        """
+        Args:
+            read: Returns the values of the keys, or raises for all of them.
+            keys_max: The maximum number of keys in one statement.
+        """
+        self._read = read
+        self._keys_max = keys_max
+        self._waiting: dict[Key, asyncio.Future[Value | None]] = {}
+        self._reading: asyncio.Task[None] | None = None
+
+    async def get(self, key: Key) -> Value | None:
+        """Return the value of a key, or None.
+
+        Raises:
+            StoreError: The statement failed.
+        """
+        found = self._waiting.get(key)
+        if found is None:
+            found = self._waiting[key] = asyncio.get_running_loop().create_future()
+            if self._reading is None:
+                self._reading = asyncio.create_task(self._run(), name="grouped reads")
+        # The future is shared by all callers with the same key: a caller that is cancelled must not cancel the others.
+        return await asyncio.shield(found)
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                keys = list(self._waiting)[: self._keys_max]
+                futures = {key: self._waiting.pop(key) for key in keys}
+                try:
+                    found = await self._read(keys)
+                except Exception as error:  # the error is set on the callers' futures
+                    for future in futures.values():
+                        future.set_exception(error)
+                        future.exception()  # all callers may have been cancelled
+                    continue
+                for key, future in futures.items():
+                    future.set_result(found.get(key))
+        finally:
+            self._reading = None

@@ -1,0 +1,64 @@
+"""A lookup of the coordinator, which allows connection strings to name any node of a Citus cluster."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+import psycopg
+
+from saldo.store.connections.url import first_line, format_url
+from saldo.store.errors import ConfigurationError
+from saldo.store.schema.migrate import connect_checked
+from saldo.store.statements import statement
+
+_HOST_PARAMETERS: Final = {"host", "hostaddr", "port"}
+
+
+def coordinator_of(url: str) -> str:
+    """Return the coordinator's connection string for that of a Citus worker, and any other one unchanged.
+
+    Raises:
+        ConfigurationError: The database can't be queried, or the workers' address of the coordinator leads elsewhere
+            from this machine. The message is one line for the operator.
+    """
+    try:
+        found = _asked(url)
+    except psycopg.Error as error:
+        raise ConfigurationError(f"database {format_url(url)}: {first_line(error)}") from error
+    if found is None or not found[2]:
+        return url
+    host, port, _ = found
+    there = _with_host(url, host, port)
+    try:
+        answer = _asked(there)
+    except psycopg.Error:
+        answer = None
+    if answer is None or answer[2]:
+        raise ConfigurationError(
+            f"database {format_url(url)}: it is a worker, and its coordinator {host}:{port} can't be reached from here "
+            "or is not there: name the coordinator, or give it a name that holds everywhere "
+            "(citus_set_coordinator_host)"
+        )
+    return there
+
+
+def _asked(url: str) -> tuple[str, int, bool] | None:
+    """Return the coordinator's host and port, and whether it is another node; None without a Citus cluster."""
+    with connect_checked(url) as connection:
+        here = connection.execute("SELECT to_regclass('pg_catalog.pg_dist_local_group') IS NULL")
+        if here.fetchone() == (True,):
+            return None
+        found = connection.execute(statement("citus_coordinator")).fetchone()
+    return None if found is None else (found[0], found[1], found[2])
+
+
+def _with_host(url: str, host: str, port: int) -> str:
+    """Return a connection string for the same role and database on another server."""
+    parts = urlsplit(url)
+    account, at, _ = parts.netloc.rpartition("@")
+    written = f"[{host}]" if ":" in host else quote(host, safe="")
+    query = [each for each in parse_qsl(parts.query) if each[0] not in _HOST_PARAMETERS]
+    return parts._replace(
+        netloc=f"{account}{at}{written}:{port}", query=urlencode(query, quote_via=quote)
+    ).geturl()

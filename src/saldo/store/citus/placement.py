@@ -1,0 +1,64 @@
+"""The placement of a distributed ledger's shards on the nodes of the cluster."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from saldo.ledger.model import SHARDS
+from saldo.store.connections.connection import CONNECT_SECONDS_MAX, Connection, connect, fetch
+from saldo.store.errors import ConnectionLostError, RejectedError, translate_error
+from saldo.store.statements import statement
+
+
+class Node(NamedTuple):
+    """A server of a cluster.
+
+    Attributes:
+        host, port: The address by which the other nodes reach the server.
+        number: The number of the node in the cluster (Citus's group id).
+        ledger: A text that distinguishes the cluster's ledger from others.
+    """
+
+    host: str
+    port: int
+    number: int
+    ledger: str
+
+
+async def read_shard_nodes(pool: Any) -> list[Node]:
+    """Return the node that stores each shard, in the order of the shards.
+
+    Raises:
+        StoreError: The database can't be queried.
+    """
+    nodes = [Node(*row) for row in await fetch(pool, "citus_places")]
+    if len(nodes) != SHARDS:
+        raise RejectedError(f"{len(nodes)} places of {SHARDS} shards")
+    return nodes
+
+
+async def connect_to_node(
+    node: Node, url: str, *, application_name: str, statement_timeout_seconds: float
+) -> Connection:
+    """Open a connection for posting to a node, with the connection string's parameters except host and port.
+
+    Raises:
+        ConnectionLostError: The connection failed, or another server answered. For example, the nodes' `localhost` may
+            be another server from this machine.
+    """
+    connection = await connect(
+        url,
+        application_name=application_name,
+        statement_timeout_seconds=statement_timeout_seconds,
+        node=(node.host, node.port),
+    )
+    try:
+        row = await connection.fetchrow(statement("citus_node"), timeout=CONNECT_SECONDS_MAX)
+        if tuple(row) != (node.number, node.ledger):
+            raise ConnectionLostError(f"{node.host}:{node.port} is not the node that it should be")  # noqa: TRY301
+    except BaseException as error:
+        connection.terminate()
+        if isinstance(error, Exception):
+            raise ConnectionLostError(str(translate_error(error))) from error
+        raise
+    return connection

@@ -1,0 +1,122 @@
+"""Distribution of a ledger over the workers of a Citus cluster.
+
+This module is synchronous. The service must be stopped while it runs.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import NamedTuple
+
+import psycopg
+from psycopg import sql
+
+from saldo.store.connections.url import first_line, format_url
+from saldo.store.errors import ConfigurationError
+from saldo.store.statements import statement
+
+CONNECT_SECONDS_MAX = 10
+
+
+class DistributionResult(NamedTuple):
+    """The result of a distribution.
+
+    Attributes:
+        workers: The number of workers that store shards.
+        shards: The number of the ledger's shards, each of which is on one worker.
+        entries: The number of entries in the ledger.
+    """
+
+    workers: int
+    shards: int
+    entries: int
+
+
+def distribute(owner_url: str, service_url: str) -> DistributionResult:
+    """Distribute a ledger that is on the coordinator only, whether it is empty or not.
+
+    Citus requires three transactions. If the function is interrupted between them, another call continues. The ledger
+    is unchanged until the last transaction is committed.
+
+    Args:
+        owner_url: The connection string of the role that owns the schema, on the coordinator.
+        service_url: The connection string of the service role, which gets rights on the new objects if it is another
+            role.
+
+    Raises:
+        ConfigurationError: The message is one line for the operator.
+    """
+    try:
+        with psycopg.connect(
+            owner_url, connect_timeout=CONNECT_SECONDS_MAX, autocommit=True
+        ) as connection:
+            workers = _check(connection, service_url)
+            _split(connection)
+            with connection.transaction():
+                for name in ("tables", "search", "post", "users", "balance", "bounds"):
+                    connection.execute(_text(name))
+                _grant(connection, service_url)
+            row = connection.execute("SELECT count(*) FROM saldo.transactions").fetchone()
+    except psycopg.Error as error:
+        raise ConfigurationError(
+            f"database {format_url(owner_url)}: {first_line(error)}"
+        ) from error
+    assert row is not None
+    return DistributionResult(workers, 64, row[0])
+
+
+def _check(connection: psycopg.Connection[tuple[object, ...]], service_url: str) -> int:
+    """Check that the ledger can be distributed, and return the number of workers.
+
+    Raises:
+        ConfigurationError: The ledger can't be distributed now. The message is one line for the operator.
+    """
+    service = psycopg.conninfo.conninfo_to_dict(service_url).get("user", "")
+    row = connection.execute(statement("citus"), {"service": service}).fetchone()
+    assert row is not None
+    citus, distributed, connected = row
+    if not citus:
+        raise ConfigurationError(
+            "this database has no Citus: CREATE EXTENSION citus in it on every node, and add the workers; see "
+            "docs/howto/scale-out.md"
+        )
+    if distributed:
+        raise ConfigurationError("the ledger is distributed already")
+    if connected:
+        raise ConfigurationError(
+            f"stop whatever uses the ledger first: others are connected, {connected} times"
+        )
+    row = connection.execute(statement("citus_workers")).fetchone()
+    assert row is not None
+    coordinator, workers = row
+    if not coordinator:
+        raise ConfigurationError(
+            "this is no coordinator: distribute from there (citus_is_coordinator())"
+        )
+    if not workers:
+        raise ConfigurationError(
+            "no node may have shards: add workers with citus_add_node(); see docs/howto/scale-out.md"
+        )
+    return int(str(workers))
+
+
+def _split(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    row = connection.execute(statement("citus_shards")).fetchone()
+    assert row is not None
+    if row[0] is None:
+        with connection.transaction():
+            connection.execute(_text("shards"))
+        row = (1,)
+    if row[0] == 1:
+        connection.execute(_text("split"))
+
+
+def _grant(connection: psycopg.Connection[tuple[object, ...]], service_url: str) -> None:
+    role = psycopg.conninfo.conninfo_to_dict(service_url).get("user")
+    if role and role != connection.info.user:
+        grants = sql.SQL(statement("grants")).format(role=sql.Identifier(str(role)))
+        connection.execute(grants)
+
+
+def _text(name: str) -> bytes:
+    return (files("saldo.store.citus") / "sql" / f"{name}.sql").read_bytes()

@@ -1,0 +1,452 @@
+"""Connections to PostgreSQL, directly or through a pooler.
+
+A pooler that shares server connections between transactions may run each statement in another session. Saldo depends on
+two properties of a session. Session settings are therefore set in the statement itself (sql/post.sql) and in each new
+session (sql/session.sql), and required as defaults of the role (sql/session_defaults.sql). Prepared statements are not
+used if the pooler does not track them (docs/howto/postgresql.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from datetime import datetime
+from types import SimpleNamespace
+from typing import Any, Final, NamedTuple, TypeAlias
+from uuid import uuid4
+
+import asyncpg
+
+from saldo.store.connections.parameters import DriverOptions, driver_options, set_socket_options
+from saldo.store.connections.server_check import ServerAddress, get_address
+from saldo.store.connections.url import first_line, format_url, hosts_of
+from saldo.store.errors import ConfigurationError, ConnectionLostError, translate_error
+from saldo.store.statements import statement
+
+CONNECT_SECONDS_MAX = 5.0
+"""Timeout of one attempt to connect."""
+
+Connection: TypeAlias = Any
+"""A `DatabaseConnection`. The driver has no type annotations."""
+
+
+ARRAY_TYPES: Final = {
+    651: ("cidr", 650),
+    1000: ("bool", 16),
+    1001: ("bytea", 17),
+    1005: ("int2", 21),
+    1007: ("int4", 23),
+    1009: ("text", 25),
+    1016: ("int8", 20),
+    1185: ("timestamptz", 1184),
+    1187: ("interval", 1186),
+    2951: ("uuid", 2950),
+}
+"""Array types by OID, with the name and the OID of the element. PostgreSQL guarantees these numbers."""
+
+
+_reading_only: ContextVar[bool] = ContextVar("reading_only", default=False)
+
+_GONE: Final = frozenset({"25006", "26000", "57P01", "57P02", "57P03", "57P05"})
+"""SQLSTATEs after which a connection is unusable: the server has become read-only or is stopping, or a pooler has
+lost the prepared statements."""
+
+
+@contextmanager
+def read_only_pools() -> Iterator[None]:
+    """Make pools that are opened inside this context read-only, for commands that must not write."""
+    token = _reading_only.set(True)
+    try:
+        yield
+    finally:
+        _reading_only.reset(token)
+
+
+class Backend(NamedTuple):
+    """A server process. Its id may be reused after it has ended; its start time is unique."""
+
+    pid: int
+    started_at: datetime
+
+
+class DatabaseConnection(asyncpg.Connection):  # type: ignore[misc]
+    """The driver's connection, with the properties of the database behind it."""
+
+    distributed = False
+    """True for a distributed ledger; see `saldo.store.statements`."""
+
+    pooled = False
+    """True if a pooler may use another server connection for each transaction."""
+    read_only = False
+    """True for a read-only connection."""
+    any_server = False
+    """True if the server may be a standby."""
+    backend: Backend | None = None
+    """The server process of this connection; None if it is unknown, because of a pooler or a coordinator."""
+
+    def set_properties(
+        self,
+        *,
+        distributed: bool,
+        pooled: bool,
+        read_only: bool,
+        any_server: bool,
+        backend: Backend | None,
+    ) -> None:
+        """Store properties of the database. This is a method because a pool's proxy forwards method calls only."""
+        self.distributed = distributed
+        self.pooled = pooled
+        self.read_only = read_only
+        self.any_server = any_server
+        self.backend = backend
+
+    def _cancel_current_command(self, *waiters: Any) -> None:
+        """Abort the connection where the driver would send a cancel request: at a timeout, a cancelled task or a close.
+
+        A cancel request ends a commit's wait for the synchronous standby: the server then reports success although no
+        standby has the transaction. An aborted connection does not end that wait. A backend that runs a statement
+        notices it within `client_connection_check_interval` (sql/session.sql).
+        """
+        # This happens in the next iteration of the event loop, because the driver is still updating its own state. The
+        # pool terminates the connection when it is released.
+        self._loop.call_soon(self._protocol.abort)
+
+    async def _introspect_types(
+        self,
+        typeoids: Iterable[int],
+        timeout: float | None,  # noqa: ASYNC109 - the driver's
+    ) -> tuple[Any, Any]:
+        """Return the types of arrays without a query.
+
+        The driver queries the catalog for them in each session, once per statement with arrays. That takes longer the
+        more tables there are. On Citus, where each table has 64 shards, it takes most of a second before a batch can be
+        sent.
+        """
+        asked = set(typeoids)
+        if not asked <= ARRAY_TYPES.keys():
+            return await super()._introspect_types(asked, timeout)  # type: ignore[no-any-return]
+        # The statement is named, so that no other statement has replaced the one that is being prepared.
+        return [_array(oid, *ARRAY_TYPES[oid]) for oid in sorted(asked)], SimpleNamespace(
+            name="none"
+        )
+
+
+def _array(oid: int, element: str, element_oid: int) -> dict[str, Any]:
+    """Build a row in the format of the driver's own query."""
+    row: dict[str, Any] = dict.fromkeys(
+        ("basetype", "range_subtype", "attrtypoids", "attrnames", "basetype_name")
+    )
+    row |= {"oid": oid, "ns": "pg_catalog", "name": f"_{element}", "kind": b"b"}
+    return row | {"elemtype": element_oid, "elemdelim": ",", "elemtype_name": element}
+
+
+async def connect(
+    url: str,
+    *,
+    application_name: str,
+    statement_timeout_seconds: float,
+    node: tuple[str, int] | None = None,
+) -> Connection:
+    """Open a connection for posting.
+
+    Args:
+        node: The host and port that replace those of the connection string.
+
+    Raises:
+        ConnectionLostError: The connection failed, or the server must not be used
+            (`saldo.store.connections.server_check`).
+    """
+    address = get_address(url, node)
+    try:
+        connection = await _connect_and_configure(
+            url, address, application_name, statement_timeout_seconds, node
+        )
+    except ConnectionLostError:
+        address.is_failing = True
+        raise
+    except asyncpg.TooManyConnectionsError as error:  # existing connections remain in use
+        raise ConnectionLostError(first_line(error)) from error
+    except Exception as error:
+        # Whatever the server reported, no request has caused it, and nothing was sent.
+        address.is_failing = True
+        raise ConnectionLostError(first_line(error)) from error
+    address.is_failing = False
+    return connection
+
+
+async def _connect_and_configure(
+    url: str,
+    address: ServerAddress,
+    application_name: str,
+    statement_timeout_seconds: float,
+    node: tuple[str, int] | None,
+) -> Connection:
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS_MAX):
+            other = {} if node is None else {"host": node[0], "port": node[1]}
+            connection = await _open(url, connection_class=DatabaseConnection, **other)
+            try:
+                await _configure(connection, address, application_name, statement_timeout_seconds)
+            except BaseException:
+                connection.terminate()
+                raise
+            return connection
+    except TimeoutError as error:
+        raise ConnectionLostError(f"no answer in {CONNECT_SECONDS_MAX:.0f} s") from error
+
+
+async def check(url: str) -> None:
+    """Test the service's connection once before the service starts.
+
+    Raises:
+        ConfigurationError: The message is one line for the operator.
+    """
+    try:
+        connection = await connect(url, application_name="saldo check", statement_timeout_seconds=5)
+    except ConnectionLostError as error:
+        raise ConfigurationError(f"database {format_url(url)}: {error}") from error
+    await connection.close()
+
+
+async def check_reachable(url: str) -> None:
+    """Test a new connection if the last attempt failed, because open connections may lead to another server.
+
+    Raises:
+        ConnectionLostError: A transaction could not be posted now.
+    """
+    if get_address(url).is_failing:
+        connection = await connect(url, application_name="saldo check", statement_timeout_seconds=5)
+        await connection.close()
+
+
+async def is_distributed(url: str) -> bool:
+    """Return whether the ledger is distributed.
+
+    If the database is unavailable, return False. A lane (`Poster`) detects a distributed ledger later.
+    """
+    try:
+        connection = await connect(url, application_name="saldo check", statement_timeout_seconds=5)
+    except ConnectionLostError:
+        return False
+    distributed = bool(connection.distributed)
+    await connection.close()
+    return distributed
+
+
+async def open_pool(
+    url: str,
+    *,
+    connections: int,
+    statement_timeout_seconds: float,
+    application_name: str = "saldo read",
+    any_server: bool = False,
+) -> Any:
+    """Open a pool of connections for single statements, which connects on demand.
+
+    Args:
+        any_server: Whether connections may lead to a standby.
+
+    Raises:
+        ConfigurationError: The connection string can't be used.
+    """
+
+    address = None if any_server else get_address(url)
+    read_only = _reading_only.get()
+
+    async def init(connection: Connection) -> None:
+        await _configure(
+            connection, address, application_name, statement_timeout_seconds, read_only=read_only
+        )
+
+    try:
+        return await asyncpg.create_pool(
+            url,
+            connect=_open,
+            connection_class=DatabaseConnection,
+            min_size=0,
+            max_size=connections,
+            # The pool's default reset would undo the session settings after each use.
+            reset=_keep_session,
+            setup=None,
+            init=init,
+            timeout=CONNECT_SECONDS_MAX,
+            # The server cancels a statement at its own timeout. This timeout is for a server that does not answer, and
+            # for a commit that waits for its standby: the connection is then aborted
+            # (`DatabaseConnection._cancel_current_command`).
+            command_timeout=statement_timeout_seconds + 1,
+        )
+    except (ValueError, asyncpg.InterfaceError) as error:
+        raise ConfigurationError(
+            f"the connection string can't be used: {type(error).__name__}"
+        ) from error
+
+
+async def fetch(pool: Any, name: str, *arguments: Any, timeout_seconds: float | None = None) -> Any:
+    """Return the rows of a statement (sql/<name>.sql).
+
+    Args:
+        timeout_seconds: The time to wait for a connection of the pool; None waits until one is free.
+
+    Raises:
+        StoreError: The statement failed.
+    """
+    try:
+        async with acquire(pool, timeout_seconds) as connection:
+            return await connection.fetch(
+                statement(name, distributed=connection.distributed), *arguments
+            )
+    except Exception as error:
+        raise translate_error(error) from error
+
+
+@asynccontextmanager
+async def acquire(pool: Any, timeout_seconds: float | None = None) -> AsyncIterator[Connection]:
+    """Acquire a connection of a pool for one statement, to a server that may be used.
+
+    Behind a pooler each transaction may use another server connection. Only the transaction of the statement can
+    therefore determine whether the server is a standby.
+
+    Args:
+        timeout_seconds: The time to wait for a connection of the pool; None waits until one is free.
+    """
+    async with pool.acquire(timeout=timeout_seconds) as connection:
+        try:
+            # On Citus the functions must not be called inside a transaction (docs/decisions/0029-citus.md).
+            if not connection.pooled or connection.any_server or connection.distributed:
+                yield connection
+            else:
+                async with _transaction(connection):
+                    yield connection
+        except asyncpg.PostgresError as error:
+            if error.sqlstate in _GONE:
+                connection.terminate()
+            raise
+
+
+@asynccontextmanager
+async def _transaction(connection: Connection) -> AsyncIterator[None]:
+    try:
+        name = "begin_read_only" if connection.read_only else "begin_on_primary"
+        await connection.execute(statement(name))
+    except asyncpg.FeatureNotSupportedError as error:
+        raise ConnectionLostError("the pooler leads to a standby") from error
+    try:
+        yield
+    except Exception:
+        await connection.execute("ROLLBACK")
+        raise
+    except BaseException:
+        connection.terminate()
+        raise
+    await connection.execute("COMMIT")
+
+
+async def _open(url: str, **options: Any) -> Connection:
+    """Open a connection that prepares statements only if they remain available in later transactions."""
+    connection = await _connect(url, **options)
+    try:
+        if await _supports_prepared_statements(connection):
+            return connection
+    except BaseException:
+        connection.terminate()
+        raise
+    await connection.close()
+    # The driver then sends each statement in full, which costs one more round trip and stores nothing in a session.
+    return await _connect(url, **options, statement_cache_size=0)
+
+
+async def _connect(url: str, **options: Any) -> Connection:
+    """Connect to the first host of the connection string that fulfils its conditions.
+
+    Each host gets a share of the timeout. The driver would use all of it for the first host, and a machine without
+    power does not answer.
+    """
+    driver = driver_options(url)
+    hosts = hosts_of(url)
+    if "host" in options or not hosts:
+        return await _connect_to(driver, **options)
+    if len(hosts) == 1:
+        return await _connect_to(driver, host=hosts[0][0], port=hosts[0][1], **options)
+    if driver.shuffled:
+        random.shuffle(hosts)
+    failures: list[BaseException] = []
+    for host, port in hosts:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS_MAX / (len(hosts) + 1)):
+                return await _connect_to(driver, host=host, port=port, **options)
+        except TimeoutError:
+            failures.append(TimeoutError(f"no answer from {host}"))
+        except Exception as error:
+            # This includes errors of one host only, such as its pg_hba.conf.
+            failures.append(error)
+    # This is the most informative error. "Not a primary" is seldom the cause.
+    raise max(
+        failures,
+        key=lambda failure: not isinstance(failure, asyncpg.TargetServerAttributeNotMatched),
+    )
+
+
+async def _connect_to(driver: DriverOptions, **options: Any) -> Connection:
+    async with asyncio.timeout(driver.connect_seconds):
+        connection = await asyncpg.connect(driver.url, **options)
+    set_socket_options(connection, driver.socket_options)
+    return connection
+
+
+async def _supports_prepared_statements(connection: Connection) -> bool:
+    # The name is unique. The driver's names count from one in every process, so that another process's statement could
+    # be run instead.
+    name = f"saldo_{uuid4().hex}"
+    try:
+        prepared = await connection.prepare(statement("pooler"), name=name)
+        found = await prepared.fetchrow(name)
+    except asyncpg.InvalidSQLStatementNameError:
+        return False  # the statement was run in another session than it was prepared in
+    return found["backend_pid"] == connection.get_server_pid() or not found["name_passed"]
+
+
+async def _configure(
+    connection: Connection,
+    address: ServerAddress | None,
+    application_name: str,
+    statement_timeout_seconds: float,
+    *,
+    read_only: bool = False,
+) -> None:
+    """Set the required session settings, and reject a session that may lose them.
+
+    Args:
+        address: The address of the connection; None accepts every server that answers there.
+    """
+    milliseconds = str(int(statement_timeout_seconds * 1000))
+    row = await connection.fetchrow(statement("session"), milliseconds, application_name)
+    pooled = row["backend_pid"] != connection.get_server_pid()
+    backend = Backend(row["backend_pid"], row["backend_started_at"])
+    # A coordinator's backend does not identify the backends that work for it on other nodes.
+    known = not pooled and not row["distributed"] and backend.started_at is not None
+    connection.set_properties(
+        distributed=row["distributed"],
+        pooled=pooled,
+        read_only=read_only,
+        any_server=address is None,
+        backend=backend if known else None,
+    )
+    if address is not None:
+        address.admit(connection, row["system"], row["timeline"])
+    if not pooled:
+        if read_only:  # never behind a pooler, where the session may next be used by the service
+            await connection.execute(statement("session_read_only"))
+        return
+    for wrong in await connection.fetch(statement("session_defaults")):
+        name, found, needed = wrong
+        raise ConnectionLostError(
+            f"behind a pooler the role's own default must be {name} = '{needed}', not '{found}': "
+            f"ALTER ROLE ... SET {name} = '{needed}', then let the pooler connect anew"
+        )
+
+
+async def _keep_session(connection: Connection) -> None:
+    """Do nothing: single statements leave no state in the session."""

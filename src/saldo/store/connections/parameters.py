@@ -1,0 +1,192 @@
+"""Parameters of connection strings, which must have the same meaning for both drivers.
+
+libpq (psycopg) and asyncpg support different parameters, and asyncpg sends unknown ones to the server. Each parameter
+is therefore passed on, implemented here, accepted because it makes no difference, or rejected before any connection.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote
+
+import psycopg
+
+from saldo.encoding.urls import HINT, InvalidUrlError, is_port, parameter_names, parse_strict_url
+from saldo.store.errors import ConfigurationError
+
+PASSED_ON: Final = frozenset(
+    {
+        *("user", "password", "dbname", "passfile", "options", "application_name"),
+        *("sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslpassword", "sslnegotiation"),
+        *("ssl_min_protocol_version", "ssl_max_protocol_version"),
+        *("target_session_attrs", "krbsrvname", "gsslib"),
+    }
+)
+"""Parameters that asyncpg implements in the same way as libpq."""
+
+KEEPALIVES: Final = {
+    "keepalives_idle": "TCP_KEEPIDLE",
+    "keepalives_interval": "TCP_KEEPINTVL",
+    "keepalives_count": "TCP_KEEPCNT",
+    "tcp_user_timeout": "TCP_USER_TIMEOUT",
+}
+"""Parameters that are socket options, with the option names of the operating system."""
+
+IMPLEMENTED_HERE: Final = frozenset(
+    {"host", "port", "connect_timeout", "keepalives", "load_balance_hosts", *KEEPALIVES}
+)
+
+IGNORED_VALUES: Final = {
+    "channel_binding": {"prefer", "disable"},
+    "gssencmode": {"prefer", "disable"},
+    "gssdelegation": {"0"},
+    "sslcompression": {"0", "1"},  # no server has it any more
+    "sslsni": {"1"},
+    "sslcertmode": {"allow"},
+    "client_encoding": {"auto", "UTF8", "utf8", "UTF-8", "utf-8"},
+    "min_protocol_version": {"3.0"},
+    "max_protocol_version": {"3.0", "latest"},
+}
+"""Parameters with the values that are accepted because they select the behaviour that applies anyway."""
+
+OTHER_DRIVERS_PARAMETERS: Final = frozenset(
+    {
+        *("pgbouncer", "schema", "connection_limit", "pool_timeout", "pool_size", "socket_timeout"),
+        *("sslaccept", "sslidentity", "sslfactory", "currentSchema", "prepareThreshold"),
+        *("statement_cache_size", "search_path", "charset", "serverVersion", "reload", "supa"),
+        *("prepared_statement_cache_size", "command_timeout", "timeout"),
+    }
+)
+"""Parameters of other drivers, which hosting services put into connection strings."""
+
+_INTEGERS: Final = frozenset({"connect_timeout", "keepalives", *KEEPALIVES})
+
+ADVICE: Final = {
+    "channel_binding": "leave it out, and say sslmode=verify-full with sslrootcert instead",
+}
+
+
+class DriverOptions(NamedTuple):
+    """The options with which asyncpg connects.
+
+    Attributes:
+        url: The connection string without hosts.
+        connect_seconds: The timeout of one attempt; None if the connection string sets none.
+        socket_options: The socket options by the operating system's names.
+        shuffled: Whether the hosts are tried in random order.
+    """
+
+    url: str
+    connect_seconds: float | None
+    socket_options: dict[str, int]
+    shuffled: bool
+
+
+def check_connection_string(url: str) -> dict[str, str]:
+    """Return the parameters of a connection string that both drivers can use.
+
+    Raises:
+        ConfigurationError: The string is invalid, or a parameter can't be used. The message names the parameter and
+            contains no part of any value.
+    """
+    try:
+        names = parameter_names(parse_strict_url(url).query)
+        path = parse_strict_url(url).path
+    except InvalidUrlError as error:
+        raise ConfigurationError(f"the connection string can't be used: {error}") from None
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise ConfigurationError("expected postgresql://user:password@host:port/database")
+    if "/" in path[1:]:
+        raise ConfigurationError(
+            f"the connection string can't be used: it has a / too many: {HINT}"
+        )
+    for name in names:
+        if name in OTHER_DRIVERS_PARAMETERS:
+            raise ConfigurationError(
+                f"the connection string can't be used: {name} is a parameter of other drivers"
+            )
+    try:
+        found = psycopg.conninfo.conninfo_to_dict(url)
+    except (psycopg.Error, ValueError):
+        raise ConfigurationError(
+            f"the connection string can't be used: a parameter is unknown to PostgreSQL, or {HINT}"
+        ) from None
+    named = {name: str(value) for name, value in found.items() if value not in {None, ""}}
+    for name, value in named.items():
+        _check_parameter(name, value)
+    hosts, ports = named.get("host", "").split(","), named.get("port", "").split(",")
+    if len(ports) not in {1, len(hosts)} or not all(each == "" or is_port(each) for each in ports):
+        raise ConfigurationError(
+            "the connection string can't be used: port has one number, or one for each host"
+        )
+    return named
+
+
+def _check_parameter(name: str, value: str) -> None:
+    if name in _INTEGERS and not (value.isascii() and value.isdigit() and len(value) <= 9):
+        raise ConfigurationError(f"the connection string can't be used: {name} is not a number")
+    if name == "load_balance_hosts" and value not in {"disable", "random"}:
+        raise ConfigurationError(
+            "the connection string can't be used: load_balance_hosts is disable or random"
+        )
+    if (
+        name in PASSED_ON | IMPLEMENTED_HERE
+        or value in IGNORED_VALUES.get(name, ())
+        or name == "fallback_application_name"
+    ):
+        return
+    possible = " or ".join(sorted(IGNORED_VALUES.get(name, ())))
+    advice = ADVICE.get(name, f"it can be {possible}" if possible else "leave it out")
+    raise ConfigurationError(
+        f"the connection string can't be used: {name} is not possible here with this value: {advice}"
+    )
+
+
+def driver_options(url: str) -> DriverOptions:
+    """Return the options with which asyncpg connects to the servers of a connection string.
+
+    Raises:
+        ConfigurationError: The connection string can't be used, see `check_connection_string`.
+    """
+    named = check_connection_string(url)
+    passed = {name: value for name, value in named.items() if name in PASSED_ON}
+    if passed.get("sslrootcert") == "system":
+        passed["sslrootcert"] = _system_authorities()
+    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in passed.items())
+    sockets = {
+        option: int(named[name])
+        for name, option in KEEPALIVES.items()
+        if int(named.get(name, "0")) > 0
+    }
+    if "keepalives" in named:
+        sockets["SO_KEEPALIVE"] = int(named["keepalives"] != "0")
+    seconds = float(named.get("connect_timeout", "0"))
+    return DriverOptions(
+        f"postgresql://?{query}",
+        seconds or None,
+        sockets,
+        named.get("load_balance_hosts") == "random",
+    )
+
+
+def _system_authorities() -> str:
+    found = ssl.get_default_verify_paths().cafile
+    if found is None:
+        raise ConfigurationError(
+            "the connection string can't be used: sslrootcert=system: the system has no such file"
+        )
+    return found
+
+
+def set_socket_options(connection: Any, options: dict[str, int]) -> None:
+    """Set the socket options of a TCP connection. Options that the operating system does not have are ignored."""
+    found = connection._transport.get_extra_info("socket")
+    if not options or found is None or found.family == socket.AF_UNIX:
+        return
+    for name, value in options.items():
+        level = socket.SOL_SOCKET if name.startswith("SO_") else socket.IPPROTO_TCP
+        option = getattr(socket, name, None)
+        if option is not None:
+            found.setsockopt(level, option, value)

@@ -1,0 +1,228 @@
+"""Reads of many rows from a read replica.
+
+A result of the replica is identical to the primary's, or it is not used. The log only grows, and its positions have no
+gaps. The primary determines the last entry of the result with one index lookup, and a replica that has this entry has
+all entries before it, however far it lags. Newer entries of the replica are not part of the result, because the primary
+may not have them, or may not have made them visible yet. So a client that got the response 200 to a transaction finds
+this transaction in the next list.
+
+A replica takes load off the primary. It does not replace it: without the primary, a replica that lags can't be
+distinguished from one that was promoted and has diverged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple, Self
+
+from saldo.observability.metrics import REPLICA_READS
+from saldo.store.connections.connection import fetch, open_pool
+from saldo.store.connections.url import format_url
+from saldo.store.errors import ConnectionLostError, StoreError, translate_error
+from saldo.store.statements import statement
+
+READ_SECONDS_MAX: Final = 2.0
+"""Timeout of all statements of one read together. After it the replica is unavailable, and the primary is used."""
+
+LOOK_SECONDS: Final = 2.0
+PROBE_SECONDS_MAX: Final = 60.0
+"""Minimum and maximum interval between two probes of an unavailable replica.
+
+The interval doubles after every failure, because each failure made a request wait. The first successful read resets it.
+"""
+
+_log = logging.getLogger("saldo.store")
+
+
+class ReplicaQuery(NamedTuple):
+    """A description of a query, by which the end of its result is determined.
+
+    If neither `ends` nor `read_log` is true, the result is used only if the replica has no newer matching entry.
+
+    Attributes:
+        place: The name of the statement that returns the last entry of the result.
+        arguments: The arguments of that statement.
+        ends: Whether the query itself has an upper bound, so that its result can't contain newer entries.
+        of_log: Whether the rows have a `seq`, so that newer ones can be removed.
+    """
+
+    place: str
+    arguments: tuple[Any, ...]
+    bounded: bool = False
+    has_seq: bool = False
+
+
+class LogPosition(NamedTuple):
+    """The last entry of a result, as read from the primary; see sql/place_of_user.sql."""
+
+    shard: int
+    seq: int
+    uuid: Any
+    recorded_at: datetime
+    known: bool
+    """True if no more entries can be recorded up to the query's `known_at`."""
+
+
+def user_query(
+    user_id: int, *, below: int | None = None, known_at: datetime | None = None
+) -> ReplicaQuery:
+    """Describe a query for a user's entries.
+
+    Args:
+        below: The number below which all entries of the result are; the query has the same bound. None for no bound.
+        known_at: The time up to which the entries were recorded; None for no bound.
+    """
+    return ReplicaQuery("place_of_user", (user_id, below, known_at), below is not None)
+
+
+def log_query(shard: int, seq: int) -> ReplicaQuery:
+    """Describe a query for a shard's entries up to a `seq`."""
+    return ReplicaQuery("place_in_log", (shard, seq), has_seq=True)
+
+
+class Replica:
+    """A replica's pool of connections, and its availability.
+
+    If the connection string has several hosts, the first available one is used.
+    """
+
+    def __init__(self, pool: Any, where: str, *, timeout_seconds: float) -> None:
+        """
+        Args:
+            where: The replica's address, for log messages.
+            timeout_seconds: The time to wait for a connection of the primary's pool.
+        """
+        self._pool = pool
+        self._where = where
+        self._timeout_seconds = timeout_seconds
+        self._there = False
+        self._look_seconds = LOOK_SECONDS
+        self._reads: set[asyncio.Task[Any]] = set()
+        for who in ("primary", "replica"):  # begin at 0: the first read is then an increase
+            REPLICA_READS.labels(who)
+        self._looking = asyncio.create_task(self._probe(), name="replica")
+
+    @classmethod
+    async def open(cls, url: str, *, connections: int, timeout_seconds: float) -> Self:
+        """Create a replica with its own pool. Connections are opened on demand."""
+        pool = await open_pool(
+            url,
+            connections=connections,
+            statement_timeout_seconds=timeout_seconds,
+            application_name="saldo replica",
+            any_server=True,
+        )
+        return cls(pool, format_url(url), timeout_seconds=timeout_seconds)
+
+    @property
+    def pool(self) -> Any:
+        """The pool of connections."""
+        return self._pool
+
+    async def close(self) -> None:
+        """Stop the probes and terminate the connections, with the statements that run on them."""
+        self._looking.cancel()
+        self._pool.terminate()
+
+    async def fetch(
+        self, primary: Any, asked: ReplicaQuery, name: str, *arguments: Any
+    ) -> Sequence[Any] | None:
+        """Return the rows of a statement; None if the caller must use the primary, for whatever reason.
+
+        Args:
+            primary: The primary's pool, from which the end of the result is read.
+            asked: The description of the query.
+            name: The statement.
+
+        Raises:
+            StoreError: The primary can't be queried.
+        """
+        rows = None
+        if self._there:
+            seconds = self._timeout_seconds
+            places = await fetch(primary, asked.place, *asked.arguments, timeout_seconds=seconds)
+            # If no entry matches, the primary's own query is cheap.
+            if places and (place := LogPosition(*places[0])).known:
+                rows = await self._await_with_timeout(self._fetch(place, asked, name, *arguments))
+        REPLICA_READS.labels("primary" if rows is None else "replica").inc()
+        return rows
+
+    async def _await_with_timeout(self, answer: Any) -> Sequence[Any] | None:
+        """Return the replica's rows; None if there was an error or a timeout, or the rows can't be used."""
+        asking = asyncio.create_task(answer)
+        self._reads.add(asking)
+        asking.add_done_callback(self._reads.discard)
+        try:
+            # The driver's timeout is not used, because it waits for the server to acknowledge the cancellation.
+            done, _ = await asyncio.wait([asking], timeout=READ_SECONDS_MAX)
+        except asyncio.CancelledError:
+            asking.cancel()
+            raise
+        if not done:
+            asking.cancel()
+            self._mark_unavailable(f"no answer in {READ_SECONDS_MAX:.0f} s")
+            return None
+        try:
+            rows: Sequence[Any] | None = asking.result()
+        except Exception as error:
+            failure = translate_error(error)
+            # Other errors concern this statement only, such as a conflict with recovery.
+            if isinstance(failure, ConnectionLostError):
+                self._mark_unavailable(str(failure))
+            return None
+        if rows is not None:
+            self._look_seconds = LOOK_SECONDS
+        return rows
+
+    async def _fetch(
+        self, place: LogPosition, asked: ReplicaQuery, name: str, *arguments: Any
+    ) -> Sequence[Any] | None:
+        # All statements use one connection: another one may lead to a different replica, which lacks the entry.
+        async with self._pool.acquire() as connection:
+            distributed = connection.distributed
+            try:
+                if not await connection.fetchval(
+                    statement("replica_holds", distributed=distributed), *place[:4]
+                ):
+                    return None
+                rows: Sequence[Any] = await connection.fetch(
+                    statement(name, distributed=distributed), *arguments
+                )
+                if asked.bounded:
+                    return rows
+                if asked.has_seq:
+                    return [row for row in rows if row["seq"] <= place.seq]
+                # If the replica has no newer entry now, it had none when the rows were read.
+                end = await connection.fetchrow(
+                    statement(asked.place, distributed=distributed), *asked.arguments
+                )
+                return rows if end is not None and tuple(end[:4]) == place[:4] else None
+            except asyncio.CancelledError:
+                # After a timeout, the connection is not kept until the server has acknowledged the cancellation.
+                connection.terminate()
+                raise
+
+    def _mark_unavailable(self, reason: str) -> None:
+        if self._there:
+            self._there = False
+            self._look_seconds = min(self._look_seconds * 2, PROBE_SECONDS_MAX)
+            _log.warning("the replica is away, the primary is asked: %s: %s", self._where, reason)
+
+    async def _probe(self) -> None:
+        """Probe the replica while it is unavailable, so that no request waits for a server that does not answer."""
+        failed = False
+        while True:
+            if not self._there:
+                try:
+                    await fetch(self._pool, "replica_answers", timeout_seconds=READ_SECONDS_MAX)
+                except StoreError as error:
+                    if not failed:
+                        _log.warning("the replica can't be asked: %s: %s", self._where, error)
+                    failed = True
+                else:
+                    self._there, failed = True, False
+                    _log.info("the replica is asked for what takes many rows")
+            await asyncio.sleep(LOOK_SECONDS if self._there else self._look_seconds)

@@ -1,0 +1,128 @@
+"""Cleanup after a killed service or a killed server, because two servers on one cluster would destroy it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from saldo.store.embedded.binaries import Programs
+from saldo.store.embedded.data_directory import SOCKET_NAME
+from saldo.store.errors import ConfigurationError
+
+STOP_SECONDS_MAX = 60
+"""Maximum time for a fast shutdown, which writes a checkpoint. After it the server is stopped immediately."""
+
+BACKENDS_END_SECONDS_MAX = 60
+"""Maximum time to wait for backends of a killed server, which end after their current statement."""
+
+_log = logging.getLogger("saldo.embedded")
+
+
+def stop_stale_server(cluster: Path, socket_dir: Path, programs: Programs) -> None:
+    """Stop the server that a killed service left running, and remove stale lock files.
+
+    The caller holds the lock of the data directory, so that no service uses it. After a power loss a lock file may be
+    empty or damaged, and PostgreSQL would never start again.
+
+    Raises:
+        ConfigurationError: Backends of a killed server don't end, or it can't be determined whether a server runs.
+    """
+    pid_file, socket_lock = cluster / "postmaster.pid", socket_dir / f"{SOCKET_NAME}.lock"
+    left = [file for file in (pid_file, socket_lock) if file.exists()]
+    if not left:
+        return
+    if not Path("/proc").is_dir():
+        # Without /proc, PostgreSQL's own check of its lock files must suffice. It needs a process id to check.
+        for file in left:
+            if _pid_in(file) is None:
+                raise ConfigurationError(
+                    f"{file} is damaged: if no PostgreSQL runs in {cluster}, remove it and start again"
+                )
+        return
+    pid = _pid_in(pid_file)
+    if pid is not None and _is_postgres(pid, cluster):
+        _log.warning("stopping the PostgreSQL that an earlier process left (pid %d)", pid)
+        for mode, seconds in (("fast", STOP_SECONDS_MAX), ("immediate", 10)):
+            with suppress(ConfigurationError):  # the start reports the error if a server still runs
+                programs.run(
+                    "pg_ctl", "--pgdata", str(cluster), "stop", "-m", mode, "-t", str(seconds)
+                )
+        return
+    _stop_unlisted_servers(cluster)
+    # The server was killed. Its process id may now belong to a zombie or to another program, which PostgreSQL would
+    # take for a running server. If no backends remain, the file is stale.
+    deadline = time.monotonic() + BACKENDS_END_SECONDS_MAX
+    while _backends(cluster):
+        if time.monotonic() > deadline:
+            raise ConfigurationError(f"processes of a killed PostgreSQL still work in {cluster}")
+        time.sleep(0.1)
+    if _answers(socket_dir / SOCKET_NAME):
+        raise ConfigurationError(
+            f"a PostgreSQL that is not named in {pid_file} answers in {socket_dir}: stop it first"
+        )
+    for stale in left:
+        if _pid_in(stale) is None:
+            _log.warning("removing %s, which is damaged; no server runs", stale)
+        stale.unlink(missing_ok=True)
+
+
+def _pid_in(file: Path) -> int | None:
+    """Return the process id in the first line of a lock file; None if there is none."""
+    try:
+        return int(file.read_text().splitlines()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _stop_unlisted_servers(cluster: Path) -> None:
+    """Stop servers of this cluster that its pid file does not name because it is damaged."""
+    for number, seconds in ((signal.SIGINT, STOP_SECONDS_MAX), (signal.SIGQUIT, 10)):
+        deadline = time.monotonic() + seconds
+        for pid in _servers(cluster):
+            _log.warning("stopping the PostgreSQL that an earlier process left (pid %d)", pid)
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        while _servers(cluster) and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+
+def _servers(cluster: Path) -> list[int]:
+    """Return the ids of the processes that were started as the server of this cluster."""
+    numbers = (int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit())
+    return [pid for pid in numbers if _is_postgres(pid, cluster)]
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def _is_postgres(pid: int, cluster: Path) -> bool:
+    """Return whether a process is the server of this cluster, and not another process with a reused id."""
+    try:
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return arguments[0].endswith(b"postgres") and os.fsencode(cluster) in arguments
+
+
+def _backends(cluster: Path) -> list[int]:
+    """Return the ids of a server's processes, all of which have the cluster as their working directory."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            # The link is unreadable where root may not trace processes. PostgreSQL's own check and the retry in
+            # `EmbeddedServer` remain.
+            with suppress(OSError):
+                if (process / "cwd").readlink() == cluster:
+                    found.append(int(process.name))
+    return found

@@ -1,0 +1,57 @@
+"""The integrity check of a ledger, which every restored or upgraded copy must pass."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+import psycopg
+
+from saldo.store.errors import ConfigurationError
+from saldo.store.statements import statement
+
+
+class IntegrityReport(NamedTuple):
+    """The counts of the check; see sql/audit.sql.
+
+    Attributes:
+        last_recorded_at: The recorded time of the last entry; None if the log is empty.
+        balances_wrong: The number of entries whose balance is not the sum of the posted amounts.
+        numbers_missing: The number of entries that do not follow the user's previous one.
+        shards_with_gaps: The number of shards whose `seq` is not 1, 2, 3 …
+        find_users_without_entries: The number of users without an opening entry.
+        users_missing: The number of users that have entries, but do not exist.
+    """
+
+    users: int
+    entries: int
+    last_recorded_at: datetime | None
+    balances_wrong: int
+    numbers_missing: int
+    shards_with_gaps: int
+    find_users_without_entries: int
+    users_missing: int
+
+    @property
+    def faults(self) -> dict[str, int]:
+        """Return the counts that should be zero and are not."""
+        counted = self._asdict()
+        names = list(self._fields[3:])
+        return {name.replace("_", " "): counted[name] for name in names if counted[name]}
+
+
+def check_integrity(url: str) -> IntegrityReport:
+    """Read and check the whole ledger.
+
+    Raises:
+        ConfigurationError: The ledger violates a rule, which the message names.
+        psycopg.Error: The ledger can't be read.
+    """
+    with psycopg.connect(url) as connection:
+        row = connection.execute(statement("audit")).fetchone()
+    assert row is not None
+    found = IntegrityReport(*row)
+    if found.faults:
+        written = ", ".join(f"{name}: {count:,}" for name, count in found.faults.items())
+        raise ConfigurationError(f"the ledger is not whole: {written}")
+    return found

@@ -1,0 +1,264 @@
+"""Migration of a database to the schema of this version, and comparison with the settings.
+
+This module is synchronous and runs before the service starts. Everything happens in one transaction under one lock: if
+many processes start at once, one of them migrates, and the others find the schema up to date. Changes that would block
+a large table in use follow in separate steps (`saldo.store.schema.online_changes`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from functools import partial
+from importlib.resources import files
+from typing import TypeVar
+
+import psycopg
+import sqlalchemy
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from psycopg import sql
+from sqlalchemy.pool import NullPool
+
+from saldo.store.connections.url import first_line, format_url
+from saldo.store.errors import ConfigurationError
+from saldo.store.schema.migration_locks import (
+    APPLICATION_NAME,
+    Driver,
+    LockWatch,
+    poll_migration_lock,
+    retry_until_locked,
+)
+from saldo.store.schema.online_changes import change_users, read_pending_changes
+from saldo.store.statements import statement
+
+POSTGRESQL_MIN = 15
+"""Oldest supported version. Older ones have reached their end of life, or nearly; the tests use this one and the
+newest."""
+
+CONNECT_SECONDS_MAX = 10
+"""Timeout of connecting at the start."""
+
+_log = logging.getLogger("saldo.migrate")
+
+T = TypeVar("T")
+
+
+def prepare(
+    owner_url: str, service_url: str, *, currency_decimals: int, max_lateness: timedelta | None
+) -> None:
+    """Migrate the schema, grant rights, and update the ledger's row from the settings.
+
+    Args:
+        owner_url: The connection string of the role that owns the schema.
+        service_url: The connection string of the service role, which gets its rights if it is another one.
+        currency_decimals: The number of decimals, which is fixed when the ledger is created.
+        max_lateness: The maximum lateness of new entries; None for no limit.
+
+    Raises:
+        ConfigurationError: The message is one line for the operator.
+    """
+
+    def work(connection: sqlalchemy.Connection) -> bool:
+        changes = _upgrade(connection, owner_url, service_url)
+        _configure(_driver(connection), currency_decimals, max_lateness)
+        return changes
+
+    with LockWatch(owner_url) as watch:
+        if _alone(owner_url, watch, work):
+            try:
+                change_users(owner_url, partial(connect_checked, owner_url), watch)
+            except ConfigurationError as error:
+                # The service can run without these changes; `saldo verify` names those that are missing.
+                _log.warning("%s; the service starts without it", error)
+
+
+def examine(url: str, *, currency_decimals: int, max_lateness: timedelta | None) -> bool:
+    """Check that the database fits this version and these settings, without changing anything.
+
+    The check runs in a read-only transaction. A rule of the ledger that differs from the settings is logged, because
+    the service's own settings decide it.
+
+    Args:
+        url: The connection string of the service role, or of any other role that may read the schema.
+
+    Returns:
+        False if there is no ledger yet.
+
+    Raises:
+        ConfigurationError: The database can't be used as it is. The message is one line for the operator.
+    """
+    try:
+        with closing(connect_checked(url, application_name="saldo check")) as driver:
+            driver.read_only = True
+            if driver.execute(statement("schema_exists")).fetchone() != (True,):
+                return False
+            revision = driver.execute(statement("schema_revision")).fetchone()
+            rules = driver.execute(statement("ledger_rules")).fetchone()
+    except psycopg.Error as error:
+        raise ConfigurationError(f"database {format_url(url)}: {first_line(error)}") from error
+    if revision is None or rules is None:
+        return False
+    _check_revision(revision[0])
+    _check_decimals(rules[0], currency_decimals)
+    if rules[1] != max_lateness:
+        _log.warning(
+            "the rule of this ledger is SALDO_MAX_LATENESS_SECONDS=%s, and here it is %s; nothing is changed",
+            *(
+                "not set" if each is None else f"{each.total_seconds():g}"
+                for each in (rules[1], max_lateness)
+            ),
+        )
+    return True
+
+
+def _check_revision(found: str) -> None:
+    script = ScriptDirectory(str(files("saldo.store.schema") / "migrations"))
+    head = script.get_current_head()
+    if found == head:
+        return
+    if found in {step.revision for step in script.walk_revisions()}:
+        raise ConfigurationError(
+            f"the schema is at {found}, and this version needs {head}: run saldo db migrate, "
+            "or use the version that the service runs"
+        )
+    _log.warning("the database is at %s, newer than this version knows", found)
+
+
+def _check_decimals(found: int, currency_decimals: int) -> None:
+    if found != currency_decimals:
+        raise ConfigurationError(
+            f"SALDO_CURRENCY_DECIMALS={currency_decimals}: this ledger was created with {found}, "
+            "and every amount in it counts in those"
+        )
+
+
+def migrate(owner_url: str, service_url: str) -> None:
+    """Migrate the schema and grant rights, as `prepare` does, without changing the ledger's row.
+
+    Raises:
+        ConfigurationError: The message is one line for the operator.
+    """
+    with LockWatch(owner_url) as watch:
+        if _alone(owner_url, watch, lambda each: _upgrade(each, owner_url, service_url)):
+            change_users(owner_url, partial(connect_checked, owner_url), watch)
+
+
+def _alone(owner_url: str, watch: LockWatch, work: Callable[[sqlalchemy.Connection], T]) -> T:
+    """Do the work in a transaction in which no other process migrates, and repeat it while a lock is unavailable."""
+
+    def attempt() -> T:
+        with _schema_locked(owner_url, watch) as connection:
+            return work(connection)
+
+    try:
+        return retry_until_locked(owner_url, watch, attempt)
+    except (psycopg.Error, sqlalchemy.exc.SQLAlchemyError) as error:
+        raise ConfigurationError(
+            f"database {format_url(owner_url)}: {first_line(error)}"
+        ) from error
+
+
+@contextmanager
+def _schema_locked(owner_url: str, watch: LockWatch) -> Iterator[sqlalchemy.Connection]:
+    engine = sqlalchemy.create_engine(
+        "postgresql+psycopg://", creator=lambda: connect_checked(owner_url), poolclass=NullPool
+    )
+    try:
+        # The engine connects once outside a transaction: at its first connection it queries the server and rolls back,
+        # which would release the lock below.
+        with engine.connect():
+            pass
+        with engine.begin() as connection:
+            try:
+                poll_migration_lock(owner_url, _driver(connection), watch)
+                yield connection
+            except KeyboardInterrupt:
+                # A statement may still be running, so that this connection can't be used.
+                connection.invalidate()
+                raise
+    finally:
+        engine.dispose()
+
+
+def _upgrade(connection: sqlalchemy.Connection, owner_url: str, service_url: str) -> bool:
+    """Migrate and grant rights. Return whether `saldo.store.schema.online_changes` has pending changes."""
+    driver = _driver(connection)
+    if not _migrate(connection, driver):
+        return False
+    if owner_url != service_url:
+        _grant(driver, service_url)
+    return bool(read_pending_changes(driver))
+
+
+def _driver(connection: sqlalchemy.Connection) -> Driver:
+    driver: Driver = connection.connection.driver_connection  # type: ignore[assignment]
+    return driver
+
+
+def connect_checked(url: str, *, application_name: str = APPLICATION_NAME) -> Driver:
+    """Connect to a server of a supported version.
+
+    Raises:
+        ConfigurationError: The server is older. The message is one line for the operator.
+        psycopg.Error: The connection failed.
+    """
+    connection = psycopg.connect(
+        url, connect_timeout=CONNECT_SECONDS_MAX, application_name=application_name
+    )
+    version = connection.info.server_version
+    if version < POSTGRESQL_MIN * 10_000:
+        connection.close()
+        raise ConfigurationError(
+            f"database {format_url(url)} is PostgreSQL {version // 10_000}; "
+            f"Saldo needs {POSTGRESQL_MIN} or newer"
+        )
+    return connection
+
+
+def _migrate(connection: sqlalchemy.Connection, driver: Driver) -> bool:
+    """Run the missing steps. Return False if a newer version of Saldo has migrated the schema."""
+    config = Config()
+    config.set_main_option("script_location", str(files("saldo.store.schema") / "migrations"))
+    config.attributes["connection"] = connection
+    script = ScriptDirectory.from_config(config)
+    current = None
+    if driver.execute(statement("schema_exists")).fetchone() == (True,):
+        context = MigrationContext.configure(
+            connection, opts={"version_table": "migrations", "version_table_schema": "saldo"}
+        )
+        current = context.get_current_revision()
+    else:
+        driver.execute(statement("create_schema"))
+    if current == script.get_current_head():
+        return True
+    if current is not None and current not in {step.revision for step in script.walk_revisions()}:
+        # This is a rolling update: a schema remains compatible for two releases.
+        _log.warning("the database is at %s, newer than this version knows", current)
+        return False
+    _log.info("migrating from %s to %s", current or "nothing", script.get_current_head())
+    command.upgrade(config, "head")
+    return True
+
+
+def _configure(driver: Driver, currency_decimals: int, max_lateness: timedelta | None) -> None:
+    rules = {"currency_decimals": currency_decimals, "max_lateness": max_lateness}
+    row = driver.execute(statement("ledger_rules")).fetchone()
+    if row is None:
+        driver.execute(statement("ledger_create"), rules)
+        return
+    _check_decimals(row[0], currency_decimals)
+    if row[1] != max_lateness:
+        driver.execute(statement("lock_all_shards"))
+        driver.execute(statement("ledger_change"), rules)
+
+
+def _grant(driver: Driver, service_url: str) -> None:
+    role = psycopg.conninfo.conninfo_to_dict(service_url).get("user")
+    if role and role != driver.info.user:
+        grants = sql.SQL(statement("grants")).format(role=sql.Identifier(str(role)))
+        driver.execute(grants)

@@ -1,0 +1,10 @@
+"""A restored log is another log."""
+
+from saldo.store.schema.migrations.steps import run
+
+revision = "0007"
+down_revision = "0006"
+
+
+def upgrade() -> None:
+    run("0007_restore")

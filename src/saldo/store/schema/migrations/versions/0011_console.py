@@ -1,0 +1,10 @@
+"""Sessions of the console, and names by their beginning."""
+
+from saldo.store.schema.migrations.steps import run
+
+revision = "0011"
+down_revision = "0010"
+
+
+def upgrade() -> None:
+    run("0011_console")

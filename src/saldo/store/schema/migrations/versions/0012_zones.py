@@ -1,0 +1,26 @@
+"""Days of 24 hours, late withdrawals with a budget, past balances of any size, keys in the order of their bytes.
+
+`post_2` and `balance_1` stay for two releases. What `saldo.users` needs is done by `saldo.store.schema.online_changes`
+afterwards.
+"""
+
+from saldo.store.schema.migrations.steps import (
+    is_distributed,
+    is_without_users,
+    run,
+    run_distributed,
+)
+
+revision = "0012"
+down_revision = "0011"
+
+
+def upgrade() -> None:
+    if is_distributed():
+        run("0012_distributed", "0012_rules")
+        run_distributed("post", "balance")
+    else:
+        run("0012_ledger", "0012_rules", "0012_post", "0012_balance")
+    run("0012_collation")
+    if is_without_users():
+        run("0012_users_empty")

@@ -1,0 +1,122 @@
+"""Changes of large tables while the service uses them, each outside the migrations' transaction.
+
+Each change is made only if it is still pending, so that an interrupted attempt continues at the next start.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from importlib.resources import files
+from typing import NamedTuple
+
+import psycopg
+from psycopg import sql
+
+from saldo.store.connections.url import first_line, format_url
+from saldo.store.errors import ConfigurationError
+from saldo.store.schema.migration_locks import (
+    LOCK_SECONDS_MAX,
+    Driver,
+    LockWatch,
+    poll_migration_lock,
+    retry_until_locked,
+    set_attempt,
+)
+from saldo.store.statements import statement
+
+_log = logging.getLogger("saldo.migrate")
+
+
+class Pending(NamedTuple):
+    """The pending changes of `saldo.users`; see sql/users_pending.sql.
+
+    Attributes:
+        invalid: The names of invalid indexes to drop.
+        collation: Whether the names' collation must be changed.
+        key: Whether the new unique index must be created first.
+        prefix: Whether the index for the search by prefix must be created.
+        checked: Whether a constraint must be validated.
+    """
+
+    invalid: list[str]
+    collation: bool
+    key: bool
+    prefix: bool
+    checked: bool
+
+    def __bool__(self) -> bool:
+        return bool(self.invalid) or self.collation or self.prefix or self.checked
+
+
+def read_pending_changes(driver: Driver) -> Pending:
+    """Return the pending changes."""
+    row = driver.execute(statement("users_pending")).fetchone()
+    assert row is not None
+    return Pending(*row)
+
+
+def change_users(url: str, connect: Callable[[], Driver], watch: LockWatch) -> None:
+    """Change the comparison of names to byte by byte, and replace the indexes.
+
+    Args:
+        url: The connection string of the role that owns the schema, for messages.
+        connect: A function that opens a connection of that role.
+        watch: The watch that logs the processes for which this function waits.
+
+    Raises:
+        ConfigurationError: The changes can't be made now. The message is one line for the operator.
+    """
+    try:
+        # The changes run outside a transaction, while the other connection holds the lock of the migrations.
+        with connect() as lock, connect() as connection:
+            poll_migration_lock(url, lock, watch)
+            connection.autocommit = True
+            _limit_lock_waits(connection)
+            _change_users(url, connection, watch)
+    except psycopg.errors.LockNotAvailable as error:
+        raise ConfigurationError(
+            f"database {format_url(url)}: an index of saldo.users got no lock in {LOCK_SECONDS_MAX:.0f} s, because of "
+            f"{watch.last or 'another transaction'}: end that transaction and run saldo db migrate"
+        ) from error
+    except psycopg.Error as error:
+        raise ConfigurationError(f"database {format_url(url)}: {first_line(error)}") from error
+
+
+def _change_users(url: str, connection: Driver, watch: LockWatch) -> None:
+    found = read_pending_changes(connection)
+    if not found:
+        return
+    _log.info("changing the indexes of saldo.users; others go on using it")
+    for name in found.invalid:
+        connection.execute(
+            sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS saldo.{}").format(sql.Identifier(name))
+        )
+    if found.collation:
+        if found.key:
+            connection.execute(_step("0012_users_key"))
+
+        def swap() -> None:
+            with connection.transaction():
+                set_attempt(connection)
+                connection.execute(_step("0012_users_swap"))
+
+        retry_until_locked(url, watch, swap)
+    found = read_pending_changes(connection)
+    if found.prefix:
+        connection.execute(_step("0012_users_prefix"))
+    if found.checked:
+        connection.execute(_step("0012_users_check"))
+    connection.execute("ANALYZE saldo.users")
+
+
+def _limit_lock_waits(connection: Driver) -> None:
+    """Limit waits for locks, except behind a pooler, where the setting would remain for other sessions."""
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    if row == (connection.info.backend_pid,):
+        seconds = sql.Literal(f"{LOCK_SECONDS_MAX:.0f}s")
+        connection.execute(sql.SQL("SET lock_timeout = {}").format(seconds))
+
+
+def _step(name: str) -> bytes:
+    return (files("saldo.store.schema.migrations") / "sql" / f"{name}.sql").read_bytes()

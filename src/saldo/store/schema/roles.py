@@ -1,0 +1,122 @@
+"""The two roles: the owner of the schema, and the service role, which can append to the log but not alter it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import psycopg
+from psycopg import sql
+
+from saldo.store.connections.parameters import check_connection_string
+from saldo.store.connections.url import find_unverified_hosts, first_line, format_url
+from saldo.store.errors import ConfigurationError
+from saldo.store.schema.migrate import CONNECT_SECONDS_MAX
+from saldo.store.statements import statement
+
+_log = logging.getLogger("saldo.roles")
+
+
+class Roles(NamedTuple):
+    """The names of the two roles and of the database."""
+
+    owner: str
+    service: str
+    database: str
+
+    @classmethod
+    def of(cls, owner_url: str, service_url: str) -> Roles:
+        """Read the names from the connection strings.
+
+        Raises:
+            ConfigurationError: A name is missing, or both roles are the same.
+        """
+        owner, service = (check_connection_string(url) for url in (owner_url, service_url))
+        if not owner.get("user") or not service.get("user") or not service.get("dbname"):
+            raise ConfigurationError("the connection strings must name the roles and the database")
+        if owner["user"] == service["user"]:
+            raise ConfigurationError(
+                f"one role for both, {owner['user']}, protects nothing: name the owner's in "
+                "SALDO_DATABASE_OWNER_URL and another one in SALDO_DATABASE_URL"
+            )
+        return cls(str(owner["user"]), str(service["user"]), str(service["dbname"]))
+
+    def to_sql(self) -> str:
+        """Return the SQL that creates the roles and grants the service its rights, for psql."""
+        created = self._formatted("roles")
+        granted = self._formatted("grants")
+        return (
+            f"{created}\n\n-- As {self.owner} in {self.database}, once the schema is there (saldo db migrate "
+            f"does it, too).\n{granted}\n"
+        )
+
+    def apply(self, owner_url: str) -> None:
+        """Grant the service role the rights that it needs, and revoke all others in the schema, as the owner.
+
+        Raises:
+            ConfigurationError: The message is one line for the operator.
+        """
+        try:
+            with psycopg.connect(owner_url, connect_timeout=CONNECT_SECONDS_MAX) as connection:
+                for name in ("revokes", "grants"):
+                    connection.execute(self._composed(name))
+        except psycopg.Error as error:
+            raise ConfigurationError(
+                f"database {format_url(owner_url)}: {first_line(error)}"
+            ) from error
+
+    def _composed(self, name: str) -> sql.Composed:
+        return sql.SQL(statement(name)).format(
+            owner=sql.Identifier(self.owner),
+            role=sql.Identifier(self.service),
+            database=sql.Identifier(self.database),
+        )
+
+    def _formatted(self, name: str) -> str:
+        return self._composed(name).as_string(None)
+
+
+def warn_about_unverified_tls(urls: Mapping[str, str | None]) -> None:
+    """Log a warning of one line for each connection string that crosses a network without verified TLS.
+
+    The drivers' default is `sslmode=prefer`, which does not verify the server and falls back to an unencrypted
+    connection.
+
+    Args:
+        urls: The connection strings by the names of their settings; None if a setting is not set.
+    """
+    for setting, url in urls.items():
+        hosts = find_unverified_hosts(url) if url is not None else []
+        if hosts:
+            _log.warning(
+                "the connections to %s are not protected: %s has no sslmode=verify-full, so that nothing checks who "
+                "answers there; see TLS in docs/howto/postgresql.md",
+                ", ".join(hosts),
+                setting,
+            )
+
+
+def warn_of_rights(service_url: str) -> None:
+    """Log a warning of one line if the service role could alter history.
+
+    Raises:
+        ConfigurationError: The database can't be queried.
+    """
+    try:
+        with psycopg.connect(service_url, connect_timeout=CONNECT_SECONDS_MAX) as connection:
+            row = connection.execute(statement("role_rights")).fetchone()
+    except psycopg.Error as error:
+        raise ConfigurationError(
+            f"database {format_url(service_url)}: {first_line(error)}"
+        ) from error
+    assert row is not None
+    role, superuser, owner, alters = row
+    if superuser or owner or alters:
+        what = "is a superuser" if superuser else "owns the log" if owner else "has such rights"
+        _log.warning(
+            "the service's role %s %s, so that it could alter history: give it a role of its own, "
+            "see docs/howto/postgresql.md",
+            role,
+            what,
+        )

@@ -1,0 +1,2 @@
+-- Begin a transaction for a command that only reads.
+BEGIN READ ONLY

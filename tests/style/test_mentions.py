@@ -1,0 +1,50 @@
+"""Docstrings, comments and documentation name classes and members that exist."""
+
+from __future__ import annotations
+
+import ast
+
+import pytest
+
+from tests.style.mentions import find_unknown, members_of
+from tests.style.source import PYTHON_FOLDERS, ROOT
+
+CODE = """
+class Base:
+    def start(self): ...
+class Queue(Base):
+    limit: int
+    def __init__(self):
+        self.rest = 1
+class Foreign(asyncio.Protocol): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "unknown"),
+    [
+        ("see `Queue.limit`, `Queue.rest`, `Queue.start()`", []),
+        ("see `Foreign.data_received`", []),
+        ("see `CHANGELOG.md` and `queue.put`", []),
+        ("see `Queue.gone`", ["`Queue.gone`"]),
+        ("see `Gate.before`", ["`Gate.before`"]),
+    ],
+)
+def test_mention_of_a_missing_class_or_member_is_found(text: str, unknown: list[str]) -> None:
+    assert find_unknown(text, members_of([ast.parse(CODE)])) == unknown
+
+
+def test_all_mentions_exist() -> None:
+    code = {
+        path: path.read_text("utf-8") for f in PYTHON_FOLDERS for path in (ROOT / f).rglob("*.py")
+    }
+    members = members_of(map(ast.parse, code.values()))
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    texts = code | {path: path.read_text("utf-8") for path in pages if path.name != "CHANGELOG.md"}
+    found = [
+        f"{path.relative_to(ROOT)}: {mention}"
+        for path, text in texts.items()
+        if path != ROOT / "tests/style/test_mentions.py"
+        for mention in find_unknown(text, members)
+    ]
+    assert not found
