@@ -22,7 +22,7 @@ install = ! ls -d .venv/lib/python*/site-packages/saldo-*.dist-info >/dev/null 2
 	$(BIN)/python -m pip install -q -c constraints.txt -e $(1) >.venv/pip.log 2>&1 || { \
 	echo "saldo: pip can't install the packages: is there a network? It says why in .venv/pip.log" >&2; exit 1; }
 
-.PHONY: help serve test lint docs fuzz torture bench bench-full clean
+.PHONY: help serve test lint docs fuzz torture bench bench-full release clean
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/'
@@ -53,6 +53,9 @@ bench: .venv/.bench ## Measure the targets of speed, some minutes (ARGS='--only 
 
 bench-full: .venv/.bench ## The same with all sizes, up to 10,000,000 entries: about an hour
 	@$(BIN)/python -m benchmarks --full $(ARGS)
+
+release: .venv/.test ## Build the files of a release into dist (SIGNING_KEY=: an SSH key that signs them)
+	@$(BIN)/python -m release $(if $(SIGNING_KEY),--signing-key "$(SIGNING_KEY)") $(ARGS)
 
 clean: ## Remove what was set up (not the data)
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""The build of a release: wheel, source distribution, bill of materials, hashes and signature."""

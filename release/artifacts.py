@@ -1,0 +1,197 @@
+"""The files of a release, each built by one function."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from saldo.version import VERSION
+
+ROOT: Final = Path(__file__).parents[1]
+
+FEATURES: Final = "server,parquet,pdf,tracing"
+"""Extras of the installation that the bill of materials and the requirements describe."""
+
+SIGNATURE_NAMESPACE: Final = "saldo-release"
+"""Purpose of a signature, which `ssh-keygen -Y verify` compares."""
+
+COMMAND_SECONDS_MAX: Final = 600.0
+
+
+class ReleaseError(Exception):
+    """A file of the release could not be built; the message says which and why."""
+
+
+def commit_time() -> str:
+    """Return the time of the current commit in seconds since 1970, so that a second build has the same bytes."""
+    done = subprocess.run(
+        ["git", "log", "-1", "--format=%ct"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=COMMAND_SECONDS_MAX,
+    )
+    # Outside of a git repository, as in an unpacked source distribution, the earliest time that zip files can hold.
+    return done.stdout.strip() or "315532800"
+
+
+def build_distributions(output: Path) -> Path:
+    """Build the wheel and the source distribution.
+
+    Args:
+        output: An empty directory.
+
+    Returns:
+        Path of the wheel.
+
+    Raises:
+        ReleaseError: The build failed.
+    """
+    _run(
+        "the wheel and the source distribution",
+        sys.executable,
+        "-m",
+        "hatchling",
+        "build",
+        "-d",
+        str(output),
+    )
+    (wheel,) = output.glob("*.whl")
+    return wheel
+
+
+def describe_installation(wheel: Path, scratch: Path, output: Path) -> None:
+    """Install the wheel with all features, and write which packages that installs.
+
+    Two files are written: `….cdx.json`, a bill of materials in CycloneDX's format, and `requirements.txt` with the hash
+    of each package, for `pip install --require-hashes`. The hashes are those of the files for this Python and this
+    platform.
+
+    Args:
+        wheel: Path of the wheel.
+        scratch: An empty directory for a virtual environment.
+        output: The directory of the release.
+
+    Raises:
+        ReleaseError: The packages can't be installed, or a package has no hash.
+    """
+    environment = scratch / "venv"
+    python = environment / "bin/python"
+    report = scratch / "report.json"
+    _run("a virtual environment", sys.executable, "-m", "venv", "--without-pip", str(environment))
+    _run(
+        "the installation of the wheel",
+        *(sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"),
+        *(
+            "--ignore-installed",
+            "--constraint",
+            str(ROOT / "constraints.txt"),
+            "--report",
+            str(report),
+        ),
+        f"saldo-ledger[{FEATURES}] @ {wheel.as_uri()}",
+    )
+    requirements = pinned_requirements(json.loads(report.read_bytes())["install"])
+    (output / "requirements.txt").write_text(requirements, encoding="utf-8")
+    bill = output / f"{wheel.name.partition('-py3')[0]}.cdx.json"
+    _run(
+        "the bill of materials",
+        *(
+            sys.executable,
+            "-m",
+            "cyclonedx_py",
+            "environment",
+            "--pyproject",
+            str(ROOT / "pyproject.toml"),
+        ),
+        *("--output-reproducible", "--of", "JSON", "-o", str(bill), str(python)),
+    )
+    content = json.loads(bill.read_bytes())
+    # pyproject.toml has no version: the build takes it from saldo/version.py.
+    content["metadata"]["component"] |= {
+        "version": VERSION,
+        "purl": f"pkg:pypi/saldo-ledger@{VERSION}",
+    }
+    bill.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def pinned_requirements(installed: Iterable[Any]) -> str:
+    """Return the requirements of an installation, with versions and hashes, sorted by name.
+
+    Args:
+        installed: Items of the key `install` of pip's installation report. Saldo itself is left out, because its hash
+            is that of the wheel, which is in `SHA256SUMS`.
+
+    Raises:
+        ReleaseError: A package has no SHA-256 hash.
+    """
+    lines = []
+    for item in installed:
+        name, version = item["metadata"]["name"], item["metadata"]["version"]
+        if name == "saldo-ledger":
+            continue
+        digest = item["download_info"].get("archive_info", {}).get("hashes", {}).get("sha256")
+        if digest is None:
+            raise ReleaseError(
+                f"{name} {version} has no SHA-256 hash: pip installed it from a directory or repository"
+            )
+        lines.append(f"{name.lower()}=={version} --hash=sha256:{digest}\n")
+    return "".join(sorted(lines))
+
+
+def write_sums(output: Path) -> Path:
+    """Write `SHA256SUMS` over all files of a directory, in the format of `sha256sum`, and return its path."""
+    files = sorted(path for path in output.iterdir() if path.is_file())
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
+    sums = output / "SHA256SUMS"
+    sums.write_text("".join(lines), encoding="utf-8")
+    return sums
+
+
+def sign(file: Path, key: Path) -> Path:
+    """Sign a file with an SSH key, and return the path of the signature, which is beside the file.
+
+    Raises:
+        ReleaseError: The key can't be read, or `ssh-keygen` is not installed.
+    """
+    _run(
+        "the signature",
+        "ssh-keygen",
+        "-q",
+        "-Y",
+        "sign",
+        "-n",
+        SIGNATURE_NAMESPACE,
+        "-f",
+        str(key),
+        str(file),
+    )
+    return file.with_name(file.name + ".sig")
+
+
+def _run(purpose: str, *command: str) -> None:
+    """Run a command in the repository. Without a terminal, nothing asks for a passphrase.
+
+    Raises:
+        ReleaseError: The command failed or does not exist.
+    """
+    try:
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=COMMAND_SECONDS_MAX,
+        )
+    except FileNotFoundError:
+        raise ReleaseError(f"{purpose} can't be built: {command[0]} is not installed") from None
+    if done.returncode != 0:
+        raise ReleaseError(f"{purpose} can't be built: {done.stdout.strip()}")
