@@ -10,24 +10,32 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import distributed as cluster
-from benchmarks import events as relayed
-from benchmarks import machine, plots, report, wrk
+from benchmarks import machine
 from benchmarks.bench import RunContext, Subject
-from benchmarks.bulk import bulk, memory
-from benchmarks.client import client
-from benchmarks.distributed import distributed
-from benchmarks.events import events
-from benchmarks.history import dates, growth
 from benchmarks.ledgers import Ledgers
-from benchmarks.live import live
-from benchmarks.overload import overload
-from benchmarks.processes import processes
-from benchmarks.readme import DIRECTORY, render
+from benchmarks.load import wrk
+from benchmarks.results import plots, report
+from benchmarks.results.readme import DIRECTORY, render
 from benchmarks.scale import FULL, SCALES, SHORT, Scale
-from benchmarks.seals import seals
-from benchmarks.single import authentication, distributions, limits_of_the_machine, reads, single
-from benchmarks.soak import soak
+from benchmarks.scenarios import distributed as cluster
+from benchmarks.scenarios import events as relayed
+from benchmarks.scenarios.bulk import bulk, memory
+from benchmarks.scenarios.client import client
+from benchmarks.scenarios.distributed import distributed
+from benchmarks.scenarios.events import events
+from benchmarks.scenarios.history import dates, growth
+from benchmarks.scenarios.live import live
+from benchmarks.scenarios.overload import overload
+from benchmarks.scenarios.processes import processes
+from benchmarks.scenarios.seals import seals
+from benchmarks.scenarios.single import (
+    authentication,
+    distributions,
+    limits_of_the_machine,
+    reads,
+    single,
+)
+from benchmarks.scenarios.soak import soak
 
 SUBJECTS: dict[str, Subject] = {
     "limits": limits_of_the_machine,

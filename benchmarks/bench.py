@@ -8,14 +8,13 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
-from tests.acceptance.service import ServiceProcess
-
-from benchmarks import ndjson, wrk
 from benchmarks.cost import Meter, ResourceUsage
 from benchmarks.ledgers import Ledgers
-from benchmarks.report import Row
+from benchmarks.load import ndjson, wrk
+from benchmarks.load.workload import Body, Workload, body_of, generate
+from benchmarks.results.report import Row
 from benchmarks.scale import Scale
-from benchmarks.workload import Body, Workload, body_of, generate
+from harness.program.service import ServiceProcess
 
 REQUESTS_PER_SECOND_MAX = 25_000
 """Number of lines that are prepared for wrk per second of a round. No service here can handle as many."""

@@ -14,8 +14,8 @@ from typing import Any, cast
 
 import psycopg
 from psycopg import sql
-from tests.acceptance.service import ServiceProcess, service_as_users_start_it
 
+from harness.program.service import ServiceProcess, service_as_users_start_it
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.schema.migrate import prepare
 

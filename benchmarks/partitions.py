@@ -130,7 +130,7 @@ def _make(connection: psycopg.Connection[Any]) -> None:
 
 def _fill(connection: psycopg.Connection[Any], entries: int) -> None:
     for layout in LAYOUTS:
-        text = statement("partitions_fill").replace("{table}", layout.table).encode()
+        text = statement("partitions/fill").replace("{table}", layout.table).encode()
         for begin in range(0, entries, FILL_BATCH):
             end = min(begin + FILL_BATCH, entries)
             connection.execute(text, (begin, end, FULL.users, entries))
@@ -159,13 +159,13 @@ def _measure(
                 found.setdefault(f"{when}_wal", []).append(wal)
             users = [random.randint(1, FULL.users) for _ in range(QUESTIONS)]
             for question in ("newest", "page"):
-                us = _ask(connection, f"partitions_{question}", layout, users)
+                us = _ask(connection, f"partitions/{question}", layout, users)
                 found.setdefault(f"{question}_us", []).append(us)
         # All layouts get the same entries.
         next_entry += 2 * given.lines
     for layout in LAYOUTS:
         sizes = connection.execute(
-            statement("partitions_sizes").encode(), (list(layout.parts), list(layout.written))
+            statement("partitions/sizes").encode(), (list(layout.parts), list(layout.written))
         ).fetchone()
         assert sizes is not None
         row = {name: f"{median(values):.1f}" for name, values in figures[layout.name].items()}
@@ -180,8 +180,8 @@ def _post(
     ledgers: Ledgers, connection: psycopg.Connection[Any], layout: Layout, entries: range
 ) -> tuple[float, float]:
     """Post entries. Returns the database's CPU time in microseconds and the bytes of WAL per entry."""
-    kept = statement("partitions_kept").strip() if layout.uuids == "uuids" else ""
-    text = statement("partitions_post").replace("{kept}", kept)
+    kept = statement("partitions/kept").strip() if layout.uuids == "uuids" else ""
+    text = statement("partitions/post").replace("{kept}", kept)
     command = text.replace("{table}", layout.table).replace("{uuids}", layout.uuids).encode()
     seconds, wal = tree_seconds(ledgers.pid), ledgers.wal_bytes()
     for begin in entries[::BATCH]:

@@ -7,38 +7,26 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import httpx
 import psycopg
 import pytest
 
+from harness import prometheus
+from harness.events import rabbitmq
+from harness.openapi_document import Document
+from harness.postgresql import data_directories, databases, pgbouncer
+from harness.postgresql.databases import Database
+from harness.prerequisites import HIDDEN, reachable, skip_or_fail
+from harness.program.settings import settings_for
 from saldo.bootstrap.service import run_service
-from saldo.settings.model import Settings
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.schema.migrate import prepare
-from tests import clusters, databases
-from tests.acceptance.document import Document
 from tests.certificates import share_context
-from tests.databases import Database
-from tests.deploy import prometheus
-from tests.faults import broker
-from tests.found import HIDDEN, reachable
-from tests.integration import pgbouncer
 from tests.logging_state import restore_logging
 from tests.order import place_of
 
 share_context()
-
-PROMISED = os.environ.get("SALDO_TEST_PROMISED", "").split(",")
-"""Programs and servers that CI provides: a test that would be skipped without one fails there."""
-
-
-def skip_or_fail(what: str, reason: str) -> NoReturn:
-    """Skip the test, or fail it where the program or server is promised."""
-    if what in PROMISED:
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -70,7 +58,7 @@ def embedded() -> Iterator[EmbeddedServer]:
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
     """A PostgreSQL that a test may stop, with an empty database."""
-    clusters.create(tmp_path / "data")
+    data_directories.create(tmp_path / "data")
     server = EmbeddedServer(tmp_path / "data")
     server.start()
     try:
@@ -167,7 +155,7 @@ def rabbitmq_stream_url() -> str:
 @pytest.fixture(scope="session")
 def rabbitmq_program() -> str:
     """RabbitMQ's own program, for a broker that a test may kill."""
-    program = broker.find()
+    program = rabbitmq.find()
     if program is None:
         skip_or_fail("rabbitmq-server", "no rabbitmq-server (Debian: package rabbitmq-server)")
     return program
@@ -190,11 +178,6 @@ def _installed(program: str) -> str:
     if found is None:
         skip_or_fail("prometheus", f"no {program} in PATH or /usr/bin (Debian: package prometheus)")
     return found
-
-
-def settings_for(database_url: str, **given: object) -> Settings:
-    """Return settings for a test, without anything from `.env`."""
-    return Settings(_env_file=None, database_url=database_url, timezone="UTC", **given)  # type: ignore[arg-type, call-arg]
 
 
 @pytest.fixture

@@ -20,13 +20,13 @@ import httpx
 import matplotlib as mpl
 from matplotlib import pyplot
 from matplotlib.ticker import EngFormatter
-from tests.acceptance.service import service
-from tests.deploy import prometheus
-from tests.deploy.load import load
-from tests.faults import broker
-from tests.receiver import run_receiver
 
 from deploy.grafana.dashboard import ROWS, Panel, Query
+from harness import prometheus
+from harness.events import rabbitmq
+from harness.events.webhook_receiver import run_receiver
+from harness.mixed_load import load
+from harness.program.service import service
 from saldo.store.embedded import EmbeddedServer
 
 PICTURES = Path(__file__).parents[2] / "docs" / "howto" / "monitor"
@@ -61,12 +61,12 @@ async def _draw(seconds: int) -> None:
 
 
 def _run_load(seconds: int, webhook_url: str) -> None:
-    programs = prometheus.find("prometheus"), broker.find()
+    programs = prometheus.find("prometheus"), rabbitmq.find()
     if None in programs:
         raise SystemExit("prometheus and rabbitmq-server must be installed")
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        own_broker = stack.enter_context(broker.broker(str(programs[1]), directory))
+        own_broker = stack.enter_context(rabbitmq.broker(str(programs[1]), directory))
         brokers = {
             "SALDO_RABBITMQ_URL": own_broker.url,
             "SALDO_RABBITMQ_STREAM_URL": own_broker.stream_url,

@@ -16,11 +16,11 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from harness.program.service import ServiceProcess, service
+from harness.program.settings import settings_for
 from saldo.bootstrap.service import run_service
 from saldo.ledger.model import SHARDS
-from tests.acceptance.service import ServiceProcess, service
 from tests.acceptance.test_contract import MALFORMED, balance, body, create_user
-from tests.conftest import settings_for
 
 NDJSON_TYPE = "application/x-ndjson"
 NDJSON = {"content-type": NDJSON_TYPE}

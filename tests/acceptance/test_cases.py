@@ -12,10 +12,10 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from harness.program.settings import settings_for
 from saldo.bootstrap.service import run_service
 from saldo.ledger.model import SHARDS
 from tests.acceptance.test_contract import JSON, balance, body, create_user
-from tests.conftest import settings_for
 
 NDJSON = {"content-type": "application/x-ndjson"}
 

@@ -9,9 +9,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.acceptance.service import ServiceProcess, service
-from tests.conftest import skip_or_fail
-from tests.found import program as installed
+from harness.prerequisites import program as installed
+from harness.prerequisites import skip_or_fail
+from harness.program.service import ServiceProcess, service
 
 ROOT = Path(__file__).parents[2]
 

@@ -16,11 +16,11 @@ import httpx
 import psycopg
 import pytest
 
+from harness.postgresql.databases import Database
+from harness.program.settings import settings_for
 from saldo.console.middleware import UNAUTHENTICATED_PATHS
 from saldo.console.routes import HANDLERS
 from tests.acceptance.test_access import ADMIN_KEY, Api, deposit, serve
-from tests.conftest import settings_for
-from tests.databases import Database
 
 ORIGIN = "http://localhost"
 TOKEN = re.compile(r'name="form" value="([0-9a-f]{64})"')

@@ -12,11 +12,11 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from harness.program.settings import settings_for
 from saldo.auth.authenticator import Authentication
 from saldo.auth.grants import UNAUTHENTICATED_ADMIN
 from saldo.bootstrap.service import run_service
 from saldo.http.litestar_app import create_framework
-from tests.conftest import settings_for
 
 JSON = {"content-type": "application/json"}
 

@@ -9,10 +9,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from harness.program.service import ServiceProcess, service
 from saldo.settings.environment import SettingsError
 from saldo.settings.model import load
 from tests.acceptance.raw import deposit
-from tests.acceptance.service import ServiceProcess, service
 
 SHOP, OTHER = "https://shop.example", "https://other.example"
 ADMIN_KEY = "a-key-of-these-tests-0123456789-abcdef"

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import httpx
 
-from tests import databases, forking
-from tests.acceptance.service import service
-from tests.environment import without_settings
+from harness.postgresql import databases
+from harness.program import forks
+from harness.program.environment import without_settings
+from harness.program.service import service
 
 READY = "the database is ready for this version\n"
 
 
 def _migrate(directory: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    return forking.run(
+    return forks.run(
         ["db", "migrate"],
         cwd=directory,
         env=without_settings() | settings,

@@ -13,7 +13,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.acceptance.service import ServiceProcess, service
+from harness.program.service import ServiceProcess, service
 
 DRAIN_SECONDS = "600"
 """Drain time that is longer than any test; a second signal ends it."""

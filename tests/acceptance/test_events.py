@@ -17,13 +17,13 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from harness.events.subscribers import Subscriber
+from harness.openapi_document import Document
+from harness.prerequisites import program as installed
+from harness.prerequisites import skip_or_fail
+from harness.program.service import ServiceProcess, service
 from saldo.events.position import format_position, read_position
 from saldo.ledger.model import SHARDS
-from tests.acceptance.document import Document
-from tests.acceptance.service import ServiceProcess, service
-from tests.acceptance.subscribers import Subscriber
-from tests.conftest import skip_or_fail
-from tests.found import program as installed
 
 NDJSON = {"content-type": "application/x-ndjson"}
 POSTED, REFUSED, CREATED = (

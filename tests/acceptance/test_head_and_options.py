@@ -13,8 +13,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from harness.program.service import ServiceProcess, service
 from tests.acceptance.raw import FINAL_PROBE, PROBE, connect, deposit, read_to_end
-from tests.acceptance.service import ServiceProcess, service
 
 ADMIN_KEY: Final = "a-key-of-these-tests-0123456789-abcdef"
 OTHER_PATHS: Final = (

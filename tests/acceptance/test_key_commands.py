@@ -11,17 +11,17 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests import forking
-from tests.acceptance.service import ServiceProcess, service
-from tests.acceptance.subscribers import Subscriber
-from tests.environment import without_settings
+from harness.events.subscribers import Subscriber
+from harness.program import forks
+from harness.program.environment import without_settings
+from harness.program.service import ServiceProcess, service
 
 PAGE = Path(__file__).parents[2] / "docs/howto/secure.md"
 KEY = "an-admin-key-of-the-operators-own-0123456789"
 
 
 def saldo(directory: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    return forking.run(
+    return forks.run(
         arguments,
         cwd=directory,
         env=without_settings() | settings | {"COLUMNS": "200", "TZ": "UTC"},

@@ -9,7 +9,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.acceptance.service import ServiceProcess, service
+from harness.program.service import ServiceProcess, service
 
 SHARDS = 64
 

@@ -14,11 +14,11 @@ import httpx
 import psycopg
 import pytest
 
+from harness.program.environment import without_settings
+from harness.program.service import service
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.embedded.binaries import binaries_of
 from saldo.store.embedded.server import OlderVersion
-from tests.acceptance.service import service
-from tests.environment import without_settings
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/howto/operate.md").read_text()

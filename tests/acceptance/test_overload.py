@@ -12,10 +12,12 @@ import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from harness.postgresql import databases
+from harness.postgresql.databases import Database
+from harness.program.service import ServiceProcess, service
 from saldo.http.problems import MEDIA_TYPE
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.statements import statement
-from tests import databases
 from tests.acceptance.raw import (
     FINAL_PROBE,
     SECONDS_MAX,
@@ -26,8 +28,6 @@ from tests.acceptance.raw import (
     encode_chunked,
     exchange,
 )
-from tests.acceptance.service import ServiceProcess, service
-from tests.databases import Database
 
 HEAD = b"POST /v1/transaction HTTP/1.1\r\nhost: localhost\r\n"
 

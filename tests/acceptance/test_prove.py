@@ -16,10 +16,10 @@ import httpx
 import psutil
 import pytest
 
+from harness.program import forks
+from harness.program.service import ServiceProcess, service
 from saldo.client import proof as verifier
 from saldo.client.proof import InvalidProofError, verify_proof
-from tests import forking
-from tests.acceptance.service import ServiceProcess, service
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/howto/prove.md").read_text()
@@ -144,7 +144,7 @@ def test_a_restored_ledger_is_sealed_on_and_not_what_was_kept_of_the_lost_one(
     tmp_path: Path,
 ) -> None:
     def saldo(*arguments: str) -> None:
-        forking.run(arguments, cwd=tmp_path, check=True, capture_output=True)
+        forks.run(arguments, cwd=tmp_path, check=True, capture_output=True)
 
     with service(tmp_path) as running:
         user_id = create_user(running)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import httpx
 
-from tests import forking
-from tests.acceptance.service import ServiceProcess, service
+from harness.program import forks
+from harness.program.service import ServiceProcess, service
 
 
 def _saldo(directory: Path, *arguments: str) -> None:
-    forking.run(arguments, cwd=directory, check=True, capture_output=True)
+    forks.run(arguments, cwd=directory, check=True, capture_output=True)
 
 
 def _create_users(running: ServiceProcess, *names: str) -> None:

@@ -11,11 +11,11 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from harness import chromium
+from harness.prerequisites import skip_or_fail
+from harness.program.service import ServiceProcess, service
 from saldo.store.embedded import EmbeddedServer
-from tests.acceptance import chromium
 from tests.acceptance.raw import PROBE, answers_of, deposit, exchange
-from tests.acceptance.service import ServiceProcess, service
-from tests.conftest import skip_or_fail
 
 INTERNAL = re.compile(
     r"Traceback|File \"|\.py\b|/work/|/tmp/|/usr/|/root|site-packages|Exception|Error\b"

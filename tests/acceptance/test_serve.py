@@ -17,9 +17,9 @@ import httpx
 import psycopg
 import pytest
 
-from tests import databases
-from tests.acceptance.service import ServiceProcess, service, service_as_users_start_it
-from tests.environment import without_settings
+from harness.postgresql import databases
+from harness.program.environment import without_settings
+from harness.program.service import ServiceProcess, service, service_as_users_start_it
 
 
 def test_reference_test_of_the_task_passes(tmp_path: Path) -> None:

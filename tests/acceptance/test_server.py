@@ -21,9 +21,9 @@ import httpx
 import psutil
 import pytest
 
+from harness.http_client import Client
+from harness.program.service import ServiceProcess, service
 from saldo.http.problems import MEDIA_TYPE
-from tests.acceptance.clients import Client
-from tests.acceptance.service import ServiceProcess, service
 
 CONNECTIONS = 4
 SECONDS_MAX = 30

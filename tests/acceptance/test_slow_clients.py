@@ -13,6 +13,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from harness.program.service import ServiceProcess, service
 from saldo.http.connection.timeouts import DISCARD_BYTES_MAX
 from tests.acceptance.raw import (
     FINAL_PROBE,
@@ -23,7 +24,6 @@ from tests.acceptance.raw import (
     deposit,
     read_to_end,
 )
-from tests.acceptance.service import ServiceProcess, service
 
 POST = b"POST /v1/transaction HTTP/1.1\r\nhost: localhost\r\n"
 STREAM = (

@@ -8,8 +8,8 @@ import signal
 from pathlib import Path
 from uuid import uuid4
 
-from tests.acceptance.clients import Client, DisconnectedError
-from tests.acceptance.service import ServiceProcess, service
+from harness.http_client import Client, DisconnectedError
+from harness.program.service import ServiceProcess, service
 
 CLIENTS = 1000
 USERS = 20

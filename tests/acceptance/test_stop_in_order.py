@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from harness.program.service import ServiceProcess, service
 from tests.acceptance.raw import connect, deposit, read_to_end
-from tests.acceptance.service import ServiceProcess, service
 
 STREAM = (
     b"POST /v1/transactions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\n"

@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from harness.program.service import ServiceProcess, service
 from tests.acceptance.raw import FINAL_PROBE, SECONDS_MAX, deposit, exchange, read_to_end
-from tests.acceptance.service import ServiceProcess, service
 
 ROOT = Path(__file__).parents[2]
 

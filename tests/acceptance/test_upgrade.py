@@ -13,8 +13,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from harness.program.service import service
 from saldo.store.embedded import EmbeddedServer
-from tests.acceptance.service import service
 
 ROOT = Path(__file__).parents[2]
 VERSIONS = "src/saldo/store/schema/migrations/versions"

@@ -15,12 +15,12 @@ import httpx
 import psycopg
 import pytest
 
+from harness.postgresql.databases import Database
+from harness.postgresql.sample_ledger import behind_its_back, fill, insert, seal
+from harness.program import forks
+from harness.program.service import service
 from saldo.store.embedded import EmbeddedServer
-from tests import forking
-from tests.acceptance.service import service
 from tests.acceptance.test_operate import Operator
-from tests.databases import Database
-from tests.integration.ledgers import behind_its_back, fill, insert, seal
 
 TEXT = (Path(__file__).parents[2] / "docs/howto/verify.md").read_text()
 COMMANDS = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
@@ -73,7 +73,7 @@ def test_how_to_commands_work_as_printed(ledger: Database, operator: Operator) -
     # The relay's totals and audit find the fault when the row is there.
     with psycopg.connect(ledger.service_url, autocommit=True) as connection:
         uuid = insert(connection, 1, 21, number=21, balance=5000)
-        with forking.start(
+        with forks.start(
             ["relay"],
             cwd=operator.directory,
             env=operator.environment,
@@ -125,7 +125,7 @@ def test_the_embedded_database_is_verified_beside_its_service_and_without(
 
 
 def verified(operator: Operator, code: int, *arguments: str) -> str:
-    done: subprocess.CompletedProcess[str] = forking.run(
+    done: subprocess.CompletedProcess[str] = forks.run(
         ["verify", *arguments],
         cwd=operator.directory,
         env=operator.environment,
@@ -157,7 +157,7 @@ def test_interrupted_verification_resumes(
 
         # In the first shard the command reads its users, in the next one the totals.
         first.execute("LOCK TABLE saldo.users IN ACCESS EXCLUSIVE MODE")
-        with forking.start(
+        with forks.start(
             ["verify", "--state", str(state)],
             cwd=operator.directory,
             env=operator.environment,

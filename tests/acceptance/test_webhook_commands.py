@@ -10,10 +10,10 @@ from typing import Any
 
 import httpx
 
-from tests import forking
-from tests.acceptance.service import service
-from tests.environment import without_settings
-from tests.receiver import accept, always, answer, run_receiver
+from harness.events.webhook_receiver import accept, always, answer, run_receiver
+from harness.program import forks
+from harness.program.environment import without_settings
+from harness.program.service import service
 
 SETTINGS = {
     "SALDO_WEBHOOK_ALLOW_PRIVATE": "true",
@@ -24,7 +24,7 @@ SETTINGS = {
 
 
 def webhooks(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return forking.run(
+    return forks.run(
         ["webhooks", *arguments],
         cwd=directory,
         env=without_settings() | SETTINGS | {"COLUMNS": "200", "TZ": "UTC"},

@@ -13,9 +13,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from harness.program.settings import settings_for
 from saldo.bootstrap.service import run_service
 from saldo.store.webhooks import Webhooks
-from tests.conftest import settings_for
 
 URL = "https://example.com/saldo?a=1"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

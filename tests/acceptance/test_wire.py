@@ -14,6 +14,7 @@ import httpx
 import psutil
 import pytest
 
+from harness.program.service import ServiceProcess, service
 from saldo.http.connection.header_checks import UNREPEATABLE_HEADERS
 from tests.acceptance.raw import (
     FINAL_PROBE,
@@ -24,7 +25,6 @@ from tests.acceptance.raw import (
     encode_chunked,
     exchange,
 )
-from tests.acceptance.service import ServiceProcess, service
 
 POST = b"POST /v1/transaction HTTP/1.1\r\nhost: localhost\r\n"
 CHUNKED = b"transfer-encoding: chunked\r\n"

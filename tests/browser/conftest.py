@@ -20,9 +20,9 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.acceptance import chromium
-from tests.acceptance.service import service
-from tests.conftest import skip_or_fail
+from harness import chromium
+from harness.prerequisites import skip_or_fail
+from harness.program.service import service
 
 ADMIN_KEY = "an-admin-key-of-the-operators-own-0123456789"
 expect.set_options(timeout=15_000)  # for a machine that is busy with other tests

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from harness.program.command import Program
+from harness.program.service import ServiceProcess, service
 from saldo.cli.times import zone
-from tests.acceptance.service import ServiceProcess, service
-from tests.cli.program import Program
 
 
 @pytest.fixture(autouse=True)

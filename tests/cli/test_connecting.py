@@ -12,9 +12,9 @@ from uuid import uuid4
 
 import pytest
 
+from harness.program.command import Program
+from harness.program.service import ServiceProcess, service
 from saldo.cli.exit_codes import ExitCode
-from tests.acceptance.service import ServiceProcess, service
-from tests.cli.program import Program
 
 ADMIN_KEY = "an-admin-key-of-the-operators-own-0123456789"
 

@@ -10,9 +10,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.acceptance.service import service
-from tests.cli.files import read_csv
-from tests.cli.program import Program
+from harness.program.command import Program
+from harness.program.service import service
+from harness.transaction_files import read_csv
 
 parquet = pytest.importorskip("pyarrow.parquet")
 

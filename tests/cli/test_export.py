@@ -17,15 +17,15 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from harness.program.command import Program
+from harness.program.service import service
+from harness.transaction_files import deposits, read_csv, write_csv
 from saldo.cli.commands import export
 from saldo.cli.connection.service import ConnectedService
 from saldo.cli.exit_codes import ExitCode
 from saldo.cli.exporting.sources import COLUMNS, ExportFilter
 from saldo.cli.row_files import Format
 from saldo.cli.signals import StopRequest
-from tests.acceptance.service import service
-from tests.cli.files import deposits, read_csv, write_csv
-from tests.cli.program import Program
 
 parquet = pytest.importorskip("pyarrow.parquet")
 

@@ -19,6 +19,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from harness.program.command import Program
+from harness.program.forks import COMMAND
+from harness.program.service import service
+from harness.transaction_files import COLUMNS, Line, deposits, read_csv, write_csv
 from saldo.cli import row_files
 from saldo.cli.commands.import_ import CHUNK_ROWS
 from saldo.cli.exit_codes import CommandError, ExitCode
@@ -28,10 +32,6 @@ from saldo.cli.importing.row_counts import RowCounts, Summary
 from saldo.cli.row_files import Format, Row, UnreadableError, open_table
 from saldo.cli.state_file import hold_lock
 from saldo.ledger.model import TransactionRequest
-from tests.acceptance.service import service
-from tests.cli.files import COLUMNS, Line, deposits, read_csv, write_csv
-from tests.cli.program import Program
-from tests.forking import COMMAND
 
 arrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")

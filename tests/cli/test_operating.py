@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.program.command import Program
+from harness.program.service import service
 from saldo.cli.exit_codes import ExitCode
-from tests.acceptance.service import service
-from tests.cli.program import Program
 
 
 def test_operator_commands_print_json(tmp_path: Path) -> None:

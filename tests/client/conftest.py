@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import clusters
-from tests.acceptance.service import ServiceProcess, service
-from tests.faults.broker import free_ports
+from harness.ports import free_ports
+from harness.postgresql import data_directories
+from harness.program.service import ServiceProcess, service
 
 
 @pytest.fixture(scope="package")
@@ -31,7 +31,7 @@ class KillableService:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         (self._port,) = free_ports(1)
-        clusters.create_for_service(directory, {})
+        data_directories.create_for_service(directory, {})
         self.url = f"http://localhost:{self._port}"
         self._process = self._start()
 

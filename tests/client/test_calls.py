@@ -16,6 +16,7 @@ import pytest
 
 import saldo
 import saldo.client
+from harness.program.service import ServiceProcess, service
 from saldo.client import (
     AsyncClient,
     Client,
@@ -41,7 +42,6 @@ from saldo.client.endpoints import Call, Listing
 from saldo.client.payloads import TransactionRequest
 from saldo.client.proof import InvalidProofError, verify_proof
 from saldo.client.synchronous.concurrency import Future
-from tests.acceptance.service import ServiceProcess, service
 
 
 @pytest.fixture

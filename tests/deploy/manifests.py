@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from tests.conftest import skip_or_fail
-from tests.found import program as installed
+from harness.prerequisites import program as installed
+from harness.prerequisites import skip_or_fail
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy/kubernetes"

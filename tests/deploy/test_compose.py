@@ -15,14 +15,15 @@ import pytest
 import yaml
 from psycopg import sql
 
+from harness.events.rabbitmq import Broker
+from harness.ports import free_ports
+from harness.prerequisites import program as installed
 from saldo.settings.model import Settings
 from saldo.store.connections.connection import check
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.schema.migrate import prepare
 from tests.deploy.image import ROOT, stages
 from tests.deploy.manifests import KUBERNETES, read
-from tests.faults.broker import Broker, free_ports
-from tests.found import program as installed
 
 FILE = ROOT / "compose.yaml"
 PASSWORDS = {

@@ -13,9 +13,9 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 import yaml
 
-from tests.conftest import skip_or_fail
+from harness.prerequisites import program as installed
+from harness.prerequisites import skip_or_fail
 from tests.deploy.manifests import APPLIED, KUBERNETES, ROOT, Manifest, build, container, only, pod
-from tests.found import program as installed
 
 DEPLOYMENTS = ("saldo", "saldo-relay")
 

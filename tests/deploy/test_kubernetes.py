@@ -10,10 +10,10 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from harness.program.settings import settings_for
 from saldo.bootstrap.pools import connections_of_relay, connections_of_service
 from saldo.settings.model import Settings
 from saldo.version import VERSION
-from tests.conftest import settings_for
 from tests.deploy.manifests import (
     APPLIED,
     KUBERNETES,

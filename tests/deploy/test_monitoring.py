@@ -20,15 +20,14 @@ import httpx
 import psycopg
 import pytest
 import yaml
-from deploy.grafana.dashboard import ROWS
 
-from saldo.store.embedded import EmbeddedServer
-from saldo.store.statements import statement
-from tests import forking
-from tests.acceptance.service import service
-from tests.deploy import refusals
-from tests.deploy.load import PACE_SECONDS, load, post
-from tests.deploy.prometheus import (
+from deploy.grafana.dashboard import ROWS
+from harness.events.rabbitmq import broker
+from harness.events.webhook_receiver import run_receiver
+from harness.mixed_load import PACE_SECONDS, load, post
+from harness.program import forks
+from harness.program.service import service
+from harness.prometheus import (
     METRICS_KEY,
     POLL_SECONDS,
     SHIPPED,
@@ -37,8 +36,9 @@ from tests.deploy.prometheus import (
     prometheus,
     substitute_variables,
 )
-from tests.faults.broker import broker
-from tests.receiver import run_receiver
+from saldo.store.embedded import EmbeddedServer
+from saldo.store.statements import statement
+from tests.deploy import refusals
 
 QUICK = {
     "SALDO_WEBHOOK_ALLOW_PRIVATE": "true",
@@ -461,7 +461,7 @@ def _run(directory: Path, command: str, code: int, **settings: str) -> str:
     """Return the output of a command from the page, and check its exit code."""
     program, *arguments = shlex.split(command)
     assert program == "saldo"
-    done: subprocess.CompletedProcess[str] = forking.run(
+    done: subprocess.CompletedProcess[str] = forks.run(
         arguments, cwd=directory, env=os.environ | settings, capture_output=True, text=True
     )
     assert done.returncode == code, done.stderr

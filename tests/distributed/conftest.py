@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from tests import databases
-from tests.conftest import skip_or_fail
-from tests.databases import Database
+from harness.postgresql import databases
+from harness.postgresql.databases import Database
+from harness.prerequisites import skip_or_fail
 
 
 @pytest.fixture(scope="session")

@@ -10,17 +10,17 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from harness.postgresql import databases
+from harness.postgresql.databases import Database
+from harness.program.command import Program
+from harness.program.service import service
+from harness.transaction_files import deposits, write_csv
 from saldo.ledger.model import SHARDS, Outcome
 from saldo.store.citus.placement import connect_to_node, read_shard_nodes
 from saldo.store.citus.setup import distribute
 from saldo.store.errors import ConfigurationError, ConnectionLostError
 from saldo.store.schema.migrate import prepare
 from saldo.store.statements import statement
-from tests import databases
-from tests.acceptance.service import service
-from tests.cli.files import deposits, write_csv
-from tests.cli.program import Program
-from tests.databases import Database
 from tests.distributed.calls import connect_store, request
 
 pytestmark = pytest.mark.citus

@@ -7,11 +7,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from harness.postgresql import databases
+from harness.postgresql.databases import Database
+from harness.program.service import service
 from saldo.store.citus.coordinator import coordinator_of
 from saldo.store.errors import ConfigurationError
-from tests import databases
-from tests.acceptance.service import service
-from tests.databases import Database
 from tests.distributed.test_distribute import program
 from tests.faults.test_replica import UserClient
 

@@ -14,11 +14,11 @@ import httpx
 import psycopg
 import pytest
 
+from harness.postgresql import databases
+from harness.postgresql.databases import Database
+from harness.program.service import service
 from saldo import Client
 from saldo.ledger.model import SHARDS
-from tests import databases
-from tests.acceptance.service import service
-from tests.databases import Database
 from tests.distributed.nodes import Node
 from tests.distributed.test_distribute import program
 

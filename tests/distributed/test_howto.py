@@ -10,8 +10,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from tests import databases
-from tests.cli.program import Program
+from harness.postgresql import databases
+from harness.program.command import Program
 
 pytestmark = pytest.mark.citus
 

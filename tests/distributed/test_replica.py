@@ -8,10 +8,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests import databases
-from tests.acceptance.service import service
-from tests.conftest import skip_or_fail
-from tests.databases import Database
+from harness.postgresql import databases
+from harness.postgresql.databases import Database
+from harness.prerequisites import skip_or_fail
+from harness.program.service import service
 from tests.faults.test_replica import UserClient, questions, wait_for
 
 pytestmark = pytest.mark.citus

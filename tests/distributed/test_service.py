@@ -16,13 +16,13 @@ from typing import TypeVar
 import httpx
 import pytest
 
+from harness.postgresql.databases import Database
+from harness.program.command import Program
+from harness.program.service import service
+from harness.transaction_files import deposits, write_csv
 from saldo import Client
 from saldo.client.models import UserData
 from saldo.client.proof import verify_proof
-from tests.acceptance.service import service
-from tests.cli.files import deposits, write_csv
-from tests.cli.program import Program
-from tests.databases import Database
 from tests.distributed.test_distribute import program
 
 pytestmark = pytest.mark.citus

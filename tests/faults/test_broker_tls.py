@@ -8,12 +8,12 @@ from uuid import uuid4
 
 import pytest
 
+from harness.events.rabbitmq import Broker, broker
 from saldo.events.event import Event
 from saldo.relay.rabbitmq.exchange import ExchangeOptions, ExchangeSink
 from saldo.relay.rabbitmq.stream import StreamOptions, StreamSink
 from saldo.relay.sink import Sink, SinkError
 from saldo.store.sinks import Lease
-from tests.faults.broker import Broker, broker
 
 BYTES_MAX = 10_000_000
 EVENTS = [

@@ -20,6 +20,9 @@ import httpx
 import psycopg
 import pytest
 
+from harness.postgresql.databases import Database
+from harness.postgresql.standbys import standby_away
+from harness.program.settings import settings_for
 from saldo.bootstrap.service import create_engine, run_service
 from saldo.engine.engine import Engine
 from saldo.engine.errors import DeadlineExceededError, OutcomeUnknownError
@@ -30,9 +33,6 @@ from saldo.store.embedded import EmbeddedServer
 from saldo.store.errors import ConnectionLostError, RejectedError
 from saldo.store.poster import Poster
 from saldo.store.schema.migrate import prepare
-from tests.conftest import settings_for
-from tests.databases import Database
-from tests.standbys import standby_away
 
 
 @pytest.fixture

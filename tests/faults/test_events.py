@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import httpx
 
-from tests.acceptance.service import service
-from tests.acceptance.subscribers import Subscriber
+from harness.events.subscribers import Subscriber
+from harness.program.service import service
 from tests.faults.test_database import create_users, own_server
 
 __all__ = ["own_server"]

@@ -16,11 +16,11 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from harness.http_client import Client, DisconnectedError
+from harness.postgresql.standbys import standby_of
+from harness.program.service import service
 from saldo.store.connections.connection import connect
 from saldo.store.embedded import EmbeddedServer
-from tests.acceptance.clients import Client, DisconnectedError
-from tests.acceptance.service import service
-from tests.standbys import standby_of
 
 CLIENTS = 16
 POSTS = 60

@@ -11,12 +11,12 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from harness.postgresql.databases import Database
+from harness.program.settings import settings_for
 from saldo.bootstrap.service import create_engine
 from saldo.engine.errors import OutcomeUnknownError
 from saldo.ledger.model import Decision, Outcome, TransactionRequest
 from saldo.store.embedded import EmbeddedServer
-from tests.conftest import settings_for
-from tests.databases import Database
 
 POST = b"FROM saldo.post_"
 

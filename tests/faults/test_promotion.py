@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from harness.postgresql.standbys import standby_of
 from saldo.events.event import EVENT_TYPES, Encoder, Event
 from saldo.events.live.hub import Hub, LiveLimits, PositionGoneError, shards_of
 from saldo.events.live.subscription import EventFilter
@@ -27,7 +28,6 @@ from saldo.store.poster import Poster, create_user
 from saldo.store.schema.migrate import prepare
 from saldo.store.sinks import Lease, LeaseLostError, Sinks
 from tests.faults.test_failover import either
-from tests.standbys import standby_of
 
 LIMITS = Limits(
     balance_max=10**15,

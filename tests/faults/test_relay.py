@@ -21,10 +21,10 @@ import httpx
 import psutil
 import pytest
 
-from tests import clusters
-from tests.acceptance.service import ServiceProcess, service
-from tests.consumers import Received, queue
-from tests.faults.broker import Broker, broker
+from harness.events.consumers import Received, queue
+from harness.events.rabbitmq import Broker, broker
+from harness.postgresql import data_directories
+from harness.program.service import ServiceProcess, service
 
 EVENTS = int(os.environ.get("SALDO_TEST_EVENTS", "6000"))
 USERS = 40
@@ -41,7 +41,7 @@ class World:
     """A service and a broker that may be killed, with a client and a consumer that go on."""
 
     def __init__(self, directory: Path, own_broker: Broker) -> None:
-        clusters.create_for_service(directory, {})
+        data_directories.create_for_service(directory, {})
         self.directory = directory
         self.broker = own_broker
         self.exchange = f"saldo-{uuid4()}"

@@ -17,10 +17,10 @@ import psutil
 import psycopg
 import pytest
 
+from harness.postgresql import data_directories
+from harness.postgresql.standbys import standby_away, standby_of
+from harness.program.service import ServiceProcess, service
 from saldo.store.embedded import EmbeddedServer
-from tests import clusters
-from tests.acceptance.service import ServiceProcess, service
-from tests.standbys import standby_away, standby_of
 
 READS = re.compile(r'^saldo_replica_reads_total\{answered_by="(\w+)"\} (\S+)$', re.MULTILINE)
 SECONDS_MAX = 60
@@ -31,7 +31,7 @@ FIRST, ENTRIES, PAGE = datetime.fromisoformat("2026-01-01T00:00:00+00:00"), 30, 
 @pytest.fixture(scope="module")
 def primary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     directory = tmp_path_factory.mktemp("primary")
-    clusters.create(directory)
+    data_directories.create(directory)
     server = EmbeddedServer(directory)
     server.start()
     try:

@@ -10,6 +10,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from harness.postgresql.standbys import standby_away
+from harness.program.settings import settings_for
 from saldo.bootstrap.service import create_engine
 from saldo.engine.errors import OutcomeUnknownError
 from saldo.ledger.model import TransactionRequest
@@ -22,8 +24,6 @@ from saldo.store.schema.migrate import prepare
 from saldo.store.seals import NewSeal, Seals
 from saldo.store.sinks import Sinks
 from saldo.store.webhooks import Webhooks
-from tests.conftest import settings_for
-from tests.standbys import standby_away
 
 Write = Callable[[Any], Awaitable[object]]
 

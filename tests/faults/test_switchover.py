@@ -12,8 +12,10 @@ from uuid import uuid4
 import httpx
 import psycopg
 import pytest
-from torture.proxy import Proxy, Streams
 
+from harness.postgresql.pgbouncer import Pgbouncer, run_pgbouncer
+from harness.postgresql.standbys import standby_of
+from harness.program.settings import settings_for
 from saldo.bootstrap.service import run_service
 from saldo.ledger.model import USER_ID_MAX, Decision, Limits, Outcome, TransactionRequest
 from saldo.store.connections.connection import fetch, open_pool
@@ -21,10 +23,8 @@ from saldo.store.embedded import EmbeddedServer
 from saldo.store.errors import ConnectionLostError
 from saldo.store.poster import Poster
 from saldo.store.schema.migrate import prepare
-from tests.conftest import settings_for
 from tests.faults.test_promotion import follow, promote
-from tests.integration.pgbouncer import Pgbouncer, run_pgbouncer
-from tests.standbys import standby_of
+from torture.proxy import Proxy, Streams
 
 pytestmark = pytest.mark.timeout(120)
 

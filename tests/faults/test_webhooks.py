@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import httpx
 
-from tests.acceptance.service import ServiceProcess, service
-from tests.receiver import Behaviour, Received, Receiver, answer, run_receiver
+from harness.events.webhook_receiver import Behaviour, Received, Receiver, answer, run_receiver
+from harness.program.service import ServiceProcess, service
 
 SETTINGS = {
     "SALDO_WEBHOOK_ALLOW_PRIVATE": "true",

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from tests.acceptance.service import ServiceProcess, service
+from harness.program.service import ServiceProcess, service
 from tests.fuzz import aftermath, harnesses, openapi
 from tests.fuzz.mutations import FaultError, Mutations
 

@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.service import ServiceProcess, service
+from harness.program.service import ServiceProcess, service
 from tests.fuzz import aftermath, harnesses, openapi
 from tests.fuzz.__main__ import HEADERS, SETTINGS, Fuzzing, main
 from tests.fuzz.mutations import Answer, FaultError, Mutations, RawRequest

@@ -17,6 +17,7 @@ import psutil
 import psycopg
 import pytest
 
+from harness.program.settings import settings_for
 from saldo.bootstrap.service import create_engine
 from saldo.engine.engine import Engine
 from saldo.ledger.model import Outcome
@@ -26,7 +27,6 @@ from saldo.store.embedded.wal_archive import Recovery
 from saldo.store.errors import ConfigurationError
 from saldo.store.schema.migrate import prepare
 from saldo.store.statements import statement
-from tests.conftest import settings_for
 from tests.faults.test_database import create_users, deposit
 
 ODD_NAME = 'it\'s 50% of "one" \\ archive'

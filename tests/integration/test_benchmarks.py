@@ -18,22 +18,24 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from benchmarks import __main__ as suite
-from benchmarks import capacity, machine, ndjson, plots, report, wrk
-from benchmarks import distributed as cluster
-from benchmarks import events as relayed
-from benchmarks.ndjson import Answer, StreamError
-from benchmarks.readme import replace_tables
-from benchmarks.report import Row, Series, Target
-from benchmarks.workload import Body, Workload, body_of, generate
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks import __main__ as suite
+from benchmarks import machine
+from benchmarks.load import ndjson, wrk
+from benchmarks.load.ndjson import Answer, StreamError
+from benchmarks.load.workload import Body, Workload, body_of, generate
+from benchmarks.results import capacity, plots, report
+from benchmarks.results.readme import replace_tables
+from benchmarks.results.report import Row, Series, Target
+from benchmarks.scenarios import distributed as cluster
+from benchmarks.scenarios import events as relayed
+from harness.program.service import ServiceProcess, service
 from saldo.ledger.model import TransactionRequest
 from saldo.ledger.money import AMOUNT_MAX
 from saldo.ledger.specification import SpecifiedLedger
 from saldo.parsing.transactions import ParserOptions, parse_transaction
-from tests.acceptance.service import ServiceProcess, service
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 READING = ParserOptions(zone=UTC, decimals=2, amount_max_minor=AMOUNT_MAX, name_length_max=200)

@@ -7,10 +7,10 @@ from typing import Any
 import asyncpg
 import pytest
 
+from harness.program.settings import settings_for
 from saldo.bootstrap.pools import connections_of_relay, connections_of_service
 from saldo.bootstrap.relay import run_relays
 from saldo.bootstrap.service import run_service
-from tests.conftest import settings_for
 
 
 @pytest.fixture

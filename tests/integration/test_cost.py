@@ -20,6 +20,7 @@ import asyncpg
 import psycopg
 import pytest
 
+from harness.program.settings import settings_for
 from saldo.bootstrap.service import create_engine, limits_of
 from saldo.ledger.model import Outcome, TransactionRequest
 from saldo.store.connections.connection import DatabaseConnection
@@ -27,7 +28,6 @@ from saldo.store.embedded import EmbeddedServer
 from saldo.store.poster import Poster
 from saldo.store.schema.migrate import prepare
 from saldo.store.statements import statement
-from tests.conftest import settings_for
 
 USERS = 1000
 BATCH = 500

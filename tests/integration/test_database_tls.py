@@ -16,13 +16,14 @@ import psycopg
 import pytest
 import trustme
 
+from harness.ports import free_ports
+from harness.postgresql import databases
+from harness.prerequisites import skip_or_fail
+from harness.program.settings import settings_for
 from saldo.bootstrap.database import Database
 from saldo.store.connections.connection import check
 from saldo.store.embedded.system_account import Account
 from saldo.store.errors import ConfigurationError
-from tests import databases
-from tests.conftest import settings_for, skip_or_fail
-from tests.faults.broker import free_ports
 
 START_SECONDS_MAX = 30
 DEBIAN = Path("/usr/lib/postgresql")

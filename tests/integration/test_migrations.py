@@ -18,13 +18,13 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.pool import NullPool
 
+from harness.postgresql import databases
+from harness.postgresql.databases import Database
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.errors import ConfigurationError
 from saldo.store.schema import migration_locks
 from saldo.store.schema.migrate import migrate, prepare
 from saldo.store.statements import statement
-from tests import databases
-from tests.databases import Database
 
 MIGRATIONS = Path(str(files("saldo.store.schema.migrations"))) / "sql"
 

@@ -14,6 +14,8 @@ import httpx
 import psycopg
 import pytest
 
+from harness.postgresql.databases import Database, on_embedded
+from harness.program.settings import settings_for
 from saldo.bootstrap.service import run_service
 from saldo.ledger.model import Decision, Limits, Outcome, TransactionRequest
 from saldo.store.charts import Charts
@@ -23,8 +25,6 @@ from saldo.store.errors import ConfigurationError
 from saldo.store.poster import Poster
 from saldo.store.reader import KnownAtInFutureError, Reader
 from saldo.store.schema.migrate import prepare
-from tests.conftest import settings_for
-from tests.databases import Database, on_embedded
 
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

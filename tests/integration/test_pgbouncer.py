@@ -19,6 +19,11 @@ import httpx
 import psycopg
 import pytest
 
+from harness.events.consumers import Received, queue
+from harness.events.webhook_receiver import run_receiver
+from harness.postgresql.pgbouncer import KEEPS_STATEMENTS, Pgbouncer, run_pgbouncer, version
+from harness.postgresql.standbys import standby_away
+from harness.program.settings import settings_for
 from saldo.bootstrap.database import Database
 from saldo.bootstrap.relay import run_relays
 from saldo.bootstrap.service import create_engine, run_service
@@ -30,11 +35,6 @@ from saldo.store.connections.connection import Connection, acquire, connect, ope
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.errors import ConfigurationError
 from saldo.store.webhooks import Webhooks
-from tests.conftest import settings_for
-from tests.consumers import Received, queue
-from tests.integration.pgbouncer import KEEPS_STATEMENTS, Pgbouncer, run_pgbouncer, version
-from tests.receiver import run_receiver
-from tests.standbys import standby_away
 
 pytestmark = pytest.mark.timeout(60)
 

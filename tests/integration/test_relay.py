@@ -17,6 +17,10 @@ import jsonschema
 import pytest
 from rstream.client import Client
 
+from harness.events.consumers import Received, queue, stream_events
+from harness.events.lossy_proxy import open_lossy_proxy
+from harness.postgresql.databases import Database
+from harness.program.settings import settings_for
 from saldo.bootstrap.relay import rewind_sink, run_relays, sinks_status
 from saldo.bootstrap.service import run_service
 from saldo.events.event import Encoder, Event
@@ -28,10 +32,6 @@ from saldo.store.connections.connection import open_pool
 from saldo.store.log import Log
 from saldo.store.sinks import Lease, LeaseLostError, Sinks, UnknownSinkError
 from saldo.store.webhooks import Webhooks
-from tests.conftest import settings_for
-from tests.consumers import Received, queue, stream_events
-from tests.databases import Database
-from tests.torture.way import open_lossy_proxy
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "reference" / "events"
 

@@ -15,6 +15,8 @@ import asyncpg
 import psycopg
 import pytest
 
+from harness.postgresql.databases import Database
+from harness.program.settings import settings_for
 from saldo.background import seal_worker
 from saldo.background.seal_worker import Sealer
 from saldo.background.throttle import PostingActivity
@@ -34,8 +36,6 @@ from saldo.store.poster import Poster
 from saldo.store.schema.migrate import prepare
 from saldo.store.seals import ENTRIES_MAX, NewSeal, Seals
 from saldo.store.statements import statement
-from tests.conftest import settings_for
-from tests.databases import Database
 
 USERS = 70
 """Number of users, more than there are shards."""

@@ -11,13 +11,13 @@ import asyncpg
 import psycopg
 import pytest
 
+from harness.program.settings import settings_for
 from saldo.bootstrap.service import create_engine
 from saldo.engine.engine import Engine
 from saldo.engine.errors import EngineError, OutcomeUnknownError, QueueFullError
 from saldo.ledger.model import Decision, Outcome, TransactionRequest
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.statements import statement
-from tests.conftest import settings_for
 
 REQUESTS = 1000
 USERS = 50

@@ -11,13 +11,13 @@ import httpx
 import psycopg
 import pytest
 
+from harness.postgresql.databases import Database
+from harness.program.settings import settings_for
 from saldo.bootstrap.service import run_service
 from saldo.ledger.audit.rules import Rule
 from saldo.store.audit.progress import AuditProgress
 from saldo.store.connections.connection import open_pool
 from saldo.store.totals import LedgerTotals, Totals
-from tests.conftest import settings_for
-from tests.databases import Database
 
 PER_SHARD = 7
 

@@ -13,12 +13,12 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from harness.events.consumers import Received, queue
+from harness.postgresql.databases import Database
+from harness.program.settings import settings_for
 from saldo.bootstrap.relay import run_relays
 from saldo.bootstrap.service import run_service
 from saldo.observability.tracing import Tracing
-from tests.conftest import settings_for
-from tests.consumers import Received, queue
-from tests.databases import Database
 
 
 @pytest.fixture

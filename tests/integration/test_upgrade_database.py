@@ -8,6 +8,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from harness.program.settings import settings_for
 from saldo.bootstrap.service import create_engine
 from saldo.ledger.model import Outcome, TransactionRequest
 from saldo.store.embedded import EmbeddedServer
@@ -16,7 +17,6 @@ from saldo.store.embedded.server import OlderVersion
 from saldo.store.embedded.upgrade import upgrade
 from saldo.store.errors import ConfigurationError
 from saldo.store.schema.migrate import prepare
-from tests.conftest import settings_for
 from tests.faults.test_database import create_users, deposit
 from tests.integration.test_backup import Row, identity, rows, serve_database
 

@@ -16,6 +16,19 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
+from harness.postgresql.databases import Database
+from harness.postgresql.sample_ledger import (
+    BEGIN,
+    DAY,
+    behind_its_back,
+    create_user,
+    fill,
+    insert,
+    post,
+    seal,
+    superuser_url,
+)
+from harness.program.settings import settings_for
 from saldo.background.audit_worker import AuditLimits, Auditor
 from saldo.background.throttle import PostingActivity
 from saldo.bootstrap.service import run_service
@@ -35,19 +48,6 @@ from saldo.store.errors import ConfigurationError
 from saldo.store.schema.definition_check import OTHER_INDEXES, UNIQUE_INDEXES
 from saldo.store.sinks import LeaseLostError
 from saldo.store.totals import Totals
-from tests.conftest import settings_for
-from tests.databases import Database
-from tests.integration.ledgers import (
-    BEGIN,
-    DAY,
-    behind_its_back,
-    create_user,
-    fill,
-    insert,
-    post,
-    seal,
-    superuser_url,
-)
 
 cli_verify = sys.modules["saldo.cli.commands.verify"]  # hidden by the function of that name
 

@@ -9,11 +9,11 @@ from ipaddress import ip_network
 
 import pytest
 
+from harness.events.webhook_receiver import Receiver, always, answer, run_receiver
 from saldo.events.event import TRANSACTION_POSTED, Event
 from saldo.relay.webhooks import http_sender as sending
 from saldo.relay.webhooks.destinations import DestinationPolicy
 from saldo.relay.webhooks.http_sender import HttpSender
-from tests.receiver import Receiver, always, answer, run_receiver
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 TOKEN = "T0KENT0KEN"

@@ -22,12 +22,7 @@ from psycopg.sql import SQL
 from standardwebhooks import Webhook as Signature
 from standardwebhooks import WebhookVerificationError
 
-from saldo.bootstrap.relay import rewind_sink
-from saldo.bootstrap.webhooks import run_webhooks
-from saldo.events.event import TRANSACTION_POSTED, USER_CREATED, WEBHOOK_DISABLED
-from saldo.store.webhooks import Delivery, Webhook, WebhookChange, Webhooks
-from tests.conftest import settings_for
-from tests.receiver import (
+from harness.events.webhook_receiver import (
     Received,
     Receiver,
     accept,
@@ -37,6 +32,11 @@ from tests.receiver import (
     never_answer,
     run_receiver,
 )
+from harness.program.settings import settings_for
+from saldo.bootstrap.relay import rewind_sink
+from saldo.bootstrap.webhooks import run_webhooks
+from saldo.events.event import TRANSACTION_POSTED, USER_CREATED, WEBHOOK_DISABLED
+from saldo.store.webhooks import Delivery, Webhook, WebhookChange, Webhooks
 
 DAY = timedelta(days=1)
 HOW_TO = Path(__file__).parents[2] / "docs/howto/webhooks.md"

@@ -19,10 +19,10 @@ import pytest
 from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from harness.postgresql import databases
 from saldo.ledger.model import Outcome
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.schema.migrate import prepare
-from tests import databases
 from tests.property.histories import Histories, World
 
 EXAMPLES = int(os.environ.get("SALDO_TEST_EXAMPLES", "2000"))

@@ -18,14 +18,14 @@ import psutil
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from torture.mutants import skips_event
 
+from harness.events.consumers import Received, queue
+from harness.events.lossy_proxy import open_lossy_proxy
+from harness.postgresql.databases import Database
+from harness.program.service import ServiceProcess, service
 from saldo.store.embedded import EmbeddedServer
-from tests.acceptance.service import ServiceProcess, service
-from tests.consumers import Received, queue
-from tests.databases import Database
-from tests.torture.way import open_lossy_proxy
 from torture import mutants
+from torture.mutants import skips_event
 
 Connection: TypeAlias = psycopg.Connection[Any]
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.environment import without_settings
+from harness.program.environment import without_settings
 
 DOCS = Path(__file__).parents[2] / "docs"
 SECONDS_MAX = 240

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.acceptance.service import service
+from harness.program.service import service
 from tests.website.documents import blocks, plain, run
 
 

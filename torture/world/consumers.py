@@ -21,11 +21,11 @@ from rstream import (
     OffsetType,
     amqp_decoder,
 )
-from tests.acceptance.subscribers import Subscriber
-from tests.consumers import queue
-from tests.faults.broker import Broker
-from tests.receiver import OK, Received, Receiver, answer, run_receiver
 
+from harness.events.consumers import queue
+from harness.events.rabbitmq import Broker
+from harness.events.subscribers import Subscriber
+from harness.events.webhook_receiver import OK, Received, Receiver, answer, run_receiver
 from torture.connection import open_connection
 from torture.history import Delivery, Recorder
 from torture.world.services import Service

@@ -10,9 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
-from tests.acceptance.service import ServiceProcess
-from tests.faults.broker import free_ports
 
+from harness.ports import free_ports
+from harness.program.service import ServiceProcess
 from torture.proxy import Proxy, to_port, to_socket
 from torture.world.clocks import Clock
 from torture.world.postgresql import ServerPair
