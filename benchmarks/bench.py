@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -99,13 +98,6 @@ class RunContext:
 
     def _file(self) -> Path:
         return self.directory / f"requests-{next(self._seeds)}"
-
-
-def free_port() -> int:
-    """Return a free TCP port of the loopback interface."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 Subject = Callable[[RunContext], Iterable[Row]]

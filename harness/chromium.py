@@ -14,7 +14,7 @@ SETTLE_MILLISECONDS = 20_000
 
 def find() -> str | None:
     """Return the path of the browser, or None if it is not installed."""
-    return prerequisites.program("chromium", "chromium") or prerequisites.program(
+    return prerequisites.find_program("chromium", "chromium") or prerequisites.find_program(
         "chromium-browser", "chromium"
     )
 

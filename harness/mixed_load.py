@@ -15,7 +15,7 @@ PACE_SECONDS = 0.02
 
 
 @contextmanager
-def load(
+def run_load(
     url: str, *, clients: int = 2, users: int = 20, pace_seconds: float = PACE_SECONDS
 ) -> Iterator[list[int]]:
     """Run clients that post, retry, read and are refused, and one that follows the live stream; yield user ids.

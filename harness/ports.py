@@ -7,7 +7,7 @@ import socket
 from contextlib import suppress
 
 
-def free_ports(count: int) -> list[int]:
+def find_free_ports(count: int) -> list[int]:
     """Return different unused ports that the system doesn't assign to outgoing connections.
 
     Otherwise a connection could get the port of a killed server before that is restarted.

@@ -34,7 +34,7 @@ if HIDDEN - NAMES:
     )
 
 
-def program(name: str, what: str, *, path: str | None = None) -> str | None:
+def find_program(name: str, what: str, *, path: str | None = None) -> str | None:
     """Return the path of a program, or None if it isn't installed or is hidden.
 
     Args:
@@ -45,7 +45,7 @@ def program(name: str, what: str, *, path: str | None = None) -> str | None:
     return None if what in HIDDEN else shutil.which(name, path=path)
 
 
-def reachable(url: str, port: int, what: str) -> bool:
+def is_reachable(url: str, port: int, what: str) -> bool:
     """Return whether a server accepts connections at an address and isn't hidden.
 
     Args:

@@ -19,7 +19,7 @@ import httpx
 import yaml
 
 from harness import prerequisites
-from harness.ports import free_ports
+from harness.ports import find_free_ports
 from harness.repository import ROOT
 
 SHIPPED = ROOT / "deploy" / "prometheus"
@@ -32,7 +32,7 @@ POLL_SECONDS = 0.25
 
 def find(program: str) -> str | None:
     """Return the path of `prometheus` or `promtool`, from PATH or from Debian's directory."""
-    return prerequisites.program(program, "prometheus") or prerequisites.program(
+    return prerequisites.find_program(program, "prometheus") or prerequisites.find_program(
         program, "prometheus", path="/usr/bin"
     )
 
@@ -49,7 +49,7 @@ class Series:
         return self.points[-1][1]
 
 
-def derive(
+def write_configuration(
     directory: Path,
     service_url: str,
     port: int,
@@ -140,7 +140,7 @@ class Prometheus:
         """Return the names of all metrics that were ever scraped or recorded."""
         return set(self._ask("/api/v1/label/__name__/values"))
 
-    def firing(self) -> dict[str, list[dict[str, str]]]:
+    def firing_alerts(self) -> dict[str, list[dict[str, str]]]:
         """Return the alerts that fire at present: their labels, by name."""
         alerts: dict[str, list[dict[str, str]]] = {}
         for alert in self._ask("/api/v1/alerts")["alerts"]:
@@ -161,13 +161,15 @@ class Prometheus:
     def wait_until_firing(self, name: str, seconds_max: float = 90) -> list[dict[str, str]]:
         """Wait until the alert fires, and return the labels of its instances."""
         self.wait_for(
-            lambda: name in self.firing(), lambda: f"{name}, not {self.firing()}", seconds_max
+            lambda: name in self.firing_alerts(),
+            lambda: f"{name}, not {self.firing_alerts()}",
+            seconds_max,
         )
-        return self.firing()[name]
+        return self.firing_alerts()[name]
 
     def wait_until_silent(self, name: str, seconds_max: float = 90) -> None:
         """Wait until no alert of that name fires any more."""
-        self.wait_for(lambda: name not in self.firing(), f"{name} goes on", seconds_max)
+        self.wait_for(lambda: name not in self.firing_alerts(), f"{name} goes on", seconds_max)
 
     def output(self) -> str:
         return self._log.read_text(errors="replace")[-3000:]
@@ -191,16 +193,16 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(
+def run_prometheus(
     program: str,
     directory: Path,
     service_url: str,
     replaced: Mapping[str, tuple[str, str]] | None = None,
     job_name: str = "saldo",
 ) -> Iterator[Prometheus]:
-    """Yield a Prometheus that scrapes the service; see `derive`."""
-    (port,) = free_ports(1)
-    config = derive(directory, service_url, port, replaced, job_name)
+    """Yield a Prometheus that scrapes the service; see `write_configuration`."""
+    (port,) = find_free_ports(1)
+    config = write_configuration(directory, service_url, port, replaced, job_name)
     running = Prometheus(program, directory, config, port)
     try:
         running.wait_until_ready()

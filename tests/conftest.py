@@ -17,16 +17,16 @@ from harness.events import rabbitmq
 from harness.openapi_document import Document
 from harness.postgresql import data_directories, databases, pgbouncer
 from harness.postgresql.databases import Database
-from harness.prerequisites import HIDDEN, reachable, skip_or_fail
-from harness.program.settings import settings_for
+from harness.prerequisites import HIDDEN, is_reachable, skip_or_fail
+from harness.program.settings import create_settings
 from saldo.bootstrap.service import run_service
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.schema.migrate import prepare
-from tests.certificates import share_context
+from tests.certificates import shorten_authorities
 from tests.logging_state import restore_logging
 from tests.order import place_of
 
-share_context()
+shorten_authorities()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -70,7 +70,7 @@ def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
 @pytest.fixture(scope="session")
 def empty_ledger(embedded: EmbeddedServer) -> Iterator[Database]:
     """An empty ledger to copy, because the migrations take longer than a copy."""
-    with databases.on_embedded(embedded) as database:
+    with databases.create_embedded_database(embedded) as database:
         prepare(database.owner_url, database.service_url, currency_decimals=2, max_lateness=None)
         yield database
 
@@ -78,7 +78,7 @@ def empty_ledger(embedded: EmbeddedServer) -> Iterator[Database]:
 @pytest.fixture
 def own_ledger(embedded: EmbeddedServer, empty_ledger: Database) -> Iterator[Database]:
     """A ledger of the test's own, in which totals and sinks start at the beginning of the log."""
-    with databases.on_embedded(embedded, empty_ledger.name) as database:
+    with databases.create_embedded_database(embedded, empty_ledger.name) as database:
         yield database
 
 
@@ -94,7 +94,7 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
         embedded: EmbeddedServer = request.getfixturevalue("embedded")
         yield embedded.service_url
         return
-    with databases.ledger_on(superuser_url) as database:
+    with databases.create_ledger(superuser_url) as database:
         yield database.service_url
 
 
@@ -135,7 +135,7 @@ def pgbouncer_program() -> str:
 def rabbitmq_url() -> str:
     """A RabbitMQ: SALDO_TEST_RABBITMQ_URL, or the usual local address."""
     url = os.environ.get("SALDO_TEST_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
-    if not reachable(url, 5672, "rabbitmq"):
+    if not is_reachable(url, 5672, "rabbitmq"):
         skip_or_fail(
             "rabbitmq", f"no RabbitMQ at {url.rpartition('@')[2]} (SALDO_TEST_RABBITMQ_URL)"
         )
@@ -147,7 +147,7 @@ def rabbitmq_stream_url() -> str:
     """A RabbitMQ with its stream plugin: SALDO_TEST_RABBITMQ_STREAM_URL, or the usual local address."""
     name = "SALDO_TEST_RABBITMQ_STREAM_URL"
     url = os.environ.get(name, "rabbitmq-stream://guest:guest@127.0.0.1:5552/")
-    if not reachable(url, 5552, "rabbitmq-stream"):
+    if not is_reachable(url, 5552, "rabbitmq-stream"):
         skip_or_fail("rabbitmq-stream", f"no RabbitMQ streams at {url.rpartition('@')[2]} ({name})")
     return url
 
@@ -186,7 +186,7 @@ async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
 
     Every answer is checked against the OpenAPI document.
     """
-    async with run_service(settings_for(database_url), database_url) as app:
+    async with run_service(create_settings(database_url), database_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             document = Document((await client.get("/openapi.json")).json())

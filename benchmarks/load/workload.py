@@ -101,14 +101,14 @@ def generate(workload: Workload) -> Iterator[Line]:
             continue
         user = next(users)
         if chosen < refused_below:
-            line = mirror.refused(number, next(uuids), user)
+            line = mirror.build_refusal(number, next(uuids), user)
         elif replayed_below <= chosen < late_below:
-            line = mirror.late(number, next(uuids), user, random)
+            line = mirror.build_late_entry(number, next(uuids), user, random)
         else:
             amount = random.randint(1, 9999)
             if late_below <= chosen < withdrawn_below and mirror.balance(user) >= amount:
                 amount = -amount
-            line = mirror.posted(number, next(uuids), user, amount)
+            line = mirror.build_posted_entry(number, next(uuids), user, amount)
         if workload.replays:
             sent.append(line)
         yield line
@@ -130,22 +130,22 @@ class _LedgerModel:
     def balance(self, user: int) -> int:
         return self._balances[user]
 
-    def refused(self, number: int, uuid: str, user: int) -> Line:
+    def build_refusal(self, number: int, uuid: str, user: int) -> Line:
         """Return a withdrawal that exceeds the balance."""
         text = self._text(uuid, "WITHDRAW", REFUSED_AMOUNT, user, self._moment(number))
         return Line(text, ("insufficient_funds", False))
 
-    def late(self, number: int, uuid: str, user: int, random: Random) -> Line:
+    def build_late_entry(self, number: int, uuid: str, user: int, random: Random) -> Line:
         """Return a deposit before the user's horizon, or an ordinary deposit if the user has no horizon yet."""
         horizon = self._horizons.get(user)
         if horizon is None:
-            return self.posted(number, uuid, user, 100)
+            return self.build_posted_entry(number, uuid, user, 100)
         microseconds = random.randint(1, int(self._late_by / timedelta(microseconds=1)))
         self._balances[user] += 100
         moment = horizon - timedelta(microseconds=microseconds)
         return Line(self._text(uuid, "DEPOSIT", "1.00", user, moment), ("posted", False))
 
-    def posted(self, number: int, uuid: str, user: int, amount: int) -> Line:
+    def build_posted_entry(self, number: int, uuid: str, user: int, amount: int) -> Line:
         """Return a deposit, or a withdrawal that the balance covers, with the next timestamp."""
         moment = self._moment(number)
         if moment is not None:

@@ -26,7 +26,7 @@ class StreamResults:
     cost: ResourceUsage = field(default_factory=ResourceUsage)
 
 
-def bulk(bench: RunContext) -> Iterator[Row]:
+def measure_bulk(bench: RunContext) -> Iterator[Row]:
     """Measure streams of each kind in turn, each into a fresh ledger, and copy its rows right afterwards."""
     plain = bench.workload(bench.scale.bulk_lines)
     workloads = {
@@ -53,7 +53,7 @@ def bulk(bench: RunContext) -> Iterator[Row]:
     yield Row("bulk, one hot user against uniform", hot, "/s", "uniform", uniform, target)
 
 
-def memory(bench: RunContext) -> Iterator[Row]:
+def measure_memory(bench: RunContext) -> Iterator[Row]:
     """Measure the peak memory of the service during one long stream."""
     lines = bench.scale.memory_lines
     body = bench.body(bench.workload(lines))

@@ -18,7 +18,7 @@ THREADS: Final = 16
 USERS: Final = 1000
 
 
-def client(bench: RunContext) -> Iterator[Row]:
+def measure_client(bench: RunContext) -> Iterator[Row]:
     """Measure a writer in one thread, an asyncio writer, and single calls from many threads, in turns."""
     ways: dict[str, Callable[[str, float, int], int]] = {
         "Python client, a writer": _writer,

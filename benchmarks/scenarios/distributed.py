@@ -21,11 +21,11 @@ import psycopg
 
 from benchmarks.bench import RunContext
 from benchmarks.cost import tree_seconds
-from benchmarks.ledgers import statement
+from benchmarks.ledgers import read_statement
 from benchmarks.load import ndjson, wrk
 from benchmarks.results.report import Row, Series
 from harness.postgresql import databases
-from harness.program.service import ServiceProcess, service_as_users_start_it
+from harness.program.service import ServiceProcess, run_unforked_service
 
 URL: Final = os.environ.get("SALDO_TEST_CITUS_URL", "")
 MISSING: Final = "no Citus cluster (SALDO_TEST_CITUS_URL): distributed is skipped"
@@ -48,7 +48,7 @@ FULLY_SEALED: Final = re.compile(r"^saldo_seals_seconds_behind 0(?:\.0)?$", re.M
 BATCHES: Final = re.compile(r"^saldo_batch_requests_(sum|count)\S* (\S+)$", re.MULTILINE)
 
 
-def available() -> bool:
+def is_available() -> bool:
     """Return whether a cluster is configured."""
     return bool(URL)
 
@@ -82,14 +82,14 @@ class Nodes:
             rows = connection.execute(
                 "SELECT nodename, nodeport FROM pg_dist_node WHERE shouldhaveshards"
             ).fetchall()
-        return cls(_pid(url), tuple(_pid(databases.at(url, *row)) for row in rows))
+        return cls(_pid(url), tuple(_pid(databases.replace_server(url, *row)) for row in rows))
 
     def seconds(self) -> tuple[float, float]:
         """Return the CPU time in seconds of the coordinator, and of all workers together."""
         return tree_seconds(self.coordinator), sum(map(tree_seconds, self.workers))
 
 
-def distributed(bench: RunContext) -> Iterator[Row]:
+def measure_distributed_ledger(bench: RunContext) -> Iterator[Row]:
     """Measure single POSTs and a stream on plain tables and on clusters.
 
     The lanes connect to the coordinator or to the workers.
@@ -110,9 +110,7 @@ def distributed(bench: RunContext) -> Iterator[Row]:
 
 
 def _rows(bench: RunContext, nodes: Nodes, settings: dict[str, str], name: str) -> Iterator[Row]:
-    with service_as_users_start_it(
-        bench.directory, SALDO_RELAY_ENABLED="false", **settings
-    ) as running:
+    with run_unforked_service(bench.directory, SALDO_RELAY_ENABLED="false", **settings) as running:
         # Warm up, so that all connections from the lanes to the workers are open.
         ndjson.send(running.url, bench.body(bench.workload(WARM_LINES), users=USERS).data)
         for connections in CONNECTIONS:
@@ -142,7 +140,7 @@ def _rows(bench: RunContext, nodes: Nodes, settings: dict[str, str], name: str) 
 
 def _idle(bench: RunContext, nodes: Nodes, settings: dict[str, str]) -> Series:
     found = Series()
-    with service_as_users_start_it(bench.directory, **settings) as running:
+    with run_unforked_service(bench.directory, **settings) as running:
         while not FULLY_SEALED.search(httpx.get(f"{running.url}/metrics").text):
             time.sleep(POLL_SECONDS)
         for _ in range(bench.scale.rounds):
@@ -194,10 +192,10 @@ def _ledger(workers: int | None) -> Iterator[dict[str, str]]:
     Args:
         workers: The number of workers, or None for a ledger that is not distributed.
     """
-    with databases.ledger_on(URL, distributed=workers is not None, workers=workers) as database:
+    with databases.create_ledger(URL, distributed=workers is not None, workers=workers) as database:
         with psycopg.connect(database.owner_url, autocommit=True) as owner:
-            owner.execute(statement("open_users").encode(), (USERS,))
-            owner.execute(statement("open_entries").encode())
+            owner.execute(read_statement("open_users").encode(), (USERS,))
+            owner.execute(read_statement("open_entries").encode())
         yield {
             "SALDO_DATABASE_URL": database.service_url,
             "SALDO_DATABASE_OWNER_URL": database.owner_url,

@@ -18,7 +18,7 @@ from benchmarks.cost import Meter, ResourceUsage
 from benchmarks.ledgers import Ledger
 from benchmarks.load import wrk
 from benchmarks.results.report import Row, Series, Target
-from harness.prerequisites import reachable
+from harness.prerequisites import is_reachable
 from harness.program.service import ServiceProcess
 
 EXCHANGE_URL = os.environ.get("SALDO_TEST_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
@@ -64,14 +64,14 @@ class Topology:
             await channel.queue_delete(self.name)
 
 
-def available() -> bool:
+def is_available() -> bool:
     """Return whether a broker can be reached."""
-    return reachable(EXCHANGE_URL, 5672, "rabbitmq") and reachable(
+    return is_reachable(EXCHANGE_URL, 5672, "rabbitmq") and is_reachable(
         STREAM_URL, 5552, "rabbitmq-stream"
     )
 
 
-def events(bench: RunContext) -> Iterator[Row]:
+def measure_events(bench: RunContext) -> Iterator[Row]:
     """Measure each sink alone on an existing log, then single POSTs with and without both sinks."""
     targets = {"exchange": Target(at_least=3500), "stream": Target(at_least=30_000)}
     lines = {"exchange": bench.scale.bulk_lines // 20, "stream": bench.scale.bulk_lines // 2}

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 
 from benchmarks.bench import RunContext
-from benchmarks.ledgers import Ledger, statement
+from benchmarks.ledgers import Ledger, read_statement
 from benchmarks.results.report import Row, Series, Target
 from benchmarks.scenarios.bulk import FRESH
 
@@ -17,14 +17,14 @@ LATE_SHARE = 0.01
 HISTORY = timedelta(days=730)
 
 
-def dates(bench: RunContext) -> Iterator[Row]:
+def measure_balances_at_dates(bench: RunContext) -> Iterator[Row]:
     """Measure balances at a date in a ledger that contains only the entries of one user."""
     with bench.ledgers.fresh() as ledger:
         ends_at = _post_history(bench, ledger)
         yield from _query_rows(bench, ledger, ends_at, "", Target(at_most=2), Target(at_most=25))
 
 
-def growth(bench: RunContext) -> Iterator[Row]:
+def measure_growth(bench: RunContext) -> Iterator[Row]:
     """Grow one ledger by streams, measure further streams into it, and then measure balances at a date."""
     scale = bench.scale
     entries = scale.growth_lines * scale.growth_steps
@@ -114,12 +114,14 @@ def _times(bench: RunContext, ledger: Ledger, ends_at: datetime) -> tuple[Series
     ((first, last),) = ledger.query("recorded_between", ledger.history_user)
     known_ats = [first + (last - first) * random.random() for _ in range(count)]
     with ledger.connect() as connection:
-        connection.execute(statement("balance_timer").encode())
+        connection.execute(read_statement("balance_timer").encode())
         series = []
         for known in ([None] * count, known_ats):
             # The first run brings the pages into the cache, where those of an active user are.
             for _ in range(2):
                 arguments = (ledger.history_user, moments, known)
-                rows = connection.execute(statement("balance_times").encode(), arguments).fetchall()
+                rows = connection.execute(
+                    read_statement("balance_times").encode(), arguments
+                ).fetchall()
             series.append(Series([row[0] for row in rows]))
     return series[0], series[1]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import asyncpg
 import httpx
 
-from benchmarks.ledgers import Ledger, Ledgers, statement
+from benchmarks.ledgers import Ledger, Ledgers, read_statement
 from benchmarks.machine import ROOT
 
 READY_SECONDS_MAX = 30
@@ -44,7 +44,7 @@ class Echo(NamedTuple):
 
 
 @contextmanager
-def echo(port: int) -> Iterator[Echo]:
+def run_echo(port: int) -> Iterator[Echo]:
     """Run uvicorn with an application that returns the request's body."""
     command = [sys.executable, "-m", "uvicorn", *_ECHO, "--port", str(port)]
     process = subprocess.Popen(command, cwd=ROOT)
@@ -60,18 +60,18 @@ def echo(port: int) -> Iterator[Echo]:
 def copy_rate(ledgers: Ledgers, ledger: Ledger) -> float:
     """Copy the posted entries into a table like the log, in one durable transaction. Returns rows per second."""
     with ledger.connect() as connection:
-        with connection.cursor().copy(statement("copy/copy_out").encode()) as source:
+        with connection.cursor().copy(read_statement("copy/copy_out").encode()) as source:
             rows = [bytes(piece) for piece in source]
         count = len(rows)
         blocks = [b"".join(rows[begin : begin + 1000]) for begin in range(0, count, 1000)]
-        connection.execute(statement("copy/create_table").encode())
+        connection.execute(read_statement("copy/create_table").encode())
         ledgers.settle()
         began = time.perf_counter()
-        with connection.cursor().copy(statement("copy/copy_in").encode()) as target:
+        with connection.cursor().copy(read_statement("copy/copy_in").encode()) as target:
             for block in blocks:
                 target.write(block)
         seconds = time.perf_counter() - began
-        connection.execute(statement("copy/drop_table").encode())
+        connection.execute(read_statement("copy/drop_table").encode())
     return count / seconds
 
 

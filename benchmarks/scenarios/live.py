@@ -22,7 +22,7 @@ With 1,000 subscribers of one user each, every event therefore reaches one subsc
 """
 
 
-def live(bench: RunContext) -> Iterator[Row]:
+def measure_live_stream(bench: RunContext) -> Iterator[Row]:
     """Measure POST /v1/transaction at 64 connections with different numbers of subscribers, in turns."""
     audiences: dict[str, list[str]] = {
         "no subscriber": [],

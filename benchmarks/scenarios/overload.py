@@ -87,7 +87,7 @@ class PhaseResult:
     otherwise: int
 
     @property
-    def offered(self) -> int:
+    def request_count(self) -> int:
         return len(self.good) + len(self.shed) + self.otherwise
 
     @property
@@ -113,9 +113,9 @@ class LoadResults:
         self.good.add(part.in_time / part.seconds)
         self.p50_ms.add(percentile(part.good, 0.5) * 1000)
         self.p99_ms.add(percentile(part.good, 0.99) * 1000)
-        self.shed.add(len(part.shed) / part.offered * 100)
-        neither = part.offered - part.in_time - len(part.shed)
-        self.otherwise.add(neither / part.offered * 100)
+        self.shed.add(len(part.shed) / part.request_count * 100)
+        neither = part.request_count - part.in_time - len(part.shed)
+        self.otherwise.add(neither / part.request_count * 100)
         if part.shed:
             self.shed_p50_ms.add(percentile(part.shed, 0.5) * 1000)
             self.shed_p99_ms.add(percentile(part.shed, 0.99) * 1000)
@@ -160,13 +160,13 @@ class Driver:
         while rate < self._bench.scale.overload_rate_max:
             part = part_of(self.drive(Phase(end, rate)), WARM_SECONDS, end)
             best = max(best, part.in_time / part.seconds)
-            if part.in_time < ANSWERED_MIN * part.offered:
+            if part.in_time < ANSWERED_MIN * part.request_count:
                 break
             rate *= RATE_STEP
         return best
 
 
-def overload(bench: RunContext) -> Iterator[Row]:
+def measure_overload(bench: RunContext) -> Iterator[Row]:
     """Measure POST /v1/transaction at rates of up to three times the capacity."""
     with (
         bench.ledgers.fresh() as ledger,

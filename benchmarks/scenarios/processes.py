@@ -18,7 +18,7 @@ With the first, each of eight processes has 8 connections. With the second, each
 """
 
 
-def processes(bench: RunContext) -> Iterator[Row]:
+def measure_processes(bench: RunContext) -> Iterator[Row]:
     """Measure 1, 2, 4 and 8 processes of `saldo serve`, each driven by one wrk at the same time."""
     with bench.ledgers.fresh() as ledger, ExitStack() as stack:
         most = max(bench.scale.processes)

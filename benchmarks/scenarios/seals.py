@@ -43,7 +43,7 @@ class SealResults:
     cost: ResourceUsage = field(default_factory=ResourceUsage)
 
 
-def seals(bench: RunContext) -> Iterator[Row]:
+def measure_seals(bench: RunContext) -> Iterator[Row]:
     """Measure the same stream without and with the sealer, in turns and each into a fresh ledger.
 
     Then measure the lag of the sealer under single POSTs and under imports.

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from itertools import cycle, islice
 from secrets import token_hex
 
-from benchmarks.bench import RunContext, free_port
+from benchmarks.bench import RunContext
 from benchmarks.cost import ResourceUsage
 from benchmarks.ledgers import Ledger
 from benchmarks.load import wrk
 from benchmarks.load.workload import Workload
 from benchmarks.results.report import Row, Series, Target
 from benchmarks.scenarios import limits
+from harness.ports import find_free_ports
 from harness.program.service import ServiceProcess
 
 CONNECTIONS = 64
@@ -45,7 +46,7 @@ class Rounds:
         self.cost += cost
 
 
-def limits_of_the_machine(bench: RunContext) -> Iterator[Row]:
+def measure_machine_limits(bench: RunContext) -> Iterator[Row]:
     """Measure round trips to the database and fsync on this machine."""
     trips, syncs = Series(), Series()
     with bench.ledgers.fresh() as ledger:
@@ -56,12 +57,12 @@ def limits_of_the_machine(bench: RunContext) -> Iterator[Row]:
     yield Row("fsync of a page, one after the other", syncs, "/s")
 
 
-def single(bench: RunContext) -> Iterator[Row]:
+def measure_single_requests(bench: RunContext) -> Iterator[Row]:
     """Measure POST /v1/transaction with uniformly distributed users."""
     with (
         bench.ledgers.fresh() as ledger,
         ledger.serve() as service,
-        limits.echo(free_port()) as echo,
+        limits.run_echo(*find_free_ports(1)) as echo,
     ):
         for connections in bench.scale.connections:
             ours, bare = _posts(bench, service, echo, connections)
@@ -84,7 +85,7 @@ def single(bench: RunContext) -> Iterator[Row]:
                 yield Row(f"{name}: against the disk", ours.rate, "/s", "fsync", syncs)
 
 
-def distributions(bench: RunContext) -> Iterator[Row]:
+def measure_distributions(bench: RunContext) -> Iterator[Row]:
     """Measure a hot user and a Zipf distribution with refusals and replays, at 64 connections."""
     plain = bench.workload(0)
     workloads = {
@@ -106,7 +107,7 @@ def distributions(bench: RunContext) -> Iterator[Row]:
         yield Row(title, rounds.rate, "/s", "uniform", uniform, target, rounds.cost)
 
 
-def authentication(bench: RunContext) -> Iterator[Row]:
+def measure_authentication(bench: RunContext) -> Iterator[Row]:
     """Measure the cost of authentication: send the same requests to a service with a key and to one without keys."""
     key = token_hex(24)
     found: dict[str | None, Rounds] = {None: Rounds(), key: Rounds()}
@@ -133,12 +134,12 @@ def authentication(bench: RunContext) -> Iterator[Row]:
     )
 
 
-def reads(bench: RunContext) -> Iterator[Row]:
+def measure_reads(bench: RunContext) -> Iterator[Row]:
     """Measure GET of a balance and of a transaction at 64 connections."""
     with (
         bench.ledgers.fresh() as ledger,
         ledger.serve() as service,
-        limits.echo(free_port()) as echo,
+        limits.run_echo(*find_free_ports(1)) as echo,
     ):
         bench.stream(service, bench.body(bench.workload(bench.scale.bulk_lines // 10)))
         for name, paths in _paths(ledger).items():

@@ -62,7 +62,7 @@ class ProcessSamples:
     files: list[float] = field(default_factory=list)
 
 
-def soak(bench: RunContext) -> Iterator[Row]:
+def measure_soak(bench: RunContext) -> Iterator[Row]:
     """Run the load, and fit lines to the memory and the open files of each process."""
     seconds = bench.scale.soak_seconds
     with (
@@ -82,7 +82,7 @@ def soak(bench: RunContext) -> Iterator[Row]:
         )
         with (
             run_subscribers(service.url, [""]) as subscriber,
-            _reading(service.url, bench.scale.users),
+            _run_reader(service.url, bench.scale.users),
         ):
             generator = Generator(load)
             held = _sample_processes(service, seconds)
@@ -152,7 +152,7 @@ def _sample_processes(service: ServiceProcess, seconds: float) -> dict[str, Proc
 
 
 @contextmanager
-def _reading(url: str, users: int) -> Iterator[None]:
+def _run_reader(url: str, users: int) -> Iterator[None]:
     """Run a reader in a thread."""
     stopping = threading.Event()
     thread = threading.Thread(target=_read, args=(url, users, stopping.is_set), daemon=True)

@@ -13,7 +13,7 @@ import aio_pika
 from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 
 
-class Received:
+class ReceivedEvents:
     """The events that a consumer has received, each once by its id, and all faults found in them."""
 
     def __init__(self) -> None:
@@ -48,12 +48,14 @@ class QueueConsumer:
         self._queue = queue
         self.last: AbstractIncomingMessage | None = None
 
-    async def drain(self, received: Received) -> None:
+    async def drain(self, received: ReceivedEvents) -> None:
         """Take all events that are in the queue now."""
         while (message := await self._queue.get(fail=False, no_ack=True)) is not None:
             received.take(json.loads(message.body))
 
-    async def until(self, received: Received, count: int, *, seconds: float = 60) -> None:
+    async def take_until(
+        self, received: ReceivedEvents, count: int, *, seconds: float = 60
+    ) -> None:
         """Take events until `count` different ones have arrived."""
         if len(received.events) >= count:
             return
@@ -68,7 +70,7 @@ class QueueConsumer:
 
 
 @asynccontextmanager
-async def queue(
+async def consume_queue(
     url: str, exchange: str, binding: str = "user.#", *, name: str | None = None
 ) -> AsyncIterator[QueueConsumer]:
     """Yield a consumer of the exchange's events with matching routing keys. A named queue is kept afterwards."""
@@ -84,7 +86,7 @@ async def queue(
             await bound.delete(if_unused=False, if_empty=False)
 
 
-async def stream_events(url: str, stream: str, count: int, *, seconds: float = 60) -> list[Any]:
+async def read_stream(url: str, stream: str, count: int, *, seconds: float = 60) -> list[Any]:
     """Return the first events of a stream with all repetitions, after checking that no further one follows at once."""
     from urllib.parse import urlsplit
 

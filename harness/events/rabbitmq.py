@@ -15,7 +15,7 @@ from uuid import uuid4
 import trustme
 
 from harness import prerequisites
-from harness.ports import free_ports
+from harness.ports import find_free_ports
 
 START_SECONDS_MAX = 90
 
@@ -25,7 +25,7 @@ _PROGRAMS = ("/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server")
 
 def find() -> str | None:
     """Return the path of the program, or None if it is not installed."""
-    found_at = (prerequisites.program(path, "rabbitmq-server") for path in _PROGRAMS)
+    found_at = (prerequisites.find_program(path, "rabbitmq-server") for path in _PROGRAMS)
     return next(filter(None, found_at), None)
 
 
@@ -43,7 +43,7 @@ class Broker:
         self.ca_file = directory / "ca.pem"
         self._directory = directory
         self._node = f"saldo-{uuid4().hex[:8]}@localhost"
-        self.port, self.stream_port, self._distribution_port = free_ports(3)
+        self.port, self.stream_port, self._distribution_port = find_free_ports(3)
         self._process: subprocess.Popen[bytes] | None = None
         self._log = directory / "rabbitmq.log"
         (directory / "plugins").write_text("[rabbitmq_stream].\n")
@@ -142,7 +142,7 @@ class Broker:
 
 
 @contextmanager
-def broker(program: str, directory: Path, *, tls: bool = False) -> Iterator[Broker]:
+def run_broker(program: str, directory: Path, *, tls: bool = False) -> Iterator[Broker]:
     """Yield a running broker, and kill it afterwards."""
     running = Broker(program, directory, tls=tls)
     running.start()

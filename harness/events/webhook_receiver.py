@@ -12,14 +12,14 @@ from typing import Any
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
-def answer(status: int, *headers: str) -> bytes:
+def build_response(status: int, *headers: str) -> bytes:
     """Return an HTTP answer without a body."""
     lines = [f"HTTP/1.1 {status} Whatever", "content-length: 0", *headers]
     return "\r\n".join([*lines, "", ""]).encode()
 
 
 @dataclass
-class Received:
+class ReceivedRequest:
     """One request."""
 
     path: str
@@ -41,7 +41,7 @@ class Received:
         return int(data.get("user_id", data.get("id")))
 
 
-Behaviour = Callable[[Received], Awaitable[bytes]]
+Behaviour = Callable[[ReceivedRequest], Awaitable[bytes]]
 
 
 class Receiver:
@@ -53,7 +53,7 @@ class Receiver:
     """
 
     def __init__(self) -> None:
-        self.received: list[Received] = []
+        self.received: list[ReceivedRequest] = []
         self.behave: Behaviour = accept
         self.port = 0
         self._news = asyncio.Condition()
@@ -62,13 +62,15 @@ class Receiver:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/hook"
 
-    async def wait_for(self, satisfied: Callable[[list[Received]], bool]) -> list[Received]:
+    async def wait_for(
+        self, satisfied: Callable[[list[ReceivedRequest]], bool]
+    ) -> list[ReceivedRequest]:
         """Return the received requests once they satisfy the condition."""
         async with self._news:
             await self._news.wait_for(lambda: satisfied(self.received))
         return self.received
 
-    async def wait_for_count(self, count: int) -> list[Received]:
+    async def wait_for_count(self, count: int) -> list[ReceivedRequest]:
         """Return the first `count` requests."""
         return (await self.wait_for(lambda received: len(received) >= count))[:count]
 
@@ -80,7 +82,7 @@ class Receiver:
                 headers = dict(each.split(": ", 1) for each in lines)
                 headers = {name.lower(): value for name, value in headers.items()}
                 body = await reader.readexactly(int(headers["content-length"]))
-                request = Received(line.split()[1], headers, body)
+                request = ReceivedRequest(line.split()[1], headers, body)
                 async with self._news:
                     self.received.append(request)
                     self._news.notify_all()
@@ -92,25 +94,25 @@ class Receiver:
             writer.close()
 
 
-async def accept(_: Received) -> bytes:
+async def accept(_: ReceivedRequest) -> bytes:
     """Accept the delivery."""
     return OK
 
 
-def always(text: bytes) -> Behaviour:
+def respond_always(text: bytes) -> Behaviour:
     """Return a behaviour that gives the same answer to all requests."""
 
-    async def behave(_: Received) -> bytes:
+    async def behave(_: ReceivedRequest) -> bytes:
         return text
 
     return behave
 
 
-def first(text: bytes, count: int) -> Behaviour:
+def respond_first(text: bytes, count: int) -> Behaviour:
     """Return a behaviour that gives this answer to the first `count` requests, and accepts the others."""
     left = count
 
-    async def behave(_: Received) -> bytes:
+    async def behave(_: ReceivedRequest) -> bytes:
         nonlocal left
         left -= 1
         return text if left >= 0 else OK
@@ -118,7 +120,7 @@ def first(text: bytes, count: int) -> Behaviour:
     return behave
 
 
-async def never_answer(_: Received) -> bytes:
+async def never_answer(_: ReceivedRequest) -> bytes:
     """Wait for ever without answering."""
     await asyncio.Event().wait()
     return b""
@@ -130,12 +132,12 @@ async def run_receiver() -> AsyncIterator[Receiver]:
     receiver = Receiver()
     connections: set[asyncio.Task[None]] = set()
 
-    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def handle_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.ensure_future(receiver.serve(reader, writer))
         connections.add(task)
         task.add_done_callback(connections.discard)
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    server = await asyncio.start_server(handle_connection, "127.0.0.1", 0)
     receiver.port = server.sockets[0].getsockname()[1]
     try:
         yield receiver

@@ -62,7 +62,7 @@ def create_database(superuser_url: str) -> Iterator[Database]:
 
 
 @contextmanager
-def ledger_on(
+def create_ledger(
     superuser_url: str,
     *,
     max_lateness: timedelta | None = None,
@@ -73,12 +73,12 @@ def ledger_on(
 
     Args:
         distributed: None to distribute it if the database in the URL coordinates a Citus cluster.
-        workers: see `on_citus`.
+        workers: see `create_citus_database`.
     """
     if distributed is None:
         distributed = has_citus(superuser_url)
     with (
-        on_citus(superuser_url, workers)
+        create_citus_database(superuser_url, workers)
         if distributed
         else create_database(superuser_url) as database
     ):
@@ -101,7 +101,7 @@ def has_citus(superuser_url: str) -> bool:
 
 
 @contextmanager
-def on_citus(superuser_url: str, workers: int | None = None) -> Iterator[Database]:
+def create_citus_database(superuser_url: str, workers: int | None = None) -> Iterator[Database]:
     """Create the database on every node of the Citus cluster that the URL's database coordinates, and the roles.
 
     The steps are those of docs/howto/scale-out.md. The ledger is not distributed yet: `saldo.store.citus.setup` does
@@ -123,11 +123,11 @@ def on_citus(superuser_url: str, workers: int | None = None) -> Iterator[Databas
         "saldo": sql.Identifier(name),
         "password": sql.Literal(password),
     }
-    urls = [superuser_url, *(at(superuser_url, *node) for node in nodes)]
+    urls = [superuser_url, *(replace_server(superuser_url, *node) for node in nodes)]
     with ExitStack() as stack:
         for url in urls:
-            stack.enter_context(_with_citus(url, name))
-        with psycopg.connect(within(superuser_url, name), autocommit=True) as admin:
+            stack.enter_context(_create_database_on_node(url, name))
+        with psycopg.connect(replace_database(superuser_url, name), autocommit=True) as admin:
             admin.execute(
                 "SELECT citus_set_coordinator_host(%s, %s)", (here.hostname, here.port or 5432)
             )
@@ -155,13 +155,13 @@ def on_citus(superuser_url: str, workers: int | None = None) -> Iterator[Databas
 
 
 @contextmanager
-def _with_citus(url: str, name: str) -> Iterator[None]:
+def _create_database_on_node(url: str, name: str) -> Iterator[None]:
     """Create the database on a node, which a test may stop and start meanwhile."""
     database = sql.Identifier(name)
     with psycopg.connect(url, autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(database))
     try:
-        with psycopg.connect(within(url, name), autocommit=True) as inside:
+        with psycopg.connect(replace_database(url, name), autocommit=True) as inside:
             inside.execute("CREATE EXTENSION citus")
         yield
     finally:
@@ -170,7 +170,9 @@ def _with_citus(url: str, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def on_embedded(server: EmbeddedServer, template: str = "template1") -> Iterator[Database]:
+def create_embedded_database(
+    server: EmbeddedServer, template: str = "template1"
+) -> Iterator[Database]:
     """Create a database on the embedded server, and drop it at the end.
 
     Args:
@@ -192,14 +194,14 @@ def on_embedded(server: EmbeddedServer, template: str = "template1") -> Iterator
             admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
 
 
-def at(url: str, host: str, port: int) -> str:
+def replace_server(url: str, host: str, port: int) -> str:
     """Return a URL with the same role and database on another server."""
     parts = urlsplit(url)
     user = parts.netloc.rpartition("@")[0]
     return parts._replace(netloc=f"{user}@{host}:{port}").geturl()
 
 
-def within(url: str, database: str) -> str:
+def replace_database(url: str, database: str) -> str:
     """Return a URL with the same role and server, and another database."""
     return urlsplit(url)._replace(path=f"/{database}").geturl()
 

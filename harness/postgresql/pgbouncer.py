@@ -27,12 +27,12 @@ KEEPS_STATEMENTS = (1, 21)
 
 def find() -> str | None:
     """Return the path of pgbouncer, which Debian installs with the daemons, outside of users' PATH."""
-    return prerequisites.program(
+    return prerequisites.find_program(
         "pgbouncer", "pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
     )
 
 
-def version(program: str) -> tuple[int, ...]:
+def read_version(program: str) -> tuple[int, ...]:
     """Return its version."""
     done = subprocess.run([program, "--version"], check=True, capture_output=True, text=True)
     found = re.search(r"(\d+)\.(\d+)", done.stdout + done.stderr)

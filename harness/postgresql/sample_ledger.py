@@ -61,7 +61,7 @@ def fill(database: Database) -> None:
             post(connection, user_id, -10, -5, 3, -5000, 5, 5)
 
 
-def entries_of(connection: psycopg.Connection, shard: int) -> list[Entry]:
+def read_entries(connection: psycopg.Connection, shard: int) -> list[Entry]:
     rows: list[Any] = connection.execute(ENTRIES, (shard,)).fetchall()
     return [
         Entry(shard, seq, user_id, number, uuid, Kind(kind), Outcome(outcome), *rest)
@@ -80,7 +80,7 @@ def seal(database: Database, *, leave: int = 0, size: int = SEALED) -> None:
                 (shard,),
             ).fetchone()
             sealed, previous = last or (0, FIRST_PREVIOUS)
-            entries = entries_of(connection, shard)
+            entries = read_entries(connection, shard)
             for begin in range(sealed, len(entries) - leave, size):
                 part = entries[begin : min(begin + size, len(entries) - leave)]
                 root = merkle_root([leaf_hash(entry_bytes(entry)) for entry in part])
@@ -93,7 +93,7 @@ def seal(database: Database, *, leave: int = 0, size: int = SEALED) -> None:
 
 
 @contextmanager
-def behind_its_back(database: Database) -> Iterator[psycopg.Connection]:
+def disable_triggers(database: Database) -> Iterator[psycopg.Connection]:
     """Yield a superuser's connection with the triggers disabled."""
     with psycopg.connect(superuser_url(database), autocommit=True) as connection:
         for table in ("transactions", "seals"):

@@ -15,7 +15,7 @@ from saldo.store.embedded.system_account import Account
 
 
 @contextmanager
-def standby_of(primary: EmbeddedServer, data_dir: Path) -> Iterator[EmbeddedServer]:
+def run_standby(primary: EmbeddedServer, data_dir: Path) -> Iterator[EmbeddedServer]:
     """Yield a standby that is copied, started, and stopped at the end; it follows the primary by itself."""
     cluster = data_dir / "postgresql-18"
     cluster.mkdir(parents=True, mode=0o700)
@@ -36,7 +36,7 @@ def standby_of(primary: EmbeddedServer, data_dir: Path) -> Iterator[EmbeddedServ
 
 
 @contextmanager
-def standby_away(server: EmbeddedServer) -> Iterator[None]:
+def await_absent_standby(server: EmbeddedServer) -> Iterator[None]:
     """Configure a synchronous standby that doesn't exist, and wait until the server has loaded the configuration."""
     over = threading.Event()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.program import forks
-from harness.program.environment import without_settings
+from harness.program.environment import copy_environment
 
 SECONDS_MAX = 120
 
@@ -39,7 +39,7 @@ class Program:
 
     def __init__(self, **settings: str) -> None:
         # The terminal is wide enough for every column, and has no colours.
-        self.environment = without_settings() | {"TZ": "UTC", "COLUMNS": "160"} | settings
+        self.environment = copy_environment() | {"TZ": "UTC", "COLUMNS": "160"} | settings
 
     def __call__(
         self, *arguments: str, code: int = 0, directory: Path | None = None, **settings: str

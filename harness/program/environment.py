@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 
-def without_settings() -> dict[str, str]:
+def copy_environment() -> dict[str, str]:
     """Return the environment without Saldo's variables, but with permission to run the service as root.
 
     The suite runs as root, too: in containers and in CI.

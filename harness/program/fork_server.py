@@ -37,7 +37,7 @@ def load() -> None:
         import_module(f"saldo.cli.commands.{command.module}")
 
 
-def next_process(control: socket.socket) -> dict[str, Any] | None:
+def serve_requests(control: socket.socket) -> dict[str, Any] | None:
     """Serve requests: return the request in each forked process, and None at the end in this process."""
     waiting: dict[int, tuple[int, socket.socket]] = {}
     with selectors.DefaultSelector() as selector:
@@ -66,22 +66,22 @@ def next_process(control: socket.socket) -> dict[str, Any] | None:
                     descriptor = os.pidfd_open(pid)
                     waiting[descriptor] = (pid, status)
                     selector.register(descriptor, selectors.EVENT_READ)
-                    _tell(status, pid)
+                    _send_number(status, pid)
                 else:
                     descriptor = key.fd
                     selector.unregister(descriptor)
                     pid, status = waiting.pop(descriptor)
                     os.close(descriptor)
-                    _tell(status, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+                    _send_number(status, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
                     status.close()
 
 
-def _tell(status: socket.socket, number: int) -> None:
+def _send_number(status: socket.socket, number: int) -> None:
     with suppress(ConnectionError):  # the test no longer waits
         status.send(str(number).encode())
 
 
-def become(request: dict[str, Any]) -> None:
+def become_new_process(request: dict[str, Any]) -> None:
     """Make this process equal to a new one."""
     if request["new_session"]:
         os.setsid()
@@ -92,7 +92,7 @@ def become(request: dict[str, Any]) -> None:
     tempfile.tempdir = None  # TMPDIR of the new environment decides
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
-        stream = _stream(number, mode)
+        stream = _open_stream(number, mode)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
     program = import_module("saldo.__main__")
@@ -103,7 +103,7 @@ def become(request: dict[str, Any]) -> None:
     sys.modules["__main__"] = program
 
 
-def _stream(number: int, mode: str) -> TextIO:
+def _open_stream(number: int, mode: str) -> TextIO:
     """Return the object that Python creates for a standard stream."""
     stream = io.open(  # noqa: SIM115, UP020 - it stays open
         number,
@@ -127,10 +127,10 @@ def main() -> None:
     load()
     # Garbage collections in the forked processes can then skip the objects that are loaded here.
     gc.freeze()
-    request = next_process(control)
+    request = serve_requests(control)
     if request is None:
         return
-    become(request)
+    become_new_process(request)
     from saldo.__main__ import main as program
 
     program()

@@ -77,8 +77,14 @@ class ForkServer:
         self._process.wait()
 
 
-class Forked(subprocess.Popen[AnyStr]):
-    """A process that the fork server started and waits for."""
+class ForkedProcess(subprocess.Popen[AnyStr]):
+    """A process that the fork server started and waits for.
+
+    It overrides private methods of `subprocess.Popen`, because there is no public way to give a process that another
+    one has started the rest of its interface: pipes, `communicate` and timeouts. The forkserver of `multiprocessing`
+    calls a function and has no standard streams, working directory or session for each process. If a version of Python
+    changes these methods, `SALDO_TEST_FORK=0` runs the tests without them.
+    """
 
     _status: socket.socket
 
@@ -92,7 +98,7 @@ class Forked(subprocess.Popen[AnyStr]):
             "new_session": given["start_new_session"],
         }
         streams = [number if passed == -1 else passed for number, passed in enumerate(own)]
-        self.pid, self._status = _server().fork(request, streams)
+        self.pid, self._status = _get_server().fork(request, streams)
         self._child_created: bool = True
         self._close_pipe_fds(*(given[name] for name in _PIPE_ENDS))  # type: ignore[attr-defined]
 
@@ -128,7 +134,7 @@ _PIPE_ENDS: Final = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "e
 _servers: dict[int, ForkServer] = {}
 
 
-def _server() -> ForkServer:
+def _get_server() -> ForkServer:
     """Return this process's fork server."""
     with _starting:
         if os.getpid() not in _servers:
@@ -145,8 +151,8 @@ def start(
 ) -> subprocess.Popen[Any]:
     """Start `saldo` with these arguments; the options are those of `subprocess.Popen`."""
     environment = os.environ if env is None else env
-    if ENABLED and _at_start(environment) == _at_start(os.environ):
-        return Forked([*arguments], env=env, **options)
+    if ENABLED and _variables_read_at_start(environment) == _variables_read_at_start(os.environ):
+        return ForkedProcess([*arguments], env=env, **options)
     return subprocess.Popen([*COMMAND, *arguments], env=env, **options)
 
 
@@ -175,5 +181,5 @@ def run(
     return done
 
 
-def _at_start(environment: Mapping[str, str]) -> dict[str, str]:
+def _variables_read_at_start(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name.startswith(READ_AT_START)}

@@ -18,7 +18,7 @@ import httpx
 
 from harness.postgresql import data_directories
 from harness.program import forks
-from harness.program.environment import without_settings
+from harness.program.environment import copy_environment
 
 READY_SECONDS_MAX = 60
 
@@ -46,8 +46,8 @@ class ServiceProcess:
         """
         self._verify = verify
         self._log = directory / f"serve-{uuid4()}.log"
-        environment = without_settings() | {"SALDO_PORT": "0", "TZ": "UTC"} | settings
-        if not _knows_as_root(settings.get("PYTHONPATH")):
+        environment = copy_environment() | {"SALDO_PORT": "0", "TZ": "UTC"} | settings
+        if not _has_as_root(settings.get("PYTHONPATH")):
             del environment["SALDO_AS_ROOT"]
         with self._log.open("wb") as log:
             options: dict[str, Any] = {
@@ -93,7 +93,7 @@ class ServiceProcess:
         return self.process.wait(60)
 
 
-def _knows_as_root(earlier: str | None) -> bool:
+def _has_as_root(earlier: str | None) -> bool:
     """Return whether the code that is run has the setting `as_root`.
 
     Args:
@@ -107,7 +107,7 @@ def _knows_as_root(earlier: str | None) -> bool:
 
 
 @contextmanager
-def service(
+def run_service_process(
     directory: Path,
     verify: ssl.SSLContext | bool = True,
     command: Sequence[str] | None = None,
@@ -129,8 +129,8 @@ def service(
         running.end()
 
 
-def service_as_users_start_it(
+def run_unforked_service(
     directory: Path, /, **settings: str
 ) -> AbstractContextManager[ServiceProcess]:
     """Yield a service in a Python process of its own; on an empty directory it creates its cluster itself."""
-    return service(directory, True, COMMAND, **settings)
+    return run_service_process(directory, True, COMMAND, **settings)

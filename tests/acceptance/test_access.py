@@ -16,7 +16,7 @@ import pytest
 
 from harness.openapi_document import Document
 from harness.postgresql.databases import Database
-from harness.program.settings import settings_for
+from harness.program.settings import create_settings
 from saldo.auth import bearer_tokens
 from saldo.auth.authenticator import PROXY_HEADERS
 from saldo.auth.grants import Scope
@@ -83,7 +83,7 @@ class Api:
 @asynccontextmanager
 async def serve(ledger: Database, **settings: object) -> AsyncIterator[Api]:
     own = {"admin_key": ADMIN_KEY, "keys_refresh_seconds": 60.0} | settings
-    async with run_service(settings_for(ledger.service_url, **own), ledger.service_url) as front:
+    async with run_service(create_settings(ledger.service_url, **own), ledger.service_url) as front:
         transport = httpx.ASGITransport(app=front)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             document = Document((await client.get("/openapi.json")).json())

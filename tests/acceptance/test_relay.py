@@ -15,7 +15,7 @@ import aio_pika
 import httpx
 
 from harness.program import forks
-from harness.program.service import ServiceProcess, service
+from harness.program.service import ServiceProcess, run_service_process
 
 ROOT = Path(__file__).parents[2]
 HOW_TO = ROOT / "docs" / "howto" / "consume-events.md"
@@ -97,7 +97,7 @@ def test_how_to_consumer_receives_everything_and_detects_repetitions(
     assert "saldo relay status" in commands
     with (
         run_consumer(rabbitmq_url, tmp_path) as consumer,
-        service(tmp_path, SALDO_RABBITMQ_URL=rabbitmq_url) as running,
+        run_service_process(tmp_path, SALDO_RABBITMQ_URL=rabbitmq_url) as running,
     ):
         created = httpx.post(f"{running.url}/v1/user", json={"name": "Ann"})
         assert created.json()["id"] == 1
@@ -119,7 +119,7 @@ def test_how_to_consumer_receives_everything_and_detects_repetitions(
 
 def test_relaying_alone(rabbitmq_url: str, tmp_path: Path) -> None:
     with run_consumer(rabbitmq_url, tmp_path) as consumer:
-        with service(
+        with run_service_process(
             tmp_path, SALDO_RABBITMQ_URL=rabbitmq_url, SALDO_RELAY_ENABLED="false"
         ) as running:
             httpx.post(f"{running.url}/v1/user", json={"name": "Ann"})

@@ -16,9 +16,9 @@ import psycopg
 import pytest
 
 from harness.postgresql.databases import Database
-from harness.postgresql.sample_ledger import behind_its_back, fill, insert, seal
+from harness.postgresql.sample_ledger import disable_triggers, fill, insert, seal
 from harness.program import forks
-from harness.program.service import service
+from harness.program.service import run_service_process
 from saldo.store.embedded import EmbeddedServer
 from tests.acceptance.test_operate import Operator
 
@@ -109,7 +109,7 @@ def test_how_to_commands_work_as_printed(ledger: Database, operator: Operator) -
 def test_the_embedded_database_is_verified_beside_its_service_and_without(
     operator: Operator,
 ) -> None:
-    with service(operator.directory) as running:
+    with run_service_process(operator.directory) as running:
         user_id = httpx.post(f"{running.url}/v1/user", json={"name": "a"}).json()["id"]
         assert user_id == 1
         assert operator.run("saldo verify").startswith("the ledger is whole: 1 entries in ")
@@ -178,7 +178,7 @@ def test_interrupted_verification_resumes(
     kept: dict[str, Any] = json.loads(state.read_text())
     assert (kept["position"]["shard"], kept["entries"], kept["sealed"]) == (2, 21, 16)
     # What was verified is not read again, even if it is wrong by now.
-    with behind_its_back(ledger) as connection:
+    with disable_triggers(ledger) as connection:
         connection.execute(
             "UPDATE saldo.transactions SET balance = 5000 WHERE shard = 1 AND seq = 5"
         )

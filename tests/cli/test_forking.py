@@ -120,9 +120,9 @@ def test_wait_raises_an_error_at_its_timeout() -> None:
 
 def test_commands_are_forked_unless_the_environment_forbids_it(forked: bool) -> None:
     with watching() as process:
-        assert isinstance(process, forks.Forked) == forked
+        assert isinstance(process, forks.ForkedProcess) == forked
     done = forks.start(["--help"], env=os.environ | {"PYTHONWARNINGS": "error"}, stdout=-3)
-    assert not isinstance(done, forks.Forked)
+    assert not isinstance(done, forks.ForkedProcess)
     assert done.wait(SECONDS_MAX) == 0
 
 

@@ -16,8 +16,8 @@ import yaml
 from psycopg import sql
 
 from harness.events.rabbitmq import Broker
-from harness.ports import free_ports
-from harness.prerequisites import program as installed
+from harness.ports import find_free_ports
+from harness.prerequisites import find_program
 from saldo.settings.model import Settings
 from saldo.store.connections.connection import check
 from saldo.store.embedded import EmbeddedServer
@@ -252,7 +252,7 @@ def test_postgresql_accepts_the_parameters(
 async def test_init_script_creates_the_roles_of_the_service(
     server: EmbeddedServer, services: dict[str, Any]
 ) -> None:
-    if installed("psql", "psql") is None:
+    if find_program("psql", "psql") is None:
         pytest.skip("no psql (Debian: package postgresql-client)")
     with psycopg.connect(server.superuser_url) as admin:
         host = admin.info.host
@@ -286,7 +286,7 @@ def test_broker_accepts_its_configuration(tmp_path: Path, rabbitmq_program: str)
         for line in configuration.read_text().splitlines()
         if line.partition(" = ")[0] not in named
     ]
-    (prometheus,) = free_ports(1)
+    (prometheus,) = find_free_ports(1)
     ports.append(f"prometheus.tcp.port = {prometheus}")
     configuration.write_text("\n".join([*ports, mounted]))
     try:

@@ -31,5 +31,5 @@ def citus_url() -> str:
 @pytest.fixture
 def cluster(citus_url: str) -> Iterator[Database]:
     """Yield a distributed ledger of the test's own."""
-    with databases.ledger_on(citus_url) as database:
+    with databases.create_ledger(citus_url) as database:
         yield database

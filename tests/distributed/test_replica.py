@@ -11,7 +11,7 @@ import pytest
 from harness.postgresql import databases
 from harness.postgresql.databases import Database
 from harness.prerequisites import skip_or_fail
-from harness.program.service import service
+from harness.program.service import run_service_process
 from tests.faults.test_replica import UserClient, questions, wait_for
 
 pytestmark = pytest.mark.citus
@@ -31,10 +31,12 @@ def replica_url(citus_url: str, cluster: Database) -> str:
     if not standbys or standbys[0][4] != 0:
         skip_or_fail("citus", "the Citus cluster has no standbys (see docs/howto/scale-out.md)")
     name = psycopg.conninfo.conninfo_to_dict(cluster.service_url)["dbname"]
-    with psycopg.connect(databases.within(citus_url, str(name)), autocommit=True) as admin:
+    with psycopg.connect(
+        databases.replace_database(citus_url, str(name)), autocommit=True
+    ) as admin:
         for standby in standbys:
             admin.execute("SELECT citus_add_secondary_node(%s, %s, %s, %s)", standby[:4])
-    return databases.at(cluster.service_url, *standbys[0][:2])
+    return databases.replace_server(cluster.service_url, *standbys[0][:2])
 
 
 def test_standbys_answer_like_the_cluster(
@@ -45,8 +47,8 @@ def test_standbys_answer_like_the_cluster(
         "SALDO_DATABASE_OWNER_URL": cluster.owner_url,
     }
     with (
-        service(tmp_path, **urls) as plain,
-        service(tmp_path, **urls, SALDO_DATABASE_REPLICA_URL=replica_url) as running,
+        run_service_process(tmp_path, **urls) as plain,
+        run_service_process(tmp_path, **urls, SALDO_DATABASE_REPLICA_URL=replica_url) as running,
     ):
         wait_for(running, "the replica is asked for")
         here = UserClient(plain.url)

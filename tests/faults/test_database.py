@@ -21,8 +21,8 @@ import psycopg
 import pytest
 
 from harness.postgresql.databases import Database
-from harness.postgresql.standbys import standby_away
-from harness.program.settings import settings_for
+from harness.postgresql.standbys import await_absent_standby
+from harness.program.settings import create_settings
 from saldo.bootstrap.service import create_engine, run_service
 from saldo.engine.engine import Engine
 from saldo.engine.errors import DeadlineExceededError, OutcomeUnknownError
@@ -49,7 +49,7 @@ def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
 
 @asynccontextmanager
 async def started(url: str, **given: Any) -> AsyncIterator[Engine]:
-    engine = create_engine(settings_for(url, **given), url)
+    engine = create_engine(create_settings(url, **given), url)
     engine.start()
     try:
         yield engine
@@ -192,7 +192,7 @@ async def test_without_the_standby_neither_a_post_nor_its_retry_succeeds(
 ) -> None:
     (user_id,) = create_users(own_server.service_url, 1)
     request = deposit(user_id)
-    with standby_away(own_server):
+    with await_absent_standby(own_server):
         async with started(
             own_server.service_url, request_deadline_seconds=1.0, batch_timeout_seconds=0.5
         ) as engine:
@@ -216,7 +216,7 @@ async def test_replay_waits_for_the_standby(
     request = deposit(user_id)
     async with started(own_server.service_url) as engine:
         await engine.post(request)
-    with standby_away(own_server):
+    with await_absent_standby(own_server):
         async with started(own_server.service_url, request_deadline_seconds=1.0) as engine:
             with pytest.raises(OutcomeUnknownError):
                 await engine.post(request)
@@ -302,7 +302,7 @@ async def test_post_uses_indexes_on_a_table_never_analysed(
 
 async def test_query_rejected_by_the_database_is_an_internal_error(own_ledger: Database) -> None:
     """Check that the client isn't asked to retry, and that the log contains the reason."""
-    async with run_service(settings_for(own_ledger.service_url), own_ledger.service_url) as app:
+    async with run_service(create_settings(own_ledger.service_url), own_ledger.service_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             assert (await client.get("/v1/user")).status_code == 200
@@ -328,7 +328,7 @@ async def test_an_error_of_the_database_brings_no_name_and_no_amount_into_the_lo
             "ALTER TABLE saldo.transactions ADD CONSTRAINT t CHECK (amount <> 7391300) NOT VALID"
         )
     logs.set_up("debug", "json")
-    async with run_service(settings_for(own_ledger.service_url), own_ledger.service_url) as app:
+    async with run_service(create_settings(own_ledger.service_url), own_ledger.service_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as api:
             user = (await api.post("/v1/user", json={"name": "somebody"})).json()["id"]

@@ -18,8 +18,8 @@ import psycopg
 import pytest
 
 from harness.postgresql import data_directories
-from harness.postgresql.standbys import standby_away, standby_of
-from harness.program.service import ServiceProcess, service
+from harness.postgresql.standbys import await_absent_standby, run_standby
+from harness.program.service import ServiceProcess, run_service_process
 from saldo.store.embedded import EmbeddedServer
 
 READS = re.compile(r'^saldo_replica_reads_total\{answered_by="(\w+)"\} (\S+)$', re.MULTILINE)
@@ -51,7 +51,7 @@ def replica(
     primary: EmbeddedServer, serving: ServiceProcess, tmp_path: Path
 ) -> Iterator[EmbeddedServer]:
     """Yield a replica that was created after the schema."""
-    with standby_of(primary, tmp_path / "standby") as server:
+    with run_standby(primary, tmp_path / "standby") as server:
         yield server
 
 
@@ -59,7 +59,7 @@ def replica(
 def serve(
     directory: Path, primary: EmbeddedServer, replica: EmbeddedServer
 ) -> Iterator[ServiceProcess]:
-    with service(
+    with run_service_process(
         directory,
         SALDO_DATABASE_URL=primary.service_url,
         SALDO_DATABASE_OWNER_URL=primary.owner_url,
@@ -250,7 +250,7 @@ def test_primary_answers_while_the_replica_is_unavailable(
     primary: EmbeddedServer, serving: ServiceProcess, tmp_path: Path
 ) -> None:
     data_dir = tmp_path / "standby"
-    with standby_of(primary, data_dir) as replica, serve(tmp_path, primary, replica) as running:
+    with run_standby(primary, data_dir) as replica, serve(tmp_path, primary, replica) as running:
         asking = UserClient(running.url)
         asking.fill()
         catch_up(primary, replica)
@@ -303,7 +303,7 @@ def test_replica_hides_entries_that_are_not_visible_on_the_primary(
         catch_up(primary, replica)
         asked = questions(asking.user_id, 3)
         before = [asking.get(path, **query) for path, query in asked]
-        with standby_away(primary):
+        with await_absent_standby(primary):
             posting = beside.submit(asking.post, "7.00", FIRST)
             with psycopg.connect(replica.ledger_url, autocommit=True) as admin:
                 found = "SELECT count(*) > %s FROM saldo.transactions WHERE user_id = %s"
@@ -335,7 +335,7 @@ def test_hanging_replica_counts_as_unavailable(
 def test_replica_of_another_database_is_not_used(
     primary: EmbeddedServer, serving: ServiceProcess, tmp_path: Path
 ) -> None:
-    with service(
+    with run_service_process(
         tmp_path,
         SALDO_DATABASE_URL=primary.service_url,
         SALDO_DATABASE_OWNER_URL=primary.owner_url,

@@ -17,7 +17,7 @@ import psutil
 import psycopg
 import pytest
 
-from harness.program.settings import settings_for
+from harness.program.settings import create_settings
 from saldo.bootstrap.service import create_engine
 from saldo.engine.engine import Engine
 from saldo.ledger.model import Outcome
@@ -118,7 +118,7 @@ async def past(tmp_path_factory: pytest.TempPathFactory) -> LostLedger:
     directory = tmp_path_factory.mktemp("past")
     archive, backup = directory / ODD_NAME, directory / "backups/one"
     with serve_database(directory / "data", archive) as server:
-        engine = create_engine(settings_for(server.service_url), server.service_url)
+        engine = create_engine(create_settings(server.service_url), server.service_url)
         engine.start()
         load = Load(engine, create_users(server.service_url, 16))
         running = asyncio.create_task(load.run())

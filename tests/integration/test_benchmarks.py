@@ -29,9 +29,8 @@ from benchmarks.load.workload import Body, Workload, body_of, generate
 from benchmarks.results import capacity, plots, report
 from benchmarks.results.readme import replace_tables
 from benchmarks.results.report import Row, Series, Target
-from benchmarks.scenarios import distributed as cluster
-from benchmarks.scenarios import events as relayed
-from harness.program.service import ServiceProcess, service
+from benchmarks.scenarios import distributed, events
+from harness.program.service import ServiceProcess, run_service_process
 from saldo.ledger.model import TransactionRequest
 from saldo.ledger.money import AMOUNT_MAX
 from saldo.ledger.specification import SpecifiedLedger
@@ -138,7 +137,7 @@ def test_traffic_is_distributed_over_users_as_requested() -> None:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    with service(tmp_path_factory.mktemp("service")) as process:
+    with run_service_process(tmp_path_factory.mktemp("service")) as process:
         yield process
 
 
@@ -205,9 +204,9 @@ def test_the_suite_runs(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert json.loads((tmp_path / "tiny.json").read_text("utf-8")) == rows
     wanted = set(suite.SUBJECTS) - (set() if wrk.is_installed() else suite.NEEDS_WRK)
-    if not cluster.available():
+    if not distributed.is_available():
         wanted -= {"distributed"}
-    if not relayed.available():
+    if not events.is_available():
         wanted -= {"events"}
     assert {row["subject"] for row in rows} == wanted
     # Some effects of overload should not occur; and the smallest import may be sealed before the age of its entries is

@@ -62,7 +62,7 @@ def upgrade(owner_url: str, revision: str) -> None:
 @pytest.fixture
 def older(embedded: EmbeddedServer) -> Iterator[Database]:
     """Yield a ledger of the version before the migration 0012, with some users."""
-    with databases.on_embedded(embedded) as database:
+    with databases.create_embedded_database(embedded) as database:
         upgrade(database.owner_url, "0011")
         with psycopg.connect(database.owner_url) as connection:
             connection.execute(BEFORE_0012)

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from harness.postgresql.databases import Database
-from harness.program.settings import settings_for
+from harness.program.settings import create_settings
 from saldo.background import seal_worker
 from saldo.background.seal_worker import Sealer
 from saldo.background.throttle import PostingActivity
@@ -109,7 +109,7 @@ def create_users(database: Database, count: int) -> None:
 async def post(database: Database, requests: list[TransactionRequest]) -> None:
     connection = await asyncpg.connect(database.service_url, connection_class=DatabaseConnection)
     try:
-        await Poster(connection, limits_of(settings_for(database.service_url))).post(requests)
+        await Poster(connection, limits_of(create_settings(database.service_url))).post(requests)
     finally:
         await connection.close()
 

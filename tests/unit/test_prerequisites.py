@@ -21,8 +21,8 @@ from harness.events import rabbitmq
 from harness.postgresql import pgbouncer
 print(json.dumps({
     "pgbouncer": pgbouncer.find(), "rabbitmq-server": rabbitmq.find(), "chromium": chromium.find(),
-    "prometheus": prometheus.find("promtool"), "events": events.available(),
-    "curl": prerequisites.program("sh", "curl"), "node": prerequisites.program("sh", "node"),
+    "prometheus": prometheus.find("promtool"), "events": events.is_available(),
+    "curl": prerequisites.find_program("sh", "curl"), "node": prerequisites.find_program("sh", "node"),
 }))
 """
 
@@ -54,7 +54,9 @@ def test_hidden_server_is_not_connected_to() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prerequisites, "HIDDEN", frozenset({"rabbitmq-stream"}))
         patch.setattr("harness.prerequisites.socket.create_connection", None)
-        assert not prerequisites.reachable("rabbitmq-stream://127.0.0.1", 5552, "rabbitmq-stream")
+        assert not prerequisites.is_reachable(
+            "rabbitmq-stream://127.0.0.1", 5552, "rabbitmq-stream"
+        )
 
 
 def test_unknown_name_to_hide_is_rejected() -> None:
