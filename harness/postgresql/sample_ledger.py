@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import psycopg
 
 from harness.postgresql.databases import Database
-from saldo.ledger.model import Entry, Kind, Outcome
+from saldo.ledger.model import Entry, Kind, Outcome, TransactionRequest
 from saldo.ledger.seals import FIRST_PREVIOUS, entry_bytes, leaf_hash, merkle_root, seal_hash
 
 DAY = timedelta(days=1)
@@ -35,6 +35,23 @@ def create_user(connection: psycopg.Connection) -> int:
     row = connection.execute("SELECT id FROM saldo.create_user_1(%s)", (str(uuid4()),)).fetchone()
     assert row is not None
     return int(row[0])
+
+
+def create_users(url: str, count: int) -> list[int]:
+    """Create users and return their ids."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        rows = [
+            connection.execute("SELECT id FROM saldo.create_user_1(%s)", (str(uuid4()),)).fetchone()
+            for _ in range(count)
+        ]
+    return [row[0] for row in rows if row is not None]
+
+
+def build_deposit(
+    user_id: int, uuid: UUID | None = None, moment: datetime | None = None
+) -> TransactionRequest:
+    """Return a request to deposit 1.00."""
+    return TransactionRequest(uuid or uuid4(), user_id, 100, moment)
 
 
 def post(

@@ -21,6 +21,7 @@ from harness.program import forks
 from harness.program.environment import copy_environment
 
 READY_SECONDS_MAX = 60
+OUTPUT_SECONDS_MAX = 60
 
 COMMAND = (*forks.COMMAND, "serve")
 """The command that starts a service in a Python process of its own, as users do."""
@@ -82,6 +83,14 @@ class ServiceProcess:
                     pass
             time.sleep(0.05)
         raise AssertionError(f"not ready: {self.output()}")
+
+    def wait_for_output(self, text: str) -> None:
+        """Wait until the output contains a text; fail with the output if the service ends before."""
+        deadline = time.monotonic() + OUTPUT_SECONDS_MAX
+        while text not in self.output():
+            assert self.process.poll() is None, self.output()
+            assert time.monotonic() < deadline, self.output()
+            time.sleep(0.05)
 
     def output(self) -> str:
         return self._log.read_text(errors="replace")

@@ -10,10 +10,10 @@ import pytest
 from harness.postgresql import databases
 from harness.postgresql.databases import Database
 from harness.program.service import run_service_process
+from harness.replica_reads import UserClient
 from saldo.store.citus.coordinator import coordinator_of
 from saldo.store.errors import ConfigurationError
 from tests.distributed.test_distribute import program
-from tests.faults.test_replica import UserClient
 
 pytestmark = pytest.mark.citus
 

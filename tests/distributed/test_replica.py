@@ -12,7 +12,7 @@ from harness.postgresql import databases
 from harness.postgresql.databases import Database
 from harness.prerequisites import skip_or_fail
 from harness.program.service import run_service_process
-from tests.faults.test_replica import UserClient, questions, wait_for
+from harness.replica_reads import UserClient, read_requests
 
 pytestmark = pytest.mark.citus
 
@@ -50,16 +50,16 @@ def test_standbys_answer_like_the_cluster(
         run_service_process(tmp_path, **urls) as plain,
         run_service_process(tmp_path, **urls, SALDO_DATABASE_REPLICA_URL=replica_url) as running,
     ):
-        wait_for(running, "the replica is asked for")
+        running.wait_for_output("the replica is asked for")
         here = UserClient(plain.url)
         here.fill()
         there = UserClient(running.url, here.user_id)
         deadline = time.monotonic() + SECONDS_MAX
-        while there.list() and there.answered() != {"replica"}:
+        while there.list() and there.pop_answering_servers() != {"replica"}:
             assert time.monotonic() < deadline, running.output()
-        for path, query in questions(here.user_id, 3):
+        for path, query in read_requests(here.user_id, 3):
             assert there.get(path, **query) == here.get(path, **query)
-            assert there.answered() == {"replica"}, (path, query)
+            assert there.pop_answering_servers() == {"replica"}, (path, query)
         chart = there.get(f"/console/users/{here.user_id}/chart")
         assert chart["times"]
-        assert there.answered() == {"replica"}
+        assert there.pop_answering_servers() == {"replica"}

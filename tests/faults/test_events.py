@@ -10,8 +10,9 @@ from uuid import uuid4
 import httpx
 
 from harness.events.subscribers import Subscriber
+from harness.postgresql.sample_ledger import create_users
 from harness.program.service import run_service_process
-from tests.faults.test_database import create_users, own_server
+from tests.faults.test_database import own_server
 
 __all__ = ["own_server"]
 

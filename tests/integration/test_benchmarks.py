@@ -18,7 +18,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import __main__ as suite
@@ -60,6 +60,7 @@ def requests_of(workload: Workload) -> list[TransactionRequest]:
     return [parse_transaction(line.text.encode(), None, READING) for line in generate(workload)]
 
 
+@settings(deadline=None)  # no times are checked here
 @given(workloads)
 def test_lines_have_the_outcomes_that_the_rules_give_them(workload: Workload) -> None:
     ledger = SpecifiedLedger()
@@ -70,6 +71,7 @@ def test_lines_have_the_outcomes_that_the_rules_give_them(workload: Workload) ->
     assert found == [line.outcome for line in generate(workload)]
 
 
+@settings(deadline=None)  # no times are checked here
 @given(workloads)
 def test_seed_determines_the_workload_and_its_uuids(workload: Workload) -> None:
     lines = list(generate(workload))
@@ -81,6 +83,7 @@ def test_seed_determines_the_workload_and_its_uuids(workload: Workload) -> None:
     assert uuids.isdisjoint(request.uuid for request in requests_of(other))
 
 
+@settings(deadline=None)  # no times are checked here
 @given(workloads)
 def test_uuids_have_the_requested_version_and_version_7_ascends(
     workload: Workload,

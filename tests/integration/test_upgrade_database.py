@@ -8,6 +8,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from harness.postgresql.sample_ledger import build_deposit, create_users
 from harness.program.settings import create_settings
 from saldo.bootstrap.service import create_engine
 from saldo.ledger.model import Outcome, TransactionRequest
@@ -17,7 +18,6 @@ from saldo.store.embedded.server import OlderVersion
 from saldo.store.embedded.upgrade import upgrade
 from saldo.store.errors import ConfigurationError
 from saldo.store.schema.migrate import prepare
-from tests.faults.test_database import create_users, deposit
 from tests.integration.test_backup import Row, identity, rows, serve_database
 
 
@@ -38,7 +38,7 @@ async def _filled(data_dir: Path, older: OlderVersion) -> tuple[list[Row], str]:
         engine = create_engine(create_settings(server.service_url), server.service_url)
         engine.start()
         for user in users:
-            await engine.post(deposit(user))
+            await engine.post(build_deposit(user))
             await engine.post(TransactionRequest(uuid4(), user, -101, None))  # refused
         await engine.stop(5)
         return rows(server), identity(server)
