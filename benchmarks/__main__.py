@@ -10,43 +10,50 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import distributed as cluster
-from benchmarks import events as relayed
-from benchmarks import machine, plots, report, wrk
+from benchmarks import machine
 from benchmarks.bench import RunContext, Subject
-from benchmarks.bulk import bulk, memory
-from benchmarks.client import client
-from benchmarks.distributed import distributed
-from benchmarks.events import events
-from benchmarks.history import dates, growth
 from benchmarks.ledgers import Ledgers
-from benchmarks.live import live
-from benchmarks.overload import overload
-from benchmarks.processes import processes
-from benchmarks.readme import DIRECTORY, render
+from benchmarks.load import wrk
+from benchmarks.results import plots, report
+from benchmarks.results.readme import DIRECTORY, render
 from benchmarks.scale import FULL, SCALES, SHORT, Scale
-from benchmarks.seals import seals
-from benchmarks.single import authentication, distributions, limits_of_the_machine, reads, single
-from benchmarks.soak import soak
+from benchmarks.scenarios import distributed, events
+from benchmarks.scenarios.bulk import measure_bulk, measure_memory
+from benchmarks.scenarios.client import measure_client
+from benchmarks.scenarios.distributed import measure_distributed_ledger
+from benchmarks.scenarios.events import measure_events
+from benchmarks.scenarios.history import measure_balances_at_dates, measure_growth
+from benchmarks.scenarios.live import measure_live_stream
+from benchmarks.scenarios.overload import measure_overload
+from benchmarks.scenarios.processes import measure_processes
+from benchmarks.scenarios.seals import measure_seals
+from benchmarks.scenarios.single import (
+    measure_authentication,
+    measure_distributions,
+    measure_machine_limits,
+    measure_reads,
+    measure_single_requests,
+)
+from benchmarks.scenarios.soak import measure_soak
 
 SUBJECTS: dict[str, Subject] = {
-    "limits": limits_of_the_machine,
-    "single": single,
-    "spreads": distributions,
-    "access": authentication,
-    "reads": reads,
-    "processes": processes,
-    "live": live,
-    "client": client,
-    "bulk": bulk,
-    "seals": seals,
-    "memory": memory,
-    "dates": dates,
-    "growth": growth,
-    "events": events,
-    "overload": overload,
-    "soak": soak,
-    "distributed": distributed,
+    "limits": measure_machine_limits,
+    "single": measure_single_requests,
+    "spreads": measure_distributions,
+    "access": measure_authentication,
+    "reads": measure_reads,
+    "processes": measure_processes,
+    "live": measure_live_stream,
+    "client": measure_client,
+    "bulk": measure_bulk,
+    "seals": measure_seals,
+    "memory": measure_memory,
+    "dates": measure_balances_at_dates,
+    "growth": measure_growth,
+    "events": measure_events,
+    "overload": measure_overload,
+    "soak": measure_soak,
+    "distributed": measure_distributed_ledger,
 }
 """The benchmarks by name, in the order in which they run. Some use figures of earlier ones as their baselines."""
 
@@ -72,11 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if NEEDS_WRK & set(names) and not wrk.is_installed():
         print(wrk.MISSING, file=sys.stderr)
         names = [name for name in names if name not in NEEDS_WRK]
-    if "events" in names and not relayed.available():
-        print(relayed.MISSING, file=sys.stderr)
+    if "events" in names and not events.is_available():
+        print(events.MISSING, file=sys.stderr)
         names.remove("events")
-    if "distributed" in names and not cluster.available():
-        print(cluster.MISSING, file=sys.stderr)
+    if "distributed" in names and not distributed.is_available():
+        print(distributed.MISSING, file=sys.stderr)
         names.remove("distributed")
     if not names:
         return

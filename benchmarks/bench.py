@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
-from tests.acceptance.service import ServiceProcess
-
-from benchmarks import ndjson, wrk
 from benchmarks.cost import Meter, ResourceUsage
 from benchmarks.ledgers import Ledgers
-from benchmarks.report import Row
+from benchmarks.load import ndjson, wrk
+from benchmarks.load.workload import Body, Workload, body_of, generate
+from benchmarks.results.report import Row
 from benchmarks.scale import Scale
-from benchmarks.workload import Body, Workload, body_of, generate
+from harness.program.service import ServiceProcess
 
 REQUESTS_PER_SECOND_MAX = 25_000
 """Number of lines that are prepared for wrk per second of a round. No service here can handle as many."""
@@ -100,13 +98,6 @@ class RunContext:
 
     def _file(self) -> Path:
         return self.directory / f"requests-{next(self._seeds)}"
-
-
-def free_port() -> int:
-    """Return a free TCP port of the loopback interface."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 Subject = Callable[[RunContext], Iterable[Row]]

@@ -18,7 +18,7 @@ import psycopg
 
 from benchmarks import machine
 from benchmarks.bench import RunContext
-from benchmarks.ledgers import Ledger, Ledgers, statement
+from benchmarks.ledgers import Ledger, Ledgers, read_statement
 from benchmarks.scale import FULL
 
 LINES = 200_000
@@ -53,7 +53,9 @@ def setting(name: str, value: str) -> Change:
 def rebuild_index(index: str, fill_factor: int) -> Change:
     """Return a change that rebuilds an index with another fill factor."""
     commands = tuple(
-        statement("rebuild_index").replace("{index}", index).replace("{fill_factor}", str(percent))
+        read_statement("rebuild_index")
+        .replace("{index}", index)
+        .replace("{fill_factor}", str(percent))
         for percent in (fill_factor, 90)
     )
     return Change(
@@ -77,7 +79,7 @@ CHANGES = (
     Change(
         "without the index of late entries",
         ("DROP INDEX saldo.transactions_late",),
-        (statement("late_index"),),
+        (read_statement("late_index"),),
     ),
     Change(
         "without checks of amounts and positions",

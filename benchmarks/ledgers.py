@@ -14,8 +14,8 @@ from typing import Any, cast
 
 import psycopg
 from psycopg import sql
-from tests.acceptance.service import ServiceProcess, service_as_users_start_it
 
+from harness.program.service import ServiceProcess, run_unforked_service
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.schema.migrate import prepare
 
@@ -26,7 +26,7 @@ It is migrated and given its users once, and then serves as the template of all 
 """
 
 
-def statement(name: str) -> str:
+def read_statement(name: str) -> str:
     """Return the text of sql/<name>.sql."""
     return (files("benchmarks") / "sql" / f"{name}.sql").read_text("utf-8")
 
@@ -52,7 +52,7 @@ class Ledger:
             "SALDO_DATABASE_URL": self.service_url,
             "SALDO_DATABASE_OWNER_URL": self.owner_url,
         }
-        with service_as_users_start_it(self.directory, **urls, **settings) as running:
+        with run_unforked_service(self.directory, **urls, **settings) as running:
             yield running
 
     @contextmanager
@@ -64,7 +64,7 @@ class Ledger:
     def query(self, name: str, *arguments: Any) -> list[Any]:
         """Return the rows of the statement in sql/<name>.sql."""
         with self.connect() as connection:
-            return connection.execute(statement(name).encode(), arguments).fetchall()
+            return connection.execute(read_statement(name).encode(), arguments).fetchall()
 
     def set_max_lateness(self, max_lateness: timedelta | None) -> None:
         """Set the maximum lateness, as a restart with `SALDO_MAX_LATENESS_SECONDS` does."""
@@ -130,7 +130,7 @@ class Ledgers:
     def wal_bytes(self) -> int:
         """Return the number of bytes of WAL that the server has written so far."""
         with psycopg.connect(self._server.superuser_url, autocommit=True) as connection:
-            row = connection.execute(statement("wal_bytes").encode()).fetchone()
+            row = connection.execute(read_statement("wal_bytes").encode()).fetchone()
         return int(row[0]) if row else 0
 
     def version(self) -> str:

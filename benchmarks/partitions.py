@@ -24,7 +24,7 @@ import psycopg
 
 from benchmarks import machine
 from benchmarks.cost import tree_seconds
-from benchmarks.ledgers import Ledgers, statement
+from benchmarks.ledgers import Ledgers, read_statement
 from benchmarks.scale import FULL
 
 BATCH = 500
@@ -130,7 +130,7 @@ def _make(connection: psycopg.Connection[Any]) -> None:
 
 def _fill(connection: psycopg.Connection[Any], entries: int) -> None:
     for layout in LAYOUTS:
-        text = statement("partitions_fill").replace("{table}", layout.table).encode()
+        text = read_statement("partitions/fill").replace("{table}", layout.table).encode()
         for begin in range(0, entries, FILL_BATCH):
             end = min(begin + FILL_BATCH, entries)
             connection.execute(text, (begin, end, FULL.users, entries))
@@ -159,13 +159,13 @@ def _measure(
                 found.setdefault(f"{when}_wal", []).append(wal)
             users = [random.randint(1, FULL.users) for _ in range(QUESTIONS)]
             for question in ("newest", "page"):
-                us = _ask(connection, f"partitions_{question}", layout, users)
+                us = _ask(connection, f"partitions/{question}", layout, users)
                 found.setdefault(f"{question}_us", []).append(us)
         # All layouts get the same entries.
         next_entry += 2 * given.lines
     for layout in LAYOUTS:
         sizes = connection.execute(
-            statement("partitions_sizes").encode(), (list(layout.parts), list(layout.written))
+            read_statement("partitions/sizes").encode(), (list(layout.parts), list(layout.written))
         ).fetchone()
         assert sizes is not None
         row = {name: f"{median(values):.1f}" for name, values in figures[layout.name].items()}
@@ -180,8 +180,8 @@ def _post(
     ledgers: Ledgers, connection: psycopg.Connection[Any], layout: Layout, entries: range
 ) -> tuple[float, float]:
     """Post entries. Returns the database's CPU time in microseconds and the bytes of WAL per entry."""
-    kept = statement("partitions_kept").strip() if layout.uuids == "uuids" else ""
-    text = statement("partitions_post").replace("{kept}", kept)
+    kept = read_statement("partitions/kept").strip() if layout.uuids == "uuids" else ""
+    text = read_statement("partitions/post").replace("{kept}", kept)
     command = text.replace("{table}", layout.table).replace("{uuids}", layout.uuids).encode()
     seconds, wal = tree_seconds(ledgers.pid), ledgers.wal_bytes()
     for begin in entries[::BATCH]:
@@ -193,7 +193,7 @@ def _post(
 
 def _ask(connection: psycopg.Connection[Any], name: str, layout: Layout, users: list[int]) -> float:
     """Run a query for users. Returns the elapsed time per user in microseconds."""
-    command = statement(name).replace("{table}", layout.table).encode()
+    command = read_statement(name).replace("{table}", layout.table).encode()
     begin = time.perf_counter()
     connection.execute(command, (users,))
     return (time.perf_counter() - begin) / len(users) * 1e6

@@ -1,27 +1,29 @@
-"""One TLS context for all HTTP clients of the tests; by default each loads all authorities' certificates.
+"""A short list of certificate authorities for the HTTP clients of the tests' process.
 
-Loading them takes longer than most requests, and the tests need none of them: they connect to services of their own, by
-http or with a context that they pass.
+A client of httpx that has no TLS context of its own loads all authorities of `certifi`, which takes longer than most
+requests. The tests need none of them: their services use HTTP, or a certificate for which the test passes a context.
 """
 
 from __future__ import annotations
 
-import ssl
-from typing import Any
+import atexit
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Final
 
-import httpx
-from httpx._transports import default
+import certifi
+
+_END: Final = "-----END CERTIFICATE-----\n"
 
 
-def share_context() -> None:
-    """Make clients without a context of their own share one."""
-    shared = httpx.create_ssl_context()
+def shorten_authorities() -> None:
+    """Make `certifi` name a file with one authority, in this process only.
 
-    def create(
-        verify: ssl.SSLContext | str | bool = True, cert: Any = None, **options: Any
-    ) -> ssl.SSLContext:
-        if verify is True and cert is None:
-            return shared
-        return httpx.create_ssl_context(verify, cert, **options)
-
-    default.create_ssl_context = create  # type: ignore[attr-defined, assignment]
+    The variable SSL_CERT_FILE would have the same effect, but programs that tests start, such as pip, would inherit it.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="saldo-test-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    file = directory / "authorities.pem"
+    file.write_text(certifi.contents().partition(_END)[0] + _END)
+    certifi.where = lambda: str(file)

@@ -7,38 +7,26 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import httpx
 import psycopg
 import pytest
 
+from harness import prometheus
+from harness.events import rabbitmq
+from harness.openapi_document import Document
+from harness.postgresql import data_directories, databases, pgbouncer
+from harness.postgresql.databases import Database
+from harness.prerequisites import HIDDEN, is_reachable, skip_or_fail
+from harness.program.settings import create_settings
 from saldo.bootstrap.service import run_service
-from saldo.settings.model import Settings
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.schema.migrate import prepare
-from tests import clusters, databases
-from tests.acceptance.document import Document
-from tests.certificates import share_context
-from tests.databases import Database
-from tests.deploy import prometheus
-from tests.faults import broker
-from tests.found import HIDDEN, reachable
-from tests.integration import pgbouncer
+from tests.certificates import shorten_authorities
 from tests.logging_state import restore_logging
 from tests.order import place_of
 
-share_context()
-
-PROMISED = os.environ.get("SALDO_TEST_PROMISED", "").split(",")
-"""Programs and servers that CI provides: a test that would be skipped without one fails there."""
-
-
-def skip_or_fail(what: str, reason: str) -> NoReturn:
-    """Skip the test, or fail it where the program or server is promised."""
-    if what in PROMISED:
-        pytest.fail(reason)
-    pytest.skip(reason)
+shorten_authorities()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -70,7 +58,7 @@ def embedded() -> Iterator[EmbeddedServer]:
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
     """A PostgreSQL that a test may stop, with an empty database."""
-    clusters.create(tmp_path / "data")
+    data_directories.create(tmp_path / "data")
     server = EmbeddedServer(tmp_path / "data")
     server.start()
     try:
@@ -82,7 +70,7 @@ def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
 @pytest.fixture(scope="session")
 def empty_ledger(embedded: EmbeddedServer) -> Iterator[Database]:
     """An empty ledger to copy, because the migrations take longer than a copy."""
-    with databases.on_embedded(embedded) as database:
+    with databases.create_embedded_database(embedded) as database:
         prepare(database.owner_url, database.service_url, currency_decimals=2, max_lateness=None)
         yield database
 
@@ -90,7 +78,7 @@ def empty_ledger(embedded: EmbeddedServer) -> Iterator[Database]:
 @pytest.fixture
 def own_ledger(embedded: EmbeddedServer, empty_ledger: Database) -> Iterator[Database]:
     """A ledger of the test's own, in which totals and sinks start at the beginning of the log."""
-    with databases.on_embedded(embedded, empty_ledger.name) as database:
+    with databases.create_embedded_database(embedded, empty_ledger.name) as database:
         yield database
 
 
@@ -106,7 +94,7 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
         embedded: EmbeddedServer = request.getfixturevalue("embedded")
         yield embedded.service_url
         return
-    with databases.ledger_on(superuser_url) as database:
+    with databases.create_ledger(superuser_url) as database:
         yield database.service_url
 
 
@@ -147,7 +135,7 @@ def pgbouncer_program() -> str:
 def rabbitmq_url() -> str:
     """A RabbitMQ: SALDO_TEST_RABBITMQ_URL, or the usual local address."""
     url = os.environ.get("SALDO_TEST_RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672/")
-    if not reachable(url, 5672, "rabbitmq"):
+    if not is_reachable(url, 5672, "rabbitmq"):
         skip_or_fail(
             "rabbitmq", f"no RabbitMQ at {url.rpartition('@')[2]} (SALDO_TEST_RABBITMQ_URL)"
         )
@@ -159,7 +147,7 @@ def rabbitmq_stream_url() -> str:
     """A RabbitMQ with its stream plugin: SALDO_TEST_RABBITMQ_STREAM_URL, or the usual local address."""
     name = "SALDO_TEST_RABBITMQ_STREAM_URL"
     url = os.environ.get(name, "rabbitmq-stream://guest:guest@127.0.0.1:5552/")
-    if not reachable(url, 5552, "rabbitmq-stream"):
+    if not is_reachable(url, 5552, "rabbitmq-stream"):
         skip_or_fail("rabbitmq-stream", f"no RabbitMQ streams at {url.rpartition('@')[2]} ({name})")
     return url
 
@@ -167,7 +155,7 @@ def rabbitmq_stream_url() -> str:
 @pytest.fixture(scope="session")
 def rabbitmq_program() -> str:
     """RabbitMQ's own program, for a broker that a test may kill."""
-    program = broker.find()
+    program = rabbitmq.find()
     if program is None:
         skip_or_fail("rabbitmq-server", "no rabbitmq-server (Debian: package rabbitmq-server)")
     return program
@@ -192,18 +180,13 @@ def _installed(program: str) -> str:
     return found
 
 
-def settings_for(database_url: str, **given: object) -> Settings:
-    """Return settings for a test, without anything from `.env`."""
-    return Settings(_env_file=None, database_url=database_url, timezone="UTC", **given)  # type: ignore[arg-type, call-arg]
-
-
 @pytest.fixture
 async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
     """The whole application on the real database, called without a socket.
 
     Every answer is checked against the OpenAPI document.
     """
-    async with run_service(settings_for(database_url), database_url) as app:
+    async with run_service(create_settings(database_url), database_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             document = Document((await client.get("/openapi.json")).json())

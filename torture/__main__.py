@@ -18,8 +18,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.faults import broker
-
+from harness.events import rabbitmq
 from torture import report, verdict
 from torture.faults.all import KINDS
 from torture.mutants import NAMES
@@ -58,7 +57,7 @@ def _run(
     names = given.faults.split(",") if given.faults else [*KINDS]
     if unknown := set(names) - KINDS.keys():
         sys.exit(f"no such fault: {', '.join(sorted(unknown))}; there are: {', '.join(KINDS)}")
-    program = broker.find()
+    program = rabbitmq.find()
     if program is None:
         sys.exit("rabbitmq-server is not installed (Debian: package rabbitmq-server)")
     run = Run(directory, program, seed, say)

@@ -20,13 +20,13 @@ import httpx
 import matplotlib as mpl
 from matplotlib import pyplot
 from matplotlib.ticker import EngFormatter
-from tests.acceptance.service import service
-from tests.deploy import prometheus
-from tests.deploy.load import load
-from tests.faults import broker
-from tests.receiver import run_receiver
 
 from deploy.grafana.dashboard import ROWS, Panel, Query
+from harness import prometheus
+from harness.events import rabbitmq
+from harness.events.webhook_receiver import run_receiver
+from harness.mixed_load import run_load
+from harness.program.service import run_service_process
 from saldo.store.embedded import EmbeddedServer
 
 PICTURES = Path(__file__).parents[2] / "docs" / "howto" / "monitor"
@@ -61,24 +61,26 @@ async def _draw(seconds: int) -> None:
 
 
 def _run_load(seconds: int, webhook_url: str) -> None:
-    programs = prometheus.find("prometheus"), broker.find()
+    programs = prometheus.find("prometheus"), rabbitmq.find()
     if None in programs:
         raise SystemExit("prometheus and rabbitmq-server must be installed")
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        own_broker = stack.enter_context(broker.broker(str(programs[1]), directory))
+        own_broker = stack.enter_context(rabbitmq.run_broker(str(programs[1]), directory))
         brokers = {
             "SALDO_RABBITMQ_URL": own_broker.url,
             "SALDO_RABBITMQ_STREAM_URL": own_broker.stream_url,
         }
         # The embedded server serves as its own replica.
         replica = {"SALDO_DATABASE_REPLICA_URL": EmbeddedServer(directory / "data").service_url}
-        running = stack.enter_context(service(directory, **SETTINGS, **brokers, **replica))
+        running = stack.enter_context(
+            run_service_process(directory, **SETTINGS, **brokers, **replica)
+        )
         watching = stack.enter_context(
-            prometheus.prometheus(str(programs[0]), directory, running.url)
+            prometheus.run_prometheus(str(programs[0]), directory, running.url)
         )
         begin = time.time()
-        user_ids = stack.enter_context(load(running.url, pace_seconds=PAUSE_SECONDS))
+        user_ids = stack.enter_context(run_load(running.url, pace_seconds=PAUSE_SECONDS))
         with httpx.Client(base_url=running.url) as client:
             for body in (
                 {"url": webhook_url},
@@ -86,7 +88,7 @@ def _run_load(seconds: int, webhook_url: str) -> None:
             ):
                 client.post("/v1/webhook", json=body).raise_for_status()
         time.sleep(seconds / 3)
-        stack.enter_context(load(running.url, pace_seconds=PAUSE_SECONDS))
+        stack.enter_context(run_load(running.url, pace_seconds=PAUSE_SECONDS))
         time.sleep(seconds / 6)
         own_broker.kill()
         time.sleep(seconds / 6)

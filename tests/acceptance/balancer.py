@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
-from tests.acceptance.clients import Client, DisconnectedError
+from harness.http_client import Client, DisconnectedError
 
 PROBE_SECONDS = 0.2
 """Interval between two probes of one backend, in seconds: the delay with which the balancer learns of a change."""

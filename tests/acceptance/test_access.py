@@ -14,6 +14,9 @@ import httpx
 import psycopg
 import pytest
 
+from harness.openapi_document import Document
+from harness.postgresql.databases import Database
+from harness.program.settings import create_settings
 from saldo.auth import bearer_tokens
 from saldo.auth.authenticator import PROXY_HEADERS
 from saldo.auth.grants import Scope
@@ -21,10 +24,7 @@ from saldo.bootstrap.service import run_service
 from saldo.http.asgi import AsgiApp
 from saldo.http.authorization import required_scope
 from saldo.ledger.model import SHARDS, shard_of
-from tests.acceptance.document import Document
 from tests.acceptance.provider import AUDIENCE, ISSUER, Provider, run_provider
-from tests.conftest import settings_for
-from tests.databases import Database
 
 ADMIN_KEY = "an-admin-key-of-the-operators-own-0123456789"
 OPEN = {"/healthz/live", "/healthz/ready", "/healthz/startup"}
@@ -83,7 +83,7 @@ class Api:
 @asynccontextmanager
 async def serve(ledger: Database, **settings: object) -> AsyncIterator[Api]:
     own = {"admin_key": ADMIN_KEY, "keys_refresh_seconds": 60.0} | settings
-    async with run_service(settings_for(ledger.service_url, **own), ledger.service_url) as front:
+    async with run_service(create_settings(ledger.service_url, **own), ledger.service_url) as front:
         transport = httpx.ASGITransport(app=front)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             document = Document((await client.get("/openapi.json")).json())

@@ -16,11 +16,11 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from harness.program.service import ServiceProcess, run_service_process
+from harness.program.settings import create_settings
 from saldo.bootstrap.service import run_service
 from saldo.ledger.model import SHARDS
-from tests.acceptance.service import ServiceProcess, service
 from tests.acceptance.test_contract import MALFORMED, balance, body, create_user
-from tests.conftest import settings_for
 
 NDJSON_TYPE = "application/x-ndjson"
 NDJSON = {"content-type": NDJSON_TYPE}
@@ -199,7 +199,9 @@ async def test_invalid_bulk_requests_are_rejected(
 
 
 async def test_too_large_an_array_is_413(database_url: str) -> None:
-    async with run_service(settings_for(database_url, array_bytes_max=1000), database_url) as app:
+    async with run_service(
+        create_settings(database_url, array_bytes_max=1000), database_url
+    ) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             answer = await client.post("/v1/transactions", json=["x" * 1000])
@@ -274,7 +276,7 @@ def _peak_memory_mb(pid: int) -> int:
 def test_a_client_that_sends_all_before_it_reads_is_answered_in_flat_memory(
     tmp_path: Path,
 ) -> None:
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         users = _create_users(running, 50)
         before = _peak_memory_mb(running.process.pid)
         with Connection(running.url) as connection:
@@ -290,7 +292,7 @@ def test_a_client_that_sends_all_before_it_reads_is_answered_in_flat_memory(
 
 def test_a_stream_cut_anywhere_can_be_sent_again(tmp_path: Path) -> None:
     chance = random.Random(7)
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         users = _create_users(running, 20)
         items = _lines(users, 5000)
         content = _encoded(items)
@@ -321,7 +323,7 @@ def test_a_stream_cut_anywhere_can_be_sent_again(tmp_path: Path) -> None:
 
 
 def test_stopping_service_ends_a_stream_with_a_503_line(tmp_path: Path) -> None:
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         users = _create_users(running, 5)
         with Connection(running.url) as connection:
             connection.send(_encoded(_lines(users, 3000)))
@@ -332,13 +334,13 @@ def test_stopping_service_ends_a_stream_with_a_503_line(tmp_path: Path) -> None:
         assert [outcome["line"] for outcome in answered] == list(range(1, len(answered) + 1))
         assert (answered[-1]["status"], answered[-1]["code"]) == (503, "overloaded")
         assert running.process.wait(60) == 0
-    with service(tmp_path) as running, httpx.Client(base_url=running.url) as client:
+    with run_service_process(tmp_path) as running, httpx.Client(base_url=running.url) as client:
         for outcome in answered[:-1]:
             assert client.get(f"/v1/transaction/{outcome['uuid']}").status_code == 200
 
 
 async def test_a_stream_beyond_a_limit_is_refused_until_another_one_ends(database_url: str) -> None:
-    settings = settings_for(database_url, key_streams_max=1)
+    settings = create_settings(database_url, key_streams_max=1)
     async with run_service(settings, database_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as api:

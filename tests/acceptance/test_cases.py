@@ -12,10 +12,10 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from harness.program.settings import create_settings
 from saldo.bootstrap.service import run_service
 from saldo.ledger.model import SHARDS
 from tests.acceptance.test_contract import JSON, balance, body, create_user
-from tests.conftest import settings_for
 
 NDJSON = {"content-type": "application/x-ndjson"}
 
@@ -285,7 +285,7 @@ async def test_pages_have_each_transaction_of_an_instant_once(api: httpx.AsyncCl
 
 
 async def test_a_page_that_is_empty_is_not_the_last(database_url: str) -> None:
-    settings = settings_for(database_url, page_scan_entries_max=10, console_enabled=True)
+    settings = create_settings(database_url, page_scan_entries_max=10, console_enabled=True)
     async with run_service(settings, database_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as api:

@@ -9,16 +9,15 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.acceptance.service import ServiceProcess, service
-from tests.conftest import skip_or_fail
-from tests.found import program as installed
+from harness.prerequisites import find_program, skip_or_fail
+from harness.program.service import ServiceProcess, run_service_process
 
 ROOT = Path(__file__).parents[2]
 
 
 def _path(directory: Path) -> str:
     """Return a PATH for the commands, with a replacement for `uuidgen`, which not every machine has."""
-    if installed("curl", "curl") is None:
+    if find_program("curl", "curl") is None:
         skip_or_fail("curl", "no curl (Debian: package curl)")
     if shutil.which("uuidgen"):
         return os.environ["PATH"]
@@ -53,7 +52,7 @@ def test_the_commands_of_the_readme_work(tmp_path: Path) -> None:
         assert len(commands) >= 6
         directory = tmp_path / readme
         directory.mkdir()
-        with service(directory) as running:
+        with run_service_process(directory) as running:
             for command, _ in commands:
                 output = _run(command, running, path)
                 assert '"status":' not in output, output
@@ -64,7 +63,7 @@ def test_how_to_commands_for_bulk_requests_work(tmp_path: Path) -> None:
     path = _path(tmp_path)
     commands = _blocks("docs/howto/post-many.md")
     assert len(commands) == 4
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         for command, answer in commands:
             output = _run(command, running, path)
             if answer:
@@ -78,7 +77,7 @@ def test_how_to_commands_for_webhooks_work(tmp_path: Path) -> None:
     path = _path(tmp_path)
     commands = _blocks("docs/howto/webhooks.md")
     assert len(commands) == 3
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         outputs = [_run(command, running, path) for command, _ in commands]
     assert all('"code"' not in output for output in outputs), outputs
     assert '"secret":"whsec_' in outputs[0]
@@ -89,7 +88,7 @@ def test_how_to_commands_for_webhooks_work(tmp_path: Path) -> None:
 def test_how_to_commands_for_live_events_work(tmp_path: Path) -> None:
     path = _path(tmp_path)
     ((command, _),) = _blocks("docs/howto/live-events.md")
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         _run(_blocks("docs/howto/post-many.md")[0][0], running, path)
         following = subprocess.Popen(
             ["bash", "-euc", f"exec {command}".replace("http://localhost:8000", running.url)],

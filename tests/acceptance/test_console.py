@@ -16,11 +16,11 @@ import httpx
 import psycopg
 import pytest
 
+from harness.postgresql.databases import Database
+from harness.program.settings import create_settings
 from saldo.console.middleware import UNAUTHENTICATED_PATHS
 from saldo.console.routes import HANDLERS
 from tests.acceptance.test_access import ADMIN_KEY, Api, deposit, serve
-from tests.conftest import settings_for
-from tests.databases import Database
 
 ORIGIN = "http://localhost"
 TOKEN = re.compile(r'name="form" value="([0-9a-f]{64})"')
@@ -602,4 +602,4 @@ async def test_disabled_console_is_not_found(own_ledger: Database) -> None:
     async with serve(own_ledger, console_enabled=False) as api:
         answer = await api.client().get("/console")
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
-    assert settings_for(own_ledger.service_url).console_enabled
+    assert create_settings(own_ledger.service_url).console_enabled

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from harness.postgresql.databases import Database
 from tests.acceptance.test_access import ADMIN_KEY, Api, serve
 from tests.acceptance.test_console import ORIGIN, Person, paths
-from tests.databases import Database
 
 MANY = "&".join(f"field{number}=x" for number in range(150))
 

@@ -10,9 +10,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from harness.postgresql.databases import Database
 from tests.acceptance.test_access import ADMIN_KEY, Api, serve
 from tests.acceptance.test_console import Person
-from tests.databases import Database
 
 SECRET = re.compile(r'id="secret">([^<]+)<')
 

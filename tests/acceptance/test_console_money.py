@@ -14,11 +14,11 @@ import httpx
 import psycopg
 import pytest
 
+from harness.postgresql.databases import Database
 from saldo.engine.engine import Engine
 from saldo.engine.errors import DeadlineExceededError, OutcomeUnknownError
 from tests.acceptance.test_access import ADMIN_KEY, Api, deposit, serve
 from tests.acceptance.test_console import ORIGIN, Person
-from tests.databases import Database
 
 WAYS_ON = re.compile(r'(?:action|href|name="to" value)="(/console/[^"]*)"')
 

@@ -12,11 +12,11 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from harness.program.settings import create_settings
 from saldo.auth.authenticator import Authentication
 from saldo.auth.grants import UNAUTHENTICATED_ADMIN
 from saldo.bootstrap.service import run_service
 from saldo.http.litestar_app import create_framework
-from tests.conftest import settings_for
 
 JSON = {"content-type": "application/json"}
 
@@ -275,7 +275,7 @@ MALFORMED = [
 @pytest.fixture
 async def typed_api(database_url: str) -> Any:
     """Yield the framework's own route for the same path, without the raw ASGI route in front of it."""
-    async with run_service(settings_for(database_url), database_url) as front:
+    async with run_service(create_settings(database_url), database_url) as front:
         framework = create_framework(front.service)
 
         async def admitted(scope: Any, receive: Any, send: Any) -> None:

@@ -8,8 +8,8 @@ from uuid import uuid4
 
 from prometheus_client.registry import REGISTRY
 
+from harness.postgresql.databases import Database
 from tests.acceptance.test_access import Api, deposit, serve
-from tests.databases import Database
 
 NAME = "saldo_http_requests"
 

@@ -9,10 +9,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from harness.program.service import ServiceProcess, run_service_process
 from saldo.settings.environment import SettingsError
 from saldo.settings.model import load
 from tests.acceptance.raw import deposit
-from tests.acceptance.service import ServiceProcess, service
 
 SHOP, OTHER = "https://shop.example", "https://other.example"
 ADMIN_KEY = "a-key-of-these-tests-0123456789-abcdef"
@@ -25,7 +25,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
         "SALDO_CORS_ORIGINS": f"{SHOP}, http://localhost:3000",
         "SALDO_ADMIN_KEY": ADMIN_KEY,
     }
-    with service(tmp_path_factory.mktemp("cors"), **settings) as started:
+    with run_service_process(tmp_path_factory.mktemp("cors"), **settings) as started:
         yield started
 
 
@@ -119,7 +119,7 @@ def test_every_kind_of_answer_can_be_read_by_that_page_alone(running: ServicePro
 
 
 def test_without_a_key_the_pages_that_are_named_may_ask_and_no_others(tmp_path: Path) -> None:
-    with service(tmp_path, SALDO_CORS_ORIGINS="http://localhost:3000") as running:
+    with run_service_process(tmp_path, SALDO_CORS_ORIGINS="http://localhost:3000") as running:
         for origin, status in (("http://localhost:3000", 200), (SHOP, 403)):
             answer = httpx.get(f"{running.url}/v1/user", headers={"origin": origin})
             assert answer.status_code == status, origin

@@ -7,18 +7,19 @@ from pathlib import Path
 
 import httpx
 
-from tests import databases, forking
-from tests.acceptance.service import service
-from tests.environment import without_settings
+from harness.postgresql import databases
+from harness.program import forks
+from harness.program.environment import copy_environment
+from harness.program.service import run_service_process
 
 READY = "the database is ready for this version\n"
 
 
 def _migrate(directory: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    return forking.run(
+    return forks.run(
         ["db", "migrate"],
         cwd=directory,
-        env=without_settings() | settings,
+        env=copy_environment() | settings,
         capture_output=True,
         text=True,
         timeout=120,
@@ -36,7 +37,7 @@ def test_migrated_by_the_owner_the_service_starts_without_knowing_it(
         for _ in range(2):
             done = _migrate(tmp_path, **urls)
             assert (done.returncode, done.stdout) == (0, READY), done.stderr
-        with service(tmp_path, SALDO_DATABASE_URL=database.service_url) as running:
+        with run_service_process(tmp_path, SALDO_DATABASE_URL=database.service_url) as running:
             created = httpx.post(f"{running.url}/v1/user", json={"name": "a"})
             assert created.status_code == 201
 
@@ -45,7 +46,7 @@ def test_embedded_database_is_migrated_with_and_without_a_service(tmp_path: Path
     done = _migrate(tmp_path)
     assert (done.returncode, done.stdout) == (0, READY), done.stderr
     assert not list(tmp_path.glob("data/postgresql-*/postmaster.pid"))
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         done = _migrate(tmp_path)
         assert (done.returncode, done.stdout) == (0, READY), done.stderr
         assert httpx.get(f"{running.url}/healthz/ready").status_code == 200

@@ -10,9 +10,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from harness.openapi_document import PROBLEM, Document
 from saldo.http import problems
 from saldo.http.openapi.errors import NO_OPERATION
-from tests.acceptance.document import PROBLEM, Document
 
 ELSEWHERE = set(NO_OPERATION)
 """Answers that belong to no operation, documented among the components."""

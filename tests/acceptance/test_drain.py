@@ -13,7 +13,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.acceptance.service import ServiceProcess, service
+from harness.program.service import ServiceProcess, run_service_process
 
 DRAIN_SECONDS = "600"
 """Drain time that is longer than any test; a second signal ends it."""
@@ -44,7 +44,7 @@ def _wait_until_said(running: ServiceProcess, line: str, processes: int) -> None
 @pytest.mark.parametrize("workers", [1, 2])
 def test_draining_service_is_not_ready_but_serves(tmp_path: Path, workers: int) -> None:
     settings = {"SALDO_SHUTDOWN_DELAY_SECONDS": DRAIN_SECONDS, "SALDO_WORKERS": str(workers)}
-    with service(tmp_path, **settings) as running, httpx.Client() as kept:
+    with run_service_process(tmp_path, **settings) as running, httpx.Client() as kept:
         user_id = httpx.post(f"{running.url}/v1/user", json={"name": "a"}).json()["id"]
         assert "connection" not in _deposit(kept, running, user_id).headers
         # A service that is still starting when it is stopped has nothing to drain, and ends at once.
@@ -64,13 +64,13 @@ def test_draining_service_is_not_ready_but_serves(tmp_path: Path, workers: int) 
         os.killpg(running.process.pid, signal.SIGTERM)
         assert running.process.wait(60) == 0
         assert "Traceback" not in running.output()
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         balance = httpx.get(f"{running.url}/v1/user/{user_id}/balance").json()["balance"]
         assert balance == "12.00"
 
 
 def test_idle_connection_is_closed_silently_after_the_drain(tmp_path: Path) -> None:
-    with service(tmp_path, SALDO_SHUTDOWN_DELAY_SECONDS=DRAIN_SECONDS) as running:
+    with run_service_process(tmp_path, SALDO_SHUTDOWN_DELAY_SECONDS=DRAIN_SECONDS) as running:
         with _connected(running) as idle:
             idle.sendall(_LIVE)
             assert b"connection: close" not in idle.recv(4096)
@@ -82,7 +82,7 @@ def test_idle_connection_is_closed_silently_after_the_drain(tmp_path: Path) -> N
 
 
 def test_first_pipelined_request_is_answered_during_the_drain(tmp_path: Path) -> None:
-    with service(tmp_path, SALDO_SHUTDOWN_DELAY_SECONDS=DRAIN_SECONDS) as running:
+    with run_service_process(tmp_path, SALDO_SHUTDOWN_DELAY_SECONDS=DRAIN_SECONDS) as running:
         os.kill(running.process.pid, signal.SIGTERM)
         _wait_until_said(running, DRAINING, 1)
         with _connected(running) as pipelining:
@@ -105,6 +105,6 @@ def _connected(running: ServiceProcess) -> socket.socket:
 
 
 def test_stop_without_a_drain_time_ends_at_once(tmp_path: Path) -> None:
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         assert running.end() == 0
         assert DRAINING not in running.output()

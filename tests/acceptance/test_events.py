@@ -17,13 +17,12 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from harness.events.subscribers import Subscriber
+from harness.openapi_document import Document
+from harness.prerequisites import find_program, skip_or_fail
+from harness.program.service import ServiceProcess, run_service_process
 from saldo.events.position import format_position, read_position
 from saldo.ledger.model import SHARDS
-from tests.acceptance.document import Document
-from tests.acceptance.service import ServiceProcess, service
-from tests.acceptance.subscribers import Subscriber
-from tests.conftest import skip_or_fail
-from tests.found import program as installed
 
 NDJSON = {"content-type": "application/x-ndjson"}
 POSTED, REFUSED, CREATED = (
@@ -36,7 +35,7 @@ POSTED, REFUSED, CREATED = (
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     directory = tmp_path_factory.mktemp("events")
-    with service(directory, SALDO_EVENTS_HEARTBEAT_SECONDS="0.2") as started:
+    with run_service_process(directory, SALDO_EVENTS_HEARTBEAT_SECONDS="0.2") as started:
         yield started
 
 
@@ -274,7 +273,7 @@ async def test_a_hundred_disconnects_while_posting_goes_on(
 
 
 async def test_a_thousand_subscribers_each_get_everything(tmp_path: Path) -> None:
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         async with Ledger(running.url) as ledger, AsyncExitStack() as stack:
             users = await ledger.users(10)
 
@@ -312,7 +311,7 @@ async def test_a_thousand_subscribers_each_get_everything(tmp_path: Path) -> Non
 
 
 async def test_slow_subscriber_is_dropped_and_can_resume(tmp_path: Path) -> None:
-    with service(tmp_path, SALDO_EVENTS_BUFFER_BYTES_MAX="65536") as running:
+    with run_service_process(tmp_path, SALDO_EVENTS_BUFFER_BYTES_MAX="65536") as running:
         async with Ledger(running.url) as ledger:
             users = await ledger.users(20)
             seen = Seen()
@@ -344,7 +343,7 @@ async def test_slow_subscriber_is_dropped_and_can_resume(tmp_path: Path) -> None
 
 
 async def test_subscriber_that_reads_no_past_events_is_dropped(tmp_path: Path) -> None:
-    with service(tmp_path, SALDO_EVENTS_WRITE_TIMEOUT_SECONDS="0.2") as running:
+    with run_service_process(tmp_path, SALDO_EVENTS_WRITE_TIMEOUT_SECONDS="0.2") as running:
         async with Ledger(running.url) as ledger:
             users = await ledger.users(20)
             for _ in range(20):
@@ -377,7 +376,7 @@ async def test_heartbeats_advance_the_id_over_filtered_events(running: ServicePr
 
 
 async def test_stop_ends_all_streams_with_a_comment(tmp_path: Path) -> None:
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         async with Ledger(running.url) as ledger:
             users = await ledger.users(2)
             async with (
@@ -393,7 +392,7 @@ async def test_stop_ends_all_streams_with_a_comment(tmp_path: Path) -> None:
 
 
 async def test_stop_does_not_wait_for_subscribers_that_do_not_read(tmp_path: Path) -> None:
-    with service(
+    with run_service_process(
         tmp_path, SALDO_SHUTDOWN_TIMEOUT_SECONDS="3600", SALDO_EVENTS_WRITE_TIMEOUT_SECONDS="3600"
     ) as running:
         async with Ledger(running.url) as ledger:
@@ -410,7 +409,7 @@ async def test_stop_does_not_wait_for_subscribers_that_do_not_read(tmp_path: Pat
 
 
 async def test_posts_of_one_worker_reach_subscribers_of_all(tmp_path: Path) -> None:
-    with service(tmp_path, SALDO_WORKERS="2") as running:
+    with run_service_process(tmp_path, SALDO_WORKERS="2") as running:
         async with Ledger(running.url) as ledger, AsyncExitStack() as stack:
             users = await ledger.users(5)
             subscribers = [
@@ -436,7 +435,7 @@ async def test_posts_of_one_worker_reach_subscribers_of_all(tmp_path: Path) -> N
 
 
 async def test_only_so_many_subscribers(tmp_path: Path) -> None:
-    with service(tmp_path, SALDO_EVENTS_SUBSCRIBERS_MAX="2") as running:
+    with run_service_process(tmp_path, SALDO_EVENTS_SUBSCRIBERS_MAX="2") as running:
         async with Subscriber(running.url), Subscriber(running.url) as second:
             async with Subscriber(running.url) as third:
                 assert (third.status, third.headers["retry-after"]) == (503, "1")
@@ -499,7 +498,7 @@ async def test_the_how_to_s_javascript_follows_with_a_key(
     running: ServiceProcess, tmp_path: Path
 ) -> None:
     """Run the client of the how-to page: a browser's EventSource can't send a key."""
-    node = installed("node", "node")
+    node = find_program("node", "node")
     if node is None:
         skip_or_fail("node", "node is not installed")
     page = (Path(__file__).parents[2] / "docs/howto/live-events.md").read_text("utf-8")

@@ -13,8 +13,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from harness.program.service import ServiceProcess, run_service_process
 from tests.acceptance.raw import FINAL_PROBE, PROBE, connect, deposit, read_to_end
-from tests.acceptance.service import ServiceProcess, service
 
 ADMIN_KEY: Final = "a-key-of-these-tests-0123456789-abcdef"
 OTHER_PATHS: Final = (
@@ -90,7 +90,7 @@ def running(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServiceProcess]:
     settings = {"SALDO_ADMIN_KEY": request.param} if request.param else {}
-    with service(tmp_path_factory.mktemp("heads"), **settings) as started:
+    with run_service_process(tmp_path_factory.mktemp("heads"), **settings) as started:
         started.key = request.param  # type: ignore[attr-defined]
         yield started
 
@@ -216,7 +216,7 @@ def _post(user_id: int, key: str) -> bytes:
 
 
 def test_connections_beyond_the_limit_are_closed_and_earlier_ones_stay(tmp_path: Path) -> None:
-    with service(tmp_path, SALDO_CONNECTIONS_MAX="2") as running:
+    with run_service_process(tmp_path, SALDO_CONNECTIONS_MAX="2") as running:
         with connect(running.url) as first, connect(running.url) as second:
             for each in (first, second):
                 each.sendall(PROBE + b"\r\n")

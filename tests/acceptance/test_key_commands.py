@@ -11,20 +11,20 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests import forking
-from tests.acceptance.service import ServiceProcess, service
-from tests.acceptance.subscribers import Subscriber
-from tests.environment import without_settings
+from harness.events.subscribers import Subscriber
+from harness.program import forks
+from harness.program.environment import copy_environment
+from harness.program.service import ServiceProcess, run_service_process
 
 PAGE = Path(__file__).parents[2] / "docs/howto/secure.md"
 KEY = "an-admin-key-of-the-operators-own-0123456789"
 
 
 def saldo(directory: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    return forking.run(
+    return forks.run(
         arguments,
         cwd=directory,
-        env=without_settings() | settings | {"COLUMNS": "200", "TZ": "UTC"},
+        env=copy_environment() | settings | {"COLUMNS": "200", "TZ": "UTC"},
         capture_output=True,
         text=True,
         timeout=60,
@@ -45,7 +45,7 @@ def status(url: str, key: str | None, path: str = "/v1/user") -> int:
 
 
 async def test_an_operator_makes_replaces_and_revokes_keys(tmp_path: Path) -> None:
-    with service(tmp_path, SALDO_KEYS_REFRESH_SECONDS="0.1") as running:
+    with run_service_process(tmp_path, SALDO_KEYS_REFRESH_SECONDS="0.1") as running:
         assert status(running.url, None) == 200
         number, key = create_key(
             tmp_path, "create", "billing", "--scope", "read", "--scope", "write"
@@ -158,8 +158,8 @@ def test_how_to_commands_work_as_printed(tmp_path: Path) -> None:
     blocks = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     assert len(blocks) == 4
     programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = without_settings() | {"PATH": programs, "COLUMNS": "200"}
-    with service(tmp_path, SALDO_KEYS_REFRESH_SECONDS="0.1") as running:
+    environment = copy_environment() | {"PATH": programs, "COLUMNS": "200"}
+    with run_service_process(tmp_path, SALDO_KEYS_REFRESH_SECONDS="0.1") as running:
         for block in blocks:
             done = subprocess.run(
                 ["bash", "-euc", block.replace("http://localhost:8000", running.url)],

@@ -9,7 +9,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.acceptance.service import ServiceProcess, service
+from harness.program.service import ServiceProcess, run_service_process
 
 SHARDS = 64
 
@@ -17,7 +17,7 @@ SHARDS = 64
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """Yield a service with a ledger of its own."""
-    with service(tmp_path_factory.mktemp("log")) as found:
+    with run_service_process(tmp_path_factory.mktemp("log")) as found:
         yield found
 
 

@@ -21,7 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from tests.acceptance.service import ServiceProcess, service
+from harness.program.service import ServiceProcess, run_service_process
 
 SECONDS_MAX = 30
 TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -77,7 +77,9 @@ class Scrape:
 
 def test_gauges_of_a_dead_worker_disappear(tmp_path: Path) -> None:
     """Kill a worker, and check that its successor's gauges replace its own while the counters stay."""
-    with service(tmp_path, SALDO_WORKERS="2", SALDO_QUEUE_REQUESTS_MAX="500") as running:
+    with run_service_process(
+        tmp_path, SALDO_WORKERS="2", SALDO_QUEUE_REQUESTS_MAX="500"
+    ) as running:
         user_id = create_user(running)
         for _ in range(20):
             assert post(running, user_id, "DEPOSIT", "1.25") == 200
@@ -108,7 +110,9 @@ def test_gauges_of_a_dead_worker_disappear(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_metrics_cover_all_workers(tmp_path: Path, workers: str) -> None:
-    with service(tmp_path, SALDO_WORKERS=workers, SALDO_QUEUE_REQUESTS_MAX="500") as running:
+    with run_service_process(
+        tmp_path, SALDO_WORKERS=workers, SALDO_QUEUE_REQUESTS_MAX="500"
+    ) as running:
         user_id = create_user(running)
         for _ in range(20):  # each has a connection of its own, so that every worker gets some
             assert post(running, user_id, "DEPOSIT", "1.25") == 200
@@ -164,7 +168,7 @@ def test_metrics_cover_all_workers(tmp_path: Path, workers: str) -> None:
 
 
 def test_each_line_of_the_log_is_json_and_says_which_request_it_is_about(tmp_path: Path) -> None:
-    with service(tmp_path, SALDO_SLOW_LOG_SECONDS="0.000001") as running:
+    with run_service_process(tmp_path, SALDO_SLOW_LOG_SECONDS="0.000001") as running:
         user_id = create_user(running)
         post(running, user_id, "DEPOSIT", "1", traceparent=TRACEPARENT, **{"x-request-id": "mine"})
         lines = _lines(running)
@@ -195,7 +199,7 @@ def test_each_line_of_the_log_is_json_and_says_which_request_it_is_about(tmp_pat
 
 
 def test_console_log_format_is_readable_text(tmp_path: Path) -> None:
-    with service(tmp_path, SALDO_LOG_FORMAT="console") as running:
+    with run_service_process(tmp_path, SALDO_LOG_FORMAT="console") as running:
         first = running.output().splitlines()[0]
     assert re.match(r"\d{4}-\d\d-\d\dT\S+Z \[(info|warning)\s*\] ", first), first
 
@@ -260,7 +264,7 @@ def run_collector() -> Iterator[tuple[str, Collector]]:
 def test_collector_gets_the_spans_of_a_traced_request(tmp_path: Path) -> None:
     with run_collector() as (url, collector):
         settings = {"SALDO_TRACING_URL": url, "SALDO_TRACING_RATIO": "0"}
-        with service(tmp_path, **settings) as running:
+        with run_service_process(tmp_path, **settings) as running:
             user_id = create_user(running)
             assert post(running, user_id, "DEPOSIT", "1") == 200  # no trace is requested
             assert post(running, user_id, "DEPOSIT", "1", traceparent=TRACEPARENT) == 200
@@ -282,7 +286,7 @@ def test_logs_spans_and_metrics_have_nothing_of_what_clients_send(tmp_path: Path
     }
     with run_collector() as (url, collector):
         with (
-            service(tmp_path, SALDO_TRACING_URL=url, **settings) as running,
+            run_service_process(tmp_path, SALDO_TRACING_URL=url, **settings) as running,
             httpx.Client(base_url=running.url) as client,
         ):
             user_id = client.post("/v1/user", json={"name": f"Name {secret}"}).json()["id"]

@@ -14,11 +14,11 @@ import httpx
 import psycopg
 import pytest
 
+from harness.program.environment import copy_environment
+from harness.program.service import run_service_process
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.embedded.binaries import binaries_of
 from saldo.store.embedded.server import OlderVersion
-from tests.acceptance.service import service
-from tests.environment import without_settings
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/howto/operate.md").read_text()
@@ -48,7 +48,7 @@ class Operator:
         saldo = programs / "saldo"
         saldo.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m saldo "$@"\n')
         saldo.chmod(0o755)
-        self.environment = without_settings() | {
+        self.environment = copy_environment() | {
             "PATH": f"{programs}:{OWN_PROGRAMS}:{os.environ['PATH']}",
             "TZ": "UTC",
         }
@@ -79,7 +79,7 @@ def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
     embedded = EmbeddedServer(tmp_path / "own", older=OlderVersion(OWN_MAJOR, OWN_PROGRAMS))
     embedded.start()
     try:
-        with service(
+        with run_service_process(
             tmp_path,
             SALDO_DATABASE_URL=embedded.service_url,
             SALDO_DATABASE_OWNER_URL=embedded.owner_url,
@@ -107,7 +107,7 @@ def test_the_embedded_database_is_backed_up_and_restored(operator: Operator) -> 
         return text.replace("/backup", place).replace("2026-11-25 ", f"{datetime.now(UTC):%F} ")
 
     (operator.directory / ".env").write_text(here(configuration))
-    with service(operator.directory) as running:
+    with run_service_process(operator.directory) as running:
         httpx.post(f"{running.url}/v1/user", json={"name": "before"})
         assert "verified" in operator.run(here(backup))
         moment = datetime.now(UTC).isoformat().replace("+00:00", "Z")
@@ -118,7 +118,7 @@ def test_the_embedded_database_is_backed_up_and_restored(operator: Operator) -> 
     at_moment = operator.run(here(restore_to.replace("2026-11-25T12:00:00Z", moment)))
     assert "1 users, 1 entries" in at_moment
     operator.run(here(prune))
-    with service(operator.directory, SALDO_DATA_DIR="restored") as running:
+    with run_service_process(operator.directory, SALDO_DATA_DIR="restored") as running:
         assert httpx.get(f"{running.url}/v1/user/2").json()["name"] == "after"
 
 

@@ -12,10 +12,12 @@ import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from harness.postgresql import databases
+from harness.postgresql.databases import Database
+from harness.program.service import ServiceProcess, run_service_process
 from saldo.http.problems import MEDIA_TYPE
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.statements import statement
-from tests import databases
 from tests.acceptance.raw import (
     FINAL_PROBE,
     SECONDS_MAX,
@@ -26,8 +28,6 @@ from tests.acceptance.raw import (
     encode_chunked,
     exchange,
 )
-from tests.acceptance.service import ServiceProcess, service
-from tests.databases import Database
 
 HEAD = b"POST /v1/transaction HTTP/1.1\r\nhost: localhost\r\n"
 
@@ -62,7 +62,7 @@ class FullService:
 @pytest.fixture(scope="module")
 def ledger(embedded: EmbeddedServer) -> Iterator[Database]:
     """Yield a ledger whose shards the tests lock."""
-    with databases.on_embedded(embedded) as database:
+    with databases.create_embedded_database(embedded) as database:
         yield database
 
 
@@ -75,7 +75,7 @@ def small_service(
         "SALDO_DATABASE_OWNER_URL": ledger.owner_url,
     }
     directory = tmp_path_factory.mktemp("service")
-    with service(directory, **urls, SALDO_QUEUE_REQUESTS_MAX="1") as started:
+    with run_service_process(directory, **urls, SALDO_QUEUE_REQUESTS_MAX="1") as started:
         yield started
 
 

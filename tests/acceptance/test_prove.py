@@ -16,10 +16,10 @@ import httpx
 import psutil
 import pytest
 
+from harness.program import forks
+from harness.program.service import ServiceProcess, run_service_process
 from saldo.client import proof as verifier
 from saldo.client.proof import InvalidProofError, verify_proof
-from tests import forking
-from tests.acceptance.service import ServiceProcess, service
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/howto/prove.md").read_text()
@@ -64,7 +64,7 @@ def opening(running: ServiceProcess, user_id: int) -> str:
 
 
 def test_proofs_of_every_kind_of_entry_are_verified_without_the_service(tmp_path: Path) -> None:
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         user_id = create_user(running)
         uuids = {
             "opening": opening(running, user_id),
@@ -95,7 +95,7 @@ def test_proofs_of_every_kind_of_entry_are_verified_without_the_service(tmp_path
 def test_next_relay_seals_what_a_killed_one_left(
     tmp_path: Path,
 ) -> None:
-    with service(tmp_path, SALDO_RELAY_LEASE_SECONDS="1") as running:
+    with run_service_process(tmp_path, SALDO_RELAY_LEASE_SECONDS="1") as running:
         user_id = create_user(running)
         uuids = [post(running, user_id, "DEPOSIT", "1")]
         proof(running, uuids[0])
@@ -126,7 +126,7 @@ def _relay_of(running: ServiceProcess) -> psutil.Process:
 
 
 def test_seal_chain_continues_after_a_kill(tmp_path: Path) -> None:
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         user_id = create_user(running)
         first = post(running, user_id, "DEPOSIT", "1")
         proven = proof(running, first)
@@ -134,7 +134,7 @@ def test_seal_chain_continues_after_a_kill(tmp_path: Path) -> None:
         last = post(running, user_id, "DEPOSIT", "1")
         os.killpg(running.process.pid, signal.SIGKILL)
         running.process.wait(SECONDS_MAX)
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         assert verify_proof(proof(running, last), kept=[seals(running)], chain=[])
         chain = seals(running, shard=user_id % 64)
         assert verify_proof(proven, kept=[kept, seals(running)], chain=[chain])
@@ -144,9 +144,9 @@ def test_a_restored_ledger_is_sealed_on_and_not_what_was_kept_of_the_lost_one(
     tmp_path: Path,
 ) -> None:
     def saldo(*arguments: str) -> None:
-        forking.run(arguments, cwd=tmp_path, check=True, capture_output=True)
+        forks.run(arguments, cwd=tmp_path, check=True, capture_output=True)
 
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         user_id = create_user(running)
         before = post(running, user_id, "DEPOSIT", "1")
         proven, kept = proof(running, before), seals(running)
@@ -154,7 +154,7 @@ def test_a_restored_ledger_is_sealed_on_and_not_what_was_kept_of_the_lost_one(
         lost = proof(running, post(running, user_id, "DEPOSIT", "2"))
         kept_of_lost = seals(running)
     saldo("restore", "backup", "--data-dir", "restored")
-    with service(tmp_path, SALDO_DATA_DIR="restored") as running:
+    with run_service_process(tmp_path, SALDO_DATA_DIR="restored") as running:
         after = proof(running, post(running, user_id, "DEPOSIT", "3"))
         chain = seals(running, shard=user_id % 64)
         assert verify_proof(proof(running, before), kept=[kept], chain=[chain])
@@ -166,12 +166,12 @@ def test_a_restored_ledger_is_sealed_on_and_not_what_was_kept_of_the_lost_one(
 
 
 def test_service_without_seals_gives_no_proof_and_a_later_one_does(tmp_path: Path) -> None:
-    with service(tmp_path, SALDO_SEALS_ENABLED="false") as running:
+    with run_service_process(tmp_path, SALDO_SEALS_ENABLED="false") as running:
         uuid = post(running, create_user(running), "DEPOSIT", "1")
         answer = httpx.get(f"{running.url}/v1/proof/{uuid}")
         assert (answer.status_code, answer.json()["code"]) == (409, "not_sealed_yet")
         assert "saldo_seals" not in httpx.get(f"{running.url}/metrics").text
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         assert verify_proof(proof(running, uuid), kept=[seals(running)])
         metrics = httpx.get(f"{running.url}/metrics").text
         assert re.search(r"^saldo_sealed_entries 2\.0$", metrics, re.MULTILINE)
@@ -182,7 +182,7 @@ def test_how_to_commands_work_as_printed(tmp_path: Path) -> None:
     blocks = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
     assert len(blocks) == 4
     (tmp_path / "proof.py").write_bytes(Path(verifier.__file__).read_bytes())
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         user_id = create_user(running)
         assert user_id == 1
         for amount in ("100", "50"):

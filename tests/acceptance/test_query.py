@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import httpx
 
-from tests.acceptance.document import Document
+from harness.openapi_document import Document
 
 VALUES = {
     "atomic": "true",

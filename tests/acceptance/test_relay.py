@@ -14,8 +14,8 @@ from uuid import uuid4
 import aio_pika
 import httpx
 
-from tests import forking
-from tests.acceptance.service import ServiceProcess, service
+from harness.program import forks
+from harness.program.service import ServiceProcess, run_service_process
 
 ROOT = Path(__file__).parents[2]
 HOW_TO = ROOT / "docs" / "howto" / "consume-events.md"
@@ -70,7 +70,7 @@ def _commands() -> list[str]:
 def _saldo(command: str, directory: Path) -> str:
     program, *arguments = command.split()
     assert program == "saldo"
-    done: subprocess.CompletedProcess[str] = forking.run(
+    done: subprocess.CompletedProcess[str] = forks.run(
         arguments,
         cwd=directory,
         capture_output=True,
@@ -97,7 +97,7 @@ def test_how_to_consumer_receives_everything_and_detects_repetitions(
     assert "saldo relay status" in commands
     with (
         run_consumer(rabbitmq_url, tmp_path) as consumer,
-        service(tmp_path, SALDO_RABBITMQ_URL=rabbitmq_url) as running,
+        run_service_process(tmp_path, SALDO_RABBITMQ_URL=rabbitmq_url) as running,
     ):
         created = httpx.post(f"{running.url}/v1/user", json={"name": "Ann"})
         assert created.json()["id"] == 1
@@ -119,13 +119,13 @@ def test_how_to_consumer_receives_everything_and_detects_repetitions(
 
 def test_relaying_alone(rabbitmq_url: str, tmp_path: Path) -> None:
     with run_consumer(rabbitmq_url, tmp_path) as consumer:
-        with service(
+        with run_service_process(
             tmp_path, SALDO_RABBITMQ_URL=rabbitmq_url, SALDO_RELAY_ENABLED="false"
         ) as running:
             httpx.post(f"{running.url}/v1/user", json={"name": "Ann"})
             _post(running, 1)
             assert "saldo_sink" not in httpx.get(f"{running.url}/metrics").text
-        alone = forking.start(
+        alone = forks.start(
             ["relay"],
             cwd=tmp_path,
             env={"SALDO_RABBITMQ_URL": rabbitmq_url, "SALDO_AS_ROOT": "true", "TZ": "UTC"},
@@ -149,7 +149,7 @@ def test_command_errors_are_one_line(tmp_path: Path) -> None:
         ("start", 1, "no sink is named a"),
         ("3:9", 1, "--to 3:9: shard 3 ends at 0"),
     ):
-        done = forking.run(
+        done = forks.run(
             [*rewind, moment],
             cwd=tmp_path,
             capture_output=True,

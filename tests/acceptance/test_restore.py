@@ -7,12 +7,12 @@ from pathlib import Path
 
 import httpx
 
-from tests import forking
-from tests.acceptance.service import ServiceProcess, service
+from harness.program import forks
+from harness.program.service import ServiceProcess, run_service_process
 
 
 def _saldo(directory: Path, *arguments: str) -> None:
-    forking.run(arguments, cwd=directory, check=True, capture_output=True)
+    forks.run(arguments, cwd=directory, check=True, capture_output=True)
 
 
 def _create_users(running: ServiceProcess, *names: str) -> None:
@@ -33,14 +33,14 @@ def _follow(running: ServiceProcess, **headers: str) -> tuple[int, str]:
 
 def test_position_in_the_lost_log_is_rejected_after_a_restore(tmp_path: Path) -> None:
     """Let the restored log grow to where the lost one was: a position in the lost log must be rejected, not resumed."""
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         _create_users(running, "one")
         _saldo(tmp_path, "backup", "backup")
         _create_users(running, "lost")
         status, lost_id = _follow(running)
         assert status == 200
     _saldo(tmp_path, "restore", "backup", "--data-dir", "restored")
-    with service(tmp_path, SALDO_DATA_DIR="restored") as running:
+    with run_service_process(tmp_path, SALDO_DATA_DIR="restored") as running:
         _create_users(running, "another", "and another")
         status, problem = _follow(running, **{"Last-Event-ID": lost_id})
         assert status == 410

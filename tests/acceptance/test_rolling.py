@@ -12,10 +12,10 @@ from uuid import uuid4
 
 import psycopg
 
+from harness.http_client import Client
+from harness.program.service import ServiceProcess
 from saldo.store.embedded import EmbeddedServer
 from tests.acceptance.balancer import Backend, Balancer, run_balancer
-from tests.acceptance.clients import Client
-from tests.acceptance.service import ServiceProcess
 
 BUSY_CLIENTS = 24
 CALM_CLIENTS = 8

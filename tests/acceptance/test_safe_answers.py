@@ -11,11 +11,11 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from harness import chromium
+from harness.prerequisites import skip_or_fail
+from harness.program.service import ServiceProcess, run_service_process
 from saldo.store.embedded import EmbeddedServer
-from tests.acceptance import chromium
 from tests.acceptance.raw import PROBE, answers_of, deposit, exchange
-from tests.acceptance.service import ServiceProcess, service
-from tests.conftest import skip_or_fail
 
 INTERNAL = re.compile(
     r"Traceback|File \"|\.py\b|/work/|/tmp/|/usr/|/root|site-packages|Exception|Error\b"
@@ -29,7 +29,7 @@ BANNERS = ("server", "x-powered-by", "via")
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    with service(tmp_path_factory.mktemp("safe")) as started:
+    with run_service_process(tmp_path_factory.mktemp("safe")) as started:
         httpx.post(f"{started.url}/v1/user", json={"name": "Artem"})
         yield started
 
@@ -138,7 +138,7 @@ def test_nothing_is_told_of_a_database_that_is_gone(tmp_path: Path) -> None:
     server = EmbeddedServer(tmp_path / "own")
     server.start()
     try:
-        with service(
+        with run_service_process(
             tmp_path,
             SALDO_DATABASE_URL=server.service_url,
             SALDO_DATABASE_OWNER_URL=server.owner_url,

@@ -17,14 +17,14 @@ import httpx
 import psycopg
 import pytest
 
-from tests import databases
-from tests.acceptance.service import ServiceProcess, service, service_as_users_start_it
-from tests.environment import without_settings
+from harness.postgresql import databases
+from harness.program.environment import copy_environment
+from harness.program.service import ServiceProcess, run_service_process, run_unforked_service
 
 
 def test_reference_test_of_the_task_passes(tmp_path: Path) -> None:
     """Run the reference test of the task step by step, with its URLs, fields and formats unchanged."""
-    with service_as_users_start_it(tmp_path) as running:
+    with run_unforked_service(tmp_path) as running:
         base = f"{running.url}/v1"
         user = httpx.post(f"{base}/user", json={"name": "vanya"}).json()
         assert user["id"] > 0
@@ -66,18 +66,18 @@ def test_reference_test_of_the_task_passes(tmp_path: Path) -> None:
 
 
 def test_a_second_start_finds_the_data_again(tmp_path: Path) -> None:
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         created = httpx.post(f"{running.url}/v1/user", json={"name": "a"}).json()
         assert running.end(signal.SIGINT) == 0
     assert not (tmp_path / "data/postgresql-18/postmaster.pid").exists()
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         assert httpx.get(f"{running.url}/v1/user/{created['id']}").json() == created
 
 
 @pytest.mark.parametrize("victims", ["service", "database", "both"])
 def test_after_a_kill_nothing_acknowledged_is_missing(tmp_path: Path, victims: str) -> None:
     acknowledged: list[str] = []
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         user_id = httpx.post(f"{running.url}/v1/user", json={"name": "a"}).json()["id"]
         enough = threading.Event()
 
@@ -113,7 +113,7 @@ def test_after_a_kill_nothing_acknowledged_is_missing(tmp_path: Path, victims: s
                 assert running.process.poll() is None
             running.end()
         poster.join()
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         with httpx.Client() as client:
             for uuid in acknowledged:
                 found = client.get(f"{running.url}/v1/transaction/{uuid}")
@@ -123,7 +123,7 @@ def test_after_a_kill_nothing_acknowledged_is_missing(tmp_path: Path, victims: s
 
 
 def test_sigterm_answers_requests_in_progress(tmp_path: Path) -> None:
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         user_id = httpx.post(f"{running.url}/v1/user", json={"name": "a"}).json()["id"]
         statuses: list[int] = []
         sent = threading.Barrier(9)
@@ -155,14 +155,14 @@ def test_sigterm_answers_requests_in_progress(tmp_path: Path) -> None:
             poster.join()
     assert set(statuses) <= {200, 503}
     posted = statuses.count(200)
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         page = httpx.get(f"{running.url}/v1/user/{user_id}/balance").json()
         # What was answered 200 is recorded; what was sent and not answered may be recorded, too.
         assert posted <= float(page["balance"]) <= posted + 8
 
 
 def test_several_workers_share_the_port_and_the_ledger(tmp_path: Path) -> None:
-    with service(tmp_path, SALDO_WORKERS="2") as running:
+    with run_service_process(tmp_path, SALDO_WORKERS="2") as running:
         user_id = httpx.post(f"{running.url}/v1/user", json={"name": "a"}).json()["id"]
         for _ in range(20):
             body = {"uuid": str(uuid4()), "type": "DEPOSIT", "amount": "1", "user_id": user_id}
@@ -261,12 +261,12 @@ def test_a_busy_port_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_a_data_directory_in_use_is_one_clear_line(tmp_path: Path) -> None:
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         assert f"in use by process {running.process.pid}" in _refused(tmp_path)
 
 
 def test_the_currency_of_a_ledger_is_fixed(tmp_path: Path) -> None:
-    with service(tmp_path):
+    with run_service_process(tmp_path):
         pass
     assert "created with 2" in _refused(tmp_path, SALDO_CURRENCY_DECIMALS="0")
 
@@ -277,7 +277,7 @@ def test_service_runs_on_an_external_postgresql(tmp_path: Path, machine_postgres
         connection.execute(f'CREATE DATABASE "{name}"')
         try:
             url = machine_postgres.rpartition("/")[0] + f"/{name}"
-            with service(tmp_path, SALDO_DATABASE_URL=url) as running:
+            with run_service_process(tmp_path, SALDO_DATABASE_URL=url) as running:
                 user_id = httpx.post(f"{running.url}/v1/user", json={"name": "a"}).json()["id"]
                 body = {"uuid": str(uuid4()), "type": "DEPOSIT", "amount": "1", "user_id": user_id}
                 assert httpx.post(f"{running.url}/v1/transaction", json=body).status_code == 200
@@ -291,7 +291,7 @@ def test_service_runs_on_an_external_postgresql(tmp_path: Path, machine_postgres
 def test_root_is_refused_in_one_line_before_anything_is_created(
     tmp_path: Path, command: str
 ) -> None:
-    environment = without_settings()
+    environment = copy_environment()
     del environment["SALDO_AS_ROOT"]
     refused = subprocess.run(
         [sys.executable, "-m", "saldo", command],
@@ -312,5 +312,5 @@ def test_root_is_refused_in_one_line_before_anything_is_created(
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root needs leave")
 def test_root_may_start_a_service_with_as_root_and_gets_a_warning(tmp_path: Path) -> None:
     command = (sys.executable, "-m", "saldo", "serve", "--as-root")
-    with service(tmp_path, True, command, SALDO_AS_ROOT="false") as running:
+    with run_service_process(tmp_path, True, command, SALDO_AS_ROOT="false") as running:
         assert "the service runs as root, so that" in running.output()

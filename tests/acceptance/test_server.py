@@ -21,9 +21,9 @@ import httpx
 import psutil
 import pytest
 
+from harness.http_client import Client
+from harness.program.service import ServiceProcess, run_service_process
 from saldo.http.problems import MEDIA_TYPE
-from tests.acceptance.clients import Client
-from tests.acceptance.service import ServiceProcess, service
 
 CONNECTIONS = 4
 SECONDS_MAX = 30
@@ -45,7 +45,7 @@ async def _served(ask: Callable[[], Awaitable[int]]) -> int:
 
 
 async def test_too_many_connections_are_a_problem_and_probes_still_answer(tmp_path: Path) -> None:
-    with service(tmp_path, SALDO_CONNECTIONS_MAX=str(CONNECTIONS)) as running:
+    with run_service_process(tmp_path, SALDO_CONNECTIONS_MAX=str(CONNECTIONS)) as running:
 
         async def post() -> httpx.Response:
             return await asyncio.to_thread(_deposit, running, first_id)
@@ -84,7 +84,7 @@ async def test_too_many_connections_are_a_problem_and_probes_still_answer(tmp_pa
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    with service(tmp_path_factory.mktemp("server")) as started:
+    with run_service_process(tmp_path_factory.mktemp("server")) as started:
         yield started
 
 

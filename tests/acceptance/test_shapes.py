@@ -12,12 +12,12 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from harness import request_bodies
+from harness.openapi_document import Document
 from saldo.parsing import json_body
 from saldo.parsing.json_body import FIELDS_MAX, JsonError
 from saldo.parsing.transactions import FAULTS_MAX, InvalidError, ParserOptions, parse_transactions
 from saldo.settings.model import Settings
-from tests.acceptance.document import Document
-from tests.fuzz import shapes
 
 READING = ParserOptions(zone=UTC, decimals=2, amount_max_minor=100, name_length_max=200)
 BODY_BYTES = Settings(_env_file=None).body_bytes_max  # type: ignore[call-arg]
@@ -26,15 +26,15 @@ ARRAY_BYTES = 200_000
 
 def bodies(template: str) -> Iterator[tuple[str, str, bytes, str]]:
     """Yield the query, shape, body and media type of each request to a route."""
-    for name, body in shapes.objects(BODY_BYTES - 1000):
+    for name, body in request_bodies.objects(BODY_BYTES - 1000):
         yield "", name, body, "application/json"
-    if template != shapes.BULK_PATH:
+    if template != request_bodies.BULK_PATH:
         return
     for query in ("", "?atomic=true"):
-        for name, body in shapes.arrays(ARRAY_BYTES):
+        for name, body in request_bodies.arrays(ARRAY_BYTES):
             yield query, name, body, "application/json"
-    for name, body in shapes.lines(6_000):
-        yield "", name, body, shapes.LINES_TYPE
+    for name, body in request_bodies.lines(6_000):
+        yield "", name, body, request_bodies.LINES_TYPE
 
 
 async def test_an_answer_is_never_much_larger_than_the_request(api: httpx.AsyncClient) -> None:
@@ -51,12 +51,12 @@ async def test_an_answer_is_never_much_larger_than_the_request(api: httpx.AsyncC
         for query, name, body, media_type in bodies(template):
             headers = {"content-type": media_type, "accept": "application/json"}
             answer = await api.request(method.upper(), path + query, content=body, headers=headers)
-            lines = media_type == shapes.LINES_TYPE
+            lines = media_type == request_bodies.LINES_TYPE
             where = (method, path + query, name, len(body), len(answer.content))
             assert answer.status_code in ({200} if lines else {200, 404, 413, 422}), where
-            assert len(answer.content) <= shapes.answer_bytes_max(path, len(body), lines=lines), (
-                where
-            )
+            assert len(answer.content) <= request_bodies.answer_bytes_max(
+                path, len(body), lines=lines
+            ), where
             if answer.status_code == 422:
                 problem = answer.json()
                 assert 1 <= len(problem["errors"]) <= FAULTS_MAX, where
@@ -117,7 +117,7 @@ def test_the_search_for_a_name_given_twice_is_linear(monkeypatch: pytest.MonkeyP
 
 
 def test_parsing_takes_a_fixed_multiple_of_memory() -> None:
-    made = list(shapes.arrays(1_000_000))
+    made = list(request_bodies.arrays(1_000_000))
     tracemalloc.start()
     try:
         for name, body in made:

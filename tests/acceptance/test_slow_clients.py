@@ -13,6 +13,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from harness.program.service import ServiceProcess, run_service_process
 from saldo.http.connection.timeouts import DISCARD_BYTES_MAX
 from tests.acceptance.raw import (
     FINAL_PROBE,
@@ -23,7 +24,6 @@ from tests.acceptance.raw import (
     deposit,
     read_to_end,
 )
-from tests.acceptance.service import ServiceProcess, service
 
 POST = b"POST /v1/transaction HTTP/1.1\r\nhost: localhost\r\n"
 STREAM = (
@@ -41,7 +41,7 @@ TRICKLE_COUNT = 12
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     limit = str(LIMIT_SECONDS)
-    with service(
+    with run_service_process(
         tmp_path_factory.mktemp("slow"),
         SALDO_HEADER_TIMEOUT_SECONDS=limit,
         SALDO_BODY_TIMEOUT_SECONDS=limit,

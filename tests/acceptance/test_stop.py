@@ -8,8 +8,8 @@ import signal
 from pathlib import Path
 from uuid import uuid4
 
-from tests.acceptance.clients import Client, DisconnectedError
-from tests.acceptance.service import ServiceProcess, service
+from harness.http_client import Client, DisconnectedError
+from harness.program.service import ServiceProcess, run_service_process
 
 CLIENTS = 1000
 USERS = 20
@@ -74,12 +74,12 @@ async def _statuses(url: str, uuids: list[str]) -> set[int]:
 
 
 async def test_a_stop_loses_nothing_that_was_answered(tmp_path: Path) -> None:
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         load = Load(running, await _create_users(running.url))
         await load.run()
         assert await asyncio.to_thread(running.process.wait, 60) == 0
     assert load.in_flight_at_the_signal == CLIENTS - 1
     assert len(load.posted) >= ANSWERS_BEFORE
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         assert await _statuses(running.url, load.posted) == {200}
         assert await _statuses(running.url, load.refused) <= {404}

@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from harness.program.service import ServiceProcess, run_service_process
 from tests.acceptance.raw import connect, deposit, read_to_end
-from tests.acceptance.service import ServiceProcess, service
 
 STREAM = (
     b"POST /v1/transactions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\n"
@@ -68,7 +68,7 @@ def in_order(running: ServiceProcess) -> None:
 def test_a_second_signal_changes_nothing(
     tmp_path: Path, workers: str, signals: tuple[signal.Signals, ...]
 ) -> None:
-    with service(tmp_path, SALDO_WORKERS=workers) as running:
+    with run_service_process(tmp_path, SALDO_WORKERS=workers) as running:
         user_id = fill(running, 1)
         with streams(running, user_id, 5) as opened:
             for number in signals:
@@ -81,7 +81,10 @@ def test_a_second_signal_changes_nothing(
 
 
 def test_clients_that_do_not_read_do_not_hold_up_a_stop(tmp_path: Path) -> None:
-    with service(tmp_path, SALDO_SHUTDOWN_TIMEOUT_SECONDS="20") as running, ExitStack() as stack:
+    with (
+        run_service_process(tmp_path, SALDO_SHUTDOWN_TIMEOUT_SECONDS="20") as running,
+        ExitStack() as stack,
+    ):
         user_id = fill(running, 1500)
         for _ in range(5):
             lists = stack.enter_context(connect(running.url, RECEIVE_BYTES))
@@ -98,7 +101,7 @@ def test_clients_that_do_not_read_do_not_hold_up_a_stop(tmp_path: Path) -> None:
 
 
 def test_streams_that_a_client_paces_are_not_logged_as_slow(tmp_path: Path) -> None:
-    with service(tmp_path, SALDO_SLOW_LOG_SECONDS="0.001") as running:
+    with run_service_process(tmp_path, SALDO_SLOW_LOG_SECONDS="0.001") as running:
         user_id = int(httpx.post(f"{running.url}/v1/user", json={"name": "a"}).json()["id"])
         with streams(running, user_id, 3) as opened:
             for each in opened:

@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from harness.program.service import ServiceProcess, run_service_process
 from tests.acceptance.raw import FINAL_PROBE, SECONDS_MAX, deposit, exchange, read_to_end
-from tests.acceptance.service import ServiceProcess, service
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,7 +78,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def running(
     tmp_path_factory: pytest.TempPathFactory, authority: Authority
 ) -> Iterator[ServiceProcess]:
-    with service(
+    with run_service_process(
         tmp_path_factory.mktemp("tls"),
         authority.trusting,
         SALDO_WORKERS="2",
@@ -169,7 +169,7 @@ def test_image_health_check_supports_tls(running: ServiceProcess, authority: Aut
 
 
 def test_without_tls_no_hsts_header_is_sent(tmp_path: Path) -> None:
-    with service(tmp_path) as plain:
+    with run_service_process(tmp_path) as plain:
         answer = httpx.get(f"{plain.url}/healthz/live")
     assert "strict-transport-security" not in answer.headers
 
@@ -191,7 +191,7 @@ def test_renewed_files_are_used_for_new_connections_and_broken_ones_are_not(
     tmp_path: Path,
 ) -> None:
     authority = Authority(tmp_path)
-    with service(tmp_path, authority.trusting, **authority.settings) as running:
+    with run_service_process(tmp_path, authority.trusting, **authority.settings) as running:
         first = authority.shown_by(running.url)
         with _client(authority) as kept:
             assert kept.get(f"{running.url}/healthz/live").status_code == 200
@@ -219,7 +219,7 @@ def test_the_commands_of_the_howto_work_as_printed(tmp_path: Path) -> None:
     subprocess.run(["bash", "-euc", make], cwd=tmp_path, check=True, capture_output=True)
     (tmp_path / ".env").write_text(settings)
     trusting = ssl.create_default_context(cafile=tmp_path / "certificate.pem")
-    with service(tmp_path, trusting) as running:
+    with run_service_process(tmp_path, trusting) as running:
         there = ask.replace("8000", str(urlsplit(running.url).port)).replace("curl", "curl -sS", 1)
         done = subprocess.run(
             ["bash", "-euc", there], cwd=tmp_path, check=True, capture_output=True, text=True

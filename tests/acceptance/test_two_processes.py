@@ -13,9 +13,9 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from harness.http_client import Client
+from harness.program.service import ServiceProcess
 from saldo.store.embedded import EmbeddedServer
-from tests.acceptance.clients import Client
-from tests.acceptance.service import ServiceProcess
 
 ROUNDS = 30
 CLIENTS = 40

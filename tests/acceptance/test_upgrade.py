@@ -13,8 +13,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from harness.program.service import run_service_process
 from saldo.store.embedded import EmbeddedServer
-from tests.acceptance.service import service
 
 ROOT = Path(__file__).parents[2]
 VERSIONS = "src/saldo/store/schema/migrations/versions"
@@ -84,8 +84,8 @@ def test_old_and_new_code_serve_one_migrated_database(tmp_path: Path, old_source
         for name in ("new", "before"):
             (tmp_path / name).mkdir()
         with (
-            service(tmp_path / "new", **urls) as new,  # this one migrates
-            service(tmp_path / "before", **urls, PYTHONPATH=str(old_source)) as old,
+            run_service_process(tmp_path / "new", **urls) as new,  # this one migrates
+            run_service_process(tmp_path / "before", **urls, PYTHONPATH=str(old_source)) as old,
             httpx.Client(base_url=new.url, timeout=30) as new_client,
             httpx.Client(base_url=old.url, timeout=30) as old_client,
         ):

@@ -7,12 +7,12 @@ import json
 
 import psycopg
 
+from harness.postgresql.databases import Database
 from saldo.events.event import Encoder
 from saldo.ledger.model import SHARDS, shard_of
 from saldo.store.connections.connection import open_pool
 from saldo.store.log import Log, LogEntry
 from tests.acceptance.test_access import serve
-from tests.databases import Database
 
 SECONDS_MAX = 30
 

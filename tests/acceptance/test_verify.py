@@ -15,12 +15,12 @@ import httpx
 import psycopg
 import pytest
 
+from harness.postgresql.databases import Database
+from harness.postgresql.sample_ledger import disable_triggers, fill, insert, seal
+from harness.program import forks
+from harness.program.service import run_service_process
 from saldo.store.embedded import EmbeddedServer
-from tests import forking
-from tests.acceptance.service import service
 from tests.acceptance.test_operate import Operator
-from tests.databases import Database
-from tests.integration.ledgers import behind_its_back, fill, insert, seal
 
 TEXT = (Path(__file__).parents[2] / "docs/howto/verify.md").read_text()
 COMMANDS = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
@@ -73,7 +73,7 @@ def test_how_to_commands_work_as_printed(ledger: Database, operator: Operator) -
     # The relay's totals and audit find the fault when the row is there.
     with psycopg.connect(ledger.service_url, autocommit=True) as connection:
         uuid = insert(connection, 1, 21, number=21, balance=5000)
-        with forking.start(
+        with forks.start(
             ["relay"],
             cwd=operator.directory,
             env=operator.environment,
@@ -109,7 +109,7 @@ def test_how_to_commands_work_as_printed(ledger: Database, operator: Operator) -
 def test_the_embedded_database_is_verified_beside_its_service_and_without(
     operator: Operator,
 ) -> None:
-    with service(operator.directory) as running:
+    with run_service_process(operator.directory) as running:
         user_id = httpx.post(f"{running.url}/v1/user", json={"name": "a"}).json()["id"]
         assert user_id == 1
         assert operator.run("saldo verify").startswith("the ledger is whole: 1 entries in ")
@@ -125,7 +125,7 @@ def test_the_embedded_database_is_verified_beside_its_service_and_without(
 
 
 def verified(operator: Operator, code: int, *arguments: str) -> str:
-    done: subprocess.CompletedProcess[str] = forking.run(
+    done: subprocess.CompletedProcess[str] = forks.run(
         ["verify", *arguments],
         cwd=operator.directory,
         env=operator.environment,
@@ -157,7 +157,7 @@ def test_interrupted_verification_resumes(
 
         # In the first shard the command reads its users, in the next one the totals.
         first.execute("LOCK TABLE saldo.users IN ACCESS EXCLUSIVE MODE")
-        with forking.start(
+        with forks.start(
             ["verify", "--state", str(state)],
             cwd=operator.directory,
             env=operator.environment,
@@ -178,7 +178,7 @@ def test_interrupted_verification_resumes(
     kept: dict[str, Any] = json.loads(state.read_text())
     assert (kept["position"]["shard"], kept["entries"], kept["sealed"]) == (2, 21, 16)
     # What was verified is not read again, even if it is wrong by now.
-    with behind_its_back(ledger) as connection:
+    with disable_triggers(ledger) as connection:
         connection.execute(
             "UPDATE saldo.transactions SET balance = 5000 WHERE shard = 1 AND seq = 5"
         )

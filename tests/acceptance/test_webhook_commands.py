@@ -10,10 +10,10 @@ from typing import Any
 
 import httpx
 
-from tests import forking
-from tests.acceptance.service import service
-from tests.environment import without_settings
-from tests.receiver import accept, always, answer, run_receiver
+from harness.events.webhook_receiver import accept, build_response, respond_always, run_receiver
+from harness.program import forks
+from harness.program.environment import copy_environment
+from harness.program.service import run_service_process
 
 SETTINGS = {
     "SALDO_WEBHOOK_ALLOW_PRIVATE": "true",
@@ -24,10 +24,10 @@ SETTINGS = {
 
 
 def webhooks(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return forking.run(
+    return forks.run(
         ["webhooks", *arguments],
         cwd=directory,
-        env=without_settings() | SETTINGS | {"COLUMNS": "200", "TZ": "UTC"},
+        env=copy_environment() | SETTINGS | {"COLUMNS": "200", "TZ": "UTC"},
         capture_output=True,
         text=True,
         timeout=60,
@@ -39,8 +39,8 @@ async def test_an_operator_subscribes_inspects_and_replays(tmp_path: Path) -> No
         return await asyncio.to_thread(webhooks, tmp_path, *arguments)
 
     async with run_receiver() as receiver:
-        receiver.behave = always(answer(500))
-        with service(tmp_path, **SETTINGS) as running:
+        receiver.behave = respond_always(build_response(500))
+        with run_service_process(tmp_path, **SETTINGS) as running:
             created = webhooks(
                 tmp_path, "create", receiver.url, "--event-type", "saldo.user.created"
             )
@@ -82,7 +82,7 @@ def test_webhook_command_errors_are_one_line(tmp_path: Path) -> None:
 
 async def test_private_network_is_unreachable_unless_allowed(tmp_path: Path) -> None:
     async with run_receiver() as receiver:
-        with service(tmp_path, SALDO_WEBHOOK_ALLOW_HTTP="true") as running:
+        with run_service_process(tmp_path, SALDO_WEBHOOK_ALLOW_HTTP="true") as running:
             async with httpx.AsyncClient(base_url=running.url) as client:
                 refused = await client.post("/v1/webhook", json={"url": receiver.url})
                 assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "url")

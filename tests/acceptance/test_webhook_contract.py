@@ -13,9 +13,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from harness.program.settings import create_settings
 from saldo.bootstrap.service import run_service
 from saldo.store.webhooks import Webhooks
-from tests.conftest import settings_for
 
 URL = "https://example.com/saldo?a=1"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -181,7 +181,7 @@ async def test_lists_have_pages(api: httpx.AsyncClient) -> None:
 
 
 async def test_number_of_webhooks_is_limited(database_url: str) -> None:
-    settings = settings_for(database_url, webhooks_max=2)
+    settings = create_settings(database_url, webhooks_max=2)
     async with run_service(settings, database_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:

@@ -14,6 +14,7 @@ import httpx
 import psutil
 import pytest
 
+from harness.program.service import ServiceProcess, run_service_process
 from saldo.http.connection.header_checks import UNREPEATABLE_HEADERS
 from tests.acceptance.raw import (
     FINAL_PROBE,
@@ -24,7 +25,6 @@ from tests.acceptance.raw import (
     encode_chunked,
     exchange,
 )
-from tests.acceptance.service import ServiceProcess, service
 
 POST = b"POST /v1/transaction HTTP/1.1\r\nhost: localhost\r\n"
 CHUNKED = b"transfer-encoding: chunked\r\n"
@@ -36,7 +36,7 @@ PIPELINED_BYTES_MAX = 64 * 1024 * 1024
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    with service(tmp_path_factory.mktemp("wire")) as started:
+    with run_service_process(tmp_path_factory.mktemp("wire")) as started:
         yield started
         assert "Traceback" not in started.output()
         assert '"error"' not in started.output()

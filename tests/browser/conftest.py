@@ -20,9 +20,9 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.acceptance import chromium
-from tests.acceptance.service import service
-from tests.conftest import skip_or_fail
+from harness import chromium
+from harness.prerequisites import skip_or_fail
+from harness.program.service import run_service_process
 
 ADMIN_KEY = "an-admin-key-of-the-operators-own-0123456789"
 expect.set_options(timeout=15_000)  # for a machine that is busy with other tests
@@ -134,7 +134,9 @@ def browser() -> Iterator[Browser]:
 def console(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
     """Yield a console with users and three months of their transactions."""
     directory = tmp_path_factory.mktemp("console")
-    with service(directory, SALDO_ADMIN_KEY=ADMIN_KEY, SALDO_KEYS_REFRESH_SECONDS="0.2") as running:
+    with run_service_process(
+        directory, SALDO_ADMIN_KEY=ADMIN_KEY, SALDO_KEYS_REFRESH_SECONDS="0.2"
+    ) as running:
         found = Console(running.url, browser)
         chance = random.Random(4)
         for name in NAMES:

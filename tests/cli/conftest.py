@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from harness.program.command import Program
+from harness.program.service import ServiceProcess, run_service_process
 from saldo.cli.times import zone
-from tests.acceptance.service import ServiceProcess, service
-from tests.cli.program import Program
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service
     Its filtered pages read few entries, so they are often empty: no command may take an empty page for the end.
     """
     directory = tmp_path_factory.mktemp("service")
-    with service(directory, SALDO_PAGE_SCAN_ENTRIES_MAX="10") as running:
+    with run_service_process(directory, SALDO_PAGE_SCAN_ENTRIES_MAX="10") as running:
         yield running
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.program.command import Program
 from saldo.cli.exit_codes import ExitCode
-from tests.cli.program import Program
 
 
 def test_bench_measures_three_loads_and_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from harness.program.command import Program
+from harness.transaction_files import COLUMNS, write_csv
 from saldo.cli import times as clock
 from saldo.cli.commands import backup, export, keys, relay
 from saldo.cli.exit_codes import CommandError
@@ -23,8 +25,6 @@ from saldo.cli.importing.row_mapping import RowMapper, parse_mapping
 from saldo.cli.program import build_app
 from saldo.cli.row_files import Format, open_table
 from saldo.parsing.transactions import InvalidError
-from tests.cli.files import COLUMNS, write_csv
-from tests.cli.program import Program
 from tests.cli.test_program import EVERY
 
 ZONE = "Asia/Tokyo"

@@ -12,15 +12,15 @@ from uuid import uuid4
 
 import pytest
 
+from harness.program.command import Program
+from harness.program.service import ServiceProcess, run_service_process
 from saldo.cli.exit_codes import ExitCode
-from tests.acceptance.service import ServiceProcess, service
-from tests.cli.program import Program
 
 ADMIN_KEY = "an-admin-key-of-the-operators-own-0123456789"
 
 
 def test_service_is_found_by_the_data_directory(tmp_path: Path) -> None:
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         here = Program()
         ended = here("user", "create", "Artem", directory=tmp_path)
         assert ended.errors == f"saldo: using the service at {running.url}\n"
@@ -127,7 +127,7 @@ def proxy_without_answers(running: ServiceProcess) -> Iterator[str]:
 
 
 def test_keys(tmp_path: Path) -> None:
-    with service(tmp_path, SALDO_ADMIN_KEY=ADMIN_KEY) as running:
+    with run_service_process(tmp_path, SALDO_ADMIN_KEY=ADMIN_KEY) as running:
         nobody = Program(SALDO_URL=running.url)
         ended = nobody("user", "list", code=ExitCode.ACCESS_DENIED)
         assert "--key-file" in ended.errors
@@ -144,7 +144,7 @@ def test_keys(tmp_path: Path) -> None:
 
 
 def test_key_limited_to_some_users_cannot_export_everything(tmp_path: Path) -> None:
-    with service(tmp_path, SALDO_ADMIN_KEY=ADMIN_KEY) as running:
+    with run_service_process(tmp_path, SALDO_ADMIN_KEY=ADMIN_KEY) as running:
         admin = Program(SALDO_URL=running.url, SALDO_KEY=ADMIN_KEY)
         user_id = admin.user("Artem")
         admin("deposit", user_id, "5")

@@ -10,9 +10,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.acceptance.service import service
-from tests.cli.files import read_csv
-from tests.cli.program import Program
+from harness.program.command import Program
+from harness.program.service import run_service_process
+from harness.transaction_files import read_csv
 
 parquet = pytest.importorskip("pyarrow.parquet")
 
@@ -24,7 +24,7 @@ def test_a_currency_is_shown_with_its_decimals(
     tmp_path: Path, decimals: str, amount: str, shown: str
 ) -> None:
     with (
-        service(tmp_path, SALDO_CURRENCY_DECIMALS=decimals) as running,
+        run_service_process(tmp_path, SALDO_CURRENCY_DECIMALS=decimals) as running,
         httpx.Client(base_url=running.url) as client,
     ):
         user = client.post("/v1/user", json={"name": "a"}).json()["id"]

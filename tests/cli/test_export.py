@@ -17,15 +17,15 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from harness.program.command import Program
+from harness.program.service import run_service_process
+from harness.transaction_files import deposits, read_csv, write_csv
 from saldo.cli.commands import export
 from saldo.cli.connection.service import ConnectedService
 from saldo.cli.exit_codes import ExitCode
 from saldo.cli.exporting.sources import COLUMNS, ExportFilter
 from saldo.cli.row_files import Format
 from saldo.cli.signals import StopRequest
-from tests.acceptance.service import service
-from tests.cli.files import deposits, read_csv, write_csv
-from tests.cli.program import Program
 
 parquet = pytest.importorskip("pyarrow.parquet")
 
@@ -83,7 +83,7 @@ def test_export_can_be_imported_into_another_ledger(saldo: Program, tmp_path: Pa
     rows = read_csv(files[1])
     assert len([row for row in rows if row["user_id"] in users]) == 200
     posted = sum(row["outcome"] == "posted" for row in rows)
-    with service(tmp_path) as elsewhere:
+    with run_service_process(tmp_path) as elsewhere:
         other = Program(SALDO_URL=elsewhere.url)
         with httpx.Client(base_url=elsewhere.url) as client:
             last = 0

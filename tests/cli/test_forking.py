@@ -1,4 +1,4 @@
-"""Equivalence of a forked `saldo` (`tests.forking`) and one in a Python that was started for it."""
+"""Equivalence of a forked `saldo` (`harness.program.forks`) and one in a Python that was started for it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from tests import forking
-from tests.cli.program import Program
+from harness.program import forks
+from harness.program.command import Program
 
 WAYS = [
     pytest.param(
         True,
         id="forked",
-        marks=pytest.mark.skipif(not forking.ENABLED, reason="forking is off, or not Linux"),
+        marks=pytest.mark.skipif(not forks.ENABLED, reason="forking is off, or not Linux"),
     ),
     pytest.param(False, id="started"),
 ]
@@ -31,7 +31,7 @@ SECONDS_MAX = 60
 @pytest.fixture(params=WAYS)
 def forked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Return whether processes are forked in this test."""
-    monkeypatch.setattr(forking, "ENABLED", request.param)
+    monkeypatch.setattr(forks, "ENABLED", request.param)
     return bool(request.param)
 
 
@@ -39,13 +39,13 @@ def both(monkeypatch: pytest.MonkeyPatch, *arguments: str, **options: Any) -> li
     """Return the exit code and the output of a command run in both ways."""
     found = []
     for enabled in (True, False):
-        monkeypatch.setattr(forking, "ENABLED", enabled)
-        done = forking.run(arguments, capture_output=True, text=True, **options)
+        monkeypatch.setattr(forks, "ENABLED", enabled)
+        done = forks.run(arguments, capture_output=True, text=True, **options)
         found.append((done.returncode, done.stdout, done.stderr))
     return found
 
 
-@pytest.mark.skipif(not forking.ENABLED, reason="forking is off, or not Linux")
+@pytest.mark.skipif(not forks.ENABLED, reason="forking is off, or not Linux")
 @pytest.mark.parametrize(
     ("arguments", "code", "named"),
     [
@@ -75,7 +75,7 @@ def watching(**options: Any) -> Iterator[subprocess.Popen[Any]]:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         environment = Program(SALDO_URL=url).environment
         command = ["watch", "--from", "start"]
-        with forking.start(
+        with forks.start(
             command, env=environment, stderr=subprocess.PIPE, text=True, **options
         ) as process:
             try:
@@ -115,18 +115,18 @@ def test_wait_raises_an_error_at_its_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(subprocess.TimeoutExpired):
-            forking.run(["watch", "--url", url], timeout=0.01)
+            forks.run(["watch", "--url", url], timeout=0.01)
 
 
 def test_commands_are_forked_unless_the_environment_forbids_it(forked: bool) -> None:
     with watching() as process:
-        assert isinstance(process, forking.Forked) == forked
-    done = forking.start(["--help"], env=os.environ | {"PYTHONWARNINGS": "error"}, stdout=-3)
-    assert not isinstance(done, forking.Forked)
+        assert isinstance(process, forks.ForkedProcess) == forked
+    done = forks.start(["--help"], env=os.environ | {"PYTHONWARNINGS": "error"}, stdout=-3)
+    assert not isinstance(done, forks.ForkedProcess)
     assert done.wait(SECONDS_MAX) == 0
 
 
 @pytest.mark.usefixtures("forked")
 def test_failed_command_raises_an_error_with_check() -> None:
     with pytest.raises(subprocess.CalledProcessError):
-        forking.run(["--nothing"], check=True, capture_output=True)
+        forks.run(["--nothing"], check=True, capture_output=True)

@@ -19,6 +19,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from harness.program.command import Program
+from harness.program.forks import COMMAND
+from harness.program.service import run_service_process
+from harness.transaction_files import COLUMNS, Line, deposits, read_csv, write_csv
 from saldo.cli import row_files
 from saldo.cli.commands.import_ import CHUNK_ROWS
 from saldo.cli.exit_codes import CommandError, ExitCode
@@ -28,10 +32,6 @@ from saldo.cli.importing.row_counts import RowCounts, Summary
 from saldo.cli.row_files import Format, Row, UnreadableError, open_table
 from saldo.cli.state_file import hold_lock
 from saldo.ledger.model import TransactionRequest
-from tests.acceptance.service import service
-from tests.cli.files import COLUMNS, Line, deposits, read_csv, write_csv
-from tests.cli.program import Program
-from tests.forking import COMMAND
 
 arrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -713,7 +713,7 @@ def test_killed_import_resends_some_rows_without_posting_twice(
 def test_import_waits_for_a_killed_service(tmp_path: Path) -> None:
     directory = tmp_path / "service"
     directory.mkdir()
-    with service(directory) as first:
+    with run_service_process(directory) as first:
         saldo = Program(SALDO_URL=first.url)
         users = [saldo.user(f"user {number}") for number in range(2)]
         lines = deposits(4 * CHUNK_ROWS, users)
@@ -722,7 +722,7 @@ def test_import_waits_for_a_killed_service(tmp_path: Path) -> None:
         _until((tmp_path / "steady.csv.import.json").exists, importing)
         first.end(signal.SIGKILL)
         port = first.url.rpartition(":")[2]
-        with service(directory, SALDO_PORT=port):
+        with run_service_process(directory, SALDO_PORT=port):
             output, errors = importing.communicate(timeout=120)
             assert importing.returncode == 0, errors
             assert "saldo: waiting: " in errors

@@ -13,14 +13,14 @@ import typer
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
+from harness.postgresql.databases import Database
+from harness.postgresql.sample_ledger import fill
 from saldo.cli.program import COMMANDS, build_app
 from saldo.store.connections.connection import fetch, open_pool, read_only_pools
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.errors import ConnectionLostError
 from saldo.store.schema.migrate import prepare
 from saldo.store.statements import statement
-from tests.databases import Database
-from tests.integration.ledgers import fill
 
 READING_COMMANDS = {
     "verify": 0,

@@ -10,9 +10,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from harness.program.command import Program
+from harness.program.service import ServiceProcess
 from saldo.cli.exit_codes import ExitCode
-from tests.acceptance.service import ServiceProcess
-from tests.cli.program import Program
 
 
 def test_a_user_is_created_shown_and_listed(saldo: Program) -> None:

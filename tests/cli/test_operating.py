@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from harness.program.command import Program
+from harness.program.service import run_service_process
 from saldo.cli.exit_codes import ExitCode
-from tests.acceptance.service import service
-from tests.cli.program import Program
 
 
 def test_operator_commands_print_json(tmp_path: Path) -> None:
@@ -16,7 +16,7 @@ def test_operator_commands_print_json(tmp_path: Path) -> None:
     def told(*arguments: str) -> object:
         return saldo(*arguments, "--json", directory=tmp_path).json
 
-    with service(tmp_path, SALDO_DATA_DIR=data, SALDO_WEBHOOK_ALLOW_PRIVATE="true"):
+    with run_service_process(tmp_path, SALDO_DATA_DIR=data, SALDO_WEBHOOK_ALLOW_PRIVATE="true"):
         user = saldo.user("Artem")
         saldo("deposit", user, "5")
         saldo("webhooks", "create", "https://example.com/hook", directory=tmp_path)

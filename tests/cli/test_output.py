@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from harness.repository import ROOT
 from saldo.cli import output
 from saldo.cli.commands import keys, relay, statement, webhooks
 from saldo.cli.commands.watch import _EventPrinter
 from saldo.cli.statements.account_statement import Period, Statement
 from saldo.client.models import Event, User, UserData
-from tests.unit.test_distribution import ROOT
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

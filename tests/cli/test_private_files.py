@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.repository import ROOT
 from saldo.cli import state_file
 from saldo.cli.commands import statement
 from saldo.cli.exit_codes import CommandError
@@ -21,7 +22,6 @@ from saldo.cli.private_files import (
     write_atomically,
 )
 from saldo.cli.state_file import FileIdentity, hold_lock, write_state
-from tests.unit.test_distribution import ROOT
 
 
 def _reject(path: Path) -> None:

@@ -12,11 +12,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from harness.program.command import Program
+from harness.program.forks import COMMAND
 from saldo.cli.exit_codes import MEANINGS, CommandError, ExitCode, command_error_for_store
 from saldo.cli.program import COMMANDS, build_app
 from saldo.store.errors import StoreError
-from tests.cli.program import Program
-from tests.forking import COMMAND
 
 UNTIL_STOPPED = {"serve", "relay"}
 """Commands that print a log and no result."""

@@ -12,12 +12,12 @@ from uuid import uuid4
 
 import pytest
 
+from harness.program.command import Program
+from harness.transaction_files import deposits, write_csv
 from saldo.cli.exit_codes import ExitCode
 from saldo.cli.statements.account_statement import Period, Statement, StatementEntry
 from saldo.cli.statements.pdf import render_pdf
 from saldo.client.models import User
-from tests.cli.files import deposits, write_csv
-from tests.cli.program import Program
 
 pypdf = pytest.importorskip("pypdf")
 fpdf = pytest.importorskip("fpdf")

@@ -12,10 +12,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from harness.postgresql.databases import Database
+from harness.program.command import Program
+from harness.program.forks import COMMAND
 from saldo.store.statements import statement
-from tests.cli.program import Program
-from tests.databases import Database
-from tests.forking import COMMAND
 
 WAITING = ["db migrate", "serve --port 0", "relay"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests import clusters
-from tests.acceptance.service import ServiceProcess, service
-from tests.faults.broker import free_ports
+from harness.ports import find_free_ports
+from harness.postgresql import data_directories
+from harness.program.service import ServiceProcess, run_service_process
 
 
 @pytest.fixture(scope="package")
@@ -21,7 +21,7 @@ def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service
     Its filtered pages read few entries, so they are often empty: the client must not take an empty page for the end.
     """
     directory = tmp_path_factory.mktemp("service")
-    with service(directory, SALDO_PAGE_SCAN_ENTRIES_MAX="10") as running:
+    with run_service_process(directory, SALDO_PAGE_SCAN_ENTRIES_MAX="10") as running:
         yield running
 
 
@@ -30,8 +30,8 @@ class KillableService:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        (self._port,) = free_ports(1)
-        clusters.create_for_service(directory, {})
+        (self._port,) = find_free_ports(1)
+        data_directories.create_for_service(directory, {})
         self.url = f"http://localhost:{self._port}"
         self._process = self._start()
 

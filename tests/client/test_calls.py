@@ -16,6 +16,7 @@ import pytest
 
 import saldo
 import saldo.client
+from harness.program.service import ServiceProcess, run_service_process
 from saldo.client import (
     AsyncClient,
     Client,
@@ -41,7 +42,6 @@ from saldo.client.endpoints import Call, Listing
 from saldo.client.payloads import TransactionRequest
 from saldo.client.proof import InvalidProofError, verify_proof
 from saldo.client.synchronous.concurrency import Future
-from tests.acceptance.service import ServiceProcess, service
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_webhooks(client: Client) -> None:
 
 
 def test_keys(tmp_path: Path) -> None:
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         with Client(running.url) as open_to_all:
             admin = open_to_all.create_key("admin", scopes=["admin"])
             with pytest.raises(UnauthenticatedError) as nobody:

@@ -7,8 +7,8 @@ import io
 import re
 from typing import Any
 
+from harness.program.service import ServiceProcess
 from saldo import Client
-from tests.acceptance.service import ServiceProcess
 from tests.client.documents import blocks
 
 

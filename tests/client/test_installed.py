@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.program.service import ServiceProcess
 from saldo.version import VERSION
-from tests.acceptance.service import ServiceProcess
 from tests.client.documents import ROOT, blocks
 
 COMMAND_SECONDS_MAX = 280

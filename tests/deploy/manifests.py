@@ -9,8 +9,7 @@ from typing import Any
 
 import yaml
 
-from tests.conftest import skip_or_fail
-from tests.found import program as installed
+from harness.prerequisites import find_program, skip_or_fail
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy/kubernetes"
@@ -27,9 +26,9 @@ Manifest = dict[str, Any]
 
 def build(directory: str) -> list[Manifest]:
     """Return what `kubectl apply -k` would send; skip the test where kustomize is not installed."""
-    if installed("kustomize", "kubectl"):
+    if find_program("kustomize", "kubectl"):
         command = ["kustomize", "build"]
-    elif installed("kubectl", "kubectl"):
+    elif find_program("kubectl", "kubectl"):
         command = ["kubectl", "kustomize"]
     else:
         skip_or_fail("kubectl", "no kubectl and no kustomize in PATH")

@@ -15,14 +15,15 @@ import pytest
 import yaml
 from psycopg import sql
 
+from harness.events.rabbitmq import Broker
+from harness.ports import find_free_ports
+from harness.prerequisites import find_program
 from saldo.settings.model import Settings
 from saldo.store.connections.connection import check
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.schema.migrate import prepare
 from tests.deploy.image import ROOT, stages
 from tests.deploy.manifests import KUBERNETES, read
-from tests.faults.broker import Broker, free_ports
-from tests.found import program as installed
 
 FILE = ROOT / "compose.yaml"
 PASSWORDS = {
@@ -251,7 +252,7 @@ def test_postgresql_accepts_the_parameters(
 async def test_init_script_creates_the_roles_of_the_service(
     server: EmbeddedServer, services: dict[str, Any]
 ) -> None:
-    if installed("psql", "psql") is None:
+    if find_program("psql", "psql") is None:
         pytest.skip("no psql (Debian: package postgresql-client)")
     with psycopg.connect(server.superuser_url) as admin:
         host = admin.info.host
@@ -285,7 +286,7 @@ def test_broker_accepts_its_configuration(tmp_path: Path, rabbitmq_program: str)
         for line in configuration.read_text().splitlines()
         if line.partition(" = ")[0] not in named
     ]
-    (prometheus,) = free_ports(1)
+    (prometheus,) = find_free_ports(1)
     ports.append(f"prometheus.tcp.port = {prometheus}")
     configuration.write_text("\n".join([*ports, mounted]))
     try:

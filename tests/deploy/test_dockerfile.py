@@ -20,7 +20,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests import databases
+from harness.postgresql import databases
 from tests.deploy.image import ROOT, Builder, stages
 
 READY_SECONDS_MAX = 60

@@ -13,9 +13,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 import yaml
 
-from tests.conftest import skip_or_fail
+from harness.prerequisites import find_program, skip_or_fail
 from tests.deploy.manifests import APPLIED, KUBERNETES, ROOT, Manifest, build, container, only, pod
-from tests.found import program as installed
 
 DEPLOYMENTS = ("saldo", "saldo-relay")
 
@@ -44,7 +43,7 @@ def _lines(document: str) -> list[str]:
 
 def _secrets(directory: Path) -> list[Manifest]:
     """Return the Secrets that the commands create, as kubectl would send them."""
-    kubectl = installed("kubectl", "kubectl")
+    kubectl = find_program("kubectl", "kubectl")
     if kubectl is None:
         skip_or_fail("kubectl", "no kubectl in PATH")
     shim = directory / "kubectl"

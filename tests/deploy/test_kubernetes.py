@@ -10,10 +10,10 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from harness.program.settings import create_settings
 from saldo.bootstrap.pools import connections_of_relay, connections_of_service
 from saldo.settings.model import Settings
 from saldo.version import VERSION
-from tests.conftest import settings_for
 from tests.deploy.manifests import (
     APPLIED,
     KUBERNETES,
@@ -141,7 +141,7 @@ def test_termination_grace_period_covers_drain_and_stop() -> None:
     manifests = build("overlays/production")
     deployment = only(manifests, "Deployment", "saldo")
     given = {k.removeprefix("SALDO_").lower(): v for k, v in environment(deployment).items()}
-    settings = settings_for("postgresql://saldo@db/saldo", **given)
+    settings = create_settings("postgresql://saldo@db/saldo", **given)
     # One wait is for connections to end, the other one for the engine.
     needed = (
         settings.shutdown_delay_seconds
@@ -191,7 +191,7 @@ def test_all_pods_together_fit_the_connections_of_the_database() -> None:
     assert "replicas" not in deployment["spec"]
     assert autoscaler["minReplicas"] > 1
     lanes = int(environment(deployment)["SALDO_LANES"])
-    a_service = connections_of_service(settings_for("postgresql://saldo@db/saldo", lanes=lanes))
+    a_service = connections_of_service(create_settings("postgresql://saldo@db/saldo", lanes=lanes))
     a_relay = connections_of_relay()
     services = _pods_max(deployment, autoscaler["maxReplicas"])
     relay = only(manifests, "Deployment", "saldo-relay")
@@ -212,7 +212,7 @@ def test_all_pods_together_fit_the_connections_of_the_database() -> None:
 
 def test_the_page_on_postgresql_has_the_same_connections() -> None:
     text = (ROOT / "docs/howto/postgresql.md").read_text()
-    settings = settings_for("postgresql://saldo@db/saldo", lanes=2)
+    settings = create_settings("postgresql://saldo@db/saldo", lanes=2)
     beside = connections_of_service(settings) - 2 - settings.read_connections
     assert f"`SALDO_LANES` + `SALDO_READ_CONNECTIONS` + {beside}" in text
     assert f"{connections_of_service(settings)} with two lanes" in text

@@ -20,25 +20,25 @@ import httpx
 import psycopg
 import pytest
 import yaml
-from deploy.grafana.dashboard import ROWS
 
-from saldo.store.embedded import EmbeddedServer
-from saldo.store.statements import statement
-from tests import forking
-from tests.acceptance.service import service
-from tests.deploy import refusals
-from tests.deploy.load import PACE_SECONDS, load, post
-from tests.deploy.prometheus import (
+from deploy.grafana.dashboard import ROWS
+from harness.events.rabbitmq import run_broker
+from harness.events.webhook_receiver import run_receiver
+from harness.mixed_load import PACE_SECONDS, post, run_load
+from harness.program import forks
+from harness.program.service import run_service_process
+from harness.prometheus import (
     METRICS_KEY,
     POLL_SECONDS,
     SHIPPED,
     Prometheus,
     has_value,
-    prometheus,
+    run_prometheus,
     substitute_variables,
 )
-from tests.faults.broker import broker
-from tests.receiver import run_receiver
+from saldo.store.embedded import EmbeddedServer
+from saldo.store.statements import statement
+from tests.deploy import refusals
 
 QUICK = {
     "SALDO_WEBHOOK_ALLOW_PRIVATE": "true",
@@ -96,9 +96,11 @@ async def test_every_panel_shows_something(
 
     def watch(webhook_url: str) -> None:
         with (
-            service(tmp_path, **QUICK, **brokers, **replica, SALDO_WORKERS="2") as running,
-            prometheus(prometheus_program, tmp_path, running.url, job_name=JOB) as watching,
-            load(running.url),
+            run_service_process(
+                tmp_path, **QUICK, **brokers, **replica, SALDO_WORKERS="2"
+            ) as running,
+            run_prometheus(prometheus_program, tmp_path, running.url, job_name=JOB) as watching,
+            run_load(running.url),
         ):
             with httpx.Client(base_url=running.url) as client:
                 for url in (webhook_url, "http://127.0.0.1:9/nobody"):
@@ -142,18 +144,20 @@ def test_unavailable_database_fires_an_alert_until_it_is_back(
 ) -> None:
     impatient = {"SALDO_REQUEST_DEADLINE_SECONDS": "0.5", "SALDO_READ_TIMEOUT_SECONDS": "0.5"}
     with (
-        service(tmp_path, **on(own_server), **impatient) as running,
-        prometheus(prometheus_program, tmp_path, running.url) as watching,
-        load(running.url),
+        run_service_process(tmp_path, **on(own_server), **impatient) as running,
+        run_prometheus(prometheus_program, tmp_path, running.url) as watching,
+        run_load(running.url),
     ):
         watching.wait_for(
             lambda: has_value(watching.query("job:saldo_errors:ratio_rate5m")), "objectives"
         )
-        assert not {"SaldoDatabaseDown", "SaldoErrorBudgetBurnsFast"} & watching.firing().keys()
+        assert (
+            not {"SaldoDatabaseDown", "SaldoErrorBudgetBurnsFast"} & watching.firing_alerts().keys()
+        )
         own_server.stop()
         watching.wait_until_firing("SaldoDatabaseDown")
         watching.wait_until_firing("SaldoErrorBudgetBurnsFast")
-        assert "SaldoDown" not in watching.firing()
+        assert "SaldoDown" not in watching.firing_alerts()
         own_server.start()
         watching.wait_until_silent("SaldoDatabaseDown")
 
@@ -162,8 +166,8 @@ def test_stopped_service_fires_an_alert(
     tmp_path: Path, prometheus_program: str, own_server: EmbeddedServer
 ) -> None:
     with (
-        service(tmp_path, **on(own_server), SALDO_METRICS_KEY=METRICS_KEY) as running,
-        prometheus(prometheus_program, tmp_path, running.url) as watching,
+        run_service_process(tmp_path, **on(own_server), SALDO_METRICS_KEY=METRICS_KEY) as running,
+        run_prometheus(prometheus_program, tmp_path, running.url) as watching,
     ):
         assert httpx.get(f"{running.url}/metrics").status_code == 401
         watching.wait_for(lambda: has_value(watching.query("up{job='saldo'} == 1")), "a scrape")
@@ -178,8 +182,8 @@ def test_suspended_service_fires_alerts(
 ) -> None:
     """Suspend the process: the service answers no scrape then, and reports the lag afterwards."""
     with (
-        service(tmp_path, **on(own_server)) as running,
-        prometheus(prometheus_program, tmp_path, running.url) as watching,
+        run_service_process(tmp_path, **on(own_server)) as running,
+        run_prometheus(prometheus_program, tmp_path, running.url) as watching,
     ):
         watching.wait_for(
             lambda: has_value(watching.query("saldo_event_loop_lag_seconds")), "a scrape"
@@ -200,8 +204,8 @@ def test_full_queue_fires_alerts(
 ) -> None:
     """Block all batches, so that the small queue fills soon."""
     with (
-        service(tmp_path, **on(own_server), SALDO_QUEUE_REQUESTS_MAX="4") as running,
-        prometheus(prometheus_program, tmp_path, running.url) as watching,
+        run_service_process(tmp_path, **on(own_server), SALDO_QUEUE_REQUESTS_MAX="4") as running,
+        run_prometheus(prometheus_program, tmp_path, running.url) as watching,
     ):
         with httpx.Client(base_url=running.url) as client:
             user_id = client.post("/v1/user", json={"name": "a"}).json()["id"]
@@ -216,7 +220,7 @@ def test_full_queue_fires_alerts(
             for name in OVERLOADED:
                 watching.wait_until_firing(name)
             # No alerts fire but those of waiting requests and of a busy machine.
-            assert watching.firing().keys() <= OVERLOADED | SLOW
+            assert watching.firing_alerts().keys() <= OVERLOADED | SLOW
             (queue,) = watching.query(substitute_variables(_query("Queue, of the admission limit")))
             assert queue.value > 0.8
             (lanes,) = watching.query(substitute_variables(_query("Lanes with a batch under way")))
@@ -232,8 +236,8 @@ def test_rejections_are_counted_by_kind_like_the_clients_see_them(
     """Compare the panels and the recorded objective with the answers that the clients got."""
     settings = on(own_server) | refusals.SETTINGS | {"SALDO_METRICS_KEY": METRICS_KEY}
     with (
-        service(tmp_path, **settings) as running,
-        prometheus(prometheus_program, tmp_path, running.url) as watching,
+        run_service_process(tmp_path, **settings) as running,
+        run_prometheus(prometheus_program, tmp_path, running.url) as watching,
     ):
         clients = refusals.RejectedClients(running.url, own_server.service_url)
 
@@ -305,8 +309,10 @@ def test_slow_transactions_fire_an_alert(
     tmp_path: Path, prometheus_program: str, own_server: EmbeddedServer
 ) -> None:
     with (
-        service(tmp_path, **on(own_server), SALDO_REQUEST_DEADLINE_SECONDS="1") as running,
-        prometheus(prometheus_program, tmp_path, running.url) as watching,
+        run_service_process(
+            tmp_path, **on(own_server), SALDO_REQUEST_DEADLINE_SECONDS="1"
+        ) as running,
+        run_prometheus(prometheus_program, tmp_path, running.url) as watching,
     ):
         with httpx.Client(base_url=running.url) as client:
             user_id = client.post("/v1/user", json={"name": "a"}).json()["id"]
@@ -347,16 +353,18 @@ def test_unavailable_broker_fires_an_alert_until_the_sink_has_caught_up(
     tmp_path: Path, prometheus_program: str, rabbitmq_program: str, own_server: EmbeddedServer
 ) -> None:
     with ExitStack() as stack:
-        own_broker = stack.enter_context(broker(rabbitmq_program, tmp_path))
+        own_broker = stack.enter_context(run_broker(rabbitmq_program, tmp_path))
         running = stack.enter_context(
-            service(tmp_path, **on(own_server), **QUICK, SALDO_RABBITMQ_URL=own_broker.url)
+            run_service_process(
+                tmp_path, **on(own_server), **QUICK, SALDO_RABBITMQ_URL=own_broker.url
+            )
         )
         watching = stack.enter_context(
-            prometheus(
+            run_prometheus(
                 prometheus_program, tmp_path, running.url, {"SaldoSinkBehind": ("> 60", "> 5")}
             )
         )
-        stack.enter_context(load(running.url))
+        stack.enter_context(run_load(running.url))
         watching.wait_for(
             lambda: has_value(watching.query("saldo_sink_events_published_total > 0")), "events"
         )
@@ -364,7 +372,7 @@ def test_unavailable_broker_fires_an_alert_until_the_sink_has_caught_up(
         (labels,) = watching.wait_until_firing("SaldoSinkBehind")
         assert labels["sink"] == "rabbitmq-exchange"
         watching.wait_until_firing("SaldoSinkFails")
-        assert "SaldoSinkWithoutRelay" not in watching.firing()
+        assert "SaldoSinkWithoutRelay" not in watching.firing_alerts()
         own_broker.start()
         watching.wait_until_silent("SaldoSinkBehind")
 
@@ -374,15 +382,17 @@ def test_sink_without_a_relay_fires_an_alert(
     tmp_path: Path, prometheus_program: str, own_server: EmbeddedServer
 ) -> None:
     nobody = {"SALDO_RABBITMQ_URL": "amqp://guest:guest@127.0.0.1:9/"}
-    with service(tmp_path, **on(own_server), **nobody) as running:
+    with run_service_process(tmp_path, **on(own_server), **nobody) as running:
         _wait_for_metric(running.url, "saldo_sink_active")
     with (
-        service(tmp_path, **on(own_server), **nobody, SALDO_RELAY_ENABLED="false") as running,
-        prometheus(prometheus_program, tmp_path, running.url) as watching,
+        run_service_process(
+            tmp_path, **on(own_server), **nobody, SALDO_RELAY_ENABLED="false"
+        ) as running,
+        run_prometheus(prometheus_program, tmp_path, running.url) as watching,
     ):
         (labels,) = watching.wait_until_firing("SaldoSinkWithoutRelay")
         assert labels["sink"] == "rabbitmq-exchange"
-        assert "SaldoSinkFails" not in watching.firing()
+        assert "SaldoSinkFails" not in watching.firing_alerts()
 
 
 def _wait_for_metric(url: str, name: str) -> None:
@@ -398,13 +408,13 @@ def test_disabled_webhook_and_dead_deliveries_fire_alerts(
 ) -> None:
     """Check that a disabled webhook fires no other alerts, although it is behind and nothing relays to it."""
     with (
-        service(
+        run_service_process(
             tmp_path, **on(own_server), **QUICK, SALDO_WEBHOOK_GIVE_UP_SECONDS="0.5"
         ) as running,
-        prometheus(
+        run_prometheus(
             prometheus_program, tmp_path, running.url, {"SaldoSinkBehind": ("> 60", "> 5")}
         ) as watching,
-        load(running.url),
+        run_load(running.url),
         httpx.Client(base_url=running.url) as client,
     ):
         dead, disabled = (
@@ -421,7 +431,7 @@ def test_disabled_webhook_and_dead_deliveries_fire_alerts(
             lambda: has_value(watching.query(f"saldo_sink_seconds_behind{sink} > 10")), "lag"
         )
         assert has_value(watching.query(f"saldo_sink_active{sink} == 0"))
-        told = watching.firing()
+        told = watching.firing_alerts()
         for name in ("SaldoSinkBehind", "SaldoSinkWithoutRelay"):
             assert f"webhook-{disabled}" not in {each["sink"] for each in told.get(name, [])}
 
@@ -432,8 +442,8 @@ def test_wrong_entry_fires_an_alert_until_it_is_acknowledged(
 ) -> None:
     """Insert an entry directly into the database."""
     with (
-        service(tmp_path, **on(own_server)) as running,
-        prometheus(prometheus_program, tmp_path, running.url) as watching,
+        run_service_process(tmp_path, **on(own_server)) as running,
+        run_prometheus(prometheus_program, tmp_path, running.url) as watching,
     ):
         with httpx.Client(base_url=running.url) as client:
             user_id = client.post("/v1/user", json={"name": "a"}).json()["id"]
@@ -461,7 +471,7 @@ def _run(directory: Path, command: str, code: int, **settings: str) -> str:
     """Return the output of a command from the page, and check its exit code."""
     program, *arguments = shlex.split(command)
     assert program == "saldo"
-    done: subprocess.CompletedProcess[str] = forking.run(
+    done: subprocess.CompletedProcess[str] = forks.run(
         arguments, cwd=directory, env=os.environ | settings, capture_output=True, text=True
     )
     assert done.returncode == code, done.stderr

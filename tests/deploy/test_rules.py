@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
-from deploy.grafana import dashboard
 
-from tests.deploy.prometheus import SHIPPED
+from deploy.grafana import dashboard
+from harness.prometheus import SHIPPED
 
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "deploy" / "grafana"

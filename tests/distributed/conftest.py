@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from tests import databases
-from tests.conftest import skip_or_fail
-from tests.databases import Database
+from harness.postgresql import databases
+from harness.postgresql.databases import Database
+from harness.prerequisites import skip_or_fail
 
 
 @pytest.fixture(scope="session")
@@ -31,5 +31,5 @@ def citus_url() -> str:
 @pytest.fixture
 def cluster(citus_url: str) -> Iterator[Database]:
     """Yield a distributed ledger of the test's own."""
-    with databases.ledger_on(citus_url) as database:
+    with databases.create_ledger(citus_url) as database:
         yield database

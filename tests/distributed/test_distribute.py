@@ -10,17 +10,17 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from harness.postgresql import databases
+from harness.postgresql.databases import Database
+from harness.program.command import Program
+from harness.program.service import run_service_process
+from harness.transaction_files import deposits, write_csv
 from saldo.ledger.model import SHARDS, Outcome
 from saldo.store.citus.placement import connect_to_node, read_shard_nodes
 from saldo.store.citus.setup import distribute
 from saldo.store.errors import ConfigurationError, ConnectionLostError
 from saldo.store.schema.migrate import prepare
 from saldo.store.statements import statement
-from tests import databases
-from tests.acceptance.service import service
-from tests.cli.files import deposits, write_csv
-from tests.cli.program import Program
-from tests.databases import Database
 from tests.distributed.calls import connect_store, request
 
 pytestmark = pytest.mark.citus
@@ -36,10 +36,10 @@ def program(database: Database) -> Program:
 
 
 def test_filled_ledger_is_distributed_and_stays_consistent(citus_url: str, tmp_path: Path) -> None:
-    with databases.on_citus(citus_url) as database:
+    with databases.create_citus_database(citus_url) as database:
         saldo = program(database)
         settings = {k: v for k, v in saldo.environment.items() if k.startswith("SALDO_")}
-        with service(tmp_path, **settings) as running:
+        with run_service_process(tmp_path, **settings) as running:
             there = Program(SALDO_URL=running.url)
             users = [there.user(f"user {number}") for number in range(70)]
             there("import", str(write_csv(tmp_path / "some.csv", deposits(700, users))))
@@ -52,7 +52,7 @@ def test_filled_ledger_is_distributed_and_stays_consistent(citus_url: str, tmp_p
         assert "is distributed already" in saldo("db", "distribute", code=1).errors
         found = saldo("verify", "--json").json
         assert (found["whole"], found["entries"]) == (True, 770)
-        with service(tmp_path, **settings) as running:
+        with run_service_process(tmp_path, **settings) as running:
             there = Program(SALDO_URL=running.url)
             assert [there.balance(user) for user in users[:3]] == before
             there("export", str(tmp_path / "after.csv"))

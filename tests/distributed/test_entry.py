@@ -7,13 +7,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from harness.postgresql import databases
+from harness.postgresql.databases import Database
+from harness.program.service import run_service_process
+from harness.replica_reads import UserClient
 from saldo.store.citus.coordinator import coordinator_of
 from saldo.store.errors import ConfigurationError
-from tests import databases
-from tests.acceptance.service import service
-from tests.databases import Database
 from tests.distributed.test_distribute import program
-from tests.faults.test_replica import UserClient
 
 pytestmark = pytest.mark.citus
 
@@ -28,7 +28,8 @@ def worker(citus_url: str, cluster: Database) -> Database:
         ).fetchone()
     assert node is not None
     return Database(
-        databases.at(cluster.owner_url, *node), databases.at(cluster.service_url, *node)
+        databases.replace_server(cluster.owner_url, *node),
+        databases.replace_server(cluster.service_url, *node),
     )
 
 
@@ -45,7 +46,7 @@ def test_coordinator_is_found_from_a_worker(cluster: Database, worker: Database)
 def test_service_with_a_workers_address_works(
     cluster: Database, worker: Database, tmp_path: Path
 ) -> None:
-    with service(
+    with run_service_process(
         tmp_path,
         SALDO_DATABASE_URL=worker.service_url,
         SALDO_DATABASE_OWNER_URL=worker.owner_url,
@@ -60,7 +61,9 @@ def test_coordinator_address_that_leads_to_another_server_is_reported(
     citus_url: str, cluster: Database, worker: Database
 ) -> None:
     name = psycopg.conninfo.conninfo_to_dict(cluster.service_url)["dbname"]
-    with psycopg.connect(databases.within(citus_url, str(name)), autocommit=True) as admin:
+    with psycopg.connect(
+        databases.replace_database(citus_url, str(name)), autocommit=True
+    ) as admin:
         row = admin.execute("SELECT nodename, nodeport FROM pg_dist_node WHERE groupid = 0")
         host, port = row.fetchone() or ("", 0)
         # This is the address of a worker, under a name of this machine.
@@ -68,7 +71,9 @@ def test_coordinator_address_that_leads_to_another_server_is_reported(
         try:
             assert coordinator_of(worker.service_url).endswith(f"@localhost:{port}/{name}")
             with psycopg.connect(
-                databases.within(databases.at(citus_url, *_place(worker)), str(name)),
+                databases.replace_database(
+                    databases.replace_server(citus_url, *_place(worker)), str(name)
+                ),
                 autocommit=True,
             ) as there:
                 there.execute("UPDATE pg_dist_node SET nodeport = 9 WHERE groupid = 0")

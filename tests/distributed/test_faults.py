@@ -14,11 +14,11 @@ import httpx
 import psycopg
 import pytest
 
+from harness.postgresql import databases
+from harness.postgresql.databases import Database
+from harness.program.service import run_service_process
 from saldo import Client
 from saldo.ledger.model import SHARDS
-from tests import databases
-from tests.acceptance.service import service
-from tests.databases import Database
 from tests.distributed.nodes import Node
 from tests.distributed.test_distribute import program
 
@@ -95,7 +95,7 @@ async def _undisturbed(
     """Post during a disturbance, and check that nothing is lost and nothing is posted twice."""
     saldo = program(cluster)
     settings = {k: v for k, v in saldo.environment.items() if k.startswith("SALDO_")}
-    with service(directory, **settings) as running:
+    with run_service_process(directory, **settings) as running:
         with Client(running.url) as client:
             users = [client.create_user(f"user {number}").id for number in range(64)]
         load = Load(running.url, users)
@@ -117,7 +117,7 @@ def _workers(cluster: Database, citus_url: str) -> list[str]:
         nodes = connection.execute(
             "SELECT nodename, nodeport FROM pg_dist_node WHERE shouldhaveshards ORDER BY nodeid"
         ).fetchall()
-    return [databases.at(citus_url, *node) for node in nodes]
+    return [databases.replace_server(citus_url, *node) for node in nodes]
 
 
 async def test_killed_worker_comes_back_without_losses(
@@ -176,7 +176,7 @@ async def test_shards_can_be_moved_and_rebalanced_during_posting(
 ) -> None:
     def move() -> None:
         name = cluster.owner_url.rpartition("/")[2]
-        with psycopg.connect(databases.within(citus_url, name), autocommit=True) as admin:
+        with psycopg.connect(databases.replace_database(citus_url, name), autocommit=True) as admin:
             before = admin.execute(PLACES).fetchall()
             moved = admin.execute(
                 """

@@ -10,8 +10,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from tests import databases
-from tests.cli.program import Program
+from harness.postgresql import databases
+from harness.program.command import Program
 
 pytestmark = pytest.mark.citus
 
@@ -36,12 +36,12 @@ def test_a_ledger_is_distributed_as_the_how_to_says(citus_url: str) -> None:
             text = text.replace(f"'{host}.example', 5432", f"'{address}', {port}")
         return re.sub(r"\bsaldo(?=[ ;_])", name, text)
 
-    urls = [citus_url, *(databases.at(citus_url, *node) for node in nodes[:2])]
+    urls = [citus_url, *(databases.replace_server(citus_url, *node) for node in nodes[:2])]
     try:
         for url in urls:
             _run(url, written(create))
-            _run(databases.within(url, name), written(extend))
-        _run(databases.within(citus_url, name), written(coordinate))
+            _run(databases.replace_database(url, name), written(extend))
+        _run(databases.replace_database(citus_url, name), written(coordinate))
         address = f"{here.hostname}:{here.port or 5432}/{name}"
         saldo = Program(
             SALDO_DATABASE_URL=f"postgresql://{name}:choose-another@{address}",

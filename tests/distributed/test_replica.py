@@ -8,11 +8,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests import databases
-from tests.acceptance.service import service
-from tests.conftest import skip_or_fail
-from tests.databases import Database
-from tests.faults.test_replica import UserClient, questions, wait_for
+from harness.postgresql import databases
+from harness.postgresql.databases import Database
+from harness.prerequisites import skip_or_fail
+from harness.program.service import run_service_process
+from harness.replica_reads import UserClient, read_requests
 
 pytestmark = pytest.mark.citus
 
@@ -31,10 +31,12 @@ def replica_url(citus_url: str, cluster: Database) -> str:
     if not standbys or standbys[0][4] != 0:
         skip_or_fail("citus", "the Citus cluster has no standbys (see docs/howto/scale-out.md)")
     name = psycopg.conninfo.conninfo_to_dict(cluster.service_url)["dbname"]
-    with psycopg.connect(databases.within(citus_url, str(name)), autocommit=True) as admin:
+    with psycopg.connect(
+        databases.replace_database(citus_url, str(name)), autocommit=True
+    ) as admin:
         for standby in standbys:
             admin.execute("SELECT citus_add_secondary_node(%s, %s, %s, %s)", standby[:4])
-    return databases.at(cluster.service_url, *standbys[0][:2])
+    return databases.replace_server(cluster.service_url, *standbys[0][:2])
 
 
 def test_standbys_answer_like_the_cluster(
@@ -45,19 +47,19 @@ def test_standbys_answer_like_the_cluster(
         "SALDO_DATABASE_OWNER_URL": cluster.owner_url,
     }
     with (
-        service(tmp_path, **urls) as plain,
-        service(tmp_path, **urls, SALDO_DATABASE_REPLICA_URL=replica_url) as running,
+        run_service_process(tmp_path, **urls) as plain,
+        run_service_process(tmp_path, **urls, SALDO_DATABASE_REPLICA_URL=replica_url) as running,
     ):
-        wait_for(running, "the replica is asked for")
+        running.wait_for_output("the replica is asked for")
         here = UserClient(plain.url)
         here.fill()
         there = UserClient(running.url, here.user_id)
         deadline = time.monotonic() + SECONDS_MAX
-        while there.list() and there.answered() != {"replica"}:
+        while there.list() and there.pop_answering_servers() != {"replica"}:
             assert time.monotonic() < deadline, running.output()
-        for path, query in questions(here.user_id, 3):
+        for path, query in read_requests(here.user_id, 3):
             assert there.get(path, **query) == here.get(path, **query)
-            assert there.answered() == {"replica"}, (path, query)
+            assert there.pop_answering_servers() == {"replica"}, (path, query)
         chart = there.get(f"/console/users/{here.user_id}/chart")
         assert chart["times"]
-        assert there.answered() == {"replica"}
+        assert there.pop_answering_servers() == {"replica"}

@@ -16,13 +16,13 @@ from typing import TypeVar
 import httpx
 import pytest
 
+from harness.postgresql.databases import Database
+from harness.program.command import Program
+from harness.program.service import run_service_process
+from harness.transaction_files import deposits, write_csv
 from saldo import Client
 from saldo.client.models import UserData
 from saldo.client.proof import verify_proof
-from tests.acceptance.service import service
-from tests.cli.files import deposits, write_csv
-from tests.cli.program import Program
-from tests.databases import Database
 from tests.distributed.test_distribute import program
 
 pytestmark = pytest.mark.citus
@@ -39,7 +39,7 @@ def test_events_seals_audit_and_totals_work_on_a_distributed_ledger(
     saldo = program(cluster)
     settings = {k: v for k, v in saldo.environment.items() if k.startswith("SALDO_")}
     settings |= {"SALDO_RABBITMQ_URL": rabbitmq_url, "SALDO_AUDIT_ENTRIES_PER_SECOND": "100000"}
-    with service(tmp_path, **settings) as running:
+    with run_service_process(tmp_path, **settings) as running:
         there = Program(SALDO_URL=running.url)
         with Client(running.url) as client:
             users = [client.create_user(f"user {number}").id for number in range(USERS)]

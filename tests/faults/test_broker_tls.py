@@ -8,12 +8,12 @@ from uuid import uuid4
 
 import pytest
 
+from harness.events.rabbitmq import Broker, run_broker
 from saldo.events.event import Event
 from saldo.relay.rabbitmq.exchange import ExchangeOptions, ExchangeSink
 from saldo.relay.rabbitmq.stream import StreamOptions, StreamSink
 from saldo.relay.sink import Sink, SinkError
 from saldo.store.sinks import Lease
-from tests.faults.broker import Broker, broker
 
 BYTES_MAX = 10_000_000
 EVENTS = [
@@ -35,7 +35,7 @@ SINKS = [_exchange, _stream]
 
 @pytest.fixture(scope="module")
 def tls_broker(rabbitmq_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with broker(rabbitmq_program, tmp_path_factory.mktemp("rabbitmq"), tls=True) as running:
+    with run_broker(rabbitmq_program, tmp_path_factory.mktemp("rabbitmq"), tls=True) as running:
         yield running
 
 

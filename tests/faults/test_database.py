@@ -10,7 +10,6 @@ import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -20,6 +19,10 @@ import httpx
 import psycopg
 import pytest
 
+from harness.postgresql.databases import Database
+from harness.postgresql.sample_ledger import build_deposit, create_users
+from harness.postgresql.standbys import await_absent_standby
+from harness.program.settings import create_settings
 from saldo.bootstrap.service import create_engine, run_service
 from saldo.engine.engine import Engine
 from saldo.engine.errors import DeadlineExceededError, OutcomeUnknownError
@@ -30,9 +33,6 @@ from saldo.store.embedded import EmbeddedServer
 from saldo.store.errors import ConnectionLostError, RejectedError
 from saldo.store.poster import Poster
 from saldo.store.schema.migrate import prepare
-from tests.conftest import settings_for
-from tests.databases import Database
-from tests.standbys import standby_away
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
 
 @asynccontextmanager
 async def started(url: str, **given: Any) -> AsyncIterator[Engine]:
-    engine = create_engine(settings_for(url, **given), url)
+    engine = create_engine(create_settings(url, **given), url)
     engine.start()
     try:
         yield engine
@@ -57,27 +57,12 @@ async def started(url: str, **given: Any) -> AsyncIterator[Engine]:
         await engine.stop(5)
 
 
-def create_users(url: str, count: int) -> list[int]:
-    with psycopg.connect(url, autocommit=True) as connection:
-        rows = [
-            connection.execute("SELECT id FROM saldo.create_user_1(%s)", (str(uuid4()),)).fetchone()
-            for _ in range(count)
-        ]
-    return [row[0] for row in rows if row is not None]
-
-
-def deposit(
-    user_id: int, uuid: UUID | None = None, moment: datetime | None = None
-) -> TransactionRequest:
-    return TransactionRequest(uuid or uuid4(), user_id, 100, moment)
-
-
 async def test_the_server_is_killed_under_load_and_nothing_is_lost_or_doubled(
     own_server: EmbeddedServer,
 ) -> None:
     users = create_users(own_server.service_url, 20)
     async with started(own_server.service_url, request_deadline_seconds=60.0) as engine:
-        requests = [deposit(users[index % 20]) for index in range(3000)]
+        requests = [build_deposit(users[index % 20]) for index in range(3000)]
         results: dict[UUID, Decision | Exception] = {}
         killed = False
 
@@ -137,13 +122,13 @@ async def test_connection_is_lost_after_the_servers_termination_message(
         f"postgresql://saldo@127.0.0.1:{port}/saldo", connection_class=DatabaseConnection
     )
     poster = Poster(connection, Limits())
-    await poster.post([deposit(user_id)])
+    await poster.post([build_deposit(user_id)])
     with psycopg.connect(own_server.superuser_url, autocommit=True) as admin:
         admin.execute("SELECT pg_terminate_backend(%s)", (connection.get_server_pid(),))
     await said_farewell.wait()
     await asyncio.sleep(0)  # the message is sent now, and is read before the next statement
     with pytest.raises(ConnectionLostError):
-        await poster.post([deposit(user_id)])
+        await poster.post([build_deposit(user_id)])
     poster.abort()
     listening.close()
     for writer in writers:
@@ -157,9 +142,10 @@ async def test_two_engines_and_the_same_uuids_for_different_users_in_opposite_or
     async with started(database_url) as one, started(database_url) as two:
         for round_ in range(20):
             uuids = [uuid4() for _ in range(40)]
-            ahead = [deposit(random.Random(round_).choice(first), uuid) for uuid in uuids]
+            ahead = [build_deposit(random.Random(round_).choice(first), uuid) for uuid in uuids]
             back = [
-                deposit(random.Random(-round_).choice(second), uuid) for uuid in reversed(uuids)
+                build_deposit(random.Random(-round_).choice(second), uuid)
+                for uuid in reversed(uuids)
             ]
             decisions = await asyncio.gather(
                 *(one.post(request) for request in ahead), *(two.post(request) for request in back)
@@ -191,8 +177,8 @@ async def test_without_the_standby_neither_a_post_nor_its_retry_succeeds(
     own_server: EmbeddedServer,
 ) -> None:
     (user_id,) = create_users(own_server.service_url, 1)
-    request = deposit(user_id)
-    with standby_away(own_server):
+    request = build_deposit(user_id)
+    with await_absent_standby(own_server):
         async with started(
             own_server.service_url, request_deadline_seconds=1.0, batch_timeout_seconds=0.5
         ) as engine:
@@ -213,10 +199,10 @@ async def test_replay_waits_for_the_standby(
     own_server: EmbeddedServer,
 ) -> None:
     (user_id,) = create_users(own_server.service_url, 1)
-    request = deposit(user_id)
+    request = build_deposit(user_id)
     async with started(own_server.service_url) as engine:
         await engine.post(request)
-    with standby_away(own_server):
+    with await_absent_standby(own_server):
         async with started(own_server.service_url, request_deadline_seconds=1.0) as engine:
             with pytest.raises(OutcomeUnknownError):
                 await engine.post(request)
@@ -230,7 +216,7 @@ async def test_role_with_default_repeatable_read_works(
         admin.execute("ALTER ROLE saldo SET synchronous_commit = off")
     (user_id,) = _create_read_committed(own_server)
     async with started(own_server.service_url) as engine:
-        decisions = await asyncio.gather(*(engine.post(deposit(user_id)) for _ in range(200)))
+        decisions = await asyncio.gather(*(engine.post(build_deposit(user_id)) for _ in range(200)))
         assert {decision.outcome for decision in decisions} == {Outcome.POSTED}
     connection = await asyncpg.connect(own_server.service_url)
     with pytest.raises(asyncpg.PostgresError, match="READ COMMITTED"):
@@ -246,11 +232,11 @@ async def test_batch_sends_one_statement(database_url: str) -> None:
     (user_id,) = create_users(database_url, 1)
     connection = await asyncpg.connect(database_url, connection_class=DatabaseConnection)
     poster = Poster(connection, Limits())
-    await poster.post([deposit(user_id)])  # the driver loads the types once
+    await poster.post([build_deposit(user_id)])  # the driver loads the types once
     statements: list[str] = []
     connection.add_query_logger(lambda record: statements.append(record.query))
-    await poster.post([deposit(user_id) for _ in range(50)])
-    await poster.post([deposit(user_id) for _ in range(50)])
+    await poster.post([build_deposit(user_id) for _ in range(50)])
+    await poster.post([build_deposit(user_id) for _ in range(50)])
     await poster.close()
     assert len(statements) == 2
 
@@ -290,8 +276,8 @@ async def test_post_uses_indexes_on_a_table_never_analysed(
     connection = await asyncpg.connect(own_server.service_url, connection_class=DatabaseConnection)
     poster = Poster(connection, Limits())
     for _ in range(20):
-        await poster.post([deposit(user) for user in users])
-        await poster.post([deposit(users[0])])
+        await poster.post([build_deposit(user) for user in users])
+        await poster.post([build_deposit(users[0])])
     await connection.execute("SELECT pg_stat_force_next_flush()")
     read = await connection.fetchval(
         "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'transactions'"
@@ -302,7 +288,7 @@ async def test_post_uses_indexes_on_a_table_never_analysed(
 
 async def test_query_rejected_by_the_database_is_an_internal_error(own_ledger: Database) -> None:
     """Check that the client isn't asked to retry, and that the log contains the reason."""
-    async with run_service(settings_for(own_ledger.service_url), own_ledger.service_url) as app:
+    async with run_service(create_settings(own_ledger.service_url), own_ledger.service_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             assert (await client.get("/v1/user")).status_code == 200
@@ -328,7 +314,7 @@ async def test_an_error_of_the_database_brings_no_name_and_no_amount_into_the_lo
             "ALTER TABLE saldo.transactions ADD CONSTRAINT t CHECK (amount <> 7391300) NOT VALID"
         )
     logs.set_up("debug", "json")
-    async with run_service(settings_for(own_ledger.service_url), own_ledger.service_url) as app:
+    async with run_service(create_settings(own_ledger.service_url), own_ledger.service_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as api:
             user = (await api.post("/v1/user", json={"name": "somebody"})).json()["id"]
@@ -360,7 +346,7 @@ async def test_a_request_that_takes_too_long_fails_alone(own_ledger: Database) -
             " WHEN (NEW.amount = 73913) EXECUTE FUNCTION saldo.slow()"
         )
     slow = TransactionRequest(uuid4(), user_id, 73913, None)
-    requests = [deposit(user_id), slow, deposit(user_id), deposit(user_id)]
+    requests = [build_deposit(user_id), slow, build_deposit(user_id), build_deposit(user_id)]
     async with started(
         own_ledger.service_url, batch_timeout_seconds=1.0, request_deadline_seconds=60.0
     ) as engine:

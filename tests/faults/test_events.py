@@ -9,9 +9,10 @@ from uuid import uuid4
 
 import httpx
 
-from tests.acceptance.service import service
-from tests.acceptance.subscribers import Subscriber
-from tests.faults.test_database import create_users, own_server
+from harness.events.subscribers import Subscriber
+from harness.postgresql.sample_ledger import create_users
+from harness.program.service import run_service_process
+from tests.faults.test_database import own_server
 
 __all__ = ["own_server"]
 
@@ -29,7 +30,7 @@ async def test_live_streams_continue_after_the_database_was_killed(
         "SALDO_EVENTS_HEARTBEAT_SECONDS": "0.2",
         "SALDO_REQUEST_DEADLINE_SECONDS": "60",
     }
-    with service(tmp_path, **urls) as running:
+    with run_service_process(tmp_path, **urls) as running:
         async with (
             httpx.AsyncClient(base_url=running.url, timeout=60) as client,
             Subscriber(running.url) as everything,

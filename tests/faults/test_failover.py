@@ -16,11 +16,11 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from harness.http_client import Client, DisconnectedError
+from harness.postgresql.standbys import run_standby
+from harness.program.service import run_service_process
 from saldo.store.connections.connection import connect
 from saldo.store.embedded import EmbeddedServer
-from tests.acceptance.clients import Client, DisconnectedError
-from tests.acceptance.service import service
-from tests.standbys import standby_of
 
 CLIENTS = 16
 POSTS = 60
@@ -79,7 +79,7 @@ def primary(tmp_path: Path) -> Iterator[Primary]:
 def standby(tmp_path: Path, primary: Primary) -> Iterator[EmbeddedServer]:
     """Yield a synchronous streaming standby."""
     with (
-        standby_of(primary.server, tmp_path / "standby") as server,
+        run_standby(primary.server, tmp_path / "standby") as server,
         psycopg.connect(primary.server.superuser_url, autocommit=True) as admin,
     ):
         admin.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
@@ -137,7 +137,7 @@ async def test_the_service_follows_and_nothing_acknowledged_is_lost(
         "SALDO_DATABASE_URL": either("saldo", primary.server, standby),
         "SALDO_DATABASE_OWNER_URL": either("saldo_owner", primary.server, standby),
     }
-    with service(tmp_path, **urls) as running:
+    with run_service_process(tmp_path, **urls) as running:
         async with Client(running.url) as client:
             _, user = await client.post("/v1/user", {"name": "one"})
         posting = Posting(running.url, user["id"])

@@ -11,12 +11,12 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from harness.postgresql.databases import Database
+from harness.program.settings import create_settings
 from saldo.bootstrap.service import create_engine
 from saldo.engine.errors import OutcomeUnknownError
 from saldo.ledger.model import Decision, Outcome, TransactionRequest
 from saldo.store.embedded import EmbeddedServer
-from tests.conftest import settings_for
-from tests.databases import Database
 
 POST = b"FROM saldo.post_"
 
@@ -111,7 +111,7 @@ async def test_no_refusal_is_final_while_the_lost_statement_may_still_run(
             f"/{parts['dbname']}"
         )
         engine = create_engine(
-            settings_for(url, batch_timeout_seconds=0.3, request_deadline_seconds=30), url
+            create_settings(url, batch_timeout_seconds=0.3, request_deadline_seconds=30), url
         )
         engine.start()
         post = asyncio.ensure_future(engine.post(request))

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from harness.postgresql.standbys import run_standby
 from saldo.events.event import EVENT_TYPES, Encoder, Event
 from saldo.events.live.hub import Hub, LiveLimits, PositionGoneError, shards_of
 from saldo.events.live.subscription import EventFilter
@@ -27,7 +28,6 @@ from saldo.store.poster import Poster, create_user
 from saldo.store.schema.migrate import prepare
 from saldo.store.sinks import Lease, LeaseLostError, Sinks
 from tests.faults.test_failover import either
-from tests.standbys import standby_of
 
 LIMITS = Limits(
     balance_max=10**15,
@@ -74,7 +74,7 @@ class Broker:
 def standby(tmp_path: Path, own_server: EmbeddedServer) -> Iterator[EmbeddedServer]:
     """Yield an asynchronous standby with many dirty pages, whose first checkpoint after its promotion takes long."""
     prepare(own_server.owner_url, own_server.service_url, currency_decimals=2, max_lateness=None)
-    with standby_of(own_server, tmp_path / "standby") as server:
+    with run_standby(own_server, tmp_path / "standby") as server:
         with psycopg.connect(own_server.superuser_url, autocommit=True) as admin:
             admin.execute(
                 "CREATE TABLE dirty AS SELECT g, repeat('x', 500) AS x FROM generate_series(1, 5000) g"

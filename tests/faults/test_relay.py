@@ -21,10 +21,10 @@ import httpx
 import psutil
 import pytest
 
-from tests import clusters
-from tests.acceptance.service import ServiceProcess, service
-from tests.consumers import Received, queue
-from tests.faults.broker import Broker, broker
+from harness.events.consumers import ReceivedEvents, consume_queue
+from harness.events.rabbitmq import Broker, run_broker
+from harness.postgresql import data_directories
+from harness.program.service import ServiceProcess, run_service_process
 
 EVENTS = int(os.environ.get("SALDO_TEST_EVENTS", "6000"))
 USERS = 40
@@ -33,7 +33,7 @@ CHUNK = 250
 
 @pytest.fixture(scope="module")
 def own_broker(rabbitmq_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with broker(rabbitmq_program, tmp_path_factory.mktemp("rabbitmq")) as running:
+    with run_broker(rabbitmq_program, tmp_path_factory.mktemp("rabbitmq")) as running:
         yield running
 
 
@@ -41,11 +41,11 @@ class World:
     """A service and a broker that may be killed, with a client and a consumer that go on."""
 
     def __init__(self, directory: Path, own_broker: Broker) -> None:
-        clusters.create_for_service(directory, {})
+        data_directories.create_for_service(directory, {})
         self.directory = directory
         self.broker = own_broker
         self.exchange = f"saldo-{uuid4()}"
-        self.received = Received()
+        self.received = ReceivedEvents()
         self._service: ServiceProcess | None = None
         self._up = asyncio.Event()
 
@@ -115,8 +115,10 @@ class World:
         """Consume all events, reconnecting whenever the broker dies."""
         while len(self.received.events) < count:
             with contextlib.suppress(aio_pika.exceptions.AMQPError, OSError):
-                async with queue(self.broker.url, self.exchange, name=self.exchange) as consumer:
-                    await consumer.until(self.received, count, seconds=600)
+                async with consume_queue(
+                    self.broker.url, self.exchange, name=self.exchange
+                ) as consumer:
+                    await consumer.take_until(self.received, count, seconds=600)
             await asyncio.sleep(0.1)
 
 
@@ -129,7 +131,7 @@ async def world(tmp_path: Path, own_broker: Broker) -> AsyncIterator[World]:
 
 
 async def test_no_number_is_missing_whoever_dies(world: World) -> None:
-    async with queue(world.broker.url, world.exchange, name=world.exchange):
+    async with consume_queue(world.broker.url, world.exchange, name=world.exchange):
         pass  # the queue exists before the first event, and stays
     async with httpx.AsyncClient() as client:
         users = [
@@ -182,7 +184,7 @@ async def test_blocking_broker_is_reported_and_does_not_delay_a_stop(
     }
     limits = {"SALDO_SHUTDOWN_TIMEOUT_SECONDS": "4"}
     count = 30
-    async with queue(own_broker.url, world.exchange, name=world.exchange):
+    async with consume_queue(own_broker.url, world.exchange, name=world.exchange):
         pass
     running = await asyncio.to_thread(
         ServiceProcess, tmp_path, **world.settings, **streams, **limits
@@ -212,8 +214,8 @@ async def test_blocking_broker_is_reported_and_does_not_delay_a_stop(
         await asyncio.to_thread(own_broker.control, "set_vm_memory_high_watermark", "0.6")
     await asyncio.to_thread(world.start)
     try:
-        async with queue(own_broker.url, world.exchange, name=world.exchange) as consumer:
-            await consumer.until(world.received, count + 1)
+        async with consume_queue(own_broker.url, world.exchange, name=world.exchange) as consumer:
+            await consumer.take_until(world.received, count + 1)
         assert world.received.faults == []
         assert (
             'saldo_sink_blocked{sink="rabbitmq-stream"} 0.0'
@@ -228,7 +230,7 @@ async def test_unavailable_or_silent_broker_delays_only_events(
 ) -> None:
     """Start the service without a broker, and check that it posts meanwhile and that every event arrives in order."""
     world = World(tmp_path, own_broker)
-    async with queue(own_broker.url, world.exchange, name=world.exchange):
+    async with consume_queue(own_broker.url, world.exchange, name=world.exchange):
         pass  # the queue is durable, and exists before the first event
     await asyncio.to_thread(own_broker.kill)
     try:
@@ -244,16 +246,20 @@ async def test_unavailable_or_silent_broker_delays_only_events(
             for _ in range(2):
                 await deposit()
             await asyncio.to_thread(own_broker.start)
-            async with queue(own_broker.url, world.exchange, name=world.exchange) as consumer:
-                await consumer.until(world.received, 3)
+            async with consume_queue(
+                own_broker.url, world.exchange, name=world.exchange
+            ) as consumer:
+                await consumer.take_until(world.received, 3)
             own_broker.signal(signal.SIGSTOP)
             try:
                 for _ in range(20):
                     await deposit()
             finally:
                 own_broker.signal(signal.SIGCONT)
-            async with queue(own_broker.url, world.exchange, name=world.exchange) as consumer:
-                await consumer.until(world.received, 23)
+            async with consume_queue(
+                own_broker.url, world.exchange, name=world.exchange
+            ) as consumer:
+                await consumer.take_until(world.received, 23)
         assert world.received.faults == []
         assert len(world.received.events) == 23
     finally:
@@ -267,16 +273,19 @@ async def test_another_process_takes_over_from_a_paused_relay_which_is_fenced(
     world = World(tmp_path, own_broker)
     world.start()
     try:
-        async with queue(own_broker.url, world.exchange) as consumer, httpx.AsyncClient() as client:
+        async with (
+            consume_queue(own_broker.url, world.exchange) as consumer,
+            httpx.AsyncClient() as client,
+        ):
             created = await client.post(f"{world.url}/v1/user", json={"name": "a"})
             user_id = created.json()["id"]
-            await consumer.until(world.received, 1)
+            await consumer.take_until(world.received, 1)
             paused = world.relay_pids()
             for pid in paused:
                 os.kill(pid, signal.SIGSTOP)
             # This second service on the same database has a relay of its own.
             url = f"postgresql://saldo@/saldo?host={tmp_path}/data/socket&port=5432"
-            with service(
+            with run_service_process(
                 tmp_path,
                 SALDO_DATABASE_URL=url,
                 SALDO_DATABASE_OWNER_URL=url.replace("saldo@", "saldo_owner@"),
@@ -294,7 +303,7 @@ async def test_another_process_takes_over_from_a_paused_relay_which_is_fenced(
                         },
                     )
                     assert answer.status_code == 200
-                await consumer.until(world.received, 21)
+                await consumer.take_until(world.received, 21)
                 for pid in paused:
                     os.kill(pid, signal.SIGCONT)
         assert world.received.faults == []

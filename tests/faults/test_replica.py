@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import re
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import httpx
 import psutil
 import psycopg
 import pytest
 
+from harness.postgresql import data_directories
+from harness.postgresql.standbys import await_absent_standby, run_standby
+from harness.program.service import ServiceProcess, run_service_process
+from harness.replica_reads import ENTRIES, FIRST, PAGE, UserClient, read_requests
 from saldo.store.embedded import EmbeddedServer
-from tests import clusters
-from tests.acceptance.service import ServiceProcess, service
-from tests.standbys import standby_away, standby_of
-
-READS = re.compile(r'^saldo_replica_reads_total\{answered_by="(\w+)"\} (\S+)$', re.MULTILINE)
-SECONDS_MAX = 60
-
-FIRST, ENTRIES, PAGE = datetime.fromisoformat("2026-01-01T00:00:00+00:00"), 30, 10
 
 
 @pytest.fixture(scope="module")
 def primary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
     directory = tmp_path_factory.mktemp("primary")
-    clusters.create(directory)
+    data_directories.create(directory)
     server = EmbeddedServer(directory)
     server.start()
     try:
@@ -51,7 +42,7 @@ def replica(
     primary: EmbeddedServer, serving: ServiceProcess, tmp_path: Path
 ) -> Iterator[EmbeddedServer]:
     """Yield a replica that was created after the schema."""
-    with standby_of(primary, tmp_path / "standby") as server:
+    with run_standby(primary, tmp_path / "standby") as server:
         yield server
 
 
@@ -59,77 +50,14 @@ def replica(
 def serve(
     directory: Path, primary: EmbeddedServer, replica: EmbeddedServer
 ) -> Iterator[ServiceProcess]:
-    with service(
+    with run_service_process(
         directory,
         SALDO_DATABASE_URL=primary.service_url,
         SALDO_DATABASE_OWNER_URL=primary.owner_url,
         SALDO_DATABASE_REPLICA_URL=replica.service_url,
     ) as running:
-        wait_for(running, "the replica is asked for")
+        running.wait_for_output("the replica is asked for")
         yield running
-
-
-def wait_for(running: ServiceProcess, line: str) -> None:
-    deadline = time.monotonic() + SECONDS_MAX
-    while line not in running.output():
-        assert running.process.poll() is None, running.output()
-        assert time.monotonic() < deadline, running.output()
-        time.sleep(0.05)
-
-
-class UserClient:
-    """Requests of one user, and the servers that answered them."""
-
-    def __init__(self, url: str, user_id: int = 0) -> None:
-        self._url = url
-        self.user_id = user_id or self._created()
-        self._reads: dict[str, float] = {}
-        self.answered()
-
-    def _created(self) -> int:
-        found = httpx.post(f"{self._url}/v1/user", json={"name": f"user {uuid4()}"}).json()
-        return int(found["id"])
-
-    def post(self, amount: str = "1.00", timestamp: datetime | None = None) -> dict[str, Any]:
-        content = {
-            "uuid": str(uuid4()),
-            "user_id": self.user_id,
-            "type": "DEPOSIT",
-            "amount": amount,
-        }
-        if timestamp is not None:
-            content["timestamp"] = timestamp.isoformat()
-        found: dict[str, Any] = httpx.post(f"{self._url}/v1/transaction", json=content).json()
-        return found
-
-    def fill(self) -> list[dict[str, Any]]:
-        """Post transactions, some of them late."""
-        days = [(7 * n) % ENTRIES for n in range(ENTRIES)]
-        return [self.post(f"{n}.00", FIRST + timedelta(days=n)) for n in days if n]
-
-    def get(self, path: str, **query: Any) -> dict[str, Any]:
-        answer = httpx.get(f"{self._url}{path}", params=query, timeout=60)
-        assert answer.status_code == 200, answer.text
-        found: dict[str, Any] = answer.json()
-        return found
-
-    def balance(self, **query: Any) -> str:
-        return str(self.get(f"/v1/user/{self.user_id}/balance", **query)["balance"])
-
-    def chart(self) -> dict[str, Any]:
-        """Return the console's chart of a period that ends before now."""
-        bounds = {"from": FIRST.timestamp(), "to": (FIRST + timedelta(days=60)).timestamp()}
-        return self.get(f"/console/users/{self.user_id}/chart", **bounds)
-
-    def list(self, **query: Any) -> dict[str, Any]:
-        return self.get(f"/v1/user/{self.user_id}/transactions", limit=PAGE, **query)
-
-    def answered(self) -> set[str]:
-        """Return the servers that have answered reads which a replica may answer, since the last call."""
-        found = {who: float(n) for who, n in READS.findall(httpx.get(f"{self._url}/metrics").text)}
-        since = {who for who, n in found.items() if n > self._reads.get(who, 0)}
-        self._reads = found
-        return since
 
 
 @contextmanager
@@ -170,21 +98,6 @@ def catch_up(primary: EmbeddedServer, replica: EmbeddedServer) -> None:
             pass
 
 
-def questions(user_id: int, seq: int) -> list[tuple[str, dict[str, Any]]]:
-    """Return a request of each kind that a replica may answer."""
-    user, date = f"/v1/user/{user_id}", FIRST + timedelta(days=11)
-    known = (FIRST + timedelta(days=90)).isoformat()
-    return [
-        (f"{user}/transactions", {}),
-        (f"{user}/transactions", {"limit": PAGE, "type": "DEPOSIT", "from": date.isoformat()}),
-        (f"{user}/transactions", {"limit": PAGE, "known_at": known}),
-        (f"{user}/balance", {"date": date.isoformat()}),
-        (f"{user}/balance", {"date": date.isoformat(), "known_at": known}),
-        ("/v1/transactions", {"shard": user_id % 64, "after": seq, "limit": PAGE}),
-        ("/v1/transactions", {"shard": user_id % 64}),
-    ]
-
-
 def test_replica_answers_like_the_primary(
     primary: EmbeddedServer, replica: EmbeddedServer, serving: ServiceProcess, tmp_path: Path
 ) -> None:
@@ -193,13 +106,13 @@ def test_replica_answers_like_the_primary(
     catch_up(primary, replica)
     with serve(tmp_path, primary, replica) as running:
         asking = UserClient(running.url, plain.user_id)
-        for path, query in questions(plain.user_id, 3):
+        for path, query in read_requests(plain.user_id, 3):
             assert asking.get(path, **query) == plain.get(path, **query)
-            assert asking.answered() == {"replica"}, (path, query)
+            assert asking.pop_answering_servers() == {"replica"}, (path, query)
         assert len(asking.get(f"/console/users/{plain.user_id}/chart")["times"]) > ENTRIES
-        assert asking.answered() == {"replica"}
+        assert asking.pop_answering_servers() == {"replica"}
         asking.balance()
-        assert asking.answered() == set()  # the most frequent read uses one server
+        assert asking.pop_answering_servers() == set()  # the most frequent read uses one server
 
 
 def test_primary_answers_reads_that_the_replica_lags_behind(
@@ -213,18 +126,18 @@ def test_primary_answers_reads_that_the_replica_lags_behind(
             new = asking.post("5.00")
             page = asking.list()
             assert page["items"][0]["uuid"] == new["uuid"]
-            assert asking.answered() == {"primary"}
+            assert asking.pop_answering_servers() == {"primary"}
             assert asking.balance(date=new["timestamp"]) == new["balance"]
-            assert asking.answered() == {"primary"}
+            assert asking.pop_answering_servers() == {"primary"}
             # The replica has everything below that.
             older = asking.list(cursor=page["next_cursor"])
             assert [item["uuid"] for item in older["items"]] == [
                 each["uuid"] for each in reversed(made[-2 * PAGE + 1 : -PAGE + 1])
             ]
-            assert asking.answered() == {"replica"}
+            assert asking.pop_answering_servers() == {"replica"}
         catch_up(primary, replica)
         assert asking.list() == page
-        assert asking.answered() == {"replica"}
+        assert asking.pop_answering_servers() == {"replica"}
 
 
 def test_replica_answers_known_at_once_nothing_can_be_recorded_before_it(
@@ -236,10 +149,10 @@ def test_replica_answers_known_at_once_nothing_can_be_recorded_before_it(
         known = second["recorded_at"]
         catch_up(primary, replica)
         assert asking.balance(known_at=known) == "2.00"
-        assert asking.answered() == {"replica"}
+        assert asking.pop_answering_servers() == {"replica"}
         # For the last moment the replica can't exclude further entries.
         assert asking.balance(known_at=third["recorded_at"]) == "3.00"
-        assert asking.answered() == {"primary"}
+        assert asking.pop_answering_servers() == {"primary"}
         listed = asking.list(known_at=known)
         assert listed["items"] == [_listed(second), _listed(first)]
         asking.post()
@@ -250,19 +163,19 @@ def test_primary_answers_while_the_replica_is_unavailable(
     primary: EmbeddedServer, serving: ServiceProcess, tmp_path: Path
 ) -> None:
     data_dir = tmp_path / "standby"
-    with standby_of(primary, data_dir) as replica, serve(tmp_path, primary, replica) as running:
+    with run_standby(primary, data_dir) as replica, serve(tmp_path, primary, replica) as running:
         asking = UserClient(running.url)
         asking.fill()
         catch_up(primary, replica)
         page = asking.list()
-        assert asking.answered() == {"replica"}
+        assert asking.pop_answering_servers() == {"replica"}
         replica.stop()
         assert asking.list() == page
-        assert asking.answered() == {"primary"}
+        assert asking.pop_answering_servers() == {"primary"}
         again = EmbeddedServer(data_dir)
         again.start()
         try:
-            while asking.answered() != {"replica"}:
+            while asking.pop_answering_servers() != {"replica"}:
                 assert asking.list() == page
         finally:
             again.stop()
@@ -278,19 +191,21 @@ def test_promoted_replica_is_not_used(
         catch_up(primary, replica)
         with psycopg.connect(replica.superuser_url, autocommit=True) as admin:
             assert admin.execute("SELECT pg_promote()").fetchone() == (True,)
-        before = [asking.get(path, **query) for path, query in questions(asking.user_id, 3)]
+        before = [asking.get(path, **query) for path, query in read_requests(asking.user_id, 3)]
         chart = asking.chart()
         with serve(tmp_path, replica, replica) as other:
             # Late or current, any answer from there would differ.
             elsewhere = UserClient(other.url, asking.user_id)
             elsewhere.post("7.00", FIRST)
             lost = elsewhere.post("7.00")
-        assert [asking.get(path, **query) for path, query in questions(asking.user_id, 3)] == before
+        assert [
+            asking.get(path, **query) for path, query in read_requests(asking.user_id, 3)
+        ] == before
         assert asking.chart() == chart
         kept = [asking.post("5.00"), asking.post("5.00")][-1]
         assert lost["number"] == kept["number"]
         assert asking.list()["items"][0] == _listed(kept)
-        assert asking.answered() >= {"primary"}
+        assert asking.pop_answering_servers() >= {"primary"}
 
 
 def test_replica_hides_entries_that_are_not_visible_on_the_primary(
@@ -301,9 +216,9 @@ def test_replica_hides_entries_that_are_not_visible_on_the_primary(
         asking = UserClient(running.url)
         asking.fill()
         catch_up(primary, replica)
-        asked = questions(asking.user_id, 3)
+        asked = read_requests(asking.user_id, 3)
         before = [asking.get(path, **query) for path, query in asked]
-        with standby_away(primary):
+        with await_absent_standby(primary):
             posting = beside.submit(asking.post, "7.00", FIRST)
             with psycopg.connect(replica.ledger_url, autocommit=True) as admin:
                 found = "SELECT count(*) > %s FROM saldo.transactions WHERE user_id = %s"
@@ -323,29 +238,29 @@ def test_hanging_replica_counts_as_unavailable(
         asking.fill()
         catch_up(primary, replica)
         page = asking.list()
-        assert asking.answered() == {"replica"}
+        assert asking.pop_answering_servers() == {"replica"}
         with hung(replica):
             assert asking.list() == page
-            assert asking.answered() == {"primary"}
-            wait_for(running, "the replica is away")
-        while asking.answered() != {"replica"}:
+            assert asking.pop_answering_servers() == {"primary"}
+            running.wait_for_output("the replica is away")
+        while asking.pop_answering_servers() != {"replica"}:
             assert asking.list() == page
 
 
 def test_replica_of_another_database_is_not_used(
     primary: EmbeddedServer, serving: ServiceProcess, tmp_path: Path
 ) -> None:
-    with service(
+    with run_service_process(
         tmp_path,
         SALDO_DATABASE_URL=primary.service_url,
         SALDO_DATABASE_OWNER_URL=primary.owner_url,
         SALDO_DATABASE_REPLICA_URL=primary.superuser_url.replace("/saldo?", "/template1?"),
     ) as running:
-        wait_for(running, "the replica can't be asked")
+        running.wait_for_output("the replica can't be asked")
         asking = UserClient(running.url)
         asking.post()
         assert len(asking.list()["items"]) == 1
-        assert asking.answered() == {"primary"}
+        assert asking.pop_answering_servers() == {"primary"}
 
 
 def _listed(posted: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from harness.postgresql.standbys import await_absent_standby
+from harness.program.settings import create_settings
 from saldo.bootstrap.service import create_engine
 from saldo.engine.errors import OutcomeUnknownError
 from saldo.ledger.model import TransactionRequest
@@ -22,8 +24,6 @@ from saldo.store.schema.migrate import prepare
 from saldo.store.seals import NewSeal, Seals
 from saldo.store.sinks import Sinks
 from saldo.store.webhooks import Webhooks
-from tests.conftest import settings_for
-from tests.standbys import standby_away
 
 Write = Callable[[Any], Awaitable[object]]
 
@@ -75,7 +75,7 @@ async def test_no_timeout_cancellation_or_stop_makes_an_unreplicated_write_visib
             while count(WAITING) < committers:
                 await asyncio.sleep(0)
 
-        with standby_away(own_server):
+        with await_absent_standby(own_server):
             committers = 1  # the witness
             # The driver's own timeout for a statement is a second longer than the server's.
             pool = await open_pool(url, connections=2, statement_timeout_seconds=0.05)
@@ -96,7 +96,7 @@ async def test_no_timeout_cancellation_or_stop_makes_an_unreplicated_write_visib
                 await call
             pool.terminate()
 
-            engine = create_engine(settings_for(url), url)
+            engine = create_engine(create_settings(url), url)
             engine.start()
             post = asyncio.ensure_future(engine.post(TransactionRequest(uuid4(), user_id, 1, None)))
             committers += 1

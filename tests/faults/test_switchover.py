@@ -12,8 +12,10 @@ from uuid import uuid4
 import httpx
 import psycopg
 import pytest
-from torture.proxy import Proxy, Streams
 
+from harness.postgresql.pgbouncer import Pgbouncer, run_pgbouncer
+from harness.postgresql.standbys import run_standby
+from harness.program.settings import create_settings
 from saldo.bootstrap.service import run_service
 from saldo.ledger.model import USER_ID_MAX, Decision, Limits, Outcome, TransactionRequest
 from saldo.store.connections.connection import fetch, open_pool
@@ -21,10 +23,8 @@ from saldo.store.embedded import EmbeddedServer
 from saldo.store.errors import ConnectionLostError
 from saldo.store.poster import Poster
 from saldo.store.schema.migrate import prepare
-from tests.conftest import settings_for
 from tests.faults.test_promotion import follow, promote
-from tests.integration.pgbouncer import Pgbouncer, run_pgbouncer
-from tests.standbys import standby_of
+from torture.proxy import Proxy, Streams
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -42,13 +42,13 @@ class Address:
 @pytest.fixture
 def standby(tmp_path: Path, own_server: EmbeddedServer) -> Iterator[EmbeddedServer]:
     prepare(own_server.owner_url, own_server.service_url, currency_decimals=2, max_lateness=None)
-    with standby_of(own_server, tmp_path / "standby") as server:
+    with run_standby(own_server, tmp_path / "standby") as server:
         yield server
 
 
 @asynccontextmanager
 async def api(url: str) -> AsyncIterator[httpx.AsyncClient]:
-    settings = settings_for(url, request_deadline_seconds=1, lanes=1)
+    settings = create_settings(url, request_deadline_seconds=1, lanes=1)
     async with run_service(settings, url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:

@@ -9,8 +9,14 @@ from uuid import uuid4
 
 import httpx
 
-from tests.acceptance.service import ServiceProcess, service
-from tests.receiver import Behaviour, Received, Receiver, answer, run_receiver
+from harness.events.webhook_receiver import (
+    Behaviour,
+    ReceivedRequest,
+    Receiver,
+    build_response,
+    run_receiver,
+)
+from harness.program.service import ServiceProcess, run_service_process
 
 SETTINGS = {
     "SALDO_WEBHOOK_ALLOW_PRIVATE": "true",
@@ -41,14 +47,14 @@ async def _post(client: httpx.AsyncClient, user_ids: list[int], rounds: int) -> 
     return uuids
 
 
-def _ids(received: list[Received]) -> set[str]:
+def _ids(received: list[ReceivedRequest]) -> set[str]:
     return {each.headers["webhook-id"] for each in received}
 
 
 async def test_every_event_arrives_although_processes_are_killed(tmp_path: Path) -> None:
     async with run_receiver() as receiver:
         receiver.behave = _sometimes(receiver)
-        with service(tmp_path, **SETTINGS) as running:
+        with run_service_process(tmp_path, **SETTINGS) as running:
             async with httpx.AsyncClient(base_url=running.url) as client:
                 user_ids = [
                     (await client.post("/v1/user", json={"name": name})).json()["id"]
@@ -62,7 +68,7 @@ async def test_every_event_arrives_although_processes_are_killed(tmp_path: Path)
                 uuids |= await _post(client, user_ids, 10)
                 await receiver.wait_for(lambda received: len(_ids(received)) > 30)
             running.end(signal.SIGKILL)
-        with service(tmp_path, **SETTINGS) as running:
+        with run_service_process(tmp_path, **SETTINGS) as running:
             async with httpx.AsyncClient(base_url=running.url) as client:
                 uuids |= await _post(client, user_ids, 5)
                 await receiver.wait_for(lambda received: _ids(received) >= uuids)
@@ -76,7 +82,7 @@ async def test_every_event_arrives_although_processes_are_killed(tmp_path: Path)
 def _sometimes(receiver: Receiver) -> Behaviour:
     """Return a behaviour that fails every seventh request."""
 
-    async def behave(_: Received) -> bytes:
-        return answer(503 if len(receiver.received) % 7 == 0 else 200)
+    async def behave(_: ReceivedRequest) -> bytes:
+        return build_response(503 if len(receiver.received) % 7 == 0 else 200)
 
     return behave

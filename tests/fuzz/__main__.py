@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from tests.acceptance.service import ServiceProcess, service
+from harness.program.service import ServiceProcess, run_service_process
 from tests.fuzz import aftermath, harnesses, openapi
 from tests.fuzz.mutations import FaultError, Mutations
 
@@ -78,7 +78,7 @@ class Fuzzing:
         """Run one round: one service, each fuzzer once."""
         with (
             tempfile.TemporaryDirectory(prefix="saldo-fuzz-") as directory,
-            service(Path(directory), **SETTINGS) as running,
+            run_service_process(Path(directory), **SETTINGS) as running,
         ):
             self._fuzz(running, seconds, seed)
         harness_seconds = seconds * (1 - OPENAPI_PART - MUTATIONS_PART) / len(harnesses.NAMES)

@@ -26,9 +26,9 @@ import httptools
 import httpx
 import jsonschema_rs
 
+from harness import request_bodies
+from harness.openapi_document import Document
 from saldo.http.connection.header_checks import is_ambiguous_path
-from tests.acceptance.document import Document
-from tests.fuzz import shapes
 
 CONNECTIONS: Final = 4
 
@@ -271,8 +271,8 @@ class Mutations:
         for word in INTERNALS:
             assert word not in answer.body or word in asked.encode(b""), word
         if asked.body and asked.path.startswith("/v1/"):
-            streamed = shapes.LINES_TYPE.encode() in dict(asked.headers).values()
-            most = shapes.answer_bytes_max(asked.path, len(asked.body), lines=streamed)
+            streamed = request_bodies.LINES_TYPE.encode() in dict(asked.headers).values()
+            most = request_bodies.answer_bytes_max(asked.path, len(asked.body), lines=streamed)
             assert len(answer.body) <= most, "an answer that is much larger than the request"
         names = {name for name, _ in answer.headers}
         assert "server" not in names, "a server banner"
@@ -480,10 +480,10 @@ class Mutations:
         if not asked.body:
             return asked
         size = self._random.choice((500, 5_000, 60_000))
-        made = [*shapes.objects(size, self._random.randrange(1000))]
-        if asked.path.startswith(shapes.BULK_PATH):
-            streamed = shapes.LINES_TYPE.encode() in dict(asked.headers).values()
-            made = [*(shapes.lines(size) if streamed else shapes.arrays(size))]
+        made = [*request_bodies.objects(size, self._random.randrange(1000))]
+        if asked.path.startswith(request_bodies.BULK_PATH):
+            streamed = request_bodies.LINES_TYPE.encode() in dict(asked.headers).values()
+            made = [*(request_bodies.lines(size) if streamed else request_bodies.arrays(size))]
         return replace(asked, body=self._random.choice(made)[1])
 
     def spoil_coding(self, asked: RawRequest) -> RawRequest:

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from harness.prerequisites import skip_or_fail
 from saldo.ledger import money
 from saldo.parsing import transactions as wire
 from saldo.parsing import webhooks
 from saldo.relay.webhooks import address_policy, destinations
-from tests.conftest import skip_or_fail
 from tests.fuzz import harnesses
 from tests.fuzz.harnesses import NAMES, check_of, seeds_of
 

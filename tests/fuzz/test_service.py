@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.service import ServiceProcess, service
+from harness.program.service import ServiceProcess, run_service_process
 from tests.fuzz import aftermath, harnesses, openapi
 from tests.fuzz.__main__ import HEADERS, SETTINGS, Fuzzing, main
 from tests.fuzz.mutations import Answer, FaultError, Mutations, RawRequest
@@ -40,7 +40,7 @@ EXPECTED = {200, 201, 402, 404, 405, 409, 413, 415, 422}
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    with service(tmp_path_factory.mktemp("fuzz"), **SETTINGS) as process:
+    with run_service_process(tmp_path_factory.mktemp("fuzz"), **SETTINGS) as process:
         yield process
 
 

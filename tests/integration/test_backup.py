@@ -17,6 +17,8 @@ import psutil
 import psycopg
 import pytest
 
+from harness.postgresql.sample_ledger import build_deposit, create_users
+from harness.program.settings import create_settings
 from saldo.bootstrap.service import create_engine
 from saldo.engine.engine import Engine
 from saldo.ledger.model import Outcome
@@ -26,8 +28,6 @@ from saldo.store.embedded.wal_archive import Recovery
 from saldo.store.errors import ConfigurationError
 from saldo.store.schema.migrate import prepare
 from saldo.store.statements import statement
-from tests.conftest import settings_for
-from tests.faults.test_database import create_users, deposit
 
 ODD_NAME = 'it\'s 50% of "one" \\ archive'
 """A name that needs different quoting in the shell, in PostgreSQL and in its configuration."""
@@ -93,7 +93,7 @@ class Load:
 
     async def _client(self, user: int) -> None:
         while not self._stopping:
-            decision = await self._engine.post(deposit(user))
+            decision = await self._engine.post(build_deposit(user))
             assert decision.outcome is Outcome.POSTED
             self.posted += 1
             count, reached = self._awaited
@@ -118,7 +118,7 @@ async def past(tmp_path_factory: pytest.TempPathFactory) -> LostLedger:
     directory = tmp_path_factory.mktemp("past")
     archive, backup = directory / ODD_NAME, directory / "backups/one"
     with serve_database(directory / "data", archive) as server:
-        engine = create_engine(settings_for(server.service_url), server.service_url)
+        engine = create_engine(create_settings(server.service_url), server.service_url)
         engine.start()
         load = Load(engine, create_users(server.service_url, 16))
         running = asyncio.create_task(load.run())
@@ -129,7 +129,7 @@ async def past(tmp_path_factory: pytest.TempPathFactory) -> LostLedger:
         load.stop()
         await running
         moment, at_moment = now(server), rows(server)
-        await asyncio.gather(*(engine.post(deposit(user)) for user in range(1, 17)))
+        await asyncio.gather(*(engine.post(build_deposit(user)) for user in range(1, 17)))
         await engine.stop(5)
         in_the_end, its_identity = rows(server), identity(server)
     return LostLedger(backup, archive, before_backup, moment, at_moment, in_the_end, its_identity)

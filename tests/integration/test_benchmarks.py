@@ -18,22 +18,23 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from benchmarks import __main__ as suite
-from benchmarks import capacity, machine, ndjson, plots, report, wrk
-from benchmarks import distributed as cluster
-from benchmarks import events as relayed
-from benchmarks.ndjson import Answer, StreamError
-from benchmarks.readme import replace_tables
-from benchmarks.report import Row, Series, Target
-from benchmarks.workload import Body, Workload, body_of, generate
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import __main__ as suite
+from benchmarks import machine
+from benchmarks.load import ndjson, wrk
+from benchmarks.load.ndjson import Answer, StreamError
+from benchmarks.load.workload import Body, Workload, body_of, generate
+from benchmarks.results import capacity, plots, report
+from benchmarks.results.readme import replace_tables
+from benchmarks.results.report import Row, Series, Target
+from benchmarks.scenarios import distributed, events
+from harness.program.service import ServiceProcess, run_service_process
 from saldo.ledger.model import TransactionRequest
 from saldo.ledger.money import AMOUNT_MAX
 from saldo.ledger.specification import SpecifiedLedger
 from saldo.parsing.transactions import ParserOptions, parse_transaction
-from tests.acceptance.service import ServiceProcess, service
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 READING = ParserOptions(zone=UTC, decimals=2, amount_max_minor=AMOUNT_MAX, name_length_max=200)
@@ -59,6 +60,7 @@ def requests_of(workload: Workload) -> list[TransactionRequest]:
     return [parse_transaction(line.text.encode(), None, READING) for line in generate(workload)]
 
 
+@settings(deadline=None)  # no times are checked here
 @given(workloads)
 def test_lines_have_the_outcomes_that_the_rules_give_them(workload: Workload) -> None:
     ledger = SpecifiedLedger()
@@ -69,6 +71,7 @@ def test_lines_have_the_outcomes_that_the_rules_give_them(workload: Workload) ->
     assert found == [line.outcome for line in generate(workload)]
 
 
+@settings(deadline=None)  # no times are checked here
 @given(workloads)
 def test_seed_determines_the_workload_and_its_uuids(workload: Workload) -> None:
     lines = list(generate(workload))
@@ -80,6 +83,7 @@ def test_seed_determines_the_workload_and_its_uuids(workload: Workload) -> None:
     assert uuids.isdisjoint(request.uuid for request in requests_of(other))
 
 
+@settings(deadline=None)  # no times are checked here
 @given(workloads)
 def test_uuids_have_the_requested_version_and_version_7_ascends(
     workload: Workload,
@@ -136,7 +140,7 @@ def test_traffic_is_distributed_over_users_as_requested() -> None:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
-    with service(tmp_path_factory.mktemp("service")) as process:
+    with run_service_process(tmp_path_factory.mktemp("service")) as process:
         yield process
 
 
@@ -203,9 +207,9 @@ def test_the_suite_runs(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert json.loads((tmp_path / "tiny.json").read_text("utf-8")) == rows
     wanted = set(suite.SUBJECTS) - (set() if wrk.is_installed() else suite.NEEDS_WRK)
-    if not cluster.available():
+    if not distributed.is_available():
         wanted -= {"distributed"}
-    if not relayed.available():
+    if not events.is_available():
         wanted -= {"events"}
     assert {row["subject"] for row in rows} == wanted
     # Some effects of overload should not occur; and the smallest import may be sealed before the age of its entries is

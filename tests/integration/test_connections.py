@@ -7,10 +7,10 @@ from typing import Any
 import asyncpg
 import pytest
 
+from harness.program.settings import create_settings
 from saldo.bootstrap.pools import connections_of_relay, connections_of_service
 from saldo.bootstrap.relay import run_relays
 from saldo.bootstrap.service import run_service
-from tests.conftest import settings_for
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def pools(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 async def test_service_opens_the_computed_number_of_connections(
     database_url: str, pools: list[int], given: dict[str, int]
 ) -> None:
-    settings = settings_for(database_url, **given)
+    settings = create_settings(database_url, **given)
     async with run_service(settings, database_url) as front:
         lanes = len(front.service.engine._lanes)
     assert sum(pools) + lanes == connections_of_service(settings)
@@ -40,6 +40,6 @@ async def test_service_opens_the_computed_number_of_connections(
 async def test_relay_opens_the_computed_number_of_connections(
     database_url: str, pools: list[int]
 ) -> None:
-    async with run_relays(settings_for(database_url), database_url, None):
+    async with run_relays(create_settings(database_url), database_url, None):
         pass
     assert sum(pools) == connections_of_relay()

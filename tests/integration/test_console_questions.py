@@ -5,9 +5,9 @@ from __future__ import annotations
 import psycopg
 import pytest
 
+from harness.postgresql.databases import Database
+from harness.postgresql.sample_ledger import fill
 from saldo.store.statements import statement
-from tests.databases import Database
-from tests.integration.ledgers import fill
 
 QUESTIONS = {
     "users_found": (

@@ -20,6 +20,7 @@ import asyncpg
 import psycopg
 import pytest
 
+from harness.program.settings import create_settings
 from saldo.bootstrap.service import create_engine, limits_of
 from saldo.ledger.model import Outcome, TransactionRequest
 from saldo.store.connections.connection import DatabaseConnection
@@ -27,7 +28,6 @@ from saldo.store.embedded import EmbeddedServer
 from saldo.store.poster import Poster
 from saldo.store.schema.migrate import prepare
 from saldo.store.statements import statement
-from tests.conftest import settings_for
 
 USERS = 1000
 BATCH = 500
@@ -77,7 +77,7 @@ def batch_of(size: int, amount: int = 10) -> list[TransactionRequest]:
 async def connection(server: EmbeddedServer) -> AsyncIterator[asyncpg.Connection]:
     """Yield a posting connection to a ledger that already has entries."""
     connection = await asyncpg.connect(server.service_url, connection_class=DatabaseConnection)
-    poster = Poster(connection, limits_of(settings_for(server.service_url)))
+    poster = Poster(connection, limits_of(create_settings(server.service_url)))
     for _ in range(WARM_BATCHES):
         decisions = await poster.post(batch_of(BATCH))
         assert {decision and decision.outcome for decision in decisions} == {Outcome.POSTED}
@@ -88,7 +88,7 @@ async def connection(server: EmbeddedServer) -> AsyncIterator[asyncpg.Connection
 async def test_a_batch_is_one_statement_whatever_its_size(
     server: EmbeddedServer, connection: asyncpg.Connection
 ) -> None:
-    poster = Poster(connection, limits_of(settings_for(server.service_url)))
+    poster = Poster(connection, limits_of(create_settings(server.service_url)))
     logged: list[Any] = []
     with connection.query_logger(logged.append):
         for size in (1, 10, BATCH):
@@ -126,7 +126,7 @@ async def test_a_batch_is_one_round_trip_and_one_commit(
 ) -> None:
     """Run the whole engine through a socket that counts the server's ReadyForQuery messages."""
     async with counted(server, tmp_path) as (url, trips), asyncio.timeout(60):
-        settings = settings_for(url)
+        settings = create_settings(url)
         engine = create_engine(settings, url)
         engine.start()
         try:
@@ -151,7 +151,7 @@ async def test_rows_read_for_a_posted_transaction(
     server: EmbeddedServer, connection: asyncpg.Connection
 ) -> None:
     """Check the rows that are read: the user's last entry, and the head of each shard once per batch."""
-    poster = Poster(connection, limits_of(settings_for(server.service_url)))
+    poster = Poster(connection, limits_of(create_settings(server.service_url)))
     before = await reads(connection)
     for _ in range(10):
         await poster.post(batch_of(BATCH))
@@ -184,7 +184,7 @@ async def explain(
     server: EmbeddedServer, connection: asyncpg.Connection, size: int
 ) -> dict[str, int]:
     """Post a batch under EXPLAIN ANALYZE and return the database's counts."""
-    limits = limits_of(settings_for(server.service_url))
+    limits = limits_of(create_settings(server.service_url))
     batch = batch_of(size)
     text = await connection.fetchval(
         "EXPLAIN (ANALYZE, BUFFERS, WAL, FORMAT JSON) " + statement("post"),

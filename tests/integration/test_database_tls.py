@@ -16,13 +16,14 @@ import psycopg
 import pytest
 import trustme
 
+from harness.ports import find_free_ports
+from harness.postgresql import databases
+from harness.prerequisites import skip_or_fail
+from harness.program.settings import create_settings
 from saldo.bootstrap.database import Database
 from saldo.store.connections.connection import check
 from saldo.store.embedded.system_account import Account
 from saldo.store.errors import ConfigurationError
-from tests import databases
-from tests.conftest import settings_for, skip_or_fail
-from tests.faults.broker import free_ports
 
 START_SECONDS_MAX = 30
 DEBIAN = Path("/usr/lib/postgresql")
@@ -53,7 +54,7 @@ def server_url(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) 
     cluster = tmp_path_factory.mktemp("tls") / "cluster"
     cluster.mkdir(mode=0o700)
     account.chown(cluster)
-    (port,) = free_ports(1)
+    (port,) = find_free_ports(1)
 
     def command(program: str, *arguments: str) -> list[str]:
         return [*account.prefix([cluster, programs]), str(programs / program), *arguments]
@@ -120,7 +121,7 @@ def test_a_ledger_over_verified_tls(
             _verified(url, authority, tmp_path)
             for url in (database.service_url, database.owner_url)
         ]
-        settings = settings_for(urls[0], database_owner_url=urls[1])
+        settings = create_settings(urls[0], database_owner_url=urls[1])
         with Database(settings) as service_url:
             asyncio.run(check(service_url))
     assert "sslmode" not in caplog.text

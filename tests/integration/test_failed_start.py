@@ -11,6 +11,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from harness.postgresql.databases import Database
+from harness.program.settings import create_settings
 from saldo.auth.key_cache import KeyCache
 from saldo.bootstrap import relay, service, webhooks
 from saldo.bootstrap.auth import AuthStack
@@ -19,8 +21,6 @@ from saldo.bootstrap.service import run_service
 from saldo.engine.engine import Engine
 from saldo.store.reader import Reader
 from saldo.store.webhooks import Webhooks
-from tests.conftest import settings_for
-from tests.databases import Database
 
 OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
@@ -84,7 +84,7 @@ async def test_failed_start_leaves_nothing_open(
         # A socket or transport that nobody closed is reported when it is collected.
         warnings.simplefilter("error", ResourceWarning)
         with pytest.raises(StepFailedError):
-            async with start(settings_for(url, admin_key="k" * 40), url, tmp_path / "bell"):
+            async with start(create_settings(url, admin_key="k" * 40), url, tmp_path / "bell"):
                 pass
         gc.collect()
     assert asyncio.all_tasks() == before

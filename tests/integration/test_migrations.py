@@ -18,13 +18,13 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.pool import NullPool
 
+from harness.postgresql import databases
+from harness.postgresql.databases import Database
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.errors import ConfigurationError
 from saldo.store.schema import migration_locks
 from saldo.store.schema.migrate import migrate, prepare
 from saldo.store.statements import statement
-from tests import databases
-from tests.databases import Database
 
 MIGRATIONS = Path(str(files("saldo.store.schema.migrations"))) / "sql"
 
@@ -62,7 +62,7 @@ def upgrade(owner_url: str, revision: str) -> None:
 @pytest.fixture
 def older(embedded: EmbeddedServer) -> Iterator[Database]:
     """Yield a ledger of the version before the migration 0012, with some users."""
-    with databases.on_embedded(embedded) as database:
+    with databases.create_embedded_database(embedded) as database:
         upgrade(database.owner_url, "0011")
         with psycopg.connect(database.owner_url) as connection:
             connection.execute(BEFORE_0012)

@@ -14,6 +14,8 @@ import httpx
 import psycopg
 import pytest
 
+from harness.postgresql.databases import Database, create_embedded_database
+from harness.program.settings import create_settings
 from saldo.bootstrap.service import run_service
 from saldo.ledger.model import Decision, Limits, Outcome, TransactionRequest
 from saldo.store.charts import Charts
@@ -23,8 +25,6 @@ from saldo.store.errors import ConfigurationError
 from saldo.store.poster import Poster
 from saldo.store.reader import KnownAtInFutureError, Reader
 from saldo.store.schema.migrate import prepare
-from tests.conftest import settings_for
-from tests.databases import Database, on_embedded
 
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -68,7 +68,7 @@ def create_user(database: Database, **fill: Any) -> int:
 @asynccontextmanager
 async def serving(database: Database, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
     url = database.service_url
-    async with run_service(settings_for(url, **settings), url) as app:
+    async with run_service(create_settings(url, **settings), url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client
@@ -346,7 +346,7 @@ async def test_a_currency_with_no_or_three_decimals(
     embedded: EmbeddedServer, decimals: int, deposit: str, shown: str, refused: list[str]
 ) -> None:
     """Compare the amount in answers, lists and the log (commands: tests/cli/test_currency.py)."""
-    with on_embedded(embedded) as database:
+    with create_embedded_database(embedded) as database:
         urls = (database.owner_url, database.service_url)
         prepare(*urls, currency_decimals=decimals, max_lateness=None)
         user = create_user(database)

@@ -19,6 +19,11 @@ import httpx
 import psycopg
 import pytest
 
+from harness.events.consumers import ReceivedEvents, consume_queue
+from harness.events.webhook_receiver import run_receiver
+from harness.postgresql.pgbouncer import KEEPS_STATEMENTS, Pgbouncer, read_version, run_pgbouncer
+from harness.postgresql.standbys import await_absent_standby
+from harness.program.settings import create_settings
 from saldo.bootstrap.database import Database
 from saldo.bootstrap.relay import run_relays
 from saldo.bootstrap.service import create_engine, run_service
@@ -30,11 +35,6 @@ from saldo.store.connections.connection import Connection, acquire, connect, ope
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.errors import ConfigurationError
 from saldo.store.webhooks import Webhooks
-from tests.conftest import settings_for
-from tests.consumers import Received, queue
-from tests.integration.pgbouncer import KEEPS_STATEMENTS, Pgbouncer, run_pgbouncer, version
-from tests.receiver import run_receiver
-from tests.standbys import standby_away
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -66,7 +66,7 @@ def server() -> Iterator[EmbeddedServer]:
     embedded.start()
     try:
         Database(
-            settings_for(embedded.service_url, database_owner_url=embedded.owner_url)
+            create_settings(embedded.service_url, database_owner_url=embedded.owner_url)
         ).prepare()
         yield embedded
     finally:
@@ -77,7 +77,7 @@ def server() -> Iterator[EmbeddedServer]:
 @pytest.fixture(scope="module", params=MODES, ids=lambda mode: mode.name)
 def mode(request: pytest.FixtureRequest, pgbouncer_program: str) -> Mode:
     found: Mode = request.param
-    knows = version(pgbouncer_program) >= KEEPS_STATEMENTS
+    knows = read_version(pgbouncer_program) >= KEEPS_STATEMENTS
     if found.keeps_statements and not knows:
         pytest.skip("this pgbouncer is older than 1.21 and doesn't keep prepared statements")
     if knows and not found.keeps_statements:
@@ -94,7 +94,7 @@ def pgbouncer(mode: Mode, pgbouncer_program: str, server: EmbeddedServer) -> Ite
 @pytest.fixture
 async def api(pgbouncer: Pgbouncer) -> AsyncIterator[httpx.AsyncClient]:
     """Yield a client of the whole application behind the pooler."""
-    settings = settings_for(pgbouncer.url())
+    settings = create_settings(pgbouncer.url())
     await asyncio.to_thread(Database(settings).prepare)
     async with run_service(settings, pgbouncer.url()) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
@@ -104,7 +104,7 @@ async def api(pgbouncer: Pgbouncer) -> AsyncIterator[httpx.AsyncClient]:
 
 @asynccontextmanager
 async def started(url: str, **given: Any) -> AsyncIterator[Engine]:
-    engine = create_engine(settings_for(url, **given), url)
+    engine = create_engine(create_settings(url, **given), url)
     engine.start()
     try:
         yield engine
@@ -242,7 +242,7 @@ async def test_two_services_post_and_read_through_the_same_pool(
     async with (
         started(url, lanes=4) as one,
         started(url, lanes=4) as two,
-        run_service(settings_for(url), url) as app,
+        run_service(create_settings(url), url) as app,
         httpx.AsyncClient(
             transport=httpx.ASGITransport(app=app),  # type: ignore[arg-type]
             base_url="http://localhost",
@@ -293,7 +293,7 @@ async def test_killed_pooler_loses_and_doubles_nothing(
 async def test_relays_work_behind_pgbouncer(
     api: httpx.AsyncClient, pgbouncer: Pgbouncer, rabbitmq_url: str
 ) -> None:
-    settings = settings_for(
+    settings = create_settings(
         pgbouncer.url(),
         rabbitmq_url=rabbitmq_url,
         rabbitmq_exchange=f"saldo-test-{uuid4()}",
@@ -301,7 +301,7 @@ async def test_relays_work_behind_pgbouncer(
         webhook_allow_http=True,
         relay_poll_seconds=0.05,
     )
-    received = Received()
+    received = ReceivedEvents()
     async with AsyncExitStack() as stack:
         receiver = await stack.enter_async_context(run_receiver())
         created = await api.post("/v1/user", json={"name": str(uuid4())})
@@ -312,7 +312,7 @@ async def test_relays_work_behind_pgbouncer(
         webhooks.terminate()
         key = f"user.{user_id}.#"
         consumer = await stack.enter_async_context(
-            queue(rabbitmq_url, settings.rabbitmq_exchange, key)
+            consume_queue(rabbitmq_url, settings.rabbitmq_exchange, key)
         )
         # Two relays run at once: one has the lease, and the other waits for it.
         for _ in range(2):
@@ -320,7 +320,7 @@ async def test_relays_work_behind_pgbouncer(
         for _ in range(20):
             body = {"uuid": str(uuid4()), "type": "DEPOSIT", "amount": "1", "user_id": user_id}
             assert (await api.post("/v1/transaction", json=body)).status_code == 200
-        await consumer.until(received, 21)
+        await consumer.take_until(received, 21)
         told = await receiver.wait_for_count(20)
     assert not received.faults
     assert received.duplicates == 0
@@ -330,7 +330,7 @@ async def test_relays_work_behind_pgbouncer(
 async def test_sealer_works_behind_pgbouncer(
     api: httpx.AsyncClient, pgbouncer: Pgbouncer, server: EmbeddedServer
 ) -> None:
-    settings = settings_for(pgbouncer.url(), webhooks_enabled=False)
+    settings = create_settings(pgbouncer.url(), webhooks_enabled=False)
     (user_id,) = create_users(server, 1)
     async with AsyncExitStack() as stack:
         for _ in range(2):
@@ -358,7 +358,7 @@ async def test_answers_are_durable_in_every_session(
     ):
         async with started(pgbouncer.url(), request_deadline_seconds=1.0) as engine:
             await engine.post(deposit(user_id))
-            with standby_away(server), pytest.raises(OutcomeUnknownError):
+            with await_absent_standby(server), pytest.raises(OutcomeUnknownError):
                 await engine.post(request)
         async with started(pgbouncer.url()) as engine:
             assert (await engine.post(request)).outcome is Outcome.POSTED
@@ -382,7 +382,7 @@ def test_unsuitable_role_default_is_one_clear_line(
             ConfigurationError, match=f"{name} = .*, not '{value}': ALTER ROLE"
         ) as caught,
     ):
-        Database(settings_for(pgbouncer.url(), database_owner_url=server.owner_url)).prepare()
+        Database(create_settings(pgbouncer.url(), database_owner_url=server.owner_url)).prepare()
     assert "\n" not in str(caught.value)
 
 

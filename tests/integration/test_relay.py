@@ -17,6 +17,10 @@ import jsonschema
 import pytest
 from rstream.client import Client
 
+from harness.events.consumers import ReceivedEvents, consume_queue, read_stream
+from harness.events.lossy_proxy import open_lossy_proxy
+from harness.postgresql.databases import Database
+from harness.program.settings import create_settings
 from saldo.bootstrap.relay import rewind_sink, run_relays, sinks_status
 from saldo.bootstrap.service import run_service
 from saldo.events.event import Encoder, Event
@@ -28,10 +32,6 @@ from saldo.store.connections.connection import open_pool
 from saldo.store.log import Log
 from saldo.store.sinks import Lease, LeaseLostError, Sinks, UnknownSinkError
 from saldo.store.webhooks import Webhooks
-from tests.conftest import settings_for
-from tests.consumers import Received, queue, stream_events
-from tests.databases import Database
-from tests.torture.way import open_lossy_proxy
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "reference" / "events"
 
@@ -71,7 +71,7 @@ async def post(client: httpx.AsyncClient, user_id: int, type_: str, amount: str)
 
 
 def exchange_settings(url: str, rabbitmq_url: str, **given: object) -> Settings:
-    return settings_for(
+    return create_settings(
         url,
         rabbitmq_url=rabbitmq_url,
         rabbitmq_exchange=f"saldo-test-{uuid4()}",
@@ -84,9 +84,9 @@ async def test_every_entry_becomes_an_event_that_fits_its_schema(
     fresh_url: str, rabbitmq_url: str
 ) -> None:
     settings = exchange_settings(fresh_url, rabbitmq_url)
-    received = Received()
+    received = ReceivedEvents()
     async with (
-        queue(rabbitmq_url, settings.rabbitmq_exchange) as consumer,
+        consume_queue(rabbitmq_url, settings.rabbitmq_exchange) as consumer,
         client_of(settings, fresh_url) as client,
         run_relays(settings, fresh_url, None),
     ):
@@ -94,7 +94,7 @@ async def test_every_entry_becomes_an_event_that_fits_its_schema(
         posted = await post(client, user_id, "DEPOSIT", "10.00")
         refused = await post(client, user_id, "WITHDRAW", "10.01")
         assert (posted.status_code, refused.status_code) == (200, 402)
-        await consumer.until(received, 3)
+        await consumer.take_until(received, 3)
         assert consumer.last is not None
         assert consumer.last.content_type == "application/cloudevents+json"
         assert consumer.last.routing_key == f"user.{user_id}.transaction.refused"
@@ -120,7 +120,7 @@ async def test_every_entry_becomes_an_event_that_fits_its_schema(
 async def test_disabled_webhooks_become_events_in_order(fresh_url: str, rabbitmq_url: str) -> None:
     settings = exchange_settings(fresh_url, rabbitmq_url)
     webhooks = await Webhooks.open(fresh_url, connections=5, timeout_seconds=TIMEOUT)
-    received = Received()
+    received = ReceivedEvents()
     ids = [
         await webhooks.create(f"https://example.com/{n}", None, None, "whsec_", webhooks_max=9)
         for n in range(5)
@@ -131,10 +131,10 @@ async def test_disabled_webhooks_become_events_in_order(fresh_url: str, rabbitmq
     assert not await webhooks.disable(ids[0], "failing")
     webhooks.terminate()
     async with (
-        queue(rabbitmq_url, settings.rabbitmq_exchange, "webhook.#") as consumer,
+        consume_queue(rabbitmq_url, settings.rabbitmq_exchange, "webhook.#") as consumer,
         run_relays(settings, fresh_url, None),
     ):
-        await consumer.until(received, 5)
+        await consumer.take_until(received, 5)
         assert consumer.last is not None
         last = received.events[-1]["data"]["id"]
         assert consumer.last.routing_key == f"webhook.{last}.disabled"
@@ -180,17 +180,19 @@ def test_the_asyncapi_document_names_the_schemas_and_our_routes() -> None:
 
 async def test_order_per_user_with_unroutable_events(fresh_url: str, rabbitmq_url: str) -> None:
     settings = exchange_settings(fresh_url, rabbitmq_url)
-    received = Received()
+    received = ReceivedEvents()
     async with client_of(settings, fresh_url) as client:
         users = [await user(client) for _ in range(5)]
         for _ in range(40):
             await asyncio.gather(*(post(client, each, "DEPOSIT", "1.00") for each in users))
         # The bindings have routing keys of one user only, so the events of others reach no queue.
         async with (
-            queue(rabbitmq_url, settings.rabbitmq_exchange, f"user.{users[0]}.#") as consumer,
+            consume_queue(
+                rabbitmq_url, settings.rabbitmq_exchange, f"user.{users[0]}.#"
+            ) as consumer,
             run_relays(settings, fresh_url, None),
         ):
-            await consumer.until(received, 41)
+            await consumer.take_until(received, 41)
         assert not received.faults
         (status,) = await sinks_status(settings, fresh_url)
         assert (status.events_published, status.events_unrouted) == (205, 164)
@@ -282,8 +284,8 @@ async def test_rewind_to_a_time_a_position_the_start_and_now(
 
     async def published_next() -> list[int]:
         """Return the numbers that the relay publishes from the current cursors."""
-        found = Received()
-        async with queue(rabbitmq_url, settings.rabbitmq_exchange) as consumer:
+        found = ReceivedEvents()
+        async with consume_queue(rabbitmq_url, settings.rabbitmq_exchange) as consumer:
             async with run_relays(settings, fresh_url, None):
                 pass  # it publishes what exists before it ends
             await consumer.drain(found)
@@ -305,7 +307,7 @@ async def test_rewind_to_a_time_a_position_the_start_and_now(
 
 
 def stream_settings(url: str, stream_url: str) -> Settings:
-    return settings_for(
+    return create_settings(
         url,
         rabbitmq_stream_url=stream_url,
         rabbitmq_stream=f"saldo-test-{uuid4()}",
@@ -352,8 +354,8 @@ async def test_stream_has_every_event_once_after_a_crash_before_the_cursor_moved
             pool.terminate()
         async with run_relays(settings, fresh_url, None):
             pass
-        everything = await stream_events(rabbitmq_stream_url, settings.rabbitmq_stream, 93)
-        received = Received()
+        everything = await read_stream(rabbitmq_stream_url, settings.rabbitmq_stream, 93)
+        received = ReceivedEvents()
         for event in everything:
             received.take(event)
         assert (received.faults, received.duplicates) == ([], 0)
@@ -361,7 +363,7 @@ async def test_stream_has_every_event_once_after_a_crash_before_the_cursor_moved
         await rewind_sink(settings, fresh_url, "rabbitmq-stream", "start")
         async with run_relays(settings, fresh_url, None):
             pass
-        everything = await stream_events(rabbitmq_stream_url, settings.rabbitmq_stream, 186)
+        everything = await read_stream(rabbitmq_stream_url, settings.rabbitmq_stream, 186)
         assert len({event["id"] for event in everything}) == 93
 
 
@@ -391,16 +393,16 @@ async def test_lost_confirmations_and_events_on_the_way_to_the_stream(
                 posted = [await post(client, user_id, "DEPOSIT", "1.00") for _ in range(3)]
                 ids += [answer.json()["uuid"] for answer in posted]
                 if way.muted:  # they are in the stream, but not confirmed
-                    await stream_events(rabbitmq_stream_url, stream, len(ids) - 1)
+                    await read_stream(rabbitmq_stream_url, stream, len(ids) - 1)
                 else:
-                    await way.swallowed(ids[-3])
+                    await way.wait_until_swallowed(ids[-3])
                 assert (await sinks_status(settings, fresh_url))[0].events_behind == 3
                 way.muted = way.swallowing = False
                 way.cut()
                 await confirmed()
             ids.append((await post(client, user_id, "DEPOSIT", "1.00")).json()["uuid"])
             await confirmed()
-            found = await stream_events(rabbitmq_stream_url, stream, 1 + len(ids))
+            found = await read_stream(rabbitmq_stream_url, stream, 1 + len(ids))
     # Nothing is missing or repeated up to the last event.
     assert [event["id"] for event in found[1:]] == ids
 

@@ -12,15 +12,15 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
+from harness.postgresql import databases
+from harness.postgresql.databases import Database
+from harness.postgresql.sample_ledger import fill, insert, seal, superuser_url
+from harness.program.settings import create_settings
 from saldo.bootstrap.database import Database as Prepared
 from saldo.cli.program import build_app
 from saldo.store.schema.migrate import prepare
 from saldo.store.schema.roles import Roles, warn_of_rights
 from saldo.store.statements import statement
-from tests import databases
-from tests.conftest import settings_for
-from tests.databases import Database
-from tests.integration.ledgers import fill, insert, seal, superuser_url
 
 ROOT = Path(__file__).parents[2]
 
@@ -262,7 +262,7 @@ def test_a_role_that_could_alter_history_is_one_line_at_the_start(
 def test_start_warns_about_a_role_with_too_many_rights(
     own_ledger: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Prepared(settings_for(own_ledger.owner_url)):
+    with Prepared(create_settings(own_ledger.owner_url)):
         pass
     assert [record.getMessage() for record in caplog.records if record.name == "saldo.roles"]
 

@@ -15,6 +15,8 @@ import asyncpg
 import psycopg
 import pytest
 
+from harness.postgresql.databases import Database
+from harness.program.settings import create_settings
 from saldo.background import seal_worker
 from saldo.background.seal_worker import Sealer
 from saldo.background.throttle import PostingActivity
@@ -34,8 +36,6 @@ from saldo.store.poster import Poster
 from saldo.store.schema.migrate import prepare
 from saldo.store.seals import ENTRIES_MAX, NewSeal, Seals
 from saldo.store.statements import statement
-from tests.conftest import settings_for
-from tests.databases import Database
 
 USERS = 70
 """Number of users, more than there are shards."""
@@ -109,7 +109,7 @@ def create_users(database: Database, count: int) -> None:
 async def post(database: Database, requests: list[TransactionRequest]) -> None:
     connection = await asyncpg.connect(database.service_url, connection_class=DatabaseConnection)
     try:
-        await Poster(connection, limits_of(settings_for(database.service_url))).post(requests)
+        await Poster(connection, limits_of(create_settings(database.service_url))).post(requests)
     finally:
         await connection.close()
 

@@ -11,13 +11,13 @@ import asyncpg
 import psycopg
 import pytest
 
+from harness.program.settings import create_settings
 from saldo.bootstrap.service import create_engine
 from saldo.engine.engine import Engine
 from saldo.engine.errors import EngineError, OutcomeUnknownError, QueueFullError
 from saldo.ledger.model import Decision, Outcome, TransactionRequest
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.statements import statement
-from tests.conftest import settings_for
 
 REQUESTS = 1000
 USERS = 50
@@ -65,7 +65,7 @@ async def test_a_stop_with_1000_requests_in_flight_answers_them_all(
     embedded: EmbeddedServer, database_url: str
 ) -> None:
     requests = _requests(database_url)
-    settings = settings_for(database_url, lanes=LANES, batch_requests_max=BATCH)
+    settings = create_settings(database_url, lanes=LANES, batch_requests_max=BATCH)
     engine = create_engine(settings, database_url)
     engine.start()
     async with _all_shards_locked(embedded.superuser_url.replace("@/postgres", "@/saldo")) as lock:
@@ -89,7 +89,7 @@ async def test_a_stop_that_runs_out_of_time_refuses_only_what_is_not_recorded(
     embedded: EmbeddedServer, database_url: str
 ) -> None:
     requests = _requests(database_url)
-    settings = settings_for(database_url, lanes=LANES, batch_requests_max=BATCH)
+    settings = create_settings(database_url, lanes=LANES, batch_requests_max=BATCH)
     engine = create_engine(settings, database_url)
     engine.start()
     async with _all_shards_locked(embedded.superuser_url.replace("@/postgres", "@/saldo")) as lock:

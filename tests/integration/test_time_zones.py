@@ -10,6 +10,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from harness.postgresql.databases import Database
+from harness.postgresql.sample_ledger import superuser_url
 from saldo.ledger.model import Limits, Outcome, TransactionRequest
 from saldo.store.connections.connection import connect, open_pool
 from saldo.store.connections.replica import Replica
@@ -17,8 +19,6 @@ from saldo.store.poster import Poster
 from saldo.store.reader import Reader
 from saldo.store.schema import migrate as store_migrate
 from saldo.store.schema.migrate import prepare
-from tests.databases import Database
-from tests.integration.ledgers import superuser_url
 
 ZONES = ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia"]
 

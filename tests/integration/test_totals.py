@@ -11,13 +11,13 @@ import httpx
 import psycopg
 import pytest
 
+from harness.postgresql.databases import Database
+from harness.program.settings import create_settings
 from saldo.bootstrap.service import run_service
 from saldo.ledger.audit.rules import Rule
 from saldo.store.audit.progress import AuditProgress
 from saldo.store.connections.connection import open_pool
 from saldo.store.totals import LedgerTotals, Totals
-from tests.conftest import settings_for
-from tests.databases import Database
 
 PER_SHARD = 7
 
@@ -31,7 +31,7 @@ async def totals(own_ledger: Database) -> AsyncIterator[Totals]:
 
 async def _post_some(service_url: str) -> tuple[int, int, int]:
     """Post transactions of two users; return the numbers of posted and refused ones, and the sum of the balances."""
-    settings = settings_for(service_url)
+    settings = create_settings(service_url)
     posted = refused = balance = 0
     async with run_service(settings, service_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
@@ -93,7 +93,7 @@ async def test_inconsistent_entry_is_recorded_as_a_fault(
     expected: str,
 ) -> None:
     """Insert a wrong entry, and check that it is recorded as the same fault that the audit finds."""
-    settings = settings_for(own_ledger.service_url)
+    settings = create_settings(own_ledger.service_url)
     async with run_service(settings, own_ledger.service_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:

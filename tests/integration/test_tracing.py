@@ -13,12 +13,12 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from harness.events.consumers import ReceivedEvents, consume_queue
+from harness.postgresql.databases import Database
+from harness.program.settings import create_settings
 from saldo.bootstrap.relay import run_relays
 from saldo.bootstrap.service import run_service
 from saldo.observability.tracing import Tracing
-from tests.conftest import settings_for
-from tests.consumers import Received, queue
-from tests.databases import Database
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def _attributes(span: ReadableSpan) -> dict[str, Any]:
 async def test_trace_has_spans_of_request_wait_batch_and_database(
     database_url: str, tracing: Tracing, exporter: InMemorySpanExporter
 ) -> None:
-    settings = settings_for(database_url)
+    settings = create_settings(database_url)
     async with run_service(settings, database_url, tracing=tracing) as front:
         transport = httpx.ASGITransport(app=tracing.traced(front, front.is_authenticated_cached))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
@@ -108,7 +108,7 @@ async def test_a_stranger_does_not_decide_what_is_traced(
         "a-key-0123456789-0123456789-abcdef",
     )
     url = own_ledger.service_url
-    async with run_service(settings_for(url, admin_key=key), url, tracing=tracing) as front:
+    async with run_service(create_settings(url, admin_key=key), url, tracing=tracing) as front:
         transport = httpx.ASGITransport(app=tracing.traced(front, front.is_authenticated_cached))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             sampled = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
@@ -127,20 +127,20 @@ async def test_a_stranger_does_not_decide_what_is_traced(
 async def test_batch_of_events_has_a_span(
     database_url: str, rabbitmq_url: str, tracing: Tracing, exporter: InMemorySpanExporter
 ) -> None:
-    settings = settings_for(
+    settings = create_settings(
         database_url, rabbitmq_url=rabbitmq_url, rabbitmq_exchange=f"saldo-test-{uuid4()}"
     )
-    received = Received()
+    received = ReceivedEvents()
     async with run_service(settings, database_url) as front:
         transport = httpx.ASGITransport(app=front)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             created = await client.post("/v1/user", json={"name": str(uuid4())})
     key = f"user.{created.json()['id']}.#"
     async with (
-        queue(rabbitmq_url, settings.rabbitmq_exchange, key) as consumer,
+        consume_queue(rabbitmq_url, settings.rabbitmq_exchange, key) as consumer,
         run_relays(settings, database_url, None, tracing),
     ):
-        await consumer.until(received, 1)
+        await consumer.take_until(received, 1)
     spans = _named(exporter, "relay")
     assert sum(_attributes(span)["saldo.events"] for span in spans) >= 1
     assert {_attributes(span)["saldo.sink"] for span in spans} == {"rabbitmq-exchange"}

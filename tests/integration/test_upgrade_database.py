@@ -8,6 +8,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from harness.postgresql.sample_ledger import build_deposit, create_users
+from harness.program.settings import create_settings
 from saldo.bootstrap.service import create_engine
 from saldo.ledger.model import Outcome, TransactionRequest
 from saldo.store.embedded import EmbeddedServer
@@ -16,8 +18,6 @@ from saldo.store.embedded.server import OlderVersion
 from saldo.store.embedded.upgrade import upgrade
 from saldo.store.errors import ConfigurationError
 from saldo.store.schema.migrate import prepare
-from tests.conftest import settings_for
-from tests.faults.test_database import create_users, deposit
 from tests.integration.test_backup import Row, identity, rows, serve_database
 
 
@@ -35,10 +35,10 @@ async def _filled(data_dir: Path, older: OlderVersion) -> tuple[list[Row], str]:
     try:
         prepare(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
         users = create_users(server.service_url, 70)
-        engine = create_engine(settings_for(server.service_url), server.service_url)
+        engine = create_engine(create_settings(server.service_url), server.service_url)
         engine.start()
         for user in users:
-            await engine.post(deposit(user))
+            await engine.post(build_deposit(user))
             await engine.post(TransactionRequest(uuid4(), user, -101, None))  # refused
         await engine.stop(5)
         return rows(server), identity(server)
@@ -64,7 +64,7 @@ async def test_an_older_database_is_refused_until_it_is_upgraded(
     with serve_database(tmp_path) as server:
         assert rows(server) == before
         assert identity(server) != identity_before
-        engine = create_engine(settings_for(server.service_url), server.service_url)
+        engine = create_engine(create_settings(server.service_url), server.service_url)
         engine.start()
         decision = await engine.post(TransactionRequest(uuid4(), 1, -100, None))
         await engine.stop(5)

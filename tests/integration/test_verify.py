@@ -16,6 +16,19 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
+from harness.postgresql.databases import Database
+from harness.postgresql.sample_ledger import (
+    BEGIN,
+    DAY,
+    create_user,
+    disable_triggers,
+    fill,
+    insert,
+    post,
+    seal,
+    superuser_url,
+)
+from harness.program.settings import create_settings
 from saldo.background.audit_worker import AuditLimits, Auditor
 from saldo.background.throttle import PostingActivity
 from saldo.bootstrap.service import run_service
@@ -35,19 +48,6 @@ from saldo.store.errors import ConfigurationError
 from saldo.store.schema.definition_check import OTHER_INDEXES, UNIQUE_INDEXES
 from saldo.store.sinks import LeaseLostError
 from saldo.store.totals import Totals
-from tests.conftest import settings_for
-from tests.databases import Database
-from tests.integration.ledgers import (
-    BEGIN,
-    DAY,
-    behind_its_back,
-    create_user,
-    fill,
-    insert,
-    post,
-    seal,
-    superuser_url,
-)
 
 cli_verify = sys.modules["saldo.cli.commands.verify"]  # hidden by the function of that name
 
@@ -278,7 +278,7 @@ def test_whatever_is_done_is_found_where_it_was_done(
     name: str, ledger: Database, verify: Verify
 ) -> None:
     tamper, place = TAMPERINGS[name]
-    with behind_its_back(ledger) as connection:
+    with disable_triggers(ledger) as connection:
         tamper(connection)
     found = verify()
     assert (found.code, found.places) == (1, [place])
@@ -415,7 +415,7 @@ def test_late_withdrawal_at_the_read_limit_is_not_a_fault(
 
 
 def test_one_verification_finds_all_faults(ledger: Database, verify: Verify) -> None:
-    with behind_its_back(ledger) as connection:
+    with disable_triggers(ledger) as connection:
         for name in ("an amount is altered", "a uuid is altered", "an entry is deleted"):
             TAMPERINGS[name][0](connection)
     found = verify("--all")
@@ -429,7 +429,7 @@ def test_one_verification_finds_all_faults(ledger: Database, verify: Verify) -> 
 
 
 def test_fault_is_printed_on_one_line_with_its_details(ledger: Database, verify: Verify) -> None:
-    with behind_its_back(ledger) as connection:
+    with disable_triggers(ledger) as connection:
         row = connection.execute(
             "UPDATE saldo.transactions SET balance = 5000 WHERE shard = 2 AND seq = 21 RETURNING uuid"
         ).fetchone()
@@ -448,7 +448,7 @@ def test_verification_resumes_from_its_state_and_removes_it_at_the_end(
 ) -> None:
     """Stop within a seal: its entries are read once more on resume, for its root."""
     state = tmp_path / "state.json"
-    with behind_its_back(ledger) as connection:
+    with disable_triggers(ledger) as connection:
         connection.execute(
             "UPDATE saldo.transactions SET balance = 5000 WHERE shard = 2 AND seq = 13"
         )
@@ -464,7 +464,7 @@ def test_verification_resumes_from_its_state_and_removes_it_at_the_end(
     assert kept["entries"] == 21
     # The fault is found again; after it is repaired, the verification completes.
     assert verify("--state", str(state)).places == found.places
-    with behind_its_back(ledger) as connection:
+    with disable_triggers(ledger) as connection:
         connection.execute(
             "UPDATE saldo.transactions AS t SET balance = b.balance + t.amount * (t.outcome = 0)::int"
             " FROM saldo.transactions AS b WHERE t.shard = 2 AND t.seq = 13 AND b.shard = 2 AND b.seq = 12"
@@ -478,7 +478,7 @@ def test_entries_verified_before_sealing_are_read_again_for_their_seal(
     ledger: Database, verify: Verify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = tmp_path / "state.json"
-    with behind_its_back(ledger) as connection:
+    with disable_triggers(ledger) as connection:
         connection.execute("DELETE FROM saldo.seals WHERE shard = 3 AND first_seq = 9")
         connection.execute(
             "UPDATE saldo.transactions SET balance = 5000 WHERE shard = 3 AND seq = 21"
@@ -488,7 +488,7 @@ def test_entries_verified_before_sealing_are_read_again_for_their_seal(
     kept = json.loads(state.read_text())["position"]
     assert (kept["seq"], kept["sealed_seq"]) == (18, 8)
     seal(ledger)
-    with behind_its_back(ledger) as connection:
+    with disable_triggers(ledger) as connection:
         connection.execute(
             "UPDATE saldo.transactions SET uuid = gen_random_uuid() WHERE shard = 3 AND seq = 17"
         )
@@ -514,7 +514,7 @@ def test_seals_that_were_kept_elsewhere_are_held_against_the_chain(
         heads.write_text(json.dumps(written))
         assert verify("--heads", str(heads)).code == 0
     # A superuser seals everything again after an alteration, which only the kept heads reveal.
-    with behind_its_back(ledger) as connection:
+    with disable_triggers(ledger) as connection:
         connection.execute("DELETE FROM saldo.seals")
         connection.execute(
             "UPDATE saldo.transactions SET uuid = gen_random_uuid() WHERE shard = 2 AND seq = 3"
@@ -548,7 +548,7 @@ def test_unusable_file_is_one_line_without_a_verdict(
 ) -> None:
     file = tmp_path / "file.json"
     if content == "OTHER":
-        with behind_its_back(ledger) as connection:
+        with disable_triggers(ledger) as connection:
             connection.execute(
                 "UPDATE saldo.transactions SET balance = 5000 WHERE shard = 1 AND seq = 5"
             )
@@ -681,7 +681,7 @@ def test_invalid_acknowledgement_is_one_line(
 
 
 async def test_fault_is_counted_until_it_is_acknowledged(ledger: Database) -> None:
-    with behind_its_back(ledger) as connection:
+    with disable_triggers(ledger) as connection:
         connection.execute(
             "UPDATE saldo.transactions SET balance = 5000 WHERE shard = 2 AND seq = 21"
         )
@@ -703,7 +703,7 @@ async def test_fault_is_counted_until_it_is_acknowledged(ledger: Database) -> No
 async def test_the_table_of_faults_is_bounded(ledger: Database) -> None:
     async with pool_of(ledger) as pool:
         audits = await one_round(pool)
-        with behind_its_back(ledger) as connection:
+        with disable_triggers(ledger) as connection:
             connection.execute(
                 "UPDATE saldo.transactions SET balance = 5000 WHERE shard = 2 AND seq = 21"
             )
@@ -719,11 +719,14 @@ async def test_the_table_of_faults_is_bounded(ledger: Database) -> None:
 
 
 async def test_metrics_tell_of_rounds_and_faults(ledger: Database) -> None:
-    with behind_its_back(ledger) as connection:
+    with disable_triggers(ledger) as connection:
         connection.execute(
             "UPDATE saldo.transactions SET balance = 5000 WHERE shard = 2 AND seq = 21"
         )
-    async with pool_of(ledger) as pool, run_exporter(settings_for(ledger.service_url)) as scraped:
+    async with (
+        pool_of(ledger) as pool,
+        run_exporter(create_settings(ledger.service_url)) as scraped,
+    ):
         before = await scraped()
         assert (before["saldo_audit_faults"], before["saldo_audit_rounds_total"]) == (0, 0)
         assert "saldo_audit_round_age_seconds" not in before
@@ -735,7 +738,7 @@ async def test_metrics_tell_of_rounds_and_faults(ledger: Database) -> None:
         assert (after["saldo_audit_active"], after["saldo_audit_round_progress_ratio"]) == (0, 0)
         assert after["saldo_audit_round_age_seconds"] >= 0
     # Where the audit is disabled, its absence raises no alert.
-    settings = settings_for(ledger.service_url, audit_entries_per_second=0)
+    settings = create_settings(ledger.service_url, audit_entries_per_second=0)
     async with run_exporter(settings) as scraped:
         assert set(await scraped()) == {"saldo_audit_faults"}
 

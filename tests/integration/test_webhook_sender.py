@@ -9,11 +9,11 @@ from ipaddress import ip_network
 
 import pytest
 
+from harness.events.webhook_receiver import Receiver, build_response, respond_always, run_receiver
 from saldo.events.event import TRANSACTION_POSTED, Event
 from saldo.relay.webhooks import http_sender as sending
 from saldo.relay.webhooks.destinations import DestinationPolicy
 from saldo.relay.webhooks.http_sender import HttpSender
-from tests.receiver import Receiver, always, answer, run_receiver
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 TOKEN = "T0KENT0KEN"
@@ -47,7 +47,7 @@ async def sending_to(destinations: DestinationPolicy = HERE) -> AsyncIterator[Ht
 async def test_a_header_that_no_date_has_is_a_failed_attempt(
     receiver: Receiver, value: str
 ) -> None:
-    receiver.behave = always(answer(503, f"retry-after: {value}"))
+    receiver.behave = respond_always(build_response(503, f"retry-after: {value}"))
     async with sending_to() as sender:
         attempt = await sender.send(receiver.url, [SECRET], EVENT)
     assert attempt.failure == "answered 503"
@@ -80,7 +80,7 @@ async def test_no_failure_tells_the_path_or_the_query_of_the_url(
     receiver: Receiver, text: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    receiver.behave = always(text)
+    receiver.behave = respond_always(text)
     if not text:
         receiver.behave = _closing
     url = f"http://127.0.0.1:{receiver.port}/{TOKEN}?key={QUERY}"

@@ -22,21 +22,21 @@ from psycopg.sql import SQL
 from standardwebhooks import Webhook as Signature
 from standardwebhooks import WebhookVerificationError
 
+from harness.events.webhook_receiver import (
+    ReceivedRequest,
+    Receiver,
+    accept,
+    build_response,
+    never_answer,
+    respond_always,
+    respond_first,
+    run_receiver,
+)
+from harness.program.settings import create_settings
 from saldo.bootstrap.relay import rewind_sink
 from saldo.bootstrap.webhooks import run_webhooks
 from saldo.events.event import TRANSACTION_POSTED, USER_CREATED, WEBHOOK_DISABLED
 from saldo.store.webhooks import Delivery, Webhook, WebhookChange, Webhooks
-from tests.conftest import settings_for
-from tests.receiver import (
-    Received,
-    Receiver,
-    accept,
-    always,
-    answer,
-    first,
-    never_answer,
-    run_receiver,
-)
 
 DAY = timedelta(days=1)
 HOW_TO = Path(__file__).parents[2] / "docs/howto/webhooks.md"
@@ -119,7 +119,7 @@ async def deposit(api: httpx.AsyncClient, user_id: int) -> str:
 
 @asynccontextmanager
 async def delivering(database_url: str, **settings: Any) -> AsyncIterator[None]:
-    given = settings_for(database_url, **(QUICK | settings))
+    given = create_settings(database_url, **(QUICK | settings))
     async with run_webhooks(given, database_url):
         yield
 
@@ -156,7 +156,7 @@ async def test_each_attempt_is_signed_at_its_own_time(
             return super().now(tz) + cls.attempts * timedelta(minutes=8)
 
     monkeypatch.setattr("saldo.relay.webhooks.http_sender.datetime", Clock)
-    receiver.behave = first(answer(500), 2)
+    receiver.behave = respond_first(build_response(500), 2)
     await store.create(receiver.url, [USER_CREATED], None, SECRET, webhooks_max=100)
     name = f"\u0141\xf3d\u017a \N{SLIGHTLY SMILING FACE} {uuid4()}"
     async with delivering(database_url):
@@ -192,7 +192,7 @@ async def test_a_failure_is_tried_again_under_the_same_id(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     hook = await subscribe(store, api, receiver.url)
-    receiver.behave = first(answer(500), 3)
+    receiver.behave = respond_first(build_response(500), 3)
     async with delivering(database_url):
         uuid = await deposit(api, hook.user_ids[0])
         requests = await receiver.wait_for_count(4)
@@ -207,7 +207,7 @@ async def test_retry_scheduled_by_a_fast_clock_does_not_wait_for_it(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     hook = await subscribe(store, api, receiver.url, users=2)
-    receiver.behave = always(answer(500))
+    receiver.behave = respond_always(build_response(500))
     for user_id in hook.user_ids:
         await deposit(api, user_id)
     async with delivering(database_url):
@@ -234,7 +234,11 @@ async def test_failure_delays_only_later_events_of_the_same_user(
     mended = False
 
     async def behave(request: Any) -> bytes:
-        return answer(503) if request.user_id == failing and not mended else answer(204)
+        return (
+            build_response(503)
+            if request.user_id == failing and not mended
+            else build_response(204)
+        )
 
     receiver.behave = behave
     async with delivering(database_url):
@@ -273,14 +277,14 @@ async def test_backlog_of_one_user_is_sent_without_a_query_per_event(
         looks += 1
         return await due(*arguments)
 
-    async def behave(request: Received) -> bytes:
+    async def behave(request: ReceivedRequest) -> bytes:
         if not mended:
-            return answer(500)
+            return build_response(500)
         # One delivery fails once in the middle of the ones that succeed.
         if request.number == 70 and not stumbled:
             stumbled.append(70)
-            return answer(500)
-        return answer(200)
+            return build_response(500)
+        return build_response(200)
 
     stumbled, mended = list[int](), False
     receiver.behave = behave
@@ -319,11 +323,15 @@ async def test_an_answer_without_an_end_is_an_answer(
 ) -> None:
     """Check that the status decides, and that the body is neither awaited beyond the timeout nor read for ever."""
     hook = await subscribe(store, api, receiver.url)
-    receiver.behave = always(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n" + b"x" * 5000)
+    receiver.behave = respond_always(
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n" + b"x" * 5000
+    )
     async with delivering(database_url, webhook_timeout_seconds=0.5):
         await deposit(api, hook.user_ids[0])
         await hook.until(attempts_succeeded=1, deliveries_waiting=0)
-        receiver.behave = always(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n" + b"x")
+        receiver.behave = respond_always(
+            b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n" + b"x"
+        )
         await deposit(api, hook.user_ids[0])
         await hook.until(attempts_succeeded=2)
     assert len(receiver.received) == 2
@@ -333,7 +341,7 @@ async def test_answer_that_is_not_http_is_a_failure(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     hook = await subscribe(store, api, receiver.url)
-    receiver.behave = first(b"SSH-2.0-OpenSSH\r\n\r\n", 2)
+    receiver.behave = respond_first(b"SSH-2.0-OpenSSH\r\n\r\n", 2)
     async with delivering(database_url):
         await deposit(api, hook.user_ids[0])
         state = await hook.until(attempts_succeeded=1, attempts_failed=2)
@@ -348,7 +356,7 @@ async def test_endpoint_answering_410_is_disabled_until_it_is_enabled(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     hook = await subscribe(store, api, receiver.url)
-    receiver.behave = always(answer(410))
+    receiver.behave = respond_always(build_response(410))
     async with delivering(database_url):
         await deposit(api, hook.user_ids[0])
         state = await hook.until(disabled_reason="gone")
@@ -366,7 +374,7 @@ async def test_endpoint_that_keeps_failing_is_disabled(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     hook = await subscribe(store, api, receiver.url)
-    receiver.behave = always(answer(500))
+    receiver.behave = respond_always(build_response(500))
     async with delivering(database_url, webhook_disable_after_seconds=0.3):
         await deposit(api, hook.user_ids[0])
         state = await hook.until(disabled_reason="failing")
@@ -378,9 +386,11 @@ async def test_disabling_a_webhook_is_delivered_as_a_notice(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     hook = await subscribe(store, api, receiver.url)
-    receiver.behave = always(answer(410))
+    receiver.behave = respond_always(build_response(410))
     async with run_receiver() as told, run_receiver() as untold:
-        told.behave = first(answer(500), 1)  # so that the notice waits for a retry, too
+        told.behave = respond_first(
+            build_response(500), 1
+        )  # so that the notice waits for a retry, too
         await store.create(told.url, [WEBHOOK_DISABLED], None, SECRET, webhooks_max=100)
         all_of_the_ledger = await subscribe(store, api, untold.url)
         async with delivering(database_url):
@@ -400,12 +410,12 @@ async def test_a_redirect_is_not_followed(
     hook = await subscribe(store, api, receiver.url)
     async with run_receiver() as forbidden:
         redirects = [
-            answer(status, f"location: {forbidden.url}") for status in (301, 302, 307, 308)
+            build_response(status, f"location: {forbidden.url}") for status in (301, 302, 307, 308)
         ]
         left = [*redirects]
 
-        async def behave(_: Received) -> bytes:
-            return left.pop() if left else answer(200)
+        async def behave(_: ReceivedRequest) -> bytes:
+            return left.pop() if left else build_response(200)
 
         receiver.behave = behave
         async with delivering(database_url):
@@ -420,7 +430,7 @@ async def test_dead_delivery_can_be_replayed(
 ) -> None:
     hook = await subscribe(store, api, receiver.url)
     path = f"/v1/webhook/{hook.id}/deliveries"
-    receiver.behave = always(answer(500))
+    receiver.behave = respond_always(build_response(500))
     async with delivering(database_url, webhook_give_up_seconds=0.2):
         uuid = await deposit(api, hook.user_ids[0])
         await hook.until(deliveries_dead=1)
@@ -443,9 +453,9 @@ async def test_rewind_sends_all_events_again_including_dead_ones(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     hook = await subscribe(store, api, receiver.url)
-    settings = settings_for(database_url)
+    settings = create_settings(database_url)
     target = datetime.now(UTC)
-    receiver.behave = always(answer(500))
+    receiver.behave = respond_always(build_response(500))
     async with delivering(database_url, webhook_give_up_seconds=0.05, relay_lease_seconds=1):
         uuid = await deposit(api, hook.user_ids[0])
         await hook.until(deliveries_dead=1)
@@ -525,9 +535,9 @@ async def test_a_stop_in_the_middle_loses_nothing_and_repeats_nothing(
     hook = await subscribe(store, api, receiver.url, users=3)
     failing = hook.user_ids[0]
 
-    async def behave(request: Received) -> bytes:
+    async def behave(request: ReceivedRequest) -> bytes:
         await asyncio.sleep(0.005)
-        return answer(500) if request.user_id == failing else answer(200)
+        return build_response(500) if request.user_id == failing else build_response(200)
 
     receiver.behave = behave
     uuids: set[str] = set()
@@ -555,14 +565,14 @@ async def test_slow_endpoint_delays_no_other_and_gets_its_concurrency_limit(
     at_once: list[int] = []
     released = asyncio.Event()
 
-    async def slow(request: Received) -> bytes:
+    async def slow(request: ReceivedRequest) -> bytes:
         nonlocal most
         under_way[request.user_id] += 1
         at_once.append(under_way[request.user_id])
         most = max(most, under_way.total())
         await released.wait()
         under_way[request.user_id] -= 1
-        return answer(200)
+        return build_response(200)
 
     async with run_receiver() as other:
         hook = await subscribe(store, api, receiver.url, users=5)
@@ -591,24 +601,24 @@ async def test_next_event_of_a_user_waits_for_the_previous_one(
     received: Counter[int] = Counter()
     out_of_order: list[tuple[int, int]] = []
 
-    async def behave(request: Received) -> bytes:
+    async def behave(request: ReceivedRequest) -> bytes:
         if request.number != received[request.user_id] + 1:
             out_of_order.append((request.user_id, request.number))
         match chance.randrange(8):
             case 0:
-                return answer(500)
+                return build_response(500)
             case 1:
-                return answer(302, "location: http://127.0.0.1:1/")
+                return build_response(302, "location: http://127.0.0.1:1/")
             case 2:
                 await asyncio.Event().wait()
             case 3:
                 raise ConnectionResetError
             case 4:
-                return answer(503, "retry-after: 0")
+                return build_response(503, "retry-after: 0")
             case 5:
                 await asyncio.sleep(0.02)
         received[request.user_id] += 1
-        return answer(200)
+        return build_response(200)
 
     hook = await subscribe(store, api, receiver.url, users=8)
     receiver.behave = behave
@@ -627,7 +637,7 @@ async def test_endpoint_with_too_many_pending_deliveries_gets_nothing_new(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     hook = await subscribe(store, api, receiver.url)
-    receiver.behave = always(answer(500))
+    receiver.behave = respond_always(build_response(500))
     async with delivering(database_url, webhook_pending_max=3):
         for _ in range(10):
             await deposit(api, hook.user_ids[0])
@@ -646,7 +656,7 @@ async def test_a_name_that_leads_into_the_own_network_is_not_connected_to(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str, address: str
 ) -> None:
     hook = await subscribe(store, api, f"http://receiver.example:{receiver.port}/hook")
-    given = settings_for(database_url, **(QUICK | {"webhook_allow_private": False}))
+    given = create_settings(database_url, **(QUICK | {"webhook_allow_private": False}))
     async with run_webhooks(given, database_url, Leading(address)):
         await deposit(api, hook.user_ids[0])
         await hook.until(deliveries_waiting=1)
@@ -685,7 +695,7 @@ async def test_a_name_that_leads_elsewhere_the_next_time_gets_nowhere(
     """Let the name resolve first to a public address, where nothing answers, and then to the receiver."""
     hook = await subscribe(store, api, f"http://receiver.example:{receiver.port}/hook")
     leading = Leading("192.88.99.1", "127.0.0.1")  # refused, too: reserved for 6to4 relays
-    given = settings_for(database_url, **(QUICK | {"webhook_allow_private": False}))
+    given = create_settings(database_url, **(QUICK | {"webhook_allow_private": False}))
     async with run_webhooks(given, database_url, leading):
         await deposit(api, hook.user_ids[0])
         while (await hook.state()).attempts_failed < 2:

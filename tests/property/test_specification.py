@@ -19,10 +19,10 @@ import pytest
 from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from harness.postgresql import databases
 from saldo.ledger.model import Outcome
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.schema.migrate import prepare
-from tests import databases
 from tests.property.histories import Histories, NewRequest, World
 
 EXAMPLES = int(os.environ.get("SALDO_TEST_EXAMPLES", "2000"))
@@ -71,10 +71,12 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
     server = os.environ.get("SALDO_TEST_SERVER_URL")
     with ExitStack() as stack:
         if server:
-            database = stack.enter_context(databases.ledger_on(server, max_lateness=request.param))
+            database = stack.enter_context(
+                databases.create_ledger(server, max_lateness=request.param)
+            )
         else:
             embedded: EmbeddedServer = request.getfixturevalue("embedded")
-            database = stack.enter_context(databases.on_embedded(embedded))
+            database = stack.enter_context(databases.create_embedded_database(embedded))
             urls = (database.owner_url, database.service_url)
             prepare(*urls, currency_decimals=2, max_lateness=request.param)
         runner = stack.enter_context(asyncio.Runner())

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from release.artifacts import ROOT, ReleaseError
 
 from release import __main__ as command
 from release import artifacts
+from release.artifacts import ROOT, ReleaseError
 from saldo.version import VERSION
 
 COMMAND_SECONDS_MAX = 280

@@ -28,7 +28,7 @@ def test_a_module_at_the_top_is_found() -> None:
         "src/saldo/relaying.py",
         "src/saldo/__main__.py",
         "src/saldo/http/app.py",
-        "tests/found.py",
+        "harness/prerequisites.py",
     ]
 
     assert [place.path for place in loose_modules(paths, {"__main__.py": "a reason"})] == [

@@ -13,6 +13,8 @@ from random import Random
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
+
+from tests.torture.simulation import START
 from torture.checker import FindingKind
 from torture.history import (
     Account,
@@ -24,8 +26,6 @@ from torture.history import (
     ReadBalance,
     ReadTransaction,
 )
-
-from tests.torture.simulation import START
 
 T = TypeVar("T")
 Corruption: TypeAlias = Callable[[Evidence, Random], Evidence | None]

@@ -16,6 +16,8 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
+from saldo.ledger.model import Decision, Entry, Kind, Limits, Outcome, TransactionRequest
+from saldo.ledger.specification import SpecifiedLedger
 from torture.history import (
     Account,
     Call,
@@ -27,9 +29,6 @@ from torture.history import (
     ReadBalance,
     ReadTransaction,
 )
-
-from saldo.ledger.model import Decision, Entry, Kind, Limits, Outcome, TransactionRequest
-from saldo.ledger.specification import SpecifiedLedger
 
 START = datetime(2023, 10, 30, 12, tzinfo=UTC)
 LIMITS = Limits(balance_max=1500, max_lateness=timedelta(hours=2), late_check_entries_max=6)

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.torture.histories import right
 from torture.checker import FindingKind
 from torture.faults.all import KINDS
 from torture.mutants import NAMES
@@ -15,8 +17,6 @@ from torture.report import PAGE
 from torture.rounds import exclude_users
 from torture.trial import NO_MUTANT
 from torture.verdict import Verdict, table
-
-from tests.torture.histories import right
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,11 +7,11 @@ from random import Random
 
 import msgspec
 import pytest
-from torture.checker.__main__ import main
-from torture.history import ACCOUNTS, CONSUMERS, DELIVERIES, OPERATIONS, Evidence, Recorder, load
 
 from tests.torture.histories import B, right
 from tests.torture.simulation import simulate
+from torture.checker.__main__ import main
+from torture.history import ACCOUNTS, CONSUMERS, DELIVERIES, OPERATIONS, Evidence, Recorder, load
 
 
 def test_valid_evidence_has_no_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

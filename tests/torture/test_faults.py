@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from torture.checker import FindingKind, check
-from torture.history import Account, Evidence, ListTransactions, Post, ReadBalance, ReadTransaction
 
 from tests.torture.histories import OPENING, USER, A, B, C, D, E, History, right, transaction
+from torture.checker import FindingKind, check
+from torture.history import Account, Evidence, ListTransactions, Post, ReadBalance, ReadTransaction
 
 Change = Callable[[History], None]
 TABLE: list[tuple[FindingKind, Change]] = []

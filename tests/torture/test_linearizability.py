@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
 from torture.checker.linearizability import Interval, Model, find_violation
 
 State = TypeVar("State", bound=Hashable)

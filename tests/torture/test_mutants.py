@@ -18,14 +18,14 @@ import psutil
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from torture.mutants import skips_event
 
+from harness.events.consumers import ReceivedEvents, consume_queue
+from harness.events.lossy_proxy import open_lossy_proxy
+from harness.postgresql.databases import Database
+from harness.program.service import ServiceProcess, run_service_process
 from saldo.store.embedded import EmbeddedServer
-from tests.acceptance.service import ServiceProcess, service
-from tests.consumers import Received, queue
-from tests.databases import Database
-from tests.torture.way import open_lossy_proxy
 from torture import mutants
+from torture.mutants import skips_event
 
 Connection: TypeAlias = psycopg.Connection[Any]
 
@@ -52,7 +52,9 @@ def serving(
         "SALDO_DATABASE_OWNER_URL": ledger.owner_url,
         "SALDO_RELAY_ENABLED": "false",
     }
-    with service(directory, True, mutants.command(planted), **urls | settings) as running:
+    with run_service_process(
+        directory, True, mutants.command(planted), **urls | settings
+    ) as running:
         yield running
 
 
@@ -289,13 +291,13 @@ async def test_consumer_receives_every_event(
     mutants.prepare(planted, own_ledger.owner_url)
     settings = relaying_to(rabbitmq_url)
     transactions = skips_event.EVENTS_PER_LOSS + 10
-    async with queue(rabbitmq_url, settings["SALDO_RABBITMQ_EXCHANGE"]) as consumer:
+    async with consume_queue(rabbitmq_url, settings["SALDO_RABBITMQ_EXCHANGE"]) as consumer:
         with serving(planted, tmp_path, own_ledger, **settings) as running:
             customer = Customer(running.url)
             customer.post_many(transactions)
-            received = Received()
+            received = ReceivedEvents()
             # All but one are enough: then an event after the missing one has arrived.
-            await consumer.until(received, transactions)
+            await consumer.take_until(received, transactions)
     assert (received.faults != []) == (planted is not None)
 
 
@@ -304,20 +306,20 @@ async def test_connection_to_the_broker_breaks_before_the_confirmation(
     planted: str | None, tmp_path: Path, own_ledger: Database, rabbitmq_url: str
 ) -> None:
     mutants.prepare(planted, own_ledger.owner_url)
-    received = Received()
+    received = ReceivedEvents()
     async with open_lossy_proxy(rabbitmq_url) as way:
         settings = relaying_to(way.url)
-        async with queue(rabbitmq_url, settings["SALDO_RABBITMQ_EXCHANGE"]) as consumer:
+        async with consume_queue(rabbitmq_url, settings["SALDO_RABBITMQ_EXCHANGE"]) as consumer:
             with serving(planted, tmp_path, own_ledger, **settings) as running:
                 customer, uuid = Customer(running.url), str(uuid4())
-                await consumer.until(received, 1)  # of the new user
+                await consumer.take_until(received, 1)  # of the new user
                 way.swallowing = True
                 customer.post("DEPOSIT", "1", uuid).raise_for_status()
-                await way.swallowed(uuid)
+                await way.wait_until_swallowed(uuid)
                 way.swallowing = False
                 way.cut()
                 customer.post("DEPOSIT", "1").raise_for_status()
-                await consumer.until(received, 2)
+                await consumer.take_until(received, 2)
                 await asyncio.to_thread(running.end)  # its last message goes this way, too
     numbers = [event["data"]["number"] for event in received.events]
     assert numbers == ([0, 2] if planted else [0, 1])

@@ -6,10 +6,10 @@ from itertools import permutations
 
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from torture.checker import FindingKind, check
-from torture.history import Account, Evidence, ListTransactions, Operation, Post
 
 from tests.torture.histories import transaction
+from torture.checker import FindingKind, check
+from torture.history import Account, Evidence, ListTransactions, Operation, Post
 
 LOG = tuple(transaction(number, "DEPOSIT", "1.00", f"{number}.00") for number in (1, 2))
 """A log of two deposits."""

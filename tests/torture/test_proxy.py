@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+
 from torture.proxy import Direction, Proxy, Streams, to_port
 
 SECONDS_MAX = 10

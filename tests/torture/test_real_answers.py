@@ -13,6 +13,13 @@ from uuid import uuid4
 
 import asyncpg
 import httpx
+
+from saldo.events.event import Encoder
+from saldo.ledger.model import SHARDS
+from saldo.store.connections.connection import DatabaseConnection
+from saldo.store.log import Log
+from tests.torture.corruptions import alter_event, drop_event, lose_the_last
+from tests.torture.simulation import START
 from torture.checker import FindingKind, check
 from torture.history import (
     Account,
@@ -26,13 +33,6 @@ from torture.history import (
     ReadBalance,
     ReadTransaction,
 )
-
-from saldo.events.event import Encoder
-from saldo.ledger.model import SHARDS
-from saldo.store.connections.connection import DatabaseConnection
-from saldo.store.log import Log
-from tests.torture.corruptions import alter_event, drop_event, lose_the_last
-from tests.torture.simulation import START
 
 CLIENTS = 5
 CALLS = 40

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from torture import nemesis, report
 from torture.nemesis import InjectedFault
 from torture.report import Summary
-
-from torture import nemesis, report
 
 HAPPENED = [
     InjectedFault("disk full", "server a", "", 10.0, 12.0, 0.5, 2.0, 1.5),

@@ -8,11 +8,11 @@ from random import Random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torture.checker import FindingKind, check
-from torture.history import Evidence
 
 from tests.torture.corruptions import CORRUPTIONS, Corruption
 from tests.torture.simulation import simulate
+from torture.checker import FindingKind, check
+from torture.history import Evidence
 
 CORRUPTIONS_WANTED = 40
 """Number of corrupted histories that the test checks for each kind of corruption."""

@@ -7,11 +7,11 @@ from decimal import Decimal
 
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.torture.histories import transaction
 from torture.checker.entry import Entry, read_entry
 from torture.checker.timeline import Balances, Timeline
 from torture.history import KindName
-
-from tests.torture.histories import transaction
 
 SECONDS = st.integers(0, 9)
 

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from harness.prerequisites import PROMISED
+from torture import nemesis
 from torture.faults.all import KINDS
 from torture.history import OPERATIONS
-
-from tests.conftest import PROMISED
-from torture import nemesis
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.environment import without_settings
+from harness.program.environment import copy_environment
 
 DOCS = Path(__file__).parents[2] / "docs"
 SECONDS_MAX = 240
@@ -53,7 +53,7 @@ def run(commands: str, directory: Path, url: str) -> str:
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands.replace("http://localhost:8000", url)],
         cwd=directory,
-        env=without_settings()
+        env=copy_environment()
         | {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "SALDO_URL": url,

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.acceptance.service import service
+from harness.program.service import run_service_process
 from tests.website.documents import blocks, plain, run
 
 
@@ -20,7 +20,7 @@ def test_the_tutorial_is_followed_word_for_word(tmp_path: Path) -> None:
     )
     assert path.commands == 'export PATH="$PWD/.venv/bin:$PATH"\n'
     assert len(others) > 8
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         for commands, output in others:
             printed = run(commands, tmp_path, running.url)
             if output is None:
@@ -38,7 +38,7 @@ def test_the_tutorial_is_followed_word_for_word(tmp_path: Path) -> None:
 def test_how_to_commands_work_as_printed(page: str, number: int, tmp_path: Path) -> None:
     commands = [block.commands for block in blocks(f"howto/{page}.md")]
     assert len(commands) == number
-    with service(tmp_path) as running:
+    with run_service_process(tmp_path) as running:
         if page != "command-line":  # that page creates its own users
             run("saldo user create Olga && saldo deposit 1 100", tmp_path, running.url)
         printed = [run(each, tmp_path, running.url) for each in commands]

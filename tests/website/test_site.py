@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import sync_playwright
-from website.__main__ import CONFIGURATION, build
-from website.generated import PAGES
-from website.pages import ROOT, PagesError, assemble, rewrite_links
 
+from harness import chromium
+from harness.prerequisites import skip_or_fail
 from saldo.cli.program import COMMANDS
 from saldo.settings.environment import COMMAND_NAMES
 from saldo.settings.model import Settings
-from tests.acceptance import chromium
-from tests.conftest import skip_or_fail
+from website.__main__ import CONFIGURATION, build
+from website.generated import PAGES
+from website.pages import ROOT, PagesError, assemble, rewrite_links
 
 DOCS = ROOT / "docs"
 

@@ -21,11 +21,17 @@ from rstream import (
     OffsetType,
     amqp_decoder,
 )
-from tests.acceptance.subscribers import Subscriber
-from tests.consumers import queue
-from tests.faults.broker import Broker
-from tests.receiver import OK, Received, Receiver, answer, run_receiver
 
+from harness.events.consumers import consume_queue
+from harness.events.rabbitmq import Broker
+from harness.events.subscribers import Subscriber
+from harness.events.webhook_receiver import (
+    OK,
+    ReceivedRequest,
+    Receiver,
+    build_response,
+    run_receiver,
+)
 from torture.connection import open_connection
 from torture.history import Delivery, Recorder
 from torture.world.services import Service
@@ -74,7 +80,7 @@ class Consumers:
     async def start(self) -> None:
         """Start all consumers before the first event."""
         if self._broker is not None:
-            async with queue(self._broker.url, EXCHANGE, name=QUEUE):
+            async with consume_queue(self._broker.url, EXCHANGE, name=QUEUE):
                 pass  # the queue stays
             self._tasks.append(asyncio.create_task(self._read_queue(self._broker.url)))
         receiver = await self._stack.enter_async_context(run_receiver())
@@ -122,11 +128,11 @@ class Consumers:
         if "number" in event["data"]:
             self.seen[consumer].add(event["id"])
 
-    async def _receive(self, request: Received) -> bytes:
+    async def _receive(self, request: ReceivedRequest) -> bytes:
         self._record(WEBHOOK, request.event)
         await asyncio.sleep(self._random.random() * ANSWER_SECONDS_MAX)
         # Sometimes the receiver fails after it has recorded the event, so that the event is redelivered.
-        return OK if self._random.random() > 0.01 else answer(503)
+        return OK if self._random.random() > 0.01 else build_response(503)
 
     async def _subscribe(self, receiver: Receiver) -> None:
         async with open_connection(self._services[0].port, 30) as asked:

@@ -10,9 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
-from tests.acceptance.service import ServiceProcess
-from tests.faults.broker import free_ports
 
+from harness.ports import find_free_ports
+from harness.program.service import ServiceProcess
 from torture.proxy import Proxy, to_port, to_socket
 from torture.world.clocks import Clock
 from torture.world.postgresql import ServerPair
@@ -49,7 +49,7 @@ class Service:
         self.clock = Clock(directory / f"{name}.clock")
         self._directory = directory
         self._settings = settings
-        (self.port,) = free_ports(1)
+        (self.port,) = find_free_ports(1)
         self.clients = Proxy(to_port(self.port))
         """Proxy between clients and the service."""
         self.database = tuple(Proxy(to_socket(node)) for node in pair.nodes)

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from tests.faults.broker import Broker
-
+from harness.events.rabbitmq import Broker
 from saldo.store.schema.migrate import prepare
 from torture import mutants
 from torture.threads import run_in_thread

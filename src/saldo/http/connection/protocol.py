@@ -1,9 +1,9 @@
 """The HTTP protocol of the server, with fewer system calls, limits on each connection, and errors as problems.
 
 The server passes the head and the body of a response to the transport one after the other, and the event loop sends
-each immediately. For short responses this takes a quarter of all processor time (benchmarks/single.py), so here they
-are joined and sent with one system call. The two messages of ASGI and the server's checks of each header take another
-tenth. Raw routes, which write their headers themselves, can pass both messages in one call.
+each immediately. For short responses this takes a quarter of all processor time (benchmarks/scenarios/single.py), so
+here they are joined and sent with one system call. The two messages of ASGI and the server's checks of each header take
+another tenth. Raw routes, which write their headers themselves, can pass both messages in one call.
 
 In addition, streams end when the server stops, and errors that the server answers in plain text are problems.
 """

@@ -1,0 +1,1 @@
+"""Load drivers, and the requests that they send."""

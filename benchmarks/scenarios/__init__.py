@@ -1,0 +1,1 @@
+"""The benchmarks of the suite: each measures one subject and yields its rows."""

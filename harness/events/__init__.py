@@ -1,0 +1,1 @@
+"""Brokers, proxies and consumers of events: RabbitMQ, the live stream, and webhooks."""

@@ -1,0 +1,1 @@
+"""PostgreSQL for tests: databases, data directories, standbys, pgbouncer, and ledgers with sample entries."""

@@ -1,0 +1,69 @@
+"""Servers and programs that a test needs and that may be missing; each is looked up by itself.
+
+SALDO_TEST_HIDDEN is a comma-separated list of names to hide; the suite then runs as on a machine without these
+programs. SALDO_TEST_PROMISED is such a list, too: if one of these programs is missing, a test that needs it fails
+instead of being skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from typing import Final, NoReturn
+from urllib.parse import urlsplit
+
+import pytest
+
+NAMES: Final = frozenset(
+    {
+        *("postgres", "pgbouncer", "rabbitmq", "rabbitmq-stream", "rabbitmq-server", "prometheus"),
+        *("chromium", "kubectl", "curl", "node", "psql"),
+    }
+)
+"""Names that can be hidden, as in SALDO_TEST_PROMISED."""
+
+HIDDEN: Final = frozenset(filter(None, os.environ.get("SALDO_TEST_HIDDEN", "").split(",")))
+
+PROMISED = os.environ.get("SALDO_TEST_PROMISED", "").split(",")
+"""Programs and servers that CI provides: a test that would be skipped without one fails there."""
+
+if HIDDEN - NAMES:
+    raise ValueError(
+        f"SALDO_TEST_HIDDEN: {', '.join(sorted(HIDDEN - NAMES))}: not one of {', '.join(sorted(NAMES))}"
+    )
+
+
+def find_program(name: str, what: str, *, path: str | None = None) -> str | None:
+    """Return the path of a program, or None if it isn't installed or is hidden.
+
+    Args:
+        name: The program's file name.
+        what: Its name among `NAMES`.
+        path: The search path; None for PATH.
+    """
+    return None if what in HIDDEN else shutil.which(name, path=path)
+
+
+def is_reachable(url: str, port: int, what: str) -> bool:
+    """Return whether a server accepts connections at an address and isn't hidden.
+
+    Args:
+        port: The port of a URL without one.
+        what: The server's name among `NAMES`.
+    """
+    if what in HIDDEN:
+        return False
+    parts = urlsplit(url)
+    try:
+        socket.create_connection((parts.hostname, parts.port or port), timeout=3).close()
+    except OSError:
+        return False
+    return True
+
+
+def skip_or_fail(what: str, reason: str) -> NoReturn:
+    """Skip the test, or fail it where the program or server is promised."""
+    if what in PROMISED:
+        pytest.fail(reason)
+    pytest.skip(reason)
