@@ -50,7 +50,7 @@ class Document:
 
     def check(self, response: httpx.Response) -> None:
         """Fail if an answer differs from the document's description of its operation."""
-        described = self._described(response)
+        described = self._find_responses(response)
         media_type = response.headers["content-type"].partition(";")[0]
         if described is None:
             if media_type == PROBLEM:
@@ -75,7 +75,7 @@ class Document:
             if media_type == PROBLEM:
                 assert body["code"] in content[media_type]["examples"]
 
-    def _described(self, response: httpx.Response) -> dict[str, Any] | None:
+    def _find_responses(self, response: httpx.Response) -> dict[str, Any] | None:
         """Return the documented answers of the requested operation, or None if the document has no such operation."""
         asked = unquote(response.request.url.path)
         for pattern, path in self._paths.items():

@@ -61,7 +61,7 @@ class Provider:
         }
         return {name: value for name, value in (claims | given).items() if value is not None}
 
-    def unsigned(self) -> str:
+    def make_unsigned_token(self) -> str:
         """Return a token with `alg: none`."""
         return f"{_part({'alg': 'none', 'kid': 'rsa'})}.{_part(self.claims())}."
 
@@ -73,7 +73,7 @@ class Provider:
         signed = f"{_part({'alg': 'HS256', 'kid': 'rsa'})}.{_part(self.claims())}"
         return f"{signed}.{_write_json(signer.sign(signed.encode(), pem))}"
 
-    def altered(self) -> str:
+    def make_altered_token(self) -> str:
         """Return a token whose claims were changed after signing."""
         head, _, signature = self.token().split(".")
         return f"{head}.{_part(self.claims(scope='admin'))}.{signature}"

@@ -248,7 +248,7 @@ def _lines(user_ids: list[int], count: int) -> list[dict[str, Any]]:
     return [body(random.choice(user_ids), "DEPOSIT", "1.00") for _ in range(count)]
 
 
-def _encoded(items: list[dict[str, Any]]) -> bytes:
+def _encode_lines(items: list[dict[str, Any]]) -> bytes:
     return b"".join(json.dumps(item).encode() + b"\n" for item in items)
 
 
@@ -279,7 +279,7 @@ def test_a_client_that_sends_all_before_it_reads_is_answered_in_flat_memory(
         before = _peak_memory_mb(running.process.pid)
         with Connection(running.url) as connection:
             for _ in range(100):
-                connection.send(_encoded(_lines(users, 1000)))
+                connection.send(_encode_lines(_lines(users, 1000)))
             connection.end()
             outcomes = list(connection.outcomes())
         assert [outcome["line"] for outcome in outcomes] == list(range(1, 100_001))
@@ -293,7 +293,7 @@ def test_a_stream_cut_anywhere_can_be_sent_again(tmp_path: Path) -> None:
     with service(tmp_path) as running:
         users = _create_users(running, 20)
         items = _lines(users, 5000)
-        content = _encoded(items)
+        content = _encode_lines(items)
         answered: set[str] = set()
         for _ in range(12):
             with Connection(running.url) as connection:
@@ -324,7 +324,7 @@ def test_stopping_service_ends_a_stream_with_a_503_line(tmp_path: Path) -> None:
     with service(tmp_path) as running:
         users = _create_users(running, 5)
         with Connection(running.url) as connection:
-            connection.send(_encoded(_lines(users, 3000)))
+            connection.send(_encode_lines(_lines(users, 3000)))
             outcomes = connection.outcomes()
             answered = [next(outcomes) for _ in range(10)]
             running.process.send_signal(signal.SIGTERM)

@@ -20,7 +20,7 @@ from tests.conftest import settings_for
 NDJSON = {"content-type": "application/x-ndjson"}
 
 
-async def listed(api: httpx.AsyncClient, path: str, **query: Any) -> list[dict[str, Any]]:
+async def fetch_all(api: httpx.AsyncClient, path: str, **query: Any) -> list[dict[str, Any]]:
     """Return all items of a list, page by page."""
     items: list[dict[str, Any]] = []
     while True:
@@ -60,7 +60,7 @@ async def test_invalid_amount_is_rejected_with_its_field(api: httpx.AsyncClient)
     for _ in range(2):
         answer = await api.post("/v1/transaction", content=f'{good}"5"}}', headers=JSON)
         assert answer.status_code == 200
-    items = await listed(api, f"/v1/user/{user_id}/transactions")
+    items = await fetch_all(api, f"/v1/user/{user_id}/transactions")
     assert [item["amount"] for item in items] == ["5.00"]
 
 
@@ -142,7 +142,7 @@ async def test_the_balance_is_the_sum_of_what_was_posted(api: httpx.AsyncClient)
         assert answer.status_code == status
         posted += Decimal(amount) if status == 200 else 0
         assert Decimal(await balance(api, user_id)) == posted
-    items = await listed(api, f"/v1/user/{user_id}/transactions")
+    items = await fetch_all(api, f"/v1/user/{user_id}/transactions")
     assert sum(Decimal(item["amount"]) for item in items) == posted == Decimal("161.47")
 
 
@@ -241,11 +241,11 @@ async def test_list_without_dates_is_complete_and_ranges_are_half_open(
         item = body(user_id, "DEPOSIT", "1", timestamp=moment)
         assert (await api.post("/v1/transaction", json=item)).status_code == 200
     path = f"/v1/user/{user_id}/transactions"
-    assert len(await listed(api, path)) == 2
+    assert len(await fetch_all(api, path)) == 2
     for limit in (1, 1000):
-        assert len(await listed(api, path, limit=limit)) == 2
-    assert await listed(api, path, **{"from": "2026-01-01", "to": "2026-01-31"}) == []
-    assert len(await listed(api, path, **{"from": "2026-01-31", "to": "2026-02-01"})) == 1
+        assert len(await fetch_all(api, path, limit=limit)) == 2
+    assert await fetch_all(api, path, **{"from": "2026-01-01", "to": "2026-01-31"}) == []
+    assert len(await fetch_all(api, path, **{"from": "2026-01-31", "to": "2026-02-01"})) == 1
 
 
 async def test_pages_have_each_transaction_of_an_instant_once(api: httpx.AsyncClient) -> None:
@@ -296,7 +296,7 @@ async def test_a_page_that_is_empty_is_not_the_last(database_url: str) -> None:
             path = f"/v1/user/{user_id}/transactions?type=WITHDRAW&limit=10"
             page = (await api.get(path)).json()
             assert page["items"] == [] and page["next_cursor"] is not None
-            found = await listed(
+            found = await fetch_all(
                 api, f"/v1/user/{user_id}/transactions", type="WITHDRAW", limit="10"
             )
             assert [item["uuid"] for item in found] == [items[1]["uuid"]]
@@ -336,31 +336,31 @@ async def test_a_cursor_of_another_list_is_refused(api: httpx.AsyncClient) -> No
 async def test_too_large_is_413_and_records_nothing(api: httpx.AsyncClient) -> None:
     user_id = await create_user(api)
 
-    async def chunked(content: bytes) -> AsyncIterator[bytes]:
+    async def split_into_chunks(content: bytes) -> AsyncIterator[bytes]:
         for begin in range(0, len(content), 10_000):
             yield content[begin : begin + 10_000]
 
-    def padded(item: dict[str, Any], size: int) -> bytes:
+    def pad_item(item: dict[str, Any], size: int) -> bytes:
         text = json.dumps(item).encode()
         return text + b" " * (size - len(text))
 
     posted = 0
     for path in ("/v1/transaction", "/v1/user"):
         for size, good in ((65_536, True), (65_537, False)):
-            for make in (bytes, chunked):
+            for make in (bytes, split_into_chunks):
                 item = body(user_id, "DEPOSIT", "1")
                 item = item if path == "/v1/transaction" else {"name": f"large {uuid4()}"}
-                content: Any = make(padded(item, size))
+                content: Any = make(pad_item(item, size))
                 answer = await api.post(path, content=content, headers=JSON)
                 assert (answer.status_code < 300) is good
                 if not good:
                     assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
                 posted += good and path == "/v1/transaction"
     item = body(user_id, "DEPOSIT", "1")
-    array = b"[" + padded(item, 4_194_304 - 1) + b"]"
+    array = b"[" + pad_item(item, 4_194_304 - 1) + b"]"
     answer = await api.post("/v1/transactions", content=array, headers=JSON)
     assert answer.status_code == 413
-    lines = [padded(body(user_id, "DEPOSIT", "1"), size) for size in (200, 65_537, 65_536)]
+    lines = [pad_item(body(user_id, "DEPOSIT", "1"), size) for size in (200, 65_537, 65_536)]
     answer = await api.post("/v1/transactions", content=b"\n".join(lines), headers=NDJSON)
     statuses = [json.loads(line)["status"] for line in answer.text.splitlines()]
     assert statuses == [200, 413, 200]

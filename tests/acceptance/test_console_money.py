@@ -36,7 +36,7 @@ async def person(api: Api) -> Person:
     return found
 
 
-def failing(monkeypatch: pytest.MonkeyPatch, error: Exception, *, posts: bool) -> None:
+def make_engine_fail(monkeypatch: pytest.MonkeyPatch, error: Exception, *, posts: bool) -> None:
     """Make the engine raise an error. posts: whether the transaction is decided all the same."""
     real = Engine.post
 
@@ -69,7 +69,7 @@ async def test_after_an_unknown_outcome_every_way_on_keeps_the_uuid(
     asked = address(user_id, timestamp="2026-01-01T00:00:00+00:00")
     wanted = parse_qs(urlsplit(asked).query)
     with monkeypatch.context() as patched:
-        failing(patched, OutcomeUnknownError(), posts=True)
+        make_engine_fail(patched, OutcomeUnknownError(), posts=True)
         answer = await confirm(person, asked)
     assert answer.status_code == 503
     assert "not known yet" in answer.text
@@ -93,7 +93,7 @@ async def test_going_back_and_on_again_keeps_the_transaction(
     asked = address(user_id)
     (uuid,) = parse_qs(urlsplit(asked).query)["uuid"]
     with monkeypatch.context() as patched:
-        failing(patched, DeadlineExceededError(), posts=False)
+        make_engine_fail(patched, DeadlineExceededError(), posts=False)
         answer = await confirm(person, asked)
     # An earlier attempt may have posted it.
     assert "This time nothing was posted" in answer.text

@@ -278,13 +278,13 @@ async def typed_api(database_url: str) -> Any:
     async with run_service(settings_for(database_url), database_url) as front:
         framework = create_framework(front.service)
 
-        async def admitted(scope: Any, receive: Any, send: Any) -> None:
+        async def admit(scope: Any, receive: Any, send: Any) -> None:
             scope.setdefault("state", {})["admission"] = Authentication(
                 front.service.gate, scope, {}, UNAUTHENTICATED_ADMIN
             )
             await framework(scope, receive, send)
 
-        transport = httpx.ASGITransport(app=admitted)
+        transport = httpx.ASGITransport(app=admit)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client
 

@@ -20,7 +20,7 @@ ALLOWED = "access-control-allow-origin"
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     settings = {
         "SALDO_CORS_ORIGINS": f"{SHOP}, http://localhost:3000",
         "SALDO_ADMIN_KEY": ADMIN_KEY,
@@ -44,18 +44,18 @@ def preflight(running: ServiceProcess, origin: str, method: str = "POST") -> htt
     return httpx.options(f"{running.url}/v1/transaction", headers=headers)
 
 
-def test_preflight_request_is_answered(running: ServiceProcess) -> None:
-    answer = preflight(running, SHOP)
+def test_preflight_request_is_answered(shared_service: ServiceProcess) -> None:
+    answer = preflight(shared_service, SHOP)
     assert (answer.status_code, answer.headers[ALLOWED]) == (200, SHOP)
     assert "POST" in answer.headers["access-control-allow-methods"]
     assert "authorization" in answer.headers["access-control-allow-headers"].lower()
     assert "access-control-allow-credentials" not in answer.headers
-    refused = preflight(running, OTHER)
+    refused = preflight(shared_service, OTHER)
     assert refused.status_code == 400 and ALLOWED not in refused.headers
-    assert preflight(running, SHOP, "PUT").status_code == 400
+    assert preflight(shared_service, SHOP, "PUT").status_code == 400
 
 
-def test_all_headers_that_a_client_sends_are_allowed(running: ServiceProcess) -> None:
+def test_all_headers_that_a_client_sends_are_allowed(shared_service: ServiceProcess) -> None:
     """Check the headers for retries and resumable streams, and those that tracing in a browser adds."""
     names = [
         *("authorization", "content-type", "idempotency-key", "x-request-id"),
@@ -66,19 +66,21 @@ def test_all_headers_that_a_client_sends_are_allowed(running: ServiceProcess) ->
         "access-control-request-method": "POST",
         "access-control-request-headers": ",".join(names),
     }
-    answer = httpx.options(f"{running.url}/v1/transaction", headers=headers)
+    answer = httpx.options(f"{shared_service.url}/v1/transaction", headers=headers)
     assert answer.status_code == 200
     allowed = answer.headers["access-control-allow-headers"].lower().split(", ")
     assert set(names) <= set(allowed)
     for origin in (OTHER, "null"):
         refused = httpx.options(
-            f"{running.url}/v1/transaction", headers=headers | {"origin": origin}
+            f"{shared_service.url}/v1/transaction", headers=headers | {"origin": origin}
         )
         assert refused.status_code == 400 and ALLOWED not in refused.headers
 
 
-def test_every_kind_of_answer_can_be_read_by_that_page_alone(running: ServiceProcess) -> None:
-    with page(running, SHOP) as shop, page(running, OTHER) as other:
+def test_every_kind_of_answer_can_be_read_by_that_page_alone(
+    shared_service: ServiceProcess,
+) -> None:
+    with page(shared_service, SHOP) as shop, page(shared_service, OTHER) as other:
         user_id = shop.post("/v1/user", json={"name": str(uuid4())}).json()["id"]
         body = deposit(user_id)
         lines = {"content-type": "application/x-ndjson"}
@@ -110,11 +112,13 @@ def test_every_kind_of_answer_can_be_read_by_that_page_alone(running: ServicePro
             answers[1].headers["idempotent-replayed"] == "true" and "idempotent-replayed" in shown
         )
         assert ALLOWED not in other.get(f"/v1/user/{user_id}/balance").headers
-    with page(running, SHOP, "wrong") as stranger:
+    with page(shared_service, SHOP, "wrong") as stranger:
         answer = stranger.get("/v1/user/1/balance")
         assert (answer.status_code, answer.headers[ALLOWED]) == (401, SHOP)
     # This request is not from a page.
-    plain = httpx.get(f"{running.url}/v1/user", headers={"authorization": f"Bearer {ADMIN_KEY}"})
+    plain = httpx.get(
+        f"{shared_service.url}/v1/user", headers={"authorization": f"Bearer {ADMIN_KEY}"}
+    )
     assert plain.status_code == 200 and ALLOWED not in plain.headers
 
 

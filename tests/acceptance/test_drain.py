@@ -71,7 +71,7 @@ def test_draining_service_is_not_ready_but_serves(tmp_path: Path, workers: int) 
 
 def test_idle_connection_is_closed_silently_after_the_drain(tmp_path: Path) -> None:
     with service(tmp_path, SALDO_SHUTDOWN_DELAY_SECONDS=DRAIN_SECONDS) as running:
-        with _connected(running) as idle:
+        with _connect(running) as idle:
             idle.sendall(_LIVE)
             assert b"connection: close" not in idle.recv(4096)
             os.kill(running.process.pid, signal.SIGTERM)
@@ -85,7 +85,7 @@ def test_first_pipelined_request_is_answered_during_the_drain(tmp_path: Path) ->
     with service(tmp_path, SALDO_SHUTDOWN_DELAY_SECONDS=DRAIN_SECONDS) as running:
         os.kill(running.process.pid, signal.SIGTERM)
         _wait_until_said(running, DRAINING, 1)
-        with _connected(running) as pipelining:
+        with _connect(running) as pipelining:
             pipelining.sendall(b"".join(_CREATE % name for name in (b"a", b"b", b"c")))
             received = b""
             while piece := pipelining.recv(4096):
@@ -99,7 +99,7 @@ def test_first_pipelined_request_is_answered_during_the_drain(tmp_path: Path) ->
         assert running.process.wait(60) == 0
 
 
-def _connected(running: ServiceProcess) -> socket.socket:
+def _connect(running: ServiceProcess) -> socket.socket:
     parts = urlsplit(running.url)
     return socket.create_connection((parts.hostname or "", parts.port or 0), SECONDS_MAX)
 

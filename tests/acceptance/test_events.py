@@ -34,7 +34,7 @@ POSTED, REFUSED, CREATED = (
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     directory = tmp_path_factory.mktemp("events")
     with service(directory, SALDO_EVENTS_HEARTBEAT_SECONDS="0.2") as started:
         yield started
@@ -96,11 +96,11 @@ class Seen:
 
 
 async def test_stream_begins_with_an_id_and_has_headers_for_proxies(
-    running: ServiceProcess,
+    shared_service: ServiceProcess,
 ) -> None:
-    async with Ledger(running.url) as ledger:
+    async with Ledger(shared_service.url) as ledger:
         (user,) = await ledger.users(1)
-        async with Subscriber(running.url) as subscriber:
+        async with Subscriber(shared_service.url) as subscriber:
             assert subscriber.headers["content-type"] == "text/event-stream; charset=utf-8"
             assert subscriber.headers["cache-control"] == "no-store, no-transform"
             assert subscriber.headers["x-accel-buffering"] == "no"
@@ -108,7 +108,7 @@ async def test_stream_begins_with_an_id_and_has_headers_for_proxies(
             assert (await subscriber.block()).id
         # Events from before the first one that was read are not lost.
         await ledger.post([user])
-        async with Subscriber(running.url, last_id=subscriber.last_id) as resumed:
+        async with Subscriber(shared_service.url, last_id=subscriber.last_id) as resumed:
             (event,) = await resumed.take(1)
         assert event["id"] == ledger.uuids[user, 1]
         assert (event["type"], event["subject"]) == (POSTED, str(user))
@@ -116,9 +116,9 @@ async def test_stream_begins_with_an_id_and_has_headers_for_proxies(
         assert recorded.items() <= event["data"].items()
 
 
-async def test_filters_by_user_and_type(running: ServiceProcess) -> None:
-    async with Ledger(running.url) as ledger:
-        async with Subscriber(running.url) as marking:
+async def test_filters_by_user_and_type(shared_service: ServiceProcess) -> None:
+    async with Ledger(shared_service.url) as ledger:
+        async with Subscriber(shared_service.url) as marking:
             await marking.block()
             begin = (await marking.block()).id
         one, two, other = await ledger.users(3)
@@ -134,17 +134,17 @@ async def test_filters_by_user_and_type(running: ServiceProcess) -> None:
             (f"type={POSTED}&type={POSTED}", {key for key in everything if key[1] == 1}),
         ):
             seen = Seen()
-            async with Subscriber(running.url, query, begin) as subscriber:
+            async with Subscriber(shared_service.url, query, begin) as subscriber:
                 for event in await subscriber.take(len(expected)):
                     seen.add(event)
             assert (set(seen.ids), seen.again) == (expected, 0), query
 
 
-async def test_live_filters(running: ServiceProcess) -> None:
-    async with Ledger(running.url) as ledger, AsyncExitStack() as stack:
+async def test_live_filters(shared_service: ServiceProcess) -> None:
+    async with Ledger(shared_service.url) as ledger, AsyncExitStack() as stack:
         one, two = await ledger.users(2)
         subscribers = {
-            query: await stack.enter_async_context(Subscriber(running.url, query))
+            query: await stack.enter_async_context(Subscriber(shared_service.url, query))
             for query in ("", f"user_id={one}", f"user_id={one}&type={REFUSED}", f"type={POSTED}")
         }
         # The block that is read in between is the second id: after it the subscriber is live, or will be soon.
@@ -168,20 +168,20 @@ async def test_live_filters(running: ServiceProcess) -> None:
         ]
 
 
-async def test_start_positions(running: ServiceProcess) -> None:
-    async with Ledger(running.url) as ledger:
+async def test_start_positions(shared_service: ServiceProcess) -> None:
+    async with Ledger(shared_service.url) as ledger:
         (user,) = await ledger.users(1)
         for _ in range(3):
             await ledger.post([user])
-        async with Subscriber(running.url, f"user_id={user}&from=start") as subscriber:
+        async with Subscriber(shared_service.url, f"user_id={user}&from=start") as subscriber:
             events = await subscriber.take(4)
         assert [event["data"]["number"] for event in events] == [0, 1, 2, 3]
         time = events[2]["time"].replace("+", "%2B")
-        async with Subscriber(running.url, f"user_id={user}&from={time}") as subscriber:
+        async with Subscriber(shared_service.url, f"user_id={user}&from={time}") as subscriber:
             later = await subscriber.take(2)
         assert later == events[2:]
         ids = []
-        async with Subscriber(running.url, f"user_id={user}") as subscriber:
+        async with Subscriber(shared_service.url, f"user_id={user}") as subscriber:
             for number in (4, 5):
                 await ledger.post([user])
                 (event,) = await subscriber.take(1)
@@ -194,18 +194,20 @@ async def test_start_positions(running: ServiceProcess) -> None:
             (f"last_event_id={ids[1]}&from=start", ids[0], 5),
             ("from=start&last_event_id=", "", 0),
         ):
-            async with Subscriber(running.url, f"user_id={user}&{query}", header) as subscriber:
+            async with Subscriber(
+                shared_service.url, f"user_id={user}&{query}", header
+            ) as subscriber:
                 (event,) = await subscriber.take(1)
             assert event["data"]["number"] == expected
 
 
-async def test_resume_from_every_position_of_the_past(running: ServiceProcess) -> None:
-    async with Ledger(running.url) as ledger:
+async def test_resume_from_every_position_of_the_past(shared_service: ServiceProcess) -> None:
+    async with Ledger(shared_service.url) as ledger:
         users = await ledger.users(5)
         for query in ("user_id=" + ",".join(map(str, users)), ""):
             places: list[tuple[str, int]] = []
             events: list[dict[str, Any]] = []
-            async with Subscriber(running.url, query) as subscriber:
+            async with Subscriber(shared_service.url, query) as subscriber:
                 await subscriber.block()
                 places.append(((await subscriber.block()).id, 0))
                 for _ in range(20):
@@ -216,17 +218,17 @@ async def test_resume_from_every_position_of_the_past(running: ServiceProcess) -
                     if block.id != places[-1][0]:
                         places.append((block.id, len(events)))
             for place, count in places[: places.index((block.id, 60))]:
-                async with Subscriber(running.url, query, place) as resumed:
+                async with Subscriber(shared_service.url, query, place) as resumed:
                     again = await resumed.take(60 - count)
                 assert {event["id"] for event in again} == {event["id"] for event in events[count:]}
 
 
 @pytest.mark.parametrize("filtered", [False, True])
 async def test_a_hundred_disconnects_while_posting_goes_on(
-    running: ServiceProcess, filtered: bool
+    shared_service: ServiceProcess, filtered: bool
 ) -> None:
     chance = random.Random(11)
-    async with Ledger(running.url) as ledger:
+    async with Ledger(shared_service.url) as ledger:
         users = await ledger.users(12)
         followed = users[:4] if filtered else users
         query = "user_id=" + ",".join(map(str, followed)) if filtered else ""
@@ -239,7 +241,7 @@ async def test_a_hundred_disconnects_while_posting_goes_on(
 
         async def follow(last_id: str, count: int) -> str:
             """Read `count` blocks and then disconnect, mostly while more is on its way."""
-            async with Subscriber(running.url, query, last_id) as subscriber:
+            async with Subscriber(shared_service.url, query, last_id) as subscriber:
                 latest: dict[str, int] = {}
                 for _ in range(count):
                     block = await subscriber.block()
@@ -260,7 +262,7 @@ async def test_a_hundred_disconnects_while_posting_goes_on(
             done.set()
             await posting
         expected = {key: uuid for key, uuid in ledger.uuids.items() if key[0] in followed}
-        async with Subscriber(running.url, query, last_id) as subscriber:
+        async with Subscriber(shared_service.url, query, last_id) as subscriber:
             while not expected.keys() <= seen.ids.keys():
                 (event,) = await subscriber.take(1)
                 if int(event["subject"]) in followed:
@@ -355,13 +357,15 @@ async def test_subscriber_that_reads_no_past_events_is_dropped(tmp_path: Path) -
                 assert (await slow.comments())[-1] == "too slow; resume with Last-Event-ID"
 
 
-async def test_heartbeats_advance_the_id_over_filtered_events(running: ServiceProcess) -> None:
-    async with Ledger(running.url) as ledger:
+async def test_heartbeats_advance_the_id_over_filtered_events(
+    shared_service: ServiceProcess,
+) -> None:
+    async with Ledger(shared_service.url) as ledger:
         (user,) = await ledger.users(1)
         neighbour = user
         while neighbour % SHARDS != user % SHARDS or neighbour == user:
             (neighbour,) = await ledger.users(1)
-        async with Subscriber(running.url, f"user_id={user}") as subscriber:
+        async with Subscriber(shared_service.url, f"user_id={user}") as subscriber:
             await subscriber.block()
             begin = (await subscriber.block()).id
             await ledger.post([neighbour])
@@ -371,7 +375,9 @@ async def test_heartbeats_advance_the_id_over_filtered_events(running: ServicePr
                 block = await subscriber.block()
             assert block.data is None
         (seq,) = read_position(block.id).positions.values()
-        async with Subscriber(running.url, f"user_id={neighbour}&from={begin}") as subscriber:
+        async with Subscriber(
+            shared_service.url, f"user_id={neighbour}&from={begin}"
+        ) as subscriber:
             (event,) = await subscriber.take(1)
         assert event["data"]["seq"] <= seq
 
@@ -448,15 +454,15 @@ async def test_only_so_many_subscribers(tmp_path: Path) -> None:
                     status = another.status
 
 
-async def test_invalid_stream_requests_are_rejected(running: ServiceProcess) -> None:
-    async with Subscriber(running.url) as subscriber:
+async def test_invalid_stream_requests_are_rejected(shared_service: ServiceProcess) -> None:
+    async with Subscriber(shared_service.url) as subscriber:
         await subscriber.block()
         known = (await subscriber.block()).id
     epoch, positions = read_position(known)
     past = format_position(epoch, {shard: seq + 1000 for shard, seq in positions.items()})
     other = format_position(bytes(8), positions)
     one_user = format_position(epoch, {1: 0})
-    async with httpx.AsyncClient(base_url=running.url) as client:
+    async with httpx.AsyncClient(base_url=shared_service.url) as client:
         document = Document((await client.get("/openapi.json")).json())
         for query, header, status, field in (
             ("from=yesterday", "", 422, "from"),
@@ -491,12 +497,12 @@ async def test_invalid_stream_requests_are_rejected(running: ServiceProcess) -> 
             else:
                 assert field in [error["field"] for error in answer.json()["errors"]], query
         # A position of all users is valid for some of them, too.
-        async with Subscriber(running.url, "user_id=1", known) as subscriber:
+        async with Subscriber(shared_service.url, "user_id=1", known) as subscriber:
             assert subscriber.status == 200
 
 
 async def test_the_how_to_s_javascript_follows_with_a_key(
-    running: ServiceProcess, tmp_path: Path
+    shared_service: ServiceProcess, tmp_path: Path
 ) -> None:
     """Run the client of the how-to page: a browser's EventSource can't send a key."""
     node = installed("node", "node")
@@ -505,10 +511,10 @@ async def test_the_how_to_s_javascript_follows_with_a_key(
     page = (Path(__file__).parents[2] / "docs/howto/live-events.md").read_text("utf-8")
     code = page.partition("```js\n")[2].partition("```")[0].partition("\nfollow(")[0]
     script = tmp_path / "follow.mjs"
-    async with Ledger(running.url) as ledger:
+    async with Ledger(shared_service.url) as ledger:
         (user,) = await ledger.users(1)
         await ledger.post([user, user])
-        url = json.dumps(f"{running.url}/v1/events?user_id={user}&from=start")
+        url = json.dumps(f"{shared_service.url}/v1/events?user_id={user}&from=start")
         script.write_text(
             f"{code}\nfollow({url}, 'key', (type, event) => console.log(type, event.data.number));",
             "utf-8",

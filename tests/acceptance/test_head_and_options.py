@@ -86,7 +86,7 @@ def paths_of(running: ServiceProcess, user_id: int) -> dict[str, set[str]]:
 
 
 @pytest.fixture(scope="module", params=["", ADMIN_KEY], ids=["without keys", "with keys"])
-def running(
+def shared_service(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServiceProcess]:
     settings = {"SALDO_ADMIN_KEY": request.param} if request.param else {}
@@ -96,15 +96,15 @@ def running(
 
 
 @pytest.fixture(scope="module")
-def key(running: ServiceProcess) -> str:
-    found: str = running.key  # type: ignore[attr-defined]
+def key(shared_service: ServiceProcess) -> str:
+    found: str = shared_service.key  # type: ignore[attr-defined]
     return found
 
 
 @pytest.fixture(scope="module")
-def user_id(running: ServiceProcess, key: str) -> int:
+def user_id(shared_service: ServiceProcess, key: str) -> int:
     headers = {"authorization": f"Bearer {key}"} if key else {}
-    created = httpx.post(f"{running.url}/v1/user", json={"name": "head"}, headers=headers)
+    created = httpx.post(f"{shared_service.url}/v1/user", json={"name": "head"}, headers=headers)
     return int(created.json()["id"])
 
 
@@ -116,21 +116,21 @@ For example, a problem contains the request id, and a page sets a visitor's toke
 
 
 def test_head_is_answered_as_get_without_a_body(
-    running: ServiceProcess, key: str, user_id: int
+    shared_service: ServiceProcess, key: str, user_id: int
 ) -> None:
-    paths = [*paths_of(running, user_id), *OTHER_PATHS, *UNKNOWN]
+    paths = [*paths_of(shared_service, user_id), *OTHER_PATHS, *UNKNOWN]
     assert len(paths) > 30
     for path in paths:
         wrong = {"wrong-key-0123456789-0123456789-xyz"} if path == "/v1/user" else set()
         for with_key in {"", key} | wrong:
             sent = request("HEAD", path, with_key) * 2 + FINAL_PROBE
-            head, *others = answers_of(exchange(running, sent), "HEAD", "HEAD", "GET")
+            head, *others = answers_of(exchange(shared_service, sent), "HEAD", "HEAD", "GET")
             if head.get("content-type", "").startswith("text/event-stream"):
                 assert (head.status, others) == (200, [])
                 continue
             assert len(others) == 2, path
             sent = request("GET", path, with_key) + FINAL_PROBE
-            get, _ = answers_of(exchange(running, sent), "GET", "GET")
+            get, _ = answers_of(exchange(shared_service, sent), "GET", "GET")
             assert head.status == get.status, path
             same = {name: value for name, value in head.items() if name not in MAY_DIFFER}
             assert same == {name: value for name, value in get.items() if name not in MAY_DIFFER}
@@ -150,60 +150,74 @@ WRONG_HEADS = {
 
 
 @pytest.mark.parametrize("more", WRONG_HEADS.values(), ids=WRONG_HEADS)
-def test_a_head_request_that_is_refused_gets_no_body(running: ServiceProcess, more: str) -> None:
-    received = exchange(running, request("HEAD", "/v1/user/1", "", more) + FINAL_PROBE)
+def test_a_head_request_that_is_refused_gets_no_body(
+    shared_service: ServiceProcess, more: str
+) -> None:
+    received = exchange(shared_service, request("HEAD", "/v1/user/1", "", more) + FINAL_PROBE)
     head, _, rest = received.partition(b"\r\n\r\n")
     assert re.match(rb"HTTP/1.1 4\d\d ", head)
     assert rest == b"" or rest.startswith(b"HTTP/1.1 "), rest
 
 
 @pytest.mark.parametrize("path", ["//v1/user", "/v1%2fuser", "/v1/user/%00"])
-def test_head_request_of_an_ambiguous_path_gets_no_body(running: ServiceProcess, path: str) -> None:
-    first, _ = answers_of(exchange(running, request("HEAD", path) + FINAL_PROBE), "HEAD", "GET")
+def test_head_request_of_an_ambiguous_path_gets_no_body(
+    shared_service: ServiceProcess, path: str
+) -> None:
+    first, _ = answers_of(
+        exchange(shared_service, request("HEAD", path) + FINAL_PROBE), "HEAD", "GET"
+    )
     assert first.status == 404
 
 
 def test_options_names_the_methods_of_every_route(
-    running: ServiceProcess, user_id: int, key: str
+    shared_service: ServiceProcess, user_id: int, key: str
 ) -> None:
-    for path, methods in paths_of(running, user_id).items():
+    for path, methods in paths_of(shared_service, user_id).items():
         answer, after = answers_of(
-            exchange(running, request("OPTIONS", path) + FINAL_PROBE), "", ""
+            exchange(shared_service, request("OPTIONS", path) + FINAL_PROBE), "", ""
         )
         assert (answer.status, after.status) == (204, 200), path
         expected = methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
         assert set(answer["allow"].split(", ")) == expected, path
         assert "content-length" not in answer
         other = "PUT" if key == "" else "TRACE"
-        refused, _ = answers_of(exchange(running, request(other, path, key) + FINAL_PROBE), "", "")
+        refused, _ = answers_of(
+            exchange(shared_service, request(other, path, key) + FINAL_PROBE), "", ""
+        )
         assert (refused.status, set(refused["allow"].split(", "))) == (405, expected), path
     for path in OTHER_PATHS:
-        answer, _ = answers_of(exchange(running, request("OPTIONS", path) + FINAL_PROBE), "", "")
+        answer, _ = answers_of(
+            exchange(shared_service, request("OPTIONS", path) + FINAL_PROBE), "", ""
+        )
         assert answer.status == 204, path
         assert {"GET", "HEAD"} <= set(answer["allow"].split(", ")), path
     for path in UNKNOWN:
-        answer, _ = answers_of(exchange(running, request("OPTIONS", path) + FINAL_PROBE), "", "")
+        answer, _ = answers_of(
+            exchange(shared_service, request("OPTIONS", path) + FINAL_PROBE), "", ""
+        )
         assert (answer.status, json.loads(answer.body)["code"]) == (404, "not_found"), path
 
 
-def test_options_of_the_whole_server(running: ServiceProcess) -> None:
-    answer, after = answers_of(exchange(running, request("OPTIONS", "*") + FINAL_PROBE), "", "")
+def test_options_of_the_whole_server(shared_service: ServiceProcess) -> None:
+    answer, after = answers_of(
+        exchange(shared_service, request("OPTIONS", "*") + FINAL_PROBE), "", ""
+    )
     assert (answer.status, after.status) == (204, 200)
     assert set(answer["allow"].split(", ")) == METHODS
 
 
 def test_half_closed_client_gets_its_answer(
-    running: ServiceProcess, key: str, user_id: int
+    shared_service: ServiceProcess, key: str, user_id: int
 ) -> None:
     """Half-close the connection after the requests, as `nc -N` does: complete requests are answered, others are not."""
     whole = _post(user_id, key)
     for sent, count in ((whole, 1), (whole + _post(user_id, key), 2), (whole + PROBE, 1)):
-        with connect(running.url) as connection:
+        with connect(shared_service.url) as connection:
             connection.sendall(sent)
             connection.shutdown(socket.SHUT_WR)
             answers = answers_of(read_to_end(connection), *["POST"] * count)
         assert [answer.status for answer in answers] == [200] * count
-    with connect(running.url) as connection:
+    with connect(shared_service.url) as connection:
         connection.sendall(whole[:-1])
         connection.shutdown(socket.SHUT_WR)
         assert read_to_end(connection) == b""

@@ -15,15 +15,15 @@ SHARDS = 64
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """Yield a service with a ledger of its own."""
     with service(tmp_path_factory.mktemp("log")) as found:
         yield found
 
 
 @pytest.fixture
-def client(running: ServiceProcess) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=running.url) as found:
+def client(shared_service: ServiceProcess) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=shared_service.url) as found:
         yield found
 
 

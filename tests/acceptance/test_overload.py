@@ -60,9 +60,9 @@ class FullService:
 
 
 @pytest.fixture(scope="module")
-def ledger(embedded: EmbeddedServer) -> Iterator[Database]:
+def ledger(embedded_server: EmbeddedServer) -> Iterator[Database]:
     """Yield a ledger whose shards the tests lock."""
-    with databases.on_embedded(embedded) as database:
+    with databases.on_embedded(embedded_server) as database:
         yield database
 
 
@@ -171,7 +171,7 @@ def test_rejected_requests_leave_no_trace_and_are_counted(full: FullService) -> 
     uuid = uuid4()
     content = {"uuid": str(uuid), "type": "DEPOSIT", "amount": "1", "user_id": full.user_id}
     with httpx.Client(base_url=full.url) as client:
-        shed, refused = _shed(client), _refused(client)
+        shed, refused = _shed(client), _count_refusals(client)
         assert [client.post("/v1/transaction", json=content).status_code for _ in range(9)] == [
             503
         ] * 9
@@ -180,7 +180,7 @@ def test_rejected_requests_leave_no_trace_and_are_counted(full: FullService) -> 
         posted = client.post("/v1/transaction", json=content)
         assert (posted.status_code, "idempotent-replayed" in posted.headers) == (200, False)
         _until(lambda: _shed(client) == shed + 9)
-        assert _refused(client) == refused + 9
+        assert _count_refusals(client) == refused + 9
 
 
 def exchange_in_turn(url: str, requests: list[bytes]) -> bytes:
@@ -208,7 +208,7 @@ def _shed(client: httpx.Client) -> float:
     return _metric(client, "saldo_requests_shed_total")
 
 
-def _refused(client: httpx.Client) -> float:
+def _count_refusals(client: httpx.Client) -> float:
     return _metric(client, "saldo_http_requests_total", status="503", method="POST")
 
 

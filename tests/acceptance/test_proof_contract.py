@@ -112,15 +112,15 @@ async def test_seals_are_listed_page_by_page(api: httpx.AsyncClient, seals: Seal
 
 
 async def test_altered_log_gives_no_proof(
-    api: httpx.AsyncClient, seals: Seals, embedded: EmbeddedServer, database_url: str
+    api: httpx.AsyncClient, seals: Seals, embedded_server: EmbeddedServer, database_url: str
 ) -> None:
-    if database_url != embedded.service_url:
+    if database_url != embedded_server.service_url:
         pytest.skip("needs the superuser of the database")
     user_id = await create_user(api)
     uuids = [await deposit(api, user_id) for _ in range(2)]
     await seal_all(seals)
     change = "UPDATE saldo.transactions SET recorded_at = recorded_at + %s * interval '1 us' WHERE uuid = %s"
-    with psycopg.connect(embedded.ledger_url, autocommit=True) as superuser:
+    with psycopg.connect(embedded_server.ledger_url, autocommit=True) as superuser:
         superuser.execute("SET session_replication_role = replica")
         superuser.execute(change, (1, uuids[0]))
         try:

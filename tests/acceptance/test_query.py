@@ -67,7 +67,9 @@ class Asking:
         return await self._api.request(method.upper(), url, **content)
 
 
-async def _asking(api: httpx.AsyncClient) -> tuple[Asking, list[tuple[str, str, list[str]]]]:
+async def _prepare_requests(
+    api: httpx.AsyncClient,
+) -> tuple[Asking, list[tuple[str, str, list[str]]]]:
     document = Document((await api.get("/openapi.json")).json())
     created = await api.post("/v1/user", json={"name": f"user {uuid4()}"})
     webhook = await api.post("/v1/webhook", json={"url": "https://example.com/saldo"})
@@ -86,7 +88,7 @@ async def _asking(api: httpx.AsyncClient) -> tuple[Asking, list[tuple[str, str, 
 async def test_an_unknown_parameter_is_refused_and_the_known_ones_are_named(
     api: httpx.AsyncClient,
 ) -> None:
-    asking, operations = await _asking(api)
+    asking, operations = await _prepare_requests(api)
     for method, path, names in operations:
         answer = await asking.ask(method, path, [("dat", "2023-10-30"), ("dat", "2023-10-31")])
         if path.startswith("/healthz/"):  # probes may add any parameter
@@ -107,7 +109,7 @@ async def test_an_unknown_parameter_is_refused_and_the_known_ones_are_named(
 
 
 async def test_repeated_parameter_is_rejected(api: httpx.AsyncClient) -> None:
-    asking, operations = await _asking(api)
+    asking, operations = await _prepare_requests(api)
     known = [
         (method, path, name)
         for method, path, names in operations

@@ -28,7 +28,7 @@ BANNERS = ("server", "x-powered-by", "via")
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     with service(tmp_path_factory.mktemp("safe")) as started:
         httpx.post(f"{started.url}/v1/user", json={"name": "Artem"})
         yield started
@@ -90,8 +90,8 @@ def answers(client: httpx.Client) -> list[httpx.Response]:
     return found
 
 
-def test_every_answer_is_safe_in_a_browser(running: ServiceProcess) -> None:
-    with httpx.Client(base_url=running.url) as client:
+def test_every_answer_is_safe_in_a_browser(shared_service: ServiceProcess) -> None:
+    with httpx.Client(base_url=shared_service.url) as client:
         found = answers(client)
     assert {200, 201, 402, 404, 405, 409, 413, 415, 422} - {a.status_code for a in found} <= {201}
     for answer in found:
@@ -105,17 +105,17 @@ def test_every_answer_is_safe_in_a_browser(running: ServiceProcess) -> None:
         assert "strict-transport-security" not in answer.headers, where
 
 
-def test_answers_of_the_http_server_itself_are_safe(running: ServiceProcess) -> None:
+def test_answers_of_the_http_server_itself_are_safe(shared_service: ServiceProcess) -> None:
     for sent in (b"\x00\r\n\r\n", PROBE + b"a: b\r\n" * 200 + b"\r\n", b"GET /" + b"a" * 9000):
-        (answer,) = answers_of(exchange(running.url, sent))
+        (answer,) = answers_of(exchange(shared_service.url, sent))
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["cache-control"] == "no-store"
         assert "server" not in answer.headers
         assert not INTERNAL.search(str(answer.content))
 
 
-def test_live_stream_is_neither_cached_nor_sniffed(running: ServiceProcess) -> None:
-    with httpx.stream("GET", f"{running.url}/v1/events") as answer:
+def test_live_stream_is_neither_cached_nor_sniffed(shared_service: ServiceProcess) -> None:
+    with httpx.stream("GET", f"{shared_service.url}/v1/events") as answer:
         assert answer.headers.get_list("cache-control") == ["no-store, no-transform"]
         assert answer.headers["x-content-type-options"] == "nosniff"
 
@@ -125,13 +125,13 @@ def _assert_nothing_internal(answer: httpx.Response) -> None:
     assert not INTERNAL.search(told), INTERNAL.search(told)
 
 
-def test_no_error_tells_of_the_inside(running: ServiceProcess) -> None:
-    with httpx.Client(base_url=running.url) as client:
+def test_no_error_tells_of_the_inside(shared_service: ServiceProcess) -> None:
+    with httpx.Client(base_url=shared_service.url) as client:
         errors = [answer for answer in answers(client) if answer.status_code >= 400]
     assert len(errors) > 20
     for answer in errors:
         _assert_nothing_internal(answer)
-    assert "Traceback" not in running.output()
+    assert "Traceback" not in shared_service.output()
 
 
 def test_nothing_is_told_of_a_database_that_is_gone(tmp_path: Path) -> None:
@@ -183,8 +183,8 @@ class _Scripts(HTMLParser):
         self.handlers += [name for name, _ in attrs if name.startswith("on")]
 
 
-def test_the_page_may_run_what_is_ours_and_nothing_else(running: ServiceProcess) -> None:
-    answer = httpx.get(f"{running.url}/docs")
+def test_the_page_may_run_what_is_ours_and_nothing_else(shared_service: ServiceProcess) -> None:
+    answer = httpx.get(f"{shared_service.url}/docs")
     policy = dict(
         part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";")
     )
@@ -200,17 +200,19 @@ def test_the_page_may_run_what_is_ours_and_nothing_else(running: ServiceProcess)
     for source in page.sources:
         assert source is not None and source.startswith("/docs/")
         assert (
-            httpx.get(f"{running.url}{source}")
+            httpx.get(f"{shared_service.url}{source}")
             .headers["content-type"]
             .startswith("text/javascript")
         )
 
 
-def test_api_documentation_page_works_in_a_browser(running: ServiceProcess, tmp_path: Path) -> None:
+def test_api_documentation_page_works_in_a_browser(
+    shared_service: ServiceProcess, tmp_path: Path
+) -> None:
     program = chromium.find()
     if program is None:
         skip_or_fail("chromium", "no chromium in PATH (Debian: package chromium)")
-    page, said = chromium.render_page(program, f"{running.url}/docs", tmp_path)
+    page, said = chromium.render_page(program, f"{shared_service.url}/docs", tmp_path)
     assert "/v1/transaction" in page
     assert "opblock" in page
     assert "Content Security Policy" not in said, said

@@ -173,7 +173,7 @@ def test_several_workers_share_the_port_and_the_ledger(tmp_path: Path) -> None:
         )
 
 
-def _refused(directory: Path, **settings: str) -> str:
+def _read_startup_error(directory: Path, **settings: str) -> str:
     """Start a service that must fail, and return the one line that the operator reads."""
     running = ServiceProcess(directory, **settings)
     # The exit code is 3 if the database can't be reached (saldo.cli.exit_codes), and 1 for all else.
@@ -205,7 +205,7 @@ def _refused(directory: Path, **settings: str) -> str:
 def test_a_wrong_setting_is_one_clear_line(
     tmp_path: Path, name: str, value: str, expected: str
 ) -> None:
-    assert expected in _refused(tmp_path, **{name: value})
+    assert expected in _read_startup_error(tmp_path, **{name: value})
 
 
 def test_a_server_that_is_too_old_is_one_clear_line(tmp_path: Path) -> None:
@@ -240,14 +240,16 @@ def test_a_server_that_is_too_old_is_one_clear_line(tmp_path: Path) -> None:
         greeter = threading.Thread(target=greet)
         greeter.start()
         url = f"postgresql://x@127.0.0.1:{old.getsockname()[1]}/y"
-        assert "is PostgreSQL 14; Saldo needs 15" in _refused(tmp_path, SALDO_DATABASE_URL=url)
+        assert "is PostgreSQL 14; Saldo needs 15" in _read_startup_error(
+            tmp_path, SALDO_DATABASE_URL=url
+        )
         greeter.join()
 
 
 def test_service_roles_connection_string_is_checked(tmp_path: Path, machine_postgres: str) -> None:
     """Use a wrong URL for the service's role; the migrations run as another role, whose URL is right."""
     with databases.create_database(machine_postgres) as database:
-        line = _refused(
+        line = _read_startup_error(
             tmp_path,
             SALDO_DATABASE_URL=re.sub(r"@[^/]*/", "@127.0.0.1:1/", database.service_url),
             SALDO_DATABASE_OWNER_URL=database.owner_url,
@@ -257,18 +259,20 @@ def test_service_roles_connection_string_is_checked(tmp_path: Path, machine_post
 
 def test_a_busy_port_is_one_clear_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert "can't listen on" in _refused(tmp_path, SALDO_PORT=str(taken.getsockname()[1]))
+        assert "can't listen on" in _read_startup_error(
+            tmp_path, SALDO_PORT=str(taken.getsockname()[1])
+        )
 
 
 def test_a_data_directory_in_use_is_one_clear_line(tmp_path: Path) -> None:
     with service(tmp_path) as running:
-        assert f"in use by process {running.process.pid}" in _refused(tmp_path)
+        assert f"in use by process {running.process.pid}" in _read_startup_error(tmp_path)
 
 
 def test_the_currency_of_a_ledger_is_fixed(tmp_path: Path) -> None:
     with service(tmp_path):
         pass
-    assert "created with 2" in _refused(tmp_path, SALDO_CURRENCY_DECIMALS="0")
+    assert "created with 2" in _read_startup_error(tmp_path, SALDO_CURRENCY_DECIMALS="0")
 
 
 def test_service_runs_on_an_external_postgresql(tmp_path: Path, machine_postgres: str) -> None:

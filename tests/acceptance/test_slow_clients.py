@@ -39,7 +39,7 @@ TRICKLE_COUNT = 12
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     limit = str(LIMIT_SECONDS)
     with service(
         tmp_path_factory.mktemp("slow"),
@@ -53,12 +53,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
 
 
 @pytest.fixture
-def user_id(running: ServiceProcess) -> int:
-    created = httpx.post(f"{running.url}/v1/user", json={"name": str(uuid4())})
+def user_id(shared_service: ServiceProcess) -> int:
+    created = httpx.post(f"{shared_service.url}/v1/user", json={"name": str(uuid4())})
     return int(created.json()["id"])
 
 
-def posted(running: ServiceProcess, user_id: int) -> int:
+def count_transactions(running: ServiceProcess, user_id: int) -> int:
     page = httpx.get(f"{running.url}/v1/user/{user_id}/transactions?limit=1000").json()
     return len(page["items"])
 
@@ -106,17 +106,21 @@ def assert_too_slow(answer: Answer) -> None:
 
 
 @pytest.mark.parametrize("piece", [b"", b"\r\n"], ids=["silent", "empty lines"])
-def test_who_asks_nothing_is_closed_without_a_word(running: ServiceProcess, piece: bytes) -> None:
-    before = cut(running, "head")
-    with connect(running.url) as connection:
+def test_who_asks_nothing_is_closed_without_a_word(
+    shared_service: ServiceProcess, piece: bytes
+) -> None:
+    before = cut(shared_service, "head")
+    with connect(shared_service.url) as connection:
         trickle(connection, piece)
         assert read_to_end(connection) == b""
-    assert cut(running, "head") == before + 1
+    assert cut(shared_service, "head") == before + 1
 
 
 @pytest.mark.parametrize("piece", [b"", b"a: b\r\n"], ids=["silent", "a header at a time"])
-def test_a_head_that_takes_too_long_is_told_so(running: ServiceProcess, piece: bytes) -> None:
-    with connect(running.url) as connection:
+def test_a_head_that_takes_too_long_is_told_so(
+    shared_service: ServiceProcess, piece: bytes
+) -> None:
+    with connect(shared_service.url) as connection:
         connection.sendall(PROBE)
         trickle(connection, piece)
         (answer,) = answers_of(read_to_end(connection))
@@ -124,9 +128,9 @@ def test_a_head_that_takes_too_long_is_told_so(running: ServiceProcess, piece: b
 
 
 def test_timeout_of_a_second_head_follows_the_first_answer(
-    running: ServiceProcess,
+    shared_service: ServiceProcess,
 ) -> None:
-    with connect(running.url) as connection:
+    with connect(shared_service.url) as connection:
         connection.sendall(PROBE + b"\r\n" + PROBE)
         first, second = answers_of(read_to_end(connection))
     assert first.status == 200
@@ -136,35 +140,35 @@ def test_timeout_of_a_second_head_follows_the_first_answer(
 @pytest.mark.parametrize("piece", [b"", b" "], ids=["silent", "a byte at a time"])
 @pytest.mark.parametrize("path", ["transaction", "transactions", "user"])
 def test_a_body_that_takes_too_long_is_not_processed(
-    running: ServiceProcess, user_id: int, path: str, piece: bytes
+    shared_service: ServiceProcess, user_id: int, path: str, piece: bytes
 ) -> None:
     body = deposit(user_id)
-    before = cut(running, "body")
-    with connect(running.url) as connection:
+    before = cut(shared_service, "body")
+    with connect(shared_service.url) as connection:
         head = POST.replace(b"transaction", path.encode())
         connection.sendall(head + b"content-length: 9999\r\n\r\n" + body)
         trickle(connection, piece)
         (answer,) = answers_of(read_to_end(connection))
     assert_too_slow(answer)
-    assert cut(running, "body") == before + 1
-    assert posted(running, user_id) == 0
+    assert cut(shared_service, "body") == before + 1
+    assert count_transactions(shared_service, user_id) == 0
 
 
 def test_a_stream_that_stalls_is_ended_and_told_so_in_its_last_line(
-    running: ServiceProcess, user_id: int
+    shared_service: ServiceProcess, user_id: int
 ) -> None:
-    with connect(running.url) as connection:
+    with connect(shared_service.url) as connection:
         connection.sendall(STREAM + chunk(deposit(user_id) + b"\n") + chunk(b'{"uuid'))
         received = read_until(connection, b"0\r\n\r\n")
     first, last = re.findall(rb"^{.*}$", received, re.MULTILINE)
     assert json.loads(first)["status"] == 200
     content = json.loads(last)
     assert (content["status"], content["code"]) == (408, "too_slow")
-    assert posted(running, user_id) == 1
+    assert count_transactions(shared_service, user_id) == 1
 
 
-def test_stream_that_never_begins_gets_a_timeout_problem(running: ServiceProcess) -> None:
-    with connect(running.url) as connection:
+def test_stream_that_never_begins_gets_a_timeout_problem(shared_service: ServiceProcess) -> None:
+    with connect(shared_service.url) as connection:
         connection.sendall(STREAM)
         received = read_until(connection, b"}")
         connection.shutdown(socket.SHUT_WR)  # otherwise the service would read on for some seconds
@@ -173,8 +177,10 @@ def test_stream_that_never_begins_gets_a_timeout_problem(running: ServiceProcess
     assert (answer.status, answer.content["code"]) == (408, "too_slow")
 
 
-def test_occasional_empty_lines_keep_a_stream_open(running: ServiceProcess, user_id: int) -> None:
-    with connect(running.url) as connection:
+def test_occasional_empty_lines_keep_a_stream_open(
+    shared_service: ServiceProcess, user_id: int
+) -> None:
+    with connect(shared_service.url) as connection:
         connection.sendall(STREAM + chunk(b"\n"))
         assert connection.recv(15).startswith(b"HTTP/1.1 200 ")
         for _ in range(TRICKLE_COUNT):
@@ -188,11 +194,11 @@ def test_occasional_empty_lines_keep_a_stream_open(running: ServiceProcess, user
 
 
 def test_streaming_client_may_read_after_sending_everything(
-    running: ServiceProcess, user_id: int
+    shared_service: ServiceProcess, user_id: int
 ) -> None:
     """Send until the answers fill the socket buffers, and read none of them before everything is sent."""
     lines = 5000
-    with connect(running.url, receive_bytes=4096) as connection:
+    with connect(shared_service.url, receive_bytes=4096) as connection:
         connection.sendall(STREAM)
         for _ in range(lines // 100):
             connection.sendall(chunk(b"".join(deposit(user_id) + b"\n" for _ in range(100))))
@@ -205,22 +211,22 @@ def test_streaming_client_may_read_after_sending_everything(
     assert received.endswith(b'{"status":"ok"}')
 
 
-def test_who_takes_nothing_of_an_answer_is_cut(running: ServiceProcess) -> None:
-    before = cut(running, "answer")
+def test_who_takes_nothing_of_an_answer_is_cut(shared_service: ServiceProcess) -> None:
+    before = cut(shared_service, "answer")
     asset = b"GET /docs/assets/swagger-ui-bundle.js HTTP/1.1\r\nhost: localhost\r\n\r\n"
-    with connect(running.url, receive_bytes=4096) as connection:
+    with connect(shared_service.url, receive_bytes=4096) as connection:
         connection.sendall(asset * 20)
         deadline = time.monotonic() + 60
-        while cut(running, "answer") == before:
+        while cut(shared_service, "answer") == before:
             assert time.monotonic() < deadline
             time.sleep(TRICKLE_INTERVAL_SECONDS)
         received = read_to_end(connection)
     assert received.count(b"HTTP/1.1 200 OK") < 20
 
 
-def test_client_that_keeps_sending_after_its_answer_is_cut(running: ServiceProcess) -> None:
-    before = cut(running, "end")
-    with connect(running.url) as connection:
+def test_client_that_keeps_sending_after_its_answer_is_cut(shared_service: ServiceProcess) -> None:
+    before = cut(shared_service, "end")
+    with connect(shared_service.url) as connection:
         connection.sendall(POST + b"content-length: 99999999\r\n\r\n")
         assert connection.recv(20).startswith(b"HTTP/1.1 413 ")
         while connection.recv(65536):
@@ -228,11 +234,11 @@ def test_client_that_keeps_sending_after_its_answer_is_cut(running: ServiceProce
                 break
         trickle(connection, b" ")
         assert read_to_end(connection) == b""
-    assert cut(running, "end") == before + 1
+    assert cut(shared_service, "end") == before + 1
 
 
-def test_no_more_than_so_much_is_read_for_nothing(running: ServiceProcess) -> None:
-    with connect(running.url) as connection:
+def test_no_more_than_so_much_is_read_for_nothing(shared_service: ServiceProcess) -> None:
+    with connect(shared_service.url) as connection:
         connection.sendall(POST + b"content-length: %d\r\n\r\n" % (10 * DISCARD_BYTES_MAX))
         sent = 0
         try:
@@ -244,10 +250,10 @@ def test_no_more_than_so_much_is_read_for_nothing(running: ServiceProcess) -> No
 
 
 def test_rejected_client_gets_the_reason_while_still_sending(
-    running: ServiceProcess,
+    shared_service: ServiceProcess,
 ) -> None:
     """Check that a rejected request is read to its end: closing with unread bytes would discard the answer."""
-    with connect(running.url) as connection:
+    with connect(shared_service.url) as connection:
         connection.sendall(PROBE + b"a: b\r\n" * 500_000)
         (answer,) = answers_of(read_to_end(connection))
     assert answer.status == 431

@@ -75,7 +75,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture(scope="module")
-def running(
+def shared_service(
     tmp_path_factory: pytest.TempPathFactory, authority: Authority
 ) -> Iterator[ServiceProcess]:
     with service(
@@ -93,37 +93,41 @@ def _client(authority: Authority) -> httpx.Client:
 
 
 def test_transactions_are_posted_over_tls_by_several_workers(
-    running: ServiceProcess, authority: Authority
+    shared_service: ServiceProcess, authority: Authority
 ) -> None:
-    assert running.url.startswith("https://")
+    assert shared_service.url.startswith("https://")
     with _client(authority) as client:
-        user_id = client.post(f"{running.url}/v1/user", json={"name": str(uuid4())}).json()["id"]
+        created = client.post(f"{shared_service.url}/v1/user", json={"name": str(uuid4())})
+        user_id = created.json()["id"]
     for _ in range(10):  # a connection each
         with _client(authority) as client:
-            answer = client.post(f"{running.url}/v1/transaction", content=deposit(user_id))
+            answer = client.post(f"{shared_service.url}/v1/transaction", content=deposit(user_id))
         assert answer.status_code == 200
         assert answer.headers["strict-transport-security"] == "max-age=31536000"
 
 
-def test_a_stream_goes_over_tls_both_ways(running: ServiceProcess, authority: Authority) -> None:
+def test_a_stream_goes_over_tls_both_ways(
+    shared_service: ServiceProcess, authority: Authority
+) -> None:
     with _client(authority) as client:
-        user_id = client.post(f"{running.url}/v1/user", json={"name": str(uuid4())}).json()["id"]
+        created = client.post(f"{shared_service.url}/v1/user", json={"name": str(uuid4())})
+        user_id = created.json()["id"]
         body = b"".join(deposit(user_id) + b"\n" for _ in range(3000))
         headers = {"content-type": "application/x-ndjson"}
-        answer = client.post(f"{running.url}/v1/transactions", content=body, headers=headers)
+        answer = client.post(f"{shared_service.url}/v1/transactions", content=body, headers=headers)
     assert answer.text.count('"posted"') == 3000
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_two_versions_of_tls_are_spoken(
-    running: ServiceProcess, authority: Authority, version: ssl.TLSVersion
+    shared_service: ServiceProcess, authority: Authority, version: ssl.TLSVersion
 ) -> None:
     context = ssl.create_default_context(cafile=authority.authority_file)
     context.minimum_version = context.maximum_version = version
-    assert httpx.get(f"{running.url}/healthz/live", verify=context).status_code == 200
+    assert httpx.get(f"{shared_service.url}/healthz/live", verify=context).status_code == 200
 
 
-def test_an_older_version_is_refused(running: ServiceProcess, authority: Authority) -> None:
+def test_an_older_version_is_refused(shared_service: ServiceProcess, authority: Authority) -> None:
     context = ssl.create_default_context(cafile=authority.authority_file)
     context.set_ciphers("ALL:@SECLEVEL=0")
     with pytest.warns(DeprecationWarning):
@@ -131,19 +135,19 @@ def test_an_older_version_is_refused(running: ServiceProcess, authority: Authori
     with pytest.warns(DeprecationWarning):
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     with pytest.raises(httpx.ConnectError, match="SSL"):
-        httpx.get(f"{running.url}/healthz/live", verify=context)
+        httpx.get(f"{shared_service.url}/healthz/live", verify=context)
 
 
-def test_client_without_tls_is_disconnected(running: ServiceProcess) -> None:
-    plain = running.url.replace("https", "http")
+def test_client_without_tls_is_disconnected(shared_service: ServiceProcess) -> None:
+    plain = shared_service.url.replace("https", "http")
     received = exchange(plain, FINAL_PROBE)
     assert b"HTTP" not in received
 
 
 def test_rejected_client_gets_the_reason_over_tls(
-    running: ServiceProcess, authority: Authority
+    shared_service: ServiceProcess, authority: Authority
 ) -> None:
-    parts = urlsplit(running.url)
+    parts = urlsplit(shared_service.url)
     with (
         socket.create_connection((parts.hostname or "", parts.port or 0), SECONDS_MAX) as raw,
         authority.trusting.wrap_socket(raw, server_hostname=parts.hostname) as connection,
@@ -156,8 +160,10 @@ def test_rejected_client_gets_the_reason_over_tls(
             answer += piece
 
 
-def test_image_health_check_supports_tls(running: ServiceProcess, authority: Authority) -> None:
-    port = str(urlsplit(running.url).port)
+def test_image_health_check_supports_tls(
+    shared_service: ServiceProcess, authority: Authority
+) -> None:
+    port = str(urlsplit(shared_service.url).port)
     done = subprocess.run(
         [sys.executable, ROOT / "deploy/docker/healthy.py"],
         env=os.environ | authority.settings | {"SALDO_PORT": port},
@@ -275,9 +281,9 @@ def test_files_that_cannot_be_used_are_one_line_at_the_start(
 
 
 def test_a_handshake_that_is_not_finished_does_not_hold_a_connection_for_ever(
-    running: ServiceProcess,
+    shared_service: ServiceProcess,
 ) -> None:
-    plain = running.url.replace("https", "http")
+    plain = shared_service.url.replace("https", "http")
     parts = urlsplit(plain)
     with socket.create_connection((parts.hostname or "", parts.port or 0), SECONDS_MAX) as raw:
         raw.sendall(b"\x16\x03\x01\x02\x00\x01")

@@ -120,11 +120,11 @@ def test_the_embedded_database_is_verified_beside_its_service_and_without(
             connection.execute("ALTER TABLE saldo.transactions DISABLE TRIGGER USER")
             connection.execute("UPDATE saldo.transactions SET horizon = now()")
             connection.execute("ALTER TABLE saldo.transactions ENABLE TRIGGER USER")
-        assert "user 1, number 0: horizon: found 20" in verified(operator, 1)
-    assert "user 1, number 0: horizon: found 20" in verified(operator, 1)
+        assert "user 1, number 0: horizon: found 20" in run_verify(operator, 1)
+    assert "user 1, number 0: horizon: found 20" in run_verify(operator, 1)
 
 
-def verified(operator: Operator, code: int, *arguments: str) -> str:
+def run_verify(operator: Operator, code: int, *arguments: str) -> str:
     done: subprocess.CompletedProcess[str] = forking.run(
         ["verify", *arguments],
         cwd=operator.directory,
@@ -182,8 +182,8 @@ def test_interrupted_verification_resumes(
         connection.execute(
             "UPDATE saldo.transactions SET balance = 5000 WHERE shard = 1 AND seq = 5"
         )
-    assert verified(operator, 0, "--state", str(state)).startswith(
+    assert run_verify(operator, 0, "--state", str(state)).startswith(
         "the ledger is whole: 42 entries in "
     )
     assert not state.exists()
-    assert "shard 1, seq 5, " in verified(operator, 1)
+    assert "shard 1, seq 5, " in run_verify(operator, 1)

@@ -35,7 +35,7 @@ PIPELINED_BYTES_MAX = 64 * 1024 * 1024
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     with service(tmp_path_factory.mktemp("wire")) as started:
         yield started
         assert "Traceback" not in started.output()
@@ -43,12 +43,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
 
 
 @pytest.fixture
-def user_id(running: ServiceProcess) -> int:
-    created = httpx.post(f"{running.url}/v1/user", json={"name": str(uuid4())})
+def user_id(shared_service: ServiceProcess) -> int:
+    created = httpx.post(f"{shared_service.url}/v1/user", json={"name": str(uuid4())})
     return int(created.json()["id"])
 
 
-def posted(running: ServiceProcess, user_id: int) -> int:
+def count_transactions(running: ServiceProcess, user_id: int) -> int:
     """Return the number of the user's transactions."""
     page = httpx.get(f"{running.url}/v1/user/{user_id}/transactions").json()
     return len(page["items"])
@@ -220,10 +220,10 @@ CLOSING = {400, 431}
     ("sent", "status", "count"), [row[1:] for row in POSTS], ids=[row[0] for row in POSTS]
 )
 def test_a_post_is_answered_once_and_posted_once_or_not_at_all(
-    running: ServiceProcess, user_id: int, sent: Sent, status: int, count: int
+    shared_service: ServiceProcess, user_id: int, sent: Sent, status: int, count: int
 ) -> None:
     request = sent(deposit(user_id))
-    first, *rest = answers_of(exchange(running.url, request + FINAL_PROBE))
+    first, *rest = answers_of(exchange(shared_service.url, request + FINAL_PROBE))
     assert first.status == status, first
     if request.endswith(b"garbage\r\n\r\n"):
         assert [answer.status for answer in rest] == [400]
@@ -233,28 +233,28 @@ def test_a_post_is_answered_once_and_posted_once_or_not_at_all(
     else:
         assert [answer.status for answer in rest] == [200]
         assert rest[0].content == {"status": "ok"}
-    assert posted(running, user_id) == count
+    assert count_transactions(shared_service, user_id) == count
 
 
 @pytest.mark.parametrize("cut", [1, 20, 75])
 def test_half_a_request_is_neither_answered_nor_posted(
-    running: ServiceProcess, user_id: int, cut: int
+    shared_service: ServiceProcess, user_id: int, cut: int
 ) -> None:
     request = POST + with_length(deposit(user_id))
-    with connect(running.url) as connection:
+    with connect(shared_service.url) as connection:
         connection.sendall(request[:-cut])
         connection.shutdown(1)
         assert connection.recv(1) == b""
-    assert posted(running, user_id) == 0
+    assert count_transactions(shared_service, user_id) == 0
 
 
-def test_incomplete_next_request_is_not_a_server_error(running: ServiceProcess) -> None:
+def test_incomplete_next_request_is_not_a_server_error(shared_service: ServiceProcess) -> None:
     head = b"POST /v1/user HTTP/1.1\r\nhost: localhost\r\ncontent-length: 50\r\n\r\n"
-    with connect(running.url) as connection:
+    with connect(shared_service.url) as connection:
         connection.sendall(head + b'{"name')
         connection.shutdown(1)
         assert connection.recv(1) == b""
-    metrics = httpx.get(f"{running.url}/metrics").text
+    metrics = httpx.get(f"{shared_service.url}/metrics").text
     assert not re.search(r'route="/v1/user",status="5', metrics)
 
 
@@ -317,9 +317,9 @@ HEADS = [
     ("sent", "status", "goes_on"), [row[1:] for row in HEADS], ids=[row[0] for row in HEADS]
 )
 def test_a_head_is_answered_and_what_follows_is_not_mistaken(
-    running: ServiceProcess, sent: bytes, status: int, goes_on: bool
+    shared_service: ServiceProcess, sent: bytes, status: int, goes_on: bool
 ) -> None:
-    first, *rest = answers_of(exchange(running.url, sent + FINAL_PROBE))
+    first, *rest = answers_of(exchange(shared_service.url, sent + FINAL_PROBE))
     assert first.status == status
     assert [answer.status for answer in rest] == ([200] if goes_on else [])
     if status >= 400:
@@ -329,59 +329,59 @@ def test_a_head_is_answered_and_what_follows_is_not_mistaken(
 
 @pytest.mark.parametrize("name", [name.decode() for name in UNREPEATABLE_HEADERS])
 def test_a_header_that_says_what_a_request_is_is_there_once(
-    running: ServiceProcess, user_id: int, name: str
+    shared_service: ServiceProcess, user_id: int, name: str
 ) -> None:
     twice = f"{name}: a\r\n{name.upper()}: b\r\n".encode()
     refused, last = answers_of(
-        exchange(running.url, POST + twice + with_length(deposit(user_id)) + FINAL_PROBE)
+        exchange(shared_service.url, POST + twice + with_length(deposit(user_id)) + FINAL_PROBE)
     )
     assert (refused.status, refused.content["code"], last.status) == (400, "wrong_header", 200)
     assert refused.content["errors"][0]["field"].lower() == name
-    assert posted(running, user_id) == 0
+    assert count_transactions(shared_service, user_id) == 0
 
 
 def test_what_comes_with_a_tunnel_or_an_upgrade_is_no_request_of_its_own(
-    running: ServiceProcess, user_id: int
+    shared_service: ServiceProcess, user_id: int
 ) -> None:
     """Check that the body of an upgrade request is not taken for a request of its own."""
     inner = POST + with_length(deposit(user_id))
     outer = b"POST /v1/user HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: h2c\r\n"
-    answers = answers_of(exchange(running.url, outer + with_length(inner), FINAL_PROBE))
+    answers = answers_of(exchange(shared_service.url, outer + with_length(inner), FINAL_PROBE))
     assert [answer.status for answer in answers] == [422, 200]
-    assert posted(running, user_id) == 0
+    assert count_transactions(shared_service, user_id) == 0
 
 
 def test_upgrades_among_requests_sent_together_lose_nothing(
-    running: ServiceProcess, user_id: int
+    shared_service: ServiceProcess, user_id: int
 ) -> None:
     upgrade = b"connection: upgrade\r\nupgrade: h2c\r\n"
     bodies = [deposit(user_id) for _ in range(100)]
     sent = b"".join(POST + upgrade + with_length(body) for body in bodies)
-    answers = answers_of(exchange(running.url, sent + FINAL_PROBE))
+    answers = answers_of(exchange(shared_service.url, sent + FINAL_PROBE))
     assert [answer.status for answer in answers] == [200] * 101
     uuids = [json.loads(body)["uuid"] for body in bodies]
     assert [answer.content["uuid"] for answer in answers[:-1]] == uuids
 
 
-def test_wrong_request_after_an_upgrade_gets_its_own_status(running: ServiceProcess) -> None:
+def test_wrong_request_after_an_upgrade_gets_its_own_status(shared_service: ServiceProcess) -> None:
     upgrade = PROBE + b"connection: upgrade\r\nupgrade: h2c\r\n\r\n"
     sent = upgrade + PROBE + b"a: b\r\n" * 101 + b"\r\n"
-    answers = answers_of(exchange(running.url, sent))
+    answers = answers_of(exchange(shared_service.url, sent))
     assert [answer.status for answer in answers] == [200, 431]
 
 
-def test_a_body_may_come_long_after_its_head(running: ServiceProcess, user_id: int) -> None:
+def test_a_body_may_come_long_after_its_head(shared_service: ServiceProcess, user_id: int) -> None:
     body = deposit(user_id)
     head = POST + b"expect: 100-continue\r\ncontent-length: %d\r\n\r\n" % len(body)
-    with connect(running.url) as connection:
+    with connect(shared_service.url) as connection:
         connection.sendall(head)
         assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
         connection.sendall(body)
         assert connection.recv(20).startswith(b"HTTP/1.1 200 ")
 
 
-def test_too_large_body_is_rejected_before_it_is_sent(running: ServiceProcess) -> None:
-    with connect(running.url) as connection:
+def test_too_large_body_is_rejected_before_it_is_sent(shared_service: ServiceProcess) -> None:
+    with connect(shared_service.url) as connection:
         connection.sendall(POST + b"expect: 100-continue\r\ncontent-length: 999999\r\n\r\n")
         assert connection.recv(20).startswith(b"HTTP/1.1 413 ")
 
@@ -392,24 +392,24 @@ def _send(connection: socket.socket, data: bytes) -> None:
 
 
 def test_very_many_requests_at_once_are_all_answered_and_not_all_held(
-    running: ServiceProcess,
+    shared_service: ServiceProcess,
 ) -> None:
-    process = psutil.Process(running.process.pid)
-    with connect(running.url, receive_bytes=4096) as connection:
+    process = psutil.Process(shared_service.process.pid)
+    with connect(shared_service.url, receive_bytes=4096) as connection:
         before = process.memory_info().rss
         sending = threading.Thread(target=_send, args=(connection, (PROBE + b"\r\n") * PIPELINED))
         sending.start()
         for _ in range(TURNS):  # turns of the server's loop, at least, to read all that it wants to
-            httpx.get(f"{running.url}/healthz/live")
+            httpx.get(f"{shared_service.url}/healthz/live")
         assert process.memory_info().rss - before < PIPELINED_BYTES_MAX
     sending.join()
-    answers = exchange(running.url, (PROBE + b"\r\n") * 2000 + FINAL_PROBE)
+    answers = exchange(shared_service.url, (PROBE + b"\r\n") * 2000 + FINAL_PROBE)
     assert [answer.content for answer in answers_of(answers)] == [{"status": "ok"}] * 2001
 
 
-def test_rejected_requests_are_counted_by_status(running: ServiceProcess) -> None:
+def test_rejected_requests_are_counted_by_status(shared_service: ServiceProcess) -> None:
     def count(status: int) -> float:
-        metrics = httpx.get(f"{running.url}/metrics").text
+        metrics = httpx.get(f"{shared_service.url}/metrics").text
         found = re.findall(rf'saldo_http_requests_total{{.*status="{status}"}} (\S+)', metrics)
         return sum(map(float, found))
 
@@ -419,12 +419,12 @@ def test_rejected_requests_are_counted_by_status(running: ServiceProcess) -> Non
         (400, b"x"),
     ):
         before = count(status)
-        exchange(running.url, sent + b"\r\n\r\n")
+        exchange(shared_service.url, sent + b"\r\n\r\n")
         assert count(status) == before + 1
 
 
 def test_stream_with_broken_framing_gets_no_final_chunk(
-    running: ServiceProcess, user_id: int
+    shared_service: ServiceProcess, user_id: int
 ) -> None:
     """Check that lines read before the broken chunk are posted and answered.
 
@@ -436,7 +436,7 @@ def test_stream_with_broken_framing_gets_no_final_chunk(
         + b"\r\n"
     )
     line = deposit(user_id) + b"\n"
-    with connect(running.url) as connection:
+    with connect(shared_service.url) as connection:
         connection.sendall(head + b"%x\r\n%b\r\n" % (len(line), line))
         received = b""
         while b'"posted"' not in received:
@@ -446,5 +446,5 @@ def test_stream_with_broken_framing_gets_no_final_chunk(
             received += piece
     assert not received.endswith(b"0\r\n\r\n")
     assert received.count(b"HTTP/1.1 ") == 1
-    assert posted(running, user_id) == 1
+    assert count_transactions(shared_service, user_id) == 1
     assert json.loads(deposit(user_id))["user_id"] == user_id

@@ -110,11 +110,11 @@ def moments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[st
         return httpx.Response(404 if found is None else 200, json=found, request=request)
 
     monkeypatch.setattr(httpx.HTTPTransport, "handle_request", reply)
-    monkeypatch.setattr(export, "ExportFilter", _noting(seen, ExportFilter))
-    monkeypatch.setattr(relay, "rewind_sink", _noting(seen, CommandError))
+    monkeypatch.setattr(export, "ExportFilter", _record_arguments(seen, ExportFilter))
+    monkeypatch.setattr(relay, "rewind_sink", _record_arguments(seen, CommandError))
     monkeypatch.setattr(relay, "Database", _NoDatabase)
-    monkeypatch.setattr(keys, "read_new_key", _noting(seen, _refuse))
-    monkeypatch.setattr(backup, "Recovery", _noting(seen, _refuse))
+    monkeypatch.setattr(keys, "read_new_key", _record_arguments(seen, _refuse))
+    monkeypatch.setattr(backup, "Recovery", _record_arguments(seen, _refuse))
     monkeypatch.setattr(backup, "is_backup", lambda _: True)
     monkeypatch.setattr(clock, "zone", clock.zone.__wrapped__)
     monkeypatch.setenv("TZ", "America/New_York")
@@ -140,7 +140,7 @@ def _answer(path: str) -> Any:
     return answers.get(path)
 
 
-def _noting(seen: list[str | datetime], then: Callable[..., Any]) -> Callable[..., Any]:
+def _record_arguments(seen: list[str | datetime], then: Callable[..., Any]) -> Callable[..., Any]:
     def note(*arguments: Any) -> Any:
         for each in arguments:
             values = each.values() if isinstance(each, dict) else [each]

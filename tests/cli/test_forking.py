@@ -29,7 +29,7 @@ SECONDS_MAX = 60
 
 
 @pytest.fixture(params=WAYS)
-def forked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+def is_forked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Return whether processes are forked in this test."""
     monkeypatch.setattr(forking, "ENABLED", request.param)
     return bool(request.param)
@@ -69,7 +69,7 @@ def test_forked_and_started_commands_have_equal_exit_codes_and_output(
 
 
 @contextmanager
-def watching(**options: Any) -> Iterator[subprocess.Popen[Any]]:
+def run_watch(**options: Any) -> Iterator[subprocess.Popen[Any]]:
     """Yield a command that waits for an answer that does not come."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -90,9 +90,9 @@ def watching(**options: Any) -> Iterator[subprocess.Popen[Any]]:
     ("number", "code"),
     [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)],
 )
-@pytest.mark.usefixtures("forked")
+@pytest.mark.usefixtures("is_forked")
 def test_signals_end_a_forked_command(number: signal.Signals, code: int) -> None:
-    with watching() as process:
+    with run_watch() as process:
         assert process.poll() is None
         process.send_signal(number)
         _, errors = process.communicate(timeout=SECONDS_MAX)
@@ -100,17 +100,17 @@ def test_signals_end_a_forked_command(number: signal.Signals, code: int) -> None
     assert "Traceback" not in errors
 
 
-@pytest.mark.usefixtures("forked")
+@pytest.mark.usefixtures("is_forked")
 @pytest.mark.parametrize("own", [True, False])
 def test_forked_command_has_its_own_session_on_request(own: bool) -> None:
-    with watching(start_new_session=own) as process:
+    with run_watch(start_new_session=own) as process:
         assert os.getsid(process.pid) == (process.pid if own else os.getsid(0))
         assert os.getpgid(process.pid) == (process.pid if own else os.getpgid(0))
 
 
-@pytest.mark.usefixtures("forked")
+@pytest.mark.usefixtures("is_forked")
 def test_wait_raises_an_error_at_its_timeout() -> None:
-    with watching() as process, pytest.raises(subprocess.TimeoutExpired):
+    with run_watch() as process, pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.01)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -118,15 +118,15 @@ def test_wait_raises_an_error_at_its_timeout() -> None:
             forking.run(["watch", "--url", url], timeout=0.01)
 
 
-def test_commands_are_forked_unless_the_environment_forbids_it(forked: bool) -> None:
-    with watching() as process:
-        assert isinstance(process, forking.Forked) == forked
+def test_commands_are_forked_unless_the_environment_forbids_it(is_forked: bool) -> None:
+    with run_watch() as process:
+        assert isinstance(process, forking.Forked) == is_forked
     done = forking.start(["--help"], env=os.environ | {"PYTHONWARNINGS": "error"}, stdout=-3)
     assert not isinstance(done, forking.Forked)
     assert done.wait(SECONDS_MAX) == 0
 
 
-@pytest.mark.usefixtures("forked")
+@pytest.mark.usefixtures("is_forked")
 def test_failed_command_raises_an_error_with_check() -> None:
     with pytest.raises(subprocess.CalledProcessError):
         forking.run(["--nothing"], check=True, capture_output=True)

@@ -218,7 +218,7 @@ def test_files_in_the_notations_of_banks_and_bookkeepers(saldo: Program, tmp_pat
     user = saldo.user(f"bookkeeper {uuid4()}")
     file = tmp_path / "bank.csv"
 
-    def imported(text: str, *options: str, code: ExitCode = ExitCode.REFUSED) -> Any:
+    def import_text(text: str, *options: str, code: ExitCode = ExitCode.REFUSED) -> Any:
         file.write_text(text)
         return saldo("import", str(file), "--id", f"{uuid4()}", *options, "--json", code=code).json
 
@@ -233,7 +233,7 @@ def test_files_in_the_notations_of_banks_and_bookkeepers(saldo: Program, tmp_pat
 
     amounts = [*FOREIGN, "7.50"]
     text = "type;amount;user_id\n" + "".join(f"DEPOSIT;{each};{user}\n" for each in amounts)
-    found = imported(text, "--delimiter", ";")
+    found = import_text(text, "--delimiter", ";")
     assert (found["posted"], found["deposited"], found["invalid"]) == (1, "7.50", 9)
     with Path(found["rejected_file"]).open(newline="") as rejected:
         reasons = [row["reason"] for row in csv.DictReader(rejected, delimiter=";")]
@@ -241,7 +241,7 @@ def test_files_in_the_notations_of_banks_and_bookkeepers(saldo: Program, tmp_pat
 
     signed = ["(30.00)", "50.00-", "\u221220.00", "- 5.00", "+5.00", "-7.50", "--3.00"]
     text = "amount,user_id\n" + "".join(f"{each},{user}\n" for each in signed)
-    found = imported(text, "--signed")
+    found = import_text(text, "--signed")
     assert (found["posted"], found["invalid"]) == (2, 5)
     assert (found["deposited"], found["withdrawn"]) == ("5.00", "7.50")
     assert saldo.balance(user) == Decimal("1005.00")
@@ -253,7 +253,7 @@ def test_files_in_the_notations_of_banks_and_bookkeepers(saldo: Program, tmp_pat
         assert above[:4].strip('"') in ended.errors and "delete" in ended.errors
     assert saldo.balance(user) == Decimal("1005.00")
     text = f"{heading};;;\n{row};;;\n{row};;;\n\n"  # equal rows are two
-    assert imported(text, "--delimiter", ";", code=ExitCode.DONE)["posted"] == 2
+    assert import_text(text, "--delimiter", ";", code=ExitCode.DONE)["posted"] == 2
 
 
 def test_duplicate_uuids_are_found_in_files_of_any_length() -> None:

@@ -116,7 +116,7 @@ def test_no_command_is_left_out() -> None:
 
 @pytest.mark.parametrize("restricted", [False, True], ids=["service", "only SELECT"])
 def test_reading_commands_change_nothing_and_wait_for_no_lock(
-    ledger: Database, embedded: EmbeddedServer, restricted: bool
+    ledger: Database, embedded_server: EmbeddedServer, restricted: bool
 ) -> None:
     """Run the commands while another session locks every shard and the migrations: none may need a lock."""
     if restricted:

@@ -67,13 +67,13 @@ def test_every_row_gives_a_transaction_or_a_reason(
 
 @given(st.text(min_size=1, max_size=20), st.integers(1, 10**6), st.integers(1, 10**6))
 def test_derived_uuids_differ_by_row_and_by_name(name: str, one: int, other: int) -> None:
-    def made(identity: str, number: int) -> UUID:
+    def make_uuid(identity: str, number: int) -> UUID:
         return RowMapper(meaning(identity=identity), FIELDS[1:]).uuid(
             Row(number, number, [None] * 5)
         )
 
-    assert (made(name, one) == made(name, other)) is (one == other)
-    assert made(name, one) != made(f"{name}'", one)
+    assert (make_uuid(name, one) == make_uuid(name, other)) is (one == other)
+    assert make_uuid(name, one) != make_uuid(f"{name}'", one)
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_no_text_in_the_pdf_is_wider_than_its_cell(
     drawn: list[str] = []
     cell = fpdf.FPDF.cell
 
-    def measured(pdf: Any, width: float, height: float, text: str, **options: Any) -> Any:
+    def measure_cell(pdf: Any, width: float, height: float, text: str, **options: Any) -> Any:
         room = width or pdf.w - pdf.r_margin - pdf.x
         # The placeholder of the number of pages is replaced later.
         if "{nb}" not in text:
@@ -130,7 +130,7 @@ def test_no_text_in_the_pdf_is_wider_than_its_cell(
             drawn.append(text)
         return cell(pdf, width, height, text, **options)
 
-    monkeypatch.setattr(fpdf.FPDF, "cell", measured)
+    monkeypatch.setattr(fpdf.FPDF, "cell", measure_cell)
     found = statement_of("W" * 200, "18765432097531.08", late=late, outcome=outcome)
     render_pdf(found, NOON)
     assert "18,765,432,097,531.08" in drawn

@@ -26,7 +26,7 @@ WAITS = """
 
 
 @contextmanager
-def waiting(
+def run_waiting_command(
     ledger: Database, directory: Path, command: str, *prefix: str
 ) -> Iterator[subprocess.Popen[str]]:
     """Yield a command that waits for the lock of the migrations."""
@@ -56,7 +56,7 @@ def waiting(
 def test_sigterm_ends_a_command_that_waits_for_a_lock(
     own_ledger: Database, tmp_path: Path, command: str
 ) -> None:
-    with waiting(own_ledger, tmp_path, command) as process:
+    with run_waiting_command(own_ledger, tmp_path, command) as process:
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=30)  # the wait for the lock itself takes a minute
     assert process.returncode == 128 + signal.SIGTERM
@@ -69,7 +69,7 @@ def test_sigterm_ends_process_1_of_a_namespace(own_ledger: Database, tmp_path: P
     namespace = (str(unshare), "--pid", "--fork", "--kill-child")
     if unshare is None or subprocess.run([*namespace, "true"], check=False).returncode != 0:
         pytest.skip("process namespaces can't be made here (unshare)")
-    with waiting(own_ledger, tmp_path, "db migrate", *namespace) as process:
+    with run_waiting_command(own_ledger, tmp_path, "db migrate", *namespace) as process:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         subprocess.run(["kill", "-TERM", *children], check=True)
         _, errors = process.communicate(timeout=30)

@@ -41,14 +41,14 @@ def primary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer
 
 
 @pytest.fixture
-def serving(primary: EmbeddedServer, tmp_path: Path) -> Iterator[ServiceProcess]:
+def service_on_primary(primary: EmbeddedServer, tmp_path: Path) -> Iterator[ServiceProcess]:
     with serve(tmp_path, primary, primary) as running:
         yield running
 
 
 @pytest.fixture
 def replica(
-    primary: EmbeddedServer, serving: ServiceProcess, tmp_path: Path
+    primary: EmbeddedServer, service_on_primary: ServiceProcess, tmp_path: Path
 ) -> Iterator[EmbeddedServer]:
     """Yield a replica that was created after the schema."""
     with standby_of(primary, tmp_path / "standby") as server:
@@ -82,11 +82,11 @@ class UserClient:
 
     def __init__(self, url: str, user_id: int = 0) -> None:
         self._url = url
-        self.user_id = user_id or self._created()
+        self.user_id = user_id or self._create_user()
         self._reads: dict[str, float] = {}
-        self.answered()
+        self.read_new_servers()
 
-    def _created(self) -> int:
+    def _create_user(self) -> int:
         found = httpx.post(f"{self._url}/v1/user", json={"name": f"user {uuid4()}"}).json()
         return int(found["id"])
 
@@ -124,7 +124,7 @@ class UserClient:
     def list(self, **query: Any) -> dict[str, Any]:
         return self.get(f"/v1/user/{self.user_id}/transactions", limit=PAGE, **query)
 
-    def answered(self) -> set[str]:
+    def read_new_servers(self) -> set[str]:
         """Return the servers that have answered reads which a replica may answer, since the last call."""
         found = {who: float(n) for who, n in READS.findall(httpx.get(f"{self._url}/metrics").text)}
         since = {who for who, n in found.items() if n > self._reads.get(who, 0)}
@@ -133,7 +133,7 @@ class UserClient:
 
 
 @contextmanager
-def paused(replica: EmbeddedServer) -> Iterator[None]:
+def pause_replay(replica: EmbeddedServer) -> Iterator[None]:
     """Pause the replay of the replica, which then receives new entries without showing them."""
     with psycopg.connect(replica.superuser_url, autocommit=True) as admin:
         admin.execute("SELECT pg_wal_replay_pause()")
@@ -186,20 +186,23 @@ def questions(user_id: int, seq: int) -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_replica_answers_like_the_primary(
-    primary: EmbeddedServer, replica: EmbeddedServer, serving: ServiceProcess, tmp_path: Path
+    primary: EmbeddedServer,
+    replica: EmbeddedServer,
+    service_on_primary: ServiceProcess,
+    tmp_path: Path,
 ) -> None:
-    plain = UserClient(serving.url)
+    plain = UserClient(service_on_primary.url)
     plain.fill()
     catch_up(primary, replica)
     with serve(tmp_path, primary, replica) as running:
         asking = UserClient(running.url, plain.user_id)
         for path, query in questions(plain.user_id, 3):
             assert asking.get(path, **query) == plain.get(path, **query)
-            assert asking.answered() == {"replica"}, (path, query)
+            assert asking.read_new_servers() == {"replica"}, (path, query)
         assert len(asking.get(f"/console/users/{plain.user_id}/chart")["times"]) > ENTRIES
-        assert asking.answered() == {"replica"}
+        assert asking.read_new_servers() == {"replica"}
         asking.balance()
-        assert asking.answered() == set()  # the most frequent read uses one server
+        assert asking.read_new_servers() == set()  # the most frequent read uses one server
 
 
 def test_primary_answers_reads_that_the_replica_lags_behind(
@@ -209,22 +212,22 @@ def test_primary_answers_reads_that_the_replica_lags_behind(
         asking = UserClient(running.url)
         made = asking.fill()
         catch_up(primary, replica)
-        with paused(replica):
+        with pause_replay(replica):
             new = asking.post("5.00")
             page = asking.list()
             assert page["items"][0]["uuid"] == new["uuid"]
-            assert asking.answered() == {"primary"}
+            assert asking.read_new_servers() == {"primary"}
             assert asking.balance(date=new["timestamp"]) == new["balance"]
-            assert asking.answered() == {"primary"}
+            assert asking.read_new_servers() == {"primary"}
             # The replica has everything below that.
             older = asking.list(cursor=page["next_cursor"])
             assert [item["uuid"] for item in older["items"]] == [
                 each["uuid"] for each in reversed(made[-2 * PAGE + 1 : -PAGE + 1])
             ]
-            assert asking.answered() == {"replica"}
+            assert asking.read_new_servers() == {"replica"}
         catch_up(primary, replica)
         assert asking.list() == page
-        assert asking.answered() == {"replica"}
+        assert asking.read_new_servers() == {"replica"}
 
 
 def test_replica_answers_known_at_once_nothing_can_be_recorded_before_it(
@@ -236,18 +239,18 @@ def test_replica_answers_known_at_once_nothing_can_be_recorded_before_it(
         known = second["recorded_at"]
         catch_up(primary, replica)
         assert asking.balance(known_at=known) == "2.00"
-        assert asking.answered() == {"replica"}
+        assert asking.read_new_servers() == {"replica"}
         # For the last moment the replica can't exclude further entries.
         assert asking.balance(known_at=third["recorded_at"]) == "3.00"
-        assert asking.answered() == {"primary"}
+        assert asking.read_new_servers() == {"primary"}
         listed = asking.list(known_at=known)
-        assert listed["items"] == [_listed(second), _listed(first)]
+        assert listed["items"] == [_remove_code(second), _remove_code(first)]
         asking.post()
         assert asking.list(known_at=known) == listed
 
 
 def test_primary_answers_while_the_replica_is_unavailable(
-    primary: EmbeddedServer, serving: ServiceProcess, tmp_path: Path
+    primary: EmbeddedServer, service_on_primary: ServiceProcess, tmp_path: Path
 ) -> None:
     data_dir = tmp_path / "standby"
     with standby_of(primary, data_dir) as replica, serve(tmp_path, primary, replica) as running:
@@ -255,14 +258,14 @@ def test_primary_answers_while_the_replica_is_unavailable(
         asking.fill()
         catch_up(primary, replica)
         page = asking.list()
-        assert asking.answered() == {"replica"}
+        assert asking.read_new_servers() == {"replica"}
         replica.stop()
         assert asking.list() == page
-        assert asking.answered() == {"primary"}
+        assert asking.read_new_servers() == {"primary"}
         again = EmbeddedServer(data_dir)
         again.start()
         try:
-            while asking.answered() != {"replica"}:
+            while asking.read_new_servers() != {"replica"}:
                 assert asking.list() == page
         finally:
             again.stop()
@@ -289,8 +292,8 @@ def test_promoted_replica_is_not_used(
         assert asking.chart() == chart
         kept = [asking.post("5.00"), asking.post("5.00")][-1]
         assert lost["number"] == kept["number"]
-        assert asking.list()["items"][0] == _listed(kept)
-        assert asking.answered() >= {"primary"}
+        assert asking.list()["items"][0] == _remove_code(kept)
+        assert asking.read_new_servers() >= {"primary"}
 
 
 def test_replica_hides_entries_that_are_not_visible_on_the_primary(
@@ -323,17 +326,17 @@ def test_hanging_replica_counts_as_unavailable(
         asking.fill()
         catch_up(primary, replica)
         page = asking.list()
-        assert asking.answered() == {"replica"}
+        assert asking.read_new_servers() == {"replica"}
         with hung(replica):
             assert asking.list() == page
-            assert asking.answered() == {"primary"}
+            assert asking.read_new_servers() == {"primary"}
             wait_for(running, "the replica is away")
-        while asking.answered() != {"replica"}:
+        while asking.read_new_servers() != {"replica"}:
             assert asking.list() == page
 
 
 def test_replica_of_another_database_is_not_used(
-    primary: EmbeddedServer, serving: ServiceProcess, tmp_path: Path
+    primary: EmbeddedServer, service_on_primary: ServiceProcess, tmp_path: Path
 ) -> None:
     with service(
         tmp_path,
@@ -345,9 +348,9 @@ def test_replica_of_another_database_is_not_used(
         asking = UserClient(running.url)
         asking.post()
         assert len(asking.list()["items"]) == 1
-        assert asking.answered() == {"primary"}
+        assert asking.read_new_servers() == {"primary"}
 
 
-def _listed(posted: dict[str, Any]) -> dict[str, Any]:
+def _remove_code(posted: dict[str, Any]) -> dict[str, Any]:
     """Return a posted transaction as lists contain it."""
     return {name: value for name, value in posted.items() if name != "code"}

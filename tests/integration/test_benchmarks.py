@@ -122,28 +122,28 @@ def late_share(workload: Workload) -> float:
 
 
 def test_traffic_is_distributed_over_users_as_requested() -> None:
-    def counted(spread: str) -> list[int]:
+    def count_requests(spread: str) -> list[int]:
         workload = Workload(lines=20_000, users=100, first_user=7, spread=spread)  # type: ignore[arg-type]
         users = Counter(request.user_id for request in requests_of(workload))
         assert users.keys() <= set(range(7, 107))
         return [count for _, count in users.most_common()]
 
-    assert counted("hot") == [20_000]
-    uniform, zipf = counted("uniform"), counted("zipf")
+    assert count_requests("hot") == [20_000]
+    uniform, zipf = count_requests("uniform"), count_requests("zipf")
     assert (len(uniform), uniform[0] < 2 * uniform[-1]) == (100, True)
     assert zipf[0] / zipf[9] == pytest.approx(10, rel=0.3)
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     with service(tmp_path_factory.mktemp("service")) as process:
         yield process
 
 
-def test_the_client_of_streams_checks_a_real_stream(running: ServiceProcess) -> None:
+def test_the_client_of_streams_checks_a_real_stream(shared_service: ServiceProcess) -> None:
     """Send a stream for users who do not exist, whose answers are known without a ledger."""
     body = body_of(Workload(lines=5000, users=10, first_user=1000))
-    answer = ndjson.send(running.url, body.data)
+    answer = ndjson.send(shared_service.url, body.data)
     assert ndjson.check(answer, body.data) == {("user_not_found", False): 5000}
     assert answer.seconds > 0
 

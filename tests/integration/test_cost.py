@@ -125,7 +125,7 @@ async def test_a_batch_is_one_round_trip_and_one_commit(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:
     """Run the whole engine through a socket that counts the server's ReadyForQuery messages."""
-    async with counted(server, tmp_path) as (url, trips), asyncio.timeout(60):
+    async with count_round_trips(server, tmp_path) as (url, trips), asyncio.timeout(60):
         settings = settings_for(url)
         engine = create_engine(settings, url)
         engine.start()
@@ -224,7 +224,9 @@ class Trips:
 
 
 @asynccontextmanager
-async def counted(server: EmbeddedServer, directory: Path) -> AsyncIterator[tuple[str, Trips]]:
+async def count_round_trips(
+    server: EmbeddedServer, directory: Path
+) -> AsyncIterator[tuple[str, Trips]]:
     """Yield another socket of the server, and a counter of the round trips over it."""
     trips = Trips()
     behind = psycopg.conninfo.conninfo_to_dict(server.service_url)["host"]

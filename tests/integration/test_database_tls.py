@@ -103,7 +103,9 @@ def _answers(url: str) -> bool:
     return True
 
 
-def _verified(url: str, authority: trustme.CA, directory: Path, host: str = "localhost") -> str:
+def _require_verification(
+    url: str, authority: trustme.CA, directory: Path, host: str = "localhost"
+) -> str:
     path = directory / f"{uuid4()}.pem"
     authority.cert_pem.write_to_path(path)
     return url.replace("@localhost", f"@{host}").replace(
@@ -117,7 +119,7 @@ def test_a_ledger_over_verified_tls(
     """Migrate with one driver and post with the other."""
     with databases.create_database(server_url) as database:
         urls = [
-            _verified(url, authority, tmp_path)
+            _require_verification(url, authority, tmp_path)
             for url in (database.service_url, database.owner_url)
         ]
         settings = settings_for(urls[0], database_owner_url=urls[1])
@@ -132,8 +134,8 @@ def test_a_server_of_another_authority_or_name_is_refused(
     """Connect with each driver; the environment must not name an authority that the driver would trust instead."""
     assert "PGSSLROOTCERT" not in os.environ
     for url in (
-        _verified(server_url, trustme.CA(), tmp_path),
-        _verified(server_url, authority, tmp_path, host="127.0.0.1"),
+        _require_verification(server_url, trustme.CA(), tmp_path),
+        _require_verification(server_url, authority, tmp_path, host="127.0.0.1"),
     ):
         with pytest.raises(psycopg.OperationalError, match="certificate"):
             psycopg.connect(url)

@@ -25,7 +25,7 @@ from saldo.store.errors import ConfigurationError
 
 
 @contextmanager
-def started(directory: Path) -> Iterator[EmbeddedServer]:
+def run_server(directory: Path) -> Iterator[EmbeddedServer]:
     server = EmbeddedServer(directory)
     server.start()
     try:
@@ -34,7 +34,7 @@ def started(directory: Path) -> Iterator[EmbeddedServer]:
         server.stop()
 
 
-def shown(server: EmbeddedServer, setting: str) -> str:
+def read_setting(server: EmbeddedServer, setting: str) -> str:
     with psycopg.connect(server.superuser_url) as connection:
         row = connection.execute("SELECT current_setting(%s)", (setting,)).fetchone()
     assert row is not None
@@ -43,33 +43,33 @@ def shown(server: EmbeddedServer, setting: str) -> str:
 
 def test_it_listens_on_a_socket_of_its_own_only_and_is_tuned(tmp_path: Path) -> None:
     directory = tmp_path / "data"
-    with started(directory) as server:
-        assert shown(server, "listen_addresses") == ""
-        assert shown(server, "jit") == "off"
-        assert shown(server, "fsync") == "on"
+    with run_server(directory) as server:
+        assert read_setting(server, "listen_addresses") == ""
+        assert read_setting(server, "jit") == "off"
+        assert read_setting(server, "fsync") == "on"
         for private in (directory / "socket", directory / "postgresql-18"):
             assert stat.S_IMODE(private.stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize("name", ["with space", "it's", "Сальдо", "deep/" + "x" * 120])
 def test_directory_may_have_any_name(tmp_path: Path, name: str) -> None:
-    with started(tmp_path / name) as server:
-        assert shown(server, "jit") == "off"
+    with run_server(tmp_path / name) as server:
+        assert read_setting(server, "jit") == "off"
 
 
 def test_a_second_server_in_the_directory_is_refused(tmp_path: Path) -> None:
     with (
-        started(tmp_path),
+        run_server(tmp_path),
         pytest.raises(ConfigurationError, match=f"in use by process {os.getpid()}"),
     ):
         EmbeddedServer(tmp_path).start()
 
 
 def test_a_second_start_leaves_the_running_server_alone(tmp_path: Path) -> None:
-    with started(tmp_path) as server:
+    with run_server(tmp_path) as server:
         with pytest.raises(ConfigurationError, match="has been started already"):
             server.start()
-        assert shown(server, "jit") == "off"
+        assert read_setting(server, "jit") == "off"
 
 
 def test_a_file_in_place_of_the_directory_is_one_clear_line(tmp_path: Path) -> None:
@@ -88,21 +88,21 @@ def test_a_cluster_of_another_version_is_one_clear_line(tmp_path: Path) -> None:
 def test_unfinished_creation_is_repeated(tmp_path: Path) -> None:
     (tmp_path / "postgresql-18.unfinished").mkdir()
     (tmp_path / "postgresql-18.unfinished/PG_VERSION").write_text("18\n")
-    with started(tmp_path) as server:
-        assert shown(server, "jit") == "off"
+    with run_server(tmp_path) as server:
+        assert read_setting(server, "jit") == "off"
 
 
 def test_stale_pid_file_with_another_process_is_ignored(tmp_path: Path) -> None:
-    with started(tmp_path):
+    with run_server(tmp_path):
         pid_file = tmp_path / "postgresql-18/postmaster.pid"
         text = pid_file.read_text()
     pid_file.write_text(text.replace(text.split()[0], str(os.getpid()), 1))
-    with started(tmp_path) as server:
+    with run_server(tmp_path) as server:
         assert server.pid != os.getpid()
 
 
 def test_a_killed_server_comes_back_with_its_data(tmp_path: Path) -> None:
-    with started(tmp_path) as server:
+    with run_server(tmp_path) as server:
         with psycopg.connect(server.superuser_url) as connection:
             connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
         before = server.pid
@@ -130,13 +130,13 @@ def test_the_server_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
     assert done.returncode == -signal.SIGKILL
-    with started(tmp_path) as server:
-        assert shown(server, "jit") == "off"
+    with run_server(tmp_path) as server:
+        assert read_setting(server, "jit") == "off"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone else")
 def test_other_users_can_not_connect(tmp_path: Path) -> None:
-    with started(tmp_path) as server:
+    with run_server(tmp_path) as server:
         program = "import os, sys, psycopg; os.setuid(65534); psycopg.connect(sys.argv[1])"
         done = subprocess.run(
             [sys.executable, "-c", program, server.superuser_url],
@@ -160,7 +160,7 @@ def test_other_users_can_not_connect(tmp_path: Path) -> None:
     ],
 )
 def test_directory_name_may_contain_any_character(tmp_path: Path, name: str) -> None:
-    with started(tmp_path / name) as server:
+    with run_server(tmp_path / name) as server:
         socket_dir = Path(str(psycopg.conninfo.conninfo_to_dict(server.service_url)["host"]))
         with psycopg.connect(server.service_url, connect_timeout=5) as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
@@ -172,7 +172,7 @@ def test_stale_pid_file_with_a_process_of_the_same_account_is_ignored(tmp_path: 
 
     PostgreSQL itself ignores processes of other accounts, and its parent.
     """
-    with started(tmp_path):
+    with run_server(tmp_path):
         files = (tmp_path / "postgresql-18/postmaster.pid", tmp_path / "socket/.s.PGSQL.5432.lock")
         texts = [file.read_text() for file in files]
     other = subprocess.Popen([*_as_the_account(), "sleep", "600"])
@@ -181,7 +181,7 @@ def test_stale_pid_file_with_a_process_of_the_same_account_is_ignored(tmp_path: 
             file.write_text(text.replace(text.split()[0], str(other.pid), 1))
             owner = file.parent.stat()
             os.chown(file, owner.st_uid, owner.st_gid)
-        with started(tmp_path) as server:
+        with run_server(tmp_path) as server:
             assert server.pid != other.pid
         assert other.poll() is None, "the other program was ended"
     finally:
@@ -228,7 +228,7 @@ def test_start_waits_for_backends_of_a_killed_server(tmp_path: Path, through_a_l
         _wait_until_it_computes(connection.info.backend_pid, tmp_path / "data")
         os.kill(int(done.stdout), signal.SIGKILL)
         backend = Path(f"/proc/{connection.info.backend_pid}")
-        with started(directory):
+        with run_server(directory):
             assert not _runs(backend), "a second server beside a backend of the first"
     finally:
         worker.join()
@@ -255,7 +255,7 @@ def test_other_users_are_refused_by_the_socket_and_by_the_server() -> None:
     above = Path(tempfile.mkdtemp(prefix="saldo-test-"))
     above.chmod(0o755)
     try:
-        with started(above / "data") as server:
+        with run_server(above / "data") as server:
             with pytest.raises(psycopg.OperationalError, match="Permission denied"):
                 _connect_as("nobody", server.service_url)
             (above / "data").chmod(0o755)  # whatever the umask was
@@ -282,18 +282,18 @@ def _keep_a_row(server: EmbeddedServer) -> None:
         connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
 
 
-def _kept(server: EmbeddedServer) -> object:
+def _read_kept_row(server: EmbeddedServer) -> object:
     with psycopg.connect(server.superuser_url) as connection:
         return connection.execute("SELECT one FROM kept").fetchone()
 
 
 def test_a_second_start_finds_the_data_and_our_settings(tmp_path: Path) -> None:
-    with started(tmp_path) as server:
+    with run_server(tmp_path) as server:
         _keep_a_row(server)
     (tmp_path / "postgresql-18/saldo.conf").write_text("jit = on\n")
-    with started(tmp_path) as server:
-        assert _kept(server) == (1,)
-        assert shown(server, "jit") == "off"
+    with run_server(tmp_path) as server:
+        assert _read_kept_row(server) == (1,)
+        assert read_setting(server, "jit") == "off"
 
 
 # A process that starts a server, commits a row, prints the server's pid, and is then killed.
@@ -325,13 +325,13 @@ def _orphan(directory: Path) -> tuple[int, str]:
 def test_an_orphaned_server_is_ended_and_its_data_kept(tmp_path: Path) -> None:
     orphan, _ = _orphan(tmp_path)
     assert _runs(Path(f"/proc/{orphan}"))  # or the test proves nothing
-    with started(tmp_path) as server:
+    with run_server(tmp_path) as server:
         assert not _runs(Path(f"/proc/{orphan}"))
-        assert _kept(server) == (1,)
+        assert _read_kept_row(server) == (1,)
 
 
 def test_stop_does_not_wait_for_a_restart_to_succeed(tmp_path: Path) -> None:
-    with started(tmp_path) as server:
+    with run_server(tmp_path) as server:
         # The server can't become ready again, because after its restart it waits for a promotion for ever.
         (tmp_path / "postgresql-18/standby.signal").touch()
         with psycopg.connect(server.superuser_url, autocommit=True) as connection:
@@ -353,13 +353,13 @@ def test_environment_variables_never_lead_to_another_server(
         EmbeddedServer(tmp_path).start()
     monkeypatch.delenv("PGHOSTADDR")
     monkeypatch.setenv("PGPORT", "6001")
-    with started(tmp_path):
+    with run_server(tmp_path):
         assert (tmp_path / "socket/.s.PGSQL.5432").is_socket()
 
 
 def test_the_log_holds_no_names_and_no_amounts_and_is_ours_alone(tmp_path: Path) -> None:
     with (
-        started(tmp_path) as server,
+        run_server(tmp_path) as server,
         psycopg.connect(server.superuser_url, autocommit=True) as connection,
     ):
         connection.execute("CREATE TABLE t (name text UNIQUE, balance bigint CHECK (balance >= 0))")
@@ -377,7 +377,7 @@ def test_the_log_holds_no_names_and_no_amounts_and_is_ours_alone(tmp_path: Path)
 
 
 def test_a_server_that_can_not_start_says_why(tmp_path: Path) -> None:
-    with started(tmp_path):
+    with run_server(tmp_path):
         pass
     (tmp_path / "postgresql-18/postgresql.auto.conf").write_text("shared_buffers = '1000TB'\n")
     with pytest.raises(ConfigurationError, match="FATAL: ") as caught:
@@ -412,7 +412,7 @@ def test_a_parent_that_only_root_may_pass_is_left_as_it_is(
     caplog.set_level("INFO")
     for name in ("SALDO_ADMIN_KEY", "PGPASSWORD", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "a-secret-of-the-service")
-    with started(tmp_path / "data") as server:
+    with run_server(tmp_path / "data") as server:
         environment = Path(f"/proc/{server.pid}/environ").read_bytes().split(b"\0")
         names = {each.partition(b"=")[0].decode() for each in environment if each}
         assert {"PATH", "LC_ALL"} <= names <= {*INHERITED_VARIABLES, "LC_ALL"}
@@ -452,7 +452,7 @@ DAMAGES = [b"", b"\0" * 128, b"\n\n\n", b"nonsense\n\xff\xfe", b"-5\n", b"999999
 
 def test_start_survives_damaged_lock_files(tmp_path: Path) -> None:
     """Write each content into each file that names a running process, Saldo's and PostgreSQL's."""
-    with started(tmp_path) as server:
+    with run_server(tmp_path) as server:
         with psycopg.connect(server.superuser_url, autocommit=True) as connection:
             connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
         cluster, socket_dir = server.cluster, server.socket_dir
@@ -467,12 +467,12 @@ def test_start_survives_damaged_lock_files(tmp_path: Path) -> None:
                 os.chown(file, owner.st_uid, owner.st_gid)
         read_announced_url(tmp_path)
         assert not EmbeddedServer(tmp_path).attach()
-        with started(tmp_path) as server, psycopg.connect(server.superuser_url) as connection:
+        with run_server(tmp_path) as server, psycopg.connect(server.superuser_url) as connection:
             assert connection.execute("SELECT one FROM kept").fetchone() == (1,)
 
 
 def test_a_second_start_is_refused_in_one_line_whatever_its_lock_file_holds(tmp_path: Path) -> None:
-    with started(tmp_path):
+    with run_server(tmp_path):
         (tmp_path / "saldo.lock").write_bytes(b"\xff\0")
         with pytest.raises(ConfigurationError, match="is in use by process"):
             EmbeddedServer(tmp_path).start()
@@ -482,5 +482,5 @@ def test_a_server_that_its_damaged_pid_file_does_not_name_is_ended(tmp_path: Pat
     orphan, _ = _orphan(tmp_path)
     (tmp_path / "postgresql-18/postmaster.pid").write_bytes(b"")
     assert _runs(Path(f"/proc/{orphan}"))
-    with started(tmp_path):
+    with run_server(tmp_path):
         assert not _runs(Path(f"/proc/{orphan}"))

@@ -60,9 +60,9 @@ def upgrade(owner_url: str, revision: str) -> None:
 
 
 @pytest.fixture
-def older(embedded: EmbeddedServer) -> Iterator[Database]:
+def older(embedded_server: EmbeddedServer) -> Iterator[Database]:
     """Yield a ledger of the version before the migration 0012, with some users."""
-    with databases.on_embedded(embedded) as database:
+    with databases.on_embedded(embedded_server) as database:
         upgrade(database.owner_url, "0011")
         with psycopg.connect(database.owner_url) as connection:
             connection.execute(BEFORE_0012)
@@ -178,7 +178,7 @@ def test_migration_retries_after_a_deadlock_with_the_service(
 
 @pytest.mark.parametrize("swapped", [False, True])
 def test_unfinished_indexes_of_an_interrupted_attempt_are_rebuilt(
-    older: Database, embedded: EmbeddedServer, swapped: bool
+    older: Database, embedded_server: EmbeddedServer, swapped: bool
 ) -> None:
     urls = (older.owner_url, older.service_url)
     if swapped:
@@ -190,7 +190,7 @@ def test_unfinished_indexes_of_an_interrupted_attempt_are_rebuilt(
         left = "users_name_c"
     dbname = psycopg.conninfo.conninfo_to_dict(older.owner_url)["dbname"]
     invalidate = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = %s::regclass"
-    with psycopg.connect(embedded.superuser_url, dbname=dbname) as admin:
+    with psycopg.connect(embedded_server.superuser_url, dbname=dbname) as admin:
         admin.execute(invalidate, (f"saldo.{left}",))
     migrate(*urls)
     with psycopg.connect(older.owner_url) as connection:

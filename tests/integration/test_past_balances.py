@@ -66,7 +66,7 @@ def create_user(database: Database, **fill: Any) -> int:
 
 
 @asynccontextmanager
-async def serving(database: Database, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+async def run_api(database: Database, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
     url = database.service_url
     async with run_service(settings_for(url, **settings), url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
@@ -95,7 +95,7 @@ class Calls:
         self.entries: list[int] = []
         post: Callable[..., Any] = Poster.post
 
-        async def watched(
+        async def watch_post(
             poster: Poster, requests: Sequence[TransactionRequest], *, atomic: bool = False
         ) -> Sequence[Decision | None]:
             decisions: Sequence[Decision | None] = await post(poster, requests, atomic=atomic)
@@ -104,7 +104,7 @@ class Calls:
             self.entries.append(poster.late_entries)
             return decisions
 
-        monkeypatch.setattr(Poster, "post", watched)
+        monkeypatch.setattr(Poster, "post", watch_post)
 
 
 async def post_many(api: httpx.AsyncClient, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -119,7 +119,7 @@ async def test_late_withdrawals_of_one_user_share_one_read_and_others_go_on(
 ) -> None:
     user, other = create_user(own_ledger, entries=8_900), create_user(own_ledger)
     calls = Calls(monkeypatch)
-    async with serving(own_ledger, lanes=1) as api:
+    async with run_api(own_ledger, lanes=1) as api:
         late = [body(user, "WITHDRAW", "0.01", BEGIN + 2 * SECOND) for _ in range(1000)]
         answers, *deposits = await asyncio.gather(
             post_many(api, late),
@@ -139,7 +139,7 @@ async def test_batch_reads_a_limited_number_of_entries_and_defers_the_rest(
 ) -> None:
     users = [create_user(own_ledger, entries=700) for _ in range(5)]
     calls = Calls(monkeypatch)
-    async with serving(own_ledger, lanes=1, late_batch_entries_max=1500) as api:
+    async with run_api(own_ledger, lanes=1, late_batch_entries_max=1500) as api:
         items = [
             body(user, *what)
             for what in (
@@ -185,7 +185,7 @@ async def test_a_balance_of_the_past_above_a_bigint_is_answered_exactly(
     await pool.close()
     assert (sampled, type(sampled[0])) == ([9_999 * AMOUNT_MAX], int)
     limits = {"late_check_entries_max": 100_000, "late_batch_entries_max": 100_000}
-    async with serving(own_ledger, **limits) as api:
+    async with run_api(own_ledger, **limits) as api:
         assert await balance(api, user) == "0.00"
         assert await balance(api, user, date=noon) == past
         assert await balance(api, user, before=noon) == past
@@ -292,7 +292,7 @@ async def test_parallel_withdrawals_of_the_whole_balance_at_three_processes(
     Either one of the former or some of the latter are posted, and all processes answer the same.
     """
     async with AsyncExitStack() as stack:
-        apis = [await stack.enter_async_context(serving(own_ledger)) for _ in range(3)]
+        apis = [await stack.enter_async_context(run_api(own_ledger)) for _ in range(3)]
         user, now = create_user(own_ledger), datetime.now(UTC)
         then = now - timedelta(hours=2)
         await apis[0].post("/v1/transaction", json=body(user, "DEPOSIT", "100", then))
@@ -320,7 +320,7 @@ async def test_known_at_answers_are_the_same_before_and_after_a_late_entry(
     own_ledger: Database,
 ) -> None:
     day = timedelta(days=1)
-    async with serving(own_ledger) as one, serving(own_ledger) as other:
+    async with run_api(own_ledger) as one, run_api(own_ledger) as other:
         user = create_user(own_ledger)
         deposit = await one.post(
             "/v1/transaction", json=body(user, "DEPOSIT", "100", BEGIN + 10 * day)
@@ -343,14 +343,14 @@ async def test_known_at_answers_are_the_same_before_and_after_a_late_entry(
     [(0, "500000", "500000", ["1.5", "100.00"]), (3, "1.005", "1.005", ["1.0005"])],
 )
 async def test_a_currency_with_no_or_three_decimals(
-    embedded: EmbeddedServer, decimals: int, deposit: str, shown: str, refused: list[str]
+    embedded_server: EmbeddedServer, decimals: int, deposit: str, shown: str, refused: list[str]
 ) -> None:
     """Compare the amount in answers, lists and the log (commands: tests/cli/test_currency.py)."""
-    with on_embedded(embedded) as database:
+    with on_embedded(embedded_server) as database:
         urls = (database.owner_url, database.service_url)
         prepare(*urls, currency_decimals=decimals, max_lateness=None)
         user = create_user(database)
-        async with serving(database, currency_decimals=decimals) as api:
+        async with run_api(database, currency_decimals=decimals) as api:
             wish = body(user, "DEPOSIT", deposit, BEGIN)
             posted = (await api.post("/v1/transaction", json=wish)).json()
             assert (posted["amount"], posted["balance"]) == (shown, shown)

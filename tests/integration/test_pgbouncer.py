@@ -103,7 +103,7 @@ async def api(pgbouncer: Pgbouncer) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @asynccontextmanager
-async def started(url: str, **given: Any) -> AsyncIterator[Engine]:
+async def run_engine(url: str, **given: Any) -> AsyncIterator[Engine]:
     engine = create_engine(settings_for(url, **given), url)
     engine.start()
     try:
@@ -113,7 +113,7 @@ async def started(url: str, **given: Any) -> AsyncIterator[Engine]:
 
 
 @contextmanager
-def altered(server: EmbeddedServer, **defaults: str) -> Iterator[None]:
+def alter_defaults(server: EmbeddedServer, **defaults: str) -> Iterator[None]:
     """Set other defaults of the service's role for future sessions, and reset them afterwards."""
     with psycopg.connect(server.superuser_url, autocommit=True) as admin:
         for name, value in defaults.items():
@@ -133,7 +133,7 @@ def create_users(server: EmbeddedServer, count: int) -> list[int]:
     return [row[0] for row in rows if row is not None]
 
 
-def recorded(server: EmbeddedServer, users: list[int]) -> tuple[int, int]:
+def sum_transactions(server: EmbeddedServer, users: list[int]) -> tuple[int, int]:
     """Return the number of the users' transactions, and their sum."""
     with psycopg.connect(server.service_url) as connection:
         row = connection.execute(
@@ -240,8 +240,8 @@ async def test_two_services_post_and_read_through_the_same_pool(
     users = create_users(server, 8)
     url = pgbouncer.url()
     async with (
-        started(url, lanes=4) as one,
-        started(url, lanes=4) as two,
+        run_engine(url, lanes=4) as one,
+        run_engine(url, lanes=4) as two,
         run_service(settings_for(url), url) as app,
         httpx.AsyncClient(
             transport=httpx.ASGITransport(app=app),  # type: ignore[arg-type]
@@ -261,7 +261,7 @@ async def test_two_services_post_and_read_through_the_same_pool(
         )
     outcomes = Counter(decision.outcome for decisions in decided for decision in decisions)
     assert outcomes == {Outcome.POSTED: 480}
-    assert recorded(server, users) == (480, 48_000)
+    assert sum_transactions(server, users) == (480, 48_000)
 
 
 async def test_killed_pooler_loses_and_doubles_nothing(
@@ -278,7 +278,7 @@ async def test_killed_pooler_loses_and_doubles_nothing(
             if len(decisions) > 500:
                 kill.set()
 
-    async with started(pgbouncer.url(), request_deadline_seconds=60.0) as engine:
+    async with run_engine(pgbouncer.url(), request_deadline_seconds=60.0) as engine:
         clients = asyncio.gather(*(client(engine, requests[begin::32]) for begin in range(32)))
         await kill.wait()
         await asyncio.to_thread(pgbouncer.end, signal.SIGKILL)
@@ -287,7 +287,7 @@ async def test_killed_pooler_loses_and_doubles_nothing(
         await clients
     assert Counter(decision.outcome for decision in decisions) == {Outcome.POSTED: 2000}
     assert not any(decision.replayed for decision in decisions)
-    assert recorded(server, users) == (2000, 200_000)
+    assert sum_transactions(server, users) == (2000, 200_000)
 
 
 async def test_relays_work_behind_pgbouncer(
@@ -351,16 +351,16 @@ async def test_answers_are_durable_in_every_session(
     forgetful = {"server_reset_query": "RESET ALL", "server_reset_query_always": 1}
     request = deposit(user_id)
     with (
-        altered(server, synchronous_commit="off"),
+        alter_defaults(server, synchronous_commit="off"),
         run_pgbouncer(
             pgbouncer_program, server.service_url, **mode.options, **forgetful
         ) as pgbouncer,
     ):
-        async with started(pgbouncer.url(), request_deadline_seconds=1.0) as engine:
+        async with run_engine(pgbouncer.url(), request_deadline_seconds=1.0) as engine:
             await engine.post(deposit(user_id))
             with standby_away(server), pytest.raises(OutcomeUnknownError):
                 await engine.post(request)
-        async with started(pgbouncer.url()) as engine:
+        async with run_engine(pgbouncer.url()) as engine:
             assert (await engine.post(request)).outcome is Outcome.POSTED
 
 
@@ -376,7 +376,7 @@ def test_unsuitable_role_default_is_one_clear_line(
 ) -> None:
     """Check the role's defaults, with which sessions start that were not set up on connect."""
     with (
-        altered(server, **{name: value}),
+        alter_defaults(server, **{name: value}),
         run_pgbouncer(pgbouncer_program, server.service_url, **mode.options) as pgbouncer,
         pytest.raises(
             ConfigurationError, match=f"{name} = .*, not '{value}': ALTER ROLE"

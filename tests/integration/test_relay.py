@@ -374,7 +374,7 @@ async def test_lost_confirmations_and_events_on_the_way_to_the_stream(
         stream = settings.rabbitmq_stream
         ids: list[str] = []
 
-        async def confirmed() -> None:
+        async def wait_until_confirmed() -> None:
             while (await sinks_status(settings, fresh_url))[0].events_behind:
                 await asyncio.sleep(0.02)
 
@@ -385,7 +385,7 @@ async def test_lost_confirmations_and_events_on_the_way_to_the_stream(
             asyncio.timeout(TIMEOUT),
         ):
             user_id = await user(client)
-            await confirmed()
+            await wait_until_confirmed()
             for lost in ("confirmations", "events", "confirmations"):
                 way.muted, way.swallowing = lost == "confirmations", lost == "events"
                 posted = [await post(client, user_id, "DEPOSIT", "1.00") for _ in range(3)]
@@ -393,13 +393,13 @@ async def test_lost_confirmations_and_events_on_the_way_to_the_stream(
                 if way.muted:  # they are in the stream, but not confirmed
                     await stream_events(rabbitmq_stream_url, stream, len(ids) - 1)
                 else:
-                    await way.swallowed(ids[-3])
+                    await way.wait_until_swallowed(ids[-3])
                 assert (await sinks_status(settings, fresh_url))[0].events_behind == 3
                 way.muted = way.swallowing = False
                 way.cut()
-                await confirmed()
+                await wait_until_confirmed()
             ids.append((await post(client, user_id, "DEPOSIT", "1.00")).json()["uuid"])
-            await confirmed()
+            await wait_until_confirmed()
             found = await stream_events(rabbitmq_stream_url, stream, 1 + len(ids))
     # Nothing is missing or repeated up to the last event.
     assert [event["id"] for event in found[1:]] == ids

@@ -190,7 +190,7 @@ def test_manual_grants_are_revoked(
 
 
 def test_printed_role_statements_work(
-    embedded: object, machine_postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    embedded_server: object, machine_postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Use names that need quotes, on a server where they don't exist yet."""
     owner, service, name = 'saldo test "owner"', "saldo-test", "saldo test"
@@ -239,23 +239,23 @@ def test_one_role_for_owner_and_service_is_one_clear_line(
 def test_a_role_that_could_alter_history_is_one_line_at_the_start(
     ledger: Ledger, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def warned(url: str) -> list[str]:
+    def collect_warnings(url: str) -> list[str]:
         caplog.clear()
         with caplog.at_level(logging.WARNING):
             warn_of_rights(url)
         return [record.getMessage() for record in caplog.records]
 
     roles = Roles.of(ledger.database.owner_url, ledger.database.service_url)
-    assert warned(ledger.database.service_url) == []
-    (owner,) = warned(ledger.database.owner_url)
+    assert collect_warnings(ledger.database.service_url) == []
+    (owner,) = collect_warnings(ledger.database.owner_url)
     assert owner.startswith(
         f"the service's role {roles.owner} owns the log, so that it could alter"
     )
-    (superuser,) = warned(ledger.superuser_url)
+    (superuser,) = collect_warnings(ledger.superuser_url)
     assert " is a superuser, so that" in superuser
     with psycopg.connect(ledger.database.owner_url, autocommit=True) as connection:
         connection.execute(f"GRANT DELETE ON saldo.seals TO {roles.service}".encode())
-    (granted,) = warned(ledger.database.service_url)
+    (granted,) = collect_warnings(ledger.database.service_url)
     assert " has such rights, so that" in granted
 
 

@@ -62,13 +62,15 @@ async def _in_flight(
 
 
 async def test_a_stop_with_1000_requests_in_flight_answers_them_all(
-    embedded: EmbeddedServer, database_url: str
+    embedded_server: EmbeddedServer, database_url: str
 ) -> None:
     requests = _requests(database_url)
     settings = settings_for(database_url, lanes=LANES, batch_requests_max=BATCH)
     engine = create_engine(settings, database_url)
     engine.start()
-    async with _all_shards_locked(embedded.superuser_url.replace("@/postgres", "@/saldo")) as lock:
+    async with _all_shards_locked(
+        embedded_server.superuser_url.replace("@/postgres", "@/saldo")
+    ) as lock:
         posts = await _in_flight(engine, requests, lock)
         stop = asyncio.create_task(engine.stop(60))
         while not engine.saturated:
@@ -86,13 +88,15 @@ async def test_a_stop_with_1000_requests_in_flight_answers_them_all(
 
 
 async def test_a_stop_that_runs_out_of_time_refuses_only_what_is_not_recorded(
-    embedded: EmbeddedServer, database_url: str
+    embedded_server: EmbeddedServer, database_url: str
 ) -> None:
     requests = _requests(database_url)
     settings = settings_for(database_url, lanes=LANES, batch_requests_max=BATCH)
     engine = create_engine(settings, database_url)
     engine.start()
-    async with _all_shards_locked(embedded.superuser_url.replace("@/postgres", "@/saldo")) as lock:
+    async with _all_shards_locked(
+        embedded_server.superuser_url.replace("@/postgres", "@/saldo")
+    ) as lock:
         posts = await _in_flight(engine, requests, lock)
         await engine.stop(0.01)
         results = await asyncio.gather(*posts, return_exceptions=True)
@@ -102,7 +106,9 @@ async def test_a_stop_that_runs_out_of_time_refuses_only_what_is_not_recorded(
     assert all(isinstance(result, EngineError) for result in results)
     assert len(unknown) + len(refused) == REQUESTS
     assert len(unknown) <= LANES * BATCH
-    connection = await asyncpg.connect(embedded.superuser_url.replace("@/postgres", "@/saldo"))
+    connection = await asyncpg.connect(
+        embedded_server.superuser_url.replace("@/postgres", "@/saldo")
+    )
     while await connection.fetchval(LANES_LEFT):  # by then the batches in progress have ended
         await asyncio.sleep(0)
     assert await connection.fetch(RECORDED, refused) == []

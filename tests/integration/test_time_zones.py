@@ -148,7 +148,7 @@ def test_every_function_of_the_schema_counts_in_utc(own_ledger: Database) -> Non
 
 
 @pytest.fixture
-def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def configuration_zones(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Yield the time zones of the transactions in which the owner configures the ledger."""
     zones: list[str] = []
     configure = store_migrate._configure
@@ -162,7 +162,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 async def test_every_connection_is_in_utc(
-    own_ledger: Database, zone: str, watched: list[str]
+    own_ledger: Database, zone: str, configuration_zones: list[str]
 ) -> None:
     url = own_ledger.service_url
     with psycopg.connect(url) as connection:
@@ -178,4 +178,4 @@ async def test_every_connection_is_in_utc(
         await replica.close()
         await pool.close()
     prepare(own_ledger.owner_url, url, currency_decimals=2, max_lateness=None)
-    assert watched == ["UTC"]
+    assert configuration_zones == ["UTC"]

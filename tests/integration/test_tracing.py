@@ -27,13 +27,13 @@ def exporter() -> InMemorySpanExporter:
 
 
 @pytest.fixture
-def tracing(exporter: InMemorySpanExporter) -> Iterator[Tracing]:
+def in_memory_tracing(exporter: InMemorySpanExporter) -> Iterator[Tracing]:
     found = Tracing(SimpleSpanProcessor(exporter), "0", 1.0)
     yield found
     found.stop()
 
 
-def _named(exporter: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
+def _find_spans(exporter: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
     return [span for span in exporter.get_finished_spans() if span.name == name]
 
 
@@ -42,11 +42,13 @@ def _attributes(span: ReadableSpan) -> dict[str, Any]:
 
 
 async def test_trace_has_spans_of_request_wait_batch_and_database(
-    database_url: str, tracing: Tracing, exporter: InMemorySpanExporter
+    database_url: str, in_memory_tracing: Tracing, exporter: InMemorySpanExporter
 ) -> None:
     settings = settings_for(database_url)
-    async with run_service(settings, database_url, tracing=tracing) as front:
-        transport = httpx.ASGITransport(app=tracing.traced(front, front.is_authenticated_cached))
+    async with run_service(settings, database_url, tracing=in_memory_tracing) as front:
+        transport = httpx.ASGITransport(
+            app=in_memory_tracing.traced(front, front.is_authenticated_cached)
+        )
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             user_id = (await client.post("/v1/user", json={"name": str(uuid4())})).json()["id"]
             body = {"uuid": str(uuid4()), "type": "DEPOSIT", "amount": "1", "user_id": user_id}
@@ -56,10 +58,10 @@ async def test_trace_has_spans_of_request_wait_batch_and_database(
             await client.get("/wp-admin")
             refused = body | {"uuid": str(uuid4()), "amount": "x"}
             assert (await client.post("/v1/transaction", json=refused)).status_code == 422
-    (request, invalid) = _named(exporter, "POST /v1/transaction")
+    (request, invalid) = _find_spans(exporter, "POST /v1/transaction")
     assert _attributes(request)["http.response.status_code"] == 200
     assert _attributes(invalid)["http.response.status_code"] == 422
-    spans = {name: _named(exporter, name)[0] for name in ("queue", "batch", "database")}
+    spans = {name: _find_spans(exporter, name)[0] for name in ("queue", "batch", "database")}
     ids = {name: span.context.span_id for name, span in spans.items() if span.context}
     parents = {name: span.parent.span_id for name, span in spans.items() if span.parent}
     assert request.context is not None
@@ -73,13 +75,13 @@ async def test_trace_has_spans_of_request_wait_batch_and_database(
     assert began <= queued <= taken <= made <= sent <= answered <= done <= ended
     assert _attributes(spans["batch"])["saldo.requests"] == 1
     # A span's name contains the route's template and no ids, and unknown paths share one name.
-    assert _named(exporter, "GET /v1/user/{user_id}/balance")
-    assert _attributes(_named(exporter, "GET")[0])["http.response.status_code"] == 404
-    assert _named(exporter, "GET /v1/transaction/{uuid}")
+    assert _find_spans(exporter, "GET /v1/user/{user_id}/balance")
+    assert _attributes(_find_spans(exporter, "GET")[0])["http.response.status_code"] == 404
+    assert _find_spans(exporter, "GET /v1/transaction/{uuid}")
 
 
 async def test_tracing_passes_scope_changes_to_the_server(
-    tracing: Tracing, exporter: InMemorySpanExporter
+    in_memory_tracing: Tracing, exporter: InMemorySpanExporter
 ) -> None:
     """Check that attributes set in the traced scope reach the server.
 
@@ -93,7 +95,7 @@ async def test_tracing_passes_scope_changes_to_the_server(
     extensions = {"saldo.answer": None, "saldo.gone": None}
     scope = {"method": "POST", "path": "/", "scheme": "http", "headers": []}
     given = scope | {"extensions": extensions}
-    await tracing.traced(application, lambda _: True)(given, None, None)
+    await in_memory_tracing.traced(application, lambda _: True)(given, None, None)
     assert given.keys() - scope.keys() == {"extensions", "stalled", "stalls_by_itself"}
     # Requests that are not traced keep the connection's own extensions.
     assert len(extensions) == 2
@@ -125,7 +127,7 @@ async def test_a_stranger_does_not_decide_what_is_traced(
 
 
 async def test_batch_of_events_has_a_span(
-    database_url: str, rabbitmq_url: str, tracing: Tracing, exporter: InMemorySpanExporter
+    database_url: str, rabbitmq_url: str, in_memory_tracing: Tracing, exporter: InMemorySpanExporter
 ) -> None:
     settings = settings_for(
         database_url, rabbitmq_url=rabbitmq_url, rabbitmq_exchange=f"saldo-test-{uuid4()}"
@@ -138,16 +140,16 @@ async def test_batch_of_events_has_a_span(
     key = f"user.{created.json()['id']}.#"
     async with (
         queue(rabbitmq_url, settings.rabbitmq_exchange, key) as consumer,
-        run_relays(settings, database_url, None, tracing),
+        run_relays(settings, database_url, None, in_memory_tracing),
     ):
         await consumer.until(received, 1)
-    spans = _named(exporter, "relay")
+    spans = _find_spans(exporter, "relay")
     assert sum(_attributes(span)["saldo.events"] for span in spans) >= 1
     assert {_attributes(span)["saldo.sink"] for span in spans} == {"rabbitmq-exchange"}
 
 
 async def test_a_span_has_the_kind_of_a_failure_and_not_its_message(
-    tracing: Tracing, exporter: InMemorySpanExporter
+    in_memory_tracing: Tracing, exporter: InMemorySpanExporter
 ) -> None:
     secret = "Secret 73912"
 
@@ -156,8 +158,8 @@ async def test_a_span_has_the_kind_of_a_failure_and_not_its_message(
 
     scope = {"method": "GET", "path": "/", "scheme": "http", "headers": []}
     with pytest.raises(ValueError, match=secret):
-        await tracing.traced(fail, lambda _: True)(scope, None, None)
-    with pytest.raises(ValueError, match=secret), tracing.span("relay"):
+        await in_memory_tracing.traced(fail, lambda _: True)(scope, None, None)
+    with pytest.raises(ValueError, match=secret), in_memory_tracing.span("relay"):
         await fail()
     spans = exporter.get_finished_spans()
     assert [(span.status.is_ok, span.status.description) for span in spans] == [

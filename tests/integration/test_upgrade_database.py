@@ -28,7 +28,7 @@ def older_version(major: str) -> OlderVersion:
     return OlderVersion(major, binaries)
 
 
-async def _filled(data_dir: Path, older: OlderVersion) -> tuple[list[Row], str]:
+async def _create_older_ledger(data_dir: Path, older: OlderVersion) -> tuple[list[Row], str]:
     """Create a ledger in a database of the older version, and return its rows and its identity."""
     server = EmbeddedServer(data_dir, older=older)
     server.start()
@@ -50,7 +50,7 @@ async def _filled(data_dir: Path, older: OlderVersion) -> tuple[list[Row], str]:
 async def test_an_older_database_is_refused_until_it_is_upgraded(
     tmp_path: Path, major: str
 ) -> None:
-    before, identity_before = await _filled(tmp_path, older_version(major))
+    before, identity_before = await _create_older_ledger(tmp_path, older_version(major))
     with pytest.raises(ConfigurationError, match=f"PostgreSQL {major}, .*: run saldo upgrade"):
         EmbeddedServer(tmp_path).start()
 
@@ -89,7 +89,7 @@ async def test_a_database_in_use_is_not_upgraded(tmp_path: Path) -> None:
 
 async def test_an_upgrade_that_fails_leaves_the_old_database_as_it_was(tmp_path: Path) -> None:
     older = older_version("16")
-    before, _ = await _filled(tmp_path, older)
+    before, _ = await _create_older_ledger(tmp_path, older)
     with pytest.raises(
         ConfigurationError, match=r"--programs .*: there is no postgres of version 16"
     ):

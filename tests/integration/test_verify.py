@@ -750,7 +750,7 @@ async def run_exporter(
         transport = httpx.ASGITransport(app=service)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
 
-            async def scraped() -> dict[str, float]:
+            async def scrape_audit() -> dict[str, float]:
                 # Metrics that take longer than two seconds are left out, and appear in the next scrape.
                 found: dict[str, float] = {}
                 while not found:
@@ -761,7 +761,7 @@ async def run_exporter(
                     found = {name: float(value) for name, value in named}
                 return found
 
-            yield scraped
+            yield scrape_audit
 
 
 async def test_timeline_consists_of_entries_posted_before(ledger: Database) -> None:

@@ -82,7 +82,7 @@ async def test_no_failure_tells_the_path_or_the_query_of_the_url(
     caplog.set_level(logging.DEBUG)
     receiver.behave = always(text)
     if not text:
-        receiver.behave = _closing
+        receiver.behave = _close_connection
     url = f"http://127.0.0.1:{receiver.port}/{TOKEN}?key={QUERY}"
     async with sending_to() as sender:
         attempt = await sender.send(url, [SECRET], EVENT)
@@ -128,5 +128,5 @@ async def test_a_destination_that_is_not_allowed_gets_nothing(
     assert receiver.received == []
 
 
-async def _closing(_: object) -> bytes:
+async def _close_connection(_: object) -> bytes:
     raise OSError

@@ -118,7 +118,7 @@ async def deposit(api: httpx.AsyncClient, user_id: int) -> str:
 
 
 @asynccontextmanager
-async def delivering(database_url: str, **settings: Any) -> AsyncIterator[None]:
+async def run_quick_webhooks(database_url: str, **settings: Any) -> AsyncIterator[None]:
     given = settings_for(database_url, **(QUICK | settings))
     async with run_webhooks(given, database_url):
         yield
@@ -128,7 +128,7 @@ async def test_an_event_arrives_signed(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     hook = await subscribe(store, api, receiver.url)
-    async with delivering(database_url):
+    async with run_quick_webhooks(database_url):
         uuid = await deposit(api, hook.user_ids[0])
         (request,) = await receiver.wait_for_count(1)
         await hook.until(attempts_succeeded=1, failing_since=None)
@@ -159,7 +159,7 @@ async def test_each_attempt_is_signed_at_its_own_time(
     receiver.behave = first(answer(500), 2)
     await store.create(receiver.url, [USER_CREATED], None, SECRET, webhooks_max=100)
     name = f"\u0141\xf3d\u017a \N{SLIGHTLY SMILING FACE} {uuid4()}"
-    async with delivering(database_url):
+    async with run_quick_webhooks(database_url):
         assert (await api.post("/v1/user", json={"name": name})).status_code == 201
         requests = await receiver.wait_for_count(3)
     times = [int(each.headers["webhook-timestamp"]) for each in requests]
@@ -179,7 +179,7 @@ async def test_an_event_is_verified_as_the_how_to_says(
     names: dict[str, Any] = {"store": stored.append}
     exec(code, names)
     hook = await subscribe(store, api, receiver.url)
-    async with delivering(database_url):
+    async with run_quick_webhooks(database_url):
         uuid = await deposit(api, hook.user_ids[0])
         (request,) = await receiver.wait_for_count(1)
     assert names["receive"](request.body + b" ", request.headers) == 400
@@ -193,7 +193,7 @@ async def test_a_failure_is_tried_again_under_the_same_id(
 ) -> None:
     hook = await subscribe(store, api, receiver.url)
     receiver.behave = first(answer(500), 3)
-    async with delivering(database_url):
+    async with run_quick_webhooks(database_url):
         uuid = await deposit(api, hook.user_ids[0])
         requests = await receiver.wait_for_count(4)
         state = await hook.until(attempts_succeeded=1)
@@ -210,7 +210,7 @@ async def test_retry_scheduled_by_a_fast_clock_does_not_wait_for_it(
     receiver.behave = always(answer(500))
     for user_id in hook.user_ids:
         await deposit(api, user_id)
-    async with delivering(database_url):
+    async with run_quick_webhooks(database_url):
         await receiver.wait_for_count(2)
     ahead = "UPDATE saldo.webhook_deliveries SET {} WHERE webhook_id = %s AND user_id = %s"
     in_an_hour = "next_attempt_at = clock_timestamp() + interval '1 hour', "
@@ -221,7 +221,7 @@ async def test_retry_scheduled_by_a_fast_clock_does_not_wait_for_it(
             statement = SQL(ahead).format(SQL(in_an_hour + changes))
             assert connection.execute(statement, (hook.id, user_id)).rowcount == 1
     receiver.behave = accept
-    async with delivering(database_url):
+    async with run_quick_webhooks(database_url):
         await hook.until(attempts_succeeded=2)
     assert await hook.deliveries() == []
 
@@ -237,7 +237,7 @@ async def test_failure_delays_only_later_events_of_the_same_user(
         return answer(503) if request.user_id == failing and not mended else answer(204)
 
     receiver.behave = behave
-    async with delivering(database_url):
+    async with run_quick_webhooks(database_url):
         for _ in range(3):
             await deposit(api, failing)
             await deposit(api, other)
@@ -268,7 +268,7 @@ async def test_backlog_of_one_user_is_sent_without_a_query_per_event(
     looks = 0
     due = Webhooks.first_pending
 
-    async def counted(*arguments: Any) -> Any:
+    async def count_query(*arguments: Any) -> Any:
         nonlocal looks
         looks += 1
         return await due(*arguments)
@@ -284,12 +284,12 @@ async def test_backlog_of_one_user_is_sent_without_a_query_per_event(
 
     stumbled, mended = list[int](), False
     receiver.behave = behave
-    async with delivering(database_url, webhook_backoff_seconds_max=0.05):
+    async with run_quick_webhooks(database_url, webhook_backoff_seconds_max=0.05):
         for _ in range(120):
             await deposit(api, user_id)
         await hook.until(deliveries_waiting=120)
         before = len(receiver.received)
-        monkeypatch.setattr(Webhooks, "first_pending", counted)
+        monkeypatch.setattr(Webhooks, "first_pending", count_query)
         mended = True
         state = await hook.until(deliveries_waiting=0)
     numbers = [each.number for each in receiver.received[before:]]
@@ -304,7 +304,7 @@ async def test_an_endpoint_that_hangs_is_left_and_tried_again(
 ) -> None:
     hook = await subscribe(store, api, receiver.url)
     receiver.behave = never_answer
-    async with delivering(database_url, webhook_timeout_seconds=0.2):
+    async with run_quick_webhooks(database_url, webhook_timeout_seconds=0.2):
         uuid = await deposit(api, hook.user_ids[0])
         await receiver.wait_for_count(2)
         state = await hook.until(deliveries_waiting=1)
@@ -320,7 +320,7 @@ async def test_an_answer_without_an_end_is_an_answer(
     """Check that the status decides, and that the body is neither awaited beyond the timeout nor read for ever."""
     hook = await subscribe(store, api, receiver.url)
     receiver.behave = always(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n" + b"x" * 5000)
-    async with delivering(database_url, webhook_timeout_seconds=0.5):
+    async with run_quick_webhooks(database_url, webhook_timeout_seconds=0.5):
         await deposit(api, hook.user_ids[0])
         await hook.until(attempts_succeeded=1, deliveries_waiting=0)
         receiver.behave = always(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n" + b"x")
@@ -334,7 +334,7 @@ async def test_answer_that_is_not_http_is_a_failure(
 ) -> None:
     hook = await subscribe(store, api, receiver.url)
     receiver.behave = first(b"SSH-2.0-OpenSSH\r\n\r\n", 2)
-    async with delivering(database_url):
+    async with run_quick_webhooks(database_url):
         await deposit(api, hook.user_ids[0])
         state = await hook.until(attempts_succeeded=1, attempts_failed=2)
     assert state.last_failure
@@ -349,7 +349,7 @@ async def test_endpoint_answering_410_is_disabled_until_it_is_enabled(
 ) -> None:
     hook = await subscribe(store, api, receiver.url)
     receiver.behave = always(answer(410))
-    async with delivering(database_url):
+    async with run_quick_webhooks(database_url):
         await deposit(api, hook.user_ids[0])
         state = await hook.until(disabled_reason="gone")
         await deposit(api, hook.user_ids[0])
@@ -367,7 +367,7 @@ async def test_endpoint_that_keeps_failing_is_disabled(
 ) -> None:
     hook = await subscribe(store, api, receiver.url)
     receiver.behave = always(answer(500))
-    async with delivering(database_url, webhook_disable_after_seconds=0.3):
+    async with run_quick_webhooks(database_url, webhook_disable_after_seconds=0.3):
         await deposit(api, hook.user_ids[0])
         state = await hook.until(disabled_reason="failing")
     assert state.failing_since is not None
@@ -383,7 +383,7 @@ async def test_disabling_a_webhook_is_delivered_as_a_notice(
         told.behave = first(answer(500), 1)  # so that the notice waits for a retry, too
         await store.create(told.url, [WEBHOOK_DISABLED], None, SECRET, webhooks_max=100)
         all_of_the_ledger = await subscribe(store, api, untold.url)
-        async with delivering(database_url):
+        async with run_quick_webhooks(database_url):
             await deposit(api, hook.user_ids[0])
             _, request = await told.wait_for_count(2)
             await deposit(api, all_of_the_ledger.user_ids[0])
@@ -408,7 +408,7 @@ async def test_a_redirect_is_not_followed(
             return left.pop() if left else answer(200)
 
         receiver.behave = behave
-        async with delivering(database_url):
+        async with run_quick_webhooks(database_url):
             await deposit(api, hook.user_ids[0])
             state = await hook.until(attempts_succeeded=1, attempts_failed=4)
         assert forbidden.received == []
@@ -421,7 +421,7 @@ async def test_dead_delivery_can_be_replayed(
     hook = await subscribe(store, api, receiver.url)
     path = f"/v1/webhook/{hook.id}/deliveries"
     receiver.behave = always(answer(500))
-    async with delivering(database_url, webhook_give_up_seconds=0.2):
+    async with run_quick_webhooks(database_url, webhook_give_up_seconds=0.2):
         uuid = await deposit(api, hook.user_ids[0])
         await hook.until(deliveries_dead=1)
         (dead,) = (await api.get(path, params={"state": "dead"})).json()["items"]
@@ -446,7 +446,9 @@ async def test_rewind_sends_all_events_again_including_dead_ones(
     settings = settings_for(database_url)
     target = datetime.now(UTC)
     receiver.behave = always(answer(500))
-    async with delivering(database_url, webhook_give_up_seconds=0.05, relay_lease_seconds=1):
+    async with run_quick_webhooks(
+        database_url, webhook_give_up_seconds=0.05, relay_lease_seconds=1
+    ):
         uuid = await deposit(api, hook.user_ids[0])
         await hook.until(deliveries_dead=1)
         (before,) = await hook.deliveries()
@@ -466,7 +468,7 @@ async def test_only_what_is_subscribed_to_is_sent(
     hook = await subscribe(
         store, api, receiver.url, users=2, event_types=["saldo.transaction.refused"]
     )
-    async with delivering(database_url):
+    async with run_quick_webhooks(database_url):
         other = int((await api.post("/v1/user", json={"name": f"user {uuid4()}"})).json()["id"])
         refused = []
         for user_id in (*hook.user_ids, other):
@@ -482,7 +484,7 @@ async def test_change_applies_to_later_events_and_deletion_ends_delivery(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     hook = await subscribe(store, api, receiver.url)
-    async with run_receiver() as second, delivering(database_url):
+    async with run_receiver() as second, run_quick_webhooks(database_url):
         await deposit(api, hook.user_ids[0])
         await receiver.wait_for_count(1)
         await store.change(hook.id, WebhookChange(url=second.url), previous_secret=DAY)
@@ -496,7 +498,10 @@ async def test_one_of_two_relays_sends(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     hook = await subscribe(store, api, receiver.url, users=3)
-    async with delivering(database_url), delivering(database_url, relay_lease_seconds=1):
+    async with (
+        run_quick_webhooks(database_url),
+        run_quick_webhooks(database_url, relay_lease_seconds=1),
+    ):
         uuids = [await deposit(api, user_id) for user_id in hook.user_ids * 10]
         await hook.until(attempts_succeeded=30)
     assert sorted(each.headers["webhook-id"] for each in receiver.received) == sorted(uuids)
@@ -509,7 +514,7 @@ async def test_replaced_secret_signs_during_the_overlap(
     newest = "whsec_" + "bmV3" * 11
     for secret, kept in (("whsec_" + "b2xk" * 11, timedelta(0)), (newest, DAY)):
         await store.change(hook.id, WebhookChange(secret=secret), previous_secret=kept)
-    async with delivering(database_url):
+    async with run_quick_webhooks(database_url):
         await deposit(api, hook.user_ids[0])
         (request,) = await receiver.wait_for_count(1)
     for secret in (newest, "whsec_" + "b2xk" * 11):
@@ -532,12 +537,12 @@ async def test_a_stop_in_the_middle_loses_nothing_and_repeats_nothing(
     receiver.behave = behave
     uuids: set[str] = set()
     for _ in range(4):
-        async with delivering(database_url):
+        async with run_quick_webhooks(database_url):
             before = len(receiver.received)
             uuids |= {await deposit(api, user_id) for user_id in hook.user_ids * 5}
             await receiver.wait_for_count(before + 3)
     receiver.behave = accept
-    async with delivering(database_url):
+    async with run_quick_webhooks(database_url):
         await hook.until(deliveries_waiting=0, attempts_succeeded=60)
     assert {each.headers["webhook-id"] for each in receiver.received} == uuids
     for user_id in hook.user_ids:
@@ -572,7 +577,7 @@ async def test_slow_endpoint_delays_no_other_and_gets_its_concurrency_limit(
             hook.user_ids,
         )
         receiver.behave = slow
-        async with delivering(database_url, webhook_concurrency=3):
+        async with run_quick_webhooks(database_url, webhook_concurrency=3):
             for user_id in hook.user_ids * 2:
                 await deposit(api, user_id)
             await beside.until(attempts_succeeded=10)
@@ -612,7 +617,7 @@ async def test_next_event_of_a_user_waits_for_the_previous_one(
 
     hook = await subscribe(store, api, receiver.url, users=8)
     receiver.behave = behave
-    async with delivering(
+    async with run_quick_webhooks(
         database_url, webhook_timeout_seconds=0.5, webhook_backoff_seconds_min=0.01
     ):
         for _ in range(6):
@@ -628,7 +633,7 @@ async def test_endpoint_with_too_many_pending_deliveries_gets_nothing_new(
 ) -> None:
     hook = await subscribe(store, api, receiver.url)
     receiver.behave = always(answer(500))
-    async with delivering(database_url, webhook_pending_max=3):
+    async with run_quick_webhooks(database_url, webhook_pending_max=3):
         for _ in range(10):
             await deposit(api, hook.user_ids[0])
             await receiver.wait_for_count(1)
@@ -659,7 +664,7 @@ async def test_system_name_resolving_to_loopback_is_not_connected_to(
     store: Webhooks, api: httpx.AsyncClient, receiver: Receiver, database_url: str
 ) -> None:
     hook = await subscribe(store, api, f"http://localhost:{receiver.port}/hook")
-    async with delivering(database_url, webhook_allow_private=False):
+    async with run_quick_webhooks(database_url, webhook_allow_private=False):
         await deposit(api, hook.user_ids[0])
         await hook.until(deliveries_waiting=1)
         (waiting,) = await hook.deliveries()
@@ -671,7 +676,7 @@ async def test_unknown_name_is_a_failed_attempt(
     store: Webhooks, api: httpx.AsyncClient, database_url: str
 ) -> None:
     hook = await subscribe(store, api, "http://nobody.invalid/hook")
-    async with delivering(database_url):
+    async with run_quick_webhooks(database_url):
         await deposit(api, hook.user_ids[0])
         await hook.until(deliveries_waiting=1)
         (waiting,) = await hook.deliveries()

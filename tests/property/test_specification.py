@@ -73,7 +73,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
         if server:
             database = stack.enter_context(databases.ledger_on(server, max_lateness=request.param))
         else:
-            embedded: EmbeddedServer = request.getfixturevalue("embedded")
+            embedded: EmbeddedServer = request.getfixturevalue("embedded_server")
             database = stack.enter_context(databases.on_embedded(embedded))
             urls = (database.owner_url, database.service_url)
             prepare(*urls, currency_decimals=2, max_lateness=request.param)

@@ -39,9 +39,9 @@ class LossyProxy:
 
     async def open(self) -> None:
         """Accept connections."""
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._handle_connection, "127.0.0.1", 0)
 
-    async def swallowed(self, text: str) -> None:
+    async def wait_until_swallowed(self, text: str) -> None:
         """Wait until data with this text has been dropped."""
         async with asyncio.timeout(WAIT_SECONDS_MAX), self._more:
             await self._more.wait_for(lambda: text.encode() in self._swallowed)
@@ -59,7 +59,9 @@ class LossyProxy:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=WAIT_SECONDS_MAX)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _handle_connection(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)

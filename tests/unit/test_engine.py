@@ -170,7 +170,7 @@ async def test_lanes_connect_to_the_nodes_of_the_shards() -> None:
     connections: dict[Node | None, Scripted] = {node: Scripted() for node in (None, *NODES)}
     engine = _engine(connections, lanes=2, by_shard=True)
 
-    def posted(node: Node | None) -> list[int]:
+    def take_posted_users(node: Node | None) -> list[int]:
         users = [request.user_id for request in connections[node].posted]
         connections[node].posted.clear()
         return sorted(users)
@@ -179,21 +179,25 @@ async def test_lanes_connect_to_the_nodes_of_the_shards() -> None:
         await asyncio.gather(*(engine.post(_request(user_id=user)) for user in users))
 
     await post(1, 2, 3)
-    assert posted(None) == [1, 2, 3]
+    assert take_posted_users(None) == [1, 2, 3]
     engine.place([NODES[shard % 2] for shard in range(SHARDS)])
     await post(1, 2, 3)
-    assert (posted(None), posted(NODES[0]), posted(NODES[1])) == ([], [2], [1, 3])
+    assert (take_posted_users(None), take_posted_users(NODES[0]), take_posted_users(NODES[1])) == (
+        [],
+        [2],
+        [1, 3],
+    )
     connections[NODES[1]].gate.clear()
     held = [asyncio.create_task(engine.post(_request(user_id=user))) for user in (1, 3, 5)]
     await post(2, 4, 6, 8)
     assert not any(task.done() for task in held)
     connections[NODES[1]].gate.set()
     await asyncio.gather(*held)
-    assert (posted(NODES[0]), posted(NODES[1])) == ([2, 4, 6, 8], [1, 3, 5])
+    assert (take_posted_users(NODES[0]), take_posted_users(NODES[1])) == ([2, 4, 6, 8], [1, 3, 5])
     # The new node has the shards of the others, except one whose place is read from the database.
     engine.place([None, *[NODES[2]] * (SHARDS - 1)])
     await post(1, 2, 64)
-    assert (posted(None), posted(NODES[2])) == ([64], [1, 2])
+    assert (take_posted_users(None), take_posted_users(NODES[2])) == ([64], [1, 2])
     await engine.stop(1)
     assert engine.queue_requests == 0
 

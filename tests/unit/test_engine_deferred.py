@@ -65,7 +65,7 @@ class Budgeted:
             raise self.errors.pop(0)
         return decisions
 
-    async def opened(self, _: int, __: Node | None) -> Budgeted:
+    async def open(self, _: int, __: Node | None) -> Budgeted:
         return self
 
     async def is_any_alive(self, backends: Sequence[Backend]) -> bool:
@@ -79,7 +79,7 @@ class Budgeted:
 @asynccontextmanager
 async def engine_of(connection: Budgeted) -> AsyncIterator[Engine]:
     engine = Engine(
-        connection.opened,
+        connection.open,
         EngineLimits(
             lanes=1,
             by_shard=False,
@@ -161,7 +161,7 @@ async def test_late_withdrawals_of_one_group_do_not_defer_those_of_another_for_e
     connection = Budgeted(1)
     queue = Queue(groups=2, batch_requests_max=BATCH_MAX, parallel_lanes_requests_min=1000)
     limits = LaneLimits(batch_timeout_seconds=20, slow_log_seconds=60)
-    lane = Lane(0, connection.opened, queue, limits, lambda: None, lambda *_: None, None)
+    lane = Lane(0, connection.open, queue, limits, lambda: None, lambda *_: None, None)
     loop = asyncio.get_running_loop()
     for user in (2, 1, *range(4, 40, 2)):
         waiting = PendingRequest([request(user, LATE)], loop.create_future(), loop.time() + 20)
@@ -179,7 +179,7 @@ async def test_shard_with_deferred_requests_does_not_starve_other_shards() -> No
         groups=2, batch_requests_max=BATCH_MAX, parallel_lanes_requests_min=1000, one_group=True
     )
     limits = LaneLimits(batch_timeout_seconds=20, slow_log_seconds=60)
-    lane = Lane(0, connection.opened, queue, limits, lambda: None, lambda *_: None, None)
+    lane = Lane(0, connection.open, queue, limits, lambda: None, lambda *_: None, None)
     loop = asyncio.get_running_loop()
     for user in (*range(2, 40, 2), 1):
         amount = 1 if user == 1 else LATE
@@ -200,7 +200,7 @@ async def test_deferred_late_withdrawals_starve_no_other_request() -> None:
     connection = Budgeted(1)
     queue = Queue(groups=1, batch_requests_max=BATCH_MAX, parallel_lanes_requests_min=1000)
     limits = LaneLimits(batch_timeout_seconds=20, slow_log_seconds=60)
-    lane = Lane(0, connection.opened, queue, limits, lambda: None, learn, None)
+    lane = Lane(0, connection.open, queue, limits, lambda: None, learn, None)
     loop = asyncio.get_running_loop()
     for ahead, amount in enumerate([LATE, LATE, LATE, 1]):
         waiting = PendingRequest(

@@ -29,7 +29,7 @@ print(json.dumps({
 """
 
 
-def _found(hidden: str) -> dict[str, object]:
+def _run_find(hidden: str) -> dict[str, object]:
     done = subprocess.run(
         [sys.executable, "-c", FIND],
         cwd=ROOT,
@@ -43,8 +43,8 @@ def _found(hidden: str) -> dict[str, object]:
 
 
 def test_hidden_programs_are_not_found_and_others_are() -> None:
-    there = _found("")
-    hidden = _found("pgbouncer,rabbitmq-stream,curl,chromium")
+    there = _run_find("")
+    hidden = _run_find("pgbouncer,rabbitmq-stream,curl,chromium")
     assert [hidden[name] for name in ("pgbouncer", "curl", "chromium")] == [None] * 3
     # The benchmark of events needs the broker and its stream plugin.
     assert hidden["events"] is False
@@ -61,7 +61,7 @@ def test_hidden_server_is_not_connected_to() -> None:
 
 def test_unknown_name_to_hide_is_rejected() -> None:
     with pytest.raises(AssertionError, match="SALDO_TEST_HIDDEN: rabbit: not one of"):
-        _found("rabbit")
+        _run_find("rabbit")
 
 
 def test_every_way_to_find_something_can_be_hidden() -> None:

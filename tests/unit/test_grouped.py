@@ -28,7 +28,7 @@ class Table:
         return found
 
 
-async def _asked(reads: BatchedReads[int, str], *keys: int) -> list[asyncio.Task[str | None]]:
+async def _start_reads(reads: BatchedReads[int, str], *keys: int) -> list[asyncio.Task[str | None]]:
     tasks = [asyncio.create_task(reads.get(key)) for key in keys]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -38,9 +38,9 @@ async def _asked(reads: BatchedReads[int, str], *keys: int) -> list[asyncio.Task
 async def test_reads_during_a_statement_share_the_next_one() -> None:
     table = Table()
     reads = BatchedReads(table.read, keys_max=3)
-    first = await _asked(reads, 1)
+    first = await _start_reads(reads, 1)
     table.rows[1] = "changed"
-    rest = await _asked(reads, 1, 2, 1, 3, 4)
+    rest = await _start_reads(reads, 1, 2, 1, 3, 4)
     table.gate.set()
     assert await asyncio.gather(*first, *rest) == ["a", "changed", "b", "changed", None, None]
     assert table.statements == [[1], [1, 2, 3], [4]]
@@ -49,7 +49,7 @@ async def test_reads_during_a_statement_share_the_next_one() -> None:
 async def test_failure_is_raised_to_all_readers_and_the_next_read_retries() -> None:
     table = Table()
     reads = BatchedReads(table.read, keys_max=3)
-    asked = await _asked(reads, 1, 2)
+    asked = await _start_reads(reads, 1, 2)
     table.fails = True
     table.gate.set()
     results = await asyncio.gather(*asked, return_exceptions=True)
@@ -61,7 +61,7 @@ async def test_failure_is_raised_to_all_readers_and_the_next_read_retries() -> N
 async def test_cancelled_reader_does_not_cancel_the_others() -> None:
     table = Table()
     reads = BatchedReads(table.read, keys_max=3)
-    leaving, staying = await _asked(reads, 1, 1)
+    leaving, staying = await _start_reads(reads, 1, 1)
     leaving.cancel()
     table.gate.set()
     assert await staying == "a"

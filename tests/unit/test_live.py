@@ -126,7 +126,7 @@ async def hub(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> Any:
     await hub.close()
 
 
-def wanted(users: set[int] | None = None, *types: EventType) -> EventFilter:
+def make_filter(users: set[int] | None = None, *types: EventType) -> EventFilter:
     found = None if users is None else frozenset(users)
     return EventFilter(found, frozenset(types or EVENT_TYPES), shards_of(found))
 
@@ -160,7 +160,7 @@ async def join(subscription: LiveSubscription) -> None:
 async def subscribe(
     hub: Hub, start: Start = "now", *, of: EventFilter | None = None
 ) -> LiveSubscription:
-    return await hub.subscribe(of or wanted(), start)
+    return await hub.subscribe(of or make_filter(), start)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -187,13 +187,13 @@ async def test_events_arrive_once_and_in_order_whenever_a_subscriber_joins(
         start: Start = "start"
         while len(seen) < 300:
             # A slow subscriber is cut off, and resumes from the last id.
-            with await subscribe(hub, start, of=wanted(only)) as subscription:
+            with await subscribe(hub, start, of=make_filter(only)) as subscription:
                 while len(seen) < 300 and not subscription.ended.done():
                     payload = await subscription.next()
                     seen += events_of(payload)
                     if last_id(payload):
                         start = read_position(last_id(payload))
-                        assert _passed(start.positions, only) == set(seen), (
+                        assert _collect_passed(start.positions, only) == set(seen), (
                             "the id says exactly what has come"
                         )
         assert len(set(seen)) == len(seen)
@@ -201,7 +201,7 @@ async def test_events_arrive_once_and_in_order_whenever_a_subscriber_joins(
             found = [seq for other, seq in seen if other == shard]
             assert found == sorted(found)
 
-    def _passed(positions: Positions, only: set[int] | None) -> set[tuple[int, int]]:
+    def _collect_passed(positions: Positions, only: set[int] | None) -> set[tuple[int, int]]:
         return {
             (entry.shard, entry.seq)
             for shard, seq in positions.items()
@@ -267,10 +267,12 @@ async def test_positions_that_can_not_be_resumed_from(hub: Hub, log: MemoryLog) 
     log.append(1)
     epoch = epoch_from_identity(log.name)
     with pytest.raises(PositionGoneError, match="past the end"):
-        await subscribe(hub, LogPosition(epoch, {1: 2}), of=wanted({1}))
+        await subscribe(hub, LogPosition(epoch, {1: 2}), of=make_filter({1}))
     with pytest.raises(PositionScopeMismatchError):
-        await subscribe(hub, LogPosition(epoch, {1: 1}), of=wanted({2}))
-    with await subscribe(hub, LogPosition(epoch, {1: 1, 2: 0}), of=wanted({1})) as subscription:
+        await subscribe(hub, LogPosition(epoch, {1: 1}), of=make_filter({2}))
+    with await subscribe(
+        hub, LogPosition(epoch, {1: 1, 2: 0}), of=make_filter({1})
+    ) as subscription:
         log.append(1)
         assert await take(subscription, 1) == [(1, 2)]
 
@@ -294,7 +296,7 @@ async def test_subscriber_that_does_not_read_is_dropped_and_frees_memory(
 
 
 async def test_id_advances_over_filtered_events(hub: Hub, log: MemoryLog) -> None:
-    only = wanted({1}, TRANSACTION_REFUSED)
+    only = make_filter({1}, TRANSACTION_REFUSED)
     with await subscribe(hub, of=only) as subscription:
         for _ in range(2000):
             log.append(1)
@@ -342,7 +344,7 @@ async def test_tail_ends_although_the_driver_swallows_the_cancellation(
     """Turn a cancellation into an error, as the driver can. Two tails would deliver every event twice."""
     asked, page = asyncio.Event(), log.page
 
-    async def breaking(*arguments: Any, **named: Any) -> LogPage:
+    async def break_connection(*arguments: Any, **named: Any) -> LogPage:
         asked.set()
         try:
             await asyncio.Event().wait()
@@ -352,7 +354,7 @@ async def test_tail_ends_although_the_driver_swallows_the_cancellation(
 
     with await subscribe(hub) as subscription:
         await join(subscription)
-        monkeypatch.setattr(log, "page", breaking)
+        monkeypatch.setattr(log, "page", break_connection)
         await asked.wait()
         first = hub._tail
     monkeypatch.setattr(log, "page", page)

@@ -80,7 +80,7 @@ KINDS = {
 }
 
 
-def sealed(some: Sequence[Entry], previous: bytes = FIRST_PREVIOUS) -> RecordedSeal:
+def make_seal(some: Sequence[Entry], previous: bytes = FIRST_PREVIOUS) -> RecordedSeal:
     """Return the seal of these entries."""
     root = merkle_root([leaf_hash(entry_bytes(each)) for each in some])
     shard, first_seq, last_seq = some[0].shard, some[0].seq, some[-1].seq
@@ -91,14 +91,14 @@ def sealed(some: Sequence[Entry], previous: bytes = FIRST_PREVIOUS) -> RecordedS
 def proof(of: Entry, some: Sequence[Entry], seal: RecordedSeal | None = None) -> Any:
     """Return a proof as the service answers it and its client parses it."""
     leaves = [leaf_hash(entry_bytes(each)) for each in some]
-    return _as_json(proof_of(of, seal or sealed(some), leaves))
+    return _as_json(proof_of(of, seal or make_seal(some), leaves))
 
 
 def around(of: Entry, size: int) -> tuple[list[Entry], RecordedSeal]:
     """Return `size` entries from 4 on, with `of` at 7, and their seal, which is not the first one."""
     some = [entry(seq) for seq in range(4, 4 + size)]
     some[3] = of
-    return some, sealed(some, b"\x07" * 32)
+    return some, make_seal(some, b"\x07" * 32)
 
 
 def answer(*seals: RecordedSeal) -> Any:
@@ -112,7 +112,7 @@ def chain(*sizes: int) -> tuple[list[list[Entry]], list[RecordedSeal]]:
     for size in sizes:
         first_seq = seals[-1].last_seq + 1 if seals else 1
         parts.append([entry(seq) for seq in range(first_seq, first_seq + size)])
-        seals.append(sealed(parts[-1], seals[-1].hash if seals else FIRST_PREVIOUS))
+        seals.append(make_seal(parts[-1], seals[-1].hash if seals else FIRST_PREVIOUS))
     return parts, seals
 
 
@@ -122,7 +122,7 @@ def _as_json(value: Any) -> Any:
 
 @given(entries)
 def test_verifier_encodes_entries_like_the_service(of: Entry) -> None:
-    seal = sealed([of])
+    seal = make_seal([of])
     # The entry is the only one of its seal: its bytes are the leaf, and the leaf is the root.
     written = _as_json(proof_of(of, seal, [seal.root]))["entry"]
     assert verifier.encode_entry(written) == entry_bytes(of)
@@ -224,7 +224,7 @@ def test_invalid_proof_is_rejected_with_a_reason(changed: dict[str, Any], expect
 
 def test_the_seal_of_another_shard_over_the_same_entries_proves_nothing() -> None:
     some, _ = around(KINDS["posted"], 6)
-    other = sealed([replace(each, shard=6) for each in some])
+    other = make_seal([replace(each, shard=6) for each in some])
     root = merkle_root([leaf_hash(entry_bytes(each)) for each in some])
     hash_ = seal_hash(b"\x07" * 32, 6, 4, 9, root)
     forged = replace(other, previous=b"\x07" * 32, root=root, hash=hash_)
@@ -238,7 +238,7 @@ def test_a_chain_begins_at_the_first_entry_and_nowhere_else(
 ) -> None:
     some = [entry(seq) for seq in range(first_seq, first_seq + 3)]
     with pytest.raises(InvalidProofError, match="positions can't be"):
-        verify_proof(proof(some[1], some, sealed(some, previous)))
+        verify_proof(proof(some[1], some, make_seal(some, previous)))
 
 
 def test_service_gives_no_proof_for_entries_that_the_seal_does_not_cover() -> None:
@@ -253,33 +253,33 @@ def test_service_gives_no_proof_for_entries_that_the_seal_does_not_cover() -> No
 class TestKept:
     parts, seals = chain(3, 1, 4, 2)
 
-    def proven(self, kept: Sequence[Any], links: Sequence[Any] = ()) -> str:
+    def prove(self, kept: Sequence[Any], links: Sequence[Any] = ()) -> str:
         given = proof(self.parts[1][0], self.parts[1], self.seals[1])
         checked = verify_proof(given, kept=kept, chain=links)
         assert checked.anchored
         return checked.line
 
     def test_kept_seal_is_the_seal_of_the_proof(self) -> None:
-        assert self.seals[1].hash.hex() in self.proven([answer(*self.seals[:2])])
+        assert self.seals[1].hash.hex() in self.prove([answer(*self.seals[:2])])
 
     def test_chain_leads_to_a_later_kept_seal(self) -> None:
-        line = self.proven([answer(self.seals[3])], [answer(self.seals[2]), answer(self.seals[3])])
+        line = self.prove([answer(self.seals[3])], [answer(self.seals[2]), answer(self.seals[3])])
         assert self.seals[3].hash.hex() in line
 
     def test_earliest_of_several_kept_seals_is_used(self) -> None:
-        assert self.proven([answer(self.seals[3]), answer(self.seals[2])], [answer(self.seals[2])])
+        assert self.prove([answer(self.seals[3]), answer(self.seals[2])], [answer(self.seals[2])])
 
     @pytest.mark.parametrize("links", [[], [3], [1, 3]])
     def test_chain_with_a_missing_link_is_rejected(self, links: list[int]) -> None:
         with pytest.raises(InvalidProofError, match=r"lacks the seal after 4.*shard=5&after=4"):
-            self.proven([answer(self.seals[3])], [answer(*(self.seals[each] for each in links))])
+            self.prove([answer(self.seals[3])], [answer(*(self.seals[each] for each in links))])
 
     def test_kept_seals_older_than_the_proof_are_rejected(self) -> None:
-        other = sealed([entry(9, shard=6, user_id=6)], b"\x01" * 32)
+        other = make_seal([entry(9, shard=6, user_id=6)], b"\x01" * 32)
         for kept in ([], [answer()], [answer(self.seals[0])], [answer(other)]):
             if kept:
                 with pytest.raises(InvalidProofError, match="no seal of shard 5 was kept since"):
-                    self.proven(kept)
+                    self.prove(kept)
 
     @pytest.mark.parametrize("kept", [1, 3])
     def test_rewritten_history_is_rejected(self, kept: int) -> None:
@@ -288,7 +288,7 @@ class TestKept:
         parts[0][1] = replace(parts[0][1], amount=1)
         seals: list[RecordedSeal] = []
         for part in parts:
-            seals.append(sealed(part, seals[-1].hash if seals else FIRST_PREVIOUS))
+            seals.append(make_seal(part, seals[-1].hash if seals else FIRST_PREVIOUS))
         given = proof(parts[1][0], parts[1], seals[1])
         assert verify_proof(given)
         with pytest.raises(InvalidProofError, match="the seal that was kept is another one"):
@@ -296,7 +296,7 @@ class TestKept:
 
     def test_malformed_kept_seal_is_rejected(self) -> None:
         with pytest.raises(InvalidProofError, match="hash of the seal of entries 4 to 4 is wrong"):
-            self.proven([answer(replace(self.seals[1], hash=bytes(32)))])
+            self.prove([answer(replace(self.seals[1], hash=bytes(32)))])
 
 
 def test_a_copy_runs_alone(tmp_path: Path) -> None:
@@ -364,5 +364,5 @@ def test_a_made_up_proof_is_not_proven(tmp_path: Path, capsys: pytest.CaptureFix
     assert verifier.main([str(path)]) == verifier.NOT_ANCHORED
     assert capsys.readouterr().out.startswith("consistent, NOT anchored: ")
     kept = tmp_path / "kept.json"
-    kept.write_text(json.dumps(answer(sealed([entry(1)]))))
+    kept.write_text(json.dumps(answer(make_seal([entry(1)]))))
     assert verifier.main([str(path), "--seals", str(kept)]) == verifier.WRONG

@@ -131,7 +131,9 @@ def _no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("saldo.relay.relay.BACKOFF_SECONDS_MAX", 0)
 
 
-async def _published(relay: Relay, sinks: ScriptedSinks, count: int) -> asyncio.Task[None]:
+async def _run_until_published(
+    relay: Relay, sinks: ScriptedSinks, count: int
+) -> asyncio.Task[None]:
     running = asyncio.create_task(relay.run())
     async with asyncio.timeout(20):
         while sum(sinks.positions.values()) < count:
@@ -142,7 +144,7 @@ async def _published(relay: Relay, sinks: ScriptedSinks, count: int) -> asyncio.
 async def test_everything_is_published_in_order_and_confirmed_before_a_cursor_moves() -> None:
     log, sinks, sink = ScriptedLog(s1=25, s5=3), ScriptedSinks(), ScriptedSink(unrouted=1)
     relay = relay_of(sink, log, sinks)
-    running = await _published(relay, sinks, 28)
+    running = await _run_until_published(relay, sinks, 28)
     relay.stop()
     await running
     assert [(e.shard, e.seq) for e in sink.received if e.shard == 1] == [
@@ -159,7 +161,7 @@ async def test_unconfirmed_events_are_published_again_from_the_cursor() -> None:
     log, sinks = ScriptedLog(s1=8), ScriptedSinks()
     sink = ScriptedSink(SinkError("the broker is gone"))
     relay = relay_of(sink, log, sinks)
-    running = await _published(relay, sinks, 8)
+    running = await _run_until_published(relay, sinks, 8)
     relay.stop()
     await running
     assert [event.seq for event in sink.received] == [1, 2, 3, 4, 1, 2, 3, 4, 5, 6, 7, 8]
@@ -172,7 +174,7 @@ async def test_unexpected_error_does_not_end_the_relay() -> None:
     log, sinks = ScriptedLog(s1=2), ScriptedSinks()
     sink = ScriptedSink(KeyError("ours"))
     relay = relay_of(sink, log, sinks)
-    running = await _published(relay, sinks, 2)
+    running = await _run_until_published(relay, sinks, 2)
     relay.stop()
     await running
     assert sink.opened == 2
@@ -182,7 +184,7 @@ async def test_unknown_outcome_of_a_cursor_move_loses_nothing() -> None:
     log, sinks, sink = ScriptedLog(s1=4), ScriptedSinks(), ScriptedSink()
     sinks.faults.append(ConnectionLostError("gone"))
     relay = relay_of(sink, log, sinks)
-    running = await _published(relay, sinks, 4)
+    running = await _run_until_published(relay, sinks, 4)
     relay.stop()
     await running
     assert [event.seq for event in sink.received] == [1, 2, 3, 4, 1, 2, 3, 4]
@@ -192,7 +194,7 @@ async def test_a_fenced_relay_reads_the_cursors_again() -> None:
     log, sinks, sink = ScriptedLog(s1=4), ScriptedSinks(), ScriptedSink()
     sinks.faults.append(LeaseLostError("scripted"))
     relay = relay_of(sink, log, sinks)
-    running = await _published(relay, sinks, 4)
+    running = await _run_until_published(relay, sinks, 4)
     relay.stop()
     await running
     assert sinks.epoch == 2
@@ -216,7 +218,7 @@ async def test_cursors_beyond_the_head_are_an_error_and_skip_nothing() -> None:
 async def test_wake_triggers_a_poll() -> None:
     log, sinks, sink = ScriptedLog(s1=1), ScriptedSinks(), ScriptedSink()
     relay = relay_of(sink, log, sinks)
-    running = await _published(relay, sinks, 1)
+    running = await _run_until_published(relay, sinks, 1)
     log.entries[1].append(entry(1, 2))
     relay.wake()
     async with asyncio.timeout(20):  # the relay itself polls once a minute
@@ -358,7 +360,7 @@ async def test_relay_pauses_while_clients_post_or_may_post(
     relay = relay_of(sink, log, sinks, beside=beside)
     if rung:
         beside.record()
-    running = await _published(relay, sinks, 10 if rests else 25)
+    running = await _run_until_published(relay, sinks, 10 if rests else 25)
     for _ in range(100):
         await asyncio.sleep(0)
     assert sinks.positions[1] == (10 if rests else 25)

@@ -37,7 +37,7 @@ class Clock:
         return self.now
 
 
-def written(shard: int, seq: int) -> bytes:
+def make_entry_bytes(shard: int, seq: int) -> bytes:
     uuid = UUID(int=seq)
     return entry_bytes(
         Entry(
@@ -119,18 +119,18 @@ def test_statement_limit_matches_the_constant() -> None:
 
 def test_only_entries_after_the_last_seal_are_sealed() -> None:
     last = LastSeal(3, b"\x01" * 32)
-    some = [written(5, seq) for seq in (4, 5, 6)]
+    some = [make_entry_bytes(5, seq) for seq in (4, 5, 6)]
     seal = build_seal(5, last, some)
     assert seal is not None
     assert (seal.shard, seal.first_seq, seal.last_seq, seal.previous) == (5, 4, 6, last.hash)
-    assert build_seal(5, last, [*some, written(5, 8)]) == seal
+    assert build_seal(5, last, [*some, make_entry_bytes(5, 8)]) == seal
     assert build_seal(5, last, some[1:]) is None
     assert build_seal(5, last, []) is None
     assert build_seal(5, LastSeal(0, FIRST_PREVIOUS), some) is None
 
 
 def test_copied_entries_are_split_by_shard() -> None:
-    some = {2: [written(2, 1), written(2, 2)], 63: [written(63, 9)]}
+    some = {2: [make_entry_bytes(2, 1), make_entry_bytes(2, 2)], 63: [make_entry_bytes(63, 9)]}
     body = b"".join(entry for each in some.values() for entry in each)
     assert split_by_shard(HEADER + body + TRAILER) == some
     assert split_by_shard(HEADER + TRAILER) == {}

@@ -51,7 +51,7 @@ OF_SQLSTATE: dict[type[StoreError], list[str]] = {
 }
 
 
-def raised(sqlstate: str, message: str = "message", **more: str) -> asyncpg.PostgresError:
+def make_error(sqlstate: str, message: str = "message", **more: str) -> asyncpg.PostgresError:
     fields = {"C": sqlstate, "M": message, **more}
     error = asyncpg.PostgresError.new(fields)
     assert isinstance(error, asyncpg.PostgresError)
@@ -63,7 +63,7 @@ def raised(sqlstate: str, message: str = "message", **more: str) -> asyncpg.Post
     [(sqlstate, kind) for kind, states in OF_SQLSTATE.items() for sqlstate in states],
 )
 def test_error_class_of_each_sqlstate(sqlstate: str, kind: type[StoreError]) -> None:
-    assert type(translate_error(raised(sqlstate))) is kind
+    assert type(translate_error(make_error(sqlstate))) is kind
 
 
 def test_every_class_of_sqlstate_that_the_driver_knows_is_in_the_table() -> None:
@@ -78,7 +78,7 @@ def test_every_class_of_sqlstate_that_the_driver_knows_is_in_the_table() -> None
     # These are classes of conditions that none of our statements can cause; all of them are rejections.
     others = known - listed
     for state in others:
-        assert type(translate_error(raised(f"{state}000"))) is RejectedError, state
+        assert type(translate_error(make_error(f"{state}000"))) is RejectedError, state
     assert {"22", "23", "40", "53", "55", "57", "58", "XX"} <= known & listed
 
 
@@ -119,7 +119,7 @@ def test_no_error_of_the_database_carries_a_row(sqlstate: str) -> None:
     message = "message"
     if sqlstate[:2] in {"22", "P0"}:  # these quote values in the first line
         message = f'invalid input syntax for type integer: "{SECRET}"'
-    driver = raised(
+    driver = make_error(
         sqlstate, message, D=ROW, H=f"Hint {SECRET}", W=f"Where {SECRET}", q=f"SELECT {SECRET}"
     )
     try:
@@ -146,7 +146,7 @@ def test_an_argument_that_cannot_be_encoded_is_not_quoted(data_error: type[Excep
 def test_untranslated_database_errors_are_cut_from_the_log() -> None:
     """Check the last safeguard: tracebacks of the drivers' own errors are cut, however they reach a logger."""
 
-    def logged(event: dict[str, Any]) -> str:
+    def redact(event: dict[str, Any]) -> str:
         return str(redact_rows(None, "error", event))
 
     for text in (
@@ -157,8 +157,8 @@ def test_untranslated_database_errors_are_cut_from_the_log() -> None:
         f"(psycopg.errors.NotNullViolation) null value\n[SQL: INSERT {SECRET}]\n[parameters: ({SECRET})]",
     ):
         for name in ("event", "exception", "other"):
-            assert SECRET not in logged({name: text + "\nthe end"})
-            assert "the end" in logged({name: text + "\nthe end"})
+            assert SECRET not in redact({name: text + "\nthe end"})
+            assert "the end" in redact({name: text + "\nthe end"})
 
 
 def test_the_first_line_of_an_operators_error_has_no_row() -> None:

@@ -43,7 +43,7 @@ def _service() -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-def _found(directory: Path) -> set[Path]:
+def _find_files(directory: Path) -> set[Path]:
     return {*directory.glob(f"{worker_metrics.PREFIX}*")}
 
 
@@ -51,18 +51,18 @@ def test_a_directory_is_removed_after_its_service_was_killed_and_not_before(
     directory: Path,
 ) -> None:
     with _service() as running, _service() as killed:
-        both = _found(directory)
+        both = _find_files(directory)
         assert len(both) == 2
         killed.kill()
         killed.wait()
-        assert _found(directory) == both  # it had no time to remove it
+        assert _find_files(directory) == both  # it had no time to remove it
         with worker_metrics.metrics_directory():
-            left = _found(directory)
+            left = _find_files(directory)
             assert len(left & both) == 1
             assert len(left) == 2
         running.communicate(b"\n")
         assert running.returncode == 0
-    assert not _found(directory)
+    assert not _find_files(directory)
 
 
 def test_old_directory_without_a_lock_is_removed(directory: Path) -> None:
@@ -75,5 +75,5 @@ def test_old_directory_without_a_lock_is_removed(directory: Path) -> None:
     os.utime(directory / "elsewhere", (0, 0))
     other.symlink_to(directory / "elsewhere")
     worker_metrics.remove_left_over()
-    assert _found(directory) == {new, other}
+    assert _find_files(directory) == {new, other}
     assert (directory / "elsewhere").is_dir()
