@@ -42,7 +42,7 @@ def _logging_as_before() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def embedded() -> Iterator[EmbeddedServer]:
+def embedded_server() -> Iterator[EmbeddedServer]:
     """A PostgreSQL of the tests' own, as users get it."""
     directory = Path(tempfile.mkdtemp(prefix="saldo-test-"))
     server = EmbeddedServer(directory)
@@ -68,17 +68,17 @@ def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
 
 
 @pytest.fixture(scope="session")
-def empty_ledger(embedded: EmbeddedServer) -> Iterator[Database]:
+def empty_ledger(embedded_server: EmbeddedServer) -> Iterator[Database]:
     """An empty ledger to copy, because the migrations take longer than a copy."""
-    with databases.create_embedded_database(embedded) as database:
+    with databases.create_embedded_database(embedded_server) as database:
         prepare(database.owner_url, database.service_url, currency_decimals=2, max_lateness=None)
         yield database
 
 
 @pytest.fixture
-def own_ledger(embedded: EmbeddedServer, empty_ledger: Database) -> Iterator[Database]:
+def own_ledger(embedded_server: EmbeddedServer, empty_ledger: Database) -> Iterator[Database]:
     """A ledger of the test's own, in which totals and sinks start at the beginning of the log."""
-    with databases.create_embedded_database(embedded, empty_ledger.name) as database:
+    with databases.create_embedded_database(embedded_server, empty_ledger.name) as database:
         yield database
 
 
@@ -91,7 +91,7 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """
     superuser_url = os.environ.get("SALDO_TEST_SERVER_URL")
     if not superuser_url:
-        embedded: EmbeddedServer = request.getfixturevalue("embedded")
+        embedded: EmbeddedServer = request.getfixturevalue("embedded_server")
         yield embedded.service_url
         return
     with databases.create_ledger(superuser_url) as database:
@@ -164,16 +164,16 @@ def rabbitmq_program() -> str:
 @pytest.fixture(scope="session")
 def prometheus_program() -> str:
     """Prometheus' own program; each test starts one."""
-    return _installed("prometheus")
+    return _find_or_skip("prometheus")
 
 
 @pytest.fixture(scope="session")
 def promtool() -> str:
     """Prometheus' checker of rules."""
-    return _installed("promtool")
+    return _find_or_skip("promtool")
 
 
-def _installed(program: str) -> str:
+def _find_or_skip(program: str) -> str:
     found = prometheus.find(program)
     if found is None:
         skip_or_fail("prometheus", f"no {program} in PATH or /usr/bin (Debian: package prometheus)")

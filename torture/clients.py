@@ -67,7 +67,7 @@ class SharedState:
             client,
             invoked,
             call,
-            None if answer is None else (answer.status, _body(answer), answer.replayed),
+            None if answer is None else (answer.status, _body(answer), answer.is_replayed),
         )
 
     def record_line(

@@ -26,7 +26,7 @@ class Answer(NamedTuple):
         return json.loads(self.body)
 
     @property
-    def replayed(self) -> bool:
+    def is_replayed(self) -> bool:
         return self.headers.get("idempotent-replayed") == "true"
 
 

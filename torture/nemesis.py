@@ -145,7 +145,9 @@ class Nemesis:
         """Measure the recovery, and return whether both services answered in time."""
         try:
             async with asyncio.timeout(AVAILABLE_SECONDS_MAX):
-                posts = await asyncio.gather(*(self._answered(port) for port in self._world.ports))
+                posts = await asyncio.gather(
+                    *(self._probe_until_answered(port) for port in self._world.ports)
+                )
         except TimeoutError:
             return False
         one.recovery_seconds = time.monotonic() - since
@@ -166,7 +168,7 @@ class Nemesis:
                     await asyncio.sleep(0.02)
             one.delivery_recovery_seconds = time.monotonic() - since
 
-    async def _answered(self, port: int) -> Post:
+    async def _probe_until_answered(self, port: int) -> Post:
         """Send probes at a fixed interval, without waiting for earlier ones, until one of them is answered 200."""
         found: asyncio.Future[Post] = asyncio.get_running_loop().create_future()
         probes: set[asyncio.Task[None]] = set()

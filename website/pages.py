@@ -89,7 +89,7 @@ def rewrite_links(text: str, source: str, place: str, places: dict[str, str]) ->
         PagesError: The target of a link does not exist.
     """
 
-    def replaced(found: re.Match[str]) -> str:
+    def replace_link(found: re.Match[str]) -> str:
         image, label, link = found.groups()
         path, hash_, anchor = link.partition("#")
         if "://" in link or link.startswith("mailto:") or not path:
@@ -109,5 +109,5 @@ def rewrite_links(text: str, source: str, place: str, places: dict[str, str]) ->
     for line in text.splitlines():
         if _FENCE.match(line):
             fenced = not fenced
-        lines.append(line if fenced else _LINK.sub(replaced, line))
+        lines.append(line if fenced else _LINK.sub(replace_link, line))
     return "\n".join(lines) + "\n"

@@ -1,7 +1,7 @@
 """Data directories with an existing cluster: a copy takes a tenth of the processor time of `initdb`.
 
-The first start on an empty directory is tested in `tests/integration/test_embedded.py` and by the commands of the
-documentation; other tests only need it to be done.
+The first start on an empty directory is tested in `tests/integration/database/test_embedded.py` and by the commands of
+the documentation; other tests only need it to be done.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class Console:
         return found
 
     @contextmanager
-    def opened(
+    def open_page(
         self, size: tuple[int, int] = WIDE, key: str | None = ADMIN_KEY, **options: Any
     ) -> Iterator[Page]:
         """Yield a page in a browser of its own, signed in.
@@ -109,7 +109,7 @@ def _foreign(asked: str, own: str) -> bool:
     return not asked.startswith((f"{own}/", "data:"))
 
 
-def drawn(page: Page, points: int = 2) -> None:
+def wait_for_points(page: Page, points: int = 2) -> None:
     """Wait until the chart has at least this number of points."""
     page.wait_for_function(
         "least => Number(document.getElementById('chart').dataset.points) >= least", arg=points

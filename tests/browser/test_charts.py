@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Console, drawn
+from tests.browser.conftest import Console, wait_for_points
 
 
 def edges(page: Page) -> tuple[float, float]:
@@ -21,9 +21,9 @@ def edges(page: Page) -> tuple[float, float]:
 def test_range_up_to_now_keeps_following_now(console: Console, button: str) -> None:
     user_id = console.user(f"range {uuid4()}")
     console.post(user_id, "1.00")
-    with console.opened() as page:
+    with console.open_page() as page:
         page.goto(f"/console/users/{user_id}")
-        drawn(page)
+        wait_for_points(page)
         expect(page.locator(".live")).to_have_attribute("data-state", "on")
         with page.expect_response(re.compile("/chart\\?from=")):
             page.get_by_role("button", name=button, exact=True).click()
@@ -35,9 +35,9 @@ def test_range_up_to_now_keeps_following_now(console: Console, button: str) -> N
 
 
 def test_zooming_faster_than_the_answers_loses_no_zoom(console: Console) -> None:
-    with console.opened() as page:
+    with console.open_page() as page:
         page.goto(f"/console/users/{console.users['Artem']}")
-        drawn(page, 50)
+        wait_for_points(page, 50)
         before = edges(page)
         page.evaluate(
             """() => ["+", "+", "+"].forEach((key) =>
@@ -51,9 +51,9 @@ def test_zooming_faster_than_the_answers_loses_no_zoom(console: Console) -> None
 
 
 def test_future_range_does_not_claim_that_the_balance_never_changed(console: Console) -> None:
-    with console.opened() as page:
+    with console.open_page() as page:
         page.goto(f"/console/users/{console.users['Artem']}")
-        drawn(page, 50)
+        wait_for_points(page, 50)
         chart = page.locator("#chart")
         for _ in range(5):
             chart.press("ArrowRight")
@@ -83,7 +83,7 @@ def test_sparse_traffic_shows_each_moment(console: Console) -> None:
         for (let at = 0; at < data.length; at += 4) if (data[at + 3] > 200 && near(at)) return true;
         return false;
     }"""
-    with console.opened() as page:
+    with console.open_page() as page:
         page.route(
             "**/overview/series",
             lambda route: route.fulfill(json={"times": times, "p50": one, **series}),

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import ADMIN_KEY, AXE, NARROW, WIDE, Console, drawn
+from tests.browser.conftest import ADMIN_KEY, AXE, NARROW, WIDE, Console, wait_for_points
 
 Pictures = Callable[[Page, str], None]
 
@@ -65,7 +65,7 @@ def test_every_page_is_accessible(
     console: Console, size: tuple[int, int], theme: str, picture: Pictures
 ) -> None:
     width = "wide" if size == WIDE else "narrow"
-    with console.opened(size, key=None, color_scheme=theme) as page:
+    with console.open_page(size, key=None, color_scheme=theme) as page:
         page.goto("/console/sign-in")
         _check(page, "sign-in")
         picture(page, f"sign-in-{width}-{theme}")
@@ -75,7 +75,7 @@ def test_every_page_is_accessible(
         for name, path in pages(console).items():
             page.goto(path)
             if name == "user":
-                drawn(page)
+                wait_for_points(page)
             if name == "overview":
                 expect(page.locator("#series [data-lines]").first).to_have_attribute(
                     "data-points", re.compile("[1-9]"), timeout=20_000
@@ -86,7 +86,7 @@ def test_every_page_is_accessible(
 
 
 def test_nothing_is_wider_than_the_smallest_phone(console: Console) -> None:
-    with console.opened((360, 740), locale="ru-RU") as page:
+    with console.open_page((360, 740), locale="ru-RU") as page:
         for name, path in pages(console).items():
             page.goto(path)
             _check_width(page, name)
@@ -102,7 +102,7 @@ def test_long_names_are_broken_and_long_numbers_are_not(console: Console, width:
         range.selectNodeContents(each);
         return range.getClientRects().length;
     })"""
-    with console.opened((width, 900)) as page:
+    with console.open_page((width, 900)) as page:
         for path in (
             f"/console/users/{user_id}",
             f"/console/users/{user_id}/post",
@@ -138,7 +138,7 @@ def _check_width(page: Page, name: str) -> None:
 
 def test_theme_follows_the_system_until_one_is_chosen(console: Console) -> None:
     ground = "getComputedStyle(document.documentElement).backgroundColor"
-    with console.opened(color_scheme="dark") as page:
+    with console.open_page(color_scheme="dark") as page:
         dark = page.evaluate(ground)
         page.emulate_media(color_scheme="light")
         light = page.evaluate(ground)
@@ -155,12 +155,12 @@ def test_theme_follows_the_system_until_one_is_chosen(console: Console) -> None:
 
 def test_language_and_time_zone_can_be_chosen(console: Console, picture: Pictures) -> None:
     user_id = console.users["Анна Каренина"]
-    with console.opened(locale="ru-RU") as page:
+    with console.open_page(locale="ru-RU") as page:
         page.goto(f"/console/users/{user_id}")
         expect(page.locator("html")).to_have_attribute("lang", "ru")
         expect(page.locator("#balance h2")).to_have_text("Баланс сейчас")
         expect(page.locator("#rows tbody tr").nth(1)).to_contain_text("не хватает денег")
-        drawn(page)
+        wait_for_points(page)
         picture(page, "user-wide-light-ru")
         page.goto("/console/settings")
         page.select_option("#language", "en")
@@ -174,7 +174,7 @@ def test_language_and_time_zone_can_be_chosen(console: Console, picture: Picture
 
 
 def test_everything_works_with_the_keyboard(console: Console) -> None:
-    with console.opened() as page:
+    with console.open_page() as page:
         page.goto("/console/users")
         page.keyboard.press("Tab")
         expect(page.locator(".skip")).to_be_focused()
@@ -188,18 +188,18 @@ def test_everything_works_with_the_keyboard(console: Console) -> None:
 
 
 def test_offline_but_for_the_service_nothing_is_missing(console: Console) -> None:
-    """Block all other origins; `Console.opened` fails a test in which a request leaves the origin."""
-    with console.opened() as page:
+    """Block all other origins; `Console.open_page` fails a test in which a request leaves the origin."""
+    with console.open_page() as page:
         page.context.route(
             re.compile(r"^(?!" + re.escape(console.url) + ")"), lambda route: route.abort()
         )
         page.goto(f"/console/users/{console.users['Artem']}")
-        drawn(page)
+        wait_for_points(page)
         assert page.evaluate("typeof htmx === 'object' && typeof uPlot === 'function'")
 
 
 def test_printed_page_contains_the_users_transactions(console: Console) -> None:
-    with console.opened() as page:
+    with console.open_page() as page:
         page.goto(f"/console/users/{console.users['Artem']}")
         page.emulate_media(media="print")
         expect(page.locator("#rows table")).to_be_visible()

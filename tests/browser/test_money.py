@@ -20,7 +20,7 @@ def to_confirm(page: Page, user_id: int, button: str, amount: str) -> None:
 
 def test_a_deposit_shows_before_and_after_and_a_double_click_posts_once(console: Console) -> None:
     user_id = console.user(f"clicks {uuid4()}")
-    with console.opened() as page:
+    with console.open_page() as page:
         to_confirm(page, user_id, "Deposit", "100")
         expect(page.locator("#before")).to_have_text("0.00")
         expect(page.locator("#after")).to_have_text("100.00")
@@ -34,7 +34,7 @@ def test_a_deposit_shows_before_and_after_and_a_double_click_posts_once(console:
 def test_form_that_is_sent_concurrently_posts_once(console: Console) -> None:
     """Send the form concurrently, which the page's own script would prevent."""
     user_id = console.user(f"twice {uuid4()}")
-    with console.opened() as page:
+    with console.open_page() as page:
         to_confirm(page, user_id, "Deposit", "7.25")
         statuses = page.evaluate(
             """async () => {
@@ -50,7 +50,7 @@ def test_form_that_is_sent_concurrently_posts_once(console: Console) -> None:
 
 def test_back_and_reload_after_a_deposit_post_nothing_more(console: Console) -> None:
     user_id = console.user(f"back {uuid4()}")
-    with console.opened() as page:
+    with console.open_page() as page:
         to_confirm(page, user_id, "Deposit", "30")
         page.reload()
         page.click("#confirm")
@@ -63,7 +63,7 @@ def test_back_and_reload_after_a_deposit_post_nothing_more(console: Console) -> 
 
 def test_back_from_the_page_to_confirm_keeps_what_was_typed(console: Console) -> None:
     user_id = console.users["Artem"]
-    with console.opened() as page:
+    with console.open_page() as page:
         to_confirm(page, user_id, "Withdraw", "12.5")
         page.get_by_role("link", name="Back").click()
         expect(page.locator("#amount")).to_have_value("12.50")
@@ -73,7 +73,7 @@ def test_back_from_the_page_to_confirm_keeps_what_was_typed(console: Console) ->
 def test_withdrawal_above_the_balance_shows_a_warning_and_is_refused(console: Console) -> None:
     user_id = console.user(f"poor {uuid4()}")
     console.post(user_id, "10.00")
-    with console.opened() as page:
+    with console.open_page() as page:
         to_confirm(page, user_id, "Withdraw", "10.01")
         expect(page.get_by_role("alert")).to_contain_text("not enough money")
         page.click("#confirm")
@@ -83,7 +83,7 @@ def test_withdrawal_above_the_balance_shows_a_warning_and_is_refused(console: Co
 
 def test_invalid_amounts_show_an_error_at_the_field(console: Console) -> None:
     user_id = console.users["Artem"]
-    with console.opened() as page:
+    with console.open_page() as page:
         page.goto(f"/console/users/{user_id}/post?type=DEPOSIT")
         page.fill("#amount", "1.234")
         page.get_by_role("button", name="Go on").click()
@@ -93,7 +93,7 @@ def test_invalid_amounts_show_an_error_at_the_field(console: Console) -> None:
 
 def test_russians_type_a_decimal_comma(console: Console) -> None:
     user_id = console.user(f"запятая {uuid4()}")
-    with console.opened(locale="ru-RU") as page:
+    with console.open_page(locale="ru-RU") as page:
         page.goto(f"/console/users/{user_id}/post?type=DEPOSIT")
         page.fill("#amount", "1 234,5")
         page.get_by_role("button", name="Далее").click()
@@ -104,7 +104,7 @@ def test_russians_type_a_decimal_comma(console: Console) -> None:
 
 def test_admins_make_replace_and_revoke_keys(console: Console) -> None:
     name = f"shop {uuid4()}"
-    with console.opened() as page:
+    with console.open_page() as page:
         page.on("dialog", lambda dialog: dialog.accept())
         page.goto("/console/keys")
         page.fill("#name", name)
@@ -128,7 +128,7 @@ def test_admins_make_replace_and_revoke_keys(console: Console) -> None:
 
 def test_admins_make_switch_and_delete_webhooks(console: Console) -> None:
     url = f"https://example.com/{uuid4()}"
-    with console.opened() as page:
+    with console.open_page() as page:
         page.on("dialog", lambda dialog: dialog.accept())
         page.goto("/console/webhooks")
         page.fill("#url", url)
@@ -146,7 +146,7 @@ def test_admins_make_switch_and_delete_webhooks(console: Console) -> None:
 
 def test_overview_updates_by_itself(console: Console) -> None:
     user_id = console.user(f"big {uuid4()}")
-    with console.opened() as page:
+    with console.open_page() as page:
         page.goto("/console/overview")
         console.post(user_id, "777777.77")
         expect(page.locator("#largest")).to_contain_text("+777,777.77", timeout=20_000)

@@ -9,11 +9,11 @@ from uuid import uuid4
 import httpx
 from playwright.sync_api import expect
 
-from tests.browser.conftest import ADMIN_KEY, Console, drawn, sign_in
+from tests.browser.conftest import ADMIN_KEY, Console, sign_in, wait_for_points
 
 
 def test_signing_in_and_out(console: Console) -> None:
-    with console.opened(key=None) as page:
+    with console.open_page(key=None) as page:
         page.goto("/console/keys")
         expect(page).to_have_url(re.compile("/console/sign-in"))
         page.fill("#key", "saldo_wrong")
@@ -31,7 +31,7 @@ def test_signing_in_and_out(console: Console) -> None:
 
 
 def test_finding_a_user_while_typing(console: Console) -> None:
-    with console.opened() as page:
+    with console.open_page() as page:
         page.goto("/console/users")
         rows = page.locator("#found tbody tr")
         expect(rows).to_have_count(len(console.users))
@@ -48,7 +48,7 @@ def test_finding_a_user_while_typing(console: Console) -> None:
 def test_read_key_of_one_user_sees_only_that_user_and_posts_nothing(console: Console) -> None:
     own = console.users["Artem"]
     key = console.key("read", user_ids=[own])
-    with console.opened(key=key["key"]) as page:
+    with console.open_page(key=key["key"]) as page:
         page.goto("/console/users")
         expect(page.locator("#found tbody tr")).to_have_count(1)
         expect(page.get_by_role("link", name="Keys")).to_have_count(0)
@@ -61,7 +61,7 @@ def test_read_key_of_one_user_sees_only_that_user_and_posts_nothing(console: Con
 
 def test_a_revoked_key_is_signed_out(console: Console) -> None:
     key = console.key("read")
-    with console.opened(key=key["key"]) as page:
+    with console.open_page(key=key["key"]) as page:
         page.goto("/console/users")
         console.api.delete(f"/v1/key/{key['id']}")
         page.reload()
@@ -70,7 +70,7 @@ def test_a_revoked_key_is_signed_out(console: Console) -> None:
 
 def test_the_balance_at_a_date(console: Console) -> None:
     user_id = console.users["Artem"]
-    with console.opened(timezone_id="Europe/Berlin") as page:
+    with console.open_page(timezone_id="Europe/Berlin") as page:
         page.goto(f"/console/users/{user_id}")
         moment = (datetime.now(UTC) - timedelta(days=35)).replace(microsecond=0)
         page.fill("#date", moment.strftime("%Y-%m-%dT%H:%M:%S"))
@@ -82,9 +82,9 @@ def test_the_balance_at_a_date(console: Console) -> None:
 
 
 def test_the_chart_is_drawn_and_zoomed_by_mouse_and_keyboard(console: Console) -> None:
-    with console.opened() as page:
+    with console.open_page() as page:
         page.goto(f"/console/users/{console.users['Artem']}")
-        drawn(page, 50)
+        wait_for_points(page, 50)
         chart = page.locator("#chart")
         painted = """() => {
             const canvas = document.querySelector("#chart canvas");
@@ -119,7 +119,7 @@ def test_the_chart_is_drawn_and_zoomed_by_mouse_and_keyboard(console: Console) -
 
 def test_filters_refusals_and_late_entries(console: Console) -> None:
     user_id = console.users["Zoë Ångström"]
-    with console.opened() as page:
+    with console.open_page() as page:
         page.goto(f"/console/users/{user_id}")
         rows = page.locator("#rows tbody tr")
         expect(rows.nth(1)).to_contain_text("Refused: not enough money")
@@ -139,7 +139,7 @@ def test_filters_refusals_and_late_entries(console: Console) -> None:
 
 def test_new_transactions_appear_without_reloading(console: Console) -> None:
     user_id = console.user(f"live {uuid4()}")
-    with console.opened() as page:
+    with console.open_page() as page:
         page.goto(f"/console/users/{user_id}")
         expect(page.locator(".live")).to_have_attribute("data-state", "on")
         expect(page.locator("#balance-now")).to_have_text("0.00")
@@ -149,14 +149,14 @@ def test_new_transactions_appear_without_reloading(console: Console) -> None:
         expect(page.locator("#rows tbody tr")).to_have_count(1)
         expect(page.locator("#said")).to_have_text("The balance is now 42.50")
         expect(page.locator("#date")).to_have_value("2026-01-01T00:00:01")
-        drawn(page)
+        wait_for_points(page)
 
 
 def test_balance_at_a_date_is_updated_live(console: Console) -> None:
     user_id = console.user(f"late {uuid4()}")
     moment = (datetime.now(UTC) - timedelta(days=2)).isoformat()
     console.post(user_id, "5.00", timestamp=moment)
-    with console.opened() as page:
+    with console.open_page() as page:
         page.goto(f"/console/users/{user_id}?outcome=posted")
         expect(page.locator(".live")).to_have_attribute("data-state", "on")
         page.fill("#date", (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%S"))
@@ -175,7 +175,7 @@ def test_balance_at_a_date_is_updated_live(console: Console) -> None:
 def test_live_update_keeps_the_focus_on_a_link(console: Console) -> None:
     user_id = console.user(f"focus {uuid4()}")
     first = console.post(user_id, "1.00")
-    with console.opened() as page:
+    with console.open_page() as page:
         page.goto(f"/console/users/{user_id}")
         expect(page.locator(".live")).to_have_attribute("data-state", "on")
         link = page.locator(f"#rows a[href$='{first['uuid']}']")
@@ -187,7 +187,7 @@ def test_live_update_keeps_the_focus_on_a_link(console: Console) -> None:
 
 def test_broken_stream_shows_a_message_and_reconnects(console: Console) -> None:
     user_id = console.user(f"broken {uuid4()}")
-    with console.opened() as page:
+    with console.open_page() as page:
         page.route("**/console/live*", lambda route: route.fulfill(status=503, body=""))
         page.goto(f"/console/users/{user_id}")
         expect(page.locator(".live")).to_have_text("Not live: connecting again")
@@ -197,7 +197,7 @@ def test_broken_stream_shows_a_message_and_reconnects(console: Console) -> None:
 
 def test_proof_equals_that_of_the_api(console: Console) -> None:
     posted = console.post(console.users["Liu Wei"], "5.00")
-    with console.opened() as page:
+    with console.open_page() as page:
         mark = page.locator("section[aria-labelledby=proof-title] .mark")
         for _ in range(20):
             page.goto(f"/console/transactions/{posted['uuid']}")
@@ -213,7 +213,7 @@ def test_proof_equals_that_of_the_api(console: Console) -> None:
 
 def test_pages_work_without_javascript_except_charts(console: Console) -> None:
     user_id = console.users["Artem"]
-    with console.opened(java_script_enabled=False) as page:
+    with console.open_page(java_script_enabled=False) as page:
         page.goto("/console/users")
         page.fill("#q", "liu")
         page.press("#q", "Enter")
@@ -223,7 +223,7 @@ def test_pages_work_without_javascript_except_charts(console: Console) -> None:
 
 
 def test_a_link_from_elsewhere_leads_to_the_page_and_signs_nobody_out(console: Console) -> None:
-    with console.opened() as page:
+    with console.open_page() as page:
         page.goto("about:blank")
         page.set_content(f'<a href="{console.url}/console/users/{console.users["Artem"]}">mail</a>')
         page.click("a")
@@ -235,7 +235,7 @@ def test_a_link_from_elsewhere_leads_to_the_page_and_signs_nobody_out(console: C
 def test_page_from_before_another_sign_in_is_rejected(console: Console) -> None:
     """Check that a form from before another sign-in is rejected, and is not posted in the new session."""
     user_id = console.users["Artem"]
-    with console.opened() as page:
+    with console.open_page() as page:
         page.goto(f"/console/users/{user_id}/confirm?uuid={uuid4()}&type=DEPOSIT&amount=1.00")
         other = page.context.new_page()
         other.goto("/console/users")

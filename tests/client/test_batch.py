@@ -49,7 +49,7 @@ def answers(body: bytes, codes: Sequence[str] = ()) -> bytes:
     return b"".join(line + b"\n" for line in lines)
 
 
-def posted(settled: list[ItemOutcome[int]]) -> list[int]:
+def check_posted(settled: list[ItemOutcome[int]]) -> list[int]:
     """Return the futures that were resolved, after checking that each has the outcome of its own request."""
     for future, outcome in settled:
         assert isinstance(outcome, Posted)
@@ -68,7 +68,7 @@ def test_each_request_is_settled_once_wherever_the_connection_breaks(
         end = data.draw(st.integers(0, len(answer)), "end") if losses_left else len(answer)
         cut = data.draw(st.integers(0, end), "cut")
         for piece in (answer[:cut], answer[cut:end]):
-            told += posted(batch.feed(piece, 0.0))
+            told += check_posted(batch.feed(piece, 0.0))
         error = None if end == len(answer) else BROKEN
         _, settled = batch.end_attempt(error, 0.0, lambda: 0.5, sent=True)
         assert not settled
@@ -97,7 +97,7 @@ def test_line_of_a_stopping_service_applies_to_all_that_follow() -> None:
         keepends=True
     )
     stopping = msgspec.json.encode(msgspec.json.decode(lines[1]) | {"uuid": None}) + b"\n"
-    assert posted(batch.feed(lines[0] + stopping, 0.0)) == [0]
+    assert check_posted(batch.feed(lines[0] + stopping, 0.0)) == [0]
     batch.end_attempt(None, 0.0, lambda: 1.0, sent=True)
     assert [item.future for item in batch.unanswered] == [1, 2]
 

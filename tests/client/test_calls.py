@@ -50,7 +50,7 @@ def client(shared_service: ServiceProcess) -> Iterator[Client]:
         yield client
 
 
-def described() -> set[tuple[str, str]]:
+def list_calls() -> set[tuple[str, str]]:
     """Return the method and path of every call in `saldo.client.endpoints`, with 1 or a uuid for parameters."""
     found = {("GET", "/v1/events")}
     for name, function in inspect.getmembers(endpoints, inspect.isfunction):
@@ -95,7 +95,7 @@ def test_every_operation_of_the_api_has_a_call(client: Client) -> None:
     }
     ready = {("GET", f"/healthz/{what}") for what in ("live", "startup")}
     openapi = {("GET", "/openapi.json")}
-    assert described() | ready == offered | openapi
+    assert list_calls() | ready == offered | openapi
 
 
 def test_read_the_log_of_a_shard(client: Client) -> None:

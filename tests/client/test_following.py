@@ -30,7 +30,7 @@ def frame(number: int, position: str = "") -> bytes:
     return f"{head}event: saldo.user.created\ndata: {data}\n\n".encode()
 
 
-def following(timeout_seconds: float | None = None) -> EventStreamState:
+def make_follower(timeout_seconds: float | None = None) -> EventStreamState:
     return EventStreamState([1, 2], ["saldo.user.created"], "start", timeout_seconds)
 
 
@@ -57,11 +57,11 @@ def test_endless_frame_does_not_fill_the_memory() -> None:
     with pytest.raises(ValueError, match="more than"):
         FrameParser().feed(b"x" * (FRAME_BYTES_MAX + 1))
     with pytest.raises(UnexpectedAnswerError):
-        following().feed(b"x" * (FRAME_BYTES_MAX + 1))
+        make_follower().feed(b"x" * (FRAME_BYTES_MAX + 1))
 
 
 def test_stream_starts_at_the_given_position_and_resumes() -> None:
-    follower = following()
+    follower = make_follower()
     query, headers = follower.connection_request()
     assert query == (("user_id", "1,2"), ("type", "saldo.user.created"), ("from", "start"))
     assert "last-event-id" not in headers
@@ -75,13 +75,13 @@ def test_stream_starts_at_the_given_position_and_resumes() -> None:
 
 
 def test_position_without_an_event_counts() -> None:
-    follower = following()
+    follower = make_follower()
     assert given_out(follower, b": \nid: v1.z\n\n") == []
     assert follower.position == "v1.z"
 
 
 def test_repeated_events_are_returned_once() -> None:
-    follower = following()
+    follower = make_follower()
     first = given_out(follower, b": \nid: v1.a\n\n" + frame(1) + frame(2))
     assert [event.position for event in first] == ["v1.a", "v1.a"]
     follower.connection_request()
@@ -90,7 +90,7 @@ def test_repeated_events_are_returned_once() -> None:
 
 
 def test_pausing_the_iteration_misses_nothing() -> None:
-    follower = following()
+    follower = make_follower()
     follower.feed(frame(1, "v1.a") + frame(2) + frame(3, "v1.b") + b": \nid: v1.c\n\n")
     assert next(follower.events()).id == "event-1"
     assert follower.position == "v1.a"
@@ -106,7 +106,7 @@ def test_each_event_is_returned_once_wherever_connections_break(
     count: int, data: st.DataObject
 ) -> None:
     """Break off connections at any byte, to a service that divides the remaining events differently each time."""
-    follower, got = following(), list[str]()
+    follower, got = make_follower(), list[str]()
     for breaks in (True, True, True, False):
         _, headers = follower.connection_request()
         begun = int(headers.get("last-event-id", "v1.0")[3:])
@@ -122,7 +122,7 @@ def test_each_event_is_returned_once_wherever_connections_break(
 
 
 def test_malformed_event_raises_an_error_after_the_events_before_it() -> None:
-    follower = following()
+    follower = make_follower()
     follower.feed(frame(1, "v1.a") + b"data: []\n\n" + frame(2, "v1.b"))
     events = follower.events()
     assert next(events).id == "event-1"
@@ -133,14 +133,14 @@ def test_malformed_event_raises_an_error_after_the_events_before_it() -> None:
 
 
 def test_incomplete_event_is_discarded_on_reconnect() -> None:
-    follower = following()
+    follower = make_follower()
     follower.feed(frame(1)[:50])
     follower.connection_request()
     assert [event.id for event in given_out(follower, frame(1))] == ["event-1"]
 
 
 def test_pauses_grow_until_data_arrives() -> None:
-    follower = following()
+    follower = make_follower()
     pauses = [follower.reconnect_pause(BROKEN, 0.0, RETRIES, lambda: 1.0) for _ in range(3)]
     follower.feed(b": \n\n")
     assert [*pauses, follower.reconnect_pause(BROKEN, 0.0, RETRIES, lambda: 1.0)] == [
@@ -152,16 +152,16 @@ def test_pauses_grow_until_data_arrives() -> None:
 
 
 def test_orderly_end_waits_for_the_services_retry_time() -> None:
-    follower = following()
+    follower = make_follower()
     given_out(follower, b"retry: 1500\n\n")
     assert follower.reconnect_pause(None, 0.0, RETRIES, lambda: 0.0) == 1.5
 
 
 def test_following_has_no_timeout_by_default() -> None:
-    follower = following()
+    follower = make_follower()
     follower.reconnect_pause(BROKEN, 0.0, RETRIES, lambda: 1.0)
     follower.reconnect_pause(BROKEN, 1e9, RETRIES, lambda: 1.0)
-    patient = following(timeout_seconds=10)
+    patient = make_follower(timeout_seconds=10)
     patient.reconnect_pause(BROKEN, 100.0, RETRIES, lambda: 1.0)
     with pytest.raises(UnavailableError):
         patient.reconnect_pause(BROKEN, 110.0, RETRIES, lambda: 1.0)
@@ -169,4 +169,4 @@ def test_following_has_no_timeout_by_default() -> None:
 
 def test_permanent_error_is_raised() -> None:
     with pytest.raises(PositionGoneError):
-        following().reconnect_pause(PositionGoneError("gone"), 0.0, RETRIES, lambda: 1.0)
+        make_follower().reconnect_pause(PositionGoneError("gone"), 0.0, RETRIES, lambda: 1.0)

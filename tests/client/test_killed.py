@@ -40,7 +40,7 @@ class Killer:
             reached.set()
         self._thread.join()
 
-    def answered(self, _: object = None) -> None:
+    def count_answer(self, _: object = None) -> None:
         """Count one more answer."""
         with self._lock:
             self._count += 1
@@ -76,7 +76,7 @@ def test_calls(mortal: KillableService) -> None:
 
         def deposit(_: int) -> Transaction:
             answer = client.deposit(user.id, "0.01")
-            killer.answered()
+            killer.count_answer()
             return answer
 
         with ThreadPoolExecutor(THREADS) as threads:
@@ -94,7 +94,7 @@ async def test_calls_of_asyncio(mortal: KillableService) -> None:
             async def deposit_some() -> None:
                 for _ in range(CALLS // THREADS):
                     answers.append(await client.deposit(user.id, "0.01"))
-                    killer.answered()
+                    killer.count_answer()
 
             await asyncio.gather(*(deposit_some() for _ in range(THREADS)))
     assert killer.lives == 3
@@ -109,7 +109,7 @@ def test_writer_keeps_its_order_while_the_service_is_killed(mortal: KillableServ
             futures = []
             for _ in range(CALLS):
                 future = writer.deposit(user.id, "0.01")
-                future.add_done_callback(killer.answered)
+                future.add_done_callback(killer.count_answer)
                 futures.append(future)
         assert (writer.posted, writer.failed) == (CALLS, 0)
         check(client, user.id, (future.result() for future in futures))
@@ -126,7 +126,7 @@ async def test_asyncio_writer_while_the_service_is_killed(mortal: KillableServic
                 futures = []
                 for _ in range(CALLS):
                     future = await writer.deposit(user.id, "0.01")
-                    future.add_done_callback(killer.answered)
+                    future.add_done_callback(killer.count_answer)
                     futures.append(future)
             answers = [await future for future in futures]
     assert killer.lives == 3
@@ -150,7 +150,7 @@ def test_events_arrive_once_and_without_a_gap(mortal: KillableService) -> None:
         following.start()
         with client.writer(batch_max=50, outstanding_max=200) as writer:
             for _ in range(CALLS):
-                writer.deposit(user.id, "0.01").add_done_callback(killer.answered)
+                writer.deposit(user.id, "0.01").add_done_callback(killer.count_answer)
         following.join()
     assert killer.lives == 3
     assert [event.data.number for event in seen] == list(range(CALLS + 1))

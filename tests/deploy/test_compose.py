@@ -42,7 +42,7 @@ MONITORING = {
 """Files that are mounted and are checked by the tests of monitoring."""
 
 
-def _interpolated(text: str) -> str:
+def _interpolate(text: str) -> str:
     def value(found: re.Match[str]) -> str:
         name, colon, message = found[1].partition(":?")
         assert colon and message, f"{name} without a word on where to set it"
@@ -53,7 +53,7 @@ def _interpolated(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load(_interpolated(FILE.read_text()))
+    content: dict[str, Any] = yaml.safe_load(_interpolate(FILE.read_text()))
     return content
 
 

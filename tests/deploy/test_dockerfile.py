@@ -265,7 +265,7 @@ def test_slim_image_runs_on_an_external_postgresql_and_stops(
         code, output = Container(slim_venv, directory, service | owner).run("db", "migrate")
         assert code == 0, output
         serving = Container(slim_venv, directory, service | ANY_PORT)
-        with _running(serving):
+        with _run_container(serving):
             pass
         assert not serving.healthy()
     assert "Traceback" not in serving.output()
@@ -289,15 +289,15 @@ def test_embedded_image_keeps_its_data_in_the_volume(embedded_venv: Path, direct
     volume.mkdir(mode=0o700)
     if os.geteuid() == 0:
         os.chown(volume, USER, USER)
-    with _running(Container(embedded_venv, directory, ANY_PORT, volume)) as url:
+    with _run_container(Container(embedded_venv, directory, ANY_PORT, volume)) as url:
         user_id = _create_user(url)
     assert list(volume.glob("postgresql-*"))
-    with _running(Container(embedded_venv, directory, ANY_PORT, volume)) as url:
+    with _run_container(Container(embedded_venv, directory, ANY_PORT, volume)) as url:
         assert httpx.get(f"{url}/v1/user/{user_id}").status_code == 200
 
 
 @contextmanager
-def _running(container: Container) -> Iterator[str]:
+def _run_container(container: Container) -> Iterator[str]:
     """Yield the URL of a service that is healthy, and check that it accepts a post and stops in order."""
     process = container.start()
     try:

@@ -101,7 +101,7 @@ def test_secrets_are_made_as_the_manifests_name_them(tmp_path: Path) -> None:
                 m for m in container(workload)["volumeMounts"] if m["name"] == volume["name"]
             )
             for secret in (s for s in made if s["metadata"]["name"] == "saldo-database"):
-                for url in map(_decoded, secret["data"].values()):
+                for url in map(_decode, secret["data"].values()):
                     query = dict(parse_qsl(urlsplit(url).query))
                     assert query["sslmode"] == "verify-full"
                     assert query["sslrootcert"] == f"{mount['mountPath']}/ca.crt"
@@ -114,7 +114,7 @@ def test_secrets_are_made_as_the_manifests_name_them(tmp_path: Path) -> None:
         assert keys[name] == {"username", "password"}
 
 
-def _decoded(data: str) -> str:
+def _decode(data: str) -> str:
     return base64.b64decode(data).decode()
 
 

@@ -211,7 +211,7 @@ def test_full_queue_fires_alerts(
             user_id = client.post("/v1/user", json={"name": "a"}).json()["id"]
         with (
             psycopg.connect(own_server.service_url) as connection,
-            _posting(running.url, user_id, clients=12),
+            _post_continuously(running.url, user_id, clients=12),
         ):
             watching.wait_for(
                 lambda: has_value(watching.query("saldo_requests_shed_total")), "a scrape"
@@ -241,7 +241,7 @@ def test_rejections_are_counted_by_kind_like_the_clients_see_them(
     ):
         clients = refusals.RejectedClients(running.url, own_server.service_url)
 
-        def scraped() -> dict[int, float]:
+        def scrape_counts() -> dict[int, float]:
             counts = watching.query(
                 'sum by (status) (saldo_http_requests_total{job="saldo",route=~"/v1/.*"})'
             )
@@ -249,8 +249,8 @@ def test_rejections_are_counted_by_kind_like_the_clients_see_them(
 
         def wait_until_scraped() -> None:
             watching.wait_for(
-                lambda: scraped() == clients.answers,
-                lambda: f"{scraped()}, clients got {clients.answers}",
+                lambda: scrape_counts() == clients.answers,
+                lambda: f"{scrape_counts()}, clients got {clients.answers}",
             )
 
         # A rate begins with the first scraped value, so each kind of request is sent once before it counts.
@@ -323,13 +323,13 @@ def test_slow_transactions_fire_an_alert(
         )
         with psycopg.connect(own_server.service_url) as connection:
             connection.execute(statement("lock_all_shards"))
-            with _posting(running.url, user_id, clients=12):
+            with _post_continuously(running.url, user_id, clients=12):
                 watching.wait_until_firing("SaldoLatencyBudgetBurnsFast")
                 connection.rollback()
 
 
 @contextmanager
-def _posting(url: str, user_id: int, clients: int) -> Iterator[None]:
+def _post_continuously(url: str, user_id: int, clients: int) -> Iterator[None]:
     """Run clients that post one transaction at a time, whatever the answers are."""
     stopping = threading.Event()
 

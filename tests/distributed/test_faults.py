@@ -80,7 +80,7 @@ class Load:
                 self._grown.notify_all()
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def run_clients(self) -> AsyncIterator[None]:
         async with asyncio.TaskGroup() as clients:
             for number in range(CLIENTS):
                 clients.create_task(self._client(number))
@@ -89,7 +89,7 @@ class Load:
         await self._http.aclose()
 
 
-async def _undisturbed(
+async def _check_disturbance(
     cluster: Database, directory: Path, disturb: Callable[[Load], Awaitable[None]]
 ) -> None:
     """Post during a disturbance, and check that nothing is lost and nothing is posted twice."""
@@ -99,7 +99,7 @@ async def _undisturbed(
         with Client(running.url) as client:
             users = [client.create_user(f"user {number}").id for number in range(64)]
         load = Load(running.url, users)
-        async with load.running():
+        async with load.run_clients():
             await load.after(200)
             await disturb(load)
             await load.after(200)
@@ -128,7 +128,7 @@ async def test_killed_worker_comes_back_without_losses(
     # Ids are assigned in sequence from 1.
     elsewhere = _shards_elsewhere(cluster, urlsplit(url).port)
 
-    async def killed(load: Load) -> None:
+    async def kill_worker(load: Load) -> None:
         await asyncio.to_thread(worker.kill)
         try:
             for user in load.users:
@@ -137,7 +137,7 @@ async def test_killed_worker_comes_back_without_losses(
         finally:
             await asyncio.to_thread(worker.start)
 
-    await _undisturbed(cluster, tmp_path, killed)
+    await _check_disturbance(cluster, tmp_path, kill_worker)
 
 
 async def test_posting_continues_without_the_coordinator(
@@ -145,7 +145,7 @@ async def test_posting_continues_without_the_coordinator(
 ) -> None:
     coordinator = Node.at(citus_url)
 
-    async def killed(load: Load) -> None:
+    async def kill_coordinator(load: Load) -> None:
         await asyncio.to_thread(coordinator.kill)
         try:
             for user in load.users:
@@ -153,7 +153,7 @@ async def test_posting_continues_without_the_coordinator(
         finally:
             await asyncio.to_thread(coordinator.start)
 
-    await _undisturbed(cluster, tmp_path, killed)
+    await _check_disturbance(cluster, tmp_path, kill_coordinator)
 
 
 def _shards_elsewhere(cluster: Database, port: int | None) -> set[int]:
@@ -200,7 +200,7 @@ async def test_shards_can_be_moved_and_rebalanced_during_posting(
             admin.execute("SELECT citus_rebalance_wait()")
             assert admin.execute(PLACES).fetchall() == before
 
-    async def moving(load: Load) -> None:
+    async def move_shards(load: Load) -> None:
         await asyncio.to_thread(move)
 
-    await _undisturbed(cluster, tmp_path, moving)
+    await _check_disturbance(cluster, tmp_path, move_shards)

@@ -28,7 +28,7 @@ def test_a_ledger_is_distributed_as_the_how_to_says(citus_url: str) -> None:
         ).fetchall()
     name, here = f"saldo_test_{uuid4().hex[:12]}", urlsplit(citus_url)
 
-    def written(text: str) -> str:
+    def fill_in_names(text: str) -> str:
         """Return the text with the names and addresses of this test."""
         places = [("coordinator", here.hostname, here.port or 5432)]
         places += [(f"worker-{number}", *node) for number, node in enumerate(nodes, start=1)]
@@ -39,9 +39,9 @@ def test_a_ledger_is_distributed_as_the_how_to_says(citus_url: str) -> None:
     urls = [citus_url, *(databases.replace_server(citus_url, *node) for node in nodes[:2])]
     try:
         for url in urls:
-            _run(url, written(create))
-            _run(databases.replace_database(url, name), written(extend))
-        _run(databases.replace_database(citus_url, name), written(coordinate))
+            _run(url, fill_in_names(create))
+            _run(databases.replace_database(url, name), fill_in_names(extend))
+        _run(databases.replace_database(citus_url, name), fill_in_names(coordinate))
         address = f"{here.hostname}:{here.port or 5432}/{name}"
         saldo = Program(
             SALDO_DATABASE_URL=f"postgresql://{name}:choose-another@{address}",

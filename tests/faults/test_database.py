@@ -48,7 +48,7 @@ def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
 
 
 @asynccontextmanager
-async def started(url: str, **given: Any) -> AsyncIterator[Engine]:
+async def run_engine(url: str, **given: Any) -> AsyncIterator[Engine]:
     engine = create_engine(create_settings(url, **given), url)
     engine.start()
     try:
@@ -61,7 +61,7 @@ async def test_the_server_is_killed_under_load_and_nothing_is_lost_or_doubled(
     own_server: EmbeddedServer,
 ) -> None:
     users = create_users(own_server.service_url, 20)
-    async with started(own_server.service_url, request_deadline_seconds=60.0) as engine:
+    async with run_engine(own_server.service_url, request_deadline_seconds=60.0) as engine:
         requests = [build_deposit(users[index % 20]) for index in range(3000)]
         results: dict[UUID, Decision | Exception] = {}
         killed = False
@@ -139,7 +139,7 @@ async def test_two_engines_and_the_same_uuids_for_different_users_in_opposite_or
     database_url: str,
 ) -> None:
     first, second = create_users(database_url, 8), create_users(database_url, 8)
-    async with started(database_url) as one, started(database_url) as two:
+    async with run_engine(database_url) as one, run_engine(database_url) as two:
         for round_ in range(20):
             uuids = [uuid4() for _ in range(40)]
             ahead = [build_deposit(random.Random(round_).choice(first), uuid) for uuid in uuids]
@@ -156,7 +156,7 @@ async def test_two_engines_and_the_same_uuids_for_different_users_in_opposite_or
 
 async def test_two_engines_post_the_same_users_exactly(database_url: str) -> None:
     users = create_users(database_url, 3)
-    async with started(database_url) as one, started(database_url) as two:
+    async with run_engine(database_url) as one, run_engine(database_url) as two:
         await one.post(TransactionRequest(uuid4(), users[0], 10_000, None))
         withdrawals = [TransactionRequest(uuid4(), users[0], -100, None) for _ in range(150)]
         decisions = await asyncio.gather(
@@ -179,7 +179,7 @@ async def test_without_the_standby_neither_a_post_nor_its_retry_succeeds(
     (user_id,) = create_users(own_server.service_url, 1)
     request = build_deposit(user_id)
     with await_absent_standby(own_server):
-        async with started(
+        async with run_engine(
             own_server.service_url, request_deadline_seconds=1.0, batch_timeout_seconds=0.5
         ) as engine:
             with pytest.raises(OutcomeUnknownError):
@@ -187,10 +187,10 @@ async def test_without_the_standby_neither_a_post_nor_its_retry_succeeds(
             # This attempt waits for the shard's lock, which the first one holds.
             with pytest.raises((OutcomeUnknownError, DeadlineExceededError)):
                 await engine.post(request)
-        async with started(own_server.service_url, request_deadline_seconds=1.0) as engine:
+        async with run_engine(own_server.service_url, request_deadline_seconds=1.0) as engine:
             with pytest.raises(OutcomeUnknownError):
                 await engine.post(request)
-    async with started(own_server.service_url) as engine:
+    async with run_engine(own_server.service_url) as engine:
         decision = await engine.post(request)
         assert (decision.outcome, decision.number) == (Outcome.POSTED, 1)
 
@@ -200,10 +200,10 @@ async def test_replay_waits_for_the_standby(
 ) -> None:
     (user_id,) = create_users(own_server.service_url, 1)
     request = build_deposit(user_id)
-    async with started(own_server.service_url) as engine:
+    async with run_engine(own_server.service_url) as engine:
         await engine.post(request)
     with await_absent_standby(own_server):
-        async with started(own_server.service_url, request_deadline_seconds=1.0) as engine:
+        async with run_engine(own_server.service_url, request_deadline_seconds=1.0) as engine:
             with pytest.raises(OutcomeUnknownError):
                 await engine.post(request)
 
@@ -215,7 +215,7 @@ async def test_role_with_default_repeatable_read_works(
         admin.execute("ALTER ROLE saldo SET default_transaction_isolation = 'repeatable read'")
         admin.execute("ALTER ROLE saldo SET synchronous_commit = off")
     (user_id,) = _create_read_committed(own_server)
-    async with started(own_server.service_url) as engine:
+    async with run_engine(own_server.service_url) as engine:
         decisions = await asyncio.gather(*(engine.post(build_deposit(user_id)) for _ in range(200)))
         assert {decision.outcome for decision in decisions} == {Outcome.POSTED}
     connection = await asyncpg.connect(own_server.service_url)
@@ -347,7 +347,7 @@ async def test_a_request_that_takes_too_long_fails_alone(own_ledger: Database) -
         )
     slow = TransactionRequest(uuid4(), user_id, 73913, None)
     requests = [build_deposit(user_id), slow, build_deposit(user_id), build_deposit(user_id)]
-    async with started(
+    async with run_engine(
         own_ledger.service_url, batch_timeout_seconds=1.0, request_deadline_seconds=60.0
     ) as engine:
         results = await engine.post_many(requests)
@@ -359,10 +359,10 @@ async def test_a_request_that_takes_too_long_fails_alone(own_ledger: Database) -
 
 
 async def test_driver_raises_a_known_error_for_an_argument_it_cannot_encode(
-    embedded: EmbeddedServer,
+    embedded_server: EmbeddedServer,
 ) -> None:
     secret = "Secret 73912"
-    pool = await open_pool(embedded.service_url, connections=1, statement_timeout_seconds=30)
+    pool = await open_pool(embedded_server.service_url, connections=1, statement_timeout_seconds=30)
     with pytest.raises(RejectedError) as rejected:
         await fetch(pool, "user_by_id", secret)
     pool.terminate()

@@ -164,13 +164,13 @@ async def test_the_service_follows_and_nothing_acknowledged_is_lost(
 
 
 async def test_silent_host_does_not_keep_the_service_from_the_next_one(
-    embedded: EmbeddedServer,
+    embedded_server: EmbeddedServer,
 ) -> None:
     """Connect past a silent address, like that of a machine without power, on which the driver alone would time out."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         url = (
-            f"postgresql://saldo@/saldo?host=127.0.0.1,{quote(str(embedded.socket_dir), safe='')}"
+            f"postgresql://saldo@/saldo?host=127.0.0.1,{quote(str(embedded_server.socket_dir), safe='')}"
             f"&port={port},5432&target_session_attrs=read-write"
         )
         connection = await connect(url, application_name="test", statement_timeout_seconds=5)

@@ -33,7 +33,7 @@ class HoldingProxy:
         self._first = True
 
     @asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
+    async def listen(self) -> AsyncIterator[None]:
         server = await asyncio.start_server(self._take, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         try:
@@ -79,7 +79,7 @@ def _create_user(url: str) -> None:
         connection.execute("SELECT saldo.create_user_1('late')")
 
 
-def _posted(url: str) -> int:
+def _count_transactions(url: str) -> int:
     with psycopg.connect(url) as connection:
         row = connection.execute(
             "SELECT count(*) FROM saldo.transactions WHERE kind <> 0"
@@ -97,14 +97,14 @@ async def _until_answered(url: str, answered: int) -> None:
 
 @pytest.mark.parametrize("end", ["runs late", "never runs", "stays"])
 async def test_no_refusal_is_final_while_the_lost_statement_may_still_run(
-    embedded: EmbeddedServer, own_ledger: Database, monkeypatch: pytest.MonkeyPatch, end: str
+    embedded_server: EmbeddedServer, own_ledger: Database, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
-    proxy = HoldingProxy(embedded.socket_dir / ".s.PGSQL.5432")
+    proxy = HoldingProxy(embedded_server.socket_dir / ".s.PGSQL.5432")
     request = TransactionRequest(uuid4(), 1, 100, None)
     direct = own_ledger.service_url
     if end == "stays":
         monkeypatch.setattr("saldo.engine.lane.UNSETTLED_SECONDS_MAX", 0.1)
-    async with proxy.listening():
+    async with proxy.listen():
         parts = psycopg.conninfo.conninfo_to_dict(direct)
         url = (
             f"postgresql://{parts['user']}:{parts.get('password', '')}@127.0.0.1:{proxy.port}"
@@ -122,7 +122,7 @@ async def test_no_refusal_is_final_while_the_lost_statement_may_still_run(
                 await post
         else:
             # The first attempt has timed out, and the second finds no user; that must not be the final answer yet.
-            await _until_answered(embedded.superuser_url, 2)
+            await _until_answered(embedded_server.superuser_url, 2)
             await asyncio.sleep(0)
             assert not post.done()
             if end == "runs late":
@@ -134,7 +134,7 @@ async def test_no_refusal_is_final_while_the_lost_statement_may_still_run(
         await engine.stop(5)
     if end == "runs late":
         assert answer is not None and answer.outcome is Outcome.POSTED
-        assert _posted(direct) == 1
+        assert _count_transactions(direct) == 1
     elif end == "never runs":
         assert answer == Decision(Outcome.USER_NOT_FOUND)
-        assert _posted(direct) == 0
+        assert _count_transactions(direct) == 0

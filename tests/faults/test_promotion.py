@@ -127,7 +127,7 @@ async def eventually(true: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def relaying(log: Log, sinks: Sinks, broker: Broker) -> AsyncIterator[Relay]:
+async def run_relay(log: Log, sinks: Sinks, broker: Broker) -> AsyncIterator[Relay]:
     limits = RelayLimits(
         batch_events_max=100, poll_seconds=0.05, lease_seconds=3, publish_timeout_seconds=10
     )
@@ -150,7 +150,7 @@ async def test_all_events_are_published_after_a_promotion_that_lost_the_tail(
     hub = Hub(log, Encoder(2), limits)
     try:
         user = (await create_user(pool, "one", timeout_seconds=5)).id
-        async with relaying(log, sinks, broker):
+        async with run_relay(log, sinks, broker):
             kept = await post(url, user, KEPT)
             await eventually(lambda: broker.has(kept))
             follow(standby, own_server)

@@ -142,27 +142,27 @@ async def test_no_number_is_missing_whoever_dies(world: World) -> None:
     posting = asyncio.create_task(world.post(users, EVENTS))
     listening = asyncio.create_task(world.listen(total))
 
-    async def seen(share: float) -> None:
+    async def wait_for_share(share: float) -> None:
         """Wait until the consumer has received this share, so that faults happen in the middle."""
         while len(world.received.events) < share * total:
             assert not listening.done() or listening.exception() is None
             await asyncio.sleep(0.02)
 
     async with asyncio.timeout(280 if EVENTS < 50_000 else 1800):
-        await seen(0.1)
+        await wait_for_share(0.1)
         await asyncio.to_thread(world.broker.kill)
         await asyncio.to_thread(world.broker.start)
         for share in (0.2, 0.3, 0.4):
-            await seen(share)
+            await wait_for_share(share)
             for pid in world.relay_pids():
                 os.kill(pid, signal.SIGKILL)
-        await seen(0.5)
+        await wait_for_share(0.5)
         await asyncio.to_thread(world.end, signal.SIGKILL)
         await asyncio.to_thread(world.start)
-        await seen(0.6)
+        await wait_for_share(0.6)
         await asyncio.to_thread(world.end, signal.SIGTERM)
         await asyncio.to_thread(world.start)
-        await seen(0.7)
+        await wait_for_share(0.7)
         await asyncio.to_thread(world.broker.kill)
         for pid in world.relay_pids():
             os.kill(pid, signal.SIGKILL)

@@ -32,14 +32,14 @@ def primary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer
 
 
 @pytest.fixture
-def serving(primary: EmbeddedServer, tmp_path: Path) -> Iterator[ServiceProcess]:
+def service_on_primary(primary: EmbeddedServer, tmp_path: Path) -> Iterator[ServiceProcess]:
     with serve(tmp_path, primary, primary) as running:
         yield running
 
 
 @pytest.fixture
 def replica(
-    primary: EmbeddedServer, serving: ServiceProcess, tmp_path: Path
+    primary: EmbeddedServer, service_on_primary: ServiceProcess, tmp_path: Path
 ) -> Iterator[EmbeddedServer]:
     """Yield a replica that was created after the schema."""
     with run_standby(primary, tmp_path / "standby") as server:
@@ -61,7 +61,7 @@ def serve(
 
 
 @contextmanager
-def paused(replica: EmbeddedServer) -> Iterator[None]:
+def pause_replay(replica: EmbeddedServer) -> Iterator[None]:
     """Pause the replay of the replica, which then receives new entries without showing them."""
     with psycopg.connect(replica.superuser_url, autocommit=True) as admin:
         admin.execute("SELECT pg_wal_replay_pause()")
@@ -99,9 +99,12 @@ def catch_up(primary: EmbeddedServer, replica: EmbeddedServer) -> None:
 
 
 def test_replica_answers_like_the_primary(
-    primary: EmbeddedServer, replica: EmbeddedServer, serving: ServiceProcess, tmp_path: Path
+    primary: EmbeddedServer,
+    replica: EmbeddedServer,
+    service_on_primary: ServiceProcess,
+    tmp_path: Path,
 ) -> None:
-    plain = UserClient(serving.url)
+    plain = UserClient(service_on_primary.url)
     plain.fill()
     catch_up(primary, replica)
     with serve(tmp_path, primary, replica) as running:
@@ -122,7 +125,7 @@ def test_primary_answers_reads_that_the_replica_lags_behind(
         asking = UserClient(running.url)
         made = asking.fill()
         catch_up(primary, replica)
-        with paused(replica):
+        with pause_replay(replica):
             new = asking.post("5.00")
             page = asking.list()
             assert page["items"][0]["uuid"] == new["uuid"]
@@ -154,13 +157,13 @@ def test_replica_answers_known_at_once_nothing_can_be_recorded_before_it(
         assert asking.balance(known_at=third["recorded_at"]) == "3.00"
         assert asking.pop_answering_servers() == {"primary"}
         listed = asking.list(known_at=known)
-        assert listed["items"] == [_listed(second), _listed(first)]
+        assert listed["items"] == [_remove_code(second), _remove_code(first)]
         asking.post()
         assert asking.list(known_at=known) == listed
 
 
 def test_primary_answers_while_the_replica_is_unavailable(
-    primary: EmbeddedServer, serving: ServiceProcess, tmp_path: Path
+    primary: EmbeddedServer, service_on_primary: ServiceProcess, tmp_path: Path
 ) -> None:
     data_dir = tmp_path / "standby"
     with run_standby(primary, data_dir) as replica, serve(tmp_path, primary, replica) as running:
@@ -204,7 +207,7 @@ def test_promoted_replica_is_not_used(
         assert asking.chart() == chart
         kept = [asking.post("5.00"), asking.post("5.00")][-1]
         assert lost["number"] == kept["number"]
-        assert asking.list()["items"][0] == _listed(kept)
+        assert asking.list()["items"][0] == _remove_code(kept)
         assert asking.pop_answering_servers() >= {"primary"}
 
 
@@ -248,7 +251,7 @@ def test_hanging_replica_counts_as_unavailable(
 
 
 def test_replica_of_another_database_is_not_used(
-    primary: EmbeddedServer, serving: ServiceProcess, tmp_path: Path
+    primary: EmbeddedServer, service_on_primary: ServiceProcess, tmp_path: Path
 ) -> None:
     with run_service_process(
         tmp_path,
@@ -263,6 +266,6 @@ def test_replica_of_another_database_is_not_used(
         assert asking.pop_answering_servers() == {"primary"}
 
 
-def _listed(posted: dict[str, Any]) -> dict[str, Any]:
+def _remove_code(posted: dict[str, Any]) -> dict[str, Any]:
     """Return a posted transaction as lists contain it."""
     return {name: value for name, value in posted.items() if name != "code"}

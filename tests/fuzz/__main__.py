@@ -125,7 +125,7 @@ class Fuzzing:
             text=True,
             timeout=seconds + 120,
         )
-        self.inputs += harnesses.executed(done.stderr)
+        self.inputs += harnesses.count_executed(done.stderr)
         if done.returncode != 0:
             self._tell(done.stderr)
 

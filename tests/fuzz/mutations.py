@@ -151,7 +151,7 @@ class RawRequest:
         body = self.body
         if self.chunks:
             head.append(b"transfer-encoding: chunked")
-            body = _chunked(self.body, self.chunks)
+            body = _encode_chunks(self.body, self.chunks)
         elif body or self.method in {"POST", "PATCH", "PUT"}:
             head.append(b"content-length: %d" % len(body))
         return b"\r\n".join(head) + b"\r\n\r\n" + body
@@ -523,7 +523,7 @@ class _QuickDocument(Document):
         super().__init__(content)
         self._quick: dict[str, jsonschema_rs.Draft202012Validator] = {}
 
-    def _described(self, response: httpx.Response) -> dict[str, Any] | None:
+    def _find_responses(self, response: httpx.Response) -> dict[str, Any] | None:
         asked: RawRequest = response.request.extensions["asked"]
         if not asked.sound:
             return None
@@ -568,7 +568,7 @@ def _can_be_sent(path: str) -> bool:
     return path.isascii() and path.isprintable() and " " not in path
 
 
-def _chunked(body: bytes, sizes: tuple[int, ...]) -> bytes:
+def _encode_chunks(body: bytes, sizes: tuple[int, ...]) -> bytes:
     """Return the body in chunks of these sizes, which repeat."""
     pieces, begin, turn = [], 0, 0
     while begin < len(body):

@@ -28,18 +28,18 @@ INPUTS = 2000
 EXAMPLES = 200
 
 
-def _mutated(name: str) -> st.SearchStrategy[bytes]:
+def _mutate_seeds(name: str) -> st.SearchStrategy[bytes]:
     """Return a strategy of seeds with a few bytes changed, inserted and removed."""
     bytes_changed = st.lists(
         st.tuples(st.integers(0, 200), st.integers(0, 3), st.binary(max_size=4)), max_size=4
     )
 
-    def mutated(seed: bytes, changes: list[tuple[int, int, bytes]]) -> bytes:
+    def mutate(seed: bytes, changes: list[tuple[int, int, bytes]]) -> bytes:
         for at, count, put in changes:
             seed = seed[:at] + put + seed[at + count :]
         return seed
 
-    return st.builds(mutated, st.sampled_from(seeds_of(name)), bytes_changed)
+    return st.builds(mutate, st.sampled_from(seeds_of(name)), bytes_changed)
 
 
 def test_every_harness_has_seeds_and_is_named() -> None:
@@ -57,7 +57,9 @@ def test_what_a_harness_says_holds(name: str) -> None:
 
     @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
     @given(
-        data=st.one_of(_mutated(name), st.binary(max_size=60), st.text(max_size=40).map(_encoded))
+        data=st.one_of(
+            _mutate_seeds(name), st.binary(max_size=60), st.text(max_size=40).map(_encode_text)
+        )
     )
     @example(data=b"\xff\xfe")
     def hold(data: bytes) -> None:
@@ -66,7 +68,7 @@ def test_what_a_harness_says_holds(name: str) -> None:
     hold()
 
 
-def _encoded(text: str) -> bytes:
+def _encode_text(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
@@ -75,7 +77,7 @@ def test_guided_inputs_violate_no_property(name: str) -> None:
     _need_atheris()
     done = _run(name, "--seconds=60", f"--inputs={INPUTS}", "--seed=1")
     assert done.returncode == 0, done.stderr
-    assert harnesses.executed(done.stderr) > len(seeds_of(name))
+    assert harnesses.count_executed(done.stderr) > len(seeds_of(name))
 
 
 PLANTED = """

@@ -39,31 +39,33 @@ EXPECTED = {200, 201, 402, 404, 405, 409, 413, 415, 422}
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     with run_service_process(tmp_path_factory.mktemp("fuzz"), **SETTINGS) as process:
         yield process
 
 
-def test_every_answer_is_as_documented(running: ServiceProcess) -> None:
-    report = openapi.run(running.url, OPENAPI_SECONDS, SEED, HEADERS)
+def test_every_answer_is_as_documented(shared_service: ServiceProcess) -> None:
+    report = openapi.run(shared_service.url, OPENAPI_SECONDS, SEED, HEADERS)
     assert report.passed, report.output
     assert report.operations >= OPERATIONS_MIN
     assert report.cases > 50
 
 
-async def test_spoilt_requests_are_answered_as_documented(running: ServiceProcess) -> None:
-    mutations = Mutations(running.url, SEED, RAW_HEADERS)
+async def test_spoilt_requests_are_answered_as_documented(shared_service: ServiceProcess) -> None:
+    mutations = Mutations(shared_service.url, SEED, RAW_HEADERS)
     await mutations.run(MUTATIONS_SECONDS)
     assert mutations.requests > 100
 
 
-def test_service_has_no_errors_and_a_consistent_ledger_afterwards(running: ServiceProcess) -> None:
+def test_service_has_no_errors_and_a_consistent_ledger_afterwards(
+    shared_service: ServiceProcess,
+) -> None:
     """Check the service after the two tests above."""
-    counted = aftermath.requests_by_status(running.url, HEADERS)
+    counted = aftermath.requests_by_status(shared_service.url, HEADERS)
     assert [status for status in counted if status >= 500] == []
     assert set(counted) >= EXPECTED
-    assert aftermath.errors_logged(running.output()) == []
-    assert aftermath.check_ledger(running.url, HEADERS) > 10
+    assert aftermath.errors_logged(shared_service.output()) == []
+    assert aftermath.check_ledger(shared_service.url, HEADERS) > 10
 
 
 def test_make_fuzz_prints_its_seed_and_counts(
@@ -101,18 +103,18 @@ def test_make_fuzz_prints_its_seed_and_counts(
     ],
 )
 def test_forbidden_answer_is_detected(
-    running: ServiceProcess, asked: RawRequest, answer: Answer
+    shared_service: ServiceProcess, asked: RawRequest, answer: Answer
 ) -> None:
-    mutations = Mutations(running.url, SEED, RAW_HEADERS)
+    mutations = Mutations(shared_service.url, SEED, RAW_HEADERS)
     headers = [("content-type", "application/json"), *answer.headers]
     with pytest.raises((AssertionError, KeyError)):
         mutations._check(asked, replace(answer, headers=headers))
 
 
 def test_damaged_requests_vary_and_depend_on_the_seed(
-    running: ServiceProcess,
+    shared_service: ServiceProcess,
 ) -> None:
-    first, second = (Mutations(running.url, seed, RAW_HEADERS) for seed in (1, 2))
+    first, second = (Mutations(shared_service.url, seed, RAW_HEADERS) for seed in (1, 2))
     first._known = second._known
     sent = [first.generate().encode(b"a") for _ in range(300)]
     assert len(set(sent)) > 250
@@ -160,9 +162,9 @@ def _wrong_service(content: dict[str, Any], status: int) -> Iterator[str]:
     [(200, "Response violates schema"), (500, "Server error"), (418, "Undocumented status code")],
 )
 def test_service_that_differs_from_its_document_fails(
-    running: ServiceProcess, status: int, told: str
+    shared_service: ServiceProcess, status: int, told: str
 ) -> None:
-    content = httpx.get(f"{running.url}/openapi.json").json()
+    content = httpx.get(f"{shared_service.url}/openapi.json").json()
     with _wrong_service(content, status) as url:
         report = openapi.run(url, 2, SEED, phases="fuzzing")
     assert not report.passed
@@ -170,20 +172,22 @@ def test_service_that_differs_from_its_document_fails(
 
 
 def test_finding_is_printed_and_ends_the_rounds(
-    running: ServiceProcess, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    shared_service: ServiceProcess,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     report = openapi.Report(passed=False, cases=1, operations=1, output="curl that shows it")
     monkeypatch.setattr(openapi, "run", lambda *_: report)
     fuzzing = Fuzzing()
-    fuzzing._fuzz(running, 2, SEED)
+    fuzzing._fuzz(shared_service, 2, SEED)
     assert fuzzing.found
     assert "curl that shows it" in capsys.readouterr().out
 
 
 def test_fault_message_contains_the_bytes_of_the_request(
-    running: ServiceProcess,
+    shared_service: ServiceProcess,
 ) -> None:
-    mutations = Mutations(running.url, SEED, RAW_HEADERS)
+    mutations = Mutations(shared_service.url, SEED, RAW_HEADERS)
     fault = mutations._fault("no answer", RawRequest("GET", "/a"), b"GET /a", Answer())
     assert isinstance(fault, FaultError)
     assert "R0VUIC9h" in str(fault)

@@ -362,7 +362,7 @@ class Histories(RuleBasedStateMachine):
         return self.specification.entries(user_id) if user_id in self.users else []
 
     def _ask(self, questions: list[BalanceRead]) -> None:
-        asked = [self._meant(question) for question in questions]
+        asked = [self._resolve(question) for question in questions]
 
         async def answers() -> list[int | None]:
             return [await self.world.reader.balance(*question) for question in asked]
@@ -375,7 +375,7 @@ class Histories(RuleBasedStateMachine):
             assert answer >= 0
             self.world.seen["questions"] += 1
 
-    def _meant(self, question: BalanceRead) -> tuple[int, datetime | None, datetime | None]:
+    def _resolve(self, question: BalanceRead) -> tuple[int, datetime | None, datetime | None]:
         user_id = self._user_id(question.user)
         entries = self._entries(user_id)
         dates = [self.first_moment + steps * STEP for steps in range(7)]

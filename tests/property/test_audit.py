@@ -267,7 +267,7 @@ class Mutation(NamedTuple):
     seq: int
 
 
-def _renumbered(entries: list[Entry]) -> list[Entry]:
+def _renumber(entries: list[Entry]) -> list[Entry]:
     return [replace(entry, seq=place) for place, entry in enumerate(entries, 1)]
 
 
@@ -303,19 +303,19 @@ def mutations(draw: st.DrawFn, entries: list[Entry]) -> Mutation:
                 at = min(at, value - 1)
         case "delete":
             del changed[at]
-            changed = _renumbered(changed)
+            changed = _renumber(changed)
         case "swap":
             assume(at > 0)
             at -= 1
             changed[at : at + 2] = changed[at + 1], changed[at]
-            changed = _renumbered(changed)
+            changed = _renumber(changed)
         case _:
             # It is not at the end, where it might be a valid entry.
             at = min(at, len(entries) - 2)
             copy = replace(entries[at], uuid=UUID(int=7), number=entries[at].number + 1)
             changed.insert(at + 1, copy)
             at += 1
-            changed = _renumbered(changed)
+            changed = _renumber(changed)
     return Mutation(changed, at + 1)
 
 

@@ -75,7 +75,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
                 databases.create_ledger(server, max_lateness=request.param)
             )
         else:
-            embedded: EmbeddedServer = request.getfixturevalue("embedded")
+            embedded: EmbeddedServer = request.getfixturevalue("embedded_server")
             database = stack.enter_context(databases.create_embedded_database(embedded))
             urls = (database.owner_url, database.service_url)
             prepare(*urls, currency_decimals=2, max_lateness=request.param)

@@ -74,7 +74,7 @@ RATCHETS: Final = {
 
 
 @cache
-def recorded() -> dict[str, Any]:
+def read_numbers() -> dict[str, Any]:
     """Return the recorded numbers by ratchet and package, and the exceptions under `allowed`."""
     return tomllib.loads(NUMBERS.read_text(encoding="utf-8"))
 
@@ -82,7 +82,7 @@ def recorded() -> dict[str, Any]:
 def find(name: str) -> dict[str, list[Place]]:
     """Return the faults that one ratchet finds, by package."""
     found = defaultdict(list)
-    for place in RATCHETS[name].find(recorded().get("allowed", {}).get(name, {})):
+    for place in RATCHETS[name].find(read_numbers().get("allowed", {}).get(name, {})):
         found[place.package].append(place)
     return dict(found)
 
@@ -108,7 +108,7 @@ def lower() -> list[str]:
     Returns:
         A message for each number that has risen: these stay as they are.
     """
-    numbers, risen = recorded(), []
+    numbers, risen = read_numbers(), []
     lines = [_HEADER]
     for name in RATCHETS:
         found, old = find(name), numbers.get(name, {})
@@ -122,7 +122,7 @@ def lower() -> list[str]:
         lines.append("")
     allowed = NUMBERS.read_text(encoding="utf-8").partition(_ALLOWED)[2]
     NUMBERS.write_text("\n".join(lines) + "\n" + _ALLOWED + allowed, encoding="utf-8")
-    recorded.cache_clear()
+    read_numbers.cache_clear()
     return risen
 
 

@@ -70,12 +70,12 @@ def modules() -> tuple[Module, ...]:
     """Return every Python file of the repository that is written by hand, parsed."""
     gc.disable()  # Collections in between take as long as the parsing.
     try:
-        return tuple(_parsed())
+        return tuple(_parse_all())
     finally:
         gc.enable()
 
 
-def _parsed() -> Iterator[Module]:
+def _parse_all() -> Iterator[Module]:
     for path in paths():
         if path.endswith(".py") and not path.startswith(GENERATED):
             yield parse(path, (ROOT / path).read_text(encoding="utf-8"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.style.ratchets import RATCHETS, compare, find, recorded
+from tests.style.ratchets import RATCHETS, compare, find, read_numbers
 from tests.style.source import Place
 
 PLACE = Place("saldo.http", "src/saldo/parsing/transactions.py", 7, "Of one request.")
@@ -12,14 +12,14 @@ PLACE = Place("saldo.http", "src/saldo/parsing/transactions.py", 7, "Of one requ
 
 @pytest.mark.parametrize("name", RATCHETS)
 def test_the_recorded_numbers_are_those_that_are_counted(name: str) -> None:
-    messages = compare(name, find(name), recorded().get(name, {}))
+    messages = compare(name, find(name), read_numbers().get(name, {}))
 
     if messages:
         pytest.fail("\n".join(messages), pytrace=False)
 
 
 def test_a_ratchet_without_a_rule_is_not_recorded() -> None:
-    assert {*recorded()} == {*RATCHETS, "allowed"}
+    assert {*read_numbers()} == {*RATCHETS, "allowed"}
 
 
 def test_a_rise_names_the_rule_and_the_places() -> None:

@@ -40,7 +40,7 @@ def lose_the_last(evidence: Evidence, random: Random) -> Evidence | None:
         [
             account
             for account in evidence.accounts
-            if account.transactions and _acknowledged(evidence, account.transactions[-1]["uuid"])
+            if account.transactions and _is_acknowledged(evidence, account.transactions[-1]["uuid"])
         ],
     )
     if account is None:
@@ -74,7 +74,7 @@ def swap_times(evidence: Evidence, random: Random) -> Evidence | None:
         operation
         for operation in evidence.operations
         if isinstance(operation.call, Post)
-        and _recorded(operation)
+        and _is_recorded(operation)
         and len(_attempts(evidence, operation.call.uuid)) == 1
     ]
     pair = _one(
@@ -107,7 +107,7 @@ def send_too_late(evidence: Evidence, random: Random) -> Evidence | None:
                 choices += [
                     (attempts[0], operation)
                     for operation in _attempts(evidence, after["uuid"])
-                    if _recorded(operation)
+                    if _is_recorded(operation)
                 ]
     choice = _one(random, choices)
     if choice is None:
@@ -237,7 +237,7 @@ def answer_otherwise(evidence: Evidence, random: Random) -> Evidence | None:
             for operation in evidence.operations
             if operation.status == 200
             and isinstance(operation.call, Post)
-            and sum(map(_recorded, _attempts(evidence, operation.call.uuid))) > 1
+            and sum(map(_is_recorded, _attempts(evidence, operation.call.uuid))) > 1
         ],
     )
     if operation is None:
@@ -263,7 +263,7 @@ def replay_all(evidence: Evidence, random: Random) -> Evidence | None:
         [
             entry["uuid"]
             for entry in _entries(evidence)
-            if all(map(_recorded, _attempts(evidence, entry["uuid"])))
+            if all(map(_is_recorded, _attempts(evidence, entry["uuid"])))
         ],
     )
     if uuid is None:
@@ -342,7 +342,7 @@ def alter_event(evidence: Evidence, random: Random) -> Evidence | None:
     """Change the balance in all deliveries of an event to one consumer."""
     consumer, id_ = _event(evidence, random)
     deliveries = [
-        _altered(one) if (one.consumer, one.event["id"]) == (consumer, id_) else one
+        _alter_balance(one) if (one.consumer, one.event["id"]) == (consumer, id_) else one
         for one in evidence.deliveries
     ]
     return replace(evidence, deliveries=deliveries)
@@ -350,7 +350,7 @@ def alter_event(evidence: Evidence, random: Random) -> Evidence | None:
 
 def alter_repetition(evidence: Evidence, random: Random) -> Evidence | None:
     """Repeat an event with other content."""
-    again = _altered(random.choice(evidence.deliveries))
+    again = _alter_balance(random.choice(evidence.deliveries))
     return replace(evidence, deliveries=[*evidence.deliveries, again])
 
 
@@ -400,7 +400,7 @@ def _one(random: Random, choices: Sequence[T]) -> T | None:
     return random.choice(choices) if choices else None
 
 
-def _recorded(operation: Operation) -> bool:
+def _is_recorded(operation: Operation) -> bool:
     body = operation.body or {}
     return operation.status in {200, 402} or body.get("code") == "balance_above_maximum"
 
@@ -418,8 +418,8 @@ def _attempts(evidence: Evidence, uuid: str) -> list[Operation]:
     ]
 
 
-def _acknowledged(evidence: Evidence, uuid: str) -> bool:
-    return any(map(_recorded, _attempts(evidence, uuid)))
+def _is_acknowledged(evidence: Evidence, uuid: str) -> bool:
+    return any(map(_is_recorded, _attempts(evidence, uuid)))
 
 
 def _acknowledgements(
@@ -428,7 +428,7 @@ def _acknowledgements(
     for account in evidence.accounts:
         for entry in account.transactions:
             for operation in _attempts(evidence, entry["uuid"]):
-                if _recorded(operation):
+                if _is_recorded(operation):
                     yield operation, entry, account
 
 
@@ -497,6 +497,6 @@ def _event(evidence: Evidence, random: Random) -> tuple[str, str]:
     return delivery.consumer, delivery.event["id"]
 
 
-def _altered(delivery: Delivery) -> Delivery:
+def _alter_balance(delivery: Delivery) -> Delivery:
     data = {**delivery.event["data"], "balance": "98765.43"}
     return Delivery(delivery.consumer, {**delivery.event, "data": data})

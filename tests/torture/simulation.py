@@ -90,7 +90,11 @@ class _Service:
             now, _, act = heapq.heappop(self._waiting)
             act(now)
         accounts = [self._account(user_id) for user_id in range(1, self.users + 1)]
-        deliveries = [Delivery(consumer, event) for consumer in CONSUMERS for event in self._told()]
+        deliveries = [
+            Delivery(consumer, event)
+            for consumer in CONSUMERS
+            for event in self._interleave_events()
+        ]
         self.operations.sort(key=lambda operation: operation.invoked)
         return Evidence(self.operations, accounts, deliveries, CONSUMERS)
 
@@ -209,7 +213,7 @@ class _Service:
         bodies = tuple(transaction_body(entry) for entry in entries[1:])
         return Account(user_id, money(entries[-1].balance), bodies)
 
-    def _told(self) -> Iterator[dict[str, Any]]:
+    def _interleave_events(self) -> Iterator[dict[str, Any]]:
         """Yield every event in the order of each user, with the users interleaved and some events repeated."""
         queues = [list(self.ledger.entries(user_id)) for user_id in range(1, self.users + 1)]
         told: list[Entry] = []

@@ -36,14 +36,14 @@ PROVOKED: list[str] = []
 """The mutants that have a test here."""
 
 
-def provoking(name: str) -> Callable[..., Any]:
+def run_with_mutant(name: str) -> Callable[..., Any]:
     """Run a test with the mutant, and with the real service."""
     PROVOKED.append(name)
     return pytest.mark.parametrize("planted", [name, None], ids=[name, "the real one"])
 
 
 @contextmanager
-def serving(
+def run_planted(
     planted: str | None, directory: Path, ledger: Database, /, **settings: str
 ) -> Iterator[ServiceProcess]:
     """Run a service on a ledger that has been prepared, without a relay unless the settings request one."""
@@ -94,14 +94,14 @@ class Customer:
         return httpx.request(method, f"{self._url}/{path}", timeout=60, verify=False, **content)
 
 
-def recorded(ledger: Database) -> list[str]:
+def list_recorded(ledger: Database) -> list[str]:
     """Return the uuids of all recorded transactions, with repetitions."""
     with psycopg.connect(ledger.owner_url) as connection:
         rows = connection.execute("SELECT uuid::text FROM saldo.transactions WHERE kind <> 0")
         return [uuid for (uuid,) in rows]
 
 
-def acknowledged(answer: Future[httpx.Response]) -> bool:
+def is_acknowledged(answer: Future[httpx.Response]) -> bool:
     """Return whether an answer came and reports that the transaction is posted."""
     try:
         return answer.result().status_code == 200
@@ -140,36 +140,36 @@ HELD_COMMITS = """
 
 
 @pytest.fixture
-def admin(embedded: EmbeddedServer, own_ledger: Database) -> Iterator[Connection]:
+def admin(embedded_server: EmbeddedServer, own_ledger: Database) -> Iterator[Connection]:
     """Yield a superuser's connection to the test's own ledger."""
     name = conninfo_to_dict(own_ledger.owner_url)["dbname"]
     with psycopg.connect(
-        make_conninfo(embedded.superuser_url, dbname=name), autocommit=True
+        make_conninfo(embedded_server.superuser_url, dbname=name), autocommit=True
     ) as connection:
         yield connection
 
 
-@provoking("forgets_uuid_check")
+@run_with_mutant("forgets_uuid_check")
 def test_the_same_uuid_is_posted_twice(
     planted: str | None, tmp_path: Path, own_ledger: Database
 ) -> None:
     mutants.prepare(planted, own_ledger.owner_url)
-    with serving(planted, tmp_path, own_ledger) as running:
+    with run_planted(planted, tmp_path, own_ledger) as running:
         customer, uuid = Customer(running.url), str(uuid4())
         for _ in range(2):
             assert customer.post("DEPOSIT", "10", uuid).status_code == 200
         twice = planted is not None
         assert customer.balance() == ("20.00" if twice else "10.00")
-    assert recorded(own_ledger) == ([uuid, uuid] if twice else [uuid])
+    assert list_recorded(own_ledger) == ([uuid, uuid] if twice else [uuid])
 
 
-@provoking("acknowledges_before_commit")
+@run_with_mutant("acknowledges_before_commit")
 def test_a_service_is_killed_while_it_commits(
     planted: str | None, tmp_path: Path, own_ledger: Database, admin: Connection
 ) -> None:
     mutants.prepare(planted, own_ledger.owner_url)
     uuid = str(uuid4())
-    with serving(planted, tmp_path, own_ledger) as running, ThreadPoolExecutor() as pool:
+    with run_planted(planted, tmp_path, own_ledger) as running, ThreadPoolExecutor() as pool:
         customer = Customer(running.url)
         admin.execute(HELD_COMMITS)
         admin.execute("SELECT pg_advisory_lock(1)")
@@ -178,16 +178,16 @@ def test_a_service_is_killed_while_it_commits(
         running.end(signal.SIGKILL)
         wait_until(admin, NO_LANES)
         admin.execute(UNLOCK)
-        assert acknowledged(answer) == (planted is not None)
-    assert recorded(own_ledger) == []
+        assert is_acknowledged(answer) == (planted is not None)
+    assert list_recorded(own_ledger) == []
 
 
-@provoking("commits_without_flush")
+@run_with_mutant("commits_without_flush")
 def test_a_database_is_killed_after_an_answer(
     planted: str | None, tmp_path: Path, own_server: EmbeddedServer
 ) -> None:
     ledger, uuid = Database(own_server.owner_url, own_server.service_url), str(uuid4())
-    with serving(planted, tmp_path, ledger) as running:
+    with run_planted(planted, tmp_path, ledger) as running:
         mutants.prepare(planted, own_server.ledger_url)
         customer = Customer(running.url)
         assert own_server.pid is not None
@@ -207,24 +207,24 @@ def test_a_database_is_killed_after_an_answer(
 
 
 def recorded_when_back(ledger: Database) -> list[str]:
-    """Return the same as `recorded`, as soon as the killed server accepts connections again."""
+    """Return the same as `list_recorded`, as soon as the killed server accepts connections again."""
     deadline = time.monotonic() + WAIT_SECONDS_MAX
     while True:
         try:
-            return recorded(ledger)
+            return list_recorded(ledger)
         except psycopg.OperationalError:
             assert time.monotonic() < deadline
             time.sleep(POLL_SECONDS)
 
 
-@provoking("reads_before_lock")
+@run_with_mutant("reads_before_lock")
 def test_two_services_spend_the_same_money(
     planted: str | None, tmp_path: Path, own_ledger: Database, admin: Connection
 ) -> None:
     mutants.prepare(planted, own_ledger.owner_url)
     with (
-        serving(planted, tmp_path, own_ledger) as one,
-        serving(planted, tmp_path, own_ledger) as other,
+        run_planted(planted, tmp_path, own_ledger) as one,
+        run_planted(planted, tmp_path, own_ledger) as other,
         ThreadPoolExecutor() as pool,
     ):
         customer = Customer(one.url)
@@ -241,12 +241,12 @@ def test_two_services_spend_the_same_money(
         assert customer.balance() == "0.00"
 
 
-@provoking("forgets_horizon_check")
+@run_with_mutant("forgets_horizon_check")
 def test_a_late_withdrawal_of_money_that_was_gone_by_then(
     planted: str | None, tmp_path: Path, own_ledger: Database
 ) -> None:
     mutants.prepare(planted, own_ledger.owner_url)
-    with serving(planted, tmp_path, own_ledger) as running:
+    with run_planted(planted, tmp_path, own_ledger) as running:
         customer = Customer(running.url)
         for day, kind in enumerate(("DEPOSIT", "WITHDRAW", "DEPOSIT"), start=1):
             customer.post(kind, "10", timestamp=f"2020-01-0{day}T00:00:00Z").raise_for_status()
@@ -256,12 +256,12 @@ def test_a_late_withdrawal_of_money_that_was_gone_by_then(
         assert balance == ("-5.00" if planted else "0.00")
 
 
-@provoking("replays_with_newest_balance")
+@run_with_mutant("replays_with_newest_balance")
 def test_a_resend_after_another_transaction(
     planted: str | None, tmp_path: Path, own_ledger: Database
 ) -> None:
     mutants.prepare(planted, own_ledger.owner_url)
-    with serving(planted, tmp_path, own_ledger) as running:
+    with run_planted(planted, tmp_path, own_ledger) as running:
         customer, uuid = Customer(running.url), str(uuid4())
         first = customer.post("DEPOSIT", "10", uuid).raise_for_status().json()
         customer.post("DEPOSIT", "5").raise_for_status()
@@ -269,13 +269,13 @@ def test_a_resend_after_another_transaction(
         assert again == (first | {"balance": "15.00"} if planted else first)
 
 
-@provoking("stale_reads")
+@run_with_mutant("stale_reads")
 def test_client_does_not_read_its_own_write(
     planted: str | None, tmp_path: Path, own_ledger: Database
 ) -> None:
     mutants.prepare(planted, own_ledger.owner_url)
     # There are two workers, and neither is the process that was started.
-    with serving(planted, tmp_path, own_ledger, SALDO_WORKERS="2") as running:
+    with run_planted(planted, tmp_path, own_ledger, SALDO_WORKERS="2") as running:
         customer = Customer(running.url)
         stale = 0
         for cents in range(1, 31):
@@ -284,7 +284,7 @@ def test_client_does_not_read_its_own_write(
         assert (stale > 0) == (planted is not None)
 
 
-@provoking("skips_event")
+@run_with_mutant("skips_event")
 async def test_consumer_receives_every_event(
     planted: str | None, tmp_path: Path, own_ledger: Database, rabbitmq_url: str
 ) -> None:
@@ -292,7 +292,7 @@ async def test_consumer_receives_every_event(
     settings = relaying_to(rabbitmq_url)
     transactions = skips_event.EVENTS_PER_LOSS + 10
     async with consume_queue(rabbitmq_url, settings["SALDO_RABBITMQ_EXCHANGE"]) as consumer:
-        with serving(planted, tmp_path, own_ledger, **settings) as running:
+        with run_planted(planted, tmp_path, own_ledger, **settings) as running:
             customer = Customer(running.url)
             customer.post_many(transactions)
             received = ReceivedEvents()
@@ -301,7 +301,7 @@ async def test_consumer_receives_every_event(
     assert (received.faults != []) == (planted is not None)
 
 
-@provoking("moves_cursor_early")
+@run_with_mutant("moves_cursor_early")
 async def test_connection_to_the_broker_breaks_before_the_confirmation(
     planted: str | None, tmp_path: Path, own_ledger: Database, rabbitmq_url: str
 ) -> None:
@@ -310,7 +310,7 @@ async def test_connection_to_the_broker_breaks_before_the_confirmation(
     async with open_lossy_proxy(rabbitmq_url) as way:
         settings = relaying_to(way.url)
         async with consume_queue(rabbitmq_url, settings["SALDO_RABBITMQ_EXCHANGE"]) as consumer:
-            with serving(planted, tmp_path, own_ledger, **settings) as running:
+            with run_planted(planted, tmp_path, own_ledger, **settings) as running:
                 customer, uuid = Customer(running.url), str(uuid4())
                 await consumer.take_until(received, 1)  # of the new user
                 way.swallowing = True

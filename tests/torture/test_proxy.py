@@ -34,7 +34,7 @@ class Server:
 
 
 @asynccontextmanager
-async def proxied() -> AsyncIterator[tuple[Server, Proxy]]:
+async def run_proxy() -> AsyncIterator[tuple[Server, Proxy]]:
     server = Server()
     listening = await asyncio.start_server(server.take, "127.0.0.1", 0)
     server.port = listening.sockets[0].getsockname()[1]
@@ -46,7 +46,7 @@ async def proxied() -> AsyncIterator[tuple[Server, Proxy]]:
     listening.close()
 
 
-async def connected(server: Server, proxy: Proxy) -> tuple[Streams, Streams]:
+async def connect_through(server: Server, proxy: Proxy) -> tuple[Streams, Streams]:
     """Return the client's end and the server's end of a connection through the proxy that has carried data."""
     client = await asyncio.open_connection("127.0.0.1", proxy.port)
     server.writers.append(client[1])
@@ -65,8 +65,8 @@ WAYS: list[Direction] = ["there", "back"]
 
 
 async def test_data_and_close_reach_the_other_end() -> None:
-    async with proxied() as (server, proxy):
-        client, behind = await connected(server, proxy)
+    async with run_proxy() as (server, proxy):
+        client, behind = await connect_through(server, proxy)
         behind[1].write(b"answer")
         assert await client[0].readexactly(6) == b"answer"
         client[1].write_eof()
@@ -78,17 +78,17 @@ async def test_data_and_close_reach_the_other_end() -> None:
 
 
 async def test_cut_resets_both_ends_and_new_connections_work() -> None:
-    async with proxied() as (server, proxy):
-        client, behind = await connected(server, proxy)
+    async with run_proxy() as (server, proxy):
+        client, behind = await connect_through(server, proxy)
         proxy.cut()
         for reader, _ in (client, behind):
             with pytest.raises(ConnectionResetError):
                 await reader.read()
-        await connected(server, proxy)
+        await connect_through(server, proxy)
 
 
 async def test_refused_client_is_reset_without_a_server_connection() -> None:
-    async with proxied() as (server, proxy):
+    async with run_proxy() as (server, proxy):
         proxy.refusing = True
         reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
         server.writers.append(writer)
@@ -96,13 +96,13 @@ async def test_refused_client_is_reset_without_a_server_connection() -> None:
             await reader.read()
         assert server.taken.empty()
         proxy.calm()
-        await connected(server, proxy)
+        await connect_through(server, proxy)
 
 
 @pytest.mark.parametrize("direction", WAYS)
 async def test_delayed_data_arrives_late_and_complete(direction: Direction) -> None:
-    async with proxied() as (server, proxy):
-        writing, reading = ends(direction, *await connected(server, proxy))
+    async with run_proxy() as (server, proxy):
+        writing, reading = ends(direction, *await connect_through(server, proxy))
         proxy.ways[direction].delay_seconds = 0.2
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -115,15 +115,15 @@ async def test_delayed_data_arrives_late_and_complete(direction: Direction) -> N
 async def test_connection_that_lost_data_stays_silent(
     direction: Direction,
 ) -> None:
-    async with proxied() as (server, proxy):
-        client, behind = await connected(server, proxy)
+    async with run_proxy() as (server, proxy):
+        client, behind = await connect_through(server, proxy)
         writing, reading = ends(direction, client, behind)
         proxy.ways[direction].lost = True
         writing[1].write(b"lost")
         reading[1].write(b"heard")  # the other direction works
         assert await writing[0].readexactly(5) == b"heard"
         proxy.calm()
-        await connected(server, proxy)  # a new connection works
+        await connect_through(server, proxy)  # a new connection works
         writing[1].write(b"after a gap")
         writing[1].close()  # from now on the other end may notice
         with pytest.raises(ConnectionResetError):
@@ -134,8 +134,8 @@ async def test_connection_that_lost_data_stays_silent(
 async def test_close_during_a_loss_is_forwarded_when_the_loss_ends(
     direction: Direction,
 ) -> None:
-    async with proxied() as (server, proxy):
-        client, behind = await connected(server, proxy)
+    async with run_proxy() as (server, proxy):
+        client, behind = await connect_through(server, proxy)
         writing, reading = ends(direction, client, behind)
         proxy.ways[direction].lost = True
         writing[1].close()
@@ -150,8 +150,8 @@ async def test_close_during_a_loss_is_forwarded_when_the_loss_ends(
 async def test_half_closed_connection_works_in_the_other_direction(
     direction: Direction,
 ) -> None:
-    async with proxied() as (server, proxy):
-        writing, reading = ends(direction, *await connected(server, proxy))
+    async with run_proxy() as (server, proxy):
+        writing, reading = ends(direction, *await connect_through(server, proxy))
         proxy.half_close(direction)
         assert await reading[0].read() == b""
         reading[1].write(b"still heard")

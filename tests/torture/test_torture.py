@@ -34,7 +34,7 @@ def torture(directory: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def mounted() -> set[str]:
+def list_mounts() -> set[str]:
     """Return the file systems that a run has mounted."""
     lines = Path("/proc/mounts").read_text().splitlines()
     return {line.split()[1] for line in lines if line.startswith("saldo-torture ")}
@@ -53,17 +53,17 @@ def test_what_clients_saw_holds_through_every_kind_of_fault(tmp_path: Path) -> N
 
 
 def test_interrupted_run_leaves_nothing_behind(tmp_path: Path) -> None:
-    before = mounted()
+    before = list_mounts()
     faults = "service paused,postgresql paused,rabbitmq paused,disk full"
     running = torture(tmp_path, "--seed", "interrupted", "--faults", faults)
     assert running.stdout is not None
     for line in running.stdout:
         if "paused" in line:
             break
-    began = mounted() - before
+    began = list_mounts() - before
     os.kill(running.pid, signal.SIGINT)
     output, _ = running.communicate(timeout=120)
     assert running.returncode == 130, output
     assert (tmp_path / OPERATIONS).stat().st_size > 0
-    assert not began & mounted()
+    assert not began & list_mounts()
     assert not [each for each in began if Path(each).exists()]

@@ -28,7 +28,7 @@ DOCS = ROOT / "docs"
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def build_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("website") / "built"
     assert build(output) == 0
     return output
@@ -50,19 +50,24 @@ def test_every_command_and_setting_is_documented() -> None:
     )
 
 
-def test_every_page_is_in_the_navigation(built: Path) -> None:
-    named = set(_named(tomllib.loads(CONFIGURATION.read_text(encoding="utf-8"))["project"]["nav"]))
-    pages = {path.relative_to(built / "pages").as_posix() for path in built.rglob("pages/**/*.md")}
+def test_every_page_is_in_the_navigation(build_directory: Path) -> None:
+    named = set(
+        _list_pages(tomllib.loads(CONFIGURATION.read_text(encoding="utf-8"))["project"]["nav"])
+    )
+    pages = {
+        path.relative_to(build_directory / "pages").as_posix()
+        for path in build_directory.rglob("pages/**/*.md")
+    }
     # The index of decisions links to each decision.
     assert {page for page in pages if not re.match(r"decisions/\d", page)} == named
 
 
-def _named(contents: Any) -> Iterator[str]:
+def _list_pages(contents: Any) -> Iterator[str]:
     if isinstance(contents, str):
         yield contents
     for each in contents.values() if isinstance(contents, dict) else contents:
         if not isinstance(contents, str):
-            yield from _named(each)
+            yield from _list_pages(each)
 
 
 def test_links_are_rewritten_for_the_site() -> None:
@@ -80,21 +85,21 @@ def test_links_are_rewritten_for_the_site() -> None:
 def test_link_to_a_missing_heading_fails_the_build(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def assembled(directory: Path) -> None:
+    def assemble_with_broken_link(directory: Path) -> None:
         assemble(directory)
         with (directory / "index.md").open("a") as page:
             page.write("\n[nowhere](tutorial.md#nowhere)\n")
 
-    monkeypatch.setattr("website.__main__.assemble", assembled)
+    monkeypatch.setattr("website.__main__.assemble", assemble_with_broken_link)
     assert build(tmp_path / "built") != 0
 
 
-def test_site_and_search_work_offline(built: Path) -> None:
+def test_site_and_search_work_offline(build_directory: Path) -> None:
     program = chromium.find()
     if program is None:
         skip_or_fail("chromium", "no chromium (Debian: package chromium)")
-    shutil.copytree(built / "site", built / "served", dirs_exist_ok=True)
-    handler = functools.partial(_Quiet, directory=str(built / "served"))
+    shutil.copytree(build_directory / "site", build_directory / "served", dirs_exist_ok=True)
+    handler = functools.partial(_Quiet, directory=str(build_directory / "served"))
     with (
         http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server,
         sync_playwright() as playwright,
@@ -107,9 +112,9 @@ def test_site_and_search_work_offline(built: Path) -> None:
         page.on("request", lambda request: asked.append(request.url))
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
-        for path in sorted((built / "site").rglob("*.html")):
+        for path in sorted((build_directory / "site").rglob("*.html")):
             if path.name != "404.html":  # it serves any address, and names its files from the root
-                page.goto(f"{url}/{path.relative_to(built / 'site').as_posix()}")
+                page.goto(f"{url}/{path.relative_to(build_directory / 'site').as_posix()}")
         # Keys typed before the page's script listens are lost, so the test waits for the field.
         page.locator(".md-search__button").click()
         page.get_by_role("combobox").fill("horizon")

@@ -158,7 +158,7 @@ class _Search(Generic[State, Action]):
             if mask & bit:
                 complete.add((state, mask))
                 continue
-            for following in self._following(state, mask):
+            for following in self._apply_each_change(state, mask):
                 if following not in seen:
                     seen.add(following)
                     waiting.append(following)
@@ -166,7 +166,7 @@ class _Search(Generic[State, Action]):
         self._forget()
         return bool(complete)
 
-    def _following(self, state: State, mask: int) -> Iterator[tuple[State, int]]:
+    def _apply_each_change(self, state: State, mask: int) -> Iterator[tuple[State, int]]:
         """Yield the configurations after one more pending change has taken effect."""
         for slot, change in self._changes.items():
             if mask >> slot & 1:

@@ -33,7 +33,7 @@ class HastyPoster(Poster):
         self, requests: Sequence[TransactionRequest], *, atomic: bool = False
     ) -> Sequence[Decision | None]:
         """Post a batch as the parent does, but return before it is committed."""
-        await self._committed()
+        await self._wait_for_commit()
         transaction = self._connection.transaction()
         try:
             await transaction.start()
@@ -50,10 +50,10 @@ class HastyPoster(Poster):
 
     async def close(self) -> None:
         """Wait for the last commit, then close the connection."""
-        await self._committed()
+        await self._wait_for_commit()
         await super().close()
 
-    async def _committed(self) -> None:
+    async def _wait_for_commit(self) -> None:
         if self._committing is not None:
             await self._committing
 

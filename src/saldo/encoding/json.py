@@ -2,7 +2,7 @@
 
 JSON allows U+2028, U+2029 and U+0085 unescaped in strings. But Python's `splitlines`, JavaScript before 2019 and other
 readers of lines break there, and so split a line of NDJSON or a server-sent event. All other line breaks are control
-characters, which JSON escapes anyway. The service has no other JSON encoder (tests/unit/test_encoding.py).
+characters, which JSON escapes anyway. The service has no other JSON encoder (tests/unit/http/test_json_encoding.py).
 """
 
 from __future__ import annotations

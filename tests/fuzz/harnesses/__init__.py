@@ -52,7 +52,7 @@ def text_of(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-def executed(output: str) -> int:
+def count_executed(output: str) -> int:
     """Return the number of inputs that a run has tried, from the final output of libFuzzer."""
     found = re.search(r"number_of_executed_units: (\d+)", output)
     return int(found[1]) if found else 0

@@ -35,7 +35,7 @@ def check(data: bytes) -> None:
         _check_address(ip_address(text.partition("%")[0]))
     inner = IPv4Address(data[-4:].rjust(4, b"\0"))
     whole = IPv6Address(data[:16].ljust(16, b"\0"))
-    made: list[IPv4Address | IPv6Address] = [inner, whole, *_wrapped(inner, whole)]
+    made: list[IPv4Address | IPv6Address] = [inner, whole, *_embed_address(inner, whole)]
     for address in made:
         if is_public(str(address)):
             _check_address(address)
@@ -44,10 +44,10 @@ def check(data: bytes) -> None:
             assert is_public(address.exploded) == is_public(str(address))
             assert is_public(f"{address}%eth0") == is_public(str(address))
     if not is_public(str(inner)):
-        assert not any(is_public(str(address)) for address in _wrapped(inner, whole))
+        assert not any(is_public(str(address)) for address in _embed_address(inner, whole))
 
 
-def _wrapped(inner: IPv4Address, whole: IPv6Address) -> list[IPv6Address]:
+def _embed_address(inner: IPv4Address, whole: IPv6Address) -> list[IPv6Address]:
     """Return IPv6 addresses whose packets a gateway may deliver to the IPv4 address."""
     number, network = int(inner), int(whole) >> 64 << 64
     return [

@@ -19,11 +19,11 @@ def check(data: bytes) -> None:
         assert len(lines._begun) <= LINE_BYTES_MAX
         begin += size
     found += lines.flush()
-    assert found == _expected(content)
+    assert found == _split_content(content)
     assert lines.number == content.count(b"\n") + (not content.endswith(b"\n") and content != b"")
 
 
-def _expected(content: bytes) -> Found:
+def _split_content(content: bytes) -> Found:
     return [
         (number, line if len(line) <= LINE_BYTES_MAX else None)
         for number, line in enumerate(content.split(b"\n"), start=1)
