@@ -49,7 +49,7 @@ def _asked(url: str) -> tuple[str, int, bool] | None:
         here = connection.execute("SELECT to_regclass('pg_catalog.pg_dist_local_group') IS NULL")
         if here.fetchone() == (True,):
             return None
-        found = connection.execute(statement("citus_coordinator")).fetchone()
+        found = connection.execute(statement("citus/coordinator")).fetchone()
     return None if found is None else (found[0], found[1], found[2])
 
 

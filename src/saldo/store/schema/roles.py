@@ -44,8 +44,8 @@ class Roles(NamedTuple):
 
     def to_sql(self) -> str:
         """Return the SQL that creates the roles and grants the service its rights, for psql."""
-        created = self._formatted("roles")
-        granted = self._formatted("grants")
+        created = self._formatted("roles/create")
+        granted = self._formatted("roles/grant")
         return (
             f"{created}\n\n-- As {self.owner} in {self.database}, once the schema is there (saldo db migrate "
             f"does it, too).\n{granted}\n"
@@ -59,7 +59,7 @@ class Roles(NamedTuple):
         """
         try:
             with psycopg.connect(owner_url, connect_timeout=CONNECT_SECONDS_MAX) as connection:
-                for name in ("revokes", "grants"):
+                for name in ("roles/revoke", "roles/grant"):
                     connection.execute(self._composed(name))
         except psycopg.Error as error:
             raise ConfigurationError(
@@ -105,7 +105,7 @@ def warn_of_rights(service_url: str) -> None:
     """
     try:
         with psycopg.connect(service_url, connect_timeout=CONNECT_SECONDS_MAX) as connection:
-            row = connection.execute(statement("role_rights")).fetchone()
+            row = connection.execute(statement("roles/history_altering_rights")).fetchone()
     except psycopg.Error as error:
         raise ConfigurationError(
             f"database {format_url(service_url)}: {first_line(error)}"
