@@ -11,6 +11,7 @@ from typing import NamedTuple
 import psycopg
 from psycopg import sql
 
+from saldo.ledger.model import SHARDS
 from saldo.store.connections.url import first_line, format_url
 from saldo.store.errors import ConfigurationError
 from saldo.store.statements import statement
@@ -62,7 +63,7 @@ def distribute(owner_url: str, service_url: str) -> DistributionResult:
             f"database {format_url(owner_url)}: {first_line(error)}"
         ) from error
     assert row is not None
-    return DistributionResult(workers, 64, row[0])
+    return DistributionResult(workers, SHARDS, row[0])
 
 
 def _check(connection: psycopg.Connection[tuple[object, ...]], service_url: str) -> int:
