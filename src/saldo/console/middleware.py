@@ -12,9 +12,9 @@ from saldo.auth.grants import Scope
 from saldo.console.authentication import SessionAdmission, SessionAuthenticator, Visitor
 from saldo.console.page import SIGN_IN_PATH, HttpRequest, Page, parse_form_values
 from saldo.http.api.context import AppContext
-from saldo.http.api.routes import request_id
 from saldo.http.problems import Problem, ProblemError
 from saldo.http.request_body import CLIENT_DISCONNECTED
+from saldo.http.requests import request_id
 from saldo.parsing.transactions import InvalidError
 from saldo.store.errors import OutcomeUncertainError, RejectedError, StoreError
 

@@ -1,4 +1,4 @@
-"""The framework's response with the JSON encoder of this service."""
+"""The framework's responses, with the JSON encoder of this service."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from litestar import Response
 from litestar.enums import MediaType
 
 from saldo.encoding.json import encode_json
+from saldo.http.responses import RawResponse
 
 T = TypeVar("T")
 
@@ -20,3 +21,13 @@ class JsonResponse(Response[T]):
         if media_type == MediaType.JSON and not isinstance(content, (bytes, str)):
             return encode_json(content)
         return super().render(content, media_type, *arguments, **named)
+
+
+def convert_response(answer: RawResponse) -> Response[bytes]:
+    """Return the framework's response for an answer."""
+    return Response(
+        answer.body,
+        status_code=answer.status,
+        media_type=answer.media_type,
+        headers=dict(answer.headers),
+    )
