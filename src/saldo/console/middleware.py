@@ -128,7 +128,7 @@ def _redirect_to_sign_in(page: Page) -> Response[bytes]:
     a link on another site, the response is a page that opens the address again, and the browser then sends the cookies.
     """
     if not page.is_form and _is_cross_site_navigation(page.request):
-        return page.show("again.html")
+        return page.show("reload.html")
     return page.go(SIGN_IN_PATH, to=page.origin)
 
 
