@@ -1,14 +1,12 @@
-"""The reference page of the settings, and `.env.sample`, generated from the class `Settings`."""
+"""The reference page of the settings, and `.env.sample`, generated from the sections of `Settings`."""
 
 from __future__ import annotations
 
-import inspect
-import re
 import textwrap
 from typing import Final
 
 from saldo.settings.environment import COMMAND_NAMES
-from saldo.settings.model import Settings
+from saldo.settings.model import SECTIONS, Settings
 
 _BEGINNING: Final = """# Settings
 
@@ -33,39 +31,24 @@ _SAMPLE_BEGINNING: Final = (
 )
 _SAMPLE_WIDTH: Final = 118
 
-_SECTION = re.compile(r"    # --- (.+?) -+")
-_FIELD = re.compile(r"    ([a-z][a-z0-9_]*): ")
-
 
 def page() -> str:
-    """Return the page in Markdown, with a table for each section of the class."""
+    """Return the page in Markdown, with a table for each section."""
     lines = [_BEGINNING]
-    for section, names in sections().items():
-        lines += [f"## {section[0].upper()}{section[1:]}", ""]
-        lines += ["| setting | default | |", "|---|---|---|", *map(_row, names), ""]
+    for title, section in SECTIONS.items():
+        lines += [f"## {title}", ""]
+        lines += ["| setting | default | |", "|---|---|---|", *map(_row, section.model_fields), ""]
     lines += [_COMMANDS]
     lines += [f"| `{name}` |  | {described} |" for name, described in COMMAND_NAMES.items()]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def sections() -> dict[str, list[str]]:
-    """Return the names of the fields by section. Only comments in the source of the class define the sections."""
-    found: dict[str, list[str]] = {}
-    section = ""
-    for line in inspect.getsource(Settings).splitlines():
-        if heading := _SECTION.fullmatch(line):
-            section = heading[1]
-        elif (field := _FIELD.match(line)) and field[1] in Settings.model_fields:
-            found.setdefault(section, []).append(field[1])
-    return found
-
-
 def sample() -> str:
     """Return the text of `.env.sample`: every setting with its description and its default, commented out."""
     parts = [_SAMPLE_BEGINNING]
-    for section, names in sections().items():
-        parts.append(f"# --- {section} {'-' * (_SAMPLE_WIDTH - 7 - len(section))}\n")
-        for name in names:
+    for title, section in SECTIONS.items():
+        parts.append(f"# --- {title} {'-' * (_SAMPLE_WIDTH - 7 - len(title))}\n")
+        for name in section.model_fields:
             field = Settings.model_fields[name]
             default = "" if field.default is None else str(field.default)
             described = textwrap.fill(

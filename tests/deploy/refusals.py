@@ -81,7 +81,7 @@ class RejectedClients:
     def _overload(self, count: int) -> None:
         """Let some requests wait until their deadline, so that later ones find the queue full."""
         with psycopg.connect(self._lock_url) as connection, self._client(ADMIN_KEY) as client:
-            connection.execute(statement("lock_all_shards"))
+            connection.execute(statement("ledger/lock_all_shards"))
             over = self.codes["overloaded"] + count
 
             def wait() -> None:

@@ -216,7 +216,7 @@ def test_full_queue_fires_alerts(
             watching.wait_for(
                 lambda: has_value(watching.query("saldo_requests_shed_total")), "a scrape"
             )
-            connection.execute(statement("lock_all_shards"))
+            connection.execute(statement("ledger/lock_all_shards"))
             for name in OVERLOADED:
                 watching.wait_until_firing(name)
             # No alerts fire but those of waiting requests and of a busy machine.
@@ -322,7 +322,7 @@ def test_slow_transactions_fire_an_alert(
             "a scrape",
         )
         with psycopg.connect(own_server.service_url) as connection:
-            connection.execute(statement("lock_all_shards"))
+            connection.execute(statement("ledger/lock_all_shards"))
             with _post_continuously(running.url, user_id, clients=12):
                 watching.wait_until_firing("SaldoLatencyBudgetBurnsFast")
                 connection.rollback()

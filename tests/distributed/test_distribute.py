@@ -131,10 +131,10 @@ async def test_query_for_one_user_goes_to_one_shard(cluster: Database) -> None:
         await ledger.post(user_id, 5)
         async with ledger.reader.pool.acquire() as connection:
             for name, arguments in (
-                ("user_by_id", (user_id,)),
-                ("transactions_page", (user_id, 0, 10, None, None, None, 10, None)),
-                ("walk_base", (user_id, 10, 0, 10)),
-                ("transaction_of_user", (uuid4(), user_id)),
+                ("users/by_id", (user_id,)),
+                ("transactions/page_of_user", (user_id, 0, 10, None, None, None, 10, None)),
+                ("audit_scan/last_entry_by_horizon", (user_id, 10, 0, 10)),
+                ("transactions/by_uuid_and_user", (uuid4(), user_id)),
             ):
                 text = statement(name, distributed=True)
                 rows = await connection.fetch(f"EXPLAIN (FORMAT JSON) {text}", *arguments)

@@ -364,6 +364,6 @@ async def test_driver_raises_a_known_error_for_an_argument_it_cannot_encode(
     secret = "Secret 73912"
     pool = await open_pool(embedded_server.service_url, connections=1, statement_timeout_seconds=30)
     with pytest.raises(RejectedError) as rejected:
-        await fetch(pool, "user_by_id", secret)
+        await fetch(pool, "users/by_id", secret)
     pool.terminate()
     assert secret not in "".join(traceback.format_exception(rejected.value))

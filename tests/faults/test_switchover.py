@@ -180,16 +180,16 @@ async def test_standby_behind_a_pooler_is_rejected(
         stranger = [TransactionRequest(uuid4(), USER_ID_MAX, 100, None)]
         try:
             assert await poster.post(stranger, atomic=True) == [Decision(Outcome.USER_NOT_FOUND)]
-            assert await fetch(pool, "ready") == [(True,)]
+            assert await fetch(pool, "ledger/ready") == [(True,)]
             async with pool.acquire() as connection:
                 ours = connection.get_server_pid()
             await lead(proxy, address, standby, pgbouncer)
             with pytest.raises(ConnectionLostError, match="the pooler leads to a standby"):
-                await fetch(pool, "log_heads")
+                await fetch(pool, "log/last_positions")
             with pytest.raises(ConnectionLostError, match="needs the primary"):
                 await poster.post(stranger, atomic=True)
             await lead(proxy, address, own_server, pgbouncer)
-            assert await fetch(pool, "ready") == [(True,)]
+            assert await fetch(pool, "ledger/ready") == [(True,)]
             async with pool.acquire() as connection:
                 assert connection.get_server_pid() == ours
         finally:

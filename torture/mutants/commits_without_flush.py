@@ -3,8 +3,8 @@
 Forgotten: a commit is durable only once it is on the disk.
 Harm: a database that is killed loses what was acknowledged within the last moments. A service that is killed alone
 loses nothing.
-Safeguard taken down: the `synchronous_commit` that `post.sql` sets for its own transaction, whatever the server's
-setting is.
+Safeguard taken down: the `synchronous_commit` that `transactions/post.sql` sets for its own transaction, whatever the
+server's setting is.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ from saldo.auth.grants import Scope
 from saldo.console.authentication import SessionAdmission, SessionAuthenticator, Visitor
 from saldo.console.page import SIGN_IN_PATH, HttpRequest, Page, parse_form_values
 from saldo.http.api.context import AppContext
-from saldo.http.api.routes import request_id
 from saldo.http.problems import Problem, ProblemError
 from saldo.http.request_body import CLIENT_DISCONNECTED
+from saldo.http.requests import request_id
 from saldo.parsing.transactions import InvalidError
 from saldo.store.errors import OutcomeUncertainError, RejectedError, StoreError
 
@@ -128,7 +128,7 @@ def _redirect_to_sign_in(page: Page) -> Response[bytes]:
     a link on another site, the response is a page that opens the address again, and the browser then sends the cookies.
     """
     if not page.is_form and _is_cross_site_navigation(page.request):
-        return page.show("again.html")
+        return page.show("reload.html")
     return page.go(SIGN_IN_PATH, to=page.origin)
 
 

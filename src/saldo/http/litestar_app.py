@@ -22,18 +22,28 @@ from litestar.types import ControllerRouterHandler
 from saldo import __version__
 from saldo.http import problems
 from saldo.http.api.context import AppContext
+from saldo.http.api.events import get_events
 from saldo.http.api.keys import KEY_HANDLERS
+from saldo.http.api.operation import live, metrics, openapi, ready, startup
 from saldo.http.api.proofs import PROOF_HANDLERS
-from saldo.http.api.routes import HANDLERS, request_id, response
+from saldo.http.api.transactions import (
+    get_log,
+    get_transaction,
+    get_transactions,
+    post_transaction,
+    post_transactions,
+)
+from saldo.http.api.users import get_balance, get_user, get_users, post_user
 from saldo.http.api.webhooks import WEBHOOK_HANDLERS
 from saldo.http.asgi import AsgiApp
 from saldo.http.authorization import CONSOLE_PATH
-from saldo.http.json_response import JsonResponse
+from saldo.http.framework_responses import JsonResponse, convert_response
 from saldo.http.openapi.errors import no_operation_responses
 from saldo.http.problems import Problem, ProblemError
 from saldo.http.query_guard import reject_unknown_parameters
 from saldo.http.raw_responses import slow_request_log
 from saldo.http.request_body import CLIENT_DISCONNECTED
+from saldo.http.requests import request_id
 from saldo.http.route_table import RouteTable, allow_of
 from saldo.http.security_headers import ASSETS_PATH, DocumentPage, swagger_start_script
 from saldo.parsing.transactions import InvalidError
@@ -60,6 +70,28 @@ PROBES_UNDER = "/healthz/"
 """Prefix of the paths whose queries are ignored. Some probes add a parameter to bypass caches, and a 422 would
 report a healthy service as unhealthy."""
 
+
+_HANDLERS = [
+    openapi,
+    post_transaction,
+    post_transactions,
+    get_log,
+    get_events,
+    get_transaction,
+    post_user,
+    get_user,
+    get_users,
+    get_balance,
+    get_transactions,
+    live,
+    ready,
+    startup,
+    metrics,
+    *PROOF_HANDLERS,
+    *WEBHOOK_HANDLERS,
+    *KEY_HANDLERS,
+]
+"""All handlers of the API, in the order of the paths in the OpenAPI document."""
 
 _NOT_FOUND = frozenset({"/docs/{path}", f"{CONSOLE_PATH}/{{rest}}"})
 """Routes that only answer that a page does not exist."""
@@ -117,10 +149,7 @@ def create_framework(service: AppContext, pages: ExtraRoutes | None = None) -> L
 
     return Litestar(
         route_handlers=[
-            *HANDLERS,
-            *PROOF_HANDLERS,
-            *WEBHOOK_HANDLERS,
-            *KEY_HANDLERS,
+            *_HANDLERS,
             _documentation_assets(),
             swagger_start_script,
             *pages.routes,
@@ -178,12 +207,12 @@ def static_files_router(path: str, directory: Path) -> Router:
 
 
 def _problem_error(request: Request[Any, Any, Any], error: ProblemError) -> Response[bytes]:
-    return response(error.problem.answer(request_id(request)))
+    return convert_response(error.problem.answer(request_id(request)))
 
 
 def _problem(request: Request[Any, Any, Any], error: InvalidError | StoreError) -> Response[bytes]:
     identity = request_id(request)
-    return response(problems.from_error(error, identity).answer(identity))
+    return convert_response(problems.from_error(error, identity).answer(identity))
 
 
 def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -201,7 +230,7 @@ def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Respon
         answer = Problem("invalid", message, {"errors": errors}).answer(identity)
     else:
         return _internal(request, error)
-    result = response(answer)
+    result = convert_response(answer)
     for name, value in (error.headers or {}).items():
         result.headers[name] = allow_of(value.split(", ")) if name == "allow" else value
     return result
@@ -213,11 +242,11 @@ def _no_such_file(
     """Answer 404 for a name that is too long for the file system; other errors are internal."""
     cause = error.__cause__
     if isinstance(cause, OSError) and cause.errno == errno.ENAMETOOLONG:
-        return response(problems.not_found().answer(request_id(request)))
+        return convert_response(problems.not_found().answer(request_id(request)))
     return _internal(request, error)
 
 
 def _internal(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     if CLIENT_DISCONNECTED not in request.scope["state"]:
         _log.error("request %s failed", request_id(request), exc_info=error)
-    return response(problems.internal().answer(request_id(request)))
+    return convert_response(problems.internal().answer(request_id(request)))

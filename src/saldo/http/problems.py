@@ -27,6 +27,10 @@ _log = logging.getLogger("saldo.http")
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER: Final = ("retry-after", "1")
 
+KNOWN_AT_IN_FUTURE: Final = InvalidField(
+    "known_at", "must be in the past: its answer could still change"
+)
+
 _TITLES: Final = {
     "insufficient_funds": (402, "Insufficient funds"),
     "balance_above_maximum": (422, "Balance above the maximum"),

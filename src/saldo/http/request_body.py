@@ -1,4 +1,4 @@
-"""The body of a request, which is read up to a maximum size."""
+"""The body of a request, which is read up to a maximum size, and its content type."""
 
 from __future__ import annotations
 
@@ -46,3 +46,16 @@ async def read_body(receive: Any, headers: dict[bytes, bytes], bytes_max: int) -
         body = message.get("body", b"")
         pieces.append(body)
         size += len(body)
+
+
+def is_json(content_type: str) -> bool:
+    """Return whether a content type is JSON. An empty one counts as JSON."""
+    if content_type in {"application/json", ""}:
+        return True
+    media_type, _, parameters = content_type.lower().partition(";")
+    media_type = media_type.strip()
+    charset = parameters.strip().removeprefix("charset=").strip('" ')
+    json = media_type == "application/json" or (
+        media_type.startswith("application/") and media_type.endswith("+json")
+    )
+    return json and (not parameters.strip().startswith("charset=") or charset in {"utf-8", "utf8"})

@@ -76,3 +76,8 @@ def transaction_schema(
         number,
         written,
     )
+
+
+def format_optional_instant(instant: datetime | None) -> str | None:
+    """Format an instant as all routes do. None stays None."""
+    return None if instant is None else format_instant(instant)

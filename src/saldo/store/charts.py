@@ -66,12 +66,14 @@ class Charts:
 
     async def span(self, user_id: int) -> TimeRange | None:
         """Return the time range with changes; None if the user does not exist."""
-        rows = await self._fetch("chart_span", user_id, LATE_ENTRIES_MAX)
+        rows = await self._fetch("charts/time_span", user_id, LATE_ENTRIES_MAX)
         return TimeRange(*rows[0]) if rows else None
 
     async def bounds(self, user_id: int, after: datetime, until: datetime) -> NumberRange | None:
         """Return the numbers of the entries after a time and up to another; None if the user does not exist."""
-        rows = await self._fetch("chart_bounds", user_id, after, until, LATE_ENTRIES_MAX + 1)
+        rows = await self._fetch(
+            "charts/number_bounds", user_id, after, until, LATE_ENTRIES_MAX + 1
+        )
         return NumberRange(*rows[0]) if rows and rows[0]["last"] is not None else None
 
     async def changes(
@@ -79,17 +81,21 @@ class Charts:
     ) -> list[BalanceChange]:
         """Return all changes in the order in which they took effect. This reads `bounds.entries` entries."""
         arguments = (user_id, bounds.above, bounds.last, after, until)
-        rows = await self._fetch_from_replica(user_id, "chart_entries", *arguments)
+        rows = await self._fetch_from_replica(user_id, "charts/balance_changes", *arguments)
         return [BalanceChange(*row) for row in rows]
 
     async def balances_at(self, user_id: int, moments: Sequence[datetime]) -> list[int]:
         """Return the balance at each of several ascending times. Each costs as much as a balance at a date."""
-        rows = await self._fetch_from_replica(user_id, "chart_sampled", user_id, list(moments))
+        rows = await self._fetch_from_replica(
+            user_id, "charts/balances_at_times", user_id, list(moments)
+        )
         return [int(row[1]) for row in rows]
 
     async def largest_recent(self, limit: int) -> list[Transaction]:
         """Return the largest of the recently posted transactions."""
-        rows = await self._fetch("largest_recent", RECENT_ENTRIES_PER_SHARD, limit)
+        rows = await self._fetch(
+            "charts/largest_recent_transactions", RECENT_ENTRIES_PER_SHARD, limit
+        )
         return [row_to_transaction(row) for row in rows]
 
     async def _fetch_from_replica(self, user_id: int, name: str, *arguments: Any) -> Sequence[Any]:

@@ -44,22 +44,24 @@ class ConsoleSessions:
     async def begin(self, digest: bytes, holder: str, binding: bytes) -> None:
         """Create a session. Delete expired sessions, and the holder's least recently used ones above the limit."""
         idle, lifetime, per_key_max = self._limits
-        await self._fetch("session_begin", digest, binding, holder, per_key_max - 1, idle, lifetime)
+        await self._fetch(
+            "console_sessions/create", digest, binding, holder, per_key_max - 1, idle, lifetime
+        )
 
     async def find(self, digests: list[bytes]) -> dict[bytes, ConsoleSession]:
         """Return the sessions with the given digests that have not expired, by digest."""
         idle, lifetime, _ = self._limits
         # The last use is recorded with a precision of a tenth of the idle time, so that most requests write nothing.
-        rows = await self._fetch("sessions_find", digests, idle, lifetime, idle / 10)
+        rows = await self._fetch("console_sessions/find", digests, idle, lifetime, idle / 10)
         return {digest: ConsoleSession(*session) for digest, *session in rows}
 
     async def use(self, digest: bytes) -> None:
         """Record the current time as the last use of a session."""
-        await self._fetch("session_use", digest)
+        await self._fetch("console_sessions/record_use", digest)
 
     async def end(self, digest: bytes) -> None:
         """Delete a session, so that it no longer authenticates requests."""
-        await self._fetch("session_end", digest)
+        await self._fetch("console_sessions/delete", digest)
 
     async def _fetch(self, name: str, *arguments: Any) -> Any:
         return await fetch(self._pool, name, *arguments, timeout_seconds=self._timeout_seconds)

@@ -79,12 +79,12 @@ class Keys(PooledStore):
 
     async def version(self) -> int:
         """Return the version of the last change. While it is the same, the keys are unchanged except for expiry."""
-        ((version,),) = await self._fetch("keys_version")
+        ((version,),) = await self._fetch("keys/version")
         return int(version)
 
     async def valid(self) -> ValidKeys:
         """Return all keys that are valid now."""
-        rows = await self._fetch("keys_valid")
+        rows = await self._fetch("keys/valid")
         version, any_key = rows[0][:2]
         return ValidKeys(
             version, any_key, [ValidKey(*row[2:]) for row in rows if row[2] is not None]
@@ -97,7 +97,7 @@ class Keys(PooledStore):
             TooManyKeysError: The limit of valid keys is reached.
         """
         rows = await self._fetch(
-            "key_create",
+            "keys/create",
             *(key.name, digest, key.scopes, key.user_ids, key.networks, key.expires_at),
             keys_max,
         )
@@ -109,18 +109,18 @@ class Keys(PooledStore):
         """Return a key, or None."""
         if key_id > USER_ID_MAX:
             return None
-        rows = await self._fetch("keys_page", 0, key_id, 1)
+        rows = await self._fetch("keys/page", 0, key_id, 1)
         return Key(*rows[0]) if rows else None
 
     async def page(self, *, after_id: int, limit: int) -> list[Key]:
         """Return a page of keys by id, including revoked and expired ones."""
-        return [Key(*row) for row in await self._fetch("keys_page", after_id, None, limit)]
+        return [Key(*row) for row in await self._fetch("keys/page", after_id, None, limit)]
 
     async def revoke(self, key_id: int) -> bool:
         """Revoke a key. Return False if it does not exist, or is revoked already."""
         if key_id > USER_ID_MAX:
             return False
-        return bool(await self._fetch("key_revoke", key_id))
+        return bool(await self._fetch("keys/revoke", key_id))
 
     async def rotate(self, key_id: int, digest: bytes, overlap: timedelta) -> int | None:
         """Replace a valid key and return the id of the new one; None if the key is invalid or was replaced before.
@@ -130,5 +130,5 @@ class Keys(PooledStore):
         """
         if key_id > USER_ID_MAX:
             return None
-        rows = await self._fetch("key_rotate", key_id, digest, overlap)
+        rows = await self._fetch("keys/rotate", key_id, digest, overlap)
         return int(rows[0][0]) if rows else None

@@ -93,7 +93,9 @@ class Log:
             CheckpointMismatchError: The positions belong to another log than the one that was read.
             StoreError: The database can't be read.
         """
-        rows = await fetch(self._pool, "log_after", [*positions], [*positions.values()], per_shard)
+        rows = await fetch(
+            self._pool, "log/entries_after", [*positions], [*positions.values()], per_shard
+        )
         if rows and identity is not None and rows[0]["identity"] != identity:
             raise LogIdentityMismatchError("the database has failed over or was restored")
         return [LogEntry(*row[:-1]) for row in rows]
@@ -104,7 +106,7 @@ class Log:
         Raises:
             StoreError: The database can't be read.
         """
-        return [Notice(*row) for row in await fetch(self._pool, "notices_after", seq, limit)]
+        return [Notice(*row) for row in await fetch(self._pool, "log/notices_after", seq, limit)]
 
     async def page(
         self,
@@ -128,7 +130,7 @@ class Log:
         ends = [SEQ_MAX if until is None else until[shard] for shard in positions]
         rows = await fetch(
             self._pool,
-            "log_page",
+            "log/page",
             [*positions],
             [*positions.values()],
             ends,
@@ -153,7 +155,7 @@ class Log:
         Raises:
             StoreError: The database can't be read.
         """
-        ((identity,),) = await fetch(self._pool, "log_identity")
+        ((identity,),) = await fetch(self._pool, "log/identity")
         return str(identity)
 
     async def entries_at(self, places: Sequence[tuple[int, int, UUID]]) -> list[LogEntry | Notice]:
@@ -168,11 +170,11 @@ class Log:
         entries = [place for place in places if place[0] != NOTICES_SHARD]
         if entries:
             columns = zip(*entries, strict=True)
-            found += [LogEntry(*row) for row in await fetch(self._pool, "log_at", *columns)]
+            found += [LogEntry(*row) for row in await fetch(self._pool, "log/entries_at", *columns)]
         notices = [(seq, uuid) for shard, seq, uuid in places if shard == NOTICES_SHARD]
         if notices:
             columns = zip(*notices, strict=True)
-            found += [Notice(*row) for row in await fetch(self._pool, "notices_at", *columns)]
+            found += [Notice(*row) for row in await fetch(self._pool, "log/notices_at", *columns)]
         return found
 
     async def heads(self) -> Positions:
@@ -189,7 +191,7 @@ class Log:
         Raises:
             StoreError: The database can't be read.
         """
-        rows = await fetch(self._pool, "log_heads")
+        rows = await fetch(self._pool, "log/last_positions")
         return rows[0]["identity"], {row["shard"]: row["seq"] for row in rows}
 
     async def positions_at(self, moment: datetime) -> Positions:
@@ -198,4 +200,4 @@ class Log:
         Raises:
             StoreError: The database can't be read.
         """
-        return dict(await fetch(self._pool, "log_before", moment))
+        return dict(await fetch(self._pool, "log/positions_before", moment))

@@ -123,7 +123,7 @@ class Poster:
         limits = self._limits
         try:
             row = await self._connection.fetchrow(
-                statement("post", distributed=bool(shard)),
+                statement("transactions/post", distributed=bool(shard)),
                 *shard,
                 [request.uuid for request in requests],
                 [request.user_id for request in requests],
@@ -152,7 +152,7 @@ class Poster:
         """
         try:
             found: bool = await self._connection.fetchval(
-                statement("backends_alive"),
+                statement("connections/backends_alive"),
                 [backend.pid for backend in backends],
                 [backend.started_at for backend in backends],
             )
@@ -225,7 +225,7 @@ async def create_user(pool: Any, name: str, *, timeout_seconds: float) -> UserCr
     try:
         async with acquire(pool, timeout_seconds) as connection:
             row = await connection.fetchrow(
-                statement("create_user", distributed=connection.distributed), name
+                statement("users/create", distributed=connection.distributed), name
             )
     except Exception as error:
         raise translate_error(error) from error

@@ -156,7 +156,7 @@ class Reader:
         Raises:
             StoreError: The database can't be queried, or a connection has failed and no new one can be opened.
         """
-        row = await self._fetchrow("ready")
+        row = await self._fetchrow("ledger/ready")
         ready = bool(row and row[0])
         if ready and self._url is not None:
             await check_reachable(self._url)
@@ -171,16 +171,16 @@ class Reader:
         """Return a user, or None."""
         if user_id > USER_ID_MAX:
             return None
-        row = await self._fetchrow("user_by_id", user_id)
+        row = await self._fetchrow("users/by_id", user_id)
         return None if row is None else User(*row)
 
     async def list_users(self, *, after_id: int, name: str | None, limit: int) -> list[User]:
         """Return a page of users, by id; with `name`, only the user with this name."""
-        return [User(*row) for row in await self._fetch("users_page", after_id, name, limit)]
+        return [User(*row) for row in await self._fetch("users/page", after_id, name, limit)]
 
     async def get_users(self, user_ids: Sequence[int], *, after_id: int, limit: int) -> list[User]:
         """Return a page of those of the given users that exist, by id."""
-        rows = await self._fetch("users_some", list(user_ids), after_id, limit)
+        rows = await self._fetch("users/by_ids", list(user_ids), after_id, limit)
         return [User(*row) for row in rows]
 
     async def search_users(
@@ -203,7 +203,9 @@ class Reader:
         name, user_id = after or (None, None)
         users = None if among is None else list(among)
         end = beginning + LAST_CHARACTER
-        rows = await self._fetch("users_found", beginning, end, name, user_id, users, limit)
+        rows = await self._fetch(
+            "users/search_by_name", beginning, end, name, user_id, users, limit
+        )
         return [User(*row) for row in rows]
 
     async def balance(
@@ -223,7 +225,7 @@ class Reader:
         if date is None and known_at is None:
             return await self._balances.get(user_id)
         asked = user_query(user_id, known_at=known_at)
-        rows = await self._fetch_from_replica(asked, "balance_at", user_id, date, known_at)
+        rows = await self._fetch_from_replica(asked, "balances/at_date", user_id, date, known_at)
         return _row_to_balance(rows[0])
 
     async def transaction(self, uuid: UUID, user_id: int | None = None) -> Transaction | None:
@@ -231,7 +233,7 @@ class Reader:
         if user_id is not None and user_id > USER_ID_MAX:
             return None
         if user_id is not None:
-            row = await self._fetchrow("transaction_of_user", uuid, user_id)
+            row = await self._fetchrow("transactions/by_uuid_and_user", uuid, user_id)
             return None if row is None else row_to_transaction(row)
         return await self._transactions.get(uuid)
 
@@ -262,22 +264,22 @@ class Reader:
             return None
         if known_at is not None:
             # This raises KnownAtInFutureError unless no more entries can be recorded up to `known_at`.
-            _row_to_balance(await self._fetchrow("balance_at", user_id, None, known_at))
+            _row_to_balance(await self._fetchrow("balances/at_date", user_id, None, known_at))
         # No setting allows a timestamp further ahead of the recorded time, so entries recorded earlier don't match.
         recorded_after = None if since is None else _subtract_tolerance(since, FUTURE_TOLERANCE_MAX)
-        bounds = await self._fetchrow("transactions_bounds", user_id, recorded_after)
+        bounds = await self._fetchrow("transactions/number_bounds", user_id, recorded_after)
         if bounds is None or bounds["last_number"] is None:
             return None
         last_number = bounds["last_number"]
         if known_at is not None:
-            last_number = (await self._fetchrow("transactions_bounds", user_id, known_at))[1]
+            last_number = (await self._fetchrow("transactions/number_bounds", user_id, known_at))[1]
         before = min(before or last_number + 1, last_number + 1)
         floor = bounds["floor_number"]
         # Numbers have no gaps, so this bounds the number of rows that are read, whatever the filter matches.
         above = max(floor, before - 1 - max(self._entries_read_max, limit))
         asked = user_query(user_id, below=before)
         arguments = (user_id, above, before, since, until, kind, limit, posted)
-        rows = await self._fetch_from_replica(asked, "transactions_page", *arguments)
+        rows = await self._fetch_from_replica(asked, "transactions/page_of_user", *arguments)
         found = [row_to_transaction(row) for row in rows]
         last = found[-1].number if len(found) == limit else above + 1
         return TransactionPage(found, last if last > floor + 1 else None)
@@ -285,16 +287,18 @@ class Reader:
     async def log(self, shard: int, *, after: int, limit: int) -> ShardPage:
         """Return the transactions among the next `limit` entries of a shard after a `seq`, in the order of the log."""
         asked = log_query(shard, min(after + limit + 1, SEQ_MAX))
-        rows = await self._fetch_from_replica(asked, "transactions_log", shard, after, limit + 1)
+        rows = await self._fetch_from_replica(
+            asked, "transactions/page_of_shard", shard, after, limit + 1
+        )
         page = rows[:limit]
         found = [row_to_transaction(row[2:]) for row in page if row["kind"] != Kind.OPENING]
         return ShardPage(found, page[-1]["seq"] if page else after, len(rows) > limit)
 
     async def _read_balances(self, user_ids: list[int]) -> dict[int, int]:
-        return dict(await self._fetch("balances_now", user_ids))
+        return dict(await self._fetch("balances/current", user_ids))
 
     async def _read_transactions(self, uuids: list[UUID]) -> dict[UUID, Transaction]:
-        rows = await self._fetch("transactions_by_uuid", uuids)
+        rows = await self._fetch("transactions/by_uuid", uuids)
         return {row["uuid"]: row_to_transaction(row) for row in rows}
 
     async def _fetchrow(self, name: str, *arguments: Any) -> Any:

@@ -16,9 +16,10 @@ from saldo.store.errors import RejectedError, translate_error
 from saldo.store.statements import statement
 
 ENTRIES_MAX: Final = 16_384
-"""Number of entries that one read returns (2.4 MB), plus at most the entries of one seal (sql/seals_entries.sql).
+"""Number of entries that one read returns (2.4 MB), plus at most the entries of one seal.
 
-A large read spreads its fixed cost over many entries.
+The statement (sql/seals/unsealed_entries.sql) has the same number. A large read spreads its fixed cost over many
+entries.
 """
 
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -110,7 +111,7 @@ class Seals:
         Raises:
             StoreError: The database can't be read.
         """
-        rows = await fetch(self._pool, "seals_behind")
+        rows = await fetch(self._pool, "seals/unsealed_shards")
         return {
             shard: LastSeal(seq, last or FIRST_PREVIOUS, waited)
             for shard, seq, last, waited in rows
@@ -132,9 +133,9 @@ class Seals:
 
         try:
             async with acquire(self._pool) as connection:
-                self._identity = await connection.fetchval(statement("log_identity"))
+                self._identity = await connection.fetchval(statement("log/identity"))
                 await connection.copy_from_query(
-                    statement("seals_entries", distributed=connection.distributed),
+                    statement("seals/unsealed_entries", distributed=connection.distributed),
                     output=take,
                     format="binary",
                 )
@@ -152,7 +153,7 @@ class Seals:
             StoreError: It is unknown whether the seals were appended.
         """
         columns = zip(*seals, strict=True)
-        return len(await fetch(self._pool, "seals_append", *columns, self._identity))
+        return len(await fetch(self._pool, "seals/append", *columns, self._identity))
 
     async def totals(self) -> SealTotals:
         """Return the progress of sealing.
@@ -160,7 +161,7 @@ class Seals:
         Raises:
             StoreError: The database can't be queried.
         """
-        ((entries, seconds_behind),) = await fetch(self._pool, "seals")
+        ((entries, seconds_behind),) = await fetch(self._pool, "seals/totals")
         return SealTotals(entries, seconds_behind)
 
     async def last_seals(self) -> list[RecordedSeal]:
@@ -169,7 +170,7 @@ class Seals:
         Raises:
             StoreError: The database can't be queried.
         """
-        return [_seal(*row) for row in await fetch(self._pool, "seals_newest")]
+        return [_seal(*row) for row in await fetch(self._pool, "seals/last_of_each_shard")]
 
     async def page(self, shard: int, after: int, limit: int) -> list[RecordedSeal]:
         """Return a page of a shard's seals that begin after a `seq`, in order.
@@ -177,7 +178,7 @@ class Seals:
         Raises:
             StoreError: The database can't be queried.
         """
-        return [_seal(*row) for row in await fetch(self._pool, "seals_page", shard, after, limit)]
+        return [_seal(*row) for row in await fetch(self._pool, "seals/page", shard, after, limit)]
 
     async def find_entry(self, uuid: UUID) -> SealedEntry | None:
         """Return the entry with a uuid, and its seal; None if there is no such entry.
@@ -187,7 +188,7 @@ class Seals:
         Raises:
             StoreError: The database can't be queried.
         """
-        rows = await fetch(self._pool, "proof", uuid)
+        rows = await fetch(self._pool, "seals/proof", uuid)
         if not rows:
             return None
         shard, seq, user_id, number, found, kind, outcome, *values = list(rows[0])[:12]

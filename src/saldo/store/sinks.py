@@ -73,7 +73,7 @@ class Sinks:
         Raises:
             StoreError: It is unknown whether the sink was created. A retry is safe.
         """
-        await fetch(self._pool, "sink_create", name)
+        await fetch(self._pool, "sinks/create", name)
 
     async def acquire_lease(self, name: str, holder: UUID) -> Lease | None:
         """Take the lease if it is free or already held by `holder`. Return None while another relay has it.
@@ -81,12 +81,12 @@ class Sinks:
         Raises:
             StoreError: It is unknown whether the lease was taken. A retry is safe.
         """
-        rows = await fetch(self._pool, "lease_take", name, holder, self._lease)
+        rows = await fetch(self._pool, "sinks/acquire_lease", name, holder, self._lease)
         if not rows:
             return None
         epoch, rewinds = rows[0]
         # The cursors are read after the lease was taken, so that no other relay can move them now.
-        cursors = await fetch(self._pool, "cursors", name)
+        cursors = await fetch(self._pool, "sinks/cursors", name)
         positions = {row["shard"]: row["seq"] for row in cursors}
         identity = cursors[0]["identity"] if cursors else ""
         return Lease(name, epoch, f"{identity}-{rewinds}", positions, identity)
@@ -108,7 +108,7 @@ class Sinks:
         """
         rows = await fetch(
             self._pool,
-            "cursors_move",
+            "sinks/move_cursors",
             *(lease.sink, lease.epoch, self._lease, [*positions], [*positions.values()]),
             *(published, unrouted, lease.identity),
         )
@@ -124,7 +124,7 @@ class Sinks:
         Raises:
             StoreError: It is unknown whether the report was recorded.
         """
-        await fetch(self._pool, "sink_blocked", lease.sink, lease.epoch, reason)
+        await fetch(self._pool, "sinks/record_blocked_broker", lease.sink, lease.epoch, reason)
 
     async def release_lease(self, lease: Lease, failure: str | None = None) -> None:
         """Release the lease, so that other relays need not wait for its expiry.
@@ -135,7 +135,7 @@ class Sinks:
         Raises:
             StoreError: It is unknown whether the lease was released; it expires in any case.
         """
-        await fetch(self._pool, "lease_release", lease.sink, lease.epoch, failure)
+        await fetch(self._pool, "sinks/release_lease", lease.sink, lease.epoch, failure)
 
     async def rewind(self, name: str, positions: Positions) -> None:
         """Move the cursors of a sink to any positions, and end the lease of its holder.
@@ -144,7 +144,9 @@ class Sinks:
             UnknownSinkError: The sink does not exist.
             StoreError: It is unknown whether the cursors were moved.
         """
-        if not await fetch(self._pool, "cursors_rewind", name, [*positions], [*positions.values()]):
+        if not await fetch(
+            self._pool, "sinks/rewind_cursors", name, [*positions], [*positions.values()]
+        ):
             raise UnknownSinkError(name)
 
     async def status(self) -> list[SinkStatus]:
@@ -153,4 +155,4 @@ class Sinks:
         Raises:
             StoreError: The database can't be read.
         """
-        return [SinkStatus(*row) for row in await fetch(self._pool, "sinks")]
+        return [SinkStatus(*row) for row in await fetch(self._pool, "sinks/status")]

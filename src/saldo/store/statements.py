@@ -1,7 +1,8 @@
 """The SQL statements of the service, each in a file that can be pasted into psql.
 
-A statement can have a variant for a distributed ledger (Citus): a file of the same name in `sql/distributed`, or text
-after `--citus` in lines of the common file.
+The folders of `sql` are named after the subjects of the modules that use the statements. A statement can have a variant
+for a distributed ledger (Citus): a file `<name>.citus.sql` beside `<name>.sql`, or text after `--citus` in lines of the
+common file.
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ _ON_CITUS: Final = re.compile(r"^( *)--citus (.*\n?)", re.MULTILINE)
 
 @cache
 def statement(name: str, *, distributed: bool = False) -> str:
-    """Return the text of `sql/<name>.sql`, for one server or for a distributed ledger."""
+    """Return the text of `sql/<name>.sql`, for one server or for a distributed ledger.
+
+    Args:
+        name: The path of the file in `sql`, without the suffix, such as `users/create`.
+    """
     folder = files("saldo.store") / "sql"
-    found, written = folder / f"{name}.sql", ""
+    file, replacement = folder / f"{name}.sql", ""
     if distributed:
-        other = folder / "distributed" / f"{name}.sql"
-        found, written = (other if other.is_file() else found), r"\1\2"
-    return _ON_CITUS.sub(written, found.read_text("utf-8")).strip()
+        variant = folder / f"{name}.citus.sql"
+        file, replacement = (variant if variant.is_file() else file), r"\1\2"
+    return _ON_CITUS.sub(replacement, file.read_text("utf-8")).strip()

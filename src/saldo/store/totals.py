@@ -45,7 +45,7 @@ class Totals:
         Raises:
             StoreError: The database can't be queried.
         """
-        ((users, posted, refused, balance, behind),) = await fetch(self._pool, "totals")
+        ((users, posted, refused, balance, behind),) = await fetch(self._pool, "totals/read")
         return LedgerTotals(users, posted, refused, int(balance), behind)
 
     async def advance(self, per_shard: int) -> CountResult:
@@ -54,6 +54,6 @@ class Totals:
         Raises:
             StoreError: It is unknown whether the entries were counted. A retry is safe.
         """
-        rows = await fetch(self._pool, "totals_advance", per_shard, FAULTS_MAX)
+        rows = await fetch(self._pool, "totals/advance", per_shard, FAULTS_MAX)
         faults = [Fault(Rule(rule), *fault) for _, rule, *fault in rows if rule is not None]
         return CountResult(int(rows[0]["entries"]), faults)

@@ -166,7 +166,7 @@ class Webhooks(PooledStore):
             TooManyWebhooksError: The limit of webhooks is reached.
         """
         arguments = (url, event_types, user_ids, secret, webhooks_max)
-        rows = await self._fetch("webhook_create", *arguments)
+        rows = await self._fetch("webhooks/create", *arguments)
         if not rows:
             raise TooManyWebhooksError
         return int(rows[0][0])
@@ -175,12 +175,12 @@ class Webhooks(PooledStore):
         """Return a webhook, or None."""
         if webhook_id > USER_ID_MAX:
             return None
-        rows = await self._fetch("webhooks_page", 0, webhook_id, 1)
+        rows = await self._fetch("webhooks/page", 0, webhook_id, 1)
         return Webhook(*rows[0]) if rows else None
 
     async def page(self, *, after_id: int, limit: int) -> list[Webhook]:
         """Return a page of webhooks, by id."""
-        return [Webhook(*row) for row in await self._fetch("webhooks_page", after_id, None, limit)]
+        return [Webhook(*row) for row in await self._fetch("webhooks/page", after_id, None, limit)]
 
     async def change(
         self, webhook_id: int, change: WebhookChange, *, previous_secret: timedelta
@@ -194,7 +194,7 @@ class Webhooks(PooledStore):
             return False
         types, users = change.event_types, change.user_ids
         rows = await self._fetch(
-            "webhook_change",
+            "webhooks/change",
             *(webhook_id, change.url, change.secret),
             *(types is not None, types[0] if types else None),
             *(users is not None, users[0] if users else None),
@@ -204,7 +204,7 @@ class Webhooks(PooledStore):
 
     async def delete(self, webhook_id: int) -> bool:
         """Delete a webhook with its deliveries. Return False if it does not exist."""
-        return bool(await self._fetch("webhook_delete", webhook_id))
+        return bool(await self._fetch("webhooks/delete", webhook_id))
 
     # --- deliveries -----------------------------------------------------------------------------
 
@@ -217,7 +217,7 @@ class Webhooks(PooledStore):
             state: The state of the deliveries to return; None for all.
         """
         dead = None if state is None else state == "dead"
-        rows = await self._fetch("webhook_deliveries_page", webhook_id, after_id, dead, limit)
+        rows = await self._fetch("webhook_deliveries/page", webhook_id, after_id, dead, limit)
         return [Delivery(*row) for row in rows]
 
     async def replay(self, webhook_id: int, uuid: UUID | None, *, deliveries_max: int) -> int:
@@ -227,19 +227,19 @@ class Webhooks(PooledStore):
             uuid: The transaction whose delivery is chosen; None chooses all, dead ones first.
             deliveries_max: The maximum number of chosen deliveries.
         """
-        return len(await self._fetch("webhook_replay", webhook_id, uuid, deliveries_max))
+        return len(await self._fetch("webhook_deliveries/replay", webhook_id, uuid, deliveries_max))
 
     # --- for the relay ----------------------------------------------------------------------------
 
     async def list_active(self) -> list[ActiveWebhook]:
         """Return the webhooks that are not disabled."""
-        return [ActiveWebhook(*row) for row in await self._fetch("webhooks_active")]
+        return [ActiveWebhook(*row) for row in await self._fetch("webhooks/active")]
 
     async def disable(self, webhook_id: int, reason: Literal["gone", "failing"]) -> bool:
         """Disable a webhook and record a notice. Return False if it does not exist or is disabled already."""
         while True:
             try:
-                return bool(await self._fetch("webhook_disable", webhook_id, reason))
+                return bool(await self._fetch("webhooks/disable", webhook_id, reason))
             except UuidRaceError:
                 continue  # another notice was recorded at this position
 
@@ -247,12 +247,16 @@ class Webhooks(PooledStore):
         self, webhook_id: int, succeeded: int, failed: int, failure: str | None, disable: timedelta
     ) -> bool:
         """Count attempts. Return True if no attempt has succeeded for as long as `disable`."""
-        rows = await self._fetch("webhook_record", webhook_id, succeeded, failed, failure, disable)
+        rows = await self._fetch(
+            "webhooks/count_attempts", webhook_id, succeeded, failed, failure, disable
+        )
         return bool(rows and rows[0][0])
 
     async def count_pending(self, webhook_id: int, user_ids: Sequence[int]) -> tuple[int, set[int]]:
         """Return the number of pending deliveries, and those of the given users that have one."""
-        ((count, users),) = await self._fetch("webhook_waiting", webhook_id, user_ids)
+        ((count, users),) = await self._fetch(
+            "webhook_deliveries/count_pending", webhook_id, user_ids
+        )
         return count, set(users)
 
     async def enqueue(self, webhook_id: int, lease: Lease, events: Sequence[NewDelivery]) -> None:
@@ -267,7 +271,9 @@ class Webhooks(PooledStore):
         columns = [*map(list, zip(*events, strict=True))]
         if not events:
             return
-        if not await self._fetch("webhook_put", webhook_id, lease.epoch, *columns, lease.identity):
+        if not await self._fetch(
+            "webhook_deliveries/enqueue", webhook_id, lease.epoch, *columns, lease.identity
+        ):
             raise LeaseLostError(lease.sink)
 
     async def first_pending(
@@ -276,20 +282,24 @@ class Webhooks(PooledStore):
         """Return the first pending delivery of each user not in `without`, ordered by the time of the next attempt."""
         return [
             PendingDelivery(*row)
-            for row in await self._fetch("webhook_due", webhook_id, without, limit)
+            for row in await self._fetch(
+                "webhook_deliveries/first_pending", webhook_id, without, limit
+            )
         ]
 
     async def queued_behind(
         self, webhook_id: int, first: PendingDelivery, limit: int
     ) -> list[PendingDelivery]:
         """Return the pending deliveries of the same user that follow one, in order."""
-        rows = await self._fetch("webhook_behind", webhook_id, first.user_id, first.seq, limit)
+        rows = await self._fetch(
+            "webhook_deliveries/queued_behind", webhook_id, first.user_id, first.seq, limit
+        )
         return [PendingDelivery(*row) for row in rows]
 
     async def record_deliveries(self, webhook_id: int, events: Sequence[PendingDelivery]) -> None:
         """Delete successful deliveries of one user, and count their attempts."""
         seqs = [each.seq for each in events]
-        await self._fetch("webhook_delivered", webhook_id, events[0].shard, seqs)
+        await self._fetch("webhook_deliveries/delete_successful", webhook_id, events[0].shard, seqs)
 
     async def record_failure(
         self,
@@ -306,10 +316,16 @@ class Webhooks(PooledStore):
             give_up: The age at which a delivery becomes dead.
         """
         rows = await self._fetch(
-            "webhook_failed", webhook_id, due.shard, due.seq, delay, give_up, failure
+            "webhook_deliveries/record_failure",
+            webhook_id,
+            due.shard,
+            due.seq,
+            delay,
+            give_up,
+            failure,
         )
         return bool(rows and rows[0][0])
 
     async def retry_now(self, webhook_id: int) -> None:
         """Make all pending deliveries due now."""
-        await self._fetch("webhook_hasten", webhook_id)
+        await self._fetch("webhook_deliveries/retry_now", webhook_id)

@@ -46,7 +46,7 @@ class FullService:
         self.user_id = user_id
         self._lock = lock
         self._waiting = waiting
-        lock.execute(statement("lock_all_shards"))
+        lock.execute(statement("ledger/lock_all_shards"))
         self._waiting.sendall(post(deposit(user_id), b"connection: close\r\n"))
         # The service is ready again only when the queue has room.
         _until(lambda: httpx.get(f"{small_service.url}/healthz/ready").status_code == 503)

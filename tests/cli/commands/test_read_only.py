@@ -126,8 +126,8 @@ def test_reading_commands_change_nothing_and_wait_for_no_lock(
             owner.execute("GRANT SELECT ON ALL TABLES IN SCHEMA saldo TO saldo")
     before = catalog(ledger)
     with psycopg.connect(ledger.owner_url) as other:
-        other.execute(statement("migration_lock"))
-        other.execute(statement("lock_all_shards"))
+        other.execute(statement("schema/migration_lock"))
+        other.execute(statement("ledger/lock_all_shards"))
         for command, code in READING_COMMANDS.items():
             done = run(command)
             assert done.exit_code == code, (command, done.output, done.exception)
@@ -159,7 +159,7 @@ async def test_reading_session_cannot_write(ledger: Database) -> None:
         pool = await open_pool(ledger.service_url, connections=1, statement_timeout_seconds=5)
     try:
         with pytest.raises(ConnectionLostError, match="read-only"):
-            await fetch(pool, "sink_create", "test")
+            await fetch(pool, "sinks/create", "test")
     finally:
         pool.terminate()
 

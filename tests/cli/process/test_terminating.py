@@ -34,7 +34,7 @@ def run_waiting_command(
         SALDO_DATABASE_URL=ledger.service_url, SALDO_DATABASE_OWNER_URL=ledger.owner_url
     )
     with psycopg.connect(ledger.owner_url) as holder:
-        holder.execute(statement("migration_lock"))
+        holder.execute(statement("schema/migration_lock"))
         process = subprocess.Popen(
             [*prefix, *COMMAND, *command.split()],
             cwd=directory,

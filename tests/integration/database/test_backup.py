@@ -57,7 +57,7 @@ def rows(server: EmbeddedServer) -> list[Row]:
 
 def identity(server: EmbeddedServer) -> str:
     with psycopg.connect(server.service_url) as connection:
-        row = connection.execute(statement("log_identity")).fetchone()
+        row = connection.execute(statement("log/identity")).fetchone()
     assert row is not None
     return str(row[0])
 

@@ -54,7 +54,7 @@ def upgrade(owner_url: str, revision: str) -> None:
         config.attributes["connection"] = connection
         driver = connection.connection.driver_connection
         assert driver is not None
-        driver.execute(statement("create_schema"))
+        driver.execute(statement("schema/create"))
         command.upgrade(config, revision)
     engine.dispose()
 
@@ -70,7 +70,7 @@ def older(embedded_server: EmbeddedServer) -> Iterator[Database]:
                 "SELECT saldo.create_user_1('User-' || n) FROM generate_series(1, 20) AS n"
             )
             service = psycopg.conninfo.conninfo_to_dict(database.service_url)["user"]
-            for line in statement("grants").splitlines():
+            for line in statement("roles/grant").splitlines():
                 if line.startswith("GRANT") and "known_until" not in line:
                     connection.execute(line.replace("{role}", f'"{service}"').encode())
         yield database
@@ -173,7 +173,7 @@ def test_migration_retries_after_a_deadlock_with_the_service(
     migration.join(60)
     assert not migration.is_alive()
     with psycopg.connect(older.owner_url) as connection:
-        assert connection.execute(statement("schema_revision")).fetchone() == ("0012",)
+        assert connection.execute(statement("schema/revision")).fetchone() == ("0012",)
 
 
 @pytest.mark.parametrize("swapped", [False, True])

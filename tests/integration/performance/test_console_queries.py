@@ -10,25 +10,25 @@ from harness.postgresql.sample_ledger import fill
 from saldo.store.statements import statement
 
 QUESTIONS = {
-    "users_found": (
+    "users/search_by_name": (
         "text, text, text, bigint, bigint[], int",
         "'a', 'b', NULL, NULL, NULL, 51",
         "users_name_prefix",
     ),
-    "users_some": ("bigint[], bigint, int", "'{1,2}', 0, 51", "users_pkey"),
-    "chart_span": ("bigint, int", "1, 20000", "transactions_late"),
-    "chart_bounds": (
+    "users/by_ids": ("bigint[], bigint, int", "'{1,2}', 0, 51", "users_pkey"),
+    "charts/time_span": ("bigint, int", "1, 20000", "transactions_late"),
+    "charts/number_bounds": (
         "bigint, timestamptz, timestamptz, int",
         "1, '2020-01-01', '2030-01-01', 20000",
         "transactions_late",
     ),
-    "chart_entries": (
+    "charts/balance_changes": (
         "bigint, bigint, bigint, timestamptz, timestamptz",
         "1, 0, 10, '2020-01-01', '2030-01-01'",
         "transactions_late",
     ),
-    "largest_recent": ("int, int", "50, 10", "transactions_pkey"),
-    "sessions_find": (
+    "charts/largest_recent_transactions": ("int, int", "50, 10", "transactions_pkey"),
+    "console_sessions/find": (
         "bytea[], interval, interval, interval",
         "ARRAY['\\x00'::bytea], '1 hour', '1 hour', '1 minute'",
         "console_sessions_pkey",

@@ -94,7 +94,7 @@ async def test_a_batch_is_one_statement_whatever_its_size(
         for size in (1, 10, BATCH):
             await poster.post(batch_of(size))
         await asyncio.sleep(0)  # the last one is logged after it is answered
-    assert [record.query for record in logged] == [statement("post")] * 3
+    assert [record.query for record in logged] == [statement("transactions/post")] * 3
 
 
 async def test_no_statement_has_the_driver_read_the_catalog(server: EmbeddedServer) -> None:
@@ -107,18 +107,22 @@ async def test_no_statement_has_the_driver_read_the_catalog(server: EmbeddedServ
     prepared = []
     try:
         with connection.query_logger(logged.append):
-            for name in sorted(file.name for file in (files("saldo.store") / "sql").iterdir()):
-                if not name.endswith(".sql") or name.startswith("citus"):
+            folder = Path(str(files("saldo.store") / "sql"))
+            for file in sorted(folder.rglob("*.sql")):
+                name = file.relative_to(folder).with_suffix("").as_posix()
+                if name.startswith("citus/") or name.endswith(".citus"):
                     continue
                 # These statements belong to the owner; psycopg sends them, in its own syntax or several in one.
                 with suppress(asyncpg.PostgresSyntaxError, asyncpg.InsufficientPrivilegeError):
-                    await connection.prepare(statement(name.removesuffix(".sql")))
+                    await connection.prepare(statement(name))
                     prepared.append(name)
             await asyncio.sleep(0)
     finally:
         await connection.close()
     assert [record.query for record in logged] == []
-    assert {"post.sql", "keys_valid.sql", "log_page.sql", "webhook_put.sql"} <= set(prepared)
+    assert {"transactions/post", "keys/valid", "log/page", "webhook_deliveries/enqueue"} <= {
+        *prepared
+    }
 
 
 async def test_a_batch_is_one_round_trip_and_one_commit(
@@ -187,7 +191,7 @@ async def explain(
     limits = limits_of(create_settings(server.service_url))
     batch = batch_of(size)
     text = await connection.fetchval(
-        "EXPLAIN (ANALYZE, BUFFERS, WAL, FORMAT JSON) " + statement("post"),
+        "EXPLAIN (ANALYZE, BUFFERS, WAL, FORMAT JSON) " + statement("transactions/post"),
         [request.uuid for request in batch],
         [request.user_id for request in batch],
         [request.amount for request in batch],

@@ -87,7 +87,7 @@ class GrowingLedger:
         connection = await asyncpg.connect(url, connection_class=DatabaseConnection)
         async with connection.transaction():
             users = [
-                (await connection.fetchrow(statement("create_user"), f"user {number}"))["id"]
+                (await connection.fetchrow(statement("users/create"), f"user {number}"))["id"]
                 for number in range(USERS)
             ]
         return cls(connection, users)

@@ -33,7 +33,7 @@ def _requests(url: str) -> list[TransactionRequest]:
     with psycopg.connect(url, autocommit=True) as connection:
         users = []
         for _ in range(USERS):
-            row = connection.execute(statement("create_user").replace("$1", "%s"), (str(uuid4()),))
+            row = connection.execute(statement("users/create").replace("$1", "%s"), (str(uuid4()),))
             _, user_id, _ = row.fetchone() or (None, 0, None)
             users.append(int(user_id))
     return [TransactionRequest(uuid4(), users[turn % USERS], 1, None) for turn in range(REQUESTS)]
@@ -45,7 +45,7 @@ async def _all_shards_locked(url: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(url)
     try:
         async with connection.transaction():
-            await connection.fetch(statement("lock_all_shards"))
+            await connection.fetch(statement("ledger/lock_all_shards"))
             yield connection
     finally:
         await connection.close()

@@ -402,13 +402,16 @@ async def test_seal_commits_durably_whatever_the_roles_default(
     try:
         async with connection.transaction():
             await connection.execute("SET LOCAL synchronous_commit = off")
-            await connection.fetch(statement("seals_append"), *([each] for each in new), None)
+            await connection.fetch(statement("seals/append"), *([each] for each in new), None)
             assert await connection.fetchval("SHOW synchronous_commit") == "on"
     finally:
         await connection.close()
 
 
-@pytest.mark.parametrize("name", ["seals_behind", "seals_entries", "seals", "seals_newest"])
+@pytest.mark.parametrize(
+    "name",
+    ["seals/unsealed_shards", "seals/unsealed_entries", "seals/totals", "seals/last_of_each_shard"],
+)
 async def test_sealers_query_reads_only_the_ends_of_the_log(
     name: str, ledger: Database, seals: WatchedSeals
 ) -> None:

@@ -114,7 +114,7 @@ def test_entry_that_missed_a_pass_is_sealed_soon_however_long_passes_take(
 
 def test_statement_limit_matches_the_constant() -> None:
     for distributed in (False, True):
-        assert f"< {ENTRIES_MAX}\n" in statement("seals_entries", distributed=distributed)
+        assert f"< {ENTRIES_MAX}\n" in statement("seals/unsealed_entries", distributed=distributed)
 
 
 def test_only_entries_after_the_last_seal_are_sealed() -> None:

@@ -48,7 +48,7 @@ def test_catalogs_have_the_same_messages_and_placeholders() -> None:
 def test_catalogs_have_no_unused_messages() -> None:
     package = Path(catalog.__file__).parents[1]
     languages = {"catalog.py", "english.py", "russian.py"}
-    files = [*package.rglob("*.py"), *package.glob("templates/*.html")]
+    files = [*package.rglob("*.py"), *package.rglob("templates/**/*.html")]
     text = "".join(file.read_text("utf-8") for file in files if file.name not in languages)
     used = set(re.findall(r"\b(?:t|words)\.(\w+)", text))
     assert {field.name for field in dataclasses.fields(Messages)} - used == set()

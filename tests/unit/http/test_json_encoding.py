@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import saldo
 from saldo.encoding.json import encode_json, encode_json_lines
 from saldo.http import problems
-from saldo.http.json_response import JsonResponse
+from saldo.http.framework_responses import JsonResponse
 from saldo.parsing.transactions import InvalidField
 
 SOURCE = Path(saldo.__file__).parent

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from saldo.http.api.readiness import (
+from saldo.http.readiness import (
     CACHE_SECONDS,
     DISCONNECT_CHECK_SECONDS,
     ProbeDisconnectedError,
@@ -67,8 +67,8 @@ async def test_probes_are_answered_without_new_queries_while_the_database_hangs(
 ) -> None:
     # The first probe waits for the database, and its timers, which use the real clock, must not expire on a busy
     # machine.
-    monkeypatch.setattr("saldo.http.api.readiness.WAIT_SECONDS_MAX", 600.0)
-    monkeypatch.setattr("saldo.http.api.readiness.DISCONNECT_CHECK_SECONDS", 600.0)
+    monkeypatch.setattr("saldo.http.readiness.WAIT_SECONDS_MAX", 600.0)
+    monkeypatch.setattr("saldo.http.readiness.DISCONNECT_CHECK_SECONDS", 600.0)
     database, clock = Database(), Clock()
     readiness = Readiness(clock)
     first = asyncio.create_task(readiness.check(database.ready))
@@ -100,7 +100,7 @@ async def test_failed_query_is_an_answer() -> None:
 
 async def test_probes_that_have_gone_away_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "saldo.http.api.readiness.DISCONNECT_CHECK_SECONDS", DISCONNECT_CHECK_SECONDS / 100
+        "saldo.http.readiness.DISCONNECT_CHECK_SECONDS", DISCONNECT_CHECK_SECONDS / 100
     )
     database, clock = Database(), Clock()
     readiness = Readiness(clock)

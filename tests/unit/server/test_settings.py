@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from saldo.settings.environment import COMMAND_NAMES, SettingsError, is_service_link
-from saldo.settings.model import Settings, load, load_zone
+from saldo.settings.model import SECTIONS, Settings, load, load_zone
+from saldo.settings.sections import process
 
 SAMPLE = Path(__file__).parents[3] / ".env.sample"
 
@@ -21,6 +22,11 @@ def test_the_sample_names_every_setting_with_its_default() -> None:
         for name, field in Settings.model_fields.items()
     }
     assert sample == defaults
+
+
+def test_sections_contain_every_setting_in_order() -> None:
+    fields = [name for section in SECTIONS.values() for name in section.model_fields]
+    assert fields == [*Settings.model_fields]
 
 
 def test_every_wrong_setting_is_named_at_once(
@@ -57,7 +63,7 @@ def test_tracing_without_its_packages_says_what_to_install(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SALDO_TRACING_URL", "http://127.0.0.1:4318/v1/traces")
     assert load().tracing_url is not None
-    monkeypatch.setattr("saldo.settings.model.TRACING_PACKAGES", ("opentelemetry.sdk", "not.there"))
+    monkeypatch.setattr(process, "TRACING_PACKAGES", ("opentelemetry.sdk", "not.there"))
     with pytest.raises(
         SettingsError, match=r"SALDO_TRACING_URL.*pip install 'saldo-ledger\[tracing\]'"
     ):

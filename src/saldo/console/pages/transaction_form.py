@@ -154,7 +154,13 @@ def _form(page: Page, user: User, asked: dict[str, str], faults: dict[str, str])
     status = 422 if faults else 200
     page.set_canonical_url(f"{USERS_PATH}/{user.id}/post", **asked)
     return page.show(
-        "money.html", status, user=user, kind=kind, asked=asked, faults=faults, example=example
+        "transaction_form.html",
+        status,
+        user=user,
+        kind=kind,
+        asked=asked,
+        faults=faults,
+        example=example,
     )
 
 

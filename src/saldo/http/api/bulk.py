@@ -19,13 +19,13 @@ from saldo.engine.pending import Result
 from saldo.http import problems
 from saldo.http.api.bulk_outcomes import Item, check_user, encode_lines, outcome_lines
 from saldo.http.api.bulk_stream import BulkStream, StreamEndedError, StreamLimits
-from saldo.http.api.post_transaction import is_json, may_see
+from saldo.http.api.post_transaction import may_see
 from saldo.http.api.response_spool import PIECE_BYTES, SpoolSpace
 from saldo.http.authorization import admission_of
 from saldo.http.content_negotiation import prefers_lines
 from saldo.http.problems import Problem, ProblemError
 from saldo.http.raw_responses import error_response, record_response, send_response
-from saldo.http.request_body import ClientDisconnectedError, read_body
+from saldo.http.request_body import ClientDisconnectedError, is_json, read_body
 from saldo.http.responses import RawResponse
 from saldo.http.security_headers import NO_STORE
 from saldo.ledger.model import SHARDS, Decision, Outcome, TransactionRequest, shard_of

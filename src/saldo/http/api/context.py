@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from litestar.di import NamedDependency
+
 from saldo.auth.authenticator import Authenticator
 from saldo.auth.key_cache import KeyCache
 from saldo.engine.engine import Engine
@@ -11,7 +13,7 @@ from saldo.http.api.bulk import Bulk
 from saldo.http.api.event_stream import LiveStream
 from saldo.http.api.fast_reads import FastReads
 from saldo.http.api.post_transaction import Transactions
-from saldo.http.api.readiness import Readiness
+from saldo.http.readiness import Readiness
 from saldo.parsing.transactions import ParserOptions
 from saldo.settings.model import Settings
 from saldo.store.audit.progress import AuditProgress
@@ -44,3 +46,7 @@ class AppContext:
     keyring: KeyCache
     keys: Keys
     readiness: Readiness = field(default_factory=Readiness)
+
+
+InjectedContext = NamedDependency[AppContext]
+"""Annotation of a handler's parameter `service`, which gets the context."""

@@ -14,16 +14,10 @@ from litestar.params import PathParameter
 
 from saldo.auth.grants import Scope
 from saldo.http import problems
-from saldo.http.api.context import AppContext
+from saldo.http.api.context import AppContext, InjectedContext
 from saldo.http.api.key_admin import CreatedKey, issue_key, replace_key, revoke_key
-from saldo.http.api.routes import (
-    HttpRequest,
-    InjectedContext,
-    format_optional_instant,
-    read_json_body,
-)
 from saldo.http.authorization import admission_of
-from saldo.http.json_response import JsonResponse
+from saldo.http.framework_responses import JsonResponse
 from saldo.http.openapi.bodies import DocumentedOperation
 from saldo.http.openapi.errors import BODY_CODES, DATABASE_CODES, problem_specs
 from saldo.http.openapi.key_bodies import PostKey, PostRotation
@@ -31,6 +25,8 @@ from saldo.http.openapi.parameters import Cursor, Limit
 from saldo.http.openapi.patterns import DIGITS
 from saldo.http.pagination import cut_page
 from saldo.http.problems import ProblemError
+from saldo.http.requests import HttpRequest, read_json_body
+from saldo.http.responses import format_optional_instant
 from saldo.http.schemas import keys as schemas
 from saldo.ledger.instants import format_instant
 from saldo.parsing.keys import key_parser_options, parse_key_id, parse_new_key, parse_rotation

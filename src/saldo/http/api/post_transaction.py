@@ -9,6 +9,7 @@ from saldo.encoding.json import encode_json
 from saldo.engine.engine import Engine
 from saldo.engine.errors import EngineError
 from saldo.http import problems
+from saldo.http.request_body import is_json
 from saldo.http.responses import RawResponse, count_outcome, transaction_of_decision
 from saldo.ledger.model import Decision, Outcome, TransactionRequest
 from saldo.parsing.transactions import InvalidError, ParserOptions, parse_transaction
@@ -66,16 +67,3 @@ def may_see(grant: Grant, decision: Decision) -> bool:
     if not grant.allows(Scope.READ):
         return False
     return grant.user_ids is None or decision.user_id in grant.user_ids
-
-
-def is_json(content_type: str) -> bool:
-    """Return whether a content type is JSON. An empty one counts as JSON."""
-    if content_type in {"application/json", ""}:
-        return True
-    media_type, _, parameters = content_type.lower().partition(";")
-    media_type = media_type.strip()
-    charset = parameters.strip().removeprefix("charset=").strip('" ')
-    json = media_type == "application/json" or (
-        media_type.startswith("application/") and media_type.endswith("+json")
-    )
-    return json and (not parameters.strip().startswith("charset=") or charset in {"utf-8", "utf8"})

@@ -10,12 +10,13 @@ from litestar import get
 from litestar.openapi.datastructures import ResponseSpec
 
 from saldo.http import problems
-from saldo.http.api.routes import HttpRequest, InjectedContext
+from saldo.http.api.context import InjectedContext
 from saldo.http.authorization import admission_of, require_all_users, require_shard
 from saldo.http.openapi.bodies import DocumentedOperation
 from saldo.http.openapi.errors import DATABASE_CODES, problem_specs
 from saldo.http.openapi.parameters import After, SealLimit, Shard, Uuid
 from saldo.http.problems import ProblemError
+from saldo.http.requests import HttpRequest
 from saldo.http.responses import RECORDED_NAMES
 from saldo.http.schemas import proofs as schemas
 from saldo.ledger.model import Entry, Kind

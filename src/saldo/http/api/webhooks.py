@@ -17,20 +17,16 @@ from msgspec import UNSET
 
 from saldo.events.event import RelayedEventType
 from saldo.http import problems
-from saldo.http.api.context import AppContext
-from saldo.http.api.routes import (
-    HttpRequest,
-    InjectedContext,
-    format_optional_instant,
-    read_json_body,
-)
-from saldo.http.json_response import JsonResponse
+from saldo.http.api.context import AppContext, InjectedContext
+from saldo.http.framework_responses import JsonResponse
 from saldo.http.openapi.bodies import DocumentedOperation
 from saldo.http.openapi.errors import BODY_CODES, DATABASE_CODES, problem_specs
 from saldo.http.openapi.parameters import Cursor, Limit
 from saldo.http.openapi.webhook_bodies import PatchWebhook, PostReplay, PostWebhook
 from saldo.http.pagination import cut_page
 from saldo.http.problems import ProblemError
+from saldo.http.requests import HttpRequest, read_json_body
+from saldo.http.responses import format_optional_instant
 from saldo.http.schemas import webhooks as schemas
 from saldo.ledger.instants import format_instant
 from saldo.parsing.transactions import InvalidField, parse_limit, read_cursor

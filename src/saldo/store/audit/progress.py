@@ -72,7 +72,7 @@ class AuditProgress:
         Raises:
             StoreError: It is unknown whether the lease was taken. A retry is safe.
         """
-        rows = await fetch(self._pool, "audit_take", holder, self._lease)
+        rows = await fetch(self._pool, "audit_progress/acquire_lease", holder, self._lease)
         if not rows:
             return None
         epoch, *position, users, posted, refused, balance = rows[0]
@@ -93,7 +93,7 @@ class AuditProgress:
         """
         *place, counts = position
         arguments = (lease.epoch, self._lease, entries, *place, *counts)
-        if not await fetch(self._pool, "audit_move", *arguments):
+        if not await fetch(self._pool, "audit_progress/store_position", *arguments):
             raise LeaseLostError("the audit")
 
     async def complete(self, lease: AuditLease) -> None:
@@ -103,7 +103,7 @@ class AuditProgress:
             LeaseLostError: Another process has the lease.
             StoreError: It is unknown whether this was stored.
         """
-        if not await fetch(self._pool, "audit_complete", lease.epoch, self._lease):
+        if not await fetch(self._pool, "audit_progress/complete_round", lease.epoch, self._lease):
             raise LeaseLostError("the audit")
 
     async def release(self, lease: AuditLease) -> None:
@@ -112,7 +112,7 @@ class AuditProgress:
         Raises:
             StoreError: The release can't be stored; the lease expires.
         """
-        await fetch(self._pool, "audit_release", lease.epoch)
+        await fetch(self._pool, "audit_progress/release_lease", lease.epoch)
 
     async def record(self, faults: Sequence[Fault]) -> list[Fault]:
         """Store faults, and return those that were not known before.
@@ -122,7 +122,7 @@ class AuditProgress:
         """
         named = {(fault.shard, fault.seq, fault.rule, fault.user_id): fault for fault in faults}
         columns = zip(*named.values(), strict=True)
-        recorded = await fetch(self._pool, "audit_record", *columns, FAULTS_MAX)
+        recorded = await fetch(self._pool, "audit_progress/record_faults", *columns, FAULTS_MAX)
         new = {row[:3] for row in map(tuple, recorded) if row[3] == 1}
         return [fault for fault in faults if (fault.shard, fault.seq, fault.rule) in new]
 
@@ -132,7 +132,7 @@ class AuditProgress:
         Raises:
             StoreError: The database can't be read.
         """
-        (row,) = await fetch(self._pool, "audit_status")
+        (row,) = await fetch(self._pool, "audit_progress/status")
         return AuditStatus(*row)
 
     async def faults(self) -> list[KnownFault]:
@@ -142,7 +142,9 @@ class AuditProgress:
             StoreError: The database can't be read.
         """
         found = []
-        for id_, rule, *fault_and_times in await fetch(self._pool, "audit_faults", FAULTS_MAX):
+        for id_, rule, *fault_and_times in await fetch(
+            self._pool, "audit_progress/faults", FAULTS_MAX
+        ):
             fault = Fault(Rule(rule), *fault_and_times[:8])
             found.append(KnownFault(id_, fault, *fault_and_times[8:]))
         return found
@@ -153,4 +155,4 @@ class AuditProgress:
         Raises:
             StoreError: It is unknown whether this was stored. A retry is safe.
         """
-        return bool(await fetch(self._pool, "audit_acknowledge", fault_id, why))
+        return bool(await fetch(self._pool, "audit_progress/acknowledge_fault", fault_id, why))

@@ -68,7 +68,7 @@ class AuditReader:
         Raises:
             StoreError: The database can't be read.
         """
-        rows = await fetch(self._pool, "walk_head", shard)
+        rows = await fetch(self._pool, "audit_scan/ends_of_shard", shard)
         if not rows:
             raise RejectedError(f"saldo.totals has no row of shard {shard}")
         head, sealed, bound, seq, users, posted, refused, balance = rows[0]
@@ -76,7 +76,7 @@ class AuditReader:
 
     async def entries(self, shard: int, after: int, until: int) -> bytes:
         """Return the concatenated bytes of a shard's entries after the `seq` `after`, up to and including `until`."""
-        return await self._copy("walk_entries", shard=shard, after=after, until=until)
+        return await self._copy("audit_scan/entries", shard=shard, after=after, until=until)
 
     async def last_entries_before(self, numbers: dict[int, int]) -> dict[int, UserState]:
         """Return for each user the last entry below the given number. Users without such an entry are left out.
@@ -84,18 +84,20 @@ class AuditReader:
         Args:
             numbers: The numbers by user id.
         """
-        rows = await fetch(self._pool, "walk_before", [*numbers], [*numbers.values()])
+        rows = await fetch(
+            self._pool, "audit_scan/previous_entries", [*numbers], [*numbers.values()]
+        )
         return {user_id: UserState(*state) for user_id, *state in rows}
 
     async def seals(self, shard: int, after: int) -> list[SealRow]:
         """Return up to `SEALS_PER_READ` seals of a shard, in order, that begin after a `seq`."""
-        rows = await fetch(self._pool, "walk_seals", shard, after, SEALS_PER_READ)
+        rows = await fetch(self._pool, "audit_scan/seals_after", shard, after, SEALS_PER_READ)
         return [SealRow(*row) for row in rows]
 
     async def find_seals(self, seals: Sequence[tuple[int, int]]) -> dict[tuple[int, int], SealRow]:
         """Return the seals with the given shard and first `seq`, by both."""
         columns = [[each[0] for each in seals], [each[1] for each in seals]]
-        found = [SealRow(*row) for row in await fetch(self._pool, "walk_kept", *columns)]
+        found = [SealRow(*row) for row in await fetch(self._pool, "audit_scan/seals_at", *columns)]
         return {(seal.shard, seal.first_seq): seal for seal in found}
 
     async def timeline(self, wanted: LateWithdrawals) -> Timeline | None:
@@ -110,13 +112,17 @@ class AuditReader:
         user_id, number, last_number, since = wanted
         # The check of an entry reads at most LATE_CHECK_ENTRIES_MAX entries before it. The base precedes those.
         back = LATE_CHECK_ENTRIES_MAX + 1
-        rows = await fetch(self._pool, "walk_base", user_id, number, since, back)
+        rows = await fetch(
+            self._pool, "audit_scan/last_entry_by_horizon", user_id, number, since, back
+        )
         if not rows and number > back:
             return None
         # If no entry precedes, the timeline begins with the user's first entry.
         base_number, base_balance = rows[0] if rows else (-1, 0)
         through = last_number + TIMELINE_AHEAD
-        data = await self._copy("walk_timeline", user_id=user_id, after=base_number, until=through)
+        data = await self._copy(
+            "audit_scan/posted_transactions", user_id=user_id, after=base_number, until=through
+        )
         posted = [*_INSTANTS.iter_unpack(data)]
         timeline = Timeline(since, through, [instant for _, _, instant in posted])
         timeline.fill(
@@ -129,7 +135,9 @@ class AuditReader:
 
     async def unknown_users(self, users: Sequence[int]) -> set[int]:
         """Return the user ids that do not exist."""
-        return {user_id for (user_id,) in await fetch(self._pool, "walk_strangers", users)}
+        return {
+            user_id for (user_id,) in await fetch(self._pool, "audit_scan/unknown_users", users)
+        }
 
     async def users_without_opening_entry(self, after_id: int) -> tuple[int | None, list[int]]:
         """Check up to `USERS_PER_READ` users with greater ids for opening entries.
@@ -138,7 +146,7 @@ class AuditReader:
             The last id that was checked, or None if no more users follow; the ids of users without an opening entry.
         """
         ((last, looked_at, unopened),) = await fetch(
-            self._pool, "walk_unopened", after_id, USERS_PER_READ
+            self._pool, "audit_scan/users_without_opening_entry", after_id, USERS_PER_READ
         )
         return last if looked_at == USERS_PER_READ else None, list(unopened)
 
@@ -149,9 +157,9 @@ class AuditReader:
             The last uuid of the range, or None if it was the last range; a fault for each transaction whose uuid
             another transaction has, too.
         """
-        rows = await fetch(self._pool, "walk_slice", after, 0, UUIDS_PER_SHARD)
+        rows = await fetch(self._pool, "audit_scan/next_uuid_range", after, 0, UUIDS_PER_SHARD)
         last: UUID | None = rows[0][0] if rows else None
-        found = await fetch(self._pool, "walk_twice", after, last or UUID_MAX)
+        found = await fetch(self._pool, "audit_scan/duplicate_uuids", after, last or UUID_MAX)
         return last, [
             Fault(
                 Rule.UUID,

@@ -23,7 +23,7 @@ def coordinator_of(url: str) -> str:
             from this machine. The message is one line for the operator.
     """
     try:
-        found = _asked(url)
+        found = _find_coordinator(url)
     except psycopg.Error as error:
         raise ConfigurationError(f"database {format_url(url)}: {first_line(error)}") from error
     if found is None or not found[2]:
@@ -31,7 +31,7 @@ def coordinator_of(url: str) -> str:
     host, port, _ = found
     there = _with_host(url, host, port)
     try:
-        answer = _asked(there)
+        answer = _find_coordinator(there)
     except psycopg.Error:
         answer = None
     if answer is None or answer[2]:
@@ -43,13 +43,13 @@ def coordinator_of(url: str) -> str:
     return there
 
 
-def _asked(url: str) -> tuple[str, int, bool] | None:
+def _find_coordinator(url: str) -> tuple[str, int, bool] | None:
     """Return the coordinator's host and port, and whether it is another node; None without a Citus cluster."""
     with connect_checked(url) as connection:
         here = connection.execute("SELECT to_regclass('pg_catalog.pg_dist_local_group') IS NULL")
         if here.fetchone() == (True,):
             return None
-        found = connection.execute(statement("citus_coordinator")).fetchone()
+        found = connection.execute(statement("citus/coordinator")).fetchone()
     return None if found is None else (found[0], found[1], found[2])
 
 

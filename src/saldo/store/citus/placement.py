@@ -31,7 +31,7 @@ async def read_shard_nodes(pool: Any) -> list[Node]:
     Raises:
         StoreError: The database can't be queried.
     """
-    nodes = [Node(*row) for row in await fetch(pool, "citus_places")]
+    nodes = [Node(*row) for row in await fetch(pool, "citus/node_of_each_shard")]
     if len(nodes) != SHARDS:
         raise RejectedError(f"{len(nodes)} places of {SHARDS} shards")
     return nodes
@@ -53,7 +53,7 @@ async def connect_to_node(
         node=(node.host, node.port),
     )
     try:
-        row = await connection.fetchrow(statement("citus_node"), timeout=CONNECT_SECONDS_MAX)
+        row = await connection.fetchrow(statement("citus/own_node"), timeout=CONNECT_SECONDS_MAX)
         if tuple(row) != (node.number, node.ledger):
             raise ConnectionLostError(f"{node.host}:{node.port} is not the node that it should be")  # noqa: TRY301
     except BaseException as error:

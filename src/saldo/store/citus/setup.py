@@ -11,6 +11,7 @@ from typing import NamedTuple
 import psycopg
 from psycopg import sql
 
+from saldo.ledger.model import SHARDS
 from saldo.store.connections.url import first_line, format_url
 from saldo.store.errors import ConfigurationError
 from saldo.store.statements import statement
@@ -62,7 +63,7 @@ def distribute(owner_url: str, service_url: str) -> DistributionResult:
             f"database {format_url(owner_url)}: {first_line(error)}"
         ) from error
     assert row is not None
-    return DistributionResult(workers, 64, row[0])
+    return DistributionResult(workers, SHARDS, row[0])
 
 
 def _check(connection: psycopg.Connection[tuple[object, ...]], service_url: str) -> int:
@@ -72,7 +73,7 @@ def _check(connection: psycopg.Connection[tuple[object, ...]], service_url: str)
         ConfigurationError: The ledger can't be distributed now. The message is one line for the operator.
     """
     service = psycopg.conninfo.conninfo_to_dict(service_url).get("user", "")
-    row = connection.execute(statement("citus"), {"service": service}).fetchone()
+    row = connection.execute(statement("citus/status"), {"service": service}).fetchone()
     assert row is not None
     citus, distributed, connected = row
     if not citus:
@@ -86,7 +87,7 @@ def _check(connection: psycopg.Connection[tuple[object, ...]], service_url: str)
         raise ConfigurationError(
             f"stop whatever uses the ledger first: others are connected, {connected} times"
         )
-    row = connection.execute(statement("citus_workers")).fetchone()
+    row = connection.execute(statement("citus/worker_count")).fetchone()
     assert row is not None
     coordinator, workers = row
     if not coordinator:
@@ -101,7 +102,7 @@ def _check(connection: psycopg.Connection[tuple[object, ...]], service_url: str)
 
 
 def _split(connection: psycopg.Connection[tuple[object, ...]]) -> None:
-    row = connection.execute(statement("citus_shards")).fetchone()
+    row = connection.execute(statement("citus/shard_count")).fetchone()
     assert row is not None
     if row[0] is None:
         with connection.transaction():
@@ -114,7 +115,7 @@ def _split(connection: psycopg.Connection[tuple[object, ...]]) -> None:
 def _grant(connection: psycopg.Connection[tuple[object, ...]], service_url: str) -> None:
     role = psycopg.conninfo.conninfo_to_dict(service_url).get("user")
     if role and role != connection.info.user:
-        grants = sql.SQL(statement("grants")).format(role=sql.Identifier(str(role)))
+        grants = sql.SQL(statement("roles/grant")).format(role=sql.Identifier(str(role)))
         connection.execute(grants)
 
 

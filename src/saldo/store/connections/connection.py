@@ -1,9 +1,10 @@
 """Connections to PostgreSQL, directly or through a pooler.
 
 A pooler that shares server connections between transactions may run each statement in another session. Saldo depends on
-two properties of a session. Session settings are therefore set in the statement itself (sql/post.sql) and in each new
-session (sql/session.sql), and required as defaults of the role (sql/session_defaults.sql). Prepared statements are not
-used if the pooler does not track them (docs/howto/postgresql.md).
+two properties of a session. Session settings are therefore set in the statement itself (sql/transactions/post.sql) and
+in each new session (sql/connections/configure_session.sql), and required as defaults of the role
+(sql/connections/wrong_session_defaults.sql). Prepared statements are not used if the pooler does
+not track them (docs/howto/postgresql.md).
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ class DatabaseConnection(asyncpg.Connection):  # type: ignore[misc]
 
         A cancel request ends a commit's wait for the synchronous standby: the server then reports success although no
         standby has the transaction. An aborted connection does not end that wait. A backend that runs a statement
-        notices it within `client_connection_check_interval` (sql/session.sql).
+        notices it within `client_connection_check_interval` (sql/connections/configure_session.sql).
         """
         # This happens in the next iteration of the event loop, because the driver is still updating its own state. The
         # pool terminates the connection when it is released.
@@ -329,7 +330,11 @@ async def acquire(pool: Any, timeout_seconds: float | None = None) -> AsyncItera
 @asynccontextmanager
 async def _transaction(connection: Connection) -> AsyncIterator[None]:
     try:
-        name = "begin_read_only" if connection.read_only else "begin_on_primary"
+        name = (
+            "connections/begin_read_only"
+            if connection.read_only
+            else "connections/begin_on_primary"
+        )
         await connection.execute(statement(name))
     except asyncpg.FeatureNotSupportedError as error:
         raise ConnectionLostError("the pooler leads to a standby") from error
@@ -401,7 +406,7 @@ async def _supports_prepared_statements(connection: Connection) -> bool:
     # be run instead.
     name = f"saldo_{uuid4().hex}"
     try:
-        prepared = await connection.prepare(statement("pooler"), name=name)
+        prepared = await connection.prepare(statement("connections/detect_pooler"), name=name)
         found = await prepared.fetchrow(name)
     except asyncpg.InvalidSQLStatementNameError:
         return False  # the statement was run in another session than it was prepared in
@@ -422,7 +427,9 @@ async def _configure(
         address: The address of the connection; None accepts every server that answers there.
     """
     milliseconds = str(int(statement_timeout_seconds * 1000))
-    row = await connection.fetchrow(statement("session"), milliseconds, application_name)
+    row = await connection.fetchrow(
+        statement("connections/configure_session"), milliseconds, application_name
+    )
     pooled = row["backend_pid"] != connection.get_server_pid()
     backend = Backend(row["backend_pid"], row["backend_started_at"])
     # A coordinator's backend does not identify the backends that work for it on other nodes.
@@ -438,9 +445,9 @@ async def _configure(
         address.admit(connection, row["system"], row["timeline"])
     if not pooled:
         if read_only:  # never behind a pooler, where the session may next be used by the service
-            await connection.execute(statement("session_read_only"))
+            await connection.execute(statement("connections/make_session_read_only"))
         return
-    for wrong in await connection.fetch(statement("session_defaults")):
+    for wrong in await connection.fetch(statement("connections/wrong_session_defaults")):
         name, found, needed = wrong
         raise ConnectionLostError(
             f"behind a pooler the role's own default must be {name} = '{needed}', not '{found}': "

@@ -56,7 +56,7 @@ class ReplicaQuery(NamedTuple):
 
 
 class LogPosition(NamedTuple):
-    """The last entry of a result, as read from the primary; see sql/place_of_user.sql."""
+    """The last entry of a result, as read from the primary; see sql/replicas/last_entry_of_user.sql."""
 
     shard: int
     seq: int
@@ -75,12 +75,14 @@ def user_query(
         below: The number below which all entries of the result are; the query has the same bound. None for no bound.
         known_at: The time up to which the entries were recorded; None for no bound.
     """
-    return ReplicaQuery("place_of_user", (user_id, below, known_at), below is not None)
+    return ReplicaQuery(
+        "replicas/last_entry_of_user", (user_id, below, known_at), below is not None
+    )
 
 
 def log_query(shard: int, seq: int) -> ReplicaQuery:
     """Describe a query for a shard's entries up to a `seq`."""
-    return ReplicaQuery("place_in_log", (shard, seq), has_seq=True)
+    return ReplicaQuery("replicas/last_entry_of_shard", (shard, seq), has_seq=True)
 
 
 class Replica:
@@ -185,7 +187,7 @@ class Replica:
             distributed = connection.distributed
             try:
                 if not await connection.fetchval(
-                    statement("replica_holds", distributed=distributed), *place[:4]
+                    statement("replicas/has_entry", distributed=distributed), *place[:4]
                 ):
                     return None
                 rows: Sequence[Any] = await connection.fetch(
@@ -217,7 +219,9 @@ class Replica:
         while True:
             if not self._there:
                 try:
-                    await fetch(self._pool, "replica_answers", timeout_seconds=READ_SECONDS_MAX)
+                    await fetch(
+                        self._pool, "replicas/check_readable", timeout_seconds=READ_SECONDS_MAX
+                    )
                 except StoreError as error:
                     if not failed:
                         _log.warning("the replica can't be asked: %s: %s", self._where, error)

@@ -167,10 +167,10 @@ def _recover(data_dir: Path, recovery: Recovery) -> RestoreResult:
     try:
         migrate(server.owner_url, server.service_url)
         with psycopg.connect(server.ledger_url) as connection:
-            connection.execute(statement("restore_mark"))
+            connection.execute(statement("embedded/set_restore_id"))
         found = check_integrity(server.ledger_url)
         with psycopg.connect(server.superuser_url) as connection:
-            row = connection.execute(statement("timeline")).fetchone()
+            row = connection.execute(statement("embedded/timeline")).fetchone()
     finally:
         server.stop()
     assert row is not None

@@ -14,8 +14,8 @@ from saldo.store.embedded.binaries import MAJOR_VERSION, Programs
 from saldo.store.embedded.system_account import Account
 from saldo.store.embedded.wal_archive import (
     Recovery,
-    archiving,
-    recovery_configuration,
+    format_archive_configuration,
+    format_recovery_configuration,
     write_script,
 )
 from saldo.store.errors import ConfigurationError
@@ -112,12 +112,12 @@ def configure_cluster(
     recovery: Recovery | None,
 ) -> None:
     """Write Saldo's configuration. This happens at every start, because the machine may have changed."""
-    configuration = _tuning(socket_dir, cluster)
+    configuration = _format_base_configuration(socket_dir, cluster)
     if archive_dir is not None:
         write_script(cluster, account)
-        configuration += archiving(archive_dir)
+        configuration += format_archive_configuration(archive_dir)
     if recovery is not None:
-        configuration += recovery_configuration(recovery)
+        configuration += format_recovery_configuration(recovery)
     files = {
         "saldo.conf": configuration,
         # `saldo backup` needs the second line.
@@ -152,7 +152,7 @@ def _memory_mb() -> int:
     return memory // 2**20
 
 
-def _tuning(socket_dir: Path, cluster: Path) -> str:
+def _format_base_configuration(socket_dir: Path, cluster: Path) -> str:
     memory_mb = _memory_mb()
     shared_mb = max(128, min(2048, memory_mb // 8))
     # The WAL is on the same disk as the data, and must not fill a small disk.

@@ -297,7 +297,7 @@ class EmbeddedServer:
 
     def _create_database(self) -> None:
         with psycopg.connect(self.superuser_url, autocommit=True) as connection:
-            connection.execute(statement("embedded_roles"))
+            connection.execute(statement("embedded/create_roles"))
             found = connection.execute("SELECT FROM pg_database WHERE datname = 'saldo'")
             if found.fetchone() is None:
                 connection.execute("CREATE DATABASE saldo OWNER saldo_owner")

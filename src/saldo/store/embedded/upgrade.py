@@ -132,4 +132,4 @@ def _copy_ledger(old: EmbeddedServer, older: OlderVersion, new_data_dir: Path) -
 def _heads(server: EmbeddedServer) -> list[tuple[Any, ...]]:
     with psycopg.connect(server.ledger_url) as connection:
         # The last column, the log identity, is left out, because it differs in the new database.
-        return [row[:2] for row in connection.execute(statement("log_heads"))]
+        return [row[:2] for row in connection.execute(statement("log/last_positions"))]

@@ -62,30 +62,30 @@ def write_script(cluster: Path, account: Account) -> None:
     account.chown(path)
 
 
-def archiving(directory: Path) -> str:
+def format_archive_configuration(directory: Path) -> str:
     """Return the configuration lines for archiving into a directory."""
     # PostgreSQL runs the command in the cluster's directory.
     command = f'sh {SCRIPT_NAME} "%p" {_quote_for_command(directory)}/"%f"'
     return (
         "archive_mode = on\n"
-        f"archive_command = {_quoted(command)}\n"
+        f"archive_command = {_quote(command)}\n"
         f"archive_timeout = {ARCHIVE_SECONDS_MAX}s\n"
     )
 
 
-def recovery_configuration(recovery: Recovery) -> str:
+def format_recovery_configuration(recovery: Recovery) -> str:
     """Return the configuration lines for a recovery, which ends on a new timeline."""
     command = "false"
     if recovery.archive_dir is not None:
         command = f'gunzip -c {_quote_for_command(recovery.archive_dir)}/"%f.gz" > "%p"'
     lines = [
-        f"restore_command = {_quoted(command)}",
+        f"restore_command = {_quote(command)}",
         "recovery_target_action = promote",
         # The server must not accept connections before the recovery is complete.
         "hot_standby = off",
     ]
     if recovery.until is not None:
-        lines.append(f"recovery_target_time = {_quoted(recovery.until.isoformat())}")
+        lines.append(f"recovery_target_time = {_quote(recovery.until.isoformat())}")
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -94,6 +94,6 @@ def _quote_for_command(directory: Path) -> str:
     return shlex.quote(str(directory)).replace("%", "%%")
 
 
-def _quoted(value: str) -> str:
+def _quote(value: str) -> str:
     """Quote a value for postgresql.conf."""
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"

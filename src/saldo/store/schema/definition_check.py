@@ -72,7 +72,7 @@ async def check_schema(pool: Any) -> Schema:
     Raises:
         StoreError: The database can't be read.
     """
-    rows = await fetch(pool, "schema_ledger")
+    rows = await fetch(pool, "schema/ledger_properties")
     if not rows:
         return Schema([_fault(Rule.DECIMALS, "no row in saldo.ledger", "one")], [])
     decimals, created_with, revision, collation, collation_of_system, triggers = rows[0]
@@ -137,7 +137,7 @@ async def _function_faults(pool: Any, *, newer: bool, distributed: bool) -> list
     expected = expected_functions(distributed=distributed)
     faults = []
     found = set()
-    for name, body, settings, as_owner in await fetch(pool, "schema_functions"):
+    for name, body, settings, as_owner in await fetch(pool, "schema/functions"):
         made = expected.get(name)
         again = name in found
         found.add(name)
@@ -169,7 +169,7 @@ async def _function_faults(pool: Any, *, newer: bool, distributed: bool) -> list
 async def _index_faults(pool: Any) -> list[Fault]:
     faults = []
     found = {}
-    for name, valid, unique in await fetch(pool, "schema_indexes"):
+    for name, valid, unique in await fetch(pool, "schema/indexes"):
         found[name] = unique
         # Other invalid indexes belong to the operator, or to a REINDEX CONCURRENTLY in progress.
         if not valid and name in UNIQUE_INDEXES | OTHER_INDEXES:

@@ -12,7 +12,7 @@ from saldo.store.statements import statement
 
 
 class IntegrityReport(NamedTuple):
-    """The counts of the check; see sql/audit.sql.
+    """The counts of the check; see sql/schema/integrity_check.sql.
 
     Attributes:
         last_recorded_at: The recorded time of the last entry; None if the log is empty.
@@ -48,7 +48,7 @@ def check_integrity(url: str) -> IntegrityReport:
         psycopg.Error: The ledger can't be read.
     """
     with psycopg.connect(url) as connection:
-        row = connection.execute(statement("audit")).fetchone()
+        row = connection.execute(statement("schema/integrity_check")).fetchone()
     assert row is not None
     found = IntegrityReport(*row)
     if found.faults:

@@ -95,10 +95,10 @@ def examine(url: str, *, currency_decimals: int, max_lateness: timedelta | None)
     try:
         with closing(connect_checked(url, application_name="saldo check")) as driver:
             driver.read_only = True
-            if driver.execute(statement("schema_exists")).fetchone() != (True,):
+            if driver.execute(statement("schema/exists")).fetchone() != (True,):
                 return False
-            revision = driver.execute(statement("schema_revision")).fetchone()
-            rules = driver.execute(statement("ledger_rules")).fetchone()
+            revision = driver.execute(statement("schema/revision")).fetchone()
+            rules = driver.execute(statement("ledger/rules")).fetchone()
     except psycopg.Error as error:
         raise ConfigurationError(f"database {format_url(url)}: {first_line(error)}") from error
     if revision is None or rules is None:
@@ -227,13 +227,13 @@ def _migrate(connection: sqlalchemy.Connection, driver: Driver) -> bool:
     config.attributes["connection"] = connection
     script = ScriptDirectory.from_config(config)
     current = None
-    if driver.execute(statement("schema_exists")).fetchone() == (True,):
+    if driver.execute(statement("schema/exists")).fetchone() == (True,):
         context = MigrationContext.configure(
             connection, opts={"version_table": "migrations", "version_table_schema": "saldo"}
         )
         current = context.get_current_revision()
     else:
-        driver.execute(statement("create_schema"))
+        driver.execute(statement("schema/create"))
     if current == script.get_current_head():
         return True
     if current is not None and current not in {step.revision for step in script.walk_revisions()}:
@@ -247,18 +247,18 @@ def _migrate(connection: sqlalchemy.Connection, driver: Driver) -> bool:
 
 def _configure(driver: Driver, currency_decimals: int, max_lateness: timedelta | None) -> None:
     rules = {"currency_decimals": currency_decimals, "max_lateness": max_lateness}
-    row = driver.execute(statement("ledger_rules")).fetchone()
+    row = driver.execute(statement("ledger/rules")).fetchone()
     if row is None:
-        driver.execute(statement("ledger_create"), rules)
+        driver.execute(statement("ledger/create"), rules)
         return
     _check_decimals(row[0], currency_decimals)
     if row[1] != max_lateness:
-        driver.execute(statement("lock_all_shards"))
-        driver.execute(statement("ledger_change"), rules)
+        driver.execute(statement("ledger/lock_all_shards"))
+        driver.execute(statement("ledger/change_rules"), rules)
 
 
 def _grant(driver: Driver, service_url: str) -> None:
     role = psycopg.conninfo.conninfo_to_dict(service_url).get("user")
     if role and role != driver.info.user:
-        grants = sql.SQL(statement("grants")).format(role=sql.Identifier(str(role)))
+        grants = sql.SQL(statement("roles/grant")).format(role=sql.Identifier(str(role)))
         driver.execute(grants)

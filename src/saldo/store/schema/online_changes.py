@@ -29,7 +29,7 @@ _log = logging.getLogger("saldo.migrate")
 
 
 class Pending(NamedTuple):
-    """The pending changes of `saldo.users`; see sql/users_pending.sql.
+    """The pending changes of `saldo.users`; see sql/schema/pending_online_changes.sql.
 
     Attributes:
         invalid: The names of invalid indexes to drop.
@@ -51,7 +51,7 @@ class Pending(NamedTuple):
 
 def read_pending_changes(driver: Driver) -> Pending:
     """Return the pending changes."""
-    row = driver.execute(statement("users_pending")).fetchone()
+    row = driver.execute(statement("schema/pending_online_changes")).fetchone()
     assert row is not None
     return Pending(*row)
 

@@ -44,11 +44,11 @@ class Roles(NamedTuple):
 
     def to_sql(self) -> str:
         """Return the SQL that creates the roles and grants the service its rights, for psql."""
-        created = self._formatted("roles")
-        granted = self._formatted("grants")
+        creation = self._format("roles/create")
+        grants = self._format("roles/grant")
         return (
-            f"{created}\n\n-- As {self.owner} in {self.database}, once the schema is there (saldo db migrate "
-            f"does it, too).\n{granted}\n"
+            f"{creation}\n\n-- As {self.owner} in {self.database}, once the schema is there (saldo db migrate "
+            f"does it, too).\n{grants}\n"
         )
 
     def apply(self, owner_url: str) -> None:
@@ -59,22 +59,22 @@ class Roles(NamedTuple):
         """
         try:
             with psycopg.connect(owner_url, connect_timeout=CONNECT_SECONDS_MAX) as connection:
-                for name in ("revokes", "grants"):
-                    connection.execute(self._composed(name))
+                for name in ("roles/revoke", "roles/grant"):
+                    connection.execute(self._compose(name))
         except psycopg.Error as error:
             raise ConfigurationError(
                 f"database {format_url(owner_url)}: {first_line(error)}"
             ) from error
 
-    def _composed(self, name: str) -> sql.Composed:
+    def _compose(self, name: str) -> sql.Composed:
         return sql.SQL(statement(name)).format(
             owner=sql.Identifier(self.owner),
             role=sql.Identifier(self.service),
             database=sql.Identifier(self.database),
         )
 
-    def _formatted(self, name: str) -> str:
-        return self._composed(name).as_string(None)
+    def _format(self, name: str) -> str:
+        return self._compose(name).as_string(None)
 
 
 def warn_about_unverified_tls(urls: Mapping[str, str | None]) -> None:
@@ -105,7 +105,7 @@ def warn_of_rights(service_url: str) -> None:
     """
     try:
         with psycopg.connect(service_url, connect_timeout=CONNECT_SECONDS_MAX) as connection:
-            row = connection.execute(statement("role_rights")).fetchone()
+            row = connection.execute(statement("roles/history_altering_rights")).fetchone()
     except psycopg.Error as error:
         raise ConfigurationError(
             f"database {format_url(service_url)}: {first_line(error)}"

@@ -24,7 +24,7 @@ SELECT create_distributed_function(
     'saldo.numbers_on_shard_1(smallint, bigint, timestamptz)', '_shard', colocate_with := 'saldo.transactions'
 );
 
--- The statement of chart_bounds.sql, run on the worker that stores the shard.
+-- The statement of charts/number_bounds.sql, run on the worker that stores the shard.
 CREATE FUNCTION saldo.chart_bounds_on_shard_1(
     _shard smallint,
     _user_id bigint,

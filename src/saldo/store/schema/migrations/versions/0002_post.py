@@ -1,4 +1,4 @@
-"""A batch that is recorded whole or not at all; less on the way back. `post_1` stays for two releases."""
+"""Atomic batches, which are recorded whole or not at all, and smaller results. `post_1` remains for two releases."""
 
 from saldo.store.schema.migrations.steps import run
 

@@ -1,4 +1,4 @@
-"""Sinks of the log, and how far each has got."""
+"""Sinks of the log, with the cursors up to which each has published."""
 
 from saldo.store.schema.migrations.steps import run
 

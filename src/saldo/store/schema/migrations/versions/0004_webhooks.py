@@ -1,4 +1,4 @@
-"""Subscriptions of webhooks, and the events of them that wait."""
+"""Webhooks and their pending deliveries."""
 
 from saldo.store.schema.migrations.steps import run
 

@@ -1,4 +1,4 @@
-"""What the service tells of itself, beside the log: a webhook that it disabled."""
+"""Notices: events of the service itself, which are not in the log, such as a disabled webhook."""
 
 from saldo.store.schema.migrations.steps import run
 

@@ -1,4 +1,4 @@
-"""What the ledger holds, counted along the log."""
+"""Totals of users, transactions and balances, which are counted along the log."""
 
 from saldo.store.schema.migrations.steps import run
 

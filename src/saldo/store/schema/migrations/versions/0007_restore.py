@@ -1,4 +1,4 @@
-"""A restored log is another log."""
+"""A restore id, by which the log of a restored copy differs from the original."""
 
 from saldo.store.schema.migrations.steps import run
 

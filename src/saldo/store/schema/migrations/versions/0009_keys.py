@@ -1,4 +1,4 @@
-"""Who may ask."""
+"""API keys with their scopes, users and networks."""
 
 from saldo.store.schema.migrations.steps import run
 

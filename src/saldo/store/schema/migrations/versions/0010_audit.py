@@ -1,4 +1,4 @@
-"""The audit in the background, and what it finds."""
+"""The state of the audit in the background, and the faults that it has found."""
 
 from saldo.store.schema.migrations.steps import run
 

@@ -1,4 +1,4 @@
-"""Sessions of the console, and names by their beginning."""
+"""Sessions of the console, and an index for searches by the beginning of a name."""
 
 from saldo.store.schema.migrations.steps import run
 

@@ -1,0 +1,54 @@
+"""The route of the event stream."""
+
+from __future__ import annotations
+
+from litestar import get
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.types import ASGIApp
+
+from saldo.events.event import EVENT_TYPES
+from saldo.http.api.context import InjectedContext
+from saldo.http.openapi.bodies import (
+    GetEvents,
+)
+from saldo.http.openapi.errors import DATABASE_CODES, problem_specs
+from saldo.http.openapi.parameters import (
+    EventsFrom,
+    EventTypes,
+    EventUsers,
+    LastEventId,
+)
+from saldo.parsing.transactions import (
+    InvalidField,
+)
+
+
+@get(
+    "/v1/events",
+    summary="Follow events live",
+    tags=["events"],
+    operation_class=GetEvents,
+    responses={
+        200: ResponseSpec(
+            str,
+            description="The response continues until one side closes it.",
+            generate_examples=False,
+        ),
+        **problem_specs(
+            "position_gone",
+            *DATABASE_CODES,
+            invalid=InvalidField("type", f"must be of {', '.join(EVENT_TYPES)}"),
+        ),
+    },
+)
+async def get_events(
+    service: InjectedContext,
+    user_id: EventUsers = None,
+    kind: EventTypes = None,
+    since: EventsFrom = None,
+    last_event_id: LastEventId = None,
+) -> ASGIApp:
+    """Streams the events of the log as server-sent events, live or from any earlier position.
+
+    To resume without loss, send the last `id` that you received. Events of one user arrive in the order of `number`."""
+    return service.events

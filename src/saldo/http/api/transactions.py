@@ -1,0 +1,247 @@
+"""The routes of transactions.
+
+Handlers parse the request, call the reader or the engine, and format the result; they contain no rules.
+"""
+
+from __future__ import annotations
+
+from litestar import Response, get, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.types import ASGIApp
+
+from saldo.http import problems
+from saldo.http.api.context import InjectedContext
+from saldo.http.authorization import admission_of, require_all_users, require_user
+from saldo.http.framework_responses import convert_response
+from saldo.http.openapi.bodies import (
+    DocumentedOperation,
+    PostTransaction,
+    PostTransactions,
+)
+from saldo.http.openapi.errors import BODY_CODES, DATABASE_CODES, problem_specs
+from saldo.http.openapi.parameters import (
+    Atomic,
+    Cursor,
+    KindName,
+    KnownAt,
+    Limit,
+    LogAfter,
+    LogShard,
+    OfUser,
+    Since,
+    Until,
+    UserId,
+    Uuid,
+)
+from saldo.http.problems import ProblemError
+from saldo.http.requests import HttpRequest, request_id
+from saldo.http.responses import transaction_schema
+from saldo.http.schemas import ledger
+from saldo.parsing.transactions import (
+    InvalidError,
+    InvalidField,
+    parse_after,
+    parse_kind,
+    parse_limit,
+    parse_query_instant,
+    parse_range,
+    parse_shard,
+    parse_user_id,
+    read_cursor,
+    write_cursor,
+)
+from saldo.store.reader import KnownAtInFutureError, Transaction
+
+
+@post(
+    "/v1/transaction",
+    status_code=200,
+    summary="Deposit or withdraw",
+    tags=["transactions"],
+    operation_class=PostTransaction,
+    responses={
+        200: ResponseSpec(
+            ledger.Transaction,
+            description="The transaction was posted, now or earlier.",
+            generate_examples=False,
+        ),
+        **problem_specs(
+            *("insufficient_funds", "balance_above_maximum", "uuid_conflict", "user_not_found"),
+            *("timestamp_in_future", "timestamp_too_late", "late_check_too_long"),
+            *("outcome_unknown", "deadline_exceeded", "overloaded"),
+            *BODY_CODES,
+            invalid=InvalidField("amount", "must be greater than zero"),
+        ),
+    },
+)
+async def post_transaction(request: HttpRequest, service: InjectedContext) -> Response[bytes]:
+    """Posts one deposit or withdrawal, exactly once for its uuid.
+
+    The response is sent after the transaction is durable. Every retry with the same uuid and content gets the recorded
+    outcome, marked with the header `Idempotent-Replayed`, so it is always safe to send the request again."""
+    answer = await service.transactions.post(
+        await request.body(),
+        request.headers.get("content-type", ""),
+        request.headers.get("idempotency-key"),
+        request_id(request),
+        admission_of(request.scope).grant,
+    )
+    return convert_response(answer)
+
+
+@post(
+    "/v1/transactions",
+    status_code=200,
+    summary="Post many transactions",
+    tags=["transactions"],
+    operation_class=PostTransactions,
+    responses={
+        200: ResponseSpec(
+            list[ledger.BulkOutcome],
+            description="One outcome for each transaction, in the order of the input. The response to an array is an "
+            "array, and the response to lines is lines. With `Accept: application/x-ndjson` the response to "
+            "an array is lines, too.",
+            generate_examples=False,
+        ),
+        **problem_specs(
+            *("insufficient_funds", "balance_above_maximum", "uuid_conflict", "user_not_found"),
+            *("timestamp_in_future", "timestamp_too_late", "late_check_too_long"),
+            *("outcome_unknown", "deadline_exceeded", "overloaded"),
+            *BODY_CODES,
+            invalid=InvalidField("[1].amount", "must be greater than zero"),
+        ),
+    },
+)
+async def post_transactions(service: InjectedContext, atomic: Atomic = None) -> ASGIApp:
+    """Posts many deposits and withdrawals: an array, or newline-delimited JSON of any length.
+
+    Each transaction gets the outcome that a POST of it alone would get. With `atomic=true` either all transactions of
+    an array are posted, or nothing is recorded."""
+    return service.bulk
+
+
+@get(
+    "/v1/transactions",
+    summary="List all transactions of a shard",
+    tags=["transactions"],
+    operation_class=DocumentedOperation,
+    responses=problem_specs(
+        *DATABASE_CODES, invalid=InvalidField("shard", "must be a whole number from 0 to 63")
+    ),
+)
+async def get_log(
+    request: HttpRequest,
+    service: InjectedContext,
+    shard: LogShard = None,
+    after: LogAfter = None,
+    limit: Limit = None,
+) -> ledger.TransactionLog:
+    """Returns transactions of one of the 64 shards of the log, oldest first, refused ones included.
+
+    Use it to copy the whole log, and later to copy new entries. A page may be short or empty: continue from `reached`
+    while `more` is true. All transactions of a user are in one shard, in the order of `number`."""
+    require_all_users(request.scope)
+    number = parse_shard(shard)
+    if number is None:
+        raise InvalidError(
+            [InvalidField("shard", "is missing: it must be a whole number from 0 to 63")]
+        )
+    settings = service.settings
+    page = await service.reader.log(
+        number,
+        after=parse_after(after) or 0,
+        limit=parse_limit(limit, settings.page_items_default, settings.page_items_max),
+    )
+    items = [_transaction(item, service.reading.decimals) for item in page.transactions]
+    return ledger.TransactionLog(items, page.reached, page.more)
+
+
+@get(
+    "/v1/transaction/{uuid:str}",
+    summary="Get a transaction",
+    tags=["transactions"],
+    operation_class=DocumentedOperation,
+    responses={
+        200: ResponseSpec(ledger.Transaction, description="Found.", generate_examples=False),
+        **problem_specs(
+            "transaction_not_found",
+            *DATABASE_CODES,
+            invalid=InvalidField(
+                "uuid", "must be a uuid such as ea3015b1-c25c-47e5-beb7-2679ac7c89a7"
+            ),
+        ),
+    },
+)
+async def get_transaction(
+    uuid: Uuid, request: HttpRequest, service: InjectedContext, of_user: OfUser = None
+) -> Response[bytes]:
+    """Returns the transaction with this uuid and its outcome, also if it was refused."""
+    grant = admission_of(request.scope).grant
+    return convert_response(
+        await service.questions.transaction(uuid, request_id(request), grant, of_user)
+    )
+
+
+@get(
+    "/v1/user/{user_id:str}/transactions",
+    summary="List a user's transactions",
+    tags=["transactions"],
+    operation_class=DocumentedOperation,
+    responses=problem_specs(
+        "user_not_found",
+        *DATABASE_CODES,
+        invalid=InvalidField("type", 'must be "DEPOSIT" or "WITHDRAW"'),
+    ),
+)
+async def get_transactions(
+    user_id: UserId,
+    request: HttpRequest,
+    service: InjectedContext,
+    since: Since = None,
+    until: Until = None,
+    kind: KindName = None,
+    known_at: KnownAt = None,
+    limit: Limit = None,
+    cursor: Cursor = None,
+) -> ledger.TransactionList:
+    """Lists a user's transactions, newest first by `number`, refused ones included.
+
+    A page may be short or empty although older transactions match: continue while there is a `next_cursor`. With
+    `known_at` the list leaves out later recorded transactions, so that all of its pages are consistent."""
+    number = parse_user_id(user_id)
+    require_user(request.scope, number)
+    begin, end = parse_range(since, until, service.reading)
+    settings = service.settings
+    try:
+        page = await service.reader.transactions(
+            number,
+            before=read_cursor(f"transactions {number}", cursor),
+            since=begin,
+            until=end,
+            kind=parse_kind(kind),
+            known_at=parse_query_instant("known_at", known_at, service.reading),
+            limit=parse_limit(limit, settings.page_items_default, settings.page_items_max),
+        )
+    except KnownAtInFutureError:
+        raise InvalidError([problems.KNOWN_AT_IN_FUTURE]) from None
+    if page is None:
+        raise ProblemError(problems.user_not_found(number))
+    listing, on = f"transactions {number}", page.next_before
+    return ledger.TransactionList(
+        items=[_transaction(item, service.reading.decimals) for item in page.transactions],
+        next_cursor=None if on is None else write_cursor(listing, on),
+    )
+
+
+def _transaction(item: Transaction, decimals: int) -> ledger.Transaction:
+    return transaction_schema(
+        item.uuid,
+        item.user_id,
+        item.number,
+        item.amount,
+        item.balance,
+        item.timestamp,
+        item.recorded_at,
+        item.outcome,
+        decimals,
+    )

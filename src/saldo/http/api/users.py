@@ -1,0 +1,180 @@
+"""The routes of users and their balances.
+
+Handlers parse the request, call the reader or the engine, and format the result; they contain no rules.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Response, get, post
+from litestar.openapi.datastructures import ResponseSpec
+
+from saldo.http import problems
+from saldo.http.api.context import InjectedContext
+from saldo.http.authorization import require_all_users, require_user
+from saldo.http.framework_responses import JsonResponse
+from saldo.http.openapi.bodies import (
+    DocumentedOperation,
+    PostUser,
+)
+from saldo.http.openapi.errors import BODY_CODES, DATABASE_CODES, problem_specs
+from saldo.http.openapi.parameters import (
+    Before,
+    Cursor,
+    Date,
+    KnownAt,
+    Limit,
+    Name,
+    UserId,
+)
+from saldo.http.pagination import cut_page
+from saldo.http.problems import ProblemError
+from saldo.http.requests import HttpRequest, read_json_body
+from saldo.http.responses import format_optional_instant
+from saldo.http.schemas import ledger
+from saldo.ledger.instants import MICROSECOND, format_instant
+from saldo.ledger.money import format_money
+from saldo.parsing.transactions import (
+    InvalidError,
+    InvalidField,
+    parse_limit,
+    parse_name,
+    parse_query_instant,
+    parse_user_id,
+    parse_user_name,
+    read_cursor,
+)
+from saldo.store.reader import KnownAtInFutureError, User
+
+
+@post(
+    "/v1/user",
+    summary="Create a user",
+    tags=["users"],
+    operation_class=PostUser,
+    responses={
+        201: ResponseSpec(ledger.User, description="Created.", generate_examples=False),
+        **problem_specs(
+            "name_taken",
+            *DATABASE_CODES,
+            *BODY_CODES,
+            invalid=InvalidField("name", "must have 1 to 200 characters"),
+        ),
+    },
+)
+async def post_user(request: HttpRequest, service: InjectedContext) -> Response[Any]:
+    """Creates a user with a balance of zero. A name belongs to one user only."""
+    require_all_users(request.scope)
+    name = parse_name(await read_json_body(request), service.reading)
+    creation = await service.reader.create_user(name)
+    if not creation.created:
+        raise ProblemError(problems.name_taken(creation.id))
+    user = User(creation.id, name, creation.created_at, 0)
+    return JsonResponse(_user(user, service.reading.decimals), status_code=201)
+
+
+@get(
+    "/v1/user/{user_id:str}",
+    summary="Get a user",
+    tags=["users"],
+    operation_class=DocumentedOperation,
+    responses=problem_specs(
+        "user_not_found",
+        *DATABASE_CODES,
+        invalid=InvalidField("user_id", "must be a whole number greater than zero"),
+    ),
+)
+async def get_user(user_id: UserId, request: HttpRequest, service: InjectedContext) -> ledger.User:
+    """Returns a user with the current balance."""
+    number = parse_user_id(user_id)
+    require_user(request.scope, number)
+    user = await service.reader.get_user(number)
+    if user is None:
+        raise ProblemError(problems.user_not_found(number))
+    return _user(user, service.reading.decimals)
+
+
+@get(
+    "/v1/user",
+    summary="Users",
+    tags=["users"],
+    operation_class=DocumentedOperation,
+    responses=problem_specs(
+        *DATABASE_CODES, invalid=InvalidField("limit", "must be a whole number from 1 to 1000")
+    ),
+)
+async def get_users(
+    request: HttpRequest,
+    service: InjectedContext,
+    name: Name = None,
+    limit: Limit = None,
+    cursor: Cursor = None,
+) -> ledger.UserList:
+    """Lists users by id. Pages stay consistent while users are created.
+
+    With `name` the list has at most the one user of that name. Names are compared in Unicode's composed form (NFC)."""
+    require_all_users(request.scope)
+    settings = service.settings
+    count = parse_limit(limit, settings.page_items_default, settings.page_items_max)
+    wanted = None if name is None else parse_user_name(name, service.reading)
+    after = read_cursor("users", cursor) or 0
+    users = await service.reader.list_users(after_id=after, name=wanted, limit=count + 1)
+    page, next_cursor = cut_page("users", users, count)
+    return ledger.UserList([_user(user, service.reading.decimals) for user in page], next_cursor)
+
+
+@get(
+    "/v1/user/{user_id:str}/balance",
+    summary="Get a balance, now or at any date",
+    tags=["users"],
+    operation_class=DocumentedOperation,
+    responses=problem_specs(
+        "user_not_found",
+        *DATABASE_CODES,
+        invalid=InvalidField("before", "can't be combined with date"),
+    ),
+)
+async def get_balance(
+    user_id: UserId,
+    request: HttpRequest,
+    service: InjectedContext,
+    date: Date = None,
+    before: Before = None,
+    known_at: KnownAt = None,
+) -> ledger.Balance:
+    """Returns the current balance, or the balance at `date` (inclusive) or before `before` (exclusive), including late
+    entries.
+
+    With `known_at` the response leaves out everything that was recorded after that time.
+    """
+    number = parse_user_id(user_id)
+    require_user(request.scope, number)
+    inclusive = parse_query_instant("date", date, service.reading)
+    exclusive = parse_query_instant("before", before, service.reading)
+    known = parse_query_instant("known_at", known_at, service.reading)
+    if inclusive is not None and exclusive is not None:
+        raise InvalidError([InvalidField("before", "can't be combined with date")])
+    moment = inclusive if exclusive is None else exclusive - MICROSECOND
+    try:
+        balance = await service.reader.balance(number, moment, known)
+    except KnownAtInFutureError:
+        raise InvalidError([problems.KNOWN_AT_IN_FUTURE]) from None
+    if balance is None:
+        raise ProblemError(problems.user_not_found(number))
+    return ledger.Balance(
+        user_id=number,
+        balance=format_money(balance, service.reading.decimals),
+        date=format_optional_instant(inclusive),
+        before=format_optional_instant(exclusive),
+        known_at=format_optional_instant(known),
+    )
+
+
+def _user(user: User, decimals: int) -> ledger.User:
+    return ledger.User(
+        id=user.id,
+        name=user.name,
+        balance=format_money(user.balance, decimals),
+        created_at=format_instant(user.created_at),
+    )

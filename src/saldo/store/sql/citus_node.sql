@@ -1,3 +1,0 @@
--- On Citus, return this node's number, and the text that identifies the ledger; see citus_places.sql.
-SELECT g.groupid AS number, extract(epoch FROM l.created_at) || coalesce('-' || l.restore_id, '') AS ledger
-FROM pg_dist_local_group AS g CROSS JOIN saldo.ledger AS l

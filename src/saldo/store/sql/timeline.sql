@@ -1,2 +1,0 @@
--- Return the timeline that this server writes to; see log_identity.sql.
-SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint AS timeline

@@ -1,4 +1,0 @@
--- Return the uuid at which the next range of uuids ends; no row if there is no further range. Here there is never a
--- range to check, because a unique key covers all uuids of the ledger; see sql/distributed for the other case.
-SELECT NULL::uuid AS uuid
-WHERE $1::uuid IS NULL AND $2::smallint IS NULL AND $3::bigint IS NULL
