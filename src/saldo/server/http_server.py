@@ -26,6 +26,7 @@ from saldo.http.connection.fallback_apps import ConnectionLimitApp, ProblemApp
 from saldo.http.connection.load_shedding import LoadShedder
 from saldo.http.connection.protocol import BufferedHttpProtocol, ServerApplication
 from saldo.http.connection.timeouts import TimeoutSweeper, WireLimits
+from saldo.http.request_state import request_state
 from saldo.http.route_table import OTHER
 from saldo.http.security_headers import common_headers
 from saldo.lifecycle.stop_signals import STOP_SIGNALS, signals_blocked, unblock_signals
@@ -198,7 +199,7 @@ class Application(ServerApplication):
             self._application = (
                 self._front
                 if tracing is None
-                else tracing.traced(self._front, self._front.is_authenticated_cached)
+                else tracing.wrap(self._front, self._front.is_authenticated_cached, request_state)
             )
             _spare_the_collector()
             with Drain(self._settings.shutdown_delay_seconds, self.drain):

@@ -26,6 +26,7 @@ from saldo.http.content_negotiation import prefers_lines
 from saldo.http.problems import Problem, ProblemError
 from saldo.http.raw_responses import error_response, record_response, send_response
 from saldo.http.request_body import ClientDisconnectedError, read_body
+from saldo.http.request_state import request_state
 from saldo.http.responses import RawResponse
 from saldo.http.security_headers import NO_STORE
 from saldo.ledger.model import SHARDS, Decision, Outcome, TransactionRequest, shard_of
@@ -75,9 +76,9 @@ class Bulk:
             _end(ending, problems.stopping())
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer a request as an ASGI application. The request's id is in `state`."""
+        """Answer a request as an ASGI application. The request's id is in its state."""
         began = time.perf_counter()
-        request_id: str = scope["state"]["request_id"]
+        request_id = request_state(scope).request_id
         try:
             answer = await self._post(scope, request_id, receive, send)
         except (ClientDisconnectedError, StreamBrokenError):
@@ -151,7 +152,7 @@ class Bulk:
     async def _answer_stream(self, scope: Any, request_id: str, receive: Any, send: Any) -> None:
         ending: asyncio.Future[Problem] = asyncio.get_running_loop().create_future()
         # The server calls this if the client stops sending (`saldo.http.connection.protocol`).
-        scope["stalled"] = partial(_end, ending)
+        request_state(scope).on_stall = partial(_end, ending)
         pieces = self._pieces(receive, ending)
         # The first piece is read before the response begins: this sends the `100 Continue` that a client may wait for.
         first = await anext(pieces, b"")

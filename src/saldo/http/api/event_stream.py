@@ -31,12 +31,12 @@ from saldo.http import problems
 from saldo.http.authorization import admission_of
 from saldo.http.problems import ProblemError
 from saldo.http.raw_responses import (
-    HEAD_ONLY,
     error_response,
     method_of,
     record_response,
     send_response,
 )
+from saldo.http.request_state import request_state
 from saldo.http.responses import RawResponse
 from saldo.observability.metrics import EVENTS_CUT_OFF
 from saldo.parsing.event_stream import parse_stream_request
@@ -72,9 +72,11 @@ class LiveStream:
         self._hub.stop()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer a request as an ASGI application. The request's id is in `state`."""
-        request_id: str = scope["state"]["request_id"]
-        scope["stalls_by_itself"] = True  # the server leaves the timeout of writes to this class
+        """Answer a request as an ASGI application. The request's id is in its state."""
+        state = request_state(scope)
+        request_id = state.request_id
+        # The server leaves the timeout of writes to this class, unless the response ends with its head.
+        state.has_own_write_timeout = not state.is_head
         with ExitStack() as stack:
             try:
                 admission = admission_of(scope)
@@ -85,7 +87,7 @@ class LiveStream:
                 await send_response(scope, send, answer, request_id)
                 return
             record_response(method_of(scope), EVENTS_PATH, 200)
-            if HEAD_ONLY in scope:
+            if state.is_head:
                 await send(_head(request_id))
                 await send({"type": "http.response.body", "body": b""})
                 return
@@ -201,7 +203,9 @@ async def _send_end(ending: Ending, scope: Any, send: Any) -> None:
     Without the abort a client that does not read could delay the end for ever, because closing a connection sends its
     buffer first.
     """
-    abort = scope.get("extensions", {}).get("saldo.abort", _nothing)
+    connection = request_state(scope).connection
+    # Without the server there is no connection to abort.
+    abort = _nothing if connection is None else connection.abort
     try:
         async with asyncio.timeout(END_SECONDS_MAX):
             body = sse.comment(ending.value)

@@ -56,7 +56,7 @@ from saldo.http.openapi.parameters import (
 )
 from saldo.http.pagination import cut_page
 from saldo.http.problems import ProblemError
-from saldo.http.request_body import CLIENT_DISCONNECTED
+from saldo.http.request_state import request_state
 from saldo.http.responses import RawResponse, transaction_schema
 from saldo.http.schemas import ledger
 from saldo.ledger.instants import MICROSECOND, format_instant
@@ -100,7 +100,7 @@ def response(answer: RawResponse) -> Response[bytes]:
 
 def request_id(request: Request[Any, Any, Any]) -> str:
     """Return the id that `saldo.http.asgi` assigned to this request."""
-    return str(request.scope.get("state", {}).get("request_id", ""))
+    return request_state(request.scope).request_id
 
 
 async def read_json_body(request: HttpRequest) -> bytes:
@@ -509,7 +509,7 @@ async def _database_ready(request: HttpRequest, service: AppContext) -> bool:
         )
     except ProbeDisconnectedError:
         # The probe is neither answered nor counted, because its own timeout is no failure of the service.
-        request.scope["state"][CLIENT_DISCONNECTED] = True
+        request_state(request.scope).is_abandoned = True
         return False
 
 
