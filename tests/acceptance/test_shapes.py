@@ -13,8 +13,9 @@ import httpx
 import pytest
 
 from saldo.parsing import json_body
+from saldo.parsing.faults import FAULTS_MAX, InvalidError
 from saldo.parsing.json_body import FIELDS_MAX, JsonError
-from saldo.parsing.transactions import FAULTS_MAX, InvalidError, ParserOptions, parse_transactions
+from saldo.parsing.transactions import ParserOptions, parse_transactions
 from saldo.settings.model import Settings
 from tests.acceptance.document import Document
 from tests.fuzz import shapes

@@ -15,7 +15,7 @@ from saldo.http.api.context import AppContext
 from saldo.http.api.routes import request_id
 from saldo.http.problems import Problem, ProblemError
 from saldo.http.request_state import request_state
-from saldo.parsing.transactions import InvalidError
+from saldo.parsing.faults import InvalidError
 from saldo.store.errors import OutcomeUncertainError, RejectedError, StoreError
 
 SETTINGS_PATH: Final = "/console/settings"

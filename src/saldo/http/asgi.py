@@ -276,5 +276,5 @@ class AsgiApp:
                 answer = await self._questions.transaction(uuid or "", request_id, grant)
         except Exception as error:
             answer = error_response(error, request_id)
-        record_response(method_of(scope), route, answer.status, began)
+        record_response("HEAD" if state.is_head else "GET", route, answer.status, began)
         await send_response(scope, send, answer, request_id)

@@ -36,7 +36,7 @@ from saldo.http.raw_responses import slow_request_log
 from saldo.http.request_state import request_state
 from saldo.http.route_table import RouteTable, allow_of
 from saldo.http.security_headers import ASSETS_PATH, DocumentPage, swagger_start_script
-from saldo.parsing.transactions import InvalidError
+from saldo.parsing.faults import InvalidError
 from saldo.store.errors import StoreError
 
 _log = logging.getLogger("saldo.http")

@@ -19,7 +19,7 @@ from saldo.http.responses import RawResponse, transaction_of_decision
 from saldo.ledger.instants import format_instant
 from saldo.ledger.model import Decision, Outcome, TransactionRequest, differing_fields
 from saldo.ledger.money import format_money
-from saldo.parsing.transactions import FAULTS_MAX, InvalidError, InvalidField, summary
+from saldo.parsing.faults import FAULTS_MAX, InvalidError, InvalidField, summary
 from saldo.store.errors import OutcomeUncertainError, RejectedError, StoreError
 
 _log = logging.getLogger("saldo.http")

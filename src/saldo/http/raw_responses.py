@@ -136,12 +136,14 @@ async def send_response(scope: Any, send: Any, answer: RawResponse, request_id: 
     ]
     if answer.status == 204:  # has no body, and must not have a length (RFC 9110, 8.6)
         del headers[:2]
-    headers += [(name.encode(), value.encode()) for name, value in answer.headers]
+    if answer.headers:
+        headers += [(name.encode(), value.encode()) for name, value in answer.headers]
     state = request_state(scope)
+    connection = state.connection
     if (
-        state.connection is not None
+        connection is not None
         and not state.is_wrapped
-        and state.connection.send_whole(scope, answer.status, headers, answer.body)
+        and connection.send_whole(scope, answer.status, headers, answer.body)
     ):
         return
     headers.append(NO_STORE)

@@ -75,8 +75,9 @@ def begin_request_state(scope: Any, connection: ConnectionControl) -> None:
 
 def request_state(scope: Any) -> RequestState:
     """Return the state of a request. A request that did not come through the server gets a new one."""
-    state: RequestState | None = scope.get(_KEY)
-    if state is None:
+    try:
+        state: RequestState = scope[_KEY]
+    except KeyError:
         state = scope[_KEY] = RequestState()
     return state
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from saldo.parsing.transactions import InvalidField
+from saldo.parsing.faults import InvalidField
 
 NAME_LENGTH_MAX = 100
 """Maximum number of characters of an unknown name that a response repeats."""

@@ -17,10 +17,9 @@ from saldo.ledger.instants import MICROSECOND, format_instant
 from saldo.ledger.model import Decision, Entry, Kind, Limits, Outcome, TransactionRequest
 from saldo.ledger.money import AMOUNT_MAX, format_money
 from saldo.ledger.specification import SpecifiedLedger
+from saldo.parsing.faults import InvalidError, InvalidField
 from saldo.parsing.transactions import (
     KIND_NAMES,
-    InvalidError,
-    InvalidField,
     ParserOptions,
     parse_kind,
     parse_limit,

@@ -9,7 +9,7 @@ from uuid import UUID
 from saldo.ledger.instants import format_instant
 from saldo.ledger.model import Decision, Outcome, TransactionRequest, differing_fields
 from saldo.ledger.money import format_money
-from saldo.parsing.transactions import FAULTS_MAX, InvalidField, summary
+from saldo.parsing.faults import FAULTS_MAX, InvalidField, summary
 
 STATUSES: Final = {
     "insufficient_funds": 402,

@@ -30,7 +30,8 @@ from saldo.http.request_state import request_state
 from saldo.http.responses import RawResponse
 from saldo.http.security_headers import NO_STORE
 from saldo.ledger.model import SHARDS, Decision, Outcome, TransactionRequest, shard_of
-from saldo.parsing.transactions import InvalidError, InvalidField, ParserOptions, parse_transactions
+from saldo.parsing.faults import FaultCollector, InvalidError, InvalidField
+from saldo.parsing.transactions import ParserOptions, parse_transactions
 from saldo.parsing.unknown_parameters import find_unknown_parameters
 from saldo.settings.model import Settings
 
@@ -323,12 +324,12 @@ def _read_query(query: bytes, *, streamed: bool) -> bool:
         InvalidError: The query is invalid, or `atomic=true` is combined with a stream.
     """
     given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-    faults = find_unknown_parameters((name for name, _ in given), ("atomic",))
+    faults = FaultCollector()
+    faults.extend(find_unknown_parameters((name for name, _ in given), ("atomic",)))
     values = [value for name, value in given if name == "atomic"]
     if not {"true", "false"}.issuperset(values):
-        faults.append(InvalidField("atomic", "must be true or false"))
+        faults.add("atomic", "must be true or false")
     if streamed and values == ["true"]:
-        faults.append(InvalidField("atomic", "is possible with a JSON array only"))
-    if faults:
-        raise InvalidError(faults)
+        faults.add("atomic", "is possible with a JSON array only")
+    faults.raise_if_any()
     return values == ["true"]

@@ -40,7 +40,8 @@ from saldo.http.request_state import request_state
 from saldo.http.responses import RawResponse
 from saldo.observability.metrics import EVENTS_CUT_OFF
 from saldo.parsing.event_stream import parse_stream_request
-from saldo.parsing.transactions import InvalidError, InvalidField, ParserOptions
+from saldo.parsing.faults import InvalidError, InvalidField
+from saldo.parsing.transactions import ParserOptions
 from saldo.settings.model import Settings
 from saldo.store.errors import StoreError
 

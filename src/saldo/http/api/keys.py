@@ -33,8 +33,9 @@ from saldo.http.pagination import cut_page
 from saldo.http.problems import ProblemError
 from saldo.http.schemas import keys as schemas
 from saldo.ledger.instants import format_instant
+from saldo.parsing.faults import InvalidField
 from saldo.parsing.keys import key_parser_options, parse_key_id, parse_new_key, parse_rotation
-from saldo.parsing.transactions import InvalidField, parse_limit, read_cursor
+from saldo.parsing.transactions import parse_limit, read_cursor
 from saldo.store.keys import Key, TooManyKeysError
 
 KeyId: TypeAlias = Annotated[

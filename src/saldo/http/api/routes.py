@@ -62,9 +62,8 @@ from saldo.http.schemas import ledger
 from saldo.ledger.instants import MICROSECOND, format_instant
 from saldo.ledger.money import format_money
 from saldo.observability.exposition import render_metrics
+from saldo.parsing.faults import InvalidError, InvalidField
 from saldo.parsing.transactions import (
-    InvalidError,
-    InvalidField,
     parse_after,
     parse_kind,
     parse_limit,

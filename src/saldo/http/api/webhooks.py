@@ -33,7 +33,8 @@ from saldo.http.pagination import cut_page
 from saldo.http.problems import ProblemError
 from saldo.http.schemas import webhooks as schemas
 from saldo.ledger.instants import format_instant
-from saldo.parsing.transactions import InvalidField, parse_limit, read_cursor
+from saldo.parsing.faults import InvalidField
+from saldo.parsing.transactions import parse_limit, read_cursor
 from saldo.parsing.webhooks import (
     parse_change,
     parse_new_webhook,

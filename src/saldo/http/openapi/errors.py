@@ -20,7 +20,7 @@ from saldo.http.problems import Problem
 from saldo.http.responses import RawResponse
 from saldo.http.schemas import ledger
 from saldo.ledger.model import Decision, Outcome, TransactionRequest
-from saldo.parsing.transactions import InvalidField
+from saldo.parsing.faults import InvalidField
 
 _REQUEST_ID: Final = "ba82c1f3105c-e"
 _UUID: Final = UUID("ea3015b1-c25c-47e5-beb7-2679ac7c89a7")
