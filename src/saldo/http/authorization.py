@@ -54,7 +54,7 @@ def authorize(grant: Grant | AuthenticationFailure, needed: Scope | None) -> Gra
     A request that is allowed is counted against the rate limit of its key.
     """
     if isinstance(grant, AuthenticationFailure):
-        refuse = problems.forbidden if grant.known else problems.unauthenticated
+        refuse = problems.forbidden_request if grant.known else problems.authentication_required
         return refuse(grant.detail)
     if needed is not None and not grant.allows(needed):
         return problems.forbidden_scope(needed)

@@ -269,7 +269,7 @@ def line_too_long(bytes_max: int) -> Problem:
     return Problem("body_too_large", detail, {"errors": errors})
 
 
-def stopping() -> Problem:
+def service_shutdown() -> Problem:
     """Return 503 for the rest of a stream when the service stops."""
     return Problem(
         "overloaded",
@@ -368,12 +368,12 @@ def from_decision(
             assert_never(decision.outcome)
 
 
-def unauthenticated(detail: str) -> Problem:
+def authentication_required(detail: str) -> Problem:
     """Return 401 for a request that is not authenticated."""
     return Problem("unauthenticated", detail, {}, headers=(("www-authenticate", "Bearer"),))
 
 
-def forbidden(detail: str) -> Problem:
+def forbidden_request(detail: str) -> Problem:
     """Return 403 for a request that is authenticated, but not allowed."""
     return Problem("forbidden", detail, {})
 
@@ -572,7 +572,7 @@ def _conflict(
     if (
         decision.amount
     ):  # the opening entry, which the ledger creates itself, has no content to show
-        recorded = _recorded(decision, decimals)
+        recorded = _format_recorded(decision, decimals)
     shown = {name: recorded[name] for name in differing if name in recorded}
     extra = {
         "differing_fields": differing,
@@ -589,7 +589,7 @@ def _conflict(
     )
 
 
-def _recorded(decision: Decision, decimals: int) -> dict[str, Any]:
+def _format_recorded(decision: Decision, decimals: int) -> dict[str, Any]:
     return {
         "user_id": decision.user_id,
         "type": "DEPOSIT" if (decision.amount or 0) > 0 else "WITHDRAW",

@@ -387,7 +387,7 @@ def _collect_uuid(
     if _is_given(uuid) and _is_given(uid):
         return faults.read("uuid", _read_same_uuid, uuid, uid)
     if idempotency_key is not None and not _is_given(uuid) and not _is_given(uid):
-        return faults.read(IDEMPOTENCY_KEY, _read_uuid, _unquoted(idempotency_key))
+        return faults.read(IDEMPOTENCY_KEY, _read_uuid, _unquote(idempotency_key))
     if _is_given(uid) or (uid is None and uuid is ABSENT):
         return faults.read("uid", _read_uuid, uid)
     return faults.read("uuid", _read_uuid, uuid)
@@ -397,7 +397,7 @@ def _is_given(value: object) -> bool:
     return value is not ABSENT and value is not None
 
 
-def _unquoted(header: str) -> str:
+def _unquote(header: str) -> str:
     """Return a header's value without the quotes of a structured field's string (IETF draft of the header)."""
     return header[1:-1] if len(header) > 1 and header[0] == header[-1] == '"' else header
 

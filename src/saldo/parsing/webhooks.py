@@ -120,16 +120,16 @@ def parse_change(body: bytes, reading: WebhookParserOptions) -> WebhookChange:
     if not fields:
         faults.add("body", f"must have one of {', '.join(CHANGE_FIELDS)}")
 
-    def given(name: str, read: Callable[..., T], *arguments: Any) -> tuple[T | None] | None:
+    def read_if_given(name: str, read: Callable[..., T], *arguments: Any) -> tuple[T | None] | None:
         if name not in fields:
             return None
         return (faults.read(name, read, fields[name], *arguments),)
 
-    url = given("url", _read_url, reading)
-    secret = given("secret", _read_secret)
-    event_types = given("event_types", _read_event_types)
-    user_ids = given("user_ids", read_user_ids, reading.users_max)
-    enabled = given("enabled", _read_enabled)
+    url = read_if_given("url", _read_url, reading)
+    secret = read_if_given("secret", _read_secret)
+    event_types = read_if_given("event_types", _read_event_types)
+    user_ids = read_if_given("user_ids", read_user_ids, reading.users_max)
+    enabled = read_if_given("enabled", _read_enabled)
     faults.raise_if_any()
     return WebhookChange(
         url=url and url[0],

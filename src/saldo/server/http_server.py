@@ -194,7 +194,7 @@ class Application(ServerApplication):
                 self._settings, self._database_url, self._bell_path, tracing
             ) as self._front,
             self.timeout_sweeper.running(),
-            nullcontext() if self.certificates is None else self.certificates.renewing(),
+            nullcontext() if self.certificates is None else self.certificates.renew_in_background(),
         ):
             self._application = (
                 self._front
@@ -240,9 +240,9 @@ class Drain:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         # A signal handler runs at any point of the loop's code, where only this method of the loop is safe to call.
-        self._loop.call_soon_threadsafe(self._told, number)
+        self._loop.call_soon_threadsafe(self._handle_signal, number)
 
-    def _told(self, number: int) -> None:
+    def _handle_signal(self, number: int) -> None:
         if self._end is None:
             _log.info("not ready; stopping in %g s", self._seconds)
             self._begin()

@@ -45,7 +45,7 @@ class ConsoleEventStream:
         except StoreError as error:
             return problems.from_error(error, request_id).answer(request_id)
         if visitor.grant is None:
-            return problems.unauthenticated("Sign in to the console.").answer(request_id)
+            return problems.authentication_required("Sign in to the console.").answer(request_id)
         if not visitor.grant.allows(Scope.READ):
             return problems.forbidden_scope(Scope.READ).answer(request_id)
         request_state(scope).admission = SessionAdmission(self._entry, scope, visitor)

@@ -74,7 +74,7 @@ class Bulk:
         """Stop reading lines of streams."""
         self._stopping = True
         for ending in self._endings:
-            _end(ending, problems.stopping())
+            _end(ending, problems.service_shutdown())
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request as an ASGI application. The request's id is in its state."""
@@ -199,7 +199,7 @@ class Bulk:
         """
         self._endings.add(ending)
         if self._stopping:
-            _end(ending, problems.stopping())
+            _end(ending, problems.service_shutdown())
         try:
             more = True
             while more:

@@ -95,7 +95,7 @@ class LiveStream:
             await self._stream(subscription, admission, request_id, scope, receive, send)
 
     @contextmanager
-    def _counted(self, grant: Grant) -> Iterator[None]:
+    def _count_subscriber(self, grant: Grant) -> Iterator[None]:
         """Count a subscriber of a key while the context is entered.
 
         This begins before the subscriber waits for the database, because many may arrive at the same time.
@@ -124,7 +124,7 @@ class LiveStream:
             self._users_max,
         )
         wanted = _limit_to_grant(following.wanted, grant, self._users_max)
-        stack.enter_context(self._counted(grant))
+        stack.enter_context(self._count_subscriber(grant))
         try:
             return stack.enter_context(await self._hub.subscribe(wanted, following.start))
         except PositionScopeMismatchError:
@@ -154,7 +154,7 @@ class LiveStream:
             writing.cancel()
             leaving.cancel()
             await asyncio.wait((writing, leaving))
-        await _send_end(_ending(subscription, writing, request_id), scope, send)
+        await _send_end(_find_ending(subscription, writing, request_id), scope, send)
 
     async def _write(
         self, subscription: LiveSubscription, admission: Authentication, send: Any
@@ -185,7 +185,9 @@ async def _wait_for_disconnect(receive: Any) -> None:
         pass
 
 
-def _ending(subscription: LiveSubscription, writing: asyncio.Task[None], request_id: str) -> Ending:
+def _find_ending(
+    subscription: LiveSubscription, writing: asyncio.Task[None], request_id: str
+) -> Ending:
     if subscription.ended.done():
         return subscription.ended.result()
     error = None if writing.cancelled() else writing.exception()

@@ -101,7 +101,7 @@ async def get_keys(
 )
 async def get_key(key_id: KeyId, request: HttpRequest, service: InjectedContext) -> schemas.Key:
     """Returns an API key: its scopes, users, networks and expiry."""
-    return await _found(parse_key_id(key_id), request, service)
+    return await _read_key(parse_key_id(key_id), request, service)
 
 
 @delete(
@@ -118,7 +118,7 @@ async def delete_key(key_id: KeyId, request: HttpRequest, service: InjectedConte
     This process rejects it at once, others within `SALDO_KEYS_REFRESH_SECONDS`. The key stays in the list."""
     number = parse_key_id(key_id)
     await revoke_key(service, number, _caller_name(request))
-    return await _found(number, request, service)
+    return await _read_key(number, request, service)
 
 
 @post(
@@ -147,7 +147,7 @@ async def post_rotation(
     overlap = parse_rotation(
         await read_json_body(request) if body else body, key_parser_options(service.settings)
     )
-    await _found(number, request, service)
+    await _read_key(number, request, service)
     made = await replace_key(service, number, overlap, _caller_name(request))
     if made is None:
         raise ProblemError(problems.key_not_valid(number))
@@ -157,7 +157,7 @@ async def post_rotation(
 KEY_HANDLERS = [post_key, get_keys, get_key, delete_key, post_rotation]
 
 
-async def _found(key_id: int, request: HttpRequest, service: AppContext) -> schemas.Key:
+async def _read_key(key_id: int, request: HttpRequest, service: AppContext) -> schemas.Key:
     key = await service.keys.get(key_id)
     if key is None:
         raise ProblemError(problems.key_not_found(key_id))
