@@ -10,12 +10,8 @@ from hypothesis import strategies as st
 
 from saldo.ledger.model import TransactionRequest
 from saldo.parsing import transactions
-from saldo.parsing.transactions import (
-    InvalidError,
-    ParserOptions,
-    parse_fast_path,
-    parse_transaction,
-)
+from saldo.parsing.faults import InvalidError
+from saldo.parsing.transactions import ParserOptions, parse_fast_path, parse_transaction
 
 READING = ParserOptions(zone=None, decimals=2, amount_max_minor=10**15, name_length_max=200)
 UUID = "ea3015b1-c25c-47e5-beb7-2679ac7c89a7"

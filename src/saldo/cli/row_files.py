@@ -13,7 +13,8 @@ from types import ModuleType
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from saldo.cli.exit_codes import CommandError, ExitCode
-from saldo.parsing.transactions import InvalidError, parse_object
+from saldo.parsing.faults import InvalidError
+from saldo.parsing.transactions import parse_object
 
 BATCH_ROWS: Final = 10_000
 """Rows of a Parquet file that are in memory at a time."""

@@ -13,9 +13,9 @@ from saldo.console.authentication import SessionAdmission, SessionAuthenticator,
 from saldo.console.page import SIGN_IN_PATH, HttpRequest, Page, parse_form_values
 from saldo.http.api.context import AppContext
 from saldo.http.problems import Problem, ProblemError
-from saldo.http.request_body import CLIENT_DISCONNECTED
+from saldo.http.request_state import request_state
 from saldo.http.requests import request_id
-from saldo.parsing.transactions import InvalidError
+from saldo.parsing.faults import InvalidError
 from saldo.store.errors import OutcomeUncertainError, RejectedError, StoreError
 
 SETTINGS_PATH: Final = "/console/settings"
@@ -48,7 +48,7 @@ class ConsoleMiddleware:
             request.scope, in_use=AUTOMATIC_REQUEST_HEADER not in request.headers
         )
         page = Page(request, visitor, self._service)
-        request.scope["state"]["page"] = page
+        request_state(request.scope).page = page
         if visitor.denied is not None:
             return error_page(page, 403, visitor.denied)
         is_open = request.scope["path"] in UNAUTHENTICATED_PATHS
@@ -65,13 +65,14 @@ class ConsoleMiddleware:
             return error_page(page, 403, page.words.forbidden)
         if page.grant.bucket is not None and page.grant.bucket.take():
             return error_page(page, 429, page.words.too_fast)
-        request.scope["state"]["admission"] = SessionAdmission(self._entry, request.scope, visitor)
+        admission = SessionAdmission(self._entry, request.scope, visitor)
+        request_state(request.scope).admission = admission
         return None
 
     def render_error(self, request: HttpRequest, error: Exception) -> Response[bytes]:
         """Return an error page for an exception, without internal details."""
-        page = request.scope["state"].get("page")
-        if page is None:
+        page = request_state(request.scope).page
+        if not isinstance(page, Page):
             page = Page(
                 request, Visitor(None, signed_in=False, secret="", new=False), self._service
             )
@@ -162,6 +163,6 @@ def _render_exception(error: Exception, page: Page) -> Response[bytes]:
             return error_page(page, 400, words.not_readable)
         case _:
             identity = request_id(page.request)
-            if CLIENT_DISCONNECTED not in page.request.scope["state"]:
+            if not request_state(page.request.scope).is_abandoned:
                 _log.error("request %s failed", identity, exc_info=error)
             return error_page(page, 500, words.broken.format(identity))

@@ -28,7 +28,7 @@ from saldo.console.i18n.catalogs import CATALOGS
 from saldo.console.preferences import LANGUAGES, PREFERENCES_COOKIE, THEMES, Preferences
 from saldo.http.api.context import AppContext
 from saldo.http.authorization import CONSOLE_PATH
-from saldo.parsing.transactions import InvalidError, InvalidField
+from saldo.parsing.faults import InvalidError, InvalidField
 
 ASSETS_PATH: Final = f"{CONSOLE_PATH}/assets"
 SIGN_IN_PATH: Final = f"{CONSOLE_PATH}/sign-in"

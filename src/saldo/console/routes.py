@@ -29,6 +29,7 @@ from saldo.console.pages.overview import OverviewCache
 from saldo.http.api.context import AppContext
 from saldo.http.authorization import CONSOLE_PATH
 from saldo.http.litestar_app import ExtraRoutes, static_files_router
+from saldo.http.request_state import request_state
 from saldo.store.charts import Charts
 from saldo.store.console_sessions import ConsoleSessions
 
@@ -97,7 +98,8 @@ def console_pages(
 
 def _given_page(request: Request[Any, Any, Any]) -> Page:
     """Return the page that `ConsoleMiddleware.before` created for this request."""
-    page: Page = request.scope["state"]["page"]
+    page = request_state(request.scope).page
+    assert isinstance(page, Page)
     return page
 
 

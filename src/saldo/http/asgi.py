@@ -24,14 +24,14 @@ from saldo.http.connection.header_checks import find_header_problem
 from saldo.http.connection.load_shedding import LoadShedder
 from saldo.http.cors import CorsApp
 from saldo.http.raw_responses import (
-    HEAD_ONLY,
     error_response,
     method_of,
     record_response,
     request_id_of,
     send_response,
 )
-from saldo.http.request_body import CLIENT_DISCONNECTED, ClientDisconnectedError, read_body
+from saldo.http.request_body import ClientDisconnectedError, read_body
+from saldo.http.request_state import RequestState, request_state
 from saldo.http.responses import RawResponse
 from saldo.http.route_table import OTHER, RouteTable
 from saldo.http.security_headers import framework_headers
@@ -87,8 +87,9 @@ class AsgiApp:
         if method == "HEAD":
             return self._answer_head(scope, receive, send)
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        request_id = request_id_of(headers.get(b"x-request-id"))
-        REQUEST.set((request_id, headers.get(b"traceparent")))
+        state = request_state(scope)
+        state.request_id = request_id_of(headers.get(b"x-request-id"))
+        REQUEST.set((state.request_id, headers.get(b"traceparent")))
         if (
             len(headers) != len(scope["headers"])
             or b"host" not in headers
@@ -98,7 +99,7 @@ class AsgiApp:
             if fault is not None:
                 return ProblemApp(fault, self.routes.label)(scope, receive, send)
         if method == "OPTIONS":
-            return self._answer_options(scope, request_id, send)
+            return self._answer_options(scope, state.request_id, send)
         needed = required_scope(method, scope["path"])
         grant = NO_GRANT if needed is None else self._gate.authenticate_cached(scope, headers)
         if (
@@ -106,17 +107,13 @@ class AsgiApp:
             or grant.bucket is not None
             or (needed is not None and not grant.allows(needed))
         ):
-            return self._authenticate_slowly(
-                scope, headers, needed, grant, request_id, receive, send
-            )
-        return self._dispatch(scope, headers, grant, request_id, receive, send)
+            return self._authenticate_slowly(scope, state, headers, needed, grant, receive, send)
+        return self._dispatch(scope, state, headers, grant, receive, send)
 
     async def _answer_head(self, scope: AsgiScope, receive: Any, send: Any) -> None:
         """Answer HEAD like a GET of the same path. The server omits the body, because its own scope says HEAD."""
-        as_get = scope | {"method": "GET", HEAD_ONLY: True}
-        await self._authenticate(as_get, receive, send)
-        if "path_template" in as_get:
-            scope["path_template"] = as_get["path_template"]  # for `observability.tracing`
+        request_state(scope).is_head = True
+        await self._authenticate(scope | {"method": "GET"}, receive, send)
 
     async def _answer_options(self, scope: AsgiScope, request_id: str, send: Any) -> None:
         """Answer OPTIONS. No key is needed, because the OpenAPI document lists the methods, too."""
@@ -134,40 +131,38 @@ class AsgiApp:
     def _dispatch(
         self,
         scope: AsgiScope,
+        state: RequestState,
         headers: dict[bytes, bytes],
         grant: Grant,
-        request_id: str,
         receive: Any,
         send: Any,
     ) -> Awaitable[None]:
         """Call the application of the route and return its coroutine: each layer that awaits it would cost time."""
         method, path = scope["method"], scope["path"]
         if method == "POST" and path == POST_TRANSACTION_PATH and not scope["query_string"]:
-            scope["path_template"] = POST_TRANSACTION_PATH
-            return self._post_transaction(scope, headers, grant, request_id, receive, send)
+            state.route = POST_TRANSACTION_PATH
+            return self._post_transaction(scope, state, headers, grant, receive, send)
         if method == "GET" and not scope["query_string"]:
             question = _FAST_READ_PATH.fullmatch(path)
             if question is not None:
-                return self._fast_read(scope, question[1], question[2], grant, request_id, send)
-        state = scope.setdefault("state", {})
-        state["request_id"] = request_id
-        state["admission"] = Authentication(self._gate, scope, headers, grant)
+                return self._fast_read(scope, state, question[1], question[2], grant, send)
+        state.admission = Authentication(self._gate, scope, headers, grant)
         if method == "POST" and path == BULK_PATH:
-            scope["path_template"] = BULK_PATH
+            state.route = BULK_PATH
             return self._bulk(scope, receive, send)
         if method == "GET" and path in self._streams:
-            scope["path_template"] = path
+            state.route = path
             stream: Awaitable[None] = self._streams[path](scope, receive, send)
             return stream
-        return self._call_framework(scope, request_id, receive, send)
+        return self._call_framework(scope, state, receive, send)
 
     async def _authenticate_slowly(
         self,
         scope: AsgiScope,
+        state: RequestState,
         headers: dict[bytes, bytes],
         needed: Scope | None,
         grant: Grant | None,
-        request_id: str,
         receive: Any,
         send: Any,
     ) -> None:
@@ -176,14 +171,14 @@ class AsgiApp:
             grant_or_denied = grant or await self._gate.authenticate(scope, headers)
             found = authorize(grant_or_denied, needed)
         except StoreError as error:
-            found = problems.from_error(error, request_id)
+            found = problems.from_error(error, state.request_id)
         if isinstance(found, Grant):
-            await self._dispatch(scope, headers, found, request_id, receive, send)
+            await self._dispatch(scope, state, headers, found, receive, send)
             return
-        answer = found.answer(request_id)
+        answer = found.answer(state.request_id)
         method = method_of(scope)
         record_response(method, self.routes.label(method, scope["path"]), answer.status)
-        await send_response(scope, send, answer, request_id)
+        await send_response(scope, send, answer, state.request_id)
 
     def is_authenticated_cached(self, scope: AsgiScope) -> bool:
         """Return whether a request can be authenticated without a query to the database."""
@@ -200,11 +195,10 @@ class AsgiApp:
         self.service.events.stop()
 
     async def _call_framework(
-        self, scope: AsgiScope, request_id: str, receive: Any, send: Any
+        self, scope: AsgiScope, state: RequestState, receive: Any, send: Any
     ) -> None:
         """Call the framework. Its responses get the request's id and are counted, too."""
         began = time.perf_counter()
-        state = scope["state"]
         body_is_whole = False
 
         async def receive_body() -> Any:
@@ -212,18 +206,18 @@ class AsgiApp:
             message = await receive()
             if message["type"] == "http.disconnect" and not body_is_whole:
                 # The framework would treat this as its own fault, and log a traceback with a 500.
-                state[CLIENT_DISCONNECTED] = True
+                state.is_abandoned = True
             body_is_whole = body_is_whole or not message.get("more_body", False)
             return message
 
         async def send_with_id(message: Any) -> None:
-            if CLIENT_DISCONNECTED in state:
+            if state.is_abandoned:
                 return
             if message["type"] == "http.response.start":
                 headers = message.get("headers", ())
                 message["headers"] = [
                     *headers,
-                    (b"x-request-id", request_id.encode()),
+                    (b"x-request-id", state.request_id.encode()),
                     *framework_headers(headers, scope["path"]),
                 ]
                 route = scope.get("path_template") or OTHER
@@ -231,16 +225,18 @@ class AsgiApp:
             await send(message)
 
         await self._framework(scope, receive_body, send_with_id)
+        state.route = scope.get("path_template")
 
     async def _post_transaction(
         self,
         scope: AsgiScope,
+        state: RequestState,
         headers: dict[bytes, bytes],
         grant: Grant,
-        request_id: str,
         receive: Any,
         send: Any,
     ) -> None:
+        request_id = state.request_id
         began = read_at = time.perf_counter()
         try:
             body = await read_body(receive, headers, self._body_bytes_max)
@@ -263,15 +259,16 @@ class AsgiApp:
     async def _fast_read(
         self,
         scope: AsgiScope,
+        state: RequestState,
         user_id: str | None,
         uuid: str | None,
         grant: Grant,
-        request_id: str,
         send: Any,
     ) -> None:
+        request_id = state.request_id
         began = time.perf_counter()
         route = BALANCE_PATH if user_id is not None else TRANSACTION_PATH
-        scope["path_template"] = route
+        state.route = route
         try:
             if user_id is not None:
                 answer = await self._questions.balance_now(user_id, request_id, grant)
@@ -279,5 +276,5 @@ class AsgiApp:
                 answer = await self._questions.transaction(uuid or "", request_id, grant)
         except Exception as error:
             answer = error_response(error, request_id)
-        record_response(method_of(scope), route, answer.status, began)
+        record_response("HEAD" if state.is_head else "GET", route, answer.status, began)
         await send_response(scope, send, answer, request_id)

@@ -8,6 +8,7 @@ from saldo.auth.authenticator import Authentication, AuthenticationFailure
 from saldo.auth.grants import Grant, Scope
 from saldo.http import problems
 from saldo.http.problems import Problem, ProblemError
+from saldo.http.request_state import request_state
 from saldo.ledger.model import shard_of
 
 PUBLIC_PATHS: Final = (
@@ -53,7 +54,7 @@ def authorize(grant: Grant | AuthenticationFailure, needed: Scope | None) -> Gra
     A request that is allowed is counted against the rate limit of its key.
     """
     if isinstance(grant, AuthenticationFailure):
-        refuse = problems.forbidden if grant.known else problems.unauthenticated
+        refuse = problems.forbidden_request if grant.known else problems.authentication_required
         return refuse(grant.detail)
     if needed is not None and not grant.allows(needed):
         return problems.forbidden_scope(needed)
@@ -94,5 +95,6 @@ def require_shard(scope: Any, shard: int) -> None:
 
 def admission_of(scope: Any) -> Authentication:
     """Return the admission of an authenticated request."""
-    admission: Authentication = scope["state"]["admission"]
+    admission = request_state(scope).admission
+    assert admission is not None
     return admission

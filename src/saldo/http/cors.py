@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from starlette.middleware.cors import CORSMiddleware
 
+from saldo.http.request_state import request_state
+
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 _METHODS: Final = ("GET", "POST", "PATCH", "DELETE")
@@ -39,10 +41,5 @@ class CorsApp:
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
         if all(name != _ORIGIN for name, _ in scope["headers"]):
             return self._application(scope, receive, send)
-        # A response that is sent in one piece would bypass the middleware.
-        scope["extensions"] = {
-            name: extension
-            for name, extension in scope.get("extensions", {}).items()
-            if name != "saldo.answer"
-        }
+        request_state(scope).is_wrapped = True
         return self._middleware(scope, receive, send)

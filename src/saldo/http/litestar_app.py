@@ -42,11 +42,11 @@ from saldo.http.openapi.errors import no_operation_responses
 from saldo.http.problems import Problem, ProblemError
 from saldo.http.query_guard import reject_unknown_parameters
 from saldo.http.raw_responses import slow_request_log
-from saldo.http.request_body import CLIENT_DISCONNECTED
+from saldo.http.request_state import request_state
 from saldo.http.requests import request_id
 from saldo.http.route_table import RouteTable, allow_of
 from saldo.http.security_headers import ASSETS_PATH, DocumentPage, swagger_start_script
-from saldo.parsing.transactions import InvalidError
+from saldo.parsing.faults import InvalidError
 from saldo.store.errors import StoreError
 
 _log = logging.getLogger("saldo.http")
@@ -247,6 +247,6 @@ def _no_such_file(
 
 
 def _internal(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    if CLIENT_DISCONNECTED not in request.scope["state"]:
+    if not request_state(request.scope).is_abandoned:
         _log.error("request %s failed", request_id(request), exc_info=error)
     return convert_response(problems.internal().answer(request_id(request)))

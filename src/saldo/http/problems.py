@@ -19,7 +19,7 @@ from saldo.http.responses import RawResponse, transaction_of_decision
 from saldo.ledger.instants import format_instant
 from saldo.ledger.model import Decision, Outcome, TransactionRequest, differing_fields
 from saldo.ledger.money import format_money
-from saldo.parsing.transactions import FAULTS_MAX, InvalidError, InvalidField, summary
+from saldo.parsing.faults import FAULTS_MAX, InvalidError, InvalidField, summary
 from saldo.store.errors import OutcomeUncertainError, RejectedError, StoreError
 
 _log = logging.getLogger("saldo.http")
@@ -273,7 +273,7 @@ def line_too_long(bytes_max: int) -> Problem:
     return Problem("body_too_large", detail, {"errors": errors})
 
 
-def stopping() -> Problem:
+def service_shutdown() -> Problem:
     """Return 503 for the rest of a stream when the service stops."""
     return Problem(
         "overloaded",
@@ -372,12 +372,12 @@ def from_decision(
             assert_never(decision.outcome)
 
 
-def unauthenticated(detail: str) -> Problem:
+def authentication_required(detail: str) -> Problem:
     """Return 401 for a request that is not authenticated."""
     return Problem("unauthenticated", detail, {}, headers=(("www-authenticate", "Bearer"),))
 
 
-def forbidden(detail: str) -> Problem:
+def forbidden_request(detail: str) -> Problem:
     """Return 403 for a request that is authenticated, but not allowed."""
     return Problem("forbidden", detail, {})
 
@@ -576,7 +576,7 @@ def _conflict(
     if (
         decision.amount
     ):  # the opening entry, which the ledger creates itself, has no content to show
-        recorded = _recorded(decision, decimals)
+        recorded = _format_recorded(decision, decimals)
     shown = {name: recorded[name] for name in differing if name in recorded}
     extra = {
         "differing_fields": differing,
@@ -593,7 +593,7 @@ def _conflict(
     )
 
 
-def _recorded(decision: Decision, decimals: int) -> dict[str, Any]:
+def _format_recorded(decision: Decision, decimals: int) -> dict[str, Any]:
     return {
         "user_id": decision.user_id,
         "type": "DEPOSIT" if (decision.amount or 0) > 0 else "WITHDRAW",

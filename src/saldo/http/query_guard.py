@@ -12,7 +12,7 @@ from litestar import Request
 from litestar.handlers import BaseRouteHandler
 from litestar.params import QueryParameter
 
-from saldo.parsing.transactions import InvalidError
+from saldo.parsing.faults import InvalidError
 from saldo.parsing.unknown_parameters import find_unknown_parameters
 
 

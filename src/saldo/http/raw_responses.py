@@ -14,6 +14,7 @@ import structlog
 
 from saldo.http import problems
 from saldo.http.request_body import BodyTooLargeError
+from saldo.http.request_state import request_state
 from saldo.http.responses import RawResponse
 from saldo.http.security_headers import NO_STORE
 from saldo.observability.logs import TRACE_ID, LogRateLimiter
@@ -22,9 +23,6 @@ from saldo.observability.metrics import HTTP_REQUESTS, HTTP_SECONDS
 SLOW_LOG_INTERVAL_SECONDS: Final = 0.1
 """Minimum interval between two log lines about slow requests, in seconds. If all requests are slow, a line for
 each would make them slower."""
-
-HEAD_ONLY: Final = "saldo.head_only"
-"""Key in the scope of a GET that arrived as HEAD. Its response has no body, so handlers can omit long work."""
 
 _log = logging.getLogger("saldo.http")
 _slow_log = structlog.get_logger("saldo.http")
@@ -126,7 +124,7 @@ def error_response(error: Exception, request_id: str) -> RawResponse:
 
 def method_of(scope: Any) -> str:
     """Return the method that the client sent. HEAD is processed as GET (`saldo.http.asgi`)."""
-    return "HEAD" if HEAD_ONLY in scope else str(scope["method"])
+    return "HEAD" if request_state(scope).is_head else str(scope["method"])
 
 
 async def send_response(scope: Any, send: Any, answer: RawResponse, request_id: str) -> None:
@@ -138,9 +136,15 @@ async def send_response(scope: Any, send: Any, answer: RawResponse, request_id: 
     ]
     if answer.status == 204:  # has no body, and must not have a length (RFC 9110, 8.6)
         del headers[:2]
-    headers += [(name.encode(), value.encode()) for name, value in answer.headers]
-    whole = scope["extensions"].get("saldo.answer") if "extensions" in scope else None
-    if whole is not None and whole(scope, answer.status, headers, answer.body):
+    if answer.headers:
+        headers += [(name.encode(), value.encode()) for name, value in answer.headers]
+    state = request_state(scope)
+    connection = state.connection
+    if (
+        connection is not None
+        and not state.is_wrapped
+        and connection.send_whole(scope, answer.status, headers, answer.body)
+    ):
         return
     headers.append(NO_STORE)
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from saldo.http.request_state import request_state
 from saldo.store.errors import StoreError
 
 CACHE_SECONDS: Final = 0.25
@@ -86,5 +87,5 @@ class Readiness:
 
 def disconnect_check(scope: Any) -> Callable[[], bool]:
     """Return a function that returns whether the client has disconnected (`saldo.http.connection.protocol`)."""
-    gone: Callable[[], bool] = scope.get("extensions", {}).get("saldo.gone", lambda: False)
-    return gone
+    connection = request_state(scope).connection
+    return (lambda: False) if connection is None else connection.is_gone

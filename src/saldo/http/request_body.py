@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
-
-CLIENT_DISCONNECTED: Final = "client_gone"
-"""Key in the state of a request that gets no response and is not counted, because its client has disconnected:
-before the body was complete, or, for a probe, before the database answered."""
+from typing import Any
 
 
 class BodyTooLargeError(Exception):

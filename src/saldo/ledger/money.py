@@ -42,7 +42,7 @@ def parse_amount(text: str, decimals: int, amount_max: int = AMOUNT_MAX) -> int:
     """
     match = _AMOUNT.fullmatch(text) if len(text) <= TEXT_LENGTH_MAX else None
     if match is None:
-        raise MoneyError(_expected(text, decimals))
+        raise MoneyError(_describe_expected(text, decimals))
     whole, fraction = match[1], match[2] or ""
     if len(fraction) > decimals:
         raise MoneyError(f"has more than the currency's {decimals} decimals")
@@ -63,7 +63,7 @@ def format_money(minor: int, decimals: int) -> str:
     return f"{sign}{digits[:-decimals]}.{digits[-decimals:]}"
 
 
-def _expected(text: str, decimals: int) -> str:
+def _describe_expected(text: str, decimals: int) -> str:
     example = format_money(10_000 if decimals == 2 else 10**decimals * 100, decimals)
     if text[:1] == "-":
         return "must be greater than zero: the type says the direction"

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import requests
@@ -29,6 +29,13 @@ from saldo.observability.logs import TRACE_ID
 TRACEPARENT: Final = b"traceparent"
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+class WrappedRequest(Protocol):
+    """The part of a request's state that the wrapper of an application needs (`saldo.http.request_state`)."""
+
+    route: str | None
+    is_wrapped: bool
 
 
 class Tracing:
@@ -63,12 +70,18 @@ class Tracing:
         """Export the remaining spans. This takes some seconds if the collector does not respond."""
         self._provider.shutdown()
 
-    def traced(self, application: Application, follows: Callable[[Any], bool]) -> Application:
+    def wrap(
+        self,
+        application: Application,
+        follows: Callable[[Any], bool],
+        state_of: Callable[[Any], WrappedRequest],
+    ) -> Application:
         """Return the ASGI application with a span for each traced request.
 
         Args:
             follows: decides whether the client of a request may choose by its traceparent if the request is traced.
                 Unknown clients may not, since they could have all their requests traced.
+            state_of: returns the state of a request from its scope.
         """
 
         def call(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
@@ -77,7 +90,7 @@ class Tracing:
                 parent = None
             if parent is None and not self._begins():
                 return application(scope, receive, send)
-            return self._trace(application, parent, scope, receive, send)
+            return self._trace(application, parent, state_of(scope), scope, receive, send)
 
         return call
 
@@ -86,14 +99,17 @@ class Tracing:
         return random.random() < self._ratio  # noqa: S311
 
     async def _trace(
-        self, application: Application, parent: bytes | None, scope: Any, receive: Any, send: Any
+        self,
+        application: Application,
+        parent: bytes | None,
+        state: WrappedRequest,
+        scope: Any,
+        receive: Any,
+        send: Any,
     ) -> None:
         carrier = {} if parent is None else {TRACEPARENT.decode(): parent.decode("latin-1")}
-        # Single-part responses bypass `send`, and with it the status. The scope is changed in place, because the server
-        # reads from its own scope what a stream writes into it (`saldo.http.connection.protocol`).
-        extensions = {**scope.get("extensions", {})}
-        extensions.pop("saldo.answer", None)
-        scope["extensions"] = extensions
+        # A response that is sent in one piece would bypass `send`, and with it the status.
+        state.is_wrapped = True
         attributes = {
             "http.request.method": scope["method"],
             "url.path": scope["path"],
@@ -122,10 +138,9 @@ class Tracing:
 
             await application(scope, receive, send_on)
             # The route is known only now. An unknown path has none, because the names of spans must be few.
-            route = scope.get("path_template")
-            if route:
-                span.update_name(f"{scope['method']} {route}")
-                span.set_attribute("http.route", route)
+            if state.route:
+                span.update_name(f"{scope['method']} {state.route}")
+                span.set_attribute("http.route", state.route)
 
     def current(self) -> Any | None:
         """Return the context of the running task's request; None if it is not traced."""

@@ -12,12 +12,8 @@ from saldo.events.live.hub import Start, shards_of
 from saldo.events.live.subscription import EventFilter
 from saldo.events.position import PREFIX, PositionError, read_position
 from saldo.ledger.model import USER_ID_MAX
-from saldo.parsing.transactions import (
-    InvalidError,
-    InvalidField,
-    ParserOptions,
-    parse_query_instant,
-)
+from saldo.parsing.faults import FaultCollector, InvalidError
+from saldo.parsing.transactions import ParserOptions, parse_query_instant
 from saldo.parsing.unknown_parameters import find_unknown_parameters
 
 PARAMETERS: Final = ("user_id", "type", "from", "last_event_id")
@@ -53,8 +49,11 @@ def parse_stream_request(
     """
     given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     once = [name for name, _ in given if name not in REPEATABLE]
-    faults = find_unknown_parameters(
-        (*once, *{name for name, _ in given if name in REPEATABLE}), PARAMETERS
+    faults = FaultCollector()
+    faults.extend(
+        find_unknown_parameters(
+            (*once, *{name for name, _ in given if name in REPEATABLE}), PARAMETERS
+        )
     )
     listed = {
         name: [part for key, value in given if key == name for part in value.split(",")]
@@ -69,34 +68,31 @@ def parse_stream_request(
     if header:
         field, text = HEADER, header
     start = _start(field, text, reading, faults)
-    if faults:
-        raise InvalidError(faults)
+    faults.raise_if_any()
     return StreamRequest(EventFilter(users, types, shards_of(users)), start, field)
 
 
-def _users(
-    parts: Iterable[str], users_max: int, faults: list[InvalidField]
-) -> frozenset[int] | None:
+def _users(parts: Iterable[str], users_max: int, faults: FaultCollector) -> frozenset[int] | None:
     found: set[int] = set()
     for part in parts:
         if not _DIGITS.fullmatch(part) or not 1 <= int(part) <= USER_ID_MAX:
             message = f"must be a whole number from 1 to {USER_ID_MAX}, or several, with commas"
-            faults.append(InvalidField("user_id", message))
+            faults.add("user_id", message)
             return None
         found.add(int(part))
     if len(found) > users_max:
-        faults.append(InvalidField("user_id", f"must be at most {users_max} users"))
+        faults.add("user_id", f"must be at most {users_max} users")
     return frozenset(found) or None
 
 
-def _types(parts: Iterable[str], faults: list[InvalidField]) -> frozenset[EventType]:
+def _types(parts: Iterable[str], faults: FaultCollector) -> frozenset[EventType]:
     found = frozenset(parts)
     if not found <= set(EVENT_TYPES):
-        faults.append(InvalidField("type", f"must be of {', '.join(EVENT_TYPES)}"))
+        faults.add("type", f"must be of {', '.join(EVENT_TYPES)}")
     return cast("frozenset[EventType]", found or frozenset(EVENT_TYPES))
 
 
-def _start(field: str, text: str, reading: ParserOptions, faults: list[InvalidField]) -> Start:
+def _start(field: str, text: str, reading: ParserOptions, faults: FaultCollector) -> Start:
     """Parse the start of a stream. If a fault is added, the returned value has no meaning."""
     if field == "from" and text == "now":
         return "now"
@@ -111,10 +107,10 @@ def _start(field: str, text: str, reading: ParserOptions, faults: list[InvalidFi
         message = (
             "is no id of an event of this stream: give the last one as it came, or begin with from="
         )
-        faults.append(InvalidField(field, message))
+        faults.add(field, message)
     except InvalidError:
         message = "must be now, start, the id of an event, or a time such as 2023-10-30T12:30:45Z"
-        faults.append(InvalidField(field, message))
+        faults.add(field, message)
     else:
         return found
     return "now"

@@ -1,4 +1,4 @@
-"""Parsers of the fields of a JSON object, which collect all faults.
+"""Parsers of fields that several requests have.
 
 They are for objects that clients send seldom. Numbers are strings of digits (`saldo.parsing.transactions`).
 """
@@ -6,42 +6,15 @@ They are for objects that clients send seldom. Numbers are strings of digits (`s
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Final
 
 from saldo.ledger.model import USER_ID_MAX
 from saldo.ledger.names import COMPOSITION_FACTOR_MAX, InvalidNameError, normalize_name
-from saldo.parsing.json_body import ABSENT, FIELD_LENGTH_MAX, type_message
-from saldo.parsing.transactions import InvalidField
-
-T = TypeVar("T")
+from saldo.parsing.faults import FieldError
+from saldo.parsing.json_body import ABSENT, type_message
 
 UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff]")
 _DIGITS: Final = re.compile(r"[0-9]{1,30}", re.ASCII)
-
-
-class FieldError(ValueError):
-    """Raised when a field is invalid. The message says what is expected of it."""
-
-
-def collect(
-    faults: list[InvalidField], field: str, read: Callable[..., T], *arguments: Any
-) -> T | None:
-    """Return the parsed value of a field, or None if a fault was added."""
-    try:
-        return read(*arguments)
-    except FieldError as error:
-        faults.append(InvalidField(field, str(error)))
-        return None
-
-
-def find_unknown_fields(fields: Mapping[str, Any], known: tuple[str, ...]) -> list[InvalidField]:
-    """Return a fault for each unknown field.
-
-    To ignore a misspelt field could grant too much, because it may have been a limit.
-    """
-    message = f"is not a field of this request; there are {', '.join(known)}"
-    return [InvalidField(name[:FIELD_LENGTH_MAX], message) for name in fields if name not in known]
 
 
 def read_label(value: object, length_max: int) -> str:

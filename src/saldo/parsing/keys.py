@@ -10,10 +10,11 @@ from ipaddress import ip_network
 from typing import Any, Final
 
 from saldo.auth.grants import SCOPES, Scope
-from saldo.ledger.instants import InstantError, parse_instant
-from saldo.parsing.fields import FieldError, collect, find_unknown_fields, read_label, read_user_ids
+from saldo.ledger.instants import parse_instant
+from saldo.parsing.faults import FaultCollector, FieldError
+from saldo.parsing.fields import read_label, read_user_ids
 from saldo.parsing.json_body import ABSENT, type_message
-from saldo.parsing.transactions import InvalidError, InvalidField, parse_id, parse_object
+from saldo.parsing.transactions import parse_id, parse_object
 from saldo.settings.model import Settings
 from saldo.store.keys import NewKey
 
@@ -63,16 +64,17 @@ def read_new_key(fields: Mapping[str, Any], reading: KeyParserOptions) -> NewKey
     Raises:
         InvalidError: The request is invalid. The error contains every fault.
     """
-    faults = find_unknown_fields(fields, CREATE_FIELDS)
-    name = collect(faults, "name", read_label, fields.get("name", ABSENT), NAME_LENGTH_MAX)
-    scopes = collect(faults, "scopes", _read_scopes, fields.get("scopes", ABSENT))
-    users = collect(faults, "user_ids", read_user_ids, fields.get("user_ids"), USERS_MAX)
-    networks = collect(faults, "networks", _read_networks, fields.get("networks"))
-    expires = collect(faults, "expires_at", _read_expiry, fields.get("expires_at"), reading)
+    faults = FaultCollector()
+    faults.check_fields(fields, CREATE_FIELDS)
+    name = faults.read("name", read_label, fields.get("name", ABSENT), NAME_LENGTH_MAX)
+    scopes = faults.read("scopes", _read_scopes, fields.get("scopes", ABSENT))
+    users = faults.read("user_ids", read_user_ids, fields.get("user_ids"), USERS_MAX)
+    networks = faults.read("networks", _read_networks, fields.get("networks"))
+    expires = faults.read("expires_at", _read_expiry, fields.get("expires_at"), reading)
     if users is not None and scopes is not None and not {"read", "write"}.issuperset(scopes):
-        faults.append(InvalidField("user_ids", "are possible with the scopes read and write only"))
+        faults.add("user_ids", "are possible with the scopes read and write only")
     if faults or name is None or scopes is None:
-        raise InvalidError(faults)
+        faults.fail()
     return NewKey(name, scopes, users, networks, expires)
 
 
@@ -83,13 +85,14 @@ def parse_rotation(body: bytes, reading: KeyParserOptions) -> timedelta:
         InvalidError: The request is invalid. The error contains every fault.
     """
     fields = parse_object(body) if body.strip() else {}
-    faults = find_unknown_fields(fields, ROTATE_FIELDS)
+    faults = FaultCollector()
+    faults.check_fields(fields, ROTATE_FIELDS)
     given = fields.get("overlap_seconds")
     seconds: float | None = reading.overlap_seconds
     if given is not None:
-        seconds = collect(faults, "overlap_seconds", _read_overlap, given)
+        seconds = faults.read("overlap_seconds", _read_overlap, given)
     if faults or seconds is None:
-        raise InvalidError(faults)
+        faults.fail()
     return timedelta(seconds=seconds)
 
 
@@ -133,10 +136,7 @@ def _read_expiry(value: object, reading: KeyParserOptions) -> datetime | None:
         return None
     if type(value) is not str:
         raise FieldError("must be a string with a date and time")
-    try:
-        expires = parse_instant(value, reading.zone)
-    except InstantError as error:
-        raise FieldError(str(error)) from None
+    expires = parse_instant(value, reading.zone)
     if expires <= reading.now:
         raise FieldError("must be in the future")
     return expires

@@ -11,28 +11,26 @@ from __future__ import annotations
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
 
 from saldo.ledger.instants import InstantError, parse_instant
 from saldo.ledger.model import SEQ_MAX, SHARDS, USER_ID_MAX, Kind, TransactionRequest
-from saldo.ledger.money import MoneyError, parse_amount
-from saldo.ledger.names import COMPOSITION_FACTOR_MAX, InvalidNameError, normalize_name
+from saldo.ledger.money import parse_amount
+from saldo.parsing.faults import FaultCollector, FieldError, InvalidError, InvalidField
+from saldo.parsing.fields import read_label
 from saldo.parsing.json_body import (
     ABSENT,
-    FIELD_LENGTH_MAX,
     FIELDS_MAX,
     JsonError,
     parse_json,
     type_message,
 )
-
-T = TypeVar("T")
 
 TRANSACTION_FIELDS: Final = ("uuid", "uid", "type", "amount", "user_id", "timestamp")
 USER_FIELDS: Final = ("name",)
@@ -50,38 +48,6 @@ _DIGITS: Final = re.compile(r"[0-9]{1,30}", re.ASCII)
 _PLUS_READ_AS_SPACE: Final = re.compile(
     r"([Tt ]\d\d[:-]\d\d(?:[:-]\d\d(?:[.,]\d+)?)?) (\d\d:?\d\d)", re.ASCII
 )
-
-
-@dataclass(frozen=True, slots=True)
-class InvalidField:
-    """A fault of a request. `field` is the name that the client knows."""
-
-    field: str
-    message: str
-
-
-FAULTS_MAX: Final = 20
-"""Maximum number of faults that a response lists. The response also gives the number of further faults."""
-
-FAULTS_IN_TEXT_MAX: Final = 3
-"""Maximum number of faults in a sentence for people."""
-
-
-class InvalidError(Exception):
-    """Raised when a request is invalid. It contains every fault that was found."""
-
-    def __init__(self, faults: list[InvalidField], uuid: UUID | None = None) -> None:
-        super().__init__(summary(faults))
-        self.faults = faults
-        self.uuid = uuid
-        """The uuid of the transaction, if it could be read."""
-
-
-def summary(faults: Sequence[InvalidField]) -> str:
-    """Return the first faults in one line, with the number of further ones."""
-    named = [f"{fault.field} {fault.message}" for fault in faults[:FAULTS_IN_TEXT_MAX]]
-    left = len(faults) - len(named)
-    return "; ".join(named) + (f"; and {left} more" if left else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,16 +177,17 @@ def parse_transaction(
 def _read_transaction(
     fields: Mapping[str, Any], idempotency_key: str | None, reading: ParserOptions
 ) -> TransactionRequest:
-    faults = _unknown(fields, TRANSACTION_FIELDS)
+    faults = FaultCollector()
+    faults.check_fields(fields, TRANSACTION_FIELDS)
     uuid = _collect_uuid(faults, fields, idempotency_key)
-    kind = _collect(faults, "type", _read_kind, fields.get("type", ABSENT))
-    amount = _collect(faults, "amount", _read_amount, fields.get("amount", ABSENT), reading)
-    user_id = _collect(faults, "user_id", _read_user_id, fields.get("user_id", ABSENT))
+    kind = faults.read("type", _read_kind, fields.get("type", ABSENT))
+    amount = faults.read("amount", _read_amount, fields.get("amount", ABSENT), reading)
+    user_id = faults.read("user_id", _read_user_id, fields.get("user_id", ABSENT))
     timestamp = None
     if fields.get("timestamp") is not None:
-        timestamp = _collect(faults, "timestamp", _read_instant, fields["timestamp"], reading.zone)
+        timestamp = faults.read("timestamp", _read_instant, fields["timestamp"], reading.zone)
     if faults or uuid is None or kind is None or amount is None or user_id is None:
-        raise InvalidError(faults, uuid)
+        faults.fail(uuid)
     return TransactionRequest(uuid, user_id, amount if kind is Kind.DEPOSIT else -amount, timestamp)
 
 
@@ -231,10 +198,11 @@ def parse_name(body: bytes, reading: ParserOptions) -> str:
         InvalidError: The name is missing or invalid, or there are other fields.
     """
     fields = parse_object(body)
-    faults = _unknown(fields, USER_FIELDS)
-    name = _collect(faults, "name", _read_name, fields.get("name", ABSENT), reading)
+    faults = FaultCollector()
+    faults.check_fields(fields, USER_FIELDS)
+    name = faults.read("name", read_label, fields.get("name", ABSENT), reading.name_length_max)
     if faults or name is None:
-        raise InvalidError(faults)
+        faults.fail()
     return name
 
 
@@ -244,10 +212,10 @@ def parse_user_name(value: object, reading: ParserOptions) -> str:
     Raises:
         InvalidError: The value is not a valid name.
     """
-    faults: list[InvalidField] = []
-    name = _collect(faults, "name", _read_name, value, reading)
+    faults = FaultCollector()
+    name = faults.read("name", read_label, value, reading.name_length_max)
     if name is None:
-        raise InvalidError(faults)
+        faults.fail()
     return name
 
 
@@ -257,10 +225,10 @@ def parse_uuid(text: str) -> UUID:
     Raises:
         InvalidError: The text is not a valid uuid.
     """
-    faults: list[InvalidField] = []
-    uuid = _collect(faults, "uuid", _read_uuid, text)
+    faults = FaultCollector()
+    uuid = faults.read("uuid", _read_uuid, text)
     if uuid is None:
-        raise InvalidError(faults)
+        faults.fail()
     return uuid
 
 
@@ -336,10 +304,10 @@ def parse_kind(text: str | None) -> Kind | None:
     """
     if text is None:
         return None
-    faults: list[InvalidField] = []
-    kind = _collect(faults, "type", _read_kind, text)
+    faults = FaultCollector()
+    kind = faults.read("type", _read_kind, text)
     if faults:
-        raise InvalidError(faults)
+        faults.fail()
     return kind
 
 
@@ -411,108 +379,72 @@ def _invalid(field: str, message: str) -> InvalidError:
     return InvalidError([InvalidField(field, message)])
 
 
-class FieldValueError(ValueError):
-    pass
-
-
-def _collect(
-    faults: list[InvalidField], field: str, read: Callable[..., T], *arguments: Any
-) -> T | None:
-    try:
-        return read(*arguments)
-    except (FieldValueError, MoneyError, InstantError) as error:
-        faults.append(InvalidField(field, str(error)))
-        return None
-
-
-def _unknown(fields: Mapping[str, Any], known: tuple[str, ...]) -> list[InvalidField]:
-    """Return a fault for each unknown field. A misspelt field is not ignored, as it may have been the timestamp."""
-    message = f"is not a field of this request; there are {', '.join(known)}"
-    return [InvalidField(name[:FIELD_LENGTH_MAX], message) for name in fields if name not in known]
-
-
-def _read_name(value: object, reading: ParserOptions) -> str:
-    if type(value) is not str:
-        raise FieldValueError(type_message(value, "must be a string"))
-    length = f"must have 1 to {reading.name_length_max} characters"
-    # The length is checked first, because the time of composing grows with its square.
-    if not 1 <= len(value.strip()) <= reading.name_length_max * COMPOSITION_FACTOR_MAX:
-        raise FieldValueError(length)
-    try:
-        name = normalize_name(value)
-    except InvalidNameError as error:
-        raise FieldValueError(str(error)) from None
-    if len(name) > reading.name_length_max:
-        raise FieldValueError(length)
-    return name
-
-
 def _collect_uuid(
-    faults: list[InvalidField], fields: Mapping[str, Any], idempotency_key: str | None
+    faults: FaultCollector, fields: Mapping[str, Any], idempotency_key: str | None
 ) -> UUID | None:
     """Return the transaction's uuid from the field `uuid` or `uid`, or else from the header."""
     uuid, uid = fields.get("uuid", ABSENT), fields.get("uid", ABSENT)
     if _is_given(uuid) and _is_given(uid):
-        return _collect(faults, "uuid", _read_same_uuid, uuid, uid)
+        return faults.read("uuid", _read_same_uuid, uuid, uid)
     if idempotency_key is not None and not _is_given(uuid) and not _is_given(uid):
-        return _collect(faults, IDEMPOTENCY_KEY, _read_uuid, _unquoted(idempotency_key))
+        return faults.read(IDEMPOTENCY_KEY, _read_uuid, _unquote(idempotency_key))
     if _is_given(uid) or (uid is None and uuid is ABSENT):
-        return _collect(faults, "uid", _read_uuid, uid)
-    return _collect(faults, "uuid", _read_uuid, uuid)
+        return faults.read("uid", _read_uuid, uid)
+    return faults.read("uuid", _read_uuid, uuid)
 
 
 def _is_given(value: object) -> bool:
     return value is not ABSENT and value is not None
 
 
-def _unquoted(header: str) -> str:
+def _unquote(header: str) -> str:
     """Return a header's value without the quotes of a structured field's string (IETF draft of the header)."""
     return header[1:-1] if len(header) > 1 and header[0] == header[-1] == '"' else header
 
 
 def _read_same_uuid(uuid: object, uid: object) -> UUID:
     if _read_uuid(uuid) != _read_uuid(uid):
-        raise FieldValueError("differs from uid: send one of them")
+        raise FieldError("differs from uid: send one of them")
     return _read_uuid(uuid)
 
 
 def _read_uuid(value: object) -> UUID:
     if type(value) is not str or not _UUID.fullmatch(value):
-        raise FieldValueError(
+        raise FieldError(
             type_message(value, "must be a uuid such as ea3015b1-c25c-47e5-beb7-2679ac7c89a7")
         )
     uuid = UUID(value)
     if uuid.int == 0:
-        raise FieldValueError("must not be the nil uuid: each transaction needs its own uuid")
+        raise FieldError("must not be the nil uuid: each transaction needs its own uuid")
     return uuid
 
 
 def _read_kind(value: object) -> Kind:
     kind = KINDS.get(value) if type(value) is str else None
     if kind is None:
-        raise FieldValueError(type_message(value, 'must be "DEPOSIT" or "WITHDRAW"'))
+        raise FieldError(type_message(value, 'must be "DEPOSIT" or "WITHDRAW"'))
     return kind
 
 
 def _read_amount(value: object, reading: ParserOptions) -> int:
     if not isinstance(value, str):
-        raise FieldValueError(type_message(value, 'must be a decimal string such as "100.25"'))
+        raise FieldError(type_message(value, 'must be a decimal string such as "100.25"'))
     return parse_amount(value, reading.decimals, reading.amount_max_minor)
 
 
 def _read_user_id(value: object) -> int:
     if not isinstance(value, str) or not _DIGITS.fullmatch(value):
         if isinstance(value, str) and value.isascii() and value.isdigit():
-            raise FieldValueError(f"must be from 1 to {USER_ID_MAX}")
+            raise FieldError(f"must be from 1 to {USER_ID_MAX}")
         expectation = "must be a whole number greater than zero, or a string of its digits"
-        raise FieldValueError(type_message(value, expectation))
+        raise FieldError(type_message(value, expectation))
     user_id = int(value)
     if not 1 <= user_id <= USER_ID_MAX:
-        raise FieldValueError(f"must be from 1 to {USER_ID_MAX}")
+        raise FieldError(f"must be from 1 to {USER_ID_MAX}")
     return user_id
 
 
 def _read_instant(value: object, zone: tzinfo | None) -> datetime:
     if type(value) is not str:
-        raise FieldValueError("must be a string with a date and time")
+        raise FieldError("must be a string with a date and time")
     return parse_instant(value, zone)

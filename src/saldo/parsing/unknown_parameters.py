@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from saldo.parsing.transactions import InvalidField
+from saldo.parsing.faults import InvalidField
 
 NAME_LENGTH_MAX = 100
 """Maximum number of characters of an unknown name that a response repeats."""
@@ -16,7 +16,7 @@ def find_unknown_parameters(given: Iterable[str], expected: tuple[str, ...]) -> 
     counted = Counter(given)
     faults = [
         InvalidField(
-            name[:NAME_LENGTH_MAX], f"is not a parameter of this request; {_listed(expected)}"
+            name[:NAME_LENGTH_MAX], f"is not a parameter of this request; {_list_names(expected)}"
         )
         for name in counted
         if name not in expected
@@ -24,7 +24,7 @@ def find_unknown_parameters(given: Iterable[str], expected: tuple[str, ...]) -> 
     return faults + [InvalidField(name, "is given twice") for name in expected if counted[name] > 1]
 
 
-def _listed(expected: tuple[str, ...]) -> str:
+def _list_names(expected: tuple[str, ...]) -> str:
     if not expected:
         return "it has none"
     *first, last = expected

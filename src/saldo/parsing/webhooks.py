@@ -14,21 +14,10 @@ from uuid import UUID
 from yarl import URL
 
 from saldo.events.event import RELAYED_EVENT_TYPES
-from saldo.parsing.fields import (
-    UNPRINTABLE,
-    FieldError,
-    collect,
-    find_unknown_fields,
-    read_user_ids,
-)
+from saldo.parsing.faults import FaultCollector, FieldError, InvalidError, InvalidField
+from saldo.parsing.fields import UNPRINTABLE, read_user_ids
 from saldo.parsing.json_body import ABSENT, type_message
-from saldo.parsing.transactions import (
-    InvalidError,
-    InvalidField,
-    parse_id,
-    parse_object,
-    parse_uuid,
-)
+from saldo.parsing.transactions import parse_id, parse_object, parse_uuid
 from saldo.relay.webhooks.address_policy import is_within
 from saldo.relay.webhooks.destinations import DestinationPolicy
 from saldo.settings.model import Settings
@@ -106,15 +95,16 @@ def read_new_webhook(fields: Mapping[str, Any], reading: WebhookParserOptions) -
     Raises:
         InvalidError: The request is invalid. The error contains every fault.
     """
-    faults = find_unknown_fields(fields, CREATE_FIELDS)
-    url = collect(faults, "url", _read_url, fields.get("url", ABSENT), reading)
-    types = collect(faults, "event_types", _read_event_types, fields.get("event_types"))
-    users = collect(faults, "user_ids", read_user_ids, fields.get("user_ids"), reading.users_max)
+    faults = FaultCollector()
+    faults.check_fields(fields, CREATE_FIELDS)
+    url = faults.read("url", _read_url, fields.get("url", ABSENT), reading)
+    types = faults.read("event_types", _read_event_types, fields.get("event_types"))
+    users = faults.read("user_ids", read_user_ids, fields.get("user_ids"), reading.users_max)
     secret = new_secret()
     if fields.get("secret") is not None:
-        secret = collect(faults, "secret", _read_secret, fields["secret"]) or secret
+        secret = faults.read("secret", _read_secret, fields["secret"]) or secret
     if faults or url is None:
-        raise InvalidError(faults)
+        faults.fail()
     return NewWebhook(url, types, users, secret)
 
 
@@ -125,22 +115,22 @@ def parse_change(body: bytes, reading: WebhookParserOptions) -> WebhookChange:
         InvalidError: The request is invalid. The error contains every fault.
     """
     fields = parse_object(body)
-    faults = find_unknown_fields(fields, CHANGE_FIELDS)
+    faults = FaultCollector()
+    faults.check_fields(fields, CHANGE_FIELDS)
     if not fields:
-        faults.append(InvalidField("body", f"must have one of {', '.join(CHANGE_FIELDS)}"))
+        faults.add("body", f"must have one of {', '.join(CHANGE_FIELDS)}")
 
-    def given(name: str, read: Callable[..., T], *arguments: Any) -> tuple[T | None] | None:
+    def read_if_given(name: str, read: Callable[..., T], *arguments: Any) -> tuple[T | None] | None:
         if name not in fields:
             return None
-        return (collect(faults, name, read, fields[name], *arguments),)
+        return (faults.read(name, read, fields[name], *arguments),)
 
-    url = given("url", _read_url, reading)
-    secret = given("secret", _read_secret)
-    event_types = given("event_types", _read_event_types)
-    user_ids = given("user_ids", read_user_ids, reading.users_max)
-    enabled = given("enabled", _read_enabled)
-    if faults:
-        raise InvalidError(faults)
+    url = read_if_given("url", _read_url, reading)
+    secret = read_if_given("secret", _read_secret)
+    event_types = read_if_given("event_types", _read_event_types)
+    user_ids = read_if_given("user_ids", read_user_ids, reading.users_max)
+    enabled = read_if_given("enabled", _read_enabled)
+    faults.raise_if_any()
     return WebhookChange(
         url=url and url[0],
         secret=secret and secret[0],
@@ -157,12 +147,12 @@ def parse_replay(body: bytes) -> UUID | None:
         InvalidError: The request is invalid. The error contains every fault.
     """
     fields = parse_object(body) if body.strip() else {}
-    faults = find_unknown_fields(fields, REPLAY_FIELDS)
+    faults = FaultCollector()
+    faults.check_fields(fields, REPLAY_FIELDS)
     event_id = None
     if fields.get("event_id") is not None:
-        event_id = collect(faults, "event_id", _read_event_id, fields["event_id"])
-    if faults:
-        raise InvalidError(faults)
+        event_id = faults.read("event_id", _read_event_id, fields["event_id"])
+    faults.raise_if_any()
     return event_id
 
 

@@ -110,7 +110,7 @@ class Relay:
         self._woken.set()
 
     @property
-    def _stopping(self) -> bool:
+    def _is_stopping(self) -> bool:
         return self._stop_asked.is_set()
 
     async def run(self) -> None:
@@ -135,7 +135,7 @@ class Relay:
                 # The process goes on with its other relays, so this one must not end without a log line.
                 _log.exception("sink %s: failed in a way nobody foresaw", self._sink.name)
                 await self._back_off()
-            if self._stopping:
+            if self._is_stopping:
                 # The lease is not taken again: another process may have it and continue from the cursors.
                 return
 
@@ -199,7 +199,7 @@ class Relay:
         busy: set[int] = set()
         while True:
             self._woken.clear()
-            ending = self._stopping
+            ending = self._is_stopping
             events = [
                 self._encoder.encode(entry) for entry in await self._read(lease, positions, busy)
             ]
@@ -215,7 +215,7 @@ class Relay:
                 with self._span("relay", sink=lease.sink, events=len(batch)):
                     await self._publish(lease, positions, batch)
                 seconds = self._pace.pause_seconds()
-                if seconds > 0 and not self._stopping and self._beside.is_recent:
+                if seconds > 0 and not self._is_stopping and self._beside.is_recent:
                     await self._pause(seconds)
 
     async def _read(
@@ -282,7 +282,7 @@ class Relay:
         """Wait for so many seconds whatever is posted meanwhile. A stop ends the wait."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
-        while not self._stopping and loop.time() < until:
+        while not self._is_stopping and loop.time() < until:
             await self._wait(until - loop.time())
 
 

@@ -26,6 +26,7 @@ from saldo.http.connection.fallback_apps import ConnectionLimitApp, ProblemApp
 from saldo.http.connection.load_shedding import LoadShedder
 from saldo.http.connection.protocol import BufferedHttpProtocol, ServerApplication
 from saldo.http.connection.timeouts import TimeoutSweeper, WireLimits
+from saldo.http.request_state import request_state
 from saldo.http.route_table import OTHER
 from saldo.http.security_headers import common_headers
 from saldo.lifecycle.stop_signals import STOP_SIGNALS, signals_blocked, unblock_signals
@@ -193,12 +194,12 @@ class Application(ServerApplication):
                 self._settings, self._database_url, self._bell_path, tracing
             ) as self._front,
             self.timeout_sweeper.running(),
-            nullcontext() if self.certificates is None else self.certificates.renewing(),
+            nullcontext() if self.certificates is None else self.certificates.renew_in_background(),
         ):
             self._application = (
                 self._front
                 if tracing is None
-                else tracing.traced(self._front, self._front.is_authenticated_cached)
+                else tracing.wrap(self._front, self._front.is_authenticated_cached, request_state)
             )
             _spare_the_collector()
             with Drain(self._settings.shutdown_delay_seconds, self.drain):
@@ -239,9 +240,9 @@ class Drain:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         # A signal handler runs at any point of the loop's code, where only this method of the loop is safe to call.
-        self._loop.call_soon_threadsafe(self._told, number)
+        self._loop.call_soon_threadsafe(self._handle_signal, number)
 
-    def _told(self, number: int) -> None:
+    def _handle_signal(self, number: int) -> None:
         if self._end is None:
             _log.info("not ready; stopping in %g s", self._seconds)
             self._begin()

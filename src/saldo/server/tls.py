@@ -62,7 +62,7 @@ class Certificates:
         return listening
 
     @asynccontextmanager
-    async def renewing(self) -> AsyncIterator[None]:
+    async def renew_in_background(self) -> AsyncIterator[None]:
         """Poll for renewed files while the context is entered."""
         task = asyncio.create_task(self._look(), name="looking for a renewed certificate")
         try:

@@ -74,7 +74,7 @@ class FakeSaldo:
 
     def overload(self, count: int = 1) -> None:
         """Answer the next requests with 503 `overloaded`. Nothing is recorded."""
-        self._mishaps.extend([self._overloaded] * count)
+        self._mishaps.extend([self._overload] * count)
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
         with self._lock:
@@ -93,5 +93,5 @@ class FakeSaldo:
         self._answer(request)
         raise httpx.ReadError("the fake's answer is lost", request=request)
 
-    def _overloaded(self, request: httpx.Request) -> httpx.Response:
-        return self._service.overloaded()
+    def _overload(self, request: httpx.Request) -> httpx.Response:
+        return self._service.overload()

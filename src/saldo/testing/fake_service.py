@@ -17,10 +17,9 @@ from saldo.ledger.instants import MICROSECOND, format_instant
 from saldo.ledger.model import Decision, Entry, Kind, Limits, Outcome, TransactionRequest
 from saldo.ledger.money import AMOUNT_MAX, format_money
 from saldo.ledger.specification import SpecifiedLedger
+from saldo.parsing.faults import InvalidError, InvalidField
 from saldo.parsing.transactions import (
     KIND_NAMES,
-    InvalidError,
-    InvalidField,
     ParserOptions,
     parse_kind,
     parse_limit,
@@ -91,7 +90,7 @@ class FakeService:
         except FakeProblemError as error:
             return _problem(error.problem)
 
-    def overloaded(self) -> httpx.Response:
+    def overload(self) -> httpx.Response:
         """Return the response of an overloaded service."""
         return _problem(Problem("overloaded", "Nothing was recorded."), {"retry-after": "0"})
 
@@ -141,7 +140,7 @@ class FakeService:
     def _get_user(
         self, request: httpx.Request, query: Query, now: datetime, user_id: str
     ) -> httpx.Response:
-        return _json(self._user(self._known(user_id)))
+        return _json(self._user(self._find_user(user_id)))
 
     def _balance(
         self, request: httpx.Request, query: Query, now: datetime, user_id: str
@@ -154,7 +153,7 @@ class FakeService:
         if date is not None and before is not None:
             raise InvalidError([InvalidField("before", "can't be combined with date")])
         _must_be_past(known_at, now)
-        self._known(user_id)
+        self._find_user(user_id)
         moment = date if before is None else before - MICROSECOND
         balance = self._ledger.balance_at(number, moment, known_at)
         return _json(
@@ -180,7 +179,7 @@ class FakeService:
         kind = parse_kind(query.get("type"))
         limit = parse_limit(query.get("limit"), PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX)
         _must_be_past(known_at, now)
-        self._known(user_id)
+        self._find_user(user_id)
         found = [
             entry
             for entry in reversed(self._ledger.entries(number))
@@ -219,7 +218,9 @@ class FakeService:
         headers = {"idempotent-replayed": "true"} if decision.replayed else {}
         if decision.outcome is Outcome.POSTED:
             return _json(
-                problems.recorded(wanted.uuid, decision, self._reading.decimals), 200, headers
+                problems.format_recorded(wanted.uuid, decision, self._reading.decimals),
+                200,
+                headers,
             )
         return _problem(problems.refusal_problem(wanted, decision, self._reading.decimals), headers)
 
@@ -309,7 +310,7 @@ class FakeService:
     ) -> httpx.Response:
         return _json({"status": "ok"})
 
-    def _known(self, text: str) -> int:
+    def _find_user(self, text: str) -> int:
         number = parse_user_id(text)
         if number not in self._users:
             raise FakeProblemError(problems.user_not_found(number))

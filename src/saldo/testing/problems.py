@@ -9,7 +9,7 @@ from uuid import UUID
 from saldo.ledger.instants import format_instant
 from saldo.ledger.model import Decision, Outcome, TransactionRequest, differing_fields
 from saldo.ledger.money import format_money
-from saldo.parsing.transactions import FAULTS_MAX, InvalidField, summary
+from saldo.parsing.faults import FAULTS_MAX, InvalidField, summary
 
 STATUSES: Final = {
     "insufficient_funds": 402,
@@ -70,7 +70,7 @@ def name_taken(user_id: int) -> Problem:
     return Problem("name_taken", f"The name is taken by user {user_id}.", members)
 
 
-def recorded(uuid: UUID, decision: Decision, decimals: int) -> dict[str, Any]:
+def format_recorded(uuid: UUID, decision: Decision, decimals: int) -> dict[str, Any]:
     """Return the recorded transaction of a uuid."""
     assert decision.amount is not None
     assert decision.timestamp is not None
@@ -93,7 +93,7 @@ def refusal_problem(request: TransactionRequest, decision: Decision, decimals: i
     code = decision.outcome.name.lower()
     match decision.outcome:
         case Outcome.INSUFFICIENT_FUNDS | Outcome.BALANCE_ABOVE_MAXIMUM:
-            transaction = recorded(request.uuid, decision, decimals)
+            transaction = format_recorded(request.uuid, decision, decimals)
             members = {
                 "instance": f"/v1/transaction/{request.uuid}",
                 "balance": transaction["balance"],
@@ -114,7 +114,7 @@ def _conflict(request: TransactionRequest, decision: Decision, decimals: int) ->
     differing = differing_fields(request, decision) or ["uuid"]
     shown: dict[str, Any] = {}
     if decision.amount:
-        there = recorded(request.uuid, decision, decimals)
+        there = format_recorded(request.uuid, decision, decimals)
         shown = {name: there[name] for name in differing}
     members = {"differing_fields": differing, "recorded": shown}
     members |= errors(*((name, "differs from the recorded value") for name in differing))

@@ -15,8 +15,9 @@ import pytest
 from harness import request_bodies
 from harness.openapi_document import Document
 from saldo.parsing import json_body
+from saldo.parsing.faults import FAULTS_MAX, InvalidError
 from saldo.parsing.json_body import FIELDS_MAX, JsonError
-from saldo.parsing.transactions import FAULTS_MAX, InvalidError, ParserOptions, parse_transactions
+from saldo.parsing.transactions import ParserOptions, parse_transactions
 from saldo.settings.model import Settings
 
 READING = ParserOptions(zone=UTC, decimals=2, amount_max_minor=100, name_length_max=200)

@@ -24,7 +24,7 @@ from saldo.cli.exporting.sources import ExportFilter
 from saldo.cli.importing.row_mapping import RowMapper, parse_mapping
 from saldo.cli.program import build_app
 from saldo.cli.row_files import Format, open_table
-from saldo.parsing.transactions import InvalidError
+from saldo.parsing.faults import InvalidError
 from tests.cli.process.test_program import EVERY
 
 ZONE = "Asia/Tokyo"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from saldo.ledger.model import USER_ID_MAX
-from saldo.parsing.transactions import InvalidError, read_cursor, write_cursor
+from saldo.parsing.faults import InvalidError
+from saldo.parsing.transactions import read_cursor, write_cursor
 from tests.fuzz.harnesses import text_of
 
 LISTINGS = ("users", "webhooks", "transactions 1", "transactions 11", "deliveries 1")

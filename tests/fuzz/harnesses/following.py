@@ -8,7 +8,8 @@ from saldo.events.event import EVENT_TYPES
 from saldo.events.position import LogPosition
 from saldo.ledger.model import USER_ID_MAX
 from saldo.parsing.event_stream import HEADER, PARAMETERS, parse_stream_request
-from saldo.parsing.transactions import InvalidError, ParserOptions
+from saldo.parsing.faults import InvalidError
+from saldo.parsing.transactions import ParserOptions
 
 READING = ParserOptions(zone=UTC, decimals=2, amount_max_minor=1, name_length_max=1)
 USERS_MAX = 3

@@ -14,7 +14,8 @@ from saldo.ledger.instants import (
     format_instant,
     parse_instant,
 )
-from saldo.parsing.transactions import InvalidError, ParserOptions, parse_query_instant
+from saldo.parsing.faults import InvalidError
+from saldo.parsing.transactions import ParserOptions, parse_query_instant
 from tests.fuzz.harnesses import text_of
 
 ZONE = timezone(timedelta(hours=5, minutes=30))

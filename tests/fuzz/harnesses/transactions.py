@@ -9,8 +9,8 @@ from saldo.ledger.instants import format_instant
 from saldo.ledger.model import USER_ID_MAX, TransactionRequest
 from saldo.ledger.money import AMOUNT_MAX, format_money
 from saldo.parsing import transactions
+from saldo.parsing.faults import InvalidError
 from saldo.parsing.transactions import (
-    InvalidError,
     ParserOptions,
     parse_fast_path,
     parse_transaction,

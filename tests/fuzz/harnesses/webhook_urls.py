@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 
 from yarl import URL
 
-from saldo.parsing.transactions import InvalidError
+from saldo.parsing.faults import InvalidError
 from saldo.parsing.webhooks import WebhookParserOptions, read_new_webhook
 from saldo.relay.webhooks.address_policy import is_public
 from saldo.relay.webhooks.destinations import DestinationPolicy

@@ -14,7 +14,7 @@ import saldo
 from saldo.encoding.json import encode_json, encode_json_lines
 from saldo.http import problems
 from saldo.http.framework_responses import JsonResponse
-from saldo.parsing.transactions import InvalidField
+from saldo.parsing.faults import InvalidField
 
 SOURCE = Path(saldo.__file__).parent
 

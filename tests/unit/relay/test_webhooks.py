@@ -13,7 +13,7 @@ from saldo.lifecycle.tasks import cancel_until_ended
 from saldo.relay.webhooks.address_policy import is_public, is_within
 from saldo.relay.webhooks.backoff import delay_after, parse_retry_after
 from saldo.relay.webhooks.circuit_breaker import (
-    AILING_USERS_MIN,
+    FAILING_USERS_MIN,
     CircuitBreaker,
     CircuitBreakerStoppedError,
 )
@@ -127,46 +127,46 @@ def test_retry_after_is_seconds_or_a_date(text: str | None, seconds: int | None)
 
 async def test_open_circuit_allows_one_probe_at_a_time() -> None:
     endpoint = CircuitBreaker(4)
-    for user_id in range(AILING_USERS_MIN):
-        assert not endpoint.ailing
-        endpoint.failed(user_id, 0.0, 0.0)
-    assert endpoint.ailing
+    for user_id in range(FAILING_USERS_MIN):
+        assert not endpoint.is_open
+        endpoint.record_failure(user_id, 0.0, 0.0)
+    assert endpoint.is_open
     async with endpoint.turn():
         second = asyncio.create_task(_take(endpoint))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert not second.done()
-        assert endpoint.succeeded()
+        assert endpoint.record_success()
     await second
-    assert not endpoint.ailing
+    assert not endpoint.is_open
 
 
 async def test_success_closes_the_circuit_for_waiting_deliveries() -> None:
     endpoint = CircuitBreaker(4)
     async with endpoint.turn():  # begun before the endpoint seemed to be down
-        for user_id in range(AILING_USERS_MIN):
-            endpoint.failed(user_id, 3600.0, 0.0)
+        for user_id in range(FAILING_USERS_MIN):
+            endpoint.record_failure(user_id, 3600.0, 0.0)
         waiting = [asyncio.create_task(_take(endpoint)) for _ in range(3)]
         await asyncio.sleep(0)
-        endpoint.succeeded()
+        endpoint.record_success()
         await asyncio.gather(*waiting)
 
 
 async def test_failures_of_one_user_do_not_open_the_circuit() -> None:
     endpoint = CircuitBreaker(4)
-    for _ in range(AILING_USERS_MIN * 3):
-        endpoint.failed(1, 10.0, 0.0)
-    assert not endpoint.ailing
+    for _ in range(FAILING_USERS_MIN * 3):
+        endpoint.record_failure(1, 10.0, 0.0)
+    assert not endpoint.is_open
     await _take(endpoint)
 
 
 async def test_endpoint_with_retry_after_gets_nothing_until_it_expires() -> None:
     endpoint = CircuitBreaker(4)
-    endpoint.failed(1, 1.0, 3600.0)
+    endpoint.record_failure(1, 1.0, 3600.0)
     waiting = asyncio.create_task(_take(endpoint))
     await asyncio.sleep(0)
     assert not waiting.done()
-    endpoint.close()
+    endpoint.stop()
     with pytest.raises(CircuitBreakerStoppedError):
         await waiting
 

@@ -18,8 +18,8 @@ from saldo.cli.options import Json
 from saldo.cli.output import print_confirmation, print_json, print_line, print_table
 from saldo.cli.times import parse_optional_time
 from saldo.ledger.instants import format_instant
+from saldo.parsing.faults import InvalidError
 from saldo.parsing.keys import key_parser_options, read_new_key
-from saldo.parsing.transactions import InvalidError
 from saldo.settings import model as settings_module
 from saldo.store.errors import ConfigurationError
 from saldo.store.keys import Key, TooManyKeysError

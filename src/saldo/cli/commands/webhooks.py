@@ -13,7 +13,8 @@ from saldo.bootstrap.webhooks import open_webhook_store
 from saldo.cli.connection.database import query_database
 from saldo.cli.options import Json
 from saldo.cli.output import print_confirmation, print_fields, print_json, print_line, print_table
-from saldo.parsing.transactions import InvalidError, parse_uuid
+from saldo.parsing.faults import InvalidError
+from saldo.parsing.transactions import parse_uuid
 from saldo.parsing.webhooks import parse_state, read_new_webhook, webhook_parser_options
 from saldo.settings import model as settings_module
 from saldo.store.errors import ConfigurationError

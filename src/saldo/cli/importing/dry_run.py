@@ -15,7 +15,8 @@ from saldo.cli.output import print_note
 from saldo.cli.progress import ProgressDisplay, show_progress
 from saldo.cli.row_files import Format, RowFile, UnreadableError, open_table
 from saldo.cli.signals import StopRequest
-from saldo.parsing.transactions import InvalidError, ParserOptions, parse_transaction
+from saldo.parsing.faults import InvalidError
+from saldo.parsing.transactions import ParserOptions, parse_transaction
 from saldo.settings import model as settings_module
 
 FAULTS_SHOWN_MAX: Final = 20

@@ -23,7 +23,7 @@ from saldo.console.pages.user import get_user
 from saldo.console.pages.users import USERS_PATH
 from saldo.encoding.json import encode_json
 from saldo.ledger.instants import INSTANT_MAX, INSTANT_MIN, MICROSECOND
-from saldo.parsing.transactions import InvalidError, InvalidField
+from saldo.parsing.faults import InvalidError, InvalidField
 from saldo.store.charts import LATE_ENTRIES_MAX, BalanceChange, Charts
 
 SAMPLES_MAX: Final = 1000

@@ -13,6 +13,7 @@ from saldo.http import problems
 from saldo.http.api.event_stream import LiveStream
 from saldo.http.authorization import CONSOLE_PATH
 from saldo.http.raw_responses import method_of, record_response, send_response
+from saldo.http.request_state import request_state
 from saldo.http.responses import RawResponse
 from saldo.store.errors import StoreError
 
@@ -28,7 +29,7 @@ class ConsoleEventStream:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve a request as an ASGI application."""
-        request_id: str = scope["state"]["request_id"]
+        request_id = request_state(scope).request_id
         refused = await self._authenticate(scope, request_id)
         if refused is None:
             await self._events(scope, receive, send)
@@ -44,8 +45,8 @@ class ConsoleEventStream:
         except StoreError as error:
             return problems.from_error(error, request_id).answer(request_id)
         if visitor.grant is None:
-            return problems.unauthenticated("Sign in to the console.").answer(request_id)
+            return problems.authentication_required("Sign in to the console.").answer(request_id)
         if not visitor.grant.allows(Scope.READ):
             return problems.forbidden_scope(Scope.READ).answer(request_id)
-        scope["state"]["admission"] = SessionAdmission(self._entry, scope, visitor)
+        request_state(scope).admission = SessionAdmission(self._entry, scope, visitor)
         return None

@@ -14,8 +14,9 @@ from saldo.console.middleware import PageNotFoundError, require_scope
 from saldo.console.page import InjectedPage, Page, page_route, parse_form, parse_query, split_commas
 from saldo.http.api.key_admin import CreatedKey, issue_key, replace_key, revoke_key
 from saldo.http.authorization import CONSOLE_PATH
+from saldo.parsing.faults import InvalidError
 from saldo.parsing.keys import KeyParserOptions, parse_key_id, read_new_key
-from saldo.parsing.transactions import InvalidError, parse_position
+from saldo.parsing.transactions import parse_position
 from saldo.store.keys import NewKey, TooManyKeysError
 
 KEYS_PATH: Final = f"{CONSOLE_PATH}/keys"

@@ -14,7 +14,8 @@ from saldo.encoding.json import encode_json
 from saldo.http.api.proofs import proof_of
 from saldo.http.authorization import CONSOLE_PATH
 from saldo.http.schemas import proofs
-from saldo.parsing.transactions import InvalidError, parse_uuid
+from saldo.parsing.faults import InvalidError
+from saldo.parsing.transactions import parse_uuid
 from saldo.store.reader import Transaction
 from saldo.store.seals import SealedEntry
 

@@ -31,10 +31,11 @@ from saldo.console.pages.user import get_user
 from saldo.console.pages.users import USERS_PATH
 from saldo.engine.errors import EngineError, OutcomeUnknownError
 from saldo.http.responses import count_outcome
-from saldo.ledger.instants import InstantError, format_instant, parse_instant
+from saldo.ledger.instants import format_instant, parse_instant
 from saldo.ledger.model import Decision, Kind, Outcome, TransactionRequest
 from saldo.ledger.money import AmountTooLargeError, MoneyError, parse_amount
-from saldo.parsing.transactions import InvalidError, InvalidField, parse_kind, parse_uuid
+from saldo.parsing.faults import FaultCollector, InvalidError
+from saldo.parsing.transactions import parse_kind, parse_uuid
 from saldo.store.reader import Transaction, User
 
 FORM_PATH: Final = f"{USERS_PATH}/{{user_id:str}}/post"
@@ -230,7 +231,7 @@ def _parse(page: Page, asked: dict[str, str], amount: str) -> TransactionForm:
     Raises:
         InvalidError: Some fields are invalid. The error contains all faults of amount and timestamp.
     """
-    faults: list[InvalidField] = []
+    faults = FaultCollector()
     reading = page.service.reading
     minor, timestamp = 0, None
     kind = parse_kind(asked.get("type", "DEPOSIT"))
@@ -239,16 +240,13 @@ def _parse(page: Page, asked: dict[str, str], amount: str) -> TransactionForm:
         minor = parse_amount(amount, reading.decimals, reading.amount_max_minor)
     except AmountTooLargeError:
         most = page.formats.money(reading.amount_max_minor)
-        faults.append(LocalizedFault("amount", page.words.amount_too_large.format(most)))
+        faults.extend([LocalizedFault("amount", page.words.amount_too_large.format(most))])
     except MoneyError as error:
-        faults.append(InvalidField("amount", str(error)))
-    try:
-        if "timestamp" in asked:
-            timestamp = parse_instant(asked["timestamp"], page.formats.zone)
-    except InstantError as error:
-        faults.append(InvalidField("timestamp", str(error)))
-    if faults:
-        raise InvalidError(faults)
+        faults.add("amount", str(error))
+    if "timestamp" in asked:
+        given = asked["timestamp"]
+        timestamp = faults.read("timestamp", parse_instant, given, page.formats.zone)
+    faults.raise_if_any()
     return TransactionForm(kind, minor, timestamp)
 
 

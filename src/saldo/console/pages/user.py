@@ -14,13 +14,8 @@ from saldo.console.page import InjectedPage, LocalizedFault, Page, page_route, p
 from saldo.console.pages.users import USERS_PATH
 from saldo.http.authorization import require_user
 from saldo.ledger.instants import InstantError, parse_instant
-from saldo.parsing.transactions import (
-    InvalidError,
-    InvalidField,
-    parse_kind,
-    parse_position,
-    parse_user_id,
-)
+from saldo.parsing.faults import InvalidError, InvalidField
+from saldo.parsing.transactions import parse_kind, parse_position, parse_user_id
 from saldo.store.reader import TransactionPage, User
 
 PAGE_TRANSACTIONS: Final = 50

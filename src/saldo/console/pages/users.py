@@ -14,13 +14,8 @@ from saldo.auth.grants import Scope
 from saldo.console.middleware import require_scope
 from saldo.console.page import InjectedPage, Page, page_route, parse_form, parse_query
 from saldo.http.authorization import CONSOLE_PATH, require_all_users, require_user
-from saldo.parsing.transactions import (
-    InvalidError,
-    parse_position,
-    parse_user_id,
-    parse_user_name,
-    parse_uuid,
-)
+from saldo.parsing.faults import InvalidError
+from saldo.parsing.transactions import parse_position, parse_user_id, parse_user_name, parse_uuid
 from saldo.store.reader import User
 
 USERS_PATH: Final = f"{CONSOLE_PATH}/users"

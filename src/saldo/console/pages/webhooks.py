@@ -15,7 +15,7 @@ from saldo.console.middleware import PageNotFoundError, require_scope
 from saldo.console.page import InjectedPage, Page, page_route, parse_form, parse_query, split_commas
 from saldo.events.event import RELAYED_EVENT_TYPES
 from saldo.http.authorization import CONSOLE_PATH
-from saldo.parsing.transactions import InvalidError
+from saldo.parsing.faults import InvalidError
 from saldo.parsing.webhooks import parse_webhook_id, read_new_webhook, webhook_parser_options
 from saldo.store.webhooks import TooManyWebhooksError, Webhook, WebhookChange
 

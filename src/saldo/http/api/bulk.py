@@ -26,10 +26,12 @@ from saldo.http.content_negotiation import prefers_lines
 from saldo.http.problems import Problem, ProblemError
 from saldo.http.raw_responses import error_response, record_response, send_response
 from saldo.http.request_body import ClientDisconnectedError, is_json, read_body
+from saldo.http.request_state import request_state
 from saldo.http.responses import RawResponse
 from saldo.http.security_headers import NO_STORE
 from saldo.ledger.model import SHARDS, Decision, Outcome, TransactionRequest, shard_of
-from saldo.parsing.transactions import InvalidError, InvalidField, ParserOptions, parse_transactions
+from saldo.parsing.faults import FaultCollector, InvalidError, InvalidField
+from saldo.parsing.transactions import ParserOptions, parse_transactions
 from saldo.parsing.unknown_parameters import find_unknown_parameters
 from saldo.settings.model import Settings
 
@@ -72,12 +74,12 @@ class Bulk:
         """Stop reading lines of streams."""
         self._stopping = True
         for ending in self._endings:
-            _end(ending, problems.stopping())
+            _end(ending, problems.service_shutdown())
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer a request as an ASGI application. The request's id is in `state`."""
+        """Answer a request as an ASGI application. The request's id is in its state."""
         began = time.perf_counter()
-        request_id: str = scope["state"]["request_id"]
+        request_id = request_state(scope).request_id
         try:
             answer = await self._post(scope, request_id, receive, send)
         except (ClientDisconnectedError, StreamBrokenError):
@@ -151,7 +153,7 @@ class Bulk:
     async def _answer_stream(self, scope: Any, request_id: str, receive: Any, send: Any) -> None:
         ending: asyncio.Future[Problem] = asyncio.get_running_loop().create_future()
         # The server calls this if the client stops sending (`saldo.http.connection.protocol`).
-        scope["stalled"] = partial(_end, ending)
+        request_state(scope).on_stall = partial(_end, ending)
         pieces = self._pieces(receive, ending)
         # The first piece is read before the response begins: this sends the `100 Continue` that a client may wait for.
         first = await anext(pieces, b"")
@@ -197,7 +199,7 @@ class Bulk:
         """
         self._endings.add(ending)
         if self._stopping:
-            _end(ending, problems.stopping())
+            _end(ending, problems.service_shutdown())
         try:
             more = True
             while more:
@@ -322,12 +324,12 @@ def _read_query(query: bytes, *, streamed: bool) -> bool:
         InvalidError: The query is invalid, or `atomic=true` is combined with a stream.
     """
     given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-    faults = find_unknown_parameters((name for name, _ in given), ("atomic",))
+    faults = FaultCollector()
+    faults.extend(find_unknown_parameters((name for name, _ in given), ("atomic",)))
     values = [value for name, value in given if name == "atomic"]
     if not {"true", "false"}.issuperset(values):
-        faults.append(InvalidField("atomic", "must be true or false"))
+        faults.add("atomic", "must be true or false")
     if streamed and values == ["true"]:
-        faults.append(InvalidField("atomic", "is possible with a JSON array only"))
-    if faults:
-        raise InvalidError(faults)
+        faults.add("atomic", "is possible with a JSON array only")
+    faults.raise_if_any()
     return values == ["true"]

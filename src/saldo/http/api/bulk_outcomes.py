@@ -18,7 +18,7 @@ from saldo.http.api.post_transaction import may_see
 from saldo.http.responses import count_outcome
 from saldo.ledger.model import Decision, Outcome, TransactionRequest
 from saldo.ledger.money import format_money
-from saldo.parsing.transactions import InvalidError
+from saldo.parsing.faults import InvalidError
 
 Item: TypeAlias = TransactionRequest | InvalidError | problems.Problem
 """Content of a line of the input: a transaction request, or the reason why it can't be posted."""

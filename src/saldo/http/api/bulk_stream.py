@@ -18,7 +18,8 @@ from saldo.http.api.bulk_outcomes import Item, check_user, encode_lines, outcome
 from saldo.http.api.response_spool import ResponseSpool, SpoolSpace
 from saldo.http.problems import ProblemError
 from saldo.ledger.model import TransactionRequest
-from saldo.parsing.transactions import InvalidError, ParserOptions, parse_transaction
+from saldo.parsing.faults import InvalidError
+from saldo.parsing.transactions import ParserOptions, parse_transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,16 +31,17 @@ from saldo.http import problems
 from saldo.http.authorization import admission_of
 from saldo.http.problems import ProblemError
 from saldo.http.raw_responses import (
-    HEAD_ONLY,
     error_response,
     method_of,
     record_response,
     send_response,
 )
+from saldo.http.request_state import request_state
 from saldo.http.responses import RawResponse
 from saldo.observability.metrics import EVENTS_CUT_OFF
 from saldo.parsing.event_stream import parse_stream_request
-from saldo.parsing.transactions import InvalidError, InvalidField, ParserOptions
+from saldo.parsing.faults import InvalidError, InvalidField
+from saldo.parsing.transactions import ParserOptions
 from saldo.settings.model import Settings
 from saldo.store.errors import StoreError
 
@@ -72,9 +73,11 @@ class LiveStream:
         self._hub.stop()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answer a request as an ASGI application. The request's id is in `state`."""
-        request_id: str = scope["state"]["request_id"]
-        scope["stalls_by_itself"] = True  # the server leaves the timeout of writes to this class
+        """Answer a request as an ASGI application. The request's id is in its state."""
+        state = request_state(scope)
+        request_id = state.request_id
+        # The server leaves the timeout of writes to this class, unless the response ends with its head.
+        state.has_own_write_timeout = not state.is_head
         with ExitStack() as stack:
             try:
                 admission = admission_of(scope)
@@ -85,14 +88,14 @@ class LiveStream:
                 await send_response(scope, send, answer, request_id)
                 return
             record_response(method_of(scope), EVENTS_PATH, 200)
-            if HEAD_ONLY in scope:
+            if state.is_head:
                 await send(_head(request_id))
                 await send({"type": "http.response.body", "body": b""})
                 return
             await self._stream(subscription, admission, request_id, scope, receive, send)
 
     @contextmanager
-    def _counted(self, grant: Grant) -> Iterator[None]:
+    def _count_subscriber(self, grant: Grant) -> Iterator[None]:
         """Count a subscriber of a key while the context is entered.
 
         This begins before the subscriber waits for the database, because many may arrive at the same time.
@@ -121,7 +124,7 @@ class LiveStream:
             self._users_max,
         )
         wanted = _limit_to_grant(following.wanted, grant, self._users_max)
-        stack.enter_context(self._counted(grant))
+        stack.enter_context(self._count_subscriber(grant))
         try:
             return stack.enter_context(await self._hub.subscribe(wanted, following.start))
         except PositionScopeMismatchError:
@@ -151,7 +154,7 @@ class LiveStream:
             writing.cancel()
             leaving.cancel()
             await asyncio.wait((writing, leaving))
-        await _send_end(_ending(subscription, writing, request_id), scope, send)
+        await _send_end(_find_ending(subscription, writing, request_id), scope, send)
 
     async def _write(
         self, subscription: LiveSubscription, admission: Authentication, send: Any
@@ -182,7 +185,9 @@ async def _wait_for_disconnect(receive: Any) -> None:
         pass
 
 
-def _ending(subscription: LiveSubscription, writing: asyncio.Task[None], request_id: str) -> Ending:
+def _find_ending(
+    subscription: LiveSubscription, writing: asyncio.Task[None], request_id: str
+) -> Ending:
     if subscription.ended.done():
         return subscription.ended.result()
     error = None if writing.cancelled() else writing.exception()
@@ -201,7 +206,9 @@ async def _send_end(ending: Ending, scope: Any, send: Any) -> None:
     Without the abort a client that does not read could delay the end for ever, because closing a connection sends its
     buffer first.
     """
-    abort = scope.get("extensions", {}).get("saldo.abort", _nothing)
+    connection = request_state(scope).connection
+    # Without the server there is no connection to abort.
+    abort = _nothing if connection is None else connection.abort
     try:
         async with asyncio.timeout(END_SECONDS_MAX):
             body = sse.comment(ending.value)

@@ -18,9 +18,7 @@ from saldo.http.openapi.parameters import (
     EventUsers,
     LastEventId,
 )
-from saldo.parsing.transactions import (
-    InvalidField,
-)
+from saldo.parsing.faults import InvalidField
 
 
 @get(

@@ -8,7 +8,8 @@ from saldo.http import problems
 from saldo.http.responses import RawResponse, transaction_schema
 from saldo.http.schemas import ledger
 from saldo.ledger.money import format_money
-from saldo.parsing.transactions import InvalidError, ParserOptions, parse_user_id, parse_uuid
+from saldo.parsing.faults import InvalidError
+from saldo.parsing.transactions import ParserOptions, parse_user_id, parse_uuid
 from saldo.store.errors import StoreError
 from saldo.store.reader import Reader
 

@@ -29,8 +29,9 @@ from saldo.http.requests import HttpRequest, read_json_body
 from saldo.http.responses import format_optional_instant
 from saldo.http.schemas import keys as schemas
 from saldo.ledger.instants import format_instant
+from saldo.parsing.faults import InvalidField
 from saldo.parsing.keys import key_parser_options, parse_key_id, parse_new_key, parse_rotation
-from saldo.parsing.transactions import InvalidField, parse_limit, read_cursor
+from saldo.parsing.transactions import parse_limit, read_cursor
 from saldo.store.keys import Key, TooManyKeysError
 
 KeyId: TypeAlias = Annotated[
@@ -96,7 +97,7 @@ async def get_keys(
 )
 async def get_key(key_id: KeyId, request: HttpRequest, service: InjectedContext) -> schemas.Key:
     """Returns an API key: its scopes, users, networks and expiry."""
-    return await _found(parse_key_id(key_id), request, service)
+    return await _read_key(parse_key_id(key_id), request, service)
 
 
 @delete(
@@ -113,7 +114,7 @@ async def delete_key(key_id: KeyId, request: HttpRequest, service: InjectedConte
     This process rejects it at once, others within `SALDO_KEYS_REFRESH_SECONDS`. The key stays in the list."""
     number = parse_key_id(key_id)
     await revoke_key(service, number, _caller_name(request))
-    return await _found(number, request, service)
+    return await _read_key(number, request, service)
 
 
 @post(
@@ -142,7 +143,7 @@ async def post_rotation(
     overlap = parse_rotation(
         await read_json_body(request) if body else body, key_parser_options(service.settings)
     )
-    await _found(number, request, service)
+    await _read_key(number, request, service)
     made = await replace_key(service, number, overlap, _caller_name(request))
     if made is None:
         raise ProblemError(problems.key_not_valid(number))
@@ -152,7 +153,7 @@ async def post_rotation(
 KEY_HANDLERS = [post_key, get_keys, get_key, delete_key, post_rotation]
 
 
-async def _found(key_id: int, request: HttpRequest, service: AppContext) -> schemas.Key:
+async def _read_key(key_id: int, request: HttpRequest, service: AppContext) -> schemas.Key:
     key = await service.keys.get(key_id)
     if key is None:
         raise ProblemError(problems.key_not_found(key_id))

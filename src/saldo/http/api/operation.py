@@ -18,7 +18,7 @@ from saldo.http.openapi.bodies import (
 from saldo.http.openapi.document import openapi_document
 from saldo.http.openapi.errors import problem_specs
 from saldo.http.readiness import ProbeDisconnectedError, disconnect_check
-from saldo.http.request_body import CLIENT_DISCONNECTED
+from saldo.http.request_state import request_state
 from saldo.http.requests import HttpRequest
 from saldo.http.schemas import ledger
 from saldo.observability.exposition import render_metrics
@@ -89,7 +89,7 @@ async def _database_ready(request: HttpRequest, service: AppContext) -> bool:
         )
     except ProbeDisconnectedError:
         # The probe is neither answered nor counted, because its own timeout is no failure of the service.
-        request.scope["state"][CLIENT_DISCONNECTED] = True
+        request_state(request.scope).is_abandoned = True
         return False
 
 

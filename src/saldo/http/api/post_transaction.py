@@ -12,7 +12,8 @@ from saldo.http import problems
 from saldo.http.request_body import is_json
 from saldo.http.responses import RawResponse, count_outcome, transaction_of_decision
 from saldo.ledger.model import Decision, Outcome, TransactionRequest
-from saldo.parsing.transactions import InvalidError, ParserOptions, parse_transaction
+from saldo.parsing.faults import InvalidError
+from saldo.parsing.transactions import ParserOptions, parse_transaction
 
 REPLAYED: Final = (("idempotent-replayed", "true"),)
 

@@ -21,14 +21,8 @@ from saldo.http.responses import RECORDED_NAMES
 from saldo.http.schemas import proofs as schemas
 from saldo.ledger.model import Entry, Kind
 from saldo.ledger.seals import inclusion_path, merkle_root, seal_hash
-from saldo.parsing.transactions import (
-    InvalidError,
-    InvalidField,
-    parse_after,
-    parse_limit,
-    parse_shard,
-    parse_uuid,
-)
+from saldo.parsing.faults import InvalidError, InvalidField
+from saldo.parsing.transactions import parse_after, parse_limit, parse_shard, parse_uuid
 from saldo.store.seals import RecordedSeal
 
 _log = logging.getLogger("saldo.http")

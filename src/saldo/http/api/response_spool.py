@@ -220,7 +220,7 @@ class _Segment:
         """
         self._in_use += 1
         job = asyncio.get_running_loop().run_in_executor(None, work, self.file.fileno())
-        job.add_done_callback(self._done)
+        job.add_done_callback(self._release)
         return await asyncio.shield(job)
 
     def close(self) -> None:
@@ -229,7 +229,7 @@ class _Segment:
         if not self._in_use:
             self.file.close()
 
-    def _done(self, _: object) -> None:
+    def _release(self, _: object) -> None:
         self._in_use -= 1
         if self._closing and not self._in_use:
             self.file.close()

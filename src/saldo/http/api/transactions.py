@@ -37,9 +37,8 @@ from saldo.http.problems import ProblemError
 from saldo.http.requests import HttpRequest, request_id
 from saldo.http.responses import transaction_schema
 from saldo.http.schemas import ledger
+from saldo.parsing.faults import InvalidError, InvalidField
 from saldo.parsing.transactions import (
-    InvalidError,
-    InvalidField,
     parse_after,
     parse_kind,
     parse_limit,

@@ -35,9 +35,8 @@ from saldo.http.responses import format_optional_instant
 from saldo.http.schemas import ledger
 from saldo.ledger.instants import MICROSECOND, format_instant
 from saldo.ledger.money import format_money
+from saldo.parsing.faults import InvalidError, InvalidField
 from saldo.parsing.transactions import (
-    InvalidError,
-    InvalidField,
     parse_limit,
     parse_name,
     parse_query_instant,

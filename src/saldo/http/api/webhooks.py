@@ -29,7 +29,8 @@ from saldo.http.requests import HttpRequest, read_json_body
 from saldo.http.responses import format_optional_instant
 from saldo.http.schemas import webhooks as schemas
 from saldo.ledger.instants import format_instant
-from saldo.parsing.transactions import InvalidField, parse_limit, read_cursor
+from saldo.parsing.faults import InvalidField
+from saldo.parsing.transactions import parse_limit, read_cursor
 from saldo.parsing.webhooks import (
     parse_change,
     parse_new_webhook,
@@ -86,7 +87,7 @@ async def post_webhook(request: HttpRequest, service: InjectedContext) -> Respon
         )
     except TooManyWebhooksError:
         raise ProblemError(problems.too_many_webhooks(maximum)) from None
-    created = await _found(webhook_id, request, service)
+    created = await _read_webhook(webhook_id, request, service)
     created.secret = wanted.secret
     return JsonResponse(created, status_code=201)
 
@@ -122,7 +123,7 @@ async def get_webhook(
     webhook_id: WebhookId, request: HttpRequest, service: InjectedContext
 ) -> schemas.Webhook:
     """Returns a webhook with the state of its deliveries."""
-    return await _found(parse_webhook_id(webhook_id), request, service)
+    return await _read_webhook(parse_webhook_id(webhook_id), request, service)
 
 
 @patch(
@@ -146,7 +147,7 @@ async def patch_webhook(
         change,
         previous_secret=timedelta(seconds=service.settings.webhook_secret_overlap_seconds),
     )
-    return await _found(number, request, service)
+    return await _read_webhook(number, request, service)
 
 
 @delete(
@@ -162,7 +163,7 @@ async def delete_webhook(
 ) -> schemas.Webhook:
     """Deletes a webhook and its pending deliveries, and returns it."""
     number = parse_webhook_id(webhook_id)
-    was = await _found(number, request, service)
+    was = await _read_webhook(number, request, service)
     await service.webhooks.delete(number)
     return was
 
@@ -194,7 +195,7 @@ async def get_deliveries(
     count = parse_limit(limit, service.settings.page_items_default, service.settings.page_items_max)
     listing = f"deliveries {number}"
     after = read_cursor(listing, cursor) or 0
-    await _found(number, request, service)
+    await _read_webhook(number, request, service)
     found = await service.webhooks.deliveries(number, after_id=after, state=wanted, limit=count + 1)
     page, next_cursor = cut_page(listing, found, count)
     return schemas.DeliveryList([_delivery(each) for each in page], next_cursor)
@@ -227,7 +228,7 @@ async def post_replay(
     number = parse_webhook_id(webhook_id)
     body = await request.body()
     event_id = parse_replay(await read_json_body(request) if body else body)
-    await _found(number, request, service)
+    await _read_webhook(number, request, service)
     replayed = await service.webhooks.replay(
         number, event_id, deliveries_max=service.settings.webhook_pending_max
     )
@@ -247,7 +248,9 @@ WEBHOOK_HANDLERS = [
 ]
 
 
-async def _found(webhook_id: int, request: HttpRequest, service: AppContext) -> schemas.Webhook:
+async def _read_webhook(
+    webhook_id: int, request: HttpRequest, service: AppContext
+) -> schemas.Webhook:
     webhook = await service.webhooks.get(webhook_id)
     if webhook is None:
         raise ProblemError(problems.webhook_not_found(webhook_id))

@@ -40,6 +40,7 @@ from saldo.http.connection.timeouts import (
     WireLimits,
 )
 from saldo.http.problems import Problem
+from saldo.http.request_state import ConnectionControl, begin_request_state, request_state
 from saldo.http.route_table import OTHER
 from saldo.http.security_headers import NO_STORE
 from saldo.observability.metrics import HTTP_CUT
@@ -82,9 +83,9 @@ class BufferedHttpProtocol(HttpToolsProtocol):
     __slots__ = (
         "_body_bytes",
         "_buffered_bytes",
+        "_control",
         "_deaf",
         "_discarded_bytes",
-        "_extensions",
         "_half_closed",
         "_limits",
         "_loose_bytes",
@@ -107,12 +108,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         joining: Any = _BufferedTransport(transport, self.loop)
         super().connection_made(joining)
         self.flow = _Flow(joining, self)
-        self._extensions = {
-            # Closing waits until the client has read what is buffered; a response may have to end before that.
-            "saldo.abort": transport.abort,
-            "saldo.answer": self._answer,
-            "saldo.gone": self._is_gone,
-        }
+        self._control = ConnectionControl(self._answer, transport.abort, self._is_gone)
         application = self._application()
         self._sweep = application.timeout_sweeper
         self._sweep.connections = self.connections  # type: ignore[assignment]
@@ -141,7 +137,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Release all references, and end the request that is being answered."""
-        self._extensions.clear()
+        self._control.release()
         self._deaf = True
         self._rest.clear()
         self.pipeline.clear()
@@ -329,7 +325,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
             self.transport.half_close = True  # type: ignore[attr-defined]
         if (b"%" in self.url or b"//" in self.url) and is_ambiguous_path(self.url):
             self.app = application.ambiguous_path_app
-        self.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]
+        begin_request_state(self.scope, self._control)
         super().on_headers_complete()
         self._loose_bytes = 0
         # Trailers are not added to the headers: they would change a request that may be in progress.
@@ -433,13 +429,9 @@ class BufferedHttpProtocol(HttpToolsProtocol):
             method, path = cycle.scope["method"], cycle.scope["path"]
         elif self._reads_head() and self.url:
             method = self.parser.get_method().decode("ascii")
-        return {
-            "type": "http",
-            "method": method,
-            "path": path,
-            "headers": [],
-            "extensions": self._extensions,
-        }
+        scope = {"type": "http", "method": method, "path": path, "headers": []}
+        begin_request_state(scope, self._control)
+        return scope
 
     def _drop_unread_request(self) -> bool | None:
         """Drop the request that is being read, if there is one.
@@ -494,7 +486,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         """
         cycle = self.cycle
         reads_body = cycle is not None and cycle.more_body
-        streams = reads_body and "stalled" in cycle.scope
+        streams = reads_body and request_state(cycle.scope).on_stall is not None
         unsent = self.transport.get_write_buffer_size()
         if unsent < self._buffered_bytes:
             self._taken += 1
@@ -524,13 +516,16 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         return "body", id(cycle)
 
     def _has_own_write_timeout(self) -> bool:
-        return self._running is not None and "stalls_by_itself" in self._running.scope
+        running = self._running
+        return running is not None and request_state(running.scope).has_own_write_timeout
 
     def _end_waiting(self, phase: TimeoutPhase) -> None:
         seconds = self._limits.seconds[phase]
         if phase == "stream":
             HTTP_CUT.labels(phase).inc()
-            self.cycle.scope["stalled"](problems.too_slow(seconds))  # type: ignore[typeddict-item]
+            end_stream = request_state(self.cycle.scope).on_stall
+            assert end_stream is not None
+            end_stream(problems.too_slow(seconds))
         elif phase == "body" or (phase == "head" and self._reads_head()):
             HTTP_CUT.labels(phase).inc()
             self._reject(problems.too_slow(seconds))

@@ -20,7 +20,7 @@ from saldo.http.problems import Problem
 from saldo.http.responses import RawResponse
 from saldo.http.schemas import ledger
 from saldo.ledger.model import Decision, Outcome, TransactionRequest
-from saldo.parsing.transactions import InvalidField
+from saldo.parsing.faults import InvalidField
 
 _REQUEST_ID: Final = "ba82c1f3105c-e"
 _UUID: Final = UUID("ea3015b1-c25c-47e5-beb7-2679ac7c89a7")
@@ -74,7 +74,7 @@ def problem_specs(
             description=". ".join(problems.title(code) for code in own) + ".",
             media_type=problems.MEDIA_TYPE,
             generate_examples=False,
-            examples=[_named(code, answers[code]) for code in own],
+            examples=[_build_example(code, answers[code]) for code in own],
         )
         for status, own in sorted(by_status.items())
     }
@@ -102,16 +102,16 @@ def example_of(code: str, invalid: InvalidField = _UNKNOWN_PARAMETER) -> RawResp
     return example.answer(_REQUEST_ID) if isinstance(example, Problem) else example
 
 
-def _named(code: str, answer: RawResponse) -> Example:
+def _build_example(code: str, answer: RawResponse) -> Example:
     value: Any = msgspec.json.decode(answer.body)
     return Example(id=code, summary=problems.title(code), value=value)
 
 
-def _refused(asked: TransactionRequest, decision: Decision) -> Problem:
+def _build_refusal(asked: TransactionRequest, decision: Decision) -> Problem:
     return problems.from_decision(asked, decision, 2)
 
 
-def _recorded(outcome: Outcome, amount: int, balance: int) -> Decision:
+def _build_decision(outcome: Outcome, amount: int, balance: int) -> Decision:
     return Decision(outcome, False, 1, 3, amount, balance, _MOMENT, _LATER)
 
 
@@ -119,15 +119,15 @@ _DEPOSIT: Final = TransactionRequest(_UUID, 1, 10_000, _MOMENT)
 _WITHDRAWAL: Final = TransactionRequest(_UUID, 1, -6_000, _MOMENT)
 
 _EXAMPLES: Final[dict[str, Problem | RawResponse]] = {
-    "insufficient_funds": _refused(
+    "insufficient_funds": _build_refusal(
         _WITHDRAWAL,
-        _recorded(Outcome.INSUFFICIENT_FUNDS, -6_000, 5_000),
+        _build_decision(Outcome.INSUFFICIENT_FUNDS, -6_000, 5_000),
     ),
-    "balance_above_maximum": _refused(
+    "balance_above_maximum": _build_refusal(
         _DEPOSIT,
-        _recorded(Outcome.BALANCE_ABOVE_MAXIMUM, 10_000, 10**17),
+        _build_decision(Outcome.BALANCE_ABOVE_MAXIMUM, 10_000, 10**17),
     ),
-    "uuid_conflict": _refused(_DEPOSIT, _recorded(Outcome.UUID_CONFLICT, 5_000, 5_000)),
+    "uuid_conflict": _build_refusal(_DEPOSIT, _build_decision(Outcome.UUID_CONFLICT, 5_000, 5_000)),
     "user_not_found": problems.user_not_found(1),
     "transaction_not_found": problems.transaction_not_found(str(_UUID)),
     "not_sealed_yet": problems.not_sealed_yet(str(_UUID)),
@@ -136,9 +136,9 @@ _EXAMPLES: Final[dict[str, Problem | RawResponse]] = {
     "delivery_not_found": problems.delivery_not_found(_UUID),
     "too_many_webhooks": problems.too_many_webhooks(100),
     "name_taken": problems.name_taken(1),
-    "timestamp_in_future": _refused(_DEPOSIT, Decision(Outcome.TIMESTAMP_IN_FUTURE)),
-    "timestamp_too_late": _refused(_DEPOSIT, Decision(Outcome.TIMESTAMP_TOO_LATE)),
-    "late_check_too_long": _refused(_WITHDRAWAL, Decision(Outcome.LATE_CHECK_TOO_LONG)),
+    "timestamp_in_future": _build_refusal(_DEPOSIT, Decision(Outcome.TIMESTAMP_IN_FUTURE)),
+    "timestamp_too_late": _build_refusal(_DEPOSIT, Decision(Outcome.TIMESTAMP_TOO_LATE)),
+    "late_check_too_long": _build_refusal(_WITHDRAWAL, Decision(Outcome.LATE_CHECK_TOO_LONG)),
     "not_http": problems.not_http(),
     "wrong_header": problems.wrong_header("Host", "is missing"),
     "too_slow": problems.too_slow(30),
@@ -154,7 +154,7 @@ _EXAMPLES: Final[dict[str, Problem | RawResponse]] = {
     "body_too_large": problems.body_too_large(65_536),
     "unsupported_media_type": problems.unsupported_media_type("text/plain"),
     "internal": problems.internal(),
-    "unauthenticated": problems.unauthenticated(
+    "unauthenticated": problems.authentication_required(
         "A key is needed: send it as Authorization: Bearer <key>."
     ),
     "forbidden": problems.forbidden_scope("write"),

@@ -308,7 +308,7 @@ class ShardAudit:
                 yield self._gap(entry.seq)
             before = self._users.get(entry.user_id, NO_ENTRY)
             below_zero = self._check_timeline(entry)
-            broken = self._broken(entry, before) or below_zero
+            broken = self._find_broken_rule(entry, before) or below_zero
             if broken is not None:
                 yield entry_fault(entry, self._shard, *broken)
             self.seq = entry.seq
@@ -318,7 +318,7 @@ class ShardAudit:
             )
             self._count(entry)
             if entry.seq == self._counted_seq and self._counted != self.counts:
-                yield self._miscounted()
+                yield self._build_totals_fault()
 
     def _gap(self, seq: int) -> Fault:
         expected = self.seq + 1
@@ -326,7 +326,9 @@ class ShardAudit:
             return Fault(Rule.SEQ, self._shard, seq, seq, f"seq {seq} again", f"seq {expected}")
         return Fault(Rule.SEQ, self._shard, expected, seq - 1, f"seq {seq} next", f"seq {expected}")
 
-    def _broken(self, entry: RawEntry, before: UserState) -> tuple[Rule, object, object] | None:
+    def _find_broken_rule(
+        self, entry: RawEntry, before: UserState
+    ) -> tuple[Rule, object, object] | None:
         """Return the first rule that the entry breaks, by itself or after earlier entries, with found and expected."""
         if entry.shard != self._shard or shard_of(entry.user_id) != self._shard:
             return Rule.SHARD, f"{entry.shard} for user {entry.user_id}", self._shard
@@ -414,7 +416,7 @@ class ShardAudit:
             self._posted += 1
         self._balance += entry.amount
 
-    def _miscounted(self) -> Fault:
+    def _build_totals_fault(self) -> Fault:
         return Fault(
             Rule.TOTALS,
             self._shard,

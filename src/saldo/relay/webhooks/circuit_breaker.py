@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-AILING_USERS_MIN = 5
+FAILING_USERS_MIN = 5
 """Minimum number of users whose events have failed since the last success, for the endpoint to seem down."""
 
 PROBE_INTERVAL_SECONDS_MAX = 30.0
@@ -27,24 +27,24 @@ class CircuitBreaker:
     def __init__(self, concurrency: int) -> None:
         self._free = asyncio.Semaphore(concurrency)
         self._alone = asyncio.Lock()
-        self._closed = False
+        self._stopped = False
         self._stirred = asyncio.Event()
         self._failing_users: set[int] = set()
         self._open_until = 0.0
 
     @property
-    def closed(self) -> bool:
+    def is_stopped(self) -> bool:
         """True if no further attempt is made."""
-        return self._closed
+        return self._stopped
 
     @property
-    def ailing(self) -> bool:
-        """True if the endpoint seems down."""
-        return len(self._failing_users) >= AILING_USERS_MIN
+    def is_open(self) -> bool:
+        """True if the endpoint seems down, so that attempts are made one at a time."""
+        return len(self._failing_users) >= FAILING_USERS_MIN
 
-    def close(self) -> None:
+    def stop(self) -> None:
         """Allow no further attempt. Attempts in flight continue."""
-        self._closed = True
+        self._stopped = True
         self._stirred.set()
 
     @contextlib.asynccontextmanager
@@ -55,39 +55,39 @@ class CircuitBreaker:
             CircuitBreakerStoppedError: no attempt is made any more.
         """
         async with self._free, contextlib.AsyncExitStack() as stack:
-            if self.ailing:
+            if self.is_open:
                 await stack.enter_async_context(self._alone)
-            while not self.closed and (left := self._open_until - _now()) > 0:
+            while not self.is_stopped and (left := self._open_until - _now()) > 0:
                 await self.pause(left)
-            if self.closed:
+            if self.is_stopped:
                 raise CircuitBreakerStoppedError
             yield
 
-    def succeeded(self) -> bool:
+    def record_success(self) -> bool:
         """Record a successful attempt, and return whether the endpoint seemed down until then."""
-        was_ailing = self.ailing
+        was_open = self.is_open
         self._failing_users.clear()
-        if was_ailing:
+        if was_open:
             self._open_until = 0.0
             self._stirred.set()
-            if not self._closed:
+            if not self._stopped:
                 self._stirred.clear()
-        return was_ailing
+        return was_open
 
-    def failed(self, user_id: int, retry_seconds: float, asked_seconds: float) -> None:
+    def record_failure(self, user_id: int, retry_seconds: float, asked_seconds: float) -> None:
         """Record a failed attempt.
 
         Args:
             retry_seconds: the delay until the event is retried.
             asked_seconds: the delay that the endpoint asked for, for all events.
         """
-        if len(self._failing_users) < AILING_USERS_MIN:
+        if len(self._failing_users) < FAILING_USERS_MIN:
             self._failing_users.add(user_id)
-        rest = min(retry_seconds, PROBE_INTERVAL_SECONDS_MAX) if self.ailing else 0.0
+        rest = min(retry_seconds, PROBE_INTERVAL_SECONDS_MAX) if self.is_open else 0.0
         self._open_until = max(self._open_until, _now() + max(rest, asked_seconds))
 
     async def pause(self, seconds: float) -> None:
-        """Wait for so many seconds, or until the endpoint is closed or has recovered."""
+        """Wait for so many seconds, or until the breaker is stopped or has recovered."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stirred.wait()

@@ -148,7 +148,7 @@ class HttpSender:
         async with self._session.post(
             url, data=event.body, headers=headers, allow_redirects=False
         ) as response:
-            attempt = _judged(response)
+            attempt = _judge(response)
             # The status decides, even if reading the rest of the response fails.
             with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
                 await _read_rest(response)
@@ -167,7 +167,7 @@ class HttpSender:
         return socket.socket(family, kind, protocol)
 
 
-def _judged(response: aiohttp.ClientResponse) -> Attempt:
+def _judge(response: aiohttp.ClientResponse) -> Attempt:
     status = response.status
     if 200 <= status < 300:
         return Attempt(None)

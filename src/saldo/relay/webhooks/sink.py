@@ -107,13 +107,13 @@ class WebhookSink:
         self._users = None if users is None else frozenset(users)
 
     @property
-    def drained(self) -> bool:
+    def is_drained(self) -> bool:
         """True if no further attempt is made."""
-        return self._endpoint.closed
+        return self._endpoint.is_stopped
 
     def drain(self) -> None:
         """Make no further attempt. The rest of a batch remains pending in the database."""
-        self._endpoint.close()
+        self._endpoint.stop()
         self._woken.set()
         self._room.set()
 
@@ -131,7 +131,7 @@ class WebhookSink:
         tasks = [*self._under_way.values()]
         if self._retrying is not None:
             tasks.append(self._retrying)
-        if not self._endpoint.closed:
+        if not self._endpoint.is_stopped:
             await cancel_until_ended(tasks)
         await _all_ended(tasks)
         self._retrying = None
@@ -150,7 +150,7 @@ class WebhookSink:
         # Sorted by user, then in the order of the log, since a user is in one shard. Notices count as one user's.
         for user_id, found in groupby(sorted(wanted, key=_by_user), key=lambda each: each.user_id):
             if user_id in waiting:
-                behind += [_waiting(event) for event in found]
+                behind += [_build_pending(event) for event in found]
             else:
                 chain = _UserBatch(list(found))
                 chains[asyncio.create_task(self._deliver(chain, until))] = chain
@@ -178,7 +178,9 @@ class WebhookSink:
             # This comes before the delivery is stored, so that no retry begins beside the running attempt.
             self._go_on(chains[task].user_id, task)
             chains[task].put = asyncio.get_running_loop().create_future()
-        left = behind + [waiting for chain in chains.values() for waiting in chain.left()]
+        left = behind + [
+            waiting for chain in chains.values() for waiting in chain.list_undelivered()
+        ]
         try:
             await self._put(left)
         finally:
@@ -200,7 +202,7 @@ class WebhookSink:
         """Wait until all events may become pending, and return those of their users who have pending deliveries."""
         users = sorted({event.user_id for event in events})
         while True:
-            if self._endpoint.closed:
+            if self._endpoint.is_stopped:
                 raise SinkError("stopped or disabled")
             if self._retrying is not None and self._retrying.done():
                 self._retrying.result()  # raises our own error: without retries nothing may be confirmed
@@ -239,7 +241,7 @@ class WebhookSink:
                 attempt = await self._sender.send(subscription.url, subscription.secrets, event)
         except (TimeoutError, CircuitBreakerStoppedError):
             return None
-        if attempt.failure is None and self._endpoint.succeeded():
+        if attempt.failure is None and self._endpoint.record_success():
             await self._webhooks.retry_now(subscription.id)
             self._woken.set()
         return attempt
@@ -261,7 +263,7 @@ class WebhookSink:
             random.random(),  # noqa: S311
         )
         asked = 0.0 if attempt.retry_after is None else delay.total_seconds()
-        self._endpoint.failed(user_id, delay.total_seconds(), asked)
+        self._endpoint.record_failure(user_id, delay.total_seconds(), asked)
         return delay
 
     async def _record(self, succeeded: int, failed: Sequence[Attempt]) -> None:
@@ -292,7 +294,7 @@ class WebhookSink:
     async def _retry(self) -> None:
         """Retry each user's first pending delivery when it is due, until cancelled or closed."""
         try:
-            while not self._endpoint.closed:
+            while not self._endpoint.is_stopped:
                 self._woken.clear()
                 seconds = POLL_SECONDS
                 try:
@@ -332,9 +334,9 @@ class WebhookSink:
 
     def _go_on(self, user_id: int, task: asyncio.Task[None]) -> None:
         self._under_way[user_id] = task
-        task.add_done_callback(partial(self._ended, user_id))
+        task.add_done_callback(partial(self._remove_attempt, user_id))
 
-    def _ended(self, user_id: int, task: asyncio.Task[None]) -> None:
+    def _remove_attempt(self, user_id: int, task: asyncio.Task[None]) -> None:
         # After a replay a user may have two attempts for a moment.
         if self._under_way.get(user_id) is task:
             del self._under_way[user_id]
@@ -431,9 +433,9 @@ class _UserBatch:
     def user_id(self) -> int:
         return self.events[0].user_id
 
-    def left(self) -> list[NewDelivery]:
+    def list_undelivered(self) -> list[NewDelivery]:
         """Return the undelivered events as pending deliveries."""
-        waiting = [_waiting(event) for event in self.events[self.delivered :]]
+        waiting = [_build_pending(event) for event in self.events[self.delivered :]]
         if self.failed is not None:
             waiting[0] = waiting[0]._replace(
                 attempts=1, delay=self.delay, failure=self.failed.failure
@@ -441,7 +443,7 @@ class _UserBatch:
         return waiting
 
 
-def _waiting(event: Event) -> NewDelivery:
+def _build_pending(event: Event) -> NewDelivery:
     return NewDelivery(event.shard, event.seq, event.user_id, UUID(event.id), 0, _NO_DELAY, None)
 
 

@@ -106,7 +106,7 @@ class WebhookSupervisor:
         for webhook_id, running in [*self._running.items()]:
             subscription = wanted.get(webhook_id)
             # A webhook that was disabled and enabled in between has ended its attempts, and one that failed restarts.
-            if subscription is None or running.sink.drained or running.task.done():
+            if subscription is None or running.sink.is_drained or running.task.done():
                 self._end(webhook_id, FOLLOW_SECONDS)
             elif subscription != running.subscription:
                 running.sink.change(subscription)

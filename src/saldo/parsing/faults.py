@@ -1,0 +1,115 @@
+"""Faults of requests: what is wrong with which field.
+
+A parser collects all faults of a request, so that its client can correct them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn, TypeVar
+from uuid import UUID
+
+from saldo.ledger.instants import InstantError
+from saldo.ledger.money import MoneyError
+from saldo.parsing.json_body import FIELD_LENGTH_MAX
+
+T = TypeVar("T")
+
+FAULTS_MAX: Final = 20
+"""Maximum number of faults that a response lists. The response also gives the number of further faults."""
+
+FAULTS_IN_TEXT_MAX: Final = 3
+"""Maximum number of faults in a sentence for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidField:
+    """A fault of a request. `field` is the name that the client knows."""
+
+    field: str
+    message: str
+
+
+class FieldError(ValueError):
+    """Raised when a field is invalid. The message says what is expected of it."""
+
+
+class InvalidError(Exception):
+    """Raised when a request is invalid. It contains every fault that was found."""
+
+    def __init__(self, faults: list[InvalidField], uuid: UUID | None = None) -> None:
+        super().__init__(summary(faults))
+        self.faults = faults
+        self.uuid = uuid
+        """The uuid of the transaction, if it could be read."""
+
+
+def summary(faults: Sequence[InvalidField]) -> str:
+    """Return the first faults in one line, with the number of further ones."""
+    named = [f"{fault.field} {fault.message}" for fault in faults[:FAULTS_IN_TEXT_MAX]]
+    left = len(faults) - len(named)
+    return "; ".join(named) + (f"; and {left} more" if left else "")
+
+
+class FaultCollector:
+    """A collector of the faults of one request, in the order in which they are found.
+
+    It keeps all of them, because responses give the number of those that they don't list. The sizes of requests limit
+    that number: an object has at most `saldo.parsing.json_body.FIELDS_MAX` fields.
+    """
+
+    __slots__ = ("faults",)
+
+    def __init__(self) -> None:
+        self.faults: list[InvalidField] = []
+
+    def __bool__(self) -> bool:
+        """Return whether there are any faults."""
+        return bool(self.faults)
+
+    def add(self, field: str, message: str) -> None:
+        """Add a fault."""
+        self.faults.append(InvalidField(field, message))
+
+    def extend(self, faults: Iterable[InvalidField]) -> None:
+        """Add faults that were found elsewhere."""
+        self.faults.extend(faults)
+
+    def check_fields(self, fields: Mapping[str, Any], known: tuple[str, ...]) -> None:
+        """Add a fault for each unknown field.
+
+        To ignore a misspelt field would be dangerous, because it may have been a timestamp, or the limit of a key.
+        """
+        for name in fields:
+            if name not in known:
+                message = f"is not a field of this request; there are {', '.join(known)}"
+                self.add(name[:FIELD_LENGTH_MAX], message)
+
+    def read(self, field: str, read: Callable[..., T], *arguments: Any) -> T | None:
+        """Return the value that `read` parses, or None after its fault was added."""
+        try:
+            return read(*arguments)
+        except (FieldError, MoneyError, InstantError) as error:
+            self.add(field, str(error))
+            return None
+
+    def fail(self, uuid: UUID | None = None) -> NoReturn:
+        """Raise the error with all faults.
+
+        Args:
+            uuid: The uuid of the transaction, if it could be read.
+
+        Raises:
+            InvalidError: The request is invalid.
+        """
+        raise InvalidError(self.faults, uuid)
+
+    def raise_if_any(self) -> None:
+        """Raise the error with all faults, if there are any.
+
+        Raises:
+            InvalidError: The request is invalid.
+        """
+        if self.faults:
+            self.fail()
