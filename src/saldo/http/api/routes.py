@@ -118,13 +118,13 @@ async def read_json_body(request: HttpRequest) -> bytes:
 @post(
     "/v1/transaction",
     status_code=200,
-    summary="Deposit or withdraw",
+    summary="Post a deposit or a withdrawal",
     tags=["transactions"],
     operation_class=PostTransaction,
     responses={
         200: ResponseSpec(
             ledger.Transaction,
-            description="The transaction was posted, now or earlier.",
+            description="The transaction was posted, by this request or by an earlier one.",
             generate_examples=False,
         ),
         **problem_specs(
@@ -139,8 +139,8 @@ async def read_json_body(request: HttpRequest) -> bytes:
 async def post_transaction(request: HttpRequest, service: InjectedContext) -> Response[bytes]:
     """Posts one deposit or withdrawal, exactly once for its uuid.
 
-    The response is sent after the transaction is durable. Every retry with the same uuid and content gets the recorded
-    outcome, marked with the header `Idempotent-Replayed`, so it is always safe to send the request again."""
+    The response is sent after the transaction is durable. Every retry with the same uuid and content returns the
+    recorded outcome and the header `Idempotent-Replayed`, so it is always safe to send the request again."""
     answer = await service.transactions.post(
         await request.body(),
         request.headers.get("content-type", ""),
@@ -154,15 +154,16 @@ async def post_transaction(request: HttpRequest, service: InjectedContext) -> Re
 @post(
     "/v1/transactions",
     status_code=200,
-    summary="Post many transactions",
+    summary="Post transactions in bulk",
     tags=["transactions"],
     operation_class=PostTransactions,
     responses={
         200: ResponseSpec(
             list[ledger.BulkOutcome],
-            description="One outcome for each transaction, in the order of the input. The response to an array is an "
-            "array, and the response to lines is lines. With `Accept: application/x-ndjson` the response to "
-            "an array is lines, too.",
+            description="One outcome for each transaction, in the order of the request. The response has the format of "
+            "the "
+            "request. With `Accept: application/x-ndjson`, the response to an array is newline-delimited JSON, "
+            "too.",
             generate_examples=False,
         ),
         **problem_specs(
@@ -175,16 +176,16 @@ async def post_transaction(request: HttpRequest, service: InjectedContext) -> Re
     },
 )
 async def post_transactions(service: InjectedContext, atomic: Atomic = None) -> ASGIApp:
-    """Posts many deposits and withdrawals: an array, or newline-delimited JSON of any length.
+    """Posts many deposits and withdrawals, sent as a JSON array or as newline-delimited JSON of any length.
 
-    Each transaction gets the outcome that a POST of it alone would get. With `atomic=true` either all transactions of
-    an array are posted, or nothing is recorded."""
+    Each transaction gets the outcome that it would get in a request of its own. With `atomic=true`, either all
+    transactions of an array are posted, or nothing is recorded."""
     return service.bulk
 
 
 @get(
     "/v1/transactions",
-    summary="List all transactions of a shard",
+    summary="List transactions of a shard",
     tags=["transactions"],
     operation_class=DocumentedOperation,
     responses=problem_specs(
@@ -198,10 +199,11 @@ async def get_log(
     after: LogAfter = None,
     limit: Limit = None,
 ) -> ledger.TransactionLog:
-    """Returns transactions of one of the 64 shards of the log, oldest first, refused ones included.
+    """Returns the transactions of one of the 64 shards of the log, oldest first, including refused ones.
 
-    Use it to copy the whole log, and later to copy new entries. A page may be short or empty: continue from `reached`
-    while `more` is true. All transactions of a user are in one shard, in the order of `number`."""
+    Use this endpoint to copy the whole log, and later to copy new entries. A page may be short or even empty. Request
+    the next page with `after` set to `reached` as long as `more` is true. All transactions of a user are in one
+    shard, in the order of `number`."""
     require_all_users(request.scope)
     number = parse_shard(shard)
     if number is None:
@@ -220,13 +222,13 @@ async def get_log(
 
 @get(
     "/v1/events",
-    summary="Follow events live",
+    summary="Stream events",
     tags=["events"],
     operation_class=GetEvents,
     responses={
         200: ResponseSpec(
             str,
-            description="The response continues until one side closes it.",
+            description="The response continues until the client or the service closes it.",
             generate_examples=False,
         ),
         **problem_specs(
@@ -243,9 +245,10 @@ async def get_events(
     since: EventsFrom = None,
     last_event_id: LastEventId = None,
 ) -> ASGIApp:
-    """Streams the events of the log as server-sent events, live or from any earlier position.
+    """Streams the events of the log as server-sent events, from now on or from any earlier position.
 
-    To resume without loss, send the last `id` that you received. Events of one user arrive in the order of `number`."""
+    To resume without loss, send the last `id` that you received. The events of one user arrive in the order of
+    `number`."""
     return service.events
 
 
@@ -255,7 +258,11 @@ async def get_events(
     tags=["transactions"],
     operation_class=DocumentedOperation,
     responses={
-        200: ResponseSpec(ledger.Transaction, description="Found.", generate_examples=False),
+        200: ResponseSpec(
+            ledger.Transaction,
+            description="The recorded transaction.",
+            generate_examples=False,
+        ),
         **problem_specs(
             "transaction_not_found",
             *DATABASE_CODES,
@@ -268,7 +275,7 @@ async def get_events(
 async def get_transaction(
     uuid: Uuid, request: HttpRequest, service: InjectedContext, of_user: OfUser = None
 ) -> Response[bytes]:
-    """Returns the transaction with this uuid and its outcome, also if it was refused."""
+    """Returns the transaction with this uuid, whether it was posted or refused."""
     grant = admission_of(request.scope).grant
     return response(await service.questions.transaction(uuid, request_id(request), grant, of_user))
 
@@ -279,7 +286,9 @@ async def get_transaction(
     tags=["users"],
     operation_class=PostUser,
     responses={
-        201: ResponseSpec(ledger.User, description="Created.", generate_examples=False),
+        201: ResponseSpec(
+            ledger.User, description="The user was created.", generate_examples=False
+        ),
         **problem_specs(
             "name_taken",
             *DATABASE_CODES,
@@ -289,7 +298,7 @@ async def get_transaction(
     },
 )
 async def post_user(request: HttpRequest, service: InjectedContext) -> Response[Any]:
-    """Creates a user with a balance of zero. A name belongs to one user only."""
+    """Creates a user with a balance of zero. The name must be unique."""
     require_all_users(request.scope)
     name = parse_name(await read_json_body(request), service.reading)
     creation = await service.reader.create_user(name)
@@ -311,7 +320,7 @@ async def post_user(request: HttpRequest, service: InjectedContext) -> Response[
     ),
 )
 async def get_user(user_id: UserId, request: HttpRequest, service: InjectedContext) -> ledger.User:
-    """Returns a user with the current balance."""
+    """Returns a user and the user's current balance."""
     number = parse_user_id(user_id)
     require_user(request.scope, number)
     user = await service.reader.get_user(number)
@@ -322,7 +331,7 @@ async def get_user(user_id: UserId, request: HttpRequest, service: InjectedConte
 
 @get(
     "/v1/user",
-    summary="Users",
+    summary="List users",
     tags=["users"],
     operation_class=DocumentedOperation,
     responses=problem_specs(
@@ -336,9 +345,10 @@ async def get_users(
     limit: Limit = None,
     cursor: Cursor = None,
 ) -> ledger.UserList:
-    """Lists users by id. Pages stay consistent while users are created.
+    """Lists users, ordered by id. Users that are created meanwhile do not disturb the pagination.
 
-    With `name` the list has at most the one user of that name. Names are compared in Unicode's composed form (NFC)."""
+    With `name`, the list contains the user with that name, or nobody. Names are compared in Unicode's composed form
+    (NFC)."""
     require_all_users(request.scope)
     settings = service.settings
     count = parse_limit(limit, settings.page_items_default, settings.page_items_max)
@@ -351,7 +361,7 @@ async def get_users(
 
 @get(
     "/v1/user/{user_id:str}/balance",
-    summary="Get a balance, now or at any date",
+    summary="Get a balance, current or at a date",
     tags=["users"],
     operation_class=DocumentedOperation,
     responses=problem_specs(
@@ -368,10 +378,10 @@ async def get_balance(
     before: Before = None,
     known_at: KnownAt = None,
 ) -> ledger.Balance:
-    """Returns the current balance, or the balance at `date` (inclusive) or before `before` (exclusive), including late
-    entries.
+    """Returns the current balance, or the balance at `date` (inclusive) or just before `before` (exclusive). Late
+    entries are included.
 
-    With `known_at` the response leaves out everything that was recorded after that time.
+    With `known_at`, everything that was recorded after that time is left out.
     """
     number = parse_user_id(user_id)
     require_user(request.scope, number)
@@ -418,10 +428,10 @@ async def get_transactions(
     limit: Limit = None,
     cursor: Cursor = None,
 ) -> ledger.TransactionList:
-    """Lists a user's transactions, newest first by `number`, refused ones included.
+    """Lists a user's transactions in descending order of `number`, including refused ones.
 
-    A page may be short or empty although older transactions match: continue while there is a `next_cursor`. With
-    `known_at` the list leaves out later recorded transactions, so that all of its pages are consistent."""
+    A page may be short or even empty although older transactions match. Request the next page as long as there is a
+    `next_cursor`. With `known_at`, transactions that were recorded later are left out, so all pages are consistent."""
     number = parse_user_id(user_id)
     require_user(request.scope, number)
     begin, end = parse_range(since, until, service.reading)
@@ -449,19 +459,19 @@ async def get_transactions(
 
 @get(
     "/healthz/live",
-    summary="Alive",
+    summary="Check liveness",
     tags=["operation"],
     operation_class=DocumentedOperation,
     security=NO_KEY_NEEDED,
     responses=problem_specs(guarded=False),
 )
 async def live() -> ledger.Health:
-    """Reports that the process responds. It never depends on the database."""
+    """Reports that the process responds. The result does not depend on the database."""
     return ledger.Health("ok")
 
 
 def _not_ready(*statuses: str) -> dict[int, ResponseSpec]:
-    """Return the responses other than `ok`, with an example of each status."""
+    """Return the responses of a health check other than `ok`, with an example of each status."""
     return {
         **problem_specs(guarded=False),
         503: ResponseSpec(
@@ -475,15 +485,15 @@ def _not_ready(*statuses: str) -> dict[int, ResponseSpec]:
 
 @get(
     "/healthz/ready",
-    summary="Ready",
+    summary="Check readiness",
     tags=["operation"],
     operation_class=DocumentedOperation,
     security=NO_KEY_NEEDED,
     responses=_not_ready("draining", "unavailable"),
 )
 async def ready(request: HttpRequest, service: InjectedContext) -> Response[ledger.Health]:
-    """Reports whether the service can post: the database accepts writes, the queue is not full, and the service is
-    not stopping."""
+    """Reports whether the service can post transactions: the database accepts writes, the queue is not full, and the
+    service is not stopping."""
     if service.readiness.draining:
         return JsonResponse(ledger.Health("draining"), status_code=503)
     return _health(not service.engine.saturated and await _database_ready(request, service))
@@ -491,14 +501,14 @@ async def ready(request: HttpRequest, service: InjectedContext) -> Response[ledg
 
 @get(
     "/healthz/startup",
-    summary="Started",
+    summary="Check startup",
     tags=["operation"],
     operation_class=DocumentedOperation,
     security=NO_KEY_NEEDED,
     responses=_not_ready("unavailable"),
 )
 async def startup(request: HttpRequest, service: InjectedContext) -> Response[ledger.Health]:
-    """Reports whether the service has been ready once. Later failures of the database don't matter."""
+    """Reports whether the service has ever been ready. Later failures of the database do not change the result."""
     return _health(service.reader.was_ready or await _database_ready(request, service))
 
 
@@ -521,14 +531,14 @@ def _health(well: bool) -> Response[ledger.Health]:
 
 @get(
     "/metrics",
-    summary="Metrics",
+    summary="Get metrics",
     tags=["operation"],
     operation_class=DocumentedOperation,
     media_type="text/plain",
     responses=problem_specs(),
 )
 async def metrics(service: InjectedContext, request: HttpRequest) -> Response[bytes]:
-    """Returns the metrics of all workers in Prometheus' text format, or as OpenMetrics if the client accepts that."""
+    """Returns the metrics of all workers in Prometheus' text format, or in OpenMetrics if the client accepts it."""
     body, content_type = render_metrics(
         request.headers.get("accept", ""),
         __version__,
