@@ -101,7 +101,7 @@ class Problem(NamedTuple):
 
 
 class ProblemError(Exception):
-    """Raised to end a request with a problem. The edge renders the problem with the id of the request."""
+    """Raised to end a request with a problem. The ASGI entry point renders the problem with the id of the request."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.code)

@@ -1,6 +1,7 @@
 """Parsers of the fields of a JSON object, which collect all faults.
 
-They are for objects that clients send seldom. Numbers are strings of digits (`saldo.parsing.transactions`).
+They are used for requests that clients send rarely. JSON numbers arrive as strings of digits
+(`saldo.parsing.json_body`).
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ def collect(
 def find_unknown_fields(fields: Mapping[str, Any], known: tuple[str, ...]) -> list[InvalidField]:
     """Return a fault for each unknown field.
 
-    To ignore a misspelt field could grant too much, because it may have been a limit.
+    Ignoring a misspelt field could grant too much, because the field may have been meant as a limit.
     """
-    message = f"is not a field of this request; there are {', '.join(known)}"
+    message = f"is not a field of this request; its fields are {', '.join(known)}"
     return [InvalidField(name[:FIELD_LENGTH_MAX], message) for name in fields if name not in known]
 
 
@@ -74,10 +75,10 @@ def read_user_ids(value: object, users_max: int) -> list[int] | None:
     if value is ABSENT or value is None:
         return None
     if not isinstance(value, list) or not 1 <= len(value) <= users_max:
-        raise FieldError(f"must be a list of 1 to {users_max} user ids; or null: all users")
+        raise FieldError(f"must be a list of 1 to {users_max} user ids, or null for all users")
     ids = {int(each) if isinstance(each, str) and _DIGITS.fullmatch(each) else 0 for each in value}
     if min(ids) < 1 or max(ids) > USER_ID_MAX:
         raise FieldError(
-            f"must be whole numbers from 1 to {USER_ID_MAX}, or strings of their digits"
+            f"must contain only whole numbers from 1 to {USER_ID_MAX}, as numbers or as strings of digits"
         )
     return sorted(ids)

@@ -363,7 +363,7 @@ def read_cursor(listing: str, cursor: str | None) -> int | None:
             return min(int(position), USER_ID_MAX)
     except ValueError:
         pass
-    raise _invalid("cursor", "must be a next_cursor of this list")
+    raise _invalid("cursor", "must be the next_cursor of a page of this list")
 
 
 def parse_limit(limit: str | None, default: int, maximum: int) -> int:
@@ -427,7 +427,7 @@ def _collect(
 
 def _unknown(fields: Mapping[str, Any], known: tuple[str, ...]) -> list[InvalidField]:
     """Return a fault for each unknown field. A misspelt field is not ignored, as it may have been the timestamp."""
-    message = f"is not a field of this request; there are {', '.join(known)}"
+    message = f"is not a field of this request; its fields are {', '.join(known)}"
     return [InvalidField(name[:FIELD_LENGTH_MAX], message) for name in fields if name not in known]
 
 

@@ -122,7 +122,7 @@ def proof_of(entry: Entry, seal: RecordedSeal, leaves: list[bytes]) -> schemas.P
     """Return the proof that an entry is part of a seal, or None if the seal does not match these entries.
 
     Args:
-        leaves: Leaf hashes of the entries in the log at the numbers of the seal.
+        leaves: Leaf hashes of the entries in the log that the seal covers.
     """
     leaf_index = entry.seq - seal.first_seq
     if not _holds(seal, leaves):

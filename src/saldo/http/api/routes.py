@@ -82,14 +82,16 @@ from saldo.store.reader import KnownAtInFutureError, Transaction, User
 NO_KEY_NEEDED: list[dict[str, list[str]]] = [{}]
 """Security requirement, in the OpenAPI document, of routes that need no key."""
 
-KNOWN_TOO_NEW = InvalidField("known_at", "must be in the past: its answer could still change")
+KNOWN_TOO_NEW = InvalidField(
+    "known_at", "must be in the past, because the result could still change"
+)
 
 HttpRequest = Request[Any, Any, State]
 InjectedContext = NamedDependency[AppContext]
 
 
 def response(answer: RawResponse) -> Response[bytes]:
-    """Return the framework's response for an answer."""
+    """Convert a raw response to a response of the framework."""
     return Response(
         answer.body,
         status_code=answer.status,
@@ -234,7 +236,7 @@ async def get_log(
         **problem_specs(
             "position_gone",
             *DATABASE_CODES,
-            invalid=InvalidField("type", f"must be of {', '.join(EVENT_TYPES)}"),
+            invalid=InvalidField("type", f"must be one or more of {', '.join(EVENT_TYPES)}"),
         ),
     },
 )

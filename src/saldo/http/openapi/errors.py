@@ -155,7 +155,7 @@ _EXAMPLES: Final[dict[str, Problem | RawResponse]] = {
     "unsupported_media_type": problems.unsupported_media_type("text/plain"),
     "internal": problems.internal(),
     "unauthenticated": problems.unauthenticated(
-        "A key is needed: send it as Authorization: Bearer <key>."
+        "An API key is required: send it as Authorization: Bearer <key>."
     ),
     "forbidden": problems.forbidden_scope("write"),
     "too_many_requests": problems.too_many_requests(1),

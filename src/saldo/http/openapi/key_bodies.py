@@ -63,7 +63,7 @@ ROTATE: Final = Schema(
     title="RotationRequest",
     properties={
         "overlap_seconds": Schema(
-            description="Seconds for which the old key remains valid. The default is SALDO_KEY_OVERLAP_SECONDS.",
+            description="Seconds for which the old key remains valid. The default is `SALDO_KEY_OVERLAP_SECONDS`.",
             one_of=[
                 Schema(type=OpenAPIType.INTEGER, minimum=0, maximum=OVERLAP_SECONDS_MAX),
                 Schema(type=OpenAPIType.NULL),

@@ -66,7 +66,7 @@ Name: TypeAlias = Annotated[
 Limit: TypeAlias = Annotated[
     str | None,
     _query(
-        "Maximum number of items per page. The default is SALDO_PAGE_ITEMS_DEFAULT.",
+        "Maximum number of items per page. The default is `SALDO_PAGE_ITEMS_DEFAULT`.",
         None,
         "100",
         type=OpenAPIType.INTEGER,

@@ -246,6 +246,6 @@ class Problem(Struct):
 
 
 class Health(Struct):
-    """The health of the service: alive, ready, or started."""
+    """The result of a health check."""
 
     status: Literal["ok", "draining", "unavailable"]

@@ -1,4 +1,4 @@
-"""A batch that is recorded whole or not at all; less on the way back. `post_1` stays for two releases."""
+"""Atomic batches, and smaller results of the function that posts. `post_1` remains for two releases."""
 
 from saldo.store.schema.migrations.steps import run
 

@@ -1,4 +1,4 @@
-"""Sinks of the log, and how far each has got."""
+"""Sinks, with their leases and cursors."""
 
 from saldo.store.schema.migrations.steps import run
 

@@ -1,4 +1,4 @@
-"""Subscriptions of webhooks, and the events of them that wait."""
+"""Webhook subscriptions, and their pending and dead deliveries."""
 
 from saldo.store.schema.migrations.steps import run
 

@@ -1,4 +1,4 @@
-"""What the service tells of itself, beside the log: a webhook that it disabled."""
+"""Notices of disabled webhooks, which are events outside the log."""
 
 from saldo.store.schema.migrations.steps import run
 

@@ -1,4 +1,4 @@
-"""What the ledger holds, counted along the log."""
+"""Totals of the ledger, counted along the log."""
 
 from saldo.store.schema.migrations.steps import run
 

@@ -1,4 +1,4 @@
-"""A restored log is another log."""
+"""The restore id, which distinguishes a restored log from the original."""
 
 from saldo.store.schema.migrations.steps import run
 

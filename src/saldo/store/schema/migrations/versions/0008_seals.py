@@ -1,4 +1,4 @@
-"""The log is sealed."""
+"""Seals of the log."""
 
 from saldo.store.schema.migrations.steps import run
 

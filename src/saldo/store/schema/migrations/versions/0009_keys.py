@@ -1,4 +1,4 @@
-"""Who may ask."""
+"""API keys."""
 
 from saldo.store.schema.migrations.steps import run
 

@@ -1,4 +1,4 @@
-"""The audit in the background, and what it finds."""
+"""Progress and faults of the audit in the background."""
 
 from saldo.store.schema.migrations.steps import run
 

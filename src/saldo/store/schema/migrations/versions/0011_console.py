@@ -1,4 +1,4 @@
-"""Sessions of the console, and names by their beginning."""
+"""Sessions of the console, and the search of names by prefix."""
 
 from saldo.store.schema.migrations.steps import run
 

@@ -1,7 +1,6 @@
-"""Days of 24 hours, late withdrawals with a budget, past balances of any size, keys in the order of their bytes.
+"""Days of 24 hours, a limit for late withdrawals per batch, past balances of any size, and keys in byte order.
 
-`post_2` and `balance_1` stay for two releases. What `saldo.users` needs is done by `saldo.store.schema.online_changes`
-afterwards.
+`post_2` and `balance_1` remain for two releases. Afterwards `saldo.store.schema.online_changes` changes `saldo.users`.
 """
 
 from saldo.store.schema.migrations.steps import (
