@@ -66,7 +66,7 @@ def recovery_table(happened: Sequence[InjectedFault]) -> str:
         kinds.setdefault(each.kind, []).append(each)
     rows = [
         "| fault | times | available again, median | at the longest | nobody served, at the longest "
-        "| consumers told again, median |",
+        "| consumers reached again, median |",
         "|---|---|---|---|---|---|",
     ]
     for kind in sorted(kinds):

@@ -11,21 +11,29 @@ from saldo.http.openapi.document import openapi_document
 from saldo.settings.model import Settings
 from website.schemas import Schema, describe_type, escape_cell, field_table, referenced_components
 
-_BEGINNING: Final = """# The API
+_BEGINNING: Final = """# HTTP API reference
 
-Made from the OpenAPI document, which the service has at `/openapi.json`, with every example and every pattern; a page
-to try it on is at `/docs`. Errors are one object everywhere, [with a code that stays](errors.md). Every retry with the
-same uuid is safe.
+This page is generated from the OpenAPI document, which the service serves at `/openapi.json` with all examples and
+patterns. The service also has an interactive page at `/docs`.
+
+- **Authentication.** Send an API key or a token as `Authorization: Bearer <key>` ([how](../howto/secure.md)). The
+  health checks need no key.
+- **Idempotency.** The uuid of a transaction is its idempotency key. A retry with the same uuid is always safe
+  ([why](../explanation/exactly-once.md)).
+- **Errors.** Every error is an `application/problem+json` object with a stable `code` ([all errors](errors.md)).
+- **Pagination.** A list returns pages of at most `limit` items. To get the next page, send `next_cursor` as `cursor`,
+  until `next_cursor` is null.
+- **Amounts and times.** Amounts are decimal strings. Times in responses are in RFC 3339, with an offset.
 """
 
 _TAGS: Final = {
     "transactions": "Transactions",
     "users": "Users and balances",
-    "events": "Events",
+    "events": "Live events",
     "webhooks": "Webhooks",
     "proofs": "Seals and proofs",
-    "keys": "Keys",
-    "operation": "Operation",
+    "keys": "API keys",
+    "operation": "Health checks and metrics",
 }
 
 
@@ -76,7 +84,7 @@ def _operation(path: str, method: str, operation: Schema) -> list[str]:
     if operation.get("description"):
         lines += [operation["description"], ""]
     if parameters := operation.get("parameters"):
-        lines += ["| parameter | in | type | |", "|---|---|---|---|"]
+        lines += ["| parameter | in | type | description |", "|---|---|---|---|"]
         lines += [_parameter(each) for each in parameters]
         lines.append("")
     for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
@@ -104,7 +112,7 @@ def _body(media_type: str, content: Schema) -> list[str]:
     if "properties" in schema:
         lines += field_table(schema, optional=True)
     elif schema.get("type") == "array":
-        lines += ["An array of the same.", ""]
+        lines += ["An array of transactions with the fields of a single transaction.", ""]
     else:
         lines += [schema.get("description", describe_type(schema)), ""]
     for example in list(content.get("examples", {}).values())[:1]:
@@ -124,7 +132,7 @@ def _response(status: str, answer: Schema) -> list[str]:
         about = (
             "" if description.startswith("Request fulfilled") else f" {escape_cell(description)}"
         )
-        lines += [f"Answer {status}, `{media_type}`: {said or describe_type(schema)}.{about}", ""]
+        lines += [f"Response {status}, `{media_type}`: {said or describe_type(schema)}.{about}", ""]
     return [line.replace("..", ".") for line in lines]
 
 

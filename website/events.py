@@ -12,9 +12,9 @@ DIRECTORY: Final = Path(__file__).parents[1] / "docs/reference/events"
 
 _BEGINNING: Final = """# Events
 
-Every change of the ledger is a [CloudEvent 1.0](https://cloudevents.io) in JSON, told at least once, in order per user:
-to [RabbitMQ](../howto/consume-events.md), to [webhooks](../howto/webhooks.md) and to those who
-[follow live](../howto/live-events.md).
+Every change of the ledger is published as a [CloudEvent 1.0](https://cloudevents.io) in JSON. Events are delivered at
+least once, in order per user, to [RabbitMQ](../howto/consume-events.md), to [webhooks](../howto/webhooks.md), and as a
+[live stream](../howto/live-events.md) of server-sent events.
 """
 
 
@@ -35,7 +35,12 @@ def page() -> str:
             f"JSON Schema: [{path.name}](events/{path.name})",
             "",
         ]
-    lines += ["## How they travel", "", "As AsyncAPI: [asyncapi.json](events/asyncapi.json)", ""]
+    lines += [
+        "## AsyncAPI document",
+        "",
+        "[asyncapi.json](events/asyncapi.json) describes the exchange, the stream and the messages.",
+        "",
+    ]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
@@ -48,10 +53,11 @@ def _event(schema: dict[str, Any], key: str) -> list[str]:
     envelope = schema["properties"]
     return [
         *(f"## `{envelope['type']['const']}`", "", schema["description"], ""),
-        f"Routing key in the exchange: `{key}`. `subject`: {envelope['subject']['description'][0].lower()}"
-        f"{envelope['subject']['description'][1:]} `id`: {envelope['id']['description']}",
+        f"The routing key in the exchange is `{key}`. `subject` is {envelope['subject']['description'][0].lower()}"
+        f"{envelope['subject']['description'][1:]} `id` is {envelope['id']['description'][0].lower()}"
+        f"{envelope['id']['description'][1:]}",
         "",
-        "`data`:",
+        "Fields of `data`:",
         "",
         *field_table(envelope["data"], optional=False),
     ]

@@ -18,7 +18,7 @@ def field_table(schema: Schema, *, optional: bool) -> list[str]:
         optional: Whether to mark optional fields.
     """
     required = set(schema.get("required", ()))
-    lines = ["| field | type | |", "|---|---|---|"]
+    lines = ["| field | type | description |", "|---|---|---|"]
     for name, each in schema["properties"].items():
         description = each.get("description", "")
         if optional and name not in required:

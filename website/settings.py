@@ -10,21 +10,23 @@ from saldo.settings.model import SECTIONS, Settings
 
 _BEGINNING: Final = """# Settings
 
-Every setting is an environment variable. A file `.env` in the working directory may contain the same names; the
-environment takes precedence. An unusable value stops the start with a line that names the setting.
+Every setting is an environment variable. A file `.env` in the working directory can contain the same names, and the
+environment takes precedence over it. If a value is invalid, the service does not start, and the error message names
+the setting.
 
-Names that begin with `SALDO_` are reserved. A name that is not on this page stops the start, in the environment as in
-`.env`, and the message suggests the nearest setting: a misspelt `SALDO_DATABASE_URL` must not lead to another ledger.
-Exceptions are `SALDO_TEST_…` and `SALDO_FUZZ_…` (the test suite) and the variables that Kubernetes adds for a Service
-whose name begins with `saldo`, such as `SALDO_SERVICE_HOST` and `SALDO_PORT=tcp://10.0.0.1:8000`; Saldo ignores those.
-Give your own variables another prefix.
+Names that begin with `SALDO_` are reserved. The service does not start if the environment or `.env` contains such a
+name that is not on this page, because a misspelt `SALDO_DATABASE_URL` must not lead to another ledger. The error
+message suggests the most similar setting. Saldo ignores `SALDO_TEST_…` and `SALDO_FUZZ_…` (the test suite), and the
+variables that Kubernetes adds for a Service whose name begins with `saldo`, such as `SALDO_SERVICE_HOST` and
+`SALDO_PORT=tcp://10.0.0.1:8000`. Give your own variables another prefix.
 """
 _COMMANDS: Final = """## Command line
 
-Commands that talk to a service read these from the environment only, not from `.env`. They also read `SALDO_TIMEZONE`,
-from both: each time without an offset is in the zone of the machine that runs the command, never in the service's.
+Commands that send requests to a service read these settings from the environment only, not from `.env`. They read
+`SALDO_TIMEZONE` from both. If it is unset, a time without an offset is in the time zone of the machine that runs the
+command, never in that of the service.
 
-| setting | default | |
+| setting | default | description |
 |---|---|---|"""
 _SAMPLE_BEGINNING: Final = (
     "# Copy to .env and change what you need. The environment takes precedence over this file.\n"
@@ -37,7 +39,12 @@ def page() -> str:
     lines = [_BEGINNING]
     for title, section in SECTIONS.items():
         lines += [f"## {title}", ""]
-        lines += ["| setting | default | |", "|---|---|---|", *map(_row, section.model_fields), ""]
+        lines += [
+            "| setting | default | description |",
+            "|---|---|---|",
+            *map(_row, section.model_fields),
+            "",
+        ]
     lines += [_COMMANDS]
     lines += [f"| `{name}` |  | {described} |" for name, described in COMMAND_NAMES.items()]
     return "\n".join(lines).rstrip("\n") + "\n"

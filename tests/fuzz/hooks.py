@@ -27,7 +27,7 @@ BULK_PATH: Final = "/v1/transactions"
 INSTANTS: Final = "timestamp|date|before|known_at|from|to|expires_at"
 
 BEYOND_SCHEMAS: Final[tuple[tuple[str, str], ...]] = (
-    ("cursor", "must be a next_cursor of this list"),  # opaque
+    ("cursor", "must be the next_cursor of a page of this list"),  # opaque
     ("before", "can't be combined with date"),  # between two parameters
     ("to", "must be after from"),  # between two parameters
     ("known_at", "must be in the past"),
@@ -42,15 +42,15 @@ BEYOND_SCHEMAS: Final[tuple[tuple[str, str], ...]] = (
     ("amount", "must be a decimal number"),  # a JSON number is an amount only without an exponent
     ("user_id", "must be from 1 to"),  # 19 digits may be too many
     ("user_id", "must be a whole number"),  # 1.0 is an integer to JSON Schema
-    ("user_ids", "must be whole numbers from 1 to"),  # both
-    ("atomic", "is possible with a JSON array only"),  # between the query and the media type
-    ("url", "must be an URL such as"),  # an IDNA name
+    ("user_ids", "must contain only whole numbers from 1 to"),  # both
+    ("atomic", "is allowed for JSON arrays only"),  # between the query and the media type
+    ("url", "must be a URL such as"),  # an IDNA name
     ("url", "must lead to the public internet"),
     ("after", "must be at most"),  # 30 digits may be too many
     ("after|limit", "needs shard"),  # between two parameters
     ("expires_at", "must be in the future"),
-    ("networks", "must be networks such as"),
-    ("user_ids", "are possible with the scopes read and write only"),  # between two fields
+    ("networks", "must contain networks such as"),
+    ("user_ids", "are allowed only with the scopes read and write"),  # between two fields
     ("overlap_seconds", "must be a whole number of seconds"),  # 1.0 is an integer to JSON Schema
     ("url", "must not have a user, a password or a fragment"),
     # Unicode's categories have no portable pattern.

@@ -47,7 +47,7 @@ PROXY_HEADERS: Final = frozenset(
 )
 """Headers that a proxy adds. A request that has one of them does not come from a program on this machine."""
 
-CREATE_KEY_HINT: Final = "Make a key first: saldo keys create operator --scope admin."
+CREATE_KEY_HINT: Final = "Create a key first: saldo keys create operator --scope admin."
 
 LOG_INTERVAL_SECONDS: Final = 60.0
 """Minimum interval between two log lines about the same key."""
@@ -58,16 +58,16 @@ _log = logging.getLogger("saldo.auth")
 
 
 class AuthenticationFailure(NamedTuple):
-    """A rejected request. known: the caller is known, but has no right to use the service (403 instead of 401)."""
+    """A rejected request. If `known` is true, the caller is known but has no rights: 403 instead of 401."""
 
     detail: str
     known: bool = False
 
 
-INVALID_KEY: Final = AuthenticationFailure("The key is not known, has expired or was revoked.")
+INVALID_KEY: Final = AuthenticationFailure("The key is unknown, has expired or was revoked.")
 
 TOKEN_WITHOUT_USERS: Final = AuthenticationFailure(
-    "The token is about nobody: the claim that SALDO_JWT_USERS_CLAIM names has no user's id.",
+    "The token gives access to no user: the claim that SALDO_JWT_USERS_CLAIM names contains no user id.",
     known=True,
 )
 
@@ -156,10 +156,12 @@ class Authenticator:
             return self._authenticate_local(scope, headers)
         authorization = headers.get(b"authorization")
         if authorization is None:
-            return AuthenticationFailure("A key is needed: send it as Authorization: Bearer <key>.")
+            return AuthenticationFailure(
+                "An API key is required: send it as Authorization: Bearer <key>."
+            )
         kind, _, credential = authorization.partition(b" ")
         if kind.lower() != b"bearer" or not credential.strip():
-            return AuthenticationFailure("The Authorization must be: Bearer <key>.")
+            return AuthenticationFailure("The header Authorization must be: Bearer <key>.")
         found = await self._resolve_credential(credential.strip())
         if isinstance(found, AuthenticationFailure):
             return found
@@ -215,7 +217,7 @@ class Authenticator:
         return grant
 
     def _log_wrong_network(self, grant: Grant, address: Address | None) -> None:
-        """Log that a key was used from a network that it is not for. The lines are rate-limited, since the client
+        """Log that a key was used from a network outside its list. The lines are rate-limited, since the client
         decides how often it sends the key."""
         now = time.monotonic()
         if now - self._logged_at.get(grant.name, -LOG_INTERVAL_SECONDS) < LOG_INTERVAL_SECONDS:
@@ -262,26 +264,27 @@ class Authenticator:
     def _authenticate_local(self, scope: Any, headers: Headers) -> Grant | AuthenticationFailure:
         if not self._insecure and not _is_direct(scope, headers):
             return AuthenticationFailure(
-                "Without keys the service answers only programs on its own machine, and no request that a proxy "
-                f"forwards. {CREATE_KEY_HINT}",
+                "As long as no key exists, the service accepts requests only from programs on its own machine, and "
+                f"none that a proxy forwards. {CREATE_KEY_HINT}",
                 known=True,
             )
         host = headers.get(b"host", b"").decode("latin-1")
         name = _parse_host(f"//{host}")
         if self._insecure and name not in self._hosts and _parse_address(name or "") is None:
             return AuthenticationFailure(
-                "Without keys the service answers only to its addresses and to the names in SALDO_HOSTS.",
+                "As long as no key exists, the Host must be an address or one of the names in SALDO_HOSTS.",
                 known=True,
             )
         if not self._insecure and name not in self._hosts:
             return AuthenticationFailure(
-                f"Without keys the service answers only to localhost, 127.0.0.1 and ::1. {CREATE_KEY_HINT}",
+                f"As long as no key exists, the Host must be localhost, 127.0.0.1 or ::1. {CREATE_KEY_HINT}",
                 known=True,
             )
         origin = headers.get(b"origin", b"").decode("latin-1")
         if origin and origin not in self._origins and origin.partition("://")[2] != host:
             return AuthenticationFailure(
-                "Without keys the service answers no page of another site.", known=True
+                "As long as no key exists, the service rejects requests from pages of other sites.",
+                known=True,
             )
         if len(self._local_hosts) < LOCAL_HOSTS_MAX:
             self._local_hosts.add(headers.get(b"host", b""))

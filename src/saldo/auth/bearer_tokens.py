@@ -34,7 +34,7 @@ URL_SECRET_LENGTH_MIN: Final = 4
 """Minimum length, in characters, of a part of a URL that is kept out of messages. Shorter parts occur in many words."""
 
 EXPIRY_MAX: Final = 2**53
-"""Maximum expiry, in seconds since the epoch. Greater integers are not exact as floats, and never come anyway."""
+"""Maximum expiry, in seconds since the epoch. Greater integers are not exact as floats, and real tokens have none."""
 
 BUCKETS_MAX: Final = 10_000
 """Maximum number of subjects whose rate limit is tracked."""
@@ -113,7 +113,7 @@ class TokenVerifier:
         if header.get("alg") not in self._provider.algorithms:
             raise TokenError("the token's algorithm is not one of SALDO_JWT_ALGORITHMS")
         if "crit" in header:
-            raise TokenError("the token has a critical header that is not understood")
+            raise TokenError("the token has a critical header that is not supported")
         name = header.get("kid")
         if name not in self._keys:
             await self._refresh_for_key(name)
@@ -121,11 +121,11 @@ class TokenVerifier:
             return next(iter(self._keys.values()))
         if name not in self._keys and self._unreachable:
             raise TokenError(
-                "the token is signed with a key that is not known, and the provider's keys can't be got at the moment"
+                "the token is signed with an unknown key, and the provider's keys can't be fetched at the moment"
             )
         if name not in self._keys:
             raise TokenError(
-                "the token is signed with a key that the provider did not have when it was last asked"
+                "the token is signed with a key that was not among the provider's keys at the last fetch"
             )
         return self._keys[name]
 
@@ -147,7 +147,7 @@ class TokenVerifier:
         except jwt.InvalidAudienceError:
             raise TokenError("the token is for another audience") from None
         except jwt.InvalidIssuerError:
-            raise TokenError("the token is of another issuer") from None
+            raise TokenError("the token is from another issuer") from None
         except jwt.MissingRequiredClaimError as error:
             raise TokenError(f"the token has no claim {error.claim}") from None
         except (jwt.PyJWTError, OverflowError):

@@ -26,7 +26,7 @@ class KeyCache:
     """A cache of the valid keys: those in the database, which are polled, and those in the settings.
 
     Attributes:
-        any_key: True if there has ever been a key; None until the database has been queried.
+        any_key: True if any key has ever existed; None until the database has been queried.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class KeyCache:
         """
         Args:
             given: the keys in the settings, and the scope of each.
-            refresh_seconds: polling interval. A revoked key may be accepted for so long.
+            refresh_seconds: polling interval. A revoked key may be accepted for that time.
             rate: the rate limit of each key; None means no limit.
             changed: called after the valid keys have changed.
         """

@@ -24,7 +24,7 @@ class TokenBucket:
     """A token bucket, which refills itself.
 
     The last request that takes from the bucket may overdraw it: an array of transactions is admitted as a whole if it
-    has at most `most` of them, and the next request waits for longer.
+    has at most `request_tokens_max` of them, and the next request then waits for longer.
     """
 
     __slots__ = ("_clock", "_filled_at", "_level", "_rate")
@@ -64,5 +64,5 @@ class TokenBucket:
         return self._rate.burst + int(self._rate.per_second * self._rate.debt_seconds_max)
 
     def overdraw(self, count: int) -> None:
-        """Take `count` more tokens whatever the level is, for a request that has already been admitted."""
+        """Take `count` more tokens, whatever the bucket's level is, for a request that has already been admitted."""
         self._level -= count

@@ -1,1 +1,1 @@
-"""Background tasks that one process at a time does beside the ledger: seals, totals and the audit."""
+"""Background tasks of the ledger, which one process at a time executes: seals, totals and the audit."""

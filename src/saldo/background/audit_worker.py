@@ -23,7 +23,7 @@ from saldo.store.errors import StoreError
 from saldo.store.sinks import LeaseLostError
 
 STEP_ENTRIES: Final = 512
-"""Entries checked per step. A step takes a few milliseconds, of the database and of this process."""
+"""Number of entries checked per step. A step takes a few milliseconds, of the database and of this process."""
 
 POSTING_SLOWDOWN_FACTOR: Final = 4.0
 """Factor by which the audit is slower while transactions are being posted."""
@@ -143,7 +143,7 @@ class Auditor:
             log_fault(fault)
 
     async def _throttle(self, entries: int, began: float) -> None:
-        """Pause after a step that checked so many entries and began at `began`."""
+        """Pause after a step that checked `entries` entries and began at `began`."""
         took = time.monotonic() - began
         due = entries / self._limits.entries_per_second
         await asyncio.sleep(pause_seconds(due, took, posting=self._beside.is_recent))

@@ -27,13 +27,13 @@ STEP_BACK: Final = 2.0
 PAUSE_FACTOR_POSTING: Final = 3.0
 """Maximum pauses after a pass that reached the limit of entries, as multiples of its duration. They cap the sealer at a
 third of a processor and of a connection on the busiest machine, and at a quarter while transactions are being posted.
-Sealing later takes no less work."""
+Entries that are sealed later need the same work."""
 
 UNSEALED_SECONDS_MAX: Final = 0.4
 BACKLOG_SECONDS: Final = 10.0
 """Range of the waiting time of the oldest unsealed entry in which the sealer does not pause, because the next pass and
 its seals take time, too. An entry that waited for longer than `BACKLOG_SECONDS` belongs to a backlog from a time
-without a sealer, which need not be worked off fast."""
+without a sealer, which is not urgent."""
 
 TAKE_OVER_SECONDS: Final = 3.0
 """Time without a seal by another sealer after which a sealer on standby takes over."""

@@ -22,7 +22,7 @@ REST_SECONDS_MAX = 1.0
 """Maximum pause, so that the work makes progress however busy the machine is."""
 
 POSTING_SECONDS = 1.0
-"""Time after the last batch for which posting counts as active. Later the work slows nobody down."""
+"""Time after the last batch for which posting counts as active. Later, background work delays no client."""
 
 _SCHEDSTAT = Path("/proc/thread-self/schedstat")
 """The thread's scheduler statistics, on Linux only: nanoseconds on a processor, nanoseconds ready and waiting for one,
@@ -60,7 +60,7 @@ class PostingActivity:
     def __init__(self, *, told: bool) -> None:
         """
         Args:
-            told: whether `rung` is called for each batch posted here. If not, posting always counts as active.
+            told: whether `record` is called for each batch posted here. If not, posting always counts as active.
         """
         self._told = told
         self._rung_at = float("-inf")

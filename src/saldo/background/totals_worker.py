@@ -19,7 +19,8 @@ PASS_SECONDS_TARGET = 0.01
 
 PER_SHARD_MIN = 64
 PER_SHARD_MAX = 8192
-"""Bounds of the entries read per shard in a pass: few if all shards have new ones, many if one user has all of them."""
+"""Bounds of the number of entries read per shard in a pass. It is low if all shards have new entries, and high if one
+user has all of them."""
 
 STEP_BACK = 4.0
 PAUSE_FACTOR_POSTING = 50.0
@@ -59,7 +60,7 @@ async def run_totals(totals: Totals, beside: PostingActivity) -> None:
 
 
 def next_per_shard(per_shard: int, seconds: float) -> int:
-    """Return the number of entries to read per shard after a pass that took so many seconds."""
+    """Return the number of entries to read per shard after a pass that took `seconds`."""
     if seconds < PASS_SECONDS_TARGET / 2:
         return min(per_shard * 2, PER_SHARD_MAX)
     if seconds > PASS_SECONDS_TARGET * 2:

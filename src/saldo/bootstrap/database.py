@@ -20,13 +20,13 @@ class Purpose(Enum):
     """The purpose for which a command uses the database. It decides what is prepared."""
 
     SERVE = "serve"
-    """The service runs on the database, or will: it is migrated, and the ledger's rules are set."""
+    """The service uses the database: it is migrated, and the ledger's rules are set."""
     GRANT = "grant"
-    """The service's role gets its rights: the database is migrated, and the ledger's rules are left unchanged."""
+    """A command grants the service's role its rights: the database is migrated, and its rules are unchanged."""
     CHANGE = "change"
-    """A command changes something: a database without a ledger is prepared, any other is left unchanged."""
+    """A command writes: a database without a ledger is prepared, and any other is left unchanged."""
     READ = "look"
-    """A command reads: the database is not changed, and no writer is blocked."""
+    """A command only reads: the database is not changed, and no writer is blocked."""
 
 
 class Database:
@@ -34,7 +34,7 @@ class Database:
     and checked.
 
     It is a context manager that returns the connection string of the service's role. Pools that are opened inside a
-    context with the purpose LOOK are read-only.
+    context with the purpose READ are read-only.
 
     Raises:
         ConfigurationError: the database can't be used. The message is one line for the operator.

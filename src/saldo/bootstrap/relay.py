@@ -46,7 +46,8 @@ async def run_relays(
     bell_path: Path | None,
     tracing: Tracing | None = None,
 ) -> AsyncIterator[None]:
-    """Run a relay for each configured sink and the background tasks; at the end the relays publish what is left.
+    """Run a relay for each configured sink, and the background tasks. At the end the relays publish the rest of the
+    events.
 
     Args:
         bell_path: the socket at which wakeups arrive; None means that new entries are found by polling only.

@@ -129,13 +129,13 @@ async def run_service(
     bell_path: Path | None = None,
     tracing: Tracing | None = None,
 ) -> AsyncIterator[AsgiApp]:
-    """Run the application with everything behind it, and stop it in the opposite order.
+    """Start the application with all its parts, yield it, and stop the parts in the opposite order.
 
     A start that fails closes what it has opened.
 
     Args:
-        bell_path: The socket of the relay that is woken by new events; None: no relay is woken.
-        tracing: Gets the spans of batches. The spans of requests are added by the caller (`Tracing.traced`).
+        bell_path: The wakeup socket of the relay; None means that no relay is woken.
+        tracing: Receives the spans of batches. The caller adds the spans of requests (`Tracing.traced`).
     """
     async with AsyncExitStack() as stack:
         yield await _start(stack, settings, database_url, bell_path, tracing)

@@ -24,7 +24,8 @@ from saldo.store.log import Log
 from saldo.store.webhooks import ActiveWebhook, Webhooks
 
 WEBHOOK_BATCH_EVENTS_MAX = 100
-"""Maximum number of a webhook's events in flight before its cursor moves. So many may be delivered twice."""
+"""Maximum number of a webhook's events in flight before its cursor moves. After a crash, this many events may be
+delivered twice."""
 
 
 WEBHOOK_POLL_SECONDS = 5.0

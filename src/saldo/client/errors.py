@@ -146,7 +146,7 @@ class NameTakenError(ConflictError):
 
 
 class NotFoundError(SaldoError):
-    """There is no such user, transaction, webhook, key …; `code` says which."""
+    """There is no such user, transaction, webhook, key …; `code` names the kind."""
 
 
 class PositionGoneError(SaldoError):

@@ -2,7 +2,7 @@
 
 `POST /v1/transaction` bypasses the framework's router, which would cost half of the throughput. So do the two most
 frequent reads without a query, and the streams `POST /v1/transactions` and `GET /v1/events`. All other requests go to
-the framework. A transaction gets the same response on either way, as both call `saldo.http.api.post_transaction`.
+the framework. A transaction gets the same response in both cases, because both call `saldo.http.api.post_transaction`.
 """
 
 from __future__ import annotations

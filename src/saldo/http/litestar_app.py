@@ -51,18 +51,19 @@ from saldo.store.errors import StoreError
 
 _log = logging.getLogger("saldo.http")
 
-_DESCRIPTION = """Keeps users' balances: every transaction is processed exactly once, a balance is \
-never negative, and the balance at any date can be asked.
+_DESCRIPTION = """Saldo keeps users' balances. It processes every transaction exactly once, never lets a \
+balance fall below zero, and returns the balance at any date.
 
-Money is a decimal string; times are RFC 3339. Errors are `application/problem+json` with a stable \
-`code`. Every retry with the same uuid is safe."""
+Amounts are decimal strings, and times are in RFC 3339. Errors are `application/problem+json` with a \
+stable `code`. The uuid of a transaction is its idempotency key: a retry with the same uuid is always safe."""
 
 
 _KEY_SCHEME = SecurityScheme(
     type="http",
     scheme="bearer",
-    description="An API key, or a token of the identity provider. While there is no key, the service accepts requests "
-    "from this machine only.",
+    description="An API key, or a token of the identity provider. As long as no key exists, the service accepts "
+    "requests "
+    "from its own machine only.",
 )
 
 
@@ -94,7 +95,7 @@ _HANDLERS = [
 """All handlers of the API, in the order of the paths in the OpenAPI document."""
 
 _NOT_FOUND = frozenset({"/docs/{path}", f"{CONSOLE_PATH}/{{rest}}"})
-"""Routes that only answer that a page does not exist."""
+"""Routes whose only response is that a page does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ class ExtraRoutes:
     Attributes:
         routes: Routes of the framework.
         streams: Applications of paths whose responses have no end; see `AsgiApp`.
-        failed: A prefix of paths, and the function that answers the router's errors below it.
+        error_handler: A prefix of paths, and the function that responds to the router's errors below it.
     """
 
     routes: Sequence[ControllerRouterHandler] = ()

@@ -28,7 +28,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER: Final = ("retry-after", "1")
 
 KNOWN_AT_IN_FUTURE: Final = InvalidField(
-    "known_at", "must be in the past: its answer could still change"
+    "known_at", "must be in the past, because the result could still change"
 )
 
 _TITLES: Final = {
@@ -72,7 +72,7 @@ _TITLES: Final = {
 
 
 class Problem(NamedTuple):
-    """A problem before it is serialized, as a response or as one line of a bulk response."""
+    """A problem that is serialized either as a response or as one line of a bulk response."""
 
     code: str
     detail: str
@@ -105,7 +105,7 @@ class Problem(NamedTuple):
 
 
 class ProblemError(Exception):
-    """Raised to end a request with a problem. The edge renders the problem with the id of the request."""
+    """Raised to end a request with a problem. The ASGI entry point renders the problem with the id of the request."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.code)
@@ -129,7 +129,7 @@ def unsupported_media_type(
 
 
 def invalid(faults: Sequence[InvalidField]) -> Problem:
-    """Return 422 with the first invalid fields: `FAULTS_MAX` of them in `errors`, fewer in the detail."""
+    """Return 422 with at most `FAULTS_MAX` invalid fields in `errors`, and with fewer in the detail."""
     shown = [InvalidField(_printable(fault.field), fault.message) for fault in faults[:FAULTS_MAX]]
     errors = [{"field": fault.field, "message": fault.message} for fault in shown]
     return Problem("invalid", summary([*shown, *faults[FAULTS_MAX:]]), {"errors": errors})
@@ -144,14 +144,15 @@ def invalid_without_details() -> Problem:
 
 
 def _printable(name: str) -> str:
-    """Replace the unprintable characters of a name that a client sent: many JSON line readers split at U+2028, too."""
+    """Replace the unprintable characters of a name that a client sent, because many readers of JSON lines split at
+    U+2028."""
     if name.isprintable():
         return name
     return "".join(character if character.isprintable() else "\ufffd" for character in name)
 
 
 def from_error(error: InvalidError | StoreError, request_id: str) -> Problem:
-    """Return the problem for a query that is invalid or that the database can't answer now."""
+    """Return the problem for a query that is invalid or that the database can't execute now."""
     if isinstance(error, InvalidError):
         return invalid(error.faults)
     if isinstance(
@@ -164,16 +165,16 @@ def from_error(error: InvalidError | StoreError, request_id: str) -> Problem:
 
 
 def transaction_not_found(uuid: str) -> Problem:
-    """Return 404 for a transaction."""
+    """Return 404 for a transaction that is not recorded."""
     detail = (
         f"There is no transaction {uuid[:36]}. If an earlier attempt ended with outcome_unknown, it may still be "
-        "recorded: send the same uuid again until the answer is a recorded outcome."
+        "recorded: send the same uuid again until the response is a recorded outcome."
     )
     return Problem("transaction_not_found", detail, {})
 
 
 def not_sealed_yet(uuid: str) -> Problem:
-    """Return 409 for a proof."""
+    """Return 409 for a proof of a transaction that is not sealed yet."""
     detail = (
         f"The transaction {uuid} is recorded, but not sealed yet. Sealing takes about a second, or longer while a "
         "bulk request is processed. Send the request again."
@@ -191,13 +192,13 @@ def seal_broken(shard: int, first_seq: int, last_seq: int) -> Problem:
 
 
 def from_engine_error(error: EngineError) -> Problem:
-    """Return the problem for a request without a decision."""
+    """Return the problem for a request that was not decided."""
     if isinstance(error, OutcomeUnknownError):
         return Problem(
             "outcome_unknown",
             "The transaction was sent to the database and its outcome is not known yet. Send the same uuid "
-            "again until the answer is a recorded outcome (200, 402, 409 uuid_conflict or 422 "
-            "balance_above_maximum). Any other answer, such as a 404, does not rule out that this attempt "
+            "again until the response is a recorded outcome (200, 402, 409 uuid_conflict or 422 "
+            "balance_above_maximum). Any other response, such as 404, does not rule out that this attempt "
             "is still recorded.",
             {},
         )
@@ -221,7 +222,7 @@ def from_engine_error(error: EngineError) -> Problem:
 
 
 def body_too_large(bytes_max: int) -> Problem:
-    """Return 413 for a body."""
+    """Return 413 for a body that is too large."""
     errors = [{"field": "body", "message": f"must have at most {bytes_max} bytes"}]
     return Problem(
         "body_too_large", f"The body has more than {bytes_max} bytes.", {"errors": errors}
@@ -229,7 +230,7 @@ def body_too_large(bytes_max: int) -> Problem:
 
 
 def internal() -> Problem:
-    """Return 500, without details of the fault."""
+    """Return 500 without details of the error."""
     return Problem(
         "internal",
         "Something went wrong on our side. A transaction may be sent again with the same uuid. "
@@ -239,19 +240,19 @@ def internal() -> Problem:
 
 
 def head_too_large(bytes_max: int, headers_max: int) -> Problem:
-    """Return 431 for a head."""
-    detail = f"A request may have {headers_max} headers, and {bytes_max} bytes before its body."
+    """Return 431 for a head that is too large."""
+    detail = f"A request may have at most {headers_max} headers, and at most {bytes_max} bytes before its body."
     return Problem("head_too_large", f"{detail} The connection is closed.", {})
 
 
 def url_too_long(bytes_max: int) -> Problem:
-    """Return 414 for a URL."""
+    """Return 414 for a URL that is too long."""
     detail = f"The URL has more than {bytes_max} bytes. The connection is closed."
     return Problem("url_too_long", detail, {})
 
 
 def wrong_header(name: str, what: str) -> Problem:
-    """Return 400 for a head that is ambiguous."""
+    """Return 400 for a header that is missing, repeated or invalid."""
     errors = [{"field": name, "message": what}]
     return Problem("wrong_header", f"The header {name} {what}.", {"errors": errors})
 
@@ -260,15 +261,15 @@ def too_slow(seconds: float) -> Problem:
     """Return 408. It is also the last line of a stream that timed out."""
     return Problem(
         "too_slow",
-        f"The request was not complete within {seconds:g} s. Transactions without an answer were not processed: "
+        f"The request was not complete within {seconds:g} s. Transactions without a response were not processed: "
         "send them again.",
         {},
     )
 
 
 def line_too_long(bytes_max: int) -> Problem:
-    """Return 413 for a line of a stream."""
-    errors = [{"field": "body", "message": f"must have at most {bytes_max} bytes a line"}]
+    """Return 413 for a line of a stream that is too long."""
+    errors = [{"field": "body", "message": f"must have at most {bytes_max} bytes per line"}]
     detail = f"The line has more than {bytes_max} bytes."
     return Problem("body_too_large", detail, {"errors": errors})
 
@@ -283,7 +284,7 @@ def service_shutdown() -> Problem:
 
 
 def too_many_streams(streams_max: int) -> Problem:
-    """Return 503 for a stream whose key has reached its limit."""
+    """Return 503 for a stream whose key has reached its limit of open streams."""
     detail = (
         f"The key has {streams_max} open streams, which is the limit (SALDO_KEY_STREAMS_MAX). This stream was not "
         "read."
@@ -294,7 +295,7 @@ def too_many_streams(streams_max: int) -> Problem:
 def spools_full() -> Problem:
     """Return 503 for a stream while the spools are full."""
     detail = (
-        "Too many answers wait for clients that do not read them (SALDO_PROCESS_SPOOL_BYTES_MAX)."
+        "Too many responses wait for clients that do not read them (SALDO_PROCESS_SPOOL_BYTES_MAX)."
     )
     return Problem("overloaded", f"{detail} This stream was not read: send it again later.", {})
 
@@ -309,10 +310,10 @@ def key_revoked() -> Problem:
 
 
 def atomic(index: int, request: TransactionRequest, refusal: Problem, *, recorded: bool) -> Problem:
-    """Return the problem of an atomic array, which is that of its first item that can't be posted.
+    """Return the problem of an atomic array, which is the problem of the first item that can't be posted.
 
     Args:
-        recorded: Whether the refusal was recorded under the uuid by an earlier request.
+        recorded: Whether an earlier request recorded the refusal under the uuid.
     """
     detail = f"Item {index} can't be posted: {refusal.detail}"
     if refusal.same_for_every_retry and not recorded:
@@ -336,7 +337,7 @@ def from_decision(
     """Return the problem of a transaction that was not posted.
 
     Args:
-        reveal: Whether the answer to a conflict may depend on the recorded transaction, because the key may read that
+        reveal: Whether the response to a conflict may show the recorded transaction. It may if the key can read that
             user.
     """
     match decision.outcome:
@@ -349,8 +350,8 @@ def from_decision(
         case Outcome.TIMESTAMP_IN_FUTURE:
             return _timestamp(
                 "timestamp_in_future",
-                "is further ahead of the ledger's clock than the tolerance allows. If it has no offset, it was "
-                "read in the zone of SALDO_TIMEZONE",
+                "is further ahead of the ledger's clock than SALDO_FUTURE_TOLERANCE_SECONDS allows. If it has no "
+                "offset, it was interpreted in the time zone of SALDO_TIMEZONE",
                 request,
             )
         case Outcome.TIMESTAMP_TOO_LATE:
@@ -362,7 +363,7 @@ def from_decision(
         case Outcome.LATE_CHECK_TOO_LONG:
             return _timestamp(
                 "late_check_too_long",
-                "precedes more transactions of the user than the check of a late withdrawal may read "
+                "precedes more of the user's transactions than the check of a late withdrawal may read "
                 "(SALDO_LATE_CHECK_ENTRIES_MAX)",
                 request,
             )
@@ -397,7 +398,7 @@ def forbidden_all_users() -> Problem:
     """Return 403 for a request that concerns all users."""
     return Problem(
         "forbidden",
-        "The key is limited to some users, and this request needs access to all users.",
+        "The key is limited to some users, and this request requires access to all users.",
         {},
     )
 
@@ -419,41 +420,41 @@ def too_many_requests(seconds: float) -> Problem:
 
 
 def user_not_found(user_id: int) -> Problem:
-    """Return 404 for a user."""
+    """Return 404 for a user that does not exist."""
     errors = [{"field": "user_id", "message": "does not exist"}]
     return Problem("user_not_found", f"There is no user {user_id}.", {"errors": errors})
 
 
 def name_taken(user_id: int) -> Problem:
-    """Return 409 for a user to be created."""
+    """Return 409 for a new user whose name is taken."""
     extra = {"user_id": user_id, "errors": [{"field": "name", "message": "is taken"}]}
     return Problem("name_taken", f"The name is taken by user {user_id}.", extra)
 
 
 def webhook_not_found(webhook_id: int) -> Problem:
-    """Return 404 for a webhook."""
+    """Return 404 for a webhook that does not exist."""
     return Problem("webhook_not_found", f"There is no webhook {webhook_id}.", {})
 
 
 def key_not_found(key_id: int) -> Problem:
-    """Return 404 for a key."""
+    """Return 404 for a key that does not exist."""
     return Problem("key_not_found", f"There is no key {key_id}.", {})
 
 
 def key_not_valid(key_id: int) -> Problem:
-    """Return 409 for a key to be rotated."""
-    detail = f"Key {key_id} was revoked, has expired, or was rotated already."
+    """Return 409 for a key that can't be rotated because it is no longer valid."""
+    detail = f"Key {key_id} can't be rotated: it was revoked or rotated before, or it has expired."
     return Problem("key_not_valid", detail, {})
 
 
 def too_many_keys(keys_max: int) -> Problem:
-    """Return 409 for a key to be created."""
+    """Return 409 for a new key above the limit."""
     detail = f"The limit of {keys_max} valid keys is reached (SALDO_KEYS_MAX). Revoke one first."
     return Problem("too_many_keys", detail, {})
 
 
 def delivery_not_found(event_id: UUID) -> Problem:
-    """Return 404 for an event to be replayed."""
+    """Return 404 for an event that can't be replayed, because it has no delivery."""
     return Problem(
         "delivery_not_found",
         f"This webhook has no pending or dead delivery of event {event_id}: it was delivered, or it never matched "
@@ -463,7 +464,7 @@ def delivery_not_found(event_id: UUID) -> Problem:
 
 
 def too_many_webhooks(webhooks_max: int) -> Problem:
-    """Return 409 for a webhook to be created."""
+    """Return 409 for a new webhook above the limit."""
     return Problem(
         "too_many_webhooks",
         f"The limit of {webhooks_max} webhooks is reached (SALDO_WEBHOOKS_MAX). Delete one first.",
@@ -472,12 +473,12 @@ def too_many_webhooks(webhooks_max: int) -> Problem:
 
 
 def not_found() -> Problem:
-    """Return 404 for a path."""
+    """Return 404 for a path without a route."""
     return Problem("not_found", "There is nothing at this path.", {})
 
 
 def method_not_allowed(method: str) -> Problem:
-    """Return 405 for a method."""
+    """Return 405 for a method that the path does not support."""
     return Problem("method_not_allowed", f"This path does not support the method {method}.", {})
 
 
@@ -503,7 +504,7 @@ def too_many_subscribers() -> Problem:
     """Return 503 when the live stream has reached its limit of subscribers."""
     return Problem(
         "overloaded",
-        "There are too many subscribers. Connect again in a moment, with the same id.",
+        "The live stream has too many subscribers. Connect again in a moment, with the same id.",
         {},
     )
 
@@ -512,7 +513,7 @@ def too_many_subscribers_of_key(count_max: int) -> Problem:
     """Return 429 when a key has reached its limit of subscribers."""
     return Problem(
         "too_many_requests",
-        f"The limit of {count_max} subscribers with this key is reached. Close one, then connect again with the "
+        f"This key has {count_max} open live streams, which is the limit. Close one, then connect again with the "
         "same id.",
         {},
         headers=(RETRY_AFTER,),
@@ -523,8 +524,8 @@ def position_gone(why: str) -> Problem:
     """Return 410 for an id from which the live stream can't be resumed."""
     return Problem(
         "position_gone",
-        f"{why} Start again a little before the recorded_at of your last event, with from=2023-10-30T12:30:45Z, "
-        "or with from=start. Repeated events have the same id as before.",
+        f"{why} Connect again with from= and a time shortly before the recorded_at of your last event, such as "
+        "from=2023-10-30T12:30:45Z, or with from=start. Repeated events have the same id as before.",
         {},
     )
 
@@ -540,14 +541,14 @@ def _recorded_refusal(request: TransactionRequest, decision: Decision, decimals:
     needed = format_money(abs(amount), decimals)
     if decision.outcome is Outcome.BALANCE_ABOVE_MAXIMUM:
         code = "balance_above_maximum"
-        detail = f"With {needed} more the balance would exceed the maximum."
+        detail = f"A deposit of {needed} would raise the balance above the maximum."
     else:
         code = "insufficient_funds"
         detail = f"The balance was {format_money(balance, decimals)} and {needed} was needed."
         if balance >= -amount:
             detail = (
-                f"{needed} was needed at the given timestamp and at every later time, and at some of these times "
-                f"the balance was lower; after all transactions it was {format_money(balance, decimals)}."
+                f"The balance must cover the withdrawal of {needed} at its timestamp and at every later time, and was "
+                f"lower at one of these times. The latest balance was {format_money(balance, decimals)}."
             )
     detail += " This outcome is final: to try again, use a new uuid."
     transaction = transaction_of_decision(request.uuid, decision, decimals)
@@ -564,7 +565,7 @@ def _conflict(
     request: TransactionRequest, decision: Decision, decimals: int, *, reveal: bool
 ) -> Problem:
     if not reveal:
-        # The answer is the same for every recorded transaction, so that it reveals nothing to a key that guesses.
+        # The response is the same for every recorded transaction, so that it reveals nothing to a key that guesses.
         return Problem(
             "uuid_conflict",
             f"The uuid {request.uuid} belongs to another transaction. Nothing was recorded. Use a new uuid for "

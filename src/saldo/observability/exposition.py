@@ -53,7 +53,7 @@ def render_metrics(
 
 
 class _Together:
-    """A collector that combines several, for an encoder."""
+    """A collector that combines the metrics of several collectors."""
 
     def __init__(self, collectors: Iterable[Collector]) -> None:
         self._collectors = [*collectors]

@@ -76,19 +76,19 @@ def _users(parts: Iterable[str], users_max: int, faults: FaultCollector) -> froz
     found: set[int] = set()
     for part in parts:
         if not _DIGITS.fullmatch(part) or not 1 <= int(part) <= USER_ID_MAX:
-            message = f"must be a whole number from 1 to {USER_ID_MAX}, or several, with commas"
+            message = f"must be a whole number from 1 to {USER_ID_MAX}, or several of them, separated by commas"
             faults.add("user_id", message)
             return None
         found.add(int(part))
     if len(found) > users_max:
-        faults.add("user_id", f"must be at most {users_max} users")
+        faults.add("user_id", f"must name at most {users_max} users")
     return frozenset(found) or None
 
 
 def _types(parts: Iterable[str], faults: FaultCollector) -> frozenset[EventType]:
     found = frozenset(parts)
     if not found <= set(EVENT_TYPES):
-        faults.add("type", f"must be of {', '.join(EVENT_TYPES)}")
+        faults.add("type", f"must be one or more of {', '.join(EVENT_TYPES)}")
     return cast("frozenset[EventType]", found or frozenset(EVENT_TYPES))
 
 
@@ -104,9 +104,7 @@ def _start(field: str, text: str, reading: ParserOptions, faults: FaultCollector
         found = parse_query_instant(field, text, reading)
         assert found is not None
     except PositionError:
-        message = (
-            "is no id of an event of this stream: give the last one as it came, or begin with from="
-        )
+        message = "is not the id of an event of this stream: send the last id unchanged, or start with from="
         faults.add(field, message)
     except InvalidError:
         message = "must be now, start, the id of an event, or a time such as 2023-10-30T12:30:45Z"

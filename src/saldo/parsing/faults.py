@@ -83,7 +83,7 @@ class FaultCollector:
         """
         for name in fields:
             if name not in known:
-                message = f"is not a field of this request; there are {', '.join(known)}"
+                message = f"is not a field of this request; its fields are {', '.join(known)}"
                 self.add(name[:FIELD_LENGTH_MAX], message)
 
     def read(self, field: str, read: Callable[..., T], *arguments: Any) -> T | None:

@@ -1,6 +1,7 @@
 """Parsers of fields that several requests have.
 
-They are for objects that clients send seldom. Numbers are strings of digits (`saldo.parsing.transactions`).
+They are used for requests that clients send rarely. JSON numbers arrive as strings of digits
+(`saldo.parsing.json_body`).
 """
 
 from __future__ import annotations
@@ -47,10 +48,10 @@ def read_user_ids(value: object, users_max: int) -> list[int] | None:
     if value is ABSENT or value is None:
         return None
     if not isinstance(value, list) or not 1 <= len(value) <= users_max:
-        raise FieldError(f"must be a list of 1 to {users_max} user ids; or null: all users")
+        raise FieldError(f"must be a list of 1 to {users_max} user ids, or null for all users")
     ids = {int(each) if isinstance(each, str) and _DIGITS.fullmatch(each) else 0 for each in value}
     if min(ids) < 1 or max(ids) > USER_ID_MAX:
         raise FieldError(
-            f"must be whole numbers from 1 to {USER_ID_MAX}, or strings of their digits"
+            f"must contain only whole numbers from 1 to {USER_ID_MAX}, as numbers or as strings of digits"
         )
     return sorted(ids)

@@ -59,7 +59,7 @@ def parse_new_key(body: bytes, reading: KeyParserOptions) -> NewKey:
 
 
 def read_new_key(fields: Mapping[str, Any], reading: KeyParserOptions) -> NewKey:
-    """Parse the fields of a request to create a key. Numbers are strings of digits.
+    """Parse the fields of a request to create a key. JSON numbers must be passed as strings of digits.
 
     Raises:
         InvalidError: The request is invalid. The error contains every fault.
@@ -72,7 +72,7 @@ def read_new_key(fields: Mapping[str, Any], reading: KeyParserOptions) -> NewKey
     networks = faults.read("networks", _read_networks, fields.get("networks"))
     expires = faults.read("expires_at", _read_expiry, fields.get("expires_at"), reading)
     if users is not None and scopes is not None and not {"read", "write"}.issuperset(scopes):
-        faults.add("user_ids", "are possible with the scopes read and write only")
+        faults.add("user_ids", "are allowed only with the scopes read and write")
     if faults or name is None or scopes is None:
         faults.fail()
     return NewKey(name, scopes, users, networks, expires)
@@ -121,7 +121,7 @@ def _read_networks(value: object) -> list[str] | None:
         raise FieldError(
             f"must be a list of 1 to {NETWORKS_MAX} networks, or null for all networks"
         )
-    expectation = "must be networks such as 192.0.2.0/24, 192.0.2.7 or 2001:db8::/32"
+    expectation = "must contain networks such as 192.0.2.0/24, 192.0.2.7 or 2001:db8::/32"
     # `ip_network` also accepts numbers and bytes as addresses.
     if any(type(each) is not str for each in value):
         raise FieldError(expectation)

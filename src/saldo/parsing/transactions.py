@@ -331,7 +331,7 @@ def read_cursor(listing: str, cursor: str | None) -> int | None:
             return min(int(position), USER_ID_MAX)
     except ValueError:
         pass
-    raise _invalid("cursor", "must be a next_cursor of this list")
+    raise _invalid("cursor", "must be the next_cursor of a page of this list")
 
 
 def parse_limit(limit: str | None, default: int, maximum: int) -> int:

@@ -29,4 +29,4 @@ def _list_names(expected: tuple[str, ...]) -> str:
         return "it has none"
     *first, last = expected
     names = f"{', '.join(first)} and {last}" if first else last
-    return f"there {'are' if first else 'is'} {names}"
+    return f"its {'parameters are' if first else 'parameter is'} {names}"

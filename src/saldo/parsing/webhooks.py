@@ -90,7 +90,7 @@ def parse_new_webhook(body: bytes, reading: WebhookParserOptions) -> NewWebhook:
 
 
 def read_new_webhook(fields: Mapping[str, Any], reading: WebhookParserOptions) -> NewWebhook:
-    """Parse the fields of a request to create a webhook. Numbers are strings of digits.
+    """Parse the fields of a request to create a webhook. JSON numbers must be passed as strings of digits.
 
     Raises:
         InvalidError: The request is invalid. The error contains every fault.
@@ -118,7 +118,7 @@ def parse_change(body: bytes, reading: WebhookParserOptions) -> WebhookChange:
     faults = FaultCollector()
     faults.check_fields(fields, CHANGE_FIELDS)
     if not fields:
-        faults.add("body", f"must have one of {', '.join(CHANGE_FIELDS)}")
+        faults.add("body", f"must have at least one of the fields {', '.join(CHANGE_FIELDS)}")
 
     def read_if_given(name: str, read: Callable[..., T], *arguments: Any) -> tuple[T | None] | None:
         if name not in fields:
@@ -179,7 +179,7 @@ def parse_state(text: str | None) -> DeliveryState | None:
 
 
 def _read_url(value: object, reading: WebhookParserOptions) -> str:
-    expectation = "must be an URL such as https://example.com/saldo"
+    expectation = "must be a URL such as https://example.com/saldo"
     if type(value) is not str or not value:
         raise FieldError(type_message(value, expectation))
     if len(value) > reading.url_length_max:
@@ -215,7 +215,7 @@ def _check_address(host: str, destinations: DestinationPolicy) -> None:
 def _read_event_types(value: object) -> list[str] | None:
     if value is None:
         return None
-    expectation = f"must be a list of {', '.join(RELAYED_EVENT_TYPES)}; or null: all of them"
+    expectation = f"must be a list of {', '.join(RELAYED_EVENT_TYPES)}, or null for all of them"
     if not isinstance(value, list) or not 1 <= len(value) <= len(RELAYED_EVENT_TYPES):
         raise FieldError(expectation)
     if any(type(each) is not str or each not in RELAYED_EVENT_TYPES for each in value):
@@ -224,7 +224,9 @@ def _read_event_types(value: object) -> list[str] | None:
 
 
 def _read_secret(value: object) -> str:
-    expectation = f"must be {KEY_PREFIX} and {KEY_BYTES_MIN} to {KEY_BYTES_MAX} bytes in base64"
+    expectation = (
+        f"must be {KEY_PREFIX} followed by {KEY_BYTES_MIN} to {KEY_BYTES_MAX} bytes in base64"
+    )
     if type(value) is not str or not value.startswith(KEY_PREFIX) or len(value) > 200:
         raise FieldError(expectation)
     try:

@@ -49,7 +49,7 @@ class RelayLimits:
     poll_seconds: float
     lease_seconds: float
     publish_timeout_seconds: float | None
-    """None if the sink has its own timeout."""
+    """Timeout of one batch; None if the sink has its own timeout."""
 
 
 class Span(Protocol):
@@ -279,7 +279,7 @@ class Relay:
         self._woken.clear()
 
     async def _pause(self, seconds: float) -> None:
-        """Wait for so many seconds whatever is posted meanwhile. A stop ends the wait."""
+        """Wait for this many seconds, even if entries are posted meanwhile. A stop ends the wait."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         while not self._is_stopping and loop.time() < until:

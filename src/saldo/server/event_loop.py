@@ -1,8 +1,8 @@
 """The event loop of a service process, with options for which the HTTP server has no settings.
 
 The loop's library accepts one connection per iteration. An iteration that reads a thousand requests takes some
-hundredths of a second, so that connections that arrive together would be accepted at fifty a second. The others would
-wait until the kernel's backlog is full, and clients beyond it would retry seconds later.
+hundredths of a second, so connections that arrive together would be accepted at a rate of fifty per second. The others
+would wait until the kernel's backlog is full, and clients beyond it would retry seconds later.
 """
 
 from __future__ import annotations

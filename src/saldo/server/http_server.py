@@ -39,7 +39,7 @@ BACKLOG = 4096
 """Maximum number of connections that wait in the kernel to be accepted."""
 
 GC_THRESHOLDS = (20_000, 10, 10)
-"""Thresholds of the garbage collector. A batch makes thousands of objects, nearly all of which are freed without it."""
+"""Thresholds of the garbage collector. A batch makes thousands of objects, most of which need no collector."""
 
 WORKER_SECONDS_MAX = 60
 """Time within which a worker must respond to a health check. It doesn't respond while it loads its code."""
@@ -210,7 +210,7 @@ class Application(ServerApplication):
 
 
 class Drain:
-    """A delay between a stop signal and the server, which would stop listening at once. It is a context manager.
+    """A context manager that delays stop signals, because the server stops listening as soon as it receives one.
 
     It must be entered after the server has set its signal handlers, which happens before the application starts.
     """

@@ -26,7 +26,7 @@ JOIN_SECONDS = 0.2
 """Polling interval of the end of the relay's process, or of the service."""
 
 END_SECONDS = 5.0
-"""Additional time for closing connections, after the time in which the relays publish the rest."""
+"""Additional time for closing connections, after the time in which the relays publish the remaining events."""
 
 _log = logging.getLogger("saldo.relay")
 
@@ -92,7 +92,7 @@ class RelayProcess:
             self._alive.close()
 
     def _end(self, process: SpawnProcess) -> None:
-        """Let the process publish the rest, and kill it if it does not end in time."""
+        """Let the process publish the remaining events, and kill it if it does not end in time."""
         assert self._alive is not None
         self._alive.close()
         process.join(self._settings.shutdown_timeout_seconds + END_SECONDS)

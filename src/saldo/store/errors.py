@@ -1,14 +1,14 @@
 """Errors of the database, as far as callers must distinguish them.
 
 StoreError
-├── ConfigurationError              the operator must change something; the message is one line
-├── ConnectionLostError     it is unknown whether the statement took effect; it may still be running
-├── OutcomeUncertainError      the statement has ended; it is unknown whether it took effect
-├── CheckpointMismatchError           a failover or a restore happened; positions read before are invalid
-├── TemporarilyUnavailableError               nothing was recorded; the server is temporarily unavailable
-│   └── StatementTimeoutError       nothing was recorded; the server cancelled the statement at its timeout
-├── UuidRaceError              nothing was recorded; the same batch will succeed in a retry
-└── RejectedError           nothing was recorded; the same batch will fail in a retry
+├── ConfigurationError           the operator must change something; the message is one line
+├── ConnectionLostError          it is unknown whether the statement took effect; it may still be running
+├── OutcomeUncertainError        the statement has ended; it is unknown whether it took effect
+├── LogIdentityMismatchError     a failover or a restore happened; positions read before are invalid
+├── TemporarilyUnavailableError  nothing was recorded; the server is temporarily unavailable
+│   └── StatementTimeoutError    nothing was recorded; the server cancelled the statement at its timeout
+├── UuidRaceError                nothing was recorded; the same batch will succeed in a retry
+└── RejectedError                nothing was recorded; the same batch will fail in a retry
 
 No message of these errors contains values of a row: PostgreSQL's DETAIL, HINT and CONTEXT are omitted, and so is the
 primary message of an error that quotes a value. Messages are logged, and names and amounts must not be.

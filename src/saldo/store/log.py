@@ -63,7 +63,7 @@ class LogPage(NamedTuple):
     Attributes:
         entries: The matching entries, in the order of each shard.
         reached: For each shard with new entries, the `seq` up to which they were read.
-        left: The shards that have more entries.
+        shards_left: The shards that have more entries.
         identity: The log identity, see `Log.identity`; None if there was nothing new.
     """
 
@@ -90,7 +90,7 @@ class Log:
             identity: The log identity of the positions (`Log.identity`); None accepts every log.
 
         Raises:
-            CheckpointMismatchError: The positions belong to another log than the one that was read.
+            LogIdentityMismatchError: The positions belong to another log than the one that was read.
             StoreError: The database can't be read.
         """
         rows = await fetch(

@@ -65,7 +65,7 @@ class WebhookChange:
     """A change of a webhook. None leaves a field unchanged.
 
     Attributes:
-        event_types, user_ids: The new value in a tuple of one, because the value None means all.
+        event_types, user_ids: The new value, in a tuple with one item, because the value None itself means all.
     """
 
     url: str | None = None
@@ -262,8 +262,8 @@ class Webhooks(PooledStore):
     async def enqueue(self, webhook_id: int, lease: Lease, events: Sequence[NewDelivery]) -> None:
         """Store pending deliveries. Those that are already pending remain unchanged.
 
-        A dead delivery becomes pending again. A delivery at whose position another event is after a failover is
-        replaced.
+        A dead delivery becomes pending again. If another event has the same position after a failover, its delivery
+        replaces the stored one.
 
         Raises:
             LeaseLostError: Another relay has the lease, or the database has failed over since the lease was taken.

@@ -367,7 +367,7 @@ def _must_be_json(request: httpx.Request) -> None:
 def _must_be_past(known_at: datetime | None, now: datetime) -> None:
     if known_at is not None and known_at >= now:
         raise InvalidError(
-            [InvalidField("known_at", "must be in the past: its answer could still change")]
+            [InvalidField("known_at", "must be in the past, because the result could still change")]
         )
 
 

@@ -759,14 +759,16 @@ async def test_unknown_keys_of_a_provider_are_looked_for_seldom_and_told_as_they
 
         told = await asyncio.gather(*(unknown() for _ in range(100)))
         assert provider.asked == 1
-        assert all("did not have when it was last asked" in detail for detail in told)
+        assert all(
+            "was not among the provider's keys at the last fetch" in detail for detail in told
+        )
         monkeypatch.setattr(bearer_tokens, "REFRESH_INTERVAL_SECONDS_MIN", 0.0)
         for nonsense in ((500, "no"), (200, "<html>"), (200, '{"keys": []}'), (302, "")):
             provider.instead = nonsense
-            assert "can't be got at the moment" in await unknown()
+            assert "can't be fetched at the moment" in await unknown()
             assert (await good.get("/v1/user")).status_code == 200
         provider.instead = None
-        assert "did not have" in await unknown()
+        assert "was not among" in await unknown()
 
 
 async def test_no_key_but_an_admins_manages_keys_or_webhooks(api: Api) -> None:

@@ -92,13 +92,13 @@ async def test_an_operator_makes_replaces_and_revokes_keys(tmp_path: Path) -> No
         (("create", "x", "--scope", "everything"), "scopes must be a list of read, write"),
         (
             ("create", "x", "--scope", "read", "--network", "here"),
-            "networks must be networks such as",
+            "networks must contain networks such as",
         ),
         (
             ("create", "x", "--scope", "read", "--expires-at", "2020-01-01"),
             "expires_at must be in the",
         ),
-        (("create", "x", "--scope", "admin", "--user", "1"), "user_ids are possible with"),
+        (("create", "x", "--scope", "admin", "--user", "1"), "user_ids are allowed only with"),
         (("revoke", "99"), "there is no key 99"),
         (("rotate", "99"), "there is no key 99"),
     ],

@@ -27,16 +27,16 @@ from saldo.store.errors import StoreError
 from saldo.store.log import Log, LogEntry, LogPage, Positions
 
 PAGE_ENTRIES = 2048
-"""Maximum number of entries of one read of the tail, about."""
+"""Approximate maximum number of entries per read of the tail."""
 
 PER_SHARD_MIN = 32
-"""Entries requested per shard if few are known to be new."""
+"""Number of entries requested per shard if few are known to be new."""
 
 READ_INTERVAL_SECONDS_MIN = 0.03
 """Minimum interval between two reads of the tail. Each costs the database about as much as a batch of posting."""
 
 SLICE_SUBSCRIBERS = 32
-"""Subscribers that are served in one slice. Writing to them takes some two milliseconds, in which nothing is posted."""
+"""Number of subscribers that are served in one slice. This takes some two milliseconds, in which nothing is posted."""
 
 STEP_BACK = 1.0
 """Pause after each slice, as a multiple of its duration. At least half of the time is left for posting."""
@@ -277,7 +277,7 @@ async def _yield_to_posting() -> None:
 
 
 class _SubscriberIndex:
-    """An index of the subscribers at the tail by what they want."""
+    """An index of the subscribers at the tail by their filters."""
 
     def __init__(self) -> None:
         self._of_all: dict[frozenset[EventType], set[LiveSubscription]] = {}
@@ -298,7 +298,7 @@ class _SubscriberIndex:
             _discard(self._of_user, user_id, subscription)
 
     def payloads(self, chunk: _EncodedPage) -> list[tuple[LiveSubscription, bytes]]:
-        """Return the subscribers that get something of a chunk, each with its payload."""
+        """Return the subscribers that want events of a page, each with its payload."""
         found: list[tuple[LiveSubscription, bytes]] = []
         for types, subscriptions in self._of_all.items():
             payload = chunk.payload(chunk.indexes(types), ALL_SHARDS)
@@ -331,7 +331,7 @@ class _EncodedPage:
     ) -> None:
         """
         Args:
-            positions: the positions up to which all entries are in this chunk or in earlier ones.
+            positions: the positions up to which all entries are in this page or in earlier ones.
         """
         self.entries = entries
         self._encoder = encoder
@@ -387,13 +387,13 @@ def _resume_positions(
     """
     if start.epoch != epoch:
         raise PositionGoneError(
-            "The id is of another log: the database has been restored or failed over since it was given."
+            "The id is from another log: the database was restored or has failed over since the id was sent."
         )
     if not set(shards) <= set(start.positions):
         raise PositionScopeMismatchError
     positions = {shard: start.positions[shard] for shard in shards}
     if any(seq > heads[shard] for shard, seq in positions.items()):
         raise PositionGoneError(
-            "The id is past the end of the log: the database has been restored to an earlier state."
+            "The id is past the end of the log: the database was restored to an earlier state."
         )
     return positions

@@ -32,7 +32,7 @@ STEP_BACK = 1.0
 """Pause after a page of past entries was encoded, as a multiple of the encoding time."""
 
 PIECE_BYTES = 64 * 1024
-"""Size at which buffered events are sent together. Each payload in the buffer has an id of its own."""
+"""Size in bytes of the pieces in which buffered payloads are sent. Each payload has an id of its own."""
 
 BACKOFF_SECONDS = 1.0
 """Pause between attempts to read the log after a failure."""
@@ -93,7 +93,7 @@ class PastReader:
     async def page(
         self, positions: Positions, entries: int, until: Positions | None, wanted: EventFilter
     ) -> tuple[LogPage, list[bytes]]:
-        """Scan about so many entries after the positions, and return the page and the frames of the matching ones.
+        """Scan about `entries` entries after the positions, and return the page and the frames of the matching entries.
 
         Raises:
             StoreError: the database can't be read.
@@ -152,7 +152,9 @@ class LiveSubscription:
 
     @property
     def mark(self) -> bytes:
-        """The frame with the id of what `next` has returned; a comment after the end, when the buffer was discarded."""
+        """The frame that sets the client's id after the payload that `next` returned last.
+
+        After the end of the subscription it is a comment, because the buffer was discarded."""
         if self.ended.done():
             return sse.comment("ended")
         positions = self._positions

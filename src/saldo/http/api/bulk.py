@@ -48,7 +48,7 @@ _NDJSON_NAMES: Final = {
 
 
 class Bulk:
-    """The handler of bulk requests, which answers one outcome for each transaction, in the order of the input."""
+    """The handler of bulk requests, which responds with one outcome for each transaction, in their order."""
 
     def __init__(self, engine: Engine, reading: ParserOptions, settings: Settings) -> None:
         self._engine = engine
@@ -307,8 +307,8 @@ def _require_one_shard(requests: list[TransactionRequest]) -> None:
     others = [
         InvalidField(
             f"[{index}].user_id",
-            f"must be {shard} modulo {SHARDS}, as that of the first: this ledger is distributed, and all or nothing is "
-            "possible within a shard",
+            f"must be {shard} modulo {SHARDS}, like that of the first item: on a distributed ledger, all users of an "
+            "atomic array must be in one shard",
         )
         for index, request in enumerate(requests)
         if shard_of(request.user_id) != shard
@@ -330,6 +330,6 @@ def _read_query(query: bytes, *, streamed: bool) -> bool:
     if not {"true", "false"}.issuperset(values):
         faults.add("atomic", "must be true or false")
     if streamed and values == ["true"]:
-        faults.add("atomic", "is possible with a JSON array only")
+        faults.add("atomic", "is allowed for JSON arrays only")
     faults.raise_if_any()
     return values == ["true"]

@@ -1,4 +1,4 @@
-"""Results of bulk requests: one line for each transaction, with the outcome that a POST of it alone would get."""
+"""Results of bulk requests: one line for each transaction, with the outcome that a single request would get."""
 
 from __future__ import annotations
 

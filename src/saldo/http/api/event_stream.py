@@ -128,7 +128,7 @@ class LiveStream:
         try:
             return stack.enter_context(await self._hub.subscribe(wanted, following.start))
         except PositionScopeMismatchError:
-            message = "is the id of a subscription to other users: begin with from= for these"
+            message = "is the id of a subscription to other users: start with from= for these users"
             raise InvalidError([InvalidField(following.field, message)]) from None
 
     async def _stream(
@@ -255,7 +255,7 @@ def _limit_to_grant(wanted: EventFilter, grant: Grant, users_max: int) -> EventF
             raise ProblemError(problems.forbidden_user(user_id))
         return wanted
     if len(grant.user_ids) > users_max:
-        message = f"must name at most {users_max} users: the key is about more"
+        message = f"must name at most {users_max} users, because the key has access to more"
         raise InvalidError([InvalidField("user_id", message)])
     return replace(wanted, users=grant.user_ids, shards=shards_of(grant.user_ids))
 

@@ -23,19 +23,19 @@ from saldo.parsing.faults import InvalidField
 
 @get(
     "/v1/events",
-    summary="Follow events live",
+    summary="Stream events",
     tags=["events"],
     operation_class=GetEvents,
     responses={
         200: ResponseSpec(
             str,
-            description="The response continues until one side closes it.",
+            description="The response continues until the client or the service closes it.",
             generate_examples=False,
         ),
         **problem_specs(
             "position_gone",
             *DATABASE_CODES,
-            invalid=InvalidField("type", f"must be of {', '.join(EVENT_TYPES)}"),
+            invalid=InvalidField("type", f"must be one or more of {', '.join(EVENT_TYPES)}"),
         ),
     },
 )
@@ -46,7 +46,8 @@ async def get_events(
     since: EventsFrom = None,
     last_event_id: LastEventId = None,
 ) -> ASGIApp:
-    """Streams the events of the log as server-sent events, live or from any earlier position.
+    """Streams the events of the log as server-sent events, from now on or from any earlier position.
 
-    To resume without loss, send the last `id` that you received. Events of one user arrive in the order of `number`."""
+    To resume without loss, send the last `id` that you received. The events of one user arrive in the order of
+    `number`."""
     return service.events

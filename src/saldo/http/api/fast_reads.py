@@ -40,7 +40,7 @@ class FastReads:
     ) -> RawResponse:
         """Answer `GET /v1/transaction/{uuid}`, for both of its routes.
 
-        A transaction of a user that the key does not cover is not found, nor is one of another user than `user_id`.
+        A transaction of a user that the key may not access is not found. With `user_id`, neither is another user's.
         """
         try:
             number = None if user_id is None else parse_user_id(user_id)

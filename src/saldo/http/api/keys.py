@@ -37,7 +37,7 @@ from saldo.store.keys import Key, TooManyKeysError
 KeyId: TypeAlias = Annotated[
     str,
     PathParameter(
-        description="The key.",
+        description="Id of the key.",
         examples=[Example(value="1")],
         schema_extra={"pattern": DIGITS},
     ),
@@ -50,16 +50,16 @@ _WRONG_SCOPES = InvalidField("scopes", "must be a list of read, write, metrics, 
 
 @post(
     "/v1/key",
-    summary="Create a key",
+    summary="Create an API key",
     tags=_TAGS,
     operation_class=PostKey,
     responses={
-        201: ResponseSpec(schemas.Key, description="Created.", generate_examples=False),
+        201: ResponseSpec(schemas.Key, description="The key was created.", generate_examples=False),
         **problem_specs("too_many_keys", *DATABASE_CODES, *BODY_CODES, invalid=_WRONG_SCOPES),
     },
 )
 async def post_key(request: HttpRequest, service: InjectedContext) -> Response[Any]:
-    """Creates an API key. The key is shown only in this response; only its hash is stored."""
+    """Creates an API key. The key itself is only in this response, because the service stores only its hash."""
     wanted = parse_new_key(await read_json_body(request), key_parser_options(service.settings))
     try:
         made = await issue_key(service, wanted, _caller_name(request))
@@ -71,7 +71,7 @@ async def post_key(request: HttpRequest, service: InjectedContext) -> Response[A
 
 @get(
     "/v1/key",
-    summary="Keys",
+    summary="List API keys",
     tags=_TAGS,
     operation_class=DocumentedOperation,
     responses=problem_specs(
@@ -81,7 +81,7 @@ async def post_key(request: HttpRequest, service: InjectedContext) -> Response[A
 async def get_keys(
     service: InjectedContext, limit: Limit = None, cursor: Cursor = None
 ) -> schemas.KeyList:
-    """Lists all API keys by id, revoked and expired ones included."""
+    """Lists all API keys, ordered by id, including revoked and expired ones."""
     count = parse_limit(limit, service.settings.page_items_default, service.settings.page_items_max)
     found = await service.keys.page(after_id=read_cursor("keys", cursor) or 0, limit=count + 1)
     page, next_cursor = cut_page("keys", found, count)
@@ -90,20 +90,20 @@ async def get_keys(
 
 @get(
     "/v1/key/{key_id:str}",
-    summary="Get a key",
+    summary="Get an API key",
     tags=_TAGS,
     operation_class=DocumentedOperation,
     responses=problem_specs("key_not_found", *DATABASE_CODES, invalid=_WRONG_ID),
 )
 async def get_key(key_id: KeyId, request: HttpRequest, service: InjectedContext) -> schemas.Key:
-    """Returns an API key: its scopes, users, networks and expiry."""
+    """Returns the name, scopes, users, networks and expiry of an API key."""
     return await _read_key(parse_key_id(key_id), request, service)
 
 
 @delete(
     "/v1/key/{key_id:str}",
     status_code=200,
-    summary="Revoke a key",
+    summary="Revoke an API key",
     tags=_TAGS,
     operation_class=DocumentedOperation,
     responses=problem_specs("key_not_found", *DATABASE_CODES, invalid=_WRONG_ID),
@@ -111,7 +111,8 @@ async def get_key(key_id: KeyId, request: HttpRequest, service: InjectedContext)
 async def delete_key(key_id: KeyId, request: HttpRequest, service: InjectedContext) -> schemas.Key:
     """Revokes an API key.
 
-    This process rejects it at once, others within `SALDO_KEYS_REFRESH_SECONDS`. The key stays in the list."""
+    The process that handles the request rejects the key at once, and all others do so within
+    `SALDO_KEYS_REFRESH_SECONDS`. The key remains in the list."""
     number = parse_key_id(key_id)
     await revoke_key(service, number, _caller_name(request))
     return await _read_key(number, request, service)
@@ -120,11 +121,13 @@ async def delete_key(key_id: KeyId, request: HttpRequest, service: InjectedConte
 @post(
     "/v1/key/{key_id:str}/rotate",
     status_code=201,
-    summary="Rotate a key",
+    summary="Rotate an API key",
     tags=_TAGS,
     operation_class=PostRotation,
     responses={
-        201: ResponseSpec(schemas.Key, description="The new key.", generate_examples=False),
+        201: ResponseSpec(
+            schemas.Key, description="The new key was created.", generate_examples=False
+        ),
         **problem_specs(
             *("key_not_found", "key_not_valid"),
             *DATABASE_CODES,
@@ -136,8 +139,8 @@ async def delete_key(key_id: KeyId, request: HttpRequest, service: InjectedConte
 async def post_rotation(
     key_id: KeyId, request: HttpRequest, service: InjectedContext
 ) -> Response[Any]:
-    """Creates a new key with the same rights. The old one remains valid for a while, so that clients can switch
-    over."""
+    """Creates a new key with the same permissions. The old key remains valid for `overlap_seconds`, so that clients
+    can switch over."""
     number = parse_key_id(key_id)
     body = await request.body()
     overlap = parse_rotation(

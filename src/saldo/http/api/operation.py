@@ -29,19 +29,19 @@ NO_KEY_NEEDED: list[dict[str, list[str]]] = [{}]
 
 @get(
     "/healthz/live",
-    summary="Alive",
+    summary="Check liveness",
     tags=["operation"],
     operation_class=DocumentedOperation,
     security=NO_KEY_NEEDED,
     responses=problem_specs(guarded=False),
 )
 async def live() -> ledger.Health:
-    """Reports that the process responds. It never depends on the database."""
+    """Reports that the process responds. The result does not depend on the database."""
     return ledger.Health("ok")
 
 
 def _not_ready(*statuses: str) -> dict[int, ResponseSpec]:
-    """Return the responses other than `ok`, with an example of each status."""
+    """Return the responses of a health check other than `ok`, with an example of each status."""
     return {
         **problem_specs(guarded=False),
         503: ResponseSpec(
@@ -55,15 +55,15 @@ def _not_ready(*statuses: str) -> dict[int, ResponseSpec]:
 
 @get(
     "/healthz/ready",
-    summary="Ready",
+    summary="Check readiness",
     tags=["operation"],
     operation_class=DocumentedOperation,
     security=NO_KEY_NEEDED,
     responses=_not_ready("draining", "unavailable"),
 )
 async def ready(request: HttpRequest, service: InjectedContext) -> Response[ledger.Health]:
-    """Reports whether the service can post: the database accepts writes, the queue is not full, and the service is
-    not stopping."""
+    """Reports whether the service can post transactions: the database accepts writes, the queue is not full, and the
+    service is not stopping."""
     if service.readiness.draining:
         return JsonResponse(ledger.Health("draining"), status_code=503)
     return _health(not service.engine.saturated and await _database_ready(request, service))
@@ -71,14 +71,14 @@ async def ready(request: HttpRequest, service: InjectedContext) -> Response[ledg
 
 @get(
     "/healthz/startup",
-    summary="Started",
+    summary="Check startup",
     tags=["operation"],
     operation_class=DocumentedOperation,
     security=NO_KEY_NEEDED,
     responses=_not_ready("unavailable"),
 )
 async def startup(request: HttpRequest, service: InjectedContext) -> Response[ledger.Health]:
-    """Reports whether the service has been ready once. Later failures of the database don't matter."""
+    """Reports whether the service has ever been ready. Later failures of the database do not change the result."""
     return _health(service.reader.was_ready or await _database_ready(request, service))
 
 
@@ -101,14 +101,14 @@ def _health(well: bool) -> Response[ledger.Health]:
 
 @get(
     "/metrics",
-    summary="Metrics",
+    summary="Get metrics",
     tags=["operation"],
     operation_class=DocumentedOperation,
     media_type="text/plain",
     responses=problem_specs(),
 )
 async def metrics(service: InjectedContext, request: HttpRequest) -> Response[bytes]:
-    """Returns the metrics of all workers in Prometheus' text format, or as OpenMetrics if the client accepts that."""
+    """Returns the metrics of all workers in Prometheus' text format, or in OpenMetrics if the client accepts it."""
     body, content_type = render_metrics(
         request.headers.get("accept", ""),
         __version__,

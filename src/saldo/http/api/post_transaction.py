@@ -1,4 +1,4 @@
-"""`POST /v1/transaction`, from the bytes of the body to those of the response. Both of its routes use this."""
+"""`POST /v1/transaction`, from the bytes of the body to those of the response. Both routes use this module."""
 
 from __future__ import annotations
 

@@ -37,11 +37,13 @@ _KIND_NAMES: Final[dict[Kind, schemas.EntryKind]] = {
 
 @get(
     "/v1/proof/{uuid:str}",
-    summary="Get a proof of a transaction",
+    summary="Get the proof of a transaction",
     tags=_TAGS,
     operation_class=DocumentedOperation,
     responses={
-        200: ResponseSpec(schemas.Proof, description="The proof.", generate_examples=False),
+        200: ResponseSpec(
+            schemas.Proof, description="The proof of the transaction.", generate_examples=False
+        ),
         **problem_specs(
             *("transaction_not_found", "not_sealed_yet", "seal_broken"),
             *DATABASE_CODES,
@@ -54,8 +56,8 @@ _KIND_NAMES: Final[dict[Kind, schemas.EntryKind]] = {
 async def get_proof(uuid: Uuid, request: HttpRequest, service: InjectedContext) -> schemas.Proof:
     """Returns a proof that the entry with this uuid is part of the sealed log.
 
-    It can be checked without access to the database. Refused and opening entries have proofs, too. A transaction of a
-    user whom the key doesn't cover is not found."""
+    The proof can be verified without access to the database. Refused and opening entries have proofs, too. If the key
+    may not access the user of the transaction, the response is 404."""
     wanted = parse_uuid(uuid)
     found = await service.seals.find_entry(wanted)
     if found is None or not admission_of(request.scope).grant.includes_user(found.entry.user_id):
@@ -72,7 +74,7 @@ async def get_proof(uuid: Uuid, request: HttpRequest, service: InjectedContext) 
 
 @get(
     "/v1/seals",
-    summary="Seals",
+    summary="List seals",
     tags=_TAGS,
     operation_class=DocumentedOperation,
     responses=problem_specs(*DATABASE_CODES, invalid=InvalidField("after", "needs shard")),
@@ -84,10 +86,10 @@ async def get_seals(
     after: After = None,
     limit: SealLimit = None,
 ) -> schemas.SealList:
-    """Returns the newest seal of each shard, or with `shard` the chain of that shard's seals, oldest first.
+    """Returns the newest seal of each shard. With `shard`, it returns all seals of that shard, oldest first.
 
-    Seals that you keep in another place show whether the log was changed later. A key that is limited to some
-    users has to name the shard of one of them."""
+    Seals that you keep in another place show whether the log was changed later. A key that is limited to some users
+    must name the shard of one of them."""
     number, seq = parse_shard(shard), parse_after(after)
     count = parse_limit(limit, service.settings.page_items_default, service.settings.page_items_max)
     if number is None:
@@ -115,7 +117,7 @@ def proof_of(entry: Entry, seal: RecordedSeal, leaves: list[bytes]) -> schemas.P
     """Return the proof that an entry is part of a seal, or None if the seal does not match these entries.
 
     Args:
-        leaves: Leaf hashes of the entries in the log at the numbers of the seal.
+        leaves: Leaf hashes of the entries in the log that the seal covers.
     """
     leaf_index = entry.seq - seal.first_seq
     if not _holds(seal, leaves):

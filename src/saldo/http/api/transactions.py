@@ -55,13 +55,13 @@ from saldo.store.reader import KnownAtInFutureError, Transaction
 @post(
     "/v1/transaction",
     status_code=200,
-    summary="Deposit or withdraw",
+    summary="Post a deposit or a withdrawal",
     tags=["transactions"],
     operation_class=PostTransaction,
     responses={
         200: ResponseSpec(
             ledger.Transaction,
-            description="The transaction was posted, now or earlier.",
+            description="The transaction was posted, by this request or by an earlier one.",
             generate_examples=False,
         ),
         **problem_specs(
@@ -76,8 +76,8 @@ from saldo.store.reader import KnownAtInFutureError, Transaction
 async def post_transaction(request: HttpRequest, service: InjectedContext) -> Response[bytes]:
     """Posts one deposit or withdrawal, exactly once for its uuid.
 
-    The response is sent after the transaction is durable. Every retry with the same uuid and content gets the recorded
-    outcome, marked with the header `Idempotent-Replayed`, so it is always safe to send the request again."""
+    The response is sent after the transaction is durable. Every retry with the same uuid and content returns the
+    recorded outcome and the header `Idempotent-Replayed`, so it is always safe to send the request again."""
     answer = await service.transactions.post(
         await request.body(),
         request.headers.get("content-type", ""),
@@ -91,15 +91,16 @@ async def post_transaction(request: HttpRequest, service: InjectedContext) -> Re
 @post(
     "/v1/transactions",
     status_code=200,
-    summary="Post many transactions",
+    summary="Post transactions in bulk",
     tags=["transactions"],
     operation_class=PostTransactions,
     responses={
         200: ResponseSpec(
             list[ledger.BulkOutcome],
-            description="One outcome for each transaction, in the order of the input. The response to an array is an "
-            "array, and the response to lines is lines. With `Accept: application/x-ndjson` the response to "
-            "an array is lines, too.",
+            description="One outcome for each transaction, in the order of the request. The response has the format of "
+            "the "
+            "request. With `Accept: application/x-ndjson`, the response to an array is newline-delimited JSON, "
+            "too.",
             generate_examples=False,
         ),
         **problem_specs(
@@ -112,16 +113,16 @@ async def post_transaction(request: HttpRequest, service: InjectedContext) -> Re
     },
 )
 async def post_transactions(service: InjectedContext, atomic: Atomic = None) -> ASGIApp:
-    """Posts many deposits and withdrawals: an array, or newline-delimited JSON of any length.
+    """Posts many deposits and withdrawals, sent as a JSON array or as newline-delimited JSON of any length.
 
-    Each transaction gets the outcome that a POST of it alone would get. With `atomic=true` either all transactions of
-    an array are posted, or nothing is recorded."""
+    Each transaction gets the outcome that it would get in a request of its own. With `atomic=true`, either all
+    transactions of an array are posted, or nothing is recorded."""
     return service.bulk
 
 
 @get(
     "/v1/transactions",
-    summary="List all transactions of a shard",
+    summary="List transactions of a shard",
     tags=["transactions"],
     operation_class=DocumentedOperation,
     responses=problem_specs(
@@ -135,10 +136,11 @@ async def get_log(
     after: LogAfter = None,
     limit: Limit = None,
 ) -> ledger.TransactionLog:
-    """Returns transactions of one of the 64 shards of the log, oldest first, refused ones included.
+    """Returns the transactions of one of the 64 shards of the log, oldest first, including refused ones.
 
-    Use it to copy the whole log, and later to copy new entries. A page may be short or empty: continue from `reached`
-    while `more` is true. All transactions of a user are in one shard, in the order of `number`."""
+    Use this endpoint to copy the whole log, and later to copy new entries. A page may be short or even empty. Request
+    the next page with `after` set to `reached` as long as `more` is true. All transactions of a user are in one
+    shard, in the order of `number`."""
     require_all_users(request.scope)
     number = parse_shard(shard)
     if number is None:
@@ -161,7 +163,11 @@ async def get_log(
     tags=["transactions"],
     operation_class=DocumentedOperation,
     responses={
-        200: ResponseSpec(ledger.Transaction, description="Found.", generate_examples=False),
+        200: ResponseSpec(
+            ledger.Transaction,
+            description="The recorded transaction.",
+            generate_examples=False,
+        ),
         **problem_specs(
             "transaction_not_found",
             *DATABASE_CODES,
@@ -174,7 +180,7 @@ async def get_log(
 async def get_transaction(
     uuid: Uuid, request: HttpRequest, service: InjectedContext, of_user: OfUser = None
 ) -> Response[bytes]:
-    """Returns the transaction with this uuid and its outcome, also if it was refused."""
+    """Returns the transaction with this uuid, whether it was posted or refused."""
     grant = admission_of(request.scope).grant
     return convert_response(
         await service.questions.transaction(uuid, request_id(request), grant, of_user)
@@ -203,10 +209,10 @@ async def get_transactions(
     limit: Limit = None,
     cursor: Cursor = None,
 ) -> ledger.TransactionList:
-    """Lists a user's transactions, newest first by `number`, refused ones included.
+    """Lists a user's transactions in descending order of `number`, including refused ones.
 
-    A page may be short or empty although older transactions match: continue while there is a `next_cursor`. With
-    `known_at` the list leaves out later recorded transactions, so that all of its pages are consistent."""
+    A page may be short or even empty although older transactions match. Request the next page as long as there is a
+    `next_cursor`. With `known_at`, transactions that were recorded later are left out, so all pages are consistent."""
     number = parse_user_id(user_id)
     require_user(request.scope, number)
     begin, end = parse_range(since, until, service.reading)

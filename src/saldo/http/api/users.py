@@ -53,7 +53,9 @@ from saldo.store.reader import KnownAtInFutureError, User
     tags=["users"],
     operation_class=PostUser,
     responses={
-        201: ResponseSpec(ledger.User, description="Created.", generate_examples=False),
+        201: ResponseSpec(
+            ledger.User, description="The user was created.", generate_examples=False
+        ),
         **problem_specs(
             "name_taken",
             *DATABASE_CODES,
@@ -63,7 +65,7 @@ from saldo.store.reader import KnownAtInFutureError, User
     },
 )
 async def post_user(request: HttpRequest, service: InjectedContext) -> Response[Any]:
-    """Creates a user with a balance of zero. A name belongs to one user only."""
+    """Creates a user with a balance of zero. The name must be unique."""
     require_all_users(request.scope)
     name = parse_name(await read_json_body(request), service.reading)
     creation = await service.reader.create_user(name)
@@ -85,7 +87,7 @@ async def post_user(request: HttpRequest, service: InjectedContext) -> Response[
     ),
 )
 async def get_user(user_id: UserId, request: HttpRequest, service: InjectedContext) -> ledger.User:
-    """Returns a user with the current balance."""
+    """Returns a user and the user's current balance."""
     number = parse_user_id(user_id)
     require_user(request.scope, number)
     user = await service.reader.get_user(number)
@@ -96,7 +98,7 @@ async def get_user(user_id: UserId, request: HttpRequest, service: InjectedConte
 
 @get(
     "/v1/user",
-    summary="Users",
+    summary="List users",
     tags=["users"],
     operation_class=DocumentedOperation,
     responses=problem_specs(
@@ -110,9 +112,10 @@ async def get_users(
     limit: Limit = None,
     cursor: Cursor = None,
 ) -> ledger.UserList:
-    """Lists users by id. Pages stay consistent while users are created.
+    """Lists users, ordered by id. Users that are created meanwhile do not disturb the pagination.
 
-    With `name` the list has at most the one user of that name. Names are compared in Unicode's composed form (NFC)."""
+    With `name`, the list contains the user with that name, or nobody. Names are compared in Unicode's composed form
+    (NFC)."""
     require_all_users(request.scope)
     settings = service.settings
     count = parse_limit(limit, settings.page_items_default, settings.page_items_max)
@@ -125,7 +128,7 @@ async def get_users(
 
 @get(
     "/v1/user/{user_id:str}/balance",
-    summary="Get a balance, now or at any date",
+    summary="Get a balance, current or at a date",
     tags=["users"],
     operation_class=DocumentedOperation,
     responses=problem_specs(
@@ -142,10 +145,10 @@ async def get_balance(
     before: Before = None,
     known_at: KnownAt = None,
 ) -> ledger.Balance:
-    """Returns the current balance, or the balance at `date` (inclusive) or before `before` (exclusive), including late
-    entries.
+    """Returns the current balance, or the balance at `date` (inclusive) or just before `before` (exclusive). Late
+    entries are included.
 
-    With `known_at` the response leaves out everything that was recorded after that time.
+    With `known_at`, everything that was recorded after that time is left out.
     """
     number = parse_user_id(user_id)
     require_user(request.scope, number)

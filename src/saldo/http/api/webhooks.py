@@ -44,7 +44,7 @@ from saldo.store.webhooks import Delivery, TooManyWebhooksError, Webhook
 WebhookId: TypeAlias = Annotated[
     str,
     PathParameter(
-        description="The webhook.",
+        description="Id of the webhook.",
         examples=[Example(value="1")],
         schema_extra={"pattern": "^[0-9]{1,30}$"},
     ),
@@ -53,7 +53,7 @@ State: TypeAlias = Annotated[
     str | None,
     QueryParameter(
         name="state",
-        description="State of the deliveries: only pending ones, or only dead ones.",
+        description="Returns only pending (`waiting`) or only dead deliveries.",
         examples=[Example(value="dead")],
         schema_extra={"type": OpenAPIType.STRING, "oneOf": None, "pattern": "^(waiting|dead)$"},
     ),
@@ -61,23 +61,25 @@ State: TypeAlias = Annotated[
 
 _TAGS = ["webhooks"]
 _WRONG_ID = InvalidField("webhook_id", "must be a whole number greater than zero")
-_WRONG_URL = InvalidField("url", "must be an URL such as https://example.com/saldo")
+_WRONG_URL = InvalidField("url", "must be a URL such as https://example.com/saldo")
 
 
 @post(
     "/v1/webhook",
-    summary="Subscribe",
+    summary="Create a webhook",
     tags=_TAGS,
     operation_class=PostWebhook,
     responses={
-        201: ResponseSpec(schemas.Webhook, description="Created.", generate_examples=False),
+        201: ResponseSpec(
+            schemas.Webhook, description="The webhook was created.", generate_examples=False
+        ),
         **problem_specs("too_many_webhooks", *DATABASE_CODES, *BODY_CODES, invalid=_WRONG_URL),
     },
 )
 async def post_webhook(request: HttpRequest, service: InjectedContext) -> Response[Any]:
-    """Creates a webhook: every event recorded from now on is sent to the URL, signed with the secret.
+    """Creates a webhook. Every event that is recorded from now on is sent to its URL, signed with its secret.
 
-    The secret is shown only in this response."""
+    The secret is only in this response."""
     body = await read_json_body(request)
     wanted = parse_new_webhook(body, webhook_parser_options(service.settings))
     maximum = service.settings.webhooks_max
@@ -94,7 +96,7 @@ async def post_webhook(request: HttpRequest, service: InjectedContext) -> Respon
 
 @get(
     "/v1/webhook",
-    summary="Webhooks",
+    summary="List webhooks",
     tags=_TAGS,
     operation_class=DocumentedOperation,
     responses=problem_specs(
@@ -104,7 +106,7 @@ async def post_webhook(request: HttpRequest, service: InjectedContext) -> Respon
 async def get_webhooks(
     service: InjectedContext, limit: Limit = None, cursor: Cursor = None
 ) -> schemas.WebhookList:
-    """Lists all webhooks by id, with the state of their deliveries."""
+    """Lists all webhooks, ordered by id, with the state of their deliveries."""
     count = parse_limit(limit, service.settings.page_items_default, service.settings.page_items_max)
     after = read_cursor("webhooks", cursor) or 0
     found = await service.webhooks.page(after_id=after, limit=count + 1)
@@ -128,7 +130,7 @@ async def get_webhook(
 
 @patch(
     "/v1/webhook/{webhook_id:str}",
-    summary="Change or enable a webhook",
+    summary="Update a webhook",
     tags=_TAGS,
     operation_class=PatchWebhook,
     responses=problem_specs("webhook_not_found", *DATABASE_CODES, *BODY_CODES, invalid=_WRONG_URL),
@@ -136,10 +138,10 @@ async def get_webhook(
 async def patch_webhook(
     webhook_id: WebhookId, request: HttpRequest, service: InjectedContext
 ) -> schemas.Webhook:
-    """Changes the given fields of a webhook.
+    """Updates a webhook. Fields that are missing in the body remain unchanged.
 
-    After a change of the secret both secrets sign for a while. A webhook that is enabled again continues where it was
-    disabled, so no event is lost."""
+    After a change of the secret, deliveries are signed with both secrets for a while. A webhook that is enabled again
+    continues where it was disabled, so no event is lost."""
     number = parse_webhook_id(webhook_id)
     change = parse_change(await read_json_body(request), webhook_parser_options(service.settings))
     await service.webhooks.change(
@@ -153,7 +155,7 @@ async def patch_webhook(
 @delete(
     "/v1/webhook/{webhook_id:str}",
     status_code=200,
-    summary="Unsubscribe",
+    summary="Delete a webhook",
     tags=_TAGS,
     operation_class=DocumentedOperation,
     responses=problem_specs("webhook_not_found", *DATABASE_CODES, invalid=_WRONG_ID),
@@ -161,7 +163,7 @@ async def patch_webhook(
 async def delete_webhook(
     webhook_id: WebhookId, request: HttpRequest, service: InjectedContext
 ) -> schemas.Webhook:
-    """Deletes a webhook and its pending deliveries, and returns it."""
+    """Deletes a webhook and its pending and dead deliveries, and returns the webhook."""
     number = parse_webhook_id(webhook_id)
     was = await _read_webhook(number, request, service)
     await service.webhooks.delete(number)
@@ -187,7 +189,7 @@ async def get_deliveries(
     limit: Limit = None,
     cursor: Cursor = None,
 ) -> schemas.DeliveryList:
-    """Lists pending and dead deliveries, oldest first.
+    """Lists the pending and dead deliveries of a webhook, oldest first.
 
     Successful deliveries are not stored."""
     number = parse_webhook_id(webhook_id)
@@ -209,7 +211,9 @@ async def get_deliveries(
     operation_class=PostReplay,
     responses={
         200: ResponseSpec(
-            schemas.ReplayResult, description="The deliveries are pending.", generate_examples=False
+            schemas.ReplayResult,
+            description="The deliveries are pending again.",
+            generate_examples=False,
         ),
         **problem_specs(
             *("webhook_not_found", "delivery_not_found"),
@@ -222,9 +226,9 @@ async def get_deliveries(
 async def post_replay(
     webhook_id: WebhookId, request: HttpRequest, service: InjectedContext
 ) -> Response[Any]:
-    """Retries all dead deliveries, or one of them, and sends pending ones at once.
+    """Retries the delivery of one event, or all dead deliveries, and sends pending deliveries at once.
 
-    One request retries at most SALDO_WEBHOOK_PENDING_MAX deliveries. Repeat it to retry more."""
+    One request retries at most `SALDO_WEBHOOK_PENDING_MAX` deliveries. Repeat the request to retry more."""
     number = parse_webhook_id(webhook_id)
     body = await request.body()
     event_id = parse_replay(await read_json_body(request) if body else body)

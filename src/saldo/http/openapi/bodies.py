@@ -24,8 +24,7 @@ from saldo.ledger.money import TEXT_LENGTH_MAX
 _UUID: Final = Schema(
     type=[OpenAPIType.STRING, OpenAPIType.NULL],
     description="Idempotency key of the transaction, chosen by the client. Each uuid is processed exactly once. "
-    "`uid` is "
-    "an alias: send one of the two.",
+    "`uid` is an alias: send one of the two.",
     pattern=UUID,
 )
 
@@ -34,6 +33,7 @@ USER_ID: Final = Schema(
         Schema(type=OpenAPIType.INTEGER, minimum=1, maximum=USER_ID_MAX),
         Schema(type=OpenAPIType.STRING, pattern=POSITIVE, max_length=30),
     ],
+    description="Id of a user.",
 )
 
 TRANSACTION: Final = Schema(
@@ -43,19 +43,24 @@ TRANSACTION: Final = Schema(
     properties={
         "uuid": _UUID,
         "uid": _UUID,
-        "type": Schema(type=OpenAPIType.STRING, enum=["DEPOSIT", "WITHDRAW"]),
+        "type": Schema(
+            type=OpenAPIType.STRING,
+            description="Direction of the transaction.",
+            enum=["DEPOSIT", "WITHDRAW"],
+        ),
         "amount": Schema(
             # JSON numbers are accepted, too, but not documented: generated clients would use floats for amounts.
             type=OpenAPIType.STRING,
-            description="Decimal string, greater than zero, with at most the currency's decimals.",
+            description="Amount as a decimal string, greater than zero, with at most as many decimals as the currency "
+            "has.",
             pattern=AMOUNT,
             max_length=TEXT_LENGTH_MAX,
         ),
         "user_id": USER_ID,
         "timestamp": Schema(
             type=[OpenAPIType.STRING, OpenAPIType.NULL],
-            description="Time at which the transaction takes effect, ISO 8601. A time without an offset is in the "
-            "service's zone. The default is the current time.",
+            description="Time at which the transaction takes effect, in ISO 8601. A time without an offset is in the "
+            "service's time zone. The default is the current time.",
             pattern=INSTANT,
             max_length=64,
         ),
@@ -67,7 +72,14 @@ USER: Final = Schema(
     type=OpenAPIType.OBJECT,
     title="UserRequest",
     required=["name"],
-    properties={"name": Schema(type=OpenAPIType.STRING, pattern=NAME, max_length=200)},
+    properties={
+        "name": Schema(
+            type=OpenAPIType.STRING,
+            description="Unique name of the user.",
+            pattern=NAME,
+            max_length=200,
+        )
+    },
     additional_properties=False,
 )
 
@@ -89,7 +101,7 @@ def json_body(schema: Schema, example: Any, *, required: bool = True) -> Request
 
 @dataclass
 class DocumentedOperation(Operation):
-    """An operation without the framework's own 400, in place of which the service answers 422."""
+    """An operation without the framework's response 400, because the service responds with 422 instead."""
 
     def __post_init__(self) -> None:
         if self.responses is not None:
@@ -106,7 +118,7 @@ class PostTransaction(DocumentedOperation):
         header = Parameter(
             name="Idempotency-Key",
             param_in="header",
-            description="The uuid, if it is not in the body. Double quotes around it are allowed.",
+            description="Uuid of the transaction, if it is not in the body. Double quotes around it are allowed.",
             schema=Schema(type=OpenAPIType.STRING),
         )
         self.parameters = [*(self.parameters or ()), header]
@@ -123,15 +135,13 @@ class PostTransactions(DocumentedOperation):
         # OpenAPI 3.1 has no schema for a sequence of JSON documents, so the description contains it in words.
         lines = Schema(
             type=OpenAPIType.STRING,
-            description="One TransactionRequest per line, without a limit on their number.",
+            description="One TransactionRequest per line. The number of lines is not limited.",
         )
         example = Example(value=encode_json(EXAMPLE).decode() + "\n")
         media_type = OpenAPIMediaType(schema=lines, examples={"example": example})
         self.request_body.content["application/x-ndjson"] = media_type
         if self.responses is not None and isinstance(self.responses["200"], OpenAPIResponse):
-            outcomes = Schema(
-                type=OpenAPIType.STRING, description="One BulkOutcome as JSON per line."
-            )
+            outcomes = Schema(type=OpenAPIType.STRING, description="One BulkOutcome per line.")
             content = self.responses["200"].content or {}
             content["application/x-ndjson"] = OpenAPIMediaType(schema=outcomes)
 
@@ -154,7 +164,8 @@ class GetEvents(DocumentedOperation):
         header = Parameter(
             name="Last-Event-ID",
             param_in="header",
-            description="The last `id` that was received: the stream continues after it. Browsers send this header "
+            description="The last `id` that the client received. The stream continues after it. Browsers send this "
+            "header "
             "automatically.",
             schema=Schema(type=OpenAPIType.STRING, max_length=1000),
         )
@@ -162,6 +173,6 @@ class GetEvents(DocumentedOperation):
         if self.responses is not None and isinstance(self.responses["200"], OpenAPIResponse):
             stream = Schema(
                 type=OpenAPIType.STRING,
-                description="Server-sent events; `data` is a CloudEvent, `event` its type.",
+                description="Server-sent events. `data` is a CloudEvent, and `event` is its type.",
             )
             self.responses["200"].content = {"text/event-stream": OpenAPIMediaType(schema=stream)}

@@ -10,9 +10,9 @@ from litestar import Litestar
 def openapi_document(app: Litestar) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of the application.
 
-    The framework's document is corrected in two ways. Its examples have an `id`, a field that the specification
-    doesn't have, so strict generators reject the document. Its integers have no format, which generators for Go,
-    Java, Rust and C# interpret as 32 bits; ids, numbers and minor units need 64.
+    The framework's document is corrected in two ways. Its examples have a field `id`, which is not part of the
+    specification, so strict generators reject the document. Its integers have no format, so generators for Go, Java,
+    Rust and C# use 32 bits. Ids, numbers and minor units need 64.
     """
     document: dict[str, Any] = app.openapi_schema.to_schema()
     _correct(document)

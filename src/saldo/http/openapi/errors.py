@@ -1,6 +1,6 @@
-"""The errors of the OpenAPI document, each with an example that is made by the code of the real response.
+"""The errors of the OpenAPI document. The code that builds the real responses also builds the examples.
 
-Each route names its codes of errors. Statuses, descriptions and examples are derived from them.
+Each route lists its error codes. Statuses, descriptions and examples are derived from them.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _MOMENT: Final = datetime(2023, 10, 30, 12, 30, 45, tzinfo=UTC)
 _LATER: Final = datetime(2026, 11, 24, 12, 0, 36, 515682, tzinfo=UTC)
 
 DATABASE_CODES: Final = ("database_unavailable", "overloaded")
-"""Codes that every route which uses the database has, in addition to its own."""
+"""Codes of all routes that use the database."""
 
 BODY_CODES: Final = ("body_too_large", "unsupported_media_type")
-"""Codes that every route with a body has, in addition to its own."""
+"""Codes of all routes that accept a body."""
 
 KEY_CODES: Final = ("unauthenticated", "forbidden", "too_many_requests", "database_unavailable")
-"""Codes of all routes that need a key."""
+"""Codes of all routes that require a key."""
 
 COMMON_CODES: Final = ("internal",)
 """Codes of all routes."""
@@ -60,8 +60,8 @@ def problem_specs(
 
     Args:
         codes: The operation's own codes. "invalid" and the codes of all routes are added.
-        invalid: The fault in the example of "invalid".
-        guarded: Whether the operation needs a key.
+        invalid: The invalid field in the example of "invalid".
+        guarded: Whether the operation requires a key.
     """
     every = (*codes, "invalid", *(KEY_CODES if guarded else ()), *COMMON_CODES)
     answers = {code: example_of(code, invalid) for code in every}
@@ -155,7 +155,7 @@ _EXAMPLES: Final[dict[str, Problem | RawResponse]] = {
     "unsupported_media_type": problems.unsupported_media_type("text/plain"),
     "internal": problems.internal(),
     "unauthenticated": problems.authentication_required(
-        "A key is needed: send it as Authorization: Bearer <key>."
+        "An API key is required: send it as Authorization: Bearer <key>."
     ),
     "forbidden": problems.forbidden_scope("write"),
     "too_many_requests": problems.too_many_requests(1),

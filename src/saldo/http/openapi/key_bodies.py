@@ -26,30 +26,32 @@ CREATE: Final = Schema(
         ),
         "scopes": Schema(
             type=OpenAPIType.ARRAY,
-            description="The scope admin includes all others.",
+            description="Permissions of the key. The scope admin includes all others.",
             items=Schema(type=OpenAPIType.STRING, enum=[str(scope) for scope in SCOPES]),
             min_items=1,
             max_items=len(SCOPES),
         ),
         "user_ids": Schema(
             type=[OpenAPIType.ARRAY, OpenAPIType.NULL],
-            description="Users that the key is limited to, with the scopes read and write only. If null or missing, "
-            "the "
-            "key can access all users.",
+            description="Users that the key may access. Only keys with the scopes read and write can be limited to "
+            "users. "
+            "If null or missing, the key may access all users.",
             items=USER_ID,
             min_items=1,
             max_items=USERS_MAX,
         ),
         "networks": Schema(
             type=[OpenAPIType.ARRAY, OpenAPIType.NULL],
-            description="Networks of the clients that may use the key. If null or missing, any client may.",
+            description="Networks from which the key may be used, in CIDR notation. If null or missing, the key may be "
+            "used from "
+            "any address.",
             items=Schema(type=OpenAPIType.STRING, min_length=1),
             min_items=1,
             max_items=NETWORKS_MAX,
         ),
         "expires_at": Schema(
             type=[OpenAPIType.STRING, OpenAPIType.NULL],
-            description="Expiry of the key, ISO 8601. If null or missing, the key does not expire.",
+            description="Time at which the key expires, in ISO 8601. If null or missing, the key does not expire.",
             pattern=INSTANT,
             max_length=64,
         ),
@@ -61,7 +63,7 @@ ROTATE: Final = Schema(
     title="RotationRequest",
     properties={
         "overlap_seconds": Schema(
-            description="Seconds for which the old key remains valid. The default is SALDO_KEY_OVERLAP_SECONDS.",
+            description="Seconds for which the old key remains valid. The default is `SALDO_KEY_OVERLAP_SECONDS`.",
             one_of=[
                 Schema(type=OpenAPIType.INTEGER, minimum=0, maximum=OVERLAP_SECONDS_MAX),
                 Schema(type=OpenAPIType.NULL),

@@ -1,7 +1,7 @@
 """The parameters of paths and queries, with their descriptions in the OpenAPI document.
 
-The framework passes them on as text. `saldo.parsing.transactions` parses them, because its faults say what is expected
-and the framework's would not.
+The framework passes them on as text. `saldo.parsing.transactions` parses them, because its error messages name the
+expected value, and those of the framework do not.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LIMIT_MAX: Final = 1000
 """Documented maximum number of items per page, which is the default of the setting `page_items_max`."""
 
 _STRING: Final = {"type": OpenAPIType.STRING, "oneOf": None}
-"""Schema of a string that is never null, because a parameter of a query is either present or missing."""
+"""Schema of a string that is never null, because a query parameter is either present or missing."""
 
 
 def _query(description: str, name: str | None = None, example: str = "", **extra: Any) -> Any:
@@ -35,7 +35,7 @@ def _moment(description: str, name: str | None = None) -> Any:
 UserId: TypeAlias = Annotated[
     str,
     PathParameter(
-        description="The user's id.",
+        description="Id of the user.",
         examples=[Example(value="1")],
         schema_extra={"pattern": DIGITS},
     ),
@@ -43,7 +43,7 @@ UserId: TypeAlias = Annotated[
 Uuid: TypeAlias = Annotated[
     str,
     PathParameter(
-        description="The transaction's uuid.",
+        description="Uuid of the transaction.",
         examples=[Example(value="ea3015b1-c25c-47e5-beb7-2679ac7c89a7")],
         schema_extra={"pattern": UUID},
     ),
@@ -51,7 +51,8 @@ Uuid: TypeAlias = Annotated[
 OfUser: TypeAlias = Annotated[
     str | None,
     _query(
-        "Only if it is this user's. A distributed ledger then asks one of its machines.",
+        "Id of the user to whom the transaction must belong. A distributed ledger then queries one of its workers "
+        "instead of all.",
         "user_id",
         "1",
         pattern=DIGITS,
@@ -59,38 +60,62 @@ OfUser: TypeAlias = Annotated[
 ]
 
 Name: TypeAlias = Annotated[
-    str | None, _query("Only the user of this name.", None, "Artem", maxLength=200, pattern=NAME)
+    str | None,
+    _query("Returns only the user with this name.", None, "Artem", maxLength=200, pattern=NAME),
 ]
 Limit: TypeAlias = Annotated[
     str | None,
-    _query("Items of a page.", None, "100", type=OpenAPIType.INTEGER, minimum=1, maximum=LIMIT_MAX),
+    _query(
+        "Maximum number of items per page. The default is `SALDO_PAGE_ITEMS_DEFAULT`.",
+        None,
+        "100",
+        type=OpenAPIType.INTEGER,
+        minimum=1,
+        maximum=LIMIT_MAX,
+    ),
 ]
 Cursor: TypeAlias = Annotated[
-    str | None, _query("`next_cursor` of the page before.", pattern="^[A-Za-z0-9_-]+$")
+    str | None, _query("Value of `next_cursor` on the previous page.", pattern="^[A-Za-z0-9_-]+$")
 ]
 
 Atomic: TypeAlias = Annotated[
     str | None,
-    _query("`true`: all of an array, or nothing.", None, "true", pattern="^(true|false)$"),
+    _query(
+        "If `true`, either all transactions of the array are posted or none. It is allowed for JSON arrays only.",
+        None,
+        "true",
+        pattern="^(true|false)$",
+    ),
 ]
 
-Date: TypeAlias = Annotated[str | None, _moment("The moment, inclusive.")]
-Before: TypeAlias = Annotated[str | None, _moment("The moment, exclusive. Instead of `date`.")]
-KnownAt: TypeAlias = Annotated[str | None, _moment("As known then: in the past.")]
+Date: TypeAlias = Annotated[str | None, _moment("Time of the balance, inclusive.")]
+Before: TypeAlias = Annotated[
+    str | None, _moment("Time of the balance, exclusive. It can't be combined with `date`.")
+]
+KnownAt: TypeAlias = Annotated[
+    str | None, _moment("A time in the past. Everything that was recorded later is left out.")
+]
 
-Since: TypeAlias = Annotated[str | None, _moment("Effective from, inclusive.", "from")]
-Until: TypeAlias = Annotated[str | None, _moment("Effective to, exclusive.", "to")]
+Since: TypeAlias = Annotated[
+    str | None, _moment("Returns only transactions that take effect at or after this time.", "from")
+]
+Until: TypeAlias = Annotated[
+    str | None, _moment("Returns only transactions that take effect before this time.", "to")
+]
 KindName: TypeAlias = Annotated[
     str | None,
     _query(
-        "Only deposits, or only withdrawals.", "type", "DEPOSIT", pattern="^(DEPOSIT|WITHDRAW)$"
+        "Returns only deposits or only withdrawals.",
+        "type",
+        "DEPOSIT",
+        pattern="^(DEPOSIT|WITHDRAW)$",
     ),
 ]
 
 Shard: TypeAlias = Annotated[
     str | None,
     _query(
-        "The seals of this shard, the oldest first.",
+        "Returns the seals of this shard, oldest first. The default is the newest seal of every shard.",
         None,
         "1",
         pattern="^([0-9]|[1-5][0-9]|6[0-3])$",
@@ -98,13 +123,18 @@ Shard: TypeAlias = Annotated[
 ]
 After: TypeAlias = Annotated[
     str | None,
-    _query("Only seals of entries after this `seq`. Needs `shard`.", None, "7", pattern=DIGITS),
+    _query(
+        "Returns only seals of entries after this `seq`. It requires `shard`.",
+        None,
+        "7",
+        pattern=DIGITS,
+    ),
 ]
 
 SealLimit: TypeAlias = Annotated[
     str | None,
     _query(
-        "Maximum number of seals per page. Needs `shard`.",
+        "Maximum number of seals per page. It requires `shard`.",
         "limit",
         "100",
         type=OpenAPIType.INTEGER,
@@ -118,7 +148,7 @@ LogShard: TypeAlias = Annotated[
     QueryParameter(
         name="shard",
         required=True,
-        description="The shard, from 0 to 63: `user_id` modulo 64.",
+        description="Shard of the log, from 0 to 63. The shard of a user is `user_id` modulo 64.",
         examples=[Example(value="1")],
         schema_extra={**_STRING, "pattern": "^([0-9]|[1-5][0-9]|6[0-3])$"},
     ),
@@ -126,14 +156,17 @@ LogShard: TypeAlias = Annotated[
 LogAfter: TypeAlias = Annotated[
     str | None,
     _query(
-        "`reached` of the page before. Not given: from the beginning.", "after", "7", pattern=DIGITS
+        "Value of `reached` on the previous page. The default is the beginning of the log.",
+        "after",
+        "7",
+        pattern=DIGITS,
     ),
 ]
 
 EventUsers: TypeAlias = Annotated[
     str | None,
     _query(
-        "Only events of these users: one, several with commas, or given several times.",
+        "Streams only events of these users. Separate several ids with commas, or repeat the parameter.",
         "user_id",
         "1,2",
         pattern="^[0-9]{1,30}(,[0-9]{1,30})*$",
@@ -142,7 +175,7 @@ EventUsers: TypeAlias = Annotated[
 EventTypes: TypeAlias = Annotated[
     str | None,
     _query(
-        "Only events of these types: one, several with commas, or given several times.",
+        "Streams only events of these types. Separate several types with commas, or repeat the parameter.",
         "type",
         "saldo.transaction.posted",
     ),
@@ -150,13 +183,16 @@ EventTypes: TypeAlias = Annotated[
 EventsFrom: TypeAlias = Annotated[
     str | None,
     _query(
-        "`now` (the default): only what comes. `start`: everything. A time: what was recorded from then on. "
-        "The id of an event: what is after it.",
+        "Start of the stream: `now` (the default) for new events only, `start` for all events, a time for events "
+        "recorded at or after it, or the id of an event for the events after it.",
         "from",
         "now",
     ),
 ]
 LastEventId: TypeAlias = Annotated[
     str | None,
-    _query("As the header `Last-Event-ID`, which wins, for who can't set headers. Before `from`."),
+    _query(
+        "Alternative to the header `Last-Event-ID`, for clients that can't set headers. The header takes "
+        "precedence over this parameter, and this parameter over `from`."
+    ),
 ]

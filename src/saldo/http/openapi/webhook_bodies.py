@@ -15,34 +15,37 @@ from saldo.http.openapi.patterns import KEY, URL, UUID
 _FIELDS: Final = {
     "url": Schema(
         type=OpenAPIType.STRING,
-        description="URL with https, or with http if the operator allows it. Redirects are not followed.",
+        description="URL to which the events are sent. It must use https, unless the operator allows http. Redirects "
+        "are not "
+        "followed.",
         pattern=URL,
         max_length=2000,
     ),
     "event_types": Schema(
         type=[OpenAPIType.ARRAY, OpenAPIType.NULL],
-        description="Types of the events. If null or missing, all events of the ledger are sent, without "
-        "saldo.webhook.disabled.",
+        description="Types of the events to send. If null or missing, all types except saldo.webhook.disabled are "
+        "sent.",
         items=Schema(type=OpenAPIType.STRING, enum=list(RELAYED_EVENT_TYPES)),
         min_items=1,
         max_items=len(RELAYED_EVENT_TYPES),
     ),
     "user_ids": Schema(
         type=[OpenAPIType.ARRAY, OpenAPIType.NULL],
-        description="Users whose events are sent. If null or missing, those of all users.",
+        description="Users whose events are sent. If null or missing, the events of all users are sent.",
         items=USER_ID,
         min_items=1,
         max_items=1000,
     ),
     "secret": Schema(
         type=OpenAPIType.STRING,
-        description="Secret: whsec_ and 24 to 64 bytes in base64.",
+        description="Secret that signs the deliveries: whsec_ followed by 24 to 64 bytes in base64.",
         pattern=KEY,
     ),
 }
 _NEW_SECRET: Final = Schema(
     type=[OpenAPIType.STRING, OpenAPIType.NULL],
-    description="Secret: whsec_ and 24 to 64 bytes in base64. If null or missing, a new one is generated.",
+    description="Secret that signs the deliveries: whsec_ followed by 24 to 64 bytes in base64. If null or missing, a "
+    "secret is generated.",
     pattern=KEY,
 )
 
@@ -58,7 +61,12 @@ CHANGE: Final = Schema(
     title="WebhookChange",
     description="Missing fields are not changed.",
     min_properties=1,
-    properties={**_FIELDS, "enabled": Schema(type=OpenAPIType.BOOLEAN)},
+    properties={
+        **_FIELDS,
+        "enabled": Schema(
+            type=OpenAPIType.BOOLEAN, description="Whether events are sent to the webhook."
+        ),
+    },
     additional_properties=False,
 )
 REPLAY: Final = Schema(
@@ -67,7 +75,7 @@ REPLAY: Final = Schema(
     properties={
         "event_id": Schema(
             type=[OpenAPIType.STRING, OpenAPIType.NULL],
-            description="Id of an event. If null or missing, all dead deliveries are retried.",
+            description="Id of the event to deliver. If null or missing, all dead deliveries are retried.",
             pattern=UUID,
         )
     },

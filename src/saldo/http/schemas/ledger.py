@@ -8,10 +8,14 @@ from uuid import UUID
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 Money = Annotated[
-    str, Meta(description="Decimal string with the currency's decimals.", examples=["100.00"])
+    str,
+    Meta(
+        description="Decimal string with as many decimals as the currency has.", examples=["100.00"]
+    ),
 ]
 Instant = Annotated[
-    str, Meta(description="RFC 3339 with offset.", examples=["2023-10-30T00:00:00+00:00"])
+    str,
+    Meta(description="Time in RFC 3339, with an offset.", examples=["2023-10-30T00:00:00+00:00"]),
 ]
 
 
@@ -35,7 +39,7 @@ class UserList(Struct):
 
 
 class Balance(Struct):
-    """A balance, current or at a date, as it is known now or was known at an earlier time."""
+    """A user's balance, current or at a date, as known now or as known at an earlier time."""
 
     user_id: int
     balance: Money
@@ -54,15 +58,17 @@ class Transaction(Struct):
     timestamp: Instant
     outcome: Annotated[
         OutcomeName,
-        Meta(description="Outcome of the transaction. It is recorded once and final."),
+        Meta(description="Outcome of the transaction. It is recorded once and never changes."),
     ]
     balance: Annotated[
-        str, Meta(description="Balance of the user right after this transaction was recorded.")
+        str,
+        Meta(description="Balance of the user immediately after this transaction was recorded."),
     ]
     number: Annotated[
         int,
         Meta(
-            description="Number of the user's entry: 1, 2, 3 … without gaps, refused transactions included."
+            description="Number of the transaction among the user's transactions, including refused ones: 1, 2, 3 … "
+            "without gaps."
         ),
     ]
     recorded_at: Instant
@@ -71,7 +77,8 @@ class Transaction(Struct):
 class TransactionList(Struct):
     """A page of transactions, newest first.
 
-    It can be short or empty although older ones match. Clients continue while there is a `next_cursor`.
+    A page may be short or even empty although older transactions match. Clients request the next page as long as there
+    is a `next_cursor`.
     """
 
     items: list[Transaction]
@@ -81,18 +88,18 @@ class TransactionList(Struct):
 class TransactionLog(Struct):
     """A page of a shard's log.
 
-    It can be short or empty although more entries follow, because the log also contains entries that are not
-    transactions, such as the creation of a user. Clients continue while `more` is true.
+    A page may be short or even empty although more entries follow, because the log also contains entries that are not
+    transactions, such as the creation of a user. Clients request the next page as long as `more` is true.
     """
 
     items: list[Transaction]
     reached: Annotated[
         int,
         Meta(
-            description="Value of `after` for the next request, now or when more entries are recorded."
+            description="Value of `after` for the next page, also for entries that are recorded later."
         ),
     ]
-    more: Annotated[bool, Meta(description="Whether there are more entries now.")]
+    more: Annotated[bool, Meta(description="Whether more entries are recorded already.")]
 
 
 class FieldFault(Struct):
@@ -103,7 +110,7 @@ class FieldFault(Struct):
 
 
 class RecordedFields(Struct):
-    """Recorded values under a uuid, for the fields that differ from the request."""
+    """The recorded values of the fields that differ from the request."""
 
     user_id: int | UnsetType = UNSET
     type: Literal["DEPOSIT", "WITHDRAW"] | UnsetType = UNSET
@@ -112,27 +119,35 @@ class RecordedFields(Struct):
 
 
 class BulkOutcome(Struct):
-    """The result of one transaction of a bulk request. Its `code` is `posted`, or the reason for not posting it."""
+    """The outcome of one transaction of a bulk request. `code` is `posted`, or the code of the error."""
 
-    line: Annotated[int, Meta(description="Number of the line or item in the request, from 1.")]
-    status: Annotated[
-        int, Meta(description="HTTP status that a single POST of this transaction would have got.")
+    line: Annotated[
+        int, Meta(description="Number of the line or of the item in the request, from 1.")
     ]
-    code: Annotated[str, Meta(description="Stable.", examples=["posted"])]
+    status: Annotated[
+        int,
+        Meta(description="HTTP status that this transaction would get in a request of its own."),
+    ]
+    code: Annotated[
+        str,
+        Meta(description="`posted`, or the stable code of the error.", examples=["posted"]),
+    ]
     uuid: Annotated[
-        UUID | None, Meta(description="Uuid of the transaction; null if it could not be read.")
+        UUID | None,
+        Meta(description="Uuid of the transaction. It is null if it could not be parsed."),
     ]
     balance: Annotated[
         Money | UnsetType,
         Meta(
-            description="Balance after the transaction; if it was refused, the balance at that time."
+            description="Balance after the transaction, or at the time of its refusal. Present if the transaction is "
+            "recorded."
         ),
     ] = UNSET
     number: Annotated[
         int | UnsetType,
         Meta(
-            description="Number of the user's entry: 1, 2, 3 … without gaps, refused transactions included. Present if "
-            "the transaction is recorded."
+            description="Number of the transaction among the user's transactions. Present if the transaction is "
+            "recorded."
         ),
     ] = UNSET
     replayed: Annotated[
@@ -143,7 +158,7 @@ class BulkOutcome(Struct):
     ] = UNSET
     needed: Annotated[
         Money | UnsetType,
-        Meta(description="Amount that was needed. Present if the transaction was refused."),
+        Meta(description="Amount of the transaction. Present if the transaction was refused."),
     ] = UNSET
     differing_fields: Annotated[
         list[str] | UnsetType,
@@ -153,7 +168,9 @@ class BulkOutcome(Struct):
     ] = UNSET
     recorded: Annotated[
         RecordedFields | UnsetType,
-        Meta(description="Recorded values of these fields. Present with `uuid_conflict`."),
+        Meta(
+            description="Recorded values of the fields that differ. Present with `uuid_conflict`."
+        ),
     ] = UNSET
     errors: Annotated[
         list[FieldFault] | UnsetType,
@@ -161,23 +178,27 @@ class BulkOutcome(Struct):
     ] = UNSET
     detail: Annotated[
         str | UnsetType,
-        Meta(description="Explanation in English. Present if the transaction was not posted."),
+        Meta(
+            description="Explanation for people, in English. Present if the transaction was not posted."
+        ),
     ] = UNSET
 
 
 class Problem(Struct):
-    """Problem details (RFC 9457). Clients decide by `code`, on which the optional members depend."""
+    """Problem details (RFC 9457). Clients decide by `code`, which also determines the optional fields."""
 
     type: Annotated[str, Meta(examples=["urn:saldo:problem:insufficient_funds"])]
     title: str
     status: int
-    code: Annotated[str, Meta(description="Stable.", examples=["insufficient_funds"])]
-    detail: Annotated[str, Meta(description="Explanation in English.")]
+    code: Annotated[
+        str, Meta(description="Stable code of the error.", examples=["insufficient_funds"])
+    ]
+    detail: Annotated[str, Meta(description="Explanation for people, in English.")]
     request_id: Annotated[
         str | UnsetType,
         Meta(
-            description="Id of the request. It is missing in a recorded refusal, because its body is the same for "
-            "every retry."
+            description="Id of the request, which is also in the header `X-Request-Id`. It is missing in a recorded "
+            "refusal, whose body is the same for every retry."
         ),
     ] = UNSET
     instance: Annotated[
@@ -193,11 +214,11 @@ class Problem(Struct):
     ] = UNSET
     needed: Annotated[
         Money | UnsetType,
-        Meta(description="Amount that was needed. Present in a recorded refusal."),
+        Meta(description="Amount of the transaction. Present in a recorded refusal."),
     ] = UNSET
     transaction: Annotated[
         Transaction | UnsetType,
-        Meta(description="Recorded transaction. Present in a recorded refusal."),
+        Meta(description="The recorded transaction. Present in a recorded refusal."),
     ] = UNSET
     differing_fields: Annotated[
         list[str] | UnsetType,
@@ -207,19 +228,24 @@ class Problem(Struct):
     ] = UNSET
     recorded: Annotated[
         RecordedFields | UnsetType,
-        Meta(description="Recorded values of these fields. Present with `uuid_conflict`."),
+        Meta(
+            description="Recorded values of the fields that differ. Present with `uuid_conflict`."
+        ),
     ] = UNSET
     user_id: Annotated[
-        int | UnsetType, Meta(description="User who has the name. Present with `name_taken`.")
+        int | UnsetType,
+        Meta(description="Id of the user who has the name. Present with `name_taken`."),
     ] = UNSET
     item: Annotated[
         int | UnsetType,
-        Meta(description="Index of the item of an atomic array that can't be posted, from 0."),
+        Meta(
+            description="Index of the first item of an atomic array that can't be posted, from 0."
+        ),
     ] = UNSET
     uuid: Annotated[str | UnsetType, Meta(description="Uuid of that item.")] = UNSET
 
 
 class Health(Struct):
-    """The health of the service: alive, ready, or started."""
+    """The result of a health check."""
 
     status: Literal["ok", "draining", "unavailable"]

@@ -12,16 +12,18 @@ from saldo.store.webhooks import DeliveryState, DisabledReason
 
 
 class Webhook(Struct):
-    """A webhook. The secret is only in the response that creates it."""
+    """A webhook. The secret is only in the response to the request that creates the webhook."""
 
     id: int
     url: Annotated[str, Meta(examples=["https://example.com/saldo"])]
     event_types: Annotated[
         list[RelayedEventType] | None,
-        Meta(description="Types of the events; null means all events of the ledger."),
+        Meta(
+            description="Types of the events that are sent. Null means all types except saldo.webhook.disabled."
+        ),
     ]
     user_ids: Annotated[
-        list[int] | None, Meta(description="Users whose events are sent; null means all users.")
+        list[int] | None, Meta(description="Users whose events are sent. Null means all users.")
     ]
     enabled: bool
     created_at: Instant
@@ -29,12 +31,16 @@ class Webhook(Struct):
     disabled_reason: Annotated[
         DisabledReason | None,
         Meta(
-            description="Reason why the webhook is disabled: a request, the endpoint's response 410, or no successful "
-            "attempt for too long."
+            description="Reason why the webhook is disabled: `requested` by a client, `gone` after the endpoint "
+            "responded "
+            "with 410, or `failing` after too long without a successful attempt."
         ),
     ]
     failing_since: Annotated[
-        Instant | None, Meta(description="Time since which no attempt has succeeded.")
+        Instant | None,
+        Meta(
+            description="Time since which no attempt has succeeded. It is null if the last attempt succeeded."
+        ),
     ]
     attempts_succeeded: int
     attempts_failed: int
@@ -50,7 +56,8 @@ class Webhook(Struct):
     secret: Annotated[
         str | UnsetType,
         Meta(
-            description="Secret that signs the deliveries. It is only in the response that creates it."
+            description="Secret that signs the deliveries. It is only in the response to the request that creates the "
+            "webhook."
         ),
     ] = UNSET
 
@@ -75,12 +82,13 @@ class Delivery(Struct):
     attempts: Annotated[
         int,
         Meta(
-            description="Number of failed attempts. 0 means that the delivery waits for an earlier one."
+            description="Number of failed attempts. It is 0 while the delivery waits for an earlier one."
         ),
     ]
     waiting_since: Instant
     next_attempt_at: Annotated[
-        Instant | None, Meta(description="Time of the next attempt; null if the delivery is dead.")
+        Instant | None,
+        Meta(description="Time of the next attempt. It is null if the delivery is dead."),
     ]
     last_attempt_at: Instant | None
     last_failure: str | None
@@ -95,6 +103,6 @@ class DeliveryList(Struct):
 
 
 class ReplayResult(Struct):
-    """The number of deliveries that are retried now."""
+    """The result of a replay: the number of deliveries that are retried now."""
 
     replayed: int

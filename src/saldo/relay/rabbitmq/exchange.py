@@ -23,7 +23,7 @@ BLOCKED = "RabbitMQ accepts no messages: it is low on memory or disk (see rabbit
 NAME = "rabbitmq-exchange"
 
 _FAULTS = (aio_pika.exceptions.AMQPError, OSError, TimeoutError, RuntimeError, ValueError)
-"""Exceptions of the client: about the protocol, the network, a connection that was closed meanwhile, and the URL."""
+"""Exceptions that the client raises for errors of the protocol, the network, a closed connection, and the URL."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -419,7 +419,8 @@ class _UserBatch:
     Attributes:
         delivered: number of delivered events.
         failed, delay: the failed attempt at the next event, and the delay until its retry.
-        put: set when the batch no longer waits for the attempt; done when the rest is stored as pending.
+        put: None while the batch waits for the attempt; later a future that is done when the remaining events are
+            stored as pending.
     """
 
     def __init__(self, events: list[Event]) -> None:

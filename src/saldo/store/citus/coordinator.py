@@ -19,8 +19,8 @@ def coordinator_of(url: str) -> str:
     """Return the coordinator's connection string for that of a Citus worker, and any other one unchanged.
 
     Raises:
-        ConfigurationError: The database can't be queried, or the workers' address of the coordinator leads elsewhere
-            from this machine. The message is one line for the operator.
+        ConfigurationError: The database can't be queried, or the address that the workers use for the
+            coordinator leads to another server from this machine. The message is one line for the operator.
     """
     try:
         found = _find_coordinator(url)

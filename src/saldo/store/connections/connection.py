@@ -451,7 +451,7 @@ async def _configure(
         name, found, needed = wrong
         raise ConnectionLostError(
             f"behind a pooler the role's own default must be {name} = '{needed}', not '{found}': "
-            f"ALTER ROLE ... SET {name} = '{needed}', then let the pooler connect anew"
+            f"ALTER ROLE ... SET {name} = '{needed}', then make the pooler open new connections"
         )
 
 

@@ -38,15 +38,15 @@ _log = logging.getLogger("saldo.store")
 
 
 class ReplicaQuery(NamedTuple):
-    """A description of a query, by which the end of its result is determined.
+    """A description of a query, which determines the last entry of its result.
 
-    If neither `ends` nor `read_log` is true, the result is used only if the replica has no newer matching entry.
+    If neither `bounded` nor `has_seq` is true, the result is used only if the replica has no newer matching entry.
 
     Attributes:
         place: The name of the statement that returns the last entry of the result.
         arguments: The arguments of that statement.
-        ends: Whether the query itself has an upper bound, so that its result can't contain newer entries.
-        of_log: Whether the rows have a `seq`, so that newer ones can be removed.
+        bounded: Whether the query itself has an upper bound, so that its result can't contain newer entries.
+        has_seq: Whether the rows have a `seq`, so that newer ones can be removed.
     """
 
     place: str

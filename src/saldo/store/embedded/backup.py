@@ -108,7 +108,7 @@ def restore(backup: Path, data_dir: Path, recovery: Recovery) -> RestoreResult:
         # These files may remain from a start that failed because of an unfinished restore.
         passed = {unfinished.name, LOCK_NAME, SOCKET_DIR_NAME}
         if existed and any(path.name not in passed for path in data_dir.iterdir()):
-            raise ConfigurationError(f"{data_dir} is not empty: restore into a new directory")
+            raise ConfigurationError(f"{data_dir} is not empty; restore into a new directory")
         _check_backup(backup)
         data_dir.mkdir(parents=True, exist_ok=True)
         lock = take_lock(data_dir)
