@@ -62,7 +62,7 @@ EXPECTED = {
     "late withdrawal refused for a moment of the past",
     "questions",
 }  # fmt: skip
-"""What every run of thousands of histories contains; the rarest of these occurs about 50 times in 1,000 histories."""
+"""Cases that every run of thousands of histories contains. The rarest occurs about 50 times in 1,000 histories."""
 
 
 @pytest.fixture(scope="module", params=LATENESSES, ids=["any lateness", "36 hours late at most"])
