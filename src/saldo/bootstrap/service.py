@@ -135,7 +135,7 @@ async def run_service(
 
     Args:
         bell_path: The socket of the relay that is woken by new events; None: no relay is woken.
-        tracing: Gets the spans of batches. The spans of requests are added by the caller (`Tracing.traced`).
+        tracing: Gets the spans of batches. The spans of requests are added by the caller (`Tracing.wrap`).
     """
     async with AsyncExitStack() as stack:
         yield await _start(stack, settings, database_url, bell_path, tracing)
