@@ -87,7 +87,7 @@ class CircuitBreaker:
         self._open_until = max(self._open_until, _now() + max(rest, asked_seconds))
 
     async def pause(self, seconds: float) -> None:
-        """Wait for this many seconds, or until the breaker is stopped or has recovered."""
+        """Wait for this many seconds, until the breaker is stopped, or until the endpoint has recovered."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stirred.wait()
