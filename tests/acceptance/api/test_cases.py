@@ -306,7 +306,7 @@ async def test_a_page_that_is_empty_is_not_the_last(database_url: str) -> None:
             assert "there are older ones" not in shown.text
             description = (await api.get("/openapi.json")).json()["paths"]
             for described in ("/v1/user/{user_id}/transactions", "/v1/transactions"):
-                assert "short or empty" in description[described]["get"]["description"]
+                assert "short or even empty" in description[described]["get"]["description"]
 
 
 async def test_a_cursor_of_another_list_is_refused(api: httpx.AsyncClient) -> None:
