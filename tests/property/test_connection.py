@@ -69,7 +69,8 @@ PIECES = (
     b"0\r\n\r\n",
     b"hello",
     b"he",
-    b"x" * 500,
+    b"POST /quick HTTP/1.1\r\nhost: a\r\ncontent-length: 300\r\n\r\n",
+    b"x" * 300 + b"\0",
     b"\0",
 )
 
@@ -239,7 +240,10 @@ class Connection:
 
     def receive(self, data: bytes) -> None:
         if not self.eof:
+            parses, scope = self.protocol.connection.may_parse, self.protocol.scope
             self.protocol.data_received(data)
+            if not parses and self.protocol.scope is not scope:
+                self.transport.violations.append("parsed after the end")
 
     def end_client_side(self) -> None:
         if not self.eof:
@@ -351,6 +355,7 @@ def transitions(monkeypatch: pytest.MonkeyPatch) -> Transitions:
 
     monkeypatch.setattr(ConnectionStateMachine, "move_to", recording)
     monkeypatch.setattr("saldo.http.connection.load_shedding.READ_AT_ONCE_MAX", 0)
+    monkeypatch.setattr("saldo.http.connection.protocol.DISCARD_BYTES_MAX", 200)
     return record
 
 
@@ -447,6 +452,15 @@ def test_surplus_connection_lingers_when_it_is_rejected_within_a_request(
     connection = asyncio.run(_run(steps, connections_max=0))
     assert transitions.made == [S.LINGERING, S.CLOSED]
     assert connection.transport.written.startswith(b"HTTP/1.1 503 ")
+
+
+def test_unreadable_data_after_too_much_discarded_data_is_not_rejected(
+    transitions: Transitions,
+) -> None:
+    head = b"POST /quick HTTP/1.1\r\nhost: a\r\ncontent-length: 300\r\n\r\n"
+    asyncio.run(_run([head, 3, b"x" * 300 + UNREADABLE]))
+    assert transitions.made == [S.CLOSING, S.CLOSED]
+    assert transitions.forbidden == []
 
 
 def test_every_transition_of_the_table_is_one_of_these() -> None:
