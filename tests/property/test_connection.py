@@ -345,7 +345,7 @@ def transitions(monkeypatch: pytest.MonkeyPatch) -> Transitions:
     record = Transitions()
     move_to = ConnectionStateMachine.move_to
 
-    def recording(machine: ConnectionStateMachine, state: ConnectionState) -> None:
+    def move_and_record(machine: ConnectionStateMachine, state: ConnectionState) -> None:
         try:
             move_to(machine, state)
             record.made.append(state)
@@ -353,7 +353,7 @@ def transitions(monkeypatch: pytest.MonkeyPatch) -> Transitions:
             record.forbidden.append(str(error))
             raise
 
-    monkeypatch.setattr(ConnectionStateMachine, "move_to", recording)
+    monkeypatch.setattr(ConnectionStateMachine, "move_to", move_and_record)
     monkeypatch.setattr("saldo.http.connection.load_shedding.READ_AT_ONCE_MAX", 0)
     monkeypatch.setattr("saldo.http.connection.protocol.DISCARD_BYTES_MAX", 200)
     return record
@@ -448,7 +448,7 @@ def test_connection_goes_through_these_states(
 def test_surplus_connection_lingers_when_it_is_rejected_within_a_request(
     transitions: Transitions,
 ) -> None:
-    steps = [b"POST /quick HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n", 3]
+    steps: list[Step] = [b"POST /quick HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n", 3]
     connection = asyncio.run(_run(steps, connections_max=0))
     assert transitions.made == [S.LINGERING, S.CLOSED]
     assert connection.transport.written.startswith(b"HTTP/1.1 503 ")

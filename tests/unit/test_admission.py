@@ -77,7 +77,7 @@ def test_single_requests_are_admitted_up_to_the_limit_and_bulk_up_to_the_queue_s
     assert admission.try_admit(REQUESTS_MAX - LIMIT_FIRST, bulk=True)
     assert admission.is_full
     assert not admission.try_admit(bulk=True)
-    assert admission.waiting == admission.admitted == REQUESTS_MAX
+    assert admission.waiting_requests == admission.admitted == REQUESTS_MAX
     admission.release(REQUESTS_MAX - LIMIT_FIRST + 1)
     assert admission.try_admit()
     assert not admission.try_admit()
@@ -97,6 +97,6 @@ async def test_expired_requests_that_are_still_queued_count_towards_the_queue_si
     admission.is_open = True
     future = asyncio.get_running_loop().create_future()
     queue.put(PendingRequest([TransactionRequest(uuid4(), 1, 1, None)] * 3, future, 0.0))
-    assert (admission.admitted, admission.waiting) == (0, 3)
+    assert (admission.admitted, admission.waiting_requests) == (0, 3)
     assert admission.is_full
     assert not admission.try_admit()

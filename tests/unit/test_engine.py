@@ -162,7 +162,7 @@ async def test_unreachable_shard_backs_off_and_others_continue() -> None:
         (1, 2),
     ]
     await engine.stop(1)
-    assert engine.admission.waiting == 0
+    assert engine.admission.waiting_requests == 0
 
 
 async def test_lanes_connect_to_the_nodes_of_the_shards() -> None:
@@ -195,7 +195,7 @@ async def test_lanes_connect_to_the_nodes_of_the_shards() -> None:
     await post(1, 2, 64)
     assert (posted(None), posted(NODES[2])) == ([64], [1, 2])
     await engine.stop(1)
-    assert engine.admission.waiting == 0
+    assert engine.admission.waiting_requests == 0
 
 
 async def test_requests_for_a_moved_shard_are_posted_at_its_new_node() -> None:

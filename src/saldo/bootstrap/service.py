@@ -40,7 +40,7 @@ from saldo.store.console_sessions import ConsoleSessions, SessionLimits
 from saldo.store.log import Log
 from saldo.store.poster import Poster
 from saldo.store.reader import Reader
-from saldo.store.seals import Seals
+from saldo.store.seals import SealStore
 from saldo.store.sinks import Sinks
 from saldo.store.totals import Totals
 from saldo.store.webhooks import Webhooks
@@ -208,7 +208,7 @@ async def _start(
         webhooks,
         Totals(reader.pool),
         create_audit_store(settings, reader.pool),
-        Seals(reader.pool),
+        SealStore(reader.pool),
         guard.gate,
         guard.keyring,
         guard.keys,

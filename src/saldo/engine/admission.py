@@ -54,7 +54,7 @@ class AdmissionLimit:
         self.limit = min(LIMIT_FIRST, requests_max)
 
     @property
-    def waiting(self) -> int:
+    def waiting_requests(self) -> int:
         """The number of requests that count towards the maximum of the queue."""
         # Expired requests stay in the queue until a lane reaches them.
         return max(self.admitted, self._queue.requests)
@@ -62,7 +62,7 @@ class AdmissionLimit:
     @property
     def is_full(self) -> bool:
         """True if no request is admitted: the queue is full, or the engine is not running."""
-        return not self.is_open or self.waiting >= self._requests_max
+        return not self.is_open or self.waiting_requests >= self._requests_max
 
     @property
     def available(self) -> int:

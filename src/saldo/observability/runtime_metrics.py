@@ -26,7 +26,7 @@ class SampledAdmission(Protocol):
     limit: int
 
     @property
-    def waiting(self) -> int: ...
+    def waiting_requests(self) -> int: ...
 
 
 class SampledEngine(Protocol):
@@ -56,7 +56,7 @@ async def sample_runtime(engine: SampledEngine, pools: Mapping[str, PoolStatus])
         await asyncio.sleep(LOOK_SECONDS)
         now = loop.time()
         worst = max(worst, now - due)
-        QUEUE_REQUESTS.set(engine.admission.waiting)
+        QUEUE_REQUESTS.set(engine.admission.waiting_requests)
         QUEUE_ADMISSION_LIMIT.set(engine.admission.limit)
         LANES.set(engine.lanes)
         LANES_BUSY.set(engine.lanes_busy)

@@ -1,4 +1,4 @@
-"""What one connection waits for, and since when, so that it ends when its client takes too long."""
+"""The tracker of what one connection waits for, so that it ends when its client takes too long."""
 
 from __future__ import annotations
 
