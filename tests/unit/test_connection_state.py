@@ -55,6 +55,7 @@ def test_allowed_transition_changes_the_state(
     assert machine.state is after
     assert machine.may_parse == (after in PARSING)
     assert machine.may_write == (after in WRITING)
+    assert machine.has_client_ended == (after in CLIENT_ENDED)
 
 
 @pytest.mark.parametrize(("before", "after"), FORBIDDEN, ids=_name)

@@ -78,5 +78,5 @@ class BufferedTransport:
         if self._parts:
             data = b"".join(self._parts)
             self._parts.clear()
-            if not self.is_closing():
+            if self._connection.may_write and not self._transport.is_closing():
                 self._transport.write(data)

@@ -330,7 +330,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Start the next request, as the server's own method does, unless the connection ends with this response."""
         self.server_state.total_requests += 1
-        if self.connection.state is ConnectionState.HALF_CLOSED and (
+        if self.connection.has_client_ended and (
             not self.pipeline or self.pipeline[-1][0].more_body
         ):
             self.transport.close()

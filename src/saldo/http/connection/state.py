@@ -67,16 +67,18 @@ class ConnectionStateMachine:
 
     Attributes:
         state: The current state.
+        has_client_ended: Whether the client has closed its side, and waits for responses.
         may_parse: Whether received data is parsed.
         may_write: Whether responses are written.
     """
 
     # The answers are attributes because they are read several times for each request.
-    __slots__ = ("may_parse", "may_write", "state")
+    __slots__ = ("has_client_ended", "may_parse", "may_write", "state")
 
     def __init__(self) -> None:
         self.state = ConnectionState.OPEN
         self.may_parse = self.may_write = True
+        self.has_client_ended = False
 
     def move_to(self, state: ConnectionState) -> None:
         """Change the state.
@@ -89,11 +91,11 @@ class ConnectionStateMachine:
         self.state = state
         self.may_parse = state in PARSING
         self.may_write = state in WRITING
+        self.has_client_ended = state in CLIENT_ENDED
 
     def reject(self) -> None:
         """Parse no further data, because a request can't be read."""
-        ended = self.state is ConnectionState.HALF_CLOSED
-        self.move_to(_S.REJECTING_HALF_CLOSED if ended else _S.REJECTING)
+        self.move_to(_S.REJECTING_HALF_CLOSED if self.has_client_ended else _S.REJECTING)
 
     def end_client_side(self) -> None:
         """Note that the client has closed its side, and that the connection stays open for its responses."""
