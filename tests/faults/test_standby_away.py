@@ -21,7 +21,7 @@ from saldo.store.errors import ConnectionLostError
 from saldo.store.keys import Keys, NewKey
 from saldo.store.poster import create_user
 from saldo.store.schema.migrate import prepare
-from saldo.store.seals import NewSeal, Seals
+from saldo.store.seals import NewSeal, SealStore
 from saldo.store.sinks import Sinks
 from saldo.store.webhooks import Webhooks
 
@@ -29,7 +29,7 @@ Write = Callable[[Any], Awaitable[object]]
 
 WRITES: dict[str, tuple[Write, str]] = {
     "seal": (
-        lambda pool: Seals(pool).append([NewSeal(1, 1, 1, bytes(32), bytes(32), bytes(32))]),
+        lambda pool: SealStore(pool).append([NewSeal(1, 1, 1, bytes(32), bytes(32), bytes(32))]),
         "SELECT count(*) FROM saldo.seals",
     ),
     "user": (

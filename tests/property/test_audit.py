@@ -19,8 +19,8 @@ from saldo.ledger.audit.rules import (
     NO_ENTRY,
     AuditPosition,
     Counts,
-    Fault,
     InvalidEntriesError,
+    LedgerFault,
     RawEntry,
     Rule,
     ShardAudit,
@@ -107,9 +107,9 @@ def before(entries: list[RawEntry], user_id: int, number: int) -> UserState:
 
 def rule_faults(
     entries: list[RawEntry], step: int = 7, counted: tuple[int, Counts] = (0, Counts())
-) -> list[Fault]:
+) -> list[LedgerFault]:
     """Return the faults that the rules find in the log, read in steps, each with a new state as after a restart."""
-    faults: list[Fault] = []
+    faults: list[LedgerFault] = []
     position = AuditPosition(SHARD)
     for begin in range(0, len(entries), step):
         part = entries[begin : begin + step]
@@ -130,7 +130,7 @@ def rule_faults(
     return faults
 
 
-def seal_faults(entries: list[RawEntry], data: bytes, seals: list[SealRow]) -> list[Fault]:
+def seal_faults(entries: list[RawEntry], data: bytes, seals: list[SealRow]) -> list[LedgerFault]:
     """Return the faults that the seals find."""
     chain = SealChain(SHARD, 0, FIRST_PREVIOUS)
     chain.add([entry.seq for entry in entries], data)

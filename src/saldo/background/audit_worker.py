@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from uuid import uuid4
 
 from saldo.background.throttle import PostingActivity
-from saldo.ledger.audit.rules import AuditPosition, Fault
+from saldo.ledger.audit.rules import AuditPosition, LedgerFault
 from saldo.ledger.model import SHARDS
 from saldo.store.audit.progress import AuditLease, AuditProgress
 from saldo.store.audit.shard_scan import AuditReader, ShardScan, find_users_without_entries
@@ -138,7 +138,7 @@ class Auditor:
             await self._save_progress(lease, walk.position)
             began = time.monotonic()
 
-    async def _record(self, faults: Sequence[Fault]) -> None:
+    async def _record(self, faults: Sequence[LedgerFault]) -> None:
         for fault in await self._audits.record(faults) if faults else ():
             log_fault(fault)
 
@@ -166,7 +166,7 @@ def pause_seconds(due: float, took: float, *, posting: bool) -> float:
     return max(due - took, took * PAUSE_FACTOR)
 
 
-def log_fault(fault: Fault) -> None:
+def log_fault(fault: LedgerFault) -> None:
     """Log a newly found fault in one line, without the found and the expected value, since these may be amounts."""
     _log.error(
         "the ledger is not whole: %s breaks the rule %s; see saldo audit status",

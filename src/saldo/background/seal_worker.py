@@ -14,7 +14,7 @@ from typing import Final
 from saldo.background.throttle import CpuThrottle, PostingActivity
 from saldo.ledger.seals import SEAL_ENTRIES_MAX, leaf_hash, merkle_root, seal_hash
 from saldo.store.errors import StoreError
-from saldo.store.seals import ENTRIES_MAX, LastSeal, NewSeal, Seals
+from saldo.store.seals import ENTRIES_MAX, LastSeal, NewSeal, SealStore
 
 SEAL_SECONDS: Final = 0.8
 """Maximum interval between two passes, and maximum pause after one. An entry waits for the next pass, and then until
@@ -47,7 +47,7 @@ _log = logging.getLogger("saldo.relay")
 class Sealer:
     """A worker that seals new entries. Several may run; one of them seals, and the others are on standby."""
 
-    def __init__(self, seals: Seals, beside: PostingActivity) -> None:
+    def __init__(self, seals: SealStore, beside: PostingActivity) -> None:
         """
         Args:
             beside: the posting activity, for which the sealer slows down.

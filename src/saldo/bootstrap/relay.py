@@ -23,7 +23,7 @@ from saldo.relay.sink import Sink
 from saldo.relay.wakeup import receive_wakeups
 from saldo.settings.model import Settings
 from saldo.store.log import Log
-from saldo.store.seals import Seals
+from saldo.store.seals import SealStore
 from saldo.store.sinks import Sinks, SinkStatus
 from saldo.store.totals import Totals
 
@@ -84,7 +84,7 @@ async def run_relays(
             await start(running_task(run_totals(Totals(pool), beside), name="counting"))
             await start(running_task(run_audit(settings, pool, beside), name="audit"))
             if settings.seals_enabled:
-                sealer = Sealer(Seals(pool), beside)
+                sealer = Sealer(SealStore(pool), beside)
                 await start(running_task(sealer.run(), name="sealing"))
             async with run_all(relays, settings.shutdown_timeout_seconds):
                 yield

@@ -15,7 +15,7 @@ from saldo.bootstrap.pools import EVENTS_CONNECTIONS, WEBHOOK_API_CONNECTIONS
 from saldo.console.metrics_history import MetricsHistory
 from saldo.console.routes import console_pages
 from saldo.engine.engine import Engine, EngineLimits
-from saldo.engine.lane import Announce, Connect
+from saldo.engine.lane import Connect, NotifyPosted
 from saldo.engine.shard_routing import ShardPlacementWatcher
 from saldo.events.event import Encoder
 from saldo.events.live.hub import Hub, LiveLimits
@@ -40,7 +40,7 @@ from saldo.store.console_sessions import ConsoleSessions, SessionLimits
 from saldo.store.log import Log
 from saldo.store.poster import Poster
 from saldo.store.reader import Reader
-from saldo.store.seals import Seals
+from saldo.store.seals import SealStore
 from saldo.store.sinks import Sinks
 from saldo.store.totals import Totals
 from saldo.store.webhooks import Webhooks
@@ -93,7 +93,7 @@ def lane_connector(settings: Settings, database_url: str) -> Connect:
 def create_engine(
     settings: Settings,
     database_url: str,
-    announce: Announce = lambda: None,
+    notify_posted: NotifyPosted = lambda: None,
     tracing: Tracing | None = None,
     *,
     by_shard: bool = False,
@@ -101,7 +101,7 @@ def create_engine(
     """Create the engine. Its lanes connect to the database when they have the first batch.
 
     Args:
-        announce, tracing: see `Engine`.
+        notify_posted, tracing: see `Engine`.
         by_shard: see `EngineLimits`.
     """
     return Engine(
@@ -117,7 +117,7 @@ def create_engine(
             batch_timeout_seconds=settings.batch_timeout_seconds,
             slow_log_seconds=settings.slow_log_seconds,
         ),
-        announce,
+        notify_posted,
         tracing,
     )
 
@@ -163,7 +163,7 @@ async def _start(
     stack.callback(webhooks.terminate)
     hub, events_pool = await _open_hub(stack, settings, database_url)
 
-    def announce() -> None:
+    def notify_posted() -> None:
         hub.wake()
         if bell is not None:
             bell.ring()
@@ -171,7 +171,7 @@ async def _start(
     engine = create_engine(
         settings,
         database_url,
-        announce,
+        notify_posted,
         tracing,
         by_shard=await is_distributed(database_url),
     )
@@ -208,7 +208,7 @@ async def _start(
         webhooks,
         Totals(reader.pool),
         create_audit_store(settings, reader.pool),
-        Seals(reader.pool),
+        SealStore(reader.pool),
         guard.gate,
         guard.keyring,
         guard.keys,

@@ -60,7 +60,7 @@ class InvalidProofError(Exception):
     """The proof is wrong or leads to no kept seal. The message is one line with the reason."""
 
 
-class Seal(NamedTuple):
+class CheckedSeal(NamedTuple):
     """A seal whose hash has been checked. Hashes are 32 bytes."""
 
     shard: int
@@ -166,7 +166,7 @@ def verify_proof(
     )
 
 
-def _entry_in_seal(proof: Any) -> tuple[Any, Seal]:
+def _entry_in_seal(proof: Any) -> tuple[Any, CheckedSeal]:
     """Return the entry of a proof, and the seal that it leads to.
 
     Raises:
@@ -234,7 +234,7 @@ def merkle_root(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> by
     return node
 
 
-def follow_chain(seal: Seal, kept: Sequence[Any], chain: Sequence[Any]) -> Seal:
+def follow_chain(seal: CheckedSeal, kept: Sequence[Any], chain: Sequence[Any]) -> CheckedSeal:
     """Follow the chain from a seal to the next seal that was kept, and return the kept one.
 
     Raises:
@@ -269,14 +269,14 @@ def follow_chain(seal: Seal, kept: Sequence[Any], chain: Sequence[Any]) -> Seal:
     return target
 
 
-def _parse_seals(answer: Any) -> list[Seal]:
+def _parse_seals(answer: Any) -> list[CheckedSeal]:
     items = _get(answer, "items")
     if not isinstance(items, list):
         raise InvalidProofError("items is not a list of seals")
     return [_parse_seal(item) for item in items]
 
 
-def _parse_seal(given: Any) -> Seal:
+def _parse_seal(given: Any) -> CheckedSeal:
     shard = _integer(given, "shard", INT16)
     first_seq, last_seq = _integer(given, "first_seq", INT64), _integer(given, "last_seq", INT64)
     previous, root, hash_ = (
@@ -293,7 +293,7 @@ def _parse_seal(given: Any) -> Seal:
         raise InvalidProofError(
             f"the hash of the seal of entries {first_seq} to {last_seq} is wrong"
         )
-    return Seal(shard, first_seq, last_seq, previous, hash_)
+    return CheckedSeal(shard, first_seq, last_seq, previous, hash_)
 
 
 def _read(name: str) -> Any:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from litestar import Response
 
 from saldo.console.authentication import parse_cookies
-from saldo.console.page import Page
+from saldo.console.page import ConsolePage
 
 FLASH_COOKIE: Final = "saldo_shown"
 NONCE_BYTES: Final = 12
@@ -26,7 +26,7 @@ FLASH_SECONDS: Final = 60
 """Lifetime of the cookie in seconds. The browser requests the next page immediately after the redirect."""
 
 
-def redirect_with_flash(page: Page, path: str, text: str) -> Response[bytes]:
+def redirect_with_flash(page: ConsolePage, path: str, text: str) -> Response[bytes]:
     """Return a redirect to a page that shows a text once."""
     answer = page.go(path)
     value = _encrypt(page, path, text.encode()).hex()
@@ -34,7 +34,7 @@ def redirect_with_flash(page: Page, path: str, text: str) -> Response[bytes]:
     return answer
 
 
-def read_flash(page: Page) -> str | None:
+def read_flash(page: ConsolePage) -> str | None:
     """Return the text that this page has to show once, or None if there is none."""
     value = parse_cookies(page.request.scope).get(FLASH_COOKIE, "")
     try:
@@ -43,7 +43,7 @@ def read_flash(page: Page) -> str | None:
         return None
 
 
-def clear_flash(page: Page, answer: Response[Any]) -> None:
+def clear_flash(page: ConsolePage, answer: Response[Any]) -> None:
     """Delete the cookie with the text that the page has shown."""
     page.set_cookie(answer, FLASH_COOKIE, "", seconds=0, path=page.path)
 
@@ -52,14 +52,14 @@ class _InvalidFlashError(Exception):
     """The error for a cookie that was not made for this page and this session."""
 
 
-def _encrypt(page: Page, path: str, text: bytes) -> bytes:
+def _encrypt(page: ConsolePage, path: str, text: bytes) -> bytes:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - takes long to load
 
     nonce = token_bytes(NONCE_BYTES)
     return nonce + AESGCM(_key(page)).encrypt(nonce, text, path.encode())
 
 
-def _decrypt(page: Page, sealed: bytes) -> bytes:
+def _decrypt(page: ConsolePage, sealed: bytes) -> bytes:
     from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - takes long to load
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - takes long to load
 
@@ -72,7 +72,7 @@ def _decrypt(page: Page, sealed: bytes) -> bytes:
         raise _InvalidFlashError from None
 
 
-def _key(page: Page) -> bytes:
+def _key(page: ConsolePage) -> bytes:
     digest = page.service.keyring.find_digest(page.grant.name) if page.visitor.signed_in else None
     secret = page.visitor.secret.encode()
     return hmac.new(digest or b"no key", b"saldo console shown " + secret, sha256).digest()

@@ -10,7 +10,7 @@ from litestar.exceptions import HTTPException
 
 from saldo.auth.grants import Scope
 from saldo.console.authentication import SessionAdmission, SessionAuthenticator, Visitor
-from saldo.console.page import SIGN_IN_PATH, HttpRequest, Page, parse_form_values
+from saldo.console.page import SIGN_IN_PATH, ConsolePage, HttpRequest, parse_form_values
 from saldo.http.api.context import AppContext
 from saldo.http.problems import Problem, ProblemError
 from saldo.http.request_state import request_state
@@ -47,7 +47,7 @@ class ConsoleMiddleware:
         visitor = await self._entry.visitor(
             request.scope, in_use=AUTOMATIC_REQUEST_HEADER not in request.headers
         )
-        page = Page(request, visitor, self._service)
+        page = ConsolePage(request, visitor, self._service)
         request_state(request.scope).page = page
         if visitor.denied is not None:
             return error_page(page, 403, visitor.denied)
@@ -72,8 +72,8 @@ class ConsoleMiddleware:
     def render_error(self, request: HttpRequest, error: Exception) -> Response[bytes]:
         """Return an error page for an exception, without internal details."""
         page = request_state(request.scope).page
-        if not isinstance(page, Page):
-            page = Page(
+        if not isinstance(page, ConsolePage):
+            page = ConsolePage(
                 request, Visitor(None, signed_in=False, secret="", new=False), self._service
             )
         return _render_exception(error, page)
@@ -87,7 +87,7 @@ class ConsoleForbiddenError(Exception):
     """The error for a page that the visitor's key does not permit."""
 
 
-def require_scope(page: Page, scope: Scope) -> None:
+def require_scope(page: ConsolePage, scope: Scope) -> None:
     """Require a scope.
 
     Raises:
@@ -97,7 +97,7 @@ def require_scope(page: Page, scope: Scope) -> None:
         raise ConsoleForbiddenError
 
 
-def error_page(page: Page, status: int, detail: str, again: str = "") -> Response[bytes]:
+def error_page(page: ConsolePage, status: int, detail: str, again: str = "") -> Response[bytes]:
     """Return an error page.
 
     Args:
@@ -122,7 +122,7 @@ def _is_cross_origin_form(request: HttpRequest) -> bool:
     return site not in {None, "same-origin"} or (site is None and not own)
 
 
-def _redirect_to_sign_in(page: Page) -> Response[bytes]:
+def _redirect_to_sign_in(page: ConsolePage) -> Response[bytes]:
     """Return a redirect to the sign-in page, with the address to return to.
 
     The address is that of the requested page, or of the page that contained the submitted form. If the request follows
@@ -138,7 +138,7 @@ async def _form_token(request: HttpRequest) -> str:
     return found[0] if len(found) == 1 else ""
 
 
-def _render_exception(error: Exception, page: Page) -> Response[bytes]:
+def _render_exception(error: Exception, page: ConsolePage) -> Response[bytes]:
     words = page.words
     match error:
         case PageNotFoundError():

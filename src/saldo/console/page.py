@@ -58,7 +58,7 @@ class LocalizedFault(InvalidField):
     """A fault whose message is already in the reader's language."""
 
 
-class Page:
+class ConsolePage:
     """A request to the console, with its visitor and preferences, and the methods that build its response."""
 
     def __init__(self, request: HttpRequest, visitor: Visitor, service: AppContext) -> None:
@@ -251,7 +251,7 @@ class Page:
     themes = THEMES
 
 
-InjectedPage = NamedDependency[Page]
+InjectedPage = NamedDependency[ConsolePage]
 
 
 def page_route(path: str) -> route:

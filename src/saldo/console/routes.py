@@ -12,7 +12,7 @@ from litestar.params import FromPath
 from saldo.console.authentication import SessionAuthenticator
 from saldo.console.metrics_history import MetricsHistory
 from saldo.console.middleware import RENDERED_EXCEPTIONS, ConsoleMiddleware, PageNotFoundError
-from saldo.console.page import ASSETS_PATH, InjectedPage, Page, page_route
+from saldo.console.page import ASSETS_PATH, ConsolePage, InjectedPage, page_route
 from saldo.console.pages import (
     balance_chart,
     keys,
@@ -88,7 +88,7 @@ def console_pages(
             **{name: _given(part) for name, part in parts.items()},
         },
         include_in_schema=False,
-        signature_types=[Page, SessionAuthenticator, Charts, OverviewCache],
+        signature_types=[ConsolePage, SessionAuthenticator, Charts, OverviewCache],
     )
     streams = {LIVE_PATH: ConsoleEventStream(entry, service.events)}
     return ExtraRoutes(
@@ -96,10 +96,10 @@ def console_pages(
     )
 
 
-def _given_page(request: Request[Any, Any, Any]) -> Page:
+def _given_page(request: Request[Any, Any, Any]) -> ConsolePage:
     """Return the page that `ConsoleMiddleware.before` created for this request."""
     page = request_state(request.scope).page
-    assert isinstance(page, Page)
+    assert isinstance(page, ConsolePage)
     return page
 
 

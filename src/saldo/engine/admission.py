@@ -1,52 +1,102 @@
-"""The admission limit: the number of requests that may wait, so that none of them waits too long.
+"""The admission limit, which decides whether a request may be queued.
 
 A fixed limit on the length of the queue is too high while the database is slow: all requests are then answered late, to
-clients that have timed out. This module therefore limits the waiting time. The oldest request of each batch gives one
-sample of the throughput: the number of requests that were ahead of it, divided by the time until it was decided.
+clients that have timed out. Single requests are therefore admitted up to a limit that follows from their waiting time.
+The oldest request of each batch gives one sample of the throughput: the number of requests that were queued before it,
+divided by the time until it was decided. Requests of arrays and streams are admitted until the queue is full, because
+their number is limited elsewhere.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-AHEAD_MIN: Final = 256
-"""Minimum number of requests ahead for a sample. With fewer, the request waited for the commit and not for other
+from saldo.engine.queue import RequestQueue
+
+QUEUED_BEFORE_MIN: Final = 256
+"""Minimum number of requests queued before the sampled one. With fewer, it waited for the commit and not for other
 requests."""
 
-REQUESTS_MIN: Final = 1000
+LIMIT_MIN: Final = 1000
 """Minimum of the limit, however long the wait is. A pause of the disk must not reject clients that send one request
 at a time."""
 
-REQUESTS_FIRST: Final = 2000
+LIMIT_FIRST: Final = 2000
 """Limit before the first sample. Under load, requests to a service that has just started must not wait for seconds."""
 
-LEARNING_SHARE: Final = 0.25
+SAMPLE_WEIGHT: Final = 0.25
 """Weight of a new sample in the moving average (EWMA). It is low, because one slow fsync is no overload."""
 
 
-class Room:
-    """A limit on the number of waiting requests, derived from their expected waiting time.
+class AdmissionLimit:
+    """The limit on admitted requests, which both the engine and the load shedder ask.
 
     Attributes:
-        requests: The current limit.
+        admitted: The number of admitted requests that wait for their decision.
+        is_open: Whether any request is admitted. The engine closes it when it stops.
+        limit: The number of requests up to which single ones are admitted now, so that none waits too long.
     """
 
-    __slots__ = ("_requests_max", "_seconds_max", "requests")
+    __slots__ = ("_queue", "_requests_max", "_seconds_max", "admitted", "is_open", "limit")
 
-    def __init__(self, seconds_max: float, requests_max: int) -> None:
+    def __init__(self, seconds_max: float, requests_max: int, queue: RequestQueue) -> None:
+        """
+        Args:
+            seconds_max: The maximum time in seconds that a single request waits.
+            requests_max: The maximum number of requests in the queue.
+            queue: The queue of the admitted requests.
+        """
         self._seconds_max = seconds_max
         self._requests_max = requests_max
-        self.requests = min(REQUESTS_FIRST, requests_max)
+        self._queue = queue
+        self.admitted = 0
+        self.is_open = False
+        self.limit = min(LIMIT_FIRST, requests_max)
 
-    def learn(self, ahead: int, seconds: float) -> None:
+    @property
+    def waiting_requests(self) -> int:
+        """The number of requests that count towards the maximum of the queue."""
+        # Expired requests stay in the queue until a lane reaches them.
+        return max(self.admitted, self._queue.requests)
+
+    @property
+    def is_full(self) -> bool:
+        """True if no request is admitted: the queue is full, or the engine is not running."""
+        return not self.is_open or self.waiting_requests >= self._requests_max
+
+    @property
+    def available(self) -> int:
+        """The number of further single requests that are admitted now, unless the queue is full."""
+        return self.limit - self.admitted
+
+    def try_admit(self, count: int = 1, *, bulk: bool = False) -> bool:
+        """Admit requests and count them, if they may be queued. Their number must be released after their decision.
+
+        Args:
+            count: The number of requests. They are admitted together or not at all.
+            bulk: Whether they are from an array or a stream, which may wait longer than single requests.
+
+        Returns:
+            Whether the requests were admitted.
+        """
+        if (not bulk and self.admitted >= self.limit) or self.is_full:
+            return False
+        self.admitted += count
+        return True
+
+    def release(self, count: int = 1) -> None:
+        """Release admitted requests, whether they are decided or not."""
+        self.admitted -= count
+
+    def observe(self, queued_before: int, wait_seconds: float) -> None:
         """Update the limit with a sample.
 
         Args:
-            ahead: The number of requests that were ahead of the request when it was queued.
-            seconds: The time until it was decided.
+            queued_before: The number of requests that were waiting when the request was queued.
+            wait_seconds: The time until it was decided.
         """
-        if ahead < AHEAD_MIN or seconds <= 0:
+        if queued_before < QUEUED_BEFORE_MIN or wait_seconds <= 0:
             return
-        told = min(ahead * self._seconds_max / seconds, self._requests_max)
-        learnt = self.requests + (told - self.requests) * LEARNING_SHARE
-        self.requests = min(max(int(learnt), REQUESTS_MIN), self._requests_max)
+        sample = min(queued_before * self._seconds_max / wait_seconds, self._requests_max)
+        average = self.limit + (sample - self.limit) * SAMPLE_WEIGHT
+        self.limit = min(max(int(average), LIMIT_MIN), self._requests_max)

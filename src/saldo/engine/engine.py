@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from saldo.engine.admission import Room
+from saldo.engine.admission import AdmissionLimit
 from saldo.engine.errors import EngineError, QueueFullError
-from saldo.engine.lane import Announce, Connect, Lane, LaneLimits
+from saldo.engine.lane import Connect, Lane, LaneLimits, NotifyPosted
 from saldo.engine.pending import Deadlines, PendingRequest, Result
-from saldo.engine.queue import Queue
+from saldo.engine.queue import RequestQueue
 from saldo.ledger.model import SHARDS, Decision, TransactionRequest, shard_of
 from saldo.observability.metrics import QUEUE_LIMIT, SHED
 from saldo.store.citus.placement import Node
@@ -50,60 +50,46 @@ class Engine:
         self,
         connect: Connect,
         limits: EngineLimits,
-        announce: Announce = lambda: None,
+        notify_posted: NotifyPosted = lambda: None,
         tracing: Tracing | None = None,
     ) -> None:
         """
         Args:
-            announce: Called after each recorded batch. It must not block.
+            notify_posted: Called after each recorded batch. It must not block.
             tracing: Receives the spans of batches with traced requests.
         """
         self._tracing = tracing
         self.by_shard = limits.by_shard
         """True for a distributed ledger, on which no request spans two shards."""
         self._groups = SHARDS if limits.by_shard else limits.lanes
-        self._queue_requests_max = limits.queue_requests_max
-        self._queue = Queue(
+        self._queue = RequestQueue(
             groups=self._groups,
             batch_requests_max=limits.batch_requests_max,
             parallel_lanes_requests_min=limits.parallel_lanes_requests_min,
             one_group=limits.by_shard,
         )
-        self._room = Room(limits.queue_wait_seconds_max, limits.queue_requests_max)
+        self.admission = AdmissionLimit(
+            limits.queue_wait_seconds_max, limits.queue_requests_max, self._queue
+        )
+        """Decides whether a request may be queued; the load shedder asks it before a request is parsed."""
         QUEUE_LIMIT.set(limits.queue_requests_max)
         # An atomic request is a database transaction of its own. A separate lane posts them, one at a time.
-        self._atomic_queue = Queue(groups=1, batch_requests_max=1, parallel_lanes_requests_min=1)
+        self._atomic_queue = RequestQueue(
+            groups=1, batch_requests_max=1, parallel_lanes_requests_min=1
+        )
         self._lanes_of_node = limits.lanes
         self._lane = partial(
             Lane,
             connect=connect,
             limits=LaneLimits(limits.batch_timeout_seconds, limits.slow_log_seconds),
-            announce=announce,
-            learn=self._room.learn,
+            notify_posted=notify_posted,
+            observe_wait=self.admission.observe,
             tracing=tracing,
         )
         queues = [*[self._queue] * limits.lanes, *[self._atomic_queue] * ATOMIC_LANES]
         self._lanes = [self._lane(number, queue=queue) for number, queue in enumerate(queues)]
         self._deadlines = Deadlines(limits.request_deadline_seconds)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._requests = 0
-        self._accepting = False
-
-    @property
-    def requests(self) -> int:
-        """The number of requests that wait for their decision."""
-        return self._requests
-
-    @property
-    def queue_requests(self) -> int:
-        """The number of requests that count towards the limit of the queue."""
-        # Expired requests stay in the queue until a lane reaches them.
-        return max(self._requests, self._queue.requests)
-
-    @property
-    def admission_limit(self) -> int:
-        """The number of single requests that may wait now, so that none waits too long."""
-        return self._room.requests
 
     @property
     def lanes(self) -> int:
@@ -115,44 +101,34 @@ class Engine:
         """The number of lanes with a batch in flight."""
         return sum(lane.busy for lane in self._lanes)
 
-    @property
-    def saturated(self) -> bool:
-        """True if the next request would be rejected."""
-        return not self._accepting or self.queue_requests >= self._queue_requests_max
-
-    @property
-    def room(self) -> int:
-        """The number of further single requests that may wait, so that none waits too long."""
-        return self._room.requests - self._requests
-
     def start(self) -> None:
         """Start the lanes and accept requests."""
         # The value is read once, because each read is a system call.
         self._loop = asyncio.get_running_loop()
         for lane in self._lanes:
             lane.start()
-        self._accepting = True
+        self.admission.is_open = True
 
-    def place(self, nodes: Sequence[Node | None]) -> None:
+    def set_nodes(self, nodes: Sequence[Node | None]) -> None:
         """Set the node of each shard of a distributed ledger; None means the configured database.
 
         Lanes connect to these nodes, and lanes are added if there are more nodes.
         """
-        self._queue.place(nodes)
-        while len(self._lanes) < self._lanes_of_node * self._queue.places + ATOMIC_LANES:
+        self._queue.set_nodes(nodes)
+        while len(self._lanes) < self._lanes_of_node * self._queue.node_count + ATOMIC_LANES:
             lane = self._lane(len(self._lanes), queue=self._queue)
             self._lanes.append(lane)
-            if self._accepting:
+            if self.admission.is_open:
                 lane.start()
 
     async def stop(self, seconds: float) -> None:
         """Reject new requests and finish those in flight, within a time limit. The remaining ones fail."""
-        self._accepting = False
+        self.admission.is_open = False
         for queue in (self._queue, self._atomic_queue):
             queue.close()
         await asyncio.gather(*(lane.stop(seconds) for lane in self._lanes))
-        for waiting in (*self._queue.drain(), *self._atomic_queue.drain()):
-            # On a distributed ledger the request may have been sent and put back (`Queue.rest`).
+        for waiting in (*self._queue.take_all(), *self._atomic_queue.take_all()):
+            # On a distributed ledger the request may have been sent before (`RequestQueue.requeue_after_backoff`).
             waiting.fail_unless_sent(QueueFullError())
         self._deadlines.stop()
 
@@ -164,17 +140,16 @@ class Engine:
             OutcomeUnknownError: The request may be recorded.
             RequestFailedError: The database rejected this request; nothing was recorded.
         """
-        if self._requests >= self._room.requests:
+        if not self.admission.try_admit():
             SHED.inc()
             raise QueueFullError
-        waiting = self._admit([request])
-        self._queue.put(waiting, shard_of(request.user_id) % self._groups)
-        self._requests += 1
         try:
+            waiting = self._create_pending([request])
+            self._queue.put(waiting, shard_of(request.user_id) % self._groups)
             # A disconnected client cancels its own wait, and never the batch.
             (result,) = await waiting.decided
         finally:
-            self._requests -= 1
+            self.admission.release()
         if isinstance(result, EngineError):
             raise result
         return result
@@ -192,9 +167,9 @@ class Engine:
 
         async def post_part(group: int, indexes: list[int]) -> None:
             try:
-                waiting = self._admit([requests[index] for index in indexes])
-                self._queue.put(waiting, group)
-                found = await self._results(waiting)
+                found = await self._post_bulk(
+                    [requests[index] for index in indexes], self._queue, group
+                )
             except EngineError as error:
                 found = [error] * len(indexes)
             for index, result in zip(indexes, found, strict=True):
@@ -212,34 +187,41 @@ class Engine:
         Raises:
             EngineError: As for `post`.
         """
-        waiting = self._admit(requests, atomic=True)
-        self._atomic_queue.put(waiting)
         decisions = []
-        for result in await self._results(waiting):
+        for result in await self._post_bulk(requests, self._atomic_queue, atomic=True):
             if isinstance(result, EngineError):
                 raise result
             decisions.append(result)
         return decisions
 
-    def _admit(
+    async def _post_bulk(
+        self,
+        requests: Sequence[TransactionRequest],
+        queue: RequestQueue,
+        group: int = 0,
+        *,
+        atomic: bool = False,
+    ) -> list[Result]:
+        count = len(requests)
+        if not self.admission.try_admit(count, bulk=True):
+            SHED.inc(count)
+            raise QueueFullError
+        try:
+            waiting = self._create_pending(requests, atomic=atomic)
+            queue.put(waiting, group)
+            return await waiting.decided
+        finally:
+            self.admission.release(count)
+
+    def _create_pending(
         self, requests: Sequence[TransactionRequest], *, atomic: bool = False
     ) -> PendingRequest:
-        if self.saturated:
-            SHED.inc(len(requests))
-            raise QueueFullError
+        """Return the pending request of requests that were just admitted."""
         loop = self._loop
         assert loop is not None
         waiting = PendingRequest(requests, loop.create_future(), self._deadlines.next(loop), atomic)
-        waiting.ahead = self._requests
+        waiting.queued_before = self.admission.admitted - len(requests)
         if self._tracing is not None:
             waiting.trace = self._tracing.current()
         self._deadlines.watch(waiting)
         return waiting
-
-    async def _results(self, waiting: PendingRequest) -> list[Result]:
-        count = len(waiting.requests)
-        self._requests += count
-        try:
-            return await waiting.decided
-        finally:
-            self._requests -= count

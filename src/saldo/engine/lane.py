@@ -24,7 +24,7 @@ from saldo.engine.errors import (
     RequestFailedError,
 )
 from saldo.engine.pending import PendingRequest, Result
-from saldo.engine.queue import Batch, Queue
+from saldo.engine.queue import Batch, RequestQueue
 from saldo.ledger.model import Decision, TransactionRequest
 from saldo.observability.batch_reports import BatchReport, SlowBatches, TracedRequest
 from saldo.observability.metrics import BATCH_REQUESTS, BATCH_SECONDS, RECONNECTS, RESENDS
@@ -57,12 +57,12 @@ UNSETTLED_SECONDS_MAX = 3.0
 unknown. Unless the network is interrupted, the process notices the lost connection within
 `client_connection_check_interval`, one second."""
 
-COLLECT_SHARE = 1.2
+LINGER_LOCK_WAIT_FACTOR = 1.2
 """Factor of the last batch's lock wait for which a lane lingers to collect requests. Other lanes post in that time,
 so that the database is not idle. A smaller factor makes smaller batches; a larger one only delays."""
 
-COLLECT_SECONDS_MIN = 0.0005
-COLLECT_SECONDS_MAX = 0.05
+LINGER_SECONDS_MIN = 0.0005
+LINGER_SECONDS_MAX = 0.05
 """Maximum time for which a lane lingers. A longer lock wait has another cause than the batches of other processes."""
 
 _log = logging.getLogger("saldo.engine")
@@ -70,7 +70,7 @@ _log = logging.getLogger("saldo.engine")
 D = TypeVar("D", Decision, Decision | None)
 
 
-class Posting(Protocol):
+class BatchPoster(Protocol):
     """The part of a connection that a lane uses (`saldo.store.poster.Poster`)."""
 
     @property
@@ -85,14 +85,14 @@ class Posting(Protocol):
     async def close(self) -> None: ...
 
 
-Connect = Callable[[int, Node | None], Awaitable[Posting]]
+Connect = Callable[[int, Node | None], Awaitable[BatchPoster]]
 """Function that connects the lane with this number to a node; None means the configured database."""
 
-Learn = Callable[[int, float], None]
-"""Function that is called with the number of requests ahead of a batch's oldest request, and the seconds that it
+ObserveWait = Callable[[int, float], None]
+"""Function that is called with the number of requests queued before a batch's oldest request, and the seconds that it
 waited."""
 
-Announce = Callable[[], None]
+NotifyPosted = Callable[[], None]
 """Function that notifies the followers of the log of a recorded batch."""
 
 
@@ -111,23 +111,23 @@ class Lane:
         self,
         number: int,
         connect: Connect,
-        queue: Queue,
+        queue: RequestQueue,
         limits: LaneLimits,
-        announce: Announce,
-        learn: Learn,
+        notify_posted: NotifyPosted,
+        observe_wait: ObserveWait,
         tracing: Tracing | None,
     ) -> None:
         self._number = number
         self._connect = connect
         self._queue = queue
         self._limits = limits
-        self._announce = announce
-        self._observe_wait = learn
+        self._notify_posted = notify_posted
+        self._observe_wait = observe_wait
         self._tracing = tracing
         self._slow = SlowBatches(limits.slow_log_seconds)
         self._deferred: list[PendingRequest] = []
         """Requests that the database left undecided, in order. They are the head of the next batch."""
-        self._poster: Posting | None = None
+        self._poster: BatchPoster | None = None
         self._node: Node | None = None
         """The node of the present or of the last connection."""
         self._task: asyncio.Task[None] | None = None
@@ -136,7 +136,7 @@ class Lane:
 
     def start(self) -> None:
         """Start the lane. It connects when it has the first batch."""
-        self._task = asyncio.create_task(self._work(), name=f"lane {self._number}")
+        self._task = asyncio.create_task(self._run(), name=f"lane {self._number}")
 
     async def stop(self, seconds: float) -> None:
         """Finish the requests of the closed queue within a time limit, and then cancel the lane."""
@@ -153,24 +153,24 @@ class Lane:
             await self._poster.close()
             self._poster = None
 
-    async def _work(self) -> None:
-        number = self._queue.join()
+    async def _run(self) -> None:
+        number = self._queue.register_lane()
         while (batch := await self._next_batch(number)) is not None:
             self.busy = True
             try:
-                await self._go_to(batch.node)
-                await self._see_through(batch.waiting)
+                await self._switch_node(batch.node)
+                await self._post_until_decided(batch.waiting)
                 self._queue.put_back(self._deferred)
-                await self._collect(sum(len(waiting.requests) for waiting in batch.waiting))
+                await self._linger(sum(len(waiting.requests) for waiting in batch.waiting))
             except ShardUnreachableError:
-                self._queue.rest(batch)
+                self._queue.requeue_after_backoff(batch)
                 continue
             except asyncio.CancelledError:
                 _expire(batch.waiting)
                 self._queue.release(batch)
                 raise
             except Exception:
-                _log.exception("a batch failed in a way nobody foresaw")
+                _log.exception("a batch failed with an unexpected error")
                 _expire(batch.waiting)
                 self._drop_connection()
             self._queue.release(batch)
@@ -180,7 +180,7 @@ class Lane:
         self._deferred = []
         return await self._queue.take(number)
 
-    async def _collect(self, answered: int) -> None:
+    async def _linger(self, answered: int) -> None:
         """Wait for a short time (linger), so that the next batch grows while other processes hold the shards.
 
         A small batch that is sent at once would wait for the locks without growing, and many processes would shorten
@@ -189,18 +189,18 @@ class Lane:
         """
         if self._poster is None:
             return
-        seconds = COLLECT_SHARE * self._poster.lock_wait_seconds
-        self._queue.contended = seconds >= COLLECT_SECONDS_MIN
+        seconds = LINGER_LOCK_WAIT_FACTOR * self._poster.lock_wait_seconds
+        self._queue.contended = seconds >= LINGER_SECONDS_MIN
         if self._queue.contended:
             expected = answered + self._queue.requests
-            await self._queue.grown(expected, min(seconds, COLLECT_SECONDS_MAX))
+            await self._queue.wait_for_growth(expected, min(seconds, LINGER_SECONDS_MAX))
 
-    async def _see_through(self, batch: list[PendingRequest]) -> None:
+    async def _post_until_decided(self, batch: list[PendingRequest]) -> None:
         """Post the batch until each of its requests is decided, deferred to the next batch, or expired."""
         began_at = time.monotonic()
         backoff = BACKOFF_SECONDS_MIN
         clashes = 0
-        while batch := [waiting for waiting in batch if not waiting.over]:
+        while batch := [waiting for waiting in batch if not waiting.is_done]:
             try:
                 batch = await self._post(batch)
                 if not batch:
@@ -237,12 +237,12 @@ class Lane:
         RESENDS.inc()
         if len(batch) > 1:
             middle = len(batch) // 2
-            await self._see_through(batch[:middle])
+            await self._post_until_decided(batch[:middle])
             if self._deferred:
                 # No later request may overtake a deferred one.
                 self._deferred += batch[middle:]
                 return
-            await self._see_through(batch[middle:])
+            await self._post_until_decided(batch[middle:])
             return
         (waiting,) = batch
         if len(waiting.requests) > 1 and not waiting.atomic:
@@ -251,7 +251,7 @@ class Lane:
         _log.error("the database can't process a request: %s", error)
         # "Nothing was recorded" holds for this attempt. For a lost attempt it is unknown.
         failure: EngineError = OutcomeUnknownError()
-        if not waiting.sent:
+        if not waiting.may_have_been_sent:
             timed_out = isinstance(error, StatementTimeoutError)
             failure = DeadlineExceededError() if timed_out else RequestFailedError()
         _decide(waiting, [failure] * len(waiting.requests))
@@ -261,14 +261,14 @@ class Lane:
         results: list[Result] = []
         # Both are split at once: the state of the first part after its attempt must not be copied to the second.
         parts = [
-            waiting.part(requests)
+            waiting.split(requests)
             for requests in (waiting.requests[:middle], waiting.requests[middle:])
         ]
         for part in parts:
-            await self._see_through([part])
+            await self._post_until_decided([part])
             while part in self._deferred:
                 self._deferred.remove(part)
-                await self._see_through([part])
+                await self._post_until_decided([part])
             await asyncio.sleep(0)  # the results are set in the next iteration
             if not part.decided.done():  # nobody waits for the results any more
                 return
@@ -286,8 +286,8 @@ class Lane:
             self._poster = await self._connect(self._number, self._node)
             RECONNECTS.inc()
         if any(waiting.lost for waiting in batch):
-            await self._forget_ended(batch, self._poster)
-        retried = [waiting.sent for waiting in batch]
+            await self._remove_ended_attempts(batch, self._poster)
+        retried = [waiting.may_have_been_sent for waiting in batch]
         requests = [request for waiting in batch for request in waiting.requests]
         sent_at = time.monotonic()
         decisions = await self._call(batch, requests, self._poster)
@@ -302,21 +302,21 @@ class Lane:
             self._poster.lock_wait_seconds,
         )
         batch, retried, decided = self._defer(batch, retried, decisions)
-        self._learn_from(oldest, batch)
-        unsettled = _unsettled(batch, decided)
+        self._report_wait(oldest, batch)
+        unsettled = _find_unsettled(batch, decided)
         asyncio.get_running_loop().call_soon(
-            self._hand_out, batch, retried, decided, unsettled, report
+            self._resolve, batch, retried, decided, unsettled, report
         )
         return unsettled
 
-    def _learn_from(self, oldest: PendingRequest | None, decided: list[PendingRequest]) -> None:
+    def _report_wait(self, oldest: PendingRequest | None, decided: list[PendingRequest]) -> None:
         """Report the waiting time of the oldest request. Late withdrawals are excluded, because they wait for each
         other."""
         if oldest is not None and oldest.known is not None:
             others = (waiting for waiting in decided if waiting.known is None)
             oldest = min(others, key=attrgetter("queued_at"), default=None)
         if oldest is not None and not oldest.atomic:  # late withdrawals wait for each other only
-            self._observe_wait(oldest.ahead, time.monotonic() - oldest.queued_at)
+            self._observe_wait(oldest.queued_before, time.monotonic() - oldest.queued_at)
 
     def _defer(
         self, batch: list[PendingRequest], retried: list[bool], decisions: Sequence[Decision | None]
@@ -327,18 +327,22 @@ class Lane:
             return batch, retried, decided
         others: list[tuple[PendingRequest, bool]] = []
         decided = []
-        for waiting, again, part in zip(batch, retried, _cut(batch, decisions), strict=True):
+        for waiting, again, part in zip(
+            batch, retried, _split_by_pending(batch, decisions), strict=True
+        ):
             whole = [decision for decision in part if decision is not None]
             if len(whole) == len(part):
                 others.append((waiting, again))
                 decided += whole
             else:
                 waiting.keep(_results(part, again=again), settled=not waiting.lost)
-                waiting.sent = again
+                waiting.may_have_been_sent = again
                 self._deferred.append(waiting)
         return [each for each, _ in others], [again for _, again in others], decided
 
-    async def _forget_ended(self, batch: list[PendingRequest], poster: Posting) -> None:
+    async def _remove_ended_attempts(
+        self, batch: list[PendingRequest], poster: BatchPoster
+    ) -> None:
         """Remove the lost attempts that have ended. This happens before the batch is sent, so that its answer is
         final."""
         lost = {backend for waiting in batch for backend in waiting.lost}
@@ -348,19 +352,22 @@ class Lane:
                 waiting.lost.difference_update(known)
 
     async def _call(
-        self, batch: list[PendingRequest], requests: Sequence[TransactionRequest], poster: Posting
+        self,
+        batch: list[PendingRequest],
+        requests: Sequence[TransactionRequest],
+        poster: BatchPoster,
     ) -> Sequence[Decision | None]:
-        """Send the requests of a batch, and record in `sent` and `lost` what may have happened to them.
+        """Send the requests of a batch, and record in `may_have_been_sent` and `lost` what may have happened to them.
 
         Raises:
             StoreError: There are no decisions; see `Poster.post`.
         """
         # A part is sent separately. The object from which it was split must have the same state, because the deadline
         # applies to it.
-        sending = batch if batch[0].whole is None else [*batch[0].with_whole()]
-        before = [waiting.sent for waiting in sending]
+        sending = batch if batch[0].parent is None else [*batch[0].with_parents()]
+        before = [waiting.may_have_been_sent for waiting in sending]
         for waiting in sending:
-            waiting.sent = True
+            waiting.may_have_been_sent = True
         call = asyncio.ensure_future(poster.post(requests, atomic=batch[0].atomic))
         try:
             with BATCH_SECONDS.time():
@@ -375,7 +382,7 @@ class Lane:
         except (UuidRaceError, TemporarilyUnavailableError, RejectedError):
             # This attempt recorded nothing, so that the state of earlier ones remains.
             for waiting, sent in zip(sending, before, strict=True):
-                waiting.sent = sent
+                waiting.may_have_been_sent = sent
             raise
         except ConnectionLostError:
             for waiting in sending:
@@ -384,7 +391,7 @@ class Lane:
         finally:
             call.cancel()  # otherwise the attempt is over
 
-    def _hand_out(
+    def _resolve(
         self,
         batch: list[PendingRequest],
         retried: list[bool],
@@ -392,11 +399,13 @@ class Lane:
         unsettled: list[PendingRequest],
         report: BatchReport,
     ) -> None:
-        for waiting, again, part in zip(batch, retried, _cut(batch, decisions), strict=True):
+        for waiting, again, part in zip(
+            batch, retried, _split_by_pending(batch, decisions), strict=True
+        ):
             if unsettled and waiting in unsettled:
                 continue
             _decide(waiting, [*_results(part, again=again)])
-        self._announce()
+        self._notify_posted()
         self._slow.record(report)
         if self._tracing is not None:
             traced = [
@@ -406,7 +415,7 @@ class Lane:
             ]
             self._tracing.batch(traced, report)
 
-    async def _go_to(self, node: Node | None) -> None:
+    async def _switch_node(self, node: Node | None) -> None:
         if node != self._node and self._poster is not None:
             await self._poster.close()
             self._poster = None
@@ -433,7 +442,7 @@ def _results(decisions: Sequence[D], *, again: bool) -> Sequence[D]:
     return [decision and decision._replace(replayed=False) for decision in decisions]
 
 
-def _cut(batch: list[PendingRequest], decisions: Sequence[D]) -> Iterator[Sequence[D]]:
+def _split_by_pending(batch: list[PendingRequest], decisions: Sequence[D]) -> Iterator[Sequence[D]]:
     """Yield the decisions of each waiting object."""
     begin = 0
     for waiting in batch:
@@ -442,13 +451,13 @@ def _cut(batch: list[PendingRequest], decisions: Sequence[D]) -> Iterator[Sequen
         begin = end
 
 
-def _unsettled(batch: list[PendingRequest], decisions: list[Decision]) -> list[PendingRequest]:
+def _find_unsettled(batch: list[PendingRequest], decisions: list[Decision]) -> list[PendingRequest]:
     """Return the requests whose outcome is not recorded while an earlier attempt may still be running."""
     if not any(waiting.lost for waiting in batch):
         return []
-    parts = _cut(batch, decisions)
+    parts = _split_by_pending(batch, decisions)
     return [
-        waiting for waiting, part in zip(batch, parts, strict=True) if not waiting.settles(part)
+        waiting for waiting, part in zip(batch, parts, strict=True) if not waiting.are_final(part)
     ]
 
 

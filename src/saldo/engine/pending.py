@@ -26,13 +26,13 @@ class PendingRequest:
         decided: The future: one result for each request, or an `EngineError` for all of them.
         deadline: The deadline by the event loop's clock, in seconds.
         atomic: Whether all of the requests are recorded, or none.
-        sent: Whether an attempt may have recorded any of the requests.
+        may_have_been_sent: Whether an attempt may have recorded any of the requests.
         lost: The server processes of attempts that may still be running; None stands for an unknown one.
-        whole: The object from which this one was split after a rejection by the database.
+        parent: The object from which this one was split after a rejection by the database.
         queued_at: The time of queueing by `time.monotonic`, because the event loop's clock does not advance during an
             iteration.
         trace: The context of the spans; None if the requests are not traced.
-        ahead: The number of requests that were waiting before these.
+        queued_before: The number of requests that were waiting before these.
         known: The results of all requests in order, with None for the undecided ones, which are in `requests`. None if
             no batch has left any undecided.
     """
@@ -41,18 +41,18 @@ class PendingRequest:
     decided: asyncio.Future[list[Result]]
     deadline: float
     atomic: bool = False
-    sent: bool = False
+    may_have_been_sent: bool = False
     lost: set[Backend | None] = field(default_factory=set)
-    whole: PendingRequest | None = None
+    parent: PendingRequest | None = None
     queued_at: float = field(default_factory=time.monotonic)
     trace: Any = None
-    ahead: int = 0
+    queued_before: int = 0
     known: list[Result | None] | None = None
 
     @property
-    def over(self) -> bool:
+    def is_done(self) -> bool:
         """True if nobody waits for the results: they are decided or expired, or the client has disconnected."""
-        return self.decided.done() or (self.whole is not None and self.whole.over)
+        return self.decided.done() or (self.parent is not None and self.parent.is_done)
 
     def expire(self) -> None:
         """Fail the requests because their deadline has passed."""
@@ -62,7 +62,7 @@ class PendingRequest:
         """Fail the requests with an error that means "nothing was recorded", or with `OutcomeUnknownError` if that is
         uncertain."""
         recorded = self.known is not None and any(self.known)
-        self.fail(OutcomeUnknownError() if self.sent or recorded else error)
+        self.fail(OutcomeUnknownError() if self.may_have_been_sent or recorded else error)
 
     def decide(self, results: list[Result]) -> None:
         """Set the result of each request."""
@@ -91,14 +91,14 @@ class PendingRequest:
         pairs = zip(self.requests, results, strict=True)
         self.requests = [request for request, result in pairs if result is None]
 
-    def with_whole(self) -> Iterator[PendingRequest]:
+    def with_parents(self) -> Iterator[PendingRequest]:
         """Yield this object, the one from which it was split, and so on."""
         waiting: PendingRequest | None = self
         while waiting is not None:
             yield waiting
-            waiting = waiting.whole
+            waiting = waiting.parent
 
-    def settles(self, decisions: Sequence[Decision]) -> bool:
+    def are_final(self, decisions: Sequence[Decision]) -> bool:
         """Return whether these decisions are final, even if an earlier attempt is still running.
 
         A recorded outcome is final, and so is a conflict with one. Any other outcome can change: before the lost
@@ -129,14 +129,14 @@ class PendingRequest:
         if not self.decided.done():
             self.decided.set_exception(error)
 
-    def part(self, requests: Sequence[TransactionRequest]) -> PendingRequest:
+    def split(self, requests: Sequence[TransactionRequest]) -> PendingRequest:
         """Split off some of the requests, to be decided separately."""
         decided: asyncio.Future[list[Result]] = self.decided.get_loop().create_future()
         return PendingRequest(
             *(requests, decided, self.deadline),
-            sent=self.sent,
+            may_have_been_sent=self.may_have_been_sent,
             lost={*self.lost},
-            whole=self,
+            parent=self,
             queued_at=self.queued_at,
         )
 

@@ -25,8 +25,8 @@ from saldo.ledger.model import shard_of
 from saldo.observability.metrics import QUEUE_WAIT
 from saldo.store.citus.placement import Node
 
-REST_SECONDS_MIN = 0.05
-REST_SECONDS_MAX = 1.0
+BACKOFF_SECONDS_MIN = 0.05
+BACKOFF_SECONDS_MAX = 1.0
 """Maximum backoff of a shard that could not be reached. It is short, so that the shard is used soon after it is
 available again."""
 
@@ -34,15 +34,15 @@ available again."""
 class Group:
     """The waiting requests for the shards `≡ group (mod groups)`, oldest first."""
 
-    __slots__ = ("claimed", "deferred_at", "place", "requests", "rest_seconds", "waiting")
+    __slots__ = ("backoff_seconds", "claimed", "deferred_at", "node_index", "requests", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[PendingRequest] = deque()
         self.requests = 0
         self.claimed = False
-        self.rest_seconds = 0.0
+        self.backoff_seconds = 0.0
         """The group's last backoff, in seconds; 0 if the group has been reached since."""
-        self.place = 0
+        self.node_index = 0
         """The index of the group's node in the queue's nodes."""
         self.deferred_at = 0.0
         """The time at which a batch last left requests of the group undecided (`time.monotonic`)."""
@@ -63,7 +63,7 @@ class Batch:
     node: Node | None
 
 
-class Queue:
+class RequestQueue:
     """The waiting requests, and the lanes that wait for requests."""
 
     def __init__(
@@ -94,21 +94,21 @@ class Queue:
         self.contended = False
         """True while other processes hold the shards: more batches would then only wait for more locks."""
 
-    def place(self, nodes: Sequence[Node | None]) -> None:
+    def set_nodes(self, nodes: Sequence[Node | None]) -> None:
         """Set the node of each group, and assign the lanes to the nodes again; None means the configured database."""
         self._nodes = sorted(set(nodes), key=lambda node: node or ("", 0))
         for group, node in zip(self._groups, nodes, strict=True):
-            group.place = self._nodes.index(node)
-        for place in [*self._idle]:
-            while self._wake_one(place):
+            group.node_index = self._nodes.index(node)
+        for node_index in [*self._idle]:
+            while self._wake_one(node_index):
                 pass
 
     @property
-    def places(self) -> int:
+    def node_count(self) -> int:
         """The number of nodes that have groups."""
         return len(self._nodes)
 
-    def join(self) -> int:
+    def register_lane(self) -> int:
         """Register a lane and return its number."""
         self._lanes += 1
         return self._lanes - 1
@@ -120,7 +120,7 @@ class Queue:
         group.requests += len(waiting.requests)
         self.requests += len(waiting.requests)
         if not group.claimed:
-            self._wake_one(group.place)
+            self._wake_one(group.node_index)
         elif self._growing:
             for grown, requests in self._growing.items():
                 if self.requests >= requests:
@@ -136,7 +136,7 @@ class Queue:
             group.requests += len(waiting.requests)
             self.requests += len(waiting.requests)
 
-    async def grown(self, requests: int, seconds: float) -> None:
+    async def wait_for_growth(self, requests: int, seconds: float) -> None:
         """Wait until enough requests wait, until a timeout, or until the queue is closed."""
         enough = min(requests, self._long_requests_min)
         if self.requests >= enough or self._closed:
@@ -154,29 +154,29 @@ class Queue:
     async def take(self, lane: int = 0) -> Batch | None:
         """Wait for the next batch of a lane. Return None when the queue is closed and empty."""
         while True:
-            place = lane % len(self._nodes)
-            batch = self._claim(place)
+            node_index = lane % len(self._nodes)
+            batch = self._claim(node_index)
             if batch is not None:
                 return batch
             if self._closed and not self.requests:
                 return None
             woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._idle[place].append(woken)
+            self._idle[node_index].append(woken)
             await woken
 
     def release(self, batch: Batch) -> None:
         """Release the groups of a batch that is finished."""
         for group in batch.groups:
             group.claimed = False
-            group.rest_seconds = 0.0
-            if group.requests and self._nodes[group.place] != batch.node:
+            group.backoff_seconds = 0.0
+            if group.requests and self._nodes[group.node_index] != batch.node:
                 # The lane was assigned to another node, and takes its next batch from there.
-                self._wake_one(group.place)
+                self._wake_one(group.node_index)
         if self._closed:
             # Wake the lanes that wait for groups of other lanes: there may be nothing left to wait for.
             self.close()
 
-    def rest(self, batch: Batch) -> None:
+    def requeue_after_backoff(self, batch: Batch) -> None:
         """Put the undecided requests of a one-group batch back in their order, and hold the group during its
         backoff."""
         (group,) = batch.groups
@@ -185,50 +185,52 @@ class Queue:
         requests = sum(len(waiting.requests) for waiting in left)
         group.requests += requests
         self.requests += requests
-        seconds = min(max(REST_SECONDS_MIN, 2 * group.rest_seconds), REST_SECONDS_MAX)
-        group.rest_seconds = seconds
+        seconds = min(max(BACKOFF_SECONDS_MIN, 2 * group.backoff_seconds), BACKOFF_SECONDS_MAX)
+        group.backoff_seconds = seconds
         # Jitter prevents the lanes of many processes from retrying at the same time.
         asyncio.get_running_loop().call_later(
             seconds * random.uniform(0.5, 1),  # noqa: S311
-            self._rested,
+            self._end_backoff,
             group,
         )
 
-    def _rested(self, group: Group) -> None:
+    def _end_backoff(self, group: Group) -> None:
         group.claimed = False
         if self._closed:
             self.close()
         else:
-            self._wake_one(group.place)
+            self._wake_one(group.node_index)
 
     def close(self) -> None:
         """Close the queue: lanes end when no request waits."""
         self._closed = True
         for grown in self._growing:
             _wake(grown)
-        for place in [*self._idle]:
-            while self._wake_one(place):
+        for node_index in [*self._idle]:
+            while self._wake_one(node_index):
                 pass
 
-    def drain(self) -> list[PendingRequest]:
+    def take_all(self) -> list[PendingRequest]:
         """Remove and return all waiting requests."""
-        left = [waiting for group in self._groups for waiting in group.waiting]
+        remaining = [waiting for group in self._groups for waiting in group.waiting]
         for group in self._groups:
             group.waiting.clear()
             group.requests = 0
         self.requests = 0
-        return left
+        return remaining
 
-    def _wake_one(self, place: int) -> bool:
+    def _wake_one(self, node_index: int) -> bool:
         """Wake a lane, and return whether there was one."""
-        idle = self._idle[place]
+        idle = self._idle[node_index]
         while idle:
             if _wake(idle.popleft()):
                 return True
         return False
 
-    def _claim(self, place: int) -> Batch | None:
-        free = [group for group in self._groups if not group.claimed and group.place == place]
+    def _claim(self, node_index: int) -> Batch | None:
+        free = [
+            group for group in self._groups if not group.claimed and group.node_index == node_index
+        ]
         filled = [group for group in free if group.requests]
         if not filled:
             return None
@@ -236,24 +238,24 @@ class Queue:
             free = filled = [min(filled, key=lambda group: group.turn)]
         split_min = self._long_requests_min if self.contended else self._split_requests_min
         if not self.one_group and sum(group.requests for group in filled) >= split_min:
-            free = filled = _enough(filled, split_min // 2)
+            free = filled = _select_fewest_groups(filled, split_min // 2)
         # The order is by age. A deferred request is the oldest of its group, and a batch always checks its first late
         # withdrawal. Late withdrawals of one group therefore can't defer those of another group repeatedly.
         filled.sort(key=lambda group: group.waiting[0].queued_at)
-        room = self._batch_requests_max
+        space = self._batch_requests_max
         taken: list[PendingRequest] = []
         for group in filled:
-            room -= self._move(group, room, taken)
+            space -= self._move(group, space, taken)
         if not taken:
-            return self._claim(place)  # all of them had expired
+            return self._claim(node_index)  # all of them had expired
         for group in free:
             group.claimed = True
         QUEUE_WAIT.observe(time.monotonic() - min(waiting.queued_at for waiting in taken))
         if self.requests and len(free) < len(self._groups):
-            self._wake_one(place)
-        return Batch(taken, free, self._nodes[place])
+            self._wake_one(node_index)
+        return Batch(taken, free, self._nodes[node_index])
 
-    def _move(self, group: Group, room: int, taken: list[PendingRequest]) -> int:
+    def _move(self, group: Group, space: int, taken: list[PendingRequest]) -> int:
         """Move unexpired requests from a group into a batch, up to its limit. Return their number."""
         moved = 0
         while group.waiting:
@@ -262,18 +264,18 @@ class Queue:
             # Deferred requests take at most half of a batch. Otherwise all others would wait for batches full of late
             # withdrawals.
             size = count if waiting.known is None else (count + 1) // 2
-            if taken and moved + size > room:
+            if taken and moved + size > space:
                 break
             group.waiting.popleft()
             group.requests -= count
             self.requests -= count
-            if not waiting.over:
+            if not waiting.is_done:
                 taken.append(waiting)
                 moved += size
         return moved
 
 
-def _enough(groups: list[Group], requests: int) -> list[Group]:
+def _select_fewest_groups(groups: list[Group], requests: int) -> list[Group]:
     """Return the fewest groups that together have a number of requests, the largest first."""
     taken: list[Group] = []
     for group in sorted(groups, key=lambda group: group.requests, reverse=True):

@@ -49,32 +49,34 @@ class ShardPlacementWatcher:
         """Query the placement repeatedly until cancelled."""
         while True:
             try:
-                await self.look()
+                await self.refresh()
                 self._failing = False
             except StoreError as error:
                 if not self._failing:
-                    _log.warning("where the shards are can't be asked: %s", error)
+                    _log.warning("the placement of the shards can't be queried: %s", error)
                 self._failing = True
             except Exception:
-                _log.exception("asking where the shards are failed in a way nobody foresaw")
+                _log.exception(
+                    "the placement of the shards could not be queried, with an unexpected error"
+                )
             await asyncio.sleep(PLACE_SECONDS)
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Query the placement once.
 
         Raises:
             StoreError: The database can't be queried.
         """
         nodes = await self._ask()
-        await asyncio.gather(*(self._try(node) for node in set(nodes) - self._reached))
+        await asyncio.gather(*(self._probe(node) for node in set(nodes) - self._reached))
         placed = [node if node in self._reached else None for node in nodes]
         if placed != self._placed:
             self._placed = placed
-            self._engine.place(placed)
+            self._engine.set_nodes(placed)
             for node in sorted(self._reached.intersection(nodes)):
                 _log.info("%d shards at %s:%d", placed.count(node), node.host, node.port)
 
-    async def _try(self, node: Node) -> None:
+    async def _probe(self, node: Node) -> None:
         try:
             poster = await self._connect(0, node)
         except StoreError as error:

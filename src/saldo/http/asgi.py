@@ -68,8 +68,8 @@ class AsgiApp:
         self._gate = service.gate
         self._questions = service.questions
         self._body_bytes_max = service.settings.body_bytes_max
-        self.shedding = LoadShedder(
-            service.engine,
+        self.load_shedder = LoadShedder(
+            service.engine.admission,
             service.settings.queue_wait_seconds_max,
             service.settings.head_bytes_max,
         )
@@ -187,7 +187,7 @@ class AsgiApp:
     def drain(self) -> None:
         """Report that the service is not ready, so that load balancers move on before the server stops."""
         self.service.readiness.draining = True
-        self.shedding.draining = True
+        self.load_shedder.draining = True
 
     def end_streams(self) -> None:
         """End all streams, because the server stops."""

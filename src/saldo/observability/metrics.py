@@ -42,14 +42,16 @@ BATCH_SECONDS = Histogram(
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 QUEUE_REQUESTS = Gauge(
-    "saldo_queue_requests", "Requests that wait for their outcome.", multiprocess_mode="livesum"
+    "saldo_queue_requests",
+    "Admitted requests that wait for their outcome.",
+    multiprocess_mode="livesum",
 )
 QUEUE_LIMIT = Gauge(
-    "saldo_queue_requests_max", "Maximum number of waiting requests.", multiprocess_mode="livesum"
+    "saldo_queue_requests_max", "Maximum number of admitted requests.", multiprocess_mode="livesum"
 )
 QUEUE_ADMISSION_LIMIT = Gauge(
     "saldo_queue_admission_limit_requests",
-    "Current admission limit: the number of single requests that may wait, estimated from recent batches.",
+    "Current admission limit: the number of requests up to which single ones are admitted.",
     multiprocess_mode="livesum",
 )
 LANES = Gauge("saldo_lanes", "Number of lanes.", multiprocess_mode="livesum")
@@ -61,7 +63,10 @@ QUEUE_WAIT = Histogram(
     "Time that the oldest request of a batch had waited when the batch was formed.",
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
-SHED = Counter("saldo_requests_shed_total", "Requests rejected because the queue was full.")
+SHED = Counter(
+    "saldo_requests_shed_total",
+    "Requests that were not admitted, because the admission limit was reached or the queue was full.",
+)
 RESENDS = Counter("saldo_batch_resends_total", "Batches that were sent again.")
 RECONNECTS = Counter("saldo_lane_connects_total", "Database connections opened by lanes.")
 EVENTS_SUBSCRIBERS = Gauge(

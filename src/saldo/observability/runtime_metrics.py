@@ -20,13 +20,20 @@ UPDATE_SECONDS = 5.0
 """Interval of updates of the lag and of the pools. The reported lag is the greatest since the last update."""
 
 
-class Queue(Protocol):
+class SampledAdmission(Protocol):
+    """The part of the admission limit that is sampled."""
+
+    limit: int
+
+    @property
+    def waiting_requests(self) -> int: ...
+
+
+class SampledEngine(Protocol):
     """The part of the engine that is sampled. While a batch hangs, the queue fills, and no lane could report it."""
 
     @property
-    def queue_requests(self) -> int: ...
-    @property
-    def admission_limit(self) -> int: ...
+    def admission(self) -> SampledAdmission: ...
     @property
     def lanes(self) -> int: ...
     @property
@@ -40,7 +47,7 @@ class PoolStatus(Protocol):
     def get_idle_size(self) -> int: ...
 
 
-async def sample_runtime(queue: Queue, pools: Mapping[str, PoolStatus]) -> None:
+async def sample_runtime(engine: SampledEngine, pools: Mapping[str, PoolStatus]) -> None:
     """Update the gauges of the event loop, the queue and the pools until cancelled."""
     loop = asyncio.get_running_loop()
     worst, tell_at = 0.0, 0.0
@@ -49,10 +56,10 @@ async def sample_runtime(queue: Queue, pools: Mapping[str, PoolStatus]) -> None:
         await asyncio.sleep(LOOK_SECONDS)
         now = loop.time()
         worst = max(worst, now - due)
-        QUEUE_REQUESTS.set(queue.queue_requests)
-        QUEUE_ADMISSION_LIMIT.set(queue.admission_limit)
-        LANES.set(queue.lanes)
-        LANES_BUSY.set(queue.lanes_busy)
+        QUEUE_REQUESTS.set(engine.admission.waiting_requests)
+        QUEUE_ADMISSION_LIMIT.set(engine.admission.limit)
+        LANES.set(engine.lanes)
+        LANES_BUSY.set(engine.lanes_busy)
         if now < tell_at:
             continue
         LOOP_LAG.set(worst)

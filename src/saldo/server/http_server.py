@@ -24,7 +24,8 @@ from saldo.http import problems
 from saldo.http.asgi import AsgiApp
 from saldo.http.connection.fallback_apps import ConnectionLimitApp, ProblemApp
 from saldo.http.connection.load_shedding import LoadShedder
-from saldo.http.connection.protocol import BufferedHttpProtocol, ServerApplication
+from saldo.http.connection.protocol import BufferedHttpProtocol
+from saldo.http.connection.server_application import ServerApplication
 from saldo.http.connection.timeouts import TimeoutSweeper, WireLimits
 from saldo.http.request_state import request_state
 from saldo.http.route_table import OTHER
@@ -157,10 +158,10 @@ class Application(ServerApplication):
         return OTHER if self._front is None else self._front.routes.label(method, path)
 
     @property
-    def shedding(self) -> LoadShedder:
+    def load_shedder(self) -> LoadShedder:
         """The load shedder, which rejects requests before they are parsed. It exists once the application serves."""
         assert self._front is not None
-        return self._front.shedding
+        return self._front.load_shedder
 
     def drain(self) -> None:
         """Begin to drain: report not ready, and close each connection after its next response."""
@@ -193,7 +194,7 @@ class Application(ServerApplication):
             run_service(
                 self._settings, self._database_url, self._bell_path, tracing
             ) as self._front,
-            self.timeout_sweeper.running(),
+            self.timeout_sweeper.run(),
             nullcontext() if self.certificates is None else self.certificates.renew_in_background(),
         ):
             self._application = (
@@ -201,7 +202,7 @@ class Application(ServerApplication):
                 if tracing is None
                 else tracing.wrap(self._front, self._front.is_authenticated_cached, request_state)
             )
-            _spare_the_collector()
+            _freeze_gc()
             with Drain(self._settings.shutdown_delay_seconds, self.drain):
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
@@ -240,9 +241,9 @@ class Drain:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         # A signal handler runs at any point of the loop's code, where only this method of the loop is safe to call.
-        self._loop.call_soon_threadsafe(self._handle_signal, number)
+        self._loop.call_soon_threadsafe(self._begin_drain, number)
 
-    def _handle_signal(self, number: int) -> None:
+    def _begin_drain(self, number: int) -> None:
         if self._end is None:
             _log.info("not ready; stopping in %g s", self._seconds)
             self._begin()
@@ -256,7 +257,7 @@ class Drain:
         self._handlers[number](number, None)
 
 
-def _spare_the_collector() -> None:
+def _freeze_gc() -> None:
     """Remove the objects created at the start from garbage collection, because they are never freed."""
     gc.collect()
     gc.freeze()

@@ -97,7 +97,7 @@ class SealTotals:
     seconds_behind: float
 
 
-class Seals:
+class SealStore:
     """Reads and appends seals over a pool of connections. Each call except `entries` is one statement."""
 
     def __init__(self, pool: Any) -> None:

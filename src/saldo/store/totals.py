@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from saldo.ledger.audit.rules import Fault, Rule
+from saldo.ledger.audit.rules import LedgerFault, Rule
 from saldo.store.audit.progress import FAULTS_MAX
 from saldo.store.connections.connection import fetch
 
@@ -30,7 +30,7 @@ class CountResult(NamedTuple):
     """The number of entries that one call counted, and the new faults that it found."""
 
     entries: int
-    faults: list[Fault]
+    faults: list[LedgerFault]
 
 
 class Totals:
@@ -55,5 +55,5 @@ class Totals:
             StoreError: It is unknown whether the entries were counted. A retry is safe.
         """
         rows = await fetch(self._pool, "totals/advance", per_shard, FAULTS_MAX)
-        faults = [Fault(Rule(rule), *fault) for _, rule, *fault in rows if rule is not None]
+        faults = [LedgerFault(Rule(rule), *fault) for _, rule, *fault in rows if rule is not None]
         return CountResult(int(rows[0]["entries"]), faults)

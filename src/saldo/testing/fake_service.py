@@ -35,7 +35,7 @@ from saldo.parsing.transactions import (
     write_cursor,
 )
 from saldo.testing import problems
-from saldo.testing.problems import FakeProblemError, Problem
+from saldo.testing.problems import FakeProblem, FakeProblemError
 
 NAME_LENGTH_MAX: Final = 200
 ARRAY_ITEMS_MAX: Final = 5000
@@ -92,7 +92,7 @@ class FakeService:
 
     def overload(self) -> httpx.Response:
         """Return the response of an overloaded service."""
-        return _problem(Problem("overloaded", "Nothing was recorded."), {"retry-after": "0"})
+        return _problem(FakeProblem("overloaded", "Nothing was recorded."), {"retry-after": "0"})
 
     def _route(self, request: httpx.Request, now: datetime) -> httpx.Response:
         for method, pattern, names, handler in self._routes:
@@ -101,8 +101,8 @@ class FakeService:
                 query = _read_query(request.url.query, names)
                 return handler(request, query, now, match[1] if match.groups() else "")
         if request.url.path.startswith(UNSUPPORTED_PATHS):
-            raise FakeProblemError(Problem("not_faked", "The fake does not have this."))
-        raise FakeProblemError(Problem("not_found", "There is nothing at this path."))
+            raise FakeProblemError(FakeProblem("not_faked", "The fake does not have this."))
+        raise FakeProblemError(FakeProblem("not_found", "There is nothing at this path."))
 
     # --- users --------------------------------------------------------------------------------
 
@@ -207,7 +207,7 @@ class FakeService:
             if entry.uuid == wanted and entry.kind is not Kind.OPENING:
                 return _json(self._transaction(entry))
         raise FakeProblemError(
-            Problem("transaction_not_found", f"There is no transaction {wanted}.")
+            FakeProblem("transaction_not_found", f"There is no transaction {wanted}.")
         )
 
     def _post(self, request: httpx.Request, query: Query, now: datetime, _: str) -> httpx.Response:
@@ -361,7 +361,7 @@ def _read_query(query: bytes, names: Iterable[str]) -> Query:
 
 def _must_be_json(request: httpx.Request) -> None:
     if request.headers.get("content-type") != "application/json":
-        raise FakeProblemError(Problem("unsupported_media_type", "Send application/json."))
+        raise FakeProblemError(FakeProblem("unsupported_media_type", "Send application/json."))
 
 
 def _must_be_past(known_at: datetime | None, now: datetime) -> None:
@@ -381,7 +381,7 @@ def _json(
     )
 
 
-def _problem(problem: Problem, headers: dict[str, str] | None = None) -> httpx.Response:
+def _problem(problem: FakeProblem, headers: dict[str, str] | None = None) -> httpx.Response:
     body = {
         "type": f"urn:saldo:problem:{problem.code}",
         "title": problem.code.replace("_", " "),
@@ -396,7 +396,7 @@ def _problem(problem: Problem, headers: dict[str, str] | None = None) -> httpx.R
     )
 
 
-def _problem_line(number: int, problem: Problem) -> dict[str, Any]:
+def _problem_line(number: int, problem: FakeProblem) -> dict[str, Any]:
     shown = {name: problem.members[name] for name in _IN_LINES if name in problem.members}
     head = {"line": number, "status": problem.status, "code": problem.code, "uuid": None}
     return head | shown | {"detail": problem.detail}

@@ -29,7 +29,7 @@ STATUSES: Final = {
 }
 
 
-class Problem(NamedTuple):
+class FakeProblem(NamedTuple):
     """An error of a request, or of one item of a bulk request."""
 
     code: str
@@ -44,7 +44,7 @@ class Problem(NamedTuple):
 class FakeProblemError(Exception):
     """Raised to end a request with a problem."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: FakeProblem) -> None:
         super().__init__(problem.code)
         self.problem = problem
 
@@ -54,20 +54,20 @@ def errors(*pairs: tuple[str, str]) -> dict[str, Any]:
     return {"errors": [{"field": field, "message": message} for field, message in pairs]}
 
 
-def invalid(faults: Sequence[InvalidField]) -> Problem:
+def invalid(faults: Sequence[InvalidField]) -> FakeProblem:
     pairs = [(fault.field, fault.message) for fault in faults[:FAULTS_MAX]]
-    return Problem("invalid", summary(faults), errors(*pairs))
+    return FakeProblem("invalid", summary(faults), errors(*pairs))
 
 
-def user_not_found(user_id: int) -> Problem:
-    return Problem(
+def user_not_found(user_id: int) -> FakeProblem:
+    return FakeProblem(
         "user_not_found", f"There is no user {user_id}.", errors(("user_id", "does not exist"))
     )
 
 
-def name_taken(user_id: int) -> Problem:
+def name_taken(user_id: int) -> FakeProblem:
     members = {"user_id": user_id} | errors(("name", "is taken"))
-    return Problem("name_taken", f"The name is taken by user {user_id}.", members)
+    return FakeProblem("name_taken", f"The name is taken by user {user_id}.", members)
 
 
 def format_recorded(uuid: UUID, decision: Decision, decimals: int) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def format_recorded(uuid: UUID, decision: Decision, decimals: int) -> dict[str, 
     }
 
 
-def refusal_problem(request: TransactionRequest, decision: Decision, decimals: int) -> Problem:
+def refusal_problem(request: TransactionRequest, decision: Decision, decimals: int) -> FakeProblem:
     """Return the problem of a transaction that was not posted."""
     code = decision.outcome.name.lower()
     match decision.outcome:
@@ -100,17 +100,19 @@ def refusal_problem(request: TransactionRequest, decision: Decision, decimals: i
                 "needed": transaction["amount"],
                 "transaction": transaction,
             }
-            return Problem(code, "This outcome is final: to try again, use a new uuid.", members)
+            return FakeProblem(
+                code, "This outcome is final: to try again, use a new uuid.", members
+            )
         case Outcome.UUID_CONFLICT:
             return _conflict(request, decision, decimals)
         case Outcome.USER_NOT_FOUND:
             return user_not_found(request.user_id)
         case _:
             message = "is not one that this ledger takes"
-            return Problem(code, f"The timestamp {message}.", errors(("timestamp", message)))
+            return FakeProblem(code, f"The timestamp {message}.", errors(("timestamp", message)))
 
 
-def _conflict(request: TransactionRequest, decision: Decision, decimals: int) -> Problem:
+def _conflict(request: TransactionRequest, decision: Decision, decimals: int) -> FakeProblem:
     differing = differing_fields(request, decision) or ["uuid"]
     shown: dict[str, Any] = {}
     if decision.amount:
@@ -119,4 +121,4 @@ def _conflict(request: TransactionRequest, decision: Decision, decimals: int) ->
     members = {"differing_fields": differing, "recorded": shown}
     members |= errors(*((name, "differs from the recorded value") for name in differing))
     detail = f"The uuid {request.uuid} belongs to a transaction with other content."
-    return Problem("uuid_conflict", detail, members)
+    return FakeProblem("uuid_conflict", detail, members)

@@ -15,17 +15,17 @@ from saldo.background.throttle import PostingActivity
 from saldo.client.proof import verify_proof
 from saldo.store.connections.connection import open_pool
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.seals import Seals
+from saldo.store.seals import SealStore
 
 
 @pytest.fixture
-async def seals(database_url: str) -> AsyncIterator[Seals]:
+async def seals(database_url: str) -> AsyncIterator[SealStore]:
     pool = await open_pool(database_url, connections=2, statement_timeout_seconds=30)
-    yield Seals(pool)
+    yield SealStore(pool)
     pool.terminate()
 
 
-async def seal_all(seals: Seals) -> None:
+async def seal_all(seals: SealStore) -> None:
     sealer = Sealer(seals, PostingActivity(told=True))
     while await seals.unsealed_shards():
         await sealer.run_pass()
@@ -42,7 +42,7 @@ async def deposit(api: httpx.AsyncClient, user_id: int) -> str:
 
 
 async def test_proof_is_available_once_the_transaction_is_sealed(
-    api: httpx.AsyncClient, seals: Seals
+    api: httpx.AsyncClient, seals: SealStore
 ) -> None:
     user_id = await create_user(api)
     uuid = await deposit(api, user_id)
@@ -83,7 +83,7 @@ async def test_invalid_proof_requests_are_rejected(
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 
 
-async def test_seals_are_listed_page_by_page(api: httpx.AsyncClient, seals: Seals) -> None:
+async def test_seals_are_listed_page_by_page(api: httpx.AsyncClient, seals: SealStore) -> None:
     user_id = await create_user(api)
     shard = user_id % 64
     for _ in range(5):
@@ -112,7 +112,7 @@ async def test_seals_are_listed_page_by_page(api: httpx.AsyncClient, seals: Seal
 
 
 async def test_altered_log_gives_no_proof(
-    api: httpx.AsyncClient, seals: Seals, embedded_server: EmbeddedServer, database_url: str
+    api: httpx.AsyncClient, seals: SealStore, embedded_server: EmbeddedServer, database_url: str
 ) -> None:
     if database_url != embedded_server.service_url:
         pytest.skip("needs the superuser of the database")

@@ -56,7 +56,7 @@ async def _in_flight(
 ) -> list[asyncio.Task[Decision]]:
     """Give the requests to the engine, and wait until the first batch of each lane is in the database."""
     posts = [asyncio.create_task(engine.post(request)) for request in requests]
-    while engine.requests < len(requests) or await watching.fetchval(WAITING) < LANES:
+    while engine.admission.admitted < len(requests) or await watching.fetchval(WAITING) < LANES:
         await asyncio.sleep(0)
     return posts
 
@@ -73,7 +73,7 @@ async def test_a_stop_with_1000_requests_in_flight_answers_them_all(
     ) as lock:
         posts = await _in_flight(engine, requests, lock)
         stop = asyncio.create_task(engine.stop(60))
-        while not engine.saturated:
+        while not engine.admission.is_full:
             await asyncio.sleep(0)
         with pytest.raises(QueueFullError):
             await engine.post(requests[0])

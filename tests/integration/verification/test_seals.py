@@ -34,7 +34,7 @@ from saldo.store.connections.connection import DatabaseConnection, open_pool
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.poster import Poster
 from saldo.store.schema.migrate import prepare
-from saldo.store.seals import ENTRIES_MAX, NewSeal, Seals
+from saldo.store.seals import ENTRIES_MAX, NewSeal, SealStore
 from saldo.store.statements import statement
 
 USERS = 70
@@ -48,7 +48,7 @@ ENTRIES = """
 SEALS = "SELECT shard, first_seq, last_seq, root, hash FROM saldo.seals ORDER BY shard, first_seq"
 
 
-class WatchedSeals(Seals):
+class WatchedSealStore(SealStore):
     """Seals that notify waiters after an append."""
 
     def __init__(self, pool: Any) -> None:
@@ -75,9 +75,9 @@ class WatchedSeals(Seals):
 
 
 @pytest.fixture
-async def seals(own_ledger: Database) -> AsyncIterator[WatchedSeals]:
+async def seals(own_ledger: Database) -> AsyncIterator[WatchedSealStore]:
     pool = await open_pool(own_ledger.service_url, connections=4, statement_timeout_seconds=30)
-    yield WatchedSeals(pool)
+    yield WatchedSealStore(pool)
     pool.terminate()
 
 
@@ -151,7 +151,7 @@ def assert_sealed(database: Database) -> int:
     return len(found)
 
 
-async def seal_all(seals: Seals) -> None:
+async def seal_all(seals: SealStore) -> None:
     sealer = Sealer(seals, PostingActivity(told=True))
     while await seals.unsealed_shards():
         assert await sealer.run_pass()
@@ -166,7 +166,9 @@ def behind_the_back(database: Database) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-async def test_copied_bytes_are_those_of_the_entries(ledger: Database, seals: WatchedSeals) -> None:
+async def test_copied_bytes_are_those_of_the_entries(
+    ledger: Database, seals: WatchedSealStore
+) -> None:
     copied = await seals.read_unsealed()
     entries = entries_of(ledger)
     assert [entry for shard in sorted(copied) for entry in copied[shard]] == [
@@ -181,7 +183,7 @@ async def test_copied_bytes_are_those_of_the_entries(ledger: Database, seals: Wa
 
 
 async def test_sealer_seals_everything_and_then_idles(
-    ledger: Database, seals: WatchedSeals
+    ledger: Database, seals: WatchedSealStore
 ) -> None:
     assert (await seals.totals()).entries == 0
     assert (await seals.totals()).seconds_behind > 0
@@ -195,7 +197,7 @@ async def test_sealer_seals_everything_and_then_idles(
 
 
 async def test_backlog_is_sealed_in_bounded_parts_oldest_first(
-    ledger: Database, seals: WatchedSeals
+    ledger: Database, seals: WatchedSealStore
 ) -> None:
     # Some shards have more entries than fit into a seal, and together more than one pass takes; one other shard has a
     # few that are older.
@@ -217,7 +219,7 @@ async def test_backlog_is_sealed_in_bounded_parts_oldest_first(
 
 
 async def test_sealer_does_not_pause_while_one_shard_has_a_backlog(
-    ledger: Database, seals: WatchedSeals
+    ledger: Database, seals: WatchedSealStore
 ) -> None:
     """Check the passes: each shard gets one seal per pass, and the next pass follows soon while seals are full."""
     await post(ledger, deposits(1, 2 * SEAL_ENTRIES_MAX + 100))
@@ -228,7 +230,7 @@ async def test_sealer_does_not_pause_while_one_shard_has_a_backlog(
 
 
 async def test_two_sealers_at_the_same_time_make_one_chain(
-    ledger: Database, seals: WatchedSeals
+    ledger: Database, seals: WatchedSealStore
 ) -> None:
     sealers = [Sealer(seals, PostingActivity(told=True)) for _ in range(4)]
     for _ in range(10):
@@ -239,7 +241,7 @@ async def test_two_sealers_at_the_same_time_make_one_chain(
 
 
 async def test_one_of_two_sealers_with_the_same_entries_appends(
-    ledger: Database, seals: WatchedSeals
+    ledger: Database, seals: WatchedSealStore
 ) -> None:
     behind, entries = await seals.unsealed_shards(), await seals.read_unsealed()
     new = [seal_worker.build_seal(shard, last, entries[shard]) for shard, last in behind.items()]
@@ -255,7 +257,7 @@ async def test_one_of_two_sealers_with_the_same_entries_appends(
 
 
 async def test_only_what_follows_the_last_seal_is_appended(
-    ledger: Database, seals: WatchedSeals
+    ledger: Database, seals: WatchedSealStore
 ) -> None:
     await seal_all(seals)
     count = assert_sealed(ledger)
@@ -273,7 +275,7 @@ async def test_only_what_follows_the_last_seal_is_appended(
 
 
 async def test_a_sealer_that_ends_between_reading_and_writing_leaves_nothing_behind(
-    ledger: Database, seals: WatchedSeals, monkeypatch: pytest.MonkeyPatch
+    ledger: Database, seals: WatchedSealStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reached = asyncio.Event()
 
@@ -293,7 +295,9 @@ async def test_a_sealer_that_ends_between_reading_and_writing_leaves_nothing_beh
     assert_sealed(ledger)
 
 
-async def test_sealer_keeps_up_with_posting_clients(ledger: Database, seals: WatchedSeals) -> None:
+async def test_sealer_keeps_up_with_posting_clients(
+    ledger: Database, seals: WatchedSealStore
+) -> None:
     work = asyncio.create_task(Sealer(seals, PostingActivity(told=False)).run())
     try:
         for _ in range(3):
@@ -315,7 +319,7 @@ async def test_sealer_continues_after_the_database_was_unavailable(
     )
     create_users(database, 3)
     pool = await open_pool(database.service_url, connections=2, statement_timeout_seconds=5)
-    seals = WatchedSeals(pool)
+    seals = WatchedSealStore(pool)
     work = asyncio.create_task(Sealer(seals, PostingActivity(told=True)).run())
     try:
         await seals.wait_until_sealed()
@@ -335,7 +339,7 @@ async def test_sealer_continues_after_the_database_was_unavailable(
 
 async def test_sealer_stops_at_a_missing_entry_and_logs_it_once(
     ledger: Database,
-    seals: WatchedSeals,
+    seals: WatchedSealStore,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     await post(ledger, deposits(3, 9))
@@ -354,7 +358,7 @@ async def test_sealer_stops_at_a_missing_entry_and_logs_it_once(
     assert (await seals.totals()).seconds_behind > 0
 
 
-async def test_the_chain_is_read_page_by_page(ledger: Database, seals: WatchedSeals) -> None:
+async def test_the_chain_is_read_page_by_page(ledger: Database, seals: WatchedSealStore) -> None:
     for _ in range(5):
         await post(ledger, deposits(2, 2))
         await seal_all(seals)
@@ -377,7 +381,9 @@ async def test_the_chain_is_read_page_by_page(ledger: Database, seals: WatchedSe
         "TRUNCATE saldo.seals",
     ],
 )
-async def test_seals_cannot_be_changed(change: str, ledger: Database, seals: WatchedSeals) -> None:
+async def test_seals_cannot_be_changed(
+    change: str, ledger: Database, seals: WatchedSealStore
+) -> None:
     await seal_all(seals)
     with (
         psycopg.connect(ledger.service_url, autocommit=True) as service,
@@ -393,7 +399,7 @@ async def test_seals_cannot_be_changed(change: str, ledger: Database, seals: Wat
 
 
 async def test_seal_commits_durably_whatever_the_roles_default(
-    ledger: Database, seals: WatchedSeals
+    ledger: Database, seals: WatchedSealStore
 ) -> None:
     behind, entries = await seals.unsealed_shards(), await seals.read_unsealed()
     new = seal_worker.build_seal(2, behind[2], entries[2])
@@ -413,7 +419,7 @@ async def test_seal_commits_durably_whatever_the_roles_default(
     ["seals/unsealed_shards", "seals/unsealed_entries", "seals/totals", "seals/last_of_each_shard"],
 )
 async def test_sealers_query_reads_only_the_ends_of_the_log(
-    name: str, ledger: Database, seals: WatchedSeals
+    name: str, ledger: Database, seals: WatchedSealStore
 ) -> None:
     """Check that the plan never scans a table, with the statistics of a ledger that was analysed while it was small."""
     await seal_all(seals)

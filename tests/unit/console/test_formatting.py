@@ -17,7 +17,7 @@ from saldo.console.i18n.catalog import Messages, PluralText
 from saldo.console.i18n.catalogs import CATALOGS
 from saldo.console.metrics_history import MetricsHistory, quantile
 from saldo.console.page import parse_console_path
-from saldo.console.pages.balance_chart import Point, accumulate_balances, downsample
+from saldo.console.pages.balance_chart import BalancePoint, accumulate_balances, downsample
 from saldo.console.pages.transaction_form import EXAMPLE_AMOUNT_MINOR
 from saldo.console.preferences import Preferences
 from saldo.http.responses import OUTCOME_NAMES
@@ -181,13 +181,16 @@ def at(second: int) -> datetime:
 
 def test_simultaneous_changes_are_one_chart_point() -> None:
     changes = [BalanceChange(at(1), 5), BalanceChange(at(1), -2), BalanceChange(at(3), 10)]
-    assert list(accumulate_balances(100, changes)) == [Point(at(1), 103), Point(at(3), 113)]
+    assert list(accumulate_balances(100, changes)) == [
+        BalancePoint(at(1), 103),
+        BalancePoint(at(3), 113),
+    ]
 
 
 def test_thinned_chart_keeps_ends_and_extremes() -> None:
-    points = [Point(at(number), (number * 7919) % 1009) for number in range(5000)]
-    points[1234] = Point(at(1234), 10**9)
-    points[4321] = Point(at(4321), -5)
+    points = [BalancePoint(at(number), (number * 7919) % 1009) for number in range(5000)]
+    points[1234] = BalancePoint(at(1234), 10**9)
+    points[4321] = BalancePoint(at(4321), -5)
     kept = downsample(points, 200)
     assert len(kept) <= 200
     assert kept == sorted(kept)

@@ -162,7 +162,7 @@ async def test_unreachable_shard_backs_off_and_others_continue() -> None:
         (1, 2),
     ]
     await engine.stop(1)
-    assert engine.queue_requests == 0
+    assert engine.admission.waiting_requests == 0
 
 
 async def test_lanes_connect_to_the_nodes_of_the_shards() -> None:
@@ -180,7 +180,7 @@ async def test_lanes_connect_to_the_nodes_of_the_shards() -> None:
 
     await post(1, 2, 3)
     assert take_posted_users(None) == [1, 2, 3]
-    engine.place([NODES[shard % 2] for shard in range(SHARDS)])
+    engine.set_nodes([NODES[shard % 2] for shard in range(SHARDS)])
     await post(1, 2, 3)
     assert (take_posted_users(None), take_posted_users(NODES[0]), take_posted_users(NODES[1])) == (
         [],
@@ -195,23 +195,23 @@ async def test_lanes_connect_to_the_nodes_of_the_shards() -> None:
     await asyncio.gather(*held)
     assert (take_posted_users(NODES[0]), take_posted_users(NODES[1])) == ([2, 4, 6, 8], [1, 3, 5])
     # The new node has the shards of the others, except one whose place is read from the database.
-    engine.place([None, *[NODES[2]] * (SHARDS - 1)])
+    engine.set_nodes([None, *[NODES[2]] * (SHARDS - 1)])
     await post(1, 2, 64)
     assert (take_posted_users(None), take_posted_users(NODES[2])) == ([64], [1, 2])
     await engine.stop(1)
-    assert engine.queue_requests == 0
+    assert engine.admission.waiting_requests == 0
 
 
 async def test_requests_for_a_moved_shard_are_posted_at_its_new_node() -> None:
     connections: dict[Node | None, Scripted] = {node: Scripted() for node in (None, *NODES)}
     engine = _engine(connections, lanes=1, by_shard=True)
-    engine.place([NODES[shard % 2] for shard in range(SHARDS)])
+    engine.set_nodes([NODES[shard % 2] for shard in range(SHARDS)])
     connections[NODES[1]].gate.clear()
     first = asyncio.create_task(engine.post(_request(user_id=1)))
     await connections[NODES[1]].called.wait()
     second = asyncio.create_task(engine.post(_request(user_id=1)))
     await asyncio.sleep(0)
-    engine.place([NODES[0], NODES[0], *[NODES[1]] * (SHARDS - 2)])
+    engine.set_nodes([NODES[0], NODES[0], *[NODES[1]] * (SHARDS - 2)])
     connections[NODES[1]].gate.set()
     async with asyncio.timeout(10):
         await asyncio.gather(first, second)
@@ -224,7 +224,7 @@ async def test_placement_is_refreshed_and_unreached_nodes_are_left_to_others() -
         def __init__(self) -> None:
             self.placed: list[set[Node | None]] = []
 
-        def place(self, nodes: Sequence[Node | None]) -> None:
+        def set_nodes(self, nodes: Sequence[Node | None]) -> None:
             self.placed.append(set(nodes))
 
     where = [*[NODES[0]] * 32, *[NODES[1]] * 32]
@@ -240,17 +240,17 @@ async def test_placement_is_refreshed_and_unreached_nodes_are_left_to_others() -
 
     engine = Placed()
     placing = ShardPlacementWatcher(engine, ask, connect)
-    await placing.look()
-    await placing.look()
+    await placing.refresh()
+    await placing.refresh()
     assert engine.placed == [{NODES[0], None}]
     away.clear()
-    await placing.look()
+    await placing.refresh()
     # A node that was reached once is not left to others, which could not reach it either.
     away.add(NODES[1])
-    await placing.look()
+    await placing.refresh()
     assert engine.placed[1:] == [{NODES[0], NODES[1]}]
     where[0] = NODES[2]
-    await placing.look()
+    await placing.refresh()
     assert engine.placed[2:] == [{*NODES}]
 
 
@@ -296,7 +296,7 @@ async def test_waiting_requests_become_one_batch() -> None:
     engine = _engine(connection)
     connection.gate.clear()
     posts = [asyncio.ensure_future(engine.post(_request())) for _ in range(30)]
-    while engine.requests < 30:
+    while engine.admission.admitted < 30:
         await asyncio.sleep(0)
     connection.gate.set()
     await asyncio.gather(*posts)
@@ -372,7 +372,7 @@ async def test_with_few_waiting_one_lane_takes_all_of_them() -> None:
     engine = _engine(connection, lanes=4)
     connection.gate.clear()
     posts = [asyncio.ensure_future(engine.post(_request(user_id=user))) for user in range(1, 41)]
-    while engine.requests < 40:
+    while engine.admission.admitted < 40:
         await asyncio.sleep(0)
     connection.gate.set()
     await asyncio.gather(*posts)

@@ -17,7 +17,7 @@ from saldo.engine.errors import (
     RequestFailedError,
 )
 from saldo.engine.pending import PendingRequest
-from saldo.engine.queue import Queue
+from saldo.engine.queue import RequestQueue
 from saldo.ledger.model import Decision, Outcome, TransactionRequest
 from saldo.store.citus.placement import Node
 from saldo.store.connections.connection import Backend
@@ -313,8 +313,8 @@ async def test_array_with_a_lost_part_gets_no_final_refusal() -> None:
 async def test_stop_answers_unknown_for_requests_that_were_sent_and_requeued(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("saldo.engine.queue.REST_SECONDS_MIN", 60.0)
-    monkeypatch.setattr("saldo.engine.queue.REST_SECONDS_MAX", 60.0)
+    monkeypatch.setattr("saldo.engine.queue.BACKOFF_SECONDS_MIN", 60.0)
+    monkeypatch.setattr("saldo.engine.queue.BACKOFF_SECONDS_MAX", 60.0)
     connection = Answers(LOST)
     async with engine_of(connection, by_shard=True, stop=0.01) as engine:
         post = asyncio.ensure_future(engine.post(request()))
@@ -334,7 +334,7 @@ async def test_busy_server_gives_deadline_exceeded_at_the_deadline() -> None:
                 await asyncio.sleep(0)
             (waiting,) = engine._deadlines._oldest_first
             # The deadline is between two attempts; within one, the outcome would be unknown.
-            while waiting.sent:
+            while waiting.may_have_been_sent:
                 await asyncio.sleep(0)
         waiting.expire()
         with pytest.raises(DeadlineExceededError):
@@ -342,11 +342,11 @@ async def test_busy_server_gives_deadline_exceeded_at_the_deadline() -> None:
 
 
 async def test_each_lingering_lane_is_woken_by_its_own_count() -> None:
-    queue = Queue(groups=2, batch_requests_max=50, parallel_lanes_requests_min=50)
+    queue = RequestQueue(groups=2, batch_requests_max=50, parallel_lanes_requests_min=50)
     loop = asyncio.get_running_loop()
     queue.put(PendingRequest([request()], loop.create_future(), 1e9))
     assert await queue.take() is not None  # groups are taken: no lane is woken
-    lanes = [asyncio.ensure_future(queue.grown(count, 60)) for count in (1, 2)]
+    lanes = [asyncio.ensure_future(queue.wait_for_growth(count, 60)) for count in (1, 2)]
     await asyncio.sleep(0)
     for lane in lanes:
         queue.put(PendingRequest([request()], loop.create_future(), 1e9))

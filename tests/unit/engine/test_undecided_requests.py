@@ -15,7 +15,7 @@ from saldo.engine.engine import Engine, EngineLimits
 from saldo.engine.errors import EngineError, OutcomeUnknownError, RequestFailedError
 from saldo.engine.lane import Lane, LaneLimits
 from saldo.engine.pending import PendingRequest
-from saldo.engine.queue import Queue
+from saldo.engine.queue import RequestQueue
 from saldo.ledger.model import Decision, Outcome, TransactionRequest
 from saldo.store.citus.placement import Node
 from saldo.store.connections.connection import Backend
@@ -159,7 +159,7 @@ async def test_other_requests_wait_for_one_batch_not_for_all_late_withdrawals() 
 async def test_late_withdrawals_of_one_group_do_not_defer_those_of_another_for_ever() -> None:
     """Let many users of one group of shards withdraw late, and one of the other group; a batch checks one user."""
     connection = Budgeted(1)
-    queue = Queue(groups=2, batch_requests_max=BATCH_MAX, parallel_lanes_requests_min=1000)
+    queue = RequestQueue(groups=2, batch_requests_max=BATCH_MAX, parallel_lanes_requests_min=1000)
     limits = LaneLimits(batch_timeout_seconds=20, slow_log_seconds=60)
     lane = Lane(0, connection.open, queue, limits, lambda: None, lambda *_: None, None)
     loop = asyncio.get_running_loop()
@@ -175,7 +175,7 @@ async def test_late_withdrawals_of_one_group_do_not_defer_those_of_another_for_e
 async def test_shard_with_deferred_requests_does_not_starve_other_shards() -> None:
     """Use single-shard batches, as on a distributed ledger, with late withdrawals that are deferred again and again."""
     connection = Budgeted(1)
-    queue = Queue(
+    queue = RequestQueue(
         groups=2, batch_requests_max=BATCH_MAX, parallel_lanes_requests_min=1000, one_group=True
     )
     limits = LaneLimits(batch_timeout_seconds=20, slow_log_seconds=60)
@@ -192,28 +192,28 @@ async def test_shard_with_deferred_requests_does_not_starve_other_shards() -> No
 
 
 async def test_deferred_late_withdrawals_starve_no_other_request() -> None:
-    told: list[int] = []
+    observed: list[int] = []
 
-    def learn(ahead: int, _: float) -> None:
-        told.append(ahead)
+    def observe(queued_before: int, _: float) -> None:
+        observed.append(queued_before)
 
     connection = Budgeted(1)
-    queue = Queue(groups=1, batch_requests_max=BATCH_MAX, parallel_lanes_requests_min=1000)
+    queue = RequestQueue(groups=1, batch_requests_max=BATCH_MAX, parallel_lanes_requests_min=1000)
     limits = LaneLimits(batch_timeout_seconds=20, slow_log_seconds=60)
-    lane = Lane(0, connection.open, queue, limits, lambda: None, learn, None)
+    lane = Lane(0, connection.open, queue, limits, lambda: None, observe, None)
     loop = asyncio.get_running_loop()
     for ahead, amount in enumerate([LATE, LATE, LATE, 1]):
         waiting = PendingRequest(
             [request(ahead + 1, amount)], loop.create_future(), loop.time() + 20
         )
-        waiting.ahead = ahead
+        waiting.queued_before = ahead
         queue.put(waiting)
     lane.start()
     queue.close()
     await lane.stop(1)
     # Of the three, only the first one was decided at once.
     assert len(connection.calls) == 3
-    assert told == [0]
+    assert observed == [0]
 
 
 async def test_a_poisoned_request_fails_alone_beside_deferred_ones() -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
+from saldo.engine.admission import AdmissionLimit
+from saldo.engine.queue import RequestQueue
 from saldo.http.connection.load_shedding import (
     FIRST_LINE,
     HEAD_BYTES_KEPT_MAX,
@@ -73,8 +72,9 @@ def _request(number: int, head_bytes: int) -> bytes:
 
 async def test_what_strangers_make_it_remember_is_bounded_in_bytes() -> None:
     """Check the limit of memory for heads that are stored before their clients are authenticated."""
-    engine: Any = SimpleNamespace(room=0)
-    shedding = LoadShedder(engine, SECONDS_MAX, HEAD_BYTES_MAX)
+    queue = RequestQueue(groups=1, batch_requests_max=1, parallel_lanes_requests_min=1)
+    admission = AdmissionLimit(SECONDS_MAX, 0, queue)
+    shedding = LoadShedder(admission, SECONDS_MAX, HEAD_BYTES_MAX)
     for head_bytes in (500, HEAD_BYTES_KEPT_MAX):
         for number in range(2000):
             assert shedding.build_rejection(_request(number, head_bytes), []) is not None

@@ -20,7 +20,7 @@ from saldo.cli.exit_codes import CommandError, ExitCode, command_error_for_store
 from saldo.cli.output import console, print_line
 from saldo.cli.verify_files import read_checkpoint, read_kept_seals, write_checkpoint
 from saldo.encoding.json import encode_json
-from saldo.ledger.audit.rules import Fault
+from saldo.ledger.audit.rules import LedgerFault
 from saldo.ledger.audit.seal_chain import SealRow
 from saldo.settings import model as settings_module
 from saldo.settings.environment import SettingsError
@@ -48,7 +48,7 @@ class VerificationReport(NamedTuple):
     entries: int
     sealed: int
     seconds: float
-    faults: list[Fault]
+    faults: list[LedgerFault]
     stopped: bool
     warnings: list[str]
 
@@ -165,7 +165,7 @@ async def _run(
     )
 
 
-def _delete_state(state: Path | None, faults: list[Fault]) -> None:
+def _delete_state(state: Path | None, faults: list[LedgerFault]) -> None:
     if state is not None and not faults:
         state.unlink(missing_ok=True)
 

@@ -18,7 +18,7 @@ from litestar import Response
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from saldo.console.page import InjectedPage, Page, page_route, parse_query
+from saldo.console.page import ConsolePage, InjectedPage, page_route, parse_query
 from saldo.console.pages.user import get_user
 from saldo.console.pages.users import USERS_PATH
 from saldo.encoding.json import encode_json
@@ -38,7 +38,7 @@ ChartMethod = Literal["exact", "thinned", "sampled"]
 InjectedCharts = NamedDependency[Charts]
 
 
-class Point(NamedTuple):
+class BalancePoint(NamedTuple):
     """A time and the balance in minor units from that time on."""
 
     moment: datetime
@@ -52,7 +52,7 @@ class ChartPoints(NamedTuple):
         counted: The number of changes in the range, or the number of samples.
     """
 
-    points: list[Point]
+    points: list[BalancePoint]
     how: ChartMethod
     counted: int
 
@@ -88,7 +88,7 @@ HANDLERS = [show_chart]
 
 
 async def _read_points(
-    page: Page, charts: Charts, user_id: int, since: datetime, until: datetime
+    page: ConsolePage, charts: Charts, user_id: int, since: datetime, until: datetime
 ) -> ChartPoints:
     settings = page.service.settings
     if until <= since:
@@ -99,26 +99,26 @@ async def _read_points(
     if bounds.entries > settings.console_chart_entries_max or bounds.late > LATE_ENTRIES_MAX:
         moments = list(_equally_spaced_times(since, until, min(SAMPLES_MAX, points_max)))
         balances = await charts.balances_at(user_id, moments)
-        return ChartPoints(list(map(Point, moments, balances)), "sampled", len(moments))
+        return ChartPoints(list(map(BalancePoint, moments, balances)), "sampled", len(moments))
     # Read the balance first: an entry recorded between the two queries is then missing at the end, not counted twice.
     before = await page.service.reader.balance(user_id, since, None) or 0
     changes = await charts.changes(user_id, bounds, since, until)
-    points = [Point(since, before), *accumulate_balances(before, changes)]
-    points.append(Point(until, points[-1].balance))
+    points = [BalancePoint(since, before), *accumulate_balances(before, changes)]
+    points.append(BalancePoint(until, points[-1].balance))
     if len(points) <= points_max:
         return ChartPoints(points, "exact", len(changes))
     return ChartPoints(downsample(points, points_max), "thinned", len(changes))
 
 
-def accumulate_balances(balance: int, changes: Sequence[BalanceChange]) -> Iterator[Point]:
+def accumulate_balances(balance: int, changes: Sequence[BalanceChange]) -> Iterator[BalancePoint]:
     """Yield the balance after each change. Changes with the same timestamp give one point."""
     for index, change in enumerate(changes):
         balance += change.amount
         if index + 1 == len(changes) or changes[index + 1].timestamp != change.timestamp:
-            yield Point(change.timestamp, balance)
+            yield BalancePoint(change.timestamp, balance)
 
 
-def downsample(points: Sequence[Point], points_max: int) -> list[Point]:
+def downsample(points: Sequence[BalancePoint], points_max: int) -> list[BalancePoint]:
     """Reduce points to the first, last, lowest and highest of each of equal parts of the time range.
 
     The first and the last point of the range are always kept.
@@ -126,8 +126,8 @@ def downsample(points: Sequence[Point], points_max: int) -> list[Point]:
     first, last = points[0].moment, points[-1].moment
     parts = max(1, points_max // POINTS_PER_PART)
     width = (last - first) / parts or MICROSECOND
-    kept: list[Point] = []
-    of_part: list[Point] = []
+    kept: list[BalancePoint] = []
+    of_part: list[BalancePoint] = []
     part = 0
     for point in points:
         its_part = min(int((point.moment - first) / width), parts - 1)
@@ -139,7 +139,7 @@ def downsample(points: Sequence[Point], points_max: int) -> list[Point]:
     return kept + _extreme_points(of_part)
 
 
-def _extreme_points(points: Sequence[Point]) -> list[Point]:
+def _extreme_points(points: Sequence[BalancePoint]) -> list[BalancePoint]:
     """Return the first, last, lowest and highest point, in their order and without repetitions."""
     lowest = min(range(len(points)), key=lambda index: points[index].balance)
     highest = max(range(len(points)), key=lambda index: points[index].balance)
@@ -166,7 +166,7 @@ def _moment(asked: dict[str, str], name: str) -> datetime:
 
 
 def _answer(
-    page: Page, since: datetime, until: datetime, drawn: ChartPoints, *, ever: bool = True
+    page: ConsolePage, since: datetime, until: datetime, drawn: ChartPoints, *, ever: bool = True
 ) -> Response[bytes]:
     """Return the points as JSON. The balances are texts, which are exact, and become numbers only for drawing.
 

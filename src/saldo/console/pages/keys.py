@@ -11,7 +11,14 @@ from litestar.params import FromPath
 from saldo.auth.grants import SCOPES, Scope
 from saldo.console.flash import clear_flash, read_flash, redirect_with_flash
 from saldo.console.middleware import PageNotFoundError, require_scope
-from saldo.console.page import InjectedPage, Page, page_route, parse_form, parse_query, split_commas
+from saldo.console.page import (
+    ConsolePage,
+    InjectedPage,
+    page_route,
+    parse_form,
+    parse_query,
+    split_commas,
+)
 from saldo.http.api.key_admin import CreatedKey, issue_key, replace_key, revoke_key
 from saldo.http.authorization import CONSOLE_PATH
 from saldo.parsing.faults import InvalidError
@@ -74,7 +81,7 @@ async def rotate_key(page: InjectedPage, key_id: FromPath[str]) -> Response[byte
 HANDLERS = [show_keys, create_key, revoke_key_page, rotate_key]
 
 
-async def _show(page: Page, made: CreatedKey) -> Response[bytes]:
+async def _show(page: ConsolePage, made: CreatedKey) -> Response[bytes]:
     """Show a new key on the next page.
 
     If the visitor has no session, because this is the first key, the response itself shows it: from now on a key is
@@ -86,7 +93,7 @@ async def _show(page: Page, made: CreatedKey) -> Response[bytes]:
 
 
 async def _page(
-    page: Page,
+    page: ConsolePage,
     status: int = 200,
     *,
     after: str | None = None,
@@ -107,7 +114,7 @@ async def _page(
     )
 
 
-def _read(page: Page, typed: dict[str, str]) -> NewKey:
+def _read(page: ConsolePage, typed: dict[str, str]) -> NewKey:
     fields: dict[str, Any] = {
         "name": typed.get("name"),
         "scopes": [scope.value for scope in SCOPES if scope in typed] or None,

@@ -9,7 +9,7 @@ from litestar import Response
 from litestar.params import FromPath
 
 from saldo.console.middleware import PageNotFoundError
-from saldo.console.page import InjectedPage, Page, page_route, parse_query
+from saldo.console.page import ConsolePage, InjectedPage, page_route, parse_query
 from saldo.encoding.json import encode_json
 from saldo.http.api.proofs import proof_of
 from saldo.http.authorization import CONSOLE_PATH
@@ -62,7 +62,7 @@ async def download_proof(page: InjectedPage, uuid: FromPath[str]) -> Response[by
 HANDLERS = [show_transaction, download_proof]
 
 
-async def _transaction(page: Page, uuid: str) -> Transaction:
+async def _transaction(page: ConsolePage, uuid: str) -> Transaction:
     """Return a transaction.
 
     Raises:
@@ -77,7 +77,7 @@ async def _transaction(page: Page, uuid: str) -> Transaction:
     return found
 
 
-async def _find_proof(page: Page, found: Transaction) -> EntryProof | None:
+async def _find_proof(page: ConsolePage, found: Transaction) -> EntryProof | None:
     """Return an entry with its seal and proof, or None if this ledger has no seals."""
     sealed = await page.service.seals.find_entry(found.uuid)
     if sealed is None or (sealed.seal is None and not page.service.settings.seals_enabled):

@@ -19,9 +19,9 @@ from litestar.params import FromPath
 from saldo.auth.grants import Scope
 from saldo.console.middleware import require_scope
 from saldo.console.page import (
+    ConsolePage,
     InjectedPage,
     LocalizedFault,
-    Page,
     page_route,
     parse_form,
     parse_query,
@@ -149,7 +149,9 @@ async def post_transaction(page: InjectedPage, user_id: FromPath[str]) -> Respon
 HANDLERS = [show_form, submit_form, show_confirm, post_transaction]
 
 
-def _form(page: Page, user: User, asked: dict[str, str], faults: dict[str, str]) -> Response[bytes]:
+def _form(
+    page: ConsolePage, user: User, asked: dict[str, str], faults: dict[str, str]
+) -> Response[bytes]:
     example = page.formats.money(min(EXAMPLE_AMOUNT_MINOR, page.service.reading.amount_max_minor))
     kind = asked.get("type", "DEPOSIT")
     status = 422 if faults else 200
@@ -166,7 +168,12 @@ def _form(page: Page, user: User, asked: dict[str, str], faults: dict[str, str])
 
 
 async def _confirm(
-    page: Page, user: User, uuid: UUID, movement: TransactionForm, status: int = 200, said: str = ""
+    page: ConsolePage,
+    user: User,
+    uuid: UUID,
+    movement: TransactionForm,
+    status: int = 200,
+    said: str = "",
 ) -> Response[bytes]:
     after = user.balance + movement.signed
     # Skip this query after an error: the database may not be available, and this page must be shown all the same.
@@ -188,14 +195,16 @@ async def _confirm(
     )
 
 
-async def _balance_at_timestamp(page: Page, user: User, movement: TransactionForm) -> int | None:
+async def _balance_at_timestamp(
+    page: ConsolePage, user: User, movement: TransactionForm
+) -> int | None:
     """Return the balance at the timestamp of a late transaction, or None if the current balance applies."""
     if movement.timestamp is None or movement.timestamp >= datetime.now(UTC):
         return None
     return await page.service.reader.balance(user.id, movement.timestamp, None)
 
 
-def _warning(page: Page, movement: TransactionForm, after: int, then: int | None) -> str:
+def _warning(page: ConsolePage, movement: TransactionForm, after: int, then: int | None) -> str:
     """Return the reason why the transaction would be refused, if it is known in advance, or an empty text."""
     words, tolerance = page.words, page.service.settings.future_tolerance
     if movement.timestamp is not None and movement.timestamp > datetime.now(UTC) + tolerance:
@@ -207,7 +216,7 @@ def _warning(page: Page, movement: TransactionForm, after: int, then: int | None
     return ""
 
 
-def _query_parameters(page: Page, uuid: UUID, movement: TransactionForm) -> dict[str, str]:
+def _query_parameters(page: ConsolePage, uuid: UUID, movement: TransactionForm) -> dict[str, str]:
     """Return the query parameters of the confirmation page, which are also the fields of its form."""
     fields = {
         "uuid": str(uuid),
@@ -219,13 +228,13 @@ def _query_parameters(page: Page, uuid: UUID, movement: TransactionForm) -> dict
     return fields
 
 
-async def _find_recorded(page: Page, uuid: UUID) -> Transaction | None:
+async def _find_recorded(page: ConsolePage, uuid: UUID) -> Transaction | None:
     """Return the transaction that is recorded under a uuid, or None if there is none that the key covers."""
     found = await page.service.reader.transaction(uuid)
     return found if found is not None and page.grant.includes_user(found.user_id) else None
 
 
-def _parse(page: Page, asked: dict[str, str], amount: str) -> TransactionForm:
+def _parse(page: ConsolePage, asked: dict[str, str], amount: str) -> TransactionForm:
     """Parse the fields of the form or the parameters of the address.
 
     Raises:
@@ -250,7 +259,7 @@ def _parse(page: Page, asked: dict[str, str], amount: str) -> TransactionForm:
     return TransactionForm(kind, minor, timestamp)
 
 
-def _refusal_message(page: Page, decision: Decision) -> str:
+def _refusal_message(page: ConsolePage, decision: Decision) -> str:
     """Return the message about a refused transaction that was not recorded."""
     reason = page.words.outcome_reasons[decision.outcome.name.lower()]
     return f"{reason}. {page.words.not_posted}"

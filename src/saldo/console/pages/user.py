@@ -10,7 +10,7 @@ from litestar import Response
 from litestar.params import FromPath
 
 from saldo.console.middleware import PageNotFoundError
-from saldo.console.page import InjectedPage, LocalizedFault, Page, page_route, parse_query
+from saldo.console.page import ConsolePage, InjectedPage, LocalizedFault, page_route, parse_query
 from saldo.console.pages.users import USERS_PATH
 from saldo.http.authorization import require_user
 from saldo.ledger.instants import InstantError, parse_instant
@@ -62,7 +62,7 @@ async def show_user(page: InjectedPage, user_id: FromPath[str]) -> Response[byte
 HANDLERS = [show_user]
 
 
-async def get_user(page: Page, user_id: FromPath[str]) -> User:
+async def get_user(page: ConsolePage, user_id: FromPath[str]) -> User:
     """Return the user of a path.
 
     Raises:
@@ -81,7 +81,7 @@ async def get_user(page: Page, user_id: FromPath[str]) -> User:
 
 
 async def _transactions(
-    page: Page, user: User, asked: dict[str, str], faults: dict[str, str]
+    page: ConsolePage, user: User, asked: dict[str, str], faults: dict[str, str]
 ) -> TransactionPage:
     since, until = (_parse_instant(page, asked, name, faults) for name in ("from", "to"))
     if since is not None and until is not None and since >= until:
@@ -112,7 +112,7 @@ async def _transactions(
 
 
 def _parse_instant(
-    page: Page, asked: dict[str, Any], field: str, faults: dict[str, str]
+    page: ConsolePage, asked: dict[str, Any], field: str, faults: dict[str, str]
 ) -> datetime | None:
     """Parse a time that was typed in the reader's time zone. A fault is added to `faults`, and None is returned."""
     if field not in asked:

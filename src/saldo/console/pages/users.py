@@ -12,7 +12,7 @@ from litestar import Response, post
 
 from saldo.auth.grants import Scope
 from saldo.console.middleware import require_scope
-from saldo.console.page import InjectedPage, Page, page_route, parse_form, parse_query
+from saldo.console.page import ConsolePage, InjectedPage, page_route, parse_form, parse_query
 from saldo.http.authorization import CONSOLE_PATH, require_all_users, require_user
 from saldo.parsing.faults import InvalidError
 from saldo.parsing.transactions import parse_position, parse_user_id, parse_user_name, parse_uuid
@@ -77,7 +77,7 @@ async def create_user(page: InjectedPage) -> Response[bytes]:
 HANDLERS = [show_users, show_new_user, create_user]
 
 
-async def _all(page: Page, after_id: int) -> Sequence[User]:
+async def _all(page: ConsolePage, after_id: int) -> Sequence[User]:
     """Return a page of the users that the key covers, in the order of their ids."""
     reader, only = page.service.reader, page.grant.user_ids
     if only is None:
@@ -85,7 +85,7 @@ async def _all(page: Page, after_id: int) -> Sequence[User]:
     return await reader.get_users(sorted(only), after_id=after_id, limit=PAGE_USERS + 1)
 
 
-async def _search(page: Page, q: str, after_id: int) -> Sequence[User]:
+async def _search(page: ConsolePage, q: str, after_id: int) -> Sequence[User]:
     """Return a page of search results: first the user with this id, then the users whose names begin with the text."""
     if "\0" in q:
         return []  # PostgreSQL's text, and therefore a name, cannot contain the character NUL.

@@ -12,7 +12,14 @@ from litestar.params import FromPath
 from saldo.auth.grants import Scope
 from saldo.console.flash import clear_flash, read_flash, redirect_with_flash
 from saldo.console.middleware import PageNotFoundError, require_scope
-from saldo.console.page import InjectedPage, Page, page_route, parse_form, parse_query, split_commas
+from saldo.console.page import (
+    ConsolePage,
+    InjectedPage,
+    page_route,
+    parse_form,
+    parse_query,
+    split_commas,
+)
 from saldo.events.event import RELAYED_EVENT_TYPES
 from saldo.http.authorization import CONSOLE_PATH
 from saldo.parsing.faults import InvalidError
@@ -125,7 +132,7 @@ HANDLERS = [
 
 
 async def _page(
-    page: Page,
+    page: ConsolePage,
     status: int = 200,
     *,
     secret: str = "",
@@ -145,12 +152,12 @@ async def _page(
     )
 
 
-def _log_change(page: Page, what: str) -> None:
+def _log_change(page: ConsolePage, what: str) -> None:
     """Log a change of a webhook with its author, for the audit trail."""
     _log.info("%s %s", page.grant.name, what)
 
 
-async def _get_webhook(page: Page, text: str) -> Webhook:
+async def _get_webhook(page: ConsolePage, text: str) -> Webhook:
     try:
         webhook = await page.service.webhooks.get(parse_webhook_id(text))
     except InvalidError:

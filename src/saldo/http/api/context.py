@@ -19,7 +19,7 @@ from saldo.settings.model import Settings
 from saldo.store.audit.progress import AuditProgress
 from saldo.store.keys import Keys
 from saldo.store.reader import Reader
-from saldo.store.seals import Seals
+from saldo.store.seals import SealStore
 from saldo.store.sinks import Sinks
 from saldo.store.totals import Totals
 from saldo.store.webhooks import Webhooks
@@ -41,7 +41,7 @@ class AppContext:
     webhooks: Webhooks
     totals: Totals
     audits: AuditProgress
-    seals: Seals
+    seals: SealStore
     gate: Authenticator
     keyring: KeyCache
     keys: Keys

@@ -66,7 +66,7 @@ async def ready(request: HttpRequest, service: InjectedContext) -> Response[ledg
     service is not stopping."""
     if service.readiness.draining:
         return JsonResponse(ledger.Health("draining"), status_code=503)
-    return _health(not service.engine.saturated and await _database_ready(request, service))
+    return _health(not service.engine.admission.is_full and await _database_ready(request, service))
 
 
 @get(

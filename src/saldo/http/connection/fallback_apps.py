@@ -64,3 +64,13 @@ class ProblemApp:
         record_response(method, self._route_of(method, scope["path"]), self._problem.status)
         request_id = request_id_of(dict(scope["headers"]).get(b"x-request-id"))
         await send_response(scope, send, self._problem.answer(request_id), request_id)
+
+
+def placeholder_scope(method: str, path: str) -> dict[str, Any]:
+    """Return the ASGI scope for the response to a request that can't be read."""
+    return {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "headers": [],
+    }

@@ -32,6 +32,17 @@ _AMBIGUOUS_IN_PATH: Final = (b"//", b"%00", b"%2f", b"%5c")
 in C, and routers disagree on encoded slashes and backslashes."""
 
 
+class _DiscardedTrailers(list[tuple[bytes, bytes]]):
+    """A list that discards what is appended to it."""
+
+    def append(self, _: tuple[bytes, bytes]) -> None:
+        """Discard the item."""
+
+
+DISCARDED_TRAILERS: Final = _DiscardedTrailers()
+"""The list to which the parser adds the trailers of a body."""
+
+
 class InvalidHeadersError(Exception):
     """Raised in a callback of the parser to reject the request that is being read. It stops the parser."""
 

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 import httptools
 
-from saldo.engine.engine import Engine
+from saldo.engine.admission import AdmissionLimit
 from saldo.engine.errors import QueueFullError
 from saldo.http import problems
 from saldo.http.connection.rejection_writer import RejectionWriter
@@ -84,22 +84,22 @@ class AcceptRatio:
         share: Fraction of the requests to admit, from `SHARE_MIN` to 1.
     """
 
-    __slots__ = ("_credit", "_old_looks", "_seconds_max", "share")
+    __slots__ = ("_credit", "_late_samples", "_seconds_max", "share")
 
     def __init__(self, seconds_max: float) -> None:
         self._seconds_max = seconds_max
         self._credit = 0.0
-        self._old_looks = 0
+        self._late_samples = 0
         self.share = 1.0
 
     def observe(self, late_seconds: float) -> None:
         """Adjust the share to a sample: the time in seconds that the data read now has waited."""
         if late_seconds > self._seconds_max:
-            self._old_looks += 1
-            if self._old_looks > LATE_SAMPLES_MIN:
+            self._late_samples += 1
+            if self._late_samples > LATE_SAMPLES_MIN:
                 self.share = max(self.share * SHARE_DECAY, SHARE_MIN)
         else:
-            self._old_looks = 0
+            self._late_samples = 0
             fresh = late_seconds < self._seconds_max / 4
             self.share = min(self.share + (SHARE_STEP_FAST if fresh else SHARE_STEP), 1.0)
 
@@ -127,28 +127,32 @@ class LoadShedder:
     Attributes:
         closes: Whether the connection of the request that was rejected last ends with its response.
         draining: Whether each response is the last one of its connection.
-        refusals: Rejections that are not written yet.
+        rejections: Rejections that are not written yet.
     """
 
-    def __init__(self, engine: Engine, wait_seconds_max: float, head_bytes_max: int) -> None:
+    def __init__(
+        self, admission: AdmissionLimit, wait_seconds_max: float, head_bytes_max: int
+    ) -> None:
         """
         Args:
+            admission: The limit that the engine applies to single requests.
+            wait_seconds_max: Maximum time in seconds that a single request waits.
             head_bytes_max: Maximum length of a head in bytes. A longer one is left to the limits of the protocol.
         """
-        self._engine = engine
+        self._admission = admission
         self._head_bytes_max = head_bytes_max
         self._backlog = AcceptRatio(wait_seconds_max * BACKLOG_SHARE)
-        self._look_at = 0.0
+        self._sample_at = 0.0
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time
-        self.refusals = RejectionWriter(self._loop)
+        self.rejections = RejectionWriter(self._loop)
         self._read = 0
         self._count = 0
         self._heads: dict[bytes, _Head] = {}
         self.heads_bytes = 0
         """The size of all cached heads."""
-        self._made_of: Headers | None = None
-        self._begins: tuple[bytes, bytes] = (b"", b"")
+        self._default_headers: Headers | None = None
+        self._response_begins: tuple[bytes, bytes] = (b"", b"")
         self.closes = False
         self.draining = False
 
@@ -156,12 +160,12 @@ class LoadShedder:
         """Return whether the data is an excess transaction. It is called for each piece of data that is read."""
         # The loop's time is constant in an iteration, so only its first read is sampled, which has waited longest.
         now = self._now()
-        if now >= self._look_at:
-            self._look_at = now + SAMPLE_INTERVAL_SECONDS
-            self._backlog.observe(_unread_seconds(transport))
-        room = self._engine.room
+        if now >= self._sample_at:
+            self._sample_at = now + SAMPLE_INTERVAL_SECONDS
+            self._backlog.observe(_get_unread_seconds(transport))
+        available = self._admission.available
         keeps_up = self._backlog.share >= 1
-        if (room > READ_AT_ONCE_MAX and keeps_up) or not data.startswith(FIRST_LINE):
+        if (available > READ_AT_ONCE_MAX and keeps_up) or not data.startswith(FIRST_LINE):
             return False
         if not keeps_up and not self._backlog.try_accept():
             return True
@@ -170,13 +174,13 @@ class LoadShedder:
         if not read:
             self._loop.call_soon(self._new_iteration)
         self._read = read + 1
-        return read >= room
+        return read >= available
 
     def build_rejection(self, data: bytes, default_headers: Headers) -> bytes | None:
         """Return the rejection if the data is exactly one request, or else None.
 
         Args:
-            data: The beginning of a POST of one transaction, as `full` has checked.
+            data: The beginning of a POST of one transaction, as `should_shed` has checked.
             default_headers: The server's own headers. It is another list when one of them has changed (the date).
         """
         end = data.find(_END, 0, self._head_bytes_max) + len(_END)
@@ -186,16 +190,19 @@ class LoadShedder:
         if not self._count:
             self._loop.call_later(COUNT_INTERVAL_SECONDS, self._flush_counts)
         self._count += 1
-        if default_headers is not self._made_of:
-            self._made_of = default_headers
-            self._begins = _begin(default_headers), _begin([*default_headers, _CLOSE])
+        if default_headers is not self._default_headers:
+            self._default_headers = default_headers
+            self._response_begins = (
+                _build_response_begin(default_headers),
+                _build_response_begin([*default_headers, _CLOSE]),
+            )
         self.closes = head.closes or self.draining
         request_id = (head.request_id or request_id_of(None)).encode()
         # The id is the last line of the head, and the last field of the body.
         return b"".join(
             (
-                self._begins[self.closes],
-                _length(len(request_id)),
+                self._response_begins[self.closes],
+                _build_length_lines(len(request_id)),
                 request_id,
                 _BODY,
                 request_id,
@@ -207,22 +214,22 @@ class LoadShedder:
         """Parse a head that is not cached. Return None if its request can't be rejected unread."""
         if end < len(_END):
             return None
-        seen = _HeadProbe()
-        parser = seen.parser = httptools.HttpRequestParser(seen)
+        probe = _HeadProbe()
+        parser = probe.parser = httptools.HttpRequestParser(probe)
         try:
             parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             return None
-        if not seen.is_one_request:
+        if not probe.is_one_request:
             return None
-        given = _REQUEST_ID.search(data[:end])
-        request_id = None if given is None else request_id_of(given[1])
-        head = _Head(len(data), seen.closes, request_id)
-        if given is None and not seen.chunked and end <= HEAD_BYTES_KEPT_MAX:
-            self._remember(data[:end], head)
+        match = _REQUEST_ID.search(data[:end])
+        request_id = None if match is None else request_id_of(match[1])
+        head = _Head(len(data), probe.closes, request_id)
+        if match is None and not probe.chunked and end <= HEAD_BYTES_KEPT_MAX:
+            self._cache_head(data[:end], head)
         return head
 
-    def _remember(self, data: bytes, head: _Head) -> None:
+    def _cache_head(self, data: bytes, head: _Head) -> None:
         if self.heads_bytes + len(data) > HEADS_BYTES_MAX:
             self._heads.clear()
             self.heads_bytes = 0
@@ -273,7 +280,7 @@ _ANSWER: Final = problems.from_engine_error(QueueFullError()).answer(_NO_ID.deco
 _BODY, _BODY_END = (_END + _ANSWER.body).split(_NO_ID)
 
 
-def _begin(default_headers: Headers) -> bytes:
+def _build_response_begin(default_headers: Headers) -> bytes:
     """Return the response up to the header with its length."""
     headers = [
         *default_headers,
@@ -285,18 +292,18 @@ def _begin(default_headers: Headers) -> bytes:
     return b"HTTP/1.1 503 Service Unavailable\r\n" + lines
 
 
-def _unread_seconds(transport: asyncio.Transport) -> float:
+def _get_unread_seconds(transport: asyncio.Transport) -> float:
     """Return the seconds that the newest bytes of a connection have waited in the kernel; 0 where this is unknown."""
     if sys.platform != "linux":
         return 0.0
     connection = transport.get_extra_info("socket")
-    told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
-    (milliseconds,) = struct.unpack_from("=I", told, _LAST_DATA_RECEIVED)
+    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+    (milliseconds,) = struct.unpack_from("=I", info, _LAST_DATA_RECEIVED)
     return float(milliseconds / 1000)
 
 
 @cache
-def _length(id_bytes: int) -> bytes:
+def _build_length_lines(id_bytes: int) -> bytes:
     """Return the lines from the length to the id."""
     length = len(_ANSWER.body) - len(_NO_ID) + id_bytes
     return b"content-length: %d\r\nx-request-id: " % length

@@ -100,10 +100,10 @@ class TimeoutSweeper:
         self.stopping = False
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def run(self) -> AsyncIterator[None]:
         """Check the connections while the context is entered."""
         HTTP_CONNECTIONS_LIMIT.set(self._connections_max)
-        task = asyncio.create_task(self._run(), name="looking at connections")
+        task = asyncio.create_task(self._check_repeatedly(), name="timeouts of connections")
         try:
             yield
         finally:
@@ -132,7 +132,7 @@ class TimeoutSweeper:
             for task in tasks:
                 task.cancel()
 
-    async def _run(self) -> None:
+    async def _check_repeatedly(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(CHECK_INTERVAL_SECONDS)
@@ -142,7 +142,7 @@ class TimeoutSweeper:
                 try:
                     connection.check_timeout(now)
                 except Exception:
-                    _log.exception("a connection could not be looked at")
+                    _log.exception("the timeouts of a connection could not be checked")
                 if count % SLICE_CONNECTIONS == 0:
                     await asyncio.sleep(0)
 

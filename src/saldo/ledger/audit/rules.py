@@ -1,9 +1,9 @@
 """The rules of the audit: they check whether a shard's entries, in the order of `seq`, can come from the ledger.
 
 Every entry is compared with the entries that determine it: the preceding one in the shard, the user's preceding one,
-and for a late withdrawal the user's balance at every instant. A difference is a `Fault`, which names the entry, and the
-found and the expected value. After a fault the audit continues with the found values, so that one altered entry is one
-fault.
+and for a late withdrawal the user's balance at every instant. A difference is a `LedgerFault`, which names the entry,
+and the found and the expected value. After a fault the audit continues with the found values, so that one altered entry
+is one fault.
 
 The module does no I/O: the reader of the log provides the required data (`unknown_users`, `late_withdrawals`) before it
 checks entries. For speed, entries are read as integers, with times as microseconds since 2000-01-01 UTC.
@@ -78,7 +78,7 @@ SCHEMA_RULES: Final = frozenset({Rule.DECIMALS, Rule.FUNCTION, Rule.INDEX, Rule.
 """Rules about the database itself. Their faults concern no shard and no entry, and have 0 for both."""
 
 
-class Fault(NamedTuple):
+class LedgerFault(NamedTuple):
     """A fault of the ledger: something that an intact ledger does not contain.
 
     Attributes:
@@ -297,7 +297,7 @@ class ShardAudit:
         """Record that a timeline can't be read, because it would have more than `LATE_CHECK_ENTRIES_MAX` entries."""
         self._too_far[user_id] = since
 
-    def check(self, entries: Iterable[RawEntry]) -> Iterator[Fault]:
+    def check(self, entries: Iterable[RawEntry]) -> Iterator[LedgerFault]:
         """Check entries against the rules, and remember their state.
 
         Yields:
@@ -320,11 +320,15 @@ class ShardAudit:
             if entry.seq == self._counted_seq and self._counted != self.counts:
                 yield self._build_totals_fault()
 
-    def _gap(self, seq: int) -> Fault:
+    def _gap(self, seq: int) -> LedgerFault:
         expected = self.seq + 1
         if seq <= self.seq:
-            return Fault(Rule.SEQ, self._shard, seq, seq, f"seq {seq} again", f"seq {expected}")
-        return Fault(Rule.SEQ, self._shard, expected, seq - 1, f"seq {seq} next", f"seq {expected}")
+            return LedgerFault(
+                Rule.SEQ, self._shard, seq, seq, f"seq {seq} again", f"seq {expected}"
+            )
+        return LedgerFault(
+            Rule.SEQ, self._shard, expected, seq - 1, f"seq {seq} next", f"seq {expected}"
+        )
 
     def _find_broken_rule(
         self, entry: RawEntry, before: UserState
@@ -416,8 +420,8 @@ class ShardAudit:
             self._posted += 1
         self._balance += entry.amount
 
-    def _build_totals_fault(self) -> Fault:
-        return Fault(
+    def _build_totals_fault(self) -> LedgerFault:
+        return LedgerFault(
             Rule.TOTALS,
             self._shard,
             self.seq,
@@ -427,9 +431,11 @@ class ShardAudit:
         )
 
 
-def entry_fault(entry: RawEntry, shard: int, rule: Rule, found: object, expected: object) -> Fault:
+def entry_fault(
+    entry: RawEntry, shard: int, rule: Rule, found: object, expected: object
+) -> LedgerFault:
     """Return a fault of this entry."""
-    return Fault(
+    return LedgerFault(
         rule,
         shard,
         entry.seq,

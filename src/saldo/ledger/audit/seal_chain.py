@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from saldo.ledger.audit.rules import Fault, Rule
+from saldo.ledger.audit.rules import LedgerFault, Rule
 from saldo.ledger.seals import (
     ENTRY_BYTES,
     SEAL_ENTRIES_MAX,
@@ -45,7 +45,7 @@ class SealChain:
             begin = place * ENTRY_BYTES
             self._leaves[seq] = leaf_hash(data[begin : begin + ENTRY_BYTES])
 
-    def check(self, seal: SealRow) -> Fault | None:
+    def check(self, seal: SealRow) -> LedgerFault | None:
         """Check the next seal, all of whose entries have been added, and continue from it."""
         fault = self._fault(seal)
         # The greater of the two, so that the position never moves back, whatever the seal says.
@@ -54,10 +54,10 @@ class SealChain:
         self._leaves = {seq: leaf for seq, leaf in self._leaves.items() if seq > self.sealed_seq}
         return fault
 
-    def _fault(self, seal: SealRow) -> Fault | None:
+    def _fault(self, seal: SealRow) -> LedgerFault | None:
         first, last, expected_first = seal.first_seq, seal.last_seq, self.sealed_seq + 1
         if first != expected_first or not 0 <= last - first < SEAL_ENTRIES_MAX:
-            return Fault(
+            return LedgerFault(
                 Rule.CHAIN,
                 self._shard,
                 expected_first,
@@ -68,16 +68,18 @@ class SealChain:
         expected = seal_hash(self.sealed_hash, self._shard, first, last, seal.root)
         if seal.hash != expected:
             found = f"a seal with the hash {seal.hash.hex()}"
-            return Fault(Rule.SEAL, self._shard, first, last, found, expected.hex())
+            return LedgerFault(Rule.SEAL, self._shard, first, last, found, expected.hex())
         leaves = [self._leaves.get(seq) for seq in range(first, last + 1)]
         there = [leaf for leaf in leaves if leaf is not None]
         if len(there) < len(leaves):
             found = f"{len(there)} entries"
-            return Fault(Rule.ROOT, self._shard, first, last, found, f"{len(leaves)} under a seal")
+            return LedgerFault(
+                Rule.ROOT, self._shard, first, last, found, f"{len(leaves)} under a seal"
+            )
         root = merkle_root(there)
         if root != seal.root:
             found = f"entries with the root {root.hex()}"
-            return Fault(
+            return LedgerFault(
                 Rule.ROOT, self._shard, first, last, found, f"{seal.root.hex()}, as sealed"
             )
         return None

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from saldo.ledger.audit.rules import AuditPosition, Counts, Fault, Rule
+from saldo.ledger.audit.rules import AuditPosition, Counts, LedgerFault, Rule
 from saldo.store.connections.connection import fetch
 from saldo.store.sinks import LeaseLostError
 
@@ -51,7 +51,7 @@ class KnownFault(NamedTuple):
     """A recorded fault."""
 
     id: int
-    fault: Fault
+    fault: LedgerFault
     first_found_at: datetime
     last_found_at: datetime
     times_found: int
@@ -114,7 +114,7 @@ class AuditProgress:
         """
         await fetch(self._pool, "audit_progress/release_lease", lease.epoch)
 
-    async def record(self, faults: Sequence[Fault]) -> list[Fault]:
+    async def record(self, faults: Sequence[LedgerFault]) -> list[LedgerFault]:
         """Store faults, and return those that were not known before.
 
         Raises:
@@ -145,7 +145,7 @@ class AuditProgress:
         for id_, rule, *fault_and_times in await fetch(
             self._pool, "audit_progress/faults", FAULTS_MAX
         ):
-            fault = Fault(Rule(rule), *fault_and_times[:8])
+            fault = LedgerFault(Rule(rule), *fault_and_times[:8])
             found.append(KnownFault(id_, fault, *fault_and_times[8:]))
         return found
 

@@ -17,9 +17,9 @@ from saldo.ledger.audit.rules import (
     NO_ENTRY,
     AuditPosition,
     Counts,
-    Fault,
     InvalidEntriesError,
     LateWithdrawals,
+    LedgerFault,
     RawEntry,
     Rule,
     ShardAudit,
@@ -150,7 +150,7 @@ class AuditReader:
         )
         return last if looked_at == USERS_PER_READ else None, list(unopened)
 
-    async def duplicate_uuids(self, after: UUID) -> tuple[UUID | None, list[Fault]]:
+    async def duplicate_uuids(self, after: UUID) -> tuple[UUID | None, list[LedgerFault]]:
         """Check the next range of uuids for duplicates.
 
         Returns:
@@ -161,7 +161,7 @@ class AuditReader:
         last: UUID | None = rows[0][0] if rows else None
         found = await fetch(self._pool, "audit_scan/duplicate_uuids", after, last or UUID_MAX)
         return last, [
-            Fault(
+            LedgerFault(
                 Rule.UUID,
                 shard,
                 seq,
@@ -208,7 +208,7 @@ class ShardScan:
         self._seals: list[SealRow] = []
         self.head = 0
 
-    async def start(self) -> list[Fault]:
+    async def start(self) -> list[LedgerFault]:
         """Read the end of the shard, and return a fault for everything that is recorded beyond it.
 
         Raises:
@@ -226,7 +226,7 @@ class ShardScan:
             "an entry that was counted": counted,
         }
         return [
-            Fault(
+            LedgerFault(
                 Rule.HEAD,
                 self._shard,
                 self.head + 1,
@@ -255,7 +255,7 @@ class ShardScan:
             self._audit.counts,
         )
 
-    async def step(self, entries_max: int) -> list[Fault]:
+    async def step(self, entries_max: int) -> list[LedgerFault]:
         """Check up to `entries_max` further entries, and the seals that end within them.
 
         Returns:
@@ -282,7 +282,7 @@ class ShardScan:
         # The fault of a seal follows the fault of an entry in it that breaks a rule, which is more informative.
         return sorted(faults, key=lambda fault: fault.last_seq)
 
-    async def _check_rules(self, entries: list[RawEntry]) -> list[Fault]:
+    async def _check_rules(self, entries: list[RawEntry]) -> list[LedgerFault]:
         audit, reader = self._audit, self._reader
         unknown = audit.unknown_users(entries)
         if unknown:
@@ -303,13 +303,13 @@ class ShardScan:
             for user_id in strangers
         ]
 
-    def _missing_tail(self) -> Fault:
+    def _missing_tail(self) -> LedgerFault:
         """Return the fault for entries that disappeared from the end of the shard during the audit."""
         after = self._audit.seq
         found = f"nothing after {after}"
-        return Fault(Rule.SEQ, self._shard, after + 1, self.head, found, f"seq {after + 1}")
+        return LedgerFault(Rule.SEQ, self._shard, after + 1, self.head, found, f"seq {after + 1}")
 
-    async def _check_seals(self, until: int) -> list[Fault]:
+    async def _check_seals(self, until: int) -> list[LedgerFault]:
         """Check the seals whose entries have all been read, up to and including a `seq`."""
         faults = []
         while self._chain.sealed_seq < self._sealed:
@@ -325,7 +325,7 @@ class ShardScan:
         return faults
 
 
-async def find_users_without_entries(reader: AuditReader) -> AsyncIterator[list[Fault]]:
+async def find_users_without_entries(reader: AuditReader) -> AsyncIterator[list[LedgerFault]]:
     """Yield the faults of users without an opening entry, a page of users at a time.
 
     Raises:
@@ -335,7 +335,7 @@ async def find_users_without_entries(reader: AuditReader) -> AsyncIterator[list[
     while after_id is not None:
         after_id, unopened = await reader.users_without_opening_entry(after_id)
         yield [
-            Fault(
+            LedgerFault(
                 Rule.USER,
                 shard_of(user_id),
                 0,
@@ -349,7 +349,7 @@ async def find_users_without_entries(reader: AuditReader) -> AsyncIterator[list[
         ]
 
 
-async def find_duplicate_uuids(reader: AuditReader) -> AsyncIterator[list[Fault]]:
+async def find_duplicate_uuids(reader: AuditReader) -> AsyncIterator[list[LedgerFault]]:
     """Yield the faults of transactions whose uuid another transaction has, too, a range of uuids at a time.
 
     Raises:

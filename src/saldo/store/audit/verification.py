@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from saldo.ledger.audit.rules import AuditPosition, Fault, Rule
+from saldo.ledger.audit.rules import AuditPosition, LedgerFault, Rule
 from saldo.ledger.audit.seal_chain import SealRow
 from saldo.ledger.model import SHARDS
 from saldo.store.audit.shard_scan import (
@@ -74,7 +74,7 @@ class Verification:
         """The number of entries checked, including those of earlier runs that the checkpoint covers."""
         return self.checkpoint.entries + self.checkpoint.position.seq
 
-    async def compare_kept_seals(self, seals: Sequence[SealRow]) -> list[Fault]:
+    async def compare_kept_seals(self, seals: Sequence[SealRow]) -> list[LedgerFault]:
         """Compare seals that were kept elsewhere with those in the database, whose chain `steps` checks.
 
         Args:
@@ -90,7 +90,7 @@ class Verification:
             if found is None or (found.last_seq, found.hash) != (seal.last_seq, seal.hash):
                 written = "none" if found is None else f"{found.hash.hex()} to {found.last_seq}"
                 faults.append(
-                    Fault(
+                    LedgerFault(
                         Rule.SEAL,
                         seal.shard,
                         seal.first_seq,
@@ -109,7 +109,7 @@ class Verification:
         """
         return await check_schema(self._pool)
 
-    async def steps(self) -> AsyncIterator[list[Fault]]:
+    async def steps(self) -> AsyncIterator[list[LedgerFault]]:
         """Verify the rest of the ledger, from the checkpoint on.
 
         Yields:

@@ -55,7 +55,7 @@ class ReplicaQuery(NamedTuple):
     has_seq: bool = False
 
 
-class LogPosition(NamedTuple):
+class PrimaryPosition(NamedTuple):
     """The last entry of a result, as read from the primary; see sql/replicas/last_entry_of_user.sql."""
 
     shard: int
@@ -147,7 +147,7 @@ class Replica:
             seconds = self._timeout_seconds
             places = await fetch(primary, asked.place, *asked.arguments, timeout_seconds=seconds)
             # If no entry matches, the primary's own query is cheap.
-            if places and (place := LogPosition(*places[0])).known:
+            if places and (place := PrimaryPosition(*places[0])).known:
                 rows = await self._await_with_timeout(self._fetch(place, asked, name, *arguments))
         REPLICA_READS.labels("primary" if rows is None else "replica").inc()
         return rows
@@ -180,7 +180,7 @@ class Replica:
         return rows
 
     async def _fetch(
-        self, place: LogPosition, asked: ReplicaQuery, name: str, *arguments: Any
+        self, place: PrimaryPosition, asked: ReplicaQuery, name: str, *arguments: Any
     ) -> Sequence[Any] | None:
         # All statements use one connection: another one may lead to a different replica, which lacks the entry.
         async with self._pool.acquire() as connection:

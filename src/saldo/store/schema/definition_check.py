@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
-from saldo.ledger.audit.rules import Fault, Rule
+from saldo.ledger.audit.rules import LedgerFault, Rule
 from saldo.store.connections.connection import fetch
 
 UNIQUE_INDEXES: Final = frozenset(
@@ -62,7 +62,7 @@ class Function(NamedTuple):
 class Schema(NamedTuple):
     """The faults of the schema, and warnings about the system for the operator."""
 
-    faults: list[Fault]
+    faults: list[LedgerFault]
     warnings: list[str]
 
 
@@ -133,7 +133,7 @@ async def _is_distributed(pool: Any) -> bool:
         return bool(connection.distributed)
 
 
-async def _function_faults(pool: Any, *, newer: bool, distributed: bool) -> list[Fault]:
+async def _function_faults(pool: Any, *, newer: bool, distributed: bool) -> list[LedgerFault]:
     expected = expected_functions(distributed=distributed)
     faults = []
     found = set()
@@ -166,7 +166,7 @@ async def _function_faults(pool: Any, *, newer: bool, distributed: bool) -> list
     return faults
 
 
-async def _index_faults(pool: Any) -> list[Fault]:
+async def _index_faults(pool: Any) -> list[LedgerFault]:
     faults = []
     found = {}
     for name, valid, unique in await fetch(pool, "schema/indexes"):
@@ -183,5 +183,5 @@ async def _index_faults(pool: Any) -> list[Fault]:
     ]
 
 
-def _fault(rule: Rule, found: str, expected: str) -> Fault:
-    return Fault(rule, 0, 0, 0, found, expected)
+def _fault(rule: Rule, found: str, expected: str) -> LedgerFault:
+    return LedgerFault(rule, 0, 0, 0, found, expected)

@@ -1,0 +1,82 @@
+"""A transport that joins the writes of one iteration of the event loop, and closes without losing responses."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from saldo.http.connection.state import ConnectionState, ConnectionStateMachine
+
+
+class BufferedTransport:
+    """A transport that writes at the end of the loop's iteration. All other methods are those of the real one."""
+
+    __slots__ = ("_connection", "_loop", "_parts", "_transport", "half_close")
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        connection: ConnectionStateMachine,
+    ) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._connection = connection
+        self._parts: list[bytes] = []
+        self.half_close = False
+        """True if `close` ends only our side, and waits for the client to close its own.
+
+        A client that is still sending could lose the response if the connection were closed at once. This is so for
+        every rejection of a request that is not read to its end, whatever the value is.
+        """
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        """Return whether nothing more is written: our side was closed, or the transport has failed."""
+        return not self._connection.may_write or self._transport.is_closing()
+
+    def write(self, data: bytes) -> None:
+        """Buffer data until the end of the loop's iteration."""
+        if not self._parts:
+            self._loop.call_soon(self.flush)
+        self._parts.append(data)
+
+    def write_deferred(self, data: bytes) -> None:
+        """Buffer data until `flush` is called, or until more is written.
+
+        A client that sends requests without waiting for responses gets them at once, so that they do not accumulate.
+        """
+        self._parts.append(data)
+        if len(self._parts) > 1:
+            self.flush()
+
+    def close(self) -> None:
+        """Send the buffered data and close the connection, or only our side if the client may still be sending."""
+        self.flush()
+        connection = self._connection
+        state = connection.state
+        lingers = state is ConnectionState.REJECTING or (
+            state is ConnectionState.OPEN and self.half_close
+        )
+        if lingers and not self._transport.is_closing():
+            connection.move_to(ConnectionState.LINGERING)
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+            return
+        connection.close()
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close the connection immediately, without sending buffered data."""
+        self._connection.close()
+        self._transport.abort()
+
+    def flush(self) -> None:
+        """Send the buffered data, unless the connection is closing."""
+        if self._parts:
+            data = b"".join(self._parts)
+            self._parts.clear()
+            if self._connection.may_write and not self._transport.is_closing():
+                self._transport.write(data)

@@ -1,0 +1,43 @@
+"""The bytes of a whole response, built in one piece."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from saldo.http.security_headers import NO_STORE
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class ResponseBuilder:
+    """A builder of whole responses, which keeps the lines that all of them have."""
+
+    def __init__(self) -> None:
+        self._default_headers: Headers | None = None
+        self._default_lines = b""
+
+    def build(self, status: int, default_headers: Headers, headers: Headers, body: bytes) -> bytes:
+        """Return a response.
+
+        Args:
+            status: The status code.
+            default_headers: The server's own headers. It is another list when one of them has changed (the date).
+            headers: The headers of the response. They are not checked.
+            body: The whole body.
+        """
+        if self._default_headers is not default_headers:
+            self._default_headers = default_headers
+            self._default_lines = header_lines([*default_headers, NO_STORE])
+        lines = header_lines(headers)
+        return b"".join((STATUS_LINE[status], self._default_lines, lines, b"\r\n", body))
+
+
+RESPONSES: Final = ResponseBuilder()
+"""The builder of all connections of a process."""
+
+
+def header_lines(headers: Headers) -> bytes:
+    """Return the lines of headers."""
+    return b"".join([b"%b: %b\r\n" % header for header in headers])

@@ -1,0 +1,36 @@
+"""The interface of the ASGI application that the connections of the server use."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any, Protocol
+
+from saldo.http.connection.fallback_apps import ConnectionLimitApp, ProblemApp
+from saldo.http.connection.load_shedding import LoadShedder
+from saldo.http.connection.timeouts import TimeoutSweeper, WireLimits
+
+
+class ServerApplication(Protocol):
+    """The interface of the ASGI application that a connection uses in addition to calling it.
+
+    `saldo.server.http_server.Application` implements it.
+    """
+
+    timeout_sweeper: TimeoutSweeper
+    wire_limits: WireLimits
+    connections_max: int
+    connection_limit_app: ConnectionLimitApp
+    ambiguous_path_app: ProblemApp
+    draining: bool
+
+    @property
+    def load_shedder(self) -> LoadShedder:
+        """Decides whether data is rejected before it is parsed."""
+
+    def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]: ...
+
+    def route_of(self, method: str, path: str) -> str:
+        """Return the route label of a request for the metrics."""
+
+    def end_streams(self) -> None:
+        """End all streams, because the server stops."""
