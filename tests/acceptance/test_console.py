@@ -125,14 +125,14 @@ async def test_with_tls_a_cookie_is_of_this_host_alone_and_no_other_counts(api: 
     token = TOKEN.search(page.text)
     assert token is not None
 
-    async def sent(path: str, *cookies: str, **data: str) -> httpx.Response:
+    async def send(path: str, *cookies: str, **data: str) -> httpx.Response:
         headers = [("cookie", cookie) for cookie in cookies]
         if data:
             return await secure.post(path, data=data, headers=headers)
         return await secure.get(path, headers=headers)
 
     visitor = "; ".join(f"{name}={value}" for name, value in _cookies_set(page).items())
-    answer = await sent("/console/sign-in", visitor, form=token[1], key=ADMIN_KEY)
+    answer = await send("/console/sign-in", visitor, form=token[1], key=ADMIN_KEY)
     (cookie,) = (c for c in answer.headers.get_list("set-cookie") if "saldo_session" in c)
     assert cookie.startswith("__Host-saldo_session=")
     assert {"HttpOnly", "SameSite=strict", "Path=/", "Secure"} <= set(cookie.split("; "))
@@ -147,14 +147,14 @@ async def test_with_tls_a_cookie_is_of_this_host_alone_and_no_other_counts(api: 
         ([session, "__Host-saldo_session=x"], 303),
         (["x=1", session], 200),
     ):
-        assert (await sent("/console/users", *cookies)).status_code == status, cookies
-    page = await sent("/console/users", session)
+        assert (await send("/console/users", *cookies)).status_code == status, cookies
+    page = await send("/console/users", session)
     form = TOKEN.search(page.text)
     assert form is not None
-    out = await sent("/console/sign-out", session, form=form[1])
+    out = await send("/console/sign-out", session, form=form[1])
     assert _cookies_set(out)["__Host-saldo_session"].strip('"') == ""
     assert out.headers["clear-site-data"] == '"cache"'
-    assert (await sent("/console/users", session)).status_code == 303
+    assert (await send("/console/users", session)).status_code == 303
 
 
 async def test_a_search_is_not_ordered_by_a_user_that_the_key_is_not_about(api: Api) -> None:
@@ -340,12 +340,12 @@ async def test_refusal_is_shown_with_its_reason_and_invalid_input_not_recorded(
     fields = {"uuid": str(uuid4()), "type": "WITHDRAW", "amount": "1"}
     answer = await person.send(path, fields, page="/console/users")
     result = html.unescape((await person.get(answer.headers["location"])).text)
-    assert "Refused: not enough money." in result and "final" in result
+    assert "Refused: insufficient funds." in result and "final" in result
     later = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     fields = {"uuid": str(uuid4()), "type": "DEPOSIT", "amount": "1", "timestamp": later}
     answer = await person.send(path, fields, page="/console/users")
     assert answer.status_code == 409
-    assert "The moment is too far in the future" in answer.text
+    assert "The effective date is too far in the future" in answer.text
     assert (await api.admin.get(f"/v1/transaction/{fields['uuid']}")).status_code == 404
     for amount in ("0", "-1", "1.234", "1,5", "1e3", "x", ""):
         typed = {"type": "DEPOSIT", "amount": amount}
@@ -562,20 +562,20 @@ async def test_users_are_found_by_the_beginning_of_the_name_by_id_and_by_transac
     person = Person(api)
     await person.sign_in(ADMIN_KEY)
 
-    async def found(q: str) -> list[str]:
+    async def find(q: str) -> list[str]:
         answer = await person.client.get(
             "/console/users", params={"q": q}, headers={"hx-request": "true"}
         )
         body = answer.text.partition('id="found"')[2]
         return re.findall(r'<td class="lead"[^>]*><a [^>]*><bdi[^>]*>([^<]+)</bdi></a>', body)
 
-    assert await found("art") == ["Art%em", "Artem", "artemis"]
-    assert await found("art%") == ["Art%em"]
-    assert await found("_rt") == []
+    assert await find("art") == ["Art%em", "Artem", "artemis"]
+    assert await find("art%") == ["Art%em"]
+    assert await find("_rt") == []
     for typed in ("анн", "Анн", "АНН", "АННА", "аННА"):
-        assert await found(typed) == ["Анна"], typed
-    assert await found("17") == ["17"]
-    assert await found(str(ids["Bob"])) == ["Bob"]
+        assert await find(typed) == ["Анна"], typed
+    assert await find("17") == ["17"]
+    assert await find(str(ids["Bob"])) == ["Bob"]
     one = await person.get("/console/users?q=bo")
     assert one.headers["location"] == f"/console/users/{ids['Bob']}"
     one = await person.get(f"/console/users?q={posted['uuid']}")

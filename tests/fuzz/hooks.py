@@ -44,7 +44,7 @@ BEYOND_SCHEMAS: Final[tuple[tuple[str, str], ...]] = (
     ("user_id", "must be a whole number"),  # 1.0 is an integer to JSON Schema
     ("user_ids", "must be whole numbers from 1 to"),  # both
     ("atomic", "is possible with a JSON array only"),  # between the query and the media type
-    ("url", "must be an URL such as"),  # an IDNA name
+    ("url", "must be a URL such as"),  # an IDNA name
     ("url", "must lead to the public internet"),
     ("after", "must be at most"),  # 30 digits may be too many
     ("after|limit", "needs shard"),  # between two parameters

@@ -189,7 +189,7 @@ def parse_state(text: str | None) -> DeliveryState | None:
 
 
 def _read_url(value: object, reading: WebhookParserOptions) -> str:
-    expectation = "must be an URL such as https://example.com/saldo"
+    expectation = "must be a URL such as https://example.com/saldo"
     if type(value) is not str or not value:
         raise FieldError(type_message(value, expectation))
     if len(value) > reading.url_length_max:

@@ -64,7 +64,7 @@ State: TypeAlias = Annotated[
 
 _TAGS = ["webhooks"]
 _WRONG_ID = InvalidField("webhook_id", "must be a whole number greater than zero")
-_WRONG_URL = InvalidField("url", "must be an URL such as https://example.com/saldo")
+_WRONG_URL = InvalidField("url", "must be a URL such as https://example.com/saldo")
 
 
 @post(
