@@ -17,7 +17,13 @@ from saldo.console.i18n import catalog
 from saldo.console.i18n.catalog import Messages, PluralText
 from saldo.console.i18n.catalogs import CATALOGS
 from saldo.console.metrics_history import MetricsHistory, quantile
-from saldo.console.page import FormFault, LocalizedFault, fault_message, parse_console_path
+from saldo.console.page import (
+    FormFault,
+    LocalizedFault,
+    Page,
+    fault_message,
+    parse_console_path,
+)
 from saldo.console.pages.balance_chart import Point, accumulate_balances, downsample
 from saldo.console.pages.transaction_form import EXAMPLE_AMOUNT_MINOR
 from saldo.console.preferences import Language, Preferences
@@ -67,6 +73,15 @@ def test_catalogs_have_no_unused_messages() -> None:
     text = "".join(file.read_text("utf-8") for file in files if file.name not in languages)
     used = set(re.findall(r"\b(?:t|messages)\.(\w+)", text))
     assert {field.name for field in dataclasses.fields(Messages)} - used == set()
+
+
+def test_templates_use_existing_members_only() -> None:
+    """Check the members of the three objects that each template gets, since templates are not type-checked."""
+    page_members = {*dir(Page), "request", "visitor", "service", "preferences", "messages"}
+    known = {"t": set(dir(Messages)), "f": set(dir(Formatter)), "page": page_members}
+    for file in sorted((Path(catalog.__file__).parents[1] / "templates").glob("**/*.html")):
+        for name, member in re.findall(r"\b(?<![.\w])(t|f|page)\.(\w+)", file.read_text("utf-8")):
+            assert member in known[name], (file.name, name, member)
 
 
 @pytest.mark.parametrize(

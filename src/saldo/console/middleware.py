@@ -34,8 +34,8 @@ _log = logging.getLogger("saldo.console")
 class ConsoleMiddleware:
     """The hooks that the framework calls before each route and after a route has raised an exception."""
 
-    def __init__(self, entry: SessionAuthenticator, service: AppContext) -> None:
-        self._entry = entry
+    def __init__(self, authenticator: SessionAuthenticator, service: AppContext) -> None:
+        self._authenticator = authenticator
         self._service = service
 
     async def before(self, request: HttpRequest) -> Response[bytes] | None:
@@ -44,7 +44,7 @@ class ConsoleMiddleware:
         Returns:
             The response that replaces the route's, or None if the route is to handle the request.
         """
-        visitor = await self._entry.visitor(
+        visitor = await self._authenticator.identify(
             request.scope, in_use=AUTOMATIC_REQUEST_HEADER not in request.headers
         )
         page = Page(request, visitor, self._service)
@@ -65,7 +65,9 @@ class ConsoleMiddleware:
             return error_page(page, 403, page.messages.forbidden)
         if page.grant.bucket is not None and page.grant.bucket.take():
             return error_page(page, 429, page.messages.rate_limited)
-        request.scope["state"]["admission"] = SessionAdmission(self._entry, request.scope, visitor)
+        request.scope["state"]["admission"] = SessionAdmission(
+            self._authenticator, request.scope, visitor
+        )
         return None
 
     def render_error(self, request: HttpRequest, error: Exception) -> Response[bytes]:

@@ -66,16 +66,20 @@ def console_pages(
     service: AppContext, sessions: ConsoleSessions, charts: Charts, samples: MetricsHistory
 ) -> ExtraRoutes:
     """Return the routers, streams and error handler that serve the console."""
-    entry = SessionAuthenticator(service.gate, sessions)
-    gate = ConsoleMiddleware(entry, service)
-    parts = {"entry": entry, "charts": charts, "overview": OverviewCache(service, charts, samples)}
+    authenticator = SessionAuthenticator(service.gate, sessions)
+    middleware = ConsoleMiddleware(authenticator, service)
+    parts = {
+        "authenticator": authenticator,
+        "charts": charts,
+        "overview": OverviewCache(service, charts, samples),
+    }
 
     # These are functions, since the framework copies its hooks, and a copy of a bound method would include its object.
     async def before(request: Request[Any, Any, Any]) -> Response[bytes] | None:
-        return await gate.before(request)
+        return await middleware.before(request)
 
     def render_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-        return gate.render_error(request, error)
+        return middleware.render_error(request, error)
 
     router = Router(
         path="/",
@@ -89,7 +93,7 @@ def console_pages(
         include_in_schema=False,
         signature_types=[Page, SessionAuthenticator, Charts, OverviewCache],
     )
-    streams = {LIVE_PATH: ConsoleEventStream(entry, service.events)}
+    streams = {LIVE_PATH: ConsoleEventStream(authenticator, service.events)}
     return ExtraRoutes(
         [router, static_files_router(ASSETS_PATH, _ASSETS)], streams, (CONSOLE_PATH, render_error)
     )

@@ -30,11 +30,11 @@ async def show_sign_in(page: InjectedPage) -> Response[bytes]:
 
 
 @post(SIGN_IN_PATH)
-async def sign_in(page: InjectedPage, entry: InjectedAuthenticator) -> Response[bytes]:
+async def sign_in(page: InjectedPage, authenticator: InjectedAuthenticator) -> Response[bytes]:
     """Begin a session. Its secret is always new, which prevents session fixation."""
     asked = await parse_form(page.request, "key", "to")
     to = parse_console_path(asked.get("to")) or CONSOLE_PATH
-    secret = await entry.sign_in(page.request.scope, asked.get("key", "").strip())
+    secret = await authenticator.sign_in(page.request.scope, asked.get("key", "").strip())
     if isinstance(secret, AuthenticationFailure):
         messages = page.messages
         wrong = (
@@ -49,10 +49,10 @@ async def sign_in(page: InjectedPage, entry: InjectedAuthenticator) -> Response[
 
 
 @post("/console/sign-out")
-async def sign_out(page: InjectedPage, entry: InjectedAuthenticator) -> Response[bytes]:
+async def sign_out(page: InjectedPage, authenticator: InjectedAuthenticator) -> Response[bytes]:
     """End the session in the database and delete its cookie."""
     if page.visitor.signed_in:
-        await entry.sign_out(page.visitor)
+        await authenticator.sign_out(page.visitor)
     answer = page.redirect(SIGN_IN_PATH, out="1")
     page.set_session_cookie(answer, None)
     return answer
