@@ -536,7 +536,7 @@ RELAY = [
         "s",
         [
             Query(
-                "max by (webhook) (saldo_webhook_oldest_waiting_seconds{@})", "webhook {{webhook}}"
+                "max by (webhook) (saldo_webhook_oldest_pending_seconds{@})", "webhook {{webhook}}"
             )
         ],
         steps=[(RED, 900)],

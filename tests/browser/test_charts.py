@@ -58,7 +58,7 @@ def test_future_range_does_not_claim_that_the_balance_never_changed(console: Con
         for _ in range(5):
             chart.press("ArrowRight")
         expect(page.locator("#chart .chart-state")).to_have_text(
-            "That is after now: nothing is known of it yet."
+            "This period is in the future: there is no data yet."
         )
         empty = console.user(f"empty {uuid4()}")
         page.goto(f"/console/users/{empty}")

@@ -158,8 +158,8 @@ def test_language_and_time_zone_can_be_chosen(console: Console, picture: Picture
     with console.open_page(locale="ru-RU") as page:
         page.goto(f"/console/users/{user_id}")
         expect(page.locator("html")).to_have_attribute("lang", "ru")
-        expect(page.locator("#balance h2")).to_have_text("Баланс сейчас")
-        expect(page.locator("#rows tbody tr").nth(1)).to_contain_text("не хватает денег")
+        expect(page.locator("#balance h2")).to_have_text("Текущий баланс")
+        expect(page.locator("#rows tbody tr").nth(1)).to_contain_text("недостаточно средств")
         wait_for_points(page)
         picture(page, "user-wide-light-ru")
         page.goto("/console/settings")

@@ -14,7 +14,7 @@ def to_confirm(page: Page, user_id: int, button: str, amount: str) -> None:
     page.goto(f"/console/users/{user_id}")
     page.get_by_role("link", name=button, exact=True).click()
     page.fill("#amount", amount)
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Continue").click()
     expect(page.locator("#confirm")).to_be_visible()
 
 
@@ -75,9 +75,9 @@ def test_withdrawal_above_the_balance_shows_a_warning_and_is_refused(console: Co
     console.post(user_id, "10.00")
     with console.open_page() as page:
         to_confirm(page, user_id, "Withdraw", "10.01")
-        expect(page.get_by_role("alert")).to_contain_text("not enough money")
+        expect(page.get_by_role("alert")).to_contain_text("The balance is too low")
         page.click("#confirm")
-        expect(page.locator("#result")).to_contain_text("Refused: not enough money.")
+        expect(page.locator("#result")).to_contain_text("Refused: insufficient funds.")
         assert console.balance(user_id) == "10.00"
 
 
@@ -86,7 +86,7 @@ def test_invalid_amounts_show_an_error_at_the_field(console: Console) -> None:
     with console.open_page() as page:
         page.goto(f"/console/users/{user_id}/post?type=DEPOSIT")
         page.fill("#amount", "1.234")
-        page.get_by_role("button", name="Go on").click()
+        page.get_by_role("button", name="Continue").click()
         expect(page.locator("#amount-wrong")).to_contain_text("decimals")
         expect(page.locator("#amount")).to_have_value("1.234")
 
@@ -96,7 +96,7 @@ def test_russians_type_a_decimal_comma(console: Console) -> None:
     with console.open_page(locale="ru-RU") as page:
         page.goto(f"/console/users/{user_id}/post?type=DEPOSIT")
         page.fill("#amount", "1 234,5")
-        page.get_by_role("button", name="Далее").click()
+        page.get_by_role("button", name="Продолжить").click()
         page.get_by_role("button", name=re.compile("Пополнить на 1.234,50")).click()
         expect(page.locator("#result")).to_contain_text("проведено")
         assert console.balance(user_id) == "1234.50"
@@ -118,7 +118,7 @@ def test_admins_make_replace_and_revoke_keys(console: Console) -> None:
             "/v1/user/1", headers={"authorization": f"Bearer {secret}"}
         ).is_success
         row = page.locator("tr", has_text=name)
-        row.get_by_role("button", name="Replace").click()
+        row.get_by_role("button", name="Rotate").click()
         expect(page.locator("#secret")).not_to_have_text(secret)
         page.locator("tr", has_text=name).last.get_by_role("button", name="Revoke").click()
         expect(page.locator("tr", has_text=name).last).to_contain_text("Revoked")
@@ -153,5 +153,5 @@ def test_overview_updates_by_itself(console: Console) -> None:
         expect(page.locator("#series [data-lines]").first).to_have_attribute(
             "data-points", re.compile("[1-9]"), timeout=20_000
         )
-        page.get_by_text("The same as a table").click()
+        page.get_by_text("Show as a table").click()
         expect(page.locator("#series-rows tr").first).to_be_visible()

@@ -18,7 +18,7 @@ def test_signing_in_and_out(console: Console) -> None:
         expect(page).to_have_url(re.compile("/console/sign-in"))
         page.fill("#key", "saldo_wrong")
         page.click("button.primary")
-        expect(page.get_by_role("alert")).to_contain_text("does not open")
+        expect(page.get_by_role("alert")).to_contain_text("cannot be used to sign in")
         expect(page.locator("#key")).to_have_attribute("aria-invalid", "true")
         page.fill("#key", ADMIN_KEY)
         page.click("button.primary")
@@ -39,7 +39,7 @@ def test_finding_a_user_while_typing(console: Console) -> None:
         expect(rows).to_have_count(1)
         expect(rows).to_contain_text("Анна Каренина")
         page.fill("#q", "nobody at all")
-        expect(page.locator("#found")).to_contain_text("Nobody's name begins so")
+        expect(page.locator("#found")).to_contain_text("No user name starts with this text")
         page.fill("#finder", "bridg")
         page.press("#finder", "Enter")
         expect(page.locator("h1")).to_have_text("Bridget O'Neill")
@@ -56,7 +56,7 @@ def test_read_key_of_one_user_sees_only_that_user_and_posts_nothing(console: Con
         page.goto(f"/console/users/{own}")
         expect(page.get_by_role("link", name="Deposit", exact=True)).to_have_count(0)
         page.goto(f"/console/users/{console.users['Liu Wei']}")
-        expect(page.get_by_role("alert")).to_contain_text("not about this user")
+        expect(page.get_by_role("alert")).to_contain_text("has no access to this user")
 
 
 def test_a_revoked_key_is_signed_out(console: Console) -> None:
@@ -113,7 +113,7 @@ def test_the_chart_is_drawn_and_zoomed_by_mouse_and_keyboard(console: Console) -
         )
         with page.expect_response(re.compile("/chart$")):
             chart.press("0")
-        page.get_by_text("The same as a table").click()
+        page.get_by_text("Show as a table").click()
         expect(page.locator("#chart-rows tr").first).to_be_visible()
 
 
@@ -122,7 +122,7 @@ def test_filters_refusals_and_late_entries(console: Console) -> None:
     with console.open_page() as page:
         page.goto(f"/console/users/{user_id}")
         rows = page.locator("#rows tbody tr")
-        expect(rows.nth(1)).to_contain_text("Refused: not enough money")
+        expect(rows.nth(1)).to_contain_text("Refused: insufficient funds")
         expect(rows.nth(2)).to_contain_text("Late")
         page.get_by_role("link", name="Older").click()
         expect(page.get_by_role("link", name="Newest")).to_be_visible()
@@ -147,7 +147,7 @@ def test_new_transactions_appear_without_reloading(console: Console) -> None:
         console.post(user_id, "42.50")
         expect(page.locator("#balance-now")).to_have_text("42.50")
         expect(page.locator("#rows tbody tr")).to_have_count(1)
-        expect(page.locator("#said")).to_have_text("The balance is now 42.50")
+        expect(page.locator("#said")).to_have_text("The balance is now 42.50.")
         expect(page.locator("#date")).to_have_value("2026-01-01T00:00:01")
         wait_for_points(page)
 
@@ -190,7 +190,7 @@ def test_broken_stream_shows_a_message_and_reconnects(console: Console) -> None:
     with console.open_page() as page:
         page.route("**/console/live*", lambda route: route.fulfill(status=503, body=""))
         page.goto(f"/console/users/{user_id}")
-        expect(page.locator(".live")).to_have_text("Not live: connecting again")
+        expect(page.locator(".live")).to_have_text("Connection lost. Reconnecting…")
         page.unroute("**/console/live*")
         expect(page.locator(".live")).to_have_text("Live", timeout=15_000)
 

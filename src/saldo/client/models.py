@@ -157,7 +157,7 @@ class Webhook(Struct, frozen=True):
     attempts_failed: int
     last_failure: str | None
     last_failure_at: datetime | None
-    deliveries_waiting: int
+    deliveries_pending: int
     deliveries_dead: int
     secret: str | None = None
 
@@ -169,9 +169,9 @@ class Delivery(Struct, frozen=True):
     user_id: int
     shard: int
     seq: int
-    state: Literal["waiting", "dead"]
+    state: Literal["pending", "dead"]
     attempts: int
-    waiting_since: datetime
+    pending_since: datetime
     next_attempt_at: datetime | None
     last_attempt_at: datetime | None
     last_failure: str | None

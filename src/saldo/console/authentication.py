@@ -77,8 +77,8 @@ class SessionAuthenticator:
         self._sessions = sessions
         self._cache = SessionCache(sessions.find)
 
-    async def visitor(self, scope: Any, *, in_use: bool = True) -> Visitor:
-        """Return the visitor who sent a request.
+    async def identify(self, scope: Any, *, in_use: bool = True) -> Visitor:
+        """Return the visitor who sent a request, from its cookies.
 
         Args:
             in_use: Whether the request extends the session. Requests that a page sends by itself do not.
@@ -158,17 +158,19 @@ class SessionAuthenticator:
 class SessionAdmission(Authentication):
     """The admission of a request that a session has authenticated. See `Authentication`."""
 
-    __slots__ = ("_entry", "_request")
+    __slots__ = ("_authenticator", "_request")
 
-    def __init__(self, entry: SessionAuthenticator, scope: Any, visitor: Visitor) -> None:
-        self._entry = entry
+    def __init__(self, authenticator: SessionAuthenticator, scope: Any, visitor: Visitor) -> None:
+        self._authenticator = authenticator
         self._request = scope
         self.grant = visitor.grant or NO_GRANT
 
     async def is_still_valid(self) -> bool:
         """Return whether the session is still valid. While the database is not available, a session stays valid."""
         try:
-            return (await self._entry.visitor(self._request, in_use=False)).grant is not None
+            return (
+                await self._authenticator.identify(self._request, in_use=False)
+            ).grant is not None
         except StoreError:
             return True
 

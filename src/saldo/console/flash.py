@@ -28,7 +28,7 @@ FLASH_SECONDS: Final = 60
 
 def redirect_with_flash(page: ConsolePage, path: str, text: str) -> Response[bytes]:
     """Return a redirect to a page that shows a text once."""
-    answer = page.go(path)
+    answer = page.redirect(path)
     value = _encrypt(page, path, text.encode()).hex()
     page.set_cookie(answer, FLASH_COOKIE, value, seconds=FLASH_SECONDS, path=path)
     return answer

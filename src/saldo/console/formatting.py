@@ -38,11 +38,11 @@ class Formatter:
             return sign + self.count(int(whole)) + point.replace(".", ",") + fraction
         return sign + self.count(int(whole)) + point + fraction
 
-    def signed(self, minor: int) -> str:
+    def signed_money(self, minor: int) -> str:
         """Format an amount of minor units with its sign, which is a plus for positive amounts."""
         return f"+{self.money(minor)}" if minor > 0 else self.money(minor)
 
-    def plain(self, minor: int) -> str:
+    def api_amount(self, minor: int) -> str:
         """Format an amount of minor units as the API does. This form is also accepted as input."""
         return format_money(minor, self.decimals)
 
@@ -76,15 +76,15 @@ class Formatter:
             return local.strftime("%d.%m.%Y %H:%M:%S")
         return local.strftime("%Y-%m-%d %H:%M:%S")
 
-    def exact(self, instant: datetime) -> str:
+    def exact_time(self, instant: datetime) -> str:
         """Format a time to the microsecond, with its UTC offset."""
         return instant.astimezone(self.zone).isoformat(" ")
 
-    def field(self, instant: datetime) -> str:
+    def input_value(self, instant: datetime) -> str:
         """Format a time as the value of an input field of type `datetime-local`."""
         return instant.astimezone(self.zone).strftime("%Y-%m-%dT%H:%M:%S")
 
-    def typed_amount(self, text: str) -> str:
+    def normalize_amount(self, text: str) -> str:
         """Convert an amount that a person typed into the API's format.
 
         Spaces between groups of three digits are accepted, and in Russian a decimal comma. In English, commas are

@@ -34,8 +34,8 @@ _log = logging.getLogger("saldo.console")
 class ConsoleMiddleware:
     """The hooks that the framework calls before each route and after a route has raised an exception."""
 
-    def __init__(self, entry: SessionAuthenticator, service: AppContext) -> None:
-        self._entry = entry
+    def __init__(self, authenticator: SessionAuthenticator, service: AppContext) -> None:
+        self._authenticator = authenticator
         self._service = service
 
     async def before(self, request: HttpRequest) -> Response[bytes] | None:
@@ -44,7 +44,7 @@ class ConsoleMiddleware:
         Returns:
             The response that replaces the route's, or None if the route is to handle the request.
         """
-        visitor = await self._entry.visitor(
+        visitor = await self._authenticator.identify(
             request.scope, in_use=AUTOMATIC_REQUEST_HEADER not in request.headers
         )
         page = ConsolePage(request, visitor, self._service)
@@ -53,19 +53,19 @@ class ConsoleMiddleware:
             return error_page(page, 403, visitor.denied)
         is_open = request.scope["path"] in UNAUTHENTICATED_PATHS
         if page.is_form and _is_cross_origin_form(request):
-            return error_page(page, 403, page.words.form_foreign)
+            return error_page(page, 403, page.messages.form_cross_origin)
         if visitor.grant is None and not is_open:
             # The form token is checked later: it became invalid together with the session.
             return _redirect_to_sign_in(page)
         if page.is_form and not visitor.owns(await _form_token(request)):
-            return error_page(page, 403, page.words.form_stale, page.origin)
+            return error_page(page, 403, page.messages.form_expired, page.return_path)
         if is_open:
             return None
         if not page.grant.allows(Scope.READ):
-            return error_page(page, 403, page.words.forbidden)
+            return error_page(page, 403, page.messages.forbidden)
         if page.grant.bucket is not None and page.grant.bucket.take():
-            return error_page(page, 429, page.words.too_fast)
-        admission = SessionAdmission(self._entry, request.scope, visitor)
+            return error_page(page, 429, page.messages.rate_limited)
+        admission = SessionAdmission(self._authenticator, request.scope, visitor)
         request_state(request.scope).admission = admission
         return None
 
@@ -103,8 +103,8 @@ def error_page(page: ConsolePage, status: int, detail: str, again: str = "") -> 
     Args:
         again: The address of the page that the visitor can open again, or an empty text.
     """
-    title = page.words.fault_titles.get(status, page.words.fault_titles[400])
-    return page.show("problem.html", status, title=title, detail=detail, again=again)
+    title = page.messages.error_titles.get(status, page.messages.error_titles[400])
+    return page.render("problem.html", status, title=title, detail=detail, again=again)
 
 
 def _is_cross_site_navigation(request: HttpRequest) -> bool:
@@ -129,8 +129,8 @@ def _redirect_to_sign_in(page: ConsolePage) -> Response[bytes]:
     a link on another site, the response is a page that opens the address again, and the browser then sends the cookies.
     """
     if not page.is_form and _is_cross_site_navigation(page.request):
-        return page.show("reload.html")
-    return page.go(SIGN_IN_PATH, to=page.origin)
+        return page.render("reload.html")
+    return page.redirect(SIGN_IN_PATH, to=page.return_path)
 
 
 async def _form_token(request: HttpRequest) -> str:
@@ -139,30 +139,32 @@ async def _form_token(request: HttpRequest) -> str:
 
 
 def _render_exception(error: Exception, page: ConsolePage) -> Response[bytes]:
-    words = page.words
+    messages = page.messages
     match error:
         case PageNotFoundError():
-            return error_page(page, 404, words.not_found)
+            return error_page(page, 404, messages.not_found)
         case ConsoleForbiddenError():
-            return error_page(page, 403, words.forbidden)
+            return error_page(page, 403, messages.forbidden)
         case ProblemError(problem=Problem(status=403)):
             all_ = page.grant.user_ids is not None and "user_id" not in page.request.path_params
-            return error_page(page, 403, words.forbidden_all if all_ else words.forbidden_user)
+            return error_page(
+                page, 403, messages.forbidden_all if all_ else messages.forbidden_user
+            )
         case InvalidError():
-            said = [*page.faults(error).values()]
+            said = [*page.fault_messages(error).values()]
             # "Nothing was done" is added for forms only. On other pages it could be understood as a statement about an
             # earlier action, which may have been done.
-            said += [words.invalid] if page.is_form else []
+            said += [messages.nothing_changed] if page.is_form else []
             return error_page(page, 422, " ".join(said))
         case StoreError() if not isinstance(error, RejectedError | OutcomeUncertainError):
             _log.warning("the console: the database: %s", error)
-            return error_page(page, 503, words.database_down)
+            return error_page(page, 503, messages.database_down)
         case HTTPException() if error.status_code in {404, 405}:
-            return error_page(page, 404, words.not_found)
+            return error_page(page, 404, messages.not_found)
         case HTTPException() if error.status_code < 500:
-            return error_page(page, 400, words.not_readable)
+            return error_page(page, 400, messages.bad_request)
         case _:
             identity = request_id(page.request)
             if not request_state(page.request.scope).is_abandoned:
                 _log.error("request %s failed", identity, exc_info=error)
-            return error_page(page, 500, words.broken.format(identity))
+            return error_page(page, 500, messages.internal_error.format(identity))

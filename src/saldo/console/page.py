@@ -58,6 +58,17 @@ class LocalizedFault(InvalidField):
     """A fault whose message is already in the reader's language."""
 
 
+@dataclass(frozen=True, slots=True)
+class FormFault(InvalidField):
+    """A fault of a form or query itself, whatever the values of its fields.
+
+    Attributes:
+        key: The key of the message in `Messages.form_faults`.
+    """
+
+    key: str
+
+
 class ConsolePage:
     """A request to the console, with its visitor and preferences, and the methods that build its response."""
 
@@ -65,12 +76,12 @@ class ConsolePage:
         self.request = request
         self.visitor = visitor
         self.service = service
-        self.look = _parse_preferences(request)
-        self._stands_at = ""
-        self.words: Messages = CATALOGS[self.look.language]
-        zone = self.look.tzinfo(service.settings.tzinfo)
-        self.formats = Formatter(
-            self.look.language, zone, service.reading.decimals, self.words.durations
+        self.preferences = _parse_preferences(request)
+        self._canonical_url = ""
+        self.messages: Messages = CATALOGS[self.preferences.language]
+        zone = self.preferences.tzinfo(service.settings.tzinfo)
+        self.formatter = Formatter(
+            self.preferences.language, zone, service.reading.decimals, self.messages.durations
         )
 
     @property
@@ -84,16 +95,16 @@ class ConsolePage:
         return self.request.method not in {"GET", "HEAD"}
 
     @property
-    def is_part(self) -> bool:
+    def is_partial(self) -> bool:
         """True if a script requests a part of a page that the browser already shows."""
         return "hx-request" in self.request.headers
 
-    def show(self, template: str, status: int = 200, **values: Any) -> Response[bytes]:
+    def render(self, template: str, status: int = 200, **values: Any) -> Response[bytes]:
         """Render a template as the response."""
         text = (
             template_environment()
             .get_template(template)
-            .render(page=self, t=self.words, f=self.formats, grant=self.grant, **values)
+            .render(page=self, t=self.messages, f=self.formatter, grant=self.grant, **values)
         )
         answer = Response(text.encode(), status_code=status, media_type="text/html")
         answer.headers["vary"] = "cookie, accept-language, hx-request"
@@ -101,13 +112,13 @@ class ConsolePage:
             self._set_identity(answer, VISITOR_COOKIE, self.visitor.secret)
         return answer
 
-    def go(self, path: str, **query: str) -> Response[bytes]:
+    def redirect(self, path: str, **query: str) -> Response[bytes]:
         """Return a redirect to another page.
 
         A script gets the header `hx-redirect` instead of status 303, since it would insert that page into this one.
         """
         target = f"{path}?{urlencode(query)}" if query else path
-        if self.is_part:
+        if self.is_partial:
             return Response(b"", status_code=200, headers={"hx-redirect": target})
         return Response(b"", status_code=303, headers={"location": target})
 
@@ -130,24 +141,24 @@ class ConsolePage:
             value,
             path=path,
             max_age=seconds,
-            secure=self.secure,
+            secure=self.is_secure,
             httponly=True,
             samesite="strict",
         )
 
-    def save_preferences(self, answer: Response[Any], look: Preferences) -> None:
+    def save_preferences(self, answer: Response[Any], preferences: Preferences) -> None:
         """Store the preferences in a cookie."""
         self.set_cookie(
             answer,
             PREFERENCES_COOKIE,
-            quote(look.written, safe=""),
+            quote(preferences.serialize(), safe=""),
             seconds=PREFERENCES_COOKIE_SECONDS,
         )
 
     def set_session_cookie(self, answer: Response[Any], secret: str | None) -> None:
         """Set the session cookie to a secret, or delete it if the secret is None."""
         self._set_identity(answer, SESSION_COOKIE, secret or "", seconds=None if secret else 0)
-        if secret is None and self.secure:
+        if secret is None and self.is_secure:
             # The value "cookies" would delete the cookies of all sites under the same domain.
             answer.headers["clear-site-data"] = '"cache"'
 
@@ -155,12 +166,12 @@ class ConsolePage:
         self, answer: Response[Any], name: str, value: str, *, seconds: int | None = None
     ) -> None:
         """Set a cookie that identifies the browser. With TLS, the prefix of its name requires the path `/`."""
-        path = "/" if self.secure else CONSOLE_PATH
-        name = cookie_name(name, secure=self.secure)
+        path = "/" if self.is_secure else CONSOLE_PATH
+        name = cookie_name(name, secure=self.is_secure)
         self.set_cookie(answer, name, value, seconds=seconds, path=path)
 
     @property
-    def secure(self) -> bool:
+    def is_secure(self) -> bool:
         """True if the browser uses TLS."""
         return is_secure(self.request.scope)
 
@@ -169,36 +180,36 @@ class ConsolePage:
 
         A page that answers a form needs this, since the request's own address is a different one or is incomplete.
         """
-        self._stands_at = f"{path}?{urlencode(query)}" if query else path
+        self._canonical_url = f"{path}?{urlencode(query)}" if query else path
 
     # --- values for templates -------------------------------------------------------------------
 
     @property
-    def here(self) -> str:
+    def url(self) -> str:
         """The path and query at which this page can be opened again."""
-        if self._stands_at:
-            return self._stands_at
+        if self._canonical_url:
+            return self._canonical_url
         query = self.request.scope["query_string"].decode("latin-1")
         path = self.request.scope["path"]
         return f"{path}?{query}" if query else path
 
     @property
-    def origin(self) -> str:
+    def return_path(self) -> str:
         """The page to return to after this request has failed. For a form, this is the page that contains the form."""
         if not self.is_form or self.request.scope["query_string"]:
-            return self.here
+            return self.url
         return parse_console_path(_path_of(self.request.headers.get("referer", ""))) or CONSOLE_PATH
 
     @property
     def path(self) -> str:
         return self.request.scope["path"]
 
-    def asset(self, name: str) -> str:
+    def asset_path(self, name: str) -> str:
         """Return the path of a static file. The browser revalidates the file each time it is used."""
         return f"{ASSETS_PATH}/{name}"
 
     @property
-    def form(self) -> Markup:
+    def form_token_field(self) -> Markup:
         """The hidden field with the token that every form must contain."""
         return Markup('<input type="hidden" name="form" value="{}">').format(
             self.visitor.form_token
@@ -207,43 +218,34 @@ class ConsolePage:
     @property
     def next_theme(self) -> str:
         """The theme that the theme switch selects next."""
-        return THEMES[(THEMES.index(self.look.theme) + 1) % len(THEMES)]
+        return THEMES[(THEMES.index(self.preferences.theme) + 1) % len(THEMES)]
 
     @property
     def zone_key(self) -> str:
         """The IANA name of the time zone, for scripts; `UTC` if the zone has none."""
-        return getattr(self.formats.zone, "key", None) or "UTC"
+        return getattr(self.formatter.zone, "key", None) or "UTC"
 
     @property
-    def places(self) -> list[tuple[str, str, bool]]:
+    def navigation(self) -> list[tuple[str, str, bool]]:
         """The navigation entries: path, label, and whether the visitor is allowed to open the page."""
-        words = self.words
+        messages = self.messages
         return [
-            (f"{CONSOLE_PATH}/overview", words.overview, self.sees_all),
-            (f"{CONSOLE_PATH}/users", words.users, True),
-            (f"{CONSOLE_PATH}/webhooks", words.webhooks, self.may("admin")),
-            (f"{CONSOLE_PATH}/keys", words.keys, self.may("admin")),
+            (f"{CONSOLE_PATH}/overview", messages.overview, self.covers_all_users),
+            (f"{CONSOLE_PATH}/users", messages.users, True),
+            (f"{CONSOLE_PATH}/webhooks", messages.webhooks, self.allows("admin")),
+            (f"{CONSOLE_PATH}/keys", messages.keys, self.allows("admin")),
         ]
 
-    def faults(self, error: InvalidError) -> dict[str, str]:
+    def fault_messages(self, error: InvalidError) -> dict[str, str]:
         """Return the messages of a validation error by field, in the reader's language."""
-        words = self.words
+        return {fault.field: fault_message(self.messages, fault) for fault in error.faults}
 
-        def what(fault: InvalidField) -> str:
-            if isinstance(fault, LocalizedFault):
-                return fault.message
-            return words.field_faults.get(fault.field, fault.message)
-
-        return {
-            fault.field: f"{words.field_names.get(fault.field, fault.field)} {what(fault)}."
-            for fault in error.faults
-        }
-
-    def may(self, scope: str) -> bool:
+    def allows(self, scope: str) -> bool:
+        """Return whether the grant includes a scope, given by its name."""
         return self.grant.allows(Scope(scope))
 
     @property
-    def sees_all(self) -> bool:
+    def covers_all_users(self) -> bool:
         """True if the grant is not limited to some users."""
         return self.grant.user_ids is None
 
@@ -252,6 +254,21 @@ class ConsolePage:
 
 
 InjectedPage = NamedDependency[ConsolePage]
+
+
+def fault_message(messages: Messages, fault: InvalidField) -> str:
+    """Return the sentence about an invalid field in the language of a catalog."""
+    match fault:
+        case LocalizedFault():
+            predicate = fault.message
+        case FormFault():
+            predicate = messages.form_faults[fault.key]
+        case _:
+            predicate = messages.field_faults.get(fault.field, fault.message)
+    name = messages.field_names.get(fault.field)
+    if name is None:
+        name = messages.unnamed_field.format(fault.field)
+    return messages.field_fault.format(name, predicate)
 
 
 def page_route(path: str) -> route:
@@ -324,9 +341,9 @@ def _fields(text: str, names: tuple[str, ...], *, empty: bool = False) -> dict[s
     found: dict[str, str] = {}
     for name, value in _pairs(text):
         if name not in names:
-            raise InvalidError([InvalidField(name[:100], "is not a field of this page")])
+            raise InvalidError([FormFault(name[:100], "is not a field of this page", "unknown")])
         if name in found:
-            raise InvalidError([InvalidField(name, "is given twice")])
+            raise InvalidError([FormFault(name, "is given twice", "repeated")])
         found[name] = value
     return {name: value for name, value in found.items() if empty or value.strip()}
 
@@ -335,9 +352,9 @@ def _pairs(text: str) -> list[tuple[str, str]]:
     try:
         return parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS_MAX, errors="strict")
     except ValueError:
-        raise InvalidError([InvalidField("form", "can't be read")]) from None
+        raise InvalidError([FormFault("form", "cannot be read", "unreadable")]) from None
 
 
 def _parse_preferences(request: HttpRequest) -> Preferences:
     cookie = parse_cookies(request.scope).get(PREFERENCES_COOKIE, "")
-    return Preferences.read(unquote(cookie), request.headers.get("accept-language", ""))
+    return Preferences.parse(unquote(cookie), request.headers.get("accept-language", ""))

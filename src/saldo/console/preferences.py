@@ -33,13 +33,15 @@ class Preferences:
     zone: str = ""
 
     @classmethod
-    def read(cls, cookie: str | None, accept_language: str) -> Self:
+    def parse(cls, cookie: str | None, accept_language: str) -> Self:
         """Parse the cookie. Missing and invalid values get their defaults."""
-        look = cls("ru" if _prefers_russian(accept_language) else "en")
+        defaults = cls("ru" if _prefers_russian(accept_language) else "en")
         parts = (cookie or "").split(".")
-        return look.changed(**dict(zip(("language", "theme", "zone"), parts, strict=False)))
+        return defaults.with_changes(
+            **dict(zip(("language", "theme", "zone"), parts, strict=False))
+        )
 
-    def changed(self, language: str = "", theme: str = "", zone: str | None = None) -> Self:
+    def with_changes(self, language: str = "", theme: str = "", zone: str | None = None) -> Self:
         """Return a copy with the given values. Invalid values are ignored."""
         new = self
         if language in LANGUAGES:
@@ -50,9 +52,8 @@ class Preferences:
             new = replace(new, zone=zone)
         return new
 
-    @property
-    def written(self) -> str:
-        """The value of the cookie. The dot separates the parts, since no zone name contains one."""
+    def serialize(self) -> str:
+        """Return the value of the cookie. The dot separates the parts, since no zone name contains one."""
         return f"{self.language}.{self.theme}.{self.zone}"
 
     def tzinfo(self, own: tzinfo | None) -> tzinfo:

@@ -39,7 +39,7 @@ _ASSETS: Final = Path(__file__).parent / "assets"
 @page_route(CONSOLE_PATH)
 async def redirect_to_start(page: InjectedPage) -> Response[bytes]:
     """Redirect to the overview, or to the list of users if the key is limited to some users."""
-    return page.go(overview.OVERVIEW_PATH if page.sees_all else users.USERS_PATH)
+    return page.redirect(overview.OVERVIEW_PATH if page.covers_all_users else users.USERS_PATH)
 
 
 @page_route(f"{CONSOLE_PATH}/{{rest:path}}")
@@ -67,44 +67,48 @@ def console_pages(
     service: AppContext, sessions: ConsoleSessions, charts: Charts, samples: MetricsHistory
 ) -> ExtraRoutes:
     """Return the routers, streams and error handler that serve the console."""
-    entry = SessionAuthenticator(service.gate, sessions)
-    gate = ConsoleMiddleware(entry, service)
-    parts = {"entry": entry, "charts": charts, "overview": OverviewCache(service, charts, samples)}
+    authenticator = SessionAuthenticator(service.gate, sessions)
+    middleware = ConsoleMiddleware(authenticator, service)
+    parts = {
+        "authenticator": authenticator,
+        "charts": charts,
+        "overview": OverviewCache(service, charts, samples),
+    }
 
     # These are functions, since the framework copies its hooks, and a copy of a bound method would include its object.
     async def before(request: Request[Any, Any, Any]) -> Response[bytes] | None:
-        return await gate.before(request)
+        return await middleware.before(request)
 
-    def failed(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-        return gate.render_error(request, error)
+    def render_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+        return middleware.render_error(request, error)
 
     router = Router(
         path="/",
         route_handlers=HANDLERS,
         before_request=before,
-        exception_handlers=dict.fromkeys(RENDERED_EXCEPTIONS, failed),
+        exception_handlers=dict.fromkeys(RENDERED_EXCEPTIONS, render_error),
         dependencies={
-            "page": Provide(_given_page, sync_to_thread=False),
-            **{name: _given(part) for name, part in parts.items()},
+            "page": Provide(_provide_page, sync_to_thread=False),
+            **{name: _provide_constant(part) for name, part in parts.items()},
         },
         include_in_schema=False,
         signature_types=[ConsolePage, SessionAuthenticator, Charts, OverviewCache],
     )
-    streams = {LIVE_PATH: ConsoleEventStream(entry, service.events)}
+    streams = {LIVE_PATH: ConsoleEventStream(authenticator, service.events)}
     return ExtraRoutes(
-        [router, static_files_router(ASSETS_PATH, _ASSETS)], streams, (CONSOLE_PATH, failed)
+        [router, static_files_router(ASSETS_PATH, _ASSETS)], streams, (CONSOLE_PATH, render_error)
     )
 
 
-def _given_page(request: Request[Any, Any, Any]) -> ConsolePage:
+def _provide_page(request: Request[Any, Any, Any]) -> ConsolePage:
     """Return the page that `ConsoleMiddleware.before` created for this request."""
     page = request_state(request.scope).page
     assert isinstance(page, ConsolePage)
     return page
 
 
-def _given(part: object) -> Provide:
-    def given() -> Any:
+def _provide_constant(part: object) -> Provide:
+    def provide() -> Any:
         return part
 
-    return Provide(given, sync_to_thread=False)
+    return Provide(provide, sync_to_thread=False)

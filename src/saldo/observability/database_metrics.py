@@ -45,11 +45,11 @@ class WebhookFigures(Protocol):
     @property
     def attempts_failed(self) -> int: ...
     @property
-    def deliveries_waiting(self) -> int: ...
+    def deliveries_pending(self) -> int: ...
     @property
     def deliveries_dead(self) -> int: ...
     @property
-    def oldest_waiting_seconds(self) -> float: ...
+    def oldest_pending_seconds(self) -> float: ...
 
 
 class LedgerFigures(Protocol):
@@ -212,7 +212,7 @@ def _webhooks(webhooks: Sequence[WebhookFigures]) -> Iterator[Metric]:
         labels=["webhook", "state"],
     )
     oldest = GaugeMetricFamily(
-        "saldo_webhook_oldest_waiting_seconds",
+        "saldo_webhook_oldest_pending_seconds",
         "Age of the oldest pending delivery; 0 if there is none.",
         labels=["webhook"],
     )
@@ -223,9 +223,9 @@ def _webhooks(webhooks: Sequence[WebhookFigures]) -> Iterator[Metric]:
         webhook = str(each.id)
         attempts.add_metric([webhook, "succeeded"], each.attempts_succeeded)
         attempts.add_metric([webhook, "failed"], each.attempts_failed)
-        deliveries.add_metric([webhook, "waiting"], each.deliveries_waiting)
+        deliveries.add_metric([webhook, "pending"], each.deliveries_pending)
         deliveries.add_metric([webhook, "dead"], each.deliveries_dead)
-        oldest.add_metric([webhook], each.oldest_waiting_seconds)
+        oldest.add_metric([webhook], each.oldest_pending_seconds)
         disabled.add_metric([webhook], each.is_disabled)
     yield from (attempts, deliveries, oldest, disabled)
 

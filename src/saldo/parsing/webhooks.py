@@ -172,10 +172,10 @@ def parse_state(text: str | None) -> DeliveryState | None:
         InvalidError: The text is not a state.
     """
     match text:
-        case None | "waiting" | "dead":
+        case None | "pending" | "dead":
             return text
         case _:
-            raise InvalidError([InvalidField("state", 'must be "waiting" or "dead"')])
+            raise InvalidError([InvalidField("state", 'must be "pending" or "dead"')])
 
 
 def _read_url(value: object, reading: WebhookParserOptions) -> str:

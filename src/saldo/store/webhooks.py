@@ -21,7 +21,7 @@ DisabledReason = Literal["requested", "gone", "failing"]
 - failing: no attempt had succeeded for too long
 """
 
-DeliveryState = Literal["waiting", "dead"]
+DeliveryState = Literal["pending", "dead"]
 
 
 class TooManyWebhooksError(Exception):
@@ -35,7 +35,7 @@ class Webhook:
     Attributes:
         event_types, user_ids: The event types and users that the webhook is limited to; None for all.
         failing_since: The time since which no attempt has succeeded; None if none has failed since.
-        oldest_waiting_seconds: The age of the oldest pending delivery; 0 if there is none.
+        oldest_pending_seconds: The age of the oldest pending delivery; 0 if there is none.
     """
 
     id: int
@@ -50,9 +50,9 @@ class Webhook:
     attempts_failed: int
     last_failure: str | None
     last_failure_at: datetime | None
-    deliveries_waiting: int
+    deliveries_pending: int
     deliveries_dead: int
-    oldest_waiting_seconds: float
+    oldest_pending_seconds: float
 
     @property
     def is_disabled(self) -> bool:
@@ -137,7 +137,7 @@ class Delivery:
     shard: int
     seq: int
     attempts: int
-    waiting_since: datetime
+    pending_since: datetime
     next_attempt_at: datetime
     last_attempt_at: datetime | None
     last_failure: str | None

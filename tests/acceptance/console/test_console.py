@@ -340,12 +340,12 @@ async def test_refusal_is_shown_with_its_reason_and_invalid_input_not_recorded(
     fields = {"uuid": str(uuid4()), "type": "WITHDRAW", "amount": "1"}
     answer = await person.send(path, fields, page="/console/users")
     result = html.unescape((await person.get(answer.headers["location"])).text)
-    assert "Refused: not enough money." in result and "final" in result
+    assert "Refused: insufficient funds." in result and "final" in result
     later = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     fields = {"uuid": str(uuid4()), "type": "DEPOSIT", "amount": "1", "timestamp": later}
     answer = await person.send(path, fields, page="/console/users")
     assert answer.status_code == 409
-    assert "The moment is too far in the future" in answer.text
+    assert "The effective date is too far in the future" in answer.text
     assert (await api.admin.get(f"/v1/transaction/{fields['uuid']}")).status_code == 404
     for amount in ("0", "-1", "1.234", "1,5", "1e3", "x", ""):
         typed = {"type": "DEPOSIT", "amount": amount}

@@ -48,7 +48,7 @@ async def test_malformed_form_is_rejected(
 async def test_search_with_a_nul_finds_nobody(person: Person, q: str) -> None:
     answer = await person.get(f"/console/users?q={q}")
     assert answer.status_code == 200
-    assert "Nobody's name begins so" in html.unescape(answer.text)
+    assert "No user name starts with this text" in html.unescape(answer.text)
 
 
 async def test_nul_and_lone_surrogates_never_reach_the_database(
@@ -91,7 +91,7 @@ async def test_unknown_path_is_answered_with_a_page(api: Api, person: Person, pa
         assert answer.status_code in {303, 404}
         if answer.status_code == 404:
             assert answer.headers["content-type"].startswith("text/html")
-            assert "There is nothing under this address." in answer.text
+            assert "There is nothing at this address." in answer.text
             assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
@@ -115,7 +115,10 @@ async def test_invalid_filter_is_reported(api: Api, person: Person, query: str) 
 
 @pytest.mark.parametrize(
     ("language", "message"),
-    [("en", "Until must be later than From."), ("ru", "До должно быть позже начала.")],
+    [
+        ("en", "End must be later than the start."),
+        ("ru", "Конец периода: должен быть позже начала."),
+    ],
 )
 async def test_empty_range_is_reported(
     api: Api, person: Person, language: str, message: str

@@ -92,4 +92,4 @@ async def test_overview_shows_failing_webhooks(
         await other.sign_in(ADMIN_KEY)
         text = html.unescape((await other.get("/console/overview")).text)
     told = re.sub(r"<[^>]*>|\s+", " ", text.partition('id="webhooks-figures"')[2])
-    assert re.search(r"Webhooks: 2 .*Failed: 1,403 .*Waiting: 0 .*Given up: 0", told)
+    assert re.search(r"Webhooks: 2 .*Failed attempts: 1,403 .*Pending: 0 .*Dead: 0", told)

@@ -130,7 +130,7 @@ async def test_get_of_an_invalid_page_does_not_claim_that_nothing_was_done(
     user_id = await api.user()
     answer = await person.get(f"/console/users/{user_id}/confirm")
     assert answer.status_code == 422
-    assert "Nothing was done" not in answer.text
+    assert "Nothing was changed" not in answer.text
 
 
 async def test_a_form_that_is_sent_when_the_session_has_ended_leads_back_to_its_page(
@@ -189,22 +189,22 @@ async def test_late_withdrawal_is_compared_with_the_balance_at_its_date(
         user_id, type="WITHDRAW", amount="20.00", timestamp=(now - timedelta(days=2)).isoformat()
     )
     page = (await person.get(dated)).text
-    assert "At that moment there was not enough money" in page
+    assert "On the effective date the balance was too low" in page
     assert 'id="then">0.00' in page and 'id="after">30.00' in page
     refused = (await person.get((await confirm(person, dated)).headers["location"])).text
-    assert "It was refused by the balance at its date" in refused
-    assert "Balance, unchanged" in refused and "Balance after" not in refused
+    assert "The balance was too low on the effective date, or at some time since" in refused
+    assert "Balance (unchanged)" in refused and "Balance after" not in refused
     for fields in ({"type": "DEPOSIT"}, {"type": "WITHDRAW", "amount": "20.00"}):
         enough = (await person.get(address(user_id, **fields))).text
-        assert "not enough money" not in enough and 'id="then"' not in enough
+        assert "too low" not in enough and 'id="then"' not in enough
     plain = await confirm(person, address(user_id, type="WITHDRAW", amount="60.00"))
-    assert "at its date" not in (await person.get(plain.headers["location"])).text
+    assert "or at some time since" not in (await person.get(plain.headers["location"])).text
 
 
 async def test_future_timestamp_shows_a_warning_and_no_retry(api: Api, person: Person) -> None:
     later = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     asked = address(await api.user(), timestamp=later)
-    assert "That moment is in the future" in (await person.get(asked)).text
+    assert "The effective date is in the future" in (await person.get(asked)).text
     answer = await confirm(person, asked)
     assert answer.status_code == 409
     assert "Send again" not in answer.text and 'id="confirm"' not in answer.text
@@ -213,7 +213,7 @@ async def test_future_timestamp_shows_a_warning_and_no_retry(api: Api, person: P
 
 @pytest.mark.parametrize(
     ("language", "said"),
-    [("en", "Amount must be at most 50.00."), ("ru", "Сумма должна быть не больше 50,00.")],
+    [("en", "Amount must be at most 50.00."), ("ru", "Сумма: введите не больше 50,00.")],
 )
 async def test_too_large_amount_shows_the_maximum(
     own_ledger: Database, language: str, said: str

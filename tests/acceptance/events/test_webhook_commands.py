@@ -93,5 +93,5 @@ async def test_private_network_is_unreachable_unless_allowed(tmp_path: Path) -> 
                 while not webhook["attempts_failed"]:
                     webhook = (await client.get("/v1/webhook/1")).json()
                 assert "is not an address of the public internet" in webhook["last_failure"]
-                assert webhook["deliveries_waiting"] == 1
+                assert webhook["deliveries_pending"] == 1
     assert receiver.received == []

@@ -47,7 +47,7 @@ def _print_keys(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 def _webhook(name: str) -> Any:
     return SimpleNamespace(
         id=1, url=name, user_ids=None, event_types=None, created_at=NOW, attempts_succeeded=0,
-        attempts_failed=0, deliveries_waiting=0, deliveries_dead=0, last_failure=name,
+        attempts_failed=0, deliveries_pending=0, deliveries_dead=0, last_failure=name,
         last_failure_at=NOW, failing_since=None, disabled_at=None, disabled_reason=None,
     )  # fmt: skip
 
@@ -64,7 +64,7 @@ def _print_webhook(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 
 def _print_deliveries(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     delivery = SimpleNamespace(
-        uuid="u", user_id=1, dead_at=None, attempts=1, waiting_since=NOW, next_attempt_at=NOW,
+        uuid="u", user_id=1, dead_at=None, attempts=1, pending_since=NOW, next_attempt_at=NOW,
         last_failure=name,
     )  # fmt: skip
     monkeypatch.setattr(webhooks, "query_database", lambda *_, **__: [delivery])

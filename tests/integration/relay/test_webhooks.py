@@ -197,7 +197,7 @@ async def test_a_failure_is_tried_again_under_the_same_id(
         uuid = await deposit(api, hook.user_ids[0])
         requests = await receiver.wait_for_count(4)
         state = await hook.until(attempts_succeeded=1)
-        await hook.until(deliveries_waiting=0)
+        await hook.until(deliveries_pending=0)
     assert [each.headers["webhook-id"] for each in requests] == [uuid] * 4
     assert (state.attempts_failed, state.last_failure) == (3, "answered 500")
     assert len(receiver.received) == 4
@@ -248,13 +248,13 @@ async def test_failure_delays_only_later_events_of_the_same_user(
         await receiver.wait_for(
             lambda got: [each.number for each in got if each.user_id == other] == [1, 2, 3]
         )
-        waiting = await hook.until(deliveries_waiting=3)
-        oldest = waiting.oldest_waiting_seconds
-        assert 0 < oldest < (await hook.until(deliveries_waiting=3)).oldest_waiting_seconds
+        waiting = await hook.until(deliveries_pending=3)
+        oldest = waiting.oldest_pending_seconds
+        assert 0 < oldest < (await hook.until(deliveries_pending=3)).oldest_pending_seconds
         before = [each.number for each in receiver.received if each.user_id == failing]
         mended = True
-        state = await hook.until(deliveries_waiting=0, attempts_succeeded=6)
-        assert state.oldest_waiting_seconds == 0
+        state = await hook.until(deliveries_pending=0, attempts_succeeded=6)
+        assert state.oldest_pending_seconds == 0
     assert set(before) == {1}
     after = [each.number for each in receiver.received if each.user_id == failing][len(before) :]
     assert after in ([1, 2, 3], [2, 3])  # one may have been in progress at the recovery
@@ -291,11 +291,11 @@ async def test_backlog_of_one_user_is_sent_without_a_query_per_event(
     async with run_quick_webhooks(database_url, webhook_backoff_seconds_max=0.05):
         for _ in range(120):
             await deposit(api, user_id)
-        await hook.until(deliveries_waiting=120)
+        await hook.until(deliveries_pending=120)
         before = len(receiver.received)
         monkeypatch.setattr(Webhooks, "first_pending", count_query)
         mended = True
-        state = await hook.until(deliveries_waiting=0)
+        state = await hook.until(deliveries_pending=0)
     numbers = [each.number for each in receiver.received[before:]]
     wanted = [*range(1, 71), *range(70, 121)]
     assert numbers in (wanted, wanted[1:])  # one may have been in progress at the recovery
@@ -311,9 +311,9 @@ async def test_an_endpoint_that_hangs_is_left_and_tried_again(
     async with run_quick_webhooks(database_url, webhook_timeout_seconds=0.2):
         uuid = await deposit(api, hook.user_ids[0])
         await receiver.wait_for_count(2)
-        state = await hook.until(deliveries_waiting=1)
+        state = await hook.until(deliveries_pending=1)
         receiver.behave = accept
-        await hook.until(deliveries_waiting=0, attempts_succeeded=1)
+        await hook.until(deliveries_pending=0, attempts_succeeded=1)
     assert state.last_failure == "no answer in 0.2 s"
     assert {each.headers["webhook-id"] for each in receiver.received} == {uuid}
 
@@ -328,7 +328,7 @@ async def test_an_answer_without_an_end_is_an_answer(
     )
     async with run_quick_webhooks(database_url, webhook_timeout_seconds=0.5):
         await deposit(api, hook.user_ids[0])
-        await hook.until(attempts_succeeded=1, deliveries_waiting=0)
+        await hook.until(attempts_succeeded=1, deliveries_pending=0)
         receiver.behave = respond_always(
             b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n" + b"x"
         )
@@ -366,7 +366,7 @@ async def test_endpoint_answering_410_is_disabled_until_it_is_enabled(
             await asyncio.sleep(0.02)
         receiver.behave = accept
         await store.change(hook.id, WebhookChange(enabled=True), previous_secret=DAY)
-        await hook.until(attempts_succeeded=2, deliveries_waiting=0)
+        await hook.until(attempts_succeeded=2, deliveries_pending=0)
     assert [each.number for each in receiver.received] == [1, 1, 2]
 
 
@@ -439,13 +439,13 @@ async def test_dead_delivery_can_be_replayed(
             *(uuid, "dead"),
             "answered 500",
         )
-        assert (await api.get(path, params={"state": "waiting"})).json()["items"] == []
+        assert (await api.get(path, params={"state": "pending"})).json()["items"] == []
         receiver.behave = accept
         # Later deliveries are not delayed by it.
         await deposit(api, hook.user_ids[0])
         await hook.until(attempts_succeeded=1)
         assert (await api.post(f"{path}/replay", json={"event_id": uuid})).json() == {"replayed": 1}
-        await hook.until(attempts_succeeded=2, deliveries_dead=0, deliveries_waiting=0)
+        await hook.until(attempts_succeeded=2, deliveries_dead=0, deliveries_pending=0)
     assert receiver.received[-1].headers["webhook-id"] == uuid
 
 
@@ -463,7 +463,7 @@ async def test_rewind_sends_all_events_again_including_dead_ones(
         await hook.until(deliveries_dead=1)
         (before,) = await hook.deliveries()
         await rewind_sink(settings, database_url, f"webhook-{hook.id}", target)
-        while (await hook.deliveries())[0].waiting_since == before.waiting_since:
+        while (await hook.deliveries())[0].pending_since == before.pending_since:
             await asyncio.sleep(0.02)
         await hook.until(deliveries_dead=1)
         receiver.behave = accept
@@ -553,7 +553,7 @@ async def test_a_stop_in_the_middle_loses_nothing_and_repeats_nothing(
             await receiver.wait_for_count(before + 3)
     receiver.behave = accept
     async with run_quick_webhooks(database_url):
-        await hook.until(deliveries_waiting=0, attempts_succeeded=60)
+        await hook.until(deliveries_pending=0, attempts_succeeded=60)
     assert {each.headers["webhook-id"] for each in receiver.received} == uuids
     for user_id in hook.user_ids:
         numbers = [each.number for each in receiver.received if each.user_id == user_id]
@@ -593,7 +593,7 @@ async def test_slow_endpoint_delays_no_other_and_gets_its_concurrency_limit(
             await beside.until(attempts_succeeded=10)
             await receiver.wait_for_count(3)
             released.set()
-            await hook.until(attempts_succeeded=10, deliveries_waiting=0)
+            await hook.until(attempts_succeeded=10, deliveries_pending=0)
     assert most == 3
     assert {*at_once} == {1}
 
@@ -633,7 +633,7 @@ async def test_next_event_of_a_user_waits_for_the_previous_one(
         for _ in range(6):
             for user_id in hook.user_ids:
                 await deposit(api, user_id)
-        await hook.until(attempts_succeeded=48, deliveries_waiting=0)
+        await hook.until(attempts_succeeded=48, deliveries_pending=0)
     assert out_of_order == []
     assert received == dict.fromkeys(hook.user_ids, 6)
 
@@ -647,11 +647,11 @@ async def test_endpoint_with_too_many_pending_deliveries_gets_nothing_new(
         for _ in range(10):
             await deposit(api, hook.user_ids[0])
             await receiver.wait_for_count(1)
-            assert (await hook.state()).deliveries_waiting <= 3
-        while not (await hook.state()).deliveries_waiting:
+            assert (await hook.state()).deliveries_pending <= 3
+        while not (await hook.state()).deliveries_pending:
             await asyncio.sleep(0.02)
         receiver.behave = accept
-        await hook.until(attempts_succeeded=10, deliveries_waiting=0)
+        await hook.until(attempts_succeeded=10, deliveries_pending=0)
     delivered = [each.number for each in receiver.received][-10:]
     assert delivered == [*range(1, 11)]
 
@@ -664,7 +664,7 @@ async def test_a_name_that_leads_into_the_own_network_is_not_connected_to(
     given = create_settings(database_url, **(QUICK | {"webhook_allow_private": False}))
     async with run_webhooks(given, database_url, Leading(address)):
         await deposit(api, hook.user_ids[0])
-        await hook.until(deliveries_waiting=1)
+        await hook.until(deliveries_pending=1)
         (waiting,) = await hook.deliveries()
     assert waiting.last_failure == f"{address} is not an address of the public internet"
     assert receiver.received == []
@@ -676,7 +676,7 @@ async def test_system_name_resolving_to_loopback_is_not_connected_to(
     hook = await subscribe(store, api, f"http://localhost:{receiver.port}/hook")
     async with run_quick_webhooks(database_url, webhook_allow_private=False):
         await deposit(api, hook.user_ids[0])
-        await hook.until(deliveries_waiting=1)
+        await hook.until(deliveries_pending=1)
         (waiting,) = await hook.deliveries()
     assert "is not an address of the public internet" in (waiting.last_failure or "")
     assert receiver.received == []
@@ -688,7 +688,7 @@ async def test_unknown_name_is_a_failed_attempt(
     hook = await subscribe(store, api, "http://nobody.invalid/hook")
     async with run_quick_webhooks(database_url):
         await deposit(api, hook.user_ids[0])
-        await hook.until(deliveries_waiting=1)
+        await hook.until(deliveries_pending=1)
         (waiting,) = await hook.deliveries()
     assert waiting.last_failure
     assert waiting.attempts >= 1

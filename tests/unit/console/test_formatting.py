@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -16,13 +17,32 @@ from saldo.console.i18n import catalog
 from saldo.console.i18n.catalog import Messages, PluralText
 from saldo.console.i18n.catalogs import CATALOGS
 from saldo.console.metrics_history import MetricsHistory, quantile
-from saldo.console.page import parse_console_path
+from saldo.console.page import (
+    ConsolePage,
+    FormFault,
+    LocalizedFault,
+    fault_message,
+    parse_console_path,
+)
 from saldo.console.pages.balance_chart import BalancePoint, accumulate_balances, downsample
 from saldo.console.pages.transaction_form import EXAMPLE_AMOUNT_MINOR
-from saldo.console.preferences import Preferences
+from saldo.console.preferences import Language, Preferences
 from saldo.http.responses import OUTCOME_NAMES
+from saldo.ledger.instants import InstantError, parse_instant
 from saldo.ledger.money import MoneyError, parse_amount
 from saldo.observability.metrics import OUTCOMES
+from saldo.parsing.faults import InvalidError, InvalidField
+from saldo.parsing.keys import KeyParserOptions, read_new_key
+from saldo.parsing.transactions import (
+    ParserOptions,
+    parse_kind,
+    parse_position,
+    parse_user_id,
+    parse_user_name,
+    parse_uuid,
+)
+from saldo.parsing.webhooks import read_new_webhook, webhook_parser_options
+from saldo.settings import model as settings_module
 from saldo.store.charts import BalanceChange
 
 ENGLISH, RUSSIAN = CATALOGS["en"], CATALOGS["ru"]
@@ -50,8 +70,17 @@ def test_catalogs_have_no_unused_messages() -> None:
     languages = {"catalog.py", "english.py", "russian.py"}
     files = [*package.rglob("*.py"), *package.rglob("templates/**/*.html")]
     text = "".join(file.read_text("utf-8") for file in files if file.name not in languages)
-    used = set(re.findall(r"\b(?:t|words)\.(\w+)", text))
+    used = set(re.findall(r"\b(?:t|messages)\.(\w+)", text))
     assert {field.name for field in dataclasses.fields(Messages)} - used == set()
+
+
+def test_templates_use_existing_members_only() -> None:
+    """Check the members of the three objects that each template gets, since templates are not type-checked."""
+    page_members = {*dir(ConsolePage), "request", "visitor", "service", "preferences", "messages"}
+    known = {"t": set(dir(Messages)), "f": set(dir(Formatter)), "page": page_members}
+    for file in sorted((Path(catalog.__file__).parents[1] / "templates").glob("**/*.html")):
+        for name, member in re.findall(r"\b(?<![.\w])(t|f|page)\.(\w+)", file.read_text("utf-8")):
+            assert member in known[name], (file.name, name, member)
 
 
 @pytest.mark.parametrize(
@@ -65,16 +94,152 @@ def test_catalogs_have_no_unused_messages() -> None:
     ],
 )
 def test_russian_plural_forms(number: int, expected: str) -> None:
-    assert RUSSIAN.users_found.of(number, str(number)) == expected
+    assert RUSSIAN.users_found.format(number, str(number)) == expected
 
 
 def test_english_plural_forms() -> None:
-    assert [ENGLISH.users_found.of(n, str(n)) for n in (0, 1, 2, 21)] == [
+    assert [ENGLISH.users_found.format(n, str(n)) for n in (0, 1, 2, 21)] == [
         "0 users",
         "1 user",
         "2 users",
         "21 users",
     ]
+
+
+def faults_of(parse: Callable[[], object]) -> list[InvalidField]:
+    with pytest.raises(InvalidError) as caught:
+        parse()
+    return caught.value.faults
+
+
+def parsed_faults() -> Iterator[InvalidField]:
+    """Yield the faults that the parsers find in every kind of invalid input of the console's pages."""
+    for amount in ("", "x", "-1", "0", "1.234", "1" * 200, "9" * 15):
+        with pytest.raises(MoneyError) as money:
+            parse_amount(amount, 2, 10**10)
+        yield InvalidField("amount", str(money.value))
+    for text in ("x", "2026-02-30", "1899-01-01", "2026-01-01T00:00:00+24:00", "1" * 200):
+        with pytest.raises(InstantError) as instant:
+            parse_instant(text, MOSCOW)
+        for field in ("timestamp", "date", "from", "to"):
+            yield InvalidField(field, str(instant.value))
+    for name in (None, "", " ", "x" * 201, "a\u200bb", "a\x00", "\u0301a", "\ud800"):
+        reading = ParserOptions(MOSCOW, 2, 10**10, 200)
+        yield from faults_of(partial(parse_user_name, name, reading))
+    options = KeyParserOptions(MOSCOW, 0, datetime(2026, 1, 1, tzinfo=UTC))
+    invalid_keys: list[dict[str, object]] = [
+        {"name": 1, "scopes": ["none"], "networks": ["x"], "user_ids": ["x"], "expires_at": "x"},
+        {"name": "", "scopes": [], "networks": [], "user_ids": [], "expires_at": "2025-01-01"},
+        {"name": "x" * 200, "scopes": ["admin"], "user_ids": ["1"], "expires_at": 1},
+    ]
+    for fields in invalid_keys:
+        yield from faults_of(partial(read_new_key, fields, options))
+    webhook = webhook_parser_options(settings_module.load())
+    for url in ("", "x", "https://a b", "https://u:p@example.com", "https://10.0.0.1/", "x" * 9999):
+        hook = {"url": url, "user_ids": ["x"]}
+        yield from faults_of(partial(read_new_webhook, hook, webhook))
+    yield from faults_of(partial(parse_kind, "x"))
+    yield from faults_of(partial(parse_uuid, "x"))
+    yield from faults_of(partial(parse_user_id, "x"))
+    for name in ("cursor", "after"):
+        yield from faults_of(partial(parse_position, name, "x"))
+    yield InvalidField("outcome", "must be posted or refused")
+
+
+def field_faults(messages: Messages) -> Iterator[InvalidField]:
+    """Yield every fault that a page can show, in all combinations with the fields that can have it."""
+    yield from parsed_faults()
+    for key in messages.form_faults:
+        for name in ("unknown_field", *messages.field_names):
+            yield FormFault(name, "is a fault of the form", key)
+    yield LocalizedFault("amount", messages.amount_too_large.format("50.00"))
+    yield LocalizedFault("to", messages.range_is_empty)
+
+
+def assert_is_text(text: str) -> None:
+    """Check that a text has no placeholders, and no spaces or punctuation marks too many."""
+    assert text == text.strip() and "  " not in text, text
+    assert not re.search(r"[{}]| [.,:;?!)]|\( |[.,:;] *[.,;]|[.,;] *:", text), text
+    assert text.count("(") == text.count(")"), text
+
+
+def assert_is_sentence(text: str) -> None:
+    assert_is_text(text)
+    assert text[0].isupper() or text[0].isdigit(), text
+    assert text[-1] in ".?!…", text
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+def test_message_of_each_field_fault_is_a_sentence(language: Language) -> None:
+    messages = CATALOGS[language]
+    faults = list(field_faults(messages))
+    assert {fault.field for fault in faults} - {"unknown_field"} == messages.field_names.keys()
+    for fault in faults:
+        said = fault_message(messages, fault)
+        print(said)
+        assert_is_sentence(said)
+        assert (re.search("[а-яё]{3}", said) is not None) == (language == "ru"), said
+        # In Russian the name is a heading; in English it is the subject of the sentence.
+        name = messages.field_names.get(fault.field, messages.unnamed_field.format(fault.field))
+        verbs = "must|has|is|cannot|are" if language == "en" else ""
+        assert re.match(re.escape(name) + (f" ({verbs}) " if verbs else ": [а-яё]"), said), said
+
+
+def texts(messages: Messages) -> Iterator[tuple[str, str]]:
+    """Yield the name and the text of each message, with `5` for its placeholders."""
+    for field in dataclasses.fields(Messages):
+        match getattr(messages, field.name):
+            case str() as text:
+                yield field.name, text.replace("{}", "5", 1).replace("{}", "is given twice")
+            case PluralText() as plural:
+                for number in (1, 2, 5):
+                    yield f"{field.name}[{number}]", plural.format(number, str(number))
+            case Mapping() as mapping:
+                for key, text in mapping.items():
+                    yield f"{field.name}[{key}]", text.replace("{}", "5")
+            case units:
+                yield from ((field.name, unit) for unit in units)
+
+
+PREDICATES = re.compile(
+    "(field_faults|form_faults)|amount_too_large$|range_is_empty$|(throughput_unit|durations|milliseconds"
+    "|per_second)$|scope_names"
+)
+"""Names of messages that do not begin with a capital letter: parts of sentences, units, and names of the API."""
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+def test_each_message_is_a_label_or_a_sentence(language: Language) -> None:
+    for name, text in texts(CATALOGS[language]):
+        assert_is_text(text)
+        if PREDICATES.match(name) is None:
+            assert text[0].isupper() or text[0].isdigit() or text[0] == "№", (name, text)
+        if re.search(r"[.?!] ", text.replace("No. ", "")):
+            assert text[-1] in ".?!…:", (name, text)
+
+
+def test_sentences_are_sentences_in_both_languages() -> None:
+    english, russian = (dict(texts(CATALOGS[language])) for language in ("en", "ru"))
+    for name in english.keys() & russian.keys() - {"durations", "number"}:
+        ends = {text[-1] if text[-1] in ".?!…:" else "" for text in (english[name], russian[name])}
+        assert len(ends) == 1, (name, english[name], russian[name])
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+def test_results_of_transactions_are_sentences(language: Language) -> None:
+    """Check the sentences that the pages compose from a reason, an amount and a remark."""
+    messages = CATALOGS[language]
+    for reason in messages.outcome_reasons.values():
+        assert_is_sentence(f"{reason}. {messages.not_posted}")
+        assert_is_sentence(f"{reason}. {messages.done_refused} {messages.done_before}")
+        assert_is_sentence(f"{reason}. {messages.done_other}")
+    for kind, done in messages.done.items():
+        assert_is_sentence(f"{done.format('1,234.50')} {messages.done_before}")
+        assert_is_sentence(f"{messages.confirm[kind].format('1,234.50')}?")
+    for maximum in ("1", "1,000"):
+        assert_is_sentence(messages.too_many_keys.format(maximum))
+        assert_is_sentence(messages.too_many_webhooks.format(maximum))
+    assert_is_sentence(f"{messages.transactions}. {messages.times_in.format('UTC')}.")
 
 
 def formats(language: str = "en", decimals: int = 2) -> Formatter:
@@ -85,11 +250,11 @@ def formats(language: str = "en", decimals: int = 2) -> Formatter:
 def test_money_is_formatted_exactly_and_by_language() -> None:
     assert formats().money(123_456_789) == "1,234,567.89"
     assert formats().money(-5) == "\u22120.05"
-    assert formats().signed(5) == "+0.05"
+    assert formats().signed_money(5) == "+0.05"
     assert formats("ru").money(123_456_789) == "1\u202f234\u202f567,89"
     assert formats(decimals=0).money(1234) == "1,234"
     assert formats("ru", 8).money(10**17) == "1\u202f000\u202f000\u202f000,00000000"
-    assert formats("ru").plain(123_456) == "1234.56"
+    assert formats("ru").api_amount(123_456) == "1234.56"
 
 
 @pytest.mark.parametrize(
@@ -102,7 +267,7 @@ def test_money_is_formatted_exactly_and_by_language() -> None:
     ],
 )
 def test_typed_amounts_are_parsed(language: str, decimals: int, typed: str, read: str) -> None:
-    assert formats(language, decimals).typed_amount(typed) == read
+    assert formats(language, decimals).normalize_amount(typed) == read
 
 
 @pytest.mark.parametrize(
@@ -116,7 +281,7 @@ def test_typed_amounts_are_parsed(language: str, decimals: int, typed: str, read
 )
 def test_ambiguous_amounts_are_rejected(language: str, decimals: int, typed: str) -> None:
     with pytest.raises(MoneyError):
-        parse_amount(formats(language, decimals).typed_amount(typed), decimals)
+        parse_amount(formats(language, decimals).normalize_amount(typed), decimals)
 
 
 @pytest.mark.parametrize("language", ["en", "ru"])
@@ -124,15 +289,15 @@ def test_ambiguous_amounts_are_rejected(language: str, decimals: int, typed: str
 def test_displayed_amount_can_be_typed(language: str, decimals: int) -> None:
     own = formats(language, decimals)
     for minor in (1, 999, 1000, EXAMPLE_AMOUNT_MINOR, 123_456_789, 10**15):
-        assert parse_amount(own.typed_amount(own.money(minor)), decimals) == minor
+        assert parse_amount(own.normalize_amount(own.money(minor)), decimals) == minor
 
 
 def test_times_are_in_the_chosen_zone() -> None:
     instant = datetime(2026, 11, 26, 21, 30, 5, 123456, tzinfo=UTC)
     assert formats().time(instant) == "2026-11-27 00:30:05"
     assert formats("ru").time(instant) == "27.11.2026 00:30:05"
-    assert formats().exact(instant) == "2026-11-27 00:30:05.123456+03:00"
-    assert formats().field(instant) == "2026-11-27T00:30:05"
+    assert formats().exact_time(instant) == "2026-11-27 00:30:05.123456+03:00"
+    assert formats().input_value(instant) == "2026-11-27T00:30:05"
     assert formats().zone_name() == "Europe/Moscow, UTC+03:00"
 
 
@@ -156,9 +321,9 @@ def test_durations_have_the_unit_that_fits() -> None:
 def test_preferences_cookie_is_parsed_and_invalid_values_ignored(
     cookie: str | None, accepted: str, expected: Preferences
 ) -> None:
-    look = Preferences.read(cookie, accepted)
+    look = Preferences.parse(cookie, accepted)
     assert look == expected
-    assert Preferences.read(look.written, "") == look
+    assert Preferences.parse(look.serialize(), "") == look
 
 
 @pytest.mark.parametrize(

@@ -98,13 +98,13 @@ def list_(json_: Json = False) -> None:
             _state(webhook),
             f"{webhook.attempts_succeeded:,}",
             f"{webhook.attempts_failed:,}",
-            f"{webhook.deliveries_waiting:,}",
+            f"{webhook.deliveries_pending:,}",
             f"{webhook.deliveries_dead:,}",
             webhook.last_failure or "",
         )
         for webhook in found
     ]
-    columns = ("id", "url", "state", "delivered", "failed", "waiting", "dead", "last failure")
+    columns = ("id", "url", "state", "delivered", "failed", "pending", "dead", "last failure")
     print_table(columns, rows)
 
 
@@ -135,8 +135,8 @@ def show(webhook_id: WebhookId, json_: Json = False) -> None:
         ("attempts that failed", f"{webhook.attempts_failed:,}"),
         ("last failure", webhook.last_failure or ""),
         ("", _format_time(webhook.last_failure_at)),
-        ("events that wait", f"{webhook.deliveries_waiting:,}"),
-        ("events given up", f"{webhook.deliveries_dead:,}"),
+        ("pending deliveries", f"{webhook.deliveries_pending:,}"),
+        ("dead deliveries", f"{webhook.deliveries_dead:,}"),
     )
     print_fields(fields)
 
@@ -169,7 +169,7 @@ def disable(webhook_id: WebhookId, json_: Json = False) -> None:
 def deliveries(
     webhook_id: WebhookId,
     state: Annotated[
-        str | None, typer.Option(help="State of the deliveries: waiting or dead.")
+        str | None, typer.Option(help="State of the deliveries: pending or dead.")
     ] = None,
     json_: Json = False,
 ) -> None:
@@ -192,15 +192,15 @@ def deliveries(
         (
             each.uuid,
             each.user_id,
-            "dead" if each.dead_at else "waiting",
+            "dead" if each.dead_at else "pending",
             each.attempts,
-            _format_time(each.waiting_since),
+            _format_time(each.pending_since),
             "" if each.dead_at else _format_time(each.next_attempt_at),
             each.last_failure or "",
         )
         for each in found
     ]
-    columns = ("event", "user", "state", "attempts", "waits since", "next", "last failure")
+    columns = ("event", "user", "state", "attempts", "pending since", "next", "last failure")
     print_table(columns, rows)
     if len(found) == ROWS_MAX:
         print_line(f"only the first {ROWS_MAX:,}")

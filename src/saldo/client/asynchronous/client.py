@@ -377,7 +377,7 @@ class AsyncClient:
         self,
         webhook_id: int,
         *,
-        state: Literal["waiting", "dead"] | None = None,
+        state: Literal["pending", "dead"] | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> AsyncPages[Delivery]:

@@ -372,7 +372,7 @@ class Client:
         self,
         webhook_id: int,
         *,
-        state: Literal["waiting", "dead"] | None = None,
+        state: Literal["pending", "dead"] | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Pages[Delivery]:

@@ -44,7 +44,7 @@
 
   document.addEventListener("submit", (event) => {
     const form = event.target;
-    if (form.dataset.sure && !window.confirm(form.dataset.sure)) {
+    if (form.dataset.question && !window.confirm(form.dataset.question)) {
       event.preventDefault();
       return;
     }
@@ -158,7 +158,7 @@
     show(found) {
       this.shown = [found.from, found.to];
       this.texts = found.balances;
-      this.state.textContent = found.said;
+      this.state.textContent = found.summary;
       this.element.dataset.points = String(found.times.length);
       this.element.dataset.from = String(found.from);
       this.element.dataset.to = String(found.to);

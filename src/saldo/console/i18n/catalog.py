@@ -17,9 +17,9 @@ class PluralText:
     few: str
     many: str
 
-    def of(self, number: int, written: str) -> str:
-        """Return the text for a number. `written` is the formatted number."""
-        return self._form(number).format(written)
+    def format(self, number: int, text: str) -> str:
+        """Return the text for a number. `text` is the formatted number."""
+        return self._form(number).format(text)
 
     def _form(self, number: int) -> str:
         if self.few == self.many:  # English
@@ -71,29 +71,32 @@ class Messages:
     show: str
     copy: str
     copied: str
+    show_more: str
+    time: str
 
     # Sign-in
     sign_in: str
+    sign_in_title: str
     sign_in_lead: str
     key: str
     key_hint: str
-    sign_in_wrong: str
-    sign_in_scope: str
+    sign_in_rejected: str
+    sign_in_scope_missing: str
     signed_out: str
 
     # Errors
-    fault_titles: Mapping[int, str]
+    error_titles: Mapping[int, str]
     not_found: str
     forbidden: str
     forbidden_user: str
     forbidden_all: str
-    form_stale: str
-    form_foreign: str
-    too_fast: str
+    form_expired: str
+    form_cross_origin: str
+    rate_limited: str
     database_down: str
-    broken: str
-    invalid: str
-    not_readable: str
+    internal_error: str
+    nothing_changed: str
+    bad_request: str
     to_start: str
     open_again: str
 
@@ -106,7 +109,6 @@ class Messages:
     id: str
     balance: str
     created: str
-    more_users: str
     new_user: str
     new_user_lead: str
     create: str
@@ -116,7 +118,7 @@ class Messages:
     user: str
     balance_now: str
     balance_at: str
-    at: str
+    date_and_time: str
     inclusive: str
     chart: str
     chart_hint: str
@@ -145,8 +147,8 @@ class Messages:
     transactions_short: str
     filter: str
     filter_clear: str
-    from_: str
-    until: str
+    range_start: str
+    range_end: str
     kind: str
     kinds: Mapping[str, str]
     outcome: str
@@ -177,7 +179,7 @@ class Messages:
     effective: str
     effective_hint: str
     effective_now: str
-    go_on: str
+    continue_: str
     confirm: Mapping[str, str]
     confirm_lead: str
     confirm_once: str
@@ -192,7 +194,7 @@ class Messages:
     done_refused: str
     done_before: str
     done_other: str
-    again: str
+    send_again: str
     unknown_outcome: str
     not_posted: str
     not_posted_now: str
@@ -201,7 +203,7 @@ class Messages:
     # A proof
     proof: str
     proof_lead: str
-    proof_sealed: str
+    sealed: str
     proof_waiting: str
     proof_broken: str
     proof_download: str
@@ -215,8 +217,8 @@ class Messages:
     path: str
 
     # The overview
-    of_this_process: str
-    of_this_process_hint: str
+    this_process: str
+    this_process_hint: str
     throughput: str
     throughput_unit: str
     latency: str
@@ -226,13 +228,12 @@ class Messages:
     entries_posted: str
     entries_refused: str
     sum_of_balances: str
-    counted_behind: str
     relays: str
     relays_none: str
     sink: str
     sink_active: str
     events_behind: str
-    seconds_behind: str
+    lag: str
     failures: str
     last_failure: str
     seals: str
@@ -248,11 +249,11 @@ class Messages:
     audit_last: str
     never: str
     largest: str
-    largest_lead: str
+    largest_hint: str
     largest_none: str
     database: str
     database_up: str
-    database_gone: str
+    database_unavailable: str
     durations: tuple[str, str, str, str, str]
     """The units of durations: milliseconds, seconds, minutes, hours, days."""
     milliseconds: str
@@ -265,12 +266,11 @@ class Messages:
     # Keys
     keys_lead: str
     keys_none: str
-    keys_none_beside: str
+    keys_none_created: str
     new_key: str
     scopes: str
     scope_names: Mapping[str, str]
-    of_users: str
-    of_users_hint: str
+    key_users_hint: str
     networks: str
     networks_hint: str
     expires: str
@@ -281,9 +281,9 @@ class Messages:
     expired: str
     replaced: str
     revoke: str
-    revoke_sure: str
+    revoke_question: str
     rotate: str
-    rotate_sure: str
+    rotate_question: str
     key_shown_once: str
     too_many_keys: str
     own_key: str
@@ -298,17 +298,19 @@ class Messages:
     events_hint: str
     enabled: str
     disabled: str
+    webhooks_disabled: str
     enable: str
     disable: str
     delete: str
-    delete_sure: str
-    waiting: str
-    dead: str
+    delete_question: str
+    deliveries_pending: str
+    deliveries_dead: str
+    delivery_states: Mapping[str, str]
     replay: str
     replayed: PluralText
-    succeeded: str
-    failed: str
-    signs_shown_once: str
+    attempts_succeeded: str
+    attempts_failed: str
+    signing_key_shown_once: str
     too_many_webhooks: str
     deliveries: str
     deliveries_none: str
@@ -317,6 +319,12 @@ class Messages:
 
     # Faults of fields
     range_is_empty: str
+    field_fault: str
+    """The sentence about an invalid field. The placeholders are the field's name and what is wrong with the field."""
     field_names: Mapping[str, str]
+    unnamed_field: str
+    """The name of a field that is not in `field_names`."""
     field_faults: Mapping[str, str]
     """The messages about invalid fields. For fields that are not in this mapping, the API's message is shown."""
+    form_faults: Mapping[str, str]
+    """The messages about fields that are `unknown` or `repeated`, and about an `unreadable` form."""

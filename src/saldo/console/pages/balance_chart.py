@@ -18,7 +18,13 @@ from litestar import Response
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from saldo.console.page import ConsolePage, InjectedPage, page_route, parse_query
+from saldo.console.page import (
+    ConsolePage,
+    InjectedPage,
+    LocalizedFault,
+    page_route,
+    parse_query,
+)
 from saldo.console.pages.user import get_user
 from saldo.console.pages.users import USERS_PATH
 from saldo.encoding.json import encode_json
@@ -49,12 +55,12 @@ class ChartPoints(NamedTuple):
     """The points of a range, and the method that produced them.
 
     Attributes:
-        counted: The number of changes in the range, or the number of samples.
+        number: The number of changes in the range, or the number of samples.
     """
 
     points: list[BalancePoint]
-    how: ChartMethod
-    counted: int
+    method: ChartMethod
+    number: int
 
 
 @page_route(f"{USERS_PATH}/{{user_id:str}}/chart")
@@ -74,7 +80,7 @@ async def show_chart(
     if asked:
         since, until = (_moment(asked, name) for name in ("from", "to"))
         if since >= until:
-            raise InvalidError([InvalidField("to", "must be after from")])
+            raise InvalidError([LocalizedFault("to", page.messages.range_is_empty)])
     else:
         whole = max(now, span.last)
         margin = max((whole - span.first) * MARGIN, timedelta(seconds=1))
@@ -173,24 +179,24 @@ def _answer(
     Args:
         ever: Whether the balance has ever changed.
     """
-    formats, words = page.formats, page.words
-    counted = {
-        "exact": words.chart_exact,
-        "thinned": words.chart_thinned,
-        "sampled": words.chart_sampled,
-    }[drawn.how]
+    formatter, messages = page.formatter, page.messages
+    summary = {
+        "exact": messages.chart_exact,
+        "thinned": messages.chart_thinned,
+        "sampled": messages.chart_sampled,
+    }[drawn.method]
     if not drawn.points:
-        said = words.chart_ahead if ever else words.chart_empty
+        text = messages.chart_ahead if ever else messages.chart_empty
     else:
-        said = counted.of(drawn.counted, formats.count(drawn.counted))
+        text = summary.format(drawn.number, formatter.count(drawn.number))
     body: dict[str, Any] = {
         "from": since.timestamp(),
         "to": until.timestamp(),
-        "how": drawn.how,
-        "said": said,
+        "how": drawn.method,
+        "summary": text,
         "times": [point.moment.timestamp() for point in drawn.points],
         "balances": [
-            {"plain": formats.plain(point.balance), "text": formats.money(point.balance)}
+            {"plain": formatter.api_amount(point.balance), "text": formatter.money(point.balance)}
             for point in drawn.points
         ],
     }

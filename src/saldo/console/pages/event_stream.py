@@ -23,8 +23,8 @@ LIVE_PATH: Final = f"{CONSOLE_PATH}/live"
 class ConsoleEventStream:
     """The route of the live stream."""
 
-    def __init__(self, entry: SessionAuthenticator, events: LiveStream) -> None:
-        self._entry = entry
+    def __init__(self, authenticator: SessionAuthenticator, events: LiveStream) -> None:
+        self._authenticator = authenticator
         self._events = events
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -41,12 +41,12 @@ class ConsoleEventStream:
         """Authenticate the request. Returns the error response, or None if the grant allows the stream."""
         try:
             # An open page does not extend the session.
-            visitor = await self._entry.visitor(scope, in_use=False)
+            visitor = await self._authenticator.identify(scope, in_use=False)
         except StoreError as error:
             return problems.from_error(error, request_id).answer(request_id)
         if visitor.grant is None:
             return problems.authentication_required("Sign in to the console.").answer(request_id)
         if not visitor.grant.allows(Scope.READ):
             return problems.forbidden_scope(Scope.READ).answer(request_id)
-        request_state(scope).admission = SessionAdmission(self._entry, scope, visitor)
+        request_state(scope).admission = SessionAdmission(self._authenticator, scope, visitor)
         return None

@@ -54,9 +54,10 @@ async def create_key(page: InjectedPage) -> Response[bytes]:
     try:
         made = await issue_key(page.service, _read(page, typed), page.grant.name)
     except InvalidError as error:
-        return await _page(page, 422, typed=typed, faults=page.faults(error))
+        return await _page(page, 422, typed=typed, faults=page.fault_messages(error))
     except TooManyKeysError:
-        faults = {"name": page.words.too_many_keys}
+        maximum = page.formatter.count(page.service.settings.keys_max)
+        faults = {"name": page.messages.too_many_keys.format(maximum)}
         return await _page(page, 409, typed=typed, faults=faults)
     return await _show(page, made)
 
@@ -66,7 +67,7 @@ async def revoke_key_page(page: InjectedPage, key_id: FromPath[str]) -> Response
     """Revoke a key. Sessions that were started with it are no longer valid."""
     require_scope(page, Scope.ADMIN)
     await revoke_key(page.service, _id(key_id), page.grant.name)
-    return page.go(KEYS_PATH)
+    return page.redirect(KEYS_PATH)
 
 
 @post(f"{KEYS_PATH}/{{key_id:str}}/rotate")
@@ -75,7 +76,7 @@ async def rotate_key(page: InjectedPage, key_id: FromPath[str]) -> Response[byte
     require_scope(page, Scope.ADMIN)
     overlap = timedelta(seconds=page.service.settings.key_overlap_seconds)
     made = await replace_key(page.service, _id(key_id), overlap, page.grant.name)
-    return page.go(KEYS_PATH) if made is None else await _show(page, made)
+    return page.redirect(KEYS_PATH) if made is None else await _show(page, made)
 
 
 HANDLERS = [show_keys, create_key, revoke_key_page, rotate_key]
@@ -103,7 +104,7 @@ async def _page(
 ) -> Response[bytes]:
     after_id = 0 if after is None else parse_position("after", after)
     keys = await page.service.keys.page(after_id=after_id, limit=PAGE_KEYS + 1)
-    return page.show(
+    return page.render(
         "keys.html",
         status,
         keys=keys[:PAGE_KEYS],
@@ -116,13 +117,13 @@ async def _page(
 
 def _read(page: ConsolePage, typed: dict[str, str]) -> NewKey:
     fields: dict[str, Any] = {
-        "name": typed.get("name"),
+        "name": typed.get("name", ""),
         "scopes": [scope.value for scope in SCOPES if scope in typed] or None,
         "user_ids": split_commas(typed.get("users")),
         "networks": split_commas(typed.get("networks")),
         "expires_at": typed.get("expires_at"),
     }
-    return read_new_key(fields, KeyParserOptions(page.formats.zone, 0, datetime.now(UTC)))
+    return read_new_key(fields, KeyParserOptions(page.formatter.zone, 0, datetime.now(UTC)))
 
 
 def _id(text: str) -> int:

@@ -42,19 +42,19 @@ class OverviewCache:
         self.samples = samples
         self._service = service
         self._charts = charts
-        self._looking = asyncio.Lock()
-        self._looked_at = -FIGURES_CACHE_SECONDS
-        self._found: tuple[DatabaseMetrics, Sequence[RecentTransaction]] | None = None
+        self._lock = asyncio.Lock()
+        self._queried_at = -FIGURES_CACHE_SECONDS
+        self._cached: tuple[DatabaseMetrics, Sequence[RecentTransaction]] | None = None
 
     async def get(self) -> tuple[DatabaseMetrics, Sequence[RecentTransaction]]:
         """Return the figures and the largest recent transactions. Values that cannot be read now are left out."""
-        async with self._looking:
+        async with self._lock:
             now = time.monotonic()
-            if self._found is None or now - self._looked_at >= FIGURES_CACHE_SECONDS:
+            if self._cached is None or now - self._queried_at >= FIGURES_CACHE_SECONDS:
                 figures = await read_database_metrics(self._service)
-                self._found = figures, await self._largest()
-                self._looked_at = now
-            return self._found
+                self._cached = figures, await self._largest()
+                self._queried_at = now
+            return self._cached
 
     async def _largest(self) -> Sequence[RecentTransaction]:
         try:
@@ -76,11 +76,11 @@ async def show_overview(page: InjectedPage, overview: InjectedOverview) -> Respo
     require_all_users(page.request.scope)
     figures, largest = await overview.get()
     settings = page.service.settings
-    return page.show(
+    return page.render(
         "overview.html",
         figures=figures,
         largest=largest,
-        looked_at=RECENT_ENTRIES_PER_SHARD,
+        recent_entries=RECENT_ENTRIES_PER_SHARD,
         seals_on=settings.seals_enabled,
         sample_seconds=int(SAMPLE_SECONDS),
         processes=settings.workers,

@@ -25,31 +25,35 @@ async def show_sign_in(page: InjectedPage) -> Response[bytes]:
     asked = parse_query(page.request, "to", "out")
     to = parse_console_path(asked.get("to")) or CONSOLE_PATH
     if page.visitor.grant is not None:
-        return page.go(to)
-    return page.show("sign_in.html", to=to, wrong="", signed_out="out" in asked)
+        return page.redirect(to)
+    return page.render("sign_in.html", to=to, wrong="", signed_out="out" in asked)
 
 
 @post(SIGN_IN_PATH)
-async def sign_in(page: InjectedPage, entry: InjectedAuthenticator) -> Response[bytes]:
+async def sign_in(page: InjectedPage, authenticator: InjectedAuthenticator) -> Response[bytes]:
     """Begin a session. Its secret is always new, which prevents session fixation."""
     asked = await parse_form(page.request, "key", "to")
     to = parse_console_path(asked.get("to")) or CONSOLE_PATH
-    secret = await entry.sign_in(page.request.scope, asked.get("key", "").strip())
+    secret = await authenticator.sign_in(page.request.scope, asked.get("key", "").strip())
     if isinstance(secret, AuthenticationFailure):
-        words = page.words
-        wrong = words.sign_in_scope if secret is MISSING_READ_SCOPE else words.sign_in_wrong
-        return page.show("sign_in.html", 403, to=to, wrong=wrong, signed_out=False)
-    answer = page.go(to)
+        messages = page.messages
+        wrong = (
+            messages.sign_in_scope_missing
+            if secret is MISSING_READ_SCOPE
+            else messages.sign_in_rejected
+        )
+        return page.render("sign_in.html", 403, to=to, wrong=wrong, signed_out=False)
+    answer = page.redirect(to)
     page.set_session_cookie(answer, secret)
     return answer
 
 
 @post("/console/sign-out")
-async def sign_out(page: InjectedPage, entry: InjectedAuthenticator) -> Response[bytes]:
+async def sign_out(page: InjectedPage, authenticator: InjectedAuthenticator) -> Response[bytes]:
     """End the session in the database and delete its cookie."""
     if page.visitor.signed_in:
-        await entry.sign_out(page.visitor)
-    answer = page.go(SIGN_IN_PATH, out="1")
+        await authenticator.sign_out(page.visitor)
+    answer = page.redirect(SIGN_IN_PATH, out="1")
     page.set_session_cookie(answer, None)
     return answer
 
@@ -58,16 +62,18 @@ async def sign_out(page: InjectedPage, entry: InjectedAuthenticator) -> Response
 async def show_settings(page: InjectedPage) -> Response[bytes]:
     """Show the form for language, theme and time zone."""
     to = parse_console_path(parse_query(page.request, "to").get("to")) or CONSOLE_PATH
-    return page.show("settings.html", to=to, zones=sorted(zones()))
+    return page.render("settings.html", to=to, zones=sorted(zones()))
 
 
 @post(SETTINGS_PATH)
 async def save_settings(page: InjectedPage) -> Response[bytes]:
     """Store the chosen preferences in the cookie and redirect to the previous page."""
     asked = await parse_form(page.request, "language", "theme", "zone", "to", empty=True)
-    look = page.look.changed(asked.get("language", ""), asked.get("theme", ""), asked.get("zone"))
-    answer = page.go(parse_console_path(asked.get("to")) or CONSOLE_PATH)
-    page.save_preferences(answer, look)
+    preferences = page.preferences.with_changes(
+        asked.get("language", ""), asked.get("theme", ""), asked.get("zone")
+    )
+    answer = page.redirect(parse_console_path(asked.get("to")) or CONSOLE_PATH)
+    page.save_preferences(answer, preferences)
     return answer
 
 

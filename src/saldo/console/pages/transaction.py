@@ -44,7 +44,7 @@ async def show_transaction(page: InjectedPage, uuid: FromPath[str]) -> Response[
     if user is None:
         raise PageNotFoundError
     proven = await _find_proof(page, found)
-    return page.show("transaction.html", item=found, user=user, done=done, proven=proven)
+    return page.render("transaction.html", item=found, user=user, done=done, proven=proven)
 
 
 @page_route(f"{TRANSACTIONS_PATH}/{{uuid:str}}/proof")

@@ -62,7 +62,7 @@ class TransactionForm(NamedTuple):
     timestamp: datetime | None
 
     @property
-    def signed(self) -> int:
+    def signed_amount(self) -> int:
         """The amount as the ledger stores it, negative for a withdrawal."""
         return self.amount if self.kind is Kind.DEPOSIT else -self.amount
 
@@ -71,9 +71,9 @@ class TransactionForm(NamedTuple):
         """The type of the transaction in the API."""
         return "DEPOSIT" if self.kind is Kind.DEPOSIT else "WITHDRAW"
 
-    def is_that_of(self, user: User, recorded: Transaction) -> bool:
-        """Return whether this movement equals the transaction that is recorded under its uuid."""
-        same = recorded.user_id == user.id and recorded.amount == self.signed
+    def matches(self, user: User, recorded: Transaction) -> bool:
+        """Return whether the form equals the transaction that is recorded under its uuid."""
+        same = recorded.user_id == user.id and recorded.amount == self.signed_amount
         return same and self.timestamp in {None, recorded.timestamp}
 
 
@@ -89,7 +89,7 @@ async def show_form(page: InjectedPage, user_id: FromPath[str]) -> Response[byte
         # recorded or still to be sent.
         recorded = await _find_recorded(page, parse_uuid(asked["uuid"]))
         if recorded is not None:
-            return page.go(f"{TRANSACTIONS_PATH}/{recorded.uuid}", done="before")
+            return page.redirect(f"{TRANSACTIONS_PATH}/{recorded.uuid}", done="before")
     return _form(page, user, asked, {})
 
 
@@ -101,10 +101,12 @@ async def submit_form(page: InjectedPage, user_id: FromPath[str]) -> Response[by
     asked = await parse_form(page.request, "uuid", *_FIELDS)
     uuid = parse_uuid(asked["uuid"]) if "uuid" in asked else uuid4()
     try:
-        movement = _parse(page, asked, page.formats.typed_amount(asked.get("amount", "")))
+        movement = _parse(page, asked, page.formatter.normalize_amount(asked.get("amount", "")))
     except InvalidError as error:
-        return _form(page, user, asked, page.faults(error))
-    return page.go(f"{USERS_PATH}/{user.id}/confirm", **_query_parameters(page, uuid, movement))
+        return _form(page, user, asked, page.fault_messages(error))
+    return page.redirect(
+        f"{USERS_PATH}/{user.id}/confirm", **_query_parameters(page, uuid, movement)
+    )
 
 
 @page_route(CONFIRM_PATH)
@@ -116,8 +118,8 @@ async def show_confirm(page: InjectedPage, user_id: FromPath[str]) -> Response[b
     uuid, movement = parse_uuid(asked.get("uuid", "")), _parse(page, asked, asked.get("amount", ""))
     recorded = await _find_recorded(page, uuid)
     if recorded is not None:
-        done = "before" if movement.is_that_of(user, recorded) else "other"
-        return page.go(f"{TRANSACTIONS_PATH}/{uuid}", done=done)
+        done = "before" if movement.matches(user, recorded) else "other"
+        return page.redirect(f"{TRANSACTIONS_PATH}/{uuid}", done=done)
     return await _confirm(page, user, uuid, movement)
 
 
@@ -128,21 +130,21 @@ async def post_transaction(page: InjectedPage, user_id: FromPath[str]) -> Respon
     user = await get_user(page, user_id)
     asked = await parse_form(page.request, "uuid", *_FIELDS)
     uuid, movement = parse_uuid(asked.get("uuid", "")), _parse(page, asked, asked.get("amount", ""))
-    request = TransactionRequest(uuid, user.id, movement.signed, movement.timestamp)
+    request = TransactionRequest(uuid, user.id, movement.signed_amount, movement.timestamp)
     try:
         decision = await page.service.engine.post(request)
     except EngineError as error:
         unknown = isinstance(error, OutcomeUnknownError)
-        said = page.words.unknown_outcome if unknown else page.words.not_posted_now
+        said = page.messages.unknown_outcome if unknown else page.messages.not_posted_now
         return await _confirm(page, user, uuid, movement, 503, said)
     count_outcome(decision.outcome, decision.replayed)
     # Log the author for the audit trail. The amount is in the ledger.
     _log.info("transaction %s of user %d was sent by %s", uuid, user.id, page.grant.name)
     if decision.outcome.is_recorded:
         done = "before" if decision.replayed else "now"
-        return page.go(f"{TRANSACTIONS_PATH}/{uuid}", done=done)
+        return page.redirect(f"{TRANSACTIONS_PATH}/{uuid}", done=done)
     if decision.outcome is Outcome.UUID_CONFLICT and await _find_recorded(page, uuid) is not None:
-        return page.go(f"{TRANSACTIONS_PATH}/{uuid}", done="other")
+        return page.redirect(f"{TRANSACTIONS_PATH}/{uuid}", done="other")
     return await _confirm(page, user, uuid, movement, 409, _refusal_message(page, decision))
 
 
@@ -152,11 +154,11 @@ HANDLERS = [show_form, submit_form, show_confirm, post_transaction]
 def _form(
     page: ConsolePage, user: User, asked: dict[str, str], faults: dict[str, str]
 ) -> Response[bytes]:
-    example = page.formats.money(min(EXAMPLE_AMOUNT_MINOR, page.service.reading.amount_max_minor))
+    example = page.formatter.money(min(EXAMPLE_AMOUNT_MINOR, page.service.reading.amount_max_minor))
     kind = asked.get("type", "DEPOSIT")
     status = 422 if faults else 200
     page.set_canonical_url(f"{USERS_PATH}/{user.id}/post", **asked)
-    return page.show(
+    return page.render(
         "transaction_form.html",
         status,
         user=user,
@@ -175,7 +177,7 @@ async def _confirm(
     status: int = 200,
     said: str = "",
 ) -> Response[bytes]:
-    after = user.balance + movement.signed
+    after = user.balance + movement.signed_amount
     # Skip this query after an error: the database may not be available, and this page must be shown all the same.
     then = None if said else await _balance_at_timestamp(page, user, movement)
     values: dict[str, Any] = {"uuid": uuid, "movement": movement, "after": after, "said": said}
@@ -188,9 +190,9 @@ async def _confirm(
     written = _query_parameters(page, uuid, movement)
     back = dict(written)
     if movement.timestamp is not None:
-        back["timestamp"] = page.formats.field(movement.timestamp)
+        back["timestamp"] = page.formatter.input_value(movement.timestamp)
     page.set_canonical_url(f"{USERS_PATH}/{user.id}/confirm", **written)
-    return page.show(
+    return page.render(
         "confirm.html", status, user=user, back=urlencode(back), fields=written, **values
     )
 
@@ -206,13 +208,13 @@ async def _balance_at_timestamp(
 
 def _warning(page: ConsolePage, movement: TransactionForm, after: int, then: int | None) -> str:
     """Return the reason why the transaction would be refused, if it is known in advance, or an empty text."""
-    words, tolerance = page.words, page.service.settings.future_tolerance
+    messages, tolerance = page.messages, page.service.settings.future_tolerance
     if movement.timestamp is not None and movement.timestamp > datetime.now(UTC) + tolerance:
-        return words.would_be_in_future
+        return messages.would_be_in_future
     if after < 0:
-        return words.would_be_refused
-    if then is not None and then + movement.signed < 0:
-        return words.would_be_refused_then
+        return messages.would_be_refused
+    if then is not None and then + movement.signed_amount < 0:
+        return messages.would_be_refused_then
     return ""
 
 
@@ -221,7 +223,7 @@ def _query_parameters(page: ConsolePage, uuid: UUID, movement: TransactionForm) 
     fields = {
         "uuid": str(uuid),
         "type": movement.name,
-        "amount": page.formats.plain(movement.amount),
+        "amount": page.formatter.api_amount(movement.amount),
     }
     if movement.timestamp is not None:
         fields["timestamp"] = format_instant(movement.timestamp)
@@ -248,18 +250,18 @@ def _parse(page: ConsolePage, asked: dict[str, str], amount: str) -> Transaction
     try:
         minor = parse_amount(amount, reading.decimals, reading.amount_max_minor)
     except AmountTooLargeError:
-        most = page.formats.money(reading.amount_max_minor)
-        faults.extend([LocalizedFault("amount", page.words.amount_too_large.format(most))])
+        most = page.formatter.money(reading.amount_max_minor)
+        faults.extend([LocalizedFault("amount", page.messages.amount_too_large.format(most))])
     except MoneyError as error:
         faults.add("amount", str(error))
     if "timestamp" in asked:
         given = asked["timestamp"]
-        timestamp = faults.read("timestamp", parse_instant, given, page.formats.zone)
+        timestamp = faults.read("timestamp", parse_instant, given, page.formatter.zone)
     faults.raise_if_any()
     return TransactionForm(kind, minor, timestamp)
 
 
 def _refusal_message(page: ConsolePage, decision: Decision) -> str:
     """Return the message about a refused transaction that was not recorded."""
-    reason = page.words.outcome_reasons[decision.outcome.name.lower()]
-    return f"{reason}. {page.words.not_posted}"
+    reason = page.messages.outcome_reasons[decision.outcome.name.lower()]
+    return f"{reason}. {page.messages.not_posted}"

@@ -44,7 +44,7 @@ async def show_user(page: InjectedPage, user_id: FromPath[str]) -> Response[byte
     older = ""
     if found.next_before is not None:
         older = urlencode({**kept, "cursor": str(found.next_before)})
-    return page.show(
+    return page.render(
         "user.html",
         422 if faults else 200,
         user=user,
@@ -85,8 +85,8 @@ async def _transactions(
 ) -> TransactionPage:
     since, until = (_parse_instant(page, asked, name, faults) for name in ("from", "to"))
     if since is not None and until is not None and since >= until:
-        fault = LocalizedFault("to", page.words.range_is_empty)
-        faults |= page.faults(InvalidError([fault]))
+        fault = LocalizedFault("to", page.messages.range_is_empty)
+        faults |= page.fault_messages(InvalidError([fault]))
         until = None
     outcome = asked.get("outcome")
     if outcome not in {None, "posted", "refused"}:
@@ -118,7 +118,7 @@ def _parse_instant(
     if field not in asked:
         return None
     try:
-        return parse_instant(asked[field], page.formats.zone)
+        return parse_instant(asked[field], page.formatter.zone)
     except InstantError as error:
-        faults |= page.faults(InvalidError([InvalidField(field, str(error))]))
+        faults |= page.fault_messages(InvalidError([InvalidField(field, str(error))]))
         return None

@@ -36,17 +36,17 @@ async def show_users(page: InjectedPage) -> Response[bytes]:
         # The order of names must not reveal the name of a user whom the key does not cover.
         require_user(page.request.scope, after_id)
     if _is_uuid(q):
-        return page.go(f"{CONSOLE_PATH}/transactions/{q}")
+        return page.redirect(f"{CONSOLE_PATH}/transactions/{q}")
     if not q:
         users = await _all(page, after_id)
     else:
         users = await _search(page, q, after_id)
-        if len(users) == 1 and not page.is_part and not after_id:
-            return page.go(f"{USERS_PATH}/{users[0].id}")
+        if len(users) == 1 and not page.is_partial and not after_id:
+            return page.redirect(f"{USERS_PATH}/{users[0].id}")
     shown, more = users[:PAGE_USERS], ""
     if len(users) > PAGE_USERS:
         more = urlencode({"q": q, "after": str(shown[-1].id)} if q else {"after": shown[-1].id})
-    return page.show("users.html", q=q, users=shown, more=more)
+    return page.render("users.html", q=q, users=shown, more=more)
 
 
 @page_route(NEW_USER_PATH)
@@ -54,7 +54,7 @@ async def show_new_user(page: InjectedPage) -> Response[bytes]:
     """Show the form."""
     require_scope(page, Scope.WRITE)
     require_all_users(page.request.scope)
-    return page.show("user_new.html", name="", faults={}, taken=None)
+    return page.render("user_new.html", name="", faults={}, taken=None)
 
 
 @post(NEW_USER_PATH)
@@ -66,12 +66,12 @@ async def create_user(page: InjectedPage) -> Response[bytes]:
     try:
         name = parse_user_name(typed, page.service.reading)
     except InvalidError as error:
-        faults = page.faults(error)
-        return page.show("user_new.html", 422, name=typed, faults=faults, taken=None)
+        faults = page.fault_messages(error)
+        return page.render("user_new.html", 422, name=typed, faults=faults, taken=None)
     creation = await page.service.reader.create_user(name)
     if not creation.created:
-        return page.show("user_new.html", 409, name=typed, faults={}, taken=creation.id)
-    return page.go(f"{USERS_PATH}/{creation.id}")
+        return page.render("user_new.html", 409, name=typed, faults={}, taken=creation.id)
+    return page.redirect(f"{USERS_PATH}/{creation.id}")
 
 
 HANDLERS = [show_users, show_new_user, create_user]

@@ -51,7 +51,7 @@ async def create_webhook(page: InjectedPage) -> Response[bytes]:
     typed = await parse_form(page.request, "url", "users", *RELAYED_EVENT_TYPES)
     settings = page.service.settings
     fields: dict[str, Any] = {
-        "url": typed.get("url"),
+        "url": typed.get("url", ""),
         "event_types": [name for name in RELAYED_EVENT_TYPES if name in typed] or None,
         "user_ids": split_commas(typed.get("users")),
     }
@@ -62,9 +62,11 @@ async def create_webhook(page: InjectedPage) -> Response[bytes]:
             webhooks_max=settings.webhooks_max,
         )
     except InvalidError as error:
-        return await _page(page, 422, typed=typed, faults=page.faults(error))
+        return await _page(page, 422, typed=typed, faults=page.fault_messages(error))
     except TooManyWebhooksError:
-        return await _page(page, 409, typed=typed, faults={"url": page.words.too_many_webhooks})
+        maximum = page.formatter.count(settings.webhooks_max)
+        faults = {"url": page.messages.too_many_webhooks.format(maximum)}
+        return await _page(page, 409, typed=typed, faults=faults)
     _log_change(page, "made a webhook")
     return redirect_with_flash(page, WEBHOOKS_PATH, wanted.secret)
 
@@ -78,7 +80,7 @@ async def show_webhook(page: InjectedPage, webhook_id: FromPath[str]) -> Respons
     deliveries = await page.service.webhooks.deliveries(
         webhook.id, after_id=0, state=None, limit=DELIVERIES_MAX
     )
-    return page.show(
+    return page.render(
         "webhook.html",
         webhook=webhook,
         deliveries=deliveries,
@@ -97,7 +99,7 @@ async def switch_webhook(page: InjectedPage, webhook_id: FromPath[str]) -> Respo
         webhook.id, WebhookChange(enabled=enabled), previous_secret=old
     )
     _log_change(page, f"switched webhook {webhook.id} {'on' if enabled else 'off'}")
-    return page.go(f"{WEBHOOKS_PATH}/{webhook.id}")
+    return page.redirect(f"{WEBHOOKS_PATH}/{webhook.id}")
 
 
 @post(f"{WEBHOOKS_PATH}/{{webhook_id:str}}/delete")
@@ -107,7 +109,7 @@ async def delete_webhook(page: InjectedPage, webhook_id: FromPath[str]) -> Respo
     webhook = await _get_webhook(page, webhook_id)
     await page.service.webhooks.delete(webhook.id)
     _log_change(page, f"deleted webhook {webhook.id}")
-    return page.go(WEBHOOKS_PATH)
+    return page.redirect(WEBHOOKS_PATH)
 
 
 @post(f"{WEBHOOKS_PATH}/{{webhook_id:str}}/replay")
@@ -118,7 +120,7 @@ async def replay_webhook(page: InjectedPage, webhook_id: FromPath[str]) -> Respo
     count = await page.service.webhooks.replay(
         webhook.id, None, deliveries_max=page.service.settings.webhook_pending_max
     )
-    return page.go(f"{WEBHOOKS_PATH}/{webhook.id}", replayed=str(count))
+    return page.redirect(f"{WEBHOOKS_PATH}/{webhook.id}", replayed=str(count))
 
 
 HANDLERS = [
@@ -141,7 +143,7 @@ async def _page(
 ) -> Response[bytes]:
     maximum = page.service.settings.webhooks_max
     webhooks = await page.service.webhooks.page(after_id=0, limit=maximum)
-    return page.show(
+    return page.render(
         "webhooks.html",
         status,
         webhooks=webhooks,

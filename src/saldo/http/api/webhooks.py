@@ -55,7 +55,7 @@ State: TypeAlias = Annotated[
         name="state",
         description="Returns only pending (`waiting`) or only dead deliveries.",
         examples=[Example(value="dead")],
-        schema_extra={"type": OpenAPIType.STRING, "oneOf": None, "pattern": "^(waiting|dead)$"},
+        schema_extra={"type": OpenAPIType.STRING, "oneOf": None, "pattern": "^(pending|dead)$"},
     ),
 ]
 
@@ -178,7 +178,7 @@ async def delete_webhook(
     responses=problem_specs(
         "webhook_not_found",
         *DATABASE_CODES,
-        invalid=InvalidField("state", 'must be "waiting" or "dead"'),
+        invalid=InvalidField("state", 'must be "pending" or "dead"'),
     ),
 )
 async def get_deliveries(
@@ -276,7 +276,7 @@ def _webhook(webhook: Webhook) -> schemas.Webhook:
         attempts_failed=webhook.attempts_failed,
         last_failure=webhook.last_failure,
         last_failure_at=format_optional_instant(webhook.last_failure_at),
-        deliveries_waiting=webhook.deliveries_waiting,
+        deliveries_pending=webhook.deliveries_pending,
         deliveries_dead=webhook.deliveries_dead,
         secret=UNSET,
     )
@@ -289,9 +289,9 @@ def _delivery(delivery: Delivery) -> schemas.Delivery:
         user_id=delivery.user_id,
         shard=delivery.shard,
         seq=delivery.seq,
-        state="dead" if dead else "waiting",
+        state="dead" if dead else "pending",
         attempts=delivery.attempts,
-        waiting_since=format_instant(delivery.waiting_since),
+        pending_since=format_instant(delivery.pending_since),
         next_attempt_at=None if dead else format_instant(delivery.next_attempt_at),
         last_attempt_at=format_optional_instant(delivery.last_attempt_at),
         last_failure=delivery.last_failure,

@@ -46,7 +46,7 @@ class Webhook(Struct):
     attempts_failed: int
     last_failure: str | None
     last_failure_at: Instant | None
-    deliveries_waiting: Annotated[
+    deliveries_pending: Annotated[
         int,
         Meta(
             description="Number of pending deliveries, including those that wait for an earlier one."
@@ -85,7 +85,7 @@ class Delivery(Struct):
             description="Number of failed attempts. It is 0 while the delivery waits for an earlier one."
         ),
     ]
-    waiting_since: Instant
+    pending_since: Instant
     next_attempt_at: Annotated[
         Instant | None,
         Meta(description="Time of the next attempt. It is null if the delivery is dead."),

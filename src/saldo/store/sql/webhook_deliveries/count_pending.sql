@@ -1,5 +1,5 @@
 -- Return the number of the webhook's pending deliveries, and those of the given users that have one.
-SELECT (SELECT count(*) FROM saldo.webhook_deliveries WHERE webhook_id = $1 AND dead_at IS NULL) AS waiting,
+SELECT (SELECT count(*) FROM saldo.webhook_deliveries WHERE webhook_id = $1 AND dead_at IS NULL) AS pending,
     ARRAY(
         SELECT wanted.user_id
         FROM unnest($2::bigint[]) AS wanted (user_id)
