@@ -11,7 +11,7 @@ from tests import databases, forking
 from tests.acceptance.service import service
 from tests.environment import without_settings
 
-READY = "the database is ready for this version\n"
+READY = "the schema of the database is that of this version\n"
 
 
 def _migrate(directory: Path, **settings: str) -> subprocess.CompletedProcess[str]:

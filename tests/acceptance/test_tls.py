@@ -239,8 +239,8 @@ def _encrypt(file: Path) -> None:
 @pytest.mark.parametrize(
     ("fault", "expected"),
     [
-        ("no key", "SALDO_TLS_CERTIFICATE_FILE is set, and SALDO_TLS_KEY_FILE is not"),
-        ("no certificate", "SALDO_TLS_KEY_FILE is set, and SALDO_TLS_CERTIFICATE_FILE is not"),
+        ("no key", "SALDO_TLS_CERTIFICATE_FILE is set, but SALDO_TLS_KEY_FILE is not"),
+        ("no certificate", "SALDO_TLS_KEY_FILE is set, but SALDO_TLS_CERTIFICATE_FILE is not"),
         ("no such file", "SALDO_TLS_KEY_FILE="),
         ("another key", "the key is not the certificate's"),
         ("garbage", "no PEM"),

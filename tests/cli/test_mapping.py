@@ -85,7 +85,7 @@ def test_derived_uuids_differ_by_row_and_by_name(name: str, one: int, other: int
         ((*FIELDS, "amount"), (), "two columns amount"),
         (FIELDS, ("sum=amount",), "FIELD=COLUMN"),
         (FIELDS, ("amount",), "FIELD=COLUMN"),
-        (FIELDS, ("amount=a", "amount=b"), "has a column already"),
+        (FIELDS, ("amount=a", "amount=b"), "already has a column"),
         (FIELDS, ("amount=",), "there is no column amount"),
         (("uuid;type;amount;user_id",), (), "--delimiter"),
     ],
@@ -126,7 +126,7 @@ def test_signed_amounts_and_a_type_column_exclude_each_other() -> None:
         ("- 5.00", '" ", U+0020'),
         ("--3.00", '"-", U+002D'),
         ("٣", "U+0663 (ARABIC-INDIC DIGIT THREE)"),
-        ("0.1 (a binary float)", "as a decimal or as text"),
+        ("0.1 (a binary float)", "as decimals or as text"),
     ],
 )
 @pytest.mark.parametrize("signed", [True, False])
@@ -186,8 +186,8 @@ def test_types_written_as_words(words: tuple[str, str]) -> None:
 @pytest.mark.parametrize(
     ("heading", "named"),
     [
-        (("sep=", ""), "delete it, and give --delimiter"),
-        (("sep=;",), "delete it, and give --delimiter"),
+        (("sep=", ""), "delete it, and use --delimiter"),
+        (("sep=;",), "delete it, and use --delimiter"),
         (("Account", "DE00 1234"), "if that is not the header row, delete the lines above it"),
         (("uuid;amount",), "--delimiter"),
     ],

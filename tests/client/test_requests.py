@@ -25,7 +25,7 @@ from saldo.ledger.money import AMOUNT_MAX, format_money, parse_amount
 
 
 def test_float_is_rejected_with_a_reason() -> None:
-    with pytest.raises(TypeError, match=r"must not be a float: 0\.1 can't be held exactly"):
+    with pytest.raises(TypeError, match=r"must not be a float: 0\.1 can't be represented exactly"):
         Deposit(1, 0.1)  # type: ignore[arg-type]
 
 

@@ -48,7 +48,7 @@ def test_standbys_answer_like_the_cluster(
         service(tmp_path, **urls) as plain,
         service(tmp_path, **urls, SALDO_DATABASE_REPLICA_URL=replica_url) as running,
     ):
-        wait_for(running, "the replica is asked for")
+        wait_for(running, "the replica is available")
         here = UserClient(plain.url)
         here.fill()
         there = UserClient(running.url, here.user_id)

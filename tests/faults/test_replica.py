@@ -65,7 +65,7 @@ def serve(
         SALDO_DATABASE_OWNER_URL=primary.owner_url,
         SALDO_DATABASE_REPLICA_URL=replica.service_url,
     ) as running:
-        wait_for(running, "the replica is asked for")
+        wait_for(running, "the replica is available")
         yield running
 
 
@@ -341,7 +341,7 @@ def test_replica_of_another_database_is_not_used(
         SALDO_DATABASE_OWNER_URL=primary.owner_url,
         SALDO_DATABASE_REPLICA_URL=primary.superuser_url.replace("/saldo?", "/template1?"),
     ) as running:
-        wait_for(running, "the replica can't be asked")
+        wait_for(running, "can't query the replica")
         asking = UserClient(running.url)
         asking.post()
         assert len(asking.list()["items"]) == 1

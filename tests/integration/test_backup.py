@@ -256,7 +256,7 @@ def test_a_backup_that_was_altered_is_refused(past: LostLedger, tmp_path: Path) 
 
 
 def test_a_directory_that_is_no_backup_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="is not a backup that saldo backup created"):
+    with pytest.raises(ConfigurationError, match="is not a backup that `saldo backup` created"):
         restore(tmp_path, tmp_path / "data", Recovery(None, None))
 
 
@@ -319,7 +319,7 @@ def test_killed_restore_is_not_served_and_can_be_repeated(past: LostLedger, tmp_
     assert done.returncode == -signal.SIGKILL
     pid_file = Path(done.stdout.strip()) / "postmaster.pid"
     orphan = int(pid_file.read_text().split()[0])
-    with pytest.raises(ConfigurationError, match="was not finished: run it again"):
+    with pytest.raises(ConfigurationError, match="was not completed: repeat saldo restore"):
         EmbeddedServer(data_dir).start()
     restored = restore(past.backup, data_dir, Recovery(past.archive, None))
     # Where no process reaps the dead ones, the process id still exists.

@@ -67,7 +67,7 @@ def test_a_second_server_in_the_directory_is_refused(tmp_path: Path) -> None:
 
 def test_a_second_start_leaves_the_running_server_alone(tmp_path: Path) -> None:
     with started(tmp_path) as server:
-        with pytest.raises(ConfigurationError, match="has been started already"):
+        with pytest.raises(ConfigurationError, match="has already been started"):
             server.start()
         assert shown(server, "jit") == "off"
 

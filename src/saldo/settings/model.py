@@ -293,7 +293,7 @@ class Settings(BaseSettings):
     jwt_types: str = Field(
         "at+jwt,JWT",
         description="Accepted values of a token's header typ, separated by commas. A token without that header counts "
-        "as JWT. With at+jwt alone only access tokens after RFC 9068 are accepted.",
+        "as JWT. With at+jwt alone only access tokens as defined in RFC 9068 are accepted.",
     )
     jwt_lifetime_seconds_max: Annotated[int | None, Unset] = Field(
         86_400,
@@ -597,8 +597,8 @@ class Settings(BaseSettings):
     hsts_max_age_seconds: int = Field(
         31_536_000,
         ge=0,
-        description="Time for which browsers use HTTPS only after a first visit over HTTPS (max-age of Strict- "
-        "Transport-Security). 0 omits the header.",
+        description="Time for which browsers use HTTPS only after a first visit over HTTPS (max-age of "
+        "Strict-Transport-Security). 0 omits the header.",
     )
 
     # --- the relay ----------------------------------------------------------------------------
@@ -621,9 +621,9 @@ class Settings(BaseSettings):
     )
     rabbitmq_stream_url: Annotated[str | None, Unset] = Field(
         None,
-        description="URL of a RabbitMQ broker with the stream plugin, as rabbitmq- "
-        "stream://user:password@host:port/vhost or rabbitmq-stream+tls://. All events are published to a "
-        "stream there.",
+        description="URL of a RabbitMQ broker with the stream plugin, as "
+        "rabbitmq-stream://user:password@host:port/vhost or rabbitmq-stream+tls://. All events are published to "
+        "a stream there.",
     )
     rabbitmq_stream: str = Field(
         "saldo", min_length=1, max_length=255, description="Name of the stream."
