@@ -165,7 +165,7 @@ def table(rows: Sequence[Record], *, only_targets: bool = False) -> str:
     """Return a table in Markdown, and below it the date, commit and machine of the measurements."""
     rows = [row for row in rows if row["target"] or not only_targets]
     lines = [
-        "| measured | | target of | | ratio | target | met |",
+        "| measured | | compared with | | ratio | target | met |",
         "|---|--:|---|--:|--:|---|---|",
     ]
     lines += [

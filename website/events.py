@@ -12,7 +12,7 @@ DIRECTORY: Final = Path(__file__).parents[1] / "docs/reference/events"
 
 _BEGINNING: Final = """# Events
 
-Every change of the ledger is a [CloudEvent 1.0](https://cloudevents.io) in JSON, told at least once, in order per user:
+Every change of the ledger is a [CloudEvent 1.0](https://cloudevents.io) in JSON, delivered at least once, in order per user:
 to [RabbitMQ](../howto/consume-events.md), to [webhooks](../howto/webhooks.md) and to those who
 [follow live](../howto/live-events.md).
 """

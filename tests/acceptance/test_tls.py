@@ -202,7 +202,7 @@ def test_renewed_files_are_used_for_new_connections_and_broken_ones_are_not(
             assert kept.get(f"{running.url}/healthz/live").status_code == 200
         authority.key_file.write_text("not a key\n")
         deadline = time.monotonic() + SECONDS_MAX
-        while "still shown" not in running.output():
+        while "remains in use" not in running.output():
             assert time.monotonic() < deadline
         assert authority.shown_by(running.url) == renewed
         authority.key_file.unlink()

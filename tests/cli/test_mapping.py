@@ -140,7 +140,7 @@ def test_invalid_amount_names_its_column_and_character(text: str, named: str, si
 
 def test_negative_amount_names_the_option_signed() -> None:
     reader = RowMapper(meaning(), FIELDS)
-    with pytest.raises(InvalidRowError, match=r"below zero: .*--signed"):
+    with pytest.raises(InvalidRowError, match=r"is negative: .*--signed"):
         reader.request(Row(1, 2, (UUID_, "DEPOSIT", "-5", "1", "", "")))
 
 

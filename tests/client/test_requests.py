@@ -64,7 +64,7 @@ def test_time_is_encoded_without_loss(instant: datetime) -> None:
 
 
 def test_a_time_without_a_zone_is_refused() -> None:
-    with pytest.raises(ValueError, match="has no zone"):
+    with pytest.raises(ValueError, match="has no time zone"):
         Deposit(1, 1, timestamp=datetime(2023, 10, 30))
     assert Deposit(1, 1, timestamp="2023-10-30").timestamp == "2023-10-30"
 

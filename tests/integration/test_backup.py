@@ -250,7 +250,7 @@ def test_a_backup_that_was_altered_is_refused(past: LostLedger, tmp_path: Path) 
     content = bytearray(altered.read_bytes())
     content[100] ^= 1
     altered.write_bytes(content)
-    with pytest.raises(ConfigurationError, match="pg_control was altered"):
+    with pytest.raises(ConfigurationError, match="pg_control was changed after the backup"):
         restore(copy, tmp_path / "data", Recovery(None, None))
     assert not (tmp_path / "data").exists()
 

@@ -354,7 +354,7 @@ async def test_endpoint_answering_410_is_disabled_until_it_is_enabled(
         state = await hook.until(disabled_reason="gone")
         await deposit(api, hook.user_ids[0])
         assert state.disabled_at is not None
-        while f"webhook-{hook.id} is disabled: answered 410" not in caplog.text:
+        while f"webhook-{hook.id}: disabled: the endpoint responded with 410" not in caplog.text:
             await asyncio.sleep(0.02)
         receiver.behave = accept
         await store.change(hook.id, WebhookChange(enabled=True), previous_secret=DAY)

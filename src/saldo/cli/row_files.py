@@ -103,7 +103,7 @@ def detect_format(path: Path, given: Format | None) -> Format:
     found = given or _SUFFIXES.get(path.suffix.lower())
     if found is None:
         raise CommandError(
-            f"{path}: the extension does not tell the format; use --format", ExitCode.USAGE
+            f"{path}: the extension does not show the format; use --format", ExitCode.USAGE
         )
     return found
 

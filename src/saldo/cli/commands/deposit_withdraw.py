@@ -51,7 +51,7 @@ def deposit(
     key_file: KeyFile = None,
     json_: Json = False,
 ) -> None:
-    """Deposit money to a user's balance.
+    """Post a deposit to a user's balance.
 
     The command prints the uuid. If the connection is lost, repeat the command with --uuid and that uuid. The deposit
     is then posted once only.
@@ -71,7 +71,7 @@ def withdraw(
     key_file: KeyFile = None,
     json_: Json = False,
 ) -> None:
-    """Withdraw money from a user's balance.
+    """Post a withdrawal from a user's balance.
 
     If the balance is too low, the withdrawal is refused (exit code 1). A refusal is final for its uuid. Use another
     uuid to try again.
