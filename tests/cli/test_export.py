@@ -131,7 +131,7 @@ def test_other_formats(saldo: Program, user: str, tmp_path: Path) -> None:
     ]
     assert [each["timestamp"].isoformat() for each in read] == [each["timestamp"] for each in found]
     assert saldo("import", str(table), code=ExitCode.REFUSED).output.startswith(
-        "3 rows: 0 posted, 2 posted before, 0 refused, 1 invalid"
+        "3 rows: 0 posted, 2 already posted before, 0 refused, 1 invalid"
     )
 
 

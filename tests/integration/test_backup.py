@@ -263,7 +263,7 @@ def test_a_directory_that_is_no_backup_is_refused(tmp_path: Path) -> None:
 def test_a_backup_never_replaces_another(past: LostLedger, tmp_path: Path) -> None:
     with (
         serve_database(tmp_path / "data") as server,
-        pytest.raises(ConfigurationError, match="exists already"),
+        pytest.raises(ConfigurationError, match="already exists"),
     ):
         back_up(server, past.backup)
 
