@@ -128,5 +128,5 @@ def _break_a_balance(data_dir: Path, older: OlderVersion) -> None:
 
 async def test_a_database_that_is_newer_is_refused(tmp_path: Path) -> None:
     (tmp_path / "postgresql-99").mkdir()
-    with pytest.raises(ConfigurationError, match="newer than the 18"):
+    with pytest.raises(ConfigurationError, match="but this version of Saldo uses PostgreSQL 18"):
         upgrade(tmp_path, None)

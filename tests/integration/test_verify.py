@@ -538,9 +538,9 @@ def test_seals_that_were_kept_elsewhere_are_held_against_the_chain(
         (
             "--heads",
             '[{"shard": 64, "first_seq": 1, "last_seq": 1, "hash": ""}]',
-            "contains no seals",
+            "expected a list of seals",
         ),
-        ("--heads", "{", "contains no seals"),
+        ("--heads", "{", "expected a list of seals"),
     ],
 )
 def test_unusable_file_is_one_line_without_a_verdict(
