@@ -327,7 +327,7 @@ def test_hanging_replica_counts_as_unavailable(
         with hung(replica):
             assert asking.list() == page
             assert asking.answered() == {"primary"}
-            wait_for(running, "the replica is away")
+            wait_for(running, "the replica is unavailable")
         while asking.answered() != {"replica"}:
             assert asking.list() == page
 

@@ -310,7 +310,7 @@ async def test_an_endpoint_that_hangs_is_left_and_tried_again(
         state = await hook.until(deliveries_waiting=1)
         receiver.behave = accept
         await hook.until(deliveries_waiting=0, attempts_succeeded=1)
-    assert state.last_failure == "no answer in 0.2 s"
+    assert state.last_failure == "no response within 0.2 s"
     assert {each.headers["webhook-id"] for each in receiver.received} == {uuid}
 
 
