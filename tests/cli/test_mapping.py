@@ -82,7 +82,7 @@ def test_derived_uuids_differ_by_row_and_by_name(name: str, one: int, other: int
         (("uuid", "type", "amount"), (), "user_id"),
         (("uuid", "type", "amount", "user_id"), ("amount=Sum",), "Sum"),
         (("type", "amount", "user_id"), (), "--id"),
-        ((*FIELDS, "amount"), (), "two columns amount"),
+        ((*FIELDS, "amount"), (), "two columns have the name amount"),
         (FIELDS, ("sum=amount",), "FIELD=COLUMN"),
         (FIELDS, ("amount",), "FIELD=COLUMN"),
         (FIELDS, ("amount=a", "amount=b"), "already has a column"),
@@ -188,7 +188,10 @@ def test_types_written_as_words(words: tuple[str, str]) -> None:
     [
         (("sep=", ""), "delete it, and use --delimiter"),
         (("sep=;",), "delete it, and use --delimiter"),
-        (("Account", "DE00 1234"), "if that is not the header row, delete the lines above it"),
+        (
+            ("Account", "DE00 1234"),
+            "if this is not the header row, delete the lines above the header row",
+        ),
         (("uuid;amount",), "--delimiter"),
     ],
 )
