@@ -65,8 +65,8 @@ def recovery_table(happened: Sequence[InjectedFault]) -> str:
     for each in happened:
         kinds.setdefault(each.kind, []).append(each)
     rows = [
-        "| fault | times | available again, median | at the longest | nobody served, at the longest "
-        "| consumers reached again, median |",
+        "| fault | times | available again, median | at the longest | longest outage "
+        "| events delivered again, median |",
         "|---|---|---|---|---|---|",
     ]
     for kind in sorted(kinds):

@@ -12,9 +12,9 @@ DIRECTORY: Final = Path(__file__).parents[1] / "docs/reference/events"
 
 _BEGINNING: Final = """# Events
 
-Every change of the ledger is published as a [CloudEvent 1.0](https://cloudevents.io) in JSON. Events are delivered at
-least once, in order per user, to [RabbitMQ](../howto/consume-events.md), to [webhooks](../howto/webhooks.md), and as a
-[live stream](../howto/live-events.md) of server-sent events.
+Every change of the ledger is a [CloudEvent 1.0](https://cloudevents.io) in JSON. Events are delivered at least once,
+and in order for each user, to [RabbitMQ](../howto/consume-events.md), to [webhooks](../howto/webhooks.md) and to
+subscribers of the [live stream](../howto/live-events.md).
 """
 
 

@@ -130,8 +130,8 @@ YES_NO = {"0": ("no", RED), "1": ("yes", GREEN)}
 SERVICE = [
     stat(
         "Alerts firing",
-        "Alerts of this job that fire now; 0 also where Prometheus has no rules for Saldo. Each has its section in "
-        "docs/howto/monitor.md.",
+        "Firing alerts of this job. The number is 0, too, if Prometheus has no rules for Saldo. docs/howto/monitor.md "
+        "has a section about each alert.",
         "short",
         Query(
             'count(ALERTS{alertname=~"Saldo.+",alertstate="firing",job="$job"}) or vector(0)',
@@ -140,17 +140,17 @@ SERVICE = [
         [(RED, 1)],
     ),
     stat(
-        "Instances that answer",
-        "Instances that Prometheus can scrape, of those it knows.",
+        "Instances up",
+        "Share of the instances that Prometheus can scrape.",
         "percentunit",
         Query('avg(up{job="$job"})', "up"),
         [(GREEN, 1)],
         maximum=1,
     ),
     stat(
-        "Answers without error, 1 h",
-        "Answers of the API that are not 5xx, of all but 401, 403 and 429. The objective is 99.9 %. 0 while no "
-        "instance answers.",
+        "Responses without error, 1 h",
+        "Share of the API's responses that are not 5xx. Responses 401, 403 and 429 are not counted. The objective is "
+        "99.9 %. The value is 0 while no instance is up.",
         "percentunit",
         Query(zero_while_down(f"1 - {error_share('[1h]')}"), "good"),
         [(YELLOW, 0.99), (GREEN, 0.999)],
@@ -159,7 +159,9 @@ SERVICE = [
     ),
     stat(
         "Posts within 250 ms, 1 h",
-        "POST /v1/transaction answered within 250 ms, of all. The objective is 99 %. 0 while no instance answers.",
+        "Share of the requests POST /v1/transaction that take at most 250 ms. The objective is 99 %. The "
+        "value is 0 while "
+        "no instance is up.",
         "percentunit",
         Query(zero_while_down(f"1 - ({slow_share('[1h]')})"), "fast"),
         [(YELLOW, 0.95), (GREEN, 0.99)],
@@ -168,13 +170,13 @@ SERVICE = [
     ),
     stat(
         "Requests",
-        "Requests answered a second, all routes.",
+        "Requests per second, all routes.",
         "reqps",
         Query(f"sum(rate(saldo_http_requests_total{{@}}{RATE}))", "requests"),
     ),
     stat(
-        "Database answers",
-        "Whether the database answered at the last scrape, for the instance worst off.",
+        "Database up",
+        "Whether the database responded to all instances at the last scrape.",
         "short",
         Query("min(saldo_database_up{@})", "up"),
         [(GREEN, 1)],
@@ -182,7 +184,7 @@ SERVICE = [
     ),
     Panel(
         "Requests by route",
-        "Requests answered a second.",
+        "Requests per second.",
         "reqps",
         [
             Query(
@@ -193,8 +195,8 @@ SERVICE = [
         stacked=True,
     ),
     Panel(
-        "Answers by status",
-        "Answers of the API a second. 402, 404, 409 and 422 are refusals: answers as good as any.",
+        "Responses by status",
+        "Responses of the API per second. 402, 404, 409 and 422 are normal outcomes, not errors of the service.",
         "reqps",
         [
             Query(
@@ -206,14 +208,16 @@ SERVICE = [
     ),
     Panel(
         "Errors",
-        "Share of the API's answers that are 5xx, of all but 401, 403 and 429. The line is the objective.",
+        "Share of the API's responses that are 5xx. Responses 401, 403 and 429 are not counted. The line "
+        "is the objective.",
         "percentunit",
         [Query(error_share(RATE, "@"), "errors")],
         steps=[(RED, 0.001)],
     ),
     Panel(
-        "Requests refused for their key or rate",
-        "Answers a second: 401 without a valid key or token, 403 without the right, 429 above the rate limit.",
+        "Requests rejected by authentication or rate limit",
+        "Responses per second: 401 without a valid key or token, 403 without the necessary scope, 429 "
+        "above the rate limit.",
         "reqps",
         [
             Query(
@@ -226,14 +230,15 @@ SERVICE = [
     ),
     Panel(
         "Latency of POST /v1/transaction",
-        "From the request's headers to its answer, which comes after the commit. The line is the objective of the p99.",
+        "Time from the request's headers to its response, which follows the commit. The line is the "
+        "objective for the p99.",
         "s",
         quantiles("saldo_http_request_duration_seconds", POST),
         steps=[(RED, 0.25)],
     ),
     Panel(
         "Latency of POST /v1/transaction, distribution",
-        "Requests by how long they took; the darker, the more.",
+        "Requests by duration. A darker cell has more requests.",
         "s",
         [
             Query(
@@ -245,7 +250,7 @@ SERVICE = [
     ),
     Panel(
         "p99 latency by route",
-        "Bulk requests last as long as their clients want. The live stream is not among them.",
+        "Clients determine how long bulk requests last. The live stream is not included.",
         "s",
         [
             Query(
@@ -257,8 +262,8 @@ SERVICE = [
     ),
     Panel(
         "Burn rate of the error budget",
-        "How many times too fast the budget of 30 days is used up. 14.4 over an hour and 5 minutes pages, and so "
-        "does 6 over 6 hours and 30 minutes.",
+        "Rate at which the error budget of 30 days is used up; at 1 it lasts exactly 30 days. An alert pages at 14.4 "
+        "over 1 hour and 5 minutes, or at 6 over 6 hours and 30 minutes.",
         "none",
         [Query(f"{error_share(f'[{window}]')} / 0.001", window) for window in ("5m", "1h", "6h")],
         steps=[(YELLOW, 1), (RED, 14.4)],
@@ -266,7 +271,7 @@ SERVICE = [
     ),
     Panel(
         "Burn rate of the latency budget",
-        "The same for POST /v1/transaction within 250 ms.",
+        "Rate at which the budget of 30 days for POST /v1/transaction over 250 ms is used up.",
         "none",
         [Query(f"({slow_share(f'[{window}]')}) / 0.01", window) for window in ("5m", "1h", "6h")],
         steps=[(YELLOW, 1), (RED, 14.4)],
@@ -277,7 +282,7 @@ SERVICE = [
 ENGINE = [
     Panel(
         "Outcomes",
-        "Transactions decided a second, by outcome; replays are not among them.",
+        "Transactions decided per second, by outcome, without replays.",
         "ops",
         [
             Query(
@@ -289,7 +294,7 @@ ENGINE = [
     ),
     Panel(
         "Replays",
-        "Answers to a uuid that was recorded before: retries of clients.",
+        "Responses per second to retries: the uuid was already recorded.",
         "ops",
         [
             Query(
@@ -299,9 +304,9 @@ ENGINE = [
         ],
     ),
     Panel(
-        "Queue, of the admission limit",
-        "Requests that wait for their outcome, of as many as may wait now. The limit is made lower when batches take "
-        "long, so that nobody waits for more than SALDO_QUEUE_WAIT_SECONDS_MAX. Beyond it, requests are refused.",
+        "Queue, share of the admission limit",
+        "Waiting requests as a share of the admission limit. The limit falls when batches are slow, so that no request "
+        "waits longer than SALDO_QUEUE_WAIT_SECONDS_MAX. At the limit, requests are rejected.",
         "percentunit",
         [
             Query(
@@ -325,8 +330,8 @@ ENGINE = [
         ],
     ),
     Panel(
-        "Lanes with a batch under way",
-        "Of the lanes there are. All of them all the time: the database decides as fast as it can.",
+        "Lanes with a batch in flight",
+        "Share of all lanes. If it is always 1, the database is the bottleneck.",
         "percentunit",
         [
             Query(
@@ -338,8 +343,10 @@ ENGINE = [
         maximum=1,
     ),
     Panel(
-        "Connections of clients",
-        "Open connections, of SALDO_CONNECTIONS_MAX for each worker. Beyond, they are answered 503 and closed.",
+        "Client connections",
+        "Open connections as a share of SALDO_CONNECTIONS_MAX of all workers. At the limit, new "
+        "connections get 503 and "
+        "are closed.",
         "percentunit",
         [
             Query(
@@ -352,19 +359,19 @@ ENGINE = [
     ),
     Panel(
         "Wait in the queue",
-        "How long the oldest request of a batch had waited.",
+        "Waiting time of the oldest request of each batch.",
         "s",
         quantiles("saldo_queue_wait_seconds"),
     ),
     Panel(
         "Batch to commit",
-        "From sending a batch to its commit: the database's share of the latency.",
+        "Time from sending a batch to its commit, which is the database's part of the latency.",
         "s",
         quantiles("saldo_batch_duration_seconds"),
     ),
     Panel(
-        "Requests of a batch",
-        "A batch grows as the database gets busy. At SALDO_BATCH_REQUESTS_MAX it can't any more.",
+        "Requests per batch",
+        "Batches grow with the load of the database, up to SALDO_BATCH_REQUESTS_MAX.",
         "short",
         [
             # Quantiles are interpolated within buckets: batches of one request would have a quantile below 1.
@@ -379,24 +386,24 @@ ENGINE = [
         ],
     ),
     Panel(
-        "Refused: the queue was full",
-        "Transactions a second that were answered 503 at once.",
+        "Rejected because the queue was full",
+        "Transactions per second that were rejected with 503 at once.",
         "reqps",
         [Query(f"sum by (instance) (rate(saldo_requests_shed_total{{@}}{RATE}))", "{{instance}}")],
         steps=[(RED, 0.01)],
     ),
     Panel(
         "Batches",
-        "Batches sent a second.",
+        "Batches sent per second.",
         "ops",
         [Query(f"sum by (instance) (rate(saldo_batch_requests_count{{@}}{RATE}))", "{{instance}}")],
     ),
     Panel(
-        "Batches sent again, connections made",
-        "A second; both mean that a connection to the database broke.",
+        "Batch retries and new connections",
+        "Events per second. Both mean that a connection to the database was lost.",
         "ops",
         [
-            Query(f"sum(rate(saldo_batch_resends_total{{@}}{RATE}))", "sent again"),
+            Query(f"sum(rate(saldo_batch_resends_total{{@}}{RATE}))", "batch retries"),
             Query(f"sum(rate(saldo_lane_connects_total{{@}}{RATE}))", "connections"),
         ],
     ),
@@ -405,21 +412,21 @@ ENGINE = [
 DATABASE = [
     Panel(
         "Round trip",
-        "SELECT 1 at the scrape. Absent while the database doesn't answer.",
+        "Duration of SELECT 1 at the scrape. It is absent while the database does not respond.",
         "s",
         [Query("saldo_database_roundtrip_seconds{@}", "{{instance}}")],
         steps=[(YELLOW, 0.05)],
     ),
     Panel(
-        "Database answers",
-        "1: it answered at the scrape.",
+        "Database up",
+        "1 if the database responded at the scrape.",
         "short",
         [Query("saldo_database_up{@}", "{{instance}}")],
         maximum=1,
     ),
     Panel(
-        "Connections of the pools",
-        "In use and idle, of all instances. A pool that is always used up makes its requests wait.",
+        "Pool connections",
+        "Connections in use and idle, of all instances. If a pool is always exhausted, its requests wait.",
         "short",
         [
             Query(
@@ -431,14 +438,14 @@ DATABASE = [
     ),
     Panel(
         "Data disk, free",
-        "Of the embedded server's data directory. Without the embedded server there is nothing here.",
+        "Free share of the disk with the embedded server's data directory. It is absent without the embedded server.",
         "percentunit",
         [Query("saldo_data_disk_free_bytes{@} / saldo_data_disk_size_bytes{@}", "{{instance}}")],
         maximum=1,
     ),
     Panel(
         "Data disk",
-        "Bytes free and in all, of the embedded server's data directory.",
+        "Free and total bytes of the disk with the embedded server's data directory.",
         "bytes",
         [
             Query("saldo_data_disk_free_bytes{@}", "{{instance}}, free"),
@@ -447,8 +454,8 @@ DATABASE = [
     ),
     Panel(
         "Reads that a replica may answer",
-        "By who did. The primary's share grows when the replica lags or is away. Nothing without "
-        "SALDO_DATABASE_REPLICA_URL.",
+        "Reads per second by the server that answered. The primary's share grows if the replica lags or is "
+        "unavailable. It is absent without SALDO_DATABASE_REPLICA_URL.",
         "reqps",
         [
             Query(
@@ -462,55 +469,58 @@ DATABASE = [
 
 RELAY = [
     Panel(
-        "Behind, in seconds",
-        "Age of the oldest event that the sink has not confirmed. The line is the alert's.",
+        "Lag in seconds",
+        "Age of the oldest event that the sink has not confirmed. The lines are the thresholds of the alerts.",
         "s",
         [Query("max by (sink) (saldo_sink_seconds_behind{@})", "{{sink}}")],
         steps=[(YELLOW, 60), (RED, 1800)],
     ),
     Panel(
-        "Behind, in events",
+        "Lag in events",
         "Events that the sink has not confirmed.",
         "short",
         [Query("max by (sink) (saldo_sink_events_behind{@})", "{{sink}}")],
     ),
     Panel(
-        "Sinks that the broker blocks",
-        "1: RabbitMQ accepts no messages of the relay, because it is low on memory or disk. Streams don't tell.",
+        "Sinks blocked by the broker",
+        "1 if RabbitMQ accepts no messages from the relay, because it is low on memory or disk space. "
+        "RabbitMQ does not "
+        "report this for streams.",
         "short",
         [Query("max by (sink) (saldo_sink_blocked{@})", "{{sink}}")],
         maximum=1,
         steps=[(RED, 1)],
     ),
     Panel(
-        "Sinks with a relay",
-        "1: a relay holds the sink's lease. A webhook that is disabled has none.",
+        "Sinks with an active relay",
+        "1 if a relay holds the sink's lease. A disabled webhook has no relay.",
         "short",
         [Query("max by (sink) (saldo_sink_active{@})", "{{sink}}")],
         maximum=1,
     ),
     Panel(
         "Events confirmed",
-        "A second; those sent again are counted again.",
+        "Events per second. An event that is published again is counted again.",
         "ops",
         [Query(f"max by (sink) (rate(saldo_sink_events_published_total{{@}}{RATE}))", "{{sink}}")],
     ),
     Panel(
-        "Events nobody wanted",
-        "A second: the exchange had no queue to put them in, or they are not what the webhook wants.",
+        "Events without a receiver",
+        "Events per second that the exchange could not route to a queue, or that do not match the webhook's filter.",
         "ops",
         [Query(f"max by (sink) (rate(saldo_sink_events_unrouted_total{{@}}{RATE}))", "{{sink}}")],
     ),
     Panel(
-        "Failures of sinks",
-        "In ten minutes. The line is the alert's. The reason is in the log, and in `saldo relay status`.",
+        "Sink failures",
+        "Failures in 10 minutes. The line is the threshold of the alert. The log and `saldo relay status` "
+        "show the reason.",
         "short",
         [Query("max by (sink) (increase(saldo_sink_failures_total{@}[10m]))", "{{sink}}")],
         steps=[(RED, 3)],
     ),
     Panel(
-        "Attempts of webhooks",
-        "A second, by outcome.",
+        "Webhook delivery attempts",
+        "Attempts per second, by outcome.",
         "ops",
         [
             Query(
@@ -520,8 +530,8 @@ RELAY = [
         ],
     ),
     Panel(
-        "Events of webhooks that wait or are dead",
-        "What waits is tried again; what is dead is not, until it is replayed.",
+        "Pending and dead webhook deliveries",
+        "Pending deliveries are retried. Dead deliveries are not, until they are replayed.",
         "short",
         [
             Query(
@@ -531,8 +541,10 @@ RELAY = [
         ],
     ),
     Panel(
-        "Oldest event that waits for a webhook",
-        "Age. A webhook that fails is not behind: its events are put aside, and wait. The line is the alert's.",
+        "Oldest pending webhook delivery",
+        "Age of the oldest pending delivery. A failing webhook has no lag, because its events become "
+        "pending. The line is "
+        "the threshold of the alert.",
         "s",
         [
             Query(
@@ -542,24 +554,24 @@ RELAY = [
         steps=[(RED, 900)],
     ),
     Panel(
-        "Webhooks disabled",
-        "1: nothing is sent to it.",
+        "Disabled webhooks",
+        "1 if the webhook is disabled, so that no events are sent to it.",
         "short",
         [Query("max by (webhook) (saldo_webhook_disabled{@})", "webhook {{webhook}}")],
         maximum=1,
     ),
     Panel(
-        "Subscribers of the live stream",
-        "Connections to GET /v1/events, of all instances.",
+        "Live stream subscribers",
+        "Open streams of GET /v1/events, of all instances.",
         "short",
         [Query("sum(saldo_events_subscribers{@})", "subscribers")],
         width=12,
     ),
     Panel(
-        "Subscribers cut off",
-        "A second: they were too slow. They can resume.",
+        "Disconnected subscribers",
+        "Subscribers per second that were disconnected because they read too slowly. They can resume.",
         "ops",
-        [Query(f"sum(rate(saldo_events_subscribers_dropped_total{{@}}{RATE}))", "cut off")],
+        [Query(f"sum(rate(saldo_events_subscribers_dropped_total{{@}}{RATE}))", "disconnected")],
         width=12,
     ),
 ]
@@ -573,40 +585,41 @@ BUSINESS = [
     ),
     stat(
         "Sum of all balances",
-        "In units of the ledger's currency, with two digits after the point.",
+        "Sum in units of the ledger's currency, shown with two decimals.",
         "none",
         Query("max(saldo_ledger_balance{@})", "balance"),
         decimals=2,
     ),
     stat(
         "Entries posted",
-        "Deposits and withdrawals that took effect, since the ledger began.",
+        "Posted deposits and withdrawals since the ledger was created.",
         "short",
         Query('max(saldo_ledger_entries{@,outcome="posted"})', "posted"),
     ),
     stat(
         "Entries refused",
-        "Transactions refused and recorded, since the ledger began.",
+        "Refused transactions since the ledger was created.",
         "short",
         Query('max(saldo_ledger_entries{@,outcome="refused"})', "refused"),
     ),
     stat(
         "Faults",
-        "Found by the audit, and not acknowledged. Any is an incident: see docs/howto/monitor.md.",
+        "Faults that the audit found and that are not acknowledged. Each is an incident: see docs/howto/monitor.md.",
         "short",
         Query("max(saldo_audit_faults{@})", "faults"),
         [(RED, 1)],
     ),
     stat(
-        "Figures behind",
-        "Age of the oldest entry that was not counted yet.",
+        "Lag of the totals",
+        "Age of the oldest entry that is not counted yet.",
         "s",
         Query("max(saldo_ledger_seconds_behind{@})", "behind"),
         [(YELLOW, 60), (RED, 300)],
     ),
     Panel(
-        "Entries without a seal",
-        "Age of the oldest; under a bulk it grows. The line is the alert's.",
+        "Oldest entry without a seal",
+        "Age of the oldest entry without a seal. It grows during bulk requests. The line is the threshold "
+        "of the alert.",
         "s",
         [Query("max(saldo_seals_seconds_behind{@})", "age")],
         steps=[(YELLOW, 60), (RED, 300)],
@@ -614,22 +627,22 @@ BUSINESS = [
     ),
     Panel(
         "Entries sealed",
-        "A second.",
+        "Entries per second.",
         "ops",
         [Query(f"max(deriv(saldo_sealed_entries{{@}}{RATE}))", "sealed")],
         width=12,
     ),
     Panel(
         "Sum of all balances",
-        "In units of the ledger's currency, with two digits after the point.",
+        "Sum in units of the ledger's currency, shown with two decimals.",
         "none",
         [Query("max(saldo_ledger_balance{@})", "balance")],
         decimals=2,
     ),
     Panel(
         "Entries recorded and counted",
-        "A second. Recorded: by the chosen instances. Counted: by the background reader, which the other figures of "
-        "this row are from; it is slower than many posts, and catches up.",
+        "Entries per second, recorded by the selected instances and counted by the background reader. The other totals "
+        "of this row come from that reader. Under heavy load it falls behind and catches up later.",
         "ops",
         [
             Query(
@@ -644,8 +657,8 @@ BUSINESS = [
         ],
     ),
     Panel(
-        "Share refused",
-        "Of the transactions decided, replays left out, by the reason.",
+        "Refused share",
+        "Share of the decided transactions that were refused, by reason, without replays.",
         "percentunit",
         [
             Query(
@@ -658,20 +671,20 @@ BUSINESS = [
     ),
     Panel(
         "Audit",
-        "Of the shards, those done in this round over the whole ledger; it begins anew when it is complete.",
+        "Share of the shards that the current round has audited. A new round begins when all shards are audited.",
         "percentunit",
-        [Query("max(saldo_audit_round_progress_ratio{@})", "this round")],
+        [Query("max(saldo_audit_round_progress_ratio{@})", "current round")],
         maximum=1,
     ),
     Panel(
         "Last complete audit",
-        "Since the audit was through with the whole ledger.",
+        "Time since the audit last completed the whole ledger.",
         "s",
         [Query("max(saldo_audit_round_age_seconds{@})", "age")],
     ),
     Panel(
         "Entries audited",
-        "A second, in the background; fewer while somebody posts.",
+        "Entries per second that the background audit checks. It is slower while transactions are posted.",
         "ops",
         [Query(f"max(rate(saldo_audit_entries_total{{@}}{RATE}))", "entries")],
     ),
@@ -679,33 +692,33 @@ BUSINESS = [
 
 PROCESS = [
     Panel(
-        "Processor",
-        "Processors in use, by all workers of an instance. The relay's process is not among them.",
+        "CPU",
+        "CPU cores in use by all workers of an instance, without the relay process.",
         "none",
         [Query(f"sum by (instance) (rate(process_cpu_seconds_total{{@}}{RATE}))", "{{instance}}")],
     ),
     Panel(
         "Memory",
-        "Resident, of all workers of an instance; pages that they share are counted for each.",
+        "Resident memory of all workers of an instance. Shared pages are counted for each worker.",
         "bytes",
         [Query("sum by (instance) (process_resident_memory_bytes{@})", "{{instance}}")],
     ),
     Panel(
         "Event loop lag",
-        "How late the event loop gets round, of the worker worst off. Every answer waits so long.",
+        "Lag of the event loop of the slowest worker. It delays each response of that worker.",
         "s",
         [Query("max by (instance) (saldo_event_loop_lag_seconds{@})", "{{instance}}")],
         steps=[(YELLOW, 0.05), (RED, 0.25)],
     ),
     Panel(
         "Open files",
-        "Connections are files, too. Of all workers of an instance.",
+        "Open files of all workers of an instance, including connections.",
         "short",
         [Query("sum by (instance) (process_open_fds{@})", "{{instance}}")],
     ),
     Panel(
-        "Up since",
-        "Seconds since the start of an instance's youngest worker; a fall is a restart of it.",
+        "Uptime",
+        "Seconds since the last start of a worker of the instance.",
         "s",
         [
             Query(

@@ -161,5 +161,5 @@ def test_malformed_answer_line_is_rejected(line: bytes) -> None:
 def test_answer_about_another_transaction_is_rejected() -> None:
     batch, other = batch_of(1), batch_of(1)
     batch.start_attempt()
-    with pytest.raises(UnexpectedAnswerError, match="of no line that was sent"):
+    with pytest.raises(UnexpectedAnswerError, match="belongs to no line of the request"):
         batch.feed(answers(other.start_attempt()), 0.0)

@@ -105,7 +105,10 @@ def test_broken_writer_resolves_all_futures() -> None:
     client = fake.client()
     client.create_user("Artem")
     client.close()  # a bug of the program, which no retry can fix
-    with pytest.raises(RuntimeError, match="before its time"), client.writer() as writer:
+    with (
+        pytest.raises(RuntimeError, match="the writer ended unexpectedly"),
+        client.writer() as writer,
+    ):
         future = writer.deposit(1, 1)
         assert isinstance(future.exception(), OutcomeUnknownError)
         writer.deposit(1, 1)
@@ -142,7 +145,7 @@ def test_broken_writer_resolves_futures_added_at_that_moment(
     with Client(transport=httpx.MockTransport(break_it)) as client:
         writer = client.writer()
         writer._waiting = waiting = InterruptibleQueue()
-        with pytest.raises(RuntimeError, match="before its time"), writer:
+        with pytest.raises(RuntimeError, match="the writer ended unexpectedly"), writer:
             first = writer.deposit(1, 1)
             sent.wait()
 

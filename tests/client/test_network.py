@@ -25,7 +25,7 @@ from saldo.client import (
     SaldoError,
     UnavailableError,
 )
-from saldo.client.transport_errors import tls_context
+from saldo.client.connection_options import tls_context
 
 HASTY = Retries(timeout_seconds=0.2, attempt_seconds=0.2)
 DRIP_SECONDS_MAX = 10
@@ -122,7 +122,7 @@ both = pytest.mark.parametrize("ask", [_ask, _ask_of_asyncio])
     ],
 )
 def test_invalid_url_is_rejected(class_: type[Client | AsyncClient], url: str) -> None:
-    with pytest.raises(ValueError, match="url must be one of http or https, such as") as error:
+    with pytest.raises(ValueError, match="url must be an http or https URL, such as") as error:
         class_(url)
     assert repr(url) in str(error.value)
 
@@ -139,7 +139,7 @@ def test_malformed_key_is_rejected_and_not_shown(
     class_: type[Client | AsyncClient], key: str
 ) -> None:
     with pytest.raises(
-        ValueError, match="key must be what `saldo keys create` has printed"
+        ValueError, match="key must be an API key, as printed by `saldo keys create`"
     ) as error:
         class_(key=key)
     assert not key or key not in str(error.value)
@@ -312,7 +312,7 @@ def test_host_in_no_proxy_is_reached_without_the_proxy(
 @both
 def test_unreachable_proxy_is_named(ask: Ask, proxies: Callable[[str], None]) -> None:
     proxies(NOBODY)
-    with pytest.raises(UnavailableError, match=r"through the proxy of HTTP_PROXY; NO_PROXY"):
+    with pytest.raises(UnavailableError, match=r"through the proxy in HTTP_PROXY; NO_PROXY"):
         ask(FAR, HASTY, "user", (1,))
 
 
@@ -324,7 +324,7 @@ def test_error_answer_of_a_proxy_names_the_proxy(
     proxies(server.url)
     answer = f"HTTP/1.1 {status} No\r\ncontent-length: 6\r\n\r\n<html>".encode()
     server.handler = lambda connection: connection.sendall(answer)
-    with pytest.raises(SaldoError, match=r"status \d+ .*through the proxy of HTTP_PROXY; NO_PROXY"):
+    with pytest.raises(SaldoError, match=r"status \d+ .*through the proxy in HTTP_PROXY; NO_PROXY"):
         ask(FAR, Retries(timeout_seconds=0.5), "user", (1,))
 
 
@@ -332,7 +332,10 @@ def test_error_answer_of_a_proxy_names_the_proxy(
 @pytest.mark.parametrize(
     ("proxy", "told"),
     [
-        ("socks5://me:secret@127.0.0.1:9", "ALL_PROXY names a SOCKS proxy, which needs .*socksio"),
+        (
+            "socks5://me:secret@127.0.0.1:9",
+            "ALL_PROXY names a SOCKS proxy, which requires .*socksio",
+        ),
         ("nonsense://me:secret@proxy", "ALL_PROXY must name a proxy such as http://proxy.example"),
     ],
 )

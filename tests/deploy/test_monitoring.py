@@ -221,9 +221,11 @@ def test_full_queue_fires_alerts(
                 watching.wait_until_firing(name)
             # No alerts fire but those of waiting requests and of a busy machine.
             assert watching.firing_alerts().keys() <= OVERLOADED | SLOW
-            (queue,) = watching.query(substitute_variables(_query("Queue, of the admission limit")))
+            (queue,) = watching.query(
+                substitute_variables(_query("Queue, share of the admission limit"))
+            )
             assert queue.value > 0.8
-            (lanes,) = watching.query(substitute_variables(_query("Lanes with a batch under way")))
+            (lanes,) = watching.query(substitute_variables(_query("Lanes with a batch in flight")))
             assert lanes.value > 0
             connection.rollback()
             watching.wait_until_silent("SaldoQueueNearlyFull")
@@ -279,10 +281,12 @@ def test_rejections_are_counted_by_kind_like_the_clients_see_them(
                 lambda query=query: f"{query}: {value(query)}, not {near}",  # type: ignore[misc]
                 seconds_max=20,
             )
-        good = value(_query("Answers without error, 1 h"))
+        good = value(_query("Responses without error, 1 h"))
         assert good == pytest.approx(1 - share, abs=0.1 * share)
         rates = watching.query(
-            substitute_variables(_query("Requests refused for their key or rate"), window="5m")
+            substitute_variables(
+                _query("Requests rejected by authentication or rate limit"), window="5m"
+            )
         )
         shares = {
             int(each.labels["status"]): each.value / sum(each.value for each in rates)
@@ -459,7 +463,7 @@ def test_wrong_entry_fires_an_alert_until_it_is_acknowledged(
         show, find, acknowledge = re.findall(r"`(saldo (?:audit|verify)[^`]+)`", section)
         found = _run(tmp_path, show, 0, **on(own_server))
         assert f"user {user_id}, number 2: balance: found 201, expected 200" in found
-        assert found.endswith("1 unacknowledged faults\n")
+        assert found.endswith("1 unacknowledged fault\n")
         assert f"user {user_id}, number 2: " in _run(tmp_path, find, 1, **on(own_server))
         _run(tmp_path, acknowledge, 0, **on(own_server))
         watching.wait_for(

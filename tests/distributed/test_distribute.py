@@ -46,10 +46,10 @@ def test_filled_ledger_is_distributed_and_stays_consistent(citus_url: str, tmp_p
             before = [there.balance(user) for user in users[:3]]
             there("export", str(tmp_path / "before.csv"))
             ended = saldo("db", "distribute", code=1)
-            assert "stop whatever uses the ledger first" in ended.errors
+            assert "other connections to the ledger: stop all its clients first" in ended.errors
         done = saldo("db", "distribute", "--json").json
         assert (done["shards"], done["entries"]) == (SHARDS, 770)
-        assert "is distributed already" in saldo("db", "distribute", code=1).errors
+        assert "is already distributed" in saldo("db", "distribute", code=1).errors
         found = saldo("verify", "--json").json
         assert (found["whole"], found["entries"]) == (True, 770)
         with run_service_process(tmp_path, **settings) as running:
@@ -100,7 +100,9 @@ async def test_each_shard_has_a_node_and_other_servers_are_rejected(cluster: Dat
             connection = await connect_to_node(node, cluster.service_url, **SESSION)
             await connection.close()
             for other in (node._replace(number=99), node._replace(ledger="another")):
-                with pytest.raises(ConnectionLostError, match="is not the node that it should be"):
+                with pytest.raises(
+                    ConnectionLostError, match="is another node than the placement says"
+                ):
                     await connect_to_node(other, cluster.service_url, **SESSION)
     with psycopg.connect(cluster.owner_url) as connection:
         rows = connection.execute(

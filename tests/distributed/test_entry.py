@@ -78,7 +78,8 @@ def test_coordinator_address_that_leads_to_another_server_is_reported(
             ) as there:
                 there.execute("UPDATE pg_dist_node SET nodeport = 9 WHERE groupid = 0")
             with pytest.raises(
-                ConfigurationError, match="it is a worker, and its coordinator localhost:9"
+                ConfigurationError,
+                match="the server is a Citus worker, and its coordinator localhost:9",
             ):
                 coordinator_of(worker.service_url)
         finally:

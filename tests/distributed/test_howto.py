@@ -48,7 +48,7 @@ def test_a_ledger_is_distributed_as_the_how_to_says(citus_url: str) -> None:
             SALDO_DATABASE_OWNER_URL=f"postgresql://{name}_owner:choose-one@{address}",
         )
         assert f"64 shards on {len(urls) - 1} workers" in saldo(*commands[0].split()).output
-        assert "the ledger is whole" in saldo(*commands[1].split()).output
+        assert "the ledger is intact" in saldo(*commands[1].split()).output
     finally:
         for url in urls:
             _run(url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE);")

@@ -50,7 +50,7 @@ def test_standbys_answer_like_the_cluster(
         run_service_process(tmp_path, **urls) as plain,
         run_service_process(tmp_path, **urls, SALDO_DATABASE_REPLICA_URL=replica_url) as running,
     ):
-        running.wait_for_output("the replica is asked for")
+        running.wait_for_output("the replica is available")
         here = UserClient(plain.url)
         here.fill()
         there = UserClient(running.url, here.user_id)

@@ -205,9 +205,9 @@ async def test_blocking_broker_is_reported_and_does_not_delay_a_stop(
         # The service ends by itself, with its relay, and doesn't wait for confirmations that never come.
         assert await asyncio.to_thread(running.end) == 0
         told = running.output().partition("Shutting down")[2]
-        assert "sink rabbitmq-exchange: stopped before all was published" in told
+        assert "sink rabbitmq-exchange: stopped before all events were published" in told
         # The other sink may have taken its lease again before the stop; this sink never released it.
-        assert "sink rabbitmq-exchange: relaying, epoch" not in told
+        assert "sink rabbitmq-exchange: lease taken, epoch" not in told
         assert "Traceback" not in told
     finally:
         await asyncio.to_thread(running.end)

@@ -56,7 +56,7 @@ def serve(
         SALDO_DATABASE_OWNER_URL=primary.owner_url,
         SALDO_DATABASE_REPLICA_URL=replica.service_url,
     ) as running:
-        running.wait_for_output("the replica is asked for")
+        running.wait_for_output("the replica is available")
         yield running
 
 
@@ -245,7 +245,7 @@ def test_hanging_replica_counts_as_unavailable(
         with hung(replica):
             assert asking.list() == page
             assert asking.pop_answering_servers() == {"primary"}
-            running.wait_for_output("the replica is away")
+            running.wait_for_output("the replica is unavailable")
         while asking.pop_answering_servers() != {"replica"}:
             assert asking.list() == page
 
@@ -259,7 +259,7 @@ def test_replica_of_another_database_is_not_used(
         SALDO_DATABASE_OWNER_URL=primary.owner_url,
         SALDO_DATABASE_REPLICA_URL=primary.superuser_url.replace("/saldo?", "/template1?"),
     ) as running:
-        running.wait_for_output("the replica can't be asked")
+        running.wait_for_output("can't query the replica")
         asking = UserClient(running.url)
         asking.post()
         assert len(asking.list()["items"]) == 1

@@ -184,7 +184,7 @@ async def test_standby_behind_a_pooler_is_rejected(
             async with pool.acquire() as connection:
                 ours = connection.get_server_pid()
             await lead(proxy, address, standby, pgbouncer)
-            with pytest.raises(ConnectionLostError, match="the pooler leads to a standby"):
+            with pytest.raises(ConnectionLostError, match="the pooler connects to a standby"):
                 await fetch(pool, "log/last_positions")
             with pytest.raises(ConnectionLostError, match="needs the primary"):
                 await poster.post(stranger, atomic=True)

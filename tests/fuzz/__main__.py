@@ -106,7 +106,7 @@ class Fuzzing:
         try:
             entries = aftermath.check_ledger(running.url, HEADERS)
         except AssertionError as error:
-            self._tell(f"the ledger is not whole: {error}")
+            self._tell(f"the ledger is not intact: {error}")
             return
         print(
             f"seed {seed}: {report.cases:,} requests of the document, {mutations.requests:,} spoilt ones; "

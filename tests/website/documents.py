@@ -20,7 +20,7 @@ _VARYING = (
     (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?Z"), "TIME"),
     (re.compile(r"\d+\.\d s\b"), "SECONDS"),
     (re.compile(r"[\d,]+ rows/s"), "RATE"),
-    (re.compile(r"\d+ of all under seals"), "SEALED"),
+    (re.compile(r"\d+ entries sealed"), "SEALED"),
 )
 
 

@@ -225,7 +225,7 @@ class Authenticator:
         if len(self._logged_at) >= CACHED_GRANTS_MAX:
             self._logged_at.clear()
         self._logged_at[grant.name] = now
-        _log.warning("%s was used from %s, which is none of its networks", grant.name, address)
+        _log.warning("%s was used from %s, which is outside its networks", grant.name, address)
 
     async def authenticate_without_key(
         self, scope: Any, headers: Headers

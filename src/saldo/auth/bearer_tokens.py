@@ -73,15 +73,15 @@ class TokenVerifier:
         """Fetch the keys, and start to refresh them. A failure of the first fetch does not prevent the start."""
         await self._refresh()
         self._following = asyncio.create_task(
-            self._refresh_periodically(), name="keys of the provider"
+            self._refresh_periodically(), name="identity provider key refresh"
         )
 
     def warn_of_broad_audience(self) -> None:
         """Log a warning if the settings accept tokens that were issued for another service."""
         if not self._provider.scope_prefix and self._provider.users_claim is None:
             _log.warning(
-                "tokens of %s with the scope read, write or admin open this service for all users, whatever they were "
-                "made for: set SALDO_JWT_SCOPE_PREFIX if the audience %s has other services, or SALDO_JWT_USERS_CLAIM",
+                "every token of %s with the scope read, write or admin has access to all users: set "
+                "SALDO_JWT_SCOPE_PREFIX if the audience %s has other services, or set SALDO_JWT_USERS_CLAIM",
                 self._provider.issuer,
                 self._provider.audience,
             )
@@ -109,11 +109,11 @@ class TokenVerifier:
         # RFC 8725, 3.11: a token that was issued for another purpose, such as a logout, must not be accepted.
         kind = str(header.get("typ", "JWT")).lower().removeprefix("application/")
         if kind not in self._provider.types:
-            raise TokenError("the token's typ is not one of SALDO_JWT_TYPES")
+            raise TokenError("the token's header typ is not one of SALDO_JWT_TYPES")
         if header.get("alg") not in self._provider.algorithms:
             raise TokenError("the token's algorithm is not one of SALDO_JWT_ALGORITHMS")
         if "crit" in header:
-            raise TokenError("the token has a critical header that is not supported")
+            raise TokenError("the token has a critical header (crit), which is not supported")
         name = header.get("kid")
         if name not in self._keys:
             await self._refresh_for_key(name)
@@ -121,11 +121,12 @@ class TokenVerifier:
             return next(iter(self._keys.values()))
         if name not in self._keys and self._unreachable:
             raise TokenError(
-                "the token is signed with an unknown key, and the provider's keys can't be fetched at the moment"
+                "the token is signed with an unknown key, and the identity provider's keys can't be "
+                "fetched at the moment"
             )
         if name not in self._keys:
             raise TokenError(
-                "the token is signed with a key that was not among the provider's keys at the last fetch"
+                "the token is signed with a key that is not among the identity provider's keys"
             )
         return self._keys[name]
 
@@ -145,13 +146,15 @@ class TokenVerifier:
         except jwt.ExpiredSignatureError:
             raise TokenError("the token has expired") from None
         except jwt.InvalidAudienceError:
-            raise TokenError("the token is for another audience") from None
+            raise TokenError("the token has another audience") from None
         except jwt.InvalidIssuerError:
-            raise TokenError("the token is from another issuer") from None
+            raise TokenError("the token has another issuer") from None
         except jwt.MissingRequiredClaimError as error:
             raise TokenError(f"the token has no claim {error.claim}") from None
         except (jwt.PyJWTError, OverflowError):
-            raise TokenError("the token is not valid, or not signed by the provider") from None
+            raise TokenError(
+                "the token is not valid, or its signature is not the identity provider's"
+            ) from None
 
     def _grant(self, claims: Mapping[str, Any]) -> Grant:
         subject = _read_subject(claims)
@@ -242,12 +245,12 @@ class TokenVerifier:
             self._keys, self._text = keys, text
         except (OSError, TimeoutError, aiohttp.ClientError, ValueError, jwt.PyJWTError) as error:
             _log.warning(
-                "the keys of %s can't be got, those known stay valid: %s",
+                "can't fetch the public keys of %s, so the known keys remain valid: %s",
                 self._provider.issuer,
                 _describe_failure(error, self._provider.jwks),
             )
         except Exception:
-            _log.exception("looking at the provider's keys failed in a way nobody foresaw")
+            _log.exception("fetching the identity provider's keys failed unexpectedly")
         else:
             self._changed()
 
@@ -261,14 +264,14 @@ class TokenVerifier:
             session.get(jwks, allow_redirects=False) as answer,
         ):
             if answer.status != 200:
-                raise ValueError(f"status {answer.status}")
+                raise ValueError(f"the response has status {answer.status}")
             text = await answer.content.read(FETCH_BYTES_MAX + 1)
             while len(text) <= FETCH_BYTES_MAX and (
                 more := await answer.content.read(FETCH_BYTES_MAX)
             ):
                 text += more
         if len(text) > FETCH_BYTES_MAX:
-            raise ValueError(f"more than {FETCH_BYTES_MAX} bytes")
+            raise ValueError(f"the response has more than {FETCH_BYTES_MAX} bytes")
         return text
 
 
@@ -304,13 +307,13 @@ def _read_subject(claims: Mapping[str, Any]) -> str:
         value = claims.get(name)
         if isinstance(value, str) and value:
             return value
-    raise TokenError("the token has neither the claim sub nor client_id")
+    raise TokenError("the token has neither a claim sub nor a claim client_id")
 
 
 def _read_keys(text: bytes, algorithms: tuple[str, ...]) -> dict[str | None, jwt.PyJWK]:
     found = json.loads(text)
     if not isinstance(found, dict):
-        raise ValueError("not a JWK set")  # noqa: TRY004 - its content is at fault, not a caller
+        raise ValueError("the response is not a JWK set")  # noqa: TRY004 - its content is at fault, not a caller
     keys = jwt.PyJWKSet.from_dict(found).keys
     usable = {
         key.key_id: key
@@ -318,5 +321,5 @@ def _read_keys(text: bytes, algorithms: tuple[str, ...]) -> dict[str | None, jwt
         if key.algorithm_name in algorithms and key.public_key_use in {None, "sig"}
     }
     if not usable:
-        raise ValueError("no key in it is for one of SALDO_JWT_ALGORITHMS")
+        raise ValueError("the JWK set has no key for SALDO_JWT_ALGORITHMS")
     return usable

@@ -65,7 +65,7 @@ class KeyCache:
     async def start(self) -> None:
         """Load the keys, and start to poll for changes."""
         await self.refresh()
-        self._following = asyncio.create_task(self._poll(), name="keys")
+        self._following = asyncio.create_task(self._poll(), name="key poll")
 
     async def stop(self) -> None:
         """Stop polling."""
@@ -108,7 +108,7 @@ class KeyCache:
             StoreError: the database can't be queried.
         """
         if self._next_look is None:
-            self._next_look = asyncio.create_task(self._look_soon(), name="a look at keys")
+            self._next_look = asyncio.create_task(self._look_soon(), name="key refresh")
             self._next_look.add_done_callback(_consume_exception)
         await asyncio.shield(self._next_look)
 
@@ -118,9 +118,9 @@ class KeyCache:
             async with self._looking:
                 await self._look()
         except StoreError as error:
-            _log.warning("keys can't be looked at, those known stay valid: %s", error)
+            _log.warning("can't read the API keys, so the known keys remain valid: %s", error)
         except Exception:
-            _log.exception("looking at keys failed in a way nobody foresaw")
+            _log.exception("reading the API keys failed unexpectedly")
 
     async def _look_soon(self) -> None:
         try:

@@ -98,10 +98,10 @@ class Auditor:
         except LeaseLostError:
             self._lease = None
         except StoreError as error:
-            _log.warning("the ledger can't be audited: %s", error)
+            _log.warning("can't audit the ledger: %s", error)
             await asyncio.sleep(RETRY_SECONDS)
         except Exception:
-            _log.exception("the audit failed in a way nobody foresaw")
+            _log.exception("the audit failed unexpectedly")
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _rounds(self, lease: AuditLease) -> None:
@@ -169,7 +169,7 @@ def pause_seconds(due: float, took: float, *, posting: bool) -> float:
 def log_fault(fault: LedgerFault) -> None:
     """Log a newly found fault in one line, without the found and the expected value, since these may be amounts."""
     _log.error(
-        "the ledger is not whole: %s breaks the rule %s; see saldo audit status",
+        "the audit found a fault: %s violates the rule %s; see saldo audit status",
         fault.place,
         fault.rule,
     )

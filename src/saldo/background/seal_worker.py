@@ -73,10 +73,10 @@ class Sealer:
             try:
                 entries += await self.run_pass()
             except StoreError as error:
-                _log.warning("the log can't be sealed: %s", error)
+                _log.warning("can't seal the log: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
             except Exception:
-                _log.exception("sealing failed in a way nobody foresaw")
+                _log.exception("sealing failed unexpectedly")
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 now, tired = time.monotonic(), self._pace.pause_seconds()
@@ -128,7 +128,7 @@ class Sealer:
         # A gap that only one pass sees comes from another sealer, which has just sealed these entries.
         missing = stopped & self._stopped
         for shard, seq in sorted(missing - self._told):
-            _log.error("shard %s has no entry %s: it can't be sealed any further", shard, seq + 1)
+            _log.error("can't seal shard %s, because its entry %s is missing", shard, seq + 1)
         self._stopped, self._told = stopped, missing
 
 

@@ -45,10 +45,10 @@ async def run_totals(totals: Totals, beside: PostingActivity) -> None:
             for fault in faults:
                 log_fault(fault)
         except StoreError as error:
-            _log.warning("the ledger can't be counted: %s", error)
+            _log.warning("can't count the ledger's totals: %s", error)
             entries = 0
         except Exception:
-            _log.exception("counting failed in a way nobody foresaw")
+            _log.exception("counting the ledger's totals failed unexpectedly")
             entries = 0
         if entries < per_shard:
             per_shard = PER_SHARD_MIN

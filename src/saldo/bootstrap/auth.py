@@ -69,8 +69,8 @@ class AuthStack:
             self.tokens.warn_of_broad_audience()
         if self.gate.no_keys_exist:
             _log.info(
-                "there is no key yet: every program on this machine may use the service. Make one with "
-                "`saldo keys create operator --scope admin` before a proxy forwards requests to it"
+                "there is no API key yet, so every program on this machine has full access. Create a key with "
+                "`saldo keys create operator --scope admin` before a proxy forwards requests to the service"
             )
         if self.tokens is not None:
             await self.tokens.start()
@@ -133,10 +133,9 @@ def require_keys_unless_loopback(settings: Settings, database_url: str, address:
         return
     if not asyncio.run(_any_key(settings, database_url)):
         raise ConfigurationError(
-            f"there is no key yet, and on {address} anyone who reaches the service could move money. Make one with "
-            "`saldo keys create --scope admin NAME`, or set SALDO_ADMIN_KEY or SALDO_JWT_ISSUER; "
-            "listen on 127.0.0.1 to try it; "
-            "or say --insecure if something else keeps strangers out"
+            f"there is no API key yet, so anyone who can connect to {address} could move money. Create a key with "
+            "`saldo keys create --scope admin NAME`, set SALDO_ADMIN_KEY or SALDO_JWT_ISSUER, listen on 127.0.0.1, "
+            "or use --insecure if something else restricts the access"
         )
 
 
@@ -145,7 +144,7 @@ async def _any_key(settings: Settings, database_url: str) -> bool:
         try:
             return (await keys.valid()).any_key
         except StoreError as error:
-            raise ConfigurationError(f"the database: {error}") from error
+            raise ConfigurationError(f"database: {error}") from error
 
 
 @asynccontextmanager

@@ -78,7 +78,9 @@ class Database:
                 self._attached = server
                 return self._prepare_for_purpose(server.service_url)
             if self._purpose is Purpose.READ and not server.exists():
-                raise ConfigurationError(f"there is no ledger in {self._settings.data_dir}")
+                raise ConfigurationError(
+                    f"there is no ledger in {self._settings.data_dir} (SALDO_DATA_DIR)"
+                )
             self._embedded = server
             server.start()
         try:
@@ -111,7 +113,7 @@ class Database:
         ):
             if self._purpose is Purpose.READ or self._attached is not None:
                 raise ConfigurationError(
-                    "there is no ledger in the database yet: start saldo serve, or run saldo db migrate"
+                    "there is no ledger in the database: start saldo serve, or run saldo db migrate"
                 )
             return self.prepare()
         return service_url

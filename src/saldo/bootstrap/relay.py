@@ -81,7 +81,7 @@ async def run_relays(
             if bell_path is not None:
                 stack.enter_context(closing(await receive_wakeups(bell_path, wake)))
             start = stack.enter_async_context
-            await start(running_task(run_totals(Totals(pool), beside), name="counting"))
+            await start(running_task(run_totals(Totals(pool), beside), name="totals"))
             await start(running_task(run_audit(settings, pool, beside), name="audit"))
             if settings.seals_enabled:
                 sealer = Sealer(SealStore(pool), beside)
@@ -145,6 +145,8 @@ async def rewind_sink(settings: Settings, database_url: str, name: str, to: Rewi
             assert isinstance(to, tuple)
             shard, seq = to
             if seq > heads[shard]:
-                raise PositionBeyondHeadError(f"shard {shard} ends at {heads[shard]}")
+                raise PositionBeyondHeadError(
+                    f"the last position of shard {shard} is {heads[shard]}"
+                )
             positions = {shard: seq}
         await Sinks(pool, lease_seconds=settings.relay_lease_seconds).rewind(name, positions)

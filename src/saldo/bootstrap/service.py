@@ -182,7 +182,7 @@ async def _start(
     if engine.by_shard and settings.connect_to_workers:
         ask = partial(read_shard_nodes, reader.pool)
         placing = ShardPlacementWatcher(engine, ask, lane_connector(settings, database_url))
-        await stack.enter_async_context(running_task(placing.run(), name="placing"))
+        await stack.enter_async_context(running_task(placing.run(), name="shard routing"))
     await guard.start()
     pools = {
         "read": reader.pool,
@@ -192,9 +192,11 @@ async def _start(
     }
     if replica is not None:
         pools["replica"] = replica.pool
-    await stack.enter_async_context(running_task(sample_runtime(engine, pools), name="vitals"))
+    await stack.enter_async_context(
+        running_task(sample_runtime(engine, pools), name="runtime metrics")
+    )
     samples = MetricsHistory()
-    await stack.enter_async_context(running_task(samples.run(), name="samples"))
+    await stack.enter_async_context(running_task(samples.run(), name="console metrics"))
     service = AppContext(
         settings,
         reading,

@@ -30,13 +30,13 @@ class ExitCode(IntEnum):
 
 MEANINGS: Final[dict[ExitCode, str]] = {
     ExitCode.DONE: "done",
-    ExitCode.REFUSED: "refused, not found, or a fault was found; for an import, also rejected or unreadable rows",
-    ExitCode.USAGE: "invalid options, arguments or files; nothing was done",
-    ExitCode.UNAVAILABLE: "service or database unavailable, or no decision in time; nothing was done",
+    ExitCode.REFUSED: "refused, not found, or a fault was found (an import: also rejected or unreadable rows)",
+    ExitCode.USAGE: "invalid options, arguments or files (nothing was done)",
+    ExitCode.UNAVAILABLE: "service or database unavailable, or no outcome in time (nothing was done)",
     ExitCode.ACCESS_DENIED: "the key is missing or invalid, or lacks the necessary scope",
-    ExitCode.UNKNOWN: "outcome unknown; repeat a deposit or withdrawal with the printed uuid (--uuid), or an import "
-    "unchanged",
-    ExitCode.INTERRUPTED: "interrupted by Ctrl-C or SIGTERM; completed work remains",
+    ExitCode.UNKNOWN: "outcome unknown (repeat a deposit or withdrawal with --uuid and the printed uuid, or repeat "
+    "the same import)",
+    ExitCode.INTERRUPTED: "interrupted by Ctrl-C or SIGTERM (completed work remains)",
 }
 
 
@@ -62,7 +62,7 @@ def command_error_for_service(error: SaldoError) -> CommandError:
             hint = "" if error.code == "forbidden" else " (--key-file, --key or SALDO_KEY)"
             return CommandError(f"{error}{hint}", ExitCode.ACCESS_DENIED)
         case OutcomeUnknownError() if error.uuid is not None:
-            again = f"; repeat the same command with --uuid {error.uuid}: it has one effect"
+            again = f"; repeat the same command with --uuid {error.uuid}, which posts it once only"
             return CommandError(f"{error}{again}", ExitCode.UNKNOWN)
         case OutcomeUnknownError():
             return CommandError(str(error), ExitCode.UNKNOWN)

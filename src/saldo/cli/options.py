@@ -11,13 +11,14 @@ Json: TypeAlias = Annotated[
     typer.Option("--json", help="Print JSON to stdout: one document, or one per line for lists."),
 ]
 UserId: TypeAlias = Annotated[
-    int, typer.Argument(help="Id of the user, as `saldo user list` shows it.", min=1, max=2**63 - 1)
+    int, typer.Argument(help="Id of the user, as shown by `saldo user list`.", min=1, max=2**63 - 1)
 ]
 Since: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--from",
-        help="Only transactions that take effect at this time or later: 2026-01-31, 2026-01-31T12:30:00+03:00.",
+        help="Only transactions that take effect at this time or later, such as 2026-01-31 or "
+        "2026-01-31T12:30:00+03:00.",
     ),
 ]
 Until: TypeAlias = Annotated[

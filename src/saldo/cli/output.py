@@ -130,6 +130,13 @@ def format_value(value: Any) -> str:
             return escape_control_characters(str(value))
 
 
+def format_count(count: int, noun: str) -> str:
+    """Format a number with its noun, such as 1 entry or 2,000 entries."""
+    if count != 1:
+        noun = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count:,} {noun}"
+
+
 def format_amount(amount: Decimal) -> str:
     """Format an amount with separators of thousands, such as 1,234.50."""
     return f"{amount:,f}"

@@ -85,4 +85,4 @@ def _require_own(file: BinaryIO, path: Path) -> BinaryIO:
     if os.fstat(file.fileno()).st_uid == os.geteuid():
         return file
     file.close()
-    raise PermissionError(errno.EACCES, "it belongs to another account", str(path))
+    raise PermissionError(errno.EACCES, "the file belongs to another account", str(path))

@@ -140,7 +140,7 @@ def build_app(names: Iterable[str]) -> typer.Typer:
         no_args_is_help=True,
         add_completion=True,
         pretty_exceptions_enable=False,
-        help="Saldo keeps users' balances: exactly once, never negative, at any date.",
+        help="Manage users' money balances, and operate the service that keeps them.",
         epilog=EXIT_CODES_HELP,
     )
     # The callback keeps the command's name necessary. Without it typer drops the name of a single command.

@@ -19,8 +19,8 @@ def refuse_root(settings: Settings) -> None:
     """
     if os.geteuid() == 0 and not settings.as_root:
         raise CommandError(
-            "the service was started as root, so a fault in it could give away the whole machine: "
-            "run it as an account of its own (docs/howto/operate.md), or set SALDO_AS_ROOT=true"
+            "refusing to run as root, because a vulnerability would then expose the whole machine: "
+            "run the service under a dedicated account (docs/howto/operate.md), or set SALDO_AS_ROOT=true"
         )
 
 
@@ -28,6 +28,6 @@ def warn_of_root() -> None:
     """Log a warning if the process runs as root, which the settings allow."""
     if os.geteuid() == 0:
         _log.warning(
-            "the service runs as root, so that a fault in it could give away the whole machine: "
-            "run it as an account of its own (docs/howto/operate.md)"
+            "running as root: a vulnerability would expose the whole machine; "
+            "run the service under a dedicated account (docs/howto/operate.md)"
         )

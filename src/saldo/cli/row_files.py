@@ -79,7 +79,7 @@ class UnreadableError(Exception):
 
     def __init__(self, first: int, last: int, why: str) -> None:
         lines = f"line {first}" if first == last else f"lines {first} to {last}"
-        super().__init__(f"{lines} can't be read: {why}: a quotation mark isn't closed?")
+        super().__init__(f"can't read {lines}: {why}; a closing quotation mark may be missing")
 
 
 class RowFile(NamedTuple):
@@ -104,7 +104,7 @@ def detect_format(path: Path, given: Format | None) -> Format:
     found = given or _SUFFIXES.get(path.suffix.lower())
     if found is None:
         raise CommandError(
-            f"{path}: the name does not show the format; use --format", ExitCode.USAGE
+            f"{path}: the extension does not show the format; use --format", ExitCode.USAGE
         )
     return found
 
@@ -120,7 +120,7 @@ def detect_delimiter(path: Path, given: str | None) -> str:
     found = "\t" if given == r"\t" else given
     if len(found) != 1 or found in '"\r\n':
         raise CommandError(
-            rf"--delimiter {given!r}: expected one character, such as ; or \t for a tab",
+            rf"--delimiter {given!r}: expected one character such as ; or \t (a tab)",
             ExitCode.USAGE,
         )
     return found
@@ -147,7 +147,8 @@ def open_table(
                 head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in head
             ):
                 raise CommandError(
-                    f"{path}: expected UTF-8; the file may be UTF-16", ExitCode.USAGE
+                    f"{path}: expected UTF-8, but the file seems to be UTF-16: save it as UTF-8",
+                    ExitCode.USAGE,
                 )
             match format_:
                 case Format.CSV:
@@ -159,7 +160,9 @@ def open_table(
     except OSError as error:
         if error.filename not in {None, str(path), path}:
             raise
-        raise CommandError(f"{path}: {error.strerror or error}", ExitCode.USAGE) from None
+        raise CommandError(
+            f"can't read {path}: {error.strerror or error}", ExitCode.USAGE
+        ) from None
 
 
 def import_pyarrow(name: str) -> ModuleType:
@@ -174,7 +177,7 @@ def import_pyarrow(name: str) -> ModuleType:
         return import_module(name)
     except ImportError:
         raise CommandError(
-            "Parquet requires an extra: pip install 'saldo-ledger[parquet]'", ExitCode.USAGE
+            "Parquet files require an extra: pip install 'saldo-ledger[parquet]'", ExitCode.USAGE
         ) from None
 
 
@@ -186,13 +189,15 @@ def _open_csv(file: BinaryIO, total: int, path: Path, delimiter: str) -> RowFile
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         heading = next(reader, None)
     except (csv.Error, TypeError) as error:
-        raise CommandError(f"{path}: {error}", ExitCode.USAGE) from None
+        raise CommandError(f"{path}: can't read the header row: {error}", ExitCode.USAGE) from None
     except _LineTooLongError:
-        raise CommandError(f"{path}: the header row: {TOO_LONG}", ExitCode.USAGE) from None
+        raise CommandError(f"{path}: the header row has {TOO_LONG}", ExitCode.USAGE) from None
     if lines.too_long:
-        raise CommandError(f"{path}: the header row: {TOO_LONG}", ExitCode.USAGE)
+        raise CommandError(f"{path}: the header row has {TOO_LONG}", ExitCode.USAGE)
     if not heading:
-        raise CommandError(f"{path}: its first line must name the columns", ExitCode.USAGE)
+        raise CommandError(
+            f"{path}: the first line must contain the names of the columns", ExitCode.USAGE
+        )
     columns = tuple(name.strip() for name in heading)
 
     def position() -> int:
@@ -278,9 +283,9 @@ def _csv_rows(reader: Any, lines: _BoundedLines, delimiter: str, width: int) -> 
             continue  # an empty line
         number += 1
         if len(values) != width and fault is None:
-            of_heading = f"{len(values)} columns, the header row has {width}"
+            of_heading = f"{len(values)} columns, but the header row has {width}"
             if len(lines.record) > 1:
-                raise UnreadableError(first, lines.number, f"together they have {of_heading}")
+                raise UnreadableError(first, lines.number, f"they form one row with {of_heading}")
             fault = f"has {of_heading}"
         following: Sequence[Sequence[str]] = ()
         if len(lines.record) > 1:

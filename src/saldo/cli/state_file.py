@@ -64,7 +64,7 @@ def hold_lock(path: Path, other: str) -> Iterator[None]:
     except BlockingIOError:
         raise CommandError(other, ExitCode.USAGE) from None
     except OSError as error:
-        raise CommandError(f"{path} can't be written: {error.strerror}", ExitCode.USAGE) from None
+        raise CommandError(f"can't write {path}: {error.strerror}", ExitCode.USAGE) from None
     try:
         yield
     finally:
@@ -107,4 +107,4 @@ def write_state(path: Path, state: msgspec.Struct) -> None:
         with write_atomically(path) as file:
             file.write(msgspec.json.encode(state))
     except OSError as error:
-        raise CommandError(f"{path}: {error.strerror}") from None
+        raise CommandError(f"can't write {path}: {error.strerror}") from None

@@ -37,7 +37,7 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
         checkpoint = Checkpoint(position=AuditPosition(**fields), **found)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ConfigurationError(
-            f"{path} is not a state file of this version of saldo verify"
+            f"--state {path}: the file is not a state file of this version of saldo verify"
         ) from None
     return checkpoint
 
@@ -64,7 +64,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         with write_atomically(path) as file:
             file.write(text.encode())
     except OSError as error:
-        raise ConfigurationError(f"state {path}: {error.strerror}") from None
+        raise ConfigurationError(f"can't write --state {path}: {error.strerror}") from None
 
 
 def read_kept_seals(path: Path) -> list[SealRow]:
@@ -83,7 +83,7 @@ def read_kept_seals(path: Path) -> list[SealRow]:
         ]
     except (ValueError, KeyError, TypeError):
         raise ConfigurationError(
-            f"{path} contains no seals: expected a list of objects with shard, first_seq, last_seq, hash"
+            f"--heads {path}: expected a list of seals, which are objects with shard, first_seq, last_seq and hash"
         ) from None
 
 
@@ -102,7 +102,7 @@ def _parse_seal(item: Any) -> SealRow:
 def _read(path: Path) -> Any:
     try:
         if path.stat().st_size > BYTES_MAX:
-            raise ConfigurationError(f"{path} is larger than {BYTES_MAX:,} bytes")
+            raise ConfigurationError(f"{path} is larger than the limit of {BYTES_MAX:,} bytes")
         return json.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from None
+        raise ConfigurationError(f"can't read {path}: {error.strerror}") from None

@@ -98,7 +98,7 @@ class BulkRequest(Generic[F]):
         if not self.unanswered:
             return 0.0, []
         if error is None:
-            error = self._again or UnavailableError("the answer ended before its last line")
+            error = self._again or UnavailableError("the response ended before its last line")
             sent = may_have_effect(error)
         self._unknown = self._unknown or sent
         if not isinstance(error, UnavailableError):
@@ -114,11 +114,11 @@ class BulkRequest(Generic[F]):
             line = _decoder.decode(body)
             outcome = parse_outcome(line, body)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise UnexpectedAnswerError(f"a line of the answer can't be read: {error}") from None
+            raise UnexpectedAnswerError(f"can't parse a line of the response: {error}") from None
         item = self._open.get(line.line)
         if item is None or line.uuid not in (item.request.uuid, None):
             raise UnexpectedAnswerError(
-                f"line {line.line} of the answer is of no line that was sent"
+                f"line {line.line} of the response belongs to no line of the request"
             )
         if outcome.again is not None:
             self._again = outcome.again

@@ -312,7 +312,7 @@ def _reads_document(type_: type[T]) -> Callable[[Response], T]:
 
 
 def _wrong_response(what: str) -> UnexpectedAnswerError:
-    return UnexpectedAnswerError(f"the answer is to another call: it is about {what}")
+    return UnexpectedAnswerError(f"the response belongs to another request: it contains {what}")
 
 
 def _read_many(answer: Response, uuids: Sequence[UUID]) -> list[Posted | SaldoError]:
@@ -333,11 +333,11 @@ def _read_many(answer: Response, uuids: Sequence[UUID]) -> list[Posted | SaldoEr
         # The service may be unable to read the uuid of an invalid item.
         if place >= len(uuids) or line.line != place + 1 or line.uuid not in (uuids[place], None):
             raise UnexpectedAnswerError(
-                f"line {line.line} of the answer is of no transaction that was sent"
+                f"line {line.line} of the response belongs to no transaction of the request"
             )
         outcomes.append(outcome.value)
     if len(outcomes) < len(uuids):
-        raise UnavailableError("the answer ended before its last line")
+        raise UnavailableError("the response ended before its last line")
     return outcomes
 
 
@@ -345,7 +345,9 @@ def _read_atomic(answer: Response, uuids: Sequence[UUID]) -> list[Posted]:
     outcomes = _read_many(answer, uuids)
     posted = [each for each in outcomes if isinstance(each, Posted)]
     if len(posted) < len(outcomes):
-        raise UnexpectedAnswerError("of all or nothing the answer says that some were posted")
+        raise UnexpectedAnswerError(
+            "the response to an atomic request says that only some transactions were posted"
+        )
     return posted
 
 
@@ -365,7 +367,7 @@ def _read_text(answer: Response) -> str:
     try:
         return answer.body.decode()
     except UnicodeDecodeError as error:
-        raise UnexpectedAnswerError(f"the answer is no text: {error}") from None
+        raise UnexpectedAnswerError(f"the response is not text: {error}") from None
 
 
 def _query(*pairs: tuple[str, str | None], **named: object) -> Query:

@@ -108,7 +108,7 @@ class EventStreamState:
         pause = retries.pause(self._failed, chance(), asked or None)
         self._failed += 1
         if self._timeout_seconds is not None and now + pause - since >= self._timeout_seconds:
-            raise error or UnavailableError("the live stream ends again and again")
+            raise error or UnavailableError("the live stream ends repeatedly")
         return pause
 
     def _event(self, frame: Frame) -> Event | None:
@@ -135,4 +135,4 @@ class EventStreamState:
 
 
 def _unreadable(error: Exception) -> UnexpectedAnswerError:
-    return UnexpectedAnswerError(f"an event can't be read: {error}")
+    return UnexpectedAnswerError(f"can't parse an event: {error}")

@@ -290,8 +290,7 @@ class Proof(Struct, frozen=True):
         )
         if not checked.anchored and not self_consistent:
             raise InvalidProofError(
-                "no kept seal was given (kept=...), so anybody may have made the proof up; "
-                "self_consistent=True accepts that"
+                "without a saved seal (kept=...), the proof may be forged; self_consistent=True accepts that"
             )
         return checked.line
 

@@ -104,7 +104,7 @@ def format_amount(amount: Amount) -> str:
     match amount:
         case float():
             raise TypeError(
-                f"an amount must not be a float: {amount!r} can't be held exactly as one. "
+                f"an amount must not be a float: {amount!r} can't be represented exactly. "
                 'Give a Decimal, a str such as "0.10", or an int'
             )
         case bool():
@@ -136,7 +136,7 @@ def format_time(instant: Instant) -> str:
         raise TypeError(f"a time must be an aware datetime or a str, not {type(instant).__name__}")
     if instant.utcoffset() is None:
         raise ValueError(
-            f"{instant!r} has no zone: give an aware datetime, such as datetime.now(timezone.utc)"
+            f"{instant!r} has no time zone: use an aware datetime, such as datetime.now(timezone.utc)"
         )
     # UTC is used because old offsets have seconds, which few parsers accept.
     return instant.astimezone(UTC).isoformat()

@@ -13,7 +13,7 @@ Exit codes:
 
 0   the proof leads to a seal that was kept, or is consistent in itself and --self-consistent was given
 1   the proof is wrong
-2   the proof is consistent in itself, but no kept seal was given, so anybody may have made it up
+2   the proof is consistent in itself, but no saved seal was given, so it may be forged
 64  the arguments can't be read
 
 The program is one file that uses only the standard library, so that it can be copied. It defines by itself what is
@@ -110,27 +110,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(description="Checks a proof of Saldo without Saldo.")
-    parser.add_argument("proof", help="the answer to GET /v1/proof/{uuid}; -: standard input")
+    parser = Parser(description="Verify a proof of Saldo without the service.")
+    parser.add_argument("proof", help="file with the response to GET /v1/proof/{uuid}; - is stdin")
     anchor = parser.add_mutually_exclusive_group()
     anchor.add_argument(
         "--seals",
         nargs="+",
         default=[],
         metavar="FILE",
-        help="answers to GET /v1/seals that you kept",
+        help="files with responses to GET /v1/seals that you saved earlier",
     )
     anchor.add_argument(
         "--self-consistent",
         action="store_true",
-        help="accept a proof that fits together, although anybody can make one up (exit code 0, not 2)",
+        help="exit with 0 and not with 2 if the proof is consistent in itself, although it may be forged",
     )
     parser.add_argument(
         "--chain",
         nargs="+",
         default=[],
         metavar="FILE",
-        help="answers to GET /v1/seals?shard=…&after=…: from the proof's seal to the kept one",
+        help="files with responses to GET /v1/seals?shard=…&after=…, from the proof's seal to the saved one",
     )
     return parser
 
@@ -156,14 +156,12 @@ def verify_proof(
     )
     if not kept:
         return VerifiedProof(
-            f"{line}, in the seal {seal.hash.hex()}; anybody can make up such a proof: check it "
-            "against a seal that you kept (--seals)",
+            f"{line}, in the seal {seal.hash.hex()}; the proof may be forged: verify it against a seal that you "
+            "saved earlier (--seals)",
             anchored=False,
         )
     held = follow_chain(seal, kept, chain)
-    return VerifiedProof(
-        f"{line}, and part of what the seal you kept covers, {held.hash.hex()}", anchored=True
-    )
+    return VerifiedProof(f"{line}, covered by the saved seal {held.hash.hex()}", anchored=True)
 
 
 def _entry_in_seal(proof: Any) -> tuple[Any, CheckedSeal]:
@@ -174,15 +172,17 @@ def _entry_in_seal(proof: Any) -> tuple[Any, CheckedSeal]:
     """
     version = _integer(proof, "version", INT16)
     if version != VERSION:
-        raise InvalidProofError(f"the proof is of version {version}; this program knows {VERSION}")
+        raise InvalidProofError(
+            f"the proof has version {version}, but this program supports version {VERSION} only"
+        )
     entry = _get(proof, "entry")
     seal = _parse_seal(_get(proof, "seal"))
     seq, shard = _integer(entry, "seq", INT64), _integer(entry, "shard", INT16)
     if shard != seal.shard or not seal.first_seq <= seq <= seal.last_seq:
-        raise InvalidProofError("the seal is not one of the entry's")
+        raise InvalidProofError("the seal does not cover the entry")
     leaf_index, path = _integer(proof, "leaf_index", INT64), _get(proof, "path")
     if leaf_index != seq - seal.first_seq:
-        raise InvalidProofError("leaf_index is not the entry's place in the seal")
+        raise InvalidProofError("leaf_index is not the position of the entry in the seal")
     if not isinstance(path, list):
         raise InvalidProofError("path is not a list")
     leaf = sha256(b"\x00" + encode_entry(entry)).digest()
@@ -246,8 +246,8 @@ def follow_chain(seal: CheckedSeal, kept: Sequence[Any], chain: Sequence[Any]) -
     later = [each for each in all_kept if each.last_seq >= seal.last_seq]
     if not later:
         raise InvalidProofError(
-            f"no seal of shard {seal.shard} was kept since the entry was sealed: keep the newest ones now, "
-            "and compare them next time"
+            f"no saved seal of shard {seal.shard} is as new as the entry's seal: save the newest seals now, "
+            "and verify against them next time"
         )
     target = min(later, key=lambda each: each.last_seq)
     links = {each.previous: each for answer in chain for each in _parse_seals(answer)}
@@ -263,7 +263,7 @@ def follow_chain(seal: CheckedSeal, kept: Sequence[Any], chain: Sequence[Any]) -
         seal = following
     if seal.hash != target.hash:
         raise InvalidProofError(
-            f"the seal that was kept is another one: shard {seal.shard} was changed at or before "
+            f"the saved seal differs: shard {seal.shard} was changed at or before "
             f"entry {target.last_seq}"
         )
     return target
@@ -283,7 +283,7 @@ def _parse_seal(given: Any) -> CheckedSeal:
         _hash(_get(given, name), name) for name in ("previous", "root", "hash")
     )
     if not 0 < first_seq <= last_seq or (first_seq == 1) is not (previous == bytes(32)):
-        raise InvalidProofError("the seal's positions can't be")
+        raise InvalidProofError("the seal has impossible positions")
     positions = (
         shard.to_bytes(2, "big", signed=True)
         + first_seq.to_bytes(8, "big")
@@ -301,19 +301,19 @@ def _read(name: str) -> Any:
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
         return json.loads(data)
     except (OSError, ValueError, RecursionError) as error:
-        raise InvalidProofError(f"{name} can't be read: {error}") from None
+        raise InvalidProofError(f"can't read {name}: {error}") from None
 
 
 def _get(given: Any, name: str) -> Any:
     if not isinstance(given, dict) or name not in given:
-        raise InvalidProofError(f"{name} is missing: is this an answer of Saldo?")
+        raise InvalidProofError(f"{name} is missing: expected a response of Saldo")
     return given[name]
 
 
 def _integer(given: Any, name: str, bound: int) -> int:
     value = _get(given, name)
     if type(value) is not int or not -bound <= value < bound:
-        raise InvalidProofError(f"{name} is not a whole number that fits")
+        raise InvalidProofError(f"{name} is not a whole number in the valid range")
     return value
 
 
@@ -331,9 +331,7 @@ def _instant(given: Any, name: str) -> bytes:
     if value is None:
         return (-INT64).to_bytes(8, "big", signed=True)
     if not isinstance(value, str) or not _INSTANT.fullmatch(value):
-        raise InvalidProofError(
-            f"{name} is not an instant such as 2023-10-30T00:00:00.000000+00:00"
-        )
+        raise InvalidProofError(f"{name} is not a time such as 2023-10-30T00:00:00.000000+00:00")
     try:
         since = datetime.fromisoformat(value) - _EPOCH
     except ValueError as error:
@@ -344,7 +342,7 @@ def _instant(given: Any, name: str) -> bytes:
 def _uuid(given: Any) -> bytes:
     value = _get(given, "uuid")
     if not isinstance(value, str) or not _UUID.fullmatch(value):
-        raise InvalidProofError("uuid is not one in lower-case hexadecimal")
+        raise InvalidProofError("uuid is not a UUID in lower-case hexadecimal")
     return bytes.fromhex(value.replace("-", ""))
 
 

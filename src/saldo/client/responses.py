@@ -99,7 +99,7 @@ def decode_body(answer: Response, type_: type[T], body: bytes | None = None) -> 
         return msgspec.json.decode(answer.body if body is None else body, type=type_)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UnexpectedAnswerError(
-            f"the answer (status {answer.status}) can't be read: {error}{answer.note}"
+            f"the response (status {answer.status}) can't be parsed: {error}{answer.note}"
         ) from None
 
 
@@ -113,7 +113,7 @@ def parse_error(answer: Response) -> SaldoError:
         if not issubclass(class_, UnavailableError):
             class_ = UnexpectedAnswerError
         error: SaldoError = class_(
-            f"an answer with status {answer.status} that is no problem of Saldo{answer.note}"
+            f"a response with status {answer.status} that is not an error response of Saldo{answer.note}"
         )
         error.status = answer.status
     else:
@@ -133,12 +133,14 @@ def parse_outcome(line: Line, body: bytes) -> LineOutcome:
     """
     if line.code == "posted":
         if line.uuid is None or line.balance is msgspec.UNSET or line.number is msgspec.UNSET:
-            raise UnexpectedAnswerError("a line of the answer says posted, and not what")
+            raise UnexpectedAnswerError(
+                "a line of the response says posted, but contains no transaction"
+            )
         return LineOutcome(Posted(line.uuid, line.balance, line.number, line.replayed), None)
     try:
         error = _error(*_problem(body))
     except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
-        raise UnexpectedAnswerError(f"a line of the answer can't be read: {fault}") from None
+        raise UnexpectedAnswerError(f"can't parse a line of the response: {fault}") from None
     return LineOutcome(error, error if isinstance(error, UnavailableError) else None)
 
 

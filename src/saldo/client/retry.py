@@ -160,7 +160,7 @@ def retry_steps(
             )
             raise last from last.__cause__
         yield Sleep(pause)
-    raise AssertionError("counting never ends")
+    raise AssertionError("unreachable")
 
 
 def read_reply(call: Call[T], reply: Response | NoResponse) -> T:
@@ -202,7 +202,7 @@ def _is_success(reply: Response | NoResponse) -> bool:
 
 def no_response_error(error: Exception) -> UnavailableError:
     """Return the error of an attempt without a response."""
-    unavailable = UnavailableError(f"no answer: {type(error).__name__}: {error}")
+    unavailable = UnavailableError(f"no response: {type(error).__name__}: {error}")
     unavailable.__cause__ = error
     return unavailable
 
@@ -222,7 +222,7 @@ def final_error(error: SaldoError, what: str, uuid: UUID | None, *, unknown: boo
     """
     last = copy(error)
     if unknown:
-        last = OutcomeUnknownError(f"it is not known whether {what} was done; last: {error}")
+        last = OutcomeUnknownError(f"the outcome of {what} is unknown; the last error: {error}")
         last.code, last.status, last.request_id = error.code, error.status, error.request_id
         last.item = error.item
         last.details, last.retry_after_seconds = error.details, error.retry_after_seconds

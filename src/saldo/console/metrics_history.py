@@ -71,7 +71,7 @@ class MetricsHistory:
             try:
                 self.add_sample(time.time())
             except Exception:
-                _log.exception("a sample failed in a way nobody foresaw")
+                _log.exception("sampling the metrics failed unexpectedly")
             await asyncio.sleep(SAMPLE_SECONDS)
 
     def add_sample(self, now: float) -> None:

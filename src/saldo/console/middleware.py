@@ -157,7 +157,7 @@ def _render_exception(error: Exception, page: ConsolePage) -> Response[bytes]:
             said += [messages.nothing_changed] if page.is_form else []
             return error_page(page, 422, " ".join(said))
         case StoreError() if not isinstance(error, RejectedError | OutcomeUncertainError):
-            _log.warning("the console: the database: %s", error)
+            _log.warning("console: database: %s", error)
             return error_page(page, 503, messages.database_down)
         case HTTPException() if error.status_code in {404, 405}:
             return error_page(page, 404, messages.not_found)

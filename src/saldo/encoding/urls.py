@@ -48,21 +48,21 @@ def parse_strict_url(url: str) -> Address:
     if not separator or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
         raise InvalidUrlError("expected scheme://user:password@host:port/path")
     if any(not each.isprintable() or each.isspace() for each in url):
-        raise InvalidUrlError(f"it has a space or a control character: {HINT}")
+        raise InvalidUrlError(f"it contains a space or a control character: {HINT}")
     if "#" in url or _BROKEN_PERCENT.search(url):
-        raise InvalidUrlError(f"it has a # or a % that stands for itself: {HINT}")
+        raise InvalidUrlError(f"it contains a # or a % that is not percent-encoded: {HINT}")
     authority = re.split(r"[/?]", rest, maxsplit=1)[0]
     after = rest[len(authority) :]
     account, at, hosts = authority.rpartition("@")
     if "@" in account + after:
-        raise InvalidUrlError(f"it has an @ or a / too many: {HINT}")
+        raise InvalidUrlError(f"it contains an unexpected @ or /: {HINT}")
     if "[" in account + after or "]" in account + after:
-        raise InvalidUrlError(f"it has brackets outside of its host: {HINT}")
+        raise InvalidUrlError(f"it contains brackets outside the host: {HINT}")
     for host in hosts.split(","):
         _check_host(host)
     path, _, query = after.partition("?")
     if "?" in query:
-        raise InvalidUrlError(f"it has a ? too many: {HINT}")
+        raise InvalidUrlError(f"it contains an unexpected ?: {HINT}")
     return Address(scheme, account if at else "", tuple(hosts.split(",")), path, query)
 
 
@@ -75,7 +75,7 @@ def _check_host(written: str) -> None:
         colon, port = literal["rest"][:1], literal["rest"][1:]
         wrong = colon not in {"", ":"}
     if wrong:
-        raise InvalidUrlError(f"a host can't be read: {HINT}")
+        raise InvalidUrlError(f"a host is invalid: {HINT}")
     if colon and not is_port(port):
         raise InvalidUrlError(f"a port is not a number from 1 to {PORT_MAX}: {HINT}")
 
@@ -95,6 +95,8 @@ def parameter_names(query: str) -> list[str]:
     for each in query.split("&") if query else ():
         name, equals, value = each.partition("=")
         if not equals or "=" in value or not _NAME.fullmatch(name):
-            raise InvalidUrlError(f"a parameter is not name=value: {HINT}, and & and = in values")
+            raise InvalidUrlError(
+                f"a parameter must be name=value: {HINT}, and also & and = in values"
+            )
         names.append(name)
     return names

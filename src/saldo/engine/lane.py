@@ -170,7 +170,7 @@ class Lane:
                 self._queue.release(batch)
                 raise
             except Exception:
-                _log.exception("a batch failed with an unexpected error")
+                _log.exception("a batch failed unexpectedly")
                 _expire(batch.waiting)
                 self._drop_connection()
             self._queue.release(batch)
@@ -220,7 +220,7 @@ class Lane:
                 return
             except (ConnectionLostError, TemporarilyUnavailableError) as error:
                 clashes = 0
-                _log.warning("lane %d: %s; sending again", self._number, error)
+                _log.warning("lane %d: %s; sending the batch again", self._number, error)
                 if isinstance(error, ConnectionLostError):
                     self._drop_connection()
                     began_at = time.monotonic()
@@ -248,7 +248,7 @@ class Lane:
         if len(waiting.requests) > 1 and not waiting.atomic:
             await self._split(waiting)
             return
-        _log.error("the database can't process a request: %s", error)
+        _log.error("the database rejected a request: %s", error)
         # "Nothing was recorded" holds for this attempt. For a lost attempt it is unknown.
         failure: EngineError = OutcomeUnknownError()
         if not waiting.may_have_been_sent:
@@ -376,7 +376,7 @@ class Lane:
                 poster.abort()
                 with contextlib.suppress(StoreError, asyncio.CancelledError):
                     await call
-                raise ConnectionLostError("no answer to a batch in time")  # noqa: TRY301
+                raise ConnectionLostError("no response to a batch before its timeout")  # noqa: TRY301
             BATCH_REQUESTS.observe(len(requests))
             return call.result()
         except (UuidRaceError, TemporarilyUnavailableError, RejectedError):

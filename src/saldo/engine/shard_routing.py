@@ -53,12 +53,10 @@ class ShardPlacementWatcher:
                 self._failing = False
             except StoreError as error:
                 if not self._failing:
-                    _log.warning("the placement of the shards can't be queried: %s", error)
+                    _log.warning("can't read the placement of the shards: %s", error)
                 self._failing = True
             except Exception:
-                _log.exception(
-                    "the placement of the shards could not be queried, with an unexpected error"
-                )
+                _log.exception("reading the placement of the shards failed unexpectedly")
             await asyncio.sleep(PLACE_SECONDS)
 
     async def refresh(self) -> None:
@@ -74,7 +72,12 @@ class ShardPlacementWatcher:
             self._placed = placed
             self._engine.set_nodes(placed)
             for node in sorted(self._reached.intersection(nodes)):
-                _log.info("%d shards at %s:%d", placed.count(node), node.host, node.port)
+                _log.info(
+                    "posting to %d shards directly at %s:%d",
+                    placed.count(node),
+                    node.host,
+                    node.port,
+                )
 
     async def _probe(self, node: Node) -> None:
         try:
@@ -83,7 +86,7 @@ class ShardPlacementWatcher:
             if node not in self._missed:
                 self._missed.add(node)
                 _log.warning(
-                    "node %s:%d can't be reached from here, its shards only by way of the database: %s",
+                    "can't connect to node %s:%d, so its shards are reached through the coordinator: %s",
                     *(node.host, node.port, error),
                 )
         else:

@@ -158,9 +158,9 @@ def from_error(error: InvalidError | StoreError, request_id: str) -> Problem:
     if isinstance(
         error, RejectedError | OutcomeUncertainError
     ):  # the database would reject it again
-        _log.error("request %s: the database: %s", request_id, error)
+        _log.error("request %s: database: %s", request_id, error)
         return internal()
-    _log.warning("request %s: the database: %s", request_id, error)
+    _log.warning("request %s: database: %s", request_id, error)
     return database_unavailable()
 
 

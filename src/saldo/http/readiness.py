@@ -61,7 +61,7 @@ class Readiness:
             return self._answer
         if self._asking is None:
             self._asked_at = self._clock()
-            self._asking = asyncio.create_task(self._ask(ask), name="readiness")
+            self._asking = asyncio.create_task(self._ask(ask), name="readiness check")
         asking = self._asking
         # While the database hangs, probes that arrive after this time are answered immediately.
         until = self._asked_at + WAIT_SECONDS_MAX

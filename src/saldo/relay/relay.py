@@ -127,13 +127,13 @@ class Relay:
                     return
                 await self._pause(self._limits.lease_seconds / 3)
             except LeaseLostError:
-                _log.warning("sink %s: another relay has taken over", self._sink.name)
+                _log.warning("sink %s: another relay has taken the lease", self._sink.name)
             except (SinkError, StoreError) as error:
                 _log.warning("sink %s: %s", self._sink.name, error)
                 await self._back_off()
             except Exception:
                 # The process goes on with its other relays, so this one must not end without a log line.
-                _log.exception("sink %s: failed in a way nobody foresaw", self._sink.name)
+                _log.exception("sink %s: failed unexpectedly", self._sink.name)
                 await self._back_off()
             if self._is_stopping:
                 # The lease is not taken again: another process may have it and continue from the cursors.
@@ -146,11 +146,13 @@ class Relay:
 
     async def _hold(self, lease: Lease) -> None:
         """Relay under the lease until the relay is stopped, fails, or loses the lease."""
-        _log.info("sink %s: relaying, epoch %d", lease.sink, lease.epoch)
+        _log.info("sink %s: lease taken, epoch %d", lease.sink, lease.epoch)
         failure: str | None = None
         working = asyncio.create_task(self._publish_loop(lease), name=f"relay {lease.sink}")
         renewing = asyncio.create_task(self._renew(lease), name=f"lease {lease.sink}")
-        giving_up = asyncio.create_task(self._give_up_when_blocked(lease), name="stop")
+        giving_up = asyncio.create_task(
+            self._give_up_when_blocked(lease), name=f"stop {lease.sink}"
+        )
         tasks = (renewing, working, giving_up)
         try:
             # The first task to end decides: a fenced relay must not go on publishing.
@@ -178,7 +180,7 @@ class Relay:
             if reason is not None:
                 await self._sinks.report_blocked(lease, reason)
             if reason != told:
-                text = "events are published again" if reason is None else f"blocked: {reason}"
+                text = "no longer blocked" if reason is None else f"blocked: {reason}"
                 _log.warning("sink %s: %s", lease.sink, text)
                 told = reason
 
@@ -188,7 +190,9 @@ class Relay:
         while True:
             reason = await self._sink.blocked_reason()
             if reason is not None:
-                _log.warning("sink %s: stopped before all was published: %s", lease.sink, reason)
+                _log.warning(
+                    "sink %s: stopped before all events were published: %s", lease.sink, reason
+                )
                 return
             await asyncio.sleep(BLOCKED_POLL_SECONDS)
 
@@ -268,8 +272,8 @@ class Relay:
         ahead = [shard for shard, seq in positions.items() if seq > heads.get(shard, 0)]
         if ahead:
             raise SinkError(
-                f"the cursors of {len(ahead)} shards are past the end of the log: it has been restored to an "
-                f"earlier state; choose where to go on with saldo relay rewind --sink {self._sink.name}"
+                f"the cursors of {len(ahead)} shards are past the end of the log, because the database was restored to "
+                f"an earlier state: choose a position with saldo relay rewind --sink {self._sink.name}"
             )
 
     async def _wait(self, seconds: float) -> None:

@@ -176,7 +176,7 @@ class Application(ServerApplication):
         if self._ending is None:
             self._ending = asyncio.create_task(
                 self.timeout_sweeper.end_within(self._settings.shutdown_timeout_seconds),
-                name="end of connections",
+                name="connection shutdown",
             )
 
     async def _cancel_connection_end(self) -> None:
@@ -245,7 +245,7 @@ class Drain:
 
     def _begin_drain(self, number: int) -> None:
         if self._end is None:
-            _log.info("not ready; stopping in %g s", self._seconds)
+            _log.info("draining: not ready, stopping in %g s", self._seconds)
             self._begin()
             self._end = self._loop.call_later(self._seconds, self._forward_signal, number)
         elif not self._end.cancelled():

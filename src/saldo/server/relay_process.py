@@ -54,7 +54,9 @@ class RelayProcess:
     def __enter__(self) -> RelayProcess:
         if self._settings.relay_enabled:
             self._directory = tempfile.TemporaryDirectory(prefix="saldo-relay-")
-            self._thread = threading.Thread(target=self._supervise, name="relay", daemon=True)
+            self._thread = threading.Thread(
+                target=self._supervise, name="relay supervisor", daemon=True
+            )
             self._thread.start()
         return self
 
@@ -87,7 +89,9 @@ class RelayProcess:
             if self._stopping.is_set():
                 self._end(process)
             else:
-                _log.error("the relay's process ended with %s; starting it again", process.exitcode)
+                _log.error(
+                    "the relay process ended with exit code %s; restarting it", process.exitcode
+                )
                 self._stopping.wait(random.uniform(*RESTART_SECONDS))  # noqa: S311
             self._alive.close()
 
@@ -97,7 +101,7 @@ class RelayProcess:
         self._alive.close()
         process.join(self._settings.shutdown_timeout_seconds + END_SECONDS)
         if process.is_alive():
-            _log.error("the relay's process does not end; killing it")
+            _log.error("the relay process does not stop; killing it")
             process.kill()
             process.join()
 

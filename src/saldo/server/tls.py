@@ -47,7 +47,7 @@ class Certificates:
                 ("KEY", "CERTIFICATE") if certificate is None else ("CERTIFICATE", "KEY")
             )
             raise ConfigurationError(
-                f"SALDO_TLS_{there}_FILE is set, and SALDO_TLS_{missing}_FILE is not"
+                f"SALDO_TLS_{there}_FILE is set, but SALDO_TLS_{missing}_FILE is not: set both or none"
             )
         found = cls(certificate, key, settings.tls_reload_interval_seconds)
         found._read()
@@ -64,7 +64,7 @@ class Certificates:
     @asynccontextmanager
     async def renew_in_background(self) -> AsyncIterator[None]:
         """Poll for renewed files while the context is entered."""
-        task = asyncio.create_task(self._look(), name="looking for a renewed certificate")
+        task = asyncio.create_task(self._look(), name="certificate reload")
         try:
             yield
         finally:
@@ -85,9 +85,9 @@ class Certificates:
         try:
             self._shown = self._read()
         except ConfigurationError as error:
-            _log.error("%s; the certificate from before is still shown", error)
+            _log.error("%s; the previous certificate remains in use", error)
         else:
-            _log.info("the certificate in %s is shown from now on", self._certificate)
+            _log.info("reloaded the certificate in %s", self._certificate)
 
     def _select_context(self, connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
         # Called for each connection, whether it has a server name or not. A context that is changed in place could

@@ -39,7 +39,7 @@ class BatchedReads(Generic[Key, Value]):
         if found is None:
             found = self._waiting[key] = asyncio.get_running_loop().create_future()
             if self._reading is None:
-                self._reading = asyncio.create_task(self._run(), name="grouped reads")
+                self._reading = asyncio.create_task(self._run(), name="batched reads")
         # The future is shared by all callers with the same key: a caller that is cancelled must not cancel the others.
         return await asyncio.shield(found)
 

@@ -97,7 +97,7 @@ class Log:
             self._pool, "log/entries_after", [*positions], [*positions.values()], per_shard
         )
         if rows and identity is not None and rows[0]["identity"] != identity:
-            raise LogIdentityMismatchError("the database has failed over or was restored")
+            raise LogIdentityMismatchError("the database was restored or has failed over")
         return [LogEntry(*row[:-1]) for row in rows]
 
     async def notices_after(self, seq: int, limit: int) -> list[Notice]:

@@ -103,7 +103,9 @@ class Poster:
         for place, request in enumerate(requests):
             shards.setdefault(shard_of(request.user_id), []).append(place)
         if len(shards) > 1 and atomic:
-            raise RejectedError("all or nothing is possible within a shard of a distributed ledger")
+            raise RejectedError(
+                "atomic transactions of a distributed ledger must be in the same shard"
+            )
         decisions: dict[int, Decision | None] = {}
         for shard, places in shards.items():
             part = [requests[place] for place in places]

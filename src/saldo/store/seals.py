@@ -206,7 +206,7 @@ def split_by_shard(copied: bytes) -> dict[int, list[bytes]]:
     """
     length = len(copied) - len(_HEADER) - len(_TRAILER)
     if not copied.startswith(_HEADER) or not copied.endswith(_TRAILER) or length % ENTRY_BYTES:
-        raise RejectedError("entries were not copied as their columns should be")
+        raise RejectedError("the copied entries have an unexpected format")
     starts = range(len(_HEADER), len(_HEADER) + length, ENTRY_BYTES)
     entries = [copied[start : start + ENTRY_BYTES] for start in starts]
     found, begin = {}, 0

@@ -87,11 +87,11 @@ class FakeSaldo:
         return self._service.answer(request, self.now or datetime.now(UTC))
 
     def _lose_request(self, request: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError("the fake is not reached", request=request)
+        raise httpx.ConnectError("the fake can't be reached", request=request)
 
     def _lose_answer(self, request: httpx.Request) -> httpx.Response:
         self._answer(request)
-        raise httpx.ReadError("the fake's answer is lost", request=request)
+        raise httpx.ReadError("the response of the fake is lost", request=request)
 
     def _overload(self, request: httpx.Request) -> httpx.Response:
         return self._service.overload()

@@ -81,7 +81,7 @@ async def test_an_operator_makes_replaces_and_revokes_keys(tmp_path: Path) -> No
         again = saldo(tmp_path, "keys", "revoke", str(new_number))
         assert (again.returncode, again.stderr) == (
             1,
-            f"saldo: key {new_number} is revoked already\n",
+            f"saldo: key {new_number} is already revoked\n",
         )
         assert key not in running.output() and new not in running.output()
 

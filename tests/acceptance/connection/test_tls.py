@@ -208,7 +208,7 @@ def test_renewed_files_are_used_for_new_connections_and_broken_ones_are_not(
             assert kept.get(f"{running.url}/healthz/live").status_code == 200
         authority.key_file.write_text("not a key\n")
         deadline = time.monotonic() + SECONDS_MAX
-        while "still shown" not in running.output():
+        while "remains in use" not in running.output():
             assert time.monotonic() < deadline
         assert authority.shown_by(running.url) == renewed
         authority.key_file.unlink()
@@ -245,8 +245,8 @@ def _encrypt(file: Path) -> None:
 @pytest.mark.parametrize(
     ("fault", "expected"),
     [
-        ("no key", "SALDO_TLS_CERTIFICATE_FILE is set, and SALDO_TLS_KEY_FILE is not"),
-        ("no certificate", "SALDO_TLS_KEY_FILE is set, and SALDO_TLS_CERTIFICATE_FILE is not"),
+        ("no key", "SALDO_TLS_CERTIFICATE_FILE is set, but SALDO_TLS_KEY_FILE is not"),
+        ("no certificate", "SALDO_TLS_KEY_FILE is set, but SALDO_TLS_CERTIFICATE_FILE is not"),
         ("no such file", "SALDO_TLS_KEY_FILE="),
         ("another key", "the key is not the certificate's"),
         ("garbage", "no PEM"),

@@ -146,7 +146,7 @@ def test_command_errors_are_one_line(tmp_path: Path) -> None:
     rewind = ("relay", "rewind", "--sink", "a", "--to")
     for moment, code, expected in (
         ("tomorrow", 2, "--to 'tomorrow' must be a date"),
-        ("start", 1, "no sink is named a"),
+        ("start", 1, "--sink a: there is no such sink"),
         ("3:9", 1, "--to 3:9: shard 3 ends at 0"),
     ):
         done = forks.run(

@@ -58,7 +58,7 @@ async def test_an_operator_subscribes_inspects_and_replays(tmp_path: Path) -> No
                 receiver.behave = accept
                 before = len(receiver.received)
                 replayed = await run("replay", "1")
-                assert replayed.stdout == "1 events are tried again\n", replayed
+                assert replayed.stdout == "retrying 1 delivery\n", replayed
                 await receiver.wait_for_count(before + 1)
             assert (await run("disable", "1")).returncode == 0
             assert "disabled (requested)" in (await run("list")).stdout
@@ -68,7 +68,7 @@ async def test_an_operator_subscribes_inspects_and_replays(tmp_path: Path) -> No
                 answered = await run(*arguments)
                 assert answered.returncode == 1
                 assert answered.stderr == (
-                    "saldo: there is no webhook 1: see saldo webhooks list\n"
+                    "saldo: there is no webhook 1; `saldo webhooks list` lists all webhooks\n"
                 )
 
 

@@ -12,7 +12,7 @@ from harness.program import forks
 from harness.program.environment import copy_environment
 from harness.program.service import run_service_process
 
-READY = "the database is ready for this version\n"
+READY = "the schema of the database is that of this version\n"
 
 
 def _migrate(directory: Path, **settings: str) -> subprocess.CompletedProcess[str]:

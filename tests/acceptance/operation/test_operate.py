@@ -165,10 +165,10 @@ def test_there_is_nothing_to_upgrade_yet(operator: Operator) -> None:
         ("saldo backup there", "there is no database in data"),
         (
             "SALDO_DATABASE_URL=postgresql://x/y saldo backup there",
-            "For your own PostgreSQL see docs/howto",
+            "see docs/howto/operate.md for backups of your own PostgreSQL",
         ),
-        ("saldo restore there --data-dir new", "is not a backup that saldo backup created"),
-        ("saldo restore there --data-dir new --to 2026-11-25", "--to needs the WAL archive"),
+        ("saldo restore there --data-dir new", "is not a backup that `saldo backup` created"),
+        ("saldo restore there --data-dir new --to 2026-11-25", "--to requires a WAL archive"),
         ("saldo restore there --data-dir new --to noon --wal-archive .", "--to 'noon' must be a"),
         (
             "saldo restore there --data-dir new --wal-archive none",

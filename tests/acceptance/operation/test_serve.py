@@ -240,7 +240,7 @@ def test_a_server_that_is_too_old_is_one_clear_line(tmp_path: Path) -> None:
         greeter = threading.Thread(target=greet)
         greeter.start()
         url = f"postgresql://x@127.0.0.1:{old.getsockname()[1]}/y"
-        assert "is PostgreSQL 14; Saldo needs 15" in _read_startup_error(
+        assert "is PostgreSQL 14; Saldo requires PostgreSQL 15" in _read_startup_error(
             tmp_path, SALDO_DATABASE_URL=url
         )
         greeter.join()
@@ -307,7 +307,7 @@ def test_root_is_refused_in_one_line_before_anything_is_created(
         timeout=60,
     )
     assert refused.returncode == 1
-    assert refused.stderr.startswith("saldo: the service was started as root, ")
+    assert refused.stderr.startswith("saldo: refusing to run as root, ")
     assert refused.stderr.endswith("or set SALDO_AS_ROOT=true\n")
     assert len(refused.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())
@@ -317,4 +317,4 @@ def test_root_is_refused_in_one_line_before_anything_is_created(
 def test_root_may_start_a_service_with_as_root_and_gets_a_warning(tmp_path: Path) -> None:
     command = (sys.executable, "-m", "saldo", "serve", "--as-root")
     with run_service_process(tmp_path, True, command, SALDO_AS_ROOT="false") as running:
-        assert "the service runs as root, so that" in running.output()
+        assert "running as root: a vulnerability would" in running.output()

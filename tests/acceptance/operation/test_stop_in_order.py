@@ -51,7 +51,7 @@ def in_order(running: ServiceProcess) -> None:
     """Check that the process ends in order."""
     assert running.process.wait(60) == 0, running.output()
     said = running.output()
-    for wrong in ("Traceback", "Cancel ", "Exception in", "have not ended within"):
+    for wrong in ("Traceback", "Cancel ", "Exception in", "did not end within"):
         assert wrong not in said, said
     assert "Application shutdown complete." in said
 

@@ -89,7 +89,7 @@ def test_old_and_new_code_serve_one_migrated_database(tmp_path: Path, old_source
             httpx.Client(base_url=new.url, timeout=30) as new_client,
             httpx.Client(base_url=old.url, timeout=30) as old_client,
         ):
-            assert "newer than this version knows" in old.output()
+            assert "which is newer than this version of Saldo" in old.output()
             _serve_the_same(Api(new_client), Api(old_client))
     finally:
         server.stop()

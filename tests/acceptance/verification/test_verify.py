@@ -66,7 +66,7 @@ def test_how_to_commands_work_as_printed(ledger: Database, operator: Operator) -
         ]
     (operator.directory / "seals.json").write_text(json.dumps({"items": kept, "next_after": None}))
     for command in (now, again, heads):
-        assert operator.run(command).startswith("the ledger is whole: 63 entries in ")
+        assert operator.run(command).startswith("the ledger is intact: 63 entries verified in ")
     assert json.loads(operator.run(all_))["whole"] is True
     assert not (operator.directory / "verify-state.json").exists()
 
@@ -89,16 +89,16 @@ def test_how_to_commands_work_as_printed(ledger: Database, operator: Operator) -
                 relay.terminate()
                 _, output = relay.communicate()
     place = f"shard 1, seq 22, uuid {uuid}, user 1, number 21"
-    told = [line for line in output.splitlines() if "not whole" in line]
+    told = [line for line in output.splitlines() if "the audit found a fault" in line]
     assert len(told) == 1
-    assert f"{place} breaks the rule balance" in told[0]
+    assert f"{place} violates the rule balance" in told[0]
     assert "5000" not in told[0]
     shown = operator.run(status)
     # The number of the fault is the first one that no attempt has taken.
     found = re.search(r"^fault (\d+): (.*?) \(first", shown, re.MULTILINE)
     assert found is not None, shown
     assert found[2] == f"{place}: balance: found 5000, expected 390"
-    assert shown.endswith("1 unacknowledged faults\n")
+    assert shown.endswith("1 unacknowledged fault\n")
     done = operator.run(acknowledge.replace("acknowledge 1 ", f"acknowledge {found[1]} "))
     assert done == f"fault {found[1]} is acknowledged\n"
     shown = operator.run(status)
@@ -112,7 +112,7 @@ def test_the_embedded_database_is_verified_beside_its_service_and_without(
     with run_service_process(operator.directory) as running:
         user_id = httpx.post(f"{running.url}/v1/user", json={"name": "a"}).json()["id"]
         assert user_id == 1
-        assert operator.run("saldo verify").startswith("the ledger is whole: 1 entries in ")
+        assert operator.run("saldo verify").startswith("the ledger is intact: 1 entry verified in ")
         assert httpx.get(f"{running.url}/healthz/ready").status_code == 200
         server = EmbeddedServer(operator.directory / "data")
         assert server.attach()
@@ -173,7 +173,8 @@ def test_interrupted_verification_resumes(
             output, _ = walk.communicate()
     assert walk.returncode == 130
     assert re.fullmatch(
-        rf"stopped after 21 entries in .* s; no fault so far: go on with --state {state}\n", output
+        rf"stopped: 21 entries verified in .* s, no faults so far; use --state {state} to continue\n",
+        output,
     )
     kept: dict[str, Any] = json.loads(state.read_text())
     assert (kept["position"]["shard"], kept["entries"], kept["sealed"]) == (2, 21, 16)
@@ -183,7 +184,7 @@ def test_interrupted_verification_resumes(
             "UPDATE saldo.transactions SET balance = 5000 WHERE shard = 1 AND seq = 5"
         )
     assert run_verify(operator, 0, "--state", str(state)).startswith(
-        "the ledger is whole: 42 entries in "
+        "the ledger is intact: 42 entries verified in "
     )
     assert not state.exists()
     assert "shard 1, seq 5, " in run_verify(operator, 1)

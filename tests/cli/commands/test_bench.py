@@ -12,9 +12,9 @@ def test_bench_measures_three_loads_and_leaves_nothing_behind(tmp_path: Path) ->
     options = ("--seconds", "1", "--connections", "4", "--users", "3", "--json")
     measured = Program(TMPDIR=str(tmp_path))("bench", *options, directory=tmp_path).lines
     assert [each["what"] for each in measured] == [
-        "deposits, 4 at a time",
-        "deposits, many in a request",
-        "balances, 4 at a time",
+        "single deposits, 4 concurrent",
+        "deposits in a stream",
+        "balance reads, 4 concurrent",
     ]
     assert all(each["per_second"] > 0 for each in measured)
     assert all(each["p50_ms"] <= each["p99_ms"] for each in measured if each["p50_ms"] is not None)
@@ -24,7 +24,7 @@ def test_bench_measures_three_loads_and_leaves_nothing_behind(tmp_path: Path) ->
 def test_bench_measures_a_real_service_with_the_option_real(saldo: Program) -> None:
     url = saldo.environment["SALDO_URL"]
     ended = saldo("bench", "--real", "--url", url, "--seconds", "1", "--users", "2")
-    assert "balances, 32 at a time" in ended.output
+    assert "balance reads, 32 concurrent" in ended.output
     assert any(each["name"].startswith("bench ") for each in saldo("user", "list", "--json").lines)
 
 

@@ -38,7 +38,7 @@ def test_taken_name_names_the_existing_user(saldo: Program) -> None:
     name = f"taken {uuid4()}"
     user_id = saldo.user(name)
     ended = saldo("user", "create", name, code=ExitCode.REFUSED)
-    assert f"the name is taken by user {user_id}" in ended.errors
+    assert f"the name is already used by user {user_id}" in ended.errors
     assert ended.output == ""
 
 

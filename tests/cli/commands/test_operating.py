@@ -46,7 +46,7 @@ def test_wrong_backup_arguments_have_the_usage_exit_code(tmp_path: Path) -> None
     saldo = Program(SALDO_DATA_DIR=str(tmp_path / "data"))
     there = tmp_path / "there"
     there.mkdir()
-    assert "exists already" in saldo("backup", str(there), code=ExitCode.USAGE).errors
+    assert "already exists" in saldo("backup", str(there), code=ExitCode.USAGE).errors
     restoring = ("restore", str(there), "--data-dir", str(tmp_path / "new"))
     assert "is not a backup" in saldo(*restoring, code=ExitCode.USAGE).errors
-    assert "--to needs" in saldo(*restoring, "--to", "2026-01-01", code=ExitCode.USAGE).errors
+    assert "--to requires" in saldo(*restoring, "--to", "2026-01-01", code=ExitCode.USAGE).errors

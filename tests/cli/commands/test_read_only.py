@@ -141,7 +141,9 @@ def test_schema_of_another_version_is_one_line(ledger: Database, command: str) -
     before = catalog(ledger)
     done = run(command)
     assert done.exit_code != 0
-    assert "the schema is at 0001, and this version needs" in done.output + str(done.exception)
+    assert "the schema is at 0001, but this version of Saldo requires" in done.output + str(
+        done.exception
+    )
     assert catalog(ledger) == before
 
 

@@ -96,10 +96,10 @@ def test_export_can_be_imported_into_another_ledger(saldo: Program, tmp_path: Pa
             assert found["invalid"] == len(rows) - posted
         put_aside = read_csv(tmp_path / "all.csv.rejected.csv")
         assert {row["reason"] for row in put_aside} == {
-            "was refused in the ledger that it comes from: insufficient_funds"
+            "was refused by the ledger that exported it: insufficient_funds"
         }
         assert balances(elsewhere.url, users) == balances(url, users)
-        assert "the ledger is whole" in other("verify", directory=tmp_path).output
+        assert "the ledger is intact" in other("verify", directory=tmp_path).output
 
 
 def test_export_has_all_columns_and_refused_transactions(
@@ -131,7 +131,7 @@ def test_other_formats(saldo: Program, user: str, tmp_path: Path) -> None:
     ]
     assert [each["timestamp"].isoformat() for each in read] == [each["timestamp"] for each in found]
     assert saldo("import", str(table), code=ExitCode.REFUSED).output.startswith(
-        "3 rows: 0 posted, 2 posted before, 0 refused, 1 invalid"
+        "3 rows: 0 posted, 2 already posted before, 0 refused, 1 invalid"
     )
 
 
@@ -192,7 +192,7 @@ def test_interrupted_export_resumes(saldo: Program, tmp_path: Path) -> None:
     assert exporting.returncode == ExitCode.INTERRUPTED, errors
     assert not file.exists()
     ended = saldo("export", str(file))
-    assert "continuing after" in ended.errors
+    assert "continuing the interrupted export after" in ended.errors
     found = [row["uuid"] for row in read_csv(file) if row["user_id"] in users]
     assert len(found) == len(lines)
     assert set(found) == {line[0] for line in lines}

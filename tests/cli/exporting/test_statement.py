@@ -172,7 +172,7 @@ def test_pdf_with_several_pages_repeats_its_header(saldo: Program, tmp_path: Pat
         ((), "--month"),
         (("--month", "2026-13"), "--month"),
         (("--month", "2026-01", "--from", "2026-01-01"), "--month"),
-        (("--from", "2026-01-31", "--to", "2026-01-31"), "must begin before it ends"),
+        (("--from", "2026-01-31", "--to", "2026-01-31"), "--from must be before --to"),
         (("--month", "2026-01", "-o", "a.txt"), "--output"),
         (("--month", "2026-01", "-o", "a.csv", "--json"), "--json"),
     ],

@@ -92,13 +92,16 @@ def test_bad_rows_are_rejected_and_the_rest_is_imported(
     user = users[0]
     bad: list[tuple[list[str], str]] = [
         ([str(uuid4()), "WITHDRAW", "99999999", user, ""], "insufficient_funds"),
-        ([str(uuid4()), "TRANSFER", "1", user, ""], "type must be deposit or withdraw"),
+        (
+            [str(uuid4()), "TRANSFER", "1", user, ""],
+            "type is TRANSFER: expected deposit or withdraw",
+        ),
         ([str(uuid4()), "DEPOSIT", "1.234", user, ""], "amount"),
         ([str(uuid4()), "DEPOSIT", "", user, ""], "amount is missing"),
         ([str(uuid4()), "DEPOSIT", "1", "999999999", ""], "999999999"),
         (["x", "DEPOSIT", "1", user, ""], "uuid must be a uuid"),
         ([str(uuid4()), "DEPOSIT", "1", user, "yesterday"], "timestamp"),
-        ([str(uuid4()), "DEPOSIT", "1", user], "has 4 columns, the header row has 5"),
+        ([str(uuid4()), "DEPOSIT", "1", user], "has 4 columns, but the header row has 5"),
         ([good[0][0], "DEPOSIT", "1", user, ""], "uuid"),
     ]
     lines = [list(good[0]), *(row for row, _ in bad), *map(list, good[1:])]
@@ -284,7 +287,7 @@ def test_aborted_import_prints_its_json_document(
     assert ended.json["rows"] == 1
     assert ended.json["valid" if dry_run else "posted"] == 1
     assert ended.json["stopped"] in ended.errors
-    assert "a quotation mark isn't closed" in ended.json["stopped"]
+    assert "a closing quotation mark may be missing" in ended.json["stopped"]
 
 
 @pytest.mark.parametrize(
@@ -405,8 +408,8 @@ def test_unclosed_quote_swallows_no_rows_silently(
         f'uuid,type,amount,user_id,note\n{rows}{uuid4()},DEPOSIT,1,{users[0]},"x\n{rows}'
     )
     ended = saldo("import", str(file), code=ExitCode.REFUSED)
-    assert "lines 7 to 12 can't be read" in ended.errors
-    assert "5 rows are done, and the rest of the file was not read" in ended.errors
+    assert "can't read lines 7 to 12" in ended.errors
+    assert "5 rows were processed, and the rest of the file was not read" in ended.errors
     assert saldo.balance(users[0]) == 5
     assert (
         "5 rows before it were checked"
@@ -514,16 +517,16 @@ def test_times_without_an_offset_are_in_the_configured_time_zone(
     ("name", "content", "options", "named"),
     [
         ("missing.csv", None, (), "missing.csv"),
-        ("empty.csv", "", (), "its first line must name the columns"),
+        ("empty.csv", "", (), "the first line must contain the names of the columns"),
         (
             "few.csv",
             "uuid,amount\n",
             (),
-            "there is no column user_id, type; the first line names uuid, amount",
+            "there is no column user_id, type; the columns in the first line are uuid, amount",
         ),
         ("a.csv", "sep=;\nuuid;amount\n", ("--delimiter", ";"), "delete it"),
         ("what.txt", "x", (), "--format"),
-        ("a.csv", "uuid,type,amount,user_id,amount\n", (), "two columns amount"),
+        ("a.csv", "uuid,type,amount,user_id,amount\n", (), "two columns have the name amount"),
         ("a.csv", "x\n", ("--map", "amount"), "--map"),
         ("a.csv", "x\n", ("--map", "sum=amount"), "--map"),
         ("a.csv", "x\n", ("--deposit", "a", "--withdraw", "A"), "--deposit"),
@@ -555,7 +558,7 @@ def test_pipes_and_directories_are_rejected_without_waiting(tmp_path: Path) -> N
     (tmp_path / "directory.csv").mkdir()
     for name in ("pipe.csv", "directory.csv"):
         ended = nobody("import", str(tmp_path / name), code=ExitCode.USAGE)
-        assert ended.errors == f"saldo: {tmp_path / name}: not a regular file\n"
+        assert ended.errors == f"saldo: {tmp_path / name}: only a regular file can be imported\n"
 
 
 @pytest.mark.parametrize("name", ["rejected.csv", "import.json", "import.lock"])
@@ -566,7 +569,7 @@ def test_unwritable_paths_are_found_before_anything_is_posted(
     taken = tmp_path / f"a.csv.{name}"
     taken.mkdir()
     ended = saldo("import", str(file), code=ExitCode.USAGE)
-    assert ended.errors == f"saldo: {taken} can't be written: Is a directory\n"
+    assert ended.errors == f"saldo: can't write {taken}: Is a directory\n"
     assert [saldo.balance(user) for user in users] == [0, 0]
 
 
@@ -591,7 +594,7 @@ def test_second_import_of_the_same_file_is_rejected(
     lock = tmp_path / "a.csv.import.lock"
     with hold_lock(lock, "the test has it"):
         ended = saldo("import", str(file), code=ExitCode.USAGE)
-    assert ended.errors == f"saldo: another import of {file} is running\n"
+    assert ended.errors == f"saldo: another import of {file} is running: wait until it ends\n"
     # A lock file left behind by a killed process locks nothing.
     lock.touch()
     assert saldo("import", str(file), "--json").json["posted"] == 3
@@ -610,12 +613,15 @@ def test_rejected_rows_are_not_lost_between_two_runs(
     assert f"rejected rows (1) are in {rejects}" in saldo(*options, code=ExitCode.REFUSED).errors
     written = rejects.read_text()
     assert "1.234" in written
-    assert "continuing after row 2" in saldo(*options, code=ExitCode.REFUSED).errors
+    assert (
+        "continuing the interrupted import after row 2"
+        in saldo(*options, code=ExitCode.REFUSED).errors
+    )
     assert rejects.read_text() == written
     for change in (rejects.unlink, lambda: rejects.write_text(written[:-9])):
         change()
         ended = saldo(*options, code=ExitCode.REFUSED)
-        assert f"{rejects} was changed: starting at the first row" in ended.errors
+        assert f"{rejects} was changed, so the import starts at the first row" in ended.errors
         assert rejects.read_text() == written
     rejects.write_text(written.replace("1.234", "1.24"))
     ended = saldo(*options, code=ExitCode.REFUSED)
@@ -633,7 +639,7 @@ def test_unreadable_state_file_is_reported_and_ignored(
     state = tmp_path / "a.csv.import.json"
     state.write_text("{}")
     ended = saldo("import", str(file), "--json")
-    assert f"{state} can't be read: starting at the first row" in ended.errors
+    assert f"can't read {state}, so the import starts at the first row" in ended.errors
     assert ended.json["posted"] == 3
 
 
@@ -650,7 +656,7 @@ def test_edited_rejected_rows_are_kept_by_the_next_import(
     rejects.write_text(mended)
     ended = saldo("import", str(file), code=ExitCode.REFUSED)
     kept = tmp_path / "a.csv.rejected.1.csv"
-    assert f"{rejects} existed with other rows and was renamed to {kept}" in ended.errors
+    assert f"{rejects} already existed with other rows, and was renamed to {kept}" in ended.errors
     assert kept.read_text() == mended
     assert "1.234" in rejects.read_text()
 
@@ -672,11 +678,11 @@ def test_interrupted_import_resumes_and_posts_every_row_once(
     importing.send_signal(signal.SIGINT)
     _, errors = importing.communicate(timeout=120)
     assert importing.returncode == ExitCode.INTERRUPTED, errors
-    assert "rows are done; repeat the same command to continue" in errors
+    assert "rows were processed; repeat the same command to continue" in errors
     done = json.loads(state.read_text())["counts"]["rows"]
     assert 0 < done < len(lines) + 2
     ended = saldo("import", str(file), "--json", code=ExitCode.REFUSED)
-    assert f"continuing after row {done:,}" in ended.errors
+    assert f"continuing the interrupted import after row {done:,}" in ended.errors
     found = ended.json
     # The counts cover the whole file, not just the second run.
     assert (found["rows"], found["posted"], found["replayed"]) == (len(lines) + 2, len(lines), 0)
@@ -725,7 +731,7 @@ def test_import_waits_for_a_killed_service(tmp_path: Path) -> None:
         with run_service_process(directory, SALDO_PORT=port):
             output, errors = importing.communicate(timeout=120)
             assert importing.returncode == 0, errors
-            assert "saldo: waiting: " in errors
+            assert "saldo: waiting for the service: " in errors
             assert "saldo: the service is available again" in errors
             found = json.loads(output)
             assert found["rows"] == found["posted"] + found["replayed"] == len(lines)
@@ -743,7 +749,7 @@ def test_other_file_with_the_same_name_starts_at_its_first_row(
     importing.communicate()
     write_csv(file, lines[:10])
     ended = saldo("import", str(file), "--json")
-    assert "starting at the first row" in ended.errors
+    assert "so the import starts at the first row" in ended.errors
     assert ended.json["rows"] == 10
 
 

@@ -82,10 +82,10 @@ def test_derived_uuids_differ_by_row_and_by_name(name: str, one: int, other: int
         (("uuid", "type", "amount"), (), "user_id"),
         (("uuid", "type", "amount", "user_id"), ("amount=Sum",), "Sum"),
         (("type", "amount", "user_id"), (), "--id"),
-        ((*FIELDS, "amount"), (), "two columns amount"),
+        ((*FIELDS, "amount"), (), "two columns have the name amount"),
         (FIELDS, ("sum=amount",), "FIELD=COLUMN"),
         (FIELDS, ("amount",), "FIELD=COLUMN"),
-        (FIELDS, ("amount=a", "amount=b"), "has a column already"),
+        (FIELDS, ("amount=a", "amount=b"), "already has a column"),
         (FIELDS, ("amount=",), "there is no column amount"),
         (("uuid;type;amount;user_id",), (), "--delimiter"),
     ],
@@ -126,7 +126,7 @@ def test_signed_amounts_and_a_type_column_exclude_each_other() -> None:
         ("- 5.00", '" ", U+0020'),
         ("--3.00", '"-", U+002D'),
         ("٣", "U+0663 (ARABIC-INDIC DIGIT THREE)"),
-        ("0.1 (a binary float)", "as a decimal or as text"),
+        ("0.1 (a binary float)", "as decimals or as text"),
     ],
 )
 @pytest.mark.parametrize("signed", [True, False])
@@ -140,7 +140,7 @@ def test_invalid_amount_names_its_column_and_character(text: str, named: str, si
 
 def test_negative_amount_names_the_option_signed() -> None:
     reader = RowMapper(meaning(), FIELDS)
-    with pytest.raises(InvalidRowError, match=r"below zero: .*--signed"):
+    with pytest.raises(InvalidRowError, match=r"is negative: .*--signed"):
         reader.request(Row(1, 2, (UUID_, "DEPOSIT", "-5", "1", "", "")))
 
 
@@ -186,9 +186,12 @@ def test_types_written_as_words(words: tuple[str, str]) -> None:
 @pytest.mark.parametrize(
     ("heading", "named"),
     [
-        (("sep=", ""), "delete it, and give --delimiter"),
-        (("sep=;",), "delete it, and give --delimiter"),
-        (("Account", "DE00 1234"), "if that is not the header row, delete the lines above it"),
+        (("sep=", ""), "delete it, and use --delimiter"),
+        (("sep=;",), "delete it, and use --delimiter"),
+        (
+            ("Account", "DE00 1234"),
+            "if this is not the header row, delete the lines above the header row",
+        ),
         (("uuid;amount",), "--delimiter"),
     ],
 )

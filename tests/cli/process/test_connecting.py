@@ -34,7 +34,7 @@ def test_service_is_started_if_none_runs(tmp_path: Path) -> None:
             pytest.skip("somebody listens on port 8000")
     here = Program()
     ended = here("user", "create", "Artem", "--json", directory=tmp_path)
-    assert "starting one on" in ended.errors
+    assert "starting a temporary one on" in ended.errors
     # The command must not trust an address that a killed service has left behind.
     (tmp_path / "data/service.url").write_text("http://127.0.0.1:9\n")
     again = here("user", "list", "--json", directory=tmp_path)
@@ -52,7 +52,10 @@ def test_unreachable_service_has_its_own_exit_code(tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://localhost", "http://", "http://a:b@c"])
 def test_invalid_url_is_a_usage_error(url: str) -> None:
     ended = Program()("user", "show", "1", "--url", url, code=ExitCode.USAGE)
-    assert ended.errors == "saldo: --url: expected an address such as http://localhost:8000\n"
+    assert (
+        ended.errors
+        == "saldo: --url: expected a URL such as http://localhost:8000, without a user or password\n"
+    )
 
 
 PROXIES = dict.fromkeys(("HTTP_PROXY", "ALL_PROXY", "all_proxy"), "socks5://127.0.0.1:9")

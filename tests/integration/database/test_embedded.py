@@ -67,7 +67,7 @@ def test_a_second_server_in_the_directory_is_refused(tmp_path: Path) -> None:
 
 def test_a_second_start_leaves_the_running_server_alone(tmp_path: Path) -> None:
     with run_server(tmp_path) as server:
-        with pytest.raises(ConfigurationError, match="has been started already"):
+        with pytest.raises(ConfigurationError, match="has already been started"):
             server.start()
         assert read_setting(server, "jit") == "off"
 
@@ -81,7 +81,7 @@ def test_a_file_in_place_of_the_directory_is_one_clear_line(tmp_path: Path) -> N
 def test_a_cluster_of_another_version_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "postgresql-18").mkdir()
     (tmp_path / "postgresql-18/PG_VERSION").write_text("16\n")
-    with pytest.raises(ConfigurationError, match="is of PostgreSQL 16"):
+    with pytest.raises(ConfigurationError, match="belongs to PostgreSQL 16"):
         EmbeddedServer(tmp_path).start()
 
 
@@ -474,7 +474,7 @@ def test_start_survives_damaged_lock_files(tmp_path: Path) -> None:
 def test_a_second_start_is_refused_in_one_line_whatever_its_lock_file_holds(tmp_path: Path) -> None:
     with run_server(tmp_path):
         (tmp_path / "saldo.lock").write_bytes(b"\xff\0")
-        with pytest.raises(ConfigurationError, match="is in use by process"):
+        with pytest.raises(ConfigurationError, match="is already in use by process"):
             EmbeddedServer(tmp_path).start()
 
 

@@ -379,7 +379,7 @@ def test_unsuitable_role_default_is_one_clear_line(
         alter_defaults(server, **{name: value}),
         run_pgbouncer(pgbouncer_program, server.service_url, **mode.options) as pgbouncer,
         pytest.raises(
-            ConfigurationError, match=f"{name} = .*, not '{value}': ALTER ROLE"
+            ConfigurationError, match=f"{name} = .*, not '{value}': run ALTER ROLE"
         ) as caught,
     ):
         Database(create_settings(pgbouncer.url(), database_owner_url=server.owner_url)).prepare()

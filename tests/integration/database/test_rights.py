@@ -181,7 +181,7 @@ def test_manual_grants_are_revoked(
     done = CliRunner().invoke(build_app(["db"]), ["db", "roles", "--apply"])
     assert (done.exit_code, done.stdout) == (
         0,
-        f"{roles.service} has what the service needs, and no more\n",
+        f"the role {roles.service} has the rights that the service needs, and no others\n",
     )
     with psycopg.connect(ledger.database.service_url, autocommit=True) as connection:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -228,7 +228,9 @@ def test_one_role_for_owner_and_service_is_one_clear_line(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SALDO_DATABASE_URL", "postgresql://one@127.0.0.1/saldo")
     done = CliRunner().invoke(build_app(["db"]), ["db", "roles"])
-    assert "one role for both, one, protects nothing" in str(done.exception)
+    assert "the owner and the service must have different roles, not both one" in str(
+        done.exception
+    )
     monkeypatch.setenv("SALDO_DATABASE_URL", "")
     assert (
         'CREATE DATABASE "saldo" OWNER "saldo_owner";'
@@ -248,15 +250,13 @@ def test_a_role_that_could_alter_history_is_one_line_at_the_start(
     roles = Roles.of(ledger.database.owner_url, ledger.database.service_url)
     assert collect_warnings(ledger.database.service_url) == []
     (owner,) = collect_warnings(ledger.database.owner_url)
-    assert owner.startswith(
-        f"the service's role {roles.owner} owns the log, so that it could alter"
-    )
+    assert owner.startswith(f"the service's role {roles.owner} owns the log, so it could change")
     (superuser,) = collect_warnings(ledger.superuser_url)
     assert " is a superuser, so that" in superuser
     with psycopg.connect(ledger.database.owner_url, autocommit=True) as connection:
         connection.execute(f"GRANT DELETE ON saldo.seals TO {roles.service}".encode())
     (granted,) = collect_warnings(ledger.database.service_url)
-    assert " has such rights, so that" in granted
+    assert " may change the log, so it" in granted
 
 
 def test_start_warns_about_a_role_with_too_many_rights(

@@ -91,11 +91,12 @@ async def test_an_upgrade_that_fails_leaves_the_old_database_as_it_was(tmp_path:
     older = older_version("16")
     before, _ = await _create_older_ledger(tmp_path, older)
     with pytest.raises(
-        ConfigurationError, match=r"--programs .*: there is no postgres of version 16"
+        ConfigurationError,
+        match=r"--programs .*: the directory does not contain postgres of version 16",
     ):
         upgrade(tmp_path, tmp_path)
     _break_a_balance(tmp_path, older)
-    with pytest.raises(ConfigurationError, match="not whole: balances wrong: 1") as caught:
+    with pytest.raises(ConfigurationError, match="not intact: balances wrong: 1") as caught:
         upgrade(tmp_path, None)
     assert "\n" not in str(caught.value)
     assert {path.name for path in tmp_path.glob("postgresql-*")} == {"postgresql-16"}
@@ -127,5 +128,5 @@ def _break_a_balance(data_dir: Path, older: OlderVersion) -> None:
 
 async def test_a_database_that_is_newer_is_refused(tmp_path: Path) -> None:
     (tmp_path / "postgresql-99").mkdir()
-    with pytest.raises(ConfigurationError, match="newer than the 18"):
+    with pytest.raises(ConfigurationError, match="but this version of Saldo uses PostgreSQL 18"):
         upgrade(tmp_path, None)

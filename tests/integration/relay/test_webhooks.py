@@ -314,7 +314,7 @@ async def test_an_endpoint_that_hangs_is_left_and_tried_again(
         state = await hook.until(deliveries_pending=1)
         receiver.behave = accept
         await hook.until(deliveries_pending=0, attempts_succeeded=1)
-    assert state.last_failure == "no answer in 0.2 s"
+    assert state.last_failure == "no response within 0.2 s"
     assert {each.headers["webhook-id"] for each in receiver.received} == {uuid}
 
 
@@ -362,7 +362,7 @@ async def test_endpoint_answering_410_is_disabled_until_it_is_enabled(
         state = await hook.until(disabled_reason="gone")
         await deposit(api, hook.user_ids[0])
         assert state.disabled_at is not None
-        while f"webhook-{hook.id} is disabled: answered 410" not in caplog.text:
+        while f"webhook-{hook.id}: disabled: the endpoint responded with 410" not in caplog.text:
             await asyncio.sleep(0.02)
         receiver.behave = accept
         await store.change(hook.id, WebhookChange(enabled=True), previous_secret=DAY)

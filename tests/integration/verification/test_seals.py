@@ -350,7 +350,7 @@ async def test_sealer_stops_at_a_missing_entry_and_logs_it_once(
         for _ in range(6):
             await sealer.run_pass()
     assert [each.message for each in caplog.records] == [
-        "shard 3 has no entry 5: it can't be sealed any further"
+        "can't seal shard 3, because its entry 5 is missing"
     ]
     newest = {each.shard: each.last_seq for each in await seals.last_seals()}
     assert newest[3] == 4

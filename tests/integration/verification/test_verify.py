@@ -32,9 +32,9 @@ from harness.program.settings import create_settings
 from saldo.background.audit_worker import AuditLimits, Auditor
 from saldo.background.throttle import PostingActivity
 from saldo.bootstrap.service import run_service
-from saldo.cli.commands.verify import LineDisplay
 from saldo.cli.exit_codes import CommandError
 from saldo.cli.program import build_app
+from saldo.cli.progress import LineDisplay
 from saldo.ledger.audit.balance_timeline import Timeline
 from saldo.ledger.audit.rules import AuditPosition, Counts, LateWithdrawals, Rule
 from saldo.ledger.model import Outcome
@@ -440,7 +440,7 @@ def test_fault_is_printed_on_one_line_with_its_details(ledger: Database, verify:
     assert line == (
         f"shard 2, seq 21, uuid {row[0]}, user 2, number 20: balance: found 5000, expected 385"
     )
-    assert last.startswith("the ledger is not whole: 1 found, after ")
+    assert last.startswith("the ledger is not intact: 1 fault found, ")
 
 
 def test_verification_resumes_from_its_state_and_removes_it_at_the_end(
@@ -538,9 +538,9 @@ def test_seals_that_were_kept_elsewhere_are_held_against_the_chain(
         (
             "--heads",
             '[{"shard": 64, "first_seq": 1, "last_seq": 1, "hash": ""}]',
-            "contains no seals",
+            "expected a list of seals",
         ),
-        ("--heads", "{", "contains no seals"),
+        ("--heads", "{", "expected a list of seals"),
     ],
 )
 def test_unusable_file_is_one_line_without_a_verdict(
@@ -579,7 +579,8 @@ def test_lost_database_has_its_own_exit_code_and_keeps_the_state(
     monkeypatch.setattr(store_verify, "STEP_ENTRIES", 5)
     shown: list[int] = []
 
-    def cut(_: object, entries: int, total: int) -> None:
+    def cut(_: object, entries: int, done: int, total: int) -> None:
+        assert done == entries
         assert (len(shown) == 0) or entries >= shown[-1]
         shown.append(entries)
         if entries == 31:

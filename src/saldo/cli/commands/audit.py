@@ -11,7 +11,7 @@ import typer
 from saldo.bootstrap.audit import open_audit_store
 from saldo.bootstrap.database import Database, Purpose
 from saldo.cli.options import Json
-from saldo.cli.output import print_confirmation, print_json, print_line
+from saldo.cli.output import format_count, print_confirmation, print_json, print_line
 from saldo.ledger.instants import format_instant
 from saldo.ledger.model import SHARDS
 from saldo.settings import model as settings_module
@@ -22,13 +22,13 @@ WHY_LENGTH_MAX = 500
 """Maximum length of an explanation in characters, because a table shows it."""
 
 app = typer.Typer(
-    help="Show and acknowledge the findings of the background audit.", no_args_is_help=True
+    help="Show and acknowledge findings of the background audit.", no_args_is_help=True
 )
 
 
 @app.command()
 def status(json_: Json = False) -> None:
-    """Show the audit's progress and every fault that it found."""
+    """Show the progress of the audit and all known faults."""
     settings = settings_module.load()
 
     async def read(database_url: str) -> tuple[AuditStatus, list[KnownFault]]:
@@ -45,16 +45,16 @@ def status(json_: Json = False) -> None:
         return
     ended = found.last_round_ended_at
     print_line(
-        f"{found.rounds:,} rounds, the last ended {'never' if ended is None else format_instant(ended)}; "
-        f"{found.entries:,} entries checked"
+        f"{format_count(found.rounds, 'complete round')}, the last ended "
+        f"{'never' if ended is None else format_instant(ended)}; {format_count(found.entries, 'entry')} checked"
     )
     print_line(
-        f"this round: shard {found.shard} of {SHARDS}, seq {found.seq}, "
+        f"current round: shard {found.shard} of {SHARDS}, seq {found.seq}, "
         f"{'active' if found.active else 'idle'}"
     )
     for each in faults:
         print_line(_format_fault(each))
-    print_line(f"{found.faults:,} unacknowledged faults")
+    print_line(format_count(found.faults, "unacknowledged fault"))
 
 
 @app.command()
@@ -62,13 +62,18 @@ def acknowledge(
     fault_id: Annotated[
         int,
         typer.Argument(
-            min=1, max=2**63 - 1, help="Number of the fault, as `saldo audit status` shows it."
+            min=1, max=2**63 - 1, help="Number of the fault, as shown by `saldo audit status`."
         ),
     ],
-    why: Annotated[str, typer.Option(help="Explanation of the fault, which is stored with it.")],
+    why: Annotated[
+        str, typer.Option(help="Explanation of the fault, which is stored with the fault.")
+    ],
     json_: Json = False,
 ) -> None:
-    """Acknowledge a fault, so that it is no longer counted unless it changes."""
+    """Acknowledge a fault.
+
+    An acknowledged fault is no longer counted, unless it changes.
+    """
     if not 0 < len(why.strip()) <= WHY_LENGTH_MAX:
         raise ConfigurationError(f"--why: expected 1 to {WHY_LENGTH_MAX} characters")
     settings = settings_module.load()
@@ -80,13 +85,15 @@ def acknowledge(
     with Database(settings, beside_service=True, purpose=Purpose.CHANGE) as database_url:
         done = asyncio.run(write(database_url))
     if not done:
-        raise ConfigurationError(f"there is no fault {fault_id}: see saldo audit status")
+        raise ConfigurationError(
+            f"there is no fault {fault_id}; `saldo audit status` lists all faults"
+        )
     done_to = {"id": fault_id, "state": "acknowledged"}
     print_confirmation(f"fault {fault_id} is acknowledged", done_to, as_json=json_)
 
 
 def _format_fault(known: KnownFault) -> str:
-    seen = f"first {format_instant(known.first_found_at)}, {known.times_found:,} times"
+    seen = f"first {format_instant(known.first_found_at)}, found {format_count(known.times_found, 'time')}"
     line = f"fault {known.id}: {known.fault} ({seen})"
     if known.acknowledged_at is None:
         return line

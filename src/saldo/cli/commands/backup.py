@@ -12,7 +12,7 @@ import typer
 from saldo.bootstrap.logging_setup import set_up_logging
 from saldo.cli.exit_codes import CommandError, ExitCode
 from saldo.cli.options import Json
-from saldo.cli.output import print_confirmation, print_json, print_line
+from saldo.cli.output import format_count, print_confirmation, print_json, print_line
 from saldo.cli.times import parse_optional_time
 from saldo.ledger.instants import format_instant
 from saldo.settings import model as settings_module
@@ -30,16 +30,19 @@ def backup(
     directory: Annotated[Path, typer.Argument(help="Directory to create for this backup.")],
     json_: Json = False,
 ) -> None:
-    """Copy the embedded database while the service runs, and verify the copy."""
+    """Back up the embedded database and verify the copy.
+
+    The service may run meanwhile.
+    """
     settings = _embedded_settings()
     if directory.exists():
         raise CommandError(
-            f"{directory} exists already: choose a new name for each backup", ExitCode.USAGE
+            f"{directory} already exists: choose a new directory for each backup", ExitCode.USAGE
         )
     with _server(settings) as server:
         size_bytes = back_up(server, directory)
     print_confirmation(
-        f"{directory}: a backup of {settings.data_dir}, {size_bytes / 1e6:,.0f} MB, verified",
+        f"{directory}: backup of {settings.data_dir}, {size_bytes / 1e6:,.0f} MB, verified",
         {
             "directory": str(directory),
             "data_dir": str(settings.data_dir),
@@ -58,7 +61,7 @@ def restore(
     to: Annotated[
         str | None,
         typer.Option(
-            help="Time to restore to: later commits are left out. The default is the end of the archive."
+            help="Time to restore to; later transactions are not restored. The default is the end of the WAL archive."
         ),
     ] = None,
     wal_archive: Annotated[
@@ -70,18 +73,25 @@ def restore(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Make a new data directory of a backup and the WAL archive, and check the ledger in it."""
+    """Restore a backup into a new data directory.
+
+    Changes after the backup are restored from the WAL archive. The restored ledger is checked.
+    """
     settings = _embedded_settings()
     archive = wal_archive or settings.wal_archive_dir
     if archive is not None and not archive.is_dir():
-        raise CommandError(f"the WAL archive {archive} does not exist", ExitCode.USAGE)
+        raise CommandError(
+            f"the WAL archive {archive} is not a directory: correct --wal-archive or SALDO_WAL_ARCHIVE_DIR",
+            ExitCode.USAGE,
+        )
     if to is not None and archive is None:
         raise CommandError(
-            "--to needs the WAL archive: --wal-archive, or SALDO_WAL_ARCHIVE_DIR", ExitCode.USAGE
+            "--to requires a WAL archive: use --wal-archive, or set SALDO_WAL_ARCHIVE_DIR",
+            ExitCode.USAGE,
         )
     until = parse_optional_time("--to", to)
     if not is_backup(backup):
-        raise CommandError(f"{backup} is not a backup that saldo backup created", ExitCode.USAGE)
+        raise CommandError(f"{backup} is not a backup that `saldo backup` created", ExitCode.USAGE)
     recovery = Recovery(None if archive is None else archive.resolve(), until)
     found = restore_backup(backup, data_dir, recovery)
     if json_:
@@ -90,24 +100,30 @@ def restore(
     print_line(
         f"{data_dir}: {_format_counts(found.integrity)}; every balance is the sum of the posted transactions"
     )
-    print_line(f"to serve it, set SALDO_DATA_DIR={data_dir}; then make a new backup")
+    print_line(
+        f"to use it, start the service with SALDO_DATA_DIR={data_dir}; then make a new backup"
+    )
 
 
 def upgrade(
     programs: Annotated[
         Path | None,
         typer.Option(
-            help="Directory of the old version's programs (postgres, initdb). By default Saldo searches for it."
+            help="Directory with the programs of the old PostgreSQL (postgres, initdb). By default Saldo "
+            "searches for it."
         ),
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Move the embedded database to this version's PostgreSQL, and check the ledger in it."""
+    """Upgrade the embedded database to a newer PostgreSQL.
+
+    The data is copied to the PostgreSQL of this version of Saldo, and the ledger is checked. The old database is kept.
+    """
     settings = _embedded_settings()
     done = upgrade_data(settings.data_dir, programs)
     place = {"data_dir": str(settings.data_dir)}
     if done is None:
-        line = f"{settings.data_dir}: there is nothing to upgrade"
+        line = f"{settings.data_dir}: the database already has the PostgreSQL of this version"
         print_confirmation(line, place | {"upgraded": False}, as_json=json_)
         return
     if json_:
@@ -115,7 +131,8 @@ def upgrade(
         print_json(place | versions | {"kept": str(done.kept)} | _counts(done.integrity))
         return
     print_line(
-        f"{settings.data_dir}: from PostgreSQL {done.before} to {done.after}, {_format_counts(done.integrity)}"
+        f"{settings.data_dir}: upgraded from PostgreSQL {done.before} to {done.after}, "
+        f"{_format_counts(done.integrity)}"
     )
     print_line(f"the old database is in {done.kept}: delete it when you no longer need it")
 
@@ -125,8 +142,8 @@ def _embedded_settings() -> Settings:
     set_up_logging(settings)
     if settings.database_url is not None:
         raise ConfigurationError(
-            "SALDO_DATABASE_URL is set, but this command is for the embedded database. For your own PostgreSQL "
-            "see docs/howto/operate.md"
+            "this command is for the embedded database, but SALDO_DATABASE_URL is set; see docs/howto/operate.md for "
+            "backups of your own PostgreSQL"
         )
     return settings
 
@@ -139,7 +156,7 @@ def _server(settings: Settings) -> Iterator[EmbeddedServer]:
         yield server
         return
     if not server.cluster.exists():
-        raise ConfigurationError(f"there is no database in {settings.data_dir}")
+        raise ConfigurationError(f"there is no database in {settings.data_dir} (SALDO_DATA_DIR)")
     server.start()
     try:
         yield server
@@ -150,7 +167,7 @@ def _server(settings: Settings) -> Iterator[EmbeddedServer]:
 def _format_counts(audit: IntegrityReport) -> str:
     last = audit.last_recorded_at
     until = "" if last is None else f", the last recorded at {format_instant(last)}"
-    return f"{audit.users:,} users, {audit.entries:,} entries{until}"
+    return f"{format_count(audit.users, 'user')}, {format_count(audit.entries, 'entry')}{until}"
 
 
 def _counts(audit: IntegrityReport) -> dict[str, Any]:

@@ -31,12 +31,14 @@ def balance(
     user_id: UserId,
     date: Annotated[
         str | None,
-        typer.Option(help="Balance at this time, including transactions that took effect at it."),
+        typer.Option(
+            help="Balance at this time, including transactions that take effect at exactly this time."
+        ),
     ] = None,
     known_at: Annotated[
         str | None,
         typer.Option(
-            help="Balance as it was known at this time, without later recorded transactions."
+            help="Balance as it was known at this time, without transactions that were recorded later."
         ),
     ] = None,
     plot: Annotated[bool, typer.Option("--plot", help="Draw the balance over time.")] = False,
@@ -52,12 +54,14 @@ def balance(
     key_file: KeyFile = None,
     json_: Json = False,
 ) -> None:
-    """Show a user's balance: now, or at any moment of the past.
+    """Show a user's balance, now or at a past time.
 
-    With --plot, --json prints the points that would be drawn, one a line.
+    With --plot, the balance is drawn as a chart. With --plot and --json, its points are printed, one per line.
     """
     if plot and date is not None:
-        raise CommandError("--plot takes --from and --to, not --date", ExitCode.USAGE)
+        raise CommandError(
+            "--date can't be combined with --plot: use --from and --to", ExitCode.USAGE
+        )
     if not plot and (since is not None or until is not None):
         raise CommandError(
             "--from and --to require --plot; use --date for the balance at one time", ExitCode.USAGE

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
 import typer
@@ -15,14 +17,26 @@ from saldo.cli.connection.service import Key, KeyFile, ServiceOptions, Url, conn
 from saldo.cli.exit_codes import CommandError, ExitCode
 from saldo.cli.options import Json
 from saldo.cli.output import print_json, print_note, print_table
+from saldo.cli.progress import show_progress
 from saldo.client.asynchronous.client import AsyncClient
+from saldo.lifecycle.tasks import running_task
 
 WARMUP_SECONDS = 1.0
 """Duration of the warm-up before each measurement of single requests, in seconds, for connections and caches."""
 
 
+PROGRESS_SECONDS = 0.5
+"""Interval between two updates of the progress, in seconds. Updates after each request would slow the client down."""
+
 AMOUNT = 1
 """Amount of each deposit. A whole number is valid in any currency."""
+
+
+@dataclass
+class Tally:
+    """The number of requests and of lines of the stream that have a response so far."""
+
+    operations: int = 0
 
 
 class Measurement(NamedTuple):
@@ -54,10 +68,11 @@ def bench(
     key_file: KeyFile = None,
     json_: Json = False,
 ) -> None:
-    """Measure deposits, a stream of them, and questions for a balance.
+    """Measure the throughput and latency of a service.
 
-    Against a service of its own with an empty ledger in a temporary directory, which is removed. The client takes part
-    of the machine, too: these are figures of both.
+    The command measures single deposits, a stream of deposits and reads of a balance. By default it starts a service
+    with an empty ledger in a temporary directory, and removes it at the end. The client runs on the same machine and
+    uses a part of its CPU time.
     """
     if real:
         if url is None:
@@ -68,7 +83,7 @@ def bench(
             figures = asyncio.run(_measure(url, secret, seconds, connections, users))
     else:
         with tempfile.TemporaryDirectory(prefix="saldo-bench-") as directory:
-            print_note("saldo: starting a service with an empty ledger")
+            print_note("saldo: starting a temporary service with an empty ledger")
             apart = {"SALDO_DATA_DIR": f"{directory}/data", "SALDO_DATABASE_URL": ""}
             with child_service(apart) as child:
                 figures = asyncio.run(_measure(child.url, child.key, seconds, connections, users))
@@ -77,7 +92,7 @@ def bench(
             print_json(each._asdict())
         return
     print_table(
-        ("measured", "per second", "p50, ms", "p99, ms"),
+        ("operation", "per second", "p50, ms", "p99, ms"),
         [
             (
                 each.what,
@@ -93,7 +108,11 @@ def bench(
 async def _measure(
     url: str, key: str | None, seconds: float, connections: int, users: int
 ) -> list[Measurement]:
-    async with AsyncClient(url, key=key) as client:
+    tally = Tally()
+    async with (
+        AsyncClient(url, key=key) as client,
+        _show_progress(tally, 3 * seconds + 2 * WARMUP_SECONDS),
+    ):
         run = time.time_ns()
         ids = [(await client.create_user(f"bench {run} {n}")).id for n in range(users)]
 
@@ -104,17 +123,37 @@ async def _measure(
             await client.balance(ids[turn % users])
 
         single = await _measure_requests(
-            f"deposits, {connections} at a time", deposit, seconds, connections
+            f"single deposits, {connections} concurrent", deposit, tally, seconds, connections
         )
-        stream = await _measure_stream(client, ids, seconds)
+        stream = await _measure_stream(client, ids, tally, seconds)
         asked = await _measure_requests(
-            f"balances, {connections} at a time", ask, seconds, connections
+            f"balance reads, {connections} concurrent", ask, tally, seconds, connections
         )
         return [single, stream, asked]
 
 
+@asynccontextmanager
+async def _show_progress(tally: Tally, seconds: float) -> AsyncIterator[None]:
+    """Show the progress of the measurements while the block runs. They take about this number of seconds."""
+    began = time.monotonic()
+    with show_progress("measuring", unit="operations") as progress:
+
+        async def update() -> None:
+            while True:
+                await asyncio.sleep(PROGRESS_SECONDS)
+                elapsed = round(time.monotonic() - began)
+                progress.show(tally.operations, elapsed, max(elapsed, round(seconds)))
+
+        async with running_task(update(), name="progress"):
+            yield
+
+
 async def _measure_requests(
-    what: str, act: Callable[[int], Awaitable[None]], seconds: float, connections: int
+    what: str,
+    act: Callable[[int], Awaitable[None]],
+    tally: Tally,
+    seconds: float,
+    connections: int,
 ) -> Measurement:
     begin = time.perf_counter() + WARMUP_SECONDS
     end = begin + seconds
@@ -123,6 +162,7 @@ async def _measure_requests(
     async def work(turn: int) -> None:
         while (now := time.perf_counter()) < end:
             await act(turn)
+            tally.operations += 1
             done = time.perf_counter()
             turn += connections
             if begin <= now and done <= end:
@@ -133,7 +173,9 @@ async def _measure_requests(
     return Measurement(what, len(taken) / seconds, _quantile(taken, 0.5), _quantile(taken, 0.99))
 
 
-async def _measure_stream(client: AsyncClient, ids: list[int], seconds: float) -> Measurement:
+async def _measure_stream(
+    client: AsyncClient, ids: list[int], tally: Tally, seconds: float
+) -> Measurement:
     begin = time.perf_counter()
     sent = 0
     async with client.writer() as writer:
@@ -141,9 +183,8 @@ async def _measure_stream(client: AsyncClient, ids: list[int], seconds: float) -
             for _ in range(100):
                 await writer.deposit(ids[sent % len(ids)], AMOUNT)
                 sent += 1
-    return Measurement(
-        "deposits, many in a request", sent / (time.perf_counter() - begin), None, None
-    )
+                tally.operations += 1
+    return Measurement("deposits in a stream", sent / (time.perf_counter() - begin), None, None)
 
 
 def _quantile(ordered: list[float], part: float) -> float | None:

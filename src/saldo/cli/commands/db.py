@@ -9,7 +9,7 @@ import typer
 from saldo.bootstrap.database import Database, Purpose
 from saldo.bootstrap.logging_setup import set_up_logging
 from saldo.cli.options import Json
-from saldo.cli.output import print_confirmation, print_json
+from saldo.cli.output import format_count, print_confirmation, print_json
 from saldo.settings import model as settings_module
 from saldo.settings.model import Settings
 from saldo.store.citus.setup import distribute as distribute_ledger
@@ -22,20 +22,21 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.callback()
 def db() -> None:
-    """Manage the database."""
+    """Migrate and set up the database."""
 
 
 @app.command()
 def migrate(json_: Json = False) -> None:
-    """Migrate the schema to this version, and grant the service role its rights.
+    """Migrate the schema to this version.
 
-    `saldo serve` does the same when it starts. After this command it does not need the owner's URL.
+    The command also grants the service role its rights. `saldo serve` does the same when it starts, but does not need
+    the owner's URL after this command.
     """
     settings = settings_module.load()
     set_up_logging(settings)
     with Database(settings, beside_service=True):
         print_confirmation(
-            "the database is ready for this version", {"state": "ready"}, as_json=json_
+            "the schema of the database is that of this version", {"state": "ready"}, as_json=json_
         )
 
 
@@ -45,12 +46,15 @@ def roles(
         bool,
         typer.Option(
             "--apply",
-            help="Grant the service role its rights, as the owner, and revoke all others.",
+            help="Connect as the owner, grant the service role its rights, and revoke all others.",
         ),
     ] = False,
     json_: Json = False,
 ) -> None:
-    """Print the SQL that creates the two roles and their grants, with the names from the connection strings."""
+    """Print the SQL that creates the two database roles.
+
+    The SQL also grants the roles their rights. The names come from the connection strings.
+    """
     settings = settings_module.load()
     named = _roles_of(settings)
     names = {"owner": named.owner, "service": named.service}
@@ -64,27 +68,30 @@ def roles(
     database = Database(settings, beside_service=True, purpose=Purpose.GRANT)
     with database:
         named.apply(database.owner_url)
-    line = f"{named.service} has what the service needs, and no more"
+    line = f"the role {named.service} has the rights that the service needs, and no others"
     print_confirmation(line, names | {"state": "granted"}, as_json=json_)
 
 
 @app.command()
 def distribute(json_: Json = False) -> None:
-    """Distribute the ledger over the workers of a Citus cluster. This database must be its coordinator.
+    """Distribute the ledger over the workers of Citus.
 
-    Stop every other client of the database first. The command takes as long as copying the log. Only a restore can
-    undo it.
+    SALDO_DATABASE_URL must be the connection string of the coordinator. Stop all other clients of the database first.
+    The command copies the log, which takes time. Only a restore can undo it.
     """
     settings = settings_module.load()
     set_up_logging(settings)
     if settings.database_url is None:
         raise ConfigurationError(
-            "SALDO_DATABASE_URL must name the coordinator; the embedded PostgreSQL has no Citus"
+            "SALDO_DATABASE_URL must be set to the Citus coordinator, because the embedded PostgreSQL has no Citus"
         )
     database = Database(settings)
     with database as service_url:
         done = distribute_ledger(database.owner_url, service_url)
-    line = f"{done.entries:,} entries in {done.shards} shards on {done.workers} workers"
+    line = (
+        f"distributed {format_count(done.entries, 'entry')} in {done.shards} shards over "
+        f"{format_count(done.workers, 'worker')}"
+    )
     print_confirmation(line, done._asdict(), as_json=json_)
 
 

@@ -16,7 +16,10 @@ from saldo.client.errors import RefusedError
 from saldo.client.payloads import Deposit, TransactionRequest, Withdrawal
 
 Amount: TypeAlias = Annotated[
-    str, typer.Argument(help="Amount: digits and at most one point, such as 100 or 100.50.")
+    str,
+    typer.Argument(
+        help="Amount, with digits and at most one decimal point, such as 100 or 100.50."
+    ),
 ]
 Timestamp: TypeAlias = Annotated[
     str | None,
@@ -27,12 +30,13 @@ Timestamp: TypeAlias = Annotated[
 Uuid: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="Idempotency key (UUID) of the transaction. A repetition with the same UUID has no further effect. "
-        "The default is a new one."
+        help="Idempotency key of the transaction: a UUID. Repeating the command with the same UUID has no "
+        "further effect. "
+        "The default is a new UUID."
     ),
 ]
 Timeout: TypeAlias = Annotated[
-    float, typer.Option(help="Seconds for which the request is retried.", min=0.1)
+    float, typer.Option(help="Seconds after which the request is no longer retried.", min=0.1)
 ]
 
 
@@ -47,10 +51,10 @@ def deposit(
     key_file: KeyFile = None,
     json_: Json = False,
 ) -> None:
-    """Deposit an amount.
+    """Post a deposit to a user's balance.
 
-    The uuid is printed. After a lost connection, repeat the command with --uuid and that uuid: the deposit is
-    processed once.
+    The command prints the uuid. If the connection is lost, repeat the command with --uuid and that uuid. The deposit
+    is then posted once only.
     """
     target = ServiceOptions(url, key, key_file)
     _post(Deposit, user_id, amount, timestamp, uuid, target, timeout, as_json=json_)
@@ -67,10 +71,10 @@ def withdraw(
     key_file: KeyFile = None,
     json_: Json = False,
 ) -> None:
-    """Withdraw an amount.
+    """Post a withdrawal from a user's balance.
 
-    If the balance is too low, the withdrawal is refused (exit code 1). A refusal is final for its uuid; use a new one
-    to try again.
+    If the balance is too low, the withdrawal is refused (exit code 1). A refusal is final for its uuid. Use another
+    uuid to try again.
     """
     target = ServiceOptions(url, key, key_file)
     _post(Withdrawal, user_id, amount, timestamp, uuid, target, timeout, as_json=json_)
@@ -99,12 +103,12 @@ def _post(
         except RefusedError as error:
             if as_json:
                 print_json(error.details)
-            raise CommandError(f"{error} uuid {request.uuid}") from None
+            raise CommandError(f"{error} The uuid is {request.uuid}.") from None
     if as_json:
         print_json(done)
         return
-    again = " (processed before: the result is that of the first time)" if done.replayed else ""
-    verb = "deposited" if done.type == "DEPOSIT" else "withdrawn"
+    again = " (already posted before; this is the original result)" if done.replayed else ""
+    verb = "deposited" if done.type == "DEPOSIT" else "withdrew"
     print_line(
         f"{verb} {format_amount(done.amount)}, balance {format_amount(done.balance)}, uuid {done.uuid}{again}"
     )

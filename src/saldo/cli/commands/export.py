@@ -32,7 +32,7 @@ from saldo.cli.exporting.sources import (
 from saldo.cli.exporting.writers import encode_lines, header_row, make_parquet
 from saldo.cli.importing.prefetch import prefetch
 from saldo.cli.options import Json, Since, Until
-from saldo.cli.output import print_json, print_line, print_note
+from saldo.cli.output import format_count, print_json, print_line, print_note
 from saldo.cli.private_files import create_or_replace, write_atomically
 from saldo.cli.private_files import open_existing as open_kept
 from saldo.cli.progress import ProgressDisplay, show_progress
@@ -69,27 +69,30 @@ class ExportState(msgspec.Struct):
 
 def export(
     file: Annotated[
-        Path, typer.Argument(help="File to write. - is stdout, as CSV unless --format is given.")
+        Path,
+        typer.Argument(help="File to write. - writes to stdout, in CSV unless --format is given."),
     ],
     format_: Annotated[
         Format | None,
         typer.Option(
-            "--format", help="Format of the file. The default follows from the file's name."
+            "--format", help="Format of the file. The default is that of the file's extension."
         ),
     ] = None,
     user: Annotated[
-        int | None, typer.Option(help="Export the entries of this user only.", min=1)
+        int | None, typer.Option(help="Export the transactions of this user only.", min=1)
     ] = None,
     since: Since = None,
     until: Until = None,
     recorded_from: Annotated[
-        str | None, typer.Option(help="Export entries that were recorded at this time or later.")
+        str | None,
+        typer.Option(help="Export transactions that were recorded at this time or later."),
     ] = None,
     recorded_to: Annotated[
-        str | None, typer.Option(help="Export entries that were recorded before this time.")
+        str | None, typer.Option(help="Export transactions that were recorded before this time.")
     ] = None,
     posted: Annotated[
-        bool, typer.Option("--posted", help="Leave out refused transactions.")
+        bool,
+        typer.Option("--posted", help="Export posted transactions only, without refused ones."),
     ] = False,
     columns: Annotated[
         str | None,
@@ -100,28 +103,34 @@ def export(
     ] = False,
     patience: Annotated[
         float,
-        typer.Option(help="Seconds to wait for a service that is unavailable.", min=1),
+        typer.Option(help="Seconds to wait if the service is unavailable.", min=1),
     ] = 300.0,
     url: Url = None,
     key: Key = None,
     key_file: KeyFile = None,
     json_: Json = False,
 ) -> None:
-    """Write all transactions to a file, the oldest of each user first; what it has can be imported again.
+    """Write all transactions to a file.
 
-    Interrupted, it goes on with the same command; the file has its name only when it is whole. It needs a key for all
-    users, or --user.
+    The transactions of each user are sorted from the oldest to the newest. `saldo import` can read the file. If the
+    export is interrupted, the same command continues it; the file gets its name when it is complete. The key must
+    have access to all users, unless --user is given.
     """
     to_stdout = str(file) == "-"
     written = format_ or Format.CSV if to_stdout else detect_format(file, format_)
     if written is Format.PARQUET:
         import_pyarrow("pyarrow.parquet")
         if to_stdout:
-            raise CommandError("Parquet can't be written to stdout", ExitCode.USAGE)
+            raise CommandError(
+                "--format parquet can't be written to stdout: give the name of a file",
+                ExitCode.USAGE,
+            )
     if not to_stdout and file.exists() and not overwrite:
-        raise CommandError(f"{file} exists already: use --overwrite to replace it", ExitCode.USAGE)
+        raise CommandError(f"{file} already exists: use --overwrite to replace it", ExitCode.USAGE)
     if not to_stdout and not file.parent.is_dir():
-        raise CommandError(f"{file}: the directory {file.parent} does not exist", ExitCode.USAGE)
+        raise CommandError(
+            f"can't write {file}: the directory {file.parent} does not exist", ExitCode.USAGE
+        )
     wanted = ExportFilter(
         posted,
         *parse_time_range("--from", since, "--to", until),
@@ -147,7 +156,9 @@ def export(
         print_json({"file": str(file), "rows": rows, "seconds": round(seconds, 3)})
     else:
         rate = rows / max(seconds, 0.001)
-        print_line(f"{file}: {rows:,} transactions, {seconds:.1f} s, {rate:,.0f} rows/s")
+        print_line(
+            f"{file}: {format_count(rows, 'transaction')} in {seconds:.1f} s, {rate:,.0f} rows/s"
+        )
 
 
 class ExportRun:
@@ -186,7 +197,9 @@ class ExportRun:
             else:
                 self._part.replace(self._path)
         except OSError as error:
-            raise CommandError(f"{error.filename or self._path}: {error.strerror}") from None
+            raise CommandError(
+                f"can't write {error.filename or self._path}: {error.strerror}"
+            ) from None
         self._state_path.unlink(missing_ok=True)
         return self._state.rows
 
@@ -202,7 +215,9 @@ class ExportRun:
             and self._part.stat().st_size >= kept.size
         ):
             self._state = kept
-            print_note(f"saldo: continuing after {kept.rows:,} rows")
+            print_note(
+                f"saldo: continuing the interrupted export after {format_count(kept.rows, 'row')}"
+            )
             kept_part = open_kept(self._part)
             kept_part.truncate(kept.size)
             kept_part.seek(kept.size)
@@ -215,7 +230,7 @@ class ExportRun:
         state = self._state
         kept_at = time.monotonic()
         parts = _parts(self._service, self._user_id, self._wanted, state.place)
-        with show_progress("exporting", state.rows) as progress:
+        with show_progress("exporting", count=state.rows) as progress:
             for part in prefetch(parts):
                 lines = self._wanted.apply(part.lines)
                 state.size += file.write(encode_lines(self._format, self._columns, lines))
@@ -226,9 +241,11 @@ class ExportRun:
                 self._show(progress, part)
                 if self._stop.is_requested:
                     self._save_state(file)
-                    after = "continues from there" if self._user_id is None else "starts again"
+                    after = (
+                        "to continue" if self._user_id is None else "to start from the beginning"
+                    )
                     raise CommandError(
-                        f"interrupted after {state.rows:,} rows; the same command {after}",
+                        f"interrupted after {format_count(state.rows, 'row')}; repeat the same command {after}",
                         ExitCode.INTERRUPTED,
                     )
                 if time.monotonic() > kept_at + STATE_SECONDS:
@@ -273,5 +290,8 @@ def _parts(
 def _columns(given: str | None) -> tuple[str, ...]:
     names = COLUMNS if given is None else tuple(name.strip() for name in given.split(","))
     if len(set(names)) != len(names) or not set(names) <= set(COLUMNS):
-        raise CommandError(f"--columns: expected some of {','.join(COLUMNS)}", ExitCode.USAGE)
+        raise CommandError(
+            f"--columns {given!r}: expected different names out of {','.join(COLUMNS)}",
+            ExitCode.USAGE,
+        )
     return names

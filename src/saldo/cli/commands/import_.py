@@ -87,38 +87,38 @@ def import_(
     format_: Annotated[
         Format | None,
         typer.Option(
-            "--format", help="Format of the file. The default follows from the file's name."
+            "--format", help="Format of the file. The default is that of the file's extension."
         ),
     ] = None,
     map_: Annotated[
         list[str] | None,
         typer.Option(
             "--map",
-            help="Column of a field, as FIELD=COLUMN. Repeatable. Fields: uuid, type, amount, user_id, timestamp, "
-            "outcome. By default a field is in the column of the same name; FIELD= ignores that column. "
-            "Other columns are ignored. Rows with another outcome than posted were refused by the ledger "
-            "that they come from, and are rejected.",
+            help="Column that contains a field, as FIELD=COLUMN. Repeatable. The fields are uuid, type, amount, "
+            "user_id, timestamp and outcome. By default a field is read from the column of the same name; FIELD= "
+            "ignores that column. All other columns are ignored. Rows whose outcome is not posted were refused by "
+            "the ledger that exported them, and are rejected.",
         ),
     ] = None,
     signed: Annotated[
         bool,
         typer.Option(
             "--signed",
-            help="Take the type from the sign of the amount: negative amounts are withdrawals.",
+            help="Derive the type from the sign of the amount: negative amounts are withdrawals.",
         ),
     ] = False,
     deposit: Annotated[
-        str, typer.Option(help="Value of the column type that means a deposit.")
+        str, typer.Option(help="Value in the type column that means a deposit.")
     ] = "DEPOSIT",
     withdraw: Annotated[
-        str, typer.Option(help="Value of the column type that means a withdrawal.")
+        str, typer.Option(help="Value in the type column that means a withdrawal.")
     ] = "WITHDRAW",
     id_: Annotated[
         str | None,
         typer.Option(
             "--id",
-            help="Permanent name for this file. A row without a uuid gets one that is derived from this name and "
-            "the row's number, and is therefore the same in each import.",
+            help="Permanent name of this file. A row without a uuid gets one that is derived from this name and "
+            "the row's number, so that it is the same in every import of the file.",
         ),
     ] = None,
     delimiter: Annotated[
@@ -129,7 +129,7 @@ def import_(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Read and check every row without posting any.")
+        bool, typer.Option("--dry-run", help="Check every row without posting any.")
     ] = False,
     resume: Annotated[
         bool, typer.Option(help="Continue an interrupted import of this file.")
@@ -137,24 +137,24 @@ def import_(
     state_directory: Annotated[
         Path | None,
         typer.Option(
-            help="Directory for FILE.rejected.csv and for the state of the import. The default is the directory "
-            "of the file."
+            help="Directory for the rejects file (FILE.rejected.csv) and the state file. The default is the "
+            "directory of the imported file."
         ),
     ] = None,
     patience: Annotated[
         float,
-        typer.Option(help="Seconds to wait for a service that is unavailable.", min=1),
+        typer.Option(help="Seconds to wait if the service is unavailable.", min=1),
     ] = 300.0,
     url: Url = None,
     key: Key = None,
     key_file: KeyFile = None,
     json_: Json = False,
 ) -> None:
-    """Post every row of a file, each once, however often it is imported.
+    """Post every row of a file as a transaction.
 
-    Interrupted, it goes on with the same command. Rows that are refused or can't be read go to FILE.rejected.csv with
-    the reason, and the rest goes on; then the exit code is 1. Times without an offset are read in SALDO_TIMEZONE, or
-    else in this machine's zone.
+    Each row is posted once, however often the file is imported. If the import is interrupted, the same command
+    continues it. Rows that are refused or invalid are written to FILE.rejected.csv with the reason, the other rows are
+    posted, and the exit code is 1. Times without an offset are in SALDO_TIMEZONE, or else in this machine's time zone.
     """
     meaning = parse_mapping(
         map_ or (), signed=signed, deposit=deposit, withdraw=withdraw, identity=id_
@@ -172,12 +172,12 @@ def import_(
         counts = checked.counts
         if checked.stopped is not None:
             stopped = (
-                f"{file}: {checked.stopped} {counts.rows:,} rows before it were checked: "
-                f"{counts.invalid:,} are bad"
+                f"{file}: {checked.stopped}. {counts.rows:,} rows before it were checked, "
+                f"{counts.invalid:,} of them are invalid"
             )
     else:
         files = import_paths(file, source.format, state_directory)
-        with hold_lock(files.lock, f"another import of {file} is running"):
+        with hold_lock(files.lock, f"another import of {file} is running: wait until it ends"):
             files.check()
             with (
                 connect(ServiceOptions(url, key, key_file), timeout_seconds=patience) as service,
@@ -246,7 +246,7 @@ class ImportRun:
         wanted = list(source.meaning.columns.values())
         with (
             open_table(source.path, source.format, source.delimiter, wanted) as table,
-            show_progress("importing", state.counts.rows) as progress,
+            show_progress("importing", count=state.counts.rows) as progress,
         ):
             reader = RowMapper(
                 source.meaning, table.columns, headed=source.format is not Format.NDJSON
@@ -260,11 +260,11 @@ class ImportRun:
                         self._post(chunk, reader, rejects)
                         progress.show(state.counts.rows, chunk.position, table.total)
                         if self._stop.is_requested:
-                            raise self._interrupted()
+                            raise self._interruption()
                 except UnreadableError as error:
                     raise UnreadableRestError(
-                        f"{source.path}: {error} {self._progress_text()}, and the rest of the file was not read. "
-                        "Correct the file and repeat the same command: posted rows are not posted again"
+                        f"{source.path}: {error}. {self._progress_text()}, and the rest of the file was not read. "
+                        "Correct the file and repeat the same command; posted rows are not posted again"
                         f"{self._rejected_text()}"
                     ) from None
         self._files.state.unlink(missing_ok=True)
@@ -274,28 +274,32 @@ class ImportRun:
         kept = read_state(self._files.state, ImportState)
         if kept is None:
             if self._files.state.exists():  # written by another version, perhaps
-                self._note_restart(f"{self._files.state} can't be read")
+                self._note_restart(f"can't read {self._files.state}")
             return
         ours = self._state
         if (kept.file, kept.meaning, kept.target) != (ours.file, ours.meaning, ours.target):
-            self._note_restart(f"{self._files.state} belongs to another file, service or mapping")
+            self._note_restart(
+                f"{self._files.state} belongs to an import of another file, to another service or with other options"
+            )
             return
         if hash_file(self._files.rejects, kept.rejects_bytes) != kept.rejects_sha256:
             self._note_restart(f"{self._files.rejects} was changed")
             return
         self._state = kept
         self.rows_before = kept.counts.rows
-        print_note(f"saldo: continuing after row {kept.counts.rows:,}")
+        print_note(f"saldo: continuing the interrupted import after row {kept.counts.rows:,}")
 
     @staticmethod
     def _note_restart(why: str) -> None:
-        print_note(f"saldo: {why}: starting at the first row; posted rows are not posted again")
+        print_note(
+            f"saldo: {why}, so the import starts at the first row; posted rows are not posted again"
+        )
 
     def _post(self, chunk: Chunk, reader: RowMapper, rejects: RejectsFile) -> None:
         try:
             settled = self._sender.post(chunk.items) if chunk.items else []
         except KeyboardInterrupt:
-            raise self._interrupted() from None
+            raise self._interruption() from None
         except SaldoError as error:
             print_note(f"saldo: {self._progress_text()}; repeat the same command to continue")
             raise error from None
@@ -321,7 +325,7 @@ class ImportRun:
         self._state.rejects_sha256 = rejects.sha256
         write_state(self._files.state, self._state)
 
-    def _interrupted(self) -> CommandError:
+    def _interruption(self) -> CommandError:
         return CommandError(
             f"interrupted: {self._progress_text()}; repeat the same command to continue",
             ExitCode.INTERRUPTED,
@@ -333,7 +337,7 @@ class ImportRun:
         return f"; rejected rows ({there:,}) are in {self._files.rejects}" if there else ""
 
     def _progress_text(self) -> str:
-        return f"{self._state.counts.rows:,} rows are done"
+        return f"{self._state.counts.rows:,} rows were processed"
 
 
 def _chunks(table: RowFile, reader: RowMapper, done: int) -> Iterator[Chunk]:

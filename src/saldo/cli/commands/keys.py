@@ -31,12 +31,14 @@ ROWS_MAX = 1000
 
 app = typer.Typer(help="Create, rotate and revoke API keys.", no_args_is_help=True)
 
-KeyId = Annotated[int, typer.Argument(help="Id of the key, as `saldo keys list` shows it.", min=1)]
+KeyId = Annotated[int, typer.Argument(help="Id of the key, as shown by `saldo keys list`.", min=1)]
 
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="Name of the key's owner, for your information.")],
+    name: Annotated[
+        str, typer.Argument(help="Name of the key's owner, which lists and logs show.")
+    ],
     scope: Annotated[
         list[str], typer.Option(help="Scope of the key: read, write, metrics or admin. Repeatable.")
     ],
@@ -59,7 +61,10 @@ def create(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Create a key and print it. It is printed once, because only its hash is stored."""
+    """Create an API key and print it.
+
+    The key is printed once and can't be shown again, because only its hash is stored.
+    """
     settings = settings_module.load()
     expires = parse_optional_time("--expires-at", expires_at)
     fields = {
@@ -84,19 +89,19 @@ def create(
         )
     except TooManyKeysError:
         raise ConfigurationError(
-            f"the limit of {settings.keys_max} valid keys is reached (SALDO_KEYS_MAX)"
+            f"the limit of {settings.keys_max} valid keys is reached: revoke a key, or raise SALDO_KEYS_MAX"
         ) from None
     _print_key(key_id, secret, as_json=json_)
 
 
 @app.command("list")
 def list_(json_: Json = False) -> None:
-    """List all keys, including revoked and expired ones."""
+    """List all API keys, also revoked and expired ones."""
     found = query_database(
         settings_module.load(),
         open_key_store,
         lambda keys: keys.page(after_id=0, limit=ROWS_MAX),
-        look=True,
+        read_only=True,
     )
     if json_:
         for key in found:
@@ -115,20 +120,23 @@ def list_(json_: Json = False) -> None:
         )
         for key in found
     ]
-    columns = ("id", "name", "scopes", "users", "networks", "made", "expires", "state")
+    columns = ("id", "name", "scopes", "users", "networks", "created", "expires", "state")
     print_table(columns, rows)
     if len(found) == ROWS_MAX:
-        print_line(f"only the first {ROWS_MAX:,}")
+        print_line(f"only the first {ROWS_MAX:,} keys are shown; GET /v1/key lists all")
 
 
 @app.command()
 def revoke(key_id: KeyId, json_: Json = False) -> None:
-    """Revoke a key. Running processes reject it after SALDO_KEYS_REFRESH_SECONDS at the latest."""
+    """Revoke an API key.
+
+    Running services reject it after SALDO_KEYS_REFRESH_SECONDS at the latest.
+    """
     settings = settings_module.load()
     if not query_database(settings, open_key_store, lambda keys: keys.revoke(key_id)):
         if query_database(settings, open_key_store, lambda keys: keys.get(key_id)) is None:
             raise _unknown(key_id)
-        raise ConfigurationError(f"key {key_id} is revoked already")
+        raise ConfigurationError(f"key {key_id} is already revoked")
     print_confirmation(
         f"key {key_id} is revoked", {"id": key_id, "state": "revoked"}, as_json=json_
     )
@@ -147,7 +155,10 @@ def rotate(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Replace a key by a new one with the same rights, and print it once. The old one remains valid for a while."""
+    """Replace an API key by a new one with the same rights.
+
+    The new key is printed once. The old key remains valid for --overlap-seconds.
+    """
     settings = settings_module.load()
     seconds = settings.key_overlap_seconds if overlap_seconds is None else overlap_seconds
     secret = generate_secret()
@@ -158,7 +169,9 @@ def rotate(
     if new_id is None:
         if query_database(settings, open_key_store, lambda keys: keys.get(key_id)) is None:
             raise _unknown(key_id)
-        raise ConfigurationError(f"key {key_id} was revoked, has expired, or was rotated already")
+        raise ConfigurationError(
+            f"key {key_id} can't be rotated, because it was revoked, has expired, or was already rotated"
+        )
     _print_key(new_id, secret, as_json=json_)
 
 
@@ -179,7 +192,7 @@ def _state(key: Key) -> str:
 
 
 def _unknown(key_id: int) -> ConfigurationError:
-    return ConfigurationError(f"there is no key {key_id}")
+    return ConfigurationError(f"there is no key {key_id}; `saldo keys list` lists all keys")
 
 
 def _format_time(instant: datetime | None) -> str:

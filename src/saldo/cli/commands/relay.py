@@ -22,14 +22,18 @@ from saldo.store.errors import ConfigurationError
 from saldo.store.sinks import UnknownSinkError
 
 app = typer.Typer(
-    help="Relay the log to other services; alone, it relays until it is stopped.",
+    help="Run the relay, and manage its sinks.",
     invoke_without_command=True,
 )
 
 
 @app.callback()
 def relay(context: typer.Context) -> None:
-    """Relay the log to the configured sinks, count what the ledger holds and audit it, until stopped; no HTTP."""
+    """Run the relay, and manage its sinks.
+
+    Without a subcommand, the relay publishes events to the configured sinks, seals the log, counts the ledger's totals
+    and audits the ledger, until it is stopped. It serves no HTTP.
+    """
     if context.invoked_subcommand is not None:
         return
     settings = settings_module.load()
@@ -42,7 +46,7 @@ def relay(context: typer.Context) -> None:
 
 @app.command()
 def status(json_: Json = False) -> None:
-    """Show every sink: what it has got, and how far it is behind."""
+    """Show the progress and the lag of every sink."""
     settings = settings_module.load()
     with Database(settings, beside_service=True, purpose=Purpose.READ) as database_url:
         found = asyncio.run(sinks_status(settings, database_url))
@@ -64,33 +68,38 @@ def status(json_: Json = False) -> None:
         )
         for sink in found
     ]
-    columns = ("sink", "relayed", "published", "unrouted", "behind", "seconds", "last failure")
+    columns = ("sink", "active", "published", "unrouted", "behind", "seconds", "last failure")
     print_table(columns, rows)
 
 
 @app.command()
 def rewind(
-    sink: Annotated[str, typer.Option(help="Name, as `saldo relay status` shows it.")],
+    sink: Annotated[str, typer.Option(help="Name of the sink, as shown by `saldo relay status`.")],
     to: Annotated[
         str,
         typer.Option(
-            help="Where to go on: a time (what was recorded from then on), start, now, or a position in one "
-            "shard as SHARD:SEQ, the last one not to be published again."
+            help="Position to continue from: a time (events recorded at this time or later are published), start, now, "
+            "or SHARD:SEQ (events of one shard after this sequence number are published)."
         ),
     ],
     json_: Json = False,
 ) -> None:
-    """Publish again from a point of the past, or pass over what is there (--to now)."""
+    """Move a sink to an earlier or later position.
+
+    Events after that position are published again. With --to now, all events so far are skipped.
+    """
     settings = settings_module.load()
     target = _target(to)
     with Database(settings, beside_service=True, purpose=Purpose.CHANGE) as database_url:
         try:
             asyncio.run(rewind_sink(settings, database_url, sink, target))
         except UnknownSinkError:
-            raise ConfigurationError(f"no sink is named {sink}: see saldo relay status") from None
+            raise ConfigurationError(
+                f"--sink {sink}: there is no such sink; `saldo relay status` lists all sinks"
+            ) from None
         except PositionBeyondHeadError as error:
             raise ConfigurationError(f"--to {to}: {error}") from None
-    print_confirmation(f"{sink} goes on from {to}", {"sink": sink, "to": to}, as_json=json_)
+    print_confirmation(f"{sink} continues from {to}", {"sink": sink, "to": to}, as_json=json_)
 
 
 def _target(to: str) -> RewindTarget:
@@ -104,4 +113,4 @@ def _target(to: str) -> RewindTarget:
     try:
         return parse_time_option("--to", to)
     except CommandError as error:
-        raise CommandError(f"{error}, or start, now, or SHARD:SEQ", error.code) from None
+        raise CommandError(f"{error}, or start, now or SHARD:SEQ", error.code) from None

@@ -24,11 +24,14 @@ from saldo.settings.model import Settings
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on (SALDO_HOST).")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on (SALDO_PORT).")] = None,
-    workers: Annotated[int | None, typer.Option(help="Service processes (SALDO_WORKERS).")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Number of service processes (SALDO_WORKERS).")
+    ] = None,
     insecure: Annotated[
         bool | None,
         typer.Option(
-            "--insecure", help="Without a key, let in whoever reaches the address (SALDO_INSECURE)."
+            "--insecure",
+            help="Allow requests without authentication while there is no key (SALDO_INSECURE).",
         ),
     ] = None,
     as_root: Annotated[
@@ -36,7 +39,10 @@ def serve(
         typer.Option("--as-root", help="Allow the service to run as root (SALDO_AS_ROOT)."),
     ] = None,
 ) -> None:
-    """Run the service. Settings come from the environment and .env; see .env.sample."""
+    """Run the service until it is stopped.
+
+    Settings are read from the environment and from .env; .env.sample lists all of them.
+    """
     settings = settings_module.load(
         host=host, port=port, workers=workers, insecure=insecure, as_root=as_root
     )

@@ -18,7 +18,14 @@ from rich.table import Table
 from saldo.cli.connection.service import Key, KeyFile, ServiceOptions, Url, connect
 from saldo.cli.exit_codes import CommandError, ExitCode
 from saldo.cli.options import Json, UserId
-from saldo.cli.output import console, format_amount, format_value, print_json, print_line
+from saldo.cli.output import (
+    console,
+    format_amount,
+    format_count,
+    format_value,
+    print_json,
+    print_line,
+)
 from saldo.cli.private_files import write_atomically
 from saldo.cli.statements.account_statement import Period, Statement, read_statement
 from saldo.cli.times import format_time, parse_optional_time, parse_time_option, zone
@@ -41,7 +48,7 @@ def statement(
     month: Annotated[
         str | None,
         typer.Option(
-            help="Period of the statement: a month, such as 2026-01. Alternatively use --from and --to."
+            help="Month of the statement, such as 2026-01. Alternatively use --from and --to."
         ),
     ] = None,
     since: Annotated[str | None, typer.Option("--from", help="Start of the period.")] = None,
@@ -64,7 +71,11 @@ def statement(
     ] = None,
     known_at: Annotated[
         str | None,
-        typer.Option(help="Statement as it was known at this time. Its content never changes."),
+        typer.Option(
+            help="Statement as it was known at this time, without transactions that were recorded later. Such a "
+            "statement never "
+            "changes."
+        ),
     ] = None,
     refused: Annotated[
         bool,
@@ -77,11 +88,12 @@ def statement(
     key_file: KeyFile = None,
     json_: Json = False,
 ) -> None:
-    """Show a user's account in a period: opening balance, entries, closing balance.
+    """Show a user's account statement for a period.
 
-    Entries stand in the order in which they took effect, each with the balance after it. One is late when it was
-    recorded after the period's end, or after an entry that took effect later. Days are those of SALDO_TIMEZONE, or else
-    of this machine's zone.
+    The statement contains the opening balance, the entries and the closing balance. Entries are sorted by the time at
+    which they took effect, and each has the balance after it. An entry is late if it was recorded after the end of the
+    period, or after an entry that took effect later. Days are days in SALDO_TIMEZONE, or else in this machine's time
+    zone.
     """
     form = _select_format(format_, output, as_json=json_)
     period = _period(month, since, until)
@@ -106,7 +118,7 @@ def statement(
             _write(output, render_pdf(found, datetime.now(zone()).astimezone(zone())))
     if output is not None:
         print_line(
-            f"{output}: {len(found.entries):,} entries, "
+            f"{output}: {format_count(len(found.entries), 'entry')}, "
             f"from {format_amount(found.opening)} to {format_amount(found.closing)}"
         )
 
@@ -186,14 +198,14 @@ def _select_format(
 ) -> StatementFormat:
     if as_json:
         if output is not None or given is not None:
-            raise CommandError(
-                "--json prints to stdout: omit --output and --format", ExitCode.USAGE
-            )
+            raise CommandError("--json can't be combined with --output or --format", ExitCode.USAGE)
         return StatementFormat.TABLE
     suffix = "" if output is None else output.suffix.lower().removeprefix(".")
     form = given or (StatementFormat(suffix) if suffix in {"csv", "pdf"} else StatementFormat.TABLE)
     if form is StatementFormat.TABLE and output is not None:
-        raise CommandError(f"--output {output}: expected a name with .csv or .pdf", ExitCode.USAGE)
+        raise CommandError(
+            f"--output {output}: expected a file name that ends in .csv or .pdf", ExitCode.USAGE
+        )
     if form is StatementFormat.PDF and output is None and sys.stdout.isatty():
         raise CommandError("a PDF can't be written to a terminal: use --output", ExitCode.USAGE)
     return form
@@ -219,7 +231,7 @@ def _period(month: str | None, since: str | None, until: str | None) -> Period:
             parse_time_option("--month", f"{month}-01"), parse_time_option("--month", following)
         )
     if period.begin >= period.end:
-        raise CommandError("the period must begin before it ends", ExitCode.USAGE)
+        raise CommandError("the period is empty: --from must be before --to", ExitCode.USAGE)
     return period
 
 
@@ -232,4 +244,4 @@ def _write(output: Path | None, data: bytes) -> None:
         with write_atomically(output) as file:
             file.write(data)
     except OSError as error:
-        raise CommandError(f"{output}: {error.strerror}", ExitCode.USAGE) from None
+        raise CommandError(f"can't write {output}: {error.strerror}", ExitCode.USAGE) from None

@@ -41,7 +41,7 @@ def transactions(
     known_at: Annotated[
         str | None,
         typer.Option(
-            help="List as it was known at this time, without later recorded transactions."
+            help="List as it was known at this time, without transactions that were recorded later."
         ),
     ] = None,
     limit: Annotated[
@@ -56,9 +56,9 @@ def transactions(
     key_file: KeyFile = None,
     json_: Json = False,
 ) -> None:
-    """List a user's transactions, the newest first, refused ones too.
+    """List a user's transactions, newest first.
 
-    The balance is the one right after the transaction was recorded.
+    Refused transactions are included. Each balance is the one immediately after the transaction was recorded.
     """
     shown_max = limit if limit is not None or json_ else LIMIT_DEFAULT
     wanted: TransactionType | None = None if type_ is None else type_.value
@@ -86,7 +86,7 @@ def transactions(
     wide = output_width() >= WIDE_CHARACTERS_MIN
     print_table(COLUMNS if wide else COLUMNS[:-1], rows if wide else [row[:-1] for row in rows])
     if more:
-        print_note(f"only the newest {shown_max}: see --limit")
+        print_note(f"only the newest {shown_max} transactions are shown; use --limit to show more")
 
 
 def table_row(each: Transaction) -> tuple[object, ...]:

@@ -27,13 +27,17 @@ def create(
     key_file: KeyFile = None,
     json_: Json = False,
 ) -> None:
-    """Create a user with a balance of zero and print the id."""
+    """Create a user with a balance of zero."""
     with connect(ServiceOptions(url, key, key_file)) as service:
         try:
             found = service.client.create_user(name)
         except NameTakenError as error:
-            made = ", perhaps made just now: an answer was lost" if error.perhaps_ours else ""
-            raise CommandError(f"the name is taken by user {error.user_id}{made}") from None
+            made = (
+                "; a previous attempt of this command may have created it, because its response was lost"
+                if error.perhaps_ours
+                else ""
+            )
+            raise CommandError(f"the name is already used by user {error.user_id}{made}") from None
     _print(found, as_json=json_)
 
 
@@ -45,7 +49,7 @@ def show(
     key_file: KeyFile = None,
     json_: Json = False,
 ) -> None:
-    """Show a user and the current balance."""
+    """Show one user with the current balance."""
     with connect(ServiceOptions(url, key, key_file)) as service:
         found = service.client.user(user_id)
     _print(found, as_json=json_)
@@ -79,7 +83,7 @@ def list_(
         more = limit is None and next(users, None) is not None
     print_table(("id", "name", "balance", "created"), rows)
     if more:
-        print_note(f"only the first {shown_max}: see --limit")
+        print_note(f"only the first {shown_max} users are shown; use --limit to show more")
 
 
 def _print(user: User, *, as_json: bool) -> None:

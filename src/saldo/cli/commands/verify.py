@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from saldo.bootstrap.audit import open_verification
 from saldo.bootstrap.database import Database, Purpose
 from saldo.cli.exit_codes import CommandError, ExitCode, command_error_for_store
-from saldo.cli.output import console, print_line
+from saldo.cli.output import format_count, print_line
+from saldo.cli.progress import show_progress
 from saldo.cli.verify_files import read_checkpoint, read_kept_seals, write_checkpoint
 from saldo.encoding.json import encode_json
 from saldo.ledger.audit.rules import LedgerFault
@@ -29,9 +26,6 @@ from saldo.store.errors import ConfigurationError, StoreError
 
 CHECKPOINT_SECONDS = 2.0
 """Interval between two writes of the state file, in seconds. At most this much work is repeated after a kill."""
-
-LINE_SECONDS = 10.0
-"""Interval between two lines of progress if there is no terminal for a bar, in seconds."""
 
 FAULTS_MAX = 1000
 """Maximum number of faults with --all. The run ends at this number, because it shows well enough what is wrong."""
@@ -53,12 +47,6 @@ class VerificationReport(NamedTuple):
     warnings: list[str]
 
 
-class VerificationDisplay(Protocol):
-    """Shows the progress."""
-
-    def show(self, entries: int, total: int) -> None: ...
-
-
 def verify(
     state: Annotated[
         Path | None,
@@ -74,17 +62,18 @@ def verify(
     all_: Annotated[
         bool,
         typer.Option(
-            "--all", help="Report all faults, and not only the first. Not available with --state."
+            "--all", help="Report all faults, not only the first. Can't be combined with --state."
         ),
     ] = False,
     json_: Annotated[
         bool, typer.Option("--json", help="Print the report as one JSON object.")
     ] = False,
 ) -> None:
-    """Check every entry, every balance at every instant and every seal; works beside a running service.
+    """Verify all entries, balances and seals of the ledger.
 
-    Exit code 0: the ledger is whole. 1: it is not, and what is printed says where. 2: an option, a setting or a file
-    can't be used. 3: the database can't be reached. 130: interrupted.
+    The service may run meanwhile. The exit code is 0 if the ledger is intact, 1 if the command found faults (it prints
+    them), 2 if an option, a setting or a file is invalid, 3 if the database is unavailable, and 130 if the command was
+    interrupted.
     """
     try:
         if all_ and state is not None:
@@ -92,11 +81,11 @@ def verify(
         settings = settings_module.load()
         kept = [] if heads is None else read_kept_seals(heads)
         database = Database(settings, beside_service=True, purpose=Purpose.READ)
-        with database as database_url, _display() as display:
+        with database as database_url:
 
             async def work() -> VerificationReport:
                 async with open_verification(settings, database_url) as walk:
-                    return await _run(walk, display, state, kept, FAULTS_MAX if all_ else 1)
+                    return await _run(walk, state, kept, FAULTS_MAX if all_ else 1)
 
             report = asyncio.run(work())
     except (SettingsError, StoreError) as error:
@@ -108,7 +97,7 @@ def verify(
 
 
 def _error_of_failed_run(error: SettingsError | StoreError) -> CommandError:
-    """Return the error of a run that was impossible. Its code is never 1, which means that the ledger is not whole."""
+    """Return the error of a run that was impossible. Its code is never 1, which means that faults were found."""
     if (
         isinstance(error, StoreError)
         and command_error_for_store(error).code is ExitCode.UNAVAILABLE
@@ -119,7 +108,6 @@ def _error_of_failed_run(error: SettingsError | StoreError) -> CommandError:
 
 async def _run(
     walk: Verification,
-    display: VerificationDisplay,
     state: Path | None,
     kept: list[SealRow],
     faults_max: int,
@@ -132,26 +120,28 @@ async def _run(
         await walk.start(None if state is None else read_checkpoint(state))
     except CheckpointMismatchError:
         raise ConfigurationError(
-            f"{state} belongs to another log (restored, promoted, or another database): delete it to start again"
+            f"--state {state}: the file belongs to another log, because the database was restored, failed over or is "
+            "another one: delete the file to start from the beginning"
         ) from None
     before = walk.entries
     schema = await walk.check_schema()
     faults = (schema.faults + await walk.compare_kept_seals(kept))[:faults_max]
     try:
         if len(faults) < faults_max:
-            async for found in walk.steps():
-                faults += found
-                if stopped.is_set() or len(faults) >= faults_max:
-                    break
-                display.show(walk.entries, walk.entries_total)
-                if state is not None and time.monotonic() > written + CHECKPOINT_SECONDS:
-                    write_checkpoint(state, walk.checkpoint)
-                    written = time.monotonic()
-            else:
-                # The run is complete. The next one starts at the beginning, because entries that were correct may be
-                # altered later.
-                _delete_state(state, faults)
-                state = None
+            with show_progress("verifying", unit="entries", count=before) as progress:
+                async for found in walk.steps():
+                    faults += found
+                    if stopped.is_set() or len(faults) >= faults_max:
+                        break
+                    progress.show(walk.entries, walk.entries, walk.entries_total)
+                    if state is not None and time.monotonic() > written + CHECKPOINT_SECONDS:
+                        write_checkpoint(state, walk.checkpoint)
+                        written = time.monotonic()
+                else:
+                    # The run is complete. The next one starts at the beginning, because entries that were correct may
+                    # be altered later.
+                    _delete_state(state, faults)
+                    state = None
     finally:
         if state is not None:
             write_checkpoint(state, walk.checkpoint)
@@ -178,17 +168,18 @@ def _print_report(report: VerificationReport, state: Path | None, *, as_json: bo
         print_line(f"warning: {warning}")
     for fault in report.faults:
         print_line(str(fault))
-    entries, seconds = f"{report.entries:,} entries", f"{report.seconds:.1f} s"
+    entries, seconds = format_count(report.entries, "entry"), f"{report.seconds:.1f} s"
     if report.faults:
         print_line(
-            f"the ledger is not whole: {len(report.faults):,} found, after {entries} in {seconds}"
+            f"the ledger is not intact: {format_count(len(report.faults), 'fault')} found, {entries} "
+            f"verified in {seconds}"
         )
     elif report.stopped:
-        again = "" if state is None else f": go on with --state {state}"
-        print_line(f"stopped after {entries} in {seconds}; no fault so far{again}")
+        again = "" if state is None else f"; use --state {state} to continue"
+        print_line(f"stopped: {entries} verified in {seconds}, no faults so far{again}")
     else:
         print_line(
-            f"the ledger is whole: {entries} in {seconds}, {report.sealed:,} of all under seals"
+            f"the ledger is intact: {entries} verified in {seconds}, {format_count(report.sealed, 'entry')} sealed"
         )
 
 
@@ -204,56 +195,3 @@ def _object(report: VerificationReport) -> dict[str, Any]:
             for fault in report.faults
         ],
     }
-
-
-@contextmanager
-def _display() -> Iterator[VerificationDisplay]:
-    shown_on = console(stderr=True)
-    if not shown_on.is_terminal:
-        yield LineDisplay(shown_on)
-        return
-    with Progress(
-        TextColumn("verifying"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:,.0f}/s"),
-        TimeRemainingColumn(),
-        console=shown_on,
-        transient=True,
-    ) as progress:
-        yield BarDisplay(progress)
-
-
-class BarDisplay:
-    """The display in a terminal: a bar, the rate and the remaining time."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._task = progress.add_task("", total=None, rate=0.0)
-
-    def show(self, entries: int, total: int) -> None:
-        rate = self._progress.tasks[0].speed or 0.0
-        self._progress.update(self._task, completed=entries, total=max(entries, total), rate=rate)
-
-
-class LineDisplay:
-    """The display without a terminal: a line every `LINE_SECONDS`."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._at = time.monotonic()
-        self._entries: int | None = None
-
-    def show(self, entries: int, total: int) -> None:
-        now = time.monotonic()
-        if self._entries is None:
-            self._entries = entries
-        if now < self._at + LINE_SECONDS:
-            return
-        rate = (entries - self._entries) / (now - self._at)
-        self._console.print(
-            f"{entries:,} of {max(entries, total):,} entries, {rate:,.0f}/s, "
-            f"{(total - entries) / max(rate, 1):,.0f} s left",
-            soft_wrap=True,
-        )
-        self._at, self._entries = now, entries

@@ -49,7 +49,8 @@ def watch(
     since: Annotated[
         str,
         typer.Option(
-            "--from", help="Start of the events: now, start (the beginning of the log) or a time."
+            "--from",
+            help="Position of the first event: now, start (the beginning of the log) or a time.",
         ),
     ] = "now",
     count: Annotated[
@@ -64,9 +65,9 @@ def watch(
     key_file: KeyFile = None,
     json_: Json = False,
 ) -> None:
-    """Show events as they happen, until Ctrl-C.
+    """Print events as they are recorded, until Ctrl-C.
 
-    When the connection is lost it is made again, and goes on after the last event: none is left out.
+    If the connection is lost, the command reconnects and continues after the last event, so that no event is missed.
     """
     start = since if since in {"now", "start"} else parse_time_option("--from", since)
     types = None if not kind else [_TYPES[each] for each in kind]
@@ -76,7 +77,7 @@ def watch(
             service.client.user(user_id)
         print_event: Callable[[Event], None] = print_json_event if json_ else _EventPrinter().print
         events = service.client.events(user_ids=user or None, types=types, start=start)
-        print_note("saldo: watching; Ctrl-C ends it")
+        print_note("saldo: watching for events; press Ctrl-C to stop")
         for seen, event in enumerate(events, start=1):
             print_event(event)
             if seen == count:

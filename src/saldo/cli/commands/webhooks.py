@@ -12,7 +12,14 @@ import typer
 from saldo.bootstrap.webhooks import open_webhook_store
 from saldo.cli.connection.database import query_database
 from saldo.cli.options import Json
-from saldo.cli.output import print_confirmation, print_fields, print_json, print_line, print_table
+from saldo.cli.output import (
+    format_count,
+    print_confirmation,
+    print_fields,
+    print_json,
+    print_line,
+    print_table,
+)
 from saldo.parsing.faults import InvalidError
 from saldo.parsing.transactions import parse_uuid
 from saldo.parsing.webhooks import parse_state, read_new_webhook, webhook_parser_options
@@ -25,16 +32,16 @@ T = TypeVar("T")
 ROWS_MAX = 1000
 """Maximum number of rows that are printed. The API has pagination."""
 
-app = typer.Typer(help="Manage webhooks: deliveries of events to URLs.", no_args_is_help=True)
+app = typer.Typer(help="Manage webhooks, which deliver events to URLs.", no_args_is_help=True)
 
 WebhookId = Annotated[
-    int, typer.Argument(help="Id of the webhook, as `saldo webhooks list` shows it.", min=1)
+    int, typer.Argument(help="Id of the webhook, as shown by `saldo webhooks list`.", min=1)
 ]
 
 
 @app.command()
 def create(
-    url: Annotated[str, typer.Argument(help="URL that receives the events, with https.")],
+    url: Annotated[str, typer.Argument(help="URL that receives the events. It must use https.")],
     event_type: Annotated[
         list[str] | None, typer.Option(help="Send events of this type only. Repeatable.")
     ] = None,
@@ -44,12 +51,15 @@ def create(
     secret: Annotated[
         str | None,
         typer.Option(
-            help="Secret that signs the deliveries: whsec_ and base64. The default is a new one."
+            help="Secret that signs the deliveries, as whsec_ and base64. The default is a new secret."
         ),
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Create a webhook and print its secret once. All later events are sent to its URL."""
+    """Create a webhook and print its secret.
+
+    The secret is printed once. All later events are delivered to the URL.
+    """
     settings = settings_module.load()
     fields = {
         "url": url,
@@ -69,7 +79,7 @@ def create(
         )
     except TooManyWebhooksError:
         raise ConfigurationError(
-            f"the limit of {settings.webhooks_max} webhooks is reached (SALDO_WEBHOOKS_MAX)"
+            f"the limit of {settings.webhooks_max} webhooks is reached: delete a webhook, or raise SALDO_WEBHOOKS_MAX"
         ) from None
     if json_:
         print_json({"id": webhook_id, "secret": wanted.secret})
@@ -85,7 +95,7 @@ def list_(json_: Json = False) -> None:
         settings,
         open_webhook_store,
         lambda webhooks: webhooks.page(after_id=0, limit=ROWS_MAX),
-        look=True,
+        read_only=True,
     )
     if json_:
         for webhook in found:
@@ -115,7 +125,7 @@ def show(webhook_id: WebhookId, json_: Json = False) -> None:
         settings_module.load(),
         open_webhook_store,
         lambda webhooks: webhooks.get(webhook_id),
-        look=True,
+        read_only=True,
     )
     if webhook is None:
         raise _unknown(webhook_id)
@@ -131,10 +141,10 @@ def show(webhook_id: WebhookId, json_: Json = False) -> None:
         ("created", _format_time(webhook.created_at)),
         ("state", _state(webhook)),
         ("failing since", _format_time(webhook.failing_since)),
-        ("attempts that succeeded", f"{webhook.attempts_succeeded:,}"),
-        ("attempts that failed", f"{webhook.attempts_failed:,}"),
+        ("successful attempts", f"{webhook.attempts_succeeded:,}"),
+        ("failed attempts", f"{webhook.attempts_failed:,}"),
         ("last failure", webhook.last_failure or ""),
-        ("", _format_time(webhook.last_failure_at)),
+        ("last failure at", _format_time(webhook.last_failure_at)),
         ("pending deliveries", f"{webhook.deliveries_pending:,}"),
         ("dead deliveries", f"{webhook.deliveries_dead:,}"),
     )
@@ -153,14 +163,20 @@ def delete(webhook_id: WebhookId, json_: Json = False) -> None:
 
 @app.command()
 def enable(webhook_id: WebhookId, json_: Json = False) -> None:
-    """Enable a webhook. It continues where it was disabled, and pending deliveries are retried at once."""
+    """Enable a webhook.
+
+    It continues at the event at which it was disabled, and pending deliveries are retried at once.
+    """
     _change(webhook_id, WebhookChange(enabled=True))
     _confirm(webhook_id, "enabled", as_json=json_)
 
 
 @app.command()
 def disable(webhook_id: WebhookId, json_: Json = False) -> None:
-    """Disable a webhook. Its events are sent after it is enabled again."""
+    """Disable a webhook.
+
+    Its events are delivered when it is enabled again.
+    """
     _change(webhook_id, WebhookChange(enabled=False))
     _confirm(webhook_id, "disabled", as_json=json_)
 
@@ -176,12 +192,14 @@ def deliveries(
     """List pending and dead deliveries, oldest first."""
     wanted = _read(lambda: parse_state(state))
 
-    async def listed(webhooks: Webhooks) -> list[Delivery] | None:
+    async def list_deliveries(webhooks: Webhooks) -> list[Delivery] | None:
         if await webhooks.get(webhook_id) is None:
             return None
         return await webhooks.deliveries(webhook_id, after_id=0, state=wanted, limit=ROWS_MAX)
 
-    found = query_database(settings_module.load(), open_webhook_store, listed, look=True)
+    found = query_database(
+        settings_module.load(), open_webhook_store, list_deliveries, read_only=True
+    )
     if found is None:
         raise _unknown(webhook_id)
     if json_:
@@ -200,21 +218,30 @@ def deliveries(
         )
         for each in found
     ]
-    columns = ("event", "user", "state", "attempts", "pending since", "next", "last failure")
+    columns = (
+        "event",
+        "user",
+        "state",
+        "attempts",
+        "pending since",
+        "next attempt",
+        "last failure",
+    )
     print_table(columns, rows)
     if len(found) == ROWS_MAX:
-        print_line(f"only the first {ROWS_MAX:,}")
+        print_line(f"only the first {ROWS_MAX:,} deliveries are shown; the API lists all")
 
 
 @app.command()
 def replay(
     webhook_id: WebhookId,
     event: Annotated[
-        str | None, typer.Option(help="Id of the event to retry. By default all are retried.")
+        str | None,
+        typer.Option(help="Id of the event to retry. By default all deliveries are retried."),
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Retry dead deliveries, and pending ones at once."""
+    """Retry dead and pending deliveries at once."""
     settings = settings_module.load()
     uuid = None if event is None else _read(lambda: parse_uuid(event))
 
@@ -227,7 +254,7 @@ def replay(
     if replayed is None:
         raise _unknown(webhook_id)
     done = {"id": webhook_id, "replayed": replayed}
-    print_confirmation(f"{replayed:,} events are tried again", done, as_json=json_)
+    print_confirmation(f"retrying {format_count(replayed, 'delivery')}", done, as_json=json_)
 
 
 def _read(read: Callable[[], T]) -> T:
@@ -254,7 +281,9 @@ def _confirm(webhook_id: int, state: str, *, as_json: bool) -> None:
 
 
 def _unknown(webhook_id: int) -> ConfigurationError:
-    return ConfigurationError(f"there is no webhook {webhook_id}: see saldo webhooks list")
+    return ConfigurationError(
+        f"there is no webhook {webhook_id}; `saldo webhooks list` lists all webhooks"
+    )
 
 
 def _state(webhook: Webhook) -> str:

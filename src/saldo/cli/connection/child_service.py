@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import httpx
 
 from saldo.cli.exit_codes import CommandError, ExitCode
-from saldo.client.transport_errors import tls_context
+from saldo.client.connection_options import tls_context
 
 START_SECONDS_MAX: Final = 120.0
 """Timeout for the start. A first start creates the database, and a start after a crash replays the WAL."""
@@ -80,9 +80,11 @@ def _wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:
     deadline = time.monotonic() + START_SECONDS_MAX
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            lines = log.read_text(errors="replace").strip().splitlines() or ["it says nothing"]
+            lines = log.read_text(errors="replace").strip().splitlines() or ["it printed nothing"]
             reason = lines[-1].removeprefix("saldo: ")
-            raise CommandError(f"the service does not start: {reason}", ExitCode.UNAVAILABLE)
+            raise CommandError(
+                f"the temporary service failed to start: {reason}", ExitCode.UNAVAILABLE
+            )
         found = _LISTENING.search(log.read_text(errors="replace"))
         if found is not None:
             with suppress(httpx.TransportError):
@@ -92,7 +94,9 @@ def _wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:
                 if ready.status_code == 200:
                     return found[1]
         time.sleep(0.05)
-    raise CommandError("the service takes too long to start", ExitCode.UNAVAILABLE)
+    raise CommandError(
+        f"the temporary service was not ready within {START_SECONDS_MAX:g} s", ExitCode.UNAVAILABLE
+    )
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -17,30 +17,30 @@ T = TypeVar("T")
 
 def query_database(
     settings: Settings,
-    opened: Callable[[Settings, str], AbstractAsyncContextManager[S]],
-    question: Callable[[S], Awaitable[T]],
+    open_store: Callable[[Settings, str], AbstractAsyncContextManager[S]],
+    query: Callable[[S], Awaitable[T]],
     *,
-    look: bool = False,
+    read_only: bool = False,
 ) -> T:
     """Run a query on the database, and return its result.
 
     Args:
-        opened: Opens the store on a connection string.
-        question: The query on the store.
-        look: Whether the query only reads. Then nothing in the database is changed, and no lock is taken that blocks
-            writers.
+        open_store: Opens the store on a connection string.
+        query: The query on the store.
+        read_only: Whether the query only reads. If so, nothing in the database is changed, and no lock that blocks
+            writers is taken.
 
     Raises:
         ConfigurationError: The database can't be used. The message is one line.
     """
 
-    async def answer(database_url: str) -> T:
-        async with opened(settings, database_url) as store:
-            return await question(store)
+    async def run(database_url: str) -> T:
+        async with open_store(settings, database_url) as store:
+            return await query(store)
 
-    purpose = Purpose.READ if look else Purpose.CHANGE
+    purpose = Purpose.READ if read_only else Purpose.CHANGE
     with Database(settings, beside_service=True, purpose=purpose) as database_url:
         try:
-            return asyncio.run(answer(database_url))
+            return asyncio.run(run(database_url))
         except StoreError as error:
-            raise ConfigurationError(f"the database: {error}") from error
+            raise ConfigurationError(f"database: {error}") from error

@@ -17,10 +17,10 @@ from saldo.cli.connection.child_service import child_service
 from saldo.cli.connection.service_url_file import read_announced_url
 from saldo.cli.exit_codes import CommandError, ExitCode
 from saldo.cli.output import print_note
+from saldo.client.connection_options import check_url, is_direct, proxy_variable, tls_context
 from saldo.client.retry import Retries
 from saldo.client.synchronous.client import Client
 from saldo.client.synchronous.connection import Connection
-from saldo.client.transport_errors import check_url, is_direct, proxy_variable, tls_context
 from saldo.settings import model as settings_module
 from saldo.version import VERSION
 
@@ -38,7 +38,7 @@ Url: TypeAlias = Annotated[
     str | None,
     typer.Option(
         envvar="SALDO_URL",
-        help="Address of the service. The default is the service on this machine. If none is running, the command "
+        help="URL of the service. The default is the service on this machine. If none is running, the command "
         "starts one on the data directory (SALDO_DATA_DIR) and stops it at the end.",
         rich_help_panel=_PANEL,
     ),
@@ -47,8 +47,8 @@ Key: TypeAlias = Annotated[
     str | None,
     typer.Option(
         envvar="SALDO_KEY",
-        help="API key, as `saldo keys create` printed it. It is sent only to the service that --url names. Other "
-        "users of this machine can read command lines, so the variable or --key-file is safer.",
+        help="API key, as printed by `saldo keys create`. It is sent only to the service at --url. Other users of "
+        "this machine can read command lines, so SALDO_KEY or --key-file is safer.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -118,7 +118,7 @@ def connect(
                 yield ConnectedService(client, connection, name if url == announced else url)
             return
     where = "the database of SALDO_DATABASE_URL" if settings.database_url else settings.data_dir
-    print_note(f"saldo: no service is running; starting one on {where} for this command")
+    print_note(f"saldo: no service is running; starting a temporary one on {where}")
     with (
         child_service() as child,
         _client(child.url, child.key, retries) as (client, connection),
@@ -169,11 +169,13 @@ def _read_key(target: ServiceOptions) -> str | None:
         try:
             key = target.key_file.read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            reason = error.strerror if isinstance(error, OSError) else "the file is not text"
             raise CommandError(f"--key-file {target.key_file}: {reason}", ExitCode.USAGE) from None
     # The message does not show the key.
     if key is not None and not _KEY.fullmatch(key):
-        raise CommandError("the key contains invalid characters", ExitCode.USAGE)
+        raise CommandError(
+            "the key contains invalid characters (--key-file, --key or SALDO_KEY)", ExitCode.USAGE
+        )
     return key
 
 
@@ -181,4 +183,7 @@ def _check_url(url: str) -> str:
     with suppress(ValueError):
         if not httpx.URL(check_url(url)).userinfo:
             return url
-    raise CommandError("--url: expected an address such as http://localhost:8000", ExitCode.USAGE)
+    raise CommandError(
+        "--url: expected a URL such as http://localhost:8000, without a user or password",
+        ExitCode.USAGE,
+    )

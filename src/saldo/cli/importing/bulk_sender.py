@@ -88,5 +88,5 @@ class BulkSender:
             print_note(
                 "saldo: the service is available again"
                 if error is None
-                else f"saldo: waiting: {error}"
+                else f"saldo: waiting for the service: {error}"
             )

@@ -41,7 +41,7 @@ class DryRun:
         self._source = source
         self._stop = stop
         self._shown_max = FAULTS_SHOWN_MAX if sys.stderr.isatty() else None
-        self._reading = _reading()
+        self._options = _parser_options()
 
     def run(self) -> None:
         """Check every row, then find rows with the same uuid.
@@ -65,8 +65,9 @@ class DryRun:
             self._count_duplicates(duplicates)
         if self._shown_max is not None and self.counts.invalid > self._shown_max:
             print_note(
-                f"and {self.counts.invalid - self._shown_max:,} more; redirect stderr to a file (2> FILE) to get all "
-                "of them"
+                f"and {self.counts.invalid - self._shown_max:,} more invalid rows; redirect stderr to a "
+                "file (2> FILE) to "
+                "see all"
             )
 
     def _check(
@@ -81,7 +82,7 @@ class DryRun:
             counts.rows += 1
             try:
                 request = reader.request(row)
-                parsed = parse_transaction(request.body(), None, self._reading)
+                parsed = parse_transaction(request.body(), None, self._options)
             except (InvalidRowError, InvalidError) as error:
                 self._bad(row.line, str(error))
             else:
@@ -91,14 +92,14 @@ class DryRun:
                 progress.show(counts.rows, table.position(), table.total)
                 if self._stop.is_requested:
                     raise CommandError(
-                        f"interrupted: {counts.rows:,} rows are checked", ExitCode.INTERRUPTED
+                        f"interrupted: {counts.rows:,} rows were checked", ExitCode.INTERRUPTED
                     )
 
     def _count_duplicates(self, duplicates: DuplicateFinder) -> None:
         counts = self.counts
         for each in duplicates.find():
             counts.posted -= 1
-            amount = Decimal(each.signed_minor).scaleb(-self._reading.decimals)
+            amount = Decimal(each.signed_minor).scaleb(-self._options.decimals)
             if amount > 0:
                 counts.deposited -= amount
             else:
@@ -108,7 +109,8 @@ class DryRun:
             else:
                 self._bad(
                     each.line,
-                    f"uuid is that of line {each.first_line}, which has another amount, user_id, type or timestamp",
+                    f"uuid is also that of line {each.first_line}, which has another amount, user_id, type "
+                    "or timestamp",
                 )
 
     def _bad(self, line: int, reason: str) -> None:
@@ -117,7 +119,7 @@ class DryRun:
             print_note(f"line {line}: {reason}")
 
 
-def _reading() -> ParserOptions:
+def _parser_options() -> ParserOptions:
     settings = settings_module.load()
     return ParserOptions(
         settings.tzinfo,

@@ -31,7 +31,7 @@ class ImportPaths(NamedTuple):
                     raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         except OSError as error:
             raise CommandError(
-                f"{error.filename} can't be written: {error.strerror}", ExitCode.USAGE
+                f"can't write {error.filename}: {error.strerror}", ExitCode.USAGE
             ) from None
 
 
@@ -46,7 +46,7 @@ def import_paths(file: Path, format_: Format, directory: Path | None) -> ImportP
     """
     if directory is not None and not directory.is_dir():
         raise CommandError(
-            f"--state-directory {directory}: the directory does not exist", ExitCode.USAGE
+            f"--state-directory {directory}: there is no such directory", ExitCode.USAGE
         )
     named = file if directory is None else directory / file.name
     # The rejects file has the delimiter of the input, and a .tsv file is read with the right one by default.

@@ -62,7 +62,7 @@ class RejectsFile:
                 self._aside = _unused_path(self.path)
                 self.path.rename(self._aside)
         except OSError as error:
-            raise CommandError(f"{self.path}: {error.strerror}") from None
+            raise CommandError(f"can't write {self.path}: {error.strerror}") from None
         return self
 
     def __exit__(
@@ -79,7 +79,7 @@ class RejectsFile:
             self._aside.unlink()
         else:
             print_note(
-                f"saldo: {self.path} existed with other rows and was renamed to {self._aside}"
+                f"saldo: {self.path} already existed with other rows, and was renamed to {self._aside}"
             )
 
     @property
@@ -113,7 +113,7 @@ class RejectsFile:
             # The rows must be on the disk before the state file counts them.
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise CommandError(f"{self.path}: {error.strerror}") from None
+            raise CommandError(f"can't write {self.path}: {error.strerror}") from None
         self._digest.update(data)
         self.size_bytes += len(data)
 

@@ -64,19 +64,19 @@ class Summary:
             sums = ""
         if dry_run:
             print_line(
-                f"{counts.rows:,} rows: {counts.posted:,} can be posted, {counts.replayed:,} repeat another row, "
-                f"{counts.invalid:,} are invalid{sums}"
+                f"{counts.rows:,} rows: {counts.posted:,} valid, {counts.replayed:,} duplicates, "
+                f"{counts.invalid:,} invalid{sums}"
             )
-            print_line("nothing was posted: this was a dry run")
+            print_line("this was a dry run: nothing was posted")
             return
         print_line(
-            f"{counts.rows:,} rows: {counts.posted:,} posted, {counts.replayed:,} posted before, "
+            f"{counts.rows:,} rows: {counts.posted:,} posted, {counts.replayed:,} already posted before, "
             f"{counts.refused:,} refused, {counts.invalid:,} invalid{sums}"
         )
         rate = (counts.rows - self.before) / max(self.seconds, 0.001)
         print_line(f"{self.seconds:.1f} s, {rate:,.0f} rows/s")
         if self.rejects is not None:
-            print_line(f"rows that were not posted are in {self.rejects}, with the reason")
+            print_line(f"rows that were not posted are in {self.rejects}, with the reasons")
 
     def _document(self, *, dry_run: bool) -> dict[str, Any]:
         deposited, withdrawn = _align_decimals(self.counts.deposited, self.counts.withdrawn)

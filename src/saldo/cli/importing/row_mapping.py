@@ -73,17 +73,17 @@ def parse_mapping(
         field, equals, column = each.partition("=")
         if field not in FIELDS or not equals:
             raise CommandError(
-                f"--map {each!r}: expected FIELD=COLUMN, with one of {', '.join(FIELDS)}",
+                f"--map {each!r}: expected FIELD=COLUMN, where FIELD is one of {', '.join(FIELDS)}",
                 ExitCode.USAGE,
             )
         if field in named:
-            raise CommandError(f"--map {each!r}: {field} has a column already", ExitCode.USAGE)
+            raise CommandError(f"--map {each!r}: {field} already has a column", ExitCode.USAGE)
         named.add(field)
         columns[field] = column
     # An empty column name means that no column has the field.
     columns = {field: column for field, column in columns.items() if column}
     if deposit.casefold() == withdraw.casefold():
-        raise CommandError("--deposit and --withdraw must differ", ExitCode.USAGE)
+        raise CommandError("--deposit and --withdraw must have different values", ExitCode.USAGE)
     words: dict[str, type[TransactionRequest]] = {
         deposit.casefold(): Deposit,
         withdraw.casefold(): Withdrawal,
@@ -108,7 +108,9 @@ class RowMapper:
         self._columns = tuple(columns)
         twice = [each for each in meaning.columns.values() if columns.count(each) > 1]
         if twice:
-            raise CommandError(f"there are two columns {twice[0]}", ExitCode.USAGE)
+            raise CommandError(
+                f"two columns have the name {twice[0]}: rename one of them", ExitCode.USAGE
+            )
         self._places = {
             field: columns.index(column)
             for field, column in meaning.columns.items()
@@ -120,20 +122,20 @@ class RowMapper:
         ]
         if missing:
             raise CommandError(
-                f"there is no column {', '.join(missing)}; the first line names "
+                f"there is no column {', '.join(missing)}; the columns in the first line are "
                 f"{', '.join(columns)[:COLUMNS_CHARACTERS_MAX]}: {_header_hint(columns)}",
                 ExitCode.USAGE,
             )
         if meaning.signed and headed and "type" in self._places:
             raise CommandError(
-                "--signed takes the type from the amount's sign, but there is a column "
+                "--signed derives the type from the amount's sign, but the file has a column "
                 f"{meaning.columns['type']}: omit --signed, or ignore the column with --map type=",
                 ExitCode.USAGE,
             )
         if "uuid" not in self._places and meaning.identity is None:
             raise CommandError(
-                f"there is no column {meaning.columns.get('uuid', 'uuid')}: use --id with a permanent name for "
-                "this file, and each row gets a uuid that is derived from the name and the row's number",
+                f"there is no column {meaning.columns.get('uuid', 'uuid')}: give the file a permanent name with --id, "
+                "and each row gets a uuid that is derived from this name and the row's number",
                 ExitCode.USAGE,
             )
         again = self._columns[:2] == REASON_COLUMNS and not {0, 1} & set(self._places.values())
@@ -142,9 +144,10 @@ class RowMapper:
 
     @property
     def rejected_columns(self) -> tuple[str, ...]:
-        """The columns of rows that `told` returns: those of the file, after one for the uuid if the file has none.
+        """The columns of the values that `rejected_values` returns.
 
-        The line and the reason that an earlier import has written are left out, because they would occur twice.
+        They are the columns of the file, after one for the uuid if the file has none. The line and
+        the reason that an earlier import has written are left out, because they would occur twice.
         """
         columns = self._columns[self._earlier :]
         if "uuid" in self._places:
@@ -192,12 +195,14 @@ class RowMapper:
             raise InvalidRowError(row.fault)
         outcome = self._value(row, "outcome")
         if outcome and outcome != "posted":
-            raise InvalidRowError(f"was refused in the ledger that it comes from: {outcome}")
+            raise InvalidRowError(f"was refused by the ledger that exported it: {outcome}")
         amount, user_id = self._required_value(row, "amount"), self._required_value(row, "user_id")
         timestamp = self._value(row, "timestamp")
         self._check_amount(amount)
         self._check_characters("user_id", user_id, "digits", _NO_DIGIT)
-        self._check_characters("timestamp", timestamp, "such as 2026-01-31T12:30:00Z", _NOT_ASCII)
+        self._check_characters(
+            "timestamp", timestamp, "a date and time such as 2026-01-31T12:30:00Z", _NOT_ASCII
+        )
         kind, amount = self._kind(row, amount)
         # The user id remains a text of digits. The service parses it and reports what is wrong with it.
         return kind(
@@ -223,7 +228,7 @@ class RowMapper:
                     "uuid must be a uuid such as ea3015b1-c25c-47e5-beb7-2679ac7c89a7"
                 ) from None
         if self._space is None:
-            raise InvalidRowError("uuid is missing (--id makes one for such rows)")
+            raise InvalidRowError("uuid is missing; --id derives one for such rows")
         return uuid5(self._space, str(row.number))
 
     def _check_amount(self, text: str) -> None:
@@ -236,18 +241,20 @@ class RowMapper:
         label = self._label("amount")
         if "," in text:
             raise InvalidRowError(
-                f"{label} {text[:50]} has a comma: write 25000.50, without separators of thousands and with a point "
-                "before the decimals"
+                f"{label} {text[:50]} contains a comma: write it as 25000.50, without thousands separators and with a "
+                "decimal point"
             )
         if text.endswith(BINARY_FLOAT):
-            raise InvalidRowError(f"{label} is {text}: give it as a decimal or as text")
+            raise InvalidRowError(f"{label} is {text}: store the column as decimals or as text")
         if not self._meaning.signed and _NUMBER.fullmatch(text) and text[0] == "-":
             raise InvalidRowError(
-                f"{label} {text[:50]} is below zero: the type says the direction (--signed takes it from the sign)"
+                f"{label} {text[:50]} is negative: the type says whether it is a withdrawal; --signed "
+                "derives the type from "
+                "the sign"
             )
-        expected = "digits and at most one point, such as 1234.50"
+        expected = "digits and at most one decimal point, such as 1234.50"
         if self._meaning.signed:
-            expected += ", and one - in front of a withdrawal"
+            expected += ", with a minus sign for a withdrawal"
         self._check_characters("amount", text, expected, _NO_AMOUNT)
 
     def _check_characters(
@@ -259,7 +266,7 @@ class RowMapper:
         code = f"U+{ord(found[0]):04X} ({unicodedata.name(found[0], 'no name')})"
         shown = f'"{found[0]}", {code}' if found[0].isprintable() else code
         raise InvalidRowError(
-            f"{self._label(field)} {text[:50]!r} has the character {shown}: expected {expected}"
+            f"{self._label(field)} {text[:50]!r} contains {shown}: expected {expected}"
         )
 
     def _label(self, field: str) -> str:
@@ -271,7 +278,7 @@ class RowMapper:
         if self._meaning.signed:
             if self._value(row, "type"):
                 raise InvalidRowError(
-                    "has a type, and --signed takes it from the amount's sign (--map type= passes it over)"
+                    "has a type, but --signed derives it from the amount's sign; --map type= ignores the field"
                 )
             return (
                 (Withdrawal, amount[1:])
@@ -282,7 +289,7 @@ class RowMapper:
         kind = self._meaning.type_values.get(text.casefold())
         if kind is None:
             raise InvalidRowError(
-                f"type must be {' or '.join(self._meaning.type_values)}, not {text[:50]}"
+                f"type is {text[:50]}: expected {' or '.join(self._meaning.type_values)}"
             )
         return kind, amount
 
@@ -309,8 +316,13 @@ def _instant(text: str) -> str:
 def _header_hint(columns: Sequence[str]) -> str:
     """Return a hint about a header row that lacks necessary columns."""
     if columns[0].lower().startswith("sep="):
-        return "it is a line for Excel: delete it, and give --delimiter the character after sep="
+        return (
+            "this line is for Excel: delete it, and use --delimiter with the character after sep="
+        )
     # A single column whose name contains a separator is most likely a wrong delimiter.
     if len(columns) == 1 and any(each in columns[0] for each in ",;\t|"):
-        return "give --delimiter if the columns are separated otherwise"
-    return "if that is not the header row, delete the lines above it; if columns have other names, use --map"
+        return "use --delimiter if another character separates the columns"
+    return (
+        "if this is not the header row, delete the lines above the header row; if the columns have other names, "
+        "use --map"
+    )

@@ -32,10 +32,14 @@ class SourceFile:
             # Opening a pipe would block until its writer opens it, and a resumed import reads the file from the start
             # again.
             if not stat.S_ISREG(self.path.stat().st_mode):
-                raise CommandError(f"{self.path}: not a regular file", ExitCode.USAGE)
+                raise CommandError(
+                    f"{self.path}: only a regular file can be imported", ExitCode.USAGE
+                )
             return identify_file(self.path)
         except OSError as error:
-            raise CommandError(f"{self.path}: {error.strerror}", ExitCode.USAGE) from None
+            raise CommandError(
+                f"can't read {self.path}: {error.strerror}", ExitCode.USAGE
+            ) from None
 
 
 def read_rows(table: RowFile, reader: RowMapper) -> Iterator[Row]:
@@ -47,6 +51,6 @@ def read_rows(table: RowFile, reader: RowMapper) -> Iterator[Row]:
     for row in table.rows:
         if row.following and reader.contains_row(row):
             raise UnreadableError(
-                row.line - len(row.following), row.line, "there are rows within a quoted text"
+                row.line - len(row.following), row.line, "a quoted text contains rows"
             )
         yield row

@@ -109,7 +109,7 @@ def read_statement(
             kept = entries if refused else [each for each in entries if each.is_posted]
             return Statement(user, period, known_at, opening, kept, closing)
     raise CommandError(
-        "transactions of the period are being recorded: try again, or use --known-at with a time in the past"
+        "new transactions were recorded in the period while it was read: try again, or use --known-at with a past time"
     )
 
 
@@ -172,6 +172,6 @@ def _lines(
         lines += part.lines
         if len(lines) > ENTRIES_MAX:
             raise CommandError(
-                f"there are more than {ENTRIES_MAX:,} transactions in the period: choose a shorter one"
+                f"the period has more than {ENTRIES_MAX:,} transactions: choose a shorter period, or use saldo export"
             )
     return lines

@@ -44,7 +44,9 @@ def check_installed() -> None:
         CommandError: The extra is not installed.
     """
     if find_spec("fpdf") is None:
-        raise CommandError("PDF requires an extra: pip install 'saldo-ledger[pdf]'", ExitCode.USAGE)
+        raise CommandError(
+            "PDF files require an extra: pip install 'saldo-ledger[pdf]'", ExitCode.USAGE
+        )
 
 
 def render_pdf(found: Statement, made_at: datetime) -> bytes:
@@ -95,7 +97,7 @@ class _PdfStatement:
         drawn = "".join(letter if ord(letter) in letters else MISSING_LETTER for letter in name)
         if drawn != name:
             print_note(
-                f"saldo: the font lacks some letters of the name; they are replaced by {MISSING_LETTER}"
+                f"saldo: the font lacks some characters of the name, which are replaced by {MISSING_LETTER}"
             )
         return drawn
 

@@ -15,6 +15,14 @@ from saldo.client.asynchronous.connection import AsyncConnection
 from saldo.client.asynchronous.events import AsyncEvents
 from saldo.client.asynchronous.pagination import AsyncPages
 from saldo.client.asynchronous.writer import BATCH_MAX, OUTSTANDING_MAX, AsyncWriter
+from saldo.client.connection_options import (
+    authorization_header,
+    check_url,
+    explain_proxy_errors,
+    is_direct,
+    proxy_variable,
+    tls_context,
+)
 from saldo.client.endpoints import UNSET, Unset
 from saldo.client.errors import SaldoError
 from saldo.client.event_stream import EventStreamState
@@ -38,14 +46,6 @@ from saldo.client.models import (
 )
 from saldo.client.payloads import Deposit, TransactionRequest, Withdrawal
 from saldo.client.retry import Retries
-from saldo.client.transport_errors import (
-    authorization_header,
-    check_url,
-    explain_proxy_errors,
-    is_direct,
-    proxy_variable,
-    tls_context,
-)
 from saldo.version import VERSION
 
 

@@ -76,7 +76,7 @@ class AsyncWriter:
 
     async def __aenter__(self) -> AsyncWriter:
         if self._worker is not None:
-            raise RuntimeError("a writer is used once")
+            raise RuntimeError("a writer can be used once only: create another one")
         self._worker = Worker(self._run, "saldo writer")
         return self
 
@@ -102,7 +102,7 @@ class AsyncWriter:
         if self._worker is not None:
             await self._worker.join()
         if self._failure is not None:
-            raise RuntimeError("the writer has ended before its time") from self._failure
+            raise RuntimeError("the writer ended unexpectedly") from self._failure
 
     async def deposit(
         self,
@@ -150,7 +150,9 @@ class AsyncWriter:
     def _check_process(self) -> None:
         """Raise an error in a forked process, where nothing sends the requests and the lock may be held for ever."""
         if self._process != os.getpid():
-            raise RuntimeError("the writer is of the process that made it: make one after the fork")
+            raise RuntimeError(
+                "the writer belongs to the process that created it: create a writer after the fork"
+            )
 
     def _accepts(self) -> bool:
         return self._worker is not None and not self._closed and self._failure is None

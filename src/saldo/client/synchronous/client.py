@@ -12,6 +12,14 @@ from uuid import UUID
 import httpx
 
 from saldo.client import endpoints
+from saldo.client.connection_options import (
+    authorization_header,
+    check_url,
+    explain_proxy_errors,
+    is_direct,
+    proxy_variable,
+    tls_context,
+)
 from saldo.client.endpoints import UNSET, Unset
 from saldo.client.errors import SaldoError
 from saldo.client.event_stream import EventStreamState
@@ -39,14 +47,6 @@ from saldo.client.synchronous.connection import Connection
 from saldo.client.synchronous.events import Events
 from saldo.client.synchronous.pagination import Pages
 from saldo.client.synchronous.writer import BATCH_MAX, OUTSTANDING_MAX, Writer
-from saldo.client.transport_errors import (
-    authorization_header,
-    check_url,
-    explain_proxy_errors,
-    is_direct,
-    proxy_variable,
-    tls_context,
-)
 from saldo.version import VERSION
 
 

@@ -77,7 +77,7 @@ class Writer:
 
     def __enter__(self) -> Writer:
         if self._worker is not None:
-            raise RuntimeError("a writer is used once")
+            raise RuntimeError("a writer can be used once only: create another one")
         self._worker = Worker(self._run, "saldo writer")
         return self
 
@@ -103,7 +103,7 @@ class Writer:
         if self._worker is not None:
             self._worker.join()
         if self._failure is not None:
-            raise RuntimeError("the writer has ended before its time") from self._failure
+            raise RuntimeError("the writer ended unexpectedly") from self._failure
 
     def deposit(
         self,
@@ -151,7 +151,9 @@ class Writer:
     def _check_process(self) -> None:
         """Raise an error in a forked process, where nothing sends the requests and the lock may be held for ever."""
         if self._process != os.getpid():
-            raise RuntimeError("the writer is of the process that made it: make one after the fork")
+            raise RuntimeError(
+                "the writer belongs to the process that created it: create a writer after the fork"
+            )
 
     def _accepts(self) -> bool:
         return self._worker is not None and not self._closed and self._failure is None

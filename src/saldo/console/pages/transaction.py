@@ -86,5 +86,5 @@ async def _find_proof(page: ConsolePage, found: Transaction) -> EntryProof | Non
         return EntryProof(sealed, None)
     proof = proof_of(sealed.entry, sealed.seal, sealed.leaves)
     if proof is None:
-        _log.error("the seal of %s is not over this entry", found.uuid)
+        _log.error("the seal of transaction %s does not cover its entry", found.uuid)
     return EntryProof(sealed, proof)

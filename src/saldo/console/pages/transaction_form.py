@@ -139,7 +139,7 @@ async def post_transaction(page: InjectedPage, user_id: FromPath[str]) -> Respon
         return await _confirm(page, user, uuid, movement, 503, said)
     count_outcome(decision.outcome, decision.replayed)
     # Log the author for the audit trail. The amount is in the ledger.
-    _log.info("transaction %s of user %d was sent by %s", uuid, user.id, page.grant.name)
+    _log.info("transaction %s of user %d was submitted by %s", uuid, user.id, page.grant.name)
     if decision.outcome.is_recorded:
         done = "before" if decision.replayed else "now"
         return page.redirect(f"{TRANSACTIONS_PATH}/{uuid}", done=done)

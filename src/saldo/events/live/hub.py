@@ -122,7 +122,7 @@ class Hub:
             self.leave(subscription)
             raise
         if self._tail is None:
-            self._tail = asyncio.create_task(self._run(), name="tail of the log")
+            self._tail = asyncio.create_task(self._run(), name="event hub")
         return subscription
 
     def leave(self, subscription: LiveSubscription) -> None:
@@ -203,7 +203,7 @@ class Hub:
             except StoreError as error:
                 _log.warning("live stream: %s", error)
             except Exception:
-                _log.exception("the live stream failed in a way nobody foresaw")
+                _log.exception("the live stream failed unexpectedly")
                 # Some subscribers may have been served and others not, so all must resume from their own positions.
                 for subscription in tuple(self._subscriptions):
                     self.end(subscription, Ending.FAILED)

@@ -186,7 +186,7 @@ class Bulk:
         except ClientDisconnectedError:
             raise
         except Exception as error:
-            _log.exception("request %s failed in the middle of a stream", request_id)
+            _log.exception("request %s failed during a stream", request_id)
             raise StreamBrokenError from error
         await send({"type": "http.response.body", "body": b""})
 

@@ -153,9 +153,9 @@ class BulkStream:
 
     async def run(self, pieces: AsyncIterator[bytes]) -> None:
         """Process all pieces of the body, and return when every line has been answered."""
-        reading = asyncio.create_task(self._take(pieces), name="reading a stream")
-        posting = asyncio.create_task(self._post(reading), name="posting a stream")
-        answering = asyncio.create_task(self._answer(), name="answering a stream")
+        reading = asyncio.create_task(self._take(pieces), name="bulk stream reader")
+        posting = asyncio.create_task(self._post(reading), name="bulk stream poster")
+        answering = asyncio.create_task(self._answer(), name="bulk stream writer")
         tasks = {reading, posting, answering}
         try:
             # If one task fails, all end: the client may wait for an answer before it sends more.

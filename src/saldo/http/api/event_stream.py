@@ -142,9 +142,9 @@ class LiveStream:
     ) -> None:
         await send(_head(request_id))
         writing = asyncio.create_task(
-            self._write(subscription, admission, send), name="live stream"
+            self._write(subscription, admission, send), name="event stream writer"
         )
-        leaving = asyncio.create_task(_wait_for_disconnect(receive), name="end of a live stream")
+        leaving = asyncio.create_task(_wait_for_disconnect(receive), name="event stream disconnect")
         waited = (writing, leaving, subscription.ended)
         try:
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
@@ -196,7 +196,7 @@ def _find_ending(
         return Ending.TOO_SLOW
     if isinstance(error, _AccessRevokedError):
         return Ending.KEY_INVALID
-    _log.error("request %s failed in the middle of a live stream", request_id, exc_info=error)
+    _log.error("request %s failed during a live stream", request_id, exc_info=error)
     return Ending.FAILED
 
 

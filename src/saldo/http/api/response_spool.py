@@ -98,7 +98,7 @@ class ResponseSpool:
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
         self._closed = False
-        self._task = asyncio.create_task(self._run(), name="outbox")
+        self._task = asyncio.create_task(self._run(), name="response spool")
 
     @property
     def spooled_bytes(self) -> int:

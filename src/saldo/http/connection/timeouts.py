@@ -103,7 +103,7 @@ class TimeoutSweeper:
     async def run(self) -> AsyncIterator[None]:
         """Check the connections while the context is entered."""
         HTTP_CONNECTIONS_LIMIT.set(self._connections_max)
-        task = asyncio.create_task(self._check_repeatedly(), name="timeouts of connections")
+        task = asyncio.create_task(self._check_repeatedly(), name="connection timeouts")
         try:
             yield
         finally:
@@ -118,7 +118,7 @@ class TimeoutSweeper:
         self.stopping = True
         await asyncio.sleep(seconds)
         _log.warning(
-            "%d connections have not ended within %g s: they are cut",
+            "closing %d connections that did not end within %g s",
             len(self.connections),
             seconds,
         )
@@ -142,7 +142,7 @@ class TimeoutSweeper:
                 try:
                     connection.check_timeout(now)
                 except Exception:
-                    _log.exception("the timeouts of a connection could not be checked")
+                    _log.exception("checking the timeouts of a connection failed")
                 if count % SLICE_CONNECTIONS == 0:
                     await asyncio.sleep(0)
 

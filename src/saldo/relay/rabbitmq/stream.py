@@ -92,7 +92,7 @@ class StreamSink:
                 for messages in _frames(group):
                     await self._client.send_publish_frame(schema.Publish(shard, messages))
             if not self._client.is_connection_alive():
-                raise SinkError("RabbitMQ stream: the connection is closed")
+                raise SinkError("RabbitMQ stream: the connection was closed")
             await self._confirmed
         except _FAULTS as error:
             raise _sink_error(error) from error

@@ -125,14 +125,16 @@ class HttpSender:
                 return Attempt(f"the URL {fault}")
             return await self._post(url, secrets, event)
         except TimeoutError:
-            return Attempt(f"no answer in {self._timeout_seconds:g} s")
+            return Attempt(f"no response within {self._timeout_seconds:g} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # ValueError: the URL was accepted when it was set, but can't be connected to.
             return Attempt(failure_of(error, url))
         except Exception as error:
             # Only the frames are logged, since the message may contain the URL.
             frames = "".join(traceback.format_tb(error.__traceback__))
-            _log.error("an attempt to deliver failed: %s\n%s", type(error).__name__, frames)
+            _log.error(
+                "a delivery attempt failed unexpectedly: %s\n%s", type(error).__name__, frames
+            )
             return Attempt(f"failed unexpectedly: {type(error).__name__}")
 
     async def _post(self, url: str, secrets: Sequence[str], event: Event) -> Attempt:

@@ -50,7 +50,7 @@ class ThreadPerNameResolver(AbstractResolver):
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is waiting
                 loop.call_soon_threadsafe(settle, result)
 
-        threading.Thread(target=look_up, name=f"look up {host}", daemon=True).start()
+        threading.Thread(target=look_up, name=f"resolve {host}", daemon=True).start()
         return [
             ResolveResult(
                 hostname=host,

@@ -203,7 +203,7 @@ class WebhookSink:
         users = sorted({event.user_id for event in events})
         while True:
             if self._endpoint.is_stopped:
-                raise SinkError("stopped or disabled")
+                raise SinkError("the webhook was stopped or disabled")
             if self._retrying is not None and self._retrying.done():
                 self._retrying.result()  # raises our own error: without retries nothing may be confirmed
             self._room.clear()
@@ -272,22 +272,22 @@ class WebhookSink:
             return
         failure = failed[-1].failure if failed else None
         if succeeded == 0 and not self._failing:
-            _log.warning("%s fails: %s", self.name, failure)
+            _log.warning("%s: delivery failed: %s", self.name, failure)
         self._failing = succeeded == 0
         too_long = await self._webhooks.count_attempts(
             self._subscription.id, succeeded, len(failed), failure, self._limits.disable
         )
         if any(attempt.gone for attempt in failed):
-            await self._disable("gone", "answered 410")
+            await self._disable("gone", "the endpoint responded with 410")
         elif too_long:
             seconds = self._limits.disable.total_seconds()
-            await self._disable("failing", f"nothing was delivered for {seconds:g} s: {failure}")
+            await self._disable("failing", f"no delivery succeeded for {seconds:g} s: {failure}")
 
     async def _disable(self, reason: Literal["gone", "failing"], because: str) -> None:
         self.drain()
         if await self._webhooks.disable(self._subscription.id, reason):
             # The URL is not logged, since it may contain a token.
-            _log.error("%s is disabled: %s", self.name, because)
+            _log.error("%s: disabled: %s", self.name, because)
 
     # --- pending deliveries --------------------------------------------------------------------
 
@@ -300,7 +300,7 @@ class WebhookSink:
                 try:
                     seconds = await self._retry_due()
                 except StoreError as error:
-                    _log.warning("%s: what waits can't be read: %s", self.name, error)
+                    _log.warning("%s: can't read the pending deliveries: %s", self.name, error)
                 await _wait(self._woken, seconds)
         finally:
             await _all_ended([*self._under_way.values()])
@@ -376,7 +376,7 @@ class WebhookSink:
             ready = takewhile(lambda each: each.seconds_left <= 0, behind)
             return await self._with_events([*ready])
         except StoreError as error:
-            _log.warning("%s: what waits can't be read: %s", self.name, error)
+            _log.warning("%s: can't read the pending deliveries: %s", self.name, error)
             return []
 
     async def _record_result(
@@ -396,7 +396,7 @@ class WebhookSink:
                 await self._settle_failed(due, attempt, attempt.failure, give_up)
         except StoreError as error:
             # The delivery stays pending, and is sent once more.
-            _log.warning("%s: the outcome of an attempt can't be written: %s", self.name, error)
+            _log.warning("%s: can't record the outcome of an attempt: %s", self.name, error)
 
     async def _settle_failed(
         self, due: PendingDelivery, attempt: Attempt, failure: str, give_up: bool
@@ -408,7 +408,7 @@ class WebhookSink:
         )
         await self._record(0, [] if give_up else [attempt])
         if dead:
-            _log.warning("%s: event %s is given up: %s", self.name, due.uuid, failure)
+            _log.warning("%s: delivery of event %s is dead: %s", self.name, due.uuid, failure)
             # The user's next delivery has waited as long. The pause prevents a burst of last attempts.
             await self._endpoint.pause(self._limits.backoff_seconds_min)
 

@@ -71,7 +71,7 @@ class WebhookSupervisor:
             # Not a task group, which cancels its tasks only once; that is not always enough (`saldo.lifecycle.tasks`).
             await asyncio.gather(*tasks)
         except Exception:
-            _log.exception("webhooks are no longer followed")
+            _log.exception("the webhook supervisor failed")
             raise
         finally:
             for task in tasks:
@@ -88,7 +88,7 @@ class WebhookSupervisor:
             try:
                 self._reconcile({each.id: each for each in await self._webhooks.list_active()})
             except StoreError as error:
-                _log.warning("webhooks can't be read: %s", error)
+                _log.warning("can't read the webhooks: %s", error)
             await asyncio.sleep(FOLLOW_SECONDS)
 
     async def _look(self) -> None:

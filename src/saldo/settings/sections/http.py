@@ -162,6 +162,6 @@ class TlsSettings(SettingsSection):
     hsts_max_age_seconds: int = Field(
         31_536_000,
         ge=0,
-        description="Time for which browsers use HTTPS only after a first visit over HTTPS (max-age of Strict- "
-        "Transport-Security). 0 omits the header.",
+        description="Time for which browsers use HTTPS only after a first visit over HTTPS (max-age of "
+        "Strict-Transport-Security). 0 omits the header.",
     )

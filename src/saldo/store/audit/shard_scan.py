@@ -70,7 +70,7 @@ class AuditReader:
         """
         rows = await fetch(self._pool, "audit_scan/ends_of_shard", shard)
         if not rows:
-            raise RejectedError(f"saldo.totals has no row of shard {shard}")
+            raise RejectedError(f"saldo.totals has no row for shard {shard}")
         head, sealed, bound, seq, users, posted, refused, balance = rows[0]
         return head, sealed, bound, seq, Counts(users, posted, refused, int(balance))
 

@@ -36,9 +36,9 @@ def coordinator_of(url: str) -> str:
         answer = None
     if answer is None or answer[2]:
         raise ConfigurationError(
-            f"database {format_url(url)}: it is a worker, and its coordinator {host}:{port} can't be reached from here "
-            "or is not there: name the coordinator, or give it a name that holds everywhere "
-            "(citus_set_coordinator_host)"
+            f"database {format_url(url)}: the server is a Citus worker, and its coordinator {host}:{port} can't be "
+            "reached: use the connection string of the coordinator, or give the coordinator a name that resolves on "
+            "every machine (citus_set_coordinator_host)"
         )
     return there
 

@@ -33,7 +33,7 @@ async def read_shard_nodes(pool: Any) -> list[Node]:
     """
     nodes = [Node(*row) for row in await fetch(pool, "citus/node_of_each_shard")]
     if len(nodes) != SHARDS:
-        raise RejectedError(f"{len(nodes)} places of {SHARDS} shards")
+        raise RejectedError(f"the placement has {len(nodes)} shards instead of {SHARDS}")
     return nodes
 
 
@@ -55,7 +55,9 @@ async def connect_to_node(
     try:
         row = await connection.fetchrow(statement("citus/own_node"), timeout=CONNECT_SECONDS_MAX)
         if tuple(row) != (node.number, node.ledger):
-            raise ConnectionLostError(f"{node.host}:{node.port} is not the node that it should be")  # noqa: TRY301
+            raise ConnectionLostError(  # noqa: TRY301
+                f"{node.host}:{node.port} is another node than the placement says"
+            )
     except BaseException as error:
         connection.terminate()
         if isinstance(error, Exception):

@@ -78,25 +78,26 @@ def _check(connection: psycopg.Connection[tuple[object, ...]], service_url: str)
     citus, distributed, connected = row
     if not citus:
         raise ConfigurationError(
-            "this database has no Citus: CREATE EXTENSION citus in it on every node, and add the workers; see "
-            "docs/howto/scale-out.md"
+            "the database does not have the extension citus: run CREATE EXTENSION citus on every node, and add the "
+            "workers (docs/howto/scale-out.md)"
         )
     if distributed:
-        raise ConfigurationError("the ledger is distributed already")
+        raise ConfigurationError("the ledger is already distributed")
     if connected:
         raise ConfigurationError(
-            f"stop whatever uses the ledger first: others are connected, {connected} times"
+            f"there are {connected} other connections to the ledger: stop all its clients first"
         )
     row = connection.execute(statement("citus/worker_count")).fetchone()
     assert row is not None
     coordinator, workers = row
     if not coordinator:
         raise ConfigurationError(
-            "this is no coordinator: distribute from there (citus_is_coordinator())"
+            "SALDO_DATABASE_URL must name the Citus coordinator (citus_is_coordinator())"
         )
     if not workers:
         raise ConfigurationError(
-            "no node may have shards: add workers with citus_add_node(); see docs/howto/scale-out.md"
+            "there are no Citus workers that may have shards: add workers with citus_add_node() "
+            "(docs/howto/scale-out.md)"
         )
     return int(str(workers))
 

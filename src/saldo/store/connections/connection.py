@@ -196,7 +196,7 @@ async def _connect_and_configure(
                 raise
             return connection
     except TimeoutError as error:
-        raise ConnectionLostError(f"no answer in {CONNECT_SECONDS_MAX:.0f} s") from error
+        raise ConnectionLostError(f"no response within {CONNECT_SECONDS_MAX:.0f} s") from error
 
 
 async def check(url: str) -> None:
@@ -337,7 +337,7 @@ async def _transaction(connection: Connection) -> AsyncIterator[None]:
         )
         await connection.execute(statement(name))
     except asyncpg.FeatureNotSupportedError as error:
-        raise ConnectionLostError("the pooler leads to a standby") from error
+        raise ConnectionLostError("the pooler connects to a standby, not to the primary") from error
     try:
         yield
     except Exception:
@@ -450,8 +450,8 @@ async def _configure(
     for wrong in await connection.fetch(statement("connections/wrong_session_defaults")):
         name, found, needed = wrong
         raise ConnectionLostError(
-            f"behind a pooler the role's own default must be {name} = '{needed}', not '{found}': "
-            f"ALTER ROLE ... SET {name} = '{needed}', then make the pooler open new connections"
+            f"behind a pooler, the role's default must be {name} = '{needed}', not '{found}': "
+            f"run ALTER ROLE ... SET {name} = '{needed}', then make the pooler reconnect"
         )
 
 

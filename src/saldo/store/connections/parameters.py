@@ -100,18 +100,18 @@ def check_connection_string(url: str) -> dict[str, str]:
         raise ConfigurationError("expected postgresql://user:password@host:port/database")
     if "/" in path[1:]:
         raise ConfigurationError(
-            f"the connection string can't be used: it has a / too many: {HINT}"
+            f"the connection string can't be used: it has an unexpected /: {HINT}"
         )
     for name in names:
         if name in OTHER_DRIVERS_PARAMETERS:
             raise ConfigurationError(
-                f"the connection string can't be used: {name} is a parameter of other drivers"
+                f"the connection string can't be used: the parameter {name} belongs to other drivers: remove it"
             )
     try:
         found = psycopg.conninfo.conninfo_to_dict(url)
     except (psycopg.Error, ValueError):
         raise ConfigurationError(
-            f"the connection string can't be used: a parameter is unknown to PostgreSQL, or {HINT}"
+            f"the connection string can't be used: PostgreSQL does not know a parameter; or {HINT}"
         ) from None
     named = {name: str(value) for name, value in found.items() if value not in {None, ""}}
     for name, value in named.items():
@@ -119,17 +119,17 @@ def check_connection_string(url: str) -> dict[str, str]:
     hosts, ports = named.get("host", "").split(","), named.get("port", "").split(",")
     if len(ports) not in {1, len(hosts)} or not all(each == "" or is_port(each) for each in ports):
         raise ConfigurationError(
-            "the connection string can't be used: port has one number, or one for each host"
+            "the connection string can't be used: expected one port, or one port for each host"
         )
     return named
 
 
 def _check_parameter(name: str, value: str) -> None:
     if name in _INTEGERS and not (value.isascii() and value.isdigit() and len(value) <= 9):
-        raise ConfigurationError(f"the connection string can't be used: {name} is not a number")
+        raise ConfigurationError(f"the connection string can't be used: {name} must be a number")
     if name == "load_balance_hosts" and value not in {"disable", "random"}:
         raise ConfigurationError(
-            "the connection string can't be used: load_balance_hosts is disable or random"
+            "the connection string can't be used: load_balance_hosts must be disable or random"
         )
     if (
         name in PASSED_ON | IMPLEMENTED_HERE
@@ -138,9 +138,9 @@ def _check_parameter(name: str, value: str) -> None:
     ):
         return
     possible = " or ".join(sorted(IGNORED_VALUES.get(name, ())))
-    advice = ADVICE.get(name, f"it can be {possible}" if possible else "leave it out")
+    advice = ADVICE.get(name, f"use {possible}" if possible else "remove it")
     raise ConfigurationError(
-        f"the connection string can't be used: {name} is not possible here with this value: {advice}"
+        f"the connection string can't be used: this value of {name} is not supported: {advice}"
     )
 
 
@@ -175,7 +175,8 @@ def _system_authorities() -> str:
     found = ssl.get_default_verify_paths().cafile
     if found is None:
         raise ConfigurationError(
-            "the connection string can't be used: sslrootcert=system: the system has no such file"
+            "the connection string can't be used: sslrootcert=system: the system has no file with "
+            "certificate authorities"
         )
     return found
 

@@ -105,7 +105,7 @@ class Replica:
         self._reads: set[asyncio.Task[Any]] = set()
         for who in ("primary", "replica"):  # begin at 0: the first read is then an increase
             REPLICA_READS.labels(who)
-        self._looking = asyncio.create_task(self._probe(), name="replica")
+        self._looking = asyncio.create_task(self._probe(), name="replica probe")
 
     @classmethod
     async def open(cls, url: str, *, connections: int, timeout_seconds: float) -> Self:
@@ -211,7 +211,9 @@ class Replica:
         if self._there:
             self._there = False
             self._look_seconds = min(self._look_seconds * 2, PROBE_SECONDS_MAX)
-            _log.warning("the replica is away, the primary is asked: %s: %s", self._where, reason)
+            _log.warning(
+                "the replica is unavailable, so reads use the primary: %s: %s", self._where, reason
+            )
 
     async def _probe(self) -> None:
         """Probe the replica while it is unavailable, so that no request waits for a server that does not answer."""
@@ -224,9 +226,9 @@ class Replica:
                     )
                 except StoreError as error:
                     if not failed:
-                        _log.warning("the replica can't be asked: %s: %s", self._where, error)
+                        _log.warning("can't query the replica: %s: %s", self._where, error)
                     failed = True
                 else:
                     self._there, failed = True, False
-                    _log.info("the replica is asked for what takes many rows")
+                    _log.info("the replica is available, so large reads use it")
             await asyncio.sleep(LOOK_SECONDS if self._there else self._look_seconds)

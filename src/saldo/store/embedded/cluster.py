@@ -52,10 +52,10 @@ def check_cluster(cluster: Path) -> bool:
     major = cluster.name.removeprefix("postgresql-")
     if version.exists():
         if (found := version.read_text().strip()) != major:
-            raise ConfigurationError(f"{cluster} is of PostgreSQL {found}, not {major}")
+            raise ConfigurationError(f"{cluster} belongs to PostgreSQL {found}, not {major}")
         return True
     if cluster.exists():
-        raise ConfigurationError(f"{cluster} is there and is no PostgreSQL cluster")
+        raise ConfigurationError(f"{cluster} exists, but is not a PostgreSQL cluster")
     return False
 
 
@@ -71,12 +71,12 @@ def create_cluster(cluster: Path, account: Account, programs: Programs) -> None:
     # A new, empty ledger next to the existing one would look like the loss of all data.
     if others := other_versions(cluster.parent):
         raise ConfigurationError(
-            f"{cluster.parent} holds a database of PostgreSQL {others[-1]}, and this version of Saldo has "
-            f"{MAJOR_VERSION}: run saldo upgrade"
+            f"{cluster.parent} contains a database of PostgreSQL {others[-1]}, but this version of Saldo uses "
+            f"PostgreSQL {MAJOR_VERSION}: run saldo upgrade"
         )
     if unfinished_restore_path(cluster.parent).exists():
         raise ConfigurationError(
-            f"the restore into {cluster.parent} was not finished: run it again"
+            f"the restore into {cluster.parent} was not completed: repeat saldo restore"
         )
     # The cluster is created under a temporary name and then renamed, so that a kill leaves no incomplete cluster. The
     # temporary name is unique, because the initdb of a killed service may still be writing.

@@ -38,12 +38,12 @@ def check_environment(data_dir: Path) -> None:
     """
     if os.environ.get("PGHOSTADDR"):
         raise ConfigurationError(
-            "PGHOSTADDR is set: it would send the embedded database's connections elsewhere; "
+            "PGHOSTADDR is set, which would redirect connections to the embedded database: "
             "unset it, or set SALDO_DATABASE_URL"
         )
     if {"\n", "\r"} & set(str(data_dir)):
         raise ConfigurationError(
-            f"data directory {str(data_dir)!r}: PostgreSQL takes no line breaks"
+            f"data directory {str(data_dir)!r}: the path must not contain line breaks"
         )
 
 
@@ -61,7 +61,7 @@ def take_lock(data_dir: Path) -> IO[str]:
         holder = lock.read().strip() or "?"
         lock.close()
         raise ConfigurationError(
-            f"data directory {data_dir} is in use by process {holder}"
+            f"data directory {data_dir} is already in use by process {holder}"
         ) from None
     lock.truncate(0)
     lock.write(f"{os.getpid()}\n")
@@ -86,7 +86,7 @@ def choose_socket_dir(data_dir: Path, account: Account) -> Path:
     # Another account may have created it, if its parent directory is writable for all.
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != account.user_id or found.st_mode & 0o077:
         raise ConfigurationError(
-            f"socket directory {path} is not a directory of ours alone (mode 0700)"
+            f"socket directory {path} must belong to the account of PostgreSQL, with mode 0700"
         )
     return path
 

@@ -150,7 +150,7 @@ class EmbeddedServer:
             ConfigurationError: The message is one line for the operator.
         """
         if self._lock is not None:
-            raise ConfigurationError(f"the server of {self._data_dir} has been started already")
+            raise ConfigurationError(f"the server of {self._data_dir} has already been started")
         try:
             self._start()
         except OSError as error:
@@ -161,14 +161,12 @@ class EmbeddedServer:
         except psycopg.Error as error:
             self.stop()
             line = str(error).strip().partition("\n")[0]
-            raise ConfigurationError(
-                f"the embedded PostgreSQL refuses its set-up: {line}"
-            ) from error
+            raise ConfigurationError(f"can't set up the embedded PostgreSQL: {line}") from error
         except BaseException:
             self.stop()
             raise
         self._supervisor = threading.Thread(
-            target=self._supervise, name="embedded PostgreSQL", daemon=True
+            target=self._supervise, name="embedded PostgreSQL supervisor", daemon=True
         )
         self._supervisor.start()
         _log.info("embedded PostgreSQL %s runs in %s", self._version, self._data_dir)
@@ -212,9 +210,10 @@ class EmbeddedServer:
         if self._programs.inaccessible_directory is not None:
             # This is not a warning, because commands also start the server, and their warnings go to the terminal.
             _log.info(
-                "PostgreSQL gets the capability CAP_DAC_READ_SEARCH and could read any file of this machine: "
-                "the account %s can't reach %s otherwise. Keep Saldo and its data where every account may pass, "
-                "such as /opt and /var/lib, or run Saldo as an account of its own",
+                "PostgreSQL gets the capability CAP_DAC_READ_SEARCH, with which it could read any file of "
+                "this machine, "
+                "because the account %s has no access to %s. Install Saldo and its data in directories that every "
+                "account may enter, such as /opt and /var/lib, or run Saldo under a dedicated account",
                 ACCOUNT,
                 self._programs.inaccessible_directory,
             )
@@ -243,7 +242,7 @@ class EmbeddedServer:
             # Backends of a killed server may use its shared memory for a short time.
             if "is still in use" not in written or time.monotonic() > deadline:
                 raise ConfigurationError(
-                    f"the embedded PostgreSQL does not start: {reason(written)}"
+                    f"the embedded PostgreSQL failed to start: {reason(written)}"
                 )
             time.sleep(0.2)
 
@@ -262,7 +261,7 @@ class EmbeddedServer:
                 if ready and lines[0] == str(self._process.pid):
                     return True
             if time.monotonic() > deadline:
-                raise ConfigurationError("the embedded PostgreSQL takes too long to start")
+                raise ConfigurationError("the embedded PostgreSQL did not become ready in time")
             time.sleep(0.05)
         return False
 
@@ -286,7 +285,8 @@ class EmbeddedServer:
                 backoff = 0.2
                 continue
             _log.error(
-                "embedded PostgreSQL ended (%s); starting it again", self._process.returncode
+                "embedded PostgreSQL ended with exit code %s; restarting it",
+                self._process.returncode,
             )
             try:
                 self._launch()

@@ -41,12 +41,12 @@ def stop_stale_server(cluster: Path, socket_dir: Path, programs: Programs) -> No
         for file in left:
             if _pid_in(file) is None:
                 raise ConfigurationError(
-                    f"{file} is damaged: if no PostgreSQL runs in {cluster}, remove it and start again"
+                    f"{file} is damaged: if no PostgreSQL is running in {cluster}, delete the file and start again"
                 )
         return
     pid = _pid_in(pid_file)
     if pid is not None and _is_postgres(pid, cluster):
-        _log.warning("stopping the PostgreSQL that an earlier process left (pid %d)", pid)
+        _log.warning("stopping a PostgreSQL that an earlier process left running (pid %d)", pid)
         for mode, seconds in (("fast", STOP_SECONDS_MAX), ("immediate", 10)):
             with suppress(ConfigurationError):  # the start reports the error if a server still runs
                 programs.run(
@@ -59,15 +59,18 @@ def stop_stale_server(cluster: Path, socket_dir: Path, programs: Programs) -> No
     deadline = time.monotonic() + BACKENDS_END_SECONDS_MAX
     while _backends(cluster):
         if time.monotonic() > deadline:
-            raise ConfigurationError(f"processes of a killed PostgreSQL still work in {cluster}")
+            raise ConfigurationError(
+                f"processes of a killed PostgreSQL are still running in {cluster}: wait until they end, or end "
+                "them"
+            )
         time.sleep(0.1)
     if _answers(socket_dir / SOCKET_NAME):
         raise ConfigurationError(
-            f"a PostgreSQL that is not named in {pid_file} answers in {socket_dir}: stop it first"
+            f"a PostgreSQL that is not listed in {pid_file} is running in {socket_dir}: stop it first"
         )
     for stale in left:
         if _pid_in(stale) is None:
-            _log.warning("removing %s, which is damaged; no server runs", stale)
+            _log.warning("removing the damaged lock file %s; no server is running", stale)
         stale.unlink(missing_ok=True)
 
 
@@ -84,7 +87,7 @@ def _stop_unlisted_servers(cluster: Path) -> None:
     for number, seconds in ((signal.SIGINT, STOP_SECONDS_MAX), (signal.SIGQUIT, 10)):
         deadline = time.monotonic() + seconds
         for pid in _servers(cluster):
-            _log.warning("stopping the PostgreSQL that an earlier process left (pid %d)", pid)
+            _log.warning("stopping a PostgreSQL that an earlier process left running (pid %d)", pid)
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
         while _servers(cluster) and time.monotonic() < deadline:

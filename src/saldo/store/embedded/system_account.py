@@ -62,7 +62,7 @@ class Account:
         if shutil.which("setpriv") is None:
             raise ConfigurationError(
                 "PostgreSQL refuses to run as root, and `setpriv` (util-linux) is not installed: "
-                "install it, run as another user, or set SALDO_DATABASE_URL"
+                "install it, run Saldo as another user, or set SALDO_DATABASE_URL"
             )
         prefix = ["setpriv", f"--reuid={self.user_id}", f"--regid={self.group_id}"]
         prefix.append("--clear-groups")
@@ -96,7 +96,7 @@ def _system_account() -> pwd.struct_passwd:
     except KeyError:
         raise ConfigurationError(
             f"PostgreSQL refuses to run as root, and the account {ACCOUNT!r} can't be created: "
-            "create it, run as another user, or set SALDO_DATABASE_URL"
+            "create it, run Saldo as another user, or set SALDO_DATABASE_URL"
         ) from None
 
 
@@ -110,8 +110,8 @@ def _name_of(user_id: int) -> str:
         return pwd.getpwuid(user_id).pw_name
     except KeyError:
         raise ConfigurationError(
-            f"user id {user_id} has no name (no line in /etc/passwd), and PostgreSQL needs one: "
-            "give it one, or set SALDO_DATABASE_URL"
+            f"user id {user_id} has no name in /etc/passwd, but PostgreSQL requires one: "
+            "add a name, or set SALDO_DATABASE_URL"
         ) from None
 
 

@@ -65,7 +65,9 @@ def upgrade(data_dir: Path, binaries: Path | None) -> UpgradeResult | None:
         return None
     if int(versions[-1]) > int(MAJOR_VERSION):
         raise ConfigurationError(
-            f"{data_dir} is of PostgreSQL {versions[-1]}, newer than the {MAJOR_VERSION} of this version of Saldo"
+            f"{data_dir} belongs to PostgreSQL {versions[-1]}, but this version of Saldo uses PostgreSQL "
+            f"{MAJOR_VERSION}: "
+            "use a newer version of Saldo"
         )
     older = OlderVersion(versions[-1], _binaries(versions[-1], binaries))
     unfinished = data_dir / f"upgrade.{UNFINISHED_SUFFIX}"
@@ -88,13 +90,15 @@ def upgrade(data_dir: Path, binaries: Path | None) -> UpgradeResult | None:
 def _binaries(major: str, given: Path | None) -> Path:
     if given is not None:
         if read_version(given.resolve()) != major:
-            raise ConfigurationError(f"--programs {given}: there is no postgres of version {major}")
+            raise ConfigurationError(
+                f"--programs {given}: the directory does not contain postgres of version {major}"
+            )
         return given.resolve()
     found = binaries_of(major)
     if found is None:
         raise ConfigurationError(
-            f"the programs of PostgreSQL {major} are not here: install them (Debian: package "
-            f"postgresql-{major}), and name their directory with --programs"
+            f"the programs of PostgreSQL {major} were not found: install them (Debian: package "
+            f"postgresql-{major}), or give their directory with --programs"
         )
     return found
 
@@ -123,7 +127,9 @@ def _copy_ledger(old: EmbeddedServer, older: OlderVersion, new_data_dir: Path) -
         with psycopg.connect(new.ledger_url, autocommit=True) as connection:
             connection.execute("ANALYZE")
         if _heads(old) != _heads(new):
-            raise ConfigurationError("the new database does not hold what the old one does")
+            raise ConfigurationError(
+                "the upgraded database differs from the old one; the old one is unchanged"
+            )
         return check_integrity(new.ledger_url)
     finally:
         new.stop()

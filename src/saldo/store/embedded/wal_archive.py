@@ -50,7 +50,7 @@ def open_archive(directory: Path, account: Account) -> None:
     if not directory.is_dir() or not writable:
         owner = "us" if account.is_ours else f"the account {ACCOUNT}"
         raise ConfigurationError(
-            f"SALDO_WAL_ARCHIVE_DIR={directory} must be a directory that belongs to {owner}"
+            f"SALDO_WAL_ARCHIVE_DIR={directory} must be a directory that {owner} owns"
         )
 
 

@@ -19,7 +19,7 @@ class IntegrityReport(NamedTuple):
         balances_wrong: The number of entries whose balance is not the sum of the posted amounts.
         numbers_missing: The number of entries that do not follow the user's previous one.
         shards_with_gaps: The number of shards whose `seq` is not 1, 2, 3 …
-        find_users_without_entries: The number of users without an opening entry.
+        users_without_entries: The number of users without an opening entry.
         users_missing: The number of users that have entries, but do not exist.
     """
 
@@ -29,7 +29,7 @@ class IntegrityReport(NamedTuple):
     balances_wrong: int
     numbers_missing: int
     shards_with_gaps: int
-    find_users_without_entries: int
+    users_without_entries: int
     users_missing: int
 
     @property
@@ -53,5 +53,5 @@ def check_integrity(url: str) -> IntegrityReport:
     found = IntegrityReport(*row)
     if found.faults:
         written = ", ".join(f"{name}: {count:,}" for name, count in found.faults.items())
-        raise ConfigurationError(f"the ledger is not whole: {written}")
+        raise ConfigurationError(f"the ledger is not intact: {written}")
     return found

@@ -74,7 +74,7 @@ def prepare(
                 change_users(owner_url, partial(connect_checked, owner_url), watch)
             except ConfigurationError as error:
                 # The service can run without these changes; `saldo verify` names those that are missing.
-                _log.warning("%s; the service starts without it", error)
+                _log.warning("%s; the service starts without this change", error)
 
 
 def examine(url: str, *, currency_decimals: int, max_lateness: timedelta | None) -> bool:
@@ -107,7 +107,8 @@ def examine(url: str, *, currency_decimals: int, max_lateness: timedelta | None)
     _check_decimals(rules[0], currency_decimals)
     if rules[1] != max_lateness:
         _log.warning(
-            "the rule of this ledger is SALDO_MAX_LATENESS_SECONDS=%s, and here it is %s; nothing is changed",
+            "SALDO_MAX_LATENESS_SECONDS is %s in the ledger, but %s in the settings of this process; the "
+            "ledger is not changed",
             *(
                 "not set" if each is None else f"{each.total_seconds():g}"
                 for each in (rules[1], max_lateness)
@@ -123,17 +124,17 @@ def _check_revision(found: str) -> None:
         return
     if found in {step.revision for step in script.walk_revisions()}:
         raise ConfigurationError(
-            f"the schema is at {found}, and this version needs {head}: run saldo db migrate, "
-            "or use the version that the service runs"
+            f"the schema is at {found}, but this version of Saldo requires {head}: run saldo db migrate, "
+            "or use the same version of Saldo as the service"
         )
-    _log.warning("the database is at %s, newer than this version knows", found)
+    _log.warning("the schema is at %s, which is newer than this version of Saldo", found)
 
 
 def _check_decimals(found: int, currency_decimals: int) -> None:
     if found != currency_decimals:
         raise ConfigurationError(
-            f"SALDO_CURRENCY_DECIMALS={currency_decimals}: this ledger was created with {found}, "
-            "and every amount in it counts in those"
+            f"SALDO_CURRENCY_DECIMALS={currency_decimals}: the ledger was created with {found} decimals, "
+            "which can't be changed"
         )
 
 
@@ -215,7 +216,7 @@ def connect_checked(url: str, *, application_name: str = APPLICATION_NAME) -> Dr
         connection.close()
         raise ConfigurationError(
             f"database {format_url(url)} is PostgreSQL {version // 10_000}; "
-            f"Saldo needs {POSTGRESQL_MIN} or newer"
+            f"Saldo requires PostgreSQL {POSTGRESQL_MIN} or newer"
         )
     return connection
 
@@ -238,9 +239,9 @@ def _migrate(connection: sqlalchemy.Connection, driver: Driver) -> bool:
         return True
     if current is not None and current not in {step.revision for step in script.walk_revisions()}:
         # This is a rolling update: a schema remains compatible for two releases.
-        _log.warning("the database is at %s, newer than this version knows", current)
+        _log.warning("the schema is at %s, which is newer than this version of Saldo", current)
         return False
-    _log.info("migrating from %s to %s", current or "nothing", script.get_current_head())
+    _log.info("migrating the schema from %s to %s", current or "nothing", script.get_current_head())
     command.upgrade(config, "head")
     return True
 

@@ -50,7 +50,9 @@ class LockWatch:
     def __init__(self, url: str) -> None:
         self._url = url
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="lock watch", daemon=True)
+        self._thread = threading.Thread(
+            target=self._watch, name="migration lock watch", daemon=True
+        )
         self._own_pid = 0
         self.last = ""
         """The blocker that was seen last, as the log names it; empty if none was seen."""
@@ -82,7 +84,7 @@ class LockWatch:
                 while not self._ended.wait(POLL_SECONDS):
                     self._poll(connection, seen)
         except psycopg.Error as error:
-            _log.warning("whom the migration waits for can't be asked: %s", error)
+            _log.warning("can't determine which process blocks the migration: %s", error)
 
     def _poll(self, connection: Driver, seen: set[tuple[Any, ...]]) -> None:
         asked = {"name": APPLICATION_NAME, "own": self._own_pid}
@@ -95,7 +97,7 @@ class LockWatch:
             )
             if (pid, transaction_start) not in seen:
                 seen.add((pid, transaction_start))
-                _log.warning("the migration waits for %s", self.last)
+                _log.warning("the migration is waiting for %s", self.last)
 
 
 def set_attempt(driver: Driver) -> None:
@@ -119,7 +121,8 @@ def retry_until_locked(url: str, watch: LockWatch, attempt: Callable[[], T]) -> 
             if time.monotonic() >= end:
                 holder = f" held by {watch.last}" if watch.last else ""
                 raise ConfigurationError(
-                    f"database {format_url(url)}: the migration got no lock in {LOCK_SECONDS_MAX:.0f} s{holder}: "
+                    f"database {format_url(url)}: the migration did not get a lock{holder} within "
+                    f"{LOCK_SECONDS_MAX:.0f} s: "
                     "end that transaction and start again"
                 ) from error
         time.sleep(PAUSE_SECONDS)
@@ -142,7 +145,8 @@ def poll_migration_lock(url: str, driver: Driver, watch: LockWatch) -> None:
         driver.rollback()
         if time.monotonic() >= end:
             raise ConfigurationError(
-                f"database {format_url(url)}: another process migrates for more than {OTHER_SECONDS_MAX:.0f} s: "
+                f"database {format_url(url)}: another process has been migrating for more than "
+                f"{OTHER_SECONDS_MAX:.0f} s: "
                 f"{watch.last}"
             )
         time.sleep(POLL_SECONDS)

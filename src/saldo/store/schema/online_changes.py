@@ -76,7 +76,8 @@ def change_users(url: str, connect: Callable[[], Driver], watch: LockWatch) -> N
             _change_users(url, connection, watch)
     except psycopg.errors.LockNotAvailable as error:
         raise ConfigurationError(
-            f"database {format_url(url)}: an index of saldo.users got no lock in {LOCK_SECONDS_MAX:.0f} s, because of "
+            f"database {format_url(url)}: a lock on saldo.users was unavailable for {LOCK_SECONDS_MAX:.0f} "
+            "s because of "
             f"{watch.last or 'another transaction'}: end that transaction and run saldo db migrate"
         ) from error
     except psycopg.Error as error:
@@ -87,7 +88,7 @@ def _change_users(url: str, connection: Driver, watch: LockWatch) -> None:
     found = read_pending_changes(connection)
     if not found:
         return
-    _log.info("changing the indexes of saldo.users; others go on using it")
+    _log.info("changing the indexes of saldo.users, which remains in use")
     for name in found.invalid:
         connection.execute(
             sql.SQL("DROP INDEX CONCURRENTLY IF EXISTS saldo.{}").format(sql.Identifier(name))

@@ -34,11 +34,15 @@ class Roles(NamedTuple):
         """
         owner, service = (check_connection_string(url) for url in (owner_url, service_url))
         if not owner.get("user") or not service.get("user") or not service.get("dbname"):
-            raise ConfigurationError("the connection strings must name the roles and the database")
+            raise ConfigurationError(
+                "SALDO_DATABASE_OWNER_URL and SALDO_DATABASE_URL must name their roles and the "
+                "database"
+            )
         if owner["user"] == service["user"]:
             raise ConfigurationError(
-                f"one role for both, {owner['user']}, protects nothing: name the owner's in "
-                "SALDO_DATABASE_OWNER_URL and another one in SALDO_DATABASE_URL"
+                f"the owner and the service must have different roles, not both {owner['user']}: name the "
+                "owner's role in "
+                "SALDO_DATABASE_OWNER_URL, and another role in SALDO_DATABASE_URL"
             )
         return cls(str(owner["user"]), str(service["user"]), str(service["dbname"]))
 
@@ -90,8 +94,9 @@ def warn_about_unverified_tls(urls: Mapping[str, str | None]) -> None:
         hosts = find_unverified_hosts(url) if url is not None else []
         if hosts:
             _log.warning(
-                "the connections to %s are not protected: %s has no sslmode=verify-full, so that nothing checks who "
-                "answers there; see TLS in docs/howto/postgresql.md",
+                "the connections to %s are not protected: %s has no sslmode=verify-full, so the identity "
+                "of the server is "
+                "not verified; see TLS in docs/howto/postgresql.md",
                 ", ".join(hosts),
                 setting,
             )
@@ -113,10 +118,10 @@ def warn_of_rights(service_url: str) -> None:
     assert row is not None
     role, superuser, owner, alters = row
     if superuser or owner or alters:
-        what = "is a superuser" if superuser else "owns the log" if owner else "has such rights"
+        what = "is a superuser" if superuser else "owns the log" if owner else "may change the log"
         _log.warning(
-            "the service's role %s %s, so that it could alter history: give it a role of its own, "
-            "see docs/howto/postgresql.md",
+            "the service's role %s %s, so it could change recorded history: use a dedicated role for the service "
+            "(docs/howto/postgresql.md)",
             role,
             what,
         )

@@ -20,7 +20,7 @@ SELECT
     (SELECT count(*) FROM shard WHERE shard.first <> 1 OR shard.last <> shard.entries) AS shards_with_gaps,
     (SELECT count(*) FROM saldo.users AS u WHERE NOT EXISTS (
         SELECT FROM saldo.transactions AS t WHERE t.user_id = u.id AND t.number = 0
-    )) AS find_users_without_entries,
+    )) AS users_without_entries,
     count(DISTINCT entry.user_id) FILTER (WHERE NOT EXISTS (
         SELECT FROM saldo.users AS u WHERE u.id = entry.user_id
     )) AS users_missing
