@@ -30,7 +30,7 @@ class SinkFigures(Protocol):
     @property
     def seconds_behind(self) -> float: ...
     @property
-    def blocked(self) -> bool: ...
+    def is_blocked(self) -> bool: ...
 
 
 class WebhookFigures(Protocol):
@@ -58,9 +58,9 @@ class LedgerFigures(Protocol):
     @property
     def users(self) -> int: ...
     @property
-    def posted(self) -> int: ...
+    def posted_entries(self) -> int: ...
     @property
-    def refused(self) -> int: ...
+    def refused_entries(self) -> int: ...
     @property
     def balance(self) -> int: ...
     @property
@@ -174,7 +174,7 @@ _SINK_METRICS = (
         GaugeMetricFamily,
         "saldo_sink_blocked",
         "1 if the broker has blocked the relay's connection within the last minute.",
-        "blocked",
+        "is_blocked",
     ),
     (
         CounterMetricFamily,
@@ -234,8 +234,8 @@ def _ledger(ledger: LedgerFigures, decimals: int) -> Iterator[Metric]:
     entries = GaugeMetricFamily(
         "saldo_ledger_entries", "Transactions in the log, by outcome.", labels=["outcome"]
     )
-    entries.add_metric(["posted"], ledger.posted)
-    entries.add_metric(["refused"], ledger.refused)
+    entries.add_metric(["posted"], ledger.posted_entries)
+    entries.add_metric(["refused"], ledger.refused_entries)
     yield _gauge("saldo_ledger_users", "Number of users.", ledger.users)
     yield entries
     yield _gauge(

@@ -45,7 +45,7 @@ class SinkStatus:
 
     Attributes:
         active: Whether a relay holds the lease.
-        blocked: Whether the broker has blocked the relay's connection within the last minute.
+        is_blocked: Whether the broker has blocked the relay's connection within the last minute.
     """
 
     name: str
@@ -57,7 +57,7 @@ class SinkStatus:
     last_failure_at: datetime | None
     events_behind: int
     seconds_behind: float
-    blocked: bool
+    is_blocked: bool
 
 
 class Sinks:

@@ -20,8 +20,8 @@ class LedgerTotals:
     """
 
     users: int
-    posted: int
-    refused: int
+    posted_entries: int
+    refused_entries: int
     balance: int
     seconds_behind: float
 

@@ -68,7 +68,7 @@ async def test_concurrent_counters_count_every_entry_once(
     posted, refused, balance = await _post_some(own_ledger.service_url)
     assert refused
     before = await totals.read()
-    assert (before.posted, before.users) == (0, 0)
+    assert (before.posted_entries, before.users) == (0, 0)
     assert before.seconds_behind > 0
     counts = await asyncio.gather(*(_count_all(totals) for _ in range(4)))
     assert sum(sum(each) for each in counts) == posted + refused + 2

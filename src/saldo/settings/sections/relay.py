@@ -32,8 +32,8 @@ class RelaySettings(SettingsSection):
     )
     rabbitmq_stream_url: Annotated[str | None, Unset] = Field(
         None,
-        description="URL of a RabbitMQ broker with the stream plugin, as rabbitmq-stream://user:password@host:port/vhost "
-        "or rabbitmq-stream+tls://. All events are published to a stream there.",
+        description="URL of a RabbitMQ broker with the stream plugin, as rabbitmq-stream://user:password@host:port/"
+        "vhost or rabbitmq-stream+tls://. All events are published to a stream there.",
     )
     rabbitmq_stream: str = Field(
         "saldo", min_length=1, max_length=255, description="Name of the stream."

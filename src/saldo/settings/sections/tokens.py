@@ -57,8 +57,8 @@ class TokenSettings(SettingsSection):
     )
     jwt_types: str = Field(
         "at+jwt,JWT",
-        description="Accepted values of a token's header typ, separated by commas. A token without that header counts as "
-        "JWT. With at+jwt alone only access tokens as defined in RFC 9068 are accepted.",
+        description="Accepted values of a token's header typ, separated by commas. A token without that header counts "
+        "as JWT. With at+jwt alone only access tokens as defined in RFC 9068 are accepted.",
     )
     jwt_lifetime_seconds_max: Annotated[int | None, Unset] = Field(
         86_400,
