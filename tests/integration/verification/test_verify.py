@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,7 +49,7 @@ from saldo.store.schema.definition_check import OTHER_INDEXES, UNIQUE_INDEXES
 from saldo.store.sinks import LeaseLostError
 from saldo.store.totals import Totals
 
-cli_verify = sys.modules["saldo.cli.commands.verify"]  # hidden by the function of that name
+cli_verify = import_module("saldo.cli.commands.verify")
 
 
 class Place(NamedTuple):
