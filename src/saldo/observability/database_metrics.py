@@ -18,7 +18,7 @@ class SinkFigures(Protocol):
     @property
     def name(self) -> str: ...
     @property
-    def active(self) -> bool: ...
+    def is_active(self) -> bool: ...
     @property
     def events_published(self) -> int: ...
     @property
@@ -71,7 +71,7 @@ class AuditFigures(Protocol):
     """The metrics of the audit in the background (`saldo.store.audit.progress.AuditStatus`)."""
 
     @property
-    def active(self) -> bool: ...
+    def is_active(self) -> bool: ...
     @property
     def rounds(self) -> int: ...
     @property
@@ -169,7 +169,12 @@ _SINK_METRICS = (
         "Age of the oldest event that the sink has not confirmed yet.",
         "seconds_behind",
     ),
-    (GaugeMetricFamily, "saldo_sink_active", "Whether a relay holds the sink's lease.", "active"),
+    (
+        GaugeMetricFamily,
+        "saldo_sink_active",
+        "Whether a relay holds the sink's lease.",
+        "is_active",
+    ),
     (
         GaugeMetricFamily,
         "saldo_sink_blocked",
@@ -259,7 +264,7 @@ def _audit(audit: AuditFigures, *, audited: bool) -> Iterator[Metric]:
     if not audited:
         return
     yield _gauge(
-        "saldo_audit_active", "Whether the audit in the background is running.", audit.active
+        "saldo_audit_active", "Whether the audit in the background is running.", audit.is_active
     )
     yield CounterMetricFamily(
         "saldo_audit_rounds", "Completed rounds of the audit.", value=audit.rounds

@@ -44,12 +44,12 @@ class SinkStatus:
     """The counters and the lag of a sink.
 
     Attributes:
-        active: Whether a relay holds the lease.
+        is_active: Whether a relay holds the lease.
         is_blocked: Whether the broker has blocked the relay's connection within the last minute.
     """
 
     name: str
-    active: bool
+    is_active: bool
     events_published: int
     events_unrouted: int
     failures: int

@@ -73,7 +73,7 @@ def _print_deliveries(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 
 def _print_sinks(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     sink = SimpleNamespace(
-        name="s", active=True, events_published=0, events_unrouted=0, events_behind=0,
+        name="s", is_active=True, events_published=0, events_unrouted=0, events_behind=0,
         seconds_behind=0.0, last_failure=name, last_failure_at=NOW,
     )  # fmt: skip
 

@@ -197,7 +197,7 @@ async def test_order_per_user_with_unroutable_events(fresh_url: str, rabbitmq_ur
         (status,) = await sinks_status(settings, fresh_url)
         assert (status.events_published, status.events_unrouted) == (205, 164)
         assert (status.events_behind, status.failures) == (0, 0)
-        assert not status.active
+        assert not status.is_active
 
 
 @pytest.mark.parametrize("missing", ["exchange", "server"])

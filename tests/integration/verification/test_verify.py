@@ -647,13 +647,13 @@ def test_round_continues_where_another_process_stopped(ledger: Database) -> None
                 with pytest.raises(LeaseLostError):
                     await late
             status = await audits.status()
-            assert (status.active, status.rounds, status.entries) == (True, 0, 12)
+            assert (status.is_active, status.rounds, status.entries) == (True, 0, 12)
             assert (status.shard, status.seq, status.round_age_seconds) == (2, 12, None)
             await audits.release(taken)
             found = await one_round(pool)
             status = await found.status()
             # The audit continues from the position, where the forged seal doesn't match the log.
-            assert (status.active, status.rounds, status.entries) == (False, 1, 12 + 9 + 21)
+            assert (status.is_active, status.rounds, status.entries) == (False, 1, 12 + 9 + 21)
             assert [each.fault.rule for each in await found.faults()] == [Rule.SEAL]
 
     asyncio.run(work())

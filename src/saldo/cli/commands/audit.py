@@ -50,7 +50,7 @@ def status(json_: Json = False) -> None:
     )
     print_line(
         f"current round: shard {found.shard} of {SHARDS}, seq {found.seq}, "
-        f"{'active' if found.active else 'idle'}"
+        f"{'active' if found.is_active else 'idle'}"
     )
     for each in faults:
         print_line(_format_fault(each))

@@ -57,7 +57,7 @@ def status(json_: Json = False) -> None:
     rows = [
         (
             sink.name,
-            "yes" if sink.active else "no",
+            "yes" if sink.is_active else "no",
             f"{sink.events_published:,}",
             f"{sink.events_unrouted:,}",
             f"{sink.events_behind:,}",

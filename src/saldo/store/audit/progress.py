@@ -28,7 +28,7 @@ class AuditStatus:
     """The state of the audit.
 
     Attributes:
-        active: Whether a process holds the lease.
+        is_active: Whether a process holds the lease.
         rounds: The number of completed rounds.
         entries: The number of entries checked in all rounds.
         shard, seq: The position in the current round.
@@ -36,7 +36,7 @@ class AuditStatus:
         faults: The number of unacknowledged faults.
     """
 
-    active: bool
+    is_active: bool
     rounds: int
     entries: int
     shard: int
