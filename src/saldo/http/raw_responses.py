@@ -105,7 +105,7 @@ def record_response(
     trace_id = TRACE_ID.get()
     observe(seconds, None if trace_id is None else {"trace_id": trace_id})
     if seconds >= slow_request_log.seconds:
-        parts = {} if read_at is None else {"body_timeout_seconds": round(read_at - began, 3)}
+        parts = {} if read_at is None else {"body_seconds": round(read_at - began, 3)}
         slow_request_log.log(method, route, status, seconds, parts)
 
 

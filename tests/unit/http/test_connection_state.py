@@ -16,7 +16,12 @@ from saldo.http.connection.state import (
     ForbiddenTransitionError,
 )
 
-ALLOWED = [(before, after) for before, afters in TRANSITIONS.items() for after in afters]
+ALLOWED = [
+    (before, after)
+    for before, afters in TRANSITIONS.items()
+    for after in ConnectionState
+    if after in afters
+]
 FORBIDDEN = [
     pair
     for pair in product(ConnectionState, ConnectionState)
