@@ -58,7 +58,7 @@ release: .venv/.test ## Build the files of a release into dist (SIGNING_KEY=: an
 	@$(BIN)/python -m release $(if $(SIGNING_KEY),--signing-key "$(SIGNING_KEY)") $(ARGS)
 
 clean: ## Remove the virtual environment and caches, but no data
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis .import_linter_cache
+	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .schemathesis .import_linter_cache
 
 .venv/.python:
 	@test -n "$(PYTHON)" || { echo "saldo: Python 3.11 or newer was not found; set PYTHON=" >&2; exit 1; }

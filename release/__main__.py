@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,15 +28,14 @@ def main() -> int:
         "--output",
         type=Path,
         default=artifacts.ROOT / "dist",
-        help="a directory; it is emptied first",
+        help="directory; files of an earlier release in it are removed",
     )
     parser.add_argument("--signing-key", type=Path, help="an SSH private key that signs SHA256SUMS")
     options = parser.parse_args()
     output: Path = options.output.absolute()
-    os.environ["SOURCE_DATE_EPOCH"] = artifacts.commit_time()
-    shutil.rmtree(output, ignore_errors=True)
-    output.mkdir(parents=True)
     try:
+        os.environ["SOURCE_DATE_EPOCH"] = artifacts.commit_time()
+        artifacts.empty_directory(output)
         wheel = artifacts.build_distributions(output)
         with tempfile.TemporaryDirectory(prefix="saldo-release-") as scratch:
             artifacts.describe_installation(wheel, Path(scratch), output)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -20,7 +21,14 @@ FEATURES: Final = "server,parquet,pdf,tracing"
 SIGNATURE_NAMESPACE: Final = "saldo-release"
 """Purpose of a signature, which `ssh-keygen -Y verify` compares."""
 
+EARLIEST_TIME: Final = "315532800"
+"""The earliest time that zip files can hold. It is used outside of a git repository."""
+
 COMMAND_SECONDS_MAX: Final = 600.0
+
+_OWN_FILE: Final = re.compile(
+    r"SHA256SUMS(\.sig)?|requirements\.txt|saldo_ledger-[^/]+|\.gitignore"
+)
 
 
 class ReleaseError(Exception):
@@ -29,16 +37,35 @@ class ReleaseError(Exception):
 
 def commit_time() -> str:
     """Return the time of the current commit in seconds since 1970, so that a second build has the same bytes."""
-    done = subprocess.run(
-        ["git", "log", "-1", "--format=%ct"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=COMMAND_SECONDS_MAX,
-    )
-    # Outside of a git repository, as in an unpacked source distribution, the earliest time that zip files can hold.
-    return done.stdout.strip() or "315532800"
+    try:
+        done = subprocess.run(
+            ["git", "log", "-1", "--format=%ct"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=COMMAND_SECONDS_MAX,
+        )
+    except FileNotFoundError:
+        return EARLIEST_TIME
+    return done.stdout.strip() or EARLIEST_TIME
+
+
+def empty_directory(directory: Path) -> None:
+    """Create a directory, or remove the files of an earlier release from it.
+
+    Raises:
+        ReleaseError: The directory contains something else, which is kept.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    found = [*directory.iterdir()]
+    for path in found:
+        if path.is_dir() or not _OWN_FILE.fullmatch(path.name):
+            raise ReleaseError(
+                f"{directory} contains {path.name}, which is not a file of a release"
+            )
+    for path in found:
+        path.unlink()
 
 
 def build_distributions(output: Path) -> Path:

@@ -32,6 +32,7 @@ from saldo.http.connection.state import (
     ForbiddenTransitionError,
 )
 from saldo.http.connection.timeouts import TimeoutSweeper, WireLimits
+from saldo.http.request_state import request_state
 
 LIMITS = WireLimits(
     head_bytes_max=400,
@@ -130,6 +131,10 @@ class RecordingTransport(asyncio.Transport):
     resume_reading = pause_reading
 
 
+class CrashError(Exception):
+    """Raised by the handlers that crash on purpose."""
+
+
 class Handlers(ServerApplication):
     """An application with a handler for each path. Handlers of some paths wait until they are released."""
 
@@ -143,6 +148,8 @@ class Handlers(ServerApplication):
         queue = RequestQueue(groups=1, batch_requests_max=1, parallel_lanes_requests_min=1)
         self._shedder = LoadShedder(AdmissionLimit(1.0, available, queue), 1.0, 400)
         self.released = asyncio.Event()
+        self.errors: list[Exception] = []
+        """Exceptions of handlers that are not meant to crash."""
 
     @property
     def load_shedder(self) -> LoadShedder:
@@ -165,12 +172,19 @@ class Handlers(ServerApplication):
             "/abort": self._abort,
             "/own": self._answer_with_own_timeout,
         }.get(scope["path"], self._hold)
-        await handler(scope, receive, send)
+        try:
+            await handler(scope, receive, send)
+        except CrashError:
+            raise
+        except Exception as error:
+            self.errors.append(error)
+            raise
 
     async def _answer_whole(self, scope: Any, _: Any, send: Any) -> None:
         headers = [(b"content-length", b"2")]
-        answer = scope["extensions"].get("saldo.answer")
-        if answer is None or not answer(scope, 200, headers, b"ok"):
+        connection = request_state(scope).connection
+        assert connection is not None
+        if not connection.send_whole(scope, 200, headers, b"ok"):
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": b"ok"})
 
@@ -185,7 +199,7 @@ class Handlers(ServerApplication):
             await self._answer_whole(scope, receive, send)
 
     async def _read_stream(self, scope: Any, receive: Any, send: Any) -> None:
-        scope["stalled"] = lambda _: self.released.set()
+        request_state(scope).on_stall = lambda _: self.released.set()
         await self._answer_in_parts(scope, receive, send)
 
     async def _answer_in_parts(self, _: Any, __: Any, send: Any) -> None:
@@ -195,21 +209,22 @@ class Handlers(ServerApplication):
         await send({"type": "http.response.body", "body": b"end"})
 
     async def _crash(self, *_: Any) -> None:
-        raise RuntimeError
+        raise CrashError
 
     async def _crash_late(self, _: Any, __: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200})
         await self.released.wait()
-        raise RuntimeError
+        raise CrashError
 
     async def _abort(self, scope: Any, receive: Any, send: Any) -> None:
         await self.released.wait()
-        if (abort := scope["extensions"].get("saldo.abort")) is not None:
-            abort()
+        connection = request_state(scope).connection
+        assert connection is not None
+        connection.abort()
         await self._answer_whole(scope, receive, send)
 
     async def _answer_with_own_timeout(self, scope: Any, receive: Any, send: Any) -> None:
-        scope["stalls_by_itself"] = True
+        request_state(scope).has_own_write_timeout = True
         await self._answer_in_parts(scope, receive, send)
 
 
@@ -379,6 +394,7 @@ async def _run(
             step(connection)
     await connection.end()
     assert failures == []
+    assert connection.handlers.errors == []
     return connection
 
 

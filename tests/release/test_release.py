@@ -82,6 +82,20 @@ def test_sums_are_what_sha256sum_checks(tmp_path: Path) -> None:
     assert run("sha256sum --check SHA256SUMS", tmp_path).returncode == 1
 
 
+def test_directory_with_other_files_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "SHA256SUMS").write_bytes(b"")
+    (tmp_path / "saldo_ledger-0.1.0.tar.gz").write_bytes(b"")
+    artifacts.empty_directory(tmp_path)
+    assert not [*tmp_path.iterdir()]
+    (tmp_path / "SHA256SUMS").write_bytes(b"")
+    (tmp_path / "letter.txt").write_bytes(b"")
+    with pytest.raises(
+        ReleaseError, match=r"contains letter\.txt, which is not a file of a release$"
+    ):
+        artifacts.empty_directory(tmp_path)
+    assert len([*tmp_path.iterdir()]) == 2
+
+
 def test_key_that_cannot_sign_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -63,7 +63,7 @@ async def test_an_operator_makes_replaces_and_revokes_keys(tmp_path: Path) -> No
         rotate = ("rotate", str(number), "--overlap-seconds", "3600")
         new_number, new = create_key(tmp_path, *rotate)
         assert (status(running.url, key), status(running.url, new)) == (200, 200)
-        assert "or was rotated already" in saldo(tmp_path, "keys", *rotate).stderr
+        assert "or was already rotated" in saldo(tmp_path, "keys", *rotate).stderr
 
         async with Subscriber(running.url, authorization=f"Bearer {new}") as subscriber:
             assert subscriber.status == 200
@@ -121,7 +121,7 @@ def test_without_a_key_it_does_not_start_where_strangers_reach_it(tmp_path: Path
     for host in ("0.0.0.0", "::"):
         refused = saldo(tmp_path, "serve", "--host", host, "--port", "0")
         assert refused.returncode == 1
-        assert "there is no key yet" in refused.stderr.splitlines()[-1]
+        assert "there is no API key yet" in refused.stderr.splitlines()[-1]
         assert "saldo keys create" in refused.stderr and "--insecure" in refused.stderr
     for settings in (
         {"SALDO_HOST": "0.0.0.0", "SALDO_INSECURE": "true"},

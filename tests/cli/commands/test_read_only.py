@@ -152,7 +152,10 @@ def test_differing_setting_is_logged_and_not_changed(
 ) -> None:
     done = run("keys list")
     assert done.exit_code == 0
-    assert "SALDO_MAX_LATENESS_SECONDS=86400, and here it is not set" in caplog.text
+    assert (
+        "SALDO_MAX_LATENESS_SECONDS is 86400 in the ledger, but not set in the settings of this process"
+        in caplog.text
+    )
 
 
 async def test_reading_session_cannot_write(ledger: Database) -> None:

@@ -43,7 +43,11 @@ from saldo.parsing.transactions import (
 )
 from saldo.parsing.webhooks import read_new_webhook, webhook_parser_options
 from saldo.settings import model as settings_module
+from saldo.store.audit.progress import AuditStatus
 from saldo.store.charts import BalanceChange
+from saldo.store.seals import SealTotals
+from saldo.store.sinks import SinkStatus
+from saldo.store.totals import LedgerTotals
 
 ENGLISH, RUSSIAN = CATALOGS["en"], CATALOGS["ru"]
 MOSCOW = ZoneInfo("Europe/Moscow")
@@ -81,6 +85,22 @@ def test_templates_use_existing_members_only() -> None:
     for file in sorted((Path(catalog.__file__).parents[1] / "templates").glob("**/*.html")):
         for name, member in re.findall(r"\b(?<![.\w])(t|f|page)\.(\w+)", file.read_text("utf-8")):
             assert member in known[name], (file.name, name, member)
+
+
+def test_overview_uses_existing_members_of_the_figures_only() -> None:
+    figures = {
+        "figures.ledger": LedgerTotals,
+        "figures.audit": AuditStatus,
+        "figures.seals": SealTotals,
+        "sink": SinkStatus,
+    }
+    file = Path(catalog.__file__).parents[1] / "templates/overview.html"
+    found = re.findall(
+        r"(?<![.\w])(figures\.(?:ledger|audit|seals)|sink)\.(\w+)", file.read_text("utf-8")
+    )
+    assert {name for name, _ in found} == figures.keys()
+    for name, member in found:
+        assert member in {field.name for field in dataclasses.fields(figures[name])}, (name, member)
 
 
 @pytest.mark.parametrize(

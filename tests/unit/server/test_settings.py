@@ -10,6 +10,7 @@ import pytest
 
 from saldo.settings.environment import COMMAND_NAMES, SettingsError, is_service_link
 from saldo.settings.model import SECTIONS, Settings, load, load_zone
+from saldo.settings.section import SettingsSection
 from saldo.settings.sections import process
 
 SAMPLE = Path(__file__).parents[3] / ".env.sample"
@@ -27,6 +28,35 @@ def test_the_sample_names_every_setting_with_its_default() -> None:
 def test_sections_contain_every_setting_in_order() -> None:
     fields = [name for section in SECTIONS.values() for name in section.model_fields]
     assert fields == [*Settings.model_fields]
+
+
+def test_sections_have_no_method_or_attribute_of_the_same_name() -> None:
+    """Check that no section replaces another's validator or property, as `Settings` inherits from all of them."""
+    owners: dict[str, set[str]] = {}
+    for section in SECTIONS.values():
+        for name in vars(section).keys() - vars(SettingsSection).keys():
+            owners.setdefault(name, set()).add(section.__name__)
+    shared = {name: found for name, found in owners.items() if len(found) > 1}
+    assert not {name for name in shared if not name.startswith("__")}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("TRUSTED_PROXIES", "nonsense"),
+        ("WEBHOOK_DENY", "nonsense"),
+        ("WEBHOOK_PORTS", "0"),
+        ("CORS_ORIGINS", "*"),
+    ],
+)
+def test_invalid_list_is_rejected(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(f"SALDO_{name}", value)
+    with pytest.raises(SettingsError, match=rf"^SALDO_{name}=.{re.escape(value)}.: "):
+        load()
 
 
 def test_every_wrong_setting_is_named_at_once(

@@ -53,7 +53,7 @@ State: TypeAlias = Annotated[
     str | None,
     QueryParameter(
         name="state",
-        description="Returns only pending (`waiting`) or only dead deliveries.",
+        description="Returns only pending or only dead deliveries.",
         examples=[Example(value="dead")],
         schema_extra={"type": OpenAPIType.STRING, "oneOf": None, "pattern": "^(pending|dead)$"},
     ),

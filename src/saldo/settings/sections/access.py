@@ -129,7 +129,7 @@ class BrowserAndProxySettings(SettingsSection):
 
     @field_validator("trusted_proxies")
     @classmethod
-    def _check_networks(cls, networks: str | None) -> str | None:
+    def _check_proxies(cls, networks: str | None) -> str | None:
         return check_networks(networks)
 
     @field_validator("cors_origins")

@@ -1,4 +1,4 @@
--- See sql/seals_entries.sql.
+-- The variant of unsealed_entries.sql for a distributed ledger.
 WITH behind AS MATERIALIZED (
     SELECT b.shard, b.last_seq, b.head,
         sum(least(b.head - b.last_seq, 1024))
