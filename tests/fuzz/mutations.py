@@ -523,7 +523,7 @@ class _QuickDocument(Document):
         super().__init__(content)
         self._quick: dict[str, jsonschema_rs.Draft202012Validator] = {}
 
-    def _find_responses(self, response: httpx.Response) -> dict[str, Any] | None:
+    def _documented_answers(self, response: httpx.Response) -> dict[str, Any] | None:
         asked: RawRequest = response.request.extensions["asked"]
         if not asked.sound:
             return None
