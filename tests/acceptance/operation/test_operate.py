@@ -116,7 +116,7 @@ def test_the_embedded_database_is_backed_up_and_restored(operator: Operator) -> 
     restored = operator.run(here(restore))
     assert "2 users, 2 entries" in restored
     at_moment = operator.run(here(restore_to.replace("2026-11-25T12:00:00Z", moment)))
-    assert "1 users, 1 entries" in at_moment
+    assert "1 user, 1 entry" in at_moment
     operator.run(here(prune))
     with run_service_process(operator.directory, SALDO_DATA_DIR="restored") as running:
         assert httpx.get(f"{running.url}/v1/user/2").json()["name"] == "after"
@@ -156,7 +156,7 @@ def test_connection_string_with_several_hosts_is_accepted(operator: Operator) ->
 
 def test_there_is_nothing_to_upgrade_yet(operator: Operator) -> None:
     (command,) = blocks("sh", "Upgrade the embedded PostgreSQL")
-    assert "nothing to upgrade" in operator.run(command)
+    assert "the database already has the PostgreSQL of this version" in operator.run(command)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_there_is_nothing_to_upgrade_yet(operator: Operator) -> None:
         ("saldo restore there --data-dir new --to noon --wal-archive .", "--to 'noon' must be a"),
         (
             "saldo restore there --data-dir new --wal-archive none",
-            "the WAL archive none does not exist",
+            "the WAL archive none is not a directory: correct --wal-archive or SALDO_WAL_ARCHIVE_DIR",
         ),
     ],
 )
