@@ -105,7 +105,8 @@ class ExtraRoutes:
     Attributes:
         routes: Routes of the framework.
         streams: Applications of paths whose responses have no end; see `AsgiApp`.
-        error_handler: A prefix of paths, and the function that responds to the router's errors below it.
+        error_handler: A prefix of paths, and the function that responds to the router's errors on paths with that
+            prefix.
     """
 
     routes: Sequence[ControllerRouterHandler] = ()

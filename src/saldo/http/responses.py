@@ -1,4 +1,4 @@
-"""Responses, with money as strings with the currency's decimals and times as RFC 3339."""
+"""Responses of the API. Amounts are strings with the currency's decimals, and times are in RFC 3339."""
 
 from __future__ import annotations
 

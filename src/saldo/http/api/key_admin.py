@@ -43,7 +43,8 @@ async def issue_key(service: AppContext, wanted: NewKey, by: str) -> CreatedKey:
 async def replace_key(
     service: AppContext, key_id: int, overlap: timedelta, by: str
 ) -> CreatedKey | None:
-    """Create a key with the rights of another one; return None if that key is not valid or was replaced before.
+    """Create a key that replaces another one and has the same rights. Return None if the old key is not valid or was
+    replaced before.
 
     Args:
         overlap: Maximum time for which the old key remains valid.

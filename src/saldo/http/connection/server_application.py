@@ -33,4 +33,4 @@ class ServerApplication(Protocol):
         """Return the route label of a request for the metrics."""
 
     def end_streams(self) -> None:
-        """End all streams, because the server stops."""
+        """End all streams. Called when the server stops."""

@@ -20,13 +20,14 @@ class ConnectionState(Enum):
     OPEN = auto()
     """Requests are parsed and answered."""
     HALF_CLOSED = auto()
-    """The client has closed its side. What it sent before is parsed and answered, and then the connection is closed."""
+    """The client has closed its side. The requests that it sent before are parsed and answered, and then the connection
+    is closed."""
     REJECTING = auto()
     """A request can't be read. Its rejection follows the earlier responses, and further data is discarded."""
     REJECTING_HALF_CLOSED = auto()
-    """The same, and the client has closed its side, so that the connection is closed after the rejection."""
+    """As `REJECTING`, and the client has closed its side. The connection is closed after the rejection."""
     LINGERING = auto()
-    """The server has closed its side, and discards data until the client closes its own (RFC 9112, 9.6)."""
+    """The server has closed its side, and discards data until the client closes the other side (RFC 9112, 9.6)."""
     CLOSING = auto()
     """The connection is closed or aborted, and buffered data may still be sent."""
     CLOSED = auto()
@@ -72,7 +73,7 @@ class ConnectionStateMachine:
         may_write: Whether responses are written.
     """
 
-    # The answers are attributes because they are read several times for each request.
+    # The properties of the state are stored as attributes, because they are read several times for each request.
     __slots__ = ("has_client_ended", "may_parse", "may_write", "state")
 
     def __init__(self) -> None:
@@ -94,15 +95,15 @@ class ConnectionStateMachine:
         self.has_client_ended = state in CLIENT_ENDED
 
     def reject(self) -> None:
-        """Parse no further data, because a request can't be read."""
+        """Record that a request can't be read, so that no further data is parsed."""
         self.move_to(_S.REJECTING_HALF_CLOSED if self.has_client_ended else _S.REJECTING)
 
     def end_client_side(self) -> None:
-        """Note that the client has closed its side, and that the connection stays open for its responses."""
+        """Record that the client has closed its side. The connection stays open for the remaining responses."""
         rejecting = self.state is ConnectionState.REJECTING
         self.move_to(_S.REJECTING_HALF_CLOSED if rejecting else _S.HALF_CLOSED)
 
     def close(self) -> None:
-        """Note that the connection is closed, unless it is already."""
+        """Record that the connection is closed. No effect if it is already closing or closed."""
         if self.state not in {_S.CLOSING, _S.CLOSED}:
             self.move_to(_S.CLOSING)
