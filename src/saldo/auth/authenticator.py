@@ -57,8 +57,8 @@ _log = logging.getLogger("saldo.auth")
 
 
 class AuthenticationFailure(NamedTuple):
-    """The reason why a request is rejected. The response is 403 if `known` is true, because an API key would not help;
-    otherwise it is 401."""
+    """The reason why a request is rejected. The response is 401, or 403 if `known` is true. Then the credentials are
+    valid but lack rights, or no key exists that the client could send."""
 
     detail: str
     known: bool = False

@@ -73,7 +73,7 @@ class TokenVerifier:
         self._buckets: dict[str, TokenBucket] = {}
 
     async def start(self) -> None:
-        """Fetch the keys, and start to refresh them periodically. If the first fetch fails, a warning is logged."""
+        """Fetch the keys, and start to refresh them periodically. A failure of the first fetch is only logged."""
         await self._refresh()
         self._following = asyncio.create_task(
             self._refresh_periodically(), name="identity provider key refresh"

@@ -1,9 +1,9 @@
 """The ASGI entry point: the routes that bypass the framework, and the steps that are common to all requests.
 
 `POST /v1/transaction` bypasses the framework's router, which would cost half of the throughput. The two most frequent
-reads bypass the router, too, and so do `POST /v1/transactions` and `GET /v1/events`. All other requests go to the
-framework. A `POST /v1/transaction` or a read with query parameters also goes there, and gets the same response, because
-both ways use the same code.
+reads, if they have no query parameters, bypass the router as well. So do `POST /v1/transactions` and `GET /v1/events`.
+All other requests go to the framework. The framework has a route for `POST /v1/transaction`, too. Both routes call
+`saldo.http.api.post_transaction`, so that their responses are the same.
 """
 
 from __future__ import annotations

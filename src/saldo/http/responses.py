@@ -1,4 +1,4 @@
-"""Responses of the API. Amounts are strings with the currency's decimals, and times are in RFC 3339."""
+"""Parts of responses. Amounts are strings with the currency's decimals, and times are in RFC 3339."""
 
 from __future__ import annotations
 

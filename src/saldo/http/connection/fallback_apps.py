@@ -1,7 +1,7 @@
 """ASGI applications that respond instead of the routes if too many connections are open or a request can't be read.
 
-uvicorn would respond with plain text. These applications respond with problems, as the service does for every other
-error.
+uvicorn would respond with plain text. These applications respond with `application/problem+json`, as the service does
+for every other error.
 """
 
 from __future__ import annotations

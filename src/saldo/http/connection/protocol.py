@@ -5,7 +5,7 @@ of them immediately. For short responses this takes a quarter of all processor t
 This protocol joins them and sends them with one system call. ASGI's two messages per response and uvicorn's checks of
 each header take another tenth. Routes that bypass the framework can pass a whole response in one call instead.
 
-In addition, this protocol ends streams when the server stops. It responds with problems to the errors for which uvicorn
+In addition, this protocol ends streams when the server stops. It responds with `application/problem+json` where uvicorn
 would respond with plain text.
 """
 

@@ -2,8 +2,9 @@
 
 If each rejection were written as soon as its request is read, heavy overload would do harm in two ways. First, a client
 that has received a response sends its next request, and libuv continues to read while a thousand connections have data.
-No other callback of the loop then ran for seconds, and all responses were rejections. Second, rejections are expensive
-where the kernel does the network's work on the same processor. There, rejections can take all of the processor time.
+No other callback of the loop would then run for seconds, and all responses would be rejections. Second, rejections are
+expensive where the kernel does the network's work on the same processor. There, rejections can take all of the
+processor time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The tracker of the action of the client that a connection waits for, so that slow clients are disconnected."""
+"""Tracking of what a connection waits for, so that a client that takes too long is disconnected."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class TrackedConnection(Protocol):
 
 
 class TimeoutTracker:
-    """The tracker of one connection. It knows the action that the client must do next, and since when the client has
-    made no progress."""
+    """The tracker of one connection. It records which action of the client the connection waits for, and since when the
+    client has made no progress."""
 
     __slots__ = ("_limits", "_since", "_sweeper", "_unsent_bytes", "_waits_for", "_write_progress")
 

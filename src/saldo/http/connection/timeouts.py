@@ -114,7 +114,8 @@ class TimeoutSweeper:
     async def end_within(self, seconds: float) -> None:
         """Wait for `seconds`, then abort all connections, and cancel the requests that do not end by themselves.
 
-        During the wait, requests are answered as usual, and only clients that don't read are disconnected.
+        During the wait, requests are answered as usual, but clients that don't read are disconnected after
+        `SHUTDOWN_WRITE_TIMEOUT_SECONDS`.
         """
         self.stopping = True
         await asyncio.sleep(seconds)
