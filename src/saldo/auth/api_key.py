@@ -1,4 +1,4 @@
-"""The text of an API key, which its holder sends, and its digest, which is stored."""
+"""API keys: the text that the holder of a key sends, and the digest that the database stores."""
 
 from __future__ import annotations
 

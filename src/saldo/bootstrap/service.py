@@ -75,7 +75,7 @@ def reading_of(settings: Settings) -> ParserOptions:
 
 
 def lane_connector(settings: Settings, database_url: str) -> Connect:
-    """Return the function that connects lanes."""
+    """Return the function that opens the database connection of a lane."""
     limits = limits_of(settings)
 
     async def connect(lane: int, node: Node | None) -> Poster:

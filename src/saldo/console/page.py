@@ -316,7 +316,7 @@ async def parse_form_values(request: HttpRequest, name: str) -> list[str]:
 
 
 def split_commas(text: str | None) -> list[str] | None:
-    """Split a comma-separated input. Returns None if it contains no values."""
+    """Split a comma-separated input. Return None if it contains no values."""
     return [part.strip() for part in (text or "").split(",") if part.strip()] or None
 
 

@@ -189,7 +189,7 @@ class AsgiApp:
         return self._gate.authenticate_cached(scope, dict(scope["headers"])) is not None
 
     def drain(self) -> None:
-        """Report that the service is not ready, so that load balancers move on before the server stops."""
+        """Report that the service is not ready, so that load balancers use other instances before the server stops."""
         self.service.readiness.draining = True
         self.load_shedder.draining = True
 

@@ -184,7 +184,7 @@ def not_sealed_yet(uuid: str) -> Problem:
 
 
 def seal_broken(shard: int, first_seq: int, last_seq: int) -> Problem:
-    """Return 500 for a proof that can't be built."""
+    """Return 500 for a proof that can't be built, because the log does not match its seal."""
     detail = (
         f"The entries {first_seq} to {last_seq} of shard {shard} do not match their seal: the log or its seals "
         "were changed outside the service."
@@ -193,7 +193,7 @@ def seal_broken(shard: int, first_seq: int, last_seq: int) -> Problem:
 
 
 def from_engine_error(error: EngineError) -> Problem:
-    """Return the problem for a request that was not decided."""
+    """Return the problem for a transaction for which the engine returned no outcome."""
     if isinstance(error, OutcomeUnknownError):
         return Problem(
             "outcome_unknown",

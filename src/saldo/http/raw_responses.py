@@ -42,7 +42,7 @@ class SlowRequestLog:
     """The log of slow requests of this process.
 
     Attributes:
-        seconds: Minimum duration of a slow request, set at the start (`saldo.http.litestar_app`).
+        seconds: Minimum duration of a slow request. `saldo.http.litestar_app` sets it at the start.
     """
 
     def __init__(self) -> None:

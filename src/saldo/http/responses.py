@@ -39,7 +39,7 @@ _Recorded: TypeAlias = tuple[int, int, int, int, datetime, datetime]
 
 
 def transaction_of_decision(uuid: UUID, decision: Decision, decimals: int) -> ledger.Transaction:
-    """Return the transaction that a decision recorded, or found recorded, under the uuid."""
+    """Return the transaction that is recorded under the uuid. The decision or an earlier one recorded it."""
     outcome, _, *recorded = decision
     user_id, number, amount, balance, timestamp, recorded_at = cast(_Recorded, recorded)
     return transaction_schema(

@@ -1,6 +1,6 @@
 """Faults of requests: what is wrong with which field.
 
-A parser collects all faults of a request, so that its client can correct them together.
+A parser collects all faults of a request, so that the client can correct all of them before the next attempt.
 """
 
 from __future__ import annotations

@@ -40,7 +40,8 @@ notations: `0x7f.1` means 127.0.0.1."""
 
 
 _HOST: Final = re.compile(r"[0-9a-z._-]+|[0-9a-f:.]+(%.*)?", re.ASCII | re.IGNORECASE)
-"""Pattern of a DNS name or an address. The system's resolver accepts more, such as `*` for this machine."""
+"""Pattern of a DNS name or an address. The system's resolver would also accept other texts, such as `*` for this
+machine."""
 
 
 @dataclass(frozen=True, slots=True)

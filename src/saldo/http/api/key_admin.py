@@ -29,7 +29,7 @@ async def issue_key(service: AppContext, wanted: NewKey, by: str) -> CreatedKey:
     """Create a key that is valid immediately.
 
     Args:
-        by: Name of the grant that requested it, for the log.
+        by: Name of the grant that requested the change, for the log.
 
     Raises:
         TooManyKeysError: The maximum number of valid keys exists already.
@@ -48,7 +48,7 @@ async def replace_key(
 
     Args:
         overlap: Maximum time for which the old key remains valid.
-        by: Name of the grant that requested it, for the log.
+        by: Name of the grant that requested the change, for the log.
     """
     secret = generate_secret()
     new_id = await service.keys.rotate(key_id, hash_secret(secret.encode()), overlap)

@@ -65,7 +65,7 @@ class SpoolSpace:
             event.set()
 
     async def wait(self, event: asyncio.Event) -> None:
-        """Wait for an event, which is also set when space is freed."""
+        """Wait for an event. The method `free` sets the event as well."""
         self._waiting.add(event)
         try:
             await event.wait()

@@ -58,7 +58,7 @@ def head_length(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
 
 
 def is_ambiguous_path(url: bytes) -> bool:
-    """Return whether a router in front of the service may have seen another path.
+    """Return whether a router in front of the service could interpret the URL as another path.
 
     Args:
         url: A URL that contains `%` or `//`.

@@ -58,8 +58,8 @@ change has no effect on data that waits already, so the steps are small in order
 """
 
 HEAD_BYTES_KEPT_MAX: Final = 2048
-"""Maximum length of a cached head in bytes. Heads of normal clients are below a kilobyte; a longer one is
-parsed every time."""
+"""Maximum length of a cached head in bytes. Heads of normal clients are below a kilobyte. A longer head is parsed every
+time."""
 
 HEADS_BYTES_MAX: Final = 1024 * 1024
 """Maximum size of all cached heads in bytes. Heads repeat, because a client sends the same head with every body of the
@@ -297,7 +297,8 @@ def _build_response_begin(default_headers: Headers) -> bytes:
 
 
 def _get_unread_seconds(transport: asyncio.Transport) -> float:
-    """Return the seconds that the newest bytes of a connection have waited in the kernel; 0 where this is unknown."""
+    """Return the seconds that the newest bytes of a connection have waited in the kernel; 0 on systems that do not
+    report it."""
     if sys.platform != "linux":
         return 0.0
     connection = transport.get_extra_info("socket")

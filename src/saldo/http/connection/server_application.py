@@ -11,7 +11,7 @@ from saldo.http.connection.timeouts import TimeoutSweeper, WireLimits
 
 
 class ServerApplication(Protocol):
-    """The interface of the ASGI application that a connection uses in addition to calling it.
+    """The interface of the ASGI application for the server's connections.
 
     `saldo.server.http_server.Application` implements it.
     """

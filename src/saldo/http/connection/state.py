@@ -23,7 +23,8 @@ class ConnectionState(Enum):
     """The client has closed its side. The requests that it sent before are parsed and answered, and then the connection
     is closed."""
     REJECTING = auto()
-    """A request can't be read. Its rejection follows the earlier responses, and further data is discarded."""
+    """A request can't be read. The rejection is sent after the responses to earlier requests, and further data is
+    discarded."""
     REJECTING_HALF_CLOSED = auto()
     """As `REJECTING`, and the client has closed its side. The connection is closed after the rejection."""
     LINGERING = auto()
@@ -50,10 +51,10 @@ TRANSITIONS: Final = MappingProxyType(
 """The states that can follow each state."""
 
 PARSING: Final = frozenset({_S.OPEN, _S.HALF_CLOSED})
-"""The states in which received data is parsed. In all others it is discarded."""
+"""The states in which received data is parsed. In all other states received data is discarded."""
 
 WRITING: Final = PARSING | {_S.REJECTING, _S.REJECTING_HALF_CLOSED}
-"""The states in which responses are written. In all others they are dropped."""
+"""The states in which responses are written. In all other states responses are dropped."""
 
 CLIENT_ENDED: Final = frozenset({_S.HALF_CLOSED, _S.REJECTING_HALF_CLOSED})
 """The states in which the client has closed its side, and waits for responses."""

@@ -83,7 +83,7 @@ class Connection(Protocol):
     """The methods of a connection that the periodic check uses."""
 
     def check_timeout(self, now: float) -> None:
-        """End the connection if it has waited too long. `now` is by the loop's clock."""
+        """End the connection if it has waited too long. `now` is the time by the loop's clock, in seconds."""
 
     def abort(self) -> None:
         """End the connection immediately."""
