@@ -1,5 +1,5 @@
-"""Authentication: API keys, tokens of an identity provider, and the rate limit of each.
+"""Authentication: API keys, tokens of an identity provider, and rate limits.
 
-This package determines from the headers of a request who sent it and which rights it has. It does not contain the
-scopes that routes require (`saldo.http.authorization`) nor the storage of keys (`saldo.store.keys`).
+This package determines from a request's headers who sent the request and which rights the sender has. The scopes that
+routes require are defined in `saldo.http.authorization`, and keys are stored by `saldo.store.keys`.
 """

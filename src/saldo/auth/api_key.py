@@ -1,4 +1,4 @@
-"""The text of an API key, which its holder sends, and its digest, which is stored."""
+"""API keys: the text that the holder of a key sends, and the digest that the database stores."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Final
 
 PREFIX: Final = "saldo_"
-"""Prefix of generated keys, by which secret scanners find leaked ones."""
+"""Prefix of generated keys. Secret scanners recognize leaked keys by this prefix."""
 
 SECRET_BYTES: Final = 32
 
@@ -23,10 +23,10 @@ def generate_secret() -> str:
 
 
 def hash_secret(secret: bytes) -> bytes:
-    """Return the digest of a key (32 bytes), which is stored in its place.
+    """Return the digest of a key (32 bytes). The digest is stored instead of the key.
 
-    The digest is SHA-256 and not a slow password hash: a key is random and long, so that it can't be guessed, and it is
-    checked with every request. Keys are looked up by their digest, so that the duration of a lookup reveals nothing
-    about the key.
+    The digest is SHA-256 and not a slow password hash: keys are long and random, so they can't be guessed, and every
+    request must compute the digest. Keys are looked up by their digest, so that the duration of a lookup reveals
+    nothing about the key.
     """
     return sha256(secret).digest()

@@ -1,4 +1,4 @@
-"""Authentication of requests: from the headers of a request to its grant."""
+"""Authentication of requests: determines the grant of a request from its headers."""
 
 from __future__ import annotations
 
@@ -20,16 +20,15 @@ if TYPE_CHECKING:
     from saldo.auth.bearer_tokens import TokenVerifier
 
 CACHED_GRANTS_MAX: Final = 10_000
-"""Maximum number of `Authorization` headers whose grants are cached. It is enough for all keys, or for the tokens of as
-many users."""
+"""Maximum number of `Authorization` headers whose grants are cached. At the limit the cache is cleared."""
 
 LOCAL_HOSTS_MAX: Final = 100
-"""Maximum number of `Host` headers that are cached as names of this machine while there are no keys."""
+"""Maximum number of accepted `Host` headers that are cached while there are no keys."""
 
 LOOPBACK_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 LOOPBACK_PEERS: Final = frozenset({"127.0.0.1", "::1"})
-"""Usual addresses of local clients, which are recognized without parsing."""
+"""Usual addresses of local clients. They are compared as text, because to parse each address would take longer."""
 
 PROXY_HEADERS: Final = frozenset(
     {
@@ -58,7 +57,8 @@ _log = logging.getLogger("saldo.auth")
 
 
 class AuthenticationFailure(NamedTuple):
-    """A rejected request. If `known` is true, the caller is known but has no rights: 403 instead of 401."""
+    """The reason why a request is rejected. The response is 401, or 403 if `known` is true. Then the credentials are
+    valid but lack rights, or no key exists that the client could send."""
 
     detail: str
     known: bool = False
@@ -73,12 +73,15 @@ TOKEN_WITHOUT_USERS: Final = AuthenticationFailure(
 
 
 class Authenticator:
-    """The authenticator of requests.
+    """Determines the grant of each request by its key, its token or its console session.
 
     While there has never been a key and no identity provider is set, programs on the same machine need no key. Three
-    kinds of requests that reach the loopback address are rejected nevertheless: requests whose peer has another
-    address, requests that a proxy forwards, and requests that a browser sends for a page of another site (recognized by
-    `Origin`, and by a `Host` that is not a name of this machine).
+    kinds of requests are rejected even then. The first two are accepted if `insecure` is set.
+
+    - Requests from other machines.
+    - Requests that a proxy forwards.
+    - Requests that a browser sends for a page of another site. They are recognized by `Origin`, or by a `Host` that is
+      not a name of the service.
     """
 
     def __init__(
@@ -91,12 +94,11 @@ class Authenticator:
     ) -> None:
         """
         Args:
-            insecure: without keys, requests from other machines are accepted, too.
-            hosts: names of the service, in lower case, that requests without a key may have in `Host` if `insecure`.
-                IP addresses and the names of loopback need not be listed, because another site can't be served under
-                them.
+            insecure: while there are no keys, accept requests from other machines as well.
+            hosts: host names of the service, in lower case. If `insecure` is set, the `Host` of a request without a key
+                must be one of them, an IP address or `localhost`. The page of another site can't have such a host.
             proxies: networks of the proxies whose `X-Forwarded-For` is trusted.
-            origins: sites whose pages may send requests without a key.
+            origins: origins, besides the service's own, whose pages may send requests without a key.
         """
         self._insecure = insecure
         self._hosts = LOOPBACK_HOSTS | hosts if insecure else LOOPBACK_HOSTS
@@ -109,22 +111,22 @@ class Authenticator:
         self._tokens: TokenVerifier | None = None
 
     def configure(self, keyring: KeyCache, tokens: TokenVerifier | None) -> None:
-        """Set the sources of grants. Until then no request can be authenticated."""
+        """Set the sources of grants. This method must be called before the first request is authenticated."""
         self._keyring = keyring
         self._tokens = tokens
 
     def clear_cache(self) -> None:
-        """Clear the cached grants and hosts, after the valid keys or tokens have changed."""
+        """Clear the cached grants and hosts. Called when the valid keys or the provider's keys have changed."""
         self._known = {}
         self._local_hosts = set()
 
     @property
     def no_keys_exist(self) -> bool:
-        """True if requests without a key are accepted, because there has never been a key."""
+        """True if there has never been a key and no identity provider is set, so that requests need no key."""
         return self._tokens is None and self._keyring is not None and self._keyring.any_key is False
 
     def authenticate_cached(self, scope: Any, headers: Headers) -> Grant | None:
-        """Return the cached grant of a request; None means that the caller must await `admit`."""
+        """Return the cached grant of a request; None means that the caller must await `authenticate`."""
         if self._local_hosts and b"origin" not in headers:
             known = headers.get(b"host") in self._local_hosts
             return (
@@ -135,7 +137,8 @@ class Authenticator:
         authorization = headers.get(b"authorization")
         if authorization is None:
             return None
-        # The key is a digest: a lookup of the header itself would take longer the more of its bytes are right.
+        # The cache is indexed by the header's digest. The duration of a lookup by the header itself could reveal how
+        # many of its bytes are right.
         grant = self._known.get(sha256(authorization).digest())
         if grant is None or grant.expires_at <= time.time():
             return None
@@ -176,7 +179,7 @@ class Authenticator:
     async def authenticate_key(
         self, scope: Any, headers: Headers, secret: bytes
     ) -> Grant | AuthenticationFailure:
-        """Return the grant of a key that is used to sign in. Tokens of an identity provider are not accepted.
+        """Return the grant of a key with which a user signs in. Tokens of an identity provider are not accepted.
 
         Raises:
             StoreError: the key is not known, and the database can't be queried.
@@ -189,7 +192,7 @@ class Authenticator:
     async def authenticate_session(
         self, scope: Any, headers: Headers, name: str, fits: Callable[[bytes], bool]
     ) -> Grant | AuthenticationFailure:
-        """Return the grant of a signed-in session, whose key has this name and a digest that `fits` accepts.
+        """Return the grant of a signed-in session. Its key is the one named `name`, if `fits` accepts the key's digest.
 
         Raises:
             StoreError: the keys have not been loaded yet, and the database can't be queried.
@@ -217,8 +220,8 @@ class Authenticator:
         return grant
 
     def _log_wrong_network(self, grant: Grant, address: Address | None) -> None:
-        """Log that a key was used from a network outside its list. The lines are rate-limited, since the client
-        decides how often it sends the key."""
+        """Log that a key was used from a network in which it is not allowed. The lines are rate-limited, because a
+        client can send any number of such requests."""
         now = time.monotonic()
         if now - self._logged_at.get(grant.name, -LOG_INTERVAL_SECONDS) < LOG_INTERVAL_SECONDS:
             return
@@ -230,7 +233,8 @@ class Authenticator:
     async def authenticate_without_key(
         self, scope: Any, headers: Headers
     ) -> Grant | AuthenticationFailure | None:
-        """Return the grant of a request without a key while there has never been a key; None if there has been one.
+        """Return the grant of a request without a key, or the reason why the request is rejected. Return None if
+        requests need a key.
 
         Raises:
             StoreError: the keys have not been loaded yet, and the database can't be queried.
@@ -246,7 +250,7 @@ class Authenticator:
             credential.count(b".") != 2 and len(credential) <= SECRET_LENGTH_MAX
         ):
             return await self._find_key(credential)
-        # A token has three parts separated by dots. Generated keys have no dot, but one from the settings may have two.
+        # A token has three parts separated by dots. Generated keys have no dot, but a key in the settings may have two.
         given = self._keyring.loaded_grant(credential)
         if given is not None:
             return given
@@ -291,7 +295,7 @@ class Authenticator:
         return UNAUTHENTICATED_ADMIN
 
     def _client_address(self, scope: Any, headers: Headers) -> Address | None:
-        """Return the client's address: the last one on the path of the request that is not one of our proxies."""
+        """Return the client's address: the last address on the request's path that is not a trusted proxy's."""
         client = scope.get("client")
         found = _parse_address(client[0]) if client else None
         if not self._proxies.networks:
@@ -309,7 +313,8 @@ class Authenticator:
 
 
 class Authentication:
-    """The authentication of one request: its grant, and a check for long requests that the grant is still valid."""
+    """The authentication of one request. It has the request's grant, and checks whether the grant of a long request is
+    still valid."""
 
     __slots__ = ("_gate", "_headers", "_scope", "grant")
 
@@ -320,7 +325,7 @@ class Authentication:
         self.grant = grant
 
     async def is_still_valid(self) -> bool:
-        """Return whether the request would still be accepted. Without the database the last known state counts."""
+        """Return whether the request would still be accepted, or True if the database can't be queried."""
         if self._gate.authenticate_cached(self._scope, self._headers) is not None:
             return True
         try:
@@ -330,7 +335,7 @@ class Authentication:
 
 
 def _is_direct(scope: Any, headers: Headers) -> bool:
-    """Return whether a request comes from a program on this machine, as far as can be seen.
+    """Return whether a request seems to come directly from a program on this machine, not through a proxy.
 
     A proxy on this machine has a loopback address, too. It is recognized by the headers that it adds, or by HTTP/1.0,
     which most versions of nginx use by default to connect to the service.

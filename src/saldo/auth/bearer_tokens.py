@@ -22,19 +22,22 @@ from saldo.lifecycle.tasks import cancel_until_ended
 TOKEN_LENGTH_MAX: Final = 8192
 
 REFRESH_INTERVAL_SECONDS_MIN: Final = 10.0
-"""Minimum interval between two fetches of the provider's keys for a token that is signed with an unknown one, which may
-be new."""
+"""Minimum interval between two fetches of the provider's keys for tokens that are signed with an unknown key. Such a
+key may be new."""
 
 FETCH_SECONDS_MAX: Final = 5.0
 FETCH_BYTES_MAX: Final = 1_048_576
 REASON_LENGTH_MAX: Final = 200
-"""Maximum length, in characters, of the reason of a failure in the log. Some reasons are texts of the provider."""
+"""Maximum length, in characters, of the reason of a failure in the log. Some reasons contain text that the provider
+sent."""
 
 URL_SECRET_LENGTH_MIN: Final = 4
-"""Minimum length, in characters, of a part of a URL that is kept out of messages. Shorter parts occur in many words."""
+"""Minimum length, in characters, of the parts of a URL that messages must not contain. Shorter parts also occur in
+ordinary words."""
 
 EXPIRY_MAX: Final = 2**53
-"""Maximum expiry, in seconds since the epoch. Greater integers are not exact as floats, and real tokens have none."""
+"""Maximum expiry, in seconds since the epoch. A later expiry is reduced to this one, because floats can't represent
+greater integers exactly."""
 
 BUCKETS_MAX: Final = 10_000
 """Maximum number of subjects whose rate limit is tracked."""
@@ -56,7 +59,7 @@ class TokenVerifier:
         """
         Args:
             rate: the rate limit of each subject; None means no limit.
-            changed: called after the keys have changed.
+            changed: called after the provider's keys have changed.
         """
         self._provider = provider
         self._rate = rate
@@ -70,7 +73,7 @@ class TokenVerifier:
         self._buckets: dict[str, TokenBucket] = {}
 
     async def start(self) -> None:
-        """Fetch the keys, and start to refresh them. A failure of the first fetch does not prevent the start."""
+        """Fetch the keys, and start to refresh them periodically. A failure of the first fetch is only logged."""
         await self._refresh()
         self._following = asyncio.create_task(
             self._refresh_periodically(), name="identity provider key refresh"
@@ -136,7 +139,8 @@ class TokenVerifier:
             return jwt.decode(
                 token,
                 key,
-                # Only the key's own algorithm: the token's header must not decide how the token is checked.
+                # Only the key's own algorithm is allowed, because the token's header must not decide how the token is
+                # checked.
                 algorithms=[name for name in provider.algorithms if name == key.algorithm_name],
                 audience=provider.audience,
                 issuer=provider.issuer,
@@ -162,7 +166,7 @@ class TokenVerifier:
         users = self._users(claims)
         scopes = self._scopes(claims)
         if users is not None:
-            # Keys, webhooks and metrics concern all users.
+            # Keys, webhooks and metrics give access to data of all users.
             scopes -= {Scope.ADMIN, Scope.METRICS}
         return Grant(
             f"token of {subject[:SUBJECT_LENGTH_MAX]!r}",
@@ -173,7 +177,7 @@ class TokenVerifier:
         )
 
     def _check_lifetime(self, claims: Mapping[str, Any]) -> None:
-        """Reject a token with too long a lifetime, since it can't be revoked before it expires.
+        """Reject a token with too long a lifetime. A token can't be revoked before it expires.
 
         Raises:
             TokenError: the lifetime is too long.
@@ -224,8 +228,8 @@ class TokenVerifier:
                 await self._refresh()
 
     async def _refresh_for_key(self, name: object) -> None:
-        """Fetch the provider's keys if this one is unknown. Concurrent callers share one fetch, and fetches are
-        rate-limited."""
+        """Fetch the provider's keys if none of the known keys has this name. Concurrent callers share one fetch, and
+        fetches are rate-limited."""
         async with self._looking:
             rested = time.monotonic() - self._looked_at >= REFRESH_INTERVAL_SECONDS_MIN
             if name not in self._keys and rested:
@@ -276,7 +280,7 @@ class TokenVerifier:
 
 
 def _describe_failure(error: Exception, jwks: str | Path) -> str:
-    """Describe a failure in one line, without the URL, which may contain a password or a token."""
+    """Describe a failure in one line. The line does not contain the URL, which may have a password or a token."""
     text = str(error)
     if isinstance(error, aiohttp.ClientResponseError):
         text = f"{error.status} {error.message}"  # str(error) ends with the whole URL
@@ -287,7 +291,8 @@ def _describe_failure(error: Exception, jwks: str | Path) -> str:
 
 
 def _secret_parts(url: str) -> list[str]:
-    """Return the parts of a URL except its host that are long enough to be a secret and may occur in a message."""
+    """Return the parts of a URL that may be secret: the user, the password, and the parts of the path and the query.
+    Parts that are too short to be a secret are left out."""
     authority, _, path = url.partition("://")[2].partition("/")
     user = authority.rpartition("@")[0]
     return [
@@ -298,10 +303,12 @@ def _secret_parts(url: str) -> list[str]:
 
 
 def _read_subject(claims: Mapping[str, Any]) -> str:
-    """Return the subject of a token: a person or a client (`client_id` of RFC 9068, `azp` of OpenID Connect).
+    """Return the subject of a token. If the claim `sub` is missing, the subject is the client (`client_id` of RFC 9068,
+    or `azp` of OpenID Connect).
 
     Raises:
-        TokenError: the token has no subject. All such tokens would share one rate limit and one name in the log.
+        TokenError: the token has no subject. If such tokens were accepted, all of them would share one rate limit and
+            one name in the log.
     """
     for name in ("sub", "client_id", "azp"):
         value = claims.get(name)

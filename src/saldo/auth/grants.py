@@ -15,7 +15,7 @@ Address: TypeAlias = IPv4Address | IPv6Address
 
 
 class Scope(StrEnum):
-    """A permission for one part of the API. Admin includes all the others."""
+    """A permission for one part of the API. The scope admin includes all other scopes."""
 
     READ = "read"
     WRITE = "write"
@@ -31,10 +31,10 @@ class Grant:
     """The rights of a key or a token.
 
     Attributes:
-        name: of the holder, for the log. It never contains a secret.
+        name: the name of the key or token in the log. It never contains a secret.
         user_ids: the users that the grant is limited to; None means all users.
         networks: the networks from which requests may come; empty means any.
-        expires_at: seconds since the epoch.
+        expires_at: the time of expiry, in seconds since the epoch.
         bucket: the rate limit; None means no limit.
     """
 
@@ -65,7 +65,7 @@ class Grant:
 
 
 UNAUTHENTICATED_ADMIN: Final = Grant("anyone", frozenset({Scope.ADMIN}))
-"""Grant of all requests while there are no keys."""
+"""Grant of every accepted request while there are no keys."""
 
 NO_GRANT: Final = Grant("nobody", frozenset(), frozenset())
 """Grant of requests that need no authentication, or that have not been authenticated yet."""

@@ -15,15 +15,16 @@ ALGORITHMS: Final = (
 
 
 class TokenError(Exception):
-    """Raised when a token is not valid. The message gives the reason, and nothing of the token's content."""
+    """Raised when a token is not valid. The message gives the reason, and contains no value from the token."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdentityProvider:
-    """An identity provider, and how its tokens are checked; see the settings of the same names.
+    """An identity provider and the rules by which its tokens are checked. The settings `SALDO_JWT_…` describe the
+    attributes in detail.
 
     Attributes:
-        jwks: the URL or the file of its public keys.
+        jwks: the URL or the file of the provider's public keys.
         users_claim: name of the claim that lists the users a token is limited to; None means that each token is for
             all users.
         types: accepted values of the tokens' header `typ`, in lower case. A token without that header counts as `jwt`.

@@ -16,17 +16,17 @@ from saldo.store.errors import StoreError
 from saldo.store.keys import Keys, ValidKey
 
 LOAD_INTERVAL_SECONDS_MIN: Final = 0.25
-"""Minimum interval between two queries of the database for an unknown key, which may be a new one. Requests with
-invented keys wait for it."""
+"""Minimum interval between two database queries for unknown keys. An unknown key may be new, so its request waits for
+the next query."""
 
 _log = logging.getLogger("saldo.auth")
 
 
 class KeyCache:
-    """A cache of the valid keys: those in the database, which are polled, and those in the settings.
+    """A cache of the valid keys: the keys in the settings, and the keys in the database, which is polled.
 
     Attributes:
-        any_key: True if any key has ever existed; None until the database has been queried.
+        any_key: True if any key has ever existed, False if not, and None if the database has not been queried yet.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class KeyCache:
         """
         Args:
             given: the keys in the settings, and the scope of each.
-            refresh_seconds: polling interval. A revoked key may be accepted for that time.
+            refresh_seconds: polling interval. A revoked key may be accepted for this long after its revocation.
             rate: the rate limit of each key; None means no limit.
             changed: called after the valid keys have changed.
         """
@@ -87,22 +87,23 @@ class KeyCache:
         return found
 
     def loaded_grant(self, secret: bytes) -> Grant | None:
-        """Return the grant of a key that is loaded; None if it is not valid or is newer than the last poll."""
+        """Return the grant of a key; None if the key is not valid, or was created after the last poll."""
         return self._grants.get(hash_secret(secret))
 
     def find_grant_by_name(self, name: str, fits: Callable[[bytes], bool]) -> Grant | None:
-        """Return the grant of the key with this name if `fits` accepts its digest; None if it is no longer valid."""
+        """Return the grant of the valid key with this name; None if there is none, or if `fits` rejects its digest."""
         for digest, grant in self._grants.items():
             if grant.name == name and fits(digest):
                 return grant
         return None
 
     def find_digest(self, name: str) -> bytes | None:
-        """Return the digest of the key with this name, which is known to this service only; None if it is not valid."""
+        """Return the digest of the valid key with this name; None if there is none. Clients don't know the digest."""
         return next((digest for digest, grant in self._grants.items() if grant.name == name), None)
 
     async def refresh_shared(self) -> None:
-        """Load all changes up to now. Concurrent callers share one query, which respects the minimum interval.
+        """Load the changes that were made before the call. Concurrent callers share one query, which waits until
+        `LOAD_INTERVAL_SECONDS_MIN` has passed since the last one.
 
         Raises:
             StoreError: the database can't be queried.
@@ -126,7 +127,7 @@ class KeyCache:
         try:
             async with self._looking:
                 await asyncio.sleep(self._looked_at + LOAD_INTERVAL_SECONDS_MIN - time.monotonic())
-                # Callers from now on may look for a key that the coming query misses, so they need another one.
+                # The query below may miss a key that is created from now on, so later callers need another query.
                 self._next_look = None
                 await self._look()
         finally:
@@ -170,6 +171,6 @@ class KeyCache:
 
 
 def _consume_exception(task: asyncio.Task[None]) -> None:
-    """Read a finished task's exception, so that asyncio does not log it if nobody awaits the task any more."""
+    """Read a finished task's exception. Otherwise asyncio would log the exception if nothing awaits the task."""
     if not task.cancelled():
         task.exception()

@@ -1,4 +1,4 @@
-"""Rate limits: token buckets, each within one process."""
+"""Rate limits, implemented as token buckets. Each process has its own buckets."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 
 class Rate(NamedTuple):
-    """A rate limit: requests per second in the long run, and a burst after an idle time.
+    """A rate limit: the average number of requests per second, and the burst that is allowed after an idle time.
 
     Attributes:
-        debt_seconds_max: maximum time for which one large request may block the following ones.
+        debt_seconds_max: maximum time, in seconds, for which one large request may block later requests.
     """
 
     per_second: float
@@ -21,10 +21,10 @@ class Rate(NamedTuple):
 
 
 class TokenBucket:
-    """A token bucket, which refills itself.
+    """A token bucket, which is refilled at a constant rate.
 
-    The last request that takes from the bucket may overdraw it: an array of transactions is admitted as a whole if it
-    has at most `request_tokens_max` of them, and the next request then waits for longer.
+    A request may take more tokens than are left, unless the bucket is empty. An array of transactions is therefore
+    admitted as a whole if it has at most `request_tokens_max` of them, and later requests wait correspondingly longer.
     """
 
     __slots__ = ("_clock", "_filled_at", "_level", "_rate")
@@ -39,7 +39,8 @@ class TokenBucket:
         """Take `count` tokens if the bucket is not empty.
 
         Returns:
-            0 if they were taken; otherwise the seconds until the bucket is no longer empty, and nothing was taken.
+            0 if the tokens were taken. Otherwise no token was taken, and the result is the number of seconds until the
+            bucket is no longer empty.
         """
         now = self._clock()
         level = self._level + (now - self._filled_at) * self._rate.per_second
@@ -60,9 +61,10 @@ class TokenBucket:
 
     @property
     def request_tokens_max(self) -> int:
-        """Maximum number of tokens for one request. A larger request would block the following ones for too long."""
+        """Maximum number of tokens for one request. A larger request would block later requests for more than
+        `debt_seconds_max`."""
         return self._rate.burst + int(self._rate.per_second * self._rate.debt_seconds_max)
 
     def overdraw(self, count: int) -> None:
-        """Take `count` more tokens, whatever the bucket's level is, for a request that has already been admitted."""
+        """Take `count` more tokens for a request that has already been admitted. The level may become negative."""
         self._level -= count

@@ -1,1 +1,1 @@
-"""The wiring of objects and the order of their start and stop, with one module for each thing that runs."""
+"""Creation of the program's objects from the settings, and the order in which they are started and stopped."""

@@ -17,7 +17,7 @@ from saldo.store.connections.connection import open_pool
 
 
 async def run_audit(settings: Settings, pool: Any, beside: PostingActivity) -> None:
-    """Run the audit in the background, unless the settings disable it."""
+    """Run the audit until it is cancelled. If the settings disable the audit, return immediately."""
     if settings.audit_entries_per_second == 0:
         return
     limits = AuditLimits(settings.audit_entries_per_second, settings.relay_lease_seconds)
@@ -38,7 +38,7 @@ async def open_audit_store(settings: Settings, database_url: str) -> AsyncIterat
 
 @asynccontextmanager
 async def open_verification(settings: Settings, database_url: str) -> AsyncIterator[Verification]:
-    """Yield a verification of the whole ledger that has not begun."""
+    """Yield a verification of the whole ledger. The caller runs the verification."""
     pool = await open_pool(
         database_url,
         connections=1,

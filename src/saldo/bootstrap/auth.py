@@ -37,7 +37,7 @@ class AuthStack:
 
     @classmethod
     async def open(cls, settings: Settings, database_url: str) -> AuthStack:
-        """Create all parts. Until `start` no request can be authenticated."""
+        """Create all parts. `start` must be called before requests are served."""
         gate = Authenticator(
             insecure=settings.insecure,
             proxies=settings.proxy_networks,
@@ -50,7 +50,7 @@ class AuthStack:
             from saldo.auth.bearer_tokens import TokenVerifier  # noqa: PLC0415 - its packages take long to load
 
             tokens = TokenVerifier(provider, rate, gate.clear_cache)
-        # Opened last: nothing after it can fail and leave the pool open.
+        # The pool is opened last, so that a failure of an earlier step can't leave it open.
         keys = await _open_keys(settings, database_url)
         keyring = KeyCache(
             keys,
@@ -63,7 +63,7 @@ class AuthStack:
         return cls(gate, keyring, keys, tokens)
 
     async def start(self) -> None:
-        """Load the keys and the provider's keys, and start to poll for changes."""
+        """Load the API keys and the identity provider's keys, and start to poll both for changes."""
         await self.keyring.start()
         if self.tokens is not None:
             self.tokens.warn_of_broad_audience()
@@ -90,7 +90,7 @@ def configured_keys(settings: Settings) -> dict[str, Scope]:
 
 
 def rate_of(settings: Settings) -> Rate | None:
-    """Return the rate limit of each key; None if there is none."""
+    """Return the rate limit of each key; None if no limit is set."""
     if settings.rate_requests_per_second is None:
         return None
     return Rate(
@@ -119,13 +119,14 @@ def provider_from_settings(settings: Settings) -> IdentityProvider | None:
 
 
 def require_keys_unless_loopback(settings: Settings, database_url: str, address: str) -> None:
-    """Check that a service that starts requires authentication, or that only this machine can reach it.
+    """Check that a starting service requires authentication, or that only this machine can reach the service. The
+    setting `insecure` disables the check.
 
     Args:
         address: the address that the service listens on.
 
     Raises:
-        ConfigurationError: anyone who reaches the service could move money.
+        ConfigurationError: neither is the case, so anyone who can reach the service could move money.
     """
     if settings.insecure or ip_address(address).is_loopback:
         return

@@ -1,4 +1,4 @@
-"""The database that the settings name, and its preparation."""
+"""The database that the settings name: its start, its preparation and its checks."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ class Purpose(Enum):
     """The purpose for which a command uses the database. It decides what is prepared."""
 
     SERVE = "serve"
-    """The service uses the database: it is migrated, and the ledger's rules are set."""
+    """The service runs on the database. The database is migrated, and the ledger's rules are set."""
     GRANT = "grant"
-    """A command grants the service's role its rights: the database is migrated, and its rules are unchanged."""
+    """A command grants the service's role its rights. The database is migrated, and the ledger's rules are not
+    changed."""
     CHANGE = "change"
-    """A command writes: a database without a ledger is prepared, and any other is left unchanged."""
+    """A command writes to the ledger. If the database has no ledger, one is created; otherwise the schema is not
+    changed."""
     READ = "look"
-    """A command only reads: the database is not changed, and no writer is blocked."""
+    """A command only reads. It does not change the database and does not block writers."""
 
 
 class Database:
-    """The database that the settings name, prepared for a purpose: started if embedded, migrated if it is to serve,
-    and checked.
+    """The database that the settings name. An embedded server is started, and the database is prepared for the purpose.
 
-    It is a context manager that returns the connection string of the service's role. Pools that are opened inside a
-    context with the purpose READ are read-only.
+    The object is a context manager that returns the connection string of the service's role. Pools that are opened
+    inside a context with the purpose READ are read-only.
 
     Raises:
         ConfigurationError: the database can't be used. The message is one line for the operator.
@@ -49,7 +50,7 @@ class Database:
     ) -> None:
         """
         Args:
-            beside_service: use the embedded server of a running service, if there is one.
+            beside_service: if a running service has started the embedded server, use that server.
             purpose: the purpose, which decides what is prepared.
         """
         self._purpose = purpose
@@ -61,7 +62,7 @@ class Database:
 
     @property
     def owner_url(self) -> str:
-        """The connection string of the role that owns the schema, once the server is started."""
+        """The connection string of the role that owns the schema. An embedded server must have been started."""
         server = self._embedded or self._attached
         if server is not None:
             return server.owner_url
@@ -128,7 +129,8 @@ class Database:
             currency_decimals=settings.currency_decimals,
             max_lateness=settings.max_lateness,
         )
-        # The migrations may have used another role, so this one's password, rights and route are checked as well.
+        # The migrations may have used another role, so the password, the rights and the route of the service's role are
+        # checked as well.
         asyncio.run(check(service_url))
         warn_of_rights(service_url)
         warn_about_unverified_tls(_connection_strings(settings))
@@ -153,7 +155,8 @@ def _check_connection_strings(settings: Settings) -> None:
     """Check the connection strings in the settings before anything connects.
 
     Raises:
-        ConfigurationError: one can't be used. The message names the setting, and quotes nothing of the string.
+        ConfigurationError: a string can't be used. The message names the setting, and does not quote the string, which
+            may contain a password.
     """
     for name in ("database_url", "database_owner_url", "database_replica_url"):
         url = getattr(settings, name)

@@ -1,4 +1,4 @@
-"""The number of connections to the database that a process keeps, and the pool that all its relays share."""
+"""Numbers of database connections per process, and the connection pool that the relays of a process share."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from saldo.settings.model import Settings
 from saldo.store.connections.connection import open_pool
 
 EVENTS_CONNECTIONS = 3
-"""Maximum number of connections of a service process for the live stream: for the tail of the log, for past events, and
-for the start positions of new subscribers."""
+"""Maximum number of connections of a service process for the live stream. They read new events, past events, and the
+start positions of new subscribers."""
 
 WEBHOOK_API_CONNECTIONS = 1
-"""Maximum number of connections of a service process for requests about webhooks, which are few."""
+"""Maximum number of connections of a service process for requests that manage webhooks. Such requests are rare."""
 
 KEY_CONNECTIONS = 1
 """Maximum number of connections of a service process for reading the API keys."""
 
 RELAY_CONNECTIONS = 6
-"""Maximum number of connections of a relay process for all its sinks: one for reading while others move cursors and
-renew leases, one for the totals, one for the sealer, and one for the audit."""
+"""Maximum number of connections of a relay process, without those of webhooks. Three are for the sinks, of which one
+reads while others move cursors and renew leases. One each is for the totals, the sealer and the audit."""
 
 WEBHOOK_CONNECTIONS = 4
 """Maximum number of connections of a relay process for all webhooks. They have a pool of their own, so that many
@@ -30,10 +30,11 @@ failing endpoints don't delay other sinks."""
 
 
 def connections_of_service(settings: Settings) -> int:
-    """Return the maximum number of connections of a service process, one of `SALDO_WORKERS`, to the primary.
+    """Return the maximum number of connections to the primary that one service process keeps. `SALDO_WORKERS` is the
+    number of such processes.
 
     The pool of a replica (`SALDO_DATABASE_REPLICA_URL`) is on another server and is not counted. On a distributed
-    ledger (Citus) there are `SALDO_LANES` for each node.
+    ledger (Citus) a process has more connections: `SALDO_LANES` lanes for each node.
     """
     lanes = settings.lane_count(by_shard=False) + ATOMIC_LANES
     others = EVENTS_CONNECTIONS + WEBHOOK_API_CONNECTIONS + KEY_CONNECTIONS

@@ -1,4 +1,4 @@
-"""The relay process: the relays of all sinks, and beside them the totals, the sealer and the audit."""
+"""The parts of a relay process: the relays of all sinks, the totals, the sealer and the audit."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from saldo.observability.tracing import Tracing
 
 RewindTarget = Literal["start", "now"] | datetime | tuple[int, int]
-"""Target of a rewind: the start of the log, its end, the time of recording of the first entry to publish, or the `seq`
-of one shard after which to continue."""
+"""Target of a rewind: the start of the log ("start"), its end ("now"), a time, or a shard and a `seq`. Publishing
+continues with the first entry that was recorded at the time or later, or with the entry after `seq`."""
 
 
 class PositionBeyondHeadError(Exception):
@@ -46,11 +46,11 @@ async def run_relays(
     bell_path: Path | None,
     tracing: Tracing | None = None,
 ) -> AsyncIterator[None]:
-    """Run a relay for each configured sink, and the background tasks. At the end the relays publish the rest of the
-    events.
+    """Run a relay for each configured sink, and the background tasks. On exit the relays publish the remaining events,
+    within the shutdown timeout.
 
     Args:
-        bell_path: the socket at which wakeups arrive; None means that new entries are found by polling only.
+        bell_path: the socket that receives wakeups; None means that new entries are found by polling only.
         tracing: receives a span for each batch of events, except those of webhooks.
     """
     async with relay_pool(settings, database_url) as pool:

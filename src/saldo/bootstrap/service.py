@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from saldo.observability.tracing import Tracing
 
 STATEMENT_SHARE = 0.9
-"""Share of a batch's timeout after which the server cancels the statement. The lane then learns that nothing was
+"""Fraction of a batch's timeout after which PostgreSQL cancels the statement. The lane then knows that nothing was
 recorded, and bisects the batch."""
 
 
@@ -75,7 +75,7 @@ def reading_of(settings: Settings) -> ParserOptions:
 
 
 def lane_connector(settings: Settings, database_url: str) -> Connect:
-    """Return the function that connects lanes."""
+    """Return the function that opens the database connection of a lane."""
     limits = limits_of(settings)
 
     async def connect(lane: int, node: Node | None) -> Poster:
@@ -98,7 +98,7 @@ def create_engine(
     *,
     by_shard: bool = False,
 ) -> Engine:
-    """Create the engine. Its lanes connect to the database when they have the first batch.
+    """Create the engine. Each lane connects to the database when it has its first batch.
 
     Args:
         notify_posted, tracing: see `Engine`.
@@ -131,7 +131,7 @@ async def run_service(
 ) -> AsyncIterator[AsgiApp]:
     """Start the application with all its parts, yield it, and stop the parts in the opposite order.
 
-    A start that fails closes what it has opened.
+    If the start fails, the parts that have been started are stopped.
 
     Args:
         bell_path: The wakeup socket of the relay; None means that no relay is woken.
@@ -148,9 +148,10 @@ async def _start(
     bell_path: Path | None,
     tracing: Tracing | None,
 ) -> AsgiApp:
-    """Start everything, and push its stop to the stack.
+    """Start all parts, and push the stop of each to the stack.
 
-    The engine starts after the pools that requests in flight need, so that it stops before them.
+    The stack stops the parts in reverse order. The engine is started after the pools that requests in flight need, so
+    that the engine stops before the pools close.
     """
     reading = reading_of(settings)
     bell = None if bell_path is None else stack.enter_context(closing(WakeupSender(bell_path)))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def open_tracing(settings: Settings) -> AsyncIterator[Tracing | None]:
-    """Yield the tracing of this process; None if it is not configured. Unsent spans are sent at the end."""
+    """Yield the tracing of this process; None if it is not configured. On exit, unsent spans are sent."""
     if settings.tracing_url is None:
         yield None
         return

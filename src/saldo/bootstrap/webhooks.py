@@ -1,4 +1,4 @@
-"""Webhooks: their relays, and the store of subscriptions for requests and commands."""
+"""The relays of webhooks, and the store of subscriptions for commands."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from saldo.store.log import Log
 from saldo.store.webhooks import ActiveWebhook, Webhooks
 
 WEBHOOK_BATCH_EVENTS_MAX = 100
-"""Maximum number of a webhook's events in flight before its cursor moves. After a crash, this many events may be
-delivered twice."""
+"""Maximum number of events that a webhook's relay publishes before it moves the cursor. After a crash, up to this many
+events may be delivered twice."""
 
 
 WEBHOOK_POLL_SECONDS = 5.0
@@ -36,10 +36,11 @@ WEBHOOK_POLL_SECONDS = 5.0
 async def run_webhooks(
     settings: Settings, database_url: str, resolver: AbstractResolver | None = None
 ) -> AsyncIterator[WebhookSupervisor]:
-    """Run a relay for each webhook, and follow changes of the subscriptions.
+    """Run a relay for each webhook. Relays are started and stopped as subscriptions change. If the settings disable
+    webhooks, no relay runs.
 
     Args:
-        resolver: the resolver of endpoints' host names; None means the system's.
+        resolver: the resolver of endpoints' host names; None means the system's resolver.
     """
     sender = HttpSender(
         timeout_seconds=settings.webhook_timeout_seconds,

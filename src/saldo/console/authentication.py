@@ -1,10 +1,11 @@
 """Session authentication of the console: the session cookie, the session's key, and the form tokens.
 
-The middleware authenticates every request; only the paths in `middleware.OPEN` are served without a sign-in.
+The middleware authenticates every request. Only the paths in `middleware.UNAUTHENTICATED_PATHS` are served without a
+sign-in.
 
 There are two cookies. The browser never sends the session cookie with a request from another site, not even when the
-visitor follows a link from there. A page that is opened by such a link therefore must not replace the session cookie.
-Visitors without a session get a second cookie, which is used only to bind forms to them.
+visitor follows a link on that site. The response to such a request therefore must not replace the session cookie.
+Visitors without a session get the second cookie, the visitor cookie. It only binds forms to the visitor.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Visitor:
         signed_in: Whether the grant comes from a session. While no keys exist, there are no sessions.
         secret: The secret of the session, or the value of the visitor cookie.
         new: Whether the visitor cookie still has to be set.
-        denied: The reason why even signing in is not possible, or None if it is possible.
+        denied: The reason why the visitor can't even sign in, or None if the visitor can.
     """
 
     grant: Grant | None
@@ -64,7 +65,7 @@ class Visitor:
         return sha256(b"saldo console form " + self.secret.encode()).hexdigest()
 
     def owns(self, form_token: str) -> bool:
-        """Return whether a form token was issued to this visitor."""
+        """Return whether a form token is the one of this visitor. A new visitor has none yet."""
         # Bytes are compared, since `compare_digest` accepts text only if it is ASCII.
         return not self.new and hmac.compare_digest(self.form_token.encode(), form_token.encode())
 
@@ -81,7 +82,7 @@ class SessionAuthenticator:
         """Return the visitor who sent a request, from its cookies.
 
         Args:
-            in_use: Whether the request extends the session. Requests that a page sends by itself do not.
+            in_use: Whether the request extends the session. False for requests that a page sends automatically.
 
         Raises:
             StoreError: The database is not available.
@@ -156,7 +157,7 @@ class SessionAuthenticator:
 
 
 class SessionAdmission(Authentication):
-    """The admission of a request that a session has authenticated. See `Authentication`."""
+    """The authentication of a request by a session. See `Authentication`."""
 
     __slots__ = ("_authenticator", "_request")
 
@@ -186,7 +187,8 @@ def _binding(secret: str, key_digest: bytes) -> bytes:
 def is_secure(scope: Any) -> bool:
     """Return whether the browser uses TLS.
 
-    The header `X-Forwarded-Proto` is trusted from every client, since its only effect is to make the cookies stricter.
+    The header `X-Forwarded-Proto` is trusted even if no trusted proxy has sent it, because it only makes the cookies
+    stricter.
     """
     forwarded = (b"x-forwarded-proto", b"https")
     return scope["scheme"] == "https" or forwarded in scope["headers"]
@@ -205,7 +207,8 @@ def cookie_name(name: str, *, secure: bool) -> str:
 def parse_cookies(scope: Any) -> dict[str, str]:
     """Return the cookies of a request by name. Values are not validated, since other services may set cookies, too.
 
-    A name that occurs twice is left out: one of the two cookies was planted, and it is not known which.
+    A name that occurs twice is left out. An attacker may have planted one of the two cookies, and the service can't
+    know which one.
     """
     lines = [value for name, value in scope["headers"] if name == b"cookie"]
     found: dict[str, str] = {}
@@ -219,7 +222,7 @@ def parse_cookies(scope: Any) -> dict[str, str]:
 
 
 def _parse_secret_cookies(scope: Any) -> dict[str, str]:
-    """Return the cookies whose values have the form of our secrets."""
+    """Return the cookies whose values have the form of the secrets that this module generates."""
     return {name: value for name, value in parse_cookies(scope).items() if _SECRET.fullmatch(value)}
 
 

@@ -1,11 +1,11 @@
 """Flash messages: secrets that a form creates and that the page after the redirect shows once.
 
-If the response to the form showed the secret, each reload would create another one. Until it is shown, the secret is
-in a cookie for the path of the next page, and that page deletes the cookie. The cookie is encrypted, because the logs
-of proxies may contain it. Its encryption key is derived from the session's secret and from the digest of the API key
-that the session was started with. The digest is never sent, so nobody else can forge a flash message, and only a
-process of the service can decrypt one. While no API keys exist, there is no digest and no proxy; the message is then
-bound only to the visitor's secret.
+If the response to the form showed the secret, each reload of that response would create another secret. Instead the
+secret is put into a cookie for the path of the next page. That page shows the secret and deletes the cookie. The cookie
+is encrypted, because the logs of proxies may contain it. Its encryption key is derived from the session's secret and
+from the digest of the API key that the session was started with. The digest is never sent, so only the service can
+create and decrypt flash messages. While no API keys exist, there is no digest and no proxy, and the encryption key is
+derived from the visitor's secret only.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def clear_flash(page: ConsolePage, answer: Response[Any]) -> None:
 
 
 class _InvalidFlashError(Exception):
-    """The error for a cookie that was not made for this page and this session."""
+    """Raised when a cookie was not created for this page and this session."""
 
 
 def _encrypt(page: ConsolePage, path: str, text: bytes) -> bytes:

@@ -85,11 +85,11 @@ class Formatter:
         return instant.astimezone(self.zone).strftime("%Y-%m-%dT%H:%M:%S")
 
     def normalize_amount(self, text: str) -> str:
-        """Convert an amount that a person typed into the API's format.
+        """Convert an amount that a person has typed to the format of the API.
 
-        Spaces between groups of three digits are accepted, and in Russian a decimal comma. In English, commas are
-        accepted between groups only where they cannot be decimal commas: if a decimal point follows, or if the currency
-        has no decimals. Ambiguous input is returned unchanged, and the parser of the API rejects it.
+        Spaces between groups of three digits are accepted. In Russian, a decimal comma is accepted, too. In English,
+        commas between groups are accepted only if they cannot be decimal commas: either a decimal point follows, or the
+        currency has no decimals. Ambiguous input is returned unchanged, and the parser of the API rejects it.
         """
         text = text.strip()
         found = _WITH_POINT.fullmatch(text)

@@ -1,4 +1,4 @@
-"""The recent metrics of this process: samples of its own counters, in a ring buffer of fixed length.
+"""The recent metrics of this process. Samples of the process's counters are kept in a ring buffer of fixed length.
 
 Sampling makes no queries to the database, and a restart clears the buffer. Each process of a service has only its own
 samples. For all processes together and for longer periods, use Prometheus (docs/howto/monitor.md).
@@ -45,9 +45,9 @@ class Sample(NamedTuple):
 
 
 class Series(NamedTuple):
-    """The series that the charts show, with one value or None for each time.
+    """The series that the charts show, with one value for each time. A latency is None if there were no requests.
 
-    Rates are in transactions per second, latencies in milliseconds.
+    Rates are in transactions per second, and latencies are in milliseconds.
     """
 
     times: list[float]
@@ -79,7 +79,7 @@ class MetricsHistory:
         self._samples.append(Sample(now, _outcomes(), _latency_buckets(), _queue()))
 
     def series(self) -> Series:
-        """Return the changes between consecutive samples."""
+        """Return the rates, latencies and queue lengths between consecutive samples."""
         found = Series([], [], [], [], [], [], [])
         for before, after in pairwise(self._samples):
             seconds = max(after.at - before.at, 0.001)
@@ -145,7 +145,7 @@ def _queue() -> float:
 
 
 def _values(metric: object) -> Iterable[tuple[str, dict[str, str], float]]:
-    """Yield the name, labels and value of a metric's samples, of this process only."""
+    """Yield the name, the labels and the value of each sample of a metric, for this process only."""
     for family in metric.collect():  # type: ignore[attr-defined]
         for sample in family.samples:
             yield sample.name, sample.labels, sample.value

@@ -23,16 +23,18 @@ UNAUTHENTICATED_PATHS: Final = frozenset({SIGN_IN_PATH, SETTINGS_PATH})
 """Paths that are served without a sign-in."""
 
 AUTOMATIC_REQUEST_HEADER: Final = "x-saldo-by-itself"
-"""A header of requests that a page sends by itself. Such a request does not extend the session."""
+"""Header of requests that a page sends automatically. Such a request does not extend the session."""
 
 RENDERED_EXCEPTIONS: Final = (ProblemError, InvalidError, StoreError, HTTPException, Exception)
-"""Exceptions that are rendered as HTML. They are listed explicitly, or the API's own handlers would catch them."""
+"""Exceptions that are rendered as HTML. They are listed explicitly, because otherwise the API's handlers would catch
+them."""
 
 _log = logging.getLogger("saldo.console")
 
 
 class ConsoleMiddleware:
-    """The hooks that the framework calls before each route and after a route has raised an exception."""
+    """The hooks of the console's routes. The framework calls them before a route, and after a route has raised an
+    exception."""
 
     def __init__(self, authenticator: SessionAuthenticator, service: AppContext) -> None:
         self._authenticator = authenticator
@@ -55,7 +57,7 @@ class ConsoleMiddleware:
         if page.is_form and _is_cross_origin_form(request):
             return error_page(page, 403, page.messages.form_cross_origin)
         if visitor.grant is None and not is_open:
-            # The form token is checked later: it became invalid together with the session.
+            # The form token is not checked, because it became invalid together with the session.
             return _redirect_to_sign_in(page)
         if page.is_form and not visitor.owns(await _form_token(request)):
             return error_page(page, 403, page.messages.form_expired, page.return_path)
@@ -80,15 +82,15 @@ class ConsoleMiddleware:
 
 
 class PageNotFoundError(Exception):
-    """The error for an object that does not exist or that the visitor is not allowed to see."""
+    """Raised when an object does not exist, or the visitor may not see it."""
 
 
 class ConsoleForbiddenError(Exception):
-    """The error for a page that the visitor's key does not permit."""
+    """Raised when the visitor's key does not permit the page."""
 
 
 def require_scope(page: ConsolePage, scope: Scope) -> None:
-    """Require a scope.
+    """Check that the visitor's grant includes a scope.
 
     Raises:
         ConsoleForbiddenError: The visitor's grant does not include the scope.
@@ -110,7 +112,8 @@ def error_page(page: ConsolePage, status: int, detail: str, again: str = "") -> 
 def _is_cross_site_navigation(request: HttpRequest) -> bool:
     """Return whether the request follows a link on another site.
 
-    The browser omits our cookies from such a request. It sends them when one of our own pages continues to the target.
+    The browser omits the console's cookies from such a request. It sends them when a page of the console opens the same
+    address.
     """
     return request.headers.get("sec-fetch-site") in {"cross-site", "same-site"}
 
@@ -125,8 +128,9 @@ def _is_cross_origin_form(request: HttpRequest) -> bool:
 def _redirect_to_sign_in(page: ConsolePage) -> Response[bytes]:
     """Return a redirect to the sign-in page, with the address to return to.
 
-    The address is that of the requested page, or of the page that contained the submitted form. If the request follows
-    a link on another site, the response is a page that opens the address again, and the browser then sends the cookies.
+    The address is the requested page, or the page that contained the submitted form. If the request follows a link on
+    another site, the response is not a redirect but a page that opens the address again. The browser then sends the
+    cookies.
     """
     if not page.is_form and _is_cross_site_navigation(page.request):
         return page.render("reload.html")
@@ -152,8 +156,8 @@ def _render_exception(error: Exception, page: ConsolePage) -> Response[bytes]:
             )
         case InvalidError():
             said = [*page.fault_messages(error).values()]
-            # "Nothing was done" is added for forms only. On other pages it could be understood as a statement about an
-            # earlier action, which may have been done.
+            # "Nothing was done" is added for forms only. On other pages a reader could relate it to an earlier action
+            # that was in fact done.
             said += [messages.nothing_changed] if page.is_form else []
             return error_page(page, 422, " ".join(said))
         case StoreError() if not isinstance(error, RejectedError | OutcomeUncertainError):

@@ -60,7 +60,7 @@ class LocalizedFault(InvalidField):
 
 @dataclass(frozen=True, slots=True)
 class FormFault(InvalidField):
-    """A fault of a form or query itself, whatever the values of its fields.
+    """A fault of the submitted form or query as a whole, not of a field's value.
 
     Attributes:
         key: The key of the message in `Messages.form_faults`.
@@ -70,7 +70,7 @@ class FormFault(InvalidField):
 
 
 class ConsolePage:
-    """A request to the console, with its visitor and preferences, and the methods that build its response."""
+    """A request to the console. It has the visitor and the preferences, and its methods build the response."""
 
     def __init__(self, request: HttpRequest, visitor: Visitor, service: AppContext) -> None:
         self.request = request
@@ -115,7 +115,8 @@ class ConsolePage:
     def redirect(self, path: str, **query: str) -> Response[bytes]:
         """Return a redirect to another page.
 
-        A script gets the header `hx-redirect` instead of status 303, since it would insert that page into this one.
+        A script gets the header `hx-redirect` instead of status 303. It would follow a 303 and insert the other page
+        into the current one.
         """
         target = f"{path}?{urlencode(query)}" if query else path
         if self.is_partial:
@@ -178,7 +179,8 @@ class ConsolePage:
     def set_canonical_url(self, path: str, **query: str) -> None:
         """Set the address at which this page can be opened again.
 
-        A page that answers a form needs this, since the request's own address is a different one or is incomplete.
+        A page that is the response to a form needs this method, because the address of the request is a different one
+        or is incomplete.
         """
         self._canonical_url = f"{path}?{urlencode(query)}" if query else path
 
@@ -195,7 +197,8 @@ class ConsolePage:
 
     @property
     def return_path(self) -> str:
-        """The page to return to after this request has failed. For a form, this is the page that contains the form."""
+        """The path of the page to return to if this request fails. For a form, it is the page that contains the
+        form."""
         if not self.is_form or self.request.scope["query_string"]:
             return self.url
         return parse_console_path(_path_of(self.request.headers.get("referer", ""))) or CONSOLE_PATH
@@ -313,12 +316,12 @@ async def parse_form_values(request: HttpRequest, name: str) -> list[str]:
 
 
 def split_commas(text: str | None) -> list[str] | None:
-    """Split a comma-separated input. Returns None if it contains no values."""
+    """Split a comma-separated input. Return None if it contains no values."""
     return [part.strip() for part in (text or "").split(",") if part.strip()] or None
 
 
 def parse_console_path(text: str | None) -> str | None:
-    """Return the text if it is a path of the console, else None. This prevents redirects to other sites."""
+    """Return the text if it is a path of the console; otherwise None. The check prevents redirects to other sites."""
     if text is None or "\\" in text or any(ord(character) < 33 for character in text):
         return None
     try:

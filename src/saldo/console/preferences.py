@@ -1,6 +1,6 @@
 """Display preferences of a person: language, theme and time zone.
 
-They are stored in a cookie and have no effect on access control.
+The preferences are stored in a cookie and have no effect on access control.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ class Preferences:
         return new
 
     def serialize(self) -> str:
-        """Return the value of the cookie. The dot separates the parts, since no zone name contains one."""
+        """Return the value of the cookie. Dots separate its parts, because no zone name contains a dot."""
         return f"{self.language}.{self.theme}.{self.zone}"
 
     def tzinfo(self, own: tzinfo | None) -> tzinfo:
         """Return the time zone.
 
         Args:
-            own: The time zone of the service. With None, the time zone of the machine is used.
+            own: The time zone of the service. If it is None, the time zone of the machine is used.
         """
         if self.zone:
             return ZoneInfo(self.zone)

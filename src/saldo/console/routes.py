@@ -75,7 +75,8 @@ def console_pages(
         "overview": OverviewCache(service, charts, samples),
     }
 
-    # These are functions, since the framework copies its hooks, and a copy of a bound method would include its object.
+    # These hooks are functions, because the framework copies its hooks. A copy of a bound method would include a copy
+    # of its object.
     async def before(request: Request[Any, Any, Any]) -> Response[bytes] | None:
         return await middleware.before(request)
 

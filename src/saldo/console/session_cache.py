@@ -1,7 +1,8 @@
 """A cache of sessions, with batched queries and a rate limit for unknown cookies.
 
-A cookie must be looked up before its visitor is known. Without a limit, invented cookies could occupy the readers' few
-connections. At most two queries therefore run at a time, and one of them is reserved for cookies that are in the cache.
+A cookie must be looked up before its visitor is authenticated. Without a limit, requests with invented cookies could
+occupy all database connections. Therefore at most two queries run at a time: one for cookies that are in the cache, and
+one for all others.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from saldo.store.batched_reads import BatchedReads
 from saldo.store.console_sessions import ConsoleSession
 
 CACHE_SECONDS: Final = 1.0
-"""Time in seconds for which a cached session is valid without a query.
+"""Time in seconds for which a cached session is used without a query.
 
 A session that was ended in another process can stay valid for this long.
 """
 
 UNKNOWN_QUERY_INTERVAL_SECONDS: Final = 0.25
-"""Minimum interval in seconds between two queries for cookies that are not in the cache, as for unknown keys."""
+"""Minimum interval in seconds between two queries for cookies that are not in the cache."""
 
 CACHED_SESSIONS_MAX: Final = 10_000
 """Maximum number of cached sessions. The sessions that were queried least recently are evicted first."""
@@ -39,7 +40,8 @@ class SessionCache:
     def __init__(self, find: Find, clock: Callable[[], float] = time.monotonic) -> None:
         """
         Args:
-            find: A function that returns the sessions with the given digests that have not expired, by digest.
+            find: A function that returns the sessions with the given digests, by digest. It leaves out expired
+                sessions.
         """
         self._find = find
         self._clock = clock

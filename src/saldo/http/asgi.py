@@ -1,8 +1,9 @@
 """The ASGI entry point: the routes that bypass the framework, and the steps that are common to all requests.
 
-`POST /v1/transaction` bypasses the framework's router, which would cost half of the throughput. So do the two most
-frequent reads without a query, and the streams `POST /v1/transactions` and `GET /v1/events`. All other requests go to
-the framework. A transaction gets the same response in both cases, because both call `saldo.http.api.post_transaction`.
+`POST /v1/transaction` bypasses the framework's router, which would cost half of the throughput. The two most frequent
+reads, if they have no query parameters, bypass the router as well. So do `POST /v1/transactions` and `GET /v1/events`.
+All other requests go to the framework. The framework has a route for `POST /v1/transaction`, too. Both routes call
+`saldo.http.api.post_transaction`, so that their responses are the same.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ class AsgiApp:
     ) -> None:
         """
         Args:
-            streams: ASGI applications by path, for responses without an end. Like `GET /v1/events`, they bypass the
-                framework.
+            streams: ASGI applications by path for further endless responses, besides `GET /v1/events`. All of them
+                bypass the framework.
             routes: All routes, including those of the streams.
         """
         self.service = service
@@ -111,12 +112,13 @@ class AsgiApp:
         return self._dispatch(scope, state, headers, grant, receive, send)
 
     async def _answer_head(self, scope: AsgiScope, receive: Any, send: Any) -> None:
-        """Answer HEAD like a GET of the same path. The server omits the body, because its own scope says HEAD."""
+        """Answer HEAD like a GET of the same path. The server omits the body, because the scope that it created says
+        HEAD."""
         request_state(scope).is_head = True
         await self._authenticate(scope | {"method": "GET"}, receive, send)
 
     async def _answer_options(self, scope: AsgiScope, request_id: str, send: Any) -> None:
-        """Answer OPTIONS. No key is needed, because the OpenAPI document lists the methods, too."""
+        """Answer OPTIONS. No key is needed, because the public OpenAPI document lists the methods as well."""
         path = scope["path"]
         route = self.routes.find(path)
         if path == "*":
@@ -137,7 +139,8 @@ class AsgiApp:
         receive: Any,
         send: Any,
     ) -> Awaitable[None]:
-        """Call the application of the route and return its coroutine: each layer that awaits it would cost time."""
+        """Return the coroutine of the route's application. It is not awaited here, because each awaiting layer costs
+        time."""
         method, path = scope["method"], scope["path"]
         if method == "POST" and path == POST_TRANSACTION_PATH and not scope["query_string"]:
             state.route = POST_TRANSACTION_PATH
@@ -166,7 +169,8 @@ class AsgiApp:
         receive: Any,
         send: Any,
     ) -> None:
-        """Authorize a request whose grant is not cached, is insufficient or has a rate limit, and answer it."""
+        """Authorize and answer a request that the fast path does not handle. Its grant is not cached, lacks the
+        required scope, or has a rate limit."""
         try:
             grant_or_denied = grant or await self._gate.authenticate(scope, headers)
             found = authorize(grant_or_denied, needed)
@@ -185,19 +189,19 @@ class AsgiApp:
         return self._gate.authenticate_cached(scope, dict(scope["headers"])) is not None
 
     def drain(self) -> None:
-        """Report that the service is not ready, so that load balancers move on before the server stops."""
+        """Report that the service is not ready, so that load balancers use other instances before the server stops."""
         self.service.readiness.draining = True
         self.load_shedder.draining = True
 
     def end_streams(self) -> None:
-        """End all streams, because the server stops."""
+        """End all streams. Called when the server stops."""
         self._bulk.stop()
         self.service.events.stop()
 
     async def _call_framework(
         self, scope: AsgiScope, state: RequestState, receive: Any, send: Any
     ) -> None:
-        """Call the framework. Its responses get the request's id and are counted, too."""
+        """Call the framework. Add the request's id to the response, and count the response."""
         began = time.perf_counter()
         body_is_whole = False
 
@@ -205,7 +209,7 @@ class AsgiApp:
             nonlocal body_is_whole
             message = await receive()
             if message["type"] == "http.disconnect" and not body_is_whole:
-                # The framework would treat this as its own fault, and log a traceback with a 500.
+                # The framework would treat the disconnect as an internal error, respond with 500 and log a traceback.
                 state.is_abandoned = True
             body_is_whole = body_is_whole or not message.get("more_body", False)
             return message

@@ -21,8 +21,8 @@ PUBLIC_PATHS: Final = (
 """Paths that need no key: the health of the service and the description of its API, without data of the ledger."""
 
 CONSOLE_PATH: Final = "/console"
-"""Path of the console. Its requests carry a session instead of a key, which the console itself checks before
-each of its routes (`saldo.console.authentication`). Until then a request has the grant `NOBODY`."""
+"""Path of the console. Its requests have a session instead of a key. The console checks the session before each of its
+routes (`saldo.console.authentication`). Before that check a request has the grant `NO_GRANT`."""
 
 _PUBLIC_PREFIXES: Final = ("/docs/", f"{CONSOLE_PATH}/")
 _API: Final = "/v1/"
@@ -83,7 +83,8 @@ def require_all_users(scope: Any) -> None:
 
 
 def require_shard(scope: Any, shard: int) -> None:
-    """Check that the key may access this shard of the log. One of its users in the shard is enough.
+    """Check that the key may access this shard of the log. A key that is limited to users may access the shards of
+    these users.
 
     Raises:
         ProblemError: The key is limited to users of other shards.
@@ -94,7 +95,7 @@ def require_shard(scope: Any, shard: int) -> None:
 
 
 def admission_of(scope: Any) -> Authentication:
-    """Return the admission of an authenticated request."""
+    """Return the authentication of a request that has been authenticated."""
     admission = request_state(scope).admission
     assert admission is not None
     return admission

@@ -14,7 +14,8 @@ _QUALITY: Final = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
 
 
 def prefers_lines(accept: bytes) -> bool:
-    """Return whether a client prefers NDJSON to JSON: it must name NDJSON, with a quality that is not lower.
+    """Return whether a client prefers NDJSON to JSON. The header must name NDJSON, with a quality that is not lower
+    than the quality of JSON.
 
     No value of the header is rejected. A quality that can't be parsed counts as 1, as if it were missing.
     """

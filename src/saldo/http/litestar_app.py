@@ -95,7 +95,7 @@ _HANDLERS = [
 """All handlers of the API, in the order of the paths in the OpenAPI document."""
 
 _NOT_FOUND = frozenset({"/docs/{path}", f"{CONSOLE_PATH}/{{rest}}"})
-"""Routes whose only response is that a page does not exist."""
+"""Routes that exist only to respond with 404."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,8 @@ class ExtraRoutes:
     Attributes:
         routes: Routes of the framework.
         streams: Applications of paths whose responses have no end; see `AsgiApp`.
-        error_handler: A prefix of paths, and the function that responds to the router's errors below it.
+        error_handler: A prefix of paths, and the function that responds to the router's errors on paths with that
+            prefix.
     """
 
     routes: Sequence[ControllerRouterHandler] = ()
@@ -240,7 +241,7 @@ def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Respon
 def _no_such_file(
     request: Request[Any, Any, Any], error: InternalServerException
 ) -> Response[bytes]:
-    """Answer 404 for a name that is too long for the file system; other errors are internal."""
+    """Respond with 404 if a file's name is too long for the file system. All other errors are internal errors."""
     cause = error.__cause__
     if isinstance(cause, OSError) and cause.errno == errno.ENAMETOOLONG:
         return convert_response(problems.not_found().answer(request_id(request)))

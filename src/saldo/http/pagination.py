@@ -22,7 +22,7 @@ def cut_page(listing: str, found: Sequence[L], limit: int) -> tuple[Sequence[L],
     """Return the items of a page, and the cursor of the next page or None if there is none.
 
     Args:
-        found: Items by id, from a query for `limit + 1` of them.
+        found: Items in the order of their ids, from a query for `limit + 1` items.
     """
     page = found[:limit]
     more = len(found) > limit

@@ -152,7 +152,8 @@ def _printable(name: str) -> str:
 
 
 def from_error(error: InvalidError | StoreError, request_id: str) -> Problem:
-    """Return the problem for a query that is invalid or that the database can't execute now."""
+    """Return the problem for an invalid request (422), or for a failure of the database (500 if a retry would fail,
+    too; otherwise 503)."""
     if isinstance(error, InvalidError):
         return invalid(error.faults)
     if isinstance(
@@ -183,7 +184,7 @@ def not_sealed_yet(uuid: str) -> Problem:
 
 
 def seal_broken(shard: int, first_seq: int, last_seq: int) -> Problem:
-    """Return 500 for a proof that can't be built."""
+    """Return 500 for a proof that can't be built, because the log does not match its seal."""
     detail = (
         f"The entries {first_seq} to {last_seq} of shard {shard} do not match their seal: the log or its seals "
         "were changed outside the service."
@@ -192,7 +193,7 @@ def seal_broken(shard: int, first_seq: int, last_seq: int) -> Problem:
 
 
 def from_engine_error(error: EngineError) -> Problem:
-    """Return the problem for a request that was not decided."""
+    """Return the problem for a transaction for which the engine returned no outcome."""
     if isinstance(error, OutcomeUnknownError):
         return Problem(
             "outcome_unknown",
@@ -258,7 +259,8 @@ def wrong_header(name: str, what: str) -> Problem:
 
 
 def too_slow(seconds: float) -> Problem:
-    """Return 408. It is also the last line of a stream that timed out."""
+    """Return 408 for a request that did not arrive in time. The problem is also the last line of a stream that timed
+    out."""
     return Problem(
         "too_slow",
         f"The request was not complete within {seconds:g} s. Transactions without a response were not processed: "
@@ -337,8 +339,8 @@ def from_decision(
     """Return the problem of a transaction that was not posted.
 
     Args:
-        reveal: Whether the response to a conflict may show the recorded transaction. It may if the key can read that
-            user.
+        reveal: Whether the response to a conflict may show the recorded transaction. True if the key may read the
+            transactions of that user.
     """
     match decision.outcome:
         case Outcome.INSUFFICIENT_FUNDS | Outcome.BALANCE_ABOVE_MAXIMUM:
@@ -379,7 +381,7 @@ def authentication_required(detail: str) -> Problem:
 
 
 def forbidden_request(detail: str) -> Problem:
-    """Return 403 for a request that is authenticated, but not allowed."""
+    """Return 403 for a request that is not allowed for the reason in `detail`."""
     return Problem("forbidden", detail, {})
 
 
@@ -395,7 +397,7 @@ def forbidden_scope(scope: str) -> Problem:
 
 
 def forbidden_all_users() -> Problem:
-    """Return 403 for a request that concerns all users."""
+    """Return 403 for a request that needs access to all users."""
     return Problem(
         "forbidden",
         "The key is limited to some users, and this request requires access to all users.",
@@ -483,7 +485,8 @@ def method_not_allowed(method: str) -> Problem:
 
 
 def database_unavailable() -> Problem:
-    """Return 503 for a request that does not use the engine."""
+    """Return 503 for a read or a change that the database can't execute now. Transactions get the problems of
+    `from_engine_error` instead."""
     return Problem(
         "database_unavailable",
         "The database can't be reached, or did not answer in time. Try again in a moment.",

@@ -42,7 +42,7 @@ class SlowRequestLog:
     """The log of slow requests of this process.
 
     Attributes:
-        seconds: Minimum duration of a slow request, set at the start (`saldo.http.litestar_app`).
+        seconds: Minimum duration of a slow request. `saldo.http.litestar_app` sets it at the start.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,8 @@ class SlowRequestLog:
     ) -> None:
         """Log a slow request, unless another was logged just before.
 
-        Its time in the engine is in the log line of its batch (`saldo.observability.batch_reports`).
+        The time that the request has spent in the engine is in the log line of its batch
+        (`saldo.observability.batch_reports`).
         """
         left_out = self._lines.take()
         if left_out is not None:
@@ -95,7 +96,7 @@ def record_response(
 
     Args:
         began: Time by `time.perf_counter` at which the request had arrived; None if its duration is meaningless.
-        read_at: Time at which its body had arrived, too.
+        read_at: Time by the same clock at which the body had arrived; None if it was not measured.
     """
     count, observe = _metrics(method, route, status)
     count()
@@ -110,12 +111,13 @@ def record_response(
 
 
 def count_responses(method: str, route: str, status: int, count: int) -> None:
-    """Count responses of one kind whose duration is negligible."""
+    """Count several responses of one kind. Their duration is negligible and not recorded."""
     HTTP_REQUESTS.labels(method, route, str(status)).inc(count)
 
 
 def error_response(error: Exception, request_id: str) -> RawResponse:
-    """Return the response to an exception that was raised before a response began: 413, or 500 which is logged."""
+    """Return the response to an exception that was raised before a response began. The status is 413 if the body is too
+    large. Otherwise the status is 500, and the exception is logged."""
     if isinstance(error, BodyTooLargeError):
         return problems.body_too_large(error.bytes_max).answer(request_id)
     _log.error("request %s failed", request_id, exc_info=error)

@@ -16,12 +16,12 @@ CACHE_SECONDS: Final = 0.25
 the reader has few connections."""
 
 WAIT_SECONDS_MAX: Final = 2.0
-"""Maximum time in seconds that a probe waits for the database; then the service is not ready. Most probes have a
-timeout of one to five seconds."""
+"""Maximum time in seconds that a probe waits for the database. After that the service counts as not ready. Most probes
+have a timeout of one to five seconds."""
 
 DISCONNECT_CHECK_SECONDS: Final = 0.25
-"""Interval in seconds between checks whether a waiting probe has closed its side of the connection. Few
-programs that close their side still read the response, so such a probe gets none."""
+"""Interval in seconds between checks whether a waiting probe has closed its side of the connection. Such a probe gets
+no response, because few programs that have closed their side still read."""
 
 _log = logging.getLogger("saldo.http")
 
@@ -48,7 +48,8 @@ class Readiness:
     async def check(
         self, ask: Callable[[], Awaitable[bool]], gone: Callable[[], bool] = lambda: False
     ) -> bool:
-        """Return whether the database is ready, from a recent result or a new query; False if it times out.
+        """Return whether the database is ready, from a recent result or a new query. Return False if the query takes
+        too long.
 
         Args:
             ask: Queries the database. Only one query runs at a time, however many probes wait.

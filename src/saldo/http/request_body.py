@@ -45,7 +45,7 @@ async def read_body(receive: Any, headers: dict[bytes, bytes], bytes_max: int) -
 
 
 def is_json(content_type: str) -> bool:
-    """Return whether a content type is JSON. An empty one counts as JSON."""
+    """Return whether a content type is JSON. An empty content type counts as JSON."""
     if content_type in {"application/json", ""}:
         return True
     media_type, _, parameters = content_type.lower().partition(";")

@@ -1,7 +1,7 @@
 """The state of a request that the server, the routes and the wrappers around the routes share.
 
-ASGI passes one dictionary per request through all of them. It holds the state under one key, so that everything that
-is shared has a name and a type here.
+ASGI passes one dictionary per request through all of them. The dictionary holds the state under one key, so that
+everything that is shared has a name and a type here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _KEY: Final = "saldo.request"
 
 @dataclass(slots=True)
 class ConnectionControl:
-    """The operations of a connection that ASGI does not have (`saldo.http.connection.protocol`).
+    """Operations on a connection that ASGI does not provide (`saldo.http.connection.protocol`).
 
     Attributes:
         send_whole: Sends a response (scope, status, headers, body) in one piece, and returns whether that was possible.
@@ -31,7 +31,8 @@ class ConnectionControl:
     is_gone: Callable[[], bool]
 
     def release(self) -> None:
-        """Release the connection, which has ended: the garbage collector would find the cycle of references late."""
+        """Release the connection, because the garbage collector would free the cycle of references late. Called when
+        the connection has ended."""
         self.send_whole = _send_nothing
         self.abort = _do_nothing
         self.is_gone = _is_gone
@@ -39,19 +40,21 @@ class ConnectionControl:
 
 @dataclass(slots=True)
 class RequestState:
-    """The shared state of one request. A HEAD request and the GET that it is processed as have the same state.
+    """The shared state of one request. A HEAD request is processed as a GET request, and both have the same state.
 
     Attributes:
         connection: Control of the connection; None if the application is not called by the server.
         request_id: Id of the request, from the client or generated.
-        admission: Authentication of the request. It is missing on the routes that bypass the framework, and in the
-            console until a session has authenticated the request.
+        admission: Authentication of the request. It is missing for single transactions and reads that bypass the
+            framework, and in the console until a session has authenticated the request.
         route: Template of the route's path, for metrics and traces; None if there is no such route.
         is_head: True if the request arrived as HEAD. Its response has no body, so handlers can omit long work.
-        is_wrapped: True if an outer application has wrapped `send`. The response must not bypass it in one piece.
-        is_abandoned: True if the request gets no response and is not counted, because its client has disconnected:
-            before the body was complete, or, for a probe, before the database answered.
-        on_stall: Receives the problem if the client stops sending a stream. While it is None, the body has a timeout.
+        is_wrapped: True if an outer application has wrapped `send`. The response must then not be sent in one piece,
+            because it would bypass the wrapper.
+        is_abandoned: True if the request gets no response and is not counted. The client has disconnected before the
+            body was complete or, if the request is a health probe, before the database answered.
+        on_stall: Called with the problem if the client stops sending a stream. None if the request is not a stream, so
+            that the timeout of bodies applies.
         has_own_write_timeout: True if the route ends the response itself when the client does not read.
         page: The page of the console that the request shows (`saldo.console.page`).
     """

@@ -1,4 +1,4 @@
-"""Responses, with money as strings with the currency's decimals and times as RFC 3339."""
+"""Parts of responses. Amounts are strings with the currency's decimals, and times are in RFC 3339."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _Recorded: TypeAlias = tuple[int, int, int, int, datetime, datetime]
 
 
 def transaction_of_decision(uuid: UUID, decision: Decision, decimals: int) -> ledger.Transaction:
-    """Return the transaction that a decision recorded, or found recorded, under the uuid."""
+    """Return the transaction that is recorded under the uuid. The decision or an earlier one recorded it."""
     outcome, _, *recorded = decision
     user_id, number, amount, balance, timestamp, recorded_at = cast(_Recorded, recorded)
     return transaction_schema(

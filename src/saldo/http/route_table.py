@@ -1,7 +1,7 @@
 """The paths and methods that the service supports, for responses that are sent without the framework's router.
 
 Rejections (401, 403, 429, too many connections) are counted under the requested route, and OPTIONS is answered from
-this table. It is built once from the framework's routes, so clients can't add labels to the metrics.
+this table. The table is built once from the framework's routes, so clients can't add labels to the metrics.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 OTHER: Final = "other"
-"""Label of requests whose path or method no route has."""
+"""Label of requests for which no route has both the path and the method."""
 
 _PARAMETER: Final = re.compile(r"\\{(\w+)(:path)?(?::\w+)?\\}")
 _ORDER: Final = ("GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS")

@@ -70,7 +70,7 @@ _START: Final = """SwaggerUIBundle({
 
 
 class DocumentPage(OpenAPIRenderPlugin):
-    """The page of Swagger UI, whose script fetches the document."""
+    """The page of Swagger UI. Its script fetches the OpenAPI document."""
 
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         """Return the page."""
@@ -99,7 +99,7 @@ def framework_headers(
     headers: Iterable[tuple[bytes, bytes]],
     path: str,
 ) -> list[tuple[bytes, bytes]]:
-    """Return the headers to add to a response of the framework, depending on its own headers and the path."""
+    """Return the headers to add to a response of the framework. They depend on the response's headers and the path."""
     found = {name.lower(): value for name, value in headers}
     content_type = found.get(b"content-type", b"")
     if content_type.startswith(b"text/html"):

@@ -41,8 +41,8 @@ def parse_stream_request(
     """Parse a request for the live stream.
 
     Args:
-        header: The value of `Last-Event-ID`, or an empty string if it is missing. It takes precedence over the query,
-            because a browser that reconnects sends it with the old query.
+        header: The value of `Last-Event-ID`, or an empty string if it is missing. The header takes precedence over the
+            query, because a browser that reconnects sends the header with the old query.
 
     Raises:
         InvalidError: The request is invalid. The error contains every fault.

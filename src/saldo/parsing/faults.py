@@ -1,6 +1,6 @@
 """Faults of requests: what is wrong with which field.
 
-A parser collects all faults of a request, so that its client can correct them together.
+A parser collects all faults of a request, so that the client can correct all of them before the next attempt.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ FAULTS_MAX: Final = 20
 """Maximum number of faults that a response lists. The response also gives the number of further faults."""
 
 FAULTS_IN_TEXT_MAX: Final = 3
-"""Maximum number of faults in a sentence for people."""
+"""Maximum number of faults that the text of an error lists."""
 
 
 @dataclass(frozen=True, slots=True)
 class InvalidField:
-    """A fault of a request. `field` is the name that the client knows."""
+    """A fault of a request. `field` is the name of the field, parameter or header in the request."""
 
     field: str
     message: str
 
 
 class FieldError(ValueError):
-    """Raised when a field is invalid. The message says what is expected of it."""
+    """Raised when a field is invalid. The message says which value is expected."""
 
 
 class InvalidError(Exception):
@@ -55,8 +55,8 @@ def summary(faults: Sequence[InvalidField]) -> str:
 class FaultCollector:
     """A collector of the faults of one request, in the order in which they are found.
 
-    It keeps all of them, because responses give the number of those that they don't list. The sizes of requests limit
-    that number: an object has at most `saldo.parsing.json_body.FIELDS_MAX` fields.
+    All faults are kept, because a response lists only some of them and gives the number of the others. The number of
+    faults is limited, because an object has at most `saldo.parsing.json_body.FIELDS_MAX` fields.
     """
 
     __slots__ = ("faults",)
@@ -79,7 +79,8 @@ class FaultCollector:
     def check_fields(self, fields: Mapping[str, Any], known: tuple[str, ...]) -> None:
         """Add a fault for each unknown field.
 
-        To ignore a misspelt field would be dangerous, because it may have been a timestamp, or the limit of a key.
+        Ignoring a misspelt field would be dangerous. It may have been meant as a timestamp, or as a restriction of a
+        key.
         """
         for name in fields:
             if name not in known:
@@ -87,7 +88,7 @@ class FaultCollector:
                 self.add(name[:FIELD_LENGTH_MAX], message)
 
     def read(self, field: str, read: Callable[..., T], *arguments: Any) -> T | None:
-        """Return the value that `read` parses, or None after its fault was added."""
+        """Return the value that `read` parses. If the value is invalid, add the fault and return None."""
         try:
             return read(*arguments)
         except (FieldError, MoneyError, InstantError) as error:

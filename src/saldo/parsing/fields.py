@@ -1,6 +1,6 @@
 """Parsers of fields that several requests have.
 
-They are used for requests that clients send rarely. JSON numbers arrive as strings of digits
+These parsers are used for requests that clients send rarely. JSON numbers arrive as strings of digits
 (`saldo.parsing.json_body`).
 """
 
@@ -19,7 +19,7 @@ _DIGITS: Final = re.compile(r"[0-9]{1,30}", re.ASCII)
 
 
 def read_label(value: object, length_max: int) -> str:
-    """Return a name that people give to something, normalized by `saldo.ledger.names`.
+    """Return the name of a user or of a key, normalized by `saldo.ledger.names`.
 
     Raises:
         FieldError: The value is not a valid name.
@@ -27,7 +27,7 @@ def read_label(value: object, length_max: int) -> str:
     if type(value) is not str:
         raise FieldError(type_message(value, "must be a string"))
     length = f"must have 1 to {length_max} characters"
-    # The length is checked first, because the time of composing grows with its square.
+    # The length is checked first, because the time for normalizing a name grows with the square of its length.
     if not 1 <= len(value.strip()) <= length_max * COMPOSITION_FACTOR_MAX:
         raise FieldError(length)
     try:

@@ -1,7 +1,7 @@
 """Parser of JSON that clients send, with a limit on everything that can grow.
 
-Numbers are kept as the digits that the client wrote, so that no amount passes through a binary float. A key given twice
-is an error, because readers disagree on which of the two counts.
+Numbers are kept as the digits that the client wrote, so that no amount passes through a binary float. A key that is
+given twice in an object is an error, because JSON parsers disagree on which of the two values counts.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import json
 from typing import Any, Final, NoReturn
 
 FIELDS_MAX: Final = 32
-"""Maximum number of fields of one object. The longest request has six; more cost memory and a longer response."""
+"""Maximum number of fields of one object. No request has more than six fields. Objects with more fields would cost
+memory and make error responses longer."""
 
 FIELD_LENGTH_MAX: Final = 100
 """Maximum number of characters of a field's name that a response repeats."""
@@ -20,7 +21,7 @@ _BYTE_ORDER_MARKS_UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
 ABSENT: Final = object()
-"""Value that stands for a field that an object does not have, while null is None."""
+"""Value that stands for a field that is missing in an object. A field that is null has the value None."""
 
 
 def type_message(value: object, expectation: str) -> str:
@@ -34,7 +35,7 @@ class JsonError(ValueError):
     """Raised when the body can't be parsed.
 
     Attributes:
-        field: The field at fault, or `body`.
+        field: The name of the field at fault, or `body`.
     """
 
     def __init__(self, message: str, field: str = "body") -> None:
@@ -52,11 +53,11 @@ def parse_json(body: bytes, separators_max: int | None = None) -> Any:
     """Parse a JSON body. Numbers are `JsonNumber`.
 
     Args:
-        separators_max: Maximum number of commas in the body. It limits the number of values, and so the memory, before
-            anything is parsed.
+        separators_max: Maximum number of commas in the body. The check precedes the parsing, and limits the number of
+            values and thus the memory that they need.
 
     Raises:
-        JsonError: The body is not JSON, or it is larger, wider or deeper than allowed.
+        JsonError: The body is not JSON, has too many values or fields, is nested too deeply, or has a key twice.
     """
     if body.startswith(_BYTE_ORDER_MARK):
         raise JsonError(

@@ -36,7 +36,7 @@ class KeyParserOptions:
     Attributes:
         zone: Time zone of times without an offset; None is the zone of the machine.
         overlap_seconds: Default time for which a rotated key remains valid.
-        now: The current time, which an expiry must be after.
+        now: The current time. The expiry of a new key must be later.
     """
 
     zone: tzinfo | None
@@ -97,7 +97,7 @@ def parse_rotation(body: bytes, reading: KeyParserOptions) -> timedelta:
 
 
 def parse_key_id(text: str) -> int:
-    """Parse the id in a path, which may be greater than any id that exists.
+    """Parse the id of a key in a path. The id may be greater than any that exists.
 
     Raises:
         InvalidError: The text is not a whole number, or it has more than 30 digits.

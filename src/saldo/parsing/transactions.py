@@ -1,10 +1,11 @@
-"""Parsers of client input, which are lenient in form and exact in value.
+"""Parsers of client input. They accept several notations of a value, but never round or guess a value.
 
 All routes use the same parser. JSON numbers are kept as the digits that the client wrote, so that no amount passes
-through a binary float. A key that is given twice is rejected, because readers disagree on which of the two counts.
+through a binary float. A key that is given twice in an object is rejected, because JSON parsers disagree on which of
+the two values counts.
 
-A fast path for the plain form, which nearly every client sends, comes before the parser. It accepts a body only if the
-parser would certainly give the same result, and leaves all other bodies and all faults to the parser.
+Before the parser, a fast path tries to read the plain form that nearly every client sends. The fast path accepts a body
+only if the parser would give the same result. All other bodies, including all invalid ones, are left to the parser.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from saldo.parsing.json_body import (
 TRANSACTION_FIELDS: Final = ("uuid", "uid", "type", "amount", "user_id", "timestamp")
 USER_FIELDS: Final = ("name",)
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
-"""Header that can contain a transaction's uuid in place of the field."""
+"""Header that can contain a transaction's uuid instead of the field `uuid`."""
 
 KindName: TypeAlias = Literal["DEPOSIT", "WITHDRAW"]
 KIND_NAMES: Final[dict[Kind, KindName]] = {Kind.DEPOSIT: "DEPOSIT", Kind.WITHDRAWAL: "WITHDRAW"}
@@ -78,7 +79,7 @@ def parse_transactions(
     """Parse the transactions of a JSON array.
 
     Returns:
-        For each item its transaction request, or its error, which does not affect other items.
+        For each item its transaction request, or its error. An invalid item does not affect other items.
 
     Raises:
         InvalidError: The body is not an array of 1 to `items_max` items.
@@ -120,7 +121,7 @@ _plain_decoder: Final = msgspec.json.Decoder(_FastTransaction)
 
 
 def parse_fast_path(body: bytes, reading: ParserOptions) -> TransactionRequest | None:
-    """Parse a body in the plain form, or return None if the parser must read it."""
+    """Parse a body in the plain form. Return None for all other bodies, which the parser must read."""
     if b"\\" in body:
         return None
     try:
@@ -233,7 +234,7 @@ def parse_uuid(text: str) -> UUID:
 
 
 def parse_user_id(text: str) -> int:
-    """Parse the user id in a path or a query, which may be greater than any id that exists.
+    """Parse the user id in a path or a query. The id may be greater than any that exists.
 
     Raises:
         InvalidError: The text is not a whole number, or it has more than 30 digits.
@@ -244,7 +245,7 @@ def parse_user_id(text: str) -> int:
 def parse_id(field: str, text: str) -> int:
     """Parse an id in a path or a query.
 
-    It isn't limited to `USER_ID_MAX`, so that responses repeat it as it was given.
+    The id isn't limited to `USER_ID_MAX`, so that responses can repeat the id as it was given.
 
     Raises:
         InvalidError: The text is not a whole number, or it has more than 30 digits.
@@ -257,7 +258,7 @@ def parse_id(field: str, text: str) -> int:
 
 
 def parse_position(field: str, text: str) -> int:
-    """Parse the position after which a list continues. A position above `USER_ID_MAX` is lowered to it.
+    """Parse the position after which a list continues. `USER_ID_MAX` replaces a greater position.
 
     Raises:
         InvalidError: The text is not a whole number, or it has more than 30 digits.
@@ -312,12 +313,12 @@ def parse_kind(text: str | None) -> Kind | None:
 
 
 def write_cursor(listing: str, position: int) -> str:
-    """Return an opaque cursor for the position where a list continues. `listing` distinguishes the lists."""
+    """Return an opaque cursor for the position after which a list continues. `listing` is the name of the list."""
     return urlsafe_b64encode(f"{listing}:{position}".encode()).decode().rstrip("=")
 
 
 def read_cursor(listing: str, cursor: str | None) -> int | None:
-    """Return the position in a cursor of `write_cursor`.
+    """Return the position in a cursor that `write_cursor` created. Return None if there is no cursor.
 
     Raises:
         InvalidError: The text is not a cursor of this list.
@@ -398,7 +399,7 @@ def _is_given(value: object) -> bool:
 
 
 def _unquote(header: str) -> str:
-    """Return a header's value without the quotes of a structured field's string (IETF draft of the header)."""
+    """Return a header's value without the double quotes around it, which the IETF draft of the header requires."""
     return header[1:-1] if len(header) > 1 and header[0] == header[-1] == '"' else header
 
 

@@ -12,7 +12,7 @@ NAME_LENGTH_MAX = 100
 
 
 def find_unknown_parameters(given: Iterable[str], expected: tuple[str, ...]) -> list[InvalidField]:
-    """Return a fault for each parameter that is unknown or given twice."""
+    """Return a fault for each given parameter that is not expected or is given more than once."""
     counted = Counter(given)
     faults = [
         InvalidField(

@@ -35,11 +35,13 @@ KEY_BYTES_MIN, KEY_BYTES_MAX = 24, 64
 """Limits on a secret's size in bytes, from the specification of Standard Webhooks."""
 
 _ADDRESS: Final = re.compile(r".*:.*|(.*\.)?([0-9]+|0x[0-9a-f]*)\.?", re.ASCII | re.IGNORECASE)
-"""Pattern of a host that is an address in any notation. No name ends in a number, but `0x7f.1` means 127.0.0.1."""
+"""Pattern of a host that is an address in any notation. No DNS name ends in a number, and addresses have unusual
+notations: `0x7f.1` means 127.0.0.1."""
 
 
 _HOST: Final = re.compile(r"[0-9a-z._-]+|[0-9a-f:.]+(%.*)?", re.ASCII | re.IGNORECASE)
-"""Pattern of a DNS name or an address. The system's resolver accepts more, such as `*` for this machine."""
+"""Pattern of a DNS name or an address. The system's resolver would also accept other texts, such as `*` for this
+machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ def parse_replay(body: bytes) -> UUID | None:
 
 
 def parse_webhook_id(text: str) -> int:
-    """Parse the id in a path, which may be greater than any id that exists.
+    """Parse the id of a webhook in a path. The id may be greater than any that exists.
 
     Raises:
         InvalidError: The text is not a whole number, or it has more than 30 digits.
@@ -198,7 +200,7 @@ def _read_url(value: object, reading: WebhookParserOptions) -> str:
     fault = reading.destinations.fault_of_url(url)
     if fault is not None:
         raise FieldError(fault)
-    # Only an address can be checked now. A name is resolved when the relay connects.
+    # Only an address can be checked now. The relay resolves and checks a name when it connects.
     if _ADDRESS.fullmatch(host):
         _check_address(host, reading.destinations)
     return value

@@ -1,1 +1,1 @@
-"""The processes of the service: the HTTP server with its workers, and the relay's process beside it."""
+"""The processes of the service: the HTTP server with its workers, and the separate process of the relays."""

@@ -1,8 +1,9 @@
-"""The event loop of a service process, with options for which the HTTP server has no settings.
+"""The event loop of a service process. It accepts connections faster than uvloop, and limits the time of TLS
+handshakes.
 
-The loop's library accepts one connection per iteration. An iteration that reads a thousand requests takes some
-hundredths of a second, so connections that arrive together would be accepted at a rate of fifty per second. The others
-would wait until the kernel's backlog is full, and clients beyond it would retry seconds later.
+uvloop accepts one connection per iteration of the loop. An iteration that reads a thousand requests takes some
+hundredths of a second, so under load only about fifty connections would be accepted per second. Further connections
+would wait in the kernel's backlog. Once the backlog is full, new clients would have to retry seconds later.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from typing import Any, Final
 import uvloop
 
 HANDSHAKE_SECONDS_MAX: Final = 10.0
-"""Time limit of the TLS handshake. Until the handshake is done the HTTP server does not know the connection."""
+"""Timeout of the TLS handshake, in seconds. The HTTP server's own timeouts begin after the handshake."""
 
 ACCEPTED_AT_ONCE_MAX: Final = 100
-"""Maximum number of connections accepted per iteration, which takes some milliseconds."""
+"""Maximum number of connections accepted from the backlog per iteration. To accept so many takes some milliseconds."""
 
 Protocols = Callable[[], asyncio.BaseProtocol]
 
@@ -27,7 +28,7 @@ class Loop(uvloop.Loop):
     """An event loop that accepts many connections per iteration, and limits the time of TLS handshakes."""
 
     async def create_server(self, protocol_factory: Protocols, *args: Any, **options: Any) -> Any:
-        """Create a server as the parent class does, with both additions."""
+        """Create a server that also accepts connections from the backlog, and has a timeout for TLS handshakes."""
         if options.get("ssl") is not None:
             options.setdefault("ssl_handshake_timeout", HANDSHAKE_SECONDS_MAX)
         listening = options.get("sock")
@@ -38,7 +39,7 @@ class Loop(uvloop.Loop):
 
 
 class _BacklogAcceptor:
-    """An acceptor of the connections that wait in the backlog behind the one that the loop has accepted."""
+    """Accepts further connections from the backlog each time uvloop has accepted one."""
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class _BacklogAcceptor:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def protocol(self) -> asyncio.BaseProtocol:
-        """Create the protocol of the connection that the loop has accepted."""
+        """Create the protocol of the connection that uvloop has accepted, and accept further connections soon."""
         self._loop.call_soon(self._accept)
         return self._protocols()
 
@@ -65,7 +66,9 @@ class _BacklogAcceptor:
         for _ in range(ACCEPTED_AT_ONCE_MAX):
             try:
                 connection, _ = self._listening.accept()
-            except OSError:  # the backlog is empty, or no file is free: the loop sees to that
+            except (
+                OSError
+            ):  # the backlog is empty, or no file descriptor is free, which uvloop handles
                 return
             connection.setblocking(False)
             task = self._loop.create_task(self._connect(connection))
@@ -75,5 +78,5 @@ class _BacklogAcceptor:
     async def _connect(self, connection: socket.socket) -> None:
         try:
             await self._loop.connect_accepted_socket(self._protocols, connection, **self._options)
-        except OSError:  # the handshake failed, or the client has gone
+        except OSError:  # the handshake failed, or the client has disconnected
             connection.close()

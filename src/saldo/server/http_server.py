@@ -1,4 +1,4 @@
-"""The HTTP server: runs the application behind a socket, in one or several processes, until it is stopped."""
+"""The HTTP server, which runs the application in one or several processes until a signal stops them."""
 
 from __future__ import annotations
 
@@ -40,13 +40,15 @@ BACKLOG = 4096
 """Maximum number of connections that wait in the kernel to be accepted."""
 
 GC_THRESHOLDS = (20_000, 10, 10)
-"""Thresholds of the garbage collector. A batch makes thousands of objects, most of which need no collector."""
+"""Thresholds of the garbage collector. A batch creates thousands of objects, and reference counting frees most of
+them."""
 
 WORKER_SECONDS_MAX = 60
-"""Time within which a worker must respond to a health check. It doesn't respond while it loads its code."""
+"""Timeout of the health check of a worker, in seconds. A worker can't respond while it loads its code."""
 
 STOP_SPARE_SECONDS = 10
-"""Time after the shutdown timeout at which the server cancels the remaining tasks, with a traceback for each."""
+"""Seconds added to the shutdown timeout for a fallback: if connections were not ended by then, the server cancels the
+remaining tasks and logs a traceback for each."""
 
 _log = logging.getLogger("saldo")
 
@@ -76,12 +78,13 @@ def serve_until_stopped(
     listening: socket.socket,
     bell_path: Path | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, drain if that is configured, and finish the requests in flight.
+    """Serve until SIGTERM or SIGINT. Then drain for the configured delay, and finish the requests in flight.
 
     Args:
         bell_path: the relay's wakeup socket; None means that no relay is woken.
     """
-    # The server restores these handlers and then raises the signal that it caught, which must not end the process.
+    # When the server ends, it restores these handlers and raises the caught signal again. That signal must not end the
+    # process.
     for number in STOP_SIGNALS:
         signal.signal(number, _ignore_signal)
     certificates = Certificates.of(settings)
@@ -96,7 +99,7 @@ def serve_until_stopped(
 
 
 class Workers(Multiprocess):
-    """A supervisor that restarts workers that die, and removes their gauges from the metrics."""
+    """A supervisor that restarts dead workers, and removes the gauges of dead workers from the metrics."""
 
     def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
         super().__init__(config, sockets)
@@ -118,9 +121,10 @@ class Workers(Multiprocess):
 
 
 class Application(ServerApplication):
-    """The ASGI application of one process, which starts and stops with the server's lifespan.
+    """The ASGI application of one service process. It is started and stopped by the server's lifespan events.
 
-    The object is sent to worker processes before it has started, so until then it contains settings only.
+    The object is pickled and sent to the worker processes before it is started. Until then it contains nothing that
+    can't be pickled.
     """
 
     def __init__(
@@ -148,7 +152,8 @@ class Application(ServerApplication):
         """True if the response to each new request closes its connection (`saldo.http.connection.protocol`)."""
 
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
-        # The coroutine of the front is returned, since each awaited layer costs time at every step.
+        # The application's coroutine is returned and not awaited here, because each awaiting layer adds time to every
+        # step.
         if scope["type"] == "lifespan" or self._application is None:
             return self._live(receive, send)
         return self._application(scope, receive, send)
@@ -159,7 +164,7 @@ class Application(ServerApplication):
 
     @property
     def load_shedder(self) -> LoadShedder:
-        """The load shedder, which rejects requests before they are parsed. It exists once the application serves."""
+        """The load shedder, which rejects requests before they are parsed. The application must have been started."""
         assert self._front is not None
         return self._front.load_shedder
 
@@ -170,7 +175,8 @@ class Application(ServerApplication):
             self._front.drain()
 
     def end_streams(self) -> None:
-        """End the streams and the connections, because the server stops (`saldo.http.connection.protocol`)."""
+        """End the streams, and begin to end the connections. Called when the server stops
+        (`saldo.http.connection.protocol`)."""
         if self._front is not None:
             self._front.end_streams()
         if self._ending is None:
@@ -180,7 +186,7 @@ class Application(ServerApplication):
             )
 
     async def _cancel_connection_end(self) -> None:
-        """Cancel the task that ends connections, because the server waits for none any more."""
+        """Cancel the task that ends connections. Called when the server no longer waits for connections."""
         if self._ending is not None:
             self._ending.cancel()
             await asyncio.wait([self._ending])
@@ -211,16 +217,18 @@ class Application(ServerApplication):
 
 
 class Drain:
-    """A context manager that delays stop signals, because the server stops listening as soon as it receives one.
+    """A context manager that delays the first stop signal. The server would stop listening as soon as it receives a
+    signal.
 
-    It must be entered after the server has set its signal handlers, which happens before the application starts.
+    The context must be entered after the server has set its signal handlers. The server sets them before it starts the
+    application.
     """
 
     def __init__(self, seconds: float, begin: Callable[[], None]) -> None:
         """
         Args:
-            seconds: time from the signal until the server receives it; 0 disables the delay.
-            begin: called at the signal.
+            seconds: time from the arrival of the signal until the server receives the signal; 0 disables the delay.
+            begin: called when the first signal arrives.
         """
         self._seconds = seconds
         self._begin = begin
@@ -240,7 +248,8 @@ class Drain:
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        # A signal handler runs at any point of the loop's code, where only this method of the loop is safe to call.
+        # A signal handler can interrupt the loop's code at any point. There `call_soon_threadsafe` is the only method
+        # of the loop that is safe to call.
         self._loop.call_soon_threadsafe(self._begin_drain, number)
 
     def _begin_drain(self, number: int) -> None:
@@ -265,9 +274,10 @@ def _freeze_gc() -> None:
 
 
 def _pass_on_first_signal() -> None:
-    """Pass only the first stop signal to the server, which at a second SIGINT would exit without stopping anything.
+    """Forward only the first stop signal to the server. At a second SIGINT the server would exit without stopping
+    anything.
 
-    This is called in the server's process as soon as the server has set its handlers, which it restores at the end.
+    This function is called in the server's process, after the server has set its signal handlers.
     """
     handlers: dict[int, Any] = {}
 
@@ -283,7 +293,7 @@ def _pass_on_first_signal() -> None:
 
 
 def _ignore_signal(*_: object) -> None:
-    """Ignore a second signal, because the stop has a time limit anyway."""
+    """Ignore a stop signal. The stop has already begun and has a time limit."""
 
 
 def _config(settings: Settings, app: Application) -> uvicorn.Config:
@@ -305,6 +315,6 @@ def _config(settings: Settings, app: Application) -> uvicorn.Config:
         backlog=BACKLOG,
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_worker_healthcheck=WORKER_SECONDS_MAX,
-        # `TimeoutSweeper.end_within` ends the connections. This is a fallback in case it fails.
+        # `TimeoutSweeper.end_within` ends the connections. This timeout is a fallback in case they are not ended.
         timeout_graceful_shutdown=ceil(settings.shutdown_timeout_seconds) + STOP_SPARE_SECONDS,
     )

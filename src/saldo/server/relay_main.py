@@ -1,7 +1,7 @@
-"""The main program of the relays, in a process beside the service or alone as `saldo relay`.
+"""The main program of the relays. It runs in a process that the service starts, or as the command `saldo relay`.
 
-The relays have a process of their own with a low priority. Publishing takes more processor time than posting, and must
-never slow it down.
+The process that the service starts has a low priority. Publishing takes more processor time than posting, and must
+never slow down posting.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from saldo.lifecycle.stop_signals import STOP_SIGNALS, unblock_signals
 from saldo.settings.model import Settings
 
 NICENESS = 10
-"""Niceness of the relay's process, so that it gets the processor time that posting leaves."""
+"""Niceness of the relay process that the service starts, so that posting gets processor time first."""
 
 _log = logging.getLogger("saldo.relay")
 
@@ -46,12 +46,15 @@ def relay_until_stopped(settings: Settings, database_url: str) -> None:
 
 
 def run_beside(settings: Settings, database_url: str, bell_path: Path, parent: Connection) -> None:
-    """Run the relays in the process beside a service (`saldo.server.relay_process`).
+    """Run the relays in the process that a service starts (`saldo.server.relay_process`), until the service closes the
+    pipe.
 
     Args:
-        parent: a pipe that is closed when the service has ended.
+        parent: the reading end of a pipe. The service closes the other end to stop the relays; it is also closed when
+            the service dies.
     """
-    # Ctrl-C reaches the whole process group. The service ends this process itself after it has finished.
+    # Ctrl-C sends SIGINT to the whole process group. The service itself stops this process after it has finished the
+    # requests in flight.
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     unblock_signals()
@@ -68,7 +71,7 @@ async def _run_until_parent_ends(
     loop = asyncio.get_running_loop()
 
     def end() -> None:
-        # The end of a pipe stays readable, so the loop would call this function endlessly.
+        # A closed pipe stays readable, so the loop would call this function endlessly.
         loop.remove_reader(parent.fileno())
         ended.set()
 

@@ -1,6 +1,6 @@
-"""The supervisor of the relays' process beside a service: it starts, watches, restarts and ends that process.
+"""The supervisor of a service's relay process: it starts, monitors, restarts and ends that process.
 
-The process runs `saldo.server.relay_main`, which the service itself does not need and does not import.
+The relay process runs `saldo.server.relay_main`. The service process does not import that module.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ RESTART_SECONDS = (0.5, 1.0)
 """Bounds of the random delay before a relay process that ended unexpectedly is restarted."""
 
 JOIN_SECONDS = 0.2
-"""Polling interval of the end of the relay's process, or of the service."""
+"""Interval, in seconds, at which the supervisor checks whether the relay process has ended and whether the service is
+stopping."""
 
 END_SECONDS = 5.0
-"""Additional time for closing connections, after the time in which the relays publish the remaining events."""
+"""Seconds, after the shutdown timeout, in which the relay process must close its connections. Then it is killed."""
 
 _log = logging.getLogger("saldo.relay")
 
 
 class RelayProcess:
-    """The process of the relays beside a service, which is restarted if it dies. It is a context manager.
+    """A context manager that runs the relays of a service in a separate process. The process is restarted if it dies.
 
-    It does nothing if the settings say that the relays run elsewhere.
+    The context manager does nothing if `SALDO_RELAY_ENABLED` is false, because the relays then run elsewhere.
     """
 
     def __init__(self, settings: Settings, database_url: str) -> None:
@@ -74,7 +75,7 @@ class RelayProcess:
 
     def _supervise(self) -> None:
         while not self._stopping.is_set():
-            # The child detects the end of this pipe when this process ends, however it ends.
+            # The pipe is closed when the service process ends in any way, and the relay process detects that.
             theirs, self._alive = self._context.Pipe(duplex=False)
             process = self._context.Process(
                 target=_run,
@@ -96,7 +97,7 @@ class RelayProcess:
             self._alive.close()
 
     def _end(self, process: SpawnProcess) -> None:
-        """Let the process publish the remaining events, and kill it if it does not end in time."""
+        """Let the relay process publish the remaining events, and kill the process if it does not end in time."""
         assert self._alive is not None
         self._alive.close()
         process.join(self._settings.shutdown_timeout_seconds + END_SECONDS)

@@ -22,7 +22,8 @@ _Signature = tuple[tuple[int, int, int], ...]
 class Certificates:
     """The certificate and key files, and the TLS contexts made from them.
 
-    The object is sent to worker processes before it has read the files, and each of them reads them itself.
+    The object is pickled and sent to the worker processes before it holds a TLS context. Each worker reads the files
+    itself.
     """
 
     def __init__(self, certificate: Path, key: Path, look_seconds: float) -> None:
@@ -34,10 +35,11 @@ class Certificates:
 
     @classmethod
     def of(cls, settings: Settings) -> Certificates | None:
-        """Create the certificates that the settings name; None if the service uses plain HTTP.
+        """Return the certificates that the settings name, after a check of both files; None if the service uses plain
+        HTTP.
 
         Raises:
-            ConfigurationError: one of the files is not set, or they can't be used.
+            ConfigurationError: only one of the two files is set, or the files can't be used.
         """
         certificate, key = settings.tls_certificate_file, settings.tls_key_file
         if certificate is None and key is None:
@@ -54,7 +56,8 @@ class Certificates:
         return found
 
     def context(self, *_: Any) -> ssl.SSLContext:
-        """Return the context for listening. The certificate is chosen for each connection."""
+        """Return the TLS context of the listening socket. Each new connection gets the certificate that was loaded
+        last."""
         self._seen = self._signature()
         self._shown = self._read()
         listening = self._read()
@@ -63,7 +66,7 @@ class Certificates:
 
     @asynccontextmanager
     async def renew_in_background(self) -> AsyncIterator[None]:
-        """Poll for renewed files while the context is entered."""
+        """Check the files for changes periodically, until the context manager exits."""
         task = asyncio.create_task(self._look(), name="certificate reload")
         try:
             yield
@@ -77,7 +80,8 @@ class Certificates:
             self._renew()
 
     def _renew(self) -> None:
-        """Reload the files if they have changed. An unusable pair is logged once, and not used."""
+        """Reload the files if they have changed. If the new files can't be used, log an error once and keep the
+        previous certificate."""
         signature = self._signature()
         if signature == self._seen:
             return
@@ -90,8 +94,8 @@ class Certificates:
             _log.info("reloaded the certificate in %s", self._certificate)
 
     def _select_context(self, connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
-        # Called for each connection, whether it has a server name or not. A context that is changed in place could
-        # combine a certificate with the key of another one for a moment.
+        # OpenSSL calls this method for each connection, with or without a server name. If one context were changed in
+        # place, it could for a moment combine a certificate with the key of another certificate.
         connection.context = self._shown  # type: ignore[assignment]
 
     def _read(self) -> ssl.SSLContext:

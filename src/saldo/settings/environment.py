@@ -1,4 +1,4 @@
-"""The check of names in the environment and in `.env` that begin with ``SALDO_``, for misspelt settings.
+"""The check for misspelt settings: names in the environment and in `.env` that begin with ``SALDO_`` but are unknown.
 
 This module handles the names only. `saldo.settings.model` handles the values.
 """
@@ -24,7 +24,7 @@ COMMAND_NAMES: Final = {
 """Variables of the command line with their descriptions. They are read from the environment only, never from `.env`."""
 
 OTHER_PREFIXES: Final = ("SALDO_TEST_", "SALDO_FUZZ_")
-"""Variables of the test suite and of the fuzzer."""
+"""Prefixes of the variables of the test suite and of the fuzzer."""
 
 _SERVICE_LINK: Final = re.compile(
     r"SALDO_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)",
@@ -52,7 +52,7 @@ def is_service_link(name: str, value: str | None) -> bool:
 def check_names(environment: Mapping[str, str], file: Path, fields: Iterable[str]) -> None:
     """Reject variables that begin with ``SALDO_`` but are no setting, and lines of `.env` that can't be parsed.
 
-    A misspelt SALDO_DATABASE_URL that is ignored would put money into another ledger.
+    If a misspelt SALDO_DATABASE_URL were ignored, the service would record money in another ledger.
 
     Args:
         environment: The process's variables.
@@ -60,7 +60,8 @@ def check_names(environment: Mapping[str, str], file: Path, fields: Iterable[str
         fields: Names of the settings, in lower case.
 
     Raises:
-        SettingsError: A name is misspelt, or a line can't be read. The message has the nearest right name.
+        SettingsError: A name is misspelt, or a line can't be parsed. For a misspelt name, the message suggests a
+            similar one.
     """
     settings = {f"{PREFIX}{field.upper()}" for field in fields}
     known = settings | COMMAND_NAMES.keys()

@@ -99,15 +99,16 @@ def check() -> None:
     """Reject misspelt names of settings in the environment and in `.env`.
 
     Raises:
-        SettingsError: The message is one line with the nearest right name.
+        SettingsError: A name is misspelt. The message is one line, and suggests a similar name.
     """
     check_names(os.environ, ENV_FILE, Settings.model_fields)
 
 
 def load_zone() -> tzinfo | None:
-    """Return the zone of times without an offset; None is the machine's own.
+    """Return the time zone of times without an offset; None means the zone of the machine.
 
-    Client commands need this one setting. The others may belong to a service that runs elsewhere.
+    Client commands need only this setting. The values of other settings are not checked, because they may be intended
+    for a service on another machine.
 
     Raises:
         SettingsError: The zone does not exist, or a name is misspelt.
@@ -123,7 +124,8 @@ def load(**overrides: object) -> Settings:
     """Read the settings of this process.
 
     Raises:
-        SettingsError: The message is one line that names each wrong setting and the expected value.
+        SettingsError: A setting is misspelt or has a wrong value. The message is one line that names each wrong setting
+            and the expected value.
     """
     check()
     given = {name: value for name, value in overrides.items() if value is not None}
@@ -134,7 +136,7 @@ def load(**overrides: object) -> Settings:
 
 
 def _describe_error(fault: ErrorDetails) -> str:
-    """Describe a fault in one line. If it concerns several settings, its own message names them."""
+    """Describe a fault in one line. If several settings together are at fault, the message already names them."""
     message, location = fault["msg"].removeprefix("Value error, "), fault["loc"]
     if not location:
         return message

@@ -1,4 +1,4 @@
-"""The base class of the settings' sections: how their values are read."""
+"""The base class of the sections of the settings. It defines from where the values are read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENV_FILE: Final = Path(".env")
 
 
 class SettingsSection(BaseSettings):
-    """Some settings, which are read from the environment and from `.env`."""
+    """Base class of the groups of settings. The values are read from SALDO_* environment variables and from `.env`."""
 
     model_config = SettingsConfigDict(
         env_prefix="SALDO_",
@@ -38,7 +38,7 @@ class SettingsSection(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Remove variables of Kubernetes, such as SALDO_PORT=tcp://10.0.0.1:8000 of a Service named saldo."""
+        """Ignore variables that Kubernetes sets, such as SALDO_PORT=tcp://10.0.0.1:8000 for a Service named saldo."""
         if isinstance(env_settings, EnvSettingsSource):
             env_settings.env_vars = {
                 name: value

@@ -42,7 +42,8 @@ def parse_scheme(url: str) -> str:
 
 
 def check_unambiguous_url(url: str | None) -> str | None:
-    """Reject a URL of which a library would print a part of the password as a port or a host."""
+    """Reject a URL that a library could split at the wrong place, and then print a part of the password as a port or a
+    host."""
     if url is not None:
         parse_strict_url(url)
     return url
@@ -57,7 +58,7 @@ def is_installed(package: str) -> bool:
 
 
 def parse_zone(name: str | None) -> tzinfo | None:
-    """Return the time zone with an IANA name; None is the machine's own zone."""
+    """Return the time zone with an IANA name. None stays None, and means the zone of the machine."""
     return None if name is None else ZoneInfo(name)
 
 
@@ -75,7 +76,7 @@ def _none_if_empty(value: object) -> object:
 
 
 Unset = BeforeValidator(_none_if_empty)
-"""Annotation of a setting that an empty value unsets."""
+"""Annotation of an optional setting: an empty value means that it is not set (None)."""
 
 ZoneName: TypeAlias = Annotated[str | None, Unset, AfterValidator(_check_zone)]
 """The IANA name of a time zone, or None."""

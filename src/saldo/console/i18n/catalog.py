@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class PluralText:
-    """A text with a number in its plural forms; `{}` stands for the number.
+    """The plural forms of a text that contains a number. `{}` stands for the number.
 
     Russian has three forms (Unicode's plural rules): 1, 21 запись; 2, 23 записи; 5, 11, 12 записей.
     """

@@ -1,11 +1,11 @@
 """The balance of a user over time, as points for a chart.
 
-A point is a time and the balance from that time until the next point. The balance includes everything that took effect
-by then, and late entries count from their timestamps. A range with few entries is shown entry by entry. If that gives
-more points than the chart's limit, the range is divided into equal parts, and the first, last, lowest and highest point
-of each part are kept. The picture is the same (M4: Jugel et al., "M4: A Visualization-Oriented Time Series Data
-Aggregation", VLDB 2014). A range with too many entries is sampled: the balances at equally spaced times are read, and
-each of them is exact.
+A point is a time and the balance from that time until the next point. The balance includes all entries that took effect
+up to that time, and late entries count from their timestamps. If a range has few entries, the chart has a point for
+each entry. If there are more points than the limit, the range is divided into equal parts, and only the first, last,
+lowest and highest point of each part are kept. The drawn line stays the same (M4: Jugel et al., "M4: A
+Visualization-Oriented Time Series Data Aggregation", VLDB 2014). If a range has too many entries to read, the balances
+at equally spaced times are read instead. Each of these balances is exact.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from saldo.parsing.faults import InvalidError, InvalidField
 from saldo.store.charts import LATE_ENTRIES_MAX, BalanceChange, Charts
 
 SAMPLES_MAX: Final = 1000
-"""Maximum number of sampled balances. Each takes 0.2 ms to read, so all of them take 0.2 s."""
+"""Maximum number of sampled balances. To read one takes 0.2 ms, so to read 1000 takes 0.2 s."""
 
 POINTS_PER_PART: Final = 4
 MARGIN: Final = 0.02
@@ -85,7 +85,7 @@ async def show_chart(
         whole = max(now, span.last)
         margin = max((whole - span.first) * MARGIN, timedelta(seconds=1))
         since, until = span.first - margin, whole
-    # The line ends at the present, or at the last change if that is later: no entries exist after that time.
+    # The line ends now, or at the last change if its timestamp is in the future. There are no entries after that time.
     drawn = await _read_points(page, charts, user.id, since, min(until, max(now, span.last)))
     return _answer(page, since, until, drawn)
 
@@ -106,7 +106,7 @@ async def _read_points(
         moments = list(_equally_spaced_times(since, until, min(SAMPLES_MAX, points_max)))
         balances = await charts.balances_at(user_id, moments)
         return ChartPoints(list(map(BalancePoint, moments, balances)), "sampled", len(moments))
-    # Read the balance first: an entry recorded between the two queries is then missing at the end, not counted twice.
+    # The balance is read first. An entry that is recorded between the two queries is then not counted twice.
     before = await page.service.reader.balance(user_id, since, None) or 0
     changes = await charts.changes(user_id, bounds, since, until)
     points = [BalancePoint(since, before), *accumulate_balances(before, changes)]
@@ -125,7 +125,7 @@ def accumulate_balances(balance: int, changes: Sequence[BalanceChange]) -> Itera
 
 
 def downsample(points: Sequence[BalancePoint], points_max: int) -> list[BalancePoint]:
-    """Reduce points to the first, last, lowest and highest of each of equal parts of the time range.
+    """Divide the time range into equal parts, and keep the first, last, lowest and highest point of each part.
 
     The first and the last point of the range are always kept.
     """
@@ -146,7 +146,7 @@ def downsample(points: Sequence[BalancePoint], points_max: int) -> list[BalanceP
 
 
 def _extreme_points(points: Sequence[BalancePoint]) -> list[BalancePoint]:
-    """Return the first, last, lowest and highest point, in their order and without repetitions."""
+    """Return the first, last, lowest and highest point, each once and in the order of time."""
     lowest = min(range(len(points)), key=lambda index: points[index].balance)
     highest = max(range(len(points)), key=lambda index: points[index].balance)
     return [points[index] for index in sorted({0, lowest, highest, len(points) - 1})]
@@ -160,7 +160,8 @@ def _equally_spaced_times(since: datetime, until: datetime, count: int) -> Itera
 
 
 def _moment(asked: dict[str, str], name: str) -> datetime:
-    """Parse an end of the range, in seconds since the epoch. Times outside the ledger's range are clamped to it."""
+    """Parse the start or the end of the range, in seconds since the epoch. The result is clamped to the ledger's
+    range."""
     try:
         seconds = float(asked[name])
         found = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
@@ -174,7 +175,8 @@ def _moment(asked: dict[str, str], name: str) -> datetime:
 def _answer(
     page: ConsolePage, since: datetime, until: datetime, drawn: ChartPoints, *, ever: bool = True
 ) -> Response[bytes]:
-    """Return the points as JSON. The balances are texts, which are exact, and become numbers only for drawing.
+    """Return the points as JSON. Balances are strings, which are exact. Scripts convert them to numbers only for
+    drawing.
 
     Args:
         ever: Whether the balance has ever changed.

@@ -1,6 +1,6 @@
-"""The live stream of `GET /v1/events` for pages, authenticated by the session.
+"""The live stream of `GET /v1/events` for the console's pages, authenticated by the session.
 
-The browser's `EventSource` can send cookies, but not the header with a key.
+A browser's `EventSource` can send cookies, but it can't send the header with an API key.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ConsoleEventStream:
         await send_response(scope, send, refused, request_id)
 
     async def _authenticate(self, scope: Any, request_id: str) -> RawResponse | None:
-        """Authenticate the request. Returns the error response, or None if the grant allows the stream."""
+        """Authenticate the request. Return the error response, or None if the grant allows the stream."""
         try:
             # An open page does not extend the session.
             visitor = await self._authenticator.identify(scope, in_use=False)

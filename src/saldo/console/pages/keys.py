@@ -85,8 +85,8 @@ HANDLERS = [show_keys, create_key, revoke_key_page, rotate_key]
 async def _show(page: ConsolePage, made: CreatedKey) -> Response[bytes]:
     """Show a new key on the next page.
 
-    If the visitor has no session, because this is the first key, the response itself shows it: from now on a key is
-    needed to open any page, and also to reload this one.
+    The first key is an exception, because its visitor has no session. From now on every page requires a key, so the
+    response to the form shows the new key.
     """
     if not page.visitor.signed_in:
         return await _page(page, made=made)

@@ -25,7 +25,7 @@ from saldo.store.reader import Transaction, User
 OVERVIEW_PATH: Final = f"{CONSOLE_PATH}/overview"
 RECENT_TRANSACTIONS: Final = 10
 FIGURES_CACHE_SECONDS: Final = 2.0
-"""Time in seconds for which figures are cached. All visitors share one set of queries to the database."""
+"""Time in seconds for which the figures are cached. All visitors share the cache."""
 
 
 class RecentTransaction(msgspec.Struct, frozen=True):
@@ -47,7 +47,7 @@ class OverviewCache:
         self._cached: tuple[DatabaseMetrics, Sequence[RecentTransaction]] | None = None
 
     async def get(self) -> tuple[DatabaseMetrics, Sequence[RecentTransaction]]:
-        """Return the figures and the largest recent transactions. Values that cannot be read now are left out."""
+        """Return the figures and the largest recent transactions. Figures that cannot be read now are left out."""
         async with self._lock:
             now = time.monotonic()
             if self._cached is None or now - self._queried_at >= FIGURES_CACHE_SECONDS:

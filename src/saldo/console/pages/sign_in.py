@@ -31,7 +31,7 @@ async def show_sign_in(page: InjectedPage) -> Response[bytes]:
 
 @post(SIGN_IN_PATH)
 async def sign_in(page: InjectedPage, authenticator: InjectedAuthenticator) -> Response[bytes]:
-    """Begin a session. Its secret is always new, which prevents session fixation."""
+    """Begin a session. The session always has a new secret, which prevents session fixation."""
     asked = await parse_form(page.request, "key", "to")
     to = parse_console_path(asked.get("to")) or CONSOLE_PATH
     secret = await authenticator.sign_in(page.request.scope, asked.get("key", "").strip())

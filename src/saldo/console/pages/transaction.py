@@ -66,7 +66,7 @@ async def _transaction(page: ConsolePage, uuid: str) -> Transaction:
     """Return a transaction.
 
     Raises:
-        NotFoundError: The transaction does not exist, or the key does not cover its user.
+        PageNotFoundError: The transaction does not exist, or the key may not access its user.
     """
     try:
         found = await page.service.reader.transaction(parse_uuid(uuid))
@@ -78,7 +78,7 @@ async def _transaction(page: ConsolePage, uuid: str) -> Transaction:
 
 
 async def _find_proof(page: ConsolePage, found: Transaction) -> EntryProof | None:
-    """Return an entry with its seal and proof, or None if this ledger has no seals."""
+    """Return an entry with its seal and proof. Return None if sealing is disabled and the entry has no seal."""
     sealed = await page.service.seals.find_entry(found.uuid)
     if sealed is None or (sealed.seal is None and not page.service.settings.seals_enabled):
         return None

@@ -1,8 +1,8 @@
 """Deposits and withdrawals in the console: a form, a confirmation page and the result.
 
-The uuid is created before the confirmation page. It is part of that page's address, whatever the page shows, and of the
-address of the form that the page links back to. A double click, a page that is submitted or opened again, and the way
-back therefore all post the same transaction, and the ledger records it once.
+The uuid is created when the form is submitted. It is part of the confirmation page's address, and of that page's link
+back to the form. If a visitor clicks twice, reloads or reopens a page, or goes back to the form, the same uuid is
+posted, and the ledger records the transaction once.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class TransactionForm(NamedTuple):
         return "DEPOSIT" if self.kind is Kind.DEPOSIT else "WITHDRAW"
 
     def matches(self, user: User, recorded: Transaction) -> bool:
-        """Return whether the form equals the transaction that is recorded under its uuid."""
+        """Return whether the recorded transaction has the content of this form. A form without timestamp fits any
+        timestamp."""
         same = recorded.user_id == user.id and recorded.amount == self.signed_amount
         return same and self.timestamp in {None, recorded.timestamp}
 
@@ -85,8 +86,8 @@ async def show_form(page: InjectedPage, user_id: FromPath[str]) -> Response[byte
     asked = parse_query(page.request, "uuid", *_FIELDS)
     parse_kind(asked.get("type"))
     if "uuid" in asked:
-        # The uuid comes from the confirmation page, whose outcome may have been unknown. Now the transaction is either
-        # recorded or still to be sent.
+        # The visitor came back from the confirmation page, possibly after an unknown outcome. The transaction may have
+        # been recorded since then.
         recorded = await _find_recorded(page, parse_uuid(asked["uuid"]))
         if recorded is not None:
             return page.redirect(f"{TRANSACTIONS_PATH}/{recorded.uuid}", done="before")
@@ -95,7 +96,8 @@ async def show_form(page: InjectedPage, user_id: FromPath[str]) -> Response[byte
 
 @post(FORM_PATH)
 async def submit_form(page: InjectedPage, user_id: FromPath[str]) -> Response[bytes]:
-    """Redirect to the confirmation page with a new uuid, or with the same uuid if the visitor came back from there."""
+    """Redirect to the confirmation page. If the visitor came back from that page, the uuid stays the same; otherwise it
+    is new."""
     require_scope(page, Scope.WRITE)
     user = await get_user(page, user_id)
     asked = await parse_form(page.request, "uuid", *_FIELDS)
@@ -111,7 +113,7 @@ async def submit_form(page: InjectedPage, user_id: FromPath[str]) -> Response[by
 
 @page_route(CONFIRM_PATH)
 async def show_confirm(page: InjectedPage, user_id: FromPath[str]) -> Response[bytes]:
-    """Show the balance that the transaction would lead to. If it is already recorded, redirect to its result."""
+    """Show the balance after the transaction. If the transaction is already recorded, redirect to its result."""
     require_scope(page, Scope.WRITE)
     user = await get_user(page, user_id)
     asked = parse_query(page.request, "uuid", *_FIELDS)
@@ -178,7 +180,7 @@ async def _confirm(
     said: str = "",
 ) -> Response[bytes]:
     after = user.balance + movement.signed_amount
-    # Skip this query after an error: the database may not be available, and this page must be shown all the same.
+    # This query is skipped after an error, because the page must be shown even if the database is not available.
     then = None if said else await _balance_at_timestamp(page, user, movement)
     values: dict[str, Any] = {"uuid": uuid, "movement": movement, "after": after, "said": said}
     # A refused transaction would be refused again, so the page offers no button to repeat it.
@@ -200,14 +202,14 @@ async def _confirm(
 async def _balance_at_timestamp(
     page: ConsolePage, user: User, movement: TransactionForm
 ) -> int | None:
-    """Return the balance at the timestamp of a late transaction, or None if the current balance applies."""
+    """Return the balance at the timestamp of the transaction, or None if the timestamp is missing or in the future."""
     if movement.timestamp is None or movement.timestamp >= datetime.now(UTC):
         return None
     return await page.service.reader.balance(user.id, movement.timestamp, None)
 
 
 def _warning(page: ConsolePage, movement: TransactionForm, after: int, then: int | None) -> str:
-    """Return the reason why the transaction would be refused, if it is known in advance, or an empty text."""
+    """Return the reason why the transaction would be refused. Return an empty text if no reason is known in advance."""
     messages, tolerance = page.messages, page.service.settings.future_tolerance
     if movement.timestamp is not None and movement.timestamp > datetime.now(UTC) + tolerance:
         return messages.would_be_in_future
@@ -231,7 +233,8 @@ def _query_parameters(page: ConsolePage, uuid: UUID, movement: TransactionForm) 
 
 
 async def _find_recorded(page: ConsolePage, uuid: UUID) -> Transaction | None:
-    """Return the transaction that is recorded under a uuid, or None if there is none that the key covers."""
+    """Return the transaction that is recorded under a uuid. Return None if there is none, or if the key may not access
+    its user."""
     found = await page.service.reader.transaction(uuid)
     return found if found is not None and page.grant.includes_user(found.user_id) else None
 

@@ -20,7 +20,7 @@ from saldo.store.reader import TransactionPage, User
 
 PAGE_TRANSACTIONS: Final = 50
 READS_MAX: Final = 20
-"""Maximum number of reads of the log per page.
+"""Maximum number of reads of the log for one page.
 
 With a filter, each read scans at most `page_scan_entries_max` entries.
 """
@@ -30,7 +30,8 @@ _FILTERS: Final = ("from", "to", "type", "outcome")
 
 @page_route(f"{USERS_PATH}/{{user_id:str}}")
 async def show_user(page: InjectedPage, user_id: FromPath[str]) -> Response[bytes]:
-    """Show a user. Messages about invalid fields are shown next to the fields, and the rest of the page is complete."""
+    """Show a user. If fields are invalid, messages are shown next to them, and the rest of the page is shown as
+    usual."""
     user = await get_user(page, user_id)
     asked = parse_query(page.request, "date", "cursor", *_FILTERS)
     faults: dict[str, str] = {}
@@ -66,8 +67,8 @@ async def get_user(page: ConsolePage, user_id: FromPath[str]) -> User:
     """Return the user of a path.
 
     Raises:
-        ProblemError: The key does not cover this user.
-        NotFoundError: The user does not exist.
+        ProblemError: The key may not access this user.
+        PageNotFoundError: The user does not exist.
     """
     try:
         number = parse_user_id(user_id)
@@ -114,7 +115,7 @@ async def _transactions(
 def _parse_instant(
     page: ConsolePage, asked: dict[str, Any], field: str, faults: dict[str, str]
 ) -> datetime | None:
-    """Parse a time that was typed in the reader's time zone. A fault is added to `faults`, and None is returned."""
+    """Parse a time that was typed in the reader's time zone. If the time is invalid, add a fault and return None."""
     if field not in asked:
         return None
     try:

@@ -33,7 +33,8 @@ async def show_users(page: InjectedPage) -> Response[bytes]:
     q, after = unicodedata.normalize("NFC", asked.get("q", "").strip()), asked.get("after")
     after_id = 0 if after is None else parse_position("after", after)
     if after_id:
-        # The order of names must not reveal the name of a user whom the key does not cover.
+        # Results are continued after the name of this user. They must not reveal the name of a user whom the key may
+        # not access.
         require_user(page.request.scope, after_id)
     if _is_uuid(q):
         return page.redirect(f"{CONSOLE_PATH}/transactions/{q}")
@@ -59,7 +60,8 @@ async def show_new_user(page: InjectedPage) -> Response[bytes]:
 
 @post(NEW_USER_PATH)
 async def create_user(page: InjectedPage) -> Response[bytes]:
-    """Create a user. If the form is sent twice, the second response names the user who has the name."""
+    """Create a user. If the name is taken, for example because the form was sent twice, show the user who has the
+    name."""
     require_scope(page, Scope.WRITE)
     require_all_users(page.request.scope)
     typed = (await parse_form(page.request, "name")).get("name", "")
@@ -78,7 +80,7 @@ HANDLERS = [show_users, show_new_user, create_user]
 
 
 async def _all(page: ConsolePage, after_id: int) -> Sequence[User]:
-    """Return a page of the users that the key covers, in the order of their ids."""
+    """Return a page of the users that the key may access, in the order of their ids."""
     reader, only = page.service.reader, page.grant.user_ids
     if only is None:
         return await reader.list_users(after_id=after_id, name=None, limit=PAGE_USERS + 1)
@@ -86,7 +88,8 @@ async def _all(page: ConsolePage, after_id: int) -> Sequence[User]:
 
 
 async def _search(page: ConsolePage, q: str, after_id: int) -> Sequence[User]:
-    """Return a page of search results: first the user with this id, then the users whose names begin with the text."""
+    """Return a page of search results: first the user whose id is the text, then users whose names begin with the
+    text."""
     if "\0" in q:
         return []  # PostgreSQL's text, and therefore a name, cannot contain the character NUL.
     reader, only = page.service.reader, page.grant.user_ids
@@ -99,8 +102,8 @@ async def _search(page: ConsolePage, q: str, after_id: int) -> Sequence[User]:
     among = None if only is None else sorted(only)
     spellings = _spellings(q)
     if last is not None:
-        # Continue only with the spelling that the last user matched. The results of earlier spellings were all on the
-        # pages before, and the results of later spellings are left out.
+        # Continue only with the spelling that the last user matched. The results of earlier spellings were on the
+        # previous pages, and the results of later spellings are left out.
         spellings = [
             each for each in spellings if _lower_ascii(last.name).startswith(_lower_ascii(each))
         ][:1]

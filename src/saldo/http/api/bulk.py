@@ -48,7 +48,8 @@ _NDJSON_NAMES: Final = {
 
 
 class Bulk:
-    """The handler of bulk requests, which responds with one outcome for each transaction, in their order."""
+    """The handler of bulk requests, which responds with one outcome for each transaction, in the order of the
+    transactions."""
 
     def __init__(self, engine: Engine, reading: ParserOptions, settings: Settings) -> None:
         self._engine = engine
@@ -71,7 +72,7 @@ class Bulk:
         self._stopping = False
 
     def stop(self) -> None:
-        """Stop reading lines of streams."""
+        """Stop reading further lines of all streams. The lines that were read before are answered."""
         self._stopping = True
         for ending in self._endings:
             _end(ending, problems.service_shutdown())
@@ -99,7 +100,7 @@ class Bulk:
         """Return the response, or None after it was streamed.
 
         Raises:
-            ClientDisconnectedError, BodyTooLargeError: The body could not be read.
+            ClientDisconnectedError, BodyTooLargeError: The body is incomplete or too large.
         """
         admission = admission_of(scope)
         headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -111,7 +112,8 @@ class Bulk:
             if streamed:
                 await self._stream(scope, request_id, receive, send)
                 return None
-            # The header is parsed before anything is posted, so that no error in it can follow a commit.
+            # The header `Accept` is parsed before anything is posted, so that an error in the header can't follow a
+            # commit.
             in_lines = prefers_lines(headers.get(b"accept", b""))
             if not is_json(content_type):
                 expected = f"{NDJSON} or JSON"
@@ -132,10 +134,10 @@ class Bulk:
         return RawResponse(200, encode_json(lines))
 
     async def _stream(self, scope: Any, request_id: str, receive: Any, send: Any) -> None:
-        """Answer a stream, if its key may open another one.
+        """Answer a stream, unless its key has too many open streams or the spools are full.
 
         Raises:
-            StreamEndedError: The key has too many streams, or the spools are full. Nothing was read.
+            StreamEndedError: The stream is rejected. No line of it was read.
         """
         key = admission_of(scope).grant.name
         if self._open[key] >= self._key_streams_max:
@@ -270,14 +272,15 @@ class Bulk:
 
 
 class StreamBrokenError(Exception):
-    """Raised when a response has begun and can't be completed. Only a closed connection shows this to the client."""
+    """Raised when a response has begun and can't be completed. The connection is then closed, by which the client
+    detects the failure."""
 
 
 def _charge_rate_limit(items: Sequence[object], grant: Grant) -> None:
     """Count an array against the key's rate limit. The request itself has been counted already.
 
     Raises:
-        InvalidError: The array has so many transactions that the key's next request would have to wait too long.
+        InvalidError: The array has more transactions than the rate limit allows in one request.
     """
     bucket = grant.bucket
     if bucket is None:

@@ -21,15 +21,15 @@ from saldo.ledger.money import format_money
 from saldo.parsing.faults import InvalidError
 
 Item: TypeAlias = TransactionRequest | InvalidError | problems.Problem
-"""Content of a line of the input: a transaction request, or the reason why it can't be posted."""
+"""Content of a line of the input: a transaction request, or the reason why the line can't be posted."""
 
 EXPLAINED_BYTES_MAX = 1024 * 1024
-"""Maximum number of bytes of lines that explain all faults of an item. Later invalid items get a short
-explanation, because otherwise the response to a small array of invalid items would be very large."""
+"""Maximum total size, in bytes, of the output lines that list the faults of invalid items. Further invalid items get a
+short explanation. Otherwise the response to a small array of invalid items could be very large."""
 
 
 class PostedLine(msgspec.Struct):
-    """The line of a posted transaction, which most lines are. It has only the fields of `BulkOutcome` that apply."""
+    """The output line of a posted transaction. It has only the fields of `BulkOutcome` that apply to such a line."""
 
     line: int
     status: int
@@ -44,7 +44,7 @@ Line: TypeAlias = PostedLine | dict[str, Any]
 
 
 def check_user(item: TransactionRequest | InvalidError, grant: Grant) -> Item:
-    """Return the item, or a problem (403) if the key does not cover its user."""
+    """Return the item, or a problem (403) if the key may not access the item's user."""
     if isinstance(item, TransactionRequest) and not grant.includes_user(item.user_id):
         return problems.forbidden_user(item.user_id)
     return item

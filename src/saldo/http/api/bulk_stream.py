@@ -24,7 +24,8 @@ from saldo.parsing.transactions import ParserOptions, parse_transaction
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """Limits of a stream; see the settings of the same names."""
+    """Limits of a stream. The settings of the same names describe them; `line_bytes_max` is the setting
+    `body_bytes_max`."""
 
     line_bytes_max: int
     chunk_requests_max: int
@@ -33,7 +34,7 @@ class StreamLimits:
 
 
 class LineSplitter:
-    """A splitter of bytes into lines, numbered from 1. A line above the limit is not kept."""
+    """Splits bytes into lines, numbered from 1. A line longer than `bytes_max` is dropped and returned as None."""
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
@@ -43,9 +44,9 @@ class LineSplitter:
         """Number of the last complete line."""
 
     def feed(self, data: bytes) -> list[tuple[int, bytes | None]]:
-        """Return the lines that end in the data, with their numbers.
+        """Return the lines that the data completes, with their numbers.
 
-        A line that is too long is None. Empty lines are counted and not returned.
+        A line that is too long is returned as None. Blank lines are counted, but not returned.
         """
         *ended, begun = data.split(b"\n")
         found: list[tuple[int, bytes | None]] = []
@@ -70,11 +71,12 @@ class LineSplitter:
 
 
 class StreamEndedError(ProblemError):
-    """Raised when a stream is rejected or ends early. Lines that were read are answered, and no more are read."""
+    """Raised when a stream is rejected or ends early. Lines that were read before are answered, and no further lines
+    are read."""
 
 
 class PendingItems:
-    """Items of one stream that have been read and are not posted yet, at most one chunk."""
+    """Items of one stream that have been read and are not posted yet. There are at most as many as one chunk has."""
 
     def __init__(self, items_max: int) -> None:
         self._items_max = items_max
@@ -84,7 +86,7 @@ class PendingItems:
         self._ended = False
 
     async def put(self, number: int, item: Item) -> None:
-        """Add an item, after waiting while the backlog is full."""
+        """Wait while the maximum number of items is pending, and then add an item."""
         while len(self._items) >= self._items_max:
             self._taken.clear()
             await self._taken.wait()
@@ -117,7 +119,7 @@ class _Chunk:
 
 
 class BulkStream:
-    """A stream of one request, whose lines are read, posted and answered by three concurrent tasks."""
+    """Processes the stream of one request. Three concurrent tasks read its lines, post them and answer them."""
 
     def __init__(
         self,
@@ -131,10 +133,10 @@ class BulkStream:
     ) -> None:
         """
         Args:
-            room: Limits the chunks in flight in the whole process.
+            room: Limits the number of chunks that all streams of the process have in flight.
             space: The disk space for the unread answers of all streams.
             deliver: Sends bytes of the response to the client.
-            admission: The admission of the request, which is checked again before each chunk.
+            admission: The authentication of the request, which is checked again before each chunk.
         """
         self._engine = engine
         self._reading = reading
@@ -158,7 +160,8 @@ class BulkStream:
         answering = asyncio.create_task(self._answer(), name="bulk stream writer")
         tasks = {reading, posting, answering}
         try:
-            # If one task fails, all end: the client may wait for an answer before it sends more.
+            # If one task fails, the others are cancelled. They could wait for ever, because the client may wait for an
+            # answer before it sends more.
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             for task in done:
                 if not task.cancelled():
@@ -192,7 +195,8 @@ class BulkStream:
             return error
 
     async def _post(self, reading: asyncio.Task[None]) -> None:
-        """Post the items as soon as another chunk is allowed, whether or not the client sends more."""
+        """Post the pending items as soon as another chunk may be in flight. A chunk is posted even if it is not full,
+        because the client may wait for answers before it sends more."""
         while True:
             await self._slots.acquire()
             items = await self._backlog.wait()
@@ -213,7 +217,7 @@ class BulkStream:
         self._chunks.put_nowait(None)
 
     async def _submit(self) -> list[tuple[int, Item]]:
-        """Send the items to the engine and return them. If all of them are invalid, the engine is not needed."""
+        """Send the pending items to the engine, and return all of them. Invalid items are not sent."""
         results = None
         items = await self._backlog.wait()
         if any(isinstance(item, TransactionRequest) for _, item in items):

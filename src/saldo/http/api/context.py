@@ -27,7 +27,7 @@ from saldo.store.webhooks import Webhooks
 
 @dataclass(frozen=True, slots=True)
 class AppContext:
-    """The running parts of the service, which `saldo.bootstrap` connects."""
+    """The parts of the running service that handlers use. `saldo.bootstrap` creates them."""
 
     settings: Settings
     reading: ParserOptions

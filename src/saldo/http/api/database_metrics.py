@@ -1,6 +1,6 @@
 """Metrics that are read from the database.
 
-Those that can't be read are omitted, and all others are still returned.
+Metrics that can't be read are omitted, and all others are still returned.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from saldo.store.errors import StoreError
 from saldo.store.seals import SealTotals
 
 FIGURES_SECONDS_MAX = 2.0
-"""Timeout of each query in seconds, after which its metrics are omitted. A scrape times out after 10 s as a
-whole."""
+"""Timeout of each query in seconds, after which its metrics are omitted. The timeout of a whole scrape is 10 s."""
 
 T = TypeVar("T")
 
 
 async def read_database_metrics(service: AppContext) -> DatabaseMetrics:
-    """Return the metrics of the database, from concurrent queries."""
+    """Read the metrics of the database with concurrent queries, and return them."""
     roundtrip, sinks, webhooks, ledger, audit, seals = await asyncio.gather(
         _or_none(_roundtrip(service)),
         _or_none(service.sinks.status()),
@@ -61,12 +60,13 @@ async def _roundtrip(service: AppContext) -> float | None:
 
 
 async def _seals(service: AppContext) -> SealTotals | None:
-    """Return the totals of the seals, or None if sealing is disabled: then unsealed entries are expected."""
+    """Return the totals of the seals. Return None if sealing is disabled, because unsealed entries are then normal."""
     return await service.seals.totals() if service.settings.seals_enabled else None
 
 
 def _disk(service: AppContext) -> DiskValues | None:
-    """Return the disk usage of the embedded PostgreSQL's data; None if there is none or it can't be read."""
+    """Return the usage of the disk with the embedded PostgreSQL's data. Return None if another PostgreSQL is used, or
+    if the usage can't be read."""
     if service.settings.database_url is not None:
         return None
     try:

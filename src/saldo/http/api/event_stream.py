@@ -1,8 +1,8 @@
 """`GET /v1/events`: the live stream, as server-sent events.
 
 This is raw ASGI, because the framework's server-sent events handle neither clients that don't read nor the stop of the
-server. The server's `send` waits until the client has read what was sent before. Therefore one connection holds the
-transport's buffer, one piece, and the bounded buffer of the subscription.
+server. The server's `send` waits until the client has read what was sent before. Therefore a connection needs memory
+only for the transport's buffer, for one piece, and for the bounded buffer of the subscription.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ EVENTS_PATH: Final = "/v1/events"
 MEDIA_TYPE: Final = "text/event-stream"
 
 RETRY_MILLISECONDS: Final = (1000, 3000)
-"""Range of the random delay after which a client reconnects, so that clients do not reconnect at the same time."""
+"""Minimum and maximum of the random delay after which a client reconnects. Clients thus do not all reconnect at the
+same time."""
 
 END_SECONDS_MAX = 5.0
 """Maximum time in seconds for a client to read the end of the stream; then the connection is aborted."""
@@ -58,7 +59,8 @@ _log = logging.getLogger("saldo.http")
 
 
 class LiveStream:
-    """The handler of the live stream, which writes the events of a subscription until one of the two sides ends it."""
+    """The handler of the live stream. It writes the events of a subscription until the client or the service ends the
+    stream."""
 
     def __init__(self, hub: Hub, reading: ParserOptions, settings: Settings) -> None:
         self._hub = hub
@@ -76,7 +78,7 @@ class LiveStream:
         """Answer a request as an ASGI application. The request's id is in its state."""
         state = request_state(scope)
         request_id = state.request_id
-        # The server leaves the timeout of writes to this class, unless the response ends with its head.
+        # This class applies the write timeout itself, unless the response has no body.
         state.has_own_write_timeout = not state.is_head
         with ExitStack() as stack:
             try:
@@ -96,9 +98,10 @@ class LiveStream:
 
     @contextmanager
     def _count_subscriber(self, grant: Grant) -> Iterator[None]:
-        """Count a subscriber of a key while the context is entered.
+        """Count a subscriber of a key until the context manager exits.
 
-        This begins before the subscriber waits for the database, because many may arrive at the same time.
+        The subscriber is counted before it waits for the database. Otherwise many that arrive at the same time could
+        exceed the maximum together.
 
         Raises:
             ProblemError: The key has the maximum number of subscribers already (429).
@@ -115,7 +118,7 @@ class LiveStream:
                 del self._of_key[holder]
 
     async def _subscribe(self, scope: Any, grant: Grant, stack: ExitStack) -> LiveSubscription:
-        """Return the subscription that the request describes. The stack ends it."""
+        """Return the subscription that the request describes. The subscription ends when the stack is closed."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
         following = parse_stream_request(
             scope["query_string"],
@@ -176,7 +179,7 @@ class _AccessRevokedError(Exception):
 
 
 class _WriteTimeoutError(Exception):
-    """Raised when the client does not read."""
+    """Raised when the client does not read within the write timeout."""
 
 
 async def _wait_for_disconnect(receive: Any) -> None:
@@ -246,7 +249,7 @@ def _limit_to_grant(wanted: EventFilter, grant: Grant, users_max: int) -> EventF
 
     Raises:
         ProblemError: The request names another user.
-        InvalidError: The request names no users, and the key has more than a subscription may have.
+        InvalidError: The request names no users, and the key is limited to more than `users_max` users.
     """
     if grant.user_ids is None:
         return wanted

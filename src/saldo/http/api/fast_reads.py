@@ -1,4 +1,4 @@
-"""The two most frequent reads, from the text of the path to the response."""
+"""The two most frequent reads: a current balance, and a transaction by its uuid. They bypass the framework."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from saldo.store.reader import Reader
 
 
 class FastReads:
-    """The handler of the two reads."""
+    """The handler of the two most frequent reads."""
 
     def __init__(self, reader: Reader, reading: ParserOptions) -> None:
         self._reader = reader
         self._reading = reading
 
     async def balance_now(self, user_id: str, request_id: str, grant: Grant) -> RawResponse:
-        """Answer `GET /v1/user/{user_id}/balance` without a query. With a query, the framework's route answers."""
+        """Answer `GET /v1/user/{user_id}/balance` without query parameters. The framework handles requests that have
+        some."""
         try:
             number = parse_user_id(user_id)
             if not grant.includes_user(number):
@@ -38,9 +39,9 @@ class FastReads:
     async def transaction(
         self, uuid: str, request_id: str, grant: Grant, user_id: str | None = None
     ) -> RawResponse:
-        """Answer `GET /v1/transaction/{uuid}`, for both of its routes.
+        """Answer `GET /v1/transaction/{uuid}`. The framework's route calls this method, too.
 
-        A transaction of a user that the key may not access is not found. With `user_id`, neither is another user's.
+        The response is 404 if the key may not access the transaction's user, or if `user_id` is the id of another user.
         """
         try:
             number = None if user_id is None else parse_user_id(user_id)

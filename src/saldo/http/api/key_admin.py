@@ -29,7 +29,7 @@ async def issue_key(service: AppContext, wanted: NewKey, by: str) -> CreatedKey:
     """Create a key that is valid immediately.
 
     Args:
-        by: Name of the grant that requested it, for the log.
+        by: Name of the grant that requested the change, for the log.
 
     Raises:
         TooManyKeysError: The maximum number of valid keys exists already.
@@ -43,11 +43,12 @@ async def issue_key(service: AppContext, wanted: NewKey, by: str) -> CreatedKey:
 async def replace_key(
     service: AppContext, key_id: int, overlap: timedelta, by: str
 ) -> CreatedKey | None:
-    """Create a key with the rights of another one; return None if that key is not valid or was replaced before.
+    """Create a key that replaces another one and has the same rights. Return None if the old key is not valid or was
+    replaced before.
 
     Args:
         overlap: Maximum time for which the old key remains valid.
-        by: Name of the grant that requested it, for the log.
+        by: Name of the grant that requested the change, for the log.
     """
     secret = generate_secret()
     new_id = await service.keys.rotate(key_id, hash_secret(secret.encode()), overlap)

@@ -1,4 +1,4 @@
-"""`POST /v1/transaction`, from the bytes of the body to those of the response. Both routes use this module."""
+"""`POST /v1/transaction`, from the body to the response. The fast route and the framework's route use this module."""
 
 from __future__ import annotations
 

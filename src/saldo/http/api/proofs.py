@@ -114,10 +114,10 @@ PROOF_HANDLERS = [get_proof, get_seals]
 
 
 def proof_of(entry: Entry, seal: RecordedSeal, leaves: list[bytes]) -> schemas.Proof | None:
-    """Return the proof that an entry is part of a seal, or None if the seal does not match these entries.
+    """Return the proof that an entry is part of a seal, or None if the seal does not match the leaf hashes.
 
     Args:
-        leaves: Leaf hashes of the entries in the log that the seal covers.
+        leaves: Leaf hashes of all entries that the seal covers, as they are in the log now.
     """
     leaf_index = entry.seq - seal.first_seq
     if not _holds(seal, leaves):

@@ -2,8 +2,8 @@
 
 Many clients send their whole body before they read a byte of the response. If the service stopped reading lines as soon
 as such a client's receive buffer is full, both sides would wait for ever. Therefore answers that the client does not
-read are written to a spool: files in the operating system's temporary directory. Spools are limited for a stream, for a
-key and for the process. At a limit the writer waits, and with it the reading of the body.
+read are written to a spool: files in the operating system's temporary directory. The size of spools is limited per
+stream, per key and per process. At a limit the service stops reading the body until the client reads.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ from typing import IO, TypeVar
 T = TypeVar("T")
 
 MEMORY_BYTES_MAX = 1024 * 1024
-"""Maximum number of bytes in memory before a file is used: the answers to some ten thousand lines."""
+"""Maximum number of bytes that are kept in memory before files are used. The answers to about ten thousand lines
+fit."""
 
 PIECE_BYTES = 256 * 1024
-"""Maximum number of bytes that are read back from a file at once."""
+"""Maximum number of bytes that one read from a file returns."""
 
 SEGMENT_BYTES = 16 * 1024 * 1024
-"""Size in bytes at which a file is full. Its space is freed when all of it has been read."""
+"""Size in bytes at which a file is full, and another one is created. The space of a file is freed when the whole file
+has been read."""
 
 KEY_SHARE = 2
-"""Divisor of the limit of the process that gives the limit of one key, so that no key can block all others."""
+"""The limit of one key is the limit of the process divided by this number, so that no key can block all others."""
 
 
 class SpoolSpace:
@@ -41,7 +43,8 @@ class SpoolSpace:
 
     @property
     def used_bytes(self) -> int:
-        """The number of bytes in files, read or not, because the space of a file is freed as a whole."""
+        """The number of bytes in files. It includes bytes that have been read, because the space of a file is freed as
+        a whole."""
         return self._used.total()
 
     def fits(self, key: str, size: int) -> bool:
@@ -62,7 +65,7 @@ class SpoolSpace:
             event.set()
 
     async def wait(self, event: asyncio.Event) -> None:
-        """Wait for an event, which is also set when space is freed."""
+        """Wait for an event. The method `free` sets the event as well."""
         self._waiting.add(event)
         try:
             await event.wait()
@@ -106,7 +109,7 @@ class ResponseSpool:
         return sum(segment.reserved for segment in self._segments)
 
     async def put(self, data: bytes) -> None:
-        """Add data, after waiting while neither memory nor files have space for it.
+        """Wait until there is space for the data in memory or in files, and then add the data.
 
         Raises:
             OSError: A file can't be written.
@@ -213,9 +216,10 @@ class _Segment:
         return self.written - self.read
 
     async def in_thread(self, work: Callable[[int], T]) -> T:
-        """Run a function on the file in a thread. The file stays open until then, even if the caller is cancelled.
+        """Run a function on the file in a thread. The file stays open until the function has returned, even if the
+        caller is cancelled.
 
-        Otherwise the thread could use a descriptor that belongs to another file by then, such as another client's
+        If the file were closed earlier, its descriptor could already belong to another file, such as another client's
         spool.
         """
         self._in_use += 1

@@ -9,7 +9,8 @@ from saldo.http.connection.state import ConnectionState, ConnectionStateMachine
 
 
 class BufferedTransport:
-    """A transport that writes at the end of the loop's iteration. All other methods are those of the real one."""
+    """A transport that buffers data and writes the data at the end of the loop's iteration. Methods that are not
+    defined here are those of the wrapped transport."""
 
     __slots__ = ("_connection", "_loop", "_parts", "_transport", "half_close")
 
@@ -24,17 +25,18 @@ class BufferedTransport:
         self._connection = connection
         self._parts: list[bytes] = []
         self.half_close = False
-        """True if `close` ends only our side, and waits for the client to close its own.
+        """True if `close` closes only the server's side, and waits for the client to close the other side.
 
-        A client that is still sending could lose the response if the connection were closed at once. This is so for
-        every rejection of a request that is not read to its end, whatever the value is.
+        A client that is still sending could lose the response if both sides were closed immediately. After the
+        rejection of a request that is not read to its end, `close` always closes only the server's side.
         """
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
     def is_closing(self) -> bool:
-        """Return whether nothing more is written: our side was closed, or the transport has failed."""
+        """Return whether no more data can be written, because the server's side was closed or the transport has
+        failed."""
         return not self._connection.may_write or self._transport.is_closing()
 
     def write(self, data: bytes) -> None:
@@ -44,16 +46,17 @@ class BufferedTransport:
         self._parts.append(data)
 
     def write_deferred(self, data: bytes) -> None:
-        """Buffer data until `flush` is called, or until more is written.
+        """Buffer data until `flush` is called, or send the data immediately if other data is buffered already.
 
-        A client that sends requests without waiting for responses gets them at once, so that they do not accumulate.
+        The responses to a client that sends requests without waiting for responses thus do not accumulate.
         """
         self._parts.append(data)
         if len(self._parts) > 1:
             self.flush()
 
     def close(self) -> None:
-        """Send the buffered data and close the connection, or only our side if the client may still be sending."""
+        """Send the buffered data and close the connection. If the client may still be sending, close only the server's
+        side."""
         self.flush()
         connection = self._connection
         state = connection.state

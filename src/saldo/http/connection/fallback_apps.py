@@ -1,6 +1,7 @@
-"""ASGI applications that answer in place of the routes: too many connections, and requests that can't be read.
+"""ASGI applications that respond instead of the routes if too many connections are open or a request can't be read.
 
-The server's own responses to these are plain text. Here they are problems, like every other error.
+uvicorn would respond with plain text. These applications respond with `application/problem+json`, as the service does
+for every other error.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from saldo.http.raw_responses import record_response, request_id_of, send_respon
 from saldo.http.route_table import OTHER
 
 EXEMPT_PATHS: Final = frozenset({"/healthz/live", "/healthz/ready", "/healthz/startup", "/metrics"})
-"""Paths that are exempt from the limit of connections. A crowded service must stay observable, and an
-orchestrator would kill it if its probes failed."""
+"""Paths that are exempt from the limit of connections. Operators must be able to observe an overloaded service, and an
+orchestrator would kill the service if its probes failed."""
 
 _CLOSE: Final = ("connection", "close")
 
@@ -29,7 +30,7 @@ def _no_route(_method: str, _path: str) -> str:
 
 
 class ConnectionLimitApp:
-    """The application of connections above the limit: it answers 503, except on the paths in `EXEMPT_PATHS`."""
+    """The application for connections above the limit. It responds with 503, except on the paths in `EXEMPT_PATHS`."""
 
     def __init__(self, application: Application, route_of: RouteOf = _no_route) -> None:
         self._application = application

@@ -9,7 +9,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 
 
 class ParsingProtocol(Protocol):
-    """The part of a protocol that resumes parsing."""
+    """The part of a protocol's interface with which flow control resumes parsing."""
 
     loop: asyncio.AbstractEventLoop
 
@@ -18,7 +18,7 @@ class ParsingProtocol(Protocol):
         """True if received data has not been parsed yet."""
 
     def resume_parsing(self) -> None:
-        """Parse the data that was received already, and then resume reading."""
+        """Parse the data that has been received already, and then resume reading from the connection."""
 
 
 class ParsingFlowControl(FlowControl):
@@ -30,14 +30,16 @@ class ParsingFlowControl(FlowControl):
         self._protocol: ParsingProtocol | None = protocol
 
     def detach(self) -> None:
-        """Release the protocol when the connection ends, because the garbage collector would find the cycle late."""
+        """Release the reference to the protocol, because the garbage collector would free the cycle late. Called when
+        the connection ends."""
         self._protocol = None
 
     def resume_reading(self) -> None:
         """Resume reading, or parsing if received data has not been parsed yet."""
         if self.read_paused:
             if self._protocol is not None and self._protocol.has_unparsed_data:
-                # It is not called directly, because the server starts its next request only after this call.
+                # Parsing resumes in a callback, because the server starts the next request only after `resume_reading`
+                # returns.
                 self._loop.call_soon(self._protocol.resume_parsing)
             else:
                 super().resume_reading()

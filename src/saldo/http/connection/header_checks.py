@@ -1,7 +1,7 @@
-"""Checks of a request's head, in addition to those of the parser.
+"""Checks of a request's head that the parser does not make.
 
-A request that two programs on its way could interpret differently is rejected. Otherwise a proxy with the other
-interpretation could let through a request that it should have stopped.
+A request is rejected if a proxy and the service could interpret it differently. Otherwise the proxy could forward a
+request that it would have stopped if it had interpreted the request like the service.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ UNREPEATABLE_HEADERS: Final = (
     b"idempotency-key",
     b"last-event-id",
 )
-"""Headers that must not be repeated, as they define the request. The parser checks those that define its length."""
+"""Headers that must not be repeated, because they determine what the request means. The parser itself checks the
+headers that determine the length of the body."""
 
 VERSIONS: Final = ("1.1", "1.0")
 
@@ -40,11 +41,11 @@ class _DiscardedTrailers(list[tuple[bytes, bytes]]):
 
 
 DISCARDED_TRAILERS: Final = _DiscardedTrailers()
-"""The list to which the parser adds the trailers of a body."""
+"""The list to which the parser adds the trailers of a body. The list discards them."""
 
 
 class InvalidHeadersError(Exception):
-    """Raised in a callback of the parser to reject the request that is being read. It stops the parser."""
+    """Raised in a callback of the parser to reject the request that is being read. The exception stops the parser."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.code)
@@ -57,7 +58,7 @@ def head_length(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
 
 
 def is_ambiguous_path(url: bytes) -> bool:
-    """Return whether a router in front of the service may have seen another path.
+    """Return whether a router in front of the service could interpret the URL as another path.
 
     Args:
         url: A URL that contains `%` or `//`.
@@ -69,10 +70,10 @@ def is_ambiguous_path(url: bytes) -> bool:
 def without_upgrade(
     method: bytes, url: bytes, version: str, headers: list[tuple[bytes, bytes]]
 ) -> bytes:
-    """Return the same head without the upgrade to another protocol.
+    """Return the bytes of a request's head without the headers that ask for an upgrade to another protocol.
 
-    The parser treats a request with an upgrade as the last one in HTTP and skips its body. A server may ignore an
-    upgrade (RFC 9110, 7.8), and some clients send one with the first request of every connection.
+    The parser treats a request with an upgrade as the connection's last HTTP request and skips its body. A server may
+    ignore an upgrade (RFC 9110, 7.8), and some clients ask for one in the first request of every connection.
     """
     tokens = {
         token.strip().lower()

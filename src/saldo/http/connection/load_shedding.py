@@ -2,10 +2,10 @@
 
 At three times the capacity of the service, two of three requests are rejected. If a rejection cost a quarter of a
 processed request, little time would be left for processing. Therefore an excess POST of one transaction is not read if
-it has arrived whole and in one piece. The parser reports only its bounds, and its response is prepared except for the
-id. All other requests, and those that arrive in several pieces, are processed normally, and the engine rejects them.
+it has arrived whole and in one piece. The parser only determines where the request ends, and the response is prepared
+in advance except for the request's id. All other excess requests are read, and the engine rejects them.
 
-A request that is not read is not checked either, so it may also be invalid or unauthenticated. It is not recorded.
+A request that is not read is not checked either, so it may also be invalid or unauthenticated. Nothing is recorded.
 """
 
 from __future__ import annotations
@@ -32,19 +32,20 @@ PATH: Final = "/v1/transaction"
 FIRST_LINE: Final = f"POST {PATH} HTTP/1.1\r\n".encode()
 
 READ_AT_ONCE_MAX: Final = 1024
-"""Approximate number of requests that one iteration of the event loop reads. Requests need not be counted
-while the engine admits more than this."""
+"""Approximate maximum number of requests that are read in one iteration of the event loop. Requests need not be counted
+while the engine admits more than this number."""
 
 BACKLOG_SHARE: Final = 0.3
-"""Fraction of the maximum wait that data may spend unread. The remainder is for the queue, which fills
-batches, while a backlog of unread data has no use."""
+"""Fraction of the maximum wait that data may spend unread. The rest of the wait is for the engine's queue. Requests
+that wait there fill batches, while a backlog of unread data has no benefit."""
 
 SAMPLE_INTERVAL_SECONDS: Final = 0.01
 """Minimum interval between two samples of the time that data has waited unread, in seconds. A sample costs one
 system call."""
 
 LATE_SAMPLES_MIN: Final = 5
-"""Number of consecutive late samples that do not lower the share yet, as one slow iteration is not a backlog."""
+"""Number of consecutive late samples that do not lower the share yet. Further ones lower it. A single slow iteration is
+not a backlog."""
 
 SHARE_MIN: Final = 0.1
 SHARE_DECAY: Final = 0.95
@@ -52,17 +53,17 @@ SHARE_STEP: Final = 0.01
 SHARE_STEP_FAST: Final = 0.05
 """Increase of the share at a sample below a quarter of the maximum wait.
 
-Other samples in time add `SHARE_STEP`, and late ones multiply the share by `SHARE_DECAY`. A change has an effect only
-after the data that waits already, so the steps are small and overshoot little.
+Other samples below the maximum wait add `SHARE_STEP`, and samples above it multiply the share by `SHARE_DECAY`. A
+change has no effect on data that waits already, so the steps are small in order to overshoot little.
 """
 
 HEAD_BYTES_KEPT_MAX: Final = 2048
-"""Maximum length of a cached head in bytes. Heads of normal clients are below a kilobyte; a longer one is
-parsed every time."""
+"""Maximum length of a cached head in bytes. Heads of normal clients are below a kilobyte. A longer head is parsed every
+time."""
 
 HEADS_BYTES_MAX: Final = 1024 * 1024
-"""Maximum size of all cached heads in bytes. Heads repeat, because a client sends the same one with every body
-of the same length. Clients are not authenticated here, so the memory that strangers can occupy is limited."""
+"""Maximum size of all cached heads in bytes. Heads repeat, because a client sends the same head with every body of the
+same length. The limit is needed because clients are not authenticated at this point."""
 
 COUNT_INTERVAL_SECONDS: Final = 0.1
 """Interval between two updates of the metrics in seconds. To count each rejection separately would cost as
@@ -75,10 +76,10 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class AcceptRatio:
-    """The backlog of data that has arrived and is unread, because the event loop is behind.
+    """Decides which share of the requests to admit while received data waits unread, because the event loop is behind.
 
-    The engine may have capacity at the same time. Only a share of the requests is admitted, which falls step by step
-    while data is read late, and rises when it is read early again.
+    The engine may have capacity at the same time. The share falls step by step while data is read late, and rises again
+    when data is read early.
 
     Attributes:
         share: Fraction of the requests to admit, from `SHARE_MIN` to 1.
@@ -93,7 +94,7 @@ class AcceptRatio:
         self.share = 1.0
 
     def observe(self, late_seconds: float) -> None:
-        """Adjust the share to a sample: the time in seconds that the data read now has waited."""
+        """Adjust the share to a sample. `late_seconds` is how long the data that is being read has waited."""
         if late_seconds > self._seconds_max:
             self._late_samples += 1
             if self._late_samples > LATE_SAMPLES_MIN:
@@ -113,7 +114,7 @@ class AcceptRatio:
 
 
 class _Head(NamedTuple):
-    """Properties of a request's head and body, as the parser reported them once."""
+    """Properties of a request that are found by parsing it, and cached for later requests with the same head."""
 
     whole_bytes: int
     """The length of head and body together."""
@@ -122,11 +123,11 @@ class _Head(NamedTuple):
 
 
 class LoadShedder:
-    """The load shedder: decides whether a transaction is in excess, and builds its rejection.
+    """Decides whether a transaction is rejected because of overload, and builds the rejection.
 
     Attributes:
-        closes: Whether the connection of the request that was rejected last ends with its response.
-        draining: Whether each response is the last one of its connection.
+        closes: Whether the connection of the latest rejected request is closed after the rejection.
+        draining: Whether each connection is closed after its next response, because the service will stop.
         rejections: Rejections that are not written yet.
     """
 
@@ -136,8 +137,9 @@ class LoadShedder:
         """
         Args:
             admission: The limit that the engine applies to single requests.
-            wait_seconds_max: Maximum time in seconds that a single request waits.
-            head_bytes_max: Maximum length of a head in bytes. A longer one is left to the limits of the protocol.
+            wait_seconds_max: Maximum time in seconds that a single request may wait.
+            head_bytes_max: Maximum length of a head in bytes. A request with a longer head is parsed, and the protocol
+                rejects it.
         """
         self._admission = admission
         self._head_bytes_max = head_bytes_max
@@ -157,8 +159,9 @@ class LoadShedder:
         self.draining = False
 
     def should_shed(self, data: bytes, transport: asyncio.Transport) -> bool:
-        """Return whether the data is an excess transaction. It is called for each piece of data that is read."""
-        # The loop's time is constant in an iteration, so only its first read is sampled, which has waited longest.
+        """Return whether the data begins an excess transaction. Called for each piece of data that is read."""
+        # The loop's time is constant in an iteration, so only the iteration's first read is sampled. Its data has
+        # waited longest.
         now = self._now()
         if now >= self._sample_at:
             self._sample_at = now + SAMPLE_INTERVAL_SECONDS
@@ -169,7 +172,8 @@ class LoadShedder:
             return False
         if not keeps_up and not self._backlog.try_accept():
             return True
-        # Requests that are read in this iteration of the loop reach the engine in the next one, so they are counted.
+        # Requests that are read in this iteration of the loop reach the engine in the next one, so they are counted
+        # here.
         read = self._read
         if not read:
             self._loop.call_soon(self._new_iteration)
@@ -181,7 +185,7 @@ class LoadShedder:
 
         Args:
             data: The beginning of a POST of one transaction, as `should_shed` has checked.
-            default_headers: The server's own headers. It is another list when one of them has changed (the date).
+            default_headers: The server's own headers. The server replaces the list when a header (the date) changes.
         """
         end = data.find(_END, 0, self._head_bytes_max) + len(_END)
         head = self._heads.get(data[:end]) or self._parse_head(data, end)
@@ -246,7 +250,7 @@ class LoadShedder:
 
 
 class _HeadProbe:
-    """Callbacks of the parser, for bytes that may be one request."""
+    """Callbacks of the parser that determine whether bytes are exactly one request."""
 
     parser: httptools.HttpRequestParser
 
@@ -266,7 +270,7 @@ class _HeadProbe:
 
     def on_message_complete(self) -> None:
         self._whole += 1
-        # The parser can answer this only now, before it is reset for the next request.
+        # The parser knows this only now, before it is reset for the next request.
         self.closes = not self.parser.should_keep_alive()
 
 
@@ -281,7 +285,7 @@ _BODY, _BODY_END = (_END + _ANSWER.body).split(_NO_ID)
 
 
 def _build_response_begin(default_headers: Headers) -> bytes:
-    """Return the response up to the header with its length."""
+    """Return the first part of a rejection, up to the header `content-length`."""
     headers = [
         *default_headers,
         NO_STORE,
@@ -293,7 +297,8 @@ def _build_response_begin(default_headers: Headers) -> bytes:
 
 
 def _get_unread_seconds(transport: asyncio.Transport) -> float:
-    """Return the seconds that the newest bytes of a connection have waited in the kernel; 0 where this is unknown."""
+    """Return the seconds that the newest bytes of a connection have waited in the kernel; 0 on systems that do not
+    report it."""
     if sys.platform != "linux":
         return 0.0
     connection = transport.get_extra_info("socket")
@@ -304,6 +309,6 @@ def _get_unread_seconds(transport: asyncio.Transport) -> float:
 
 @cache
 def _build_length_lines(id_bytes: int) -> bytes:
-    """Return the lines from the length to the id."""
+    """Return the lines of the headers `content-length` and `x-request-id`, up to the id."""
     length = len(_ANSWER.body) - len(_NO_ID) + id_bytes
     return b"content-length: %d\r\nx-request-id: " % length

@@ -1,11 +1,12 @@
 """The HTTP protocol of the server, with fewer system calls, limits on each connection, and errors as problems.
 
-The server passes the head and the body of a response to the transport one after the other, and the event loop sends
-each immediately. For short responses this takes a quarter of all processor time (benchmarks/scenarios/single.py), so
-here they are joined and sent with one system call. The two messages of ASGI and the server's checks of each header take
-another tenth. Raw routes, which write their headers themselves, can pass both messages in one call.
+uvicorn passes the head and the body of a response to the transport one after the other, and the event loop sends each
+of them immediately. For short responses this takes a quarter of all processor time (benchmarks/scenarios/single.py).
+This protocol joins them and sends them with one system call. ASGI's two messages per response and uvicorn's checks of
+each header take another tenth. Routes that bypass the framework can pass a whole response in one call instead.
 
-In addition, streams end when the server stops, and errors that the server answers in plain text are problems.
+In addition, this protocol ends streams when the server stops. It responds with `application/problem+json` where uvicorn
+would respond with plain text.
 """
 
 from __future__ import annotations
@@ -40,14 +41,15 @@ from saldo.http.route_table import OTHER
 from saldo.observability.metrics import HTTP_CUT
 
 PIECE_BYTES: Final = 8192
-"""Maximum number of bytes that the parser gets at once. They contain at most some hundred requests, however
-many a client sends together."""
+"""Maximum number of bytes that are passed to the parser in one call. So many bytes contain at most a few hundred
+requests, even if a client sends more together."""
 
 
 class BufferedHttpProtocol(HttpToolsProtocol):
     """An HTTP protocol that joins the writes of one loop iteration, and limits the memory of a connection."""
 
-    # These are slots because the server's own attributes nearly reach the number that Python finds quickly (thirty).
+    # These attributes are slots, because Python is slower with more than thirty others and uvicorn's class has nearly
+    # thirty.
     __slots__ = (
         "_control",
         "_discarded_bytes",
@@ -74,7 +76,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         sweeper = application.timeout_sweeper
         sweeper.connections = self.connections  # type: ignore[assignment]
         sweeper.tasks = self.tasks
-        # A connection that was opened within the limit is not closed because of later ones.
+        # A connection that was opened within the limit is not closed when further connections exceed the limit.
         self._is_over_limit = len(self.connections) > application.connections_max
         self._limits = application.wire_limits
         self._timeouts = TimeoutTracker(self._limits, sweeper)
@@ -100,7 +102,8 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         if running is not None and not running.response_complete:
             running.disconnected = True
             running.message_event.set()
-        # The server does this only if the connection was not reset. The timer would keep all objects until it fires.
+        # uvicorn cancels the timer only if the connection was not reset. Until the timer fires, it would keep all
+        # objects alive.
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
         if isinstance(self.flow, ParsingFlowControl):
@@ -109,8 +112,9 @@ class BufferedHttpProtocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]
         """Answer a client that has sent its whole request and closed its side of the connection (RFC 9112, 9.6).
 
-        A client that closes its side within a request, or that follows the live stream, counts as disconnected. So does
-        every client that uses TLS, because there the end of its side can't be distinguished from a closed connection.
+        A client counts as disconnected if it closes its side within a request, or while it receives the live stream.
+        With TLS every such client counts as disconnected, because a closed side can't be distinguished from a closed
+        connection.
 
         Returns:
             Whether the connection stays open for the pending responses.
@@ -132,7 +136,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         return stays_open
 
     def _is_gone(self) -> bool:
-        """Return whether the client has closed the connection or its side of it; then most clients no longer read."""
+        """Return whether the client has closed the connection or its side of it. Most such clients no longer read."""
         return self.connection.state is not ConnectionState.OPEN
 
     def _application(self) -> ServerApplication:
@@ -142,7 +146,8 @@ class BufferedHttpProtocol(HttpToolsProtocol):
     # --- reading ------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Parse data in pieces, as long as no request waits for the response to an earlier one."""
+        """Parse received data in pieces. While a request waits for the response to an earlier one, the data is only
+        stored."""
         if self._shedder.should_shed(data, self.transport) and self._shed(data):
             return
         if self.timeout_keep_alive_task is not None:
@@ -166,7 +171,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
             self._reject(refused.problem if known else problems.not_http())  # type: ignore[union-attr]
             return
         if rest is not None:
-            # This is not done in the handler, where an error in the rest would get the wrong `__context__`.
+            # The rest is not parsed in the `except` block, where an error in it would get the wrong `__context__`.
             self._read_without_upgrade(rest)
             return
         cycle = self.cycle
@@ -176,7 +181,8 @@ class BufferedHttpProtocol(HttpToolsProtocol):
                 self._reject(self._too_large())
 
     def resume_parsing(self) -> None:
-        """Parse the data that was received already. No further data is received before this is done."""
+        """Parse the data that has been received already. Reading from the connection resumes when all of it is
+        parsed."""
         rest, self._unparsed = self._unparsed, bytearray()
         while rest and not self.pipeline and self.connection.may_parse:
             piece = bytes(rest[:PIECE_BYTES])
@@ -195,7 +201,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
     def _shed(self, data: bytes) -> bool:
         """Reject the data unread if that is possible, and return whether it was rejected.
 
-        It is possible only if the request before it is complete and answered.
+        Data can be rejected unread only if the previous request is complete and answered.
         """
         cycle = self.cycle
         idle = self.scope is None or (
@@ -262,7 +268,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Check the limits of the head, and choose the application that answers.
 
-        The server's own limit of connections is not used, because its response is not a problem.
+        uvicorn's own limit of connections is not used, because its response is plain text instead of a problem.
         """
         limits = self._limits
         if (
@@ -299,7 +305,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
             raise InvalidHeadersError(problems.not_http())
 
     def on_body(self, body: bytes) -> None:
-        """Add data to the request's body, or discard the data if the request has its response already."""
+        """Add data to the request's body, or discard the data if the response has been sent already."""
         self._unframed_bytes = 0
         self.body_bytes += len(body)
         cycle = self.cycle
@@ -312,7 +318,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         cycle.message_event.set()
 
     def on_message_complete(self) -> None:
-        """Mark the request as complete, whether or not it has its response already."""
+        """Mark the request as complete. The response may have been sent already."""
         cycle = self.cycle
         if cycle is None or cycle.scope is not self.scope:
             return  # the head has an upgrade, and is parsed again without it
@@ -324,7 +330,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
             cycle.message_event.set()
 
     def on_response_complete(self) -> None:
-        """Start the next request, as the server's own method does, unless the connection ends with this response."""
+        """Start the next request that has been received, unless the connection is closed after this response."""
         self.server_state.total_requests += 1
         if self.connection.has_client_ended and (
             not self.pipeline or self.pipeline[-1][0].more_body
@@ -352,7 +358,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
     # --- ending -------------------------------------------------------------------------------
 
     def _reject(self, problem: Problem) -> None:
-        """Answer a request that can't be read, after all earlier ones, and stop parsing."""
+        """Stop parsing, and respond to a request that can't be read. Earlier requests are answered first."""
         if not self.connection.may_parse:
             return  # the connection was aborted by data before this
         self._unparsed.clear()
@@ -386,7 +392,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
     def _placeholder_scope(self) -> Any:
         """Return a scope for the response to a request that can't be read, with the method and path if they are known.
 
-        They name the route in the metrics, and a response to HEAD must not have a body.
+        The metrics need the route, and a response to HEAD must not have a body.
         """
         method, path = OTHER, ""
         cycle = self.cycle
@@ -399,10 +405,11 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         return scope
 
     def _drop_unread_request(self) -> bool | None:
-        """Drop the request that is being read, if there is one.
+        """Drop the request whose body is still being read, if there is one.
 
         Returns:
-            Whether an earlier request has no response yet; None if the response to this one has begun already.
+            None if its response has already begun, so that no other response can follow; otherwise whether an earlier
+            request still waits for its response.
         """
         running, cycle = self.running, self.cycle
         if cycle is not None and cycle.more_body and not cycle.response_complete:
@@ -465,11 +472,12 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         """Send a whole response in one piece, if that is possible now.
 
         Args:
-            scope: The scope of the request. A HEAD is not possible, because its response has no body.
-            headers: They are not checked, so no value may come from the client without a check.
+            scope: The scope of the request. The result is False for HEAD, because its response has no body.
+            headers: The headers of the response. They are not checked here, so the caller must check values that come
+                from a client.
 
         Returns:
-            False if nothing was sent and the caller must send the two messages of ASGI.
+            True if the response was sent. False if nothing was sent, and the caller must send the two messages of ASGI.
         """
         cycle = self.cycle
         if cycle.scope is not scope:
@@ -487,7 +495,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         return True
 
     def shutdown(self) -> None:
-        """Close the connection after the current response, and end streams, because the server stops."""
+        """Close the connection after the current response, and end all streams. Called when the server stops."""
         self._application().end_streams()
         # Pipelined requests that have not begun are not processed. The client learns this from the closed connection.
         self.pipeline.clear()

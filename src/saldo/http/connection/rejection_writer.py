@@ -1,9 +1,10 @@
 """Writer of rejections, in slices that take a limited share of the event loop's time.
 
-Rejections that are written immediately, where the request is read, do harm in two ways under heavy overload. A client
-that has a response sends its next request, and libuv continues to read as long as a thousand connections have data. In
-that state no other callback of the loop ran for seconds, and all responses were rejections. And where a rejection is
-expensive, because the network's work is done on the same processor, rejections can take all of the time.
+If each rejection were written as soon as its request is read, heavy overload would do harm in two ways. First, a client
+that has received a response sends its next request, and libuv continues to read while a thousand connections have data.
+No other callback of the loop would then run for seconds, and all responses would be rejections. Second, rejections are
+expensive where the kernel does the network's work on the same processor. There, rejections can take all of the
+processor time.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from time import perf_counter
 from typing import Final, Protocol
 
 TIME_SHARE: Final = 0.25
-"""Maximum duration of a slice as a fraction of the time since the slice before. Further rejections wait."""
+"""Maximum duration of a slice, as a fraction of the time since the end of the previous slice. Further rejections
+wait."""
 
 PAUSE_SECONDS: Final = 0.004
-"""Pause between two slices in seconds. If the loop is busy, the pause is longer and the next slice larger."""
+"""Minimum pause between two slices, in seconds. If the loop is busy, the pause is longer, and so is the next slice."""
 
 SLICE_SECONDS_MAX: Final = 0.02
-"""Maximum duration of a slice in seconds, before other callbacks run."""
+"""Maximum duration of a slice, in seconds. Other callbacks run after the slice."""
 
 REJECTIONS_PER_CLOCK_READ: Final = 16
 """Number of rejections that are written between two reads of the clock."""
@@ -34,7 +36,8 @@ class RejectionTarget(Protocol):
 
 
 class RejectionWriter:
-    """A queue of connections with unwritten rejections. Each is in it once, so connections limit its length."""
+    """A queue of connections with unwritten rejections. Each connection is queued only once, so the number of
+    connections limits the length of the queue."""
 
     __slots__ = ("_ended", "_loop", "_senders", "_sends")
 

@@ -12,7 +12,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class ResponseBuilder:
-    """A builder of whole responses, which keeps the lines that all of them have."""
+    """A builder of whole responses. It caches the header lines that all responses have in common."""
 
     def __init__(self) -> None:
         self._default_headers: Headers | None = None
@@ -23,7 +23,7 @@ class ResponseBuilder:
 
         Args:
             status: The status code.
-            default_headers: The server's own headers. It is another list when one of them has changed (the date).
+            default_headers: The server's own headers. The server replaces the list when a header (the date) changes.
             headers: The headers of the response. They are not checked.
             body: The whole body.
         """
@@ -35,7 +35,7 @@ class ResponseBuilder:
 
 
 RESPONSES: Final = ResponseBuilder()
-"""The builder of all connections of a process."""
+"""The builder that all connections of a process share."""
 
 
 def header_lines(headers: Headers) -> bytes:

@@ -11,7 +11,7 @@ from saldo.http.connection.timeouts import TimeoutSweeper, WireLimits
 
 
 class ServerApplication(Protocol):
-    """The interface of the ASGI application that a connection uses in addition to calling it.
+    """The interface of the ASGI application for the server's connections.
 
     `saldo.server.http_server.Application` implements it.
     """
@@ -33,4 +33,4 @@ class ServerApplication(Protocol):
         """Return the route label of a request for the metrics."""
 
     def end_streams(self) -> None:
-        """End all streams, because the server stops."""
+        """End all streams. Called when the server stops."""

@@ -20,13 +20,15 @@ class ConnectionState(Enum):
     OPEN = auto()
     """Requests are parsed and answered."""
     HALF_CLOSED = auto()
-    """The client has closed its side. What it sent before is parsed and answered, and then the connection is closed."""
+    """The client has closed its side. The requests that it sent before are parsed and answered, and then the connection
+    is closed."""
     REJECTING = auto()
-    """A request can't be read. Its rejection follows the earlier responses, and further data is discarded."""
+    """A request can't be read. The rejection is sent after the responses to earlier requests, and further data is
+    discarded."""
     REJECTING_HALF_CLOSED = auto()
-    """The same, and the client has closed its side, so that the connection is closed after the rejection."""
+    """As `REJECTING`, and the client has closed its side. The connection is closed after the rejection."""
     LINGERING = auto()
-    """The server has closed its side, and discards data until the client closes its own (RFC 9112, 9.6)."""
+    """The server has closed its side, and discards data until the client closes the other side (RFC 9112, 9.6)."""
     CLOSING = auto()
     """The connection is closed or aborted, and buffered data may still be sent."""
     CLOSED = auto()
@@ -49,10 +51,10 @@ TRANSITIONS: Final = MappingProxyType(
 """The states that can follow each state."""
 
 PARSING: Final = frozenset({_S.OPEN, _S.HALF_CLOSED})
-"""The states in which received data is parsed. In all others it is discarded."""
+"""The states in which received data is parsed. In all other states received data is discarded."""
 
 WRITING: Final = PARSING | {_S.REJECTING, _S.REJECTING_HALF_CLOSED}
-"""The states in which responses are written. In all others they are dropped."""
+"""The states in which responses are written. In all other states responses are dropped."""
 
 CLIENT_ENDED: Final = frozenset({_S.HALF_CLOSED, _S.REJECTING_HALF_CLOSED})
 """The states in which the client has closed its side, and waits for responses."""
@@ -72,7 +74,7 @@ class ConnectionStateMachine:
         may_write: Whether responses are written.
     """
 
-    # The answers are attributes because they are read several times for each request.
+    # The properties of the state are stored as attributes, because they are read several times for each request.
     __slots__ = ("has_client_ended", "may_parse", "may_write", "state")
 
     def __init__(self) -> None:
@@ -94,15 +96,15 @@ class ConnectionStateMachine:
         self.has_client_ended = state in CLIENT_ENDED
 
     def reject(self) -> None:
-        """Parse no further data, because a request can't be read."""
+        """Record that a request can't be read, so that no further data is parsed."""
         self.move_to(_S.REJECTING_HALF_CLOSED if self.has_client_ended else _S.REJECTING)
 
     def end_client_side(self) -> None:
-        """Note that the client has closed its side, and that the connection stays open for its responses."""
+        """Record that the client has closed its side. The connection stays open for the remaining responses."""
         rejecting = self.state is ConnectionState.REJECTING
         self.move_to(_S.REJECTING_HALF_CLOSED if rejecting else _S.HALF_CLOSED)
 
     def close(self) -> None:
-        """Note that the connection is closed, unless it is already."""
+        """Record that the connection is closed. No effect if it is already closing or closed."""
         if self.state not in {_S.CLOSING, _S.CLOSED}:
             self.move_to(_S.CLOSING)

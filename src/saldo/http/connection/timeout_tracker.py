@@ -1,4 +1,4 @@
-"""The tracker of what one connection waits for, so that it ends when its client takes too long."""
+"""Tracking of what a connection waits for, so that a client that takes too long is disconnected."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _SHORTER_AT_STOP: Final = "answer"
 
 
 class TrackedConnection(Protocol):
-    """The part of a connection that shows what it waits for.
+    """The attributes of a connection that show which action of the client the connection waits for.
 
     Attributes:
-        connection: The state.
+        connection: The state of the connection.
         running: The request that is being answered, or was answered last, with its response.
         cycle: The request that was read last, with its response.
         scope: The scope of the request whose head was begun last.
@@ -47,7 +47,8 @@ class TrackedConnection(Protocol):
 
 
 class TimeoutTracker:
-    """The action of its client that a connection waits for, and the time since when it waits without progress."""
+    """The tracker of one connection. It records which action of the client the connection waits for, and since when the
+    client has made no progress."""
 
     __slots__ = ("_limits", "_since", "_sweeper", "_unsent_bytes", "_waits_for", "_write_progress")
 
@@ -61,7 +62,7 @@ class TimeoutTracker:
         """The number of checks at which the client had read a part of its response."""
 
     def find_expired(self, protocol: TrackedConnection, now: float) -> TimeoutPhase | None:
-        """Return the action that the connection has waited for too long, or None.
+        """Return the action of the client for which the connection has waited too long, or None if there is none.
 
         Args:
             protocol: The connection.
@@ -95,7 +96,8 @@ class TimeoutTracker:
         if unsent < self._unsent_bytes:
             self._write_progress += 1
         self._unsent_bytes = unsent
-        # A client may read the answers to a stream after it has sent everything, unless we can't hold more of them.
+        # A client may send a whole stream before it reads the answers. It must read only if no more answers can be
+        # stored.
         if (
             unsent
             and not (streams and not protocol.flow.read_paused)

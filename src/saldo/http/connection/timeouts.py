@@ -1,7 +1,7 @@
 """Timeouts of connections, and the task that checks them.
 
 The task checks every connection once a second, so no request needs a timer, and a timeout is accurate to a second or
-two. `saldo.http.connection.protocol` determines what a connection waits for, and ends it.
+two. `saldo.http.connection.protocol` determines what a connection waits for, and ends the connection.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ SLICE_CONNECTIONS: Final = 200
 millisecond."""
 
 DISCARD_SECONDS_MAX: Final = 5.0
-"""Maximum time in seconds for which the server reads and discards a request that has its response already. If it
-closed the connection at once, the client could lose the response."""
+"""Maximum time in seconds for which the server reads and discards a request that has its response already. If the
+server closed the connection immediately, the client could lose the response."""
 
 DISCARD_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Maximum number of bytes that are discarded for the same reason: an array of transactions that is a few times
-too large."""
+"""Maximum number of bytes of such a request that are discarded. An array of transactions that is a few times too large
+still fits."""
 
 TimeoutPhase = Literal["head", "body", "stream", "answer", "end"]
 """The next action of the client that a connection waits for.
 
-- `head`: a request
-- `body`: the rest of a body
-- `stream`: more of a stream
+- `head`: sending a request
+- `body`: sending the rest of a body
+- `stream`: sending more of a stream
 - `answer`: reading a response
 - `end`: closing its side of the connection
 """
@@ -75,14 +75,15 @@ SHUTDOWN_WRITE_TIMEOUT_SECONDS: Final = 3.0
 that doesn't read delays the stop."""
 
 BEFORE_CANCEL_SECONDS: Final = 1.0
-"""Maximum time in seconds for requests to end by themselves at the end of a stop, before they are cancelled."""
+"""Time in seconds after the connections were aborted at which requests that have not ended by themselves are
+cancelled."""
 
 
 class Connection(Protocol):
-    """A connection of the server, as the checks use it."""
+    """The methods of a connection that the periodic check uses."""
 
     def check_timeout(self, now: float) -> None:
-        """End the connection if it has waited too long. `now` is by the loop's clock."""
+        """End the connection if it has waited too long. `now` is the time by the loop's clock, in seconds."""
 
     def abort(self) -> None:
         """End the connection immediately."""
@@ -96,12 +97,12 @@ class TimeoutSweeper:
         self.connections: set[Connection] = set()
         """The set of connections that the server maintains."""
         self.tasks: set[asyncio.Task[None]] = set()
-        """The set of tasks of requests, which the server maintains, too."""
+        """The set of tasks of requests. The server maintains this set, too."""
         self.stopping = False
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
-        """Check the connections while the context is entered."""
+        """Check the connections periodically, until the context manager exits."""
         HTTP_CONNECTIONS_LIMIT.set(self._connections_max)
         task = asyncio.create_task(self._check_repeatedly(), name="connection timeouts")
         try:
@@ -111,9 +112,10 @@ class TimeoutSweeper:
             await asyncio.wait([task])
 
     async def end_within(self, seconds: float) -> None:
-        """End all connections of a stopping service after this time, and then all requests that are left.
+        """Wait for `seconds`, then abort all connections, and cancel the requests that do not end by themselves.
 
-        Until then requests are answered as usual. Only clients that don't read are disconnected sooner.
+        During the wait, requests are answered as usual, but clients that don't read are disconnected after
+        `SHUTDOWN_WRITE_TIMEOUT_SECONDS`.
         """
         self.stopping = True
         await asyncio.sleep(seconds)

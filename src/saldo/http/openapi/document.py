@@ -12,7 +12,7 @@ def openapi_document(app: Litestar) -> dict[str, Any]:
 
     The framework's document is corrected in two ways. Its examples have a field `id`, which is not part of the
     specification, so strict generators reject the document. Its integers have no format, so generators for Go, Java,
-    Rust and C# use 32 bits. Ids, numbers and minor units need 64.
+    Rust and C# use 32 bits. Ids, numbers and amounts in minor units need 64 bits.
     """
     document: dict[str, Any] = app.openapi_schema.to_schema()
     _correct(document)

@@ -1,7 +1,7 @@
 """The parameters of paths and queries, with their descriptions in the OpenAPI document.
 
-The framework passes them on as text. `saldo.parsing.transactions` parses them, because its error messages name the
-expected value, and those of the framework do not.
+The framework passes the values on as text, and `saldo.parsing.transactions` parses them. Its error messages name the
+expected value, and the framework's messages do not.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The patterns of strings in the OpenAPI document. They match exactly what the parsers accept.
+"""The patterns of strings in the OpenAPI document. The parsers accept exactly the values that match.
 
-tests/fuzz compares the document with the parsers in both directions. Rules that no pattern can express (a month has no
-31st day, a cursor belongs to this list) are in tests/fuzz/hooks.py.
+tests/fuzz checks both directions. A few rules can't be expressed by a pattern, such as the number of days of a month.
+They are in tests/fuzz/hooks.py.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Sections of the settings: a class for each subject, with its fields, their checks and derived values."""
+"""Sections of the settings. Each class has the settings of one subject, their checks, and values derived from them."""

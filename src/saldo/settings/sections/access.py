@@ -18,29 +18,29 @@ _HOST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?", re.ASCII)
 
 
 class KeySettings(SettingsSection):
-    """API keys, and access to a service that has none."""
+    """API keys, and access to the service while there is no key."""
 
     insecure: bool = Field(
         False,
-        description="Whether to listen on other addresses than loopback while there is no key. Anyone who reaches the "
-        "service then has full access.",
+        description="Whether to listen on other addresses than loopback while there is no key. Anyone who can connect "
+        "to the service then has full access.",
     )
     hosts: Annotated[str | None, Unset] = Field(
         None,
         description="Host names of the service, separated by commas. While SALDO_INSECURE is set and there is no key, "
-        "requests must have one of them in the Host header. Addresses and localhost are always accepted; "
-        "other names are rejected, because a web page can make its own name resolve to this service (DNS "
-        "rebinding).",
+        "the Host header of a request must contain one of these names, an address or localhost. Requests "
+        "with other names are rejected, because a web page can make its own name resolve to this service "
+        "(DNS rebinding).",
     )
     admin_key: Annotated[SecretStr | None, Unset] = Field(
         None,
-        description="API key with the scope admin that is defined here and not in the database, at least 32 "
-        "characters. For deployments that are set up automatically.",
+        description="API key with the scope admin, of at least 32 characters. The key is defined by this setting and "
+        "is not stored in the database. It is intended for deployments that are set up automatically.",
     )
     metrics_key: Annotated[SecretStr | None, Unset] = Field(
         None,
-        description="API key with the scope metrics that is defined here and not in the database, at least 32 "
-        "characters. For Prometheus.",
+        description="API key with the scope metrics, of at least 32 characters. The key is defined by this setting and "
+        "is not stored in the database. It is intended for Prometheus.",
     )
     keys_max: int = Field(
         1000,
@@ -52,14 +52,14 @@ class KeySettings(SettingsSection):
         1.0,
         gt=0,
         le=60,
-        description="Interval at which each process reloads changed keys. A revoked key may be accepted for this "
-        "long.",
+        description="Interval at which each process reloads changed keys. A revoked key may be accepted for this long "
+        "after its revocation.",
     )
     key_overlap_seconds: int = Field(
         86_400,
         ge=0,
         le=31_536_000,
-        description="Default time for which a key remains valid after it was rotated.",
+        description="Default time for which a key remains valid after its rotation.",
     )
 
     @field_validator("admin_key", "metrics_key")
@@ -82,7 +82,7 @@ class KeySettings(SettingsSection):
 
     @property
     def host_names(self) -> tuple[str, ...]:
-        """Names of the service that requests without a key may use."""
+        """Host names that requests without a key may have in the header `Host`, in lower case."""
         return tuple(name.lower() for name in split_list(self.hosts or ""))
 
 
@@ -93,22 +93,23 @@ class RateLimitSettings(SettingsSection):
         None,
         gt=0,
         le=1_000_000,
-        description="Rate limit: average requests per second of one key, or of one subject of tokens. Each "
-        "transaction of an array or a stream counts as a request. Every process applies the limit "
-        "separately. By default there is no limit.",
+        description="Rate limit: average number of requests per second with the same key, or with tokens of the same "
+        "subject. Each transaction of an array or a stream counts as a request. Every process applies the "
+        "limit separately. By default there is no limit.",
     )
     rate_burst: int = Field(
         100,
         ge=1,
         le=1_000_000,
-        description="Requests that a key may send at once after a pause, if there is a rate limit.",
+        description="Number of requests that may be sent with the same key at once after a pause, if there is a rate "
+        "limit.",
     )
     rate_debt_seconds_max: float = Field(
         60.0,
         ge=0,
         le=86_400,
-        description="Longest time for which an array of transactions may delay the key's next request, if there is a "
-        "rate limit. Larger arrays are rejected with 422.",
+        description="Maximum time for which an array of transactions may delay the next request with the same key, if "
+        "there is a rate limit. Larger arrays are rejected with 422.",
     )
 
 

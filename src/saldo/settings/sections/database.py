@@ -26,9 +26,9 @@ class DatabaseSettings(SettingsSection):
     )
     database_replica_url: Annotated[str | None, Unset] = Field(
         None,
-        description="Connection string of a streaming replica of the same database. With several hosts the first that "
-        "answers is used. The replica reads lists, balances at dates and charts as far as it has received "
-        "the log. By default SALDO_DATABASE_URL is used for all reads.",
+        description="Connection string of a streaming replica of the same database. If it names several hosts, the "
+        "first that responds is used. Lists, balances at dates and charts are read from the replica, as "
+        "far as the replica has received the log. By default all reads use SALDO_DATABASE_URL.",
     )
     data_dir: Path = Field(Path("data"), description="Directory of the embedded PostgreSQL.")
     wal_archive_dir: Annotated[Path | None, Unset] = Field(

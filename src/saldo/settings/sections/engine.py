@@ -21,9 +21,10 @@ class EngineSettings(SettingsSection):
         None,
         ge=1,
         le=64,
-        description="Number of lanes: connections that post, with one batch in flight each. The default is the number "
-        "of the machine's processors, but at least 2 and at most 8. Set it if the database has more "
-        "processors. On a distributed ledger the default is 4 for each worker.",
+        description="Number of lanes. A lane is a database connection that posts transactions, with one batch in "
+        "flight. The default is the number of the machine's processors, but at least 2 and at most 8. "
+        "Increase the number if the database's machine has more processors. On a distributed ledger this "
+        "is the number of lanes for each worker, and the default is 4.",
     )
     connect_to_workers: bool = Field(
         True,
@@ -35,8 +36,9 @@ class EngineSettings(SettingsSection):
         100,
         ge=1,
         le=1_000_000,
-        description="Number of waiting requests from which on several lanes work in parallel. A separate batch costs "
-        "the database as much as twenty transactions.",
+        description="Minimum number of waiting requests at which several lanes work in parallel. For fewer requests "
+        "this is not worthwhile, because each further batch costs the database as much as twenty "
+        "transactions.",
     )
     batch_requests_max: int = Field(
         2000,
@@ -55,7 +57,7 @@ class EngineSettings(SettingsSection):
         gt=0,
         le=3600,
         description="Maximum waiting time in the queue, estimated from the waiting times of recent requests. A single "
-        "transaction that would wait longer is rejected with 503 at once, because under overload it is "
+        "transaction that would wait longer is rejected with 503 immediately, because under overload it is "
         "better to reject some requests than to answer all of them late.",
     )
     request_deadline_seconds: float = Field(
@@ -68,9 +70,9 @@ class EngineSettings(SettingsSection):
         30.0,
         gt=0,
         le=3600,
-        description="Timeout of one batch. After 90 % of it PostgreSQL cancels the statement, and the lane bisects "
-        "the batch. After all of it the lane closes the connection and sends the batch again on a new "
-        "one.",
+        description="Timeout of one batch. After 90 % of this time PostgreSQL cancels the statement, and the lane "
+        "bisects the batch. After the whole time the lane closes the connection and sends the batch again "
+        "on a new one.",
     )
     shutdown_timeout_seconds: float = Field(
         20.0,
@@ -82,15 +84,15 @@ class EngineSettings(SettingsSection):
         0.0,
         ge=0,
         le=3600,
-        description="Time between the signal to stop and the end of listening. The service reports that it is not "
-        "ready, and still answers requests, so that load balancers and clients can move on. 0 disables "
-        "draining, for deployments without a load balancer.",
+        description="Time between the signal to stop and the end of listening. In this time the service reports that "
+        "it is not ready, but still answers requests, so that load balancers and clients can switch to "
+        "other instances. With 0 there is no delay, for deployments without a load balancer.",
     )
 
     def lane_count(self, *, by_shard: bool) -> int:
-        """Return the number of lanes, by default one that fits the processors.
+        """Return the number of lanes. The default depends on the number of processors.
 
         Args:
-            by_shard: Whether the ledger is distributed. The number is then that of each node.
+            by_shard: Whether the ledger is distributed. The result is then the number of lanes for each node.
         """
         return self.lanes or (LANES_BY_NODE if by_shard else min(max(2, os.cpu_count() or 2), 8))

@@ -1,4 +1,4 @@
-"""Settings of reads and of HTTP."""
+"""Settings of database reads and pages, and of the HTTP server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from saldo.settings.validators import Unset
 
 
 class ReadSettings(SettingsSection):
-    """Connections for reads, and pages."""
+    """Database reads, and pages of lists."""
 
     read_connections: int = Field(
         4, ge=1, le=100, description="Number of database connections for reads."
@@ -38,7 +38,7 @@ class ReadSettings(SettingsSection):
 
 
 class BodySettings(SettingsSection):
-    """Bodies of requests, arrays, and streams of lines."""
+    """Limits of request bodies, arrays, and streams of lines."""
 
     body_bytes_max: int = Field(
         65_536, ge=256, le=16_777_216, description="Maximum size of a request's body, in bytes."
@@ -61,34 +61,36 @@ class BodySettings(SettingsSection):
         500,
         ge=1,
         le=20_000,
-        description="Number of lines of a stream that are posted together. Larger chunks do not make a line cheaper.",
+        description="Maximum number of lines of a stream that are posted together. Larger chunks do not increase the "
+        "throughput.",
     )
     stream_chunks_in_flight_max: int = Field(
         4,
         ge=1,
         le=1000,
-        description="Maximum number of chunks of one stream that are posted at the same time. The rest is read later.",
+        description="Maximum number of chunks of one stream that are posted at the same time. Further lines are read "
+        "later.",
     )
     spool_bytes_max: int = Field(
         67_108_864,
         ge=0,
-        description="Maximum size of the temporary files for the responses of one stream whose client does not read "
-        "yet, in bytes. The default is enough for about 500,000 lines. At the limit the service stops "
-        "reading the stream's lines until the client reads.",
+        description="Maximum size, in bytes, of the temporary files of one stream. They contain the responses that the "
+        "client has not read yet. The default is enough for about 500,000 lines. At the limit the service "
+        "stops reading the stream's lines until the client reads.",
     )
     process_spool_bytes_max: int = Field(
         1_073_741_824,
         ge=1_048_576,
-        description="Maximum size of these temporary files for all streams of a process, in bytes, so that clients "
-        "that do not read can't fill the disk. One key may use half of it. At the limit new streams are "
+        description="Maximum size, in bytes, of the temporary files of all streams of a process, so that clients that "
+        "do not read can't fill the disk. One key may use half of it. At the limit new streams are "
         "rejected with 503.",
     )
     key_streams_max: int = Field(
         32,
         ge=1,
         le=10_000,
-        description="Maximum number of streams of lines that one key may have open in one process. More streams are "
-        "not faster, and each may use temporary files. Further streams are rejected with 503.",
+        description="Maximum number of streams of lines that one key may have open in one process. More streams do not "
+        "increase the throughput, and each may use temporary files. Further streams are rejected with 503.",
     )
 
 
@@ -121,7 +123,8 @@ class ConnectionSettings(SettingsSection):
         10.0,
         gt=0,
         le=3600,
-        description="Timeout for the head of a request, from the connection or from the request's first byte on.",
+        description="Timeout for the head of a request. The time begins when the connection is opened, or with the "
+        "first byte of a later request.",
     )
     body_timeout_seconds: float = Field(
         30.0, gt=0, le=3600, description="Timeout for the body of a request that is not a stream."
@@ -130,14 +133,14 @@ class ConnectionSettings(SettingsSection):
         60.0,
         gt=0,
         le=86_400,
-        description="Timeout between two pieces of a stream of transactions, while the service is ready to read. A "
-        "client can send an empty line to keep the stream open.",
+        description="Maximum time between two pieces of a stream of transactions. Time in which the service is not "
+        "ready to read does not count. A client can send an empty line to keep the stream open.",
     )
     response_write_timeout_seconds: float = Field(
         30.0,
         gt=0,
         le=3600,
-        description="Timeout for a client that does not read its response. The connection is closed.",
+        description="Time after which the connection of a client that does not read its response is closed.",
     )
 
 
@@ -162,6 +165,6 @@ class TlsSettings(SettingsSection):
     hsts_max_age_seconds: int = Field(
         31_536_000,
         ge=0,
-        description="Time for which browsers use HTTPS only after a first visit over HTTPS (max-age of "
+        description="Time for which browsers that have visited the service over HTTPS refuse to use HTTP (max-age of "
         "Strict-Transport-Security). 0 omits the header.",
     )

@@ -14,7 +14,7 @@ from saldo.settings.validators import Unset, ZoneName, parse_zone
 
 
 class TimeZoneSettings(SettingsSection):
-    """The time zone alone, which commands need that use a service on another machine."""
+    """The time zone. It is separate, because commands that use a service on another machine need only this setting."""
 
     timezone: ZoneName = Field(
         None,
@@ -23,7 +23,7 @@ class TimeZoneSettings(SettingsSection):
 
     @property
     def tzinfo(self) -> tzinfo | None:
-        """The zone of times without an offset; None is the machine's own zone."""
+        """The time zone of times without an offset; None means the zone of the machine."""
         return parse_zone(self.timezone)
 
 
@@ -57,14 +57,14 @@ class LedgerLimitSettings(SettingsSection):
         300,
         ge=0,
         le=int(FUTURE_TOLERANCE_MAX.total_seconds()),
-        description="How far a timestamp may be ahead of the ledger's clock. It allows for differences between "
-        "clocks, and must be small: tomorrow's money must not be spent today.",
+        description="Maximum time by which a timestamp may be ahead of the ledger's clock. It allows for differences "
+        "between clocks. It must be small, so that tomorrow's money can't be spent today.",
     )
     max_lateness_seconds: Annotated[int | None, Unset] = Field(
         None,
         ge=1,
-        description="Maximum lateness: how far a timestamp may be before the user's latest one. A limit also bounds "
-        "the cost of a balance at a date. By default there is none.",
+        description="Maximum lateness: the time by which a timestamp may precede the user's latest timestamp. A limit "
+        "also bounds the cost of a balance at a date. By default there is no limit.",
     )
     late_check_entries_max: int = Field(
         10_000,
@@ -77,9 +77,10 @@ class LedgerLimitSettings(SettingsSection):
         20_000,
         ge=1,
         le=1_000_000,
-        description="Maximum number of entries that are read to check all late withdrawals of one batch. Those of one "
-        "user share one read. Further late withdrawals are decided in the next batch, so that other users "
-        "do not wait for them; in an atomic array they are refused as `late_check_too_long`.",
+        description="Maximum number of entries that are read to check all late withdrawals of one batch. The late "
+        "withdrawals of one user share one read. Further late withdrawals are decided in the next batch, "
+        "so that other users do not wait for them. In an atomic array they are refused as "
+        "`late_check_too_long`.",
     )
     name_length_max: int = Field(
         200, ge=1, le=200, description="Maximum length of a user's name, in characters."

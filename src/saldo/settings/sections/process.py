@@ -57,8 +57,8 @@ class ProcessSettings(SettingsSection):
     )
     as_root: bool = Field(
         False,
-        description="Whether the service and the relay may run as root. A start as root is refused by default, because "
-        "a fault in a process of root could give away the whole machine.",
+        description="Whether the service and the relay may run as root. By default they refuse to start as root, "
+        "because a vulnerability in a root process can compromise the whole machine.",
     )
 
     @field_validator("tracing_url")

@@ -19,11 +19,13 @@ class TokenSettings(SettingsSection):
 
     jwt_issuer: Annotated[str | None, Unset] = Field(
         None,
-        description="Issuer (claim iss) of the JSON Web Tokens that are accepted in addition to API keys. Requires "
-        "the audience and the public keys below.",
+        description="Issuer (claim iss) of the JSON Web Tokens that are accepted in addition to API keys. It requires "
+        "SALDO_JWT_AUDIENCE, and SALDO_JWT_JWKS_URL or SALDO_JWT_JWKS_FILE.",
     )
     jwt_audience: Annotated[str | None, Unset] = Field(
-        None, description="Audience (claim aud) that a token must name: this service."
+        None,
+        description="Audience (claim aud) that a token must contain. It is the identity provider's name for this "
+        "service.",
     )
     jwt_jwks_url: Annotated[str | None, Unset] = Field(
         None, description="URL of the identity provider's public keys (a JWK set), with https."
@@ -38,7 +40,10 @@ class TokenSettings(SettingsSection):
         "not supported.",
     )
     jwt_leeway_seconds: float = Field(
-        30.0, ge=0, le=600, description="Tolerance for the identity provider's clock."
+        30.0,
+        ge=0,
+        le=600,
+        description="Tolerance for a difference between the clocks of the service and of the identity provider.",
     )
     jwt_refresh_seconds: float = Field(
         300.0,
@@ -63,9 +68,9 @@ class TokenSettings(SettingsSection):
     jwt_lifetime_seconds_max: Annotated[int | None, Unset] = Field(
         86_400,
         ge=1,
-        description="Longest accepted time between the issue (claim iat) and the expiry of a token, which can't be "
-        "revoked before it expires. For a token without iat the time counts from now. If empty, there is "
-        "no limit.",
+        description="Maximum time between the issue (claim iat) and the expiry of a token. A token can't be revoked "
+        "before it expires. For a token without iat, the time is counted from the moment of the check. If "
+        "empty, there is no limit.",
     )
     jwt_users_claim: Annotated[str | None, Unset] = Field(
         None,

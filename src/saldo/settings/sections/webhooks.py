@@ -29,7 +29,7 @@ class WebhookSettings(SettingsSection):
     webhook_allow_http: bool = Field(
         False,
         description="Whether webhooks may have URLs with http. Names, balances and signatures are then sent "
-        "unencrypted. If they may not, events for existing webhooks with http are not sent.",
+        "unencrypted. If this is false, no events are sent to existing webhooks with http.",
     )
     webhook_deny: Annotated[str | None, Unset] = Field(
         None,
@@ -48,19 +48,20 @@ class WebhookSettings(SettingsSection):
         8,
         ge=1,
         le=100,
-        description="Maximum number of concurrent deliveries to one endpoint. Each is of another user.",
+        description="Maximum number of concurrent deliveries to one endpoint. Concurrent deliveries always belong to "
+        "different users.",
     )
     webhook_backoff_seconds_min: float = Field(
         1.0,
         gt=0,
         le=3600,
-        description="Time until the first retry of a delivery. It doubles with each further retry.",
+        description="Time until the first retry of a delivery. The time doubles with each further retry.",
     )
     webhook_backoff_seconds_max: float = Field(
         3600.0,
         gt=0,
         le=86_400,
-        description="Maximum time between two retries, also if the endpoint asks for more.",
+        description="Maximum time between two retries, even if the endpoint asks for a longer time.",
     )
     webhook_give_up_seconds: float = Field(
         259_200.0,
