@@ -1,6 +1,6 @@
 """Progress of long commands on stderr.
 
-In a terminal it is a bar with the rate and the remaining time, otherwise a line every few seconds.
+In a terminal, a bar shows the rate and the remaining time. Otherwise a line is printed every few seconds.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def show_progress(
 
     Args:
         activity: The activity, such as "importing".
-        unit: The plural of what is counted.
+        unit: The name of the counted items, in the plural.
         count: The number of items that were processed before.
     """
     shown_on = console(stderr=True)

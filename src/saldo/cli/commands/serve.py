@@ -76,7 +76,8 @@ def _announce(
 
 
 def _reachable_host(host: str) -> str:
-    """Return the host by which this machine reaches an address that the service listens on."""
+    """Return the host name under which clients on this machine reach the service. `host` is the address that the
+    service listens on."""
     with suppress(ValueError):
         if not host or ip_address(host).is_unspecified:
             return "[::1]" if ":" in host else "127.0.0.1"

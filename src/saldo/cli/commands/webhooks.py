@@ -165,7 +165,7 @@ def delete(webhook_id: WebhookId, json_: Json = False) -> None:
 def enable(webhook_id: WebhookId, json_: Json = False) -> None:
     """Enable a webhook.
 
-    It continues at the event at which it was disabled, and pending deliveries are retried at once.
+    Delivery continues at the event at which the webhook was disabled, and pending deliveries are retried immediately.
     """
     _change(webhook_id, WebhookChange(enabled=True))
     _confirm(webhook_id, "enabled", as_json=json_)
@@ -175,7 +175,7 @@ def enable(webhook_id: WebhookId, json_: Json = False) -> None:
 def disable(webhook_id: WebhookId, json_: Json = False) -> None:
     """Disable a webhook.
 
-    Its events are delivered when it is enabled again.
+    Events are kept, and are delivered when the webhook is enabled again.
     """
     _change(webhook_id, WebhookChange(enabled=False))
     _confirm(webhook_id, "disabled", as_json=json_)

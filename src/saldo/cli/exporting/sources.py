@@ -23,7 +23,8 @@ PAGE_ITEMS: Final = 1000
 
 
 class ExportedTransaction(msgspec.Struct):
-    """A transaction with its values as the API writes them. They are only copied, so they are not parsed."""
+    """A transaction with its values as the API writes them. The values are only copied to the file, so they are not
+    parsed."""
 
     uuid: str
     type: str
@@ -95,10 +96,11 @@ class ExportFilter:
 
 
 def read_log(connection: Connection, place: ExportPosition) -> Iterator[ExportPart]:
-    """Yield every transaction after a position, by shard in the order of the log, and so each user's by `number`.
+    """Yield every transaction after a position, shard by shard, in the order of the log. This is the order of `number`
+    for each user.
 
-    A transaction that is recorded during the export may be missing. The transactions of each user are complete up to
-    some number.
+    A transaction that is recorded during the export may be missing. If so, all later transactions of the same user are
+    missing, too.
     """
     limit = PAGE_ITEMS
     shard, seq = place.shard, place.seq
