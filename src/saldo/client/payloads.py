@@ -138,7 +138,7 @@ def format_time(instant: Instant) -> str:
         raise ValueError(
             f"{instant!r} has no time zone: use an aware datetime, such as datetime.now(timezone.utc)"
         )
-    # UTC is used because old offsets have seconds, which few parsers accept.
+    # UTC is used, because historical offsets contain seconds, which few parsers accept.
     return instant.astimezone(UTC).isoformat()
 
 

@@ -83,7 +83,8 @@ class VerifiedProof(NamedTuple):
 
 
 class Parser(argparse.ArgumentParser):
-    """Exits with a code of its own if the arguments are wrong, because argparse's 2 is a result for a proof."""
+    """Exits with code 64 if the arguments are wrong. The code of argparse would be 2, which means that a proof is not
+    anchored."""
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
