@@ -37,7 +37,8 @@ def commit_time() -> str:
         check=False,
         timeout=COMMAND_SECONDS_MAX,
     )
-    # Outside of a git repository, as in an unpacked source distribution, the earliest time that zip files can hold.
+    # Outside of a git repository, for example in an unpacked source distribution, the time is the earliest one that zip
+    # files can hold.
     return done.stdout.strip() or "315532800"
 
 

@@ -22,7 +22,7 @@ LINES_PER_MILLISECOND = 30
 """Number of time-ordered uuids per millisecond, which is about the rate of a service at full load."""
 
 Outcome: TypeAlias = tuple[str, bool]
-"""The code of a line, and whether it is a replay."""
+"""The outcome code of one response line of a bulk request, and whether the line reports a replay."""
 
 
 @dataclass(frozen=True, slots=True)
