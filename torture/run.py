@@ -32,7 +32,7 @@ CLIENTS = 12
 USERS = 32
 
 TOLD_SECONDS_MAX = 300.0
-"""Time that consumers may need to receive everything once all faults have ended, in seconds."""
+"""Maximum time that the consumers may take to receive all events after the last fault has ended, in seconds."""
 
 
 class Run:

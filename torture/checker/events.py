@@ -118,7 +118,7 @@ class _Consumer:
     def _in_order(self, user_id: int, number: int, event: Mapping[str, Any]) -> Iterator[Finding]:
         """Check that numbers increase in the order in which they are first delivered.
 
-        A number that is left out and never delivered is reported by `missing`.
+        A number that is never delivered is reported by `find_missing`.
         """
         self._numbers.setdefault(user_id, set()).add(number)
         last = self._last.setdefault(user_id, number)

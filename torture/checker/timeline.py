@@ -1,4 +1,5 @@
-"""Exact balances at moments in time, without summing all entries for each query; tests compare them with sums."""
+"""Exact balances at moments in time, without summing all entries for each query. Tests compare these balances with
+sums."""
 
 from __future__ import annotations
 
@@ -40,9 +41,8 @@ class Timeline:
 class Balances:
     """The balance at every moment of effective time, updated entry by entry, and its minimum.
 
-    The structure is a segment tree over all moments that will be named. A node has the sum of the changes at its
-    moments,
-    and the minimum of the running sums of these changes.
+    The structure is a segment tree over the moments that are given to the constructor. A node has the sum of the
+    changes at its moments, and the minimum of the running sums of these changes.
     """
 
     def __init__(self, moments: Iterable[datetime]) -> None:
@@ -53,11 +53,11 @@ class Balances:
 
     @property
     def lowest(self) -> Decimal:
-        """The lowest balance at any moment; the zero before the first moment doesn't count."""
+        """The lowest balance at any moment. The balance of zero before the first moment is not included."""
         return self._lowest[1]
 
     def lowest_from(self, moment: datetime) -> Decimal:
-        """Return the lowest balance at or after the moment, which must be one of the moments of the tree."""
+        """Return the lowest balance at or after `moment`, which must be one of those given to the constructor."""
         node = self._leaf(moment)
         lowest, before = self._lowest[node], ZERO
         total = self._sums[node]
@@ -72,7 +72,8 @@ class Balances:
         return before + lowest
 
     def add(self, moment: datetime, change: Decimal) -> None:
-        """Add a change to the balance from the moment on, which must be one of the moments of the tree."""
+        """Change the balance at `moment` and at every later moment. `moment` must be one of those given to the
+        constructor."""
         node = self._leaf(moment)
         self._sums[node] += change
         self._lowest[node] = self._sums[node]

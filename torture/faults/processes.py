@@ -58,7 +58,8 @@ class ServicePaused(Fault):
 
 
 class RelayKilled(Fault):
-    """A kill of the relay's process of one service or of both, because one of two relays may hold no lease."""
+    """A kill of the relay process of one service or of both. If only one is killed, the fault may have no effect,
+    because that relay may hold no lease."""
 
     kind = "relay killed"
     affects = RELAY
@@ -98,7 +99,7 @@ class _PostgresqlSignalled(Fault):
     async def begin(self) -> None:
         before = self.primary.processes
         self.primary.signal(self.number)
-        # Answers of the old server's remaining processes must not be taken for answers of the new one.
+        # Otherwise an answer from a remaining process of the old server could be taken for an answer of the new server.
         await run_in_thread(psutil.wait_procs, _existing_processes(before), SECONDS_MAX)
 
     async def end(self) -> None:
