@@ -43,8 +43,8 @@ class InjectedFault(msgspec.Struct):
     """One fault that was injected, and the recovery from it.
 
     Attributes:
-        began: seconds by the clock of the history.
-        ended: seconds by the same clock.
+        began: the time of its begin, in seconds by the clock of the history.
+        ended: the time of its end, in seconds by the same clock.
         recovery_seconds: seconds from the fault's end (for killed processes, from its begin) until both services had
             answered a POST that was sent after that; None if they did not.
         delivery_recovery_seconds: seconds from the same time until the queue, the webhook and the follower had received

@@ -1,7 +1,7 @@
 """A TCP proxy that can harm its connections: cut, delay, lose, half-close or refuse them.
 
-It never does what TCP never does: after a connection has lost bytes in one direction, no further bytes are passed on in
-that direction.
+The proxy never does what TCP can't do: after a connection has lost bytes in one direction, the proxy forwards no
+further bytes in that direction.
 """
 
 from __future__ import annotations

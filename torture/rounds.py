@@ -35,7 +35,7 @@ The other pages are still evidence.
 """
 
 BATCH_TIMEOUT_SECONDS = 2
-"""The service's batch timeout, in seconds. The final read waits for as long after a post without an answer."""
+"""The service's batch timeout, in seconds. After a post without an answer, the final read waits for this time."""
 
 LEASE_SECONDS = 2
 """The relay's lease, in seconds: the time until another relay takes over from one that was killed."""

@@ -106,8 +106,8 @@ class Run:
         """End the run once all faults are over.
 
         Returns:
-            The number of recorded transactions, and whether every fault was recovered from, every consumer has
-            received everything, and `saldo verify` has found no fault.
+            The number of recorded transactions, and whether the run was right. It was right if the services recovered
+            from every fault, every consumer has received everything, and `saldo verify` has found no fault.
         """
         self._say("calm")
         await one.finish()

@@ -184,7 +184,7 @@ def _users(workload: Workload, random: Random) -> Iterator[int]:
 
 
 def _uuids(version: Literal[4, 7], begins_at: datetime, random: Random) -> Iterator[str]:
-    """Yield uuids after RFC 9562 of version 4, or of version 7 with a counter within each millisecond."""
+    """Yield uuids of version 4, or of version 7 with a counter within each millisecond (RFC 9562)."""
     milliseconds = int(begins_at.timestamp() * 1000)
     number = 0
     while True:

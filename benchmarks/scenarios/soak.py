@@ -103,8 +103,8 @@ def measure_soak(bench: RunContext) -> Iterator[Row]:
 def _latencies(driven: LoadResult, seconds: float) -> Iterator[Row]:
     """Compare the latencies of the second half with those of the first.
 
-    Percentiles are taken for each tenth of the time, which is a minute of ten, and the medians of both halves are
-    compared. A fitted line would not do, because one slow minute would tilt it.
+    Percentiles are taken for each tenth of the time (one minute of ten). Then the medians of both halves are compared.
+    A fitted line is not used, because one slow minute would tilt it.
     """
     width = seconds / 10
     parts: list[list[float]] = [[] for _ in range(10)]

@@ -1,4 +1,4 @@
-"""Consumers of events, like those of other services."""
+"""Consumers of events, as other services would implement them."""
 
 from __future__ import annotations
 

@@ -31,7 +31,8 @@ def create(data_dir: Path) -> None:
 
 
 def create_for_service(directory: Path, settings: Mapping[str, str]) -> None:
-    """Create the data directory that `saldo serve` would create in its working directory, if it needs one."""
+    """Create the data directory that `saldo serve` would create in its working directory, unless the settings or a
+    `.env` file there may name a database."""
     data_dir = directory / settings.get("SALDO_DATA_DIR", "data")
     named = "SALDO_DATABASE_URL" in settings or (directory / ".env").exists()
     if not named and not data_dir.exists():

@@ -37,8 +37,8 @@ def run_standby(primary: EmbeddedServer, data_dir: Path) -> Iterator[EmbeddedSer
 
 @contextmanager
 def await_absent_standby(server: EmbeddedServer) -> Iterator[None]:
-    """Make commits wait for a synchronous standby that doesn't exist, while the block runs. It begins once a commit
-    waits."""
+    """Make commits wait for a synchronous standby that doesn't exist, while the block runs. The block begins once a
+    commit waits."""
     over = threading.Event()
 
     def commit() -> None:

@@ -2,7 +2,7 @@
 
 Such a process is independent in every respect: process id, session, signals, working directory, environment, standard
 streams and exit code. Only the program's code is already loaded. Tests of the loading itself, of missing packages and
-of mutants start Python instead; so does every test if SALDO_TEST_FORK is 0.
+of mutants start a new Python process instead. If SALDO_TEST_FORK is 0, all tests do this.
 
 The server side is `harness.program.fork_server`.
 """

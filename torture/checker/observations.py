@@ -65,6 +65,7 @@ class Observations:
     Attributes:
         of_user: the observations by user id.
         attempts: for each uuid (in lower case), every POST of the uuid and the classification of its answer.
+        faults: answers that are wrong by themselves, such as malformed ones.
     """
 
     of_user: dict[int, list[LocatedObservation]] = field(default_factory=dict)

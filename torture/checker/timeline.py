@@ -16,8 +16,9 @@ class Timeline:
     """The balance at any moment, computed from the first `count` entries.
 
     The structure is a Fenwick tree over numbers (Fenwick, *A new data structure for cumulative frequency tables*,
-    1994). Node i has the entries of the numbers from i minus its lowest bit (exclusive) to i, sorted by timestamp, with
-    running sums. A query reads one node for each bit of the count. The tree has n log n entries in all.
+    1994). Node i has the entries whose numbers are greater than i minus the lowest bit of i, and at most i. They are
+    sorted by timestamp and have running sums. A query reads one node for each bit of the count. The tree has n log n
+    entries in all.
     """
 
     def __init__(self, entries: Sequence[Entry]) -> None:

@@ -41,7 +41,7 @@ class ServiceKilled(Fault):
 
 
 class ServicePaused(Fault):
-    """A pause of a service, as of a machine that is swapped out or migrated live."""
+    """A pause of a service, as if its machine were swapped out or migrated live."""
 
     kind = "service paused"
     affects = SERVICE

@@ -65,7 +65,7 @@ class Consumers:
         """Create the consumers; they connect in `start`.
 
         Args:
-            broker: None if there is no broker; then there are no consumers of a queue and a stream either.
+            broker: the broker, or None. Without a broker, there are no consumers of a queue and of a stream.
         """
         self._recorder = recorder
         self._broker = broker

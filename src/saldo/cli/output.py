@@ -83,7 +83,7 @@ def to_json_value(value: Any) -> Any:
 
 
 WIDTH_WITHOUT_TERMINAL: Final = 160
-"""Characters per line if there is no terminal. It is wide enough for everything."""
+"""Characters per line if there is no terminal. A line of this width has space for all columns."""
 
 
 def output_width() -> int:

@@ -28,7 +28,7 @@ class ProgressDisplay(Protocol):
         Args:
             count: The number of processed items, such as rows.
             done: How much of `total` is done, in any unit.
-            total: The whole of the work, in the same unit.
+            total: The amount of the whole work, in the same unit.
         """
 
 

@@ -115,7 +115,7 @@ def detect_format(path: Path, given: Format | None) -> Format:
 
 
 def detect_delimiter(path: Path, given: str | None) -> str:
-    """Return the delimiter of a CSV file: that of the option, or else a tab for .tsv and a comma for other files.
+    """Return the delimiter of a CSV file. Without the option, it is a tab for .tsv and a comma for other files.
 
     Raises:
         CommandError: The option is not a valid delimiter.
@@ -187,7 +187,7 @@ def import_pyarrow(name: str) -> ModuleType:
 
 
 def _open_csv(file: BinaryIO, total: int, path: Path, delimiter: str) -> RowFile:
-    # Bytes that are not UTF-8 make one row bad, not the whole file.
+    # Bytes that are not UTF-8 make only their row invalid, not the whole file.
     text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
     try:
         lines = _BoundedLines(text)

@@ -48,11 +48,11 @@ def sibling_path(path: Path, suffix: str) -> Path:
 
 @contextmanager
 def hold_lock(path: Path, other: str) -> Iterator[None]:
-    """Hold a lock while the block runs. Another process that wants the same lock is rejected.
+    """Hold a lock while the block runs. Only one process can hold it at a time.
 
     Args:
         path: The lock file, which exists while the lock is held.
-        other: The message for a process that finds the lock held.
+        other: The error message if another process holds the lock.
 
     Raises:
         CommandError: Another process holds the lock, or the directory is not writable.

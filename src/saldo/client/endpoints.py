@@ -58,7 +58,7 @@ class Call(Generic[T]):
     Attributes:
         read: Returns the result from a response with a status below 300. It may raise `UnavailableError`, and the call
             is then repeated.
-        also: Statuses of 300 and above that are results as well.
+        also: Statuses of 300 and above that are results and not errors.
         uuid: The uuid of the transaction that is posted.
     """
 

@@ -134,7 +134,8 @@ class NameTakenError(ConflictError):
     Attributes:
         user_id: The id of that user.
         perhaps_ours: True if the response of an earlier attempt was lost, so that this call may have created the user.
-            The client can't find out. Use the existing user if nobody else chooses such names, or else another name.
+            The client can't find out whether it did. If nobody else chooses such names, use the existing user.
+            Otherwise choose another name.
     """
 
     user_id: int = 0

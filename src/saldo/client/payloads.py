@@ -24,7 +24,8 @@ def new_uuid() -> UUID:
 
 
 class TransactionRequest:
-    """A transaction request. It has its uuid from the start, so that it can be sent as often as necessary.
+    """A transaction request. Its uuid is assigned when the request is created, so that the request can be sent
+    repeatedly.
 
     Attributes:
         timestamp: The time at which the transaction takes effect; None means the time at which the service processes

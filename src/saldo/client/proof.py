@@ -236,10 +236,10 @@ def merkle_root(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> by
 
 
 def follow_chain(seal: CheckedSeal, kept: Sequence[Any], chain: Sequence[Any]) -> CheckedSeal:
-    """Follow the chain from a seal to the next seal that was kept, and return the kept one.
+    """Follow the chain from a seal to the next seal that was kept, and return that kept seal.
 
     Raises:
-        InvalidProofError: The chain does not lead there.
+        InvalidProofError: The chain does not lead to a kept seal.
     """
     all_kept = [
         each for answer in kept for each in _parse_seals(answer) if each.shard == seal.shard

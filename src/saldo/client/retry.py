@@ -72,7 +72,7 @@ class Retries:
         Args:
             attempt: The number of failed attempts before the last one, from 0.
             chance: A random number from 0 to 1, so that clients that failed together do not retry together.
-            asked: The time that the service asks for, in seconds. The result is never less.
+            asked: The time that the service asks for, in seconds. The result is never less than this time.
         """
         # After 30 doublings the pause has long reached its maximum, and larger exponents would overflow the float.
         longest = min(self.pause_seconds_max, self.pause_seconds * 2.0 ** min(attempt, 30))

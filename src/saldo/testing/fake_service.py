@@ -250,7 +250,7 @@ class FakeService:
         """Check on a copy of the ledger that all items can be posted.
 
         Raises:
-            InvalidError, ProblemError: not all of them can be posted.
+            InvalidError, FakeProblemError: an item can't be posted.
         """
         faults = [
             InvalidField(f"[{index}].{fault.field}", fault.message)

@@ -114,8 +114,8 @@ def export(
     """Write all transactions to a file.
 
     The transactions of each user are sorted from the oldest to the newest. `saldo import` can read the file. If the
-    export is interrupted, the same command continues it; the file gets its name when it is complete. The key must
-    have access to all users, unless --user is given.
+    export is interrupted, the same command continues it (with --user, it starts again). The file gets its name when it
+    is complete. The key must have access to all users, unless --user is given.
     """
     to_stdout = str(file) == "-"
     written = format_ or Format.CSV if to_stdout else detect_format(file, format_)

@@ -27,7 +27,7 @@ from saldo.store.keys import Key, TooManyKeysError
 T = TypeVar("T")
 
 ROWS_MAX = 1000
-"""Maximum number of rows that are printed. The API has pagination."""
+"""Maximum number of rows that are printed. The API can list more, because it has pagination."""
 
 app = typer.Typer(help="Create, rotate and revoke API keys.", no_args_is_help=True)
 

@@ -30,7 +30,7 @@ from saldo.store.webhooks import Delivery, TooManyWebhooksError, Webhook, Webhoo
 T = TypeVar("T")
 
 ROWS_MAX = 1000
-"""Maximum number of rows that are printed. The API has pagination."""
+"""Maximum number of rows that are printed. The API can list more, because it has pagination."""
 
 app = typer.Typer(help="Manage webhooks, which deliver events to URLs.", no_args_is_help=True)
 

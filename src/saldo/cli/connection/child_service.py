@@ -1,4 +1,4 @@
-"""A temporary service on the data directory of the settings, which one command starts and stops."""
+"""A temporary service that one command starts and stops. It uses the data directory of the settings."""
 
 from __future__ import annotations
 

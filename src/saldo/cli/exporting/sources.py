@@ -41,7 +41,8 @@ COLUMNS: Final = ExportedTransaction.__struct_fields__
 
 
 class ExportPosition(msgspec.Struct, frozen=True):
-    """The position of an export in the log: all shards before `shard` are read, and this shard up to `seq`."""
+    """The position of an export in the log. All shards before `shard` were read to their end, and `shard` was read up
+    to `seq` (inclusive)."""
 
     shard: int = 0
     seq: int = 0
@@ -62,7 +63,7 @@ class _LogPage(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class ExportFilter:
-    """The filter of an export. All ranges are half-open.
+    """The filter of an export. All ranges include their start and exclude their end.
 
     Attributes:
         since: The start of the range of timestamps.

@@ -23,7 +23,7 @@ GROUP_ROWS: Final = 65_536
 """Rows per row group of a Parquet file. One group is in memory at a time."""
 
 MONEY_DIGITS: Final = 18
-"""Maximum number of digits of a balance (`saldo.ledger.money`), as the precision of decimal128."""
+"""Precision of the decimal128 columns, which is the maximum number of digits of a balance (`saldo.ledger.money`)."""
 
 
 def header_row(format_: Format, columns: Sequence[str]) -> bytes:

@@ -39,7 +39,7 @@ def import_paths(file: Path, format_: Format, directory: Path | None) -> ImportP
     """Return the files of an import.
 
     Args:
-        directory: The directory of these files; None means that of the input.
+        directory: The directory of these files. None means the directory of the input.
 
     Raises:
         CommandError: The directory does not exist.

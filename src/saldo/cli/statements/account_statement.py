@@ -118,7 +118,8 @@ def read_statement(
 def build_entries(
     lines: Sequence[ExportedTransaction], opening: Decimal, end: datetime
 ) -> list[StatementEntry]:
-    """Return the entries in the order in which they took effect; those of the same time, in the order of recording."""
+    """Return the entries in the order in which they took effect. Entries of the same time are in the order of
+    recording."""
     found = sorted(
         (_ParsedLine(parse_instant(line.timestamp, None), line.number, line) for line in lines),
         key=lambda each: (each.timestamp, each.number),
@@ -126,7 +127,7 @@ def build_entries(
     late: set[int] = set()
     lowest = None
     for each in reversed(found):
-        # A transaction that took effect later was recorded earlier.
+        # The entry is late, because an entry with a smaller number took effect after it.
         if lowest is not None and each.number > lowest:
             late.add(each.number)
         if each.line.outcome == "posted":

@@ -74,7 +74,8 @@ class AsyncClient:
                 except for loopback addresses.
             key: A key, as `saldo keys create` has printed it, or a token.
             retries: The timeouts and the backoff of calls.
-            verify: How the service's certificate is checked.
+            verify: How the service's certificate is verified: True (with the default CA certificates), False (not at
+                all), or a TLS context.
             transport: A replacement for the network, for tests; see `saldo.testing`.
 
         Raises:
