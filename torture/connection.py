@@ -44,7 +44,7 @@ class Connection:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     def close(self) -> None:
-        """Close the connection at once, without reading further."""
+        """Close the connection immediately, without reading further."""
         if self._streams is not None:
             self._streams[1].transport.abort()
             self._streams = None

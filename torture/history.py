@@ -1,7 +1,7 @@
 """The history of a run: the clients' calls, their times and their answers. The checker gets nothing else.
 
-A history is an NDJSON file with one line for each operation, written when the operation ends or is given up. It can be
-checked long after the run and on another machine.
+A history is an NDJSON file with one line for each operation, written when the operation ends or its client stops
+waiting. It can be checked long after the run and on another machine.
 """
 
 from __future__ import annotations

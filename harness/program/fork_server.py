@@ -2,8 +2,8 @@
 
 A request is a message on the control socket, whose descriptor is the program's argument. It is a JSON object with
 `arguments`, `directory`, `environment` and `new_session`, and carries four descriptors: standard input, output and
-error, and a socket that gets the process id and later, when the process has ended, its exit code (negative for a
-signal).
+error, and a socket. The server sends the process id to this socket, and the exit code (negative for a signal) when the
+process has ended.
 
 The process has one thread and handles no signals, so that its children are like new processes.
 """

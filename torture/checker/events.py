@@ -1,4 +1,5 @@
-"""Check of the delivered events against the final log: complete, at least once, in order, and nothing else.
+"""Check of the delivered events against the final log: every event is delivered at least once, in order, and there are
+no other events.
 
 The promises are listed in docs/howto/consume-events.md. Events of types that don't belong to the ledger are checked in
 one respect only: a redelivery must be identical.

@@ -168,7 +168,7 @@ class DatabaseExhausted(Fault):
             pass
         for proxy in self.service.database:
             proxy.cut()
-        await self._take()  # those that the cut has freed, unless the service reconnects first
+        await self._take()  # takes the connections that the cut has freed, unless the service reconnects first
 
     async def end(self) -> None:
         for connection in self._taken:

@@ -22,7 +22,7 @@ RELAY = frozenset({"service", "broker"})
 
 
 class ServiceKilled(Fault):
-    """A kill of a service, as by the out-of-memory killer. The service is restarted at once."""
+    """A kill of a service, as by the out-of-memory killer. The service is restarted immediately."""
 
     kind = "service killed"
     affects = SERVICE
@@ -122,7 +122,7 @@ class PostgresqlKilled(_PostgresqlSignalled):
 
 
 class PostgresqlStopped(_PostgresqlSignalled):
-    """An immediate shutdown: all of the server's processes end at once, and nothing is flushed to disk."""
+    """An immediate shutdown: all of the server's processes end immediately, and nothing is flushed to disk."""
 
     kind = "postgresql stopped immediately"
     number = signal.SIGQUIT
@@ -177,7 +177,7 @@ class _Rabbitmq(Fault):
 
 
 class RabbitmqKilled(_Rabbitmq):
-    """A `kill -9` of the broker, which is restarted at once."""
+    """A `kill -9` of the broker, which is restarted immediately."""
 
     kind = "rabbitmq killed"
     from_begin = True

@@ -1,8 +1,8 @@
 """Mutant that answers before the commit, which follows a little later.
 
 Forgotten: nothing counts as recorded before the commit.
-Harm: a service or a database that is killed in between loses what was acknowledged. Until the commit, a client
-doesn't see its own transaction. If the commit fails, nobody is notified.
+Harm: a service or a database that is killed between the answer and the commit loses what was acknowledged. Until the
+commit, a client doesn't see its own transaction. If the commit fails, nobody is notified.
 Safeguard removed: none. In the real service a statement is a transaction of its own, so nothing can come between
 its commit and its result; here there is a transaction around it.
 """

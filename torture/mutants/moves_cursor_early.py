@@ -1,8 +1,8 @@
 """Mutant that moves a cursor before the batch is published.
 
 Forgotten: a cursor may move past an event only after its publication was confirmed.
-Harm: a broker or a relay that is killed in between loses the events of the batch, because the next relay begins after
-them.
+Harm: if a broker or a relay is killed between the two steps, the events of the batch are lost, because the next relay
+begins after them.
 Safeguard removed: none. The order of the two steps in `saldo.relay.relay` is the safeguard.
 """
 

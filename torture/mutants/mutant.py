@@ -1,7 +1,7 @@
 """The description of a planted bug, and the function that plants it in a process.
 
-The service knows nothing of this package. A bug of the SQL function is planted in the database only. A bug in Python is
-planted in each process when the process starts.
+The code of the service does not refer to this package. A bug of the SQL function is planted in the database only. A bug
+in Python is planted in each process when the process starts.
 """
 
 from __future__ import annotations

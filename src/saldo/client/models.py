@@ -282,7 +282,7 @@ class Proof(Struct, frozen=True):
                 can make up such a proof.
 
         Raises:
-            saldo.client.proof.NotProvenError: The proof is wrong, or leads to no seal in `kept`.
+            saldo.client.proof.InvalidProofError: The proof is wrong, or leads to no seal in `kept`.
         """
         checked = verify_proof(
             self.document,

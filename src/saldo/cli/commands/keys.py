@@ -1,6 +1,6 @@
 """`saldo keys` manages API keys directly in the database.
 
-They are needed for the first key, which can't be created over HTTP from another machine.
+These commands work without a key. The first key can't be created over HTTP from another machine.
 """
 
 from __future__ import annotations

@@ -49,7 +49,8 @@ def serve(
     set_up_logging(settings)
     # This precedes the creation of files, because the service's own account could not use files that belong to root.
     refuse_root(settings)
-    # This precedes the start of the database, so that a port in use and an invalid certificate are reported at once.
+    # This precedes the start of the database, so that a port in use and an invalid certificate are reported
+    # immediately.
     certificates = Certificates.of(settings)
     listening = bind(settings.host, settings.port)
     with Database(settings) as database_url:

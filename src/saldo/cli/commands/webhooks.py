@@ -241,7 +241,7 @@ def replay(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Retry dead and pending deliveries at once."""
+    """Retry dead and pending deliveries immediately."""
     settings = settings_module.load()
     uuid = None if event is None else _read(lambda: parse_uuid(event))
 
