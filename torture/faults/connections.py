@@ -168,7 +168,8 @@ class DatabaseExhausted(Fault):
             pass
         for proxy in self.service.database:
             proxy.cut()
-        await self._take()  # takes the connections that the cut has freed, unless the service reconnects first
+        # The cut has freed connections. They are taken here, unless the service takes them first.
+        await self._take()
 
     async def end(self) -> None:
         for connection in self._taken:
