@@ -30,7 +30,7 @@ class ResourceUsage:
     database: float = 0.0
     driver: float = 0.0
     others: float = 0.0
-    """CPU time of all other processes on the machine, which was not available to the measurement."""
+    """CPU time of all other processes on the machine. The measurement could not use this time."""
     wal_bytes: int = 0
 
     def __add__(self, other: ResourceUsage) -> ResourceUsage:

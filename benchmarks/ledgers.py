@@ -20,9 +20,9 @@ from saldo.store.embedded import EmbeddedServer
 from saldo.store.schema.migrate import prepare
 
 TEMPLATE = "saldo"
-"""The database that the embedded server creates.
+"""Name of the database that the embedded server creates.
 
-It is migrated and given its users once, and then serves as the template of all ledgers.
+The database is migrated and filled with users once. After that it is the template of all ledgers.
 """
 
 
@@ -42,7 +42,7 @@ class Ledger:
 
     @property
     def history_user(self) -> int:
-        """The id of the user for a long history."""
+        """The id of the extra user whose history the history benchmark makes long."""
         return self.users + 1
 
     @contextmanager

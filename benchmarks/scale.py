@@ -1,4 +1,4 @@
-"""The sizes of a run: short (minutes), full, or tiny (only a test that it works)."""
+"""The sizes of a run: short (minutes), full, or tiny (only a test that the benchmarks work)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Scale:
     Attributes:
         rounds, seconds: The number and length of the rounds of each load of single requests. Service and baseline take
             turns.
-        variant_runs: The number of runs of the streams that have no target of their own.
+        variant_runs: The number of runs of each kind of stream that has no target.
         growth_lines, growth_steps: The number of lines by which a ledger grows in each step, and the number of steps.
             `grown_runs` further streams follow.
         history_entries: The number of entries of the user whose balance is read at random dates.

@@ -9,7 +9,7 @@ from harness import prerequisites
 
 SECONDS_MAX = 120
 SETTLE_MILLISECONDS = 20_000
-"""Time that a page gets to finish, in milliseconds of the browser's virtual clock, which skips idle time."""
+"""Time limit for a page to finish, in milliseconds of the browser's virtual clock. This clock skips idle time."""
 
 
 def find() -> str | None:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 
 class DisconnectedError(Exception):
-    """No answer came, or an incomplete one: the outcome of the request is unknown."""
+    """The error for a request without a complete answer. The outcome of the request is unknown."""
 
 
 class Client:

@@ -18,9 +18,12 @@ PACE_SECONDS = 0.02
 def run_load(
     url: str, *, clients: int = 2, users: int = 20, pace_seconds: float = PACE_SECONDS
 ) -> Iterator[list[int]]:
-    """Run clients that post, retry, read and are refused, and one that follows the live stream; yield user ids.
+    """Run a mixed load while the block runs, and yield the ids of its users.
 
-    They continue whatever the answers are, and also if there is no answer.
+    Some clients post, retry and read transactions, and some of their requests are refused. One client follows the live
+    stream.
+
+    The clients continue whatever the answers are, and also if there is no answer.
 
     Args:
         pace_seconds: pause between the rounds of a client.

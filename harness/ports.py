@@ -10,7 +10,7 @@ from contextlib import suppress
 def find_free_ports(count: int) -> list[int]:
     """Return different unused ports that the system doesn't assign to outgoing connections.
 
-    Otherwise a connection could get the port of a killed server before that is restarted.
+    Otherwise an outgoing connection could get the port of a killed server before the server is restarted.
     """
     ports: list[int] = []
     while len(ports) < count:

@@ -1,8 +1,7 @@
-"""Servers and programs that a test needs and that may be missing; each is looked up by itself.
+"""Servers and programs that tests need and that may be missing. Each is checked separately.
 
-SALDO_TEST_HIDDEN is a comma-separated list of names to hide; the suite then runs as on a machine without these
-programs. SALDO_TEST_PROMISED is such a list, too: if one of these programs is missing, a test that needs it fails
-instead of being skipped.
+SALDO_TEST_HIDDEN is a comma-separated list of names to treat as missing. SALDO_TEST_PROMISED is a list of names that
+must be present: a test that needs a missing one fails instead of being skipped.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ NAMES: Final = frozenset(
         *("chromium", "kubectl", "curl", "node", "psql"),
     }
 )
-"""Names that can be hidden, as in SALDO_TEST_PROMISED."""
+"""The names that both variables can contain."""
 
 HIDDEN: Final = frozenset(filter(None, os.environ.get("SALDO_TEST_HIDDEN", "").split(",")))
 
 PROMISED = os.environ.get("SALDO_TEST_PROMISED", "").split(",")
-"""Programs and servers that CI provides: a test that would be skipped without one fails there."""
+"""Names of the programs and servers that must be present, for example in CI."""
 
 if HIDDEN - NAMES:
     raise ValueError(

@@ -1,4 +1,4 @@
-"""A Prometheus of the tests' own with the shipped configuration, but with other targets and shorter times."""
+"""A Prometheus for tests, with the shipped configuration but other targets and shorter times."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def find(program: str) -> str | None:
 
 @dataclass(frozen=True)
 class Series:
-    """A time series: labels, and points of time (seconds since 1970) and value."""
+    """A time series: its labels, and its points. A point is a time (in seconds since 1970) and a value."""
 
     labels: Mapping[str, str]
     points: Sequence[tuple[float, float]]
@@ -59,7 +59,8 @@ def write_configuration(
     """Write the shipped configuration, changed to scrape every second and to fire alerts as early as possible.
 
     Args:
-        replaced: by alert, a part of its expression and a substitute that a test can wait for.
+        replaced: by the name of an alert, a part of its expression and the text that replaces it. A test can then wait
+            for the alert.
         job_name: another name of the service's job, as in an operator's own Prometheus.
     """
     config = yaml.safe_load((SHIPPED / "prometheus.yml").read_text())
@@ -141,7 +142,7 @@ class Prometheus:
         return set(self._ask("/api/v1/label/__name__/values"))
 
     def firing_alerts(self) -> dict[str, list[dict[str, str]]]:
-        """Return the alerts that fire at present: their labels, by name."""
+        """Return the labels of the alerts that are firing now, by the name of the alert."""
         alerts: dict[str, list[dict[str, str]]] = {}
         for alert in self._ask("/api/v1/alerts")["alerts"]:
             if alert["state"] == "firing":

@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx
 
 READS: Final = re.compile(r'^saldo_replica_reads_total\{answered_by="(\w+)"\} (\S+)$', re.MULTILINE)
-"""The samples of the metric that counts these reads by server."""
+"""Pattern of the samples of the metric that counts these reads, by the server that answered them."""
 
 FIRST: Final = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
 ENTRIES: Final = 30

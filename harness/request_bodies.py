@@ -10,16 +10,18 @@ LINES_TYPE: Final = "application/x-ndjson"
 BULK_PATH: Final = "/v1/transactions"
 
 ONE_ANSWER_BYTES_MAX: Final = 16 * 1024
-"""Limit of the answer to one object.
+"""Maximum size of the answer to one object, in bytes.
 
-The answer has twenty faults with names of 100 characters of four bytes, and the first of them again.
+The largest answer contains twenty faults, whose names have 100 characters of four bytes each, and repeats the first
+fault.
 """
 
 LINE_FACTOR_MAX: Final = 320
-"""Bytes of an answer for each byte of a line or an item: the answer to `{}` lists four missing fields."""
+"""Maximum size of the answer to a line or an item, as a multiple of its size. The maximum occurs for `{}`, whose answer
+lists four missing fields."""
 
 ARRAY_ANSWER_BYTES_MAX: Final = 3 * 1024 * 1024
-"""Limit of the answer to an array: 1 MiB of reasons, then 200 bytes for each of 5,000 items."""
+"""Maximum size of the answer to an array, in bytes: 1 MiB of reasons, and 200 bytes for each of 5,000 items."""
 
 
 def answer_bytes_max(path: str, sent_bytes: int, *, lines: bool) -> int:

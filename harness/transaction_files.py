@@ -14,7 +14,7 @@ Line = tuple[str, str, str, str, str]
 
 
 def deposits(count: int, users: Sequence[str], *, seed: int = 1) -> list[Line]:
-    """Return deposits of different amounts, in the past, to users in turn."""
+    """Return deposits of different amounts, with timestamps in the past. The users take turns."""
     draw = random.Random(seed)
     return [
         (

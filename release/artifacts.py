@@ -94,11 +94,10 @@ def build_distributions(output: Path) -> Path:
 
 
 def describe_installation(wheel: Path, scratch: Path, output: Path) -> None:
-    """Install the wheel with all features, and write which packages that installs.
+    """Install the wheel with all features, and write two lists of the packages that this installs.
 
-    Two files are written: `….cdx.json`, a bill of materials in CycloneDX's format, and `requirements.txt` with the hash
-    of each package, for `pip install --require-hashes`. The hashes are those of the files for this Python and this
-    platform.
+    The files are `….cdx.json`, a bill of materials in CycloneDX's format, and `requirements.txt` with the hash of each
+    package, for `pip install --require-hashes`. The hashes are those of the files for this Python and this platform.
 
     Args:
         wheel: Path of the wheel.

@@ -29,12 +29,14 @@ from torture.history import (
 )
 
 REQUEST_TIMEOUTS_SECONDS = (2.0, 5.0, 12.0)
-"""Request timeouts of clients, in seconds; some are shorter than the service's deadline, after which it answers."""
+"""Request timeouts of clients, in seconds. Some are shorter than the service's own deadline, so that the client gives
+up before the service answers."""
 
 PAUSE_SECONDS_MAX = 0.04
 
 RETRY_PAUSE_SECONDS = 0.1
-"""Pause after a request without an answer, in seconds: an unavailable service refuses connections at once."""
+"""Pause after a request without an answer, in seconds. Without it, clients would retry in a tight loop, because an
+unavailable service refuses connections immediately."""
 
 DEPOSIT_ATTEMPTS_MAX = 50
 
@@ -62,7 +64,7 @@ class SharedState:
         """Numbers of clients: each client takes one."""
 
     def record(self, client: int, invoked: float, call: Call, answer: Answer | None) -> None:
-        """Record one call when it has ended."""
+        """Record one call, and its answer if there was one."""
         self.record_line(
             client,
             invoked,
@@ -77,7 +79,8 @@ class SharedState:
         call: Call,
         outcome: tuple[int, Any, bool] | None,
     ) -> None:
-        """Record one call, or one line of a bulk request: its status, its body and whether it was replayed."""
+        """Record one call, or one line of a bulk request. `outcome` is its status, its body, and whether it was
+        replayed."""
         now = time.monotonic()
         kind = type(call).__name__
         if isinstance(call, Post) and (outcome is None or outcome[0] >= 500):
@@ -143,7 +146,8 @@ class Client:
                 each.close()
 
     async def _post(self) -> None:
-        """Send a post until it is decided, often at the other service; sometimes give up."""
+        """Send a transaction until it is decided. Often switch to the other service between attempts, and sometimes
+        give up."""
         post = self._new_post()
         self._board.sent.append(post)
         connection = self._choose_connection()
@@ -228,7 +232,7 @@ class Client:
         return self._random.choice(self._connections)
 
     def _user(self) -> int:
-        """Choose a user; a few users are chosen most of the time."""
+        """Choose a user. A few users are chosen most of the time."""
         users = self._board.users
         hot = users[: max(1, len(users) // 8)]
         return self._random.choice(hot if self._random.random() < 0.7 else users)
@@ -247,7 +251,7 @@ class Client:
         )
 
     def _moment(self) -> str:
-        """Choose a timestamp within the day before the run, often one that was used already."""
+        """Choose a timestamp within the day before the run. Often it is one that was used before."""
         moments = self._board.moments
         if moments and self._random.random() < 0.6:
             return self._random.choice(moments)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 
 class RequestFailedError(Exception):
-    """No answer came, or an incomplete one: the outcome of the request is unknown."""
+    """The error for a request without a complete answer. The outcome of the request is unknown."""
 
 
 class Answer(NamedTuple):
@@ -44,7 +44,7 @@ class Connection:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     def close(self) -> None:
-        """Close the connection at once, without reading further."""
+        """Close the connection immediately, without reading further."""
         if self._streams is not None:
             self._streams[1].transport.abort()
             self._streams = None

@@ -41,7 +41,7 @@ async def read(
 
     Args:
         settled_at: the time, by the monotonic clock, after which no request that was sent can take effect any more.
-        seconds_max: how long each page is retried.
+        seconds_max: the time for which a page is retried, in seconds.
     """
     await asyncio.sleep(max(0.0, settled_at - time.monotonic()))
     before = FinalReadResult([], {})
@@ -102,7 +102,7 @@ async def _get(service: Service, path: str, seconds_max: float) -> Any:
     """Return the body of a GET, retrying until it is answered with 200.
 
     Raises:
-        FinalReadError: it was not answered so within `seconds_max`.
+        FinalReadError: there was no such answer within `seconds_max`.
     """
     deadline = time.monotonic() + seconds_max
     while True:

@@ -1,7 +1,7 @@
 """The history of a run: the clients' calls, their times and their answers. The checker gets nothing else.
 
-A history is an NDJSON file with one line for each operation, written when the operation ends or is given up. It can be
-checked long after the run and on another machine.
+A history is an NDJSON file with one line for each operation, written when the operation ends or its client stops
+waiting. It can be checked long after the run and on another machine.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Post(msgspec.Struct, frozen=True, tag_field="call", tag="post"):
     A retry is an operation of its own with the same uuid.
 
     Attributes:
-        amount: as sent, a decimal string.
-        timestamp: as sent; None if it was left out.
+        amount: the amount as it was sent, a decimal string.
+        timestamp: the timestamp as it was sent; None if it was left out.
     """
 
     uuid: str
@@ -34,14 +34,14 @@ class Post(msgspec.Struct, frozen=True, tag_field="call", tag="post"):
 
 
 class ReadBalance(msgspec.Struct, frozen=True, tag_field="call", tag="balance"):
-    """One `GET /v1/user/{id}/balance`. date: as sent; None for the current balance."""
+    """One `GET /v1/user/{id}/balance`. `date` is the date as it was sent; None for the current balance."""
 
     user_id: int
     date: str | None = None
 
 
 class ReadTransaction(msgspec.Struct, frozen=True, tag_field="call", tag="transaction"):
-    """One `GET /v1/transaction/{uuid}`, of a uuid that belongs to the user or was never sent."""
+    """One `GET /v1/transaction/{uuid}`. The uuid is that of a transaction of the user, or it was never sent."""
 
     uuid: str
     user_id: int
@@ -61,12 +61,12 @@ class Operation(msgspec.Struct, frozen=True):
     """One call of one client, and its result.
 
     Attributes:
-        client: the number of the client; a client does one thing after the other.
-        invoked: seconds of one monotonic clock, before the first byte was sent.
-        answered: seconds of the same clock, after the last byte arrived; None if no complete answer ever arrived.
-            Then the outcome of the call is unknown, and the call may still take effect long after it was given up.
-        status: the status of HTTP, or of the line of a bulk request; None if there was no answer. A 5xx says as
-            little as no answer.
+        client: the number of the client. A client makes one call at a time.
+        invoked: the time before the first byte was sent, in seconds by a monotonic clock.
+        answered: the time after the last byte arrived, in seconds by the same clock. None means that no complete answer
+            arrived: the outcome of the call is unknown, and the call may still take effect long after it was given up.
+        status: the status of HTTP, or of the line of a bulk request; None if there was no answer. After a 5xx the
+            outcome is unknown, as without an answer.
         body: the body of the answer, unchanged.
         replayed: whether the answer had `Idempotent-Replayed: true`.
     """

@@ -21,7 +21,7 @@ from torture.world.consumers import STREAM, Consumers
 from torture.world.world import World
 
 AVAILABLE_SECONDS_MAX = 60.0
-"""Time within which a service must answer after a fault, in seconds; a slower recovery counts as a failure."""
+"""Time within which a service must answer after a fault, in seconds. A slower recovery counts as a failure."""
 
 DELIVERY_SECONDS_MAX = 120.0
 
@@ -43,11 +43,12 @@ class InjectedFault(msgspec.Struct):
     """One fault that was injected, and the recovery from it.
 
     Attributes:
-        began: seconds by the clock of the history.
-        ended: seconds by the same clock.
-        again_seconds: seconds from the fault's end (for killed processes, from its begin) until both services had
+        began: the time of its begin, in seconds by the clock of the history.
+        ended: the time of its end, in seconds by the same clock.
+        recovery_seconds: seconds from the fault's end (for killed processes, from its begin) until both services had
             answered a POST that was sent after that; None if they did not.
-        delivery_recovery_seconds: the same until queue, webhook and follower had received the event of such a POST.
+        delivery_recovery_seconds: seconds from the same time until the queue, the webhook and the follower had received
+            the event of such a POST.
         unserved_seconds: the longest time in which no client's POST was decided at either service.
     """
 
@@ -86,7 +87,8 @@ class Nemesis:
         self.happened: list[InjectedFault] = []
 
     async def run(self, kinds: Sequence[type[Fault]], seconds: float) -> None:
-        """Inject every kind once in an order from the seed, then again in another order, until the time is over."""
+        """Inject every kind of fault once, in an order from the seed, and repeat this in other orders until the time is
+        over. The first round is always completed."""
         deadline = time.monotonic() + seconds
         left = self._random.sample(kinds, len(kinds))
         first_round = True

@@ -1,7 +1,7 @@
 """A TCP proxy that can harm its connections: cut, delay, lose, half-close or refuse them.
 
-It never does what TCP never does: after a connection has lost bytes in one direction, no further bytes are passed on in
-that direction.
+The proxy never does what TCP can't do: after a connection has lost bytes in one direction, the proxy forwards no
+further bytes in that direction.
 """
 
 from __future__ import annotations
@@ -88,9 +88,10 @@ class Proxy:
             link.half_close(direction)
 
     def calm(self) -> None:
-        """End all faults for new connections.
+        """End all faults.
 
-        A connection that has lost bytes stays silent until one of its ends closes it.
+        Connections of which one end closed unnoticed are reset. A connection that has lost bytes stays silent until one
+        of its ends closes it. A half-closed connection stays half-closed.
         """
         self.refusing = False
         for way in self.ways.values():
@@ -123,7 +124,8 @@ class _Link:
         """Whether one end has closed while the other could not be notified."""
 
     async def run(self, connect: Callable[[], Awaitable[Streams]] | None) -> None:
-        """Connect to the server and forward both directions. connect: None if the client is refused."""
+        """Connect to the server and forward both directions. If `connect` is None, reset the connection of the
+        client."""
         try:
             if connect is None:
                 return
@@ -200,7 +202,7 @@ class UnixSocketServer(Protocol):
 
 
 def to_socket(server: UnixSocketServer) -> Callable[[], Awaitable[Streams]]:
-    """Return a function that connects to the Unix socket at its path of that time."""
+    """Return a function that connects to the Unix socket of a server. It reads the path of the socket at each call."""
 
     async def connect() -> Streams:
         return await asyncio.open_unix_connection(server.socket)

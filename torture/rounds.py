@@ -26,16 +26,16 @@ USERS = 16
 
 ROUND_SECONDS = 3.0
 BEFORE_FAULT_SECONDS = 1.0
-"""Delay of the fault within a round, in seconds: a fault does no harm before the clients have begun."""
+"""Delay of the fault within a round, in seconds. A fault has no effect before the clients have begun."""
 
 READ_SECONDS_MAX = 5.0
-"""Time limit for a page of the final read, in seconds, because a bug may have made it unreadable.
+"""Time limit for a page of the final read, in seconds. A bug may have made the page unreadable.
 
 The other pages are still evidence.
 """
 
 BATCH_TIMEOUT_SECONDS = 2
-"""The service's batch timeout, in seconds. The final read waits for as long after a post without an answer."""
+"""The service's batch timeout, in seconds. After a post without an answer, the final read waits for this time."""
 
 LEASE_SECONDS = 2
 """The relay's lease, in seconds: the time until another relay takes over from one that was killed."""
@@ -96,7 +96,7 @@ class Rounds:
             file.close()
 
     async def run_round(self, kind: type[Fault] | None) -> Evidence:
-        """Play one round and return all evidence so far, limited to the users who can be read.
+        """Run one round, and return the evidence of all rounds so far, limited to the users who can be read.
 
         Args:
             kind: the kind of fault that is injected; None for no fault.
@@ -121,7 +121,7 @@ class Rounds:
     async def _until_told(self, consumers: Consumers) -> None:
         """Post a last transaction of each user, and wait until all consumers have received these transactions.
 
-        By then they have received everything before, too. The wait ends early when nothing has been delivered for
+        By then they have received all earlier events, too. The wait ends early when nothing has been delivered for
         `SILENCE_SECONDS_MAX`, because a bug may have lost one of these events.
         """
         port = self._world.ports[0]
@@ -152,7 +152,7 @@ class Rounds:
 
 
 def exclude_users(evidence: Evidence, user_ids: Collection[int]) -> Evidence:
-    """Return the evidence without these users: a user whose state is unknown is no ground for a finding."""
+    """Return the evidence without these users, because their state is unknown and can't prove a fault."""
     subjects = set(map(str, user_ids))
     return Evidence(
         [each for each in evidence.operations if each.call.user_id not in user_ids],

@@ -32,7 +32,7 @@ CLIENTS = 12
 USERS = 32
 
 TOLD_SECONDS_MAX = 300.0
-"""Time that consumers may need to receive everything once all faults have ended, in seconds."""
+"""Maximum time that the consumers may take to receive all events after the last fault has ended, in seconds."""
 
 
 class Run:
@@ -106,8 +106,8 @@ class Run:
         """End the run once all faults are over.
 
         Returns:
-            The number of recorded transactions, and whether every fault was recovered from, every consumer has
-            received everything, and `saldo verify` has found no fault.
+            The number of recorded transactions, and whether the run was right. It was right if the services recovered
+            from every fault, every consumer has received everything, and `saldo verify` has found no fault.
         """
         self._say("calm")
         await one.finish()

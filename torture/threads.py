@@ -15,7 +15,7 @@ async def run_in_thread(function: Callable[P, T], *given: P.args, **named: P.kwa
 
     A caller that is cancelled meanwhile still waits for the end of the function.
 
-    A thread can't be cancelled: an abandoned one would continue to start processes that the caller is ending.
+    A thread can't be cancelled. An abandoned thread could still start processes while the caller is ending them.
     """
     call = asyncio.ensure_future(asyncio.to_thread(function, *given, **named))
     try:

@@ -28,7 +28,8 @@ NO_MUTANT: Final = "none"
 """Name of the trial without a bug: the real service under the same conditions."""
 
 SECONDS_MAX = 90.0
-"""Time after which no further round begins, in seconds; a bug that is not found by then counts as not caught."""
+"""Time after which no further round begins, in seconds. If the checker has not found the bug by then, the bug counts as
+not caught."""
 
 
 class Trial:
@@ -38,7 +39,7 @@ class Trial:
         """Prepare the trial.
 
         Args:
-            name: one of `NAMES`, or `NOTHING`.
+            name: one of `NAMES`, or `NO_MUTANT`.
         """
         self._name = name
         self._planted = None if name == NO_MUTANT else NAMES[name]

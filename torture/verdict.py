@@ -13,7 +13,7 @@ class Verdict:
     """The result of the trial of one bug.
 
     Attributes:
-        expected: the kinds of fault of which any counts as caught; empty if nothing is planted.
+        expected: the expected kinds of fault, of which the checker must find at least one; empty if nothing is planted.
         found: the kinds of fault that the checker has found.
         broken: other failures, one sentence each: a user who could not be read, or an exception in the suite.
         tried: whether there was evidence to check.

@@ -19,7 +19,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "reference/events.md": events.page,
     "reference/settings.md": settings.page,
 }
-"""Functions that return the text of each file, by its path relative to docs."""
+"""The function that returns the text of each file, by the path of the file relative to docs."""
 
 
 def write(docs: Path) -> list[str]:

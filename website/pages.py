@@ -62,7 +62,7 @@ def assemble(directory: Path) -> None:
 
 
 def _files_to_copy() -> Iterator[tuple[str, tuple[str, Path]]]:
-    """Yield each file to copy: its path in the repository, and its path on the site with the file to read."""
+    """Yield for each file to copy its path in the repository, its path on the site, and the file to read."""
     for source, place in MOVED_PAGES.items():
         if source.endswith(".md") and source != "README.md":
             yield source, (place, ROOT / source)

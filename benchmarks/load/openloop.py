@@ -38,7 +38,8 @@ Further requests wait for a connection, and the wait counts as part of their lat
 """
 
 LOCAL_ADDRESSES = 20
-"""Number of loopback addresses to connect from. One has too few ports if each request uses a new connection."""
+"""Number of loopback addresses to connect from. A single address has too few ports if each request uses a new
+connection."""
 
 RECEIVE_BYTES = 65_536
 
@@ -84,7 +85,7 @@ class Load:
     Attributes:
         connections: The number of connections that are opened before the first request. More are opened if none is
             free, up to `connections_max`.
-        fresh: Whether to send each request over a new connection instead.
+        fresh: Whether to send each request over a new connection, instead of one that is already open.
         core: The processor that the generator is bound to, or None for any.
         seed: The seed of the send times and of the uuids. Runs on the same ledger need different seeds.
     """
@@ -108,7 +109,7 @@ class LoadResult:
     Attributes:
         due: The time at which each request was due, in seconds from the start.
         seconds: The latency of each request, from that time to the response, in seconds.
-        kinds: The result of each request, a value of `Kind`.
+        kinds: The result of each request, a value of `ResultKind`.
         late: The lateness of the generator at each request, in seconds.
         opened: The total number of connections opened.
         processor_share: The share of a core that the generator used.
@@ -339,7 +340,7 @@ class _Run:
         connection.sock.close()
 
     def _expire(self, before: float) -> None:
-        """Expire the requests that were due at a time or before it."""
+        """Record a timeout for each open request that was due at the time `before` or earlier."""
         while self._waiting and self._waiting[0] <= before:
             self._record(self._waiting.popleft(), ResultKind.TIMEOUT)
         for connection in tuple(self._connections.values()):

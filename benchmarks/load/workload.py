@@ -22,7 +22,7 @@ LINES_PER_MILLISECOND = 30
 """Number of time-ordered uuids per millisecond, which is about the rate of a service at full load."""
 
 Outcome: TypeAlias = tuple[str, bool]
-"""The code of a line, and whether it is a replay."""
+"""The outcome code of one response line of a bulk request, and whether the line reports a replay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,7 @@ def _users(workload: Workload, random: Random) -> Iterator[int]:
 
 
 def _uuids(version: Literal[4, 7], begins_at: datetime, random: Random) -> Iterator[str]:
-    """Yield uuids after RFC 9562 of version 4, or of version 7 with a counter within each millisecond."""
+    """Yield uuids of version 4, or of version 7 with a counter within each millisecond (RFC 9562)."""
     milliseconds = int(begins_at.timestamp() * 1000)
     number = 0
     while True:

@@ -99,7 +99,8 @@ SERVICES: Final = 8
 """
 
 ROUND_TRIP_US: Final = 1000.0
-"""Assumed time of a call for network and commit, in microseconds, apart from the worker's CPU time."""
+"""Assumed time that the network and the commit add to a call, in microseconds. The worker's CPU time is not
+included."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ class Target:
 
 @dataclass(slots=True)
 class Series:
-    """The values of several rounds, which the median represents."""
+    """The values of several rounds. The report shows their median."""
 
     values: list[float] = field(default_factory=list)
 

@@ -27,7 +27,8 @@ class StreamResults:
 
 
 def measure_bulk(bench: RunContext) -> Iterator[Row]:
-    """Measure streams of each kind in turn, each into a fresh ledger, and copy its rows right afterwards."""
+    """Measure streams of each kind, in turns and each into a fresh ledger. After each stream, measure a COPY of its
+    rows."""
     plain = bench.workload(bench.scale.bulk_lines)
     workloads = {
         FRESH: plain,

@@ -117,7 +117,7 @@ def _times(bench: RunContext, ledger: Ledger, ends_at: datetime) -> tuple[Series
         connection.execute(read_statement("balance_timer").encode())
         series = []
         for known in ([None] * count, known_ats):
-            # The first run brings the pages into the cache, where those of an active user are.
+            # The first run loads the pages into the cache, in which the pages of an active user already are.
             for _ in range(2):
                 arguments = (ledger.history_user, moments, known)
                 rows = connection.execute(

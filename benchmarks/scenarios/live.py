@@ -18,7 +18,7 @@ CONNECTIONS = 64
 USERS = 1000
 """Number of users that transactions are posted to.
 
-With 1,000 subscribers of one user each, every event therefore reaches one subscriber.
+With 1,000 subscribers of one user each, every event therefore reaches exactly one subscriber.
 """
 
 

@@ -39,7 +39,7 @@ ANSWERED_MIN = 0.9
 SUCCESS_SECONDS_MAX = 1.0
 """Time in seconds within which a response with status 200 counts as a success.
 
-A later one is counted as neither 200 nor 503, but its latency is included in those of status 200.
+A later response counts as neither 200 nor 503, but its latency is included in the latencies of status 200.
 """
 
 LATE_SECONDS_MAX = 0.05
@@ -56,7 +56,7 @@ AFTER_SECONDS = 3.0
 RECOVERED_LATENCY_SECONDS = 0.1
 """Maximum latency in seconds of a response after recovery.
 
-If twice the 99th percentile at half of the capacity is longer, that applies instead.
+If twice the 99th percentile at half of the capacity is longer, the maximum is that value instead.
 """
 
 TARGETS = {
@@ -154,7 +154,8 @@ class Driver:
         raise LateError(f"one of a hundred requests was sent {late:.3f} s late, or more")
 
     def capacity(self) -> float:
-        """Return the highest number of requests per second that got 200 in time, at any rate."""
+        """Increase the request rate step by step, and return the highest number of requests per second that got 200 in
+        time."""
         best, rate = 0.0, RATE_FIRST
         end = WARM_SECONDS + self._bench.scale.seconds
         while rate < self._bench.scale.overload_rate_max:

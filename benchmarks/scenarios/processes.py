@@ -14,7 +14,8 @@ from harness.program.service import ServiceProcess
 CONNECTIONS = (64, 512)
 """Total numbers of connections.
 
-With the first, each of eight processes has 8 connections. With the second, each has 64, as one process with the first.
+With 64 connections, each of eight processes has 8 of them. With 512, each of eight has 64, as many as a single process
+has with 64 in total.
 """
 
 
@@ -52,7 +53,8 @@ def _rows(bench: RunContext, running: list[ServiceProcess], connections: int) ->
 def _round(
     bench: RunContext, running: list[ServiceProcess], connections: int
 ) -> tuple[float, float, ResourceUsage]:
-    """Run one round. Returns the total requests per second, the worst 99th percentile, and the cost."""
+    """Run one round, and return the total requests per second, the worst 99th percentile latency, and the resources
+    that were used."""
     number = len(running)
     loads = [
         wrk.WrkLoad(

@@ -29,7 +29,7 @@ LAG_POLL_SECONDS = 0.25
 """Interval in seconds between two readings of the sealer's lag, each of which costs CPU time."""
 
 IMPORT_PART = 2
-"""Divisor of the number of lines for an import, which takes several times as long as a stream."""
+"""Divisor of the number of lines for imports, because an import takes several times as long as a stream."""
 
 SECONDS_BEHIND = re.compile(r"^saldo_seals_seconds_behind (\S+)$", re.MULTILINE)
 

@@ -18,7 +18,7 @@ from harness.ports import find_free_ports
 from harness.program.service import ServiceProcess
 
 CONNECTIONS = 64
-"""Number of connections in benchmarks that do not vary it."""
+"""Number of connections in benchmarks that do not vary this number."""
 
 PATHS = 100_000
 """Number of paths of GETs before they repeat."""
@@ -167,7 +167,7 @@ def _posts(
         requests = bench.posts(bench.workload(0))
         load = wrk.WrkLoad(service.url, requests, connections)
         ours.add(*_run_successful_round(bench, service.process.pid, load))
-        # The path `/` permits repeated lines, which do not matter to an echo.
+        # With the path `/`, lines may be repeated, which makes no difference to an echo.
         load = wrk.WrkLoad(echo.url, replace(requests, path="/"), connections)
         bare.add(*_run_successful_round(bench, echo.pid, load))
         requests.file.unlink()

@@ -33,7 +33,7 @@ SAMPLES = 60
 
 WARM_SHARE = 0.2
 WARM_PARTS = 2  # of ten
-"""Number of tenths of the time that are not evaluated, in which pools fill and buffers reach their size.
+"""Duration of the warm-up in tenths of the whole time. It is not evaluated, because pools fill and buffers grow in it.
 
 `WARM_SHARE` is the same time as a share of the whole.
 """
@@ -46,7 +46,7 @@ READS_PER_CONNECTION = 10
 
 MEMORY_TARGET = Target(ratio_at_most=1.05)
 FILES_TARGET = Target(ratio_at_most=1.05)
-"""Target for the ratio of the fitted line's end to its beginning, as for memory."""
+"""Target for the number of open files: the ratio of the fitted line's end to its beginning."""
 
 LATENCY_TARGET = Target(ratio_at_most=1.5)
 
@@ -103,8 +103,8 @@ def measure_soak(bench: RunContext) -> Iterator[Row]:
 def _latencies(driven: LoadResult, seconds: float) -> Iterator[Row]:
     """Compare the latencies of the second half with those of the first.
 
-    Percentiles are taken for each tenth of the time, which is a minute of ten, and the medians of both halves are
-    compared. A fitted line would not do, because one slow minute would tilt it.
+    Percentiles are taken for each tenth of the time (one minute of ten). Then the medians of both halves are compared.
+    A fitted line is not used, because one slow minute would tilt it.
     """
     width = seconds / 10
     parts: list[list[float]] = [[] for _ in range(10)]

@@ -1,4 +1,4 @@
-"""Consumers of events, like those of other services."""
+"""Consumers of events, as other services would implement them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aio_pika.abc import AbstractIncomingMessage, AbstractQueue
 
 
 class ReceivedEvents:
-    """The events that a consumer has received, each once by its id, and all faults found in them."""
+    """The events that a consumer has received, without redeliveries, and all faults found in them."""
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
@@ -73,7 +73,8 @@ class QueueConsumer:
 async def consume_queue(
     url: str, exchange: str, binding: str = "user.#", *, name: str | None = None
 ) -> AsyncIterator[QueueConsumer]:
-    """Yield a consumer of the exchange's events with matching routing keys. A named queue is kept afterwards."""
+    """Yield a consumer of the exchange's events with matching routing keys. A queue with a given name is kept
+    afterwards; any other is deleted."""
     connection = await aio_pika.connect(url)
     async with connection:
         channel = await connection.channel()
@@ -87,7 +88,7 @@ async def consume_queue(
 
 
 async def read_stream(url: str, stream: str, count: int, *, seconds: float = 60) -> list[Any]:
-    """Return the first events of a stream with all repetitions, after checking that no further one follows at once."""
+    """Return the first `count` events of a stream, including repeated ones."""
     from urllib.parse import urlsplit
 
     from rstream import (

@@ -1,4 +1,4 @@
-"""A RabbitMQ node of the tests' own that can be killed and started: Debian's program on other ports."""
+"""A RabbitMQ node for tests, which can be killed and restarted. It is Debian's program on other ports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.ports import find_free_ports
 START_SECONDS_MAX = 90
 
 _PROGRAMS = ("/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server")
-"""Paths of the server's script itself, because Debian's wrapper requires a certain account."""
+"""Paths of the server's own script. Debian's wrapper is not used, because it runs only under certain accounts."""
 
 
 def find() -> str | None:
@@ -126,8 +126,8 @@ class Broker:
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(30)
             self._process = None
-            # The started process is a script; its server may end a moment later, and must not be taken for the next
-            # one.
+            # The process that was started is a script, and its server may end a moment later. Without this wait, the
+            # old server could be mistaken for the next one.
             while _takes_connections(self.port) or _takes_connections(self.stream_port):
                 time.sleep(0.05)
 

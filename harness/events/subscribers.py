@@ -1,4 +1,5 @@
-"""Clients of the live stream that parse it as the standard says, and disconnect when the test wants it."""
+"""Clients of the live stream. They parse it as the standard of server-sent events says, and disconnect when a test
+wants it."""
 
 from __future__ import annotations
 
@@ -98,7 +99,7 @@ class Subscriber:
 
     @property
     def blocks_iterator(self) -> AsyncIterator[Block]:
-        """The one iterator of this connection."""
+        """The iterator over the blocks of this connection. There is only one."""
         if not hasattr(self, "_blocks"):
             self._blocks = self.blocks()
         return self._blocks

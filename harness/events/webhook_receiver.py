@@ -49,7 +49,7 @@ class Receiver:
 
     Attributes:
         received: every request, in the order of arrival.
-        behave: the function that makes the answer; may be changed at any time.
+        behave: the function that returns the answer to a request. A test may replace it at any time.
     """
 
     def __init__(self) -> None:

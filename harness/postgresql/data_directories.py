@@ -1,7 +1,7 @@
-"""Data directories with an existing cluster: a copy takes a tenth of the processor time of `initdb`.
+"""Data directories with a cluster that is copied from a template, which takes a tenth of the CPU time of `initdb`.
 
 The first start on an empty directory is tested in `tests/integration/database/test_embedded.py` and by the commands of
-the documentation; other tests only need it to be done.
+the documentation; other tests only need a directory on which it has been done.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def create(data_dir: Path) -> None:
 
 
 def create_for_service(directory: Path, settings: Mapping[str, str]) -> None:
-    """Create the data directory that `saldo serve` would create in its working directory, if it needs one."""
+    """Create the data directory that `saldo serve` would create in its working directory, unless the settings or a
+    `.env` file there may name a database."""
     data_dir = directory / settings.get("SALDO_DATA_DIR", "data")
     named = "SALDO_DATABASE_URL" in settings or (directory / ".env").exists()
     if not named and not data_dir.exists():
@@ -39,7 +40,7 @@ def create_for_service(directory: Path, settings: Mapping[str, str]) -> None:
 
 
 def _template() -> EmbeddedServer:
-    """Return this process's template, a server that does not run."""
+    """Return the server whose data directory is the template of this process. The server does not run."""
     with _making:
         if os.getpid() not in _templates:
             directory = Path(tempfile.mkdtemp(prefix="saldo-template-"))

@@ -1,4 +1,4 @@
-"""Databases on any server with the two roles of docs/howto/postgresql.md, dropped afterwards."""
+"""Temporary databases on any server, with the two roles of docs/howto/postgresql.md."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def create_database(superuser_url: str) -> Iterator[Database]:
             for statement in (
                 "CREATE ROLE {saldo_owner} LOGIN PASSWORD {password}",
                 "CREATE ROLE {saldo} LOGIN PASSWORD {password}",
-                # This is for superusers by grant only, as on managed servers.
+                # This is needed if the superuser has this power by a grant only, as on managed servers.
                 "GRANT {saldo_owner} TO CURRENT_USER",
                 "CREATE DATABASE {saldo} OWNER {saldo_owner}",
                 "REVOKE CONNECT, TEMPORARY ON DATABASE {saldo} FROM PUBLIC",
@@ -72,7 +72,8 @@ def create_ledger(
     """Create a ledger on a server.
 
     Args:
-        distributed: None to distribute it if the database in the URL coordinates a Citus cluster.
+        distributed: whether to distribute the ledger; None means yes if the database in the URL coordinates a Citus
+            cluster.
         workers: see `create_citus_database`.
     """
     if distributed is None:
@@ -102,7 +103,8 @@ def has_citus(superuser_url: str) -> bool:
 
 @contextmanager
 def create_citus_database(superuser_url: str, workers: int | None = None) -> Iterator[Database]:
-    """Create the database on every node of the Citus cluster that the URL's database coordinates, and the roles.
+    """Create a database on every node of a Citus cluster, and its roles. The URL's database is the cluster's
+    coordinator.
 
     The steps are those of docs/howto/scale-out.md. The ledger is not distributed yet: `saldo.store.citus.setup` does
     that.
@@ -156,7 +158,7 @@ def create_citus_database(superuser_url: str, workers: int | None = None) -> Ite
 
 @contextmanager
 def _create_database_on_node(url: str, name: str) -> Iterator[None]:
-    """Create the database on a node, which a test may stop and start meanwhile."""
+    """Create the database on a node, and drop it at the end. A test may restart the node in between."""
     database = sql.Identifier(name)
     with psycopg.connect(url, autocommit=True) as admin:
         admin.execute(sql.SQL("CREATE DATABASE {}").format(database))

@@ -1,4 +1,4 @@
-"""A pgbouncer of the tests' own in front of a server, over Unix sockets."""
+"""A pgbouncer for tests, between clients and a server, over Unix sockets."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ KEEPS_STATEMENTS = (1, 21)
 
 
 def find() -> str | None:
-    """Return the path of pgbouncer, which Debian installs with the daemons, outside of users' PATH."""
+    """Return the path of pgbouncer, or None if it is not installed. Debian installs it outside of users' PATH."""
     return prerequisites.find_program(
         "pgbouncer", "pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
     )
 
 
 def read_version(program: str) -> tuple[int, ...]:
-    """Return its version."""
+    """Return the version of pgbouncer."""
     done = subprocess.run([program, "--version"], check=True, capture_output=True, text=True)
     found = re.search(r"(\d+)\.(\d+)", done.stdout + done.stderr)
     assert found is not None, done.stdout

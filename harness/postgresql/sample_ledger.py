@@ -1,4 +1,4 @@
-"""A ledger with some entries and seals, and ways to change it behind Saldo's back."""
+"""A ledger with some entries and seals, and functions that alter it without Saldo."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DAY = timedelta(days=1)
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
 
 SEALED = 8
-"""Number of entries of a seal."""
+"""Number of entries per seal."""
 
 ENTRIES = """
     SELECT shard, seq, user_id, number, uuid, kind, outcome, amount, balance,
@@ -57,7 +57,7 @@ def build_deposit(
 def post(
     connection: psycopg.Connection, user_id: int, *amounts: int, at: datetime | None = None
 ) -> list[Outcome]:
-    """Post transactions in one batch, one after another, and return their outcomes."""
+    """Post one transaction per amount, in the given order, in a single batch. Return their outcomes."""
     row = connection.execute(
         "SELECT outcomes FROM saldo.post_2(%s::uuid[], %s::bigint[], %s::bigint[], %s::timestamptz[],"
         " 1000000, '5 minutes', 100, false)",

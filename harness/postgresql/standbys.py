@@ -16,7 +16,7 @@ from saldo.store.embedded.system_account import Account
 
 @contextmanager
 def run_standby(primary: EmbeddedServer, data_dir: Path) -> Iterator[EmbeddedServer]:
-    """Yield a standby that is copied, started, and stopped at the end; it follows the primary by itself."""
+    """Copy the primary to `data_dir`, start the copy as a streaming standby, yield it, and stop it afterwards."""
     cluster = data_dir / "postgresql-18"
     cluster.mkdir(parents=True, mode=0o700)
     account = Account.for_server()
@@ -37,7 +37,8 @@ def run_standby(primary: EmbeddedServer, data_dir: Path) -> Iterator[EmbeddedSer
 
 @contextmanager
 def await_absent_standby(server: EmbeddedServer) -> Iterator[None]:
-    """Configure a synchronous standby that doesn't exist, and wait until the server has loaded the configuration."""
+    """Make commits wait for a synchronous standby that doesn't exist, while the block runs. The block begins once a
+    commit waits."""
     over = threading.Event()
 
     def commit() -> None:

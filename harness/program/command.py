@@ -35,7 +35,7 @@ class CommandResult:
 
 
 class Program:
-    """The program with given settings, and none from the environment."""
+    """The program with the given settings. Settings from the environment are not used."""
 
     def __init__(self, **settings: str) -> None:
         # The terminal is wide enough for every column, and has no colours.

@@ -1,4 +1,4 @@
-"""The environment of processes that tests start: this machine's, without its settings of Saldo."""
+"""The environment of processes that tests start. It is that of the tests, without the settings of Saldo."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 A request is a message on the control socket, whose descriptor is the program's argument. It is a JSON object with
 `arguments`, `directory`, `environment` and `new_session`, and carries four descriptors: standard input, output and
-error, and a socket that gets the process id and later, when the process has ended, its exit code (negative for a
-signal).
+error, and a socket. The server sends the process id to this socket, and the exit code (negative for a signal) when the
+process has ended.
 
 The process has one thread and handles no signals, so that its children are like new processes.
 """
@@ -38,7 +38,8 @@ def load() -> None:
 
 
 def serve_requests(control: socket.socket) -> dict[str, Any] | None:
-    """Serve requests: return the request in each forked process, and None at the end in this process."""
+    """Serve requests until the control socket is closed, and fork a process for each. Return the request in the forked
+    process, and None in this process."""
     waiting: dict[int, tuple[int, socket.socket]] = {}
     with selectors.DefaultSelector() as selector:
         selector.register(control, selectors.EVENT_READ)
@@ -82,7 +83,7 @@ def _send_number(status: socket.socket, number: int) -> None:
 
 
 def become_new_process(request: dict[str, Any]) -> None:
-    """Make this process equal to a new one."""
+    """Give this process the state that a newly started process would have."""
     if request["new_session"]:
         os.setsid()
     os.chdir(request["directory"])
@@ -122,7 +123,7 @@ def _open_stream(number: int, mode: str) -> TextIO:
 def main() -> None:
     """Serve until the other end of the control socket is closed."""
     control = socket.socket(fileno=int(sys.argv[1]))
-    # Ctrl-C is meant for the tests, and for what they have started.
+    # Ctrl-C must end only the tests and the processes that they have started.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     load()
     # Garbage collections in the forked processes can then skip the objects that are loaded here.

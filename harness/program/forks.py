@@ -2,7 +2,7 @@
 
 Such a process is independent in every respect: process id, session, signals, working directory, environment, standard
 streams and exit code. Only the program's code is already loaded. Tests of the loading itself, of missing packages and
-of mutants start Python instead; so does every test if SALDO_TEST_FORK is 0.
+of mutants start a new Python process instead. If SALDO_TEST_FORK is 0, all tests do this.
 
 The server side is `harness.program.fork_server`.
 """
@@ -30,7 +30,8 @@ COMMAND: Final = (sys.executable, "-m", "saldo")
 ENABLED: Final = hasattr(os, "pidfd_open") and os.environ.get("SALDO_TEST_FORK") != "0"
 
 READ_AT_START: Final = ("PYTHON", "LD_", "LC_", "LANG", "MALLOC_")
-"""Prefixes of variables that only a new program reads. If one of them is changed, Python is started."""
+"""Prefixes of environment variables that Python reads only at its start. If a test changes one of them, a new Python
+process is started instead of a fork."""
 
 MESSAGE_BYTES_MAX: Final = 256
 
@@ -38,7 +39,7 @@ _signature = inspect.signature(subprocess.Popen._execute_child)  # type: ignore[
 
 
 class ForkServer:
-    """The process from which others are forked. It ends with this process."""
+    """A child process from which processes of `saldo` are forked. It ends when the process that created it ends."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -56,10 +57,10 @@ class ForkServer:
 
         Args:
             request: as `harness.program.fork_server` describes it.
-            streams: its standard streams.
+            streams: the new process's standard input, output and error.
 
         Returns:
-            Its process id, and a socket on which its exit code will arrive.
+            The process id, and a socket on which the exit code will arrive.
         """
         status, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs, self._lock:
@@ -80,10 +81,10 @@ class ForkServer:
 class ForkedProcess(subprocess.Popen[AnyStr]):
     """A process that the fork server started and waits for.
 
-    It overrides private methods of `subprocess.Popen`, because there is no public way to give a process that another
-    one has started the rest of its interface: pipes, `communicate` and timeouts. The forkserver of `multiprocessing`
-    calls a function and has no standard streams, working directory or session for each process. If a version of Python
-    changes these methods, `SALDO_TEST_FORK=0` runs the tests without them.
+    It overrides private methods of `subprocess.Popen`. There is no public way to use the interface of `Popen` (pipes,
+    `communicate`, timeouts) for a process that another process has started. The forkserver of `multiprocessing` calls a
+    function and has no standard streams, working directory or session for each process. If a version of Python changes
+    these methods, `SALDO_TEST_FORK=0` runs the tests without them.
     """
 
     _status: socket.socket

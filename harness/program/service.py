@@ -41,9 +41,9 @@ class ServiceProcess:
         """Start the process.
 
         Args:
-            verify: how its certificate is verified, if it uses TLS.
-            command: the command that starts it. None: it is forked from a process that has loaded the program
-                (`harness.program.forks`).
+            verify: how the service's certificate is verified, if the service uses TLS.
+            command: the command that starts the service. None means that the service is forked from a process that has
+                loaded the program (`harness.program.forks`).
         """
         self._verify = verify
         self._log = directory / f"serve-{uuid4()}.log"
@@ -66,7 +66,7 @@ class ServiceProcess:
         self.url = ""
 
     def wait_until_ready(self) -> None:
-        """Wait until the service answers; fail with its output if it ends before."""
+        """Wait until the service is ready. Fail with its output if it ends before, or is not ready in time."""
         deadline = time.monotonic() + READY_SECONDS_MAX
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.output()
@@ -85,7 +85,8 @@ class ServiceProcess:
         raise AssertionError(f"not ready: {self.output()}")
 
     def wait_for_output(self, text: str) -> None:
-        """Wait until the output contains a text; fail with the output if the service ends before."""
+        """Wait until the output contains a text. Fail with the output if the service ends before, or the text does not
+        appear in time."""
         deadline = time.monotonic() + OUTPUT_SECONDS_MAX
         while text not in self.output():
             assert self.process.poll() is None, self.output()
@@ -106,7 +107,8 @@ def _has_as_root(earlier: str | None) -> bool:
     """Return whether the code that is run has the setting `as_root`.
 
     Args:
-        earlier: The directory of the code of an earlier commit, if it runs that; it refuses names it doesn't know.
+        earlier: The directory with the code of an earlier commit; None for the current code. A service rejects settings
+            that it doesn't know.
     """
     # The search covers all modules, because an earlier commit may have its settings in another one.
     return earlier is None or any(

@@ -1,4 +1,4 @@
-"""The checker: decides from a run's evidence alone whether Saldo kept its promises.
+"""The checker, which decides from a run's evidence alone whether Saldo kept its promises.
 
 It uses nothing of the service's code. `check` takes the evidence and returns a report: the number of things that were
 checked, and the faults as values.

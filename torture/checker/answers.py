@@ -24,7 +24,7 @@ from torture.history import Operation, Post
 UNRECORDED_REFUSAL_CODES: Final = frozenset(
     {"user_not_found", "timestamp_in_future", "timestamp_too_late", "late_check_too_long"}
 )
-"""Refusal codes that record nothing, and that the ledger never gives for a uuid that is recorded."""
+"""Codes of refusals that are not recorded. The ledger never returns them for a uuid that is recorded."""
 
 
 class Unrecorded(Enum):
@@ -57,7 +57,7 @@ def classify_answer(operation: Operation) -> Verdict:
     """Classify the answer to a `Post`.
 
     Raises:
-        MalformedError: the answer can't be one to a POST of a transaction.
+        MalformedError: the answer is not a possible answer to a POST of a transaction.
     """
     status, body = operation.status, operation.body or {}
     if operation.answered is None or status is None or status >= 500:
@@ -96,16 +96,15 @@ def _parse_recorded(operation: Operation, outcome: str, body: Mapping[str, Any])
 def matches_request(post: Post, entry: Entry) -> bool:
     """Return whether an entry has the content that was sent.
 
-    A timestamp that was left out matches any. So does a timestamp without an offset: it is in the service's time
-    zone,
-    which the checker doesn't know.
+    If the timestamp was left out, any timestamp of the entry matches. The same is true for a timestamp without an
+    offset, because it is in the service's time zone, which the checker doesn't know.
     """
     if post.user_id != entry.user_id or post.type != entry.type:
         return False
     try:
         if to_money(post.amount) != entry.amount:
             return False
-    except MalformedError:  # The amount was invalid on purpose, to be refused.
+    except MalformedError:  # The client has sent an invalid amount on purpose.
         return False
     sent = None if post.timestamp is None else to_moment(post.timestamp)
     return sent is None or sent.tzinfo is None or sent == entry.timestamp

@@ -26,10 +26,10 @@ class Entry(NamedTuple):
     """A recorded transaction.
 
     Attributes:
-        uuid: in lower case.
-        number: 1, 2, 3 … per user.
+        uuid: the uuid in lower case.
+        number: the position among the user's entries: 1, 2, 3 …
         type: DEPOSIT or WITHDRAW.
-        amount: as requested, above zero.
+        amount: the requested amount, which is above zero.
         outcome: one of `OUTCOMES`.
         balance: the balance right after the entry.
     """
@@ -60,7 +60,7 @@ class Account:
     """The final read of one user.
 
     Attributes:
-        entries: in the order in which the service listed them, which should be the order of their numbers.
+        entries: the entries in the order in which the service listed them, which should be the order of their numbers.
     """
 
     user_id: int

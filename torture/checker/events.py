@@ -1,4 +1,5 @@
-"""Check of the delivered events against the final log: complete, at least once, in order, and nothing else.
+"""Check of the delivered events against the final log: every event is delivered at least once, in order, and there are
+no other events.
 
 The promises are listed in docs/howto/consume-events.md. Events of types that don't belong to the ledger are checked in
 one respect only: a redelivery must be identical.
@@ -118,7 +119,7 @@ class _Consumer:
     def _in_order(self, user_id: int, number: int, event: Mapping[str, Any]) -> Iterator[Finding]:
         """Check that numbers increase in the order in which they are first delivered.
 
-        A number that is left out and never delivered is reported by `missing`.
+        A number that is never delivered is reported by `find_missing`.
         """
         self._numbers.setdefault(user_id, set()).add(number)
         last = self._last.setdefault(user_id, number)

@@ -13,7 +13,8 @@ from torture.history import Operation, ReadTransaction
 
 
 def check_existence(operations: Sequence[Operation], final: FinalRead) -> Iterator[Finding]:
-    """Yield a fault for each found user who is missing in the final read, or not found by a call invoked later."""
+    """Yield a fault for each user who was found once, but is missing in the final read or is not found by a later
+    call."""
     found: dict[int, Operation] = {}
     for operation in _answered_operations(operations):
         if operation.status in _FOUND:

@@ -50,7 +50,7 @@ class Finding:
     """One finding.
 
     Attributes:
-        user_id: the user concerned; None if there is none, or if it is not known.
+        user_id: the user to whom the fault belongs; None if there is no such user, or if the user is not known.
         message: a sentence with all that is needed to investigate: uuid, number, times of the operations.
     """
 

@@ -17,9 +17,9 @@ configurations stays small, and the search near linear, for three reasons, none 
   have taken effect earlier still can now, because everything that is pending now has been pending since then.
 - An operation that never changes a state (an observation) takes effect as soon as a configuration's state allows it.
   Take any order in which it comes later: if it is moved to this moment, every other operation meets the same states.
-- An operation that has taken effect in every configuration is removed from all of them, because it distinguishes no
-  two
-  of them. So a moment at which nothing is pending leaves only states, which divides the history there.
+- An operation that has taken effect in every configuration is removed from all of them, because it does not distinguish
+  them. Therefore, at a moment at which nothing is pending, only states are left, and the search begins again from
+  these.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class Model(Protocol[State, Action_contra]):
         """The state before the first action."""
 
     def step(self, state: State, action: Action_contra) -> Iterable[State]:
-        """Return the states that the action may lead to; none if the call can't have been answered so in this state."""
+        """Return the states that the action may lead to. There are none if the call can't have had this answer in this
+        state."""
 
     def observes(self, action: Action_contra) -> bool:
         """Return whether the action never changes a state: its steps are empty, or only the state itself."""
@@ -51,7 +52,8 @@ class Interval(NamedTuple, Generic[Action]):
     """An action and the time during which it ran, by one clock.
 
     Attributes:
-        returned: None if it never returned; then it may take effect at any time after its invocation, or not at all.
+        returned: the time of its return. None means that it never returned: it may take effect at any time after its
+            invocation, or not at all.
     """
 
     action: Action
@@ -61,10 +63,10 @@ class Interval(NamedTuple, Generic[Action]):
 
 @dataclass(frozen=True, slots=True)
 class Violation(Generic[State, Action]):
-    """The first return that makes the history impossible to order.
+    """The first return at which no order explains the answers so far.
 
     Attributes:
-        interval: the action that can't have been answered so.
+        interval: the action whose answer no order explains.
         states: the states that were possible at its return, before any other pending action took effect.
     """
 
@@ -75,7 +77,7 @@ class Violation(Generic[State, Action]):
 def find_violation(
     model: Model[State, Action], intervals: Iterable[Interval[Action]]
 ) -> Violation[State, Action] | None:
-    """Return the first return that no order explains, or None if the history is linearizable.
+    """Return the first violation, or None if the history is linearizable.
 
     An operation that is invoked at the very moment at which another returns counts as concurrent with it.
     """

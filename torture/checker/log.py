@@ -21,7 +21,8 @@ from torture.checker.timeline import Balances
 def check_log(final: FinalRead) -> Iterator[Finding]:
     """Yield the faults of all users' logs.
 
-    Of each kind whose first fault makes further ones inevitable, only the user's first is reported.
+    Some kinds of fault cause further faults of the same kind. Of these kinds, only the first fault of each user is
+    reported.
     """
     yield from _check_uuids(final)
     yield from _check_maximum(final)
@@ -120,7 +121,9 @@ def _check_moments(account: Account) -> Iterator[Finding]:
 
 
 def _check_maximum(final: FinalRead) -> Iterator[Finding]:
-    """Check that no refusal for the maximum balance is at or below a balance that was posted elsewhere.
+    """Check the refusals of deposits that would exceed the maximum balance.
+
+    The balance that such a deposit would have led to must be greater than every balance that was posted for any user.
 
     The checker doesn't know the maximum; it knows only that one maximum applies to all users.
     """

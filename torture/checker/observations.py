@@ -1,4 +1,4 @@
-"""Conclusions from single answers: observations of a user's log, and faults that show whatever the order.
+"""Conclusions from single answers: observations of a user's log, and faults that are certain in any order.
 
 The search for an order (order.py) uses the observations. An answer that is a fault by itself gives no observation, so
 that it is reported only once.
@@ -33,14 +33,16 @@ from torture.history import ListTransactions, Operation, Post, ReadBalance, Read
 
 
 class EntryCountRange(NamedTuple):
-    """The log had at least `low` and at most `high` entries. high: None if there is no upper bound."""
+    """The observation that the log had from `low` to `high` entries (inclusive). `high` is None if there is no upper
+    bound."""
 
     low: int
     high: int | None
 
 
 class ObservedBalance(NamedTuple):
-    """The entries of the log at that moment gave this balance. date: None for the balance of all entries."""
+    """The observation that the entries of the log gave this balance at `date`. `date` is None for the balance of all
+    entries."""
 
     balance: Decimal
     date: datetime | None
@@ -58,11 +60,12 @@ class LocatedObservation(NamedTuple):
 
 @dataclass(slots=True)
 class Observations:
-    """All conclusions from the answers.
+    """The conclusions from all answers of a run about each user's log.
 
     Attributes:
-        of_user: observations by the user whose log they concern.
-        attempts: every POST of a uuid (in lower case) with the classification of its answer.
+        of_user: the observations by user id.
+        attempts: for each uuid (in lower case), every POST of the uuid and the classification of its answer.
+        faults: answers that are wrong by themselves, such as malformed ones.
     """
 
     of_user: dict[int, list[LocatedObservation]] = field(default_factory=dict)

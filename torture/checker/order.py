@@ -5,16 +5,16 @@ exist. The check in linearizability.py runs for one user at a time, because user
 consists of two kinds of operations:
 
 - A *write* of each number takes effect when exactly the writes before it have. It begins when the first attempt that
-  can have caused it was sent, and it has no return: an attempt without an answer may take effect long after the
-      client
-  has given it up.
+  can have caused it was sent, and it has no return: an attempt without an answer may take effect long after the client
+  has stopped waiting.
 - Every answer is an *observation*. An acknowledged attempt shows that its entry exists, whichever attempt took
   effect; a list shows how many entries there are; a balance shows what the existing entries sum up to.
 
 This is equivalent to letting each attempt either take effect or find that another one has. Take any order of the
 attempts: put the write where the attempt that took effect was, and each acknowledged attempt's observation after it.
-Conversely, a write stands after the first sending and before every answer of an acknowledged attempt, so it stands
-within the interval of the first-sent attempt among those that can have caused it; let that attempt take effect.
+Conversely, take any order that includes the write. The write stands after the first sending, and before every answer of
+an acknowledged attempt. It therefore lies within the interval of the first attempt that can have caused it. Let that
+attempt take effect.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class LogModel:
         self._entries = entries
 
     def step(self, state: int, action: Action) -> tuple[int, ...]:
-        """Return the count after the action, or nothing if the action can't have been answered so at this count."""
+        """Return the count after the action. Return nothing if the call can't have had this answer at this count."""
         if isinstance(action, Write):
             return (state + 1,) if action.number == state + 1 else ()
         match observation := action.observation:
@@ -103,7 +103,7 @@ def check_order(observations: Observations, final: FinalRead) -> Iterator[Findin
 def _writes(account: Account, observations: Observations) -> Iterator[Interval[Action]]:
     for entry in account.entries:
         sent = candidates(observations.attempts.get(entry.uuid, []), entry)
-        # An entry that no attempt can have caused is a fault of its own; here it may take effect at any time.
+        # An entry that no attempt can have caused is reported elsewhere. Here it may take effect at any time.
         invoked = min((operation.invoked for operation in sent), default=-inf)
         yield Interval(Write(entry.number), invoked, None)
 

@@ -29,11 +29,11 @@ def check_outcomes(observations: Observations, final: FinalRead) -> Iterator[Fin
 def candidates(
     attempts: list[tuple[Operation, Recorded | Unrecorded]], entry: Entry
 ) -> list[Operation]:
-    """Return the attempts that can be the one that took effect.
+    """Return the attempts that may have caused the entry.
 
-    They asked for exactly this content, and their answer is either unknown or an outcome that isn't marked as replayed.
-    An unmarked outcome doesn't prove that the attempt took effect: the service retries by itself after a lost
-    connection, and then learns the outcome without marking it as replayed.
+    Such an attempt asked for exactly this content. Its outcome is unknown, or it was acknowledged without being marked
+    as replayed. An unmarked outcome doesn't prove that the attempt took effect: the service retries by itself after a
+    lost connection, and then learns the outcome without marking it as replayed.
     """
     return [
         operation

@@ -20,8 +20,8 @@ class Report:
     """The result of a check.
 
     Attributes:
-        counts: how many things of each kind were checked.
-        faults: empty if every promise was kept, as far as the evidence goes.
+        counts: the number of checked items of each kind.
+        faults: the faults that were found; empty if the evidence contradicts none of the promises.
     """
 
     counts: dict[str, int]

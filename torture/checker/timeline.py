@@ -1,4 +1,5 @@
-"""Exact balances at moments in time, without summing all entries for each query; tests compare them with sums."""
+"""Exact balances at moments in time, without summing all entries for each query. Tests compare these balances with
+sums."""
 
 from __future__ import annotations
 
@@ -15,8 +16,9 @@ class Timeline:
     """The balance at any moment, computed from the first `count` entries.
 
     The structure is a Fenwick tree over numbers (Fenwick, *A new data structure for cumulative frequency tables*,
-    1994). Node i has the entries of the numbers from i minus its lowest bit (exclusive) to i, sorted by timestamp, with
-    running sums. A query reads one node for each bit of the count. The tree has n log n entries in all.
+    1994). Node i has the entries whose numbers are greater than i minus the lowest bit of i, and at most i. They are
+    sorted by timestamp and have running sums. A query reads one node for each bit of the count. The tree has n log n
+    entries in all.
     """
 
     def __init__(self, entries: Sequence[Entry]) -> None:
@@ -40,9 +42,8 @@ class Timeline:
 class Balances:
     """The balance at every moment of effective time, updated entry by entry, and its minimum.
 
-    The structure is a segment tree over all moments that will be named. A node has the sum of the changes at its
-    moments,
-    and the minimum of the running sums of these changes.
+    The structure is a segment tree over the moments that are given to the constructor. A node has the sum of the
+    changes at its moments, and the minimum of the running sums of these changes.
     """
 
     def __init__(self, moments: Iterable[datetime]) -> None:
@@ -53,11 +54,11 @@ class Balances:
 
     @property
     def lowest(self) -> Decimal:
-        """The lowest balance at any moment; the zero before the first moment doesn't count."""
+        """The lowest balance at any moment. The balance of zero before the first moment is not included."""
         return self._lowest[1]
 
     def lowest_from(self, moment: datetime) -> Decimal:
-        """Return the lowest balance at or after the moment, which must be one of the moments of the tree."""
+        """Return the lowest balance at or after `moment`, which must be one of those given to the constructor."""
         node = self._leaf(moment)
         lowest, before = self._lowest[node], ZERO
         total = self._sums[node]
@@ -72,7 +73,8 @@ class Balances:
         return before + lowest
 
     def add(self, moment: datetime, change: Decimal) -> None:
-        """Add a change to the balance from the moment on, which must be one of the moments of the tree."""
+        """Change the balance at `moment` and at every later moment. `moment` must be one of those given to the
+        constructor."""
         node = self._leaf(moment)
         self._sums[node] += change
         self._lowest[node] = self._sums[node]

@@ -2,7 +2,7 @@
 
 fault        the base class
 processes    killed, stopped, paused
-connections  cut, delayed, lost, half-closed, used up
+connections  cut, delayed, lost, half-closed, exhausted
 machines     full disks, clocks that jump, a primary that is lost
 all          the list of all kinds
 """

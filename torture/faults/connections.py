@@ -1,4 +1,4 @@
-"""Connections that are cut, delayed, lost, half-closed and used up."""
+"""Connections that are cut, delayed, lost, half-closed and exhausted."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class DatabaseHalfClosed(_HalfClosed):
 
 
 class DatabaseExhausted(Fault):
-    """All connections that the server grants to the service's role are taken, and the service's own are cut."""
+    """A fault that takes all connections that the server allows for the service's role, and cuts the service's own."""
 
     kind = "database connections exhausted"
     affects = frozenset({"database"})
@@ -168,7 +168,8 @@ class DatabaseExhausted(Fault):
             pass
         for proxy in self.service.database:
             proxy.cut()
-        await self._take()  # those that the cut has freed, unless the service reconnects first
+        # The cut has freed connections. They are taken here, unless the service takes them first.
+        await self._take()
 
     async def end(self) -> None:
         for connection in self._taken:
@@ -186,7 +187,7 @@ class DatabaseExhausted(Fault):
 
 
 class ServiceExhausted(Fault):
-    """All connections that a service accepts are taken, and its clients' own are cut."""
+    """A fault that takes all connections that a service accepts, and cuts those of its clients."""
 
     kind = "service connections exhausted"
     affects = frozenset({"clients", "service"})

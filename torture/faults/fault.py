@@ -21,10 +21,11 @@ class Fault(ABC):
 
     Attributes:
         kind: its name, also used in the reports.
-        touches: two faults run at the same time only if they touch different things.
-        from_begin: whether recovery is measured from the begin and not from the end; true for processes that are
-            killed and restarted at once.
-        seconds: the shortest and the longest duration.
+        affects: the parts of the system that the fault affects. Two faults run at the same time only if they affect
+            different parts.
+        from_begin: whether recovery is measured from the begin of the fault and not from its end. It is true for
+            processes that are killed and immediately restarted.
+        seconds: the shortest and the longest duration, in seconds.
     """
 
     kind: ClassVar[str]

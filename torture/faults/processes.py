@@ -22,7 +22,7 @@ RELAY = frozenset({"service", "broker"})
 
 
 class ServiceKilled(Fault):
-    """A kill of a service, as by the out-of-memory killer. The service is restarted at once."""
+    """A kill of a service, as by the out-of-memory killer. The service is restarted immediately."""
 
     kind = "service killed"
     affects = SERVICE
@@ -41,7 +41,7 @@ class ServiceKilled(Fault):
 
 
 class ServicePaused(Fault):
-    """A pause of a service, as of a machine that is swapped out or migrated live."""
+    """A pause of a service, as if its machine were swapped out or migrated live."""
 
     kind = "service paused"
     affects = SERVICE
@@ -58,7 +58,8 @@ class ServicePaused(Fault):
 
 
 class RelayKilled(Fault):
-    """A kill of the relay's process of one service or of both, because one of two relays may hold no lease."""
+    """A kill of the relay process of one service or of both. If only one is killed, the fault may have no effect,
+    because that relay may hold no lease."""
 
     kind = "relay killed"
     affects = RELAY
@@ -98,7 +99,7 @@ class _PostgresqlSignalled(Fault):
     async def begin(self) -> None:
         before = self.primary.processes
         self.primary.signal(self.number)
-        # Answers of the old server's remaining processes must not be taken for answers of the new one.
+        # Otherwise an answer from a remaining process of the old server could be taken for an answer of the new server.
         await run_in_thread(psutil.wait_procs, _existing_processes(before), SECONDS_MAX)
 
     async def end(self) -> None:
@@ -121,7 +122,7 @@ class PostgresqlKilled(_PostgresqlSignalled):
 
 
 class PostgresqlStopped(_PostgresqlSignalled):
-    """An immediate shutdown: all of the server's processes end at once, and nothing is flushed to disk."""
+    """An immediate shutdown: all of the server's processes end immediately, and nothing is flushed to disk."""
 
     kind = "postgresql stopped immediately"
     number = signal.SIGQUIT
@@ -176,7 +177,7 @@ class _Rabbitmq(Fault):
 
 
 class RabbitmqKilled(_Rabbitmq):
-    """A `kill -9` of the broker, which is restarted at once."""
+    """A `kill -9` of the broker, which is restarted immediately."""
 
     kind = "rabbitmq killed"
     from_begin = True

@@ -1,7 +1,7 @@
 """Mutants: bugs planted on purpose, one in each file, to check that the suite catches bugs.
 
-Each bug does real harm. If a safeguard of the service would prevent that, it is taken down as well, and the docstring
-of the mutant's file says so.
+Each bug does real harm. If a safeguard of the service would prevent the harm, the safeguard is removed as well, and the
+docstring of the mutant's file says so.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ NAMES: Final[Mapping[str, Mutant]] = {
 
 
 def command(name: str | None) -> list[str]:
-    """Return the command that starts a service, in any directory. name: None for the service without a bug."""
+    """Return the command that starts a service in any directory. `name` is None for the service without a bug."""
     if name is None:
         return [sys.executable, "-m", "saldo", "serve"]
     return [sys.executable, str(Path(__file__).parent), NAMES[name].name, "serve"]

@@ -8,6 +8,6 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    # Replaces the directory of this file, or the working directory.
+    # This entry is the directory of this file or the working directory, and is replaced by the root of the repository.
     sys.path[0] = str(Path(__file__).resolve().parents[2])
     runpy.run_module("torture.mutants.process", run_name="__main__", alter_sys=True)

@@ -1,9 +1,9 @@
 """Mutant that answers before the commit, which follows a little later.
 
 Forgotten: nothing counts as recorded before the commit.
-Harm: a service or a database that is killed in between loses what was acknowledged. Until the commit, a client
-doesn't see its own transaction. If the commit fails, nobody is notified.
-Safeguard taken down: none. In the real service a statement is a transaction of its own, so nothing can come between
+Harm: a service or a database that is killed between the answer and the commit loses what was acknowledged. Until the
+commit, a client doesn't see its own transaction. If the commit fails, nobody is notified.
+Safeguard removed: none. In the real service a statement is a transaction of its own, so nothing can come between
 its commit and its result; here there is a transaction around it.
 """
 
@@ -21,7 +21,8 @@ from saldo.store.poster import Poster
 from torture.mutants.mutant import Mutant, replace
 
 COMMIT_SECONDS = 0.05
-"""Pause between the answer and the commit, in seconds: under traffic, a kill nearly always falls into it."""
+"""Pause between the answer and the commit, in seconds. Under traffic, a kill nearly always happens during such a
+pause."""
 
 
 class HastyPoster(Poster):

@@ -3,7 +3,7 @@
 Forgotten: a commit is durable only once it is on the disk.
 Harm: a database that is killed loses what was acknowledged within the last moments. A service that is killed alone
 loses nothing.
-Safeguard taken down: the `synchronous_commit` that `transactions/post.sql` sets for its own transaction, whatever the
+Safeguard removed: the `synchronous_commit` that `transactions/post.sql` sets for its own transaction, whatever the
 server's setting is.
 """
 

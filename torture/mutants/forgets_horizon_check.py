@@ -2,7 +2,7 @@
 
 Forgotten: every later balance must cover a late withdrawal, too.
 Harm: a balance at a date is negative, because the money was not there yet or not there any more.
-Safeguard taken down: none. The schema's check constraint covers the balance in an entry, which is the newest one. The
+Safeguard removed: none. The schema's check constraint covers the balance in an entry, which is the newest one. The
 balance at a date is checked by the SQL function alone, and afterwards by `saldo verify`.
 """
 

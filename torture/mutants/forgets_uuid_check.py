@@ -2,7 +2,7 @@
 
 Forgotten: the lookup of uuids that are already recorded.
 Harm: a retry after a missing answer (by the client, or by the lane after a lost connection) is posted twice.
-Safeguard taken down: the unique index on the uuid. With it, the retry would conflict for ever and never be answered.
+Safeguard removed: the unique index on the uuid. With it, the retry would conflict for ever and never be answered.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Mutant that moves a cursor before the batch is published.
 
-Forgotten: a cursor stands for what was confirmed.
-Harm: a broker or a relay that is killed in between loses the events of the batch, because the next relay begins after
-them.
-Safeguard taken down: none. The order of the two steps in `saldo.relay.relay` is the safeguard.
+Forgotten: a cursor may move past an event only after its publication was confirmed.
+Harm: if a broker or a relay is killed between the two steps, the events of the batch are lost, because the next relay
+begins after them.
+Safeguard removed: none. The order of the two steps in `saldo.relay.relay` is the safeguard.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from saldo.store.sinks import Lease
 from torture.mutants.mutant import Mutant, replace
 
 WINDOW_SECONDS = 0.3
-"""Pause between the two steps, in seconds. Without it, a kill would hit the gap in only one of many rounds."""
+"""Pause between the two steps, in seconds. Without it, a kill would happen between them in only one of many rounds."""
 
 
 class HastyRelay(Relay):

@@ -1,7 +1,7 @@
 """The description of a planted bug, and the function that plants it in a process.
 
-The service knows nothing of this package. A bug of the SQL function is planted in the database only; a bug in Python,
-in each process when it starts.
+The code of the service does not refer to this package. A bug of the SQL function is planted in the database only. A bug
+in Python is planted in each process when the process starts.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Mutant:
     """A planted bug.
 
     Attributes:
-        name: the name of its file, whose docstring describes the bug, the harm, and the safeguards that were taken
-            down.
-        caught_as: the checker's kinds of fault, of which it must find at least one.
-        provoked_by: the nemesis's kinds of fault that reveal the bug, the most reliable first. Empty if clients that
-            retry at two services are enough.
+        name: the name of its file. The docstring of the file describes the bug, the harm, and the safeguards that were
+            removed.
+        caught_as: kinds of fault of the checker. The checker must find at least one of them.
+        provoked_by: kinds of fault of the nemesis that reveal the bug, the most reliable first. Empty if the bug shows
+            without a fault, because clients retry at two services.
         plant: runs in each process of the service before it begins to work.
         prepare: runs once on the ledger's database, as a superuser or the schema's owner.
     """

@@ -1,7 +1,8 @@
 """The main module of each process of a service that has a bug planted.
 
-A process that multiprocessing spawns first imports the main module of its parent, unless that module is a package's
-`__main__`. Therefore the launcher hands over to this module, so that the relay and the workers have the bug, too.
+When multiprocessing spawns a process, the new process first imports the main module of its parent, unless this is the
+`__main__` of a package. Therefore `__main__` runs this module as the main module, so that the relay and the workers
+have the bug, too.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Forgotten: the lock must be taken before the read.
 Harm: two services that post for one user at the same time both decide by the same balance. The user spends twice, and
 the balance of an entry doesn't follow from the entry before. Numbers and positions are assigned twice.
-Safeguards taken down: the primary key (shard, seq) and the unique index (user_id, number). Either of them would make
+Safeguards removed: the primary key (shard, seq) and the unique index (user_id, number). Either of them would make
 the second batch fail, and its retry would read what the first has written.
 """
 

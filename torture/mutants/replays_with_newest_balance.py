@@ -1,9 +1,9 @@
 """Mutant whose replays contain the user's newest balance.
 
 Forgotten: a replay is answered like the first request.
-Harm: a client that retries because the first answer was lost gets another balance than the one that the transaction
-left, which the first request can never have returned.
-Safeguard taken down: none. What is recorded stays correct.
+Harm: a client that retries because the first answer was lost gets the user's newest balance instead of the balance
+after the transaction. The first request can never have returned this balance.
+Safeguard removed: none. What is recorded stays correct.
 """
 
 from __future__ import annotations

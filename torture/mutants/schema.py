@@ -1,4 +1,4 @@
-"""Functions that plant a bug in the database: change the text of a function, take down a constraint."""
+"""Functions that plant a bug in the database: they change the text of an SQL function, or remove a constraint."""
 
 from __future__ import annotations
 

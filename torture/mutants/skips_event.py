@@ -2,7 +2,7 @@
 
 Forgotten: one event in some hundreds.
 Harm: a consumer never receives a transaction, so its own balance of the user is wrong from then on.
-Safeguard taken down: none. The real relay publishes what it has read, and the log's numbers have no gap by which the
+Safeguard removed: none. The real relay publishes what it has read, and the log's numbers have no gap by which the
 service could detect the loss. A consumer can detect it by the user's numbers.
 """
 

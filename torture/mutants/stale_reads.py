@@ -2,7 +2,7 @@
 
 Forgotten: a client sees what was acknowledged to it.
 Harm: a client posts, reads, and gets the balance from before; two reads of one client go back in time.
-Safeguard taken down: none. The real service batches reads but never caches them (`saldo.store.batched_reads`).
+Safeguard removed: none. The real service batches reads but never caches them (`saldo.store.batched_reads`).
 """
 
 from __future__ import annotations

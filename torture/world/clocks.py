@@ -39,7 +39,7 @@ class Clock:
 
     def set_offset(self, seconds: int) -> None:
         """Set the clock's offset from the machine's clock, in seconds."""
-        # In one step, because a process that reads during a write would find no time at all.
+        # The file is replaced in one step, because a process that reads it during a write would find no time.
         beside = self._path.with_suffix(".new")
         beside.write_text(f"{seconds:+d}s\n")
         beside.chmod(0o644)
@@ -52,7 +52,7 @@ class Clock:
         """
         if self._library is None:
             return {}
-        # If libfaketime created these objects itself, only root could open them: the server's account would not find
+        # If libfaketime created these objects itself, only root could open them. The server's account could not use
         # them, and killed processes would leave them behind.
         self.close()
         semaphore, memory = f"/{self._name}", f"/{self._name}-memory"

@@ -42,13 +42,14 @@ NAMES = (QUEUE, WEBHOOK, LIVE, STREAM)
 
 HEARTBEAT_SECONDS = 10
 SILENCE_SECONDS_MAX = 10
-"""Time without data after which a follower reconnects, in seconds; the service sends heartbeats more often."""
+"""Time without data after which a follower reconnects, in seconds. The service sends heartbeats more often."""
 
 ANSWER_SECONDS_MAX = 0.03
 """Longest response time of the webhook's receiver, in seconds.
 
-The delay means that a delivery is nearly always in progress when a relay is killed. A user's events are delivered one
-after another: at twice this delay, events of the busiest users were produced faster than the receiver took them.
+Because of this delay, a delivery is nearly always in progress when a relay is killed. The events of a user are
+delivered one at a time. With twice this delay, the events of the busiest users were produced faster than they were
+delivered.
 """
 
 RECONNECT_SECONDS = 0.2
@@ -64,7 +65,7 @@ class Consumers:
         """Create the consumers; they connect in `start`.
 
         Args:
-            broker: None if there is no broker; then there are no consumers of a queue and a stream either.
+            broker: the broker, or None. Without a broker, there are no consumers of a queue and of a stream.
         """
         self._recorder = recorder
         self._broker = broker
@@ -78,7 +79,7 @@ class Consumers:
         self.deliveries: Counter[str] = Counter()
 
     async def start(self) -> None:
-        """Start all consumers before the first event."""
+        """Start all consumers. Call it before the first event."""
         if self._broker is not None:
             async with consume_queue(self._broker.url, EXCHANGE, name=QUEUE):
                 pass  # the queue stays

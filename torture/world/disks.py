@@ -1,4 +1,4 @@
-"""Small file systems in memory, so that a disk can be full without filling the machine's."""
+"""Small file systems in memory, so that a disk can be filled without filling the disk of the machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 SIZE_MB = 768
-"""Size of a file system: PostgreSQL keeps up to 256 MB of WAL, and the data of an hour takes some hundred more."""
+"""Size of a file system in MB. PostgreSQL keeps up to 256 MB of WAL, and the data of an hour takes some hundred
+more."""
 
 _BALLAST = "ballast"
 

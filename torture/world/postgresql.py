@@ -27,8 +27,8 @@ from torture.world.disks import Disk
 SECONDS_MAX = 60
 """Time limit of every wait in this module, in seconds."""
 
-# A server whose supervisor can be killed with it, so that nothing restarts it. Only the server gets the environment,
-# because libfaketime breaks Python's time.sleep.
+# The program of a server's supervisor. It can be killed together with the server, so that nothing restarts the server.
+# Only the server gets the environment, because libfaketime breaks Python's time.sleep.
 _SERVER = """
 import json, os, sys
 from pathlib import Path
@@ -97,7 +97,8 @@ class Node:
         return self.server.socket_dir / ".s.PGSQL.5432"
 
     def signal(self, number: int, *, whole: bool = False) -> None:
-        """Send a signal to the server's first process, which is restarted if it dies, or to all its processes."""
+        """Send a signal to the server's first process, or to all its processes if `whole` is true. The supervisor
+        restarts the first process if it dies."""
         for pid in self.processes[: None if whole else 1]:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
@@ -170,7 +171,7 @@ class ServerPair:
 
     @property
     def standby(self) -> Node:
-        """The standby, only for a pair of two servers."""
+        """The standby. The pair must consist of two servers."""
         assert self._standby is not None
         return self._standby
 
@@ -200,7 +201,8 @@ class ServerPair:
         self.wait_until_synchronous()
 
     def wait_until_synchronous(self) -> None:
-        """Wait until the standby has all that the primary has made visible, and commits wait for the standby."""
+        """Wait until the standby has received all visible commits of the primary, and new commits wait for the
+        standby."""
         query = (
             "SELECT count(*) FROM pg_stat_replication "
             "WHERE sync_state = 'sync' AND flush_lsn >= %s::pg_lsn"

@@ -18,17 +18,18 @@ from torture.world.clocks import Clock
 from torture.world.postgresql import ServerPair
 
 CONNECTIONS_MAX = 300
-"""Connection limit of one service, low enough to be used up."""
+"""Value of SALDO_CONNECTIONS_MAX for each service, so low that the clients of a run can reach the limit."""
 
 START_SECONDS_MAX = 60
 START_AGAIN_SECONDS = 0.5
 
 BATCH_TIMEOUT_SECONDS = 5
-"""The service's batch timeout, in seconds: the cost of a lost connection to the database. The default is 30."""
+"""The service's batch timeout, in seconds. A batch waits this long if its connection to the database loses data. The
+default is 30."""
 
 
 class Service:
-    """One service: its process, which is restarted by the fault that killed it, and its proxies."""
+    """One service: its process and its proxies. A fault that kills the process also restarts it."""
 
     def __init__(
         self,
@@ -41,7 +42,7 @@ class Service:
         """Create a service; nothing is started yet.
 
         Args:
-            settings: settings in addition to those of its address and its database.
+            settings: settings of the service in addition to its address and its database.
             command: the command that starts its process.
         """
         self.name = name
@@ -69,7 +70,7 @@ class Service:
         self.clock.close()
 
     def start(self) -> None:
-        """Start the process and wait until it is ready; start it again if it ends, as a supervisor would."""
+        """Start the process and wait until it is ready. If it ends before, start it again, as a supervisor would."""
         deadline = time.monotonic() + START_SECONDS_MAX
         while True:
             process = self._launch()
@@ -105,7 +106,7 @@ class Service:
         return self._process
 
     def stop(self) -> None:
-        """Stop the service in order, or kill it if that fails."""
+        """Stop the service in order. If that fails, kill it and raise the error."""
         if self._process is not None:
             self.signal(signal.SIGCONT)
             try:
@@ -115,7 +116,7 @@ class Service:
                 raise
 
     def kill(self) -> None:
-        """Kill the service's own process; the relay's process notices and ends by itself."""
+        """Kill the service's main process. The relay's process detects this, and ends by itself."""
         if self._process is not None:
             self._process.end(signal.SIGKILL)
 
@@ -127,7 +128,7 @@ class Service:
 
     @property
     def processes(self) -> list[int]:
-        """The ids of all processes of the service, its own first."""
+        """The process ids of the service: the main process first, then its descendants."""
         assert self._process is not None
         pid = self._process.process.pid
         with suppress(psutil.NoSuchProcess):

@@ -89,7 +89,8 @@ class World:
         await self._end(kindly=kind is None)
 
     async def _end(self, *, kindly: bool) -> None:
-        """End everything, even if parts of it fail. kindly: stop the services in order instead of killing them."""
+        """End everything, even if parts of it fail. If `kindly` is true, the services are stopped in order; otherwise
+        they are killed."""
         failures = [
             failure
             for service in self.services
@@ -117,7 +118,7 @@ class World:
             self._broker.kill()
 
     def _plant(self, name: str) -> None:
-        """Plant the database part of a mutant before the services start, which then find a migrated database."""
+        """Migrate the database, and plant the database part of a mutant in it. The services start afterwards."""
         server = self.pair.primary.server
         # These are the defaults; the services don't start on a ledger with other values.
         prepare(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
@@ -129,7 +130,7 @@ class World:
 
     @property
     def broker(self) -> Broker:
-        """The broker, only for a world that has one."""
+        """The broker. The world must have one."""
         assert self._broker is not None
         return self._broker
 

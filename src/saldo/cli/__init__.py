@@ -3,7 +3,7 @@
 program     the commands, and the handling of their errors
 exit_codes  exit codes
 output      tables, JSON, notes
-connection  the service that a command uses, or a service of its own
+connection  connections to a running service, to a temporary one, or to the database
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 def main() -> None:
     """Run the program."""
     try:
-        # Loading the program takes a moment, in which Ctrl-C must work as well.
+        # Loading the program takes a moment. Ctrl-C must work during that time, too.
         from saldo.cli.program import run  # noqa: PLC0415
 
         run()

@@ -1,4 +1,5 @@
-"""A step chart of a balance over time, with block characters: each column is a time, filled up to the balance."""
+"""A step chart of a balance over time, drawn with block characters. Each column stands for a time, and is filled up to
+the balance."""
 
 from __future__ import annotations
 

@@ -30,7 +30,8 @@ def console(*, stderr: bool = False, width: int | None = None) -> Console:
 
 
 _JOINERS: Final = "\u200c\u200d"
-"""Characters that join letters and emoji. They are harmless, because they never change the order of a line."""
+"""Invisible characters between letters or emoji. They are printed unchanged, because they never change the order of a
+line."""
 
 
 def escape_control_characters(text: str) -> str:
@@ -41,7 +42,7 @@ def escape_control_characters(text: str) -> str:
 
 
 def print_note(line: str) -> None:
-    """Print a line for the person at the terminal, which is not a part of the result."""
+    """Print a line for the person at the terminal to stderr. It is not part of the result."""
     console(stderr=True).print(escape_control_characters(line), soft_wrap=True)
 
 
@@ -51,7 +52,7 @@ def print_line(line: str) -> None:
 
 
 def print_confirmation(line: str, done: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print what was done: a line for people, or the same as JSON."""
+    """Print what was done, as a line for people or as JSON."""
     if as_json:
         print_json(done)
     else:
@@ -82,7 +83,7 @@ def to_json_value(value: Any) -> Any:
 
 
 WIDTH_WITHOUT_TERMINAL: Final = 160
-"""Characters per line if there is no terminal. It is wide enough for everything."""
+"""Characters per line if there is no terminal. A line of this width has space for all columns."""
 
 
 def output_width() -> int:

@@ -1,7 +1,7 @@
 """Files that a command writes. They contain customers' data, so only their owner can read them.
 
-In a directory where others can write, the command must not follow a planted link to another file of the operator, and
-must not continue a planted file.
+Other accounts may be able to write to the directory. The command must not follow a link that such an account has
+planted there, and must not append to a planted file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FILE_MODE: Final = 0o600
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[BinaryIO]:
-    """Write a file atomically: it gets its name when the block ends, and is synced to the disk.
+    """Write a file atomically. When the block ends, the file is synced to the disk and then gets its name.
 
     Raises:
         OSError: The file can't be written.

@@ -32,7 +32,7 @@ class Command(NamedTuple):
     """The location of a command.
 
     Attributes:
-        name: The command's function; None if the module has subcommands, as `app`.
+        name: The name of the command's function; None if the command has subcommands, which are in the module's `app`.
     """
 
     panel: str
@@ -119,7 +119,7 @@ def run() -> None:
 
 
 def select_commands(arguments: Sequence[str]) -> Iterable[str]:
-    """Return the name of the command that is run, or all names if there is none, as for the help."""
+    """Return the name of the command to run, or all names if no command is given (for the help)."""
     return [arguments[0]] if arguments and arguments[0] in COMMANDS else COMMANDS
 
 
@@ -143,7 +143,7 @@ def build_app(names: Iterable[str]) -> typer.Typer:
         help="Manage users' money balances, and operate the service that keeps them.",
         epilog=EXIT_CODES_HELP,
     )
-    # The callback keeps the command's name necessary. Without it typer drops the name of a single command.
+    # With a callback, typer requires the command's name even if there is only one command.
     app.callback()(_root_callback)
     for name in names:
         command = COMMANDS[name]
@@ -162,7 +162,7 @@ def build_app(names: Iterable[str]) -> typer.Typer:
 
 
 class CommandGroup(TyperGroup):
-    """A group of commands that Ctrl-C ends in an orderly way, with an exit code of its own."""
+    """A group of commands. Ctrl-C ends a command in an orderly way, with a distinct exit code."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the commands in the order of `COMMANDS`."""
@@ -177,13 +177,13 @@ class CommandGroup(TyperGroup):
 
 
 class CommandWithoutNegativeNumbers(TyperCommand):
-    """A command that explains negative numbers, which the parser would take for options."""
+    """A command that rejects negative numbers with an explanation. Otherwise the parser would take them for options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments.
 
         Raises:
-            CommandError: A negative number is given, and not as the value of an option.
+            CommandError: An argument is a negative number. Values of options may be negative.
         """
         words = args[: args.index("--")] if "--" in args else args
         valued = {

@@ -1,6 +1,6 @@
 """Progress of long commands on stderr.
 
-In a terminal it is a bar with the rate and the remaining time, otherwise a line every few seconds.
+In a terminal, a bar shows the rate and the remaining time. Otherwise a line is printed every few seconds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ProgressDisplay(Protocol):
         Args:
             count: The number of processed items, such as rows.
             done: How much of `total` is done, in any unit.
-            total: The whole of the work, in the same unit.
+            total: The amount of the whole work, in the same unit.
         """
 
 
@@ -40,7 +40,7 @@ def show_progress(
 
     Args:
         activity: The activity, such as "importing".
-        unit: The plural of what is counted.
+        unit: The name of the counted items, in the plural.
         count: The number of items that were processed before.
     """
     shown_on = console(stderr=True)

@@ -20,10 +20,11 @@ BATCH_ROWS: Final = 10_000
 """Rows of a Parquet file that are in memory at a time."""
 
 LINE_BYTES_MAX: Final = 1_048_576
-"""Maximum size of a line of JSON. A longer line is not a row, and must not fill the memory."""
+"""Maximum size of a JSON line in bytes. A longer line is rejected, so that it can't fill the memory."""
 
 LINE_CHARACTERS_MAX: Final = 1_048_576
-"""Maximum length of a row of CSV with all its lines. A longer one is not a row, and must not fill the memory."""
+"""Maximum length of a CSV row in characters, including the line breaks in quoted values. Longer input is rejected, so
+that it can't fill the memory."""
 
 TOO_LONG: Final = f"more than {LINE_CHARACTERS_MAX:,} characters"
 
@@ -33,10 +34,12 @@ reader accepts at most 131,072 characters per value."""
 
 
 BINARY_FLOAT: Final = " (a binary float)"
-"""Suffix of a number from a Parquet column of floats, which can't hold most decimal amounts."""
+"""Suffix that marks a number from a Parquet column of binary floats, because such a column can't hold most decimal
+amounts exactly."""
 
 BOM: Final = b"\xef\xbb\xbf"
-"""Byte order mark, with which some editors begin a UTF-8 file. Concatenated files contain more of them."""
+"""Byte order mark, which some editors write at the beginning of a UTF-8 file. Concatenated files may contain
+several."""
 
 
 class Format(StrEnum):
@@ -61,10 +64,12 @@ class Row(NamedTuple):
 
     Attributes:
         number: The number of the row, from 1, without the header row.
-        line: The last line of the row in the file, from 1; in a Parquet file, the number of the row.
+        line: The number of the last line of the row in the file, from 1. In a Parquet file, it is the number of the
+            row.
         values: The values by column; None for a missing one.
-        fault: The reason why the row can't be read, or None. If there is one, `values` contains what could be read.
-        following: The lines of the row after the first, each parsed as a row of its own.
+        fault: The reason why the row can't be read, or None. If there is a reason, `values` contains what could be
+            read.
+        following: The lines of the row after its first line, each parsed as if it were a row.
     """
 
     number: int
@@ -75,7 +80,7 @@ class Row(NamedTuple):
 
 
 class UnreadableError(Exception):
-    """The rows from some line on can't be separated. The message names the lines."""
+    """From some line on, the rows can't be told apart. The message names the lines."""
 
     def __init__(self, first: int, last: int, why: str) -> None:
         lines = f"line {first}" if first == last else f"lines {first} to {last}"
@@ -110,7 +115,7 @@ def detect_format(path: Path, given: Format | None) -> Format:
 
 
 def detect_delimiter(path: Path, given: str | None) -> str:
-    """Return the delimiter of a CSV file: that of the option, or else a tab for .tsv and a comma for other files.
+    """Return the delimiter of a CSV file. Without the option, it is a tab for .tsv and a comma for other files.
 
     Raises:
         CommandError: The option is not a valid delimiter.
@@ -133,7 +138,7 @@ def open_table(
     """Open a file, and read its rows as they are needed.
 
     Args:
-        wanted: The columns of a file without a header row (JSON).
+        wanted: The columns to read from a file without a header row (JSON).
 
     Raises:
         CommandError: The file can't be read.
@@ -182,7 +187,7 @@ def import_pyarrow(name: str) -> ModuleType:
 
 
 def _open_csv(file: BinaryIO, total: int, path: Path, delimiter: str) -> RowFile:
-    # Bytes that are not UTF-8 make one row bad, not the whole file.
+    # Bytes that are not UTF-8 make only their row invalid, not the whole file.
     text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
     try:
         lines = _BoundedLines(text)
@@ -201,8 +206,8 @@ def _open_csv(file: BinaryIO, total: int, path: Path, delimiter: str) -> RowFile
     columns = tuple(name.strip() for name in heading)
 
     def position() -> int:
-        # The closure refers to `text`. Without a reference after the last row, `text` would be collected and close the
-        # file.
+        # This function keeps a reference to `text`. Otherwise `text` would be garbage-collected after the last row, and
+        # would close the file.
         buffer: BinaryIO = text.buffer
         return buffer.tell()
 
@@ -210,7 +215,7 @@ def _open_csv(file: BinaryIO, total: int, path: Path, delimiter: str) -> RowFile
 
 
 class _LineTooLongError(Exception):
-    """A line that is not a complete row is longer than any row."""
+    """A row can't be read to its end: it exceeds `LINE_CHARACTERS_MAX`, and where it ends is unknown."""
 
 
 class _BoundedLines:
@@ -219,7 +224,7 @@ class _BoundedLines:
     Attributes:
         record: The lines that were read since `begin`.
         number: The number of all lines that were read.
-        too_long: True if the only line of this record was longer, and is truncated.
+        too_long: True if the record is a single line that exceeds the maximum and was truncated.
     """
 
     def __init__(self, text: io.TextIOWrapper) -> None:
@@ -268,9 +273,8 @@ def _csv_rows(reader: Any, lines: _BoundedLines, delimiter: str, width: int) -> 
     """Yield the rows of a CSV file.
 
     Raises:
-        UnreadableError: The rows from this line on can't be separated. Reading must stop there: rows are numbered, a
-            uuid may be derived from the number, and the numbers after this line would change when the file is
-            corrected.
+        UnreadableError: From some line on, the rows can't be told apart. Reading must stop there, because a uuid may be
+            derived from the number of a row. The numbers after this line would change when the file is corrected.
     """
     number = 0
     while True:

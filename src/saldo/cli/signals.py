@@ -1,4 +1,4 @@
-"""Handling of Ctrl-C and SIGTERM between two steps: the current step is completed, so that its outcome is known."""
+"""Delayed handling of Ctrl-C and SIGTERM: a command completes its current step first, so that its outcome is known."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import FrameType
 
 
 class StopRequest:
-    """A request to stop, and a sleep that it interrupts."""
+    """Records whether a signal has asked the command to stop, and provides a sleep that such a signal interrupts."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -30,7 +30,7 @@ class StopRequest:
             raise KeyboardInterrupt
 
     def handle_signal(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal. A second one interrupts the command at once."""
+        """Record the request to stop. A second signal interrupts the command immediately."""
         if self._event.is_set():
             raise KeyboardInterrupt
         self._event.set()

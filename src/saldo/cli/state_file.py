@@ -48,11 +48,11 @@ def sibling_path(path: Path, suffix: str) -> Path:
 
 @contextmanager
 def hold_lock(path: Path, other: str) -> Iterator[None]:
-    """Hold a lock while the block runs. Another process that wants the same lock is rejected.
+    """Hold a lock while the block runs. Only one process can hold it at a time.
 
     Args:
         path: The lock file, which exists while the lock is held.
-        other: The message for a process that finds the lock held.
+        other: The error message if another process holds the lock.
 
     Raises:
         CommandError: Another process holds the lock, or the directory is not writable.
@@ -76,8 +76,8 @@ def _try_lock(path: Path) -> IO[bytes] | None:
     lock = open_to_append(path)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # The previous holder may have removed the file in between. Another process would then create and lock a new
-        # one.
+        # The previous holder may have deleted the file after it was opened here. Another process would then create and
+        # lock a new file.
         if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
             return lock
     except FileNotFoundError:
@@ -90,7 +90,7 @@ def _try_lock(path: Path) -> IO[bytes] | None:
 
 
 def read_state(path: Path, type_: type[T]) -> T | None:
-    """Return the stored state, or None if there is none that can be read. The command then starts again, which is
+    """Return the stored state, or None if no state can be read. The command then starts from the beginning, which is
     always safe."""
     with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError), open_existing(path) as file:
         return msgspec.json.decode(file.read(), type=type_)

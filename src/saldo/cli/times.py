@@ -1,6 +1,7 @@
 """Times in the zone of the person at this machine: SALDO_TIMEZONE, or else the machine's own zone.
 
-Every command reads times here. The service never gets a time without an offset, because its zone may be another.
+All commands parse times with these functions. Times are sent to the service with an offset, because the service may be
+in another zone.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from saldo.settings.environment import SettingsError
 
 @cache
 def zone() -> tzinfo | None:
-    """Return the zone of SALDO_TIMEZONE, from the environment or `.env`; None is the machine's own (TZ).
+    """Return the zone of SALDO_TIMEZONE, from the environment or `.env`; None means the machine's own zone (TZ).
 
     Raises:
         CommandError: There is no such zone.
@@ -40,7 +41,8 @@ def parse_time_option(option: str, text: str) -> datetime:
 
 
 def parse_optional_time(option: str, text: str | None) -> datetime | None:
-    """Return the time that an option gives, as `instant` does, or None if the option is not given."""
+    """Return the time that an option gives, or None if the option is not given. Errors are those of
+    `parse_time_option`."""
     return None if text is None else parse_time_option(option, text)
 
 

@@ -17,7 +17,7 @@ FORMAT_VERSION = 1
 """Format version of the state file. A file with another version is rejected."""
 
 BYTES_MAX = 64 * 1024 * 1024
-"""Maximum size of a file that is read: some 300,000 seals."""
+"""Maximum size of a file that is read, in bytes. Some 300,000 seals fit into it."""
 
 
 def read_checkpoint(path: Path) -> Checkpoint | None:
@@ -43,7 +43,7 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write the file atomically.
+    """Write the state file atomically.
 
     Raises:
         ConfigurationError: The file can't be written.

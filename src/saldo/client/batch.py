@@ -20,8 +20,8 @@ class Item(Generic[F]):
     """A transaction, and the future that gets its outcome.
 
     Attributes:
-        line: The transaction as it is sent. It is encoded at once, so that an invalid request fails at the caller and
-            not among the other items of its batch.
+        line: The transaction as it is sent. It is encoded when the item is created, so that an invalid transaction
+            raises an error in its caller and does not fail the whole batch.
     """
 
     __slots__ = ("future", "line", "request")
@@ -44,7 +44,10 @@ class ItemOutcome(NamedTuple, Generic[F]):
 
 
 class BulkRequest(Generic[F]):
-    """Items that are sent in one request, which is repeated until each of them is answered.
+    """Items that are sent in one request.
+
+    Unanswered items are sent again until all are answered, the time is over, or an error is final. In the last two
+    cases, the remaining items get the error.
 
     Attributes:
         unanswered: The items without an outcome, in their order.
@@ -62,7 +65,7 @@ class BulkRequest(Generic[F]):
 
     @property
     def deadline(self) -> float:
-        """The time at which a response that makes no progress is given up, by the clock of `now`."""
+        """The time at which a response without progress is aborted, by the clock of `now`."""
         return self._progress_at + self._retries.timeout_seconds + GRACE_SECONDS
 
     def start_attempt(self) -> bytes:
@@ -72,7 +75,7 @@ class BulkRequest(Generic[F]):
         return b"".join(item.line for item in self.unanswered)
 
     def feed(self, data: bytes, now: float) -> list[ItemOutcome[F]]:
-        """Return the outcomes that a piece of the response completes.
+        """Process a piece of the response, and return the outcomes of the lines that it completes.
 
         Raises:
             UnexpectedAnswerError: The response is not Saldo's.
@@ -86,13 +89,17 @@ class BulkRequest(Generic[F]):
     def end_attempt(
         self, error: SaldoError | None, now: float, chance: Callable[[], float], *, sent: bool
     ) -> tuple[float, list[ItemOutcome[F]]]:
-        """Return the time to wait before the next attempt, in seconds, and the outcomes if there is no next attempt.
+        """End an attempt, and decide whether there is another one.
 
         Args:
             error: The error that interrupted the response; None if the response is complete.
             now: The current time of a monotonic clock, in seconds.
             chance: A function that returns a random number from 0 to 1.
             sent: Whether the service may have received the lines that it has not answered.
+
+        Returns:
+            (seconds to wait, no outcomes) if the unanswered items are to be sent again. Otherwise (0, the outcomes of
+            the items that stay unanswered); there are none if every item was answered.
         """
         self.unanswered = list(self._open.values())
         if not self.unanswered:

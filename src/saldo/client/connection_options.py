@@ -62,11 +62,11 @@ def authorization_header(key: str) -> str:
 def tls_context(url: str, verify: ssl.SSLContext | bool = True) -> ssl.SSLContext:
     """Return the TLS context for all connections to a URL.
 
-    Loading the certificates of the authorities takes longer than a call. A URL of http needs none of them, so its
-    context trusts no certificate at all.
+    Loading the CA certificates takes longer than a call. They are not loaded for an http URL, whose context therefore
+    trusts no certificate.
 
     Args:
-        verify: How the certificate of a service at a URL of https is checked.
+        verify: How the certificate of the service at an https URL is verified.
     """
     if httpx.URL(url).scheme == "http":
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -97,7 +97,7 @@ def is_direct(url: str) -> bool:
 
 @contextmanager
 def explain_proxy_errors() -> Iterator[None]:
-    """Replace httpx's exceptions about proxies of the environment by a message that names the variable.
+    """Replace httpx's exceptions about proxies from the environment by an exception that names the variable.
 
     Raises:
         ValueError: A variable names a proxy that can't be used.

@@ -58,7 +58,7 @@ class Call(Generic[T]):
     Attributes:
         read: Returns the result from a response with a status below 300. It may raise `UnavailableError`, and the call
             is then repeated.
-        also: Statuses of 300 and above that are results as well.
+        also: Statuses of 300 and above that are results and not errors.
         uuid: The uuid of the transaction that is posted.
     """
 
@@ -91,7 +91,8 @@ class Listing(NamedTuple, Generic[T]):
 
 
 class Unset(Enum):
-    """The type of `UNSET`, which marks a field that is not to be changed, where None has a meaning of its own."""
+    """The type of `UNSET`, which means that a field is not changed. None can't mean this, because it is a valid value
+    of some fields."""
 
     UNSET = "unset"
 
@@ -215,8 +216,8 @@ def webhooks(limit: int | None) -> Listing[Webhook]:
 def change_webhook(webhook_id: int, changes: Mapping[str, Any]) -> Call[Webhook]:
     """Return the call that changes a webhook.
 
-    The call is not repeated if it may have had an effect. The previous secret keeps signing for a while, and after a
-    second change the new secret would count as the previous one.
+    The call is not repeated if an attempt may have had an effect. After a change, the previous secret continues to sign
+    for a while. A second change would replace it by the new secret.
     """
     given = {name: value for name, value in changes.items() if value is not UNSET}
     body = _json({name: _to_json_value(value) for name, value in given.items()})
@@ -225,7 +226,8 @@ def change_webhook(webhook_id: int, changes: Mapping[str, Any]) -> Call[Webhook]
 
 
 def delete_webhook(webhook_id: int) -> Call[Webhook]:
-    """Return the call that deletes a webhook. A repetition would get 404, so the call is not repeated."""
+    """Return the call that deletes a webhook. The call is not repeated, because the repetition would get 404 if the
+    first attempt had succeeded."""
     return Call("DELETE", _webhook(webhook_id), _reader(Webhook), repeat=RepeatRule.UNDONE)
 
 
@@ -301,7 +303,8 @@ def _reader(type_: type[T]) -> Callable[[Response], T]:
 
 
 def _reads_document(type_: type[T]) -> Callable[[Response], T]:
-    """Return a reader that also stores the response as it was received, because that is what is verified."""
+    """Return a function that decodes a response, and that also stores the response as it was received for
+    verification."""
 
     def read(answer: Response) -> T:
         document = decode_body(answer, dict[str, Any])

@@ -44,7 +44,7 @@ class SaldoError(Exception):
         code: The stable code from docs/reference/errors.md; None if there was no response from Saldo.
         status: The status of the HTTP response; None if there was none.
         request_id: The id of the request, to be quoted when a fault is reported.
-        uuid: The uuid of the transaction, if the error concerns one.
+        uuid: The uuid of the transaction, if the error belongs to one.
         item: In `post_atomic`, the index of the transaction that can't be posted, from 0.
         retry_after_seconds: The time to wait, if the service asks for one.
         details: All members of the problem, as decoded from JSON.
@@ -69,9 +69,9 @@ class RefusedError(SaldoError):
     """The ledger has refused the transaction. The refusal is final for this uuid.
 
     Attributes:
-        balance: The user's balance at the time of the decision; None for an item of `post_atomic`, of which nothing was
-            recorded.
-        needed: The amount of the transaction; None in the same case.
+        balance: The user's balance at the time of the decision; None for `post_atomic`, which records nothing if a
+            transaction is refused.
+        needed: The amount of the transaction; None for `post_atomic`.
         transaction: The transaction as it is recorded; None for an item of a bulk request.
     """
 
@@ -86,7 +86,7 @@ class RefusedError(SaldoError):
 
 
 class InsufficientFundsError(RefusedError):
-    """The balance doesn't cover the withdrawal, at its timestamp or later."""
+    """The balance does not cover the withdrawal, either at its timestamp or at a later time."""
 
 
 class BalanceAboveMaximumError(RefusedError):
@@ -134,7 +134,8 @@ class NameTakenError(ConflictError):
     Attributes:
         user_id: The id of that user.
         perhaps_ours: True if the response of an earlier attempt was lost, so that this call may have created the user.
-            The client can't find out. Use the existing user if nobody else chooses such names, or else another name.
+            The client can't find out whether it did. If nobody else chooses such names, use the existing user.
+            Otherwise choose another name.
     """
 
     user_id: int = 0
@@ -166,7 +167,7 @@ class ForbiddenError(SaldoError):
 
 
 class UnavailableError(SaldoError):
-    """The service could not be reached or could not execute the request until the timeout. Nothing was done."""
+    """The service could not be reached or could not execute the request before the timeout. Nothing was done."""
 
 
 class RateLimitedError(UnavailableError):
@@ -177,9 +178,9 @@ class OutcomeUnknownError(SaldoError):
     """The outcome is unknown: an attempt was lost, and no later attempt got a recorded outcome.
 
     If the request posts a transaction, repeat it with the same `uuid`, a minute or a day later, until it returns or
-    raises `RefusedError` or `UuidConflictError`. It has one effect, however often it is sent. This class is not an
-    `UnavailableError`, which means that nothing was done. `code`, `status` and `details` are those of the last
-    response.
+    raises `RefusedError` or `UuidConflictError`. It has one effect, however often it is sent. This class is not a
+    subclass of `UnavailableError`, because that class means that nothing was done. `code`, `status` and `details` are
+    those of the last response.
     """
 
 

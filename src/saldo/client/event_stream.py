@@ -40,9 +40,9 @@ class EventStreamState:
         self._timeout_seconds = timeout_seconds
         self._frames = FrameParser()
         self._waiting: deque[Frame] = deque()
-        # The greatest `seq` per shard, because the events of a shard come in the order of `seq`. A position can't be
-        # used: after a reconnect the service may group the same events differently, and repeated events can then have
-        # positions before and after the stored one.
+        # The greatest `seq` that was returned, by shard. It identifies repeated events, because the events of a shard
+        # come in the order of `seq`. A position can't be used for this. After a reconnect the service may group the
+        # same events differently, and repeated events can then have positions before and after the stored one.
         self._reached: dict[int, int] = {}
         self._failed = 0
         self._failing_since: float | None = None

@@ -41,7 +41,7 @@ class User(Struct, frozen=True):
 
 
 class Balance(Struct, frozen=True):
-    """A balance: the current one or that at a date, as known now or at an earlier time."""
+    """A user's balance, now or at a date, as it is known now or was known at an earlier time."""
 
     user_id: int
     balance: Decimal
@@ -89,7 +89,7 @@ class Page(Struct, Generic[T], frozen=True):
 
 
 class TransactionData(Struct, frozen=True):
-    """The transaction of an event: the fields of `Transaction`, and the position in the log."""
+    """The data of an event about a transaction: the fields of `Transaction`, and the position in the log."""
 
     uuid: UUID
     type: TransactionType
@@ -105,7 +105,7 @@ class TransactionData(Struct, frozen=True):
 
 
 class UserData(Struct, frozen=True):
-    """The new user of an event. Its `number` is 0, and the user's transactions follow from 1."""
+    """The data of an event about a new user. Its `number` is 0; the numbers of the user's transactions begin with 1."""
 
     id: int
     name: str
@@ -121,8 +121,8 @@ class Event(Struct, frozen=True):
 
     Attributes:
         id: The permanent id of the event, by which a repeated event is recognized.
-        position: The position to store once this event is processed, and to resume from. It is at this event or before
-            it, and "" until the stream has sent one.
+        position: The position to resume from once this event is processed. It may be a position before this event. It
+            is "" until the stream has sent a position.
         data: A `UserData` for saldo.user.created, otherwise a `TransactionData`.
     """
 
@@ -134,14 +134,15 @@ class Event(Struct, frozen=True):
 
     @property
     def user_id(self) -> int:
-        """The id of the user whom the event concerns."""
+        """The id of the user to whom the event belongs."""
         return self.data.id if isinstance(self.data, UserData) else self.data.user_id
 
 
 class Webhook(Struct, frozen=True):
     """A webhook. `secret` is set only in the response that creates it.
 
-    `event_types` and `user_ids` are None if the webhook is not limited to some.
+    `event_types` is None if the webhook receives events of all types. `user_ids` is None if it receives events of all
+    users.
     """
 
     id: int
@@ -163,7 +164,7 @@ class Webhook(Struct, frozen=True):
 
 
 class Delivery(Struct, frozen=True):
-    """An event that is pending for a webhook, or dead."""
+    """The delivery of an event to a webhook. It is pending or dead."""
 
     event_id: str
     user_id: int
@@ -181,7 +182,7 @@ class Delivery(Struct, frozen=True):
 class Key(Struct, frozen=True):
     """A key. `key` is the secret, which is set only in the response that creates it.
 
-    `user_ids` and `networks` are None if the key is not limited to some.
+    `user_ids` is None if the key can access all users. `networks` is None if the key is valid in all networks.
     """
 
     id: int
@@ -226,7 +227,7 @@ class TransactionLog(Struct, frozen=True):
     """A part of the log of a shard, in its order. It may be shorter than the limit, or empty.
 
     Attributes:
-        reached: The value of `after` for the next part, now or when more is recorded.
+        reached: The value of `after` for the next part. If `more` is false, use it after more entries were recorded.
         more: Whether the log has more entries now.
     """
 
@@ -256,7 +257,7 @@ class ProvenEntry(Struct, frozen=True):
 
 
 class Proof(Struct, frozen=True):
-    """A proof that an entry is in the log as it was sealed. `document` is the response as it was received."""
+    """A proof that an entry is part of the sealed log. `document` is the response as it was received."""
 
     version: int
     entry: ProvenEntry
@@ -281,7 +282,7 @@ class Proof(Struct, frozen=True):
                 can make up such a proof.
 
         Raises:
-            saldo.client.proof.NotProvenError: The proof is wrong, or leads to no seal in `kept`.
+            saldo.client.proof.InvalidProofError: The proof is wrong, or leads to no seal in `kept`.
         """
         checked = verify_proof(
             self.document,

@@ -24,7 +24,8 @@ def new_uuid() -> UUID:
 
 
 class TransactionRequest:
-    """A transaction request. It has its uuid from the start, so that it can be sent as often as necessary.
+    """A transaction request. Its uuid is assigned when the request is created, so that the request can be sent
+    repeatedly.
 
     Attributes:
         timestamp: The time at which the transaction takes effect; None means the time at which the service processes
@@ -138,7 +139,7 @@ def format_time(instant: Instant) -> str:
         raise ValueError(
             f"{instant!r} has no time zone: use an aware datetime, such as datetime.now(timezone.utc)"
         )
-    # UTC is used because old offsets have seconds, which few parsers accept.
+    # UTC is used, because historical offsets contain seconds, which few parsers accept.
     return instant.astimezone(UTC).isoformat()
 
 

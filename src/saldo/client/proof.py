@@ -83,7 +83,8 @@ class VerifiedProof(NamedTuple):
 
 
 class Parser(argparse.ArgumentParser):
-    """Exits with a code of its own if the arguments are wrong, because argparse's 2 is a result for a proof."""
+    """Exits with code 64 if the arguments are wrong. The code of argparse would be 2, which means that a proof is not
+    anchored."""
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
@@ -235,10 +236,10 @@ def merkle_root(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> by
 
 
 def follow_chain(seal: CheckedSeal, kept: Sequence[Any], chain: Sequence[Any]) -> CheckedSeal:
-    """Follow the chain from a seal to the next seal that was kept, and return the kept one.
+    """Follow the chain from a seal to the next seal that was kept, and return that kept seal.
 
     Raises:
-        InvalidProofError: The chain does not lead there.
+        InvalidProofError: The chain does not lead to a kept seal.
     """
     all_kept = [
         each for answer in kept for each in _parse_seals(answer) if each.shard == seal.shard

@@ -57,7 +57,7 @@ ERRORS_BY_STATUS: Final[dict[int, type[SaldoError]]] = {
     503: UnavailableError,
     504: UnavailableError,
 }
-"""Error classes by status. A request with an `UnavailableError` is retried."""
+"""Error classes by status. A request that fails with an `UnavailableError` is retried."""
 
 CODES_WITHOUT_EFFECT: Final = frozenset(
     {"overloaded", "deadline_exceeded", "too_slow", "too_many_requests"}
@@ -82,7 +82,8 @@ class LineOutcome(NamedTuple):
     """The content of one line of a bulk response.
 
     Attributes:
-        again: The reason to send the item again, which is then also `value`; None if the item is decided.
+        again: The error because of which the item must be sent again; `value` is then the same error. None if the item
+            is decided.
     """
 
     value: Posted | SaldoError

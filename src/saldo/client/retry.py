@@ -38,9 +38,10 @@ class Retries:
 
     Attributes:
         timeout_seconds: The timeout of a call, with all its attempts and pauses. A response that has begun in time may
-            end a second later.
+            end up to a second later.
         attempt_seconds: The timeout of each wait for the network within an attempt.
-        pause_seconds: The maximum of the first pause, which is at least half as long. It doubles with each attempt.
+        pause_seconds: The maximum of the first pause. A pause is random, between half of its maximum and the maximum.
+            The maximum doubles with each attempt.
         pause_seconds_max: The maximum of every pause, unless the service asks for a longer one.
 
     Raises:
@@ -71,7 +72,7 @@ class Retries:
         Args:
             attempt: The number of failed attempts before the last one, from 0.
             chance: A random number from 0 to 1, so that clients that failed together do not retry together.
-            asked: The time that the service asks for, in seconds. The result is never less.
+            asked: The time that the service asks for, in seconds. The result is never less than this time.
         """
         # After 30 doublings the pause has long reached its maximum, and larger exponents would overflow the float.
         longest = min(self.pause_seconds_max, self.pause_seconds * 2.0 ** min(attempt, 30))
@@ -81,7 +82,8 @@ class Retries:
 
 
 GRACE_SECONDS: Final = 1.0
-"""Extra time for a response that is still arriving at the deadline. One that never ends is aborted after it."""
+"""Extra time for a response that is still arriving at the deadline, in seconds. After that time the response is
+aborted."""
 
 
 class Send(NamedTuple):
@@ -130,7 +132,8 @@ def retry_steps(
 
     Raises:
         SaldoError: The service returned an error, or could not be reached (`UnavailableError`).
-        Exception: The exception of an attempt that is final, if no attempt can have had an effect.
+        Exception: An attempt has failed with this exception, further attempts are useless, and no attempt can have had
+            an effect.
     """
     deadline = clock() + retries.timeout_seconds
     what = f"{call.method} {call.path}"
@@ -178,7 +181,8 @@ def read_reply(call: Call[T], reply: Response | NoResponse) -> T:
 
 
 def _adjust_result(value: T, what: str, *, unknown: bool) -> T:
-    """Return a result. In a list of results, each error is adjusted for the earlier attempts (`told`)."""
+    """Return a result. If it is a list of outcomes and an earlier attempt may have had an effect, its errors are
+    adjusted by `adjust_error`."""
     if unknown and isinstance(value, list):
         value[:] = [
             adjust_error(each, what, each.uuid, unknown=True)
@@ -192,7 +196,7 @@ def _adjust_result(value: T, what: str, *, unknown: bool) -> T:
 def _is_recorded(error: SaldoError) -> bool:
     """Return whether an error is a recorded outcome, which an earlier attempt that is still running can't change."""
     if isinstance(error, RefusedError):
-        return error.item is None  # an error in an atomic array, of which nothing is recorded
+        return error.item is None  # an error of an atomic array records nothing
     return isinstance(error, UuidConflictError | NameTakenError)
 
 

@@ -5,10 +5,11 @@
         user = client.create_user("Artem")
         client.deposit(user.id, 100)
 
-The fake decides by the executable specification of the service's rules (`saldo.ledger.specification`) and parses
-requests with the service's own parser. A test compares it with the service. It has users, balances, and single and bulk
-transactions. It has no events, proofs, webhooks, keys, transaction log, metrics or OpenAPI document. Requests for these
-get 501 `not_faked`, which the client raises as `UnexpectedAnswerError`.
+The fake applies the executable specification of the service's rules (`saldo.ledger.specification`), and parses requests
+with the service's own parser. One of Saldo's tests compares the fake with the service. The fake supports users,
+balances, and single and bulk transactions. It does not support events, proofs, webhooks, keys, the transaction log,
+metrics or the OpenAPI document. Requests for these get 501 `not_faked`, which the client raises as
+`UnexpectedAnswerError`.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ class FakeSaldo:
     def lose_answers(self, count: int = 1) -> None:
         """Process the next requests, but break the connection before the response.
 
-        After that the client accepts only a recorded outcome as final. Any other response is an `OutcomeUnknownError`.
+        When the client repeats such a request, it takes only a recorded outcome as final. After any other response it
+        raises `OutcomeUnknownError`.
         """
         self._mishaps.extend([self._lose_answer] * count)
 

@@ -47,7 +47,8 @@ UNSUPPORTED_PATHS: Final = (
     *("/v1/events", "/v1/proof", "/v1/seals", "/v1/webhook", "/v1/key"),
     *("/v1/transactions", "/metrics", "/openapi.json"),
 )
-"""Prefixes of the paths that the service has and the fake has not (for /v1/transactions, the method GET)."""
+"""Prefixes of paths that the fake does not support, although the service does. Of /v1/transactions, only the method GET
+is not supported."""
 
 _NDJSON: Final = "application/x-ndjson"
 _IN_LINES: Final = ("balance", "needed", "differing_fields", "recorded", "errors")
@@ -249,7 +250,7 @@ class FakeService:
         """Check on a copy of the ledger that all items can be posted.
 
         Raises:
-            InvalidError, ProblemError: not all of them can be posted.
+            InvalidError, FakeProblemError: an item can't be posted.
         """
         faults = [
             InvalidField(f"[{index}].{fault.field}", fault.message)

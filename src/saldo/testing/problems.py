@@ -1,4 +1,5 @@
-"""Problems of the fake. Codes, statuses and members equal the service's; texts for people are shorter."""
+"""Problems of the fake. Their codes, statuses and members are those of the service. Their texts for people are
+shorter."""
 
 from __future__ import annotations
 
@@ -42,7 +43,7 @@ class FakeProblem(NamedTuple):
 
 
 class FakeProblemError(Exception):
-    """Raised to end a request with a problem."""
+    """The error that ends a request with a problem."""
 
     def __init__(self, problem: FakeProblem) -> None:
         super().__init__(problem.code)
@@ -50,7 +51,7 @@ class FakeProblemError(Exception):
 
 
 def errors(*pairs: tuple[str, str]) -> dict[str, Any]:
-    """Return the member `errors`."""
+    """Return the member `errors` of a problem, from pairs of a field and a message."""
     return {"errors": [{"field": field, "message": message} for field, message in pairs]}
 
 
@@ -71,7 +72,7 @@ def name_taken(user_id: int) -> FakeProblem:
 
 
 def format_recorded(uuid: UUID, decision: Decision, decimals: int) -> dict[str, Any]:
-    """Return the recorded transaction of a uuid."""
+    """Format a decision as the JSON object of a recorded transaction."""
     assert decision.amount is not None
     assert decision.timestamp is not None
     assert decision.recorded_at is not None

@@ -150,7 +150,8 @@ def _embedded_settings() -> Settings:
 
 @contextmanager
 def _server(settings: Settings) -> Iterator[EmbeddedServer]:
-    """Provide the database server: that of the running service, or one that runs until the block ends."""
+    """Provide the database server. It is that of the running service, or else a server that is stopped when the block
+    ends."""
     server = EmbeddedServer(settings.data_dir, archive_dir=settings.wal_archive_dir)
     if server.attach():
         yield server

@@ -1,4 +1,4 @@
-"""`saldo bench` measures a service on this machine. Results that are to be compared come from `make bench`."""
+"""`saldo bench` measures a service on this machine. For results that can be compared, use `make bench`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from saldo.client.asynchronous.client import AsyncClient
 from saldo.lifecycle.tasks import running_task
 
 WARMUP_SECONDS = 1.0
-"""Duration of the warm-up before each measurement of single requests, in seconds, for connections and caches."""
+"""Duration of the warm-up before each measurement of single requests, in seconds. The warm-up opens connections and
+fills caches."""
 
 
 PROGRESS_SECONDS = 0.5
@@ -34,13 +35,13 @@ AMOUNT = 1
 
 @dataclass
 class Tally:
-    """The number of requests and of lines of the stream that have a response so far."""
+    """The number of operations that were answered so far. An operation is a single request or a line of the stream."""
 
     operations: int = 0
 
 
 class Measurement(NamedTuple):
-    """A result. The milliseconds are those of single requests; None if there were none."""
+    """The result of one measurement. The latencies are those of single requests; for the stream they are None."""
 
     what: str
     per_second: float
@@ -134,7 +135,7 @@ async def _measure(
 
 @asynccontextmanager
 async def _show_progress(tally: Tally, seconds: float) -> AsyncIterator[None]:
-    """Show the progress of the measurements while the block runs. They take about this number of seconds."""
+    """Show the progress of the measurements while the block runs. `seconds` is their expected total duration."""
     began = time.monotonic()
     with show_progress("measuring", unit="operations") as progress:
 

@@ -29,8 +29,8 @@ def db() -> None:
 def migrate(json_: Json = False) -> None:
     """Migrate the schema to this version.
 
-    The command also grants the service role its rights. `saldo serve` does the same when it starts, but does not need
-    the owner's URL after this command.
+    The command also grants the service role its rights. `saldo serve` does the same when it starts. After this command,
+    it can start without the owner's URL.
     """
     settings = settings_module.load()
     set_up_logging(settings)

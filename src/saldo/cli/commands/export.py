@@ -43,10 +43,11 @@ from saldo.cli.times import parse_time_range
 from saldo.ledger.model import SHARDS
 
 STATE_SECONDS = 2.0
-"""Interval between two writes of the state file, in seconds. At most this much work is repeated after a kill."""
+"""Interval between two writes of the state file, in seconds. If the command is killed, at most this much work is
+repeated."""
 
 DECIMALS_DEFAULT = 2
-"""Number of decimals in a Parquet file without rows, which has no amount to derive it from."""
+"""Number of decimals in a Parquet file without rows. In a file with rows, the number is derived from the amounts."""
 
 
 class ExportState(msgspec.Struct):
@@ -55,8 +56,8 @@ class ExportState(msgspec.Struct):
     Attributes:
         wanted: The options of the export.
         target: The name of the service.
-        place: The position up to which the log was read.
-        size: The number of bytes of the unfinished file that are complete.
+        place: The position in the log up to which transactions were exported.
+        size: The size of the unfinished output file at this position, in bytes. Bytes after it are discarded.
     """
 
     wanted: str
@@ -113,8 +114,8 @@ def export(
     """Write all transactions to a file.
 
     The transactions of each user are sorted from the oldest to the newest. `saldo import` can read the file. If the
-    export is interrupted, the same command continues it; the file gets its name when it is complete. The key must
-    have access to all users, unless --user is given.
+    export is interrupted, the same command continues it (with --user, it starts again). The file gets its name when it
+    is complete. The key must have access to all users, unless --user is given.
     """
     to_stdout = str(file) == "-"
     written = format_ or Format.CSV if to_stdout else detect_format(file, format_)
@@ -187,7 +188,8 @@ class ExportRun:
         self._state = ExportState(options, service.name, ExportPosition(), 0, 0, DECIMALS_DEFAULT)
 
     def run(self) -> int:
-        """Write what earlier runs have not written, give the file its name, and return the number of rows."""
+        """Write the rows that earlier runs have not written, give the file its final name, and return the number of all
+        its rows."""
         try:
             with self._open() as file:
                 self._fetch(file)
@@ -206,7 +208,7 @@ class ExportRun:
     def _open(self) -> BinaryIO:
         kept = read_state(self._state_path, ExportState)
         ours = self._state
-        # The list of a user is read from its newest end, so it has no position to continue from.
+        # An export of one user can't be continued, because the list is read from its newest transaction on.
         if (
             kept is not None
             and self._user_id is None
@@ -253,7 +255,7 @@ class ExportRun:
                     kept_at = time.monotonic()
 
     def _show(self, progress: ProgressDisplay, part: ExportPart) -> None:
-        # The shard is a measure of the progress, because users are distributed evenly over the shards.
+        # The number of the shard shows the progress, because users are distributed evenly over the shards.
         progress.show(self._state.rows, part.place.shard, SHARDS)
 
     def _save_state(self, file: BinaryIO) -> None:
@@ -274,7 +276,8 @@ class ExportRun:
 
 
 def _flush(file: BinaryIO) -> None:
-    """Write the file to the disk: after a power loss it must have what its state or its name promises."""
+    """Flush the file to the disk. After a power loss it must contain all rows that the state file counts. Under its
+    final name it must be complete."""
     file.flush()
     os.fsync(file.fileno())
 

@@ -48,17 +48,18 @@ from saldo.client.errors import RefusedError, SaldoError
 from saldo.client.models import Posted
 
 CHUNK_ROWS = 10_000
-"""Rows per request: some megabytes, and a third of a second. At most this many rows are sent again after a kill."""
+"""Number of rows per request. Such a request has some megabytes and takes a third of a second. If the command is
+killed, at most this many rows are sent again."""
 
 
 class ImportState(msgspec.Struct):
     """The state file of an import, next to the input.
 
     Attributes:
-        meaning: The options by which the file was read.
+        meaning: The options that determine how the file is read.
         target: The name of the service.
-        rejects_bytes: The size of the rejected rows that are on the disk.
-        rejects_sha256: The SHA-256 of these rows.
+        rejects_bytes: The size of the rejects file at this position, in bytes.
+        rejects_sha256: The SHA-256 of these bytes.
     """
 
     file: FileIdentity
@@ -70,7 +71,7 @@ class ImportState(msgspec.Struct):
 
 
 class Chunk(NamedTuple):
-    """Some rows in their order, divided into those that can be sent and those that can't."""
+    """Consecutive rows of the file, divided into valid rows, which can be sent, and invalid ones."""
 
     items: list[Item[Row]]
     bad: list[tuple[Row, str]]
@@ -199,14 +200,14 @@ def import_(
 
 
 class UnreadableRestError(Exception):
-    """The rest of the file can't be read. The rows before it are posted, and the message says all of this."""
+    """The rest of the file can't be read. The rows before it are posted. The message contains both facts."""
 
 
 class ImportRun:
     """A run of an import.
 
     Attributes:
-        rows_before: The number of rows that earlier runs have done.
+        rows_before: The number of rows that earlier runs have processed.
     """
 
     def __init__(
@@ -236,7 +237,7 @@ class ImportRun:
 
         Raises:
             CommandError: The run was interrupted.
-            SaldoError: The service does not accept the rows.
+            SaldoError: The service rejects a request, or could not be reached for too long.
             UnreadableRestError: The rest of the file can't be read.
         """
         source = self._source
@@ -273,7 +274,7 @@ class ImportRun:
     def _resume(self) -> None:
         kept = read_state(self._files.state, ImportState)
         if kept is None:
-            if self._files.state.exists():  # written by another version, perhaps
+            if self._files.state.exists():  # perhaps another version has written it
                 self._note_restart(f"can't read {self._files.state}")
             return
         ours = self._state

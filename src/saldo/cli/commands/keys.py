@@ -1,6 +1,6 @@
 """`saldo keys` manages API keys directly in the database.
 
-The first key can't be created over HTTP from another machine.
+These commands work without a key. The first key can't be created over HTTP from another machine.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from saldo.store.keys import Key, TooManyKeysError
 T = TypeVar("T")
 
 ROWS_MAX = 1000
-"""Maximum number of rows that are printed. The API has pagination."""
+"""Maximum number of rows that are printed. The API can list more, because it has pagination."""
 
 app = typer.Typer(help="Create, rotate and revoke API keys.", no_args_is_help=True)
 
@@ -96,7 +96,7 @@ def create(
 
 @app.command("list")
 def list_(json_: Json = False) -> None:
-    """List all API keys, also revoked and expired ones."""
+    """List all API keys, including revoked and expired ones."""
     found = query_database(
         settings_module.load(),
         open_key_store,
@@ -179,7 +179,7 @@ def _print_key(key_id: int, secret: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"id": key_id, "key": secret})
         return
-    # The output is one line with the key as its last word, which scripts can cut off.
+    # The output is one line whose last word is the key, so that scripts can extract it.
     print_line(f"key {key_id}: {secret}")
 
 

@@ -49,7 +49,8 @@ def serve(
     set_up_logging(settings)
     # This precedes the creation of files, because the service's own account could not use files that belong to root.
     refuse_root(settings)
-    # This precedes the start of the database, so that a port in use and an invalid certificate are reported at once.
+    # This precedes the start of the database, so that a port in use and an invalid certificate are reported
+    # immediately.
     certificates = Certificates.of(settings)
     listening = bind(settings.host, settings.port)
     with Database(settings) as database_url:
@@ -76,7 +77,8 @@ def _announce(
 
 
 def _reachable_host(host: str) -> str:
-    """Return the host by which this machine reaches an address that the service listens on."""
+    """Return the host name under which clients on this machine reach the service. `host` is the address that the
+    service listens on."""
     with suppress(ValueError):
         if not host or ip_address(host).is_unspecified:
             return "[::1]" if ":" in host else "127.0.0.1"

@@ -25,10 +25,11 @@ from saldo.store.audit.verification import CheckpointMismatchError, Verification
 from saldo.store.errors import ConfigurationError, StoreError
 
 CHECKPOINT_SECONDS = 2.0
-"""Interval between two writes of the state file, in seconds. At most this much work is repeated after a kill."""
+"""Interval between two writes of the state file, in seconds. If the command is killed, at most this much work is
+repeated."""
 
 FAULTS_MAX = 1000
-"""Maximum number of faults with --all. The run ends at this number, because it shows well enough what is wrong."""
+"""Maximum number of faults with --all. The run ends when it has found this many, which are enough to investigate."""
 
 
 class VerificationReport(NamedTuple):
@@ -36,7 +37,7 @@ class VerificationReport(NamedTuple):
 
     Attributes:
         entries: The number of entries that this run has verified.
-        sealed: The number of entries under seals, in the shards that were completed.
+        sealed: The number of sealed entries in the shards that were verified to their end.
     """
 
     entries: int
@@ -97,7 +98,8 @@ def verify(
 
 
 def _error_of_failed_run(error: SettingsError | StoreError) -> CommandError:
-    """Return the error of a run that was impossible. Its code is never 1, which means that faults were found."""
+    """Return the command's error for a verification that could not run. Its exit code is never 1, because 1 means that
+    faults were found."""
     if (
         isinstance(error, StoreError)
         and command_error_for_store(error).code is ExitCode.UNAVAILABLE

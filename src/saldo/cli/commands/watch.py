@@ -90,7 +90,7 @@ def print_json_event(event: Event) -> None:
 
 
 class _EventPrinter:
-    """Prints events in columns of fixed width. A table could be drawn only after the last event."""
+    """Prints events in columns of fixed width, because the widths of later events are not known yet."""
 
     def __init__(self) -> None:
         self._console = console()

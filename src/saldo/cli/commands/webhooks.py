@@ -30,7 +30,7 @@ from saldo.store.webhooks import Delivery, TooManyWebhooksError, Webhook, Webhoo
 T = TypeVar("T")
 
 ROWS_MAX = 1000
-"""Maximum number of rows that are printed. The API has pagination."""
+"""Maximum number of rows that are printed. The API can list more, because it has pagination."""
 
 app = typer.Typer(help="Manage webhooks, which deliver events to URLs.", no_args_is_help=True)
 
@@ -165,7 +165,7 @@ def delete(webhook_id: WebhookId, json_: Json = False) -> None:
 def enable(webhook_id: WebhookId, json_: Json = False) -> None:
     """Enable a webhook.
 
-    It continues at the event at which it was disabled, and pending deliveries are retried at once.
+    Delivery continues at the event at which the webhook was disabled, and pending deliveries are retried immediately.
     """
     _change(webhook_id, WebhookChange(enabled=True))
     _confirm(webhook_id, "enabled", as_json=json_)
@@ -175,7 +175,7 @@ def enable(webhook_id: WebhookId, json_: Json = False) -> None:
 def disable(webhook_id: WebhookId, json_: Json = False) -> None:
     """Disable a webhook.
 
-    Its events are delivered when it is enabled again.
+    Events are kept, and are delivered when the webhook is enabled again.
     """
     _change(webhook_id, WebhookChange(enabled=False))
     _confirm(webhook_id, "disabled", as_json=json_)
@@ -241,7 +241,7 @@ def replay(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Retry dead and pending deliveries at once."""
+    """Retry dead and pending deliveries immediately."""
     settings = settings_module.load()
     uuid = None if event is None else _read(lambda: parse_uuid(event))
 

@@ -1,4 +1,4 @@
-"""A temporary service on the data directory of the settings, which one command starts and stops."""
+"""A temporary service that one command starts and stops. It uses the data directory of the settings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ START_SECONDS_MAX: Final = 120.0
 """Timeout for the start. A first start creates the database, and a start after a crash replays the WAL."""
 
 STOP_SECONDS_MAX: Final = 60.0
-"""Timeout for the stop. The service limits the duration of its stop itself, so this is for one that hangs."""
+"""Timeout for the stop. The service limits the duration of its own shutdown, so the timeout is reached only if the
+service hangs."""
 
 _LISTENING: Final = re.compile(r'listening on (https?://[^\s"]+)')
 
@@ -51,11 +52,11 @@ def child_service(environment: Mapping[str, str] | None = None) -> Iterator[Chil
         "SALDO_PORT": "0",
         "SALDO_LOG_LEVEL": "info",
         "SALDO_ADMIN_KEY": key,
-        # Only this command calls the service, at an address that no certificate names.
+        # TLS is not needed, because only this command calls the service, and it does so on this machine.
         "SALDO_TLS_CERTIFICATE_FILE": "",
         "SALDO_TLS_KEY_FILE": "",
-        # A command that root calls works without more settings. It already runs as root, and its service listens on
-        # this machine only, requires a key, and ends with the command.
+        # Root can run the command without further settings. The command already runs as root, and its service listens
+        # on this machine only, requires a key, and ends with the command.
         "SALDO_AS_ROOT": "true",
     }
     with tempfile.TemporaryDirectory(prefix="saldo-service-") as directory:
@@ -67,7 +68,7 @@ def child_service(environment: Mapping[str, str] | None = None) -> Iterator[Chil
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
-                # The service must not receive Ctrl-C. The command stops it when it no longer needs it.
+                # The service must not receive Ctrl-C. The command itself stops the service at the end.
                 start_new_session=True,
             )
         try:

@@ -1,4 +1,4 @@
-"""Direct queries of commands to the database, beside a running service or alone."""
+"""Queries that commands run directly in the database, whether or not a service is running."""
 
 from __future__ import annotations
 

@@ -26,10 +26,10 @@ from saldo.version import VERSION
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
 PROBE_SECONDS_MAX: Final = 2.0
-"""Timeout for the probe of a service on this machine."""
+"""Timeout for the probe of a service on this machine, in seconds."""
 
 TIMEOUT_SECONDS: Final = 30.0
-"""Default timeout of a call with all its attempts."""
+"""Default timeout of a call with all its attempts, in seconds."""
 
 _PANEL: Final = "Service"
 _KEY: Final = re.compile(r"[!-~]{1,8192}", re.ASCII)
@@ -73,8 +73,7 @@ class ConnectedService(NamedTuple):
 
     Attributes:
         connection: The connection for requests that the client has no method for.
-        name: A name that is the same for the same ledger, as far as that is known. An import is not resumed at another
-            one.
+        name: A name that identifies the ledger, as far as that is known. An import is resumed only under the same name.
     """
 
     client: Client
@@ -111,9 +110,10 @@ def connect(
     for url in (announced, DEFAULT_URL):
         if url is not None and _is_saldo(url):
             print_note(f"saldo: using the service at {url}")
-            # The service runs on this machine, whatever its address is, and this process contacts nothing else.
+            # No proxy is used: the service runs on this machine, whatever its address is, and this process contacts no
+            # other host.
             os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"
-            # No key is sent. Any process may be listening there, and has only claimed to be Saldo.
+            # No key is sent, because any process may be listening at this address and may only pretend to be Saldo.
             with _client(url, None, retries) as (client, connection):
                 yield ConnectedService(client, connection, name if url == announced else url)
             return

@@ -23,7 +23,8 @@ PAGE_ITEMS: Final = 1000
 
 
 class ExportedTransaction(msgspec.Struct):
-    """A transaction with its values as the API writes them. They are only copied, so they are not parsed."""
+    """A transaction with its values as the API writes them. The values are only copied to the file, so they are not
+    parsed."""
 
     uuid: str
     type: str
@@ -40,7 +41,8 @@ COLUMNS: Final = ExportedTransaction.__struct_fields__
 
 
 class ExportPosition(msgspec.Struct, frozen=True):
-    """The position of an export in the log: all shards before `shard` are read, and this shard up to `seq`."""
+    """The position of an export in the log. All shards before `shard` were read to their end, and `shard` was read up
+    to `seq` (inclusive)."""
 
     shard: int = 0
     seq: int = 0
@@ -61,7 +63,7 @@ class _LogPage(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class ExportFilter:
-    """The filter of an export. All ranges are half-open.
+    """The filter of an export. All ranges include their start and exclude their end.
 
     Attributes:
         since: The start of the range of timestamps.
@@ -95,10 +97,11 @@ class ExportFilter:
 
 
 def read_log(connection: Connection, place: ExportPosition) -> Iterator[ExportPart]:
-    """Yield every transaction after a position, by shard in the order of the log, and so each user's by `number`.
+    """Yield every transaction after a position, shard by shard, in the order of the log. This is the order of `number`
+    for each user.
 
-    A transaction that is recorded during the export may be missing. The transactions of each user are complete up to
-    some number.
+    A transaction that is recorded during the export may be missing. If so, all later transactions of the same user are
+    missing, too.
     """
     limit = PAGE_ITEMS
     shard, seq = place.shard, place.seq

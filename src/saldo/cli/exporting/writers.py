@@ -23,7 +23,7 @@ GROUP_ROWS: Final = 65_536
 """Rows per row group of a Parquet file. One group is in memory at a time."""
 
 MONEY_DIGITS: Final = 18
-"""Maximum number of digits of a balance (`saldo.ledger.money`), as the precision of decimal128."""
+"""Precision of the decimal128 columns, which is the maximum number of digits of a balance (`saldo.ledger.money`)."""
 
 
 def header_row(format_: Format, columns: Sequence[str]) -> bytes:
@@ -34,7 +34,8 @@ def header_row(format_: Format, columns: Sequence[str]) -> bytes:
 def encode_lines(
     format_: Format, columns: Sequence[str], lines: Sequence[ExportedTransaction]
 ) -> bytes:
-    """Encode transactions for the file; for Parquet, for the intermediate file from which it is made."""
+    """Encode transactions for the file. For Parquet, encode them for the intermediate file, which is converted at the
+    end."""
     if format_ is Format.PARQUET:
         return encode_json_lines(lines)
     rows = [[getattr(line, name) for name in columns] for line in lines]
@@ -57,7 +58,7 @@ def make_parquet(
     Args:
         columns: The columns to write, in this order.
         decimals: The number of decimals of the currency.
-        tell: Called with the number of rows that are written.
+        tell: A function that is called with the number of rows that were written so far.
     """
     arrow, parquet = import_pyarrow("pyarrow"), import_pyarrow("pyarrow.parquet")
     money, moment = arrow.decimal128(MONEY_DIGITS, decimals), arrow.timestamp("us", tz="UTC")

@@ -1,4 +1,4 @@
-"""A sender that posts rows as streams of lines, and repeats the unanswered ones until each has an answer."""
+"""A sender that posts rows as streams of lines, and sends unanswered rows again."""
 
 from __future__ import annotations
 

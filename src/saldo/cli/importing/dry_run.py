@@ -20,8 +20,7 @@ from saldo.parsing.transactions import ParserOptions, parse_transaction
 from saldo.settings import model as settings_module
 
 FAULTS_SHOWN_MAX: Final = 20
-"""Maximum number of faults that a dry run prints in a terminal. Elsewhere it prints all, because nothing scrolls
-away."""
+"""Maximum number of faults that a dry run prints to a terminal. If stderr is not a terminal, it prints all of them."""
 
 PROGRESS_ROWS: Final = 10_000
 """Rows between two updates of the progress."""
@@ -31,7 +30,7 @@ class DryRun:
     """A dry run.
 
     Attributes:
-        counts: What would become of the rows.
+        counts: The numbers of rows by the outcome that an import would have.
         stopped: The reason why the rest of the file could not be read; None if all rows were read.
     """
 

@@ -4,7 +4,8 @@ Memory is bounded for files of any length. A row takes 48 bytes. Beyond `MEMORY_
 temporary files, partitioned by their uuid, and are compared part by part at the end.
 
 The first row of the file counts as the one that is posted. An import posts rows of different users concurrently. If
-rows with one uuid have different users, it may therefore post another row than the first, but it rejects equally many.
+rows of different users have the same uuid, an import may therefore post another of these rows than the first. The
+number of rejected rows is the same.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ _NO_TIMESTAMP: Final = -(2**63)
 
 
 class Duplicate(NamedTuple):
-    """A row whose uuid an earlier row of the file has.
+    """A row with the same uuid as an earlier row of the file.
 
     Attributes:
-        line: The last line of the row in the file.
-        first_line: The last line of the earlier row.
+        line: The number of the last line of the row in the file.
+        first_line: The number of the last line of the earlier row.
         signed_minor: The amount of the row in minor units; a withdrawal is negative.
         replayed: True if both rows have the same content, so that the service replays the first outcome. Otherwise the
             row is a conflict.
@@ -48,7 +49,7 @@ class Duplicate(NamedTuple):
 
 
 class DuplicateFinder:
-    """Collects rows and finds those whose uuid an earlier row has. It is a context manager."""
+    """Collects rows, and finds rows with the same uuid as an earlier row. It is a context manager."""
 
     def __init__(self, memory_bytes_max: int = MEMORY_BYTES_MAX) -> None:
         self._memory_bytes_max = memory_bytes_max
@@ -74,8 +75,8 @@ class DuplicateFinder:
             self._spill()
 
     def find(self) -> Iterator[Duplicate]:
-        """Yield the duplicates in the order of the file; if rows are in temporary files, in that order within each
-        part."""
+        """Yield the duplicates in the order of the file. If rows are in temporary files, this order applies only within
+        each part."""
         if not self._files:
             yield from sorted(each for part in self._parts for each in _duplicates(bytes(part)))
             return
@@ -99,7 +100,7 @@ def _duplicates(records: bytes) -> Iterator[Duplicate]:
         first = firsts.setdefault(uuid, (user_id, amount, micros, line))
         if first[3] == line:
             continue
-        # A row without a timestamp agrees with any. A row with a timestamp can't match a first row without one, whose
-        # timestamp is its time of recording.
+        # A row without a timestamp matches a first row with any timestamp. A row with a timestamp doesn't match a first
+        # row without one, because the timestamp of that row is the time at which it is recorded.
         same = first[:2] == (user_id, amount) and micros in {_NO_TIMESTAMP, first[2]}
         yield Duplicate(line, first[3], amount, same)

@@ -39,7 +39,7 @@ def import_paths(file: Path, format_: Format, directory: Path | None) -> ImportP
     """Return the files of an import.
 
     Args:
-        directory: The directory of these files; None means that of the input.
+        directory: The directory of these files. None means the directory of the input.
 
     Raises:
         CommandError: The directory does not exist.
@@ -49,7 +49,7 @@ def import_paths(file: Path, format_: Format, directory: Path | None) -> ImportP
             f"--state-directory {directory}: there is no such directory", ExitCode.USAGE
         )
     named = file if directory is None else directory / file.name
-    # The rejects file has the delimiter of the input, and a .tsv file is read with the right one by default.
+    # The rejects file has the delimiter of the input. If its name ends with .tsv, it is read with a tab by default.
     suffix = ".tsv" if file.suffix.lower() == ".tsv" and format_ is Format.CSV else ".csv"
     return ImportPaths(
         sibling_path(named, f".rejected{suffix}"),

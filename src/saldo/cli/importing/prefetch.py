@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def prefetch(things: Iterator[T]) -> Iterator[T]:
-    """Yield the same items, while a thread prepares the next one. An item must not be None."""
+    """Yield the items of an iterator, while a thread prepares the next one. An item must not be None."""
     with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
         coming = thread.submit(next, things, None)
         while (thing := coming.result()) is not None:

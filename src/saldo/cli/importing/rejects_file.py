@@ -1,6 +1,6 @@
 """The file of the rows that were not posted, with the reasons. It can be corrected and imported.
 
-A row that the ledger has refused is recorded under its uuid. It needs a new uuid to be tried again.
+The refusal of a row is recorded under its uuid. Such a row needs a new uuid before it is imported again.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ BLOCK_BYTES: Final = 1_048_576
 class RejectsFile:
     """The rejects file, which is created with its first row. It is a context manager.
 
-    An existing file that does not belong to the resumed import may have been corrected by a person. It is renamed, and
-    it is deleted at the end only if the new file begins with the same content.
+    If a file exists that does not belong to the resumed import, a person may have corrected it. Such a file is renamed.
+    At the end it is deleted only if the new file begins with the same content.
 
     Attributes:
         size_bytes: The size of the rows that were written. A resumed import truncates the file to this size.
@@ -88,7 +88,7 @@ class RejectsFile:
         return self._digest.hexdigest()
 
     def write(self, rows: Sequence[Sequence[str | None]]) -> None:
-        """Write rows of line, reason and the input's columns. They are on the disk when the method returns.
+        """Append rows and flush them to the disk. A row has the line, the reason and the values of the input's columns.
 
         Raises:
             CommandError: The file can't be written.
@@ -103,7 +103,7 @@ class RejectsFile:
         # Bytes of the input that are not UTF-8 are written unchanged.
         try:
             data = text.getvalue().encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError:  # a lone surrogate from JSON, which has no bytes
+        except UnicodeEncodeError:  # a lone surrogate from JSON, which can't be encoded
             data = text.getvalue().encode("utf-8", "backslashreplace")
         try:
             if self._file is None:
@@ -119,7 +119,7 @@ class RejectsFile:
 
 
 def hash_file(path: Path, size_bytes: int | None = None) -> str | None:
-    """Return the SHA-256 of a file or of its first bytes; None if the file has fewer bytes."""
+    """Return the SHA-256 of a file, or of its first `size_bytes` bytes; None if the file is shorter."""
     digest = hashlib.sha256()
     seen = 0
     try:

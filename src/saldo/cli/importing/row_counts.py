@@ -19,7 +19,7 @@ class RowCounts(msgspec.Struct):
     Attributes:
         posted: Rows that this import has posted.
         replayed: Rows that were posted before, by this import or another one.
-        refused: Rows that the ledger has refused and recorded so.
+        refused: Rows that the ledger has refused, and whose refusal is recorded.
         bad: Rows that were rejected and not recorded.
         deposited: The sum of the posted deposits, without replayed ones.
         withdrawn: The sum of the posted withdrawals, without replayed ones.
@@ -39,7 +39,7 @@ class Summary:
     """The report at the end of a run.
 
     Attributes:
-        before: Rows that earlier runs have done.
+        before: The number of rows that earlier runs have processed.
         rejects: The file with the rows that were not posted; None if there are none.
         stopped: The reason why the rest of the file could not be read; None if all rows were read.
     """
@@ -107,6 +107,6 @@ def count_posted(counts: RowCounts, request: TransactionRequest, replayed: bool)
 
 
 def _align_decimals(one: Decimal, other: Decimal) -> tuple[Decimal, Decimal]:
-    """Return both values with the same number of decimals, the greater one."""
+    """Return both values with the greater of their numbers of decimals."""
     nothing = (one + other) * 0
     return one + nothing, other + nothing

@@ -18,14 +18,14 @@ from saldo.ledger.instants import InstantError
 
 FIELDS: Final = ("uuid", "type", "amount", "user_id", "timestamp", "outcome")
 NAMESPACE: Final = UUID("5a1d0000-0000-5000-8000-696d706f7274")
-"""Namespace of the uuids that are derived for rows without one. It never changes, or a repeated import would
-post rows again."""
+"""Namespace of the uuids that are derived for rows without one. It must never change, because a repeated import would
+then post the rows again."""
 
 REASON_COLUMNS: Final = ("line", "reason")
 """First columns of a rejects file."""
 
 COLUMNS_CHARACTERS_MAX: Final = 500
-"""Maximum number of characters of a header row that a message repeats, because the first line may be anything."""
+"""Maximum number of characters of a header row that an error message shows, because the first line may be very long."""
 
 _DIGITS: Final = re.compile(r"\d+", re.ASCII)
 _NUMBER: Final = re.compile(r"[+-]?\d+(?:\.\d+)?", re.ASCII)
@@ -46,9 +46,9 @@ class ColumnMapping:
     """The mapping that the options define.
 
     Attributes:
-        columns: The column's name for each field. A field without a column is missing.
+        columns: The name of the column by field. Fields without a column are left out.
         signed: Whether the sign of the amount determines the type, so that there is no column for it.
-        words: The values of the column for the type, in lower case, with the type that each stands for.
+        words: The transaction type by the value of the type column. The values are in lower case.
         identity: The permanent name of the file. A row without a uuid gets one that is derived from this name and the
             row's number.
     """
@@ -146,8 +146,8 @@ class RowMapper:
     def rejected_columns(self) -> tuple[str, ...]:
         """The columns of the values that `rejected_values` returns.
 
-        They are the columns of the file, after one for the uuid if the file has none. The line and
-        the reason that an earlier import has written are left out, because they would occur twice.
+        They are the columns of the file. If the file has no uuid column, one is inserted before them. If the file is
+        itself a rejects file, its columns `line` and `reason` are left out, because they would occur twice.
         """
         columns = self._columns[self._earlier :]
         if "uuid" in self._places:
@@ -177,7 +177,8 @@ class RowMapper:
         return values
 
     def contains_row(self, row: Row) -> bool:
-        """Return whether one of the lines within a row looks like a row itself, which a quoted text hardly does."""
+        """Return whether a line after the first one of a row looks like a complete row. Quoted text hardly ever
+        does."""
         return any(
             len(each) == len(self._columns)
             and _DIGITS.fullmatch(each[self._places["user_id"]].strip(' "'))
@@ -235,8 +236,8 @@ class RowMapper:
         """Check the characters and the sign of an amount.
 
         Raises:
-            InvalidRowError: A character is invalid, which the message names, or the amount is negative although there
-                is a type.
+            InvalidRowError: The amount contains an invalid character, which the message names. Or the amount is
+                negative although the row has a type.
         """
         label = self._label("amount")
         if "," in text:

@@ -29,8 +29,8 @@ class SourceFile:
             CommandError: The file is not a regular file, or can't be read.
         """
         try:
-            # Opening a pipe would block until its writer opens it, and a resumed import reads the file from the start
-            # again.
+            # Only regular files are accepted. Opening a pipe would block until a writer opens it, and a resumed import
+            # reads the file from its start.
             if not stat.S_ISREG(self.path.stat().st_mode):
                 raise CommandError(
                     f"{self.path}: only a regular file can be imported", ExitCode.USAGE
@@ -46,7 +46,7 @@ def read_rows(table: RowFile, reader: RowMapper) -> Iterator[Row]:
     """Yield the rows of a file.
 
     Raises:
-        UnreadableError: The rows from this line on can't be separated.
+        UnreadableError: From some line on, the rows can't be told apart. The message names the lines.
     """
     for row in table.rows:
         if row.following and reader.contains_row(row):

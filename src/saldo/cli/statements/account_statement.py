@@ -18,8 +18,8 @@ ENTRIES_MAX: Final = 200_000
 limit."""
 
 READ_ATTEMPTS_MAX: Final = 5
-"""Maximum number of attempts to read a statement. It takes three requests, which are repeated if their results
-do not match because a transaction was recorded in between."""
+"""Maximum number of attempts to read a statement. An attempt consists of three requests. If a transaction is recorded
+between them, their results do not match and the attempt is repeated."""
 
 
 class Period(NamedTuple):
@@ -34,7 +34,8 @@ class StatementEntry(NamedTuple):
 
     Attributes:
         amount: The amount; a withdrawal is negative.
-        balance: The balance after the entry and all that took effect before it. A refused entry does not change it.
+        balance: The balance after the entry, which includes all entries that took effect before it. A refused entry
+            does not change it.
         late: True if the entry was recorded after the end of the period, or after an entry that took effect later.
     """
 
@@ -57,7 +58,7 @@ class Statement(NamedTuple):
     """An account statement.
 
     Attributes:
-        known_at: The time until which the transactions were recorded; None means that all are included.
+        known_at: The time until which a transaction must have been recorded to be included; None means that all are.
     """
 
     user: User
@@ -92,7 +93,8 @@ def read_statement(
         refused: Whether to include refused transactions.
 
     Raises:
-        CommandError: The period has too many transactions, or further ones are recorded all the time.
+        CommandError: The period has too many transactions. Or transactions were recorded during each attempt to read
+            it.
         SaldoError: The service returns an error.
     """
     client = service.client
@@ -116,7 +118,8 @@ def read_statement(
 def build_entries(
     lines: Sequence[ExportedTransaction], opening: Decimal, end: datetime
 ) -> list[StatementEntry]:
-    """Return the entries in the order in which they took effect; those of the same time, in the order of recording."""
+    """Return the entries in the order in which they took effect. Entries of the same time are in the order of
+    recording."""
     found = sorted(
         (_ParsedLine(parse_instant(line.timestamp, None), line.number, line) for line in lines),
         key=lambda each: (each.timestamp, each.number),
@@ -124,7 +127,7 @@ def build_entries(
     late: set[int] = set()
     lowest = None
     for each in reversed(found):
-        # A transaction that took effect later was recorded earlier.
+        # The entry is late, because an entry with a smaller number took effect after it.
         if lowest is not None and each.number > lowest:
             late.add(each.number)
         if each.line.outcome == "posted":

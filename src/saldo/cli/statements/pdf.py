@@ -29,7 +29,7 @@ MARGIN: Final = 18.0
 COLUMNS: Final = (("Date", 34.0), ("Entry", 62.0), ("Out", 25.0), ("In", 25.0), ("Balance", 28.0))
 ROW_HEIGHT: Final = 8.6
 MISSING_LETTER: Final = "\N{REPLACEMENT CHARACTER}"
-"""Replacement for a letter that the font lacks. A blank would hide that there is one."""
+"""Replacement for a letter that the font lacks. A blank would hide the missing letter."""
 
 SMALL_FONT_SIZE: Final = 5.5
 """Font size of secondary text, in points."""

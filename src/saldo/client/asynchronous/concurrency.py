@@ -41,6 +41,6 @@ def set_outcome(future: Future[T], outcome: T | BaseException) -> None:
         return
     if isinstance(outcome, BaseException):
         future.set_exception(outcome)
-        future.exception()  # mark it as retrieved: a caller that does not need it gets no warning
+        future.exception()  # marks it as retrieved, so that asyncio logs no warning if the caller ignores it
     else:
         future.set_result(outcome)

@@ -1,4 +1,4 @@
-"""The live stream, which is followed as long as the caller iterates over it."""
+"""The events of the live stream, which are received while the caller iterates over them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ by default."""
 
 
 class AsyncEvents:
-    """An iterable of events. After a lost connection it resumes without gaps and without repetitions.
+    """An iterable of events. If the connection is lost, the iteration continues on a new one, without gaps or
+    repetitions.
 
-    A second iteration continues after the last event that was taken.
+    A second iteration continues after the last event that the first one has yielded.
     """
 
     def __init__(self, connection: AsyncConnection, following: EventStreamState) -> None:
@@ -35,16 +36,16 @@ class AsyncEvents:
 
     @property
     def position(self) -> str:
-        """The position to resume from when every event that was taken is processed; "" before the first one.
+        """The position to resume from once all yielded events are processed; "" until the service has sent a position.
 
-        It also advances without events.
+        The position also advances when the service sends one without an event.
         """
         return self._following.position
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         following, retries = self._following, self._connection.retries
         timeout = httpx.Timeout(retries.attempt_seconds, read=SILENCE_SECONDS_MAX)
-        # These events were received, but an earlier iteration did not take them.
+        # These events were received during an earlier iteration, which ended before it yielded them.
         for event in following.events():
             yield event
         while True:
@@ -61,7 +62,7 @@ class AsyncEvents:
                             for event in following.events():
                                 yield event
                             if self._connection.streams is not streams:
-                                break  # the process has forked, and the rest of the stream belongs to the other one
+                                break  # the process has forked, and the stream belongs to the parent
                     else:
                         deadline = time.monotonic() + SILENCE_SECONDS_MAX
                         ended = parse_error(await read_response(response, deadline))

@@ -13,7 +13,8 @@ T = TypeVar("T")
 
 
 class AsyncPages(Generic[T]):
-    """A list. Iterate over it for its items, or over `pages()` for its pages. Pages are fetched on demand."""
+    """A paginated list. Iterate over it to get its items, or over `pages()` to get its pages. Pages are fetched on
+    demand."""
 
     def __init__(
         self, connection: AsyncConnection, listing: Listing[T], cursor: str | None

@@ -1,4 +1,4 @@
-"""A writer that posts many transactions in few requests: the waiting ones are sent together, in their order."""
+"""A writer that posts many transactions in few requests. Queued transactions are sent together, in their order."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ from saldo.client.retry import final_error, may_have_effect, no_response_error
 from saldo.client.transport_errors import check_deadline, is_transport_failure, may_have_been_sent
 
 BATCH_MAX: Final = 1000
-"""Maximum number of transactions per request. Larger requests are not faster, and more is sent again after a
-lost connection."""
+"""Maximum number of transactions per request. Larger requests are not faster, and after a lost connection more
+transactions would be sent again."""
 
 OUTSTANDING_MAX: Final = 10_000
-"""Maximum number of accepted transactions without an outcome. They take some megabytes."""
+"""Maximum number of queued and sent transactions without an outcome. They take some megabytes of memory."""
 
 
 class AsyncWriter:
-    """Accepts transactions as fast as the service posts them, and returns a future for the outcome of each.
+    """Queues transactions, posts them in batches, and returns a future of the outcome of each.
 
     Use it as a context manager: on exit, every transaction has its outcome. Transactions are posted in the order in
-    which they were accepted, but one that the service could not decide in time is sent again and may be posted after
-    later ones. After a lost connection or a restart of the service, all transactions without an outcome are sent again
-    under their uuids.
+    which they were queued. There is one exception: a transaction that the service could not decide in time is sent
+    again, and may be posted after later ones. After a lost connection or a restart of the service, all transactions
+    without an outcome are sent again under their uuids.
 
     The outcome is a `Posted`, or the exception that `post` would have raised.
 
@@ -89,11 +89,11 @@ class AsyncWriter:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Accept no more transactions, and wait until all have an outcome.
+        """Close the writer for further transactions, and wait until all queued ones have an outcome.
 
         Raises:
-            RuntimeError: The writer has failed, which is also the outcome of the futures that it leaves, or it belongs
-                to another process.
+            RuntimeError: The writer has failed, or it belongs to another process. If it has failed, the remaining
+                futures get an error, too.
         """
         self._check_process()
         async with self._changed:
@@ -112,7 +112,7 @@ class AsyncWriter:
         timestamp: Instant | None = None,
         uuid: UUID | str | None = None,
     ) -> Future[Posted]:
-        """Accept a deposit; see `post`."""
+        """Queue a deposit, and return a future of its outcome; see `post`."""
         return await self.post(Deposit(user_id, amount, timestamp=timestamp, uuid=uuid))
 
     async def withdraw(
@@ -123,15 +123,18 @@ class AsyncWriter:
         timestamp: Instant | None = None,
         uuid: UUID | str | None = None,
     ) -> Future[Posted]:
-        """Accept a withdrawal; see `post`."""
+        """Queue a withdrawal, and return a future of its outcome; see `post`."""
         return await self.post(Withdrawal(user_id, amount, timestamp=timestamp, uuid=uuid))
 
     async def post(self, request: TransactionRequest) -> Future[Posted]:
-        """Accept a transaction. The call waits while too many transactions have no outcome.
+        """Queue a transaction, and return a future of its outcome.
+
+        The call waits while `outstanding_max` transactions have no outcome.
 
         Raises:
             RuntimeError: The writer is not open.
-            TypeError, ValueError, OverflowError: The transaction can't be encoded as JSON. The others are not affected.
+            TypeError, ValueError, OverflowError: The transaction can't be encoded as JSON. Other transactions are not
+                affected.
         """
         future: Future[Posted] = new_future()
         item = Item(request, future)
@@ -148,7 +151,8 @@ class AsyncWriter:
         return future
 
     def _check_process(self) -> None:
-        """Raise an error in a forked process, where nothing sends the requests and the lock may be held for ever."""
+        """Raise an error in a process that was forked after the writer was created. There, nothing sends the requests,
+        and the lock may be held for ever."""
         if self._process != os.getpid():
             raise RuntimeError(
                 "the writer belongs to the process that created it: create a writer after the fork"
@@ -223,8 +227,7 @@ class AsyncWriter:
     async def _fail(self, error: BaseException) -> None:
         """Fail all transactions without an outcome, so that their callers do not wait for ever."""
         async with self._changed:
-            # Under the lock: a transaction that was accepted before `_failure` was set must be among those that fail
-            # here.
+            # `_failure` is set under the lock, so that all transactions that were queued before it was set fail here.
             self._failure = error
             left = [] if self._batch is None else list(self._batch.unanswered)
             left += self._waiting

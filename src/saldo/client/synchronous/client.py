@@ -53,11 +53,11 @@ from saldo.version import VERSION
 class Client:
     """A client of a Saldo service.
 
-    Each call is retried until it is decided or its timeout has passed (`Retries`), as far as that is safe. A
+    Each call is retried, as far as that is safe, until it has a result or its timeout (`Retries`) has passed. A
     transaction keeps its uuid in all attempts, so it is processed once. `saldo.client.errors` lists the exceptions.
 
-    One client is sufficient for a whole program, because it keeps connections open. After a fork each process opens its
-    own connections, but a given `transport` is shared.
+    One client is sufficient for a whole program, because it keeps connections open. After a fork, each process opens
+    its own connections. A `transport` that was given is shared by the processes.
     """
 
     def __init__(
@@ -75,7 +75,8 @@ class Client:
                 except for loopback addresses.
             key: A key, as `saldo keys create` has printed it, or a token.
             retries: The timeouts and the backoff of calls.
-            verify: How the service's certificate is checked.
+            verify: How the service's certificate is verified: True (with the default CA certificates), False (not at
+                all), or a TLS context.
             transport: A replacement for the network, for tests; see `saldo.testing`.
 
         Raises:
@@ -122,8 +123,8 @@ class Client:
         """Create a user with a balance of zero.
 
         Raises:
-            NameTakenError: A user with this name exists. After a lost response this may be the user that the call
-                created.
+            NameTakenError: A user with this name exists. If the response of an earlier attempt was lost, this call may
+                have created the user; see `perhaps_ours`.
         """
         return self._connection.call(endpoints.create_user(name))
 
@@ -151,11 +152,11 @@ class Client:
         before: Instant | None = None,
         known_at: Instant | None = None,
     ) -> Balance:
-        """Return a user's balance: the current one or that at a date, as known now or at an earlier time.
+        """Return a user's balance, now or at a date, as it is known now or was known at an earlier time.
 
         Args:
             date: Count the transactions that took effect at this time or earlier.
-            before: Count the transactions that took effect before this time. It replaces `date`.
+            before: Count the transactions that took effect before this time. It can't be combined with `date`.
             known_at: Count only the transactions that were recorded until this time.
         """
         return self._connection.call(endpoints.balance(user_id, date, before, known_at))
@@ -185,21 +186,22 @@ class Client:
         return self.post(Withdrawal(user_id, amount, timestamp=timestamp, uuid=uuid))
 
     def post(self, request: TransactionRequest) -> Transaction:
-        """Post a transaction once, however often it is sent, and return it as it is recorded.
+        """Post a transaction, and return it as it is recorded. It is posted once, however often it is sent.
 
         Args:
             request: The transaction. Store its `uuid` to be able to post it again after any failure.
 
         Raises:
-            InsufficientFundsError, BalanceAboveMaximumError: The ledger has refused the transaction and recorded that.
+            InsufficientFundsError, BalanceAboveMaximumError: The ledger has refused the transaction, and has recorded
+                the refusal.
             UuidConflictError: The uuid belongs to another transaction.
-            OutcomeUnknownError: The transaction may have been posted, or may still be. Post it again with the same
-                uuid.
+            OutcomeUnknownError: The transaction may have been posted, or may still be posted. Post it again with the
+                same uuid.
         """
         return self._connection.call(endpoints.post(request))
 
     def post_many(self, requests: Sequence[TransactionRequest]) -> list[Posted | SaldoError]:
-        """Post several independent transactions in one request, and return an outcome for each, in the same order.
+        """Post several independent transactions in one request, and return their outcomes in the same order.
 
         Use `writer` for more transactions than the service accepts in one request (5000 by default), or for a stream of
         them.
@@ -210,9 +212,9 @@ class Client:
         """Post all of the transactions or none.
 
         Raises:
-            OutcomeUnknownError: All of them may have been posted, or may still be.
-            SaldoError: The transactions can't be posted; `item` is the index of the first one that can't be. Nothing
-                was recorded.
+            OutcomeUnknownError: All transactions may have been posted, or may still be posted.
+            SaldoError: The transactions can't be posted; `item` is the index of the first transaction that can't be
+                posted. Nothing was recorded.
         """
         return self._connection.call(endpoints.post_atomic(requests))
 
@@ -223,16 +225,17 @@ class Client:
 
         Args:
             batch_max: The maximum number of transactions per request.
-            outstanding_max: The maximum number of unanswered transactions. At this number the writer accepts the next
-                transaction only after another one is answered.
+            outstanding_max: The maximum number of unanswered transactions. When it is reached, posting another
+                transaction waits until one is answered.
         """
         return Writer(self._connection, batch_max=batch_max, outstanding_max=outstanding_max)
 
     def transaction(self, uuid: UUID | str, *, user_id: int | None = None) -> Transaction:
-        """Return the transaction with a uuid. A refused one is returned as well, with its `outcome`.
+        """Return the transaction with a uuid. Refused transactions are returned, too; their `outcome` is the reason.
 
         Args:
-            user_id: Return the transaction only if it is this user's. On a distributed ledger this is faster.
+            user_id: Return the transaction only if it belongs to this user. On a distributed ledger, the search is
+                faster with a user.
         """
         return self._connection.call(endpoints.transaction(uuid, user_id))
 
@@ -253,8 +256,7 @@ class Client:
             since: The start of the range of timestamps, inclusive (`from` in the API).
             until: The end of the range of timestamps, exclusive (`to` in the API).
             type: Return only transactions of this type.
-            known_at: Return only transactions that were recorded until this time, so that later pages are consistent
-                with it.
+            known_at: Return only transactions that were recorded until this time. All pages then show the same state.
             limit: The maximum number of transactions per page.
             cursor: The start of the first page: the `next_cursor` of an earlier page.
         """
@@ -283,18 +285,19 @@ class Client:
         start: Instant = "now",
         timeout_seconds: float | None = None,
     ) -> Events:
-        """Return an endless iterator over the events of the log, from a given position on and then as they happen.
+        """Return an endless iterator over the events of the log. It begins at `start`, and continues with new events as
+        they happen.
 
         Args:
             user_ids: Return only events of these users; None means all.
             types: Return only events of these types; None means all.
             start: The start of the events: `now`, `start` (the beginning of the log), a time, or the `position` of an
                 event, after which the iteration continues.
-            timeout_seconds: The time without a connection after which the iteration raises; None means that it retries
-                for ever.
+            timeout_seconds: The time without a connection after which the iteration raises; None means that the
+                iterator retries for ever.
 
         Raises:
-            PositionGoneError: The log does not have this position. The iteration raises it.
+            PositionGoneError: The log does not have this position. The iteration raises this error, and not the method.
         """
         return Events(self._connection, EventStreamState(user_ids, types, start, timeout_seconds))
 
@@ -380,7 +383,8 @@ class Client:
         return Pages(self._connection, endpoints.deliveries(webhook_id, state, limit), cursor)
 
     def replay_deliveries(self, webhook_id: int, *, event_id: str | None = None) -> int:
-        """Retry dead deliveries, all or the one of an event, and return their number."""
+        """Retry the pending and dead deliveries of a webhook, or only the delivery of one event, and return their
+        number."""
         return self._connection.call(endpoints.replay_deliveries(webhook_id, event_id))
 
     # --- keys ---------------------------------------------------------------------------------
@@ -396,7 +400,7 @@ class Client:
     ) -> Key:
         """Create a key. Its `key` is returned only this once.
 
-        The call is not repeated, for the reason given in `create_webhook`.
+        The call is not repeated if its response is lost, because that could create a second key.
         """
         return self._connection.call(
             endpoints.create_key(name, scopes, user_ids, networks, expires_at)

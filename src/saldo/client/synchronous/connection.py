@@ -30,7 +30,7 @@ CALLS: Final = httpx.Limits(max_connections=100, max_keepalive_connections=20)
 """Limits of the connection pool for calls. Further concurrent calls wait for a connection."""
 
 NOTE: Final = "saldo.note"
-"""Key of `response.extensions` with the text that is appended to messages about responses that are not Saldo's."""
+"""Key in `response.extensions`. Its value is appended to error messages about responses that do not come from Saldo."""
 
 STREAM_LIMITS: Final = httpx.Limits(max_connections=None, max_keepalive_connections=0)
 """Limits of the connection pool for streams. Each open stream holds a connection, so with a maximum the next
@@ -41,8 +41,8 @@ class Connection:
     """The connections of one client to a service, with its timeouts.
 
     Attributes:
-        http: The connection pool for calls. After a fork each process has its own.
-        streams: The connection pool for endless responses. After a fork each process has its own.
+        http: The connection pool for calls. After a fork, each process has its own pool.
+        streams: The connection pool for endless responses. After a fork, each process has its own pool.
     """
 
     def __init__(
@@ -54,7 +54,8 @@ class Connection:
         """
         Args:
             make: Creates an httpx client with the given limits.
-            proxy: The name of the environment variable with the proxy of the requests, for messages.
+            proxy: The environment variable that names the proxy of the requests, for error messages; None if there is
+                no proxy.
         """
         self.retries = retries
         self.proxy = proxy
@@ -75,7 +76,8 @@ class Connection:
         return self._streams
 
     def close(self) -> None:
-        """Close the connections of this process."""
+        """Close the connections. Those inherited through a fork stay open, because the parent process may still use
+        them."""
         http, streams = self.http, self.streams
         self._closed = True
         http.close()
@@ -86,14 +88,13 @@ class Connection:
         process = os.getpid()
         if self._process == process or self._closed:
             return
-        # The inherited clients are kept. Closing them would send a shutdown on connections that the other process still
-        # uses.
+        # The inherited clients are kept. Closing them would shut down connections that the parent process still uses.
         self._inherited += [self._http, self._streams]
         self._http, self._streams = self._make(CALLS), self._make(STREAM_LIMITS)
         self._process = process
 
     def call(self, call: Call[T]) -> T:
-        """Return the result of a call, after as many attempts as necessary.
+        """Return the result of a call. The number of attempts is decided by `retry_steps`.
 
         Raises:
             SaldoError: The call has failed; see `saldo.client.errors`.
@@ -128,7 +129,8 @@ class Connection:
         except TimeoutError as error:
             return NoResponse(error, sent=True)
         except Exception as error:
-            # The exception may be any. The request may have been recorded, and the caller must learn its uuid.
+            # All exceptions are caught, because the transaction may have been recorded and the caller must get its
+            # uuid.
             return NoResponse(
                 error, may_have_been_sent(error), final=not is_transport_failure(error)
             )
@@ -149,7 +151,8 @@ class Connection:
 
         Args:
             patience: The timeouts of the network.
-            endless: Whether the response has no end, so that it needs a connection of its own.
+            endless: Whether the response has no end. Its connection then comes from `streams`, and not from the pool
+                for calls.
         """
         http = self.streams if endless else self.http
         try:

@@ -1,5 +1,5 @@
 # Made of `saldo.client.asynchronous` by `python -m tests.client.twin`: change that, not this.
-"""The live stream, which is followed as long as the caller iterates over it."""
+"""The events of the live stream, which are received while the caller iterates over them."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ by default."""
 
 
 class Events:
-    """An iterable of events. After a lost connection it resumes without gaps and without repetitions.
+    """An iterable of events. If the connection is lost, the iteration continues on a new one, without gaps or
+    repetitions.
 
-    A second iteration continues after the last event that was taken.
+    A second iteration continues after the last event that the first one has yielded.
     """
 
     def __init__(self, connection: Connection, following: EventStreamState) -> None:
@@ -36,16 +37,16 @@ class Events:
 
     @property
     def position(self) -> str:
-        """The position to resume from when every event that was taken is processed; "" before the first one.
+        """The position to resume from once all yielded events are processed; "" until the service has sent a position.
 
-        It also advances without events.
+        The position also advances when the service sends one without an event.
         """
         return self._following.position
 
     def __iter__(self) -> Iterator[Event]:
         following, retries = self._following, self._connection.retries
         timeout = httpx.Timeout(retries.attempt_seconds, read=SILENCE_SECONDS_MAX)
-        # These events were received, but an earlier iteration did not take them.
+        # These events were received during an earlier iteration, which ended before it yielded them.
         yield from following.events()
         while True:
             query, headers = following.connection_request()
@@ -60,7 +61,7 @@ class Events:
                             following.feed(data)
                             yield from following.events()
                             if self._connection.streams is not streams:
-                                break  # the process has forked, and the rest of the stream belongs to the other one
+                                break  # the process has forked, and the stream belongs to the parent
                     else:
                         deadline = time.monotonic() + SILENCE_SECONDS_MAX
                         ended = parse_error(read_response(response, deadline))

@@ -14,7 +14,8 @@ T = TypeVar("T")
 
 
 class Pages(Generic[T]):
-    """A list. Iterate over it for its items, or over `pages()` for its pages. Pages are fetched on demand."""
+    """A paginated list. Iterate over it to get its items, or over `pages()` to get its pages. Pages are fetched on
+    demand."""
 
     def __init__(self, connection: Connection, listing: Listing[T], cursor: str | None) -> None:
         self._connection = connection

@@ -1,5 +1,5 @@
 # Made of `saldo.client.asynchronous` by `python -m tests.client.twin`: change that, not this.
-"""A writer that posts many transactions in few requests: the waiting ones are sent together, in their order."""
+"""A writer that posts many transactions in few requests. Queued transactions are sent together, in their order."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ from saldo.client.synchronous.connection import Connection, read_response
 from saldo.client.transport_errors import check_deadline, is_transport_failure, may_have_been_sent
 
 BATCH_MAX: Final = 1000
-"""Maximum number of transactions per request. Larger requests are not faster, and more is sent again after a
-lost connection."""
+"""Maximum number of transactions per request. Larger requests are not faster, and after a lost connection more
+transactions would be sent again."""
 
 OUTSTANDING_MAX: Final = 10_000
-"""Maximum number of accepted transactions without an outcome. They take some megabytes."""
+"""Maximum number of queued and sent transactions without an outcome. They take some megabytes of memory."""
 
 
 class Writer:
-    """Accepts transactions as fast as the service posts them, and returns a future for the outcome of each.
+    """Queues transactions, posts them in batches, and returns a future of the outcome of each.
 
     Use it as a context manager: on exit, every transaction has its outcome. Transactions are posted in the order in
-    which they were accepted, but one that the service could not decide in time is sent again and may be posted after
-    later ones. After a lost connection or a restart of the service, all transactions without an outcome are sent again
-    under their uuids.
+    which they were queued. There is one exception: a transaction that the service could not decide in time is sent
+    again, and may be posted after later ones. After a lost connection or a restart of the service, all transactions
+    without an outcome are sent again under their uuids.
 
     The outcome is a `Posted`, or the exception that `post` would have raised.
 
@@ -90,11 +90,11 @@ class Writer:
         self.close()
 
     def close(self) -> None:
-        """Accept no more transactions, and wait until all have an outcome.
+        """Close the writer for further transactions, and wait until all queued ones have an outcome.
 
         Raises:
-            RuntimeError: The writer has failed, which is also the outcome of the futures that it leaves, or it belongs
-                to another process.
+            RuntimeError: The writer has failed, or it belongs to another process. If it has failed, the remaining
+                futures get an error, too.
         """
         self._check_process()
         with self._changed:
@@ -113,7 +113,7 @@ class Writer:
         timestamp: Instant | None = None,
         uuid: UUID | str | None = None,
     ) -> Future[Posted]:
-        """Accept a deposit; see `post`."""
+        """Queue a deposit, and return a future of its outcome; see `post`."""
         return self.post(Deposit(user_id, amount, timestamp=timestamp, uuid=uuid))
 
     def withdraw(
@@ -124,15 +124,18 @@ class Writer:
         timestamp: Instant | None = None,
         uuid: UUID | str | None = None,
     ) -> Future[Posted]:
-        """Accept a withdrawal; see `post`."""
+        """Queue a withdrawal, and return a future of its outcome; see `post`."""
         return self.post(Withdrawal(user_id, amount, timestamp=timestamp, uuid=uuid))
 
     def post(self, request: TransactionRequest) -> Future[Posted]:
-        """Accept a transaction. The call waits while too many transactions have no outcome.
+        """Queue a transaction, and return a future of its outcome.
+
+        The call waits while `outstanding_max` transactions have no outcome.
 
         Raises:
             RuntimeError: The writer is not open.
-            TypeError, ValueError, OverflowError: The transaction can't be encoded as JSON. The others are not affected.
+            TypeError, ValueError, OverflowError: The transaction can't be encoded as JSON. Other transactions are not
+                affected.
         """
         future: Future[Posted] = new_future()
         item = Item(request, future)
@@ -149,7 +152,8 @@ class Writer:
         return future
 
     def _check_process(self) -> None:
-        """Raise an error in a forked process, where nothing sends the requests and the lock may be held for ever."""
+        """Raise an error in a process that was forked after the writer was created. There, nothing sends the requests,
+        and the lock may be held for ever."""
         if self._process != os.getpid():
             raise RuntimeError(
                 "the writer belongs to the process that created it: create a writer after the fork"
@@ -224,8 +228,7 @@ class Writer:
     def _fail(self, error: BaseException) -> None:
         """Fail all transactions without an outcome, so that their callers do not wait for ever."""
         with self._changed:
-            # Under the lock: a transaction that was accepted before `_failure` was set must be among those that fail
-            # here.
+            # `_failure` is set under the lock, so that all transactions that were queued before it was set fail here.
             self._failure = error
             left = [] if self._batch is None else list(self._batch.unanswered)
             left += self._waiting
