@@ -148,7 +148,7 @@ class Handlers(ServerApplication):
     def load_shedder(self) -> LoadShedder:
         return self._shedder
 
-    def route_of(self, method: str, path: str) -> str:
+    def find_route_label(self, method: str, path: str) -> str:
         return "other"
 
     def end_streams(self) -> None:

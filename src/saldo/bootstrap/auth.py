@@ -44,7 +44,7 @@ class AuthStack:
             origins=frozenset(settings.cors_origin_names),
             hosts=frozenset(settings.host_names),
         )
-        rate, provider = rate_of(settings), provider_from_settings(settings)
+        rate, provider = create_rate(settings), create_identity_provider(settings)
         tokens = None
         if provider is not None:
             from saldo.auth.bearer_tokens import TokenVerifier  # noqa: PLC0415 - its packages take long to load
@@ -54,7 +54,7 @@ class AuthStack:
         keys = await _open_keys(settings, database_url)
         keyring = KeyCache(
             keys,
-            configured_keys(settings),
+            list_configured_keys(settings),
             refresh_seconds=settings.keys_refresh_seconds,
             rate=rate,
             changed=gate.clear_cache,
@@ -83,13 +83,13 @@ class AuthStack:
         self.keys.terminate()
 
 
-def configured_keys(settings: Settings) -> dict[str, Scope]:
+def list_configured_keys(settings: Settings) -> dict[str, Scope]:
     """Return the keys in the settings, with the scope of each."""
     given = ((settings.admin_key, Scope.ADMIN), (settings.metrics_key, Scope.METRICS))
     return {key.get_secret_value(): scope for key, scope in given if key is not None}
 
 
-def rate_of(settings: Settings) -> Rate | None:
+def create_rate(settings: Settings) -> Rate | None:
     """Return the rate limit of each key; None if there is none."""
     if settings.rate_requests_per_second is None:
         return None
@@ -98,7 +98,7 @@ def rate_of(settings: Settings) -> Rate | None:
     )
 
 
-def provider_from_settings(settings: Settings) -> IdentityProvider | None:
+def create_identity_provider(settings: Settings) -> IdentityProvider | None:
     """Return the identity provider whose tokens are accepted; None if none is configured."""
     jwks = settings.jwt_jwks_url or settings.jwt_jwks_file
     if settings.jwt_issuer is None or settings.jwt_audience is None or jwks is None:
@@ -129,7 +129,7 @@ def require_keys_unless_loopback(settings: Settings, database_url: str, address:
     """
     if settings.insecure or ip_address(address).is_loopback:
         return
-    if configured_keys(settings) or provider_from_settings(settings) is not None:
+    if list_configured_keys(settings) or create_identity_provider(settings) is not None:
         return
     if not asyncio.run(_any_key(settings, database_url)):
         raise ConfigurationError(

@@ -29,7 +29,7 @@ WEBHOOK_CONNECTIONS = 4
 failing endpoints don't delay other sinks."""
 
 
-def connections_of_service(settings: Settings) -> int:
+def count_service_connections(settings: Settings) -> int:
     """Return the maximum number of connections of a service process, one of `SALDO_WORKERS`, to the primary.
 
     The pool of a replica (`SALDO_DATABASE_REPLICA_URL`) is on another server and is not counted. On a distributed
@@ -40,13 +40,13 @@ def connections_of_service(settings: Settings) -> int:
     return lanes + settings.read_connections + others
 
 
-def connections_of_relay() -> int:
+def count_relay_connections() -> int:
     """Return the maximum number of connections of a relay process."""
     return RELAY_CONNECTIONS + WEBHOOK_CONNECTIONS
 
 
 @asynccontextmanager
-async def relay_pool(settings: Settings, database_url: str) -> AsyncIterator[Any]:
+async def open_relay_pool(settings: Settings, database_url: str) -> AsyncIterator[Any]:
     pool = await open_pool(
         database_url,
         connections=RELAY_CONNECTIONS,

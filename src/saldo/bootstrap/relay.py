@@ -12,7 +12,7 @@ from saldo.background.seal_worker import Sealer
 from saldo.background.throttle import PostingActivity
 from saldo.background.totals_worker import run_totals
 from saldo.bootstrap.audit import run_audit
-from saldo.bootstrap.pools import relay_pool
+from saldo.bootstrap.pools import open_relay_pool
 from saldo.bootstrap.webhooks import run_webhooks
 from saldo.events.event import Encoder
 from saldo.lifecycle.tasks import running_task
@@ -53,7 +53,7 @@ async def run_relays(
         bell_path: the socket at which wakeups arrive; None means that new entries are found by polling only.
         tracing: receives a span for each batch of events, except those of webhooks.
     """
-    async with relay_pool(settings, database_url) as pool:
+    async with open_relay_pool(settings, database_url) as pool:
         log = Log(pool)
         sinks = Sinks(pool, lease_seconds=settings.relay_lease_seconds)
         encoder = Encoder(settings.currency_decimals)
@@ -119,9 +119,9 @@ def create_sinks(settings: Settings) -> list[Sink]:
     return sinks
 
 
-async def sinks_status(settings: Settings, database_url: str) -> list[SinkStatus]:
+async def read_sink_status(settings: Settings, database_url: str) -> list[SinkStatus]:
     """Return the status of every sink: its cursors and its lag."""
-    async with relay_pool(settings, database_url) as pool:
+    async with open_relay_pool(settings, database_url) as pool:
         return await Sinks(pool, lease_seconds=settings.relay_lease_seconds).status()
 
 
@@ -132,7 +132,7 @@ async def rewind_sink(settings: Settings, database_url: str, name: str, to: Rewi
         UnknownSinkError: there is no such sink.
         PositionBeyondHeadError: the position is past the end of the log.
     """
-    async with relay_pool(settings, database_url) as pool:
+    async with open_relay_pool(settings, database_url) as pool:
         log = Log(pool)
         heads = await log.heads()
         if to == "start":

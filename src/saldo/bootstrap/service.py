@@ -13,19 +13,19 @@ from saldo.bootstrap.audit import create_audit_store
 from saldo.bootstrap.auth import AuthStack
 from saldo.bootstrap.pools import EVENTS_CONNECTIONS, WEBHOOK_API_CONNECTIONS
 from saldo.console.metrics_history import MetricsHistory
-from saldo.console.routes import console_pages
+from saldo.console.routes import create_console_routes
 from saldo.engine.engine import Engine, EngineLimits
 from saldo.engine.lane import Connect, NotifyPosted
 from saldo.engine.shard_routing import ShardPlacementWatcher
 from saldo.events.event import Encoder
 from saldo.events.live.hub import Hub, LiveLimits
-from saldo.http.api.bulk import Bulk
+from saldo.http.api.bulk import BulkHandler
 from saldo.http.api.context import AppContext
-from saldo.http.api.event_stream import LiveStream
-from saldo.http.api.fast_reads import FastReads
-from saldo.http.api.post_transaction import Transactions
+from saldo.http.api.event_stream import EventStreamHandler
+from saldo.http.api.fast_reads import FastReadHandler
+from saldo.http.api.post_transaction import PostTransactionHandler
 from saldo.http.asgi import AsgiApp
-from saldo.http.litestar_app import ExtraRoutes, create_app
+from saldo.http.litestar_app import ConsoleRoutes, create_app
 from saldo.ledger.model import Limits
 from saldo.lifecycle.tasks import running_task
 from saldo.observability.runtime_metrics import sample_runtime
@@ -53,7 +53,7 @@ STATEMENT_SHARE = 0.9
 recorded, and bisects the batch."""
 
 
-def limits_of(settings: Settings) -> Limits:
+def create_ledger_limits(settings: Settings) -> Limits:
     """Return the ledger's limits from the settings."""
     return Limits(
         balance_max=settings.balance_max_minor,
@@ -64,7 +64,7 @@ def limits_of(settings: Settings) -> Limits:
     )
 
 
-def reading_of(settings: Settings) -> ParserOptions:
+def create_parser_options(settings: Settings) -> ParserOptions:
     """Return the options of the parsers of requests."""
     return ParserOptions(
         zone=settings.tzinfo,
@@ -74,9 +74,9 @@ def reading_of(settings: Settings) -> ParserOptions:
     )
 
 
-def lane_connector(settings: Settings, database_url: str) -> Connect:
+def create_lane_connector(settings: Settings, database_url: str) -> Connect:
     """Return the function that connects lanes."""
-    limits = limits_of(settings)
+    limits = create_ledger_limits(settings)
 
     async def connect(lane: int, node: Node | None) -> Poster:
         return await Poster.open(
@@ -105,7 +105,7 @@ def create_engine(
         by_shard: see `EngineLimits`.
     """
     return Engine(
-        lane_connector(settings, database_url),
+        create_lane_connector(settings, database_url),
         EngineLimits(
             lanes=settings.lane_count(by_shard=by_shard),
             by_shard=by_shard,
@@ -152,7 +152,7 @@ async def _start(
 
     The engine starts after the pools that requests in flight need, so that it stops before them.
     """
-    reading = reading_of(settings)
+    reading = create_parser_options(settings)
     bell = None if bell_path is None else stack.enter_context(closing(WakeupSender(bell_path)))
     reader, replica = await _open_reader(stack, settings, database_url)
     webhooks = await Webhooks.open(
@@ -181,7 +181,7 @@ async def _start(
     stack.push_async_callback(engine.stop, settings.shutdown_timeout_seconds)
     if engine.by_shard and settings.connect_to_workers:
         ask = partial(read_shard_nodes, reader.pool)
-        placing = ShardPlacementWatcher(engine, ask, lane_connector(settings, database_url))
+        placing = ShardPlacementWatcher(engine, ask, create_lane_connector(settings, database_url))
         await stack.enter_async_context(running_task(placing.run(), name="shard routing"))
     await guard.start()
     pools = {
@@ -202,10 +202,10 @@ async def _start(
         reading,
         engine,
         reader,
-        Transactions(engine, reading),
-        Bulk(engine, reading, settings),
-        LiveStream(hub, reading, settings),
-        FastReads(reader, reading),
+        PostTransactionHandler(engine, reading),
+        BulkHandler(engine, reading, settings),
+        EventStreamHandler(hub, reading, settings),
+        FastReadHandler(reader, reading),
         Sinks(reader.pool, lease_seconds=settings.relay_lease_seconds),
         webhooks,
         Totals(reader.pool),
@@ -266,7 +266,9 @@ async def _open_hub(
     return hub, pool
 
 
-def _console(service: AppContext, samples: MetricsHistory, replica: Replica | None) -> ExtraRoutes:
+def _console(
+    service: AppContext, samples: MetricsHistory, replica: Replica | None
+) -> ConsoleRoutes:
     settings, pool = service.settings, service.reader.pool
     limits = SessionLimits(
         timedelta(seconds=settings.console_idle_seconds),
@@ -276,4 +278,4 @@ def _console(service: AppContext, samples: MetricsHistory, replica: Replica | No
     seconds = settings.read_timeout_seconds
     sessions = ConsoleSessions(pool, limits, timeout_seconds=seconds)
     charts = Charts(pool, timeout_seconds=seconds, replica=replica)
-    return console_pages(service, sessions, charts, samples)
+    return create_console_routes(service, sessions, charts, samples)

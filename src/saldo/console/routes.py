@@ -28,7 +28,7 @@ from saldo.console.pages.event_stream import LIVE_PATH, ConsoleEventStream
 from saldo.console.pages.overview import OverviewCache
 from saldo.http.api.context import AppContext
 from saldo.http.authorization import CONSOLE_PATH
-from saldo.http.litestar_app import ExtraRoutes, static_files_router
+from saldo.http.litestar_app import ConsoleRoutes, create_assets_router
 from saldo.http.request_state import request_state
 from saldo.store.charts import Charts
 from saldo.store.console_sessions import ConsoleSessions
@@ -63,9 +63,9 @@ HANDLERS: Final = [
 ]
 
 
-def console_pages(
+def create_console_routes(
     service: AppContext, sessions: ConsoleSessions, charts: Charts, samples: MetricsHistory
-) -> ExtraRoutes:
+) -> ConsoleRoutes:
     """Return the routers, streams and error handler that serve the console."""
     authenticator = SessionAuthenticator(service.gate, sessions)
     middleware = ConsoleMiddleware(authenticator, service)
@@ -95,8 +95,8 @@ def console_pages(
         signature_types=[ConsolePage, SessionAuthenticator, Charts, OverviewCache],
     )
     streams = {LIVE_PATH: ConsoleEventStream(authenticator, service.events)}
-    return ExtraRoutes(
-        [router, static_files_router(ASSETS_PATH, _ASSETS)], streams, (CONSOLE_PATH, render_error)
+    return ConsoleRoutes(
+        [router, create_assets_router(ASSETS_PATH, _ASSETS)], streams, (CONSOLE_PATH, render_error)
     )
 
 

@@ -25,9 +25,9 @@ from saldo.http.connection.load_shedding import LoadShedder
 from saldo.http.cors import CorsApp
 from saldo.http.raw_responses import (
     error_response,
-    method_of,
+    get_client_method,
     record_response,
-    request_id_of,
+    accept_or_create_request_id,
     send_response,
 )
 from saldo.http.request_body import ClientDisconnectedError, read_body
@@ -88,7 +88,7 @@ class AsgiApp:
             return self._answer_head(scope, receive, send)
         headers: dict[bytes, bytes] = dict(scope["headers"])
         state = request_state(scope)
-        state.request_id = request_id_of(headers.get(b"x-request-id"))
+        state.request_id = accept_or_create_request_id(headers.get(b"x-request-id"))
         REQUEST.set((state.request_id, headers.get(b"traceparent")))
         if (
             len(headers) != len(scope["headers"])
@@ -120,7 +120,7 @@ class AsgiApp:
         path = scope["path"]
         route = self.routes.find(path)
         if path == "*":
-            answer = RawResponse(204, b"", headers=(("allow", self.routes.allow_of_all),))
+            answer = RawResponse(204, b"", headers=(("allow", self.routes.options_allow),))
         elif route is None:
             answer = problems.not_found().answer(request_id)
         else:
@@ -176,7 +176,7 @@ class AsgiApp:
             await self._dispatch(scope, state, headers, found, receive, send)
             return
         answer = found.answer(state.request_id)
-        method = method_of(scope)
+        method = get_client_method(scope)
         record_response(method, self.routes.label(method, scope["path"]), answer.status)
         await send_response(scope, send, answer, state.request_id)
 
@@ -221,7 +221,7 @@ class AsgiApp:
                     *framework_headers(headers, scope["path"]),
                 ]
                 route = scope.get("path_template") or OTHER
-                record_response(method_of(scope), route, message["status"], began)
+                record_response(get_client_method(scope), route, message["status"], began)
             await send(message)
 
         await self._framework(scope, receive_body, send_with_id)
@@ -271,9 +271,9 @@ class AsgiApp:
         state.route = route
         try:
             if user_id is not None:
-                answer = await self._questions.balance_now(user_id, request_id, grant)
+                answer = await self._questions.get_current_balance(user_id, request_id, grant)
             else:
-                answer = await self._questions.transaction(uuid or "", request_id, grant)
+                answer = await self._questions.get_transaction(uuid or "", request_id, grant)
         except Exception as error:
             answer = error_response(error, request_id)
         record_response("HEAD" if state.is_head else "GET", route, answer.status, began)

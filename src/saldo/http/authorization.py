@@ -68,7 +68,7 @@ def require_user(scope: Any, user_id: int) -> None:
     Raises:
         ProblemError: The key is limited to other users.
     """
-    if not admission_of(scope).grant.includes_user(user_id):
+    if not get_admission(scope).grant.includes_user(user_id):
         raise ProblemError(problems.forbidden_user(user_id))
 
 
@@ -78,7 +78,7 @@ def require_all_users(scope: Any) -> None:
     Raises:
         ProblemError: The key is limited to some users.
     """
-    if admission_of(scope).grant.user_ids is not None:
+    if get_admission(scope).grant.user_ids is not None:
         raise ProblemError(problems.forbidden_all_users())
 
 
@@ -88,12 +88,12 @@ def require_shard(scope: Any, shard: int) -> None:
     Raises:
         ProblemError: The key is limited to users of other shards.
     """
-    user_ids = admission_of(scope).grant.user_ids
+    user_ids = get_admission(scope).grant.user_ids
     if user_ids is not None and all(shard_of(user_id) != shard for user_id in user_ids):
         raise ProblemError(problems.forbidden_shard(shard))
 
 
-def admission_of(scope: Any) -> Authentication:
+def get_admission(scope: Any) -> Authentication:
     """Return the admission of an authenticated request."""
     admission = request_state(scope).admission
     assert admission is not None

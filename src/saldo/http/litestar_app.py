@@ -44,7 +44,7 @@ from saldo.http.query_guard import reject_unknown_parameters
 from saldo.http.raw_responses import slow_request_log
 from saldo.http.request_state import request_state
 from saldo.http.requests import request_id
-from saldo.http.route_table import RouteTable, allow_of
+from saldo.http.route_table import RouteTable, format_allow
 from saldo.http.security_headers import ASSETS_PATH, DocumentPage, swagger_start_script
 from saldo.parsing.faults import InvalidError
 from saldo.store.errors import StoreError
@@ -67,7 +67,7 @@ _KEY_SCHEME = SecurityScheme(
 )
 
 
-PROBES_UNDER = "/healthz/"
+PROBE_PATH_PREFIX = "/healthz/"
 """Prefix of the paths whose queries are ignored. Some probes add a parameter to bypass caches, and a 422 would
 report a healthy service as unhealthy."""
 
@@ -99,7 +99,7 @@ _NOT_FOUND = frozenset({"/docs/{path}", f"{CONSOLE_PATH}/{{rest}}"})
 
 
 @dataclass(frozen=True, slots=True)
-class ExtraRoutes:
+class ConsoleRoutes:
     """The pages that are served in addition to the API (`saldo.console`).
 
     Attributes:
@@ -115,7 +115,7 @@ class ExtraRoutes:
     ) = None
 
 
-def create_app(service: AppContext, pages: ExtraRoutes | None = None) -> AsgiApp:
+def create_app(service: AppContext, pages: ConsoleRoutes | None = None) -> AsgiApp:
     """Build the ASGI application."""
     slow_request_log.seconds = service.settings.slow_log_seconds
     streams = {} if pages is None else pages.streams
@@ -133,9 +133,9 @@ def create_app(service: AppContext, pages: ExtraRoutes | None = None) -> AsgiApp
     return AsgiApp(framework, service, streams, table)
 
 
-def create_framework(service: AppContext, pages: ExtraRoutes | None = None) -> Litestar:
+def create_framework(service: AppContext, pages: ConsoleRoutes | None = None) -> Litestar:
     """Build the framework's part of the application."""
-    pages = pages or ExtraRoutes()
+    pages = pages or ConsoleRoutes()
 
     def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
         # The router raises its errors before it reaches a route, so exception handlers of routes do not see them.
@@ -145,7 +145,7 @@ def create_framework(service: AppContext, pages: ExtraRoutes | None = None) -> L
             return pages.error_handler[1](request, error)
         return _http_error(request, error)
 
-    def given_service() -> AppContext:
+    def provide_service() -> AppContext:
         return service
 
     return Litestar(
@@ -155,7 +155,7 @@ def create_framework(service: AppContext, pages: ExtraRoutes | None = None) -> L
             swagger_start_script,
             *pages.routes,
         ],
-        dependencies={"service": Provide(given_service, sync_to_thread=False)},
+        dependencies={"service": Provide(provide_service, sync_to_thread=False)},
         openapi_config=OpenAPIConfig(
             title="Saldo",
             version=__version__,
@@ -184,7 +184,7 @@ def create_framework(service: AppContext, pages: ExtraRoutes | None = None) -> L
 
 
 def _check_query(request: Request[Any, Any, Any]) -> None:
-    if not request.scope["path"].startswith(PROBES_UNDER):
+    if not request.scope["path"].startswith(PROBE_PATH_PREFIX):
         reject_unknown_parameters(request)
 
 
@@ -193,10 +193,10 @@ def _documentation_assets() -> Router:
     spec = find_spec("swagger_ui")
     if spec is None or spec.origin is None:
         raise RuntimeError("the package swagger-ui-py is not installed")
-    return static_files_router(ASSETS_PATH, Path(spec.origin).parent / "static")
+    return create_assets_router(ASSETS_PATH, Path(spec.origin).parent / "static")
 
 
-def static_files_router(path: str, directory: Path) -> Router:
+def create_assets_router(path: str, directory: Path) -> Router:
     """Return a router that serves the files of a directory to pages."""
     return create_static_files_router(
         path=path,
@@ -233,7 +233,7 @@ def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Respon
         return _internal(request, error)
     result = convert_response(answer)
     for name, value in (error.headers or {}).items():
-        result.headers[name] = allow_of(value.split(", ")) if name == "allow" else value
+        result.headers[name] = format_allow(value.split(", ")) if name == "allow" else value
     return result
 
 

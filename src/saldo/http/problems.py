@@ -15,7 +15,7 @@ from saldo.engine.errors import (
     OutcomeUnknownError,
     QueueFullError,
 )
-from saldo.http.responses import RawResponse, transaction_of_decision
+from saldo.http.responses import RawResponse, build_decided_transaction
 from saldo.ledger.instants import format_instant
 from saldo.ledger.model import Decision, Outcome, TransactionRequest, differing_fields
 from saldo.ledger.money import format_money
@@ -551,7 +551,7 @@ def _recorded_refusal(request: TransactionRequest, decision: Decision, decimals:
                 f"lower at one of these times. The latest balance was {format_money(balance, decimals)}."
             )
     detail += " This outcome is final: to try again, use a new uuid."
-    transaction = transaction_of_decision(request.uuid, decision, decimals)
+    transaction = build_decided_transaction(request.uuid, decision, decimals)
     extra = {
         "instance": f"/v1/transaction/{request.uuid}",
         "balance": transaction.balance,

@@ -31,10 +31,10 @@ _prefix: Final = secrets.token_hex(6)
 _count: Final = itertools.count(1)
 
 
-def request_id_of(given: bytes | None) -> str:
+def accept_or_create_request_id(header_value: bytes | None) -> str:
     """Return the client's own `X-Request-Id` if it is safe to log, or else a new id."""
-    if given is not None and _REQUEST_ID.fullmatch(given):
-        return given.decode()
+    if header_value is not None and _REQUEST_ID.fullmatch(header_value):
+        return header_value.decode()
     return f"{_prefix}-{next(_count):x}"
 
 
@@ -122,7 +122,7 @@ def error_response(error: Exception, request_id: str) -> RawResponse:
     return problems.internal().answer(request_id)
 
 
-def method_of(scope: Any) -> str:
+def get_client_method(scope: Any) -> str:
     """Return the method that the client sent. HEAD is processed as GET (`saldo.http.asgi`)."""
     return "HEAD" if request_state(scope).is_head else str(scope["method"])
 

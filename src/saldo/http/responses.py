@@ -38,16 +38,16 @@ def count_outcome(outcome: Outcome, replayed: bool, count: int = 1) -> None:
 _Recorded: TypeAlias = tuple[int, int, int, int, datetime, datetime]
 
 
-def transaction_of_decision(uuid: UUID, decision: Decision, decimals: int) -> ledger.Transaction:
+def build_decided_transaction(uuid: UUID, decision: Decision, decimals: int) -> ledger.Transaction:
     """Return the transaction that a decision recorded, or found recorded, under the uuid."""
     outcome, _, *recorded = decision
     user_id, number, amount, balance, timestamp, recorded_at = cast(_Recorded, recorded)
-    return transaction_schema(
+    return build_transaction(
         uuid, user_id, number, amount, balance, timestamp, recorded_at, outcome, decimals
     )
 
 
-def transaction_schema(
+def build_transaction(
     uuid: UUID,
     user_id: int,
     number: int,

@@ -44,7 +44,7 @@ class KeyParserOptions:
     now: datetime
 
 
-def key_parser_options(settings: Settings) -> KeyParserOptions:
+def create_key_parser_options(settings: Settings) -> KeyParserOptions:
     """Return the options of the parsers, from the settings and the current time."""
     return KeyParserOptions(settings.tzinfo, settings.key_overlap_seconds, datetime.now(UTC))
 

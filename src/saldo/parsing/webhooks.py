@@ -66,7 +66,7 @@ class NewWebhook:
     secret: str
 
 
-def webhook_parser_options(settings: Settings) -> WebhookParserOptions:
+def create_webhook_parser_options(settings: Settings) -> WebhookParserOptions:
     """Return the options of the parsers."""
     return WebhookParserOptions(
         url_length_max=settings.webhook_url_length_max,

@@ -137,7 +137,7 @@ class Application(ServerApplication):
         self._front: AsgiApp | None = None
         self._application: Callable[[Any, Any, Any], Awaitable[None]] | None = None
         self.connections_max = settings.connections_max
-        self.connection_limit_app = ConnectionLimitApp(self, self.route_of)
+        self.connection_limit_app = ConnectionLimitApp(self, self.find_route_label)
         """Application that responds while too many connections are open (`saldo.http.connection.protocol`)."""
         self.ambiguous_path_app = ProblemApp(problems.not_found())
         """Application that responds to ambiguous paths."""
@@ -153,7 +153,7 @@ class Application(ServerApplication):
             return self._live(receive, send)
         return self._application(scope, receive, send)
 
-    def route_of(self, method: str, path: str) -> str:
+    def find_route_label(self, method: str, path: str) -> str:
         """Return the route label under which a request is counted (`saldo.http.route_table`)."""
         return OTHER if self._front is None else self._front.routes.label(method, path)
 

@@ -41,7 +41,7 @@ from saldo.parsing.transactions import (
     parse_user_name,
     parse_uuid,
 )
-from saldo.parsing.webhooks import read_new_webhook, webhook_parser_options
+from saldo.parsing.webhooks import read_new_webhook, create_webhook_parser_options
 from saldo.settings import model as settings_module
 from saldo.store.charts import BalanceChange
 
@@ -134,7 +134,7 @@ def parsed_faults() -> Iterator[InvalidField]:
     ]
     for fields in invalid_keys:
         yield from faults_of(partial(read_new_key, fields, options))
-    webhook = webhook_parser_options(settings_module.load())
+    webhook = create_webhook_parser_options(settings_module.load())
     for url in ("", "x", "https://a b", "https://u:p@example.com", "https://10.0.0.1/", "x" * 9999):
         hook = {"url": url, "user_ids": ["x"]}
         yield from faults_of(partial(read_new_webhook, hook, webhook))

@@ -48,4 +48,4 @@ def test_labels_are_bounded_whatever_is_asked_for() -> None:
     asked = [("GET", f"/v1/user/{number}/{part}") for number in range(50) for part in "abc"]
     asked += [(f"M{number}", "/v1/user") for number in range(50)]
     assert {TABLE.label(*each) for each in asked} == {OTHER}
-    assert TABLE.allow_of_all == "GET, HEAD, POST, OPTIONS"
+    assert TABLE.options_allow == "GET, HEAD, POST, OPTIONS"

@@ -19,7 +19,7 @@ from saldo.cli.output import print_confirmation, print_json, print_line, print_t
 from saldo.cli.times import parse_optional_time
 from saldo.ledger.instants import format_instant
 from saldo.parsing.faults import InvalidError
-from saldo.parsing.keys import key_parser_options, read_new_key
+from saldo.parsing.keys import create_key_parser_options, read_new_key
 from saldo.settings import model as settings_module
 from saldo.store.errors import ConfigurationError
 from saldo.store.keys import Key, TooManyKeysError
@@ -75,7 +75,7 @@ def create(
         "expires_at": None if expires is None else format_instant(expires),
     }
     try:
-        wanted = read_new_key(fields, key_parser_options(settings))
+        wanted = read_new_key(fields, create_key_parser_options(settings))
     except InvalidError as error:
         raise ConfigurationError(str(error)) from None
     secret = generate_secret()

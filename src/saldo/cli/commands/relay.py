@@ -10,7 +10,12 @@ import typer
 
 from saldo.bootstrap.database import Database, Purpose
 from saldo.bootstrap.logging_setup import set_up_logging
-from saldo.bootstrap.relay import PositionBeyondHeadError, RewindTarget, rewind_sink, sinks_status
+from saldo.bootstrap.relay import (
+    PositionBeyondHeadError,
+    RewindTarget,
+    rewind_sink,
+    read_sink_status,
+)
 from saldo.cli.exit_codes import CommandError
 from saldo.cli.options import Json
 from saldo.cli.output import print_confirmation, print_json, print_table
@@ -49,7 +54,7 @@ def status(json_: Json = False) -> None:
     """Show the progress and the lag of every sink."""
     settings = settings_module.load()
     with Database(settings, beside_service=True, purpose=Purpose.READ) as database_url:
-        found = asyncio.run(sinks_status(settings, database_url))
+        found = asyncio.run(read_sink_status(settings, database_url))
     if json_:
         for sink in found:
             print_json(asdict(sink))

@@ -22,7 +22,7 @@ from saldo.cli.output import (
 )
 from saldo.parsing.faults import InvalidError
 from saldo.parsing.transactions import parse_uuid
-from saldo.parsing.webhooks import parse_state, read_new_webhook, webhook_parser_options
+from saldo.parsing.webhooks import parse_state, read_new_webhook, create_webhook_parser_options
 from saldo.settings import model as settings_module
 from saldo.store.errors import ConfigurationError
 from saldo.store.webhooks import Delivery, TooManyWebhooksError, Webhook, WebhookChange, Webhooks
@@ -67,7 +67,7 @@ def create(
         "user_ids": user or None,
         "secret": secret,
     }
-    wanted = _read(lambda: read_new_webhook(fields, webhook_parser_options(settings)))
+    wanted = _read(lambda: read_new_webhook(fields, create_webhook_parser_options(settings)))
     try:
         webhook_id = query_database(
             settings,

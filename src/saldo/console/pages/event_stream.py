@@ -10,9 +10,9 @@ from typing import Any, Final
 from saldo.auth.grants import Scope
 from saldo.console.authentication import SessionAdmission, SessionAuthenticator
 from saldo.http import problems
-from saldo.http.api.event_stream import LiveStream
+from saldo.http.api.event_stream import EventStreamHandler
 from saldo.http.authorization import CONSOLE_PATH
-from saldo.http.raw_responses import method_of, record_response, send_response
+from saldo.http.raw_responses import get_client_method, record_response, send_response
 from saldo.http.request_state import request_state
 from saldo.http.responses import RawResponse
 from saldo.store.errors import StoreError
@@ -23,7 +23,7 @@ LIVE_PATH: Final = f"{CONSOLE_PATH}/live"
 class ConsoleEventStream:
     """The route of the live stream."""
 
-    def __init__(self, authenticator: SessionAuthenticator, events: LiveStream) -> None:
+    def __init__(self, authenticator: SessionAuthenticator, events: EventStreamHandler) -> None:
         self._authenticator = authenticator
         self._events = events
 
@@ -34,7 +34,7 @@ class ConsoleEventStream:
         if refused is None:
             await self._events(scope, receive, send)
             return
-        record_response(method_of(scope), LIVE_PATH, refused.status)
+        record_response(get_client_method(scope), LIVE_PATH, refused.status)
         await send_response(scope, send, refused, request_id)
 
     async def _authenticate(self, scope: Any, request_id: str) -> RawResponse | None:

@@ -11,7 +11,7 @@ from litestar.params import FromPath
 from saldo.console.middleware import PageNotFoundError
 from saldo.console.page import ConsolePage, InjectedPage, page_route, parse_query
 from saldo.encoding.json import encode_json
-from saldo.http.api.proofs import proof_of
+from saldo.http.api.proofs import build_proof
 from saldo.http.authorization import CONSOLE_PATH
 from saldo.http.schemas import proofs
 from saldo.parsing.faults import InvalidError
@@ -84,7 +84,7 @@ async def _find_proof(page: ConsolePage, found: Transaction) -> EntryProof | Non
         return None
     if sealed.seal is None:
         return EntryProof(sealed, None)
-    proof = proof_of(sealed.entry, sealed.seal, sealed.leaves)
+    proof = build_proof(sealed.entry, sealed.seal, sealed.leaves)
     if proof is None:
         _log.error("the seal of transaction %s does not cover its entry", found.uuid)
     return EntryProof(sealed, proof)

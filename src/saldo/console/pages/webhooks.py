@@ -23,7 +23,7 @@ from saldo.console.page import (
 from saldo.events.event import RELAYED_EVENT_TYPES
 from saldo.http.authorization import CONSOLE_PATH
 from saldo.parsing.faults import InvalidError
-from saldo.parsing.webhooks import parse_webhook_id, read_new_webhook, webhook_parser_options
+from saldo.parsing.webhooks import parse_webhook_id, read_new_webhook, create_webhook_parser_options
 from saldo.store.webhooks import TooManyWebhooksError, Webhook, WebhookChange
 
 _log = logging.getLogger("saldo.console")
@@ -56,7 +56,7 @@ async def create_webhook(page: InjectedPage) -> Response[bytes]:
         "user_ids": split_commas(typed.get("users")),
     }
     try:
-        wanted = read_new_webhook(fields, webhook_parser_options(settings))
+        wanted = read_new_webhook(fields, create_webhook_parser_options(settings))
         await page.service.webhooks.create(
             *(wanted.url, wanted.event_types, wanted.user_ids, wanted.secret),
             webhooks_max=settings.webhooks_max,

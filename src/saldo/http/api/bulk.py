@@ -21,7 +21,7 @@ from saldo.http.api.bulk_outcomes import Item, check_user, encode_lines, outcome
 from saldo.http.api.bulk_stream import BulkStream, StreamEndedError, StreamLimits
 from saldo.http.api.post_transaction import may_see
 from saldo.http.api.response_spool import PIECE_BYTES, SpoolSpace
-from saldo.http.authorization import admission_of
+from saldo.http.authorization import get_admission
 from saldo.http.content_negotiation import prefers_lines
 from saldo.http.problems import Problem, ProblemError
 from saldo.http.raw_responses import error_response, record_response, send_response
@@ -47,7 +47,7 @@ _NDJSON_NAMES: Final = {
 }
 
 
-class Bulk:
+class BulkHandler:
     """The handler of bulk requests, which responds with one outcome for each transaction, in their order."""
 
     def __init__(self, engine: Engine, reading: ParserOptions, settings: Settings) -> None:
@@ -101,7 +101,7 @@ class Bulk:
         Raises:
             ClientDisconnectedError, BodyTooLargeError: The body could not be read.
         """
-        admission = admission_of(scope)
+        admission = get_admission(scope)
         headers: dict[bytes, bytes] = dict(scope["headers"])
         content_type = headers.get(b"content-type", b"").decode("latin-1")
         media_type = content_type.partition(";")[0].strip().lower()
@@ -137,7 +137,7 @@ class Bulk:
         Raises:
             StreamEndedError: The key has too many streams, or the spools are full. Nothing was read.
         """
-        key = admission_of(scope).grant.name
+        key = get_admission(scope).grant.name
         if self._open[key] >= self._key_streams_max:
             raise StreamEndedError(problems.too_many_streams(self._key_streams_max))
         if not self._space.fits(key, PIECE_BYTES):
@@ -179,7 +179,7 @@ class Bulk:
             self._chunk_slots,
             self._space,
             deliver,
-            admission_of(scope),
+            get_admission(scope),
         )
         try:
             await stream.run(_after(first, pieces))

@@ -40,7 +40,7 @@ async def live() -> ledger.Health:
     return ledger.Health("ok")
 
 
-def _not_ready(*statuses: str) -> dict[int, ResponseSpec]:
+def _describe_unready_responses(*statuses: str) -> dict[int, ResponseSpec]:
     """Return the responses of a health check other than `ok`, with an example of each status."""
     return {
         **problem_specs(guarded=False),
@@ -59,14 +59,16 @@ def _not_ready(*statuses: str) -> dict[int, ResponseSpec]:
     tags=["operation"],
     operation_class=DocumentedOperation,
     security=NO_KEY_NEEDED,
-    responses=_not_ready("draining", "unavailable"),
+    responses=_describe_unready_responses("draining", "unavailable"),
 )
 async def ready(request: HttpRequest, service: InjectedContext) -> Response[ledger.Health]:
     """Reports whether the service can post transactions: the database accepts writes, the queue is not full, and the
     service is not stopping."""
     if service.readiness.draining:
         return JsonResponse(ledger.Health("draining"), status_code=503)
-    return _health(not service.engine.admission.is_full and await _database_ready(request, service))
+    return _build_health(
+        not service.engine.admission.is_full and await _is_database_ready(request, service)
+    )
 
 
 @get(
@@ -75,14 +77,14 @@ async def ready(request: HttpRequest, service: InjectedContext) -> Response[ledg
     tags=["operation"],
     operation_class=DocumentedOperation,
     security=NO_KEY_NEEDED,
-    responses=_not_ready("unavailable"),
+    responses=_describe_unready_responses("unavailable"),
 )
 async def startup(request: HttpRequest, service: InjectedContext) -> Response[ledger.Health]:
     """Reports whether the service has ever been ready. Later failures of the database do not change the result."""
-    return _health(service.reader.was_ready or await _database_ready(request, service))
+    return _build_health(service.reader.was_ready or await _is_database_ready(request, service))
 
 
-async def _database_ready(request: HttpRequest, service: AppContext) -> bool:
+async def _is_database_ready(request: HttpRequest, service: AppContext) -> bool:
     try:
         return await service.readiness.check(
             service.reader.is_ready, disconnect_check(request.scope)
@@ -93,9 +95,9 @@ async def _database_ready(request: HttpRequest, service: AppContext) -> bool:
         return False
 
 
-def _health(well: bool) -> Response[ledger.Health]:
+def _build_health(is_healthy: bool) -> Response[ledger.Health]:
     return JsonResponse(
-        ledger.Health("ok" if well else "unavailable"), status_code=200 if well else 503
+        ledger.Health("ok" if is_healthy else "unavailable"), status_code=200 if is_healthy else 503
     )
 
 

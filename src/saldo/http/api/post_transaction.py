@@ -10,7 +10,7 @@ from saldo.engine.engine import Engine
 from saldo.engine.errors import EngineError
 from saldo.http import problems
 from saldo.http.request_body import is_json
-from saldo.http.responses import RawResponse, count_outcome, transaction_of_decision
+from saldo.http.responses import RawResponse, count_outcome, build_decided_transaction
 from saldo.ledger.model import Decision, Outcome, TransactionRequest
 from saldo.parsing.faults import InvalidError
 from saldo.parsing.transactions import ParserOptions, parse_transaction
@@ -18,7 +18,7 @@ from saldo.parsing.transactions import ParserOptions, parse_transaction
 REPLAYED: Final = (("idempotent-replayed", "true"),)
 
 
-class Transactions:
+class PostTransactionHandler:
     """The handler of requests to post one transaction."""
 
     def __init__(self, engine: Engine, reading: ParserOptions) -> None:
@@ -47,9 +47,9 @@ class Transactions:
         except EngineError as error:
             return problems.from_engine_error(error).answer(request_id)
         count_outcome(decision.outcome, decision.replayed)
-        return self._answer(request, decision, request_id, grant)
+        return self._build_response(request, decision, request_id, grant)
 
-    def _answer(
+    def _build_response(
         self, request: TransactionRequest, decision: Decision, request_id: str, grant: Grant
     ) -> RawResponse:
         decimals = self._reading.decimals
@@ -59,7 +59,7 @@ class Transactions:
                 request_id
             )
             return answer._replace(headers=REPLAYED) if decision.replayed else answer
-        body = encode_json(transaction_of_decision(request.uuid, decision, decimals))
+        body = encode_json(build_decided_transaction(request.uuid, decision, decimals))
         return RawResponse(200, body, headers=REPLAYED if decision.replayed else ())
 
 

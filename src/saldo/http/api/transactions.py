@@ -11,7 +11,7 @@ from litestar.types import ASGIApp
 
 from saldo.http import problems
 from saldo.http.api.context import InjectedContext
-from saldo.http.authorization import admission_of, require_all_users, require_user
+from saldo.http.authorization import get_admission, require_all_users, require_user
 from saldo.http.framework_responses import convert_response
 from saldo.http.openapi.bodies import (
     DocumentedOperation,
@@ -35,7 +35,7 @@ from saldo.http.openapi.parameters import (
 )
 from saldo.http.problems import ProblemError
 from saldo.http.requests import HttpRequest, request_id
-from saldo.http.responses import transaction_schema
+from saldo.http.responses import build_transaction
 from saldo.http.schemas import ledger
 from saldo.parsing.faults import InvalidError, InvalidField
 from saldo.parsing.transactions import (
@@ -83,7 +83,7 @@ async def post_transaction(request: HttpRequest, service: InjectedContext) -> Re
         request.headers.get("content-type", ""),
         request.headers.get("idempotency-key"),
         request_id(request),
-        admission_of(request.scope).grant,
+        get_admission(request.scope).grant,
     )
     return convert_response(answer)
 
@@ -153,7 +153,7 @@ async def get_log(
         after=parse_after(after) or 0,
         limit=parse_limit(limit, settings.page_items_default, settings.page_items_max),
     )
-    items = [_transaction(item, service.reading.decimals) for item in page.transactions]
+    items = [_convert_transaction(item, service.reading.decimals) for item in page.transactions]
     return ledger.TransactionLog(items, page.reached, page.more)
 
 
@@ -181,9 +181,9 @@ async def get_transaction(
     uuid: Uuid, request: HttpRequest, service: InjectedContext, of_user: OfUser = None
 ) -> Response[bytes]:
     """Returns the transaction with this uuid, whether it was posted or refused."""
-    grant = admission_of(request.scope).grant
+    grant = get_admission(request.scope).grant
     return convert_response(
-        await service.questions.transaction(uuid, request_id(request), grant, of_user)
+        await service.questions.get_transaction(uuid, request_id(request), grant, of_user)
     )
 
 
@@ -233,13 +233,13 @@ async def get_transactions(
         raise ProblemError(problems.user_not_found(number))
     listing, on = f"transactions {number}", page.next_before
     return ledger.TransactionList(
-        items=[_transaction(item, service.reading.decimals) for item in page.transactions],
+        items=[_convert_transaction(item, service.reading.decimals) for item in page.transactions],
         next_cursor=None if on is None else write_cursor(listing, on),
     )
 
 
-def _transaction(item: Transaction, decimals: int) -> ledger.Transaction:
-    return transaction_schema(
+def _convert_transaction(item: Transaction, decimals: int) -> ledger.Transaction:
+    return build_transaction(
         item.uuid,
         item.user_id,
         item.number,

@@ -72,7 +72,7 @@ async def post_user(request: HttpRequest, service: InjectedContext) -> Response[
     if not creation.created:
         raise ProblemError(problems.name_taken(creation.id))
     user = User(creation.id, name, creation.created_at, 0)
-    return JsonResponse(_user(user, service.reading.decimals), status_code=201)
+    return JsonResponse(_convert_user(user, service.reading.decimals), status_code=201)
 
 
 @get(
@@ -93,7 +93,7 @@ async def get_user(user_id: UserId, request: HttpRequest, service: InjectedConte
     user = await service.reader.get_user(number)
     if user is None:
         raise ProblemError(problems.user_not_found(number))
-    return _user(user, service.reading.decimals)
+    return _convert_user(user, service.reading.decimals)
 
 
 @get(
@@ -119,11 +119,13 @@ async def get_users(
     require_all_users(request.scope)
     settings = service.settings
     count = parse_limit(limit, settings.page_items_default, settings.page_items_max)
-    wanted = None if name is None else parse_user_name(name, service.reading)
+    parsed_name = None if name is None else parse_user_name(name, service.reading)
     after = read_cursor("users", cursor) or 0
-    users = await service.reader.list_users(after_id=after, name=wanted, limit=count + 1)
+    users = await service.reader.list_users(after_id=after, name=parsed_name, limit=count + 1)
     page, next_cursor = cut_page("users", users, count)
-    return ledger.UserList([_user(user, service.reading.decimals) for user in page], next_cursor)
+    return ledger.UserList(
+        [_convert_user(user, service.reading.decimals) for user in page], next_cursor
+    )
 
 
 @get(
@@ -154,12 +156,12 @@ async def get_balance(
     require_user(request.scope, number)
     inclusive = parse_query_instant("date", date, service.reading)
     exclusive = parse_query_instant("before", before, service.reading)
-    known = parse_query_instant("known_at", known_at, service.reading)
+    known_instant = parse_query_instant("known_at", known_at, service.reading)
     if inclusive is not None and exclusive is not None:
         raise InvalidError([InvalidField("before", "can't be combined with date")])
-    moment = inclusive if exclusive is None else exclusive - MICROSECOND
+    instant = inclusive if exclusive is None else exclusive - MICROSECOND
     try:
-        balance = await service.reader.balance(number, moment, known)
+        balance = await service.reader.balance(number, instant, known_instant)
     except KnownAtInFutureError:
         raise InvalidError([problems.KNOWN_AT_IN_FUTURE]) from None
     if balance is None:
@@ -169,11 +171,11 @@ async def get_balance(
         balance=format_money(balance, service.reading.decimals),
         date=format_optional_instant(inclusive),
         before=format_optional_instant(exclusive),
-        known_at=format_optional_instant(known),
+        known_at=format_optional_instant(known_instant),
     )
 
 
-def _user(user: User, decimals: int) -> ledger.User:
+def _convert_user(user: User, decimals: int) -> ledger.User:
     return ledger.User(
         id=user.id,
         name=user.name,

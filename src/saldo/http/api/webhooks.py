@@ -37,7 +37,7 @@ from saldo.parsing.webhooks import (
     parse_replay,
     parse_state,
     parse_webhook_id,
-    webhook_parser_options,
+    create_webhook_parser_options,
 )
 from saldo.store.webhooks import Delivery, TooManyWebhooksError, Webhook
 
@@ -81,16 +81,17 @@ async def post_webhook(request: HttpRequest, service: InjectedContext) -> Respon
 
     The secret is only in this response."""
     body = await read_json_body(request)
-    wanted = parse_new_webhook(body, webhook_parser_options(service.settings))
-    maximum = service.settings.webhooks_max
+    new_webhook = parse_new_webhook(body, create_webhook_parser_options(service.settings))
+    webhooks_max = service.settings.webhooks_max
     try:
         webhook_id = await service.webhooks.create(
-            *(wanted.url, wanted.event_types, wanted.user_ids, wanted.secret), webhooks_max=maximum
+            *(new_webhook.url, new_webhook.event_types, new_webhook.user_ids, new_webhook.secret),
+            webhooks_max=webhooks_max,
         )
     except TooManyWebhooksError:
-        raise ProblemError(problems.too_many_webhooks(maximum)) from None
+        raise ProblemError(problems.too_many_webhooks(webhooks_max)) from None
     created = await _read_webhook(webhook_id, request, service)
-    created.secret = wanted.secret
+    created.secret = new_webhook.secret
     return JsonResponse(created, status_code=201)
 
 
@@ -109,9 +110,9 @@ async def get_webhooks(
     """Lists all webhooks, ordered by id, with the state of their deliveries."""
     count = parse_limit(limit, service.settings.page_items_default, service.settings.page_items_max)
     after = read_cursor("webhooks", cursor) or 0
-    found = await service.webhooks.page(after_id=after, limit=count + 1)
-    page, next_cursor = cut_page("webhooks", found, count)
-    return schemas.WebhookList([_webhook(each) for each in page], next_cursor)
+    webhooks = await service.webhooks.page(after_id=after, limit=count + 1)
+    page, next_cursor = cut_page("webhooks", webhooks, count)
+    return schemas.WebhookList([_convert_webhook(webhook) for webhook in page], next_cursor)
 
 
 @get(
@@ -143,7 +144,9 @@ async def patch_webhook(
     After a change of the secret, deliveries are signed with both secrets for a while. A webhook that is enabled again
     continues where it was disabled, so no event is lost."""
     number = parse_webhook_id(webhook_id)
-    change = parse_change(await read_json_body(request), webhook_parser_options(service.settings))
+    change = parse_change(
+        await read_json_body(request), create_webhook_parser_options(service.settings)
+    )
     await service.webhooks.change(
         number,
         change,
@@ -165,9 +168,9 @@ async def delete_webhook(
 ) -> schemas.Webhook:
     """Deletes a webhook and its pending and dead deliveries, and returns the webhook."""
     number = parse_webhook_id(webhook_id)
-    was = await _read_webhook(number, request, service)
+    webhook = await _read_webhook(number, request, service)
     await service.webhooks.delete(number)
-    return was
+    return webhook
 
 
 @get(
@@ -193,14 +196,16 @@ async def get_deliveries(
 
     Successful deliveries are not stored."""
     number = parse_webhook_id(webhook_id)
-    wanted = parse_state(only)
+    state = parse_state(only)
     count = parse_limit(limit, service.settings.page_items_default, service.settings.page_items_max)
     listing = f"deliveries {number}"
     after = read_cursor(listing, cursor) or 0
     await _read_webhook(number, request, service)
-    found = await service.webhooks.deliveries(number, after_id=after, state=wanted, limit=count + 1)
-    page, next_cursor = cut_page(listing, found, count)
-    return schemas.DeliveryList([_delivery(each) for each in page], next_cursor)
+    deliveries = await service.webhooks.deliveries(
+        number, after_id=after, state=state, limit=count + 1
+    )
+    page, next_cursor = cut_page(listing, deliveries, count)
+    return schemas.DeliveryList([_convert_delivery(delivery) for delivery in page], next_cursor)
 
 
 @post(
@@ -258,10 +263,10 @@ async def _read_webhook(
     webhook = await service.webhooks.get(webhook_id)
     if webhook is None:
         raise ProblemError(problems.webhook_not_found(webhook_id))
-    return _webhook(webhook)
+    return _convert_webhook(webhook)
 
 
-def _webhook(webhook: Webhook) -> schemas.Webhook:
+def _convert_webhook(webhook: Webhook) -> schemas.Webhook:
     return schemas.Webhook(
         id=webhook.id,
         url=webhook.url,
@@ -282,17 +287,17 @@ def _webhook(webhook: Webhook) -> schemas.Webhook:
     )
 
 
-def _delivery(delivery: Delivery) -> schemas.Delivery:
-    dead = delivery.dead_at is not None
+def _convert_delivery(delivery: Delivery) -> schemas.Delivery:
+    is_dead = delivery.dead_at is not None
     return schemas.Delivery(
         event_id=str(delivery.uuid),
         user_id=delivery.user_id,
         shard=delivery.shard,
         seq=delivery.seq,
-        state="dead" if dead else "pending",
+        state="dead" if is_dead else "pending",
         attempts=delivery.attempts,
         pending_since=format_instant(delivery.pending_since),
-        next_attempt_at=None if dead else format_instant(delivery.next_attempt_at),
+        next_attempt_at=None if is_dead else format_instant(delivery.next_attempt_at),
         last_attempt_at=format_optional_instant(delivery.last_attempt_at),
         last_failure=delivery.last_failure,
         dead_at=format_optional_instant(delivery.dead_at),

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from saldo.http import problems
 from saldo.http.problems import Problem
-from saldo.http.raw_responses import record_response, request_id_of, send_response
+from saldo.http.raw_responses import record_response, accept_or_create_request_id, send_response
 from saldo.http.route_table import OTHER
 
 EXEMPT_PATHS: Final = frozenset({"/healthz/live", "/healthz/ready", "/healthz/startup", "/metrics"})
@@ -20,7 +20,7 @@ orchestrator would kill it if its probes failed."""
 _CLOSE: Final = ("connection", "close")
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
-RouteOf = Callable[[str, str], str]
+FindRouteLabel = Callable[[str, str], str]
 """Function that returns the label of the route for a method and a path (`saldo.http.route_table`)."""
 
 
@@ -31,9 +31,11 @@ def _no_route(_method: str, _path: str) -> str:
 class ConnectionLimitApp:
     """The application of connections above the limit: it answers 503, except on the paths in `EXEMPT_PATHS`."""
 
-    def __init__(self, application: Application, route_of: RouteOf = _no_route) -> None:
+    def __init__(
+        self, application: Application, find_route_label: FindRouteLabel = _no_route
+    ) -> None:
         self._application = application
-        self._route_of = route_of
+        self._route_of = find_route_label
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] in EXEMPT_PATHS:
@@ -41,7 +43,7 @@ class ConnectionLimitApp:
             return
         method = scope["method"]
         record_response(method, self._route_of(method, scope["path"]), 503)
-        request_id = request_id_of(dict(scope["headers"]).get(b"x-request-id"))
+        request_id = accept_or_create_request_id(dict(scope["headers"]).get(b"x-request-id"))
         answer = problems.too_many_connections().answer(request_id)
         # The connection is closed, because otherwise the number of connections would not fall.
         answer = answer._replace(headers=(*answer.headers, _CLOSE))
@@ -51,22 +53,22 @@ class ConnectionLimitApp:
 class ProblemApp:
     """An application that answers every request with the same problem."""
 
-    def __init__(self, problem: Problem, route_of: RouteOf = _no_route) -> None:
+    def __init__(self, problem: Problem, find_route_label: FindRouteLabel = _no_route) -> None:
         """
         Args:
             route_of: Returns the label of a request's route. The default counts the response under no route.
         """
         self._problem = problem
-        self._route_of = route_of
+        self._route_of = find_route_label
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         method = scope["method"]
         record_response(method, self._route_of(method, scope["path"]), self._problem.status)
-        request_id = request_id_of(dict(scope["headers"]).get(b"x-request-id"))
+        request_id = accept_or_create_request_id(dict(scope["headers"]).get(b"x-request-id"))
         await send_response(scope, send, self._problem.answer(request_id), request_id)
 
 
-def placeholder_scope(method: str, path: str) -> dict[str, Any]:
+def build_placeholder_scope(method: str, path: str) -> dict[str, Any]:
     """Return the ASGI scope for the response to a request that can't be read."""
     return {
         "type": "http",

@@ -51,7 +51,7 @@ class InvalidHeadersError(Exception):
         self.problem = problem
 
 
-def head_length(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
+def measure_head(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
     """Return the length of a head in bytes, without the method and the version."""
     return len(url) + sum(len(name) + len(value) + HEADER_OVERHEAD_BYTES for name, value in headers)
 
@@ -66,7 +66,7 @@ def is_ambiguous_path(url: bytes) -> bool:
     return any(unclear in path for unclear in _AMBIGUOUS_IN_PATH)
 
 
-def without_upgrade(
+def remove_upgrade(
     method: bytes, url: bytes, version: str, headers: list[tuple[bytes, bytes]]
 ) -> bytes:
     """Return the same head without the upgrade to another protocol.

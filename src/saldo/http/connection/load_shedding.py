@@ -24,7 +24,7 @@ from saldo.engine.admission import AdmissionLimit
 from saldo.engine.errors import QueueFullError
 from saldo.http import problems
 from saldo.http.connection.rejection_writer import RejectionWriter
-from saldo.http.raw_responses import count_responses, request_id_of
+from saldo.http.raw_responses import count_responses, accept_or_create_request_id
 from saldo.http.security_headers import NO_STORE
 from saldo.observability.metrics import SHED
 
@@ -197,7 +197,7 @@ class LoadShedder:
                 _build_response_begin([*default_headers, _CLOSE]),
             )
         self.closes = head.closes or self.draining
-        request_id = (head.request_id or request_id_of(None)).encode()
+        request_id = (head.request_id or accept_or_create_request_id(None)).encode()
         # The id is the last line of the head, and the last field of the body.
         return b"".join(
             (
@@ -223,7 +223,7 @@ class LoadShedder:
         if not probe.is_one_request:
             return None
         match = _REQUEST_ID.search(data[:end])
-        request_id = None if match is None else request_id_of(match[1])
+        request_id = None if match is None else accept_or_create_request_id(match[1])
         head = _Head(len(data), probe.closes, request_id)
         if match is None and not probe.chunked and end <= HEAD_BYTES_KEPT_MAX:
             self._cache_head(data[:end], head)

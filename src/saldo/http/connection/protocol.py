@@ -19,15 +19,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from saldo.http import problems
 from saldo.http.connection.buffered_transport import BufferedTransport
-from saldo.http.connection.fallback_apps import ProblemApp, placeholder_scope
-from saldo.http.connection.flow_control import ParsingFlowControl
+from saldo.http.connection.fallback_apps import ProblemApp, build_placeholder_scope
+from saldo.http.connection.flow_control import ResumableFlowControl
 from saldo.http.connection.header_checks import (
     DISCARDED_TRAILERS,
     VERSIONS,
     InvalidHeadersError,
-    head_length,
+    measure_head,
     is_ambiguous_path,
-    without_upgrade,
+    remove_upgrade,
 )
 from saldo.http.connection.response_bytes import RESPONSES
 from saldo.http.connection.server_application import ServerApplication
@@ -68,7 +68,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         self.connection = ConnectionStateMachine()
         buffered: Any = BufferedTransport(transport, self.loop, self.connection)
         super().connection_made(buffered)
-        self.flow = ParsingFlowControl(buffered, self)
+        self.flow = ResumableFlowControl(buffered, self)
         self._control = ConnectionControl(self._answer, buffered.abort, self._is_gone)
         application = self._application()
         sweeper = application.timeout_sweeper
@@ -103,7 +103,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         # The server does this only if the connection was not reset. The timer would keep all objects until it fires.
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
-        if isinstance(self.flow, ParsingFlowControl):
+        if isinstance(self.flow, ResumableFlowControl):
             self.flow.detach()
 
     def eof_received(self) -> bool:  # type: ignore[override]
@@ -241,17 +241,17 @@ class BufferedHttpProtocol(HttpToolsProtocol):
 
     def _too_large(self) -> Problem:
         limits = self._limits
-        if self.reads_head() and len(self.url) > limits.url_bytes_max:
+        if self.is_reading_head() and len(self.url) > limits.url_bytes_max:
             return problems.url_too_long(limits.url_bytes_max)
         return problems.head_too_large(limits.head_bytes_max, limits.headers_max)
 
-    def reads_head(self) -> bool:
+    def is_reading_head(self) -> bool:
         """Return whether a request has begun and its head is incomplete."""
         return self.scope is not None and (self.cycle is None or self.cycle.scope is not self.scope)
 
     def _read_without_upgrade(self, rest: bytes) -> None:
         method, version = self.parser.get_method(), self.parser.get_http_version()
-        head = without_upgrade(method, self.url, version, self.headers)
+        head = remove_upgrade(method, self.url, version, self.headers)
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._unframed_bytes = 0
@@ -269,7 +269,8 @@ class BufferedHttpProtocol(HttpToolsProtocol):
             len(self.url) > limits.url_bytes_max
             or len(self.headers) > limits.headers_max
             or (
-                self._unframed_bytes and head_length(self.url, self.headers) > limits.head_bytes_max
+                self._unframed_bytes
+                and measure_head(self.url, self.headers) > limits.head_bytes_max
             )
         ):
             raise InvalidHeadersError(self._too_large())
@@ -377,7 +378,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         )
         cycle.more_body = False
         self.cycle = cycle
-        refused = ProblemApp(problem, self._application().route_of)
+        refused = ProblemApp(problem, self._application().find_route_label)
         if waits:
             self.pipeline.appendleft((cycle, refused))
         else:
@@ -392,9 +393,9 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         cycle = self.cycle
         if cycle is not None and cycle.more_body and not cycle.response_complete:
             method, path = cycle.scope["method"], cycle.scope["path"]
-        elif self.reads_head() and self.url:
+        elif self.is_reading_head() and self.url:
             method = self.parser.get_method().decode("ascii")
-        scope = placeholder_scope(method, path)
+        scope = build_placeholder_scope(method, path)
         begin_request_state(scope, self._control)
         return scope
 
@@ -445,7 +446,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
             end_stream = request_state(self.cycle.scope).on_stall
             assert end_stream is not None
             end_stream(problems.too_slow(seconds))
-        elif phase == "body" or (phase == "head" and self.reads_head()):
+        elif phase == "body" or (phase == "head" and self.is_reading_head()):
             HTTP_CUT.labels(phase).inc()
             self._reject(problems.too_slow(seconds))
         elif phase == "head":  # a client that has sent nothing gets no response

@@ -29,7 +29,7 @@ class ServerApplication(Protocol):
 
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]: ...
 
-    def route_of(self, method: str, path: str) -> str:
+    def find_route_label(self, method: str, path: str) -> str:
         """Return the route label of a request for the metrics."""
 
     def end_streams(self) -> None:

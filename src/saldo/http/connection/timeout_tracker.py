@@ -39,7 +39,7 @@ class TrackedConnection(Protocol):
     body_bytes: int
     timeout_keep_alive_task: Any
 
-    def reads_head(self) -> bool:
+    def is_reading_head(self) -> bool:
         """Return whether a request has begun and its head is incomplete."""
 
     def has_own_write_timeout(self) -> bool:
@@ -106,7 +106,7 @@ class TimeoutTracker:
             return "end", None
         if protocol.flow.read_paused or not protocol.connection.may_parse:
             return None
-        if protocol.reads_head():
+        if protocol.is_reading_head():
             return "head", id(protocol.scope)
         if not reads_body:
             return None if _is_answering_or_idle(protocol) else ("head", id(protocol.scope))
