@@ -67,7 +67,7 @@ def create_console_routes(
     service: AppContext, sessions: ConsoleSessions, charts: Charts, samples: MetricsHistory
 ) -> ConsoleRoutes:
     """Return the routers, streams and error handler that serve the console."""
-    authenticator = SessionAuthenticator(service.gate, sessions)
+    authenticator = SessionAuthenticator(service.authenticator, sessions)
     middleware = ConsoleMiddleware(authenticator, service)
     parts = {
         "authenticator": authenticator,
@@ -94,7 +94,7 @@ def create_console_routes(
         include_in_schema=False,
         signature_types=[ConsolePage, SessionAuthenticator, Charts, OverviewCache],
     )
-    streams = {LIVE_PATH: ConsoleEventStream(authenticator, service.events)}
+    streams = {LIVE_PATH: ConsoleEventStream(authenticator, service.event_stream_handler)}
     return ConsoleRoutes(
         [router, create_assets_router(ASSETS_PATH, _ASSETS)], streams, (CONSOLE_PATH, render_error)
     )

@@ -24,10 +24,10 @@ from saldo.http.connection.header_checks import find_header_problem
 from saldo.http.connection.load_shedding import LoadShedder
 from saldo.http.cors import CorsApp
 from saldo.http.raw_responses import (
+    accept_or_create_request_id,
     error_response,
     get_client_method,
     record_response,
-    accept_or_create_request_id,
     send_response,
 )
 from saldo.http.request_body import ClientDisconnectedError, read_body
@@ -62,11 +62,11 @@ class AsgiApp:
         self.service = service
         self.routes = routes
         self._framework = framework
-        self._streams = {EVENTS_PATH: service.events, **streams}
-        self._transactions = service.transactions
-        self._bulk = service.bulk
-        self._gate = service.gate
-        self._questions = service.questions
+        self._streams = {EVENTS_PATH: service.event_stream_handler, **streams}
+        self._transactions = service.post_transaction_handler
+        self._bulk = service.bulk_handler
+        self._gate = service.authenticator
+        self._questions = service.fast_read_handler
         self._body_bytes_max = service.settings.body_bytes_max
         self.load_shedder = LoadShedder(
             service.engine.admission,
@@ -192,7 +192,7 @@ class AsgiApp:
     def end_streams(self) -> None:
         """End all streams, because the server stops."""
         self._bulk.stop()
-        self.service.events.stop()
+        self.service.event_stream_handler.stop()
 
     async def _call_framework(
         self, scope: AsgiScope, state: RequestState, receive: Any, send: Any

@@ -21,7 +21,7 @@ from harness.events.consumers import ReceivedEvents, consume_queue, read_stream
 from harness.events.lossy_proxy import open_lossy_proxy
 from harness.postgresql.databases import Database
 from harness.program.settings import create_settings
-from saldo.bootstrap.relay import rewind_sink, run_relays, read_sink_status
+from saldo.bootstrap.relay import read_sink_status, rewind_sink, run_relays
 from saldo.bootstrap.service import run_service
 from saldo.events.event import Encoder, Event
 from saldo.relay.rabbitmq.exchange import ExchangeOptions, ExchangeSink

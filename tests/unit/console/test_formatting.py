@@ -41,7 +41,7 @@ from saldo.parsing.transactions import (
     parse_user_name,
     parse_uuid,
 )
-from saldo.parsing.webhooks import read_new_webhook, create_webhook_parser_options
+from saldo.parsing.webhooks import create_webhook_parser_options, read_new_webhook
 from saldo.settings import model as settings_module
 from saldo.store.charts import BalanceChange
 

@@ -13,8 +13,8 @@ from saldo.bootstrap.logging_setup import set_up_logging
 from saldo.bootstrap.relay import (
     PositionBeyondHeadError,
     RewindTarget,
-    rewind_sink,
     read_sink_status,
+    rewind_sink,
 )
 from saldo.cli.exit_codes import CommandError
 from saldo.cli.options import Json

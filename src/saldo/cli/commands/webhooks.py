@@ -22,7 +22,7 @@ from saldo.cli.output import (
 )
 from saldo.parsing.faults import InvalidError
 from saldo.parsing.transactions import parse_uuid
-from saldo.parsing.webhooks import parse_state, read_new_webhook, create_webhook_parser_options
+from saldo.parsing.webhooks import create_webhook_parser_options, parse_state, read_new_webhook
 from saldo.settings import model as settings_module
 from saldo.store.errors import ConfigurationError
 from saldo.store.webhooks import Delivery, TooManyWebhooksError, Webhook, WebhookChange, Webhooks

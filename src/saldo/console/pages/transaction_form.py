@@ -154,7 +154,7 @@ HANDLERS = [show_form, submit_form, show_confirm, post_transaction]
 def _form(
     page: ConsolePage, user: User, asked: dict[str, str], faults: dict[str, str]
 ) -> Response[bytes]:
-    example = page.formatter.money(min(EXAMPLE_AMOUNT_MINOR, page.service.reading.amount_max_minor))
+    example = page.formatter.money(min(EXAMPLE_AMOUNT_MINOR, page.service.parser_options.amount_max_minor))
     kind = asked.get("type", "DEPOSIT")
     status = 422 if faults else 200
     page.set_canonical_url(f"{USERS_PATH}/{user.id}/post", **asked)
@@ -243,7 +243,7 @@ def _parse(page: ConsolePage, asked: dict[str, str], amount: str) -> Transaction
         InvalidError: Some fields are invalid. The error contains all faults of amount and timestamp.
     """
     faults = FaultCollector()
-    reading = page.service.reading
+    reading = page.service.parser_options
     minor, timestamp = 0, None
     kind = parse_kind(asked.get("type", "DEPOSIT"))
     assert kind is not None

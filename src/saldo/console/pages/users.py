@@ -64,7 +64,7 @@ async def create_user(page: InjectedPage) -> Response[bytes]:
     require_all_users(page.request.scope)
     typed = (await parse_form(page.request, "name")).get("name", "")
     try:
-        name = parse_user_name(typed, page.service.reading)
+        name = parse_user_name(typed, page.service.parser_options)
     except InvalidError as error:
         faults = page.fault_messages(error)
         return page.render("user_new.html", 422, name=typed, faults=faults, taken=None)

@@ -23,7 +23,7 @@ from saldo.console.page import (
 from saldo.events.event import RELAYED_EVENT_TYPES
 from saldo.http.authorization import CONSOLE_PATH
 from saldo.parsing.faults import InvalidError
-from saldo.parsing.webhooks import parse_webhook_id, read_new_webhook, create_webhook_parser_options
+from saldo.parsing.webhooks import create_webhook_parser_options, parse_webhook_id, read_new_webhook
 from saldo.store.webhooks import TooManyWebhooksError, Webhook, WebhookChange
 
 _log = logging.getLogger("saldo.console")

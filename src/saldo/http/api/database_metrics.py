@@ -41,7 +41,7 @@ async def read_database_metrics(service: AppContext) -> DatabaseMetrics:
         audit,
         service.settings.audit_entries_per_second > 0,
         seals,
-        service.reading.decimals,
+        service.parser_options.decimals,
         _read_disk_usage(service),
     )
 

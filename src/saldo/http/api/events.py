@@ -50,4 +50,4 @@ async def get_events(
 
     To resume without loss, send the last `id` that you received. The events of one user arrive in the order of
     `number`."""
-    return service.events
+    return service.event_stream_handler

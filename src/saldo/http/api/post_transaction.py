@@ -10,7 +10,7 @@ from saldo.engine.engine import Engine
 from saldo.engine.errors import EngineError
 from saldo.http import problems
 from saldo.http.request_body import is_json
-from saldo.http.responses import RawResponse, count_outcome, build_decided_transaction
+from saldo.http.responses import RawResponse, build_decided_transaction, count_outcome
 from saldo.ledger.model import Decision, Outcome, TransactionRequest
 from saldo.parsing.faults import InvalidError
 from saldo.parsing.transactions import ParserOptions, parse_transaction

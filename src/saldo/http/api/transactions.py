@@ -78,7 +78,7 @@ async def post_transaction(request: HttpRequest, service: InjectedContext) -> Re
 
     The response is sent after the transaction is durable. Every retry with the same uuid and content returns the
     recorded outcome and the header `Idempotent-Replayed`, so it is always safe to send the request again."""
-    answer = await service.transactions.post(
+    answer = await service.post_transaction_handler.post(
         await request.body(),
         request.headers.get("content-type", ""),
         request.headers.get("idempotency-key"),
@@ -117,7 +117,7 @@ async def post_transactions(service: InjectedContext, atomic: Atomic = None) -> 
 
     Each transaction gets the outcome that it would get in a request of its own. With `atomic=true`, either all
     transactions of an array are posted, or nothing is recorded."""
-    return service.bulk
+    return service.bulk_handler
 
 
 @get(
@@ -153,7 +153,7 @@ async def get_log(
         after=parse_after(after) or 0,
         limit=parse_limit(limit, settings.page_items_default, settings.page_items_max),
     )
-    items = [_convert_transaction(item, service.reading.decimals) for item in page.transactions]
+    items = [_convert_transaction(item, service.parser_options.decimals) for item in page.transactions]
     return ledger.TransactionLog(items, page.reached, page.more)
 
 
@@ -183,7 +183,7 @@ async def get_transaction(
     """Returns the transaction with this uuid, whether it was posted or refused."""
     grant = get_admission(request.scope).grant
     return convert_response(
-        await service.questions.get_transaction(uuid, request_id(request), grant, of_user)
+        await service.fast_read_handler.get_transaction(uuid, request_id(request), grant, of_user)
     )
 
 
@@ -215,7 +215,7 @@ async def get_transactions(
     `next_cursor`. With `known_at`, transactions that were recorded later are left out, so all pages are consistent."""
     number = parse_user_id(user_id)
     require_user(request.scope, number)
-    begin, end = parse_range(since, until, service.reading)
+    begin, end = parse_range(since, until, service.parser_options)
     settings = service.settings
     try:
         page = await service.reader.transactions(
@@ -224,7 +224,7 @@ async def get_transactions(
             since=begin,
             until=end,
             kind=parse_kind(kind),
-            known_at=parse_query_instant("known_at", known_at, service.reading),
+            known_at=parse_query_instant("known_at", known_at, service.parser_options),
             limit=parse_limit(limit, settings.page_items_default, settings.page_items_max),
         )
     except KnownAtInFutureError:
@@ -233,7 +233,7 @@ async def get_transactions(
         raise ProblemError(problems.user_not_found(number))
     listing, on = f"transactions {number}", page.next_before
     return ledger.TransactionList(
-        items=[_convert_transaction(item, service.reading.decimals) for item in page.transactions],
+        items=[_convert_transaction(item, service.parser_options.decimals) for item in page.transactions],
         next_cursor=None if on is None else write_cursor(listing, on),
     )
 

@@ -67,12 +67,12 @@ from saldo.store.reader import KnownAtInFutureError, User
 async def post_user(request: HttpRequest, service: InjectedContext) -> Response[Any]:
     """Creates a user with a balance of zero. The name must be unique."""
     require_all_users(request.scope)
-    name = parse_name(await read_json_body(request), service.reading)
+    name = parse_name(await read_json_body(request), service.parser_options)
     creation = await service.reader.create_user(name)
     if not creation.created:
         raise ProblemError(problems.name_taken(creation.id))
     user = User(creation.id, name, creation.created_at, 0)
-    return JsonResponse(_convert_user(user, service.reading.decimals), status_code=201)
+    return JsonResponse(_convert_user(user, service.parser_options.decimals), status_code=201)
 
 
 @get(
@@ -93,7 +93,7 @@ async def get_user(user_id: UserId, request: HttpRequest, service: InjectedConte
     user = await service.reader.get_user(number)
     if user is None:
         raise ProblemError(problems.user_not_found(number))
-    return _convert_user(user, service.reading.decimals)
+    return _convert_user(user, service.parser_options.decimals)
 
 
 @get(
@@ -119,12 +119,12 @@ async def get_users(
     require_all_users(request.scope)
     settings = service.settings
     count = parse_limit(limit, settings.page_items_default, settings.page_items_max)
-    parsed_name = None if name is None else parse_user_name(name, service.reading)
+    parsed_name = None if name is None else parse_user_name(name, service.parser_options)
     after = read_cursor("users", cursor) or 0
     users = await service.reader.list_users(after_id=after, name=parsed_name, limit=count + 1)
     page, next_cursor = cut_page("users", users, count)
     return ledger.UserList(
-        [_convert_user(user, service.reading.decimals) for user in page], next_cursor
+        [_convert_user(user, service.parser_options.decimals) for user in page], next_cursor
     )
 
 
@@ -154,9 +154,9 @@ async def get_balance(
     """
     number = parse_user_id(user_id)
     require_user(request.scope, number)
-    inclusive = parse_query_instant("date", date, service.reading)
-    exclusive = parse_query_instant("before", before, service.reading)
-    known_instant = parse_query_instant("known_at", known_at, service.reading)
+    inclusive = parse_query_instant("date", date, service.parser_options)
+    exclusive = parse_query_instant("before", before, service.parser_options)
+    known_instant = parse_query_instant("known_at", known_at, service.parser_options)
     if inclusive is not None and exclusive is not None:
         raise InvalidError([InvalidField("before", "can't be combined with date")])
     instant = inclusive if exclusive is None else exclusive - MICROSECOND
@@ -168,7 +168,7 @@ async def get_balance(
         raise ProblemError(problems.user_not_found(number))
     return ledger.Balance(
         user_id=number,
-        balance=format_money(balance, service.reading.decimals),
+        balance=format_money(balance, service.parser_options.decimals),
         date=format_optional_instant(inclusive),
         before=format_optional_instant(exclusive),
         known_at=format_optional_instant(known_instant),

@@ -32,12 +32,12 @@ from saldo.ledger.instants import format_instant
 from saldo.parsing.faults import InvalidField
 from saldo.parsing.transactions import parse_limit, read_cursor
 from saldo.parsing.webhooks import (
+    create_webhook_parser_options,
     parse_change,
     parse_new_webhook,
     parse_replay,
     parse_state,
     parse_webhook_id,
-    create_webhook_parser_options,
 )
 from saldo.store.webhooks import Delivery, TooManyWebhooksError, Webhook
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from saldo.http import problems
 from saldo.http.problems import Problem
-from saldo.http.raw_responses import record_response, accept_or_create_request_id, send_response
+from saldo.http.raw_responses import accept_or_create_request_id, record_response, send_response
 from saldo.http.route_table import OTHER
 
 EXEMPT_PATHS: Final = frozenset({"/healthz/live", "/healthz/ready", "/healthz/startup", "/metrics"})

@@ -24,7 +24,7 @@ from saldo.engine.admission import AdmissionLimit
 from saldo.engine.errors import QueueFullError
 from saldo.http import problems
 from saldo.http.connection.rejection_writer import RejectionWriter
-from saldo.http.raw_responses import count_responses, accept_or_create_request_id
+from saldo.http.raw_responses import accept_or_create_request_id, count_responses
 from saldo.http.security_headers import NO_STORE
 from saldo.observability.metrics import SHED
 

@@ -25,8 +25,8 @@ from saldo.http.connection.header_checks import (
     DISCARDED_TRAILERS,
     VERSIONS,
     InvalidHeadersError,
-    measure_head,
     is_ambiguous_path,
+    measure_head,
     remove_upgrade,
 )
 from saldo.http.connection.response_bytes import RESPONSES
