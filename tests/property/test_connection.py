@@ -139,7 +139,7 @@ class Handlers(ServerApplication):
         self.connections_max = connections_max
         self.connection_limit_app = ConnectionLimitApp(self)
         self.ambiguous_path_app = ProblemApp(problems.not_found())
-        self.draining = False
+        self.is_draining = False
         queue = RequestQueue(groups=1, batch_requests_max=1, parallel_lanes_requests_min=1)
         self._shedder = LoadShedder(AdmissionLimit(1.0, available, queue), 1.0, 400)
         self.released = asyncio.Event()
@@ -285,7 +285,7 @@ class Connection:
         self.protocol.shutdown()
 
     def drain(self) -> None:
-        self.handlers.draining = True
+        self.handlers.is_draining = True
 
     def expire_keep_alive(self) -> None:
         if self.protocol.timeout_keep_alive_task is not None:

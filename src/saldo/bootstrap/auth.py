@@ -30,7 +30,7 @@ _log = logging.getLogger("saldo.auth")
 class AuthStack:
     """The parts of a service process's authentication."""
 
-    gate: Authenticator
+    authenticator: Authenticator
     keyring: KeyCache
     keys: Keys
     tokens: TokenVerifier | None
@@ -38,7 +38,7 @@ class AuthStack:
     @classmethod
     async def open(cls, settings: Settings, database_url: str) -> AuthStack:
         """Create all parts. Until `start` no request can be authenticated."""
-        gate = Authenticator(
+        authenticator = Authenticator(
             insecure=settings.insecure,
             proxies=settings.proxy_networks,
             origins=frozenset(settings.cors_origin_names),
@@ -49,7 +49,7 @@ class AuthStack:
         if provider is not None:
             from saldo.auth.bearer_tokens import TokenVerifier  # noqa: PLC0415 - its packages take long to load
 
-            tokens = TokenVerifier(provider, rate, gate.clear_cache)
+            tokens = TokenVerifier(provider, rate, authenticator.clear_cache)
         # Opened last: nothing after it can fail and leave the pool open.
         keys = await _open_keys(settings, database_url)
         keyring = KeyCache(
@@ -57,17 +57,17 @@ class AuthStack:
             list_configured_keys(settings),
             refresh_seconds=settings.keys_refresh_seconds,
             rate=rate,
-            changed=gate.clear_cache,
+            changed=authenticator.clear_cache,
         )
-        gate.configure(keyring, tokens)
-        return cls(gate, keyring, keys, tokens)
+        authenticator.configure(keyring, tokens)
+        return cls(authenticator, keyring, keys, tokens)
 
     async def start(self) -> None:
         """Load the keys and the provider's keys, and start to poll for changes."""
         await self.keyring.start()
         if self.tokens is not None:
             self.tokens.warn_of_broad_audience()
-        if self.gate.no_keys_exist:
+        if self.authenticator.no_keys_exist:
             _log.info(
                 "there is no API key yet, so every program on this machine has full access. Create a key with "
                 "`saldo keys create operator --scope admin` before a proxy forwards requests to the service"
@@ -85,8 +85,8 @@ class AuthStack:
 
 def list_configured_keys(settings: Settings) -> dict[str, Scope]:
     """Return the keys in the settings, with the scope of each."""
-    given = ((settings.admin_key, Scope.ADMIN), (settings.metrics_key, Scope.METRICS))
-    return {key.get_secret_value(): scope for key, scope in given if key is not None}
+    keys = ((settings.admin_key, Scope.ADMIN), (settings.metrics_key, Scope.METRICS))
+    return {key.get_secret_value(): scope for key, scope in keys if key is not None}
 
 
 def create_rate(settings: Settings) -> Rate | None:
@@ -131,7 +131,7 @@ def require_keys_unless_loopback(settings: Settings, database_url: str, address:
         return
     if list_configured_keys(settings) or create_identity_provider(settings) is not None:
         return
-    if not asyncio.run(_any_key(settings, database_url)):
+    if not asyncio.run(_has_any_key(settings, database_url)):
         raise ConfigurationError(
             f"there is no API key yet, so anyone who can connect to {address} could move money. Create a key with "
             "`saldo keys create --scope admin NAME`, set SALDO_ADMIN_KEY or SALDO_JWT_ISSUER, listen on 127.0.0.1, "
@@ -139,7 +139,7 @@ def require_keys_unless_loopback(settings: Settings, database_url: str, address:
         )
 
 
-async def _any_key(settings: Settings, database_url: str) -> bool:
+async def _has_any_key(settings: Settings, database_url: str) -> bool:
     async with open_key_store(settings, database_url) as keys:
         try:
             return (await keys.valid()).any_key

@@ -53,7 +53,7 @@ class Database:
             purpose: the purpose, which decides what is prepared.
         """
         self._purpose = purpose
-        self._reading = ExitStack()
+        self._read_only_pools = ExitStack()
         self._settings = settings
         self._beside_service = beside_service
         self._embedded: EmbeddedServer | None = None
@@ -84,12 +84,12 @@ class Database:
             self._embedded = server
             server.start()
         try:
-            return self._prepare_for_purpose(self._service_url())
+            return self._prepare_for_purpose(self._service_role_database_url())
         except BaseException:
             self.__exit__()
             raise
 
-    def _service_url(self) -> str:
+    def _service_role_database_url(self) -> str:
         if self._embedded is not None:
             return self._embedded.service_url
         assert self._settings.database_url is not None
@@ -105,7 +105,7 @@ class Database:
                 migrate(self.owner_url, service_url)
             return service_url
         if self._purpose is Purpose.READ:
-            self._reading.enter_context(read_only_pools())
+            self._read_only_pools.enter_context(read_only_pools())
         if not examine(
             service_url,
             currency_decimals=settings.currency_decimals,
@@ -121,7 +121,7 @@ class Database:
     def prepare(self) -> str:
         """Migrate and check the database, and return the connection string of the service's role."""
         settings = self._settings
-        service_url = self._service_url()
+        service_url = self._service_role_database_url()
         prepare(
             self.owner_url,
             service_url,
@@ -135,7 +135,7 @@ class Database:
         return service_url
 
     def __exit__(self, *_: object) -> None:
-        self._reading.close()
+        self._read_only_pools.close()
         if self._embedded is not None:
             self._embedded.stop()
 

@@ -152,7 +152,7 @@ async def _start(
 
     The engine starts after the pools that requests in flight need, so that it stops before them.
     """
-    reading = create_parser_options(settings)
+    parser_options = create_parser_options(settings)
     bell = None if bell_path is None else stack.enter_context(closing(WakeupSender(bell_path)))
     reader, replica = await _open_reader(stack, settings, database_url)
     webhooks = await Webhooks.open(
@@ -175,20 +175,22 @@ async def _start(
         tracing,
         by_shard=await is_distributed(database_url),
     )
-    guard = await AuthStack.open(settings, database_url)
-    stack.push_async_callback(guard.stop)
+    auth = await AuthStack.open(settings, database_url)
+    stack.push_async_callback(auth.stop)
     engine.start()
     stack.push_async_callback(engine.stop, settings.shutdown_timeout_seconds)
     if engine.by_shard and settings.connect_to_workers:
-        ask = partial(read_shard_nodes, reader.pool)
-        placing = ShardPlacementWatcher(engine, ask, create_lane_connector(settings, database_url))
-        await stack.enter_async_context(running_task(placing.run(), name="shard routing"))
-    await guard.start()
+        read_nodes = partial(read_shard_nodes, reader.pool)
+        placement_watcher = ShardPlacementWatcher(
+            engine, read_nodes, create_lane_connector(settings, database_url)
+        )
+        await stack.enter_async_context(running_task(placement_watcher.run(), name="shard routing"))
+    await auth.start()
     pools = {
         "read": reader.pool,
         "events": events_pool,
         "webhooks": webhooks.pool,
-        "keys": guard.keys.pool,
+        "keys": auth.keys.pool,
     }
     if replica is not None:
         pools["replica"] = replica.pool
@@ -199,24 +201,25 @@ async def _start(
     await stack.enter_async_context(running_task(samples.run(), name="console metrics"))
     service = AppContext(
         settings,
-        reading,
+        parser_options,
         engine,
         reader,
-        PostTransactionHandler(engine, reading),
-        BulkHandler(engine, reading, settings),
-        EventStreamHandler(hub, reading, settings),
-        FastReadHandler(reader, reading),
+        PostTransactionHandler(engine, parser_options),
+        BulkHandler(engine, parser_options, settings),
+        EventStreamHandler(hub, parser_options, settings),
+        FastReadHandler(reader, parser_options),
         Sinks(reader.pool, lease_seconds=settings.relay_lease_seconds),
         webhooks,
         Totals(reader.pool),
         create_audit_store(settings, reader.pool),
         SealStore(reader.pool),
-        guard.gate,
-        guard.keyring,
-        guard.keys,
+        auth.authenticator,
+        auth.keyring,
+        auth.keys,
     )
     return create_app(
-        service, _console(service, samples, replica) if settings.console_enabled else None
+        service,
+        _create_console_routes(service, samples, replica) if settings.console_enabled else None,
     )
 
 
@@ -266,7 +269,7 @@ async def _open_hub(
     return hub, pool
 
 
-def _console(
+def _create_console_routes(
     service: AppContext, samples: MetricsHistory, replica: Replica | None
 ) -> ConsoleRoutes:
     settings, pool = service.settings, service.reader.pool

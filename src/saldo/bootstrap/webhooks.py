@@ -54,7 +54,7 @@ async def run_webhooks(
     )
     try:
         async with sender:
-            relays = _webhook_relays(settings, pool, sender)
+            relays = _create_webhook_supervisor(settings, pool, sender)
             following = asyncio.create_task(
                 relays.run() if settings.webhooks_enabled else asyncio.sleep(0)
             )
@@ -81,7 +81,9 @@ async def open_webhook_store(settings: Settings, database_url: str) -> AsyncIter
         webhooks.terminate()
 
 
-def _webhook_relays(settings: Settings, pool: Any, sender: HttpSender) -> WebhookSupervisor:
+def _create_webhook_supervisor(
+    settings: Settings, pool: Any, sender: HttpSender
+) -> WebhookSupervisor:
     webhooks = Webhooks(pool, timeout_seconds=settings.batch_timeout_seconds)
     log, encoder = Log(pool), Encoder(settings.currency_decimals)
     sinks = WebhookSinks(pool, lease_seconds=settings.relay_lease_seconds)

@@ -81,7 +81,10 @@ class ConsolePage:
         self.messages: Messages = CATALOGS[self.preferences.language]
         zone = self.preferences.tzinfo(service.settings.tzinfo)
         self.formatter = Formatter(
-            self.preferences.language, zone, service.parser_options.decimals, self.messages.durations
+            self.preferences.language,
+            zone,
+            service.parser_options.decimals,
+            self.messages.durations,
         )
 
     @property

@@ -48,7 +48,7 @@ def required_scope(method: str, path: str) -> Scope | None:
     return Scope.ADMIN
 
 
-def authorize(grant: Grant | AuthenticationFailure, needed: Scope | None) -> Grant | Problem:
+def authorize(grant: Grant | AuthenticationFailure, needed_scope: Scope | None) -> Grant | Problem:
     """Return the grant of a request if it is allowed, or else the problem.
 
     A request that is allowed is counted against the rate limit of its key.
@@ -56,8 +56,8 @@ def authorize(grant: Grant | AuthenticationFailure, needed: Scope | None) -> Gra
     if isinstance(grant, AuthenticationFailure):
         refuse = problems.forbidden_request if grant.known else problems.authentication_required
         return refuse(grant.detail)
-    if needed is not None and not grant.allows(needed):
-        return problems.forbidden_scope(needed)
+    if needed_scope is not None and not grant.allows(needed_scope):
+        return problems.forbidden_scope(needed_scope)
     seconds = 0.0 if grant.bucket is None else grant.bucket.take()
     return problems.too_many_requests(seconds) if seconds else grant
 

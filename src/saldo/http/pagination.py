@@ -18,12 +18,12 @@ class HasId(Protocol):
 L = TypeVar("L", bound=HasId)
 
 
-def cut_page(listing: str, found: Sequence[L], limit: int) -> tuple[Sequence[L], str | None]:
+def cut_page(listing: str, items: Sequence[L], limit: int) -> tuple[Sequence[L], str | None]:
     """Return the items of a page, and the cursor of the next page or None if there is none.
 
     Args:
-        found: Items by id, from a query for `limit + 1` of them.
+        items: Items by id, from a query for `limit + 1` of them.
     """
-    page = found[:limit]
-    more = len(found) > limit
-    return page, write_cursor(listing, page[-1].id) if more else None
+    page = items[:limit]
+    has_more = len(items) > limit
+    return page, write_cursor(listing, page[-1].id) if has_more else None

@@ -24,14 +24,14 @@ def reject_unknown_parameters(request: Request[Any, Any, Any]) -> None:
     """
     if not request.scope["query_string"]:
         return
-    given = [name for name, _ in request.query_params.multi_items()]
-    faults = find_unknown_parameters(given, query_parameters(request.route_handler))
+    parameters = [name for name, _ in request.query_params.multi_items()]
+    faults = find_unknown_parameters(parameters, list_query_parameters(request.route_handler))
     if faults:
         raise InvalidError(faults)
 
 
 @cache
-def query_parameters(handler: BaseRouteHandler) -> tuple[str, ...]:
+def list_query_parameters(handler: BaseRouteHandler) -> tuple[str, ...]:
     """Return the names of a handler's query parameters, as clients write them, from its signature."""
     return tuple(
         field.kwarg_definition.name or name

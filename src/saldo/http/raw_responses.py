@@ -27,15 +27,15 @@ each would make them slower."""
 _log = logging.getLogger("saldo.http")
 _slow_log = structlog.get_logger("saldo.http")
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_prefix: Final = secrets.token_hex(6)
-_count: Final = itertools.count(1)
+_id_prefix: Final = secrets.token_hex(6)
+_id_counter: Final = itertools.count(1)
 
 
 def accept_or_create_request_id(header_value: bytes | None) -> str:
     """Return the client's own `X-Request-Id` if it is safe to log, or else a new id."""
     if header_value is not None and _REQUEST_ID.fullmatch(header_value):
         return header_value.decode()
-    return f"{_prefix}-{next(_count):x}"
+    return f"{_id_prefix}-{next(_id_counter):x}"
 
 
 class SlowRequestLog:
@@ -77,7 +77,7 @@ METHODS: Final = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OP
 
 
 @cache
-def _metrics(method: str, route: str, status: int) -> tuple[Any, Any]:
+def _find_metrics(method: str, route: str, status: int) -> tuple[Any, Any]:
     # Looking labels up costs more than counting.
     method = method if method in METHODS else "other"
     counter = HTTP_REQUESTS.labels(method, route, str(status))
@@ -88,24 +88,24 @@ def record_response(
     method: str,
     route: str,
     status: int,
-    began: float | None = None,
+    began_at: float | None = None,
     read_at: float | None = None,
 ) -> None:
     """Count a response, and record its duration.
 
     Args:
-        began: Time by `time.perf_counter` at which the request had arrived; None if its duration is meaningless.
+        began_at: Time by `time.perf_counter` at which the request had arrived; None if its duration is meaningless.
         read_at: Time at which its body had arrived, too.
     """
-    count, observe = _metrics(method, route, status)
+    count, observe = _find_metrics(method, route, status)
     count()
-    if began is None:
+    if began_at is None:
         return
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - began_at
     trace_id = TRACE_ID.get()
     observe(seconds, None if trace_id is None else {"trace_id": trace_id})
     if seconds >= slow_request_log.seconds:
-        parts = {} if read_at is None else {"body_seconds": round(read_at - began, 3)}
+        parts = {} if read_at is None else {"body_seconds": round(read_at - began_at, 3)}
         slow_request_log.log(method, route, status, seconds, parts)
 
 

@@ -29,7 +29,7 @@ from saldo.http.connection.server_application import ServerApplication
 from saldo.http.connection.timeouts import TimeoutSweeper, WireLimits
 from saldo.http.request_state import request_state
 from saldo.http.route_table import OTHER
-from saldo.http.security_headers import common_headers
+from saldo.http.security_headers import build_common_headers
 from saldo.lifecycle.stop_signals import STOP_SIGNALS, signals_blocked, unblock_signals
 from saldo.observability.worker_metrics import forget_worker, metrics_directory
 from saldo.server.tls import Certificates
@@ -144,7 +144,7 @@ class Application(ServerApplication):
         self.wire_limits = WireLimits.of(settings)
         self.timeout_sweeper = TimeoutSweeper(settings.connections_max)
         self._ending: asyncio.Task[None] | None = None
-        self.draining = False
+        self.is_draining = False
         """True if the response to each new request closes its connection (`saldo.http.connection.protocol`)."""
 
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
@@ -165,7 +165,7 @@ class Application(ServerApplication):
 
     def drain(self) -> None:
         """Begin to drain: report not ready, and close each connection after its next response."""
-        self.draining = True
+        self.is_draining = True
         if self._front is not None:
             self._front.drain()
 
@@ -300,7 +300,7 @@ def _config(settings: Settings, app: Application) -> uvicorn.Config:
         # The authenticator evaluates the headers of proxies itself (`saldo.auth.authenticator`).
         proxy_headers=False,
         server_header=False,
-        headers=common_headers(settings.hsts_max_age_seconds if app.certificates else 0),
+        headers=build_common_headers(settings.hsts_max_age_seconds if app.certificates else 0),
         ssl_context_factory=None if app.certificates is None else app.certificates.context,
         backlog=BACKLOG,
         timeout_keep_alive=settings.keep_alive_seconds,

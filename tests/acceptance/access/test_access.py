@@ -319,7 +319,7 @@ async def test_a_key_expires(api: Api) -> None:
     assert (await client.get("/v1/user")).status_code == 200
     (grant,) = (
         grant
-        for grant in api.front.service.gate._known.values()
+        for grant in api.front.service.authenticator._known.values()
         if grant.name == f"key {key['id']}"
     )
     object.__setattr__(grant, "expires_at", datetime.now(UTC).timestamp() - 1)

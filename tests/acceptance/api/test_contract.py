@@ -281,7 +281,7 @@ async def typed_api(database_url: str) -> Any:
 
         async def admit(scope: Any, receive: Any, send: Any) -> None:
             request_state(scope).admission = Authentication(
-                front.service.gate, scope, {}, UNAUTHENTICATED_ADMIN
+                front.service.authenticator, scope, {}, UNAUTHENTICATED_ADMIN
             )
             await framework(scope, receive, send)
 

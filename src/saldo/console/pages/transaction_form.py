@@ -154,7 +154,9 @@ HANDLERS = [show_form, submit_form, show_confirm, post_transaction]
 def _form(
     page: ConsolePage, user: User, asked: dict[str, str], faults: dict[str, str]
 ) -> Response[bytes]:
-    example = page.formatter.money(min(EXAMPLE_AMOUNT_MINOR, page.service.parser_options.amount_max_minor))
+    example = page.formatter.money(
+        min(EXAMPLE_AMOUNT_MINOR, page.service.parser_options.amount_max_minor)
+    )
     kind = asked.get("type", "DEPOSIT")
     status = 422 if faults else 200
     page.set_canonical_url(f"{USERS_PATH}/{user.id}/post", **asked)

@@ -17,7 +17,7 @@ from saldo.engine.engine import Engine
 from saldo.engine.errors import EngineError
 from saldo.engine.pending import Result
 from saldo.http import problems
-from saldo.http.api.bulk_outcomes import Item, check_user, encode_lines, outcome_lines
+from saldo.http.api.bulk_outcomes import Item, build_outcome_lines, check_user, encode_lines
 from saldo.http.api.bulk_stream import BulkStream, StreamEndedError, StreamLimits
 from saldo.http.api.post_transaction import may_see
 from saldo.http.api.response_spool import PIECE_BYTES, SpoolSpace
@@ -50,9 +50,9 @@ _NDJSON_NAMES: Final = {
 class BulkHandler:
     """The handler of bulk requests, which responds with one outcome for each transaction, in their order."""
 
-    def __init__(self, engine: Engine, reading: ParserOptions, settings: Settings) -> None:
+    def __init__(self, engine: Engine, options: ParserOptions, settings: Settings) -> None:
         self._engine = engine
-        self._reading = reading
+        self._options = options
         self._array_bytes_max = settings.array_bytes_max
         self._array_items_max = settings.array_items_max
         self._limits = StreamLimits(
@@ -64,24 +64,24 @@ class BulkHandler:
         # Bulk requests may fill half of the queue, so that there is always space for single requests.
         chunks = settings.queue_requests_max // 2 // settings.chunk_requests_max
         self._chunk_slots = asyncio.Semaphore(max(1, chunks))
-        self._space = SpoolSpace(settings.process_spool_bytes_max)
+        self._spool_space = SpoolSpace(settings.process_spool_bytes_max)
         self._key_streams_max = settings.key_streams_max
-        self._open: Counter[str] = Counter()
+        self._open_streams: Counter[str] = Counter()
         self._endings: set[asyncio.Future[Problem]] = set()
-        self._stopping = False
+        self._is_stopping = False
 
     def stop(self) -> None:
         """Stop reading lines of streams."""
-        self._stopping = True
+        self._is_stopping = True
         for ending in self._endings:
-            _end(ending, problems.service_shutdown())
+            _set_ending(ending, problems.service_shutdown())
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request as an ASGI application. The request's id is in its state."""
-        began = time.perf_counter()
+        began_at = time.perf_counter()
         request_id = request_state(scope).request_id
         try:
-            answer = await self._post(scope, request_id, receive, send)
+            answer = await self._answer_request(scope, request_id, receive, send)
         except (ClientDisconnectedError, StreamBrokenError):
             return
         except Exception as error:
@@ -89,11 +89,11 @@ class BulkHandler:
         if answer is None:  # the duration of a stream depends on its client
             record_response("POST", BULK_PATH, 200)
         else:
-            record_response("POST", BULK_PATH, answer.status, began)
+            record_response("POST", BULK_PATH, answer.status, began_at)
         if answer is not None:
             await send_response(scope, send, answer, request_id)
 
-    async def _post(
+    async def _answer_request(
         self, scope: Any, request_id: str, receive: Any, send: Any
     ) -> RawResponse | None:
         """Return the response, or None after it was streamed.
@@ -106,18 +106,18 @@ class BulkHandler:
         content_type = headers.get(b"content-type", b"").decode("latin-1")
         media_type = content_type.partition(";")[0].strip().lower()
         try:
-            streamed = media_type in _NDJSON_NAMES
-            atomic = _read_query(scope["query_string"], streamed=streamed)
-            if streamed:
-                await self._stream(scope, request_id, receive, send)
+            is_stream = media_type in _NDJSON_NAMES
+            atomic = _read_query(scope["query_string"], is_stream=is_stream)
+            if is_stream:
+                await self._start_stream(scope, request_id, receive, send)
                 return None
             # The header is parsed before anything is posted, so that no error in it can follow a commit.
-            in_lines = prefers_lines(headers.get(b"accept", b""))
+            wants_lines = prefers_lines(headers.get(b"accept", b""))
             if not is_json(content_type):
                 expected = f"{NDJSON} or JSON"
                 return problems.unsupported_media_type(content_type, expected).answer(request_id)
             body = await read_body(receive, headers, self._array_bytes_max)
-            items = parse_transactions(body, self._array_items_max, self._reading)
+            items = parse_transactions(body, self._array_items_max, self._options)
             _charge_rate_limit(items, admission.grant)
             if atomic:
                 lines = await self._post_atomic(items, admission.grant)
@@ -127,34 +127,34 @@ class BulkHandler:
             return problems.invalid(error.faults).answer(request_id)
         except ProblemError as error:
             return error.problem.answer(request_id)
-        if in_lines:
+        if wants_lines:
             return RawResponse(200, encode_lines(lines), NDJSON)
         return RawResponse(200, encode_json(lines))
 
-    async def _stream(self, scope: Any, request_id: str, receive: Any, send: Any) -> None:
+    async def _start_stream(self, scope: Any, request_id: str, receive: Any, send: Any) -> None:
         """Answer a stream, if its key may open another one.
 
         Raises:
             StreamEndedError: The key has too many streams, or the spools are full. Nothing was read.
         """
         key = get_admission(scope).grant.name
-        if self._open[key] >= self._key_streams_max:
+        if self._open_streams[key] >= self._key_streams_max:
             raise StreamEndedError(problems.too_many_streams(self._key_streams_max))
-        if not self._space.fits(key, PIECE_BYTES):
+        if not self._spool_space.fits(key, PIECE_BYTES):
             raise StreamEndedError(problems.spools_full())
-        self._open[key] += 1
+        self._open_streams[key] += 1
         try:
             await self._answer_stream(scope, request_id, receive, send)
         finally:
-            self._open[key] -= 1
-            if not self._open[key]:
-                del self._open[key]
+            self._open_streams[key] -= 1
+            if not self._open_streams[key]:
+                del self._open_streams[key]
 
     async def _answer_stream(self, scope: Any, request_id: str, receive: Any, send: Any) -> None:
         ending: asyncio.Future[Problem] = asyncio.get_running_loop().create_future()
         # The server calls this if the client stops sending (`saldo.http.connection.protocol`).
-        request_state(scope).on_stall = partial(_end, ending)
-        pieces = self._pieces(receive, ending)
+        request_state(scope).on_stall = partial(_set_ending, ending)
+        pieces = self._read_pieces(receive, ending)
         # The first piece is read before the response begins: this sends the `100 Continue` that a client may wait for.
         first = await anext(pieces, b"")
         await send(
@@ -174,15 +174,15 @@ class BulkHandler:
 
         stream = BulkStream(
             self._engine,
-            self._reading,
+            self._options,
             self._limits,
             self._chunk_slots,
-            self._space,
+            self._spool_space,
             deliver,
             get_admission(scope),
         )
         try:
-            await stream.run(_after(first, pieces))
+            await stream.run(_prepend_piece(first, pieces))
         except ClientDisconnectedError:
             raise
         except Exception as error:
@@ -190,7 +190,9 @@ class BulkHandler:
             raise StreamBrokenError from error
         await send({"type": "http.response.body", "body": b""})
 
-    async def _pieces(self, receive: Any, ending: asyncio.Future[Problem]) -> AsyncIterator[bytes]:
+    async def _read_pieces(
+        self, receive: Any, ending: asyncio.Future[Problem]
+    ) -> AsyncIterator[bytes]:
         """Yield the body as it arrives.
 
         Raises:
@@ -198,28 +200,28 @@ class BulkHandler:
             StreamEndedError: The service stops, or the client has stalled.
         """
         self._endings.add(ending)
-        if self._stopping:
-            _end(ending, problems.service_shutdown())
+        if self._is_stopping:
+            _set_ending(ending, problems.service_shutdown())
         try:
-            more = True
-            while more:
-                receiving = asyncio.ensure_future(receive())
-                await asyncio.wait({receiving, ending}, return_when=asyncio.FIRST_COMPLETED)
-                if not receiving.done():
-                    receiving.cancel()
+            has_more = True
+            while has_more:
+                receive_task = asyncio.ensure_future(receive())
+                await asyncio.wait({receive_task, ending}, return_when=asyncio.FIRST_COMPLETED)
+                if not receive_task.done():
+                    receive_task.cancel()
                     raise StreamEndedError(ending.result())
-                message = receiving.result()
+                message = receive_task.result()
                 if message["type"] == "http.disconnect":
                     raise ClientDisconnectedError
                 yield message.get("body", b"")
-                more = message.get("more_body", False)
+                has_more = message.get("more_body", False)
         finally:
             self._endings.discard(ending)
 
     async def _post_array(
-        self, given: list[TransactionRequest | InvalidError], grant: Grant
+        self, parsed_items: list[TransactionRequest | InvalidError], grant: Grant
     ) -> list[Any]:
-        items = [check_user(item, grant) for item in given]
+        items = [check_user(item, grant) for item in parsed_items]
         requests = [item for item in items if isinstance(item, TransactionRequest)]
         size = self._limits.chunk_requests_max
         chunks = [requests[begin : begin + size] for begin in range(0, len(requests), size)]
@@ -228,10 +230,10 @@ class BulkHandler:
             async with self._chunk_slots:
                 return await self._engine.post_many(chunk)
 
-        posted = await asyncio.gather(*(post(chunk) for chunk in chunks))
-        results = [result for part in posted for result in part]
-        numbered: list[tuple[int, Item]] = list(enumerate(items, start=1))
-        return outcome_lines(numbered, results, self._reading.decimals, grant)
+        chunk_results = await asyncio.gather(*(post(chunk) for chunk in chunks))
+        results = [result for part in chunk_results for result in part]
+        numbered_items: list[tuple[int, Item]] = list(enumerate(items, start=1))
+        return build_outcome_lines(numbered_items, results, self._options.decimals, grant)
 
     async def _post_atomic(
         self, items: list[TransactionRequest | InvalidError], grant: Grant
@@ -257,15 +259,15 @@ class BulkHandler:
             raise ProblemError(problems.from_engine_error(error)) from error
         for index, (request, decision) in enumerate(zip(requests, decisions, strict=True)):
             if decision.outcome is not Outcome.POSTED:
-                raise ProblemError(self._refusal(index, request, decision, grant))
-        numbered: list[tuple[int, Item]] = list(enumerate(requests, start=1))
-        return outcome_lines(numbered, list(decisions), self._reading.decimals, grant)
+                raise ProblemError(self._build_refusal_problem(index, request, decision, grant))
+        numbered_items: list[tuple[int, Item]] = list(enumerate(requests, start=1))
+        return build_outcome_lines(numbered_items, list(decisions), self._options.decimals, grant)
 
-    def _refusal(
+    def _build_refusal_problem(
         self, index: int, request: TransactionRequest, decision: Decision, grant: Grant
     ) -> problems.Problem:
         reveal = may_see(grant, decision)
-        problem = problems.from_decision(request, decision, self._reading.decimals, reveal=reveal)
+        problem = problems.from_decision(request, decision, self._options.decimals, reveal=reveal)
         return problems.atomic(index, request, problem, recorded=decision.replayed)
 
 
@@ -291,12 +293,12 @@ def _charge_rate_limit(items: Sequence[object], grant: Grant) -> None:
     bucket.overdraw(len(items) - 1)
 
 
-def _end(ending: asyncio.Future[Problem], problem: Problem) -> None:
+def _set_ending(ending: asyncio.Future[Problem], problem: Problem) -> None:
     if not ending.done():
         ending.set_result(problem)
 
 
-async def _after(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _prepend_piece(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield first
     async for piece in pieces:
         yield piece
@@ -317,19 +319,19 @@ def _require_one_shard(requests: list[TransactionRequest]) -> None:
         raise InvalidError(others)
 
 
-def _read_query(query: bytes, *, streamed: bool) -> bool:
+def _read_query(query: bytes, *, is_stream: bool) -> bool:
     """Return whether the query has `atomic=true`.
 
     Raises:
         InvalidError: The query is invalid, or `atomic=true` is combined with a stream.
     """
-    given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    parameters = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     faults = FaultCollector()
-    faults.extend(find_unknown_parameters((name for name, _ in given), ("atomic",)))
-    values = [value for name, value in given if name == "atomic"]
+    faults.extend(find_unknown_parameters((name for name, _ in parameters), ("atomic",)))
+    values = [value for name, value in parameters if name == "atomic"]
     if not {"true", "false"}.issuperset(values):
         faults.add("atomic", "must be true or false")
-    if streamed and values == ["true"]:
+    if is_stream and values == ["true"]:
         faults.add("atomic", "is allowed for JSON arrays only")
     faults.raise_if_any()
     return values == ["true"]

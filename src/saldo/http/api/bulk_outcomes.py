@@ -50,7 +50,7 @@ def check_user(item: TransactionRequest | InvalidError, grant: Grant) -> Item:
     return item
 
 
-def outcome_lines(
+def build_outcome_lines(
     items: Sequence[tuple[int, Item]], results: Sequence[Result], decimals: int, grant: Grant
 ) -> list[Line]:
     """Return a line for each item, and count the outcomes.
@@ -67,22 +67,22 @@ def outcome_lines(
         if isinstance(item, InvalidError):
             long = explained_bytes >= EXPLAINED_BYTES_MAX
             problem = problems.invalid_without_details() if long else problems.invalid(item.faults)
-            line = problem_line(number, None, problem) | {"uuid": item.uuid}
+            line = build_problem_line(number, None, problem) | {"uuid": item.uuid}
             explained_bytes += len(encode_json(line))
             lines.append(line)
         elif isinstance(item, problems.Problem):
-            lines.append(problem_line(number, None, item))
+            lines.append(build_problem_line(number, None, item))
         elif isinstance(result := next(remaining), EngineError):
-            lines.append(problem_line(number, item, problems.from_engine_error(result)))
+            lines.append(build_problem_line(number, item, problems.from_engine_error(result)))
         else:
             counted[result.outcome, result.replayed] += 1
-            lines.append(_decided_line(number, item, result, decimals, grant))
+            lines.append(_build_decided_line(number, item, result, decimals, grant))
     for (outcome, replayed), count in counted.items():
         count_outcome(outcome, replayed, count)
     return lines
 
 
-def _decided_line(
+def _build_decided_line(
     number: int, request: TransactionRequest, decision: Decision, decimals: int, grant: Grant
 ) -> Line:
     if decision.outcome is Outcome.POSTED:
@@ -97,13 +97,13 @@ def _decided_line(
         )
     reveal = may_see(grant, decision)
     problem = problems.from_decision(request, decision, decimals, reveal=reveal)
-    line = problem_line(number, request, problem)
+    line = build_problem_line(number, request, problem)
     if decision.outcome.is_recorded:
         line |= {"number": decision.number, "replayed": decision.replayed}
     return line
 
 
-def problem_line(
+def build_problem_line(
     number: int, request: TransactionRequest | None, problem: problems.Problem
 ) -> dict[str, Any]:
     """Return the line of a transaction that was not posted, with the reason."""

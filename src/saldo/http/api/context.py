@@ -30,19 +30,19 @@ class AppContext:
     """The running parts of the service, which `saldo.bootstrap` connects."""
 
     settings: Settings
-    reading: ParserOptions
+    parser_options: ParserOptions
     engine: Engine
     reader: Reader
-    transactions: PostTransactionHandler
-    bulk: BulkHandler
-    events: EventStreamHandler
-    questions: FastReadHandler
+    post_transaction_handler: PostTransactionHandler
+    bulk_handler: BulkHandler
+    event_stream_handler: EventStreamHandler
+    fast_read_handler: FastReadHandler
     sinks: Sinks
     webhooks: Webhooks
     totals: Totals
     audits: AuditProgress
     seals: SealStore
-    gate: Authenticator
+    authenticator: Authenticator
     keyring: KeyCache
     keys: Keys
     readiness: Readiness = field(default_factory=Readiness)

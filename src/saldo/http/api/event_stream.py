@@ -60,9 +60,9 @@ _log = logging.getLogger("saldo.http")
 class EventStreamHandler:
     """The handler of the live stream, which writes the events of a subscription until one of the two sides ends it."""
 
-    def __init__(self, hub: Hub, reading: ParserOptions, settings: Settings) -> None:
+    def __init__(self, hub: Hub, options: ParserOptions, settings: Settings) -> None:
         self._hub = hub
-        self._reading = reading
+        self._options = options
         self._users_max = settings.events_users_max
         self._stall_seconds = settings.events_write_timeout_seconds
         self._subscribers_of_key_max = settings.events_subscribers_of_key_max
@@ -123,7 +123,7 @@ class EventStreamHandler:
         stream_request = parse_stream_request(
             scope["query_string"],
             headers.get(b"last-event-id", b"").decode("latin-1"),
-            self._reading,
+            self._options,
             self._users_max,
         )
         event_filter = _limit_to_grant(stream_request.wanted, grant, self._users_max)

@@ -11,7 +11,7 @@ from saldo.http.api.context import InjectedContext
 from saldo.http.openapi.bodies import (
     GetEvents,
 )
-from saldo.http.openapi.errors import DATABASE_CODES, problem_specs
+from saldo.http.openapi.errors import DATABASE_CODES, describe_problems
 from saldo.http.openapi.parameters import (
     EventsFrom,
     EventTypes,
@@ -32,7 +32,7 @@ from saldo.parsing.faults import InvalidField
             description="The response continues until the client or the service closes it.",
             generate_examples=False,
         ),
-        **problem_specs(
+        **describe_problems(
             "position_gone",
             *DATABASE_CODES,
             invalid=InvalidField("type", f"must be one or more of {', '.join(EVENT_TYPES)}"),

@@ -17,9 +17,9 @@ from saldo.store.reader import Reader
 class FastReadHandler:
     """The handler of the two reads."""
 
-    def __init__(self, reader: Reader, reading: ParserOptions) -> None:
+    def __init__(self, reader: Reader, options: ParserOptions) -> None:
         self._reader = reader
-        self._reading = reading
+        self._options = options
 
     async def get_current_balance(self, user_id: str, request_id: str, grant: Grant) -> RawResponse:
         """Answer `GET /v1/user/{user_id}/balance` without a query. With a query, the framework's route answers."""
@@ -32,7 +32,7 @@ class FastReadHandler:
             return problems.from_error(error, request_id).answer(request_id)
         if balance is None:
             return problems.user_not_found(number).answer(request_id)
-        balance_text = format_money(balance, self._reading.decimals)
+        balance_text = format_money(balance, self._options.decimals)
         return RawResponse(200, encode_json(ledger.Balance(number, balance_text, None, None, None)))
 
     async def get_transaction(
@@ -58,6 +58,6 @@ class FastReadHandler:
             transaction.timestamp,
             transaction.recorded_at,
             transaction.outcome,
-            self._reading.decimals,
+            self._options.decimals,
         )
         return RawResponse(200, encode_json(body))

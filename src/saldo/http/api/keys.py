@@ -19,7 +19,7 @@ from saldo.http.api.key_admin import CreatedKey, issue_key, replace_key, revoke_
 from saldo.http.authorization import get_admission
 from saldo.http.framework_responses import JsonResponse
 from saldo.http.openapi.bodies import DocumentedOperation
-from saldo.http.openapi.errors import BODY_CODES, DATABASE_CODES, problem_specs
+from saldo.http.openapi.errors import BODY_CODES, DATABASE_CODES, describe_problems
 from saldo.http.openapi.key_bodies import PostKey, PostRotation
 from saldo.http.openapi.parameters import Cursor, Limit
 from saldo.http.openapi.patterns import DIGITS
@@ -60,7 +60,7 @@ _WRONG_SCOPES = InvalidField("scopes", "must be a list of read, write, metrics, 
     operation_class=PostKey,
     responses={
         201: ResponseSpec(schemas.Key, description="The key was created.", generate_examples=False),
-        **problem_specs("too_many_keys", *DATABASE_CODES, *BODY_CODES, invalid=_WRONG_SCOPES),
+        **describe_problems("too_many_keys", *DATABASE_CODES, *BODY_CODES, invalid=_WRONG_SCOPES),
     },
 )
 async def post_key(request: HttpRequest, service: InjectedContext) -> Response[Any]:
@@ -81,7 +81,7 @@ async def post_key(request: HttpRequest, service: InjectedContext) -> Response[A
     summary="List API keys",
     tags=_TAGS,
     operation_class=DocumentedOperation,
-    responses=problem_specs(
+    responses=describe_problems(
         *DATABASE_CODES, invalid=InvalidField("limit", "must be a whole number from 1 to 1000")
     ),
 )
@@ -100,7 +100,7 @@ async def get_keys(
     summary="Get an API key",
     tags=_TAGS,
     operation_class=DocumentedOperation,
-    responses=problem_specs("key_not_found", *DATABASE_CODES, invalid=_WRONG_ID),
+    responses=describe_problems("key_not_found", *DATABASE_CODES, invalid=_WRONG_ID),
 )
 async def get_key(key_id: KeyId, request: HttpRequest, service: InjectedContext) -> schemas.Key:
     """Returns the name, scopes, users, networks and expiry of an API key."""
@@ -113,7 +113,7 @@ async def get_key(key_id: KeyId, request: HttpRequest, service: InjectedContext)
     summary="Revoke an API key",
     tags=_TAGS,
     operation_class=DocumentedOperation,
-    responses=problem_specs("key_not_found", *DATABASE_CODES, invalid=_WRONG_ID),
+    responses=describe_problems("key_not_found", *DATABASE_CODES, invalid=_WRONG_ID),
 )
 async def delete_key(key_id: KeyId, request: HttpRequest, service: InjectedContext) -> schemas.Key:
     """Revokes an API key.
@@ -135,7 +135,7 @@ async def delete_key(key_id: KeyId, request: HttpRequest, service: InjectedConte
         201: ResponseSpec(
             schemas.Key, description="The new key was created.", generate_examples=False
         ),
-        **problem_specs(
+        **describe_problems(
             *("key_not_found", "key_not_valid"),
             *DATABASE_CODES,
             *BODY_CODES,

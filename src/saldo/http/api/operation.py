@@ -15,9 +15,9 @@ from saldo.http.framework_responses import JsonResponse
 from saldo.http.openapi.bodies import (
     DocumentedOperation,
 )
-from saldo.http.openapi.document import openapi_document
-from saldo.http.openapi.errors import problem_specs
-from saldo.http.readiness import ProbeDisconnectedError, disconnect_check
+from saldo.http.openapi.document import build_openapi_document
+from saldo.http.openapi.errors import describe_problems
+from saldo.http.readiness import ProbeDisconnectedError, create_disconnect_check
 from saldo.http.request_state import request_state
 from saldo.http.requests import HttpRequest
 from saldo.http.schemas import ledger
@@ -33,7 +33,7 @@ NO_KEY_NEEDED: list[dict[str, list[str]]] = [{}]
     tags=["operation"],
     operation_class=DocumentedOperation,
     security=NO_KEY_NEEDED,
-    responses=problem_specs(guarded=False),
+    responses=describe_problems(guarded=False),
 )
 async def live() -> ledger.Health:
     """Reports that the process responds. The result does not depend on the database."""
@@ -43,7 +43,7 @@ async def live() -> ledger.Health:
 def _describe_unready_responses(*statuses: str) -> dict[int, ResponseSpec]:
     """Return the responses of a health check other than `ok`, with an example of each status."""
     return {
-        **problem_specs(guarded=False),
+        **describe_problems(guarded=False),
         503: ResponseSpec(
             ledger.Health,
             description="The service is not ready.",
@@ -64,7 +64,7 @@ def _describe_unready_responses(*statuses: str) -> dict[int, ResponseSpec]:
 async def ready(request: HttpRequest, service: InjectedContext) -> Response[ledger.Health]:
     """Reports whether the service can post transactions: the database accepts writes, the queue is not full, and the
     service is not stopping."""
-    if service.readiness.draining:
+    if service.readiness.is_draining:
         return JsonResponse(ledger.Health("draining"), status_code=503)
     return _build_health(
         not service.engine.admission.is_full and await _is_database_ready(request, service)
@@ -87,7 +87,7 @@ async def startup(request: HttpRequest, service: InjectedContext) -> Response[le
 async def _is_database_ready(request: HttpRequest, service: AppContext) -> bool:
     try:
         return await service.readiness.check(
-            service.reader.is_ready, disconnect_check(request.scope)
+            service.reader.is_ready, create_disconnect_check(request.scope)
         )
     except ProbeDisconnectedError:
         # The probe is neither answered nor counted, because its own timeout is no failure of the service.
@@ -107,7 +107,7 @@ def _build_health(is_healthy: bool) -> Response[ledger.Health]:
     tags=["operation"],
     operation_class=DocumentedOperation,
     media_type="text/plain",
-    responses=problem_specs(),
+    responses=describe_problems(),
 )
 async def metrics(service: InjectedContext, request: HttpRequest) -> Response[bytes]:
     """Returns the metrics of all workers in Prometheus' text format, or in OpenMetrics if the client accepts it."""
@@ -123,4 +123,4 @@ async def metrics(service: InjectedContext, request: HttpRequest) -> Response[by
 @get("/openapi.json", include_in_schema=False)
 async def openapi(request: HttpRequest) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document."""
-    return openapi_document(request.app)
+    return build_openapi_document(request.app)

@@ -21,9 +21,9 @@ REPLAYED: Final = (("idempotent-replayed", "true"),)
 class PostTransactionHandler:
     """The handler of requests to post one transaction."""
 
-    def __init__(self, engine: Engine, reading: ParserOptions) -> None:
+    def __init__(self, engine: Engine, options: ParserOptions) -> None:
         self._engine = engine
-        self._reading = reading
+        self._options = options
 
     async def post(
         self,
@@ -37,7 +37,7 @@ class PostTransactionHandler:
         if not is_json(content_type):
             return problems.unsupported_media_type(content_type).answer(request_id)
         try:
-            request = parse_transaction(body, idempotency_key, self._reading)
+            request = parse_transaction(body, idempotency_key, self._options)
         except InvalidError as error:
             return problems.invalid(error.faults).answer(request_id)
         if not grant.includes_user(request.user_id):
@@ -52,7 +52,7 @@ class PostTransactionHandler:
     def _build_response(
         self, request: TransactionRequest, decision: Decision, request_id: str, grant: Grant
     ) -> RawResponse:
-        decimals = self._reading.decimals
+        decimals = self._options.decimals
         if decision.outcome is not Outcome.POSTED:
             reveal = may_see(grant, decision)
             answer = problems.from_decision(request, decision, decimals, reveal=reveal).answer(

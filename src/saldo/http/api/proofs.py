@@ -13,7 +13,7 @@ from saldo.http import problems
 from saldo.http.api.context import InjectedContext
 from saldo.http.authorization import get_admission, require_all_users, require_shard
 from saldo.http.openapi.bodies import DocumentedOperation
-from saldo.http.openapi.errors import DATABASE_CODES, problem_specs
+from saldo.http.openapi.errors import DATABASE_CODES, describe_problems
 from saldo.http.openapi.parameters import After, SealLimit, Shard, Uuid
 from saldo.http.problems import ProblemError
 from saldo.http.requests import HttpRequest
@@ -44,7 +44,7 @@ _KIND_NAMES: Final[dict[Kind, schemas.EntryKind]] = {
         200: ResponseSpec(
             schemas.Proof, description="The proof of the transaction.", generate_examples=False
         ),
-        **problem_specs(
+        **describe_problems(
             *("transaction_not_found", "not_sealed_yet", "seal_broken"),
             *DATABASE_CODES,
             invalid=InvalidField(
@@ -79,7 +79,7 @@ async def get_proof(uuid: Uuid, request: HttpRequest, service: InjectedContext) 
     summary="List seals",
     tags=_TAGS,
     operation_class=DocumentedOperation,
-    responses=problem_specs(*DATABASE_CODES, invalid=InvalidField("after", "needs shard")),
+    responses=describe_problems(*DATABASE_CODES, invalid=InvalidField("after", "needs shard")),
 )
 async def get_seals(
     request: HttpRequest,

@@ -97,13 +97,13 @@ class ResponseSpool:
         self._segments: deque[_Segment] = deque()
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
-        self._closed = False
+        self._is_closed = False
         self._task = asyncio.create_task(self._run(), name="response spool")
 
     @property
     def spooled_bytes(self) -> int:
         """The number of bytes in files."""
-        return sum(segment.reserved for segment in self._segments)
+        return sum(segment.reserved_bytes for segment in self._segments)
 
     async def put(self, data: bytes) -> None:
         """Add data, after waiting while neither memory nor files have space for it.
@@ -120,12 +120,12 @@ class ResponseSpool:
             self._memory.append(data)
             self._memory_bytes += len(data)
         else:
-            await self._spool(data)
+            await self._spool_piece(data)
         self._filled.set()
 
     async def close(self) -> None:
         """Return after everything has been delivered."""
-        self._closed = True
+        self._is_closed = True
         self._filled.set()
         await self._task
 
@@ -134,7 +134,7 @@ class ResponseSpool:
         self._task.cancel()
         await asyncio.wait([self._task])
         while self._segments:
-            self._drop(self._segments.popleft())
+            self._drop_segment(self._segments.popleft())
 
     def _fits(self, size: int) -> bool:
         return self._fits_memory(size) or (
@@ -148,47 +148,51 @@ class ResponseSpool:
 
     async def _run(self) -> None:
         try:
-            while (data := await self._next()) is not None:
+            while (data := await self._next_piece()) is not None:
                 self._emptied.set()
                 await self._deliver(data)
         finally:
             self._emptied.set()
 
-    async def _next(self) -> bytes | None:
+    async def _next_piece(self) -> bytes | None:
         while True:
             if self._memory:
                 data = self._memory.popleft()
                 self._memory_bytes -= len(data)
                 return data
-            if self._segments and self._segments[0].unread:
-                return await self._unspool()
-            if self._closed:
+            if self._segments and self._segments[0].unread_bytes:
+                return await self._unspool_piece()
+            if self._is_closed:
                 return None
             self._filled.clear()
             await self._filled.wait()
 
-    async def _spool(self, data: bytes) -> None:
-        if not self._segments or self._segments[-1].written >= SEGMENT_BYTES:
+    async def _spool_piece(self, data: bytes) -> None:
+        if not self._segments or self._segments[-1].written_bytes >= SEGMENT_BYTES:
             self._segments.append(_Segment(tempfile.TemporaryFile()))  # noqa: SIM115 - closed by _drop
         segment = self._segments[-1]
         self._space.take(self._key, len(data))
-        segment.reserved += len(data)
-        await segment.in_thread(lambda descriptor: _write(descriptor, data, segment.written))
-        segment.written += len(data)
+        segment.reserved_bytes += len(data)
+        await segment.run_in_thread(
+            lambda descriptor: _write_all(descriptor, data, segment.written_bytes)
+        )
+        segment.written_bytes += len(data)
 
-    async def _unspool(self) -> bytes:
+    async def _unspool_piece(self) -> bytes:
         segment = self._segments[0]
-        size = min(PIECE_BYTES, segment.unread)
-        data = await segment.in_thread(lambda descriptor: os.pread(descriptor, size, segment.read))
-        segment.read += len(data)
-        if segment.read == segment.reserved:
+        size = min(PIECE_BYTES, segment.unread_bytes)
+        data = await segment.run_in_thread(
+            lambda descriptor: os.pread(descriptor, size, segment.read_bytes)
+        )
+        segment.read_bytes += len(data)
+        if segment.read_bytes == segment.reserved_bytes:
             self._segments.popleft()
-            self._drop(segment)
+            self._drop_segment(segment)
         return data
 
-    def _drop(self, segment: _Segment) -> None:
+    def _drop_segment(self, segment: _Segment) -> None:
         segment.close()
-        self._space.free(self._key, segment.reserved)
+        self._space.free(self._key, segment.reserved_bytes)
 
 
 @dataclass(slots=True)
@@ -198,46 +202,46 @@ class _Segment:
     Attributes:
         reserved: Number of bytes that are written or being written.
         written: Number of bytes that can be read.
-        read: Number of bytes that have been read.
+        read_bytes: Number of bytes that have been read.
     """
 
     file: IO[bytes]
-    reserved: int = 0
-    written: int = 0
-    read: int = 0
+    reserved_bytes: int = 0
+    written_bytes: int = 0
+    read_bytes: int = 0
     _in_use: int = 0
-    _closing: bool = False
+    _is_closing: bool = False
 
     @property
-    def unread(self) -> int:
-        return self.written - self.read
+    def unread_bytes(self) -> int:
+        return self.written_bytes - self.read_bytes
 
-    async def in_thread(self, work: Callable[[int], T]) -> T:
+    async def run_in_thread(self, work: Callable[[int], T]) -> T:
         """Run a function on the file in a thread. The file stays open until then, even if the caller is cancelled.
 
         Otherwise the thread could use a descriptor that belongs to another file by then, such as another client's
         spool.
         """
         self._in_use += 1
-        job = asyncio.get_running_loop().run_in_executor(None, work, self.file.fileno())
-        job.add_done_callback(self._release)
-        return await asyncio.shield(job)
+        future = asyncio.get_running_loop().run_in_executor(None, work, self.file.fileno())
+        future.add_done_callback(self._release)
+        return await asyncio.shield(future)
 
     def close(self) -> None:
         """Close the file as soon as no thread uses it."""
-        self._closing = True
+        self._is_closing = True
         if not self._in_use:
             self.file.close()
 
     def _release(self, _: object) -> None:
         self._in_use -= 1
-        if self._closing and not self._in_use:
+        if self._is_closing and not self._in_use:
             self.file.close()
 
 
-def _write(descriptor: int, data: bytes, position: int) -> None:
-    left = memoryview(data)
-    while left:
-        count = os.pwrite(descriptor, left, position)
-        left = left[count:]
+def _write_all(descriptor: int, data: bytes, position: int) -> None:
+    remaining = memoryview(data)
+    while remaining:
+        count = os.pwrite(descriptor, remaining, position)
+        remaining = remaining[count:]
         position += count

@@ -18,7 +18,7 @@ from saldo.http.openapi.bodies import (
     PostTransaction,
     PostTransactions,
 )
-from saldo.http.openapi.errors import BODY_CODES, DATABASE_CODES, problem_specs
+from saldo.http.openapi.errors import BODY_CODES, DATABASE_CODES, describe_problems
 from saldo.http.openapi.parameters import (
     Atomic,
     Cursor,
@@ -64,7 +64,7 @@ from saldo.store.reader import KnownAtInFutureError, Transaction
             description="The transaction was posted, by this request or by an earlier one.",
             generate_examples=False,
         ),
-        **problem_specs(
+        **describe_problems(
             *("insufficient_funds", "balance_above_maximum", "uuid_conflict", "user_not_found"),
             *("timestamp_in_future", "timestamp_too_late", "late_check_too_long"),
             *("outcome_unknown", "deadline_exceeded", "overloaded"),
@@ -103,7 +103,7 @@ async def post_transaction(request: HttpRequest, service: InjectedContext) -> Re
             "too.",
             generate_examples=False,
         ),
-        **problem_specs(
+        **describe_problems(
             *("insufficient_funds", "balance_above_maximum", "uuid_conflict", "user_not_found"),
             *("timestamp_in_future", "timestamp_too_late", "late_check_too_long"),
             *("outcome_unknown", "deadline_exceeded", "overloaded"),
@@ -125,7 +125,7 @@ async def post_transactions(service: InjectedContext, atomic: Atomic = None) -> 
     summary="List transactions of a shard",
     tags=["transactions"],
     operation_class=DocumentedOperation,
-    responses=problem_specs(
+    responses=describe_problems(
         *DATABASE_CODES, invalid=InvalidField("shard", "must be a whole number from 0 to 63")
     ),
 )
@@ -153,7 +153,9 @@ async def get_log(
         after=parse_after(after) or 0,
         limit=parse_limit(limit, settings.page_items_default, settings.page_items_max),
     )
-    items = [_convert_transaction(item, service.parser_options.decimals) for item in page.transactions]
+    items = [
+        _convert_transaction(item, service.parser_options.decimals) for item in page.transactions
+    ]
     return ledger.TransactionLog(items, page.reached, page.more)
 
 
@@ -168,7 +170,7 @@ async def get_log(
             description="The recorded transaction.",
             generate_examples=False,
         ),
-        **problem_specs(
+        **describe_problems(
             "transaction_not_found",
             *DATABASE_CODES,
             invalid=InvalidField(
@@ -192,7 +194,7 @@ async def get_transaction(
     summary="List a user's transactions",
     tags=["transactions"],
     operation_class=DocumentedOperation,
-    responses=problem_specs(
+    responses=describe_problems(
         "user_not_found",
         *DATABASE_CODES,
         invalid=InvalidField("type", 'must be "DEPOSIT" or "WITHDRAW"'),
@@ -233,7 +235,10 @@ async def get_transactions(
         raise ProblemError(problems.user_not_found(number))
     listing, on = f"transactions {number}", page.next_before
     return ledger.TransactionList(
-        items=[_convert_transaction(item, service.parser_options.decimals) for item in page.transactions],
+        items=[
+            _convert_transaction(item, service.parser_options.decimals)
+            for item in page.transactions
+        ],
         next_cursor=None if on is None else write_cursor(listing, on),
     )
 

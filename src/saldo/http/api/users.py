@@ -18,7 +18,7 @@ from saldo.http.openapi.bodies import (
     DocumentedOperation,
     PostUser,
 )
-from saldo.http.openapi.errors import BODY_CODES, DATABASE_CODES, problem_specs
+from saldo.http.openapi.errors import BODY_CODES, DATABASE_CODES, describe_problems
 from saldo.http.openapi.parameters import (
     Before,
     Cursor,
@@ -56,7 +56,7 @@ from saldo.store.reader import KnownAtInFutureError, User
         201: ResponseSpec(
             ledger.User, description="The user was created.", generate_examples=False
         ),
-        **problem_specs(
+        **describe_problems(
             "name_taken",
             *DATABASE_CODES,
             *BODY_CODES,
@@ -80,7 +80,7 @@ async def post_user(request: HttpRequest, service: InjectedContext) -> Response[
     summary="Get a user",
     tags=["users"],
     operation_class=DocumentedOperation,
-    responses=problem_specs(
+    responses=describe_problems(
         "user_not_found",
         *DATABASE_CODES,
         invalid=InvalidField("user_id", "must be a whole number greater than zero"),
@@ -101,7 +101,7 @@ async def get_user(user_id: UserId, request: HttpRequest, service: InjectedConte
     summary="List users",
     tags=["users"],
     operation_class=DocumentedOperation,
-    responses=problem_specs(
+    responses=describe_problems(
         *DATABASE_CODES, invalid=InvalidField("limit", "must be a whole number from 1 to 1000")
     ),
 )
@@ -133,7 +133,7 @@ async def get_users(
     summary="Get a balance, current or at a date",
     tags=["users"],
     operation_class=DocumentedOperation,
-    responses=problem_specs(
+    responses=describe_problems(
         "user_not_found",
         *DATABASE_CODES,
         invalid=InvalidField("before", "can't be combined with date"),

@@ -20,7 +20,7 @@ from saldo.http import problems
 from saldo.http.api.context import AppContext, InjectedContext
 from saldo.http.framework_responses import JsonResponse
 from saldo.http.openapi.bodies import DocumentedOperation
-from saldo.http.openapi.errors import BODY_CODES, DATABASE_CODES, problem_specs
+from saldo.http.openapi.errors import BODY_CODES, DATABASE_CODES, describe_problems
 from saldo.http.openapi.parameters import Cursor, Limit
 from saldo.http.openapi.webhook_bodies import PatchWebhook, PostReplay, PostWebhook
 from saldo.http.pagination import cut_page
@@ -73,7 +73,7 @@ _WRONG_URL = InvalidField("url", "must be a URL such as https://example.com/sald
         201: ResponseSpec(
             schemas.Webhook, description="The webhook was created.", generate_examples=False
         ),
-        **problem_specs("too_many_webhooks", *DATABASE_CODES, *BODY_CODES, invalid=_WRONG_URL),
+        **describe_problems("too_many_webhooks", *DATABASE_CODES, *BODY_CODES, invalid=_WRONG_URL),
     },
 )
 async def post_webhook(request: HttpRequest, service: InjectedContext) -> Response[Any]:
@@ -100,7 +100,7 @@ async def post_webhook(request: HttpRequest, service: InjectedContext) -> Respon
     summary="List webhooks",
     tags=_TAGS,
     operation_class=DocumentedOperation,
-    responses=problem_specs(
+    responses=describe_problems(
         *DATABASE_CODES, invalid=InvalidField("limit", "must be a whole number from 1 to 1000")
     ),
 )
@@ -120,7 +120,7 @@ async def get_webhooks(
     summary="Get a webhook",
     tags=_TAGS,
     operation_class=DocumentedOperation,
-    responses=problem_specs("webhook_not_found", *DATABASE_CODES, invalid=_WRONG_ID),
+    responses=describe_problems("webhook_not_found", *DATABASE_CODES, invalid=_WRONG_ID),
 )
 async def get_webhook(
     webhook_id: WebhookId, request: HttpRequest, service: InjectedContext
@@ -134,7 +134,9 @@ async def get_webhook(
     summary="Update a webhook",
     tags=_TAGS,
     operation_class=PatchWebhook,
-    responses=problem_specs("webhook_not_found", *DATABASE_CODES, *BODY_CODES, invalid=_WRONG_URL),
+    responses=describe_problems(
+        "webhook_not_found", *DATABASE_CODES, *BODY_CODES, invalid=_WRONG_URL
+    ),
 )
 async def patch_webhook(
     webhook_id: WebhookId, request: HttpRequest, service: InjectedContext
@@ -161,7 +163,7 @@ async def patch_webhook(
     summary="Delete a webhook",
     tags=_TAGS,
     operation_class=DocumentedOperation,
-    responses=problem_specs("webhook_not_found", *DATABASE_CODES, invalid=_WRONG_ID),
+    responses=describe_problems("webhook_not_found", *DATABASE_CODES, invalid=_WRONG_ID),
 )
 async def delete_webhook(
     webhook_id: WebhookId, request: HttpRequest, service: InjectedContext
@@ -178,7 +180,7 @@ async def delete_webhook(
     summary="List pending and dead deliveries",
     tags=_TAGS,
     operation_class=DocumentedOperation,
-    responses=problem_specs(
+    responses=describe_problems(
         "webhook_not_found",
         *DATABASE_CODES,
         invalid=InvalidField("state", 'must be "pending" or "dead"'),
@@ -220,7 +222,7 @@ async def get_deliveries(
             description="The deliveries are pending again.",
             generate_examples=False,
         ),
-        **problem_specs(
+        **describe_problems(
             *("webhook_not_found", "delivery_not_found"),
             *DATABASE_CODES,
             *BODY_CODES,

@@ -154,7 +154,7 @@ class LoadShedder:
         self._default_headers: Headers | None = None
         self._response_begins: tuple[bytes, bytes] = (b"", b"")
         self.closes = False
-        self.draining = False
+        self.is_draining = False
 
     def should_shed(self, data: bytes, transport: asyncio.Transport) -> bool:
         """Return whether the data is an excess transaction. It is called for each piece of data that is read."""
@@ -196,7 +196,7 @@ class LoadShedder:
                 _build_response_begin(default_headers),
                 _build_response_begin([*default_headers, _CLOSE]),
             )
-        self.closes = head.closes or self.draining
+        self.closes = head.closes or self.is_draining
         request_id = (head.request_id or accept_or_create_request_id(None)).encode()
         # The id is the last line of the head, and the last field of the body.
         return b"".join(

@@ -293,7 +293,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         self._unframed_bytes = 0
         # Trailers are not added to the headers: they would change a request that may be in progress.
         self.headers = DISCARDED_TRAILERS
-        if application.draining:
+        if application.is_draining:
             # The response announces the close, so that the client does not send into a closing connection.
             self.cycle.keep_alive = False
         if self.scope["http_version"] not in VERSIONS:

@@ -21,7 +21,7 @@ class ServerApplication(Protocol):
     connections_max: int
     connection_limit_app: ConnectionLimitApp
     ambiguous_path_app: ProblemApp
-    draining: bool
+    is_draining: bool
 
     @property
     def load_shedder(self) -> LoadShedder:

@@ -93,7 +93,7 @@ EXAMPLE: Final = {
 }
 
 
-def json_body(schema: Schema, example: Any, *, required: bool = True) -> RequestBody:
+def describe_json_body(schema: Schema, example: Any, *, required: bool = True) -> RequestBody:
     """Return the description of a JSON body."""
     media_type = OpenAPIMediaType(schema=schema, examples={"example": Example(value=example)})
     return RequestBody(content={"application/json": media_type}, required=required)
@@ -114,7 +114,7 @@ class PostTransaction(DocumentedOperation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.request_body = json_body(TRANSACTION, EXAMPLE)
+        self.request_body = describe_json_body(TRANSACTION, EXAMPLE)
         header = Parameter(
             name="Idempotency-Key",
             param_in="header",
@@ -131,7 +131,7 @@ class PostTransactions(DocumentedOperation):
     def __post_init__(self) -> None:
         super().__post_init__()
         items = Schema(type=OpenAPIType.ARRAY, items=TRANSACTION, min_items=1)
-        self.request_body = json_body(items, [EXAMPLE])
+        self.request_body = describe_json_body(items, [EXAMPLE])
         # OpenAPI 3.1 has no schema for a sequence of JSON documents, so the description contains it in words.
         lines = Schema(
             type=OpenAPIType.STRING,
@@ -152,7 +152,7 @@ class PostUser(DocumentedOperation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.request_body = json_body(USER, {"name": "Artem"})
+        self.request_body = describe_json_body(USER, {"name": "Artem"})
 
 
 @dataclass

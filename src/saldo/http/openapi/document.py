@@ -7,7 +7,7 @@ from typing import Any
 from litestar import Litestar
 
 
-def openapi_document(app: Litestar) -> dict[str, Any]:
+def build_openapi_document(app: Litestar) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of the application.
 
     The framework's document is corrected in two ways. Its examples have a field `id`, which is not part of the
@@ -15,14 +15,14 @@ def openapi_document(app: Litestar) -> dict[str, Any]:
     Rust and C# use 32 bits. Ids, numbers and minor units need 64.
     """
     document: dict[str, Any] = app.openapi_schema.to_schema()
-    _correct(document)
+    _correct_schema(document)
     return document
 
 
-def _correct(part: Any) -> None:
+def _correct_schema(part: Any) -> None:
     if isinstance(part, list):
         for each in part:
-            _correct(each)
+            _correct_schema(each)
         return
     if not isinstance(part, dict):
         return
@@ -36,4 +36,4 @@ def _correct(part: Any) -> None:
         part.setdefault("format", "int64")
     for name, each in part.items():
         if name not in ("examples", "example", "default", "enum", "const"):
-            _correct(each)
+            _correct_schema(each)

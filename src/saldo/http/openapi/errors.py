@@ -53,7 +53,7 @@ NO_OPERATION: Final = (
 _UNKNOWN_PARAMETER: Final = InvalidField("dat", "is not a parameter of this request; it has none")
 
 
-def problem_specs(
+def describe_problems(
     *codes: str, invalid: InvalidField = _UNKNOWN_PARAMETER, guarded: bool = True
 ) -> dict[int, ResponseSpec]:
     """Return the errors of an operation by status, with a named example for each code.
@@ -64,7 +64,7 @@ def problem_specs(
         guarded: Whether the operation requires a key.
     """
     every = (*codes, "invalid", *(KEY_CODES if guarded else ()), *COMMON_CODES)
-    answers = {code: example_of(code, invalid) for code in every}
+    answers = {code: build_example_response(code, invalid) for code in every}
     by_status: dict[int, list[str]] = defaultdict(list)
     for code, answer in answers.items():
         by_status[answer.status].append(code)
@@ -80,13 +80,13 @@ def problem_specs(
     }
 
 
-def no_operation_responses() -> dict[str, OpenAPIResponse | Reference]:
+def describe_unrouted_responses() -> dict[str, OpenAPIResponse | Reference]:
     """Return the responses for errors that belong to no operation."""
     responses: dict[str, OpenAPIResponse | Reference] = {}
     for code in NO_OPERATION:
         media_type = OpenAPIMediaType(
             schema=Reference("#/components/schemas/Problem"),
-            examples={code: Example(value=msgspec.json.decode(example_of(code).body))},
+            examples={code: Example(value=msgspec.json.decode(build_example_response(code).body))},
         )
         responses[code] = OpenAPIResponse(
             description=f"{problems.title(code)}.", content={problems.MEDIA_TYPE: media_type}
@@ -94,7 +94,7 @@ def no_operation_responses() -> dict[str, OpenAPIResponse | Reference]:
     return responses
 
 
-def example_of(code: str, invalid: InvalidField = _UNKNOWN_PARAMETER) -> RawResponse:
+def build_example_response(code: str, invalid: InvalidField = _UNKNOWN_PARAMETER) -> RawResponse:
     """Return an example response with this code."""
     if code == "invalid":
         return problems.invalid([invalid]).answer(_REQUEST_ID)
@@ -107,8 +107,8 @@ def _build_example(code: str, answer: RawResponse) -> Example:
     return Example(id=code, summary=problems.title(code), value=value)
 
 
-def _build_refusal(asked: TransactionRequest, decision: Decision) -> Problem:
-    return problems.from_decision(asked, decision, 2)
+def _build_refusal(requested: TransactionRequest, decision: Decision) -> Problem:
+    return problems.from_decision(requested, decision, 2)
 
 
 def _build_decision(outcome: Outcome, amount: int, balance: int) -> Decision:

@@ -9,7 +9,7 @@ from litestar.openapi.spec import Schema
 from litestar.openapi.spec.enums import OpenAPIType
 
 from saldo.auth.grants import SCOPES
-from saldo.http.openapi.bodies import USER_ID, DocumentedOperation, json_body
+from saldo.http.openapi.bodies import USER_ID, DocumentedOperation, describe_json_body
 from saldo.http.openapi.patterns import INSTANT, NAME
 from saldo.parsing.keys import NAME_LENGTH_MAX, NETWORKS_MAX, OVERLAP_SECONDS_MAX, USERS_MAX
 
@@ -82,7 +82,7 @@ class PostKey(DocumentedOperation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.request_body = json_body(CREATE, EXAMPLE)
+        self.request_body = describe_json_body(CREATE, EXAMPLE)
 
 
 @dataclass
@@ -91,4 +91,4 @@ class PostRotation(DocumentedOperation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.request_body = json_body(ROTATE, {"overlap_seconds": 3600}, required=False)
+        self.request_body = describe_json_body(ROTATE, {"overlap_seconds": 3600}, required=False)
