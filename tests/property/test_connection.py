@@ -31,7 +31,7 @@ from saldo.http.connection.state import (
     ConnectionStateMachine,
     ForbiddenTransitionError,
 )
-from saldo.http.connection.timeouts import TimeoutSweeper, WireLimits
+from saldo.http.connection.timeout_sweeper import TimeoutSweeper, WireLimits
 
 LIMITS = WireLimits(
     head_bytes_max=400,
@@ -138,7 +138,7 @@ class Handlers(ServerApplication):
         self.wire_limits = LIMITS
         self.connections_max = connections_max
         self.connection_limit_app = ConnectionLimitApp(self)
-        self.ambiguous_path_app = ProblemApp(problems.not_found())
+        self.ambiguous_path_app = ProblemApp(problems.build_not_found())
         self.is_draining = False
         queue = RequestQueue(groups=1, batch_requests_max=1, parallel_lanes_requests_min=1)
         self._shedder = LoadShedder(AdmissionLimit(1.0, available, queue), 1.0, 400)
@@ -152,7 +152,7 @@ class Handlers(ServerApplication):
         return "other"
 
     def end_streams(self) -> None:
-        self.timeout_sweeper.stopping = True
+        self.timeout_sweeper.is_stopping = True
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         handler: Callable[[Any, Any, Any], Awaitable[None]] = {

@@ -16,12 +16,12 @@ from saldo.store.audit.verification import Verification
 from saldo.store.connections.connection import open_pool
 
 
-async def run_audit(settings: Settings, pool: Any, beside: PostingActivity) -> None:
+async def run_audit(settings: Settings, pool: Any, activity: PostingActivity) -> None:
     """Run the audit in the background, unless the settings disable it."""
     if settings.audit_entries_per_second == 0:
         return
     limits = AuditLimits(settings.audit_entries_per_second, settings.relay_lease_seconds)
-    await Auditor(create_audit_store(settings, pool), AuditReader(pool), beside, limits).run()
+    await Auditor(create_audit_store(settings, pool), AuditReader(pool), activity, limits).run()
 
 
 def create_audit_store(settings: Settings, pool: Any) -> AuditProgress:

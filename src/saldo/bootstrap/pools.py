@@ -35,7 +35,7 @@ def count_service_connections(settings: Settings) -> int:
     The pool of a replica (`SALDO_DATABASE_REPLICA_URL`) is on another server and is not counted. On a distributed
     ledger (Citus) there are `SALDO_LANES` for each node.
     """
-    lanes = settings.lane_count(by_shard=False) + ATOMIC_LANES
+    lanes = settings.count_lanes(by_shard=False) + ATOMIC_LANES
     others = EVENTS_CONNECTIONS + WEBHOOK_API_CONNECTIONS + KEY_CONNECTIONS
     return lanes + settings.read_connections + others
 

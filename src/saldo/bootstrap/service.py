@@ -107,7 +107,7 @@ def create_engine(
     return Engine(
         create_lane_connector(settings, database_url),
         EngineLimits(
-            lanes=settings.lane_count(by_shard=by_shard),
+            lanes=settings.count_lanes(by_shard=by_shard),
             by_shard=by_shard,
             batch_requests_max=settings.batch_requests_max,
             parallel_lanes_requests_min=settings.parallel_lanes_requests_min,
@@ -126,7 +126,7 @@ def create_engine(
 async def run_service(
     settings: Settings,
     database_url: str,
-    bell_path: Path | None = None,
+    wakeup_path: Path | None = None,
     tracing: Tracing | None = None,
 ) -> AsyncIterator[AsgiApp]:
     """Start the application with all its parts, yield it, and stop the parts in the opposite order.
@@ -138,14 +138,14 @@ async def run_service(
         tracing: Receives the spans of batches. The caller adds the spans of requests (`Tracing.wrap`).
     """
     async with AsyncExitStack() as stack:
-        yield await _start(stack, settings, database_url, bell_path, tracing)
+        yield await _start(stack, settings, database_url, wakeup_path, tracing)
 
 
 async def _start(
     stack: AsyncExitStack,
     settings: Settings,
     database_url: str,
-    bell_path: Path | None,
+    wakeup_path: Path | None,
     tracing: Tracing | None,
 ) -> AsgiApp:
     """Start everything, and push its stop to the stack.
@@ -153,7 +153,7 @@ async def _start(
     The engine starts after the pools that requests in flight need, so that it stops before them.
     """
     parser_options = create_parser_options(settings)
-    bell = None if bell_path is None else stack.enter_context(closing(WakeupSender(bell_path)))
+    bell = None if wakeup_path is None else stack.enter_context(closing(WakeupSender(wakeup_path)))
     reader, replica = await _open_reader(stack, settings, database_url)
     webhooks = await Webhooks.open(
         database_url,

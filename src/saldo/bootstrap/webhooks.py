@@ -54,15 +54,15 @@ async def run_webhooks(
     )
     try:
         async with sender:
-            relays = _create_webhook_supervisor(settings, pool, sender)
-            following = asyncio.create_task(
-                relays.run() if settings.webhooks_enabled else asyncio.sleep(0)
+            supervisor = _create_webhook_supervisor(settings, pool, sender)
+            supervisor_task = asyncio.create_task(
+                supervisor.run() if settings.webhooks_enabled else asyncio.sleep(0)
             )
             try:
-                yield relays
+                yield supervisor
             finally:
-                await cancel_until_ended([following])
-                await relays.stop(settings.shutdown_timeout_seconds)
+                await cancel_until_ended([supervisor_task])
+                await supervisor.stop(settings.shutdown_timeout_seconds)
     finally:
         pool.terminate()
 

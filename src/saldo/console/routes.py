@@ -76,8 +76,8 @@ def create_console_routes(
     }
 
     # These are functions, since the framework copies its hooks, and a copy of a bound method would include its object.
-    async def before(request: Request[Any, Any, Any]) -> Response[bytes] | None:
-        return await middleware.before(request)
+    async def authenticate_request(request: Request[Any, Any, Any]) -> Response[bytes] | None:
+        return await middleware.authenticate_request(request)
 
     def render_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
         return middleware.render_error(request, error)
@@ -85,7 +85,7 @@ def create_console_routes(
     router = Router(
         path="/",
         route_handlers=HANDLERS,
-        before_request=before,
+        before_request=authenticate_request,
         exception_handlers=dict.fromkeys(RENDERED_EXCEPTIONS, render_error),
         dependencies={
             "page": Provide(_provide_page, sync_to_thread=False),
@@ -101,7 +101,7 @@ def create_console_routes(
 
 
 def _provide_page(request: Request[Any, Any, Any]) -> ConsolePage:
-    """Return the page that `ConsoleMiddleware.before` created for this request."""
+    """Return the page that `ConsoleMiddleware.authenticate_request` created for this request."""
     page = request_state(request.scope).page
     assert isinstance(page, ConsolePage)
     return page

@@ -128,7 +128,7 @@ class AsgiApp:
         if path == "*":
             answer = RawResponse(204, b"", headers=(("allow", self.routes.options_allow),))
         elif route is None:
-            answer = problems.not_found().answer(request_id)
+            answer = problems.build_not_found().build_response(request_id)
         else:
             answer = RawResponse(204, b"", headers=(("allow", route.allow),))
         record_response("OPTIONS", OTHER if route is None else route.template, answer.status)
@@ -177,11 +177,11 @@ class AsgiApp:
             grant_or_failure = grant or await self._authenticator.authenticate(scope, headers)
             grant_or_problem = authorize(grant_or_failure, needed_scope)
         except StoreError as error:
-            grant_or_problem = problems.from_error(error, state.request_id)
+            grant_or_problem = problems.convert_error(error, state.request_id)
         if isinstance(grant_or_problem, Grant):
             await self._dispatch(scope, state, headers, grant_or_problem, receive, send)
             return
-        answer = grant_or_problem.answer(state.request_id)
+        answer = grant_or_problem.build_response(state.request_id)
         method = get_client_method(scope)
         record_response(method, self.routes.label(method, scope["path"]), answer.status)
         await send_response(scope, send, answer, state.request_id)

@@ -54,12 +54,16 @@ def authorize(grant: Grant | AuthenticationFailure, needed_scope: Scope | None) 
     A request that is allowed is counted against the rate limit of its key.
     """
     if isinstance(grant, AuthenticationFailure):
-        refuse = problems.forbidden_request if grant.known else problems.authentication_required
+        refuse = (
+            problems.build_forbidden_request
+            if grant.known
+            else problems.build_authentication_required
+        )
         return refuse(grant.detail)
     if needed_scope is not None and not grant.allows(needed_scope):
-        return problems.forbidden_scope(needed_scope)
+        return problems.build_forbidden_scope(needed_scope)
     seconds = 0.0 if grant.bucket is None else grant.bucket.take()
-    return problems.too_many_requests(seconds) if seconds else grant
+    return problems.build_too_many_requests(seconds) if seconds else grant
 
 
 def require_user(scope: Any, user_id: int) -> None:
@@ -69,7 +73,7 @@ def require_user(scope: Any, user_id: int) -> None:
         ProblemError: The key is limited to other users.
     """
     if not get_admission(scope).grant.includes_user(user_id):
-        raise ProblemError(problems.forbidden_user(user_id))
+        raise ProblemError(problems.build_forbidden_user(user_id))
 
 
 def require_all_users(scope: Any) -> None:
@@ -79,7 +83,7 @@ def require_all_users(scope: Any) -> None:
         ProblemError: The key is limited to some users.
     """
     if get_admission(scope).grant.user_ids is not None:
-        raise ProblemError(problems.forbidden_all_users())
+        raise ProblemError(problems.build_forbidden_all_users())
 
 
 def require_shard(scope: Any, shard: int) -> None:
@@ -90,7 +94,7 @@ def require_shard(scope: Any, shard: int) -> None:
     """
     user_ids = get_admission(scope).grant.user_ids
     if user_ids is not None and all(shard_of(user_id) != shard for user_id in user_ids):
-        raise ProblemError(problems.forbidden_shard(shard))
+        raise ProblemError(problems.build_forbidden_shard(shard))
 
 
 def get_admission(scope: Any) -> Authentication:

@@ -12,7 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from saldo.http.request_state import request_state
 
-Application = Callable[[Any, Any, Any], Awaitable[None]]
+AsgiApplication = Callable[[Any, Any, Any], Awaitable[None]]
 
 _METHODS: Final = ("GET", "POST", "PATCH", "DELETE")
 _ALLOWED_HEADERS: Final = (
@@ -28,7 +28,7 @@ _ORIGIN: Final = b"origin"
 class CorsApp:
     """The application with CORS. It answers preflight requests itself, because they carry no key."""
 
-    def __init__(self, application: Application, origins: tuple[str, ...]) -> None:
+    def __init__(self, application: AsgiApplication, origins: tuple[str, ...]) -> None:
         self._application = application
         self._middleware = CORSMiddleware(
             application,

@@ -46,7 +46,7 @@ from saldo.http.request_state import request_state
 from saldo.http.requests import request_id
 from saldo.http.route_table import RouteTable, format_allow
 from saldo.http.security_headers import ASSETS_PATH, DocumentPage, get_swagger_start_script
-from saldo.parsing.faults import InvalidError
+from saldo.parsing.faults import InvalidRequestError
 from saldo.store.errors import StoreError
 
 _log = logging.getLogger("saldo.http")
@@ -172,7 +172,7 @@ def create_framework(service: AppContext, console_routes: ConsoleRoutes | None =
         response_class=JsonResponse,
         exception_handlers={
             ProblemError: _render_problem_error,
-            InvalidError: _render_request_error,
+            InvalidRequestError: _render_request_error,
             StoreError: _render_request_error,
             HTTPException: render_http_error,
             Exception: _render_internal_error,
@@ -208,31 +208,33 @@ def create_assets_router(path: str, directory: Path) -> Router:
 
 
 def _render_problem_error(request: Request[Any, Any, Any], error: ProblemError) -> Response[bytes]:
-    return convert_response(error.problem.answer(request_id(request)))
+    return convert_response(error.problem.build_response(request_id(request)))
 
 
 def _render_request_error(
-    request: Request[Any, Any, Any], error: InvalidError | StoreError
+    request: Request[Any, Any, Any], error: InvalidRequestError | StoreError
 ) -> Response[bytes]:
     identity = request_id(request)
-    return convert_response(problems.from_error(error, identity).answer(identity))
+    return convert_response(problems.convert_error(error, identity).build_response(identity))
 
 
 def _render_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     identity = request_id(request)
     if error.status_code == 404:
-        problem_response = problems.not_found().answer(identity)
+        problem_response = problems.build_not_found().build_response(identity)
     elif error.status_code == 405:
-        problem_response = problems.method_not_allowed(request.method).answer(identity)
-    elif error.status_code == 413:
-        limit = request.app.request_max_body_size
-        problem_response = problems.body_too_large(limit if isinstance(limit, int) else 0).answer(
+        problem_response = problems.build_method_not_allowed(request.method).build_response(
             identity
         )
+    elif error.status_code == 413:
+        limit = request.app.request_max_body_size
+        problem_response = problems.build_body_too_large(
+            limit if isinstance(limit, int) else 0
+        ).build_response(identity)
     elif error.status_code < 500:
         message = str(error.detail)[:300]
         errors = [{"field": "request", "message": message}]
-        problem_response = Problem("invalid", message, {"errors": errors}).answer(identity)
+        problem_response = Problem("invalid", message, {"errors": errors}).build_response(identity)
     else:
         return _render_internal_error(request, error)
     response = convert_response(problem_response)
@@ -247,11 +249,11 @@ def _render_file_error(
     """Answer 404 for a name that is too long for the file system; other errors are internal."""
     cause = error.__cause__
     if isinstance(cause, OSError) and cause.errno == errno.ENAMETOOLONG:
-        return convert_response(problems.not_found().answer(request_id(request)))
+        return convert_response(problems.build_not_found().build_response(request_id(request)))
     return _render_internal_error(request, error)
 
 
 def _render_internal_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     if not request_state(request.scope).is_abandoned:
         _log.error("request %s failed", request_id(request), exc_info=error)
-    return convert_response(problems.internal().answer(request_id(request)))
+    return convert_response(problems.build_internal().build_response(request_id(request)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-from saldo.parsing.transactions import write_cursor
+from saldo.parsing.transactions import format_cursor
 
 
 class HasId(Protocol):
@@ -26,4 +26,4 @@ def cut_page(listing: str, items: Sequence[L], limit: int) -> tuple[Sequence[L],
     """
     page = items[:limit]
     has_more = len(items) > limit
-    return page, write_cursor(listing, page[-1].id) if has_more else None
+    return page, format_cursor(listing, page[-1].id) if has_more else None

@@ -117,9 +117,9 @@ def count_responses(method: str, route: str, status: int, count: int) -> None:
 def error_response(error: Exception, request_id: str) -> RawResponse:
     """Return the response to an exception that was raised before a response began: 413, or 500 which is logged."""
     if isinstance(error, BodyTooLargeError):
-        return problems.body_too_large(error.bytes_max).answer(request_id)
+        return problems.build_body_too_large(error.bytes_max).build_response(request_id)
     _log.error("request %s failed", request_id, exc_info=error)
-    return problems.internal().answer(request_id)
+    return problems.build_internal().build_response(request_id)
 
 
 def get_client_method(scope: Any) -> str:

@@ -28,5 +28,5 @@ async def read_json_body(request: HttpRequest) -> bytes:
     """
     content_type = request.headers.get("content-type", "")
     if not is_json(content_type):
-        raise ProblemError(problems.unsupported_media_type(content_type))
+        raise ProblemError(problems.build_unsupported_media_type(content_type))
     return await request.body()

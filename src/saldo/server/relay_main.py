@@ -31,7 +31,7 @@ _log = logging.getLogger("saldo.relay")
 def relay_until_stopped(settings: Settings, database_url: str) -> None:
     """Run the relays until SIGTERM or SIGINT."""
 
-    async def work() -> None:
+    async def run_until_signal() -> None:
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -42,10 +42,12 @@ def relay_until_stopped(settings: Settings, database_url: str) -> None:
         ):
             await stopped.wait()
 
-    uvloop.run(work())
+    uvloop.run(run_until_signal())
 
 
-def run_beside(settings: Settings, database_url: str, bell_path: Path, parent: Connection) -> None:
+def run_beside_service(
+    settings: Settings, database_url: str, wakeup_path: Path, parent: Connection
+) -> None:
     """Run the relays in the process beside a service (`saldo.server.relay_process`).
 
     Args:
@@ -58,23 +60,23 @@ def run_beside(settings: Settings, database_url: str, bell_path: Path, parent: C
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
     set_up_logging(settings)
-    uvloop.run(_run_until_parent_ends(settings, database_url, bell_path, parent))
+    uvloop.run(_run_until_parent_ends(settings, database_url, wakeup_path, parent))
 
 
 async def _run_until_parent_ends(
-    settings: Settings, database_url: str, bell_path: Path, parent: Connection
+    settings: Settings, database_url: str, wakeup_path: Path, parent: Connection
 ) -> None:
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def end() -> None:
+    def handle_end() -> None:
         # The end of a pipe stays readable, so the loop would call this function endlessly.
         loop.remove_reader(parent.fileno())
         ended.set()
 
-    loop.add_reader(parent.fileno(), end)
+    loop.add_reader(parent.fileno(), handle_end)
     async with (
         open_tracing(settings) as tracing,
-        run_relays(settings, database_url, bell_path, tracing),
+        run_relays(settings, database_url, wakeup_path, tracing),
     ):
         await ended.wait()

@@ -8,7 +8,7 @@ from saldo.events.event import EVENT_TYPES
 from saldo.events.position import LogPosition
 from saldo.ledger.model import USER_ID_MAX
 from saldo.parsing.event_stream import HEADER, PARAMETERS, parse_stream_request
-from saldo.parsing.faults import InvalidError
+from saldo.parsing.faults import InvalidRequestError
 from saldo.parsing.transactions import ParserOptions
 
 READING = ParserOptions(zone=UTC, decimals=2, amount_max_minor=1, name_length_max=1)
@@ -20,7 +20,7 @@ def check(data: bytes) -> None:
     query, _, header = data.partition(b"\n")
     try:
         following = parse_stream_request(query, header.decode("latin-1"), READING, USERS_MAX)
-    except InvalidError as error:
+    except InvalidRequestError as error:
         assert error.faults
         assert all(fault.message for fault in error.faults)
         return

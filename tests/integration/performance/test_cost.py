@@ -135,7 +135,7 @@ async def test_a_batch_is_one_round_trip_and_one_commit(
         engine.start()
         try:
             for request in batch_of(
-                4 * settings.lane_count(by_shard=False)
+                4 * settings.count_lanes(by_shard=False)
             ):  # each lane connects and prepares its statements
                 await engine.post(request)
             before = trips.count

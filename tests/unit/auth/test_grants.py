@@ -127,7 +127,7 @@ def test_a_start_as_root_is_refused_unless_it_is_allowed(
     user_id: int, as_root: bool, refused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: user_id)
-    settings = settings_module.load(as_root=as_root)
+    settings = settings_module.load_settings(as_root=as_root)
     if not refused:
         refuse_root(settings)
         return

@@ -32,7 +32,7 @@ class PluralText:
         return self.many
 
 
-def english(one: str, other: str) -> PluralText:
+def create_english_plural(one: str, other: str) -> PluralText:
     """Return a text with the two plural forms of English."""
     return PluralText(one, other, other)
 

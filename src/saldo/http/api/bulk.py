@@ -30,7 +30,7 @@ from saldo.http.request_state import request_state
 from saldo.http.responses import RawResponse
 from saldo.http.security_headers import NO_STORE
 from saldo.ledger.model import SHARDS, Decision, Outcome, TransactionRequest, shard_of
-from saldo.parsing.faults import FaultCollector, InvalidError, InvalidField
+from saldo.parsing.faults import FaultCollector, InvalidField, InvalidRequestError
 from saldo.parsing.transactions import ParserOptions, parse_transactions
 from saldo.parsing.unknown_parameters import find_unknown_parameters
 from saldo.settings.model import Settings
@@ -74,7 +74,7 @@ class BulkHandler:
         """Stop reading lines of streams."""
         self._is_stopping = True
         for ending in self._endings:
-            _set_ending(ending, problems.service_shutdown())
+            _set_ending(ending, problems.build_service_shutdown())
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request as an ASGI application. The request's id is in its state."""
@@ -115,7 +115,9 @@ class BulkHandler:
             wants_lines = prefers_lines(headers.get(b"accept", b""))
             if not is_json(content_type):
                 expected = f"{NDJSON} or JSON"
-                return problems.unsupported_media_type(content_type, expected).answer(request_id)
+                return problems.build_unsupported_media_type(content_type, expected).build_response(
+                    request_id
+                )
             body = await read_body(receive, headers, self._array_bytes_max)
             items = parse_transactions(body, self._array_items_max, self._options)
             _charge_rate_limit(items, admission.grant)
@@ -123,10 +125,10 @@ class BulkHandler:
                 lines = await self._post_atomic(items, admission.grant)
             else:
                 lines = await self._post_array(items, admission.grant)
-        except InvalidError as error:
-            return problems.invalid(error.faults).answer(request_id)
+        except InvalidRequestError as error:
+            return problems.build_invalid(error.faults).build_response(request_id)
         except ProblemError as error:
-            return error.problem.answer(request_id)
+            return error.problem.build_response(request_id)
         if wants_lines:
             return RawResponse(200, encode_lines(lines), NDJSON)
         return RawResponse(200, encode_json(lines))
@@ -139,9 +141,9 @@ class BulkHandler:
         """
         key = get_admission(scope).grant.name
         if self._open_streams[key] >= self._key_streams_max:
-            raise StreamEndedError(problems.too_many_streams(self._key_streams_max))
+            raise StreamEndedError(problems.build_too_many_streams(self._key_streams_max))
         if not self._spool_space.fits(key, PIECE_BYTES):
-            raise StreamEndedError(problems.spools_full())
+            raise StreamEndedError(problems.build_spools_full())
         self._open_streams[key] += 1
         try:
             await self._answer_stream(scope, request_id, receive, send)
@@ -201,7 +203,7 @@ class BulkHandler:
         """
         self._endings.add(ending)
         if self._is_stopping:
-            _set_ending(ending, problems.service_shutdown())
+            _set_ending(ending, problems.build_service_shutdown())
         try:
             has_more = True
             while has_more:
@@ -219,7 +221,7 @@ class BulkHandler:
             self._endings.discard(ending)
 
     async def _post_array(
-        self, parsed_items: list[TransactionRequest | InvalidError], grant: Grant
+        self, parsed_items: list[TransactionRequest | InvalidRequestError], grant: Grant
     ) -> list[Any]:
         items = [check_user(item, grant) for item in parsed_items]
         requests = [item for item in items if isinstance(item, TransactionRequest)]
@@ -236,27 +238,27 @@ class BulkHandler:
         return build_outcome_lines(numbered_items, results, self._options.decimals, grant)
 
     async def _post_atomic(
-        self, items: list[TransactionRequest | InvalidError], grant: Grant
+        self, items: list[TransactionRequest | InvalidRequestError], grant: Grant
     ) -> list[Any]:
         faults = [
             InvalidField(f"[{index}].{fault.field}", fault.message)
             for index, item in enumerate(items)
-            if isinstance(item, InvalidError)
+            if isinstance(item, InvalidRequestError)
             for fault in item.faults
         ]
         if faults:
-            raise InvalidError(faults)
+            raise InvalidRequestError(faults)
         requests = [item for item in items if isinstance(item, TransactionRequest)]
         for index, request in enumerate(requests):
             if not grant.includes_user(request.user_id):
-                problem = problems.forbidden_user(request.user_id)
-                raise ProblemError(problems.atomic(index, request, problem, recorded=False))
+                problem = problems.build_forbidden_user(request.user_id)
+                raise ProblemError(problems.wrap_atomic(index, request, problem, recorded=False))
         if self._engine.by_shard:
             _require_one_shard(requests)
         try:
             decisions = await self._engine.post_atomic(requests)
         except EngineError as error:
-            raise ProblemError(problems.from_engine_error(error)) from error
+            raise ProblemError(problems.convert_engine_error(error)) from error
         for index, (request, decision) in enumerate(zip(requests, decisions, strict=True)):
             if decision.outcome is not Outcome.POSTED:
                 raise ProblemError(self._build_refusal_problem(index, request, decision, grant))
@@ -267,8 +269,10 @@ class BulkHandler:
         self, index: int, request: TransactionRequest, decision: Decision, grant: Grant
     ) -> problems.Problem:
         reveal = may_see(grant, decision)
-        problem = problems.from_decision(request, decision, self._options.decimals, reveal=reveal)
-        return problems.atomic(index, request, problem, recorded=decision.replayed)
+        problem = problems.convert_decision(
+            request, decision, self._options.decimals, reveal=reveal
+        )
+        return problems.wrap_atomic(index, request, problem, recorded=decision.replayed)
 
 
 class StreamBrokenError(Exception):
@@ -279,7 +283,7 @@ def _charge_rate_limit(items: Sequence[object], grant: Grant) -> None:
     """Count an array against the key's rate limit. The request itself has been counted already.
 
     Raises:
-        InvalidError: The array has so many transactions that the key's next request would have to wait too long.
+        InvalidRequestError: The array has so many transactions that the key's next request would have to wait too long.
     """
     bucket = grant.bucket
     if bucket is None:
@@ -289,7 +293,9 @@ def _charge_rate_limit(items: Sequence[object], grant: Grant) -> None:
         expected = (
             f"must have at most {count} transactions: the key's rate limit allows no more at once"
         )
-        raise InvalidError([InvalidField("body", f"{expected} (SALDO_RATE_DEBT_SECONDS_MAX)")])
+        raise InvalidRequestError(
+            [InvalidField("body", f"{expected} (SALDO_RATE_DEBT_SECONDS_MAX)")]
+        )
     bucket.overdraw(len(items) - 1)
 
 
@@ -316,14 +322,14 @@ def _require_one_shard(requests: list[TransactionRequest]) -> None:
         if shard_of(request.user_id) != shard
     ]
     if others:
-        raise InvalidError(others)
+        raise InvalidRequestError(others)
 
 
 def _read_query(query: bytes, *, is_stream: bool) -> bool:
     """Return whether the query has `atomic=true`.
 
     Raises:
-        InvalidError: The query is invalid, or `atomic=true` is combined with a stream.
+        InvalidRequestError: The query is invalid, or `atomic=true` is combined with a stream.
     """
     parameters = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     faults = FaultCollector()

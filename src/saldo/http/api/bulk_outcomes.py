@@ -18,9 +18,9 @@ from saldo.http.api.post_transaction import may_see
 from saldo.http.responses import count_outcome
 from saldo.ledger.model import Decision, Outcome, TransactionRequest
 from saldo.ledger.money import format_money
-from saldo.parsing.faults import InvalidError
+from saldo.parsing.faults import InvalidRequestError
 
-Item: TypeAlias = TransactionRequest | InvalidError | problems.Problem
+Item: TypeAlias = TransactionRequest | InvalidRequestError | problems.Problem
 """Content of a line of the input: a transaction request, or the reason why it can't be posted."""
 
 EXPLAINED_BYTES_MAX = 1024 * 1024
@@ -43,10 +43,10 @@ class PostedLine(msgspec.Struct):
 Line: TypeAlias = PostedLine | dict[str, Any]
 
 
-def check_user(item: TransactionRequest | InvalidError, grant: Grant) -> Item:
+def check_user(item: TransactionRequest | InvalidRequestError, grant: Grant) -> Item:
     """Return the item, or a problem (403) if the key does not cover its user."""
     if isinstance(item, TransactionRequest) and not grant.includes_user(item.user_id):
-        return problems.forbidden_user(item.user_id)
+        return problems.build_forbidden_user(item.user_id)
     return item
 
 
@@ -64,16 +64,20 @@ def build_outcome_lines(
     counted: Counter[tuple[Outcome, bool]] = Counter()
     remaining = iter(results)
     for number, item in items:
-        if isinstance(item, InvalidError):
+        if isinstance(item, InvalidRequestError):
             long = explained_bytes >= EXPLAINED_BYTES_MAX
-            problem = problems.invalid_without_details() if long else problems.invalid(item.faults)
+            problem = (
+                problems.build_invalid_without_details()
+                if long
+                else problems.build_invalid(item.faults)
+            )
             line = build_problem_line(number, None, problem) | {"uuid": item.uuid}
             explained_bytes += len(encode_json(line))
             lines.append(line)
         elif isinstance(item, problems.Problem):
             lines.append(build_problem_line(number, None, item))
         elif isinstance(result := next(remaining), EngineError):
-            lines.append(build_problem_line(number, item, problems.from_engine_error(result)))
+            lines.append(build_problem_line(number, item, problems.convert_engine_error(result)))
         else:
             counted[result.outcome, result.replayed] += 1
             lines.append(_build_decided_line(number, item, result, decimals, grant))
@@ -96,7 +100,7 @@ def _build_decided_line(
             decision.replayed,
         )
     reveal = may_see(grant, decision)
-    problem = problems.from_decision(request, decision, decimals, reveal=reveal)
+    problem = problems.convert_decision(request, decision, decimals, reveal=reveal)
     line = build_problem_line(number, request, problem)
     if decision.outcome.is_recorded:
         line |= {"number": decision.number, "replayed": decision.replayed}

@@ -18,7 +18,7 @@ from saldo.http.api.bulk_outcomes import Item, build_outcome_lines, check_user, 
 from saldo.http.api.response_spool import ResponseSpool, SpoolSpace
 from saldo.http.problems import ProblemError
 from saldo.ledger.model import TransactionRequest
-from saldo.parsing.faults import InvalidError
+from saldo.parsing.faults import InvalidRequestError
 from saldo.parsing.transactions import ParserOptions, parse_transaction
 
 
@@ -184,11 +184,11 @@ class BulkStream:
 
     def _parse_line(self, line: bytes | None) -> Item:
         if line is None:
-            return problems.line_too_long(self._limits.line_bytes_max)
+            return problems.build_line_too_long(self._limits.line_bytes_max)
         try:
             request = parse_transaction(line, None, self._options)
             return check_user(request, self._admission.grant)
-        except InvalidError as error:
+        except InvalidRequestError as error:
             return error
 
     async def _post_chunks(self, reader: asyncio.Task[None]) -> None:
@@ -205,7 +205,7 @@ class BulkStream:
                 # The key is no longer valid, so nothing more is read.
                 reader.cancel()
                 number = self._backlog.take()[0][0]
-                self._chunks.put_nowait(_Chunk([(number, problems.key_revoked())], None))
+                self._chunks.put_nowait(_Chunk([(number, problems.build_key_revoked())], None))
                 break
             items = await self._submit_chunk()
             if bucket is not None and len(items) > charged_count:

@@ -40,7 +40,7 @@ from saldo.http.request_state import request_state
 from saldo.http.responses import RawResponse
 from saldo.observability.metrics import EVENTS_CUT_OFF
 from saldo.parsing.event_stream import parse_stream_request
-from saldo.parsing.faults import InvalidError, InvalidField
+from saldo.parsing.faults import InvalidField, InvalidRequestError
 from saldo.parsing.transactions import ParserOptions
 from saldo.settings.model import Settings
 from saldo.store.errors import StoreError
@@ -108,7 +108,9 @@ class EventStreamHandler:
             self._subscriber_counts[holder] >= self._subscribers_of_key_max
             and grant is not UNAUTHENTICATED_ADMIN
         ):
-            raise ProblemError(problems.too_many_subscribers_of_key(self._subscribers_of_key_max))
+            raise ProblemError(
+                problems.build_too_many_subscribers_of_key(self._subscribers_of_key_max)
+            )
         self._subscriber_counts[holder] += 1
         try:
             yield
@@ -134,7 +136,7 @@ class EventStreamHandler:
             )
         except PositionScopeMismatchError:
             message = "is the id of a subscription to other users: start with from= for these users"
-            raise InvalidError([InvalidField(stream_request.field, message)]) from None
+            raise InvalidRequestError([InvalidField(stream_request.field, message)]) from None
 
     async def _write_stream(
         self,
@@ -253,29 +255,29 @@ def _limit_to_grant(event_filter: EventFilter, grant: Grant, users_max: int) -> 
 
     Raises:
         ProblemError: The request names another user.
-        InvalidError: The request names no users, and the key has more than a subscription may have.
+        InvalidRequestError: The request names no users, and the key has more than a subscription may have.
     """
     if grant.user_ids is None:
         return event_filter
     if event_filter.users is not None:
         for user_id in sorted(event_filter.users - grant.user_ids):
-            raise ProblemError(problems.forbidden_user(user_id))
+            raise ProblemError(problems.build_forbidden_user(user_id))
         return event_filter
     if len(grant.user_ids) > users_max:
         message = f"must name at most {users_max} users, because the key has access to more"
-        raise InvalidError([InvalidField("user_id", message)])
+        raise InvalidRequestError([InvalidField("user_id", message)])
     return replace(event_filter, users=grant.user_ids, shards=shards_of(grant.user_ids))
 
 
 def _build_error_response(error: Exception, request_id: str) -> RawResponse:
     match error:
         case ProblemError():
-            return error.problem.answer(request_id)
-        case InvalidError() | StoreError():
-            return problems.from_error(error, request_id).answer(request_id)
+            return error.problem.build_response(request_id)
+        case InvalidRequestError() | StoreError():
+            return problems.convert_error(error, request_id).build_response(request_id)
         case PositionGoneError():
-            return problems.position_gone(str(error)).answer(request_id)
+            return problems.build_position_gone(str(error)).build_response(request_id)
         case TooManySubscribersError():
-            return problems.too_many_subscribers().answer(request_id)
+            return problems.build_too_many_subscribers().build_response(request_id)
         case _:
             return error_response(error, request_id)

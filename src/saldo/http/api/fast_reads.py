@@ -8,7 +8,7 @@ from saldo.http import problems
 from saldo.http.responses import RawResponse, build_transaction
 from saldo.http.schemas import ledger
 from saldo.ledger.money import format_money
-from saldo.parsing.faults import InvalidError
+from saldo.parsing.faults import InvalidRequestError
 from saldo.parsing.transactions import ParserOptions, parse_user_id, parse_uuid
 from saldo.store.errors import StoreError
 from saldo.store.reader import Reader
@@ -26,12 +26,12 @@ class FastReadHandler:
         try:
             number = parse_user_id(user_id)
             if not grant.includes_user(number):
-                return problems.forbidden_user(number).answer(request_id)
+                return problems.build_forbidden_user(number).build_response(request_id)
             balance = await self._reader.balance(number, None, None)
-        except (InvalidError, StoreError) as error:
-            return problems.from_error(error, request_id).answer(request_id)
+        except (InvalidRequestError, StoreError) as error:
+            return problems.convert_error(error, request_id).build_response(request_id)
         if balance is None:
-            return problems.user_not_found(number).answer(request_id)
+            return problems.build_user_not_found(number).build_response(request_id)
         balance_text = format_money(balance, self._options.decimals)
         return RawResponse(200, encode_json(ledger.Balance(number, balance_text, None, None, None)))
 
@@ -45,10 +45,10 @@ class FastReadHandler:
         try:
             number = None if user_id is None else parse_user_id(user_id)
             transaction = await self._reader.transaction(parse_uuid(uuid), number)
-        except (InvalidError, StoreError) as error:
-            return problems.from_error(error, request_id).answer(request_id)
+        except (InvalidRequestError, StoreError) as error:
+            return problems.convert_error(error, request_id).build_response(request_id)
         if transaction is None or not grant.includes_user(transaction.user_id):
-            return problems.transaction_not_found(uuid).answer(request_id)
+            return problems.build_transaction_not_found(uuid).build_response(request_id)
         body = build_transaction(
             transaction.uuid,
             transaction.user_id,

@@ -36,7 +36,7 @@ from saldo.parsing.keys import (
     parse_new_key,
     parse_rotation,
 )
-from saldo.parsing.transactions import parse_limit, read_cursor
+from saldo.parsing.transactions import parse_cursor, parse_limit
 from saldo.store.keys import Key, TooManyKeysError
 
 KeyId: TypeAlias = Annotated[
@@ -72,7 +72,7 @@ async def post_key(request: HttpRequest, service: InjectedContext) -> Response[A
         created_key = await issue_key(service, new_key, _get_caller_name(request))
     except TooManyKeysError:
         keys_max = service.settings.keys_max
-        raise ProblemError(problems.too_many_keys(keys_max)) from None
+        raise ProblemError(problems.build_too_many_keys(keys_max)) from None
     return JsonResponse(_convert_created_key(created_key), status_code=201)
 
 
@@ -90,7 +90,7 @@ async def get_keys(
 ) -> schemas.KeyList:
     """Lists all API keys, ordered by id, including revoked and expired ones."""
     count = parse_limit(limit, service.settings.page_items_default, service.settings.page_items_max)
-    keys = await service.keys.page(after_id=read_cursor("keys", cursor) or 0, limit=count + 1)
+    keys = await service.keys.page(after_id=parse_cursor("keys", cursor) or 0, limit=count + 1)
     page, next_cursor = cut_page("keys", keys, count)
     return schemas.KeyList([_convert_key(key) for key in page], next_cursor)
 
@@ -156,7 +156,7 @@ async def post_rotation(
     await _read_key(number, request, service)
     created_key = await replace_key(service, number, overlap, _get_caller_name(request))
     if created_key is None:
-        raise ProblemError(problems.key_not_valid(number))
+        raise ProblemError(problems.build_key_not_valid(number))
     return JsonResponse(_convert_created_key(created_key), status_code=201)
 
 
@@ -166,7 +166,7 @@ KEY_HANDLERS = [post_key, get_keys, get_key, delete_key, post_rotation]
 async def _read_key(key_id: int, request: HttpRequest, service: AppContext) -> schemas.Key:
     key = await service.keys.get(key_id)
     if key is None:
-        raise ProblemError(problems.key_not_found(key_id))
+        raise ProblemError(problems.build_key_not_found(key_id))
     return _convert_key(key)
 
 

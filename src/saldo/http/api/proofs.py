@@ -21,7 +21,7 @@ from saldo.http.responses import RECORDED_NAMES
 from saldo.http.schemas import proofs as schemas
 from saldo.ledger.model import Entry, Kind
 from saldo.ledger.seals import inclusion_path, merkle_root, seal_hash
-from saldo.parsing.faults import InvalidError, InvalidField
+from saldo.parsing.faults import InvalidField, InvalidRequestError
 from saldo.parsing.transactions import parse_after, parse_limit, parse_shard, parse_uuid
 from saldo.store.seals import RecordedSeal
 
@@ -63,14 +63,14 @@ async def get_proof(uuid: Uuid, request: HttpRequest, service: InjectedContext) 
     if sealed_entry is None or not get_admission(request.scope).grant.includes_user(
         sealed_entry.entry.user_id
     ):
-        raise ProblemError(problems.transaction_not_found(uuid))
+        raise ProblemError(problems.build_transaction_not_found(uuid))
     if sealed_entry.seal is None:
-        raise ProblemError(problems.not_sealed_yet(str(parsed_uuid)))
+        raise ProblemError(problems.build_not_sealed_yet(str(parsed_uuid)))
     proof = build_proof(sealed_entry.entry, sealed_entry.seal, sealed_entry.leaves)
     if proof is None:
         positions = sealed_entry.seal.shard, sealed_entry.seal.first_seq, sealed_entry.seal.last_seq
         _log.error("shard %s: entries %s to %s do not match their seal", *positions)
-        raise ProblemError(problems.seal_broken(*positions))
+        raise ProblemError(problems.build_seal_broken(*positions))
     return proof
 
 
@@ -101,7 +101,7 @@ async def get_seals(
             if value is not None
         ]
         if faults:
-            raise InvalidError(faults)
+            raise InvalidRequestError(faults)
         require_all_users(request.scope)
         last_seals = await service.seals.last_seals()
         return schemas.SealList([convert_seal(seal) for seal in last_seals], None)

@@ -37,17 +37,17 @@ from saldo.http.problems import ProblemError
 from saldo.http.requests import HttpRequest, request_id
 from saldo.http.responses import build_transaction
 from saldo.http.schemas import ledger
-from saldo.parsing.faults import InvalidError, InvalidField
+from saldo.parsing.faults import InvalidField, InvalidRequestError
 from saldo.parsing.transactions import (
+    format_cursor,
     parse_after,
+    parse_cursor,
     parse_kind,
     parse_limit,
     parse_query_instant,
     parse_range,
     parse_shard,
     parse_user_id,
-    read_cursor,
-    write_cursor,
 )
 from saldo.store.reader import KnownAtInFutureError, Transaction
 
@@ -144,7 +144,7 @@ async def get_log(
     require_all_users(request.scope)
     number = parse_shard(shard)
     if number is None:
-        raise InvalidError(
+        raise InvalidRequestError(
             [InvalidField("shard", "is missing: it must be a whole number from 0 to 63")]
         )
     settings = service.settings
@@ -222,7 +222,7 @@ async def get_transactions(
     try:
         page = await service.reader.transactions(
             number,
-            before=read_cursor(f"transactions {number}", cursor),
+            before=parse_cursor(f"transactions {number}", cursor),
             since=begin,
             until=end,
             kind=parse_kind(kind),
@@ -230,16 +230,16 @@ async def get_transactions(
             limit=parse_limit(limit, settings.page_items_default, settings.page_items_max),
         )
     except KnownAtInFutureError:
-        raise InvalidError([problems.KNOWN_AT_IN_FUTURE]) from None
+        raise InvalidRequestError([problems.KNOWN_AT_IN_FUTURE]) from None
     if page is None:
-        raise ProblemError(problems.user_not_found(number))
+        raise ProblemError(problems.build_user_not_found(number))
     listing, on = f"transactions {number}", page.next_before
     return ledger.TransactionList(
         items=[
             _convert_transaction(item, service.parser_options.decimals)
             for item in page.transactions
         ],
-        next_cursor=None if on is None else write_cursor(listing, on),
+        next_cursor=None if on is None else format_cursor(listing, on),
     )
 
 

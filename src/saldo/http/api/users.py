@@ -35,14 +35,14 @@ from saldo.http.responses import format_optional_instant
 from saldo.http.schemas import ledger
 from saldo.ledger.instants import MICROSECOND, format_instant
 from saldo.ledger.money import format_money
-from saldo.parsing.faults import InvalidError, InvalidField
+from saldo.parsing.faults import InvalidField, InvalidRequestError
 from saldo.parsing.transactions import (
+    parse_cursor,
     parse_limit,
     parse_name,
     parse_query_instant,
     parse_user_id,
     parse_user_name,
-    read_cursor,
 )
 from saldo.store.reader import KnownAtInFutureError, User
 
@@ -70,7 +70,7 @@ async def post_user(request: HttpRequest, service: InjectedContext) -> Response[
     name = parse_name(await read_json_body(request), service.parser_options)
     creation = await service.reader.create_user(name)
     if not creation.created:
-        raise ProblemError(problems.name_taken(creation.id))
+        raise ProblemError(problems.build_name_taken(creation.id))
     user = User(creation.id, name, creation.created_at, 0)
     return JsonResponse(_convert_user(user, service.parser_options.decimals), status_code=201)
 
@@ -92,7 +92,7 @@ async def get_user(user_id: UserId, request: HttpRequest, service: InjectedConte
     require_user(request.scope, number)
     user = await service.reader.get_user(number)
     if user is None:
-        raise ProblemError(problems.user_not_found(number))
+        raise ProblemError(problems.build_user_not_found(number))
     return _convert_user(user, service.parser_options.decimals)
 
 
@@ -120,7 +120,7 @@ async def get_users(
     settings = service.settings
     count = parse_limit(limit, settings.page_items_default, settings.page_items_max)
     parsed_name = None if name is None else parse_user_name(name, service.parser_options)
-    after = read_cursor("users", cursor) or 0
+    after = parse_cursor("users", cursor) or 0
     users = await service.reader.list_users(after_id=after, name=parsed_name, limit=count + 1)
     page, next_cursor = cut_page("users", users, count)
     return ledger.UserList(
@@ -158,14 +158,14 @@ async def get_balance(
     exclusive = parse_query_instant("before", before, service.parser_options)
     known_instant = parse_query_instant("known_at", known_at, service.parser_options)
     if inclusive is not None and exclusive is not None:
-        raise InvalidError([InvalidField("before", "can't be combined with date")])
+        raise InvalidRequestError([InvalidField("before", "can't be combined with date")])
     instant = inclusive if exclusive is None else exclusive - MICROSECOND
     try:
         balance = await service.reader.balance(number, instant, known_instant)
     except KnownAtInFutureError:
-        raise InvalidError([problems.KNOWN_AT_IN_FUTURE]) from None
+        raise InvalidRequestError([problems.KNOWN_AT_IN_FUTURE]) from None
     if balance is None:
-        raise ProblemError(problems.user_not_found(number))
+        raise ProblemError(problems.build_user_not_found(number))
     return ledger.Balance(
         user_id=number,
         balance=format_money(balance, service.parser_options.decimals),

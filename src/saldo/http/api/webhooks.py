@@ -30,7 +30,7 @@ from saldo.http.responses import format_optional_instant
 from saldo.http.schemas import webhooks as schemas
 from saldo.ledger.instants import format_instant
 from saldo.parsing.faults import InvalidField
-from saldo.parsing.transactions import parse_limit, read_cursor
+from saldo.parsing.transactions import parse_cursor, parse_limit
 from saldo.parsing.webhooks import (
     create_webhook_parser_options,
     parse_change,
@@ -89,7 +89,7 @@ async def post_webhook(request: HttpRequest, service: InjectedContext) -> Respon
             webhooks_max=webhooks_max,
         )
     except TooManyWebhooksError:
-        raise ProblemError(problems.too_many_webhooks(webhooks_max)) from None
+        raise ProblemError(problems.build_too_many_webhooks(webhooks_max)) from None
     created = await _read_webhook(webhook_id, request, service)
     created.secret = new_webhook.secret
     return JsonResponse(created, status_code=201)
@@ -109,7 +109,7 @@ async def get_webhooks(
 ) -> schemas.WebhookList:
     """Lists all webhooks, ordered by id, with the state of their deliveries."""
     count = parse_limit(limit, service.settings.page_items_default, service.settings.page_items_max)
-    after = read_cursor("webhooks", cursor) or 0
+    after = parse_cursor("webhooks", cursor) or 0
     webhooks = await service.webhooks.page(after_id=after, limit=count + 1)
     page, next_cursor = cut_page("webhooks", webhooks, count)
     return schemas.WebhookList([_convert_webhook(webhook) for webhook in page], next_cursor)
@@ -201,7 +201,7 @@ async def get_deliveries(
     state = parse_state(only)
     count = parse_limit(limit, service.settings.page_items_default, service.settings.page_items_max)
     listing = f"deliveries {number}"
-    after = read_cursor(listing, cursor) or 0
+    after = parse_cursor(listing, cursor) or 0
     await _read_webhook(number, request, service)
     deliveries = await service.webhooks.deliveries(
         number, after_id=after, state=state, limit=count + 1
@@ -244,7 +244,7 @@ async def post_replay(
         number, event_id, deliveries_max=service.settings.webhook_pending_max
     )
     if event_id is not None and not replayed:
-        raise ProblemError(problems.delivery_not_found(event_id))
+        raise ProblemError(problems.build_delivery_not_found(event_id))
     return JsonResponse(schemas.ReplayResult(replayed))
 
 
@@ -264,7 +264,7 @@ async def _read_webhook(
 ) -> schemas.Webhook:
     webhook = await service.webhooks.get(webhook_id)
     if webhook is None:
-        raise ProblemError(problems.webhook_not_found(webhook_id))
+        raise ProblemError(problems.build_webhook_not_found(webhook_id))
     return _convert_webhook(webhook)
 
 

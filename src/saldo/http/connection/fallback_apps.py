@@ -19,12 +19,12 @@ orchestrator would kill it if its probes failed."""
 
 _CLOSE: Final = ("connection", "close")
 
-Application = Callable[[Any, Any, Any], Awaitable[None]]
+AsgiApplication = Callable[[Any, Any, Any], Awaitable[None]]
 FindRouteLabel = Callable[[str, str], str]
 """Function that returns the label of the route for a method and a path (`saldo.http.route_table`)."""
 
 
-def _no_route(_method: str, _path: str) -> str:
+def _label_as_other(_method: str, _path: str) -> str:
     return OTHER
 
 
@@ -32,7 +32,7 @@ class ConnectionLimitApp:
     """The application of connections above the limit: it answers 503, except on the paths in `EXEMPT_PATHS`."""
 
     def __init__(
-        self, application: Application, find_route_label: FindRouteLabel = _no_route
+        self, application: AsgiApplication, find_route_label: FindRouteLabel = _label_as_other
     ) -> None:
         self._application = application
         self._route_of = find_route_label
@@ -44,7 +44,7 @@ class ConnectionLimitApp:
         method = scope["method"]
         record_response(method, self._route_of(method, scope["path"]), 503)
         request_id = accept_or_create_request_id(dict(scope["headers"]).get(b"x-request-id"))
-        answer = problems.too_many_connections().answer(request_id)
+        answer = problems.build_too_many_connections().build_response(request_id)
         # The connection is closed, because otherwise the number of connections would not fall.
         answer = answer._replace(headers=(*answer.headers, _CLOSE))
         await send_response(scope, send, answer, request_id)
@@ -53,7 +53,9 @@ class ConnectionLimitApp:
 class ProblemApp:
     """An application that answers every request with the same problem."""
 
-    def __init__(self, problem: Problem, find_route_label: FindRouteLabel = _no_route) -> None:
+    def __init__(
+        self, problem: Problem, find_route_label: FindRouteLabel = _label_as_other
+    ) -> None:
         """
         Args:
             route_of: Returns the label of a request's route. The default counts the response under no route.
@@ -65,7 +67,7 @@ class ProblemApp:
         method = scope["method"]
         record_response(method, self._route_of(method, scope["path"]), self._problem.status)
         request_id = accept_or_create_request_id(dict(scope["headers"]).get(b"x-request-id"))
-        await send_response(scope, send, self._problem.answer(request_id), request_id)
+        await send_response(scope, send, self._problem.build_response(request_id), request_id)
 
 
 def build_placeholder_scope(method: str, path: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from saldo.http.connection.fallback_apps import ConnectionLimitApp, ProblemApp
 from saldo.http.connection.load_shedding import LoadShedder
-from saldo.http.connection.timeouts import TimeoutSweeper, WireLimits
+from saldo.http.connection.timeout_sweeper import TimeoutSweeper, WireLimits
 
 
 class ServerApplication(Protocol):

@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 from uvicorn.protocols.http.flow_control import FlowControl
 
 from saldo.http.connection.state import ConnectionStateMachine
-from saldo.http.connection.timeouts import (
+from saldo.http.connection.timeout_sweeper import (
     SHUTDOWN_WRITE_TIMEOUT_SECONDS,
     TimeoutPhase,
     TimeoutSweeper,
@@ -79,7 +79,7 @@ class TimeoutTracker:
 
     def _seconds_max(self, phase: TimeoutPhase) -> float:
         seconds = self._limits.seconds[phase]
-        if self._sweeper.stopping and phase == _SHORTER_AT_STOP:
+        if self._sweeper.is_stopping and phase == _SHORTER_AT_STOP:
             return min(seconds, SHUTDOWN_WRITE_TIMEOUT_SECONDS)
         return seconds
 

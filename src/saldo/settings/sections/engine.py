@@ -87,7 +87,7 @@ class EngineSettings(SettingsSection):
         "draining, for deployments without a load balancer.",
     )
 
-    def lane_count(self, *, by_shard: bool) -> int:
+    def count_lanes(self, *, by_shard: bool) -> int:
         """Return the number of lanes, by default one that fits the processors.
 
         Args:

@@ -1,7 +1,10 @@
 """Timeouts of connections, and the task that checks them.
 
 The task checks every connection once a second, so no request needs a timer, and a timeout is accurate to a second or
-two. `saldo.http.connection.protocol` determines what a connection waits for, and ends it.
+two. `saldo.http.connection.timeout_tracker` determines what a connection waits for, and
+`saldo.http.connection.protocol` ends it. The values of the timeouts are settings of the section `ConnectionSettings` in
+`settings/sections/http.py`. The keep-alive timeout of an idle connection is not checked here: it has a timer of its own
+in `saldo.http.connection.protocol`.
 """
 
 from __future__ import annotations
@@ -54,7 +57,7 @@ class WireLimits:
     seconds: dict[TimeoutPhase, float]
 
     @classmethod
-    def of(cls, settings: Settings) -> WireLimits:
+    def from_settings(cls, settings: Settings) -> WireLimits:
         """Return the limits of the settings."""
         return cls(
             head_bytes_max=settings.head_bytes_max,
@@ -78,7 +81,7 @@ BEFORE_CANCEL_SECONDS: Final = 1.0
 """Maximum time in seconds for requests to end by themselves at the end of a stop, before they are cancelled."""
 
 
-class Connection(Protocol):
+class SweptConnection(Protocol):
     """A connection of the server, as the checks use it."""
 
     def check_timeout(self, now: float) -> None:
@@ -93,11 +96,11 @@ class TimeoutSweeper:
 
     def __init__(self, connections_max: int) -> None:
         self._connections_max = connections_max
-        self.connections: set[Connection] = set()
+        self.connections: set[SweptConnection] = set()
         """The set of connections that the server maintains."""
         self.tasks: set[asyncio.Task[None]] = set()
         """The set of tasks of requests, which the server maintains, too."""
-        self.stopping = False
+        self.is_stopping = False
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -110,12 +113,12 @@ class TimeoutSweeper:
             task.cancel()
             await asyncio.wait([task])
 
-    async def end_within(self, seconds: float) -> None:
+    async def end_connections_within(self, seconds: float) -> None:
         """End all connections of a stopping service after this time, and then all requests that are left.
 
         Until then requests are answered as usual. Only clients that don't read are disconnected sooner.
         """
-        self.stopping = True
+        self.is_stopping = True
         await asyncio.sleep(seconds)
         _log.warning(
             "closing %d connections that did not end within %g s",
