@@ -27,7 +27,7 @@ def test_all_faults_are_collected_in_order() -> None:
         faults.raise_if_any()
     names = [fault.field for fault in error.value.faults]
     assert names == ["x" * 100, "a", "b", "c", "e"]
-    assert error.value.faults[0].message == "is not a field of this request; there are a, b"
+    assert error.value.faults[0].message == "is not a field of this request; its fields are a, b"
     assert summarize_faults(error.value.faults[1:]).startswith(
         "a is wrong; b must be greater than zero; c "
     )
