@@ -31,7 +31,7 @@ class AuthStack:
     """The parts of a service process's authentication."""
 
     authenticator: Authenticator
-    keyring: KeyCache
+    key_cache: KeyCache
     keys: Keys
     tokens: TokenVerifier | None
 
@@ -64,7 +64,7 @@ class AuthStack:
 
     async def start(self) -> None:
         """Load the keys and the provider's keys, and start to poll for changes."""
-        await self.keyring.start()
+        await self.key_cache.start()
         if self.tokens is not None:
             self.tokens.warn_of_broad_audience()
         if self.authenticator.no_keys_exist:
@@ -77,7 +77,7 @@ class AuthStack:
 
     async def stop(self) -> None:
         """Stop polling, and close the connections."""
-        await self.keyring.stop()
+        await self.key_cache.stop()
         if self.tokens is not None:
             await self.tokens.stop()
         self.keys.terminate()

@@ -131,7 +131,7 @@ class Database:
         # The migrations may have used another role, so this one's password, rights and route are checked as well.
         asyncio.run(check(service_url))
         warn_of_rights(service_url)
-        warn_about_unverified_tls(_connection_strings(settings))
+        warn_about_unverified_tls(_list_connection_strings(settings))
         return service_url
 
     def __exit__(self, *_: object) -> None:
@@ -140,7 +140,7 @@ class Database:
             self._embedded.stop()
 
 
-def _connection_strings(settings: Settings) -> dict[str, str | None]:
+def _list_connection_strings(settings: Settings) -> dict[str, str | None]:
     """Return the connection strings in the settings, by the names of the settings."""
     return {
         "SALDO_DATABASE_URL": settings.database_url,

@@ -36,8 +36,8 @@ def count_service_connections(settings: Settings) -> int:
     ledger (Citus) there are `SALDO_LANES` for each node.
     """
     lanes = settings.count_lanes(by_shard=False) + ATOMIC_LANES
-    others = EVENTS_CONNECTIONS + WEBHOOK_API_CONNECTIONS + KEY_CONNECTIONS
-    return lanes + settings.read_connections + others
+    other_connections = EVENTS_CONNECTIONS + WEBHOOK_API_CONNECTIONS + KEY_CONNECTIONS
+    return lanes + settings.read_connections + other_connections
 
 
 def count_relay_connections() -> int:

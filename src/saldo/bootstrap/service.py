@@ -214,7 +214,7 @@ async def _start(
         create_audit_store(settings, reader.pool),
         SealStore(reader.pool),
         auth.authenticator,
-        auth.keyring,
+        auth.key_cache,
         auth.keys,
     )
     return create_app(

@@ -74,7 +74,7 @@ def _decrypt(page: ConsolePage, sealed: bytes) -> bytes:
 
 def _derive_key(page: ConsolePage) -> bytes:
     digest = (
-        page.service.keyring.find_digest(page.grant.name) if page.visitor.is_signed_in else None
+        page.service.key_cache.find_digest(page.grant.name) if page.visitor.is_signed_in else None
     )
     secret = page.visitor.secret.encode()
     return hmac.new(digest or b"no key", b"saldo console shown " + secret, sha256).digest()

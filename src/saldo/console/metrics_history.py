@@ -28,7 +28,7 @@ API_PREFIX: Final = "/v1/"
 _log = logging.getLogger("saldo.console")
 
 
-class Sample(NamedTuple):
+class MetricsSample(NamedTuple):
     """The counters at one time.
 
     Attributes:
@@ -44,7 +44,7 @@ class Sample(NamedTuple):
     queue: float
 
 
-class Series(NamedTuple):
+class MetricsSeries(NamedTuple):
     """The series that the charts show, with one value or None for each time.
 
     Rates are in transactions per second, latencies in milliseconds.
@@ -63,7 +63,7 @@ class MetricsHistory:
     """The ring buffer of samples."""
 
     def __init__(self) -> None:
-        self._samples: deque[Sample] = deque(maxlen=SAMPLES_MAX)
+        self._samples: deque[MetricsSample] = deque(maxlen=SAMPLES_MAX)
 
     async def run(self) -> None:
         """Take samples until the task is cancelled."""
@@ -77,12 +77,12 @@ class MetricsHistory:
     def add_sample(self, now: float) -> None:
         """Take one sample."""
         self._samples.append(
-            Sample(now, _count_outcomes(), _read_latency_buckets(), _read_queue_length())
+            MetricsSample(now, _count_outcomes(), _read_latency_buckets(), _read_queue_length())
         )
 
-    def compute_series(self) -> Series:
+    def compute_series(self) -> MetricsSeries:
         """Return the changes between consecutive samples."""
-        series = Series([], [], [], [], [], [], [])
+        series = MetricsSeries([], [], [], [], [], [], [])
         for before, after in pairwise(self._samples):
             seconds = max(after.at - before.at, 0.001)
             series.times.append(after.at)

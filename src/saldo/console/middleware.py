@@ -13,8 +13,8 @@ from saldo.console.authentication import SessionAdmission, SessionAuthenticator,
 from saldo.console.page import SIGN_IN_PATH, ConsolePage, HttpRequest, parse_form_values
 from saldo.http.api.context import AppContext
 from saldo.http.problems import Problem, ProblemError
-from saldo.http.request_state import request_state
-from saldo.http.requests import request_id
+from saldo.http.request_state import get_request_state
+from saldo.http.requests import get_request_id
 from saldo.parsing.faults import InvalidRequestError
 from saldo.store.errors import OutcomeUncertainError, RejectedError, StoreError
 
@@ -54,7 +54,7 @@ class ConsoleMiddleware:
             request.scope, in_use=AUTOMATIC_REQUEST_HEADER not in request.headers
         )
         page = ConsolePage(request, visitor, self._service)
-        request_state(request.scope).page = page
+        get_request_state(request.scope).page = page
         if visitor.denial is not None:
             return render_error_page(page, 403, visitor.denial)
         is_open = request.scope["path"] in UNAUTHENTICATED_PATHS
@@ -72,12 +72,12 @@ class ConsoleMiddleware:
         if page.grant.bucket is not None and page.grant.bucket.take():
             return render_error_page(page, 429, page.messages.rate_limited)
         admission = SessionAdmission(self._authenticator, request.scope, visitor)
-        request_state(request.scope).admission = admission
+        get_request_state(request.scope).admission = admission
         return None
 
     def render_error(self, request: HttpRequest, error: Exception) -> Response[bytes]:
         """Return an error page for an exception, without internal details."""
-        page = request_state(request.scope).page
+        page = get_request_state(request.scope).page
         if not isinstance(page, ConsolePage):
             page = ConsolePage(
                 request, Visitor(None, is_signed_in=False, secret="", is_new=False), self._service
@@ -176,7 +176,7 @@ def _render_exception(error: Exception, page: ConsolePage) -> Response[bytes]:
         case HTTPException() if error.status_code < 500:
             return render_error_page(page, 400, messages.bad_request)
         case _:
-            identity = request_id(page.request)
-            if not request_state(page.request.scope).is_abandoned:
+            identity = get_request_id(page.request)
+            if not get_request_state(page.request.scope).is_abandoned:
                 _log.error("request %s failed", identity, exc_info=error)
             return render_error_page(page, 500, messages.internal_error.format(identity))

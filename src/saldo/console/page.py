@@ -41,7 +41,7 @@ HttpRequest = Request[Any, Any, State]
 
 
 @cache
-def template_environment() -> Environment:
+def create_template_environment() -> Environment:
     """Return the template environment, which escapes all text and raises an error for undefined names."""
     return Environment(
         loader=PackageLoader("saldo.console"),
@@ -79,7 +79,7 @@ class ConsolePage:
         self.preferences = _parse_preferences(request)
         self._canonical_url = ""
         self.messages: Messages = CATALOGS[self.preferences.language]
-        zone = self.preferences.tzinfo(service.settings.tzinfo)
+        zone = self.preferences.resolve_zone(service.settings.tzinfo)
         self.formatter = Formatter(
             self.preferences.language,
             zone,
@@ -105,7 +105,7 @@ class ConsolePage:
     def render(self, template: str, status: int = 200, **values: Any) -> Response[bytes]:
         """Render a template as the response."""
         text = (
-            template_environment()
+            create_template_environment()
             .get_template(template)
             .render(page=self, t=self.messages, f=self.formatter, grant=self.grant, **values)
         )
@@ -210,7 +210,7 @@ class ConsolePage:
     def path(self) -> str:
         return self.request.scope["path"]
 
-    def asset_path(self, name: str) -> str:
+    def build_asset_path(self, name: str) -> str:
         """Return the path of a static file. The browser revalidates the file each time it is used."""
         return f"{ASSETS_PATH}/{name}"
 

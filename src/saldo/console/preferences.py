@@ -56,7 +56,7 @@ class Preferences:
         """Return the value of the cookie. The dot separates the parts, since no zone name contains one."""
         return f"{self.language}.{self.theme}.{self.zone}"
 
-    def tzinfo(self, default: tzinfo | None) -> tzinfo:
+    def resolve_zone(self, default: tzinfo | None) -> tzinfo:
         """Return the time zone.
 
         Args:

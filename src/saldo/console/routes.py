@@ -29,7 +29,7 @@ from saldo.console.pages.overview import OverviewCache
 from saldo.http.api.context import AppContext
 from saldo.http.authorization import CONSOLE_PATH
 from saldo.http.litestar_app import ConsoleRoutes, create_assets_router
-from saldo.http.request_state import request_state
+from saldo.http.request_state import get_request_state
 from saldo.store.charts import Charts
 from saldo.store.console_sessions import ConsoleSessions
 
@@ -102,7 +102,7 @@ def create_console_routes(
 
 def _provide_page(request: Request[Any, Any, Any]) -> ConsolePage:
     """Return the page that `ConsoleMiddleware.authenticate_request` created for this request."""
-    page = request_state(request.scope).page
+    page = get_request_state(request.scope).page
     assert isinstance(page, ConsolePage)
     return page
 

@@ -18,20 +18,20 @@ from saldo.http import problems
 from saldo.http.api.bulk import BULK_PATH
 from saldo.http.api.context import AppContext
 from saldo.http.api.event_stream import EVENTS_PATH
-from saldo.http.authorization import authorize, required_scope
+from saldo.http.authorization import authorize, find_required_scope
 from saldo.http.connection.fallback_apps import ProblemApp
 from saldo.http.connection.header_checks import find_header_problem
 from saldo.http.connection.load_shedding import LoadShedder
 from saldo.http.cors import CorsApp
 from saldo.http.raw_responses import (
     accept_or_create_request_id,
-    error_response,
+    build_error_response,
     get_client_method,
     record_response,
     send_response,
 )
 from saldo.http.request_body import ClientDisconnectedError, read_body
-from saldo.http.request_state import RequestState, request_state
+from saldo.http.request_state import RequestState, get_request_state
 from saldo.http.responses import RawResponse
 from saldo.http.route_table import OTHER, RouteTable
 from saldo.http.security_headers import build_framework_headers
@@ -87,7 +87,7 @@ class AsgiApp:
         if method == "HEAD":
             return self._answer_head(scope, receive, send)
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        state = request_state(scope)
+        state = get_request_state(scope)
         state.request_id = accept_or_create_request_id(headers.get(b"x-request-id"))
         REQUEST.set((state.request_id, headers.get(b"traceparent")))
         if (
@@ -97,10 +97,10 @@ class AsgiApp:
         ):
             fault = find_header_problem(scope, headers)
             if fault is not None:
-                return ProblemApp(fault, self.routes.label)(scope, receive, send)
+                return ProblemApp(fault, self.routes.find_label)(scope, receive, send)
         if method == "OPTIONS":
             return self._answer_options(scope, state.request_id, send)
-        needed_scope = required_scope(method, scope["path"])
+        needed_scope = find_required_scope(method, scope["path"])
         grant = (
             NO_GRANT
             if needed_scope is None
@@ -118,13 +118,13 @@ class AsgiApp:
 
     async def _answer_head(self, scope: AsgiScope, receive: Any, send: Any) -> None:
         """Answer HEAD like a GET of the same path. The server omits the body, because its own scope says HEAD."""
-        request_state(scope).is_head = True
+        get_request_state(scope).is_head = True
         await self._authenticate(scope | {"method": "GET"}, receive, send)
 
     async def _answer_options(self, scope: AsgiScope, request_id: str, send: Any) -> None:
         """Answer OPTIONS. No key is needed, because the OpenAPI document lists the methods, too."""
         path = scope["path"]
-        route = self.routes.find(path)
+        route = self.routes.find_route(path)
         if path == "*":
             answer = RawResponse(204, b"", headers=(("allow", self.routes.options_allow),))
         elif route is None:
@@ -183,7 +183,7 @@ class AsgiApp:
             return
         answer = grant_or_problem.build_response(state.request_id)
         method = get_client_method(scope)
-        record_response(method, self.routes.label(method, scope["path"]), answer.status)
+        record_response(method, self.routes.find_label(method, scope["path"]), answer.status)
         await send_response(scope, send, answer, state.request_id)
 
     def is_authenticated_cached(self, scope: AsgiScope) -> bool:
@@ -258,7 +258,7 @@ class AsgiApp:
         except ClientDisconnectedError:
             return
         except Exception as error:
-            answer = error_response(error, request_id)
+            answer = build_error_response(error, request_id)
         record_response("POST", POST_TRANSACTION_PATH, answer.status, began_at, read_at)
         await send_response(scope, send, answer, request_id)
 
@@ -285,6 +285,6 @@ class AsgiApp:
                     uuid or "", request_id, grant
                 )
         except Exception as error:
-            answer = error_response(error, request_id)
+            answer = build_error_response(error, request_id)
         record_response("HEAD" if state.is_head else "GET", route, answer.status, began_at)
         await send_response(scope, send, answer, request_id)

@@ -8,7 +8,7 @@ from saldo.auth.authenticator import Authentication, AuthenticationFailure
 from saldo.auth.grants import Grant, Scope
 from saldo.http import problems
 from saldo.http.problems import Problem, ProblemError
-from saldo.http.request_state import request_state
+from saldo.http.request_state import get_request_state
 from saldo.ledger.model import shard_of
 
 PUBLIC_PATHS: Final = (
@@ -34,7 +34,7 @@ _LEDGER_SEGMENTS: Final = frozenset(
 _READ_METHODS: Final = frozenset({"GET", "HEAD"})
 
 
-def required_scope(method: str, path: str) -> Scope | None:
+def find_required_scope(method: str, path: str) -> Scope | None:
     """Return the scope that a request needs, or None if it needs none.
 
     Paths that are not listed here need `admin`, and so do paths that do not exist.
@@ -54,12 +54,12 @@ def authorize(grant: Grant | AuthenticationFailure, needed_scope: Scope | None) 
     A request that is allowed is counted against the rate limit of its key.
     """
     if isinstance(grant, AuthenticationFailure):
-        refuse = (
+        build_problem = (
             problems.build_forbidden_request
             if grant.known
             else problems.build_authentication_required
         )
-        return refuse(grant.detail)
+        return build_problem(grant.detail)
     if needed_scope is not None and not grant.allows(needed_scope):
         return problems.build_forbidden_scope(needed_scope)
     seconds = 0.0 if grant.bucket is None else grant.bucket.take()
@@ -99,6 +99,6 @@ def require_shard(scope: Any, shard: int) -> None:
 
 def get_admission(scope: Any) -> Authentication:
     """Return the admission of an authenticated request."""
-    admission = request_state(scope).admission
+    admission = get_request_state(scope).admission
     assert admission is not None
     return admission

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from starlette.middleware.cors import CORSMiddleware
 
-from saldo.http.request_state import request_state
+from saldo.http.request_state import get_request_state
 
 AsgiApplication = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -41,5 +41,5 @@ class CorsApp:
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
         if all(name != _ORIGIN for name, _ in scope["headers"]):
             return self._application(scope, receive, send)
-        request_state(scope).is_wrapped = True
+        get_request_state(scope).is_wrapped = True
         return self._middleware(scope, receive, send)

@@ -24,7 +24,13 @@ from saldo.http import problems
 from saldo.http.api.context import AppContext
 from saldo.http.api.events import get_events
 from saldo.http.api.keys import KEY_HANDLERS
-from saldo.http.api.operation import live, metrics, openapi, ready, startup
+from saldo.http.api.operation import (
+    get_liveness,
+    get_metrics,
+    get_openapi_document,
+    get_readiness,
+    get_startup,
+)
 from saldo.http.api.proofs import PROOF_HANDLERS
 from saldo.http.api.transactions import (
     get_log,
@@ -42,8 +48,8 @@ from saldo.http.openapi.errors import describe_unrouted_responses
 from saldo.http.problems import Problem, ProblemError
 from saldo.http.query_guard import reject_unknown_parameters
 from saldo.http.raw_responses import slow_request_log
-from saldo.http.request_state import request_state
-from saldo.http.requests import request_id
+from saldo.http.request_state import get_request_state
+from saldo.http.requests import get_request_id
 from saldo.http.route_table import RouteTable, format_allow
 from saldo.http.security_headers import ASSETS_PATH, DocumentPage, get_swagger_start_script
 from saldo.parsing.faults import InvalidRequestError
@@ -73,7 +79,7 @@ report a healthy service as unhealthy."""
 
 
 _HANDLERS = [
-    openapi,
+    get_openapi_document,
     post_transaction,
     post_transactions,
     get_log,
@@ -84,10 +90,10 @@ _HANDLERS = [
     get_users,
     get_balance,
     get_transactions,
-    live,
-    ready,
-    startup,
-    metrics,
+    get_liveness,
+    get_readiness,
+    get_startup,
+    get_metrics,
     *PROOF_HANDLERS,
     *WEBHOOK_HANDLERS,
     *KEY_HANDLERS,
@@ -208,18 +214,18 @@ def create_assets_router(path: str, directory: Path) -> Router:
 
 
 def _render_problem_error(request: Request[Any, Any, Any], error: ProblemError) -> Response[bytes]:
-    return convert_response(error.problem.build_response(request_id(request)))
+    return convert_response(error.problem.build_response(get_request_id(request)))
 
 
 def _render_request_error(
     request: Request[Any, Any, Any], error: InvalidRequestError | StoreError
 ) -> Response[bytes]:
-    identity = request_id(request)
+    identity = get_request_id(request)
     return convert_response(problems.convert_error(error, identity).build_response(identity))
 
 
 def _render_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    identity = request_id(request)
+    identity = get_request_id(request)
     if error.status_code == 404:
         problem_response = problems.build_not_found().build_response(identity)
     elif error.status_code == 405:
@@ -249,11 +255,11 @@ def _render_file_error(
     """Answer 404 for a name that is too long for the file system; other errors are internal."""
     cause = error.__cause__
     if isinstance(cause, OSError) and cause.errno == errno.ENAMETOOLONG:
-        return convert_response(problems.build_not_found().build_response(request_id(request)))
+        return convert_response(problems.build_not_found().build_response(get_request_id(request)))
     return _render_internal_error(request, error)
 
 
 def _render_internal_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    if not request_state(request.scope).is_abandoned:
-        _log.error("request %s failed", request_id(request), exc_info=error)
-    return convert_response(problems.build_internal().build_response(request_id(request)))
+    if not get_request_state(request.scope).is_abandoned:
+        _log.error("request %s failed", get_request_id(request), exc_info=error)
+    return convert_response(problems.build_internal().build_response(get_request_id(request)))

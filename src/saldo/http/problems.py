@@ -586,10 +586,10 @@ def _build_conflict(
         decision.amount
     ):  # the opening entry, which the ledger creates itself, has no content to show
         recorded = _format_recorded(decision, decimals)
-    shown = {name: recorded[name] for name in differing if name in recorded}
+    shown_fields = {name: recorded[name] for name in differing if name in recorded}
     extra = {
         "differing_fields": differing,
-        "recorded": shown,
+        "recorded": shown_fields,
         "errors": [
             {"field": name, "message": "differs from the recorded value"} for name in differing
         ],

@@ -14,7 +14,7 @@ import structlog
 
 from saldo.http import problems
 from saldo.http.request_body import BodyTooLargeError
-from saldo.http.request_state import request_state
+from saldo.http.request_state import get_request_state
 from saldo.http.responses import RawResponse
 from saldo.http.security_headers import NO_STORE
 from saldo.observability.logs import TRACE_ID, LogRateLimiter
@@ -114,7 +114,7 @@ def count_responses(method: str, route: str, status: int, count: int) -> None:
     HTTP_REQUESTS.labels(method, route, str(status)).inc(count)
 
 
-def error_response(error: Exception, request_id: str) -> RawResponse:
+def build_error_response(error: Exception, request_id: str) -> RawResponse:
     """Return the response to an exception that was raised before a response began: 413, or 500 which is logged."""
     if isinstance(error, BodyTooLargeError):
         return problems.build_body_too_large(error.bytes_max).build_response(request_id)
@@ -124,7 +124,7 @@ def error_response(error: Exception, request_id: str) -> RawResponse:
 
 def get_client_method(scope: Any) -> str:
     """Return the method that the client sent. HEAD is processed as GET (`saldo.http.asgi`)."""
-    return "HEAD" if request_state(scope).is_head else str(scope["method"])
+    return "HEAD" if get_request_state(scope).is_head else str(scope["method"])
 
 
 async def send_response(scope: Any, send: Any, answer: RawResponse, request_id: str) -> None:
@@ -138,7 +138,7 @@ async def send_response(scope: Any, send: Any, answer: RawResponse, request_id: 
         del headers[:2]
     if answer.headers:
         headers += [(name.encode(), value.encode()) for name, value in answer.headers]
-    state = request_state(scope)
+    state = get_request_state(scope)
     connection = state.connection
     if (
         connection is not None

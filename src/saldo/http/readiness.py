@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from saldo.http.request_state import request_state
+from saldo.http.request_state import get_request_state
 from saldo.store.errors import StoreError
 
 CACHE_SECONDS: Final = 0.25
@@ -91,5 +91,5 @@ class Readiness:
 
 def create_disconnect_check(scope: Any) -> Callable[[], bool]:
     """Return a function that returns whether the client has disconnected (`saldo.http.connection.protocol`)."""
-    connection = request_state(scope).connection
+    connection = get_request_state(scope).connection
     return (lambda: False) if connection is None else connection.is_gone

@@ -10,14 +10,14 @@ from litestar.datastructures import State
 from saldo.http import problems
 from saldo.http.problems import ProblemError
 from saldo.http.request_body import is_json
-from saldo.http.request_state import request_state
+from saldo.http.request_state import get_request_state
 
 HttpRequest = Request[Any, Any, State]
 
 
-def request_id(request: Request[Any, Any, Any]) -> str:
+def get_request_id(request: Request[Any, Any, Any]) -> str:
     """Return the id that `saldo.http.asgi` assigned to this request."""
-    return request_state(request.scope).request_id
+    return get_request_state(request.scope).request_id
 
 
 async def read_json_body(request: HttpRequest) -> bytes:

@@ -64,17 +64,17 @@ def build_transaction(
         amount: In minor units, negative for a withdrawal.
         balance: In minor units.
     """
-    written = format_instant(recorded_at)
+    recorded_text = format_instant(recorded_at)
     return ledger.Transaction(
         uuid,
         "DEPOSIT" if amount > 0 else "WITHDRAW",
         format_money(abs(amount), decimals),
         user_id,
-        written if timestamp == recorded_at else format_instant(timestamp),
+        recorded_text if timestamp == recorded_at else format_instant(timestamp),
         RECORDED_NAMES[outcome],
         format_money(balance, decimals),
         number,
-        written,
+        recorded_text,
     )
 
 

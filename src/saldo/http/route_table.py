@@ -61,7 +61,7 @@ class RouteTable:
         self.options_allow = format_allow(methods_of_all)
         """The value of the header `Allow` in the response to `OPTIONS *`."""
 
-    def find(self, path: str) -> Route | None:
+    def find_route(self, path: str) -> Route | None:
         """Return the route of a path, or None if there is none."""
         if len(path) > 1:
             path = path.rstrip("/")
@@ -70,9 +70,9 @@ class RouteTable:
             return route
         return next((route for pattern, route in self._patterns if pattern.fullmatch(path)), None)
 
-    def label(self, method: str, path: str) -> str:
+    def find_label(self, method: str, path: str) -> str:
         """Return the route's template for the metrics, or `other` if no route has this path and method."""
-        route = self.find(path)
+        route = self.find_route(path)
         return route.template if route is not None and method in route.methods else OTHER
 
 

@@ -30,7 +30,7 @@ class StreamRequest(NamedTuple):
         field: The parameter or header that gave the start. A fault of the start is reported under this name.
     """
 
-    wanted: EventFilter
+    event_filter: EventFilter
     start: Start
     field: str
 

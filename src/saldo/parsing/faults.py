@@ -94,7 +94,7 @@ class FaultCollector:
             self.add(field, str(error))
             return None
 
-    def fail(self, uuid: UUID | None = None) -> NoReturn:
+    def raise_error(self, uuid: UUID | None = None) -> NoReturn:
         """Raise the error with all faults.
 
         Args:
@@ -112,4 +112,4 @@ class FaultCollector:
             InvalidRequestError: The request is invalid.
         """
         if self.faults:
-            self.fail()
+            self.raise_error()

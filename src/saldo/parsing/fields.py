@@ -49,7 +49,7 @@ def parse_user_ids(value: object, users_max: int) -> list[int] | None:
         return None
     if not isinstance(value, list) or not 1 <= len(value) <= users_max:
         raise FieldError(f"must be a list of 1 to {users_max} user ids, or null for all users")
-    ids = {int(each) if isinstance(each, str) and _DIGITS.fullmatch(each) else 0 for each in value}
+    ids = {int(item) if isinstance(item, str) and _DIGITS.fullmatch(item) else 0 for item in value}
     if min(ids) < 1 or max(ids) > USER_ID_MAX:
         raise FieldError(
             f"must contain only whole numbers from 1 to {USER_ID_MAX}, as numbers or as strings of digits"

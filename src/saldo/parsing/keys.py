@@ -74,7 +74,7 @@ def parse_new_key_fields(fields: Mapping[str, Any], options: KeyParserOptions) -
     if users is not None and scopes is not None and not {"read", "write"}.issuperset(scopes):
         faults.add("user_ids", "are allowed only with the scopes read and write")
     if faults or name is None or scopes is None:
-        faults.fail()
+        faults.raise_error()
     return NewKey(name, scopes, users, networks, expires)
 
 
@@ -92,7 +92,7 @@ def parse_rotation(body: bytes, options: KeyParserOptions) -> timedelta:
     if value is not None:
         seconds = faults.parse("overlap_seconds", _parse_overlap_field, value)
     if faults or seconds is None:
-        faults.fail()
+        faults.raise_error()
     return timedelta(seconds=seconds)
 
 
@@ -109,7 +109,7 @@ def _parse_scopes_field(value: object) -> list[str]:
     expectation = f"must be a list of {', '.join(SCOPES)}"
     if not isinstance(value, list) or not 1 <= len(value) <= len(SCOPES):
         raise FieldError(describe_type_fault(value, expectation))
-    if any(type(each) is not str or each not in set(Scope) for each in value):
+    if any(type(scope) is not str or scope not in set(Scope) for scope in value):
         raise FieldError(expectation)
     return sorted(set(value))
 
@@ -123,10 +123,10 @@ def _parse_networks_field(value: object) -> list[str] | None:
         )
     expectation = "must contain networks such as 192.0.2.0/24, 192.0.2.7 or 2001:db8::/32"
     # `ip_network` also accepts numbers and bytes as addresses.
-    if any(type(each) is not str for each in value):
+    if any(type(network) is not str for network in value):
         raise FieldError(expectation)
     try:
-        return [str(ip_network(each)) for each in value]
+        return [str(ip_network(network)) for network in value]
     except ValueError:
         raise FieldError(expectation) from None
 

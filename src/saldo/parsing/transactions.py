@@ -189,7 +189,7 @@ def _parse_transaction_fields(
             "timestamp", _parse_instant_field, fields["timestamp"], options.zone
         )
     if faults or uuid is None or kind is None or amount is None or user_id is None:
-        faults.fail(uuid)
+        faults.raise_error(uuid)
     return TransactionRequest(uuid, user_id, amount if kind is Kind.DEPOSIT else -amount, timestamp)
 
 
@@ -204,7 +204,7 @@ def parse_name(body: bytes, options: ParserOptions) -> str:
     faults.check_fields(fields, USER_FIELDS)
     name = faults.parse("name", parse_label, fields.get("name", ABSENT), options.name_length_max)
     if faults or name is None:
-        faults.fail()
+        faults.raise_error()
     return name
 
 
@@ -217,7 +217,7 @@ def parse_user_name(value: object, options: ParserOptions) -> str:
     faults = FaultCollector()
     name = faults.parse("name", parse_label, value, options.name_length_max)
     if name is None:
-        faults.fail()
+        faults.raise_error()
     return name
 
 
@@ -230,7 +230,7 @@ def parse_uuid(text: str) -> UUID:
     faults = FaultCollector()
     uuid = faults.parse("uuid", _parse_uuid_field, text)
     if uuid is None:
-        faults.fail()
+        faults.raise_error()
     return uuid
 
 
@@ -309,7 +309,7 @@ def parse_kind(text: str | None) -> Kind | None:
     faults = FaultCollector()
     kind = faults.parse("type", _parse_kind_field, text)
     if faults:
-        faults.fail()
+        faults.raise_error()
     return kind
 
 

@@ -106,7 +106,7 @@ def parse_new_webhook_fields(
     if fields.get("secret") is not None:
         secret = faults.parse("secret", _parse_secret_field, fields["secret"]) or secret
     if faults or url is None:
-        faults.fail()
+        faults.raise_error()
     return NewWebhook(url, types, users, secret)
 
 
@@ -222,7 +222,9 @@ def _parse_event_types_field(value: object) -> list[str] | None:
     expectation = f"must be a list of {', '.join(RELAYED_EVENT_TYPES)}, or null for all of them"
     if not isinstance(value, list) or not 1 <= len(value) <= len(RELAYED_EVENT_TYPES):
         raise FieldError(expectation)
-    if any(type(each) is not str or each not in RELAYED_EVENT_TYPES for each in value):
+    if any(
+        type(event_type) is not str or event_type not in RELAYED_EVENT_TYPES for event_type in value
+    ):
         raise FieldError(expectation)
     return sorted(set(value))
 

@@ -23,7 +23,7 @@ ACCEPTED_AT_ONCE_MAX: Final = 100
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 
 
-class Loop(uvloop.Loop):
+class BacklogAcceptingLoop(uvloop.Loop):
     """An event loop that accepts many connections per iteration, and limits the time of TLS handshakes."""
 
     async def create_server(

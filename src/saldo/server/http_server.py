@@ -27,7 +27,7 @@ from saldo.http.connection.load_shedding import LoadShedder
 from saldo.http.connection.protocol import BufferedHttpProtocol
 from saldo.http.connection.server_application import ServerApplication
 from saldo.http.connection.timeout_sweeper import TimeoutSweeper, WireLimits
-from saldo.http.request_state import request_state
+from saldo.http.request_state import get_request_state
 from saldo.http.route_table import OTHER
 from saldo.http.security_headers import build_common_headers
 from saldo.lifecycle.stop_signals import STOP_SIGNALS, signals_blocked, unblock_signals
@@ -113,10 +113,10 @@ class WorkerSupervisor(Multiprocess):
         """Restart dead workers. The supervisor's loop calls this twice a second."""
         with signals_blocked():
             super().keep_subprocess_alive()
-        living = {process.pid for process in self.processes if process.pid is not None}
-        for pid in self._known_pids - living:
+        living_pids = {process.pid for process in self.processes if process.pid is not None}
+        for pid in self._known_pids - living_pids:
             forget_worker(pid)
-        self._known_pids = living
+        self._known_pids = living_pids
 
 
 class SaldoApplication(ServerApplication):
@@ -135,7 +135,7 @@ class SaldoApplication(ServerApplication):
         self._settings = settings
         self.certificates = certificates
         self._database_url = database_url
-        self._bell_path = wakeup_path
+        self._wakeup_path = wakeup_path
         self._asgi_app: AsgiApp | None = None
         self._application: Callable[[Any, Any, Any], Awaitable[None]] | None = None
         self.connections_max = settings.connections_max
@@ -157,7 +157,7 @@ class SaldoApplication(ServerApplication):
 
     def find_route_label(self, method: str, path: str) -> str:
         """Return the route label under which a request is counted (`saldo.http.route_table`)."""
-        return OTHER if self._asgi_app is None else self._asgi_app.routes.label(method, path)
+        return OTHER if self._asgi_app is None else self._asgi_app.routes.find_label(method, path)
 
     @property
     def load_shedder(self) -> LoadShedder:
@@ -196,7 +196,7 @@ class SaldoApplication(ServerApplication):
         async with (
             open_tracing(self._settings) as tracing,
             run_service(
-                self._settings, self._database_url, self._bell_path, tracing
+                self._settings, self._database_url, self._wakeup_path, tracing
             ) as self._asgi_app,
             self.timeout_sweeper.run(),
             nullcontext() if self.certificates is None else self.certificates.renew_in_background(),
@@ -205,7 +205,7 @@ class SaldoApplication(ServerApplication):
                 self._asgi_app
                 if tracing is None
                 else tracing.wrap(
-                    self._asgi_app, self._asgi_app.is_authenticated_cached, request_state
+                    self._asgi_app, self._asgi_app.is_authenticated_cached, get_request_state
                 )
             )
             _freeze_gc()
@@ -222,14 +222,14 @@ class DrainDelay:
     It must be entered after the server has set its signal handlers, which happens before the application starts.
     """
 
-    def __init__(self, seconds: float, begin: Callable[[], None]) -> None:
+    def __init__(self, seconds: float, begin_drain: Callable[[], None]) -> None:
         """
         Args:
             seconds: time from the signal until the server receives it; 0 disables the delay.
-            begin: called at the signal.
+            begin_drain: called at the signal.
         """
         self._seconds = seconds
-        self._begin = begin
+        self._begin_service_drain = begin_drain
         self._loop = asyncio.get_running_loop()
         self._handlers: dict[int, Any] = {}
         self._end: asyncio.TimerHandle | None = None
@@ -252,7 +252,7 @@ class DrainDelay:
     def _begin_drain(self, number: int) -> None:
         if self._end is None:
             _log.info("draining: not ready, stopping in %g s", self._seconds)
-            self._begin()
+            self._begin_service_drain()
             self._end = self._loop.call_later(self._seconds, self._forward_signal, number)
         elif not self._end.cancelled():
             # A second signal skips the rest of the delay.
@@ -297,7 +297,7 @@ def _create_config(settings: Settings, app: SaldoApplication) -> uvicorn.Config:
         app,
         interface="asgi3",
         workers=settings.workers,
-        loop="saldo.server.event_loop:Loop",
+        loop="saldo.server.event_loop:BacklogAcceptingLoop",
         http=BufferedHttpProtocol,
         ws="none",
         lifespan="on",

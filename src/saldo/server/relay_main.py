@@ -32,15 +32,15 @@ def relay_until_stopped(settings: Settings, database_url: str) -> None:
     """Run the relays until SIGTERM or SIGINT."""
 
     async def run_until_signal() -> None:
-        stopped = asyncio.Event()
+        stop_requested = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopped.set)
+            loop.add_signal_handler(number, stop_requested.set)
         async with (
             open_tracing(settings) as tracing,
             run_relays(settings, database_url, None, tracing),
         ):
-            await stopped.wait()
+            await stop_requested.wait()
 
     uvloop.run(run_until_signal())
 
@@ -66,17 +66,17 @@ def run_beside_service(
 async def _run_until_parent_ends(
     settings: Settings, database_url: str, wakeup_path: Path, parent: Connection
 ) -> None:
-    ended = asyncio.Event()
+    parent_ended = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def handle_end() -> None:
         # The end of a pipe stays readable, so the loop would call this function endlessly.
         loop.remove_reader(parent.fileno())
-        ended.set()
+        parent_ended.set()
 
     loop.add_reader(parent.fileno(), handle_end)
     async with (
         open_tracing(settings) as tracing,
         run_relays(settings, database_url, wakeup_path, tracing),
     ):
-        await ended.wait()
+        await parent_ended.wait()

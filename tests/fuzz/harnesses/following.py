@@ -24,7 +24,7 @@ def check(data: bytes) -> None:
         assert error.faults
         assert all(fault.message for fault in error.faults)
         return
-    users, types = following.wanted.users, following.wanted.types
+    users, types = following.event_filter.users, following.event_filter.types
     assert users is None or (
         0 < len(users) <= USERS_MAX and min(users) >= 1 and max(users) <= USER_ID_MAX
     )

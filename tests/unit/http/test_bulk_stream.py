@@ -320,7 +320,7 @@ async def test_spools_of_a_key_have_half_of_the_space_until_they_end(
     putting = asyncio.ensure_future(second.put(b"z" * 900))
     for _ in range(100):
         await asyncio.sleep(0)
-    assert space.fits(key, 900) is False
+    assert space.has_space_for(key, 900) is False
     assert space.used_bytes <= 2000
     if not fits:
         assert not putting.done()

@@ -19,9 +19,9 @@ class PluralText:
 
     def format(self, number: int, text: str) -> str:
         """Return the text for a number. `text` is the formatted number."""
-        return self._form(number).format(text)
+        return self._choose_form(number).format(text)
 
-    def _form(self, number: int) -> str:
+    def _choose_form(self, number: int) -> str:
         if self.few == self.many:  # English
             return self.one if number == 1 else self.many
         last, last_two = number % 10, number % 100

@@ -13,7 +13,7 @@ from saldo.http import problems
 from saldo.http.api.event_stream import EventStreamHandler
 from saldo.http.authorization import CONSOLE_PATH
 from saldo.http.raw_responses import get_client_method, record_response, send_response
-from saldo.http.request_state import request_state
+from saldo.http.request_state import get_request_state
 from saldo.http.responses import RawResponse
 from saldo.store.errors import StoreError
 
@@ -31,13 +31,13 @@ class ConsoleEventStream:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve a request as an ASGI application."""
-        request_id = request_state(scope).request_id
-        error_response = await self._authentication_error(scope, request_id)
-        if error_response is None:
+        request_id = get_request_state(scope).request_id
+        error_answer = await self._authentication_error(scope, request_id)
+        if error_answer is None:
             await self._event_stream_handler(scope, receive, send)
             return
-        record_response(get_client_method(scope), LIVE_PATH, error_response.status)
-        await send_response(scope, send, error_response, request_id)
+        record_response(get_client_method(scope), LIVE_PATH, error_answer.status)
+        await send_response(scope, send, error_answer, request_id)
 
     async def _authentication_error(self, scope: Any, request_id: str) -> RawResponse | None:
         """Authenticate the request. Returns the error response, or None if the grant allows the stream."""
@@ -52,5 +52,5 @@ class ConsoleEventStream:
             )
         if not visitor.grant.allows(Scope.READ):
             return problems.build_forbidden_scope(Scope.READ).build_response(request_id)
-        request_state(scope).admission = SessionAdmission(self._authenticator, scope, visitor)
+        get_request_state(scope).admission = SessionAdmission(self._authenticator, scope, visitor)
         return None

@@ -149,7 +149,9 @@ async def post_transaction(page: InjectedPage, user_id: FromPath[str]) -> Respon
         return page.redirect(f"{TRANSACTIONS_PATH}/{uuid}", done=done)
     if decision.outcome is Outcome.UUID_CONFLICT and await _find_recorded(page, uuid) is not None:
         return page.redirect(f"{TRANSACTIONS_PATH}/{uuid}", done="other")
-    return await _render_confirmation(page, user, uuid, form, 409, _refusal_message(page, decision))
+    return await _render_confirmation(
+        page, user, uuid, form, 409, _describe_refusal(page, decision)
+    )
 
 
 HANDLERS = [show_form, submit_form, show_confirm, post_transaction]
@@ -271,7 +273,7 @@ def _parse_form(page: ConsolePage, values: dict[str, str], amount: str) -> Trans
     return TransactionForm(kind, minor, timestamp)
 
 
-def _refusal_message(page: ConsolePage, decision: Decision) -> str:
+def _describe_refusal(page: ConsolePage, decision: Decision) -> str:
     """Return the message about a refused transaction that was not recorded."""
     reason = page.messages.outcome_reasons[decision.outcome.name.lower()]
     return f"{reason}. {page.messages.not_posted}"

@@ -24,9 +24,9 @@ from saldo.http.api.response_spool import PIECE_BYTES, SpoolSpace
 from saldo.http.authorization import get_admission
 from saldo.http.content_negotiation import prefers_lines
 from saldo.http.problems import Problem, ProblemError
-from saldo.http.raw_responses import error_response, record_response, send_response
+from saldo.http.raw_responses import build_error_response, record_response, send_response
 from saldo.http.request_body import ClientDisconnectedError, is_json, read_body
-from saldo.http.request_state import request_state
+from saldo.http.request_state import get_request_state
 from saldo.http.responses import RawResponse
 from saldo.http.security_headers import NO_STORE
 from saldo.ledger.model import SHARDS, Decision, Outcome, TransactionRequest, shard_of
@@ -79,13 +79,13 @@ class BulkHandler:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request as an ASGI application. The request's id is in its state."""
         began_at = time.perf_counter()
-        request_id = request_state(scope).request_id
+        request_id = get_request_state(scope).request_id
         try:
             answer = await self._answer_request(scope, request_id, receive, send)
         except (ClientDisconnectedError, StreamBrokenError):
             return
         except Exception as error:
-            answer = error_response(error, request_id)
+            answer = build_error_response(error, request_id)
         if answer is None:  # the duration of a stream depends on its client
             record_response("POST", BULK_PATH, 200)
         else:
@@ -142,7 +142,7 @@ class BulkHandler:
         key = get_admission(scope).grant.name
         if self._open_streams[key] >= self._key_streams_max:
             raise StreamEndedError(problems.build_too_many_streams(self._key_streams_max))
-        if not self._spool_space.fits(key, PIECE_BYTES):
+        if not self._spool_space.has_space_for(key, PIECE_BYTES):
             raise StreamEndedError(problems.build_spools_full())
         self._open_streams[key] += 1
         try:
@@ -155,7 +155,7 @@ class BulkHandler:
     async def _answer_stream(self, scope: Any, request_id: str, receive: Any, send: Any) -> None:
         ending: asyncio.Future[Problem] = asyncio.get_running_loop().create_future()
         # The server calls this if the client stops sending (`saldo.http.connection.protocol`).
-        request_state(scope).on_stall = partial(_set_ending, ending)
+        get_request_state(scope).on_stall = partial(_set_ending, ending)
         pieces = self._read_pieces(receive, ending)
         # The first piece is read before the response begins: this sends the `100 Continue` that a client may wait for.
         first = await anext(pieces, b"")

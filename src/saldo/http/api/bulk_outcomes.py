@@ -61,14 +61,14 @@ def build_outcome_lines(
     """
     lines: list[Line] = []
     explained_bytes = 0
-    counted: Counter[tuple[Outcome, bool]] = Counter()
-    remaining = iter(results)
+    recorded_counts: Counter[tuple[Outcome, bool]] = Counter()
+    remaining_results = iter(results)
     for number, item in items:
         if isinstance(item, InvalidRequestError):
-            long = explained_bytes >= EXPLAINED_BYTES_MAX
+            is_long = explained_bytes >= EXPLAINED_BYTES_MAX
             problem = (
                 problems.build_invalid_without_details()
-                if long
+                if is_long
                 else problems.build_invalid(item.faults)
             )
             line = build_problem_line(number, None, problem) | {"uuid": item.uuid}
@@ -76,12 +76,12 @@ def build_outcome_lines(
             lines.append(line)
         elif isinstance(item, problems.Problem):
             lines.append(build_problem_line(number, None, item))
-        elif isinstance(result := next(remaining), EngineError):
+        elif isinstance(result := next(remaining_results), EngineError):
             lines.append(build_problem_line(number, item, problems.convert_engine_error(result)))
         else:
-            counted[result.outcome, result.replayed] += 1
+            recorded_counts[result.outcome, result.replayed] += 1
             lines.append(_build_decided_line(number, item, result, decimals, grant))
-    for (outcome, replayed), count in counted.items():
+    for (outcome, replayed), count in recorded_counts.items():
         count_outcome(outcome, replayed, count)
     return lines
 
@@ -111,7 +111,7 @@ def build_problem_line(
     number: int, request: TransactionRequest | None, problem: problems.Problem
 ) -> dict[str, Any]:
     """Return the line of a transaction that was not posted, with the reason."""
-    extra = {name: problem.extra[name] for name in _SHOWN if name in problem.extra}
+    extra = {name: problem.extra[name] for name in _SHOWN_FIELDS if name in problem.extra}
     return {
         "line": number,
         "status": problem.status,
@@ -127,4 +127,4 @@ def encode_lines(lines: list[Line]) -> bytes:
     return encode_json_lines(lines)
 
 
-_SHOWN = ("balance", "needed", "differing_fields", "recorded", "errors")
+_SHOWN_FIELDS = ("balance", "needed", "differing_fields", "recorded", "errors")

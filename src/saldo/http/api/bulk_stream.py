@@ -91,19 +91,19 @@ class PendingItems:
         self._items.append((number, item))
         self._arrived.set()
 
-    def end(self) -> None:
+    def mark_ended(self) -> None:
         """Mark the end of the stream: no items follow."""
         self._has_ended = True
         self._arrived.set()
 
-    async def wait(self) -> Sequence[tuple[int, Item]]:
+    async def wait_for_items(self) -> Sequence[tuple[int, Item]]:
         """Wait for items and return them without removing them. The result is empty at the end of the stream."""
         while not self._items and not self._has_ended:
             self._arrived.clear()
             await self._arrived.wait()
         return self._items
 
-    def take(self) -> list[tuple[int, Item]]:
+    def take_items(self) -> list[tuple[int, Item]]:
         """Remove and return the items."""
         items, self._items = self._items, []
         self._taken.set()
@@ -180,7 +180,7 @@ class BulkStream:
                 await self._backlog.put(number, self._parse_line(line))
         except StreamEndedError as ended:
             await self._backlog.put(lines.number + 1, ended.problem)
-        self._backlog.end()
+        self._backlog.mark_ended()
 
     def _parse_line(self, line: bytes | None) -> Item:
         if line is None:
@@ -195,7 +195,7 @@ class BulkStream:
         """Post the items as soon as another chunk is allowed, whether or not the client sends more."""
         while True:
             await self._slots.acquire()
-            items = await self._backlog.wait()
+            items = await self._backlog.wait_for_items()
             if not items:
                 break
             bucket, charged_count = self._admission.grant.bucket, len(items)
@@ -204,7 +204,7 @@ class BulkStream:
             if not await self._admission.is_still_valid():
                 # The key is no longer valid, so nothing more is read.
                 reader.cancel()
-                number = self._backlog.take()[0][0]
+                number = self._backlog.take_items()[0][0]
                 self._chunks.put_nowait(_Chunk([(number, problems.build_key_revoked())], None))
                 break
             items = await self._submit_chunk()
@@ -217,16 +217,16 @@ class BulkStream:
     async def _submit_chunk(self) -> list[tuple[int, Item]]:
         """Send the items to the engine and return them. If all of them are invalid, the engine is not needed."""
         results = None
-        items = await self._backlog.wait()
+        items = await self._backlog.wait_for_items()
         if any(isinstance(item, TransactionRequest) for _, item in items):
             await self._process_slots.acquire()
-            items = self._backlog.take()
+            items = self._backlog.take_items()
             requests = [item for _, item in items if isinstance(item, TransactionRequest)]
             # This is a separate task, so that requests in the engine are completed if the client disconnects.
             results = asyncio.ensure_future(self._engine.post_many(requests))
             results.add_done_callback(lambda _: self._process_slots.release())
         else:
-            items = self._backlog.take()
+            items = self._backlog.take_items()
         self._chunks.put_nowait(_Chunk(items, results))
         return items
 

@@ -43,7 +43,7 @@ class AppContext:
     audits: AuditProgress
     seals: SealStore
     authenticator: Authenticator
-    keyring: KeyCache
+    key_cache: KeyCache
     keys: Keys
     readiness: Readiness = field(default_factory=Readiness)
 

@@ -31,12 +31,12 @@ from saldo.http import problems
 from saldo.http.authorization import get_admission
 from saldo.http.problems import ProblemError
 from saldo.http.raw_responses import (
-    error_response,
+    build_error_response,
     get_client_method,
     record_response,
     send_response,
 )
-from saldo.http.request_state import request_state
+from saldo.http.request_state import get_request_state
 from saldo.http.responses import RawResponse
 from saldo.observability.metrics import EVENTS_CUT_OFF
 from saldo.parsing.event_stream import parse_stream_request
@@ -74,7 +74,7 @@ class EventStreamHandler:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request as an ASGI application. The request's id is in its state."""
-        state = request_state(scope)
+        state = get_request_state(scope)
         request_id = state.request_id
         # The server leaves the timeout of writes to this class, unless the response ends with its head.
         state.has_own_write_timeout = not state.is_head
@@ -128,7 +128,7 @@ class EventStreamHandler:
             self._options,
             self._users_max,
         )
-        event_filter = _limit_to_grant(stream_request.wanted, grant, self._users_max)
+        event_filter = _limit_to_grant(stream_request.event_filter, grant, self._users_max)
         stack.enter_context(self._count_subscriber(grant))
         try:
             return stack.enter_context(
@@ -215,7 +215,7 @@ async def _send_end(ending: Ending, scope: Any, send: Any) -> None:
     Without the abort a client that does not read could delay the end for ever, because closing a connection sends its
     buffer first.
     """
-    connection = request_state(scope).connection
+    connection = get_request_state(scope).connection
     # Without the server there is no connection to abort.
     abort = _do_nothing if connection is None else connection.abort
     try:
@@ -280,4 +280,4 @@ def _build_error_response(error: Exception, request_id: str) -> RawResponse:
         case TooManySubscribersError():
             return problems.build_too_many_subscribers().build_response(request_id)
         case _:
-            return error_response(error, request_id)
+            return build_error_response(error, request_id)

@@ -9,7 +9,7 @@ from litestar.types import ASGIApp
 from saldo.events.event import EVENT_TYPES
 from saldo.http.api.context import InjectedContext
 from saldo.http.openapi.bodies import (
-    GetEvents,
+    GetEventsOperation,
 )
 from saldo.http.openapi.errors import DATABASE_CODES, describe_problems
 from saldo.http.openapi.parameters import (
@@ -25,7 +25,7 @@ from saldo.parsing.faults import InvalidField
     "/v1/events",
     summary="Stream events",
     tags=["events"],
-    operation_class=GetEvents,
+    operation_class=GetEventsOperation,
     responses={
         200: ResponseSpec(
             str,

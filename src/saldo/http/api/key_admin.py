@@ -68,7 +68,7 @@ async def revoke_key(service: AppContext, key_id: int, author: str) -> bool:
 
 async def _log_change(service: AppContext, key_id: int, change: str, author: str) -> Key:
     """Refresh the cache of keys, log the change with its author for the audit trail, and return the key."""
-    await service.keyring.refresh()
+    await service.key_cache.refresh()
     _log.info("key %d was %s by %s", key_id, change, author)
     key = await service.keys.get(key_id)
     assert key is not None  # keys are never deleted

@@ -20,7 +20,7 @@ from saldo.http.authorization import get_admission
 from saldo.http.framework_responses import JsonResponse
 from saldo.http.openapi.bodies import DocumentedOperation
 from saldo.http.openapi.errors import BODY_CODES, DATABASE_CODES, describe_problems
-from saldo.http.openapi.key_bodies import PostKey, PostRotation
+from saldo.http.openapi.key_bodies import PostKeyOperation, PostRotationOperation
 from saldo.http.openapi.parameters import Cursor, Limit
 from saldo.http.openapi.patterns import DIGITS
 from saldo.http.pagination import cut_page
@@ -57,7 +57,7 @@ _WRONG_SCOPES = InvalidField("scopes", "must be a list of read, write, metrics, 
     "/v1/key",
     summary="Create an API key",
     tags=_TAGS,
-    operation_class=PostKey,
+    operation_class=PostKeyOperation,
     responses={
         201: ResponseSpec(schemas.Key, description="The key was created.", generate_examples=False),
         **describe_problems("too_many_keys", *DATABASE_CODES, *BODY_CODES, invalid=_WRONG_SCOPES),
@@ -130,7 +130,7 @@ async def delete_key(key_id: KeyId, request: HttpRequest, service: InjectedConte
     status_code=201,
     summary="Rotate an API key",
     tags=_TAGS,
-    operation_class=PostRotation,
+    operation_class=PostRotationOperation,
     responses={
         201: ResponseSpec(
             schemas.Key, description="The new key was created.", generate_examples=False

@@ -18,10 +18,12 @@ from saldo.http.openapi.bodies import (
 from saldo.http.openapi.document import build_openapi_document
 from saldo.http.openapi.errors import describe_problems
 from saldo.http.readiness import ProbeDisconnectedError, create_disconnect_check
-from saldo.http.request_state import request_state
+from saldo.http.request_state import get_request_state
 from saldo.http.requests import HttpRequest
 from saldo.http.schemas import ledger
 from saldo.observability.exposition import render_metrics
+
+# Clients are generated from the OpenAPI document, so the operation ids stay when a function is renamed.
 
 NO_KEY_NEEDED: list[dict[str, list[str]]] = [{}]
 """Security requirement, in the OpenAPI document, of routes that need no key."""
@@ -29,13 +31,14 @@ NO_KEY_NEEDED: list[dict[str, list[str]]] = [{}]
 
 @get(
     "/healthz/live",
+    operation_id="HealthzLiveLive",
     summary="Check liveness",
     tags=["operation"],
     operation_class=DocumentedOperation,
     security=NO_KEY_NEEDED,
     responses=describe_problems(guarded=False),
 )
-async def live() -> ledger.Health:
+async def get_liveness() -> ledger.Health:
     """Reports that the process responds. The result does not depend on the database."""
     return ledger.Health("ok")
 
@@ -55,13 +58,14 @@ def _describe_unready_responses(*statuses: str) -> dict[int, ResponseSpec]:
 
 @get(
     "/healthz/ready",
+    operation_id="HealthzReadyReady",
     summary="Check readiness",
     tags=["operation"],
     operation_class=DocumentedOperation,
     security=NO_KEY_NEEDED,
     responses=_describe_unready_responses("draining", "unavailable"),
 )
-async def ready(request: HttpRequest, service: InjectedContext) -> Response[ledger.Health]:
+async def get_readiness(request: HttpRequest, service: InjectedContext) -> Response[ledger.Health]:
     """Reports whether the service can post transactions: the database accepts writes, the queue is not full, and the
     service is not stopping."""
     if service.readiness.is_draining:
@@ -73,13 +77,14 @@ async def ready(request: HttpRequest, service: InjectedContext) -> Response[ledg
 
 @get(
     "/healthz/startup",
+    operation_id="HealthzStartupStartup",
     summary="Check startup",
     tags=["operation"],
     operation_class=DocumentedOperation,
     security=NO_KEY_NEEDED,
     responses=_describe_unready_responses("unavailable"),
 )
-async def startup(request: HttpRequest, service: InjectedContext) -> Response[ledger.Health]:
+async def get_startup(request: HttpRequest, service: InjectedContext) -> Response[ledger.Health]:
     """Reports whether the service has ever been ready. Later failures of the database do not change the result."""
     return _build_health(service.reader.was_ready or await _is_database_ready(request, service))
 
@@ -91,7 +96,7 @@ async def _is_database_ready(request: HttpRequest, service: AppContext) -> bool:
         )
     except ProbeDisconnectedError:
         # The probe is neither answered nor counted, because its own timeout is no failure of the service.
-        request_state(request.scope).is_abandoned = True
+        get_request_state(request.scope).is_abandoned = True
         return False
 
 
@@ -103,13 +108,14 @@ def _build_health(is_healthy: bool) -> Response[ledger.Health]:
 
 @get(
     "/metrics",
+    operation_id="MetricsMetrics",
     summary="Get metrics",
     tags=["operation"],
     operation_class=DocumentedOperation,
     media_type="text/plain",
     responses=describe_problems(),
 )
-async def metrics(service: InjectedContext, request: HttpRequest) -> Response[bytes]:
+async def get_metrics(service: InjectedContext, request: HttpRequest) -> Response[bytes]:
     """Returns the metrics of all workers in Prometheus' text format, or in OpenMetrics if the client accepts it."""
     body, content_type = render_metrics(
         request.headers.get("accept", ""),
@@ -121,6 +127,6 @@ async def metrics(service: InjectedContext, request: HttpRequest) -> Response[by
 
 
 @get("/openapi.json", include_in_schema=False)
-async def openapi(request: HttpRequest) -> dict[str, Any]:
+async def get_openapi_document(request: HttpRequest) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document."""
     return build_openapi_document(request.app)

@@ -44,16 +44,16 @@ class SpoolSpace:
         """The number of bytes in files, read or not, because the space of a file is freed as a whole."""
         return self._used.total()
 
-    def fits(self, key: str, size: int) -> bool:
+    def has_space_for(self, key: str, size: int) -> bool:
         """Return whether the spools of a key may grow by `size` bytes."""
         of_key = self._used[key] + size <= self._bytes_max // KEY_SHARE
         return of_key and self.used_bytes + size <= self._bytes_max
 
-    def take(self, key: str, size: int) -> None:
+    def reserve(self, key: str, size: int) -> None:
         """Count bytes that are about to be written."""
         self._used[key] += size
 
-    def free(self, key: str, size: int) -> None:
+    def release(self, key: str, size: int) -> None:
         """Subtract the bytes of a file that has been closed, and wake the writers that wait for space."""
         self._used[key] -= size
         if not self._used[key]:
@@ -61,7 +61,7 @@ class SpoolSpace:
         for event in self._waiting:
             event.set()
 
-    async def wait(self, event: asyncio.Event) -> None:
+    async def wait_for_space(self, event: asyncio.Event) -> None:
         """Wait for an event, which is also set when space is freed."""
         self._waiting.add(event)
         try:
@@ -113,7 +113,7 @@ class ResponseSpool:
         """
         while not self._task.done() and not self._fits(len(data)):
             self._emptied.clear()
-            await self._space.wait(self._emptied)
+            await self._space.wait_for_space(self._emptied)
         if self._task.done():
             self._task.result()
         if self._fits_memory(len(data)):
@@ -138,13 +138,14 @@ class ResponseSpool:
 
     def _fits(self, size: int) -> bool:
         return self._fits_memory(size) or (
-            self.spooled_bytes + size <= self._spool_bytes_max and self._space.fits(self._key, size)
+            self.spooled_bytes + size <= self._spool_bytes_max
+            and self._space.has_space_for(self._key, size)
         )
 
     def _fits_memory(self, size: int) -> bool:
         # Data of any size fits into empty memory, so that everything is delivered eventually.
-        room = not self._memory_bytes or self._memory_bytes + size <= MEMORY_BYTES_MAX
-        return room and not self._segments
+        has_room = not self._memory_bytes or self._memory_bytes + size <= MEMORY_BYTES_MAX
+        return has_room and not self._segments
 
     async def _run(self) -> None:
         try:
@@ -171,7 +172,7 @@ class ResponseSpool:
         if not self._segments or self._segments[-1].written_bytes >= SEGMENT_BYTES:
             self._segments.append(_Segment(tempfile.TemporaryFile()))  # noqa: SIM115 - closed by _drop
         segment = self._segments[-1]
-        self._space.take(self._key, len(data))
+        self._space.reserve(self._key, len(data))
         segment.reserved_bytes += len(data)
         await segment.run_in_thread(
             lambda descriptor: _write_all(descriptor, data, segment.written_bytes)
@@ -192,7 +193,7 @@ class ResponseSpool:
 
     def _drop_segment(self, segment: _Segment) -> None:
         segment.close()
-        self._space.free(self._key, segment.reserved_bytes)
+        self._space.release(self._key, segment.reserved_bytes)
 
 
 @dataclass(slots=True)

@@ -15,8 +15,8 @@ from saldo.http.authorization import get_admission, require_all_users, require_u
 from saldo.http.framework_responses import convert_response
 from saldo.http.openapi.bodies import (
     DocumentedOperation,
-    PostTransaction,
-    PostTransactions,
+    PostTransactionOperation,
+    PostTransactionsOperation,
 )
 from saldo.http.openapi.errors import BODY_CODES, DATABASE_CODES, describe_problems
 from saldo.http.openapi.parameters import (
@@ -34,7 +34,7 @@ from saldo.http.openapi.parameters import (
     Uuid,
 )
 from saldo.http.problems import ProblemError
-from saldo.http.requests import HttpRequest, request_id
+from saldo.http.requests import HttpRequest, get_request_id
 from saldo.http.responses import build_transaction
 from saldo.http.schemas import ledger
 from saldo.parsing.faults import InvalidField, InvalidRequestError
@@ -57,7 +57,7 @@ from saldo.store.reader import KnownAtInFutureError, Transaction
     status_code=200,
     summary="Post a deposit or a withdrawal",
     tags=["transactions"],
-    operation_class=PostTransaction,
+    operation_class=PostTransactionOperation,
     responses={
         200: ResponseSpec(
             ledger.Transaction,
@@ -82,7 +82,7 @@ async def post_transaction(request: HttpRequest, service: InjectedContext) -> Re
         await request.body(),
         request.headers.get("content-type", ""),
         request.headers.get("idempotency-key"),
-        request_id(request),
+        get_request_id(request),
         get_admission(request.scope).grant,
     )
     return convert_response(answer)
@@ -93,7 +93,7 @@ async def post_transaction(request: HttpRequest, service: InjectedContext) -> Re
     status_code=200,
     summary="Post transactions in bulk",
     tags=["transactions"],
-    operation_class=PostTransactions,
+    operation_class=PostTransactionsOperation,
     responses={
         200: ResponseSpec(
             list[ledger.BulkOutcome],
@@ -185,7 +185,9 @@ async def get_transaction(
     """Returns the transaction with this uuid, whether it was posted or refused."""
     grant = get_admission(request.scope).grant
     return convert_response(
-        await service.fast_read_handler.get_transaction(uuid, request_id(request), grant, of_user)
+        await service.fast_read_handler.get_transaction(
+            uuid, get_request_id(request), grant, of_user
+        )
     )
 
 

@@ -16,7 +16,7 @@ from saldo.http.authorization import require_all_users, require_user
 from saldo.http.framework_responses import JsonResponse
 from saldo.http.openapi.bodies import (
     DocumentedOperation,
-    PostUser,
+    PostUserOperation,
 )
 from saldo.http.openapi.errors import BODY_CODES, DATABASE_CODES, describe_problems
 from saldo.http.openapi.parameters import (
@@ -51,7 +51,7 @@ from saldo.store.reader import KnownAtInFutureError, User
     "/v1/user",
     summary="Create a user",
     tags=["users"],
-    operation_class=PostUser,
+    operation_class=PostUserOperation,
     responses={
         201: ResponseSpec(
             ledger.User, description="The user was created.", generate_examples=False

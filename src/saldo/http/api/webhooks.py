@@ -22,7 +22,11 @@ from saldo.http.framework_responses import JsonResponse
 from saldo.http.openapi.bodies import DocumentedOperation
 from saldo.http.openapi.errors import BODY_CODES, DATABASE_CODES, describe_problems
 from saldo.http.openapi.parameters import Cursor, Limit
-from saldo.http.openapi.webhook_bodies import PatchWebhook, PostReplay, PostWebhook
+from saldo.http.openapi.webhook_bodies import (
+    PatchWebhookOperation,
+    PostReplayOperation,
+    PostWebhookOperation,
+)
 from saldo.http.pagination import cut_page
 from saldo.http.problems import ProblemError
 from saldo.http.requests import HttpRequest, read_json_body
@@ -68,7 +72,7 @@ _WRONG_URL = InvalidField("url", "must be a URL such as https://example.com/sald
     "/v1/webhook",
     summary="Create a webhook",
     tags=_TAGS,
-    operation_class=PostWebhook,
+    operation_class=PostWebhookOperation,
     responses={
         201: ResponseSpec(
             schemas.Webhook, description="The webhook was created.", generate_examples=False
@@ -133,7 +137,7 @@ async def get_webhook(
     "/v1/webhook/{webhook_id:str}",
     summary="Update a webhook",
     tags=_TAGS,
-    operation_class=PatchWebhook,
+    operation_class=PatchWebhookOperation,
     responses=describe_problems(
         "webhook_not_found", *DATABASE_CODES, *BODY_CODES, invalid=_WRONG_URL
     ),
@@ -215,7 +219,7 @@ async def get_deliveries(
     status_code=200,
     summary="Retry dead deliveries",
     tags=_TAGS,
-    operation_class=PostReplay,
+    operation_class=PostReplayOperation,
     responses={
         200: ResponseSpec(
             schemas.ReplayResult,

@@ -35,14 +35,14 @@ class ConnectionLimitApp:
         self, application: AsgiApplication, find_route_label: FindRouteLabel = _label_as_other
     ) -> None:
         self._application = application
-        self._route_of = find_route_label
+        self._find_route_label = find_route_label
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] in EXEMPT_PATHS:
             await self._application(scope, receive, send)
             return
         method = scope["method"]
-        record_response(method, self._route_of(method, scope["path"]), 503)
+        record_response(method, self._find_route_label(method, scope["path"]), 503)
         request_id = accept_or_create_request_id(dict(scope["headers"]).get(b"x-request-id"))
         answer = problems.build_too_many_connections().build_response(request_id)
         # The connection is closed, because otherwise the number of connections would not fall.
@@ -61,11 +61,11 @@ class ProblemApp:
             route_of: Returns the label of a request's route. The default counts the response under no route.
         """
         self._problem = problem
-        self._route_of = find_route_label
+        self._find_route_label = find_route_label
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         method = scope["method"]
-        record_response(method, self._route_of(method, scope["path"]), self._problem.status)
+        record_response(method, self._find_route_label(method, scope["path"]), self._problem.status)
         request_id = accept_or_create_request_id(dict(scope["headers"]).get(b"x-request-id"))
         await send_response(scope, send, self._problem.build_response(request_id), request_id)
 

@@ -112,7 +112,7 @@ class AcceptRatio:
         return True
 
 
-class _Head(NamedTuple):
+class _RequestHead(NamedTuple):
     """Properties of a request's head and body, as the parser reported them once."""
 
     total_bytes: int
@@ -148,7 +148,7 @@ class LoadShedder:
         self.rejections = RejectionWriter(self._loop)
         self._read_count = 0
         self._rejection_count = 0
-        self._heads: dict[bytes, _Head] = {}
+        self._heads: dict[bytes, _RequestHead] = {}
         self.heads_bytes = 0
         """The size of all cached heads."""
         self._default_headers: Headers | None = None
@@ -210,7 +210,7 @@ class LoadShedder:
             )
         )
 
-    def _parse_head(self, data: bytes, end: int) -> _Head | None:
+    def _parse_head(self, data: bytes, end: int) -> _RequestHead | None:
         """Parse a head that is not cached. Return None if its request can't be rejected unread."""
         if end < len(_END):
             return None
@@ -224,12 +224,12 @@ class LoadShedder:
             return None
         match = _REQUEST_ID.search(data[:end])
         request_id = None if match is None else accept_or_create_request_id(match[1])
-        head = _Head(len(data), probe.closes_connection, request_id)
+        head = _RequestHead(len(data), probe.closes_connection, request_id)
         if match is None and not probe.is_chunked and end <= HEAD_BYTES_KEPT_MAX:
             self._cache_head(data[:end], head)
         return head
 
-    def _cache_head(self, data: bytes, head: _Head) -> None:
+    def _cache_head(self, data: bytes, head: _RequestHead) -> None:
         if self.heads_bytes + len(data) > HEADS_BYTES_MAX:
             self._heads.clear()
             self.heads_bytes = 0

@@ -35,7 +35,7 @@ from saldo.http.connection.state import ConnectionState, ConnectionStateMachine
 from saldo.http.connection.timeout_sweeper import DISCARD_BYTES_MAX, TimeoutPhase
 from saldo.http.connection.timeout_tracker import TimeoutTracker
 from saldo.http.problems import Problem
-from saldo.http.request_state import ConnectionControl, begin_request_state, request_state
+from saldo.http.request_state import ConnectionControl, begin_request_state, get_request_state
 from saldo.http.route_table import OTHER
 from saldo.observability.metrics import HTTP_CUT
 
@@ -117,7 +117,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         """
         self.transport.flush()  # type: ignore[attr-defined]
         running = self.running
-        stays_open = (
+        is_kept_open = (
             self.connection.may_write
             and running is not None
             and not running.response_complete
@@ -125,11 +125,11 @@ class BufferedHttpProtocol(HttpToolsProtocol):
             and self.scheme == "http"
             and not self.has_own_write_timeout()
         )
-        if stays_open:
+        if is_kept_open:
             self.connection.end_client_side()
         else:
             self.connection.close()  # the transport closes itself
-        return stays_open
+        return is_kept_open
 
     def _is_gone(self) -> bool:
         """Return whether the client has closed the connection or its side of it; then most clients no longer read."""
@@ -439,13 +439,13 @@ class BufferedHttpProtocol(HttpToolsProtocol):
 
     def has_own_write_timeout(self) -> bool:
         running = self.running
-        return running is not None and request_state(running.scope).has_own_write_timeout
+        return running is not None and get_request_state(running.scope).has_own_write_timeout
 
     def _end_waiting(self, phase: TimeoutPhase) -> None:
         seconds = self._limits.seconds[phase]
         if phase == "stream":
             HTTP_CUT.labels(phase).inc()
-            end_stream = request_state(self.cycle.scope).on_stall
+            end_stream = get_request_state(self.cycle.scope).on_stall
             assert end_stream is not None
             end_stream(problems.build_too_slow(seconds))
         elif phase == "body" or (phase == "head" and self.is_reading_head()):

@@ -13,7 +13,7 @@ from saldo.http.connection.timeout_sweeper import (
     TimeoutSweeper,
     WireLimits,
 )
-from saldo.http.request_state import request_state
+from saldo.http.request_state import get_request_state
 
 _SHORTER_AT_STOP: Final = "answer"
 
@@ -72,12 +72,12 @@ class TimeoutTracker:
             self._waits_for, self._since = waits_for, now
             return None
         phase = waits_for[0]
-        if now - self._since < self._seconds_max(phase):
+        if now - self._since < self._get_seconds_max(phase):
             return None
         self._waits_for = None
         return phase
 
-    def _seconds_max(self, phase: TimeoutPhase) -> float:
+    def _get_seconds_max(self, phase: TimeoutPhase) -> float:
         seconds = self._limits.seconds[phase]
         if self._sweeper.is_stopping and phase == _SHORTER_AT_STOP:
             return min(seconds, SHUTDOWN_WRITE_TIMEOUT_SECONDS)
@@ -90,7 +90,7 @@ class TimeoutTracker:
         """
         cycle = protocol.cycle
         reads_body = cycle is not None and cycle.more_body
-        streams = reads_body and request_state(cycle.scope).on_stall is not None
+        streams = reads_body and get_request_state(cycle.scope).on_stall is not None
         unsent = protocol.transport.get_write_buffer_size()
         if unsent < self._unsent_bytes:
             self._write_progress += 1

@@ -109,7 +109,7 @@ class DocumentedOperation(Operation):
 
 
 @dataclass
-class PostTransaction(DocumentedOperation):
+class PostTransactionOperation(DocumentedOperation):
     """`POST /v1/transaction`."""
 
     def __post_init__(self) -> None:
@@ -125,7 +125,7 @@ class PostTransaction(DocumentedOperation):
 
 
 @dataclass
-class PostTransactions(DocumentedOperation):
+class PostTransactionsOperation(DocumentedOperation):
     """`POST /v1/transactions`."""
 
     def __post_init__(self) -> None:
@@ -147,7 +147,7 @@ class PostTransactions(DocumentedOperation):
 
 
 @dataclass
-class PostUser(DocumentedOperation):
+class PostUserOperation(DocumentedOperation):
     """`POST /v1/user`."""
 
     def __post_init__(self) -> None:
@@ -156,7 +156,7 @@ class PostUser(DocumentedOperation):
 
 
 @dataclass
-class GetEvents(DocumentedOperation):
+class GetEventsOperation(DocumentedOperation):
     """`GET /v1/events`."""
 
     def __post_init__(self) -> None:

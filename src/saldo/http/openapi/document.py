@@ -21,8 +21,8 @@ def build_openapi_document(app: Litestar) -> dict[str, Any]:
 
 def _correct_schema(part: Any) -> None:
     if isinstance(part, list):
-        for each in part:
-            _correct_schema(each)
+        for item in part:
+            _correct_schema(item)
         return
     if not isinstance(part, dict):
         return
@@ -34,6 +34,6 @@ def _correct_schema(part: Any) -> None:
     types = part.get("type")
     if types == "integer" or (isinstance(types, list) and "integer" in types):
         part.setdefault("format", "int64")
-    for name, each in part.items():
+    for name, item in part.items():
         if name not in ("examples", "example", "default", "enum", "const"):
-            _correct_schema(each)
+            _correct_schema(item)

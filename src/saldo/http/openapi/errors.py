@@ -71,12 +71,12 @@ def describe_problems(
     return {
         status: ResponseSpec(
             ledger.Problem,
-            description=". ".join(problems.find_title(code) for code in own) + ".",
+            description=". ".join(problems.find_title(code) for code in codes_of_status) + ".",
             media_type=problems.MEDIA_TYPE,
             generate_examples=False,
-            examples=[_build_example(code, answers[code]) for code in own],
+            examples=[_build_example(code, answers[code]) for code in codes_of_status],
         )
-        for status, own in sorted(by_status.items())
+        for status, codes_of_status in sorted(by_status.items())
     }
 
 

@@ -77,7 +77,7 @@ EXAMPLE: Final = {"name": "billing", "scopes": ["read", "write"], "networks": ["
 
 
 @dataclass
-class PostKey(DocumentedOperation):
+class PostKeyOperation(DocumentedOperation):
     """`POST /v1/key`."""
 
     def __post_init__(self) -> None:
@@ -86,7 +86,7 @@ class PostKey(DocumentedOperation):
 
 
 @dataclass
-class PostRotation(DocumentedOperation):
+class PostRotationOperation(DocumentedOperation):
     """`POST /v1/key/{key_id}/rotate`."""
 
     def __post_init__(self) -> None:

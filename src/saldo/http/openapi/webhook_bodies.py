@@ -90,7 +90,7 @@ EXAMPLE: Final = {
 
 
 @dataclass
-class PostWebhook(DocumentedOperation):
+class PostWebhookOperation(DocumentedOperation):
     """`POST /v1/webhook`."""
 
     def __post_init__(self) -> None:
@@ -99,7 +99,7 @@ class PostWebhook(DocumentedOperation):
 
 
 @dataclass
-class PatchWebhook(DocumentedOperation):
+class PatchWebhookOperation(DocumentedOperation):
     """`PATCH /v1/webhook/{webhook_id}`."""
 
     def __post_init__(self) -> None:
@@ -108,7 +108,7 @@ class PatchWebhook(DocumentedOperation):
 
 
 @dataclass
-class PostReplay(DocumentedOperation):
+class PostReplayOperation(DocumentedOperation):
     """`POST /v1/webhook/{webhook_id}/deliveries/replay`."""
 
     def __post_init__(self) -> None:
