@@ -41,7 +41,7 @@ class RelayProcess:
         self._settings = settings
         self._database_url = database_url
         self._context = multiprocessing.get_context("spawn")
-        self._stopping = threading.Event()
+        self._stop_requested = threading.Event()
         self._thread: threading.Thread | None = None
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._alive_pipe: Connection | None = None
@@ -66,14 +66,14 @@ class RelayProcess:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._stopping.set()
+        self._stop_requested.set()
         if self._thread is not None:
             self._thread.join()
         if self._directory is not None:
             self._directory.cleanup()
 
     def _supervise(self) -> None:
-        while not self._stopping.is_set():
+        while not self._stop_requested.is_set():
             # The child detects the end of this pipe when this process ends, however it ends.
             child_pipe, self._alive_pipe = self._context.Pipe(duplex=False)
             process = self._context.Process(
@@ -84,15 +84,15 @@ class RelayProcess:
             with signals_blocked():
                 process.start()
             child_pipe.close()
-            while process.is_alive() and not self._stopping.is_set():
+            while process.is_alive() and not self._stop_requested.is_set():
                 process.join(JOIN_SECONDS)
-            if self._stopping.is_set():
+            if self._stop_requested.is_set():
                 self._end_process(process)
             else:
                 _log.error(
                     "the relay process ended with exit code %s; restarting it", process.exitcode
                 )
-                self._stopping.wait(random.uniform(*RESTART_SECONDS))  # noqa: S311
+                self._stop_requested.wait(random.uniform(*RESTART_SECONDS))  # noqa: S311
             self._alive_pipe.close()
 
     def _end_process(self, process: SpawnProcess) -> None:

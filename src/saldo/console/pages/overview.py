@@ -44,17 +44,17 @@ class OverviewCache:
         self._charts = charts
         self._lock = asyncio.Lock()
         self._queried_at = -FIGURES_CACHE_SECONDS
-        self._cached: tuple[DatabaseMetrics, Sequence[RecentTransaction]] | None = None
+        self._cached_figures: tuple[DatabaseMetrics, Sequence[RecentTransaction]] | None = None
 
     async def get(self) -> tuple[DatabaseMetrics, Sequence[RecentTransaction]]:
         """Return the figures and the largest recent transactions. Values that cannot be read now are left out."""
         async with self._lock:
             now = time.monotonic()
-            if self._cached is None or now - self._queried_at >= FIGURES_CACHE_SECONDS:
+            if self._cached_figures is None or now - self._queried_at >= FIGURES_CACHE_SECONDS:
                 figures = await read_database_metrics(self._service)
-                self._cached = figures, await self._read_largest_transactions()
+                self._cached_figures = figures, await self._read_largest_transactions()
                 self._queried_at = now
-            return self._cached
+            return self._cached_figures
 
     async def _read_largest_transactions(self) -> Sequence[RecentTransaction]:
         try:

@@ -68,7 +68,7 @@ async def _find_transaction(page: ConsolePage, uuid: str) -> Transaction:
     """Return a transaction.
 
     Raises:
-        NotFoundError: The transaction does not exist, or the key does not cover its user.
+        PageNotFoundError: The transaction does not exist, or the key does not cover its user.
     """
     try:
         transaction = await page.service.reader.transaction(parse_uuid(uuid))

@@ -67,7 +67,7 @@ async def get_user(page: ConsolePage, user_id: FromPath[str]) -> User:
 
     Raises:
         ProblemError: The key does not cover this user.
-        NotFoundError: The user does not exist.
+        PageNotFoundError: The user does not exist.
     """
     try:
         number = parse_user_id(user_id)

@@ -79,34 +79,34 @@ class PendingItems:
     def __init__(self, items_max: int) -> None:
         self._items_max = items_max
         self._items: list[tuple[int, Item]] = []
-        self._arrived = asyncio.Event()
-        self._taken = asyncio.Event()
+        self._item_added = asyncio.Event()
+        self._items_taken = asyncio.Event()
         self._has_ended = False
 
     async def put(self, number: int, item: Item) -> None:
         """Add an item, after waiting while the backlog is full."""
         while len(self._items) >= self._items_max:
-            self._taken.clear()
-            await self._taken.wait()
+            self._items_taken.clear()
+            await self._items_taken.wait()
         self._items.append((number, item))
-        self._arrived.set()
+        self._item_added.set()
 
     def mark_ended(self) -> None:
         """Mark the end of the stream: no items follow."""
         self._has_ended = True
-        self._arrived.set()
+        self._item_added.set()
 
     async def wait_for_items(self) -> Sequence[tuple[int, Item]]:
         """Wait for items and return them without removing them. The result is empty at the end of the stream."""
         while not self._items and not self._has_ended:
-            self._arrived.clear()
-            await self._arrived.wait()
+            self._item_added.clear()
+            await self._item_added.wait()
         return self._items
 
     def take_items(self) -> list[tuple[int, Item]]:
         """Remove and return the items."""
         items, self._items = self._items, []
-        self._taken.set()
+        self._items_taken.set()
         return items
 
 

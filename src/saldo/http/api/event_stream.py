@@ -64,7 +64,7 @@ class EventStreamHandler:
         self._hub = hub
         self._options = options
         self._users_max = settings.events_users_max
-        self._stall_seconds = settings.events_write_timeout_seconds
+        self._write_timeout_seconds = settings.events_write_timeout_seconds
         self._subscribers_of_key_max = settings.events_subscribers_of_key_max
         self._subscriber_counts: Counter[str] = Counter()
 
@@ -171,7 +171,7 @@ class EventStreamHandler:
         payload = sse.retry(random.randint(*RETRY_MILLISECONDS)) + subscription.mark  # noqa: S311
         while True:
             try:
-                async with asyncio.timeout(self._stall_seconds):
+                async with asyncio.timeout(self._write_timeout_seconds):
                     await send({"type": "http.response.body", "body": payload, "more_body": True})
             except TimeoutError:
                 raise _WriteTimeoutError from None

@@ -95,8 +95,8 @@ class ResponseSpool:
         self._memory: deque[bytes] = deque()
         self._memory_bytes = 0
         self._segments: deque[_Segment] = deque()
-        self._filled = asyncio.Event()
-        self._emptied = asyncio.Event()
+        self._data_added = asyncio.Event()
+        self._memory_freed = asyncio.Event()
         self._is_closed = False
         self._task = asyncio.create_task(self._run(), name="response spool")
 
@@ -112,8 +112,8 @@ class ResponseSpool:
             OSError: A file can't be written.
         """
         while not self._task.done() and not self._fits(len(data)):
-            self._emptied.clear()
-            await self._space.wait_for_space(self._emptied)
+            self._memory_freed.clear()
+            await self._space.wait_for_space(self._memory_freed)
         if self._task.done():
             self._task.result()
         if self._fits_memory(len(data)):
@@ -121,12 +121,12 @@ class ResponseSpool:
             self._memory_bytes += len(data)
         else:
             await self._spool_piece(data)
-        self._filled.set()
+        self._data_added.set()
 
     async def close(self) -> None:
         """Return after everything has been delivered."""
         self._is_closed = True
-        self._filled.set()
+        self._data_added.set()
         await self._task
 
     async def abandon(self) -> None:
@@ -150,10 +150,10 @@ class ResponseSpool:
     async def _run(self) -> None:
         try:
             while (data := await self._next_piece()) is not None:
-                self._emptied.set()
+                self._memory_freed.set()
                 await self._deliver(data)
         finally:
-            self._emptied.set()
+            self._memory_freed.set()
 
     async def _next_piece(self) -> bytes | None:
         while True:
@@ -165,8 +165,8 @@ class ResponseSpool:
                 return await self._unspool_piece()
             if self._is_closed:
                 return None
-            self._filled.clear()
-            await self._filled.wait()
+            self._data_added.clear()
+            await self._data_added.wait()
 
     async def _spool_piece(self, data: bytes) -> None:
         if not self._segments or self._segments[-1].written_bytes >= SEGMENT_BYTES:

@@ -431,7 +431,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         """End the connection if it has waited too long for its client (`saldo.http.connection.timeout_sweeper`)."""
         phase = self._timeouts.find_expired(self, now)
         if phase is not None:
-            self._end_waiting(phase)
+            self._end_after_timeout(phase)
 
     def abort(self) -> None:
         """End the connection immediately, because the service stops."""
@@ -441,7 +441,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         running = self.running
         return running is not None and get_request_state(running.scope).has_own_write_timeout
 
-    def _end_waiting(self, phase: TimeoutPhase) -> None:
+    def _end_after_timeout(self, phase: TimeoutPhase) -> None:
         seconds = self._limits.seconds[phase]
         if phase == "stream":
             HTTP_CUT.labels(phase).inc()

@@ -13,7 +13,7 @@ from saldo.http.connection.timeout_sweeper import TimeoutSweeper, WireLimits
 class ServerApplication(Protocol):
     """The interface of the ASGI application that a connection uses in addition to calling it.
 
-    `saldo.server.http_server.Application` implements it.
+    `saldo.server.http_server.SaldoApplication` implements it.
     """
 
     timeout_sweeper: TimeoutSweeper
