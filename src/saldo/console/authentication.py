@@ -1,6 +1,7 @@
 """Session authentication of the console: the session cookie, the session's key, and the form tokens.
 
-The middleware authenticates every request; only the paths in `middleware.UNAUTHENTICATED_PATHS` are served without a sign-in.
+The middleware authenticates every request; only the paths in `middleware.UNAUTHENTICATED_PATHS` are served without a
+sign-in.
 
 There are two cookies. The browser never sends the session cookie with a request from another site, not even when the
 visitor follows a link from there. A page that is opened by such a link therefore must not replace the session cookie.
