@@ -54,7 +54,7 @@ class Database:
             purpose: the purpose, which decides what is prepared.
         """
         self._purpose = purpose
-        self._reading = ExitStack()
+        self._read_only_pools = ExitStack()
         self._settings = settings
         self._beside_service = beside_service
         self._embedded: EmbeddedServer | None = None
@@ -85,12 +85,12 @@ class Database:
             self._embedded = server
             server.start()
         try:
-            return self._prepare_for_purpose(self._service_url())
+            return self._prepare_for_purpose(self._service_role_database_url())
         except BaseException:
             self.__exit__()
             raise
 
-    def _service_url(self) -> str:
+    def _service_role_database_url(self) -> str:
         if self._embedded is not None:
             return self._embedded.service_url
         assert self._settings.database_url is not None
@@ -106,7 +106,7 @@ class Database:
                 migrate(self.owner_url, service_url)
             return service_url
         if self._purpose is Purpose.READ:
-            self._reading.enter_context(read_only_pools())
+            self._read_only_pools.enter_context(read_only_pools())
         if not examine(
             service_url,
             currency_decimals=settings.currency_decimals,
@@ -122,7 +122,7 @@ class Database:
     def prepare(self) -> str:
         """Migrate and check the database, and return the connection string of the service's role."""
         settings = self._settings
-        service_url = self._service_url()
+        service_url = self._service_role_database_url()
         prepare(
             self.owner_url,
             service_url,
@@ -133,16 +133,16 @@ class Database:
         # checked as well.
         asyncio.run(check(service_url))
         warn_of_rights(service_url)
-        warn_about_unverified_tls(_connection_strings(settings))
+        warn_about_unverified_tls(_list_connection_strings(settings))
         return service_url
 
     def __exit__(self, *_: object) -> None:
-        self._reading.close()
+        self._read_only_pools.close()
         if self._embedded is not None:
             self._embedded.stop()
 
 
-def _connection_strings(settings: Settings) -> dict[str, str | None]:
+def _list_connection_strings(settings: Settings) -> dict[str, str | None]:
     """Return the connection strings in the settings, by the names of the settings."""
     return {
         "SALDO_DATABASE_URL": settings.database_url,

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from saldo.cli.exit_codes import CommandError, ExitCode
-from saldo.parsing.faults import InvalidError
+from saldo.parsing.faults import InvalidRequestError
 from saldo.parsing.transactions import parse_object
 
 BATCH_ROWS: Final = 10_000
@@ -337,7 +337,7 @@ def _json_rows(file: BinaryIO, wanted: Sequence[str]) -> Iterator[Row]:
         if fault is None:
             try:
                 fields = parse_object(data)
-            except InvalidError as error:
+            except InvalidRequestError as error:
                 fault = str(error)
         yield Row(number, line, [_text(fields.get(name)) for name in wanted], fault)
 

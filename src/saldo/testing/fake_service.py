@@ -17,10 +17,12 @@ from saldo.ledger.instants import MICROSECOND, format_instant
 from saldo.ledger.model import Decision, Entry, Kind, Limits, Outcome, TransactionRequest
 from saldo.ledger.money import AMOUNT_MAX, format_money
 from saldo.ledger.specification import SpecifiedLedger
-from saldo.parsing.faults import InvalidError, InvalidField
+from saldo.parsing.faults import InvalidField, InvalidRequestError
 from saldo.parsing.transactions import (
     KIND_NAMES,
     ParserOptions,
+    format_cursor,
+    parse_cursor,
     parse_kind,
     parse_limit,
     parse_name,
@@ -31,8 +33,6 @@ from saldo.parsing.transactions import (
     parse_user_id,
     parse_user_name,
     parse_uuid,
-    read_cursor,
-    write_cursor,
 )
 from saldo.testing import problems
 from saldo.testing.problems import FakeProblem, FakeProblemError
@@ -86,7 +86,7 @@ class FakeService:
         """Return the service's response to a request at a time."""
         try:
             return self._route(request, now)
-        except InvalidError as error:
+        except InvalidRequestError as error:
             return _problem(problems.invalid(error.faults))
         except FakeProblemError as error:
             return _problem(error.problem)
@@ -127,13 +127,13 @@ class FakeService:
         limit = parse_limit(query.get("limit"), PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX)
         name = query.get("name")
         wanted = None if name is None else parse_user_name(name, self._reading)
-        after = read_cursor("users", query.get("cursor")) or 0
+        after = parse_cursor("users", query.get("cursor")) or 0
         found = [
             user_id
             for user_id, (name, _created_at) in self._users.items()
             if user_id > after and wanted in (None, name)
         ]
-        following = write_cursor("users", found[limit - 1]) if len(found) > limit else None
+        following = format_cursor("users", found[limit - 1]) if len(found) > limit else None
         return _json(
             {"items": [self._user(each) for each in found[:limit]], "next_cursor": following}
         )
@@ -152,7 +152,7 @@ class FakeService:
             for name in ("date", "before", "known_at")
         )
         if date is not None and before is not None:
-            raise InvalidError([InvalidField("before", "can't be combined with date")])
+            raise InvalidRequestError([InvalidField("before", "can't be combined with date")])
         _must_be_past(known_at, now)
         self._find_user(user_id)
         moment = date if before is None else before - MICROSECOND
@@ -174,7 +174,7 @@ class FakeService:
     ) -> httpx.Response:
         number = parse_user_id(user_id)
         listing = f"transactions {number}"
-        before = read_cursor(listing, query.get("cursor"))
+        before = parse_cursor(listing, query.get("cursor"))
         since, until = parse_range(query.get("from"), query.get("to"), self._reading)
         known_at = parse_query_instant("known_at", query.get("known_at"), self._reading)
         kind = parse_kind(query.get("type"))
@@ -192,7 +192,7 @@ class FakeService:
             and (known_at is None or entry.recorded_at <= known_at)
         ]
         more = len(found) > limit
-        following = write_cursor(listing, found[limit - 1].number) if more else None
+        following = format_cursor(listing, found[limit - 1].number) if more else None
         items = [self._transaction(entry) for entry in found[:limit]]
         return _json({"items": items, "next_cursor": following})
 
@@ -228,7 +228,7 @@ class FakeService:
     def _post_many(
         self, request: httpx.Request, query: Query, now: datetime, _: str
     ) -> httpx.Response:
-        items: list[tuple[int, TransactionRequest | InvalidError]]
+        items: list[tuple[int, TransactionRequest | InvalidRequestError]]
         if request.headers.get("content-type") == _NDJSON:
             lines = enumerate(request.content.splitlines(), start=1)
             items = [(number, self._read_line(line)) for number, line in lines if line.strip()]
@@ -245,21 +245,21 @@ class FakeService:
         return httpx.Response(200, content=content, headers={"content-type": _NDJSON})
 
     def _try_atomic(
-        self, items: Sequence[TransactionRequest | InvalidError], now: datetime
+        self, items: Sequence[TransactionRequest | InvalidRequestError], now: datetime
     ) -> None:
         """Check on a copy of the ledger that all items can be posted.
 
         Raises:
-            InvalidError, FakeProblemError: an item can't be posted.
+            InvalidRequestError, FakeProblemError: an item can't be posted.
         """
         faults = [
             InvalidField(f"[{index}].{fault.field}", fault.message)
             for index, item in enumerate(items)
-            if isinstance(item, InvalidError)
+            if isinstance(item, InvalidRequestError)
             for fault in item.faults
         ]
         if faults:
-            raise InvalidError(faults)
+            raise InvalidRequestError(faults)
         tried = deepcopy(self._ledger)
         for index, item in enumerate(items):
             assert isinstance(item, TransactionRequest)
@@ -274,16 +274,16 @@ class FakeService:
                     members |= problems.errors(*pairs)
                 raise FakeProblemError(problem._replace(members=members))
 
-    def _read_line(self, line: bytes) -> TransactionRequest | InvalidError:
+    def _read_line(self, line: bytes) -> TransactionRequest | InvalidRequestError:
         try:
             return parse_transaction(line, None, self._reading)
-        except InvalidError as error:
+        except InvalidRequestError as error:
             return error
 
     def _line(
-        self, number: int, item: TransactionRequest | InvalidError, now: datetime
+        self, number: int, item: TransactionRequest | InvalidRequestError, now: datetime
     ) -> dict[str, Any]:
-        if isinstance(item, InvalidError):
+        if isinstance(item, InvalidRequestError):
             uuid = item.uuid and str(item.uuid)
             return _problem_line(number, problems.invalid(item.faults)) | {"uuid": uuid}
         decision = self._decide(self._ledger, item, now)
@@ -356,7 +356,7 @@ def _read_query(query: bytes, names: Iterable[str]) -> Query:
             if [each for each, _ in pairs].count(name) > 1
         ]
     if faults:
-        raise InvalidError(faults)
+        raise InvalidRequestError(faults)
     return given
 
 
@@ -367,7 +367,7 @@ def _must_be_json(request: httpx.Request) -> None:
 
 def _must_be_past(known_at: datetime | None, now: datetime) -> None:
     if known_at is not None and known_at >= now:
-        raise InvalidError(
+        raise InvalidRequestError(
             [InvalidField("known_at", "must be in the past, because the result could still change")]
         )
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from saldo.ledger.instants import format_instant
 from saldo.ledger.model import Decision, Outcome, TransactionRequest, differing_fields
 from saldo.ledger.money import format_money
-from saldo.parsing.faults import FAULTS_MAX, InvalidField, summary
+from saldo.parsing.faults import FAULTS_MAX, InvalidField, summarize_faults
 
 STATUSES: Final = {
     "insufficient_funds": 402,
@@ -57,7 +57,7 @@ def errors(*pairs: tuple[str, str]) -> dict[str, Any]:
 
 def invalid(faults: Sequence[InvalidField]) -> FakeProblem:
     pairs = [(fault.field, fault.message) for fault in faults[:FAULTS_MAX]]
-    return FakeProblem("invalid", summary(faults), errors(*pairs))
+    return FakeProblem("invalid", summarize_faults(faults), errors(*pairs))
 
 
 def user_not_found(user_id: int) -> FakeProblem:

@@ -150,7 +150,7 @@ def test_monitoring_queries_work(server: EmbeddedServer) -> None:
 def test_connection_string_with_several_hosts_is_accepted(operator: Operator) -> None:
     (configuration,) = blocks("ini", "High availability")
     (operator.directory / ".env").write_text(configuration)
-    read = "from saldo.settings.model import load; print(load().database_url)"
+    read = "from saldo.settings.model import load_settings; print(load_settings().database_url)"
     assert "a.example,b.example" in operator.run(f"{sys.executable} -c '{read}'")
 
 

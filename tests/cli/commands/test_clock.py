@@ -24,7 +24,7 @@ from saldo.cli.exporting.sources import ExportFilter
 from saldo.cli.importing.row_mapping import RowMapper, parse_mapping
 from saldo.cli.program import build_app
 from saldo.cli.row_files import Format, open_table
-from saldo.parsing.faults import InvalidError
+from saldo.parsing.faults import InvalidRequestError
 from tests.cli.process.test_program import EVERY
 
 ZONE = "Asia/Tokyo"
@@ -113,7 +113,7 @@ def moments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[st
     monkeypatch.setattr(export, "ExportFilter", _record_arguments(seen, ExportFilter))
     monkeypatch.setattr(relay, "rewind_sink", _record_arguments(seen, CommandError))
     monkeypatch.setattr(relay, "Database", _NoDatabase)
-    monkeypatch.setattr(keys, "read_new_key", _record_arguments(seen, _refuse))
+    monkeypatch.setattr(keys, "parse_new_key_fields", _record_arguments(seen, _refuse))
     monkeypatch.setattr(backup, "Recovery", _record_arguments(seen, _refuse))
     monkeypatch.setattr(backup, "is_backup", lambda _: True)
     monkeypatch.setattr(clock, "zone", clock.zone.__wrapped__)
@@ -152,7 +152,7 @@ def _record_arguments(seen: list[str | datetime], then: Callable[..., Any]) -> C
 
 
 def _refuse(*_: object) -> None:
-    raise InvalidError([])
+    raise InvalidRequestError([])
 
 
 class _NoDatabase:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from saldo.settings.environment import SettingsError
-from saldo.settings.model import load
+from saldo.settings.model import load_settings
 from saldo.store.connections.url import format_url, hosts_of
 from tests.fuzz.harnesses import text_of
 
@@ -44,6 +44,6 @@ def check(data: bytes) -> None:
     setting, scheme = SETTINGS[sum(data) % len(SETTINGS)]
     url = url.replace("postgresql://", f"{scheme}://", 1)
     try:
-        load(**{setting: url})
+        load_settings(**{setting: url})
     except SettingsError as error:
         assert SECRET not in str(error), url

@@ -21,7 +21,7 @@ import psycopg
 import pytest
 
 from harness.program.settings import create_settings
-from saldo.bootstrap.service import create_engine, limits_of
+from saldo.bootstrap.service import create_engine, create_ledger_limits
 from saldo.ledger.model import Outcome, TransactionRequest
 from saldo.store.connections.connection import DatabaseConnection
 from saldo.store.embedded import EmbeddedServer
@@ -77,7 +77,7 @@ def batch_of(size: int, amount: int = 10) -> list[TransactionRequest]:
 async def connection(server: EmbeddedServer) -> AsyncIterator[asyncpg.Connection]:
     """Yield a posting connection to a ledger that already has entries."""
     connection = await asyncpg.connect(server.service_url, connection_class=DatabaseConnection)
-    poster = Poster(connection, limits_of(create_settings(server.service_url)))
+    poster = Poster(connection, create_ledger_limits(create_settings(server.service_url)))
     for _ in range(WARM_BATCHES):
         decisions = await poster.post(batch_of(BATCH))
         assert {decision and decision.outcome for decision in decisions} == {Outcome.POSTED}
@@ -88,7 +88,7 @@ async def connection(server: EmbeddedServer) -> AsyncIterator[asyncpg.Connection
 async def test_a_batch_is_one_statement_whatever_its_size(
     server: EmbeddedServer, connection: asyncpg.Connection
 ) -> None:
-    poster = Poster(connection, limits_of(create_settings(server.service_url)))
+    poster = Poster(connection, create_ledger_limits(create_settings(server.service_url)))
     logged: list[Any] = []
     with connection.query_logger(logged.append):
         for size in (1, 10, BATCH):
@@ -135,7 +135,7 @@ async def test_a_batch_is_one_round_trip_and_one_commit(
         engine.start()
         try:
             for request in batch_of(
-                4 * settings.lane_count(by_shard=False)
+                4 * settings.count_lanes(by_shard=False)
             ):  # each lane connects and prepares its statements
                 await engine.post(request)
             before = trips.count
@@ -155,7 +155,7 @@ async def test_rows_read_for_a_posted_transaction(
     server: EmbeddedServer, connection: asyncpg.Connection
 ) -> None:
     """Check the rows that are read: the user's last entry, and the head of each shard once per batch."""
-    poster = Poster(connection, limits_of(create_settings(server.service_url)))
+    poster = Poster(connection, create_ledger_limits(create_settings(server.service_url)))
     before = await reads(connection)
     for _ in range(10):
         await poster.post(batch_of(BATCH))
@@ -188,7 +188,7 @@ async def explain(
     server: EmbeddedServer, connection: asyncpg.Connection, size: int
 ) -> dict[str, int]:
     """Post a batch under EXPLAIN ANALYZE and return the database's counts."""
-    limits = limits_of(create_settings(server.service_url))
+    limits = create_ledger_limits(create_settings(server.service_url))
     batch = batch_of(size)
     text = await connection.fetchval(
         "EXPLAIN (ANALYZE, BUFFERS, WAL, FORMAT JSON) " + statement("transactions/post"),

@@ -21,7 +21,7 @@ from harness.events.consumers import ReceivedEvents, consume_queue, read_stream
 from harness.events.lossy_proxy import open_lossy_proxy
 from harness.postgresql.databases import Database
 from harness.program.settings import create_settings
-from saldo.bootstrap.relay import rewind_sink, run_relays, sinks_status
+from saldo.bootstrap.relay import read_sink_status, rewind_sink, run_relays
 from saldo.bootstrap.service import run_service
 from saldo.events.event import Encoder, Event
 from saldo.relay.rabbitmq.exchange import ExchangeOptions, ExchangeSink
@@ -142,12 +142,12 @@ async def test_disabled_webhooks_become_events_in_order(fresh_url: str, rabbitmq
     assert {event["data"]["id"] for event in received.events} == set(ids)
     for event in received.events:
         _check_against_schema(event, "webhook-disabled")
-    statuses = {status.name: status for status in await sinks_status(settings, fresh_url)}
+    statuses = {status.name: status for status in await read_sink_status(settings, fresh_url)}
     assert statuses["rabbitmq-exchange"].events_behind == 0
     # The webhook was created before there were events, and its relay doesn't run.
     assert statuses[f"webhook-{ids[0]}"].events_behind == 5
     await rewind_sink(settings, fresh_url, "rabbitmq-exchange", "start")
-    statuses = {status.name: status for status in await sinks_status(settings, fresh_url)}
+    statuses = {status.name: status for status in await read_sink_status(settings, fresh_url)}
     assert statuses["rabbitmq-exchange"].events_behind == 5
 
 
@@ -194,7 +194,7 @@ async def test_order_per_user_with_unroutable_events(fresh_url: str, rabbitmq_ur
         ):
             await consumer.take_until(received, 41)
         assert not received.faults
-        (status,) = await sinks_status(settings, fresh_url)
+        (status,) = await read_sink_status(settings, fresh_url)
         assert (status.events_published, status.events_unrouted) == (205, 164)
         assert (status.events_behind, status.failures) == (0, 0)
         assert not status.is_active
@@ -377,7 +377,7 @@ async def test_lost_confirmations_and_events_on_the_way_to_the_stream(
         ids: list[str] = []
 
         async def wait_until_confirmed() -> None:
-            while (await sinks_status(settings, fresh_url))[0].events_behind:
+            while (await read_sink_status(settings, fresh_url))[0].events_behind:
                 await asyncio.sleep(0.02)
 
         async with (
@@ -396,7 +396,7 @@ async def test_lost_confirmations_and_events_on_the_way_to_the_stream(
                     await read_stream(rabbitmq_stream_url, stream, len(ids) - 1)
                 else:
                     await way.wait_until_swallowed(ids[-3])
-                assert (await sinks_status(settings, fresh_url))[0].events_behind == 3
+                assert (await read_sink_status(settings, fresh_url))[0].events_behind == 3
                 way.muted = way.swallowing = False
                 way.cut()
                 await wait_until_confirmed()

@@ -20,7 +20,7 @@ from harness.program.settings import create_settings
 from saldo.background import seal_worker
 from saldo.background.seal_worker import Sealer
 from saldo.background.throttle import PostingActivity
-from saldo.bootstrap.service import limits_of
+from saldo.bootstrap.service import create_ledger_limits
 from saldo.ledger.model import Entry, Kind, Outcome, TransactionRequest
 from saldo.ledger.seals import (
     FIRST_PREVIOUS,
@@ -109,7 +109,9 @@ def create_users(database: Database, count: int) -> None:
 async def post(database: Database, requests: list[TransactionRequest]) -> None:
     connection = await asyncpg.connect(database.service_url, connection_class=DatabaseConnection)
     try:
-        await Poster(connection, limits_of(create_settings(database.service_url))).post(requests)
+        await Poster(connection, create_ledger_limits(create_settings(database.service_url))).post(
+            requests
+        )
     finally:
         await connection.close()
 

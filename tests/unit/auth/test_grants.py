@@ -13,7 +13,7 @@ from saldo.auth.grants import UNAUTHENTICATED_ADMIN, Grant, Scope
 from saldo.auth.rate_limit import Rate, TokenBucket
 from saldo.cli.exit_codes import CommandError, ExitCode
 from saldo.cli.root_account import refuse_root, warn_of_root
-from saldo.http.authorization import required_scope
+from saldo.http.authorization import find_required_scope
 from saldo.settings import model as settings_module
 from saldo.settings.model import Settings
 
@@ -44,7 +44,7 @@ from saldo.settings.model import Settings
     ],
 )
 def test_scopes_required_by_requests(method: str, path: str, scope: Scope | None) -> None:
-    assert required_scope(method, path) is scope
+    assert find_required_scope(method, path) is scope
 
 
 def test_only_admin_includes_every_scope() -> None:
@@ -127,7 +127,7 @@ def test_a_start_as_root_is_refused_unless_it_is_allowed(
     user_id: int, as_root: bool, refused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: user_id)
-    settings = settings_module.load(as_root=as_root)
+    settings = settings_module.load_settings(as_root=as_root)
     if not refused:
         refuse_root(settings)
         return

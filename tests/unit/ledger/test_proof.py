@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from saldo.client import proof as verifier
 from saldo.client.proof import InvalidProofError, verify_proof
-from saldo.http.api.proofs import proof_of, write_seal
+from saldo.http.api.proofs import build_proof, convert_seal
 from saldo.ledger.model import Entry, Kind, Outcome
 from saldo.ledger.seals import FIRST_PREVIOUS, entry_bytes, leaf_hash, merkle_root, seal_hash
 from saldo.store.seals import RecordedSeal
@@ -91,7 +91,7 @@ def make_seal(some: Sequence[Entry], previous: bytes = FIRST_PREVIOUS) -> Record
 def proof(of: Entry, some: Sequence[Entry], seal: RecordedSeal | None = None) -> Any:
     """Return a proof as the service answers it and its client parses it."""
     leaves = [leaf_hash(entry_bytes(each)) for each in some]
-    return _as_json(proof_of(of, seal or make_seal(some), leaves))
+    return _as_json(build_proof(of, seal or make_seal(some), leaves))
 
 
 def around(of: Entry, size: int) -> tuple[list[Entry], RecordedSeal]:
@@ -102,7 +102,7 @@ def around(of: Entry, size: int) -> tuple[list[Entry], RecordedSeal]:
 
 
 def answer(*seals: RecordedSeal) -> Any:
-    return {"items": [_as_json(write_seal(seal)) for seal in seals], "next_after": None}
+    return {"items": [_as_json(convert_seal(seal)) for seal in seals], "next_after": None}
 
 
 def chain(*sizes: int) -> tuple[list[list[Entry]], list[RecordedSeal]]:
@@ -124,7 +124,7 @@ def _as_json(value: Any) -> Any:
 def test_verifier_encodes_entries_like_the_service(of: Entry) -> None:
     seal = make_seal([of])
     # The entry is the only one of its seal: its bytes are the leaf, and the leaf is the root.
-    written = _as_json(proof_of(of, seal, [seal.root]))["entry"]
+    written = _as_json(build_proof(of, seal, [seal.root]))["entry"]
     assert verifier.encode_entry(written) == entry_bytes(of)
 
 
@@ -244,10 +244,10 @@ def test_a_chain_begins_at_the_first_entry_and_nowhere_else(
 def test_service_gives_no_proof_for_entries_that_the_seal_does_not_cover() -> None:
     some, seal = around(KINDS["posted"], 6)
     leaves = [leaf_hash(entry_bytes(each)) for each in some]
-    assert proof_of(KINDS["posted"], seal, leaves) is not None
-    assert proof_of(KINDS["posted"], seal, leaves[:-1]) is None
-    assert proof_of(KINDS["posted"], seal, leaves[::-1]) is None
-    assert proof_of(KINDS["posted"], replace(seal, hash=bytes(32)), leaves) is None
+    assert build_proof(KINDS["posted"], seal, leaves) is not None
+    assert build_proof(KINDS["posted"], seal, leaves[:-1]) is None
+    assert build_proof(KINDS["posted"], seal, leaves[::-1]) is None
+    assert build_proof(KINDS["posted"], replace(seal, hash=bytes(32)), leaves) is None
 
 
 class TestKept:

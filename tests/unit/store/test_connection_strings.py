@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from saldo.encoding.urls import parse_strict_url
 from saldo.settings.environment import SettingsError
-from saldo.settings.model import load
+from saldo.settings.model import load_settings
 from saldo.store.connections.parameters import (
     IGNORED_VALUES,
     IMPLEMENTED_HERE,
@@ -172,7 +172,7 @@ def _load(setting: str, url: str) -> Any:
     others: dict[str, Any] = {}
     if setting == "jwt_jwks_url":
         others = {"jwt_issuer": "https://issuer.example", "jwt_audience": "saldo"}
-    return load(**{setting: url}, **others)
+    return load_settings(**{setting: url}, **others)
 
 
 @given(

@@ -29,7 +29,7 @@ app = typer.Typer(
 @app.command()
 def status(json_: Json = False) -> None:
     """Show the progress of the audit and all known faults."""
-    settings = settings_module.load()
+    settings = settings_module.load_settings()
 
     async def read(database_url: str) -> tuple[AuditStatus, list[KnownFault]]:
         async with open_audit_store(settings, database_url) as audits:
@@ -76,7 +76,7 @@ def acknowledge(
     """
     if not 0 < len(why.strip()) <= WHY_LENGTH_MAX:
         raise ConfigurationError(f"--why: expected 1 to {WHY_LENGTH_MAX} characters")
-    settings = settings_module.load()
+    settings = settings_module.load_settings()
 
     async def write(database_url: str) -> bool:
         async with open_audit_store(settings, database_url) as audits:

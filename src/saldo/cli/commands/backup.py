@@ -138,7 +138,7 @@ def upgrade(
 
 
 def _embedded_settings() -> Settings:
-    settings = settings_module.load()
+    settings = settings_module.load_settings()
     set_up_logging(settings)
     if settings.database_url is not None:
         raise ConfigurationError(

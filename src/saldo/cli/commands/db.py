@@ -32,7 +32,7 @@ def migrate(json_: Json = False) -> None:
     The command also grants the service role its rights. `saldo serve` does the same when it starts. After this command,
     it can start without the owner's URL.
     """
-    settings = settings_module.load()
+    settings = settings_module.load_settings()
     set_up_logging(settings)
     with Database(settings, beside_service=True):
         print_confirmation(
@@ -55,7 +55,7 @@ def roles(
 
     The SQL also grants the roles their rights. The names come from the connection strings.
     """
-    settings = settings_module.load()
+    settings = settings_module.load_settings()
     named = _roles_of(settings)
     names = {"owner": named.owner, "service": named.service}
     if not apply:
@@ -79,7 +79,7 @@ def distribute(json_: Json = False) -> None:
     SALDO_DATABASE_URL must be the connection string of the coordinator. Stop all other clients of the database first.
     The command copies the log, which takes time. Only a restore can undo it.
     """
-    settings = settings_module.load()
+    settings = settings_module.load_settings()
     set_up_logging(settings)
     if settings.database_url is None:
         raise ConfigurationError(

@@ -79,7 +79,7 @@ def verify(
     try:
         if all_ and state is not None:
             raise ConfigurationError("--all can't be combined with --state")
-        settings = settings_module.load()
+        settings = settings_module.load_settings()
         kept = [] if heads is None else read_kept_seals(heads)
         database = Database(settings, beside_service=True, purpose=Purpose.READ)
         with database as database_url:

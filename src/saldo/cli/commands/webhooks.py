@@ -20,9 +20,13 @@ from saldo.cli.output import (
     print_line,
     print_table,
 )
-from saldo.parsing.faults import InvalidError
+from saldo.parsing.faults import InvalidRequestError
 from saldo.parsing.transactions import parse_uuid
-from saldo.parsing.webhooks import parse_state, read_new_webhook, webhook_parser_options
+from saldo.parsing.webhooks import (
+    create_webhook_parser_options,
+    parse_new_webhook_fields,
+    parse_state,
+)
 from saldo.settings import model as settings_module
 from saldo.store.errors import ConfigurationError
 from saldo.store.webhooks import Delivery, TooManyWebhooksError, Webhook, WebhookChange, Webhooks
@@ -60,14 +64,16 @@ def create(
 
     The secret is printed once. All later events are delivered to the URL.
     """
-    settings = settings_module.load()
+    settings = settings_module.load_settings()
     fields = {
         "url": url,
         "event_types": event_type or None,
         "user_ids": user or None,
         "secret": secret,
     }
-    wanted = _read(lambda: read_new_webhook(fields, webhook_parser_options(settings)))
+    wanted = _read(
+        lambda: parse_new_webhook_fields(fields, create_webhook_parser_options(settings))
+    )
     try:
         webhook_id = query_database(
             settings,
@@ -90,7 +96,7 @@ def create(
 @app.command("list")
 def list_(json_: Json = False) -> None:
     """List all webhooks with their state."""
-    settings = settings_module.load()
+    settings = settings_module.load_settings()
     found = query_database(
         settings,
         open_webhook_store,
@@ -122,7 +128,7 @@ def list_(json_: Json = False) -> None:
 def show(webhook_id: WebhookId, json_: Json = False) -> None:
     """Show one webhook."""
     webhook = query_database(
-        settings_module.load(),
+        settings_module.load_settings(),
         open_webhook_store,
         lambda webhooks: webhooks.get(webhook_id),
         read_only=True,
@@ -155,7 +161,9 @@ def show(webhook_id: WebhookId, json_: Json = False) -> None:
 def delete(webhook_id: WebhookId, json_: Json = False) -> None:
     """Delete a webhook and its pending deliveries."""
     if not query_database(
-        settings_module.load(), open_webhook_store, lambda webhooks: webhooks.delete(webhook_id)
+        settings_module.load_settings(),
+        open_webhook_store,
+        lambda webhooks: webhooks.delete(webhook_id),
     ):
         raise _unknown(webhook_id)
     _confirm(webhook_id, "deleted", as_json=json_)
@@ -198,7 +206,7 @@ def deliveries(
         return await webhooks.deliveries(webhook_id, after_id=0, state=wanted, limit=ROWS_MAX)
 
     found = query_database(
-        settings_module.load(), open_webhook_store, list_deliveries, read_only=True
+        settings_module.load_settings(), open_webhook_store, list_deliveries, read_only=True
     )
     if found is None:
         raise _unknown(webhook_id)
@@ -242,7 +250,7 @@ def replay(
     json_: Json = False,
 ) -> None:
     """Retry dead and pending deliveries immediately."""
-    settings = settings_module.load()
+    settings = settings_module.load_settings()
     uuid = None if event is None else _read(lambda: parse_uuid(event))
 
     async def replay_all(webhooks: Webhooks) -> int | None:
@@ -260,12 +268,12 @@ def replay(
 def _read(read: Callable[[], T]) -> T:
     try:
         return read()
-    except InvalidError as error:
+    except InvalidRequestError as error:
         raise ConfigurationError(str(error)) from None
 
 
 def _change(webhook_id: int, change: WebhookChange) -> None:
-    settings = settings_module.load()
+    settings = settings_module.load_settings()
     kept = timedelta(seconds=settings.webhook_secret_overlap_seconds)
     if not query_database(
         settings,

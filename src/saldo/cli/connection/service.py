@@ -94,7 +94,7 @@ def connect(
         CommandError: The options are invalid, or no service could be started.
     """
     # A misspelt SALDO_URL must not select another ledger.
-    settings_module.check()
+    settings_module.check_setting_names()
     # SIGTERM stops the command in the same orderly way as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     key = _read_key(target)
@@ -103,7 +103,7 @@ def connect(
         with _client(_check_url(target.url), key, retries) as (client, connection):
             yield ConnectedService(client, connection, target.url.rstrip("/"))
         return
-    settings = settings_module.load()
+    settings = settings_module.load_settings()
     # The connection string of the operator's database must not be written to any file.
     name = "SALDO_DATABASE_URL" if settings.database_url else str(settings.data_dir.resolve())
     announced = None if settings.database_url else read_announced_url(settings.data_dir)

@@ -15,7 +15,7 @@ from saldo.cli.output import print_note
 from saldo.cli.progress import ProgressDisplay, show_progress
 from saldo.cli.row_files import Format, RowFile, UnreadableError, open_table
 from saldo.cli.signals import StopRequest
-from saldo.parsing.faults import InvalidError
+from saldo.parsing.faults import InvalidRequestError
 from saldo.parsing.transactions import ParserOptions, parse_transaction
 from saldo.settings import model as settings_module
 
@@ -82,7 +82,7 @@ class DryRun:
             try:
                 request = reader.request(row)
                 parsed = parse_transaction(request.body(), None, self._options)
-            except (InvalidRowError, InvalidError) as error:
+            except (InvalidRowError, InvalidRequestError) as error:
                 self._bad(row.line, str(error))
             else:
                 count_posted(counts, request, replayed=False)
@@ -119,7 +119,7 @@ class DryRun:
 
 
 def _parser_options() -> ParserOptions:
-    settings = settings_module.load()
+    settings = settings_module.load_settings()
     return ParserOptions(
         settings.tzinfo,
         settings.currency_decimals,
