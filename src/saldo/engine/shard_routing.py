@@ -17,8 +17,8 @@ from saldo.store.citus.placement import Node
 from saldo.store.errors import StoreError
 
 PLACE_SECONDS: Final = 5.0
-"""Interval between two queries of the placement. Until the next one, the previous node forwards the batches of a
-shard that has moved."""
+"""Interval between two queries of the placement. If a shard has moved, its previous node forwards the batches until the
+next query."""
 
 _log = logging.getLogger("saldo.engine")
 

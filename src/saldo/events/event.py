@@ -23,9 +23,9 @@ TRANSACTION_POSTED: Final = "saldo.transaction.posted"
 TRANSACTION_REFUSED: Final = "saldo.transaction.refused"
 WEBHOOK_DISABLED: Final = "saldo.webhook.disabled"
 EVENT_TYPES: Final = (USER_CREATED, TRANSACTION_POSTED, TRANSACTION_REFUSED)
-"""Types of the events made from entries of the log, which are all that the live stream has."""
+"""Types of the events made from entries of the log. The live stream has only these events."""
 RELAYED_EVENT_TYPES: Final = (*EVENT_TYPES, WEBHOOK_DISABLED)
-"""Types of the events that sinks receive: those of the log, and those made from notices."""
+"""Types of the events that sinks receive: the events made from entries of the log, and those made from notices."""
 
 EventType = Literal["saldo.user.created", "saldo.transaction.posted", "saldo.transaction.refused"]
 RelayedEventType = EventType | Literal["saldo.webhook.disabled"]

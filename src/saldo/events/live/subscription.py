@@ -1,8 +1,8 @@
 """A subscriber of the live stream: it reads past entries from its own position, and then joins the tail.
 
-Nothing is lost or delivered twice. The subscriber reads pages of the log until there is no more, and waits until the
-hub has read at least as far. Then it joins: from now on the hub delivers the entries after the hub's position to it.
-Finally it reads the entries between its own position and the hub's.
+Nothing is lost or delivered twice. The subscriber reads pages of the log until it reaches the end, and waits until the
+hub has read at least as far. Then the subscriber joins the tail: the hub delivers all entries after the hub's current
+position to it. Finally the subscriber reads the entries between its own position and that position.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class EventFilter:
 
 
 class SubscriptionHub(Protocol):
-    """The part of the hub that a subscription uses (`saldo.events.live.hub.Hub`)."""
+    """The interface of the hub that a subscription uses. It is implemented by `saldo.events.live.hub.Hub`."""
 
     async def wait_until_read(self, positions: Mapping[int, int], seconds: float) -> bool: ...
     def join(self, subscription: LiveSubscription) -> Positions: ...
@@ -152,9 +152,9 @@ class LiveSubscription:
 
     @property
     def mark(self) -> bytes:
-        """The frame that sets the client's id after the payload that `next` returned last.
+        """The frame that sets the client's id. It is sent after the payload that `next` returned last.
 
-        After the end of the subscription it is a comment, because the buffer was discarded."""
+        After the end of the subscription, the frame is a comment and sets no id, because the buffer was discarded."""
         if self.ended.done():
             return sse.comment("ended")
         positions = self._positions
