@@ -15,7 +15,7 @@ INSTANT_MAX: Final = datetime(2200, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
 """Bounds of the instants in a ledger. Drivers store years at the limits of the type as infinity."""
 
 FUTURE_TOLERANCE_MAX: Final = timedelta(days=1)
-"""Maximum value of the setting for timestamps ahead of the clock. Lists of entries rely on it."""
+"""Maximum value of the setting for timestamps ahead of the clock. Queries of lists rely on this maximum."""
 
 MICROSECOND: Final = timedelta(microseconds=1)
 

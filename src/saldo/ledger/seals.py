@@ -18,7 +18,8 @@ from typing import Final
 from saldo.ledger.model import Entry
 
 SEAL_ENTRIES_MAX: Final = 1024
-"""Maximum number of entries of a seal. A proof reads all of them, and then has ten hashes."""
+"""Maximum number of entries of a seal. To build a proof, all entries of the seal are read. The proof has at most ten
+hashes."""
 
 FIRST_PREVIOUS: Final = bytes(32)
 """Previous hash of a shard's first seal."""

@@ -58,7 +58,7 @@ class SlowBatches:
         self._lines = LogRateLimiter(SLOW_LOG_INTERVAL_SECONDS)
 
     def record(self, batch: BatchReport) -> None:
-        """Log the batch if it was slow and the last line is long enough ago."""
+        """Log the batch if it was slow, unless the last line was logged less than `SLOW_LOG_INTERVAL_SECONDS` ago."""
         if batch.done_at - batch.taken_at < self._seconds:
             return
         left_out = self._lines.take()

@@ -35,8 +35,8 @@ def render_metrics(
     """Return the metrics in the format that the scraper accepts.
 
     Args:
-        accept: the header of the request. OpenMetrics is used if it asks for that.
-        figures: metrics that the processes don't count themselves.
+        accept: the Accept header of the request. OpenMetrics is used if the header asks for it.
+        figures: metrics that are not counted by the processes but queried from the database.
     """
     registry: Any = REGISTRY
     if several_processes:

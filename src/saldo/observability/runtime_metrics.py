@@ -21,7 +21,7 @@ UPDATE_SECONDS = 5.0
 
 
 class SampledAdmission(Protocol):
-    """The part of the admission limit that is sampled."""
+    """The properties of the admission limit that are sampled."""
 
     limit: int
 
@@ -30,7 +30,8 @@ class SampledAdmission(Protocol):
 
 
 class SampledEngine(Protocol):
-    """The part of the engine that is sampled. While a batch hangs, the queue fills, and no lane could report it."""
+    """The properties of the engine that are sampled. The lanes don't report them, because a lane could not do so while
+    its batch hangs."""
 
     @property
     def admission(self) -> SampledAdmission: ...
@@ -41,7 +42,7 @@ class SampledEngine(Protocol):
 
 
 class PoolStatus(Protocol):
-    """The part of a connection pool (asyncpg's) that is sampled."""
+    """The methods of a connection pool (asyncpg's) that are sampled."""
 
     def get_size(self) -> int: ...
     def get_idle_size(self) -> int: ...
