@@ -34,7 +34,7 @@ class IntegrityReport(NamedTuple):
 
     @property
     def faults(self) -> dict[str, int]:
-        """Return the counts that should be zero and are not."""
+        """Return the counts of faults that are not zero, by description."""
         counted = self._asdict()
         names = list(self._fields[3:])
         return {name.replace("_", " "): counted[name] for name in names if counted[name]}
@@ -44,8 +44,7 @@ def check_integrity(url: str) -> IntegrityReport:
     """Read and check the whole ledger.
 
     Raises:
-        ConfigurationError: The ledger violates a rule, which the message names.
-        psycopg.Error: The ledger can't be read.
+        ConfigurationError: The ledger violates rules. The message names them. psycopg.Error: The ledger can't be read.
     """
     with psycopg.connect(url) as connection:
         row = connection.execute(statement("schema/integrity_check")).fetchone()

@@ -1,4 +1,5 @@
-"""Runs the steps on the connection that `saldo.store.schema.migrate` hands over, in its transaction."""
+"""Runs the steps on the connection that `saldo.store.schema.migrate` passes in, and in the transaction of that
+connection."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
--- See sql/log_page.sql. identity: the log identity of the coordinator.
+-- See log/page.sql. identity: the log identity of the coordinator.
 -- The timestamp of an opening entry is stored as -infinity; the result has the user's created_at instead.
 WITH read AS MATERIALIZED (
     SELECT p.shard, p.seq, p.head, least(p.seq + $4::bigint, p.head, p.until) AS reached

@@ -1,4 +1,4 @@
--- See sql/seals_entries.sql.
+-- See seals/unsealed_entries.sql.
 WITH behind AS MATERIALIZED (
     SELECT b.shard, b.last_seq, b.head,
         sum(least(b.head - b.last_seq, 1024))

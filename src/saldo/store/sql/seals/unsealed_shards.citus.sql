@@ -1,4 +1,4 @@
--- See sql/seals_behind.sql.
+-- See seals/unsealed_shards.sql.
 SELECT b.shard, b.last_seq, b.hash,
     extract(epoch FROM clock_timestamp() - (
         SELECT t.recorded_at FROM saldo.transactions AS t
