@@ -26,8 +26,8 @@ POSTING_SECONDS = 1.0
 """Time after the last batch for which posting counts as active. After that time, background work delays no client."""
 
 _SCHEDSTAT = Path("/proc/thread-self/schedstat")
-"""The thread's scheduler statistics, on Linux only: nanoseconds on a processor, nanoseconds ready and waiting for one,
-and a count."""
+"""The thread's scheduler statistics, on Linux only: nanoseconds of running on a processor, nanoseconds of waiting for a
+processor, and a count."""
 
 
 class CpuThrottle:

@@ -35,8 +35,8 @@ class AdmissionLimit:
 
     Attributes:
         admitted: The number of admitted requests that wait for their decision.
-        is_open: Whether any request is admitted. The engine closes it when it stops.
-        limit: The current limit. Single requests are admitted while fewer admitted requests wait.
+        is_open: Whether any requests are admitted. It is false until the engine starts, and from its stop on.
+        limit: The current limit. Single requests are admitted while `admitted` is below it.
     """
 
     __slots__ = ("_queue", "_requests_max", "_seconds_max", "admitted", "is_open", "limit")

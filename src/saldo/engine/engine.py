@@ -71,7 +71,7 @@ class Engine:
         self.admission = AdmissionLimit(
             limits.queue_wait_seconds_max, limits.queue_requests_max, self._queue
         )
-        """Decides whether a request may be queued; the load shedder asks it before a request is parsed."""
+        """Decides whether a request may be queued. The load shedder also uses it, before a request is parsed."""
         QUEUE_LIMIT.set(limits.queue_requests_max)
         # Each atomic request needs a separate database transaction. A separate lane posts atomic requests, one at a
         # time.
@@ -181,7 +181,7 @@ class Engine:
         return results
 
     async def post_atomic(self, requests: Sequence[TransactionRequest]) -> list[Decision]:
-        """Post all of the requests or none. On a distributed ledger their users must be in one shard.
+        """Post all of the requests or none. On a distributed ledger the users of the requests must be in one shard.
 
         Returns:
             A decision for each request. Nothing was recorded unless every outcome is posted.

@@ -29,7 +29,8 @@ class PendingRequest:
         atomic: Whether all of the requests are recorded, or none.
         may_have_been_sent: Whether an attempt may have recorded any of the requests.
         lost: The PostgreSQL processes of lost attempts that may still be running; None stands for an unknown process.
-        parent: The object from which this one was split after a rejection by the database.
+        parent: The object from which this one was split, after the database had rejected a batch; None if it was not
+            split.
         queued_at: The time of queueing by `time.monotonic`, because the event loop's clock does not advance during an
             iteration.
         trace: The context of the spans; None if the requests are not traced.

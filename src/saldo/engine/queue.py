@@ -2,8 +2,8 @@
 
 While few requests wait, one lane takes all of them, because one batch costs the database less than several small ones.
 While many wait, each lane takes only as many groups as fill half of a batch, so that several lanes work in parallel. No
-two lanes hold the same group. They therefore never wait for each other's locks, and the requests of a user are posted
-in the order in which they were queued.
+two lanes hold the same group. The lanes of a process therefore never wait for each other's locks, and the requests of a
+user are posted in the order in which they were queued.
 
 On a distributed ledger a batch contains one shard. A group is then a shard, and a lane takes the group whose oldest
 request has waited longest. Each lane is assigned to one of the nodes and takes only the shards of that node, so that an
@@ -32,7 +32,8 @@ available again."""
 
 
 class Group:
-    """The waiting requests for the shards `≡ group (mod groups)`, oldest first."""
+    """The waiting requests of a group of shards, oldest first. The number of each shard, modulo the number of groups,
+    is the number of its group."""
 
     __slots__ = ("backoff_seconds", "claimed", "deferred_at", "node_index", "requests", "waiting")
 

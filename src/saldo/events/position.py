@@ -1,9 +1,9 @@
 """The text form of positions in the log. Clients of the live stream receive it as the id of an event, and store it.
 
 The text is `v1.` followed by base64url without padding of: the epoch of the log (8 bytes), the set of shards (64 bits),
-the `seq` of each of these shards as a varint, and a CRC-32 of all that. The CRC detects a text that was cut or altered
-while a client stored it. Without the CRC, such a text could be read as another position, and events would be lost
-unnoticed.
+the `seq` of each of these shards as a varint, and a CRC-32 of all preceding bytes. The CRC detects a text that was cut
+or altered while a client stored it. Without the CRC, such a text could be read as another position, and events would be
+lost unnoticed.
 """
 
 from __future__ import annotations

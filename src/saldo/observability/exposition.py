@@ -85,6 +85,10 @@ class _BuildInfoCollector:
         self._version = version
 
     def collect(self) -> Iterator[Metric]:
-        info = GaugeMetricFamily("saldo_build_info", "1.", labels=["version", "python"])
+        info = GaugeMetricFamily(
+            "saldo_build_info",
+            "Versions of Saldo and Python, as labels; the value is always 1.",
+            labels=["version", "python"],
+        )
         info.add_metric([self._version, platform.python_version()], 1)
         yield info

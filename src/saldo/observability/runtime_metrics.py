@@ -17,7 +17,8 @@ from saldo.observability.metrics import (
 
 LOOK_SECONDS = 0.1
 UPDATE_SECONDS = 5.0
-"""Interval of updates of the lag and of the pools. The reported lag is the greatest since the last update."""
+"""Interval at which the gauges of the lag and of the pools are updated. The reported lag is the greatest since the last
+update."""
 
 
 class SampledAdmission(Protocol):

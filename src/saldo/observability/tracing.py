@@ -79,8 +79,8 @@ class Tracing:
         """Return the ASGI application with a span for each traced request.
 
         Args:
-            follows: decides whether the client of a request may choose by its traceparent if the request is traced.
-                Unknown clients may not, since they could have all their requests traced.
+            follows: returns whether the client of a request may decide by its traceparent whether the request is
+                traced. Unknown clients must not decide, because they could have all their requests traced.
             state_of: returns the state of a request from its scope.
         """
 
@@ -95,7 +95,8 @@ class Tracing:
         return call
 
     def _begins(self) -> bool:
-        """Return whether to trace work for which no client has decided."""
+        """Return whether to trace work for which no client has decided. The choice is random, with the probability
+        `ratio`."""
         return random.random() < self._ratio  # noqa: S311
 
     async def _trace(

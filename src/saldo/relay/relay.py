@@ -1,7 +1,7 @@
 """The relay of one sink: takes the lease, reads the log after the cursors, publishes, and moves the cursors.
 
-A cursor moves only after the sink has confirmed, so that no event is lost if a process dies. Events that were confirmed
-but whose cursor had not moved yet are published again.
+A cursor moves only after the sink has confirmed, so that no event is lost if a process dies. If a process dies after
+events were confirmed and before the cursor was moved, these events are published again.
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ class Relay:
     async def _read(
         self, lease: Lease, positions: Positions, busy: set[int]
     ) -> list[LogEntry | Notice]:
-        """Read about one batch of the next entries, mainly from the shards that had some at the last read."""
+        """Read about one batch of the next entries, mainly from the shards that had entries at the last read."""
         found: list[LogEntry | Notice] = [
             *await self._read_log(lease, positions, busy - {NOTICES_SHARD})
         ]

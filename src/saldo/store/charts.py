@@ -72,8 +72,8 @@ class Charts:
         return TimeRange(*rows[0]) if rows else None
 
     async def bounds(self, user_id: int, after: datetime, until: datetime) -> NumberRange | None:
-        """Return the numbers of the entries that took effect after `after` and up to `until`; None if the user does not
-        exist."""
+        """Return the bounds of the numbers of the entries that took effect after `after` and up to `until`; None if the
+        user does not exist."""
         rows = await self._fetch(
             "charts/number_bounds", user_id, after, until, LATE_ENTRIES_MAX + 1
         )

@@ -20,7 +20,7 @@ class Key:
 
     Attributes:
         user_ids, networks: The users and networks that the key is limited to; None if it is not limited.
-        replaced_by: The key that replaced this one, which remains valid until `expires_at`.
+        replaced_by: The id of the key that replaced this key. This key remains valid until `expires_at`.
         valid: Whether the key is neither revoked nor expired.
     """
 

@@ -216,7 +216,7 @@ class Reader:
 
         Args:
             date: The date of the balance (inclusive); None for the latest balance.
-            known_at: The time up to which entries were recorded; None for all entries.
+            known_at: Only entries that were recorded up to this time are counted; None counts all entries.
 
         Raises:
             KnownAtInFutureError: `known_at` is not in the past.
@@ -257,7 +257,7 @@ class Reader:
             before: The number below which the page begins; None begins with the newest transaction.
             since, until: The bounds of the timestamp: `since` is included, `until` is not.
             posted: True for posted transactions only, False for refused ones only, None for both.
-            known_at: The time up to which transactions were recorded; None for all.
+            known_at: Only transactions that were recorded up to this time are returned; None returns all.
 
         Raises:
             KnownAtInFutureError: `known_at` is not in the past.

@@ -46,7 +46,8 @@ BACKOFF_SECONDS = 1.0
 """Pause between attempts to read the log after a failure."""
 
 Start = Literal["now", "start"] | datetime | LogPosition
-"""Start of a subscription: new entries only, all entries, those recorded since a time, or those after a position."""
+"""Start of a subscription: new entries only, all entries, entries recorded since a time, or entries after a
+position."""
 
 K = TypeVar("K")
 
@@ -127,7 +128,7 @@ class Hub:
         return subscription
 
     def leave(self, subscription: LiveSubscription) -> None:
-        """Remove a subscription, whatever its state is."""
+        """Remove a subscription, in any state."""
         if subscription in self._subscriptions:
             self._subscriptions.remove(subscription)
             self._audience.discard(subscription)

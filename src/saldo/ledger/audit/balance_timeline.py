@@ -36,11 +36,11 @@ class Timeline:
         self._leasts = [0] * (2 * self._leaves)
 
     def __len__(self) -> int:
-        """Return the number of instants, on which the memory depends."""
+        """Return the number of instants, to which the memory is proportional."""
         return len(self._instants)
 
     def fill(self, amounts: Iterable[tuple[int, int]]) -> None:
-        """Add many amounts with their instants at once, and then build the tree from the leaves.
+        """Add many amounts with their instants, and then build the tree from the leaves.
 
         Raises:
             InstantOutsideTimelineError: the timeline does not have one of the instants.

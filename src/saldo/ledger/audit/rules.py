@@ -1,9 +1,9 @@
 """The rules of the audit: they check whether a shard's entries, in the order of `seq`, can come from the ledger.
 
-Every entry is compared with the entries that determine it: the preceding one in the shard, the user's preceding one,
-and for a late withdrawal the user's balance at every instant. A difference is a `LedgerFault`, which names the entry,
-and the found and the expected value. After a fault the audit continues with the found values, so that one altered entry
-is reported as one fault.
+Every entry is compared with the preceding entry of the shard and with the preceding entry of the user. A late
+withdrawal is also checked against the user's balance at every instant. A difference is a `LedgerFault`, which names the
+entry, and the found and the expected value. After a fault the audit continues with the found values, so that one
+altered entry is reported as one fault.
 
 The module does no I/O: the reader of the log provides the required data (`unknown_users`, `late_withdrawals`) before it
 checks entries. For speed, entries are read as integers, with times as microseconds since 2000-01-01 UTC.
@@ -46,7 +46,7 @@ _COLUMNS: Final = len(ENTRY_COLUMNS).to_bytes(2, "big")
 
 
 class Rule(StrEnum):
-    """The rule that a fault breaks. The values are stable, because they are stored, and occur in metrics and logs."""
+    """A rule of the audit. The values are stable, because they are stored, and occur in metrics and logs."""
 
     SEQ = "seq"  # 1, 2, 3 … in each shard
     SHARD = "shard"  # the user's shard
@@ -87,7 +87,7 @@ class LedgerFault(NamedTuple):
         seq: the `seq` of the entry, or of the first entry that the seal covers; 0 if there is no entry.
         last_seq: the `seq` of the last entry that the seal covers; otherwise that of the entry.
         found, expected: descriptions, with amounts in minor units.
-        uuid, user_id, number: those of the entry; None if it does not exist or is not known.
+        uuid, user_id, number: those of the entry; None if the entry does not exist or is not known.
     """
 
     rule: Rule
@@ -137,10 +137,10 @@ class RawEntry(NamedTuple):
 
 
 class UserState(NamedTuple):
-    """The state of a user after an entry, which determines the next one.
+    """The state of a user after an entry, with which the user's next entry is compared.
 
     Attributes:
-        seq: the `seq` of that entry; 0 if there is none yet, and then `number` is -1.
+        seq: the `seq` of that entry; 0 if the user has no entry yet. In that case `number` is -1.
     """
 
     seq: int

@@ -103,8 +103,8 @@ class ExchangeSink:
         return sum(isinstance(each, DeliveredMessage) for each in confirmations)
 
     async def blocked_reason(self) -> str | None:
-        """See `Sink.blocked_reason`. The broker reports to publishing connections with `connection.blocked` that it
-        blocks."""
+        """See `Sink.blocked_reason`. A broker that blocks sends `connection.blocked` to the connections that
+        publish."""
         transport = None if self._connection is None else self._connection.transport
         if transport is None:
             return None

@@ -1,7 +1,7 @@
 """The check of the addresses that a webhook may reach: only public addresses, in any notation.
 
 The check is made on the address of each connection when it is opened (`saldo.relay.webhooks.http_sender`), so that a
-name that resolves to another address the second time (DNS rebinding) does not bypass it.
+name that resolves to another address the second time (DNS rebinding) does not bypass the check.
 """
 
 from __future__ import annotations

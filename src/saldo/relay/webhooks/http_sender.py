@@ -127,7 +127,7 @@ class HttpSender:
         except TimeoutError:
             return Attempt(f"no response within {self._timeout_seconds:g} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            # ValueError: the URL was accepted when the webhook was created, but no connection to it is possible.
+            # ValueError: the URL was accepted when it was set, but no connection to it is possible.
             return Attempt(failure_of(error, url))
         except Exception as error:
             # Only the frames are logged, since the message may contain the URL.

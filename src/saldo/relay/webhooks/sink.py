@@ -333,7 +333,7 @@ class WebhookSink:
     async def _with_events(
         self, due: Sequence[PendingDelivery]
     ) -> list[tuple[PendingDelivery, Event | None]]:
-        """Return each delivery with its event; None if the log no longer has the event."""
+        """Return each delivery with its event. The event is None if the log no longer has it."""
         found = await self._log.entries_at([(each.shard, each.seq, each.uuid) for each in due])
         events = {entry.uuid: self._encoder.encode(entry) for entry in found}
         return [(each, events.get(each.uuid)) for each in due]

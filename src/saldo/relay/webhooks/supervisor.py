@@ -37,7 +37,7 @@ class _Running(NamedTuple):
 
 
 class WebhookSupervisor:
-    """The relays of all webhooks, started, updated and ended as the subscriptions change."""
+    """Runs the relays of all webhooks. They are started, updated and ended as the subscriptions change."""
 
     def __init__(
         self,

@@ -143,7 +143,8 @@ class AuditReader:
         }
 
     async def users_without_opening_entry(self, after_id: int) -> tuple[int | None, list[int]]:
-        """Check up to `USERS_PER_READ` users with greater ids for opening entries.
+        """Check whether the next users, up to `USERS_PER_READ`, have opening entries. The users have ids above
+        `after_id`.
 
         Returns:
             The last id that was checked, or None if no more users follow; and the ids of the checked users without an

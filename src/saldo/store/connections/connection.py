@@ -67,7 +67,8 @@ def read_only_pools() -> Iterator[None]:
 
 
 class Backend(NamedTuple):
-    """A server process. Its id may be reused after it has ended; its start time is unique."""
+    """A server process. Its id may be reused after the process has ended, so that only the id and the start time
+    together identify it."""
 
     pid: int
     started_at: datetime

@@ -98,7 +98,7 @@ def binaries_of(major: str) -> Path | None:
 
 
 def read_version(binaries: Path) -> str | None:
-    """Return the major version of the programs in a directory; None if it has none."""
+    """Return the major version of PostgreSQL's programs in a directory; None if there are no such programs."""
     try:
         done = subprocess.run(  # noqa: S603
             [binaries / "postgres", "--version"],

@@ -103,7 +103,7 @@ async def check_schema(pool: Any) -> Schema:
 def newest_revision() -> str:
     """Return the number of the last migration of this version.
 
-    If the schema has a newer migration, only those of its parts are compared that no migration changes.
+    If the schema has a newer migration, only the parts that a later migration must not change are compared.
     """
     versions = files("saldo.store.schema.migrations") / "versions"
     names = [file.name for file in versions.iterdir() if file.name.endswith(".py")]

@@ -17,7 +17,7 @@ class IntegrityReport(NamedTuple):
     Attributes:
         last_recorded_at: The recorded time of the last entry; None if the log is empty.
         balances_wrong: The number of entries whose balance is not the sum of the posted amounts.
-        numbers_missing: The number of entries that do not follow the user's previous one.
+        numbers_missing: The number of entries whose number does not follow that of the user's previous entry.
         shards_with_gaps: The number of shards whose `seq` is not 1, 2, 3 …
         users_without_entries: The number of users without an opening entry.
         users_missing: The number of users that have entries, but do not exist.

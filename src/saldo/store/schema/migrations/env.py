@@ -1,5 +1,4 @@
-"""Runs the steps on the connection that `saldo.store.schema.migrate` passes in, and in the transaction of that
-connection."""
+"""Runs the steps on the connection that `saldo.store.schema.migrate` hands over, in its transaction."""
 
 from alembic import context
 
