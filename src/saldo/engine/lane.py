@@ -297,8 +297,8 @@ class Lane:
         requests = [request for waiting in batch for request in waiting.requests]
         sent_at = time.monotonic()
         decisions = await self._call(batch, requests, self._poster)
-        # The results are set later in this iteration of the event loop, so that the next batch is sent before the
-        # responses to this one are written.
+        # The results are set a little later (`call_soon`), so that the next batch is sent before the responses to this
+        # one are written.
         oldest = min(batch, key=attrgetter("queued_at"))
         report = BatchReport(
             self._number,
@@ -321,7 +321,7 @@ class Lane:
         if oldest is not None and oldest.known is not None:
             others = (waiting for waiting in decided if waiting.known is None)
             oldest = min(others, key=attrgetter("queued_at"), default=None)
-        if oldest is not None and not oldest.atomic:  # they wait for each other only
+        if oldest is not None and not oldest.atomic:  # atomic requests wait for each other only
             self._observe_wait(oldest.queued_before, time.monotonic() - oldest.queued_at)
 
     def _defer(

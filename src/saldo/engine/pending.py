@@ -120,7 +120,8 @@ class PendingRequest:
         for request, decision in zip(self.requests, decisions, strict=True):
             if decision.outcome is Outcome.UUID_CONFLICT:
                 return True
-            # If a uuid occurs twice in the array, the second is a replay of the first, which is not recorded.
+            # If a uuid occurs twice in the array, the second decision is a replay of the first one, although nothing is
+            # recorded under the uuid.
             refused = decision.replayed and decision.outcome is not Outcome.POSTED
             if refused and request.uuid not in seen:
                 return True

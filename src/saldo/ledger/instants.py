@@ -23,7 +23,7 @@ MICROSECOND: Final = timedelta(microseconds=1)
 TEXT_LENGTH_MAX: Final = 64
 
 _INSTANT: Final = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)"  # a date, alone or with
+    r"(\d{4})-(\d\d)-(\d\d)"  # a date, alone or followed by
     r"(?:[Tt ](\d\d)([:-])(\d\d)(?:\5(\d\d)(?:[.,](\d+))?)?"  # a time; "-" may separate its parts
     r"\s?([Zz]|[+-]\d\d(?::?[0-5]\d)?)?)?",
     re.ASCII,

@@ -118,7 +118,7 @@ def _is_style_selector(name: str, position: int) -> bool:
 
 
 def _is_pictograph(character: str) -> bool:
-    # Sk: the five skin tones.
+    # The category Sk contains the five skin tones of emoji.
     return not character.isascii() and unicodedata.category(character) in ("So", "Sk", "Sm")
 
 

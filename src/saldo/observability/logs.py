@@ -42,7 +42,7 @@ def set_up(level: str, format_: LogFormat) -> None:
         structlog.processors.StackInfoRenderer(),
     ]
     last: Processor = (
-        # Plain tracebacks, because the pretty ones print local variables, which contain names and amounts.
+        # Tracebacks are plain, because the pretty ones print local variables, which contain names and amounts.
         structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )

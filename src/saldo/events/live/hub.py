@@ -208,7 +208,8 @@ class Hub:
                 _log.warning("live stream: %s", error)
             except Exception:
                 _log.exception("the live stream failed unexpectedly")
-                # Some subscribers may have been served and others not, so all must resume from their own positions.
+                # Some subscribers may have been served and others not. All streams are ended, so that each client
+                # resumes from its own position.
                 for subscription in tuple(self._subscriptions):
                     self.end(subscription, Ending.FAILED)
             await asyncio.sleep(BACKOFF_SECONDS)
@@ -236,7 +237,8 @@ class Hub:
                 return
             await self._deliver(page)
             if page.identity is not None:
-                # The pause applies even if the log has more entries. The next page then has more entries.
+                # The pause also applies if the log has more entries. Subscribers that are behind then get larger
+                # payloads.
                 await asyncio.sleep(began + READ_INTERVAL_SECONDS_MIN - loop.time())
             if page.shards_with_more:
                 per_shard = max(PER_SHARD_MIN, PAGE_ENTRIES // len(page.shards_with_more))

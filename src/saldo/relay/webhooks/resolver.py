@@ -54,7 +54,8 @@ class ThreadPerNameResolver(AbstractResolver):
         return [
             ResolveResult(
                 hostname=host,
-                # A link-local address keeps its scope. The policy usually denies it; if not, the scope is needed.
+                # A link-local address keeps its scope. The policy usually denies such an address. If it allows the
+                # address, the scope is needed.
                 host=socket.getnameinfo(address, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0],
                 port=port,
                 family=found_family,

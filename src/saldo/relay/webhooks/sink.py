@@ -104,7 +104,8 @@ class WebhookSink:
         """Set the subscription that applies from the next event on."""
         self._subscription = subscription
         types, users = subscription.event_types, subscription.user_ids
-        # By default all types of the log. Notices are sent only to subscriptions that list their type.
+        # By default, events of all types of the log are sent. Notices are sent only to subscriptions that list the
+        # notices' type.
         self._types = frozenset(EVENT_TYPES if types is None else types)
         self._users = None if users is None else frozenset(users)
 

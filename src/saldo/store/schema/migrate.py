@@ -238,7 +238,7 @@ def _migrate(connection: sqlalchemy.Connection, driver: Driver) -> bool:
     if current == script.get_current_head():
         return True
     if current is not None and current not in {step.revision for step in script.walk_revisions()}:
-        # This is a rolling update: a schema remains compatible for two releases.
+        # This happens in a rolling update, and is no error: a schema remains compatible for two releases.
         _log.warning("the schema is at %s, which is newer than this version of Saldo", current)
         return False
     _log.info("migrating the schema from %s to %s", current or "nothing", script.get_current_head())
