@@ -1,2 +1,2 @@
-"""Background tasks of the ledger: seals, totals and the audit. Several processes may run them, without doing any work
-twice."""
+"""Background tasks of the ledger: seals, totals and the audit. Several processes may run these tasks at the same
+time."""

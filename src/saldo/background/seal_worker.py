@@ -28,7 +28,8 @@ free processor, the sealer then uses a third of a processor and of a connection.
 because entries that are sealed later need the same work."""
 
 PAUSE_FACTOR_POSTING: Final = 3.0
-"""The same while transactions are being posted. The sealer then uses a quarter of a processor."""
+"""Maximum pause after a pass that reached the limit of entries, while transactions are being posted, as a multiple of
+the pass's duration. The sealer then uses a quarter of a processor."""
 
 UNSEALED_SECONDS_MAX: Final = 0.4
 """Waiting time of the oldest unsealed entry from which the sealer does not pause. It is short, because the next pass

@@ -28,8 +28,9 @@ STEP_BACK = 4.0
 processor."""
 
 PAUSE_FACTOR_POSTING = 50.0
-"""The same while transactions are being posted, which caps the counting at a fiftieth of a processor (about 10,000
-entries per second). If more are posted, the totals lag behind."""
+"""Pause after a pass that found many entries, while transactions are being posted, as a multiple of the pass's
+duration. It caps the counting at a fiftieth of a processor (about 10,000 entries per second). If more are posted, the
+totals lag behind."""
 
 _log = logging.getLogger("saldo.relay")
 

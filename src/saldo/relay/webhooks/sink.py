@@ -33,8 +33,8 @@ from saldo.store.sinks import Lease
 from saldo.store.webhooks import ActiveWebhook, NewDelivery, PendingDelivery, Webhooks
 
 BATCH_SECONDS_MAX = 2.0
-"""Maximum time for a batch. The events that are left after this time are stored as pending, so that slow deliveries to
-one user don't delay those of other users."""
+"""Maximum time for a batch. The events that are left after this time are stored as pending, so that slow deliveries of
+one user's events don't delay the events of other users."""
 
 POLL_SECONDS = 1.0
 """Polling interval of pending deliveries. Polling is needed, because replays are requested in other processes."""
