@@ -89,7 +89,8 @@ class BatchPoster(Protocol):
 
 
 Connect = Callable[[int, Node | None], Awaitable[BatchPoster]]
-"""Function that connects the lane with this number to a node; None means the configured database."""
+"""Function that takes the number of a lane and a node, and opens the connection of the lane to that node. If the node
+is None, the connection leads to the configured database."""
 
 ObserveWait = Callable[[int, float], None]
 """Function that takes a sample of the waiting time: the number of requests queued before the oldest request of a batch,
@@ -108,7 +109,7 @@ class LaneLimits:
 
 
 class Lane:
-    """A lane, which takes batches from the queue and posts each of them until it is decided."""
+    """A lane, which takes batches from the queue and posts each batch until its requests are decided."""
 
     def __init__(
         self,

@@ -31,13 +31,13 @@ class PendingRequest:
         lost: The PostgreSQL processes of lost attempts that may still be running; None stands for an unknown process.
         parent: The object from which this one was split, after the database had rejected a batch; None if it was not
             split.
-        queued_at: The time of queueing by `time.monotonic`, because the event loop's clock does not advance during an
-            iteration.
+        queued_at: The time of queueing. It is taken from `time.monotonic`, because the event loop's clock does not
+            advance during an iteration.
         trace: The context of the spans; None if the requests are not traced.
         queued_before: The number of requests that were waiting before these.
         known: The results of all original requests, in order, after a batch has left some of them undecided. An
-            undecided request has None here, and only undecided requests remain in `requests`. The attribute itself is
-            None before.
+            undecided request has None here, and only undecided requests remain in `requests`. Before that, the
+            attribute itself is None.
     """
 
     requests: Sequence[TransactionRequest]
@@ -95,7 +95,7 @@ class PendingRequest:
         self.requests = [request for request, result in pairs if result is None]
 
     def with_parents(self) -> Iterator[PendingRequest]:
-        """Yield this object, the one from which it was split, and so on."""
+        """Yield this object, the object from which it was split, and so on up to an object that was not split off."""
         waiting: PendingRequest | None = self
         while waiting is not None:
             yield waiting

@@ -1,7 +1,7 @@
 """The routing of batches on a distributed ledger: lanes connect directly to the node of each shard.
 
-If a new node can't be reached from this machine, lanes use the configured database for its shards, which forwards the
-batches.
+If a new node can't be reached from this machine, lanes send the batches of its shards to the configured database, which
+forwards them to the node.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class CircuitBreaker:
         """Wait until an attempt may be made.
 
         Raises:
-            CircuitBreakerStoppedError: no attempt is made any more.
+            CircuitBreakerStoppedError: the webhook was stopped or disabled.
         """
         async with self._free, contextlib.AsyncExitStack() as stack:
             if self.is_open:

@@ -252,7 +252,7 @@ async def open_pool(
     application_name: str = "saldo read",
     any_server: bool = False,
 ) -> Any:
-    """Open a pool of connections for single statements, which connects on demand.
+    """Open a pool of connections for single statements. Connections are opened on demand.
 
     Args:
         any_server: Whether connections may lead to a standby.
