@@ -23,7 +23,7 @@ from saldo.store.errors import StoreError
 from saldo.store.sinks import LeaseLostError
 
 STEP_ENTRIES: Final = 512
-"""Number of entries checked per step. A step takes a few milliseconds, of the database and of this process."""
+"""Number of entries checked per step. A step takes a few milliseconds, both in the database and in this process."""
 
 POSTING_SLOWDOWN_FACTOR: Final = 4.0
 """Factor by which the audit is slower while transactions are being posted."""
@@ -65,7 +65,7 @@ class Auditor:
     ) -> None:
         """
         Args:
-            beside: the posting activity, for which the audit slows down.
+            beside: the posting activity. The audit slows down while transactions are being posted.
         """
         self._audits = audits
         self._reader = reader
@@ -160,7 +160,13 @@ class Auditor:
 
 
 def pause_seconds(due: float, took: float, *, posting: bool) -> float:
-    """Return the seconds to pause after a step that took `took` seconds and was due to take `due` at the set rate."""
+    """Return the pause after a step, in seconds.
+
+    Args:
+        due: the duration of the step at the configured rate, in seconds.
+        took: the actual duration of the step, in seconds.
+        posting: whether transactions are being posted.
+    """
     if posting:
         due *= POSTING_SLOWDOWN_FACTOR
     return max(due - took, took * PAUSE_FACTOR)

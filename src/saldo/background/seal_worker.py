@@ -17,26 +17,30 @@ from saldo.store.errors import StoreError
 from saldo.store.seals import ENTRIES_MAX, LastSeal, NewSeal, SealStore
 
 SEAL_SECONDS: Final = 0.8
-"""Maximum interval between two passes, and maximum pause after one. An entry waits for the next pass, and then until
-its seal is written."""
+"""Maximum pause between two passes. An entry waits for the next pass, and then until its seal is written."""
 
 RETRY_SECONDS: Final = 5.0
 """Pause after a failed pass."""
 
 STEP_BACK: Final = 2.0
+"""Maximum pause after a pass that reached the limit of entries, as a multiple of its duration. On a machine without a
+free processor, the sealer then uses a third of a processor and of a connection. Longer pauses would save nothing,
+because entries that are sealed later need the same work."""
+
 PAUSE_FACTOR_POSTING: Final = 3.0
-"""Maximum pauses after a pass that reached the limit of entries, as multiples of its duration. They cap the sealer at a
-third of a processor and of a connection on the busiest machine, and at a quarter while transactions are being posted.
-Entries that are sealed later need the same work."""
+"""Maximum pause after a pass that reached the limit of entries, while transactions are being posted, as a multiple of
+the pass's duration. The sealer then uses a quarter of a processor."""
 
 UNSEALED_SECONDS_MAX: Final = 0.4
+"""Waiting time of the oldest unsealed entry from which the sealer does not pause. It is short, because the next pass
+and its seals take time, too."""
+
 BACKLOG_SECONDS: Final = 10.0
-"""Range of the waiting time of the oldest unsealed entry in which the sealer does not pause, because the next pass and
-its seals take time, too. An entry that waited for longer than `BACKLOG_SECONDS` belongs to a backlog from a time
-without a sealer, which is not urgent."""
+"""Waiting time of the oldest unsealed entry from which the sealer pauses again. Such an entry belongs to a backlog from
+a time without a sealer, which is not urgent."""
 
 TAKE_OVER_SECONDS: Final = 3.0
-"""Time without a seal by another sealer after which a sealer on standby takes over."""
+"""Time after which a sealer on standby takes over, if no other sealer has appended a seal."""
 
 _SEQ: Final = slice(6, 14)
 """Position of the `seq` in an entry's bytes."""
@@ -50,7 +54,7 @@ class Sealer:
     def __init__(self, seals: SealStore, beside: PostingActivity) -> None:
         """
         Args:
-            beside: the posting activity, for which the sealer slows down.
+            beside: the posting activity. The sealer slows down while transactions are being posted.
         """
         self._seals = seals
         self._beside = beside
@@ -59,7 +63,8 @@ class Sealer:
         self._stopped: set[tuple[int, int]] = set()
         self._told: set[tuple[int, int]] = set()
         self.reached_limit = False
-        """True if the last pass reached the limit of entries: in total, or in the shard of one very active user."""
+        """True if the last pass reached a limit of entries: the maximum of a pass, or in one shard the maximum of a
+        seal."""
         self.waited_seconds = 0.0
         """Waiting time of the oldest entry that the last pass found."""
 
@@ -133,7 +138,8 @@ class Sealer:
 
 
 class StandbyTurn:
-    """The standby state of a sealer. If two seal at the same time, the one that comes too late pauses for a while."""
+    """Decides whether a sealer is on standby. If two sealers seal the same entries, the loser of the race waits, and
+    takes over if the entries stay unsealed."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -154,7 +160,7 @@ class StandbyTurn:
         """
         if not self._standing_back:
             return True
-        # If the entries that waited at the last pass still wait, nobody seals.
+        # If the entries that were unsealed at the last pass still are, no other sealer is running.
         if not self._seen or any(behind.get(shard) != seq for shard, seq in self._seen.items()):
             self._seen, self._since = behind, self._clock()
         self._standing_back = self._clock() - self._since < TAKE_OVER_SECONDS
@@ -162,10 +168,11 @@ class StandbyTurn:
 
 
 def build_seal(shard: int, last: LastSeal, entries: Sequence[bytes]) -> NewSeal | None:
-    """Return the seal of a shard's next entries, up to the first gap; None if they don't follow the last seal.
+    """Return the seal of a shard's next entries, up to the first gap; None if the first entry does not follow the last
+    seal.
 
     Args:
-        entries: `entry_bytes` of consecutive entries, in order.
+        entries: the bytes of the shard's entries after the last seal (`entry_bytes`), in the order of `seq`.
     """
     first_seq = last.seq + 1
     if not entries or _seq(entries[0]) != first_seq:
@@ -185,7 +192,7 @@ def pause_seconds_at_limit(seconds: float, tired: float, waited: float, *, posti
 
     Args:
         seconds: duration of the last pass, which reached the limit of entries.
-        tired: pause that the CPU throttle asks for (`CpuThrottle`).
+        tired: pause that the CPU throttle has computed (`CpuThrottle`).
         waited: waiting time of the oldest entry that the pass found.
         posting: whether transactions are being posted.
     """
@@ -199,7 +206,7 @@ def pause_seconds(seconds: float, entries: int) -> float:
     """Return the pause after all entries have been sealed.
 
     Args:
-        seconds: time since the round's first pass began. The oldest new entry has waited for so long already, and the
+        seconds: time since the round's first pass began. The oldest new entry has already waited for that time, and the
             next pass will take about as long.
         entries: number of entries sealed in the round. If it is large, the pause is halved, so that the next pass does
             not reach the limit of entries.

@@ -1,7 +1,7 @@
 """A strict check of URLs that may contain a password, made before any library parses them.
 
-A character that had to be percent-encoded ends a part of a URL too early. The rest is then parsed as another part,
-which libraries print in their messages: the end of a password as a port, a host or a database. So a URL must be
+If a password contains a character that is not percent-encoded but should be, parsers end the password there, and take
+the rest of it for a port, a host or a database. Libraries print these parts in their messages. A URL must therefore be
 unambiguous here, and error messages quote nothing of it.
 """
 

@@ -28,8 +28,8 @@ ATOMIC_LANES = 1
 class EngineLimits:
     """The limits of the engine; see the settings of the same names.
 
-    `by_shard` is true for a distributed ledger. A batch then contains one shard only, and `lanes` is the number for
-    each node that has shards.
+    `by_shard` is true for a distributed ledger. A batch then contains requests of one shard only, and `lanes` is the
+    number of lanes for each node that has shards.
     """
 
     lanes: int
@@ -60,7 +60,7 @@ class Engine:
         """
         self._tracing = tracing
         self.by_shard = limits.by_shard
-        """True for a distributed ledger, on which no request spans two shards."""
+        """True for a distributed ledger. The users of an atomic request must then be in one shard."""
         self._groups = SHARDS if limits.by_shard else limits.lanes
         self._queue = RequestQueue(
             groups=self._groups,
@@ -71,9 +71,10 @@ class Engine:
         self.admission = AdmissionLimit(
             limits.queue_wait_seconds_max, limits.queue_requests_max, self._queue
         )
-        """Decides whether a request may be queued; the load shedder asks it before a request is parsed."""
+        """Decides whether a request may be queued. The load shedder also uses it, before a request is parsed."""
         QUEUE_LIMIT.set(limits.queue_requests_max)
-        # An atomic request is a database transaction of its own. A separate lane posts them, one at a time.
+        # Each atomic request needs a separate database transaction. A separate lane posts atomic requests, one at a
+        # time.
         self._atomic_queue = RequestQueue(
             groups=1, batch_requests_max=1, parallel_lanes_requests_min=1
         )
@@ -103,7 +104,7 @@ class Engine:
 
     def start(self) -> None:
         """Start the lanes and accept requests."""
-        # The value is read once, because each read is a system call.
+        # The event loop is looked up once, because each lookup makes a system call.
         self._loop = asyncio.get_running_loop()
         for lane in self._lanes:
             lane.start()
@@ -112,7 +113,7 @@ class Engine:
     def set_nodes(self, nodes: Sequence[Node | None]) -> None:
         """Set the node of each shard of a distributed ledger; None means the configured database.
 
-        Lanes connect to these nodes, and lanes are added if there are more nodes.
+        Lanes connect to these nodes. If the number of nodes has grown, lanes are added.
         """
         self._queue.set_nodes(nodes)
         while len(self._lanes) < self._lanes_of_node * self._queue.node_count + ATOMIC_LANES:
@@ -122,7 +123,8 @@ class Engine:
                 lane.start()
 
     async def stop(self, seconds: float) -> None:
-        """Reject new requests and finish those in flight, within a time limit. The remaining ones fail."""
+        """Reject new requests, and finish the queued ones. Requests that are not finished within the time limit
+        fail."""
         self.admission.is_open = False
         for queue in (self._queue, self._atomic_queue):
             queue.close()
@@ -133,7 +135,7 @@ class Engine:
         self._deadlines.stop()
 
     async def post(self, request: TransactionRequest) -> Decision:
-        """Post one request and return the decision, which is committed by then.
+        """Post one request, and return the decision after it is committed.
 
         Raises:
             QueueFullError, DeadlineExceededError: Nothing was recorded.
@@ -146,7 +148,7 @@ class Engine:
         try:
             waiting = self._create_pending([request])
             self._queue.put(waiting, shard_of(request.user_id) % self._groups)
-            # A disconnected client cancels its own wait, and never the batch.
+            # If the client disconnects, only this wait is cancelled. The batch continues.
             (result,) = await waiting.decided
         finally:
             self.admission.release()
@@ -155,7 +157,7 @@ class Engine:
         return result
 
     async def post_many(self, requests: Sequence[TransactionRequest]) -> list[Result]:
-        """Post many requests. Those of one user are decided in the given order.
+        """Post many requests. Requests of the same user are decided in the given order.
 
         Returns:
             A result for each request. An `EngineError` is returned and not raised.
@@ -179,7 +181,7 @@ class Engine:
         return results
 
     async def post_atomic(self, requests: Sequence[TransactionRequest]) -> list[Decision]:
-        """Post all of the requests or none. On a distributed ledger their users must be in one shard.
+        """Post all of the requests or none. On a distributed ledger the users of the requests must be in one shard.
 
         Returns:
             A decision for each request. Nothing was recorded unless every outcome is posted.

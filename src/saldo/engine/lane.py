@@ -1,6 +1,7 @@
-"""A lane: one database connection that posts, with one batch in flight while the next one collects.
+"""A lane: one database connection that posts batches, one at a time. While a batch is in flight, the requests of the
+next one collect in the queue.
 
-On a distributed ledger the connection is to a node that has shards, and posts to these.
+On a distributed ledger the connection leads to one node, and posts to the shards of that node.
 
 The busier the database is, the larger the batches are.
 """
@@ -49,17 +50,19 @@ BACKOFF_SECONDS_MAX = 1.0
 outage."""
 
 CLASHES_MAX = 3
-"""Consecutive clashes after which a batch is bisected. The first resend already sees the entries of the other batch,
-so that repeated clashes have another cause."""
+"""Number of consecutive uuid clashes after which a batch is bisected. In a clash, another batch recorded one of the
+uuids at the same time. The first resend already sees the entries of the other batch, so that repeated clashes have
+another cause."""
 
 UNSETTLED_SECONDS_MAX = 3.0
-"""Maximum time for which a lane waits until the server process of a lost attempt has ended; after that the outcome is
-unknown. Unless the network is interrupted, the process notices the lost connection within
-`client_connection_check_interval`, one second."""
+"""Maximum time for which a lane waits until the PostgreSQL process of a lost attempt has ended. After that, the outcome
+is reported as unknown. Normally the process notices the lost connection within `client_connection_check_interval` (one
+second). It may take longer if the network is interrupted."""
 
 LINGER_LOCK_WAIT_FACTOR = 1.2
-"""Factor of the last batch's lock wait for which a lane lingers to collect requests. Other lanes post in that time,
-so that the database is not idle. A smaller factor makes smaller batches; a larger one only delays."""
+"""Time for which a lane lingers to collect requests, as a multiple of the last batch's lock wait. The lanes of other
+processes post in that time, so that the database is not idle. A smaller factor makes smaller batches, and a larger
+factor only adds a delay."""
 
 LINGER_SECONDS_MIN = 0.0005
 LINGER_SECONDS_MAX = 0.05
@@ -71,7 +74,7 @@ D = TypeVar("D", Decision, Decision | None)
 
 
 class BatchPoster(Protocol):
-    """The part of a connection that a lane uses (`saldo.store.poster.Poster`)."""
+    """The interface of a database connection that a lane uses. It is implemented by `saldo.store.poster.Poster`."""
 
     @property
     def lock_wait_seconds(self) -> float: ...
@@ -86,14 +89,15 @@ class BatchPoster(Protocol):
 
 
 Connect = Callable[[int, Node | None], Awaitable[BatchPoster]]
-"""Function that connects the lane with this number to a node; None means the configured database."""
+"""Function that takes the number of a lane and a node, and opens the connection of the lane to that node. If the node
+is None, the connection leads to the configured database."""
 
 ObserveWait = Callable[[int, float], None]
-"""Function that is called with the number of requests queued before a batch's oldest request, and the seconds that it
-waited."""
+"""Function that takes a sample of the waiting time: the number of requests queued before the oldest request of a batch,
+and the seconds for which that request waited."""
 
 NotifyPosted = Callable[[], None]
-"""Function that notifies the followers of the log of a recorded batch."""
+"""Function that is called after each recorded batch, and wakes the readers of the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,7 @@ class LaneLimits:
 
 
 class Lane:
-    """A lane, which takes batches from the queue and posts each of them until it is decided."""
+    """A lane, which takes batches from the queue and posts each batch until its requests are decided."""
 
     def __init__(
         self,
@@ -126,10 +130,11 @@ class Lane:
         self._tracing = tracing
         self._slow = SlowBatches(limits.slow_log_seconds)
         self._deferred: list[PendingRequest] = []
-        """Requests that the database left undecided, in order. They are the head of the next batch."""
+        """Requests of the batch that the database left undecided, in order. They are put back at the head of the
+        queue."""
         self._poster: BatchPoster | None = None
         self._node: Node | None = None
-        """The node of the present or of the last connection."""
+        """The node of the current connection, or of the last one if there is none now."""
         self._task: asyncio.Task[None] | None = None
         self.busy = False
         """True while a batch is in flight."""
@@ -139,15 +144,15 @@ class Lane:
         self._task = asyncio.create_task(self._run(), name=f"lane {self._number}")
 
     async def stop(self, seconds: float) -> None:
-        """Finish the requests of the closed queue within a time limit, and then cancel the lane."""
+        """Wait until the lane has finished the requests of the closed queue. After a time limit, cancel the lane."""
         if self._task is not None:
             done, _ = await asyncio.wait([self._task], timeout=seconds)
             if not done:
                 self._task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await self._task
-                # The connection is not closed gracefully: a call may be running, with a commit that waits for the
-                # standby.
+                # The connection is not closed gracefully, because a call may still be running whose commit waits for
+                # the standby.
                 self._drop_connection()
         if self._poster is not None:
             await self._poster.close()
@@ -183,9 +188,9 @@ class Lane:
     async def _linger(self, answered: int) -> None:
         """Wait for a short time (linger), so that the next batch grows while other processes hold the shards.
 
-        A small batch that is sent at once would wait for the locks without growing, and many processes would shorten
-        each other's batches. Clients that were just answered often send their next request soon. The lane holds its
-        groups meanwhile.
+        If a small batch were sent immediately, it would wait for the locks and could not grow meanwhile. The batches of
+        all processes would then stay small. While a lane waits, its queue grows, because clients that were just
+        answered often send their next request soon. The lane keeps its groups claimed.
         """
         if self._poster is None:
             return
@@ -233,7 +238,7 @@ class Lane:
             backoff = min(backoff * 2, BACKOFF_SECONDS_MAX)
 
     async def _bisect(self, batch: list[PendingRequest], error: StoreError) -> None:
-        """Bisect the batch to isolate the rejected request, which fails alone. The others are posted."""
+        """Bisect the batch to isolate the rejected request. Only that request fails, and the others are posted."""
         RESENDS.inc()
         if len(batch) > 1:
             middle = len(batch) // 2
@@ -249,7 +254,8 @@ class Lane:
             await self._split(waiting)
             return
         _log.error("the database rejected a request: %s", error)
-        # "Nothing was recorded" holds for this attempt. For a lost attempt it is unknown.
+        # This attempt recorded nothing. But an earlier attempt, whose connection was lost, may have recorded the
+        # request.
         failure: EngineError = OutcomeUnknownError()
         if not waiting.may_have_been_sent:
             timed_out = isinstance(error, StatementTimeoutError)
@@ -259,7 +265,8 @@ class Lane:
     async def _split(self, waiting: PendingRequest) -> None:
         middle = len(waiting.requests) // 2
         results: list[Result] = []
-        # Both are split at once: the state of the first part after its attempt must not be copied to the second.
+        # Both parts are created before the first is posted. Otherwise the state after the first part's attempt would be
+        # copied to the second part.
         parts = [
             waiting.split(requests)
             for requests in (waiting.requests[:middle], waiting.requests[middle:])
@@ -279,7 +286,7 @@ class Lane:
         """Post the batch once, and resolve the decided requests.
 
         Returns:
-            The requests whose outcome is not recorded while an earlier attempt may still be running.
+            The requests whose outcome is not final yet, because an earlier attempt may still be running.
         """
         taken_at = time.monotonic()
         if self._poster is None:
@@ -291,8 +298,8 @@ class Lane:
         requests = [request for waiting in batch for request in waiting.requests]
         sent_at = time.monotonic()
         decisions = await self._call(batch, requests, self._poster)
-        # The results are set later in this iteration of the event loop, so that the next batch is sent before the
-        # responses to this one are written.
+        # The results are set a little later (`call_soon`), so that the next batch is sent before the responses to this
+        # one are written.
         oldest = min(batch, key=attrgetter("queued_at"))
         report = BatchReport(
             self._number,
@@ -310,18 +317,18 @@ class Lane:
         return unsettled
 
     def _report_wait(self, oldest: PendingRequest | None, decided: list[PendingRequest]) -> None:
-        """Report the waiting time of the oldest request. Late withdrawals are excluded, because they wait for each
-        other."""
+        """Report the waiting time of the oldest request. Deferred late withdrawals and atomic requests are excluded,
+        because they wait for each other."""
         if oldest is not None and oldest.known is not None:
             others = (waiting for waiting in decided if waiting.known is None)
             oldest = min(others, key=attrgetter("queued_at"), default=None)
-        if oldest is not None and not oldest.atomic:  # late withdrawals wait for each other only
+        if oldest is not None and not oldest.atomic:  # atomic requests wait for each other only
             self._observe_wait(oldest.queued_before, time.monotonic() - oldest.queued_at)
 
     def _defer(
         self, batch: list[PendingRequest], retried: list[bool], decisions: Sequence[Decision | None]
     ) -> tuple[list[PendingRequest], list[bool], list[Decision]]:
-        """Defer the undecided requests to the next batch, and return the others."""
+        """Keep the undecided requests for a later batch, and return the others."""
         decided = [decision for decision in decisions if decision is not None]
         if len(decided) == len(decisions):
             return batch, retried, decided
@@ -343,8 +350,8 @@ class Lane:
     async def _remove_ended_attempts(
         self, batch: list[PendingRequest], poster: BatchPoster
     ) -> None:
-        """Remove the lost attempts that have ended. This happens before the batch is sent, so that its answer is
-        final."""
+        """Remove the lost attempts of the requests, if these attempts have ended. The check is made before the batch is
+        sent, so that the outcomes of the batch are final."""
         lost = {backend for waiting in batch for backend in waiting.lost}
         known = [backend for backend in lost if backend is not None]
         if known and not await poster.is_any_alive(known):
@@ -357,13 +364,13 @@ class Lane:
         requests: Sequence[TransactionRequest],
         poster: BatchPoster,
     ) -> Sequence[Decision | None]:
-        """Send the requests of a batch, and record in `may_have_been_sent` and `lost` what may have happened to them.
+        """Send the requests of a batch, and update `may_have_been_sent` and `lost` of each.
 
         Raises:
             StoreError: There are no decisions; see `Poster.post`.
         """
-        # A part is sent separately. The object from which it was split must have the same state, because the deadline
-        # applies to it.
+        # If a part of a split request is sent, the object from which it was split gets the same state, because the
+        # deadline applies to that object.
         sending = batch if batch[0].parent is None else [*batch[0].with_parents()]
         before = [waiting.may_have_been_sent for waiting in sending]
         for waiting in sending:
@@ -380,7 +387,7 @@ class Lane:
             BATCH_REQUESTS.observe(len(requests))
             return call.result()
         except (UuidRaceError, TemporarilyUnavailableError, RejectedError):
-            # This attempt recorded nothing, so that the state of earlier ones remains.
+            # This attempt recorded nothing, so the state before it is restored.
             for waiting, sent in zip(sending, before, strict=True):
                 waiting.may_have_been_sent = sent
             raise
@@ -389,7 +396,7 @@ class Lane:
                 waiting.lost.add(poster.backend)
             raise
         finally:
-            call.cancel()  # otherwise the attempt is over
+            call.cancel()  # no effect if the call has ended
 
     def _resolve(
         self,
@@ -428,7 +435,7 @@ class Lane:
 
 
 class ShardUnreachableError(Exception):
-    """Raised when the shard of a batch can't be reached. Batches of other shards need not wait for it."""
+    """Raised when the shard of a batch can't be reached. The lane then continues with the batches of other shards."""
 
 
 def _decide(waiting: PendingRequest, results: list[Result]) -> None:
@@ -438,12 +445,12 @@ def _decide(waiting: PendingRequest, results: list[Result]) -> None:
 def _results(decisions: Sequence[D], *, again: bool) -> Sequence[D]:
     if not again:
         return decisions
-    # A replay after a lost connection is caused by the lane's own resend.
+    # After a lost connection, the lane's own resend causes the replay, and not the client.
     return [decision and decision._replace(replayed=False) for decision in decisions]
 
 
 def _split_by_pending(batch: list[PendingRequest], decisions: Sequence[D]) -> Iterator[Sequence[D]]:
-    """Yield the decisions of each waiting object."""
+    """Yield the decisions of each pending request."""
     begin = 0
     for waiting in batch:
         end = begin + len(waiting.requests)
@@ -452,7 +459,7 @@ def _split_by_pending(batch: list[PendingRequest], decisions: Sequence[D]) -> It
 
 
 def _find_unsettled(batch: list[PendingRequest], decisions: list[Decision]) -> list[PendingRequest]:
-    """Return the requests whose outcome is not recorded while an earlier attempt may still be running."""
+    """Return the requests whose outcome is not final yet, because an earlier attempt may still be running."""
     if not any(waiting.lost for waiting in batch):
         return []
     parts = _split_by_pending(batch, decisions)

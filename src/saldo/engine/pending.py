@@ -15,7 +15,7 @@ from saldo.ledger.model import Decision, Outcome, TransactionRequest
 from saldo.store.connections.connection import Backend
 
 Result: TypeAlias = Decision | EngineError
-"""The result of one request: the ledger's decision, or the error for which there is none."""
+"""The result of one request: the ledger's decision, or an error if there is no decision."""
 
 
 @dataclass(slots=True, eq=False)
@@ -23,18 +23,21 @@ class PendingRequest:
     """The requests of one caller, in order, with the future of their results.
 
     Attributes:
-        decided: The future: one result for each request, or an `EngineError` for all of them.
+        decided: The future of the results. It has one result for each request, or raises an `EngineError` that applies
+            to all requests.
         deadline: The deadline by the event loop's clock, in seconds.
         atomic: Whether all of the requests are recorded, or none.
         may_have_been_sent: Whether an attempt may have recorded any of the requests.
-        lost: The server processes of attempts that may still be running; None stands for an unknown one.
-        parent: The object from which this one was split after a rejection by the database.
-        queued_at: The time of queueing by `time.monotonic`, because the event loop's clock does not advance during an
-            iteration.
+        lost: The PostgreSQL processes of lost attempts that may still be running; None stands for an unknown process.
+        parent: The object from which this one was split, after the database had rejected a batch; None if it was not
+            split.
+        queued_at: The time of queueing. It is taken from `time.monotonic`, because the event loop's clock does not
+            advance during an iteration.
         trace: The context of the spans; None if the requests are not traced.
         queued_before: The number of requests that were waiting before these.
-        known: The results of all requests in order, with None for the undecided ones, which are in `requests`. None if
-            no batch has left any undecided.
+        known: The results of all original requests, in order, after a batch has left some of them undecided. An
+            undecided request has None here, and only undecided requests remain in `requests`. Before that, the
+            attribute itself is None.
     """
 
     requests: Sequence[TransactionRequest]
@@ -59,8 +62,8 @@ class PendingRequest:
         self.fail_unless_sent(DeadlineExceededError())
 
     def fail_unless_sent(self, error: EngineError) -> None:
-        """Fail the requests with an error that means "nothing was recorded", or with `OutcomeUnknownError` if that is
-        uncertain."""
+        """Fail the requests with an error that means "nothing was recorded". If a request may have been recorded, the
+        error is `OutcomeUnknownError` instead."""
         recorded = self.known is not None and any(self.known)
         self.fail(OutcomeUnknownError() if self.may_have_been_sent or recorded else error)
 
@@ -92,7 +95,7 @@ class PendingRequest:
         self.requests = [request for request, result in pairs if result is None]
 
     def with_parents(self) -> Iterator[PendingRequest]:
-        """Yield this object, the one from which it was split, and so on."""
+        """Yield this object, the object from which it was split, and so on up to an object that was not split off."""
         waiting: PendingRequest | None = self
         while waiting is not None:
             yield waiting
@@ -101,8 +104,8 @@ class PendingRequest:
     def are_final(self, decisions: Sequence[Decision]) -> bool:
         """Return whether these decisions are final, even if an earlier attempt is still running.
 
-        A recorded outcome is final, and so is a conflict with one. Any other outcome can change: before the lost
-        attempt runs, the user may be created, or a deposit may be posted.
+        A recorded outcome is final, and so is a conflict with a recorded entry. Any other outcome can change, because
+        the lost attempt may run later, after the user was created or a deposit was posted.
         """
         if not self.lost:
             return True
@@ -117,7 +120,8 @@ class PendingRequest:
         for request, decision in zip(self.requests, decisions, strict=True):
             if decision.outcome is Outcome.UUID_CONFLICT:
                 return True
-            # If a uuid occurs twice in the array, the second is a replay of the first, which is not recorded.
+            # If a uuid occurs twice in the array, the second decision is a replay of the first one, although nothing is
+            # recorded under the uuid.
             refused = decision.replayed and decision.outcome is not Outcome.POSTED
             if refused and request.uuid not in seen:
                 return True

@@ -2,13 +2,13 @@
 
 While few requests wait, one lane takes all of them, because one batch costs the database less than several small ones.
 While many wait, each lane takes only as many groups as fill half of a batch, so that several lanes work in parallel. No
-two lanes hold the same group. They therefore never wait for each other's locks, and the requests of a user are posted
-in the order in which they were queued.
+two lanes hold the same group. The lanes of a process therefore never wait for each other's locks, and the requests of a
+user are posted in the order in which they were queued.
 
 On a distributed ledger a batch contains one shard. A group is then a shard, and a lane takes the group whose oldest
-request has waited longest. Each lane is assigned to one of the nodes and takes only its shards, so that an unreachable
-node delays its own shards only. Such a shard is not retried for a while (backoff), and the lane continues with the next
-one.
+request has waited longest. Each lane is assigned to one of the nodes and takes only the shards of that node, so that an
+unreachable node does not delay the shards of other nodes. A shard that can't be reached is retried after a backoff, and
+the lane meanwhile continues with the next shard.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ available again."""
 
 
 class Group:
-    """The waiting requests for the shards `≡ group (mod groups)`, oldest first."""
+    """The waiting requests of a group of shards, oldest first. The number of each shard, modulo the number of groups,
+    is the number of its group."""
 
     __slots__ = ("backoff_seconds", "claimed", "deferred_at", "node_index", "requests", "waiting")
 
@@ -49,14 +50,15 @@ class Group:
 
     @property
     def turn(self) -> float:
-        """The later of the times of its oldest request and its last deferral. The group with the earliest is next."""
+        """The time by which groups are ordered; the group with the earliest time is taken next. It is the time of the
+        group's oldest request or of its last deferral, whichever is later."""
         return max(self.waiting[0].queued_at, self.deferred_at)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The requests that a lane has taken, the groups that it holds, and their node; None means the configured
-    database."""
+    """The requests that a lane has taken, the groups that the lane has claimed, and the node of these groups. If the
+    node is None, the batch goes to the configured database."""
 
     waiting: list[PendingRequest]
     groups: list[Group]
@@ -92,7 +94,8 @@ class RequestQueue:
         self.requests = 0
         """Number of requests that wait for a batch, expired ones included."""
         self.contended = False
-        """True while other processes hold the shards: more batches would then only wait for more locks."""
+        """True while other processes hold the locks of the shards. Lanes then form fewer and larger batches, because
+        each further batch would only wait for locks."""
 
     def set_nodes(self, nodes: Sequence[Node | None]) -> None:
         """Set the node of each group, and assign the lanes to the nodes again; None means the configured database."""
@@ -137,7 +140,7 @@ class RequestQueue:
             self.requests += len(waiting.requests)
 
     async def wait_for_growth(self, requests: int, seconds: float) -> None:
-        """Wait until enough requests wait, until a timeout, or until the queue is closed."""
+        """Wait until the queue has enough requests, the time is over, or the queue is closed."""
         enough = min(requests, self._long_requests_min)
         if self.requests >= enough or self._closed:
             return
@@ -170,14 +173,14 @@ class RequestQueue:
             group.claimed = False
             group.backoff_seconds = 0.0
             if group.requests and self._nodes[group.node_index] != batch.node:
-                # The lane was assigned to another node, and takes its next batch from there.
+                # The group belongs to another node now, so one of the lanes of that node must take it.
                 self._wake_one(group.node_index)
         if self._closed:
-            # Wake the lanes that wait for groups of other lanes: there may be nothing left to wait for.
+            # Lanes that wait for a claimed group are woken, because they must end if the queue is empty.
             self.close()
 
     def requeue_after_backoff(self, batch: Batch) -> None:
-        """Put the undecided requests of a one-group batch back in their order, and hold the group during its
+        """Put the undecided requests of a one-group batch back in their order, and keep the group claimed during its
         backoff."""
         (group,) = batch.groups
         left = [waiting for waiting in batch.waiting if not waiting.decided.done()]
@@ -202,7 +205,7 @@ class RequestQueue:
             self._wake_one(group.node_index)
 
     def close(self) -> None:
-        """Close the queue: lanes end when no request waits."""
+        """Close the queue, so that the lanes end when no request waits."""
         self._closed = True
         for grown in self._growing:
             _wake(grown)
@@ -220,7 +223,7 @@ class RequestQueue:
         return remaining
 
     def _wake_one(self, node_index: int) -> bool:
-        """Wake a lane, and return whether there was one."""
+        """Wake an idle lane of a node. Return False if there is none."""
         idle = self._idle[node_index]
         while idle:
             if _wake(idle.popleft()):
@@ -256,13 +259,14 @@ class RequestQueue:
         return Batch(taken, free, self._nodes[node_index])
 
     def _move(self, group: Group, space: int, taken: list[PendingRequest]) -> int:
-        """Move unexpired requests from a group into a batch, up to its limit. Return their number."""
+        """Move unexpired requests from a group into a batch, up to its limit. Return the part of the limit that they
+        take."""
         moved = 0
         while group.waiting:
             waiting = group.waiting[0]
             count = len(waiting.requests)
-            # Deferred requests take at most half of a batch. Otherwise all others would wait for batches full of late
-            # withdrawals.
+            # A deferred request counts as half a request, so that deferred ones fill at most half of the batch.
+            # Otherwise the other requests would wait for batches full of late withdrawals.
             size = count if waiting.known is None else (count + 1) // 2
             if taken and moved + size > space:
                 break
@@ -276,7 +280,7 @@ class RequestQueue:
 
 
 def _select_fewest_groups(groups: list[Group], requests: int) -> list[Group]:
-    """Return the fewest groups that together have a number of requests, the largest first."""
+    """Return the fewest groups that together have at least `requests` requests, the largest group first."""
     taken: list[Group] = []
     for group in sorted(groups, key=lambda group: group.requests, reverse=True):
         taken.append(group)
@@ -287,7 +291,7 @@ def _select_fewest_groups(groups: list[Group], requests: int) -> list[Group]:
 
 
 def _wake(waiting: asyncio.Future[None]) -> bool:
-    """Wake a waiter, and return whether there was one."""
+    """Wake a waiting lane by its future. Return False if the future is already done."""
     if waiting.done():
         return False
     waiting.set_result(None)

@@ -1,7 +1,7 @@
 """The routing of batches on a distributed ledger: lanes connect directly to the node of each shard.
 
-If a new node can't be reached from this machine, lanes use the configured database for its shards, which forwards the
-batches.
+If a new node can't be reached from this machine, lanes send the batches of its shards to the configured database, which
+forwards them to the node.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from saldo.store.citus.placement import Node
 from saldo.store.errors import StoreError
 
 PLACE_SECONDS: Final = 5.0
-"""Interval between two queries of the placement. Until the next one, the previous node forwards the batches of a
-shard that has moved."""
+"""Interval between two queries of the placement. If a shard has moved, its previous node forwards the batches until the
+next query."""
 
 _log = logging.getLogger("saldo.engine")
 

@@ -1,8 +1,9 @@
-"""The text of positions in the log, in which clients of the live stream store them.
+"""The text form of positions in the log. Clients of the live stream receive it as the id of an event, and store it.
 
 The text is `v1.` followed by base64url without padding of: the epoch of the log (8 bytes), the set of shards (64 bits),
-the `seq` of each of these shards as a varint, and a CRC-32 of all that. The CRC detects a text that was cut or altered
-while a client stored it. Without it such a text could be read as another position, and events would be lost unnoticed.
+the `seq` of each of these shards as a varint, and a CRC-32 of all preceding bytes. The CRC detects a text that was cut
+or altered while a client stored it. Without the CRC, such a text could be read as another position, and events would be
+lost unnoticed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from saldo.store.log import Positions
 
 PREFIX: Final = "v1."
 TEXT_LENGTH_MAX: Final = 1000
-"""Maximum length of a text, in characters: more than 64 varints of nine bytes need."""
+"""Maximum length of a text, in characters. It is more than a position with 64 varints of nine bytes needs."""
 
 EPOCH_BYTES: Final = 8
 _HEAD_BYTES: Final = EPOCH_BYTES + SHARDS // 8

@@ -13,7 +13,8 @@ def frame(event: Event) -> bytes:
 
 
 def join_frames(frames: Sequence[bytes], identity: str) -> bytes:
-    """Return the frames in one text, with the id in the last one: a client that has read it has read them all."""
+    """Return the frames as one payload. Only the last frame has the id, because a client that has read the last frame
+    has read all."""
     return b"".join((*frames[:-1], b"id: ", identity.encode(), b"\n", frames[-1]))
 
 

@@ -37,7 +37,8 @@ class Kind(IntEnum):
 
 
 class Outcome(IntEnum):
-    """The outcome of a request. Refusals are values and not exceptions. Numbers below 10 are recorded, and final."""
+    """The outcome of a request. Refusals are values and not exceptions. Outcomes with numbers below 10 are recorded in
+    the log and final."""
 
     POSTED = 0
     INSUFFICIENT_FUNDS = 1
@@ -60,7 +61,7 @@ class TransactionRequest(NamedTuple):
 
     Attributes:
         amount: signed minor units, above zero for a deposit and below zero for a withdrawal. It is never zero.
-        timestamp: the time at which it takes effect; None means that the ledger chooses it.
+        timestamp: the time at which the transaction takes effect; None means that the ledger chooses the time.
     """
 
     uuid: UUID
@@ -100,7 +101,8 @@ class Decision(NamedTuple):
     """The ledger's decision about one request.
 
     The fields from `user_id` to `recorded_at` are those of the entry under the request's uuid. For a recorded or
-    replayed outcome that is the request's own entry, for a conflict the other one's. Without an entry they are None.
+    replayed outcome, this is the request's own entry. For a conflict, it is the entry of another request. If there is
+    no entry, the fields are None.
     """
 
     outcome: Outcome

@@ -1,10 +1,10 @@
 """Seals: the bytes of an entry, the Merkle tree over consecutive entries, and the chain of seals.
 
-A seal covers consecutive entries of a shard. Its root is that of a Merkle tree whose leaves are the entries (RFC 6962,
-section 2.1, with SHA-256), and its hash includes the hash of the shard's preceding seal. With a known seal, a verifier
-can detect whether any entry up to it was altered, removed, inserted or reordered.
+A seal covers consecutive entries of a shard. Its root is the root of a Merkle tree whose leaves are the entries (RFC
+6962, section 2.1, with SHA-256), and its hash includes the hash of the shard's preceding seal. With a known seal, a
+verifier can detect whether any entry up to the end of this seal was altered, removed, inserted or reordered.
 
-The functions are pure. The stand-alone verifier (`saldo.client.proof`) implements the same independently.
+The functions are pure. The stand-alone verifier (`saldo.client.proof`) implements the same functions independently.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from typing import Final
 from saldo.ledger.model import Entry
 
 SEAL_ENTRIES_MAX: Final = 1024
-"""Maximum number of entries of a seal. A proof reads all of them, and then has ten hashes."""
+"""Maximum number of entries of a seal. To build a proof, all entries of the seal are read. The proof has at most ten
+hashes."""
 
 FIRST_PREVIOUS: Final = bytes(32)
 """Previous hash of a shard's first seal."""
@@ -41,9 +42,9 @@ _MINUS_INFINITY: Final = -(2**63)
 def entry_bytes(entry: Entry) -> bytes:
     """Return the bytes of an entry that are hashed: a tuple in PostgreSQL's binary COPY format.
 
-    They are the number of columns as an int16, and for each column of `ENTRY_COLUMNS` its length as an int32 and its
-    value. Integers are big-endian, times are microseconds since 2000-01-01 UTC (-infinity is the least int64), and the
-    uuid has 16 bytes. The database can output this format itself, and nothing needs to be decoded before hashing.
+    The bytes are the number of columns as an int16, and for each column of `ENTRY_COLUMNS` its length as an int32 and
+    its value. Integers are big-endian, times are microseconds since 2000-01-01 UTC (-infinity is the least int64), and
+    the uuid has 16 bytes. The database can output this format itself, and nothing needs to be decoded before hashing.
     """
     return _ENTRY.pack(
         len(ENTRY_COLUMNS),

@@ -1,8 +1,8 @@
 """The executable specification: a readable statement of the ledger's rules, which is slow on purpose.
 
-It folds requests over a ledger in memory. It keeps the whole history and computes each answer by its definition (a sum
-over all entries), where the SQL function `post` uses indexes. Property tests compare the two, and the fake of
-`saldo.testing` decides by the specification.
+It applies requests to a ledger in memory. It keeps the whole history and computes each answer by its definition (a sum
+over all entries), where the SQL function `post` uses indexes. Property tests compare the two, and the fake service of
+`saldo.testing` uses the specification for its decisions.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class SpecifiedLedger:
     def __init__(self, limits: Limits | None = None, *, by_shard: bool = False) -> None:
         """
         Args:
-            by_shard: a uuid is unique within each shard, as in a distributed ledger, and not within the whole ledger.
+            by_shard: whether a uuid is unique only within its shard, as in a distributed ledger. Otherwise it is unique
+                within the whole ledger.
         """
         self.limits = limits or Limits()
         self._by_shard = by_shard
@@ -49,7 +50,7 @@ class SpecifiedLedger:
 
         Args:
             requests: the requests, in order of arrival.
-            now: the ledger's clock. An entry is never recorded before the head of its shard.
+            now: the ledger's clock. If the shard's last entry has a later recorded time, that time is used instead.
 
         Yields:
             A decision for each request.
@@ -68,14 +69,15 @@ class SpecifiedLedger:
 
         Args:
             requests: the requests, in order of arrival.
-            now: the ledger's clock by shard. An entry is never recorded before the head of its shard.
+            now: returns the ledger's clock for a shard. If the shard's last entry has a later recorded time, that time
+                is used instead.
             atomic: return LATE_CHECK_TOO_LONG for requests that would stay undecided. The caller must ensure that
                 nothing is recorded unless all requests are posted.
 
         Returns:
             A decision for each request. None means that the request is undecided, for one of two reasons: the late
             withdrawals before it have read as many entries as a batch may, or an undecided request of the same user or
-            with the same uuid is before it.
+            with the same uuid precedes this request.
         """
         costs = self._late_costs(requests)
         batch = _Batch(self.limits.late_batch_entries_max, costs, atomic=atomic)
@@ -88,7 +90,8 @@ class SpecifiedLedger:
         return decisions
 
     def _late_costs(self, requests: Sequence[TransactionRequest]) -> dict[int, int]:
-        """Return the number of entries, by user, that late withdrawals read: those after the earliest timestamp."""
+        """Return the number of entries that the checks of late withdrawals read, by user. These are the entries after
+        the earliest timestamp of the user's late withdrawals."""
         limits = self.limits
         costs: dict[int, int] = {}
         for request in requests:
@@ -152,7 +155,8 @@ class SpecifiedLedger:
         horizon = self._users[request.user_id][-1].horizon
         timestamp = request.timestamp
         if timestamp is None:
-            # Such an entry is never late, and never before those posted ahead of the clock within the tolerance.
+            # An entry without a requested timestamp is never late, not even after entries that were posted ahead of the
+            # clock.
             timestamp = now if horizon is None else max(now, horizon)
         outcome = self._outcome(request.user_id, request.amount, timestamp, horizon, now, batch)
         if outcome is None:
@@ -263,8 +267,9 @@ class _Batch:
     """The progress of a batch, with the entries that its late withdrawals read.
 
     Attributes:
-        entries_max: maximum for all users together. The first user with a late withdrawal may read more.
-        costs: number of entries that a user's late withdrawals share, by user; absent if there are none.
+        entries_max: maximum number of entries read for all users together. The check of the first user may read more.
+        costs: number of entries that are read once for all late withdrawals of a user, by user. Users without late
+            withdrawals are absent.
         waiting: users and uuids of undecided requests.
     """
 
@@ -276,7 +281,7 @@ class _Batch:
     waiting: set[int | tuple[int, UUID]] = field(default_factory=set)
 
     def may_read(self, user_id: int) -> bool:
-        """Count the entries that the user's check reads; return False if the batch has already read too many."""
+        """Return whether the batch may read the entries for the user's check. If so, count these entries."""
         if user_id not in self.users:
             cost = self.costs.get(user_id, 0)
             if cost > 0 and self.spent > 0 and self.spent + cost > self.entries_max:

@@ -1,7 +1,8 @@
 """Metrics that are queried from the database at each scrape.
 
-The relay is another process, perhaps on another machine, so every service reports the same numbers. Dashboards must use
-the maximum over all services and not the sum. Values that can't be queried are omitted. Labels contain no URLs.
+Every service reports the same numbers, because they come from the database and not from the processes of the service.
+Dashboards must therefore use the maximum over all services and not the sum. Values that can't be queried are omitted.
+Labels contain no URLs.
 """
 
 from __future__ import annotations

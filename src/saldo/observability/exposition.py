@@ -35,8 +35,8 @@ def render_metrics(
     """Return the metrics in the format that the scraper accepts.
 
     Args:
-        accept: the header of the request. OpenMetrics is used if it asks for that.
-        figures: metrics that the processes don't count themselves.
+        accept: the Accept header of the request. OpenMetrics is used if the header asks for it.
+        figures: metrics that are not counted by the processes but queried from the database.
     """
     registry: Any = REGISTRY
     if several_processes:
@@ -85,6 +85,10 @@ class _BuildInfoCollector:
         self._version = version
 
     def collect(self) -> Iterator[Metric]:
-        info = GaugeMetricFamily("saldo_build_info", "1.", labels=["version", "python"])
+        info = GaugeMetricFamily(
+            "saldo_build_info",
+            "Versions of Saldo and Python, as labels; the value is always 1.",
+            labels=["version", "python"],
+        )
         info.add_metric([self._version, platform.python_version()], 1)
         yield info

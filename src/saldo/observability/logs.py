@@ -24,8 +24,8 @@ _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-
 REQUEST: Final[ContextVar[tuple[str, bytes | None] | None]] = ContextVar(
     "saldo request", default=None
 )
-"""The request that the running task processes: its id, and the client's traceparent, unparsed. It is a plain tuple,
-because one is made for every request and is rarely read."""
+"""The request that the running task processes: its id, and the client's traceparent, unparsed. The value is a plain
+tuple, because it is created for every request and rarely read."""
 
 TRACE_ID: Final[ContextVar[str | None]] = ContextVar("saldo trace", default=None)
 """The trace of the running task's spans, in hexadecimal; None if the task is not traced."""
@@ -42,7 +42,7 @@ def set_up(level: str, format_: LogFormat) -> None:
         structlog.processors.StackInfoRenderer(),
     ]
     last: Processor = (
-        # Plain tracebacks, because the pretty ones print local variables, which contain names and amounts.
+        # Tracebacks are plain, because the pretty ones print local variables, which contain names and amounts.
         structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
@@ -110,7 +110,8 @@ def _add_request(_: Any, __: str, event: EventDict) -> EventDict:
 
 
 class LogRateLimiter:
-    """A rate limiter of log lines. If everything is slow, a line for each occurrence would make it slower."""
+    """Limits how often a recurring log line is written. When everything is slow, logging each occurrence would slow the
+    service down further."""
 
     def __init__(self, seconds: float) -> None:
         """
@@ -122,7 +123,7 @@ class LogRateLimiter:
         self._left_out = 0
 
     def take(self) -> int | None:
-        """Return the number of lines omitted since the last one; None if this line must be omitted, too."""
+        """Return the number of lines omitted since the last written line; None if this line must be omitted, too."""
         now = time.monotonic()
         if now < self._next_at:
             self._left_out += 1

@@ -17,11 +17,12 @@ from saldo.observability.metrics import (
 
 LOOK_SECONDS = 0.1
 UPDATE_SECONDS = 5.0
-"""Interval of updates of the lag and of the pools. The reported lag is the greatest since the last update."""
+"""Interval at which the gauges of the lag and of the pools are updated. The reported lag is the greatest since the last
+update."""
 
 
 class SampledAdmission(Protocol):
-    """The part of the admission limit that is sampled."""
+    """The properties of the admission limit that are sampled."""
 
     limit: int
 
@@ -30,7 +31,8 @@ class SampledAdmission(Protocol):
 
 
 class SampledEngine(Protocol):
-    """The part of the engine that is sampled. While a batch hangs, the queue fills, and no lane could report it."""
+    """The properties of the engine that are sampled. The lanes don't report them, because a lane could not do so while
+    its batch hangs."""
 
     @property
     def admission(self) -> SampledAdmission: ...
@@ -41,7 +43,7 @@ class SampledEngine(Protocol):
 
 
 class PoolStatus(Protocol):
-    """The part of a connection pool (asyncpg's) that is sampled."""
+    """The methods of a connection pool (asyncpg's) that are sampled."""
 
     def get_size(self) -> int: ...
     def get_idle_size(self) -> int: ...

@@ -32,7 +32,7 @@ Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class WrappedRequest(Protocol):
-    """The part of a request's state that the wrapper of an application needs (`saldo.http.request_state`)."""
+    """The fields of a request's state that `Tracing.wrap` uses. They are implemented by `saldo.http.request_state`."""
 
     route: str | None
     is_wrapped: bool
@@ -44,8 +44,8 @@ class Tracing:
     def __init__(self, processor: SpanProcessor, version: str, ratio: float) -> None:
         """
         Args:
-            ratio: the share of requests, and of the relay's batches, that start a trace. It does not apply to requests
-                whose client has decided.
+            ratio: the share of requests, and of the relay's batches, that start a trace. The share does not apply to
+                requests whose client has decided by its traceparent.
         """
         self._ratio = ratio
         # Whether a trace starts is decided in this class and not by a sampler, which costs as much as a span.
@@ -59,7 +59,7 @@ class Tracing:
 
     @classmethod
     def to_collector(cls, url: str, version: str, ratio: float) -> Tracing:
-        """Create a tracer that exports to a collector by OTLP over HTTP, from a thread of its own."""
+        """Create a tracer that exports spans to a collector by OTLP over HTTP, in a background thread."""
         session = requests.Session()
         # A proxy from the environment (HTTP_PROXY) can't reach a collector on this machine.
         session.trust_env = not _is_loopback(urlsplit(url).hostname or "")
@@ -79,8 +79,8 @@ class Tracing:
         """Return the ASGI application with a span for each traced request.
 
         Args:
-            follows: decides whether the client of a request may choose by its traceparent if the request is traced.
-                Unknown clients may not, since they could have all their requests traced.
+            follows: returns whether the client of a request may decide by its traceparent whether the request is
+                traced. Unknown clients must not decide, because they could have all their requests traced.
             state_of: returns the state of a request from its scope.
         """
 
@@ -95,7 +95,8 @@ class Tracing:
         return call
 
     def _begins(self) -> bool:
-        """Return whether to trace work for which no client has decided."""
+        """Return whether to trace work for which no client has decided. The choice is random, with the probability
+        `ratio`."""
         return random.random() < self._ratio  # noqa: S311
 
     async def _trace(
@@ -148,7 +149,8 @@ class Tracing:
         return trace.set_span_in_context(span) if span.is_recording() else None
 
     def batch(self, traced: Sequence[TracedRequest], batch: BatchReport) -> None:
-        """Make the spans of each traced request in a batch: its wait, the batch, and within it the database."""
+        """Make the spans of each traced request in a batch: one for the wait in the queue, one for the batch, and
+        within the batch one for the database."""
         # Spans use the wall clock.
         offset = time.time_ns() - time.monotonic_ns()
 

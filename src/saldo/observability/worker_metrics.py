@@ -16,17 +16,19 @@ from prometheus_client.multiprocess import mark_process_dead
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 PREFIX = "saldo-metrics-"
 LOCK = "lock"
-"""Name of the lock file, which is locked while the directory's service runs. prometheus-client reads only `*.db`."""
+"""Name of the lock file. The file is locked while the service that created the directory runs. prometheus-client reads
+only `*.db`."""
 
 STARTING_SECONDS_MAX = 60
-"""Age from which a directory without a lock file is a leftover. Before that a service may be about to create it."""
+"""Age in seconds above which a directory without a lock file counts as left over. A younger one may belong to a service
+that has not created its lock file yet."""
 
 
 @contextmanager
 def metrics_directory() -> Iterator[None]:
     """Provide a directory for the metrics of the workers that are started inside, and remove it at the end.
 
-    Directories of services that ended without removing theirs (by SIGKILL, or a power failure) are removed first.
+    Left-over directories of services that could not remove them (SIGKILL, power failure) are removed first.
     """
     remove_left_over()
     with tempfile.TemporaryDirectory(prefix=PREFIX) as directory, _hold_lock(Path(directory)):

@@ -1,7 +1,7 @@
 """The relay of one sink: takes the lease, reads the log after the cursors, publishes, and moves the cursors.
 
-A cursor moves only after the sink has confirmed, so that no event is lost if a process dies. Events that were confirmed
-but whose cursor had not moved yet are published again.
+A cursor moves only after the sink has confirmed, so that no event is lost if a process dies. If a process dies after
+events were confirmed and before the cursor was moved, these events are published again.
 """
 
 from __future__ import annotations
@@ -26,17 +26,18 @@ from saldo.store.sinks import Lease, LeaseLostError, Sinks
 
 BACKOFF_SECONDS_MIN = 0.2
 BACKOFF_SECONDS_MAX = 30.0
-"""Bounds of the pause between attempts to reach a sink that is down. They are short enough to resume soon, and long
-enough not to overload the sink."""
+"""Minimum and maximum pause between attempts to reach a sink that is down. The pauses are short enough to resume soon,
+and long enough not to overload the sink."""
 
 BLOCKED_POLL_SECONDS = 0.2
-"""Polling interval, during a stop, of whether the sink is blocked."""
+"""Interval at which a relay that is stopping checks whether the sink is blocked."""
 
 CLOSING_SECONDS = 3.0
-"""Part of the time of a stop that is reserved for closing the connections to sinks: more than `CLOSE_SECONDS_MAX`."""
+"""Part of the shutdown timeout that is reserved for closing the connections to sinks. It is more than
+`CLOSE_SECONDS_MAX`."""
 
 PER_SHARD_MIN = 16
-"""Entries requested per shard that had none at the last read."""
+"""Minimum number of entries requested per shard, used for shards that had no entries at the last read."""
 
 _log = logging.getLogger("saldo.relay")
 
@@ -79,7 +80,8 @@ class Relay:
         """
         Args:
             span: traces each batch of events.
-            beside: the posting activity, for which the relay slows down; None means that posting is always assumed.
+            beside: the posting activity. The relay slows down while transactions are being posted. None means that
+                posting always counts as active.
         """
         self._span = span
         self._beside = beside or PostingActivity(told=False)
@@ -100,10 +102,11 @@ class Relay:
         self._woken.set()
 
     def stop(self, *, leaving: bool = False) -> None:
-        """Publish the entries that the log has now, unless the lease is not held or the sink fails or blocks; then end.
+        """Ask the relay to end, and return immediately. If the relay holds the lease and the sink accepts events, `run`
+        first publishes the entries that the log has now.
 
         Args:
-            leaving: finish only the batch in flight, and leave the rest to the next relay.
+            leaving: whether to publish only the batch in flight, and leave the rest to the next relay.
         """
         self._leaving = leaving
         self._stop_asked.set()
@@ -114,7 +117,7 @@ class Relay:
         return self._stop_asked.is_set()
 
     async def run(self) -> None:
-        """Run until the relay is stopped, whatever happens to the sink and the database."""
+        """Run until the relay is stopped. After failures of the sink or the database, retry."""
         created = False
         while True:
             try:
@@ -136,7 +139,8 @@ class Relay:
                 _log.exception("sink %s: failed unexpectedly", self._sink.name)
                 await self._back_off()
             if self._is_stopping:
-                # The lease is not taken again: another process may have it and continue from the cursors.
+                # The lease is not taken again, because another process may hold it already and continue from the
+                # cursors.
                 return
 
     async def _back_off(self) -> None:
@@ -155,7 +159,8 @@ class Relay:
         )
         tasks = (renewing, working, giving_up)
         try:
-            # The first task to end decides: a fenced relay must not go on publishing.
+            # All tasks are stopped when the first one ends, because a relay that has lost its lease must not go on
+            # publishing.
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
                 if task.done():
@@ -225,7 +230,7 @@ class Relay:
     async def _read(
         self, lease: Lease, positions: Positions, busy: set[int]
     ) -> list[LogEntry | Notice]:
-        """Read about one batch of the next entries, mainly from the shards that had some at the last read."""
+        """Read about one batch of the next entries, mainly from the shards that had entries at the last read."""
         found: list[LogEntry | Notice] = [
             *await self._read_log(lease, positions, busy - {NOTICES_SHARD})
         ]
@@ -234,7 +239,8 @@ class Relay:
         return found
 
     async def _read_log(self, lease: Lease, positions: Positions, busy: set[int]) -> list[LogEntry]:
-        # A pool reconnects silently. Without the identity, a failover between two reads would go unnoticed.
+        # The identity is compared at each read, because the pool reconnects silently, so that a failover would go
+        # unnoticed.
         after = partial(self._log.entries_after, identity=lease.identity)
         positions = {shard: seq for shard, seq in positions.items() if shard != NOTICES_SHARD}
         if not busy:
@@ -261,12 +267,13 @@ class Relay:
         self._backoff = BACKOFF_SECONDS_MIN
 
     async def _check(self, positions: Positions) -> None:
-        """Check that no cursor is past the head.
+        """Check that no cursor is past the end of its shard.
 
-        Such a log has lost its last entries. The relay would skip the new entries that get the same positions.
+        Otherwise the log has lost its last entries, and the relay would skip the new entries that get the same
+        positions.
 
         Raises:
-            SinkError: a cursor is past the head.
+            SinkError: a cursor is past the end.
         """
         heads = await self._log.heads()
         ahead = [shard for shard, seq in positions.items() if seq > heads.get(shard, 0)]
@@ -283,7 +290,8 @@ class Relay:
         self._woken.clear()
 
     async def _pause(self, seconds: float) -> None:
-        """Wait for this many seconds, even if entries are posted meanwhile. A stop ends the wait."""
+        """Wait for this many seconds, even if entries are posted meanwhile. The wait ends early if the relay is
+        stopped."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         while not self._is_stopping and loop.time() < until:
@@ -297,7 +305,8 @@ def _batches(events: list[Event], size: int) -> Iterable[list[Event]]:
 
 @contextlib.asynccontextmanager
 async def run_all(relays: list[Relay], shutdown_timeout_seconds: float) -> AsyncIterator[None]:
-    """Run the relays. At the end, let them publish the rest and close their sinks, within the shutdown timeout."""
+    """Run the relays inside the block. At its end, let the relays publish the remaining entries and close their sinks,
+    within the shutdown timeout."""
     tasks = [asyncio.create_task(relay.run()) for relay in relays]
     try:
         yield
@@ -309,5 +318,5 @@ async def run_all(relays: list[Relay], shutdown_timeout_seconds: float) -> Async
             await asyncio.wait(tasks, timeout=shutdown_timeout_seconds - closing_seconds)
             for task in tasks:
                 task.cancel()
-            # Relays whose sinks don't close are abandoned: the process ends, and their connections with it.
+            # Relays whose sinks don't close in time are abandoned, because their connections end with the process.
             await asyncio.wait(tasks, timeout=closing_seconds)

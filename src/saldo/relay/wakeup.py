@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 WAKEUP_INTERVAL_SECONDS_MIN = 0.01
-"""Minimum interval between two wakeups. A relay that wakes for each batch would take a processor from posting."""
+"""Minimum interval between two wakeups. If the relay woke up for each batch, it would need so much processor time that
+posting slows down."""
 
 
 class WakeupSender:

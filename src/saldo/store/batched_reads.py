@@ -1,4 +1,5 @@
-"""Batched reads: concurrent reads of one kind share a statement, and those that arrive while it runs share the next."""
+"""Batched reads: concurrent reads of the same kind share one statement. Reads that arrive while a statement runs share
+the next one."""
 
 from __future__ import annotations
 
@@ -11,9 +12,9 @@ Value = TypeVar("Value")
 
 
 class BatchedReads(Generic[Key, Value]):
-    """Combines reads, as the engine combines writes.
+    """Reads the keys of concurrent `get` calls in one statement.
 
-    A result is always read by a statement that began after the request, so that a client sees its own earlier writes.
+    The statement always begins after the call, so that a client sees its own earlier writes.
     """
 
     def __init__(
@@ -21,7 +22,7 @@ class BatchedReads(Generic[Key, Value]):
     ) -> None:
         """
         Args:
-            read: Returns the values of the keys, or raises for all of them.
+            read: Returns the values by key. Keys without a value are absent. An exception applies to all keys.
             keys_max: The maximum number of keys in one statement.
         """
         self._read = read
@@ -40,7 +41,8 @@ class BatchedReads(Generic[Key, Value]):
             found = self._waiting[key] = asyncio.get_running_loop().create_future()
             if self._reading is None:
                 self._reading = asyncio.create_task(self._run(), name="batched reads")
-        # The future is shared by all callers with the same key: a caller that is cancelled must not cancel the others.
+        # The future is shared by all callers with the same key, so a caller that is cancelled must not cancel the
+        # future.
         return await asyncio.shield(found)
 
     async def _run(self) -> None:

@@ -12,7 +12,7 @@ class ConsoleSession(NamedTuple):
     """A session that has not expired.
 
     Attributes:
-        holder: The name of the key in the service's log.
+        holder: The name by which the service's log identifies the key.
         binding: A hash of the session's secret and the key's hash.
         stale: Whether the recorded time of the last use is so old that it must be updated.
     """
@@ -42,7 +42,8 @@ class ConsoleSessions:
         self._timeout_seconds = timeout_seconds
 
     async def begin(self, digest: bytes, holder: str, binding: bytes) -> None:
-        """Create a session. Delete expired sessions, and the holder's least recently used ones above the limit."""
+        """Create a session. Delete expired sessions, and the holder's least recently used sessions if there would be
+        more than `per_key_max`."""
         idle, lifetime, per_key_max = self._limits
         await self._fetch(
             "console_sessions/create", digest, binding, holder, per_key_max - 1, idle, lifetime
@@ -51,7 +52,8 @@ class ConsoleSessions:
     async def find(self, digests: list[bytes]) -> dict[bytes, ConsoleSession]:
         """Return the sessions with the given digests that have not expired, by digest."""
         idle, lifetime, _ = self._limits
-        # The last use is recorded with a precision of a tenth of the idle time, so that most requests write nothing.
+        # A use is recorded only if the recorded one is older than a tenth of the idle time, so that most requests write
+        # nothing.
         rows = await self._fetch("console_sessions/find", digests, idle, lifetime, idle / 10)
         return {digest: ConsoleSession(*session) for digest, *session in rows}
 

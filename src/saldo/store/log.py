@@ -15,7 +15,7 @@ Positions = dict[int, int]
 """The `seq` by shard up to which the log has been processed."""
 
 NOTICES_SHARD: Final = SHARDS
-"""Pseudo-shard of notices, after the last shard of the log."""
+"""Number by which positions and events denote notices. It follows the number of the log's last shard."""
 
 
 class LogEntry(NamedTuple):
@@ -41,11 +41,12 @@ class LogEntry(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """A notice that the service has disabled a webhook. It is outside the log and has its own position.
+    """A notice that the service has disabled a webhook. Notices are not entries of the log, and have their own
+    positions.
 
     Attributes:
         reason: "gone" after a response 410; "failing" if no attempt had succeeded for too long.
-        failing_since: The time since which no attempt had succeeded.
+        failing_since: The time of the first failed attempt since the last success.
     """
 
     seq: int
@@ -62,8 +63,8 @@ class LogPage(NamedTuple):
 
     Attributes:
         entries: The matching entries, in the order of each shard.
-        reached: For each shard with new entries, the `seq` up to which they were read.
-        shards_left: The shards that have more entries.
+        reached: For each shard with new entries, the `seq` up to which it was read.
+        shards_with_more: The shards that have more entries.
         identity: The log identity, see `Log.identity`; None if there was nothing new.
     """
 
@@ -84,10 +85,10 @@ class Log:
     ) -> list[LogEntry]:
         """Return up to `per_shard` entries of each shard after its position.
 
-        An entry that is committed later has a greater position in its shard, so that none is skipped.
+        An entry that is committed later has a greater position in its shard, so that no entry is skipped.
 
         Args:
-            identity: The log identity of the positions (`Log.identity`); None accepts every log.
+            identity: The identity of the log to which the positions belong (`Log.identity`). None omits this check.
 
         Raises:
             LogIdentityMismatchError: The positions belong to another log than the one that was read.
@@ -120,9 +121,10 @@ class Log:
         """Read a limited number of entries of each shard after its position, and filter them.
 
         Args:
-            until: The last `seq` by shard; None reads to the end.
+            until: The last `seq` to read, by shard; None reads to the end.
             users: The users whose entries are returned; None for all.
-            kinds: The kinds that are returned: 0 (users created), 1 (transactions posted), 2 (refused); None for all.
+            kinds: The kinds of entries that are returned: 0 (user created), 1 (transaction posted), 2 (transaction
+                refused); None for all.
 
         Raises:
             StoreError: The database can't be read.
@@ -161,7 +163,7 @@ class Log:
     async def entries_at(self, places: Sequence[tuple[int, int, UUID]]) -> list[LogEntry | Notice]:
         """Return the entries or notices with the given (shard, seq) and uuid, unordered.
 
-        Those that no longer exist are left out.
+        Entries and notices that no longer exist are left out.
 
         Raises:
             StoreError: The database can't be read.
@@ -178,7 +180,7 @@ class Log:
         return found
 
     async def heads(self) -> Positions:
-        """Return the last position of every shard and of the notices; 0 for an empty one.
+        """Return the last position of every shard and of the notices; 0 for an empty shard.
 
         Raises:
             StoreError: The database can't be read.
@@ -186,7 +188,8 @@ class Log:
         return (await self.end())[1]
 
     async def end(self) -> tuple[str, Positions]:
-        """Return the log's identity and its heads (`identity`, `heads`), read at the same time.
+        """Return the identity of the log and the last positions (see `identity` and `heads`), both read by one
+        statement.
 
         Raises:
             StoreError: The database can't be read.
@@ -195,7 +198,8 @@ class Log:
         return rows[0]["identity"], {row["shard"]: row["seq"] for row in rows}
 
     async def positions_at(self, moment: datetime) -> Positions:
-        """Return the positions after which everything was recorded at a time or later, notices included.
+        """Return, for every shard and for the notices, the position after which everything was recorded at the given
+        time or later.
 
         Raises:
             StoreError: The database can't be read.

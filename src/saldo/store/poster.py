@@ -31,7 +31,7 @@ class Poster:
         self._connection = connection
         self._limits = limits
         self.lock_wait_seconds = 0.0
-        """Time that the last batch waited for the locks of other processes' batches."""
+        """Time in seconds for which the last batch waited for locks that batches of other processes held."""
         self.late_entries = 0
         """Number of entries that the checks of late withdrawals read in the last batch."""
 
@@ -70,7 +70,7 @@ class Poster:
     async def post(
         self, requests: Sequence[TransactionRequest], *, atomic: bool = False
     ) -> Sequence[Decision | None]:
-        """Decide and record a batch in one statement, which is committed when the method returns.
+        """Decide and record a batch in one statement. The statement is committed when the method returns.
 
         A batch of several shards of a distributed ledger takes one statement for each shard.
 
@@ -79,12 +79,12 @@ class Poster:
             atomic: Record nothing unless every outcome is posted.
 
         Returns:
-            A decision for each request. None means undecided: the batch has read the maximum number of entries for late
-            withdrawals, and the request must be posted again before later requests of the same user. The decisions of
-            an atomic batch are never None.
+            A decision for each request. None means that the request is undecided, because the batch has read the
+            maximum number of entries for late withdrawals. The request must be posted again, before later requests of
+            the same user. The decisions of an atomic batch are never None.
 
         Raises:
-            ConnectionLostError: The outcome of the batch is unknown, and it may still be running.
+            ConnectionLostError: The outcome of the batch is unknown, and the statement may still be running.
             OutcomeUncertainError: The call has ended, and all or some of the batch may be recorded.
             UuidRaceError, TemporarilyUnavailableError, RejectedError: Nothing of the batch is recorded.
         """
@@ -97,7 +97,7 @@ class Poster:
     ) -> list[Decision | None]:
         """Post the requests with one call for each shard.
 
-        The engine's batches are of one shard each, once the engine knows that the ledger is distributed.
+        The engine sends batches of several shards only as long as it does not know that the ledger is distributed.
         """
         shards: dict[int, list[int]] = {}
         for place, request in enumerate(requests):
@@ -112,7 +112,7 @@ class Poster:
             try:
                 found = await self._post([shard], part, atomic=atomic)
             except StoreError as error:
-                # The error says that nothing is recorded, but the parts of earlier shards are.
+                # The error means that nothing of this part was recorded, but the parts of earlier shards were.
                 if not decisions or isinstance(error, ConnectionLostError):
                     raise
                 raise OutcomeUncertainError(str(error)) from error
@@ -147,7 +147,7 @@ class Poster:
         ]
 
     async def is_any_alive(self, backends: Sequence[Backend]) -> bool:
-        """Return whether any of these server processes still exists, and so may still run a statement.
+        """Return whether any of these server processes still exists. Such a process may still be running a statement.
 
         Raises:
             StoreError: The server can't be queried.
@@ -165,7 +165,7 @@ class Poster:
     def abort(self) -> None:
         """Abort the connection immediately, without a cancel request or a termination message.
 
-        A cancel request would end a commit's wait for the standby, and the server would then report success.
+        If a commit waits for the standby, a cancel request would end this wait, and the server would report success.
         """
         with suppress(Exception):
             self._connection.terminate()
@@ -189,7 +189,7 @@ def _build_decision(
 ) -> Decision | None:
     """Return the complete decision; None if the request is undecided.
 
-    The SQL function returns null for values that equal those of the request.
+    The SQL function returns null for each value that equals that of the request.
     """
     if number is None or outcome is None:
         return None if outcome is None else Decision(_OUTCOMES[outcome])

@@ -17,10 +17,10 @@ from saldo.store.connections.replica import Replica, ReplicaQuery, log_query, us
 from saldo.store.poster import UserCreation, create_user
 
 KEYS_MAX = 1000
-"""Maximum number of keys in one batched read, which then takes some milliseconds."""
+"""Maximum number of keys in one batched read. A read of this size takes some milliseconds."""
 
 LAST_CHARACTER = "\U0010ffff"
-"""The greatest character. All names with a prefix sort between the prefix and the prefix followed by it."""
+"""The greatest character. All names with a prefix sort between the prefix and the prefix followed by this character."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,8 @@ class Reader:
     ) -> None:
         """
         Args:
-            url: The connection string that the lanes use, too. `ready` checks whether new connections are possible;
-                None omits this check.
+            url: The connection string, which the lanes also use. `is_ready` checks with it whether new connections are
+                possible; None omits this check.
         """
         self._pool = pool
         self._replica = replica
@@ -111,7 +111,7 @@ class Reader:
         self._entries_read_max = entries_read_max
         self._url = url
         self.was_ready = False
-        """True after `ready` has returned True at least once."""
+        """True after `is_ready` has returned True at least once."""
         self._balances = BatchedReads(self._read_balances, keys_max=KEYS_MAX)
         self._transactions = BatchedReads(self._read_transactions, keys_max=KEYS_MAX)
 
@@ -151,10 +151,11 @@ class Reader:
             self._pool.terminate()
 
     async def is_ready(self) -> bool:
-        """Return whether this database accepts posts.
+        """Return whether transactions can be posted to the database.
 
         Raises:
-            StoreError: The database can't be queried, or a connection has failed and no new one can be opened.
+            StoreError: The database can't be queried, or the last attempt to connect failed and a new attempt fails,
+                too.
         """
         row = await self._fetchrow("ledger/ready")
         ready = bool(row and row[0])
@@ -191,9 +192,9 @@ class Reader:
         among: Sequence[int] | None,
         limit: int,
     ) -> list[User]:
-        """Return users whose names begin with a prefix, in any case, by name.
+        """Return users whose names begin with a prefix, ordered by name. Upper and lower case are not distinguished.
 
-        If the database's locale has no case for letters other than a to z, these must match exactly.
+        If the database's locale knows no case for letters other than a to z, such letters must match exactly.
 
         Args:
             beginning: The prefix.
@@ -214,8 +215,8 @@ class Reader:
         """Return a user's balance in minor units; None if the user does not exist.
 
         Args:
-            date: The date of the balance; None for the latest.
-            known_at: The time up to which entries were recorded; None for all entries.
+            date: The date of the balance (inclusive); None for the latest balance.
+            known_at: Only entries that were recorded up to this time are counted; None counts all entries.
 
         Raises:
             KnownAtInFutureError: `known_at` is not in the past.
@@ -229,7 +230,8 @@ class Reader:
         return _row_to_balance(rows[0])
 
     async def transaction(self, uuid: UUID, user_id: int | None = None) -> Transaction | None:
-        """Return a transaction, posted or refused, or None. With `user_id`, another user's transaction gives None."""
+        """Return a posted or refused transaction. Return None if it does not exist, or if it belongs to another user
+        than `user_id`."""
         if user_id is not None and user_id > USER_ID_MAX:
             return None
         if user_id is not None:
@@ -255,7 +257,7 @@ class Reader:
             before: The number below which the page begins; None begins with the newest transaction.
             since, until: The bounds of the timestamp: `since` is included, `until` is not.
             posted: True for posted transactions only, False for refused ones only, None for both.
-            known_at: The time up to which transactions were recorded; None for all.
+            known_at: Only transactions that were recorded up to this time are returned; None returns all.
 
         Raises:
             KnownAtInFutureError: `known_at` is not in the past.
@@ -263,9 +265,10 @@ class Reader:
         if user_id > USER_ID_MAX:
             return None
         if known_at is not None:
-            # This raises KnownAtInFutureError unless no more entries can be recorded up to `known_at`.
+            # This raises KnownAtInFutureError if more entries can still be recorded up to `known_at`.
             _row_to_balance(await self._fetchrow("balances/at_date", user_id, None, known_at))
-        # No setting allows a timestamp further ahead of the recorded time, so entries recorded earlier don't match.
+        # A timestamp can be ahead of the recorded time by at most this maximum, so entries that were recorded earlier
+        # don't match.
         recorded_after = None if since is None else _subtract_tolerance(since, FUTURE_TOLERANCE_MAX)
         bounds = await self._fetchrow("transactions/number_bounds", user_id, recorded_after)
         if bounds is None or bounds["last_number"] is None:
@@ -275,7 +278,8 @@ class Reader:
             last_number = (await self._fetchrow("transactions/number_bounds", user_id, known_at))[1]
         before = min(before or last_number + 1, last_number + 1)
         floor = bounds["floor_number"]
-        # Numbers have no gaps, so this bounds the number of rows that are read, whatever the filter matches.
+        # Numbers have no gaps, so this bound limits the number of rows that are read, even if the filter matches only a
+        # few.
         above = max(floor, before - 1 - max(self._entries_read_max, limit))
         asked = user_query(user_id, below=before)
         arguments = (user_id, above, before, since, until, kind, limit, posted)
@@ -285,7 +289,8 @@ class Reader:
         return TransactionPage(found, last if last > floor + 1 else None)
 
     async def log(self, shard: int, *, after: int, limit: int) -> ShardPage:
-        """Return the transactions among the next `limit` entries of a shard after a `seq`, in the order of the log."""
+        """Read the next `limit` entries of a shard after a `seq`, and return the transactions among them, in the order
+        of the log."""
         asked = log_query(shard, min(after + limit + 1, SEQ_MAX))
         rows = await self._fetch_from_replica(
             asked, "transactions/page_of_shard", shard, after, limit + 1

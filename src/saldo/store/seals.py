@@ -16,10 +16,10 @@ from saldo.store.errors import RejectedError, translate_error
 from saldo.store.statements import statement
 
 ENTRIES_MAX: Final = 16_384
-"""Number of entries that one read returns (2.4 MB), plus at most the entries of one seal.
+"""Maximum number of entries that one read returns (2.4 MB). The result may exceed it by the entries of one seal.
 
-The statement (sql/seals/unsealed_entries.sql) has the same number. A large read spreads its fixed cost over many
-entries.
+The statement (sql/seals/unsealed_entries.sql) contains the same number. The number is large, because each read has a
+fixed cost.
 """
 
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -29,7 +29,7 @@ _SHARD: Final = slice(122, 124)
 
 
 class LastSeal(NamedTuple):
-    """The end of a shard's last seal.
+    """The last seal of a shard, as far as the next seal needs it.
 
     Attributes:
         seq: The last sealed `seq`; 0 if the shard has no seal.
@@ -98,12 +98,12 @@ class SealTotals:
 
 
 class SealStore:
-    """Reads and appends seals over a pool of connections. Each call except `entries` is one statement."""
+    """Reads and appends seals over a pool of connections. Each call except `read_unsealed` is one statement."""
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
         self._identity: str | None = None
-        """The identity of the log that `entries` read last (`saldo.store.log.Log.identity`)."""
+        """The identity of the log at the last call of `read_unsealed` (`saldo.store.log.Log.identity`)."""
 
     async def unsealed_shards(self) -> dict[int, LastSeal]:
         """Return the last seal of each shard that has unsealed entries, by shard.
@@ -144,10 +144,11 @@ class SealStore:
         return split_by_shard(b"".join(parts))
 
     async def append(self, seals: Sequence[NewSeal]) -> int:
-        """Append seals, at most one for each shard, and return how many were appended.
+        """Append seals, at most one for each shard, and return the number of appended seals.
 
-        A seal that does not follow its shard's last seal is left out, because another sealer was faster. All are left
-        out if the database has failed over since `entries` was called, because it may have other entries then.
+        A seal that does not follow its shard's last seal is left out, because another sealer was faster. All seals are
+        left out if the database has failed over since `read_unsealed` was called, because it may have other entries
+        then.
 
         Raises:
             StoreError: It is unknown whether the seals were appended.

@@ -25,11 +25,11 @@ class Lease:
     """A lease on a sink, with the cursors from which publishing continues.
 
     Attributes:
-        epoch: A number that increases with every holder; writes with an older epoch are rejected.
+        epoch: A number that increases when the lease gets another holder. Writes with an older epoch are rejected.
         log_epoch: A text that changes when an operator moves the cursors, and when the server is restored or promoted,
-            because its log may then have lost its tail and assign the same positions again.
+            because the log may then have lost its last entries and assign the same positions again.
         positions: The last confirmed position of every shard.
-        identity: The identity of the log of the positions, see `saldo.store.log.Log.identity`.
+        identity: The identity of the log to which the positions belong, see `saldo.store.log.Log.identity`.
     """
 
     sink: str
@@ -85,7 +85,7 @@ class Sinks:
         if not rows:
             return None
         epoch, rewinds = rows[0]
-        # The cursors are read after the lease was taken, so that no other relay can move them now.
+        # The cursors are read after the lease was taken, because no other relay can move them from then on.
         cursors = await fetch(self._pool, "sinks/cursors", name)
         positions = {row["shard"]: row["seq"] for row in cursors}
         identity = cursors[0]["identity"] if cursors else ""

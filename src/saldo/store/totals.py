@@ -1,4 +1,5 @@
-"""Totals of the ledger, which are maintained along the log, so that no read has to count all entries."""
+"""Stored totals of the ledger. They are updated from the new entries of the log, so that no read has to count all
+entries."""
 
 from __future__ import annotations
 

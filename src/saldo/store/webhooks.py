@@ -34,7 +34,8 @@ class Webhook:
 
     Attributes:
         event_types, user_ids: The event types and users that the webhook is limited to; None for all.
-        failing_since: The time since which no attempt has succeeded; None if none has failed since.
+        failing_since: The time of the first failed attempt since the last success; None if no attempt has failed since
+            then.
         oldest_pending_seconds: The age of the oldest pending delivery; 0 if there is none.
     """
 
@@ -65,7 +66,8 @@ class WebhookChange:
     """A change of a webhook. None leaves a field unchanged.
 
     Attributes:
-        event_types, user_ids: The new value, in a tuple with one item, because the value None itself means all.
+        event_types, user_ids: The new value in a tuple with one item. The tuple is needed, because the value None means
+            all types or all users.
     """
 
     url: str | None = None
@@ -79,7 +81,7 @@ class ActiveWebhook(NamedTuple):
     """A webhook as the relay uses it.
 
     Attributes:
-        previous_secret: The replaced secret while it still signs; otherwise None.
+        previous_secret: The replaced secret, as long as deliveries are still signed with it; otherwise None.
     """
 
     id: int
@@ -160,7 +162,7 @@ class Webhooks(PooledStore):
         *,
         webhooks_max: int,
     ) -> int:
-        """Create a webhook and return its id. It receives the entries that are recorded from now on.
+        """Create a webhook and return its id. The webhook receives the events of entries that are recorded from now on.
 
         Raises:
             TooManyWebhooksError: The limit of webhooks is reached.
@@ -188,7 +190,7 @@ class Webhooks(PooledStore):
         """Change a webhook. Return False if it does not exist.
 
         Args:
-            previous_secret: The time for which a replaced secret still signs.
+            previous_secret: The time for which deliveries are still signed with a replaced secret, too.
         """
         if webhook_id > USER_ID_MAX:
             return False
@@ -221,10 +223,11 @@ class Webhooks(PooledStore):
         return [Delivery(*row) for row in rows]
 
     async def replay(self, webhook_id: int, uuid: UUID | None, *, deliveries_max: int) -> int:
-        """Make dead deliveries pending again, and all chosen deliveries due now. Return their number.
+        """Choose deliveries, make the dead ones pending again, and make all of them due now. Return the number of
+        chosen deliveries.
 
         Args:
-            uuid: The transaction whose delivery is chosen; None chooses all, dead ones first.
+            uuid: The uuid of the event whose delivery is chosen; None chooses all deliveries, dead ones first.
             deliveries_max: The maximum number of chosen deliveries.
         """
         return len(await self._fetch("webhook_deliveries/replay", webhook_id, uuid, deliveries_max))
@@ -236,7 +239,7 @@ class Webhooks(PooledStore):
         return [ActiveWebhook(*row) for row in await self._fetch("webhooks/active")]
 
     async def disable(self, webhook_id: int, reason: Literal["gone", "failing"]) -> bool:
-        """Disable a webhook and record a notice. Return False if it does not exist or is disabled already."""
+        """Disable a webhook and record a notice. Return False if the webhook does not exist or is already disabled."""
         while True:
             try:
                 return bool(await self._fetch("webhooks/disable", webhook_id, reason))
@@ -246,21 +249,23 @@ class Webhooks(PooledStore):
     async def count_attempts(
         self, webhook_id: int, succeeded: int, failed: int, failure: str | None, disable: timedelta
     ) -> bool:
-        """Count attempts. Return True if no attempt has succeeded for as long as `disable`."""
+        """Count attempts. Return True if no attempt has succeeded for the duration `disable`, so that the webhook must
+        be disabled."""
         rows = await self._fetch(
             "webhooks/count_attempts", webhook_id, succeeded, failed, failure, disable
         )
         return bool(rows and rows[0][0])
 
     async def count_pending(self, webhook_id: int, user_ids: Sequence[int]) -> tuple[int, set[int]]:
-        """Return the number of pending deliveries, and those of the given users that have one."""
+        """Return the number of pending deliveries of the webhook, and those of the given users who have pending
+        deliveries."""
         ((count, users),) = await self._fetch(
             "webhook_deliveries/count_pending", webhook_id, user_ids
         )
         return count, set(users)
 
     async def enqueue(self, webhook_id: int, lease: Lease, events: Sequence[NewDelivery]) -> None:
-        """Store pending deliveries. Those that are already pending remain unchanged.
+        """Store pending deliveries. Deliveries that are already pending remain unchanged.
 
         A dead delivery becomes pending again. If another event has the same position after a failover, its delivery
         replaces the stored one.
@@ -279,7 +284,8 @@ class Webhooks(PooledStore):
     async def first_pending(
         self, webhook_id: int, without: Sequence[int], limit: int
     ) -> list[PendingDelivery]:
-        """Return the first pending delivery of each user not in `without`, ordered by the time of the next attempt."""
+        """Return the first pending delivery of each user, ordered by the time of the next attempt. Users in `without`
+        are left out."""
         return [
             PendingDelivery(*row)
             for row in await self._fetch(
@@ -290,7 +296,7 @@ class Webhooks(PooledStore):
     async def queued_behind(
         self, webhook_id: int, first: PendingDelivery, limit: int
     ) -> list[PendingDelivery]:
-        """Return the pending deliveries of the same user that follow one, in order."""
+        """Return the pending deliveries of the same user that follow `first`, in order."""
         rows = await self._fetch(
             "webhook_deliveries/queued_behind", webhook_id, first.user_id, first.seq, limit
         )

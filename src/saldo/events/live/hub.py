@@ -33,10 +33,11 @@ PER_SHARD_MIN = 32
 """Number of entries requested per shard if few are known to be new."""
 
 READ_INTERVAL_SECONDS_MIN = 0.03
-"""Minimum interval between two reads of the tail. Each costs the database about as much as a batch of posting."""
+"""Minimum interval between two reads of the tail. Each read costs the database about as much as posting a batch."""
 
 SLICE_SUBSCRIBERS = 32
-"""Number of subscribers that are served in one slice. This takes some two milliseconds, in which nothing is posted."""
+"""Number of subscribers that are served in one slice. A slice takes some two milliseconds, in which nothing is
+posted."""
 
 STEP_BACK = 1.0
 """Pause after each slice, as a multiple of its duration. At least half of the time is left for posting."""
@@ -45,7 +46,8 @@ BACKOFF_SECONDS = 1.0
 """Pause between attempts to read the log after a failure."""
 
 Start = Literal["now", "start"] | datetime | LogPosition
-"""Start of a subscription: new entries only, all entries, those recorded since a time, or those after a position."""
+"""Start of a subscription: new entries only, all entries, entries recorded since a time, or entries after a
+position."""
 
 K = TypeVar("K")
 
@@ -126,7 +128,7 @@ class Hub:
         return subscription
 
     def leave(self, subscription: LiveSubscription) -> None:
-        """Remove a subscription, whatever its state is."""
+        """Remove a subscription, in any state."""
         if subscription in self._subscriptions:
             self._subscriptions.remove(subscription)
             self._audience.discard(subscription)
@@ -158,7 +160,7 @@ class Hub:
                 await tail
 
     async def wait_until_read(self, positions: Mapping[int, int], seconds: float) -> bool:
-        """Wait until the tail has been read up to these positions, and return whether it was within the time."""
+        """Wait until the tail has been read up to these positions. Return False if the time is over before."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not self._has_read(positions):
@@ -173,7 +175,8 @@ class Hub:
         return {shard: self._positions[shard] for shard in subscription.wanted.shards}
 
     def delivered_up_to(self, shard: int) -> int:
-        """Return the `seq` up to which all subscribers have been served. A page that is being delivered is excluded."""
+        """Return the `seq` of a shard up to which all subscribers have been served. A page that is being delivered is
+        excluded."""
         return self._handed_out.get(shard, 0)
 
     def _has_read(self, positions: Mapping[int, int]) -> bool:
@@ -194,8 +197,9 @@ class Hub:
         return epoch, {shard: positions[shard] for shard in shards}
 
     async def _run(self) -> None:
-        """Follow the tail, whatever happens to the database."""
-        # The driver can turn a cancellation into an error of its own. Then this task is no longer the tail, either.
+        """Follow the tail until cancelled. After a failure of the database, begin again."""
+        # The driver can turn a cancellation into an error of its own. A cancelled task is recognized by the fact that
+        # it is no longer the tail.
         while self._tail is asyncio.current_task():
             try:
                 await self._begin()
@@ -204,7 +208,8 @@ class Hub:
                 _log.warning("live stream: %s", error)
             except Exception:
                 _log.exception("the live stream failed unexpectedly")
-                # Some subscribers may have been served and others not, so all must resume from their own positions.
+                # Some subscribers may have been served and others not. All streams are ended, so that each client
+                # resumes from its own position.
                 for subscription in tuple(self._subscriptions):
                     self.end(subscription, Ending.FAILED)
             await asyncio.sleep(BACKOFF_SECONDS)
@@ -232,7 +237,8 @@ class Hub:
                 return
             await self._deliver(page)
             if page.identity is not None:
-                # The pause applies even if there is more: a subscriber that is behind gets more at once then.
+                # The pause also applies if the log has more entries. Subscribers that are behind then get larger
+                # payloads.
                 await asyncio.sleep(began + READ_INTERVAL_SECONDS_MIN - loop.time())
             if page.shards_with_more:
                 per_shard = max(PER_SHARD_MIN, PAGE_ENTRIES // len(page.shards_with_more))

@@ -1,8 +1,8 @@
 """A subscriber of the live stream: it reads past entries from its own position, and then joins the tail.
 
-Nothing is lost or delivered twice. The subscriber reads pages of the log until there is no more, and waits until the
-hub has read at least as far. Then it joins: from now on the hub delivers the entries after the hub's position to it.
-Finally it reads the entries between its own position and the hub's.
+Nothing is lost or delivered twice. The subscriber reads pages of the log until it reaches the end, and waits until the
+hub has read at least as far. Then the subscriber joins the tail: the hub delivers all entries after the hub's current
+position to it. Finally the subscriber reads the entries between its own position and the position at which it joined.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ STEP_BACK = 1.0
 """Pause after a page of past entries was encoded, as a multiple of the encoding time."""
 
 PIECE_BYTES = 64 * 1024
-"""Size in bytes of the pieces in which buffered payloads are sent. Each payload has an id of its own."""
+"""Approximate size in bytes of the pieces in which buffered payloads are sent. A piece contains whole payloads, each
+with its own id."""
 
 BACKOFF_SECONDS = 1.0
 """Pause between attempts to read the log after a failure."""
@@ -73,7 +74,7 @@ class EventFilter:
 
 
 class SubscriptionHub(Protocol):
-    """The part of the hub that a subscription uses (`saldo.events.live.hub.Hub`)."""
+    """The interface of the hub that a subscription uses. It is implemented by `saldo.events.live.hub.Hub`."""
 
     async def wait_until_read(self, positions: Mapping[int, int], seconds: float) -> bool: ...
     def join(self, subscription: LiveSubscription) -> Positions: ...
@@ -152,9 +153,9 @@ class LiveSubscription:
 
     @property
     def mark(self) -> bytes:
-        """The frame that sets the client's id after the payload that `next` returned last.
+        """The frame that sets the client's id. It is sent after the payload that `next` returned last.
 
-        After the end of the subscription it is a comment, because the buffer was discarded."""
+        After the end of the subscription, the frame is a comment and sets no id, because the buffer was discarded."""
         if self.ended.done():
             return sse.comment("ended")
         positions = self._positions
@@ -193,7 +194,7 @@ class LiveSubscription:
         return self.mark
 
     async def _read_past(self, _: float) -> bytes:
-        """Read the next page of past entries; at the end of the log, join the tail next."""
+        """Read the next page of past entries. If it reaches the end of the log, the next step is to join the tail."""
         payload = await self._page(None)
         if not self._left:
             self._step = self._join
@@ -229,7 +230,7 @@ class LiveSubscription:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _page(self, until: Positions | None) -> bytes:
-        """Read a page of past entries, and advance the position past all scanned ones."""
+        """Read a page of past entries, and advance the position past all scanned entries."""
         positions = {shard: self._positions[shard] for shard in self._left}
         try:
             page, frames = await self._past.page(positions, self._entries, until, self.wanted)

@@ -1,8 +1,8 @@
 """A user's balance at every instant, updated as entries arrive in the order of recording.
 
 It is a segment tree over the instants. Each node stores the sum of its amounts and the minimum of its prefix sums, so
-that adding an entry updates one path from a leaf to the root, and the root has the lowest balance of all time. Entries
-of one instant share a leaf, because there is no moment between them.
+that adding an entry updates one path from a leaf to the root, and the root has the lowest balance of all instants.
+Entries of one instant share a leaf, because there is no moment between them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ class Timeline:
         """
         Args:
             since: the first instant, in microseconds. Earlier instants count as this one.
-            through: the number of the user's last entry whose instant the timeline has.
+            through: the upper bound of the entry numbers whose instants were collected. Later entries may have instants
+                that the timeline lacks.
             instants: all instants at which amounts will be added, including those before `since`, in any order and
                 with repetitions.
         """
@@ -35,11 +36,11 @@ class Timeline:
         self._leasts = [0] * (2 * self._leaves)
 
     def __len__(self) -> int:
-        """Return the number of instants, on which the memory depends."""
+        """Return the number of instants, to which the memory is proportional."""
         return len(self._instants)
 
     def fill(self, amounts: Iterable[tuple[int, int]]) -> None:
-        """Add many amounts with their instants at once, and then build the tree from the leaves.
+        """Add many amounts with their instants, and then build the tree from the leaves.
 
         Raises:
             InstantOutsideTimelineError: the timeline does not have one of the instants.

@@ -1,9 +1,9 @@
 """The rules of the audit: they check whether a shard's entries, in the order of `seq`, can come from the ledger.
 
-Every entry is compared with the entries that determine it: the preceding one in the shard, the user's preceding one,
-and for a late withdrawal the user's balance at every instant. A difference is a `LedgerFault`, which names the entry,
-and the found and the expected value. After a fault the audit continues with the found values, so that one altered entry
-is one fault.
+Every entry is compared with the preceding entry of the shard and with the preceding entry of the user. A late
+withdrawal is also checked against the user's balance at every instant. A difference is a `LedgerFault`, which names the
+entry, and the found and the expected value. After a fault the audit continues with the found values, so that one
+altered entry is reported as one fault.
 
 The module does no I/O: the reader of the log provides the required data (`unknown_users`, `late_withdrawals`) before it
 checks entries. For speed, entries are read as integers, with times as microseconds since 2000-01-01 UTC.
@@ -28,14 +28,16 @@ BEFORE_ALL_TIME: Final = -(2**63)
 """PostgreSQL's -infinity, which is the timestamp and the horizon of an opening entry."""
 
 USERS_MAX: Final = 100_000
-"""Maximum number of users whose last entry is cached. Beyond it the cache is cleared, and refilled on demand."""
+"""Maximum number of users whose last entry is cached. Above this number the cache is cleared, and refilled on
+demand."""
 
 INSTANTS_MAX: Final = 2_000_000
-"""Maximum number of instants, of some 100 bytes each, in all cached timelines. Beyond it all timelines are dropped, and
-read again on demand."""
+"""Maximum number of instants, of some 100 bytes each, in all cached timelines. Above this number all timelines are
+dropped, and read again on demand."""
 
 LATE_CHECK_ENTRIES_MAX: Final = 1_000_000
-"""Maximum value of the setting `late_check_entries_max`. No withdrawal was posted whose check read more entries."""
+"""Maximum value of the setting `late_check_entries_max`. The check of a posted withdrawal therefore never had to read
+more entries."""
 
 _FUTURE_MAX: Final = FUTURE_TOLERANCE_MAX // timedelta(microseconds=1)
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -44,7 +46,7 @@ _COLUMNS: Final = len(ENTRY_COLUMNS).to_bytes(2, "big")
 
 
 class Rule(StrEnum):
-    """The rule that a fault breaks. The values are stable, because they are stored, and occur in metrics and logs."""
+    """A rule of the audit. The values are stable, because they are stored, and occur in metrics and logs."""
 
     SEQ = "seq"  # 1, 2, 3 … in each shard
     SHARD = "shard"  # the user's shard
@@ -75,7 +77,7 @@ class Rule(StrEnum):
 
 
 SCHEMA_RULES: Final = frozenset({Rule.DECIMALS, Rule.FUNCTION, Rule.INDEX, Rule.TRIGGER})
-"""Rules about the database itself. Their faults concern no shard and no entry, and have 0 for both."""
+"""Rules about the database itself. Their faults belong to no shard and no entry, so that `shard` and `seq` are 0."""
 
 
 class LedgerFault(NamedTuple):
@@ -85,7 +87,7 @@ class LedgerFault(NamedTuple):
         seq: the `seq` of the entry, or of the first entry that the seal covers; 0 if there is no entry.
         last_seq: the `seq` of the last entry that the seal covers; otherwise that of the entry.
         found, expected: descriptions, with amounts in minor units.
-        uuid, user_id, number: those of the entry; None if it does not exist or is not known.
+        uuid, user_id, number: those of the entry; None if the entry does not exist or is not known.
     """
 
     rule: Rule
@@ -135,10 +137,10 @@ class RawEntry(NamedTuple):
 
 
 class UserState(NamedTuple):
-    """The state of a user after an entry, which determines the next one.
+    """The state of a user after an entry, with which the user's next entry is compared.
 
     Attributes:
-        seq: the `seq` of that entry; 0 if there is none yet, and then `number` is -1.
+        seq: the `seq` of that entry; 0 if the user has no entry yet. In that case `number` is -1.
     """
 
     seq: int
@@ -179,11 +181,11 @@ class AuditPosition(NamedTuple):
 
 
 class LateWithdrawals(NamedTuple):
-    """A user whose timeline is required, with its bounds.
+    """A user with late withdrawals, whose timeline must be read, and the bounds of the timeline.
 
     Attributes:
         number: the number of the first entry that the timeline must not include yet.
-        last_number: the number of the last entry whose instant the timeline must have.
+        last_number: the number of the entry up to which the timeline must have all instants.
         since: the earliest instant that the timeline must cover.
     """
 
@@ -232,7 +234,8 @@ class ShardAudit:
         Args:
             position: the position from which the audit continues.
             counted: the totals from saldo.totals, and the `seq` up to which they were counted.
-            lateness_bound: maximum lateness of entries on which readers rely, in microseconds; None means no bound.
+            lateness_bound: maximum lateness of entries, in microseconds, on which reads of a balance at a date rely;
+                None means no bound.
         """
         self._lateness_bound = lateness_bound
         self._shard = position.shard
@@ -250,7 +253,8 @@ class ShardAudit:
         return Counts(self._users_opened, self._posted, self._refused, self._balance)
 
     def unknown_users(self, entries: Sequence[RawEntry]) -> dict[int, int]:
-        """Return the users for whom `learn` must be called before these entries, with their first number in them."""
+        """Return the users for whom `learn` must be called before these entries are checked. The value is the number of
+        the user's first entry among them."""
         if len(self._users) > USERS_MAX:
             self._users.clear()
         first: dict[int, int] = {}
@@ -290,18 +294,20 @@ class ShardAudit:
         ]
 
     def follow(self, user_id: int, timeline: Timeline) -> None:
-        """Set a user's timeline: the balance at every instant, before the first of the next entries."""
+        """Set a user's timeline, as it is before the first of the next entries."""
         self._timelines[user_id] = timeline
 
     def skip_late_checks(self, user_id: int, since: int) -> None:
-        """Record that a timeline can't be read, because it would have more than `LATE_CHECK_ENTRIES_MAX` entries."""
+        """Record that a user's timeline can't be read, because it would have more than `LATE_CHECK_ENTRIES_MAX`
+        entries. The user's withdrawal at `since` is then a fault."""
         self._too_far[user_id] = since
 
     def check(self, entries: Iterable[RawEntry]) -> Iterator[LedgerFault]:
-        """Check entries against the rules, and remember their state.
+        """Check entries against the rules. The next call continues after these entries.
 
         Yields:
-            For each entry that breaks rules, a fault with the first of them, in the order of `Rule`.
+            At most one fault for each entry that breaks rules, and a separate fault for each gap in `seq` and for wrong
+            totals.
         """
         for entry in entries:
             if entry.seq != self.seq + 1:
@@ -333,7 +339,8 @@ class ShardAudit:
     def _find_broken_rule(
         self, entry: RawEntry, before: UserState
     ) -> tuple[Rule, object, object] | None:
-        """Return the first rule that the entry breaks, by itself or after earlier entries, with found and expected."""
+        """Return the first rule that the entry breaks, the found value and the expected value; None if it breaks no
+        rule."""
         if entry.shard != self._shard or shard_of(entry.user_id) != self._shard:
             return Rule.SHARD, f"{entry.shard} for user {entry.user_id}", self._shard
         if entry.number != before.number + 1:

@@ -46,9 +46,10 @@ class SealChain:
             self._leaves[seq] = leaf_hash(data[begin : begin + ENTRY_BYTES])
 
     def check(self, seal: SealRow) -> LedgerFault | None:
-        """Check the next seal, all of whose entries have been added, and continue from it."""
+        """Check the next seal, whose entries must have been added before. The following call continues after this
+        seal."""
         fault = self._fault(seal)
-        # The greater of the two, so that the position never moves back, whatever the seal says.
+        # The greater of the two is taken, because in an altered seal `last_seq` may be less than `first_seq`.
         self.sealed_seq = max(seal.first_seq, seal.last_seq)
         self.sealed_hash = seal.hash
         self._leaves = {seq: leaf for seq, leaf in self._leaves.items() if seq > self.sealed_seq}

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 DOUBLINGS_MAX = 60
-"""Maximum number of doublings. It exceeds what any setting allows, and keeps the power of two within a float."""
+"""Maximum number of doublings. No setting needs more, and the power of two still fits in a float."""
 
 
 def delay_after(
@@ -16,7 +16,7 @@ def delay_after(
     retry_after: timedelta | None,
     chance: float,
 ) -> timedelta:
-    """Return the delay after so many failed attempts: exponential backoff up to a limit, with jitter.
+    """Return the delay after a number of failed attempts: exponential backoff up to a maximum, with jitter.
 
     Args:
         attempts: number of failed attempts, at least 1.

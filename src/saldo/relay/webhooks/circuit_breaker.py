@@ -1,7 +1,9 @@
-"""The circuit breaker of one endpoint: it limits concurrent attempts, and reduces them while the endpoint seems down.
+"""The circuit breaker of one endpoint: the breaker limits concurrent attempts, and reduces their number while the
+endpoint seems down.
 
-An endpoint seems down if the events of several users have failed since the last success. Then attempts are made one at
-a time, with pauses between them. Events of a single user may fail for a reason of their own.
+An endpoint seems down if the events of several users have failed since the last success. Attempts are then made one at
+a time, with pauses between them. Failures of a single user's events are not enough, because their cause may be in these
+events.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 FAILING_USERS_MIN = 5
-"""Minimum number of users whose events have failed since the last success, for the endpoint to seem down."""
+"""Number of users whose events must have failed since the last success before the endpoint seems down."""
 
 PROBE_INTERVAL_SECONDS_MAX = 30.0
 """Maximum pause between attempts at an endpoint that seems down, so that its recovery is detected soon."""
@@ -52,7 +54,7 @@ class CircuitBreaker:
         """Wait until an attempt may be made.
 
         Raises:
-            CircuitBreakerStoppedError: no attempt is made any more.
+            CircuitBreakerStoppedError: the webhook was stopped or disabled.
         """
         async with self._free, contextlib.AsyncExitStack() as stack:
             if self.is_open:
@@ -79,7 +81,7 @@ class CircuitBreaker:
 
         Args:
             retry_seconds: the delay until the event is retried.
-            asked_seconds: the delay that the endpoint asked for, for all events.
+            asked_seconds: the delay that the endpoint requested, which applies to all events; 0 if it requested none.
         """
         if len(self._failing_users) < FAILING_USERS_MIN:
             self._failing_users.add(user_id)

@@ -1,8 +1,8 @@
 """One attempt to deliver an event to an endpoint by HTTP, signed after the Standard Webhooks specification.
 
 Endpoints are not trusted: they may hang, redirect, send an endless response, or have a name that leads into the
-operator's own network. Of a response only the status and one header are used. A bounded part of the body is read and
-discarded, so that the connection can be used again.
+operator's own network. Only the status and one header of a response are used. A limited part of the body is read and
+discarded, so that the connection can be reused.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from saldo.relay.webhooks.destinations import DestinationPolicy
 from saldo.relay.webhooks.resolver import ThreadPerNameResolver
 
 ANSWER_BYTES_MAX = 4096
-"""Maximum size of a response body that is read, and discarded."""
+"""Maximum number of bytes of a response body that are read and discarded."""
 
 CONNECTION_IDLE_SECONDS_MAX = 4.0
 """Maximum time for which an idle connection is kept for the next event. Many servers close idle connections after 5 s,
-and an event sent at that moment would count as failed."""
+and an event that is sent at that moment would count as failed."""
 
 FAILURE_LENGTH_MAX = 300
 """Maximum length, in characters, of a failure's stored description."""
 
 SECRET_LENGTH_MIN = 6
-"""Minimum length, in characters, of a part of a URL that may be a token. Shorter ones, such as `v1`, occur in many
-messages."""
+"""Minimum length, in characters, of a part of a URL that is treated as a possible token. Shorter parts, such as `v1`,
+occur in many messages."""
 
 GONE = 410
 
@@ -56,7 +56,7 @@ class Attempt(NamedTuple):
 
     Attributes:
         failure: a description in one line; None if the event was delivered.
-        gone: whether the endpoint wants no more events (410).
+        gone: whether the endpoint has responded with 410, which means that it wants no more events.
         retry_after: the delay that the endpoint asked for.
     """
 
@@ -127,7 +127,7 @@ class HttpSender:
         except TimeoutError:
             return Attempt(f"no response within {self._timeout_seconds:g} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            # ValueError: the URL was accepted when it was set, but can't be connected to.
+            # ValueError: the URL was accepted when it was set, but no connection to it is possible.
             return Attempt(failure_of(error, url))
         except Exception as error:
             # Only the frames are logged, since the message may contain the URL.
@@ -157,7 +157,7 @@ class HttpSender:
             return attempt
 
     def _socket(self, address_info: Any) -> socket.socket:
-        """Create the socket for a connection to this address, whatever the name resolved to before.
+        """Create the socket for a connection, after the actual address of this connection has been checked.
 
         Raises:
             ForbiddenAddressError: the policy denies the address.

@@ -1,8 +1,9 @@
-"""A webhook as a sink. It confirms an event when the endpoint has received it or when it is stored as pending.
+"""A webhook as a sink. The sink confirms an event when the endpoint has received it, or when it is stored as pending.
 
 The events of one user are sent one at a time, in order. If one fails, it is stored as pending and retried, and all
-later events of that user are stored behind it, while those of other users go on. So the sink makes progress whatever
-the endpoint does, until too many events are pending. Then it confirms no more, and the cursor stays.
+later events of that user are stored as pending behind it. Events of other users are not affected. The sink therefore
+makes progress even if the endpoint is down. When too many events are pending, the sink confirms no further events, and
+the cursor does not move.
 """
 
 from __future__ import annotations
@@ -32,19 +33,20 @@ from saldo.store.sinks import Lease
 from saldo.store.webhooks import ActiveWebhook, NewDelivery, PendingDelivery, Webhooks
 
 BATCH_SECONDS_MAX = 2.0
-"""Maximum time for a batch. The rest of it is then stored as pending, so that a slow user doesn't delay the others."""
+"""Maximum time for a batch. The events that are left after this time are stored as pending, so that slow deliveries of
+one user's events don't delay the events of other users."""
 
 POLL_SECONDS = 1.0
-"""Polling interval of pending deliveries. Replays are requested in other processes."""
+"""Polling interval of pending deliveries. Polling is needed, because replays are requested in other processes."""
 
 DUE_EVENTS_MAX = 100
-"""Maximum number of pending deliveries read at once. To find each user's first takes some milliseconds if there are
-many."""
+"""Maximum number of pending deliveries read by one query. The query finds the first pending delivery of each user,
+which takes some milliseconds if many are pending."""
 
 BEHIND_EVENTS_MAX = 50
-"""Maximum number of a user's pending deliveries that follow a successful one without another query, so that a user with
-thousands of them progresses as fast as the endpoint responds. If the relay dies before it has recorded their success,
-they are sent again."""
+"""Maximum number of a user's pending deliveries that are made after a successful one without another query. A user with
+thousands of pending deliveries then progresses as fast as the endpoint responds. If the relay dies before it has
+recorded the successes, these deliveries are made again."""
 
 NOT_IN_LOG = "not in the log any more: it has been restored to an earlier state"
 
@@ -102,7 +104,8 @@ class WebhookSink:
         """Set the subscription that applies from the next event on."""
         self._subscription = subscription
         types, users = subscription.event_types, subscription.user_ids
-        # By default all types of the log. Notices are sent only to subscriptions that list their type.
+        # By default, events of all types of the log are sent. Notices are sent only to subscriptions that list the
+        # notices' type.
         self._types = frozenset(EVENT_TYPES if types is None else types)
         self._users = None if users is None else frozenset(users)
 
@@ -112,7 +115,7 @@ class WebhookSink:
         return self._endpoint.is_stopped
 
     def drain(self) -> None:
-        """Make no further attempt. The rest of a batch remains pending in the database."""
+        """Make no further attempt. Pending deliveries remain stored in the database."""
         self._endpoint.stop()
         self._woken.set()
         self._room.set()
@@ -123,7 +126,7 @@ class WebhookSink:
         self._retrying = asyncio.create_task(self._retry(), name=f"retries {self.name}")
 
     async def blocked_reason(self) -> str | None:
-        """See `Sink.blocked_reason`. Each attempt is a separate request with a timeout."""
+        """Return None: a webhook never blocks, because each attempt is a separate request with a timeout."""
         return None
 
     async def close(self) -> None:
@@ -147,7 +150,8 @@ class WebhookSink:
         chains: dict[asyncio.Task[None], _UserBatch] = {}
         behind: list[NewDelivery] = []
         until = asyncio.get_running_loop().time() + BATCH_SECONDS_MAX
-        # Sorted by user, then in the order of the log, since a user is in one shard. Notices count as one user's.
+        # The events are sorted by user, and for each user in the order of the log, because a user is in one shard.
+        # Notices count as the events of one user.
         for user_id, found in groupby(sorted(wanted, key=_by_user), key=lambda each: each.user_id):
             if user_id in waiting:
                 behind += [_build_pending(event) for event in found]
@@ -166,7 +170,8 @@ class WebhookSink:
     async def _finish(
         self, chains: Mapping[asyncio.Task[None], _UserBatch], behind: list[NewDelivery]
     ) -> None:
-        """Wait for the attempts until the time limit; leave slow ones running, and store the rest as pending."""
+        """Wait for the attempts until the time limit, and store all undelivered events as pending. Slow attempts stay
+        running."""
         late: set[asyncio.Task[None]] = set()
         if chains:
             ended, late = await asyncio.wait(
@@ -175,7 +180,8 @@ class WebhookSink:
             for task in ended:
                 task.result()
         for task in late:
-            # This comes before the delivery is stored, so that no retry begins beside the running attempt.
+            # The attempt is registered before the delivery is stored, so that no retry begins while the attempt is
+            # running.
             self._go_on(chains[task].user_id, task)
             chains[task].put = asyncio.get_running_loop().create_future()
         left = behind + [
@@ -199,13 +205,14 @@ class WebhookSink:
         )
 
     async def _make_room(self, events: Sequence[Event]) -> set[int]:
-        """Wait until all events may become pending, and return those of their users who have pending deliveries."""
+        """Wait until there is space for all events to become pending. Return those users of the events who already have
+        pending deliveries."""
         users = sorted({event.user_id for event in events})
         while True:
             if self._endpoint.is_stopped:
                 raise SinkError("the webhook was stopped or disabled")
             if self._retrying is not None and self._retrying.done():
-                self._retrying.result()  # raises our own error: without retries nothing may be confirmed
+                self._retrying.result()  # raises the error of the retries: without retries nothing may be confirmed
             self._room.clear()
             count, waiting = await self._webhooks.count_pending(self._subscription.id, users)
             if count + len(events) <= max(self._limits.pending_max, len(events)):
@@ -230,7 +237,7 @@ class WebhookSink:
             chain.delivered += 1
 
     async def _attempt(self, event: Event, until: float | None = None) -> Attempt | None:
-        """Make one attempt; return None if none could begin in time."""
+        """Make one attempt. Return None if it could not begin before `until`, or if the sink is stopped."""
         if until is not None and asyncio.get_running_loop().time() >= until:
             return None
         try:
@@ -319,7 +326,7 @@ class WebhookSink:
             )
         while self._due and len(self._under_way) < self._limits.concurrency:
             each, event = self._due.popleft()
-            # Otherwise a late attempt of a batch is in flight for this user.
+            # A user with an attempt in flight, such as a late one of a batch, is skipped.
             if each.user_id not in self._under_way:
                 self._go_on(each.user_id, asyncio.create_task(self._retry_one(each, event)))
         return seconds
@@ -327,7 +334,7 @@ class WebhookSink:
     async def _with_events(
         self, due: Sequence[PendingDelivery]
     ) -> list[tuple[PendingDelivery, Event | None]]:
-        """Return each delivery with its event; None if the log no longer has the event."""
+        """Return each delivery with its event. The event is None if the log no longer has it."""
         found = await self._log.entries_at([(each.shard, each.seq, each.uuid) for each in due])
         events = {entry.uuid: self._encoder.encode(entry) for entry in found}
         return [(each, events.get(each.uuid)) for each in due]
@@ -337,7 +344,7 @@ class WebhookSink:
         task.add_done_callback(partial(self._remove_attempt, user_id))
 
     def _remove_attempt(self, user_id: int, task: asyncio.Task[None]) -> None:
-        # After a replay a user may have two attempts for a moment.
+        # After a replay, a user may have two attempts in flight for a moment.
         if self._under_way.get(user_id) is task:
             del self._under_way[user_id]
         self._woken.set()
@@ -368,7 +375,7 @@ class WebhookSink:
             await self._record_result(*failed)
 
     async def _behind(self, due: PendingDelivery) -> list[tuple[PendingDelivery, Event | None]]:
-        """Return the deliveries that follow this one and are due, up to the first that is not due."""
+        """Return the deliveries of the same user that follow this one, up to the first that is not due yet."""
         try:
             behind = await self._webhooks.queued_behind(
                 self._subscription.id, due, BEHIND_EVENTS_MAX
@@ -387,7 +394,8 @@ class WebhookSink:
         *,
         give_up: bool = False,
     ) -> None:
-        """Record the result of an attempt at a pending delivery, and of the others in `delivered`."""
+        """Record the result of an attempt at a pending delivery. If it succeeded, all deliveries in `delivered` are
+        recorded as successful."""
         try:
             if attempt.failure is None:
                 await self._webhooks.record_deliveries(self._subscription.id, delivered or [due])
@@ -395,7 +403,7 @@ class WebhookSink:
             else:
                 await self._settle_failed(due, attempt, attempt.failure, give_up)
         except StoreError as error:
-            # The delivery stays pending, and is sent once more.
+            # The delivery stays pending, so that it is attempted again.
             _log.warning("%s: can't record the outcome of an attempt: %s", self.name, error)
 
     async def _settle_failed(
@@ -409,7 +417,8 @@ class WebhookSink:
         await self._record(0, [] if give_up else [attempt])
         if dead:
             _log.warning("%s: delivery of event %s is dead: %s", self.name, due.uuid, failure)
-            # The user's next delivery has waited as long. The pause prevents a burst of last attempts.
+            # The user's next delivery has waited for about the same time, and may become dead at its next attempt. The
+            # pause prevents a burst of such attempts.
             await self._endpoint.pause(self._limits.backoff_seconds_min)
 
 
@@ -418,9 +427,11 @@ class _UserBatch:
 
     Attributes:
         delivered: number of delivered events.
-        failed, delay: the failed attempt at the next event, and the delay until its retry.
-        put: None while the batch waits for the attempt; later a future that is done when the remaining events are
-            stored as pending.
+        failed: the failed attempt at the event after the delivered ones; None if no attempt has failed.
+        delay: the delay until the failed event is retried.
+        put: None while the batch waits for the attempts. If the time of the batch ends during an attempt, `put` becomes
+            a future, and the attempt continues. The future is done when the undelivered events, including that of the
+            attempt, are stored as pending. Then the attempt may record its result.
     """
 
     def __init__(self, events: list[Event]) -> None:

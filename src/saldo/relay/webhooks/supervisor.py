@@ -16,13 +16,14 @@ from saldo.store.sinks import Sinks
 from saldo.store.webhooks import ActiveWebhook, Webhooks
 
 FOLLOW_SECONDS = 1.0
-"""Polling interval of the subscriptions, after which a new, changed or deleted one is noticed."""
+"""Interval at which the subscriptions are polled for new, changed and deleted ones."""
 
 _log = logging.getLogger("saldo.relay")
 
 
 class WebhookSinks(Sinks):
-    """Sinks of webhooks, created with their subscription and never by a relay, which may start after the deletion."""
+    """Stored sinks of webhooks. A relay must not create them, because it may start after the webhook was deleted. They
+    are created together with the webhook."""
 
     async def create(self, name: str) -> None:
         """Do nothing."""
@@ -36,7 +37,7 @@ class _Running(NamedTuple):
 
 
 class WebhookSupervisor:
-    """The relays of all webhooks, started, updated and ended as the subscriptions change."""
+    """Runs the relays of all webhooks. They are started, updated and ended as the subscriptions change."""
 
     def __init__(
         self,
@@ -49,7 +50,7 @@ class WebhookSupervisor:
     ) -> None:
         """
         Args:
-            poll_seconds: polling interval of the log for new entries, which serves all webhooks.
+            poll_seconds: interval at which the log is polled for new entries, once for all webhooks.
         """
         self._webhooks = webhooks
         self._log = log
@@ -68,7 +69,8 @@ class WebhookSupervisor:
         """Run until cancelled. The caller must call `stop` afterwards."""
         tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._look())]
         try:
-            # Not a task group, which cancels its tasks only once; that is not always enough (`saldo.lifecycle.tasks`).
+            # A task group is not used, because it cancels its tasks only once, which is not always enough
+            # (`saldo.lifecycle.tasks`).
             await asyncio.gather(*tasks)
         except Exception:
             _log.exception("the webhook supervisor failed")
@@ -105,7 +107,8 @@ class WebhookSupervisor:
     def _reconcile(self, wanted: dict[int, ActiveWebhook]) -> None:
         for webhook_id, running in [*self._running.items()]:
             subscription = wanted.get(webhook_id)
-            # A webhook that was disabled and enabled in between has ended its attempts, and one that failed restarts.
+            # A webhook that was disabled and enabled between two polls has a drained sink. It is started again, and so
+            # is a relay that failed.
             if subscription is None or running.sink.is_drained or running.task.done():
                 self._end(webhook_id, FOLLOW_SECONDS)
             elif subscription != running.subscription:

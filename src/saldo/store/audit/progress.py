@@ -13,7 +13,8 @@ from saldo.store.connections.connection import fetch
 from saldo.store.sinks import LeaseLostError
 
 FAULTS_MAX: Final = 1000
-"""Maximum number of recorded faults. A ledger with so many needs a person; further ones are not recorded."""
+"""Maximum number of recorded faults; further ones are not recorded. A ledger with this many must be examined by a
+person anyway."""
 
 
 class AuditLease(NamedTuple):
@@ -67,7 +68,7 @@ class AuditProgress:
         self._lease = timedelta(seconds=lease_seconds)
 
     async def take(self, holder: UUID) -> AuditLease | None:
-        """Take or keep the lease; return None while another process has it.
+        """Take the lease, or renew it if `holder` already has it. Return None while another process has it.
 
         Raises:
             StoreError: It is unknown whether the lease was taken. A retry is safe.
@@ -101,7 +102,7 @@ class AuditProgress:
 
         Raises:
             LeaseLostError: Another process has the lease.
-            StoreError: It is unknown whether this was stored.
+            StoreError: It is unknown whether the completion was stored.
         """
         if not await fetch(self._pool, "audit_progress/complete_round", lease.epoch, self._lease):
             raise LeaseLostError("the audit")
@@ -110,7 +111,7 @@ class AuditProgress:
         """Release the lease, so that other processes need not wait for its expiry.
 
         Raises:
-            StoreError: The release can't be stored; the lease expires.
+            StoreError: It is unknown whether the lease was released. It expires in any case.
         """
         await fetch(self._pool, "audit_progress/release_lease", lease.epoch)
 
@@ -150,9 +151,9 @@ class AuditProgress:
         return found
 
     async def acknowledge(self, fault_id: int, why: str) -> bool:
-        """Acknowledge a fault, so that it is no longer counted. Return False if there is no such fault.
+        """Acknowledge a fault, so that the fault is no longer counted. Return False if there is no such fault.
 
         Raises:
-            StoreError: It is unknown whether this was stored. A retry is safe.
+            StoreError: It is unknown whether the acknowledgement was stored. A retry is safe.
         """
         return bool(await fetch(self._pool, "audit_progress/acknowledge_fault", fault_id, why))

@@ -1,7 +1,7 @@
 """Scans of the log for the audit, which read each shard in steps and check the rules of `saldo.ledger.audit.rules`.
 
-A scan takes no lock and holds no snapshot: it reads the end of a shard once, and the entries before that never change.
-The limits of the rules bound its memory, whatever the size of the ledger.
+A scan takes no lock and holds no snapshot. It reads the end of a shard once, and the entries before the end never
+change. The limits in `saldo.ledger.audit.rules` bound the memory of a scan, however large the ledger is.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ from saldo.store.errors import RejectedError, translate_error
 from saldo.store.statements import statement
 
 SEALS_PER_READ: Final = 256
-"""Maximum number of seals in one read, of about a hundred bytes each."""
+"""Maximum number of seals in one read. A seal has about a hundred bytes."""
 
 TIMELINE_AHEAD: Final = 10_000
-"""Number of a user's later entries that a timeline has room for, so that it remains usable for longer."""
+"""Number of a user's later entries whose instants are added to a timeline, so that it can be used for longer."""
 
 UUIDS_PER_SHARD: Final = 1000
-"""Number of transactions of shard 0 in one range of uuids; every other shard has about as many in the same range."""
+"""Number of transactions of shard 0 in one range of uuids. Every other shard has about the same number in that
+range."""
 
 UUID_MAX: Final = UUID(int=2**128 - 1)
 
@@ -59,11 +60,11 @@ class AuditReader:
         self._pool = pool
 
     async def head(self, shard: int) -> tuple[int, int, int | None, int, Counts]:
-        """Return the `seq` of a shard's last entry and of its last sealed one, the lateness bound, and its totals.
+        """Return the ends of a shard, its totals, and the lateness bound.
 
         Returns:
-            The last `seq`; the last sealed `seq`; the lateness bound in microseconds, or None; the last counted `seq`;
-            the counts up to it.
+            The `seq` of the last entry; the `seq` of the last sealed entry; the lateness bound in microseconds, or
+            None; the `seq` of the last counted entry; the counts up to that entry.
 
         Raises:
             StoreError: The database can't be read.
@@ -75,11 +76,12 @@ class AuditReader:
         return head, sealed, bound, seq, Counts(users, posted, refused, int(balance))
 
     async def entries(self, shard: int, after: int, until: int) -> bytes:
-        """Return the concatenated bytes of a shard's entries after the `seq` `after`, up to and including `until`."""
+        """Return the entries of a shard with `after` < `seq` <= `until`, as concatenated bytes."""
         return await self._copy("audit_scan/entries", shard=shard, after=after, until=until)
 
     async def last_entries_before(self, numbers: dict[int, int]) -> dict[int, UserState]:
-        """Return for each user the last entry below the given number. Users without such an entry are left out.
+        """Return the state of each user after the last entry with a number below the given one. Users without such an
+        entry are left out.
 
         Args:
             numbers: The numbers by user id.
@@ -95,13 +97,13 @@ class AuditReader:
         return [SealRow(*row) for row in rows]
 
     async def find_seals(self, seals: Sequence[tuple[int, int]]) -> dict[tuple[int, int], SealRow]:
-        """Return the seals with the given shard and first `seq`, by both."""
+        """Return the seals with the given pairs of shard and first `seq`, by that pair."""
         columns = [[each[0] for each in seals], [each[1] for each in seals]]
         found = [SealRow(*row) for row in await fetch(self._pool, "audit_scan/seals_at", *columns)]
         return {(seal.shard, seal.first_seq): seal for seal in found}
 
     async def timeline(self, wanted: LateWithdrawals) -> Timeline | None:
-        """Return a user's balance over time, from an instant on and as it was before an entry.
+        """Return a user's balance over time from an instant on, as it was before a certain entry.
 
         Args:
             wanted: The user, the entry, and the instant from which the balance is needed.
@@ -110,7 +112,8 @@ class AuditReader:
             The timeline; None if more than `LATE_CHECK_ENTRIES_MAX` entries would have to be read.
         """
         user_id, number, last_number, since = wanted
-        # The check of an entry reads at most LATE_CHECK_ENTRIES_MAX entries before it. The base precedes those.
+        # The check of an entry reads at most LATE_CHECK_ENTRIES_MAX entries before that entry. The base is the entry
+        # before these.
         back = LATE_CHECK_ENTRIES_MAX + 1
         rows = await fetch(
             self._pool, "audit_scan/last_entry_by_horizon", user_id, number, since, back
@@ -140,10 +143,12 @@ class AuditReader:
         }
 
     async def users_without_opening_entry(self, after_id: int) -> tuple[int | None, list[int]]:
-        """Check up to `USERS_PER_READ` users with greater ids for opening entries.
+        """Check whether the next users, up to `USERS_PER_READ`, have opening entries. The users have ids above
+        `after_id`.
 
         Returns:
-            The last id that was checked, or None if no more users follow; the ids of users without an opening entry.
+            The last id that was checked, or None if no more users follow; and the ids of the checked users without an
+            opening entry.
         """
         ((last, looked_at, unopened),) = await fetch(
             self._pool, "audit_scan/users_without_opening_entry", after_id, USERS_PER_READ
@@ -154,7 +159,7 @@ class AuditReader:
         """Check the next range of uuids for duplicates.
 
         Returns:
-            The last uuid of the range, or None if it was the last range; a fault for each transaction whose uuid
+            The last uuid of the range, or None if it was the last range; and a fault for each transaction whose uuid
             another transaction has, too.
         """
         rows = await fetch(self._pool, "audit_scan/next_uuid_range", after, 0, UUIDS_PER_SHARD)
@@ -198,7 +203,7 @@ class AuditReader:
 
 
 class ShardScan:
-    """The audit of one shard, from a position to the end that the shard had when the audit began."""
+    """The audit of one shard, from a position to the end that the shard had when `start` was called."""
 
     def __init__(self, reader: AuditReader, position: AuditPosition) -> None:
         self._reader = reader
@@ -209,7 +214,8 @@ class ShardScan:
         self.head = 0
 
     async def start(self) -> list[LedgerFault]:
-        """Read the end of the shard, and return a fault for everything that is recorded beyond it.
+        """Read where the shard ends. Return a fault for each of the audited position, the last seal and the totals that
+        lies beyond the end.
 
         Raises:
             StoreError: The database can't be read.
@@ -217,7 +223,7 @@ class ShardScan:
         position = self._position
         self.head, sealed, bound, counted, counts = await self._reader.head(self._shard)
         self._audit = ShardAudit(position, (counted, counts), bound)
-        # Entries that were checked before and have been sealed since are read again for the check of their seals only.
+        # Entries that were checked before, but sealed later, are read again. Only their seals are checked then.
         self._read_seq = position.sealed_seq if sealed > position.sealed_seq else position.seq
         self._sealed = min(sealed, self.head)
         known = {
@@ -256,7 +262,7 @@ class ShardScan:
         )
 
     async def step(self, entries_max: int) -> list[LedgerFault]:
-        """Check up to `entries_max` further entries, and the seals that end within them.
+        """Check up to `entries_max` further entries, and the seals whose last entry is among them.
 
         Returns:
             The faults, in the order of the log.
@@ -279,7 +285,8 @@ class ShardScan:
         if self.is_done and self._audit.seq < self.head:
             faults.append(self._missing_tail())
         faults += await self._check_seals(until)
-        # The fault of a seal follows the fault of an entry in it that breaks a rule, which is more informative.
+        # If an entry breaks a rule, the fault of its seal comes after the fault of the entry, which is more
+        # informative.
         return sorted(faults, key=lambda fault: fault.last_seq)
 
     async def _check_rules(self, entries: list[RawEntry]) -> list[LedgerFault]:

@@ -1,4 +1,5 @@
-"""Verification of the whole ledger, shard by shard, as `saldo verify` does it, with checkpoints to continue from."""
+"""Verification of the whole ledger, shard by shard, for `saldo verify`. A later verification can continue from a
+checkpoint."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from saldo.store.log import Log
 from saldo.store.schema.definition_check import Schema, check_schema
 
 STEP_ENTRIES: Final = 8192
-"""Number of entries checked in one step, which takes about 1 MB and 50 ms."""
+"""Number of entries checked in one step. A step needs about 1 MB of memory and takes about 50 ms."""
 
 
 class Checkpoint(NamedTuple):
@@ -26,10 +27,10 @@ class Checkpoint(NamedTuple):
 
     Attributes:
         log: The identity of the log, see `saldo.store.log.Log.identity`.
-        position: The position in the shard that is being checked. The shards before it are complete; shard 64 means
-            that all are.
+        position: The position in the shard that is being checked. The shards before that one are complete; shard 64
+            means that all shards are complete.
         entries: The number of entries checked in the complete shards.
-        sealed: The number of sealed entries among them.
+        sealed: The number of sealed entries among those of the complete shards.
     """
 
     log: str
@@ -71,11 +72,12 @@ class Verification:
 
     @property
     def entries(self) -> int:
-        """The number of entries checked, including those of earlier runs that the checkpoint covers."""
+        """The number of entries checked so far, including those that were checked before the initial checkpoint."""
         return self.checkpoint.entries + self.checkpoint.position.seq
 
     async def compare_kept_seals(self, seals: Sequence[SealRow]) -> list[LedgerFault]:
-        """Compare seals that were kept elsewhere with those in the database, whose chain `steps` checks.
+        """Compare seals that were kept elsewhere with those in the database. The chain of the seals is checked by
+        `steps`.
 
         Args:
             seals: The kept seals. Their roots are not compared.
@@ -113,7 +115,7 @@ class Verification:
         """Verify the rest of the ledger, from the checkpoint on.
 
         Yields:
-            The faults of each step, in the order of the log. The checkpoint moves past the step only when the next item
+            The faults of each step, in the order of the log. The checkpoint moves past a step only when the next item
             is requested.
 
         Raises:

@@ -16,7 +16,8 @@ _HOST_PARAMETERS: Final = {"host", "hostaddr", "port"}
 
 
 def coordinator_of(url: str) -> str:
-    """Return the coordinator's connection string for that of a Citus worker, and any other one unchanged.
+    """Return the connection string of the coordinator if `url` leads to a Citus worker; otherwise return `url`
+    unchanged.
 
     Raises:
         ConfigurationError: The database can't be queried, or the address that the workers use for the
@@ -44,7 +45,8 @@ def coordinator_of(url: str) -> str:
 
 
 def _find_coordinator(url: str) -> tuple[str, int, bool] | None:
-    """Return the coordinator's host and port, and whether it is another node; None without a Citus cluster."""
+    """Return the coordinator's host and port, and whether it is another node than this one; None without a Citus
+    cluster."""
     with connect_checked(url) as connection:
         here = connection.execute("SELECT to_regclass('pg_catalog.pg_dist_local_group') IS NULL")
         if here.fetchone() == (True,):

@@ -36,8 +36,8 @@ class DistributionResult(NamedTuple):
 def distribute(owner_url: str, service_url: str) -> DistributionResult:
     """Distribute a ledger that is on the coordinator only, whether it is empty or not.
 
-    Citus requires three transactions. If the function is interrupted between them, another call continues. The ledger
-    is unchanged until the last transaction is committed.
+    Citus requires three transactions. If the function is interrupted between two of them, another call continues. The
+    ledger is unchanged until the last transaction is committed.
 
     Args:
         owner_url: The connection string of the role that owns the schema, on the coordinator.

@@ -1,7 +1,8 @@
 """Parameters of connection strings, which must have the same meaning for both drivers.
 
 libpq (psycopg) and asyncpg support different parameters, and asyncpg sends unknown ones to the server. Each parameter
-is therefore passed on, implemented here, accepted because it makes no difference, or rejected before any connection.
+is therefore passed on to asyncpg, implemented in this package, ignored because its value makes no difference, or
+rejected before any connection is opened.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ KEEPALIVES: Final = {
     "keepalives_count": "TCP_KEEPCNT",
     "tcp_user_timeout": "TCP_USER_TIMEOUT",
 }
-"""Parameters that are socket options, with the option names of the operating system."""
+"""Parameters that set socket options, with the option names of the operating system."""
 
 IMPLEMENTED_HERE: Final = frozenset(
     {"host", "port", "connect_timeout", "keepalives", "load_balance_hosts", *KEEPALIVES}
@@ -49,7 +50,7 @@ IGNORED_VALUES: Final = {
     "min_protocol_version": {"3.0"},
     "max_protocol_version": {"3.0", "latest"},
 }
-"""Parameters with the values that are accepted because they select the behaviour that applies anyway."""
+"""Parameters with those values that are accepted and ignored, because they select the behaviour that applies anyway."""
 
 OTHER_DRIVERS_PARAMETERS: Final = frozenset(
     {

@@ -1,12 +1,12 @@
 """Reads of many rows from a read replica.
 
-A result of the replica is identical to the primary's, or it is not used. The log only grows, and its positions have no
+A result of the replica is used only if it is identical to the primary's. The log only grows, and its positions have no
 gaps. The primary determines the last entry of the result with one index lookup, and a replica that has this entry has
-all entries before it, however far it lags. Newer entries of the replica are not part of the result, because the primary
-may not have them, or may not have made them visible yet. So a client that got the response 200 to a transaction finds
-this transaction in the next list.
+all entries before it, however far the replica lags. Newer entries of the replica are not part of the result, because
+the primary may not have them, or may not have made them visible yet. A client that got the response 200 to a
+transaction therefore finds this transaction in the next list.
 
-A replica takes load off the primary. It does not replace it: without the primary, a replica that lags can't be
+A replica takes load off the primary, but can't replace it. Without the primary, a replica that lags can't be
 distinguished from one that was promoted and has diverged.
 """
 
@@ -25,20 +25,22 @@ from saldo.store.errors import ConnectionLostError, StoreError, translate_error
 from saldo.store.statements import statement
 
 READ_SECONDS_MAX: Final = 2.0
-"""Timeout of all statements of one read together. After it the replica is unavailable, and the primary is used."""
+"""Timeout of all statements of one read together. After the timeout, the replica counts as unavailable, and the primary
+is used."""
 
 LOOK_SECONDS: Final = 2.0
 PROBE_SECONDS_MAX: Final = 60.0
 """Minimum and maximum interval between two probes of an unavailable replica.
 
-The interval doubles after every failure, because each failure made a request wait. The first successful read resets it.
+The interval doubles each time the replica becomes unavailable, because a request had to wait then. The first successful
+read resets the interval.
 """
 
 _log = logging.getLogger("saldo.store")
 
 
 class ReplicaQuery(NamedTuple):
-    """A description of a query, which determines the last entry of its result.
+    """A description of a query, by which the last entry of the query's result is determined.
 
     If neither `bounded` nor `has_seq` is true, the result is used only if the replica has no newer matching entry.
 
@@ -46,7 +48,7 @@ class ReplicaQuery(NamedTuple):
         place: The name of the statement that returns the last entry of the result.
         arguments: The arguments of that statement.
         bounded: Whether the query itself has an upper bound, so that its result can't contain newer entries.
-        has_seq: Whether the rows have a `seq`, so that newer ones can be removed.
+        has_seq: Whether the rows have a `seq`, so that rows of newer entries can be removed.
     """
 
     place: str
@@ -72,8 +74,8 @@ def user_query(
     """Describe a query for a user's entries.
 
     Args:
-        below: The number below which all entries of the result are; the query has the same bound. None for no bound.
-        known_at: The time up to which the entries were recorded; None for no bound.
+        below: Upper bound (exclusive) of the entry numbers. The query itself must apply it, too. None for no bound.
+        known_at: Upper bound of the times at which the entries were recorded; None for no bound.
     """
     return ReplicaQuery(
         "replicas/last_entry_of_user", (user_id, below, known_at), below is not None
@@ -132,7 +134,7 @@ class Replica:
     async def fetch(
         self, primary: Any, asked: ReplicaQuery, name: str, *arguments: Any
     ) -> Sequence[Any] | None:
-        """Return the rows of a statement; None if the caller must use the primary, for whatever reason.
+        """Return the rows of a statement from the replica; None if the caller must use the primary instead.
 
         Args:
             primary: The primary's pool, from which the end of the result is read.
@@ -153,7 +155,7 @@ class Replica:
         return rows
 
     async def _await_with_timeout(self, answer: Any) -> Sequence[Any] | None:
-        """Return the replica's rows; None if there was an error or a timeout, or the rows can't be used."""
+        """Return the replica's rows. Return None after an error or a timeout, or if the rows can't be used."""
         asking = asyncio.create_task(answer)
         self._reads.add(asking)
         asking.add_done_callback(self._reads.discard)
@@ -171,7 +173,7 @@ class Replica:
             rows: Sequence[Any] | None = asking.result()
         except Exception as error:
             failure = translate_error(error)
-            # Other errors concern this statement only, such as a conflict with recovery.
+            # Other errors, such as a conflict with recovery, affect only this statement.
             if isinstance(failure, ConnectionLostError):
                 self._mark_unavailable(str(failure))
             return None
@@ -197,13 +199,14 @@ class Replica:
                     return rows
                 if asked.has_seq:
                     return [row for row in rows if row["seq"] <= place.seq]
-                # If the replica has no newer entry now, it had none when the rows were read.
+                # If the replica has no newer entry now, the rows contain none either.
                 end = await connection.fetchrow(
                     statement(asked.place, distributed=distributed), *asked.arguments
                 )
                 return rows if end is not None and tuple(end[:4]) == place[:4] else None
             except asyncio.CancelledError:
-                # After a timeout, the connection is not kept until the server has acknowledged the cancellation.
+                # After a timeout, the connection is closed immediately, without waiting for the server to acknowledge
+                # the cancellation.
                 connection.terminate()
                 raise
 
@@ -216,7 +219,8 @@ class Replica:
             )
 
     async def _probe(self) -> None:
-        """Probe the replica while it is unavailable, so that no request waits for a server that does not answer."""
+        """Probe the replica while it is unavailable. Requests don't use the replica in that time, and so need not wait
+        for a server that does not respond."""
         failed = False
         while True:
             if not self._there:

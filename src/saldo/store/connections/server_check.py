@@ -6,9 +6,10 @@ after a failover, and open connections remain with the old one. Two rules follow
 - A new connection to a standby is rejected. Open connections need no check, because a server becomes a standby only
   after a restart, which closes its connections.
 - When a process has connected to a server on a newer timeline, it closes its connections to the older server, which may
-  not have noticed yet that it was replaced. A read after an acknowledged transaction then never misses it.
+  not have noticed yet that it was replaced. A read that follows an acknowledged transaction of the same process
+  therefore never misses that transaction.
 
-This knowledge is not shared: another process detects a failover with its next new connection.
+Processes do not share this knowledge. Another process detects a failover when it opens its next connection.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from saldo.store.errors import ConnectionLostError
 
 
 class ServerAddress:
-    """The known state of the server at one address, and the open connections to it."""
+    """The known state of the server at one address, and the open connections to that server."""
 
     def __init__(self) -> None:
         self.is_failing = False
@@ -69,7 +70,7 @@ _addresses: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, Se
 
 
 def get_address(url: str, node: tuple[str, int] | None = None) -> ServerAddress:
-    """Return the state of an address in the running event loop, because connections belong to one loop.
+    """Return the state of an address. Each event loop has its own state, because connections belong to one event loop.
 
     Args:
         node: The host and port that replace those of the connection string.

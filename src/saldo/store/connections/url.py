@@ -15,16 +15,17 @@ from saldo.encoding.urls import is_port
 DEFAULT_PORT: Final = 5432
 
 _SUSPECT: Final = re.compile(r"[@=]")
-"""Characters that must be quoted in a connection string.
+"""Characters that must be percent-encoded in a connection string.
 
-A part that contains one was split in the wrong place, so that it may contain a piece of the password.
+A parsed part that contains one of them was split in the wrong place, and may contain a piece of the password.
 """
 
 
 def format_url(url: str) -> str:
     """Return the hosts, ports and database of a connection string, for messages.
 
-    The text never contains the password, nor a piece of one that is not percent-encoded.
+    The text never contains the password. If the password is not percent-encoded correctly, the text contains no piece
+    of it either.
     """
     named = _parse(url)
     hosts = _hosts(named)

@@ -59,7 +59,8 @@ def back_up(server: EmbeddedServer, target: Path) -> int:
         The size of the backup in bytes.
 
     Raises:
-        ConfigurationError: The message is one line for the operator. No new directory is left behind.
+        ConfigurationError: The target exists, or the backup can't be made or verified. The message is one line for the
+            operator. The unfinished backup is removed.
     """
     target = target.absolute()
     if target.exists():
@@ -99,13 +100,14 @@ def restore(backup: Path, data_dir: Path, recovery: Recovery) -> RestoreResult:
         recovery: The WAL archive, and the time up to which it is replayed.
 
     Raises:
-        ConfigurationError: The message is one line for the operator. The data directory is unchanged.
+        ConfigurationError: The data directory is not empty, or the backup can't be restored. The message is one line
+            for the operator. The unfinished restore is removed.
     """
     backup, data_dir = backup.resolve(), data_dir.resolve()
     with convert_errors(data_dir):
         unfinished = unfinished_restore_path(data_dir)
         existed = data_dir.exists()
-        # These files may remain from a start that failed because of an unfinished restore.
+        # These files are allowed, because a start that failed because of an unfinished restore may have left them.
         passed = {unfinished.name, LOCK_NAME, SOCKET_DIR_NAME}
         if existed and any(path.name not in passed for path in data_dir.iterdir()):
             raise ConfigurationError(f"{data_dir} is not empty; restore into a new directory")
@@ -179,10 +181,10 @@ def _recover(data_dir: Path, recovery: Recovery) -> RestoreResult:
 
 
 def _announce_timeline(cluster: Path, timeline: int) -> None:
-    """Mark the history file of the timeline for archiving by the first server that archives.
+    """Mark the history file of the new timeline, so that the first server with a WAL archive archives this file.
 
-    The restore itself does not archive, because it may be a rehearsal. Another restore from the same backup must find
-    that this timeline number is in use.
+    A later restore from the same backup must find in the archive that the number of this timeline is in use. The
+    restore itself archives nothing, because it may be a rehearsal.
     """
     ready = cluster / "pg_wal/archive_status" / f"{timeline:08X}.history.ready"
     ready.touch(mode=0o600)
@@ -209,7 +211,7 @@ def remove_directory(directory: Path) -> None:
 
 @contextmanager
 def convert_errors(directory: Path) -> Iterator[None]:
-    """Convert errors that the operator can fix to a message of one line.
+    """Convert errors that the operator can fix into a ConfigurationError with a message of one line.
 
     Raises:
         ConfigurationError: The operating system or the driver raised an error.

@@ -15,10 +15,10 @@ from saldo.store.errors import ConfigurationError
 
 MANIFEST_NAME = "backup_manifest"
 CHECKSUMS = "SHA256"
-"""The checksum algorithm that `pg_basebackup` is told to use, and the only one that `verify` accepts."""
+"""The checksum algorithm with which `pg_basebackup` is run. `verify` accepts no other."""
 
 WAL_DIRECTORY = "pg_wal"
-"""The directory of WAL files. They are not in the manifest, because WAL records have their own checksums."""
+"""The directory of WAL files. WAL files are not in the manifest, because their records have checksums of their own."""
 
 
 def verify(backup: Path, programs: Programs) -> None:

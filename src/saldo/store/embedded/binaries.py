@@ -16,7 +16,8 @@ from saldo.store.errors import ConfigurationError
 MAJOR_VERSION = "18"
 
 INHERITED_VARIABLES = ("PATH", "LANG", "TZ", "LD_LIBRARY_PATH")
-"""Environment variables that PostgreSQL's programs inherit. Some systems find their libraries by the last one."""
+"""Environment variables that PostgreSQL's programs inherit. On some systems the programs find their libraries only by
+LD_LIBRARY_PATH."""
 
 
 class Programs:
@@ -57,7 +58,7 @@ class Programs:
 
     @property
     def inaccessible_directory(self) -> Path | None:
-        """The first directory that the account can reach only with a capability; None if it can reach all."""
+        """The first directory that the account can reach only with a capability; None if there is no such directory."""
         binaries = (self._binaries or _binaries()).resolve()
         return self._account.first_inaccessible((*self._reached, binaries))
 
@@ -70,7 +71,7 @@ class Programs:
             stderr=log,
             cwd="/",
             env=_environment(),
-            # Ctrl-C in the terminal must reach Saldo only, which stops the server at its own end.
+            # Ctrl-C in the terminal must reach only Saldo, which stops the server when Saldo itself ends.
             start_new_session=True,
         )
 
@@ -81,7 +82,8 @@ class Programs:
 
 
 def reason(written: str) -> str:
-    """Return the line of a program's output that names the cause. The last lines only describe its cleanup."""
+    """Return the line of a program's output that names the cause. The last lines are not used, because they only
+    describe the program's cleanup."""
     lines = written.strip().splitlines() or ["it wrote no reason"]
     telling = [
         line for line in lines if any(mark in line for mark in ("FATAL:", "PANIC:", "error:"))
@@ -96,7 +98,7 @@ def binaries_of(major: str) -> Path | None:
 
 
 def read_version(binaries: Path) -> str | None:
-    """Return the major version of the programs in a directory; None if it has none."""
+    """Return the major version of PostgreSQL's programs in a directory; None if there are no such programs."""
     try:
         done = subprocess.run(  # noqa: S603
             [binaries / "postgres", "--version"],

@@ -1,4 +1,4 @@
-"""Creation of the database's files, and Saldo's part of the configuration."""
+"""Creation of the database's files, and the part of PostgreSQL's configuration that Saldo writes."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def cluster_path(data_dir: Path, major: str = MAJOR_VERSION) -> Path:
 
 
 def unfinished_restore_path(data_dir: Path) -> Path:
-    """Return the directory in which a restore works until it is complete."""
+    """Return the directory that contains a restored database until the restore is complete."""
     return data_dir / f"restore.{UNFINISHED_SUFFIX}"
 
 
 def other_versions(data_dir: Path) -> list[str]:
-    """Return the major versions of other clusters in a data directory, the newest last."""
+    """Return the major versions of the clusters in a data directory, except `MAJOR_VERSION`, the newest last."""
     found = (re.fullmatch(r"postgresql-(\d+)", path.name) for path in data_dir.glob("postgresql-*"))
     return sorted((match[1] for match in found if match and match[1] != MAJOR_VERSION), key=int)
 
@@ -79,7 +79,7 @@ def create_cluster(cluster: Path, account: Account, programs: Programs) -> None:
             f"the restore into {cluster.parent} was not completed: repeat saldo restore"
         )
     # The cluster is created under a temporary name and then renamed, so that a kill leaves no incomplete cluster. The
-    # temporary name is unique, because the initdb of a killed service may still be writing.
+    # temporary name is unique, because the initdb of a killed service may still be writing into another one.
     prefix = f"{cluster.name}.{UNFINISHED_SUFFIX}"
     for left in cluster.parent.glob(f"{prefix}*"):
         shutil.rmtree(left, ignore_errors=True)
@@ -100,7 +100,8 @@ def create_cluster(cluster: Path, account: Account, programs: Programs) -> None:
         configuration.flush()
         os.fsync(configuration.fileno())
     unfinished.rename(cluster)
-    # Without this a power loss may undo the rename, and the next start removes directories with temporary names.
+    # Without the flush, a power loss could undo the rename, and the next start would remove the directory with the
+    # temporary name.
     sync_directory(cluster.parent)
 
 
@@ -111,7 +112,7 @@ def configure_cluster(
     archive_dir: Path | None,
     recovery: Recovery | None,
 ) -> None:
-    """Write Saldo's configuration. This happens at every start, because the machine may have changed."""
+    """Write Saldo's configuration. It is written at every start, because the memory and the disk may have changed."""
     configuration = _format_base_configuration(socket_dir, cluster)
     if archive_dir is not None:
         write_script(cluster, account)

@@ -40,7 +40,7 @@ RECOVERY_SECONDS_MAX = 7 * 24 * 3600
 """Maximum time for the start of a restore, which may have to replay the WAL of months."""
 
 LOG_BYTES_MAX = 16 * 1024 * 1024
-"""Size of the server's log above which a start empties it."""
+"""Maximum size of the server's log at a start, in bytes. A larger log is emptied."""
 
 _log = logging.getLogger("saldo.embedded")
 
@@ -53,7 +53,7 @@ class OlderVersion(NamedTuple):
 
 
 class EmbeddedServer:
-    """A PostgreSQL server that runs while this process does, and is restarted if it ends earlier."""
+    """A PostgreSQL server that is started and stopped by this process, and restarted if it ends by itself."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class EmbeddedServer:
         """
         Args:
             archive_dir: The directory of the WAL archive; None disables archiving.
-            recovery: The recovery to complete before the start ends; None for a normal start.
+            recovery: The recovery that `start` runs and waits for; None for a normal start.
             older: The version of the database, if it is older than `MAJOR_VERSION`.
         """
         # The path is resolved, because the kernel and PostgreSQL report directories without symbolic links.
@@ -134,7 +134,8 @@ class EmbeddedServer:
         return check_cluster(self._cluster)
 
     def attach(self) -> bool:
-        """Return whether another process has started the server. If so, the connection strings lead to it."""
+        """Return whether another process has started the server. If so, the connection strings of this object lead to
+        that server."""
         try:
             lines = (self._cluster / "postmaster.pid").read_text(errors="replace").splitlines()
             self._socket_dir = Path(lines[4])
@@ -208,7 +209,7 @@ class EmbeddedServer:
             reached.append(self._recovery.archive_dir)
         self._programs = Programs(account, *reached, binaries=self._binaries)
         if self._programs.inaccessible_directory is not None:
-            # This is not a warning, because commands also start the server, and their warnings go to the terminal.
+            # The level is info, because commands also start the server, and show warnings in the terminal.
             _log.info(
                 "PostgreSQL gets the capability CAP_DAC_READ_SEARCH, with which it could read any file of "
                 "this machine, "
@@ -239,7 +240,7 @@ class EmbeddedServer:
             if self._wait_ready(deadline) or self._stopping.is_set():
                 return
             written = self._log_since(begin)
-            # Backends of a killed server may use its shared memory for a short time.
+            # Backends of a killed server may still use its shared memory for a short time. The start is then repeated.
             if "is still in use" not in written or time.monotonic() > deadline:
                 raise ConfigurationError(
                     f"the embedded PostgreSQL failed to start: {reason(written)}"

@@ -1,4 +1,5 @@
-"""Cleanup after a killed service or a killed server, because two servers on one cluster would destroy it."""
+"""Cleanup after a killed service or a killed server. No old server may be left running, because two servers on one
+cluster would destroy the database."""
 
 from __future__ import annotations
 
@@ -15,10 +16,11 @@ from saldo.store.embedded.data_directory import SOCKET_NAME
 from saldo.store.errors import ConfigurationError
 
 STOP_SECONDS_MAX = 60
-"""Maximum time for a fast shutdown, which writes a checkpoint. After it the server is stopped immediately."""
+"""Maximum time for a fast shutdown, which writes a checkpoint. After this time, the server is stopped without a
+checkpoint."""
 
 BACKENDS_END_SECONDS_MAX = 60
-"""Maximum time to wait for backends of a killed server, which end after their current statement."""
+"""Maximum time to wait until the backends of a killed server have ended. They end after their current statement."""
 
 _log = logging.getLogger("saldo.embedded")
 
@@ -26,8 +28,8 @@ _log = logging.getLogger("saldo.embedded")
 def stop_stale_server(cluster: Path, socket_dir: Path, programs: Programs) -> None:
     """Stop the server that a killed service left running, and remove stale lock files.
 
-    The caller holds the lock of the data directory, so that no service uses it. After a power loss a lock file may be
-    empty or damaged, and PostgreSQL would never start again.
+    The caller holds the lock of the data directory, so that no service uses it. Damaged lock files are removed, too:
+    after a power loss a lock file may be empty, and PostgreSQL would then never start again.
 
     Raises:
         ConfigurationError: Backends of a killed server don't end, or it can't be determined whether a server runs.
@@ -37,7 +39,8 @@ def stop_stale_server(cluster: Path, socket_dir: Path, programs: Programs) -> No
     if not left:
         return
     if not Path("/proc").is_dir():
-        # Without /proc, PostgreSQL's own check of its lock files must suffice. It needs a process id to check.
+        # Without /proc, PostgreSQL's own check of its lock files must suffice. That check needs a process id in each
+        # file.
         for file in left:
             if _pid_in(file) is None:
                 raise ConfigurationError(
@@ -83,7 +86,7 @@ def _pid_in(file: Path) -> int | None:
 
 
 def _stop_unlisted_servers(cluster: Path) -> None:
-    """Stop servers of this cluster that its pid file does not name because it is damaged."""
+    """Stop servers of this cluster that are not named in the pid file, because the file is damaged."""
     for number, seconds in ((signal.SIGINT, STOP_SECONDS_MAX), (signal.SIGQUIT, 10)):
         deadline = time.monotonic() + seconds
         for pid in _servers(cluster):
@@ -95,7 +98,7 @@ def _stop_unlisted_servers(cluster: Path) -> None:
 
 
 def _servers(cluster: Path) -> list[int]:
-    """Return the ids of the processes that were started as the server of this cluster."""
+    """Return the process ids of the servers of this cluster."""
     numbers = (int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit())
     return [pid for pid in numbers if _is_postgres(pid, cluster)]
 
@@ -123,8 +126,8 @@ def _backends(cluster: Path) -> list[int]:
     found = []
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
-            # The link is unreadable where root may not trace processes. PostgreSQL's own check and the retry in
-            # `EmbeddedServer` remain.
+            # If root may not trace processes, the link can't be read. The cluster is then protected only by
+            # PostgreSQL's own check and by the retry in `EmbeddedServer`.
             with suppress(OSError):
                 if (process / "cwd").readlink() == cluster:
                     found.append(int(process.name))

@@ -1,4 +1,5 @@
-"""The account that runs the server, which is the service's own or, if that is root, a separate system account."""
+"""The account that runs the server. It is the account of the service, or a separate system account if the service runs
+as root."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ class Account:
 
     @classmethod
     def for_server(cls) -> Account:
-        """Return the service's own account or, for root, the system account, which is created if it does not exist.
+        """Return the service's own account; if it is root, the system account. The system account is created if it does
+        not exist.
 
         Raises:
             ConfigurationError: The system account can't be created.
@@ -48,7 +50,7 @@ class Account:
             os.chown(path, self.user_id, self.group_id)
 
     def peer_names(self) -> list[str]:
-        """Return the names of the accounts that may connect, which peer authentication compares."""
+        """Return the names of the accounts that may connect to the server by peer authentication."""
         return sorted({_name_of(os.geteuid()), _name_of(self.user_id), "root"})
 
     def prefix(self, reached: Iterable[Path]) -> Sequence[str]:
@@ -78,7 +80,8 @@ class Account:
         return prefix
 
     def first_inaccessible(self, reached: Iterable[Path]) -> Path | None:
-        """Return the first directory that the account can't reach without a capability; None if it can reach all."""
+        """Return the first directory that the account can't reach without a capability; None if there is no such
+        directory."""
         if self.is_ours:
             return None
         return next((path for path in reached if not _open_to_all(path)), None)

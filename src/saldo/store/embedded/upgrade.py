@@ -1,6 +1,6 @@
 """Upgrade to the next major version of PostgreSQL, by a dump of the old database that is restored into a new one.
 
-The old database is only read. The new one gets its final name when it is complete and has been checked.
+The old database is only read. The new database gets its final name when it is complete and has been checked.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from saldo.store.schema.integrity_check import IntegrityReport, check_integrity
 from saldo.store.statements import statement
 
 OLD_CLUSTER_SUFFIX = "before-upgrade"
-"""Suffix of the old database's directory after an upgrade, with which no version of Saldo uses it."""
+"""Suffix that the directory of the old database gets after an upgrade. No version of Saldo uses a directory with this
+suffix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +114,9 @@ def _copy_ledger(old: EmbeddedServer, older: OlderVersion, new_data_dir: Path) -
         dump.mkdir(mode=0o700)
         account.chown(dump)
         jobs = f"--jobs={max(1, (os.cpu_count() or 2) // 2)}"
-        # The dump uses the program of the old version, which fits its server. The new version's program also dumps
-        # objects that later releases of the old version leave out, and then can't restore them (seen: pg_attver of
-        # 15.20).
+        # The dump is made by the pg_dump of the old version, which fits the old server. The pg_dump of the new version
+        # would also dump objects that it can't restore, and that later releases of the old version leave out (seen:
+        # pg_attver of 15.20).
         Programs(account, new_data_dir, old.socket_dir, binaries=older.binaries).run(
             "pg_dump",
             f"--dbname={old.ledger_url}",
@@ -137,5 +138,5 @@ def _copy_ledger(old: EmbeddedServer, older: OlderVersion, new_data_dir: Path) -
 
 def _heads(server: EmbeddedServer) -> list[tuple[Any, ...]]:
     with psycopg.connect(server.ledger_url) as connection:
-        # The last column, the log identity, is left out, because it differs in the new database.
+        # The last column is left out, because it is the log identity, which is different in the new database.
         return [row[:2] for row in connection.execute(statement("log/last_positions"))]

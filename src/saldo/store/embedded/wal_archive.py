@@ -1,4 +1,4 @@
-"""The WAL archive, which keeps every change of the database in a directory of the operator's."""
+"""The WAL archive, which keeps every change of the database in a directory that the operator provides."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from saldo.store.errors import ConfigurationError
 ARCHIVE_SECONDS_MAX = 60
 """Maximum time until a WAL segment that is not full is archived.
 
-The loss of the data directory can lose the changes of this time. A nearly empty segment is small when compressed.
+If the data directory is lost, the changes of this time may be lost. The time can be short, because a nearly empty
+segment is small when compressed.
 """
 
 SCRIPT_NAME = "archive.sh"
@@ -74,7 +75,7 @@ def format_archive_configuration(directory: Path) -> str:
 
 
 def format_recovery_configuration(recovery: Recovery) -> str:
-    """Return the configuration lines for a recovery, which ends on a new timeline."""
+    """Return the configuration lines for a recovery. The recovered database is on a new timeline."""
     command = "false"
     if recovery.archive_dir is not None:
         command = f'gunzip -c {_quote_for_command(recovery.archive_dir)}/"%f.gz" > "%p"'

@@ -53,7 +53,7 @@ _SETTING: Final = re.compile(r"^SET (\w+) = '?([\w ]+)'?$", re.MULTILINE)
 
 
 class Function(NamedTuple):
-    """A function as a migration creates it, with its settings in lower case."""
+    """The body of a function as a migration creates it, and the function's settings in lower case."""
 
     body: str
     settings: frozenset[str]
@@ -101,9 +101,9 @@ async def check_schema(pool: Any) -> Schema:
 
 @cache
 def newest_revision() -> str:
-    """Return the last migration of this version.
+    """Return the number of the last migration of this version.
 
-    Of a schema with a newer migration, only the parts that can't have changed are compared.
+    If the schema has a newer migration, only the parts that a later migration must not change are compared.
     """
     versions = files("saldo.store.schema.migrations") / "versions"
     names = [file.name for file in versions.iterdir() if file.name.endswith(".py")]

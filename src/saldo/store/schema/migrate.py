@@ -1,8 +1,8 @@
-"""Migration of a database to the schema of this version, and comparison with the settings.
+"""Migration of a database to the schema of this version, and the comparison of the ledger with the settings.
 
-This module is synchronous and runs before the service starts. Everything happens in one transaction under one lock: if
-many processes start at once, one of them migrates, and the others find the schema up to date. Changes that would block
-a large table in use follow in separate steps (`saldo.store.schema.online_changes`).
+This module is synchronous and runs before the service starts. The migration runs in one transaction under one lock. If
+many processes start at the same time, one of them migrates, and the others find the schema up to date. Changes that
+would block a large table in use are made afterwards, in separate steps (`saldo.store.schema.online_changes`).
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from saldo.store.schema.online_changes import change_users, read_pending_changes
 from saldo.store.statements import statement
 
 POSTGRESQL_MIN = 15
-"""Oldest supported version. Older ones have reached their end of life, or nearly; the tests use this one and the
-newest."""
+"""Oldest supported version of PostgreSQL. Older versions have reached the end of their life, or nearly. The tests use
+this version and the newest one."""
 
 CONNECT_SECONDS_MAX = 10
-"""Timeout of connecting at the start."""
+"""Timeout of an attempt to connect, in seconds."""
 
 _log = logging.getLogger("saldo.migrate")
 
@@ -55,7 +55,7 @@ def prepare(
 
     Args:
         owner_url: The connection string of the role that owns the schema.
-        service_url: The connection string of the service role, which gets its rights if it is another one.
+        service_url: The connection string of the service role, which gets its rights if it is not the owner.
         currency_decimals: The number of decimals, which is fixed when the ledger is created.
         max_lateness: The maximum lateness of new entries; None for no limit.
 
@@ -80,8 +80,8 @@ def prepare(
 def examine(url: str, *, currency_decimals: int, max_lateness: timedelta | None) -> bool:
     """Check that the database fits this version and these settings, without changing anything.
 
-    The check runs in a read-only transaction. A rule of the ledger that differs from the settings is logged, because
-    the service's own settings decide it.
+    The check runs in a read-only transaction. If the maximum lateness in the ledger differs from the settings, this is
+    only logged, because the settings of the service decide it.
 
     Args:
         url: The connection string of the service role, or of any other role that may read the schema.
@@ -139,7 +139,7 @@ def _check_decimals(found: int, currency_decimals: int) -> None:
 
 
 def migrate(owner_url: str, service_url: str) -> None:
-    """Migrate the schema and grant rights, as `prepare` does, without changing the ledger's row.
+    """Migrate the schema and grant rights, but don't change the ledger's row.
 
     Raises:
         ConfigurationError: The message is one line for the operator.
@@ -150,7 +150,7 @@ def migrate(owner_url: str, service_url: str) -> None:
 
 
 def _alone(owner_url: str, watch: LockWatch, work: Callable[[sqlalchemy.Connection], T]) -> T:
-    """Do the work in a transaction in which no other process migrates, and repeat it while a lock is unavailable."""
+    """Do the work in a transaction during which no other process migrates. Repeat it while a lock is unavailable."""
 
     def attempt() -> T:
         with _schema_locked(owner_url, watch) as connection:
@@ -170,8 +170,8 @@ def _schema_locked(owner_url: str, watch: LockWatch) -> Iterator[sqlalchemy.Conn
         "postgresql+psycopg://", creator=lambda: connect_checked(owner_url), poolclass=NullPool
     )
     try:
-        # The engine connects once outside a transaction: at its first connection it queries the server and rolls back,
-        # which would release the lock below.
+        # The engine queries the server and rolls back at its first connection, which would release the lock below. It
+        # therefore connects once before.
         with engine.connect():
             pass
         with engine.begin() as connection:
@@ -205,8 +205,8 @@ def connect_checked(url: str, *, application_name: str = APPLICATION_NAME) -> Dr
     """Connect to a server of a supported version.
 
     Raises:
-        ConfigurationError: The server is older. The message is one line for the operator.
-        psycopg.Error: The connection failed.
+        ConfigurationError: The server has an older version. The message is one line for the operator. psycopg.Error:
+            The connection failed.
     """
     connection = psycopg.connect(
         url, connect_timeout=CONNECT_SECONDS_MAX, application_name=application_name
@@ -238,7 +238,7 @@ def _migrate(connection: sqlalchemy.Connection, driver: Driver) -> bool:
     if current == script.get_current_head():
         return True
     if current is not None and current not in {step.revision for step in script.walk_revisions()}:
-        # This is a rolling update: a schema remains compatible for two releases.
+        # This happens in a rolling update, and is no error: a schema remains compatible for two releases.
         _log.warning("the schema is at %s, which is newer than this version of Saldo", current)
         return False
     _log.info("migrating the schema from %s to %s", current or "nothing", script.get_current_head())

@@ -34,7 +34,7 @@ class Pending(NamedTuple):
     Attributes:
         invalid: The names of invalid indexes to drop.
         collation: Whether the names' collation must be changed.
-        key: Whether the new unique index must be created first.
+        key: Whether the new unique index must be created before the collation is changed.
         prefix: Whether the index for the search by prefix must be created.
         checked: Whether a constraint must be validated.
     """
@@ -57,7 +57,7 @@ def read_pending_changes(driver: Driver) -> Pending:
 
 
 def change_users(url: str, connect: Callable[[], Driver], watch: LockWatch) -> None:
-    """Change the comparison of names to byte by byte, and replace the indexes.
+    """Change the collation of user names to byte order, and replace the indexes of the names.
 
     Args:
         url: The connection string of the role that owns the schema, for messages.
@@ -68,7 +68,8 @@ def change_users(url: str, connect: Callable[[], Driver], watch: LockWatch) -> N
         ConfigurationError: The changes can't be made now. The message is one line for the operator.
     """
     try:
-        # The changes run outside a transaction, while the other connection holds the lock of the migrations.
+        # The changes run on one connection outside a transaction. Meanwhile, the other connection holds the lock of the
+        # migrations.
         with connect() as lock, connect() as connection:
             poll_migration_lock(url, lock, watch)
             connection.autocommit = True
@@ -112,7 +113,8 @@ def _change_users(url: str, connection: Driver, watch: LockWatch) -> None:
 
 
 def _limit_lock_waits(connection: Driver) -> None:
-    """Limit waits for locks, except behind a pooler, where the setting would remain for other sessions."""
+    """Limit the time of waiting for locks. Behind a pooler nothing is set, because the setting would remain for other
+    clients."""
     row = connection.execute("SELECT pg_backend_pid()").fetchone()
     if row == (connection.info.backend_pid,):
         seconds = sql.Literal(f"{LOCK_SECONDS_MAX:.0f}s")

@@ -47,7 +47,7 @@ class Roles(NamedTuple):
         return cls(str(owner["user"]), str(service["user"]), str(service["dbname"]))
 
     def to_sql(self) -> str:
-        """Return the SQL that creates the roles and grants the service its rights, for psql."""
+        """Return the SQL that creates the roles and grants the service role its rights, for use in psql."""
         creation = self._format("roles/create")
         grants = self._format("roles/grant")
         return (
@@ -56,7 +56,8 @@ class Roles(NamedTuple):
         )
 
     def apply(self, owner_url: str) -> None:
-        """Grant the service role the rights that it needs, and revoke all others in the schema, as the owner.
+        """Connect as the owner, grant the service role the rights that it needs, and revoke its other rights in the
+        schema.
 
         Raises:
             ConfigurationError: The message is one line for the operator.
@@ -88,7 +89,7 @@ def warn_about_unverified_tls(urls: Mapping[str, str | None]) -> None:
     connection.
 
     Args:
-        urls: The connection strings by the names of their settings; None if a setting is not set.
+        urls: The connection strings, by the names of their settings. A value is None if the setting is not set.
     """
     for setting, url in urls.items():
         hosts = find_unverified_hosts(url) if url is not None else []
@@ -103,7 +104,7 @@ def warn_about_unverified_tls(urls: Mapping[str, str | None]) -> None:
 
 
 def warn_of_rights(service_url: str) -> None:
-    """Log a warning of one line if the service role could alter history.
+    """Log a warning of one line if the service role could alter recorded entries.
 
     Raises:
         ConfigurationError: The database can't be queried.
