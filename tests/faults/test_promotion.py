@@ -18,7 +18,7 @@ from saldo.events.event import EVENT_TYPES, Encoder, Event
 from saldo.events.live.hub import Hub, LiveLimits, PositionGoneError, shards_of
 from saldo.events.live.subscription import EventFilter
 from saldo.events.position import LogPosition, epoch_from_identity
-from saldo.ledger.model import Limits, TransactionRequest, shard_of
+from saldo.ledger.model import LedgerLimits, TransactionRequest, shard_of
 from saldo.relay.relay import Relay, RelayLimits
 from saldo.store.connections.connection import open_pool
 from saldo.store.embedded import EmbeddedServer
@@ -29,7 +29,7 @@ from saldo.store.schema.migrate import prepare
 from saldo.store.sinks import Lease, LeaseLostError, Sinks
 from tests.faults.test_failover import either
 
-LIMITS = Limits(
+LIMITS = LedgerLimits(
     balance_max=10**15,
     future_tolerance=timedelta(days=1),
     max_lateness=None,

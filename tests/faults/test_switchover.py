@@ -17,7 +17,7 @@ from harness.postgresql.pgbouncer import Pgbouncer, run_pgbouncer
 from harness.postgresql.standbys import run_standby
 from harness.program.settings import create_settings
 from saldo.bootstrap.service import run_service
-from saldo.ledger.model import USER_ID_MAX, Decision, Limits, Outcome, TransactionRequest
+from saldo.ledger.model import USER_ID_MAX, Decision, LedgerLimits, Outcome, TransactionRequest
 from saldo.store.connections.connection import fetch, open_pool
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.errors import ConnectionLostError
@@ -175,7 +175,9 @@ async def test_standby_behind_a_pooler_is_rejected(
         stack = run_pgbouncer(pgbouncer_program, server, **options)
         pgbouncer = await asyncio.to_thread(stack.__enter__)
         pool = await open_pool(pgbouncer.url(), connections=1, statement_timeout_seconds=5)
-        poster = await Poster.open(pgbouncer.url(), Limits(), lane=0, statement_timeout_seconds=5)
+        poster = await Poster.open(
+            pgbouncer.url(), LedgerLimits(), lane=0, statement_timeout_seconds=5
+        )
         # An atomic array with this request is refused before anything is written; a standby would refuse to write.
         stranger = [TransactionRequest(uuid4(), USER_ID_MAX, 100, None)]
         try:
@@ -193,6 +195,6 @@ async def test_standby_behind_a_pooler_is_rejected(
             async with pool.acquire() as connection:
                 assert connection.get_server_pid() == ours
         finally:
-            poster.abort()
+            poster.abort_connection()
             pool.terminate()
             await asyncio.to_thread(stack.__exit__, None, None, None)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 
-class Rate(NamedTuple):
+class RateLimit(NamedTuple):
     """A rate limit: requests per second in the long run, and a burst after an idle time.
 
     Attributes:
@@ -27,33 +27,33 @@ class TokenBucket:
     has at most `request_tokens_max` of them, and the next request then waits for longer.
     """
 
-    __slots__ = ("_clock", "_filled_at", "_level", "_rate")
+    __slots__ = ("_clock", "_filled_at", "_level", "_rate_limit")
 
-    def __init__(self, rate: Rate, clock: Callable[[], float] = time.monotonic) -> None:
-        self._rate = rate
+    def __init__(self, rate_limit: RateLimit, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate_limit = rate_limit
         self._clock = clock
-        self._level = float(rate.burst)
+        self._level = float(rate_limit.burst)
         self._filled_at = clock()
 
-    def take(self, count: int = 1) -> float:
+    def take_tokens(self, count: int = 1) -> float:
         """Take `count` tokens if the bucket is not empty.
 
         Returns:
             0 if they were taken; otherwise the seconds until the bucket is no longer empty, and nothing was taken.
         """
         now = self._clock()
-        level = self._level + (now - self._filled_at) * self._rate.per_second
-        self._level = min(level, float(self._rate.burst))
+        level = self._level + (now - self._filled_at) * self._rate_limit.per_second
+        self._level = min(level, float(self._rate_limit.burst))
         self._filled_at = now
         if self._level < 1:
-            return (1 - self._level) / self._rate.per_second
+            return (1 - self._level) / self._rate_limit.per_second
         self._level -= count
         return 0.0
 
-    async def take_when_available(self, count: int) -> None:
+    async def take_tokens_when_available(self, count: int) -> None:
         """Take `count` tokens as soon as the bucket is not empty."""
         while True:
-            seconds = self.take(count)
+            seconds = self.take_tokens(count)
             if not seconds:
                 return
             await asyncio.sleep(seconds)
@@ -61,7 +61,9 @@ class TokenBucket:
     @property
     def request_tokens_max(self) -> int:
         """Maximum number of tokens for one request. A larger request would block the following ones for too long."""
-        return self._rate.burst + int(self._rate.per_second * self._rate.debt_seconds_max)
+        return self._rate_limit.burst + int(
+            self._rate_limit.per_second * self._rate_limit.debt_seconds_max
+        )
 
     def overdraw(self, count: int) -> None:
         """Take `count` more tokens, whatever the bucket's level is, for a request that has already been admitted."""

@@ -31,11 +31,11 @@ more are posted, the totals lag behind."""
 _log = logging.getLogger("saldo.relay")
 
 
-async def run_totals(totals: Totals, beside: PostingActivity) -> None:
+async def run_totals(totals: Totals, posting_activity: PostingActivity) -> None:
     """Count new entries until cancelled. Several processes may do this; each entry is counted once.
 
     Args:
-        beside: the posting activity, for which counting slows down.
+        posting_activity: the posting activity, for which counting slows down.
     """
     per_shard = PER_SHARD_MIN
     while True:
@@ -55,11 +55,13 @@ async def run_totals(totals: Totals, beside: PostingActivity) -> None:
             await asyncio.sleep(COUNT_SECONDS)
             continue
         seconds = time.monotonic() - began
-        per_shard = next_per_shard(per_shard, seconds)
-        await asyncio.sleep(seconds * (PAUSE_FACTOR_POSTING if beside.is_recent else STEP_BACK))
+        per_shard = adjust_per_shard(per_shard, seconds)
+        await asyncio.sleep(
+            seconds * (PAUSE_FACTOR_POSTING if posting_activity.is_recent else STEP_BACK)
+        )
 
 
-def next_per_shard(per_shard: int, seconds: float) -> int:
+def adjust_per_shard(per_shard: int, seconds: float) -> int:
     """Return the number of entries to read per shard after a pass that took `seconds`."""
     if seconds < PASS_SECONDS_TARGET / 2:
         return min(per_shard * 2, PER_SHARD_MAX)

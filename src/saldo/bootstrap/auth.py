@@ -14,7 +14,7 @@ from saldo.auth.authenticator import Authenticator
 from saldo.auth.grants import Scope
 from saldo.auth.identity_provider import IdentityProvider
 from saldo.auth.key_cache import KeyCache
-from saldo.auth.rate_limit import Rate
+from saldo.auth.rate_limit import RateLimit
 from saldo.bootstrap.pools import KEY_CONNECTIONS
 from saldo.settings.model import Settings
 from saldo.store.errors import ConfigurationError, StoreError
@@ -56,8 +56,8 @@ class AuthStack:
             keys,
             configured_keys(settings),
             refresh_seconds=settings.keys_refresh_seconds,
-            rate=rate,
-            changed=gate.clear_cache,
+            rate_limit=rate,
+            notify_changed=gate.clear_cache,
         )
         gate.configure(keyring, tokens)
         return cls(gate, keyring, keys, tokens)
@@ -66,8 +66,8 @@ class AuthStack:
         """Load the keys and the provider's keys, and start to poll for changes."""
         await self.keyring.start()
         if self.tokens is not None:
-            self.tokens.warn_of_broad_audience()
-        if self.gate.no_keys_exist:
+            self.tokens.warn_about_broad_audience()
+        if self.gate.accepts_requests_without_key:
             _log.info(
                 "there is no API key yet, so every program on this machine has full access. Create a key with "
                 "`saldo keys create operator --scope admin` before a proxy forwards requests to the service"
@@ -89,11 +89,11 @@ def configured_keys(settings: Settings) -> dict[str, Scope]:
     return {key.get_secret_value(): scope for key, scope in given if key is not None}
 
 
-def rate_of(settings: Settings) -> Rate | None:
+def rate_of(settings: Settings) -> RateLimit | None:
     """Return the rate limit of each key; None if there is none."""
     if settings.rate_requests_per_second is None:
         return None
-    return Rate(
+    return RateLimit(
         settings.rate_requests_per_second, settings.rate_burst, settings.rate_debt_seconds_max
     )
 

@@ -15,7 +15,7 @@ from saldo.bootstrap.audit import run_audit
 from saldo.bootstrap.pools import relay_pool
 from saldo.bootstrap.webhooks import run_webhooks
 from saldo.events.event import Encoder
-from saldo.lifecycle.tasks import running_task
+from saldo.lifecycle.tasks import run_task
 from saldo.relay.rabbitmq.exchange import ExchangeOptions, ExchangeSink
 from saldo.relay.rabbitmq.stream import StreamOptions, StreamSink
 from saldo.relay.relay import Relay, RelayLimits, no_span, run_all
@@ -63,15 +63,15 @@ async def run_relays(
             lease_seconds=settings.relay_lease_seconds,
             publish_timeout_seconds=settings.relay_publish_timeout_seconds,
         )
-        span = no_span if tracing is None else tracing.span
-        beside = PostingActivity(told=bell_path is not None)
+        span = no_span if tracing is None else tracing.open_span
+        beside = PostingActivity(is_recorded=bell_path is not None)
         relays = [
             Relay(sink, log, sinks, encoder, limits, span, beside)
             for sink in create_sinks(settings)
         ]
 
         def wake() -> None:
-            beside.record()
+            beside.record_batch()
             for relay in relays:
                 relay.wake()
             webhooks.wake()
@@ -81,11 +81,11 @@ async def run_relays(
             if bell_path is not None:
                 stack.enter_context(closing(await receive_wakeups(bell_path, wake)))
             start = stack.enter_async_context
-            await start(running_task(run_totals(Totals(pool), beside), name="totals"))
-            await start(running_task(run_audit(settings, pool, beside), name="audit"))
+            await start(run_task(run_totals(Totals(pool), beside), name="totals"))
+            await start(run_task(run_audit(settings, pool, beside), name="audit"))
             if settings.seals_enabled:
                 sealer = Sealer(SealStore(pool), beside)
-                await start(running_task(sealer.run(), name="sealing"))
+                await start(run_task(sealer.run(), name="sealing"))
             async with run_all(relays, settings.shutdown_timeout_seconds):
                 yield
 

@@ -26,8 +26,8 @@ from saldo.http.api.fast_reads import FastReads
 from saldo.http.api.post_transaction import Transactions
 from saldo.http.asgi import AsgiApp
 from saldo.http.litestar_app import ExtraRoutes, create_app
-from saldo.ledger.model import Limits
-from saldo.lifecycle.tasks import running_task
+from saldo.ledger.model import LedgerLimits
+from saldo.lifecycle.tasks import run_task
 from saldo.observability.runtime_metrics import sample_runtime
 from saldo.parsing.transactions import ParserOptions
 from saldo.relay.wakeup import WakeupSender
@@ -53,9 +53,9 @@ STATEMENT_SHARE = 0.9
 recorded, and bisects the batch."""
 
 
-def limits_of(settings: Settings) -> Limits:
+def limits_of(settings: Settings) -> LedgerLimits:
     """Return the ledger's limits from the settings."""
-    return Limits(
+    return LedgerLimits(
         balance_max=settings.balance_max_minor,
         future_tolerance=settings.future_tolerance,
         max_lateness=settings.max_lateness,
@@ -182,7 +182,7 @@ async def _start(
     if engine.by_shard and settings.connect_to_workers:
         ask = partial(read_shard_nodes, reader.pool)
         placing = ShardPlacementWatcher(engine, ask, lane_connector(settings, database_url))
-        await stack.enter_async_context(running_task(placing.run(), name="shard routing"))
+        await stack.enter_async_context(run_task(placing.run(), name="shard routing"))
     await guard.start()
     pools = {
         "read": reader.pool,
@@ -192,11 +192,9 @@ async def _start(
     }
     if replica is not None:
         pools["replica"] = replica.pool
-    await stack.enter_async_context(
-        running_task(sample_runtime(engine, pools), name="runtime metrics")
-    )
+    await stack.enter_async_context(run_task(sample_runtime(engine, pools), name="runtime metrics"))
     samples = MetricsHistory()
-    await stack.enter_async_context(running_task(samples.run(), name="console metrics"))
+    await stack.enter_async_context(run_task(samples.run(), name="console metrics"))
     service = AppContext(
         settings,
         reading,

@@ -35,7 +35,7 @@ _SECRET: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 
 _log = logging.getLogger("saldo.auth")
 
-MISSING_READ_SCOPE: Final = AuthenticationFailure("The key may not read.", known=True)
+MISSING_READ_SCOPE: Final = AuthenticationFailure("The key may not read.", is_caller_known=True)
 
 Headers = Mapping[bytes, bytes]
 

@@ -32,12 +32,12 @@ class AdmissionLimit:
     """The limit on admitted requests, which both the engine and the load shedder ask.
 
     Attributes:
-        admitted: The number of admitted requests that wait for their decision.
+        admitted_requests: The number of admitted requests that wait for their decision.
         is_open: Whether any request is admitted. The engine closes it when it stops.
         limit: The number of requests up to which single ones are admitted now, so that none waits too long.
     """
 
-    __slots__ = ("_queue", "_requests_max", "_seconds_max", "admitted", "is_open", "limit")
+    __slots__ = ("_queue", "_requests_max", "_seconds_max", "admitted_requests", "is_open", "limit")
 
     def __init__(self, seconds_max: float, requests_max: int, queue: RequestQueue) -> None:
         """
@@ -49,7 +49,7 @@ class AdmissionLimit:
         self._seconds_max = seconds_max
         self._requests_max = requests_max
         self._queue = queue
-        self.admitted = 0
+        self.admitted_requests = 0
         self.is_open = False
         self.limit = min(LIMIT_FIRST, requests_max)
 
@@ -57,7 +57,7 @@ class AdmissionLimit:
     def waiting_requests(self) -> int:
         """The number of requests that count towards the maximum of the queue."""
         # Expired requests stay in the queue until a lane reaches them.
-        return max(self.admitted, self._queue.requests)
+        return max(self.admitted_requests, self._queue.requests)
 
     @property
     def is_full(self) -> bool:
@@ -65,9 +65,9 @@ class AdmissionLimit:
         return not self.is_open or self.waiting_requests >= self._requests_max
 
     @property
-    def available(self) -> int:
+    def admissible_requests(self) -> int:
         """The number of further single requests that are admitted now, unless the queue is full."""
-        return self.limit - self.admitted
+        return self.limit - self.admitted_requests
 
     def try_admit(self, count: int = 1, *, bulk: bool = False) -> bool:
         """Admit requests and count them, if they may be queued. Their number must be released after their decision.
@@ -79,24 +79,24 @@ class AdmissionLimit:
         Returns:
             Whether the requests were admitted.
         """
-        if (not bulk and self.admitted >= self.limit) or self.is_full:
+        if (not bulk and self.admitted_requests >= self.limit) or self.is_full:
             return False
-        self.admitted += count
+        self.admitted_requests += count
         return True
 
     def release(self, count: int = 1) -> None:
         """Release admitted requests, whether they are decided or not."""
-        self.admitted -= count
+        self.admitted_requests -= count
 
-    def observe(self, queued_before: int, wait_seconds: float) -> None:
+    def observe_wait(self, requests_ahead: int, wait_seconds: float) -> None:
         """Update the limit with a sample.
 
         Args:
-            queued_before: The number of requests that were waiting when the request was queued.
+            requests_ahead: The number of requests that were waiting when the request was queued.
             wait_seconds: The time until it was decided.
         """
-        if queued_before < QUEUED_BEFORE_MIN or wait_seconds <= 0:
+        if requests_ahead < QUEUED_BEFORE_MIN or wait_seconds <= 0:
             return
-        sample = min(queued_before * self._seconds_max / wait_seconds, self._requests_max)
+        sample = min(requests_ahead * self._seconds_max / wait_seconds, self._requests_max)
         average = self.limit + (sample - self.limit) * SAMPLE_WEIGHT
         self.limit = min(max(int(average), LIMIT_MIN), self._requests_max)

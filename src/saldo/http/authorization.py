@@ -54,11 +54,15 @@ def authorize(grant: Grant | AuthenticationFailure, needed: Scope | None) -> Gra
     A request that is allowed is counted against the rate limit of its key.
     """
     if isinstance(grant, AuthenticationFailure):
-        refuse = problems.forbidden_request if grant.known else problems.authentication_required
+        refuse = (
+            problems.forbidden_request
+            if grant.is_caller_known
+            else problems.authentication_required
+        )
         return refuse(grant.detail)
     if needed is not None and not grant.allows(needed):
         return problems.forbidden_scope(needed)
-    seconds = 0.0 if grant.bucket is None else grant.bucket.take()
+    seconds = 0.0 if grant.bucket is None else grant.bucket.take_tokens()
     return problems.too_many_requests(seconds) if seconds else grant
 
 

@@ -82,7 +82,7 @@ class Relay:
             beside: the posting activity, for which the relay slows down; None means that posting is always assumed.
         """
         self._span = span
-        self._beside = beside or PostingActivity(told=False)
+        self._beside = beside or PostingActivity(is_recorded=False)
         self._sink = sink
         self._log = log
         self._sinks = sinks
@@ -218,7 +218,7 @@ class Relay:
                     return
                 with self._span("relay", sink=lease.sink, events=len(batch)):
                     await self._publish(lease, positions, batch)
-                seconds = self._pace.pause_seconds()
+                seconds = self._pace.compute_pause_seconds()
                 if seconds > 0 and not self._is_stopping and self._beside.is_recent:
                     await self._pause(seconds)
 

@@ -30,8 +30,8 @@ from saldo.http.connection.timeouts import TimeoutSweeper, WireLimits
 from saldo.http.request_state import request_state
 from saldo.http.route_table import OTHER
 from saldo.http.security_headers import common_headers
-from saldo.lifecycle.stop_signals import STOP_SIGNALS, signals_blocked, unblock_signals
-from saldo.observability.worker_metrics import forget_worker, metrics_directory
+from saldo.lifecycle.stop_signals import STOP_SIGNALS, block_signals, unblock_signals
+from saldo.observability.worker_metrics import create_metrics_directory, forget_worker
 from saldo.server.tls import Certificates
 from saldo.settings.model import Settings
 from saldo.store.errors import ConfigurationError
@@ -91,7 +91,7 @@ def serve_until_stopped(
     if settings.workers == 1:
         uvicorn.Server(config).run(sockets=[listening])
         return
-    with metrics_directory():
+    with create_metrics_directory():
         Workers(config, sockets=[listening]).run()
 
 
@@ -104,12 +104,12 @@ class Workers(Multiprocess):
 
     def init_processes(self) -> None:
         """Start the workers."""
-        with signals_blocked():
+        with block_signals():
             super().init_processes()
 
     def keep_subprocess_alive(self) -> None:
         """Restart dead workers. The supervisor's loop calls this twice a second."""
-        with signals_blocked():
+        with block_signals():
             super().keep_subprocess_alive()
         living = {process.pid for process in self.processes if process.pid is not None}
         for pid in self._known - living:
@@ -200,7 +200,9 @@ class Application(ServerApplication):
             self._application = (
                 self._front
                 if tracing is None
-                else tracing.wrap(self._front, self._front.is_authenticated_cached, request_state)
+                else tracing.wrap_application(
+                    self._front, self._front.is_authenticated_cached, request_state
+                )
             )
             _freeze_gc()
             with Drain(self._settings.shutdown_delay_seconds, self.drain):

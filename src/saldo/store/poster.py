@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from saldo.ledger.model import Decision, Limits, Outcome, TransactionRequest, shard_of
+from saldo.ledger.model import Decision, LedgerLimits, Outcome, TransactionRequest, shard_of
 from saldo.store.citus.placement import Node, connect_to_node
 from saldo.store.connections.connection import Backend, Connection, acquire, connect
 from saldo.store.errors import (
@@ -27,7 +27,7 @@ _OUTCOMES = {int(outcome): outcome for outcome in Outcome}
 class Poster:
     """The connection of a lane. It runs one call at a time."""
 
-    def __init__(self, connection: Connection, limits: Limits) -> None:
+    def __init__(self, connection: Connection, limits: LedgerLimits) -> None:
         self._connection = connection
         self._limits = limits
         self.lock_wait_seconds = 0.0
@@ -45,7 +45,7 @@ class Poster:
     async def open(
         cls,
         url: str,
-        limits: Limits,
+        limits: LedgerLimits,
         *,
         lane: int,
         statement_timeout_seconds: float,
@@ -162,7 +162,7 @@ class Poster:
             raise translate_error(error) from error
         return found
 
-    def abort(self) -> None:
+    def abort_connection(self) -> None:
         """Abort the connection immediately, without a cancel request or a termination message.
 
         A cancel request would end a commit's wait for the standby, and the server would then report success.

@@ -118,7 +118,7 @@ class SealStore:
         }
 
     async def read_unsealed(self) -> dict[int, list[bytes]]:
-        """Return the bytes (`entry_bytes`) of unsealed entries by shard, in the order of each shard.
+        """Return the encodings (`encode_entry`) of unsealed entries by shard, in the order of each shard.
 
         The result has at most one seal's entries for each shard, and about `ENTRIES_MAX` entries in all, from the
         shards that have waited longest.

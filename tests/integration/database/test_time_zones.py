@@ -12,7 +12,7 @@ import pytest
 
 from harness.postgresql.databases import Database
 from harness.postgresql.sample_ledger import superuser_url
-from saldo.ledger.model import Limits, Outcome, TransactionRequest
+from saldo.ledger.model import LedgerLimits, Outcome, TransactionRequest
 from saldo.store.connections.connection import connect, open_pool
 from saldo.store.connections.replica import Replica
 from saldo.store.poster import Poster
@@ -61,7 +61,7 @@ async def test_late_entry_counts_in_every_balance_from_its_timestamp_on(
     prepare(own_ledger.owner_url, own_ledger.service_url, currency_decimals=2, max_lateness=bound)
     url = own_ledger.service_url
     poster = await Poster.open(
-        url, Limits(max_lateness=bound), lane=0, statement_timeout_seconds=30
+        url, LedgerLimits(max_lateness=bound), lane=0, statement_timeout_seconds=30
     )
     reader = await Reader.open(url, connections=1, timeout_seconds=30, entries_read_max=100)
     user_id = (await reader.create_user("a")).id

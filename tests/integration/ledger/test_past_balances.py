@@ -17,7 +17,7 @@ import pytest
 from harness.postgresql.databases import Database, create_embedded_database
 from harness.program.settings import create_settings
 from saldo.bootstrap.service import run_service
-from saldo.ledger.model import Decision, Limits, Outcome, TransactionRequest
+from saldo.ledger.model import Decision, LedgerLimits, Outcome, TransactionRequest
 from saldo.store.charts import Charts
 from saldo.store.connections.connection import open_pool
 from saldo.store.embedded import EmbeddedServer
@@ -204,7 +204,7 @@ async def test_known_balances_stay_the_same_when_the_clock_jumps(own_ledger: Dat
     """Set the clock back by an hour, by changing the stored times as a clock that was ahead would leave them."""
     url = own_ledger.service_url
     user, quiet = create_user(own_ledger), create_user(own_ledger)
-    poster = await Poster.open(url, Limits(), lane=0, statement_timeout_seconds=30)
+    poster = await Poster.open(url, LedgerLimits(), lane=0, statement_timeout_seconds=30)
     reader = await Reader.open(url, connections=1, timeout_seconds=30, entries_read_max=100)
 
     async def post(user_id: int) -> datetime:

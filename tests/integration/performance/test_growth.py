@@ -17,7 +17,7 @@ import asyncpg
 import psycopg
 import pytest
 
-from saldo.ledger.model import Limits, Outcome, TransactionRequest
+from saldo.ledger.model import LedgerLimits, Outcome, TransactionRequest
 from saldo.store.connections.connection import DatabaseConnection
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.poster import Poster
@@ -78,7 +78,7 @@ class GrowingLedger:
 
     def __init__(self, connection: asyncpg.Connection, users: list[int]) -> None:
         self._connection = connection
-        self._poster = Poster(connection, Limits())
+        self._poster = Poster(connection, LedgerLimits())
         self._users = users
         self._turn = count()
 

@@ -56,7 +56,10 @@ async def _in_flight(
 ) -> list[asyncio.Task[Decision]]:
     """Give the requests to the engine, and wait until the first batch of each lane is in the database."""
     posts = [asyncio.create_task(engine.post(request)) for request in requests]
-    while engine.admission.admitted < len(requests) or await watching.fetchval(WAITING) < LANES:
+    while (
+        engine.admission.admitted_requests < len(requests)
+        or await watching.fetchval(WAITING) < LANES
+    ):
         await asyncio.sleep(0)
     return posts
 

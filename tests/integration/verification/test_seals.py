@@ -25,10 +25,10 @@ from saldo.ledger.model import Entry, Kind, Outcome, TransactionRequest
 from saldo.ledger.seals import (
     FIRST_PREVIOUS,
     SEAL_ENTRIES_MAX,
-    entry_bytes,
-    leaf_hash,
-    merkle_root,
-    seal_hash,
+    compute_merkle_root,
+    encode_entry,
+    hash_leaf,
+    hash_seal,
 )
 from saldo.store.connections.connection import DatabaseConnection, open_pool
 from saldo.store.embedded import EmbeddedServer
@@ -144,15 +144,15 @@ def assert_sealed(database: Database) -> int:
         before_seq, before_hash = previous.get(shard, (0, FIRST_PREVIOUS))
         assert first_seq == before_seq + 1
         some = [entries.pop((shard, seq)) for seq in range(first_seq, last_seq + 1)]
-        assert root == merkle_root([leaf_hash(entry_bytes(each)) for each in some])
-        assert hash_ == seal_hash(before_hash, shard, first_seq, last_seq, root)
+        assert root == compute_merkle_root([hash_leaf(encode_entry(each)) for each in some])
+        assert hash_ == hash_seal(before_hash, shard, first_seq, last_seq, root)
         previous[shard] = last_seq, hash_
     assert not entries
     return len(found)
 
 
 async def seal_all(seals: SealStore) -> None:
-    sealer = Sealer(seals, PostingActivity(told=True))
+    sealer = Sealer(seals, PostingActivity(is_recorded=True))
     while await seals.unsealed_shards():
         assert await sealer.run_pass()
 
@@ -172,7 +172,7 @@ async def test_copied_bytes_are_those_of_the_entries(
     copied = await seals.read_unsealed()
     entries = entries_of(ledger)
     assert [entry for shard in sorted(copied) for entry in copied[shard]] == [
-        entry_bytes(each) for each in entries
+        encode_entry(each) for each in entries
     ]
     assert {each.kind for each in entries} == set(Kind)
     assert {each.outcome for each in entries} == {Outcome.POSTED, Outcome.INSUFFICIENT_FUNDS}
@@ -191,7 +191,7 @@ async def test_sealer_seals_everything_and_then_idles(
     count = assert_sealed(ledger)
     totals = await seals.totals()
     assert (totals.entries, totals.seconds_behind) == (len(entries_of(ledger)), 0)
-    sealer = Sealer(seals, PostingActivity(told=True))
+    sealer = Sealer(seals, PostingActivity(is_recorded=True))
     assert await sealer.run_pass() == 0
     assert assert_sealed(ledger) == count
 
@@ -223,8 +223,10 @@ async def test_sealer_does_not_pause_while_one_shard_has_a_backlog(
 ) -> None:
     """Check the passes: each shard gets one seal per pass, and the next pass follows soon while seals are full."""
     await post(ledger, deposits(1, 2 * SEAL_ENTRIES_MAX + 100))
-    sealer = Sealer(seals, PostingActivity(told=True))
-    looked = [(await sealer.run_pass() >= SEAL_ENTRIES_MAX, sealer.reached_limit) for _ in range(4)]
+    sealer = Sealer(seals, PostingActivity(is_recorded=True))
+    looked = [
+        (await sealer.run_pass() >= SEAL_ENTRIES_MAX, sealer.is_limit_reached) for _ in range(4)
+    ]
     assert looked == [(True, True), (True, True), (False, False), (False, False)]
     assert_sealed(ledger)
 
@@ -232,7 +234,7 @@ async def test_sealer_does_not_pause_while_one_shard_has_a_backlog(
 async def test_two_sealers_at_the_same_time_make_one_chain(
     ledger: Database, seals: WatchedSealStore
 ) -> None:
-    sealers = [Sealer(seals, PostingActivity(told=True)) for _ in range(4)]
+    sealers = [Sealer(seals, PostingActivity(is_recorded=True)) for _ in range(4)]
     for _ in range(10):
         await post(ledger, [each for user in range(1, USERS) for each in deposits(user, 2)])
         await asyncio.gather(*(sealer.run_pass() for sealer in sealers))
@@ -286,7 +288,7 @@ async def test_a_sealer_that_ends_between_reading_and_writing_leaves_nothing_beh
 
     with monkeypatch.context() as patched:
         patched.setattr(seals, "append", never)
-        work = asyncio.create_task(Sealer(seals, PostingActivity(told=True)).run())
+        work = asyncio.create_task(Sealer(seals, PostingActivity(is_recorded=True)).run())
         await reached.wait()
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
@@ -298,7 +300,7 @@ async def test_a_sealer_that_ends_between_reading_and_writing_leaves_nothing_beh
 async def test_sealer_keeps_up_with_posting_clients(
     ledger: Database, seals: WatchedSealStore
 ) -> None:
-    work = asyncio.create_task(Sealer(seals, PostingActivity(told=False)).run())
+    work = asyncio.create_task(Sealer(seals, PostingActivity(is_recorded=False)).run())
     try:
         for _ in range(3):
             await post(ledger, [each for user in range(1, USERS) for each in deposits(user, 3)])
@@ -320,7 +322,7 @@ async def test_sealer_continues_after_the_database_was_unavailable(
     create_users(database, 3)
     pool = await open_pool(database.service_url, connections=2, statement_timeout_seconds=5)
     seals = WatchedSealStore(pool)
-    work = asyncio.create_task(Sealer(seals, PostingActivity(told=True)).run())
+    work = asyncio.create_task(Sealer(seals, PostingActivity(is_recorded=True)).run())
     try:
         await seals.wait_until_sealed()
         await asyncio.to_thread(own_server.stop)
@@ -345,7 +347,7 @@ async def test_sealer_stops_at_a_missing_entry_and_logs_it_once(
     await post(ledger, deposits(3, 9))
     with behind_the_back(ledger) as superuser:
         superuser.execute("DELETE FROM saldo.transactions WHERE shard = 3 AND seq = 5")
-    sealer = Sealer(seals, PostingActivity(told=True))
+    sealer = Sealer(seals, PostingActivity(is_recorded=True))
     with caplog.at_level(logging.ERROR, "saldo.relay"):
         for _ in range(6):
             await sealer.run_pass()

@@ -35,8 +35,8 @@ from saldo.bootstrap.service import run_service
 from saldo.cli.exit_codes import CommandError
 from saldo.cli.program import build_app
 from saldo.cli.progress import LineDisplay
-from saldo.ledger.audit.balance_timeline import Timeline
-from saldo.ledger.audit.rules import AuditPosition, Counts, LateWithdrawals, Rule
+from saldo.ledger.audit.balance_timeline import BalanceTimeline
+from saldo.ledger.audit.rules import AuditPosition, LateWithdrawals, Rule, ShardCounts
 from saldo.ledger.model import Outcome
 from saldo.settings.model import Settings
 from saldo.store.audit import shard_scan as store_walk
@@ -257,7 +257,7 @@ async def pool_of(ledger: Database) -> AsyncIterator[Any]:
 def auditor_of(pool: Any, audits: AuditProgress) -> Auditor:
     """Return an auditor that runs as fast as it can."""
     limits = AuditLimits(entries_per_second=1_000_000, lease_seconds=10)
-    return Auditor(audits, AuditReader(pool), PostingActivity(told=True), limits)
+    return Auditor(audits, AuditReader(pool), PostingActivity(is_recorded=True), limits)
 
 
 async def one_round(pool: Any) -> AuditProgress:
@@ -636,7 +636,7 @@ def test_round_continues_where_another_process_stopped(ledger: Database) -> None
             assert lease is not None
             assert lease.position == AuditPosition(0)
             assert await audits.take(other) is None
-            reached = AuditPosition(2, 12, 345, 8, bytes(range(32)), Counts(1, 2, 3, 4))
+            reached = AuditPosition(2, 12, 345, 8, bytes(range(32)), ShardCounts(1, 2, 3, 4))
             await audits.store_position(lease, reached, 12)
             await audits.release(lease)
             taken = await audits.take(other)
@@ -778,7 +778,7 @@ async def test_timeline_consists_of_entries_posted_before(ledger: Database) -> N
         day = 86_400_000_000
         since = 24 * 365 * day + 6 * day + day  # 2024-01-02
         timeline = await reader.timeline(LateWithdrawals(1, 15, 15, since))
-        assert isinstance(timeline, Timeline)
-        assert timeline.lowest == 140
-        assert timeline.lowest_at() == since
-        assert timeline.through == 15 + store_walk.TIMELINE_AHEAD
+        assert isinstance(timeline, BalanceTimeline)
+        assert timeline.lowest_balance == 140
+        assert timeline.find_lowest_balance_instant() == since
+        assert timeline.last_number == 15 + store_walk.TIMELINE_AHEAD

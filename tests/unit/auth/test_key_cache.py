@@ -47,7 +47,7 @@ def table(monkeypatch: pytest.MonkeyPatch) -> Table:
 
 
 def over(table: Any) -> KeyCache:
-    return KeyCache(table, {}, refresh_seconds=60, rate=None, changed=lambda: None)
+    return KeyCache(table, {}, refresh_seconds=60, rate_limit=None, notify_changed=lambda: None)
 
 
 async def test_concurrent_requests_share_one_key_query(table: Table) -> None:
@@ -105,7 +105,9 @@ async def test_a_stop_ends_although_the_driver_turns_a_cancellation_into_an_erro
 
     table: Any = Breaking()
     table.answers.set()
-    keyring = KeyCache(table, {}, refresh_seconds=0.001, rate=None, changed=lambda: None)
+    keyring = KeyCache(
+        table, {}, refresh_seconds=0.001, rate_limit=None, notify_changed=lambda: None
+    )
     await keyring.start()
     await asked.wait()
     async with asyncio.timeout(60):

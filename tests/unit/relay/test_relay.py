@@ -356,10 +356,10 @@ async def test_relay_pauses_while_clients_post_or_may_post(
 ) -> None:
     monkeypatch.setattr("saldo.relay.relay.CpuThrottle", AlwaysPausing)
     log, sinks, sink = ScriptedLog(s1=25), ScriptedSinks(), ScriptedSink()
-    beside = PostingActivity(told=told)
+    beside = PostingActivity(is_recorded=told)
     relay = relay_of(sink, log, sinks, beside=beside)
     if rung:
-        beside.record()
+        beside.record_batch()
     running = await _run_until_published(relay, sinks, 10 if rests else 25)
     for _ in range(100):
         await asyncio.sleep(0)

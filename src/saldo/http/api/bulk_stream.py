@@ -200,7 +200,7 @@ class BulkStream:
                 break
             bucket, counted = self._admission.grant.bucket, len(items)
             if bucket is not None:
-                await bucket.take_when_available(counted)
+                await bucket.take_tokens_when_available(counted)
             if not await self._admission.is_still_valid():
                 # The key is no longer valid, so nothing more is read.
                 reading.cancel()

@@ -20,7 +20,7 @@ from saldo.http.requests import HttpRequest
 from saldo.http.responses import RECORDED_NAMES
 from saldo.http.schemas import proofs as schemas
 from saldo.ledger.model import Entry, Kind
-from saldo.ledger.seals import inclusion_path, merkle_root, seal_hash
+from saldo.ledger.seals import compute_inclusion_path, compute_merkle_root, hash_seal
 from saldo.parsing.faults import InvalidError, InvalidField
 from saldo.parsing.transactions import parse_after, parse_limit, parse_shard, parse_uuid
 from saldo.store.seals import RecordedSeal
@@ -122,7 +122,7 @@ def proof_of(entry: Entry, seal: RecordedSeal, leaves: list[bytes]) -> schemas.P
     leaf_index = entry.seq - seal.first_seq
     if not _holds(seal, leaves):
         return None
-    path = inclusion_path(leaves, leaf_index)
+    path = compute_inclusion_path(leaves, leaf_index)
     return schemas.Proof(
         1, _entry(entry), leaf_index, [each.hex() for each in path], write_seal(seal)
     )
@@ -143,9 +143,12 @@ def write_seal(seal: RecordedSeal) -> schemas.Seal:
 
 def _holds(seal: RecordedSeal, leaves: list[bytes]) -> bool:
     """Return whether the seal matches these leaf hashes."""
-    if len(leaves) != seal.last_seq - seal.first_seq + 1 or merkle_root(leaves) != seal.root:
+    if (
+        len(leaves) != seal.last_seq - seal.first_seq + 1
+        or compute_merkle_root(leaves) != seal.root
+    ):
         return False
-    expected = seal_hash(seal.previous, seal.shard, seal.first_seq, seal.last_seq, seal.root)
+    expected = hash_seal(seal.previous, seal.shard, seal.first_seq, seal.last_seq, seal.root)
     return seal.hash == expected
 
 

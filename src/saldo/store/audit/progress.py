@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from saldo.ledger.audit.rules import AuditPosition, Counts, LedgerFault, Rule
+from saldo.ledger.audit.rules import AuditPosition, LedgerFault, Rule, ShardCounts
 from saldo.store.connections.connection import fetch
 from saldo.store.sinks import LeaseLostError
 
@@ -76,7 +76,7 @@ class AuditProgress:
         if not rows:
             return None
         epoch, *position, users, posted, refused, balance = rows[0]
-        counts = Counts(users, posted, refused, int(balance))
+        counts = ShardCounts(users, posted, refused, int(balance))
         return AuditLease(epoch, AuditPosition(*position)._replace(counts=counts))
 
     async def store_position(

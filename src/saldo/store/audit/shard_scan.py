@@ -11,21 +11,21 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from saldo.ledger.audit.balance_timeline import Timeline
+from saldo.ledger.audit.balance_timeline import BalanceTimeline
 from saldo.ledger.audit.rules import (
     LATE_CHECK_ENTRIES_MAX,
     NO_ENTRY,
     AuditPosition,
-    Counts,
     InvalidEntriesError,
     LateWithdrawals,
     LedgerFault,
     RawEntry,
     Rule,
     ShardAudit,
+    ShardCounts,
     UserState,
-    entry_fault,
-    raw_entries,
+    build_entry_fault,
+    parse_raw_entries,
 )
 from saldo.ledger.audit.seal_chain import SealChain, SealRow
 from saldo.ledger.model import shard_of
@@ -58,7 +58,7 @@ class AuditReader:
     def __init__(self, pool: Any) -> None:
         self._pool = pool
 
-    async def head(self, shard: int) -> tuple[int, int, int | None, int, Counts]:
+    async def head(self, shard: int) -> tuple[int, int, int | None, int, ShardCounts]:
         """Return the `seq` of a shard's last entry and of its last sealed one, the lateness bound, and its totals.
 
         Returns:
@@ -72,7 +72,7 @@ class AuditReader:
         if not rows:
             raise RejectedError(f"saldo.totals has no row for shard {shard}")
         head, sealed, bound, seq, users, posted, refused, balance = rows[0]
-        return head, sealed, bound, seq, Counts(users, posted, refused, int(balance))
+        return head, sealed, bound, seq, ShardCounts(users, posted, refused, int(balance))
 
     async def entries(self, shard: int, after: int, until: int) -> bytes:
         """Return the concatenated bytes of a shard's entries after the `seq` `after`, up to and including `until`."""
@@ -100,7 +100,7 @@ class AuditReader:
         found = [SealRow(*row) for row in await fetch(self._pool, "audit_scan/seals_at", *columns)]
         return {(seal.shard, seal.first_seq): seal for seal in found}
 
-    async def timeline(self, wanted: LateWithdrawals) -> Timeline | None:
+    async def timeline(self, wanted: LateWithdrawals) -> BalanceTimeline | None:
         """Return a user's balance over time, from an instant on and as it was before an entry.
 
         Args:
@@ -124,8 +124,8 @@ class AuditReader:
             "audit_scan/posted_transactions", user_id=user_id, after=base_number, until=through
         )
         posted = [*_INSTANTS.iter_unpack(data)]
-        timeline = Timeline(since, through, [instant for _, _, instant in posted])
-        timeline.fill(
+        timeline = BalanceTimeline(since, through, [instant for _, _, instant in posted])
+        timeline.add_amounts(
             [
                 (since, base_balance),
                 *((instant, amount) for each, amount, instant in posted if each < number),
@@ -267,11 +267,13 @@ class ShardScan:
         until = min(self._read_seq + entries_max, self.head)
         data = await self._reader.entries(self._shard, self._read_seq, until)
         try:
-            entries = raw_entries(data)
+            entries = parse_raw_entries(data)
         except InvalidEntriesError as error:
             raise RejectedError(f"shard {self._shard} after {self._read_seq}: {error}") from error
         if self._read_seq < self._sealed:
-            self._chain.add([entry.seq for entry in entries if entry.seq <= self._sealed], data)
+            self._chain.add_entries(
+                [entry.seq for entry in entries if entry.seq <= self._sealed], data
+            )
         faults = await self._check_rules(
             [entry for entry in entries if entry.seq > self._audit.seq]
         )
@@ -284,22 +286,22 @@ class ShardScan:
 
     async def _check_rules(self, entries: list[RawEntry]) -> list[LedgerFault]:
         audit, reader = self._audit, self._reader
-        unknown = audit.unknown_users(entries)
+        unknown = audit.find_unknown_users(entries)
         if unknown:
             before = await reader.last_entries_before(unknown)
             for user_id in unknown:
-                audit.learn(user_id, before.get(user_id, NO_ENTRY))
-        for wanted in audit.late_withdrawals(entries):
+                audit.set_user_state(user_id, before.get(user_id, NO_ENTRY))
+        for wanted in audit.find_late_withdrawals(entries):
             timeline = await reader.timeline(wanted)
             if timeline is None:
                 audit.skip_late_checks(wanted.user_id, wanted.since)
             else:
-                audit.follow(wanted.user_id, timeline)
-        faults = [*audit.check(entries)]
+                audit.set_timeline(wanted.user_id, timeline)
+        faults = [*audit.check_entries(entries)]
         opened = {entry.user_id: entry for entry in entries if entry.number == 0}
         strangers = await reader.unknown_users([*opened]) if opened else ()
         return faults + [
-            entry_fault(opened[user_id], self._shard, Rule.USER, "no such user", "the user")
+            build_entry_fault(opened[user_id], self._shard, Rule.USER, "no such user", "the user")
             for user_id in strangers
         ]
 
@@ -319,7 +321,7 @@ class ShardScan:
                     break
             if self._seals[0].last_seq > until:
                 break
-            fault = self._chain.check(self._seals.pop(0))
+            fault = self._chain.check_seal(self._seals.pop(0))
             if fault is not None:
                 faults.append(fault)
         return faults

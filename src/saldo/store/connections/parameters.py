@@ -13,7 +13,13 @@ from urllib.parse import quote
 
 import psycopg
 
-from saldo.encoding.urls import HINT, InvalidUrlError, is_port, parameter_names, parse_strict_url
+from saldo.encoding.urls import (
+    HINT,
+    InvalidUrlError,
+    is_port,
+    list_parameter_names,
+    parse_strict_url,
+)
 from saldo.store.errors import ConfigurationError
 
 PASSED_ON: Final = frozenset(
@@ -92,7 +98,7 @@ def check_connection_string(url: str) -> dict[str, str]:
             contains no part of any value.
     """
     try:
-        names = parameter_names(parse_strict_url(url).query)
+        names = list_parameter_names(parse_strict_url(url).query)
         path = parse_strict_url(url).path
     except InvalidUrlError as error:
         raise ConfigurationError(f"the connection string can't be used: {error}") from None
