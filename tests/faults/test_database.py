@@ -32,7 +32,7 @@ from saldo.store.connections.connection import DatabaseConnection, fetch, open_p
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.errors import ConnectionLostError, RejectedError
 from saldo.store.poster import Poster
-from saldo.store.schema.migrate import prepare
+from saldo.store.schema.migrate import prepare_schema
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
     server = EmbeddedServer(tmp_path / "data")
     server.start()
     try:
-        prepare(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
+        prepare_schema(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
         yield server
     finally:
         server.stop()

@@ -22,7 +22,7 @@ from saldo.store.connections.connection import fetch, open_pool
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.errors import ConnectionLostError
 from saldo.store.poster import Poster
-from saldo.store.schema.migrate import prepare
+from saldo.store.schema.migrate import prepare_schema
 from tests.faults.test_promotion import follow, promote
 from torture.proxy import Proxy, Streams
 
@@ -41,7 +41,9 @@ class Address:
 
 @pytest.fixture
 def standby(tmp_path: Path, own_server: EmbeddedServer) -> Iterator[EmbeddedServer]:
-    prepare(own_server.owner_url, own_server.service_url, currency_decimals=2, max_lateness=None)
+    prepare_schema(
+        own_server.owner_url, own_server.service_url, currency_decimals=2, max_lateness=None
+    )
     with run_standby(own_server, tmp_path / "standby") as server:
         yield server
 

@@ -365,7 +365,7 @@ class Histories(RuleBasedStateMachine):
         asked = [self._resolve(question) for question in questions]
 
         async def answers() -> list[int | None]:
-            return [await self.world.reader.balance(*question) for question in asked]
+            return [await self.world.reader.read_balance(*question) for question in asked]
 
         for (user_id, date, known_at), answer in zip(asked, self.world.run(answers()), strict=True):
             if user_id not in self.users:

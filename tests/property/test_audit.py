@@ -67,7 +67,7 @@ posts = st.lists(
 class LedgerWithoutLateCheck(SpecifiedLedger):
     """A ledger that accepts every late withdrawal, like an external writer whose entries have consistent fields."""
 
-    def _lowest_from(self, user_id: int, date: datetime) -> int:
+    def _find_lowest_balance(self, user_id: int, date: datetime) -> int:
         return 10**18
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from harness.events.rabbitmq import Broker
-from saldo.store.schema.migrate import prepare
+from saldo.store.schema.migrate import prepare_schema
 from torture import mutants
 from torture.threads import run_in_thread
 from torture.world.consumers import EXCHANGE
@@ -120,7 +120,7 @@ class World:
         """Plant the database part of a mutant before the services start, which then find a migrated database."""
         server = self.pair.primary.server
         # These are the defaults; the services don't start on a ledger with other values.
-        prepare(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
+        prepare_schema(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
         mutants.prepare(name, server.ledger_url)
 
     @property

@@ -321,7 +321,7 @@ class Authenticator:
 class Authentication:
     """The authentication of one request: its grant, and a check for long requests that the grant is still valid."""
 
-    __slots__ = ("_key_authenticator", "_headers", "_scope", "grant")
+    __slots__ = ("_headers", "_key_authenticator", "_scope", "grant")
 
     def __init__(
         self, authenticator: Authenticator, scope: Any, headers: Headers, grant: Grant

@@ -140,12 +140,12 @@ class KeyCache:
 
     async def _load_changes(self) -> None:
         self._loaded_at = time.monotonic()
-        if self._version is not None and await self._keys.version() == self._version:
+        if self._version is not None and await self._keys.read_version() == self._version:
             return
-        valid_keys = await self._keys.valid()
+        valid_keys = await self._keys.read_valid_keys()
         self._version = valid_keys.version
         # A table that is empty again after a failover or a manual change must not open the service to everybody.
-        self.has_any_key_existed = bool(self.has_any_key_existed) or valid_keys.any_key
+        self.has_any_key_existed = bool(self.has_any_key_existed) or valid_keys.has_any_key_existed
         self._replace_grants(valid_keys.keys)
         self._notify_changed()
 

@@ -85,11 +85,11 @@ class Auditor:
             if self._lease is not None:
                 with contextlib.suppress(StoreError, TimeoutError):
                     async with asyncio.timeout(RELEASE_SECONDS_MAX):
-                        await self._audits.release(self._lease)
+                        await self._audits.release_lease(self._lease)
 
     async def _audit_while_leased(self) -> None:
         try:
-            self._lease = await self._audits.take(self._holder)
+            self._lease = await self._audits.acquire_lease(self._holder)
             if self._lease is None:
                 await asyncio.sleep(self._limits.lease_seconds)
                 return
@@ -119,7 +119,7 @@ class Auditor:
                 await self._save_progress(lease, position)
                 step_began_at = time.monotonic()
             await self._save_progress(lease, position, at_once=True)
-            await self._audits.complete(lease)
+            await self._audits.complete_round(lease)
             position = AuditPosition(0)
             while (remaining_seconds := began_at + ROUND_SECONDS_MIN - time.monotonic()) > 0:
                 await asyncio.sleep(min(remaining_seconds, self._limits.lease_seconds / RENEWALS))
@@ -139,7 +139,7 @@ class Auditor:
             began_at = time.monotonic()
 
     async def _record_faults(self, faults: Sequence[LedgerFault]) -> None:
-        for fault in await self._audits.record(faults) if faults else ():
+        for fault in await self._audits.record_faults(faults) if faults else ():
             log_fault(fault)
 
     async def _throttle(self, entries: int, began_at: float) -> None:

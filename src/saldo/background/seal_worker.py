@@ -98,7 +98,7 @@ class Sealer:
             StoreError: the database can't be queried.
         """
         self.is_limit_reached = False
-        last_seals = await self._seals.unsealed_shards()
+        last_seals = await self._seals.find_unsealed_shards()
         if not last_seals or not self._standby_turn.should_seal(
             {shard: last.seq for shard, last in last_seals.items()}
         ):

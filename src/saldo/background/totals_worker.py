@@ -41,7 +41,7 @@ async def run_totals(totals: Totals, posting_activity: PostingActivity) -> None:
     while True:
         began = time.monotonic()
         try:
-            entries, faults = await totals.advance(per_shard)
+            entries, faults = await totals.advance_totals(per_shard)
             for fault in faults:
                 log_fault(fault)
         except StoreError as error:

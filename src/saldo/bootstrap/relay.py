@@ -122,7 +122,7 @@ def create_sinks(settings: Settings) -> list[Sink]:
 async def sinks_status(settings: Settings, database_url: str) -> list[SinkStatus]:
     """Return the status of every sink: its cursors and its lag."""
     async with relay_pool(settings, database_url) as pool:
-        return await Sinks(pool, lease_seconds=settings.relay_lease_seconds).status()
+        return await Sinks(pool, lease_seconds=settings.relay_lease_seconds).list_statuses()
 
 
 async def rewind_sink(settings: Settings, database_url: str, name: str, to: RewindTarget) -> None:
@@ -134,13 +134,13 @@ async def rewind_sink(settings: Settings, database_url: str, name: str, to: Rewi
     """
     async with relay_pool(settings, database_url) as pool:
         log = Log(pool)
-        heads = await log.heads()
+        heads = await log.read_last_positions()
         if to == "start":
             positions = dict.fromkeys(heads, 0)
         elif to == "now":
             positions = heads
         elif isinstance(to, datetime):
-            positions = await log.positions_at(to)
+            positions = await log.find_positions_at(to)
         else:
             assert isinstance(to, tuple)
             shard, seq = to
@@ -149,4 +149,6 @@ async def rewind_sink(settings: Settings, database_url: str, name: str, to: Rewi
                     f"the last position of shard {shard} is {heads[shard]}"
                 )
             positions = {shard: seq}
-        await Sinks(pool, lease_seconds=settings.relay_lease_seconds).rewind(name, positions)
+        await Sinks(pool, lease_seconds=settings.relay_lease_seconds).rewind_cursors(
+            name, positions
+        )

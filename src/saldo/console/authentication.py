@@ -75,7 +75,7 @@ class SessionAuthenticator:
     def __init__(self, gate: Authenticator, sessions: ConsoleSessions) -> None:
         self._gate = gate
         self._sessions = sessions
-        self._cache = SessionCache(sessions.find)
+        self._cache = SessionCache(sessions.find_sessions)
 
     async def identify(self, scope: Any, *, in_use: bool = True) -> Visitor:
         """Return the visitor who sent a request, from its cookies.
@@ -119,8 +119,8 @@ class SessionAuthenticator:
         secret = token_urlsafe(_SECRET_BYTES)
         binding = _binding(secret, hash_secret(key.encode()))
         digest = _digest(secret)
-        await self._sessions.begin(digest, grant.name, binding)
-        self._cache.add(digest, ConsoleSession(grant.name, binding, stale=False))
+        await self._sessions.create_session(digest, grant.name, binding)
+        self._cache.add(digest, ConsoleSession(grant.name, binding, is_stale=False))
         _log.info("%s has signed in to the console", grant.name)
         return secret
 
@@ -131,7 +131,7 @@ class SessionAuthenticator:
             StoreError: It is unknown whether the session has ended.
         """
         digest = _digest(visitor.secret)
-        await self._sessions.end(digest)
+        await self._sessions.delete_session(digest)
         self._cache.remove(digest)
         _log.info("%s has signed out of the console", (visitor.grant or NO_GRANT).name)
 
@@ -149,8 +149,8 @@ class SessionAuthenticator:
         grant = await self._gate.authenticate_session(scope, headers, session.holder, fits)
         if isinstance(grant, AuthenticationFailure):
             return None
-        if session.stale and in_use:
-            await self._sessions.use(digest)
+        if session.is_stale and in_use:
+            await self._sessions.record_use(digest)
             self._cache.mark_used(digest)
         return grant
 

@@ -77,7 +77,7 @@ class SessionCache:
         """Record that the last use of a session has just been updated in the database."""
         known = self._known.get(digest)
         if known is not None:
-            self._known[digest] = known[0]._replace(stale=False), known[1]
+            self._known[digest] = known[0]._replace(is_stale=False), known[1]
 
     def remove(self, digest: bytes) -> None:
         """Remove a session that has ended."""

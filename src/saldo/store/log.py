@@ -79,7 +79,7 @@ class Log:
     def __init__(self, pool: Any) -> None:
         self._pool = pool
 
-    async def entries_after(
+    async def list_entries_after(
         self, positions: Mapping[int, int], per_shard: int, *, identity: str | None = None
     ) -> list[LogEntry]:
         """Return up to `per_shard` entries of each shard after its position.
@@ -100,7 +100,7 @@ class Log:
             raise LogIdentityMismatchError("the database was restored or has failed over")
         return [LogEntry(*row[:-1]) for row in rows]
 
-    async def notices_after(self, seq: int, limit: int) -> list[Notice]:
+    async def list_notices_after(self, seq: int, limit: int) -> list[Notice]:
         """Return a limited number of notices after a position, in order.
 
         Raises:
@@ -149,7 +149,7 @@ class Log:
         entries = [LogEntry(row[0], *row[4:]) for row in rows if row["seq"] is not None]
         return LogPage(entries, reached, left, rows[0]["identity"] if rows else None)
 
-    async def identity(self) -> str:
+    async def read_identity(self) -> str:
         """Return the log identity, which changes when the server is restored or promoted.
 
         Raises:
@@ -158,7 +158,9 @@ class Log:
         ((identity,),) = await fetch(self._pool, "log/identity")
         return str(identity)
 
-    async def entries_at(self, places: Sequence[tuple[int, int, UUID]]) -> list[LogEntry | Notice]:
+    async def list_entries_at(
+        self, places: Sequence[tuple[int, int, UUID]]
+    ) -> list[LogEntry | Notice]:
         """Return the entries or notices with the given (shard, seq) and uuid, unordered.
 
         Those that no longer exist are left out.
@@ -166,27 +168,31 @@ class Log:
         Raises:
             StoreError: The database can't be read.
         """
-        found: list[LogEntry | Notice] = []
+        found_entries: list[LogEntry | Notice] = []
         entries = [place for place in places if place[0] != NOTICES_SHARD]
         if entries:
             columns = zip(*entries, strict=True)
-            found += [LogEntry(*row) for row in await fetch(self._pool, "log/entries_at", *columns)]
+            found_entries += [
+                LogEntry(*row) for row in await fetch(self._pool, "log/entries_at", *columns)
+            ]
         notices = [(seq, uuid) for shard, seq, uuid in places if shard == NOTICES_SHARD]
         if notices:
             columns = zip(*notices, strict=True)
-            found += [Notice(*row) for row in await fetch(self._pool, "log/notices_at", *columns)]
-        return found
+            found_entries += [
+                Notice(*row) for row in await fetch(self._pool, "log/notices_at", *columns)
+            ]
+        return found_entries
 
-    async def heads(self) -> Positions:
+    async def read_last_positions(self) -> Positions:
         """Return the last position of every shard and of the notices; 0 for an empty one.
 
         Raises:
             StoreError: The database can't be read.
         """
-        return (await self.end())[1]
+        return (await self.read_end())[1]
 
-    async def end(self) -> tuple[str, Positions]:
-        """Return the log's identity and its heads (`identity`, `heads`), read at the same time.
+    async def read_end(self) -> tuple[str, Positions]:
+        """Return the log's identity and its heads (`read_identity`, `read_last_positions`), read at the same time.
 
         Raises:
             StoreError: The database can't be read.
@@ -194,7 +200,7 @@ class Log:
         rows = await fetch(self._pool, "log/last_positions")
         return rows[0]["identity"], {row["shard"]: row["seq"] for row in rows}
 
-    async def positions_at(self, moment: datetime) -> Positions:
+    async def find_positions_at(self, moment: datetime) -> Positions:
         """Return the positions after which everything was recorded at a time or later, notices included.
 
         Raises:

@@ -19,7 +19,7 @@ from saldo.store.errors import (
     StoreError,
     translate_error,
 )
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 
 _OUTCOMES = {int(outcome): outcome for outcome in Outcome}
 
@@ -104,19 +104,19 @@ class Poster:
             shards.setdefault(shard_of(request.user_id), []).append(place)
         if len(shards) > 1 and atomic:
             raise RejectedError(
-                "atomic transactions of a distributed ledger must be in the same shard"
+                "on a distributed ledger, the users of all transactions of an atomic array must be in the same shard"
             )
         decisions: dict[int, Decision | None] = {}
         for shard, places in shards.items():
             part = [requests[place] for place in places]
             try:
-                found = await self._post([shard], part, atomic=atomic)
+                part_decisions = await self._post([shard], part, atomic=atomic)
             except StoreError as error:
                 # The error says that nothing is recorded, but the parts of earlier shards are.
                 if not decisions or isinstance(error, ConnectionLostError):
                     raise
                 raise OutcomeUncertainError(str(error)) from error
-            decisions.update(zip(places, found, strict=True))
+            decisions.update(zip(places, part_decisions, strict=True))
         return [decisions[place] for place in range(len(requests))]
 
     async def _post(
@@ -125,7 +125,7 @@ class Poster:
         limits = self._limits
         try:
             row = await self._connection.fetchrow(
-                statement("transactions/post", distributed=bool(shard)),
+                load_statement("transactions/call_post_function", distributed=bool(shard)),
                 *shard,
                 [request.uuid for request in requests],
                 [request.user_id for request in requests],
@@ -154,7 +154,7 @@ class Poster:
         """
         try:
             found: bool = await self._connection.fetchval(
-                statement("connections/backends_alive"),
+                load_statement("connections/backends_alive"),
                 [backend.pid for backend in backends],
                 [backend.started_at for backend in backends],
             )
@@ -227,7 +227,7 @@ async def create_user(pool: Any, name: str, *, timeout_seconds: float) -> UserCr
     try:
         async with acquire(pool, timeout_seconds) as connection:
             row = await connection.fetchrow(
-                statement("users/create", distributed=connection.distributed), name
+                load_statement("users/create", distributed=connection.distributed), name
             )
     except Exception as error:
         raise translate_error(error) from error

@@ -387,14 +387,14 @@ async def test_other_processes_learn_of_new_and_revoked_keys(own_ledger: Databas
 
 async def test_a_key_that_nobody_knows_asks_the_database_seldom(api: Api) -> None:
     asked = 0
-    version = api.front.service.keys.version
+    version = api.front.service.keys.read_version
 
     async def count_read() -> int:
         nonlocal asked
         asked += 1
         return await version()
 
-    api.front.service.keyring._keys.version = count_read  # type: ignore[method-assign]
+    api.front.service.keyring._keys.read_version = count_read  # type: ignore[method-assign]
     made_up = [api.client(f"saldo_{number:043}").get("/v1/user") for number in range(200)]
     assert {answer.status_code for answer in await asyncio.gather(*made_up)} == {401}
     assert 1 <= asked <= 3

@@ -26,9 +26,9 @@ async def _events(database: Database, user_id: int) -> list[str]:
         log, shard = Log(pool), shard_of(user_id)
         beginnings = dict.fromkeys(range(SHARDS), 0)
         page = await log.page(beginnings, 100)
-        after = await log.entries_after({shard: 0}, 100)
+        after = await log.list_entries_after({shard: 0}, 100)
         places = [(entry.shard, entry.seq, entry.uuid) for entry in after]
-        at = [entry for entry in await log.entries_at(places) if isinstance(entry, LogEntry)]
+        at = [entry for entry in await log.list_entries_at(places) if isinstance(entry, LogEntry)]
         found = [
             next(entry for entry in entries if entry.user_id == user_id)
             for entries in (page.entries, after, at)

@@ -33,9 +33,9 @@ from saldo.ledger.seals import (
 from saldo.store.connections.connection import DatabaseConnection, open_pool
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.poster import Poster
-from saldo.store.schema.migrate import prepare
+from saldo.store.schema.migrate import prepare_schema
 from saldo.store.seals import ENTRIES_MAX, NewSeal, SealStore
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 
 USERS = 70
 """Number of users, more than there are shards."""
@@ -57,9 +57,9 @@ class WatchedSealStore(SealStore):
         self.appended = asyncio.Condition()
         self.looks = 0
 
-    async def unsealed_shards(self) -> Any:
+    async def find_unsealed_shards(self) -> Any:
         self.looks += 1
-        return await super().unsealed_shards()
+        return await super().find_unsealed_shards()
 
     async def append(self, seals: Sequence[NewSeal]) -> int:
         count = await super().append(seals)
@@ -70,7 +70,7 @@ class WatchedSealStore(SealStore):
     async def wait_until_sealed(self) -> None:
         """Wait until no entries are left to seal."""
         async with self.appended:
-            while await super().unsealed_shards():
+            while await super().find_unsealed_shards():
                 await self.appended.wait()
 
 
@@ -153,7 +153,7 @@ def assert_sealed(database: Database) -> int:
 
 async def seal_all(seals: SealStore) -> None:
     sealer = Sealer(seals, PostingActivity(is_recorded=True))
-    while await seals.unsealed_shards():
+    while await seals.find_unsealed_shards():
         assert await sealer.run_pass()
 
 
@@ -185,11 +185,11 @@ async def test_copied_bytes_are_those_of_the_entries(
 async def test_sealer_seals_everything_and_then_idles(
     ledger: Database, seals: WatchedSealStore
 ) -> None:
-    assert (await seals.totals()).entries == 0
-    assert (await seals.totals()).seconds_behind > 0
+    assert (await seals.read_totals()).entries == 0
+    assert (await seals.read_totals()).seconds_behind > 0
     await seal_all(seals)
     count = assert_sealed(ledger)
-    totals = await seals.totals()
+    totals = await seals.read_totals()
     assert (totals.entries, totals.seconds_behind) == (len(entries_of(ledger)), 0)
     sealer = Sealer(seals, PostingActivity(is_recorded=True))
     assert await sealer.run_pass() == 0
@@ -245,7 +245,7 @@ async def test_two_sealers_at_the_same_time_make_one_chain(
 async def test_one_of_two_sealers_with_the_same_entries_appends(
     ledger: Database, seals: WatchedSealStore
 ) -> None:
-    behind, entries = await seals.unsealed_shards(), await seals.read_unsealed()
+    behind, entries = await seals.find_unsealed_shards(), await seals.read_unsealed()
     new = [seal_worker.build_seal(shard, last, entries[shard]) for shard, last in behind.items()]
     found = [each for each in new if each is not None]
     counts = await asyncio.gather(*(seals.append(found) for _ in range(4)))
@@ -263,7 +263,7 @@ async def test_only_what_follows_the_last_seal_is_appended(
 ) -> None:
     await seal_all(seals)
     count = assert_sealed(ledger)
-    last = next(each for each in await seals.last_seals() if each.shard == 2)
+    last = next(each for each in await seals.list_last_seals() if each.shard == 2)
     follows = NewSeal(2, last.last_seq + 1, last.last_seq + 1, last.hash, bytes(32), bytes(32))
     for wrong in (
         follows._replace(previous=bytes(32)),
@@ -292,7 +292,7 @@ async def test_a_sealer_that_ends_between_reading_and_writing_leaves_nothing_beh
         await reached.wait()
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
-    assert (await seals.totals()).entries == 0
+    assert (await seals.read_totals()).entries == 0
     await seal_all(seals)
     assert_sealed(ledger)
 
@@ -317,7 +317,11 @@ async def test_sealer_continues_after_the_database_was_unavailable(
     monkeypatch.setattr(seal_worker, "RETRY_SECONDS", 0.02)
     database = Database(own_server.owner_url, own_server.service_url)
     await asyncio.to_thread(
-        prepare, database.owner_url, database.service_url, currency_decimals=2, max_lateness=None
+        prepare_schema,
+        database.owner_url,
+        database.service_url,
+        currency_decimals=2,
+        max_lateness=None,
     )
     create_users(database, 3)
     pool = await open_pool(database.service_url, connections=2, statement_timeout_seconds=5)
@@ -354,10 +358,10 @@ async def test_sealer_stops_at_a_missing_entry_and_logs_it_once(
     assert [each.message for each in caplog.records] == [
         "can't seal shard 3, because its entry 5 is missing"
     ]
-    newest = {each.shard: each.last_seq for each in await seals.last_seals()}
+    newest = {each.shard: each.last_seq for each in await seals.list_last_seals()}
     assert newest[3] == 4
-    assert [*await seals.unsealed_shards()] == [3]
-    assert (await seals.totals()).seconds_behind > 0
+    assert [*await seals.find_unsealed_shards()] == [3]
+    assert (await seals.read_totals()).seconds_behind > 0
 
 
 async def test_the_chain_is_read_page_by_page(ledger: Database, seals: WatchedSealStore) -> None:
@@ -371,7 +375,7 @@ async def test_the_chain_is_read_page_by_page(ledger: Database, seals: WatchedSe
     assert len(pages) == 5
     assert pages[0].previous == FIRST_PREVIOUS
     assert all(second.previous == first.hash for first, second in pairwise(pages))
-    assert pages[-1] in await seals.last_seals()
+    assert pages[-1] in await seals.list_last_seals()
 
 
 @pytest.mark.parametrize(
@@ -403,14 +407,14 @@ async def test_seals_cannot_be_changed(
 async def test_seal_commits_durably_whatever_the_roles_default(
     ledger: Database, seals: WatchedSealStore
 ) -> None:
-    behind, entries = await seals.unsealed_shards(), await seals.read_unsealed()
+    behind, entries = await seals.find_unsealed_shards(), await seals.read_unsealed()
     new = seal_worker.build_seal(2, behind[2], entries[2])
     assert new is not None
     connection = await asyncpg.connect(ledger.service_url)
     try:
         async with connection.transaction():
             await connection.execute("SET LOCAL synchronous_commit = off")
-            await connection.fetch(statement("seals/append"), *([each] for each in new), None)
+            await connection.fetch(load_statement("seals/append"), *([each] for each in new), None)
             assert await connection.fetchval("SHOW synchronous_commit") == "on"
     finally:
         await connection.close()
@@ -428,7 +432,7 @@ async def test_sealers_query_reads_only_the_ends_of_the_log(
     with psycopg.connect(ledger.owner_url, autocommit=True) as owner:
         owner.execute("ANALYZE saldo.transactions, saldo.seals")
     async with seals.pool.acquire() as connection:
-        rows = await connection.fetch(f"EXPLAIN {statement(name)}")
+        rows = await connection.fetch(f"EXPLAIN {load_statement(name)}")
     plan = [row[0] for row in rows]
     scans = [line for line in plan if " on transactions" in line or " on seals" in line]
     assert scans

@@ -27,10 +27,10 @@ class Table:
         self.asked = asyncio.Event()
         self.answers = asyncio.Event()
 
-    async def version(self) -> int:
+    async def read_version(self) -> int:
         return -1  # there is always a change
 
-    async def valid(self) -> ValidKeys:
+    async def read_valid_keys(self) -> ValidKeys:
         self.looks += 1
         seen = list(self.keys)
         self.asked.set()
@@ -94,14 +94,14 @@ async def test_a_stop_ends_although_the_driver_turns_a_cancellation_into_an_erro
     asked = asyncio.Event()
 
     class Breaking(Table):
-        async def version(self) -> int:
+        async def read_version(self) -> int:
             if not asked.is_set():
                 asked.set()
                 try:
                     await asyncio.Event().wait()
                 except asyncio.CancelledError:
                     raise ConnectionLostError("broken") from None
-            return await super().version()
+            return await super().read_version()
 
     table: Any = Breaking()
     table.answers.set()

@@ -23,7 +23,7 @@ from saldo.ledger.model import Entry, Kind, Outcome
 from saldo.ledger.seals import FIRST_PREVIOUS, encode_entry
 from saldo.store.errors import RejectedError
 from saldo.store.seals import ENTRIES_MAX, LastSeal, split_by_shard
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 
 MOMENT = datetime(2026, 11, 25, tzinfo=UTC)
 HEADER, TRAILER = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
@@ -114,7 +114,9 @@ def test_entry_that_missed_a_pass_is_sealed_soon_however_long_passes_take(
 
 def test_statement_limit_matches_the_constant() -> None:
     for distributed in (False, True):
-        assert f"< {ENTRIES_MAX}\n" in statement("seals/unsealed_entries", distributed=distributed)
+        assert f"< {ENTRIES_MAX}\n" in load_statement(
+            "seals/unsealed_entries", distributed=distributed
+        )
 
 
 def test_only_entries_after_the_last_seal_are_sealed() -> None:

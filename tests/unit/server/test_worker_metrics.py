@@ -15,8 +15,8 @@ import pytest
 from saldo.observability import worker_metrics
 
 HOLD = """
-from saldo.observability.worker_metrics import metrics_directory
-with metrics_directory():
+from saldo.observability.worker_metrics import create_metrics_directory
+with create_metrics_directory():
     print(flush=True)
     input()
 """

@@ -13,7 +13,7 @@ from asyncpg.exceptions import _base
 
 from saldo.observability import logs
 from saldo.observability.logs import redact_rows
-from saldo.store.connections.url import first_line
+from saldo.store.connections.url import get_first_line
 from saldo.store.errors import (
     ConnectionLostError,
     OutcomeUncertainError,
@@ -163,7 +163,7 @@ def test_untranslated_database_errors_are_cut_from_the_log() -> None:
 
 def test_the_first_line_of_an_operators_error_has_no_row() -> None:
     error = psycopg.errors.CheckViolation(f"new row violates …\nDETAIL:  {ROW}")
-    assert SECRET not in first_line(error)
+    assert SECRET not in get_first_line(error)
 
 
 LIBRARIES = [

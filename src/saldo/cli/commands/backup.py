@@ -152,7 +152,7 @@ def _embedded_settings() -> Settings:
 def _server(settings: Settings) -> Iterator[EmbeddedServer]:
     """Provide the database server: that of the running service, or one that runs until the block ends."""
     server = EmbeddedServer(settings.data_dir, archive_dir=settings.wal_archive_dir)
-    if server.attach():
+    if server.attach_to_running_server():
         yield server
         return
     if not server.cluster.exists():

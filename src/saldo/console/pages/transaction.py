@@ -69,7 +69,7 @@ async def _transaction(page: ConsolePage, uuid: str) -> Transaction:
         NotFoundError: The transaction does not exist, or the key does not cover its user.
     """
     try:
-        found = await page.service.reader.transaction(parse_uuid(uuid))
+        found = await page.service.reader.get_transaction(parse_uuid(uuid))
     except InvalidError:
         raise PageNotFoundError from None
     if found is None or not page.grant.includes_user(found.user_id):

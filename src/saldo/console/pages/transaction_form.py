@@ -203,7 +203,7 @@ async def _balance_at_timestamp(
     """Return the balance at the timestamp of a late transaction, or None if the current balance applies."""
     if movement.timestamp is None or movement.timestamp >= datetime.now(UTC):
         return None
-    return await page.service.reader.balance(user.id, movement.timestamp, None)
+    return await page.service.reader.read_balance(user.id, movement.timestamp, None)
 
 
 def _warning(page: ConsolePage, movement: TransactionForm, after: int, then: int | None) -> str:
@@ -232,7 +232,7 @@ def _query_parameters(page: ConsolePage, uuid: UUID, movement: TransactionForm) 
 
 async def _find_recorded(page: ConsolePage, uuid: UUID) -> Transaction | None:
     """Return the transaction that is recorded under a uuid, or None if there is none that the key covers."""
-    found = await page.service.reader.transaction(uuid)
+    found = await page.service.reader.get_transaction(uuid)
     return found if found is not None and page.grant.includes_user(found.user_id) else None
 
 

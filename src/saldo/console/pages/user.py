@@ -36,7 +36,7 @@ async def show_user(page: InjectedPage, user_id: FromPath[str]) -> Response[byte
     faults: dict[str, str] = {}
     moment = _parse_instant(page, asked, "date", faults)
     balance_at = (
-        None if moment is None else await page.service.reader.balance(user.id, moment, None)
+        None if moment is None else await page.service.reader.read_balance(user.id, moment, None)
     )
     found = await _transactions(page, user, asked, faults)
     filters: dict[str, str] = {name: asked[name] for name in _FILTERS if name in asked}
@@ -95,7 +95,7 @@ async def _transactions(
     cursor, kind = asked.get("cursor"), parse_kind(asked.get("type"))
     found = TransactionPage([], None if cursor is None else parse_position("cursor", cursor))
     for _ in range(READS_MAX):
-        read = await page.service.reader.transactions(
+        read = await page.service.reader.list_transactions(
             user.id,
             before=found.next_before,
             since=since,

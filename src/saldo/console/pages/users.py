@@ -107,7 +107,9 @@ async def _search(page: ConsolePage, q: str, after_id: int) -> Sequence[User]:
         spellings = spellings or [q]
     after = None if last is None else (last.name, last.id)
     for beginning in spellings:
-        named = await reader.search_users(beginning, after=after, among=among, limit=PAGE_USERS + 1)
+        named = await reader.search_users(
+            beginning, after=after, user_ids=among, limit=PAGE_USERS + 1
+        )
         known = {user.id for user in found}
         found += [user for user in named if user.id not in known]
         if len(found) > PAGE_USERS:

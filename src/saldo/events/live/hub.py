@@ -184,13 +184,13 @@ class Hub:
         self, shards: Sequence[int], start: Start
     ) -> tuple[bytes, Positions]:
         """Return the epoch of the log, and the positions at which a subscription starts."""
-        identity, heads = await self._log.end()
+        identity, heads = await self._log.read_end()
         epoch = epoch_from_identity(identity)
         if isinstance(start, LogPosition):
             return epoch, _resume_positions(start, epoch, shards, heads)
         if start == "start":
             return epoch, dict.fromkeys(shards, 0)
-        positions = heads if start == "now" else await self._log.positions_at(start)
+        positions = heads if start == "now" else await self._log.find_positions_at(start)
         return epoch, {shard: positions[shard] for shard in shards}
 
     async def _run(self) -> None:
@@ -211,7 +211,7 @@ class Hub:
 
     async def _begin(self) -> None:
         """Find the tail, and after an interruption check that the log is still the same."""
-        identity, heads = await self._log.end()
+        identity, heads = await self._log.read_end()
         epoch = epoch_from_identity(identity)
         if self._positions is None or epoch != self._epoch:
             self._end_other_epochs(epoch)

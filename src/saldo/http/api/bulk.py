@@ -307,8 +307,8 @@ def _require_one_shard(requests: list[TransactionRequest]) -> None:
     others = [
         InvalidField(
             f"[{index}].user_id",
-            f"must be {shard} modulo {SHARDS}, like that of the first item: on a distributed ledger, all users of an "
-            "atomic array must be in one shard",
+            f"must be {shard} modulo {SHARDS}, like that of the first item: on a distributed ledger, the users of all "
+            "transactions of an atomic array must be in the same shard",
         )
         for index, request in enumerate(requests)
         if shard_of(request.user_id) != shard

@@ -27,10 +27,10 @@ async def read_database_metrics(service: AppContext) -> DatabaseMetrics:
     """Return the metrics of the database, from concurrent queries."""
     roundtrip, sinks, webhooks, ledger, audit, seals = await asyncio.gather(
         _or_none(_roundtrip(service)),
-        _or_none(service.sinks.status()),
+        _or_none(service.sinks.list_statuses()),
         _or_none(service.webhooks.page(after_id=0, limit=service.settings.webhooks_max)),
-        _or_none(service.totals.read()),
-        _or_none(service.audits.status()),
+        _or_none(service.totals.read_totals()),
+        _or_none(service.audits.read_status()),
         _or_none(_seals(service)),
     )
     return DatabaseMetrics(
@@ -62,7 +62,7 @@ async def _roundtrip(service: AppContext) -> float | None:
 
 async def _seals(service: AppContext) -> SealTotals | None:
     """Return the totals of the seals, or None if sealing is disabled: then unsealed entries are expected."""
-    return await service.seals.totals() if service.settings.seals_enabled else None
+    return await service.seals.read_totals() if service.settings.seals_enabled else None
 
 
 def _disk(service: AppContext) -> DiskValues | None:

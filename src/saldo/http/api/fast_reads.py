@@ -27,7 +27,7 @@ class FastReads:
             number = parse_user_id(user_id)
             if not grant.includes_user(number):
                 return problems.forbidden_user(number).answer(request_id)
-            balance = await self._reader.balance(number, None, None)
+            balance = await self._reader.read_balance(number, None, None)
         except (InvalidError, StoreError) as error:
             return problems.from_error(error, request_id).answer(request_id)
         if balance is None:
@@ -44,7 +44,7 @@ class FastReads:
         """
         try:
             number = None if user_id is None else parse_user_id(user_id)
-            found = await self._reader.transaction(parse_uuid(uuid), number)
+            found = await self._reader.get_transaction(parse_uuid(uuid), number)
         except (InvalidError, StoreError) as error:
             return problems.from_error(error, request_id).answer(request_id)
         if found is None or not grant.includes_user(found.user_id):

@@ -101,7 +101,7 @@ async def get_seals(
         if faults:
             raise InvalidError(faults)
         require_all_users(request.scope)
-        newest = await service.seals.last_seals()
+        newest = await service.seals.list_last_seals()
         return schemas.SealList([write_seal(each) for each in newest], None)
     require_shard(request.scope, number)
     found = await service.seals.page(number, seq or 0, count + 1)

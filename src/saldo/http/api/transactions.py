@@ -148,13 +148,13 @@ async def get_log(
             [InvalidField("shard", "is missing: it must be a whole number from 0 to 63")]
         )
     settings = service.settings
-    page = await service.reader.log(
+    page = await service.reader.page_of_shard(
         number,
         after=parse_after(after) or 0,
         limit=parse_limit(limit, settings.page_items_default, settings.page_items_max),
     )
     items = [_transaction(item, service.reading.decimals) for item in page.transactions]
-    return ledger.TransactionLog(items, page.reached, page.more)
+    return ledger.TransactionLog(items, page.reached, page.has_more)
 
 
 @get(
@@ -218,7 +218,7 @@ async def get_transactions(
     begin, end = parse_range(since, until, service.reading)
     settings = service.settings
     try:
-        page = await service.reader.transactions(
+        page = await service.reader.list_transactions(
             number,
             before=read_cursor(f"transactions {number}", cursor),
             since=begin,

@@ -159,7 +159,7 @@ async def get_balance(
         raise InvalidError([InvalidField("before", "can't be combined with date")])
     moment = inclusive if exclusive is None else exclusive - MICROSECOND
     try:
-        balance = await service.reader.balance(number, moment, known)
+        balance = await service.reader.read_balance(number, moment, known)
     except KnownAtInFutureError:
         raise InvalidError([problems.KNOWN_AT_IN_FUTURE]) from None
     if balance is None:

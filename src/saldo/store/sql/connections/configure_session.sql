@@ -1,5 +1,5 @@
 -- Set the session settings that Saldo needs, whatever the defaults of the role, the database or a pooler are.
--- They are not startup parameters, because a pooler may reject those. For synchronous_commit see transactions/post.sql.
+-- They are not startup parameters, because a pooler may reject those. For synchronous_commit see transactions/call_post_function.sql.
 -- system and timeline identify the server; the timeline is null on a standby. See log/identity.sql and
 -- saldo/store/connections/server_check.py.
 SELECT
