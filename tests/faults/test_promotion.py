@@ -18,7 +18,7 @@ from saldo.events.event import EVENT_TYPES, Encoder, Event
 from saldo.events.live.hub import Hub, LiveLimits, PositionGoneError, shards_of
 from saldo.events.live.subscription import EventFilter
 from saldo.events.position import LogPosition, epoch_from_identity
-from saldo.ledger.model import LedgerLimits, TransactionRequest, shard_of
+from saldo.ledger.model import LedgerLimits, TransactionRequest, compute_shard
 from saldo.relay.relay import Relay, RelayLimits
 from saldo.store.connections.connection import open_pool
 from saldo.store.embedded import EmbeddedServer
@@ -169,7 +169,7 @@ async def test_all_events_are_published_after_a_promotion_that_lost_the_tail(
             await eventually(lambda: broker.has(real))
         # A client that has read all of the lost log gets an error, and skips no events silently.
         wanted = EventFilter(frozenset({user}), frozenset(EVENT_TYPES), shards_of([user]))
-        assert (await log.read_last_positions())[shard_of(user)] > heads[shard_of(user)]
+        assert (await log.read_last_positions())[compute_shard(user)] > heads[compute_shard(user)]
         with pytest.raises(PositionGoneError):
             await hub.subscribe(wanted, LogPosition(epoch_from_identity(identity), heads))
     finally:

@@ -28,7 +28,7 @@ from saldo.ledger.model import (
     LedgerLimits,
     Outcome,
     TransactionRequest,
-    shard_of,
+    compute_shard,
 )
 from saldo.ledger.specification import SpecifiedLedger
 from saldo.store.connections.connection import Connection, is_distributed
@@ -309,7 +309,7 @@ class Histories(RuleBasedStateMachine):
 
     def _create_user(self, *, neighbour: bool) -> None:
         """Create a user. A neighbour is in the same shard as another user, and so shares its log and its clock."""
-        shard = shard_of(self.users[0]) if neighbour else None
+        shard = compute_shard(self.users[0]) if neighbour else None
         user_id = self.world.create_user(shard)
         (stored,) = self.world.entries([user_id])
         opening = self.specification.create_user(user_id, stored.uuid, stored.recorded_at)
@@ -430,7 +430,7 @@ def _clocks(decided: Sequence[Decision | None]) -> dict[int, datetime]:
         if decision is not None and decision.outcome.is_recorded and not decision.replayed:
             assert decision.user_id is not None
             assert decision.recorded_at is not None
-            clock = clocks.setdefault(shard_of(decision.user_id), decision.recorded_at)
+            clock = clocks.setdefault(compute_shard(decision.user_id), decision.recorded_at)
             assert clock == decision.recorded_at
     return clocks
 

@@ -124,7 +124,7 @@ class Authenticator:
         return (
             self._token_verifier is None
             and self._key_cache is not None
-            and self._key_cache.has_any_key_existed is False
+            and self._key_cache.has_key_ever_existed is False
         )
 
     def authenticate_cached(self, scope: Any, headers: Headers) -> Grant | None:
@@ -154,7 +154,7 @@ class Authenticator:
             StoreError: the key is not known, and the database can't be queried.
         """
         assert self._key_cache is not None
-        if self._key_cache.has_any_key_existed is None:
+        if self._key_cache.has_key_ever_existed is None:
             await self._key_cache.refresh_coalesced()
         if self.accepts_requests_without_key:
             return self._authenticate_without_key(scope, headers)
@@ -199,7 +199,7 @@ class Authenticator:
             StoreError: the keys have not been loaded yet, and the database can't be queried.
         """
         assert self._key_cache is not None
-        if self._key_cache.has_any_key_existed is None:
+        if self._key_cache.has_key_ever_existed is None:
             await self._key_cache.refresh_coalesced()
         grant = self._key_cache.find_grant_by_name(key_name, matches_digest)
         if grant is None:
@@ -240,7 +240,7 @@ class Authenticator:
             StoreError: the keys have not been loaded yet, and the database can't be queried.
         """
         assert self._key_cache is not None
-        if self._key_cache.has_any_key_existed is None:
+        if self._key_cache.has_key_ever_existed is None:
             await self._key_cache.refresh_coalesced()
         return (
             self._authenticate_without_key(scope, headers)

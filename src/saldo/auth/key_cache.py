@@ -26,7 +26,7 @@ class KeyCache:
     """A cache of the valid keys: those in the database, which are polled, and those in the settings.
 
     Attributes:
-        has_any_key_existed: True if any key has ever existed; None until the database has been queried.
+        has_key_ever_existed: True if any key has ever existed; None until the database has been queried.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class KeyCache:
         self._load_lock = asyncio.Lock()
         self._next_load: asyncio.Task[None] | None = None
         self._poll_task: asyncio.Task[None] | None = None
-        self.has_any_key_existed: bool | None = True if configured_keys else None
+        self.has_key_ever_existed: bool | None = True if configured_keys else None
 
     async def start(self) -> None:
         """Load the keys, and start to poll for changes."""
@@ -145,7 +145,9 @@ class KeyCache:
         valid_keys = await self._keys.read_valid_keys()
         self._version = valid_keys.version
         # A table that is empty again after a failover or a manual change must not open the service to everybody.
-        self.has_any_key_existed = bool(self.has_any_key_existed) or valid_keys.has_any_key_existed
+        self.has_key_ever_existed = (
+            bool(self.has_key_ever_existed) or valid_keys.has_key_ever_existed
+        )
         self._replace_grants(valid_keys.keys)
         self._notify_changed()
 

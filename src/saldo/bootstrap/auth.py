@@ -142,7 +142,7 @@ def require_keys_unless_loopback(settings: Settings, database_url: str, address:
 async def _any_key(settings: Settings, database_url: str) -> bool:
     async with open_key_store(settings, database_url) as keys:
         try:
-            return (await keys.read_valid_keys()).has_any_key_existed
+            return (await keys.read_valid_keys()).has_key_ever_existed
         except StoreError as error:
             raise ConfigurationError(f"database: {error}") from error
 

@@ -135,7 +135,7 @@ async def run_service(
 
     Args:
         bell_path: The wakeup socket of the relay; None means that no relay is woken.
-        tracing: Receives the spans of batches. The caller adds the spans of requests (`Tracing.wrap`).
+        tracing: Receives the spans of batches. The caller adds the spans of requests (`Tracing.wrap_application`).
     """
     async with AsyncExitStack() as stack:
         yield await _start(stack, settings, database_url, bell_path, tracing)

@@ -13,7 +13,7 @@ from saldo.engine.errors import EngineError, QueueFullError
 from saldo.engine.lane import Connect, Lane, LaneLimits, NotifyPosted
 from saldo.engine.pending import Deadlines, PendingRequest, Result
 from saldo.engine.queue import RequestQueue
-from saldo.ledger.model import SHARDS, Decision, TransactionRequest, shard_of
+from saldo.ledger.model import SHARDS, Decision, TransactionRequest, compute_shard
 from saldo.observability.metrics import QUEUE_LIMIT, SHED
 from saldo.store.citus.placement import Node
 
@@ -147,7 +147,7 @@ class Engine:
             raise QueueFullError
         try:
             pending = self._create_pending([request])
-            self._queue.put(pending, shard_of(request.user_id) % self._groups)
+            self._queue.put(pending, compute_shard(request.user_id) % self._groups)
             # A disconnected client cancels its own wait, and never the batch.
             (result,) = await pending.results_future
         finally:
@@ -164,7 +164,7 @@ class Engine:
         """
         parts: dict[int, list[int]] = {}
         for index, request in enumerate(requests):
-            parts.setdefault(shard_of(request.user_id) % self._groups, []).append(index)
+            parts.setdefault(compute_shard(request.user_id) % self._groups, []).append(index)
         results: list[Result] = [QueueFullError()] * len(requests)
 
         async def post_part(group: int, indexes: list[int]) -> None:

@@ -342,7 +342,7 @@ class Lane:
             else:
                 pending.keep_results(
                     _clear_replayed(part_decisions, was_retried=was_retried),
-                    are_attempts_ended=not pending.lost_attempts,
+                    have_attempts_ended=not pending.lost_attempts,
                 )
                 pending.may_have_been_sent = was_retried
                 self._deferred.append(pending)

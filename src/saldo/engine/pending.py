@@ -76,14 +76,14 @@ class PendingRequest:
             ]
         self.results_future.set_result(results)
 
-    def keep_results(self, results: Sequence[Result | None], *, are_attempts_ended: bool) -> None:
+    def keep_results(self, results: Sequence[Result | None], *, have_attempts_ended: bool) -> None:
         """Store the available results; the other requests continue to wait.
 
         Args:
             results: One result for each of `requests`; None if undecided.
-            are_attempts_ended: Whether every earlier attempt has ended. Otherwise only recorded outcomes are stored.
+            have_attempts_ended: Whether every earlier attempt has ended. Otherwise only recorded outcomes are stored.
         """
-        if not are_attempts_ended:
+        if not have_attempts_ended:
             results = [
                 result if isinstance(result, Decision) and result.number is not None else None
                 for result in results

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from saldo.engine.pending import PendingRequest
-from saldo.ledger.model import shard_of
+from saldo.ledger.model import compute_shard
 from saldo.observability.metrics import QUEUE_WAIT
 from saldo.store.citus.placement import Node
 
@@ -136,7 +136,7 @@ class RequestQueue:
     def put_back(self, deferred_requests: Sequence[PendingRequest]) -> None:
         """Put the undecided requests of a batch back at the head of their groups, in their order."""
         for pending in reversed(deferred_requests):
-            number = shard_of(pending.requests[0].user_id) % len(self._groups)
+            number = compute_shard(pending.requests[0].user_id) % len(self._groups)
             group = self._groups[number]
             group.pending.appendleft(pending)
             group.deferred_at = time.monotonic()

@@ -9,7 +9,7 @@ from saldo.auth.grants import Grant, Scope
 from saldo.http import problems
 from saldo.http.problems import Problem, ProblemError
 from saldo.http.request_state import request_state
-from saldo.ledger.model import shard_of
+from saldo.ledger.model import compute_shard
 
 PUBLIC_PATHS: Final = (
     "/healthz/live",
@@ -93,7 +93,7 @@ def require_shard(scope: Any, shard: int) -> None:
         ProblemError: The key is limited to users of other shards.
     """
     user_ids = admission_of(scope).grant.user_ids
-    if user_ids is not None and all(shard_of(user_id) != shard for user_id in user_ids):
+    if user_ids is not None and all(compute_shard(user_id) != shard for user_id in user_ids):
         raise ProblemError(problems.forbidden_shard(shard))
 
 

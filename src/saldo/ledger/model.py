@@ -23,7 +23,7 @@ SEQ_MAX: Final = 2**63 - 1
 """Greatest position in a shard's log that a bigint holds."""
 
 
-def shard_of(user_id: int) -> int:
+def compute_shard(user_id: int) -> int:
     """Return the shard whose log contains the user's entries."""
     return user_id % SHARDS
 

@@ -21,8 +21,8 @@ from saldo.ledger.model import (
     LedgerLimits,
     Outcome,
     TransactionRequest,
+    compute_shard,
     find_differing_fields,
-    shard_of,
 )
 
 
@@ -81,7 +81,7 @@ class SpecifiedLedger:
         batch = _Batch(self.limits.late_batch_entries_max, costs, atomic=atomic)
         decisions = []
         for request in requests:
-            decision = self._decide(request, now(shard_of(request.user_id)), batch)
+            decision = self._decide(request, now(compute_shard(request.user_id)), batch)
             if decision is None:
                 batch.waiting |= {
                     request.user_id,
@@ -137,7 +137,7 @@ class SpecifiedLedger:
         return list(self._users[user_id])
 
     def _build_uuid_key(self, user_id: int, uuid: UUID) -> tuple[int, UUID]:
-        return (shard_of(user_id) if self._by_shard else 0, uuid)
+        return (compute_shard(user_id) if self._by_shard else 0, uuid)
 
     def _decide(self, request: TransactionRequest, now: datetime, batch: _Batch) -> Decision | None:
         key = self._build_uuid_key(request.user_id, request.uuid)
@@ -224,7 +224,7 @@ class SpecifiedLedger:
         return lowest
 
     def _compute_recorded_at(self, user_id: int, now: datetime) -> datetime:
-        log = self._shards[shard_of(user_id)]
+        log = self._shards[compute_shard(user_id)]
         return max(now, log[-1].recorded_at) if log else now
 
     def _record_entry(
@@ -237,7 +237,7 @@ class SpecifiedLedger:
         timestamp: datetime | None,
         now: datetime,
     ) -> Entry:
-        log = self._shards[shard_of(user_id)]
+        log = self._shards[compute_shard(user_id)]
         history = self._users.setdefault(user_id, [])
         last = history[-1] if history else None
         balance = last.balance if last else 0
@@ -247,7 +247,7 @@ class SpecifiedLedger:
             if timestamp is not None:
                 horizon = timestamp if horizon is None else max(horizon, timestamp)
         entry = Entry(
-            shard=shard_of(user_id),
+            shard=compute_shard(user_id),
             seq=len(log) + 1,
             user_id=user_id,
             number=len(history),

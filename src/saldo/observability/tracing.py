@@ -84,7 +84,7 @@ class Tracing:
             get_state: returns the state of a request from its scope.
         """
 
-        def call(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
+        def call_traced(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
             parent = next((value for name, value in scope["headers"] if name == TRACEPARENT), None)
             if parent is not None and not trusts_traceparent(scope):
                 parent = None
@@ -92,7 +92,7 @@ class Tracing:
                 return application(scope, receive, send)
             return self._trace_request(application, parent, get_state(scope), scope, receive, send)
 
-        return call
+        return call_traced
 
     def _should_trace(self) -> bool:
         """Return whether to trace work for which no client has decided."""

@@ -64,11 +64,11 @@ class ValidKeys(NamedTuple):
 
     Attributes:
         version: The version of the last change that is included.
-        has_any_key_existed: Whether a key has ever been created, valid or not.
+        has_key_ever_existed: Whether a key has ever been created, valid or not.
     """
 
     version: int
-    has_any_key_existed: bool
+    has_key_ever_existed: bool
     keys: list[ValidKey]
 
 

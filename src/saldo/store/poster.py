@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from saldo.ledger.model import Decision, LedgerLimits, Outcome, TransactionRequest, shard_of
+from saldo.ledger.model import Decision, LedgerLimits, Outcome, TransactionRequest, compute_shard
 from saldo.store.citus.placement import Node, connect_to_node
 from saldo.store.connections.connection import Backend, Connection, acquire, connect
 from saldo.store.errors import (
@@ -90,7 +90,7 @@ class Poster:
         """
         if self._connection.distributed:
             return await self._post_by_shard(requests, atomic=atomic)
-        return await self._post([], requests, atomic=atomic)
+        return await self._post_shard([], requests, atomic=atomic)
 
     async def _post_by_shard(
         self, requests: Sequence[TransactionRequest], *, atomic: bool
@@ -101,7 +101,7 @@ class Poster:
         """
         shards: dict[int, list[int]] = {}
         for place, request in enumerate(requests):
-            shards.setdefault(shard_of(request.user_id), []).append(place)
+            shards.setdefault(compute_shard(request.user_id), []).append(place)
         if len(shards) > 1 and atomic:
             raise RejectedError(
                 "on a distributed ledger, the users of all transactions of an atomic array must be in the same shard"
@@ -110,7 +110,7 @@ class Poster:
         for shard, places in shards.items():
             part = [requests[place] for place in places]
             try:
-                part_decisions = await self._post([shard], part, atomic=atomic)
+                part_decisions = await self._post_shard([shard], part, atomic=atomic)
             except StoreError as error:
                 # The error says that nothing is recorded, but the parts of earlier shards are.
                 if not decisions or isinstance(error, ConnectionLostError):
@@ -119,7 +119,7 @@ class Poster:
             decisions.update(zip(places, part_decisions, strict=True))
         return [decisions[place] for place in range(len(requests))]
 
-    async def _post(
+    async def _post_shard(
         self, shard: list[int], requests: Sequence[TransactionRequest], *, atomic: bool
     ) -> list[Decision | None]:
         limits = self._limits

@@ -23,7 +23,7 @@ from saldo.auth.grants import Scope
 from saldo.bootstrap.service import run_service
 from saldo.http.asgi import AsgiApp
 from saldo.http.authorization import required_scope
-from saldo.ledger.model import SHARDS, shard_of
+from saldo.ledger.model import SHARDS, compute_shard
 from tests.acceptance.access.provider import AUDIENCE, ISSUER, Provider, run_provider
 
 ADMIN_KEY = "an-admin-key-of-the-operators-own-0123456789"
@@ -190,8 +190,8 @@ async def test_a_key_of_some_users_is_about_them_only(api: Api) -> None:
     assert code(await client.get(f"/v1/events?user_id={own},{other}")) == (403, "forbidden")
     # Seals reveal how much is posted, so a key may read only the seals of the shards of its users.
     assert code(await client.get("/v1/seals")) == (403, "forbidden")
-    assert (await client.get(f"/v1/seals?shard={shard_of(own)}")).status_code == 200
-    for shard in {*range(SHARDS)} - {shard_of(own)}:
+    assert (await client.get(f"/v1/seals?shard={compute_shard(own)}")).status_code == 200
+    for shard in {*range(SHARDS)} - {compute_shard(own)}:
         assert code(await client.get(f"/v1/seals?shard={shard}")) == (403, "forbidden")
 
     lines = [deposit(own), deposit(other), deposit(own)]

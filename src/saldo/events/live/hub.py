@@ -21,7 +21,7 @@ from saldo.events import sse
 from saldo.events.event import EVENT_TYPES, Encoder, EventType, event_type
 from saldo.events.live.subscription import Ending, EventFilter, LiveSubscription, PastReader
 from saldo.events.position import LogPosition, epoch_from_identity, format_position
-from saldo.ledger.model import SHARDS, shard_of
+from saldo.ledger.model import SHARDS, compute_shard
 from saldo.observability.metrics import EVENTS_CUT_OFF, EVENTS_SUBSCRIBERS
 from saldo.store.errors import StoreError
 from saldo.store.log import Log, LogEntry, LogPage, Positions
@@ -363,7 +363,7 @@ class _EncodedPage:
 
 def shards_of(users: Iterable[int] | None) -> tuple[int, ...]:
     """Return the shards of these users; None means all users."""
-    return ALL_SHARDS if users is None else tuple(sorted({shard_of(user) for user in users}))
+    return ALL_SHARDS if users is None else tuple(sorted({compute_shard(user) for user in users}))
 
 
 def _discard(

@@ -20,7 +20,7 @@ from uuid import UUID
 
 from saldo.ledger.audit.balance_timeline import BalanceTimeline, InstantOutsideTimelineError
 from saldo.ledger.instants import FUTURE_TOLERANCE_MAX, format_instant
-from saldo.ledger.model import Kind, Outcome, shard_of
+from saldo.ledger.model import Kind, Outcome, compute_shard
 from saldo.ledger.money import AMOUNT_MAX, BALANCE_MAX
 from saldo.ledger.seals import ENTRY_BYTES, ENTRY_COLUMNS, FIRST_PREVIOUS
 
@@ -334,7 +334,7 @@ class ShardAudit:
         self, entry: RawEntry, before: UserState
     ) -> tuple[Rule, object, object] | None:
         """Return the first rule that the entry breaks, by itself or after earlier entries, with found and expected."""
-        if entry.shard != self._shard or shard_of(entry.user_id) != self._shard:
+        if entry.shard != self._shard or compute_shard(entry.user_id) != self._shard:
             return Rule.SHARD, f"{entry.shard} for user {entry.user_id}", self._shard
         if entry.number != before.number + 1:
             return Rule.NUMBER, entry.number, before.number + 1

@@ -28,7 +28,7 @@ from saldo.ledger.audit.rules import (
     parse_raw_entries,
 )
 from saldo.ledger.audit.seal_chain import SealChain, SealRow
-from saldo.ledger.model import shard_of
+from saldo.ledger.model import compute_shard
 from saldo.store.connections.connection import acquire, fetch
 from saldo.store.errors import RejectedError, translate_error
 from saldo.store.statements import load_statement
@@ -341,7 +341,7 @@ async def find_users_without_entries(reader: AuditReader) -> AsyncIterator[list[
         yield [
             LedgerFault(
                 Rule.USER,
-                shard_of(user_id),
+                compute_shard(user_id),
                 0,
                 0,
                 "no opening entry",

@@ -194,7 +194,7 @@ async def _connect_and_configure(
             other = {} if node is None else {"host": node[0], "port": node[1]}
             connection = await _open_connection(url, connection_class=DatabaseConnection, **other)
             try:
-                await _configure(
+                await _configure_session(
                     connection, server_state, application_name, statement_timeout_seconds
                 )
             except BaseException:
@@ -263,8 +263,8 @@ async def open_pool(
     server_state = None if any_server else get_server_state(url)
     read_only = _reading_only.get()
 
-    async def init(connection: Connection) -> None:
-        await _configure(
+    async def configure_new_connection(connection: Connection) -> None:
+        await _configure_session(
             connection,
             server_state,
             application_name,
@@ -282,7 +282,7 @@ async def open_pool(
             # The pool's default reset would undo the session settings after each use.
             reset=_keep_session,
             setup=None,
-            init=init,
+            init=configure_new_connection,
             timeout=CONNECT_SECONDS_MAX,
             # The server cancels a statement at its own timeout. This timeout is for a server that does not answer, and
             # for a commit that waits for its standby: the connection is then aborted
@@ -329,7 +329,7 @@ async def acquire(pool: Any, timeout_seconds: float | None = None) -> AsyncItera
             if not connection.pooled or connection.any_server or connection.distributed:
                 yield connection
             else:
-                async with _transaction(connection):
+                async with _open_transaction(connection):
                     yield connection
         except asyncpg.PostgresError as error:
             if error.sqlstate in _SESSION_GONE_STATES:
@@ -338,7 +338,7 @@ async def acquire(pool: Any, timeout_seconds: float | None = None) -> AsyncItera
 
 
 @asynccontextmanager
-async def _transaction(connection: Connection) -> AsyncIterator[None]:
+async def _open_transaction(connection: Connection) -> AsyncIterator[None]:
     try:
         name = (
             "connections/begin_read_only"
@@ -425,7 +425,7 @@ async def _supports_prepared_statements(connection: Connection) -> bool:
     return row["backend_pid"] == connection.get_server_pid() or not row["name_passed"]
 
 
-async def _configure(
+async def _configure_session(
     connection: Connection,
     server_state: ServerState | None,
     application_name: str,
