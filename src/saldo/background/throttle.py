@@ -38,15 +38,15 @@ class CpuThrottle:
     ) -> None:
         self._schedstat = schedstat
         self._clock = clock
-        self._before = self._read_wait_seconds()
+        self._waited_before = self._read_wait_seconds()
         self._since = clock()
 
-    def pause_seconds(self) -> float:
+    def compute_pause_seconds(self) -> float:
         """Return the pause in seconds, computed from the time spent waiting for a processor since the last call; 0 if
         that time is unknown."""
-        now, clock = self._read_wait_seconds(), self._clock()
-        waited, self._before = now - self._before, now
-        elapsed, self._since = clock - self._since, clock
+        wait_seconds, now = self._read_wait_seconds(), self._clock()
+        waited, self._waited_before = wait_seconds - self._waited_before, wait_seconds
+        elapsed, self._since = now - self._since, now
         return min(max(0.0, REST_FACTOR * (waited - WAIT_SHARE * elapsed)), REST_SECONDS_MAX)
 
     def _read_wait_seconds(self) -> float:
@@ -59,20 +59,20 @@ class CpuThrottle:
 class PostingActivity:
     """The posting activity of this machine. Background work slows down while transactions are being posted."""
 
-    def __init__(self, *, told: bool) -> None:
+    def __init__(self, *, is_recorded: bool) -> None:
         """
         Args:
-            told: whether `record` is called for each batch posted on this machine. If not, posting always counts as
-                active.
+            is_recorded: whether `record_batch` is called for each batch posted on this machine. If not, posting always
+                counts as active.
         """
-        self._told = told
-        self._rung_at = float("-inf")
+        self._is_recorded = is_recorded
+        self._recorded_at = float("-inf")
 
-    def record(self) -> None:
+    def record_batch(self) -> None:
         """Record that a batch has been posted."""
-        self._rung_at = time.monotonic()
+        self._recorded_at = time.monotonic()
 
     @property
     def is_recent(self) -> bool:
         """True if transactions are being posted, or if that is unknown."""
-        return not self._told or time.monotonic() - self._rung_at < POSTING_SECONDS
+        return not self._is_recorded or time.monotonic() - self._recorded_at < POSTING_SECONDS

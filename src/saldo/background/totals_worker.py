@@ -35,17 +35,17 @@ totals lag behind."""
 _log = logging.getLogger("saldo.relay")
 
 
-async def run_totals(totals: Totals, beside: PostingActivity) -> None:
+async def run_totals(totals: Totals, posting_activity: PostingActivity) -> None:
     """Count new entries until cancelled. Several processes may count at the same time; each entry is counted once.
 
     Args:
-        beside: the posting activity. Counting slows down while transactions are being posted.
+        posting_activity: the posting activity. Counting slows down while transactions are being posted.
     """
     per_shard = PER_SHARD_MIN
     while True:
         began = time.monotonic()
         try:
-            entries, faults = await totals.advance(per_shard)
+            entries, faults = await totals.advance_totals(per_shard)
             for fault in faults:
                 log_fault(fault)
         except StoreError as error:
@@ -59,11 +59,13 @@ async def run_totals(totals: Totals, beside: PostingActivity) -> None:
             await asyncio.sleep(COUNT_SECONDS)
             continue
         seconds = time.monotonic() - began
-        per_shard = next_per_shard(per_shard, seconds)
-        await asyncio.sleep(seconds * (PAUSE_FACTOR_POSTING if beside.is_recent else STEP_BACK))
+        per_shard = adjust_per_shard(per_shard, seconds)
+        await asyncio.sleep(
+            seconds * (PAUSE_FACTOR_POSTING if posting_activity.is_recent else STEP_BACK)
+        )
 
 
-def next_per_shard(per_shard: int, seconds: float) -> int:
+def adjust_per_shard(per_shard: int, seconds: float) -> int:
     """Return the number of entries to read per shard after a pass that took `seconds`."""
     if seconds < PASS_SECONDS_TARGET / 2:
         return min(per_shard * 2, PER_SHARD_MAX)

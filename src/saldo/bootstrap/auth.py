@@ -14,7 +14,7 @@ from saldo.auth.authenticator import Authenticator
 from saldo.auth.grants import Scope
 from saldo.auth.identity_provider import IdentityProvider
 from saldo.auth.key_cache import KeyCache
-from saldo.auth.rate_limit import Rate
+from saldo.auth.rate_limit import RateLimit
 from saldo.bootstrap.pools import KEY_CONNECTIONS
 from saldo.settings.model import Settings
 from saldo.store.errors import ConfigurationError, StoreError
@@ -56,8 +56,8 @@ class AuthStack:
             keys,
             list_configured_keys(settings),
             refresh_seconds=settings.keys_refresh_seconds,
-            rate=rate,
-            changed=authenticator.clear_cache,
+            rate_limit=rate,
+            notify_changed=authenticator.clear_cache,
         )
         authenticator.configure(keyring, tokens)
         return cls(authenticator, keyring, keys, tokens)
@@ -66,8 +66,8 @@ class AuthStack:
         """Load the API keys and the identity provider's keys, and start to poll both for changes."""
         await self.key_cache.start()
         if self.tokens is not None:
-            self.tokens.warn_of_broad_audience()
-        if self.authenticator.no_keys_exist:
+            self.tokens.warn_about_broad_audience()
+        if self.authenticator.accepts_requests_without_key:
             _log.info(
                 "there is no API key yet, so every program on this machine has full access. Create a key with "
                 "`saldo keys create operator --scope admin` before a proxy forwards requests to the service"
@@ -89,11 +89,11 @@ def list_configured_keys(settings: Settings) -> dict[str, Scope]:
     return {key.get_secret_value(): scope for key, scope in keys if key is not None}
 
 
-def create_rate(settings: Settings) -> Rate | None:
+def create_rate(settings: Settings) -> RateLimit | None:
     """Return the rate limit of each key; None if no limit is set."""
     if settings.rate_requests_per_second is None:
         return None
-    return Rate(
+    return RateLimit(
         settings.rate_requests_per_second, settings.rate_burst, settings.rate_debt_seconds_max
     )
 
@@ -143,7 +143,7 @@ def require_keys_unless_loopback(settings: Settings, database_url: str, address:
 async def _has_any_key(settings: Settings, database_url: str) -> bool:
     async with open_key_store(settings, database_url) as keys:
         try:
-            return (await keys.valid()).any_key
+            return (await keys.read_valid_keys()).has_key_ever_existed
         except StoreError as error:
             raise ConfigurationError(f"database: {error}") from error
 

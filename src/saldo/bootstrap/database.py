@@ -7,13 +7,13 @@ from contextlib import ExitStack
 from enum import Enum
 
 from saldo.settings.model import Settings
-from saldo.store.citus.coordinator import coordinator_of
-from saldo.store.connections.connection import check, read_only_pools
+from saldo.store.citus.coordinator import find_coordinator_url
+from saldo.store.connections.connection import check_connection, read_only_pools
 from saldo.store.connections.parameters import check_connection_string
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.errors import ConfigurationError
-from saldo.store.schema.migrate import examine, migrate, prepare
-from saldo.store.schema.roles import warn_about_unverified_tls, warn_of_rights
+from saldo.store.schema.migrate import examine_schema, migrate_schema, prepare_schema
+from saldo.store.schema.roles import warn_about_rights, warn_about_unverified_tls
 
 
 class Purpose(Enum):
@@ -67,7 +67,9 @@ class Database:
         if server is not None:
             return server.owner_url
         assert self._settings.database_url is not None
-        return coordinator_of(self._settings.database_owner_url or self._settings.database_url)
+        return find_coordinator_url(
+            self._settings.database_owner_url or self._settings.database_url
+        )
 
     def __enter__(self) -> str:
         _check_connection_strings(self._settings)
@@ -75,10 +77,10 @@ class Database:
             server = EmbeddedServer(
                 self._settings.data_dir, archive_dir=self._settings.wal_archive_dir
             )
-            if self._beside_service and server.attach():
+            if self._beside_service and server.attach_to_running_server():
                 self._attached = server
                 return self._prepare_for_purpose(server.service_url)
-            if self._purpose is Purpose.READ and not server.exists():
+            if self._purpose is Purpose.READ and not server.is_cluster_created():
                 raise ConfigurationError(
                     f"there is no ledger in {self._settings.data_dir} (SALDO_DATA_DIR)"
                 )
@@ -94,7 +96,7 @@ class Database:
         if self._embedded is not None:
             return self._embedded.service_url
         assert self._settings.database_url is not None
-        return coordinator_of(self._settings.database_url)
+        return find_coordinator_url(self._settings.database_url)
 
     def _prepare_for_purpose(self, service_url: str) -> str:
         """Prepare the database for the purpose, and return the connection string of the service's role."""
@@ -103,11 +105,11 @@ class Database:
             return service_url if self._attached is not None else self.prepare()
         if self._purpose is Purpose.GRANT:
             if self._attached is None:
-                migrate(self.owner_url, service_url)
+                migrate_schema(self.owner_url, service_url)
             return service_url
         if self._purpose is Purpose.READ:
             self._read_only_pools.enter_context(read_only_pools())
-        if not examine(
+        if not examine_schema(
             service_url,
             currency_decimals=settings.currency_decimals,
             max_lateness=settings.max_lateness,
@@ -123,7 +125,7 @@ class Database:
         """Migrate and check the database, and return the connection string of the service's role."""
         settings = self._settings
         service_url = self._service_role_database_url()
-        prepare(
+        prepare_schema(
             self.owner_url,
             service_url,
             currency_decimals=settings.currency_decimals,
@@ -131,8 +133,8 @@ class Database:
         )
         # The migrations may have used another role, so the password, the rights and the route of the service's role are
         # checked as well.
-        asyncio.run(check(service_url))
-        warn_of_rights(service_url)
+        asyncio.run(check_connection(service_url))
+        warn_about_rights(service_url)
         warn_about_unverified_tls(_list_connection_strings(settings))
         return service_url
 

@@ -15,7 +15,7 @@ from saldo.bootstrap.audit import run_audit
 from saldo.bootstrap.pools import open_relay_pool
 from saldo.bootstrap.webhooks import run_webhooks
 from saldo.events.event import Encoder
-from saldo.lifecycle.tasks import running_task
+from saldo.lifecycle.tasks import run_task
 from saldo.relay.rabbitmq.exchange import ExchangeOptions, ExchangeSink
 from saldo.relay.rabbitmq.stream import StreamOptions, StreamSink
 from saldo.relay.relay import Relay, RelayLimits, no_span, run_all
@@ -63,15 +63,15 @@ async def run_relays(
             lease_seconds=settings.relay_lease_seconds,
             publish_timeout_seconds=settings.relay_publish_timeout_seconds,
         )
-        span = no_span if tracing is None else tracing.span
-        activity = PostingActivity(told=wakeup_path is not None)
+        span = no_span if tracing is None else tracing.open_span
+        activity = PostingActivity(is_recorded=wakeup_path is not None)
         relays = [
             Relay(sink, log, sinks, encoder, limits, span, activity)
             for sink in create_sinks(settings)
         ]
 
         def wake() -> None:
-            activity.record()
+            activity.record_batch()
             for relay in relays:
                 relay.wake()
             webhooks.wake()
@@ -81,11 +81,11 @@ async def run_relays(
             if wakeup_path is not None:
                 stack.enter_context(closing(await receive_wakeups(wakeup_path, wake)))
             start = stack.enter_async_context
-            await start(running_task(run_totals(Totals(pool), activity), name="totals"))
-            await start(running_task(run_audit(settings, pool, activity), name="audit"))
+            await start(run_task(run_totals(Totals(pool), activity), name="totals"))
+            await start(run_task(run_audit(settings, pool, activity), name="audit"))
             if settings.seals_enabled:
                 sealer = Sealer(SealStore(pool), activity)
-                await start(running_task(sealer.run(), name="sealing"))
+                await start(run_task(sealer.run(), name="sealing"))
             async with run_all(relays, settings.shutdown_timeout_seconds):
                 yield
 
@@ -122,7 +122,7 @@ def create_sinks(settings: Settings) -> list[Sink]:
 async def read_sink_status(settings: Settings, database_url: str) -> list[SinkStatus]:
     """Return the status of every sink: its cursors and its lag."""
     async with open_relay_pool(settings, database_url) as pool:
-        return await Sinks(pool, lease_seconds=settings.relay_lease_seconds).status()
+        return await Sinks(pool, lease_seconds=settings.relay_lease_seconds).list_statuses()
 
 
 async def rewind_sink(
@@ -136,13 +136,13 @@ async def rewind_sink(
     """
     async with open_relay_pool(settings, database_url) as pool:
         log = Log(pool)
-        last_positions = await log.heads()
+        last_positions = await log.read_last_positions()
         if target == "start":
             positions = dict.fromkeys(last_positions, 0)
         elif target == "now":
             positions = last_positions
         elif isinstance(target, datetime):
-            positions = await log.positions_at(target)
+            positions = await log.find_positions_at(target)
         else:
             assert isinstance(target, tuple)
             shard, seq = target
@@ -151,4 +151,6 @@ async def rewind_sink(
                     f"the last position of shard {shard} is {last_positions[shard]}"
                 )
             positions = {shard: seq}
-        await Sinks(pool, lease_seconds=settings.relay_lease_seconds).rewind(name, positions)
+        await Sinks(pool, lease_seconds=settings.relay_lease_seconds).rewind_cursors(
+            name, positions
+        )

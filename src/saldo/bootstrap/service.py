@@ -26,8 +26,8 @@ from saldo.http.api.fast_reads import FastReadHandler
 from saldo.http.api.post_transaction import PostTransactionHandler
 from saldo.http.asgi import AsgiApp
 from saldo.http.litestar_app import ConsoleRoutes, create_app
-from saldo.ledger.model import Limits
-from saldo.lifecycle.tasks import running_task
+from saldo.ledger.model import LedgerLimits
+from saldo.lifecycle.tasks import run_task
 from saldo.observability.runtime_metrics import sample_runtime
 from saldo.parsing.transactions import ParserOptions
 from saldo.relay.wakeup import WakeupSender
@@ -53,9 +53,9 @@ STATEMENT_SHARE = 0.9
 recorded, and bisects the batch."""
 
 
-def create_ledger_limits(settings: Settings) -> Limits:
+def create_ledger_limits(settings: Settings) -> LedgerLimits:
     """Return the ledger's limits from the settings."""
-    return Limits(
+    return LedgerLimits(
         balance_max=settings.balance_max_minor,
         future_tolerance=settings.future_tolerance,
         max_lateness=settings.max_lateness,
@@ -135,7 +135,7 @@ async def run_service(
 
     Args:
         bell_path: The wakeup socket of the relay; None means that no relay is woken.
-        tracing: Receives the spans of batches. The caller adds the spans of requests (`Tracing.wrap`).
+        tracing: Receives the spans of batches. The caller adds the spans of requests (`Tracing.wrap_application`).
     """
     async with AsyncExitStack() as stack:
         yield await _start(stack, settings, database_url, wakeup_path, tracing)
@@ -185,7 +185,7 @@ async def _start(
         placement_watcher = ShardPlacementWatcher(
             engine, read_nodes, create_lane_connector(settings, database_url)
         )
-        await stack.enter_async_context(running_task(placement_watcher.run(), name="shard routing"))
+        await stack.enter_async_context(run_task(placement_watcher.run(), name="shard routing"))
     await auth.start()
     pools = {
         "read": reader.pool,
@@ -195,11 +195,9 @@ async def _start(
     }
     if replica is not None:
         pools["replica"] = replica.pool
-    await stack.enter_async_context(
-        running_task(sample_runtime(engine, pools), name="runtime metrics")
-    )
+    await stack.enter_async_context(run_task(sample_runtime(engine, pools), name="runtime metrics"))
     samples = MetricsHistory()
-    await stack.enter_async_context(running_task(samples.run(), name="console metrics"))
+    await stack.enter_async_context(run_task(samples.run(), name="console metrics"))
     service = AppContext(
         settings,
         parser_options,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from saldo.cli.private_files import write_atomically
-from saldo.ledger.audit.rules import AuditPosition, Counts
+from saldo.ledger.audit.rules import AuditPosition, ShardCounts
 from saldo.ledger.audit.seal_chain import SealRow
 from saldo.ledger.model import SHARDS
 from saldo.store.audit.verification import Checkpoint
@@ -33,7 +33,7 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
         _check_version(found.pop("format"))
         fields = found.pop("position")
         fields["sealed_hash"] = bytes.fromhex(fields["sealed_hash"])
-        fields["counts"] = Counts(**fields["counts"])
+        fields["counts"] = ShardCounts(**fields["counts"])
         checkpoint = Checkpoint(position=AuditPosition(**fields), **found)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ConfigurationError(

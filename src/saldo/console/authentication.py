@@ -36,7 +36,7 @@ _SECRET: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 
 _log = logging.getLogger("saldo.auth")
 
-MISSING_READ_SCOPE: Final = AuthenticationFailure("The key may not read.", known=True)
+MISSING_READ_SCOPE: Final = AuthenticationFailure("The key may not read.", is_caller_known=True)
 
 Headers = Mapping[bytes, bytes]
 
@@ -78,7 +78,7 @@ class SessionAuthenticator:
     def __init__(self, key_authenticator: Authenticator, sessions: ConsoleSessions) -> None:
         self._key_authenticator = key_authenticator
         self._sessions = sessions
-        self._cache = SessionCache(sessions.find)
+        self._cache = SessionCache(sessions.find_sessions)
 
     async def identify(self, scope: Any, *, in_use: bool = True) -> Visitor:
         """Return the visitor who sent a request, from its cookies.
@@ -126,8 +126,8 @@ class SessionAuthenticator:
         secret = token_urlsafe(_SECRET_BYTES)
         binding = _hash_session_binding(secret, hash_secret(key.encode()))
         digest = _hash_session_secret(secret)
-        await self._sessions.begin(digest, grant.name, binding)
-        self._cache.add(digest, ConsoleSession(grant.name, binding, stale=False))
+        await self._sessions.create_session(digest, grant.name, binding)
+        self._cache.add(digest, ConsoleSession(grant.name, binding, is_stale=False))
         _log.info("%s has signed in to the console", grant.name)
         return secret
 
@@ -138,7 +138,7 @@ class SessionAuthenticator:
             StoreError: It is unknown whether the session has ended.
         """
         digest = _hash_session_secret(visitor.secret)
-        await self._sessions.end(digest)
+        await self._sessions.delete_session(digest)
         self._cache.remove(digest)
         _log.info("%s has signed out of the console", (visitor.grant or NO_GRANT).name)
 
@@ -158,8 +158,8 @@ class SessionAuthenticator:
         )
         if isinstance(grant, AuthenticationFailure):
             return None
-        if session.stale and in_use:
-            await self._sessions.use(digest)
+        if session.is_stale and in_use:
+            await self._sessions.record_use(digest)
             self._cache.mark_used(digest)
         return grant
 

@@ -71,7 +71,7 @@ class ConsoleMiddleware:
             return None
         if not page.grant.allows(Scope.READ):
             return render_error_page(page, 403, page.messages.forbidden)
-        if page.grant.bucket is not None and page.grant.bucket.take():
+        if page.grant.bucket is not None and page.grant.bucket.take_tokens():
             return render_error_page(page, 429, page.messages.rate_limited)
         admission = SessionAdmission(self._authenticator, request.scope, visitor)
         get_request_state(request.scope).admission = admission

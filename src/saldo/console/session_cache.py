@@ -79,7 +79,7 @@ class SessionCache:
         """Record that the last use of a session has just been updated in the database."""
         cached = self._sessions.get(digest)
         if cached is not None:
-            self._sessions[digest] = cached[0]._replace(stale=False), cached[1]
+            self._sessions[digest] = cached[0]._replace(is_stale=False), cached[1]
 
     def remove(self, digest: bytes) -> None:
         """Remove a session that has ended."""

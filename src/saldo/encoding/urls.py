@@ -24,7 +24,7 @@ class InvalidUrlError(ValueError):
     """Raised when a URL is ambiguous or malformed. The message quotes nothing of the URL."""
 
 
-class Address(NamedTuple):
+class UrlParts(NamedTuple):
     """The parts of a URL, as written.
 
     Attributes:
@@ -38,7 +38,7 @@ class Address(NamedTuple):
     query: str
 
 
-def parse_strict_url(url: str) -> Address:
+def parse_strict_url(url: str) -> UrlParts:
     """Return the parts of an unambiguous URL.
 
     Raises:
@@ -63,13 +63,13 @@ def parse_strict_url(url: str) -> Address:
     path, _, query = after.partition("?")
     if "?" in query:
         raise InvalidUrlError(f"it contains an unexpected ?: {HINT}")
-    return Address(scheme, account if at else "", tuple(hosts.split(",")), path, query)
+    return UrlParts(scheme, account if at else "", tuple(hosts.split(",")), path, query)
 
 
-def _check_host(written: str) -> None:
-    literal = _LITERAL.fullmatch(written)
+def _check_host(host_text: str) -> None:
+    literal = _LITERAL.fullmatch(host_text)
     if literal is None:
-        host, colon, port = written.partition(":")
+        host, colon, port = host_text.partition(":")
         wrong = _HOST.fullmatch(host) is None
     else:
         colon, port = literal["rest"][:1], literal["rest"][1:]
@@ -85,7 +85,7 @@ def is_port(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= PORT_MAX
 
 
-def parameter_names(query: str) -> list[str]:
+def list_parameter_names(query: str) -> list[str]:
     """Return the names of a query's parameters.
 
     Raises:

@@ -34,12 +34,12 @@ class AdmissionLimit:
     parsed.
 
     Attributes:
-        admitted: The number of admitted requests that wait for their decision.
+        admitted_requests: The number of admitted requests that wait for their decision.
         is_open: Whether any requests are admitted. It is false until the engine starts, and from its stop on.
         limit: The current limit. Single requests are admitted while `admitted` is below it.
     """
 
-    __slots__ = ("_queue", "_requests_max", "_seconds_max", "admitted", "is_open", "limit")
+    __slots__ = ("_queue", "_requests_max", "_seconds_max", "admitted_requests", "is_open", "limit")
 
     def __init__(self, seconds_max: float, requests_max: int, queue: RequestQueue) -> None:
         """
@@ -51,7 +51,7 @@ class AdmissionLimit:
         self._seconds_max = seconds_max
         self._requests_max = requests_max
         self._queue = queue
-        self.admitted = 0
+        self.admitted_requests = 0
         self.is_open = False
         self.limit = min(LIMIT_FIRST, requests_max)
 
@@ -59,7 +59,7 @@ class AdmissionLimit:
     def waiting_requests(self) -> int:
         """The number of requests that count towards `requests_max`."""
         # Expired requests stay in the queue until a lane reaches them.
-        return max(self.admitted, self._queue.requests)
+        return max(self.admitted_requests, self._queue.requests)
 
     @property
     def is_full(self) -> bool:
@@ -67,9 +67,9 @@ class AdmissionLimit:
         return not self.is_open or self.waiting_requests >= self._requests_max
 
     @property
-    def available(self) -> int:
+    def admissible_requests(self) -> int:
         """The number of further single requests up to the limit. If the queue is full, none of them is admitted."""
-        return self.limit - self.admitted
+        return self.limit - self.admitted_requests
 
     def try_admit(self, count: int = 1, *, bulk: bool = False) -> bool:
         """Admit and count requests, if they may be queued. The caller must pass their number to `release` after their
@@ -83,24 +83,24 @@ class AdmissionLimit:
         Returns:
             Whether the requests were admitted.
         """
-        if (not bulk and self.admitted >= self.limit) or self.is_full:
+        if (not bulk and self.admitted_requests >= self.limit) or self.is_full:
             return False
-        self.admitted += count
+        self.admitted_requests += count
         return True
 
     def release(self, count: int = 1) -> None:
         """Release admitted requests, whether they are decided or not."""
-        self.admitted -= count
+        self.admitted_requests -= count
 
-    def observe(self, queued_before: int, wait_seconds: float) -> None:
+    def observe_wait(self, requests_ahead: int, wait_seconds: float) -> None:
         """Update the limit with a sample.
 
         Args:
-            queued_before: The number of requests that were waiting when the sampled request was queued.
+            requests_ahead: The number of requests that were waiting when the sampled request was queued.
             wait_seconds: The time from then until the sampled request was decided.
         """
-        if queued_before < QUEUED_BEFORE_MIN or wait_seconds <= 0:
+        if requests_ahead < QUEUED_BEFORE_MIN or wait_seconds <= 0:
             return
-        sample = min(queued_before * self._seconds_max / wait_seconds, self._requests_max)
+        sample = min(requests_ahead * self._seconds_max / wait_seconds, self._requests_max)
         average = self.limit + (sample - self.limit) * SAMPLE_WEIGHT
         self.limit = min(max(int(average), LIMIT_MIN), self._requests_max)

@@ -13,7 +13,7 @@ from saldo.engine.errors import EngineError, QueueFullError
 from saldo.engine.lane import Connect, Lane, LaneLimits, NotifyPosted
 from saldo.engine.pending import Deadlines, PendingRequest, Result
 from saldo.engine.queue import RequestQueue
-from saldo.ledger.model import SHARDS, Decision, TransactionRequest, shard_of
+from saldo.ledger.model import SHARDS, Decision, TransactionRequest, compute_shard
 from saldo.observability.metrics import QUEUE_LIMIT, SHED
 from saldo.store.citus.placement import Node
 
@@ -79,16 +79,18 @@ class Engine:
             groups=1, batch_requests_max=1, parallel_lanes_requests_min=1
         )
         self._lanes_of_node = limits.lanes
-        self._lane = partial(
+        self._create_lane = partial(
             Lane,
             connect=connect,
             limits=LaneLimits(limits.batch_timeout_seconds, limits.slow_log_seconds),
             notify_posted=notify_posted,
-            observe_wait=self.admission.observe,
+            observe_wait=self.admission.observe_wait,
             tracing=tracing,
         )
         queues = [*[self._queue] * limits.lanes, *[self._atomic_queue] * ATOMIC_LANES]
-        self._lanes = [self._lane(number, queue=queue) for number, queue in enumerate(queues)]
+        self._lanes = [
+            self._create_lane(number, queue=queue) for number, queue in enumerate(queues)
+        ]
         self._deadlines = Deadlines(limits.request_deadline_seconds)
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -100,7 +102,7 @@ class Engine:
     @property
     def lanes_busy(self) -> int:
         """The number of lanes with a batch in flight."""
-        return sum(lane.busy for lane in self._lanes)
+        return sum(lane.is_busy for lane in self._lanes)
 
     def start(self) -> None:
         """Start the lanes and accept requests."""
@@ -117,7 +119,7 @@ class Engine:
         """
         self._queue.set_nodes(nodes)
         while len(self._lanes) < self._lanes_of_node * self._queue.node_count + ATOMIC_LANES:
-            lane = self._lane(len(self._lanes), queue=self._queue)
+            lane = self._create_lane(len(self._lanes), queue=self._queue)
             self._lanes.append(lane)
             if self.admission.is_open:
                 lane.start()
@@ -129,9 +131,9 @@ class Engine:
         for queue in (self._queue, self._atomic_queue):
             queue.close()
         await asyncio.gather(*(lane.stop(seconds) for lane in self._lanes))
-        for waiting in (*self._queue.take_all(), *self._atomic_queue.take_all()):
+        for pending in (*self._queue.take_all_requests(), *self._atomic_queue.take_all_requests()):
             # On a distributed ledger the request may have been sent before (`RequestQueue.requeue_after_backoff`).
-            waiting.fail_unless_sent(QueueFullError())
+            pending.fail_unless_sent(QueueFullError())
         self._deadlines.stop()
 
     async def post(self, request: TransactionRequest) -> Decision:
@@ -146,10 +148,10 @@ class Engine:
             SHED.inc()
             raise QueueFullError
         try:
-            waiting = self._create_pending([request])
-            self._queue.put(waiting, shard_of(request.user_id) % self._groups)
+            pending = self._create_pending([request])
+            self._queue.put(pending, compute_shard(request.user_id) % self._groups)
             # If the client disconnects, only this wait is cancelled. The batch continues.
-            (result,) = await waiting.decided
+            (result,) = await pending.results_future
         finally:
             self.admission.release()
         if isinstance(result, EngineError):
@@ -164,17 +166,17 @@ class Engine:
         """
         parts: dict[int, list[int]] = {}
         for index, request in enumerate(requests):
-            parts.setdefault(shard_of(request.user_id) % self._groups, []).append(index)
+            parts.setdefault(compute_shard(request.user_id) % self._groups, []).append(index)
         results: list[Result] = [QueueFullError()] * len(requests)
 
         async def post_part(group: int, indexes: list[int]) -> None:
             try:
-                found = await self._post_bulk(
+                part_results = await self._post_bulk(
                     [requests[index] for index in indexes], self._queue, group
                 )
             except EngineError as error:
-                found = [error] * len(indexes)
-            for index, result in zip(indexes, found, strict=True):
+                part_results = [error] * len(indexes)
+            for index, result in zip(indexes, part_results, strict=True):
                 results[index] = result
 
         await asyncio.gather(*(post_part(*part) for part in parts.items()))
@@ -209,9 +211,9 @@ class Engine:
             SHED.inc(count)
             raise QueueFullError
         try:
-            waiting = self._create_pending(requests, atomic=atomic)
-            queue.put(waiting, group)
-            return await waiting.decided
+            pending = self._create_pending(requests, atomic=atomic)
+            queue.put(pending, group)
+            return await pending.results_future
         finally:
             self.admission.release(count)
 
@@ -221,9 +223,11 @@ class Engine:
         """Return the pending request of requests that were just admitted."""
         loop = self._loop
         assert loop is not None
-        waiting = PendingRequest(requests, loop.create_future(), self._deadlines.next(loop), atomic)
-        waiting.queued_before = self.admission.admitted - len(requests)
+        pending = PendingRequest(
+            requests, loop.create_future(), self._deadlines.compute_deadline(loop), atomic
+        )
+        pending.requests_ahead = self.admission.admitted_requests - len(requests)
         if self._tracing is not None:
-            waiting.trace = self._tracing.current()
-        self._deadlines.watch(waiting)
-        return waiting
+            pending.trace = self._tracing.get_current_context()
+        self._deadlines.watch(pending)
+        return pending

@@ -84,7 +84,7 @@ class BatchPoster(Protocol):
         self, requests: Sequence[TransactionRequest], *, atomic: bool = False
     ) -> Sequence[Decision | None]: ...
     async def is_any_alive(self, backends: Sequence[Backend]) -> bool: ...
-    def abort(self) -> None: ...
+    def abort_connection(self) -> None: ...
     async def close(self) -> None: ...
 
 
@@ -128,7 +128,7 @@ class Lane:
         self._notify_posted = notify_posted
         self._observe_wait = observe_wait
         self._tracing = tracing
-        self._slow = SlowBatches(limits.slow_log_seconds)
+        self._slow_batches = SlowBatches(limits.slow_log_seconds)
         self._deferred: list[PendingRequest] = []
         """Requests of the batch that the database left undecided, in order. They are put back at the head of the
         queue."""
@@ -136,7 +136,7 @@ class Lane:
         self._node: Node | None = None
         """The node of the current connection, or of the last one if there is none now."""
         self._task: asyncio.Task[None] | None = None
-        self.busy = False
+        self.is_busy = False
         """True while a batch is in flight."""
 
     def start(self) -> None:
@@ -161,31 +161,31 @@ class Lane:
     async def _run(self) -> None:
         number = self._queue.register_lane()
         while (batch := await self._next_batch(number)) is not None:
-            self.busy = True
+            self.is_busy = True
             try:
                 await self._switch_node(batch.node)
-                await self._post_until_decided(batch.waiting)
+                await self._post_until_decided(batch.pending)
                 self._queue.put_back(self._deferred)
-                await self._linger(sum(len(waiting.requests) for waiting in batch.waiting))
+                await self._linger(sum(len(pending.requests) for pending in batch.pending))
             except ShardUnreachableError:
                 self._queue.requeue_after_backoff(batch)
                 continue
             except asyncio.CancelledError:
-                _expire(batch.waiting)
+                _expire_batch(batch.pending)
                 self._queue.release(batch)
                 raise
             except Exception:
                 _log.exception("a batch failed unexpectedly")
-                _expire(batch.waiting)
+                _expire_batch(batch.pending)
                 self._drop_connection()
             self._queue.release(batch)
 
     async def _next_batch(self, number: int) -> Batch | None:
-        self.busy = False
+        self.is_busy = False
         self._deferred = []
-        return await self._queue.take(number)
+        return await self._queue.take_batch(number)
 
-    async def _linger(self, answered: int) -> None:
+    async def _linger(self, answered_requests: int) -> None:
         """Wait for a short time (linger), so that the next batch grows while other processes hold the shards.
 
         If a small batch were sent immediately, it would wait for the locks and could not grow meanwhile. The batches of
@@ -195,33 +195,33 @@ class Lane:
         if self._poster is None:
             return
         seconds = LINGER_LOCK_WAIT_FACTOR * self._poster.lock_wait_seconds
-        self._queue.contended = seconds >= LINGER_SECONDS_MIN
-        if self._queue.contended:
-            expected = answered + self._queue.requests
-            await self._queue.wait_for_growth(expected, min(seconds, LINGER_SECONDS_MAX))
+        self._queue.is_contended = seconds >= LINGER_SECONDS_MIN
+        if self._queue.is_contended:
+            expected_requests = answered_requests + self._queue.requests
+            await self._queue.wait_for_growth(expected_requests, min(seconds, LINGER_SECONDS_MAX))
 
     async def _post_until_decided(self, batch: list[PendingRequest]) -> None:
         """Post the batch until each of its requests is decided, deferred to the next batch, or expired."""
         began_at = time.monotonic()
         backoff = BACKOFF_SECONDS_MIN
         clashes = 0
-        while batch := [waiting for waiting in batch if not waiting.is_done]:
+        while batch := [pending for pending in batch if not pending.is_done]:
             try:
-                batch = await self._post(batch)
+                batch = await self._post_once(batch)
                 if not batch:
                     return
-                if not (batch := _still_settling(batch, time.monotonic() - began_at)):
+                if not (batch := _fail_unsettleable(batch, time.monotonic() - began_at)):
                     return
             except UuidRaceError as error:
                 clashes += 1
                 if clashes >= CLASHES_MAX:
-                    await self._bisect(batch, error)
+                    await self._bisect_batch(batch, error)
                     return
                 if clashes == 1:
                     RESENDS.inc()
                     continue  # the next attempt sees the entries of the other batch
             except (StatementTimeoutError, RejectedError, OutcomeUncertainError) as error:
-                await self._bisect(batch, error)
+                await self._bisect_batch(batch, error)
                 return
             except (ConnectionLostError, TemporarilyUnavailableError) as error:
                 clashes = 0
@@ -237,7 +237,7 @@ class Lane:
             await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311
             backoff = min(backoff * 2, BACKOFF_SECONDS_MAX)
 
-    async def _bisect(self, batch: list[PendingRequest], error: StoreError) -> None:
+    async def _bisect_batch(self, batch: list[PendingRequest], error: StoreError) -> None:
         """Bisect the batch to isolate the rejected request. Only that request fails, and the others are posted."""
         RESENDS.inc()
         if len(batch) > 1:
@@ -249,27 +249,27 @@ class Lane:
                 return
             await self._post_until_decided(batch[middle:])
             return
-        (waiting,) = batch
-        if len(waiting.requests) > 1 and not waiting.atomic:
-            await self._split(waiting)
+        (pending,) = batch
+        if len(pending.requests) > 1 and not pending.is_atomic:
+            await self._post_in_halves(pending)
             return
         _log.error("the database rejected a request: %s", error)
         # This attempt recorded nothing. But an earlier attempt, whose connection was lost, may have recorded the
         # request.
         failure: EngineError = OutcomeUnknownError()
-        if not waiting.may_have_been_sent:
+        if not pending.may_have_been_sent:
             timed_out = isinstance(error, StatementTimeoutError)
             failure = DeadlineExceededError() if timed_out else RequestFailedError()
-        _decide(waiting, [failure] * len(waiting.requests))
+        _set_results(pending, [failure] * len(pending.requests))
 
-    async def _split(self, waiting: PendingRequest) -> None:
-        middle = len(waiting.requests) // 2
+    async def _post_in_halves(self, pending: PendingRequest) -> None:
+        middle = len(pending.requests) // 2
         results: list[Result] = []
         # Both parts are created before the first is posted. Otherwise the state after the first part's attempt would be
         # copied to the second part.
         parts = [
-            waiting.split(requests)
-            for requests in (waiting.requests[:middle], waiting.requests[middle:])
+            pending.split(requests)
+            for requests in (pending.requests[:middle], pending.requests[middle:])
         ]
         for part in parts:
             await self._post_until_decided([part])
@@ -277,12 +277,12 @@ class Lane:
                 self._deferred.remove(part)
                 await self._post_until_decided([part])
             await asyncio.sleep(0)  # the results are set in the next iteration
-            if not part.decided.done():  # nobody waits for the results any more
+            if not part.results_future.done():  # nobody waits for the results any more
                 return
-            results += part.decided.result()
-        _decide(waiting, results)
+            results += part.results_future.result()
+        _set_results(pending, results)
 
-    async def _post(self, batch: list[PendingRequest]) -> list[PendingRequest]:
+    async def _post_once(self, batch: list[PendingRequest]) -> list[PendingRequest]:
         """Post the batch once, and resolve the decided requests.
 
         Returns:
@@ -292,12 +292,12 @@ class Lane:
         if self._poster is None:
             self._poster = await self._connect(self._number, self._node)
             RECONNECTS.inc()
-        if any(waiting.lost for waiting in batch):
+        if any(pending.lost_attempts for pending in batch):
             await self._remove_ended_attempts(batch, self._poster)
-        retried = [waiting.may_have_been_sent for waiting in batch]
-        requests = [request for waiting in batch for request in waiting.requests]
+        retry_flags = [pending.may_have_been_sent for pending in batch]
+        requests = [request for pending in batch for request in pending.requests]
         sent_at = time.monotonic()
-        decisions = await self._call(batch, requests, self._poster)
+        decisions = await self._send_batch(batch, requests, self._poster)
         # The results are set a little later (`call_soon`), so that the next batch is sent before the responses to this
         # one are written.
         oldest = min(batch, key=attrgetter("queued_at"))
@@ -308,57 +308,69 @@ class Lane:
             *(taken_at, sent_at, time.monotonic()),
             self._poster.lock_wait_seconds,
         )
-        batch, retried, decided = self._defer(batch, retried, decisions)
+        batch, retry_flags, known_decisions = self._defer_undecided(batch, retry_flags, decisions)
         self._report_wait(oldest, batch)
-        unsettled = _find_unsettled(batch, decided)
+        unsettled = _find_unsettled(batch, known_decisions)
         asyncio.get_running_loop().call_soon(
-            self._resolve, batch, retried, decided, unsettled, report
+            self._set_decisions, batch, retry_flags, known_decisions, unsettled, report
         )
         return unsettled
 
-    def _report_wait(self, oldest: PendingRequest | None, decided: list[PendingRequest]) -> None:
+    def _report_wait(
+        self, oldest: PendingRequest | None, decided_requests: list[PendingRequest]
+    ) -> None:
         """Report the waiting time of the oldest request. Deferred late withdrawals and atomic requests are excluded,
         because they wait for each other."""
-        if oldest is not None and oldest.known is not None:
-            others = (waiting for waiting in decided if waiting.known is None)
+        if oldest is not None and oldest.known_results is not None:
+            others = (pending for pending in decided_requests if pending.known_results is None)
             oldest = min(others, key=attrgetter("queued_at"), default=None)
-        if oldest is not None and not oldest.atomic:  # atomic requests wait for each other only
-            self._observe_wait(oldest.queued_before, time.monotonic() - oldest.queued_at)
+        if oldest is not None and not oldest.is_atomic:  # atomic requests wait for each other only
+            self._observe_wait(oldest.requests_ahead, time.monotonic() - oldest.queued_at)
 
-    def _defer(
-        self, batch: list[PendingRequest], retried: list[bool], decisions: Sequence[Decision | None]
+    def _defer_undecided(
+        self,
+        batch: list[PendingRequest],
+        retry_flags: list[bool],
+        decisions: Sequence[Decision | None],
     ) -> tuple[list[PendingRequest], list[bool], list[Decision]]:
         """Keep the undecided requests for a later batch, and return the others."""
-        decided = [decision for decision in decisions if decision is not None]
-        if len(decided) == len(decisions):
-            return batch, retried, decided
-        others: list[tuple[PendingRequest, bool]] = []
-        decided = []
-        for waiting, again, part in zip(
-            batch, retried, _split_by_pending(batch, decisions), strict=True
+        known_decisions = [decision for decision in decisions if decision is not None]
+        if len(known_decisions) == len(decisions):
+            return batch, retry_flags, known_decisions
+        decided_requests: list[tuple[PendingRequest, bool]] = []
+        known_decisions = []
+        for pending, was_retried, part_decisions in zip(
+            batch, retry_flags, _split_by_pending(batch, decisions), strict=True
         ):
-            whole = [decision for decision in part if decision is not None]
-            if len(whole) == len(part):
-                others.append((waiting, again))
-                decided += whole
+            available_decisions = [decision for decision in part_decisions if decision is not None]
+            if len(available_decisions) == len(part_decisions):
+                decided_requests.append((pending, was_retried))
+                known_decisions += available_decisions
             else:
-                waiting.keep(_results(part, again=again), settled=not waiting.lost)
-                waiting.may_have_been_sent = again
-                self._deferred.append(waiting)
-        return [each for each, _ in others], [again for _, again in others], decided
+                pending.keep_results(
+                    _clear_replayed(part_decisions, was_retried=was_retried),
+                    have_attempts_ended=not pending.lost_attempts,
+                )
+                pending.may_have_been_sent = was_retried
+                self._deferred.append(pending)
+        return (
+            [each for each, _ in decided_requests],
+            [was_retried for _, was_retried in decided_requests],
+            known_decisions,
+        )
 
     async def _remove_ended_attempts(
         self, batch: list[PendingRequest], poster: BatchPoster
     ) -> None:
         """Remove the lost attempts of the requests, if these attempts have ended. The check is made before the batch is
         sent, so that the outcomes of the batch are final."""
-        lost = {backend for waiting in batch for backend in waiting.lost}
-        known = [backend for backend in lost if backend is not None]
-        if known and not await poster.is_any_alive(known):
-            for waiting in batch:
-                waiting.lost.difference_update(known)
+        lost_attempts = {backend for pending in batch for backend in pending.lost_attempts}
+        known_attempts = [backend for backend in lost_attempts if backend is not None]
+        if known_attempts and not await poster.is_any_alive(known_attempts):
+            for pending in batch:
+                pending.lost_attempts.difference_update(known_attempts)
 
-    async def _call(
+    async def _send_batch(
         self,
         batch: list[PendingRequest],
         requests: Sequence[TransactionRequest],
@@ -371,16 +383,16 @@ class Lane:
         """
         # If a part of a split request is sent, the object from which it was split gets the same state, because the
         # deadline applies to that object.
-        sending = batch if batch[0].parent is None else [*batch[0].with_parents()]
-        before = [waiting.may_have_been_sent for waiting in sending]
-        for waiting in sending:
-            waiting.may_have_been_sent = True
-        call = asyncio.ensure_future(poster.post(requests, atomic=batch[0].atomic))
+        sent_requests = batch if batch[0].parent is None else [*batch[0].iterate_with_parents()]
+        sent_before = [pending.may_have_been_sent for pending in sent_requests]
+        for pending in sent_requests:
+            pending.may_have_been_sent = True
+        call = asyncio.ensure_future(poster.post(requests, atomic=batch[0].is_atomic))
         try:
             with BATCH_SECONDS.time():
                 done, _ = await asyncio.wait([call], timeout=self._limits.batch_timeout_seconds)
             if not done:
-                poster.abort()
+                poster.abort_connection()
                 with contextlib.suppress(StoreError, asyncio.CancelledError):
                     await call
                 raise ConnectionLostError("no response to a batch before its timeout")  # noqa: TRY301
@@ -388,39 +400,39 @@ class Lane:
             return call.result()
         except (UuidRaceError, TemporarilyUnavailableError, RejectedError):
             # This attempt recorded nothing, so the state before it is restored.
-            for waiting, sent in zip(sending, before, strict=True):
-                waiting.may_have_been_sent = sent
+            for pending, was_sent in zip(sent_requests, sent_before, strict=True):
+                pending.may_have_been_sent = was_sent
             raise
         except ConnectionLostError:
-            for waiting in sending:
-                waiting.lost.add(poster.backend)
+            for pending in sent_requests:
+                pending.lost_attempts.add(poster.backend)
             raise
         finally:
             call.cancel()  # no effect if the call has ended
 
-    def _resolve(
+    def _set_decisions(
         self,
         batch: list[PendingRequest],
-        retried: list[bool],
+        retry_flags: list[bool],
         decisions: list[Decision],
         unsettled: list[PendingRequest],
         report: BatchReport,
     ) -> None:
-        for waiting, again, part in zip(
-            batch, retried, _split_by_pending(batch, decisions), strict=True
+        for pending, was_retried, part in zip(
+            batch, retry_flags, _split_by_pending(batch, decisions), strict=True
         ):
-            if unsettled and waiting in unsettled:
+            if unsettled and pending in unsettled:
                 continue
-            _decide(waiting, [*_results(part, again=again)])
+            _set_results(pending, [*_clear_replayed(part, was_retried=was_retried)])
         self._notify_posted()
-        self._slow.record(report)
+        self._slow_batches.record_batch(report)
         if self._tracing is not None:
-            traced = [
-                TracedRequest(waiting.trace, waiting.queued_at)
-                for waiting in batch
-                if waiting.trace is not None
+            traced_requests = [
+                TracedRequest(pending.trace, pending.queued_at)
+                for pending in batch
+                if pending.trace is not None
             ]
-            self._tracing.batch(traced, report)
+            self._tracing.record_batch(traced_requests, report)
 
     async def _switch_node(self, node: Node | None) -> None:
         if node != self._node and self._poster is not None:
@@ -430,7 +442,7 @@ class Lane:
 
     def _drop_connection(self) -> None:
         if self._poster is not None:
-            self._poster.abort()
+            self._poster.abort_connection()
             self._poster = None
 
 
@@ -438,12 +450,12 @@ class ShardUnreachableError(Exception):
     """Raised when the shard of a batch can't be reached. The lane then continues with the batches of other shards."""
 
 
-def _decide(waiting: PendingRequest, results: list[Result]) -> None:
-    waiting.decide(results)
+def _set_results(pending: PendingRequest, results: list[Result]) -> None:
+    pending.decide(results)
 
 
-def _results(decisions: Sequence[D], *, again: bool) -> Sequence[D]:
-    if not again:
+def _clear_replayed(decisions: Sequence[D], *, was_retried: bool) -> Sequence[D]:
+    if not was_retried:
         return decisions
     # After a lost connection, the lane's own resend causes the replay, and not the client.
     return [decision and decision._replace(replayed=False) for decision in decisions]
@@ -452,33 +464,33 @@ def _results(decisions: Sequence[D], *, again: bool) -> Sequence[D]:
 def _split_by_pending(batch: list[PendingRequest], decisions: Sequence[D]) -> Iterator[Sequence[D]]:
     """Yield the decisions of each pending request."""
     begin = 0
-    for waiting in batch:
-        end = begin + len(waiting.requests)
+    for pending in batch:
+        end = begin + len(pending.requests)
         yield decisions[begin:end]
         begin = end
 
 
 def _find_unsettled(batch: list[PendingRequest], decisions: list[Decision]) -> list[PendingRequest]:
     """Return the requests whose outcome is not final yet, because an earlier attempt may still be running."""
-    if not any(waiting.lost for waiting in batch):
+    if not any(pending.lost_attempts for pending in batch):
         return []
     parts = _split_by_pending(batch, decisions)
     return [
-        waiting for waiting, part in zip(batch, parts, strict=True) if not waiting.are_final(part)
+        pending for pending, part in zip(batch, parts, strict=True) if not pending.are_final(part)
     ]
 
 
-def _still_settling(batch: list[PendingRequest], seconds: float) -> list[PendingRequest]:
+def _fail_unsettleable(batch: list[PendingRequest], seconds: float) -> list[PendingRequest]:
     """Fail the requests that no further attempt can settle in time, and return the others."""
-    rest = []
-    for waiting in batch:
-        if None in waiting.lost or seconds >= UNSETTLED_SECONDS_MAX:
-            _decide(waiting, [OutcomeUnknownError()] * len(waiting.requests))
+    unsettled = []
+    for pending in batch:
+        if None in pending.lost_attempts or seconds >= UNSETTLED_SECONDS_MAX:
+            _set_results(pending, [OutcomeUnknownError()] * len(pending.requests))
         else:
-            rest.append(waiting)
-    return rest
+            unsettled.append(pending)
+    return unsettled
 
 
-def _expire(batch: list[PendingRequest]) -> None:
-    for waiting in batch:
-        waiting.expire()
+def _expire_batch(batch: list[PendingRequest]) -> None:
+    for pending in batch:
+        pending.expire()

@@ -9,7 +9,7 @@ from saldo.auth.grants import Grant, Scope
 from saldo.http import problems
 from saldo.http.problems import Problem, ProblemError
 from saldo.http.request_state import get_request_state
-from saldo.ledger.model import shard_of
+from saldo.ledger.model import compute_shard
 
 PUBLIC_PATHS: Final = (
     "/healthz/live",
@@ -56,13 +56,13 @@ def authorize(grant: Grant | AuthenticationFailure, needed_scope: Scope | None) 
     if isinstance(grant, AuthenticationFailure):
         build_problem = (
             problems.build_forbidden_request
-            if grant.known
+            if grant.is_caller_known
             else problems.build_authentication_required
         )
         return build_problem(grant.detail)
     if needed_scope is not None and not grant.allows(needed_scope):
         return problems.build_forbidden_scope(needed_scope)
-    seconds = 0.0 if grant.bucket is None else grant.bucket.take()
+    seconds = 0.0 if grant.bucket is None else grant.bucket.take_tokens()
     return problems.build_too_many_requests(seconds) if seconds else grant
 
 
@@ -94,7 +94,7 @@ def require_shard(scope: Any, shard: int) -> None:
         ProblemError: The key is limited to users of other shards.
     """
     user_ids = get_admission(scope).grant.user_ids
-    if user_ids is not None and all(shard_of(user_id) != shard for user_id in user_ids):
+    if user_ids is not None and all(compute_shard(user_id) != shard for user_id in user_ids):
         raise ProblemError(problems.build_forbidden_shard(shard))
 
 

@@ -17,7 +17,7 @@ from saldo.engine.errors import (
 )
 from saldo.http.responses import RawResponse, build_decided_transaction
 from saldo.ledger.instants import format_instant
-from saldo.ledger.model import Decision, Outcome, TransactionRequest, differing_fields
+from saldo.ledger.model import Decision, Outcome, TransactionRequest, find_differing_fields
 from saldo.ledger.money import format_money
 from saldo.parsing.faults import FAULTS_MAX, InvalidField, InvalidRequestError, summarize_faults
 from saldo.store.errors import OutcomeUncertainError, RejectedError, StoreError
@@ -583,7 +583,7 @@ def _build_conflict(
             "another transaction.",
             {"differing_fields": ["uuid"], "recorded": {}},
         )
-    differing = differing_fields(request, decision) or ["uuid"]
+    differing = find_differing_fields(request, decision) or ["uuid"]
     recorded: dict[str, Any] = {}
     if (
         decision.amount

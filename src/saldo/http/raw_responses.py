@@ -57,7 +57,7 @@ class SlowRequestLog:
         The time that the request has spent in the engine is in the log line of its batch
         (`saldo.observability.batch_reports`).
         """
-        left_out = self._lines.take()
+        left_out = self._lines.take_turn()
         if left_out is not None:
             _slow_log.warning(
                 "slow request",

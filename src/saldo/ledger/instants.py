@@ -70,7 +70,7 @@ def parse_instant(text: str, zone: tzinfo | None) -> datetime:
     # This comes before any zone arithmetic, which overflows at the limits of the calendar.
     if not INSTANT_MIN.year <= local.year <= INSTANT_MAX.year:
         raise InstantError(_YEARS)
-    instant = _with_zone(local, offset, zone)
+    instant = _apply_zone(local, offset, zone)
     if not INSTANT_MIN <= instant <= INSTANT_MAX:
         raise InstantError(_YEARS)
     return instant
@@ -84,7 +84,7 @@ def format_instant(instant: datetime) -> str:
 _YEARS: Final = f"must be in the years {INSTANT_MIN.year} to {INSTANT_MAX.year}"
 
 
-def _with_zone(local: datetime, offset: str | None, zone: tzinfo | None) -> datetime:
+def _apply_zone(local: datetime, offset: str | None, zone: tzinfo | None) -> datetime:
     if offset is None:
         # astimezone() assumes that a naive value is in the machine's zone.
         return (local if zone is None else local.replace(tzinfo=zone)).astimezone(UTC)

@@ -23,7 +23,7 @@ SEQ_MAX: Final = 2**63 - 1
 """Greatest position in a shard's log that a bigint holds."""
 
 
-def shard_of(user_id: int) -> int:
+def compute_shard(user_id: int) -> int:
     """Return the shard whose log contains the user's entries."""
     return user_id % SHARDS
 
@@ -116,7 +116,7 @@ class Decision(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class LedgerLimits:
     """The rules that a ledger's operator can set."""
 
     balance_max: int = BALANCE_MAX
@@ -126,19 +126,19 @@ class Limits:
     late_batch_entries_max: int = 20_000
 
 
-def differing_fields(request: TransactionRequest, recorded: Decision | Entry) -> list[str]:
+def find_differing_fields(request: TransactionRequest, recorded: Decision | Entry) -> list[str]:
     """Return the names of the request's fields that differ from the entry under its uuid.
 
     A timestamp that the request omits matches any timestamp. Otherwise the two must be equal.
     """
-    differing = []
+    field_names = []
     if request.user_id != recorded.user_id:
-        differing.append("user_id")
+        field_names.append("user_id")
     amount = recorded.amount or 0
     if (request.amount > 0) != (amount > 0):
-        differing.append("type")
+        field_names.append("type")
     if abs(request.amount) != abs(amount):
-        differing.append("amount")
+        field_names.append("amount")
     if request.timestamp is not None and request.timestamp != recorded.timestamp:
-        differing.append("timestamp")
-    return differing
+        field_names.append("timestamp")
+    return field_names

@@ -39,7 +39,7 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 _MINUS_INFINITY: Final = -(2**63)
 
 
-def entry_bytes(entry: Entry) -> bytes:
+def encode_entry(entry: Entry) -> bytes:
     """Return the bytes of an entry that are hashed: a tuple in PostgreSQL's binary COPY format.
 
     The bytes are the number of columns as an int16, and for each column of `ENTRY_COLUMNS` its length as an int32 and
@@ -49,18 +49,25 @@ def entry_bytes(entry: Entry) -> bytes:
     return _ENTRY.pack(
         len(ENTRY_COLUMNS),
         *(8, entry.seq, 8, entry.user_id, 8, entry.number, 8, entry.amount, 8, entry.balance),
-        *(8, _instant(entry.timestamp), 8, _instant(entry.horizon), 8, _instant(entry.recorded_at)),
+        *(
+            8,
+            _instant_to_microseconds(entry.timestamp),
+            8,
+            _instant_to_microseconds(entry.horizon),
+            8,
+            _instant_to_microseconds(entry.recorded_at),
+        ),
         *(16, entry.uuid.bytes),
         *(2, entry.shard, 2, entry.kind, 2, entry.outcome),
     )
 
 
-def leaf_hash(entry: bytes) -> bytes:
+def hash_leaf(entry: bytes) -> bytes:
     """Return the hash of a leaf, 32 bytes."""
     return sha256(b"\0" + entry).digest()
 
 
-def merkle_root(leaves: Sequence[bytes]) -> bytes:
+def compute_merkle_root(leaves: Sequence[bytes]) -> bytes:
     """Return the root of the tree over at least one leaf hash."""
     level = list(leaves)
     # An unpaired node moves up unchanged. The result equals RFC 6962's tree, whose left subtrees are full.
@@ -71,7 +78,7 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
     return level[0]
 
 
-def inclusion_path(leaves: Sequence[bytes], index: int) -> list[bytes]:
+def compute_inclusion_path(leaves: Sequence[bytes], index: int) -> list[bytes]:
     """Return the audit path of RFC 6962, section 2.1.1: the hashes from a leaf up to the root."""
     path = []
     level = list(leaves)
@@ -86,7 +93,7 @@ def inclusion_path(leaves: Sequence[bytes], index: int) -> list[bytes]:
     return path
 
 
-def seal_hash(previous: bytes, shard: int, first_seq: int, last_seq: int, root: bytes) -> bytes:
+def hash_seal(previous: bytes, shard: int, first_seq: int, last_seq: int, root: bytes) -> bytes:
     """Return the hash of a seal, 32 bytes.
 
     Args:
@@ -97,5 +104,5 @@ def seal_hash(previous: bytes, shard: int, first_seq: int, last_seq: int, root: 
     ).digest()
 
 
-def _instant(instant: datetime | None) -> int:
+def _instant_to_microseconds(instant: datetime | None) -> int:
     return _MINUS_INFINITY if instant is None else (instant - _EPOCH) // _MICROSECOND

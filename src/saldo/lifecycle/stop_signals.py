@@ -11,7 +11,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
-def signals_blocked() -> Iterator[None]:
+def block_signals() -> Iterator[None]:
     """Block the stop signals for the processes that are started inside, until they call `unblock_signals`.
 
     Ctrl-C reaches all processes of a terminal. A process that is still loading its code would end with a traceback.

@@ -58,11 +58,11 @@ class SlowBatches:
         self._seconds = seconds
         self._lines = LogRateLimiter(SLOW_LOG_INTERVAL_SECONDS)
 
-    def record(self, batch: BatchReport) -> None:
+    def record_batch(self, batch: BatchReport) -> None:
         """Log the batch if it was slow, unless the last line was logged less than `SLOW_LOG_INTERVAL_SECONDS` ago."""
         if batch.done_at - batch.taken_at < self._seconds:
             return
-        left_out = self._lines.take()
+        left_out = self._lines.take_turn()
         if left_out is not None:
             _log.warning(
                 "slow batch",

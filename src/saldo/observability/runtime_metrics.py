@@ -15,7 +15,7 @@ from saldo.observability.metrics import (
     QUEUE_REQUESTS,
 )
 
-LOOK_SECONDS = 0.1
+SAMPLE_SECONDS = 0.1
 UPDATE_SECONDS = 5.0
 """Interval at which the gauges of the lag and of the pools are updated. The reported lag is the greatest since the last
 update."""
@@ -52,20 +52,20 @@ class PoolStatus(Protocol):
 async def sample_runtime(engine: SampledEngine, pools: Mapping[str, PoolStatus]) -> None:
     """Update the gauges of the event loop, the queue and the pools until cancelled."""
     loop = asyncio.get_running_loop()
-    worst, tell_at = 0.0, 0.0
+    lag_max, next_update_at = 0.0, 0.0
     while True:
-        due = loop.time() + LOOK_SECONDS
-        await asyncio.sleep(LOOK_SECONDS)
+        due = loop.time() + SAMPLE_SECONDS
+        await asyncio.sleep(SAMPLE_SECONDS)
         now = loop.time()
-        worst = max(worst, now - due)
+        lag_max = max(lag_max, now - due)
         QUEUE_REQUESTS.set(engine.admission.waiting_requests)
         QUEUE_ADMISSION_LIMIT.set(engine.admission.limit)
         LANES.set(engine.lanes)
         LANES_BUSY.set(engine.lanes_busy)
-        if now < tell_at:
+        if now < next_update_at:
             continue
-        LOOP_LAG.set(worst)
-        worst, tell_at = 0.0, now + UPDATE_SECONDS
+        LOOP_LAG.set(lag_max)
+        lag_max, next_update_at = 0.0, now + UPDATE_SECONDS
         for name, pool in pools.items():
             idle = pool.get_idle_size()
             POOL_CONNECTIONS.labels(name, "idle").set(idle)

@@ -25,12 +25,12 @@ that has not created its lock file yet."""
 
 
 @contextmanager
-def metrics_directory() -> Iterator[None]:
+def create_metrics_directory() -> Iterator[None]:
     """Provide a directory for the metrics of the workers that are started inside, and remove it at the end.
 
     Left-over directories of services that could not remove them (SIGKILL, power failure) are removed first.
     """
-    remove_left_over()
+    remove_leftover_directories()
     with tempfile.TemporaryDirectory(prefix=PREFIX) as directory, _hold_lock(Path(directory)):
         os.environ[VARIABLE] = directory
         try:
@@ -44,21 +44,21 @@ def forget_worker(pid: int) -> None:
     mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
-def worker_pids() -> list[int]:
+def list_worker_pids() -> list[int]:
     """Return the process ids of the workers that have gauges."""
-    found = Path(os.environ[VARIABLE]).glob("gauge_live*_*.db")
-    return sorted({int(path.stem.rpartition("_")[2]) for path in found})
+    paths = Path(os.environ[VARIABLE]).glob("gauge_live*_*.db")
+    return sorted({int(path.stem.rpartition("_")[2]) for path in paths})
 
 
-def remove_left_over() -> None:
+def remove_leftover_directories() -> None:
     """Remove the directories of services that no longer run. Directories of other accounts are kept."""
     for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with suppress(OSError):
-            if _is_left_over(directory):
+            if _is_leftover(directory):
                 shutil.rmtree(directory)
 
 
-def _is_left_over(directory: Path) -> bool:
+def _is_leftover(directory: Path) -> bool:
     if directory.is_symlink() or directory.stat().st_uid != os.geteuid():
         return False
     try:

@@ -22,7 +22,7 @@ from saldo.events.event import Encoder, Event
 from saldo.relay.sink import Sink, SinkError
 from saldo.store.errors import StoreError
 from saldo.store.log import NOTICES_SHARD, Log, LogEntry, Notice, Positions
-from saldo.store.sinks import Lease, LeaseLostError, Sinks
+from saldo.store.sinks import LeaseLostError, SinkLease, Sinks
 
 BACKOFF_SECONDS_MIN = 0.2
 BACKOFF_SECONDS_MAX = 30.0
@@ -84,7 +84,7 @@ class Relay:
                 posting always counts as active.
         """
         self._span = span
-        self._beside = beside or PostingActivity(told=False)
+        self._beside = beside or PostingActivity(is_recorded=False)
         self._sink = sink
         self._log = log
         self._sinks = sinks
@@ -148,7 +148,7 @@ class Relay:
         await self._pause(self._backoff * random.uniform(0.5, 1))  # noqa: S311
         self._backoff = min(self._backoff * 2, BACKOFF_SECONDS_MAX)
 
-    async def _hold(self, lease: Lease) -> None:
+    async def _hold(self, lease: SinkLease) -> None:
         """Relay under the lease until the relay is stopped, fails, or loses the lease."""
         _log.info("sink %s: lease taken, epoch %d", lease.sink, lease.epoch)
         failure: str | None = None
@@ -176,7 +176,7 @@ class Relay:
             with contextlib.suppress(StoreError):
                 await self._sinks.release_lease(lease, failure)
 
-    async def _renew(self, lease: Lease) -> None:
+    async def _renew(self, lease: SinkLease) -> None:
         told = None
         while True:
             await asyncio.sleep(self._limits.lease_seconds / 3)
@@ -189,7 +189,7 @@ class Relay:
                 _log.warning("sink %s: %s", lease.sink, text)
                 told = reason
 
-    async def _give_up_when_blocked(self, lease: Lease) -> None:
+    async def _give_up_when_blocked(self, lease: SinkLease) -> None:
         """Return as soon as a stop is requested and the sink is blocked. The next relay publishes the rest."""
         await self._stop_asked.wait()
         while True:
@@ -201,7 +201,7 @@ class Relay:
                 return
             await asyncio.sleep(BLOCKED_POLL_SECONDS)
 
-    async def _publish_loop(self, lease: Lease) -> None:
+    async def _publish_loop(self, lease: SinkLease) -> None:
         await self._check(lease.positions)
         await self._sink.open(lease)
         positions = dict(lease.positions)
@@ -223,25 +223,27 @@ class Relay:
                     return
                 with self._span("relay", sink=lease.sink, events=len(batch)):
                     await self._publish(lease, positions, batch)
-                seconds = self._pace.pause_seconds()
+                seconds = self._pace.compute_pause_seconds()
                 if seconds > 0 and not self._is_stopping and self._beside.is_recent:
                     await self._pause(seconds)
 
     async def _read(
-        self, lease: Lease, positions: Positions, busy: set[int]
+        self, lease: SinkLease, positions: Positions, busy: set[int]
     ) -> list[LogEntry | Notice]:
         """Read about one batch of the next entries, mainly from the shards that had entries at the last read."""
         found: list[LogEntry | Notice] = [
             *await self._read_log(lease, positions, busy - {NOTICES_SHARD})
         ]
         if NOTICES_SHARD in positions:
-            found += await self._log.notices_after(positions[NOTICES_SHARD], PER_SHARD_MIN)
+            found += await self._log.list_notices_after(positions[NOTICES_SHARD], PER_SHARD_MIN)
         return found
 
-    async def _read_log(self, lease: Lease, positions: Positions, busy: set[int]) -> list[LogEntry]:
+    async def _read_log(
+        self, lease: SinkLease, positions: Positions, busy: set[int]
+    ) -> list[LogEntry]:
         # The identity is compared at each read, because the pool reconnects silently, so that a failover would go
         # unnoticed.
-        after = partial(self._log.entries_after, identity=lease.identity)
+        after = partial(self._log.list_entries_after, identity=lease.identity)
         positions = {shard: seq for shard, seq in positions.items() if shard != NOTICES_SHARD}
         if not busy:
             return await after(positions, PER_SHARD_MIN)
@@ -252,7 +254,7 @@ class Relay:
             entries += await after(idle, PER_SHARD_MIN)
         return entries
 
-    async def _publish(self, lease: Lease, positions: Positions, batch: list[Event]) -> None:
+    async def _publish(self, lease: SinkLease, positions: Positions, batch: list[Event]) -> None:
         try:
             async with asyncio.timeout(self._limits.publish_timeout_seconds):
                 unrouted = await self._sink.publish(batch)
@@ -275,7 +277,7 @@ class Relay:
         Raises:
             SinkError: a cursor is past the end.
         """
-        heads = await self._log.heads()
+        heads = await self._log.read_last_positions()
         ahead = [shard for shard, seq in positions.items() if seq > heads.get(shard, 0)]
         if ahead:
             raise SinkError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from saldo.events.event import Event
-from saldo.store.sinks import Lease
+from saldo.store.sinks import SinkLease
 
 CLOSE_SECONDS_MAX = 2.0
 """Maximum time for closing a connection to a broker in an orderly way. After this time the connection is dropped."""
@@ -35,7 +35,7 @@ class Sink(Protocol):
     def name(self) -> str:
         """The name under which the sink's cursors are stored."""
 
-    async def open(self, lease: Lease) -> None:
+    async def open(self, lease: SinkLease) -> None:
         """Connect to the sink.
 
         Raises:

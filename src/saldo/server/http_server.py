@@ -30,8 +30,8 @@ from saldo.http.connection.timeout_sweeper import TimeoutSweeper, WireLimits
 from saldo.http.request_state import get_request_state
 from saldo.http.route_table import OTHER
 from saldo.http.security_headers import build_common_headers
-from saldo.lifecycle.stop_signals import STOP_SIGNALS, signals_blocked, unblock_signals
-from saldo.observability.worker_metrics import forget_worker, metrics_directory
+from saldo.lifecycle.stop_signals import STOP_SIGNALS, block_signals, unblock_signals
+from saldo.observability.worker_metrics import create_metrics_directory, forget_worker
 from saldo.server.tls import Certificates
 from saldo.settings.model import Settings
 from saldo.store.errors import ConfigurationError
@@ -96,7 +96,7 @@ def serve_until_stopped(
     if settings.workers == 1:
         uvicorn.Server(config).run(sockets=[listening])
         return
-    with metrics_directory():
+    with create_metrics_directory():
         WorkerSupervisor(config, sockets=[listening]).run()
 
 
@@ -109,12 +109,12 @@ class WorkerSupervisor(Multiprocess):
 
     def init_processes(self) -> None:
         """Start the workers."""
-        with signals_blocked():
+        with block_signals():
             super().init_processes()
 
     def keep_subprocess_alive(self) -> None:
         """Restart dead workers. The supervisor's loop calls this twice a second."""
-        with signals_blocked():
+        with block_signals():
             super().keep_subprocess_alive()
         living_pids = {process.pid for process in self.processes if process.pid is not None}
         for pid in self._known_pids - living_pids:
@@ -210,7 +210,7 @@ class SaldoApplication(ServerApplication):
             self._application = (
                 self._asgi_app
                 if tracing is None
-                else tracing.wrap(
+                else tracing.wrap_application(
                     self._asgi_app, self._asgi_app.is_authenticated_cached, get_request_state
                 )
             )

@@ -16,7 +16,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import TracebackType
 
-from saldo.lifecycle.stop_signals import signals_blocked
+from saldo.lifecycle.stop_signals import block_signals
 from saldo.settings.model import Settings
 
 RESTART_SECONDS = (0.5, 1.0)
@@ -82,7 +82,7 @@ class RelayProcess:
                 args=(self._settings, self._database_url, self.wakeup_path, child_pipe),
                 name="saldo relay",
             )
-            with signals_blocked():
+            with block_signals():
                 process.start()
             child_pipe.close()
             while process.is_alive() and not self._stop_requested.is_set():

@@ -27,8 +27,8 @@ class BatchedReads(Generic[Key, Value]):
         """
         self._read = read
         self._keys_max = keys_max
-        self._waiting: dict[Key, asyncio.Future[Value | None]] = {}
-        self._reading: asyncio.Task[None] | None = None
+        self._pending_futures: dict[Key, asyncio.Future[Value | None]] = {}
+        self._read_task: asyncio.Task[None] | None = None
 
     async def get(self, key: Key) -> Value | None:
         """Return the value of a key, or None.
@@ -36,28 +36,28 @@ class BatchedReads(Generic[Key, Value]):
         Raises:
             StoreError: The statement failed.
         """
-        found = self._waiting.get(key)
-        if found is None:
-            found = self._waiting[key] = asyncio.get_running_loop().create_future()
-            if self._reading is None:
-                self._reading = asyncio.create_task(self._run(), name="batched reads")
+        future = self._pending_futures.get(key)
+        if future is None:
+            future = self._pending_futures[key] = asyncio.get_running_loop().create_future()
+            if self._read_task is None:
+                self._read_task = asyncio.create_task(self._run(), name="batched reads")
         # The future is shared by all callers with the same key, so a caller that is cancelled must not cancel the
         # future.
-        return await asyncio.shield(found)
+        return await asyncio.shield(future)
 
     async def _run(self) -> None:
         try:
-            while self._waiting:
-                keys = list(self._waiting)[: self._keys_max]
-                futures = {key: self._waiting.pop(key) for key in keys}
+            while self._pending_futures:
+                keys = list(self._pending_futures)[: self._keys_max]
+                futures = {key: self._pending_futures.pop(key) for key in keys}
                 try:
-                    found = await self._read(keys)
+                    values = await self._read(keys)
                 except Exception as error:  # the error is set on the callers' futures
                     for future in futures.values():
                         future.set_exception(error)
                         future.exception()  # all callers may have been cancelled
                     continue
                 for key, future in futures.items():
-                    future.set_result(found.get(key))
+                    future.set_result(values.get(key))
         finally:
-            self._reading = None
+            self._read_task = None

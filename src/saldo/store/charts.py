@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from saldo.store.connections.connection import fetch
-from saldo.store.connections.replica import Replica, user_query
+from saldo.store.connections.replica import Replica, describe_user_query
 from saldo.store.reader import Transaction, row_to_transaction
 
 LATE_ENTRIES_MAX: Final = 20_000
@@ -40,7 +40,7 @@ class NumberRange(NamedTuple):
     late: int
 
     @property
-    def entries(self) -> int:
+    def entry_count_max(self) -> int:
         """The number of entries that must be read to get all changes."""
         return self.last - self.above + self.late
 
@@ -66,12 +66,14 @@ class Charts:
         self._replica = replica
         self._timeout_seconds = timeout_seconds
 
-    async def span(self, user_id: int) -> TimeRange | None:
+    async def read_time_span(self, user_id: int) -> TimeRange | None:
         """Return the time range with changes; None if the user does not exist."""
         rows = await self._fetch("charts/time_span", user_id, LATE_ENTRIES_MAX)
         return TimeRange(*rows[0]) if rows else None
 
-    async def bounds(self, user_id: int, after: datetime, until: datetime) -> NumberRange | None:
+    async def read_number_range(
+        self, user_id: int, after: datetime, until: datetime
+    ) -> NumberRange | None:
         """Return the bounds of the numbers of the entries that took effect after `after` and up to `until`; None if the
         user does not exist."""
         rows = await self._fetch(
@@ -79,7 +81,7 @@ class Charts:
         )
         return NumberRange(*rows[0]) if rows and rows[0]["last"] is not None else None
 
-    async def changes(
+    async def list_balance_changes(
         self, user_id: int, bounds: NumberRange, after: datetime, until: datetime
     ) -> list[BalanceChange]:
         """Return all changes in the order in which they took effect. The call reads `bounds.entries` entries."""
@@ -87,7 +89,7 @@ class Charts:
         rows = await self._fetch_from_replica(user_id, "charts/balance_changes", *arguments)
         return [BalanceChange(*row) for row in rows]
 
-    async def balances_at(self, user_id: int, moments: Sequence[datetime]) -> list[int]:
+    async def list_balances_at(self, user_id: int, moments: Sequence[datetime]) -> list[int]:
         """Return the balance at each of several ascending times. Each time costs as much as reading a balance at a
         date."""
         rows = await self._fetch_from_replica(
@@ -95,7 +97,7 @@ class Charts:
         )
         return [int(row[1]) for row in rows]
 
-    async def largest_recent(self, limit: int) -> list[Transaction]:
+    async def list_largest_recent(self, limit: int) -> list[Transaction]:
         """Return the largest of the recently posted transactions."""
         rows = await self._fetch(
             "charts/largest_recent_transactions", RECENT_ENTRIES_PER_SHARD, limit
@@ -105,7 +107,9 @@ class Charts:
     async def _fetch_from_replica(self, user_id: int, name: str, *arguments: Any) -> Sequence[Any]:
         rows = None
         if self._replica is not None:
-            rows = await self._replica.fetch(self._pool, user_query(user_id), name, *arguments)
+            rows = await self._replica.fetch(
+                self._pool, describe_user_query(user_id), name, *arguments
+            )
         return await self._fetch(name, *arguments) if rows is None else rows
 
     async def _fetch(self, name: str, *arguments: Any) -> Sequence[Any]:

@@ -95,7 +95,7 @@ def translate_error(error: BaseException) -> StoreError:
     """
     if isinstance(error, StoreError):
         return error
-    _strip(error)
+    _strip_quoted_values(error)
     message = str(error) or type(error).__name__
     if isinstance(error, asyncpg.PostgresError):
         return _error_for_sqlstate(error.sqlstate or "", message)
@@ -120,21 +120,21 @@ def _error_for_sqlstate(state: str, message: str) -> StoreError:
     return RejectedError(f"{state}: {message}")
 
 
-def _strip(error: BaseException) -> None:
+def _strip_quoted_values(error: BaseException) -> None:
     """Remove everything that may quote a row from an error of the driver and from its causes, in place."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, asyncpg.PostgresError):
-            seen.detail = seen.hint = seen.context = seen.internal_query = None
-            if (seen.sqlstate or "")[:2] in _QUOTING_CLASSES:
-                seen.message = type(seen).__name__
-                _reword(seen, seen.message)
-        elif _is_unencodable(seen):
-            _reword(seen, "an argument can't be encoded")
-        seen = seen.__cause__ or seen.__context__
+    current: BaseException | None = error
+    while current is not None:
+        if isinstance(current, asyncpg.PostgresError):
+            current.detail = current.hint = current.context = current.internal_query = None
+            if (current.sqlstate or "")[:2] in _QUOTING_CLASSES:
+                current.message = type(current).__name__
+                _replace_message(current, current.message)
+        elif _is_unencodable(current):
+            _replace_message(current, "an argument can't be encoded")
+        current = current.__cause__ or current.__context__
 
 
-def _reword(error: BaseException, message: str) -> None:
+def _replace_message(error: BaseException, message: str) -> None:
     error.args = (message,)
     # The driver raises the same class for an argument that it can't encode, with a cause that quotes it.
     error.__cause__ = error.__context__ = None
@@ -163,5 +163,7 @@ def is_unreachable(error: StoreError) -> bool:
         # Without an SQLSTATE, no server has answered. Class 08 are connection errors; 57P means that the server is
         # starting or stopping.
         return original.sqlstate is None or original.sqlstate.startswith(("08", "57P"))
-    away = (ConnectionLostError, TemporarilyUnavailableError)
-    return isinstance(error, away) or isinstance(original, (*away, OSError))
+    unreachable_errors = (ConnectionLostError, TemporarilyUnavailableError)
+    return isinstance(error, unreachable_errors) or isinstance(
+        original, (*unreachable_errors, OSError)
+    )

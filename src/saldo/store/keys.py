@@ -64,11 +64,11 @@ class ValidKeys(NamedTuple):
 
     Attributes:
         version: The version of the last change that is included.
-        any_key: Whether a key has ever been created, valid or not.
+        has_key_ever_existed: Whether a key has ever been created, valid or not.
     """
 
     version: int
-    any_key: bool
+    has_key_ever_existed: bool
     keys: list[ValidKey]
 
 
@@ -77,13 +77,13 @@ class Keys(PooledStore):
 
     application_name = "saldo keys"
 
-    async def version(self) -> int:
+    async def read_version(self) -> int:
         """Return the version of the last change. While the version is the same, the keys are unchanged, except that
         keys may expire."""
         ((version,),) = await self._fetch("keys/version")
         return int(version)
 
-    async def valid(self) -> ValidKeys:
+    async def read_valid_keys(self) -> ValidKeys:
         """Return all keys that are valid now."""
         rows = await self._fetch("keys/valid")
         version, any_key = rows[0][:2]

@@ -80,7 +80,7 @@ class Log:
     def __init__(self, pool: Any) -> None:
         self._pool = pool
 
-    async def entries_after(
+    async def list_entries_after(
         self, positions: Mapping[int, int], per_shard: int, *, identity: str | None = None
     ) -> list[LogEntry]:
         """Return up to `per_shard` entries of each shard after its position.
@@ -101,7 +101,7 @@ class Log:
             raise LogIdentityMismatchError("the database was restored or has failed over")
         return [LogEntry(*row[:-1]) for row in rows]
 
-    async def notices_after(self, seq: int, limit: int) -> list[Notice]:
+    async def list_notices_after(self, seq: int, limit: int) -> list[Notice]:
         """Return a limited number of notices after a position, in order.
 
         Raises:
@@ -151,7 +151,7 @@ class Log:
         entries = [LogEntry(row[0], *row[4:]) for row in rows if row["seq"] is not None]
         return LogPage(entries, reached, left, rows[0]["identity"] if rows else None)
 
-    async def identity(self) -> str:
+    async def read_identity(self) -> str:
         """Return the log identity, which changes when the server is restored or promoted.
 
         Raises:
@@ -160,7 +160,9 @@ class Log:
         ((identity,),) = await fetch(self._pool, "log/identity")
         return str(identity)
 
-    async def entries_at(self, places: Sequence[tuple[int, int, UUID]]) -> list[LogEntry | Notice]:
+    async def list_entries_at(
+        self, places: Sequence[tuple[int, int, UUID]]
+    ) -> list[LogEntry | Notice]:
         """Return the entries or notices with the given (shard, seq) and uuid, unordered.
 
         Entries and notices that no longer exist are left out.
@@ -168,28 +170,32 @@ class Log:
         Raises:
             StoreError: The database can't be read.
         """
-        found: list[LogEntry | Notice] = []
+        found_entries: list[LogEntry | Notice] = []
         entries = [place for place in places if place[0] != NOTICES_SHARD]
         if entries:
             columns = zip(*entries, strict=True)
-            found += [LogEntry(*row) for row in await fetch(self._pool, "log/entries_at", *columns)]
+            found_entries += [
+                LogEntry(*row) for row in await fetch(self._pool, "log/entries_at", *columns)
+            ]
         notices = [(seq, uuid) for shard, seq, uuid in places if shard == NOTICES_SHARD]
         if notices:
             columns = zip(*notices, strict=True)
-            found += [Notice(*row) for row in await fetch(self._pool, "log/notices_at", *columns)]
-        return found
+            found_entries += [
+                Notice(*row) for row in await fetch(self._pool, "log/notices_at", *columns)
+            ]
+        return found_entries
 
-    async def heads(self) -> Positions:
+    async def read_last_positions(self) -> Positions:
         """Return the last position of every shard and of the notices; 0 for an empty shard.
 
         Raises:
             StoreError: The database can't be read.
         """
-        return (await self.end())[1]
+        return (await self.read_end())[1]
 
-    async def end(self) -> tuple[str, Positions]:
-        """Return the identity of the log and the last positions (see `identity` and `heads`), both read by one
-        statement.
+    async def read_end(self) -> tuple[str, Positions]:
+        """Return the identity of the log and the last positions (see `read_identity` and `read_last_positions`), both
+        read by one statement.
 
         Raises:
             StoreError: The database can't be read.
@@ -197,7 +203,7 @@ class Log:
         rows = await fetch(self._pool, "log/last_positions")
         return rows[0]["identity"], {row["shard"]: row["seq"] for row in rows}
 
-    async def positions_at(self, moment: datetime) -> Positions:
+    async def find_positions_at(self, moment: datetime) -> Positions:
         """Return, for every shard and for the notices, the position after which everything was recorded at the given
         time or later.
 

@@ -15,7 +15,7 @@ _ON_CITUS: Final = re.compile(r"^( *)--citus (.*\n?)", re.MULTILINE)
 
 
 @cache
-def statement(name: str, *, distributed: bool = False) -> str:
+def load_statement(name: str, *, distributed: bool = False) -> str:
     """Return the text of `sql/<name>.sql`, for one server or for a distributed ledger.
 
     Args:

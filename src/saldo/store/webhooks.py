@@ -11,7 +11,7 @@ from uuid import UUID
 from saldo.ledger.model import USER_ID_MAX
 from saldo.store.connections.pooled_store import PooledStore
 from saldo.store.errors import UuidRaceError
-from saldo.store.sinks import Lease, LeaseLostError
+from saldo.store.sinks import LeaseLostError, SinkLease
 
 DisabledReason = Literal["requested", "gone", "failing"]
 """Reason for which a webhook was disabled.
@@ -210,7 +210,7 @@ class Webhooks(PooledStore):
 
     # --- deliveries -----------------------------------------------------------------------------
 
-    async def deliveries(
+    async def list_deliveries(
         self, webhook_id: int, *, after_id: int, state: DeliveryState | None, limit: int
     ) -> list[Delivery]:
         """Return a page of deliveries, in the order in which they were stored.
@@ -222,7 +222,9 @@ class Webhooks(PooledStore):
         rows = await self._fetch("webhook_deliveries/page", webhook_id, after_id, dead, limit)
         return [Delivery(*row) for row in rows]
 
-    async def replay(self, webhook_id: int, uuid: UUID | None, *, deliveries_max: int) -> int:
+    async def replay_deliveries(
+        self, webhook_id: int, uuid: UUID | None, *, deliveries_max: int
+    ) -> int:
         """Choose deliveries, make the dead ones pending again, and make all of them due now. Return the number of
         chosen deliveries.
 
@@ -264,7 +266,9 @@ class Webhooks(PooledStore):
         )
         return count, set(users)
 
-    async def enqueue(self, webhook_id: int, lease: Lease, events: Sequence[NewDelivery]) -> None:
+    async def enqueue_deliveries(
+        self, webhook_id: int, lease: SinkLease, events: Sequence[NewDelivery]
+    ) -> None:
         """Store pending deliveries. Deliveries that are already pending remain unchanged.
 
         A dead delivery becomes pending again. If another event has the same position after a failover, its delivery
@@ -281,24 +285,31 @@ class Webhooks(PooledStore):
         ):
             raise LeaseLostError(lease.sink)
 
-    async def first_pending(
-        self, webhook_id: int, without: Sequence[int], limit: int
+    async def list_first_pending(
+        self, webhook_id: int, excluded_user_ids: Sequence[int], limit: int
     ) -> list[PendingDelivery]:
-        """Return the first pending delivery of each user, ordered by the time of the next attempt. Users in `without`
-        are left out."""
+        """Return the first pending delivery of each user, ordered by the time of the next attempt.
+
+        Args:
+            excluded_user_ids: the users whose deliveries are left out.
+        """
         return [
             PendingDelivery(*row)
             for row in await self._fetch(
-                "webhook_deliveries/first_pending", webhook_id, without, limit
+                "webhook_deliveries/first_pending", webhook_id, excluded_user_ids, limit
             )
         ]
 
-    async def queued_behind(
-        self, webhook_id: int, first: PendingDelivery, limit: int
+    async def list_queued_behind(
+        self, webhook_id: int, first_delivery: PendingDelivery, limit: int
     ) -> list[PendingDelivery]:
         """Return the pending deliveries of the same user that follow `first`, in order."""
         rows = await self._fetch(
-            "webhook_deliveries/queued_behind", webhook_id, first.user_id, first.seq, limit
+            "webhook_deliveries/queued_behind",
+            webhook_id,
+            first_delivery.user_id,
+            first_delivery.seq,
+            limit,
         )
         return [PendingDelivery(*row) for row in rows]
 
@@ -310,28 +321,28 @@ class Webhooks(PooledStore):
     async def record_failure(
         self,
         webhook_id: int,
-        due: PendingDelivery,
+        delivery: PendingDelivery,
         failure: str,
         delay: timedelta,
-        give_up: timedelta,
+        give_up_after: timedelta,
     ) -> bool:
         """Record a failed attempt. Return True if the delivery is dead now.
 
         Args:
             delay: The time until the next attempt.
-            give_up: The age at which a delivery becomes dead.
+            give_up_after: The age at which a delivery becomes dead.
         """
         rows = await self._fetch(
             "webhook_deliveries/record_failure",
             webhook_id,
-            due.shard,
-            due.seq,
+            delivery.shard,
+            delivery.seq,
             delay,
-            give_up,
+            give_up_after,
             failure,
         )
         return bool(rows and rows[0][0])
 
-    async def retry_now(self, webhook_id: int) -> None:
+    async def retry_deliveries_now(self, webhook_id: int) -> None:
         """Make all pending deliveries due now."""
         await self._fetch("webhook_deliveries/retry_now", webhook_id)

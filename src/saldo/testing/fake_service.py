@@ -14,7 +14,7 @@ import httpx
 
 from saldo.encoding.json import encode_json
 from saldo.ledger.instants import MICROSECOND, format_instant
-from saldo.ledger.model import Decision, Entry, Kind, Limits, Outcome, TransactionRequest
+from saldo.ledger.model import Decision, Entry, Kind, LedgerLimits, Outcome, TransactionRequest
 from saldo.ledger.money import AMOUNT_MAX, format_money
 from saldo.ledger.specification import SpecifiedLedger
 from saldo.parsing.faults import InvalidField, InvalidRequestError
@@ -60,7 +60,7 @@ Handler = Callable[[httpx.Request, Query, datetime, str], httpx.Response]
 class FakeService:
     """The fake's ledger, users and routes."""
 
-    def __init__(self, decimals: int, limits: Limits) -> None:
+    def __init__(self, decimals: int, limits: LedgerLimits) -> None:
         self._ledger = SpecifiedLedger(limits)
         self._reading = ParserOptions(UTC, decimals, AMOUNT_MAX, NAME_LENGTH_MAX)
         self._users: dict[int, tuple[str, datetime]] = {}
@@ -116,7 +116,7 @@ class FakeService:
             if taken == name:
                 raise FakeProblemError(problems.name_taken(user_id))
         user_id, uuid = len(self._users) + 1, uuid4()
-        entry = self._ledger.open(user_id, uuid, now)
+        entry = self._ledger.create_user(user_id, uuid, now)
         self._users[user_id] = name, entry.recorded_at
         self._owners[uuid] = user_id
         return _json(self._user(user_id), 201)
@@ -156,7 +156,7 @@ class FakeService:
         _must_be_past(known_at, now)
         self._find_user(user_id)
         moment = date if before is None else before - MICROSECOND
-        balance = self._ledger.balance_at(number, moment, known_at)
+        balance = self._ledger.get_balance(number, moment, known_at)
         return _json(
             {
                 "user_id": number,
@@ -183,7 +183,7 @@ class FakeService:
         self._find_user(user_id)
         found = [
             entry
-            for entry in reversed(self._ledger.entries(number))
+            for entry in reversed(self._ledger.list_entries(number))
             if entry.timestamp is not None
             and (before is None or entry.number < before)
             and (since is None or entry.timestamp >= since)
@@ -202,7 +202,9 @@ class FakeService:
         wanted = parse_uuid(uuid)
         of_user = query.get("user_id")
         owner = None if of_user is None else parse_user_id(of_user)
-        for entry in self._ledger.entries(self._owners[wanted]) if wanted in self._owners else ():
+        for entry in (
+            self._ledger.list_entries(self._owners[wanted]) if wanted in self._owners else ()
+        ):
             if owner not in {None, entry.user_id}:
                 break
             if entry.uuid == wanted and entry.kind is not Kind.OPENING:
@@ -319,7 +321,7 @@ class FakeService:
 
     def _user(self, user_id: int) -> dict[str, Any]:
         name, created_at = self._users[user_id]
-        balance = self._money(self._ledger.balance_at(user_id, None))
+        balance = self._money(self._ledger.get_balance(user_id, None))
         created = format_instant(created_at)
         return {"id": user_id, "name": name, "balance": balance, "created_at": created}
 

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from saldo.ledger.instants import format_instant
-from saldo.ledger.model import Decision, Outcome, TransactionRequest, differing_fields
+from saldo.ledger.model import Decision, Outcome, TransactionRequest, find_differing_fields
 from saldo.ledger.money import format_money
 from saldo.parsing.faults import FAULTS_MAX, InvalidField, summarize_faults
 
@@ -114,7 +114,7 @@ def refusal_problem(request: TransactionRequest, decision: Decision, decimals: i
 
 
 def _conflict(request: TransactionRequest, decision: Decision, decimals: int) -> FakeProblem:
-    differing = differing_fields(request, decision) or ["uuid"]
+    differing = find_differing_fields(request, decision) or ["uuid"]
     shown: dict[str, Any] = {}
     if decision.amount:
         there = format_recorded(request.uuid, decision, decimals)

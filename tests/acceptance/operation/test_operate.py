@@ -17,7 +17,7 @@ import pytest
 from harness.program.environment import copy_environment
 from harness.program.service import run_service_process
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.embedded.binaries import binaries_of
+from saldo.store.embedded.binaries import find_binaries
 from saldo.store.embedded.server import OlderVersion
 
 ROOT = Path(__file__).parents[3]
@@ -29,7 +29,7 @@ OWN_MAJOR = "16"
 It is the one in the wheel whose programs all work (decision 0017).
 """
 
-OWN_PROGRAMS = binaries_of(OWN_MAJOR)
+OWN_PROGRAMS = find_binaries(OWN_MAJOR)
 
 
 def blocks(kind: str, heading: str = "") -> list[str]:

@@ -26,8 +26,8 @@ from saldo.ledger.model import Outcome, TransactionRequest
 from saldo.store.connections.connection import DatabaseConnection
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.poster import Poster
-from saldo.store.schema.migrate import prepare
-from saldo.store.statements import statement
+from saldo.store.schema.migrate import prepare_schema
+from saldo.store.statements import load_statement
 
 USERS = 1000
 BATCH = 500
@@ -53,7 +53,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]
     embedded = EmbeddedServer(tmp_path_factory.mktemp("cost"))
     embedded.start()
     try:
-        prepare(embedded.owner_url, embedded.service_url, currency_decimals=2, max_lateness=None)
+        prepare_schema(
+            embedded.owner_url, embedded.service_url, currency_decimals=2, max_lateness=None
+        )
         with psycopg.connect(embedded.owner_url, autocommit=True) as owner:
             owner.execute(
                 "SELECT saldo.create_user_1('user ' || n) FROM generate_series(1, %s) AS n",
@@ -94,7 +96,9 @@ async def test_a_batch_is_one_statement_whatever_its_size(
         for size in (1, 10, BATCH):
             await poster.post(batch_of(size))
         await asyncio.sleep(0)  # the last one is logged after it is answered
-    assert [record.query for record in logged] == [statement("transactions/post")] * 3
+    assert [record.query for record in logged] == [
+        load_statement("transactions/call_post_function")
+    ] * 3
 
 
 async def test_no_statement_has_the_driver_read_the_catalog(server: EmbeddedServer) -> None:
@@ -114,15 +118,18 @@ async def test_no_statement_has_the_driver_read_the_catalog(server: EmbeddedServ
                     continue
                 # These statements belong to the owner; psycopg sends them, in its own syntax or several in one.
                 with suppress(asyncpg.PostgresSyntaxError, asyncpg.InsufficientPrivilegeError):
-                    await connection.prepare(statement(name))
+                    await connection.prepare(load_statement(name))
                     prepared.append(name)
             await asyncio.sleep(0)
     finally:
         await connection.close()
     assert [record.query for record in logged] == []
-    assert {"transactions/post", "keys/valid", "log/page", "webhook_deliveries/enqueue"} <= {
-        *prepared
-    }
+    assert {
+        "transactions/call_post_function",
+        "keys/valid",
+        "log/page",
+        "webhook_deliveries/enqueue",
+    } <= {*prepared}
 
 
 async def test_a_batch_is_one_round_trip_and_one_commit(
@@ -191,7 +198,8 @@ async def explain(
     limits = create_ledger_limits(create_settings(server.service_url))
     batch = batch_of(size)
     text = await connection.fetchval(
-        "EXPLAIN (ANALYZE, BUFFERS, WAL, FORMAT JSON) " + statement("transactions/post"),
+        "EXPLAIN (ANALYZE, BUFFERS, WAL, FORMAT JSON) "
+        + load_statement("transactions/call_post_function"),
         [request.uuid for request in batch],
         [request.user_id for request in batch],
         [request.amount for request in batch],

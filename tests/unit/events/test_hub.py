@@ -95,11 +95,11 @@ class MemoryLog:
                     left.add(shard)
         return LogPage(entries, reached, left, self.name if reached else None)
 
-    async def end(self) -> tuple[str, Positions]:
+    async def read_end(self) -> tuple[str, Positions]:
         await self._pass()
         return self.name, {shard: len(self.shards[shard]) for shard in range(SHARDS)}
 
-    async def positions_at(self, moment: datetime) -> Positions:
+    async def find_positions_at(self, moment: datetime) -> Positions:
         return {
             shard: sum(entry.recorded_at < moment for entry in self.shards[shard])
             for shard in range(SHARDS)

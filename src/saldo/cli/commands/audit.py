@@ -33,7 +33,7 @@ def status(json_: Json = False) -> None:
 
     async def read(database_url: str) -> tuple[AuditStatus, list[KnownFault]]:
         async with open_audit_store(settings, database_url) as audits:
-            return await audits.status(), await audits.faults()
+            return await audits.read_status(), await audits.list_faults()
 
     with Database(settings, beside_service=True, purpose=Purpose.READ) as database_url:
         found, faults = asyncio.run(read(database_url))
@@ -80,7 +80,7 @@ def acknowledge(
 
     async def write(database_url: str) -> bool:
         async with open_audit_store(settings, database_url) as audits:
-            return await audits.acknowledge(fault_id, why.strip())
+            return await audits.acknowledge_fault(fault_id, why.strip())
 
     with Database(settings, beside_service=True, purpose=Purpose.CHANGE) as database_url:
         done = asyncio.run(write(database_url))

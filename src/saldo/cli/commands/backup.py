@@ -153,7 +153,7 @@ def _server(settings: Settings) -> Iterator[EmbeddedServer]:
     """Provide the database server. It is that of the running service, or else a server that is stopped when the block
     ends."""
     server = EmbeddedServer(settings.data_dir, archive_dir=settings.wal_archive_dir)
-    if server.attach():
+    if server.attach_to_running_server():
         yield server
         return
     if not server.cluster.exists():

@@ -19,7 +19,7 @@ from saldo.cli.options import Json
 from saldo.cli.output import print_json, print_note, print_table
 from saldo.cli.progress import show_progress
 from saldo.client.asynchronous.client import AsyncClient
-from saldo.lifecycle.tasks import running_task
+from saldo.lifecycle.tasks import run_task
 
 WARMUP_SECONDS = 1.0
 """Duration of the warm-up before each measurement of single requests, in seconds. The warm-up opens connections and
@@ -145,7 +145,7 @@ async def _show_progress(tally: Tally, seconds: float) -> AsyncIterator[None]:
                 elapsed = round(time.monotonic() - began)
                 progress.show(tally.operations, elapsed, max(elapsed, round(seconds)))
 
-        async with running_task(update(), name="progress"):
+        async with run_task(update(), name="progress"):
             yield
 
 

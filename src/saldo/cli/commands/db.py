@@ -67,7 +67,7 @@ def roles(
     set_up_logging(settings)
     database = Database(settings, beside_service=True, purpose=Purpose.GRANT)
     with database:
-        named.apply(database.owner_url)
+        named.apply_to_database(database.owner_url)
     line = f"the role {named.service} has the rights that the service needs, and no others"
     print_confirmation(line, names | {"state": "granted"}, as_json=json_)
 
@@ -98,5 +98,7 @@ def distribute(json_: Json = False) -> None:
 def _roles_of(settings: Settings) -> Roles:
     if settings.database_url is None:
         server = EmbeddedServer(settings.data_dir)
-        return Roles.of(server.owner_url, server.service_url)
-    return Roles.of(settings.database_owner_url or settings.database_url, settings.database_url)
+        return Roles.from_urls(server.owner_url, server.service_url)
+    return Roles.from_urls(
+        settings.database_owner_url or settings.database_url, settings.database_url
+    )

@@ -131,7 +131,7 @@ async def _run(
     try:
         if len(faults) < faults_max:
             with show_progress("verifying", unit="entries", count=before) as progress:
-                async for found in walk.steps():
+                async for found in walk.run_steps():
                     faults += found
                     if stopped.is_set() or len(faults) >= faults_max:
                         break

@@ -203,7 +203,7 @@ def deliveries(
     async def list_deliveries(webhooks: Webhooks) -> list[Delivery] | None:
         if await webhooks.get(webhook_id) is None:
             return None
-        return await webhooks.deliveries(webhook_id, after_id=0, state=wanted, limit=ROWS_MAX)
+        return await webhooks.list_deliveries(webhook_id, after_id=0, state=wanted, limit=ROWS_MAX)
 
     found = query_database(
         settings_module.load_settings(), open_webhook_store, list_deliveries, read_only=True
@@ -256,7 +256,9 @@ def replay(
     async def replay_all(webhooks: Webhooks) -> int | None:
         if await webhooks.get(webhook_id) is None:
             return None
-        return await webhooks.replay(webhook_id, uuid, deliveries_max=settings.webhook_pending_max)
+        return await webhooks.replay_deliveries(
+            webhook_id, uuid, deliveries_max=settings.webhook_pending_max
+        )
 
     replayed = query_database(settings, open_webhook_store, replay_all)
     if replayed is None:

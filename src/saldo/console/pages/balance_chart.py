@@ -74,7 +74,7 @@ async def show_chart(
     user = await get_user(page, user_id)
     values = parse_query(page.request, "from", "to")
     now = datetime.now(UTC)
-    span = await charts.span(user.id)
+    span = await charts.read_time_span(user.id)
     if span is None or span.first is None or span.last is None:
         return _render_points(
             page, now - timedelta(days=1), now, ChartPoints([], "exact", 0), has_changes=False
@@ -101,16 +101,19 @@ async def _read_points(
     settings = page.service.settings
     if until <= since:
         return ChartPoints([], "exact", 0)
-    bounds = await charts.bounds(user_id, since, until)
+    bounds = await charts.read_number_range(user_id, since, until)
     assert bounds is not None
     points_max = settings.console_chart_points_max
-    if bounds.entries > settings.console_chart_entries_max or bounds.late > LATE_ENTRIES_MAX:
+    if (
+        bounds.entry_count_max > settings.console_chart_entries_max
+        or bounds.late > LATE_ENTRIES_MAX
+    ):
         moments = list(_generate_equally_spaced_times(since, until, min(SAMPLES_MAX, points_max)))
-        balances = await charts.balances_at(user_id, moments)
+        balances = await charts.list_balances_at(user_id, moments)
         return ChartPoints(list(map(BalancePoint, moments, balances)), "sampled", len(moments))
     # The balance is read first. An entry that is recorded between the two queries is then not counted twice.
-    before = await page.service.reader.balance(user_id, since, None) or 0
-    changes = await charts.changes(user_id, bounds, since, until)
+    before = await page.service.reader.read_balance(user_id, since, None) or 0
+    changes = await charts.list_balance_changes(user_id, bounds, since, until)
     points = [BalancePoint(since, before), *accumulate_balances(before, changes)]
     points.append(BalancePoint(until, points[-1].balance))
     if len(points) <= points_max:

@@ -71,7 +71,7 @@ async def _find_transaction(page: ConsolePage, uuid: str) -> Transaction:
         PageNotFoundError: The transaction does not exist, or the key may not access its user.
     """
     try:
-        transaction = await page.service.reader.transaction(parse_uuid(uuid))
+        transaction = await page.service.reader.get_transaction(parse_uuid(uuid))
     except InvalidRequestError:
         raise PageNotFoundError from None
     if transaction is None or not page.grant.includes_user(transaction.user_id):

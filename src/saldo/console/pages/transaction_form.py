@@ -211,7 +211,7 @@ async def _read_late_balance(page: ConsolePage, user: User, form: TransactionFor
     """Return the balance at the timestamp of the transaction, or None if the timestamp is missing or in the future."""
     if form.timestamp is None or form.timestamp >= datetime.now(UTC):
         return None
-    return await page.service.reader.balance(user.id, form.timestamp, None)
+    return await page.service.reader.read_balance(user.id, form.timestamp, None)
 
 
 def _find_warning(
@@ -243,7 +243,7 @@ def _build_parameters(page: ConsolePage, uuid: UUID, form: TransactionForm) -> d
 async def _find_recorded(page: ConsolePage, uuid: UUID) -> Transaction | None:
     """Return the transaction that is recorded under a uuid. Return None if there is none, or if the key may not access
     its user."""
-    transaction = await page.service.reader.transaction(uuid)
+    transaction = await page.service.reader.get_transaction(uuid)
     return (
         transaction
         if transaction is not None and page.grant.includes_user(transaction.user_id)

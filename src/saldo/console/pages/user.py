@@ -37,7 +37,7 @@ async def show_user(page: InjectedPage, user_id: FromPath[str]) -> Response[byte
     faults: dict[str, str] = {}
     instant = _parse_instant(page, values, "date", faults)
     balance_at = (
-        None if instant is None else await page.service.reader.balance(user.id, instant, None)
+        None if instant is None else await page.service.reader.read_balance(user.id, instant, None)
     )
     transaction_page = await _read_transactions(page, user, values, faults)
     filters: dict[str, str] = {name: values[name] for name in _FILTERS if name in values}
@@ -98,7 +98,7 @@ async def _read_transactions(
         [], None if cursor is None else parse_position("cursor", cursor)
     )
     for _ in range(READS_MAX):
-        next_page = await page.service.reader.transactions(
+        next_page = await page.service.reader.list_transactions(
             user.id,
             before=transaction_page.next_before,
             since=since,

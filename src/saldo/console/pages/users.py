@@ -115,7 +115,7 @@ async def _search_users(page: ConsolePage, q: str, after_id: int) -> Sequence[Us
     after = None if last is None else (last.name, last.id)
     for spelling in spellings:
         matches = await reader.search_users(
-            spelling, after=after, among=sorted_ids, limit=PAGE_USERS + 1
+            spelling, after=after, user_ids=sorted_ids, limit=PAGE_USERS + 1
         )
         result_ids = {user.id for user in results}
         results += [user for user in matches if user.id not in result_ids]

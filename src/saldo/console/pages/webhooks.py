@@ -81,7 +81,7 @@ async def show_webhook(page: InjectedPage, webhook_id: FromPath[str]) -> Respons
     require_scope(page, Scope.ADMIN)
     webhook = await _get_webhook(page, webhook_id)
     replayed = parse_query(page.request, "replayed").get("replayed", "")
-    deliveries = await page.service.webhooks.deliveries(
+    deliveries = await page.service.webhooks.list_deliveries(
         webhook.id, after_id=0, state=None, limit=DELIVERIES_MAX
     )
     return page.render(
@@ -121,7 +121,7 @@ async def replay_webhook(page: InjectedPage, webhook_id: FromPath[str]) -> Respo
     """Retry the dead and the pending deliveries of a webhook now."""
     require_scope(page, Scope.ADMIN)
     webhook = await _get_webhook(page, webhook_id)
-    count = await page.service.webhooks.replay(
+    count = await page.service.webhooks.replay_deliveries(
         webhook.id, None, deliveries_max=page.service.settings.webhook_pending_max
     )
     return page.redirect(f"{WEBHOOKS_PATH}/{webhook.id}", replayed=str(count))

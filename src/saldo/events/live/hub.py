@@ -21,7 +21,7 @@ from saldo.events import sse
 from saldo.events.event import EVENT_TYPES, Encoder, EventType, event_type
 from saldo.events.live.subscription import Ending, EventFilter, LiveSubscription, PastReader
 from saldo.events.position import LogPosition, epoch_from_identity, format_position
-from saldo.ledger.model import SHARDS, shard_of
+from saldo.ledger.model import SHARDS, compute_shard
 from saldo.observability.metrics import EVENTS_CUT_OFF, EVENTS_SUBSCRIBERS
 from saldo.store.errors import StoreError
 from saldo.store.log import Log, LogEntry, LogPage, Positions
@@ -187,13 +187,13 @@ class Hub:
         self, shards: Sequence[int], start: Start
     ) -> tuple[bytes, Positions]:
         """Return the epoch of the log, and the positions at which a subscription starts."""
-        identity, heads = await self._log.end()
+        identity, heads = await self._log.read_end()
         epoch = epoch_from_identity(identity)
         if isinstance(start, LogPosition):
             return epoch, _resume_positions(start, epoch, shards, heads)
         if start == "start":
             return epoch, dict.fromkeys(shards, 0)
-        positions = heads if start == "now" else await self._log.positions_at(start)
+        positions = heads if start == "now" else await self._log.find_positions_at(start)
         return epoch, {shard: positions[shard] for shard in shards}
 
     async def _run(self) -> None:
@@ -216,7 +216,7 @@ class Hub:
 
     async def _begin(self) -> None:
         """Find the tail, and after an interruption check that the log is still the same."""
-        identity, heads = await self._log.end()
+        identity, heads = await self._log.read_end()
         epoch = epoch_from_identity(identity)
         if self._positions is None or epoch != self._epoch:
             self._end_other_epochs(epoch)
@@ -369,7 +369,7 @@ class _EncodedPage:
 
 def shards_of(users: Iterable[int] | None) -> tuple[int, ...]:
     """Return the shards of these users; None means all users."""
-    return ALL_SHARDS if users is None else tuple(sorted({shard_of(user) for user in users}))
+    return ALL_SHARDS if users is None else tuple(sorted({compute_shard(user) for user in users}))
 
 
 def _discard(

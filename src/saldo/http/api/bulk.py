@@ -29,7 +29,7 @@ from saldo.http.request_body import ClientDisconnectedError, is_json, read_body
 from saldo.http.request_state import get_request_state
 from saldo.http.responses import RawResponse
 from saldo.http.security_headers import NO_STORE
-from saldo.ledger.model import SHARDS, Decision, Outcome, TransactionRequest, shard_of
+from saldo.ledger.model import SHARDS, Decision, Outcome, TransactionRequest, compute_shard
 from saldo.parsing.faults import FaultCollector, InvalidField, InvalidRequestError
 from saldo.parsing.transactions import ParserOptions, parse_transactions
 from saldo.parsing.unknown_parameters import find_unknown_parameters
@@ -314,15 +314,15 @@ async def _prepend_piece(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIte
 
 
 def _require_one_shard(requests: list[TransactionRequest]) -> None:
-    shard = shard_of(requests[0].user_id)
+    shard = compute_shard(requests[0].user_id)
     others = [
         InvalidField(
             f"[{index}].user_id",
-            f"must be {shard} modulo {SHARDS}, like that of the first item: on a distributed ledger, all users of an "
-            "atomic array must be in one shard",
+            f"must be {shard} modulo {SHARDS}, like that of the first item: on a distributed ledger, the users of all "
+            "transactions of an atomic array must be in the same shard",
         )
         for index, request in enumerate(requests)
-        if shard_of(request.user_id) != shard
+        if compute_shard(request.user_id) != shard
     ]
     if others:
         raise InvalidRequestError(others)

@@ -204,7 +204,7 @@ class BulkStream:
                 break
             bucket, charged_count = self._admission.grant.bucket, len(items)
             if bucket is not None:
-                await bucket.take_when_available(charged_count)
+                await bucket.take_tokens_when_available(charged_count)
             if not await self._admission.is_still_valid():
                 # The key is no longer valid, so nothing more is read.
                 reader.cancel()

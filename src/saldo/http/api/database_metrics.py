@@ -26,10 +26,10 @@ async def read_database_metrics(service: AppContext) -> DatabaseMetrics:
     """Read the metrics of the database with concurrent queries, and return them."""
     roundtrip, sinks, webhooks, ledger, audit, seals = await asyncio.gather(
         _query_or_none(_measure_roundtrip(service)),
-        _query_or_none(service.sinks.status()),
+        _query_or_none(service.sinks.list_statuses()),
         _query_or_none(service.webhooks.page(after_id=0, limit=service.settings.webhooks_max)),
-        _query_or_none(service.totals.read()),
-        _query_or_none(service.audits.status()),
+        _query_or_none(service.totals.read_totals()),
+        _query_or_none(service.audits.read_status()),
         _query_or_none(_read_seal_totals(service)),
     )
     return DatabaseMetrics(
@@ -61,7 +61,7 @@ async def _measure_roundtrip(service: AppContext) -> float | None:
 
 async def _read_seal_totals(service: AppContext) -> SealTotals | None:
     """Return the totals of the seals. Return None if sealing is disabled, because unsealed entries are then normal."""
-    return await service.seals.totals() if service.settings.seals_enabled else None
+    return await service.seals.read_totals() if service.settings.seals_enabled else None
 
 
 def _read_disk_usage(service: AppContext) -> DiskValues | None:

@@ -28,7 +28,7 @@ class FastReadHandler:
             number = parse_user_id(user_id)
             if not grant.includes_user(number):
                 return problems.build_forbidden_user(number).build_response(request_id)
-            balance = await self._reader.balance(number, None, None)
+            balance = await self._reader.read_balance(number, None, None)
         except (InvalidRequestError, StoreError) as error:
             return problems.convert_error(error, request_id).build_response(request_id)
         if balance is None:
@@ -45,7 +45,7 @@ class FastReadHandler:
         """
         try:
             number = None if user_id is None else parse_user_id(user_id)
-            transaction = await self._reader.transaction(parse_uuid(uuid), number)
+            transaction = await self._reader.get_transaction(parse_uuid(uuid), number)
         except (InvalidRequestError, StoreError) as error:
             return problems.convert_error(error, request_id).build_response(request_id)
         if transaction is None or not grant.includes_user(transaction.user_id):

@@ -121,7 +121,7 @@ async def get_metrics(service: InjectedContext, request: HttpRequest) -> Respons
         request.headers.get("accept", ""),
         __version__,
         await read_database_metrics(service),
-        several_processes=service.settings.workers > 1,
+        has_several_processes=service.settings.workers > 1,
     )
     return Response(body, headers={"content-type": content_type})
 

@@ -20,7 +20,7 @@ from saldo.http.requests import HttpRequest
 from saldo.http.responses import RECORDED_NAMES
 from saldo.http.schemas import proofs as schemas
 from saldo.ledger.model import Entry, Kind
-from saldo.ledger.seals import inclusion_path, merkle_root, seal_hash
+from saldo.ledger.seals import compute_inclusion_path, compute_merkle_root, hash_seal
 from saldo.parsing.faults import InvalidField, InvalidRequestError
 from saldo.parsing.transactions import parse_after, parse_limit, parse_shard, parse_uuid
 from saldo.store.seals import RecordedSeal
@@ -103,7 +103,7 @@ async def get_seals(
         if faults:
             raise InvalidRequestError(faults)
         require_all_users(request.scope)
-        last_seals = await service.seals.last_seals()
+        last_seals = await service.seals.list_last_seals()
         return schemas.SealList([convert_seal(seal) for seal in last_seals], None)
     require_shard(request.scope, number)
     seals = await service.seals.page(number, seq or 0, count + 1)
@@ -124,7 +124,7 @@ def build_proof(entry: Entry, seal: RecordedSeal, leaves: list[bytes]) -> schema
     leaf_index = entry.seq - seal.first_seq
     if not _matches_leaves(seal, leaves):
         return None
-    path = inclusion_path(leaves, leaf_index)
+    path = compute_inclusion_path(leaves, leaf_index)
     return schemas.Proof(
         1, _convert_entry(entry), leaf_index, [node.hex() for node in path], convert_seal(seal)
     )
@@ -145,9 +145,12 @@ def convert_seal(seal: RecordedSeal) -> schemas.Seal:
 
 def _matches_leaves(seal: RecordedSeal, leaves: list[bytes]) -> bool:
     """Return whether the seal matches these leaf hashes."""
-    if len(leaves) != seal.last_seq - seal.first_seq + 1 or merkle_root(leaves) != seal.root:
+    if (
+        len(leaves) != seal.last_seq - seal.first_seq + 1
+        or compute_merkle_root(leaves) != seal.root
+    ):
         return False
-    expected = seal_hash(seal.previous, seal.shard, seal.first_seq, seal.last_seq, seal.root)
+    expected = hash_seal(seal.previous, seal.shard, seal.first_seq, seal.last_seq, seal.root)
     return seal.hash == expected
 
 

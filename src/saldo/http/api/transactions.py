@@ -148,7 +148,7 @@ async def get_log(
             [InvalidField("shard", "is missing: it must be a whole number from 0 to 63")]
         )
     settings = service.settings
-    page = await service.reader.log(
+    page = await service.reader.page_of_shard(
         number,
         after=parse_after(after) or 0,
         limit=parse_limit(limit, settings.page_items_default, settings.page_items_max),
@@ -156,7 +156,7 @@ async def get_log(
     items = [
         _convert_transaction(item, service.parser_options.decimals) for item in page.transactions
     ]
-    return ledger.TransactionLog(items, page.reached, page.more)
+    return ledger.TransactionLog(items, page.reached, page.has_more)
 
 
 @get(
@@ -222,7 +222,7 @@ async def get_transactions(
     begin, end = parse_range(since, until, service.parser_options)
     settings = service.settings
     try:
-        page = await service.reader.transactions(
+        page = await service.reader.list_transactions(
             number,
             before=parse_cursor(f"transactions {number}", cursor),
             since=begin,

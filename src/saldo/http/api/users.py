@@ -161,7 +161,7 @@ async def get_balance(
         raise InvalidRequestError([InvalidField("before", "can't be combined with date")])
     instant = inclusive if exclusive is None else exclusive - MICROSECOND
     try:
-        balance = await service.reader.balance(number, instant, known_instant)
+        balance = await service.reader.read_balance(number, instant, known_instant)
     except KnownAtInFutureError:
         raise InvalidRequestError([problems.KNOWN_AT_IN_FUTURE]) from None
     if balance is None:

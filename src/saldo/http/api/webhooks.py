@@ -207,7 +207,7 @@ async def get_deliveries(
     listing = f"deliveries {number}"
     after = parse_cursor(listing, cursor) or 0
     await _read_webhook(number, request, service)
-    deliveries = await service.webhooks.deliveries(
+    deliveries = await service.webhooks.list_deliveries(
         number, after_id=after, state=state, limit=count + 1
     )
     page, next_cursor = cut_page(listing, deliveries, count)
@@ -244,7 +244,7 @@ async def post_replay(
     body = await request.body()
     event_id = parse_replay(await read_json_body(request) if body else body)
     await _read_webhook(number, request, service)
-    replayed = await service.webhooks.replay(
+    replayed = await service.webhooks.replay_deliveries(
         number, event_id, deliveries_max=service.settings.webhook_pending_max
     )
     if event_id is not None and not replayed:

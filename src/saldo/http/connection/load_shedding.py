@@ -166,7 +166,7 @@ class LoadShedder:
         if now >= self._sample_at:
             self._sample_at = now + SAMPLE_INTERVAL_SECONDS
             self._backlog.observe(_get_unread_seconds(transport))
-        available = self._admission.available
+        available = self._admission.admissible_requests
         is_keeping_up = self._backlog.share >= 1
         if (available > READ_AT_ONCE_MAX and is_keeping_up) or not data.startswith(FIRST_LINE):
             return False

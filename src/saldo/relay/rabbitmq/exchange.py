@@ -14,7 +14,7 @@ from aiormq.abc import DeliveredMessage
 
 from saldo.events.event import CONTENT_TYPE, Event
 from saldo.relay.sink import CLOSE_SECONDS_MAX, SinkError, create_tls_context
-from saldo.store.sinks import Lease
+from saldo.store.sinks import SinkLease
 
 CONNECT_SECONDS_MAX = 10.0
 CLOSE_SECONDS_BLOCKED_MAX = 0.2
@@ -56,7 +56,7 @@ class ExchangeSink:
     def name(self) -> str:
         return NAME
 
-    async def open(self, lease: Lease) -> None:
+    async def open(self, lease: SinkLease) -> None:
         """See `Sink.open`."""
         options, ca_file = self._options, self._options.ca_file
         try:

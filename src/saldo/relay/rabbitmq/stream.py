@@ -24,7 +24,7 @@ from rstream.client import Client
 
 from saldo.events.event import CONTENT_TYPE, Event
 from saldo.relay.sink import CLOSE_SECONDS_MAX, SinkError, create_tls_context
-from saldo.store.sinks import Lease
+from saldo.store.sinks import SinkLease
 
 CONNECT_SECONDS_MAX = 10.0
 HEARTBEAT_SECONDS = 20
@@ -73,7 +73,7 @@ class StreamSink:
     def name(self) -> str:
         return NAME
 
-    async def open(self, lease: Lease) -> None:
+    async def open(self, lease: SinkLease) -> None:
         """See `Sink.open`."""
         self._log_epoch = lease.log_epoch
         self._publishers.clear()

@@ -29,7 +29,7 @@ from saldo.relay.webhooks.circuit_breaker import CircuitBreaker, CircuitBreakerS
 from saldo.relay.webhooks.http_sender import Attempt, HttpSender
 from saldo.store.errors import StoreError
 from saldo.store.log import Log
-from saldo.store.sinks import Lease
+from saldo.store.sinks import SinkLease
 from saldo.store.webhooks import ActiveWebhook, NewDelivery, PendingDelivery, Webhooks
 
 BATCH_SECONDS_MAX = 2.0
@@ -91,7 +91,7 @@ class WebhookSink:
         self._woken = asyncio.Event()
         self._room = asyncio.Event()
         self._failing = False
-        self._lease: Lease | None = None
+        self._lease: SinkLease | None = None
         self._retrying: asyncio.Task[None] | None = None
         self._under_way: dict[int, asyncio.Task[None]] = {}
         self._due: deque[tuple[PendingDelivery, Event | None]] = deque()
@@ -120,7 +120,7 @@ class WebhookSink:
         self._woken.set()
         self._room.set()
 
-    async def open(self, lease: Lease) -> None:
+    async def open(self, lease: SinkLease) -> None:
         """See `Sink.open`. No connection is made, because an endpoint that is down must not stop the cursor."""
         self._lease = lease
         self._retrying = asyncio.create_task(self._retry(), name=f"retries {self.name}")
@@ -249,14 +249,14 @@ class WebhookSink:
         except (TimeoutError, CircuitBreakerStoppedError):
             return None
         if attempt.failure is None and self._endpoint.record_success():
-            await self._webhooks.retry_now(subscription.id)
+            await self._webhooks.retry_deliveries_now(subscription.id)
             self._woken.set()
         return attempt
 
     async def _put(self, waiting: Sequence[NewDelivery]) -> None:
         assert self._lease is not None
         if waiting:
-            await self._webhooks.enqueue(self._subscription.id, self._lease, waiting)
+            await self._webhooks.enqueue_deliveries(self._subscription.id, self._lease, waiting)
             self._woken.set()
 
     def _delay(self, attempts: int, user_id: int, attempt: Attempt) -> timedelta:
@@ -316,7 +316,7 @@ class WebhookSink:
         """Start due retries up to the concurrency limit, and return the seconds until the next query."""
         seconds = POLL_SECONDS
         if not self._due:
-            first = await self._webhooks.first_pending(
+            first = await self._webhooks.list_first_pending(
                 self._subscription.id, [*self._under_way], DUE_EVENTS_MAX
             )
             left = [each.seconds_left for each in first if each.seconds_left > 0]
@@ -335,7 +335,7 @@ class WebhookSink:
         self, due: Sequence[PendingDelivery]
     ) -> list[tuple[PendingDelivery, Event | None]]:
         """Return each delivery with its event. The event is None if the log no longer has it."""
-        found = await self._log.entries_at([(each.shard, each.seq, each.uuid) for each in due])
+        found = await self._log.list_entries_at([(each.shard, each.seq, each.uuid) for each in due])
         events = {entry.uuid: self._encoder.encode(entry) for entry in found}
         return [(each, events.get(each.uuid)) for each in due]
 
@@ -377,7 +377,7 @@ class WebhookSink:
     async def _behind(self, due: PendingDelivery) -> list[tuple[PendingDelivery, Event | None]]:
         """Return the deliveries of the same user that follow this one, up to the first that is not due yet."""
         try:
-            behind = await self._webhooks.queued_behind(
+            behind = await self._webhooks.list_queued_behind(
                 self._subscription.id, due, BEHIND_EVENTS_MAX
             )
             ready = takewhile(lambda each: each.seconds_left <= 0, behind)

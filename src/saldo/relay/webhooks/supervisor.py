@@ -100,7 +100,7 @@ class WebhookSupervisor:
             if not self._running:
                 continue
             with contextlib.suppress(StoreError):
-                before, heads = heads, await self._log.heads()
+                before, heads = heads, await self._log.read_last_positions()
                 if heads != before:
                     self.wake()
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from saldo.ledger.model import SHARDS
 from saldo.store.connections.connection import CONNECT_SECONDS_MAX, Connection, connect, fetch
 from saldo.store.errors import ConnectionLostError, RejectedError, translate_error
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 
 
 class Node(NamedTuple):
@@ -54,10 +54,13 @@ async def connect_to_node(
         node=(node.host, node.port),
     )
     try:
-        row = await connection.fetchrow(statement("citus/own_node"), timeout=CONNECT_SECONDS_MAX)
+        row = await connection.fetchrow(
+            load_statement("citus/own_node"), timeout=CONNECT_SECONDS_MAX
+        )
         if tuple(row) != (node.number, node.ledger):
             raise ConnectionLostError(  # noqa: TRY301
-                f"{node.host}:{node.port} is another node than the placement says"
+                f"the server at {node.host}:{node.port} is not the Citus worker that the coordinator lists there: "
+                "register the workers under addresses that this machine reaches, or set SALDO_CONNECT_TO_WORKERS=false"
             )
     except BaseException as error:
         connection.terminate()

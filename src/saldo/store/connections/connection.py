@@ -2,9 +2,9 @@
 
 A pooler that shares server connections between transactions may run each statement in another session. Saldo depends on
 session settings and on prepared statements. Settings are therefore set in the statement itself
-(sql/transactions/post.sql) and in each new session (sql/connections/configure_session.sql). Behind a pooler they must
-also be defaults of the role (sql/connections/wrong_session_defaults.sql). Prepared statements are not used if the
-pooler does not track them (docs/howto/postgresql.md).
+(sql/transactions/call_post_function.sql) and in each new session (sql/connections/configure_session.sql). Behind a
+pooler they must also be defaults of the role (sql/connections/wrong_session_defaults.sql). Prepared statements are not
+used if the pooler does not track them (docs/howto/postgresql.md).
 """
 
 from __future__ import annotations
@@ -21,11 +21,15 @@ from uuid import uuid4
 
 import asyncpg
 
-from saldo.store.connections.parameters import DriverOptions, driver_options, set_socket_options
-from saldo.store.connections.server_check import ServerAddress, get_address
-from saldo.store.connections.url import first_line, format_url, hosts_of
+from saldo.store.connections.parameters import (
+    DriverOptions,
+    build_driver_options,
+    set_socket_options,
+)
+from saldo.store.connections.server_check import ServerState, get_server_state
+from saldo.store.connections.url import format_url, get_first_line, list_hosts
 from saldo.store.errors import ConfigurationError, ConnectionLostError, translate_error
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 
 CONNECT_SECONDS_MAX = 5.0
 """Timeout of one attempt to connect."""
@@ -51,7 +55,7 @@ ARRAY_TYPES: Final = {
 
 _reading_only: ContextVar[bool] = ContextVar("reading_only", default=False)
 
-_GONE: Final = frozenset({"25006", "26000", "57P01", "57P02", "57P03", "57P05"})
+_SESSION_GONE_STATES: Final = frozenset({"25006", "26000", "57P01", "57P02", "57P03", "57P05"})
 """SQLSTATEs after which a connection is unusable: the server has become read-only or is stopping, or a pooler has
 lost the prepared statements."""
 
@@ -136,12 +140,12 @@ class DatabaseConnection(asyncpg.Connection):  # type: ignore[misc]
             return await super()._introspect_types(asked, timeout)  # type: ignore[no-any-return]
         # The driver checks this name to know whether its query has replaced the unnamed statement that it is preparing.
         # Here no query was sent.
-        return [_array(oid, *ARRAY_TYPES[oid]) for oid in sorted(asked)], SimpleNamespace(
-            name="none"
-        )
+        return [
+            _describe_array_type(oid, *ARRAY_TYPES[oid]) for oid in sorted(asked)
+        ], SimpleNamespace(name="none")
 
 
-def _array(oid: int, element: str, element_oid: int) -> dict[str, Any]:
+def _describe_array_type(oid: int, element: str, element_oid: int) -> dict[str, Any]:
     """Build a row in the format of the driver's own query."""
     row: dict[str, Any] = dict.fromkeys(
         ("basetype", "range_subtype", "attrtypoids", "attrnames", "basetype_name")
@@ -166,27 +170,27 @@ async def connect(
         ConnectionLostError: The connection failed, or the server must not be used
             (`saldo.store.connections.server_check`).
     """
-    address = get_address(url, node)
+    server_state = get_server_state(url, node)
     try:
         connection = await _connect_and_configure(
-            url, address, application_name, statement_timeout_seconds, node
+            url, server_state, application_name, statement_timeout_seconds, node
         )
     except ConnectionLostError:
-        address.is_failing = True
+        server_state.is_failing = True
         raise
     except asyncpg.TooManyConnectionsError as error:  # existing connections remain in use
-        raise ConnectionLostError(first_line(error)) from error
+        raise ConnectionLostError(get_first_line(error)) from error
     except Exception as error:
         # Every error means that no connection was opened. It was not caused by a request, and no request was sent.
-        address.is_failing = True
-        raise ConnectionLostError(first_line(error)) from error
-    address.is_failing = False
+        server_state.is_failing = True
+        raise ConnectionLostError(get_first_line(error)) from error
+    server_state.is_failing = False
     return connection
 
 
 async def _connect_and_configure(
     url: str,
-    address: ServerAddress,
+    server_state: ServerState,
     application_name: str,
     statement_timeout_seconds: float,
     node: tuple[str, int] | None,
@@ -194,9 +198,11 @@ async def _connect_and_configure(
     try:
         async with asyncio.timeout(CONNECT_SECONDS_MAX):
             other = {} if node is None else {"host": node[0], "port": node[1]}
-            connection = await _open(url, connection_class=DatabaseConnection, **other)
+            connection = await _open_connection(url, connection_class=DatabaseConnection, **other)
             try:
-                await _configure(connection, address, application_name, statement_timeout_seconds)
+                await _configure_session(
+                    connection, server_state, application_name, statement_timeout_seconds
+                )
             except BaseException:
                 connection.terminate()
                 raise
@@ -205,7 +211,7 @@ async def _connect_and_configure(
         raise ConnectionLostError(f"no response within {CONNECT_SECONDS_MAX:.0f} s") from error
 
 
-async def check(url: str) -> None:
+async def check_connection(url: str) -> None:
     """Test once, before the service starts, whether it can connect.
 
     Raises:
@@ -225,7 +231,7 @@ async def check_reachable(url: str) -> None:
     Raises:
         ConnectionLostError: A transaction could not be posted now.
     """
-    if get_address(url).is_failing:
+    if get_server_state(url).is_failing:
         connection = await connect(url, application_name="saldo check", statement_timeout_seconds=5)
         await connection.close()
 
@@ -261,25 +267,29 @@ async def open_pool(
         ConfigurationError: The connection string can't be used.
     """
 
-    address = None if any_server else get_address(url)
+    server_state = None if any_server else get_server_state(url)
     read_only = _reading_only.get()
 
-    async def init(connection: Connection) -> None:
-        await _configure(
-            connection, address, application_name, statement_timeout_seconds, read_only=read_only
+    async def configure_new_connection(connection: Connection) -> None:
+        await _configure_session(
+            connection,
+            server_state,
+            application_name,
+            statement_timeout_seconds,
+            read_only=read_only,
         )
 
     try:
         return await asyncpg.create_pool(
             url,
-            connect=_open,
+            connect=_open_connection,
             connection_class=DatabaseConnection,
             min_size=0,
             max_size=connections,
             # The pool's default reset would undo the session settings after each use.
             reset=_keep_session,
             setup=None,
-            init=init,
+            init=configure_new_connection,
             timeout=CONNECT_SECONDS_MAX,
             # The server cancels a statement at its own timeout. This timeout applies if the server does not respond, or
             # if a commit waits for the standby. The connection is then aborted
@@ -304,7 +314,7 @@ async def fetch(pool: Any, name: str, *arguments: Any, timeout_seconds: float | 
     try:
         async with acquire(pool, timeout_seconds) as connection:
             return await connection.fetch(
-                statement(name, distributed=connection.distributed), *arguments
+                load_statement(name, distributed=connection.distributed), *arguments
             )
     except Exception as error:
         raise translate_error(error) from error
@@ -326,23 +336,23 @@ async def acquire(pool: Any, timeout_seconds: float | None = None) -> AsyncItera
             if not connection.pooled or connection.any_server or connection.distributed:
                 yield connection
             else:
-                async with _transaction(connection):
+                async with _open_transaction(connection):
                     yield connection
         except asyncpg.PostgresError as error:
-            if error.sqlstate in _GONE:
+            if error.sqlstate in _SESSION_GONE_STATES:
                 connection.terminate()
             raise
 
 
 @asynccontextmanager
-async def _transaction(connection: Connection) -> AsyncIterator[None]:
+async def _open_transaction(connection: Connection) -> AsyncIterator[None]:
     try:
         name = (
             "connections/begin_read_only"
             if connection.read_only
             else "connections/begin_on_primary"
         )
-        await connection.execute(statement(name))
+        await connection.execute(load_statement(name))
     except asyncpg.FeatureNotSupportedError as error:
         raise ConnectionLostError("the pooler connects to a standby, not to the primary") from error
     try:
@@ -356,9 +366,9 @@ async def _transaction(connection: Connection) -> AsyncIterator[None]:
     await connection.execute("COMMIT")
 
 
-async def _open(url: str, **options: Any) -> Connection:
+async def _open_connection(url: str, **options: Any) -> Connection:
     """Open a connection. Statements are prepared only if they remain available in later transactions."""
-    connection = await _connect(url, **options)
+    connection = await _connect_to_any_host(url, **options)
     try:
         if await _supports_prepared_statements(connection):
             return connection
@@ -368,28 +378,28 @@ async def _open(url: str, **options: Any) -> Connection:
     await connection.close()
     # Without the cache, the driver sends each statement in full. This costs one more round trip and stores nothing in a
     # session.
-    return await _connect(url, **options, statement_cache_size=0)
+    return await _connect_to_any_host(url, **options, statement_cache_size=0)
 
 
-async def _connect(url: str, **options: Any) -> Connection:
+async def _connect_to_any_host(url: str, **options: Any) -> Connection:
     """Connect to the first host of the connection string that is available and fulfils the string's conditions.
 
     Each host gets a share of the timeout. The driver would spend the whole timeout on the first host, and a machine
     without power does not respond.
     """
-    driver = driver_options(url)
-    hosts = hosts_of(url)
+    driver = build_driver_options(url)
+    hosts = list_hosts(url)
     if "host" in options or not hosts:
-        return await _connect_to(driver, **options)
+        return await _connect_to_host(driver, **options)
     if len(hosts) == 1:
-        return await _connect_to(driver, host=hosts[0][0], port=hosts[0][1], **options)
-    if driver.shuffled:
+        return await _connect_to_host(driver, host=hosts[0][0], port=hosts[0][1], **options)
+    if driver.shuffles_hosts:
         random.shuffle(hosts)
     failures: list[BaseException] = []
     for host, port in hosts:
         try:
             async with asyncio.timeout(CONNECT_SECONDS_MAX / (len(hosts) + 1)):
-                return await _connect_to(driver, host=host, port=port, **options)
+                return await _connect_to_host(driver, host=host, port=port, **options)
         except TimeoutError:
             failures.append(TimeoutError(f"no answer from {host}"))
         except Exception as error:
@@ -402,7 +412,7 @@ async def _connect(url: str, **options: Any) -> Connection:
     )
 
 
-async def _connect_to(driver: DriverOptions, **options: Any) -> Connection:
+async def _connect_to_host(driver: DriverOptions, **options: Any) -> Connection:
     async with asyncio.timeout(driver.connect_seconds):
         connection = await asyncpg.connect(driver.url, **options)
     set_socket_options(connection, driver.socket_options)
@@ -414,16 +424,18 @@ async def _supports_prepared_statements(connection: Connection) -> bool:
     # process could be run instead.
     name = f"saldo_{uuid4().hex}"
     try:
-        prepared = await connection.prepare(statement("connections/detect_pooler"), name=name)
-        found = await prepared.fetchrow(name)
+        prepared_statement = await connection.prepare(
+            load_statement("connections/detect_pooler"), name=name
+        )
+        row = await prepared_statement.fetchrow(name)
     except asyncpg.InvalidSQLStatementNameError:
         return False  # the statement was prepared in one session and run in another
-    return found["backend_pid"] == connection.get_server_pid() or not found["name_passed"]
+    return row["backend_pid"] == connection.get_server_pid() or not row["name_passed"]
 
 
-async def _configure(
+async def _configure_session(
     connection: Connection,
-    address: ServerAddress | None,
+    server_state: ServerState | None,
     application_name: str,
     statement_timeout_seconds: float,
     *,
@@ -432,34 +444,37 @@ async def _configure(
     """Set the required session settings, and reject a session that may lose them.
 
     Args:
-        address: The state of the address, which rejects servers that must not be used; None accepts every server.
+        server_state: The state of the server at the address, which rejects servers that must not be used; None accepts
+            every server.
     """
     milliseconds = str(int(statement_timeout_seconds * 1000))
     row = await connection.fetchrow(
-        statement("connections/configure_session"), milliseconds, application_name
+        load_statement("connections/configure_session"), milliseconds, application_name
     )
     pooled = row["backend_pid"] != connection.get_server_pid()
     backend = Backend(row["backend_pid"], row["backend_started_at"])
     # On a coordinator, the backend's process id does not identify the backends that do its work on other nodes.
-    known = not pooled and not row["distributed"] and backend.started_at is not None
+    is_backend_known = not pooled and not row["distributed"] and backend.started_at is not None
     connection.set_properties(
         distributed=row["distributed"],
         pooled=pooled,
         read_only=read_only,
-        any_server=address is None,
-        backend=backend if known else None,
+        any_server=server_state is None,
+        backend=backend if is_backend_known else None,
     )
-    if address is not None:
-        address.admit(connection, row["system"], row["timeline"])
+    if server_state is not None:
+        server_state.admit_connection(connection, row["system"], row["timeline"])
     if not pooled:
         if read_only:  # never behind a pooler, where the session may next be used by the service
-            await connection.execute(statement("connections/make_session_read_only"))
+            await connection.execute(load_statement("connections/make_session_read_only"))
         return
-    for wrong in await connection.fetch(statement("connections/wrong_session_defaults")):
-        name, found, needed = wrong
+    for wrong_default in await connection.fetch(
+        load_statement("connections/wrong_session_defaults")
+    ):
+        name, actual, required = wrong_default
         raise ConnectionLostError(
-            f"behind a pooler, the role's default must be {name} = '{needed}', not '{found}': "
-            f"run ALTER ROLE ... SET {name} = '{needed}', then make the pooler reconnect"
+            f"behind a pooler, the role's default must be {name} = '{required}', not '{actual}': "
+            f"run ALTER ROLE ... SET {name} = '{required}', then make the pooler reconnect"
         )
 
 

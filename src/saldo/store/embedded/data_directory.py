@@ -91,7 +91,7 @@ def choose_socket_dir(data_dir: Path, account: Account) -> Path:
     return path
 
 
-def connection_url(socket_dir: Path, role: str, database: str) -> str:
+def build_connection_url(socket_dir: Path, role: str, database: str) -> str:
     """Return a connection string that uses the socket."""
     # The port is explicit, so that PGPORT in the environment does not override it.
     return f"postgresql://{role}@/{database}?host={quote(str(socket_dir), safe='')}&port=5432"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import psycopg
 
 from saldo.store.errors import ConfigurationError
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 
 
 class IntegrityReport(NamedTuple):
@@ -47,7 +47,7 @@ def check_integrity(url: str) -> IntegrityReport:
         ConfigurationError: The ledger violates rules. The message names them. psycopg.Error: The ledger can't be read.
     """
     with psycopg.connect(url) as connection:
-        row = connection.execute(statement("schema/integrity_check")).fetchone()
+        row = connection.execute(load_statement("schema/integrity_check")).fetchone()
     assert row is not None
     found = IntegrityReport(*row)
     if found.faults:

@@ -13,7 +13,7 @@ import sqlalchemy
 
 from saldo.store.connections.url import format_url
 from saldo.store.errors import ConfigurationError
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 
 APPLICATION_NAME: Final = "saldo migrate"
 """Application name of a migration's connections, by which they are identified."""
@@ -89,7 +89,7 @@ class LockWatch:
 
     def _poll(self, connection: Driver, seen: set[tuple[Any, ...]]) -> None:
         asked = {"name": APPLICATION_NAME, "own": self._own_pid}
-        for row in connection.execute(statement("schema/migration_blockers"), asked):
+        for row in connection.execute(load_statement("schema/migration_blockers"), asked):
             pid, application, query_start, transaction_start, state = row
             self.last = (
                 f"process {pid} ({application or 'without an application_name'}; "
@@ -103,7 +103,9 @@ class LockWatch:
 
 def set_attempt(driver: Driver) -> None:
     """Set the lock timeout of a transaction, and a time zone in which every day has 24 hours."""
-    driver.execute(statement("schema/migration_session"), {"lock_timeout": f"{ATTEMPT_SECONDS}s"})
+    driver.execute(
+        load_statement("schema/migration_session"), {"lock_timeout": f"{ATTEMPT_SECONDS}s"}
+    )
 
 
 def retry_until_locked(url: str, watch: LockWatch, attempt: Callable[[], T]) -> T:
@@ -138,7 +140,7 @@ def poll_migration_lock(url: str, driver: Driver, watch: LockWatch) -> None:
     end = time.monotonic() + OTHER_SECONDS_MAX
     while True:
         set_attempt(driver)
-        if driver.execute(statement("schema/migration_lock")).fetchone() == (True,):
+        if driver.execute(load_statement("schema/migration_lock")).fetchone() == (True,):
             # The process id is queried with SQL, because behind a pooler the driver knows another one.
             row = driver.execute("SELECT pg_backend_pid()").fetchone()
             watch.set_own_pid(row[0] if row else 0)

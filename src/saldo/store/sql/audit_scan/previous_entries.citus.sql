@@ -1,10 +1,4 @@
-<<<<<<< ours
 -- The variant of previous_entries.sql for a distributed ledger.
-||||||| base
--- See sql/walk_before.sql.
-=======
--- See audit_scan/previous_entries.sql.
->>>>>>> theirs
 SELECT w.user_id, t.seq, t.number, t.balance,
     CASE
         WHEN isfinite(t.horizon) THEN (extract(epoch FROM t.horizon - '2000-01-01Z'::timestamptz) * 1000000)::bigint

@@ -1,10 +1,4 @@
-<<<<<<< ours
 -- The variant of users_without_opening_entry.sql for a distributed ledger.
-||||||| base
--- See sql/walk_unopened.sql.
-=======
--- See audit_scan/users_without_opening_entry.sql.
->>>>>>> theirs
 WITH page AS MATERIALIZED (
     SELECT u.id FROM saldo.users AS u WHERE u.id > $1 ORDER BY u.id LIMIT $2
 ), opened AS MATERIALIZED (

@@ -1,5 +1,5 @@
 -- Set the session settings that Saldo needs, whatever the defaults of the role, the database or a pooler are.
--- Startup parameters are not used, because a pooler may reject them. For synchronous_commit see transactions/post.sql.
+-- Startup parameters are not used, because a pooler may reject them. For synchronous_commit see transactions/call_post_function.sql.
 -- system and timeline identify the server; the timeline is null on a standby. See log/identity.sql and
 -- saldo/store/connections/server_check.py.
 SELECT

@@ -1,10 +1,4 @@
-<<<<<<< ours
 -- The variant of page.sql for a distributed ledger. identity is the log identity of the coordinator.
-||||||| base
--- See sql/log_page.sql. identity: the log identity of the coordinator.
-=======
--- See log/page.sql. identity: the log identity of the coordinator.
->>>>>>> theirs
 -- The timestamp of an opening entry is stored as -infinity; the result has the user's created_at instead.
 WITH read AS MATERIALIZED (
     SELECT p.shard, p.seq, p.head, least(p.seq + $4::bigint, p.head, p.until) AS reached

@@ -1,10 +1,4 @@
-<<<<<<< ours
 -- The variant of append.sql for a distributed ledger.
-||||||| base
--- See sql/seals_append.sql.
-=======
--- See seals/append.sql.
->>>>>>> theirs
 WITH last AS MATERIALIZED (
     SELECT s.shard,
         (SELECT e.last_seq FROM saldo.seals AS e WHERE e.shard = s.shard ORDER BY e.first_seq DESC LIMIT 1) AS last_seq,

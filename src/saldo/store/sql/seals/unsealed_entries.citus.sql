@@ -1,10 +1,4 @@
-<<<<<<< ours
 -- The variant of unsealed_entries.sql for a distributed ledger.
-||||||| base
--- See sql/seals_entries.sql.
-=======
--- See seals/unsealed_entries.sql.
->>>>>>> theirs
 WITH behind AS MATERIALIZED (
     SELECT b.shard, b.last_seq, b.head,
         sum(least(b.head - b.last_seq, 1024))

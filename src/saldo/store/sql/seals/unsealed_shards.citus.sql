@@ -1,10 +1,4 @@
-<<<<<<< ours
 -- The variant of unsealed_shards.sql for a distributed ledger.
-||||||| base
--- See sql/seals_behind.sql.
-=======
--- See seals/unsealed_shards.sql.
->>>>>>> theirs
 SELECT b.shard, b.last_seq, b.hash,
     extract(epoch FROM clock_timestamp() - (
         SELECT t.recorded_at FROM saldo.transactions AS t

@@ -1,10 +1,4 @@
-<<<<<<< ours
 -- The variant of advance.sql for a distributed ledger. The entries are counted on their workers, and the totals are stored on the coordinator.
-||||||| base
--- See sql/totals_advance.sql. The entries are counted on their workers, and the totals are stored on the coordinator.
-=======
--- See totals/advance.sql. The entries are counted on their workers, and the totals are stored on the coordinator.
->>>>>>> theirs
 WITH counted AS MATERIALIZED (
     SELECT c.shard, c.seq FROM saldo.totals AS c ORDER BY c.shard FOR UPDATE SKIP LOCKED
 ), sums AS MATERIALIZED (

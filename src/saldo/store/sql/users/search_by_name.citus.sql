@@ -1,10 +1,4 @@
-<<<<<<< ours
 -- The variant of search_by_name.sql for a distributed ledger.
-||||||| base
--- See sql/users_found.sql.
-=======
--- See users/search_by_name.sql.
->>>>>>> theirs
 WITH page AS MATERIALIZED (
     SELECT v.id, v.name, v.created_at FROM saldo.users AS v
     WHERE lower(v.name COLLATE "default") COLLATE "C" >= lower(coalesce($3, $1)) COLLATE "C"
