@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 from saldo.events.event import EVENT_TYPES, EventType
 from saldo.events.live.hub import Start, shards_of
 from saldo.events.live.subscription import EventFilter
-from saldo.events.position import PREFIX, PositionError, read_position
+from saldo.events.position import PREFIX, PositionError, parse_log_position
 from saldo.ledger.model import USER_ID_MAX
 from saldo.parsing.faults import FaultCollector, InvalidError
 from saldo.parsing.transactions import ParserOptions, parse_query_instant
@@ -100,7 +100,7 @@ def _start(field: str, text: str, reading: ParserOptions, faults: FaultCollector
         return "start"
     try:
         if field != "from" or text.startswith(PREFIX):
-            return read_position(text)
+            return parse_log_position(text)
         found = parse_query_instant(field, text, reading)
         assert found is not None
     except PositionError:

@@ -195,7 +195,7 @@ def _read_url(value: object, reading: WebhookParserOptions) -> str:
         raise FieldError(expectation)
     if url.user is not None or url.password is not None or "#" in value:
         raise FieldError("must not have a user, a password or a fragment")
-    fault = reading.destinations.fault_of_url(url)
+    fault = reading.destinations.find_url_fault(url)
     if fault is not None:
         raise FieldError(fault)
     # Only an address can be checked now. A name is resolved when the relay connects.
@@ -205,7 +205,7 @@ def _read_url(value: object, reading: WebhookParserOptions) -> str:
 
 
 def _check_address(host: str, destinations: DestinationPolicy) -> None:
-    if destinations.fault_of_address(host) is None:
+    if destinations.find_address_fault(host) is None:
         return
     if is_within(host, destinations.denied):
         raise FieldError("must not lead to a network that SALDO_WEBHOOK_DENY names")

@@ -9,7 +9,7 @@ DOUBLINGS_MAX = 60
 """Maximum number of doublings. It exceeds what any setting allows, and keeps the power of two within a float."""
 
 
-def delay_after(
+def compute_retry_delay(
     attempts: int,
     seconds_min: float,
     seconds_max: float,
