@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from harness.postgresql.standbys import run_standby
-from saldo.events.event import EVENT_TYPES, Encoder, Event
+from saldo.events.event import EVENT_TYPES, Event, EventEncoder
 from saldo.events.live.hub import Hub, LiveLimits, PositionGoneError, shards_of
 from saldo.events.live.subscription import EventFilter
 from saldo.events.position import LogPosition, epoch_from_identity
@@ -133,7 +133,7 @@ async def run_relay(log: Log, sinks: Sinks, broker: Broker) -> AsyncIterator[Rel
     limits = RelayLimits(
         batch_events_max=100, poll_seconds=0.05, lease_seconds=3, publish_timeout_seconds=10
     )
-    relay = Relay(broker, log, sinks, Encoder(2), limits)
+    relay = Relay(broker, log, sinks, EventEncoder(2), limits)
     running = asyncio.create_task(relay.run())
     try:
         yield relay
@@ -149,7 +149,7 @@ async def test_all_events_are_published_after_a_promotion_that_lost_the_tail(
     pool = await open_pool(url, connections=4, statement_timeout_seconds=5)
     log, sinks, broker = Log(pool), Sinks(pool, lease_seconds=3), Broker()
     limits = LiveLimits(10, 100_000, heartbeat_seconds=1, poll_seconds=0.05)
-    hub = Hub(log, Encoder(2), limits)
+    hub = Hub(log, EventEncoder(2), limits)
     try:
         user = (await create_user(pool, "one", timeout_seconds=5)).id
         async with run_relay(log, sinks, broker):

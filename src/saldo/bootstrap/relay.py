@@ -14,11 +14,11 @@ from saldo.background.totals_worker import run_totals
 from saldo.bootstrap.audit import run_audit
 from saldo.bootstrap.pools import open_relay_pool
 from saldo.bootstrap.webhooks import run_webhooks
-from saldo.events.event import Encoder
+from saldo.events.event import EventEncoder
 from saldo.lifecycle.tasks import run_task
 from saldo.relay.rabbitmq.exchange import ExchangeOptions, ExchangeSink
 from saldo.relay.rabbitmq.stream import StreamOptions, StreamSink
-from saldo.relay.relay import Relay, RelayLimits, no_span, run_all
+from saldo.relay.relay import Relay, RelayLimits, no_span, run_relays_until_exit
 from saldo.relay.sink import Sink
 from saldo.relay.wakeup import receive_wakeups
 from saldo.settings.model import Settings
@@ -56,7 +56,7 @@ async def run_relays(
     async with open_relay_pool(settings, database_url) as pool:
         log = Log(pool)
         sinks = Sinks(pool, lease_seconds=settings.relay_lease_seconds)
-        encoder = Encoder(settings.currency_decimals)
+        encoder = EventEncoder(settings.currency_decimals)
         limits = RelayLimits(
             batch_events_max=settings.relay_batch_events_max,
             poll_seconds=settings.relay_poll_seconds,
@@ -86,7 +86,7 @@ async def run_relays(
             if settings.seals_enabled:
                 sealer = Sealer(SealStore(pool), activity)
                 await start(run_task(sealer.run(), name="sealing"))
-            async with run_all(relays, settings.shutdown_timeout_seconds):
+            async with run_relays_until_exit(relays, settings.shutdown_timeout_seconds):
                 yield
 
 

@@ -17,7 +17,7 @@ from saldo.console.routes import create_console_routes
 from saldo.engine.engine import Engine, EngineLimits
 from saldo.engine.lane import Connect, NotifyPosted
 from saldo.engine.shard_routing import ShardPlacementWatcher
-from saldo.events.event import Encoder
+from saldo.events.event import EventEncoder
 from saldo.events.live.hub import Hub, LiveLimits
 from saldo.http.api.bulk import BulkHandler
 from saldo.http.api.context import AppContext
@@ -167,7 +167,7 @@ async def _start(
     def notify_posted() -> None:
         hub.wake()
         if bell is not None:
-            bell.ring()
+            bell.wake()
 
     engine = create_engine(
         settings,
@@ -256,7 +256,7 @@ async def _open_hub(
     stack.callback(pool.terminate)
     hub = Hub(
         Log(pool),
-        Encoder(settings.currency_decimals),
+        EventEncoder(settings.currency_decimals),
         LiveLimits(
             subscribers_max=settings.events_subscribers_max,
             buffer_bytes_max=settings.events_buffer_bytes_max,

@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp.abc import AbstractResolver
 
 from saldo.bootstrap.pools import WEBHOOK_API_CONNECTIONS, WEBHOOK_CONNECTIONS
-from saldo.events.event import Encoder
+from saldo.events.event import EventEncoder
 from saldo.lifecycle.tasks import cancel_until_ended
 from saldo.relay.relay import Relay, RelayLimits
 from saldo.relay.webhooks.destinations import DestinationPolicy
@@ -86,7 +86,7 @@ def _create_webhook_supervisor(
     settings: Settings, pool: Any, sender: HttpSender
 ) -> WebhookSupervisor:
     webhooks = Webhooks(pool, timeout_seconds=settings.batch_timeout_seconds)
-    log, encoder = Log(pool), Encoder(settings.currency_decimals)
+    log, encoder = Log(pool), EventEncoder(settings.currency_decimals)
     sinks = WebhookSinks(pool, lease_seconds=settings.relay_lease_seconds)
     bounds = WebhookLimits(
         concurrency=settings.webhook_concurrency,

@@ -122,7 +122,7 @@ class Event(NamedTuple):
         return f"{subject}.{self.subject_id}.{_ROUTES[self.type]}"
 
 
-class Encoder:
+class EventEncoder:
     """An encoder of events."""
 
     def __init__(self, decimals: int) -> None:
@@ -131,7 +131,7 @@ class Encoder:
     def encode(self, entry: LogEntry | Notice) -> Event:
         """Return the event of an entry or a notice."""
         if isinstance(entry, Notice):
-            return self._of_notice(entry)
+            return self._encode_notice(entry)
         uuid = str(entry.uuid)
         recorded_at = format_instant(entry.recorded_at)
         type_: EventType
@@ -171,7 +171,7 @@ class Encoder:
         user_id = entry.user_id
         return Event(uuid, type_, user_id, user_id, entry.number, entry.shard, entry.seq, body)
 
-    def _of_notice(self, notice: Notice) -> Event:
+    def _encode_notice(self, notice: Notice) -> Event:
         uuid, id_ = str(notice.uuid), notice.webhook_id
         disabled_at = format_instant(notice.recorded_at)
         since = notice.failing_since

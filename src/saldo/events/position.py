@@ -64,7 +64,7 @@ def format_position(epoch: bytes, positions: Mapping[int, int]) -> str:
     return PREFIX + urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
-def read_position(text: str) -> LogPosition:
+def parse_log_position(text: str) -> LogPosition:
     """Parse the text of a position.
 
     Raises:
@@ -75,7 +75,7 @@ def read_position(text: str) -> LogPosition:
     encoded = text[len(PREFIX) :]
     try:
         content = urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
-        position = _read(content)
+        position = _parse_content(content)
     except (binascii.Error, ValueError, IndexError) as error:
         raise PositionError(text) from error
     # Each position has exactly one text, so any other text was not written by this module.
@@ -84,17 +84,17 @@ def read_position(text: str) -> LogPosition:
     return position
 
 
-def _read(content: bytes) -> LogPosition:
+def _parse_content(content: bytes) -> LogPosition:
     shards = int.from_bytes(content[EPOCH_BYTES:_HEAD_BYTES], "big")
     positions: Positions = {}
     index = _HEAD_BYTES
     for shard in range(SHARDS):
         if shards >> shard & 1:
-            positions[shard], index = _read_number(content, index)
+            positions[shard], index = _parse_varint(content, index)
     return LogPosition(content[:EPOCH_BYTES], positions)
 
 
-def _read_number(content: bytes, index: int) -> tuple[int, int]:
+def _parse_varint(content: bytes, index: int) -> tuple[int, int]:
     """Return the varint at an index, and the index after it."""
     number = shift = 0
     while True:

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 from saldo.events.event import EVENT_TYPES, EventType
 from saldo.events.live.hub import Start, shards_of
 from saldo.events.live.subscription import EventFilter
-from saldo.events.position import PREFIX, PositionError, read_position
+from saldo.events.position import PREFIX, PositionError, parse_log_position
 from saldo.ledger.model import USER_ID_MAX
 from saldo.parsing.faults import FaultCollector, InvalidRequestError
 from saldo.parsing.transactions import ParserOptions, parse_query_instant
@@ -102,7 +102,7 @@ def _parse_start(field: str, text: str, options: ParserOptions, faults: FaultCol
         return "start"
     try:
         if field != "from" or text.startswith(PREFIX):
-            return read_position(text)
+            return parse_log_position(text)
         instant = parse_query_instant(field, text, options)
         assert instant is not None
     except PositionError:

@@ -201,7 +201,7 @@ def _parse_url_field(value: object, options: WebhookParserOptions) -> str:
         raise FieldError(expectation)
     if url.user is not None or url.password is not None or "#" in value:
         raise FieldError("must not have a user, a password or a fragment")
-    fault = options.destinations.fault_of_url(url)
+    fault = options.destinations.find_url_fault(url)
     if fault is not None:
         raise FieldError(fault)
     # Only an address can be checked now. The relay resolves and checks a name when it connects.
@@ -211,7 +211,7 @@ def _parse_url_field(value: object, options: WebhookParserOptions) -> str:
 
 
 def _check_address(host: str, destinations: DestinationPolicy) -> None:
-    if destinations.fault_of_address(host) is None:
+    if destinations.find_address_fault(host) is None:
         return
     if is_within(host, destinations.denied):
         raise FieldError("must not lead to a network that SALDO_WEBHOOK_DENY names")

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from saldo.background.throttle import CpuThrottle, PostingActivity
-from saldo.events.event import Encoder, Event
+from saldo.events.event import Event, EventEncoder
 from saldo.relay.sink import Sink, SinkError
 from saldo.store.errors import StoreError
 from saldo.store.log import NOTICES_SHARD, Log, LogEntry, Notice, Positions
@@ -72,10 +72,10 @@ class Relay:
         sink: Sink,
         log: Log,
         sinks: Sinks,
-        encoder: Encoder,
+        encoder: EventEncoder,
         limits: RelayLimits,
         span: Span = no_span,
-        beside: PostingActivity | None = None,
+        posting_activity: PostingActivity | None = None,
     ) -> None:
         """
         Args:
@@ -84,7 +84,7 @@ class Relay:
                 posting always counts as active.
         """
         self._span = span
-        self._beside = beside or PostingActivity(is_recorded=False)
+        self._posting_activity = posting_activity or PostingActivity(is_recorded=False)
         self._sink = sink
         self._log = log
         self._sinks = sinks
@@ -92,7 +92,7 @@ class Relay:
         self._limits = limits
         self._holder = uuid4()
         self._woken = asyncio.Event()
-        self._stop_asked = asyncio.Event()
+        self._stop_requested = asyncio.Event()
         self._pace = CpuThrottle()
         self._backoff = BACKOFF_SECONDS_MIN
         self._leaving = False
@@ -109,12 +109,12 @@ class Relay:
             leaving: whether to publish only the batch in flight, and leave the rest to the next relay.
         """
         self._leaving = leaving
-        self._stop_asked.set()
+        self._stop_requested.set()
         self._woken.set()
 
     @property
     def _is_stopping(self) -> bool:
-        return self._stop_asked.is_set()
+        return self._stop_requested.is_set()
 
     async def run(self) -> None:
         """Run until the relay is stopped. After failures of the sink or the database, retry."""
@@ -126,7 +126,7 @@ class Relay:
                     created = True
                 lease = await self._sinks.acquire_lease(self._sink.name, self._holder)
                 if lease is not None:
-                    await self._hold(lease)
+                    await self._relay_under_lease(lease)
                     return
                 await self._pause(self._limits.lease_seconds / 3)
             except LeaseLostError:
@@ -148,12 +148,12 @@ class Relay:
         await self._pause(self._backoff * random.uniform(0.5, 1))  # noqa: S311
         self._backoff = min(self._backoff * 2, BACKOFF_SECONDS_MAX)
 
-    async def _hold(self, lease: SinkLease) -> None:
+    async def _relay_under_lease(self, lease: SinkLease) -> None:
         """Relay under the lease until the relay is stopped, fails, or loses the lease."""
         _log.info("sink %s: lease taken, epoch %d", lease.sink, lease.epoch)
         failure: str | None = None
         working = asyncio.create_task(self._publish_loop(lease), name=f"relay {lease.sink}")
-        renewing = asyncio.create_task(self._renew(lease), name=f"lease {lease.sink}")
+        renewing = asyncio.create_task(self._renew_lease(lease), name=f"lease {lease.sink}")
         giving_up = asyncio.create_task(
             self._give_up_when_blocked(lease), name=f"stop {lease.sink}"
         )
@@ -176,22 +176,22 @@ class Relay:
             with contextlib.suppress(StoreError):
                 await self._sinks.release_lease(lease, failure)
 
-    async def _renew(self, lease: SinkLease) -> None:
-        told = None
+    async def _renew_lease(self, lease: SinkLease) -> None:
+        logged_reason = None
         while True:
             await asyncio.sleep(self._limits.lease_seconds / 3)
             await self._sinks.move_cursors(lease, {})
             reason = await self._sink.blocked_reason()
             if reason is not None:
                 await self._sinks.report_blocked(lease, reason)
-            if reason != told:
+            if reason != logged_reason:
                 text = "no longer blocked" if reason is None else f"blocked: {reason}"
                 _log.warning("sink %s: %s", lease.sink, text)
-                told = reason
+                logged_reason = reason
 
     async def _give_up_when_blocked(self, lease: SinkLease) -> None:
         """Return as soon as a stop is requested and the sink is blocked. The next relay publishes the rest."""
-        await self._stop_asked.wait()
+        await self._stop_requested.wait()
         while True:
             reason = await self._sink.blocked_reason()
             if reason is not None:
@@ -202,7 +202,7 @@ class Relay:
             await asyncio.sleep(BLOCKED_POLL_SECONDS)
 
     async def _publish_loop(self, lease: SinkLease) -> None:
-        await self._check(lease.positions)
+        await self._check_cursors(lease.positions)
         await self._sink.open(lease)
         positions = dict(lease.positions)
         busy: set[int] = set()
@@ -218,25 +218,25 @@ class Relay:
                 await self._wait(self._limits.poll_seconds)
                 continue
             busy = {event.shard for event in events}
-            for batch in _batches(events, self._limits.batch_events_max):
+            for batch in _split_into_batches(events, self._limits.batch_events_max):
                 if self._leaving:
                     return
                 with self._span("relay", sink=lease.sink, events=len(batch)):
                     await self._publish(lease, positions, batch)
                 seconds = self._pace.compute_pause_seconds()
-                if seconds > 0 and not self._is_stopping and self._beside.is_recent:
+                if seconds > 0 and not self._is_stopping and self._posting_activity.is_recent:
                     await self._pause(seconds)
 
     async def _read(
         self, lease: SinkLease, positions: Positions, busy: set[int]
     ) -> list[LogEntry | Notice]:
         """Read about one batch of the next entries, mainly from the shards that had entries at the last read."""
-        found: list[LogEntry | Notice] = [
+        entries: list[LogEntry | Notice] = [
             *await self._read_log(lease, positions, busy - {NOTICES_SHARD})
         ]
         if NOTICES_SHARD in positions:
-            found += await self._log.list_notices_after(positions[NOTICES_SHARD], PER_SHARD_MIN)
-        return found
+            entries += await self._log.list_notices_after(positions[NOTICES_SHARD], PER_SHARD_MIN)
+        return entries
 
     async def _read_log(
         self, lease: SinkLease, positions: Positions, busy: set[int]
@@ -268,7 +268,7 @@ class Relay:
         positions.update(moved)
         self._backoff = BACKOFF_SECONDS_MIN
 
-    async def _check(self, positions: Positions) -> None:
+    async def _check_cursors(self, positions: Positions) -> None:
         """Check that no cursor is past the end of its shard.
 
         Otherwise the log has lost its last entries, and the relay would skip the new entries that get the same
@@ -300,13 +300,15 @@ class Relay:
             await self._wait(until - loop.time())
 
 
-def _batches(events: list[Event], size: int) -> Iterable[list[Event]]:
+def _split_into_batches(events: list[Event], size: int) -> Iterable[list[Event]]:
     for begin in range(0, len(events), size):
         yield events[begin : begin + size]
 
 
 @contextlib.asynccontextmanager
-async def run_all(relays: list[Relay], shutdown_timeout_seconds: float) -> AsyncIterator[None]:
+async def run_relays_until_exit(
+    relays: list[Relay], shutdown_timeout_seconds: float
+) -> AsyncIterator[None]:
     """Run the relays inside the block. At its end, let the relays publish the remaining entries and close their sinks,
     within the shutdown timeout."""
     tasks = [asyncio.create_task(relay.run()) for relay in relays]

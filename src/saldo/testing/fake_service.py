@@ -87,7 +87,7 @@ class FakeService:
         try:
             return self._route(request, now)
         except InvalidRequestError as error:
-            return _problem(problems.invalid(error.faults))
+            return _problem(problems.create_invalid_problem(error.faults))
         except FakeProblemError as error:
             return _problem(error.problem)
 
@@ -110,7 +110,7 @@ class FakeService:
     def _create_user(
         self, request: httpx.Request, query: Query, now: datetime, _: str
     ) -> httpx.Response:
-        _must_be_json(request)
+        _check_content_type(request)
         name = parse_name(request.content, self._reading)
         for user_id, (taken, _created_at) in self._users.items():
             if taken == name:
@@ -153,7 +153,7 @@ class FakeService:
         )
         if date is not None and before is not None:
             raise InvalidRequestError([InvalidField("before", "can't be combined with date")])
-        _must_be_past(known_at, now)
+        _check_known_at(known_at, now)
         self._find_user(user_id)
         moment = date if before is None else before - MICROSECOND
         balance = self._ledger.get_balance(number, moment, known_at)
@@ -179,7 +179,7 @@ class FakeService:
         known_at = parse_query_instant("known_at", query.get("known_at"), self._reading)
         kind = parse_kind(query.get("type"))
         limit = parse_limit(query.get("limit"), PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX)
-        _must_be_past(known_at, now)
+        _check_known_at(known_at, now)
         self._find_user(user_id)
         found = [
             entry
@@ -214,7 +214,7 @@ class FakeService:
         )
 
     def _post(self, request: httpx.Request, query: Query, now: datetime, _: str) -> httpx.Response:
-        _must_be_json(request)
+        _check_content_type(request)
         key = request.headers.get("idempotency-key")
         wanted = parse_transaction(request.content, key, self._reading)
         decision = self._decide(self._ledger, wanted, now)
@@ -235,7 +235,7 @@ class FakeService:
             lines = enumerate(request.content.splitlines(), start=1)
             items = [(number, self._read_line(line)) for number, line in lines if line.strip()]
         else:
-            _must_be_json(request)
+            _check_content_type(request)
             array = parse_transactions(request.content, ARRAY_ITEMS_MAX, self._reading)
             items = list(enumerate(array, start=1))
         if query.get("atomic") == "true":
@@ -262,10 +262,10 @@ class FakeService:
         ]
         if faults:
             raise InvalidRequestError(faults)
-        tried = deepcopy(self._ledger)
+        ledger_copy = deepcopy(self._ledger)
         for index, item in enumerate(items):
             assert isinstance(item, TransactionRequest)
-            (decision,) = tried.post([item], now)
+            (decision,) = ledger_copy.post([item], now)
             if decision.outcome is not Outcome.POSTED:
                 problem = problems.refusal_problem(item, decision, self._reading.decimals)
                 members: dict[str, Any] = {"item": index, "uuid": str(item.uuid)}
@@ -273,7 +273,7 @@ class FakeService:
                     pairs = [
                         (f"[{index}].{e['field']}", e["message"]) for e in problem.members["errors"]
                     ]
-                    members |= problems.errors(*pairs)
+                    members |= problems.build_error_members(*pairs)
                 raise FakeProblemError(problem._replace(members=members))
 
     def _read_line(self, line: bytes) -> TransactionRequest | InvalidRequestError:
@@ -287,7 +287,9 @@ class FakeService:
     ) -> dict[str, Any]:
         if isinstance(item, InvalidRequestError):
             uuid = item.uuid and str(item.uuid)
-            return _problem_line(number, problems.invalid(item.faults)) | {"uuid": uuid}
+            return _problem_line(number, problems.create_invalid_problem(item.faults)) | {
+                "uuid": uuid
+            }
         decision = self._decide(self._ledger, item, now)
         decided = {"number": decision.number, "replayed": decision.replayed}
         if decision.outcome is Outcome.POSTED:
@@ -362,12 +364,12 @@ def _read_query(query: bytes, names: Iterable[str]) -> Query:
     return given
 
 
-def _must_be_json(request: httpx.Request) -> None:
+def _check_content_type(request: httpx.Request) -> None:
     if request.headers.get("content-type") != "application/json":
         raise FakeProblemError(FakeProblem("unsupported_media_type", "Send application/json."))
 
 
-def _must_be_past(known_at: datetime | None, now: datetime) -> None:
+def _check_known_at(known_at: datetime | None, now: datetime) -> None:
     if known_at is not None and known_at >= now:
         raise InvalidRequestError(
             [InvalidField("known_at", "must be in the past, because the result could still change")]

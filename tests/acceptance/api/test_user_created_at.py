@@ -8,7 +8,7 @@ import json
 import psycopg
 
 from harness.postgresql.databases import Database
-from saldo.events.event import Encoder
+from saldo.events.event import EventEncoder
 from saldo.ledger.model import SHARDS, compute_shard
 from saldo.store.connections.connection import open_pool
 from saldo.store.log import Log, LogEntry
@@ -35,7 +35,7 @@ async def _events(database: Database, user_id: int) -> list[str]:
         ]
     finally:
         pool.terminate()
-    return [json.loads(Encoder(2).encode(entry).body)["data"]["created_at"] for entry in found]
+    return [json.loads(EventEncoder(2).encode(entry).body)["data"]["created_at"] for entry in found]
 
 
 async def test_created_at_is_the_same_everywhere(own_ledger: Database) -> None:

@@ -23,7 +23,7 @@ from harness.postgresql.databases import Database
 from harness.program.settings import create_settings
 from saldo.bootstrap.relay import read_sink_status, rewind_sink, run_relays
 from saldo.bootstrap.service import run_service
-from saldo.events.event import Encoder, Event
+from saldo.events.event import Event, EventEncoder
 from saldo.relay.rabbitmq.exchange import ExchangeOptions, ExchangeSink
 from saldo.relay.rabbitmq.stream import StreamOptions, StreamSink
 from saldo.relay.sink import SinkError
@@ -342,7 +342,7 @@ async def test_stream_has_every_event_once_after_a_crash_before_the_cursor_moved
     pool = await open_pool(fresh_url, connections=1, statement_timeout_seconds=5)
     async with deleted_afterwards(settings):
         try:
-            sinks, log, encoder = Sinks(pool, lease_seconds=60), Log(pool), Encoder(2)
+            sinks, log, encoder = Sinks(pool, lease_seconds=60), Log(pool), EventEncoder(2)
             await sinks.create("rabbitmq-stream")
             lease = await sinks.acquire_lease("rabbitmq-stream", uuid4())
             assert lease is not None

@@ -11,8 +11,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from saldo.background.throttle import PostingActivity
-from saldo.events.event import Encoder, Event
-from saldo.relay.relay import Relay, RelayLimits, run_all
+from saldo.events.event import Event, EventEncoder
+from saldo.relay.relay import Relay, RelayLimits, run_relays_until_exit
 from saldo.relay.sink import SinkError
 from saldo.store.errors import ConnectionLostError
 from saldo.store.log import LogEntry
@@ -127,7 +127,7 @@ def relay_of(
     limits = RelayLimits(
         batch_events_max=10, poll_seconds=60, lease_seconds=60, publish_timeout_seconds=60
     )
-    return Relay(sink, log, sinks, Encoder(2), limits, beside=beside)  # type: ignore[arg-type]
+    return Relay(sink, log, sinks, EventEncoder(2), limits, posting_activity=beside)  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
@@ -298,7 +298,7 @@ async def test_a_sink_that_blocks_is_reported_while_the_lease_is_renewed(
     limits = RelayLimits(
         batch_events_max=10, poll_seconds=60, lease_seconds=0.01, publish_timeout_seconds=60
     )
-    relay = Relay(sink, log, sinks, Encoder(2), limits)  # type: ignore[arg-type]
+    relay = Relay(sink, log, sinks, EventEncoder(2), limits)  # type: ignore[arg-type]
     running = asyncio.create_task(relay.run())
     async with asyncio.timeout(20):
         while len(sinks.blocked) < 3:
@@ -318,7 +318,7 @@ async def test_missing_confirmation_of_a_blocked_sink_is_reported_as_blocked() -
     limits = RelayLimits(
         batch_events_max=10, poll_seconds=60, lease_seconds=60, publish_timeout_seconds=0.01
     )
-    relay = Relay(sink, log, sinks, Encoder(2), limits)  # type: ignore[arg-type]
+    relay = Relay(sink, log, sinks, EventEncoder(2), limits)  # type: ignore[arg-type]
     running = asyncio.create_task(relay.run())
     async with asyncio.timeout(20):
         while not sinks.failures:
@@ -340,7 +340,9 @@ async def test_all_relays_together_stop_within_the_limit() -> None:
 
     log, sinks, sink = ScriptedLog(s1=4), ScriptedSinks(), Stuck()
     async with asyncio.timeout(20):
-        async with run_all([relay_of(sink, log, sinks)], shutdown_timeout_seconds=0.1):
+        async with run_relays_until_exit(
+            [relay_of(sink, log, sinks)], shutdown_timeout_seconds=0.1
+        ):
             await sink.asked.wait()
     assert sink.closed == 1
     sink.ending.set()
@@ -375,7 +377,7 @@ async def test_relay_pauses_while_clients_post_or_may_post(
 
 
 def test_routing_key_contains_user_and_kind() -> None:
-    encoder = Encoder(2)
+    encoder = EventEncoder(2)
     posted = entry(1, 1)
     assert encoder.encode(posted).routing_key == "user.65.transaction.posted"
     assert encoder.encode(posted._replace(outcome=1)).routing_key == "user.65.transaction.refused"

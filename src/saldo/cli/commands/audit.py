@@ -53,7 +53,7 @@ def status(json_: Json = False) -> None:
         f"{'active' if found.is_active else 'idle'}"
     )
     for each in faults:
-        print_line(_format_fault(each))
+        print_line(_format_known_fault(each))
     print_line(format_count(found.faults, "unacknowledged fault"))
 
 
@@ -92,9 +92,9 @@ def acknowledge(
     print_confirmation(f"fault {fault_id} is acknowledged", done_to, as_json=json_)
 
 
-def _format_fault(known: KnownFault) -> str:
-    seen = f"first {format_instant(known.first_found_at)}, found {format_count(known.times_found, 'time')}"
-    line = f"fault {known.id}: {known.fault} ({seen})"
-    if known.acknowledged_at is None:
+def _format_known_fault(fault: KnownFault) -> str:
+    times_found = f"first {format_instant(fault.first_found_at)}, found {format_count(fault.times_found, 'time')}"
+    line = f"fault {fault.id}: {fault.fault} ({times_found})"
+    if fault.acknowledged_at is None:
         return line
-    return f"{line}, acknowledged {format_instant(known.acknowledged_at)}: {known.acknowledged_why}"
+    return f"{line}, acknowledged {format_instant(fault.acknowledged_at)}: {fault.acknowledged_why}"

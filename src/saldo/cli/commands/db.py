@@ -56,7 +56,7 @@ def roles(
     The SQL also grants the roles their rights. The names come from the connection strings.
     """
     settings = settings_module.load_settings()
-    named = _roles_of(settings)
+    named = _role_manager(settings)
     names = {"owner": named.owner, "service": named.service}
     if not apply:
         if json_:
@@ -95,7 +95,7 @@ def distribute(json_: Json = False) -> None:
     print_confirmation(line, done._asdict(), as_json=json_)
 
 
-def _roles_of(settings: Settings) -> Roles:
+def _role_manager(settings: Settings) -> Roles:
     if settings.database_url is None:
         server = EmbeddedServer(settings.data_dir)
         return Roles.from_urls(server.owner_url, server.service_url)

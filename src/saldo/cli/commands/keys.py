@@ -75,7 +75,7 @@ def create(
         "expires_at": None if expires is None else format_instant(expires),
     }
     try:
-        wanted = parse_new_key_fields(fields, create_key_parser_options(settings))
+        new_key = parse_new_key_fields(fields, create_key_parser_options(settings))
     except InvalidRequestError as error:
         raise ConfigurationError(str(error)) from None
     secret = generate_secret()
@@ -84,7 +84,7 @@ def create(
             settings,
             open_key_store,
             lambda keys: keys.create(
-                wanted, hash_secret(secret.encode()), keys_max=settings.keys_max
+                new_key, hash_secret(secret.encode()), keys_max=settings.keys_max
             ),
         )
     except TooManyKeysError:
@@ -116,7 +116,7 @@ def list_(json_: Json = False) -> None:
             "any" if key.networks is None else ", ".join(key.networks),
             _format_time(key.created_at),
             _format_time(key.expires_at),
-            _state(key),
+            _describe_state(key),
         )
         for key in found
     ]
@@ -135,7 +135,7 @@ def revoke(key_id: KeyId, json_: Json = False) -> None:
     settings = settings_module.load_settings()
     if not query_database(settings, open_key_store, lambda keys: keys.revoke(key_id)):
         if query_database(settings, open_key_store, lambda keys: keys.get(key_id)) is None:
-            raise _unknown(key_id)
+            raise _unknown_key_error(key_id)
         raise ConfigurationError(f"key {key_id} is already revoked")
     print_confirmation(
         f"key {key_id} is revoked", {"id": key_id, "state": "revoked"}, as_json=json_
@@ -168,7 +168,7 @@ def rotate(
     )
     if new_id is None:
         if query_database(settings, open_key_store, lambda keys: keys.get(key_id)) is None:
-            raise _unknown(key_id)
+            raise _unknown_key_error(key_id)
         raise ConfigurationError(
             f"key {key_id} can't be rotated, because it was revoked, has expired, or was already rotated"
         )
@@ -183,7 +183,7 @@ def _print_key(key_id: int, secret: str, *, as_json: bool) -> None:
     print_line(f"key {key_id}: {secret}")
 
 
-def _state(key: Key) -> str:
+def _describe_state(key: Key) -> str:
     if key.revoked_at is not None:
         return "revoked"
     if not key.valid:
@@ -191,7 +191,7 @@ def _state(key: Key) -> str:
     return "valid" if key.replaced_by is None else f"valid, replaced by {key.replaced_by}"
 
 
-def _unknown(key_id: int) -> ConfigurationError:
+def _unknown_key_error(key_id: int) -> ConfigurationError:
     return ConfigurationError(f"there is no key {key_id}; `saldo keys list` lists all keys")
 
 

@@ -54,9 +54,9 @@ def status(json_: Json = False) -> None:
     """Show the progress and the lag of every sink."""
     settings = settings_module.load_settings()
     with Database(settings, beside_service=True, purpose=Purpose.READ) as database_url:
-        found = asyncio.run(read_sink_status(settings, database_url))
+        statuses = asyncio.run(read_sink_status(settings, database_url))
     if json_:
-        for sink in found:
+        for sink in statuses:
             print_json(asdict(sink))
         return
     rows = [
@@ -71,7 +71,7 @@ def status(json_: Json = False) -> None:
             if sink.last_failure_at
             else "",
         )
-        for sink in found
+        for sink in statuses
     ]
     columns = ("sink", "active", "published", "unrouted", "behind", "seconds", "last failure")
     print_table(columns, rows)
@@ -94,7 +94,7 @@ def rewind(
     Events after that position are published again. With --to now, all events so far are skipped.
     """
     settings = settings_module.load_settings()
-    target = _target(to)
+    target = _parse_target(to)
     with Database(settings, beside_service=True, purpose=Purpose.CHANGE) as database_url:
         try:
             asyncio.run(rewind_sink(settings, database_url, sink, target))
@@ -107,7 +107,7 @@ def rewind(
     print_confirmation(f"{sink} continues from {to}", {"sink": sink, "to": to}, as_json=json_)
 
 
-def _target(to: str) -> RewindTarget:
+def _parse_target(to: str) -> RewindTarget:
     if to == "start":
         return "start"
     if to == "now":

@@ -171,7 +171,7 @@ class EventStreamHandler:
     async def _write_events(
         self, subscription: LiveSubscription, admission: Authentication, send: Any
     ) -> None:
-        payload = sse.retry(random.randint(*RETRY_MILLISECONDS)) + subscription.mark  # noqa: S311
+        payload = sse.format_retry(random.randint(*RETRY_MILLISECONDS)) + subscription.mark  # noqa: S311
         while True:
             try:
                 async with asyncio.timeout(self._write_timeout_seconds):
@@ -223,7 +223,7 @@ async def _send_end(ending: Ending, scope: Any, send: Any) -> None:
     abort = _do_nothing if connection is None else connection.abort
     try:
         async with asyncio.timeout(END_SECONDS_MAX):
-            body = sse.comment(ending.value)
+            body = sse.format_comment(ending.value)
             await send({"type": "http.response.body", "body": body, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
     except TimeoutError:

@@ -9,7 +9,7 @@ DOUBLINGS_MAX = 60
 """Maximum number of doublings. No setting needs more, and the power of two still fits in a float."""
 
 
-def delay_after(
+def compute_retry_delay(
     attempts: int,
     seconds_min: float,
     seconds_max: float,
