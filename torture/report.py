@@ -92,7 +92,9 @@ def totals_table(summary: Summary, happened: Sequence[InjectedFault]) -> str:
         rows.append(f"| {name} | {total:,}: {ends} |")
     rows.append(f"| transactions recorded | {summary.recorded:,} |")
     for consumer, count in sorted(summary.deliveries.items()):
-        rows.append(f"| deliveries to the consumer `{consumer}`, redeliveries included | {count:,} |")
+        rows.append(
+            f"| deliveries to the consumer `{consumer}`, redeliveries included | {count:,} |"
+        )
     found = "not checked" if summary.faults_found is None else f"{summary.faults_found}"
     rows.append(f"| **faults of the service that the checker found** | **{found}** |")
     return "\n".join(rows)
