@@ -213,12 +213,12 @@ def test_all_pods_together_fit_the_connections_of_the_database() -> None:
 
 
 def test_the_page_on_postgresql_has_the_same_connections() -> None:
-    text = (ROOT / "docs/howto/postgresql.md").read_text()
+    text = " ".join((ROOT / "docs/howto/postgresql.md").read_text().split())
     settings = create_settings("postgresql://saldo@db/saldo", lanes=2)
     beside = count_service_connections(settings) - 2 - settings.read_connections
     assert f"`SALDO_LANES` + `SALDO_READ_CONNECTIONS` + {beside}" in text
     assert f"{count_service_connections(settings)} with two lanes" in text
-    assert f"a relay up to {count_relay_connections()}" in text
+    assert f"(`saldo relay`), with up to {count_relay_connections()} connections" in text
 
 
 def test_budgets_and_policies_select_existing_pods() -> None:

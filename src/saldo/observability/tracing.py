@@ -32,7 +32,8 @@ AsgiApplication = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class WrappedRequest(Protocol):
-    """The fields of a request's state that `Tracing.wrap` uses. They are implemented by `saldo.http.request_state`."""
+    """The fields of a request's state that `Tracing.wrap_application` uses. They are implemented by
+    `saldo.http.request_state`."""
 
     route: str | None
     is_wrapped: bool

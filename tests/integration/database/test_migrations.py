@@ -92,7 +92,7 @@ def test_a_migration_blocks_nobody_while_a_transaction_has_users_locked(
 
     class Seen(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if "waits for process" in record.getMessage():
+            if "is waiting for process" in record.getMessage():
                 waits.set()
 
     logging.getLogger("saldo.migrate").addHandler(seen := Seen())
@@ -116,7 +116,7 @@ def test_a_migration_blocks_nobody_while_a_transaction_has_users_locked(
     finally:
         logging.getLogger("saldo.migrate").removeHandler(seen)
         migration.join(60)
-    (line,) = {line for line in caplog.messages if "waits for" in line}
+    (line,) = {line for line in caplog.messages if "is waiting for" in line}
     assert "somebody's psql" in line
     assert re.search(r"transaction since \d{4}-", line)
     with psycopg.connect(older.owner_url) as connection:

@@ -304,7 +304,7 @@ async def test_a_sink_that_blocks_is_reported_while_the_lease_is_renewed(
         while len(sinks.blocked) < 3:
             await asyncio.sleep(0)
         sink.reason = None
-        while "published again" not in caplog.text:
+        while "no longer blocked" not in caplog.text:
             await asyncio.sleep(0)
     assert set(sinks.blocked) == {"low on memory"}
     assert caplog.text.count("blocked: low on memory") == 1
