@@ -22,7 +22,7 @@ STATUSES: Final = {
     "timestamp_in_future": 422,
     "timestamp_too_late": 422,
     "late_check_too_long": 422,
-    "create_invalid_problem": 422,
+    "invalid": 422,
     "not_found": 404,
     "unsupported_media_type": 415,
     "overloaded": 503,
@@ -52,16 +52,12 @@ class FakeProblemError(Exception):
 
 def build_error_members(*pairs: tuple[str, str]) -> dict[str, Any]:
     """Return the member `errors` of a problem, from pairs of a field and a message."""
-    return {
-        "build_error_members": [{"field": field, "message": message} for field, message in pairs]
-    }
+    return {"errors": [{"field": field, "message": message} for field, message in pairs]}
 
 
 def create_invalid_problem(faults: Sequence[InvalidField]) -> FakeProblem:
     pairs = [(fault.field, fault.message) for fault in faults[:FAULTS_MAX]]
-    return FakeProblem(
-        "create_invalid_problem", summarize_faults(faults), build_error_members(*pairs)
-    )
+    return FakeProblem("invalid", summarize_faults(faults), build_error_members(*pairs))
 
 
 def user_not_found(user_id: int) -> FakeProblem:

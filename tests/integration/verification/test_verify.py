@@ -114,7 +114,9 @@ def test_progress_is_shown_in_a_terminal_and_elsewhere(
     verify: Verify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
-    assert re.search(r"^42 entries, [\d,]+/s, 6[67] %, [\d,]+ s left$", verify().output, re.MULTILINE)
+    assert re.search(
+        r"^42 entries, [\d,]+/s, 6[67] %, [\d,]+ s left$", verify().output, re.MULTILINE
+    )
     monkeypatch.setenv("FORCE_COLOR", "1")
     found = verify()
     assert (found.code, found.report["whole"]) == (0, True)

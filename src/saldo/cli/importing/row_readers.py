@@ -229,7 +229,7 @@ def _read_csv_rows(
     """Yield the rows of a CSV file.
 
     Raises:
-        UnreadableError: From some line on, the rows can't be told apart. Reading must stop there, because a uuid may be
+        UnreadableRowsError: From some line on, the rows can't be told apart. Reading must stop there, because a uuid may be
             derived from the number of a row. The numbers after this line would change when the file is corrected.
     """
     number = 0

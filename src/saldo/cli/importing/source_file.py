@@ -47,7 +47,7 @@ def read_rows(table: RowFile, reader: RowMapper) -> Iterator[Row]:
     """Yield the rows of a file.
 
     Raises:
-        UnreadableError: From some line on, the rows can't be told apart. The message names the lines.
+        UnreadableRowsError: From some line on, the rows can't be told apart. The message names the lines.
     """
     for row in table.rows:
         if row.following and reader.contains_row(row):
