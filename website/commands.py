@@ -27,12 +27,12 @@ def page() -> str:
         capture_output=True,
         text=True,
     ).stdout
-    return _EXAMPLES.sub(_fence_examples, _unescape_code(written)) + "\n"
+    return _EXAMPLES.sub(_fence_examples, _unescape(written)) + "\n"
 
 
-def _unescape_code(text: str) -> str:
-    # The text is escaped for HTML, but Markdown shows the text between backquotes literally.
-    return re.sub(r"`[^`\n]*`", lambda found: html.unescape(found[0]), text)
+def _unescape(text: str) -> str:
+    # The text is escaped for HTML. Only what could begin a tag outside of backquotes stays escaped.
+    return re.sub(r"`[^`\n]*`|&lt;=|&gt;|&#x27;|&quot;", lambda found: html.unescape(found[0]), text)
 
 
 def _fence_examples(match: re.Match[str]) -> str:

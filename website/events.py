@@ -12,9 +12,10 @@ DIRECTORY: Final = Path(__file__).parents[1] / "docs/reference/events"
 
 _BEGINNING: Final = """# Events
 
-Every change of the ledger is a [CloudEvent 1.0](https://cloudevents.io) in JSON. Events are delivered at least once,
-and in order for each user, to [RabbitMQ](../howto/consume-events.md), to [webhooks](../howto/webhooks.md) and to
-subscribers of the [live stream](../howto/live-events.md).
+Saldo publishes each new user and each transaction, posted or refused, as a
+[CloudEvent 1.0](https://cloudevents.io) in JSON. It also publishes an event when it disables a webhook. Each event is
+delivered at least once, and the events of a user are delivered in order, to [RabbitMQ](../howto/consume-events.md), to [webhooks](../howto/webhooks.md) and to
+subscribers of the [live stream](../howto/live-events.md). The live stream has no events about webhooks.
 """
 
 

@@ -388,6 +388,19 @@ async def test_every_error_is_a_problem(
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
 
 
+@pytest.mark.parametrize("given", ["", "a b", "a\tb", '"x"', "é", "a" * 65])
+async def test_unsafe_request_id_is_replaced(api: httpx.AsyncClient, given: str) -> None:
+    answer = await api.get("/v1/user/0", headers=[(b"X-Request-Id", given.encode())])
+    assert answer.headers["x-request-id"] not in ("", given)
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
+
+
+async def test_safe_request_id_is_kept(api: httpx.AsyncClient) -> None:
+    given = "a.B_1-" + "x" * 58
+    answer = await api.get("/v1/user/0", headers={"X-Request-Id": given})
+    assert answer.headers["x-request-id"] == answer.json()["request_id"] == given
+
+
 async def test_options_lists_the_methods_of_a_path(api: httpx.AsyncClient) -> None:
     """Check that OPTIONS returns all methods that the document has for the path, however many handlers serve them."""
     paths = (await api.get("/openapi.json")).json()["paths"]
