@@ -66,7 +66,7 @@ class Rounds:
 
         Args:
             directory: the directory of the evidence.
-            told: whether there are consumers.
+            has_consumers: whether there are consumers.
         """
         self._world = world
         self._directory = directory

@@ -12,7 +12,15 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 
-PYTHON_FOLDERS: Final = ("src/saldo", "harness", "torture", "benchmarks", "website", "tests")
+PYTHON_FOLDERS: Final = (
+    "src/saldo",
+    "harness",
+    "torture",
+    "benchmarks",
+    "website",
+    "release",
+    "tests",
+)
 
 GENERATED: Final = ("src/saldo/client/synchronous/",)
 """Copies made by a tool; the original is checked in their place."""

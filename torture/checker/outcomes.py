@@ -51,7 +51,7 @@ def _matches(operation: Operation, entry: Entry) -> bool:
 
 
 def _check_answers(attempts: list[tuple[Operation, Recorded | Unrecorded]]) -> Iterator[Finding]:
-    """Yield a fault for each acknowledgement of a uuid that differs from the first one."""
+    """Yield a fault for each acknowledgement that differs from the first acknowledgement of the same uuid."""
     first: Operation | None = None
     for operation, verdict in attempts:
         if not isinstance(verdict, Recorded):

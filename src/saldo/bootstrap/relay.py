@@ -50,7 +50,7 @@ async def run_relays(
     within the shutdown timeout.
 
     Args:
-        bell_path: the socket that receives wakeups; None means that new entries are found by polling only.
+        wakeup_path: the socket that receives wakeups; None means that new entries are found by polling only.
         tracing: receives a span for each batch of events, except those of webhooks.
     """
     async with open_relay_pool(settings, database_url) as pool:

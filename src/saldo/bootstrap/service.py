@@ -134,7 +134,7 @@ async def run_service(
     If the start fails, the parts that have been started are stopped.
 
     Args:
-        bell_path: The wakeup socket of the relay; None means that no relay is woken.
+        wakeup_path: The wakeup socket of the relay; None means that no relay is woken.
         tracing: Receives the spans of batches. The caller adds the spans of requests (`Tracing.wrap_application`).
     """
     async with AsyncExitStack() as stack:

@@ -227,8 +227,8 @@ def webhooks(limit: int | None) -> Listing[Webhook]:
 def change_webhook(webhook_id: int, changes: Mapping[str, Any]) -> Call[Webhook]:
     """Return the call that changes a webhook.
 
-    The call is not repeated if an attempt may have had an effect. After a change, the previous secret continues to sign
-    for a while. A second change would replace it by the new secret.
+    The call is not repeated if an attempt may have had an effect. After a change of the secret, deliveries are signed
+    with both secrets for a while.
     """
     fields = {name: value for name, value in changes.items() if value is not UNSET}
     body = _encode_json({name: _to_json_value(value) for name, value in fields.items()})

@@ -34,7 +34,7 @@ class MetricsSample(NamedTuple):
     Attributes:
         at: The time of the sample, in seconds since the epoch.
         outcomes: The number of answered transactions, by `posted`, `refused` and `replayed`.
-        within: The cumulative number of API requests by upper bound of their duration in seconds.
+        counts_by_bound: The cumulative number of API requests by upper bound of their duration in seconds.
         queue: The number of transaction requests in the queue.
     """
 
@@ -103,7 +103,7 @@ def estimate_quantile(counts_by_bound: Mapping[float, float], fraction: float) -
     """Estimate a quantile of the durations in milliseconds, as Prometheus' `histogram_quantile` does.
 
     Args:
-        within: The cumulative number of requests by upper bound in seconds.
+        counts_by_bound: The cumulative number of requests by upper bound in seconds.
         fraction: The quantile, from 0 to 1.
 
     Returns:

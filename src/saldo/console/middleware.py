@@ -111,7 +111,7 @@ def render_error_page(
     """Return an error page.
 
     Args:
-        again: The address of the page that the visitor can open again, or an empty text.
+        retry_url: The address of the page that the visitor can open again, or an empty text.
     """
     title = page.messages.error_titles.get(status, page.messages.error_titles[400])
     return page.render("problem.html", status, title=title, detail=detail, retry_url=retry_url)

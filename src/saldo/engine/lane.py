@@ -319,8 +319,11 @@ class Lane:
     def _report_wait(
         self, oldest: PendingRequest | None, decided_requests: list[PendingRequest]
     ) -> None:
-        """Report the waiting time of the oldest request. Deferred late withdrawals and atomic requests are excluded,
-        because they wait for each other."""
+        """Report the waiting time of the oldest request.
+
+        Requests that an earlier batch has deferred (late withdrawals) are left out. Nothing is reported if the oldest
+        request is atomic, because atomic requests wait only for each other.
+        """
         if oldest is not None and oldest.known_results is not None:
             others = (pending for pending in decided_requests if pending.known_results is None)
             oldest = min(others, key=attrgetter("queued_at"), default=None)

@@ -42,7 +42,10 @@ class SpecifiedLedger:
         self._by_uuid: dict[tuple[int, UUID], Entry] = {}
 
     def create_user(self, user_id: int, uuid: UUID, now: datetime) -> Entry:
-        """Create a user by the opening entry, with number 0 and balance 0, which takes effect before all time."""
+        """Create a user by recording the opening entry.
+
+        It has number 0, balance 0 and no timestamp, and takes effect before every other entry of the user.
+        """
         return self._record_entry(user_id, uuid, Kind.OPENING, Outcome.POSTED, 0, None, now)
 
     def post(self, requests: Iterable[TransactionRequest], now: datetime) -> Iterator[Decision]:

@@ -1,4 +1,4 @@
-"""The end of background tasks."""
+"""Running background tasks, and cancelling them until they have ended."""
 
 from __future__ import annotations
 

@@ -80,8 +80,8 @@ class Relay:
         """
         Args:
             span: traces each batch of events.
-            beside: the posting activity. The relay slows down while transactions are being posted. None means that
-                posting always counts as active.
+            posting_activity: the posting activity. The relay slows down while transactions are being posted. None means
+                that posting always counts as active.
         """
         self._span = span
         self._posting_activity = posting_activity or PostingActivity(is_recorded=False)

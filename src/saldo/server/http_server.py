@@ -81,7 +81,7 @@ def serve_until_stopped(
     """Serve until SIGTERM or SIGINT. Then drain for the configured delay, and finish the requests in flight.
 
     Args:
-        bell_path: the relay's wakeup socket; None means that no relay is woken.
+        wakeup_path: the relay's wakeup socket; None means that no relay is woken.
     """
     # When the server ends, it restores these handlers and raises the caught signal again. That signal must not end the
     # process.

@@ -237,7 +237,7 @@ class ImportRun:
         Raises:
             CommandError: The run was interrupted.
             SaldoError: The service rejects a request, or could not be reached for too long.
-            UnreadableRestError: The rest of the file can't be read.
+            UnreadableRemainderError: The rest of the file can't be read.
         """
         source = self._source
         if resume:

@@ -229,8 +229,9 @@ def _read_csv_rows(
     """Yield the rows of a CSV file.
 
     Raises:
-        UnreadableRowsError: From some line on, the rows can't be told apart. Reading must stop there, because a uuid may be
-            derived from the number of a row. The numbers after this line would change when the file is corrected.
+        UnreadableRowsError: From some line on, the rows can't be told apart. Reading must stop there, because a uuid
+            may be derived from the number of a row. The numbers after this line would change when the file is
+            corrected.
     """
     number = 0
     while True:

@@ -27,7 +27,10 @@ _DIGITS: Final = re.compile(r"[0-9]{1,30}", re.ASCII)
 
 @page_route(USERS_PATH)
 async def show_users(page: InjectedPage) -> Response[bytes]:
-    """Show all users, or the results of a search for the beginning of a name, an id, or the uuid of a transaction."""
+    """Show all users, or those whose id is the search text or whose name begins with it.
+
+    If the text is the uuid of a transaction, redirect to its page.
+    """
     values = parse_query(page.request, "q", "after")
     # Names are stored in composed form (saldo.ledger.names). Input may be decomposed, as on macOS.
     q, after = unicodedata.normalize("NFC", values.get("q", "").strip()), values.get("after")

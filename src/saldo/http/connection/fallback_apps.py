@@ -59,7 +59,7 @@ class ProblemApp:
     ) -> None:
         """
         Args:
-            route_of: Returns the label of a request's route. The default counts the response under no route.
+            find_route_label: Returns the label of a request's route. The default counts the response under no route.
         """
         self._problem = problem
         self._find_route_label = find_route_label

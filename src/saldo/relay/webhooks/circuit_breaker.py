@@ -83,7 +83,8 @@ class CircuitBreaker:
 
         Args:
             retry_seconds: the delay until the event is retried.
-            asked_seconds: the delay that the endpoint requested, which applies to all events; 0 if it requested none.
+            retry_after_seconds: the delay that the endpoint requested, which applies to all events; 0 if it requested
+                none.
         """
         if len(self._failing_users) < FAILING_USERS_MIN:
             self._failing_users.add(user_id)

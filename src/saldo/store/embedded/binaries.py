@@ -26,7 +26,7 @@ class Programs:
     def __init__(self, account: Account, *needed_paths: Path, binaries: Path | None = None) -> None:
         """
         Args:
-            reached: The directories that the programs use, in addition to their own.
+            needed_paths: The directories that the programs use, in addition to their own.
             binaries: The directory of the programs; None for those of `MAJOR_VERSION` in the wheel.
         """
         self._account = account

@@ -1,0 +1,55 @@
+"""Checks that the sections of docstrings name parameters and exceptions that exist."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+_SECTION: Final = r"^{}:\n((?:[ ]{{4}}.*\n?|[ ]*\n)*)"
+_ENTRY: Final = re.compile(r"^[ ]{4}([*\w][\w, *.]*?):", re.MULTILINE)
+_BUILTINS: Final = frozenset(name for name in dir(builtins) if name[0].isupper())
+
+
+def find_unknown_parameters(tree: ast.Module) -> Iterator[str]:
+    """Yield the names in sections `Args` that are no parameter of their function, with the function's name."""
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            arguments = function.args
+            optional = [each for each in (arguments.vararg, arguments.kwarg) if each is not None]
+            ordered = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *optional]
+            known = {argument.arg for argument in ordered}
+            for name in _entries(function, "Args"):
+                if name not in known:
+                    yield f"{function.name}: {name}"
+
+
+def find_unknown_exceptions(tree: ast.Module, classes: Iterable[str]) -> Iterator[str]:
+    """Yield the names in sections `Raises` that are no class, with the function's name.
+
+    Args:
+        classes: Names of the classes that exist. Those of Python and the module's imports are known, too.
+    """
+    imported = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+    known = _BUILTINS | imported | {*classes}
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            for name in _entries(function, "Raises"):
+                if known.isdisjoint({name, name.rpartition(".")[2], name.partition(".")[0]}):
+                    yield f"{function.name}: {name}"
+
+
+def _entries(function: ast.FunctionDef | ast.AsyncFunctionDef, section: str) -> list[str]:
+    """Return the names that a section of a docstring describes."""
+    found = re.search(_SECTION.format(section), ast.get_docstring(function) or "", re.MULTILINE)
+    if found is None:
+        return []
+    names = [name.strip(" *") for entry in _ENTRY.findall(found[1]) for name in entry.split(",")]
+    return [name for name in names if name]

@@ -1,0 +1,51 @@
+"""The check of the sections `Args` and `Raises`: it finds names that don't exist, and no others."""
+
+from __future__ import annotations
+
+import ast
+
+from tests.style.sections import find_unknown_exceptions, find_unknown_parameters
+from tests.style.source import modules
+
+EXAMPLE = '''
+from errors import LostError
+import errors
+
+def post(amount, *rest, user, **more):
+    """Post.
+
+    Args:
+        amount: The amount: it is positive.
+        user, rest: Two.
+        more: Others.
+        date: It was removed.
+            continued: no entry.
+
+    Returns:
+        result: no entry.
+
+    Raises:
+        LostError: It is lost.
+        errors.OtherError: It is another.
+        ValueError: It is wrong.
+        KnownError, GoneError: One of them is gone.
+    """
+'''
+
+
+def test_unknown_names_are_found() -> None:
+    tree = ast.parse(EXAMPLE)
+    assert [*find_unknown_parameters(tree)] == ["post: date"]
+    assert [*find_unknown_exceptions(tree, {"KnownError"})] == ["post: GoneError"]
+
+
+def test_sections_name_what_exists() -> None:
+    trees = {module.path: module.tree for module in modules()}
+    nodes = (node for tree in trees.values() for node in ast.walk(tree))
+    classes = {node.name for node in nodes if isinstance(node, ast.ClassDef)}
+    found = [
+        f"{path}: {fault}"
+        for path, tree in trees.items()
+        for fault in (*find_unknown_parameters(tree), *find_unknown_exceptions(tree, classes))
+    ]
+    assert not found
