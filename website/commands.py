@@ -32,7 +32,9 @@ def page() -> str:
 
 def _unescape(text: str) -> str:
     # The text is escaped for HTML. Only what could begin a tag outside of backquotes stays escaped.
-    return re.sub(r"`[^`\n]*`|&lt;=|&gt;|&#x27;|&quot;", lambda found: html.unescape(found[0]), text)
+    return re.sub(
+        r"`[^`\n]*`|&lt;=|&gt;|&#x27;|&quot;", lambda found: html.unescape(found[0]), text
+    )
 
 
 def _fence_examples(found: re.Match[str]) -> str:

@@ -115,7 +115,7 @@ KindName: TypeAlias = Annotated[
 Shard: TypeAlias = Annotated[
     str | None,
     _query(
-        "Returns the seals of this shard, oldest first. The default is the newest seal of every shard.",
+        "Returns the seals of this shard, oldest first. Without this parameter, the newest seal of each shard is returned.",
         None,
         "1",
         pattern="^([0-9]|[1-5][0-9]|6[0-3])$",
