@@ -71,11 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--directory", type=Path, help="for the data; must be on a disk (default: TMPDIR)"
     )
-    given = parser.parse_args(arguments)
-    scale = SCALES[given.scale] if given.scale else FULL if given.full else SHORT
-    if given.soak_seconds:
-        scale = replace(scale, soak_seconds=given.soak_seconds)
-    names = [name for name in SUBJECTS if name in given.only]
+    options = parser.parse_args(arguments)
+    scale = SCALES[options.scale] if options.scale else FULL if options.full else SHORT
+    if options.soak_seconds:
+        scale = replace(scale, soak_seconds=options.soak_seconds)
+    names = [name for name in SUBJECTS if name in options.only]
     if NEEDS_WRK & set(names) and not wrk.is_installed():
         print(wrk.MISSING, file=sys.stderr)
         names = [name for name in names if name not in NEEDS_WRK]
@@ -87,8 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         names.remove("distributed")
     if not names:
         return
-    with tempfile.TemporaryDirectory(prefix="saldo-bench-", dir=given.directory) as directory:
-        run(scale, names, Path(directory), given.output)
+    with tempfile.TemporaryDirectory(prefix="saldo-bench-", dir=options.directory) as directory:
+        run(scale, names, Path(directory), options.output)
 
 
 def run(scale: Scale, names: Sequence[str], directory: Path, output: Path) -> None:

@@ -96,16 +96,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.large", description=__doc__)
     parser.add_argument("--entries", type=int, default=10_000_000)
     parser.add_argument("--lines", type=int, default=LINES, help="of each measurement")
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="saldo-bench-") as name:
         directory = Path(name)
         directory.chmod(0o755)
         with Ledgers(directory, FULL.users) as ledgers, ledgers.fresh() as ledger:
             bench = RunContext(FULL, ledgers, directory)
-            _fill(bench, ledger, given.entries)
+            _fill(bench, ledger, options.entries)
             stamp = machine.stamp(ledgers.version(), ledgers.data_directory)
             rows = []
-            for row in _measure(bench, ledger, given.lines):
+            for row in _measure(bench, ledger, options.lines):
                 rows.append(row | stamp)
                 print("  ".join(f"{value:>10}" for value in row.values()), flush=True)
                 _write(rows)

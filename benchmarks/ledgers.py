@@ -17,7 +17,7 @@ from psycopg import sql
 
 from harness.program.service import ServiceProcess, run_unforked_service
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.schema.migrate import prepare
+from saldo.store.schema.migrate import prepare_schema
 
 TEMPLATE = "saldo"
 """Name of the database that the embedded server creates.
@@ -68,7 +68,9 @@ class Ledger:
 
     def set_max_lateness(self, max_lateness: timedelta | None) -> None:
         """Set the maximum lateness, as a restart with `SALDO_MAX_LATENESS_SECONDS` does."""
-        prepare(self.owner_url, self.service_url, currency_decimals=2, max_lateness=max_lateness)
+        prepare_schema(
+            self.owner_url, self.service_url, currency_decimals=2, max_lateness=max_lateness
+        )
 
 
 class Ledgers:

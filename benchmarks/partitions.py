@@ -83,7 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.partitions", description=__doc__)
     parser.add_argument("--entries", type=int, default=10_000_000)
     parser.add_argument("--lines", type=int, default=100_000, help="of each measurement")
-    given = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="saldo-bench-") as name:
         directory = Path(name)
         directory.chmod(0o755)
@@ -92,8 +92,8 @@ def main() -> None:
             url = ledgers.superuser_url(ledger)
             with _connect(url) as connection:
                 _make(connection)
-                _fill(connection, given.entries)
-                rows = [row | stamp for row in _measure(ledgers, connection, given)]
+                _fill(connection, options.entries)
+                rows = [row | stamp for row in _measure(ledgers, connection, options)]
     _write(rows)
 
 
@@ -141,20 +141,20 @@ def _fill(connection: psycopg.Connection[Any], entries: int) -> None:
 
 
 def _measure(
-    ledgers: Ledgers, connection: psycopg.Connection[Any], given: argparse.Namespace
+    ledgers: Ledgers, connection: psycopg.Connection[Any], options: argparse.Namespace
 ) -> Iterator[dict[str, str]]:
     """Measure the layouts in turns, so that other activity on the machine affects all of them."""
     figures: dict[str, dict[str, list[float]]] = {layout.name: {} for layout in LAYOUTS}
     random = Random(1)
-    next_entry = given.entries
+    next_entry = options.entries
     for _ in range(ROUNDS):
         for layout in LAYOUTS:
             found = figures[layout.name]
             for number, when in enumerate(("after_a_checkpoint", "long_after")):
                 if when == "after_a_checkpoint":
                     connection.execute(b"CHECKPOINT")
-                begin = next_entry + number * given.lines
-                us, wal = _post(ledgers, connection, layout, range(begin, begin + given.lines))
+                begin = next_entry + number * options.lines
+                us, wal = _post(ledgers, connection, layout, range(begin, begin + options.lines))
                 found.setdefault(f"{when}_us", []).append(us)
                 found.setdefault(f"{when}_wal", []).append(wal)
             users = [random.randint(1, FULL.users) for _ in range(QUESTIONS)]
@@ -162,7 +162,7 @@ def _measure(
                 us = _ask(connection, f"partitions/{question}", layout, users)
                 found.setdefault(f"{question}_us", []).append(us)
         # All layouts get the same entries.
-        next_entry += 2 * given.lines
+        next_entry += 2 * options.lines
     for layout in LAYOUTS:
         sizes = connection.execute(
             read_statement("partitions/sizes").encode(), (list(layout.parts), list(layout.written))
@@ -173,7 +173,7 @@ def _measure(
             "index_mb": f"{sizes[0] / 2**20:.0f}",
             "written_index_mb": f"{sizes[1] / 2**20:.0f}",
         }
-        yield {"layout": layout.name, "entries": str(given.entries)} | row
+        yield {"layout": layout.name, "entries": str(options.entries)} | row
 
 
 def _post(

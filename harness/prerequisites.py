@@ -33,25 +33,25 @@ if HIDDEN - NAMES:
     )
 
 
-def find_program(name: str, what: str, *, path: str | None = None) -> str | None:
+def find_program(name: str, description: str, *, path: str | None = None) -> str | None:
     """Return the path of a program, or None if it isn't installed or is hidden.
 
     Args:
         name: The program's file name.
-        what: Its name among `NAMES`.
+        description: Its name among `NAMES`.
         path: The search path; None for PATH.
     """
-    return None if what in HIDDEN else shutil.which(name, path=path)
+    return None if description in HIDDEN else shutil.which(name, path=path)
 
 
-def is_reachable(url: str, port: int, what: str) -> bool:
+def is_reachable(url: str, port: int, description: str) -> bool:
     """Return whether a server accepts connections at an address and isn't hidden.
 
     Args:
         port: The port of a URL without one.
-        what: The server's name among `NAMES`.
+        description: The server's name among `NAMES`.
     """
-    if what in HIDDEN:
+    if description in HIDDEN:
         return False
     parts = urlsplit(url)
     try:
@@ -61,8 +61,8 @@ def is_reachable(url: str, port: int, what: str) -> bool:
     return True
 
 
-def skip_or_fail(what: str, reason: str) -> NoReturn:
+def skip_or_fail(requirement: str, reason: str) -> NoReturn:
     """Skip the test, or fail it where the program or server is promised."""
-    if what in PROMISED:
+    if requirement in PROMISED:
         pytest.fail(reason)
     pytest.skip(reason)

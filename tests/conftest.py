@@ -21,7 +21,7 @@ from harness.prerequisites import HIDDEN, is_reachable, skip_or_fail
 from harness.program.settings import create_settings
 from saldo.bootstrap.service import run_service
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.schema.migrate import prepare
+from saldo.store.schema.migrate import prepare_schema
 from tests.certificates import shorten_authorities
 from tests.logging_state import restore_logging
 from tests.order import place_of
@@ -48,7 +48,7 @@ def embedded_server() -> Iterator[EmbeddedServer]:
     server = EmbeddedServer(directory)
     server.start()
     try:
-        prepare(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
+        prepare_schema(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
         yield server
     finally:
         server.stop()
@@ -71,7 +71,9 @@ def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
 def empty_ledger(embedded_server: EmbeddedServer) -> Iterator[Database]:
     """An empty ledger to copy, because the migrations take longer than a copy."""
     with databases.create_embedded_database(embedded_server) as database:
-        prepare(database.owner_url, database.service_url, currency_decimals=2, max_lateness=None)
+        prepare_schema(
+            database.owner_url, database.service_url, currency_decimals=2, max_lateness=None
+        )
         yield database
 
 

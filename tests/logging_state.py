@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Final
 
 SET_UP: Final = (None, "saldo", "alembic")
-"""The loggers whose levels `saldo.observability.logs.set_up` changes; None is the root logger."""
+"""The loggers whose levels `saldo.observability.logs.configure_logging` changes; None is the root logger."""
 
 
 @contextmanager

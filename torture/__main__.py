@@ -28,9 +28,9 @@ from torture.trial import NO_MUTANT, Trial
 
 def main() -> None:
     """Run the suite or the trials, and exit with 1 if anything is wrong."""
-    given = _arguments().parse_args()
-    seed = given.seed or secrets.token_hex(4)
-    directory = given.directory or Path(tempfile.mkdtemp(prefix="saldo-torture-"))
+    options = _arguments().parse_args()
+    seed = options.seed or secrets.token_hex(4)
+    directory = options.directory or Path(tempfile.mkdtemp(prefix="saldo-torture-"))
     began = time.monotonic()
 
     def say(text: str) -> None:
@@ -39,43 +39,43 @@ def main() -> None:
     # The suite kills the broker on purpose, and the broker's client libraries log each attempt to reconnect.
     for name in ("aio_pika", "aiormq", "rstream"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    choose = _trials if given.mutant else _run
-    work = choose(given, directory.resolve(), seed, say)
+    choose = _trials if options.mutant else _run
+    work = choose(options, directory.resolve(), seed, say)
     directory.mkdir(parents=True, exist_ok=True)
     print(f"seed {seed}; evidence in {directory}", flush=True)
     code = asyncio.run(_until_ended(work))
-    if given.report and (directory / report.SUMMARY).exists():
+    if options.report and (directory / report.SUMMARY).exists():
         report.render(directory)
     print(f"seed {seed}; evidence in {directory}")
     sys.exit(code)
 
 
 def _run(
-    given: argparse.Namespace, directory: Path, seed: str, say: Callable[[str], None]
+    options: argparse.Namespace, directory: Path, seed: str, say: Callable[[str], None]
 ) -> Coroutine[Any, Any, int]:
     """Check the options of a normal run and return its coroutine, whose result is the exit code."""
-    names = given.faults.split(",") if given.faults else [*KINDS]
+    names = options.faults.split(",") if options.faults else [*KINDS]
     if unknown := set(names) - KINDS.keys():
         sys.exit(f"no such fault: {', '.join(sorted(unknown))}; there are: {', '.join(KINDS)}")
     program = rabbitmq.find()
     if program is None:
         sys.exit("rabbitmq-server is not installed (Debian: package rabbitmq-server)")
     run = Run(directory, program, seed, say)
-    return run.run(kinds=[KINDS[name] for name in names], seconds=given.seconds)
+    return run.run(kinds=[KINDS[name] for name in names], seconds=options.seconds)
 
 
 def _trials(
-    given: argparse.Namespace, directory: Path, seed: str, say: Callable[[str], None]
+    options: argparse.Namespace, directory: Path, seed: str, say: Callable[[str], None]
 ) -> Coroutine[Any, Any, int]:
     """Check the options of trials of one mutant or of all, and return a coroutine whose result is the exit code."""
     names = [*NAMES, NO_MUTANT]
-    if given.mutant != "all":
-        if given.mutant not in names:
-            sys.exit(f"no such bug: {given.mutant}; there are: {', '.join(names)}, all")
-        names = [given.mutant]
-    if given.faults or given.report:
+    if options.mutant != "all":
+        if options.mutant not in names:
+            sys.exit(f"no such bug: {options.mutant}; there are: {', '.join(names)}, all")
+        names = [options.mutant]
+    if options.faults or options.report:
         sys.exit("--mutant goes with neither --faults nor --report")
-    return _try(names, directory, seed, say, given.seconds)
+    return _try(names, directory, seed, say, options.seconds)
 
 
 async def _try(

@@ -83,7 +83,7 @@ class Nemesis:
         self._consumers = consumers
         self._random = random.Random(seed)
         self._say = say
-        self._told: list[asyncio.Task[None]] = []
+        self._delivery_measurements: list[asyncio.Task[None]] = []
         self.happened: list[InjectedFault] = []
 
     async def run(self, kinds: Sequence[type[Fault]], seconds: float) -> None:
@@ -101,7 +101,7 @@ class Nemesis:
                     left.remove(together[1])
             # Each fault has its own random source, so that its draws don't change the faults that come after it.
             sources = [random.Random(self._random.getrandbits(64)) for _ in together]
-            await self._do(
+            await self._inject(
                 [kind(self._world, own) for kind, own in zip(together, sources, strict=True)]
             )
             await asyncio.sleep(self._random.uniform(*PAUSE_SECONDS))
@@ -112,38 +112,38 @@ class Nemesis:
 
     async def finish(self) -> None:
         """Wait for the measurements that are still running."""
-        await asyncio.gather(*self._told)
+        await asyncio.gather(*self._delivery_measurements)
 
-    async def _do(self, faults: Sequence[Fault]) -> None:
+    async def _inject(self, faults: Sequence[Fault]) -> None:
         names = [fault.kind for fault in faults]
         await asyncio.gather(
             *(
-                self._do_one(fault, " and ".join(names[:index] + names[index + 1 :]))
+                self._inject_one(fault, " and ".join(names[:index] + names[index + 1 :]))
                 for index, fault in enumerate(faults)
             )
         )
 
-    async def _do_one(self, fault: Fault, beside: str) -> None:
+    async def _inject_one(self, fault: Fault, concurrent_with: str) -> None:
         await fault.prepare()
-        one = InjectedFault(fault.kind, fault.target, beside, time.monotonic())
-        self.happened.append(one)
+        injected = InjectedFault(fault.kind, fault.target, concurrent_with, time.monotonic())
+        self.happened.append(injected)
         what = f" ({fault.target})" if fault.target else ""
         self._say(f"{fault.kind}{what}")
         available: asyncio.Task[bool] | None = None
         try:
             await fault.begin()
             if fault.from_begin:
-                available = asyncio.create_task(self._until_available(one, one.began))
+                available = asyncio.create_task(self._measure_recovery(injected, injected.began))
             await asyncio.sleep(fault.lasts_seconds)
         finally:
             await fault.end()
-            one.ended = time.monotonic()
+            injected.ended = time.monotonic()
         if available is None:
-            available = asyncio.create_task(self._until_available(one, one.ended))
+            available = asyncio.create_task(self._measure_recovery(injected, injected.ended))
         if not await available:
             self._say(f"{fault.kind}: not available again in {AVAILABLE_SECONDS_MAX:.0f} s")
 
-    async def _until_available(self, one: InjectedFault, since: float) -> bool:
+    async def _measure_recovery(self, injected: InjectedFault, since: float) -> bool:
         """Measure the recovery, and return whether both services answered in time."""
         try:
             async with asyncio.timeout(AVAILABLE_SECONDS_MAX):
@@ -152,23 +152,25 @@ class Nemesis:
                 )
         except TimeoutError:
             return False
-        one.recovery_seconds = time.monotonic() - since
-        one.unserved_seconds = _longest_gap(self._board.answered, one.began, time.monotonic())
+        injected.recovery_seconds = time.monotonic() - since
+        injected.unserved_seconds = _longest_gap(
+            self._board.answered, injected.began, time.monotonic()
+        )
         ids = {post.uuid for post in posts}
         if self._consumers is not None:
-            told = self._until_told(self._consumers, one, ids, since)
-            self._told.append(asyncio.create_task(told))
+            told = self._measure_delivery(self._consumers, injected, ids, since)
+            self._delivery_measurements.append(asyncio.create_task(told))
         return True
 
-    async def _until_told(
-        self, consumers: Consumers, one: InjectedFault, ids: set[str], since: float
+    async def _measure_delivery(
+        self, consumers: Consumers, injected: InjectedFault, ids: set[str], since: float
     ) -> None:
         names = [name for name in consumers.names if name != STREAM]
         with suppress(TimeoutError):
             async with asyncio.timeout(DELIVERY_SECONDS_MAX):
                 while any(ids - consumers.seen[name] for name in names):
                     await asyncio.sleep(0.02)
-            one.delivery_recovery_seconds = time.monotonic() - since
+            injected.delivery_recovery_seconds = time.monotonic() - since
 
     async def _probe_until_answered(self, port: int) -> Post:
         """Send probes at a fixed interval, without waiting for earlier ones, until one of them is answered 200."""

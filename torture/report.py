@@ -65,8 +65,8 @@ def recovery_table(happened: Sequence[InjectedFault]) -> str:
     for each in happened:
         kinds.setdefault(each.kind, []).append(each)
     rows = [
-        "| fault | times | available again, median | at the longest | longest outage "
-        "| events delivered again, median |",
+        "| fault | times injected | service recovered, median | service recovered, maximum | longest outage "
+        "| consumers recovered, median |",
         "|---|---|---|---|---|---|",
     ]
     for kind in sorted(kinds):
@@ -92,7 +92,9 @@ def totals_table(summary: Summary, happened: Sequence[InjectedFault]) -> str:
         rows.append(f"| {name} | {total:,}: {ends} |")
     rows.append(f"| transactions recorded | {summary.recorded:,} |")
     for consumer, count in sorted(summary.deliveries.items()):
-        rows.append(f"| events to the consumer `{consumer}`, repeated ones too | {count:,} |")
+        rows.append(
+            f"| deliveries to the consumer `{consumer}`, redeliveries included | {count:,} |"
+        )
     found = "not checked" if summary.faults_found is None else f"{summary.faults_found}"
     rows.append(f"| **faults of the service that the checker found** | **{found}** |")
     return "\n".join(rows)
@@ -102,7 +104,7 @@ def origin(summary: Summary) -> str:
     """Return a sentence with the run's length, seed and machine, and the command that repeats it."""
     return (
         f"{summary.seconds:.0f} seconds of faults, seed `{summary.seed}`, {summary.machine}. "
-        f"The same again: `make torture TORTURE_SECONDS={summary.seconds:.0f} ARGS='--seed {summary.seed}'`."
+        f"To repeat the run: `make torture TORTURE_SECONDS={summary.seconds:.0f} ARGS='--seed {summary.seed}'`."
     )
 
 

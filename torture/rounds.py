@@ -54,7 +54,13 @@ class Rounds:
     """All rounds of one world. It is an asynchronous context manager."""
 
     def __init__(
-        self, world: World, directory: Path, seed: str, say: Callable[[str], None], *, told: bool
+        self,
+        world: World,
+        directory: Path,
+        seed: str,
+        say: Callable[[str], None],
+        *,
+        has_consumers: bool,
     ) -> None:
         """Open the files of the evidence.
 
@@ -71,7 +77,9 @@ class Rounds:
         self._operations = self._recorder(OPERATIONS)
         deliveries = self._recorder(DELIVERIES)
         self._consumers = (
-            Consumers(deliveries, None, world.services, f"{seed}-consumers") if told else None
+            Consumers(deliveries, None, world.services, f"{seed}-consumers")
+            if has_consumers
+            else None
         )
         names = self._consumers.names if self._consumers else ()
         (directory / CONSUMERS).write_bytes(msgspec.json.encode(names))
@@ -107,7 +115,7 @@ class Rounds:
         one = Nemesis(self._world, self._board, None, f"{seed}-nemesis", self._say)
         await run_while_clients_work(clients, self._harm(one, [] if kind is None else [kind]))
         if self._consumers is not None:
-            await self._until_told(self._consumers)
+            await self._wait_until_delivered(self._consumers)
         await self._read()
         for file in self._files:
             file.flush()
@@ -118,7 +126,7 @@ class Rounds:
         await asyncio.sleep(BEFORE_FAULT_SECONDS)
         await one.run(kinds, ROUND_SECONDS - BEFORE_FAULT_SECONDS)
 
-    async def _until_told(self, consumers: Consumers) -> None:
+    async def _wait_until_delivered(self, consumers: Consumers) -> None:
         """Post a last transaction of each user, and wait until all consumers have received these transactions.
 
         By then they have received all earlier events, too. The wait ends early when nothing has been delivered for

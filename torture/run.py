@@ -182,9 +182,9 @@ class Run:
         return checked.returncode
 
 
-def keep_logs(place: Path, directory: Path) -> None:
+def keep_logs(world_directory: Path, directory: Path) -> None:
     """Copy the logs of all processes to the evidence."""
-    for log in place.glob("*.log"):
+    for log in world_directory.glob("*.log"):
         shutil.copy(log, directory)
-    for log in place.glob("?/postgresql.log"):
+    for log in world_directory.glob("?/postgresql.log"):
         shutil.copy(log, directory / f"postgresql-{log.parent.name}.log")

@@ -74,13 +74,19 @@ class Trial:
         self._say(str(verdict))
         return verdict
 
-    async def _try(self, place: Path, seconds: float) -> None:
-        told = self._planted is None or any(kind.startswith("event") for kind in self._expected)
+    async def _try(self, world_directory: Path, seconds: float) -> None:
+        has_consumers = self._planted is None or any(
+            kind.startswith("event") for kind in self._expected
+        )
         planted = None if self._planted is None else self._name
-        settings = SETTINGS | {"SALDO_RELAY_ENABLED": str(told).lower()}
+        settings = SETTINGS | {"SALDO_RELAY_ENABLED": str(has_consumers).lower()}
         async with (
-            World(place, None, standby=False, settings=settings, planted=planted) as world,
-            Rounds(world, self._directory, self._seed, self._say, told=told) as rounds,
+            World(
+                world_directory, None, standby=False, settings=settings, planted=planted
+            ) as world,
+            Rounds(
+                world, self._directory, self._seed, self._say, has_consumers=has_consumers
+            ) as rounds,
         ):
             deadline = time.monotonic() + seconds
             for kind in self._faults(world):

@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 
 from saldo.http.api.context import AppContext
 from saldo.http.litestar_app import create_framework
-from saldo.http.openapi.document import openapi_document
+from saldo.http.openapi.document import build_openapi_document
 from saldo.settings.model import Settings
 from website.schemas import Schema, describe_type, escape_cell, field_table, referenced_components
 
@@ -47,7 +47,7 @@ class _ServiceStub:
 def document() -> dict[str, Any]:
     """Return the OpenAPI document, without starting a service."""
     app = create_framework(cast("AppContext", _ServiceStub()))
-    return openapi_document(app)
+    return build_openapi_document(app)
 
 
 def page() -> str:

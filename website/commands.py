@@ -37,6 +37,6 @@ def _unescape(text: str) -> str:
     )
 
 
-def _fence_examples(found: re.Match[str]) -> str:
-    examples = [line.strip() for line in found[1].splitlines() if line.strip()]
+def _fence_examples(match: re.Match[str]) -> str:
+    examples = [line.strip() for line in match[1].splitlines() if line.strip()]
     return "Examples:\n\n```text\n" + "\n".join(examples) + "\n```\n\n"

@@ -14,8 +14,9 @@ _BEGINNING: Final = """# Events
 
 Saldo publishes each new user and each transaction, posted or refused, as a
 [CloudEvent 1.0](https://cloudevents.io) in JSON. It also publishes an event when it disables a webhook. Each event is
-delivered at least once, and the events of a user are delivered in order, to [RabbitMQ](../howto/consume-events.md), to [webhooks](../howto/webhooks.md) and to
-subscribers of the [live stream](../howto/live-events.md). The live stream has no events about webhooks.
+delivered at least once, and the events of a user are delivered in order, to [RabbitMQ](../howto/consume-events.md), to
+[webhooks](../howto/webhooks.md) and to subscribers of the [live stream](../howto/live-events.md). The live stream has
+no events about webhooks.
 """
 
 

@@ -89,11 +89,11 @@ def rewrite_links(text: str, source: str, place: str, places: dict[str, str]) ->
         PagesError: The target of a link does not exist.
     """
 
-    def replace_link(found: re.Match[str]) -> str:
-        image, label, link = found.groups()
+    def replace_link(match: re.Match[str]) -> str:
+        image, label, link = match.groups()
         path, hash_, anchor = link.partition("#")
         if "://" in link or link.startswith("mailto:") or not path:
-            return found[0]
+            return match[0]
         target = os.path.normpath(Path(source).parent / path)
         if not (ROOT / target).exists():
             raise PagesError(f"{source}: a link leads to {path}, which is not there")

@@ -114,28 +114,28 @@ def _rows(bench: RunContext, nodes: Nodes, settings: dict[str, str], name: str) 
         # Warm up, so that all connections from the lanes to the workers are open.
         ndjson.send(running.url, bench.body(bench.workload(WARM_LINES), users=USERS).data)
         for connections in CONNECTIONS:
-            found = RoundResults()
+            results = RoundResults()
             for _ in range(bench.scale.rounds):
                 requests = bench.posts(bench.workload(0), users=USERS)
                 load = wrk.WrkLoad(running.url, requests, connections)
-                with _record_cost(nodes, running, found) as counted:
+                with _record_cost(nodes, running, results) as counted:
                     driven = wrk.drive(load, bench.scale.seconds)
                     counted.append(driven.requests)
                 requests.file.unlink()
-                found.rate.add(driven.rate)
-                found.p99_ms.add(driven.p99_ms)
+                results.rate.add(driven.rate)
+                results.p99_ms.add(driven.p99_ms)
             yield from _result_rows(
-                f"distributed: single POST, {connections} connections, {name}", found
+                f"distributed: single POST, {connections} connections, {name}", results
             )
-        found = RoundResults()
+        results = RoundResults()
         for _ in range(bench.scale.rounds):
             body = bench.body(bench.workload(BULK_LINES), users=USERS)
-            with _record_cost(nodes, running, found) as counted:
+            with _record_cost(nodes, running, results) as counted:
                 answer = ndjson.send(running.url, body.data)
                 counted.append(BULK_LINES)
             ndjson.check(answer, body.data)
-            found.rate.add(BULK_LINES / answer.seconds)
-        yield from _result_rows(f"distributed: bulk, {name}", found)
+            results.rate.add(BULK_LINES / answer.seconds)
+        yield from _result_rows(f"distributed: bulk, {name}", results)
 
 
 def _idle(bench: RunContext, nodes: Nodes, settings: dict[str, str]) -> Series:
@@ -151,18 +151,20 @@ def _idle(bench: RunContext, nodes: Nodes, settings: dict[str, str]) -> Series:
     return found
 
 
-def _result_rows(name: str, found: RoundResults) -> Iterator[Row]:
-    yield Row(name, found.rate, "/s")
-    if found.p99_ms.values:
-        yield Row(f"{name}: p99", found.p99_ms, "ms")
-    yield Row(f"{name}: transactions in a call", found.batch, "")
-    yield Row(f"{name}: service", found.service_us, "µs")
-    yield Row(f"{name}: coordinator", found.coordinator_us, "µs")
-    yield Row(f"{name}: workers", found.workers_us, "µs")
+def _result_rows(name: str, results: RoundResults) -> Iterator[Row]:
+    yield Row(name, results.rate, "/s")
+    if results.p99_ms.values:
+        yield Row(f"{name}: p99", results.p99_ms, "ms")
+    yield Row(f"{name}: transactions in a call", results.batch, "")
+    yield Row(f"{name}: service", results.service_us, "µs")
+    yield Row(f"{name}: coordinator", results.coordinator_us, "µs")
+    yield Row(f"{name}: workers", results.workers_us, "µs")
 
 
 @contextmanager
-def _record_cost(nodes: Nodes, running: ServiceProcess, found: RoundResults) -> Iterator[list[int]]:
+def _record_cost(
+    nodes: Nodes, running: ServiceProcess, results: RoundResults
+) -> Iterator[list[int]]:
     """Add the cost per transaction of a round. The caller appends the number of transactions to the yielded list."""
     counted: list[int] = []
     before = (*nodes.seconds(), tree_seconds(running.process.pid), *_batches(running.url))
@@ -171,10 +173,10 @@ def _record_cost(nodes: Nodes, running: ServiceProcess, found: RoundResults) -> 
     coordinator, workers, served, requests, calls = (
         b - a for a, b in zip(before, after, strict=True)
     )
-    found.coordinator_us.add(coordinator / counted[0] * 1e6)
-    found.workers_us.add(workers / counted[0] * 1e6)
-    found.service_us.add(served / counted[0] * 1e6)
-    found.batch.add(requests / max(calls, 1))
+    results.coordinator_us.add(coordinator / counted[0] * 1e6)
+    results.workers_us.add(workers / counted[0] * 1e6)
+    results.service_us.add(served / counted[0] * 1e6)
+    results.batch.add(requests / max(calls, 1))
 
 
 def _batches(url: str) -> tuple[float, float]:

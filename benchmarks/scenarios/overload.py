@@ -191,26 +191,31 @@ def _curve(
     driver = Driver(bench, service, fresh=fresh)
     capacity = driver.capacity()
     peaks, before, after = Series(), Series(), Series()
-    found = {factor: LoadResults() for factor in factors}
+    results = {factor: LoadResults() for factor in factors}
     before.add(megabytes(service))
     for _ in range(bench.scale.rounds):
         best = 0.0
         for factor in factors:
-            well = _well_seconds(found[factors[0]])
+            well = _well_seconds(results[factors[0]])
             best = max(
-                best, _round(bench, driver, found[factor], factor * capacity, capacity, well)
+                best, _round(bench, driver, results[factor], factor * capacity, capacity, well)
             )
         peaks.add(best)
     after.add(megabytes(service))
     yield Row(f"{name}: peak, answered 200", peaks, "/s")
     for factor in factors:
         targets = TARGETS if factor == FACTORS[-1] and not fresh else {}
-        yield from _rows(f"{name}, {factor:g} times capacity", found[factor], peaks, targets)
+        yield from _rows(f"{name}, {factor:g} times capacity", results[factor], peaks, targets)
     yield Row(f"{name}: memory of the service", after, "MB", "before it", before.median)
 
 
 def _round(
-    bench: RunContext, driver: Driver, found: LoadResults, rate: float, capacity: float, well: float
+    bench: RunContext,
+    driver: Driver,
+    results: LoadResults,
+    rate: float,
+    capacity: float,
+    well: float,
 ) -> float:
     """Run one load, and then half of the capacity.
 
@@ -224,8 +229,8 @@ def _round(
         print(f"{rate:.0f} requests a second: {error}; no figure", file=sys.stderr)
         return 0.0
     part = part_of(driven, WARM_SECONDS, end)
-    found.add(part)
-    found.recovery.add(recovery(driven, end, well))
+    results.add(part)
+    results.recovery.add(recovery(driven, end, well))
     return part.in_time / part.seconds
 
 
@@ -238,19 +243,19 @@ def _well_seconds(half: LoadResults) -> float:
 
 
 def _rows(
-    name: str, found: LoadResults, peaks: Series, targets: dict[str, Target]
+    name: str, results: LoadResults, peaks: Series, targets: dict[str, Target]
 ) -> Iterator[Row]:
-    if not found.good.values:
+    if not results.good.values:
         return
-    yield Row(f"{name}: 200", found.good, "/s", "peak", peaks.median, targets.get("200"))
-    yield Row(f"{name}: 200, p50", found.p50_ms, "ms")
-    yield Row(f"{name}: 200, p99", found.p99_ms, "ms", target=targets.get("p99"))
-    yield Row(f"{name}: 503 with Retry-After", found.shed, "% of all")
-    if found.shed_p99_ms.values:
-        yield Row(f"{name}: 503, p50", found.shed_p50_ms, "ms")
-        yield Row(f"{name}: 503, p99", found.shed_p99_ms, "ms")
-    yield Row(f"{name}: neither", found.otherwise, "% of all")
-    yield Row(f"{name}: until all is well", found.recovery, "s", target=targets.get("recovery"))
+    yield Row(f"{name}: 200", results.good, "/s", "peak", peaks.median, targets.get("200"))
+    yield Row(f"{name}: 200, p50", results.p50_ms, "ms")
+    yield Row(f"{name}: 200, p99", results.p99_ms, "ms", target=targets.get("p99"))
+    yield Row(f"{name}: 503 with Retry-After", results.shed, "% of all")
+    if results.shed_p99_ms.values:
+        yield Row(f"{name}: 503, p50", results.shed_p50_ms, "ms")
+        yield Row(f"{name}: 503, p99", results.shed_p99_ms, "ms")
+    yield Row(f"{name}: neither", results.otherwise, "% of all")
+    yield Row(f"{name}: until all is well", results.recovery, "s", target=targets.get("recovery"))
 
 
 def part_of(driven: LoadResult, begin: float, end: float) -> PhaseResult:

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from saldo.store.citus.setup import distribute
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.schema.migrate import prepare
+from saldo.store.schema.migrate import prepare_schema
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def create_ledger(
         if distributed
         else create_database(superuser_url) as database
     ):
-        prepare(
+        prepare_schema(
             database.owner_url,
             database.service_url,
             currency_decimals=2,

@@ -74,7 +74,7 @@ class Pgbouncer:
 
     def start(self) -> None:
         """Start the process and wait until it answers."""
-        prefix = self._account.prefix([self._directory])
+        prefix = self._account.build_command_prefix([self._directory])
         self._process = subprocess.Popen(
             [*prefix, self._program, "--quiet", str(self._directory / "pgbouncer.ini")],
             stdin=subprocess.DEVNULL,

@@ -12,7 +12,13 @@ import psycopg
 
 from harness.postgresql.databases import Database
 from saldo.ledger.model import Entry, Kind, Outcome, TransactionRequest
-from saldo.ledger.seals import FIRST_PREVIOUS, entry_bytes, leaf_hash, merkle_root, seal_hash
+from saldo.ledger.seals import (
+    FIRST_PREVIOUS,
+    compute_merkle_root,
+    encode_entry,
+    hash_leaf,
+    hash_seal,
+)
 
 DAY = timedelta(days=1)
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
@@ -100,9 +106,9 @@ def seal(database: Database, *, leave: int = 0, size: int = SEALED) -> None:
             entries = read_entries(connection, shard)
             for begin in range(sealed, len(entries) - leave, size):
                 part = entries[begin : min(begin + size, len(entries) - leave)]
-                root = merkle_root([leaf_hash(entry_bytes(entry)) for entry in part])
+                root = compute_merkle_root([hash_leaf(encode_entry(entry)) for entry in part])
                 first, end = part[0].seq, part[-1].seq
-                previous = seal_hash(previous, shard, first, end, root)
+                previous = hash_seal(previous, shard, first, end, root)
                 connection.execute(
                     "INSERT INTO saldo.seals (shard, first_seq, last_seq, root, hash) VALUES (%s, %s, %s, %s, %s)",
                     (shard, first, end, root, previous),

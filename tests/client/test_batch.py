@@ -23,10 +23,10 @@ from saldo.client.errors import (
 )
 from saldo.client.models import Posted
 from saldo.client.payloads import Deposit
-from saldo.client.retry import Retries, no_response_error
+from saldo.client.retry import Retries, create_no_response_error
 
 RETRIES = Retries(timeout_seconds=10, pause_seconds=0.1, pause_seconds_max=2)
-BROKEN = no_response_error(httpx.ReadError("broken"))
+BROKEN = create_no_response_error(httpx.ReadError("broken"))
 
 
 def batch_of(count: int) -> BulkRequest[int]:

@@ -24,7 +24,7 @@ from saldo.client import (
     UnavailableError,
     UnexpectedAnswerError,
 )
-from saldo.ledger.model import Limits
+from saldo.ledger.model import LedgerLimits
 from saldo.testing import NO_PAUSES, FakeSaldo
 
 NO_PATIENCE = Retries(timeout_seconds=0)
@@ -212,7 +212,7 @@ def test_clock_of_the_fake_can_be_set() -> None:
 
 
 def test_rules_of_the_fake_can_be_set() -> None:
-    with FakeSaldo(decimals=0, limits=Limits(balance_max=10)).client() as client:
+    with FakeSaldo(decimals=0, limits=LedgerLimits(balance_max=10)).client() as client:
         user = client.create_user("Artem")
         with pytest.raises(BalanceAboveMaximumError) as above:
             client.deposit(user.id, 11)

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from saldo.client.errors import PositionGoneError, UnavailableError, UnexpectedAnswerError
 from saldo.client.event_stream import EventStreamState
 from saldo.client.models import Event, UserData
-from saldo.client.retry import Retries, no_response_error
+from saldo.client.retry import Retries, create_no_response_error
 from saldo.client.sse import FRAME_BYTES_MAX, FrameParser
 
 RETRIES = Retries(pause_seconds=0.1, pause_seconds_max=2)
-BROKEN = no_response_error(httpx.ReadError("broken"))
+BROKEN = create_no_response_error(httpx.ReadError("broken"))
 
 
 def frame(number: int, position: str = "") -> bytes:

@@ -25,7 +25,7 @@ from saldo.client import (
     SaldoError,
     UnavailableError,
 )
-from saldo.client.connection_options import tls_context
+from saldo.client.connection_options import create_tls_context
 
 HASTY = Retries(timeout_seconds=0.2, attempt_seconds=0.2)
 DRIP_SECONDS_MAX = 10
@@ -352,11 +352,11 @@ def test_unusable_proxy_setting_is_named_without_its_password(
 
 def test_certificates_are_loaded_for_https_only() -> None:
     """Check that no certificates are loaded for http, since that takes longer than a call; then nothing is trusted."""
-    plain = tls_context("http://localhost:8000")
+    plain = create_tls_context("http://localhost:8000")
     assert plain.get_ca_certs() == []
     assert (plain.verify_mode, plain.check_hostname) == (ssl.CERT_REQUIRED, True)
-    secure = tls_context("https://saldo.example")
+    secure = create_tls_context("https://saldo.example")
     assert secure.get_ca_certs() != []
     assert (secure.verify_mode, secure.check_hostname) == (ssl.CERT_REQUIRED, True)
-    assert tls_context("https://saldo.example", plain) is plain
-    assert tls_context("https://saldo.example", verify=False).verify_mode == ssl.CERT_NONE
+    assert create_tls_context("https://saldo.example", plain) is plain
+    assert create_tls_context("https://saldo.example", verify=False).verify_mode == ssl.CERT_NONE

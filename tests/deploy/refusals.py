@@ -13,7 +13,7 @@ from uuid import uuid4
 import httpx
 import psycopg
 
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 
 CONNECTIONS_MAX = 24
 QUEUE_REQUESTS_MAX = 4
@@ -81,7 +81,7 @@ class RejectedClients:
     def _overload(self, count: int) -> None:
         """Let some requests wait until their deadline, so that later ones find the queue full."""
         with psycopg.connect(self._lock_url) as connection, self._client(ADMIN_KEY) as client:
-            connection.execute(statement("ledger/lock_all_shards"))
+            connection.execute(load_statement("ledger/lock_all_shards"))
             over = self.codes["overloaded"] + count
 
             def wait() -> None:

@@ -19,9 +19,9 @@ from harness.events.rabbitmq import Broker
 from harness.ports import find_free_ports
 from harness.prerequisites import find_program
 from saldo.settings.model import Settings
-from saldo.store.connections.connection import check
+from saldo.store.connections.connection import check_connection
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.schema.migrate import prepare
+from saldo.store.schema.migrate import prepare_schema
 from tests.deploy.image import ROOT, stages
 from tests.deploy.manifests import KUBERNETES, read
 
@@ -270,8 +270,8 @@ async def test_init_script_creates_the_roles_of_the_service(
         re.sub(r"@postgres:5432/(\w+)$", rf"@/\1?host={host}&port=5432", urls[name])
         for name in ("SALDO_DATABASE_OWNER_URL", "SALDO_DATABASE_URL")
     )
-    prepare(owner_url, service_url, currency_decimals=2, max_lateness=None)
-    await check(service_url)
+    prepare_schema(owner_url, service_url, currency_decimals=2, max_lateness=None)
+    await check_connection(service_url)
 
 
 def test_broker_accepts_its_configuration(tmp_path: Path, rabbitmq_program: str) -> None:

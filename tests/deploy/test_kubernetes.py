@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from harness.program.settings import create_settings
-from saldo.bootstrap.pools import connections_of_relay, connections_of_service
+from saldo.bootstrap.pools import count_relay_connections, count_service_connections
 from saldo.settings.model import Settings
 from saldo.version import VERSION
 from tests.deploy.manifests import (
@@ -191,8 +191,10 @@ def test_all_pods_together_fit_the_connections_of_the_database() -> None:
     assert "replicas" not in deployment["spec"]
     assert autoscaler["minReplicas"] > 1
     lanes = int(environment(deployment)["SALDO_LANES"])
-    a_service = connections_of_service(create_settings("postgresql://saldo@db/saldo", lanes=lanes))
-    a_relay = connections_of_relay()
+    a_service = count_service_connections(
+        create_settings("postgresql://saldo@db/saldo", lanes=lanes)
+    )
+    a_relay = count_relay_connections()
     services = _pods_max(deployment, autoscaler["maxReplicas"])
     relay = only(manifests, "Deployment", "saldo-relay")
     relays = _pods_max(relay, relay["spec"]["replicas"])
@@ -211,12 +213,12 @@ def test_all_pods_together_fit_the_connections_of_the_database() -> None:
 
 
 def test_the_page_on_postgresql_has_the_same_connections() -> None:
-    text = (ROOT / "docs/howto/postgresql.md").read_text()
+    text = " ".join((ROOT / "docs/howto/postgresql.md").read_text().split())
     settings = create_settings("postgresql://saldo@db/saldo", lanes=2)
-    beside = connections_of_service(settings) - 2 - settings.read_connections
+    beside = count_service_connections(settings) - 2 - settings.read_connections
     assert f"`SALDO_LANES` + `SALDO_READ_CONNECTIONS` + {beside}" in text
-    assert f"{connections_of_service(settings)} with two lanes" in text
-    assert f"a relay up to {connections_of_relay()}" in text
+    assert f"{count_service_connections(settings)} with two lanes" in text
+    assert f"(`saldo relay`), with up to {count_relay_connections()} connections" in text
 
 
 def test_budgets_and_policies_select_existing_pods() -> None:

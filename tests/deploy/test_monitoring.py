@@ -37,7 +37,7 @@ from harness.prometheus import (
     substitute_variables,
 )
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 from tests.deploy import refusals
 
 QUICK = {
@@ -216,7 +216,7 @@ def test_full_queue_fires_alerts(
             watching.wait_for(
                 lambda: has_value(watching.query("saldo_requests_shed_total")), "a scrape"
             )
-            connection.execute(statement("ledger/lock_all_shards"))
+            connection.execute(load_statement("ledger/lock_all_shards"))
             for name in OVERLOADED:
                 watching.wait_until_firing(name)
             # No alerts fire but those of waiting requests and of a busy machine.
@@ -326,7 +326,7 @@ def test_slow_transactions_fire_an_alert(
             "a scrape",
         )
         with psycopg.connect(own_server.service_url) as connection:
-            connection.execute(statement("ledger/lock_all_shards"))
+            connection.execute(load_statement("ledger/lock_all_shards"))
             with _post_continuously(running.url, user_id, clients=12):
                 watching.wait_until_firing("SaldoLatencyBudgetBurnsFast")
                 connection.rollback()

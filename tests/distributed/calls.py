@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from saldo.ledger.model import Decision, Limits, TransactionRequest
+from saldo.ledger.model import Decision, LedgerLimits, TransactionRequest
 from saldo.store.poster import Poster
 from saldo.store.reader import Reader
 
-LIMITS = Limits()
+LIMITS = LedgerLimits()
 
 
 @dataclass

@@ -19,8 +19,8 @@ from saldo.ledger.model import SHARDS, Outcome
 from saldo.store.citus.placement import connect_to_node, read_shard_nodes
 from saldo.store.citus.setup import distribute
 from saldo.store.errors import ConfigurationError, ConnectionLostError
-from saldo.store.schema.migrate import prepare
-from saldo.store.statements import statement
+from saldo.store.schema.migrate import prepare_schema
+from saldo.store.statements import load_statement
 from tests.distributed.calls import connect_store, request
 
 pytestmark = pytest.mark.citus
@@ -87,7 +87,9 @@ def test_the_shards_are_spread_evenly(cluster: Database) -> None:
 
 def test_database_without_citus_cannot_be_distributed(citus_url: str) -> None:
     with databases.create_database(citus_url) as database:
-        prepare(database.owner_url, database.service_url, currency_decimals=2, max_lateness=None)
+        prepare_schema(
+            database.owner_url, database.service_url, currency_decimals=2, max_lateness=None
+        )
         with pytest.raises(ConfigurationError, match="CREATE EXTENSION citus"):
             distribute(database.owner_url, database.service_url)
 
@@ -101,7 +103,8 @@ async def test_each_shard_has_a_node_and_other_servers_are_rejected(cluster: Dat
             await connection.close()
             for other in (node._replace(number=99), node._replace(ledger="another")):
                 with pytest.raises(
-                    ConnectionLostError, match="is another node than the placement says"
+                    ConnectionLostError,
+                    match="is not the Citus worker that the coordinator lists there",
                 ):
                     await connect_to_node(other, cluster.service_url, **SESSION)
     with psycopg.connect(cluster.owner_url) as connection:
@@ -138,7 +141,7 @@ async def test_query_for_one_user_goes_to_one_shard(cluster: Database) -> None:
                 ("audit_scan/last_entry_by_horizon", (user_id, 10, 0, 10)),
                 ("transactions/by_uuid_and_user", (uuid4(), user_id)),
             ):
-                text = statement(name, distributed=True)
+                text = load_statement(name, distributed=True)
                 rows = await connection.fetch(f"EXPLAIN (FORMAT JSON) {text}", *arguments)
                 (plan,) = json.loads(rows[0][0])
                 assert _tasks(plan["Plan"]) == 1, (name, plan)
@@ -183,7 +186,7 @@ def test_maximum_lateness_can_be_changed(cluster: Database) -> None:
     from datetime import timedelta
 
     urls = (cluster.owner_url, cluster.service_url)
-    prepare(*urls, currency_decimals=2, max_lateness=timedelta(days=30))
+    prepare_schema(*urls, currency_decimals=2, max_lateness=timedelta(days=30))
     with psycopg.connect(cluster.service_url) as connection:
         row = connection.execute("SELECT max_lateness, lateness_bound FROM saldo.ledger").fetchone()
     assert row == (timedelta(days=30), timedelta(days=30))

@@ -11,7 +11,7 @@ from harness.postgresql import databases
 from harness.postgresql.databases import Database
 from harness.program.service import run_service_process
 from harness.replica_reads import UserClient
-from saldo.store.citus.coordinator import coordinator_of
+from saldo.store.citus.coordinator import find_coordinator_url
 from saldo.store.errors import ConfigurationError
 from tests.distributed.test_distribute import program
 
@@ -36,11 +36,11 @@ def worker(citus_url: str, cluster: Database) -> Database:
 def test_coordinator_is_found_from_a_worker(cluster: Database, worker: Database) -> None:
     # The URL is parsed like the driver parses it: parameters in the query override the address.
     with pytest.raises(ConfigurationError, match="port 1"):
-        coordinator_of(f"{worker.service_url}?application_name=a%20b&port=1")
-    assert coordinator_of(f"{worker.service_url}?application_name=a%20b") == (
+        find_coordinator_url(f"{worker.service_url}?application_name=a%20b&port=1")
+    assert find_coordinator_url(f"{worker.service_url}?application_name=a%20b") == (
         f"{cluster.service_url}?application_name=a%20b"
     )
-    assert coordinator_of(cluster.service_url) == cluster.service_url
+    assert find_coordinator_url(cluster.service_url) == cluster.service_url
 
 
 def test_service_with_a_workers_address_works(
@@ -69,7 +69,7 @@ def test_coordinator_address_that_leads_to_another_server_is_reported(
         # This is the address of a worker, under a name of this machine.
         admin.execute("SELECT citus_set_coordinator_host('localhost', %s)", (port,))
         try:
-            assert coordinator_of(worker.service_url).endswith(f"@localhost:{port}/{name}")
+            assert find_coordinator_url(worker.service_url).endswith(f"@localhost:{port}/{name}")
             with psycopg.connect(
                 databases.replace_database(
                     databases.replace_server(citus_url, *_place(worker)), str(name)
@@ -81,7 +81,7 @@ def test_coordinator_address_that_leads_to_another_server_is_reported(
                 ConfigurationError,
                 match="the server is a Citus worker, and its coordinator localhost:9",
             ):
-                coordinator_of(worker.service_url)
+                find_coordinator_url(worker.service_url)
         finally:
             admin.execute("SELECT citus_set_coordinator_host(%s, %s)", (host, port))
 

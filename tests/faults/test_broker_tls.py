@@ -13,7 +13,7 @@ from saldo.events.event import Event
 from saldo.relay.rabbitmq.exchange import ExchangeOptions, ExchangeSink
 from saldo.relay.rabbitmq.stream import StreamOptions, StreamSink
 from saldo.relay.sink import Sink, SinkError
-from saldo.store.sinks import Lease
+from saldo.store.sinks import SinkLease
 
 BYTES_MAX = 10_000_000
 EVENTS = [
@@ -44,7 +44,7 @@ async def test_events_are_published_to_a_broker_with_a_trusted_certificate(
     tls_broker: Broker, make: Callable[[Broker, Path | None], Sink]
 ) -> None:
     sink = make(tls_broker, tls_broker.ca_file)
-    await sink.open(Lease(sink.name, 1, "1", {}))
+    await sink.open(SinkLease(sink.name, 1, "1", {}))
     unrouted = await sink.publish(EVENTS)
     await sink.close()
     assert unrouted == (len(EVENTS) if sink.name == "rabbitmq-exchange" else 0)
@@ -56,6 +56,6 @@ async def test_a_broker_whose_certificate_is_not_known_is_a_failure_in_one_line(
 ) -> None:
     sink = make(tls_broker, None)
     with pytest.raises(SinkError, match="certificate verify failed") as caught:
-        await sink.open(Lease(sink.name, 1, "1", {}))
+        await sink.open(SinkLease(sink.name, 1, "1", {}))
     await sink.close()
     assert "\n" not in str(caught.value)

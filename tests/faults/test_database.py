@@ -26,13 +26,13 @@ from harness.program.settings import create_settings
 from saldo.bootstrap.service import create_engine, run_service
 from saldo.engine.engine import Engine
 from saldo.engine.errors import DeadlineExceededError, OutcomeUnknownError
-from saldo.ledger.model import Decision, Limits, Outcome, TransactionRequest
+from saldo.ledger.model import Decision, LedgerLimits, Outcome, TransactionRequest
 from saldo.observability import logs
 from saldo.store.connections.connection import DatabaseConnection, fetch, open_pool
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.errors import ConnectionLostError, RejectedError
 from saldo.store.poster import Poster
-from saldo.store.schema.migrate import prepare
+from saldo.store.schema.migrate import prepare_schema
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
     server = EmbeddedServer(tmp_path / "data")
     server.start()
     try:
-        prepare(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
+        prepare_schema(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
         yield server
     finally:
         server.stop()
@@ -121,7 +121,7 @@ async def test_connection_is_lost_after_the_servers_termination_message(
     connection = await asyncpg.connect(
         f"postgresql://saldo@127.0.0.1:{port}/saldo", connection_class=DatabaseConnection
     )
-    poster = Poster(connection, Limits())
+    poster = Poster(connection, LedgerLimits())
     await poster.post([build_deposit(user_id)])
     with psycopg.connect(own_server.superuser_url, autocommit=True) as admin:
         admin.execute("SELECT pg_terminate_backend(%s)", (connection.get_server_pid(),))
@@ -129,7 +129,7 @@ async def test_connection_is_lost_after_the_servers_termination_message(
     await asyncio.sleep(0)  # the message is sent now, and is read before the next statement
     with pytest.raises(ConnectionLostError):
         await poster.post([build_deposit(user_id)])
-    poster.abort()
+    poster.abort_connection()
     listening.close()
     for writer in writers:
         writer.close()
@@ -231,7 +231,7 @@ def _create_read_committed(server: EmbeddedServer) -> list[int]:
 async def test_batch_sends_one_statement(database_url: str) -> None:
     (user_id,) = create_users(database_url, 1)
     connection = await asyncpg.connect(database_url, connection_class=DatabaseConnection)
-    poster = Poster(connection, Limits())
+    poster = Poster(connection, LedgerLimits())
     await poster.post([build_deposit(user_id)])  # the driver loads the types once
     statements: list[str] = []
     connection.add_query_logger(lambda record: statements.append(record.query))
@@ -274,7 +274,7 @@ async def test_post_uses_indexes_on_a_table_never_analysed(
         admin.execute("ALTER TABLE saldo.transactions SET (autovacuum_enabled = off)")
     users = create_users(own_server.service_url, 500)
     connection = await asyncpg.connect(own_server.service_url, connection_class=DatabaseConnection)
-    poster = Poster(connection, Limits())
+    poster = Poster(connection, LedgerLimits())
     for _ in range(20):
         await poster.post([build_deposit(user) for user in users])
         await poster.post([build_deposit(users[0])])
@@ -313,7 +313,7 @@ async def test_an_error_of_the_database_brings_no_name_and_no_amount_into_the_lo
         owner.execute(
             "ALTER TABLE saldo.transactions ADD CONSTRAINT t CHECK (amount <> 7391300) NOT VALID"
         )
-    logs.set_up("debug", "json")
+    logs.configure_logging("debug", "json")
     async with run_service(create_settings(own_ledger.service_url), own_ledger.service_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as api:

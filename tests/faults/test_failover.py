@@ -53,7 +53,7 @@ class Primary:
         assert self._process.stdout is not None
         self._server_pid = int(self._process.stdout.readline())
         self.server = EmbeddedServer(data_dir)
-        assert self.server.attach()
+        assert self.server.attach_to_running_server()
 
     def kill(self) -> None:
         """Kill the server and the supervisor that would restart it."""

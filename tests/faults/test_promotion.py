@@ -14,22 +14,22 @@ import psycopg
 import pytest
 
 from harness.postgresql.standbys import run_standby
-from saldo.events.event import EVENT_TYPES, Encoder, Event
+from saldo.events.event import EVENT_TYPES, Event, EventEncoder
 from saldo.events.live.hub import Hub, LiveLimits, PositionGoneError, shards_of
 from saldo.events.live.subscription import EventFilter
 from saldo.events.position import LogPosition, epoch_from_identity
-from saldo.ledger.model import Limits, TransactionRequest, shard_of
+from saldo.ledger.model import LedgerLimits, TransactionRequest, compute_shard
 from saldo.relay.relay import Relay, RelayLimits
 from saldo.store.connections.connection import open_pool
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.errors import ConnectionLostError
 from saldo.store.log import Log
 from saldo.store.poster import Poster, create_user
-from saldo.store.schema.migrate import prepare
-from saldo.store.sinks import Lease, LeaseLostError, Sinks
+from saldo.store.schema.migrate import prepare_schema
+from saldo.store.sinks import LeaseLostError, SinkLease, Sinks
 from tests.faults.test_failover import either
 
-LIMITS = Limits(
+LIMITS = LedgerLimits(
     balance_max=10**15,
     future_tolerance=timedelta(days=1),
     max_lateness=None,
@@ -49,7 +49,7 @@ class Broker:
         self._ids: dict[tuple[str, int], int] = {}
         self._epoch = ""
 
-    async def open(self, lease: Lease) -> None:
+    async def open(self, lease: SinkLease) -> None:
         self._epoch = lease.log_epoch
 
     async def publish(self, events: Sequence[Event]) -> int:
@@ -73,7 +73,9 @@ class Broker:
 @pytest.fixture
 def standby(tmp_path: Path, own_server: EmbeddedServer) -> Iterator[EmbeddedServer]:
     """Yield an asynchronous standby with many dirty pages, whose first checkpoint after its promotion takes long."""
-    prepare(own_server.owner_url, own_server.service_url, currency_decimals=2, max_lateness=None)
+    prepare_schema(
+        own_server.owner_url, own_server.service_url, currency_decimals=2, max_lateness=None
+    )
     with run_standby(own_server, tmp_path / "standby") as server:
         with psycopg.connect(own_server.superuser_url, autocommit=True) as admin:
             admin.execute(
@@ -131,7 +133,7 @@ async def run_relay(log: Log, sinks: Sinks, broker: Broker) -> AsyncIterator[Rel
     limits = RelayLimits(
         batch_events_max=100, poll_seconds=0.05, lease_seconds=3, publish_timeout_seconds=10
     )
-    relay = Relay(broker, log, sinks, Encoder(2), limits)
+    relay = Relay(broker, log, sinks, EventEncoder(2), limits)
     running = asyncio.create_task(relay.run())
     try:
         yield relay
@@ -147,7 +149,7 @@ async def test_all_events_are_published_after_a_promotion_that_lost_the_tail(
     pool = await open_pool(url, connections=4, statement_timeout_seconds=5)
     log, sinks, broker = Log(pool), Sinks(pool, lease_seconds=3), Broker()
     limits = LiveLimits(10, 100_000, heartbeat_seconds=1, poll_seconds=0.05)
-    hub = Hub(log, Encoder(2), limits)
+    hub = Hub(log, EventEncoder(2), limits)
     try:
         user = (await create_user(pool, "one", timeout_seconds=5)).id
         async with run_relay(log, sinks, broker):
@@ -157,17 +159,17 @@ async def test_all_events_are_published_after_a_promotion_that_lost_the_tail(
             cut(standby)
             lost = await post(url, user, LOST)
             await eventually(lambda: broker.has(lost))
-            identity, heads = await log.end()
+            identity, heads = await log.read_end()
 
             own_server.stop()
             promote(standby)
             real = await post(url, user, REAL)
-            assert await log.identity() != identity
+            assert await log.read_identity() != identity
 
             await eventually(lambda: broker.has(real))
         # A client that has read all of the lost log gets an error, and skips no events silently.
         wanted = EventFilter(frozenset({user}), frozenset(EVENT_TYPES), shards_of([user]))
-        assert (await log.heads())[shard_of(user)] > heads[shard_of(user)]
+        assert (await log.read_last_positions())[compute_shard(user)] > heads[compute_shard(user)]
         with pytest.raises(PositionGoneError):
             await hub.subscribe(wanted, LogPosition(epoch_from_identity(identity), heads))
     finally:

@@ -20,7 +20,7 @@ from saldo.store.embedded import EmbeddedServer
 from saldo.store.errors import ConnectionLostError
 from saldo.store.keys import Keys, NewKey
 from saldo.store.poster import create_user
-from saldo.store.schema.migrate import prepare
+from saldo.store.schema.migrate import prepare_schema
 from saldo.store.seals import NewSeal, SealStore
 from saldo.store.sinks import Sinks
 from saldo.store.webhooks import Webhooks
@@ -60,7 +60,9 @@ WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 async def test_no_timeout_cancellation_or_stop_makes_an_unreplicated_write_visible(
     own_server: EmbeddedServer,
 ) -> None:
-    prepare(own_server.owner_url, own_server.service_url, currency_decimals=2, max_lateness=None)
+    prepare_schema(
+        own_server.owner_url, own_server.service_url, currency_decimals=2, max_lateness=None
+    )
     url = own_server.service_url
     with psycopg.connect(
         own_server.superuser_url.replace("@/postgres", "@/saldo"), autocommit=True

@@ -17,12 +17,12 @@ from harness.postgresql.pgbouncer import Pgbouncer, run_pgbouncer
 from harness.postgresql.standbys import run_standby
 from harness.program.settings import create_settings
 from saldo.bootstrap.service import run_service
-from saldo.ledger.model import USER_ID_MAX, Decision, Limits, Outcome, TransactionRequest
+from saldo.ledger.model import USER_ID_MAX, Decision, LedgerLimits, Outcome, TransactionRequest
 from saldo.store.connections.connection import fetch, open_pool
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.errors import ConnectionLostError
 from saldo.store.poster import Poster
-from saldo.store.schema.migrate import prepare
+from saldo.store.schema.migrate import prepare_schema
 from tests.faults.test_promotion import follow, promote
 from torture.proxy import Proxy, Streams
 
@@ -41,7 +41,9 @@ class Address:
 
 @pytest.fixture
 def standby(tmp_path: Path, own_server: EmbeddedServer) -> Iterator[EmbeddedServer]:
-    prepare(own_server.owner_url, own_server.service_url, currency_decimals=2, max_lateness=None)
+    prepare_schema(
+        own_server.owner_url, own_server.service_url, currency_decimals=2, max_lateness=None
+    )
     with run_standby(own_server, tmp_path / "standby") as server:
         yield server
 
@@ -175,7 +177,9 @@ async def test_standby_behind_a_pooler_is_rejected(
         stack = run_pgbouncer(pgbouncer_program, server, **options)
         pgbouncer = await asyncio.to_thread(stack.__enter__)
         pool = await open_pool(pgbouncer.url(), connections=1, statement_timeout_seconds=5)
-        poster = await Poster.open(pgbouncer.url(), Limits(), lane=0, statement_timeout_seconds=5)
+        poster = await Poster.open(
+            pgbouncer.url(), LedgerLimits(), lane=0, statement_timeout_seconds=5
+        )
         # An atomic array with this request is refused before anything is written; a standby would refuse to write.
         stranger = [TransactionRequest(uuid4(), USER_ID_MAX, 100, None)]
         try:
@@ -193,6 +197,6 @@ async def test_standby_behind_a_pooler_is_rejected(
             async with pool.acquire() as connection:
                 assert connection.get_server_pid() == ours
         finally:
-            poster.abort()
+            poster.abort_connection()
             pool.terminate()
             await asyncio.to_thread(stack.__exit__, None, None, None)

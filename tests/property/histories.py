@@ -25,10 +25,10 @@ from saldo.ledger.model import (
     Decision,
     Entry,
     Kind,
-    Limits,
+    LedgerLimits,
     Outcome,
     TransactionRequest,
-    shard_of,
+    compute_shard,
 )
 from saldo.ledger.specification import SpecifiedLedger
 from saldo.store.connections.connection import Connection, is_distributed
@@ -50,9 +50,9 @@ CHANGES = {
 USERS_MAX = 4
 NOBODY = -1
 LIMITS = (
-    Limits(balance_max=400, late_check_entries_max=4, late_batch_entries_max=2),
-    Limits(balance_max=1000, late_check_entries_max=1000, late_batch_entries_max=3),
-    Limits(balance_max=1000, late_check_entries_max=1000),
+    LedgerLimits(balance_max=400, late_check_entries_max=4, late_batch_entries_max=2),
+    LedgerLimits(balance_max=1000, late_check_entries_max=1000, late_batch_entries_max=3),
+    LedgerLimits(balance_max=1000, late_check_entries_max=1000),
 )
 
 ENTRIES = """
@@ -144,7 +144,7 @@ class World:
     """A database for histories alone, and a synchronous interface to it."""
 
     runner: asyncio.Runner
-    posters: list[tuple[Limits, Poster]]
+    posters: list[tuple[LedgerLimits, Poster]]
     reader: Reader
     owner: Connection
     distributed: bool
@@ -159,7 +159,7 @@ class World:
         async def connect() -> World:
             posters = []
             for limits in LIMITS:
-                bounded = Limits(
+                bounded = LedgerLimits(
                     limits.balance_max,
                     max_lateness=max_lateness,
                     late_check_entries_max=limits.late_check_entries_max,
@@ -301,7 +301,7 @@ class Histories(RuleBasedStateMachine):
         if not self.users:
             return
         stored = [self._numbered_as_here(entry) for entry in self.world.entries(self.users)]
-        entries = [entry for user in self.users for entry in self.specification.entries(user)]
+        entries = [entry for user in self.users for entry in self.specification.list_entries(user)]
         assert stored == sorted(entries, key=lambda entry: (entry.shard, entry.seq))
         self._ask(
             [BalanceRead(user, date, None, 0) for user in range(len(self.users)) for date in (3, 8)]
@@ -309,10 +309,10 @@ class Histories(RuleBasedStateMachine):
 
     def _create_user(self, *, neighbour: bool) -> None:
         """Create a user. A neighbour is in the same shard as another user, and so shares its log and its clock."""
-        shard = shard_of(self.users[0]) if neighbour else None
+        shard = compute_shard(self.users[0]) if neighbour else None
         user_id = self.world.create_user(shard)
         (stored,) = self.world.entries([user_id])
-        opening = self.specification.open(user_id, stored.uuid, stored.recorded_at)
+        opening = self.specification.create_user(user_id, stored.uuid, stored.recorded_at)
         # The log continues from history to history, so the specification counts from this history's first entry.
         self.first_seqs.setdefault(stored.shard, stored.seq)
         assert self._numbered_as_here(stored) == opening
@@ -348,7 +348,7 @@ class Histories(RuleBasedStateMachine):
             case "amount":
                 return original._replace(amount=request.amount)
             case "uuid":  # the uuid of an opening entry, which belongs to no client's transaction
-                return request._replace(uuid=self.specification.entries(self.users[0])[0].uuid)
+                return request._replace(uuid=self.specification.list_entries(self.users[0])[0].uuid)
             case _:
                 return original
 
@@ -359,19 +359,19 @@ class Histories(RuleBasedStateMachine):
         )
 
     def _entries(self, user_id: int) -> list[Entry]:
-        return self.specification.entries(user_id) if user_id in self.users else []
+        return self.specification.list_entries(user_id) if user_id in self.users else []
 
     def _ask(self, questions: list[BalanceRead]) -> None:
         asked = [self._resolve(question) for question in questions]
 
         async def answers() -> list[int | None]:
-            return [await self.world.reader.balance(*question) for question in asked]
+            return [await self.world.reader.read_balance(*question) for question in asked]
 
         for (user_id, date, known_at), answer in zip(asked, self.world.run(answers()), strict=True):
             if user_id not in self.users:
                 assert answer is None
                 continue
-            assert answer == self.specification.balance_at(user_id, date, known_at)
+            assert answer == self.specification.get_balance(user_id, date, known_at)
             assert answer >= 0
             self.world.seen["questions"] += 1
 
@@ -430,7 +430,7 @@ def _clocks(decided: Sequence[Decision | None]) -> dict[int, datetime]:
         if decision is not None and decision.outcome.is_recorded and not decision.replayed:
             assert decision.user_id is not None
             assert decision.recorded_at is not None
-            clock = clocks.setdefault(shard_of(decision.user_id), decision.recorded_at)
+            clock = clocks.setdefault(compute_shard(decision.user_id), decision.recorded_at)
             assert clock == decision.recorded_at
     return clocks
 

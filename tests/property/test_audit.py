@@ -14,23 +14,29 @@ import pytest
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
-from saldo.ledger.audit.balance_timeline import InstantOutsideTimelineError, Timeline
+from saldo.ledger.audit.balance_timeline import BalanceTimeline, InstantOutsideTimelineError
 from saldo.ledger.audit.rules import (
     NO_ENTRY,
     AuditPosition,
-    Counts,
     InvalidEntriesError,
     LedgerFault,
     RawEntry,
     Rule,
     ShardAudit,
+    ShardCounts,
     UserState,
-    raw_entries,
-    written_instant,
+    format_microseconds,
+    parse_raw_entries,
 )
 from saldo.ledger.audit.seal_chain import SealChain, SealRow
-from saldo.ledger.model import Entry, Kind, Limits, Outcome, TransactionRequest
-from saldo.ledger.seals import FIRST_PREVIOUS, entry_bytes, leaf_hash, merkle_root, seal_hash
+from saldo.ledger.model import Entry, Kind, LedgerLimits, Outcome, TransactionRequest
+from saldo.ledger.seals import (
+    FIRST_PREVIOUS,
+    compute_merkle_root,
+    encode_entry,
+    hash_leaf,
+    hash_seal,
+)
 from saldo.ledger.specification import SpecifiedLedger
 
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
@@ -61,27 +67,27 @@ posts = st.lists(
 class LedgerWithoutLateCheck(SpecifiedLedger):
     """A ledger that accepts every late withdrawal, like an external writer whose entries have consistent fields."""
 
-    def _lowest_from(self, user_id: int, date: datetime) -> int:
+    def _find_lowest_balance(self, user_id: int, date: datetime) -> int:
         return 10**18
 
 
 def history(made: Posts, ledger: SpecifiedLedger | None = None) -> list[Entry]:
     """Return the shard's log after these posts."""
-    ledger = ledger or SpecifiedLedger(Limits(balance_max=400))
+    ledger = ledger or SpecifiedLedger(LedgerLimits(balance_max=400))
     now = BEGIN + 5 * HOUR
     for user_id in USERS:
-        ledger.open(user_id, uuid5(NAMESPACE, f"user {user_id}"), now)
+        ledger.create_user(user_id, uuid5(NAMESPACE, f"user {user_id}"), now)
     for place, (user, amount, hours, minutes) in enumerate(made):
         now += timedelta(minutes=minutes)
         moment = None if hours is None else BEGIN + hours * HOUR
         uuid = uuid5(NAMESPACE, str(place))
         list(ledger.post([TransactionRequest(uuid, USERS[user], amount, moment)], now))
-    entries = [entry for user_id in USERS for entry in ledger.entries(user_id)]
+    entries = [entry for user_id in USERS for entry in ledger.list_entries(user_id)]
     return sorted(entries, key=lambda entry: entry.seq)
 
 
 def raw(entries: list[Entry]) -> list[RawEntry]:
-    return raw_entries(b"".join(map(entry_bytes, entries)))
+    return parse_raw_entries(b"".join(map(encode_entry, entries)))
 
 
 def make_seals(entries: list[Entry], size: int) -> list[SealRow]:
@@ -89,9 +95,9 @@ def make_seals(entries: list[Entry], size: int) -> list[SealRow]:
     seals, previous = [], FIRST_PREVIOUS
     for begin in range(0, len(entries), size):
         part = entries[begin : begin + size]
-        root = merkle_root([leaf_hash(entry_bytes(entry)) for entry in part])
+        root = compute_merkle_root([hash_leaf(encode_entry(entry)) for entry in part])
         first, last = part[0].seq, part[-1].seq
-        previous = seal_hash(previous, SHARD, first, last, root)
+        previous = hash_seal(previous, SHARD, first, last, root)
         seals.append(SealRow(SHARD, first, last, root, previous))
     return seals
 
@@ -106,7 +112,7 @@ def before(entries: list[RawEntry], user_id: int, number: int) -> UserState:
 
 
 def rule_faults(
-    entries: list[RawEntry], step: int = 7, counted: tuple[int, Counts] = (0, Counts())
+    entries: list[RawEntry], step: int = 7, counted: tuple[int, ShardCounts] = (0, ShardCounts())
 ) -> list[LedgerFault]:
     """Return the faults that the rules find in the log, read in steps, each with a new state as after a restart."""
     faults: list[LedgerFault] = []
@@ -114,18 +120,18 @@ def rule_faults(
     for begin in range(0, len(entries), step):
         part = entries[begin : begin + step]
         audit = ShardAudit(position, counted)
-        for user_id, number in audit.unknown_users(part).items():
-            audit.learn(user_id, before(entries, user_id, number))
-        for user_id, number, last_number, since in audit.late_withdrawals(part):
+        for user_id, number in audit.find_unknown_users(part).items():
+            audit.set_user_state(user_id, before(entries, user_id, number))
+        for user_id, number, last_number, since in audit.find_late_withdrawals(part):
             posted = [
                 entry
                 for entry in entries
                 if entry.user_id == user_id and entry.outcome == 0 and entry.number <= last_number
             ]
-            timeline = Timeline(since, last_number, [entry.timestamp for entry in posted])
-            timeline.fill((e.timestamp, e.amount) for e in posted if e.number < number)
-            audit.follow(user_id, timeline)
-        faults += audit.check(part)
+            timeline = BalanceTimeline(since, last_number, [entry.timestamp for entry in posted])
+            timeline.add_amounts((e.timestamp, e.amount) for e in posted if e.number < number)
+            audit.set_timeline(user_id, timeline)
+        faults += audit.check_entries(part)
         position = AuditPosition(SHARD, audit.seq, audit.recorded_at, 0, b"", audit.counts)
     return faults
 
@@ -133,8 +139,8 @@ def rule_faults(
 def seal_faults(entries: list[RawEntry], data: bytes, seals: list[SealRow]) -> list[LedgerFault]:
     """Return the faults that the seals find."""
     chain = SealChain(SHARD, 0, FIRST_PREVIOUS)
-    chain.add([entry.seq for entry in entries], data)
-    return [fault for seal in seals if (fault := chain.check(seal)) is not None]
+    chain.add_entries([entry.seq for entry in entries], data)
+    return [fault for seal in seals if (fault := chain.check_seal(seal)) is not None]
 
 
 @usual
@@ -143,14 +149,14 @@ def test_recorded_log_has_no_fault(made: Posts, step: int, size: int) -> None:
     entries = history(made)
     found = raw(entries)
     posted = [entry for entry in entries if entry.outcome is Outcome.POSTED]
-    counts = Counts(
+    counts = ShardCounts(
         len(USERS),
         len(posted) - len(USERS),
         len(entries) - len(posted),
         sum(entry.amount for entry in posted),
     )
     assert rule_faults(found, step, (len(entries), counts)) == []
-    assert seal_faults(found, b"".join(map(entry_bytes, entries)), make_seals(entries, size)) == []
+    assert seal_faults(found, b"".join(map(encode_entry, entries)), make_seals(entries, size)) == []
 
 
 @usual
@@ -158,7 +164,7 @@ def test_recorded_log_has_no_fault(made: Posts, step: int, size: int) -> None:
 def test_counts_that_differ_are_found_at_their_position(made: Posts, place: int) -> None:
     found = raw(history(made))
     seq = found[place % len(found)].seq
-    faults = rule_faults(found, counted=(seq, Counts(99)))
+    faults = rule_faults(found, counted=(seq, ShardCounts(99)))
     assert [(fault.rule, fault.seq) for fault in faults] == [(Rule.TOTALS, seq)]
 
 
@@ -329,7 +335,7 @@ def test_whatever_is_done_to_a_sealed_log_is_found_in_its_seal(
     mutation = data.draw(mutations(entries))
     # The order is the one in which the database returns them.
     read = sorted(mutation.entries, key=lambda entry: entry.seq)
-    written = b"".join(map(entry_bytes, read))
+    written = b"".join(map(encode_entry, read))
     faults = rule_faults(raw(read)) + seal_faults(raw(read), written, seals)
     faults.sort(key=lambda fault: fault.last_seq)
     event(faults[0].rule)
@@ -353,7 +359,7 @@ def test_an_altered_seal_and_a_missing_one_are_found(
     else:
         altered: Any = {field: seal.last_seq + 1 if field.endswith("seq") else bytes(32)}
         seals[at] = seal._replace(**altered)
-    first = seal_faults(raw(entries), b"".join(map(entry_bytes, entries)), seals)[0]
+    first = seal_faults(raw(entries), b"".join(map(encode_entry, entries)), seals)[0]
     assert first.rule in {Rule.SEAL, Rule.CHAIN}
     assert first.seq == seal.first_seq
 
@@ -378,7 +384,7 @@ def first_below_zero(entries: list[Entry]) -> int | None:
 def test_the_first_withdrawal_that_makes_an_instant_negative_is_the_first_fault(
     made: Posts, step: int
 ) -> None:
-    entries = history(made, LedgerWithoutLateCheck(Limits(balance_max=400)))
+    entries = history(made, LedgerWithoutLateCheck(LedgerLimits(balance_max=400)))
     expected = first_below_zero(entries)
     event("negative" if expected else "not negative")
     faults = rule_faults(raw(entries), step)
@@ -395,10 +401,10 @@ def test_the_first_withdrawal_that_makes_an_instant_negative_is_the_first_fault(
 def test_timeline_gives_the_lowest_balance(
     amounts: list[tuple[int, int]], since: int, filled: int
 ) -> None:
-    timeline = Timeline(since, 0, [instant for instant, _ in amounts])
-    timeline.fill(amounts[:filled])
+    timeline = BalanceTimeline(since, 0, [instant for instant, _ in amounts])
+    timeline.add_amounts(amounts[:filled])
     for instant, amount in amounts[filled:]:
-        timeline.add(instant, amount)
+        timeline.add_amount(instant, amount)
     balance, balances = 0, [(0, since)]
     of_instant = sorted((max(instant, since), amount) for instant, amount in amounts)
     for instant, group in groupby(of_instant, key=lambda each: each[0]):
@@ -406,27 +412,27 @@ def test_timeline_gives_the_lowest_balance(
         balances.append((balance, instant))
     if balances[1][1] == since:  # then nothing was before it
         del balances[0]
-    assert timeline.lowest == min(balances)[0]
-    assert timeline.lowest_at() == min(balances)[1]
+    assert timeline.lowest_balance == min(balances)[0]
+    assert timeline.find_lowest_balance_instant() == min(balances)[1]
 
 
 def test_timeline_rejects_unknown_instants() -> None:
-    timeline = Timeline(0, 0, [2, 4])
+    timeline = BalanceTimeline(0, 0, [2, 4])
     for instant in (1, 3, 5):
         with pytest.raises(InstantOutsideTimelineError):
-            timeline.add(instant, 1)
+            timeline.add_amount(instant, 1)
 
 
 def test_malformed_entry_bytes_are_rejected() -> None:
     (opening, *_) = history([(0, 50, None, 0)])
-    data = entry_bytes(opening)
+    data = encode_entry(opening)
     for wrong in (data[:-1], b"\0\x0b" + data[2:], data + b"\0"):
         with pytest.raises(InvalidEntriesError):
-            raw_entries(wrong)
-    assert raw_entries(b"") == []
+            parse_raw_entries(wrong)
+    assert parse_raw_entries(b"") == []
 
 
 def test_every_instant_can_be_formatted() -> None:
-    assert written_instant(0) == "2000-01-01T00:00:00+00:00"
-    assert written_instant(-(2**63)) == "-infinity"
-    assert written_instant(2**63 - 1) == "infinity"
+    assert format_microseconds(0) == "2000-01-01T00:00:00+00:00"
+    assert format_microseconds(-(2**63)) == "-infinity"
+    assert format_microseconds(2**63 - 1) == "infinity"

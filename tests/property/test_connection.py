@@ -31,8 +31,8 @@ from saldo.http.connection.state import (
     ConnectionStateMachine,
     ForbiddenTransitionError,
 )
-from saldo.http.connection.timeouts import TimeoutSweeper, WireLimits
-from saldo.http.request_state import request_state
+from saldo.http.connection.timeout_sweeper import TimeoutSweeper, WireLimits
+from saldo.http.request_state import get_request_state
 
 LIMITS = WireLimits(
     head_bytes_max=400,
@@ -143,8 +143,8 @@ class Handlers(ServerApplication):
         self.wire_limits = LIMITS
         self.connections_max = connections_max
         self.connection_limit_app = ConnectionLimitApp(self)
-        self.ambiguous_path_app = ProblemApp(problems.not_found())
-        self.draining = False
+        self.ambiguous_path_app = ProblemApp(problems.build_not_found())
+        self.is_draining = False
         queue = RequestQueue(groups=1, batch_requests_max=1, parallel_lanes_requests_min=1)
         self._shedder = LoadShedder(AdmissionLimit(1.0, available, queue), 1.0, 400)
         self.released = asyncio.Event()
@@ -155,11 +155,11 @@ class Handlers(ServerApplication):
     def load_shedder(self) -> LoadShedder:
         return self._shedder
 
-    def route_of(self, method: str, path: str) -> str:
+    def find_route_label(self, method: str, path: str) -> str:
         return "other"
 
     def end_streams(self) -> None:
-        self.timeout_sweeper.stopping = True
+        self.timeout_sweeper.is_stopping = True
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         handler: Callable[[Any, Any, Any], Awaitable[None]] = {
@@ -182,7 +182,7 @@ class Handlers(ServerApplication):
 
     async def _answer_whole(self, scope: Any, _: Any, send: Any) -> None:
         headers = [(b"content-length", b"2")]
-        connection = request_state(scope).connection
+        connection = get_request_state(scope).connection
         assert connection is not None
         if not connection.send_whole(scope, 200, headers, b"ok"):
             await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -199,7 +199,7 @@ class Handlers(ServerApplication):
             await self._answer_whole(scope, receive, send)
 
     async def _read_stream(self, scope: Any, receive: Any, send: Any) -> None:
-        request_state(scope).on_stall = lambda _: self.released.set()
+        get_request_state(scope).on_stall = lambda _: self.released.set()
         await self._answer_in_parts(scope, receive, send)
 
     async def _answer_in_parts(self, _: Any, __: Any, send: Any) -> None:
@@ -218,13 +218,13 @@ class Handlers(ServerApplication):
 
     async def _abort(self, scope: Any, receive: Any, send: Any) -> None:
         await self.released.wait()
-        connection = request_state(scope).connection
+        connection = get_request_state(scope).connection
         assert connection is not None
         connection.abort()
         await self._answer_whole(scope, receive, send)
 
     async def _answer_with_own_timeout(self, scope: Any, receive: Any, send: Any) -> None:
-        request_state(scope).has_own_write_timeout = True
+        get_request_state(scope).has_own_write_timeout = True
         await self._answer_in_parts(scope, receive, send)
 
 
@@ -300,7 +300,7 @@ class Connection:
         self.protocol.shutdown()
 
     def drain(self) -> None:
-        self.handlers.draining = True
+        self.handlers.is_draining = True
 
     def expire_keep_alive(self) -> None:
         if self.protocol.timeout_keep_alive_task is not None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from saldo.ledger.model import TransactionRequest
 from saldo.parsing import transactions
-from saldo.parsing.faults import InvalidError
+from saldo.parsing.faults import InvalidRequestError
 from saldo.parsing.transactions import ParserOptions, parse_fast_path, parse_transaction
 
 READING = ParserOptions(zone=None, decimals=2, amount_max_minor=10**15, name_length_max=200)
@@ -87,7 +87,7 @@ def _parse_slowly(body: bytes) -> TransactionRequest | None:
     quick, transactions.parse_fast_path = transactions.parse_fast_path, lambda *_: None
     try:
         return parse_transaction(body, None, READING)
-    except InvalidError:
+    except InvalidRequestError:
         return None
     finally:
         transactions.parse_fast_path = quick

@@ -22,7 +22,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from harness.postgresql import databases
 from saldo.ledger.model import Outcome
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.schema.migrate import prepare
+from saldo.store.schema.migrate import prepare_schema
 from tests.property.histories import Histories, NewRequest, World
 
 EXAMPLES = int(os.environ.get("SALDO_TEST_EXAMPLES", "2000"))
@@ -78,7 +78,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
             embedded: EmbeddedServer = request.getfixturevalue("embedded_server")
             database = stack.enter_context(databases.create_embedded_database(embedded))
             urls = (database.owner_url, database.service_url)
-            prepare(*urls, currency_decimals=2, max_lateness=request.param)
+            prepare_schema(*urls, currency_decimals=2, max_lateness=request.param)
         runner = stack.enter_context(asyncio.Runner())
         opened = World.open(runner, database.service_url, database.owner_url, request.param)
         stack.callback(opened.close)

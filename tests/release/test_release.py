@@ -33,7 +33,7 @@ def run(command: str, directory: Path) -> subprocess.CompletedProcess[str]:
     environment = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("SALDO_", "PYTHON"))
+        if not name.startswith(("SALDO_", "PYTHON", "PIP_CONSTRAINT"))
     }
     return subprocess.run(
         ["/bin/sh", "-euc", command],

@@ -16,7 +16,7 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
-from saldo.ledger.model import Decision, Entry, Kind, Limits, Outcome, TransactionRequest
+from saldo.ledger.model import Decision, Entry, Kind, LedgerLimits, Outcome, TransactionRequest
 from saldo.ledger.specification import SpecifiedLedger
 from torture.history import (
     Account,
@@ -31,7 +31,7 @@ from torture.history import (
 )
 
 START = datetime(2023, 10, 30, 12, tzinfo=UTC)
-LIMITS = Limits(balance_max=1500, max_lateness=timedelta(hours=2), late_check_entries_max=6)
+LIMITS = LedgerLimits(balance_max=1500, max_lateness=timedelta(hours=2), late_check_entries_max=6)
 CONSUMERS = ("exchange", "webhook")
 
 
@@ -83,7 +83,7 @@ class _Service:
 
     def run(self) -> Evidence:
         for user_id in range(1, self.users + 1):
-            self.ledger.open(user_id, self._uuid(), START)
+            self.ledger.create_user(user_id, self._uuid(), START)
         for client in range(self.clients):
             self._at(self._delay(), partial(self._call, client, self.calls))
         while self._waiting:
@@ -162,16 +162,16 @@ class _Service:
                 return self._decide(call, now)
             case ReadBalance(user_id=user_id, date=date):
                 moment = None if date is None else datetime.fromisoformat(date)
-                balance = money(self.ledger.balance_at(user_id, moment))
+                balance = money(self.ledger.get_balance(user_id, moment))
                 return _Answer(200, {"user_id": user_id, "balance": balance, "date": date})
             case ReadTransaction(uuid=uuid):
                 for user_id in range(1, self.users + 1):
-                    for entry in self.ledger.entries(user_id):
+                    for entry in self.ledger.list_entries(user_id):
                         if str(entry.uuid) == uuid:
                             return _Answer(200, transaction_body(entry))
                 return _Answer(404, {"code": "transaction_not_found"})
             case ListTransactions(user_id=user_id, limit=limit):
-                entries = self.ledger.entries(user_id)[1:]
+                entries = self.ledger.list_entries(user_id)[1:]
                 page = [transaction_body(entry) for entry in reversed(entries[-limit:])]
                 more = "more" if len(entries) > limit else None
                 return _Answer(200, {"items": page, "next_cursor": more})
@@ -193,7 +193,7 @@ class _Service:
         replayed = decision.replayed and self.random.random() < 0.8
         if self.random.random() < 0.3:
             return _Answer(status, self._line(post, code, status, decision), replayed)
-        body = transaction_body(self.ledger.entries(post.user_id)[decision.number or 0])
+        body = transaction_body(self.ledger.list_entries(post.user_id)[decision.number or 0])
         if decision.outcome is not Outcome.POSTED:
             body = {"code": code, "balance": body["balance"], "transaction": body}
         return _Answer(status, body, replayed)
@@ -209,13 +209,13 @@ class _Service:
         }
 
     def _account(self, user_id: int) -> Account:
-        entries = self.ledger.entries(user_id)
+        entries = self.ledger.list_entries(user_id)
         bodies = tuple(transaction_body(entry) for entry in entries[1:])
         return Account(user_id, money(entries[-1].balance), bodies)
 
     def _interleave_events(self) -> Iterator[dict[str, Any]]:
         """Yield every event in the order of each user, with the users interleaved and some events repeated."""
-        queues = [list(self.ledger.entries(user_id)) for user_id in range(1, self.users + 1)]
+        queues = [list(self.ledger.list_entries(user_id)) for user_id in range(1, self.users + 1)]
         told: list[Entry] = []
         while queues := [queue for queue in queues if queue]:
             told.append(self.random.choice(queues).pop(0))

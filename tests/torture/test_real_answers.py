@@ -14,7 +14,7 @@ from uuid import uuid4
 import asyncpg
 import httpx
 
-from saldo.events.event import Encoder
+from saldo.events.event import EventEncoder
 from saldo.ledger.model import SHARDS
 from saldo.store.connections.connection import DatabaseConnection
 from saldo.store.log import Log
@@ -117,11 +117,11 @@ async def test_real_answers_pass_the_checker(api: httpx.AsyncClient, database_ur
         database_url, min_size=1, max_size=1, connection_class=DatabaseConnection
     ) as pool:
         log = Log(pool)
-        before = dict.fromkeys(range(SHARDS), 0) | await log.heads()
+        before = dict.fromkeys(range(SHARDS), 0) | await log.read_last_positions()
         users = [await _create(api) for _ in range(2)]
         evidence = await _run(api, users)
-        entries = await log.entries_after(before, 10_000)
-    encoder = Encoder(2)
+        entries = await log.list_entries_after(before, 10_000)
+    encoder = EventEncoder(2)
     events = [json.loads(encoder.encode(entry).body) for entry in entries if entry.user_id in users]
     evidence = replace(evidence, deliveries=[Delivery("log", event) for event in events])
 

@@ -121,12 +121,12 @@ def _explain(violation: Violation[int, Action]) -> str:
     )  # A write has no return, so it can't be the violation.
     counts = " or ".join(map(str, sorted(violation.states)))
     return (
-        f"{describe(action.operation)}: it says {_say(action)}, "
+        f"{describe(action.operation)}: it says {_describe_action(action)}, "
         f"and before it returned the log had come to {counts} entries at least"
     )
 
 
-def _say(action: LocatedObservation) -> str:
+def _describe_action(action: LocatedObservation) -> str:
     match observation := action.observation:
         case EntryCountRange(low, None):
             return f"that number {low} was there"

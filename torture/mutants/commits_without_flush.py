@@ -3,14 +3,14 @@
 Forgotten: a commit is durable only once it is on the disk.
 Harm: a database that is killed loses what was acknowledged within the last moments. A service that is killed alone
 loses nothing.
-Safeguard removed: the `synchronous_commit` that `transactions/post.sql` sets for its own transaction, whatever the
-server's setting is.
+Safeguard removed: the `synchronous_commit` that `transactions/call_post_function.sql` sets for its own transaction,
+whatever the server's setting is.
 """
 
 from __future__ import annotations
 
 from saldo.store import poster
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 from torture.mutants.mutant import Mutant, replace
 
 DURABLE, FASTER = "ELSE 'on' END", "ELSE 'off' END"
@@ -18,7 +18,7 @@ DURABLE, FASTER = "ELSE 'on' END", "ELSE 'off' END"
 
 def statement_without_flush(name: str, *, distributed: bool) -> str:
     """Return a statement of the poster, changed so that its commit doesn't wait for the disk."""
-    text = statement(name, distributed=distributed)
+    text = load_statement(name, distributed=distributed)
     if DURABLE not in text:
         raise LookupError(f"{name}.sql has no {DURABLE}")
     return text.replace(DURABLE, FASTER)

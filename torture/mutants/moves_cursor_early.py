@@ -15,7 +15,7 @@ from saldo.bootstrap import webhooks
 from saldo.events.event import Event
 from saldo.relay.relay import Relay
 from saldo.store.log import Positions
-from saldo.store.sinks import Lease
+from saldo.store.sinks import SinkLease
 from torture.mutants.mutant import Mutant, replace
 
 WINDOW_SECONDS = 0.3
@@ -25,7 +25,7 @@ WINDOW_SECONDS = 0.3
 class HastyRelay(Relay):
     """A relay that moves the cursor and then publishes."""
 
-    async def _publish(self, lease: Lease, positions: Positions, batch: list[Event]) -> None:
+    async def _publish(self, lease: SinkLease, positions: Positions, batch: list[Event]) -> None:
         await self._sinks.move_cursors(lease, {event.shard: event.seq for event in batch})
         await asyncio.sleep(WINDOW_SECONDS)
         await super()._publish(lease, positions, batch)

@@ -10,7 +10,8 @@ from psycopg import sql
 Connection: TypeAlias = psycopg.Connection[Any]
 
 POST = "saldo.post_3"
-"""The function that decides and records a batch; the service calls it in `store/sql/transactions/post.sql`."""
+"""The function that decides and records a batch; the service calls it in
+`store/sql/transactions/call_post_function.sql`."""
 
 
 def change_function(connection: Connection, name: str, *changes: tuple[str, str]) -> None:

@@ -16,7 +16,7 @@ from saldo.bootstrap import webhooks
 from saldo.events.event import Event
 from saldo.relay.relay import Relay
 from saldo.relay.sink import Sink
-from saldo.store.sinks import Lease
+from saldo.store.sinks import SinkLease
 from torture.mutants.mutant import Mutant, replace
 
 EVENTS_PER_LOSS = 300
@@ -35,7 +35,7 @@ class LeakingSink:
         """See `Sink.name`."""
         return self._sink.name
 
-    async def open(self, lease: Lease) -> None:
+    async def open(self, lease: SinkLease) -> None:
         """See `Sink.open`."""
         await self._sink.open(lease)
 

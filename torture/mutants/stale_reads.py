@@ -25,17 +25,17 @@ class StaleReader(Reader):
         super().__init__(*given, **named)
         self._kept: dict[int, tuple[float, int]] = {}
 
-    async def balance(
+    async def read_balance(
         self, user_id: int, date: datetime | None, known_at: datetime | None
     ) -> int | None:
         """Return the balance as the parent does, but as of some moment within the last second."""
         if date is not None or known_at is not None:
-            return await super().balance(user_id, date, known_at)
+            return await super().read_balance(user_id, date, known_at)
         kept = self._kept.get(user_id)
         now = time.monotonic()
         if kept is not None and now - kept[0] < CACHE_SECONDS:
             return kept[1]
-        balance = await super().balance(user_id, None, None)
+        balance = await super().read_balance(user_id, None, None)
         if balance is not None:
             self._kept[user_id] = (now, balance)
         return balance

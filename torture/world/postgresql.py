@@ -69,7 +69,7 @@ class Node:
         assert self._process.stdout is not None
         if self._process.stdout.readline() != "started\n":
             raise RuntimeError(f"{self.name}: {self._log.read_text(errors='replace')[-2000:]}")
-        assert self.server.attach()
+        assert self.server.attach_to_running_server()
 
     @property
     def postmaster(self) -> int | None:

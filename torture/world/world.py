@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from harness.events.rabbitmq import Broker
-from saldo.store.schema.migrate import prepare
+from saldo.store.schema.migrate import prepare_schema
 from torture import mutants
 from torture.threads import run_in_thread
 from torture.world.consumers import EXCHANGE
@@ -121,7 +121,7 @@ class World:
         """Migrate the database, and plant the database part of a mutant in it. The services start afterwards."""
         server = self.pair.primary.server
         # These are the defaults; the services don't start on a ledger with other values.
-        prepare(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
+        prepare_schema(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
         mutants.prepare(name, server.ledger_url)
 
     @property

@@ -57,18 +57,18 @@ _log = logging.getLogger("saldo.auth")
 
 
 class AuthenticationFailure(NamedTuple):
-    """The reason why a request is rejected. The response is 401, or 403 if `known` is true. Then the credentials are
-    valid but lack rights, or no key exists that the client could send."""
+    """The reason why a request is rejected. The response is 401, or 403 if `is_caller_known` is true. Then the
+    credentials are valid but lack rights, or no key exists that the client could send."""
 
     detail: str
-    known: bool = False
+    is_caller_known: bool = False
 
 
 INVALID_KEY: Final = AuthenticationFailure("The key is unknown, has expired or was revoked.")
 
 TOKEN_WITHOUT_USERS: Final = AuthenticationFailure(
     "The token gives access to no user: the claim that SALDO_JWT_USERS_CLAIM names contains no user id.",
-    known=True,
+    is_caller_known=True,
 )
 
 
@@ -100,38 +100,42 @@ class Authenticator:
             proxies: networks of the proxies whose `X-Forwarded-For` is trusted.
             origins: origins, besides the service's own, whose pages may send requests without a key.
         """
-        self._insecure = insecure
+        self._is_insecure = insecure
         self._hosts = LOOPBACK_HOSTS | hosts if insecure else LOOPBACK_HOSTS
         self._origins = origins
         self._proxies = Grant("proxies", frozenset(), networks=proxies)
-        self._known: dict[bytes, Grant] = {}
+        self._cached_grants: dict[bytes, Grant] = {}
         self._local_hosts: set[bytes] = set()
         self._logged_at: dict[str, float] = {}
-        self._keyring: KeyCache | None = None
-        self._tokens: TokenVerifier | None = None
+        self._key_cache: KeyCache | None = None
+        self._token_verifier: TokenVerifier | None = None
 
-    def configure(self, keyring: KeyCache, tokens: TokenVerifier | None) -> None:
+    def configure(self, key_cache: KeyCache, token_verifier: TokenVerifier | None) -> None:
         """Set the sources of grants. This method must be called before the first request is authenticated."""
-        self._keyring = keyring
-        self._tokens = tokens
+        self._key_cache = key_cache
+        self._token_verifier = token_verifier
 
     def clear_cache(self) -> None:
         """Clear the cached grants and hosts. Called when the valid keys or the provider's keys have changed."""
-        self._known = {}
+        self._cached_grants = {}
         self._local_hosts = set()
 
     @property
-    def no_keys_exist(self) -> bool:
+    def accepts_requests_without_key(self) -> bool:
         """True if there has never been a key and no identity provider is set, so that requests need no key."""
-        return self._tokens is None and self._keyring is not None and self._keyring.any_key is False
+        return (
+            self._token_verifier is None
+            and self._key_cache is not None
+            and self._key_cache.has_key_ever_existed is False
+        )
 
     def authenticate_cached(self, scope: Any, headers: Headers) -> Grant | None:
         """Return the cached grant of a request; None means that the caller must await `authenticate`."""
         if self._local_hosts and b"origin" not in headers:
-            known = headers.get(b"host") in self._local_hosts
+            is_local_host = headers.get(b"host") in self._local_hosts
             return (
                 UNAUTHENTICATED_ADMIN
-                if known and (self._insecure or _is_direct(scope, headers))
+                if is_local_host and (self._is_insecure or _is_direct(scope, headers))
                 else None
             )
         authorization = headers.get(b"authorization")
@@ -139,10 +143,10 @@ class Authenticator:
             return None
         # The cache is indexed by the header's digest. The duration of a lookup by the header itself could reveal how
         # many of its bytes are right.
-        grant = self._known.get(sha256(authorization).digest())
+        grant = self._cached_grants.get(sha256(authorization).digest())
         if grant is None or grant.expires_at <= time.time():
             return None
-        if grant.networks and not grant.allows_address(self._client_address(scope, headers)):
+        if grant.networks and not grant.allows_address(self._get_client_address(scope, headers)):
             return None
         return grant
 
@@ -152,28 +156,28 @@ class Authenticator:
         Raises:
             StoreError: the key is not known, and the database can't be queried.
         """
-        assert self._keyring is not None
-        if self._keyring.any_key is None:
-            await self._keyring.refresh_shared()
-        if self.no_keys_exist:
-            return self._authenticate_local(scope, headers)
+        assert self._key_cache is not None
+        if self._key_cache.has_key_ever_existed is None:
+            await self._key_cache.refresh_coalesced()
+        if self.accepts_requests_without_key:
+            return self._authenticate_without_key(scope, headers)
         authorization = headers.get(b"authorization")
         if authorization is None:
             return AuthenticationFailure(
                 "An API key is required: send it as Authorization: Bearer <key>."
             )
-        kind, _, credential = authorization.partition(b" ")
-        if kind.lower() != b"bearer" or not credential.strip():
+        auth_scheme, _, credential = authorization.partition(b" ")
+        if auth_scheme.lower() != b"bearer" or not credential.strip():
             return AuthenticationFailure("The header Authorization must be: Bearer <key>.")
-        found = await self._resolve_credential(credential.strip())
-        if isinstance(found, AuthenticationFailure):
-            return found
-        grant = self._check_grant(found, scope, headers)
+        candidate = await self._resolve_credential(credential.strip())
+        if isinstance(candidate, AuthenticationFailure):
+            return candidate
+        grant = self._check_grant(candidate, scope, headers)
         if isinstance(grant, AuthenticationFailure):
             return grant
-        if len(self._known) >= CACHED_GRANTS_MAX:
+        if len(self._cached_grants) >= CACHED_GRANTS_MAX:
             self.clear_cache()
-        self._known[sha256(authorization).digest()] = grant
+        self._cached_grants[sha256(authorization).digest()] = grant
         return grant
 
     async def authenticate_key(
@@ -184,23 +188,24 @@ class Authenticator:
         Raises:
             StoreError: the key is not known, and the database can't be queried.
         """
-        found = await self._find_key(secret)
-        if isinstance(found, AuthenticationFailure):
-            return found
-        return self._check_grant(found, scope, headers)
+        candidate = await self._find_key(secret)
+        if isinstance(candidate, AuthenticationFailure):
+            return candidate
+        return self._check_grant(candidate, scope, headers)
 
     async def authenticate_session(
-        self, scope: Any, headers: Headers, name: str, fits: Callable[[bytes], bool]
+        self, scope: Any, headers: Headers, key_name: str, matches_digest: Callable[[bytes], bool]
     ) -> Grant | AuthenticationFailure:
-        """Return the grant of a signed-in session. Its key is the one named `name`, if `fits` accepts the key's digest.
+        """Return the grant of a signed-in session. Its key is the one named `name`, if `matches_digest` accepts the
+        key's digest.
 
         Raises:
             StoreError: the keys have not been loaded yet, and the database can't be queried.
         """
-        assert self._keyring is not None
-        if self._keyring.any_key is None:
-            await self._keyring.refresh_shared()
-        grant = self._keyring.find_grant_by_name(name, fits)
+        assert self._key_cache is not None
+        if self._key_cache.has_key_ever_existed is None:
+            await self._key_cache.refresh_coalesced()
+        grant = self._key_cache.find_grant_by_name(key_name, matches_digest)
         if grant is None:
             return INVALID_KEY
         return self._check_grant(grant, scope, headers)
@@ -210,7 +215,7 @@ class Authenticator:
     ) -> Grant | AuthenticationFailure:
         if grant.expires_at <= time.time():
             return INVALID_KEY
-        address = self._client_address(scope, headers)
+        address = self._get_client_address(scope, headers)
         if not grant.allows_address(address):
             # The response is the same as for an unknown key: a thief must not learn that the key works elsewhere.
             self._log_wrong_network(grant, address)
@@ -239,97 +244,107 @@ class Authenticator:
         Raises:
             StoreError: the keys have not been loaded yet, and the database can't be queried.
         """
-        assert self._keyring is not None
-        if self._keyring.any_key is None:
-            await self._keyring.refresh_shared()
-        return self._authenticate_local(scope, headers) if self.no_keys_exist else None
+        assert self._key_cache is not None
+        if self._key_cache.has_key_ever_existed is None:
+            await self._key_cache.refresh_coalesced()
+        return (
+            self._authenticate_without_key(scope, headers)
+            if self.accepts_requests_without_key
+            else None
+        )
 
     async def _resolve_credential(self, credential: bytes) -> Grant | AuthenticationFailure:
-        assert self._keyring is not None
-        if self._tokens is None or (
+        assert self._key_cache is not None
+        if self._token_verifier is None or (
             credential.count(b".") != 2 and len(credential) <= SECRET_LENGTH_MAX
         ):
             return await self._find_key(credential)
         # A token has three parts separated by dots. Generated keys have no dot, but a key in the settings may have two.
-        given = self._keyring.loaded_grant(credential)
-        if given is not None:
-            return given
+        key_grant = self._key_cache.get_loaded_grant(credential)
+        if key_grant is not None:
+            return key_grant
         try:
-            return await self._tokens.verify(credential.decode("latin-1"))
+            return await self._token_verifier.verify_token(credential.decode("latin-1"))
         except TokenError as error:
             return AuthenticationFailure(f"{str(error).capitalize()}.")
 
     async def _find_key(self, secret: bytes) -> Grant | AuthenticationFailure:
-        assert self._keyring is not None
+        assert self._key_cache is not None
         if not SECRET_LENGTH_MIN <= len(secret) <= SECRET_LENGTH_MAX:
             return INVALID_KEY
-        return await self._keyring.find_grant(secret) or INVALID_KEY
+        return await self._key_cache.find_grant(secret) or INVALID_KEY
 
-    def _authenticate_local(self, scope: Any, headers: Headers) -> Grant | AuthenticationFailure:
-        if not self._insecure and not _is_direct(scope, headers):
+    def _authenticate_without_key(
+        self, scope: Any, headers: Headers
+    ) -> Grant | AuthenticationFailure:
+        if not self._is_insecure and not _is_direct(scope, headers):
             return AuthenticationFailure(
                 "As long as no key exists, the service accepts requests only from programs on its own machine, and "
                 f"none that a proxy forwards. {CREATE_KEY_HINT}",
-                known=True,
+                is_caller_known=True,
             )
         host = headers.get(b"host", b"").decode("latin-1")
         name = _parse_host(f"//{host}")
-        if self._insecure and name not in self._hosts and _parse_address(name or "") is None:
+        if self._is_insecure and name not in self._hosts and _parse_address(name or "") is None:
             return AuthenticationFailure(
                 "As long as no key exists, the Host must be an address or one of the names in SALDO_HOSTS.",
-                known=True,
+                is_caller_known=True,
             )
-        if not self._insecure and name not in self._hosts:
+        if not self._is_insecure and name not in self._hosts:
             return AuthenticationFailure(
                 f"As long as no key exists, the Host must be localhost, 127.0.0.1 or ::1. {CREATE_KEY_HINT}",
-                known=True,
+                is_caller_known=True,
             )
         origin = headers.get(b"origin", b"").decode("latin-1")
         if origin and origin not in self._origins and origin.partition("://")[2] != host:
             return AuthenticationFailure(
                 "As long as no key exists, the service rejects requests from pages of other sites.",
-                known=True,
+                is_caller_known=True,
             )
         if len(self._local_hosts) < LOCAL_HOSTS_MAX:
             self._local_hosts.add(headers.get(b"host", b""))
         return UNAUTHENTICATED_ADMIN
 
-    def _client_address(self, scope: Any, headers: Headers) -> Address | None:
+    def _get_client_address(self, scope: Any, headers: Headers) -> Address | None:
         """Return the client's address: the last address on the request's path that is not a trusted proxy's."""
         client = scope.get("client")
-        found = _parse_address(client[0]) if client else None
+        address = _parse_address(client[0]) if client else None
         if not self._proxies.networks:
-            return found
+            return address
         if b"x-forwarded-for" not in headers:
-            return found
+            return address
         # Several header lines form one list (RFC 9110, 5.3). HAProxy, for example, adds a line after the client's.
         lines = (value for name, value in scope["headers"] if name == b"x-forwarded-for")
         hops = b",".join(lines).decode("latin-1").split(",")
-        while hops and found is not None and self._proxies.allows_address(found):
+        while hops and address is not None and self._proxies.allows_address(address):
             hop = hops.pop().strip()
             if hop:
-                found = _parse_address(hop)
-        return found
+                address = _parse_address(hop)
+        return address
 
 
 class Authentication:
     """The authentication of one request. It has the request's grant, and checks whether the grant of a long request is
     still valid."""
 
-    __slots__ = ("_gate", "_headers", "_scope", "grant")
+    __slots__ = ("_headers", "_key_authenticator", "_scope", "grant")
 
-    def __init__(self, gate: Authenticator, scope: Any, headers: Headers, grant: Grant) -> None:
-        self._gate = gate
+    def __init__(
+        self, authenticator: Authenticator, scope: Any, headers: Headers, grant: Grant
+    ) -> None:
+        self._key_authenticator = authenticator
         self._scope = scope
         self._headers = headers
         self.grant = grant
 
     async def is_still_valid(self) -> bool:
         """Return whether the request would still be accepted, or True if the database can't be queried."""
-        if self._gate.authenticate_cached(self._scope, self._headers) is not None:
+        if self._key_authenticator.authenticate_cached(self._scope, self._headers) is not None:
             return True
         try:
-            return isinstance(await self._gate.authenticate(self._scope, self._headers), Grant)
+            return isinstance(
+                await self._key_authenticator.authenticate(self._scope, self._headers), Grant
+            )
         except StoreError:
             return True
 

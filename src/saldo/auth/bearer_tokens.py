@@ -16,7 +16,7 @@ import jwt
 
 from saldo.auth.grants import Grant, Scope
 from saldo.auth.identity_provider import IdentityProvider, TokenError
-from saldo.auth.rate_limit import Rate, TokenBucket
+from saldo.auth.rate_limit import RateLimit, TokenBucket
 from saldo.lifecycle.tasks import cancel_until_ended
 
 TOKEN_LENGTH_MAX: Final = 8192
@@ -54,32 +54,35 @@ class TokenVerifier:
     """A verifier of tokens. It caches the provider's keys and fetches them again periodically."""
 
     def __init__(
-        self, provider: IdentityProvider, rate: Rate | None, changed: Callable[[], None]
+        self,
+        provider: IdentityProvider,
+        rate_limit: RateLimit | None,
+        notify_changed: Callable[[], None],
     ) -> None:
         """
         Args:
-            rate: the rate limit of each subject; None means no limit.
-            changed: called after the provider's keys have changed.
+            rate_limit: the rate limit of each subject; None means no limit.
+            notify_changed: called after the provider's keys have changed.
         """
         self._provider = provider
-        self._rate = rate
-        self._changed = changed
-        self._text = b""
+        self._rate_limit = rate_limit
+        self._notify_changed = notify_changed
+        self._key_set_text = b""
         self._keys: dict[str | None, jwt.PyJWK] = {}
-        self._looked_at = -REFRESH_INTERVAL_SECONDS_MIN
-        self._unreachable = False
-        self._looking = asyncio.Lock()
-        self._following: asyncio.Task[None] | None = None
+        self._fetched_at = -REFRESH_INTERVAL_SECONDS_MIN
+        self._is_unreachable = False
+        self._fetch_lock = asyncio.Lock()
+        self._refresh_task: asyncio.Task[None] | None = None
         self._buckets: dict[str, TokenBucket] = {}
 
     async def start(self) -> None:
         """Fetch the keys, and start to refresh them periodically. A failure of the first fetch is only logged."""
-        await self._refresh()
-        self._following = asyncio.create_task(
+        await self._refresh_keys()
+        self._refresh_task = asyncio.create_task(
             self._refresh_periodically(), name="identity provider key refresh"
         )
 
-    def warn_of_broad_audience(self) -> None:
+    def warn_about_broad_audience(self) -> None:
         """Log a warning if the settings accept tokens that were issued for another service."""
         if not self._provider.scope_prefix and self._provider.users_claim is None:
             _log.warning(
@@ -91,10 +94,10 @@ class TokenVerifier:
 
     async def stop(self) -> None:
         """Stop refreshing the keys."""
-        if self._following is not None:
-            await cancel_until_ended([self._following])
+        if self._refresh_task is not None:
+            await cancel_until_ended([self._refresh_task])
 
-    async def verify(self, token: str) -> Grant:
+    async def verify_token(self, token: str) -> Grant:
         """Return the grant of a token.
 
         Raises:
@@ -102,7 +105,7 @@ class TokenVerifier:
         """
         if len(token) > TOKEN_LENGTH_MAX:
             raise TokenError(f"the token has more than {TOKEN_LENGTH_MAX} characters")
-        return self._grant(self._claims(token, await self._find_key(token)))
+        return self._create_grant(self._decode_claims(token, await self._find_key(token)))
 
     async def _find_key(self, token: str) -> jwt.PyJWK:
         try:
@@ -110,30 +113,30 @@ class TokenVerifier:
         except jwt.PyJWTError:
             raise TokenError("the token is not a JSON Web Token") from None
         # RFC 8725, 3.11: a token that was issued for another purpose, such as a logout, must not be accepted.
-        kind = str(header.get("typ", "JWT")).lower().removeprefix("application/")
-        if kind not in self._provider.types:
+        token_type = str(header.get("typ", "JWT")).lower().removeprefix("application/")
+        if token_type not in self._provider.types:
             raise TokenError("the token's header typ is not one of SALDO_JWT_TYPES")
         if header.get("alg") not in self._provider.algorithms:
             raise TokenError("the token's algorithm is not one of SALDO_JWT_ALGORITHMS")
         if "crit" in header:
             raise TokenError("the token has a critical header (crit), which is not supported")
-        name = header.get("kid")
-        if name not in self._keys:
-            await self._refresh_for_key(name)
-        if name is None and len(self._keys) == 1:
+        key_id = header.get("kid")
+        if key_id not in self._keys:
+            await self._refresh_for_key(key_id)
+        if key_id is None and len(self._keys) == 1:
             return next(iter(self._keys.values()))
-        if name not in self._keys and self._unreachable:
+        if key_id not in self._keys and self._is_unreachable:
             raise TokenError(
                 "the token is signed with an unknown key, and the identity provider's keys can't be "
                 "fetched at the moment"
             )
-        if name not in self._keys:
+        if key_id not in self._keys:
             raise TokenError(
                 "the token is signed with a key that is not among the identity provider's keys"
             )
-        return self._keys[name]
+        return self._keys[key_id]
 
-    def _claims(self, token: str, key: jwt.PyJWK) -> dict[str, Any]:
+    def _decode_claims(self, token: str, key: jwt.PyJWK) -> dict[str, Any]:
         provider = self._provider
         try:
             return jwt.decode(
@@ -160,11 +163,11 @@ class TokenVerifier:
                 "the token is not valid, or its signature is not the identity provider's"
             ) from None
 
-    def _grant(self, claims: Mapping[str, Any]) -> Grant:
+    def _create_grant(self, claims: Mapping[str, Any]) -> Grant:
         subject = _read_subject(claims)
         self._check_lifetime(claims)
-        users = self._users(claims)
-        scopes = self._scopes(claims)
+        users = self._read_user_ids(claims)
+        scopes = self._read_scopes(claims)
         if users is not None:
             # Keys, webhooks and metrics give access to data of all users.
             scopes -= {Scope.ADMIN, Scope.METRICS}
@@ -173,7 +176,7 @@ class TokenVerifier:
             scopes,
             users,
             expires_at=min(int(claims["exp"]), EXPIRY_MAX) + self._provider.leeway_seconds,
-            bucket=self._bucket(subject),
+            bucket=self._get_bucket(subject),
         )
 
     def _check_lifetime(self, claims: Mapping[str, Any]) -> None:
@@ -182,27 +185,29 @@ class TokenVerifier:
         Raises:
             TokenError: the lifetime is too long.
         """
-        longest = self._provider.lifetime_seconds_max
-        if longest is None:
+        lifetime_seconds_max = self._provider.lifetime_seconds_max
+        if lifetime_seconds_max is None:
             return
-        issued = claims.get("iat")
-        begin = issued if isinstance(issued, (int, float)) else time.time()
-        if int(claims["exp"]) - begin > longest + self._provider.leeway_seconds:
+        issued_claim = claims.get("iat")
+        issued_at = issued_claim if isinstance(issued_claim, (int, float)) else time.time()
+        if int(claims["exp"]) - issued_at > lifetime_seconds_max + self._provider.leeway_seconds:
             raise TokenError(
-                f"the token is valid for more than {longest} s (SALDO_JWT_LIFETIME_SECONDS_MAX)"
+                f"the token is valid for more than {lifetime_seconds_max} s (SALDO_JWT_LIFETIME_SECONDS_MAX)"
             )
 
-    def _scopes(self, claims: Mapping[str, Any]) -> frozenset[Scope]:
+    def _read_scopes(self, claims: Mapping[str, Any]) -> frozenset[Scope]:
         value = claims.get(self._provider.scope_claim)
         # RFC 8693 defines one string. Some providers send a list.
         names = (
             value.split() if isinstance(value, str) else value if isinstance(value, list) else []
         )
         prefix = self._provider.scope_prefix
-        known = {prefix + scope: scope for scope in Scope}
-        return frozenset(known[name] for name in names if isinstance(name, str) and name in known)
+        scope_of_name = {prefix + scope: scope for scope in Scope}
+        return frozenset(
+            scope_of_name[name] for name in names if isinstance(name, str) and name in scope_of_name
+        )
 
-    def _users(self, claims: Mapping[str, Any]) -> frozenset[int] | None:
+    def _read_user_ids(self, claims: Mapping[str, Any]) -> frozenset[int] | None:
         if self._provider.users_claim is None:
             return None
         value = claims.get(self._provider.users_claim)
@@ -214,39 +219,39 @@ class TokenVerifier:
             if type(each) is int or (isinstance(each, str) and _USER_ID.fullmatch(each))
         )
 
-    def _bucket(self, subject: str) -> TokenBucket | None:
-        if self._rate is None:
+    def _get_bucket(self, subject: str) -> TokenBucket | None:
+        if self._rate_limit is None:
             return None
         if subject not in self._buckets and len(self._buckets) >= BUCKETS_MAX:
             self._buckets.pop(next(iter(self._buckets)))
-        return self._buckets.setdefault(subject, TokenBucket(self._rate))
+        return self._buckets.setdefault(subject, TokenBucket(self._rate_limit))
 
     async def _refresh_periodically(self) -> None:
         while True:
             await asyncio.sleep(self._provider.refresh_seconds)
-            async with self._looking:
-                await self._refresh()
+            async with self._fetch_lock:
+                await self._refresh_keys()
 
-    async def _refresh_for_key(self, name: object) -> None:
+    async def _refresh_for_key(self, key_id: object) -> None:
         """Fetch the provider's keys if none of the known keys has this name. Concurrent callers share one fetch, and
         fetches are rate-limited."""
-        async with self._looking:
-            rested = time.monotonic() - self._looked_at >= REFRESH_INTERVAL_SECONDS_MIN
-            if name not in self._keys and rested:
-                await self._refresh()
+        async with self._fetch_lock:
+            is_interval_over = time.monotonic() - self._fetched_at >= REFRESH_INTERVAL_SECONDS_MIN
+            if key_id not in self._keys and is_interval_over:
+                await self._refresh_keys()
 
-    async def _refresh(self) -> None:
-        self._looked_at = time.monotonic()
-        self._unreachable = True
+    async def _refresh_keys(self) -> None:
+        self._fetched_at = time.monotonic()
+        self._is_unreachable = True
         try:
-            text = await self._fetch()
+            text = await self._fetch_keys()
             keys = self._keys
-            if text != self._text:
+            if text != self._key_set_text:
                 keys = _read_keys(text, self._provider.algorithms)
-            self._unreachable = False
-            if text == self._text:
+            self._is_unreachable = False
+            if text == self._key_set_text:
                 return
-            self._keys, self._text = keys, text
+            self._keys, self._key_set_text = keys, text
         except (OSError, TimeoutError, aiohttp.ClientError, ValueError, jwt.PyJWTError) as error:
             _log.warning(
                 "can't fetch the public keys of %s, so the known keys remain valid: %s",
@@ -256,9 +261,9 @@ class TokenVerifier:
         except Exception:
             _log.exception("fetching the identity provider's keys failed unexpectedly")
         else:
-            self._changed()
+            self._notify_changed()
 
-    async def _fetch(self) -> bytes:
+    async def _fetch_keys(self) -> bytes:
         jwks = self._provider.jwks
         if isinstance(jwks, Path):
             return await asyncio.to_thread(jwks.read_bytes)
@@ -285,12 +290,14 @@ def _describe_failure(error: Exception, jwks: str | Path) -> str:
     if isinstance(error, aiohttp.ClientResponseError):
         text = f"{error.status} {error.message}"  # str(error) ends with the whole URL
     line = " ".join(text.split())
-    if not line or (isinstance(jwks, str) and any(part in line for part in _secret_parts(jwks))):
+    if not line or (
+        isinstance(jwks, str) and any(part in line for part in _find_secret_parts(jwks))
+    ):
         return type(error).__name__
     return line[:REASON_LENGTH_MAX]
 
 
-def _secret_parts(url: str) -> list[str]:
+def _find_secret_parts(url: str) -> list[str]:
     """Return the parts of a URL that may be secret: the user, the password, and the parts of the path and the query.
     Parts that are too short to be a secret are left out."""
     authority, _, path = url.partition("://")[2].partition("/")
@@ -318,15 +325,15 @@ def _read_subject(claims: Mapping[str, Any]) -> str:
 
 
 def _read_keys(text: bytes, algorithms: tuple[str, ...]) -> dict[str | None, jwt.PyJWK]:
-    found = json.loads(text)
-    if not isinstance(found, dict):
+    key_set = json.loads(text)
+    if not isinstance(key_set, dict):
         raise ValueError("the response is not a JWK set")  # noqa: TRY004 - its content is at fault, not a caller
-    keys = jwt.PyJWKSet.from_dict(found).keys
-    usable = {
+    keys = jwt.PyJWKSet.from_dict(key_set).keys
+    usable_keys = {
         key.key_id: key
         for key in keys
         if key.algorithm_name in algorithms and key.public_key_use in {None, "sig"}
     }
-    if not usable:
+    if not usable_keys:
         raise ValueError("the JWK set has no key for SALDO_JWT_ALGORITHMS")
-    return usable
+    return usable_keys

@@ -10,7 +10,7 @@ from typing import Final
 
 from saldo.auth.api_key import hash_secret
 from saldo.auth.grants import Grant, Scope
-from saldo.auth.rate_limit import Rate, TokenBucket
+from saldo.auth.rate_limit import RateLimit, TokenBucket
 from saldo.lifecycle.tasks import cancel_until_ended
 from saldo.store.errors import StoreError
 from saldo.store.keys import Keys, ValidKey
@@ -26,51 +26,52 @@ class KeyCache:
     """A cache of the valid keys: the keys in the settings, and the keys in the database, which is polled.
 
     Attributes:
-        any_key: True if any key has ever existed, False if not, and None if the database has not been queried yet.
+        has_key_ever_existed: True if any key has ever existed, False if not, and None if the database has not been
+            queried yet.
     """
 
     def __init__(
         self,
         keys: Keys,
-        given: Mapping[str, Scope],
+        configured_keys: Mapping[str, Scope],
         *,
         refresh_seconds: float,
-        rate: Rate | None,
-        changed: Callable[[], None],
+        rate_limit: RateLimit | None,
+        notify_changed: Callable[[], None],
     ) -> None:
         """
         Args:
-            given: the keys in the settings, and the scope of each.
+            configured_keys: the keys in the settings, and the scope of each.
             refresh_seconds: polling interval. A revoked key may be accepted for this long after its revocation.
-            rate: the rate limit of each key; None means no limit.
-            changed: called after the valid keys have changed.
+            rate_limit: the rate limit of each key; None means no limit.
+            notify_changed: called after the valid keys have changed.
         """
         self._keys = keys
-        self._rate = rate
+        self._rate_limit = rate_limit
         self._refresh_seconds = refresh_seconds
-        self._changed = changed
-        self._given = {
+        self._notify_changed = notify_changed
+        self._configured_grants = {
             hash_secret(secret.encode()): Grant(f"SALDO_{scope.upper()}_KEY", frozenset({scope}))
-            for secret, scope in given.items()
+            for secret, scope in configured_keys.items()
         }
-        self._grants: dict[bytes, Grant] = dict(self._given)
+        self._grants: dict[bytes, Grant] = dict(self._configured_grants)
         self._buckets: dict[int, TokenBucket] = {}
         self._version: int | None = None
-        self._looked_at = -LOAD_INTERVAL_SECONDS_MIN
-        self._looking = asyncio.Lock()
-        self._next_look: asyncio.Task[None] | None = None
-        self._following: asyncio.Task[None] | None = None
-        self.any_key: bool | None = True if given else None
+        self._loaded_at = -LOAD_INTERVAL_SECONDS_MIN
+        self._load_lock = asyncio.Lock()
+        self._next_load: asyncio.Task[None] | None = None
+        self._poll_task: asyncio.Task[None] | None = None
+        self.has_key_ever_existed: bool | None = True if configured_keys else None
 
     async def start(self) -> None:
         """Load the keys, and start to poll for changes."""
         await self.refresh()
-        self._following = asyncio.create_task(self._poll(), name="key poll")
+        self._poll_task = asyncio.create_task(self._poll(), name="key poll")
 
     async def stop(self) -> None:
         """Stop polling."""
         await cancel_until_ended(
-            task for task in (self._following, self._next_look) if task is not None
+            task for task in (self._poll_task, self._next_load) if task is not None
         )
 
     async def find_grant(self, secret: bytes) -> Grant | None:
@@ -80,20 +81,25 @@ class KeyCache:
             StoreError: the key is not known, and the database can't be queried.
         """
         digest = hash_secret(secret)
-        found = self._grants.get(digest)
-        if found is None:
-            await self.refresh_shared()
-            found = self._grants.get(digest)
-        return found
+        grant = self._grants.get(digest)
+        if grant is None:
+            await self.refresh_coalesced()
+            grant = self._grants.get(digest)
+        return grant
 
-    def loaded_grant(self, secret: bytes) -> Grant | None:
+    def get_loaded_grant(self, secret: bytes) -> Grant | None:
         """Return the grant of a key; None if the key is not valid, or was created after the last poll."""
         return self._grants.get(hash_secret(secret))
 
-    def find_grant_by_name(self, name: str, fits: Callable[[bytes], bool]) -> Grant | None:
-        """Return the grant of the valid key with this name; None if there is none, or if `fits` rejects its digest."""
+    def find_grant_by_name(
+        self, name: str, matches_digest: Callable[[bytes], bool]
+    ) -> Grant | None:
+        """Return the grant of the valid key with this name.
+
+        Return None if there is no such key, or if `matches_digest` rejects its digest.
+        """
         for digest, grant in self._grants.items():
-            if grant.name == name and fits(digest):
+            if grant.name == name and matches_digest(digest):
                 return grant
         return None
 
@@ -101,60 +107,62 @@ class KeyCache:
         """Return the digest of the valid key with this name; None if there is none. Clients don't know the digest."""
         return next((digest for digest, grant in self._grants.items() if grant.name == name), None)
 
-    async def refresh_shared(self) -> None:
+    async def refresh_coalesced(self) -> None:
         """Load the changes that were made before the call. Concurrent callers share one query, which waits until
         `LOAD_INTERVAL_SECONDS_MIN` has passed since the last one.
 
         Raises:
             StoreError: the database can't be queried.
         """
-        if self._next_look is None:
-            self._next_look = asyncio.create_task(self._look_soon(), name="key refresh")
-            self._next_look.add_done_callback(_consume_exception)
-        await asyncio.shield(self._next_look)
+        if self._next_load is None:
+            self._next_load = asyncio.create_task(self._load_after_interval(), name="key refresh")
+            self._next_load.add_done_callback(_consume_exception)
+        await asyncio.shield(self._next_load)
 
     async def refresh(self) -> None:
         """Load the changes now. If the database can't be queried, log a warning and keep the known keys."""
         try:
-            async with self._looking:
-                await self._look()
+            async with self._load_lock:
+                await self._load_changes()
         except StoreError as error:
             _log.warning("can't read the API keys, so the known keys remain valid: %s", error)
         except Exception:
             _log.exception("reading the API keys failed unexpectedly")
 
-    async def _look_soon(self) -> None:
+    async def _load_after_interval(self) -> None:
         try:
-            async with self._looking:
-                await asyncio.sleep(self._looked_at + LOAD_INTERVAL_SECONDS_MIN - time.monotonic())
+            async with self._load_lock:
+                await asyncio.sleep(self._loaded_at + LOAD_INTERVAL_SECONDS_MIN - time.monotonic())
                 # The query below may miss a key that is created from now on, so later callers need another query.
-                self._next_look = None
-                await self._look()
+                self._next_load = None
+                await self._load_changes()
         finally:
-            if self._next_look is asyncio.current_task():
-                self._next_look = None
+            if self._next_load is asyncio.current_task():
+                self._next_load = None
 
-    async def _look(self) -> None:
-        self._looked_at = time.monotonic()
-        if self._version is not None and await self._keys.version() == self._version:
+    async def _load_changes(self) -> None:
+        self._loaded_at = time.monotonic()
+        if self._version is not None and await self._keys.read_version() == self._version:
             return
-        found = await self._keys.valid()
-        self._version = found.version
+        valid_keys = await self._keys.read_valid_keys()
+        self._version = valid_keys.version
         # A table that is empty again after a failover or a manual change must not open the service to everybody.
-        self.any_key = bool(self.any_key) or found.any_key
-        self._take(found.keys)
-        self._changed()
+        self.has_key_ever_existed = (
+            bool(self.has_key_ever_existed) or valid_keys.has_key_ever_existed
+        )
+        self._replace_grants(valid_keys.keys)
+        self._notify_changed()
 
-    def _take(self, keys: Iterable[ValidKey]) -> None:
+    def _replace_grants(self, keys: Iterable[ValidKey]) -> None:
         keys = list(keys)
-        if self._rate is not None:
+        if self._rate_limit is not None:
             # The level of each key's bucket is kept when another key changes.
             self._buckets = {
-                key.id: self._buckets.get(key.id) or TokenBucket(self._rate) for key in keys
+                key.id: self._buckets.get(key.id) or TokenBucket(self._rate_limit) for key in keys
             }
-        self._grants = self._given | {key.hash: self._grant(key) for key in keys}
+        self._grants = self._configured_grants | {key.hash: self._create_grant(key) for key in keys}
 
-    def _grant(self, key: ValidKey) -> Grant:
+    def _create_grant(self, key: ValidKey) -> Grant:
         return Grant(
             f"key {key.id}",
             frozenset(map(Scope, key.scopes)),

@@ -1,1 +1,2 @@
-"""Background tasks of the ledger, which one process at a time executes: seals, totals and the audit."""
+"""Background tasks of the ledger: seals, totals and the audit. Several processes may run these tasks at the same
+time."""

@@ -23,7 +23,7 @@ from saldo.store.errors import StoreError
 from saldo.store.sinks import LeaseLostError
 
 STEP_ENTRIES: Final = 512
-"""Number of entries checked per step. A step takes a few milliseconds, of the database and of this process."""
+"""Number of entries checked per step. A step takes a few milliseconds, both in the database and in this process."""
 
 POSTING_SLOWDOWN_FACTOR: Final = 4.0
 """Factor by which the audit is slower while transactions are being posted."""
@@ -60,41 +60,41 @@ class Auditor:
         self,
         audits: AuditProgress,
         reader: AuditReader,
-        beside: PostingActivity,
+        posting_activity: PostingActivity,
         limits: AuditLimits,
     ) -> None:
         """
         Args:
-            beside: the posting activity, for which the audit slows down.
+            posting_activity: the posting activity. The audit slows down while transactions are being posted.
         """
         self._audits = audits
         self._reader = reader
-        self._beside = beside
+        self._posting_activity = posting_activity
         self._limits = limits
         self._holder = uuid4()
         self._lease: AuditLease | None = None
-        self._kept_at = 0.0
+        self._saved_at = 0.0
         self._entries = 0
 
     async def run(self) -> None:
         """Run the audit until it is cancelled."""
         try:
             while True:
-                await self._try()
+                await self._audit_while_leased()
         finally:
             if self._lease is not None:
                 with contextlib.suppress(StoreError, TimeoutError):
                     async with asyncio.timeout(RELEASE_SECONDS_MAX):
-                        await self._audits.release(self._lease)
+                        await self._audits.release_lease(self._lease)
 
-    async def _try(self) -> None:
+    async def _audit_while_leased(self) -> None:
         try:
-            self._lease = await self._audits.take(self._holder)
+            self._lease = await self._audits.acquire_lease(self._holder)
             if self._lease is None:
                 await asyncio.sleep(self._limits.lease_seconds)
                 return
-            self._kept_at, self._entries = time.monotonic(), 0
-            await self._rounds(self._lease)
+            self._saved_at, self._entries = time.monotonic(), 0
+            await self._run_rounds(self._lease)
         except LeaseLostError:
             self._lease = None
         except StoreError as error:
@@ -104,66 +104,78 @@ class Auditor:
             _log.exception("the audit failed unexpectedly")
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def _rounds(self, lease: AuditLease) -> None:
+    async def _run_rounds(self, lease: AuditLease) -> None:
         position = lease.position
         while True:
-            began = time.monotonic()
+            began_at = time.monotonic()
             while position.shard < SHARDS:
-                await self._shard(lease, position)
+                await self._audit_shard(lease, position)
                 position = AuditPosition(position.shard + 1)
                 await self._save_progress(lease, position)
-            step_began = time.monotonic()
+            step_began_at = time.monotonic()
             async for faults in find_users_without_entries(self._reader):
-                await self._record(faults)
-                await self._throttle(0, step_began)
+                await self._record_faults(faults)
+                await self._throttle(0, step_began_at)
                 await self._save_progress(lease, position)
-                step_began = time.monotonic()
+                step_began_at = time.monotonic()
             await self._save_progress(lease, position, at_once=True)
-            await self._audits.complete(lease)
+            await self._audits.complete_round(lease)
             position = AuditPosition(0)
-            while (rest := began + ROUND_SECONDS_MIN - time.monotonic()) > 0:
-                await asyncio.sleep(min(rest, self._limits.lease_seconds / RENEWALS))
+            while (remaining_seconds := began_at + ROUND_SECONDS_MIN - time.monotonic()) > 0:
+                await asyncio.sleep(min(remaining_seconds, self._limits.lease_seconds / RENEWALS))
                 await self._save_progress(lease, position)
 
-    async def _shard(self, lease: AuditLease, position: AuditPosition) -> None:
-        began = time.monotonic()
-        walk = ShardScan(self._reader, position)
-        await self._record(await walk.start())
-        while not walk.is_done:
-            before = walk.position.seq
-            await self._record(await walk.step(STEP_ENTRIES))
-            entries = walk.position.seq - before
+    async def _audit_shard(self, lease: AuditLease, position: AuditPosition) -> None:
+        began_at = time.monotonic()
+        scan = ShardScan(self._reader, position)
+        await self._record_faults(await scan.start())
+        while not scan.is_done:
+            previous_seq = scan.position.seq
+            await self._record_faults(await scan.step(STEP_ENTRIES))
+            entries = scan.position.seq - previous_seq
             self._entries += entries
-            await self._throttle(entries, began)
-            await self._save_progress(lease, walk.position)
-            began = time.monotonic()
+            await self._throttle(entries, began_at)
+            await self._save_progress(lease, scan.position)
+            began_at = time.monotonic()
 
-    async def _record(self, faults: Sequence[LedgerFault]) -> None:
-        for fault in await self._audits.record(faults) if faults else ():
+    async def _record_faults(self, faults: Sequence[LedgerFault]) -> None:
+        for fault in await self._audits.record_faults(faults) if faults else ():
             log_fault(fault)
 
-    async def _throttle(self, entries: int, began: float) -> None:
-        """Pause after a step that checked `entries` entries and began at `began`."""
-        took = time.monotonic() - began
-        due = entries / self._limits.entries_per_second
-        await asyncio.sleep(pause_seconds(due, took, posting=self._beside.is_recent))
+    async def _throttle(self, entries: int, began_at: float) -> None:
+        """Pause after a step that checked `entries` entries and began at `began_at`."""
+        step_seconds = time.monotonic() - began_at
+        planned_seconds = entries / self._limits.entries_per_second
+        await asyncio.sleep(
+            compute_pause_seconds(
+                planned_seconds, step_seconds, is_posting=self._posting_activity.is_recent
+            )
+        )
 
     async def _save_progress(
         self, lease: AuditLease, position: AuditPosition, *, at_once: bool = False
     ) -> None:
         """Save the position and renew the lease, if that is due or `at_once`."""
         now = time.monotonic()
-        if not at_once and now < self._kept_at + self._limits.lease_seconds / RENEWALS:
+        if not at_once and now < self._saved_at + self._limits.lease_seconds / RENEWALS:
             return
         await self._audits.store_position(lease, position, self._entries)
-        self._kept_at, self._entries = now, 0
+        self._saved_at, self._entries = now, 0
 
 
-def pause_seconds(due: float, took: float, *, posting: bool) -> float:
-    """Return the seconds to pause after a step that took `took` seconds and was due to take `due` at the set rate."""
-    if posting:
-        due *= POSTING_SLOWDOWN_FACTOR
-    return max(due - took, took * PAUSE_FACTOR)
+def compute_pause_seconds(
+    planned_seconds: float, step_seconds: float, *, is_posting: bool
+) -> float:
+    """Return the pause after a step, in seconds.
+
+    Args:
+        planned_seconds: the duration of the step at the configured rate.
+        step_seconds: the actual duration of the step.
+        is_posting: whether transactions are being posted.
+    """
+    if is_posting:
+        planned_seconds *= POSTING_SLOWDOWN_FACTOR
+    return max(planned_seconds - step_seconds, step_seconds * PAUSE_FACTOR)
 
 
 def log_fault(fault: LedgerFault) -> None:

@@ -1,7 +1,8 @@
-"""A throttle of background work: it pauses when it has to wait for a processor, because posting then has to wait, too.
+"""A throttle of background work. The work pauses if it had to wait for a processor, because posting then has to wait,
+too.
 
-A lower priority alone is not enough: the broker and the database do most of the work for an event, with their own
-priority. The kernel reports for how long each thread was ready to run and had to wait. On a machine with free
+A lower priority of the process is not enough, because the broker and the database do most of the work for an event, at
+their own priority. The kernel reports for how long each thread was ready to run and had to wait. On a machine with free
 processors that time is about zero, and the work runs at full speed.
 """
 
@@ -15,18 +16,18 @@ REST_FACTOR = 6.0
 """Seconds of pause for each second of waiting for a processor."""
 
 WAIT_SHARE = 0.05
-"""Share of the elapsed time for which waiting is ignored. The broker and this process wait for each other a little on
-any machine."""
+"""Share of the elapsed time that may be spent waiting without causing a pause. On any machine, the broker and this
+process wait for each other a little."""
 
 REST_SECONDS_MAX = 1.0
 """Maximum pause, so that the work makes progress however busy the machine is."""
 
 POSTING_SECONDS = 1.0
-"""Time after the last batch for which posting counts as active. Later, background work delays no client."""
+"""Time after the last batch for which posting counts as active. After that time, background work delays no client."""
 
 _SCHEDSTAT = Path("/proc/thread-self/schedstat")
-"""The thread's scheduler statistics, on Linux only: nanoseconds on a processor, nanoseconds ready and waiting for one,
-and a count."""
+"""The thread's scheduler statistics, on Linux only: nanoseconds of running on a processor, nanoseconds of waiting for a
+processor, and a count."""
 
 
 class CpuThrottle:
@@ -37,14 +38,15 @@ class CpuThrottle:
     ) -> None:
         self._schedstat = schedstat
         self._clock = clock
-        self._before = self._read_wait_seconds()
+        self._waited_before = self._read_wait_seconds()
         self._since = clock()
 
-    def pause_seconds(self) -> float:
-        """Return the pause for the time spent waiting for a processor since the last call; 0 if it is unknown."""
-        now, clock = self._read_wait_seconds(), self._clock()
-        waited, self._before = now - self._before, now
-        elapsed, self._since = clock - self._since, clock
+    def compute_pause_seconds(self) -> float:
+        """Return the pause in seconds, computed from the time spent waiting for a processor since the last call; 0 if
+        that time is unknown."""
+        wait_seconds, now = self._read_wait_seconds(), self._clock()
+        waited, self._waited_before = wait_seconds - self._waited_before, wait_seconds
+        elapsed, self._since = now - self._since, now
         return min(max(0.0, REST_FACTOR * (waited - WAIT_SHARE * elapsed)), REST_SECONDS_MAX)
 
     def _read_wait_seconds(self) -> float:
@@ -55,21 +57,22 @@ class CpuThrottle:
 
 
 class PostingActivity:
-    """The posting activity of this machine, which the background work would slow down."""
+    """The posting activity of this machine. Background work slows down while transactions are being posted."""
 
-    def __init__(self, *, told: bool) -> None:
+    def __init__(self, *, is_recorded: bool) -> None:
         """
         Args:
-            told: whether `record` is called for each batch posted here. If not, posting always counts as active.
+            is_recorded: whether `record_batch` is called for each batch posted on this machine. If not, posting always
+                counts as active.
         """
-        self._told = told
-        self._rung_at = float("-inf")
+        self._is_recorded = is_recorded
+        self._recorded_at = float("-inf")
 
-    def record(self) -> None:
+    def record_batch(self) -> None:
         """Record that a batch has been posted."""
-        self._rung_at = time.monotonic()
+        self._recorded_at = time.monotonic()
 
     @property
     def is_recent(self) -> bool:
         """True if transactions are being posted, or if that is unknown."""
-        return not self._told or time.monotonic() - self._rung_at < POSTING_SECONDS
+        return not self._is_recorded or time.monotonic() - self._recorded_at < POSTING_SECONDS

@@ -8,7 +8,7 @@ from typing import Any
 
 from saldo.background.audit_worker import AuditLimits, Auditor
 from saldo.background.throttle import PostingActivity
-from saldo.bootstrap.pools import relay_pool
+from saldo.bootstrap.pools import open_relay_pool
 from saldo.settings.model import Settings
 from saldo.store.audit.progress import AuditProgress
 from saldo.store.audit.shard_scan import AuditReader
@@ -16,12 +16,12 @@ from saldo.store.audit.verification import Verification
 from saldo.store.connections.connection import open_pool
 
 
-async def run_audit(settings: Settings, pool: Any, beside: PostingActivity) -> None:
+async def run_audit(settings: Settings, pool: Any, activity: PostingActivity) -> None:
     """Run the audit until it is cancelled. If the settings disable the audit, return immediately."""
     if settings.audit_entries_per_second == 0:
         return
     limits = AuditLimits(settings.audit_entries_per_second, settings.relay_lease_seconds)
-    await Auditor(create_audit_store(settings, pool), AuditReader(pool), beside, limits).run()
+    await Auditor(create_audit_store(settings, pool), AuditReader(pool), activity, limits).run()
 
 
 def create_audit_store(settings: Settings, pool: Any) -> AuditProgress:
@@ -32,7 +32,7 @@ def create_audit_store(settings: Settings, pool: Any) -> AuditProgress:
 @asynccontextmanager
 async def open_audit_store(settings: Settings, database_url: str) -> AsyncIterator[AuditProgress]:
     """Open the store of the audit's progress and faults for a short-lived command."""
-    async with relay_pool(settings, database_url) as pool:
+    async with open_relay_pool(settings, database_url) as pool:
         yield create_audit_store(settings, pool)
 
 

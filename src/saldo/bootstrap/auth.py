@@ -14,7 +14,7 @@ from saldo.auth.authenticator import Authenticator
 from saldo.auth.grants import Scope
 from saldo.auth.identity_provider import IdentityProvider
 from saldo.auth.key_cache import KeyCache
-from saldo.auth.rate_limit import Rate
+from saldo.auth.rate_limit import RateLimit
 from saldo.bootstrap.pools import KEY_CONNECTIONS
 from saldo.settings.model import Settings
 from saldo.store.errors import ConfigurationError, StoreError
@@ -30,44 +30,44 @@ _log = logging.getLogger("saldo.auth")
 class AuthStack:
     """The parts of a service process's authentication."""
 
-    gate: Authenticator
-    keyring: KeyCache
+    authenticator: Authenticator
+    key_cache: KeyCache
     keys: Keys
     tokens: TokenVerifier | None
 
     @classmethod
     async def open(cls, settings: Settings, database_url: str) -> AuthStack:
         """Create all parts. `start` must be called before requests are served."""
-        gate = Authenticator(
+        authenticator = Authenticator(
             insecure=settings.insecure,
             proxies=settings.proxy_networks,
             origins=frozenset(settings.cors_origin_names),
             hosts=frozenset(settings.host_names),
         )
-        rate, provider = rate_of(settings), provider_from_settings(settings)
+        rate, provider = create_rate(settings), create_identity_provider(settings)
         tokens = None
         if provider is not None:
             from saldo.auth.bearer_tokens import TokenVerifier  # noqa: PLC0415 - its packages take long to load
 
-            tokens = TokenVerifier(provider, rate, gate.clear_cache)
+            tokens = TokenVerifier(provider, rate, authenticator.clear_cache)
         # The pool is opened last, so that a failure of an earlier step can't leave it open.
         keys = await _open_keys(settings, database_url)
         keyring = KeyCache(
             keys,
-            configured_keys(settings),
+            list_configured_keys(settings),
             refresh_seconds=settings.keys_refresh_seconds,
-            rate=rate,
-            changed=gate.clear_cache,
+            rate_limit=rate,
+            notify_changed=authenticator.clear_cache,
         )
-        gate.configure(keyring, tokens)
-        return cls(gate, keyring, keys, tokens)
+        authenticator.configure(keyring, tokens)
+        return cls(authenticator, keyring, keys, tokens)
 
     async def start(self) -> None:
         """Load the API keys and the identity provider's keys, and start to poll both for changes."""
-        await self.keyring.start()
+        await self.key_cache.start()
         if self.tokens is not None:
-            self.tokens.warn_of_broad_audience()
-        if self.gate.no_keys_exist:
+            self.tokens.warn_about_broad_audience()
+        if self.authenticator.accepts_requests_without_key:
             _log.info(
                 "there is no API key yet, so every program on this machine has full access. Create a key with "
                 "`saldo keys create operator --scope admin` before a proxy forwards requests to the service"
@@ -77,28 +77,28 @@ class AuthStack:
 
     async def stop(self) -> None:
         """Stop polling, and close the connections."""
-        await self.keyring.stop()
+        await self.key_cache.stop()
         if self.tokens is not None:
             await self.tokens.stop()
         self.keys.terminate()
 
 
-def configured_keys(settings: Settings) -> dict[str, Scope]:
+def list_configured_keys(settings: Settings) -> dict[str, Scope]:
     """Return the keys in the settings, with the scope of each."""
-    given = ((settings.admin_key, Scope.ADMIN), (settings.metrics_key, Scope.METRICS))
-    return {key.get_secret_value(): scope for key, scope in given if key is not None}
+    keys = ((settings.admin_key, Scope.ADMIN), (settings.metrics_key, Scope.METRICS))
+    return {key.get_secret_value(): scope for key, scope in keys if key is not None}
 
 
-def rate_of(settings: Settings) -> Rate | None:
+def create_rate(settings: Settings) -> RateLimit | None:
     """Return the rate limit of each key; None if no limit is set."""
     if settings.rate_requests_per_second is None:
         return None
-    return Rate(
+    return RateLimit(
         settings.rate_requests_per_second, settings.rate_burst, settings.rate_debt_seconds_max
     )
 
 
-def provider_from_settings(settings: Settings) -> IdentityProvider | None:
+def create_identity_provider(settings: Settings) -> IdentityProvider | None:
     """Return the identity provider whose tokens are accepted; None if none is configured."""
     jwks = settings.jwt_jwks_url or settings.jwt_jwks_file
     if settings.jwt_issuer is None or settings.jwt_audience is None or jwks is None:
@@ -130,9 +130,9 @@ def require_keys_unless_loopback(settings: Settings, database_url: str, address:
     """
     if settings.insecure or ip_address(address).is_loopback:
         return
-    if configured_keys(settings) or provider_from_settings(settings) is not None:
+    if list_configured_keys(settings) or create_identity_provider(settings) is not None:
         return
-    if not asyncio.run(_any_key(settings, database_url)):
+    if not asyncio.run(_has_any_key(settings, database_url)):
         raise ConfigurationError(
             f"there is no API key yet, so anyone who can connect to {address} could move money. Create a key with "
             "`saldo keys create --scope admin NAME`, set SALDO_ADMIN_KEY or SALDO_JWT_ISSUER, listen on 127.0.0.1, "
@@ -140,10 +140,10 @@ def require_keys_unless_loopback(settings: Settings, database_url: str, address:
         )
 
 
-async def _any_key(settings: Settings, database_url: str) -> bool:
+async def _has_any_key(settings: Settings, database_url: str) -> bool:
     async with open_key_store(settings, database_url) as keys:
         try:
-            return (await keys.valid()).any_key
+            return (await keys.read_valid_keys()).has_key_ever_existed
         except StoreError as error:
             raise ConfigurationError(f"database: {error}") from error
 

@@ -7,13 +7,13 @@ from contextlib import ExitStack
 from enum import Enum
 
 from saldo.settings.model import Settings
-from saldo.store.citus.coordinator import coordinator_of
-from saldo.store.connections.connection import check, read_only_pools
+from saldo.store.citus.coordinator import find_coordinator_url
+from saldo.store.connections.connection import check_connection, read_only_pools
 from saldo.store.connections.parameters import check_connection_string
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.errors import ConfigurationError
-from saldo.store.schema.migrate import examine, migrate, prepare
-from saldo.store.schema.roles import warn_about_unverified_tls, warn_of_rights
+from saldo.store.schema.migrate import examine_schema, migrate_schema, prepare_schema
+from saldo.store.schema.roles import warn_about_rights, warn_about_unverified_tls
 
 
 class Purpose(Enum):
@@ -54,7 +54,7 @@ class Database:
             purpose: the purpose, which decides what is prepared.
         """
         self._purpose = purpose
-        self._reading = ExitStack()
+        self._read_only_pools = ExitStack()
         self._settings = settings
         self._beside_service = beside_service
         self._embedded: EmbeddedServer | None = None
@@ -67,7 +67,9 @@ class Database:
         if server is not None:
             return server.owner_url
         assert self._settings.database_url is not None
-        return coordinator_of(self._settings.database_owner_url or self._settings.database_url)
+        return find_coordinator_url(
+            self._settings.database_owner_url or self._settings.database_url
+        )
 
     def __enter__(self) -> str:
         _check_connection_strings(self._settings)
@@ -75,26 +77,26 @@ class Database:
             server = EmbeddedServer(
                 self._settings.data_dir, archive_dir=self._settings.wal_archive_dir
             )
-            if self._beside_service and server.attach():
+            if self._beside_service and server.attach_to_running_server():
                 self._attached = server
                 return self._prepare_for_purpose(server.service_url)
-            if self._purpose is Purpose.READ and not server.exists():
+            if self._purpose is Purpose.READ and not server.is_cluster_created():
                 raise ConfigurationError(
                     f"there is no ledger in {self._settings.data_dir} (SALDO_DATA_DIR)"
                 )
             self._embedded = server
             server.start()
         try:
-            return self._prepare_for_purpose(self._service_url())
+            return self._prepare_for_purpose(self._service_role_database_url())
         except BaseException:
             self.__exit__()
             raise
 
-    def _service_url(self) -> str:
+    def _service_role_database_url(self) -> str:
         if self._embedded is not None:
             return self._embedded.service_url
         assert self._settings.database_url is not None
-        return coordinator_of(self._settings.database_url)
+        return find_coordinator_url(self._settings.database_url)
 
     def _prepare_for_purpose(self, service_url: str) -> str:
         """Prepare the database for the purpose, and return the connection string of the service's role."""
@@ -103,11 +105,11 @@ class Database:
             return service_url if self._attached is not None else self.prepare()
         if self._purpose is Purpose.GRANT:
             if self._attached is None:
-                migrate(self.owner_url, service_url)
+                migrate_schema(self.owner_url, service_url)
             return service_url
         if self._purpose is Purpose.READ:
-            self._reading.enter_context(read_only_pools())
-        if not examine(
+            self._read_only_pools.enter_context(read_only_pools())
+        if not examine_schema(
             service_url,
             currency_decimals=settings.currency_decimals,
             max_lateness=settings.max_lateness,
@@ -122,8 +124,8 @@ class Database:
     def prepare(self) -> str:
         """Migrate and check the database, and return the connection string of the service's role."""
         settings = self._settings
-        service_url = self._service_url()
-        prepare(
+        service_url = self._service_role_database_url()
+        prepare_schema(
             self.owner_url,
             service_url,
             currency_decimals=settings.currency_decimals,
@@ -131,18 +133,18 @@ class Database:
         )
         # The migrations may have used another role, so the password, the rights and the route of the service's role are
         # checked as well.
-        asyncio.run(check(service_url))
-        warn_of_rights(service_url)
-        warn_about_unverified_tls(_connection_strings(settings))
+        asyncio.run(check_connection(service_url))
+        warn_about_rights(service_url)
+        warn_about_unverified_tls(_list_connection_strings(settings))
         return service_url
 
     def __exit__(self, *_: object) -> None:
-        self._reading.close()
+        self._read_only_pools.close()
         if self._embedded is not None:
             self._embedded.stop()
 
 
-def _connection_strings(settings: Settings) -> dict[str, str | None]:
+def _list_connection_strings(settings: Settings) -> dict[str, str | None]:
     """Return the connection strings in the settings, by the names of the settings."""
     return {
         "SALDO_DATABASE_URL": settings.database_url,

@@ -8,4 +8,4 @@ from saldo.settings.model import Settings
 
 def set_up_logging(settings: Settings) -> None:
     """Set up logging to standard error, with the level and the format that the settings name."""
-    logs.set_up(settings.log_level, settings.log_format)
+    logs.configure_logging(settings.log_level, settings.log_format)

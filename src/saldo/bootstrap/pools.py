@@ -29,25 +29,25 @@ WEBHOOK_CONNECTIONS = 4
 failing endpoints don't delay other sinks."""
 
 
-def connections_of_service(settings: Settings) -> int:
+def count_service_connections(settings: Settings) -> int:
     """Return the maximum number of connections to the primary that one service process keeps. `SALDO_WORKERS` is the
     number of such processes.
 
     The pool of a replica (`SALDO_DATABASE_REPLICA_URL`) is on another server and is not counted. On a distributed
     ledger (Citus) a process has more connections: `SALDO_LANES` lanes for each node.
     """
-    lanes = settings.lane_count(by_shard=False) + ATOMIC_LANES
-    others = EVENTS_CONNECTIONS + WEBHOOK_API_CONNECTIONS + KEY_CONNECTIONS
-    return lanes + settings.read_connections + others
+    lanes = settings.count_lanes(by_shard=False) + ATOMIC_LANES
+    other_connections = EVENTS_CONNECTIONS + WEBHOOK_API_CONNECTIONS + KEY_CONNECTIONS
+    return lanes + settings.read_connections + other_connections
 
 
-def connections_of_relay() -> int:
+def count_relay_connections() -> int:
     """Return the maximum number of connections of a relay process."""
     return RELAY_CONNECTIONS + WEBHOOK_CONNECTIONS
 
 
 @asynccontextmanager
-async def relay_pool(settings: Settings, database_url: str) -> AsyncIterator[Any]:
+async def open_relay_pool(settings: Settings, database_url: str) -> AsyncIterator[Any]:
     pool = await open_pool(
         database_url,
         connections=RELAY_CONNECTIONS,

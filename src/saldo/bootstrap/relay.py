@@ -12,13 +12,13 @@ from saldo.background.seal_worker import Sealer
 from saldo.background.throttle import PostingActivity
 from saldo.background.totals_worker import run_totals
 from saldo.bootstrap.audit import run_audit
-from saldo.bootstrap.pools import relay_pool
+from saldo.bootstrap.pools import open_relay_pool
 from saldo.bootstrap.webhooks import run_webhooks
-from saldo.events.event import Encoder
-from saldo.lifecycle.tasks import running_task
+from saldo.events.event import EventEncoder
+from saldo.lifecycle.tasks import run_task
 from saldo.relay.rabbitmq.exchange import ExchangeOptions, ExchangeSink
 from saldo.relay.rabbitmq.stream import StreamOptions, StreamSink
-from saldo.relay.relay import Relay, RelayLimits, no_span, run_all
+from saldo.relay.relay import Relay, RelayLimits, no_span, run_relays_until_exit
 from saldo.relay.sink import Sink
 from saldo.relay.wakeup import receive_wakeups
 from saldo.settings.model import Settings
@@ -43,7 +43,7 @@ class PositionBeyondHeadError(Exception):
 async def run_relays(
     settings: Settings,
     database_url: str,
-    bell_path: Path | None,
+    wakeup_path: Path | None,
     tracing: Tracing | None = None,
 ) -> AsyncIterator[None]:
     """Run a relay for each configured sink, and the background tasks. On exit the relays publish the remaining events,
@@ -53,40 +53,40 @@ async def run_relays(
         bell_path: the socket that receives wakeups; None means that new entries are found by polling only.
         tracing: receives a span for each batch of events, except those of webhooks.
     """
-    async with relay_pool(settings, database_url) as pool:
+    async with open_relay_pool(settings, database_url) as pool:
         log = Log(pool)
         sinks = Sinks(pool, lease_seconds=settings.relay_lease_seconds)
-        encoder = Encoder(settings.currency_decimals)
+        encoder = EventEncoder(settings.currency_decimals)
         limits = RelayLimits(
             batch_events_max=settings.relay_batch_events_max,
             poll_seconds=settings.relay_poll_seconds,
             lease_seconds=settings.relay_lease_seconds,
             publish_timeout_seconds=settings.relay_publish_timeout_seconds,
         )
-        span = no_span if tracing is None else tracing.span
-        beside = PostingActivity(told=bell_path is not None)
+        span = no_span if tracing is None else tracing.open_span
+        activity = PostingActivity(is_recorded=wakeup_path is not None)
         relays = [
-            Relay(sink, log, sinks, encoder, limits, span, beside)
+            Relay(sink, log, sinks, encoder, limits, span, activity)
             for sink in create_sinks(settings)
         ]
 
         def wake() -> None:
-            beside.record()
+            activity.record_batch()
             for relay in relays:
                 relay.wake()
             webhooks.wake()
 
         async with AsyncExitStack() as stack:
             webhooks = await stack.enter_async_context(run_webhooks(settings, database_url))
-            if bell_path is not None:
-                stack.enter_context(closing(await receive_wakeups(bell_path, wake)))
+            if wakeup_path is not None:
+                stack.enter_context(closing(await receive_wakeups(wakeup_path, wake)))
             start = stack.enter_async_context
-            await start(running_task(run_totals(Totals(pool), beside), name="totals"))
-            await start(running_task(run_audit(settings, pool, beside), name="audit"))
+            await start(run_task(run_totals(Totals(pool), activity), name="totals"))
+            await start(run_task(run_audit(settings, pool, activity), name="audit"))
             if settings.seals_enabled:
-                sealer = Sealer(SealStore(pool), beside)
-                await start(running_task(sealer.run(), name="sealing"))
-            async with run_all(relays, settings.shutdown_timeout_seconds):
+                sealer = Sealer(SealStore(pool), activity)
+                await start(run_task(sealer.run(), name="sealing"))
+            async with run_relays_until_exit(relays, settings.shutdown_timeout_seconds):
                 yield
 
 
@@ -119,34 +119,38 @@ def create_sinks(settings: Settings) -> list[Sink]:
     return sinks
 
 
-async def sinks_status(settings: Settings, database_url: str) -> list[SinkStatus]:
+async def read_sink_status(settings: Settings, database_url: str) -> list[SinkStatus]:
     """Return the status of every sink: its cursors and its lag."""
-    async with relay_pool(settings, database_url) as pool:
-        return await Sinks(pool, lease_seconds=settings.relay_lease_seconds).status()
+    async with open_relay_pool(settings, database_url) as pool:
+        return await Sinks(pool, lease_seconds=settings.relay_lease_seconds).list_statuses()
 
 
-async def rewind_sink(settings: Settings, database_url: str, name: str, to: RewindTarget) -> None:
+async def rewind_sink(
+    settings: Settings, database_url: str, name: str, target: RewindTarget
+) -> None:
     """Move the cursors of a sink to another position in the log.
 
     Raises:
         UnknownSinkError: there is no such sink.
         PositionBeyondHeadError: the position is past the end of the log.
     """
-    async with relay_pool(settings, database_url) as pool:
+    async with open_relay_pool(settings, database_url) as pool:
         log = Log(pool)
-        heads = await log.heads()
-        if to == "start":
-            positions = dict.fromkeys(heads, 0)
-        elif to == "now":
-            positions = heads
-        elif isinstance(to, datetime):
-            positions = await log.positions_at(to)
+        last_positions = await log.read_last_positions()
+        if target == "start":
+            positions = dict.fromkeys(last_positions, 0)
+        elif target == "now":
+            positions = last_positions
+        elif isinstance(target, datetime):
+            positions = await log.find_positions_at(target)
         else:
-            assert isinstance(to, tuple)
-            shard, seq = to
-            if seq > heads[shard]:
+            assert isinstance(target, tuple)
+            shard, seq = target
+            if seq > last_positions[shard]:
                 raise PositionBeyondHeadError(
-                    f"the last position of shard {shard} is {heads[shard]}"
+                    f"the last position of shard {shard} is {last_positions[shard]}"
                 )
             positions = {shard: seq}
-        await Sinks(pool, lease_seconds=settings.relay_lease_seconds).rewind(name, positions)
+        await Sinks(pool, lease_seconds=settings.relay_lease_seconds).rewind_cursors(
+            name, positions
+        )

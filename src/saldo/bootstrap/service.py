@@ -13,21 +13,21 @@ from saldo.bootstrap.audit import create_audit_store
 from saldo.bootstrap.auth import AuthStack
 from saldo.bootstrap.pools import EVENTS_CONNECTIONS, WEBHOOK_API_CONNECTIONS
 from saldo.console.metrics_history import MetricsHistory
-from saldo.console.routes import console_pages
+from saldo.console.routes import create_console_routes
 from saldo.engine.engine import Engine, EngineLimits
 from saldo.engine.lane import Connect, NotifyPosted
 from saldo.engine.shard_routing import ShardPlacementWatcher
-from saldo.events.event import Encoder
+from saldo.events.event import EventEncoder
 from saldo.events.live.hub import Hub, LiveLimits
-from saldo.http.api.bulk import Bulk
+from saldo.http.api.bulk import BulkHandler
 from saldo.http.api.context import AppContext
-from saldo.http.api.event_stream import LiveStream
-from saldo.http.api.fast_reads import FastReads
-from saldo.http.api.post_transaction import Transactions
+from saldo.http.api.event_stream import EventStreamHandler
+from saldo.http.api.fast_reads import FastReadHandler
+from saldo.http.api.post_transaction import PostTransactionHandler
 from saldo.http.asgi import AsgiApp
-from saldo.http.litestar_app import ExtraRoutes, create_app
-from saldo.ledger.model import Limits
-from saldo.lifecycle.tasks import running_task
+from saldo.http.litestar_app import ConsoleRoutes, create_app
+from saldo.ledger.model import LedgerLimits
+from saldo.lifecycle.tasks import run_task
 from saldo.observability.runtime_metrics import sample_runtime
 from saldo.parsing.transactions import ParserOptions
 from saldo.relay.wakeup import WakeupSender
@@ -53,9 +53,9 @@ STATEMENT_SHARE = 0.9
 recorded, and bisects the batch."""
 
 
-def limits_of(settings: Settings) -> Limits:
+def create_ledger_limits(settings: Settings) -> LedgerLimits:
     """Return the ledger's limits from the settings."""
-    return Limits(
+    return LedgerLimits(
         balance_max=settings.balance_max_minor,
         future_tolerance=settings.future_tolerance,
         max_lateness=settings.max_lateness,
@@ -64,7 +64,7 @@ def limits_of(settings: Settings) -> Limits:
     )
 
 
-def reading_of(settings: Settings) -> ParserOptions:
+def create_parser_options(settings: Settings) -> ParserOptions:
     """Return the options of the parsers of requests."""
     return ParserOptions(
         zone=settings.tzinfo,
@@ -74,9 +74,9 @@ def reading_of(settings: Settings) -> ParserOptions:
     )
 
 
-def lane_connector(settings: Settings, database_url: str) -> Connect:
+def create_lane_connector(settings: Settings, database_url: str) -> Connect:
     """Return the function that opens the database connection of a lane."""
-    limits = limits_of(settings)
+    limits = create_ledger_limits(settings)
 
     async def connect(lane: int, node: Node | None) -> Poster:
         return await Poster.open(
@@ -105,9 +105,9 @@ def create_engine(
         by_shard: see `EngineLimits`.
     """
     return Engine(
-        lane_connector(settings, database_url),
+        create_lane_connector(settings, database_url),
         EngineLimits(
-            lanes=settings.lane_count(by_shard=by_shard),
+            lanes=settings.count_lanes(by_shard=by_shard),
             by_shard=by_shard,
             batch_requests_max=settings.batch_requests_max,
             parallel_lanes_requests_min=settings.parallel_lanes_requests_min,
@@ -126,7 +126,7 @@ def create_engine(
 async def run_service(
     settings: Settings,
     database_url: str,
-    bell_path: Path | None = None,
+    wakeup_path: Path | None = None,
     tracing: Tracing | None = None,
 ) -> AsyncIterator[AsgiApp]:
     """Start the application with all its parts, yield it, and stop the parts in the opposite order.
@@ -135,17 +135,17 @@ async def run_service(
 
     Args:
         bell_path: The wakeup socket of the relay; None means that no relay is woken.
-        tracing: Receives the spans of batches. The caller adds the spans of requests (`Tracing.wrap`).
+        tracing: Receives the spans of batches. The caller adds the spans of requests (`Tracing.wrap_application`).
     """
     async with AsyncExitStack() as stack:
-        yield await _start(stack, settings, database_url, bell_path, tracing)
+        yield await _start(stack, settings, database_url, wakeup_path, tracing)
 
 
 async def _start(
     stack: AsyncExitStack,
     settings: Settings,
     database_url: str,
-    bell_path: Path | None,
+    wakeup_path: Path | None,
     tracing: Tracing | None,
 ) -> AsgiApp:
     """Start all parts, and push the stop of each to the stack.
@@ -153,8 +153,8 @@ async def _start(
     The stack stops the parts in reverse order. The engine is started after the pools that requests in flight need, so
     that the engine stops before the pools close.
     """
-    reading = reading_of(settings)
-    bell = None if bell_path is None else stack.enter_context(closing(WakeupSender(bell_path)))
+    parser_options = create_parser_options(settings)
+    bell = None if wakeup_path is None else stack.enter_context(closing(WakeupSender(wakeup_path)))
     reader, replica = await _open_reader(stack, settings, database_url)
     webhooks = await Webhooks.open(
         database_url,
@@ -167,7 +167,7 @@ async def _start(
     def notify_posted() -> None:
         hub.wake()
         if bell is not None:
-            bell.ring()
+            bell.wake()
 
     engine = create_engine(
         settings,
@@ -176,48 +176,49 @@ async def _start(
         tracing,
         by_shard=await is_distributed(database_url),
     )
-    guard = await AuthStack.open(settings, database_url)
-    stack.push_async_callback(guard.stop)
+    auth = await AuthStack.open(settings, database_url)
+    stack.push_async_callback(auth.stop)
     engine.start()
     stack.push_async_callback(engine.stop, settings.shutdown_timeout_seconds)
     if engine.by_shard and settings.connect_to_workers:
-        ask = partial(read_shard_nodes, reader.pool)
-        placing = ShardPlacementWatcher(engine, ask, lane_connector(settings, database_url))
-        await stack.enter_async_context(running_task(placing.run(), name="shard routing"))
-    await guard.start()
+        read_nodes = partial(read_shard_nodes, reader.pool)
+        placement_watcher = ShardPlacementWatcher(
+            engine, read_nodes, create_lane_connector(settings, database_url)
+        )
+        await stack.enter_async_context(run_task(placement_watcher.run(), name="shard routing"))
+    await auth.start()
     pools = {
         "read": reader.pool,
         "events": events_pool,
         "webhooks": webhooks.pool,
-        "keys": guard.keys.pool,
+        "keys": auth.keys.pool,
     }
     if replica is not None:
         pools["replica"] = replica.pool
-    await stack.enter_async_context(
-        running_task(sample_runtime(engine, pools), name="runtime metrics")
-    )
+    await stack.enter_async_context(run_task(sample_runtime(engine, pools), name="runtime metrics"))
     samples = MetricsHistory()
-    await stack.enter_async_context(running_task(samples.run(), name="console metrics"))
+    await stack.enter_async_context(run_task(samples.run(), name="console metrics"))
     service = AppContext(
         settings,
-        reading,
+        parser_options,
         engine,
         reader,
-        Transactions(engine, reading),
-        Bulk(engine, reading, settings),
-        LiveStream(hub, reading, settings),
-        FastReads(reader, reading),
+        PostTransactionHandler(engine, parser_options),
+        BulkHandler(engine, parser_options, settings),
+        EventStreamHandler(hub, parser_options, settings),
+        FastReadHandler(reader, parser_options),
         Sinks(reader.pool, lease_seconds=settings.relay_lease_seconds),
         webhooks,
         Totals(reader.pool),
         create_audit_store(settings, reader.pool),
         SealStore(reader.pool),
-        guard.gate,
-        guard.keyring,
-        guard.keys,
+        auth.authenticator,
+        auth.key_cache,
+        auth.keys,
     )
     return create_app(
-        service, _console(service, samples, replica) if settings.console_enabled else None
+        service,
+        _create_console_routes(service, samples, replica) if settings.console_enabled else None,
     )
 
 
@@ -255,7 +256,7 @@ async def _open_hub(
     stack.callback(pool.terminate)
     hub = Hub(
         Log(pool),
-        Encoder(settings.currency_decimals),
+        EventEncoder(settings.currency_decimals),
         LiveLimits(
             subscribers_max=settings.events_subscribers_max,
             buffer_bytes_max=settings.events_buffer_bytes_max,
@@ -267,7 +268,9 @@ async def _open_hub(
     return hub, pool
 
 
-def _console(service: AppContext, samples: MetricsHistory, replica: Replica | None) -> ExtraRoutes:
+def _create_console_routes(
+    service: AppContext, samples: MetricsHistory, replica: Replica | None
+) -> ConsoleRoutes:
     settings, pool = service.settings, service.reader.pool
     limits = SessionLimits(
         timedelta(seconds=settings.console_idle_seconds),
@@ -277,4 +280,4 @@ def _console(service: AppContext, samples: MetricsHistory, replica: Replica | No
     seconds = settings.read_timeout_seconds
     sessions = ConsoleSessions(pool, limits, timeout_seconds=seconds)
     charts = Charts(pool, timeout_seconds=seconds, replica=replica)
-    return console_pages(service, sessions, charts, samples)
+    return create_console_routes(service, sessions, charts, samples)

@@ -22,7 +22,7 @@ async def open_tracing(settings: Settings) -> AsyncIterator[Tracing | None]:
         return
     from saldo.observability.tracing import Tracing  # noqa: PLC0415 - its packages are an extra
 
-    tracing = Tracing.to_collector(settings.tracing_url, __version__, settings.tracing_ratio)
+    tracing = Tracing.create_exporting(settings.tracing_url, __version__, settings.tracing_ratio)
     try:
         yield tracing
     finally:

@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp.abc import AbstractResolver
 
 from saldo.bootstrap.pools import WEBHOOK_API_CONNECTIONS, WEBHOOK_CONNECTIONS
-from saldo.events.event import Encoder
+from saldo.events.event import EventEncoder
 from saldo.lifecycle.tasks import cancel_until_ended
 from saldo.relay.relay import Relay, RelayLimits
 from saldo.relay.webhooks.destinations import DestinationPolicy
@@ -55,15 +55,15 @@ async def run_webhooks(
     )
     try:
         async with sender:
-            relays = _webhook_relays(settings, pool, sender)
-            following = asyncio.create_task(
-                relays.run() if settings.webhooks_enabled else asyncio.sleep(0)
+            supervisor = _create_webhook_supervisor(settings, pool, sender)
+            supervisor_task = asyncio.create_task(
+                supervisor.run() if settings.webhooks_enabled else asyncio.sleep(0)
             )
             try:
-                yield relays
+                yield supervisor
             finally:
-                await cancel_until_ended([following])
-                await relays.stop(settings.shutdown_timeout_seconds)
+                await cancel_until_ended([supervisor_task])
+                await supervisor.stop(settings.shutdown_timeout_seconds)
     finally:
         pool.terminate()
 
@@ -82,9 +82,11 @@ async def open_webhook_store(settings: Settings, database_url: str) -> AsyncIter
         webhooks.terminate()
 
 
-def _webhook_relays(settings: Settings, pool: Any, sender: HttpSender) -> WebhookSupervisor:
+def _create_webhook_supervisor(
+    settings: Settings, pool: Any, sender: HttpSender
+) -> WebhookSupervisor:
     webhooks = Webhooks(pool, timeout_seconds=settings.batch_timeout_seconds)
-    log, encoder = Log(pool), Encoder(settings.currency_decimals)
+    log, encoder = Log(pool), EventEncoder(settings.currency_decimals)
     sinks = WebhookSinks(pool, lease_seconds=settings.relay_lease_seconds)
     bounds = WebhookLimits(
         concurrency=settings.webhook_concurrency,

@@ -17,20 +17,20 @@ HEIGHT: Final = 12
 _EIGHTHS: Final = " ▁▂▃▄▅▆▇█"
 
 
-class Point(NamedTuple):
+class PlotPoint(NamedTuple):
     """A balance at a time."""
 
     at: datetime
     balance: Decimal
 
 
-def draw_chart(points: Sequence[Point], width: int) -> list[str]:
+def draw_chart(points: Sequence[PlotPoint], width: int) -> list[str]:
     """Return the lines of the chart. The axis begins at zero, because a balance is never negative."""
     top = max(point.balance for point in points)
     heights = [_height_in_eighths(point.balance, top) for point in points]
     labels = {
         HEIGHT - 1: format_amount(top),
-        HEIGHT // 2: format_amount(_half(top)),
+        HEIGHT // 2: format_amount(_half_down(top)),
         0: format_amount(top * 0),
     }
     margin = max(map(len, labels.values()))
@@ -53,5 +53,5 @@ def _height_in_eighths(balance: Decimal, top: Decimal) -> int:
     return max(1, int(balance * HEIGHT * 8 / top))
 
 
-def _half(top: Decimal) -> Decimal:
+def _half_down(top: Decimal) -> Decimal:
     return (top / 2).quantize(top)

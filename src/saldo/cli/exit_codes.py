@@ -62,8 +62,10 @@ def command_error_for_service(error: SaldoError) -> CommandError:
             hint = "" if error.code == "forbidden" else " (--key-file, --key or SALDO_KEY)"
             return CommandError(f"{error}{hint}", ExitCode.ACCESS_DENIED)
         case OutcomeUnknownError() if error.uuid is not None:
-            again = f"; repeat the same command with --uuid {error.uuid}, which posts it once only"
-            return CommandError(f"{error}{again}", ExitCode.UNKNOWN)
+            repeat_hint = (
+                f"; repeat the same command with --uuid {error.uuid}, which posts it once only"
+            )
+            return CommandError(f"{error}{repeat_hint}", ExitCode.UNKNOWN)
         case OutcomeUnknownError():
             return CommandError(str(error), ExitCode.UNKNOWN)
         case InvalidError():

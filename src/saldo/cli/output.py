@@ -24,7 +24,7 @@ RIGHT_ALIGNED_COLUMNS: Final = frozenset(
 """Columns that are aligned to the right because they contain numbers."""
 
 
-def console(*, stderr: bool = False, width: int | None = None) -> Console:
+def create_console(*, stderr: bool = False, width: int | None = None) -> Console:
     """Return a console that prints text as it is: names and keys may look like rich's markup or its emoji codes."""
     return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
 
@@ -43,18 +43,18 @@ def escape_control_characters(text: str) -> str:
 
 def print_note(line: str) -> None:
     """Print a line for the person at the terminal to stderr. It is not part of the result."""
-    console(stderr=True).print(escape_control_characters(line), soft_wrap=True)
+    create_console(stderr=True).print(escape_control_characters(line), soft_wrap=True)
 
 
 def print_line(line: str) -> None:
     """Print a line of the result."""
-    console().print(escape_control_characters(line), soft_wrap=True)
+    create_console().print(escape_control_characters(line), soft_wrap=True)
 
 
-def print_confirmation(line: str, done: Mapping[str, Any], *, as_json: bool) -> None:
+def print_confirmation(line: str, document: Mapping[str, Any], *, as_json: bool) -> None:
     """Print what was done, as a line for people or as JSON."""
     if as_json:
-        print_json(done)
+        print_json(document)
     else:
         print_line(line)
 
@@ -86,9 +86,9 @@ WIDTH_WITHOUT_TERMINAL: Final = 160
 """Characters per line if there is no terminal. A line of this width has space for all columns."""
 
 
-def output_width() -> int:
+def detect_output_width() -> int:
     """Return the width of the output, in characters."""
-    shown_on = console()
+    shown_on = create_console()
     return (
         shown_on.width
         if shown_on.is_terminal or "COLUMNS" in os.environ
@@ -105,7 +105,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         table.add_column(column, justify=justify, no_wrap=right, overflow="fold")
     for row in rows:
         table.add_row(*(format_value(each) for each in row))
-    console(width=output_width()).print(table)
+    create_console(width=detect_output_width()).print(table)
 
 
 def print_fields(pairs: Iterable[tuple[str, Any]]) -> None:
@@ -115,7 +115,7 @@ def print_fields(pairs: Iterable[tuple[str, Any]]) -> None:
     table.add_column(overflow="fold")
     for name, value in pairs:
         table.add_row(name, format_value(value))
-    console().print(table)
+    create_console().print(table)
 
 
 def format_value(value: Any) -> str:

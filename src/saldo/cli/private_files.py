@@ -26,7 +26,7 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
     """
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}.tmp")
     try:
-        with create_new(temporary) as file:
+        with create_new_file(temporary) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -36,7 +36,7 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def create_new(path: Path) -> BinaryIO:
+def create_new_file(path: Path) -> BinaryIO:
     """Create a file that does not exist yet.
 
     Raises:
@@ -45,14 +45,14 @@ def create_new(path: Path) -> BinaryIO:
     return _open_without_following(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, "wb")
 
 
-def create_or_replace(path: Path) -> BinaryIO:
+def create_or_replace_file(path: Path) -> BinaryIO:
     """Create a file, and replace one that an earlier run has left.
 
     Raises:
         OSError: The file can't be written.
     """
     path.unlink(missing_ok=True)
-    return create_new(path)
+    return create_new_file(path)
 
 
 def open_to_append(path: Path) -> BinaryIO:
@@ -61,18 +61,18 @@ def open_to_append(path: Path) -> BinaryIO:
     Raises:
         OSError: The file is a link, belongs to another account, or can't be written.
     """
-    return _require_own(
+    return _require_ownership(
         _open_without_following(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, "ab"), path
     )
 
 
-def open_existing(path: Path) -> BinaryIO:
+def open_existing_file(path: Path) -> BinaryIO:
     """Open a file of an earlier run, to read and write.
 
     Raises:
         OSError: The file is a link, belongs to another account, or does not exist.
     """
-    return _require_own(_open_without_following(path, os.O_RDWR, "r+b"), path)
+    return _require_ownership(_open_without_following(path, os.O_RDWR, "r+b"), path)
 
 
 def _open_without_following(path: Path, flags: int, mode: str) -> BinaryIO:
@@ -81,7 +81,7 @@ def _open_without_following(path: Path, flags: int, mode: str) -> BinaryIO:
     return os.fdopen(descriptor, mode)  # type: ignore[return-value]
 
 
-def _require_own(file: BinaryIO, path: Path) -> BinaryIO:
+def _require_ownership(file: BinaryIO, path: Path) -> BinaryIO:
     if os.fstat(file.fileno()).st_uid == os.geteuid():
         return file
     file.close()

@@ -28,7 +28,7 @@ from saldo.settings.environment import SettingsError
 from saldo.store.errors import StoreError
 
 
-class Command(NamedTuple):
+class CommandEntry(NamedTuple):
     """The location of a command.
 
     Attributes:
@@ -43,29 +43,29 @@ class Command(NamedTuple):
 
 MONEY, USERS, FILES, OPERATE = "Money", "Users", "Files", "Operate"
 
-COMMANDS: Final[dict[str, Command]] = {
-    "deposit": Command(
+COMMANDS: Final[dict[str, CommandEntry]] = {
+    "deposit": CommandEntry(
         *(MONEY, "deposit_withdraw", "deposit"),
         ("saldo deposit 1 100.50", "saldo deposit 1 20 --timestamp 2026-01-31T12:00:00Z"),
     ),
-    "withdraw": Command(MONEY, "deposit_withdraw", "withdraw", ("saldo withdraw 1 50",)),
-    "balance": Command(
+    "withdraw": CommandEntry(MONEY, "deposit_withdraw", "withdraw", ("saldo withdraw 1 50",)),
+    "balance": CommandEntry(
         *(MONEY, "balance", "balance"),
         ("saldo balance 1", "saldo balance 1 --date 2026-01-31", "saldo balance 1 --plot"),
     ),
-    "transactions": Command(
+    "transactions": CommandEntry(
         *(MONEY, "transactions", "transactions"),
         ("saldo transactions 1 --from 2026-01-01 --type withdraw", "saldo transactions 1 --json"),
     ),
-    "watch": Command(
+    "watch": CommandEntry(
         *(MONEY, "watch", "watch"), ("saldo watch --from start --user 1 --count 1 --json",)
     ),
-    "user": Command(USERS, "user"),
-    "statement": Command(
+    "user": CommandEntry(USERS, "user"),
+    "statement": CommandEntry(
         *(USERS, "statement", "statement"),
         ("saldo statement 1 --month 2026-01", "saldo statement 1 --month 2026-01 -o 2026-01.pdf"),
     ),
-    "import": Command(
+    "import": CommandEntry(
         *(FILES, "import_", "import_"),
         (
             "saldo import transactions.csv --dry-run",
@@ -73,7 +73,7 @@ COMMANDS: Final[dict[str, Command]] = {
             "saldo import bank.csv --id bank-2026-01 --signed --map amount=Sum --map user_id=Account",
         ),
     ),
-    "export": Command(
+    "export": CommandEntry(
         *(FILES, "export", "export"),
         (
             "saldo export transactions.csv",
@@ -81,19 +81,19 @@ COMMANDS: Final[dict[str, Command]] = {
             "saldo export 2026-01.parquet --from 2026-01-01 --to 2026-02-01",
         ),
     ),
-    "bench": Command(OPERATE, "bench", "bench", ("saldo bench --seconds 5",)),
-    "serve": Command(OPERATE, "serve", "serve", ("saldo serve --port 8000",)),
-    "keys": Command(OPERATE, "keys"),
-    "webhooks": Command(OPERATE, "webhooks"),
-    "verify": Command(OPERATE, "verify", "verify", ("saldo verify --state verify.json",)),
-    "audit": Command(OPERATE, "audit"),
-    "backup": Command(OPERATE, "backup", "backup", ("saldo backup backups/2026-01-31",)),
-    "restore": Command(
+    "bench": CommandEntry(OPERATE, "bench", "bench", ("saldo bench --seconds 5",)),
+    "serve": CommandEntry(OPERATE, "serve", "serve", ("saldo serve --port 8000",)),
+    "keys": CommandEntry(OPERATE, "keys"),
+    "webhooks": CommandEntry(OPERATE, "webhooks"),
+    "verify": CommandEntry(OPERATE, "verify", "verify", ("saldo verify --state verify.json",)),
+    "audit": CommandEntry(OPERATE, "audit"),
+    "backup": CommandEntry(OPERATE, "backup", "backup", ("saldo backup backups/2026-01-31",)),
+    "restore": CommandEntry(
         OPERATE, "backup", "restore", ("saldo restore backups/2026-01-31 --data-dir restored",)
     ),
-    "upgrade": Command(OPERATE, "backup", "upgrade", ("saldo upgrade",)),
-    "db": Command(OPERATE, "db"),
-    "relay": Command(OPERATE, "relay"),
+    "upgrade": CommandEntry(OPERATE, "backup", "upgrade", ("saldo upgrade",)),
+    "db": CommandEntry(OPERATE, "db"),
+    "relay": CommandEntry(OPERATE, "relay"),
 }
 """Each command by name, in the order of the help."""
 
@@ -107,7 +107,7 @@ EXIT_CODES_HELP: Final = "Exit codes: " + "; ".join(
 def run() -> None:
     """Run the command. An error that the user can correct is printed as one line, with an exit code."""
     try:
-        build_app(select_commands(_typed_arguments()))(prog_name="saldo")
+        build_app(select_commands(_read_arguments()))(prog_name="saldo")
     except CommandError as error:
         _exit_with(error)
     except SaldoError as error:
@@ -123,7 +123,7 @@ def select_commands(arguments: Sequence[str]) -> Iterable[str]:
     return [arguments[0]] if arguments and arguments[0] in COMMANDS else COMMANDS
 
 
-def _typed_arguments() -> Sequence[str]:
+def _read_arguments() -> Sequence[str]:
     """Return the arguments after `saldo`. During shell completion, the last, unfinished word is left out."""
     if "_SALDO_COMPLETE" not in os.environ:
         return sys.argv[1:]

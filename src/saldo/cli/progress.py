@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from saldo.cli.output import console
+from saldo.cli.output import create_console
 
 LINE_SECONDS: Final = 10.0
 """Interval between two lines if there is no terminal for a bar, in seconds."""
@@ -43,7 +43,7 @@ def show_progress(
         unit: The name of the counted items, in the plural.
         count: The number of items that were processed before.
     """
-    shown_on = console(stderr=True)
+    shown_on = create_console(stderr=True)
     if not shown_on.is_terminal:
         yield LineDisplay(shown_on, unit, count)
         return
@@ -93,8 +93,8 @@ class BarDisplay:
 class LineDisplay:
     """The display without a terminal: a line every `LINE_SECONDS`."""
 
-    def __init__(self, console: Console, unit: str, count: int) -> None:
-        self._console = console
+    def __init__(self, create_console: Console, unit: str, count: int) -> None:
+        self._console = create_console
         self._unit = unit
         self._rate = _Rate(count)
         self._at = self._begun = time.monotonic()

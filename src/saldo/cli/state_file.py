@@ -17,7 +17,7 @@ from typing import IO, Final, TypeVar
 import msgspec
 
 from saldo.cli.exit_codes import CommandError, ExitCode
-from saldo.cli.private_files import open_existing, open_to_append, write_atomically
+from saldo.cli.private_files import open_existing_file, open_to_append, write_atomically
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -47,12 +47,12 @@ def sibling_path(path: Path, suffix: str) -> Path:
 
 
 @contextmanager
-def hold_lock(path: Path, other: str) -> Iterator[None]:
+def hold_lock(path: Path, conflict: str) -> Iterator[None]:
     """Hold a lock while the block runs. Only one process can hold it at a time.
 
     Args:
         path: The lock file, which exists while the lock is held.
-        other: The error message if another process holds the lock.
+        conflict: The error message if another process holds the lock.
 
     Raises:
         CommandError: Another process holds the lock, or the directory is not writable.
@@ -62,7 +62,7 @@ def hold_lock(path: Path, other: str) -> Iterator[None]:
         while lock is None:
             lock = _try_lock(path)
     except BlockingIOError:
-        raise CommandError(other, ExitCode.USAGE) from None
+        raise CommandError(conflict, ExitCode.USAGE) from None
     except OSError as error:
         raise CommandError(f"can't write {path}: {error.strerror}", ExitCode.USAGE) from None
     try:
@@ -92,7 +92,10 @@ def _try_lock(path: Path) -> IO[bytes] | None:
 def read_state(path: Path, type_: type[T]) -> T | None:
     """Return the stored state, or None if no state can be read. The command then starts from the beginning, which is
     always safe."""
-    with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError), open_existing(path) as file:
+    with (
+        suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError),
+        open_existing_file(path) as file,
+    ):
         return msgspec.json.decode(file.read(), type=type_)
     return None
 

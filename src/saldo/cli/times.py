@@ -16,7 +16,7 @@ from saldo.settings.environment import SettingsError
 
 
 @cache
-def zone() -> tzinfo | None:
+def load_zone() -> tzinfo | None:
     """Return the zone of SALDO_TIMEZONE, from the environment or `.env`; None means the machine's own zone (TZ).
 
     Raises:
@@ -35,7 +35,7 @@ def parse_time_option(option: str, text: str) -> datetime:
         CommandError: The text is not a time.
     """
     try:
-        return parse_instant(text, zone())
+        return parse_instant(text, load_zone())
     except InstantError as error:
         raise CommandError(f"{option} {text!r} {error}", ExitCode.USAGE) from None
 
@@ -66,15 +66,15 @@ def add_offset(text: str) -> str:
     Raises:
         InstantError: The text is not a time. The message says what is expected.
     """
-    return format_instant(parse_instant(text, zone()))
+    return format_instant(parse_instant(text, load_zone()))
 
 
 def format_time(moment: datetime) -> str:
     """Format a time for a table: to the second, with the offset."""
-    local = moment.astimezone(zone())
-    return f"{local:%Y-%m-%d %H:%M:%S}{_offset(local)}"
+    local = moment.astimezone(load_zone())
+    return f"{local:%Y-%m-%d %H:%M:%S}{_format_offset(local)}"
 
 
-def _offset(local: datetime) -> str:
+def _format_offset(local: datetime) -> str:
     offset = f"{local:%z}"
     return "Z" if offset == "+0000" else f"{offset[:3]}:{offset[3:]}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from saldo.cli.private_files import write_atomically
-from saldo.ledger.audit.rules import AuditPosition, Counts
+from saldo.ledger.audit.rules import AuditPosition, ShardCounts
 from saldo.ledger.audit.seal_chain import SealRow
 from saldo.ledger.model import SHARDS
 from saldo.store.audit.verification import Checkpoint
@@ -29,12 +29,12 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
     if not path.exists():
         return None
     try:
-        found = _read(path)
-        _check_version(found.pop("format"))
-        fields = found.pop("position")
+        document = _read_json(path)
+        _check_version(document.pop("format"))
+        fields = document.pop("position")
         fields["sealed_hash"] = bytes.fromhex(fields["sealed_hash"])
-        fields["counts"] = Counts(**fields["counts"])
-        checkpoint = Checkpoint(position=AuditPosition(**fields), **found)
+        fields["counts"] = ShardCounts(**fields["counts"])
+        checkpoint = Checkpoint(position=AuditPosition(**fields), **document)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ConfigurationError(
             f"--state {path}: the file is not a state file of this version of saldo verify"
@@ -67,7 +67,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         raise ConfigurationError(f"can't write --state {path}: {error.strerror}") from None
 
 
-def read_kept_seals(path: Path) -> list[SealRow]:
+def read_saved_seals(path: Path) -> list[SealRow]:
     """Return the seals that were kept elsewhere.
 
     The file contains a list of objects with shard, first_seq, last_seq and hash (hexadecimal), or an object with this
@@ -77,7 +77,7 @@ def read_kept_seals(path: Path) -> list[SealRow]:
         ConfigurationError: The file does not contain such a list.
     """
     try:
-        found = _read(path)
+        found = _read_json(path)
         return [
             _parse_seal(each) for each in (found["items"] if isinstance(found, dict) else found)
         ]
@@ -87,9 +87,9 @@ def read_kept_seals(path: Path) -> list[SealRow]:
         ) from None
 
 
-def _check_version(written: object) -> None:
-    if written != FORMAT_VERSION:
-        raise ValueError(written)
+def _check_version(version: object) -> None:
+    if version != FORMAT_VERSION:
+        raise ValueError(version)
 
 
 def _parse_seal(item: Any) -> SealRow:
@@ -99,7 +99,7 @@ def _parse_seal(item: Any) -> SealRow:
     return SealRow(shard, first, last, b"", bytes.fromhex(item["hash"]))
 
 
-def _read(path: Path) -> Any:
+def _read_json(path: Path) -> Any:
     try:
         if path.stat().st_size > BYTES_MAX:
             raise ConfigurationError(f"{path} is larger than the limit of {BYTES_MAX:,} bytes")

@@ -11,7 +11,13 @@ from saldo.client.errors import SaldoError, UnavailableError, UnexpectedAnswerEr
 from saldo.client.models import Line, Posted
 from saldo.client.payloads import TransactionRequest
 from saldo.client.responses import parse_outcome
-from saldo.client.retry import GRACE_SECONDS, Retries, adjust_error, final_error, may_have_effect
+from saldo.client.retry import (
+    GRACE_SECONDS,
+    Retries,
+    adjust_error,
+    create_final_error,
+    may_have_effect,
+)
 
 F = TypeVar("F")
 
@@ -57,11 +63,11 @@ class BulkRequest(Generic[F]):
         self.unanswered: Sequence[Item[F]] = items
         self._retries = retries
         self._progress_at = now
-        self._failed = 0
+        self._failed_attempts = 0
         self._unknown = False
-        self._begun = b""
-        self._open: dict[int, Item[F]] = {}
-        self._again: UnavailableError | None = None
+        self._partial_line = b""
+        self._pending_by_line: dict[int, Item[F]] = {}
+        self._retry_reason: UnavailableError | None = None
 
     @property
     def deadline(self) -> float:
@@ -70,8 +76,8 @@ class BulkRequest(Generic[F]):
 
     def start_attempt(self) -> bytes:
         """Start an attempt, and return the lines to send."""
-        self._begun, self._again = b"", None
-        self._open = dict(enumerate(self.unanswered, start=1))
+        self._partial_line, self._retry_reason = b"", None
+        self._pending_by_line = dict(enumerate(self.unanswered, start=1))
         return b"".join(item.line for item in self.unanswered)
 
     def feed(self, data: bytes, now: float) -> list[ItemOutcome[F]]:
@@ -80,10 +86,10 @@ class BulkRequest(Generic[F]):
         Raises:
             UnexpectedAnswerError: The response is not Saldo's.
         """
-        *ended, self._begun = (self._begun + data).split(b"\n")
-        settled = [each for line in ended if line for each in self._line(line)]
+        *lines, self._partial_line = (self._partial_line + data).split(b"\n")
+        settled = [each for line in lines if line for each in self._read_line(line)]
         if settled:
-            self._progress_at, self._failed = now, 0
+            self._progress_at, self._failed_attempts = now, 0
         return settled
 
     def end_attempt(
@@ -101,50 +107,52 @@ class BulkRequest(Generic[F]):
             (seconds to wait, no outcomes) if the unanswered items are to be sent again. Otherwise (0, the outcomes of
             the items that stay unanswered); there are none if every item was answered.
         """
-        self.unanswered = list(self._open.values())
+        self.unanswered = list(self._pending_by_line.values())
         if not self.unanswered:
             return 0.0, []
         if error is None:
-            error = self._again or UnavailableError("the response ended before its last line")
+            error = self._retry_reason or UnavailableError(
+                "the response ended before its last line"
+            )
             sent = may_have_effect(error)
         self._unknown = self._unknown or sent
         if not isinstance(error, UnavailableError):
-            return 0.0, self._rest(error, adjust_error)
-        pause = self._retries.pause(self._failed, chance(), error.retry_after_seconds)
-        self._failed += 1
+            return 0.0, self._fail_unanswered(error, adjust_error)
+        pause = self._retries.pause(self._failed_attempts, chance(), error.retry_after_seconds)
+        self._failed_attempts += 1
         if now + pause >= self._progress_at + self._retries.timeout_seconds:
-            return 0.0, self._rest(error, final_error)
+            return 0.0, self._fail_unanswered(error, create_final_error)
         return pause, []
 
-    def _line(self, body: bytes) -> list[ItemOutcome[F]]:
+    def _read_line(self, body: bytes) -> list[ItemOutcome[F]]:
         try:
             line = _decoder.decode(body)
             outcome = parse_outcome(line, body)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise UnexpectedAnswerError(f"can't parse a line of the response: {error}") from None
-        item = self._open.get(line.line)
+        item = self._pending_by_line.get(line.line)
         if item is None or line.uuid not in (item.request.uuid, None):
             raise UnexpectedAnswerError(
                 f"line {line.line} of the response belongs to no line of the request"
             )
-        if outcome.again is not None:
-            self._again = outcome.again
-            self._unknown = self._unknown or may_have_effect(outcome.again)
+        if outcome.retry_reason is not None:
+            self._retry_reason = outcome.retry_reason
+            self._unknown = self._unknown or may_have_effect(outcome.retry_reason)
             return []
-        del self._open[line.line]
+        del self._pending_by_line[line.line]
         value = outcome.value
         if isinstance(value, SaldoError):
             value = adjust_error(value, _WHAT, item.request.uuid, unknown=self._unknown)
         return [ItemOutcome(item.future, value)]
 
-    def _rest(
-        self, error: SaldoError, last_word: Callable[..., SaldoError]
+    def _fail_unanswered(
+        self, error: SaldoError, adjust: Callable[..., SaldoError]
     ) -> list[ItemOutcome[F]]:
-        rest, self.unanswered = self.unanswered, []
+        unanswered, self.unanswered = self.unanswered, []
         unknown = self._unknown
         return [
-            ItemOutcome(each.future, last_word(error, _WHAT, each.request.uuid, unknown=unknown))
-            for each in rest
+            ItemOutcome(each.future, adjust(error, _WHAT, each.request.uuid, unknown=unknown))
+            for each in unanswered
         ]
 
 

@@ -43,7 +43,7 @@ def check_url(url: str) -> str:
     return url
 
 
-def authorization_header(key: str) -> str:
+def format_authorization(key: str) -> str:
     """Return the value of the header `Authorization` for a key. No message shows the key.
 
     Raises:
@@ -59,7 +59,7 @@ def authorization_header(key: str) -> str:
     return f"Bearer {key}"
 
 
-def tls_context(url: str, verify: ssl.SSLContext | bool = True) -> ssl.SSLContext:
+def create_tls_context(url: str, verify: ssl.SSLContext | bool = True) -> ssl.SSLContext:
     """Return the TLS context for all connections to a URL.
 
     Loading the CA certificates takes longer than a call. They are not loaded for an http URL, whose context therefore
@@ -73,7 +73,7 @@ def tls_context(url: str, verify: ssl.SSLContext | bool = True) -> ssl.SSLContex
     return httpx.create_ssl_context(verify)
 
 
-def proxy_variable(url: str) -> str | None:
+def find_proxy_variable(url: str) -> str | None:
     """Return the environment variable that names the proxy for a URL; None if requests go there directly."""
     parsed = httpx.URL(url)
     if is_direct(url):

@@ -69,7 +69,7 @@ class Call(Generic[T]):
     body: bytes | None = None
     content_type: str = JSON
     repeat: RepeatRule = RepeatRule.ALWAYS
-    also: tuple[int, ...] = ()
+    accepted_statuses: tuple[int, ...] = ()
     uuid: UUID | None = None
 
     @property
@@ -87,7 +87,12 @@ class Listing(NamedTuple, Generic[T]):
 
     def page(self, cursor: str | None) -> Call[Page[T]]:
         """Return the call for the page at a cursor; None means the first page."""
-        return Call("GET", self.path, _reader(Page[self.item]), _query(*self.query, cursor=cursor))  # type: ignore[name-defined]
+        return Call(
+            "GET",
+            self.path,
+            _body_decoder(Page[self.item]),  # type: ignore[name-defined]
+            _build_query(*self.query, cursor=cursor),
+        )
 
 
 class Unset(Enum):
@@ -102,30 +107,36 @@ UNSET: Final = Unset.UNSET
 
 def create_user(name: str) -> Call[User]:
     """Return the call that creates a user. A 409 after a lost response sets `NameTakenError.perhaps_ours`."""
-    return Call("POST", "/v1/user", _reader(User), body=_json({"name": name}))
+    return Call("POST", "/v1/user", _body_decoder(User), body=_encode_json({"name": name}))
 
 
 def user(user_id: int) -> Call[User]:
-    return Call("GET", f"/v1/user/{index(user_id)}", _reader(User))
+    return Call("GET", f"/v1/user/{index(user_id)}", _body_decoder(User))
 
 
 def users(name: str | None, limit: int | None) -> Listing[User]:
-    return Listing("/v1/user", User, _query(name=name, limit=limit))
+    return Listing("/v1/user", User, _build_query(name=name, limit=limit))
 
 
 def balance(
     user_id: int, date: Instant | None, before: Instant | None, known_at: Instant | None
 ) -> Call[Balance]:
-    query = _query(date=_instant(date), before=_instant(before), known_at=_instant(known_at))
-    wanted = index(user_id)
+    query = _build_query(
+        date=_format_optional_time(date),
+        before=_format_optional_time(before),
+        known_at=_format_optional_time(known_at),
+    )
+    requested_id = index(user_id)
 
     def read(answer: Response) -> Balance:
         found = decode_body(answer, Balance)
-        if found.user_id != wanted:
-            raise _wrong_response(f"the balance of user {found.user_id}, not of {wanted}")
+        if found.user_id != requested_id:
+            raise _wrong_response_error(
+                f"the balance of user {found.user_id}, not of {requested_id}"
+            )
         return found
 
-    return Call("GET", f"/v1/user/{wanted}/balance", read, query)
+    return Call("GET", f"/v1/user/{requested_id}/balance", read, query)
 
 
 def transactions(
@@ -136,24 +147,24 @@ def transactions(
     limit: int | None,
     known_at: Instant | None = None,
 ) -> Listing[Transaction]:
-    query = _query(
-        ("from", _instant(since)),
-        to=_instant(until),
+    query = _build_query(
+        ("from", _format_optional_time(since)),
+        to=_format_optional_time(until),
         type=type_,
-        known_at=_instant(known_at),
+        known_at=_format_optional_time(known_at),
         limit=limit,
     )
     return Listing(f"/v1/user/{index(user_id)}/transactions", Transaction, query)
 
 
 def transaction(uuid: UUID | str, user_id: int | None) -> Call[Transaction]:
-    path = f"/v1/transaction/{_uuid(uuid)}"
-    return Call("GET", path, _reader(Transaction), _query(user_id=user_id))
+    path = f"/v1/transaction/{_parse_uuid(uuid)}"
+    return Call("GET", path, _body_decoder(Transaction), _build_query(user_id=user_id))
 
 
 def transaction_log(shard: int, after: int | None, limit: int | None) -> Call[TransactionLog]:
-    query = _query(shard=shard, after=after, limit=limit)
-    return Call("GET", BULK_PATH, _reader(TransactionLog), query)
+    query = _build_query(shard=shard, after=after, limit=limit)
+    return Call("GET", BULK_PATH, _body_decoder(TransactionLog), query)
 
 
 def post(request: TransactionRequest) -> Call[Transaction]:
@@ -162,7 +173,7 @@ def post(request: TransactionRequest) -> Call[Transaction]:
     def read(answer: Response) -> Transaction:
         found = decode_body(answer, Transaction)
         if found.uuid != uuid:
-            raise _wrong_response(f"transaction {found.uuid}, not {uuid}")
+            raise _wrong_response_error(f"transaction {found.uuid}, not {uuid}")
         replayed = answer.headers.get("idempotent-replayed") == "true"
         return msgspec.structs.replace(found, replayed=True) if replayed else found
 
@@ -170,26 +181,26 @@ def post(request: TransactionRequest) -> Call[Transaction]:
 
 
 def post_many(requests: Iterable[TransactionRequest]) -> Call[list[Posted | SaldoError]]:
-    given = list(requests)
-    uuids = [each.uuid for each in given]
-    body = encode_array(given)
+    request_list = list(requests)
+    uuids = [each.uuid for each in request_list]
+    body = encode_array(request_list)
     return Call("POST", BULK_PATH, lambda answer: _read_many(answer, uuids), body=body)
 
 
 def post_atomic(requests: Iterable[TransactionRequest]) -> Call[list[Posted]]:
-    given = list(requests)
-    uuids = [each.uuid for each in given]
-    query, body = (("atomic", "true"),), encode_array(given)
+    request_list = list(requests)
+    uuids = [each.uuid for each in request_list]
+    query, body = (("atomic", "true"),), encode_array(request_list)
     return Call("POST", BULK_PATH, lambda answer: _read_atomic(answer, uuids), query, body)
 
 
 def proof(uuid: UUID | str) -> Call[Proof]:
-    return Call("GET", f"/v1/proof/{_uuid(uuid)}", _reads_document(Proof))
+    return Call("GET", f"/v1/proof/{_parse_uuid(uuid)}", _document_decoder(Proof))
 
 
 def seals(shard: int | None, after: int | None, limit: int | None) -> Call[Seals]:
-    query = _query(shard=shard, after=after, limit=limit)
-    return Call("GET", "/v1/seals", _reads_document(Seals), query)
+    query = _build_query(shard=shard, after=after, limit=limit)
+    return Call("GET", "/v1/seals", _document_decoder(Seals), query)
 
 
 def create_webhook(
@@ -198,19 +209,19 @@ def create_webhook(
     user_ids: Iterable[int] | None,
     secret: str | None,
 ) -> Call[Webhook]:
-    body = _json(
-        {"url": url, "event_types": _list(event_types), "user_ids": _list(user_ids)}
+    body = _encode_json(
+        {"url": url, "event_types": _list_or_none(event_types), "user_ids": _list_or_none(user_ids)}
         | ({} if secret is None else {"secret": secret})
     )
-    return Call("POST", "/v1/webhook", _reader(Webhook), body=body, repeat=RepeatRule.UNDONE)
+    return Call("POST", "/v1/webhook", _body_decoder(Webhook), body=body, repeat=RepeatRule.UNDONE)
 
 
 def webhook(webhook_id: int) -> Call[Webhook]:
-    return Call("GET", _webhook(webhook_id), _reader(Webhook))
+    return Call("GET", _webhook_path(webhook_id), _body_decoder(Webhook))
 
 
 def webhooks(limit: int | None) -> Listing[Webhook]:
-    return Listing("/v1/webhook", Webhook, _query(limit=limit))
+    return Listing("/v1/webhook", Webhook, _build_query(limit=limit))
 
 
 def change_webhook(webhook_id: int, changes: Mapping[str, Any]) -> Call[Webhook]:
@@ -219,26 +230,28 @@ def change_webhook(webhook_id: int, changes: Mapping[str, Any]) -> Call[Webhook]
     The call is not repeated if an attempt may have had an effect. After a change, the previous secret continues to sign
     for a while. A second change would replace it by the new secret.
     """
-    given = {name: value for name, value in changes.items() if value is not UNSET}
-    body = _json({name: _to_json_value(value) for name, value in given.items()})
-    path = _webhook(webhook_id)
-    return Call("PATCH", path, _reader(Webhook), body=body, repeat=RepeatRule.UNDONE)
+    fields = {name: value for name, value in changes.items() if value is not UNSET}
+    body = _encode_json({name: _to_json_value(value) for name, value in fields.items()})
+    path = _webhook_path(webhook_id)
+    return Call("PATCH", path, _body_decoder(Webhook), body=body, repeat=RepeatRule.UNDONE)
 
 
 def delete_webhook(webhook_id: int) -> Call[Webhook]:
     """Return the call that deletes a webhook. The call is not repeated, because the repetition would get 404 if the
     first attempt had succeeded."""
-    return Call("DELETE", _webhook(webhook_id), _reader(Webhook), repeat=RepeatRule.UNDONE)
+    return Call(
+        "DELETE", _webhook_path(webhook_id), _body_decoder(Webhook), repeat=RepeatRule.UNDONE
+    )
 
 
 def deliveries(webhook_id: int, state: str | None, limit: int | None) -> Listing[Delivery]:
-    path = f"{_webhook(webhook_id)}/deliveries"
-    return Listing(path, Delivery, _query(state=state, limit=limit))
+    path = f"{_webhook_path(webhook_id)}/deliveries"
+    return Listing(path, Delivery, _build_query(state=state, limit=limit))
 
 
 def replay_deliveries(webhook_id: int, event_id: str | None) -> Call[int]:
-    path = f"{_webhook(webhook_id)}/deliveries/replay"
-    body = _json({"event_id": event_id})
+    path = f"{_webhook_path(webhook_id)}/deliveries/replay"
+    body = _encode_json({"event_id": event_id})
     return Call("POST", path, _read_replayed, body=body, repeat=RepeatRule.UNDONE)
 
 
@@ -249,39 +262,39 @@ def create_key(
     networks: Iterable[str] | None,
     expires_at: Instant | None,
 ) -> Call[Key]:
-    body = _json(
+    body = _encode_json(
         {
             "name": name,
             "scopes": list(scopes),
-            "user_ids": _list(user_ids),
-            "networks": _list(networks),
-            "expires_at": _instant(expires_at),
+            "user_ids": _list_or_none(user_ids),
+            "networks": _list_or_none(networks),
+            "expires_at": _format_optional_time(expires_at),
         }
     )
-    return Call("POST", "/v1/key", _reader(Key), body=body, repeat=RepeatRule.UNDONE)
+    return Call("POST", "/v1/key", _body_decoder(Key), body=body, repeat=RepeatRule.UNDONE)
 
 
 def key(key_id: int) -> Call[Key]:
-    return Call("GET", f"/v1/key/{index(key_id)}", _reader(Key))
+    return Call("GET", f"/v1/key/{index(key_id)}", _body_decoder(Key))
 
 
 def keys(limit: int | None) -> Listing[Key]:
-    return Listing("/v1/key", Key, _query(limit=limit))
+    return Listing("/v1/key", Key, _build_query(limit=limit))
 
 
 def revoke_key(key_id: int) -> Call[Key]:
-    return Call("DELETE", f"/v1/key/{index(key_id)}", _reader(Key))
+    return Call("DELETE", f"/v1/key/{index(key_id)}", _body_decoder(Key))
 
 
 def rotate_key(key_id: int, overlap_seconds: int | None) -> Call[Key]:
     path = f"/v1/key/{index(key_id)}/rotate"
-    body = _json({"overlap_seconds": overlap_seconds})
-    return Call("POST", path, _reader(Key), body=body, repeat=RepeatRule.UNDONE)
+    body = _encode_json({"overlap_seconds": overlap_seconds})
+    return Call("POST", path, _body_decoder(Key), body=body, repeat=RepeatRule.UNDONE)
 
 
-def health(what: str) -> Call[str]:
+def health(check: str) -> Call[str]:
     """Return the call that reads the state of the service: `ok`, `draining` or `unavailable`, also from a 503."""
-    return Call("GET", f"/healthz/{what}", _read_health, also=(503,))
+    return Call("GET", f"/healthz/{check}", _read_health, accepted_statuses=(503,))
 
 
 def metrics() -> Call[str]:
@@ -289,20 +302,20 @@ def metrics() -> Call[str]:
 
 
 def openapi() -> Call[dict[str, Any]]:
-    return Call("GET", "/openapi.json", _reader(dict[str, Any]))
+    return Call("GET", "/openapi.json", _body_decoder(dict[str, Any]))
 
 
-def events_query(user_ids: Iterable[int] | None, types: Iterable[EventType] | None) -> Query:
+def build_events_query(user_ids: Iterable[int] | None, types: Iterable[EventType] | None) -> Query:
     """Return the query that filters the live stream."""
     users = None if user_ids is None else ",".join(str(index(each)) for each in user_ids)
-    return _query(user_id=users, type=None if types is None else ",".join(types))
+    return _build_query(user_id=users, type=None if types is None else ",".join(types))
 
 
-def _reader(type_: type[T]) -> Callable[[Response], T]:
+def _body_decoder(type_: type[T]) -> Callable[[Response], T]:
     return lambda answer: decode_body(answer, type_)
 
 
-def _reads_document(type_: type[T]) -> Callable[[Response], T]:
+def _document_decoder(type_: type[T]) -> Callable[[Response], T]:
     """Return a function that decodes a response, and that also stores the response as it was received for
     verification."""
 
@@ -314,8 +327,8 @@ def _reads_document(type_: type[T]) -> Callable[[Response], T]:
     return read
 
 
-def _wrong_response(what: str) -> UnexpectedAnswerError:
-    return UnexpectedAnswerError(f"the response belongs to another request: it contains {what}")
+def _wrong_response_error(content: str) -> UnexpectedAnswerError:
+    return UnexpectedAnswerError(f"the response belongs to another request: it contains {content}")
 
 
 def _read_many(answer: Response, uuids: Sequence[UUID]) -> list[Posted | SaldoError]:
@@ -330,11 +343,15 @@ def _read_many(answer: Response, uuids: Sequence[UUID]) -> list[Posted | SaldoEr
         body = bytes(raw)
         line = decode_body(answer, Line, body)
         outcome = parse_outcome(line, body)
-        if outcome.again is not None:
-            raise outcome.again
-        place = len(outcomes)
+        if outcome.retry_reason is not None:
+            raise outcome.retry_reason
+        position = len(outcomes)
         # The service may be unable to read the uuid of an invalid item.
-        if place >= len(uuids) or line.line != place + 1 or line.uuid not in (uuids[place], None):
+        if (
+            position >= len(uuids)
+            or line.line != position + 1
+            or line.uuid not in (uuids[position], None)
+        ):
             raise UnexpectedAnswerError(
                 f"line {line.line} of the response belongs to no transaction of the request"
             )
@@ -373,29 +390,29 @@ def _read_text(answer: Response) -> str:
         raise UnexpectedAnswerError(f"the response is not text: {error}") from None
 
 
-def _query(*pairs: tuple[str, str | None], **named: object) -> Query:
+def _build_query(*pairs: tuple[str, str | None], **named: object) -> Query:
     """Return the query with the parameters that are not None."""
     every = (*pairs, *named.items())
     return tuple((name, str(value)) for name, value in every if value is not None)
 
 
-def _json(value: object) -> bytes:
+def _encode_json(value: object) -> bytes:
     return msgspec.json.encode(value)
 
 
-def _instant(value: Instant | None) -> str | None:
+def _format_optional_time(value: Instant | None) -> str | None:
     return None if value is None else format_time(value)
 
 
-def _uuid(value: UUID | str) -> UUID:
+def _parse_uuid(value: UUID | str) -> UUID:
     return value if isinstance(value, UUID) else UUID(value)
 
 
-def _webhook(webhook_id: int) -> str:
+def _webhook_path(webhook_id: int) -> str:
     return f"/v1/webhook/{index(webhook_id)}"
 
 
-def _list(values: Iterable[Any] | None) -> list[Any] | None:
+def _list_or_none(values: Iterable[Any] | None) -> list[Any] | None:
     return None if values is None else list(values)
 
 

@@ -20,21 +20,12 @@ SaldoError
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 if TYPE_CHECKING:
-    from saldo.client.models import Problem, Transaction
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One error in a request: the name of the field in the API, and a message."""
-
-    field: str
-    message: str
+    from saldo.client.models import FieldFault, Problem, Transaction
 
 
 class SaldoError(Exception):
@@ -100,11 +91,11 @@ class InvalidError(SaldoError):
         faults: Every invalid field.
     """
 
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[FieldFault, ...] = ()
 
     def _read(self, problem: Problem | None) -> None:
         if problem is not None:
-            self.faults = tuple(Fault(each.field, each.message) for each in problem.errors)
+            self.faults = problem.errors
 
 
 class ConflictError(SaldoError):

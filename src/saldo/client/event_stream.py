@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from saldo.client.endpoints import Query, events_query
+from saldo.client.endpoints import Query, build_events_query
 from saldo.client.errors import SaldoError, UnavailableError, UnexpectedAnswerError
 from saldo.client.models import Event, EventType, Instant, TransactionData, UserData
 from saldo.client.payloads import format_time
@@ -35,16 +35,16 @@ class EventStreamState:
         timeout_seconds: float | None,
     ) -> None:
         self.position = ""
-        self._filter = events_query(user_ids, types)
+        self._filter = build_events_query(user_ids, types)
         self._start = format_time(start)
         self._timeout_seconds = timeout_seconds
         self._frames = FrameParser()
-        self._waiting: deque[Frame] = deque()
+        self._frames_received: deque[Frame] = deque()
         # The greatest `seq` that was returned, by shard. It identifies repeated events, because the events of a shard
         # come in the order of `seq`. A position can't be used for this. After a reconnect the service may group the
         # same events differently, and repeated events can then have positions before and after the stored one.
         self._reached: dict[int, int] = {}
-        self._failed = 0
+        self._failed_attempts = 0
         self._failing_since: float | None = None
         self._retry_seconds = 0.0
 
@@ -63,11 +63,11 @@ class EventStreamState:
         Raises:
             UnexpectedAnswerError: The data is not a live stream of Saldo.
         """
-        self._failed, self._failing_since = 0, None
+        self._failed_attempts, self._failing_since = 0, None
         try:
-            self._waiting.extend(self._frames.feed(data))
+            self._frames_received.extend(self._frames.feed(data))
         except ValueError as error:
-            raise _unreadable(error) from None
+            raise _unreadable_event_error(error) from None
 
     def events(self) -> Iterator[Event]:
         """Yield the events that were received and not yielded yet, without repeated ones.
@@ -79,12 +79,12 @@ class EventStreamState:
             UnexpectedAnswerError: An event can't be read. The data after it is discarded, and the service sends it
                 again.
         """
-        while self._waiting:
+        while self._frames_received:
             try:
-                event = self._event(self._waiting.popleft())
+                event = self._next_event(self._frames_received.popleft())
             except (ValueError, KeyError, TypeError, msgspec.MsgspecError) as error:
-                self._waiting.clear()
-                raise _unreadable(error) from None
+                self._frames_received.clear()
+                raise _unreadable_event_error(error) from None
             if event is not None:
                 yield event
 
@@ -104,25 +104,25 @@ class EventStreamState:
         if error is not None and not isinstance(error, UnavailableError):
             raise error
         since = self._failing_since = now if self._failing_since is None else self._failing_since
-        asked = self._retry_seconds if error is None else error.retry_after_seconds
-        pause = retries.pause(self._failed, chance(), asked or None)
-        self._failed += 1
+        retry_after_seconds = self._retry_seconds if error is None else error.retry_after_seconds
+        pause = retries.pause(self._failed_attempts, chance(), retry_after_seconds or None)
+        self._failed_attempts += 1
         if self._timeout_seconds is not None and now + pause - since >= self._timeout_seconds:
             raise error or UnavailableError("the live stream ends repeatedly")
         return pause
 
-    def _event(self, frame: Frame) -> Event | None:
+    def _next_event(self, frame: Frame) -> Event | None:
         if frame.retry_milliseconds is not None:
             self._retry_seconds = frame.retry_milliseconds / 1000
         position = frame.id or self.position
-        event = None if frame.data is None else self._read(frame.data, position)
+        event = None if frame.data is None else self._decode_event(frame.data, position)
         self.position = position
         if event is None or event.data.seq <= self._reached.get(event.data.shard, -1):
             return None
         self._reached[event.data.shard] = event.data.seq
         return event
 
-    def _read(self, data: str, position: str) -> Event:
+    def _decode_event(self, data: str, position: str) -> Event:
         envelope: dict[str, Any] = msgspec.json.decode(data)
         type_: Any = UserData if envelope["type"] == USER_CREATED else TransactionData
         return Event(
@@ -134,5 +134,5 @@ class EventStreamState:
         )
 
 
-def _unreadable(error: Exception) -> UnexpectedAnswerError:
+def _unreadable_event_error(error: Exception) -> UnexpectedAnswerError:
     return UnexpectedAnswerError(f"can't parse an event: {error}")

@@ -297,7 +297,7 @@ class Proof(Struct, frozen=True):
 
 
 class FieldFault(Struct, frozen=True):
-    """An item of `Problem.errors`."""
+    """One error in a request: the name of the field in the API, and a message."""
 
     field: str
     message: str

@@ -82,7 +82,7 @@ class VerifiedProof(NamedTuple):
     anchored: bool
 
 
-class Parser(argparse.ArgumentParser):
+class ProofArgumentParser(argparse.ArgumentParser):
     """Exits with code 64 if the arguments are wrong. The code of argparse would be 2, which means that a proof is not
     anchored."""
 
@@ -93,12 +93,12 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Verify the proof that the arguments name, print one line, and return the exit code."""
-    given = _parser().parse_args(arguments)
+    options = _create_parser().parse_args(arguments)
     try:
         checked = verify_proof(
-            _read(given.proof),
-            kept=[_read(name) for name in given.seals],
-            chain=[_read(name) for name in given.chain],
+            _read_json(options.proof),
+            kept=[_read_json(name) for name in options.seals],
+            chain=[_read_json(name) for name in options.chain],
         )
     except InvalidProofError as error:
         print(f"NOT PROVEN: {error}")  # noqa: T201 - it is a program
@@ -107,11 +107,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"proven: {checked.line}")  # noqa: T201
         return 0
     print(f"consistent, NOT anchored: {checked.line}")  # noqa: T201
-    return 0 if given.self_consistent else NOT_ANCHORED
+    return 0 if options.self_consistent else NOT_ANCHORED
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(description="Verify a proof of Saldo without the service.")
+def _create_parser() -> argparse.ArgumentParser:
+    parser = ProofArgumentParser(description="Verify a proof of Saldo without the service.")
     parser.add_argument("proof", help="file with the response to GET /v1/proof/{uuid}; - is stdin")
     anchor = parser.add_mutually_exclusive_group()
     anchor.add_argument(
@@ -149,11 +149,12 @@ def verify_proof(
     Raises:
         InvalidProofError: The proof is wrong, or does not lead to a kept seal.
     """
-    entry, seal = _entry_in_seal(proof)
+    entry, seal = _check_entry_in_seal(proof)
+    uuid, kind, outcome = (_get_member(entry, name) for name in ("uuid", "kind", "outcome"))
     line = (
-        f"{_get(entry, 'uuid')}, {_get(entry, 'kind')} of {_get(entry, 'amount')} for user {_get(entry, 'user_id')}, "
-        f"{_get(entry, 'outcome')}, balance {_get(entry, 'balance')} (minor units), is entry {_get(entry, 'seq')} "
-        f"of shard {seal.shard}"
+        f"{uuid}, {kind} of {_get_member(entry, 'amount')} for user {_get_member(entry, 'user_id')}, "
+        f"{outcome}, balance {_get_member(entry, 'balance')} (minor units), "
+        f"is entry {_get_member(entry, 'seq')} of shard {seal.shard}"
     )
     if not kept:
         return VerifiedProof(
@@ -161,36 +162,41 @@ def verify_proof(
             "saved earlier (--seals)",
             anchored=False,
         )
-    held = follow_chain(seal, kept, chain)
-    return VerifiedProof(f"{line}, covered by the saved seal {held.hash.hex()}", anchored=True)
+    saved_seal = follow_chain(seal, kept, chain)
+    return VerifiedProof(
+        f"{line}, covered by the saved seal {saved_seal.hash.hex()}", anchored=True
+    )
 
 
-def _entry_in_seal(proof: Any) -> tuple[Any, CheckedSeal]:
+def _check_entry_in_seal(proof: Any) -> tuple[Any, CheckedSeal]:
     """Return the entry of a proof, and the seal that it leads to.
 
     Raises:
         InvalidProofError: The entry does not lead to the seal.
     """
-    version = _integer(proof, "version", INT16)
+    version = _get_integer(proof, "version", INT16)
     if version != VERSION:
         raise InvalidProofError(
             f"the proof has version {version}, but this program supports version {VERSION} only"
         )
-    entry = _get(proof, "entry")
-    seal = _parse_seal(_get(proof, "seal"))
-    seq, shard = _integer(entry, "seq", INT64), _integer(entry, "shard", INT16)
+    entry = _get_member(proof, "entry")
+    seal = _parse_seal(_get_member(proof, "seal"))
+    seq, shard = _get_integer(entry, "seq", INT64), _get_integer(entry, "shard", INT16)
     if shard != seal.shard or not seal.first_seq <= seq <= seal.last_seq:
         raise InvalidProofError("the seal does not cover the entry")
-    leaf_index, path = _integer(proof, "leaf_index", INT64), _get(proof, "path")
+    leaf_index, path = _get_integer(proof, "leaf_index", INT64), _get_member(proof, "path")
     if leaf_index != seq - seal.first_seq:
         raise InvalidProofError("leaf_index is not the position of the entry in the seal")
     if not isinstance(path, list):
         raise InvalidProofError("path is not a list")
     leaf = sha256(b"\x00" + encode_entry(entry)).digest()
     size = seal.last_seq - seal.first_seq + 1
-    root = merkle_root(leaf, leaf_index, size, [_hash(each, "path") for each in path])
-    if root != _hash(_get(_get(proof, "seal"), "root"), "root"):
-        raise InvalidProofError("the entry does not lead to the root of the seal")
+    root = compute_merkle_root(leaf, leaf_index, size, [_parse_hash(each, "path") for each in path])
+    if root != _parse_hash(_get_member(_get_member(proof, "seal"), "root"), "root"):
+        raise InvalidProofError(
+            "the proof is invalid: the entry and the path don't give the root of the seal, so at least one of them "
+            "was altered"
+        )
     return entry, seal
 
 
@@ -198,22 +204,22 @@ def encode_entry(entry: Any) -> bytes:
     """Return the bytes of an entry that are hashed."""
     columns = [
         *(
-            _integer(entry, name, INT64).to_bytes(8, "big", signed=True)
+            _get_integer(entry, name, INT64).to_bytes(8, "big", signed=True)
             for name in ("seq", "user_id", "number", "amount", "balance")
         ),
-        *(_instant(entry, name) for name in ("timestamp", "horizon", "recorded_at")),
-        _uuid(entry),
-        _integer(entry, "shard", INT16).to_bytes(2, "big", signed=True),
-        _number_of(entry, "kind", KINDS).to_bytes(2, "big"),
-        _number_of(entry, "outcome", OUTCOMES).to_bytes(2, "big"),
+        *(_encode_time(entry, name) for name in ("timestamp", "horizon", "recorded_at")),
+        _encode_uuid(entry),
+        _get_integer(entry, "shard", INT16).to_bytes(2, "big", signed=True),
+        _code_of_name(entry, "kind", KINDS).to_bytes(2, "big"),
+        _code_of_name(entry, "outcome", OUTCOMES).to_bytes(2, "big"),
     ]
-    written = len(columns).to_bytes(2, "big")
+    encoded = len(columns).to_bytes(2, "big")
     for column in columns:
-        written += len(column).to_bytes(4, "big") + column
-    return written
+        encoded += len(column).to_bytes(4, "big") + column
+    return encoded
 
 
-def merkle_root(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
+def compute_merkle_root(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
     """Return the root of the tree that a leaf and its path lead to (RFC 9162, section 2.1.3.2).
 
     Raises:
@@ -235,14 +241,14 @@ def merkle_root(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> by
     return node
 
 
-def follow_chain(seal: CheckedSeal, kept: Sequence[Any], chain: Sequence[Any]) -> CheckedSeal:
+def follow_chain(seal: CheckedSeal, saved: Sequence[Any], chain: Sequence[Any]) -> CheckedSeal:
     """Follow the chain from a seal to the next seal that was kept, and return that kept seal.
 
     Raises:
         InvalidProofError: The chain does not lead to a kept seal.
     """
     all_kept = [
-        each for answer in kept for each in _parse_seals(answer) if each.shard == seal.shard
+        each for answer in saved for each in _parse_seals(answer) if each.shard == seal.shard
     ]
     later = [each for each in all_kept if each.last_seq >= seal.last_seq]
     if not later:
@@ -271,17 +277,20 @@ def follow_chain(seal: CheckedSeal, kept: Sequence[Any], chain: Sequence[Any]) -
 
 
 def _parse_seals(answer: Any) -> list[CheckedSeal]:
-    items = _get(answer, "items")
+    items = _get_member(answer, "items")
     if not isinstance(items, list):
         raise InvalidProofError("items is not a list of seals")
     return [_parse_seal(item) for item in items]
 
 
-def _parse_seal(given: Any) -> CheckedSeal:
-    shard = _integer(given, "shard", INT16)
-    first_seq, last_seq = _integer(given, "first_seq", INT64), _integer(given, "last_seq", INT64)
+def _parse_seal(document: Any) -> CheckedSeal:
+    shard = _get_integer(document, "shard", INT16)
+    first_seq, last_seq = (
+        _get_integer(document, "first_seq", INT64),
+        _get_integer(document, "last_seq", INT64),
+    )
     previous, root, hash_ = (
-        _hash(_get(given, name), name) for name in ("previous", "root", "hash")
+        _parse_hash(_get_member(document, name), name) for name in ("previous", "root", "hash")
     )
     if not 0 < first_seq <= last_seq or (first_seq == 1) is not (previous == bytes(32)):
         raise InvalidProofError("the seal has impossible positions")
@@ -297,7 +306,7 @@ def _parse_seal(given: Any) -> CheckedSeal:
     return CheckedSeal(shard, first_seq, last_seq, previous, hash_)
 
 
-def _read(name: str) -> Any:
+def _read_json(name: str) -> Any:
     try:
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
         return json.loads(data)
@@ -305,30 +314,30 @@ def _read(name: str) -> Any:
         raise InvalidProofError(f"can't read {name}: {error}") from None
 
 
-def _get(given: Any, name: str) -> Any:
-    if not isinstance(given, dict) or name not in given:
+def _get_member(document: Any, name: str) -> Any:
+    if not isinstance(document, dict) or name not in document:
         raise InvalidProofError(f"{name} is missing: expected a response of Saldo")
-    return given[name]
+    return document[name]
 
 
-def _integer(given: Any, name: str, bound: int) -> int:
-    value = _get(given, name)
+def _get_integer(document: Any, name: str, bound: int) -> int:
+    value = _get_member(document, name)
     if type(value) is not int or not -bound <= value < bound:
         raise InvalidProofError(f"{name} is not a whole number in the valid range")
     return value
 
 
-def _number_of(given: Any, name: str, numbers: dict[str, int]) -> int:
-    value = _get(given, name)
+def _code_of_name(document: Any, name: str, numbers: dict[str, int]) -> int:
+    value = _get_member(document, name)
     if not isinstance(value, str) or value not in numbers:
         raise InvalidProofError(f"{name} is not one of {', '.join(numbers)}")
     return numbers[value]
 
 
-def _instant(given: Any, name: str) -> bytes:
+def _encode_time(document: Any, name: str) -> bytes:
     """Return the eight bytes of a time. Only the form that the service writes is accepted, which is unique for each
     time."""
-    value = _get(given, name)
+    value = _get_member(document, name)
     if value is None:
         return (-INT64).to_bytes(8, "big", signed=True)
     if not isinstance(value, str) or not _INSTANT.fullmatch(value):
@@ -340,14 +349,14 @@ def _instant(given: Any, name: str) -> bytes:
     return (since // timedelta(microseconds=1)).to_bytes(8, "big", signed=True)
 
 
-def _uuid(given: Any) -> bytes:
-    value = _get(given, "uuid")
+def _encode_uuid(document: Any) -> bytes:
+    value = _get_member(document, "uuid")
     if not isinstance(value, str) or not _UUID.fullmatch(value):
         raise InvalidProofError("uuid is not a UUID in lower-case hexadecimal")
     return bytes.fromhex(value.replace("-", ""))
 
 
-def _hash(value: Any, name: str) -> bytes:
+def _parse_hash(value: Any, name: str) -> bytes:
     if not isinstance(value, str) or not _HASH.fullmatch(value):
         raise InvalidProofError(f"{name} is not a hash in lower-case hexadecimal")
     return bytes.fromhex(value)

@@ -87,7 +87,7 @@ class LineOutcome(NamedTuple):
     """
 
     value: Posted | SaldoError
-    again: UnavailableError | None
+    retry_reason: UnavailableError | None
 
 
 def decode_body(answer: Response, type_: type[T], body: bytes | None = None) -> T:
@@ -107,7 +107,7 @@ def decode_body(answer: Response, type_: type[T], body: bytes | None = None) -> 
 def parse_error(answer: Response) -> SaldoError:
     """Return the error that a response with a status of 300 or above stands for."""
     try:
-        problem, members = _problem(answer.body)
+        problem, members = _decode_problem(answer.body)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         class_ = ERRORS_BY_STATUS.get(answer.status, UnexpectedAnswerError)
         # Only Saldo itself reports such errors, as problems. A response without a problem comes from a proxy.
@@ -118,8 +118,8 @@ def parse_error(answer: Response) -> SaldoError:
         )
         error.status = answer.status
     else:
-        error = _error(problem, members)
-    error.retry_after_seconds = retry_after(answer)
+        error = _create_error(problem, members)
+    error.retry_after_seconds = parse_retry_after(answer)
     return error
 
 
@@ -139,23 +139,23 @@ def parse_outcome(line: Line, body: bytes) -> LineOutcome:
             )
         return LineOutcome(Posted(line.uuid, line.balance, line.number, line.replayed), None)
     try:
-        error = _error(*_problem(body))
+        error = _create_error(*_decode_problem(body))
     except (msgspec.MsgspecError, UnicodeDecodeError) as fault:
         raise UnexpectedAnswerError(f"can't parse a line of the response: {fault}") from None
     return LineOutcome(error, error if isinstance(error, UnavailableError) else None)
 
 
-def retry_after(answer: Response) -> float | None:
+def parse_retry_after(answer: Response) -> float | None:
     """Return the time to wait from `Retry-After`, in seconds. A date, which Saldo never sends, is ignored."""
     text = answer.headers.get("retry-after", "")
     return float(text) if text.isascii() and text.isdigit() else None
 
 
-def _problem(body: bytes) -> tuple[Problem, dict[str, Any]]:
+def _decode_problem(body: bytes) -> tuple[Problem, dict[str, Any]]:
     return msgspec.json.decode(body, type=Problem), msgspec.json.decode(body)
 
 
-def _error(problem: Problem, members: dict[str, Any]) -> SaldoError:
+def _create_error(problem: Problem, members: dict[str, Any]) -> SaldoError:
     class_ = ERRORS_BY_CODE.get(problem.code) or ERRORS_BY_STATUS.get(
         problem.status, UnexpectedAnswerError
     )

@@ -66,18 +66,19 @@ class Retries:
                 bound = "" if most == inf else f" and at most {most:,}"
                 raise ValueError(f"{name} must be {least}{bound} seconds, not {value!r}")
 
-    def pause(self, attempt: int, chance: float, asked: float | None = None) -> float:
+    def pause(self, attempt: int, chance: float, retry_after_seconds: float | None = None) -> float:
         """Return the time to wait before the next attempt, in seconds.
 
         Args:
             attempt: The number of failed attempts before the last one, from 0.
             chance: A random number from 0 to 1, so that clients that failed together do not retry together.
-            asked: The time that the service asks for, in seconds. The result is never less than this time.
+            retry_after_seconds: The time that the service asks for, in seconds. The result is never less than this
+                time.
         """
         # After 30 doublings the pause has long reached its maximum, and larger exponents would overflow the float.
         longest = min(self.pause_seconds_max, self.pause_seconds * 2.0 ** min(attempt, 30))
-        if asked is not None:
-            return asked + chance * self.pause_seconds
+        if retry_after_seconds is not None:
+            return retry_after_seconds + chance * self.pause_seconds
         return (0.5 + chance / 2) * longest
 
 
@@ -136,14 +137,14 @@ def retry_steps(
             an effect.
     """
     deadline = clock() + retries.timeout_seconds
-    what = f"{call.method} {call.path}"
+    operation = f"{call.method} {call.path}"
     unknown = False
     for attempt in count():
-        left = max(deadline - clock(), 0.001)
-        reply = yield Send(min(retries.attempt_seconds, left), left + GRACE_SECONDS)
+        seconds_left = max(deadline - clock(), 0.001)
+        reply = yield Send(min(retries.attempt_seconds, seconds_left), seconds_left + GRACE_SECONDS)
         assert reply is not None
         try:
-            return _adjust_result(read_reply(call, reply), what, unknown=unknown)
+            return _adjust_results(read_reply(call, reply), operation, unknown=unknown)
         except UnavailableError as error:
             sent = reply.sent if isinstance(reply, NoResponse) else may_have_effect(error)
             unknown = unknown or (sent and not call.is_read)
@@ -153,13 +154,13 @@ def retry_steps(
             pause = retries.pause(attempt, chance(), error.retry_after_seconds)
             stuck = unknown and call.repeat is RepeatRule.UNDONE
             if final is not None or stuck or clock() + pause >= deadline:
-                last = final_error(error, what, call.uuid, unknown=unknown)
+                last = create_final_error(error, operation, call.uuid, unknown=unknown)
                 raise last from last.__cause__
         except SaldoError as error:
             # The request was accepted, but the response does not contain its result.
-            taken = isinstance(error, UnexpectedAnswerError) and _is_success(reply)
+            accepted = isinstance(error, UnexpectedAnswerError) and _is_success(reply)
             last = adjust_error(
-                error, what, call.uuid, unknown=unknown or (taken and not call.is_read)
+                error, operation, call.uuid, unknown=unknown or (accepted and not call.is_read)
             )
             raise last from last.__cause__
         yield Sleep(pause)
@@ -174,18 +175,18 @@ def read_reply(call: Call[T], reply: Response | NoResponse) -> T:
         SaldoError: The call has failed.
     """
     if isinstance(reply, NoResponse):
-        raise no_response_error(reply.error)
-    if reply.status >= 300 and reply.status not in call.also:
+        raise create_no_response_error(reply.error)
+    if reply.status >= 300 and reply.status not in call.accepted_statuses:
         raise parse_error(reply)
     return call.read(reply)
 
 
-def _adjust_result(value: T, what: str, *, unknown: bool) -> T:
+def _adjust_results(value: T, operation: str, *, unknown: bool) -> T:
     """Return a result. If it is a list of outcomes and an earlier attempt may have had an effect, its errors are
     adjusted by `adjust_error`."""
     if unknown and isinstance(value, list):
         value[:] = [
-            adjust_error(each, what, each.uuid, unknown=True)
+            adjust_error(each, operation, each.uuid, unknown=True)
             if isinstance(each, SaldoError)
             else each
             for each in value
@@ -204,7 +205,7 @@ def _is_success(reply: Response | NoResponse) -> bool:
     return isinstance(reply, Response) and reply.status < 300
 
 
-def no_response_error(error: Exception) -> UnavailableError:
+def create_no_response_error(error: Exception) -> UnavailableError:
     """Return the error of an attempt without a response."""
     unavailable = UnavailableError(f"no response: {type(error).__name__}: {error}")
     unavailable.__cause__ = error
@@ -216,17 +217,21 @@ def may_have_effect(error: SaldoError) -> bool:
     return isinstance(error, UnavailableError) and error.code not in CODES_WITHOUT_EFFECT
 
 
-def final_error(error: SaldoError, what: str, uuid: UUID | None, *, unknown: bool) -> SaldoError:
+def create_final_error(
+    error: SaldoError, operation: str, uuid: UUID | None, *, unknown: bool
+) -> SaldoError:
     """Return the error to raise when no time is left for another attempt.
 
     Args:
         error: The error of the last attempt.
-        what: The operation that may have been executed.
+        operation: The operation that may have been executed.
         unknown: Whether any attempt may have executed it.
     """
     last = copy(error)
     if unknown:
-        last = OutcomeUnknownError(f"the outcome of {what} is unknown; the last error: {error}")
+        last = OutcomeUnknownError(
+            f"the outcome of {operation} is unknown; the last error: {error}"
+        )
         last.code, last.status, last.request_id = error.code, error.status, error.request_id
         last.item = error.item
         last.details, last.retry_after_seconds = error.details, error.retry_after_seconds
@@ -235,7 +240,9 @@ def final_error(error: SaldoError, what: str, uuid: UUID | None, *, unknown: boo
     return last
 
 
-def adjust_error(error: SaldoError, what: str, uuid: UUID | None, *, unknown: bool) -> SaldoError:
+def adjust_error(
+    error: SaldoError, operation: str, uuid: UUID | None, *, unknown: bool
+) -> SaldoError:
     """Return the error to raise for a decision of the service, adjusted for the earlier attempts.
 
     The arguments are those of `final_error`.
@@ -243,7 +250,7 @@ def adjust_error(error: SaldoError, what: str, uuid: UUID | None, *, unknown: bo
     # Only a recorded outcome is final. "No such user", for example, was true when it was returned, but an earlier
     # attempt may be executed later. A missing permission or the response of a proxy says nothing about the outcome.
     if unknown and not _is_recorded(error):
-        return final_error(error, what, uuid, unknown=True)
+        return create_final_error(error, operation, uuid, unknown=True)
     last = copy(error)
     if isinstance(last, NameTakenError):
         last.perhaps_ours = unknown

@@ -22,7 +22,7 @@ class FrameParser:
     """Splits the received bytes into frames, independently of how they were split on arrival."""
 
     def __init__(self) -> None:
-        self._begun = b""
+        self._partial_frame = b""
 
     def feed(self, data: bytes) -> list[Frame]:
         """Return the frames that end in the data.
@@ -30,13 +30,15 @@ class FrameParser:
         Raises:
             ValueError: A frame is too large, or is not UTF-8.
         """
-        *ended, self._begun = (self._begun + data).replace(b"\r\n", b"\n").split(b"\n\n")
-        if len(self._begun) > FRAME_BYTES_MAX:
+        *frames, self._partial_frame = (
+            (self._partial_frame + data).replace(b"\r\n", b"\n").split(b"\n\n")
+        )
+        if len(self._partial_frame) > FRAME_BYTES_MAX:
             raise ValueError(f"an event has more than {FRAME_BYTES_MAX} bytes")
-        return [_frame(each.decode()) for each in ended]
+        return [_parse_frame(each.decode()) for each in frames]
 
 
-def _frame(text: str) -> Frame:
+def _parse_frame(text: str) -> Frame:
     lines: list[str] = []
     event, identity, retry = "message", None, None
     for line in text.split("\n"):

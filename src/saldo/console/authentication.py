@@ -36,7 +36,7 @@ _SECRET: Final = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 
 _log = logging.getLogger("saldo.auth")
 
-MISSING_READ_SCOPE: Final = AuthenticationFailure("The key may not read.", known=True)
+MISSING_READ_SCOPE: Final = AuthenticationFailure("The key may not read.", is_caller_known=True)
 
 Headers = Mapping[bytes, bytes]
 
@@ -54,10 +54,10 @@ class Visitor:
     """
 
     grant: Grant | None
-    signed_in: bool
+    is_signed_in: bool
     secret: str
-    new: bool = False
-    denied: str | None = None
+    is_new: bool = False
+    denial: str | None = None
 
     @property
     def form_token(self) -> str:
@@ -67,16 +67,18 @@ class Visitor:
     def owns(self, form_token: str) -> bool:
         """Return whether a form token is the one of this visitor. A new visitor has none yet."""
         # Bytes are compared, since `compare_digest` accepts text only if it is ASCII.
-        return not self.new and hmac.compare_digest(self.form_token.encode(), form_token.encode())
+        return not self.is_new and hmac.compare_digest(
+            self.form_token.encode(), form_token.encode()
+        )
 
 
 class SessionAuthenticator:
     """The authenticator of the console, which also begins and ends sessions."""
 
-    def __init__(self, gate: Authenticator, sessions: ConsoleSessions) -> None:
-        self._gate = gate
+    def __init__(self, key_authenticator: Authenticator, sessions: ConsoleSessions) -> None:
+        self._key_authenticator = key_authenticator
         self._sessions = sessions
-        self._cache = SessionCache(sessions.find)
+        self._cache = SessionCache(sessions.find_sessions)
 
     async def identify(self, scope: Any, *, in_use: bool = True) -> Visitor:
         """Return the visitor who sent a request, from its cookies.
@@ -89,18 +91,22 @@ class SessionAuthenticator:
         """
         headers: Headers = dict(scope["headers"])
         cookies = _parse_secret_cookies(scope)
-        unlocked = await self._gate.authenticate_without_key(scope, headers)
+        keyless_grant = await self._key_authenticator.authenticate_without_key(scope, headers)
         secure = is_secure(scope)
-        secret = cookies.get(cookie_name(SESSION_COOKIE, secure=secure))
-        if unlocked is None and secret is not None:
-            grant = await self._grant_of(secret, scope, headers, in_use)
+        secret = cookies.get(build_cookie_name(SESSION_COOKIE, secure=secure))
+        if keyless_grant is None and secret is not None:
+            grant = await self._find_grant(secret, scope, headers, in_use)
             if grant is not None:
-                return Visitor(grant, signed_in=True, secret=secret)
-        visitor = cookies.get(cookie_name(VISITOR_COOKIE, secure=secure))
-        found = (token_urlsafe(_SECRET_BYTES), True) if visitor is None else (visitor, False)
-        if isinstance(unlocked, AuthenticationFailure):
-            return Visitor(None, False, *found, denied=unlocked.detail)
-        return Visitor(unlocked, False, *found)
+                return Visitor(grant, is_signed_in=True, secret=secret)
+        visitor_cookie = cookies.get(build_cookie_name(VISITOR_COOKIE, secure=secure))
+        visitor_secret = (
+            (token_urlsafe(_SECRET_BYTES), True)
+            if visitor_cookie is None
+            else (visitor_cookie, False)
+        )
+        if isinstance(keyless_grant, AuthenticationFailure):
+            return Visitor(None, False, *visitor_secret, denial=keyless_grant.detail)
+        return Visitor(keyless_grant, False, *visitor_secret)
 
     async def sign_in(self, scope: Any, key: str) -> str | AuthenticationFailure:
         """Begin a session with a key that has the scope `read`.
@@ -112,16 +118,16 @@ class SessionAuthenticator:
             StoreError: The database is not available.
         """
         headers: Headers = dict(scope["headers"])
-        grant = await self._gate.authenticate_key(scope, headers, key.encode())
+        grant = await self._key_authenticator.authenticate_key(scope, headers, key.encode())
         if isinstance(grant, AuthenticationFailure):
             return grant
         if not grant.allows(Scope.READ):
             return MISSING_READ_SCOPE
         secret = token_urlsafe(_SECRET_BYTES)
-        binding = _binding(secret, hash_secret(key.encode()))
-        digest = _digest(secret)
-        await self._sessions.begin(digest, grant.name, binding)
-        self._cache.add(digest, ConsoleSession(grant.name, binding, stale=False))
+        binding = _hash_session_binding(secret, hash_secret(key.encode()))
+        digest = _hash_session_secret(secret)
+        await self._sessions.create_session(digest, grant.name, binding)
+        self._cache.add(digest, ConsoleSession(grant.name, binding, is_stale=False))
         _log.info("%s has signed in to the console", grant.name)
         return secret
 
@@ -131,27 +137,29 @@ class SessionAuthenticator:
         Raises:
             StoreError: It is unknown whether the session has ended.
         """
-        digest = _digest(visitor.secret)
-        await self._sessions.end(digest)
+        digest = _hash_session_secret(visitor.secret)
+        await self._sessions.delete_session(digest)
         self._cache.remove(digest)
         _log.info("%s has signed out of the console", (visitor.grant or NO_GRANT).name)
 
-    async def _grant_of(
+    async def _find_grant(
         self, secret: str, scope: Any, headers: Headers, in_use: bool
     ) -> Grant | None:
-        digest = _digest(secret)
+        digest = _hash_session_secret(secret)
         session = await self._cache.find(digest)
         if session is None:
             return None
 
-        def fits(key_digest: bytes) -> bool:
-            return hmac.compare_digest(_binding(secret, key_digest), session.binding)
+        def matches_binding(key_digest: bytes) -> bool:
+            return hmac.compare_digest(_hash_session_binding(secret, key_digest), session.binding)
 
-        grant = await self._gate.authenticate_session(scope, headers, session.holder, fits)
+        grant = await self._key_authenticator.authenticate_session(
+            scope, headers, session.holder, matches_binding
+        )
         if isinstance(grant, AuthenticationFailure):
             return None
-        if session.stale and in_use:
-            await self._sessions.use(digest)
+        if session.is_stale and in_use:
+            await self._sessions.record_use(digest)
             self._cache.mark_used(digest)
         return grant
 
@@ -176,11 +184,11 @@ class SessionAdmission(Authentication):
             return True
 
 
-def _digest(secret: str) -> bytes:
+def _hash_session_secret(secret: str) -> bytes:
     return sha256(secret.encode()).digest()
 
 
-def _binding(secret: str, key_digest: bytes) -> bytes:
+def _hash_session_binding(secret: str, key_digest: bytes) -> bytes:
     return sha256(b"saldo console session " + secret.encode() + key_digest).digest()
 
 
@@ -194,7 +202,7 @@ def is_secure(scope: Any) -> bool:
     return scope["scheme"] == "https" or forwarded in scope["headers"]
 
 
-def cookie_name(name: str, *, secure: bool) -> str:
+def build_cookie_name(name: str, *, secure: bool) -> str:
     """Return the name of a cookie that identifies a visitor.
 
     With TLS, the name has the prefix `__Host-`. The browser then accepts the cookie only from this host and only over
@@ -211,14 +219,14 @@ def parse_cookies(scope: Any) -> dict[str, str]:
     know which one.
     """
     lines = [value for name, value in scope["headers"] if name == b"cookie"]
-    found: dict[str, str] = {}
-    doubled: set[str] = set()
+    cookies: dict[str, str] = {}
+    repeated_names: set[str] = set()
     for part in b";".join(lines).decode("latin-1").split(";"):
         name, _, value = part.strip().partition("=")
-        if name in found:
-            doubled.add(name)
-        found[name] = value
-    return {name: value for name, value in found.items() if name not in doubled}
+        if name in cookies:
+            repeated_names.add(name)
+        cookies[name] = value
+    return {name: value for name, value in cookies.items() if name not in repeated_names}
 
 
 def _parse_secret_cookies(scope: Any) -> dict[str, str]:

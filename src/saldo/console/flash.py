@@ -56,7 +56,7 @@ def _encrypt(page: ConsolePage, path: str, text: bytes) -> bytes:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - takes long to load
 
     nonce = token_bytes(NONCE_BYTES)
-    return nonce + AESGCM(_key(page)).encrypt(nonce, text, path.encode())
+    return nonce + AESGCM(_derive_key(page)).encrypt(nonce, text, path.encode())
 
 
 def _decrypt(page: ConsolePage, sealed: bytes) -> bytes:
@@ -67,12 +67,14 @@ def _decrypt(page: ConsolePage, sealed: bytes) -> bytes:
         raise _InvalidFlashError
     nonce, text = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
     try:
-        return AESGCM(_key(page)).decrypt(nonce, text, page.path.encode())
+        return AESGCM(_derive_key(page)).decrypt(nonce, text, page.path.encode())
     except InvalidTag:
         raise _InvalidFlashError from None
 
 
-def _key(page: ConsolePage) -> bytes:
-    digest = page.service.keyring.find_digest(page.grant.name) if page.visitor.signed_in else None
+def _derive_key(page: ConsolePage) -> bytes:
+    digest = (
+        page.service.key_cache.find_digest(page.grant.name) if page.visitor.is_signed_in else None
+    )
     secret = page.visitor.secret.encode()
     return hmac.new(digest or b"no key", b"saldo console shown " + secret, sha256).digest()

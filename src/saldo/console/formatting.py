@@ -30,57 +30,57 @@ class Formatter:
     decimals: int
     durations: tuple[str, str, str, str, str]
 
-    def money(self, minor: int) -> str:
+    def format_money(self, minor: int) -> str:
         """Format an amount of minor units as `1,234.50`, or as `1 234,50` in Russian."""
         whole, point, fraction = format_money(abs(minor), self.decimals).partition(".")
         sign = _MINUS if minor < 0 else ""
         if self.language == "ru":
-            return sign + self.count(int(whole)) + point.replace(".", ",") + fraction
-        return sign + self.count(int(whole)) + point + fraction
+            return sign + self.format_count(int(whole)) + point.replace(".", ",") + fraction
+        return sign + self.format_count(int(whole)) + point + fraction
 
-    def signed_money(self, minor: int) -> str:
+    def format_signed_money(self, minor: int) -> str:
         """Format an amount of minor units with its sign, which is a plus for positive amounts."""
-        return f"+{self.money(minor)}" if minor > 0 else self.money(minor)
+        return f"+{self.format_money(minor)}" if minor > 0 else self.format_money(minor)
 
-    def api_amount(self, minor: int) -> str:
+    def format_api_amount(self, minor: int) -> str:
         """Format an amount of minor units as the API does. This form is also accepted as input."""
         return format_money(minor, self.decimals)
 
-    def count(self, number: int) -> str:
+    def format_count(self, number: int) -> str:
         """Format an integer with separators between groups of three digits, as `12,345`."""
         grouped = f"{number:,}"
         return grouped.replace(",", NARROW_SPACE) if self.language == "ru" else grouped
 
-    def number(self, value: float, digits: int = 1) -> str:
+    def format_number(self, value: float, digits: int = 1) -> str:
         """Format a decimal number that is not an amount of money."""
         text = f"{value:,.{digits}f}"
         if self.language == "ru":
             text = text.replace(",", NARROW_SPACE).replace(".", ",")
         return text
 
-    def duration(self, seconds: float) -> str:
+    def format_duration(self, seconds: float) -> str:
         """Format a duration in the largest suitable unit: `3 ms`, `12 s`, `4 h`."""
         milliseconds, *units = self.durations
         if seconds < 1:
-            return f"{self.number(seconds * 1000, 0)}\u00a0{milliseconds}"
+            return f"{self.format_number(seconds * 1000, 0)}\u00a0{milliseconds}"
         for unit, length in zip(units, (60, 60, 24), strict=False):
             if seconds < length:
-                return f"{self.number(seconds, 0)}\u00a0{unit}"
+                return f"{self.format_number(seconds, 0)}\u00a0{unit}"
             seconds /= length
-        return f"{self.number(seconds, 0)}\u00a0{units[-1]}"
+        return f"{self.format_number(seconds, 0)}\u00a0{units[-1]}"
 
-    def time(self, instant: datetime) -> str:
+    def format_time(self, instant: datetime) -> str:
         """Format a time to the second."""
         local = instant.astimezone(self.zone)
         if self.language == "ru":
             return local.strftime("%d.%m.%Y %H:%M:%S")
         return local.strftime("%Y-%m-%d %H:%M:%S")
 
-    def exact_time(self, instant: datetime) -> str:
+    def format_exact_time(self, instant: datetime) -> str:
         """Format a time to the microsecond, with its UTC offset."""
         return instant.astimezone(self.zone).isoformat(" ")
 
-    def input_value(self, instant: datetime) -> str:
+    def format_input_value(self, instant: datetime) -> str:
         """Format a time as the value of an input field of type `datetime-local`."""
         return instant.astimezone(self.zone).strftime("%Y-%m-%dT%H:%M:%S")
 
@@ -92,19 +92,19 @@ class Formatter:
         currency has no decimals. Ambiguous input is returned unchanged, and the parser of the API rejects it.
         """
         text = text.strip()
-        found = _WITH_POINT.fullmatch(text)
-        if found is None and self.language == "ru":
-            found = _WITH_COMMA.fullmatch(text)
-        elif found is None:
-            found = _GROUPS_WITH_COMMAS.fullmatch(text)
-            if found is not None and found["fraction"] is None and self.decimals:
-                found = None
-        if found is None:
+        match = _WITH_POINT.fullmatch(text)
+        if match is None and self.language == "ru":
+            match = _WITH_COMMA.fullmatch(text)
+        elif match is None:
+            match = _GROUPS_WITH_COMMAS.fullmatch(text)
+            if match is not None and match["fraction"] is None and self.decimals:
+                match = None
+        if match is None:
             return text
-        whole = "".join(digit for digit in found["whole"] if digit.isdigit())
-        return whole if found["fraction"] is None else f"{whole}.{found['fraction']}"
+        whole = "".join(digit for digit in match["whole"] if digit.isdigit())
+        return whole if match["fraction"] is None else f"{whole}.{match['fraction']}"
 
-    def zone_name(self) -> str:
+    def describe_zone(self) -> str:
         """Return the name of the time zone and its UTC offset, to be shown next to times."""
         name = getattr(self.zone, "key", None)
         offset = datetime.now(self.zone).utcoffset() or timedelta(0)

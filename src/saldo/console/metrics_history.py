@@ -28,7 +28,7 @@ API_PREFIX: Final = "/v1/"
 _log = logging.getLogger("saldo.console")
 
 
-class Sample(NamedTuple):
+class MetricsSample(NamedTuple):
     """The counters at one time.
 
     Attributes:
@@ -40,11 +40,11 @@ class Sample(NamedTuple):
 
     at: float
     outcomes: Mapping[str, float]
-    within: Mapping[float, float]
+    counts_by_bound: Mapping[float, float]
     queue: float
 
 
-class Series(NamedTuple):
+class MetricsSeries(NamedTuple):
     """The series that the charts show, with one value for each time. A latency is None if there were no requests.
 
     Rates are in transactions per second, and latencies are in milliseconds.
@@ -63,7 +63,7 @@ class MetricsHistory:
     """The ring buffer of samples."""
 
     def __init__(self) -> None:
-        self._samples: deque[Sample] = deque(maxlen=SAMPLES_MAX)
+        self._samples: deque[MetricsSample] = deque(maxlen=SAMPLES_MAX)
 
     async def run(self) -> None:
         """Take samples until the task is cancelled."""
@@ -76,75 +76,78 @@ class MetricsHistory:
 
     def add_sample(self, now: float) -> None:
         """Take one sample."""
-        self._samples.append(Sample(now, _outcomes(), _latency_buckets(), _queue()))
+        self._samples.append(
+            MetricsSample(now, _count_outcomes(), _read_latency_buckets(), _read_queue_length())
+        )
 
-    def series(self) -> Series:
+    def compute_series(self) -> MetricsSeries:
         """Return the rates, latencies and queue lengths between consecutive samples."""
-        found = Series([], [], [], [], [], [], [])
+        series = MetricsSeries([], [], [], [], [], [], [])
         for before, after in pairwise(self._samples):
             seconds = max(after.at - before.at, 0.001)
-            found.times.append(after.at)
+            series.times.append(after.at)
             for name in ("posted", "refused", "replayed"):
                 change = after.outcomes[name] - before.outcomes[name]
-                getattr(found, name).append(round(change / seconds, 2))
-            answered = {
-                bound: count - before.within.get(bound, 0) for bound, count in after.within.items()
+                getattr(series, name).append(round(change / seconds, 2))
+            bucket_counts = {
+                bound: count - before.counts_by_bound.get(bound, 0)
+                for bound, count in after.counts_by_bound.items()
             }
-            found.p50.append(quantile(answered, 0.5))
-            found.p99.append(quantile(answered, 0.99))
-            found.queue.append(after.queue)
-        return found
+            series.p50.append(estimate_quantile(bucket_counts, 0.5))
+            series.p99.append(estimate_quantile(bucket_counts, 0.99))
+            series.queue.append(after.queue)
+        return series
 
 
-def quantile(within: Mapping[float, float], part: float) -> float | None:
+def estimate_quantile(counts_by_bound: Mapping[float, float], fraction: float) -> float | None:
     """Estimate a quantile of the durations in milliseconds, as Prometheus' `histogram_quantile` does.
 
     Args:
         within: The cumulative number of requests by upper bound in seconds.
-        part: The quantile, from 0 to 1.
+        fraction: The quantile, from 0 to 1.
 
     Returns:
         The duration, or None if there were no requests.
     """
-    bounds = sorted(within)
-    total = within[bounds[-1]] if bounds else 0
+    bounds = sorted(counts_by_bound)
+    total = counts_by_bound[bounds[-1]] if bounds else 0
     if not total:
         return None
     below, low = 0.0, 0.0
     for bound in bounds:
-        count = within[bound]
-        if count >= total * part:
+        count = counts_by_bound[bound]
+        if count >= total * fraction:
             if bound == float("inf"):
                 return round(low * 1000, 2)
-            share = (total * part - below) / (count - below) if count > below else 1.0
+            share = (total * fraction - below) / (count - below) if count > below else 1.0
             return round((low + (bound - low) * share) * 1000, 2)
         below, low = count, bound
     return None
 
 
-def _outcomes() -> dict[str, float]:
-    found = Counter[str]({"posted": 0, "refused": 0, "replayed": 0})
-    for name, labels, value in _values(OUTCOMES):
+def _count_outcomes() -> dict[str, float]:
+    counts = Counter[str]({"posted": 0, "refused": 0, "replayed": 0})
+    for name, labels, value in _iterate_values(OUTCOMES):
         if name.endswith("_total"):
-            refused = "posted" if labels["outcome"] == "posted" else "refused"
-            found["replayed" if labels["replayed"] == "true" else refused] += value  # type: ignore[assignment]
-    return dict(found)
+            outcome = "posted" if labels["outcome"] == "posted" else "refused"
+            counts["replayed" if labels["replayed"] == "true" else outcome] += value  # type: ignore[assignment]
+    return dict(counts)
 
 
-def _latency_buckets() -> dict[float, float]:
-    found: dict[float, float] = {}
-    for name, labels, value in _values(HTTP_SECONDS):
+def _read_latency_buckets() -> dict[float, float]:
+    buckets: dict[float, float] = {}
+    for name, labels, value in _iterate_values(HTTP_SECONDS):
         if name.endswith("_bucket") and labels["route"].startswith(API_PREFIX):
             bound = float(labels["le"])
-            found[bound] = found.get(bound, 0) + value
-    return found
+            buckets[bound] = buckets.get(bound, 0) + value
+    return buckets
 
 
-def _queue() -> float:
-    return sum(value for _, _, value in _values(QUEUE_REQUESTS))
+def _read_queue_length() -> float:
+    return sum(value for _, _, value in _iterate_values(QUEUE_REQUESTS))
 
 
-def _values(metric: object) -> Iterable[tuple[str, dict[str, str], float]]:
+def _iterate_values(metric: object) -> Iterable[tuple[str, dict[str, str], float]]:
     """Yield the name, the labels and the value of each sample of a metric, for this process only."""
     for family in metric.collect():  # type: ignore[attr-defined]
         for sample in family.samples:

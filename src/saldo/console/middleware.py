@@ -13,9 +13,9 @@ from saldo.console.authentication import SessionAdmission, SessionAuthenticator,
 from saldo.console.page import SIGN_IN_PATH, ConsolePage, HttpRequest, parse_form_values
 from saldo.http.api.context import AppContext
 from saldo.http.problems import Problem, ProblemError
-from saldo.http.request_state import request_state
-from saldo.http.requests import request_id
-from saldo.parsing.faults import InvalidError
+from saldo.http.request_state import get_request_state
+from saldo.http.requests import get_request_id
+from saldo.parsing.faults import InvalidRequestError
 from saldo.store.errors import OutcomeUncertainError, RejectedError, StoreError
 
 SETTINGS_PATH: Final = "/console/settings"
@@ -25,7 +25,13 @@ UNAUTHENTICATED_PATHS: Final = frozenset({SIGN_IN_PATH, SETTINGS_PATH})
 AUTOMATIC_REQUEST_HEADER: Final = "x-saldo-by-itself"
 """Header of requests that a page sends automatically. Such a request does not extend the session."""
 
-RENDERED_EXCEPTIONS: Final = (ProblemError, InvalidError, StoreError, HTTPException, Exception)
+RENDERED_EXCEPTIONS: Final = (
+    ProblemError,
+    InvalidRequestError,
+    StoreError,
+    HTTPException,
+    Exception,
+)
 """Exceptions that are rendered as HTML. They are listed explicitly, because otherwise the API's handlers would catch
 them."""
 
@@ -40,7 +46,7 @@ class ConsoleMiddleware:
         self._authenticator = authenticator
         self._service = service
 
-    async def before(self, request: HttpRequest) -> Response[bytes] | None:
+    async def authenticate_request(self, request: HttpRequest) -> Response[bytes] | None:
         """Authenticate a request and check its form token.
 
         Returns:
@@ -50,33 +56,33 @@ class ConsoleMiddleware:
             request.scope, in_use=AUTOMATIC_REQUEST_HEADER not in request.headers
         )
         page = ConsolePage(request, visitor, self._service)
-        request_state(request.scope).page = page
-        if visitor.denied is not None:
-            return error_page(page, 403, visitor.denied)
+        get_request_state(request.scope).page = page
+        if visitor.denial is not None:
+            return render_error_page(page, 403, visitor.denial)
         is_open = request.scope["path"] in UNAUTHENTICATED_PATHS
         if page.is_form and _is_cross_origin_form(request):
-            return error_page(page, 403, page.messages.form_cross_origin)
+            return render_error_page(page, 403, page.messages.form_cross_origin)
         if visitor.grant is None and not is_open:
             # The form token is not checked, because it became invalid together with the session.
             return _redirect_to_sign_in(page)
-        if page.is_form and not visitor.owns(await _form_token(request)):
-            return error_page(page, 403, page.messages.form_expired, page.return_path)
+        if page.is_form and not visitor.owns(await _read_form_token(request)):
+            return render_error_page(page, 403, page.messages.form_expired, page.return_path)
         if is_open:
             return None
         if not page.grant.allows(Scope.READ):
-            return error_page(page, 403, page.messages.forbidden)
-        if page.grant.bucket is not None and page.grant.bucket.take():
-            return error_page(page, 429, page.messages.rate_limited)
+            return render_error_page(page, 403, page.messages.forbidden)
+        if page.grant.bucket is not None and page.grant.bucket.take_tokens():
+            return render_error_page(page, 429, page.messages.rate_limited)
         admission = SessionAdmission(self._authenticator, request.scope, visitor)
-        request_state(request.scope).admission = admission
+        get_request_state(request.scope).admission = admission
         return None
 
     def render_error(self, request: HttpRequest, error: Exception) -> Response[bytes]:
         """Return an error page for an exception, without internal details."""
-        page = request_state(request.scope).page
+        page = get_request_state(request.scope).page
         if not isinstance(page, ConsolePage):
             page = ConsolePage(
-                request, Visitor(None, signed_in=False, secret="", new=False), self._service
+                request, Visitor(None, is_signed_in=False, secret="", is_new=False), self._service
             )
         return _render_exception(error, page)
 
@@ -99,14 +105,16 @@ def require_scope(page: ConsolePage, scope: Scope) -> None:
         raise ConsoleForbiddenError
 
 
-def error_page(page: ConsolePage, status: int, detail: str, again: str = "") -> Response[bytes]:
+def render_error_page(
+    page: ConsolePage, status: int, detail: str, retry_url: str = ""
+) -> Response[bytes]:
     """Return an error page.
 
     Args:
         again: The address of the page that the visitor can open again, or an empty text.
     """
     title = page.messages.error_titles.get(status, page.messages.error_titles[400])
-    return page.render("problem.html", status, title=title, detail=detail, again=again)
+    return page.render("problem.html", status, title=title, detail=detail, retry_url=retry_url)
 
 
 def _is_cross_site_navigation(request: HttpRequest) -> bool:
@@ -121,8 +129,10 @@ def _is_cross_site_navigation(request: HttpRequest) -> bool:
 def _is_cross_origin_form(request: HttpRequest) -> bool:
     """Return whether a page of another origin submitted the form."""
     site = request.headers.get("sec-fetch-site")
-    own = request.headers.get("origin", "").partition("://")[2] == request.headers.get("host")
-    return site not in {None, "same-origin"} or (site is None and not own)
+    is_own_origin = request.headers.get("origin", "").partition("://")[2] == request.headers.get(
+        "host"
+    )
+    return site not in {None, "same-origin"} or (site is None and not is_own_origin)
 
 
 def _redirect_to_sign_in(page: ConsolePage) -> Response[bytes]:
@@ -137,38 +147,40 @@ def _redirect_to_sign_in(page: ConsolePage) -> Response[bytes]:
     return page.redirect(SIGN_IN_PATH, to=page.return_path)
 
 
-async def _form_token(request: HttpRequest) -> str:
-    found = await parse_form_values(request, "form")
-    return found[0] if len(found) == 1 else ""
+async def _read_form_token(request: HttpRequest) -> str:
+    tokens = await parse_form_values(request, "form")
+    return tokens[0] if len(tokens) == 1 else ""
 
 
 def _render_exception(error: Exception, page: ConsolePage) -> Response[bytes]:
     messages = page.messages
     match error:
         case PageNotFoundError():
-            return error_page(page, 404, messages.not_found)
+            return render_error_page(page, 404, messages.not_found)
         case ConsoleForbiddenError():
-            return error_page(page, 403, messages.forbidden)
+            return render_error_page(page, 403, messages.forbidden)
         case ProblemError(problem=Problem(status=403)):
-            all_ = page.grant.user_ids is not None and "user_id" not in page.request.path_params
-            return error_page(
-                page, 403, messages.forbidden_all if all_ else messages.forbidden_user
+            is_all_users = (
+                page.grant.user_ids is not None and "user_id" not in page.request.path_params
             )
-        case InvalidError():
-            said = [*page.fault_messages(error).values()]
+            return render_error_page(
+                page, 403, messages.forbidden_all if is_all_users else messages.forbidden_user
+            )
+        case InvalidRequestError():
+            sentences = [*page.describe_faults(error).values()]
             # "Nothing was done" is added for forms only. On other pages a reader could relate it to an earlier action
             # that was in fact done.
-            said += [messages.nothing_changed] if page.is_form else []
-            return error_page(page, 422, " ".join(said))
+            sentences += [messages.nothing_changed] if page.is_form else []
+            return render_error_page(page, 422, " ".join(sentences))
         case StoreError() if not isinstance(error, RejectedError | OutcomeUncertainError):
             _log.warning("console: database: %s", error)
-            return error_page(page, 503, messages.database_down)
+            return render_error_page(page, 503, messages.database_down)
         case HTTPException() if error.status_code in {404, 405}:
-            return error_page(page, 404, messages.not_found)
+            return render_error_page(page, 404, messages.not_found)
         case HTTPException() if error.status_code < 500:
-            return error_page(page, 400, messages.bad_request)
+            return render_error_page(page, 400, messages.bad_request)
         case _:
-            identity = request_id(page.request)
-            if not request_state(page.request.scope).is_abandoned:
+            identity = get_request_id(page.request)
+            if not get_request_state(page.request.scope).is_abandoned:
                 _log.error("request %s failed", identity, exc_info=error)
-            return error_page(page, 500, messages.internal_error.format(identity))
+            return render_error_page(page, 500, messages.internal_error.format(identity))

@@ -18,7 +18,7 @@ from saldo.console.authentication import (
     SESSION_COOKIE,
     VISITOR_COOKIE,
     Visitor,
-    cookie_name,
+    build_cookie_name,
     is_secure,
     parse_cookies,
 )
@@ -28,7 +28,7 @@ from saldo.console.i18n.catalogs import CATALOGS
 from saldo.console.preferences import LANGUAGES, PREFERENCES_COOKIE, THEMES, Preferences
 from saldo.http.api.context import AppContext
 from saldo.http.authorization import CONSOLE_PATH
-from saldo.parsing.faults import InvalidError, InvalidField
+from saldo.parsing.faults import InvalidField, InvalidRequestError
 
 ASSETS_PATH: Final = f"{CONSOLE_PATH}/assets"
 SIGN_IN_PATH: Final = f"{CONSOLE_PATH}/sign-in"
@@ -41,7 +41,7 @@ HttpRequest = Request[Any, Any, State]
 
 
 @cache
-def template_environment() -> Environment:
+def create_template_environment() -> Environment:
     """Return the template environment, which escapes all text and raises an error for undefined names."""
     return Environment(
         loader=PackageLoader("saldo.console"),
@@ -79,9 +79,12 @@ class ConsolePage:
         self.preferences = _parse_preferences(request)
         self._canonical_url = ""
         self.messages: Messages = CATALOGS[self.preferences.language]
-        zone = self.preferences.tzinfo(service.settings.tzinfo)
+        zone = self.preferences.resolve_zone(service.settings.tzinfo)
         self.formatter = Formatter(
-            self.preferences.language, zone, service.reading.decimals, self.messages.durations
+            self.preferences.language,
+            zone,
+            service.parser_options.decimals,
+            self.messages.durations,
         )
 
     @property
@@ -102,13 +105,13 @@ class ConsolePage:
     def render(self, template: str, status: int = 200, **values: Any) -> Response[bytes]:
         """Render a template as the response."""
         text = (
-            template_environment()
+            create_template_environment()
             .get_template(template)
             .render(page=self, t=self.messages, f=self.formatter, grant=self.grant, **values)
         )
         answer = Response(text.encode(), status_code=status, media_type="text/html")
         answer.headers["vary"] = "cookie, accept-language, hx-request"
-        if self.visitor.new:
+        if self.visitor.is_new:
             self._set_identity(answer, VISITOR_COOKIE, self.visitor.secret)
         return answer
 
@@ -168,7 +171,7 @@ class ConsolePage:
     ) -> None:
         """Set a cookie that identifies the browser. With TLS, the prefix of its name requires the path `/`."""
         path = "/" if self.is_secure else CONSOLE_PATH
-        name = cookie_name(name, secure=self.is_secure)
+        name = build_cookie_name(name, secure=self.is_secure)
         self.set_cookie(answer, name, value, seconds=seconds, path=path)
 
     @property
@@ -201,13 +204,16 @@ class ConsolePage:
         form."""
         if not self.is_form or self.request.scope["query_string"]:
             return self.url
-        return parse_console_path(_path_of(self.request.headers.get("referer", ""))) or CONSOLE_PATH
+        return (
+            parse_console_path(_extract_path(self.request.headers.get("referer", "")))
+            or CONSOLE_PATH
+        )
 
     @property
     def path(self) -> str:
         return self.request.scope["path"]
 
-    def asset_path(self, name: str) -> str:
+    def build_asset_path(self, name: str) -> str:
         """Return the path of a static file. The browser revalidates the file each time it is used."""
         return f"{ASSETS_PATH}/{name}"
 
@@ -239,9 +245,9 @@ class ConsolePage:
             (f"{CONSOLE_PATH}/keys", messages.keys, self.allows("admin")),
         ]
 
-    def fault_messages(self, error: InvalidError) -> dict[str, str]:
+    def describe_faults(self, error: InvalidRequestError) -> dict[str, str]:
         """Return the messages of a validation error by field, in the reader's language."""
-        return {fault.field: fault_message(self.messages, fault) for fault in error.faults}
+        return {fault.field: describe_fault(self.messages, fault) for fault in error.faults}
 
     def allows(self, scope: str) -> bool:
         """Return whether the grant includes a scope, given by its name."""
@@ -259,7 +265,7 @@ class ConsolePage:
 InjectedPage = NamedDependency[ConsolePage]
 
 
-def fault_message(messages: Messages, fault: InvalidField) -> str:
+def describe_fault(messages: Messages, fault: InvalidField) -> str:
     """Return the sentence about an invalid field in the language of a catalog."""
     match fault:
         case LocalizedFault():
@@ -286,33 +292,33 @@ def parse_query(request: HttpRequest, *names: str) -> dict[str, str]:
         names: The allowed parameters.
 
     Raises:
-        InvalidError: The query contains another parameter, or one parameter twice.
+        InvalidRequestError: The query contains another parameter, or one parameter twice.
     """
-    return _fields(request.scope["query_string"].decode("latin-1"), names)
+    return _select_fields(request.scope["query_string"].decode("latin-1"), names)
 
 
-async def parse_form(request: HttpRequest, *names: str, empty: bool = False) -> dict[str, str]:
+async def parse_form(request: HttpRequest, *names: str, keep_empty: bool = False) -> dict[str, str]:
     """Return the fields of a form.
 
     Args:
         names: The allowed fields, without the form token.
-        empty: Whether to return empty fields, too.
+        keep_empty: Whether to return empty fields, too.
 
     Raises:
-        InvalidError: The form contains another field, or one field twice.
+        InvalidRequestError: The form contains another field, or one field twice.
     """
     body = (await request.body()).decode("latin-1")
-    return _fields(body, ("form", *names), empty=empty)
+    return _select_fields(body, ("form", *names), keep_empty=keep_empty)
 
 
 async def parse_form_values(request: HttpRequest, name: str) -> list[str]:
     """Return all values of a form field.
 
     Raises:
-        InvalidError: The form cannot be parsed.
+        InvalidRequestError: The form cannot be parsed.
     """
     body = (await request.body()).decode("latin-1")
-    return [value for key, value in _pairs(body) if key == name]
+    return [value for key, value in _parse_pairs(body) if key == name]
 
 
 def split_commas(text: str | None) -> list[str] | None:
@@ -328,11 +334,11 @@ def parse_console_path(text: str | None) -> str | None:
         parts = urlsplit(text)
     except ValueError:
         return None
-    inside = parts.path == CONSOLE_PATH or parts.path.startswith(f"{CONSOLE_PATH}/")
-    return text if inside and not parts.scheme and not parts.netloc else None
+    is_inside = parts.path == CONSOLE_PATH or parts.path.startswith(f"{CONSOLE_PATH}/")
+    return text if is_inside and not parts.scheme and not parts.netloc else None
 
 
-def _path_of(url: str) -> str | None:
+def _extract_path(url: str) -> str | None:
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -340,22 +346,26 @@ def _path_of(url: str) -> str | None:
     return f"{parts.path}?{parts.query}" if parts.query else parts.path
 
 
-def _fields(text: str, names: tuple[str, ...], *, empty: bool = False) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name, value in _pairs(text):
+def _select_fields(
+    text: str, names: tuple[str, ...], *, keep_empty: bool = False
+) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for name, value in _parse_pairs(text):
         if name not in names:
-            raise InvalidError([FormFault(name[:100], "is not a field of this page", "unknown")])
-        if name in found:
-            raise InvalidError([FormFault(name, "is given twice", "repeated")])
-        found[name] = value
-    return {name: value for name, value in found.items() if empty or value.strip()}
+            raise InvalidRequestError(
+                [FormFault(name[:100], "is not a field of this page", "unknown")]
+            )
+        if name in fields:
+            raise InvalidRequestError([FormFault(name, "is given twice", "repeated")])
+        fields[name] = value
+    return {name: value for name, value in fields.items() if keep_empty or value.strip()}
 
 
-def _pairs(text: str) -> list[tuple[str, str]]:
+def _parse_pairs(text: str) -> list[tuple[str, str]]:
     try:
         return parse_qsl(text, keep_blank_values=True, max_num_fields=FIELDS_MAX, errors="strict")
     except ValueError:
-        raise InvalidError([FormFault("form", "cannot be read", "unreadable")]) from None
+        raise InvalidRequestError([FormFault("form", "cannot be read", "unreadable")]) from None
 
 
 def _parse_preferences(request: HttpRequest) -> Preferences:

@@ -43,32 +43,32 @@ class Preferences:
 
     def with_changes(self, language: str = "", theme: str = "", zone: str | None = None) -> Self:
         """Return a copy with the given values. Invalid values are ignored."""
-        new = self
+        changed = self
         if language in LANGUAGES:
-            new = replace(new, language=language)
+            changed = replace(changed, language=language)
         if theme in THEMES:
-            new = replace(new, theme=theme)
-        if zone is not None and (zone == "" or zone in zones()):
-            new = replace(new, zone=zone)
-        return new
+            changed = replace(changed, theme=theme)
+        if zone is not None and (zone == "" or zone in list_zones()):
+            changed = replace(changed, zone=zone)
+        return changed
 
     def serialize(self) -> str:
         """Return the value of the cookie. Dots separate its parts, because no zone name contains a dot."""
         return f"{self.language}.{self.theme}.{self.zone}"
 
-    def tzinfo(self, own: tzinfo | None) -> tzinfo:
+    def resolve_zone(self, default: tzinfo | None) -> tzinfo:
         """Return the time zone.
 
         Args:
-            own: The time zone of the service. If it is None, the time zone of the machine is used.
+            default: The time zone of the service. If it is None, the time zone of the machine is used.
         """
         if self.zone:
             return ZoneInfo(self.zone)
-        return own or datetime.now(UTC).astimezone().tzinfo or UTC
+        return default or datetime.now(UTC).astimezone().tzinfo or UTC
 
 
 @cache
-def zones() -> frozenset[str]:
+def list_zones() -> frozenset[str]:
     """Return the names of all time zones that a person can choose."""
     return frozenset(available_timezones() - {"localtime", "Factory", "posixrules"})
 

@@ -28,8 +28,8 @@ from saldo.console.pages.event_stream import LIVE_PATH, ConsoleEventStream
 from saldo.console.pages.overview import OverviewCache
 from saldo.http.api.context import AppContext
 from saldo.http.authorization import CONSOLE_PATH
-from saldo.http.litestar_app import ExtraRoutes, static_files_router
-from saldo.http.request_state import request_state
+from saldo.http.litestar_app import ConsoleRoutes, create_assets_router
+from saldo.http.request_state import get_request_state
 from saldo.store.charts import Charts
 from saldo.store.console_sessions import ConsoleSessions
 
@@ -63,11 +63,11 @@ HANDLERS: Final = [
 ]
 
 
-def console_pages(
+def create_console_routes(
     service: AppContext, sessions: ConsoleSessions, charts: Charts, samples: MetricsHistory
-) -> ExtraRoutes:
+) -> ConsoleRoutes:
     """Return the routers, streams and error handler that serve the console."""
-    authenticator = SessionAuthenticator(service.gate, sessions)
+    authenticator = SessionAuthenticator(service.authenticator, sessions)
     middleware = ConsoleMiddleware(authenticator, service)
     parts = {
         "authenticator": authenticator,
@@ -77,8 +77,8 @@ def console_pages(
 
     # These hooks are functions, because the framework copies its hooks. A copy of a bound method would include a copy
     # of its object.
-    async def before(request: Request[Any, Any, Any]) -> Response[bytes] | None:
-        return await middleware.before(request)
+    async def authenticate_request(request: Request[Any, Any, Any]) -> Response[bytes] | None:
+        return await middleware.authenticate_request(request)
 
     def render_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
         return middleware.render_error(request, error)
@@ -86,7 +86,7 @@ def console_pages(
     router = Router(
         path="/",
         route_handlers=HANDLERS,
-        before_request=before,
+        before_request=authenticate_request,
         exception_handlers=dict.fromkeys(RENDERED_EXCEPTIONS, render_error),
         dependencies={
             "page": Provide(_provide_page, sync_to_thread=False),
@@ -95,15 +95,15 @@ def console_pages(
         include_in_schema=False,
         signature_types=[ConsolePage, SessionAuthenticator, Charts, OverviewCache],
     )
-    streams = {LIVE_PATH: ConsoleEventStream(authenticator, service.events)}
-    return ExtraRoutes(
-        [router, static_files_router(ASSETS_PATH, _ASSETS)], streams, (CONSOLE_PATH, render_error)
+    streams = {LIVE_PATH: ConsoleEventStream(authenticator, service.event_stream_handler)}
+    return ConsoleRoutes(
+        [router, create_assets_router(ASSETS_PATH, _ASSETS)], streams, (CONSOLE_PATH, render_error)
     )
 
 
 def _provide_page(request: Request[Any, Any, Any]) -> ConsolePage:
-    """Return the page that `ConsoleMiddleware.before` created for this request."""
-    page = request_state(request.scope).page
+    """Return the page that `ConsoleMiddleware.authenticate_request` created for this request."""
+    page = get_request_state(request.scope).page
     assert isinstance(page, ConsolePage)
     return page
 

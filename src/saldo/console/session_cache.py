@@ -31,13 +31,13 @@ CACHED_SESSIONS_MAX: Final = 10_000
 BATCH_SIZE_MAX: Final = 1000
 """Maximum number of cookies per query."""
 
-Find = Callable[[list[bytes]], Awaitable[Mapping[bytes, ConsoleSession]]]
+FindSessions = Callable[[list[bytes]], Awaitable[Mapping[bytes, ConsoleSession]]]
 
 
 class SessionCache:
     """A cache of sessions by the digests of their secrets."""
 
-    def __init__(self, find: Find, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, find: FindSessions, clock: Callable[[], float] = time.monotonic) -> None:
         """
         Args:
             find: A function that returns the sessions with the given digests, by digest. It leaves out expired
@@ -45,9 +45,9 @@ class SessionCache:
         """
         self._find = find
         self._clock = clock
-        self._known: OrderedDict[bytes, tuple[ConsoleSession, float]] = OrderedDict()
-        self._again = BatchedReads(self._query, keys_max=BATCH_SIZE_MAX)
-        self._new = BatchedReads(self._query_paced, keys_max=BATCH_SIZE_MAX)
+        self._sessions: OrderedDict[bytes, tuple[ConsoleSession, float]] = OrderedDict()
+        self._cached_reads = BatchedReads(self._query, keys_max=BATCH_SIZE_MAX)
+        self._unknown_reads = BatchedReads(self._query_paced, keys_max=BATCH_SIZE_MAX)
         self._queried_at = float("-inf")
 
     async def find(self, digest: bytes) -> ConsoleSession | None:
@@ -56,48 +56,48 @@ class SessionCache:
         Raises:
             StoreError: The database is not available.
         """
-        known = self._known.get(digest)
-        if known is None:
-            return await self._new.get(digest)
-        session, valid_until = known
+        cached = self._sessions.get(digest)
+        if cached is None:
+            return await self._unknown_reads.get(digest)
+        session, valid_until = cached
         if self._clock() < valid_until:
             return session
-        return await self._again.get(digest)
+        return await self._cached_reads.get(digest)
 
     def add(self, digest: bytes, session: ConsoleSession) -> None:
         """Add a session that has just begun in this process.
 
         The cached sessions of the same key are removed, because the new session may have ended one of them.
         """
-        for other, (known, _) in [*self._known.items()]:
-            if known.holder == session.holder:
-                del self._known[other]
-        self._known[digest] = session, self._clock() + CACHE_SECONDS
+        for other_digest, (cached, _) in [*self._sessions.items()]:
+            if cached.holder == session.holder:
+                del self._sessions[other_digest]
+        self._sessions[digest] = session, self._clock() + CACHE_SECONDS
         self._evict()
 
     def mark_used(self, digest: bytes) -> None:
         """Record that the last use of a session has just been updated in the database."""
-        known = self._known.get(digest)
-        if known is not None:
-            self._known[digest] = known[0]._replace(stale=False), known[1]
+        cached = self._sessions.get(digest)
+        if cached is not None:
+            self._sessions[digest] = cached[0]._replace(is_stale=False), cached[1]
 
     def remove(self, digest: bytes) -> None:
         """Remove a session that has ended."""
-        self._known.pop(digest, None)
+        self._sessions.pop(digest, None)
 
     async def _query(self, digests: list[bytes]) -> Mapping[bytes, ConsoleSession]:
-        found = await self._find(digests)
+        sessions = await self._find(digests)
         valid_until = self._clock() + CACHE_SECONDS
         for digest in digests:
-            self._known.pop(digest, None)
-            if digest in found:
-                self._known[digest] = found[digest], valid_until
+            self._sessions.pop(digest, None)
+            if digest in sessions:
+                self._sessions[digest] = sessions[digest], valid_until
         self._evict()
-        return found
+        return sessions
 
     def _evict(self) -> None:
-        while len(self._known) > CACHED_SESSIONS_MAX:
-            self._known.popitem(last=False)
+        while len(self._sessions) > CACHED_SESSIONS_MAX:
+            self._sessions.popitem(last=False)
 
     async def _query_paced(self, digests: list[bytes]) -> Mapping[bytes, ConsoleSession]:
         wait = self._queried_at + UNKNOWN_QUERY_INTERVAL_SECONDS - self._clock()

@@ -34,8 +34,8 @@ def encode_json_lines(values: Iterable[Any]) -> bytes:
 def escape_line_ends(encoded: bytes) -> bytes:
     """Return JSON with escapes in place of the characters that some clients take for line breaks.
 
-    These characters occur only within strings, and their bytes are no part of other characters. Nearly all responses
-    need only the first check, which takes some 50 ns.
+    These characters occur only within strings, and their bytes never occur within other characters. Nearly all
+    responses need only the first check, which takes some 50 ns.
     """
     if encoded.isascii():
         return encoded

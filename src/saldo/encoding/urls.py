@@ -1,7 +1,7 @@
 """A strict check of URLs that may contain a password, made before any library parses them.
 
-A character that had to be percent-encoded ends a part of a URL too early. The rest is then parsed as another part,
-which libraries print in their messages: the end of a password as a port, a host or a database. So a URL must be
+If a password contains a character that is not percent-encoded but should be, parsers end the password there, and take
+the rest of it for a port, a host or a database. Libraries print these parts in their messages. A URL must therefore be
 unambiguous here, and error messages quote nothing of it.
 """
 
@@ -24,7 +24,7 @@ class InvalidUrlError(ValueError):
     """Raised when a URL is ambiguous or malformed. The message quotes nothing of the URL."""
 
 
-class Address(NamedTuple):
+class UrlParts(NamedTuple):
     """The parts of a URL, as written.
 
     Attributes:
@@ -38,7 +38,7 @@ class Address(NamedTuple):
     query: str
 
 
-def parse_strict_url(url: str) -> Address:
+def parse_strict_url(url: str) -> UrlParts:
     """Return the parts of an unambiguous URL.
 
     Raises:
@@ -63,13 +63,13 @@ def parse_strict_url(url: str) -> Address:
     path, _, query = after.partition("?")
     if "?" in query:
         raise InvalidUrlError(f"it contains an unexpected ?: {HINT}")
-    return Address(scheme, account if at else "", tuple(hosts.split(",")), path, query)
+    return UrlParts(scheme, account if at else "", tuple(hosts.split(",")), path, query)
 
 
-def _check_host(written: str) -> None:
-    literal = _LITERAL.fullmatch(written)
+def _check_host(host_text: str) -> None:
+    literal = _LITERAL.fullmatch(host_text)
     if literal is None:
-        host, colon, port = written.partition(":")
+        host, colon, port = host_text.partition(":")
         wrong = _HOST.fullmatch(host) is None
     else:
         colon, port = literal["rest"][:1], literal["rest"][1:]
@@ -85,7 +85,7 @@ def is_port(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= PORT_MAX
 
 
-def parameter_names(query: str) -> list[str]:
+def list_parameter_names(query: str) -> list[str]:
     """Return the names of a query's parameters.
 
     Raises:

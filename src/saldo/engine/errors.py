@@ -19,7 +19,8 @@ class QueueFullError(EngineError):
 
 
 class DeadlineExceededError(EngineError):
-    """Raised for a request that was not sent in time, or that the database could not decide. Nothing was recorded."""
+    """Raised for a request that was not sent before its deadline, or whose statement timed out. Nothing was
+    recorded."""
 
 
 class OutcomeUnknownError(EngineError):

@@ -1,6 +1,7 @@
-"""A lane: one database connection that posts, with one batch in flight while the next one collects.
+"""A lane: one database connection that posts batches, one at a time. While a batch is in flight, the requests of the
+next one collect in the queue.
 
-On a distributed ledger the connection is to a node that has shards, and posts to these.
+On a distributed ledger the connection leads to one node, and posts to the shards of that node.
 
 The busier the database is, the larger the batches are.
 """
@@ -49,17 +50,19 @@ BACKOFF_SECONDS_MAX = 1.0
 outage."""
 
 CLASHES_MAX = 3
-"""Consecutive clashes after which a batch is bisected. The first resend already sees the entries of the other batch,
-so that repeated clashes have another cause."""
+"""Number of consecutive uuid clashes after which a batch is bisected. In a clash, another batch recorded one of the
+uuids at the same time. The first resend already sees the entries of the other batch, so that repeated clashes have
+another cause."""
 
 UNSETTLED_SECONDS_MAX = 3.0
-"""Maximum time for which a lane waits until the server process of a lost attempt has ended; after that the outcome is
-unknown. Unless the network is interrupted, the process notices the lost connection within
-`client_connection_check_interval`, one second."""
+"""Maximum time for which a lane waits until the PostgreSQL process of a lost attempt has ended. After that, the outcome
+is reported as unknown. Normally the process notices the lost connection within `client_connection_check_interval` (one
+second). It may take longer if the network is interrupted."""
 
 LINGER_LOCK_WAIT_FACTOR = 1.2
-"""Factor of the last batch's lock wait for which a lane lingers to collect requests. Other lanes post in that time,
-so that the database is not idle. A smaller factor makes smaller batches; a larger one only delays."""
+"""Time for which a lane lingers to collect requests, as a multiple of the last batch's lock wait. The lanes of other
+processes post in that time, so that the database is not idle. A smaller factor makes smaller batches, and a larger
+factor only adds a delay."""
 
 LINGER_SECONDS_MIN = 0.0005
 LINGER_SECONDS_MAX = 0.05
@@ -71,7 +74,7 @@ D = TypeVar("D", Decision, Decision | None)
 
 
 class BatchPoster(Protocol):
-    """The part of a connection that a lane uses (`saldo.store.poster.Poster`)."""
+    """The interface of a database connection that a lane uses. It is implemented by `saldo.store.poster.Poster`."""
 
     @property
     def lock_wait_seconds(self) -> float: ...
@@ -81,19 +84,20 @@ class BatchPoster(Protocol):
         self, requests: Sequence[TransactionRequest], *, atomic: bool = False
     ) -> Sequence[Decision | None]: ...
     async def is_any_alive(self, backends: Sequence[Backend]) -> bool: ...
-    def abort(self) -> None: ...
+    def abort_connection(self) -> None: ...
     async def close(self) -> None: ...
 
 
 Connect = Callable[[int, Node | None], Awaitable[BatchPoster]]
-"""Function that connects the lane with this number to a node; None means the configured database."""
+"""Function that takes the number of a lane and a node, and opens the connection of the lane to that node. If the node
+is None, the connection leads to the configured database."""
 
 ObserveWait = Callable[[int, float], None]
-"""Function that is called with the number of requests queued before a batch's oldest request, and the seconds that it
-waited."""
+"""Function that takes a sample of the waiting time: the number of requests queued before the oldest request of a batch,
+and the seconds for which that request waited."""
 
 NotifyPosted = Callable[[], None]
-"""Function that notifies the followers of the log of a recorded batch."""
+"""Function that is called after each recorded batch, and wakes the readers of the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,7 @@ class LaneLimits:
 
 
 class Lane:
-    """A lane, which takes batches from the queue and posts each of them until it is decided."""
+    """A lane, which takes batches from the queue and posts each batch until its requests are decided."""
 
     def __init__(
         self,
@@ -124,14 +128,15 @@ class Lane:
         self._notify_posted = notify_posted
         self._observe_wait = observe_wait
         self._tracing = tracing
-        self._slow = SlowBatches(limits.slow_log_seconds)
+        self._slow_batches = SlowBatches(limits.slow_log_seconds)
         self._deferred: list[PendingRequest] = []
-        """Requests that the database left undecided, in order. They are the head of the next batch."""
+        """Requests of the batch that the database left undecided, in order. They are put back at the head of the
+        queue."""
         self._poster: BatchPoster | None = None
         self._node: Node | None = None
-        """The node of the present or of the last connection."""
+        """The node of the current connection, or of the last one if there is none now."""
         self._task: asyncio.Task[None] | None = None
-        self.busy = False
+        self.is_busy = False
         """True while a batch is in flight."""
 
     def start(self) -> None:
@@ -139,15 +144,15 @@ class Lane:
         self._task = asyncio.create_task(self._run(), name=f"lane {self._number}")
 
     async def stop(self, seconds: float) -> None:
-        """Finish the requests of the closed queue within a time limit, and then cancel the lane."""
+        """Wait until the lane has finished the requests of the closed queue. After a time limit, cancel the lane."""
         if self._task is not None:
             done, _ = await asyncio.wait([self._task], timeout=seconds)
             if not done:
                 self._task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await self._task
-                # The connection is not closed gracefully: a call may be running, with a commit that waits for the
-                # standby.
+                # The connection is not closed gracefully, because a call may still be running whose commit waits for
+                # the standby.
                 self._drop_connection()
         if self._poster is not None:
             await self._poster.close()
@@ -156,67 +161,67 @@ class Lane:
     async def _run(self) -> None:
         number = self._queue.register_lane()
         while (batch := await self._next_batch(number)) is not None:
-            self.busy = True
+            self.is_busy = True
             try:
                 await self._switch_node(batch.node)
-                await self._post_until_decided(batch.waiting)
+                await self._post_until_decided(batch.pending)
                 self._queue.put_back(self._deferred)
-                await self._linger(sum(len(waiting.requests) for waiting in batch.waiting))
+                await self._linger(sum(len(pending.requests) for pending in batch.pending))
             except ShardUnreachableError:
                 self._queue.requeue_after_backoff(batch)
                 continue
             except asyncio.CancelledError:
-                _expire(batch.waiting)
+                _expire_batch(batch.pending)
                 self._queue.release(batch)
                 raise
             except Exception:
                 _log.exception("a batch failed unexpectedly")
-                _expire(batch.waiting)
+                _expire_batch(batch.pending)
                 self._drop_connection()
             self._queue.release(batch)
 
     async def _next_batch(self, number: int) -> Batch | None:
-        self.busy = False
+        self.is_busy = False
         self._deferred = []
-        return await self._queue.take(number)
+        return await self._queue.take_batch(number)
 
-    async def _linger(self, answered: int) -> None:
+    async def _linger(self, answered_requests: int) -> None:
         """Wait for a short time (linger), so that the next batch grows while other processes hold the shards.
 
-        A small batch that is sent at once would wait for the locks without growing, and many processes would shorten
-        each other's batches. Clients that were just answered often send their next request soon. The lane holds its
-        groups meanwhile.
+        If a small batch were sent immediately, it would wait for the locks and could not grow meanwhile. The batches of
+        all processes would then stay small. While a lane waits, its queue grows, because clients that were just
+        answered often send their next request soon. The lane keeps its groups claimed.
         """
         if self._poster is None:
             return
         seconds = LINGER_LOCK_WAIT_FACTOR * self._poster.lock_wait_seconds
-        self._queue.contended = seconds >= LINGER_SECONDS_MIN
-        if self._queue.contended:
-            expected = answered + self._queue.requests
-            await self._queue.wait_for_growth(expected, min(seconds, LINGER_SECONDS_MAX))
+        self._queue.is_contended = seconds >= LINGER_SECONDS_MIN
+        if self._queue.is_contended:
+            expected_requests = answered_requests + self._queue.requests
+            await self._queue.wait_for_growth(expected_requests, min(seconds, LINGER_SECONDS_MAX))
 
     async def _post_until_decided(self, batch: list[PendingRequest]) -> None:
         """Post the batch until each of its requests is decided, deferred to the next batch, or expired."""
         began_at = time.monotonic()
         backoff = BACKOFF_SECONDS_MIN
         clashes = 0
-        while batch := [waiting for waiting in batch if not waiting.is_done]:
+        while batch := [pending for pending in batch if not pending.is_done]:
             try:
-                batch = await self._post(batch)
+                batch = await self._post_once(batch)
                 if not batch:
                     return
-                if not (batch := _still_settling(batch, time.monotonic() - began_at)):
+                if not (batch := _fail_unsettleable(batch, time.monotonic() - began_at)):
                     return
             except UuidRaceError as error:
                 clashes += 1
                 if clashes >= CLASHES_MAX:
-                    await self._bisect(batch, error)
+                    await self._bisect_batch(batch, error)
                     return
                 if clashes == 1:
                     RESENDS.inc()
                     continue  # the next attempt sees the entries of the other batch
             except (StatementTimeoutError, RejectedError, OutcomeUncertainError) as error:
-                await self._bisect(batch, error)
+                await self._bisect_batch(batch, error)
                 return
             except (ConnectionLostError, TemporarilyUnavailableError) as error:
                 clashes = 0
@@ -232,8 +237,8 @@ class Lane:
             await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311
             backoff = min(backoff * 2, BACKOFF_SECONDS_MAX)
 
-    async def _bisect(self, batch: list[PendingRequest], error: StoreError) -> None:
-        """Bisect the batch to isolate the rejected request, which fails alone. The others are posted."""
+    async def _bisect_batch(self, batch: list[PendingRequest], error: StoreError) -> None:
+        """Bisect the batch to isolate the rejected request. Only that request fails, and the others are posted."""
         RESENDS.inc()
         if len(batch) > 1:
             middle = len(batch) // 2
@@ -244,25 +249,27 @@ class Lane:
                 return
             await self._post_until_decided(batch[middle:])
             return
-        (waiting,) = batch
-        if len(waiting.requests) > 1 and not waiting.atomic:
-            await self._split(waiting)
+        (pending,) = batch
+        if len(pending.requests) > 1 and not pending.is_atomic:
+            await self._post_in_halves(pending)
             return
         _log.error("the database rejected a request: %s", error)
-        # "Nothing was recorded" holds for this attempt. For a lost attempt it is unknown.
+        # This attempt recorded nothing. But an earlier attempt, whose connection was lost, may have recorded the
+        # request.
         failure: EngineError = OutcomeUnknownError()
-        if not waiting.may_have_been_sent:
+        if not pending.may_have_been_sent:
             timed_out = isinstance(error, StatementTimeoutError)
             failure = DeadlineExceededError() if timed_out else RequestFailedError()
-        _decide(waiting, [failure] * len(waiting.requests))
+        _set_results(pending, [failure] * len(pending.requests))
 
-    async def _split(self, waiting: PendingRequest) -> None:
-        middle = len(waiting.requests) // 2
+    async def _post_in_halves(self, pending: PendingRequest) -> None:
+        middle = len(pending.requests) // 2
         results: list[Result] = []
-        # Both are split at once: the state of the first part after its attempt must not be copied to the second.
+        # Both parts are created before the first is posted. Otherwise the state after the first part's attempt would be
+        # copied to the second part.
         parts = [
-            waiting.split(requests)
-            for requests in (waiting.requests[:middle], waiting.requests[middle:])
+            pending.split(requests)
+            for requests in (pending.requests[:middle], pending.requests[middle:])
         ]
         for part in parts:
             await self._post_until_decided([part])
@@ -270,29 +277,29 @@ class Lane:
                 self._deferred.remove(part)
                 await self._post_until_decided([part])
             await asyncio.sleep(0)  # the results are set in the next iteration
-            if not part.decided.done():  # nobody waits for the results any more
+            if not part.results_future.done():  # nobody waits for the results any more
                 return
-            results += part.decided.result()
-        _decide(waiting, results)
+            results += part.results_future.result()
+        _set_results(pending, results)
 
-    async def _post(self, batch: list[PendingRequest]) -> list[PendingRequest]:
+    async def _post_once(self, batch: list[PendingRequest]) -> list[PendingRequest]:
         """Post the batch once, and resolve the decided requests.
 
         Returns:
-            The requests whose outcome is not recorded while an earlier attempt may still be running.
+            The requests whose outcome is not final yet, because an earlier attempt may still be running.
         """
         taken_at = time.monotonic()
         if self._poster is None:
             self._poster = await self._connect(self._number, self._node)
             RECONNECTS.inc()
-        if any(waiting.lost for waiting in batch):
+        if any(pending.lost_attempts for pending in batch):
             await self._remove_ended_attempts(batch, self._poster)
-        retried = [waiting.may_have_been_sent for waiting in batch]
-        requests = [request for waiting in batch for request in waiting.requests]
+        retry_flags = [pending.may_have_been_sent for pending in batch]
+        requests = [request for pending in batch for request in pending.requests]
         sent_at = time.monotonic()
-        decisions = await self._call(batch, requests, self._poster)
-        # The results are set later in this iteration of the event loop, so that the next batch is sent before the
-        # responses to this one are written.
+        decisions = await self._send_batch(batch, requests, self._poster)
+        # The results are set a little later (`call_soon`), so that the next batch is sent before the responses to this
+        # one are written.
         oldest = min(batch, key=attrgetter("queued_at"))
         report = BatchReport(
             self._number,
@@ -301,119 +308,131 @@ class Lane:
             *(taken_at, sent_at, time.monotonic()),
             self._poster.lock_wait_seconds,
         )
-        batch, retried, decided = self._defer(batch, retried, decisions)
+        batch, retry_flags, known_decisions = self._defer_undecided(batch, retry_flags, decisions)
         self._report_wait(oldest, batch)
-        unsettled = _find_unsettled(batch, decided)
+        unsettled = _find_unsettled(batch, known_decisions)
         asyncio.get_running_loop().call_soon(
-            self._resolve, batch, retried, decided, unsettled, report
+            self._set_decisions, batch, retry_flags, known_decisions, unsettled, report
         )
         return unsettled
 
-    def _report_wait(self, oldest: PendingRequest | None, decided: list[PendingRequest]) -> None:
-        """Report the waiting time of the oldest request. Late withdrawals are excluded, because they wait for each
-        other."""
-        if oldest is not None and oldest.known is not None:
-            others = (waiting for waiting in decided if waiting.known is None)
+    def _report_wait(
+        self, oldest: PendingRequest | None, decided_requests: list[PendingRequest]
+    ) -> None:
+        """Report the waiting time of the oldest request. Deferred late withdrawals and atomic requests are excluded,
+        because they wait for each other."""
+        if oldest is not None and oldest.known_results is not None:
+            others = (pending for pending in decided_requests if pending.known_results is None)
             oldest = min(others, key=attrgetter("queued_at"), default=None)
-        if oldest is not None and not oldest.atomic:  # late withdrawals wait for each other only
-            self._observe_wait(oldest.queued_before, time.monotonic() - oldest.queued_at)
+        if oldest is not None and not oldest.is_atomic:  # atomic requests wait for each other only
+            self._observe_wait(oldest.requests_ahead, time.monotonic() - oldest.queued_at)
 
-    def _defer(
-        self, batch: list[PendingRequest], retried: list[bool], decisions: Sequence[Decision | None]
+    def _defer_undecided(
+        self,
+        batch: list[PendingRequest],
+        retry_flags: list[bool],
+        decisions: Sequence[Decision | None],
     ) -> tuple[list[PendingRequest], list[bool], list[Decision]]:
-        """Defer the undecided requests to the next batch, and return the others."""
-        decided = [decision for decision in decisions if decision is not None]
-        if len(decided) == len(decisions):
-            return batch, retried, decided
-        others: list[tuple[PendingRequest, bool]] = []
-        decided = []
-        for waiting, again, part in zip(
-            batch, retried, _split_by_pending(batch, decisions), strict=True
+        """Keep the undecided requests for a later batch, and return the others."""
+        known_decisions = [decision for decision in decisions if decision is not None]
+        if len(known_decisions) == len(decisions):
+            return batch, retry_flags, known_decisions
+        decided_requests: list[tuple[PendingRequest, bool]] = []
+        known_decisions = []
+        for pending, was_retried, part_decisions in zip(
+            batch, retry_flags, _split_by_pending(batch, decisions), strict=True
         ):
-            whole = [decision for decision in part if decision is not None]
-            if len(whole) == len(part):
-                others.append((waiting, again))
-                decided += whole
+            available_decisions = [decision for decision in part_decisions if decision is not None]
+            if len(available_decisions) == len(part_decisions):
+                decided_requests.append((pending, was_retried))
+                known_decisions += available_decisions
             else:
-                waiting.keep(_results(part, again=again), settled=not waiting.lost)
-                waiting.may_have_been_sent = again
-                self._deferred.append(waiting)
-        return [each for each, _ in others], [again for _, again in others], decided
+                pending.keep_results(
+                    _clear_replayed(part_decisions, was_retried=was_retried),
+                    have_attempts_ended=not pending.lost_attempts,
+                )
+                pending.may_have_been_sent = was_retried
+                self._deferred.append(pending)
+        return (
+            [each for each, _ in decided_requests],
+            [was_retried for _, was_retried in decided_requests],
+            known_decisions,
+        )
 
     async def _remove_ended_attempts(
         self, batch: list[PendingRequest], poster: BatchPoster
     ) -> None:
-        """Remove the lost attempts that have ended. This happens before the batch is sent, so that its answer is
-        final."""
-        lost = {backend for waiting in batch for backend in waiting.lost}
-        known = [backend for backend in lost if backend is not None]
-        if known and not await poster.is_any_alive(known):
-            for waiting in batch:
-                waiting.lost.difference_update(known)
+        """Remove the lost attempts of the requests, if these attempts have ended. The check is made before the batch is
+        sent, so that the outcomes of the batch are final."""
+        lost_attempts = {backend for pending in batch for backend in pending.lost_attempts}
+        known_attempts = [backend for backend in lost_attempts if backend is not None]
+        if known_attempts and not await poster.is_any_alive(known_attempts):
+            for pending in batch:
+                pending.lost_attempts.difference_update(known_attempts)
 
-    async def _call(
+    async def _send_batch(
         self,
         batch: list[PendingRequest],
         requests: Sequence[TransactionRequest],
         poster: BatchPoster,
     ) -> Sequence[Decision | None]:
-        """Send the requests of a batch, and record in `may_have_been_sent` and `lost` what may have happened to them.
+        """Send the requests of a batch, and update `may_have_been_sent` and `lost` of each.
 
         Raises:
             StoreError: There are no decisions; see `Poster.post`.
         """
-        # A part is sent separately. The object from which it was split must have the same state, because the deadline
-        # applies to it.
-        sending = batch if batch[0].parent is None else [*batch[0].with_parents()]
-        before = [waiting.may_have_been_sent for waiting in sending]
-        for waiting in sending:
-            waiting.may_have_been_sent = True
-        call = asyncio.ensure_future(poster.post(requests, atomic=batch[0].atomic))
+        # If a part of a split request is sent, the object from which it was split gets the same state, because the
+        # deadline applies to that object.
+        sent_requests = batch if batch[0].parent is None else [*batch[0].iterate_with_parents()]
+        sent_before = [pending.may_have_been_sent for pending in sent_requests]
+        for pending in sent_requests:
+            pending.may_have_been_sent = True
+        call = asyncio.ensure_future(poster.post(requests, atomic=batch[0].is_atomic))
         try:
             with BATCH_SECONDS.time():
                 done, _ = await asyncio.wait([call], timeout=self._limits.batch_timeout_seconds)
             if not done:
-                poster.abort()
+                poster.abort_connection()
                 with contextlib.suppress(StoreError, asyncio.CancelledError):
                     await call
                 raise ConnectionLostError("no response to a batch before its timeout")  # noqa: TRY301
             BATCH_REQUESTS.observe(len(requests))
             return call.result()
         except (UuidRaceError, TemporarilyUnavailableError, RejectedError):
-            # This attempt recorded nothing, so that the state of earlier ones remains.
-            for waiting, sent in zip(sending, before, strict=True):
-                waiting.may_have_been_sent = sent
+            # This attempt recorded nothing, so the state before it is restored.
+            for pending, was_sent in zip(sent_requests, sent_before, strict=True):
+                pending.may_have_been_sent = was_sent
             raise
         except ConnectionLostError:
-            for waiting in sending:
-                waiting.lost.add(poster.backend)
+            for pending in sent_requests:
+                pending.lost_attempts.add(poster.backend)
             raise
         finally:
-            call.cancel()  # otherwise the attempt is over
+            call.cancel()  # no effect if the call has ended
 
-    def _resolve(
+    def _set_decisions(
         self,
         batch: list[PendingRequest],
-        retried: list[bool],
+        retry_flags: list[bool],
         decisions: list[Decision],
         unsettled: list[PendingRequest],
         report: BatchReport,
     ) -> None:
-        for waiting, again, part in zip(
-            batch, retried, _split_by_pending(batch, decisions), strict=True
+        for pending, was_retried, part in zip(
+            batch, retry_flags, _split_by_pending(batch, decisions), strict=True
         ):
-            if unsettled and waiting in unsettled:
+            if unsettled and pending in unsettled:
                 continue
-            _decide(waiting, [*_results(part, again=again)])
+            _set_results(pending, [*_clear_replayed(part, was_retried=was_retried)])
         self._notify_posted()
-        self._slow.record(report)
+        self._slow_batches.record_batch(report)
         if self._tracing is not None:
-            traced = [
-                TracedRequest(waiting.trace, waiting.queued_at)
-                for waiting in batch
-                if waiting.trace is not None
+            traced_requests = [
+                TracedRequest(pending.trace, pending.queued_at)
+                for pending in batch
+                if pending.trace is not None
             ]
-            self._tracing.batch(traced, report)
+            self._tracing.record_batch(traced_requests, report)
 
     async def _switch_node(self, node: Node | None) -> None:
         if node != self._node and self._poster is not None:
@@ -423,55 +442,55 @@ class Lane:
 
     def _drop_connection(self) -> None:
         if self._poster is not None:
-            self._poster.abort()
+            self._poster.abort_connection()
             self._poster = None
 
 
 class ShardUnreachableError(Exception):
-    """Raised when the shard of a batch can't be reached. Batches of other shards need not wait for it."""
+    """Raised when the shard of a batch can't be reached. The lane then continues with the batches of other shards."""
 
 
-def _decide(waiting: PendingRequest, results: list[Result]) -> None:
-    waiting.decide(results)
+def _set_results(pending: PendingRequest, results: list[Result]) -> None:
+    pending.decide(results)
 
 
-def _results(decisions: Sequence[D], *, again: bool) -> Sequence[D]:
-    if not again:
+def _clear_replayed(decisions: Sequence[D], *, was_retried: bool) -> Sequence[D]:
+    if not was_retried:
         return decisions
-    # A replay after a lost connection is caused by the lane's own resend.
+    # After a lost connection, the lane's own resend causes the replay, and not the client.
     return [decision and decision._replace(replayed=False) for decision in decisions]
 
 
 def _split_by_pending(batch: list[PendingRequest], decisions: Sequence[D]) -> Iterator[Sequence[D]]:
-    """Yield the decisions of each waiting object."""
+    """Yield the decisions of each pending request."""
     begin = 0
-    for waiting in batch:
-        end = begin + len(waiting.requests)
+    for pending in batch:
+        end = begin + len(pending.requests)
         yield decisions[begin:end]
         begin = end
 
 
 def _find_unsettled(batch: list[PendingRequest], decisions: list[Decision]) -> list[PendingRequest]:
-    """Return the requests whose outcome is not recorded while an earlier attempt may still be running."""
-    if not any(waiting.lost for waiting in batch):
+    """Return the requests whose outcome is not final yet, because an earlier attempt may still be running."""
+    if not any(pending.lost_attempts for pending in batch):
         return []
     parts = _split_by_pending(batch, decisions)
     return [
-        waiting for waiting, part in zip(batch, parts, strict=True) if not waiting.are_final(part)
+        pending for pending, part in zip(batch, parts, strict=True) if not pending.are_final(part)
     ]
 
 
-def _still_settling(batch: list[PendingRequest], seconds: float) -> list[PendingRequest]:
+def _fail_unsettleable(batch: list[PendingRequest], seconds: float) -> list[PendingRequest]:
     """Fail the requests that no further attempt can settle in time, and return the others."""
-    rest = []
-    for waiting in batch:
-        if None in waiting.lost or seconds >= UNSETTLED_SECONDS_MAX:
-            _decide(waiting, [OutcomeUnknownError()] * len(waiting.requests))
+    unsettled = []
+    for pending in batch:
+        if None in pending.lost_attempts or seconds >= UNSETTLED_SECONDS_MAX:
+            _set_results(pending, [OutcomeUnknownError()] * len(pending.requests))
         else:
-            rest.append(waiting)
-    return rest
+            unsettled.append(pending)
+    return unsettled
 
 
-def _expire(batch: list[PendingRequest]) -> None:
-    for waiting in batch:
-        waiting.expire()
+def _expire_batch(batch: list[PendingRequest]) -> None:
+    for pending in batch:
+        pending.expire()

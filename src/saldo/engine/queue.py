@@ -2,13 +2,13 @@
 
 While few requests wait, one lane takes all of them, because one batch costs the database less than several small ones.
 While many wait, each lane takes only as many groups as fill half of a batch, so that several lanes work in parallel. No
-two lanes hold the same group. They therefore never wait for each other's locks, and the requests of a user are posted
-in the order in which they were queued.
+two lanes hold the same group. The lanes of a process therefore never wait for each other's locks, and the requests of a
+user are posted in the order in which they were queued.
 
 On a distributed ledger a batch contains one shard. A group is then a shard, and a lane takes the group whose oldest
-request has waited longest. Each lane is assigned to one of the nodes and takes only its shards, so that an unreachable
-node delays its own shards only. Such a shard is not retried for a while (backoff), and the lane continues with the next
-one.
+request has waited longest. Each lane is assigned to one of the nodes and takes only the shards of that node, so that an
+unreachable node does not delay the shards of other nodes. A shard that can't be reached is retried after a backoff, and
+the lane meanwhile continues with the next shard.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from saldo.engine.pending import PendingRequest
-from saldo.ledger.model import shard_of
+from saldo.ledger.model import compute_shard
 from saldo.observability.metrics import QUEUE_WAIT
 from saldo.store.citus.placement import Node
 
@@ -31,15 +31,23 @@ BACKOFF_SECONDS_MAX = 1.0
 available again."""
 
 
-class Group:
-    """The waiting requests for the shards `≡ group (mod groups)`, oldest first."""
+class ShardGroup:
+    """The waiting requests of a group of shards, oldest first. The number of each shard, modulo the number of groups,
+    is the number of its group."""
 
-    __slots__ = ("backoff_seconds", "claimed", "deferred_at", "node_index", "requests", "waiting")
+    __slots__ = (
+        "backoff_seconds",
+        "deferred_at",
+        "is_claimed",
+        "node_index",
+        "pending",
+        "requests",
+    )
 
     def __init__(self) -> None:
-        self.waiting: deque[PendingRequest] = deque()
+        self.pending: deque[PendingRequest] = deque()
         self.requests = 0
-        self.claimed = False
+        self.is_claimed = False
         self.backoff_seconds = 0.0
         """The group's last backoff, in seconds; 0 if the group has been reached since."""
         self.node_index = 0
@@ -48,18 +56,19 @@ class Group:
         """The time at which a batch last left requests of the group undecided (`time.monotonic`)."""
 
     @property
-    def turn(self) -> float:
-        """The later of the times of its oldest request and its last deferral. The group with the earliest is next."""
-        return max(self.waiting[0].queued_at, self.deferred_at)
+    def next_turn_at(self) -> float:
+        """The time by which groups are ordered; the group with the earliest time is taken next. It is the time of the
+        group's oldest request or of its last deferral, whichever is later."""
+        return max(self.pending[0].queued_at, self.deferred_at)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The requests that a lane has taken, the groups that it holds, and their node; None means the configured
-    database."""
+    """The requests that a lane has taken, the groups that the lane has claimed, and the node of these groups. If the
+    node is None, the batch goes to the configured database."""
 
-    waiting: list[PendingRequest]
-    groups: list[Group]
+    pending: list[PendingRequest]
+    groups: list[ShardGroup]
     node: Node | None
 
 
@@ -79,7 +88,7 @@ class RequestQueue:
             one_group: Whether a batch contains one group only.
         """
         self.one_group = one_group
-        self._groups = [Group() for _ in range(groups)]
+        self._groups = [ShardGroup() for _ in range(groups)]
         self._batch_requests_max = batch_requests_max
         self._split_requests_min = parallel_lanes_requests_min
         self._long_requests_min = max(parallel_lanes_requests_min, batch_requests_max // 2)
@@ -88,11 +97,12 @@ class RequestQueue:
         self._idle: defaultdict[int, deque[asyncio.Future[None]]] = defaultdict(deque)
         self._growing: dict[asyncio.Future[None], int] = {}
         """The lanes that linger, each with the number of requests for which it waits."""
-        self._closed = False
+        self._is_closed = False
         self.requests = 0
         """Number of requests that wait for a batch, expired ones included."""
-        self.contended = False
-        """True while other processes hold the shards: more batches would then only wait for more locks."""
+        self.is_contended = False
+        """True while other processes hold the locks of the shards. Lanes then form fewer and larger batches, because
+        each further batch would only wait for locks."""
 
     def set_nodes(self, nodes: Sequence[Node | None]) -> None:
         """Set the node of each group, and assign the lanes to the nodes again; None means the configured database."""
@@ -113,76 +123,76 @@ class RequestQueue:
         self._lanes += 1
         return self._lanes - 1
 
-    def put(self, waiting: PendingRequest, group_number: int = 0) -> None:
+    def put(self, pending: PendingRequest, group_number: int = 0) -> None:
         """Queue a request that the engine has admitted."""
         group = self._groups[group_number]
-        group.waiting.append(waiting)
-        group.requests += len(waiting.requests)
-        self.requests += len(waiting.requests)
-        if not group.claimed:
+        group.pending.append(pending)
+        group.requests += len(pending.requests)
+        self.requests += len(pending.requests)
+        if not group.is_claimed:
             self._wake_one(group.node_index)
         elif self._growing:
             for grown, requests in self._growing.items():
                 if self.requests >= requests:
                     _wake(grown)
 
-    def put_back(self, deferred: Sequence[PendingRequest]) -> None:
+    def put_back(self, deferred_requests: Sequence[PendingRequest]) -> None:
         """Put the undecided requests of a batch back at the head of their groups, in their order."""
-        for waiting in reversed(deferred):
-            number = shard_of(waiting.requests[0].user_id) % len(self._groups)
+        for pending in reversed(deferred_requests):
+            number = compute_shard(pending.requests[0].user_id) % len(self._groups)
             group = self._groups[number]
-            group.waiting.appendleft(waiting)
+            group.pending.appendleft(pending)
             group.deferred_at = time.monotonic()
-            group.requests += len(waiting.requests)
-            self.requests += len(waiting.requests)
+            group.requests += len(pending.requests)
+            self.requests += len(pending.requests)
 
     async def wait_for_growth(self, requests: int, seconds: float) -> None:
-        """Wait until enough requests wait, until a timeout, or until the queue is closed."""
+        """Wait until the queue has enough requests, the time is over, or the queue is closed."""
         enough = min(requests, self._long_requests_min)
-        if self.requests >= enough or self._closed:
+        if self.requests >= enough or self._is_closed:
             return
         loop = asyncio.get_running_loop()
-        grown: asyncio.Future[None] = loop.create_future()
-        self._growing[grown] = enough
-        timer = loop.call_later(seconds, _wake, grown)
+        growth: asyncio.Future[None] = loop.create_future()
+        self._growing[growth] = enough
+        timer = loop.call_later(seconds, _wake, growth)
         try:
-            await grown
+            await growth
         finally:
             timer.cancel()
-            del self._growing[grown]
+            del self._growing[growth]
 
-    async def take(self, lane: int = 0) -> Batch | None:
+    async def take_batch(self, lane: int = 0) -> Batch | None:
         """Wait for the next batch of a lane. Return None when the queue is closed and empty."""
         while True:
             node_index = lane % len(self._nodes)
-            batch = self._claim(node_index)
+            batch = self._claim_batch(node_index)
             if batch is not None:
                 return batch
-            if self._closed and not self.requests:
+            if self._is_closed and not self.requests:
                 return None
-            woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._idle[node_index].append(woken)
-            await woken
+            wakeup: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._idle[node_index].append(wakeup)
+            await wakeup
 
     def release(self, batch: Batch) -> None:
         """Release the groups of a batch that is finished."""
         for group in batch.groups:
-            group.claimed = False
+            group.is_claimed = False
             group.backoff_seconds = 0.0
             if group.requests and self._nodes[group.node_index] != batch.node:
-                # The lane was assigned to another node, and takes its next batch from there.
+                # The group belongs to another node now, so one of the lanes of that node must take it.
                 self._wake_one(group.node_index)
-        if self._closed:
-            # Wake the lanes that wait for groups of other lanes: there may be nothing left to wait for.
+        if self._is_closed:
+            # Lanes that wait for a claimed group are woken, because they must end if the queue is empty.
             self.close()
 
     def requeue_after_backoff(self, batch: Batch) -> None:
-        """Put the undecided requests of a one-group batch back in their order, and hold the group during its
+        """Put the undecided requests of a one-group batch back in their order, and keep the group claimed during its
         backoff."""
         (group,) = batch.groups
-        left = [waiting for waiting in batch.waiting if not waiting.decided.done()]
-        group.waiting.extendleft(reversed(left))
-        requests = sum(len(waiting.requests) for waiting in left)
+        undecided = [pending for pending in batch.pending if not pending.results_future.done()]
+        group.pending.extendleft(reversed(undecided))
+        requests = sum(len(pending.requests) for pending in undecided)
         group.requests += requests
         self.requests += requests
         seconds = min(max(BACKOFF_SECONDS_MIN, 2 * group.backoff_seconds), BACKOFF_SECONDS_MAX)
@@ -194,101 +204,106 @@ class RequestQueue:
             group,
         )
 
-    def _end_backoff(self, group: Group) -> None:
-        group.claimed = False
-        if self._closed:
+    def _end_backoff(self, group: ShardGroup) -> None:
+        group.is_claimed = False
+        if self._is_closed:
             self.close()
         else:
             self._wake_one(group.node_index)
 
     def close(self) -> None:
-        """Close the queue: lanes end when no request waits."""
-        self._closed = True
+        """Close the queue, so that the lanes end when no request waits."""
+        self._is_closed = True
         for grown in self._growing:
             _wake(grown)
         for node_index in [*self._idle]:
             while self._wake_one(node_index):
                 pass
 
-    def take_all(self) -> list[PendingRequest]:
+    def take_all_requests(self) -> list[PendingRequest]:
         """Remove and return all waiting requests."""
-        remaining = [waiting for group in self._groups for waiting in group.waiting]
+        remaining = [pending for group in self._groups for pending in group.pending]
         for group in self._groups:
-            group.waiting.clear()
+            group.pending.clear()
             group.requests = 0
         self.requests = 0
         return remaining
 
     def _wake_one(self, node_index: int) -> bool:
-        """Wake a lane, and return whether there was one."""
+        """Wake an idle lane of a node. Return False if there is none."""
         idle = self._idle[node_index]
         while idle:
             if _wake(idle.popleft()):
                 return True
         return False
 
-    def _claim(self, node_index: int) -> Batch | None:
-        free = [
-            group for group in self._groups if not group.claimed and group.node_index == node_index
+    def _claim_batch(self, node_index: int) -> Batch | None:
+        free_groups = [
+            group
+            for group in self._groups
+            if not group.is_claimed and group.node_index == node_index
         ]
-        filled = [group for group in free if group.requests]
-        if not filled:
+        filled_groups = [group for group in free_groups if group.requests]
+        if not filled_groups:
             return None
         if self.one_group:
-            free = filled = [min(filled, key=lambda group: group.turn)]
-        split_min = self._long_requests_min if self.contended else self._split_requests_min
-        if not self.one_group and sum(group.requests for group in filled) >= split_min:
-            free = filled = _select_fewest_groups(filled, split_min // 2)
+            free_groups = filled_groups = [min(filled_groups, key=lambda group: group.next_turn_at)]
+        split_min = self._long_requests_min if self.is_contended else self._split_requests_min
+        if not self.one_group and sum(group.requests for group in filled_groups) >= split_min:
+            free_groups = filled_groups = _select_fewest_groups(filled_groups, split_min // 2)
         # The order is by age. A deferred request is the oldest of its group, and a batch always checks its first late
         # withdrawal. Late withdrawals of one group therefore can't defer those of another group repeatedly.
-        filled.sort(key=lambda group: group.waiting[0].queued_at)
+        filled_groups.sort(key=lambda group: group.pending[0].queued_at)
         space = self._batch_requests_max
-        taken: list[PendingRequest] = []
-        for group in filled:
-            space -= self._move(group, space, taken)
-        if not taken:
-            return self._claim(node_index)  # all of them had expired
-        for group in free:
-            group.claimed = True
-        QUEUE_WAIT.observe(time.monotonic() - min(waiting.queued_at for waiting in taken))
-        if self.requests and len(free) < len(self._groups):
+        batch_requests: list[PendingRequest] = []
+        for group in filled_groups:
+            space -= self._move_requests(group, space, batch_requests)
+        if not batch_requests:
+            return self._claim_batch(node_index)  # all of them had expired
+        for group in free_groups:
+            group.is_claimed = True
+        QUEUE_WAIT.observe(time.monotonic() - min(pending.queued_at for pending in batch_requests))
+        if self.requests and len(free_groups) < len(self._groups):
             self._wake_one(node_index)
-        return Batch(taken, free, self._nodes[node_index])
+        return Batch(batch_requests, free_groups, self._nodes[node_index])
 
-    def _move(self, group: Group, space: int, taken: list[PendingRequest]) -> int:
-        """Move unexpired requests from a group into a batch, up to its limit. Return their number."""
-        moved = 0
-        while group.waiting:
-            waiting = group.waiting[0]
-            count = len(waiting.requests)
-            # Deferred requests take at most half of a batch. Otherwise all others would wait for batches full of late
-            # withdrawals.
-            size = count if waiting.known is None else (count + 1) // 2
-            if taken and moved + size > space:
+    def _move_requests(
+        self, group: ShardGroup, space: int, batch_requests: list[PendingRequest]
+    ) -> int:
+        """Move unexpired requests from a group into a batch, up to its limit. Return the part of the limit that they
+        take."""
+        moved_count = 0
+        while group.pending:
+            pending = group.pending[0]
+            count = len(pending.requests)
+            # A deferred request counts as half a request, so that deferred ones fill at most half of the batch.
+            # Otherwise the other requests would wait for batches full of late withdrawals.
+            size = count if pending.known_results is None else (count + 1) // 2
+            if batch_requests and moved_count + size > space:
                 break
-            group.waiting.popleft()
+            group.pending.popleft()
             group.requests -= count
             self.requests -= count
-            if not waiting.is_done:
-                taken.append(waiting)
-                moved += size
-        return moved
+            if not pending.is_done:
+                batch_requests.append(pending)
+                moved_count += size
+        return moved_count
 
 
-def _select_fewest_groups(groups: list[Group], requests: int) -> list[Group]:
-    """Return the fewest groups that together have a number of requests, the largest first."""
-    taken: list[Group] = []
+def _select_fewest_groups(groups: list[ShardGroup], requests: int) -> list[ShardGroup]:
+    """Return the fewest groups that together have at least `requests` requests, the largest group first."""
+    selected_groups: list[ShardGroup] = []
     for group in sorted(groups, key=lambda group: group.requests, reverse=True):
-        taken.append(group)
+        selected_groups.append(group)
         requests -= group.requests
         if requests <= 0:
             break
-    return taken
+    return selected_groups
 
 
-def _wake(waiting: asyncio.Future[None]) -> bool:
-    """Wake a waiter, and return whether there was one."""
-    if waiting.done():
+def _wake(waiter: asyncio.Future[None]) -> bool:
+    """Wake a waiting lane by its future. Return False if the future is already done."""
+    if waiter.done():
         return False
-    waiting.set_result(None)
+    waiter.set_result(None)
     return True

@@ -1,7 +1,7 @@
 """The routing of batches on a distributed ledger: lanes connect directly to the node of each shard.
 
-If a new node can't be reached from this machine, lanes use the configured database for its shards, which forwards the
-batches.
+If a new node can't be reached from this machine, lanes send the batches of its shards to the configured database, which
+forwards them to the node.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from saldo.store.citus.placement import Node
 from saldo.store.errors import StoreError
 
 PLACE_SECONDS: Final = 5.0
-"""Interval between two queries of the placement. Until the next one, the previous node forwards the batches of a
-shard that has moved."""
+"""Interval between two queries of the placement. If a shard has moved, its previous node forwards the batches until the
+next query."""
 
 _log = logging.getLogger("saldo.engine")
 
@@ -29,32 +29,32 @@ class ShardPlacementWatcher:
     def __init__(
         self,
         engine: Engine,
-        ask: Callable[[], Awaitable[Sequence[Node]]],
+        read_nodes: Callable[[], Awaitable[Sequence[Node]]],
         connect: Connect,
     ) -> None:
         """
         Args:
-            ask: Returns the node of each shard; raises `StoreError`.
+            read_nodes: Returns the node of each shard; raises `StoreError`.
             connect: Connects to a node, as a lane does.
         """
         self._engine = engine
-        self._ask = ask
+        self._read_nodes = read_nodes
         self._connect = connect
-        self._reached: set[Node] = set()
-        self._missed: set[Node] = set()
-        self._placed: list[Node | None] = []
-        self._failing = False
+        self._reachable_nodes: set[Node] = set()
+        self._unreachable_nodes: set[Node] = set()
+        self._node_of_each_shard: list[Node | None] = []
+        self._is_failing = False
 
     async def run(self) -> None:
         """Query the placement repeatedly until cancelled."""
         while True:
             try:
                 await self.refresh()
-                self._failing = False
+                self._is_failing = False
             except StoreError as error:
-                if not self._failing:
+                if not self._is_failing:
                     _log.warning("can't read the placement of the shards: %s", error)
-                self._failing = True
+                self._is_failing = True
             except Exception:
                 _log.exception("reading the placement of the shards failed unexpectedly")
             await asyncio.sleep(PLACE_SECONDS)
@@ -65,31 +65,33 @@ class ShardPlacementWatcher:
         Raises:
             StoreError: The database can't be queried.
         """
-        nodes = await self._ask()
-        await asyncio.gather(*(self._probe(node) for node in set(nodes) - self._reached))
-        placed = [node if node in self._reached else None for node in nodes]
-        if placed != self._placed:
-            self._placed = placed
-            self._engine.set_nodes(placed)
-            for node in sorted(self._reached.intersection(nodes)):
+        nodes = await self._read_nodes()
+        await asyncio.gather(
+            *(self._probe_node(node) for node in set(nodes) - self._reachable_nodes)
+        )
+        node_of_each_shard = [node if node in self._reachable_nodes else None for node in nodes]
+        if node_of_each_shard != self._node_of_each_shard:
+            self._node_of_each_shard = node_of_each_shard
+            self._engine.set_nodes(node_of_each_shard)
+            for node in sorted(self._reachable_nodes.intersection(nodes)):
                 _log.info(
                     "posting to %d shards directly at %s:%d",
-                    placed.count(node),
+                    node_of_each_shard.count(node),
                     node.host,
                     node.port,
                 )
 
-    async def _probe(self, node: Node) -> None:
+    async def _probe_node(self, node: Node) -> None:
         try:
             poster = await self._connect(0, node)
         except StoreError as error:
-            if node not in self._missed:
-                self._missed.add(node)
+            if node not in self._unreachable_nodes:
+                self._unreachable_nodes.add(node)
                 _log.warning(
                     "can't connect to node %s:%d, so its shards are reached through the coordinator: %s",
                     *(node.host, node.port, error),
                 )
         else:
             await poster.close()
-            self._reached.add(node)
-            self._missed.discard(node)
+            self._reachable_nodes.add(node)
+            self._unreachable_nodes.discard(node)

@@ -23,9 +23,9 @@ TRANSACTION_POSTED: Final = "saldo.transaction.posted"
 TRANSACTION_REFUSED: Final = "saldo.transaction.refused"
 WEBHOOK_DISABLED: Final = "saldo.webhook.disabled"
 EVENT_TYPES: Final = (USER_CREATED, TRANSACTION_POSTED, TRANSACTION_REFUSED)
-"""Types of the events made from entries of the log, which are all that the live stream has."""
+"""Types of the events made from entries of the log. The live stream has only these events."""
 RELAYED_EVENT_TYPES: Final = (*EVENT_TYPES, WEBHOOK_DISABLED)
-"""Types of the events that sinks receive: those of the log, and those made from notices."""
+"""Types of the events that sinks receive: the events made from entries of the log, and those made from notices."""
 
 EventType = Literal["saldo.user.created", "saldo.transaction.posted", "saldo.transaction.refused"]
 RelayedEventType = EventType | Literal["saldo.webhook.disabled"]
@@ -43,7 +43,8 @@ _ROUTES: Final = {
 
 
 class TransactionData(msgspec.Struct, frozen=True):
-    """A transaction in the format of the API, with its position in the log."""
+    """The `data` of an event about a transaction: the transaction in the format of the API, with its position in the
+    log."""
 
     uuid: str
     type: Literal["DEPOSIT", "WITHDRAW"]
@@ -59,7 +60,8 @@ class TransactionData(msgspec.Struct, frozen=True):
 
 
 class UserData(msgspec.Struct, frozen=True):
-    """A new user. Its `number` is 0, and the user's transactions follow with 1, 2, 3 …"""
+    """The `data` of the event about a new user. Its `number` is 0, and the user's transactions have the numbers 1, 2, 3
+    …"""
 
     id: int
     name: str
@@ -71,7 +73,7 @@ class UserData(msgspec.Struct, frozen=True):
 
 
 class WebhookData(msgspec.Struct, frozen=True):
-    """A webhook that the service has disabled."""
+    """The `data` of the event that reports a webhook that the service has disabled."""
 
     id: int
     disabled_at: str
@@ -120,7 +122,7 @@ class Event(NamedTuple):
         return f"{subject}.{self.subject_id}.{_ROUTES[self.type]}"
 
 
-class Encoder:
+class EventEncoder:
     """An encoder of events."""
 
     def __init__(self, decimals: int) -> None:
@@ -129,7 +131,7 @@ class Encoder:
     def encode(self, entry: LogEntry | Notice) -> Event:
         """Return the event of an entry or a notice."""
         if isinstance(entry, Notice):
-            return self._of_notice(entry)
+            return self._encode_notice(entry)
         uuid = str(entry.uuid)
         recorded_at = format_instant(entry.recorded_at)
         type_: EventType
@@ -169,7 +171,7 @@ class Encoder:
         user_id = entry.user_id
         return Event(uuid, type_, user_id, user_id, entry.number, entry.shard, entry.seq, body)
 
-    def _of_notice(self, notice: Notice) -> Event:
+    def _encode_notice(self, notice: Notice) -> Event:
         uuid, id_ = str(notice.uuid), notice.webhook_id
         disabled_at = format_instant(notice.recorded_at)
         since = notice.failing_since

@@ -1,8 +1,9 @@
-"""The text of positions in the log, in which clients of the live stream store them.
+"""The text form of positions in the log. Clients of the live stream receive it as the id of an event, and store it.
 
 The text is `v1.` followed by base64url without padding of: the epoch of the log (8 bytes), the set of shards (64 bits),
-the `seq` of each of these shards as a varint, and a CRC-32 of all that. The CRC detects a text that was cut or altered
-while a client stored it. Without it such a text could be read as another position, and events would be lost unnoticed.
+the `seq` of each of these shards as a varint, and a CRC-32 of all preceding bytes. The CRC detects a text that was cut
+or altered while a client stored it. Without the CRC, such a text could be read as another position, and events would be
+lost unnoticed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from saldo.store.log import Positions
 
 PREFIX: Final = "v1."
 TEXT_LENGTH_MAX: Final = 1000
-"""Maximum length of a text, in characters: more than 64 varints of nine bytes need."""
+"""Maximum length of a text, in characters. It is more than a position with 64 varints of nine bytes needs."""
 
 EPOCH_BYTES: Final = 8
 _HEAD_BYTES: Final = EPOCH_BYTES + SHARDS // 8
@@ -63,7 +64,7 @@ def format_position(epoch: bytes, positions: Mapping[int, int]) -> str:
     return PREFIX + urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
-def read_position(text: str) -> LogPosition:
+def parse_log_position(text: str) -> LogPosition:
     """Parse the text of a position.
 
     Raises:
@@ -74,7 +75,7 @@ def read_position(text: str) -> LogPosition:
     encoded = text[len(PREFIX) :]
     try:
         content = urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
-        position = _read(content)
+        position = _parse_content(content)
     except (binascii.Error, ValueError, IndexError) as error:
         raise PositionError(text) from error
     # Each position has exactly one text, so any other text was not written by this module.
@@ -83,17 +84,17 @@ def read_position(text: str) -> LogPosition:
     return position
 
 
-def _read(content: bytes) -> LogPosition:
+def _parse_content(content: bytes) -> LogPosition:
     shards = int.from_bytes(content[EPOCH_BYTES:_HEAD_BYTES], "big")
     positions: Positions = {}
     index = _HEAD_BYTES
     for shard in range(SHARDS):
         if shards >> shard & 1:
-            positions[shard], index = _read_number(content, index)
+            positions[shard], index = _parse_varint(content, index)
     return LogPosition(content[:EPOCH_BYTES], positions)
 
 
-def _read_number(content: bytes, index: int) -> tuple[int, int]:
+def _parse_varint(content: bytes, index: int) -> tuple[int, int]:
     """Return the varint at an index, and the index after it."""
     number = shift = 0
     while True:

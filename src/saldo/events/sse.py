@@ -7,26 +7,27 @@ from collections.abc import Sequence
 from saldo.events.event import Event
 
 
-def frame(event: Event) -> bytes:
+def format_frame(event: Event) -> bytes:
     """Return the frame of an event without an id. The data is one line, because the JSON contains no line breaks."""
     return b"event: %s\ndata: %s\n\n" % (event.type.encode(), event.body)
 
 
 def join_frames(frames: Sequence[bytes], identity: str) -> bytes:
-    """Return the frames in one text, with the id in the last one: a client that has read it has read them all."""
+    """Return the frames as one payload. Only the last frame has the id, because a client that has read the last frame
+    has read all."""
     return b"".join((*frames[:-1], b"id: ", identity.encode(), b"\n", frames[-1]))
 
 
-def mark(identity: str) -> bytes:
+def format_mark(identity: str) -> bytes:
     """Return a frame without an event that sets the client's id. Its comment serves as a heartbeat."""
     return b": \nid: %s\n\n" % identity.encode()
 
 
-def comment(text: str) -> bytes:
+def format_comment(text: str) -> bytes:
     """Return a comment, which clients ignore."""
     return b": %s\n\n" % text.encode()
 
 
-def retry(milliseconds: int) -> bytes:
+def format_retry(milliseconds: int) -> bytes:
     """Return the frame that sets the time after which a client reconnects."""
     return b"retry: %d\n\n" % milliseconds

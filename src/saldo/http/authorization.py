@@ -8,8 +8,8 @@ from saldo.auth.authenticator import Authentication, AuthenticationFailure
 from saldo.auth.grants import Grant, Scope
 from saldo.http import problems
 from saldo.http.problems import Problem, ProblemError
-from saldo.http.request_state import request_state
-from saldo.ledger.model import shard_of
+from saldo.http.request_state import get_request_state
+from saldo.ledger.model import compute_shard
 
 PUBLIC_PATHS: Final = (
     "/healthz/live",
@@ -34,7 +34,7 @@ _LEDGER_SEGMENTS: Final = frozenset(
 _READ_METHODS: Final = frozenset({"GET", "HEAD"})
 
 
-def required_scope(method: str, path: str) -> Scope | None:
+def find_required_scope(method: str, path: str) -> Scope | None:
     """Return the scope that a request needs, or None if it needs none.
 
     Paths that are not listed here need `admin`, and so do paths that do not exist.
@@ -48,18 +48,22 @@ def required_scope(method: str, path: str) -> Scope | None:
     return Scope.ADMIN
 
 
-def authorize(grant: Grant | AuthenticationFailure, needed: Scope | None) -> Grant | Problem:
+def authorize(grant: Grant | AuthenticationFailure, needed_scope: Scope | None) -> Grant | Problem:
     """Return the grant of a request if it is allowed, or else the problem.
 
     A request that is allowed is counted against the rate limit of its key.
     """
     if isinstance(grant, AuthenticationFailure):
-        refuse = problems.forbidden_request if grant.known else problems.authentication_required
-        return refuse(grant.detail)
-    if needed is not None and not grant.allows(needed):
-        return problems.forbidden_scope(needed)
-    seconds = 0.0 if grant.bucket is None else grant.bucket.take()
-    return problems.too_many_requests(seconds) if seconds else grant
+        build_problem = (
+            problems.build_forbidden_request
+            if grant.is_caller_known
+            else problems.build_authentication_required
+        )
+        return build_problem(grant.detail)
+    if needed_scope is not None and not grant.allows(needed_scope):
+        return problems.build_forbidden_scope(needed_scope)
+    seconds = 0.0 if grant.bucket is None else grant.bucket.take_tokens()
+    return problems.build_too_many_requests(seconds) if seconds else grant
 
 
 def require_user(scope: Any, user_id: int) -> None:
@@ -68,8 +72,8 @@ def require_user(scope: Any, user_id: int) -> None:
     Raises:
         ProblemError: The key is limited to other users.
     """
-    if not admission_of(scope).grant.includes_user(user_id):
-        raise ProblemError(problems.forbidden_user(user_id))
+    if not get_admission(scope).grant.includes_user(user_id):
+        raise ProblemError(problems.build_forbidden_user(user_id))
 
 
 def require_all_users(scope: Any) -> None:
@@ -78,8 +82,8 @@ def require_all_users(scope: Any) -> None:
     Raises:
         ProblemError: The key is limited to some users.
     """
-    if admission_of(scope).grant.user_ids is not None:
-        raise ProblemError(problems.forbidden_all_users())
+    if get_admission(scope).grant.user_ids is not None:
+        raise ProblemError(problems.build_forbidden_all_users())
 
 
 def require_shard(scope: Any, shard: int) -> None:
@@ -89,13 +93,13 @@ def require_shard(scope: Any, shard: int) -> None:
     Raises:
         ProblemError: The key is limited to users of other shards.
     """
-    user_ids = admission_of(scope).grant.user_ids
-    if user_ids is not None and all(shard_of(user_id) != shard for user_id in user_ids):
-        raise ProblemError(problems.forbidden_shard(shard))
+    user_ids = get_admission(scope).grant.user_ids
+    if user_ids is not None and all(compute_shard(user_id) != shard for user_id in user_ids):
+        raise ProblemError(problems.build_forbidden_shard(shard))
 
 
-def admission_of(scope: Any) -> Authentication:
+def get_admission(scope: Any) -> Authentication:
     """Return the authentication of a request that has been authenticated."""
-    admission = request_state(scope).admission
+    admission = get_request_state(scope).admission
     assert admission is not None
     return admission

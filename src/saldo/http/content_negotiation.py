@@ -20,10 +20,12 @@ def prefers_lines(accept: bytes) -> bool:
     No value of the header is rejected. A quality that can't be parsed counts as 1, as if it were missing.
     """
     ranges: dict[str, tuple[float, int]] = {}
-    for place, written in enumerate(accept.decode("latin-1").lower().split(",")):
-        name, *parameters = (part.strip() for part in written.split(";"))
-        qualities = [found[1] for each in parameters if (found := _QUALITY.fullmatch(each))]
-        ranges.setdefault(name, (float(qualities[0]) if qualities else 1.0, -place))
+    for index, media_range in enumerate(accept.decode("latin-1").lower().split(",")):
+        name, *parameters = (part.strip() for part in media_range.split(";"))
+        qualities = [
+            match[1] for parameter in parameters if (match := _QUALITY.fullmatch(parameter))
+        ]
+        ranges.setdefault(name, (float(qualities[0]) if qualities else 1.0, -index))
     lines = ranges.get(LINES)
     if lines is None or not lines[0]:
         return False

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from starlette.middleware.cors import CORSMiddleware
 
-from saldo.http.request_state import request_state
+from saldo.http.request_state import get_request_state
 
-Application = Callable[[Any, Any, Any], Awaitable[None]]
+AsgiApplication = Callable[[Any, Any, Any], Awaitable[None]]
 
 _METHODS: Final = ("GET", "POST", "PATCH", "DELETE")
 _ALLOWED_HEADERS: Final = (
@@ -28,7 +28,7 @@ _ORIGIN: Final = b"origin"
 class CorsApp:
     """The application with CORS. It answers preflight requests itself, because they carry no key."""
 
-    def __init__(self, application: Application, origins: tuple[str, ...]) -> None:
+    def __init__(self, application: AsgiApplication, origins: tuple[str, ...]) -> None:
         self._application = application
         self._middleware = CORSMiddleware(
             application,
@@ -41,5 +41,5 @@ class CorsApp:
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
         if all(name != _ORIGIN for name, _ in scope["headers"]):
             return self._application(scope, receive, send)
-        request_state(scope).is_wrapped = True
+        get_request_state(scope).is_wrapped = True
         return self._middleware(scope, receive, send)

@@ -24,7 +24,13 @@ from saldo.http import problems
 from saldo.http.api.context import AppContext
 from saldo.http.api.events import get_events
 from saldo.http.api.keys import KEY_HANDLERS
-from saldo.http.api.operation import live, metrics, openapi, ready, startup
+from saldo.http.api.operation import (
+    get_liveness,
+    get_metrics,
+    get_openapi_document,
+    get_readiness,
+    get_startup,
+)
 from saldo.http.api.proofs import PROOF_HANDLERS
 from saldo.http.api.transactions import (
     get_log,
@@ -38,15 +44,15 @@ from saldo.http.api.webhooks import WEBHOOK_HANDLERS
 from saldo.http.asgi import AsgiApp
 from saldo.http.authorization import CONSOLE_PATH
 from saldo.http.framework_responses import JsonResponse, convert_response
-from saldo.http.openapi.errors import no_operation_responses
+from saldo.http.openapi.errors import describe_unrouted_responses
 from saldo.http.problems import Problem, ProblemError
 from saldo.http.query_guard import reject_unknown_parameters
 from saldo.http.raw_responses import slow_request_log
-from saldo.http.request_state import request_state
-from saldo.http.requests import request_id
-from saldo.http.route_table import RouteTable, allow_of
-from saldo.http.security_headers import ASSETS_PATH, DocumentPage, swagger_start_script
-from saldo.parsing.faults import InvalidError
+from saldo.http.request_state import get_request_state
+from saldo.http.requests import get_request_id
+from saldo.http.route_table import RouteTable, format_allow
+from saldo.http.security_headers import ASSETS_PATH, DocumentPage, get_swagger_start_script
+from saldo.parsing.faults import InvalidRequestError
 from saldo.store.errors import StoreError
 
 _log = logging.getLogger("saldo.http")
@@ -67,13 +73,13 @@ _KEY_SCHEME = SecurityScheme(
 )
 
 
-PROBES_UNDER = "/healthz/"
+PROBE_PATH_PREFIX = "/healthz/"
 """Prefix of the paths whose queries are ignored. Some probes add a parameter to bypass caches, and a 422 would
 report a healthy service as unhealthy."""
 
 
 _HANDLERS = [
-    openapi,
+    get_openapi_document,
     post_transaction,
     post_transactions,
     get_log,
@@ -84,22 +90,22 @@ _HANDLERS = [
     get_users,
     get_balance,
     get_transactions,
-    live,
-    ready,
-    startup,
-    metrics,
+    get_liveness,
+    get_readiness,
+    get_startup,
+    get_metrics,
     *PROOF_HANDLERS,
     *WEBHOOK_HANDLERS,
     *KEY_HANDLERS,
 ]
 """All handlers of the API, in the order of the paths in the OpenAPI document."""
 
-_NOT_FOUND = frozenset({"/docs/{path}", f"{CONSOLE_PATH}/{{rest}}"})
+_NOT_FOUND_ROUTES = frozenset({"/docs/{path}", f"{CONSOLE_PATH}/{{rest}}"})
 """Routes that exist only to respond with 404."""
 
 
 @dataclass(frozen=True, slots=True)
-class ExtraRoutes:
+class ConsoleRoutes:
     """The pages that are served in addition to the API (`saldo.console`).
 
     Attributes:
@@ -116,54 +122,54 @@ class ExtraRoutes:
     ) = None
 
 
-def create_app(service: AppContext, pages: ExtraRoutes | None = None) -> AsgiApp:
+def create_app(service: AppContext, console_routes: ConsoleRoutes | None = None) -> AsgiApp:
     """Build the ASGI application."""
     slow_request_log.seconds = service.settings.slow_log_seconds
-    streams = {} if pages is None else pages.streams
-    framework = create_framework(service, pages)
-    table = RouteTable(
+    streams = {} if console_routes is None else console_routes.streams
+    framework = create_framework(service, console_routes)
+    route_table = RouteTable(
         [
             *(
                 (route.path, route.path_format, route.methods)
                 for route in framework.routes
-                if isinstance(route, HTTPRoute) and route.path_format not in _NOT_FOUND
+                if isinstance(route, HTTPRoute) and route.path_format not in _NOT_FOUND_ROUTES
             ),
             *((path, path, ("GET",)) for path in streams),
         ]
     )
-    return AsgiApp(framework, service, streams, table)
+    return AsgiApp(framework, service, streams, route_table)
 
 
-def create_framework(service: AppContext, pages: ExtraRoutes | None = None) -> Litestar:
+def create_framework(service: AppContext, console_routes: ConsoleRoutes | None = None) -> Litestar:
     """Build the framework's part of the application."""
-    pages = pages or ExtraRoutes()
+    console_routes = console_routes or ConsoleRoutes()
 
-    def http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    def render_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
         # The router raises its errors before it reaches a route, so exception handlers of routes do not see them.
-        if pages.error_handler is not None and request.scope["path"].startswith(
-            f"{pages.error_handler[0]}/"
+        if console_routes.error_handler is not None and request.scope["path"].startswith(
+            f"{console_routes.error_handler[0]}/"
         ):
-            return pages.error_handler[1](request, error)
-        return _http_error(request, error)
+            return console_routes.error_handler[1](request, error)
+        return _render_http_error(request, error)
 
-    def given_service() -> AppContext:
+    def provide_service() -> AppContext:
         return service
 
     return Litestar(
         route_handlers=[
             *_HANDLERS,
-            _documentation_assets(),
-            swagger_start_script,
-            *pages.routes,
+            _create_documentation_router(),
+            get_swagger_start_script,
+            *console_routes.routes,
         ],
-        dependencies={"service": Provide(given_service, sync_to_thread=False)},
+        dependencies={"service": Provide(provide_service, sync_to_thread=False)},
         openapi_config=OpenAPIConfig(
             title="Saldo",
             version=__version__,
             description=_DESCRIPTION,
             use_handler_docstrings=True,
             components=Components(
-                responses=no_operation_responses(), security_schemes={"key": _KEY_SCHEME}
+                responses=describe_unrouted_responses(), security_schemes={"key": _KEY_SCHEME}
             ),
             security=[{"key": []}],
             path="/docs",
@@ -172,11 +178,11 @@ def create_framework(service: AppContext, pages: ExtraRoutes | None = None) -> L
         before_request=_check_query,
         response_class=JsonResponse,
         exception_handlers={
-            ProblemError: _problem_error,
-            InvalidError: _problem,
-            StoreError: _problem,
-            HTTPException: http_error,
-            Exception: _internal,
+            ProblemError: _render_problem_error,
+            InvalidRequestError: _render_request_error,
+            StoreError: _render_request_error,
+            HTTPException: render_http_error,
+            Exception: _render_internal_error,
         },
         request_max_body_size=service.settings.body_bytes_max,
         logging_config=None,
@@ -185,70 +191,76 @@ def create_framework(service: AppContext, pages: ExtraRoutes | None = None) -> L
 
 
 def _check_query(request: Request[Any, Any, Any]) -> None:
-    if not request.scope["path"].startswith(PROBES_UNDER):
+    if not request.scope["path"].startswith(PROBE_PATH_PREFIX):
         reject_unknown_parameters(request)
 
 
-def _documentation_assets() -> Router:
+def _create_documentation_router() -> Router:
     """Serve Swagger UI from an installed package, so that the page works without internet access."""
     spec = find_spec("swagger_ui")
     if spec is None or spec.origin is None:
         raise RuntimeError("the package swagger-ui-py is not installed")
-    return static_files_router(ASSETS_PATH, Path(spec.origin).parent / "static")
+    return create_assets_router(ASSETS_PATH, Path(spec.origin).parent / "static")
 
 
-def static_files_router(path: str, directory: Path) -> Router:
+def create_assets_router(path: str, directory: Path) -> Router:
     """Return a router that serves the files of a directory to pages."""
     return create_static_files_router(
         path=path,
         directories=[directory],
         name=f"assets of {path}",
         include_in_schema=False,
-        exception_handlers={InternalServerException: _no_such_file},
+        exception_handlers={InternalServerException: _render_file_error},
     )
 
 
-def _problem_error(request: Request[Any, Any, Any], error: ProblemError) -> Response[bytes]:
-    return convert_response(error.problem.answer(request_id(request)))
+def _render_problem_error(request: Request[Any, Any, Any], error: ProblemError) -> Response[bytes]:
+    return convert_response(error.problem.build_response(get_request_id(request)))
 
 
-def _problem(request: Request[Any, Any, Any], error: InvalidError | StoreError) -> Response[bytes]:
-    identity = request_id(request)
-    return convert_response(problems.from_error(error, identity).answer(identity))
+def _render_request_error(
+    request: Request[Any, Any, Any], error: InvalidRequestError | StoreError
+) -> Response[bytes]:
+    identity = get_request_id(request)
+    return convert_response(problems.convert_error(error, identity).build_response(identity))
 
 
-def _http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    identity = request_id(request)
+def _render_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    identity = get_request_id(request)
     if error.status_code == 404:
-        answer = problems.not_found().answer(identity)
+        problem_response = problems.build_not_found().build_response(identity)
     elif error.status_code == 405:
-        answer = problems.method_not_allowed(request.method).answer(identity)
+        problem_response = problems.build_method_not_allowed(request.method).build_response(
+            identity
+        )
     elif error.status_code == 413:
         limit = request.app.request_max_body_size
-        answer = problems.body_too_large(limit if isinstance(limit, int) else 0).answer(identity)
+        problem_response = problems.build_body_too_large(
+            limit if isinstance(limit, int) else 0
+        ).build_response(identity)
     elif error.status_code < 500:
         message = str(error.detail)[:300]
         errors = [{"field": "request", "message": message}]
-        answer = Problem("invalid", message, {"errors": errors}).answer(identity)
+        problem_response = Problem("invalid", message, {"errors": errors}).build_response(identity)
     else:
-        return _internal(request, error)
-    result = convert_response(answer)
+        return _render_internal_error(request, error)
+    response = convert_response(problem_response)
     for name, value in (error.headers or {}).items():
-        result.headers[name] = allow_of(value.split(", ")) if name == "allow" else value
-    return result
+        response.headers[name] = format_allow(value.split(", ")) if name == "allow" else value
+    return response
 
 
-def _no_such_file(
+def _render_file_error(
     request: Request[Any, Any, Any], error: InternalServerException
 ) -> Response[bytes]:
     """Respond with 404 if a file's name is too long for the file system. All other errors are internal errors."""
     cause = error.__cause__
     if isinstance(cause, OSError) and cause.errno == errno.ENAMETOOLONG:
-        return convert_response(problems.not_found().answer(request_id(request)))
-    return _internal(request, error)
+        return convert_response(problems.build_not_found().build_response(get_request_id(request)))
+    return _render_internal_error(request, error)
 
 
-def _internal(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    if not request_state(request.scope).is_abandoned:
-        _log.error("request %s failed", request_id(request), exc_info=error)
-    return convert_response(problems.internal().answer(request_id(request)))
+def _render_internal_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    if not get_request_state(request.scope).is_abandoned:
+        _log.error("request %s failed", get_request_id(request), exc_info=error)
+    return convert_response(problems.build_internal().build_response(get_request_id(request)))

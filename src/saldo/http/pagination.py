@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-from saldo.parsing.transactions import write_cursor
+from saldo.parsing.transactions import format_cursor
 
 
 class HasId(Protocol):
@@ -18,12 +18,12 @@ class HasId(Protocol):
 L = TypeVar("L", bound=HasId)
 
 
-def cut_page(listing: str, found: Sequence[L], limit: int) -> tuple[Sequence[L], str | None]:
+def cut_page(listing: str, items: Sequence[L], limit: int) -> tuple[Sequence[L], str | None]:
     """Return the items of a page, and the cursor of the next page or None if there is none.
 
     Args:
-        found: Items in the order of their ids, from a query for `limit + 1` items.
+        items: Items in the order of their ids, from a query for `limit + 1` items.
     """
-    page = found[:limit]
-    more = len(found) > limit
-    return page, write_cursor(listing, page[-1].id) if more else None
+    page = items[:limit]
+    has_more = len(items) > limit
+    return page, format_cursor(listing, page[-1].id) if has_more else None

@@ -15,11 +15,11 @@ from saldo.engine.errors import (
     OutcomeUnknownError,
     QueueFullError,
 )
-from saldo.http.responses import RawResponse, transaction_of_decision
+from saldo.http.responses import RawResponse, build_decided_transaction
 from saldo.ledger.instants import format_instant
-from saldo.ledger.model import Decision, Outcome, TransactionRequest, differing_fields
+from saldo.ledger.model import Decision, Outcome, TransactionRequest, find_differing_fields
 from saldo.ledger.money import format_money
-from saldo.parsing.faults import FAULTS_MAX, InvalidError, InvalidField, summary
+from saldo.parsing.faults import FAULTS_MAX, InvalidField, InvalidRequestError, summarize_faults
 from saldo.store.errors import OutcomeUncertainError, RejectedError, StoreError
 
 _log = logging.getLogger("saldo.http")
@@ -87,7 +87,7 @@ class Problem(NamedTuple):
         """The HTTP status of the problem."""
         return _TITLES[self.code][0]
 
-    def answer(self, request_id: str) -> RawResponse:
+    def build_response(self, request_id: str) -> RawResponse:
         """Build the HTTP response."""
         status, title = _TITLES[self.code]
         body: dict[str, Any] = {
@@ -112,12 +112,12 @@ class ProblemError(Exception):
         self.problem = problem
 
 
-def title(code: str) -> str:
+def find_title(code: str) -> str:
     """Return the title of a code."""
     return _TITLES[code][1]
 
 
-def unsupported_media_type(
+def build_unsupported_media_type(
     content_type: str, expected: str = "JSON in UTF-8, as application/json"
 ) -> Problem:
     """Return 415."""
@@ -128,14 +128,18 @@ def unsupported_media_type(
     )
 
 
-def invalid(faults: Sequence[InvalidField]) -> Problem:
+def build_invalid(faults: Sequence[InvalidField]) -> Problem:
     """Return 422 with at most `FAULTS_MAX` invalid fields in `errors`, and with fewer in the detail."""
-    shown = [InvalidField(_printable(fault.field), fault.message) for fault in faults[:FAULTS_MAX]]
-    errors = [{"field": fault.field, "message": fault.message} for fault in shown]
-    return Problem("invalid", summary([*shown, *faults[FAULTS_MAX:]]), {"errors": errors})
+    listed_faults = [
+        InvalidField(_make_printable(fault.field), fault.message) for fault in faults[:FAULTS_MAX]
+    ]
+    errors = [{"field": fault.field, "message": fault.message} for fault in listed_faults]
+    return Problem(
+        "invalid", summarize_faults([*listed_faults, *faults[FAULTS_MAX:]]), {"errors": errors}
+    )
 
 
-def invalid_without_details() -> Problem:
+def build_invalid_without_details() -> Problem:
     """Return 422 without the invalid fields, for an item that follows many other invalid ones in an array."""
     detail = (
         "The item is invalid. The reasons are given for the first invalid items of an array only."
@@ -143,7 +147,7 @@ def invalid_without_details() -> Problem:
     return Problem("invalid", detail, {})
 
 
-def _printable(name: str) -> str:
+def _make_printable(name: str) -> str:
     """Replace the unprintable characters of a name that a client sent, because many readers of JSON lines split at
     U+2028."""
     if name.isprintable():
@@ -151,21 +155,21 @@ def _printable(name: str) -> str:
     return "".join(character if character.isprintable() else "\ufffd" for character in name)
 
 
-def from_error(error: InvalidError | StoreError, request_id: str) -> Problem:
+def convert_error(error: InvalidRequestError | StoreError, request_id: str) -> Problem:
     """Return the problem for an invalid request (422), or for a failure of the database (500 if a retry would fail,
     too; otherwise 503)."""
-    if isinstance(error, InvalidError):
-        return invalid(error.faults)
+    if isinstance(error, InvalidRequestError):
+        return build_invalid(error.faults)
     if isinstance(
         error, RejectedError | OutcomeUncertainError
     ):  # the database would reject it again
         _log.error("request %s: database: %s", request_id, error)
-        return internal()
+        return build_internal()
     _log.warning("request %s: database: %s", request_id, error)
-    return database_unavailable()
+    return build_database_unavailable()
 
 
-def transaction_not_found(uuid: str) -> Problem:
+def build_transaction_not_found(uuid: str) -> Problem:
     """Return 404 for a transaction that is not recorded."""
     detail = (
         f"There is no transaction {uuid[:36]}. If an earlier attempt ended with outcome_unknown, it may still be "
@@ -174,7 +178,7 @@ def transaction_not_found(uuid: str) -> Problem:
     return Problem("transaction_not_found", detail, {})
 
 
-def not_sealed_yet(uuid: str) -> Problem:
+def build_not_sealed_yet(uuid: str) -> Problem:
     """Return 409 for a proof of a transaction that is not sealed yet."""
     detail = (
         f"The transaction {uuid} is recorded, but not sealed yet. Sealing takes about a second, or longer while a "
@@ -183,7 +187,7 @@ def not_sealed_yet(uuid: str) -> Problem:
     return Problem("not_sealed_yet", detail, {}, headers=(RETRY_AFTER,))
 
 
-def seal_broken(shard: int, first_seq: int, last_seq: int) -> Problem:
+def build_seal_broken(shard: int, first_seq: int, last_seq: int) -> Problem:
     """Return 500 for a proof that can't be built, because the log does not match its seal."""
     detail = (
         f"The entries {first_seq} to {last_seq} of shard {shard} do not match their seal: the log or its seals "
@@ -192,7 +196,7 @@ def seal_broken(shard: int, first_seq: int, last_seq: int) -> Problem:
     return Problem("seal_broken", detail, {})
 
 
-def from_engine_error(error: EngineError) -> Problem:
+def convert_engine_error(error: EngineError) -> Problem:
     """Return the problem for a transaction for which the engine returned no outcome."""
     if isinstance(error, OutcomeUnknownError):
         return Problem(
@@ -222,7 +226,7 @@ def from_engine_error(error: EngineError) -> Problem:
     )
 
 
-def body_too_large(bytes_max: int) -> Problem:
+def build_body_too_large(bytes_max: int) -> Problem:
     """Return 413 for a body that is too large."""
     errors = [{"field": "body", "message": f"must have at most {bytes_max} bytes"}]
     return Problem(
@@ -230,7 +234,7 @@ def body_too_large(bytes_max: int) -> Problem:
     )
 
 
-def internal() -> Problem:
+def build_internal() -> Problem:
     """Return 500 without details of the error."""
     return Problem(
         "internal",
@@ -240,25 +244,25 @@ def internal() -> Problem:
     )
 
 
-def head_too_large(bytes_max: int, headers_max: int) -> Problem:
+def build_head_too_large(bytes_max: int, headers_max: int) -> Problem:
     """Return 431 for a head that is too large."""
     detail = f"A request may have at most {headers_max} headers, and at most {bytes_max} bytes before its body."
     return Problem("head_too_large", f"{detail} The connection is closed.", {})
 
 
-def url_too_long(bytes_max: int) -> Problem:
+def build_url_too_long(bytes_max: int) -> Problem:
     """Return 414 for a URL that is too long."""
     detail = f"The URL has more than {bytes_max} bytes. The connection is closed."
     return Problem("url_too_long", detail, {})
 
 
-def wrong_header(name: str, what: str) -> Problem:
+def build_wrong_header(name: str, fault: str) -> Problem:
     """Return 400 for a header that is missing, repeated or invalid."""
-    errors = [{"field": name, "message": what}]
-    return Problem("wrong_header", f"The header {name} {what}.", {"errors": errors})
+    errors = [{"field": name, "message": fault}]
+    return Problem("wrong_header", f"The header {name} {fault}.", {"errors": errors})
 
 
-def too_slow(seconds: float) -> Problem:
+def build_too_slow(seconds: float) -> Problem:
     """Return 408 for a request that did not arrive in time. The problem is also the last line of a stream that timed
     out."""
     return Problem(
@@ -269,14 +273,14 @@ def too_slow(seconds: float) -> Problem:
     )
 
 
-def line_too_long(bytes_max: int) -> Problem:
+def build_line_too_long(bytes_max: int) -> Problem:
     """Return 413 for a line of a stream that is too long."""
     errors = [{"field": "body", "message": f"must have at most {bytes_max} bytes per line"}]
     detail = f"The line has more than {bytes_max} bytes."
     return Problem("body_too_large", detail, {"errors": errors})
 
 
-def service_shutdown() -> Problem:
+def build_service_shutdown() -> Problem:
     """Return 503 for the rest of a stream when the service stops."""
     return Problem(
         "overloaded",
@@ -285,7 +289,7 @@ def service_shutdown() -> Problem:
     )
 
 
-def too_many_streams(streams_max: int) -> Problem:
+def build_too_many_streams(streams_max: int) -> Problem:
     """Return 503 for a stream whose key has reached its limit of open streams."""
     detail = (
         f"The key has {streams_max} open streams, which is the limit (SALDO_KEY_STREAMS_MAX). This stream was not "
@@ -294,7 +298,7 @@ def too_many_streams(streams_max: int) -> Problem:
     return Problem("overloaded", f"{detail} Send it again after another one has ended.", {})
 
 
-def spools_full() -> Problem:
+def build_spools_full() -> Problem:
     """Return 503 for a stream while the spools are full."""
     detail = (
         "Too many responses wait for clients that do not read them (SALDO_PROCESS_SPOOL_BYTES_MAX)."
@@ -302,7 +306,7 @@ def spools_full() -> Problem:
     return Problem("overloaded", f"{detail} This stream was not read: send it again later.", {})
 
 
-def key_revoked() -> Problem:
+def build_key_revoked() -> Problem:
     """Return 401 for the rest of a stream whose key was revoked."""
     return Problem(
         "unauthenticated",
@@ -311,7 +315,9 @@ def key_revoked() -> Problem:
     )
 
 
-def atomic(index: int, request: TransactionRequest, refusal: Problem, *, recorded: bool) -> Problem:
+def wrap_atomic(
+    index: int, request: TransactionRequest, refusal: Problem, *, recorded: bool
+) -> Problem:
     """Return the problem of an atomic array, which is the problem of the first item that can't be posted.
 
     Args:
@@ -333,7 +339,7 @@ def atomic(index: int, request: TransactionRequest, refusal: Problem, *, recorde
     return Problem(refusal.code, f"{detail} This request recorded nothing of the array.", extra)
 
 
-def from_decision(
+def convert_decision(
     request: TransactionRequest, decision: Decision, decimals: int, *, reveal: bool = True
 ) -> Problem:
     """Return the problem of a transaction that was not posted.
@@ -344,26 +350,26 @@ def from_decision(
     """
     match decision.outcome:
         case Outcome.INSUFFICIENT_FUNDS | Outcome.BALANCE_ABOVE_MAXIMUM:
-            return _recorded_refusal(request, decision, decimals)
+            return _build_recorded_refusal(request, decision, decimals)
         case Outcome.UUID_CONFLICT:
-            return _conflict(request, decision, decimals, reveal=reveal)
+            return _build_conflict(request, decision, decimals, reveal=reveal)
         case Outcome.USER_NOT_FOUND:
-            return user_not_found(request.user_id)
+            return build_user_not_found(request.user_id)
         case Outcome.TIMESTAMP_IN_FUTURE:
-            return _timestamp(
+            return _build_timestamp_fault(
                 "timestamp_in_future",
                 "is further ahead of the ledger's clock than SALDO_FUTURE_TOLERANCE_SECONDS allows. If it has no "
                 "offset, it was interpreted in the time zone of SALDO_TIMEZONE",
                 request,
             )
         case Outcome.TIMESTAMP_TOO_LATE:
-            return _timestamp(
+            return _build_timestamp_fault(
                 "timestamp_too_late",
                 "is further before the user's latest transaction than SALDO_MAX_LATENESS_SECONDS allows",
                 request,
             )
         case Outcome.LATE_CHECK_TOO_LONG:
-            return _timestamp(
+            return _build_timestamp_fault(
                 "late_check_too_long",
                 "precedes more of the user's transactions than the check of a late withdrawal may read "
                 "(SALDO_LATE_CHECK_ENTRIES_MAX)",
@@ -375,28 +381,28 @@ def from_decision(
             assert_never(decision.outcome)
 
 
-def authentication_required(detail: str) -> Problem:
+def build_authentication_required(detail: str) -> Problem:
     """Return 401 for a request that is not authenticated."""
     return Problem("unauthenticated", detail, {}, headers=(("www-authenticate", "Bearer"),))
 
 
-def forbidden_request(detail: str) -> Problem:
+def build_forbidden_request(detail: str) -> Problem:
     """Return 403 for a request that is not allowed for the reason in `detail`."""
     return Problem("forbidden", detail, {})
 
 
-def forbidden_user(user_id: int) -> Problem:
+def build_forbidden_user(user_id: int) -> Problem:
     """Return 403 for a user that the key may not access, whether the user exists or not."""
     errors = [{"field": "user_id", "message": "is not one of the key's users"}]
     return Problem("forbidden", f"The key may not access user {user_id}.", {"errors": errors})
 
 
-def forbidden_scope(scope: str) -> Problem:
+def build_forbidden_scope(scope: str) -> Problem:
     """Return 403 for a route that needs another scope."""
     return Problem("forbidden", f"The key lacks the scope {scope}.", {})
 
 
-def forbidden_all_users() -> Problem:
+def build_forbidden_all_users() -> Problem:
     """Return 403 for a request that needs access to all users."""
     return Problem(
         "forbidden",
@@ -405,12 +411,12 @@ def forbidden_all_users() -> Problem:
     )
 
 
-def forbidden_shard(shard: int) -> Problem:
+def build_forbidden_shard(shard: int) -> Problem:
     """Return 403 for a shard without users of the key."""
     return Problem("forbidden", f"None of the key's users is in shard {shard}.", {})
 
 
-def too_many_requests(seconds: float) -> Problem:
+def build_too_many_requests(seconds: float) -> Problem:
     """Return 429 for a key that exceeds its rate limit."""
     wait = str(max(1, ceil(seconds)))
     return Problem(
@@ -421,41 +427,41 @@ def too_many_requests(seconds: float) -> Problem:
     )
 
 
-def user_not_found(user_id: int) -> Problem:
+def build_user_not_found(user_id: int) -> Problem:
     """Return 404 for a user that does not exist."""
     errors = [{"field": "user_id", "message": "does not exist"}]
     return Problem("user_not_found", f"There is no user {user_id}.", {"errors": errors})
 
 
-def name_taken(user_id: int) -> Problem:
+def build_name_taken(user_id: int) -> Problem:
     """Return 409 for a new user whose name is taken."""
     extra = {"user_id": user_id, "errors": [{"field": "name", "message": "is taken"}]}
     return Problem("name_taken", f"The name is taken by user {user_id}.", extra)
 
 
-def webhook_not_found(webhook_id: int) -> Problem:
+def build_webhook_not_found(webhook_id: int) -> Problem:
     """Return 404 for a webhook that does not exist."""
     return Problem("webhook_not_found", f"There is no webhook {webhook_id}.", {})
 
 
-def key_not_found(key_id: int) -> Problem:
+def build_key_not_found(key_id: int) -> Problem:
     """Return 404 for a key that does not exist."""
     return Problem("key_not_found", f"There is no key {key_id}.", {})
 
 
-def key_not_valid(key_id: int) -> Problem:
+def build_key_not_valid(key_id: int) -> Problem:
     """Return 409 for a key that can't be rotated because it is no longer valid."""
     detail = f"Key {key_id} can't be rotated: it was revoked or rotated before, or it has expired."
     return Problem("key_not_valid", detail, {})
 
 
-def too_many_keys(keys_max: int) -> Problem:
+def build_too_many_keys(keys_max: int) -> Problem:
     """Return 409 for a new key above the limit."""
     detail = f"The limit of {keys_max} valid keys is reached (SALDO_KEYS_MAX). Revoke one first."
     return Problem("too_many_keys", detail, {})
 
 
-def delivery_not_found(event_id: UUID) -> Problem:
+def build_delivery_not_found(event_id: UUID) -> Problem:
     """Return 404 for an event that can't be replayed, because it has no delivery."""
     return Problem(
         "delivery_not_found",
@@ -465,7 +471,7 @@ def delivery_not_found(event_id: UUID) -> Problem:
     )
 
 
-def too_many_webhooks(webhooks_max: int) -> Problem:
+def build_too_many_webhooks(webhooks_max: int) -> Problem:
     """Return 409 for a new webhook above the limit."""
     return Problem(
         "too_many_webhooks",
@@ -474,17 +480,17 @@ def too_many_webhooks(webhooks_max: int) -> Problem:
     )
 
 
-def not_found() -> Problem:
+def build_not_found() -> Problem:
     """Return 404 for a path without a route."""
     return Problem("not_found", "There is nothing at this path.", {})
 
 
-def method_not_allowed(method: str) -> Problem:
+def build_method_not_allowed(method: str) -> Problem:
     """Return 405 for a method that the path does not support."""
     return Problem("method_not_allowed", f"This path does not support the method {method}.", {})
 
 
-def database_unavailable() -> Problem:
+def build_database_unavailable() -> Problem:
     """Return 503 for a read or a change that the database can't execute now. Transactions get the problems of
     `from_engine_error` instead."""
     return Problem(
@@ -494,7 +500,7 @@ def database_unavailable() -> Problem:
     )
 
 
-def too_many_connections() -> Problem:
+def build_too_many_connections() -> Problem:
     """Return 503 when too many connections are open."""
     return Problem(
         "overloaded",
@@ -503,7 +509,7 @@ def too_many_connections() -> Problem:
     )
 
 
-def too_many_subscribers() -> Problem:
+def build_too_many_subscribers() -> Problem:
     """Return 503 when the live stream has reached its limit of subscribers."""
     return Problem(
         "overloaded",
@@ -512,7 +518,7 @@ def too_many_subscribers() -> Problem:
     )
 
 
-def too_many_subscribers_of_key(count_max: int) -> Problem:
+def build_too_many_subscribers_of_key(count_max: int) -> Problem:
     """Return 429 when a key has reached its limit of subscribers."""
     return Problem(
         "too_many_requests",
@@ -523,22 +529,24 @@ def too_many_subscribers_of_key(count_max: int) -> Problem:
     )
 
 
-def position_gone(why: str) -> Problem:
+def build_position_gone(reason: str) -> Problem:
     """Return 410 for an id from which the live stream can't be resumed."""
     return Problem(
         "position_gone",
-        f"{why} Connect again with from= and a time shortly before the recorded_at of your last event, such as "
+        f"{reason} Connect again with from= and a time shortly before the recorded_at of your last event, such as "
         "from=2023-10-30T12:30:45Z, or with from=start. Repeated events have the same id as before.",
         {},
     )
 
 
-def not_http() -> Problem:
+def build_not_http() -> Problem:
     """Return 400 for bytes that are not an HTTP request."""
     return Problem("not_http", "The request is not HTTP. The connection is closed.", {})
 
 
-def _recorded_refusal(request: TransactionRequest, decision: Decision, decimals: int) -> Problem:
+def _build_recorded_refusal(
+    request: TransactionRequest, decision: Decision, decimals: int
+) -> Problem:
     # The body is built from stored columns only, so that every retry gets the same one.
     amount, balance = decision.amount or 0, decision.balance or 0
     needed = format_money(abs(amount), decimals)
@@ -554,7 +562,7 @@ def _recorded_refusal(request: TransactionRequest, decision: Decision, decimals:
                 f"lower at one of these times. The latest balance was {format_money(balance, decimals)}."
             )
     detail += " This outcome is final: to try again, use a new uuid."
-    transaction = transaction_of_decision(request.uuid, decision, decimals)
+    transaction = build_decided_transaction(request.uuid, decision, decimals)
     extra = {
         "instance": f"/v1/transaction/{request.uuid}",
         "balance": transaction.balance,
@@ -564,7 +572,7 @@ def _recorded_refusal(request: TransactionRequest, decision: Decision, decimals:
     return Problem(code, detail, extra, same_for_every_retry=True)
 
 
-def _conflict(
+def _build_conflict(
     request: TransactionRequest, decision: Decision, decimals: int, *, reveal: bool
 ) -> Problem:
     if not reveal:
@@ -575,16 +583,16 @@ def _conflict(
             "another transaction.",
             {"differing_fields": ["uuid"], "recorded": {}},
         )
-    differing = differing_fields(request, decision) or ["uuid"]
+    differing = find_differing_fields(request, decision) or ["uuid"]
     recorded: dict[str, Any] = {}
     if (
         decision.amount
     ):  # the opening entry, which the ledger creates itself, has no content to show
         recorded = _format_recorded(decision, decimals)
-    shown = {name: recorded[name] for name in differing if name in recorded}
+    shown_fields = {name: recorded[name] for name in differing if name in recorded}
     extra = {
         "differing_fields": differing,
-        "recorded": shown,
+        "recorded": shown_fields,
         "errors": [
             {"field": name, "message": "differs from the recorded value"} for name in differing
         ],
@@ -606,9 +614,9 @@ def _format_recorded(decision: Decision, decimals: int) -> dict[str, Any]:
     }
 
 
-def _timestamp(code: str, what: str, request: TransactionRequest) -> Problem:
-    given = format_instant(request.timestamp) if request.timestamp else "now"
-    errors = [{"field": "timestamp", "message": what}]
+def _build_timestamp_fault(code: str, fault: str, request: TransactionRequest) -> Problem:
+    value = format_instant(request.timestamp) if request.timestamp else "now"
+    errors = [{"field": "timestamp", "message": fault}]
     return Problem(
-        code, f"The timestamp {given} {what}. This request recorded nothing.", {"errors": errors}
+        code, f"The timestamp {value} {fault}. This request recorded nothing.", {"errors": errors}
     )

@@ -12,7 +12,7 @@ from litestar import Request
 from litestar.handlers import BaseRouteHandler
 from litestar.params import QueryParameter
 
-from saldo.parsing.faults import InvalidError
+from saldo.parsing.faults import InvalidRequestError
 from saldo.parsing.unknown_parameters import find_unknown_parameters
 
 
@@ -20,18 +20,18 @@ def reject_unknown_parameters(request: Request[Any, Any, Any]) -> None:
     """Reject a query with unknown or repeated parameters. This runs before each handler.
 
     Raises:
-        InvalidError: A parameter is not read by the handler, or is given twice.
+        InvalidRequestError: A parameter is not read by the handler, or is given twice.
     """
     if not request.scope["query_string"]:
         return
-    given = [name for name, _ in request.query_params.multi_items()]
-    faults = find_unknown_parameters(given, query_parameters(request.route_handler))
+    parameters = [name for name, _ in request.query_params.multi_items()]
+    faults = find_unknown_parameters(parameters, list_query_parameters(request.route_handler))
     if faults:
-        raise InvalidError(faults)
+        raise InvalidRequestError(faults)
 
 
 @cache
-def query_parameters(handler: BaseRouteHandler) -> tuple[str, ...]:
+def list_query_parameters(handler: BaseRouteHandler) -> tuple[str, ...]:
     """Return the names of a handler's query parameters, as clients write them, from its signature."""
     return tuple(
         field.kwarg_definition.name or name

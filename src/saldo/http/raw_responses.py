@@ -14,7 +14,7 @@ import structlog
 
 from saldo.http import problems
 from saldo.http.request_body import BodyTooLargeError
-from saldo.http.request_state import request_state
+from saldo.http.request_state import get_request_state
 from saldo.http.responses import RawResponse
 from saldo.http.security_headers import NO_STORE
 from saldo.observability.logs import TRACE_ID, LogRateLimiter
@@ -27,15 +27,15 @@ each would make them slower."""
 _log = logging.getLogger("saldo.http")
 _slow_log = structlog.get_logger("saldo.http")
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_prefix: Final = secrets.token_hex(6)
-_count: Final = itertools.count(1)
+_id_prefix: Final = secrets.token_hex(6)
+_id_counter: Final = itertools.count(1)
 
 
-def request_id_of(given: bytes | None) -> str:
+def accept_or_create_request_id(header_value: bytes | None) -> str:
     """Return the client's own `X-Request-Id` if it is safe to log, or else a new id."""
-    if given is not None and _REQUEST_ID.fullmatch(given):
-        return given.decode()
-    return f"{_prefix}-{next(_count):x}"
+    if header_value is not None and _REQUEST_ID.fullmatch(header_value):
+        return header_value.decode()
+    return f"{_id_prefix}-{next(_id_counter):x}"
 
 
 class SlowRequestLog:
@@ -57,7 +57,7 @@ class SlowRequestLog:
         The time that the request has spent in the engine is in the log line of its batch
         (`saldo.observability.batch_reports`).
         """
-        left_out = self._lines.take()
+        left_out = self._lines.take_turn()
         if left_out is not None:
             _slow_log.warning(
                 "slow request",
@@ -78,7 +78,7 @@ METHODS: Final = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OP
 
 
 @cache
-def _metrics(method: str, route: str, status: int) -> tuple[Any, Any]:
+def _find_metrics(method: str, route: str, status: int) -> tuple[Any, Any]:
     # Looking labels up costs more than counting.
     method = method if method in METHODS else "other"
     counter = HTTP_REQUESTS.labels(method, route, str(status))
@@ -89,24 +89,24 @@ def record_response(
     method: str,
     route: str,
     status: int,
-    began: float | None = None,
+    began_at: float | None = None,
     read_at: float | None = None,
 ) -> None:
     """Count a response, and record its duration.
 
     Args:
-        began: Time by `time.perf_counter` at which the request had arrived; None if its duration is meaningless.
+        began_at: Time by `time.perf_counter` at which the request had arrived; None if its duration is meaningless.
         read_at: Time by the same clock at which the body had arrived; None if it was not measured.
     """
-    count, observe = _metrics(method, route, status)
+    count, observe = _find_metrics(method, route, status)
     count()
-    if began is None:
+    if began_at is None:
         return
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - began_at
     trace_id = TRACE_ID.get()
     observe(seconds, None if trace_id is None else {"trace_id": trace_id})
     if seconds >= slow_request_log.seconds:
-        parts = {} if read_at is None else {"body_seconds": round(read_at - began, 3)}
+        parts = {} if read_at is None else {"body_seconds": round(read_at - began_at, 3)}
         slow_request_log.log(method, route, status, seconds, parts)
 
 
@@ -115,18 +115,18 @@ def count_responses(method: str, route: str, status: int, count: int) -> None:
     HTTP_REQUESTS.labels(method, route, str(status)).inc(count)
 
 
-def error_response(error: Exception, request_id: str) -> RawResponse:
+def build_error_response(error: Exception, request_id: str) -> RawResponse:
     """Return the response to an exception that was raised before a response began. The status is 413 if the body is too
     large. Otherwise the status is 500, and the exception is logged."""
     if isinstance(error, BodyTooLargeError):
-        return problems.body_too_large(error.bytes_max).answer(request_id)
+        return problems.build_body_too_large(error.bytes_max).build_response(request_id)
     _log.error("request %s failed", request_id, exc_info=error)
-    return problems.internal().answer(request_id)
+    return problems.build_internal().build_response(request_id)
 
 
-def method_of(scope: Any) -> str:
+def get_client_method(scope: Any) -> str:
     """Return the method that the client sent. HEAD is processed as GET (`saldo.http.asgi`)."""
-    return "HEAD" if request_state(scope).is_head else str(scope["method"])
+    return "HEAD" if get_request_state(scope).is_head else str(scope["method"])
 
 
 async def send_response(scope: Any, send: Any, answer: RawResponse, request_id: str) -> None:
@@ -140,7 +140,7 @@ async def send_response(scope: Any, send: Any, answer: RawResponse, request_id: 
         del headers[:2]
     if answer.headers:
         headers += [(name.encode(), value.encode()) for name, value in answer.headers]
-    state = request_state(scope)
+    state = get_request_state(scope)
     connection = state.connection
     if (
         connection is not None

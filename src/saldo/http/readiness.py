@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from saldo.http.request_state import request_state
+from saldo.http.request_state import get_request_state
 from saldo.store.errors import StoreError
 
 CACHE_SECONDS: Final = 0.25
@@ -38,55 +38,59 @@ class Readiness:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.draining = False
+        self.is_draining = False
         self._clock = clock
-        self._asking: asyncio.Task[bool] | None = None
-        self._asked_at = float("-inf")
-        self._answer = False
+        self._query_task: asyncio.Task[bool] | None = None
+        self._queried_at = float("-inf")
+        self._is_ready = False
         self._answered_at = float("-inf")
 
     async def check(
-        self, ask: Callable[[], Awaitable[bool]], gone: Callable[[], bool] = lambda: False
+        self,
+        query_database: Callable[[], Awaitable[bool]],
+        is_gone: Callable[[], bool] = lambda: False,
     ) -> bool:
         """Return whether the database is ready, from a recent result or a new query. Return False if the query takes
         too long.
 
         Args:
-            ask: Queries the database. Only one query runs at a time, however many probes wait.
-            gone: Returns whether the probe has closed its connection, or its side of it.
+            query_database: Queries the database. Only one query runs at a time, however many probes wait.
+            is_gone: Returns whether the probe has closed its connection, or its side of it.
 
         Raises:
             ProbeDisconnectedError: The probe no longer waits for the result.
         """
         if self._clock() < self._answered_at + CACHE_SECONDS:
-            return self._answer
-        if self._asking is None:
-            self._asked_at = self._clock()
-            self._asking = asyncio.create_task(self._ask(ask), name="readiness check")
-        asking = self._asking
+            return self._is_ready
+        if self._query_task is None:
+            self._queried_at = self._clock()
+            self._query_task = asyncio.create_task(
+                self._query(query_database), name="readiness check"
+            )
+        query_task = self._query_task
         # While the database hangs, probes that arrive after this time are answered immediately.
-        until = self._asked_at + WAIT_SECONDS_MAX
-        while not asking.done() and (left := until - self._clock()) > 0:
-            await asyncio.wait({asking}, timeout=min(left, DISCONNECT_CHECK_SECONDS))
-            if not asking.done() and gone():
+        deadline = self._queried_at + WAIT_SECONDS_MAX
+        while not query_task.done() and (seconds_left := deadline - self._clock()) > 0:
+            await asyncio.wait({query_task}, timeout=min(seconds_left, DISCONNECT_CHECK_SECONDS))
+            if not query_task.done() and is_gone():
                 raise ProbeDisconnectedError
-        return asking.done() and not asking.cancelled() and asking.result()
+        return query_task.done() and not query_task.cancelled() and query_task.result()
 
-    async def _ask(self, ask: Callable[[], Awaitable[bool]]) -> bool:
+    async def _query(self, query_database: Callable[[], Awaitable[bool]]) -> bool:
         try:
-            self._answer = await ask()
+            self._is_ready = await query_database()
         except StoreError:
-            self._answer = False
+            self._is_ready = False
         except Exception:
             _log.exception("the readiness check of the database failed unexpectedly")
-            self._answer = False
+            self._is_ready = False
         finally:
-            self._asking = None
+            self._query_task = None
         self._answered_at = self._clock()
-        return self._answer
+        return self._is_ready
 
 
-def disconnect_check(scope: Any) -> Callable[[], bool]:
+def create_disconnect_check(scope: Any) -> Callable[[], bool]:
     """Return a function that returns whether the client has disconnected (`saldo.http.connection.protocol`)."""
-    connection = request_state(scope).connection
+    connection = get_request_state(scope).connection
     return (lambda: False) if connection is None else connection.is_gone

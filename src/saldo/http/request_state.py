@@ -76,7 +76,7 @@ def begin_request_state(scope: Any, connection: ConnectionControl) -> None:
     scope[_KEY] = RequestState(connection)
 
 
-def request_state(scope: Any) -> RequestState:
+def get_request_state(scope: Any) -> RequestState:
     """Return the state of a request. A request that did not come through the server gets a new one."""
     try:
         state: RequestState = scope[_KEY]

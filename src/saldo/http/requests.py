@@ -10,14 +10,14 @@ from litestar.datastructures import State
 from saldo.http import problems
 from saldo.http.problems import ProblemError
 from saldo.http.request_body import is_json
-from saldo.http.request_state import request_state
+from saldo.http.request_state import get_request_state
 
 HttpRequest = Request[Any, Any, State]
 
 
-def request_id(request: Request[Any, Any, Any]) -> str:
+def get_request_id(request: Request[Any, Any, Any]) -> str:
     """Return the id that `saldo.http.asgi` assigned to this request."""
-    return request_state(request.scope).request_id
+    return get_request_state(request.scope).request_id
 
 
 async def read_json_body(request: HttpRequest) -> bytes:
@@ -28,5 +28,5 @@ async def read_json_body(request: HttpRequest) -> bytes:
     """
     content_type = request.headers.get("content-type", "")
     if not is_json(content_type):
-        raise ProblemError(problems.unsupported_media_type(content_type))
+        raise ProblemError(problems.build_unsupported_media_type(content_type))
     return await request.body()

@@ -38,16 +38,16 @@ def count_outcome(outcome: Outcome, replayed: bool, count: int = 1) -> None:
 _Recorded: TypeAlias = tuple[int, int, int, int, datetime, datetime]
 
 
-def transaction_of_decision(uuid: UUID, decision: Decision, decimals: int) -> ledger.Transaction:
+def build_decided_transaction(uuid: UUID, decision: Decision, decimals: int) -> ledger.Transaction:
     """Return the transaction that is recorded under the uuid. The decision or an earlier one recorded it."""
     outcome, _, *recorded = decision
     user_id, number, amount, balance, timestamp, recorded_at = cast(_Recorded, recorded)
-    return transaction_schema(
+    return build_transaction(
         uuid, user_id, number, amount, balance, timestamp, recorded_at, outcome, decimals
     )
 
 
-def transaction_schema(
+def build_transaction(
     uuid: UUID,
     user_id: int,
     number: int,
@@ -64,17 +64,17 @@ def transaction_schema(
         amount: In minor units, negative for a withdrawal.
         balance: In minor units.
     """
-    written = format_instant(recorded_at)
+    recorded_text = format_instant(recorded_at)
     return ledger.Transaction(
         uuid,
         "DEPOSIT" if amount > 0 else "WITHDRAW",
         format_money(abs(amount), decimals),
         user_id,
-        written if timestamp == recorded_at else format_instant(timestamp),
+        recorded_text if timestamp == recorded_at else format_instant(timestamp),
         RECORDED_NAMES[outcome],
         format_money(balance, decimals),
         number,
-        written,
+        recorded_text,
     )
 
 

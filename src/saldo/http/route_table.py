@@ -31,7 +31,7 @@ class Route(NamedTuple):
     @property
     def allow(self) -> str:
         """The value of the header `Allow`."""
-        return allow_of(self.methods)
+        return format_allow(self.methods)
 
 
 class RouteTable:
@@ -46,49 +46,49 @@ class RouteTable:
         self._plain: dict[str, Route] = {}
         patterns: list[tuple[int, re.Pattern[str], Route]] = []
         methods_of_all: set[str] = {"OPTIONS"}
-        for path, template, given in routes:
-            methods = {*given, "OPTIONS"}
+        for path, template, route_methods in routes:
+            methods = {*route_methods, "OPTIONS"}
             if "GET" in methods:
                 methods.add("HEAD")
             methods_of_all |= methods
             route = Route(template, frozenset(methods))
             if "{" in path:
-                patterns.append((_looseness(path), _pattern(path), route))
+                patterns.append((_wildcard_weight(path), _compile_pattern(path), route))
             else:
                 self._plain[path] = route
         # The framework prefers literal segments, so the least specific pattern is tried last.
         self._patterns = [each[1:] for each in sorted(patterns, key=lambda each: each[0])]
-        self.allow_of_all = allow_of(methods_of_all)
+        self.options_allow = format_allow(methods_of_all)
         """The value of the header `Allow` in the response to `OPTIONS *`."""
 
-    def find(self, path: str) -> Route | None:
+    def find_route(self, path: str) -> Route | None:
         """Return the route of a path, or None if there is none."""
         if len(path) > 1:
             path = path.rstrip("/")
-        found = self._plain.get(path)
-        if found is not None:
-            return found
+        route = self._plain.get(path)
+        if route is not None:
+            return route
         return next((route for pattern, route in self._patterns if pattern.fullmatch(path)), None)
 
-    def label(self, method: str, path: str) -> str:
+    def find_label(self, method: str, path: str) -> str:
         """Return the route's template for the metrics, or `other` if no route has this path and method."""
-        route = self.find(path)
+        route = self.find_route(path)
         return route.template if route is not None and method in route.methods else OTHER
 
 
-def allow_of(methods: Iterable[str]) -> str:
+def format_allow(methods: Iterable[str]) -> str:
     """Return the value of the header `Allow`. HEAD is added to GET."""
-    known = {*methods}
-    if "GET" in known:
-        known.add("HEAD")
-    return ", ".join(method for method in _ORDER if method in known)
+    allowed = {*methods}
+    if "GET" in allowed:
+        allowed.add("HEAD")
+    return ", ".join(method for method in _ORDER if method in allowed)
 
 
-def _looseness(path: str) -> int:
+def _wildcard_weight(path: str) -> int:
     return path.count("{") + 100 * path.count(":path}")
 
 
-def _pattern(path: str) -> re.Pattern[str]:
+def _compile_pattern(path: str) -> re.Pattern[str]:
     return re.compile(
-        _PARAMETER.sub(lambda found: ".+" if found[2] else "[^/]+", re.escape(path)), re.DOTALL
+        _PARAMETER.sub(lambda match: ".+" if match[2] else "[^/]+", re.escape(path)), re.DOTALL
     )

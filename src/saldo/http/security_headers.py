@@ -24,24 +24,24 @@ _POLICY: Final = (
     # Swagger UI uses inline styles.
     "style-src 'self' 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_OF_PAGES: Final = [
+_PAGE_HEADERS: Final = [
     NO_STORE,
     (b"content-security-policy", _POLICY.encode()),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-opener-policy", b"same-origin"),
 ]
-_POLICY_OF_CONSOLE: Final = (
+_CONSOLE_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-_OF_CONSOLE: Final = [
+_CONSOLE_HEADERS: Final = [
     NO_STORE,
-    (b"content-security-policy", _POLICY_OF_CONSOLE.encode()),
+    (b"content-security-policy", _CONSOLE_POLICY.encode()),
     # With no-referrer a browser sends forms with `Origin: null`, and their origin could not be checked.
     (b"referrer-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
 ]
-_OF_ASSETS: Final = [(b"cache-control", b"no-cache")]
+_ASSET_HEADERS: Final = [(b"cache-control", b"no-cache")]
 
 _PAGE: Final = f"""<!DOCTYPE html>
 <html lang="en">
@@ -78,12 +78,12 @@ class DocumentPage(OpenAPIRenderPlugin):
 
 
 @get("/docs/start.js", include_in_schema=False, sync_to_thread=False)
-def swagger_start_script() -> Response[bytes]:
+def get_swagger_start_script() -> Response[bytes]:
     """Return the script that starts Swagger UI."""
     return Response(_START.encode(), media_type="text/javascript")
 
 
-def common_headers(hsts_max_age_seconds: int) -> list[tuple[str, str]]:
+def build_common_headers(hsts_max_age_seconds: int) -> list[tuple[str, str]]:
     """Return the headers of all responses. If `hsts_max_age_seconds` is 0, HSTS is not sent."""
     headers = [
         ("x-content-type-options", "nosniff"),
@@ -95,15 +95,15 @@ def common_headers(hsts_max_age_seconds: int) -> list[tuple[str, str]]:
     return headers
 
 
-def framework_headers(
+def build_framework_headers(
     headers: Iterable[tuple[bytes, bytes]],
     path: str,
 ) -> list[tuple[bytes, bytes]]:
     """Return the headers to add to a response of the framework. They depend on the response's headers and the path."""
-    found = {name.lower(): value for name, value in headers}
-    content_type = found.get(b"content-type", b"")
+    names = {name.lower(): value for name, value in headers}
+    content_type = names.get(b"content-type", b"")
     if content_type.startswith(b"text/html"):
-        return _OF_CONSOLE if path.startswith(CONSOLE_PATH) else _OF_PAGES
-    if b"etag" in found:
-        return _OF_ASSETS
+        return _CONSOLE_HEADERS if path.startswith(CONSOLE_PATH) else _PAGE_HEADERS
+    if b"etag" in names:
+        return _ASSET_HEADERS
     return [NO_STORE]

@@ -12,17 +12,18 @@ from typing import Final
 
 INSTANT_MIN: Final = datetime(1900, 1, 1, tzinfo=UTC)
 INSTANT_MAX: Final = datetime(2200, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
-"""Bounds of the instants in a ledger. Drivers store years at the limits of the type as infinity."""
+"""Minimum and maximum of the instants in a ledger. Years at the limits of the type are excluded, because drivers store
+them as infinity."""
 
 FUTURE_TOLERANCE_MAX: Final = timedelta(days=1)
-"""Maximum value of the setting for timestamps ahead of the clock. Lists of entries rely on it."""
+"""Maximum value of the setting for timestamps ahead of the clock. Queries of lists rely on this maximum."""
 
 MICROSECOND: Final = timedelta(microseconds=1)
 
 TEXT_LENGTH_MAX: Final = 64
 
 _INSTANT: Final = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)"  # a date, alone or with
+    r"(\d{4})-(\d\d)-(\d\d)"  # a date, alone or followed by
     r"(?:[Tt ](\d\d)([:-])(\d\d)(?:\5(\d\d)(?:[.,](\d+))?)?"  # a time; "-" may separate its parts
     r"\s?([Zz]|[+-]\d\d(?::?[0-5]\d)?)?)?",
     re.ASCII,
@@ -38,7 +39,7 @@ def parse_instant(text: str, zone: tzinfo | None) -> datetime:
 
     Args:
         text: the text from the client.
-        zone: the zone of a text without one; None means the machine's zone (TZ).
+        zone: the time zone of a text that contains no offset; None means the machine's zone (TZ).
 
     Returns:
         The instant in UTC, truncated to microseconds.
@@ -69,7 +70,7 @@ def parse_instant(text: str, zone: tzinfo | None) -> datetime:
     # This comes before any zone arithmetic, which overflows at the limits of the calendar.
     if not INSTANT_MIN.year <= local.year <= INSTANT_MAX.year:
         raise InstantError(_YEARS)
-    instant = _with_zone(local, offset, zone)
+    instant = _apply_zone(local, offset, zone)
     if not INSTANT_MIN <= instant <= INSTANT_MAX:
         raise InstantError(_YEARS)
     return instant
@@ -83,7 +84,7 @@ def format_instant(instant: datetime) -> str:
 _YEARS: Final = f"must be in the years {INSTANT_MIN.year} to {INSTANT_MAX.year}"
 
 
-def _with_zone(local: datetime, offset: str | None, zone: tzinfo | None) -> datetime:
+def _apply_zone(local: datetime, offset: str | None, zone: tzinfo | None) -> datetime:
     if offset is None:
         # astimezone() assumes that a naive value is in the machine's zone.
         return (local if zone is None else local.replace(tzinfo=zone)).astimezone(UTC)

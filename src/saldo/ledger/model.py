@@ -23,7 +23,7 @@ SEQ_MAX: Final = 2**63 - 1
 """Greatest position in a shard's log that a bigint holds."""
 
 
-def shard_of(user_id: int) -> int:
+def compute_shard(user_id: int) -> int:
     """Return the shard whose log contains the user's entries."""
     return user_id % SHARDS
 
@@ -37,7 +37,8 @@ class Kind(IntEnum):
 
 
 class Outcome(IntEnum):
-    """The outcome of a request. Refusals are values and not exceptions. Numbers below 10 are recorded, and final."""
+    """The outcome of a request. Refusals are values and not exceptions. Outcomes with numbers below 10 are recorded in
+    the log and final."""
 
     POSTED = 0
     INSUFFICIENT_FUNDS = 1
@@ -60,7 +61,7 @@ class TransactionRequest(NamedTuple):
 
     Attributes:
         amount: signed minor units, above zero for a deposit and below zero for a withdrawal. It is never zero.
-        timestamp: the time at which it takes effect; None means that the ledger chooses it.
+        timestamp: the time at which the transaction takes effect; None means that the ledger chooses the time.
     """
 
     uuid: UUID
@@ -100,7 +101,8 @@ class Decision(NamedTuple):
     """The ledger's decision about one request.
 
     The fields from `user_id` to `recorded_at` are those of the entry under the request's uuid. For a recorded or
-    replayed outcome that is the request's own entry, for a conflict the other one's. Without an entry they are None.
+    replayed outcome, this is the request's own entry. For a conflict, it is the entry of another request. If there is
+    no entry, the fields are None.
     """
 
     outcome: Outcome
@@ -114,7 +116,7 @@ class Decision(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class LedgerLimits:
     """The rules that a ledger's operator can set."""
 
     balance_max: int = BALANCE_MAX
@@ -124,19 +126,19 @@ class Limits:
     late_batch_entries_max: int = 20_000
 
 
-def differing_fields(request: TransactionRequest, recorded: Decision | Entry) -> list[str]:
+def find_differing_fields(request: TransactionRequest, recorded: Decision | Entry) -> list[str]:
     """Return the names of the request's fields that differ from the entry under its uuid.
 
     A timestamp that the request omits matches any timestamp. Otherwise the two must be equal.
     """
-    differing = []
+    field_names = []
     if request.user_id != recorded.user_id:
-        differing.append("user_id")
+        field_names.append("user_id")
     amount = recorded.amount or 0
     if (request.amount > 0) != (amount > 0):
-        differing.append("type")
+        field_names.append("type")
     if abs(request.amount) != abs(amount):
-        differing.append("amount")
+        field_names.append("amount")
     if request.timestamp is not None and request.timestamp != recorded.timestamp:
-        differing.append("timestamp")
-    return differing
+        field_names.append("timestamp")
+    return field_names

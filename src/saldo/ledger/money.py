@@ -12,7 +12,8 @@ BALANCE_MAX: Final = 10**17
 """Maximum balance, in minor units. The sum of a balance and an amount stays far within a bigint."""
 
 TEXT_LENGTH_MAX: Final = 40
-"""Maximum length of a text that is parsed as an amount. Every amount fits, and long texts cost no processor time."""
+"""Maximum length of a text that is parsed as an amount. Every amount fits. Longer texts are rejected before they are
+parsed, so that they cost no processor time."""
 
 _AMOUNT: Final = re.compile(r"([0-9]+)(?:\.([0-9]+))?", re.ASCII)
 

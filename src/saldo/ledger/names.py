@@ -40,8 +40,8 @@ _KEYCAP: Final = "\u20e3"
 
 
 COMPOSITION_FACTOR_MAX: Final = 4
-"""Maximum number of characters that composing (NFC) makes into one. A text that is longer than this multiple of a
-name's maximum length is too long however it is composed."""
+"""Maximum number of characters that composition (NFC) combines into one. A text that is longer than this multiple of a
+name's maximum length is too long even after composition."""
 
 
 class InvalidNameError(ValueError):
@@ -58,7 +58,7 @@ def normalize_name(text: str) -> str:
     """
     name = unicodedata.normalize("NFC", text.strip(_SPACES))
     for position, character in enumerate(name):
-        reason = _refusal(name, position)
+        reason = _forbidden_character_reason(name, position)
         if reason is not None:
             raise InvalidNameError(
                 f"must not contain {describe_character(character)}: it is {reason}"
@@ -78,11 +78,11 @@ def describe_character(character: str) -> str:
     return f"U+{ord(character):04X} {name}".rstrip()
 
 
-def _refusal(name: str, position: int) -> str | None:
-    """Return the reason why the character at a position is not allowed there; None if it is."""
+def _forbidden_character_reason(name: str, position: int) -> str | None:
+    """Return the reason why the character at a position is not allowed there; None if it is allowed."""
     character = name[position]
     if character in _JOINERS:
-        return None if _joins(name, position) else "an invisible character"
+        return None if _is_joiner_allowed(name, position) else "an invisible character"
     if character in (_TEXT_STYLE, _EMOJI_STYLE):
         return None if _is_style_selector(name, position) else "an invisible character"
     if character in _BLANK or _is_variation_selector(character):
@@ -93,8 +93,9 @@ def _refusal(name: str, position: int) -> str | None:
     return _REFUSED.get(category)
 
 
-def _joins(name: str, position: int) -> bool:
-    """Return whether a joiner shapes the characters around it, as in Persian and Hindi words and in some emoji."""
+def _is_joiner_allowed(name: str, position: int) -> bool:
+    """Return whether the zero-width joiner or non-joiner at `position` affects how its neighbours are drawn, as in
+    Persian and Hindi words and some emoji."""
     before, after = name[:position].rstrip(_EMOJI_STYLE)[-1:], name[position + 1 : position + 2]
     if not before or not after or after in _JOINERS:
         return False
@@ -117,7 +118,7 @@ def _is_style_selector(name: str, position: int) -> bool:
 
 
 def _is_pictograph(character: str) -> bool:
-    # Sk: the five skin tones.
+    # The category Sk contains the five skin tones of emoji.
     return not character.isascii() and unicodedata.category(character) in ("So", "Sk", "Sm")
 
 

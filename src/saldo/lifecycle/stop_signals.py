@@ -11,12 +11,13 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
-def signals_blocked() -> Iterator[None]:
+def block_signals() -> Iterator[None]:
     """Block the stop signals for the processes that are started inside, until they call `unblock_signals`.
 
     Ctrl-C reaches all processes of a terminal. A process that is still loading its code would end with a traceback.
     """
-    # Otherwise the tracker starts with the first process, and unblocks the signals then.
+    # The start of the resource tracker unblocks the signals. It is started here, because it would otherwise start with
+    # the first process.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:

@@ -17,15 +17,15 @@ async def cancel_until_ended(tasks: Iterable[asyncio.Task[None]]) -> None:
     Cancelling once is not always enough: the driver can turn a cancellation into an error of its own while a connection
     breaks, and a task that retries after errors would go on for ever.
     """
-    left = {*tasks}
-    while left:
-        for task in left:
+    running_tasks = {*tasks}
+    while running_tasks:
+        for task in running_tasks:
             task.cancel()
-        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_SECONDS)
+        _, running_tasks = await asyncio.wait(running_tasks, timeout=CANCEL_AGAIN_SECONDS)
 
 
 @asynccontextmanager
-async def running_task(work: Coroutine[Any, Any, None], *, name: str) -> AsyncIterator[None]:
+async def run_task(work: Coroutine[Any, Any, None], *, name: str) -> AsyncIterator[None]:
     """Run a coroutine as a background task inside the block, and cancel it at the end."""
     task = asyncio.create_task(work, name=name)
     try:

@@ -19,7 +19,7 @@ class TracedRequest(NamedTuple):
 
     Attributes:
         context: the context of the request's span (`saldo.observability.tracing.Tracing.current`).
-        queued_at: the time at which it was queued (`time.monotonic`).
+        queued_at: the time at which the request was queued (`time.monotonic`).
     """
 
     context: Any
@@ -34,7 +34,8 @@ class BatchReport(NamedTuple):
         taken_at: the time at which the lane took the batch.
         sent_at: the time at which the lane had a connection and sent the batch.
         done_at: the time at which the outcomes were known.
-        lock_wait_seconds: the time for which the database waited for batches of other processes.
+        lock_wait_seconds: the time for which the batch waited in the database for locks that batches of other processes
+            held.
     """
 
     lane: int
@@ -57,11 +58,11 @@ class SlowBatches:
         self._seconds = seconds
         self._lines = LogRateLimiter(SLOW_LOG_INTERVAL_SECONDS)
 
-    def record(self, batch: BatchReport) -> None:
-        """Log the batch if it was slow and the last line is long enough ago."""
+    def record_batch(self, batch: BatchReport) -> None:
+        """Log the batch if it was slow, unless the last line was logged less than `SLOW_LOG_INTERVAL_SECONDS` ago."""
         if batch.done_at - batch.taken_at < self._seconds:
             return
-        left_out = self._lines.take()
+        left_out = self._lines.take_turn()
         if left_out is not None:
             _log.warning(
                 "slow batch",

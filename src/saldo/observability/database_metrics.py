@@ -1,7 +1,8 @@
 """Metrics that are queried from the database at each scrape.
 
-The relay is another process, perhaps on another machine, so every service reports the same numbers. Dashboards must use
-the maximum over all services and not the sum. Values that can't be queried are omitted. Labels contain no URLs.
+Every service reports the same numbers, because they come from the database and not from the processes of the service.
+Dashboards must therefore use the maximum over all services and not the sum. Values that can't be queried are omitted.
+Labels contain no URLs.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ class DatabaseMetrics(NamedTuple):
 
     Attributes:
         roundtrip_seconds: duration of a query to the database; None if the database does not respond.
-        audited: whether the audit in the background is enabled.
+        is_audited: whether the audit in the background is enabled.
         decimals: decimals of the currency.
     """
 
@@ -116,42 +117,42 @@ class DatabaseMetrics(NamedTuple):
     webhooks: Sequence[WebhookFigures]
     ledger: LedgerFigures | None
     audit: AuditFigures | None
-    audited: bool
+    is_audited: bool
     seals: SealFigures | None
     decimals: int
     disk: DiskValues | None
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metric families, as a collector of `prometheus_client`."""
-        yield from _database(self.roundtrip_seconds, self.disk)
-        yield from _sinks(self.sinks)
-        yield from _webhooks(self.webhooks)
+        yield from _server_metrics(self.roundtrip_seconds, self.disk)
+        yield from _sink_metrics(self.sinks)
+        yield from _webhook_metrics(self.webhooks)
         if self.ledger is not None:
-            yield from _ledger(self.ledger, self.decimals)
+            yield from _ledger_metrics(self.ledger, self.decimals)
         if self.audit is not None:
-            yield from _audit(self.audit, audited=self.audited)
+            yield from _audit_metrics(self.audit, is_audited=self.is_audited)
         if self.seals is not None:
-            yield from _seals(self.seals)
+            yield from _seal_metrics(self.seals)
 
 
-def _gauge(name: str, text: str, value: float) -> Metric:
+def _create_gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, text, value=value)
 
 
-def _database(roundtrip_seconds: float | None, disk: DiskValues | None) -> Iterator[Metric]:
+def _server_metrics(roundtrip_seconds: float | None, disk: DiskValues | None) -> Iterator[Metric]:
     up = roundtrip_seconds is not None
-    yield _gauge("saldo_database_up", "Whether the database accepts writes.", up)
+    yield _create_gauge("saldo_database_up", "Whether the database accepts writes.", up)
     if roundtrip_seconds is not None:
-        yield _gauge(
+        yield _create_gauge(
             "saldo_database_roundtrip_seconds",
             "Round-trip time of a query to the database.",
             roundtrip_seconds,
         )
     if disk is not None:
-        yield _gauge(
+        yield _create_gauge(
             "saldo_data_disk_free_bytes", "Free space on the disk of the data directory.", disk.free
         )
-        yield _gauge(
+        yield _create_gauge(
             "saldo_data_disk_size_bytes", "Size of the disk of the data directory.", disk.total
         )
 
@@ -197,7 +198,7 @@ _SINK_METRICS = (
 )
 
 
-def _sinks(sinks: Sequence[SinkFigures]) -> Iterator[Metric]:
+def _sink_metrics(sinks: Sequence[SinkFigures]) -> Iterator[Metric]:
     for family, name, text, attribute in _SINK_METRICS if sinks else ():
         metric = family(name, text, labels=["sink"])
         for sink in sinks:
@@ -205,7 +206,7 @@ def _sinks(sinks: Sequence[SinkFigures]) -> Iterator[Metric]:
         yield metric
 
 
-def _webhooks(webhooks: Sequence[WebhookFigures]) -> Iterator[Metric]:
+def _webhook_metrics(webhooks: Sequence[WebhookFigures]) -> Iterator[Metric]:
     if not webhooks:
         return
     attempts = CounterMetricFamily(
@@ -235,35 +236,35 @@ def _webhooks(webhooks: Sequence[WebhookFigures]) -> Iterator[Metric]:
     yield from (attempts, deliveries, oldest, disabled)
 
 
-def _ledger(ledger: LedgerFigures, decimals: int) -> Iterator[Metric]:
+def _ledger_metrics(ledger: LedgerFigures, decimals: int) -> Iterator[Metric]:
     entries = GaugeMetricFamily(
         "saldo_ledger_entries", "Transactions in the log, by outcome.", labels=["outcome"]
     )
     entries.add_metric(["posted"], ledger.posted_entries)
     entries.add_metric(["refused"], ledger.refused_entries)
-    yield _gauge("saldo_ledger_users", "Number of users.", ledger.users)
+    yield _create_gauge("saldo_ledger_users", "Number of users.", ledger.users)
     yield entries
-    yield _gauge(
+    yield _create_gauge(
         "saldo_ledger_balance",
         "Sum of all balances, in units of the currency.",
         ledger.balance / 10**decimals,
     )
-    yield _gauge(
+    yield _create_gauge(
         "saldo_ledger_seconds_behind",
         "Age of the oldest entry that is not included in the ledger's metrics yet.",
         ledger.seconds_behind,
     )
 
 
-def _audit(audit: AuditFigures, *, audited: bool) -> Iterator[Metric]:
-    yield _gauge(
+def _audit_metrics(audit: AuditFigures, *, is_audited: bool) -> Iterator[Metric]:
+    yield _create_gauge(
         "saldo_audit_faults",
         "Faults of the ledger that the audit found and nobody has acknowledged.",
         audit.faults,
     )
-    if not audited:
+    if not is_audited:
         return
-    yield _gauge(
+    yield _create_gauge(
         "saldo_audit_active", "Whether the audit in the background is running.", audit.is_active
     )
     yield CounterMetricFamily(
@@ -274,22 +275,24 @@ def _audit(audit: AuditFigures, *, audited: bool) -> Iterator[Metric]:
         "Entries that the audit has checked, in all rounds.",
         value=audit.entries,
     )
-    yield _gauge(
+    yield _create_gauge(
         "saldo_audit_round_progress_ratio",
         "Share of the shards that the current round has completed.",
         audit.shard / 64,
     )
     if audit.round_age_seconds is not None:
-        yield _gauge(
+        yield _create_gauge(
             "saldo_audit_round_age_seconds",
             "Time since the last complete round of the audit.",
             audit.round_age_seconds,
         )
 
 
-def _seals(seals: SealFigures) -> Iterator[Metric]:
-    yield _gauge("saldo_sealed_entries", "Entries of the log that are sealed.", seals.entries)
-    yield _gauge(
+def _seal_metrics(seals: SealFigures) -> Iterator[Metric]:
+    yield _create_gauge(
+        "saldo_sealed_entries", "Entries of the log that are sealed.", seals.entries
+    )
+    yield _create_gauge(
         "saldo_seals_seconds_behind",
         "Age of the oldest entry that is not sealed.",
         seals.seconds_behind,

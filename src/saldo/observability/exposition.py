@@ -13,7 +13,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import REGISTRY
 
-from saldo.observability.worker_metrics import worker_pids
+from saldo.observability.worker_metrics import list_worker_pids
 
 
 class Collector(Protocol):
@@ -30,29 +30,30 @@ class Exposition(NamedTuple):
 
 
 def render_metrics(
-    accept: str, version: str, figures: Collector, *, several_processes: bool
+    accept: str, version: str, collector: Collector, *, has_several_processes: bool
 ) -> Exposition:
     """Return the metrics in the format that the scraper accepts.
 
     Args:
-        accept: the header of the request. OpenMetrics is used if it asks for that.
-        figures: metrics that the processes don't count themselves.
+        accept: the Accept header of the request. OpenMetrics is used if the header asks for it.
+        collector: metrics that are not counted by the processes but queried from the database.
     """
     registry: Any = REGISTRY
-    if several_processes:
+    if has_several_processes:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        registry.register(_Processes())
+        registry.register(_ProcessesCollector())
     try:
         encode, content_type = choose_encoder(accept)
     except (TypeError, ValueError):  # the library raises these for a malformed version
         encode, content_type = choose_encoder("")
     return Exposition(
-        encode(_Together([registry, figures, _BuildInfoCollector(version)])), content_type
+        encode(_CombinedCollector([registry, collector, _BuildInfoCollector(version)])),
+        content_type,
     )
 
 
-class _Together:
+class _CombinedCollector:
     """A collector that combines the metrics of several collectors."""
 
     def __init__(self, collectors: Iterable[Collector]) -> None:
@@ -63,12 +64,12 @@ class _Together:
             yield from each.collect()
 
 
-class _Processes:
+class _ProcessesCollector:
     """Process metrics of all workers, by process id. The workers' metric files don't contain them."""
 
     def collect(self) -> Iterator[Metric]:
         families: dict[str, Metric] = {}
-        for pid in worker_pids():
+        for pid in list_worker_pids():
             # A worker that has just died yields no metrics.
             for metric in ProcessCollector(pid=partial(str, pid), registry=None).collect():
                 empty = Metric(metric.name, metric.documentation, metric.type)
@@ -85,6 +86,10 @@ class _BuildInfoCollector:
         self._version = version
 
     def collect(self) -> Iterator[Metric]:
-        info = GaugeMetricFamily("saldo_build_info", "1.", labels=["version", "python"])
+        info = GaugeMetricFamily(
+            "saldo_build_info",
+            "Versions of Saldo and Python, as labels; the value is always 1.",
+            labels=["version", "python"],
+        )
         info.add_metric([self._version, platform.python_version()], 1)
         yield info

@@ -24,16 +24,16 @@ _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-
 REQUEST: Final[ContextVar[tuple[str, bytes | None] | None]] = ContextVar(
     "saldo request", default=None
 )
-"""The request that the running task processes: its id, and the client's traceparent, unparsed. It is a plain tuple,
-because one is made for every request and is rarely read."""
+"""The request that the running task processes: its id, and the client's traceparent, unparsed. The value is a plain
+tuple, because it is created for every request and rarely read."""
 
 TRACE_ID: Final[ContextVar[str | None]] = ContextVar("saldo trace", default=None)
 """The trace of the running task's spans, in hexadecimal; None if the task is not traced."""
 
 
-def set_up(level: str, format_: LogFormat) -> None:
+def configure_logging(level: str, format_: LogFormat) -> None:
     """Configure all loggers of this process, including those of libraries."""
-    readable = format_ == "console" or (format_ == "auto" and sys.stderr.isatty())
+    is_readable = format_ == "console" or (format_ == "auto" and sys.stderr.isatty())
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -41,12 +41,12 @@ def set_up(level: str, format_: LogFormat) -> None:
         _add_request,
         structlog.processors.StackInfoRenderer(),
     ]
-    last: Processor = (
-        # Plain tracebacks, because the pretty ones print local variables, which contain names and amounts.
+    renderer: Processor = (
+        # Tracebacks are plain, because the pretty ones print local variables, which contain names and amounts.
         structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
         )
-        if readable
+        if is_readable
         else structlog.processors.JSONRenderer()
     )
     structlog.configure(
@@ -63,13 +63,13 @@ def set_up(level: str, format_: LogFormat) -> None:
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
                 redact_rows,
-                last,
+                renderer,
             ],
         )
     )
     # At debug level, libraries log what they send and receive: events with amounts, passwords of brokers.
-    of_libraries = max(logging.getLevelNamesMapping()[level.upper()], logging.INFO)
-    logging.basicConfig(level=of_libraries, handlers=[handler], force=True)
+    library_level = max(logging.getLevelNamesMapping()[level.upper()], logging.INFO)
+    logging.basicConfig(level=library_level, handlers=[handler], force=True)
     logging.getLogger("saldo").setLevel(level.upper())
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
@@ -100,9 +100,9 @@ def _add_request(_: Any, __: str, event: EventDict) -> EventDict:
     if request is not None:
         event["request_id"], traceparent = request
         if traceparent is not None:
-            found = _TRACEPARENT.fullmatch(traceparent.decode("latin-1"))
-            if found is not None:
-                event["trace_id"], event["parent_span_id"] = found.groups()
+            match = _TRACEPARENT.fullmatch(traceparent.decode("latin-1"))
+            if match is not None:
+                event["trace_id"], event["parent_span_id"] = match.groups()
     trace_id = TRACE_ID.get()
     if trace_id is not None:
         event["trace_id"] = trace_id
@@ -110,7 +110,8 @@ def _add_request(_: Any, __: str, event: EventDict) -> EventDict:
 
 
 class LogRateLimiter:
-    """A rate limiter of log lines. If everything is slow, a line for each occurrence would make it slower."""
+    """Limits how often a recurring log line is written. When everything is slow, logging each occurrence would slow the
+    service down further."""
 
     def __init__(self, seconds: float) -> None:
         """
@@ -119,14 +120,14 @@ class LogRateLimiter:
         """
         self._seconds = seconds
         self._next_at = 0.0
-        self._left_out = 0
+        self._omitted_lines = 0
 
-    def take(self) -> int | None:
-        """Return the number of lines omitted since the last one; None if this line must be omitted, too."""
+    def take_turn(self) -> int | None:
+        """Return the number of lines omitted since the last written line; None if this line must be omitted, too."""
         now = time.monotonic()
         if now < self._next_at:
-            self._left_out += 1
+            self._omitted_lines += 1
             return None
-        count, self._left_out = self._left_out, 0
+        count, self._omitted_lines = self._omitted_lines, 0
         self._next_at = now + self._seconds
         return count

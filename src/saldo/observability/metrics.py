@@ -51,7 +51,7 @@ QUEUE_LIMIT = Gauge(
 )
 QUEUE_ADMISSION_LIMIT = Gauge(
     "saldo_queue_admission_limit_requests",
-    "Current admission limit: the number of requests up to which single ones are admitted.",
+    "Current admission limit: single requests are admitted while fewer requests than this wait.",
     multiprocess_mode="livesum",
 )
 LANES = Gauge("saldo_lanes", "Number of lanes.", multiprocess_mode="livesum")

@@ -15,13 +15,14 @@ from saldo.observability.metrics import (
     QUEUE_REQUESTS,
 )
 
-LOOK_SECONDS = 0.1
+SAMPLE_SECONDS = 0.1
 UPDATE_SECONDS = 5.0
-"""Interval of updates of the lag and of the pools. The reported lag is the greatest since the last update."""
+"""Interval at which the gauges of the lag and of the pools are updated. The reported lag is the greatest since the last
+update."""
 
 
 class SampledAdmission(Protocol):
-    """The part of the admission limit that is sampled."""
+    """The properties of the admission limit that are sampled."""
 
     limit: int
 
@@ -30,7 +31,8 @@ class SampledAdmission(Protocol):
 
 
 class SampledEngine(Protocol):
-    """The part of the engine that is sampled. While a batch hangs, the queue fills, and no lane could report it."""
+    """The properties of the engine that are sampled. The lanes don't report them, because a lane could not do so while
+    its batch hangs."""
 
     @property
     def admission(self) -> SampledAdmission: ...
@@ -41,7 +43,7 @@ class SampledEngine(Protocol):
 
 
 class PoolStatus(Protocol):
-    """The part of a connection pool (asyncpg's) that is sampled."""
+    """The methods of a connection pool (asyncpg's) that are sampled."""
 
     def get_size(self) -> int: ...
     def get_idle_size(self) -> int: ...
@@ -50,20 +52,20 @@ class PoolStatus(Protocol):
 async def sample_runtime(engine: SampledEngine, pools: Mapping[str, PoolStatus]) -> None:
     """Update the gauges of the event loop, the queue and the pools until cancelled."""
     loop = asyncio.get_running_loop()
-    worst, tell_at = 0.0, 0.0
+    lag_max, next_update_at = 0.0, 0.0
     while True:
-        due = loop.time() + LOOK_SECONDS
-        await asyncio.sleep(LOOK_SECONDS)
+        due = loop.time() + SAMPLE_SECONDS
+        await asyncio.sleep(SAMPLE_SECONDS)
         now = loop.time()
-        worst = max(worst, now - due)
+        lag_max = max(lag_max, now - due)
         QUEUE_REQUESTS.set(engine.admission.waiting_requests)
         QUEUE_ADMISSION_LIMIT.set(engine.admission.limit)
         LANES.set(engine.lanes)
         LANES_BUSY.set(engine.lanes_busy)
-        if now < tell_at:
+        if now < next_update_at:
             continue
-        LOOP_LAG.set(worst)
-        worst, tell_at = 0.0, now + UPDATE_SECONDS
+        LOOP_LAG.set(lag_max)
+        lag_max, next_update_at = 0.0, now + UPDATE_SECONDS
         for name, pool in pools.items():
             idle = pool.get_idle_size()
             POOL_CONNECTIONS.labels(name, "idle").set(idle)

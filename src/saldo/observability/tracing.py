@@ -28,11 +28,12 @@ from saldo.observability.logs import TRACE_ID
 
 TRACEPARENT: Final = b"traceparent"
 
-Application = Callable[[Any, Any, Any], Awaitable[None]]
+AsgiApplication = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class WrappedRequest(Protocol):
-    """The part of a request's state that the wrapper of an application needs (`saldo.http.request_state`)."""
+    """The fields of a request's state that `Tracing.wrap_application` uses. They are implemented by
+    `saldo.http.request_state`."""
 
     route: str | None
     is_wrapped: bool
@@ -44,8 +45,8 @@ class Tracing:
     def __init__(self, processor: SpanProcessor, version: str, ratio: float) -> None:
         """
         Args:
-            ratio: the share of requests, and of the relay's batches, that start a trace. It does not apply to requests
-                whose client has decided.
+            ratio: the share of requests, and of the relay's batches, that start a trace. The share does not apply to
+                requests whose client has decided by its traceparent.
         """
         self._ratio = ratio
         # Whether a trace starts is decided in this class and not by a sampler, which costs as much as a span.
@@ -58,8 +59,8 @@ class Tracing:
         self._propagator = TraceContextTextMapPropagator()
 
     @classmethod
-    def to_collector(cls, url: str, version: str, ratio: float) -> Tracing:
-        """Create a tracer that exports to a collector by OTLP over HTTP, from a thread of its own."""
+    def create_exporting(cls, url: str, version: str, ratio: float) -> Tracing:
+        """Create a tracer that exports spans to a collector by OTLP over HTTP, in a background thread."""
         session = requests.Session()
         # A proxy from the environment (HTTP_PROXY) can't reach a collector on this machine.
         session.trust_env = not _is_loopback(urlsplit(url).hostname or "")
@@ -70,37 +71,38 @@ class Tracing:
         """Export the remaining spans. This takes some seconds if the collector does not respond."""
         self._provider.shutdown()
 
-    def wrap(
+    def wrap_application(
         self,
-        application: Application,
-        follows: Callable[[Any], bool],
-        state_of: Callable[[Any], WrappedRequest],
-    ) -> Application:
+        application: AsgiApplication,
+        trusts_traceparent: Callable[[Any], bool],
+        get_state: Callable[[Any], WrappedRequest],
+    ) -> AsgiApplication:
         """Return the ASGI application with a span for each traced request.
 
         Args:
-            follows: decides whether the client of a request may choose by its traceparent if the request is traced.
-                Unknown clients may not, since they could have all their requests traced.
-            state_of: returns the state of a request from its scope.
+            trusts_traceparent: returns whether the client of a request may decide by its traceparent whether the
+                request is traced. Unknown clients must not decide, because they could have all their requests traced.
+            get_state: returns the state of a request from its scope.
         """
 
-        def call(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
+        def call_traced(scope: Any, receive: Any, send: Any) -> Awaitable[None]:
             parent = next((value for name, value in scope["headers"] if name == TRACEPARENT), None)
-            if parent is not None and not follows(scope):
+            if parent is not None and not trusts_traceparent(scope):
                 parent = None
-            if parent is None and not self._begins():
+            if parent is None and not self._should_trace():
                 return application(scope, receive, send)
-            return self._trace(application, parent, state_of(scope), scope, receive, send)
+            return self._trace_request(application, parent, get_state(scope), scope, receive, send)
 
-        return call
+        return call_traced
 
-    def _begins(self) -> bool:
-        """Return whether to trace work for which no client has decided."""
+    def _should_trace(self) -> bool:
+        """Return whether to trace work for which no client has decided. The choice is random, with the probability
+        `ratio`."""
         return random.random() < self._ratio  # noqa: S311
 
-    async def _trace(
+    async def _trace_request(
         self,
-        application: Application,
+        application: AsgiApplication,
         parent: bytes | None,
         state: WrappedRequest,
         scope: Any,
@@ -128,7 +130,7 @@ class Tracing:
             if span.is_recording():
                 TRACE_ID.set(trace.format_trace_id(span.get_span_context().trace_id))
 
-            async def send_on(message: Any) -> None:
+            async def send_and_record_status(message: Any) -> None:
                 if message["type"] == "http.response.start":
                     status = message["status"]
                     span.set_attribute("http.response.status_code", status)
@@ -136,37 +138,44 @@ class Tracing:
                         span.set_status(trace.StatusCode.ERROR)
                 await send(message)
 
-            await application(scope, receive, send_on)
+            await application(scope, receive, send_and_record_status)
             # The route is known only now. An unknown path has none, because the names of spans must be few.
             if state.route:
                 span.update_name(f"{scope['method']} {state.route}")
                 span.set_attribute("http.route", state.route)
 
-    def current(self) -> Any | None:
+    def get_current_context(self) -> Any | None:
         """Return the context of the running task's request; None if it is not traced."""
         span = trace.get_current_span()
         return trace.set_span_in_context(span) if span.is_recording() else None
 
-    def batch(self, traced: Sequence[TracedRequest], batch: BatchReport) -> None:
-        """Make the spans of each traced request in a batch: its wait, the batch, and within it the database."""
+    def record_batch(self, traced_requests: Sequence[TracedRequest], report: BatchReport) -> None:
+        """Make the spans of each traced request in a batch: one for the wait in the queue, one for the batch, and
+        within the batch one for the database."""
         # Spans use the wall clock.
         offset = time.time_ns() - time.monotonic_ns()
 
-        def at(moment: float) -> int:
+        def to_wall_clock_ns(moment: float) -> int:
             return offset + int(moment * 1e9)
 
-        taken, sent, done = at(batch.taken_at), at(batch.sent_at), at(batch.done_at)
-        parts = {
-            "saldo.lane": batch.lane,
-            "saldo.requests": batch.requests,
-            "saldo.lock_wait_seconds": batch.lock_wait_seconds,
+        taken_ns, sent_ns, done_ns = (
+            to_wall_clock_ns(report.taken_at),
+            to_wall_clock_ns(report.sent_at),
+            to_wall_clock_ns(report.done_at),
+        )
+        attributes = {
+            "saldo.lane": report.lane,
+            "saldo.requests": report.requests,
+            "saldo.lock_wait_seconds": report.lock_wait_seconds,
         }
-        for context, queued_at in traced:
-            self._span("queue", context, at(queued_at), taken, {})
-            within = self._span("batch", context, taken, done, parts)
-            self._span("database", within, sent, done, {"db.system.name": "postgresql"})
+        for context, queued_at in traced_requests:
+            self._record_span("queue", context, to_wall_clock_ns(queued_at), taken_ns, {})
+            batch_context = self._record_span("batch", context, taken_ns, done_ns, attributes)
+            self._record_span(
+                "database", batch_context, sent_ns, done_ns, {"db.system.name": "postgresql"}
+            )
 
-    def _span(
+    def _record_span(
         self, name: str, parent: Context, start: int, end: int, attributes: dict[str, Any]
     ) -> Context:
         span = self._tracer.start_span(name, parent, start_time=start, attributes=attributes)
@@ -174,14 +183,16 @@ class Tracing:
         return trace.set_span_in_context(span, parent)
 
     @contextmanager
-    def span(self, name: str, /, **attributes: Any) -> Iterator[None]:
+    def open_span(self, name: str, /, **attributes: Any) -> Iterator[None]:
         """Trace the work inside as a span, if it is selected for tracing."""
-        if not self._begins():
+        if not self._should_trace():
             yield
             return
-        named = {f"saldo.{key}": value for key, value in attributes.items()}
+        span_attributes = {f"saldo.{key}": value for key, value in attributes.items()}
         with (
-            self._tracer.start_as_current_span(name, attributes=named, **_NO_MESSAGES) as span,
+            self._tracer.start_as_current_span(
+                name, attributes=span_attributes, **_NO_MESSAGES
+            ) as span,
             _mark_failure(span),
         ):
             yield

@@ -16,19 +16,21 @@ from prometheus_client.multiprocess import mark_process_dead
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 PREFIX = "saldo-metrics-"
 LOCK = "lock"
-"""Name of the lock file, which is locked while the directory's service runs. prometheus-client reads only `*.db`."""
+"""Name of the lock file. The file is locked while the service that created the directory runs. prometheus-client reads
+only `*.db`."""
 
 STARTING_SECONDS_MAX = 60
-"""Age from which a directory without a lock file is a leftover. Before that a service may be about to create it."""
+"""Age in seconds above which a directory without a lock file counts as left over. A younger one may belong to a service
+that has not created its lock file yet."""
 
 
 @contextmanager
-def metrics_directory() -> Iterator[None]:
+def create_metrics_directory() -> Iterator[None]:
     """Provide a directory for the metrics of the workers that are started inside, and remove it at the end.
 
-    Directories of services that ended without removing theirs (by SIGKILL, or a power failure) are removed first.
+    Left-over directories of services that could not remove them (SIGKILL, power failure) are removed first.
     """
-    remove_left_over()
+    remove_leftover_directories()
     with tempfile.TemporaryDirectory(prefix=PREFIX) as directory, _hold_lock(Path(directory)):
         os.environ[VARIABLE] = directory
         try:
@@ -42,21 +44,21 @@ def forget_worker(pid: int) -> None:
     mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
-def worker_pids() -> list[int]:
+def list_worker_pids() -> list[int]:
     """Return the process ids of the workers that have gauges."""
-    found = Path(os.environ[VARIABLE]).glob("gauge_live*_*.db")
-    return sorted({int(path.stem.rpartition("_")[2]) for path in found})
+    paths = Path(os.environ[VARIABLE]).glob("gauge_live*_*.db")
+    return sorted({int(path.stem.rpartition("_")[2]) for path in paths})
 
 
-def remove_left_over() -> None:
+def remove_leftover_directories() -> None:
     """Remove the directories of services that no longer run. Directories of other accounts are kept."""
     for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with suppress(OSError):
-            if _is_left_over(directory):
+            if _is_leftover(directory):
                 shutil.rmtree(directory)
 
 
-def _is_left_over(directory: Path) -> bool:
+def _is_leftover(directory: Path) -> bool:
     if directory.is_symlink() or directory.stat().st_uid != os.geteuid():
         return False
     try:

@@ -35,21 +35,21 @@ class FieldError(ValueError):
     """Raised when a field is invalid. The message says which value is expected."""
 
 
-class InvalidError(Exception):
+class InvalidRequestError(Exception):
     """Raised when a request is invalid. It contains every fault that was found."""
 
     def __init__(self, faults: list[InvalidField], uuid: UUID | None = None) -> None:
-        super().__init__(summary(faults))
+        super().__init__(summarize_faults(faults))
         self.faults = faults
         self.uuid = uuid
         """The uuid of the transaction, if it could be read."""
 
 
-def summary(faults: Sequence[InvalidField]) -> str:
+def summarize_faults(faults: Sequence[InvalidField]) -> str:
     """Return the first faults in one line, with the number of further ones."""
-    named = [f"{fault.field} {fault.message}" for fault in faults[:FAULTS_IN_TEXT_MAX]]
-    left = len(faults) - len(named)
-    return "; ".join(named) + (f"; and {left} more" if left else "")
+    sentences = [f"{fault.field} {fault.message}" for fault in faults[:FAULTS_IN_TEXT_MAX]]
+    rest_count = len(faults) - len(sentences)
+    return "; ".join(sentences) + (f"; and {rest_count} more" if rest_count else "")
 
 
 class FaultCollector:
@@ -76,41 +76,41 @@ class FaultCollector:
         """Add faults that were found elsewhere."""
         self.faults.extend(faults)
 
-    def check_fields(self, fields: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    def check_fields(self, fields: Mapping[str, Any], expected: tuple[str, ...]) -> None:
         """Add a fault for each unknown field.
 
         Ignoring a misspelt field would be dangerous. It may have been meant as a timestamp, or as a restriction of a
         key.
         """
         for name in fields:
-            if name not in known:
-                message = f"is not a field of this request; its fields are {', '.join(known)}"
+            if name not in expected:
+                message = f"is not a field of this request; its fields are {', '.join(expected)}"
                 self.add(name[:FIELD_LENGTH_MAX], message)
 
-    def read(self, field: str, read: Callable[..., T], *arguments: Any) -> T | None:
-        """Return the value that `read` parses. If the value is invalid, add the fault and return None."""
+    def parse(self, field: str, parse: Callable[..., T], *arguments: Any) -> T | None:
+        """Return the value that `parse` parses. If the value is invalid, add the fault and return None."""
         try:
-            return read(*arguments)
+            return parse(*arguments)
         except (FieldError, MoneyError, InstantError) as error:
             self.add(field, str(error))
             return None
 
-    def fail(self, uuid: UUID | None = None) -> NoReturn:
+    def raise_error(self, uuid: UUID | None = None) -> NoReturn:
         """Raise the error with all faults.
 
         Args:
             uuid: The uuid of the transaction, if it could be read.
 
         Raises:
-            InvalidError: The request is invalid.
+            InvalidRequestError: The request is invalid.
         """
-        raise InvalidError(self.faults, uuid)
+        raise InvalidRequestError(self.faults, uuid)
 
     def raise_if_any(self) -> None:
         """Raise the error with all faults, if there are any.
 
         Raises:
-            InvalidError: The request is invalid.
+            InvalidRequestError: The request is invalid.
         """
         if self.faults:
-            self.fail()
+            self.raise_error()

@@ -12,20 +12,20 @@ from typing import Final
 from saldo.ledger.model import USER_ID_MAX
 from saldo.ledger.names import COMPOSITION_FACTOR_MAX, InvalidNameError, normalize_name
 from saldo.parsing.faults import FieldError
-from saldo.parsing.json_body import ABSENT, type_message
+from saldo.parsing.json_body import ABSENT, describe_type_fault
 
 UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f-\x9f\ud800-\udfff]")
 _DIGITS: Final = re.compile(r"[0-9]{1,30}", re.ASCII)
 
 
-def read_label(value: object, length_max: int) -> str:
+def parse_label(value: object, length_max: int) -> str:
     """Return the name of a user or of a key, normalized by `saldo.ledger.names`.
 
     Raises:
         FieldError: The value is not a valid name.
     """
     if type(value) is not str:
-        raise FieldError(type_message(value, "must be a string"))
+        raise FieldError(describe_type_fault(value, "must be a string"))
     length = f"must have 1 to {length_max} characters"
     # The length is checked first, because the time for normalizing a name grows with the square of its length.
     if not 1 <= len(value.strip()) <= length_max * COMPOSITION_FACTOR_MAX:
@@ -39,7 +39,7 @@ def read_label(value: object, length_max: int) -> str:
     return label
 
 
-def read_user_ids(value: object, users_max: int) -> list[int] | None:
+def parse_user_ids(value: object, users_max: int) -> list[int] | None:
     """Return the ids of the users that a key or webhook is limited to, sorted; None means all users.
 
     Raises:
@@ -49,7 +49,7 @@ def read_user_ids(value: object, users_max: int) -> list[int] | None:
         return None
     if not isinstance(value, list) or not 1 <= len(value) <= users_max:
         raise FieldError(f"must be a list of 1 to {users_max} user ids, or null for all users")
-    ids = {int(each) if isinstance(each, str) and _DIGITS.fullmatch(each) else 0 for each in value}
+    ids = {int(item) if isinstance(item, str) and _DIGITS.fullmatch(item) else 0 for item in value}
     if min(ids) < 1 or max(ids) > USER_ID_MAX:
         raise FieldError(
             f"must contain only whole numbers from 1 to {USER_ID_MAX}, as numbers or as strings of digits"

@@ -24,7 +24,7 @@ ABSENT: Final = object()
 """Value that stands for a field that is missing in an object. A field that is null has the value None."""
 
 
-def type_message(value: object, expectation: str) -> str:
+def describe_type_fault(value: object, expectation: str) -> str:
     """Return the message for a value of the wrong type, which distinguishes a missing field from null."""
     if value is ABSENT:
         return f"is missing: it {expectation}"
@@ -79,7 +79,7 @@ def parse_json(body: bytes, separators_max: int | None = None) -> Any:
         raise JsonError(f"must be JSON: {error}"[:300]) from None
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(pairs) > FIELDS_MAX:
         raise JsonError(f"has an object with {len(pairs)} fields; the maximum is {FIELDS_MAX}")
     fields: dict[str, Any] = {}
@@ -90,13 +90,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def _reject_constant(name: str) -> NoReturn:
     raise JsonError(f"must be JSON: {name} is not a JSON number")
 
 
 _decoder: Final = json.JSONDecoder(
-    object_pairs_hook=_object,
+    object_pairs_hook=_build_object,
     parse_float=JsonNumber,
     parse_int=JsonNumber,
-    parse_constant=_refuse_constant,
+    parse_constant=_reject_constant,
 )

@@ -12,8 +12,8 @@ from typing import Any, Final
 from saldo.auth.grants import SCOPES, Scope
 from saldo.ledger.instants import parse_instant
 from saldo.parsing.faults import FaultCollector, FieldError
-from saldo.parsing.fields import read_label, read_user_ids
-from saldo.parsing.json_body import ABSENT, type_message
+from saldo.parsing.fields import parse_label, parse_user_ids
+from saldo.parsing.json_body import ABSENT, describe_type_fault
 from saldo.parsing.transactions import parse_id, parse_object
 from saldo.settings.model import Settings
 from saldo.store.keys import NewKey
@@ -44,55 +44,55 @@ class KeyParserOptions:
     now: datetime
 
 
-def key_parser_options(settings: Settings) -> KeyParserOptions:
+def create_key_parser_options(settings: Settings) -> KeyParserOptions:
     """Return the options of the parsers, from the settings and the current time."""
     return KeyParserOptions(settings.tzinfo, settings.key_overlap_seconds, datetime.now(UTC))
 
 
-def parse_new_key(body: bytes, reading: KeyParserOptions) -> NewKey:
+def parse_new_key(body: bytes, options: KeyParserOptions) -> NewKey:
     """Parse a request to create a key.
 
     Raises:
-        InvalidError: The request is invalid. The error contains every fault.
+        InvalidRequestError: The request is invalid. The error contains every fault.
     """
-    return read_new_key(parse_object(body), reading)
+    return parse_new_key_fields(parse_object(body), options)
 
 
-def read_new_key(fields: Mapping[str, Any], reading: KeyParserOptions) -> NewKey:
+def parse_new_key_fields(fields: Mapping[str, Any], options: KeyParserOptions) -> NewKey:
     """Parse the fields of a request to create a key. JSON numbers must be passed as strings of digits.
 
     Raises:
-        InvalidError: The request is invalid. The error contains every fault.
+        InvalidRequestError: The request is invalid. The error contains every fault.
     """
     faults = FaultCollector()
     faults.check_fields(fields, CREATE_FIELDS)
-    name = faults.read("name", read_label, fields.get("name", ABSENT), NAME_LENGTH_MAX)
-    scopes = faults.read("scopes", _read_scopes, fields.get("scopes", ABSENT))
-    users = faults.read("user_ids", read_user_ids, fields.get("user_ids"), USERS_MAX)
-    networks = faults.read("networks", _read_networks, fields.get("networks"))
-    expires = faults.read("expires_at", _read_expiry, fields.get("expires_at"), reading)
+    name = faults.parse("name", parse_label, fields.get("name", ABSENT), NAME_LENGTH_MAX)
+    scopes = faults.parse("scopes", _parse_scopes_field, fields.get("scopes", ABSENT))
+    users = faults.parse("user_ids", parse_user_ids, fields.get("user_ids"), USERS_MAX)
+    networks = faults.parse("networks", _parse_networks_field, fields.get("networks"))
+    expires = faults.parse("expires_at", _parse_expiry_field, fields.get("expires_at"), options)
     if users is not None and scopes is not None and not {"read", "write"}.issuperset(scopes):
         faults.add("user_ids", "are allowed only with the scopes read and write")
     if faults or name is None or scopes is None:
-        faults.fail()
+        faults.raise_error()
     return NewKey(name, scopes, users, networks, expires)
 
 
-def parse_rotation(body: bytes, reading: KeyParserOptions) -> timedelta:
+def parse_rotation(body: bytes, options: KeyParserOptions) -> timedelta:
     """Parse a request to rotate a key, and return the time for which the old key remains valid.
 
     Raises:
-        InvalidError: The request is invalid. The error contains every fault.
+        InvalidRequestError: The request is invalid. The error contains every fault.
     """
     fields = parse_object(body) if body.strip() else {}
     faults = FaultCollector()
     faults.check_fields(fields, ROTATE_FIELDS)
-    given = fields.get("overlap_seconds")
-    seconds: float | None = reading.overlap_seconds
-    if given is not None:
-        seconds = faults.read("overlap_seconds", _read_overlap, given)
+    value = fields.get("overlap_seconds")
+    seconds: float | None = options.overlap_seconds
+    if value is not None:
+        seconds = faults.parse("overlap_seconds", _parse_overlap_field, value)
     if faults or seconds is None:
-        faults.fail()
+        faults.raise_error()
     return timedelta(seconds=seconds)
 
 
@@ -100,21 +100,21 @@ def parse_key_id(text: str) -> int:
     """Parse the id of a key in a path. The id may be greater than any that exists.
 
     Raises:
-        InvalidError: The text is not a whole number, or it has more than 30 digits.
+        InvalidRequestError: The text is not a whole number, or it has more than 30 digits.
     """
     return parse_id("key_id", text)
 
 
-def _read_scopes(value: object) -> list[str]:
+def _parse_scopes_field(value: object) -> list[str]:
     expectation = f"must be a list of {', '.join(SCOPES)}"
     if not isinstance(value, list) or not 1 <= len(value) <= len(SCOPES):
-        raise FieldError(type_message(value, expectation))
-    if any(type(each) is not str or each not in set(Scope) for each in value):
+        raise FieldError(describe_type_fault(value, expectation))
+    if any(type(scope) is not str or scope not in set(Scope) for scope in value):
         raise FieldError(expectation)
     return sorted(set(value))
 
 
-def _read_networks(value: object) -> list[str] | None:
+def _parse_networks_field(value: object) -> list[str] | None:
     if value is None:
         return None
     if not isinstance(value, list) or not 1 <= len(value) <= NETWORKS_MAX:
@@ -123,26 +123,26 @@ def _read_networks(value: object) -> list[str] | None:
         )
     expectation = "must contain networks such as 192.0.2.0/24, 192.0.2.7 or 2001:db8::/32"
     # `ip_network` also accepts numbers and bytes as addresses.
-    if any(type(each) is not str for each in value):
+    if any(type(network) is not str for network in value):
         raise FieldError(expectation)
     try:
-        return [str(ip_network(each)) for each in value]
+        return [str(ip_network(network)) for network in value]
     except ValueError:
         raise FieldError(expectation) from None
 
 
-def _read_expiry(value: object, reading: KeyParserOptions) -> datetime | None:
+def _parse_expiry_field(value: object, options: KeyParserOptions) -> datetime | None:
     if value is None:
         return None
     if type(value) is not str:
         raise FieldError("must be a string with a date and time")
-    expires = parse_instant(value, reading.zone)
-    if expires <= reading.now:
+    expires = parse_instant(value, options.zone)
+    if expires <= options.now:
         raise FieldError("must be in the future")
     return expires
 
 
-def _read_overlap(value: object) -> float:
+def _parse_overlap_field(value: object) -> float:
     # The value must be a number. The JSON parser returns the digits of a number as a subclass of `str`.
     if type(value) is str or not isinstance(value, str) or not _SECONDS.fullmatch(value):
         raise FieldError("must be a whole number of seconds")

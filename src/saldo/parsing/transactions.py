@@ -23,14 +23,14 @@ import msgspec
 from saldo.ledger.instants import InstantError, parse_instant
 from saldo.ledger.model import SEQ_MAX, SHARDS, USER_ID_MAX, Kind, TransactionRequest
 from saldo.ledger.money import parse_amount
-from saldo.parsing.faults import FaultCollector, FieldError, InvalidError, InvalidField
-from saldo.parsing.fields import read_label
+from saldo.parsing.faults import FaultCollector, FieldError, InvalidField, InvalidRequestError
+from saldo.parsing.fields import parse_label
 from saldo.parsing.json_body import (
     ABSENT,
     FIELDS_MAX,
     JsonError,
+    describe_type_fault,
     parse_json,
-    type_message,
 )
 
 TRANSACTION_FIELDS: Final = ("uuid", "uid", "type", "amount", "user_id", "timestamp")
@@ -65,39 +65,39 @@ def parse_object(body: bytes) -> dict[str, Any]:
     """Parse the body as a JSON object.
 
     Raises:
-        InvalidError: The body is not a JSON object.
+        InvalidRequestError: The body is not a JSON object.
     """
     value = _parse_json(body)
     if not isinstance(value, dict):
-        raise _invalid("body", "must be a JSON object")
+        raise _build_error("body", "must be a JSON object")
     return value
 
 
 def parse_transactions(
-    body: bytes, items_max: int, reading: ParserOptions
-) -> list[TransactionRequest | InvalidError]:
+    body: bytes, items_max: int, options: ParserOptions
+) -> list[TransactionRequest | InvalidRequestError]:
     """Parse the transactions of a JSON array.
 
     Returns:
         For each item its transaction request, or its error. An invalid item does not affect other items.
 
     Raises:
-        InvalidError: The body is not an array of 1 to `items_max` items.
+        InvalidRequestError: The body is not an array of 1 to `items_max` items.
     """
     value = _parse_json(body, separators_max=items_max * (FIELDS_MAX + 1))
     if not isinstance(value, list):
-        raise _invalid("body", "must be a JSON array of transactions")
+        raise _build_error("body", "must be a JSON array of transactions")
     if not 1 <= len(value) <= items_max:
-        raise _invalid(
+        raise _build_error(
             "body", f"must have 1 to {items_max} transactions; send more as a stream (NDJSON)"
         )
-    items: list[TransactionRequest | InvalidError] = []
+    items: list[TransactionRequest | InvalidRequestError] = []
     for fields in value:
         try:
             if not isinstance(fields, dict):
-                raise _invalid("body", "must be a JSON object")
-            items.append(_read_transaction(fields, None, reading))
-        except InvalidError as error:
+                raise _build_error("body", "must be a JSON object")
+            items.append(_parse_transaction_fields(fields, None, options))
+        except InvalidRequestError as error:
             items.append(error)
     return items
 
@@ -106,7 +106,7 @@ def _parse_json(body: bytes, separators_max: int | None = None) -> Any:
     try:
         return parse_json(body, separators_max)
     except JsonError as error:
-        raise _invalid(error.field, str(error)) from None
+        raise _build_error(error.field, str(error)) from None
 
 
 class _FastTransaction(msgspec.Struct, forbid_unknown_fields=True):
@@ -120,20 +120,20 @@ class _FastTransaction(msgspec.Struct, forbid_unknown_fields=True):
 _plain_decoder: Final = msgspec.json.Decoder(_FastTransaction)
 
 
-def parse_fast_path(body: bytes, reading: ParserOptions) -> TransactionRequest | None:
+def parse_fast_path(body: bytes, options: ParserOptions) -> TransactionRequest | None:
     """Parse a body in the plain form. Return None for all other bodies, which the parser must read."""
     if b"\\" in body:
         return None
     try:
-        request, strings = _plain_request(_plain_decoder.decode(body), reading)
+        request, strings = _convert_fast_transaction(_plain_decoder.decode(body), options)
     except (msgspec.MsgspecError, ValueError):
         return None
     # Without escapes each string has two quotes. If there are more, a key was given twice.
     return request if body.count(b'"') == 2 * strings else None
 
 
-def _plain_request(
-    plain: _FastTransaction, reading: ParserOptions
+def _convert_fast_transaction(
+    transaction: _FastTransaction, options: ParserOptions
 ) -> tuple[TransactionRequest, int]:
     """Return the transaction request, and the number of JSON strings in its body.
 
@@ -141,25 +141,25 @@ def _plain_request(
         ValueError: A value is invalid.
     """
     strings = 7
-    user_id = plain.user_id
+    user_id = transaction.user_id
     if isinstance(user_id, str):
-        user_id = _read_user_id(user_id)
+        user_id = _parse_user_id_field(user_id)
         strings += 1
     timestamp = None
-    if plain.timestamp is not msgspec.UNSET:
+    if transaction.timestamp is not msgspec.UNSET:
         strings += 1
-        if plain.timestamp is not None:
-            timestamp = parse_instant(plain.timestamp, reading.zone)
+        if transaction.timestamp is not None:
+            timestamp = parse_instant(transaction.timestamp, options.zone)
             strings += 1
-    amount = parse_amount(plain.amount, reading.decimals, reading.amount_max_minor)
-    if not plain.uuid.int or not 1 <= user_id <= USER_ID_MAX:
+    amount = parse_amount(transaction.amount, options.decimals, options.amount_max_minor)
+    if not transaction.uuid.int or not 1 <= user_id <= USER_ID_MAX:
         raise ValueError
-    signed = amount if plain.type == "DEPOSIT" else -amount
-    return TransactionRequest(plain.uuid, user_id, signed, timestamp), strings
+    signed = amount if transaction.type == "DEPOSIT" else -amount
+    return TransactionRequest(transaction.uuid, user_id, signed, timestamp), strings
 
 
 def parse_transaction(
-    body: bytes, idempotency_key: str | None, reading: ParserOptions
+    body: bytes, idempotency_key: str | None, options: ParserOptions
 ) -> TransactionRequest:
     """Parse a request to post a transaction.
 
@@ -167,56 +167,58 @@ def parse_transaction(
         idempotency_key: Value of the header `Idempotency-Key`, or None if it is missing.
 
     Raises:
-        InvalidError: The request is invalid. The error contains every fault.
+        InvalidRequestError: The request is invalid. The error contains every fault.
     """
-    plain = parse_fast_path(body, reading)
+    plain = parse_fast_path(body, options)
     if plain is not None:
         return plain
-    return _read_transaction(parse_object(body), idempotency_key, reading)
+    return _parse_transaction_fields(parse_object(body), idempotency_key, options)
 
 
-def _read_transaction(
-    fields: Mapping[str, Any], idempotency_key: str | None, reading: ParserOptions
+def _parse_transaction_fields(
+    fields: Mapping[str, Any], idempotency_key: str | None, options: ParserOptions
 ) -> TransactionRequest:
     faults = FaultCollector()
     faults.check_fields(fields, TRANSACTION_FIELDS)
     uuid = _collect_uuid(faults, fields, idempotency_key)
-    kind = faults.read("type", _read_kind, fields.get("type", ABSENT))
-    amount = faults.read("amount", _read_amount, fields.get("amount", ABSENT), reading)
-    user_id = faults.read("user_id", _read_user_id, fields.get("user_id", ABSENT))
+    kind = faults.parse("type", _parse_kind_field, fields.get("type", ABSENT))
+    amount = faults.parse("amount", _parse_amount_field, fields.get("amount", ABSENT), options)
+    user_id = faults.parse("user_id", _parse_user_id_field, fields.get("user_id", ABSENT))
     timestamp = None
     if fields.get("timestamp") is not None:
-        timestamp = faults.read("timestamp", _read_instant, fields["timestamp"], reading.zone)
+        timestamp = faults.parse(
+            "timestamp", _parse_instant_field, fields["timestamp"], options.zone
+        )
     if faults or uuid is None or kind is None or amount is None or user_id is None:
-        faults.fail(uuid)
+        faults.raise_error(uuid)
     return TransactionRequest(uuid, user_id, amount if kind is Kind.DEPOSIT else -amount, timestamp)
 
 
-def parse_name(body: bytes, reading: ParserOptions) -> str:
+def parse_name(body: bytes, options: ParserOptions) -> str:
     """Parse a request to create a user, and return the name, normalized by `saldo.ledger.names`.
 
     Raises:
-        InvalidError: The name is missing or invalid, or there are other fields.
+        InvalidRequestError: The name is missing or invalid, or there are other fields.
     """
     fields = parse_object(body)
     faults = FaultCollector()
     faults.check_fields(fields, USER_FIELDS)
-    name = faults.read("name", read_label, fields.get("name", ABSENT), reading.name_length_max)
+    name = faults.parse("name", parse_label, fields.get("name", ABSENT), options.name_length_max)
     if faults or name is None:
-        faults.fail()
+        faults.raise_error()
     return name
 
 
-def parse_user_name(value: object, reading: ParserOptions) -> str:
+def parse_user_name(value: object, options: ParserOptions) -> str:
     """Return a user's name, normalized by `saldo.ledger.names`.
 
     Raises:
-        InvalidError: The value is not a valid name.
+        InvalidRequestError: The value is not a valid name.
     """
     faults = FaultCollector()
-    name = faults.read("name", read_label, value, reading.name_length_max)
+    name = faults.parse("name", parse_label, value, options.name_length_max)
     if name is None:
-        faults.fail()
+        faults.raise_error()
     return name
 
 
@@ -224,12 +226,12 @@ def parse_uuid(text: str) -> UUID:
     """Parse the uuid in a path.
 
     Raises:
-        InvalidError: The text is not a valid uuid.
+        InvalidRequestError: The text is not a valid uuid.
     """
     faults = FaultCollector()
-    uuid = faults.read("uuid", _read_uuid, text)
+    uuid = faults.parse("uuid", _parse_uuid_field, text)
     if uuid is None:
-        faults.fail()
+        faults.raise_error()
     return uuid
 
 
@@ -237,7 +239,7 @@ def parse_user_id(text: str) -> int:
     """Parse the user id in a path or a query. The id may be greater than any that exists.
 
     Raises:
-        InvalidError: The text is not a whole number, or it has more than 30 digits.
+        InvalidRequestError: The text is not a whole number, or it has more than 30 digits.
     """
     return parse_id("user_id", text)
 
@@ -248,80 +250,80 @@ def parse_id(field: str, text: str) -> int:
     The id isn't limited to `USER_ID_MAX`, so that responses can repeat the id as it was given.
 
     Raises:
-        InvalidError: The text is not a whole number, or it has more than 30 digits.
+        InvalidRequestError: The text is not a whole number, or it has more than 30 digits.
     """
     if _DIGITS.fullmatch(text):
         return int(text)
     if text.isascii() and text.isdigit():
-        raise _invalid(field, f"must be at most {USER_ID_MAX}")
-    raise _invalid(field, "must be a whole number greater than zero")
+        raise _build_error(field, f"must be at most {USER_ID_MAX}")
+    raise _build_error(field, "must be a whole number greater than zero")
 
 
 def parse_position(field: str, text: str) -> int:
     """Parse the position after which a list continues. `USER_ID_MAX` replaces a greater position.
 
     Raises:
-        InvalidError: The text is not a whole number, or it has more than 30 digits.
+        InvalidRequestError: The text is not a whole number, or it has more than 30 digits.
     """
     return min(parse_id(field, text), USER_ID_MAX)
 
 
 def parse_range(
-    since: str | None, until: str | None, reading: ParserOptions
+    since: str | None, until: str | None, options: ParserOptions
 ) -> tuple[datetime | None, datetime | None]:
     """Parse the parameters `from` and `to` as the bounds of a half-open range.
 
     Raises:
-        InvalidError: A bound is not an instant, or the range is empty because it doesn't end after its start.
+        InvalidRequestError: A bound is not an instant, or the range is empty because it doesn't end after its start.
     """
-    begin = parse_query_instant("from", since, reading)
-    end = parse_query_instant("to", until, reading)
+    begin = parse_query_instant("from", since, options)
+    end = parse_query_instant("to", until, options)
     if begin is not None and end is not None and begin >= end:
-        raise _invalid(
+        raise _build_error(
             "to", "must be after from: the range includes its start and excludes its end"
         )
     return begin, end
 
 
-def parse_query_instant(field: str, text: str | None, reading: ParserOptions) -> datetime | None:
+def parse_query_instant(field: str, text: str | None, options: ParserOptions) -> datetime | None:
     """Parse an instant in a query. A plus sign of an offset may have arrived as a space.
 
     Raises:
-        InvalidError: The text is not an instant.
+        InvalidRequestError: The text is not an instant.
     """
     if text is None:
         return None
     try:
-        return parse_instant(_PLUS_READ_AS_SPACE.sub(r"\1+\2", text), reading.zone)
+        return parse_instant(_PLUS_READ_AS_SPACE.sub(r"\1+\2", text), options.zone)
     except InstantError as error:
-        raise _invalid(field, str(error)) from None
+        raise _build_error(field, str(error)) from None
 
 
 def parse_kind(text: str | None) -> Kind | None:
     """Parse the parameter `type`.
 
     Raises:
-        InvalidError: The text is not a type of transactions.
+        InvalidRequestError: The text is not a type of transactions.
     """
     if text is None:
         return None
     faults = FaultCollector()
-    kind = faults.read("type", _read_kind, text)
+    kind = faults.parse("type", _parse_kind_field, text)
     if faults:
-        faults.fail()
+        faults.raise_error()
     return kind
 
 
-def write_cursor(listing: str, position: int) -> str:
+def format_cursor(listing: str, position: int) -> str:
     """Return an opaque cursor for the position after which a list continues. `listing` is the name of the list."""
     return urlsafe_b64encode(f"{listing}:{position}".encode()).decode().rstrip("=")
 
 
-def read_cursor(listing: str, cursor: str | None) -> int | None:
-    """Return the position in a cursor that `write_cursor` created. Return None if there is no cursor.
+def parse_cursor(listing: str, cursor: str | None) -> int | None:
+    """Return the position in a cursor that `format_cursor` created. Return None if there is no cursor.
 
     Raises:
-        InvalidError: The text is not a cursor of this list.
+        InvalidRequestError: The text is not a cursor of this list.
     """
     if cursor is None:
         return None
@@ -332,19 +334,19 @@ def read_cursor(listing: str, cursor: str | None) -> int | None:
             return min(int(position), USER_ID_MAX)
     except ValueError:
         pass
-    raise _invalid("cursor", "must be the next_cursor of a page of this list")
+    raise _build_error("cursor", "must be the next_cursor of a page of this list")
 
 
 def parse_limit(limit: str | None, default: int, maximum: int) -> int:
     """Parse the parameter `limit`, the number of items on a page.
 
     Raises:
-        InvalidError: The text is not a whole number from 1 to `maximum`.
+        InvalidRequestError: The text is not a whole number from 1 to `maximum`.
     """
     if limit is None:
         return min(default, maximum)
     if not _DIGITS.fullmatch(limit) or not 1 <= int(limit) <= maximum:
-        raise _invalid("limit", f"must be a whole number from 1 to {maximum}")
+        raise _build_error("limit", f"must be a whole number from 1 to {maximum}")
     return int(limit)
 
 
@@ -352,12 +354,12 @@ def parse_shard(text: str | None) -> int | None:
     """Parse the parameter `shard`, a shard of the log.
 
     Raises:
-        InvalidError: The text is not the number of a shard.
+        InvalidRequestError: The text is not the number of a shard.
     """
     if text is None:
         return None
     if not _DIGITS.fullmatch(text) or int(text) >= SHARDS:
-        raise _invalid("shard", f"must be a whole number from 0 to {SHARDS - 1}")
+        raise _build_error("shard", f"must be a whole number from 0 to {SHARDS - 1}")
     return int(text)
 
 
@@ -365,19 +367,19 @@ def parse_after(text: str | None) -> int | None:
     """Parse the parameter `after`, the `seq` of an entry.
 
     Raises:
-        InvalidError: The text is not a whole number, or it is greater than every possible `seq`.
+        InvalidRequestError: The text is not a whole number, or it is greater than every possible `seq`.
     """
     if text is None:
         return None
     if not (text.isascii() and text.isdigit()):
-        raise _invalid("after", "must be a whole number")
+        raise _build_error("after", "must be a whole number")
     if not _DIGITS.fullmatch(text) or int(text) > SEQ_MAX:
-        raise _invalid("after", f"must be at most {SEQ_MAX}")
+        raise _build_error("after", f"must be at most {SEQ_MAX}")
     return int(text)
 
 
-def _invalid(field: str, message: str) -> InvalidError:
-    return InvalidError([InvalidField(field, message)])
+def _build_error(field: str, message: str) -> InvalidRequestError:
+    return InvalidRequestError([InvalidField(field, message)])
 
 
 def _collect_uuid(
@@ -385,16 +387,16 @@ def _collect_uuid(
 ) -> UUID | None:
     """Return the transaction's uuid from the field `uuid` or `uid`, or else from the header."""
     uuid, uid = fields.get("uuid", ABSENT), fields.get("uid", ABSENT)
-    if _is_given(uuid) and _is_given(uid):
-        return faults.read("uuid", _read_same_uuid, uuid, uid)
-    if idempotency_key is not None and not _is_given(uuid) and not _is_given(uid):
-        return faults.read(IDEMPOTENCY_KEY, _read_uuid, _unquote(idempotency_key))
-    if _is_given(uid) or (uid is None and uuid is ABSENT):
-        return faults.read("uid", _read_uuid, uid)
-    return faults.read("uuid", _read_uuid, uuid)
+    if _is_present(uuid) and _is_present(uid):
+        return faults.parse("uuid", _parse_same_uuid, uuid, uid)
+    if idempotency_key is not None and not _is_present(uuid) and not _is_present(uid):
+        return faults.parse(IDEMPOTENCY_KEY, _parse_uuid_field, _unquote(idempotency_key))
+    if _is_present(uid) or (uid is None and uuid is ABSENT):
+        return faults.parse("uid", _parse_uuid_field, uid)
+    return faults.parse("uuid", _parse_uuid_field, uuid)
 
 
-def _is_given(value: object) -> bool:
+def _is_present(value: object) -> bool:
     return value is not ABSENT and value is not None
 
 
@@ -403,16 +405,18 @@ def _unquote(header: str) -> str:
     return header[1:-1] if len(header) > 1 and header[0] == header[-1] == '"' else header
 
 
-def _read_same_uuid(uuid: object, uid: object) -> UUID:
-    if _read_uuid(uuid) != _read_uuid(uid):
+def _parse_same_uuid(uuid: object, uid: object) -> UUID:
+    if _parse_uuid_field(uuid) != _parse_uuid_field(uid):
         raise FieldError("differs from uid: send one of them")
-    return _read_uuid(uuid)
+    return _parse_uuid_field(uuid)
 
 
-def _read_uuid(value: object) -> UUID:
+def _parse_uuid_field(value: object) -> UUID:
     if type(value) is not str or not _UUID.fullmatch(value):
         raise FieldError(
-            type_message(value, "must be a uuid such as ea3015b1-c25c-47e5-beb7-2679ac7c89a7")
+            describe_type_fault(
+                value, "must be a uuid such as ea3015b1-c25c-47e5-beb7-2679ac7c89a7"
+            )
         )
     uuid = UUID(value)
     if uuid.int == 0:
@@ -420,32 +424,32 @@ def _read_uuid(value: object) -> UUID:
     return uuid
 
 
-def _read_kind(value: object) -> Kind:
+def _parse_kind_field(value: object) -> Kind:
     kind = KINDS.get(value) if type(value) is str else None
     if kind is None:
-        raise FieldError(type_message(value, 'must be "DEPOSIT" or "WITHDRAW"'))
+        raise FieldError(describe_type_fault(value, 'must be "DEPOSIT" or "WITHDRAW"'))
     return kind
 
 
-def _read_amount(value: object, reading: ParserOptions) -> int:
+def _parse_amount_field(value: object, options: ParserOptions) -> int:
     if not isinstance(value, str):
-        raise FieldError(type_message(value, 'must be a decimal string such as "100.25"'))
-    return parse_amount(value, reading.decimals, reading.amount_max_minor)
+        raise FieldError(describe_type_fault(value, 'must be a decimal string such as "100.25"'))
+    return parse_amount(value, options.decimals, options.amount_max_minor)
 
 
-def _read_user_id(value: object) -> int:
+def _parse_user_id_field(value: object) -> int:
     if not isinstance(value, str) or not _DIGITS.fullmatch(value):
         if isinstance(value, str) and value.isascii() and value.isdigit():
             raise FieldError(f"must be from 1 to {USER_ID_MAX}")
         expectation = "must be a whole number greater than zero, or a string of its digits"
-        raise FieldError(type_message(value, expectation))
+        raise FieldError(describe_type_fault(value, expectation))
     user_id = int(value)
     if not 1 <= user_id <= USER_ID_MAX:
         raise FieldError(f"must be from 1 to {USER_ID_MAX}")
     return user_id
 
 
-def _read_instant(value: object, zone: tzinfo | None) -> datetime:
+def _parse_instant_field(value: object, zone: tzinfo | None) -> datetime:
     if type(value) is not str:
         raise FieldError("must be a string with a date and time")
     return parse_instant(value, zone)

@@ -11,17 +11,17 @@ NAME_LENGTH_MAX = 100
 """Maximum number of characters of an unknown name that a response repeats."""
 
 
-def find_unknown_parameters(given: Iterable[str], expected: tuple[str, ...]) -> list[InvalidField]:
+def find_unknown_parameters(names: Iterable[str], expected: tuple[str, ...]) -> list[InvalidField]:
     """Return a fault for each given parameter that is not expected or is given more than once."""
-    counted = Counter(given)
+    counts = Counter(names)
     faults = [
         InvalidField(
             name[:NAME_LENGTH_MAX], f"is not a parameter of this request; {_list_names(expected)}"
         )
-        for name in counted
+        for name in counts
         if name not in expected
     ]
-    return faults + [InvalidField(name, "is given twice") for name in expected if counted[name] > 1]
+    return faults + [InvalidField(name, "is given twice") for name in expected if counts[name] > 1]
 
 
 def _list_names(expected: tuple[str, ...]) -> str:

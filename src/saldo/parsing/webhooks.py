@@ -14,9 +14,9 @@ from uuid import UUID
 from yarl import URL
 
 from saldo.events.event import RELAYED_EVENT_TYPES
-from saldo.parsing.faults import FaultCollector, FieldError, InvalidError, InvalidField
-from saldo.parsing.fields import UNPRINTABLE, read_user_ids
-from saldo.parsing.json_body import ABSENT, type_message
+from saldo.parsing.faults import FaultCollector, FieldError, InvalidField, InvalidRequestError
+from saldo.parsing.fields import UNPRINTABLE, parse_user_ids
+from saldo.parsing.json_body import ABSENT, describe_type_fault
 from saldo.parsing.transactions import parse_id, parse_object, parse_uuid
 from saldo.relay.webhooks.address_policy import is_within
 from saldo.relay.webhooks.destinations import DestinationPolicy
@@ -68,7 +68,7 @@ class NewWebhook:
     secret: str
 
 
-def webhook_parser_options(settings: Settings) -> WebhookParserOptions:
+def create_webhook_parser_options(settings: Settings) -> WebhookParserOptions:
     """Return the options of the parsers."""
     return WebhookParserOptions(
         url_length_max=settings.webhook_url_length_max,
@@ -77,44 +77,46 @@ def webhook_parser_options(settings: Settings) -> WebhookParserOptions:
     )
 
 
-def new_secret() -> str:
+def generate_signing_secret() -> str:
     """Generate a random secret."""
     return KEY_PREFIX + base64.b64encode(token_bytes(KEY_BYTES)).decode()
 
 
-def parse_new_webhook(body: bytes, reading: WebhookParserOptions) -> NewWebhook:
+def parse_new_webhook(body: bytes, options: WebhookParserOptions) -> NewWebhook:
     """Parse a request to create a webhook.
 
     Raises:
-        InvalidError: The request is invalid. The error contains every fault.
+        InvalidRequestError: The request is invalid. The error contains every fault.
     """
-    return read_new_webhook(parse_object(body), reading)
+    return parse_new_webhook_fields(parse_object(body), options)
 
 
-def read_new_webhook(fields: Mapping[str, Any], reading: WebhookParserOptions) -> NewWebhook:
+def parse_new_webhook_fields(
+    fields: Mapping[str, Any], options: WebhookParserOptions
+) -> NewWebhook:
     """Parse the fields of a request to create a webhook. JSON numbers must be passed as strings of digits.
 
     Raises:
-        InvalidError: The request is invalid. The error contains every fault.
+        InvalidRequestError: The request is invalid. The error contains every fault.
     """
     faults = FaultCollector()
     faults.check_fields(fields, CREATE_FIELDS)
-    url = faults.read("url", _read_url, fields.get("url", ABSENT), reading)
-    types = faults.read("event_types", _read_event_types, fields.get("event_types"))
-    users = faults.read("user_ids", read_user_ids, fields.get("user_ids"), reading.users_max)
-    secret = new_secret()
+    url = faults.parse("url", _parse_url_field, fields.get("url", ABSENT), options)
+    types = faults.parse("event_types", _parse_event_types_field, fields.get("event_types"))
+    users = faults.parse("user_ids", parse_user_ids, fields.get("user_ids"), options.users_max)
+    secret = generate_signing_secret()
     if fields.get("secret") is not None:
-        secret = faults.read("secret", _read_secret, fields["secret"]) or secret
+        secret = faults.parse("secret", _parse_secret_field, fields["secret"]) or secret
     if faults or url is None:
-        faults.fail()
+        faults.raise_error()
     return NewWebhook(url, types, users, secret)
 
 
-def parse_change(body: bytes, reading: WebhookParserOptions) -> WebhookChange:
+def parse_change(body: bytes, options: WebhookParserOptions) -> WebhookChange:
     """Parse a request to change a webhook. Missing fields are not changed.
 
     Raises:
-        InvalidError: The request is invalid. The error contains every fault.
+        InvalidRequestError: The request is invalid. The error contains every fault.
     """
     fields = parse_object(body)
     faults = FaultCollector()
@@ -122,16 +124,18 @@ def parse_change(body: bytes, reading: WebhookParserOptions) -> WebhookChange:
     if not fields:
         faults.add("body", f"must have at least one of the fields {', '.join(CHANGE_FIELDS)}")
 
-    def read_if_given(name: str, read: Callable[..., T], *arguments: Any) -> tuple[T | None] | None:
+    def parse_if_present(
+        name: str, read: Callable[..., T], *arguments: Any
+    ) -> tuple[T | None] | None:
         if name not in fields:
             return None
-        return (faults.read(name, read, fields[name], *arguments),)
+        return (faults.parse(name, read, fields[name], *arguments),)
 
-    url = read_if_given("url", _read_url, reading)
-    secret = read_if_given("secret", _read_secret)
-    event_types = read_if_given("event_types", _read_event_types)
-    user_ids = read_if_given("user_ids", read_user_ids, reading.users_max)
-    enabled = read_if_given("enabled", _read_enabled)
+    url = parse_if_present("url", _parse_url_field, options)
+    secret = parse_if_present("secret", _parse_secret_field)
+    event_types = parse_if_present("event_types", _parse_event_types_field)
+    user_ids = parse_if_present("user_ids", parse_user_ids, options.users_max)
+    enabled = parse_if_present("enabled", _parse_enabled_field)
     faults.raise_if_any()
     return WebhookChange(
         url=url and url[0],
@@ -146,14 +150,14 @@ def parse_replay(body: bytes) -> UUID | None:
     """Parse a request to replay deliveries, and return the event's id, or None for all dead deliveries.
 
     Raises:
-        InvalidError: The request is invalid. The error contains every fault.
+        InvalidRequestError: The request is invalid. The error contains every fault.
     """
     fields = parse_object(body) if body.strip() else {}
     faults = FaultCollector()
     faults.check_fields(fields, REPLAY_FIELDS)
     event_id = None
     if fields.get("event_id") is not None:
-        event_id = faults.read("event_id", _read_event_id, fields["event_id"])
+        event_id = faults.parse("event_id", _parse_event_id_field, fields["event_id"])
     faults.raise_if_any()
     return event_id
 
@@ -162,7 +166,7 @@ def parse_webhook_id(text: str) -> int:
     """Parse the id of a webhook in a path. The id may be greater than any that exists.
 
     Raises:
-        InvalidError: The text is not a whole number, or it has more than 30 digits.
+        InvalidRequestError: The text is not a whole number, or it has more than 30 digits.
     """
     return parse_id("webhook_id", text)
 
@@ -171,21 +175,21 @@ def parse_state(text: str | None) -> DeliveryState | None:
     """Parse the parameter `state`.
 
     Raises:
-        InvalidError: The text is not a state.
+        InvalidRequestError: The text is not a state.
     """
     match text:
         case None | "pending" | "dead":
             return text
         case _:
-            raise InvalidError([InvalidField("state", 'must be "pending" or "dead"')])
+            raise InvalidRequestError([InvalidField("state", 'must be "pending" or "dead"')])
 
 
-def _read_url(value: object, reading: WebhookParserOptions) -> str:
+def _parse_url_field(value: object, options: WebhookParserOptions) -> str:
     expectation = "must be a URL such as https://example.com/saldo"
     if type(value) is not str or not value:
-        raise FieldError(type_message(value, expectation))
-    if len(value) > reading.url_length_max:
-        raise FieldError(f"must have at most {reading.url_length_max} characters")
+        raise FieldError(describe_type_fault(value, expectation))
+    if len(value) > options.url_length_max:
+        raise FieldError(f"must have at most {options.url_length_max} characters")
     if UNPRINTABLE.search(value):
         raise FieldError("must not contain spaces or control characters")
     try:
@@ -197,35 +201,37 @@ def _read_url(value: object, reading: WebhookParserOptions) -> str:
         raise FieldError(expectation)
     if url.user is not None or url.password is not None or "#" in value:
         raise FieldError("must not have a user, a password or a fragment")
-    fault = reading.destinations.fault_of_url(url)
+    fault = options.destinations.find_url_fault(url)
     if fault is not None:
         raise FieldError(fault)
     # Only an address can be checked now. The relay resolves and checks a name when it connects.
     if _ADDRESS.fullmatch(host):
-        _check_address(host, reading.destinations)
+        _check_address(host, options.destinations)
     return value
 
 
 def _check_address(host: str, destinations: DestinationPolicy) -> None:
-    if destinations.fault_of_address(host) is None:
+    if destinations.find_address_fault(host) is None:
         return
     if is_within(host, destinations.denied):
         raise FieldError("must not lead to a network that SALDO_WEBHOOK_DENY names")
     raise FieldError("must lead to the public internet (SALDO_WEBHOOK_ALLOW_PRIVATE)")
 
 
-def _read_event_types(value: object) -> list[str] | None:
+def _parse_event_types_field(value: object) -> list[str] | None:
     if value is None:
         return None
     expectation = f"must be a list of {', '.join(RELAYED_EVENT_TYPES)}, or null for all of them"
     if not isinstance(value, list) or not 1 <= len(value) <= len(RELAYED_EVENT_TYPES):
         raise FieldError(expectation)
-    if any(type(each) is not str or each not in RELAYED_EVENT_TYPES for each in value):
+    if any(
+        type(event_type) is not str or event_type not in RELAYED_EVENT_TYPES for event_type in value
+    ):
         raise FieldError(expectation)
     return sorted(set(value))
 
 
-def _read_secret(value: object) -> str:
+def _parse_secret_field(value: object) -> str:
     expectation = (
         f"must be {KEY_PREFIX} followed by {KEY_BYTES_MIN} to {KEY_BYTES_MAX} bytes in base64"
     )
@@ -240,16 +246,16 @@ def _read_secret(value: object) -> str:
     return value
 
 
-def _read_enabled(value: object) -> bool:
+def _parse_enabled_field(value: object) -> bool:
     if not isinstance(value, bool):
         raise FieldError("must be true or false")
     return value
 
 
-def _read_event_id(value: object) -> UUID:
+def _parse_event_id_field(value: object) -> UUID:
     if type(value) is not str:
         raise FieldError("must be the id of an event")
     try:
         return parse_uuid(value)
-    except InvalidError as error:
+    except InvalidRequestError as error:
         raise FieldError(error.faults[0].message) from None

@@ -1,1 +1,2 @@
-"""The relay: reads the log from cursors and publishes it to sinks, at least once and in order for each user."""
+"""The relay: reads the log after the cursors, and publishes events to sinks, at least once and in order for each
+user."""

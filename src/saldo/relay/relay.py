@@ -1,7 +1,7 @@
 """The relay of one sink: takes the lease, reads the log after the cursors, publishes, and moves the cursors.
 
-A cursor moves only after the sink has confirmed, so that no event is lost if a process dies. Events that were confirmed
-but whose cursor had not moved yet are published again.
+A cursor moves only after the sink has confirmed, so that no event is lost if a process dies. If a process dies after
+events were confirmed and before the cursor was moved, these events are published again.
 """
 
 from __future__ import annotations
@@ -18,25 +18,26 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from saldo.background.throttle import CpuThrottle, PostingActivity
-from saldo.events.event import Encoder, Event
+from saldo.events.event import Event, EventEncoder
 from saldo.relay.sink import Sink, SinkError
 from saldo.store.errors import StoreError
 from saldo.store.log import NOTICES_SHARD, Log, LogEntry, Notice, Positions
-from saldo.store.sinks import Lease, LeaseLostError, Sinks
+from saldo.store.sinks import LeaseLostError, SinkLease, Sinks
 
 BACKOFF_SECONDS_MIN = 0.2
 BACKOFF_SECONDS_MAX = 30.0
-"""Bounds of the pause between attempts to reach a sink that is down. They are short enough to resume soon, and long
-enough not to overload the sink."""
+"""Minimum and maximum pause between attempts to reach a sink that is down. The pauses are short enough to resume soon,
+and long enough not to overload the sink."""
 
 BLOCKED_POLL_SECONDS = 0.2
-"""Polling interval, during a stop, of whether the sink is blocked."""
+"""Interval at which a relay that is stopping checks whether the sink is blocked."""
 
 CLOSING_SECONDS = 3.0
-"""Part of the time of a stop that is reserved for closing the connections to sinks: more than `CLOSE_SECONDS_MAX`."""
+"""Part of the shutdown timeout that is reserved for closing the connections to sinks. It is more than
+`CLOSE_SECONDS_MAX`."""
 
 PER_SHARD_MIN = 16
-"""Entries requested per shard that had none at the last read."""
+"""Minimum number of entries requested per shard, used for shards that had no entries at the last read."""
 
 _log = logging.getLogger("saldo.relay")
 
@@ -71,18 +72,19 @@ class Relay:
         sink: Sink,
         log: Log,
         sinks: Sinks,
-        encoder: Encoder,
+        encoder: EventEncoder,
         limits: RelayLimits,
         span: Span = no_span,
-        beside: PostingActivity | None = None,
+        posting_activity: PostingActivity | None = None,
     ) -> None:
         """
         Args:
             span: traces each batch of events.
-            beside: the posting activity, for which the relay slows down; None means that posting is always assumed.
+            beside: the posting activity. The relay slows down while transactions are being posted. None means that
+                posting always counts as active.
         """
         self._span = span
-        self._beside = beside or PostingActivity(told=False)
+        self._posting_activity = posting_activity or PostingActivity(is_recorded=False)
         self._sink = sink
         self._log = log
         self._sinks = sinks
@@ -90,7 +92,7 @@ class Relay:
         self._limits = limits
         self._holder = uuid4()
         self._woken = asyncio.Event()
-        self._stop_asked = asyncio.Event()
+        self._stop_requested = asyncio.Event()
         self._pace = CpuThrottle()
         self._backoff = BACKOFF_SECONDS_MIN
         self._leaving = False
@@ -100,21 +102,22 @@ class Relay:
         self._woken.set()
 
     def stop(self, *, leaving: bool = False) -> None:
-        """Publish the entries that the log has now, unless the lease is not held or the sink fails or blocks; then end.
+        """Ask the relay to end, and return immediately. If the relay holds the lease and the sink accepts events, `run`
+        first publishes the entries that the log has now.
 
         Args:
-            leaving: finish only the batch in flight, and leave the rest to the next relay.
+            leaving: whether to publish only the batch in flight, and leave the rest to the next relay.
         """
         self._leaving = leaving
-        self._stop_asked.set()
+        self._stop_requested.set()
         self._woken.set()
 
     @property
     def _is_stopping(self) -> bool:
-        return self._stop_asked.is_set()
+        return self._stop_requested.is_set()
 
     async def run(self) -> None:
-        """Run until the relay is stopped, whatever happens to the sink and the database."""
+        """Run until the relay is stopped. After failures of the sink or the database, retry."""
         created = False
         while True:
             try:
@@ -123,7 +126,7 @@ class Relay:
                     created = True
                 lease = await self._sinks.acquire_lease(self._sink.name, self._holder)
                 if lease is not None:
-                    await self._hold(lease)
+                    await self._relay_under_lease(lease)
                     return
                 await self._pause(self._limits.lease_seconds / 3)
             except LeaseLostError:
@@ -136,7 +139,8 @@ class Relay:
                 _log.exception("sink %s: failed unexpectedly", self._sink.name)
                 await self._back_off()
             if self._is_stopping:
-                # The lease is not taken again: another process may have it and continue from the cursors.
+                # The lease is not taken again, because another process may hold it already and continue from the
+                # cursors.
                 return
 
     async def _back_off(self) -> None:
@@ -144,18 +148,19 @@ class Relay:
         await self._pause(self._backoff * random.uniform(0.5, 1))  # noqa: S311
         self._backoff = min(self._backoff * 2, BACKOFF_SECONDS_MAX)
 
-    async def _hold(self, lease: Lease) -> None:
+    async def _relay_under_lease(self, lease: SinkLease) -> None:
         """Relay under the lease until the relay is stopped, fails, or loses the lease."""
         _log.info("sink %s: lease taken, epoch %d", lease.sink, lease.epoch)
         failure: str | None = None
         working = asyncio.create_task(self._publish_loop(lease), name=f"relay {lease.sink}")
-        renewing = asyncio.create_task(self._renew(lease), name=f"lease {lease.sink}")
+        renewing = asyncio.create_task(self._renew_lease(lease), name=f"lease {lease.sink}")
         giving_up = asyncio.create_task(
             self._give_up_when_blocked(lease), name=f"stop {lease.sink}"
         )
         tasks = (renewing, working, giving_up)
         try:
-            # The first task to end decides: a fenced relay must not go on publishing.
+            # All tasks are stopped when the first one ends, because a relay that has lost its lease must not go on
+            # publishing.
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
                 if task.done():
@@ -171,22 +176,22 @@ class Relay:
             with contextlib.suppress(StoreError):
                 await self._sinks.release_lease(lease, failure)
 
-    async def _renew(self, lease: Lease) -> None:
-        told = None
+    async def _renew_lease(self, lease: SinkLease) -> None:
+        logged_reason = None
         while True:
             await asyncio.sleep(self._limits.lease_seconds / 3)
             await self._sinks.move_cursors(lease, {})
             reason = await self._sink.blocked_reason()
             if reason is not None:
                 await self._sinks.report_blocked(lease, reason)
-            if reason != told:
+            if reason != logged_reason:
                 text = "no longer blocked" if reason is None else f"blocked: {reason}"
                 _log.warning("sink %s: %s", lease.sink, text)
-                told = reason
+                logged_reason = reason
 
-    async def _give_up_when_blocked(self, lease: Lease) -> None:
+    async def _give_up_when_blocked(self, lease: SinkLease) -> None:
         """Return as soon as a stop is requested and the sink is blocked. The next relay publishes the rest."""
-        await self._stop_asked.wait()
+        await self._stop_requested.wait()
         while True:
             reason = await self._sink.blocked_reason()
             if reason is not None:
@@ -196,8 +201,8 @@ class Relay:
                 return
             await asyncio.sleep(BLOCKED_POLL_SECONDS)
 
-    async def _publish_loop(self, lease: Lease) -> None:
-        await self._check(lease.positions)
+    async def _publish_loop(self, lease: SinkLease) -> None:
+        await self._check_cursors(lease.positions)
         await self._sink.open(lease)
         positions = dict(lease.positions)
         busy: set[int] = set()
@@ -213,29 +218,32 @@ class Relay:
                 await self._wait(self._limits.poll_seconds)
                 continue
             busy = {event.shard for event in events}
-            for batch in _batches(events, self._limits.batch_events_max):
+            for batch in _split_into_batches(events, self._limits.batch_events_max):
                 if self._leaving:
                     return
                 with self._span("relay", sink=lease.sink, events=len(batch)):
                     await self._publish(lease, positions, batch)
-                seconds = self._pace.pause_seconds()
-                if seconds > 0 and not self._is_stopping and self._beside.is_recent:
+                seconds = self._pace.compute_pause_seconds()
+                if seconds > 0 and not self._is_stopping and self._posting_activity.is_recent:
                     await self._pause(seconds)
 
     async def _read(
-        self, lease: Lease, positions: Positions, busy: set[int]
+        self, lease: SinkLease, positions: Positions, busy: set[int]
     ) -> list[LogEntry | Notice]:
-        """Read about one batch of the next entries, mainly from the shards that had some at the last read."""
-        found: list[LogEntry | Notice] = [
+        """Read about one batch of the next entries, mainly from the shards that had entries at the last read."""
+        entries: list[LogEntry | Notice] = [
             *await self._read_log(lease, positions, busy - {NOTICES_SHARD})
         ]
         if NOTICES_SHARD in positions:
-            found += await self._log.notices_after(positions[NOTICES_SHARD], PER_SHARD_MIN)
-        return found
+            entries += await self._log.list_notices_after(positions[NOTICES_SHARD], PER_SHARD_MIN)
+        return entries
 
-    async def _read_log(self, lease: Lease, positions: Positions, busy: set[int]) -> list[LogEntry]:
-        # A pool reconnects silently. Without the identity, a failover between two reads would go unnoticed.
-        after = partial(self._log.entries_after, identity=lease.identity)
+    async def _read_log(
+        self, lease: SinkLease, positions: Positions, busy: set[int]
+    ) -> list[LogEntry]:
+        # The identity is compared at each read, because the pool reconnects silently, so that a failover would go
+        # unnoticed.
+        after = partial(self._log.list_entries_after, identity=lease.identity)
         positions = {shard: seq for shard, seq in positions.items() if shard != NOTICES_SHARD}
         if not busy:
             return await after(positions, PER_SHARD_MIN)
@@ -246,7 +254,7 @@ class Relay:
             entries += await after(idle, PER_SHARD_MIN)
         return entries
 
-    async def _publish(self, lease: Lease, positions: Positions, batch: list[Event]) -> None:
+    async def _publish(self, lease: SinkLease, positions: Positions, batch: list[Event]) -> None:
         try:
             async with asyncio.timeout(self._limits.publish_timeout_seconds):
                 unrouted = await self._sink.publish(batch)
@@ -260,15 +268,16 @@ class Relay:
         positions.update(moved)
         self._backoff = BACKOFF_SECONDS_MIN
 
-    async def _check(self, positions: Positions) -> None:
-        """Check that no cursor is past the head.
+    async def _check_cursors(self, positions: Positions) -> None:
+        """Check that no cursor is past the end of its shard.
 
-        Such a log has lost its last entries. The relay would skip the new entries that get the same positions.
+        Otherwise the log has lost its last entries, and the relay would skip the new entries that get the same
+        positions.
 
         Raises:
-            SinkError: a cursor is past the head.
+            SinkError: a cursor is past the end.
         """
-        heads = await self._log.heads()
+        heads = await self._log.read_last_positions()
         ahead = [shard for shard, seq in positions.items() if seq > heads.get(shard, 0)]
         if ahead:
             raise SinkError(
@@ -283,21 +292,25 @@ class Relay:
         self._woken.clear()
 
     async def _pause(self, seconds: float) -> None:
-        """Wait for this many seconds, even if entries are posted meanwhile. A stop ends the wait."""
+        """Wait for this many seconds, even if entries are posted meanwhile. The wait ends early if the relay is
+        stopped."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         while not self._is_stopping and loop.time() < until:
             await self._wait(until - loop.time())
 
 
-def _batches(events: list[Event], size: int) -> Iterable[list[Event]]:
+def _split_into_batches(events: list[Event], size: int) -> Iterable[list[Event]]:
     for begin in range(0, len(events), size):
         yield events[begin : begin + size]
 
 
 @contextlib.asynccontextmanager
-async def run_all(relays: list[Relay], shutdown_timeout_seconds: float) -> AsyncIterator[None]:
-    """Run the relays. At the end, let them publish the rest and close their sinks, within the shutdown timeout."""
+async def run_relays_until_exit(
+    relays: list[Relay], shutdown_timeout_seconds: float
+) -> AsyncIterator[None]:
+    """Run the relays inside the block. At its end, let the relays publish the remaining entries and close their sinks,
+    within the shutdown timeout."""
     tasks = [asyncio.create_task(relay.run()) for relay in relays]
     try:
         yield
@@ -309,5 +322,5 @@ async def run_all(relays: list[Relay], shutdown_timeout_seconds: float) -> Async
             await asyncio.wait(tasks, timeout=shutdown_timeout_seconds - closing_seconds)
             for task in tasks:
                 task.cancel()
-            # Relays whose sinks don't close are abandoned: the process ends, and their connections with it.
+            # Relays whose sinks don't close in time are abandoned, because their connections end with the process.
             await asyncio.wait(tasks, timeout=closing_seconds)

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Protocol
 
 from saldo.events.event import Event
-from saldo.store.sinks import Lease
+from saldo.store.sinks import SinkLease
 
 CLOSE_SECONDS_MAX = 2.0
-"""Maximum time for closing a connection to a broker in an orderly way. Then the connection is dropped."""
+"""Maximum time for closing a connection to a broker in an orderly way. After this time the connection is dropped."""
 
 
 class SinkError(Exception):
-    """Raised when the sink can't be reached, or did not confirm. The message is one line for the operator."""
+    """Raised when the sink can't be reached, or did not confirm all events. The message is one line for the
+    operator."""
 
 
 def create_tls_context(ca_file: Path | None) -> ssl.SSLContext:
@@ -34,7 +35,7 @@ class Sink(Protocol):
     def name(self) -> str:
         """The name under which the sink's cursors are stored."""
 
-    async def open(self, lease: Lease) -> None:
+    async def open(self, lease: SinkLease) -> None:
         """Connect to the sink.
 
         Raises:
@@ -42,14 +43,15 @@ class Sink(Protocol):
         """
 
     async def publish(self, events: Sequence[Event]) -> int:
-        """Publish the events in this order, wait until all are confirmed, and return how many had no receiver.
+        """Publish the events in this order, and wait until all are confirmed. Return the number of events that had no
+        receiver.
 
         Raises:
-            SinkError: some are not confirmed. All of them may have been published.
+            SinkError: some events are not confirmed. Any of the events may have been published.
         """
 
     async def blocked_reason(self) -> str | None:
-        """Return the reason why the open connection accepts no events at the moment; None if it does.
+        """Return the reason why the open connection accepts no events at the moment; None if it accepts events.
 
         A broker that is low on memory or disk blocks. This is not a failure: events already sent are confirmed later.
         """

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 WAKEUP_INTERVAL_SECONDS_MIN = 0.01
-"""Minimum interval between two wakeups. A relay that wakes for each batch would take a processor from posting."""
+"""Minimum interval between two wakeups. If the relay woke up for each batch, it would need so much processor time that
+posting slows down."""
 
 
 class WakeupSender:
@@ -26,7 +27,7 @@ class WakeupSender:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Send a wakeup now, or when the minimum interval since the last one has passed."""
         if self._resting is not None:
             self._due = True
@@ -46,24 +47,26 @@ class WakeupSender:
         self._resting = None
         if self._due:
             self._due = False
-            self.ring()
+            self.wake()
 
 
-class _Listening(asyncio.DatagramProtocol):
-    def __init__(self, heard: Callable[[], None]) -> None:
-        self._heard = heard
+class _WakeupProtocol(asyncio.DatagramProtocol):
+    def __init__(self, on_wakeup: Callable[[], None]) -> None:
+        self._on_wakeup = on_wakeup
 
     def datagram_received(self, data: bytes, addr: object) -> None:
-        self._heard()
+        self._on_wakeup()
 
 
-async def receive_wakeups(path: Path, heard: Callable[[], None]) -> asyncio.BaseTransport:
-    """Call `heard` for each wakeup that arrives at the path, until the returned transport is closed."""
+async def receive_wakeups(path: Path, on_wakeup: Callable[[], None]) -> asyncio.BaseTransport:
+    """Call `on_wakeup` for each wakeup that arrives at the path, until the returned transport is closed."""
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     listening.setblocking(False)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)  # noqa: PTH108 - left by a relay that was killed; a blocking call is fast enough here
     listening.bind(str(path))
     loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_datagram_endpoint(lambda: _Listening(heard), sock=listening)
+    transport, _ = await loop.create_datagram_endpoint(
+        lambda: _WakeupProtocol(on_wakeup), sock=listening
+    )
     return transport

@@ -21,20 +21,22 @@ HANDSHAKE_SECONDS_MAX: Final = 10.0
 ACCEPTED_AT_ONCE_MAX: Final = 100
 """Maximum number of connections accepted from the backlog per iteration. To accept so many takes some milliseconds."""
 
-Protocols = Callable[[], asyncio.BaseProtocol]
+ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 
 
-class Loop(uvloop.Loop):
+class BacklogAcceptingLoop(uvloop.Loop):
     """An event loop that accepts many connections per iteration, and limits the time of TLS handshakes."""
 
-    async def create_server(self, protocol_factory: Protocols, *args: Any, **options: Any) -> Any:
+    async def create_server(
+        self, protocol_factory: ProtocolFactory, *args: Any, **options: Any
+    ) -> Any:
         """Create a server that also accepts connections from the backlog, and has a timeout for TLS handshakes."""
         if options.get("ssl") is not None:
             options.setdefault("ssl_handshake_timeout", HANDSHAKE_SECONDS_MAX)
         listening = options.get("sock")
         if listening is not None:
-            others = _BacklogAcceptor(self, protocol_factory, listening, options)
-            protocol_factory = others.protocol
+            acceptor = _BacklogAcceptor(self, protocol_factory, listening, options)
+            protocol_factory = acceptor.create_protocol
         return await super().create_server(protocol_factory, *args, **options)
 
 
@@ -44,12 +46,12 @@ class _BacklogAcceptor:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        protocols: Protocols,
+        create_protocol: ProtocolFactory,
         listening: socket.socket,
         options: dict[str, Any],
     ) -> None:
         self._loop = loop
-        self._protocols = protocols
+        self._protocol_factory = create_protocol
         self._listening = listening
         listening.setblocking(False)
         self._options = {
@@ -57,10 +59,10 @@ class _BacklogAcceptor:
         }
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def protocol(self) -> asyncio.BaseProtocol:
+    def create_protocol(self) -> asyncio.BaseProtocol:
         """Create the protocol of the connection that uvloop has accepted, and accept further connections soon."""
         self._loop.call_soon(self._accept)
-        return self._protocols()
+        return self._protocol_factory()
 
     def _accept(self) -> None:
         for _ in range(ACCEPTED_AT_ONCE_MAX):
@@ -77,6 +79,8 @@ class _BacklogAcceptor:
 
     async def _connect(self, connection: socket.socket) -> None:
         try:
-            await self._loop.connect_accepted_socket(self._protocols, connection, **self._options)
+            await self._loop.connect_accepted_socket(
+                self._protocol_factory, connection, **self._options
+            )
         except OSError:  # the handshake failed, or the client has disconnected
             connection.close()

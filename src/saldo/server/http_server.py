@@ -26,12 +26,12 @@ from saldo.http.connection.fallback_apps import ConnectionLimitApp, ProblemApp
 from saldo.http.connection.load_shedding import LoadShedder
 from saldo.http.connection.protocol import BufferedHttpProtocol
 from saldo.http.connection.server_application import ServerApplication
-from saldo.http.connection.timeouts import TimeoutSweeper, WireLimits
-from saldo.http.request_state import request_state
+from saldo.http.connection.timeout_sweeper import TimeoutSweeper, WireLimits
+from saldo.http.request_state import get_request_state
 from saldo.http.route_table import OTHER
-from saldo.http.security_headers import common_headers
-from saldo.lifecycle.stop_signals import STOP_SIGNALS, signals_blocked, unblock_signals
-from saldo.observability.worker_metrics import forget_worker, metrics_directory
+from saldo.http.security_headers import build_common_headers
+from saldo.lifecycle.stop_signals import STOP_SIGNALS, block_signals, unblock_signals
+from saldo.observability.worker_metrics import create_metrics_directory, forget_worker
 from saldo.server.tls import Certificates
 from saldo.settings.model import Settings
 from saldo.store.errors import ConfigurationError
@@ -53,15 +53,15 @@ remaining tasks and logs a traceback for each."""
 _log = logging.getLogger("saldo")
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind_socket(host: str, port: int) -> socket.socket:
     """Return a socket that is bound to the address, but does not listen yet.
 
     Raises:
         ConfigurationError: the address is not one of this machine, or is in use.
     """
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = found[0]
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = addresses[0]
         listening = socket.socket(family, kind, protocol)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
@@ -76,7 +76,7 @@ def serve_until_stopped(
     settings: Settings,
     database_url: str,
     listening: socket.socket,
-    bell_path: Path | None = None,
+    wakeup_path: Path | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT. Then drain for the configured delay, and finish the requests in flight.
 
@@ -87,40 +87,42 @@ def serve_until_stopped(
     # process.
     for number in STOP_SIGNALS:
         signal.signal(number, _ignore_signal)
-    certificates = Certificates.of(settings)
+    certificates = Certificates.from_settings(settings)
     scheme = "http" if certificates is None else "https"
     _log.info("listening on %s://%s:%d", scheme, settings.host, listening.getsockname()[1])
-    config = _config(settings, Application(settings, database_url, bell_path, certificates))
+    config = _create_config(
+        settings, SaldoApplication(settings, database_url, wakeup_path, certificates)
+    )
     if settings.workers == 1:
         uvicorn.Server(config).run(sockets=[listening])
         return
-    with metrics_directory():
-        Workers(config, sockets=[listening]).run()
+    with create_metrics_directory():
+        WorkerSupervisor(config, sockets=[listening]).run()
 
 
-class Workers(Multiprocess):
+class WorkerSupervisor(Multiprocess):
     """A supervisor that restarts dead workers, and removes the gauges of dead workers from the metrics."""
 
     def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
         super().__init__(config, sockets)
-        self._known: set[int] = set()
+        self._known_pids: set[int] = set()
 
     def init_processes(self) -> None:
         """Start the workers."""
-        with signals_blocked():
+        with block_signals():
             super().init_processes()
 
     def keep_subprocess_alive(self) -> None:
         """Restart dead workers. The supervisor's loop calls this twice a second."""
-        with signals_blocked():
+        with block_signals():
             super().keep_subprocess_alive()
-        living = {process.pid for process in self.processes if process.pid is not None}
-        for pid in self._known - living:
+        living_pids = {process.pid for process in self.processes if process.pid is not None}
+        for pid in self._known_pids - living_pids:
             forget_worker(pid)
-        self._known = living
+        self._known_pids = living_pids
 
 
-class Application(ServerApplication):
+class SaldoApplication(ServerApplication):
     """The ASGI application of one service process. It is started and stopped by the server's lifespan events.
 
     The object is pickled and sent to the worker processes before it is started. Until then it contains nothing that
@@ -131,92 +133,96 @@ class Application(ServerApplication):
         self,
         settings: Settings,
         database_url: str,
-        bell_path: Path | None = None,
+        wakeup_path: Path | None = None,
         certificates: Certificates | None = None,
     ) -> None:
         self._settings = settings
         self.certificates = certificates
         self._database_url = database_url
-        self._bell_path = bell_path
-        self._front: AsgiApp | None = None
+        self._wakeup_path = wakeup_path
+        self._asgi_app: AsgiApp | None = None
         self._application: Callable[[Any, Any, Any], Awaitable[None]] | None = None
         self.connections_max = settings.connections_max
-        self.connection_limit_app = ConnectionLimitApp(self, self.route_of)
+        self.connection_limit_app = ConnectionLimitApp(self, self.find_route_label)
         """Application that responds while too many connections are open (`saldo.http.connection.protocol`)."""
-        self.ambiguous_path_app = ProblemApp(problems.not_found())
+        self.ambiguous_path_app = ProblemApp(problems.build_not_found())
         """Application that responds to ambiguous paths."""
-        self.wire_limits = WireLimits.of(settings)
+        self.wire_limits = WireLimits.from_settings(settings)
         self.timeout_sweeper = TimeoutSweeper(settings.connections_max)
-        self._ending: asyncio.Task[None] | None = None
-        self.draining = False
+        self._end_task: asyncio.Task[None] | None = None
+        self.is_draining = False
         """True if the response to each new request closes its connection (`saldo.http.connection.protocol`)."""
 
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:
         # The application's coroutine is returned and not awaited here, because each awaiting layer adds time to every
         # step.
         if scope["type"] == "lifespan" or self._application is None:
-            return self._live(receive, send)
+            return self._run_lifespan(receive, send)
         return self._application(scope, receive, send)
 
-    def route_of(self, method: str, path: str) -> str:
+    def find_route_label(self, method: str, path: str) -> str:
         """Return the route label under which a request is counted (`saldo.http.route_table`)."""
-        return OTHER if self._front is None else self._front.routes.label(method, path)
+        return OTHER if self._asgi_app is None else self._asgi_app.routes.find_label(method, path)
 
     @property
     def load_shedder(self) -> LoadShedder:
         """The load shedder, which rejects requests before they are parsed. The application must have been started."""
-        assert self._front is not None
-        return self._front.load_shedder
+        assert self._asgi_app is not None
+        return self._asgi_app.load_shedder
 
     def drain(self) -> None:
         """Begin to drain: report not ready, and close each connection after its next response."""
-        self.draining = True
-        if self._front is not None:
-            self._front.drain()
+        self.is_draining = True
+        if self._asgi_app is not None:
+            self._asgi_app.drain()
 
     def end_streams(self) -> None:
         """End the streams, and begin to end the connections. Called when the server stops
         (`saldo.http.connection.protocol`)."""
-        if self._front is not None:
-            self._front.end_streams()
-        if self._ending is None:
-            self._ending = asyncio.create_task(
-                self.timeout_sweeper.end_within(self._settings.shutdown_timeout_seconds),
+        if self._asgi_app is not None:
+            self._asgi_app.end_streams()
+        if self._end_task is None:
+            self._end_task = asyncio.create_task(
+                self.timeout_sweeper.end_connections_within(
+                    self._settings.shutdown_timeout_seconds
+                ),
                 name="connection shutdown",
             )
 
     async def _cancel_connection_end(self) -> None:
         """Cancel the task that ends connections. Called when the server no longer waits for connections."""
-        if self._ending is not None:
-            self._ending.cancel()
-            await asyncio.wait([self._ending])
+        if self._end_task is not None:
+            self._end_task.cancel()
+            await asyncio.wait([self._end_task])
 
-    async def _live(self, receive: Any, send: Any) -> None:
+    async def _run_lifespan(self, receive: Any, send: Any) -> None:
         set_up_logging(self._settings)
         _pass_on_first_signal()
         await receive()
         async with (
             open_tracing(self._settings) as tracing,
             run_service(
-                self._settings, self._database_url, self._bell_path, tracing
-            ) as self._front,
+                self._settings, self._database_url, self._wakeup_path, tracing
+            ) as self._asgi_app,
             self.timeout_sweeper.run(),
             nullcontext() if self.certificates is None else self.certificates.renew_in_background(),
         ):
             self._application = (
-                self._front
+                self._asgi_app
                 if tracing is None
-                else tracing.wrap(self._front, self._front.is_authenticated_cached, request_state)
+                else tracing.wrap_application(
+                    self._asgi_app, self._asgi_app.is_authenticated_cached, get_request_state
+                )
             )
             _freeze_gc()
-            with Drain(self._settings.shutdown_delay_seconds, self.drain):
+            with DrainDelay(self._settings.shutdown_delay_seconds, self.drain):
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
             await self._cancel_connection_end()
         await send({"type": "lifespan.shutdown.complete"})
 
 
-class Drain:
+class DrainDelay:
     """A context manager that delays the first stop signal. The server would stop listening as soon as it receives a
     signal.
 
@@ -224,14 +230,14 @@ class Drain:
     application.
     """
 
-    def __init__(self, seconds: float, begin: Callable[[], None]) -> None:
+    def __init__(self, seconds: float, begin_drain: Callable[[], None]) -> None:
         """
         Args:
             seconds: time from the arrival of the signal until the server receives the signal; 0 disables the delay.
-            begin: called when the first signal arrives.
+            begin_drain: called when the first signal arrives.
         """
         self._seconds = seconds
-        self._begin = begin
+        self._begin_service_drain = begin_drain
         self._loop = asyncio.get_running_loop()
         self._handlers: dict[int, Any] = {}
         self._end: asyncio.TimerHandle | None = None
@@ -255,7 +261,7 @@ class Drain:
     def _begin_drain(self, number: int) -> None:
         if self._end is None:
             _log.info("draining: not ready, stopping in %g s", self._seconds)
-            self._begin()
+            self._begin_service_drain()
             self._end = self._loop.call_later(self._seconds, self._forward_signal, number)
         elif not self._end.cancelled():
             # A second signal skips the rest of the delay.
@@ -281,14 +287,14 @@ def _pass_on_first_signal() -> None:
     """
     handlers: dict[int, Any] = {}
 
-    def hear(number: int, frame: FrameType | None) -> None:
+    def handle_first_signal(number: int, frame: FrameType | None) -> None:
         handler = handlers.pop(number, None)
         if handler is not None:
             handlers.clear()
             handler(number, frame)
 
     for number in STOP_SIGNALS:
-        handlers[number] = signal.signal(number, hear)
+        handlers[number] = signal.signal(number, handle_first_signal)
     unblock_signals()
 
 
@@ -296,12 +302,12 @@ def _ignore_signal(*_: object) -> None:
     """Ignore a stop signal. The stop has already begun and has a time limit."""
 
 
-def _config(settings: Settings, app: Application) -> uvicorn.Config:
+def _create_config(settings: Settings, app: SaldoApplication) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         interface="asgi3",
         workers=settings.workers,
-        loop="saldo.server.event_loop:Loop",
+        loop="saldo.server.event_loop:BacklogAcceptingLoop",
         http=BufferedHttpProtocol,
         ws="none",
         lifespan="on",
@@ -310,11 +316,14 @@ def _config(settings: Settings, app: Application) -> uvicorn.Config:
         # The authenticator evaluates the headers of proxies itself (`saldo.auth.authenticator`).
         proxy_headers=False,
         server_header=False,
-        headers=common_headers(settings.hsts_max_age_seconds if app.certificates else 0),
-        ssl_context_factory=None if app.certificates is None else app.certificates.context,
+        headers=build_common_headers(settings.hsts_max_age_seconds if app.certificates else 0),
+        ssl_context_factory=None
+        if app.certificates is None
+        else app.certificates.create_listening_context,
         backlog=BACKLOG,
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_worker_healthcheck=WORKER_SECONDS_MAX,
-        # `TimeoutSweeper.end_within` ends the connections. This timeout is a fallback in case they are not ended.
+        # `TimeoutSweeper.end_connections_within` ends the connections. This timeout is a fallback in case they are not
+        # ended.
         timeout_graceful_shutdown=ceil(settings.shutdown_timeout_seconds) + STOP_SPARE_SECONDS,
     )

@@ -31,21 +31,23 @@ _log = logging.getLogger("saldo.relay")
 def relay_until_stopped(settings: Settings, database_url: str) -> None:
     """Run the relays until SIGTERM or SIGINT."""
 
-    async def work() -> None:
-        stopped = asyncio.Event()
+    async def run_until_signal() -> None:
+        stop_requested = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopped.set)
+            loop.add_signal_handler(number, stop_requested.set)
         async with (
             open_tracing(settings) as tracing,
             run_relays(settings, database_url, None, tracing),
         ):
-            await stopped.wait()
+            await stop_requested.wait()
 
-    uvloop.run(work())
+    uvloop.run(run_until_signal())
 
 
-def run_beside(settings: Settings, database_url: str, bell_path: Path, parent: Connection) -> None:
+def run_beside_service(
+    settings: Settings, database_url: str, wakeup_path: Path, parent: Connection
+) -> None:
     """Run the relays in the process that a service starts (`saldo.server.relay_process`), until the service closes the
     pipe.
 
@@ -61,23 +63,23 @@ def run_beside(settings: Settings, database_url: str, bell_path: Path, parent: C
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
     set_up_logging(settings)
-    uvloop.run(_run_until_parent_ends(settings, database_url, bell_path, parent))
+    uvloop.run(_run_until_parent_ends(settings, database_url, wakeup_path, parent))
 
 
 async def _run_until_parent_ends(
-    settings: Settings, database_url: str, bell_path: Path, parent: Connection
+    settings: Settings, database_url: str, wakeup_path: Path, parent: Connection
 ) -> None:
-    ended = asyncio.Event()
+    parent_ended = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def end() -> None:
+    def handle_end() -> None:
         # A closed pipe stays readable, so the loop would call this function endlessly.
         loop.remove_reader(parent.fileno())
-        ended.set()
+        parent_ended.set()
 
-    loop.add_reader(parent.fileno(), end)
+    loop.add_reader(parent.fileno(), handle_end)
     async with (
         open_tracing(settings) as tracing,
-        run_relays(settings, database_url, bell_path, tracing),
+        run_relays(settings, database_url, wakeup_path, tracing),
     ):
-        await ended.wait()
+        await parent_ended.wait()

@@ -16,7 +16,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import TracebackType
 
-from saldo.lifecycle.stop_signals import signals_blocked
+from saldo.lifecycle.stop_signals import block_signals
 from saldo.settings.model import Settings
 
 RESTART_SECONDS = (0.5, 1.0)
@@ -42,10 +42,10 @@ class RelayProcess:
         self._settings = settings
         self._database_url = database_url
         self._context = multiprocessing.get_context("spawn")
-        self._stopping = threading.Event()
+        self._stop_requested = threading.Event()
         self._thread: threading.Thread | None = None
         self._directory: tempfile.TemporaryDirectory[str] | None = None
-        self._alive: Connection | None = None
+        self._alive_pipe: Connection | None = None
 
     @property
     def wakeup_path(self) -> Path | None:
@@ -67,39 +67,39 @@ class RelayProcess:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._stopping.set()
+        self._stop_requested.set()
         if self._thread is not None:
             self._thread.join()
         if self._directory is not None:
             self._directory.cleanup()
 
     def _supervise(self) -> None:
-        while not self._stopping.is_set():
+        while not self._stop_requested.is_set():
             # The pipe is closed when the service process ends in any way, and the relay process detects that.
-            theirs, self._alive = self._context.Pipe(duplex=False)
+            child_pipe, self._alive_pipe = self._context.Pipe(duplex=False)
             process = self._context.Process(
-                target=_run,
-                args=(self._settings, self._database_url, self.wakeup_path, theirs),
+                target=_run_process,
+                args=(self._settings, self._database_url, self.wakeup_path, child_pipe),
                 name="saldo relay",
             )
-            with signals_blocked():
+            with block_signals():
                 process.start()
-            theirs.close()
-            while process.is_alive() and not self._stopping.is_set():
+            child_pipe.close()
+            while process.is_alive() and not self._stop_requested.is_set():
                 process.join(JOIN_SECONDS)
-            if self._stopping.is_set():
-                self._end(process)
+            if self._stop_requested.is_set():
+                self._end_process(process)
             else:
                 _log.error(
                     "the relay process ended with exit code %s; restarting it", process.exitcode
                 )
-                self._stopping.wait(random.uniform(*RESTART_SECONDS))  # noqa: S311
-            self._alive.close()
+                self._stop_requested.wait(random.uniform(*RESTART_SECONDS))  # noqa: S311
+            self._alive_pipe.close()
 
-    def _end(self, process: SpawnProcess) -> None:
+    def _end_process(self, process: SpawnProcess) -> None:
         """Let the relay process publish the remaining events, and kill the process if it does not end in time."""
-        assert self._alive is not None
-        self._alive.close()
+        assert self._alive_pipe is not None
+        self._alive_pipe.close()
         process.join(self._settings.shutdown_timeout_seconds + END_SECONDS)
         if process.is_alive():
             _log.error("the relay process does not stop; killing it")
@@ -107,10 +107,12 @@ class RelayProcess:
             process.join()
 
 
-def _run(settings: Settings, database_url: str, bell_path: Path, parent: Connection) -> None:
+def _run_process(
+    settings: Settings, database_url: str, wakeup_path: Path, parent: Connection
+) -> None:
     # The metrics directory belongs to the service's workers. Whether this process inherits it depends on which of the
     # two starts first, and prometheus-client reads the variable when it is imported.
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
-    from saldo.server.relay_main import run_beside  # noqa: PLC0415 - in the new process only
+    from saldo.server.relay_main import run_beside_service  # noqa: PLC0415 - in the new process only
 
-    run_beside(settings, database_url, bell_path, parent)
+    run_beside_service(settings, database_url, wakeup_path, parent)

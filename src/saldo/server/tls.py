@@ -15,7 +15,7 @@ from saldo.store.errors import ConfigurationError
 
 _log = logging.getLogger("saldo")
 
-_Signature = tuple[tuple[int, int, int], ...]
+_FileFingerprint = tuple[tuple[int, int, int], ...]
 """The modification time, size and inode of each file."""
 
 
@@ -26,15 +26,15 @@ class Certificates:
     itself.
     """
 
-    def __init__(self, certificate: Path, key: Path, look_seconds: float) -> None:
+    def __init__(self, certificate: Path, key: Path, poll_seconds: float) -> None:
         self._certificate = certificate
         self._key = key
-        self._look_seconds = look_seconds
-        self._shown: ssl.SSLContext | None = None
-        self._seen: _Signature = ()
+        self._poll_seconds = poll_seconds
+        self._current_context: ssl.SSLContext | None = None
+        self._seen_fingerprint: _FileFingerprint = ()
 
     @classmethod
-    def of(cls, settings: Settings) -> Certificates | None:
+    def from_settings(cls, settings: Settings) -> Certificates | None:
         """Return the certificates that the settings name, after a check of both files; None if the service uses plain
         HTTP.
 
@@ -45,49 +45,49 @@ class Certificates:
         if certificate is None and key is None:
             return None
         if certificate is None or key is None:
-            there, missing = (
+            set_part, missing_part = (
                 ("KEY", "CERTIFICATE") if certificate is None else ("CERTIFICATE", "KEY")
             )
             raise ConfigurationError(
-                f"SALDO_TLS_{there}_FILE is set, but SALDO_TLS_{missing}_FILE is not: set both or none"
+                f"SALDO_TLS_{set_part}_FILE is set, but SALDO_TLS_{missing_part}_FILE is not: set both or none"
             )
-        found = cls(certificate, key, settings.tls_reload_interval_seconds)
-        found._read()
-        return found
+        certificates = cls(certificate, key, settings.tls_reload_interval_seconds)
+        certificates._load_context()
+        return certificates
 
-    def context(self, *_: Any) -> ssl.SSLContext:
+    def create_listening_context(self, *_: Any) -> ssl.SSLContext:
         """Return the TLS context of the listening socket. Each new connection gets the certificate that was loaded
         last."""
-        self._seen = self._signature()
-        self._shown = self._read()
-        listening = self._read()
-        listening.sni_callback = self._select_context
-        return listening
+        self._seen_fingerprint = self._file_fingerprint()
+        self._current_context = self._load_context()
+        context = self._load_context()
+        context.sni_callback = self._select_context
+        return context
 
     @asynccontextmanager
     async def renew_in_background(self) -> AsyncIterator[None]:
         """Check the files for changes periodically, until the context manager exits."""
-        task = asyncio.create_task(self._look(), name="certificate reload")
+        task = asyncio.create_task(self._poll_files(), name="certificate reload")
         try:
             yield
         finally:
             task.cancel()
             await asyncio.wait([task])
 
-    async def _look(self) -> None:
+    async def _poll_files(self) -> None:
         while True:
-            await asyncio.sleep(self._look_seconds)
+            await asyncio.sleep(self._poll_seconds)
             self._renew()
 
     def _renew(self) -> None:
         """Reload the files if they have changed. If the new files can't be used, log an error once and keep the
         previous certificate."""
-        signature = self._signature()
-        if signature == self._seen:
+        fingerprint = self._file_fingerprint()
+        if fingerprint == self._seen_fingerprint:
             return
-        self._seen = signature
+        self._seen_fingerprint = fingerprint
         try:
-            self._shown = self._read()
+            self._current_context = self._load_context()
         except ConfigurationError as error:
             _log.error("%s; the previous certificate remains in use", error)
         else:
@@ -96,19 +96,21 @@ class Certificates:
     def _select_context(self, connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
         # OpenSSL calls this method for each connection, with or without a server name. If one context were changed in
         # place, it could for a moment combine a certificate with the key of another certificate.
-        connection.context = self._shown  # type: ignore[assignment]
+        connection.context = self._current_context  # type: ignore[assignment]
 
-    def _read(self) -> ssl.SSLContext:
+    def _load_context(self) -> ssl.SSLContext:
         """Load the two files.
 
         Raises:
             ConfigurationError: the files can't be read, or don't belong together.
         """
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_alpn_protocols(["http/1.1"])
+        create_listening_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        create_listening_context.minimum_version = ssl.TLSVersion.TLSv1_2
+        create_listening_context.set_alpn_protocols(["http/1.1"])
         try:
-            context.load_cert_chain(self._certificate, self._key, password=_no_password)
+            create_listening_context.load_cert_chain(
+                self._certificate, self._key, password=_reject_password
+            )
         except ssl.SSLError as error:
             reason = "they don't belong together, or one of them is no PEM"
             if error.reason == "KEY_VALUES_MISMATCH":
@@ -117,23 +119,23 @@ class Certificates:
                 f"can't use {self._certificate} with {self._key}: {reason}"
             ) from None
         except (OSError, _EncryptedError) as error:
-            what = "the key has a password" if isinstance(error, _EncryptedError) else str(error)
+            reason = "the key has a password" if isinstance(error, _EncryptedError) else str(error)
             raise ConfigurationError(
-                f"can't use {self._certificate} with {self._key}: {what}"
+                f"can't use {self._certificate} with {self._key}: {reason}"
             ) from None
-        return context
+        return create_listening_context
 
-    def _signature(self) -> _Signature:
+    def _file_fingerprint(self) -> _FileFingerprint:
         try:
-            found = [path.stat() for path in (self._certificate, self._key)]
+            statuses = [path.stat() for path in (self._certificate, self._key)]
         except OSError:
             return ()
-        return tuple((status.st_mtime_ns, status.st_size, status.st_ino) for status in found)
+        return tuple((status.st_mtime_ns, status.st_size, status.st_ino) for status in statuses)
 
 
 class _EncryptedError(Exception):
     """Raised when the key is encrypted. OpenSSL would ask for the password on the terminal."""
 
 
-def _no_password() -> str:
+def _reject_password() -> str:
     raise _EncryptedError

@@ -64,13 +64,13 @@ def check_names(environment: Mapping[str, str], file: Path, fields: Iterable[str
             similar one.
     """
     settings = {f"{PREFIX}{field.upper()}" for field in fields}
-    known = settings | COMMAND_NAMES.keys()
+    known_names = settings | COMMAND_NAMES.keys()
     for name, value in environment.items():
         upper = name.upper()
-        if upper in known or not upper.startswith(PREFIX) or upper.startswith(OTHER_PREFIXES):
+        if upper in known_names or not upper.startswith(PREFIX) or upper.startswith(OTHER_PREFIXES):
             continue
         if not is_service_link(name, value):
-            raise SettingsError(f"environment: {_unknown(name, known)}")
+            raise SettingsError(f"environment: {_describe_unknown_name(name, known_names)}")
     _check_file(file, settings)
 
 
@@ -91,12 +91,16 @@ def _check_file(path: Path, settings: set[str]) -> None:
             raise SettingsError(
                 f".env line {line}: {name} is read from the environment only, not from .env"
             )
-        known = name in settings or name.startswith(OTHER_PREFIXES)
-        if name.startswith(PREFIX) and not known:
-            raise SettingsError(f".env line {line}: {_unknown(name, settings)}")
+        is_known = name in settings or name.startswith(OTHER_PREFIXES)
+        if name.startswith(PREFIX) and not is_known:
+            raise SettingsError(f".env line {line}: {_describe_unknown_name(name, settings)}")
 
 
-def _unknown(name: str, known: set[str]) -> str:
-    near = get_close_matches(name.upper(), sorted(known), n=1, cutoff=0.6)
-    hint = f"did you mean {near[0]}?" if near else "docs/reference/settings.md lists all settings"
+def _describe_unknown_name(name: str, known_names: set[str]) -> str:
+    similar_names = get_close_matches(name.upper(), sorted(known_names), n=1, cutoff=0.6)
+    hint = (
+        f"did you mean {similar_names[0]}?"
+        if similar_names
+        else "docs/reference/settings.md lists all settings"
+    )
     return f"no setting is named {name}; {hint}"

@@ -95,7 +95,7 @@ SECTIONS: Final[Mapping[str, type[SettingsSection]]] = {
 """The sections by their titles in the documentation, in the order of the fields of `Settings`."""
 
 
-def check() -> None:
+def check_setting_names() -> None:
     """Reject misspelt names of settings in the environment and in `.env`.
 
     Raises:
@@ -113,24 +113,24 @@ def load_zone() -> tzinfo | None:
     Raises:
         SettingsError: The zone does not exist, or a name is misspelt.
     """
-    check()
+    check_setting_names()
     try:
         return TimeZoneSettings().tzinfo  # type: ignore[call-arg]
     except ValidationError as error:
         raise SettingsError("; ".join(map(_describe_error, error.errors()))) from None
 
 
-def load(**overrides: object) -> Settings:
+def load_settings(**overrides: object) -> Settings:
     """Read the settings of this process.
 
     Raises:
         SettingsError: A setting is misspelt or has a wrong value. The message is one line that names each wrong setting
             and the expected value.
     """
-    check()
-    given = {name: value for name, value in overrides.items() if value is not None}
+    check_setting_names()
+    values = {name: value for name, value in overrides.items() if value is not None}
     try:
-        return Settings(**given)  # type: ignore[arg-type]
+        return Settings(**values)  # type: ignore[arg-type]
     except ValidationError as error:
         raise SettingsError("; ".join(map(_describe_error, error.errors()))) from None
 
@@ -140,7 +140,7 @@ def _describe_error(fault: ErrorDetails) -> str:
     message, location = fault["msg"].removeprefix("Value error, "), fault["loc"]
     if not location:
         return message
-    return f"{_format_name(location)}={_format_value(location, fault['input'])}: {fault['msg']}"
+    return f"{_format_name(location)}={_format_value(location, fault['input'])}: {message}"
 
 
 def _format_name(location: tuple[int | str, ...]) -> str:

@@ -70,12 +70,12 @@ def _check_zone(name: str | None) -> str | None:
     return name
 
 
-def _none_if_empty(value: object) -> object:
+def _replace_empty_with_none(value: object) -> object:
     """Replace an empty value by None: ``SALDO_X=`` in a `.env` file unsets a setting."""
     return None if value == "" else value
 
 
-Unset = BeforeValidator(_none_if_empty)
+Unset = BeforeValidator(_replace_empty_with_none)
 """Annotation of an optional setting: an empty value means that it is not set (None)."""
 
 ZoneName: TypeAlias = Annotated[str | None, Unset, AfterValidator(_check_zone)]

@@ -1,4 +1,5 @@
-"""Batched reads: concurrent reads of one kind share a statement, and those that arrive while it runs share the next."""
+"""Batched reads: concurrent reads of the same kind share one statement. Reads that arrive while a statement runs share
+the next one."""
 
 from __future__ import annotations
 
@@ -11,9 +12,9 @@ Value = TypeVar("Value")
 
 
 class BatchedReads(Generic[Key, Value]):
-    """Combines reads, as the engine combines writes.
+    """Reads the keys of concurrent `get` calls in one statement.
 
-    A result is always read by a statement that began after the request, so that a client sees its own earlier writes.
+    The statement always begins after the call, so that a client sees its own earlier writes.
     """
 
     def __init__(
@@ -21,13 +22,13 @@ class BatchedReads(Generic[Key, Value]):
     ) -> None:
         """
         Args:
-            read: Returns the values of the keys, or raises for all of them.
+            read: Returns the values by key. Keys without a value are absent. An exception applies to all keys.
             keys_max: The maximum number of keys in one statement.
         """
         self._read = read
         self._keys_max = keys_max
-        self._waiting: dict[Key, asyncio.Future[Value | None]] = {}
-        self._reading: asyncio.Task[None] | None = None
+        self._pending_futures: dict[Key, asyncio.Future[Value | None]] = {}
+        self._read_task: asyncio.Task[None] | None = None
 
     async def get(self, key: Key) -> Value | None:
         """Return the value of a key, or None.
@@ -35,27 +36,28 @@ class BatchedReads(Generic[Key, Value]):
         Raises:
             StoreError: The statement failed.
         """
-        found = self._waiting.get(key)
-        if found is None:
-            found = self._waiting[key] = asyncio.get_running_loop().create_future()
-            if self._reading is None:
-                self._reading = asyncio.create_task(self._run(), name="batched reads")
-        # The future is shared by all callers with the same key: a caller that is cancelled must not cancel the others.
-        return await asyncio.shield(found)
+        future = self._pending_futures.get(key)
+        if future is None:
+            future = self._pending_futures[key] = asyncio.get_running_loop().create_future()
+            if self._read_task is None:
+                self._read_task = asyncio.create_task(self._run(), name="batched reads")
+        # The future is shared by all callers with the same key, so a caller that is cancelled must not cancel the
+        # future.
+        return await asyncio.shield(future)
 
     async def _run(self) -> None:
         try:
-            while self._waiting:
-                keys = list(self._waiting)[: self._keys_max]
-                futures = {key: self._waiting.pop(key) for key in keys}
+            while self._pending_futures:
+                keys = list(self._pending_futures)[: self._keys_max]
+                futures = {key: self._pending_futures.pop(key) for key in keys}
                 try:
-                    found = await self._read(keys)
+                    values = await self._read(keys)
                 except Exception as error:  # the error is set on the callers' futures
                     for future in futures.values():
                         future.set_exception(error)
                         future.exception()  # all callers may have been cancelled
                     continue
                 for key, future in futures.items():
-                    future.set_result(found.get(key))
+                    future.set_result(values.get(key))
         finally:
-            self._reading = None
+            self._read_task = None

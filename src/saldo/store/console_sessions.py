@@ -12,14 +12,14 @@ class ConsoleSession(NamedTuple):
     """A session that has not expired.
 
     Attributes:
-        holder: The name of the key in the service's log.
+        holder: The name by which the service's log identifies the key.
         binding: A hash of the session's secret and the key's hash.
-        stale: Whether the recorded time of the last use is so old that it must be updated.
+        is_stale: Whether the recorded time of the last use is so old that it must be updated.
     """
 
     holder: str
     binding: bytes
-    stale: bool
+    is_stale: bool
 
 
 class SessionLimits(NamedTuple):
@@ -41,25 +41,27 @@ class ConsoleSessions:
         self._limits = limits
         self._timeout_seconds = timeout_seconds
 
-    async def begin(self, digest: bytes, holder: str, binding: bytes) -> None:
-        """Create a session. Delete expired sessions, and the holder's least recently used ones above the limit."""
+    async def create_session(self, digest: bytes, holder: str, binding: bytes) -> None:
+        """Create a session. Delete expired sessions, and the holder's least recently used sessions if there would be
+        more than `per_key_max`."""
         idle, lifetime, per_key_max = self._limits
         await self._fetch(
             "console_sessions/create", digest, binding, holder, per_key_max - 1, idle, lifetime
         )
 
-    async def find(self, digests: list[bytes]) -> dict[bytes, ConsoleSession]:
+    async def find_sessions(self, digests: list[bytes]) -> dict[bytes, ConsoleSession]:
         """Return the sessions with the given digests that have not expired, by digest."""
         idle, lifetime, _ = self._limits
-        # The last use is recorded with a precision of a tenth of the idle time, so that most requests write nothing.
+        # A use is recorded only if the recorded one is older than a tenth of the idle time, so that most requests write
+        # nothing.
         rows = await self._fetch("console_sessions/find", digests, idle, lifetime, idle / 10)
         return {digest: ConsoleSession(*session) for digest, *session in rows}
 
-    async def use(self, digest: bytes) -> None:
+    async def record_use(self, digest: bytes) -> None:
         """Record the current time as the last use of a session."""
         await self._fetch("console_sessions/record_use", digest)
 
-    async def end(self, digest: bytes) -> None:
+    async def delete_session(self, digest: bytes) -> None:
         """Delete a session, so that it no longer authenticates requests."""
         await self._fetch("console_sessions/delete", digest)
 

@@ -30,7 +30,7 @@ class ConfigurationError(StoreError):
 
 
 class ConnectionLostError(StoreError):
-    """Raised when connecting failed or the connection broke: what was sent may or may not be recorded."""
+    """Raised when connecting failed or the connection broke. A statement that was sent may have been recorded."""
 
 
 class LogIdentityMismatchError(StoreError):
@@ -50,31 +50,34 @@ class StatementTimeoutError(TemporarilyUnavailableError):
 
 
 class UuidRaceError(StoreError):
-    """Raised when another batch recorded the same uuid, or at a deadlock: a retry sees the other batch."""
+    """Raised when another batch recorded the same uuid at the same time, or after a deadlock. A retry sees the entries
+    of the other batch."""
 
 
 class RejectedError(StoreError):
-    """Raised when the database rejects the statement itself."""
+    """Raised when the database rejects the statement, and a retry would be rejected, too."""
 
 
-# Errors by SQLSTATE. Those that are not listed are attributed to the request (RejectedError), and the lane bisects the
-# batch. This includes XX (internal errors, corrupt pages), which concern some rows only, so that the requests of other
-# users succeed.
+# Errors by SQLSTATE. An error that is not listed is attributed to a request (RejectedError), and the lane bisects the
+# batch. This includes class XX (internal errors, corrupt pages): such an error affects only some rows, so that the
+# requests of other users succeed.
 _RETRYABLE_CONFLICTS: Final = {"23505", "40P01", "40001"}
 _TIMED_OUT: Final = "57014"
-# 26000: a pooler has lost the prepared statements; a new connection detects its capabilities. 40003: the server does
-# not know whether the statement took effect. 25P03, 25P04, 57P01 to 57P05: the server ends the session.
+# 26000: a pooler has lost the prepared statements; a new connection detects again whether the pooler supports them.
+# 40003: the server does not know whether the statement took effect. 25P03, 25P04, 57P01 to 57P05: the server ends the
+# session.
 _SESSION_LOST: Final = {
     *("57P01", "57P02", "57P03", "57P04", "57P05"),
     *("25006", "25P03", "25P04", "26000", "40003"),
 }
-# Classes: 25 transaction state, 28 and 3D logins (a pool could not connect), 53 resources, 55 and 57 temporary
-# conditions, 58 the system, 72 and F0 the server's files and settings.
+# Classes of temporary errors: 25 transaction state, 28 and 3D logins (a pool could not connect), 53 resources, 55 and
+# 57 temporary conditions, 58 the system, 72 and F0 the server's files and settings.
 _BUSY_CLASSES: Final = {"25", "28", "3D", "53", "55", "57", "58", "72", "F0"}
 # Classes whose primary message quotes a value: data exceptions, and RAISE in Saldo's functions or an operator's.
 _QUOTING_CLASSES: Final = {"22", "P0"}
 
-# InternalClientError: the driver can't send in its present state, such as after the server's final message.
+# InternalClientError: the driver can't send in its current state, for example after the last message of a server that
+# shuts down.
 _BROKEN: Final = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
@@ -87,12 +90,12 @@ _BROKEN: Final = (
 def translate_error(error: BaseException) -> StoreError:
     """Return the store's error for an error of the driver or of the operating system.
 
-    The function also removes everything from the driver's error that may quote a row, because it remains the cause and
-    is printed in tracebacks.
+    The function also removes everything that may quote a row from the driver's error, because that error remains the
+    cause and is printed in tracebacks.
     """
     if isinstance(error, StoreError):
         return error
-    _strip(error)
+    _strip_quoted_values(error)
     message = str(error) or type(error).__name__
     if isinstance(error, asyncpg.PostgresError):
         return _error_for_sqlstate(error.sqlstate or "", message)
@@ -100,7 +103,8 @@ def translate_error(error: BaseException) -> StoreError:
         return RejectedError(message)
     if isinstance(error, _BROKEN):
         return ConnectionLostError(message)
-    # This error was raised in the client. Possibly the statement was recorded, and only its answer could not be read.
+    # The error was raised in this process. The statement may have been recorded, although its response could not be
+    # read.
     return OutcomeUncertainError(message)
 
 
@@ -116,21 +120,21 @@ def _error_for_sqlstate(state: str, message: str) -> StoreError:
     return RejectedError(f"{state}: {message}")
 
 
-def _strip(error: BaseException) -> None:
+def _strip_quoted_values(error: BaseException) -> None:
     """Remove everything that may quote a row from an error of the driver and from its causes, in place."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, asyncpg.PostgresError):
-            seen.detail = seen.hint = seen.context = seen.internal_query = None
-            if (seen.sqlstate or "")[:2] in _QUOTING_CLASSES:
-                seen.message = type(seen).__name__
-                _reword(seen, seen.message)
-        elif _is_unencodable(seen):
-            _reword(seen, "an argument can't be encoded")
-        seen = seen.__cause__ or seen.__context__
+    current: BaseException | None = error
+    while current is not None:
+        if isinstance(current, asyncpg.PostgresError):
+            current.detail = current.hint = current.context = current.internal_query = None
+            if (current.sqlstate or "")[:2] in _QUOTING_CLASSES:
+                current.message = type(current).__name__
+                _replace_message(current, current.message)
+        elif _is_unencodable(current):
+            _replace_message(current, "an argument can't be encoded")
+        current = current.__cause__ or current.__context__
 
 
-def _reword(error: BaseException, message: str) -> None:
+def _replace_message(error: BaseException, message: str) -> None:
     error.args = (message,)
     # The driver raises the same class for an argument that it can't encode, with a cause that quotes it.
     error.__cause__ = error.__context__ = None
@@ -139,7 +143,8 @@ def _reword(error: BaseException, message: str) -> None:
 def _is_unencodable(error: BaseException) -> bool:
     """Return whether the driver raised the error before sending, because it could not encode an argument.
 
-    The driver has two classes named DataError. This one is an InterfaceError; the other one has an SQLSTATE.
+    The driver has two classes named DataError. Only the one that is a subclass of InterfaceError means this; the other
+    one comes from the server and has an SQLSTATE.
     """
     return (
         isinstance(error, asyncpg.InterfaceError)
@@ -149,13 +154,16 @@ def _is_unencodable(error: BaseException) -> bool:
 
 
 def is_unreachable(error: StoreError) -> bool:
-    """Return whether the database could not be reached; the same command may succeed later."""
+    """Return whether the database could not be reached, so that the same command may succeed later."""
     import psycopg  # noqa: PLC0415 - half of the commands never need it
 
     cause = error.__cause__
     original = getattr(cause, "orig", cause)  # an error of SQLAlchemy
     if isinstance(original, psycopg.OperationalError):
-        # Without a code no server has answered. Class 08 is connections, 57P is starting or stopping.
+        # Without an SQLSTATE, no server has answered. Class 08 are connection errors; 57P means that the server is
+        # starting or stopping.
         return original.sqlstate is None or original.sqlstate.startswith(("08", "57P"))
-    away = (ConnectionLostError, TemporarilyUnavailableError)
-    return isinstance(error, away) or isinstance(original, (*away, OSError))
+    unreachable_errors = (ConnectionLostError, TemporarilyUnavailableError)
+    return isinstance(error, unreachable_errors) or isinstance(
+        original, (*unreachable_errors, OSError)
+    )

@@ -20,7 +20,7 @@ class Key:
 
     Attributes:
         user_ids, networks: The users and networks that the key is limited to; None if it is not limited.
-        replaced_by: The key that replaced this one, which remains valid until `expires_at`.
+        replaced_by: The id of the key that replaced this key. This key remains valid until `expires_at`.
         valid: Whether the key is neither revoked nor expired.
     """
 
@@ -64,11 +64,11 @@ class ValidKeys(NamedTuple):
 
     Attributes:
         version: The version of the last change that is included.
-        any_key: Whether a key has ever been created, valid or not.
+        has_key_ever_existed: Whether a key has ever been created, valid or not.
     """
 
     version: int
-    any_key: bool
+    has_key_ever_existed: bool
     keys: list[ValidKey]
 
 
@@ -77,12 +77,13 @@ class Keys(PooledStore):
 
     application_name = "saldo keys"
 
-    async def version(self) -> int:
-        """Return the version of the last change. While it is the same, the keys are unchanged except for expiry."""
+    async def read_version(self) -> int:
+        """Return the version of the last change. While the version is the same, the keys are unchanged, except that
+        keys may expire."""
         ((version,),) = await self._fetch("keys/version")
         return int(version)
 
-    async def valid(self) -> ValidKeys:
+    async def read_valid_keys(self) -> ValidKeys:
         """Return all keys that are valid now."""
         rows = await self._fetch("keys/valid")
         version, any_key = rows[0][:2]
@@ -123,7 +124,8 @@ class Keys(PooledStore):
         return bool(await self._fetch("keys/revoke", key_id))
 
     async def rotate(self, key_id: int, digest: bytes, overlap: timedelta) -> int | None:
-        """Replace a valid key and return the id of the new one; None if the key is invalid or was replaced before.
+        """Replace a valid key and return the id of the new key. Return None if the old key is not valid or was replaced
+        before.
 
         Args:
             overlap: The maximum time for which the old key remains valid.

@@ -15,7 +15,7 @@ Positions = dict[int, int]
 """The `seq` by shard up to which the log has been processed."""
 
 NOTICES_SHARD: Final = SHARDS
-"""Pseudo-shard of notices, after the last shard of the log."""
+"""Number by which positions and events denote notices. It follows the number of the log's last shard."""
 
 
 class LogEntry(NamedTuple):
@@ -41,11 +41,12 @@ class LogEntry(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """A notice that the service has disabled a webhook. It is outside the log and has its own position.
+    """A notice that the service has disabled a webhook. Notices are not entries of the log, and have their own
+    positions.
 
     Attributes:
         reason: "gone" after a response 410; "failing" if no attempt had succeeded for too long.
-        failing_since: The time since which no attempt had succeeded.
+        failing_since: The time of the first failed attempt since the last success.
     """
 
     seq: int
@@ -62,8 +63,8 @@ class LogPage(NamedTuple):
 
     Attributes:
         entries: The matching entries, in the order of each shard.
-        reached: For each shard with new entries, the `seq` up to which they were read.
-        shards_left: The shards that have more entries.
+        reached: For each shard with new entries, the `seq` up to which it was read.
+        shards_with_more: The shards that have more entries.
         identity: The log identity, see `Log.identity`; None if there was nothing new.
     """
 
@@ -79,15 +80,15 @@ class Log:
     def __init__(self, pool: Any) -> None:
         self._pool = pool
 
-    async def entries_after(
+    async def list_entries_after(
         self, positions: Mapping[int, int], per_shard: int, *, identity: str | None = None
     ) -> list[LogEntry]:
         """Return up to `per_shard` entries of each shard after its position.
 
-        An entry that is committed later has a greater position in its shard, so that none is skipped.
+        An entry that is committed later has a greater position in its shard, so that no entry is skipped.
 
         Args:
-            identity: The log identity of the positions (`Log.identity`); None accepts every log.
+            identity: The identity of the log to which the positions belong (`Log.identity`). None omits this check.
 
         Raises:
             LogIdentityMismatchError: The positions belong to another log than the one that was read.
@@ -100,7 +101,7 @@ class Log:
             raise LogIdentityMismatchError("the database was restored or has failed over")
         return [LogEntry(*row[:-1]) for row in rows]
 
-    async def notices_after(self, seq: int, limit: int) -> list[Notice]:
+    async def list_notices_after(self, seq: int, limit: int) -> list[Notice]:
         """Return a limited number of notices after a position, in order.
 
         Raises:
@@ -120,9 +121,10 @@ class Log:
         """Read a limited number of entries of each shard after its position, and filter them.
 
         Args:
-            until: The last `seq` by shard; None reads to the end.
+            until: The last `seq` to read, by shard; None reads to the end.
             users: The users whose entries are returned; None for all.
-            kinds: The kinds that are returned: 0 (users created), 1 (transactions posted), 2 (refused); None for all.
+            kinds: The kinds of entries that are returned: 0 (user created), 1 (transaction posted), 2 (transaction
+                refused); None for all.
 
         Raises:
             StoreError: The database can't be read.
@@ -149,7 +151,7 @@ class Log:
         entries = [LogEntry(row[0], *row[4:]) for row in rows if row["seq"] is not None]
         return LogPage(entries, reached, left, rows[0]["identity"] if rows else None)
 
-    async def identity(self) -> str:
+    async def read_identity(self) -> str:
         """Return the log identity, which changes when the server is restored or promoted.
 
         Raises:
@@ -158,35 +160,42 @@ class Log:
         ((identity,),) = await fetch(self._pool, "log/identity")
         return str(identity)
 
-    async def entries_at(self, places: Sequence[tuple[int, int, UUID]]) -> list[LogEntry | Notice]:
+    async def list_entries_at(
+        self, places: Sequence[tuple[int, int, UUID]]
+    ) -> list[LogEntry | Notice]:
         """Return the entries or notices with the given (shard, seq) and uuid, unordered.
 
-        Those that no longer exist are left out.
+        Entries and notices that no longer exist are left out.
 
         Raises:
             StoreError: The database can't be read.
         """
-        found: list[LogEntry | Notice] = []
+        found_entries: list[LogEntry | Notice] = []
         entries = [place for place in places if place[0] != NOTICES_SHARD]
         if entries:
             columns = zip(*entries, strict=True)
-            found += [LogEntry(*row) for row in await fetch(self._pool, "log/entries_at", *columns)]
+            found_entries += [
+                LogEntry(*row) for row in await fetch(self._pool, "log/entries_at", *columns)
+            ]
         notices = [(seq, uuid) for shard, seq, uuid in places if shard == NOTICES_SHARD]
         if notices:
             columns = zip(*notices, strict=True)
-            found += [Notice(*row) for row in await fetch(self._pool, "log/notices_at", *columns)]
-        return found
+            found_entries += [
+                Notice(*row) for row in await fetch(self._pool, "log/notices_at", *columns)
+            ]
+        return found_entries
 
-    async def heads(self) -> Positions:
-        """Return the last position of every shard and of the notices; 0 for an empty one.
+    async def read_last_positions(self) -> Positions:
+        """Return the last position of every shard and of the notices; 0 for an empty shard.
 
         Raises:
             StoreError: The database can't be read.
         """
-        return (await self.end())[1]
+        return (await self.read_end())[1]
 
-    async def end(self) -> tuple[str, Positions]:
-        """Return the log's identity and its heads (`identity`, `heads`), read at the same time.
+    async def read_end(self) -> tuple[str, Positions]:
+        """Return the identity of the log and the last positions (see `read_identity` and `read_last_positions`), both
+        read by one statement.
 
         Raises:
             StoreError: The database can't be read.
@@ -194,8 +203,9 @@ class Log:
         rows = await fetch(self._pool, "log/last_positions")
         return rows[0]["identity"], {row["shard"]: row["seq"] for row in rows}
 
-    async def positions_at(self, moment: datetime) -> Positions:
-        """Return the positions after which everything was recorded at a time or later, notices included.
+    async def find_positions_at(self, moment: datetime) -> Positions:
+        """Return, for every shard and for the notices, the position after which everything was recorded at the given
+        time or later.
 
         Raises:
             StoreError: The database can't be read.

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from saldo.ledger.model import Decision, Limits, Outcome, TransactionRequest, shard_of
+from saldo.ledger.model import Decision, LedgerLimits, Outcome, TransactionRequest, compute_shard
 from saldo.store.citus.placement import Node, connect_to_node
 from saldo.store.connections.connection import Backend, Connection, acquire, connect
 from saldo.store.errors import (
@@ -19,7 +19,7 @@ from saldo.store.errors import (
     StoreError,
     translate_error,
 )
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 
 _OUTCOMES = {int(outcome): outcome for outcome in Outcome}
 
@@ -27,11 +27,11 @@ _OUTCOMES = {int(outcome): outcome for outcome in Outcome}
 class Poster:
     """The connection of a lane. It runs one call at a time."""
 
-    def __init__(self, connection: Connection, limits: Limits) -> None:
+    def __init__(self, connection: Connection, limits: LedgerLimits) -> None:
         self._connection = connection
         self._limits = limits
         self.lock_wait_seconds = 0.0
-        """Time that the last batch waited for the locks of other processes' batches."""
+        """Time in seconds for which the last batch waited for locks that batches of other processes held."""
         self.late_entries = 0
         """Number of entries that the checks of late withdrawals read in the last batch."""
 
@@ -45,7 +45,7 @@ class Poster:
     async def open(
         cls,
         url: str,
-        limits: Limits,
+        limits: LedgerLimits,
         *,
         lane: int,
         statement_timeout_seconds: float,
@@ -70,7 +70,7 @@ class Poster:
     async def post(
         self, requests: Sequence[TransactionRequest], *, atomic: bool = False
     ) -> Sequence[Decision | None]:
-        """Decide and record a batch in one statement, which is committed when the method returns.
+        """Decide and record a batch in one statement. The statement is committed when the method returns.
 
         A batch of several shards of a distributed ledger takes one statement for each shard.
 
@@ -79,53 +79,53 @@ class Poster:
             atomic: Record nothing unless every outcome is posted.
 
         Returns:
-            A decision for each request. None means undecided: the batch has read the maximum number of entries for late
-            withdrawals, and the request must be posted again before later requests of the same user. The decisions of
-            an atomic batch are never None.
+            A decision for each request. None means that the request is undecided, because the batch has read the
+            maximum number of entries for late withdrawals. The request must be posted again, before later requests of
+            the same user. The decisions of an atomic batch are never None.
 
         Raises:
-            ConnectionLostError: The outcome of the batch is unknown, and it may still be running.
+            ConnectionLostError: The outcome of the batch is unknown, and the statement may still be running.
             OutcomeUncertainError: The call has ended, and all or some of the batch may be recorded.
             UuidRaceError, TemporarilyUnavailableError, RejectedError: Nothing of the batch is recorded.
         """
         if self._connection.distributed:
             return await self._post_by_shard(requests, atomic=atomic)
-        return await self._post([], requests, atomic=atomic)
+        return await self._post_shard([], requests, atomic=atomic)
 
     async def _post_by_shard(
         self, requests: Sequence[TransactionRequest], *, atomic: bool
     ) -> list[Decision | None]:
         """Post the requests with one call for each shard.
 
-        The engine's batches are of one shard each, once the engine knows that the ledger is distributed.
+        The engine sends batches of several shards only as long as it does not know that the ledger is distributed.
         """
         shards: dict[int, list[int]] = {}
         for place, request in enumerate(requests):
-            shards.setdefault(shard_of(request.user_id), []).append(place)
+            shards.setdefault(compute_shard(request.user_id), []).append(place)
         if len(shards) > 1 and atomic:
             raise RejectedError(
-                "atomic transactions of a distributed ledger must be in the same shard"
+                "on a distributed ledger, the users of all transactions of an atomic array must be in the same shard"
             )
         decisions: dict[int, Decision | None] = {}
         for shard, places in shards.items():
             part = [requests[place] for place in places]
             try:
-                found = await self._post([shard], part, atomic=atomic)
+                part_decisions = await self._post_shard([shard], part, atomic=atomic)
             except StoreError as error:
-                # The error says that nothing is recorded, but the parts of earlier shards are.
+                # The error means that nothing of this part was recorded, but the parts of earlier shards were.
                 if not decisions or isinstance(error, ConnectionLostError):
                     raise
                 raise OutcomeUncertainError(str(error)) from error
-            decisions.update(zip(places, found, strict=True))
+            decisions.update(zip(places, part_decisions, strict=True))
         return [decisions[place] for place in range(len(requests))]
 
-    async def _post(
+    async def _post_shard(
         self, shard: list[int], requests: Sequence[TransactionRequest], *, atomic: bool
     ) -> list[Decision | None]:
         limits = self._limits
         try:
             row = await self._connection.fetchrow(
-                statement("transactions/post", distributed=bool(shard)),
+                load_statement("transactions/call_post_function", distributed=bool(shard)),
                 *shard,
                 [request.uuid for request in requests],
                 [request.user_id for request in requests],
@@ -147,14 +147,14 @@ class Poster:
         ]
 
     async def is_any_alive(self, backends: Sequence[Backend]) -> bool:
-        """Return whether any of these server processes still exists, and so may still run a statement.
+        """Return whether any of these server processes still exists. Such a process may still be running a statement.
 
         Raises:
             StoreError: The server can't be queried.
         """
         try:
             found: bool = await self._connection.fetchval(
-                statement("connections/backends_alive"),
+                load_statement("connections/backends_alive"),
                 [backend.pid for backend in backends],
                 [backend.started_at for backend in backends],
             )
@@ -162,10 +162,10 @@ class Poster:
             raise translate_error(error) from error
         return found
 
-    def abort(self) -> None:
+    def abort_connection(self) -> None:
         """Abort the connection immediately, without a cancel request or a termination message.
 
-        A cancel request would end a commit's wait for the standby, and the server would then report success.
+        If a commit waits for the standby, a cancel request would end this wait, and the server would report success.
         """
         with suppress(Exception):
             self._connection.terminate()
@@ -189,7 +189,7 @@ def _build_decision(
 ) -> Decision | None:
     """Return the complete decision; None if the request is undecided.
 
-    The SQL function returns null for values that equal those of the request.
+    The SQL function returns null for each value that equals that of the request.
     """
     if number is None or outcome is None:
         return None if outcome is None else Decision(_OUTCOMES[outcome])
@@ -227,7 +227,7 @@ async def create_user(pool: Any, name: str, *, timeout_seconds: float) -> UserCr
     try:
         async with acquire(pool, timeout_seconds) as connection:
             row = await connection.fetchrow(
-                statement("users/create", distributed=connection.distributed), name
+                load_statement("users/create", distributed=connection.distributed), name
             )
     except Exception as error:
         raise translate_error(error) from error

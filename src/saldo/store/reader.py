@@ -13,14 +13,19 @@ from saldo.ledger.instants import FUTURE_TOLERANCE_MAX, MICROSECOND
 from saldo.ledger.model import SEQ_MAX, USER_ID_MAX, Kind, Outcome
 from saldo.store.batched_reads import BatchedReads
 from saldo.store.connections.connection import check_reachable, fetch, open_pool
-from saldo.store.connections.replica import Replica, ReplicaQuery, log_query, user_query
+from saldo.store.connections.replica import (
+    Replica,
+    ReplicaQuery,
+    describe_log_query,
+    describe_user_query,
+)
 from saldo.store.poster import UserCreation, create_user
 
 KEYS_MAX = 1000
-"""Maximum number of keys in one batched read, which then takes some milliseconds."""
+"""Maximum number of keys in one batched read. A read of this size takes some milliseconds."""
 
 LAST_CHARACTER = "\U0010ffff"
-"""The greatest character. All names with a prefix sort between the prefix and the prefix followed by it."""
+"""The greatest character. All names with a prefix sort between the prefix and the prefix followed by this character."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +77,12 @@ class ShardPage:
 
     Attributes:
         reached: The `seq` after which the next page begins, now or later.
-        more: Whether the shard has further entries now.
+        has_more: Whether the shard has further entries now.
     """
 
     transactions: list[Transaction]
     reached: int
-    more: bool
+    has_more: bool
 
 
 class KnownAtInFutureError(Exception):
@@ -102,8 +107,8 @@ class Reader:
     ) -> None:
         """
         Args:
-            url: The connection string that the lanes use, too. `ready` checks whether new connections are possible;
-                None omits this check.
+            url: The connection string, which the lanes also use. `is_ready` checks with it whether new connections are
+                possible; None omits this check.
         """
         self._pool = pool
         self._replica = replica
@@ -111,7 +116,7 @@ class Reader:
         self._entries_read_max = entries_read_max
         self._url = url
         self.was_ready = False
-        """True after `ready` has returned True at least once."""
+        """True after `is_ready` has returned True at least once."""
         self._balances = BatchedReads(self._read_balances, keys_max=KEYS_MAX)
         self._transactions = BatchedReads(self._read_transactions, keys_max=KEYS_MAX)
 
@@ -151,10 +156,11 @@ class Reader:
             self._pool.terminate()
 
     async def is_ready(self) -> bool:
-        """Return whether this database accepts posts.
+        """Return whether transactions can be posted to the database.
 
         Raises:
-            StoreError: The database can't be queried, or a connection has failed and no new one can be opened.
+            StoreError: The database can't be queried, or the last attempt to connect failed and a new attempt fails,
+                too.
         """
         row = await self._fetchrow("ledger/ready")
         ready = bool(row and row[0])
@@ -185,37 +191,37 @@ class Reader:
 
     async def search_users(
         self,
-        beginning: str,
+        name_prefix: str,
         *,
         after: tuple[str, int] | None,
-        among: Sequence[int] | None,
+        user_ids: Sequence[int] | None,
         limit: int,
     ) -> list[User]:
-        """Return users whose names begin with a prefix, in any case, by name.
+        """Return users whose names begin with a prefix, ordered by name. Upper and lower case are not distinguished.
 
-        If the database's locale has no case for letters other than a to z, these must match exactly.
+        If the database's locale knows no case for letters other than a to z, such letters must match exactly.
 
         Args:
-            beginning: The prefix.
+            name_prefix: The prefix.
             after: The name and id after which the page begins; None begins with the first user.
-            among: The user ids to which the search is limited; None searches all users.
+            user_ids: The user ids to which the search is limited; None searches all users.
         """
         name, user_id = after or (None, None)
-        users = None if among is None else list(among)
-        end = beginning + LAST_CHARACTER
+        users = None if user_ids is None else list(user_ids)
+        end = name_prefix + LAST_CHARACTER
         rows = await self._fetch(
-            "users/search_by_name", beginning, end, name, user_id, users, limit
+            "users/search_by_name", name_prefix, end, name, user_id, users, limit
         )
         return [User(*row) for row in rows]
 
-    async def balance(
+    async def read_balance(
         self, user_id: int, date: datetime | None, known_at: datetime | None
     ) -> int | None:
         """Return a user's balance in minor units; None if the user does not exist.
 
         Args:
-            date: The date of the balance; None for the latest.
-            known_at: The time up to which entries were recorded; None for all entries.
+            date: The date of the balance (inclusive); None for the latest balance.
+            known_at: Only entries that were recorded up to this time are counted; None counts all entries.
 
         Raises:
             KnownAtInFutureError: `known_at` is not in the past.
@@ -224,12 +230,13 @@ class Reader:
             return None
         if date is None and known_at is None:
             return await self._balances.get(user_id)
-        asked = user_query(user_id, known_at=known_at)
-        rows = await self._fetch_from_replica(asked, "balances/at_date", user_id, date, known_at)
+        query = describe_user_query(user_id, known_at=known_at)
+        rows = await self._fetch_from_replica(query, "balances/at_date", user_id, date, known_at)
         return _row_to_balance(rows[0])
 
-    async def transaction(self, uuid: UUID, user_id: int | None = None) -> Transaction | None:
-        """Return a transaction, posted or refused, or None. With `user_id`, another user's transaction gives None."""
+    async def get_transaction(self, uuid: UUID, user_id: int | None = None) -> Transaction | None:
+        """Return a posted or refused transaction. Return None if it does not exist, or if it belongs to another user
+        than `user_id`."""
         if user_id is not None and user_id > USER_ID_MAX:
             return None
         if user_id is not None:
@@ -237,7 +244,7 @@ class Reader:
             return None if row is None else row_to_transaction(row)
         return await self._transactions.get(uuid)
 
-    async def transactions(
+    async def list_transactions(
         self,
         user_id: int,
         *,
@@ -255,7 +262,7 @@ class Reader:
             before: The number below which the page begins; None begins with the newest transaction.
             since, until: The bounds of the timestamp: `since` is included, `until` is not.
             posted: True for posted transactions only, False for refused ones only, None for both.
-            known_at: The time up to which transactions were recorded; None for all.
+            known_at: Only transactions that were recorded up to this time are returned; None returns all.
 
         Raises:
             KnownAtInFutureError: `known_at` is not in the past.
@@ -263,9 +270,10 @@ class Reader:
         if user_id > USER_ID_MAX:
             return None
         if known_at is not None:
-            # This raises KnownAtInFutureError unless no more entries can be recorded up to `known_at`.
+            # This raises KnownAtInFutureError if more entries can still be recorded up to `known_at`.
             _row_to_balance(await self._fetchrow("balances/at_date", user_id, None, known_at))
-        # No setting allows a timestamp further ahead of the recorded time, so entries recorded earlier don't match.
+        # A timestamp can be ahead of the recorded time by at most this maximum, so entries that were recorded earlier
+        # don't match.
         recorded_after = None if since is None else _subtract_tolerance(since, FUTURE_TOLERANCE_MAX)
         bounds = await self._fetchrow("transactions/number_bounds", user_id, recorded_after)
         if bounds is None or bounds["last_number"] is None:
@@ -275,24 +283,26 @@ class Reader:
             last_number = (await self._fetchrow("transactions/number_bounds", user_id, known_at))[1]
         before = min(before or last_number + 1, last_number + 1)
         floor = bounds["floor_number"]
-        # Numbers have no gaps, so this bounds the number of rows that are read, whatever the filter matches.
+        # Numbers have no gaps, so this bound limits the number of rows that are read, even if the filter matches only a
+        # few.
         above = max(floor, before - 1 - max(self._entries_read_max, limit))
-        asked = user_query(user_id, below=before)
+        asked = describe_user_query(user_id, below=before)
         arguments = (user_id, above, before, since, until, kind, limit, posted)
         rows = await self._fetch_from_replica(asked, "transactions/page_of_user", *arguments)
         found = [row_to_transaction(row) for row in rows]
         last = found[-1].number if len(found) == limit else above + 1
         return TransactionPage(found, last if last > floor + 1 else None)
 
-    async def log(self, shard: int, *, after: int, limit: int) -> ShardPage:
-        """Return the transactions among the next `limit` entries of a shard after a `seq`, in the order of the log."""
-        asked = log_query(shard, min(after + limit + 1, SEQ_MAX))
+    async def page_of_shard(self, shard: int, *, after: int, limit: int) -> ShardPage:
+        """Read the next `limit` entries of a shard after a `seq`, and return the transactions among them, in the order
+        of the log."""
+        query = describe_log_query(shard, min(after + limit + 1, SEQ_MAX))
         rows = await self._fetch_from_replica(
-            asked, "transactions/page_of_shard", shard, after, limit + 1
+            query, "transactions/page_of_shard", shard, after, limit + 1
         )
         page = rows[:limit]
-        found = [row_to_transaction(row[2:]) for row in page if row["kind"] != Kind.OPENING]
-        return ShardPage(found, page[-1]["seq"] if page else after, len(rows) > limit)
+        transactions = [row_to_transaction(row[2:]) for row in page if row["kind"] != Kind.OPENING]
+        return ShardPage(transactions, page[-1]["seq"] if page else after, len(rows) > limit)
 
     async def _read_balances(self, user_ids: list[int]) -> dict[int, int]:
         return dict(await self._fetch("balances/current", user_ids))
@@ -306,12 +316,12 @@ class Reader:
         return rows[0] if rows else None
 
     async def _fetch_from_replica(
-        self, asked: ReplicaQuery, name: str, *arguments: Any
+        self, query: ReplicaQuery, name: str, *arguments: Any
     ) -> Sequence[Any]:
         """Run a statement on the replica, or on the primary if the replica can't answer it."""
         rows = None
         if self._replica is not None:
-            rows = await self._replica.fetch(self._pool, asked, name, *arguments)
+            rows = await self._replica.fetch(self._pool, query, name, *arguments)
         return await self._fetch(name, *arguments) if rows is None else rows
 
     async def _fetch(self, name: str, *arguments: Any) -> Sequence[Any]:
@@ -336,5 +346,5 @@ def _row_to_balance(row: Any) -> int | None:
     return None if balance is None else int(balance)
 
 
-def _subtract_tolerance(instant: datetime, by: timedelta) -> datetime:
-    return instant - by - MICROSECOND
+def _subtract_tolerance(instant: datetime, tolerance: timedelta) -> datetime:
+    return instant - tolerance - MICROSECOND

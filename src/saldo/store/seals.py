@@ -13,13 +13,13 @@ from saldo.ledger.model import Entry, Kind, Outcome
 from saldo.ledger.seals import ENTRY_BYTES, FIRST_PREVIOUS
 from saldo.store.connections.connection import acquire, fetch
 from saldo.store.errors import RejectedError, translate_error
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 
 ENTRIES_MAX: Final = 16_384
-"""Number of entries that one read returns (2.4 MB), plus at most the entries of one seal.
+"""Maximum number of entries that one read returns (2.4 MB). The result may exceed it by the entries of one seal.
 
-The statement (sql/seals/unsealed_entries.sql) has the same number. A large read spreads its fixed cost over many
-entries.
+The statement (sql/seals/unsealed_entries.sql) contains the same number. The number is large, because each read has a
+fixed cost.
 """
 
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -29,7 +29,7 @@ _SHARD: Final = slice(122, 124)
 
 
 class LastSeal(NamedTuple):
-    """The end of a shard's last seal.
+    """The last seal of a shard, as far as the next seal needs it.
 
     Attributes:
         seq: The last sealed `seq`; 0 if the shard has no seal.
@@ -98,14 +98,14 @@ class SealTotals:
 
 
 class SealStore:
-    """Reads and appends seals over a pool of connections. Each call except `entries` is one statement."""
+    """Reads and appends seals over a pool of connections. Each call except `read_unsealed` is one statement."""
 
     def __init__(self, pool: Any) -> None:
         self._pool = pool
         self._identity: str | None = None
-        """The identity of the log that `entries` read last (`saldo.store.log.Log.identity`)."""
+        """The identity of the log at the last call of `read_unsealed` (`saldo.store.log.Log.identity`)."""
 
-    async def unsealed_shards(self) -> dict[int, LastSeal]:
+    async def find_unsealed_shards(self) -> dict[int, LastSeal]:
         """Return the last seal of each shard that has unsealed entries, by shard.
 
         Raises:
@@ -118,7 +118,7 @@ class SealStore:
         }
 
     async def read_unsealed(self) -> dict[int, list[bytes]]:
-        """Return the bytes (`entry_bytes`) of unsealed entries by shard, in the order of each shard.
+        """Return the encodings (`encode_entry`) of unsealed entries by shard, in the order of each shard.
 
         The result has at most one seal's entries for each shard, and about `ENTRIES_MAX` entries in all, from the
         shards that have waited longest.
@@ -133,9 +133,9 @@ class SealStore:
 
         try:
             async with acquire(self._pool) as connection:
-                self._identity = await connection.fetchval(statement("log/identity"))
+                self._identity = await connection.fetchval(load_statement("log/identity"))
                 await connection.copy_from_query(
-                    statement("seals/unsealed_entries", distributed=connection.distributed),
+                    load_statement("seals/unsealed_entries", distributed=connection.distributed),
                     output=take,
                     format="binary",
                 )
@@ -144,10 +144,11 @@ class SealStore:
         return split_by_shard(b"".join(parts))
 
     async def append(self, seals: Sequence[NewSeal]) -> int:
-        """Append seals, at most one for each shard, and return how many were appended.
+        """Append seals, at most one for each shard, and return the number of appended seals.
 
-        A seal that does not follow its shard's last seal is left out, because another sealer was faster. All are left
-        out if the database has failed over since `entries` was called, because it may have other entries then.
+        A seal that does not follow its shard's last seal is left out, because another sealer was faster. All seals are
+        left out if the database has failed over since `read_unsealed` was called, because it may have other entries
+        then.
 
         Raises:
             StoreError: It is unknown whether the seals were appended.
@@ -155,7 +156,7 @@ class SealStore:
         columns = zip(*seals, strict=True)
         return len(await fetch(self._pool, "seals/append", *columns, self._identity))
 
-    async def totals(self) -> SealTotals:
+    async def read_totals(self) -> SealTotals:
         """Return the progress of sealing.
 
         Raises:
@@ -164,13 +165,13 @@ class SealStore:
         ((entries, seconds_behind),) = await fetch(self._pool, "seals/totals")
         return SealTotals(entries, seconds_behind)
 
-    async def last_seals(self) -> list[RecordedSeal]:
+    async def list_last_seals(self) -> list[RecordedSeal]:
         """Return the last seal of each shard that has one.
 
         Raises:
             StoreError: The database can't be queried.
         """
-        return [_seal(*row) for row in await fetch(self._pool, "seals/last_of_each_shard")]
+        return [_build_seal(*row) for row in await fetch(self._pool, "seals/last_of_each_shard")]
 
     async def page(self, shard: int, after: int, limit: int) -> list[RecordedSeal]:
         """Return a page of a shard's seals that begin after a `seq`, in order.
@@ -178,7 +179,9 @@ class SealStore:
         Raises:
             StoreError: The database can't be queried.
         """
-        return [_seal(*row) for row in await fetch(self._pool, "seals/page", shard, after, limit)]
+        return [
+            _build_seal(*row) for row in await fetch(self._pool, "seals/page", shard, after, limit)
+        ]
 
     async def find_entry(self, uuid: UUID) -> SealedEntry | None:
         """Return the entry with a uuid, and its seal; None if there is no such entry.
@@ -194,35 +197,39 @@ class SealStore:
         shard, seq, user_id, number, found, kind, outcome, *values = list(rows[0])[:12]
         entry = Entry(shard, seq, user_id, number, found, Kind(kind), Outcome(outcome), *values)
         first_seq, *others, leaves = list(rows[0])[12:]
-        seal = None if first_seq is None else _seal(shard, first_seq, *others)
+        seal = None if first_seq is None else _build_seal(shard, first_seq, *others)
         return SealedEntry(entry, seal, leaves)
 
 
-def split_by_shard(copied: bytes) -> dict[int, list[bytes]]:
+def split_by_shard(copied_rows: bytes) -> dict[int, list[bytes]]:
     """Split the output of a binary COPY of `ENTRY_COLUMNS`, ordered by shard, into entries.
 
     Raises:
         RejectedError: The output has another format.
     """
-    length = len(copied) - len(_HEADER) - len(_TRAILER)
-    if not copied.startswith(_HEADER) or not copied.endswith(_TRAILER) or length % ENTRY_BYTES:
+    length = len(copied_rows) - len(_HEADER) - len(_TRAILER)
+    if (
+        not copied_rows.startswith(_HEADER)
+        or not copied_rows.endswith(_TRAILER)
+        or length % ENTRY_BYTES
+    ):
         raise RejectedError("the copied entries have an unexpected format")
     starts = range(len(_HEADER), len(_HEADER) + length, ENTRY_BYTES)
-    entries = [copied[start : start + ENTRY_BYTES] for start in starts]
+    entries = [copied_rows[start : start + ENTRY_BYTES] for start in starts]
     found, begin = {}, 0
     while begin < len(entries):
-        shard = _shard(entries[begin])
-        end = bisect_right(entries, shard, begin, key=_shard)
+        shard = _read_shard(entries[begin])
+        end = bisect_right(entries, shard, begin, key=_read_shard)
         found[shard] = entries[begin:end]
         begin = end
     return found
 
 
-def _shard(entry: bytes) -> int:
+def _read_shard(entry: bytes) -> int:
     return int.from_bytes(entry[_SHARD], "big")
 
 
-def _seal(
+def _build_seal(
     shard: int,
     first_seq: int,
     last_seq: int,

@@ -21,15 +21,15 @@ class UnknownSinkError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Lease:
+class SinkLease:
     """A lease on a sink, with the cursors from which publishing continues.
 
     Attributes:
-        epoch: A number that increases with every holder; writes with an older epoch are rejected.
+        epoch: A number that increases when the lease gets another holder. Writes with an older epoch are rejected.
         log_epoch: A text that changes when an operator moves the cursors, and when the server is restored or promoted,
-            because its log may then have lost its tail and assign the same positions again.
+            because the log may then have lost its last entries and assign the same positions again.
         positions: The last confirmed position of every shard.
-        identity: The identity of the log of the positions, see `saldo.store.log.Log.identity`.
+        identity: The identity of the log to which the positions belong, see `saldo.store.log.Log.identity`.
     """
 
     sink: str
@@ -75,7 +75,7 @@ class Sinks:
         """
         await fetch(self._pool, "sinks/create", name)
 
-    async def acquire_lease(self, name: str, holder: UUID) -> Lease | None:
+    async def acquire_lease(self, name: str, holder: UUID) -> SinkLease | None:
         """Take the lease if it is free or already held by `holder`. Return None while another relay has it.
 
         Raises:
@@ -85,14 +85,19 @@ class Sinks:
         if not rows:
             return None
         epoch, rewinds = rows[0]
-        # The cursors are read after the lease was taken, so that no other relay can move them now.
+        # The cursors are read after the lease was taken, because no other relay can move them from then on.
         cursors = await fetch(self._pool, "sinks/cursors", name)
         positions = {row["shard"]: row["seq"] for row in cursors}
         identity = cursors[0]["identity"] if cursors else ""
-        return Lease(name, epoch, f"{identity}-{rewinds}", positions, identity)
+        return SinkLease(name, epoch, f"{identity}-{rewinds}", positions, identity)
 
     async def move_cursors(
-        self, lease: Lease, positions: Mapping[int, int], *, published: int = 0, unrouted: int = 0
+        self,
+        lease: SinkLease,
+        positions: Mapping[int, int],
+        *,
+        published: int = 0,
+        unrouted: int = 0,
     ) -> None:
         """Move cursors and renew the lease.
 
@@ -115,7 +120,7 @@ class Sinks:
         if not rows:
             raise LeaseLostError(lease.sink)
 
-    async def report_blocked(self, lease: Lease, reason: str) -> None:
+    async def report_blocked(self, lease: SinkLease, reason: str) -> None:
         """Record that the broker blocks the connection of the lease's holder, for the status and the metrics.
 
         Args:
@@ -126,7 +131,7 @@ class Sinks:
         """
         await fetch(self._pool, "sinks/record_blocked_broker", lease.sink, lease.epoch, reason)
 
-    async def release_lease(self, lease: Lease, failure: str | None = None) -> None:
+    async def release_lease(self, lease: SinkLease, failure: str | None = None) -> None:
         """Release the lease, so that other relays need not wait for its expiry.
 
         Args:
@@ -137,7 +142,7 @@ class Sinks:
         """
         await fetch(self._pool, "sinks/release_lease", lease.sink, lease.epoch, failure)
 
-    async def rewind(self, name: str, positions: Positions) -> None:
+    async def rewind_cursors(self, name: str, positions: Positions) -> None:
         """Move the cursors of a sink to any positions, and end the lease of its holder.
 
         Raises:
@@ -149,7 +154,7 @@ class Sinks:
         ):
             raise UnknownSinkError(name)
 
-    async def status(self) -> list[SinkStatus]:
+    async def list_statuses(self) -> list[SinkStatus]:
         """Return the status of all sinks, by name.
 
         Raises:

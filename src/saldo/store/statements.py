@@ -1,8 +1,7 @@
 """The SQL statements of the service, each in a file that can be pasted into psql.
 
-The folders of `sql` are named after the subjects of the modules that use the statements. A statement can have a variant
-for a distributed ledger (Citus): a file `<name>.citus.sql` beside `<name>.sql`, or text after `--citus` in lines of the
-common file.
+Each folder of `sql` has the name of a subject, such as `users`. A statement can have a variant for a distributed ledger
+(Citus): a file `<name>.citus.sql` beside `<name>.sql`, or text after `--citus` in lines of the common file.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ _ON_CITUS: Final = re.compile(r"^( *)--citus (.*\n?)", re.MULTILINE)
 
 
 @cache
-def statement(name: str, *, distributed: bool = False) -> str:
+def load_statement(name: str, *, distributed: bool = False) -> str:
     """Return the text of `sql/<name>.sql`, for one server or for a distributed ledger.
 
     Args:

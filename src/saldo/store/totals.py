@@ -1,4 +1,5 @@
-"""Totals of the ledger, which are maintained along the log, so that no read has to count all entries."""
+"""Stored totals of the ledger. They are updated from the new entries of the log, so that no read has to count all
+entries."""
 
 from __future__ import annotations
 
@@ -39,7 +40,7 @@ class Totals:
     def __init__(self, pool: Any) -> None:
         self._pool = pool
 
-    async def read(self) -> LedgerTotals:
+    async def read_totals(self) -> LedgerTotals:
         """Return the totals.
 
         Raises:
@@ -48,7 +49,7 @@ class Totals:
         ((users, posted, refused, balance, behind),) = await fetch(self._pool, "totals/read")
         return LedgerTotals(users, posted, refused, int(balance), behind)
 
-    async def advance(self, per_shard: int) -> CountResult:
+    async def advance_totals(self, per_shard: int) -> CountResult:
         """Count up to `per_shard` further entries of each shard.
 
         Raises:

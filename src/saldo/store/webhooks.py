@@ -11,7 +11,7 @@ from uuid import UUID
 from saldo.ledger.model import USER_ID_MAX
 from saldo.store.connections.pooled_store import PooledStore
 from saldo.store.errors import UuidRaceError
-from saldo.store.sinks import Lease, LeaseLostError
+from saldo.store.sinks import LeaseLostError, SinkLease
 
 DisabledReason = Literal["requested", "gone", "failing"]
 """Reason for which a webhook was disabled.
@@ -34,7 +34,8 @@ class Webhook:
 
     Attributes:
         event_types, user_ids: The event types and users that the webhook is limited to; None for all.
-        failing_since: The time since which no attempt has succeeded; None if none has failed since.
+        failing_since: The time of the first failed attempt since the last success; None if no attempt has failed since
+            then.
         oldest_pending_seconds: The age of the oldest pending delivery; 0 if there is none.
     """
 
@@ -65,7 +66,8 @@ class WebhookChange:
     """A change of a webhook. None leaves a field unchanged.
 
     Attributes:
-        event_types, user_ids: The new value, in a tuple with one item, because the value None itself means all.
+        event_types, user_ids: The new value in a tuple with one item. The tuple is needed, because the value None means
+            all types or all users.
     """
 
     url: str | None = None
@@ -79,7 +81,7 @@ class ActiveWebhook(NamedTuple):
     """A webhook as the relay uses it.
 
     Attributes:
-        previous_secret: The replaced secret while it still signs; otherwise None.
+        previous_secret: The replaced secret, as long as deliveries are still signed with it; otherwise None.
     """
 
     id: int
@@ -160,7 +162,7 @@ class Webhooks(PooledStore):
         *,
         webhooks_max: int,
     ) -> int:
-        """Create a webhook and return its id. It receives the entries that are recorded from now on.
+        """Create a webhook and return its id. The webhook receives the events of entries that are recorded from now on.
 
         Raises:
             TooManyWebhooksError: The limit of webhooks is reached.
@@ -188,7 +190,7 @@ class Webhooks(PooledStore):
         """Change a webhook. Return False if it does not exist.
 
         Args:
-            previous_secret: The time for which a replaced secret still signs.
+            previous_secret: The time for which deliveries are still signed with a replaced secret, too.
         """
         if webhook_id > USER_ID_MAX:
             return False
@@ -208,7 +210,7 @@ class Webhooks(PooledStore):
 
     # --- deliveries -----------------------------------------------------------------------------
 
-    async def deliveries(
+    async def list_deliveries(
         self, webhook_id: int, *, after_id: int, state: DeliveryState | None, limit: int
     ) -> list[Delivery]:
         """Return a page of deliveries, in the order in which they were stored.
@@ -220,11 +222,14 @@ class Webhooks(PooledStore):
         rows = await self._fetch("webhook_deliveries/page", webhook_id, after_id, dead, limit)
         return [Delivery(*row) for row in rows]
 
-    async def replay(self, webhook_id: int, uuid: UUID | None, *, deliveries_max: int) -> int:
-        """Make dead deliveries pending again, and all chosen deliveries due now. Return their number.
+    async def replay_deliveries(
+        self, webhook_id: int, uuid: UUID | None, *, deliveries_max: int
+    ) -> int:
+        """Choose deliveries, make the dead ones pending again, and make all of them due now. Return the number of
+        chosen deliveries.
 
         Args:
-            uuid: The transaction whose delivery is chosen; None chooses all, dead ones first.
+            uuid: The uuid of the event whose delivery is chosen; None chooses all deliveries, dead ones first.
             deliveries_max: The maximum number of chosen deliveries.
         """
         return len(await self._fetch("webhook_deliveries/replay", webhook_id, uuid, deliveries_max))
@@ -236,7 +241,7 @@ class Webhooks(PooledStore):
         return [ActiveWebhook(*row) for row in await self._fetch("webhooks/active")]
 
     async def disable(self, webhook_id: int, reason: Literal["gone", "failing"]) -> bool:
-        """Disable a webhook and record a notice. Return False if it does not exist or is disabled already."""
+        """Disable a webhook and record a notice. Return False if the webhook does not exist or is already disabled."""
         while True:
             try:
                 return bool(await self._fetch("webhooks/disable", webhook_id, reason))
@@ -246,21 +251,25 @@ class Webhooks(PooledStore):
     async def count_attempts(
         self, webhook_id: int, succeeded: int, failed: int, failure: str | None, disable: timedelta
     ) -> bool:
-        """Count attempts. Return True if no attempt has succeeded for as long as `disable`."""
+        """Count attempts. Return True if no attempt has succeeded for the duration `disable`, so that the webhook must
+        be disabled."""
         rows = await self._fetch(
             "webhooks/count_attempts", webhook_id, succeeded, failed, failure, disable
         )
         return bool(rows and rows[0][0])
 
     async def count_pending(self, webhook_id: int, user_ids: Sequence[int]) -> tuple[int, set[int]]:
-        """Return the number of pending deliveries, and those of the given users that have one."""
+        """Return the number of pending deliveries of the webhook, and those of the given users who have pending
+        deliveries."""
         ((count, users),) = await self._fetch(
             "webhook_deliveries/count_pending", webhook_id, user_ids
         )
         return count, set(users)
 
-    async def enqueue(self, webhook_id: int, lease: Lease, events: Sequence[NewDelivery]) -> None:
-        """Store pending deliveries. Those that are already pending remain unchanged.
+    async def enqueue_deliveries(
+        self, webhook_id: int, lease: SinkLease, events: Sequence[NewDelivery]
+    ) -> None:
+        """Store pending deliveries. Deliveries that are already pending remain unchanged.
 
         A dead delivery becomes pending again. If another event has the same position after a failover, its delivery
         replaces the stored one.
@@ -276,23 +285,31 @@ class Webhooks(PooledStore):
         ):
             raise LeaseLostError(lease.sink)
 
-    async def first_pending(
-        self, webhook_id: int, without: Sequence[int], limit: int
+    async def list_first_pending(
+        self, webhook_id: int, excluded_user_ids: Sequence[int], limit: int
     ) -> list[PendingDelivery]:
-        """Return the first pending delivery of each user not in `without`, ordered by the time of the next attempt."""
+        """Return the first pending delivery of each user, ordered by the time of the next attempt.
+
+        Args:
+            excluded_user_ids: the users whose deliveries are left out.
+        """
         return [
             PendingDelivery(*row)
             for row in await self._fetch(
-                "webhook_deliveries/first_pending", webhook_id, without, limit
+                "webhook_deliveries/first_pending", webhook_id, excluded_user_ids, limit
             )
         ]
 
-    async def queued_behind(
-        self, webhook_id: int, first: PendingDelivery, limit: int
+    async def list_queued_behind(
+        self, webhook_id: int, first_delivery: PendingDelivery, limit: int
     ) -> list[PendingDelivery]:
-        """Return the pending deliveries of the same user that follow one, in order."""
+        """Return the pending deliveries of the same user that follow `first`, in order."""
         rows = await self._fetch(
-            "webhook_deliveries/queued_behind", webhook_id, first.user_id, first.seq, limit
+            "webhook_deliveries/queued_behind",
+            webhook_id,
+            first_delivery.user_id,
+            first_delivery.seq,
+            limit,
         )
         return [PendingDelivery(*row) for row in rows]
 
@@ -304,28 +321,28 @@ class Webhooks(PooledStore):
     async def record_failure(
         self,
         webhook_id: int,
-        due: PendingDelivery,
+        delivery: PendingDelivery,
         failure: str,
         delay: timedelta,
-        give_up: timedelta,
+        give_up_after: timedelta,
     ) -> bool:
         """Record a failed attempt. Return True if the delivery is dead now.
 
         Args:
             delay: The time until the next attempt.
-            give_up: The age at which a delivery becomes dead.
+            give_up_after: The age at which a delivery becomes dead.
         """
         rows = await self._fetch(
             "webhook_deliveries/record_failure",
             webhook_id,
-            due.shard,
-            due.seq,
+            delivery.shard,
+            delivery.seq,
             delay,
-            give_up,
+            give_up_after,
             failure,
         )
         return bool(rows and rows[0][0])
 
-    async def retry_now(self, webhook_id: int) -> None:
+    async def retry_deliveries_now(self, webhook_id: int) -> None:
         """Make all pending deliveries due now."""
         await self._fetch("webhook_deliveries/retry_now", webhook_id)

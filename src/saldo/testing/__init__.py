@@ -23,7 +23,7 @@ from typing import Any, Final
 import httpx
 
 from saldo.client import AsyncClient, Client, Retries
-from saldo.ledger.model import Limits
+from saldo.ledger.model import LedgerLimits
 from saldo.testing.fake_service import FakeService
 
 __all__ = ["FakeSaldo"]
@@ -41,7 +41,7 @@ class FakeSaldo:
         transport: the transport, for clients that tests create themselves.
     """
 
-    def __init__(self, *, decimals: int = 2, limits: Limits | None = None) -> None:
+    def __init__(self, *, decimals: int = 2, limits: LedgerLimits | None = None) -> None:
         """
         Args:
             decimals: decimals of the currency.
@@ -50,7 +50,7 @@ class FakeSaldo:
         self.now: datetime | None = None
         self.requests = 0
         self.transport: Final = httpx.MockTransport(self._handle)
-        self._service = FakeService(decimals, limits or Limits())
+        self._service = FakeService(decimals, limits or LedgerLimits())
         self._mishaps: deque[Callable[[httpx.Request], httpx.Response]] = deque()
         self._lock = threading.Lock()
 

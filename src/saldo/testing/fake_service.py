@@ -14,13 +14,15 @@ import httpx
 
 from saldo.encoding.json import encode_json
 from saldo.ledger.instants import MICROSECOND, format_instant
-from saldo.ledger.model import Decision, Entry, Kind, Limits, Outcome, TransactionRequest
+from saldo.ledger.model import Decision, Entry, Kind, LedgerLimits, Outcome, TransactionRequest
 from saldo.ledger.money import AMOUNT_MAX, format_money
 from saldo.ledger.specification import SpecifiedLedger
-from saldo.parsing.faults import InvalidError, InvalidField
+from saldo.parsing.faults import InvalidField, InvalidRequestError
 from saldo.parsing.transactions import (
     KIND_NAMES,
     ParserOptions,
+    format_cursor,
+    parse_cursor,
     parse_kind,
     parse_limit,
     parse_name,
@@ -31,8 +33,6 @@ from saldo.parsing.transactions import (
     parse_user_id,
     parse_user_name,
     parse_uuid,
-    read_cursor,
-    write_cursor,
 )
 from saldo.testing import problems
 from saldo.testing.problems import FakeProblem, FakeProblemError
@@ -60,7 +60,7 @@ Handler = Callable[[httpx.Request, Query, datetime, str], httpx.Response]
 class FakeService:
     """The fake's ledger, users and routes."""
 
-    def __init__(self, decimals: int, limits: Limits) -> None:
+    def __init__(self, decimals: int, limits: LedgerLimits) -> None:
         self._ledger = SpecifiedLedger(limits)
         self._reading = ParserOptions(UTC, decimals, AMOUNT_MAX, NAME_LENGTH_MAX)
         self._users: dict[int, tuple[str, datetime]] = {}
@@ -86,8 +86,8 @@ class FakeService:
         """Return the service's response to a request at a time."""
         try:
             return self._route(request, now)
-        except InvalidError as error:
-            return _problem(problems.invalid(error.faults))
+        except InvalidRequestError as error:
+            return _problem(problems.create_invalid_problem(error.faults))
         except FakeProblemError as error:
             return _problem(error.problem)
 
@@ -110,13 +110,13 @@ class FakeService:
     def _create_user(
         self, request: httpx.Request, query: Query, now: datetime, _: str
     ) -> httpx.Response:
-        _must_be_json(request)
+        _check_content_type(request)
         name = parse_name(request.content, self._reading)
         for user_id, (taken, _created_at) in self._users.items():
             if taken == name:
                 raise FakeProblemError(problems.name_taken(user_id))
         user_id, uuid = len(self._users) + 1, uuid4()
-        entry = self._ledger.open(user_id, uuid, now)
+        entry = self._ledger.create_user(user_id, uuid, now)
         self._users[user_id] = name, entry.recorded_at
         self._owners[uuid] = user_id
         return _json(self._user(user_id), 201)
@@ -127,13 +127,13 @@ class FakeService:
         limit = parse_limit(query.get("limit"), PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX)
         name = query.get("name")
         wanted = None if name is None else parse_user_name(name, self._reading)
-        after = read_cursor("users", query.get("cursor")) or 0
+        after = parse_cursor("users", query.get("cursor")) or 0
         found = [
             user_id
             for user_id, (name, _created_at) in self._users.items()
             if user_id > after and wanted in (None, name)
         ]
-        following = write_cursor("users", found[limit - 1]) if len(found) > limit else None
+        following = format_cursor("users", found[limit - 1]) if len(found) > limit else None
         return _json(
             {"items": [self._user(each) for each in found[:limit]], "next_cursor": following}
         )
@@ -152,11 +152,11 @@ class FakeService:
             for name in ("date", "before", "known_at")
         )
         if date is not None and before is not None:
-            raise InvalidError([InvalidField("before", "can't be combined with date")])
-        _must_be_past(known_at, now)
+            raise InvalidRequestError([InvalidField("before", "can't be combined with date")])
+        _check_known_at(known_at, now)
         self._find_user(user_id)
         moment = date if before is None else before - MICROSECOND
-        balance = self._ledger.balance_at(number, moment, known_at)
+        balance = self._ledger.get_balance(number, moment, known_at)
         return _json(
             {
                 "user_id": number,
@@ -174,16 +174,16 @@ class FakeService:
     ) -> httpx.Response:
         number = parse_user_id(user_id)
         listing = f"transactions {number}"
-        before = read_cursor(listing, query.get("cursor"))
+        before = parse_cursor(listing, query.get("cursor"))
         since, until = parse_range(query.get("from"), query.get("to"), self._reading)
         known_at = parse_query_instant("known_at", query.get("known_at"), self._reading)
         kind = parse_kind(query.get("type"))
         limit = parse_limit(query.get("limit"), PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX)
-        _must_be_past(known_at, now)
+        _check_known_at(known_at, now)
         self._find_user(user_id)
         found = [
             entry
-            for entry in reversed(self._ledger.entries(number))
+            for entry in reversed(self._ledger.list_entries(number))
             if entry.timestamp is not None
             and (before is None or entry.number < before)
             and (since is None or entry.timestamp >= since)
@@ -192,7 +192,7 @@ class FakeService:
             and (known_at is None or entry.recorded_at <= known_at)
         ]
         more = len(found) > limit
-        following = write_cursor(listing, found[limit - 1].number) if more else None
+        following = format_cursor(listing, found[limit - 1].number) if more else None
         items = [self._transaction(entry) for entry in found[:limit]]
         return _json({"items": items, "next_cursor": following})
 
@@ -202,7 +202,9 @@ class FakeService:
         wanted = parse_uuid(uuid)
         of_user = query.get("user_id")
         owner = None if of_user is None else parse_user_id(of_user)
-        for entry in self._ledger.entries(self._owners[wanted]) if wanted in self._owners else ():
+        for entry in (
+            self._ledger.list_entries(self._owners[wanted]) if wanted in self._owners else ()
+        ):
             if owner not in {None, entry.user_id}:
                 break
             if entry.uuid == wanted and entry.kind is not Kind.OPENING:
@@ -212,7 +214,7 @@ class FakeService:
         )
 
     def _post(self, request: httpx.Request, query: Query, now: datetime, _: str) -> httpx.Response:
-        _must_be_json(request)
+        _check_content_type(request)
         key = request.headers.get("idempotency-key")
         wanted = parse_transaction(request.content, key, self._reading)
         decision = self._decide(self._ledger, wanted, now)
@@ -228,12 +230,12 @@ class FakeService:
     def _post_many(
         self, request: httpx.Request, query: Query, now: datetime, _: str
     ) -> httpx.Response:
-        items: list[tuple[int, TransactionRequest | InvalidError]]
+        items: list[tuple[int, TransactionRequest | InvalidRequestError]]
         if request.headers.get("content-type") == _NDJSON:
             lines = enumerate(request.content.splitlines(), start=1)
             items = [(number, self._read_line(line)) for number, line in lines if line.strip()]
         else:
-            _must_be_json(request)
+            _check_content_type(request)
             array = parse_transactions(request.content, ARRAY_ITEMS_MAX, self._reading)
             items = list(enumerate(array, start=1))
         if query.get("atomic") == "true":
@@ -245,25 +247,25 @@ class FakeService:
         return httpx.Response(200, content=content, headers={"content-type": _NDJSON})
 
     def _try_atomic(
-        self, items: Sequence[TransactionRequest | InvalidError], now: datetime
+        self, items: Sequence[TransactionRequest | InvalidRequestError], now: datetime
     ) -> None:
         """Check on a copy of the ledger that all items can be posted.
 
         Raises:
-            InvalidError, FakeProblemError: an item can't be posted.
+            InvalidRequestError, FakeProblemError: an item can't be posted.
         """
         faults = [
             InvalidField(f"[{index}].{fault.field}", fault.message)
             for index, item in enumerate(items)
-            if isinstance(item, InvalidError)
+            if isinstance(item, InvalidRequestError)
             for fault in item.faults
         ]
         if faults:
-            raise InvalidError(faults)
-        tried = deepcopy(self._ledger)
+            raise InvalidRequestError(faults)
+        ledger_copy = deepcopy(self._ledger)
         for index, item in enumerate(items):
             assert isinstance(item, TransactionRequest)
-            (decision,) = tried.post([item], now)
+            (decision,) = ledger_copy.post([item], now)
             if decision.outcome is not Outcome.POSTED:
                 problem = problems.refusal_problem(item, decision, self._reading.decimals)
                 members: dict[str, Any] = {"item": index, "uuid": str(item.uuid)}
@@ -271,21 +273,23 @@ class FakeService:
                     pairs = [
                         (f"[{index}].{e['field']}", e["message"]) for e in problem.members["errors"]
                     ]
-                    members |= problems.errors(*pairs)
+                    members |= problems.build_error_members(*pairs)
                 raise FakeProblemError(problem._replace(members=members))
 
-    def _read_line(self, line: bytes) -> TransactionRequest | InvalidError:
+    def _read_line(self, line: bytes) -> TransactionRequest | InvalidRequestError:
         try:
             return parse_transaction(line, None, self._reading)
-        except InvalidError as error:
+        except InvalidRequestError as error:
             return error
 
     def _line(
-        self, number: int, item: TransactionRequest | InvalidError, now: datetime
+        self, number: int, item: TransactionRequest | InvalidRequestError, now: datetime
     ) -> dict[str, Any]:
-        if isinstance(item, InvalidError):
+        if isinstance(item, InvalidRequestError):
             uuid = item.uuid and str(item.uuid)
-            return _problem_line(number, problems.invalid(item.faults)) | {"uuid": uuid}
+            return _problem_line(number, problems.create_invalid_problem(item.faults)) | {
+                "uuid": uuid
+            }
         decision = self._decide(self._ledger, item, now)
         decided = {"number": decision.number, "replayed": decision.replayed}
         if decision.outcome is Outcome.POSTED:
@@ -319,7 +323,7 @@ class FakeService:
 
     def _user(self, user_id: int) -> dict[str, Any]:
         name, created_at = self._users[user_id]
-        balance = self._money(self._ledger.balance_at(user_id, None))
+        balance = self._money(self._ledger.get_balance(user_id, None))
         created = format_instant(created_at)
         return {"id": user_id, "name": name, "balance": balance, "created_at": created}
 
@@ -356,18 +360,18 @@ def _read_query(query: bytes, names: Iterable[str]) -> Query:
             if [each for each, _ in pairs].count(name) > 1
         ]
     if faults:
-        raise InvalidError(faults)
+        raise InvalidRequestError(faults)
     return given
 
 
-def _must_be_json(request: httpx.Request) -> None:
+def _check_content_type(request: httpx.Request) -> None:
     if request.headers.get("content-type") != "application/json":
         raise FakeProblemError(FakeProblem("unsupported_media_type", "Send application/json."))
 
 
-def _must_be_past(known_at: datetime | None, now: datetime) -> None:
+def _check_known_at(known_at: datetime | None, now: datetime) -> None:
     if known_at is not None and known_at >= now:
-        raise InvalidError(
+        raise InvalidRequestError(
             [InvalidField("known_at", "must be in the past, because the result could still change")]
         )
 

@@ -8,9 +8,9 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from saldo.ledger.instants import format_instant
-from saldo.ledger.model import Decision, Outcome, TransactionRequest, differing_fields
+from saldo.ledger.model import Decision, Outcome, TransactionRequest, find_differing_fields
 from saldo.ledger.money import format_money
-from saldo.parsing.faults import FAULTS_MAX, InvalidField, summary
+from saldo.parsing.faults import FAULTS_MAX, InvalidField, summarize_faults
 
 STATUSES: Final = {
     "insufficient_funds": 402,
@@ -50,24 +50,26 @@ class FakeProblemError(Exception):
         self.problem = problem
 
 
-def errors(*pairs: tuple[str, str]) -> dict[str, Any]:
+def build_error_members(*pairs: tuple[str, str]) -> dict[str, Any]:
     """Return the member `errors` of a problem, from pairs of a field and a message."""
     return {"errors": [{"field": field, "message": message} for field, message in pairs]}
 
 
-def invalid(faults: Sequence[InvalidField]) -> FakeProblem:
+def create_invalid_problem(faults: Sequence[InvalidField]) -> FakeProblem:
     pairs = [(fault.field, fault.message) for fault in faults[:FAULTS_MAX]]
-    return FakeProblem("invalid", summary(faults), errors(*pairs))
+    return FakeProblem("invalid", summarize_faults(faults), build_error_members(*pairs))
 
 
 def user_not_found(user_id: int) -> FakeProblem:
     return FakeProblem(
-        "user_not_found", f"There is no user {user_id}.", errors(("user_id", "does not exist"))
+        "user_not_found",
+        f"There is no user {user_id}.",
+        build_error_members(("user_id", "does not exist")),
     )
 
 
 def name_taken(user_id: int) -> FakeProblem:
-    members = {"user_id": user_id} | errors(("name", "is taken"))
+    members = {"user_id": user_id} | build_error_members(("name", "is taken"))
     return FakeProblem("name_taken", f"The name is taken by user {user_id}.", members)
 
 
@@ -110,16 +112,20 @@ def refusal_problem(request: TransactionRequest, decision: Decision, decimals: i
             return user_not_found(request.user_id)
         case _:
             message = "is not one that this ledger takes"
-            return FakeProblem(code, f"The timestamp {message}.", errors(("timestamp", message)))
+            return FakeProblem(
+                code, f"The timestamp {message}.", build_error_members(("timestamp", message))
+            )
 
 
 def _conflict(request: TransactionRequest, decision: Decision, decimals: int) -> FakeProblem:
-    differing = differing_fields(request, decision) or ["uuid"]
+    differing = find_differing_fields(request, decision) or ["uuid"]
     shown: dict[str, Any] = {}
     if decision.amount:
         there = format_recorded(request.uuid, decision, decimals)
         shown = {name: there[name] for name in differing}
     members = {"differing_fields": differing, "recorded": shown}
-    members |= errors(*((name, "differs from the recorded value") for name in differing))
+    members |= build_error_members(
+        *((name, "differs from the recorded value") for name in differing)
+    )
     detail = f"The uuid {request.uuid} belongs to a transaction with other content."
     return FakeProblem("uuid_conflict", detail, members)

@@ -22,8 +22,8 @@ from saldo.auth.authenticator import PROXY_HEADERS
 from saldo.auth.grants import Scope
 from saldo.bootstrap.service import run_service
 from saldo.http.asgi import AsgiApp
-from saldo.http.authorization import required_scope
-from saldo.ledger.model import SHARDS, shard_of
+from saldo.http.authorization import find_required_scope
+from saldo.ledger.model import SHARDS, compute_shard
 from tests.acceptance.access.provider import AUDIENCE, ISSUER, Provider, run_provider
 
 ADMIN_KEY = "an-admin-key-of-the-operators-own-0123456789"
@@ -112,7 +112,7 @@ async def test_every_route_asks_for_a_valid_key_with_its_scope(api: Api) -> None
     for method, template, operation in api.document.operations:
         path = template.replace("{user_id}", "1").replace("{uuid}", str(uuid4()))
         path = path.replace("{webhook_id}", "1").replace("{key_id}", "999")
-        needed = required_scope(method.upper(), path)
+        needed = find_required_scope(method.upper(), path)
         assert (needed is None) == (template in OPEN) == (operation.get("security") == [{}])
         if needed is None:
             continue
@@ -190,8 +190,8 @@ async def test_a_key_of_some_users_is_about_them_only(api: Api) -> None:
     assert code(await client.get(f"/v1/events?user_id={own},{other}")) == (403, "forbidden")
     # Seals reveal how much is posted, so a key may read only the seals of the shards of its users.
     assert code(await client.get("/v1/seals")) == (403, "forbidden")
-    assert (await client.get(f"/v1/seals?shard={shard_of(own)}")).status_code == 200
-    for shard in {*range(SHARDS)} - {shard_of(own)}:
+    assert (await client.get(f"/v1/seals?shard={compute_shard(own)}")).status_code == 200
+    for shard in {*range(SHARDS)} - {compute_shard(own)}:
         assert code(await client.get(f"/v1/seals?shard={shard}")) == (403, "forbidden")
 
     lines = [deposit(own), deposit(other), deposit(own)]
@@ -319,7 +319,7 @@ async def test_a_key_expires(api: Api) -> None:
     assert (await client.get("/v1/user")).status_code == 200
     (grant,) = (
         grant
-        for grant in api.front.service.gate._known.values()
+        for grant in api.front.service.authenticator._cached_grants.values()
         if grant.name == f"key {key['id']}"
     )
     object.__setattr__(grant, "expires_at", datetime.now(UTC).timestamp() - 1)
@@ -343,7 +343,7 @@ async def test_a_replaced_key_stays_valid_for_a_while(api: Api) -> None:
     newest = (
         await api.admin.post(f"/v1/key/{new['id']}/rotate", json={"overlap_seconds": 0})
     ).json()
-    await api.front.service.keyring.refresh_shared()
+    await api.front.service.key_cache.refresh_coalesced()
     assert (await api.client(new["key"]).get("/v1/user")).status_code == 401
     assert (await api.client(newest["key"]).get("/v1/user")).status_code == 200
 
@@ -381,20 +381,20 @@ async def test_other_processes_learn_of_new_and_revoked_keys(own_ledger: Databas
         assert (await there.client(key["key"]).get("/v1/user")).status_code == 200
         await here.admin.delete(f"/v1/key/{key['id']}")
         assert (await here.client(key["key"]).get("/v1/user")).status_code == 401
-        await there.front.service.keyring.refresh_shared()
+        await there.front.service.key_cache.refresh_coalesced()
         assert (await there.client(key["key"]).get("/v1/user")).status_code == 401
 
 
 async def test_a_key_that_nobody_knows_asks_the_database_seldom(api: Api) -> None:
     asked = 0
-    version = api.front.service.keys.version
+    version = api.front.service.keys.read_version
 
     async def count_read() -> int:
         nonlocal asked
         asked += 1
         return await version()
 
-    api.front.service.keyring._keys.version = count_read  # type: ignore[method-assign]
+    api.front.service.key_cache._keys.read_version = count_read  # type: ignore[method-assign]
     made_up = [api.client(f"saldo_{number:043}").get("/v1/user") for number in range(200)]
     assert {answer.status_code for answer in await asyncio.gather(*made_up)} == {401}
     assert 1 <= asked <= 3
@@ -431,7 +431,7 @@ async def test_without_any_key_only_this_machine_is_answered(own_ledger: Databas
 
         # The first key ends anonymous access, also when no key is valid any more.
         created = await api.client().post("/v1/key", json={"name": "x", "scopes": ["admin"]})
-        await api.front.service.keyring.refresh_shared()
+        await api.front.service.key_cache.refresh_coalesced()
         assert (await api.client().get("/v1/user")).status_code == 401
         path = f"/v1/key/{created.json()['id']}"
         assert (await api.client(created.json()["key"]).delete(path)).status_code == 200
@@ -476,13 +476,13 @@ async def test_a_service_that_has_seen_a_key_stays_locked(own_ledger: Database) 
     async with serve(own_ledger, admin_key=None) as api:
         assert (await api.client().get("/v1/user")).status_code == 200
         await api.client().post("/v1/key", json={"name": "x", "scopes": ["read"]})
-        await api.front.service.keyring.refresh_shared()
+        await api.front.service.key_cache.refresh_coalesced()
         change("DELETE FROM saldo.keys")
         # A process that starts now finds that there once was a key.
         async with serve(own_ledger, admin_key=None) as other:
             assert (await other.client().get("/v1/user")).status_code == 401
         change("UPDATE saldo.keys_version SET version = 0")
-        await api.front.service.keyring.refresh_shared()
+        await api.front.service.key_cache.refresh_coalesced()
         assert (await api.client().get("/v1/user")).status_code == 401
 
 
@@ -493,7 +493,7 @@ async def test_requests_for_unknown_keys_do_not_enable_authentication(own_ledger
             assert (await client.get(f"/v1/key/{number}")).status_code == 404
             assert (await client.delete(f"/v1/key/{number}")).status_code == 404
             assert code(await client.post(f"/v1/key/{number}/rotate")) == (404, "key_not_found")
-        await api.front.service.keyring.refresh_shared()
+        await api.front.service.key_cache.refresh_coalesced()
         assert (await client.get("/v1/user")).status_code == 200
         # The existence of a key ends anonymous access, even after that key is deleted.
         key = (await client.post("/v1/key", json={"name": "x", "scopes": ["admin"]})).json()

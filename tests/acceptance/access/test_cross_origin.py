@@ -11,7 +11,7 @@ import pytest
 
 from harness.program.service import ServiceProcess, run_service_process
 from saldo.settings.environment import SettingsError
-from saldo.settings.model import load
+from saldo.settings.model import load_settings
 from tests.acceptance.raw import deposit
 
 SHOP, OTHER = "https://shop.example", "https://other.example"
@@ -136,4 +136,4 @@ def test_invalid_origin_setting_is_rejected(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SALDO_CORS_ORIGINS", origins)
     with pytest.raises(SettingsError, match=r"SALDO_CORS_ORIGINS.*expected origins such as"):
-        load()
+        load_settings()

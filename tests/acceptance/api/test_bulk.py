@@ -364,11 +364,11 @@ async def test_a_stream_beyond_a_limit_is_refused_until_another_one_ends(databas
             assert refused.headers["retry-after"] == "1"
             ends.set()
             assert (await first).status_code == 200
-            space = app.service.bulk._space
-            space.take("anyone", settings.process_spool_bytes_max // 2)
+            space = app.service.bulk_handler._spool_space
+            space.reserve("anyone", settings.process_spool_bytes_max // 2)
             refused = await send(json.dumps(body(user_id, "DEPOSIT", "4")))
             assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
             assert "SALDO_PROCESS_SPOOL_BYTES_MAX" in refused.json()["detail"]
-            space.free("anyone", settings.process_spool_bytes_max // 2)
+            space.release("anyone", settings.process_spool_bytes_max // 2)
             assert (await send(json.dumps(body(user_id, "DEPOSIT", "8")))).status_code == 200
             assert await balance(api, user_id) == "9.00"

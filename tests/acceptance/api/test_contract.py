@@ -17,7 +17,7 @@ from saldo.auth.authenticator import Authentication
 from saldo.auth.grants import UNAUTHENTICATED_ADMIN
 from saldo.bootstrap.service import run_service
 from saldo.http.litestar_app import create_framework
-from saldo.http.request_state import request_state
+from saldo.http.request_state import get_request_state
 
 JSON = {"content-type": "application/json"}
 
@@ -280,8 +280,8 @@ async def typed_api(database_url: str) -> Any:
         framework = create_framework(front.service)
 
         async def admit(scope: Any, receive: Any, send: Any) -> None:
-            request_state(scope).admission = Authentication(
-                front.service.gate, scope, {}, UNAUTHENTICATED_ADMIN
+            get_request_state(scope).admission = Authentication(
+                front.service.authenticator, scope, {}, UNAUTHENTICATED_ADMIN
             )
             await framework(scope, receive, send)
 

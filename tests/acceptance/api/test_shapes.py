@@ -15,7 +15,7 @@ import pytest
 from harness import request_bodies
 from harness.openapi_document import Document
 from saldo.parsing import json_body
-from saldo.parsing.faults import FAULTS_MAX, InvalidError
+from saldo.parsing.faults import FAULTS_MAX, InvalidRequestError
 from saldo.parsing.json_body import FIELDS_MAX, JsonError
 from saldo.parsing.transactions import ParserOptions, parse_transactions
 from saldo.settings.model import Settings
@@ -112,7 +112,7 @@ def test_the_search_for_a_name_given_twice_is_linear(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(json_body, "FIELDS_MAX", 10**6)
     names = [_Counted(f"{number:x}") for number in range(3000)]
     with pytest.raises(JsonError) as caught:
-        json_body._object([(name, 0) for name in [*names, _Counted(names[-1])]])
+        json_body._build_object([(name, 0) for name in [*names, _Counted(names[-1])]])
     assert caught.value.field == names[-1]
     assert _Counted.compared < 10 * len(names)
 
@@ -123,7 +123,7 @@ def test_parsing_takes_a_fixed_multiple_of_memory() -> None:
     try:
         for name, body in made:
             tracemalloc.reset_peak()
-            with contextlib.suppress(InvalidError):
+            with contextlib.suppress(InvalidRequestError):
                 parse_transactions(body, 500, READING)
             peak = tracemalloc.get_traced_memory()[1]
             assert peak < 20 * 10**6, (name, peak)

@@ -8,8 +8,8 @@ import json
 import psycopg
 
 from harness.postgresql.databases import Database
-from saldo.events.event import Encoder
-from saldo.ledger.model import SHARDS, shard_of
+from saldo.events.event import EventEncoder
+from saldo.ledger.model import SHARDS, compute_shard
 from saldo.store.connections.connection import open_pool
 from saldo.store.log import Log, LogEntry
 from tests.acceptance.access.test_access import serve
@@ -23,19 +23,19 @@ async def _events(database: Database, user_id: int) -> list[str]:
         database.service_url, connections=1, statement_timeout_seconds=SECONDS_MAX
     )
     try:
-        log, shard = Log(pool), shard_of(user_id)
+        log, shard = Log(pool), compute_shard(user_id)
         beginnings = dict.fromkeys(range(SHARDS), 0)
         page = await log.page(beginnings, 100)
-        after = await log.entries_after({shard: 0}, 100)
+        after = await log.list_entries_after({shard: 0}, 100)
         places = [(entry.shard, entry.seq, entry.uuid) for entry in after]
-        at = [entry for entry in await log.entries_at(places) if isinstance(entry, LogEntry)]
+        at = [entry for entry in await log.list_entries_at(places) if isinstance(entry, LogEntry)]
         found = [
             next(entry for entry in entries if entry.user_id == user_id)
             for entries in (page.entries, after, at)
         ]
     finally:
         pool.terminate()
-    return [json.loads(Encoder(2).encode(entry).body)["data"]["created_at"] for entry in found]
+    return [json.loads(EventEncoder(2).encode(entry).body)["data"]["created_at"] for entry in found]
 
 
 async def test_created_at_is_the_same_everywhere(own_ledger: Database) -> None:
@@ -53,7 +53,7 @@ async def test_created_at_is_the_same_everywhere(own_ledger: Database) -> None:
                     await asyncio.sleep(0.01)
         created = (await creating).json()
         user_id = created["id"]
-        assert shard_of(user_id) == 1
+        assert compute_shard(user_id) == 1
         listed = (await api.admin.get("/v1/user")).json()["items"]
         shown = (await api.admin.get(f"/v1/user/{user_id}")).json()
         moments = [

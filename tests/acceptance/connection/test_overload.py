@@ -17,7 +17,7 @@ from harness.postgresql.databases import Database
 from harness.program.service import ServiceProcess, run_service_process
 from saldo.http.problems import MEDIA_TYPE
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 from tests.acceptance.raw import (
     FINAL_PROBE,
     SECONDS_MAX,
@@ -46,7 +46,7 @@ class FullService:
         self.user_id = user_id
         self._lock = lock
         self._waiting = waiting
-        lock.execute(statement("ledger/lock_all_shards"))
+        lock.execute(load_statement("ledger/lock_all_shards"))
         self._waiting.sendall(post(deposit(user_id), b"connection: close\r\n"))
         # The service is ready again only when the queue has room.
         _until(lambda: httpx.get(f"{small_service.url}/healthz/ready").status_code == 503)

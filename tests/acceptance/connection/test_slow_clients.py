@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from harness.program.service import ServiceProcess, run_service_process
-from saldo.http.connection.timeouts import DISCARD_BYTES_MAX
+from saldo.http.connection.timeout_sweeper import DISCARD_BYTES_MAX
 from tests.acceptance.raw import (
     FINAL_PROBE,
     PROBE,

@@ -21,7 +21,7 @@ from harness.events.subscribers import Subscriber
 from harness.openapi_document import Document
 from harness.prerequisites import find_program, skip_or_fail
 from harness.program.service import ServiceProcess, run_service_process
-from saldo.events.position import format_position, read_position
+from saldo.events.position import format_position, parse_log_position
 from saldo.ledger.model import SHARDS
 
 NDJSON = {"content-type": "application/x-ndjson"}
@@ -373,7 +373,7 @@ async def test_heartbeats_advance_the_id_over_filtered_events(
                 assert block.data is None
                 block = await subscriber.block()
             assert block.data is None
-        (seq,) = read_position(block.id).positions.values()
+        (seq,) = parse_log_position(block.id).positions.values()
         async with Subscriber(
             shared_service.url, f"user_id={neighbour}&from={begin}"
         ) as subscriber:
@@ -457,7 +457,7 @@ async def test_invalid_stream_requests_are_rejected(shared_service: ServiceProce
     async with Subscriber(shared_service.url) as subscriber:
         await subscriber.block()
         known = (await subscriber.block()).id
-    epoch, positions = read_position(known)
+    epoch, positions = parse_log_position(known)
     past = format_position(epoch, {shard: seq + 1000 for shard, seq in positions.items()})
     other = format_position(bytes(8), positions)
     one_user = format_position(epoch, {1: 0})

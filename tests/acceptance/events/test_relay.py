@@ -108,7 +108,7 @@ def test_how_to_consumer_receives_everything_and_detects_repetitions(
             *(f"saldo.transaction.posted 1 {number} new" for number in (1, 2, 3)),
         ]
         # The command runs beside the service and uses its embedded server.
-        assert "rabbitmq-exchange goes on" in _saldo(rewind, tmp_path)
+        assert "rabbitmq-exchange continues" in _saldo(rewind, tmp_path)
         assert [line.rpartition(" ")[2] for line in consumer.lines(4)] == ["again"] * 4
         status = _saldo("saldo relay status", tmp_path)
         assert re.search(r"rabbitmq-exchange\W+yes\W+8\W+0\W+0\W", status), status
@@ -147,7 +147,7 @@ def test_command_errors_are_one_line(tmp_path: Path) -> None:
     for moment, code, expected in (
         ("tomorrow", 2, "--to 'tomorrow' must be a date"),
         ("start", 1, "--sink a: there is no such sink"),
-        ("3:9", 1, "--to 3:9: shard 3 ends at 0"),
+        ("3:9", 1, "--to 3:9: the last position of shard 3 is 0"),
     ):
         done = forks.run(
             [*rewind, moment],

@@ -17,7 +17,7 @@ import pytest
 from harness.program.environment import copy_environment
 from harness.program.service import run_service_process
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.embedded.binaries import binaries_of
+from saldo.store.embedded.binaries import find_binaries
 from saldo.store.embedded.server import OlderVersion
 
 ROOT = Path(__file__).parents[3]
@@ -29,7 +29,7 @@ OWN_MAJOR = "16"
 It is the one in the wheel whose programs all work (decision 0017).
 """
 
-OWN_PROGRAMS = binaries_of(OWN_MAJOR)
+OWN_PROGRAMS = find_binaries(OWN_MAJOR)
 
 
 def blocks(kind: str, heading: str = "") -> list[str]:
@@ -150,7 +150,7 @@ def test_monitoring_queries_work(server: EmbeddedServer) -> None:
 def test_connection_string_with_several_hosts_is_accepted(operator: Operator) -> None:
     (configuration,) = blocks("ini", "High availability")
     (operator.directory / ".env").write_text(configuration)
-    read = "from saldo.settings.model import load; print(load().database_url)"
+    read = "from saldo.settings.model import load_settings; print(load_settings().database_url)"
     assert "a.example,b.example" in operator.run(f"{sys.executable} -c '{read}'")
 
 

@@ -26,8 +26,8 @@ async def seals(database_url: str) -> AsyncIterator[SealStore]:
 
 
 async def seal_all(seals: SealStore) -> None:
-    sealer = Sealer(seals, PostingActivity(told=True))
-    while await seals.unsealed_shards():
+    sealer = Sealer(seals, PostingActivity(is_recorded=True))
+    while await seals.find_unsealed_shards():
         await sealer.run_pass()
 
 

@@ -115,7 +115,7 @@ def test_the_embedded_database_is_verified_beside_its_service_and_without(
         assert operator.run("saldo verify").startswith("the ledger is intact: 1 entry verified in ")
         assert httpx.get(f"{running.url}/healthz/ready").status_code == 200
         server = EmbeddedServer(operator.directory / "data")
-        assert server.attach()
+        assert server.attach_to_running_server()
         with psycopg.connect(server.ledger_url, autocommit=True) as connection:
             connection.execute("ALTER TABLE saldo.transactions DISABLE TRIGGER USER")
             connection.execute("UPDATE saldo.transactions SET horizon = now()")

@@ -21,10 +21,11 @@ from saldo.cli import times as clock
 from saldo.cli.commands import backup, export, keys, relay
 from saldo.cli.exit_codes import CommandError
 from saldo.cli.exporting.sources import ExportFilter
+from saldo.cli.file_formats import Format
 from saldo.cli.importing.row_mapping import RowMapper, parse_mapping
+from saldo.cli.importing.row_readers import open_row_file
 from saldo.cli.program import build_app
-from saldo.cli.row_files import Format, open_table
-from saldo.parsing.faults import InvalidError
+from saldo.parsing.faults import InvalidRequestError
 from tests.cli.process.test_program import EVERY
 
 ZONE = "Asia/Tokyo"
@@ -113,10 +114,10 @@ def moments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[st
     monkeypatch.setattr(export, "ExportFilter", _record_arguments(seen, ExportFilter))
     monkeypatch.setattr(relay, "rewind_sink", _record_arguments(seen, CommandError))
     monkeypatch.setattr(relay, "Database", _NoDatabase)
-    monkeypatch.setattr(keys, "read_new_key", _record_arguments(seen, _refuse))
+    monkeypatch.setattr(keys, "parse_new_key_fields", _record_arguments(seen, _refuse))
     monkeypatch.setattr(backup, "Recovery", _record_arguments(seen, _refuse))
     monkeypatch.setattr(backup, "is_backup", lambda _: True)
-    monkeypatch.setattr(clock, "zone", clock.zone.__wrapped__)
+    monkeypatch.setattr(clock, "load_zone", clock.load_zone.__wrapped__)
     monkeypatch.setenv("TZ", "America/New_York")
     monkeypatch.delenv("SALDO_TIMEZONE", raising=False)
     monkeypatch.setenv("SALDO_URL", "http://127.0.0.1:9")
@@ -152,7 +153,7 @@ def _record_arguments(seen: list[str | datetime], then: Callable[..., Any]) -> C
 
 
 def _refuse(*_: object) -> None:
-    raise InvalidError([])
+    raise InvalidRequestError([])
 
 
 class _NoDatabase:
@@ -205,11 +206,11 @@ def test_file_time_without_an_offset_is_in_the_importers_time_zone(
 def test_parquet_column_without_a_zone_is_in_the_importers_time_zone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
 ) -> None:
-    monkeypatch.setattr(clock, "zone", lambda: ZoneInfo(ZONE))
+    monkeypatch.setattr(clock, "load_zone", lambda: ZoneInfo(ZONE))
     file = tmp_path / "times.parquet"
     _write_parquet(file, "1", kind)
     meaning = parse_mapping((), signed=False, deposit="DEPOSIT", withdraw="WITHDRAW", identity=None)
-    with open_table(file, Format.PARQUET, ",", ()) as table:
+    with open_row_file(file, Format.PARQUET, ",", ()) as table:
         (row,) = table.rows
         request = RowMapper(meaning, table.columns).request(row)
     assert request.timestamp == MIDNIGHT.isoformat()

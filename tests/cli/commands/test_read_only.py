@@ -19,8 +19,8 @@ from saldo.cli.program import COMMANDS, build_app
 from saldo.store.connections.connection import fetch, open_pool, read_only_pools
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.errors import ConnectionLostError
-from saldo.store.schema.migrate import prepare
-from saldo.store.statements import statement
+from saldo.store.schema.migrate import prepare_schema
+from saldo.store.statements import load_statement
 
 READING_COMMANDS = {
     "verify": 0,
@@ -70,7 +70,7 @@ def ledger(
 ) -> Iterator[Database]:
     """Yield a ledger with history and a maximum lateness of a day, which the shell of the commands does not have."""
     fill(own_ledger)
-    prepare(
+    prepare_schema(
         own_ledger.owner_url,
         own_ledger.service_url,
         currency_decimals=2,
@@ -126,8 +126,8 @@ def test_reading_commands_change_nothing_and_wait_for_no_lock(
             owner.execute("GRANT SELECT ON ALL TABLES IN SCHEMA saldo TO saldo")
     before = catalog(ledger)
     with psycopg.connect(ledger.owner_url) as other:
-        other.execute(statement("schema/migration_lock"))
-        other.execute(statement("ledger/lock_all_shards"))
+        other.execute(load_statement("schema/migration_lock"))
+        other.execute(load_statement("ledger/lock_all_shards"))
         for command, code in READING_COMMANDS.items():
             done = run(command)
             assert done.exit_code == code, (command, done.output, done.exception)

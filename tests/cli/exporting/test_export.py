@@ -24,7 +24,7 @@ from saldo.cli.commands import export
 from saldo.cli.connection.service import ConnectedService
 from saldo.cli.exit_codes import ExitCode
 from saldo.cli.exporting.sources import COLUMNS, ExportFilter
-from saldo.cli.row_files import Format
+from saldo.cli.file_formats import Format
 from saldo.cli.signals import StopRequest
 
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -234,7 +234,7 @@ def test_bytes_are_on_the_disk_before_the_state_counts_them(
         cast("ConnectedService", SimpleNamespace(name="a")),
         StopRequest(),
     )
-    with run._open() as part:
+    with run._open_part_file() as part:
         part.write(b"row\n")
         run._save_state(part)
         assert (tmp_path / "a.csv.part").read_bytes().endswith(b"row\n")

@@ -15,9 +15,9 @@ from saldo.cli.commands import statement
 from saldo.cli.exit_codes import CommandError
 from saldo.cli.importing.rejects_file import RejectsFile
 from saldo.cli.private_files import (
-    create_new,
-    create_or_replace,
-    open_existing,
+    create_new_file,
+    create_or_replace_file,
+    open_existing_file,
     open_to_append,
     write_atomically,
 )
@@ -42,11 +42,11 @@ def _lock(path: Path) -> None:
 WAYS: dict[str, Callable[[Path], None]] = {
     "rejects": _reject,
     "state": lambda path: write_state(path, FileIdentity(1, 1, "")),
-    "statement": lambda path: statement._write(path, b"x"),
+    "statement": lambda path: statement._write_output(path, b"x"),
     "replaced": _replace,
     "lock": _lock,
-    "created": lambda path: create_new(path).close(),
-    "created anew": lambda path: create_or_replace(path).close(),
+    "created": lambda path: create_new_file(path).close(),
+    "created anew": lambda path: create_or_replace_file(path).close(),
     "appended": lambda path: open_to_append(path).close(),
 }
 
@@ -90,7 +90,7 @@ def test_file_of_another_account_is_not_continued(
     assert state_file.read_state(file, FileIdentity) == FileIdentity(1, 1, "")
     monkeypatch.setattr("saldo.cli.private_files.os.geteuid", lambda: file.stat().st_uid + 1)
     assert state_file.read_state(file, FileIdentity) is None
-    for way in (open_existing, open_to_append):
+    for way in (open_existing_file, open_to_append):
         with pytest.raises(PermissionError, match="belongs to another account"):
             way(file)
 

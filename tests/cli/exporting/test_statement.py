@@ -15,7 +15,7 @@ import pytest
 from harness.program.command import Program
 from harness.transaction_files import deposits, write_csv
 from saldo.cli.exit_codes import ExitCode
-from saldo.cli.statements.account_statement import Period, Statement, StatementEntry
+from saldo.cli.statements.account_statement import AccountStatement, StatementEntry, StatementPeriod
 from saldo.cli.statements.pdf import render_pdf
 from saldo.client.models import User
 
@@ -25,13 +25,15 @@ fpdf = pytest.importorskip("fpdf")
 NOON = datetime(2026, 1, 20, 12, tzinfo=UTC)
 
 
-def statement_of(name: str, closing: str, *, late: bool, outcome: str = "posted") -> Statement:
+def statement_of(
+    name: str, closing: str, *, late: bool, outcome: str = "posted"
+) -> AccountStatement:
     """Return a statement with one withdrawal in January."""
     balance = Decimal(closing)
     amount = Decimal("-99999999999.99")
     entry = StatementEntry(NOON, NOON, amount, balance, 1, str(uuid4()), outcome, late)
-    period = Period(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
-    return Statement(User(7, name, balance, NOON), period, None, balance, [entry], balance)
+    period = StatementPeriod(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
+    return AccountStatement(User(7, name, balance, NOON), period, None, balance, [entry], balance)
 
 
 @pytest.fixture

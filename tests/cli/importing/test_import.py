@@ -23,13 +23,14 @@ from harness.program.command import Program
 from harness.program.forks import COMMAND
 from harness.program.service import run_service_process
 from harness.transaction_files import COLUMNS, Line, deposits, read_csv, write_csv
-from saldo.cli import row_files
 from saldo.cli.commands.import_ import CHUNK_ROWS
 from saldo.cli.exit_codes import CommandError, ExitCode
+from saldo.cli.file_formats import Format
+from saldo.cli.importing import row_readers
 from saldo.cli.importing.dry_run import FAULTS_SHOWN_MAX
 from saldo.cli.importing.duplicate_uuids import DuplicateFinder
-from saldo.cli.importing.row_counts import RowCounts, Summary
-from saldo.cli.row_files import Format, Row, UnreadableError, open_table
+from saldo.cli.importing.row_counts import ImportSummary, RowCounts
+from saldo.cli.importing.row_readers import Row, UnreadableRowsError, open_row_file
 from saldo.cli.state_file import hold_lock
 from saldo.ledger.model import TransactionRequest
 
@@ -167,7 +168,7 @@ def test_dry_run_in_a_terminal_shows_some_faults_and_the_number_of_others(tmp_pa
 
 def test_sums_have_the_same_decimals_in_text_and_json(capsys: pytest.CaptureFixture[str]) -> None:
     counts = RowCounts(rows=1, posted=1, deposited=Decimal("1234.50"))
-    summary = Summary(counts, 0, None, 1.0, None)
+    summary = ImportSummary(counts, 0, None, 1.0, None)
     summary.print(dry_run=False, as_json=False)
     summary.print(dry_run=False, as_json=True)
     text, document = capsys.readouterr().out.rsplit("\n", 2)[:2]
@@ -304,7 +305,7 @@ def test_aborted_import_prints_its_json_document(
 def test_overlong_line_does_not_fill_the_memory(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str, bad: int, stopped: bool
 ) -> None:
-    monkeypatch.setattr(row_files, "LINE_CHARACTERS_MAX", 1000)
+    monkeypatch.setattr(row_readers, "LINE_CHARACTERS_MAX", 1000)
     sizes: list[int] = []
 
     class Text(io.TextIOWrapper):
@@ -312,14 +313,14 @@ def test_overlong_line_does_not_fill_the_memory(
             sizes.append(size)
             return super().readline(size)
 
-    monkeypatch.setattr("saldo.cli.row_files.io.TextIOWrapper", Text)
+    monkeypatch.setattr("saldo.cli.importing.row_readers.io.TextIOWrapper", Text)
     file = tmp_path / "a.csv"
     text = content.format(long="x" * 5000, lines="\nx" * 5000)
     file.write_text(f"user_id,amount,note\n{text}")
     rows: list[Row] = []
-    with open_table(file, Format.CSV, ",", ()) as table:
+    with open_row_file(file, Format.CSV, ",", ()) as table:
         if stopped:
-            with pytest.raises(UnreadableError, match="more than"):
+            with pytest.raises(UnreadableRowsError, match="more than"):
                 rows.extend(table.rows)
         else:
             rows.extend(table.rows)
@@ -328,7 +329,7 @@ def test_overlong_line_does_not_fill_the_memory(
     assert all(len(value or "") <= 5000 for row in rows for value in row.values)
     assert set(sizes) == {1000}
     file.write_text("x" * 5000)
-    with pytest.raises(CommandError, match="header row"), open_table(file, Format.CSV, ",", ()):
+    with pytest.raises(CommandError, match="header row"), open_row_file(file, Format.CSV, ",", ()):
         pass
 
 
@@ -662,7 +663,9 @@ def test_edited_rejected_rows_are_kept_by_the_next_import(
 
 
 def test_rate_counts_only_the_rows_of_this_run(capsys: pytest.CaptureFixture[str]) -> None:
-    Summary(RowCounts(rows=1_000_000), 999_000, None, 2.0, None).print(dry_run=False, as_json=False)
+    ImportSummary(RowCounts(rows=1_000_000), 999_000, None, 2.0, None).print(
+        dry_run=False, as_json=False
+    )
     assert "2.0 s, 500 rows/s" in capsys.readouterr().out
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from saldo.cli.exit_codes import CommandError
 from saldo.cli.importing.row_mapping import FIELDS, InvalidRowError, RowMapper, parse_mapping
-from saldo.cli.row_files import Row
+from saldo.cli.importing.row_readers import Row
 from saldo.client.payloads import Deposit, Withdrawal
 
 UUID_ = "ea3015b1-c25c-47e5-beb7-2679ac7c89a7"
@@ -103,7 +103,7 @@ def test_signed_amounts_and_a_type_column_exclude_each_other() -> None:
         RowMapper(meaning(signed=True), FIELDS)
     row = Row(1, 2, [UUID_, "WITHDRAW", "5", "1", "", ""])
     with pytest.raises(InvalidRowError, match="has a type"):
-        RowMapper(meaning(signed=True), FIELDS, headed=False).request(row)
+        RowMapper(meaning(signed=True), FIELDS, has_header=False).request(row)
     passed_over = RowMapper(meaning("type=", signed=True), FIELDS)
     assert isinstance(passed_over.request(row), Deposit)
 

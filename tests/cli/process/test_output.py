@@ -14,7 +14,7 @@ from harness.repository import ROOT
 from saldo.cli import output
 from saldo.cli.commands import keys, relay, statement, webhooks
 from saldo.cli.commands.watch import _EventPrinter
-from saldo.cli.statements.account_statement import Period, Statement
+from saldo.cli.statements.account_statement import AccountStatement, StatementPeriod
 from saldo.client.models import Event, User, UserData
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -87,14 +87,16 @@ def _print_sinks(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 
         def __exit__(self, *_: object) -> None: ...
 
-    monkeypatch.setattr(relay, "sinks_status", status)
+    monkeypatch.setattr(relay, "read_sink_status", status)
     monkeypatch.setattr(relay, "Database", Nowhere)
     relay.status()
 
 
 def _print_statement(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     user = User(1, name, Decimal(0), NOW)
-    statement._print(Statement(user, Period(NOW, NOW), None, Decimal(0), [], Decimal(0)))
+    statement._print_statement(
+        AccountStatement(user, StatementPeriod(NOW, NOW), None, Decimal(0), [], Decimal(0))
+    )
 
 
 def _watch(monkeypatch: pytest.MonkeyPatch, name: str) -> None:

@@ -15,7 +15,7 @@ import pytest
 from harness.postgresql.databases import Database
 from harness.program.command import Program
 from harness.program.forks import COMMAND
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 
 WAITING = ["db migrate", "serve --port 0", "relay"]
 
@@ -34,7 +34,7 @@ def run_waiting_command(
         SALDO_DATABASE_URL=ledger.service_url, SALDO_DATABASE_OWNER_URL=ledger.owner_url
     )
     with psycopg.connect(ledger.owner_url) as holder:
-        holder.execute(statement("schema/migration_lock"))
+        holder.execute(load_statement("schema/migration_lock"))
         process = subprocess.Popen(
             [*prefix, *COMMAND, *command.split()],
             cwd=directory,

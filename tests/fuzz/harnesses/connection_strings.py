@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from saldo.settings.environment import SettingsError
-from saldo.settings.model import load
-from saldo.store.connections.url import format_url, hosts_of
+from saldo.settings.model import load_settings
+from saldo.store.connections.url import format_url, list_hosts
 from tests.fuzz.harnesses import text_of
 
 SECRET = "S3CR3T"
@@ -26,7 +26,7 @@ def check(data: bytes) -> None:
     text = text_of(data)
     for url in (text, f"postgresql://{text}"):
         format_url(url)
-        for host, port in hosts_of(url):
+        for host, port in list_hosts(url):
             assert host
             assert 1 <= port <= 65_535
     before, _, after = text.replace(SECRET, "").partition("|")
@@ -44,6 +44,6 @@ def check(data: bytes) -> None:
     setting, scheme = SETTINGS[sum(data) % len(SETTINGS)]
     url = url.replace("postgresql://", f"{scheme}://", 1)
     try:
-        load(**{setting: url})
+        load_settings(**{setting: url})
     except SettingsError as error:
         assert SECRET not in str(error), url

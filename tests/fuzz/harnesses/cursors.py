@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from saldo.ledger.model import USER_ID_MAX
-from saldo.parsing.faults import InvalidError
-from saldo.parsing.transactions import read_cursor, write_cursor
+from saldo.parsing.faults import InvalidRequestError
+from saldo.parsing.transactions import format_cursor, parse_cursor
 from tests.fuzz.harnesses import text_of
 
 LISTINGS = ("users", "webhooks", "transactions 1", "transactions 11", "deliveries 1")
@@ -15,20 +15,20 @@ def check(data: bytes) -> None:
     text = text_of(data)
     for listing in LISTINGS:
         try:
-            position = read_cursor(listing, text)
-        except InvalidError as error:
+            position = parse_cursor(listing, text)
+        except InvalidRequestError as error:
             assert [fault.field for fault in error.faults] == ["cursor"]
         else:
             assert position is not None
             assert 0 <= position <= USER_ID_MAX
-            assert read_cursor(listing, write_cursor(listing, position)) == position
+            assert parse_cursor(listing, format_cursor(listing, position)) == position
     _check_written(int.from_bytes(data[:8], "big") >> 1)
 
 
 def _check_written(position: int) -> None:
     for listing in LISTINGS:
-        cursor = write_cursor(listing, position)
-        assert read_cursor(listing, cursor) == position
+        cursor = format_cursor(listing, position)
+        assert parse_cursor(listing, cursor) == position
         for other in LISTINGS:
             if other != listing:
                 assert not _reads(other, cursor)
@@ -36,7 +36,7 @@ def _check_written(position: int) -> None:
 
 def _reads(listing: str, cursor: str) -> bool:
     try:
-        read_cursor(listing, cursor)
-    except InvalidError:
+        parse_cursor(listing, cursor)
+    except InvalidRequestError:
         return False
     return True

@@ -8,7 +8,7 @@ from saldo.events.event import EVENT_TYPES
 from saldo.events.position import LogPosition
 from saldo.ledger.model import USER_ID_MAX
 from saldo.parsing.event_stream import HEADER, PARAMETERS, parse_stream_request
-from saldo.parsing.faults import InvalidError
+from saldo.parsing.faults import InvalidRequestError
 from saldo.parsing.transactions import ParserOptions
 
 READING = ParserOptions(zone=UTC, decimals=2, amount_max_minor=1, name_length_max=1)
@@ -20,11 +20,11 @@ def check(data: bytes) -> None:
     query, _, header = data.partition(b"\n")
     try:
         following = parse_stream_request(query, header.decode("latin-1"), READING, USERS_MAX)
-    except InvalidError as error:
+    except InvalidRequestError as error:
         assert error.faults
         assert all(fault.message for fault in error.faults)
         return
-    users, types = following.wanted.users, following.wanted.types
+    users, types = following.event_filter.users, following.event_filter.types
     assert users is None or (
         0 < len(users) <= USERS_MAX and min(users) >= 1 and max(users) <= USER_ID_MAX
     )

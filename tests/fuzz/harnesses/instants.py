@@ -14,7 +14,7 @@ from saldo.ledger.instants import (
     format_instant,
     parse_instant,
 )
-from saldo.parsing.faults import InvalidError
+from saldo.parsing.faults import InvalidRequestError
 from saldo.parsing.transactions import ParserOptions, parse_query_instant
 from tests.fuzz.harnesses import text_of
 
@@ -43,7 +43,7 @@ def check(data: bytes) -> None:
     fits = len(text) <= TEXT_LENGTH_MAX and re.fullmatch(QUERY_INSTANT[1:-1], text) is not None
     try:
         parse_query_instant("date", text, READING)
-    except InvalidError as refusal:
+    except InvalidRequestError as refusal:
         message = refusal.faults[0].message
         assert not fits or re.match("is not a date and time of the cal|must be in the ye", message)
     else:

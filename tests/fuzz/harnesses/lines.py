@@ -16,7 +16,7 @@ def check(data: bytes) -> None:
     lines, found, begin = LineSplitter(LINE_BYTES_MAX), [], 0
     for size in [*sizes, len(content)]:
         found += lines.feed(content[begin : begin + size])
-        assert len(lines._begun) <= LINE_BYTES_MAX
+        assert len(lines._partial_line) <= LINE_BYTES_MAX
         begin += size
     found += lines.flush()
     assert found == _split_content(content)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from saldo.events.position import EPOCH_BYTES, PositionError, format_position, read_position
+from saldo.events.position import EPOCH_BYTES, PositionError, format_position, parse_log_position
 from saldo.ledger.model import SEQ_MAX, SHARDS
 from tests.fuzz.harnesses import text_of
 
@@ -11,7 +11,7 @@ def check(data: bytes) -> None:
     """Check any text, and the position that the bytes form, with one character of its text changed."""
     for text in (text_of(data), f"v1.{text_of(data)}"):
         try:
-            position = read_position(text)
+            position = parse_log_position(text)
         except PositionError:
             continue
         assert format_position(*position) == text
@@ -26,11 +26,11 @@ def _check_written(data: bytes) -> None:
         for index in range(0, len(rest), 9)
     }
     text = format_position(epoch, positions)
-    assert read_position(text) == (epoch, positions)
+    assert parse_log_position(text) == (epoch, positions)
     index = sum(data) % len(text)
     altered = text[:index] + chr(ord(text[index]) ^ 1) + text[index + 1 :]
     try:
-        read_position(altered)
+        parse_log_position(altered)
     except PositionError:
         return
     raise AssertionError(f"{altered} was read as a position")

@@ -9,7 +9,7 @@ from saldo.ledger.instants import format_instant
 from saldo.ledger.model import USER_ID_MAX, TransactionRequest
 from saldo.ledger.money import AMOUNT_MAX, format_money
 from saldo.parsing import transactions
-from saldo.parsing.faults import InvalidError
+from saldo.parsing.faults import InvalidRequestError
 from saldo.parsing.transactions import (
     ParserOptions,
     parse_fast_path,
@@ -27,7 +27,7 @@ def check(data: bytes) -> None:
     assert quick is None or quick == full
     try:
         request = parse_transaction(data, None, READING)
-    except InvalidError as error:
+    except InvalidRequestError as error:
         assert full is None
         assert error.faults
         assert all(fault.message and len(fault.field) <= 100 for fault in error.faults)
@@ -42,8 +42,10 @@ def check(data: bytes) -> None:
 def _read_fully(data: bytes) -> TransactionRequest | None:
     """Parse a body without the fast parser."""
     try:
-        return transactions._read_transaction(transactions.parse_object(data), None, READING)
-    except InvalidError:
+        return transactions._parse_transaction_fields(
+            transactions.parse_object(data), None, READING
+        )
+    except InvalidRequestError:
         return None
 
 

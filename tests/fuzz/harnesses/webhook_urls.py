@@ -7,8 +7,8 @@ from ipaddress import IPv4Address
 
 from yarl import URL
 
-from saldo.parsing.faults import InvalidError
-from saldo.parsing.webhooks import WebhookParserOptions, read_new_webhook
+from saldo.parsing.faults import InvalidRequestError
+from saldo.parsing.webhooks import WebhookParserOptions, parse_new_webhook_fields
 from saldo.relay.webhooks.address_policy import is_public
 from saldo.relay.webhooks.destinations import DestinationPolicy
 from tests.fuzz.harnesses import text_of
@@ -43,8 +43,8 @@ def check(data: bytes) -> None:
 def _check_message(fields: dict[str, str]) -> None:
     """Check that a message doesn't repeat the rejected URL, because clients and proxies log problems."""
     try:
-        read_new_webhook(fields, READING)
-    except InvalidError as error:
+        parse_new_webhook_fields(fields, READING)
+    except InvalidRequestError as error:
         told = "".join(f"{fault.field} {fault.message}" for fault in error.faults)
         assert SECRET not in f"{told} {error}", fields
 
@@ -78,8 +78,8 @@ _FULL_WIDTH = {ord(digit): ord(digit) - ord("0") + 0xFF10 for digit in "01234567
 
 def _check_url(url: str) -> None:
     try:
-        webhook = read_new_webhook({"url": url}, READING)
-    except InvalidError as error:
+        webhook = parse_new_webhook_fields({"url": url}, READING)
+    except InvalidRequestError as error:
         assert [fault.field for fault in error.faults] == ["url"]
         return
     read = URL(webhook.url)

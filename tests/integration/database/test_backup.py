@@ -26,8 +26,8 @@ from saldo.store.embedded import EmbeddedServer
 from saldo.store.embedded.backup import back_up, restore
 from saldo.store.embedded.wal_archive import Recovery
 from saldo.store.errors import ConfigurationError
-from saldo.store.schema.migrate import prepare
-from saldo.store.statements import statement
+from saldo.store.schema.migrate import prepare_schema
+from saldo.store.statements import load_statement
 
 ODD_NAME = 'it\'s 50% of "one" \\ archive'
 """A name that needs different quoting in the shell, in PostgreSQL and in its configuration."""
@@ -41,7 +41,7 @@ def serve_database(data_dir: Path, archive_dir: Path | None = None) -> Iterator[
     server = EmbeddedServer(data_dir, archive_dir=archive_dir)
     server.start()
     try:
-        prepare(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
+        prepare_schema(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
         yield server
     finally:
         server.stop()
@@ -57,7 +57,7 @@ def rows(server: EmbeddedServer) -> list[Row]:
 
 def identity(server: EmbeddedServer) -> str:
     with psycopg.connect(server.service_url) as connection:
-        row = connection.execute(statement("log/identity")).fetchone()
+        row = connection.execute(load_statement("log/identity")).fetchone()
     assert row is not None
     return str(row[0])
 
@@ -76,7 +76,7 @@ class Load:
     def __init__(self, engine: Engine, users: list[int]) -> None:
         self._engine = engine
         self._users = users
-        self._stopping = False
+        self._is_stopping = False
         self._awaited = (0, asyncio.Event())
         self.posted = 0
 
@@ -84,7 +84,7 @@ class Load:
         await asyncio.gather(*(self._client(user) for user in self._users))
 
     def stop(self) -> None:
-        self._stopping = True
+        self._is_stopping = True
 
     async def more(self, count: int) -> None:
         """Wait until `count` more transactions have been posted."""
@@ -92,7 +92,7 @@ class Load:
         await self._awaited[1].wait()
 
     async def _client(self, user: int) -> None:
-        while not self._stopping:
+        while not self._is_stopping:
             decision = await self._engine.post(build_deposit(user))
             assert decision.outcome is Outcome.POSTED
             self.posted += 1

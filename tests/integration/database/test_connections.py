@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from harness.program.settings import create_settings
-from saldo.bootstrap.pools import connections_of_relay, connections_of_service
+from saldo.bootstrap.pools import count_relay_connections, count_service_connections
 from saldo.bootstrap.relay import run_relays
 from saldo.bootstrap.service import run_service
 
@@ -34,7 +34,7 @@ async def test_service_opens_the_computed_number_of_connections(
     settings = create_settings(database_url, **given)
     async with run_service(settings, database_url) as front:
         lanes = len(front.service.engine._lanes)
-    assert sum(pools) + lanes == connections_of_service(settings)
+    assert sum(pools) + lanes == count_service_connections(settings)
 
 
 async def test_relay_opens_the_computed_number_of_connections(
@@ -42,4 +42,4 @@ async def test_relay_opens_the_computed_number_of_connections(
 ) -> None:
     async with run_relays(create_settings(database_url), database_url, None):
         pass
-    assert sum(pools) == connections_of_relay()
+    assert sum(pools) == count_relay_connections()

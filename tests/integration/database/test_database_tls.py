@@ -21,7 +21,7 @@ from harness.postgresql import databases
 from harness.prerequisites import skip_or_fail
 from harness.program.settings import create_settings
 from saldo.bootstrap.database import Database
-from saldo.store.connections.connection import check
+from saldo.store.connections.connection import check_connection
 from saldo.store.embedded.system_account import Account
 from saldo.store.errors import ConfigurationError
 
@@ -57,7 +57,11 @@ def server_url(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) 
     (port,) = find_free_ports(1)
 
     def command(program: str, *arguments: str) -> list[str]:
-        return [*account.prefix([cluster, programs]), str(programs / program), *arguments]
+        return [
+            *account.build_command_prefix([cluster, programs]),
+            str(programs / program),
+            *arguments,
+        ]
 
     subprocess.run(
         command(
@@ -125,7 +129,7 @@ def test_a_ledger_over_verified_tls(
         ]
         settings = create_settings(urls[0], database_owner_url=urls[1])
         with Database(settings) as service_url:
-            asyncio.run(check(service_url))
+            asyncio.run(check_connection(service_url))
     assert "sslmode" not in caplog.text
 
 
@@ -141,4 +145,4 @@ def test_a_server_of_another_authority_or_name_is_refused(
         with pytest.raises(psycopg.OperationalError, match="certificate"):
             psycopg.connect(url)
         with pytest.raises(ConfigurationError, match="certificate"):
-            asyncio.run(check(url))
+            asyncio.run(check_connection(url))

@@ -398,7 +398,7 @@ def test_full_disk_during_creation_is_reported(
         "echo 'initdb: removing contents of data directory' >&2\nexit 1\n"
     )
     initdb.chmod(0o755)
-    monkeypatch.setattr("saldo.store.embedded.binaries._binaries", lambda: programs)
+    monkeypatch.setattr("saldo.store.embedded.binaries._find_installed_binaries", lambda: programs)
     with pytest.raises(ConfigurationError, match=r"initdb: .*No space left on device"):
         EmbeddedServer(tmp_path / "data").start()
 
@@ -466,7 +466,7 @@ def test_start_survives_damaged_lock_files(tmp_path: Path) -> None:
             if file.parent != tmp_path:
                 os.chown(file, owner.st_uid, owner.st_gid)
         read_announced_url(tmp_path)
-        assert not EmbeddedServer(tmp_path).attach()
+        assert not EmbeddedServer(tmp_path).attach_to_running_server()
         with run_server(tmp_path) as server, psycopg.connect(server.superuser_url) as connection:
             assert connection.execute("SELECT one FROM kept").fetchone() == (1,)
 

@@ -23,8 +23,8 @@ from harness.postgresql.databases import Database
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.errors import ConfigurationError
 from saldo.store.schema import migration_locks
-from saldo.store.schema.migrate import migrate, prepare
-from saldo.store.statements import statement
+from saldo.store.schema.migrate import migrate_schema, prepare_schema
+from saldo.store.statements import load_statement
 
 MIGRATIONS = Path(str(files("saldo.store.schema.migrations"))) / "sql"
 
@@ -54,7 +54,7 @@ def upgrade(owner_url: str, revision: str) -> None:
         config.attributes["connection"] = connection
         driver = connection.connection.driver_connection
         assert driver is not None
-        driver.execute(statement("schema/create"))
+        driver.execute(load_statement("schema/create"))
         command.upgrade(config, revision)
     engine.dispose()
 
@@ -70,7 +70,7 @@ def older(embedded_server: EmbeddedServer) -> Iterator[Database]:
                 "SELECT saldo.create_user_1('User-' || n) FROM generate_series(1, 20) AS n"
             )
             service = psycopg.conninfo.conninfo_to_dict(database.service_url)["user"]
-            for line in statement("roles/grant").splitlines():
+            for line in load_statement("roles/grant").splitlines():
                 if line.startswith("GRANT") and "known_until" not in line:
                     connection.execute(line.replace("{role}", f'"{service}"').encode())
         yield database
@@ -92,12 +92,12 @@ def test_a_migration_blocks_nobody_while_a_transaction_has_users_locked(
 
     class Seen(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if "waits for process" in record.getMessage():
+            if "is waiting for process" in record.getMessage():
                 waits.set()
 
     logging.getLogger("saldo.migrate").addHandler(seen := Seen())
     urls = (older.owner_url, older.service_url)
-    migration = threading.Thread(target=migrate, args=urls)
+    migration = threading.Thread(target=migrate_schema, args=urls)
     try:
         with (
             psycopg.connect(older.owner_url, application_name="somebody's psql") as holder,
@@ -116,7 +116,7 @@ def test_a_migration_blocks_nobody_while_a_transaction_has_users_locked(
     finally:
         logging.getLogger("saldo.migrate").removeHandler(seen)
         migration.join(60)
-    (line,) = {line for line in caplog.messages if "waits for" in line}
+    (line,) = {line for line in caplog.messages if "is waiting for" in line}
     assert "somebody's psql" in line
     assert re.search(r"transaction since \d{4}-", line)
     with psycopg.connect(older.owner_url) as connection:
@@ -146,7 +146,7 @@ def test_migration_that_never_gets_its_lock_names_the_holder(
     with psycopg.connect(older.owner_url, application_name="a long transaction") as holder:
         holder.execute("SELECT * FROM saldo.cursors")
         with pytest.raises(ConfigurationError, match=r"held by process \d+ \(a long transaction"):
-            migrate(older.owner_url, older.service_url)
+            migrate_schema(older.owner_url, older.service_url)
 
 
 def test_migration_retries_after_a_deadlock_with_the_service(
@@ -155,7 +155,7 @@ def test_migration_retries_after_a_deadlock_with_the_service(
     """Create a deadlock on `saldo.ledger` and `saldo.sinks`, which the service locks in the other order."""
     monkeypatch.setattr(migration_locks, "ATTEMPT_SECONDS", 30)
     monkeypatch.setattr(migration_locks, "PAUSE_SECONDS", 0.1)
-    migration = threading.Thread(target=migrate, args=(older.owner_url, older.service_url))
+    migration = threading.Thread(target=migrate_schema, args=(older.owner_url, older.service_url))
     waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = %s::regclass"
     with (
         psycopg.connect(older.owner_url) as service,
@@ -173,7 +173,7 @@ def test_migration_retries_after_a_deadlock_with_the_service(
     migration.join(60)
     assert not migration.is_alive()
     with psycopg.connect(older.owner_url) as connection:
-        assert connection.execute(statement("schema/revision")).fetchone() == ("0012",)
+        assert connection.execute(load_statement("schema/revision")).fetchone() == ("0012",)
 
 
 @pytest.mark.parametrize("swapped", [False, True])
@@ -182,7 +182,7 @@ def test_unfinished_indexes_of_an_interrupted_attempt_are_rebuilt(
 ) -> None:
     urls = (older.owner_url, older.service_url)
     if swapped:
-        migrate(*urls)
+        migrate_schema(*urls)
         left = "users_name_prefix"
     else:
         with psycopg.connect(older.owner_url) as connection:
@@ -192,7 +192,7 @@ def test_unfinished_indexes_of_an_interrupted_attempt_are_rebuilt(
     invalidate = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = %s::regclass"
     with psycopg.connect(embedded_server.superuser_url, dbname=dbname) as admin:
         admin.execute(invalidate, (f"saldo.{left}",))
-    migrate(*urls)
+    migrate_schema(*urls)
     with psycopg.connect(older.owner_url) as connection:
         assert set(collations(connection).values()) == {"C"}
         valid = "SELECT indisvalid FROM pg_index WHERE indrelid = 'saldo.users'::regclass"
@@ -200,7 +200,7 @@ def test_unfinished_indexes_of_an_interrupted_attempt_are_rebuilt(
 
 
 def test_lateness_bound_in_calendar_days_is_widened(older: Database) -> None:
-    prepare(
+    prepare_schema(
         older.owner_url,
         older.service_url,
         currency_decimals=2,
@@ -213,7 +213,7 @@ def test_lateness_bound_in_calendar_days_is_widened(older: Database) -> None:
 
 def test_previous_code_works_on_the_new_schema(older: Database) -> None:
     """Check the answers of post_2 and balance_1, and that a name is still found by an index."""
-    migrate(older.owner_url, older.service_url)
+    migrate_schema(older.owner_url, older.service_url)
     with psycopg.connect(older.service_url, autocommit=True) as connection:
         connection.execute(
             "SELECT saldo.post_2(ARRAY[gen_random_uuid()], ARRAY[1], ARRAY[100], ARRAY[NULL::timestamptz],"
@@ -258,7 +258,7 @@ def test_keys_compare_byte_by_byte_whatever_the_locale_of_the_database(
             except psycopg.Error as error:
                 pytest.skip(f"no database with a locale of ICU: {error}")
         urls = (database.owner_url, database.service_url)
-        prepare(*urls, currency_decimals=2, max_lateness=None)
+        prepare_schema(*urls, currency_decimals=2, max_lateness=None)
         with psycopg.connect(database.service_url, autocommit=True) as connection:
             row = connection.execute("SELECT 'a' < 'B'").fetchone()
             assert row == (True,)  # the locale's order

@@ -18,9 +18,9 @@ from harness.postgresql.sample_ledger import fill, insert, seal, superuser_url
 from harness.program.settings import create_settings
 from saldo.bootstrap.database import Database as Prepared
 from saldo.cli.program import build_app
-from saldo.store.schema.migrate import prepare
-from saldo.store.schema.roles import Roles, warn_of_rights
-from saldo.store.statements import statement
+from saldo.store.schema.migrate import prepare_schema
+from saldo.store.schema.roles import Roles, warn_about_rights
+from saldo.store.statements import load_statement
 
 ROOT = Path(__file__).parents[3]
 
@@ -88,7 +88,9 @@ def ledger(request: pytest.FixtureRequest) -> Iterator[Ledger]:
         return
     url: str = request.getfixturevalue("machine_postgres")
     with databases.create_database(url) as database:
-        prepare(database.owner_url, database.service_url, currency_decimals=2, max_lateness=None)
+        prepare_schema(
+            database.owner_url, database.service_url, currency_decimals=2, max_lateness=None
+        )
         fill(database)
         name = database.service_url.rpartition("/")[2]
         yield Ledger(database, f"{url.rpartition('/')[0]}/{name}")
@@ -101,14 +103,14 @@ def history(connection: psycopg.Connection) -> object:
 
 
 def test_the_services_role_can_not_alter_history(ledger: Ledger) -> None:
-    owner = Roles.of(ledger.database.owner_url, ledger.database.service_url).owner
+    owner = Roles.from_urls(ledger.database.owner_url, ledger.database.service_url).owner
     with psycopg.connect(ledger.database.service_url, autocommit=True) as connection:
         before = history(connection)
         # This gives only a warning and has no effect, as the following shows.
         connection.execute("GRANT ALL ON saldo.transactions TO PUBLIC")
-        for statement in DENIED:
+        for load_statement in DENIED:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                connection.execute(statement.format(owner=owner).encode())
+                connection.execute(load_statement.format(owner=owner).encode())
             connection.rollback()
         # The right to append doesn't help either.
         row = b"1\t1\t0\t0\t9\t-infinity\t-infinity\tnow\t00000000-0000-0000-0000-000000000001\t1\t0\t0\n"
@@ -123,33 +125,33 @@ def test_the_services_role_can_not_alter_history(ledger: Ledger) -> None:
 
 def test_each_statement_is_denied_only_by_missing_rights(ledger: Ledger) -> None:
     """Run each statement as the superuser, whom no right stops: if it fails, it fails because of the trigger."""
-    owner = Roles.of(ledger.database.owner_url, ledger.database.service_url).owner
+    owner = Roles.from_urls(ledger.database.owner_url, ledger.database.service_url).owner
     with psycopg.connect(ledger.superuser_url) as connection:
-        for statement in DENIED:
+        for load_statement in DENIED:
             if (
-                "ALTER SYSTEM" in statement
-                or "GRANT {owner}" in statement
-                or "PROGRAM" in statement
+                "ALTER SYSTEM" in load_statement
+                or "GRANT {owner}" in load_statement
+                or "PROGRAM" in load_statement
             ):
                 continue  # no transaction possible; no right needed; another user's files
-            if "EVENT TRIGGER" in statement:
+            if "EVENT TRIGGER" in load_statement:
                 continue  # our function can't be used for it
             try:
                 with connection.transaction(force_rollback=True):
-                    connection.execute(statement.format(owner=owner).encode())
+                    connection.execute(load_statement.format(owner=owner).encode())
             except psycopg.errors.RestrictViolation as refused:
                 assert "is refused" in str(refused)
             except psycopg.errors.InsufficientPrivilege as denied:
                 # Some servers allow this to no role.
-                assert "pg_trigger" in statement, denied
+                assert "pg_trigger" in load_statement, denied
 
 
 def test_guard_triggers_protect_the_owner_from_accidents(ledger: Ledger) -> None:
     with psycopg.connect(ledger.database.owner_url, autocommit=True) as connection:
         for table in ("transactions", "seals"):
-            for statement in (f"DELETE FROM saldo.{table}", f"TRUNCATE saldo.{table}"):
+            for load_statement in (f"DELETE FROM saldo.{table}", f"TRUNCATE saldo.{table}"):
                 with pytest.raises(psycopg.errors.RestrictViolation):
-                    connection.execute(statement.encode())
+                    connection.execute(load_statement.encode())
 
 
 def test_a_forged_entry_can_be_appended_and_is_found(
@@ -172,7 +174,7 @@ def test_a_forged_entry_can_be_appended_and_is_found(
 def test_manual_grants_are_revoked(
     ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    roles = Roles.of(ledger.database.owner_url, ledger.database.service_url)
+    roles = Roles.from_urls(ledger.database.owner_url, ledger.database.service_url)
     with psycopg.connect(ledger.database.owner_url, autocommit=True) as connection:
         connection.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA saldo TO {roles.service}".encode())
     monkeypatch.chdir(tmp_path)
@@ -205,20 +207,20 @@ def test_printed_role_statements_work(
     create, _, grant = done.stdout.partition("\n\n-- As ")
     with psycopg.connect(machine_postgres, autocommit=True) as admin:
         try:
-            for statement in create.split(";"):
-                if statement.strip():
-                    admin.execute(statement.encode())
+            for load_statement in create.split(";"):
+                if load_statement.strip():
+                    admin.execute(load_statement.encode())
             found = admin.execute(
                 "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = %s", (name,)
             )
             assert found.fetchone() == (owner,)
         finally:
-            for statement in (
+            for load_statement in (
                 f'DROP DATABASE IF EXISTS "{name}"',
                 f'DROP ROLE IF EXISTS "{service}"',
                 'DROP ROLE IF EXISTS "saldo test ""owner"""',
             ):
-                admin.execute(statement.encode())
+                admin.execute(load_statement.encode())
     assert f'GRANT INSERT ON saldo.transactions, saldo.users TO "{service}";' in grant
 
 
@@ -244,19 +246,19 @@ def test_a_role_that_could_alter_history_is_one_line_at_the_start(
     def collect_warnings(url: str) -> list[str]:
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            warn_of_rights(url)
+            warn_about_rights(url)
         return [record.getMessage() for record in caplog.records]
 
-    roles = Roles.of(ledger.database.owner_url, ledger.database.service_url)
+    roles = Roles.from_urls(ledger.database.owner_url, ledger.database.service_url)
     assert collect_warnings(ledger.database.service_url) == []
     (owner,) = collect_warnings(ledger.database.owner_url)
     assert owner.startswith(f"the service's role {roles.owner} owns the log, so it could change")
     (superuser,) = collect_warnings(ledger.superuser_url)
-    assert " is a superuser, so that" in superuser
+    assert " is a superuser, so it could change" in superuser
     with psycopg.connect(ledger.database.owner_url, autocommit=True) as connection:
         connection.execute(f"GRANT DELETE ON saldo.seals TO {roles.service}".encode())
     (granted,) = collect_warnings(ledger.database.service_url)
-    assert " may change the log, so it" in granted
+    assert " may change the log, so it could change" in granted
 
 
 def test_start_warns_about_a_role_with_too_many_rights(
@@ -272,7 +274,7 @@ def test_the_how_to_lists_exactly_the_rights_that_are_granted() -> None:
     granted: set[tuple[str, str]] = set()
     for rights, tables in re.findall(
         r"^GRANT ([A-Z, ]+?)(?: \([a-z_, ]+\))? ON (saldo\.[a-z_., ]+) TO",
-        statement("roles/grant"),
+        load_statement("roles/grant"),
         re.MULTILINE,
     ):
         granted |= {

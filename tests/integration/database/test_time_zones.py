@@ -12,13 +12,13 @@ import pytest
 
 from harness.postgresql.databases import Database
 from harness.postgresql.sample_ledger import superuser_url
-from saldo.ledger.model import Limits, Outcome, TransactionRequest
+from saldo.ledger.model import LedgerLimits, Outcome, TransactionRequest
 from saldo.store.connections.connection import connect, open_pool
 from saldo.store.connections.replica import Replica
 from saldo.store.poster import Poster
 from saldo.store.reader import Reader
 from saldo.store.schema import migrate as store_migrate
-from saldo.store.schema.migrate import prepare
+from saldo.store.schema.migrate import prepare_schema
 
 ZONES = ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia"]
 
@@ -58,10 +58,12 @@ async def test_late_entry_counts_in_every_balance_from_its_timestamp_on(
 ) -> None:
     first, late, hours = CHANGES[zone]
     bound = timedelta(hours=hours)
-    prepare(own_ledger.owner_url, own_ledger.service_url, currency_decimals=2, max_lateness=bound)
+    prepare_schema(
+        own_ledger.owner_url, own_ledger.service_url, currency_decimals=2, max_lateness=bound
+    )
     url = own_ledger.service_url
     poster = await Poster.open(
-        url, Limits(max_lateness=bound), lane=0, statement_timeout_seconds=30
+        url, LedgerLimits(max_lateness=bound), lane=0, statement_timeout_seconds=30
     )
     reader = await Reader.open(url, connections=1, timeout_seconds=30, entries_read_max=100)
     user_id = (await reader.create_user("a")).id
@@ -83,7 +85,7 @@ async def test_late_entry_counts_in_every_balance_from_its_timestamp_on(
         late + timedelta(hours=1): 5_000,
         horizon: 5_100,
     }
-    assert {date: await reader.balance(user_id, date, None) for date in expected} == expected
+    assert {date: await reader.read_balance(user_id, date, None) for date in expected} == expected
     await poster.close()
     await reader.close()
 
@@ -91,7 +93,9 @@ async def test_late_entry_counts_in_every_balance_from_its_timestamp_on(
 def test_session_time_zone_does_not_change_posts_and_reads(own_ledger: Database) -> None:
     """Use a session that was not set up, as behind a pooler; the functions themselves must ignore its time zone."""
     day = timedelta(days=1)
-    prepare(own_ledger.owner_url, own_ledger.service_url, currency_decimals=2, max_lateness=day)
+    prepare_schema(
+        own_ledger.owner_url, own_ledger.service_url, currency_decimals=2, max_lateness=day
+    )
     noon = at("2023-03-26T12:00+02:00")  # one calendar day earlier is 23 hours earlier
     with psycopg.connect(own_ledger.service_url, autocommit=True) as connection:
         connection.execute("SET timezone = 'Europe/Berlin'")
@@ -135,7 +139,7 @@ def test_lateness_limit_set_later_covers_existing_entries(own_ledger: Database) 
                 " 1000000, '5 min', 10000, 20000, false)",
                 (moment,),
             )
-        prepare(*urls, currency_decimals=2, max_lateness=day)
+        prepare_schema(*urls, currency_decimals=2, max_lateness=day)
         row = connection.execute(
             "SELECT balance FROM saldo.balance_2(1, %s, NULL)", (noon - day,)
         ).fetchone()
@@ -151,13 +155,13 @@ def test_every_function_of_the_schema_counts_in_utc(own_ledger: Database) -> Non
 def configuration_zones(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Yield the time zones of the transactions in which the owner configures the ledger."""
     zones: list[str] = []
-    configure = store_migrate._configure
+    configure = store_migrate._configure_ledger
 
     def watch(driver: Any, *arguments: Any) -> None:
         zones.append(driver.execute("SHOW timezone").fetchone()[0])
         configure(driver, *arguments)
 
-    monkeypatch.setattr(store_migrate, "_configure", watch)
+    monkeypatch.setattr(store_migrate, "_configure_ledger", watch)
     yield zones
 
 
@@ -177,5 +181,5 @@ async def test_every_connection_is_in_utc(
         await lane.close()
         await replica.close()
         await pool.close()
-    prepare(own_ledger.owner_url, url, currency_decimals=2, max_lateness=None)
+    prepare_schema(own_ledger.owner_url, url, currency_decimals=2, max_lateness=None)
     assert configuration_zones == ["UTC"]

@@ -13,16 +13,16 @@ from harness.program.settings import create_settings
 from saldo.bootstrap.service import create_engine
 from saldo.ledger.model import Outcome, TransactionRequest
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.embedded.binaries import binaries_of
+from saldo.store.embedded.binaries import find_binaries
 from saldo.store.embedded.server import OlderVersion
 from saldo.store.embedded.upgrade import upgrade
 from saldo.store.errors import ConfigurationError
-from saldo.store.schema.migrate import prepare
+from saldo.store.schema.migrate import prepare_schema
 from tests.integration.database.test_backup import Row, identity, rows, serve_database
 
 
 def older_version(major: str) -> OlderVersion:
-    binaries = binaries_of(major)
+    binaries = find_binaries(major)
     if binaries is None:
         pytest.skip(f"no programs of PostgreSQL {major}, in the wheel or where Debian puts them")
     return OlderVersion(major, binaries)
@@ -33,7 +33,7 @@ async def _create_older_ledger(data_dir: Path, older: OlderVersion) -> tuple[lis
     server = EmbeddedServer(data_dir, older=older)
     server.start()
     try:
-        prepare(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
+        prepare_schema(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
         users = create_users(server.service_url, 70)
         engine = create_engine(create_settings(server.service_url), server.service_url)
         engine.start()

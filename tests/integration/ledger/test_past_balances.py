@@ -17,14 +17,14 @@ import pytest
 from harness.postgresql.databases import Database, create_embedded_database
 from harness.program.settings import create_settings
 from saldo.bootstrap.service import run_service
-from saldo.ledger.model import Decision, Limits, Outcome, TransactionRequest
+from saldo.ledger.model import Decision, LedgerLimits, Outcome, TransactionRequest
 from saldo.store.charts import Charts
 from saldo.store.connections.connection import open_pool
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.errors import ConfigurationError
 from saldo.store.poster import Poster
 from saldo.store.reader import KnownAtInFutureError, Reader
-from saldo.store.schema.migrate import prepare
+from saldo.store.schema.migrate import prepare_schema
 
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -181,7 +181,7 @@ async def test_a_balance_of_the_past_above_a_bigint_is_answered_exactly(
     noon = BEGIN + timedelta(hours=12)
     past = "99990000000000000.00"  # 9,999 * 10^13: over 10^19 minor units; a bigint ends at 9.2 * 10^18
     pool = await open_pool(own_ledger.service_url, connections=1, statement_timeout_seconds=30)
-    sampled = await Charts(pool, timeout_seconds=30).balances_at(user, [noon])
+    sampled = await Charts(pool, timeout_seconds=30).list_balances_at(user, [noon])
     await pool.close()
     assert (sampled, type(sampled[0])) == ([9_999 * AMOUNT_MAX], int)
     limits = {"late_check_entries_max": 100_000, "late_batch_entries_max": 100_000}
@@ -204,7 +204,7 @@ async def test_known_balances_stay_the_same_when_the_clock_jumps(own_ledger: Dat
     """Set the clock back by an hour, by changing the stored times as a clock that was ahead would leave them."""
     url = own_ledger.service_url
     user, quiet = create_user(own_ledger), create_user(own_ledger)
-    poster = await Poster.open(url, Limits(), lane=0, statement_timeout_seconds=30)
+    poster = await Poster.open(url, LedgerLimits(), lane=0, statement_timeout_seconds=30)
     reader = await Reader.open(url, connections=1, timeout_seconds=30, entries_read_max=100)
 
     async def post(user_id: int) -> datetime:
@@ -222,9 +222,9 @@ async def test_known_balances_stay_the_same_when_the_clock_jumps(own_ledger: Dat
         recorded = await post(user)
         assert await known_until() is None
         # Nothing can be recorded before the shard's last entry, so nothing is stored.
-        assert await reader.balance(user, None, recorded - timedelta(microseconds=1)) == 0
+        assert await reader.read_balance(user, None, recorded - timedelta(microseconds=1)) == 0
         assert await known_until() is None
-        assert await reader.balance(user, None, recorded) == 100
+        assert await reader.read_balance(user, None, recorded) == 100
         noted = await known_until()
         assert noted is not None
         assert noted >= recorded
@@ -233,16 +233,16 @@ async def test_known_balances_stay_the_same_when_the_clock_jumps(own_ledger: Dat
         with psycopg.connect(own_ledger.owner_url, autocommit=True) as connection:
             connection.execute("UPDATE saldo.ledger SET known_until = %s", (ahead,))
         for user_id, known in ((user, 100), (quiet, 0)):
-            assert await reader.balance(user_id, None, ahead) == known
+            assert await reader.read_balance(user_id, None, ahead) == known
             assert await post(user_id) > ahead
-            assert await reader.balance(user_id, None, ahead) == known
+            assert await reader.read_balance(user_id, None, ahead) == known
         with pytest.raises(KnownAtInFutureError):
-            await reader.balance(user, None, ahead + timedelta(minutes=1))
+            await reader.read_balance(user, None, ahead + timedelta(minutes=1))
         # The last entries of both shards are ahead of the clock now, and the past before them can't change.
         head = await post(user)
         assert await post(user) >= head
         assert await known_until() == ahead
-        assert await reader.balance(user, None, head - timedelta(microseconds=1)) == 100
+        assert await reader.read_balance(user, None, head - timedelta(microseconds=1)) == 100
     finally:
         await poster.close()
         await reader.close()
@@ -271,7 +271,9 @@ async def test_concurrent_known_at_reads_wait_for_one_update(
             assert row.fetchone() == (0, False)
             noted = first.execute(version).fetchone()
             others = [
-                asyncio.create_task(reader.balance(user, None, asked - timedelta(microseconds=n)))
+                asyncio.create_task(
+                    reader.read_balance(user, None, asked - timedelta(microseconds=n))
+                )
                 for n, user in enumerate(users)
             ]
             async with asyncio.timeout(30):
@@ -348,7 +350,7 @@ async def test_a_currency_with_no_or_three_decimals(
     """Compare the amount in answers, lists and the log (commands: tests/cli/commands/test_currency.py)."""
     with create_embedded_database(embedded_server) as database:
         urls = (database.owner_url, database.service_url)
-        prepare(*urls, currency_decimals=decimals, max_lateness=None)
+        prepare_schema(*urls, currency_decimals=decimals, max_lateness=None)
         user = create_user(database)
         async with run_api(database, currency_decimals=decimals) as api:
             wish = body(user, "DEPOSIT", deposit, BEGIN)
@@ -364,4 +366,4 @@ async def test_a_currency_with_no_or_three_decimals(
             for each in (*listed, *log["items"]):
                 assert (each["amount"], each["balance"]) == (shown, shown)
         with pytest.raises(ConfigurationError, match=f"created with {decimals}"):
-            prepare(*urls, currency_decimals=2, max_lateness=None)
+            prepare_schema(*urls, currency_decimals=2, max_lateness=None)

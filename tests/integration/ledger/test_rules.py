@@ -14,7 +14,7 @@ import pytest
 from saldo.ledger.model import Outcome
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.errors import ConfigurationError
-from saldo.store.schema.migrate import prepare
+from saldo.store.schema.migrate import prepare_schema
 
 DAY = timedelta(days=1)
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
@@ -50,13 +50,15 @@ def test_lateness_follows_the_setting_and_readers_the_recorded_maximum(
     server: EmbeddedServer,
 ) -> None:
     def configure(lateness: timedelta | None) -> timedelta | None:
-        prepare(server.owner_url, server.service_url, currency_decimals=2, max_lateness=lateness)
+        prepare_schema(
+            server.owner_url, server.service_url, currency_decimals=2, max_lateness=lateness
+        )
         row = connection.execute("SELECT lateness_bound FROM saldo.ledger").fetchone()
         assert row is not None
         bound: timedelta | None = row[0]
         return bound
 
-    prepare(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
+    prepare_schema(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
     with psycopg.connect(server.service_url, autocommit=True) as connection:
         user_id = create_user(connection)
         assert deposit(connection, user_id, BEGIN + 10 * DAY) is Outcome.POSTED
@@ -81,15 +83,17 @@ def test_lateness_follows_the_setting_and_readers_the_recorded_maximum(
 def test_a_role_without_the_owners_rights_can_start_on_a_prepared_database(
     server: EmbeddedServer,
 ) -> None:
-    prepare(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
-    prepare(server.service_url, server.service_url, currency_decimals=2, max_lateness=None)
+    prepare_schema(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
+    prepare_schema(server.service_url, server.service_url, currency_decimals=2, max_lateness=None)
     with pytest.raises(ConfigurationError, match="created with 2"):
-        prepare(server.service_url, server.service_url, currency_decimals=0, max_lateness=None)
+        prepare_schema(
+            server.service_url, server.service_url, currency_decimals=0, max_lateness=None
+        )
 
 
 def test_known_at_read_waits_for_the_batch_in_progress(server: EmbeddedServer) -> None:
     """Check that a read as of a moment waits for a batch that has read its clock and not committed yet."""
-    prepare(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
+    prepare_schema(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
     with (
         psycopg.connect(server.service_url) as writer,
         psycopg.connect(server.service_url, autocommit=True) as reader,

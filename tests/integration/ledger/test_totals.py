@@ -57,7 +57,7 @@ async def _post_some(service_url: str) -> tuple[int, int, int]:
 
 async def _count_all(totals: Totals) -> list[int]:
     counts = []
-    while count := (await totals.advance(PER_SHARD)).entries:
+    while count := (await totals.advance_totals(PER_SHARD)).entries:
         counts.append(count)
     return counts
 
@@ -67,12 +67,12 @@ async def test_concurrent_counters_count_every_entry_once(
 ) -> None:
     posted, refused, balance = await _post_some(own_ledger.service_url)
     assert refused
-    before = await totals.read()
+    before = await totals.read_totals()
     assert (before.posted_entries, before.users) == (0, 0)
     assert before.seconds_behind > 0
     counts = await asyncio.gather(*(_count_all(totals) for _ in range(4)))
     assert sum(sum(each) for each in counts) == posted + refused + 2
-    assert await totals.read() == LedgerTotals(2, posted, refused, balance, 0.0)
+    assert await totals.read_totals() == LedgerTotals(2, posted, refused, balance, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -112,11 +112,11 @@ async def test_inconsistent_entry_is_recorded_as_a_fault(
             """,
             entry,
         )
-    (fault,) = (await totals.advance(PER_SHARD)).faults
+    (fault,) = (await totals.advance_totals(PER_SHARD)).faults
     number = entry["number"]
     assert fault[:6] == (rule, 1, 2, 2, found, expected)
     assert (fault.user_id, fault.number) == (1, number)
     audits = AuditProgress(totals._pool, lease_seconds=10)
-    assert (await audits.status()).faults == 1
-    assert await audits.record([fault]) == []
-    assert [known.times_found for known in await audits.faults()] == [2]
+    assert (await audits.read_status()).faults == 1
+    assert await audits.record_faults([fault]) == []
+    assert [known.times_found for known in await audits.list_faults()] == [2]

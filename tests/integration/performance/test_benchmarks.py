@@ -65,7 +65,7 @@ def requests_of(workload: Workload) -> list[TransactionRequest]:
 def test_lines_have_the_outcomes_that_the_rules_give_them(workload: Workload) -> None:
     ledger = SpecifiedLedger()
     for user_id in range(workload.first_user, workload.first_user + workload.users):
-        ledger.open(user_id, uuid4(), NOW)
+        ledger.create_user(user_id, uuid4(), NOW)
     decisions = ledger.post(requests_of(workload), NOW)
     found = [(decision.outcome.name.lower(), decision.replayed) for decision in decisions]
     assert found == [line.outcome for line in generate(workload)]

@@ -7,7 +7,7 @@ import pytest
 
 from harness.postgresql.databases import Database
 from harness.postgresql.sample_ledger import fill
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 
 QUESTIONS = {
     "users/search_by_name": (
@@ -45,7 +45,7 @@ def test_each_query_uses_its_index(own_ledger: Database, name: str) -> None:
         connection.execute("ANALYZE saldo.transactions, saldo.users")
         connection.execute("SET plan_cache_mode = force_generic_plan")
         connection.execute("SET enable_seqscan = off")  # as in each session of the service
-        connection.execute(f"PREPARE asked ({types}) AS {statement(name)}".encode())
+        connection.execute(f"PREPARE asked ({types}) AS {load_statement(name)}".encode())
         rows = connection.execute(f"EXPLAIN EXECUTE asked ({arguments})".encode()).fetchall()
     plan = [row[0] for row in rows]
     assert any(index in line for line in plan), plan

@@ -21,13 +21,13 @@ import psycopg
 import pytest
 
 from harness.program.settings import create_settings
-from saldo.bootstrap.service import create_engine, limits_of
+from saldo.bootstrap.service import create_engine, create_ledger_limits
 from saldo.ledger.model import Outcome, TransactionRequest
 from saldo.store.connections.connection import DatabaseConnection
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.poster import Poster
-from saldo.store.schema.migrate import prepare
-from saldo.store.statements import statement
+from saldo.store.schema.migrate import prepare_schema
+from saldo.store.statements import load_statement
 
 USERS = 1000
 BATCH = 500
@@ -53,7 +53,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]
     embedded = EmbeddedServer(tmp_path_factory.mktemp("cost"))
     embedded.start()
     try:
-        prepare(embedded.owner_url, embedded.service_url, currency_decimals=2, max_lateness=None)
+        prepare_schema(
+            embedded.owner_url, embedded.service_url, currency_decimals=2, max_lateness=None
+        )
         with psycopg.connect(embedded.owner_url, autocommit=True) as owner:
             owner.execute(
                 "SELECT saldo.create_user_1('user ' || n) FROM generate_series(1, %s) AS n",
@@ -77,7 +79,7 @@ def batch_of(size: int, amount: int = 10) -> list[TransactionRequest]:
 async def connection(server: EmbeddedServer) -> AsyncIterator[asyncpg.Connection]:
     """Yield a posting connection to a ledger that already has entries."""
     connection = await asyncpg.connect(server.service_url, connection_class=DatabaseConnection)
-    poster = Poster(connection, limits_of(create_settings(server.service_url)))
+    poster = Poster(connection, create_ledger_limits(create_settings(server.service_url)))
     for _ in range(WARM_BATCHES):
         decisions = await poster.post(batch_of(BATCH))
         assert {decision and decision.outcome for decision in decisions} == {Outcome.POSTED}
@@ -88,13 +90,15 @@ async def connection(server: EmbeddedServer) -> AsyncIterator[asyncpg.Connection
 async def test_a_batch_is_one_statement_whatever_its_size(
     server: EmbeddedServer, connection: asyncpg.Connection
 ) -> None:
-    poster = Poster(connection, limits_of(create_settings(server.service_url)))
+    poster = Poster(connection, create_ledger_limits(create_settings(server.service_url)))
     logged: list[Any] = []
     with connection.query_logger(logged.append):
         for size in (1, 10, BATCH):
             await poster.post(batch_of(size))
         await asyncio.sleep(0)  # the last one is logged after it is answered
-    assert [record.query for record in logged] == [statement("transactions/post")] * 3
+    assert [record.query for record in logged] == [
+        load_statement("transactions/call_post_function")
+    ] * 3
 
 
 async def test_no_statement_has_the_driver_read_the_catalog(server: EmbeddedServer) -> None:
@@ -114,15 +118,18 @@ async def test_no_statement_has_the_driver_read_the_catalog(server: EmbeddedServ
                     continue
                 # These statements belong to the owner; psycopg sends them, in its own syntax or several in one.
                 with suppress(asyncpg.PostgresSyntaxError, asyncpg.InsufficientPrivilegeError):
-                    await connection.prepare(statement(name))
+                    await connection.prepare(load_statement(name))
                     prepared.append(name)
             await asyncio.sleep(0)
     finally:
         await connection.close()
     assert [record.query for record in logged] == []
-    assert {"transactions/post", "keys/valid", "log/page", "webhook_deliveries/enqueue"} <= {
-        *prepared
-    }
+    assert {
+        "transactions/call_post_function",
+        "keys/valid",
+        "log/page",
+        "webhook_deliveries/enqueue",
+    } <= {*prepared}
 
 
 async def test_a_batch_is_one_round_trip_and_one_commit(
@@ -135,7 +142,7 @@ async def test_a_batch_is_one_round_trip_and_one_commit(
         engine.start()
         try:
             for request in batch_of(
-                4 * settings.lane_count(by_shard=False)
+                4 * settings.count_lanes(by_shard=False)
             ):  # each lane connects and prepares its statements
                 await engine.post(request)
             before = trips.count
@@ -155,7 +162,7 @@ async def test_rows_read_for_a_posted_transaction(
     server: EmbeddedServer, connection: asyncpg.Connection
 ) -> None:
     """Check the rows that are read: the user's last entry, and the head of each shard once per batch."""
-    poster = Poster(connection, limits_of(create_settings(server.service_url)))
+    poster = Poster(connection, create_ledger_limits(create_settings(server.service_url)))
     before = await reads(connection)
     for _ in range(10):
         await poster.post(batch_of(BATCH))
@@ -188,10 +195,11 @@ async def explain(
     server: EmbeddedServer, connection: asyncpg.Connection, size: int
 ) -> dict[str, int]:
     """Post a batch under EXPLAIN ANALYZE and return the database's counts."""
-    limits = limits_of(create_settings(server.service_url))
+    limits = create_ledger_limits(create_settings(server.service_url))
     batch = batch_of(size)
     text = await connection.fetchval(
-        "EXPLAIN (ANALYZE, BUFFERS, WAL, FORMAT JSON) " + statement("transactions/post"),
+        "EXPLAIN (ANALYZE, BUFFERS, WAL, FORMAT JSON) "
+        + load_statement("transactions/call_post_function"),
         [request.uuid for request in batch],
         [request.user_id for request in batch],
         [request.amount for request in batch],

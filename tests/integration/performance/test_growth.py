@@ -17,12 +17,12 @@ import asyncpg
 import psycopg
 import pytest
 
-from saldo.ledger.model import Limits, Outcome, TransactionRequest
+from saldo.ledger.model import LedgerLimits, Outcome, TransactionRequest
 from saldo.store.connections.connection import DatabaseConnection
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.poster import Poster
-from saldo.store.schema.migrate import prepare
-from saldo.store.statements import statement
+from saldo.store.schema.migrate import prepare_schema
+from saldo.store.statements import load_statement
 from saldo.store.totals import Totals
 
 ENTRIES = 500_000
@@ -64,7 +64,9 @@ def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
     embedded = EmbeddedServer(tmp_path / "data")
     embedded.start()
     try:
-        prepare(embedded.owner_url, embedded.service_url, currency_decimals=2, max_lateness=None)
+        prepare_schema(
+            embedded.owner_url, embedded.service_url, currency_decimals=2, max_lateness=None
+        )
         with psycopg.connect(embedded.owner_url, autocommit=True) as owner:
             owner.execute("ALTER TABLE saldo.transactions SET (autovacuum_enabled = off)")
             owner.execute("ALTER TABLE saldo.users SET (autovacuum_enabled = off)")
@@ -78,7 +80,7 @@ class GrowingLedger:
 
     def __init__(self, connection: asyncpg.Connection, users: list[int]) -> None:
         self._connection = connection
-        self._poster = Poster(connection, Limits())
+        self._poster = Poster(connection, LedgerLimits())
         self._users = users
         self._turn = count()
 
@@ -87,7 +89,7 @@ class GrowingLedger:
         connection = await asyncpg.connect(url, connection_class=DatabaseConnection)
         async with connection.transaction():
             users = [
-                (await connection.fetchrow(statement("users/create"), f"user {number}"))["id"]
+                (await connection.fetchrow(load_statement("users/create"), f"user {number}"))["id"]
                 for number in range(USERS)
             ]
         return cls(connection, users)
@@ -119,7 +121,7 @@ class GrowingLedger:
         before = await self._reads()
         counted = 0
         while counted < entries:
-            counted += (found := (await totals.advance(256)).entries)
+            counted += (found := (await totals.advance_totals(256)).entries)
             assert found
         after = await self._reads()
         return Reads(*((b - a) / counted for a, b in zip(before, after, strict=True)))

@@ -21,16 +21,16 @@ from harness.events.consumers import ReceivedEvents, consume_queue, read_stream
 from harness.events.lossy_proxy import open_lossy_proxy
 from harness.postgresql.databases import Database
 from harness.program.settings import create_settings
-from saldo.bootstrap.relay import rewind_sink, run_relays, sinks_status
+from saldo.bootstrap.relay import read_sink_status, rewind_sink, run_relays
 from saldo.bootstrap.service import run_service
-from saldo.events.event import Encoder, Event
+from saldo.events.event import Event, EventEncoder
 from saldo.relay.rabbitmq.exchange import ExchangeOptions, ExchangeSink
 from saldo.relay.rabbitmq.stream import StreamOptions, StreamSink
 from saldo.relay.sink import SinkError
 from saldo.settings.model import Settings
 from saldo.store.connections.connection import open_pool
 from saldo.store.log import Log
-from saldo.store.sinks import Lease, LeaseLostError, Sinks, UnknownSinkError
+from saldo.store.sinks import LeaseLostError, SinkLease, Sinks, UnknownSinkError
 from saldo.store.webhooks import Webhooks
 
 SCHEMAS = Path(__file__).parents[3] / "docs" / "reference" / "events"
@@ -142,12 +142,12 @@ async def test_disabled_webhooks_become_events_in_order(fresh_url: str, rabbitmq
     assert {event["data"]["id"] for event in received.events} == set(ids)
     for event in received.events:
         _check_against_schema(event, "webhook-disabled")
-    statuses = {status.name: status for status in await sinks_status(settings, fresh_url)}
+    statuses = {status.name: status for status in await read_sink_status(settings, fresh_url)}
     assert statuses["rabbitmq-exchange"].events_behind == 0
     # The webhook was created before there were events, and its relay doesn't run.
     assert statuses[f"webhook-{ids[0]}"].events_behind == 5
     await rewind_sink(settings, fresh_url, "rabbitmq-exchange", "start")
-    statuses = {status.name: status for status in await sinks_status(settings, fresh_url)}
+    statuses = {status.name: status for status in await read_sink_status(settings, fresh_url)}
     assert statuses["rabbitmq-exchange"].events_behind == 5
 
 
@@ -194,7 +194,7 @@ async def test_order_per_user_with_unroutable_events(fresh_url: str, rabbitmq_ur
         ):
             await consumer.take_until(received, 41)
         assert not received.faults
-        (status,) = await sinks_status(settings, fresh_url)
+        (status,) = await read_sink_status(settings, fresh_url)
         assert (status.events_published, status.events_unrouted) == (205, 164)
         assert (status.events_behind, status.failures) == (0, 0)
         assert not status.is_active
@@ -207,7 +207,7 @@ async def test_unavailable_broker_is_an_error_in_one_line(
     url = rabbitmq_url if missing == "exchange" else "amqp://guest:guest@127.0.0.1:1/"
     sink = ExchangeSink(ExchangeOptions(url, f"nowhere-{uuid4()}", declare=False))
     with pytest.raises(SinkError, match="RabbitMQ: ") as caught:
-        await sink.open(Lease(sink.name, 1, "1", {}))
+        await sink.open(SinkLease(sink.name, 1, "1", {}))
     await sink.close()
     assert "\n" not in str(caught.value)
 
@@ -236,7 +236,7 @@ async def test_lease_has_one_holder_and_old_epochs_are_fenced(fresh_url: str) ->
         assert taken.positions[3] == 7
         with pytest.raises(LeaseLostError):
             await sinks.move_cursors(again, {})
-        await sinks.rewind("a", dict.fromkeys(range(64), 0))
+        await sinks.rewind_cursors("a", dict.fromkeys(range(64), 0))
         with pytest.raises(LeaseLostError):
             await sinks.move_cursors(taken, {3: 10})
         rewound = await sinks.acquire_lease("a", first)
@@ -244,8 +244,8 @@ async def test_lease_has_one_holder_and_old_epochs_are_fenced(fresh_url: str) ->
         assert rewound.log_epoch != taken.log_epoch
         assert rewound.positions[3] == 0
         with pytest.raises(UnknownSinkError):
-            await sinks.rewind("b", {})
-        (status,) = await sinks.status()
+            await sinks.rewind_cursors("b", {})
+        (status,) = await sinks.list_statuses()
         assert (status.failures, status.last_failure) == (1, "the broker is gone")
     finally:
         pool.terminate()
@@ -342,11 +342,11 @@ async def test_stream_has_every_event_once_after_a_crash_before_the_cursor_moved
     pool = await open_pool(fresh_url, connections=1, statement_timeout_seconds=5)
     async with deleted_afterwards(settings):
         try:
-            sinks, log, encoder = Sinks(pool, lease_seconds=60), Log(pool), Encoder(2)
+            sinks, log, encoder = Sinks(pool, lease_seconds=60), Log(pool), EventEncoder(2)
             await sinks.create("rabbitmq-stream")
             lease = await sinks.acquire_lease("rabbitmq-stream", uuid4())
             assert lease is not None
-            events = [encoder.encode(e) for e in await log.entries_after(lease.positions, 20)]
+            events = [encoder.encode(e) for e in await log.list_entries_after(lease.positions, 20)]
             # The relay dies after the confirmation and before its cursor has moved.
             await _publish_once(options, lease, events)
             await sinks.release_lease(lease)
@@ -377,7 +377,7 @@ async def test_lost_confirmations_and_events_on_the_way_to_the_stream(
         ids: list[str] = []
 
         async def wait_until_confirmed() -> None:
-            while (await sinks_status(settings, fresh_url))[0].events_behind:
+            while (await read_sink_status(settings, fresh_url))[0].events_behind:
                 await asyncio.sleep(0.02)
 
         async with (
@@ -396,7 +396,7 @@ async def test_lost_confirmations_and_events_on_the_way_to_the_stream(
                     await read_stream(rabbitmq_stream_url, stream, len(ids) - 1)
                 else:
                     await way.wait_until_swallowed(ids[-3])
-                assert (await sinks_status(settings, fresh_url))[0].events_behind == 3
+                assert (await read_sink_status(settings, fresh_url))[0].events_behind == 3
                 way.muted = way.swallowing = False
                 way.cut()
                 await wait_until_confirmed()
@@ -407,7 +407,7 @@ async def test_lost_confirmations_and_events_on_the_way_to_the_stream(
     assert [event["id"] for event in found[1:]] == ids
 
 
-async def _publish_once(options: StreamOptions, lease: Lease, events: Sequence[Event]) -> None:
+async def _publish_once(options: StreamOptions, lease: SinkLease, events: Sequence[Event]) -> None:
     sink = StreamSink(options)
     await sink.open(lease)
     assert await sink.publish(events) == 0
@@ -420,7 +420,7 @@ async def test_unavailable_stream_is_an_error_in_one_line(
     for url, declare in (("rabbitmq-stream://127.0.0.1:1/", True), (rabbitmq_stream_url, False)):
         sink = StreamSink(StreamOptions(url, f"nowhere-{uuid4()}", declare, 10_000_000))
         with pytest.raises(SinkError, match="RabbitMQ stream: ") as caught:
-            await sink.open(Lease(sink.name, 1, "1", {}))
+            await sink.open(SinkLease(sink.name, 1, "1", {}))
             await sink.publish([Event("i", "saldo.user.created", 1, 1, 0, 1, 1, b"{}")])
         await sink.close()
         assert "\n" not in str(caught.value)

@@ -66,7 +66,7 @@ class Hook:
         return found
 
     async def deliveries(self) -> list[Delivery]:
-        return await self.store.deliveries(self.id, after_id=0, state=None, limit=1000)
+        return await self.store.list_deliveries(self.id, after_id=0, state=None, limit=1000)
 
     async def until(self, **wanted: Any) -> Webhook:
         """Return the webhook once its fields have these values."""
@@ -270,7 +270,7 @@ async def test_backlog_of_one_user_is_sent_without_a_query_per_event(
     hook = await subscribe(store, api, receiver.url)
     (user_id,) = hook.user_ids
     looks = 0
-    due = Webhooks.first_pending
+    due = Webhooks.list_first_pending
 
     async def count_query(*arguments: Any) -> Any:
         nonlocal looks
@@ -293,7 +293,7 @@ async def test_backlog_of_one_user_is_sent_without_a_query_per_event(
             await deposit(api, user_id)
         await hook.until(deliveries_pending=120)
         before = len(receiver.received)
-        monkeypatch.setattr(Webhooks, "first_pending", count_query)
+        monkeypatch.setattr(Webhooks, "list_first_pending", count_query)
         mended = True
         state = await hook.until(deliveries_pending=0)
     numbers = [each.number for each in receiver.received[before:]]

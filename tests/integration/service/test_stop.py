@@ -17,7 +17,7 @@ from saldo.engine.engine import Engine
 from saldo.engine.errors import EngineError, OutcomeUnknownError, QueueFullError
 from saldo.ledger.model import Decision, Outcome, TransactionRequest
 from saldo.store.embedded import EmbeddedServer
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 
 REQUESTS = 1000
 USERS = 50
@@ -33,7 +33,9 @@ def _requests(url: str) -> list[TransactionRequest]:
     with psycopg.connect(url, autocommit=True) as connection:
         users = []
         for _ in range(USERS):
-            row = connection.execute(statement("users/create").replace("$1", "%s"), (str(uuid4()),))
+            row = connection.execute(
+                load_statement("users/create").replace("$1", "%s"), (str(uuid4()),)
+            )
             _, user_id, _ = row.fetchone() or (None, 0, None)
             users.append(int(user_id))
     return [TransactionRequest(uuid4(), users[turn % USERS], 1, None) for turn in range(REQUESTS)]
@@ -45,7 +47,7 @@ async def _all_shards_locked(url: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(url)
     try:
         async with connection.transaction():
-            await connection.fetch(statement("ledger/lock_all_shards"))
+            await connection.fetch(load_statement("ledger/lock_all_shards"))
             yield connection
     finally:
         await connection.close()
@@ -56,7 +58,10 @@ async def _in_flight(
 ) -> list[asyncio.Task[Decision]]:
     """Give the requests to the engine, and wait until the first batch of each lane is in the database."""
     posts = [asyncio.create_task(engine.post(request)) for request in requests]
-    while engine.admission.admitted < len(requests) or await watching.fetchval(WAITING) < LANES:
+    while (
+        engine.admission.admitted_requests < len(requests)
+        or await watching.fetchval(WAITING) < LANES
+    ):
         await asyncio.sleep(0)
     return posts
 

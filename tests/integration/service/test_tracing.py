@@ -20,7 +20,7 @@ from saldo.bootstrap.relay import run_relays
 from saldo.bootstrap.service import run_service
 from saldo.http.problems import Problem
 from saldo.http.raw_responses import send_response
-from saldo.http.request_state import ConnectionControl, begin_request_state, request_state
+from saldo.http.request_state import ConnectionControl, begin_request_state, get_request_state
 from saldo.http.responses import RawResponse
 from saldo.observability.tracing import Tracing
 
@@ -51,7 +51,9 @@ async def test_trace_has_spans_of_request_wait_batch_and_database(
     settings = create_settings(database_url)
     async with run_service(settings, database_url, tracing=in_memory_tracing) as front:
         transport = httpx.ASGITransport(
-            app=in_memory_tracing.wrap(front, front.is_authenticated_cached, request_state)
+            app=in_memory_tracing.wrap_application(
+                front, front.is_authenticated_cached, get_request_state
+            )
         )
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             user_id = (await client.post("/v1/user", json={"name": str(uuid4())})).json()["id"]
@@ -93,7 +95,7 @@ async def test_tracing_passes_scope_changes_to_the_server(
     """
 
     async def application(scope: Any, receive: Any, send: Any) -> None:
-        state = request_state(scope)
+        state = get_request_state(scope)
         assert state.connection is control
         state.on_stall, state.has_own_write_timeout = ended.append, True
         answer = RawResponse(200, b"")
@@ -112,9 +114,11 @@ async def test_tracing_passes_scope_changes_to_the_server(
     traced, other = ({"method": "POST", "path": "/", "scheme": "http", "headers": []} for _ in "ab")
     for scope in (traced, other):
         begin_request_state(scope, control)
-    await in_memory_tracing.wrap(application, lambda _: True, request_state)(traced, None, send)
-    assert request_state(traced).on_stall == ended.append
-    assert request_state(traced).has_own_write_timeout
+    await in_memory_tracing.wrap_application(application, lambda _: True, get_request_state)(
+        traced, None, send
+    )
+    assert get_request_state(traced).on_stall == ended.append
+    assert get_request_state(traced).has_own_write_timeout
     # The response of a traced request passes through `send`. That of another request on the connection need not.
     assert sent == ["http.response.start", "http.response.body"]
     await application(other, None, send)
@@ -132,7 +136,7 @@ async def test_a_stranger_does_not_decide_what_is_traced(
     url = own_ledger.service_url
     async with run_service(create_settings(url, admin_key=key), url, tracing=tracing) as front:
         transport = httpx.ASGITransport(
-            app=tracing.wrap(front, front.is_authenticated_cached, request_state)
+            app=tracing.wrap_application(front, front.is_authenticated_cached, get_request_state)
         )
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             sampled = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
@@ -180,8 +184,10 @@ async def test_a_span_has_the_kind_of_a_failure_and_not_its_message(
 
     scope = {"method": "GET", "path": "/", "scheme": "http", "headers": []}
     with pytest.raises(ValueError, match=secret):
-        await in_memory_tracing.wrap(fail, lambda _: True, request_state)(scope, None, None)
-    with pytest.raises(ValueError, match=secret), in_memory_tracing.span("relay"):
+        await in_memory_tracing.wrap_application(fail, lambda _: True, get_request_state)(
+            scope, None, None
+        )
+    with pytest.raises(ValueError, match=secret), in_memory_tracing.open_span("relay"):
         await fail()
     spans = exporter.get_finished_spans()
     assert [(span.status.is_ok, span.status.description) for span in spans] == [
@@ -205,5 +211,5 @@ def test_local_collector_is_reached_without_a_proxy(
             super().__init__(session=session, **rest)
 
     monkeypatch.setattr("saldo.observability.tracing.OTLPSpanExporter", Exporter)
-    Tracing.to_collector(f"http://{host}:4318/v1/traces", "0", 0.0).stop()
+    Tracing.create_exporting(f"http://{host}:4318/v1/traces", "0", 0.0).stop()
     assert [session.trust_env for session in sessions] == [not direct]

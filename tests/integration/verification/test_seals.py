@@ -20,22 +20,22 @@ from harness.program.settings import create_settings
 from saldo.background import seal_worker
 from saldo.background.seal_worker import Sealer
 from saldo.background.throttle import PostingActivity
-from saldo.bootstrap.service import limits_of
+from saldo.bootstrap.service import create_ledger_limits
 from saldo.ledger.model import Entry, Kind, Outcome, TransactionRequest
 from saldo.ledger.seals import (
     FIRST_PREVIOUS,
     SEAL_ENTRIES_MAX,
-    entry_bytes,
-    leaf_hash,
-    merkle_root,
-    seal_hash,
+    compute_merkle_root,
+    encode_entry,
+    hash_leaf,
+    hash_seal,
 )
 from saldo.store.connections.connection import DatabaseConnection, open_pool
 from saldo.store.embedded import EmbeddedServer
 from saldo.store.poster import Poster
-from saldo.store.schema.migrate import prepare
+from saldo.store.schema.migrate import prepare_schema
 from saldo.store.seals import ENTRIES_MAX, NewSeal, SealStore
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 
 USERS = 70
 """Number of users, more than there are shards."""
@@ -57,9 +57,9 @@ class WatchedSealStore(SealStore):
         self.appended = asyncio.Condition()
         self.looks = 0
 
-    async def unsealed_shards(self) -> Any:
+    async def find_unsealed_shards(self) -> Any:
         self.looks += 1
-        return await super().unsealed_shards()
+        return await super().find_unsealed_shards()
 
     async def append(self, seals: Sequence[NewSeal]) -> int:
         count = await super().append(seals)
@@ -70,7 +70,7 @@ class WatchedSealStore(SealStore):
     async def wait_until_sealed(self) -> None:
         """Wait until no entries are left to seal."""
         async with self.appended:
-            while await super().unsealed_shards():
+            while await super().find_unsealed_shards():
                 await self.appended.wait()
 
 
@@ -109,7 +109,9 @@ def create_users(database: Database, count: int) -> None:
 async def post(database: Database, requests: list[TransactionRequest]) -> None:
     connection = await asyncpg.connect(database.service_url, connection_class=DatabaseConnection)
     try:
-        await Poster(connection, limits_of(create_settings(database.service_url))).post(requests)
+        await Poster(connection, create_ledger_limits(create_settings(database.service_url))).post(
+            requests
+        )
     finally:
         await connection.close()
 
@@ -144,16 +146,16 @@ def assert_sealed(database: Database) -> int:
         before_seq, before_hash = previous.get(shard, (0, FIRST_PREVIOUS))
         assert first_seq == before_seq + 1
         some = [entries.pop((shard, seq)) for seq in range(first_seq, last_seq + 1)]
-        assert root == merkle_root([leaf_hash(entry_bytes(each)) for each in some])
-        assert hash_ == seal_hash(before_hash, shard, first_seq, last_seq, root)
+        assert root == compute_merkle_root([hash_leaf(encode_entry(each)) for each in some])
+        assert hash_ == hash_seal(before_hash, shard, first_seq, last_seq, root)
         previous[shard] = last_seq, hash_
     assert not entries
     return len(found)
 
 
 async def seal_all(seals: SealStore) -> None:
-    sealer = Sealer(seals, PostingActivity(told=True))
-    while await seals.unsealed_shards():
+    sealer = Sealer(seals, PostingActivity(is_recorded=True))
+    while await seals.find_unsealed_shards():
         assert await sealer.run_pass()
 
 
@@ -172,7 +174,7 @@ async def test_copied_bytes_are_those_of_the_entries(
     copied = await seals.read_unsealed()
     entries = entries_of(ledger)
     assert [entry for shard in sorted(copied) for entry in copied[shard]] == [
-        entry_bytes(each) for each in entries
+        encode_entry(each) for each in entries
     ]
     assert {each.kind for each in entries} == set(Kind)
     assert {each.outcome for each in entries} == {Outcome.POSTED, Outcome.INSUFFICIENT_FUNDS}
@@ -185,13 +187,13 @@ async def test_copied_bytes_are_those_of_the_entries(
 async def test_sealer_seals_everything_and_then_idles(
     ledger: Database, seals: WatchedSealStore
 ) -> None:
-    assert (await seals.totals()).entries == 0
-    assert (await seals.totals()).seconds_behind > 0
+    assert (await seals.read_totals()).entries == 0
+    assert (await seals.read_totals()).seconds_behind > 0
     await seal_all(seals)
     count = assert_sealed(ledger)
-    totals = await seals.totals()
+    totals = await seals.read_totals()
     assert (totals.entries, totals.seconds_behind) == (len(entries_of(ledger)), 0)
-    sealer = Sealer(seals, PostingActivity(told=True))
+    sealer = Sealer(seals, PostingActivity(is_recorded=True))
     assert await sealer.run_pass() == 0
     assert assert_sealed(ledger) == count
 
@@ -223,8 +225,10 @@ async def test_sealer_does_not_pause_while_one_shard_has_a_backlog(
 ) -> None:
     """Check the passes: each shard gets one seal per pass, and the next pass follows soon while seals are full."""
     await post(ledger, deposits(1, 2 * SEAL_ENTRIES_MAX + 100))
-    sealer = Sealer(seals, PostingActivity(told=True))
-    looked = [(await sealer.run_pass() >= SEAL_ENTRIES_MAX, sealer.reached_limit) for _ in range(4)]
+    sealer = Sealer(seals, PostingActivity(is_recorded=True))
+    looked = [
+        (await sealer.run_pass() >= SEAL_ENTRIES_MAX, sealer.is_limit_reached) for _ in range(4)
+    ]
     assert looked == [(True, True), (True, True), (False, False), (False, False)]
     assert_sealed(ledger)
 
@@ -232,7 +236,7 @@ async def test_sealer_does_not_pause_while_one_shard_has_a_backlog(
 async def test_two_sealers_at_the_same_time_make_one_chain(
     ledger: Database, seals: WatchedSealStore
 ) -> None:
-    sealers = [Sealer(seals, PostingActivity(told=True)) for _ in range(4)]
+    sealers = [Sealer(seals, PostingActivity(is_recorded=True)) for _ in range(4)]
     for _ in range(10):
         await post(ledger, [each for user in range(1, USERS) for each in deposits(user, 2)])
         await asyncio.gather(*(sealer.run_pass() for sealer in sealers))
@@ -243,7 +247,7 @@ async def test_two_sealers_at_the_same_time_make_one_chain(
 async def test_one_of_two_sealers_with_the_same_entries_appends(
     ledger: Database, seals: WatchedSealStore
 ) -> None:
-    behind, entries = await seals.unsealed_shards(), await seals.read_unsealed()
+    behind, entries = await seals.find_unsealed_shards(), await seals.read_unsealed()
     new = [seal_worker.build_seal(shard, last, entries[shard]) for shard, last in behind.items()]
     found = [each for each in new if each is not None]
     counts = await asyncio.gather(*(seals.append(found) for _ in range(4)))
@@ -261,7 +265,7 @@ async def test_only_what_follows_the_last_seal_is_appended(
 ) -> None:
     await seal_all(seals)
     count = assert_sealed(ledger)
-    last = next(each for each in await seals.last_seals() if each.shard == 2)
+    last = next(each for each in await seals.list_last_seals() if each.shard == 2)
     follows = NewSeal(2, last.last_seq + 1, last.last_seq + 1, last.hash, bytes(32), bytes(32))
     for wrong in (
         follows._replace(previous=bytes(32)),
@@ -286,11 +290,11 @@ async def test_a_sealer_that_ends_between_reading_and_writing_leaves_nothing_beh
 
     with monkeypatch.context() as patched:
         patched.setattr(seals, "append", never)
-        work = asyncio.create_task(Sealer(seals, PostingActivity(told=True)).run())
+        work = asyncio.create_task(Sealer(seals, PostingActivity(is_recorded=True)).run())
         await reached.wait()
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
-    assert (await seals.totals()).entries == 0
+    assert (await seals.read_totals()).entries == 0
     await seal_all(seals)
     assert_sealed(ledger)
 
@@ -298,7 +302,7 @@ async def test_a_sealer_that_ends_between_reading_and_writing_leaves_nothing_beh
 async def test_sealer_keeps_up_with_posting_clients(
     ledger: Database, seals: WatchedSealStore
 ) -> None:
-    work = asyncio.create_task(Sealer(seals, PostingActivity(told=False)).run())
+    work = asyncio.create_task(Sealer(seals, PostingActivity(is_recorded=False)).run())
     try:
         for _ in range(3):
             await post(ledger, [each for user in range(1, USERS) for each in deposits(user, 3)])
@@ -315,12 +319,16 @@ async def test_sealer_continues_after_the_database_was_unavailable(
     monkeypatch.setattr(seal_worker, "RETRY_SECONDS", 0.02)
     database = Database(own_server.owner_url, own_server.service_url)
     await asyncio.to_thread(
-        prepare, database.owner_url, database.service_url, currency_decimals=2, max_lateness=None
+        prepare_schema,
+        database.owner_url,
+        database.service_url,
+        currency_decimals=2,
+        max_lateness=None,
     )
     create_users(database, 3)
     pool = await open_pool(database.service_url, connections=2, statement_timeout_seconds=5)
     seals = WatchedSealStore(pool)
-    work = asyncio.create_task(Sealer(seals, PostingActivity(told=True)).run())
+    work = asyncio.create_task(Sealer(seals, PostingActivity(is_recorded=True)).run())
     try:
         await seals.wait_until_sealed()
         await asyncio.to_thread(own_server.stop)
@@ -345,17 +353,17 @@ async def test_sealer_stops_at_a_missing_entry_and_logs_it_once(
     await post(ledger, deposits(3, 9))
     with behind_the_back(ledger) as superuser:
         superuser.execute("DELETE FROM saldo.transactions WHERE shard = 3 AND seq = 5")
-    sealer = Sealer(seals, PostingActivity(told=True))
+    sealer = Sealer(seals, PostingActivity(is_recorded=True))
     with caplog.at_level(logging.ERROR, "saldo.relay"):
         for _ in range(6):
             await sealer.run_pass()
     assert [each.message for each in caplog.records] == [
         "can't seal shard 3, because its entry 5 is missing"
     ]
-    newest = {each.shard: each.last_seq for each in await seals.last_seals()}
+    newest = {each.shard: each.last_seq for each in await seals.list_last_seals()}
     assert newest[3] == 4
-    assert [*await seals.unsealed_shards()] == [3]
-    assert (await seals.totals()).seconds_behind > 0
+    assert [*await seals.find_unsealed_shards()] == [3]
+    assert (await seals.read_totals()).seconds_behind > 0
 
 
 async def test_the_chain_is_read_page_by_page(ledger: Database, seals: WatchedSealStore) -> None:
@@ -369,7 +377,7 @@ async def test_the_chain_is_read_page_by_page(ledger: Database, seals: WatchedSe
     assert len(pages) == 5
     assert pages[0].previous == FIRST_PREVIOUS
     assert all(second.previous == first.hash for first, second in pairwise(pages))
-    assert pages[-1] in await seals.last_seals()
+    assert pages[-1] in await seals.list_last_seals()
 
 
 @pytest.mark.parametrize(
@@ -401,14 +409,14 @@ async def test_seals_cannot_be_changed(
 async def test_seal_commits_durably_whatever_the_roles_default(
     ledger: Database, seals: WatchedSealStore
 ) -> None:
-    behind, entries = await seals.unsealed_shards(), await seals.read_unsealed()
+    behind, entries = await seals.find_unsealed_shards(), await seals.read_unsealed()
     new = seal_worker.build_seal(2, behind[2], entries[2])
     assert new is not None
     connection = await asyncpg.connect(ledger.service_url)
     try:
         async with connection.transaction():
             await connection.execute("SET LOCAL synchronous_commit = off")
-            await connection.fetch(statement("seals/append"), *([each] for each in new), None)
+            await connection.fetch(load_statement("seals/append"), *([each] for each in new), None)
             assert await connection.fetchval("SHOW synchronous_commit") == "on"
     finally:
         await connection.close()
@@ -426,7 +434,7 @@ async def test_sealers_query_reads_only_the_ends_of_the_log(
     with psycopg.connect(ledger.owner_url, autocommit=True) as owner:
         owner.execute("ANALYZE saldo.transactions, saldo.seals")
     async with seals.pool.acquire() as connection:
-        rows = await connection.fetch(f"EXPLAIN {statement(name)}")
+        rows = await connection.fetch(f"EXPLAIN {load_statement(name)}")
     plan = [row[0] for row in rows]
     scans = [line for line in plan if " on transactions" in line or " on seals" in line]
     assert scans

@@ -32,11 +32,12 @@ from harness.program.settings import create_settings
 from saldo.background.audit_worker import AuditLimits, Auditor
 from saldo.background.throttle import PostingActivity
 from saldo.bootstrap.service import run_service
+from saldo.cli import progress
 from saldo.cli.exit_codes import CommandError
 from saldo.cli.program import build_app
 from saldo.cli.progress import LineDisplay
-from saldo.ledger.audit.balance_timeline import Timeline
-from saldo.ledger.audit.rules import AuditPosition, Counts, LateWithdrawals, Rule
+from saldo.ledger.audit.balance_timeline import BalanceTimeline
+from saldo.ledger.audit.rules import AuditPosition, LateWithdrawals, Rule, ShardCounts
 from saldo.ledger.model import Outcome
 from saldo.settings.model import Settings
 from saldo.store.audit import shard_scan as store_walk
@@ -112,8 +113,10 @@ def test_intact_ledger_has_no_faults(ledger: Database, verify: Verify) -> None:
 def test_progress_is_shown_in_a_terminal_and_elsewhere(
     verify: Verify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli_verify, "LINE_SECONDS", 0.0)
-    assert re.search(r"^42 of 63 entries, [\d,]+/s, [\d,]+ s left$", verify().output, re.MULTILINE)
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
+    assert re.search(
+        r"^42 entries, [\d,]+/s, 6[67] %, [\d,]+ s left$", verify().output, re.MULTILINE
+    )
     monkeypatch.setenv("FORCE_COLOR", "1")
     found = verify()
     assert (found.code, found.report["whole"]) == (0, True)
@@ -240,8 +243,8 @@ class WatchedAudits(AuditProgress):
         super().__init__(pool, lease_seconds=10)
         self.completed = asyncio.Event()
 
-    async def complete(self, lease: AuditLease) -> None:
-        await super().complete(lease)
+    async def complete_round(self, lease: AuditLease) -> None:
+        await super().complete_round(lease)
         self.completed.set()
 
 
@@ -257,7 +260,7 @@ async def pool_of(ledger: Database) -> AsyncIterator[Any]:
 def auditor_of(pool: Any, audits: AuditProgress) -> Auditor:
     """Return an auditor that runs as fast as it can."""
     limits = AuditLimits(entries_per_second=1_000_000, lease_seconds=10)
-    return Auditor(audits, AuditReader(pool), PostingActivity(told=True), limits)
+    return Auditor(audits, AuditReader(pool), PostingActivity(is_recorded=True), limits)
 
 
 async def one_round(pool: Any) -> AuditProgress:
@@ -287,8 +290,8 @@ def test_whatever_is_done_is_found_where_it_was_done(
     async def in_the_background() -> None:
         async with pool_of(ledger) as pool:
             audits = await one_round(pool)
-            known = [each.fault for each in await audits.faults()]
-            assert (await audits.status()).faults == len(known)
+            known = [each.fault for each in await audits.list_faults()]
+            assert (await audits.read_status()).faults == len(known)
             (fault,) = (each for each in known if (each.rule, *each[1:4]) == place)
             assert (fault.found, fault.expected) == (reported["found"], reported["expected"])
             assert (fault.user_id, fault.number) == (reported["user_id"], reported["number"])
@@ -620,7 +623,7 @@ def test_verification_during_posting_ends_at_the_initial_head(
 def test_audit_compares_its_counts_with_the_totals(ledger: Database, verify: Verify) -> None:
     async def count() -> None:
         async with pool_of(ledger) as pool:
-            while (await Totals(pool).advance(7)).entries:
+            while (await Totals(pool).advance_totals(7)).entries:
                 pass
 
     asyncio.run(count())
@@ -632,29 +635,32 @@ def test_round_continues_where_another_process_stopped(ledger: Database) -> None
         async with pool_of(ledger) as pool:
             audits = AuditProgress(pool, lease_seconds=10)
             (one, other) = (auditor_of(pool, audits)._holder for _ in range(2))
-            lease = await audits.take(one)
+            lease = await audits.acquire_lease(one)
             assert lease is not None
             assert lease.position == AuditPosition(0)
-            assert await audits.take(other) is None
-            reached = AuditPosition(2, 12, 345, 8, bytes(range(32)), Counts(1, 2, 3, 4))
+            assert await audits.acquire_lease(other) is None
+            reached = AuditPosition(2, 12, 345, 8, bytes(range(32)), ShardCounts(1, 2, 3, 4))
             await audits.store_position(lease, reached, 12)
-            await audits.release(lease)
-            taken = await audits.take(other)
+            await audits.release_lease(lease)
+            taken = await audits.acquire_lease(other)
             assert taken is not None
             assert taken.position == reached
             # A lease holder that comes late gets an error, and changes nothing.
-            for late in (audits.store_position(lease, AuditPosition(0), 1), audits.complete(lease)):
+            for late in (
+                audits.store_position(lease, AuditPosition(0), 1),
+                audits.complete_round(lease),
+            ):
                 with pytest.raises(LeaseLostError):
                     await late
-            status = await audits.status()
+            status = await audits.read_status()
             assert (status.is_active, status.rounds, status.entries) == (True, 0, 12)
             assert (status.shard, status.seq, status.round_age_seconds) == (2, 12, None)
-            await audits.release(taken)
+            await audits.release_lease(taken)
             found = await one_round(pool)
-            status = await found.status()
+            status = await found.read_status()
             # The audit continues from the position, where the forged seal doesn't match the log.
             assert (status.is_active, status.rounds, status.entries) == (False, 1, 12 + 9 + 21)
-            assert [each.fault.rule for each in await found.faults()] == [Rule.SEAL]
+            assert [each.fault.rule for each in await found.list_faults()] == [Rule.SEAL]
 
     asyncio.run(work())
 
@@ -688,16 +694,16 @@ async def test_fault_is_counted_until_it_is_acknowledged(ledger: Database) -> No
         )
     async with pool_of(ledger) as pool:
         audits = await one_round(pool)
-        (known,) = await audits.faults()
-        assert not await audits.acknowledge(known.id + 1, "no such fault")
-        assert await audits.acknowledge(known.id, "mended by transaction 7")
-        assert (await audits.status()).faults == 0
+        (known,) = await audits.list_faults()
+        assert not await audits.acknowledge_fault(known.id + 1, "no such fault")
+        assert await audits.acknowledge_fault(known.id, "mended by transaction 7")
+        assert (await audits.read_status()).faults == 0
         # An acknowledged fault that is found again unchanged stays acknowledged; a changed one does not.
-        assert await audits.record([known.fault]) == []
-        assert (await audits.status()).faults == 0
-        await audits.record([known.fault._replace(found="5001")])
-        assert (await audits.status()).faults == 1
-        (again,) = await audits.faults()
+        assert await audits.record_faults([known.fault]) == []
+        assert (await audits.read_status()).faults == 0
+        await audits.record_faults([known.fault._replace(found="5001")])
+        assert (await audits.read_status()).faults == 1
+        (again,) = await audits.list_faults()
         assert (again.times_found, again.fault.found) == (3, "5001")
 
 
@@ -709,14 +715,14 @@ async def test_the_table_of_faults_is_bounded(ledger: Database) -> None:
                 "UPDATE saldo.transactions SET balance = 5000 WHERE shard = 2 AND seq = 21"
             )
         await one_round(pool)
-        ((known),) = await audits.faults()
+        ((known),) = await audits.list_faults()
         many = [known.fault._replace(seq=1000 + number) for number in range(FAULTS_MAX + 5)]
         new = [
-            len(await audits.record(many[begin : begin + 300]))
+            len(await audits.record_faults(many[begin : begin + 300]))
             for begin in range(0, len(many), 300)
         ]
         assert sum(new) == FAULTS_MAX - 1
-        assert (await audits.status()).faults == FAULTS_MAX
+        assert (await audits.read_status()).faults == FAULTS_MAX
 
 
 async def test_metrics_tell_of_rounds_and_faults(ledger: Database) -> None:
@@ -777,8 +783,8 @@ async def test_timeline_consists_of_entries_posted_before(ledger: Database) -> N
         reader = AuditReader(pool)
         day = 86_400_000_000
         since = 24 * 365 * day + 6 * day + day  # 2024-01-02
-        timeline = await reader.timeline(LateWithdrawals(1, 15, 15, since))
-        assert isinstance(timeline, Timeline)
-        assert timeline.lowest == 140
-        assert timeline.lowest_at() == since
-        assert timeline.through == 15 + store_walk.TIMELINE_AHEAD
+        timeline = await reader.build_timeline(LateWithdrawals(1, 15, 15, since))
+        assert isinstance(timeline, BalanceTimeline)
+        assert timeline.lowest_balance == 140
+        assert timeline.find_lowest_balance_instant() == since
+        assert timeline.last_number == 15 + store_walk.TIMELINE_AHEAD

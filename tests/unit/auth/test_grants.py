@@ -10,10 +10,10 @@ import pytest
 
 from saldo.auth.authenticator import Authenticator
 from saldo.auth.grants import UNAUTHENTICATED_ADMIN, Grant, Scope
-from saldo.auth.rate_limit import Rate, TokenBucket
+from saldo.auth.rate_limit import RateLimit, TokenBucket
 from saldo.cli.exit_codes import CommandError, ExitCode
 from saldo.cli.root_account import refuse_root, warn_of_root
-from saldo.http.authorization import required_scope
+from saldo.http.authorization import find_required_scope
 from saldo.settings import model as settings_module
 from saldo.settings.model import Settings
 
@@ -44,7 +44,7 @@ from saldo.settings.model import Settings
     ],
 )
 def test_scopes_required_by_requests(method: str, path: str, scope: Scope | None) -> None:
-    assert required_scope(method, path) is scope
+    assert find_required_scope(method, path) is scope
 
 
 def test_only_admin_includes_every_scope() -> None:
@@ -81,30 +81,30 @@ class Clock:
 
 def test_rate_limit_allows_a_burst_and_refills_at_its_rate() -> None:
     clock = Clock()
-    bucket = TokenBucket(Rate(8, 3), clock)
-    assert [bucket.take() for _ in range(3)] == [0, 0, 0]
-    assert bucket.take() == 0.125
+    bucket = TokenBucket(RateLimit(8, 3), clock)
+    assert [bucket.take_tokens() for _ in range(3)] == [0, 0, 0]
+    assert bucket.take_tokens() == 0.125
     clock.now += 0.125
-    assert bucket.take() == 0
+    assert bucket.take_tokens() == 0
     clock.now += 60
-    assert [bucket.take() for _ in range(3)] == [0, 0, 0]
-    assert bucket.take() > 0
+    assert [bucket.take_tokens() for _ in range(3)] == [0, 0, 0]
+    assert bucket.take_tokens() > 0
 
 
 def test_array_above_the_burst_is_admitted_and_delays_later_requests() -> None:
     clock = Clock()
-    bucket = TokenBucket(Rate(8, 3), clock)
-    assert bucket.take(18) == 0
-    assert bucket.take() == 2.0
+    bucket = TokenBucket(RateLimit(8, 3), clock)
+    assert bucket.take_tokens(18) == 0
+    assert bucket.take_tokens() == 2.0
     clock.now += 2
-    assert bucket.take() == 0
+    assert bucket.take_tokens() == 0
 
 
 def test_keys_are_looked_up_by_their_digest() -> None:
     """Check that lookups use a digest of fixed length, so that the time of a lookup reveals no other key."""
     gate = Authenticator(insecure=False, proxies=())
     header = b"Bearer a-key"
-    gate._known[sha256(header).digest()] = UNAUTHENTICATED_ADMIN
+    gate._cached_grants[sha256(header).digest()] = UNAUTHENTICATED_ADMIN
     assert gate.authenticate_cached({}, {b"authorization": header}) is UNAUTHENTICATED_ADMIN
     assert gate.authenticate_cached({}, {b"authorization": b"Bearer a-kez"}) is None
     assert gate.authenticate_cached({}, {}) is None
@@ -127,7 +127,7 @@ def test_a_start_as_root_is_refused_unless_it_is_allowed(
     user_id: int, as_root: bool, refused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: user_id)
-    settings = settings_module.load(as_root=as_root)
+    settings = settings_module.load_settings(as_root=as_root)
     if not refused:
         refuse_root(settings)
         return

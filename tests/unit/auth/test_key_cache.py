@@ -27,10 +27,10 @@ class Table:
         self.asked = asyncio.Event()
         self.answers = asyncio.Event()
 
-    async def version(self) -> int:
+    async def read_version(self) -> int:
         return -1  # there is always a change
 
-    async def valid(self) -> ValidKeys:
+    async def read_valid_keys(self) -> ValidKeys:
         self.looks += 1
         seen = list(self.keys)
         self.asked.set()
@@ -47,7 +47,7 @@ def table(monkeypatch: pytest.MonkeyPatch) -> Table:
 
 
 def over(table: Any) -> KeyCache:
-    return KeyCache(table, {}, refresh_seconds=60, rate=None, changed=lambda: None)
+    return KeyCache(table, {}, refresh_seconds=60, rate_limit=None, notify_changed=lambda: None)
 
 
 async def test_concurrent_requests_share_one_key_query(table: Table) -> None:
@@ -94,18 +94,20 @@ async def test_a_stop_ends_although_the_driver_turns_a_cancellation_into_an_erro
     asked = asyncio.Event()
 
     class Breaking(Table):
-        async def version(self) -> int:
+        async def read_version(self) -> int:
             if not asked.is_set():
                 asked.set()
                 try:
                     await asyncio.Event().wait()
                 except asyncio.CancelledError:
                     raise ConnectionLostError("broken") from None
-            return await super().version()
+            return await super().read_version()
 
     table: Any = Breaking()
     table.answers.set()
-    keyring = KeyCache(table, {}, refresh_seconds=0.001, rate=None, changed=lambda: None)
+    keyring = KeyCache(
+        table, {}, refresh_seconds=0.001, rate_limit=None, notify_changed=lambda: None
+    )
     await keyring.start()
     await asked.wait()
     async with asyncio.timeout(60):

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from saldo.background.audit_worker import PAUSE_FACTOR, POSTING_SLOWDOWN_FACTOR, pause_seconds
+from saldo.background.audit_worker import (
+    PAUSE_FACTOR,
+    POSTING_SLOWDOWN_FACTOR,
+    compute_pause_seconds,
+)
 
 
 @pytest.mark.parametrize(
@@ -22,4 +26,4 @@ from saldo.background.audit_worker import PAUSE_FACTOR, POSTING_SLOWDOWN_FACTOR,
 def test_audit_keeps_its_rate_and_its_share_of_a_processor(
     due: float, took: float, posting: bool, rest: float
 ) -> None:
-    assert pause_seconds(due, took, posting=posting) == pytest.approx(rest)
+    assert compute_pause_seconds(due, took, is_posting=posting) == pytest.approx(rest)

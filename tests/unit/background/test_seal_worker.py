@@ -16,14 +16,14 @@ from saldo.background.seal_worker import (
     UNSEALED_SECONDS_MAX,
     StandbyTurn,
     build_seal,
-    pause_seconds,
-    pause_seconds_at_limit,
+    compute_pause_seconds,
+    compute_pause_seconds_at_limit,
 )
 from saldo.ledger.model import Entry, Kind, Outcome
-from saldo.ledger.seals import FIRST_PREVIOUS, entry_bytes
+from saldo.ledger.seals import FIRST_PREVIOUS, encode_entry
 from saldo.store.errors import RejectedError
 from saldo.store.seals import ENTRIES_MAX, LastSeal, split_by_shard
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 
 MOMENT = datetime(2026, 11, 25, tzinfo=UTC)
 HEADER, TRAILER = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
@@ -39,7 +39,7 @@ class Clock:
 
 def make_entry_bytes(shard: int, seq: int) -> bytes:
     uuid = UUID(int=seq)
-    return entry_bytes(
+    return encode_entry(
         Entry(
             *(shard, seq, shard, seq, uuid, Kind.DEPOSIT, Outcome.POSTED, 1, seq),
             *(MOMENT, MOMENT, MOMENT),
@@ -51,7 +51,7 @@ def test_sealer_that_lost_a_race_stands_by_while_another_seals() -> None:
     clock = Clock()
     turn = StandbyTurn(clock)
     assert turn.should_seal({1: 5})
-    turn.lost_race()
+    turn.go_on_standby()
     for seq in range(5, 15):
         assert not turn.should_seal({1: seq, 2: 7})
         clock.now += TAKE_OVER_SECONDS * 0.9
@@ -66,7 +66,7 @@ def test_sealer_that_lost_a_race_stands_by_while_another_seals() -> None:
 def test_standby_sealer_leaves_new_entries_to_the_active_one_briefly() -> None:
     clock = Clock()
     turn = StandbyTurn(clock)
-    turn.lost_race()
+    turn.go_on_standby()
     clock.now += 100 * TAKE_OVER_SECONDS
     assert not turn.should_seal({1: 5})
     clock.now += TAKE_OVER_SECONDS
@@ -92,7 +92,7 @@ def test_standby_sealer_leaves_new_entries_to_the_active_one_briefly() -> None:
 def test_sealer_pauses_for_cpu_wait_but_bounds_the_age_of_entries(
     seconds: float, tired: float, waited: float, posting: bool, rest: float
 ) -> None:
-    assert pause_seconds_at_limit(seconds, tired, waited, posting=posting) == rest
+    assert compute_pause_seconds_at_limit(seconds, tired, waited, is_posting=posting) == rest
 
 
 @pytest.mark.parametrize(
@@ -109,12 +109,14 @@ def test_sealer_pauses_for_cpu_wait_but_bounds_the_age_of_entries(
 def test_entry_that_missed_a_pass_is_sealed_soon_however_long_passes_take(
     seconds: float, entries: int, rest: float
 ) -> None:
-    assert pause_seconds(seconds, entries) == pytest.approx(rest)
+    assert compute_pause_seconds(seconds, entries) == pytest.approx(rest)
 
 
 def test_statement_limit_matches_the_constant() -> None:
     for distributed in (False, True):
-        assert f"< {ENTRIES_MAX}\n" in statement("seals/unsealed_entries", distributed=distributed)
+        assert f"< {ENTRIES_MAX}\n" in load_statement(
+            "seals/unsealed_entries", distributed=distributed
+        )
 
 
 def test_only_entries_after_the_last_seal_are_sealed() -> None:

@@ -15,15 +15,15 @@ def test_throttle_pauses_for_the_cpu_wait_up_to_a_maximum(tmp_path: Path) -> Non
     now = 100.0
     pace = CpuThrottle(schedstat, lambda: now)
     now += 0.1
-    assert pace.pause_seconds() == 0
+    assert pace.compute_pause_seconds() == 0
     schedstat.write_text("9000000 1010000000 8\n")
     now += 0.1
-    assert pace.pause_seconds() == pytest.approx(REST_FACTOR * (0.01 - WAIT_SHARE * 0.1))
+    assert pace.compute_pause_seconds() == pytest.approx(REST_FACTOR * (0.01 - WAIT_SHARE * 0.1))
     now += 0.1
-    assert pace.pause_seconds() == 0
+    assert pace.compute_pause_seconds() == 0
     schedstat.write_text("9000000 99010000000 8\n")
     now += 0.1
-    assert pace.pause_seconds() == REST_SECONDS_MAX
+    assert pace.compute_pause_seconds() == REST_SECONDS_MAX
 
 
 def test_short_cpu_wait_causes_no_pause(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_short_cpu_wait_causes_no_pause(tmp_path: Path) -> None:
     pace = CpuThrottle(schedstat, lambda: now)
     now = 1.0
     schedstat.write_text(f"0 {int(WAIT_SHARE * 0.9e9)} 0\n")
-    assert pace.pause_seconds() == 0
+    assert pace.compute_pause_seconds() == 0
 
 
 @pytest.mark.parametrize("text", [None, "", "what"])
@@ -41,4 +41,4 @@ def test_throttle_never_pauses_without_kernel_statistics(tmp_path: Path, text: s
     schedstat = tmp_path / "schedstat"
     if text is not None:
         schedstat.write_text(text)
-    assert CpuThrottle(schedstat).pause_seconds() == 0
+    assert CpuThrottle(schedstat).compute_pause_seconds() == 0

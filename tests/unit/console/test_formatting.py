@@ -16,12 +16,12 @@ from saldo.console.formatting import Formatter
 from saldo.console.i18n import catalog
 from saldo.console.i18n.catalog import Messages, PluralText
 from saldo.console.i18n.catalogs import CATALOGS
-from saldo.console.metrics_history import MetricsHistory, quantile
+from saldo.console.metrics_history import MetricsHistory, estimate_quantile
 from saldo.console.page import (
     ConsolePage,
     FormFault,
     LocalizedFault,
-    fault_message,
+    describe_fault,
     parse_console_path,
 )
 from saldo.console.pages.balance_chart import BalancePoint, accumulate_balances, downsample
@@ -31,8 +31,8 @@ from saldo.http.responses import OUTCOME_NAMES
 from saldo.ledger.instants import InstantError, parse_instant
 from saldo.ledger.money import MoneyError, parse_amount
 from saldo.observability.metrics import OUTCOMES
-from saldo.parsing.faults import InvalidError, InvalidField
-from saldo.parsing.keys import KeyParserOptions, read_new_key
+from saldo.parsing.faults import InvalidField, InvalidRequestError
+from saldo.parsing.keys import KeyParserOptions, parse_new_key_fields
 from saldo.parsing.transactions import (
     ParserOptions,
     parse_kind,
@@ -41,7 +41,7 @@ from saldo.parsing.transactions import (
     parse_user_name,
     parse_uuid,
 )
-from saldo.parsing.webhooks import read_new_webhook, webhook_parser_options
+from saldo.parsing.webhooks import create_webhook_parser_options, parse_new_webhook_fields
 from saldo.settings import model as settings_module
 from saldo.store.audit.progress import AuditStatus
 from saldo.store.charts import BalanceChange
@@ -127,7 +127,7 @@ def test_english_plural_forms() -> None:
 
 
 def faults_of(parse: Callable[[], object]) -> list[InvalidField]:
-    with pytest.raises(InvalidError) as caught:
+    with pytest.raises(InvalidRequestError) as caught:
         parse()
     return caught.value.faults
 
@@ -153,11 +153,11 @@ def parsed_faults() -> Iterator[InvalidField]:
         {"name": "x" * 200, "scopes": ["admin"], "user_ids": ["1"], "expires_at": 1},
     ]
     for fields in invalid_keys:
-        yield from faults_of(partial(read_new_key, fields, options))
-    webhook = webhook_parser_options(settings_module.load())
+        yield from faults_of(partial(parse_new_key_fields, fields, options))
+    webhook = create_webhook_parser_options(settings_module.load_settings())
     for url in ("", "x", "https://a b", "https://u:p@example.com", "https://10.0.0.1/", "x" * 9999):
         hook = {"url": url, "user_ids": ["x"]}
-        yield from faults_of(partial(read_new_webhook, hook, webhook))
+        yield from faults_of(partial(parse_new_webhook_fields, hook, webhook))
     yield from faults_of(partial(parse_kind, "x"))
     yield from faults_of(partial(parse_uuid, "x"))
     yield from faults_of(partial(parse_user_id, "x"))
@@ -195,7 +195,7 @@ def test_message_of_each_field_fault_is_a_sentence(language: Language) -> None:
     faults = list(field_faults(messages))
     assert {fault.field for fault in faults} - {"unknown_field"} == messages.field_names.keys()
     for fault in faults:
-        said = fault_message(messages, fault)
+        said = describe_fault(messages, fault)
         print(said)
         assert_is_sentence(said)
         assert (re.search("[а-яё]{3}", said) is not None) == (language == "ru"), said
@@ -268,13 +268,13 @@ def formats(language: str = "en", decimals: int = 2) -> Formatter:
 
 
 def test_money_is_formatted_exactly_and_by_language() -> None:
-    assert formats().money(123_456_789) == "1,234,567.89"
-    assert formats().money(-5) == "\u22120.05"
-    assert formats().signed_money(5) == "+0.05"
-    assert formats("ru").money(123_456_789) == "1\u202f234\u202f567,89"
-    assert formats(decimals=0).money(1234) == "1,234"
-    assert formats("ru", 8).money(10**17) == "1\u202f000\u202f000\u202f000,00000000"
-    assert formats("ru").api_amount(123_456) == "1234.56"
+    assert formats().format_money(123_456_789) == "1,234,567.89"
+    assert formats().format_money(-5) == "\u22120.05"
+    assert formats().format_signed_money(5) == "+0.05"
+    assert formats("ru").format_money(123_456_789) == "1\u202f234\u202f567,89"
+    assert formats(decimals=0).format_money(1234) == "1,234"
+    assert formats("ru", 8).format_money(10**17) == "1\u202f000\u202f000\u202f000,00000000"
+    assert formats("ru").format_api_amount(123_456) == "1234.56"
 
 
 @pytest.mark.parametrize(
@@ -309,20 +309,23 @@ def test_ambiguous_amounts_are_rejected(language: str, decimals: int, typed: str
 def test_displayed_amount_can_be_typed(language: str, decimals: int) -> None:
     own = formats(language, decimals)
     for minor in (1, 999, 1000, EXAMPLE_AMOUNT_MINOR, 123_456_789, 10**15):
-        assert parse_amount(own.normalize_amount(own.money(minor)), decimals) == minor
+        assert parse_amount(own.normalize_amount(own.format_money(minor)), decimals) == minor
 
 
 def test_times_are_in_the_chosen_zone() -> None:
     instant = datetime(2026, 11, 26, 21, 30, 5, 123456, tzinfo=UTC)
-    assert formats().time(instant) == "2026-11-27 00:30:05"
-    assert formats("ru").time(instant) == "27.11.2026 00:30:05"
-    assert formats().exact_time(instant) == "2026-11-27 00:30:05.123456+03:00"
-    assert formats().input_value(instant) == "2026-11-27T00:30:05"
-    assert formats().zone_name() == "Europe/Moscow, UTC+03:00"
+    assert formats().format_time(instant) == "2026-11-27 00:30:05"
+    assert formats("ru").format_time(instant) == "27.11.2026 00:30:05"
+    assert formats().format_exact_time(instant) == "2026-11-27 00:30:05.123456+03:00"
+    assert formats().format_input_value(instant) == "2026-11-27T00:30:05"
+    assert formats().describe_zone() == "Europe/Moscow, UTC+03:00"
 
 
 def test_durations_have_the_unit_that_fits() -> None:
-    found = [formats().duration(s).replace("\u00a0", " ") for s in (0.0031, 12, 300, 7200, 200_000)]
+    found = [
+        formats().format_duration(s).replace("\u00a0", " ")
+        for s in (0.0031, 12, 300, 7200, 200_000)
+    ]
     assert found == ["3 ms", "12 s", "5 min", "2 h", "2 d"]
 
 
@@ -384,11 +387,11 @@ def test_thinned_chart_keeps_ends_and_extremes() -> None:
 
 def test_quantile_is_computed_like_in_prometheus() -> None:
     inf = float("inf")
-    assert quantile({0.01: 50, 0.1: 100, inf: 100}, 0.5) == 10
-    assert quantile({0.01: 0, 0.1: 100, inf: 100}, 0.5) == 55
-    assert quantile({0.01: 0, 0.1: 0, inf: 3}, 0.99) == 100
-    assert quantile({0.01: 0, inf: 0}, 0.5) is None
-    assert quantile({}, 0.5) is None
+    assert estimate_quantile({0.01: 50, 0.1: 100, inf: 100}, 0.5) == 10
+    assert estimate_quantile({0.01: 0, 0.1: 100, inf: 100}, 0.5) == 55
+    assert estimate_quantile({0.01: 0, 0.1: 0, inf: 3}, 0.99) == 100
+    assert estimate_quantile({0.01: 0, inf: 0}, 0.5) is None
+    assert estimate_quantile({}, 0.5) is None
 
 
 def test_samples_are_rates_of_this_process() -> None:
@@ -398,6 +401,6 @@ def test_samples_are_rates_of_this_process() -> None:
     OUTCOMES.labels("posted", "true").inc(5)
     OUTCOMES.labels("insufficient_funds", "false").inc(20)
     samples.add_sample(105)
-    series = samples.series()
+    series = samples.compute_series()
     assert series.times == [105]
     assert (series.posted, series.refused, series.replayed) == ([2], [4], [1])

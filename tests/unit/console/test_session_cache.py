@@ -14,7 +14,7 @@ class Table:
     """A table of sessions that records its queries."""
 
     def __init__(self, *digests: bytes) -> None:
-        self.rows = {digest: ConsoleSession("key 1", digest, stale=True) for digest in digests}
+        self.rows = {digest: ConsoleSession("key 1", digest, is_stale=True) for digest in digests}
         self.asked: list[list[bytes]] = []
 
     async def find(self, digests: list[bytes]) -> dict[bytes, ConsoleSession]:
@@ -60,7 +60,7 @@ async def test_session_is_cached_briefly_and_then_read_again() -> None:
     assert len(table.asked) == 1
     cache.mark_used(b"real")
     found = await cache.find(b"real")
-    assert found is not None and not found.stale
+    assert found is not None and not found.is_stale
     clock.now += CACHE_SECONDS
     assert await cache.find(b"real") == table.rows[b"real"]
     assert len(table.asked) == 2
@@ -72,7 +72,7 @@ async def test_session_is_cached_briefly_and_then_read_again() -> None:
 async def test_ended_session_leaves_the_cache_and_a_new_one_enters() -> None:
     table, clock = Table(), Clock()
     cache = SessionCache(table.find, clock)
-    session = ConsoleSession("key 1", b"", stale=False)
+    session = ConsoleSession("key 1", b"", is_stale=False)
     cache.add(b"new", session)
     assert await cache.find(b"new") == session
     assert table.asked == []

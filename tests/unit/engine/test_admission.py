@@ -35,23 +35,23 @@ def test_initial_limit_admits_some_requests() -> None:
 def test_limit_is_the_number_decided_within_the_maximum_wait(per_second: int) -> None:
     admission = _admission()
     for _ in range(50):
-        admission.observe(per_second // 20, 0.05)
+        admission.observe_wait(per_second // 20, 0.05)
     assert admission.limit == pytest.approx(per_second * SECONDS_MAX, rel=0.01)
 
 
 def test_limit_adapts_quickly_in_both_directions() -> None:
     admission = _admission()
     for _ in range(10):
-        admission.observe(3000, 1.0)
+        admission.observe_wait(3000, 1.0)
     assert admission.limit < 2000
     for _ in range(10):
-        admission.observe(3000, 0.05)
+        admission.observe_wait(3000, 0.05)
     assert admission.limit > 5000
 
 
 def test_slow_commit_with_a_short_queue_is_ignored() -> None:
     admission = _admission()
-    admission.observe(QUEUED_BEFORE_MIN - 1, 60.0)
+    admission.observe_wait(QUEUED_BEFORE_MIN - 1, 60.0)
     assert admission.limit == LIMIT_FIRST
 
 
@@ -59,10 +59,10 @@ def test_limit_is_at_least_one_and_at_most_the_queue_size() -> None:
     admission, small = _admission(), _admission(3)
     for each in (admission, small):
         for _ in range(100):
-            each.observe(5000, 60.0)
+            each.observe_wait(5000, 60.0)
     assert (admission.limit, small.limit) == (LIMIT_MIN, 3)
     for _ in range(100):
-        admission.observe(5000, 0.0001)
+        admission.observe_wait(5000, 0.0001)
     assert REQUESTS_MAX * 0.99 < admission.limit <= REQUESTS_MAX
 
 
@@ -70,14 +70,14 @@ def test_single_requests_are_admitted_up_to_the_limit_and_bulk_up_to_the_queue_s
     admission = _admission()
     admission.is_open = True
     for _ in range(LIMIT_FIRST):
-        assert admission.available > 0
+        assert admission.admissible_requests > 0
         assert admission.try_admit()
-    assert admission.available == 0
+    assert admission.admissible_requests == 0
     assert not admission.try_admit()
     assert admission.try_admit(REQUESTS_MAX - LIMIT_FIRST, bulk=True)
     assert admission.is_full
     assert not admission.try_admit(bulk=True)
-    assert admission.waiting_requests == admission.admitted == REQUESTS_MAX
+    assert admission.waiting_requests == admission.admitted_requests == REQUESTS_MAX
     admission.release(REQUESTS_MAX - LIMIT_FIRST + 1)
     assert admission.try_admit()
     assert not admission.try_admit()
@@ -88,7 +88,7 @@ def test_no_request_is_admitted_while_the_engine_does_not_run() -> None:
     assert admission.is_full
     assert not admission.try_admit()
     assert not admission.try_admit(10, bulk=True)
-    assert admission.admitted == 0
+    assert admission.admitted_requests == 0
 
 
 async def test_expired_requests_that_are_still_queued_count_towards_the_queue_size() -> None:
@@ -97,6 +97,6 @@ async def test_expired_requests_that_are_still_queued_count_towards_the_queue_si
     admission.is_open = True
     future = asyncio.get_running_loop().create_future()
     queue.put(PendingRequest([TransactionRequest(uuid4(), 1, 1, None)] * 3, future, 0.0))
-    assert (admission.admitted, admission.waiting_requests) == (0, 3)
+    assert (admission.admitted_requests, admission.waiting_requests) == (0, 3)
     assert admission.is_full
     assert not admission.try_admit()

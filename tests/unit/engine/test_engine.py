@@ -72,7 +72,7 @@ class Scripted:
     async def is_any_alive(self, backends: Sequence[Backend]) -> bool:
         return False
 
-    def abort(self) -> None: ...
+    def abort_connection(self) -> None: ...
 
     async def close(self) -> None: ...
 
@@ -296,7 +296,7 @@ async def test_waiting_requests_become_one_batch() -> None:
     engine = _engine(connection)
     connection.gate.clear()
     posts = [asyncio.ensure_future(engine.post(_request())) for _ in range(30)]
-    while engine.admission.admitted < 30:
+    while engine.admission.admitted_requests < 30:
         await asyncio.sleep(0)
     connection.gate.set()
     await asyncio.gather(*posts)
@@ -333,7 +333,7 @@ async def test_deadline_distinguishes_sent_and_unsent_requests() -> None:
         waiting.deadline = 0
     assert deadlines._timer is not None
     deadlines._timer.cancel()
-    deadlines._expire(asyncio.get_running_loop())
+    deadlines._expire_oldest(asyncio.get_running_loop())
     results = await asyncio.gather(sent, unsent, return_exceptions=True)
     assert [type(result) for result in results] == [OutcomeUnknownError, DeadlineExceededError]
     connection.gate.set()
@@ -372,7 +372,7 @@ async def test_with_few_waiting_one_lane_takes_all_of_them() -> None:
     engine = _engine(connection, lanes=4)
     connection.gate.clear()
     posts = [asyncio.ensure_future(engine.post(_request(user_id=user))) for user in range(1, 41)]
-    while engine.admission.admitted < 40:
+    while engine.admission.admitted_requests < 40:
         await asyncio.sleep(0)
     connection.gate.set()
     await asyncio.gather(*posts)

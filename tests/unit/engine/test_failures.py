@@ -74,7 +74,7 @@ class Answers:
         self.questions.append(list(backends))
         return self.asked.pop(0) if len(self.asked) > 1 else self.asked[0]
 
-    def abort(self) -> None: ...
+    def abort_connection(self) -> None: ...
 
     async def close(self) -> None: ...
 
@@ -345,7 +345,7 @@ async def test_each_lingering_lane_is_woken_by_its_own_count() -> None:
     queue = RequestQueue(groups=2, batch_requests_max=50, parallel_lanes_requests_min=50)
     loop = asyncio.get_running_loop()
     queue.put(PendingRequest([request()], loop.create_future(), 1e9))
-    assert await queue.take() is not None  # groups are taken: no lane is woken
+    assert await queue.take_batch() is not None  # groups are taken: no lane is woken
     lanes = [asyncio.ensure_future(queue.wait_for_growth(count, 60)) for count in (1, 2)]
     await asyncio.sleep(0)
     for lane in lanes:

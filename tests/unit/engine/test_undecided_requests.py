@@ -71,7 +71,7 @@ class Budgeted:
     async def is_any_alive(self, backends: Sequence[Backend]) -> bool:
         return False
 
-    def abort(self) -> None: ...
+    def abort_connection(self) -> None: ...
 
     async def close(self) -> None: ...
 
@@ -206,7 +206,7 @@ async def test_deferred_late_withdrawals_starve_no_other_request() -> None:
         waiting = PendingRequest(
             [request(ahead + 1, amount)], loop.create_future(), loop.time() + 20
         )
-        waiting.queued_before = ahead
+        waiting.requests_ahead = ahead
         queue.put(waiting)
     lane.start()
     queue.close()

@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from saldo.events.event import EVENT_TYPES, TRANSACTION_REFUSED, Encoder, EventType
+from saldo.events.event import EVENT_TYPES, TRANSACTION_REFUSED, EventEncoder, EventType
 from saldo.events.live import hub as live
 from saldo.events.live.hub import (
     Hub,
@@ -25,7 +25,7 @@ from saldo.events.live.hub import (
     shards_of,
 )
 from saldo.events.live.subscription import Ending, EventFilter, LiveSubscription
-from saldo.events.position import LogPosition, epoch_from_identity, read_position
+from saldo.events.position import LogPosition, epoch_from_identity, parse_log_position
 from saldo.ledger.model import SEQ_MAX, SHARDS, Kind, Outcome
 from saldo.store.errors import ConnectionLostError
 from saldo.store.log import LogEntry, LogPage, Positions
@@ -95,11 +95,11 @@ class MemoryLog:
                     left.add(shard)
         return LogPage(entries, reached, left, self.name if reached else None)
 
-    async def end(self) -> tuple[str, Positions]:
+    async def read_end(self) -> tuple[str, Positions]:
         await self._pass()
         return self.name, {shard: len(self.shards[shard]) for shard in range(SHARDS)}
 
-    async def positions_at(self, moment: datetime) -> Positions:
+    async def find_positions_at(self, moment: datetime) -> Positions:
         return {
             shard: sum(entry.recorded_at < moment for entry in self.shards[shard])
             for shard in range(SHARDS)
@@ -121,7 +121,7 @@ async def log() -> MemoryLog:
 async def hub(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(live, "BACKOFF_SECONDS", 0.0)
     monkeypatch.setattr("saldo.events.live.subscription.BACKOFF_SECONDS", 0.0)
-    hub = Hub(log, Encoder(2), LIMITS)  # type: ignore[arg-type]
+    hub = Hub(log, EventEncoder(2), LIMITS)  # type: ignore[arg-type]
     yield hub
     await hub.close()
 
@@ -192,7 +192,7 @@ async def test_events_arrive_once_and_in_order_whenever_a_subscriber_joins(
                     payload = await subscription.next()
                     seen += events_of(payload)
                     if last_id(payload):
-                        start = read_position(last_id(payload))
+                        start = parse_log_position(last_id(payload))
                         assert _collect_passed(start.positions, only) == set(seen), (
                             "the id says exactly what has come"
                         )
@@ -251,7 +251,7 @@ async def test_changed_log_identity_ends_the_stream_and_rejects_old_ids(
     log.append(1)
     with await subscribe(hub, "start") as subscription, await subscribe(hub) as second:
         await take(subscription, 1)
-        position = read_position(last_id(subscription.mark))
+        position = parse_log_position(last_id(subscription.mark))
         assert position == LogPosition(epoch_from_identity("log-1"), position.positions)
         await second.next()
         log.name = "log-2"
@@ -305,7 +305,7 @@ async def test_id_advances_over_filtered_events(hub: Hub, log: MemoryLog) -> Non
         assert await take(subscription, 1) == [(1, 4001)]
         for _ in range(10):
             log.append(65)
-        while read_position(last_id(subscription.mark)).positions != {1: 4011}:
+        while parse_log_position(last_id(subscription.mark)).positions != {1: 4011}:
             assert not events_of(await subscription.next())
 
 

@@ -12,7 +12,7 @@ from saldo.events.position import (
     PositionError,
     epoch_from_identity,
     format_position,
-    read_position,
+    parse_log_position,
 )
 from saldo.ledger.model import SEQ_MAX, SHARDS
 
@@ -26,14 +26,14 @@ POSITIONS = st.builds(
 @given(POSITIONS)
 def test_written_position_is_parsed_unchanged(position: LogPosition) -> None:
     text = format_position(*position)
-    assert read_position(text) == position
+    assert parse_log_position(text) == position
     assert len(text) <= TEXT_LENGTH_MAX
 
 
 def test_longest_position_fits_a_header_and_usual_ones_are_short() -> None:
     epoch = epoch_from_identity("7440000000000000000-1")
     longest = format_position(epoch, dict.fromkeys(range(SHARDS), SEQ_MAX))
-    assert read_position(longest).positions[63] == SEQ_MAX
+    assert parse_log_position(longest).positions[63] == SEQ_MAX
     assert len(longest) < TEXT_LENGTH_MAX
     assert len(format_position(epoch, {1: 1_000_000})) < 40
 
@@ -45,17 +45,17 @@ def test_what_is_cut_or_altered_is_refused(position: LogPosition, data: st.DataO
     other = data.draw(st.sampled_from("AZaz09-_=+/ é\n.").filter(lambda sign: sign != text[index]))
     for altered in (text[:index], text[:index] + other + text[index + 1 :], f"{text}A", f"{text}="):
         with pytest.raises(PositionError):
-            read_position(altered)
+            parse_log_position(altered)
 
 
 @given(st.text(max_size=60))
 def test_any_other_text_is_rejected(text: str) -> None:
     for attempt in (text, f"v1.{text}"):
         with pytest.raises(PositionError):
-            read_position(attempt)
+            parse_log_position(attempt)
 
 
 @given(st.binary(max_size=40))
 def test_any_other_bytes_are_rejected(content: bytes) -> None:
     with pytest.raises(PositionError):
-        read_position("v1." + content.hex())
+        parse_log_position("v1." + content.hex())

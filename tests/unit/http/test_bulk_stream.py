@@ -54,7 +54,7 @@ def test_unterminated_long_line_is_not_buffered() -> None:
     lines = LineSplitter(1000)
     for _ in range(1000):
         assert lines.feed(b"x" * 1000) == []
-        assert len(lines._begun) <= 1000
+        assert len(lines._partial_line) <= 1000
     assert lines.feed(b"\n{}\n") == [(1, None), (2, b"{}")]
 
 
@@ -264,14 +264,14 @@ async def test_spool_thread_never_writes_into_another_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Let a client disconnect while a thread is about to write its answers; the next client must have its own file."""
-    begun, goes_on, write = threading.Event(), threading.Event(), outbox_module._write
+    begun, goes_on, write = threading.Event(), threading.Event(), outbox_module._write_all
 
     def slow(*arguments: Any) -> None:
         begun.set()
         goes_on.wait(30)
         write(*arguments)
 
-    monkeypatch.setattr(outbox_module, "_write", slow)
+    monkeypatch.setattr(outbox_module, "_write_all", slow)
     monkeypatch.setattr(outbox_module, "MEMORY_BYTES_MAX", 10)
     never, space = asyncio.Event(), SpoolSpace(10**9)
 
@@ -320,7 +320,7 @@ async def test_spools_of_a_key_have_half_of_the_space_until_they_end(
     putting = asyncio.ensure_future(second.put(b"z" * 900))
     for _ in range(100):
         await asyncio.sleep(0)
-    assert space.fits(key, 900) is False
+    assert space.has_space_for(key, 900) is False
     assert space.used_bytes <= 2000
     if not fits:
         assert not putting.done()

@@ -47,7 +47,7 @@ def test_lines_are_as_many_as_values(values: list[Any]) -> None:
 def test_problems_and_responses_use_the_encoder() -> None:
     fault = InvalidField("amount", "is \u2028\u2029\x85")
     bodies = [
-        problems.invalid([fault]).answer("id").body,
+        problems.build_invalid([fault]).build_response("id").body,
         JsonResponse({"name": fault.message}).render({"name": fault.message}, "application/json"),
     ]
     for body in bodies:

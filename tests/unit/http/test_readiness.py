@@ -105,7 +105,8 @@ async def test_probes_that_have_gone_away_do_not_pile_up(monkeypatch: pytest.Mon
     database, clock = Database(), Clock()
     readiness = Readiness(clock)
     probes = [
-        asyncio.create_task(readiness.check(database.ready, gone=lambda: True)) for _ in range(100)
+        asyncio.create_task(readiness.check(database.ready, is_gone=lambda: True))
+        for _ in range(100)
     ]
     ended = await asyncio.gather(*probes, return_exceptions=True)
     assert {type(each) for each in ended} == {ProbeDisconnectedError}

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from saldo.http.raw_responses import method_of, send_response
-from saldo.http.request_state import ConnectionControl, begin_request_state, request_state
+from saldo.http.raw_responses import get_client_method, send_response
+from saldo.http.request_state import ConnectionControl, begin_request_state, get_request_state
 from saldo.http.responses import RawResponse
 
 
 def test_scope_and_its_copy_share_the_state() -> None:
     scope: dict[str, Any] = {"method": "HEAD"}
-    state = request_state(scope)
-    assert request_state(scope) is state
+    state = get_request_state(scope)
+    assert get_request_state(scope) is state
     assert state.connection is None
     as_get = scope | {"method": "GET"}
-    assert method_of(as_get) == "GET"
+    assert get_client_method(as_get) == "GET"
     state.is_head = True
-    assert request_state(as_get) is state
-    assert method_of(as_get) == "HEAD"
+    assert get_request_state(as_get) is state
+    assert get_client_method(as_get) == "HEAD"
 
 
 async def test_released_connection_sends_nothing() -> None:

@@ -41,11 +41,11 @@ TABLE = RouteTable(
     ],
 )
 def test_a_request_has_the_label_of_its_route(method: str, path: str, label: str) -> None:
-    assert TABLE.label(method, path) == label
+    assert TABLE.find_label(method, path) == label
 
 
 def test_labels_are_bounded_whatever_is_asked_for() -> None:
     asked = [("GET", f"/v1/user/{number}/{part}") for number in range(50) for part in "abc"]
     asked += [(f"M{number}", "/v1/user") for number in range(50)]
-    assert {TABLE.label(*each) for each in asked} == {OTHER}
-    assert TABLE.allow_of_all == "GET, HEAD, POST, OPTIONS"
+    assert {TABLE.find_label(*each) for each in asked} == {OTHER}
+    assert TABLE.options_allow == "GET, HEAD, POST, OPTIONS"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from saldo.ledger.names import COMPOSITION_FACTOR_MAX, InvalidNameError, normalize_name
 from saldo.parsing import fields, transactions
-from saldo.parsing.faults import FieldError, InvalidError
+from saldo.parsing.faults import FieldError, InvalidRequestError
 
 VISIBLE = [
     "Artem",
@@ -126,7 +126,7 @@ def test_composition_factor_is_the_maximum() -> None:
     assert max(lengths) == COMPOSITION_FACTOR_MAX
 
 
-@pytest.mark.parametrize("read", [transactions.parse_user_name, fields.read_label])
+@pytest.mark.parametrize("read", [transactions.parse_user_name, fields.parse_label])
 def test_a_name_that_is_far_too_long_is_not_composed(
     monkeypatch: pytest.MonkeyPatch, read: Any
 ) -> None:
@@ -142,7 +142,7 @@ def test_a_name_that_is_far_too_long_is_not_composed(
         transactions.ParserOptions(None, 2, 100, 10) if read is transactions.parse_user_name else 10
     )
     for length in (10, 39, 40, 41, 20_000):
-        with pytest.raises((InvalidError, FieldError)):
+        with pytest.raises((InvalidRequestError, FieldError)):
             read("a" + "\u0345\u0301" * length, bound)
     assert max(composed) <= 10 * COMPOSITION_FACTOR_MAX
     # The longest decomposed form of a name that fits is accepted.

@@ -20,9 +20,15 @@ from hypothesis import strategies as st
 
 from saldo.client import proof as verifier
 from saldo.client.proof import InvalidProofError, verify_proof
-from saldo.http.api.proofs import proof_of, write_seal
+from saldo.http.api.proofs import build_proof, convert_seal
 from saldo.ledger.model import Entry, Kind, Outcome
-from saldo.ledger.seals import FIRST_PREVIOUS, entry_bytes, leaf_hash, merkle_root, seal_hash
+from saldo.ledger.seals import (
+    FIRST_PREVIOUS,
+    compute_merkle_root,
+    encode_entry,
+    hash_leaf,
+    hash_seal,
+)
 from saldo.store.seals import RecordedSeal
 
 MOMENT = datetime(2026, 11, 25, 12, 0, 0, 123000, tzinfo=UTC)
@@ -82,16 +88,16 @@ KINDS = {
 
 def make_seal(some: Sequence[Entry], previous: bytes = FIRST_PREVIOUS) -> RecordedSeal:
     """Return the seal of these entries."""
-    root = merkle_root([leaf_hash(entry_bytes(each)) for each in some])
+    root = compute_merkle_root([hash_leaf(encode_entry(each)) for each in some])
     shard, first_seq, last_seq = some[0].shard, some[0].seq, some[-1].seq
-    hash_ = seal_hash(previous, shard, first_seq, last_seq, root)
+    hash_ = hash_seal(previous, shard, first_seq, last_seq, root)
     return RecordedSeal(shard, first_seq, last_seq, previous, root, hash_, MOMENT)
 
 
 def proof(of: Entry, some: Sequence[Entry], seal: RecordedSeal | None = None) -> Any:
     """Return a proof as the service answers it and its client parses it."""
-    leaves = [leaf_hash(entry_bytes(each)) for each in some]
-    return _as_json(proof_of(of, seal or make_seal(some), leaves))
+    leaves = [hash_leaf(encode_entry(each)) for each in some]
+    return _as_json(build_proof(of, seal or make_seal(some), leaves))
 
 
 def around(of: Entry, size: int) -> tuple[list[Entry], RecordedSeal]:
@@ -102,7 +108,7 @@ def around(of: Entry, size: int) -> tuple[list[Entry], RecordedSeal]:
 
 
 def answer(*seals: RecordedSeal) -> Any:
-    return {"items": [_as_json(write_seal(seal)) for seal in seals], "next_after": None}
+    return {"items": [_as_json(convert_seal(seal)) for seal in seals], "next_after": None}
 
 
 def chain(*sizes: int) -> tuple[list[list[Entry]], list[RecordedSeal]]:
@@ -124,8 +130,8 @@ def _as_json(value: Any) -> Any:
 def test_verifier_encodes_entries_like_the_service(of: Entry) -> None:
     seal = make_seal([of])
     # The entry is the only one of its seal: its bytes are the leaf, and the leaf is the root.
-    written = _as_json(proof_of(of, seal, [seal.root]))["entry"]
-    assert verifier.encode_entry(written) == entry_bytes(of)
+    written = _as_json(build_proof(of, seal, [seal.root]))["entry"]
+    assert verifier.encode_entry(written) == encode_entry(of)
 
 
 @given(st.integers(1, 70), st.data())
@@ -138,16 +144,16 @@ def test_every_entry_of_a_seal_is_proven(size: int, data: st.DataObject) -> None
 
 @given(st.integers(2, 1024), st.data())
 def test_path_with_a_changed_bit_does_not_lead_to_the_root(size: int, data: st.DataObject) -> None:
-    leaves = [leaf_hash(seq.to_bytes(2, "big")) for seq in range(size)]
+    leaves = [hash_leaf(seq.to_bytes(2, "big")) for seq in range(size)]
     index = data.draw(st.integers(0, size - 1))
     path = verifier_path(leaves, index)
-    root = merkle_root(leaves)
-    assert verifier.merkle_root(leaves[index], index, size, path) == root
+    root = compute_merkle_root(leaves)
+    assert verifier.compute_merkle_root(leaves[index], index, size, path) == root
     changed = bytearray(b"".join(path))
     bit = data.draw(st.integers(0, len(changed) * 8 - 1))
     changed[bit // 8] ^= 1 << bit % 8
     wrong = [bytes(changed[start : start + 32]) for start in range(0, len(changed), 32)]
-    assert verifier.merkle_root(leaves[index], index, size, wrong) != root
+    assert verifier.compute_merkle_root(leaves[index], index, size, wrong) != root
 
 
 def verifier_path(leaves: list[bytes], index: int) -> list[bytes]:
@@ -156,8 +162,8 @@ def verifier_path(leaves: list[bytes], index: int) -> list[bytes]:
         return []
     half = 1 << (len(leaves) - 1).bit_length() - 1
     if index < half:
-        return [*verifier_path(leaves[:half], index), merkle_root(leaves[half:])]
-    return [*verifier_path(leaves[half:], index - half), merkle_root(leaves[:half])]
+        return [*verifier_path(leaves[:half], index), compute_merkle_root(leaves[half:])]
+    return [*verifier_path(leaves[half:], index - half), compute_merkle_root(leaves[:half])]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -225,8 +231,8 @@ def test_invalid_proof_is_rejected_with_a_reason(changed: dict[str, Any], expect
 def test_the_seal_of_another_shard_over_the_same_entries_proves_nothing() -> None:
     some, _ = around(KINDS["posted"], 6)
     other = make_seal([replace(each, shard=6) for each in some])
-    root = merkle_root([leaf_hash(entry_bytes(each)) for each in some])
-    hash_ = seal_hash(b"\x07" * 32, 6, 4, 9, root)
+    root = compute_merkle_root([hash_leaf(encode_entry(each)) for each in some])
+    hash_ = hash_seal(b"\x07" * 32, 6, 4, 9, root)
     forged = replace(other, previous=b"\x07" * 32, root=root, hash=hash_)
     with pytest.raises(InvalidProofError, match="the seal does not cover the entry"):
         verify_proof(proof(KINDS["posted"], some, forged))
@@ -243,11 +249,11 @@ def test_a_chain_begins_at_the_first_entry_and_nowhere_else(
 
 def test_service_gives_no_proof_for_entries_that_the_seal_does_not_cover() -> None:
     some, seal = around(KINDS["posted"], 6)
-    leaves = [leaf_hash(entry_bytes(each)) for each in some]
-    assert proof_of(KINDS["posted"], seal, leaves) is not None
-    assert proof_of(KINDS["posted"], seal, leaves[:-1]) is None
-    assert proof_of(KINDS["posted"], seal, leaves[::-1]) is None
-    assert proof_of(KINDS["posted"], replace(seal, hash=bytes(32)), leaves) is None
+    leaves = [hash_leaf(encode_entry(each)) for each in some]
+    assert build_proof(KINDS["posted"], seal, leaves) is not None
+    assert build_proof(KINDS["posted"], seal, leaves[:-1]) is None
+    assert build_proof(KINDS["posted"], seal, leaves[::-1]) is None
+    assert build_proof(KINDS["posted"], replace(seal, hash=bytes(32)), leaves) is None
 
 
 class TestKept:

@@ -14,11 +14,11 @@ from saldo.ledger.model import Entry, Kind, Outcome
 from saldo.ledger.seals import (
     ENTRY_BYTES,
     FIRST_PREVIOUS,
-    entry_bytes,
-    inclusion_path,
-    leaf_hash,
-    merkle_root,
-    seal_hash,
+    compute_inclusion_path,
+    compute_merkle_root,
+    encode_entry,
+    hash_leaf,
+    hash_seal,
 )
 
 OPENING = Entry(
@@ -76,7 +76,7 @@ def split_path(leaves: list[bytes], index: int) -> list[bytes]:
 
 
 def test_entry_bytes_equal_a_tuple_of_binary_copy() -> None:
-    written = entry_bytes(OPENING)
+    written = encode_entry(OPENING)
     assert len(written) == ENTRY_BYTES
     assert written[:14] == bytes.fromhex("000c 00000008 0000000000000001")
     assert written[62:74] == bytes.fromhex("00000008 8000000000000000")
@@ -86,26 +86,26 @@ def test_entry_bytes_equal_a_tuple_of_binary_copy() -> None:
 
 @pytest.mark.parametrize("size", range(1, 9))
 def test_roots_are_those_of_certificate_transparency(size: int) -> None:
-    leaves = [leaf_hash(bytes.fromhex(text)) for text in RFC_INPUTS[:size]]
-    assert merkle_root(leaves).hex() == RFC_ROOTS[size - 1]
+    leaves = [hash_leaf(bytes.fromhex(text)) for text in RFC_INPUTS[:size]]
+    assert compute_merkle_root(leaves).hex() == RFC_ROOTS[size - 1]
 
 
 @given(st.integers(1, 200), st.data())
 def test_the_tree_is_that_of_the_rfc(size: int, data: st.DataObject) -> None:
-    leaves = [leaf_hash(number.to_bytes(2, "big")) for number in range(size)]
+    leaves = [hash_leaf(number.to_bytes(2, "big")) for number in range(size)]
     index = data.draw(st.integers(0, size - 1))
-    assert merkle_root(leaves) == split_root(leaves)
-    assert inclusion_path(leaves, index) == split_path(leaves, index)
+    assert compute_merkle_root(leaves) == split_root(leaves)
+    assert compute_inclusion_path(leaves, index) == split_path(leaves, index)
 
 
 def test_seal_hash_covers_all_fields_and_the_previous_seal() -> None:
-    root = merkle_root([leaf_hash(entry_bytes(OPENING))])
+    root = compute_merkle_root([hash_leaf(encode_entry(OPENING))])
     hashes = {
-        seal_hash(FIRST_PREVIOUS, 1, 1, 1, root),
-        seal_hash(FIRST_PREVIOUS, 2, 1, 1, root),
-        seal_hash(FIRST_PREVIOUS, 1, 2, 2, root),
-        seal_hash(FIRST_PREVIOUS, 1, 1, 2, root),
-        seal_hash(FIRST_PREVIOUS, 1, 1, 1, sha256(root).digest()),
-        seal_hash(root, 1, 1, 1, root),
+        hash_seal(FIRST_PREVIOUS, 1, 1, 1, root),
+        hash_seal(FIRST_PREVIOUS, 2, 1, 1, root),
+        hash_seal(FIRST_PREVIOUS, 1, 2, 2, root),
+        hash_seal(FIRST_PREVIOUS, 1, 1, 2, root),
+        hash_seal(FIRST_PREVIOUS, 1, 1, 1, sha256(root).digest()),
+        hash_seal(root, 1, 1, 1, root),
     }
     assert len(hashes) == 6

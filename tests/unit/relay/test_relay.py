@@ -11,12 +11,12 @@ from uuid import UUID, uuid4
 import pytest
 
 from saldo.background.throttle import PostingActivity
-from saldo.events.event import Encoder, Event
-from saldo.relay.relay import Relay, RelayLimits, run_all
+from saldo.events.event import Event, EventEncoder
+from saldo.relay.relay import Relay, RelayLimits, run_relays_until_exit
 from saldo.relay.sink import SinkError
 from saldo.store.errors import ConnectionLostError
 from saldo.store.log import LogEntry
-from saldo.store.sinks import Lease, LeaseLostError
+from saldo.store.sinks import LeaseLostError, SinkLease
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -36,7 +36,7 @@ class ScriptedLog:
             for name, length in lengths.items()
         }
 
-    async def entries_after(
+    async def list_entries_after(
         self, positions: Mapping[int, int], per_shard: int, *, identity: str
     ) -> list[LogEntry]:
         return [
@@ -45,7 +45,7 @@ class ScriptedLog:
             for each in self.entries.get(shard, [])[seq : seq + per_shard]
         ]
 
-    async def heads(self) -> dict[int, int]:
+    async def read_last_positions(self) -> dict[int, int]:
         return {shard: len(entries) for shard, entries in self.entries.items()}
 
 
@@ -63,12 +63,17 @@ class ScriptedSinks:
 
     async def create(self, name: str) -> None: ...
 
-    async def acquire_lease(self, name: str, holder: UUID) -> Lease | None:
+    async def acquire_lease(self, name: str, holder: UUID) -> SinkLease | None:
         self.epoch += 1
-        return Lease(name, self.epoch, "epoch", dict(self.positions))
+        return SinkLease(name, self.epoch, "epoch", dict(self.positions))
 
     async def move_cursors(
-        self, lease: Lease, positions: Mapping[int, int], *, published: int = 0, unrouted: int = 0
+        self,
+        lease: SinkLease,
+        positions: Mapping[int, int],
+        *,
+        published: int = 0,
+        unrouted: int = 0,
     ) -> None:
         if self.faults:
             raise self.faults.pop(0)
@@ -76,10 +81,10 @@ class ScriptedSinks:
         self.published += published
         self.unrouted += unrouted
 
-    async def report_blocked(self, lease: Lease, reason: str) -> None:
+    async def report_blocked(self, lease: SinkLease, reason: str) -> None:
         self.blocked.append(reason)
 
-    async def release_lease(self, lease: Lease, failure: str | None = None) -> None:
+    async def release_lease(self, lease: SinkLease, failure: str | None = None) -> None:
         self.failures.append(failure)
 
 
@@ -95,7 +100,7 @@ class ScriptedSink:
         self.opened = 0
         self.closed = 0
 
-    async def open(self, lease: Lease) -> None:
+    async def open(self, lease: SinkLease) -> None:
         self.opened += 1
 
     async def publish(self, events: Sequence[Event]) -> int:
@@ -122,7 +127,7 @@ def relay_of(
     limits = RelayLimits(
         batch_events_max=10, poll_seconds=60, lease_seconds=60, publish_timeout_seconds=60
     )
-    return Relay(sink, log, sinks, Encoder(2), limits, beside=beside)  # type: ignore[arg-type]
+    return Relay(sink, log, sinks, EventEncoder(2), limits, posting_activity=beside)  # type: ignore[arg-type]
 
 
 @pytest.fixture(autouse=True)
@@ -293,13 +298,13 @@ async def test_a_sink_that_blocks_is_reported_while_the_lease_is_renewed(
     limits = RelayLimits(
         batch_events_max=10, poll_seconds=60, lease_seconds=0.01, publish_timeout_seconds=60
     )
-    relay = Relay(sink, log, sinks, Encoder(2), limits)  # type: ignore[arg-type]
+    relay = Relay(sink, log, sinks, EventEncoder(2), limits)  # type: ignore[arg-type]
     running = asyncio.create_task(relay.run())
     async with asyncio.timeout(20):
         while len(sinks.blocked) < 3:
             await asyncio.sleep(0)
         sink.reason = None
-        while "published again" not in caplog.text:
+        while "no longer blocked" not in caplog.text:
             await asyncio.sleep(0)
     assert set(sinks.blocked) == {"low on memory"}
     assert caplog.text.count("blocked: low on memory") == 1
@@ -313,7 +318,7 @@ async def test_missing_confirmation_of_a_blocked_sink_is_reported_as_blocked() -
     limits = RelayLimits(
         batch_events_max=10, poll_seconds=60, lease_seconds=60, publish_timeout_seconds=0.01
     )
-    relay = Relay(sink, log, sinks, Encoder(2), limits)  # type: ignore[arg-type]
+    relay = Relay(sink, log, sinks, EventEncoder(2), limits)  # type: ignore[arg-type]
     running = asyncio.create_task(relay.run())
     async with asyncio.timeout(20):
         while not sinks.failures:
@@ -335,7 +340,9 @@ async def test_all_relays_together_stop_within_the_limit() -> None:
 
     log, sinks, sink = ScriptedLog(s1=4), ScriptedSinks(), Stuck()
     async with asyncio.timeout(20):
-        async with run_all([relay_of(sink, log, sinks)], shutdown_timeout_seconds=0.1):
+        async with run_relays_until_exit(
+            [relay_of(sink, log, sinks)], shutdown_timeout_seconds=0.1
+        ):
             await sink.asked.wait()
     assert sink.closed == 1
     sink.ending.set()
@@ -344,7 +351,7 @@ async def test_all_relays_together_stop_within_the_limit() -> None:
 class AlwaysPausing:
     """A throttle that always pauses."""
 
-    def pause_seconds(self) -> float:
+    def compute_pause_seconds(self) -> float:
         return 1000.0
 
 
@@ -356,10 +363,10 @@ async def test_relay_pauses_while_clients_post_or_may_post(
 ) -> None:
     monkeypatch.setattr("saldo.relay.relay.CpuThrottle", AlwaysPausing)
     log, sinks, sink = ScriptedLog(s1=25), ScriptedSinks(), ScriptedSink()
-    beside = PostingActivity(told=told)
+    beside = PostingActivity(is_recorded=told)
     relay = relay_of(sink, log, sinks, beside=beside)
     if rung:
-        beside.record()
+        beside.record_batch()
     running = await _run_until_published(relay, sinks, 10 if rests else 25)
     for _ in range(100):
         await asyncio.sleep(0)
@@ -370,7 +377,7 @@ async def test_relay_pauses_while_clients_post_or_may_post(
 
 
 def test_routing_key_contains_user_and_kind() -> None:
-    encoder = Encoder(2)
+    encoder = EventEncoder(2)
     posted = entry(1, 1)
     assert encoder.encode(posted).routing_key == "user.65.transaction.posted"
     assert encoder.encode(posted._replace(outcome=1)).routing_key == "user.65.transaction.refused"

@@ -16,10 +16,10 @@ async def test_last_of_many_wakeups_is_received(tmp_path: Path) -> None:
         rings += 1
         heard.set()
 
-    bell.ring()  # nobody listens yet
+    bell.wake()  # nobody listens yet
     listening = await receive_wakeups(tmp_path / "bell", hear)
     for _ in range(1000):
-        bell.ring()
+        bell.wake()
     async with asyncio.timeout(20):
         await heard.wait()
     assert rings == 1

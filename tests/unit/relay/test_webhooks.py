@@ -11,7 +11,7 @@ import pytest
 
 from saldo.lifecycle.tasks import cancel_until_ended
 from saldo.relay.webhooks.address_policy import is_public, is_within
-from saldo.relay.webhooks.backoff import delay_after, parse_retry_after
+from saldo.relay.webhooks.backoff import compute_retry_delay, parse_retry_after
 from saldo.relay.webhooks.circuit_breaker import (
     FAILING_USERS_MIN,
     CircuitBreaker,
@@ -92,15 +92,18 @@ def test_a_denied_network_is_recognized_however_its_address_is_written(address: 
 
 
 def test_backoff_doubles_up_to_its_maximum() -> None:
-    latest = [delay_after(n, 1, 3600, None, 1.0).total_seconds() for n in (1, 2, 3, 12, 13, 10_000)]
+    latest = [
+        compute_retry_delay(n, 1, 3600, None, 1.0).total_seconds()
+        for n in (1, 2, 3, 12, 13, 10_000)
+    ]
     assert latest == [1, 2, 4, 2048, 3600, 3600]
-    assert delay_after(3, 1, 3600, None, 0.0) == timedelta(seconds=2)
+    assert compute_retry_delay(3, 1, 3600, None, 0.0) == timedelta(seconds=2)
 
 
 def test_retry_after_extends_the_backoff_within_the_maximum() -> None:
-    assert delay_after(1, 1, 3600, timedelta(seconds=50), 1.0) == timedelta(seconds=50)
-    assert delay_after(1, 1, 3600, timedelta(days=50), 1.0) == timedelta(seconds=3600)
-    assert delay_after(9, 1, 3600, timedelta(seconds=1), 1.0) == timedelta(seconds=256)
+    assert compute_retry_delay(1, 1, 3600, timedelta(seconds=50), 1.0) == timedelta(seconds=50)
+    assert compute_retry_delay(1, 1, 3600, timedelta(days=50), 1.0) == timedelta(seconds=3600)
+    assert compute_retry_delay(9, 1, 3600, timedelta(seconds=1), 1.0) == timedelta(seconds=256)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +134,7 @@ async def test_open_circuit_allows_one_probe_at_a_time() -> None:
         assert not endpoint.is_open
         endpoint.record_failure(user_id, 0.0, 0.0)
     assert endpoint.is_open
-    async with endpoint.turn():
+    async with endpoint.acquire_turn():
         second = asyncio.create_task(_take(endpoint))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -143,7 +146,7 @@ async def test_open_circuit_allows_one_probe_at_a_time() -> None:
 
 async def test_success_closes_the_circuit_for_waiting_deliveries() -> None:
     endpoint = CircuitBreaker(4)
-    async with endpoint.turn():  # begun before the endpoint seemed to be down
+    async with endpoint.acquire_turn():  # begun before the endpoint seemed to be down
         for user_id in range(FAILING_USERS_MIN):
             endpoint.record_failure(user_id, 3600.0, 0.0)
         waiting = [asyncio.create_task(_take(endpoint)) for _ in range(3)]
@@ -172,7 +175,7 @@ async def test_endpoint_with_retry_after_gets_nothing_until_it_expires() -> None
 
 
 async def _take(endpoint: CircuitBreaker) -> None:
-    async with endpoint.turn():
+    async with endpoint.acquire_turn():
         pass
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from saldo.server.event_loop import ACCEPTED_AT_ONCE_MAX, Loop
+from saldo.server.event_loop import ACCEPTED_AT_ONCE_MAX, BacklogAcceptingLoop
 
 CONNECTIONS = 50
 TURNS = 3
@@ -45,5 +45,5 @@ async def _greeted_in_few_turns() -> int:
 
 def test_whole_backlog_is_accepted_in_one_turn() -> None:
     assert CONNECTIONS <= ACCEPTED_AT_ONCE_MAX
-    with asyncio.Runner(loop_factory=Loop) as runner:
+    with asyncio.Runner(loop_factory=BacklogAcceptingLoop) as runner:
         assert runner.run(_greeted_in_few_turns()) == CONNECTIONS

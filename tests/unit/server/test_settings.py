@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from saldo.settings.environment import COMMAND_NAMES, SettingsError, is_service_link
-from saldo.settings.model import SECTIONS, Settings, load, load_zone
+from saldo.settings.model import SECTIONS, Settings, load_settings, load_zone
 from saldo.settings.section import SettingsSection
 from saldo.settings.sections import process
 
@@ -56,7 +56,7 @@ def test_invalid_list_is_rejected(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(f"SALDO_{name}", value)
     with pytest.raises(SettingsError, match=rf"^SALDO_{name}=.{re.escape(value)}.: "):
-        load()
+        load_settings()
 
 
 def test_every_wrong_setting_is_named_at_once(
@@ -66,7 +66,7 @@ def test_every_wrong_setting_is_named_at_once(
     monkeypatch.setenv("SALDO_LANES", "0")
     monkeypatch.setenv("SALDO_TIMEZONE", "Nowhere")
     with pytest.raises(SettingsError, match=r"SALDO_TIMEZONE=.*SALDO_LANES=") as caught:
-        load()
+        load_settings()
     assert "\n" not in str(caught.value)
 
 
@@ -83,7 +83,7 @@ def test_a_wrong_value_that_may_hold_a_password_is_not_shown(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(f"SALDO_{name}", url)
     with pytest.raises(SettingsError, match=rf"SALDO_{name}=\(not shown\): ") as caught:
-        load()
+        load_settings()
     assert "secret" not in str(caught.value)
 
 
@@ -92,12 +92,12 @@ def test_tracing_without_its_packages_says_what_to_install(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SALDO_TRACING_URL", "http://127.0.0.1:4318/v1/traces")
-    assert load().tracing_url is not None
+    assert load_settings().tracing_url is not None
     monkeypatch.setattr(process, "TRACING_PACKAGES", ("opentelemetry.sdk", "not.there"))
     with pytest.raises(
         SettingsError, match=r"SALDO_TRACING_URL.*pip install 'saldo-ledger\[tracing\]'"
     ):
-        load()
+        load_settings()
 
 
 def test_the_environment_wins_over_the_file(
@@ -106,7 +106,7 @@ def test_the_environment_wins_over_the_file(
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".env").write_text("SALDO_PORT=9001\nSALDO_LANES=3\n")
     monkeypatch.setenv("SALDO_PORT", "9002")
-    settings = load()
+    settings = load_settings()
     assert (settings.port, settings.lanes) == (9002, 3)
 
 
@@ -131,7 +131,7 @@ def test_malformed_line_of_the_file_is_rejected(
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".env").write_text(text)
     with pytest.raises(SettingsError, match=expected) as caught:
-        load()
+        load_settings()
     assert "\n" not in str(caught.value)
 
 
@@ -140,10 +140,10 @@ def test_variables_of_other_programs_in_the_file_are_ignored(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".env").write_text("export COMPOSE_PROJECT_NAME=a\nSALDO_PORT=9001 # ours\n")
-    assert load().port == 9001
+    assert load_settings().port == 9001
 
 
-@pytest.mark.parametrize("function", [load, load_zone])
+@pytest.mark.parametrize("function", [load_settings, load_zone])
 @pytest.mark.parametrize(
     ("name", "named"),
     [
@@ -187,7 +187,7 @@ def test_variables_of_other_programs_are_ignored(
         for part, value in (("PROTO", "tcp"), ("PORT", "8000"), ("ADDR", "10.0.0.1")):
             monkeypatch.setenv(f"{service}_PORT_8000_TCP_{part}", value)
     # The link is not the port to listen on, and does not override the one in the file.
-    assert load().port == 9001
+    assert load_settings().port == 9001
 
 
 def test_no_setting_has_the_name_of_a_kubernetes_variable() -> None:
@@ -208,3 +208,14 @@ def test_the_zone_alone_is_read_from_the_file_and_the_environment_wins(
     monkeypatch.setenv("SALDO_TIMEZONE", "Nowhere/Land")
     with pytest.raises(SettingsError, match=r"SALDO_TIMEZONE='Nowhere/Land': .*IANA zone"):
         load_zone()
+
+
+@pytest.mark.parametrize("function", [load_settings, load_zone])
+def test_message_about_a_wrong_value_has_no_prefix_of_the_library(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, function: Callable[[], object]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SALDO_TIMEZONE", "X")
+    with pytest.raises(SettingsError, match=r"^SALDO_TIMEZONE='X': ") as caught:
+        function()
+    assert "Value error" not in str(caught.value)

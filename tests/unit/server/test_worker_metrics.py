@@ -15,8 +15,8 @@ import pytest
 from saldo.observability import worker_metrics
 
 HOLD = """
-from saldo.observability.worker_metrics import metrics_directory
-with metrics_directory():
+from saldo.observability.worker_metrics import create_metrics_directory
+with create_metrics_directory():
     print(flush=True)
     input()
 """
@@ -56,7 +56,7 @@ def test_a_directory_is_removed_after_its_service_was_killed_and_not_before(
         killed.kill()
         killed.wait()
         assert _find_files(directory) == both  # it had no time to remove it
-        with worker_metrics.metrics_directory():
+        with worker_metrics.create_metrics_directory():
             left = _find_files(directory)
             assert len(left & both) == 1
             assert len(left) == 2
@@ -74,6 +74,6 @@ def test_old_directory_without_a_lock_is_removed(directory: Path) -> None:
     (directory / "elsewhere").mkdir()
     os.utime(directory / "elsewhere", (0, 0))
     other.symlink_to(directory / "elsewhere")
-    worker_metrics.remove_left_over()
+    worker_metrics.remove_leftover_directories()
     assert _find_files(directory) == {new, other}
     assert (directory / "elsewhere").is_dir()

@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 
 from saldo.encoding.urls import parse_strict_url
 from saldo.settings.environment import SettingsError
-from saldo.settings.model import load
+from saldo.settings.model import load_settings
 from saldo.store.connections.parameters import (
     IGNORED_VALUES,
     IMPLEMENTED_HERE,
     OTHER_DRIVERS_PARAMETERS,
     PASSED_ON,
+    build_driver_options,
     check_connection_string,
-    driver_options,
 )
-from saldo.store.connections.url import hosts_of
+from saldo.store.connections.url import list_hosts
 from saldo.store.errors import ConfigurationError
 
 SECRET = "S3CR3T"
@@ -51,18 +51,18 @@ PLAIN = "postgresql://saldo:secret@db.example:6000/saldo"
     ],
 )
 def test_parameters_passed_to_the_driver(url: str, expected: str) -> None:
-    parts = driver_options(url).url.partition("?")[2].split("&")
+    parts = build_driver_options(url).url.partition("?")[2].split("&")
     assert set(expected.split("&")) <= set(parts)
     assert not {part.partition("=")[0] for part in parts} - PASSED_ON
 
 
 def test_parameters_handled_by_the_service() -> None:
-    found = driver_options(
+    found = build_driver_options(
         f"{PLAIN}?connect_timeout=3&keepalives=1&keepalives_idle=30&keepalives_interval=5&keepalives_count=2"
         "&tcp_user_timeout=4000&load_balance_hosts=random"
     )
     assert found.connect_seconds == 3
-    assert found.shuffled
+    assert found.shuffles_hosts
     assert found.socket_options == {
         "SO_KEEPALIVE": 1,
         "TCP_KEEPIDLE": 30,
@@ -154,14 +154,14 @@ def test_no_message_has_a_part_of_a_password(
     if setting.startswith("database"):
         try:
             named = check_connection_string(url)
-            driver_options(url)
+            build_driver_options(url)
         except ConfigurationError as error:
             assert SECRET not in str(error), url
             return
         assert SECRET in named["password"]
         others = {name: value for name, value in named.items() if name != "password"}
         assert SECRET not in str(others), url
-        assert SECRET not in str(hosts_of(url)), url
+        assert SECRET not in str(list_hosts(url)), url
     else:
         address = parse_strict_url(url)
         assert SECRET in address.account
@@ -172,7 +172,7 @@ def _load(setting: str, url: str) -> Any:
     others: dict[str, Any] = {}
     if setting == "jwt_jwks_url":
         others = {"jwt_issuer": "https://issuer.example", "jwt_audience": "saldo"}
-    return load(**{setting: url}, **others)
+    return load_settings(**{setting: url}, **others)
 
 
 @given(
@@ -185,7 +185,7 @@ def test_percent_encoded_password_is_decoded(password: str) -> None:
     assert check_connection_string(url)["password"] == password
     (written,) = (
         part
-        for part in driver_options(url).url.partition("?")[2].split("&")
+        for part in build_driver_options(url).url.partition("?")[2].split("&")
         if part.startswith("password=")
     )
     assert unquote(written.removeprefix("password=")) == password

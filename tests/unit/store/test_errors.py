@@ -13,7 +13,7 @@ from asyncpg.exceptions import _base
 
 from saldo.observability import logs
 from saldo.observability.logs import redact_rows
-from saldo.store.connections.url import first_line
+from saldo.store.connections.url import get_first_line
 from saldo.store.errors import (
     ConnectionLostError,
     OutcomeUncertainError,
@@ -163,7 +163,7 @@ def test_untranslated_database_errors_are_cut_from_the_log() -> None:
 
 def test_the_first_line_of_an_operators_error_has_no_row() -> None:
     error = psycopg.errors.CheckViolation(f"new row violates …\nDETAIL:  {ROW}")
-    assert SECRET not in first_line(error)
+    assert SECRET not in get_first_line(error)
 
 
 LIBRARIES = [
@@ -177,12 +177,12 @@ LIBRARIES = [
 
 
 def test_at_debug_level_no_library_writes_what_it_sends() -> None:
-    logs.set_up("debug", "json")
+    logs.configure_logging("debug", "json")
     assert logging.getLogger("saldo.store").isEnabledFor(logging.DEBUG)
     for name in LIBRARIES:
         assert not logging.getLogger(name).isEnabledFor(logging.DEBUG)
         assert logging.getLogger(name).isEnabledFor(logging.INFO)
-    logs.set_up("warning", "json")
+    logs.configure_logging("warning", "json")
     for name in [*LIBRARIES, "saldo.store"]:
         assert not logging.getLogger(name).isEnabledFor(logging.INFO)
 
@@ -191,7 +191,7 @@ def test_loggers_are_restored_after_a_command() -> None:
     root, ours = logging.getLogger(), logging.getLogger("saldo")
     levels = root.level, ours.level
     with restore_logging():
-        logs.set_up("debug", "json")
+        logs.configure_logging("debug", "json")
         (added,) = [each for each in root.handlers if type(each) is logging.StreamHandler]
         assert ours.level == logging.DEBUG
     assert added not in root.handlers

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 import saldo
-from saldo.ledger.model import Limits, TransactionRequest
+from saldo.ledger.model import LedgerLimits, TransactionRequest
 from saldo.store.errors import (
     ConnectionLostError,
     OutcomeUncertainError,
@@ -57,13 +57,13 @@ async def test_batch_that_fails_after_its_first_shard(
 ) -> None:
     requests = [TransactionRequest(uuid4(), user_id, 100, None) for user_id in (1, 2)]
     with pytest.raises(StoreError) as first:
-        await Poster(Distributed(0, sqlstate), Limits()).post(requests)
+        await Poster(Distributed(0, sqlstate), LedgerLimits()).post(requests)
     assert type(first.value) is kind
     with pytest.raises(StoreError) as second:
-        await Poster(Distributed(1, sqlstate), Limits()).post(requests)
+        await Poster(Distributed(1, sqlstate), LedgerLimits()).post(requests)
     lost = kind is ConnectionLostError
     assert type(second.value) is (ConnectionLostError if lost else OutcomeUncertainError)
-    assert len(await Poster(Distributed(2, sqlstate), Limits()).post(requests)) == 2
+    assert len(await Poster(Distributed(2, sqlstate), LedgerLimits()).post(requests)) == 2
 
 
 def test_no_driver_connection_sends_cancel_requests() -> None:

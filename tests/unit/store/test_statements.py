@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 
 STORE = Path(str(files("saldo.store")))
 SQL = STORE / "sql"
@@ -46,13 +46,13 @@ def test_every_variant_for_citus_belongs_to_a_statement() -> None:
 
 def test_distributed_ledger_gets_the_variant() -> None:
     variant = (SQL / "users" / "create.citus.sql").read_text("utf-8").strip()
-    assert statement("users/create", distributed=True) == variant
-    assert statement("users/create") != variant
+    assert load_statement("users/create", distributed=True) == variant
+    assert load_statement("users/create") != variant
 
 
 def test_statement_without_a_file_raises_an_error() -> None:
     with pytest.raises(FileNotFoundError):
-        statement("users/unknown")
+        load_statement("users/unknown")
 
 
 def _names(folder: Path) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from saldo.store.connections.url import find_unverified_hosts, format_url, hosts_of
+from saldo.store.connections.url import find_unverified_hosts, format_url, list_hosts
 from saldo.store.schema.roles import warn_about_unverified_tls
 
 
@@ -29,7 +29,7 @@ from saldo.store.schema.roles import warn_about_unverified_tls
     ],
 )
 def test_hosts_are_returned_in_order(url: str, expected: list[tuple[str, int]]) -> None:
-    assert hosts_of(url) == expected
+    assert list_hosts(url) == expected
 
 
 @pytest.mark.parametrize(

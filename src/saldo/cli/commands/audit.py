@@ -29,11 +29,11 @@ app = typer.Typer(
 @app.command()
 def status(json_: Json = False) -> None:
     """Show the progress of the audit and all known faults."""
-    settings = settings_module.load()
+    settings = settings_module.load_settings()
 
     async def read(database_url: str) -> tuple[AuditStatus, list[KnownFault]]:
         async with open_audit_store(settings, database_url) as audits:
-            return await audits.status(), await audits.faults()
+            return await audits.read_status(), await audits.list_faults()
 
     with Database(settings, beside_service=True, purpose=Purpose.READ) as database_url:
         found, faults = asyncio.run(read(database_url))
@@ -53,7 +53,7 @@ def status(json_: Json = False) -> None:
         f"{'active' if found.is_active else 'idle'}"
     )
     for each in faults:
-        print_line(_format_fault(each))
+        print_line(_format_known_fault(each))
     print_line(format_count(found.faults, "unacknowledged fault"))
 
 
@@ -76,11 +76,11 @@ def acknowledge(
     """
     if not 0 < len(why.strip()) <= WHY_LENGTH_MAX:
         raise ConfigurationError(f"--why: expected 1 to {WHY_LENGTH_MAX} characters")
-    settings = settings_module.load()
+    settings = settings_module.load_settings()
 
     async def write(database_url: str) -> bool:
         async with open_audit_store(settings, database_url) as audits:
-            return await audits.acknowledge(fault_id, why.strip())
+            return await audits.acknowledge_fault(fault_id, why.strip())
 
     with Database(settings, beside_service=True, purpose=Purpose.CHANGE) as database_url:
         done = asyncio.run(write(database_url))
@@ -92,9 +92,9 @@ def acknowledge(
     print_confirmation(f"fault {fault_id} is acknowledged", done_to, as_json=json_)
 
 
-def _format_fault(known: KnownFault) -> str:
-    seen = f"first {format_instant(known.first_found_at)}, found {format_count(known.times_found, 'time')}"
-    line = f"fault {known.id}: {known.fault} ({seen})"
-    if known.acknowledged_at is None:
+def _format_known_fault(fault: KnownFault) -> str:
+    times_found = f"first {format_instant(fault.first_found_at)}, found {format_count(fault.times_found, 'time')}"
+    line = f"fault {fault.id}: {fault.fault} ({times_found})"
+    if fault.acknowledged_at is None:
         return line
-    return f"{line}, acknowledged {format_instant(known.acknowledged_at)}: {known.acknowledged_why}"
+    return f"{line}, acknowledged {format_instant(fault.acknowledged_at)}: {fault.acknowledged_why}"

@@ -39,7 +39,7 @@ def backup(
         raise CommandError(
             f"{directory} already exists: choose a new directory for each backup", ExitCode.USAGE
         )
-    with _server(settings) as server:
+    with _provide_server(settings) as server:
         size_bytes = back_up(server, directory)
     print_confirmation(
         f"{directory}: backup of {settings.data_dir}, {size_bytes / 1e6:,.0f} MB, verified",
@@ -93,12 +93,12 @@ def restore(
     if not is_backup(backup):
         raise CommandError(f"{backup} is not a backup that `saldo backup` created", ExitCode.USAGE)
     recovery = Recovery(None if archive is None else archive.resolve(), until)
-    found = restore_backup(backup, data_dir, recovery)
+    restored = restore_backup(backup, data_dir, recovery)
     if json_:
-        print_json({"data_dir": str(data_dir)} | _counts(found.integrity))
+        print_json({"data_dir": str(data_dir)} | _counts_document(restored.integrity))
         return
     print_line(
-        f"{data_dir}: {_format_counts(found.integrity)}; every balance is the sum of the posted transactions"
+        f"{data_dir}: {_format_counts(restored.integrity)}; every balance is the sum of the posted transactions"
     )
     print_line(
         f"to use it, start the service with SALDO_DATA_DIR={data_dir}; then make a new backup"
@@ -121,14 +121,16 @@ def upgrade(
     """
     settings = _embedded_settings()
     done = upgrade_data(settings.data_dir, programs)
-    place = {"data_dir": str(settings.data_dir)}
+    data_dir = {"data_dir": str(settings.data_dir)}
     if done is None:
         line = f"{settings.data_dir}: the database already has the PostgreSQL of this version"
-        print_confirmation(line, place | {"upgraded": False}, as_json=json_)
+        print_confirmation(line, data_dir | {"upgraded": False}, as_json=json_)
         return
     if json_:
         versions = {"upgraded": True, "before": done.before, "after": done.after}
-        print_json(place | versions | {"kept": str(done.kept)} | _counts(done.integrity))
+        print_json(
+            data_dir | versions | {"kept": str(done.kept)} | _counts_document(done.integrity)
+        )
         return
     print_line(
         f"{settings.data_dir}: upgraded from PostgreSQL {done.before} to {done.after}, "
@@ -138,7 +140,7 @@ def upgrade(
 
 
 def _embedded_settings() -> Settings:
-    settings = settings_module.load()
+    settings = settings_module.load_settings()
     set_up_logging(settings)
     if settings.database_url is not None:
         raise ConfigurationError(
@@ -149,11 +151,11 @@ def _embedded_settings() -> Settings:
 
 
 @contextmanager
-def _server(settings: Settings) -> Iterator[EmbeddedServer]:
+def _provide_server(settings: Settings) -> Iterator[EmbeddedServer]:
     """Provide the database server. It is that of the running service, or else a server that is stopped when the block
     ends."""
     server = EmbeddedServer(settings.data_dir, archive_dir=settings.wal_archive_dir)
-    if server.attach():
+    if server.attach_to_running_server():
         yield server
         return
     if not server.cluster.exists():
@@ -165,15 +167,15 @@ def _server(settings: Settings) -> Iterator[EmbeddedServer]:
         server.stop()
 
 
-def _format_counts(audit: IntegrityReport) -> str:
-    last = audit.last_recorded_at
+def _format_counts(report: IntegrityReport) -> str:
+    last = report.last_recorded_at
     until = "" if last is None else f", the last recorded at {format_instant(last)}"
-    return f"{format_count(audit.users, 'user')}, {format_count(audit.entries, 'entry')}{until}"
+    return f"{format_count(report.users, 'user')}, {format_count(report.entries, 'entry')}{until}"
 
 
-def _counts(audit: IntegrityReport) -> dict[str, Any]:
+def _counts_document(report: IntegrityReport) -> dict[str, Any]:
     return {
-        "users": audit.users,
-        "entries": audit.entries,
-        "last_recorded_at": audit.last_recorded_at,
+        "users": report.users,
+        "entries": report.entries,
+        "last_recorded_at": report.last_recorded_at,
     }

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from saldo.cli.balance_plot import Point, draw_chart
+from saldo.cli.balance_plot import PlotPoint, draw_chart
 from saldo.cli.connection.service import (
     ConnectedService,
     Key,
@@ -19,7 +19,7 @@ from saldo.cli.connection.service import (
 )
 from saldo.cli.exit_codes import CommandError, ExitCode
 from saldo.cli.options import Json, UserId
-from saldo.cli.output import console, format_amount, print_json, print_line
+from saldo.cli.output import create_console, format_amount, print_json, print_line
 from saldo.cli.times import parse_optional_time
 
 PLOT_DAYS = 30
@@ -67,42 +67,42 @@ def balance(
             "--from and --to require --plot; use --date for the balance at one time", ExitCode.USAGE
         )
     moment = parse_optional_time("--date", date)
-    known = parse_optional_time("--known-at", known_at)
-    moments = _moments(since, until) if plot else []
+    known_time = parse_optional_time("--known-at", known_at)
+    moments = _chart_times(since, until) if plot else []
     with connect(ServiceOptions(url, key, key_file)) as service:
         if plot:
-            points = _points(service, user_id, moments, known)
+            points = _read_points(service, user_id, moments, known_time)
         else:
-            found = service.client.balance(user_id, date=moment, known_at=known)
+            balance_at_date = service.client.balance(user_id, date=moment, known_at=known_time)
     if not plot:
         if json_:
-            print_json(found)
+            print_json(balance_at_date)
         else:
-            print_line(format_amount(found.balance))
+            print_line(format_amount(balance_at_date.balance))
         return
     if json_:
         for point in points:
             print_json({"date": point.at, "balance": point.balance})
         return
-    for line in draw_chart(points, console().width):
+    for line in draw_chart(points, create_console().width):
         print_line(line)
 
 
-def _moments(since: str | None, until: str | None) -> list[datetime]:
+def _chart_times(since: str | None, until: str | None) -> list[datetime]:
     """Return the times to be drawn, at equal intervals."""
     end = parse_optional_time("--to", until) or datetime.now(UTC)
     begin = parse_optional_time("--from", since) or end - timedelta(days=PLOT_DAYS)
     if begin >= end:
         raise CommandError("--from must be before --to", ExitCode.USAGE)
-    count = max(2, min(console().width - 20, PLOT_COLUMNS_MAX))
+    count = max(2, min(create_console().width - 20, PLOT_COLUMNS_MAX))
     step = (end - begin) / (count - 1)
-    return [begin + step * place for place in range(count - 1)] + [end]
+    return [begin + step * index for index in range(count - 1)] + [end]
 
 
-def _points(
-    service: ConnectedService, user_id: int, moments: Sequence[datetime], known: datetime | None
-) -> list[Point]:
+def _read_points(
+    service: ConnectedService, user_id: int, times: Sequence[datetime], known_at: datetime | None
+) -> list[PlotPoint]:
     return [
-        Point(each, service.client.balance(user_id, date=each, known_at=known).balance)
-        for each in moments
+        PlotPoint(each, service.client.balance(user_id, date=each, known_at=known_at).balance)
+        for each in times
     ]

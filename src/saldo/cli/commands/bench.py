@@ -12,14 +12,14 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from saldo.cli.connection.child_service import child_service
+from saldo.cli.connection.child_service import run_child_service
 from saldo.cli.connection.service import Key, KeyFile, ServiceOptions, Url, connect
 from saldo.cli.exit_codes import CommandError, ExitCode
 from saldo.cli.options import Json
 from saldo.cli.output import print_json, print_note, print_table
 from saldo.cli.progress import show_progress
 from saldo.client.asynchronous.client import AsyncClient
-from saldo.lifecycle.tasks import running_task
+from saldo.lifecycle.tasks import run_task
 
 WARMUP_SECONDS = 1.0
 """Duration of the warm-up before each measurement of single requests, in seconds. The warm-up opens connections and
@@ -34,16 +34,16 @@ AMOUNT = 1
 
 
 @dataclass
-class Tally:
+class OperationCounter:
     """The number of operations that were answered so far. An operation is a single request or a line of the stream."""
 
     operations: int = 0
 
 
-class Measurement(NamedTuple):
+class LoadMeasurement(NamedTuple):
     """The result of one measurement. The latencies are those of single requests; for the stream they are None."""
 
-    what: str
+    operation: str
     per_second: float
     p50_ms: float | None
     p99_ms: float | None
@@ -85,8 +85,8 @@ def bench(
     else:
         with tempfile.TemporaryDirectory(prefix="saldo-bench-") as directory:
             print_note("saldo: starting a temporary service with an empty ledger")
-            apart = {"SALDO_DATA_DIR": f"{directory}/data", "SALDO_DATABASE_URL": ""}
-            with child_service(apart) as child:
+            child_environment = {"SALDO_DATA_DIR": f"{directory}/data", "SALDO_DATABASE_URL": ""}
+            with run_child_service(child_environment) as child:
                 figures = asyncio.run(_measure(child.url, child.key, seconds, connections, users))
     if json_:
         for each in figures:
@@ -96,10 +96,10 @@ def bench(
         ("operation", "per second", "p50, ms", "p99, ms"),
         [
             (
-                each.what,
+                each.operation,
                 f"{each.per_second:,.0f}",
-                _milliseconds(each.p50_ms),
-                _milliseconds(each.p99_ms),
+                _format_milliseconds(each.p50_ms),
+                _format_milliseconds(each.p99_ms),
             )
             for each in figures
         ],
@@ -108,33 +108,33 @@ def bench(
 
 async def _measure(
     url: str, key: str | None, seconds: float, connections: int, users: int
-) -> list[Measurement]:
-    tally = Tally()
+) -> list[LoadMeasurement]:
+    counter = OperationCounter()
     async with (
         AsyncClient(url, key=key) as client,
-        _show_progress(tally, 3 * seconds + 2 * WARMUP_SECONDS),
+        _show_progress(counter, 3 * seconds + 2 * WARMUP_SECONDS),
     ):
         run = time.time_ns()
         ids = [(await client.create_user(f"bench {run} {n}")).id for n in range(users)]
 
-        async def deposit(turn: int) -> None:
-            await client.deposit(ids[turn % users], AMOUNT)
+        async def deposit(index: int) -> None:
+            await client.deposit(ids[index % users], AMOUNT)
 
-        async def ask(turn: int) -> None:
-            await client.balance(ids[turn % users])
+        async def read_balance(index: int) -> None:
+            await client.balance(ids[index % users])
 
         single = await _measure_requests(
-            f"single deposits, {connections} concurrent", deposit, tally, seconds, connections
+            f"single deposits, {connections} concurrent", deposit, counter, seconds, connections
         )
-        stream = await _measure_stream(client, ids, tally, seconds)
-        asked = await _measure_requests(
-            f"balance reads, {connections} concurrent", ask, tally, seconds, connections
+        stream = await _measure_stream(client, ids, counter, seconds)
+        reads = await _measure_requests(
+            f"balance reads, {connections} concurrent", read_balance, counter, seconds, connections
         )
-        return [single, stream, asked]
+        return [single, stream, reads]
 
 
 @asynccontextmanager
-async def _show_progress(tally: Tally, seconds: float) -> AsyncIterator[None]:
+async def _show_progress(counter: OperationCounter, seconds: float) -> AsyncIterator[None]:
     """Show the progress of the measurements while the block runs. `seconds` is their expected total duration."""
     began = time.monotonic()
     with show_progress("measuring", unit="operations") as progress:
@@ -143,40 +143,45 @@ async def _show_progress(tally: Tally, seconds: float) -> AsyncIterator[None]:
             while True:
                 await asyncio.sleep(PROGRESS_SECONDS)
                 elapsed = round(time.monotonic() - began)
-                progress.show(tally.operations, elapsed, max(elapsed, round(seconds)))
+                progress.show(counter.operations, elapsed, max(elapsed, round(seconds)))
 
-        async with running_task(update(), name="progress"):
+        async with run_task(update(), name="progress"):
             yield
 
 
 async def _measure_requests(
-    what: str,
-    act: Callable[[int], Awaitable[None]],
-    tally: Tally,
+    operation: str,
+    send: Callable[[int], Awaitable[None]],
+    counter: OperationCounter,
     seconds: float,
     connections: int,
-) -> Measurement:
+) -> LoadMeasurement:
     begin = time.perf_counter() + WARMUP_SECONDS
     end = begin + seconds
-    taken: list[float] = []
+    durations: list[float] = []
 
-    async def work(turn: int) -> None:
+    async def work(index: int) -> None:
         while (now := time.perf_counter()) < end:
-            await act(turn)
-            tally.operations += 1
+            await send(index)
+            counter.operations += 1
             done = time.perf_counter()
-            turn += connections
+            index += connections
             if begin <= now and done <= end:
-                taken.append(done - now)
+                durations.append(done - now)
 
-    await asyncio.gather(*(work(turn) for turn in range(connections)))
-    taken.sort()
-    return Measurement(what, len(taken) / seconds, _quantile(taken, 0.5), _quantile(taken, 0.99))
+    await asyncio.gather(*(work(index) for index in range(connections)))
+    durations.sort()
+    return LoadMeasurement(
+        operation,
+        len(durations) / seconds,
+        _quantile_ms(durations, 0.5),
+        _quantile_ms(durations, 0.99),
+    )
 
 
 async def _measure_stream(
-    client: AsyncClient, ids: list[int], tally: Tally, seconds: float
-) -> Measurement:
+    client: AsyncClient, ids: list[int], counter: OperationCounter, seconds: float
+) -> LoadMeasurement:
     begin = time.perf_counter()
     sent = 0
     async with client.writer() as writer:
@@ -184,13 +189,13 @@ async def _measure_stream(
             for _ in range(100):
                 await writer.deposit(ids[sent % len(ids)], AMOUNT)
                 sent += 1
-                tally.operations += 1
-    return Measurement("deposits in a stream", sent / (time.perf_counter() - begin), None, None)
+                counter.operations += 1
+    return LoadMeasurement("deposits in a stream", sent / (time.perf_counter() - begin), None, None)
 
 
-def _quantile(ordered: list[float], part: float) -> float | None:
-    return 1000 * ordered[int(part * (len(ordered) - 1))] if ordered else None
+def _quantile_ms(ordered: list[float], share: float) -> float | None:
+    return 1000 * ordered[int(share * (len(ordered) - 1))] if ordered else None
 
 
-def _milliseconds(value: float | None) -> str:
+def _format_milliseconds(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"

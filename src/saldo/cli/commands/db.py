@@ -32,7 +32,7 @@ def migrate(json_: Json = False) -> None:
     The command also grants the service role its rights. `saldo serve` does the same when it starts. After this command,
     it can start without the owner's URL.
     """
-    settings = settings_module.load()
+    settings = settings_module.load_settings()
     set_up_logging(settings)
     with Database(settings, beside_service=True):
         print_confirmation(
@@ -55,8 +55,8 @@ def roles(
 
     The SQL also grants the roles their rights. The names come from the connection strings.
     """
-    settings = settings_module.load()
-    named = _roles_of(settings)
+    settings = settings_module.load_settings()
+    named = _role_manager(settings)
     names = {"owner": named.owner, "service": named.service}
     if not apply:
         if json_:
@@ -67,7 +67,7 @@ def roles(
     set_up_logging(settings)
     database = Database(settings, beside_service=True, purpose=Purpose.GRANT)
     with database:
-        named.apply(database.owner_url)
+        named.apply_to_database(database.owner_url)
     line = f"the role {named.service} has the rights that the service needs, and no others"
     print_confirmation(line, names | {"state": "granted"}, as_json=json_)
 
@@ -79,7 +79,7 @@ def distribute(json_: Json = False) -> None:
     SALDO_DATABASE_URL must be the connection string of the coordinator. Stop all other clients of the database first.
     The command copies the log, which takes time. Only a restore can undo it.
     """
-    settings = settings_module.load()
+    settings = settings_module.load_settings()
     set_up_logging(settings)
     if settings.database_url is None:
         raise ConfigurationError(
@@ -95,8 +95,10 @@ def distribute(json_: Json = False) -> None:
     print_confirmation(line, done._asdict(), as_json=json_)
 
 
-def _roles_of(settings: Settings) -> Roles:
+def _role_manager(settings: Settings) -> Roles:
     if settings.database_url is None:
         server = EmbeddedServer(settings.data_dir)
-        return Roles.of(server.owner_url, server.service_url)
-    return Roles.of(settings.database_owner_url or settings.database_url, settings.database_url)
+        return Roles.from_urls(server.owner_url, server.service_url)
+    return Roles.from_urls(
+        settings.database_owner_url or settings.database_url, settings.database_url
+    )

@@ -95,26 +95,29 @@ def _post(
         user_id,
         amount,
         timestamp=parse_optional_time("--timestamp", timestamp),
-        uuid=None if uuid is None else _uuid(uuid),
+        uuid=None if uuid is None else _parse_uuid(uuid),
     )
     with connect(target, timeout_seconds=timeout_seconds) as service:
         try:
-            done = service.client.post(request)
+            transaction = service.client.post(request)
         except RefusedError as error:
             if as_json:
                 print_json(error.details)
             raise CommandError(f"{error} The uuid is {request.uuid}.") from None
     if as_json:
-        print_json(done)
+        print_json(transaction)
         return
-    again = " (already posted before; this is the original result)" if done.replayed else ""
-    verb = "deposited" if done.type == "DEPOSIT" else "withdrew"
+    replay_note = (
+        " (already posted before; this is the original result)" if transaction.replayed else ""
+    )
+    verb = "deposited" if transaction.type == "DEPOSIT" else "withdrew"
     print_line(
-        f"{verb} {format_amount(done.amount)}, balance {format_amount(done.balance)}, uuid {done.uuid}{again}"
+        f"{verb} {format_amount(transaction.amount)}, balance {format_amount(transaction.balance)}, "
+        f"uuid {transaction.uuid}{replay_note}"
     )
 
 
-def _uuid(text: str) -> UUID:
+def _parse_uuid(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:

@@ -26,17 +26,17 @@ from saldo.cli.exporting.sources import (
     ExportFilter,
     ExportPart,
     ExportPosition,
-    read_log,
-    read_user,
+    read_log_parts,
+    read_user_parts,
 )
-from saldo.cli.exporting.writers import encode_lines, header_row, make_parquet
+from saldo.cli.exporting.writers import convert_to_parquet, encode_header, encode_lines
+from saldo.cli.file_formats import Format, detect_format, import_pyarrow
 from saldo.cli.importing.prefetch import prefetch
 from saldo.cli.options import Json, Since, Until
 from saldo.cli.output import format_count, print_json, print_line, print_note
-from saldo.cli.private_files import create_or_replace, write_atomically
-from saldo.cli.private_files import open_existing as open_kept
+from saldo.cli.private_files import create_or_replace_file, write_atomically
+from saldo.cli.private_files import open_existing_file as open_kept
 from saldo.cli.progress import ProgressDisplay, show_progress
-from saldo.cli.row_files import Format, detect_format, import_pyarrow
 from saldo.cli.signals import StopRequest, handle_stop_signals
 from saldo.cli.state_file import read_state, sibling_path, write_state
 from saldo.cli.times import parse_time_range
@@ -118,8 +118,8 @@ def export(
     is complete. The key must have access to all users, unless --user is given.
     """
     to_stdout = str(file) == "-"
-    written = format_ or Format.CSV if to_stdout else detect_format(file, format_)
-    if written is Format.PARQUET:
+    file_format = format_ or Format.CSV if to_stdout else detect_format(file, format_)
+    if file_format is Format.PARQUET:
         import_pyarrow("pyarrow.parquet")
         if to_stdout:
             raise CommandError(
@@ -132,26 +132,28 @@ def export(
         raise CommandError(
             f"can't write {file}: the directory {file.parent} does not exist", ExitCode.USAGE
         )
-    wanted = ExportFilter(
+    export_filter = ExportFilter(
         posted,
         *parse_time_range("--from", since, "--to", until),
         *parse_time_range("--recorded-from", recorded_from, "--recorded-to", recorded_to),
     )
-    names = _columns(columns)
+    names = _parse_columns(columns)
     began = time.monotonic()
     with (
         connect(ServiceOptions(url, key, key_file), timeout_seconds=patience) as service,
         handle_stop_signals() as stop,
     ):
         if to_stdout:
-            sys.stdout.buffer.write(header_row(written, names))
-            for part in prefetch(_parts(service, user, wanted, ExportPosition())):
+            sys.stdout.buffer.write(encode_header(file_format, names))
+            for part in prefetch(_read_parts(service, user, export_filter, ExportPosition())):
                 if stop.is_requested:
                     raise CommandError("interrupted", ExitCode.INTERRUPTED)
-                sys.stdout.buffer.write(encode_lines(written, names, wanted.apply(part.lines)))
+                sys.stdout.buffer.write(
+                    encode_lines(file_format, names, export_filter.apply(part.lines))
+                )
             sys.stdout.buffer.flush()
             return
-        rows = ExportRun(file, written, names, user, wanted, service, stop).run()
+        rows = ExportRun(file, file_format, names, user, export_filter, service, stop).run()
     seconds = time.monotonic() - began
     if json_:
         print_json({"file": str(file), "rows": rows, "seconds": round(seconds, 3)})
@@ -171,7 +173,7 @@ class ExportRun:
         format_: Format,
         columns: tuple[str, ...],
         user_id: int | None,
-        wanted: ExportFilter,
+        export_filter: ExportFilter,
         service: ConnectedService,
         stop: StopRequest,
     ) -> None:
@@ -179,25 +181,25 @@ class ExportRun:
         self._format = format_
         self._columns = columns
         self._user_id = user_id
-        self._wanted = wanted
+        self._filter = export_filter
         self._service = service
         self._stop = stop
-        self._part = sibling_path(path, ".part")
+        self._part_path = sibling_path(path, ".part")
         self._state_path = sibling_path(path, ".export.json")
-        options = repr((format_, columns, user_id, wanted))
+        options = repr((format_, columns, user_id, export_filter))
         self._state = ExportState(options, service.name, ExportPosition(), 0, 0, DECIMALS_DEFAULT)
 
     def run(self) -> int:
         """Write the rows that earlier runs have not written, give the file its final name, and return the number of all
         its rows."""
         try:
-            with self._open() as file:
-                self._fetch(file)
-                _flush(file)
+            with self._open_part_file() as file:
+                self._fetch_rows(file)
+                _flush_to_disk(file)
             if self._format is Format.PARQUET:
-                self._convert()
+                self._convert_to_parquet()
             else:
-                self._part.replace(self._path)
+                self._part_path.replace(self._path)
         except OSError as error:
             raise CommandError(
                 f"can't write {error.filename or self._path}: {error.strerror}"
@@ -205,42 +207,42 @@ class ExportRun:
         self._state_path.unlink(missing_ok=True)
         return self._state.rows
 
-    def _open(self) -> BinaryIO:
-        kept = read_state(self._state_path, ExportState)
-        ours = self._state
+    def _open_part_file(self) -> BinaryIO:
+        earlier_state = read_state(self._state_path, ExportState)
+        new_state = self._state
         # An export of one user can't be continued, because the list is read from its newest transaction on.
         if (
-            kept is not None
+            earlier_state is not None
             and self._user_id is None
-            and (kept.wanted, kept.target) == (ours.wanted, ours.target)
-            and self._part.exists()
-            and self._part.stat().st_size >= kept.size
+            and (earlier_state.wanted, earlier_state.target) == (new_state.wanted, new_state.target)
+            and self._part_path.exists()
+            and self._part_path.stat().st_size >= earlier_state.size
         ):
-            self._state = kept
+            self._state = earlier_state
             print_note(
-                f"saldo: continuing the interrupted export after {format_count(kept.rows, 'row')}"
+                f"saldo: continuing the interrupted export after {format_count(earlier_state.rows, 'row')}"
             )
-            kept_part = open_kept(self._part)
-            kept_part.truncate(kept.size)
-            kept_part.seek(kept.size)
+            kept_part = open_kept(self._part_path)
+            kept_part.truncate(earlier_state.size)
+            kept_part.seek(earlier_state.size)
             return kept_part
-        part = create_or_replace(self._part)
-        ours.size = part.write(header_row(self._format, self._columns))
+        part = create_or_replace_file(self._part_path)
+        new_state.size = part.write(encode_header(self._format, self._columns))
         return part
 
-    def _fetch(self, file: BinaryIO) -> None:
+    def _fetch_rows(self, file: BinaryIO) -> None:
         state = self._state
-        kept_at = time.monotonic()
-        parts = _parts(self._service, self._user_id, self._wanted, state.place)
+        saved_at = time.monotonic()
+        parts = _read_parts(self._service, self._user_id, self._filter, state.place)
         with show_progress("exporting", count=state.rows) as progress:
             for part in prefetch(parts):
-                lines = self._wanted.apply(part.lines)
+                lines = self._filter.apply(part.lines)
                 state.size += file.write(encode_lines(self._format, self._columns, lines))
                 state.rows += len(lines)
-                state.place = part.place
+                state.place = part.position
                 if lines:
                     state.decimals = len(lines[0].amount.partition(".")[2])
-                self._show(progress, part)
+                self._show_progress(progress, part)
                 if self._stop.is_requested:
                     self._save_state(file)
                     after = (
@@ -250,51 +252,54 @@ class ExportRun:
                         f"interrupted after {format_count(state.rows, 'row')}; repeat the same command {after}",
                         ExitCode.INTERRUPTED,
                     )
-                if time.monotonic() > kept_at + STATE_SECONDS:
+                if time.monotonic() > saved_at + STATE_SECONDS:
                     self._save_state(file)
-                    kept_at = time.monotonic()
+                    saved_at = time.monotonic()
 
-    def _show(self, progress: ProgressDisplay, part: ExportPart) -> None:
+    def _show_progress(self, progress: ProgressDisplay, part: ExportPart) -> None:
         # The number of the shard shows the progress, because users are distributed evenly over the shards.
-        progress.show(self._state.rows, part.place.shard, SHARDS)
+        progress.show(self._state.rows, part.position.shard, SHARDS)
 
     def _save_state(self, file: BinaryIO) -> None:
-        _flush(file)
+        _flush_to_disk(file)
         write_state(self._state_path, self._state)
 
-    def _convert(self) -> None:
+    def _convert_to_parquet(self) -> None:
         """Convert the fetched lines to Parquet."""
         with show_progress("writing Parquet") as progress, write_atomically(self._path) as target:
-            make_parquet(
-                self._part,
+            convert_to_parquet(
+                self._part_path,
                 target,
                 self._columns,
                 self._state.decimals,
                 lambda rows: progress.show(rows, rows, self._state.rows),
             )
-        self._part.unlink()
+        self._part_path.unlink()
 
 
-def _flush(file: BinaryIO) -> None:
+def _flush_to_disk(file: BinaryIO) -> None:
     """Flush the file to the disk. After a power loss it must contain all rows that the state file counts. Under its
     final name it must be complete."""
     file.flush()
     os.fsync(file.fileno())
 
 
-def _parts(
-    service: ConnectedService, user_id: int | None, wanted: ExportFilter, place: ExportPosition
+def _read_parts(
+    service: ConnectedService,
+    user_id: int | None,
+    export_filter: ExportFilter,
+    position: ExportPosition,
 ) -> Iterator[ExportPart]:
     if user_id is None:
-        return read_log(service.connection, place)
-    return read_user(service.connection, user_id, wanted)
+        return read_log_parts(service.connection, position)
+    return read_user_parts(service.connection, user_id, export_filter)
 
 
-def _columns(given: str | None) -> tuple[str, ...]:
-    names = COLUMNS if given is None else tuple(name.strip() for name in given.split(","))
+def _parse_columns(option: str | None) -> tuple[str, ...]:
+    names = COLUMNS if option is None else tuple(name.strip() for name in option.split(","))
     if len(set(names)) != len(names) or not set(names) <= set(COLUMNS):
         raise CommandError(
-            f"--columns {given!r}: expected different names out of {','.join(COLUMNS)}",
+            f"--columns {option!r}: expected different names out of {','.join(COLUMNS)}",
             ExitCode.USAGE,
         )
     return names

@@ -20,29 +20,28 @@ from saldo.cli.connection.service import (
     connect,
 )
 from saldo.cli.exit_codes import CommandError, ExitCode
+from saldo.cli.file_formats import Format, detect_format
 from saldo.cli.importing.bulk_sender import BulkSender
 from saldo.cli.importing.dry_run import DryRun
 from saldo.cli.importing.paths import ImportPaths, import_paths
 from saldo.cli.importing.prefetch import prefetch
 from saldo.cli.importing.rejects_file import EMPTY_SHA256, RejectsFile, hash_file
-from saldo.cli.importing.row_counts import RowCounts, Summary, count_posted
+from saldo.cli.importing.row_counts import ImportSummary, RowCounts, count_posted
 from saldo.cli.importing.row_mapping import InvalidRowError, RowMapper, parse_mapping
+from saldo.cli.importing.row_readers import (
+    Row,
+    RowFile,
+    UnreadableRowsError,
+    detect_delimiter,
+    open_row_file,
+)
 from saldo.cli.importing.source_file import SourceFile, read_rows
 from saldo.cli.options import Json
 from saldo.cli.output import print_note
 from saldo.cli.progress import show_progress
-from saldo.cli.row_files import (
-    Format,
-    Row,
-    RowFile,
-    UnreadableError,
-    detect_delimiter,
-    detect_format,
-    open_table,
-)
 from saldo.cli.signals import StopRequest, handle_stop_signals
 from saldo.cli.state_file import FileIdentity, hold_lock, read_state, write_state
-from saldo.cli.times import zone
+from saldo.cli.times import load_zone
 from saldo.client.batch import Item
 from saldo.client.errors import RefusedError, SaldoError
 from saldo.client.models import Posted
@@ -70,11 +69,11 @@ class ImportState(msgspec.Struct):
     counts: RowCounts
 
 
-class Chunk(NamedTuple):
+class RowChunk(NamedTuple):
     """Consecutive rows of the file, divided into valid rows, which can be sent, and invalid ones."""
 
     items: list[Item[Row]]
-    bad: list[tuple[Row, str]]
+    invalid_rows: list[tuple[Row, str]]
     position: int
 
 
@@ -187,11 +186,11 @@ def import_(
                 run = ImportRun(source, files, service, stop)
                 try:
                     counts = run.run(resume=resume)
-                except UnreadableRestError as error:
+                except UnreadableRemainderError as error:
                     counts, stopped = run.counts, str(error)
         rejects = files.rejects if counts.refused + counts.invalid else None
         before = run.rows_before
-    summary = Summary(counts, before, rejects, time.monotonic() - began, stopped)
+    summary = ImportSummary(counts, before, rejects, time.monotonic() - began, stopped)
     summary.print(dry_run=dry_run, as_json=json_)
     if stopped is not None:
         raise CommandError(stopped)
@@ -199,7 +198,7 @@ def import_(
         raise typer.Exit(ExitCode.REFUSED)
 
 
-class UnreadableRestError(Exception):
+class UnreadableRemainderError(Exception):
     """The rest of the file can't be read. The rows before it are posted. The message contains both facts."""
 
 
@@ -220,7 +219,7 @@ class ImportRun:
         self._sender = BulkSender(service.connection, stop)
         self._state = ImportState(
             source.identity(),
-            repr((source.format, source.delimiter, source.meaning, str(zone()))),
+            repr((source.format, source.delimiter, source.meaning, str(load_zone()))),
             service.name,
             0,
             EMPTY_SHA256,
@@ -244,26 +243,26 @@ class ImportRun:
         if resume:
             self._resume()
         state = self._state
-        wanted = list(source.meaning.columns.values())
+        field_columns = list(source.meaning.columns.values())
         with (
-            open_table(source.path, source.format, source.delimiter, wanted) as table,
+            open_row_file(source.path, source.format, source.delimiter, field_columns) as table,
             show_progress("importing", count=state.counts.rows) as progress,
         ):
             reader = RowMapper(
-                source.meaning, table.columns, headed=source.format is not Format.NDJSON
+                source.meaning, table.columns, has_header=source.format is not Format.NDJSON
             )
             delimiter = source.delimiter if source.format is Format.CSV else ","
             with RejectsFile(
                 self._files.rejects, reader.rejected_columns, delimiter, state.rejects_bytes
             ) as rejects:
                 try:
-                    for chunk in prefetch(_chunks(table, reader, state.counts.rows)):
-                        self._post(chunk, reader, rejects)
+                    for chunk in prefetch(_read_chunks(table, reader, state.counts.rows)):
+                        self._post_chunk(chunk, reader, rejects)
                         progress.show(state.counts.rows, chunk.position, table.total)
                         if self._stop.is_requested:
-                            raise self._interruption()
-                except UnreadableError as error:
-                    raise UnreadableRestError(
+                            raise self._interruption_error()
+                except UnreadableRowsError as error:
+                    raise UnreadableRemainderError(
                         f"{source.path}: {error}. {self._progress_text()}, and the rest of the file was not read. "
                         "Correct the file and repeat the same command; posted rows are not posted again"
                         f"{self._rejected_text()}"
@@ -272,40 +271,49 @@ class ImportRun:
         return state.counts
 
     def _resume(self) -> None:
-        kept = read_state(self._files.state, ImportState)
-        if kept is None:
+        earlier_state = read_state(self._files.state, ImportState)
+        if earlier_state is None:
             if self._files.state.exists():  # perhaps another version has written it
                 self._note_restart(f"can't read {self._files.state}")
             return
-        ours = self._state
-        if (kept.file, kept.meaning, kept.target) != (ours.file, ours.meaning, ours.target):
+        new_state = self._state
+        if (earlier_state.file, earlier_state.meaning, earlier_state.target) != (
+            new_state.file,
+            new_state.meaning,
+            new_state.target,
+        ):
             self._note_restart(
                 f"{self._files.state} belongs to an import of another file, to another service or with other options"
             )
             return
-        if hash_file(self._files.rejects, kept.rejects_bytes) != kept.rejects_sha256:
+        if (
+            hash_file(self._files.rejects, earlier_state.rejects_bytes)
+            != earlier_state.rejects_sha256
+        ):
             self._note_restart(f"{self._files.rejects} was changed")
             return
-        self._state = kept
-        self.rows_before = kept.counts.rows
-        print_note(f"saldo: continuing the interrupted import after row {kept.counts.rows:,}")
-
-    @staticmethod
-    def _note_restart(why: str) -> None:
+        self._state = earlier_state
+        self.rows_before = earlier_state.counts.rows
         print_note(
-            f"saldo: {why}, so the import starts at the first row; posted rows are not posted again"
+            f"saldo: continuing the interrupted import after row {earlier_state.counts.rows:,}"
         )
 
-    def _post(self, chunk: Chunk, reader: RowMapper, rejects: RejectsFile) -> None:
+    @staticmethod
+    def _note_restart(reason: str) -> None:
+        print_note(
+            f"saldo: {reason}, so the import starts at the first row; posted rows are not posted again"
+        )
+
+    def _post_chunk(self, chunk: RowChunk, reader: RowMapper, rejects: RejectsFile) -> None:
         try:
             settled = self._sender.post(chunk.items) if chunk.items else []
         except KeyboardInterrupt:
-            raise self._interruption() from None
+            raise self._interruption_error() from None
         except SaldoError as error:
             print_note(f"saldo: {self._progress_text()}; repeat the same command to continue")
             raise error from None
         counts = self._state.counts
-        rejected = list(chunk.bad)
+        rejected = list(chunk.invalid_rows)
         requests = {id(item.future): item.request for item in chunk.items}
         for row, outcome in settled:
             if isinstance(outcome, Posted):
@@ -316,8 +324,8 @@ class ImportRun:
             else:
                 counts.invalid += 1
                 rejected.append((row, str(outcome)))
-        counts.invalid += len(chunk.bad)
-        counts.rows += len(chunk.items) + len(chunk.bad)
+        counts.invalid += len(chunk.invalid_rows)
+        counts.rows += len(chunk.items) + len(chunk.invalid_rows)
         rejected.sort(key=lambda each: each[0].number)
         rejects.write(
             [(str(row.line), reason, *reader.rejected_values(row)) for row, reason in rejected]
@@ -326,7 +334,7 @@ class ImportRun:
         self._state.rejects_sha256 = rejects.sha256
         write_state(self._files.state, self._state)
 
-    def _interruption(self) -> CommandError:
+    def _interruption_error(self) -> CommandError:
         return CommandError(
             f"interrupted: {self._progress_text()}; repeat the same command to continue",
             ExitCode.INTERRUPTED,
@@ -341,15 +349,15 @@ class ImportRun:
         return f"{self._state.counts.rows:,} rows were processed"
 
 
-def _chunks(table: RowFile, reader: RowMapper, done: int) -> Iterator[Chunk]:
-    rows = islice(read_rows(table, reader), done, None)
-    unreadable: UnreadableError | None = None
+def _read_chunks(table: RowFile, reader: RowMapper, skipped_rows: int) -> Iterator[RowChunk]:
+    rows = islice(read_rows(table, reader), skipped_rows, None)
+    unreadable: UnreadableRowsError | None = None
     while unreadable is None:
         some: list[Row] = []
         try:
             for row in islice(rows, CHUNK_ROWS):
                 some.append(row)  # noqa: PERF402 - the rows before an unreadable one are kept
-        except UnreadableError as error:
+        except UnreadableRowsError as error:
             unreadable = error
         if not some:
             break
@@ -360,6 +368,6 @@ def _chunks(table: RowFile, reader: RowMapper, done: int) -> Iterator[Chunk]:
                 items.append(Item(reader.request(row), row))
             except InvalidRowError as error:
                 bad.append((row, str(error)))
-        yield Chunk(items, bad, table.position())
+        yield RowChunk(items, bad, table.position())
     if unreadable is not None:  # the rows before the unreadable one are posted first
         raise unreadable

@@ -18,8 +18,8 @@ from saldo.cli.options import Json
 from saldo.cli.output import print_confirmation, print_json, print_line, print_table
 from saldo.cli.times import parse_optional_time
 from saldo.ledger.instants import format_instant
-from saldo.parsing.faults import InvalidError
-from saldo.parsing.keys import key_parser_options, read_new_key
+from saldo.parsing.faults import InvalidRequestError
+from saldo.parsing.keys import create_key_parser_options, parse_new_key_fields
 from saldo.settings import model as settings_module
 from saldo.store.errors import ConfigurationError
 from saldo.store.keys import Key, TooManyKeysError
@@ -65,7 +65,7 @@ def create(
 
     The key is printed once and can't be shown again, because only its hash is stored.
     """
-    settings = settings_module.load()
+    settings = settings_module.load_settings()
     expires = parse_optional_time("--expires-at", expires_at)
     fields = {
         "name": name,
@@ -75,8 +75,8 @@ def create(
         "expires_at": None if expires is None else format_instant(expires),
     }
     try:
-        wanted = read_new_key(fields, key_parser_options(settings))
-    except InvalidError as error:
+        new_key = parse_new_key_fields(fields, create_key_parser_options(settings))
+    except InvalidRequestError as error:
         raise ConfigurationError(str(error)) from None
     secret = generate_secret()
     try:
@@ -84,7 +84,7 @@ def create(
             settings,
             open_key_store,
             lambda keys: keys.create(
-                wanted, hash_secret(secret.encode()), keys_max=settings.keys_max
+                new_key, hash_secret(secret.encode()), keys_max=settings.keys_max
             ),
         )
     except TooManyKeysError:
@@ -98,7 +98,7 @@ def create(
 def list_(json_: Json = False) -> None:
     """List all API keys, including revoked and expired ones."""
     found = query_database(
-        settings_module.load(),
+        settings_module.load_settings(),
         open_key_store,
         lambda keys: keys.page(after_id=0, limit=ROWS_MAX),
         read_only=True,
@@ -116,7 +116,7 @@ def list_(json_: Json = False) -> None:
             "any" if key.networks is None else ", ".join(key.networks),
             _format_time(key.created_at),
             _format_time(key.expires_at),
-            _state(key),
+            _describe_state(key),
         )
         for key in found
     ]
@@ -132,10 +132,10 @@ def revoke(key_id: KeyId, json_: Json = False) -> None:
 
     Running services reject it after SALDO_KEYS_REFRESH_SECONDS at the latest.
     """
-    settings = settings_module.load()
+    settings = settings_module.load_settings()
     if not query_database(settings, open_key_store, lambda keys: keys.revoke(key_id)):
         if query_database(settings, open_key_store, lambda keys: keys.get(key_id)) is None:
-            raise _unknown(key_id)
+            raise _unknown_key_error(key_id)
         raise ConfigurationError(f"key {key_id} is already revoked")
     print_confirmation(
         f"key {key_id} is revoked", {"id": key_id, "state": "revoked"}, as_json=json_
@@ -159,7 +159,7 @@ def rotate(
 
     The new key is printed once. The old key remains valid for --overlap-seconds.
     """
-    settings = settings_module.load()
+    settings = settings_module.load_settings()
     seconds = settings.key_overlap_seconds if overlap_seconds is None else overlap_seconds
     secret = generate_secret()
     digest, overlap = hash_secret(secret.encode()), timedelta(seconds=seconds)
@@ -168,7 +168,7 @@ def rotate(
     )
     if new_id is None:
         if query_database(settings, open_key_store, lambda keys: keys.get(key_id)) is None:
-            raise _unknown(key_id)
+            raise _unknown_key_error(key_id)
         raise ConfigurationError(
             f"key {key_id} can't be rotated, because it was revoked, has expired, or was already rotated"
         )
@@ -183,7 +183,7 @@ def _print_key(key_id: int, secret: str, *, as_json: bool) -> None:
     print_line(f"key {key_id}: {secret}")
 
 
-def _state(key: Key) -> str:
+def _describe_state(key: Key) -> str:
     if key.revoked_at is not None:
         return "revoked"
     if not key.valid:
@@ -191,7 +191,7 @@ def _state(key: Key) -> str:
     return "valid" if key.replaced_by is None else f"valid, replaced by {key.replaced_by}"
 
 
-def _unknown(key_id: int) -> ConfigurationError:
+def _unknown_key_error(key_id: int) -> ConfigurationError:
     return ConfigurationError(f"there is no key {key_id}; `saldo keys list` lists all keys")
 
 

@@ -10,7 +10,12 @@ import typer
 
 from saldo.bootstrap.database import Database, Purpose
 from saldo.bootstrap.logging_setup import set_up_logging
-from saldo.bootstrap.relay import PositionBeyondHeadError, RewindTarget, rewind_sink, sinks_status
+from saldo.bootstrap.relay import (
+    PositionBeyondHeadError,
+    RewindTarget,
+    read_sink_status,
+    rewind_sink,
+)
 from saldo.cli.exit_codes import CommandError
 from saldo.cli.options import Json
 from saldo.cli.output import print_confirmation, print_json, print_table
@@ -36,7 +41,7 @@ def relay(context: typer.Context) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    settings = settings_module.load()
+    settings = settings_module.load_settings()
     set_up_logging(settings)
     refuse_root(settings)
     with Database(settings) as database_url:
@@ -47,11 +52,11 @@ def relay(context: typer.Context) -> None:
 @app.command()
 def status(json_: Json = False) -> None:
     """Show the progress and the lag of every sink."""
-    settings = settings_module.load()
+    settings = settings_module.load_settings()
     with Database(settings, beside_service=True, purpose=Purpose.READ) as database_url:
-        found = asyncio.run(sinks_status(settings, database_url))
+        statuses = asyncio.run(read_sink_status(settings, database_url))
     if json_:
-        for sink in found:
+        for sink in statuses:
             print_json(asdict(sink))
         return
     rows = [
@@ -66,7 +71,7 @@ def status(json_: Json = False) -> None:
             if sink.last_failure_at
             else "",
         )
-        for sink in found
+        for sink in statuses
     ]
     columns = ("sink", "active", "published", "unrouted", "behind", "seconds", "last failure")
     print_table(columns, rows)
@@ -88,8 +93,8 @@ def rewind(
 
     Events after that position are published again. With --to now, all events so far are skipped.
     """
-    settings = settings_module.load()
-    target = _target(to)
+    settings = settings_module.load_settings()
+    target = _parse_target(to)
     with Database(settings, beside_service=True, purpose=Purpose.CHANGE) as database_url:
         try:
             asyncio.run(rewind_sink(settings, database_url, sink, target))
@@ -102,7 +107,7 @@ def rewind(
     print_confirmation(f"{sink} continues from {to}", {"sink": sink, "to": to}, as_json=json_)
 
 
-def _target(to: str) -> RewindTarget:
+def _parse_target(to: str) -> RewindTarget:
     if to == "start":
         return "start"
     if to == "now":

@@ -14,7 +14,7 @@ from saldo.bootstrap.database import Database
 from saldo.bootstrap.logging_setup import set_up_logging
 from saldo.cli.connection.service_url_file import announce_url
 from saldo.cli.root_account import refuse_root, warn_of_root
-from saldo.server.http_server import bind, serve_until_stopped
+from saldo.server.http_server import bind_socket, serve_until_stopped
 from saldo.server.relay_process import RelayProcess
 from saldo.server.tls import Certificates
 from saldo.settings import model as settings_module
@@ -43,7 +43,7 @@ def serve(
 
     Settings are read from the environment and from .env; .env.sample lists all of them.
     """
-    settings = settings_module.load(
+    settings = settings_module.load_settings(
         host=host, port=port, workers=workers, insecure=insecure, as_root=as_root
     )
     set_up_logging(settings)
@@ -51,8 +51,8 @@ def serve(
     refuse_root(settings)
     # This precedes the start of the database, so that a port in use and an invalid certificate are reported
     # immediately.
-    certificates = Certificates.of(settings)
-    listening = bind(settings.host, settings.port)
+    certificates = Certificates.from_settings(settings)
+    listening = bind_socket(settings.host, settings.port)
     with Database(settings) as database_url:
         require_keys_unless_loopback(settings, database_url, listening.getsockname()[0])
         # The warning follows everything that can abort the start, because an aborted start prints one line only.

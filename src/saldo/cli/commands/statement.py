@@ -19,7 +19,7 @@ from saldo.cli.connection.service import Key, KeyFile, ServiceOptions, Url, conn
 from saldo.cli.exit_codes import CommandError, ExitCode
 from saldo.cli.options import Json, UserId
 from saldo.cli.output import (
-    console,
+    create_console,
     format_amount,
     format_count,
     format_value,
@@ -27,8 +27,8 @@ from saldo.cli.output import (
     print_line,
 )
 from saldo.cli.private_files import write_atomically
-from saldo.cli.statements.account_statement import Period, Statement, read_statement
-from saldo.cli.times import format_time, parse_optional_time, parse_time_option, zone
+from saldo.cli.statements.account_statement import AccountStatement, StatementPeriod, read_statement
+from saldo.cli.times import format_time, load_zone, parse_optional_time, parse_time_option
 from saldo.ledger.instants import format_instant
 
 
@@ -96,49 +96,51 @@ def statement(
     zone.
     """
     form = _select_format(format_, output, as_json=json_)
-    period = _period(month, since, until)
+    period = _parse_period(month, since, until)
     if form is StatementFormat.PDF:
         from saldo.cli.statements.pdf import check_installed  # noqa: PLC0415 - the package is an extra
 
         check_installed()
-    known = parse_optional_time("--known-at", known_at)
+    known_time = parse_optional_time("--known-at", known_at)
     with connect(ServiceOptions(url, key, key_file)) as service:
-        found = read_statement(service, user_id, period, known, refused=refused)
+        statement_ = read_statement(service, user_id, period, known_time, include_refused=refused)
     if json_:
-        print_json(statement_to_json(found))
+        print_json(statement_to_json(statement_))
         return
     match form:
         case StatementFormat.TABLE:
-            _print(found)
+            _print_statement(statement_)
         case StatementFormat.CSV:
-            _write(output, statement_to_csv(found).encode())
+            _write_output(output, statement_to_csv(statement_).encode())
         case StatementFormat.PDF:
             from saldo.cli.statements.pdf import render_pdf  # noqa: PLC0415 - the package is an extra
 
-            _write(output, render_pdf(found, datetime.now(zone()).astimezone(zone())))
+            _write_output(
+                output, render_pdf(statement_, datetime.now(load_zone()).astimezone(load_zone()))
+            )
     if output is not None:
         print_line(
-            f"{output}: {format_count(len(found.entries), 'entry')}, "
-            f"from {format_amount(found.opening)} to {format_amount(found.closing)}"
+            f"{output}: {format_count(len(statement_.entries), 'entry')}, "
+            f"from {format_amount(statement_.opening)} to {format_amount(statement_.closing)}"
         )
 
 
-def statement_to_json(found: Statement) -> dict[str, Any]:
+def statement_to_json(statement: AccountStatement) -> dict[str, Any]:
     """Return the statement as `--json` prints it."""
     return {
-        "user": {"id": found.user.id, "name": found.user.name},
-        "from": found.period.begin,
-        "to": found.period.end,
-        "known_at": found.known_at,
-        "opening_balance": found.opening,
-        "deposited": sum(found.deposits, start=found.opening * 0),
-        "withdrawn": -sum(found.withdrawals, start=found.opening * 0),
-        "closing_balance": found.closing,
-        "entries": [each._asdict() for each in found.entries],
+        "user": {"id": statement.user.id, "name": statement.user.name},
+        "from": statement.period.begin,
+        "to": statement.period.end,
+        "known_at": statement.known_at,
+        "opening_balance": statement.opening,
+        "deposited": sum(statement.deposits, start=statement.opening * 0),
+        "withdrawn": -sum(statement.withdrawals, start=statement.opening * 0),
+        "closing_balance": statement.closing,
+        "entries": [each._asdict() for each in statement.entries],
     }
 
 
-def statement_to_csv(found: Statement) -> str:
+def statement_to_csv(statement: AccountStatement) -> str:
     """Return the statement as CSV. Each entry is a line, and the first and the last line are the balances."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
@@ -146,9 +148,9 @@ def statement_to_csv(found: Statement) -> str:
         ("timestamp", "entry", "amount", "balance", "late", "number", "uuid", "recorded_at")
     )
     rows.writerow(
-        (format_instant(found.period.begin), "OPENING", "", found.opening, "", "", "", "")
+        (format_instant(statement.period.begin), "OPENING", "", statement.opening, "", "", "", "")
     )
-    for each in found.entries:
+    for each in statement.entries:
         kind = "DEPOSIT" if each.amount > 0 else "WITHDRAW"
         rows.writerow(
             (
@@ -162,24 +164,26 @@ def statement_to_csv(found: Statement) -> str:
                 format_instant(each.recorded_at),
             )
         )
-    rows.writerow((format_instant(found.period.end), "CLOSING", "", found.closing, "", "", "", ""))
+    rows.writerow(
+        (format_instant(statement.period.end), "CLOSING", "", statement.closing, "", "", "", "")
+    )
     return text.getvalue()
 
 
-def _print(found: Statement) -> None:
-    print_line(f"{found.user.name}, user {found.user.id}")
-    print_line(f"from {format_time(found.period.begin)} to {format_time(found.period.end)}")
+def _print_statement(statement: AccountStatement) -> None:
+    print_line(f"{statement.user.name}, user {statement.user.id}")
+    print_line(f"from {format_time(statement.period.begin)} to {format_time(statement.period.end)}")
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_footer=True)
     table.add_column("timestamp", footer="closing balance")
     table.add_column("")
     for name, footer in (
-        ("withdrawal", format_amount(-sum(found.withdrawals, start=found.opening * 0))),
-        ("deposit", format_amount(sum(found.deposits, start=found.opening * 0))),
-        ("balance", format_amount(found.closing)),
+        ("withdrawal", format_amount(-sum(statement.withdrawals, start=statement.opening * 0))),
+        ("deposit", format_amount(sum(statement.deposits, start=statement.opening * 0))),
+        ("balance", format_amount(statement.closing)),
     ):
         table.add_column(name, justify="right", no_wrap=True, footer=footer)
-    table.add_row("opening balance", "", "", "", format_amount(found.opening))
-    for each in found.entries:
+    table.add_row("opening balance", "", "", "", format_amount(statement.opening))
+    for each in statement.entries:
         amount = format_amount(abs(each.amount))
         columns = ("", amount) if each.amount > 0 else (amount, "")
         mark = "" if each.is_posted else each.outcome
@@ -190,18 +194,20 @@ def _print(found: Statement) -> None:
             format_amount(each.balance),
             style=None if each.is_posted else "dim",
         )
-    console().print(table)
+    create_console().print(table)
 
 
 def _select_format(
-    given: StatementFormat | None, output: Path | None, *, as_json: bool
+    option: StatementFormat | None, output: Path | None, *, as_json: bool
 ) -> StatementFormat:
     if as_json:
-        if output is not None or given is not None:
+        if output is not None or option is not None:
             raise CommandError("--json can't be combined with --output or --format", ExitCode.USAGE)
         return StatementFormat.TABLE
     suffix = "" if output is None else output.suffix.lower().removeprefix(".")
-    form = given or (StatementFormat(suffix) if suffix in {"csv", "pdf"} else StatementFormat.TABLE)
+    form = option or (
+        StatementFormat(suffix) if suffix in {"csv", "pdf"} else StatementFormat.TABLE
+    )
     if form is StatementFormat.TABLE and output is not None:
         raise CommandError(
             f"--output {output}: expected a file name that ends in .csv or .pdf", ExitCode.USAGE
@@ -211,14 +217,14 @@ def _select_format(
     return form
 
 
-def _period(month: str | None, since: str | None, until: str | None) -> Period:
+def _parse_period(month: str | None, since: str | None, until: str | None) -> StatementPeriod:
     if (month is None) is (since is None) or (month is not None and until is not None):
         raise CommandError(
             "a period is required: --month, or --from and optionally --to", ExitCode.USAGE
         )
     if since is not None:
-        end = parse_optional_time("--to", until) or datetime.now(zone()).astimezone()
-        period = Period(parse_time_option("--from", since), end)
+        end = parse_optional_time("--to", until) or datetime.now(load_zone()).astimezone()
+        period = StatementPeriod(parse_time_option("--from", since), end)
     else:
         match = _MONTH.fullmatch(month or "")
         if match is None or not 1 <= int(match[2]) <= 12:
@@ -227,7 +233,7 @@ def _period(month: str | None, since: str | None, until: str | None) -> Period:
             )
         months = int(match[1]) * 12 + int(match[2])
         following = f"{months // 12:04}-{months % 12 + 1:02}-01"
-        period = Period(
+        period = StatementPeriod(
             parse_time_option("--month", f"{month}-01"), parse_time_option("--month", following)
         )
     if period.begin >= period.end:
@@ -235,7 +241,7 @@ def _period(month: str | None, since: str | None, until: str | None) -> Period:
     return period
 
 
-def _write(output: Path | None, data: bytes) -> None:
+def _write_output(output: Path | None, data: bytes) -> None:
     if output is None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()

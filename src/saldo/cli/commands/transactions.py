@@ -10,7 +10,7 @@ import typer
 
 from saldo.cli.connection.service import Key, KeyFile, ServiceOptions, Url, connect
 from saldo.cli.options import Json, Since, Until, UserId
-from saldo.cli.output import output_width, print_json, print_note, print_table
+from saldo.cli.output import detect_output_width, print_json, print_note, print_table
 from saldo.cli.times import parse_optional_time, parse_time_range
 from saldo.client.models import Transaction, TransactionType
 
@@ -23,7 +23,7 @@ WIDE_CHARACTERS_MIN = 120
 COLUMNS = ("number", "timestamp", "type", "amount", "balance", "outcome", "uuid")
 
 
-class Type(StrEnum):
+class TransactionTypeOption(StrEnum):
     """The types of transactions, with their names in the API."""
 
     DEPOSIT = "DEPOSIT"
@@ -35,7 +35,7 @@ def transactions(
     since: Since = None,
     until: Until = None,
     type_: Annotated[
-        Type | None,
+        TransactionTypeOption | None,
         typer.Option("--type", help="Show transactions of this type only.", case_sensitive=False),
     ] = None,
     known_at: Annotated[
@@ -61,40 +61,52 @@ def transactions(
     Refused transactions are included. Each balance is the one immediately after the transaction was recorded.
     """
     shown_max = limit if limit is not None or json_ else LIMIT_DEFAULT
-    wanted: TransactionType | None = None if type_ is None else type_.value
+    transaction_type: TransactionType | None = None if type_ is None else type_.value
     begin, end = parse_time_range("--from", since, "--to", until)
-    known = parse_optional_time("--known-at", known_at)
+    known_time = parse_optional_time("--known-at", known_at)
     with connect(ServiceOptions(url, key, key_file)) as service:
         every = iter(
             service.client.transactions(
                 user_id,
                 since=begin,
                 until=end,
-                type=wanted,
-                known_at=known,
+                type=transaction_type,
+                known_at=known_time,
                 limit=PAGE_ITEMS if shown_max is None else min(shown_max + 1, PAGE_ITEMS),
             )
         )
         found = islice(every, shown_max)
         if json_:
             for each in found:
-                print_json(_object(each))
+                print_json(_to_json_object(each))
             return
-        rows = [table_row(each) for each in found]
+        rows = [format_table_row(each) for each in found]
         more = limit is None and next(every, None) is not None
     # A narrow terminal has no space for uuids, and would wrap all other columns because of them.
-    wide = output_width() >= WIDE_CHARACTERS_MIN
+    wide = detect_output_width() >= WIDE_CHARACTERS_MIN
     print_table(COLUMNS if wide else COLUMNS[:-1], rows if wide else [row[:-1] for row in rows])
     if more:
         print_note(f"only the newest {shown_max} transactions are shown; use --limit to show more")
 
 
-def table_row(each: Transaction) -> tuple[object, ...]:
+def format_table_row(transaction: Transaction) -> tuple[object, ...]:
     """Return the `COLUMNS` of a transaction."""
-    amount = each.amount if each.type == "DEPOSIT" else -each.amount
-    return each.number, each.timestamp, each.type, amount, each.balance, each.outcome, each.uuid
+    amount = transaction.amount if transaction.type == "DEPOSIT" else -transaction.amount
+    return (
+        transaction.number,
+        transaction.timestamp,
+        transaction.type,
+        amount,
+        transaction.balance,
+        transaction.outcome,
+        transaction.uuid,
+    )
 
 
-def _object(each: Transaction) -> dict[str, object]:
+def _to_json_object(transaction: Transaction) -> dict[str, object]:
     # `replayed` is set only in results of posting.
-    return {name: getattr(each, name) for name in each.__struct_fields__ if name != "replayed"}
+    return {
+        name: getattr(transaction, name)
+        for name in transaction.__struct_fields__
+        if name != "replayed"
+    }

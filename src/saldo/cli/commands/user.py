@@ -38,7 +38,7 @@ def create(
                 else ""
             )
             raise CommandError(f"the name is already used by user {error.user_id}{made}") from None
-    _print(found, as_json=json_)
+    _print_user(found, as_json=json_)
 
 
 @app.command(epilog="Example: saldo user show 1")
@@ -51,8 +51,8 @@ def show(
 ) -> None:
     """Show one user with the current balance."""
     with connect(ServiceOptions(url, key, key_file)) as service:
-        found = service.client.user(user_id)
-    _print(found, as_json=json_)
+        user = service.client.user(user_id)
+    _print_user(user, as_json=json_)
 
 
 @app.command("list", epilog="Example: saldo user list --limit 20")
@@ -86,7 +86,7 @@ def list_(
         print_note(f"only the first {shown_max} users are shown; use --limit to show more")
 
 
-def _print(user: User, *, as_json: bool) -> None:
+def _print_user(user: User, *, as_json: bool) -> None:
     if as_json:
         print_json(user)
         return

@@ -15,7 +15,7 @@ from saldo.bootstrap.database import Database, Purpose
 from saldo.cli.exit_codes import CommandError, ExitCode, command_error_for_store
 from saldo.cli.output import format_count, print_line
 from saldo.cli.progress import show_progress
-from saldo.cli.verify_files import read_checkpoint, read_kept_seals, write_checkpoint
+from saldo.cli.verify_files import read_checkpoint, read_saved_seals, write_checkpoint
 from saldo.encoding.json import encode_json
 from saldo.ledger.audit.rules import LedgerFault
 from saldo.ledger.audit.seal_chain import SealRow
@@ -79,25 +79,27 @@ def verify(
     try:
         if all_ and state is not None:
             raise ConfigurationError("--all can't be combined with --state")
-        settings = settings_module.load()
-        kept = [] if heads is None else read_kept_seals(heads)
+        settings = settings_module.load_settings()
+        saved_seals = [] if heads is None else read_saved_seals(heads)
         database = Database(settings, beside_service=True, purpose=Purpose.READ)
         with database as database_url:
 
             async def work() -> VerificationReport:
-                async with open_verification(settings, database_url) as walk:
-                    return await _run(walk, state, kept, FAULTS_MAX if all_ else 1)
+                async with open_verification(settings, database_url) as verification:
+                    return await _verify_ledger(
+                        verification, state, saved_seals, FAULTS_MAX if all_ else 1
+                    )
 
             report = asyncio.run(work())
     except (SettingsError, StoreError) as error:
-        raise _error_of_failed_run(error) from None
+        raise _failed_run_error(error) from None
     _print_report(report, state, as_json=json_)
     if report.faults:
         raise typer.Exit(ExitCode.REFUSED)
     raise typer.Exit(ExitCode.INTERRUPTED if report.stopped else ExitCode.DONE)
 
 
-def _error_of_failed_run(error: SettingsError | StoreError) -> CommandError:
+def _failed_run_error(error: SettingsError | StoreError) -> CommandError:
     """Return the command's error for a verification that could not run. Its exit code is never 1, because 1 means that
     faults were found."""
     if (
@@ -108,37 +110,42 @@ def _error_of_failed_run(error: SettingsError | StoreError) -> CommandError:
     return CommandError(str(error), ExitCode.USAGE)
 
 
-async def _run(
-    walk: Verification,
+async def _verify_ledger(
+    verification: Verification,
     state: Path | None,
-    kept: list[SealRow],
+    saved_seals: list[SealRow],
     faults_max: int,
 ) -> VerificationReport:
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    began = written = time.monotonic()
+    began = checkpoint_written_at = time.monotonic()
     try:
-        await walk.start(None if state is None else read_checkpoint(state))
+        await verification.start(None if state is None else read_checkpoint(state))
     except CheckpointMismatchError:
         raise ConfigurationError(
             f"--state {state}: the file belongs to another log, because the database was restored, failed over or is "
             "another one: delete the file to start from the beginning"
         ) from None
-    before = walk.entries
-    schema = await walk.check_schema()
-    faults = (schema.faults + await walk.compare_kept_seals(kept))[:faults_max]
+    before = verification.entries
+    schema = await verification.check_schema()
+    faults = (schema.faults + await verification.compare_kept_seals(saved_seals))[:faults_max]
     try:
         if len(faults) < faults_max:
             with show_progress("verifying", unit="entries", count=before) as progress:
-                async for found in walk.steps():
-                    faults += found
+                async for step_faults in verification.run_steps():
+                    faults += step_faults
                     if stopped.is_set() or len(faults) >= faults_max:
                         break
-                    progress.show(walk.entries, walk.entries, walk.entries_total)
-                    if state is not None and time.monotonic() > written + CHECKPOINT_SECONDS:
-                        write_checkpoint(state, walk.checkpoint)
-                        written = time.monotonic()
+                    progress.show(
+                        verification.entries, verification.entries, verification.entries_total
+                    )
+                    if (
+                        state is not None
+                        and time.monotonic() > checkpoint_written_at + CHECKPOINT_SECONDS
+                    ):
+                        write_checkpoint(state, verification.checkpoint)
+                        checkpoint_written_at = time.monotonic()
                 else:
                     # The run is complete. The next one starts at the beginning, because entries that were correct may
                     # be altered later.
@@ -146,10 +153,10 @@ async def _run(
                     state = None
     finally:
         if state is not None:
-            write_checkpoint(state, walk.checkpoint)
+            write_checkpoint(state, verification.checkpoint)
     return VerificationReport(
-        walk.entries - before,
-        walk.checkpoint.sealed,
+        verification.entries - before,
+        verification.checkpoint.sealed,
         time.monotonic() - began,
         faults[:faults_max],
         stopped.is_set() and not faults,
@@ -164,7 +171,7 @@ def _delete_state(state: Path | None, faults: list[LedgerFault]) -> None:
 
 def _print_report(report: VerificationReport, state: Path | None, *, as_json: bool) -> None:
     if as_json:
-        print(encode_json(_object(report)).decode())  # noqa: T201
+        print(encode_json(_report_document(report)).decode())  # noqa: T201
         return
     for warning in report.warnings:
         print_line(f"warning: {warning}")
@@ -177,15 +184,15 @@ def _print_report(report: VerificationReport, state: Path | None, *, as_json: bo
             f"verified in {seconds}"
         )
     elif report.stopped:
-        again = "" if state is None else f"; use --state {state} to continue"
-        print_line(f"stopped: {entries} verified in {seconds}, no faults so far{again}")
+        continue_hint = "" if state is None else f"; use --state {state} to continue"
+        print_line(f"stopped: {entries} verified in {seconds}, no faults so far{continue_hint}")
     else:
         print_line(
             f"the ledger is intact: {entries} verified in {seconds}, {format_count(report.sealed, 'entry')} sealed"
         )
 
 
-def _object(report: VerificationReport) -> dict[str, Any]:
+def _report_document(report: VerificationReport) -> dict[str, Any]:
     return {
         "whole": None if report.stopped else not report.faults,
         "entries": report.entries,

@@ -12,7 +12,7 @@ from rich.text import Text
 from saldo.cli.connection.service import Key, KeyFile, ServiceOptions, Url, connect
 from saldo.cli.options import Json
 from saldo.cli.output import (
-    console,
+    create_console,
     escape_control_characters,
     format_amount,
     print_json,
@@ -78,9 +78,9 @@ def watch(
         print_event: Callable[[Event], None] = print_json_event if json_ else _EventPrinter().print
         events = service.client.events(user_ids=user or None, types=types, start=start)
         print_note("saldo: watching for events; press Ctrl-C to stop")
-        for seen, event in enumerate(events, start=1):
+        for number, event in enumerate(events, start=1):
             print_event(event)
-            if seen == count:
+            if number == count:
                 return
 
 
@@ -93,7 +93,7 @@ class _EventPrinter:
     """Prints events in columns of fixed width, because the widths of later events are not known yet."""
 
     def __init__(self) -> None:
-        self._console = console()
+        self._console = create_console()
         self._console.print(
             f"{'time':<20} {'user':>7} {'number':>7} {'what':<8} {'amount':>15} {'balance':>15}",
             style="bold",
@@ -104,7 +104,7 @@ class _EventPrinter:
         """Print an event as a line of text."""
         data = event.data
         if isinstance(data, UserData):
-            what, amount, style, balance = (
+            event_name, amount, style, balance = (
                 "created",
                 escape_control_characters(data.name),
                 "cyan",
@@ -113,13 +113,13 @@ class _EventPrinter:
         else:
             posted = data.outcome == "posted"
             deposited = data.type == "DEPOSIT"
-            what = ("deposit" if deposited else "withdraw") if posted else "refused"
+            event_name = ("deposit" if deposited else "withdraw") if posted else "refused"
             style = ("green" if deposited else "yellow") if posted else "red"
             amount, balance = (
                 format_amount(data.amount if deposited else -data.amount),
                 data.balance,
             )
         line = Text(f"{format_time(event.time):<20} {event.user_id:>7} {data.number:>7} ")
-        line.append(f"{what:<8}", style=style)
+        line.append(f"{event_name:<8}", style=style)
         line.append(f" {amount:>15} {format_amount(balance):>15}")
         self._console.print(line, soft_wrap=True)

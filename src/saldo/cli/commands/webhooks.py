@@ -20,9 +20,13 @@ from saldo.cli.output import (
     print_line,
     print_table,
 )
-from saldo.parsing.faults import InvalidError
+from saldo.parsing.faults import InvalidRequestError
 from saldo.parsing.transactions import parse_uuid
-from saldo.parsing.webhooks import parse_state, read_new_webhook, webhook_parser_options
+from saldo.parsing.webhooks import (
+    create_webhook_parser_options,
+    parse_new_webhook_fields,
+    parse_state,
+)
 from saldo.settings import model as settings_module
 from saldo.store.errors import ConfigurationError
 from saldo.store.webhooks import Delivery, TooManyWebhooksError, Webhook, WebhookChange, Webhooks
@@ -60,20 +64,27 @@ def create(
 
     The secret is printed once. All later events are delivered to the URL.
     """
-    settings = settings_module.load()
+    settings = settings_module.load_settings()
     fields = {
         "url": url,
         "event_types": event_type or None,
         "user_ids": user or None,
         "secret": secret,
     }
-    wanted = _read(lambda: read_new_webhook(fields, webhook_parser_options(settings)))
+    new_webhook = _parse_or_fail(
+        lambda: parse_new_webhook_fields(fields, create_webhook_parser_options(settings))
+    )
     try:
         webhook_id = query_database(
             settings,
             open_webhook_store,
             lambda webhooks: webhooks.create(
-                *(wanted.url, wanted.event_types, wanted.user_ids, wanted.secret),
+                *(
+                    new_webhook.url,
+                    new_webhook.event_types,
+                    new_webhook.user_ids,
+                    new_webhook.secret,
+                ),
                 webhooks_max=settings.webhooks_max,
             ),
         )
@@ -82,37 +93,37 @@ def create(
             f"the limit of {settings.webhooks_max} webhooks is reached: delete a webhook, or raise SALDO_WEBHOOKS_MAX"
         ) from None
     if json_:
-        print_json({"id": webhook_id, "secret": wanted.secret})
+        print_json({"id": webhook_id, "secret": new_webhook.secret})
         return
-    print_line(f"webhook {webhook_id}, secret {wanted.secret}")
+    print_line(f"webhook {webhook_id}, secret {new_webhook.secret}")
 
 
 @app.command("list")
 def list_(json_: Json = False) -> None:
     """List all webhooks with their state."""
-    settings = settings_module.load()
-    found = query_database(
+    settings = settings_module.load_settings()
+    webhooks_found = query_database(
         settings,
         open_webhook_store,
         lambda webhooks: webhooks.page(after_id=0, limit=ROWS_MAX),
         read_only=True,
     )
     if json_:
-        for webhook in found:
+        for webhook in webhooks_found:
             print_json(asdict(webhook))
         return
     rows = [
         (
             webhook.id,
             webhook.url,
-            _state(webhook),
+            _describe_state(webhook),
             f"{webhook.attempts_succeeded:,}",
             f"{webhook.attempts_failed:,}",
             f"{webhook.deliveries_pending:,}",
             f"{webhook.deliveries_dead:,}",
             webhook.last_failure or "",
         )
-        for webhook in found
+        for webhook in webhooks_found
     ]
     columns = ("id", "url", "state", "delivered", "failed", "pending", "dead", "last failure")
     print_table(columns, rows)
@@ -122,13 +133,13 @@ def list_(json_: Json = False) -> None:
 def show(webhook_id: WebhookId, json_: Json = False) -> None:
     """Show one webhook."""
     webhook = query_database(
-        settings_module.load(),
+        settings_module.load_settings(),
         open_webhook_store,
         lambda webhooks: webhooks.get(webhook_id),
         read_only=True,
     )
     if webhook is None:
-        raise _unknown(webhook_id)
+        raise _unknown_webhook_error(webhook_id)
     if json_:
         print_json(asdict(webhook))
         return
@@ -139,7 +150,7 @@ def show(webhook_id: WebhookId, json_: Json = False) -> None:
         ("event types", ", ".join(webhook.event_types or ["all"])),
         ("users", ", ".join(users)),
         ("created", _format_time(webhook.created_at)),
-        ("state", _state(webhook)),
+        ("state", _describe_state(webhook)),
         ("failing since", _format_time(webhook.failing_since)),
         ("successful attempts", f"{webhook.attempts_succeeded:,}"),
         ("failed attempts", f"{webhook.attempts_failed:,}"),
@@ -155,10 +166,12 @@ def show(webhook_id: WebhookId, json_: Json = False) -> None:
 def delete(webhook_id: WebhookId, json_: Json = False) -> None:
     """Delete a webhook and its pending deliveries."""
     if not query_database(
-        settings_module.load(), open_webhook_store, lambda webhooks: webhooks.delete(webhook_id)
+        settings_module.load_settings(),
+        open_webhook_store,
+        lambda webhooks: webhooks.delete(webhook_id),
     ):
-        raise _unknown(webhook_id)
-    _confirm(webhook_id, "deleted", as_json=json_)
+        raise _unknown_webhook_error(webhook_id)
+    _print_confirmation(webhook_id, "deleted", as_json=json_)
 
 
 @app.command()
@@ -167,8 +180,8 @@ def enable(webhook_id: WebhookId, json_: Json = False) -> None:
 
     Delivery continues at the event at which the webhook was disabled, and pending deliveries are retried immediately.
     """
-    _change(webhook_id, WebhookChange(enabled=True))
-    _confirm(webhook_id, "enabled", as_json=json_)
+    _change_webhook(webhook_id, WebhookChange(enabled=True))
+    _print_confirmation(webhook_id, "enabled", as_json=json_)
 
 
 @app.command()
@@ -177,8 +190,8 @@ def disable(webhook_id: WebhookId, json_: Json = False) -> None:
 
     Events are kept, and are delivered when the webhook is enabled again.
     """
-    _change(webhook_id, WebhookChange(enabled=False))
-    _confirm(webhook_id, "disabled", as_json=json_)
+    _change_webhook(webhook_id, WebhookChange(enabled=False))
+    _print_confirmation(webhook_id, "disabled", as_json=json_)
 
 
 @app.command()
@@ -190,18 +203,20 @@ def deliveries(
     json_: Json = False,
 ) -> None:
     """List pending and dead deliveries, oldest first."""
-    wanted = _read(lambda: parse_state(state))
+    parsed_state = _parse_or_fail(lambda: parse_state(state))
 
     async def list_deliveries(webhooks: Webhooks) -> list[Delivery] | None:
         if await webhooks.get(webhook_id) is None:
             return None
-        return await webhooks.deliveries(webhook_id, after_id=0, state=wanted, limit=ROWS_MAX)
+        return await webhooks.list_deliveries(
+            webhook_id, after_id=0, state=parsed_state, limit=ROWS_MAX
+        )
 
     found = query_database(
-        settings_module.load(), open_webhook_store, list_deliveries, read_only=True
+        settings_module.load_settings(), open_webhook_store, list_deliveries, read_only=True
     )
     if found is None:
-        raise _unknown(webhook_id)
+        raise _unknown_webhook_error(webhook_id)
     if json_:
         for each in found:
             print_json(asdict(each))
@@ -242,51 +257,53 @@ def replay(
     json_: Json = False,
 ) -> None:
     """Retry dead and pending deliveries immediately."""
-    settings = settings_module.load()
-    uuid = None if event is None else _read(lambda: parse_uuid(event))
+    settings = settings_module.load_settings()
+    uuid = None if event is None else _parse_or_fail(lambda: parse_uuid(event))
 
     async def replay_all(webhooks: Webhooks) -> int | None:
         if await webhooks.get(webhook_id) is None:
             return None
-        return await webhooks.replay(webhook_id, uuid, deliveries_max=settings.webhook_pending_max)
+        return await webhooks.replay_deliveries(
+            webhook_id, uuid, deliveries_max=settings.webhook_pending_max
+        )
 
     replayed = query_database(settings, open_webhook_store, replay_all)
     if replayed is None:
-        raise _unknown(webhook_id)
+        raise _unknown_webhook_error(webhook_id)
     done = {"id": webhook_id, "replayed": replayed}
     print_confirmation(f"retrying {format_count(replayed, 'delivery')}", done, as_json=json_)
 
 
-def _read(read: Callable[[], T]) -> T:
+def _parse_or_fail(parse: Callable[[], T]) -> T:
     try:
-        return read()
-    except InvalidError as error:
+        return parse()
+    except InvalidRequestError as error:
         raise ConfigurationError(str(error)) from None
 
 
-def _change(webhook_id: int, change: WebhookChange) -> None:
-    settings = settings_module.load()
-    kept = timedelta(seconds=settings.webhook_secret_overlap_seconds)
+def _change_webhook(webhook_id: int, change: WebhookChange) -> None:
+    settings = settings_module.load_settings()
+    overlap = timedelta(seconds=settings.webhook_secret_overlap_seconds)
     if not query_database(
         settings,
         open_webhook_store,
-        lambda webhooks: webhooks.change(webhook_id, change, previous_secret=kept),
+        lambda webhooks: webhooks.change(webhook_id, change, previous_secret=overlap),
     ):
-        raise _unknown(webhook_id)
+        raise _unknown_webhook_error(webhook_id)
 
 
-def _confirm(webhook_id: int, state: str, *, as_json: bool) -> None:
+def _print_confirmation(webhook_id: int, state: str, *, as_json: bool) -> None:
     done = {"id": webhook_id, "state": state}
     print_confirmation(f"webhook {webhook_id} is {state}", done, as_json=as_json)
 
 
-def _unknown(webhook_id: int) -> ConfigurationError:
+def _unknown_webhook_error(webhook_id: int) -> ConfigurationError:
     return ConfigurationError(
         f"there is no webhook {webhook_id}; `saldo webhooks list` lists all webhooks"
     )
 
 
-def _state(webhook: Webhook) -> str:
+def _describe_state(webhook: Webhook) -> str:
     if webhook.disabled_at is not None:
         return f"disabled ({webhook.disabled_reason})"
     return "failing" if webhook.failing_since else "enabled"

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import httpx
 
 from saldo.cli.exit_codes import CommandError, ExitCode
-from saldo.client.connection_options import tls_context
+from saldo.client.connection_options import create_tls_context
 
 START_SECONDS_MAX: Final = 120.0
 """Timeout for the start. A first start creates the database, and a start after a crash replays the WAL."""
@@ -37,7 +37,7 @@ class ChildService(NamedTuple):
 
 
 @contextmanager
-def child_service(environment: Mapping[str, str] | None = None) -> Iterator[ChildService]:
+def run_child_service(environment: Mapping[str, str] | None = None) -> Iterator[ChildService]:
     """Start `saldo serve` on a free port of this machine, and stop it when the block ends.
 
     Args:
@@ -74,7 +74,7 @@ def child_service(environment: Mapping[str, str] | None = None) -> Iterator[Chil
         try:
             yield ChildService(_wait_until_ready(process, log), key)
         finally:
-            _stop(process)
+            _stop_process(process)
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:
@@ -90,7 +90,9 @@ def _wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:
         if found is not None:
             with suppress(httpx.TransportError):
                 ready = httpx.get(
-                    f"{found[1]}/healthz/ready", trust_env=False, verify=tls_context(found[1])
+                    f"{found[1]}/healthz/ready",
+                    trust_env=False,
+                    verify=create_tls_context(found[1]),
                 )
                 if ready.status_code == 200:
                     return found[1]
@@ -100,7 +102,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:
     )
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop_process(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
         process.wait(STOP_SECONDS_MAX)

@@ -13,11 +13,16 @@ from typing import Annotated, Final, NamedTuple, TypeAlias
 import httpx
 import typer
 
-from saldo.cli.connection.child_service import child_service
+from saldo.cli.connection.child_service import run_child_service
 from saldo.cli.connection.service_url_file import read_announced_url
 from saldo.cli.exit_codes import CommandError, ExitCode
 from saldo.cli.output import print_note
-from saldo.client.connection_options import check_url, is_direct, proxy_variable, tls_context
+from saldo.client.connection_options import (
+    check_url,
+    create_tls_context,
+    find_proxy_variable,
+    is_direct,
+)
 from saldo.client.retry import Retries
 from saldo.client.synchronous.client import Client
 from saldo.client.synchronous.connection import Connection
@@ -94,16 +99,16 @@ def connect(
         CommandError: The options are invalid, or no service could be started.
     """
     # A misspelt SALDO_URL must not select another ledger.
-    settings_module.check()
+    settings_module.check_setting_names()
     # SIGTERM stops the command in the same orderly way as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     key = _read_key(target)
     retries = Retries(timeout_seconds=timeout_seconds)
     if target.url is not None:
-        with _client(_check_url(target.url), key, retries) as (client, connection):
+        with _open_client(_check_url(target.url), key, retries) as (client, connection):
             yield ConnectedService(client, connection, target.url.rstrip("/"))
         return
-    settings = settings_module.load()
+    settings = settings_module.load_settings()
     # The connection string of the operator's database must not be written to any file.
     name = "SALDO_DATABASE_URL" if settings.database_url else str(settings.data_dir.resolve())
     announced = None if settings.database_url else read_announced_url(settings.data_dir)
@@ -114,26 +119,28 @@ def connect(
             # other host.
             os.environ["NO_PROXY"] = os.environ["no_proxy"] = "*"
             # No key is sent, because any process may be listening at this address and may only pretend to be Saldo.
-            with _client(url, None, retries) as (client, connection):
+            with _open_client(url, None, retries) as (client, connection):
                 yield ConnectedService(client, connection, name if url == announced else url)
             return
     where = "the database of SALDO_DATABASE_URL" if settings.database_url else settings.data_dir
     print_note(f"saldo: no service is running; starting a temporary one on {where}")
     with (
-        child_service() as child,
-        _client(child.url, child.key, retries) as (client, connection),
+        run_child_service() as child,
+        _open_client(child.url, child.key, retries) as (client, connection),
     ):
         yield ConnectedService(client, connection, name)
 
 
 @contextmanager
-def _client(url: str, key: str | None, retries: Retries) -> Iterator[tuple[Client, Connection]]:
+def _open_client(
+    url: str, key: str | None, retries: Retries
+) -> Iterator[tuple[Client, Connection]]:
     headers = {"user-agent": f"saldo-cli/{VERSION}"}
     if key is not None:
         headers["authorization"] = f"Bearer {key}"
-    context = tls_context(url)
+    context = create_tls_context(url)
 
-    def make(limits: httpx.Limits) -> httpx.Client:
+    def create_http_client(limits: httpx.Limits) -> httpx.Client:
         return httpx.Client(
             base_url=url,
             headers=headers,
@@ -146,7 +153,10 @@ def _client(url: str, key: str | None, retries: Retries) -> Iterator[tuple[Clien
         client = Client(url, key=key, retries=retries, verify=context)
     except ValueError as error:  # a proxy in the environment can't be used
         raise CommandError(str(error), ExitCode.USAGE) from None
-    with client, closing(Connection(make, retries, proxy_variable(url))) as connection:
+    with (
+        client,
+        closing(Connection(create_http_client, retries, find_proxy_variable(url))) as connection,
+    ):
         yield client, connection
 
 
@@ -157,7 +167,7 @@ def _is_saldo(url: str) -> bool:
             f"{url}/healthz/live",
             timeout=PROBE_SECONDS_MAX,
             trust_env=False,
-            verify=tls_context(url),
+            verify=create_tls_context(url),
         )
         return bool(answer.status_code == 200 and answer.json() == {"status": "ok"})
     return False

@@ -52,7 +52,7 @@ class ExportPart(NamedTuple):
     """Some transactions, and the position after them."""
 
     lines: list[ExportedTransaction]
-    place: ExportPosition
+    position: ExportPosition
 
 
 class _LogPage(msgspec.Struct):
@@ -96,7 +96,7 @@ class ExportFilter:
         )
 
 
-def read_log(connection: Connection, place: ExportPosition) -> Iterator[ExportPart]:
+def read_log_parts(connection: Connection, position: ExportPosition) -> Iterator[ExportPart]:
     """Yield every transaction after a position, shard by shard, in the order of the log. This is the order of `number`
     for each user.
 
@@ -104,18 +104,21 @@ def read_log(connection: Connection, place: ExportPosition) -> Iterator[ExportPa
     missing, too.
     """
     limit = PAGE_ITEMS
-    shard, seq = place.shard, place.seq
+    shard, seq = position.shard, position.seq
     while shard < SHARDS:
         query = (("shard", str(shard)), ("after", str(seq)), ("limit", str(limit)))
-        page = connection.call(Call("GET", "/v1/transactions", _read_log, query))
+        page = connection.call(Call("GET", "/v1/transactions", _decode_log_page, query))
         seq = page.reached
         if not page.more:
             shard, seq = shard + 1, 0
         yield ExportPart(page.items, ExportPosition(shard, seq))
 
 
-def read_user(
-    connection: Connection, user_id: int, wanted: ExportFilter, known_at: datetime | None = None
+def read_user_parts(
+    connection: Connection,
+    user_id: int,
+    export_filter: ExportFilter,
+    known_at: datetime | None = None,
 ) -> Iterator[ExportPart]:
     """Yield a user's transactions in the order of `number`.
 
@@ -125,14 +128,14 @@ def read_user(
         known_at: Yield only transactions that were recorded until this time; None means all.
     """
     listing = endpoints.transactions(
-        user_id, wanted.since, wanted.until, None, PAGE_ITEMS, known_at
+        user_id, export_filter.since, export_filter.until, None, PAGE_ITEMS, known_at
     )
     with tempfile.TemporaryFile() as file:
         sizes: list[int] = []
         cursor: str | None = None
         while True:
             call = listing.page(cursor)
-            page = connection.call(Call("GET", call.path, _read_page, call.query))
+            page = connection.call(Call("GET", call.path, _decode_page, call.query))
             sizes.append(file.write(msgspec.json.encode(page.items)))
             cursor = page.next_cursor
             if cursor is None:
@@ -152,9 +155,9 @@ def _is_in_range(text: str, since: datetime | None, until: datetime | None) -> b
     return (since is None or moment >= since) and (until is None or moment < until)
 
 
-def _read_log(answer: Response) -> _LogPage:
+def _decode_log_page(answer: Response) -> _LogPage:
     return decode_body(answer, _LogPage)
 
 
-def _read_page(answer: Response) -> Page[ExportedTransaction]:
+def _decode_page(answer: Response) -> Page[ExportedTransaction]:
     return decode_body(answer, Page[ExportedTransaction])

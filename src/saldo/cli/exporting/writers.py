@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Final
 import msgspec
 
 from saldo.cli.exporting.sources import ExportedTransaction
-from saldo.cli.row_files import Format, import_pyarrow
+from saldo.cli.file_formats import Format, import_pyarrow
 from saldo.encoding.json import encode_json_lines
 from saldo.ledger.instants import parse_instant
 
@@ -26,7 +26,7 @@ MONEY_DIGITS: Final = 18
 """Precision of the decimal128 columns, which is the maximum number of digits of a balance (`saldo.ledger.money`)."""
 
 
-def header_row(format_: Format, columns: Sequence[str]) -> bytes:
+def encode_header(format_: Format, columns: Sequence[str]) -> bytes:
     """Return the first bytes of the file: the header row of a CSV file."""
     return f"{','.join(columns)}\n".encode() if format_ is Format.CSV else b""
 
@@ -46,19 +46,19 @@ def encode_lines(
     return text.getvalue().encode()
 
 
-def make_parquet(
+def convert_to_parquet(
     source: Path,
     target: BinaryIO,
     columns: Sequence[str],
     decimals: int,
-    tell: Callable[[int], None],
+    report_progress: Callable[[int], None],
 ) -> int:
     """Convert a file of JSON lines to Parquet, and return the number of rows.
 
     Args:
         columns: The columns to write, in this order.
         decimals: The number of decimals of the currency.
-        tell: A function that is called with the number of rows that were written so far.
+        report_progress: A function that is called with the number of rows that were written so far.
     """
     arrow, parquet = import_pyarrow("pyarrow"), import_pyarrow("pyarrow.parquet")
     money, moment = arrow.decimal128(MONEY_DIGITS, decimals), arrow.timestamp("us", tz="UTC")
@@ -80,18 +80,20 @@ def make_parquet(
         parquet.ParquetWriter(target, schema, compression="zstd") as writer,
         source.open("rb") as file,
     ):
-        for group in _groups(file):
+        for group in _read_groups(file):
             arrays = [
-                arrow.array(_values(group, field.name, readers.get(field.type)), type=field.type)
+                arrow.array(
+                    _column_values(group, field.name, readers.get(field.type)), type=field.type
+                )
                 for field in schema
             ]
             writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
             rows += len(group)
-            tell(rows)
+            report_progress(rows)
     return rows
 
 
-def _groups(file: BinaryIO) -> Iterator[list[ExportedTransaction]]:
+def _read_groups(file: BinaryIO) -> Iterator[list[ExportedTransaction]]:
     decoder = msgspec.json.Decoder(ExportedTransaction)
     group: list[ExportedTransaction] = []
     for line in file:
@@ -103,8 +105,8 @@ def _groups(file: BinaryIO) -> Iterator[list[ExportedTransaction]]:
         yield group
 
 
-def _values(
-    group: Sequence[ExportedTransaction], name: str, read: Callable[[str], Any] | None
+def _column_values(
+    group: Sequence[ExportedTransaction], name: str, parse: Callable[[str], Any] | None
 ) -> list[Any]:
     values = [getattr(line, name) for line in group]
-    return values if read is None else [read(value) for value in values]
+    return values if parse is None else [parse(value) for value in values]

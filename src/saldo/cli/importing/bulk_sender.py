@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 import httpx
 
+from saldo.cli.importing.row_readers import Row
 from saldo.cli.output import print_note
-from saldo.cli.row_files import Row
 from saldo.cli.signals import StopRequest
 from saldo.client.batch import BulkRequest, Item, ItemOutcome
 from saldo.client.endpoints import BULK_PATH, NDJSON
 from saldo.client.errors import OutcomeUnknownError, SaldoError, UnavailableError
 from saldo.client.responses import parse_error
-from saldo.client.retry import may_have_effect, no_response_error
+from saldo.client.retry import create_no_response_error, may_have_effect
 from saldo.client.synchronous.connection import Connection, read_response
 from saldo.client.transport_errors import check_deadline, is_transport_failure, may_have_been_sent
 
@@ -38,11 +38,13 @@ class BulkSender:
         batch = BulkRequest(items, time.monotonic(), self._connection.retries)
         settled: list[ItemOutcome[Row]] = []
         while batch.unanswered:
-            error, sent = self._attempt(batch, settled)
+            error, sent = self._send_batch(batch, settled)
             if error is not None and not isinstance(error, UnavailableError):
                 raise error
-            pause, rest = batch.end_attempt(error, time.monotonic(), random.random, sent=sent)
-            settled += rest
+            pause, failed_items = batch.end_attempt(
+                error, time.monotonic(), random.random, sent=sent
+            )
+            settled += failed_items
             self._report_availability(error)
             if pause:
                 self._stop.sleep(pause)
@@ -59,7 +61,7 @@ class BulkSender:
             raise undecided
         return settled
 
-    def _attempt(
+    def _send_batch(
         self, batch: BulkRequest[Row], settled: list[ItemOutcome[Row]]
     ) -> tuple[SaldoError | None, bool]:
         """Make one attempt. Return the error that ended it, if any, and whether the attempt may have had an effect."""
@@ -79,7 +81,7 @@ class BulkSender:
         except httpx.RequestError as error:
             if not is_transport_failure(error):
                 raise
-            return no_response_error(error), may_have_been_sent(error)
+            return create_no_response_error(error), may_have_been_sent(error)
         return None, True
 
     def _report_availability(self, error: SaldoError | None) -> None:

@@ -7,15 +7,16 @@ from decimal import Decimal
 from typing import Final
 
 from saldo.cli.exit_codes import CommandError, ExitCode
+from saldo.cli.file_formats import Format
 from saldo.cli.importing.duplicate_uuids import DuplicateFinder
 from saldo.cli.importing.row_counts import RowCounts, count_posted
 from saldo.cli.importing.row_mapping import InvalidRowError, RowMapper
+from saldo.cli.importing.row_readers import RowFile, UnreadableRowsError, open_row_file
 from saldo.cli.importing.source_file import SourceFile, read_rows
 from saldo.cli.output import print_note
 from saldo.cli.progress import ProgressDisplay, show_progress
-from saldo.cli.row_files import Format, RowFile, UnreadableError, open_table
 from saldo.cli.signals import StopRequest
-from saldo.parsing.faults import InvalidError
+from saldo.parsing.faults import InvalidRequestError
 from saldo.parsing.transactions import ParserOptions, parse_transaction
 from saldo.settings import model as settings_module
 
@@ -36,7 +37,7 @@ class DryRun:
 
     def __init__(self, source: SourceFile, stop: StopRequest) -> None:
         self.counts = RowCounts()
-        self.stopped: UnreadableError | None = None
+        self.stopped: UnreadableRowsError | None = None
         self._source = source
         self._stop = stop
         self._shown_max = FAULTS_SHOWN_MAX if sys.stderr.isatty() else None
@@ -49,17 +50,17 @@ class DryRun:
             CommandError: The file can't be read, or the run is interrupted.
         """
         source = self._source
-        wanted = list(source.meaning.columns.values())
+        field_columns = list(source.meaning.columns.values())
         with (
-            open_table(source.path, source.format, source.delimiter, wanted) as table,
+            open_row_file(source.path, source.format, source.delimiter, field_columns) as table,
             show_progress("checking") as progress,
             DuplicateFinder() as duplicates,
         ):
             headed = source.format is not Format.NDJSON
-            reader = RowMapper(source.meaning, table.columns, headed=headed)
+            reader = RowMapper(source.meaning, table.columns, has_header=headed)
             try:
-                self._check(table, reader, duplicates, progress)
-            except UnreadableError as error:
+                self._check_rows(table, reader, duplicates, progress)
+            except UnreadableRowsError as error:
                 self.stopped = error
             self._count_duplicates(duplicates)
         if self._shown_max is not None and self.counts.invalid > self._shown_max:
@@ -69,7 +70,7 @@ class DryRun:
                 "see all"
             )
 
-    def _check(
+    def _check_rows(
         self,
         table: RowFile,
         reader: RowMapper,
@@ -82,8 +83,8 @@ class DryRun:
             try:
                 request = reader.request(row)
                 parsed = parse_transaction(request.body(), None, self._options)
-            except (InvalidRowError, InvalidError) as error:
-                self._bad(row.line, str(error))
+            except (InvalidRowError, InvalidRequestError) as error:
+                self._count_invalid(row.line, str(error))
             else:
                 count_posted(counts, request, replayed=False)
                 duplicates.add(parsed, row.line)
@@ -106,20 +107,20 @@ class DryRun:
             if each.replayed:
                 counts.replayed += 1
             else:
-                self._bad(
+                self._count_invalid(
                     each.line,
                     f"uuid is also that of line {each.first_line}, which has another amount, user_id, type "
                     "or timestamp",
                 )
 
-    def _bad(self, line: int, reason: str) -> None:
+    def _count_invalid(self, line: int, reason: str) -> None:
         self.counts.invalid += 1
         if self._shown_max is None or self.counts.invalid <= self._shown_max:
             print_note(f"line {line}: {reason}")
 
 
 def _parser_options() -> ParserOptions:
-    settings = settings_module.load()
+    settings = settings_module.load_settings()
     return ParserOptions(
         settings.tzinfo,
         settings.currency_decimals,

@@ -31,7 +31,7 @@ _NO_TIMESTAMP: Final = -(2**63)
 """Value that stands for a missing timestamp."""
 
 
-class Duplicate(NamedTuple):
+class DuplicateUuid(NamedTuple):
     """A row with the same uuid as an earlier row of the file.
 
     Attributes:
@@ -72,20 +72,22 @@ class DuplicateFinder:
         self._parts[hash(request.uuid) % PARTS] += record
         self._bytes += len(record)
         if self._bytes > self._memory_bytes_max:
-            self._spill()
+            self._spill_to_disk()
 
-    def find(self) -> Iterator[Duplicate]:
+    def find(self) -> Iterator[DuplicateUuid]:
         """Yield the duplicates in the order of the file. If rows are in temporary files, this order applies only within
         each part."""
         if not self._files:
-            yield from sorted(each for part in self._parts for each in _duplicates(bytes(part)))
+            yield from sorted(
+                each for part in self._parts for each in _find_duplicates(bytes(part))
+            )
             return
-        self._spill()
+        self._spill_to_disk()
         for file in self._files:
             file.seek(0)
-            yield from sorted(_duplicates(file.read()))
+            yield from sorted(_find_duplicates(file.read()))
 
-    def _spill(self) -> None:
+    def _spill_to_disk(self) -> None:
         if not self._files:
             self._files = [tempfile.TemporaryFile() for _ in range(PARTS)]  # noqa: SIM115 - closed at the end
         for file, part in zip(self._files, self._parts, strict=True):
@@ -94,7 +96,7 @@ class DuplicateFinder:
         self._bytes = 0
 
 
-def _duplicates(records: bytes) -> Iterator[Duplicate]:
+def _find_duplicates(records: bytes) -> Iterator[DuplicateUuid]:
     firsts: dict[bytes, tuple[int, int, int, int]] = {}
     for uuid, user_id, amount, micros, line in _RECORD.iter_unpack(records):
         first = firsts.setdefault(uuid, (user_id, amount, micros, line))
@@ -103,4 +105,4 @@ def _duplicates(records: bytes) -> Iterator[Duplicate]:
         # A row without a timestamp matches a first row with any timestamp. A row with a timestamp doesn't match a first
         # row without one, because the timestamp of that row is the time at which it is recorded.
         same = first[:2] == (user_id, amount) and micros in {_NO_TIMESTAMP, first[2]}
-        yield Duplicate(line, first[3], amount, same)
+        yield DuplicateUuid(line, first[3], amount, same)

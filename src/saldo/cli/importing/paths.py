@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from saldo.cli.exit_codes import CommandError, ExitCode
-from saldo.cli.row_files import Format
+from saldo.cli.file_formats import Format
 from saldo.cli.state_file import sibling_path
 
 

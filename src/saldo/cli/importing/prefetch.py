@@ -9,10 +9,10 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def prefetch(things: Iterator[T]) -> Iterator[T]:
+def prefetch(items: Iterator[T]) -> Iterator[T]:
     """Yield the items of an iterator, while a thread prepares the next one. An item must not be None."""
     with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
-        coming = thread.submit(next, things, None)
+        coming = thread.submit(next, items, None)
         while (thing := coming.result()) is not None:
-            coming = thread.submit(next, things, None)
+            coming = thread.submit(next, items, None)
             yield thing

@@ -18,7 +18,7 @@ from typing import BinaryIO, Final
 from saldo.cli.exit_codes import CommandError
 from saldo.cli.importing.row_mapping import REASON_COLUMNS
 from saldo.cli.output import print_note
-from saldo.cli.private_files import open_existing, open_to_append
+from saldo.cli.private_files import open_existing_file, open_to_append
 
 EMPTY_SHA256: Final = hashlib.sha256().hexdigest()
 """SHA-256 of an empty file."""
@@ -54,9 +54,9 @@ class RejectsFile:
         """
         try:
             if self.size_bytes:
-                with open_existing(self.path) as file:
+                with open_existing_file(self.path) as file:
                     file.truncate(self.size_bytes)
-                for block in _blocks(self.path):
+                for block in _read_blocks(self.path):
                     self._digest.update(block)
             elif self.path.exists():
                 self._aside = _unused_path(self.path)
@@ -121,20 +121,20 @@ class RejectsFile:
 def hash_file(path: Path, size_bytes: int | None = None) -> str | None:
     """Return the SHA-256 of a file, or of its first `size_bytes` bytes; None if the file is shorter."""
     digest = hashlib.sha256()
-    seen = 0
+    size_read = 0
     try:
-        for block in _blocks(path):
-            part = block if size_bytes is None else block[: size_bytes - seen]
+        for block in _read_blocks(path):
+            part = block if size_bytes is None else block[: size_bytes - size_read]
             digest.update(part)
-            seen += len(part)
-            if seen == size_bytes:
+            size_read += len(part)
+            if size_read == size_bytes:
                 break
     except FileNotFoundError:
         pass
-    return None if seen < (size_bytes or 0) else digest.hexdigest()
+    return None if size_read < (size_bytes or 0) else digest.hexdigest()
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
+def _read_blocks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):
             yield block

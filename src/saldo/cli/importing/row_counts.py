@@ -35,7 +35,7 @@ class RowCounts(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class ImportSummary:
     """The report at the end of a run.
 
     Attributes:
@@ -53,7 +53,7 @@ class Summary:
     def print(self, *, dry_run: bool, as_json: bool) -> None:
         """Print the report: lines for people, or one JSON document."""
         if as_json:
-            print_json(self._document(dry_run=dry_run))
+            print_json(self._json_document(dry_run=dry_run))
             return
         if self.stopped is not None:
             return  # the error message contains the counts
@@ -78,7 +78,7 @@ class Summary:
         if self.rejects is not None:
             print_line(f"rows that were not posted are in {self.rejects}, with the reasons")
 
-    def _document(self, *, dry_run: bool) -> dict[str, Any]:
+    def _json_document(self, *, dry_run: bool) -> dict[str, Any]:
         deposited, withdrawn = _align_decimals(self.counts.deposited, self.counts.withdrawn)
         document: dict[str, Any] = to_json_value(self.counts) | {
             "deposited": to_json_value(deposited),
@@ -106,7 +106,7 @@ def count_posted(counts: RowCounts, request: TransactionRequest, replayed: bool)
         counts.withdrawn += Decimal(request.amount)
 
 
-def _align_decimals(one: Decimal, other: Decimal) -> tuple[Decimal, Decimal]:
+def _align_decimals(first: Decimal, second: Decimal) -> tuple[Decimal, Decimal]:
     """Return both values with the greater of their numbers of decimals."""
-    nothing = (one + other) * 0
-    return one + nothing, other + nothing
+    nothing = (first + second) * 0
+    return first + nothing, second + nothing

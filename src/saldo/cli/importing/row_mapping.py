@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID, uuid5
 
 from saldo.cli.exit_codes import CommandError, ExitCode
-from saldo.cli.row_files import BINARY_FLOAT, Row
+from saldo.cli.importing.row_readers import BINARY_FLOAT, Row
 from saldo.cli.times import add_offset
 from saldo.client.payloads import Deposit, TransactionRequest, Withdrawal
 from saldo.ledger.instants import InstantError
@@ -95,11 +95,11 @@ class RowMapper:
     """Converts the rows of one file to transactions."""
 
     def __init__(
-        self, meaning: ColumnMapping, columns: Sequence[str], *, headed: bool = True
+        self, meaning: ColumnMapping, columns: Sequence[str], *, has_header: bool = True
     ) -> None:
         """
         Args:
-            headed: Whether the file itself names its columns. If not, any column may be missing in all rows.
+            has_header: Whether the file itself names its columns. If not, any column may be missing in all rows.
 
         Raises:
             CommandError: A necessary column is missing, or the columns contradict the options.
@@ -111,14 +111,14 @@ class RowMapper:
             raise CommandError(
                 f"two columns have the name {twice[0]}: rename one of them", ExitCode.USAGE
             )
-        self._places = {
+        self._indexes = {
             field: columns.index(column)
             for field, column in meaning.columns.items()
             if column in columns
         }
         needed = ["amount", "user_id"] + ([] if meaning.signed else ["type"])
         missing = [
-            meaning.columns.get(field, field) for field in needed if field not in self._places
+            meaning.columns.get(field, field) for field in needed if field not in self._indexes
         ]
         if missing:
             raise CommandError(
@@ -126,21 +126,25 @@ class RowMapper:
                 f"{', '.join(columns)[:COLUMNS_CHARACTERS_MAX]}: {_header_hint(columns)}",
                 ExitCode.USAGE,
             )
-        if meaning.signed and headed and "type" in self._places:
+        if meaning.signed and has_header and "type" in self._indexes:
             raise CommandError(
                 "--signed derives the type from the amount's sign, but the file has a column "
                 f"{meaning.columns['type']}: omit --signed, or ignore the column with --map type=",
                 ExitCode.USAGE,
             )
-        if "uuid" not in self._places and meaning.identity is None:
+        if "uuid" not in self._indexes and meaning.identity is None:
             raise CommandError(
                 f"there is no column {meaning.columns.get('uuid', 'uuid')}: give the file a permanent name with --id, "
                 "and each row gets a uuid that is derived from this name and the row's number",
                 ExitCode.USAGE,
             )
-        again = self._columns[:2] == REASON_COLUMNS and not {0, 1} & set(self._places.values())
-        self._earlier = len(REASON_COLUMNS) if again else 0
-        self._space = None if meaning.identity is None else uuid5(NAMESPACE, meaning.identity)
+        has_reason_columns = self._columns[:2] == REASON_COLUMNS and not {0, 1} & set(
+            self._indexes.values()
+        )
+        self._reason_columns_count = len(REASON_COLUMNS) if has_reason_columns else 0
+        self._uuid_namespace = (
+            None if meaning.identity is None else uuid5(NAMESPACE, meaning.identity)
+        )
 
     @property
     def rejected_columns(self) -> tuple[str, ...]:
@@ -149,31 +153,33 @@ class RowMapper:
         They are the columns of the file. If the file has no uuid column, one is inserted before them. If the file is
         itself a rejects file, its columns `line` and `reason` are left out, because they would occur twice.
         """
-        columns = self._columns[self._earlier :]
-        if "uuid" in self._places:
+        columns = self._columns[self._reason_columns_count :]
+        if "uuid" in self._indexes:
             return columns
         return (self._meaning.columns.get("uuid", "uuid"), *columns)
 
     def rejected_values(self, row: Row) -> list[str | None]:
         """Return a row's values with its derived uuid, so that the row keeps this uuid in another file."""
-        values = self._with_uuid(row)
-        if len(row.values) <= self._earlier:  # an unreadable line, which is stored as one value
+        values = self._values_with_uuid(row)
+        if (
+            len(row.values) <= self._reason_columns_count
+        ):  # an unreadable line, which is stored as one value
             return values
-        begin = 0 if "uuid" in self._places else 1
-        return values[:begin] + values[begin + self._earlier :]
+        begin = 0 if "uuid" in self._indexes else 1
+        return values[:begin] + values[begin + self._reason_columns_count :]
 
-    def _with_uuid(self, row: Row) -> list[str | None]:
-        made = None
-        if self._space is not None:
+    def _values_with_uuid(self, row: Row) -> list[str | None]:
+        derived_uuid = None
+        if self._uuid_namespace is not None:
             with suppress(InvalidRowError):
-                made = str(self.uuid(row))
+                derived_uuid = str(self.uuid(row))
         values = list(row.values)
-        place = self._places.get("uuid")
-        if place is None:
-            return [made, *values]
-        if made is not None:
-            values += [""] * (place + 1 - len(values))  # pads a short row
-            values[place] = made
+        index = self._indexes.get("uuid")
+        if index is None:
+            return [derived_uuid, *values]
+        if derived_uuid is not None:
+            values += [""] * (index + 1 - len(values))  # pads a short row
+            values[index] = derived_uuid
         return values
 
     def contains_row(self, row: Row) -> bool:
@@ -181,8 +187,8 @@ class RowMapper:
         does."""
         return any(
             len(each) == len(self._columns)
-            and _DIGITS.fullmatch(each[self._places["user_id"]].strip(' "'))
-            and _NUMBER.fullmatch(each[self._places["amount"]].strip(' "'))
+            and _DIGITS.fullmatch(each[self._indexes["user_id"]].strip(' "'))
+            and _NUMBER.fullmatch(each[self._indexes["amount"]].strip(' "'))
             for each in row.following
         )
 
@@ -204,12 +210,12 @@ class RowMapper:
         self._check_characters(
             "timestamp", timestamp, "a date and time such as 2026-01-31T12:30:00Z", _NOT_ASCII
         )
-        kind, amount = self._kind(row, amount)
+        kind, amount = self._type_and_amount(row, amount)
         # The user id remains a text of digits. The service parses it and reports what is wrong with it.
         return kind(
             user_id,  # type: ignore[arg-type]
             amount,
-            timestamp=_instant(timestamp) if timestamp else None,
+            timestamp=_normalize_time(timestamp) if timestamp else None,
             uuid=self.uuid(row),
         )
 
@@ -228,9 +234,9 @@ class RowMapper:
                 raise InvalidRowError(
                     "uuid must be a uuid such as ea3015b1-c25c-47e5-beb7-2679ac7c89a7"
                 ) from None
-        if self._space is None:
+        if self._uuid_namespace is None:
             raise InvalidRowError("uuid is missing; --id derives one for such rows")
-        return uuid5(self._space, str(row.number))
+        return uuid5(self._uuid_namespace, str(row.number))
 
     def _check_amount(self, text: str) -> None:
         """Check the characters and the sign of an amount.
@@ -239,7 +245,7 @@ class RowMapper:
             InvalidRowError: The amount contains an invalid character, which the message names. Or the amount is
                 negative although the row has a type.
         """
-        label = self._label("amount")
+        label = self._field_label("amount")
         if "," in text:
             raise InvalidRowError(
                 f"{label} {text[:50]} contains a comma: write it as 25000.50, without thousands separators and with a "
@@ -259,23 +265,23 @@ class RowMapper:
         self._check_characters("amount", text, expected, _NO_AMOUNT)
 
     def _check_characters(
-        self, field: str, text: str, expected: str, wrong: re.Pattern[str]
+        self, field: str, text: str, expected: str, forbidden: re.Pattern[str]
     ) -> None:
-        found = wrong.search(text)
-        if found is None:
+        match = forbidden.search(text)
+        if match is None:
             return
-        code = f"U+{ord(found[0]):04X} ({unicodedata.name(found[0], 'no name')})"
-        shown = f'"{found[0]}", {code}' if found[0].isprintable() else code
+        code = f"U+{ord(match[0]):04X} ({unicodedata.name(match[0], 'no name')})"
+        shown = f'"{match[0]}", {code}' if match[0].isprintable() else code
         raise InvalidRowError(
-            f"{self._label(field)} {text[:50]!r} contains {shown}: expected {expected}"
+            f"{self._field_label(field)} {text[:50]!r} contains {shown}: expected {expected}"
         )
 
-    def _label(self, field: str) -> str:
+    def _field_label(self, field: str) -> str:
         """Return the field's name, with the column's name if it is different."""
         column = self._meaning.columns.get(field, field)
         return field if column == field else f"{field} (column {column})"
 
-    def _kind(self, row: Row, amount: str) -> tuple[type[TransactionRequest], str]:
+    def _type_and_amount(self, row: Row, amount: str) -> tuple[type[TransactionRequest], str]:
         if self._meaning.signed:
             if self._value(row, "type"):
                 raise InvalidRowError(
@@ -301,13 +307,13 @@ class RowMapper:
         return value
 
     def _value(self, row: Row, field: str) -> str:
-        place = self._places.get(field)
+        index = self._indexes.get(field)
         # An unreadable row may have fewer values.
-        value = None if place is None or place >= len(row.values) else row.values[place]
+        value = None if index is None or index >= len(row.values) else row.values[index]
         return "" if value is None else value.strip()
 
 
-def _instant(text: str) -> str:
+def _normalize_time(text: str) -> str:
     try:
         return add_offset(text)
     except InstantError as error:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from saldo.cli.exit_codes import CommandError, ExitCode
+from saldo.cli.file_formats import Format
 from saldo.cli.importing.row_mapping import ColumnMapping, RowMapper
-from saldo.cli.row_files import Format, Row, RowFile, UnreadableError
+from saldo.cli.importing.row_readers import Row, RowFile, UnreadableRowsError
 from saldo.cli.state_file import FileIdentity, identify_file
 
 
@@ -46,11 +47,11 @@ def read_rows(table: RowFile, reader: RowMapper) -> Iterator[Row]:
     """Yield the rows of a file.
 
     Raises:
-        UnreadableError: From some line on, the rows can't be told apart. The message names the lines.
+        UnreadableRowsError: From some line on, the rows can't be told apart. The message names the lines.
     """
     for row in table.rows:
         if row.following and reader.contains_row(row):
-            raise UnreadableError(
+            raise UnreadableRowsError(
                 row.line - len(row.following), row.line, "a quoted text contains rows"
             )
         yield row

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from saldo.cli.connection.service import ConnectedService
 from saldo.cli.exit_codes import CommandError
-from saldo.cli.exporting.sources import ExportedTransaction, ExportFilter, read_user
+from saldo.cli.exporting.sources import ExportedTransaction, ExportFilter, read_user_parts
 from saldo.client.models import User
 from saldo.ledger.instants import parse_instant
 
@@ -22,7 +22,7 @@ READ_ATTEMPTS_MAX: Final = 5
 between them, their results do not match and the attempt is repeated."""
 
 
-class Period(NamedTuple):
+class StatementPeriod(NamedTuple):
     """A period from a time to another one, which is excluded."""
 
     begin: datetime
@@ -54,7 +54,7 @@ class StatementEntry(NamedTuple):
         return self.outcome == "posted"
 
 
-class Statement(NamedTuple):
+class AccountStatement(NamedTuple):
     """An account statement.
 
     Attributes:
@@ -62,7 +62,7 @@ class Statement(NamedTuple):
     """
 
     user: User
-    period: Period
+    period: StatementPeriod
     known_at: datetime | None
     opening: Decimal
     entries: list[StatementEntry]
@@ -82,15 +82,15 @@ class Statement(NamedTuple):
 def read_statement(
     service: ConnectedService,
     user_id: int,
-    period: Period,
+    period: StatementPeriod,
     known_at: datetime | None,
     *,
-    refused: bool,
-) -> Statement:
+    include_refused: bool,
+) -> AccountStatement:
     """Read a statement whose entries lead from the opening balance to the closing balance.
 
     Args:
-        refused: Whether to include refused transactions.
+        include_refused: Whether to include refused transactions.
 
     Raises:
         CommandError: The period has too many transactions. Or transactions were recorded during each attempt to read
@@ -101,15 +101,17 @@ def read_statement(
     user = client.user(user_id)
     for _ in range(READ_ATTEMPTS_MAX):
         opening = client.balance(user_id, before=period.begin, known_at=known_at).balance
-        lines = _lines(service, user_id, period, known_at)
+        lines = _read_lines(service, user_id, period, known_at)
         closing = client.balance(user_id, before=period.end, known_at=known_at).balance
         entries = build_entries(lines, opening, period.end)
         if (
             opening + sum((each.amount for each in entries if each.is_posted), Decimal(0))
             == closing
         ):
-            kept = entries if refused else [each for each in entries if each.is_posted]
-            return Statement(user, period, known_at, opening, kept, closing)
+            shown_entries = (
+                entries if include_refused else [each for each in entries if each.is_posted]
+            )
+            return AccountStatement(user, period, known_at, opening, shown_entries, closing)
     raise CommandError(
         "new transactions were recorded in the period while it was read: try again, or use --known-at with a past time"
     )
@@ -160,10 +162,10 @@ class _ParsedLine(NamedTuple):
     line: ExportedTransaction
 
 
-def _lines(
-    service: ConnectedService, user_id: int, period: Period, known_at: datetime | None
+def _read_lines(
+    service: ConnectedService, user_id: int, period: StatementPeriod, known_at: datetime | None
 ) -> list[ExportedTransaction]:
-    wanted = ExportFilter(
+    export_filter = ExportFilter(
         posted_only=False,
         since=period.begin,
         until=period.end,
@@ -171,7 +173,7 @@ def _lines(
         recorded_until=None,
     )
     lines: list[ExportedTransaction] = []
-    for part in read_user(service.connection, user_id, wanted, known_at):
+    for part in read_user_parts(service.connection, user_id, export_filter, known_at):
         lines += part.lines
         if len(lines) > ENTRIES_MAX:
             raise CommandError(

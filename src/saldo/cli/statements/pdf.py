@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from saldo.cli.exit_codes import CommandError, ExitCode
 from saldo.cli.output import format_amount, print_note
-from saldo.cli.statements.account_statement import Statement, StatementEntry
-from saldo.cli.times import format_time, zone
+from saldo.cli.statements.account_statement import AccountStatement, StatementEntry
+from saldo.cli.times import format_time, load_zone
 from saldo.ledger.instants import MICROSECOND
 
 if TYPE_CHECKING:
@@ -49,16 +49,16 @@ def check_installed() -> None:
         )
 
 
-def render_pdf(found: Statement, made_at: datetime) -> bytes:
+def render_pdf(statement: AccountStatement, made_at: datetime) -> bytes:
     """Return the statement as a PDF."""
-    return _PdfStatement(found, made_at).render()
+    return _PdfStatement(statement, made_at).render()
 
 
 class _PdfStatement:
-    def __init__(self, found: Statement, made_at: datetime) -> None:
+    def __init__(self, statement: AccountStatement, made_at: datetime) -> None:
         from fpdf import FPDF  # noqa: PLC0415 - the package is an extra
 
-        self._found = found
+        self._statement = statement
         self._made_at = made_at
         self._pdf: FPDF = FPDF(orientation="portrait", unit="mm", format="A4")
         pdf = self._pdf
@@ -66,7 +66,7 @@ class _PdfStatement:
         pdf.add_font(FONT, "B", FONTS / "DejaVuSans-Bold.ttf")
         pdf.set_margins(MARGIN, MARGIN, MARGIN)
         pdf.set_auto_page_break(False)
-        name = _printable(found.user.name)
+        name = _replace_control_characters(statement.user.name)
         pdf.set_title(f"Account statement, {name}")
         self._name = self._replace_missing_letters(name)
         pdf.set_creator("Saldo")
@@ -76,17 +76,23 @@ class _PdfStatement:
     def render(self) -> bytes:
         """Draw all pages and return the document."""
         self._begin_page()
-        self._title()
-        self._summary()
-        self._heading()
-        self._line("", "Opening balance", "", "", format_amount(self._found.opening), bold=True)
-        last = len(self._found.entries) - 1
-        for place, entry in enumerate(self._found.entries):
+        self._draw_title()
+        self._draw_summary()
+        self._draw_heading()
+        self._draw_line(
+            "", "Opening balance", "", "", format_amount(self._statement.opening), bold=True
+        )
+        last = len(self._statement.entries) - 1
+        for place, entry in enumerate(self._statement.entries):
             # The closing balance must not be alone on a page.
             self._ensure_space(2 if place == last else 1)
-            self._entry(entry, shaded=place % 2 == 0)
-        self._line(
-            "", "Closing balance", *self._sums(), format_amount(self._found.closing), bold=True
+            self._draw_entry(entry, shaded=place % 2 == 0)
+        self._draw_line(
+            "",
+            "Closing balance",
+            *self._format_sums(),
+            format_amount(self._statement.closing),
+            bold=True,
         )
         return bytes(self._pdf.output())
 
@@ -108,68 +114,68 @@ class _PdfStatement:
     def _begin_page(self) -> None:
         pdf = self._pdf
         pdf.add_page()
-        self._font(7, GREY)
+        self._set_font(7, GREY)
         pdf.set_xy(MARGIN, pdf.h - MARGIN)
-        name = f"{self._name}, account {self._found.user.id}"
+        name = f"{self._name}, account {self._statement.user.id}"
         half = pdf.epw / 2
         pdf.cell(half, 4, _truncate(pdf, name, half - 2))
         pdf.cell(half, 4, f"Page {pdf.page_no()} of {{nb}}", align="R")
         pdf.set_xy(MARGIN, MARGIN)
 
-    def _title(self) -> None:
-        pdf, found = self._pdf, self._found
-        self._font(19, INK, bold=True)
+    def _draw_title(self) -> None:
+        pdf, statement = self._pdf, self._statement
+        self._set_font(19, INK, bold=True)
         pdf.cell(0, 10, "Account statement")
         pdf.set_y(pdf.y + 13)
-        last = found.period.end - MICROSECOND
+        last = statement.period.end - MICROSECOND
         pairs = [
             ("Account holder", self._name),
-            ("Account", str(found.user.id)),
-            ("Period", f"{_day(found.period.begin)} – {_day(last)}"),
-            ("Time zone", _offset(found.period.begin)),
+            ("Account", str(statement.user.id)),
+            ("Period", f"{_format_day(statement.period.begin)} – {_format_day(last)}"),
+            ("Time zone", _format_offset(statement.period.begin)),
             (
                 "As known on",
-                format_time(self._made_at if found.known_at is None else found.known_at),
+                format_time(self._made_at if statement.known_at is None else statement.known_at),
             ),
         ]
-        if not _whole_days(found):
+        if not _is_whole_days(statement):
             pairs[2] = (
                 "Period",
-                f"{format_time(found.period.begin)} – {format_time(found.period.end)}",
+                f"{format_time(statement.period.begin)} – {format_time(statement.period.end)}",
             )
         for name, value in pairs:
-            self._font(8.5, GREY)
+            self._set_font(8.5, GREY)
             pdf.cell(34, 5.4, name)
-            self._font(8.5, INK)
+            self._set_font(8.5, INK)
             pdf.cell(0, 5.4, _truncate(pdf, value, pdf.epw - 36))
             pdf.set_y(pdf.y + 5.4)
         pdf.set_y(pdf.y + 5)
 
-    def _summary(self) -> None:
-        pdf, found = self._pdf, self._found
-        out, in_ = self._sums()
+    def _draw_summary(self) -> None:
+        pdf, statement = self._pdf, self._statement
+        out, in_ = self._format_sums()
         boxes = (
-            ("Opening balance", format_amount(found.opening)),
-            (f"In ({len(found.deposits):,})", in_),
-            (f"Out ({len(found.withdrawals):,})", out),
-            ("Closing balance", format_amount(found.closing)),
+            ("Opening balance", format_amount(statement.opening)),
+            (f"In ({len(statement.deposits):,})", in_),
+            (f"Out ({len(statement.withdrawals):,})", out),
+            ("Closing balance", format_amount(statement.closing)),
         )
         width, top = pdf.epw / len(boxes), pdf.y
         pdf.set_fill_color(*SHADE)
         pdf.rect(MARGIN, top, pdf.epw, 17, style="F")
         for place, (name, value) in enumerate(boxes):
             pdf.set_xy(MARGIN + place * width + 3, top + 3)
-            self._font(7.5, GREY)
+            self._set_font(7.5, GREY)
             pdf.cell(width - 6, 4, name)
             pdf.set_xy(MARGIN + place * width + 3, top + 8)
-            self._font(11, INK, bold=True)
-            pdf.set_font_size(_fitting_size(pdf, value, width - 6, 11))
+            self._set_font(11, INK, bold=True)
+            pdf.set_font_size(_find_fitting_size(pdf, value, width - 6, 11))
             pdf.cell(width - 6, 6, value)
         pdf.set_xy(MARGIN, top + 23)
 
-    def _heading(self) -> None:
+    def _draw_heading(self) -> None:
         pdf = self._pdf
-        self._font(7.5, GREY, bold=True)
+        self._set_font(7.5, GREY, bold=True)
         for name, width in COLUMNS:
             pdf.cell(width, 6, name, align="L" if name in {"Date", "Entry"} else "R")
         pdf.set_y(pdf.y + 6)
@@ -177,26 +183,26 @@ class _PdfStatement:
         pdf.set_line_width(0.3)
         pdf.line(MARGIN, pdf.y, MARGIN + pdf.epw, pdf.y)
 
-    def _entry(self, entry: StatementEntry, *, shaded: bool) -> None:
-        local = entry.timestamp.astimezone(zone())
-        what = "Deposit" if entry.amount > 0 else "Withdrawal"
+    def _draw_entry(self, entry: StatementEntry, *, shaded: bool) -> None:
+        local = entry.timestamp.astimezone(load_zone())
+        type_name = "Deposit" if entry.amount > 0 else "Withdrawal"
         if not entry.is_posted:
-            what += ", refused"
-        beside = ""
+            type_name += ", refused"
+        note = ""
         if entry.late:
-            what += ", late"
-            beside = f"recorded {entry.recorded_at.astimezone(zone()):%Y-%m-%d %H:%M:%S}"
+            type_name += ", late"
+            note = f"recorded {entry.recorded_at.astimezone(load_zone()):%Y-%m-%d %H:%M:%S}"
         amount = format_amount(abs(entry.amount))
         out, in_ = ("", amount) if entry.amount > 0 else (amount, "")
-        self._line(
+        self._draw_line(
             f"{local:%Y-%m-%d %H:%M:%S}",
-            what,
+            type_name,
             out,
             in_,
             format_amount(entry.balance),
             shaded=shaded,
-            beside=beside,
-            under=entry.uuid,
+            note=note,
+            subtext=entry.uuid,
             grey=not entry.is_posted,
         )
 
@@ -204,15 +210,15 @@ class _PdfStatement:
         """Begin a new page if the current one has no space for this number of rows."""
         if self._pdf.y + rows * ROW_HEIGHT > self._bottom:
             self._begin_page()
-            self._heading()
+            self._draw_heading()
 
-    def _line(
+    def _draw_line(
         self,
         *texts: str,
         bold: bool = False,
         shaded: bool = False,
-        beside: str = "",
-        under: str = "",
+        note: str = "",
+        subtext: str = "",
         grey: bool = False,
     ) -> None:
         """Draw a row of the table."""
@@ -224,13 +230,13 @@ class _PdfStatement:
         left = MARGIN
         for place, ((_, width), text) in enumerate(zip(COLUMNS, texts, strict=True)):
             colour = GREY if grey else INK
-            self._font(8, colour, bold=bold)
+            self._set_font(8, colour, bold=bold)
             pdf.set_xy(left, top)
             if place == 1:
-                self._describe(text, beside, under, width)
+                self._draw_description(text, note, subtext, width)
             else:
                 if place > 1:
-                    self._font(_fitting_size(pdf, text, width - 2, 8), colour, bold=bold)
+                    self._set_font(_find_fitting_size(pdf, text, width - 2, 8), colour, bold=bold)
                 pdf.cell(width, ROW_HEIGHT, text, align="L" if place == 0 else "R")
             left += width
         pdf.set_draw_color(*LINE)
@@ -238,41 +244,41 @@ class _PdfStatement:
         pdf.line(MARGIN, top + ROW_HEIGHT, MARGIN + pdf.epw, top + ROW_HEIGHT)
         pdf.set_xy(MARGIN, top + ROW_HEIGHT)
 
-    def _describe(self, text: str, beside: str, under: str, width: float) -> None:
+    def _draw_description(self, text: str, note: str, subtext: str, width: float) -> None:
         """Draw the type of an entry, with the time of recording beside it and the uuid below it in small letters."""
         pdf = self._pdf
-        if not under:
+        if not subtext:
             pdf.cell(width, ROW_HEIGHT, text)
             return
         left, top = pdf.x, pdf.y
-        taken = (
-            pdf.get_string_width(beside) * SMALL_FONT_SIZE / pdf.font_size_pt + 3 if beside else 0
+        text_width = (
+            pdf.get_string_width(note) * SMALL_FONT_SIZE / pdf.font_size_pt + 3 if note else 0
         )
-        room = width - 2 - taken
-        pdf.set_font_size(_fitting_size(pdf, text, room, 8))
+        room = width - 2 - text_width
+        pdf.set_font_size(_find_fitting_size(pdf, text, room, 8))
         pdf.set_xy(left, top + 0.6)
         pdf.cell(room, 4.2, text)
-        self._font(SMALL_FONT_SIZE, GREY)
-        if beside:
+        self._set_font(SMALL_FONT_SIZE, GREY)
+        if note:
             pdf.set_xy(left + room, top + 0.8)
-            pdf.cell(taken, 4.2, beside, align="R")
+            pdf.cell(text_width, 4.2, note, align="R")
         pdf.set_xy(left, top + 4.6)
-        pdf.cell(width, 3.2, under)
+        pdf.cell(width, 3.2, subtext)
 
-    def _sums(self) -> tuple[str, str]:
+    def _format_sums(self) -> tuple[str, str]:
         """Return the sums of the withdrawals and of the deposits."""
-        nothing = self._found.opening * 0
+        nothing = self._statement.opening * 0
         return (
-            format_amount(-sum(self._found.withdrawals, start=nothing)),
-            format_amount(sum(self._found.deposits, start=nothing)),
+            format_amount(-sum(self._statement.withdrawals, start=nothing)),
+            format_amount(sum(self._statement.deposits, start=nothing)),
         )
 
-    def _font(self, size: float, colour: Sequence[int], *, bold: bool = False) -> None:
+    def _set_font(self, size: float, colour: Sequence[int], *, bold: bool = False) -> None:
         self._pdf.set_font(FONT, "B" if bold else "", size)
         self._pdf.set_text_color(*colour)
 
 
-def _fitting_size(pdf: FPDF, text: str, width: float, size: float) -> float:
+def _find_fitting_size(pdf: FPDF, text: str, width: float, size: float) -> float:
     """Return the font size at which a text fits, because an amount must never be truncated."""
     while size > 3 and pdf.get_string_width(text) * size / pdf.font_size_pt > width:
         size -= 0.25
@@ -287,24 +293,24 @@ def _truncate(pdf: FPDF, text: str, width: float) -> str:
     return f"{text}…"
 
 
-def _printable(name: str) -> str:
+def _replace_control_characters(name: str) -> str:
     """Return a name as one line, in which control characters are replaced by spaces."""
     return "".join(letter if letter.isprintable() else " " for letter in name)
 
 
-def _day(moment: datetime) -> str:
-    return f"{moment.astimezone(zone()):%Y-%m-%d}"
+def _format_day(moment: datetime) -> str:
+    return f"{moment.astimezone(load_zone()):%Y-%m-%d}"
 
 
-def _offset(moment: datetime) -> str:
-    offset = f"{moment.astimezone(zone()):%z}"
+def _format_offset(moment: datetime) -> str:
+    offset = f"{moment.astimezone(load_zone()):%z}"
     return f"UTC{offset[:3]}:{offset[3:]}, as at the beginning of the period"
 
 
-def _whole_days(found: Statement) -> bool:
+def _is_whole_days(statement: AccountStatement) -> bool:
     midnight = timedelta(0)
-    for moment in found.period:
-        local = moment.astimezone(zone())
+    for moment in statement.period:
+        local = moment.astimezone(load_zone())
         passed = timedelta(
             hours=local.hour,
             minutes=local.minute,

@@ -16,12 +16,12 @@ from saldo.client.asynchronous.events import AsyncEvents
 from saldo.client.asynchronous.pagination import AsyncPages
 from saldo.client.asynchronous.writer import BATCH_MAX, OUTSTANDING_MAX, AsyncWriter
 from saldo.client.connection_options import (
-    authorization_header,
     check_url,
+    create_tls_context,
     explain_proxy_errors,
+    find_proxy_variable,
+    format_authorization,
     is_direct,
-    proxy_variable,
-    tls_context,
 )
 from saldo.client.endpoints import UNSET, Unset
 from saldo.client.errors import SaldoError
@@ -84,10 +84,10 @@ class AsyncClient:
         url = check_url(url)
         headers = {"user-agent": f"saldo-python/{VERSION}"}
         if key is not None:
-            headers["authorization"] = authorization_header(key)
-        checked = verify if transport is not None else tls_context(url, verify)
+            headers["authorization"] = format_authorization(key)
+        checked = verify if transport is not None else create_tls_context(url, verify)
 
-        def make(limits: httpx.Limits) -> httpx.AsyncClient:
+        def create_http_client(limits: httpx.Limits) -> httpx.AsyncClient:
             with explain_proxy_errors():
                 return httpx.AsyncClient(
                     base_url=url,
@@ -98,8 +98,8 @@ class AsyncClient:
                     trust_env=not is_direct(url),
                 )
 
-        proxy = None if transport is not None else proxy_variable(url)
-        self._connection = AsyncConnection(make, retries or Retries(), proxy)
+        proxy = None if transport is not None else find_proxy_variable(url)
+        self._connection = AsyncConnection(create_http_client, retries or Retries(), proxy)
 
     async def __aenter__(self) -> AsyncClient:
         return self

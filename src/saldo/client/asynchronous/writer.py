@@ -27,7 +27,7 @@ from saldo.client.errors import OutcomeUnknownError, SaldoError
 from saldo.client.models import Amount, Instant, Posted
 from saldo.client.payloads import Deposit, TransactionRequest, Withdrawal
 from saldo.client.responses import parse_error
-from saldo.client.retry import final_error, may_have_effect, no_response_error
+from saldo.client.retry import create_final_error, create_no_response_error, may_have_effect
 from saldo.client.transport_errors import check_deadline, is_transport_failure, may_have_been_sent
 
 BATCH_MAX: Final = 1000
@@ -163,16 +163,16 @@ class AsyncWriter:
 
     async def _run(self) -> None:
         try:
-            while items := await self._next():
+            while items := await self._next_batch():
                 self._batch = BulkRequest(items, time.monotonic(), self._connection.retries)
-                await self._deliver(self._batch)
+                await self._send_until_answered(self._batch)
         except Exception as error:
-            await self._fail(error)
+            await self._fail_unanswered(error)
         except BaseException as error:
-            await self._fail(error)
+            await self._fail_unanswered(error)
             raise
 
-    async def _next(self) -> list[Item[Future[Posted]]]:
+    async def _next_batch(self) -> list[Item[Future[Posted]]]:
         """Return the items of the next request. An empty list means that there are no more."""
         async with self._changed:
             while not self._waiting and not self._closed:
@@ -180,15 +180,17 @@ class AsyncWriter:
             count = min(len(self._waiting), self._batch_max)
             return [self._waiting.popleft() for _ in range(count)]
 
-    async def _deliver(self, batch: BulkRequest[Future[Posted]]) -> None:
+    async def _send_until_answered(self, batch: BulkRequest[Future[Posted]]) -> None:
         while batch.unanswered:
-            error, sent = await self._send(batch)
+            error, sent = await self._send_attempt(batch)
             pause, settled = batch.end_attempt(error, time.monotonic(), random.random, sent=sent)
-            await self._settle(settled)
+            await self._set_outcomes(settled)
             if pause:
                 await sleep(pause)
 
-    async def _send(self, batch: BulkRequest[Future[Posted]]) -> tuple[SaldoError | None, bool]:
+    async def _send_attempt(
+        self, batch: BulkRequest[Future[Posted]]
+    ) -> tuple[SaldoError | None, bool]:
         """Make one attempt. Return the error that ended it, if any, and whether the attempt may have had an effect."""
         headers = {"content-type": NDJSON}
         timeout = httpx.Timeout(self._connection.retries.attempt_seconds)
@@ -201,17 +203,17 @@ class AsyncWriter:
                     refused = parse_error(await read_response(response, batch.deadline))
                     return refused, may_have_effect(refused)
                 async for data in response.aiter_bytes():
-                    await self._settle(batch.feed(data, time.monotonic()))
+                    await self._set_outcomes(batch.feed(data, time.monotonic()))
                     check_deadline(batch.deadline)
         except httpx.RequestError as error:
             if not is_transport_failure(error):
                 raise
-            return no_response_error(error), may_have_been_sent(error)
+            return create_no_response_error(error), may_have_been_sent(error)
         except SaldoError as error:
             return error, True
         return None, True
 
-    async def _settle(self, settled: list[ItemOutcome[Future[Posted]]]) -> None:
+    async def _set_outcomes(self, settled: list[ItemOutcome[Future[Posted]]]) -> None:
         if not settled:
             return
         for future, outcome in settled:
@@ -224,7 +226,7 @@ class AsyncWriter:
             self._outstanding -= len(settled)
             self._changed.notify_all()
 
-    async def _fail(self, error: BaseException) -> None:
+    async def _fail_unanswered(self, error: BaseException) -> None:
         """Fail all transactions without an outcome, so that their callers do not wait for ever."""
         async with self._changed:
             # `_failure` is set under the lock, so that all transactions that were queued before it was set fail here.
@@ -236,8 +238,10 @@ class AsyncWriter:
         unknown = OutcomeUnknownError(f"the writer has ended: {type(error).__name__}: {error}")
         unknown.__cause__ = error
         settled = [
-            ItemOutcome(each.future, final_error(unknown, "it", each.request.uuid, unknown=False))
+            ItemOutcome(
+                each.future, create_final_error(unknown, "it", each.request.uuid, unknown=False)
+            )
             for each in left
             if not each.future.done()
         ]
-        await self._settle(settled)
+        await self._set_outcomes(settled)

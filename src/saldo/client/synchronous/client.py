@@ -13,12 +13,12 @@ import httpx
 
 from saldo.client import endpoints
 from saldo.client.connection_options import (
-    authorization_header,
     check_url,
+    create_tls_context,
     explain_proxy_errors,
+    find_proxy_variable,
+    format_authorization,
     is_direct,
-    proxy_variable,
-    tls_context,
 )
 from saldo.client.endpoints import UNSET, Unset
 from saldo.client.errors import SaldoError
@@ -85,10 +85,10 @@ class Client:
         url = check_url(url)
         headers = {"user-agent": f"saldo-python/{VERSION}"}
         if key is not None:
-            headers["authorization"] = authorization_header(key)
-        checked = verify if transport is not None else tls_context(url, verify)
+            headers["authorization"] = format_authorization(key)
+        checked = verify if transport is not None else create_tls_context(url, verify)
 
-        def make(limits: httpx.Limits) -> httpx.Client:
+        def create_http_client(limits: httpx.Limits) -> httpx.Client:
             with explain_proxy_errors():
                 return httpx.Client(
                     base_url=url,
@@ -99,8 +99,8 @@ class Client:
                     trust_env=not is_direct(url),
                 )
 
-        proxy = None if transport is not None else proxy_variable(url)
-        self._connection = Connection(make, retries or Retries(), proxy)
+        proxy = None if transport is not None else find_proxy_variable(url)
+        self._connection = Connection(create_http_client, retries or Retries(), proxy)
 
     def __enter__(self) -> Client:
         return self

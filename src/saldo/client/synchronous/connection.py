@@ -47,21 +47,21 @@ class Connection:
 
     def __init__(
         self,
-        make: Callable[[httpx.Limits], httpx.Client],
+        create_http_client: Callable[[httpx.Limits], httpx.Client],
         retries: Retries,
         proxy: str | None = None,
     ) -> None:
         """
         Args:
-            make: Creates an httpx client with the given limits.
+            create_http_client: Creates an httpx client with the given limits.
             proxy: The environment variable that names the proxy of the requests, for error messages; None if there is
                 no proxy.
         """
         self.retries = retries
         self.proxy = proxy
-        self._make = make
+        self._create_http_client = create_http_client
         self._process = os.getpid()
-        self._http, self._streams = make(CALLS), make(STREAM_LIMITS)
+        self._http, self._streams = create_http_client(CALLS), create_http_client(STREAM_LIMITS)
         self._closed = False
         self._inherited: list[httpx.Client] = []
 
@@ -90,7 +90,10 @@ class Connection:
             return
         # The inherited clients are kept. Closing them would shut down connections that the parent process still uses.
         self._inherited += [self._http, self._streams]
-        self._http, self._streams = self._make(CALLS), self._make(STREAM_LIMITS)
+        self._http, self._streams = (
+            self._create_http_client(CALLS),
+            self._create_http_client(STREAM_LIMITS),
+        )
         self._process = process
 
     def call(self, call: Call[T]) -> T:

@@ -14,7 +14,7 @@ from saldo.client.errors import SaldoError
 from saldo.client.event_stream import EVENTS_PATH, EventStreamState
 from saldo.client.models import Event
 from saldo.client.responses import parse_error
-from saldo.client.retry import no_response_error
+from saldo.client.retry import create_no_response_error
 from saldo.client.synchronous.concurrency import sleep
 from saldo.client.synchronous.connection import Connection, read_response
 from saldo.client.transport_errors import is_transport_failure
@@ -68,5 +68,5 @@ class Events:
             except httpx.RequestError as error:
                 if not is_transport_failure(error):
                     raise
-                ended = no_response_error(error)
+                ended = create_no_response_error(error)
             sleep(following.reconnect_pause(ended, time.monotonic(), retries, random.random))

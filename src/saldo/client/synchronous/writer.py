@@ -19,7 +19,7 @@ from saldo.client.errors import OutcomeUnknownError, SaldoError
 from saldo.client.models import Amount, Instant, Posted
 from saldo.client.payloads import Deposit, TransactionRequest, Withdrawal
 from saldo.client.responses import parse_error
-from saldo.client.retry import final_error, may_have_effect, no_response_error
+from saldo.client.retry import create_final_error, create_no_response_error, may_have_effect
 from saldo.client.synchronous.concurrency import (
     Condition,
     Future,
@@ -164,16 +164,16 @@ class Writer:
 
     def _run(self) -> None:
         try:
-            while items := self._next():
+            while items := self._next_batch():
                 self._batch = BulkRequest(items, time.monotonic(), self._connection.retries)
-                self._deliver(self._batch)
+                self._send_until_answered(self._batch)
         except Exception as error:
-            self._fail(error)
+            self._fail_unanswered(error)
         except BaseException as error:
-            self._fail(error)
+            self._fail_unanswered(error)
             raise
 
-    def _next(self) -> list[Item[Future[Posted]]]:
+    def _next_batch(self) -> list[Item[Future[Posted]]]:
         """Return the items of the next request. An empty list means that there are no more."""
         with self._changed:
             while not self._waiting and not self._closed:
@@ -181,15 +181,15 @@ class Writer:
             count = min(len(self._waiting), self._batch_max)
             return [self._waiting.popleft() for _ in range(count)]
 
-    def _deliver(self, batch: BulkRequest[Future[Posted]]) -> None:
+    def _send_until_answered(self, batch: BulkRequest[Future[Posted]]) -> None:
         while batch.unanswered:
-            error, sent = self._send(batch)
+            error, sent = self._send_attempt(batch)
             pause, settled = batch.end_attempt(error, time.monotonic(), random.random, sent=sent)
-            self._settle(settled)
+            self._set_outcomes(settled)
             if pause:
                 sleep(pause)
 
-    def _send(self, batch: BulkRequest[Future[Posted]]) -> tuple[SaldoError | None, bool]:
+    def _send_attempt(self, batch: BulkRequest[Future[Posted]]) -> tuple[SaldoError | None, bool]:
         """Make one attempt. Return the error that ended it, if any, and whether the attempt may have had an effect."""
         headers = {"content-type": NDJSON}
         timeout = httpx.Timeout(self._connection.retries.attempt_seconds)
@@ -202,17 +202,17 @@ class Writer:
                     refused = parse_error(read_response(response, batch.deadline))
                     return refused, may_have_effect(refused)
                 for data in response.iter_bytes():
-                    self._settle(batch.feed(data, time.monotonic()))
+                    self._set_outcomes(batch.feed(data, time.monotonic()))
                     check_deadline(batch.deadline)
         except httpx.RequestError as error:
             if not is_transport_failure(error):
                 raise
-            return no_response_error(error), may_have_been_sent(error)
+            return create_no_response_error(error), may_have_been_sent(error)
         except SaldoError as error:
             return error, True
         return None, True
 
-    def _settle(self, settled: list[ItemOutcome[Future[Posted]]]) -> None:
+    def _set_outcomes(self, settled: list[ItemOutcome[Future[Posted]]]) -> None:
         if not settled:
             return
         for future, outcome in settled:
@@ -225,7 +225,7 @@ class Writer:
             self._outstanding -= len(settled)
             self._changed.notify_all()
 
-    def _fail(self, error: BaseException) -> None:
+    def _fail_unanswered(self, error: BaseException) -> None:
         """Fail all transactions without an outcome, so that their callers do not wait for ever."""
         with self._changed:
             # `_failure` is set under the lock, so that all transactions that were queued before it was set fail here.
@@ -237,8 +237,10 @@ class Writer:
         unknown = OutcomeUnknownError(f"the writer has ended: {type(error).__name__}: {error}")
         unknown.__cause__ = error
         settled = [
-            ItemOutcome(each.future, final_error(unknown, "it", each.request.uuid, unknown=False))
+            ItemOutcome(
+                each.future, create_final_error(unknown, "it", each.request.uuid, unknown=False)
+            )
             for each in left
             if not each.future.done()
         ]
-        self._settle(settled)
+        self._set_outcomes(settled)

@@ -19,9 +19,9 @@ class PluralText:
 
     def format(self, number: int, text: str) -> str:
         """Return the text for a number. `text` is the formatted number."""
-        return self._form(number).format(text)
+        return self._choose_form(number).format(text)
 
-    def _form(self, number: int) -> str:
+    def _choose_form(self, number: int) -> str:
         if self.few == self.many:  # English
             return self.one if number == 1 else self.many
         last, last_two = number % 10, number % 100
@@ -32,7 +32,7 @@ class PluralText:
         return self.many
 
 
-def english(one: str, other: str) -> PluralText:
+def create_english_plural(one: str, other: str) -> PluralText:
     """Return a text with the two plural forms of English."""
     return PluralText(one, other, other)
 

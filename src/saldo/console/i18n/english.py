@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from saldo.console.i18n.catalog import Messages, english
+from saldo.console.i18n.catalog import Messages, create_english_plural
 
 ENGLISH: Final = Messages(
     to_content="Skip to content",
@@ -83,7 +83,7 @@ ENGLISH: Final = Messages(
     bad_request="This page cannot process the request.",
     to_start="Go to the start page",
     open_again="Open the page again",
-    users_found=english("{} user", "{} users"),
+    users_found=create_english_plural("{} user", "{} users"),
     users_none="There are no users yet.",
     users_no_match=(
         "No user name starts with this text, and no user ID or transaction matches it."
@@ -111,12 +111,12 @@ ENGLISH: Final = Messages(
     chart_ahead="This period is in the future: there is no data yet.",
     chart_all="All",
     chart_ranges={"day": "24 h", "week": "7 days", "month": "30 days", "year": "1 year"},
-    chart_exact=english("{} change, shown exactly", "{} changes, each shown exactly"),
-    chart_thinned=english(
+    chart_exact=create_english_plural("{} change, shown exactly", "{} changes, each shown exactly"),
+    chart_thinned=create_english_plural(
         "{} change, reduced to lows and highs",
         "{} changes, reduced to lows and highs",
     ),
-    chart_sampled=english(
+    chart_sampled=create_english_plural(
         "{} point at equal distances: zoom in to see every change",
         "{} points at equal distances: zoom in to see every change",
     ),
@@ -228,7 +228,7 @@ ENGLISH: Final = Messages(
         "The entries do not match their seal: somebody has changed the log without the service."
     ),
     proof_download="Download the proof",
-    proof_steps=english(
+    proof_steps=create_english_plural(
         "{} hash from the entry to the root", "{} hashes from the entry to the root"
     ),
     shard="Shard",
@@ -267,7 +267,7 @@ ENGLISH: Final = Messages(
     audit_off="Off",
     audit_round="Current round: {}%",
     audit_rounds="Completed rounds",
-    audit_faults=english("{} unacknowledged fault", "{} unacknowledged faults"),
+    audit_faults=create_english_plural("{} unacknowledged fault", "{} unacknowledged faults"),
     audit_no_faults="No faults",
     audit_active="Running",
     audit_last="Last completed {} ago",
@@ -342,7 +342,7 @@ ENGLISH: Final = Messages(
     deliveries_dead="Dead",
     delivery_states={"pending": "Pending", "dead": "Dead"},
     replay="Retry all",
-    replayed=english(
+    replayed=create_english_plural(
         "{} delivery will be retried.",
         "{} deliveries will be retried.",
     ),

@@ -29,7 +29,7 @@ from saldo.console.pages.user import get_user
 from saldo.console.pages.users import USERS_PATH
 from saldo.encoding.json import encode_json
 from saldo.ledger.instants import INSTANT_MAX, INSTANT_MIN, MICROSECOND
-from saldo.parsing.faults import InvalidError, InvalidField
+from saldo.parsing.faults import InvalidField, InvalidRequestError
 from saldo.store.charts import LATE_ENTRIES_MAX, BalanceChange, Charts
 
 SAMPLES_MAX: Final = 1000
@@ -72,22 +72,24 @@ async def show_chart(
     The number of points is limited by `SALDO_CONSOLE_CHART_POINTS_MAX`.
     """
     user = await get_user(page, user_id)
-    asked = parse_query(page.request, "from", "to")
+    values = parse_query(page.request, "from", "to")
     now = datetime.now(UTC)
-    span = await charts.span(user.id)
+    span = await charts.read_time_span(user.id)
     if span is None or span.first is None or span.last is None:
-        return _answer(page, now - timedelta(days=1), now, ChartPoints([], "exact", 0), ever=False)
-    if asked:
-        since, until = (_moment(asked, name) for name in ("from", "to"))
+        return _render_points(
+            page, now - timedelta(days=1), now, ChartPoints([], "exact", 0), has_changes=False
+        )
+    if values:
+        since, until = (_parse_moment(values, name) for name in ("from", "to"))
         if since >= until:
-            raise InvalidError([LocalizedFault("to", page.messages.range_is_empty)])
+            raise InvalidRequestError([LocalizedFault("to", page.messages.range_is_empty)])
     else:
-        whole = max(now, span.last)
-        margin = max((whole - span.first) * MARGIN, timedelta(seconds=1))
-        since, until = span.first - margin, whole
+        end = max(now, span.last)
+        margin = max((end - span.first) * MARGIN, timedelta(seconds=1))
+        since, until = span.first - margin, end
     # The line ends now, or at the last change if its timestamp is in the future. There are no entries after that time.
-    drawn = await _read_points(page, charts, user.id, since, min(until, max(now, span.last)))
-    return _answer(page, since, until, drawn)
+    chart_points = await _read_points(page, charts, user.id, since, min(until, max(now, span.last)))
+    return _render_points(page, since, until, chart_points)
 
 
 HANDLERS = [show_chart]
@@ -99,16 +101,19 @@ async def _read_points(
     settings = page.service.settings
     if until <= since:
         return ChartPoints([], "exact", 0)
-    bounds = await charts.bounds(user_id, since, until)
+    bounds = await charts.read_number_range(user_id, since, until)
     assert bounds is not None
     points_max = settings.console_chart_points_max
-    if bounds.entries > settings.console_chart_entries_max or bounds.late > LATE_ENTRIES_MAX:
-        moments = list(_equally_spaced_times(since, until, min(SAMPLES_MAX, points_max)))
-        balances = await charts.balances_at(user_id, moments)
+    if (
+        bounds.entry_count_max > settings.console_chart_entries_max
+        or bounds.late > LATE_ENTRIES_MAX
+    ):
+        moments = list(_generate_equally_spaced_times(since, until, min(SAMPLES_MAX, points_max)))
+        balances = await charts.list_balances_at(user_id, moments)
         return ChartPoints(list(map(BalancePoint, moments, balances)), "sampled", len(moments))
     # The balance is read first. An entry that is recorded between the two queries is then not counted twice.
-    before = await page.service.reader.balance(user_id, since, None) or 0
-    changes = await charts.changes(user_id, bounds, since, until)
+    before = await page.service.reader.read_balance(user_id, since, None) or 0
+    changes = await charts.list_balance_changes(user_id, bounds, since, until)
     points = [BalancePoint(since, before), *accumulate_balances(before, changes)]
     points.append(BalancePoint(until, points[-1].balance))
     if len(points) <= points_max:
@@ -132,74 +137,84 @@ def downsample(points: Sequence[BalancePoint], points_max: int) -> list[BalanceP
     first, last = points[0].moment, points[-1].moment
     parts = max(1, points_max // POINTS_PER_PART)
     width = (last - first) / parts or MICROSECOND
-    kept: list[BalancePoint] = []
-    of_part: list[BalancePoint] = []
+    kept_points: list[BalancePoint] = []
+    part_points: list[BalancePoint] = []
     part = 0
     for point in points:
-        its_part = min(int((point.moment - first) / width), parts - 1)
-        if its_part != part and of_part:
-            kept += _extreme_points(of_part)
-            of_part = []
-        part = its_part
-        of_part.append(point)
-    return kept + _extreme_points(of_part)
+        point_part = min(int((point.moment - first) / width), parts - 1)
+        if point_part != part and part_points:
+            kept_points += _find_extreme_points(part_points)
+            part_points = []
+        part = point_part
+        part_points.append(point)
+    return kept_points + _find_extreme_points(part_points)
 
 
-def _extreme_points(points: Sequence[BalancePoint]) -> list[BalancePoint]:
+def _find_extreme_points(points: Sequence[BalancePoint]) -> list[BalancePoint]:
     """Return the first, last, lowest and highest point, each once and in the order of time."""
     lowest = min(range(len(points)), key=lambda index: points[index].balance)
     highest = max(range(len(points)), key=lambda index: points[index].balance)
     return [points[index] for index in sorted({0, lowest, highest, len(points) - 1})]
 
 
-def _equally_spaced_times(since: datetime, until: datetime, count: int) -> Iterator[datetime]:
+def _generate_equally_spaced_times(
+    since: datetime, until: datetime, count: int
+) -> Iterator[datetime]:
     step = (until - since) / (count - 1)
     for index in range(count - 1):
         yield since + step * index
     yield until
 
 
-def _moment(asked: dict[str, str], name: str) -> datetime:
+def _parse_moment(values: dict[str, str], name: str) -> datetime:
     """Parse the start or the end of the range, in seconds since the epoch. The result is clamped to the ledger's
     range."""
     try:
-        seconds = float(asked[name])
-        found = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+        seconds = float(values[name])
+        instant = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
     except KeyError:
-        raise InvalidError([InvalidField(name, "is missing")]) from None
+        raise InvalidRequestError([InvalidField(name, "is missing")]) from None
     except (ValueError, OverflowError):
-        raise InvalidError([InvalidField(name, "must be seconds since 1970")]) from None
-    return min(max(found, INSTANT_MIN), INSTANT_MAX)
+        raise InvalidRequestError([InvalidField(name, "must be seconds since 1970")]) from None
+    return min(max(instant, INSTANT_MIN), INSTANT_MAX)
 
 
-def _answer(
-    page: ConsolePage, since: datetime, until: datetime, drawn: ChartPoints, *, ever: bool = True
+def _render_points(
+    page: ConsolePage,
+    since: datetime,
+    until: datetime,
+    chart_points: ChartPoints,
+    *,
+    has_changes: bool = True,
 ) -> Response[bytes]:
     """Return the points as JSON. Balances are strings, which are exact. Scripts convert them to numbers only for
     drawing.
 
     Args:
-        ever: Whether the balance has ever changed.
+        has_changes: Whether the balance has ever changed.
     """
     formatter, messages = page.formatter, page.messages
     summary = {
         "exact": messages.chart_exact,
         "thinned": messages.chart_thinned,
         "sampled": messages.chart_sampled,
-    }[drawn.method]
-    if not drawn.points:
-        text = messages.chart_ahead if ever else messages.chart_empty
+    }[chart_points.method]
+    if not chart_points.points:
+        text = messages.chart_ahead if has_changes else messages.chart_empty
     else:
-        text = summary.format(drawn.number, formatter.count(drawn.number))
+        text = summary.format(chart_points.number, formatter.format_count(chart_points.number))
     body: dict[str, Any] = {
         "from": since.timestamp(),
         "to": until.timestamp(),
-        "how": drawn.method,
+        "how": chart_points.method,
         "summary": text,
-        "times": [point.moment.timestamp() for point in drawn.points],
+        "times": [point.moment.timestamp() for point in chart_points.points],
         "balances": [
-            {"plain": formatter.api_amount(point.balance), "text": formatter.money(point.balance)}
-            for point in drawn.points
+            {
+                "plain": formatter.format_api_amount(point.balance),
+                "text": formatter.format_money(point.balance),
+            }
+            for point in chart_points.points
         ],
     }
     return Response(encode_json(body), media_type="application/json")

@@ -21,8 +21,8 @@ from saldo.console.page import (
 )
 from saldo.http.api.key_admin import CreatedKey, issue_key, replace_key, revoke_key
 from saldo.http.authorization import CONSOLE_PATH
-from saldo.parsing.faults import InvalidError
-from saldo.parsing.keys import KeyParserOptions, parse_key_id, read_new_key
+from saldo.parsing.faults import InvalidRequestError
+from saldo.parsing.keys import KeyParserOptions, parse_key_id, parse_new_key_fields
 from saldo.parsing.transactions import parse_position
 from saldo.store.keys import NewKey, TooManyKeysError
 
@@ -35,13 +35,13 @@ async def show_keys(page: InjectedPage) -> Response[bytes]:
     """Show all keys, including revoked and expired ones."""
     require_scope(page, Scope.ADMIN)
     after = parse_query(page.request, "after").get("after")
-    shown = read_flash(page)
-    if shown is None:
-        return await _page(page, after=after)
-    number, _, secret = shown.partition(" ")
+    flash = read_flash(page)
+    if flash is None:
+        return await _render_page(page, after=after)
+    number, _, secret = flash.partition(" ")
     key = await page.service.keys.get(int(number))
     assert key is not None  # keys are never deleted
-    answer = await _page(page, made=CreatedKey(key, secret))
+    answer = await _render_page(page, created_key=CreatedKey(key, secret))
     clear_flash(page, answer)
     return answer
 
@@ -50,23 +50,23 @@ async def show_keys(page: InjectedPage) -> Response[bytes]:
 async def create_key(page: InjectedPage) -> Response[bytes]:
     """Create a key and show its secret once."""
     require_scope(page, Scope.ADMIN)
-    typed = await parse_form(page.request, "name", "users", "networks", "expires_at", *SCOPES)
+    values = await parse_form(page.request, "name", "users", "networks", "expires_at", *SCOPES)
     try:
-        made = await issue_key(page.service, _read(page, typed), page.grant.name)
-    except InvalidError as error:
-        return await _page(page, 422, typed=typed, faults=page.fault_messages(error))
+        created_key = await issue_key(page.service, _parse_new_key(page, values), page.grant.name)
+    except InvalidRequestError as error:
+        return await _render_page(page, 422, values=values, faults=page.describe_faults(error))
     except TooManyKeysError:
-        maximum = page.formatter.count(page.service.settings.keys_max)
-        faults = {"name": page.messages.too_many_keys.format(maximum)}
-        return await _page(page, 409, typed=typed, faults=faults)
-    return await _show(page, made)
+        keys_max = page.formatter.format_count(page.service.settings.keys_max)
+        faults = {"name": page.messages.too_many_keys.format(keys_max)}
+        return await _render_page(page, 409, values=values, faults=faults)
+    return await _show_created_key(page, created_key)
 
 
 @post(f"{KEYS_PATH}/{{key_id:str}}/revoke")
 async def revoke_key_page(page: InjectedPage, key_id: FromPath[str]) -> Response[bytes]:
     """Revoke a key. Sessions that were started with it are no longer valid."""
     require_scope(page, Scope.ADMIN)
-    await revoke_key(page.service, _id(key_id), page.grant.name)
+    await revoke_key(page.service, _parse_id(key_id), page.grant.name)
     return page.redirect(KEYS_PATH)
 
 
@@ -75,31 +75,35 @@ async def rotate_key(page: InjectedPage, key_id: FromPath[str]) -> Response[byte
     """Replace a key with a new one that has the same rights, and show the new secret once."""
     require_scope(page, Scope.ADMIN)
     overlap = timedelta(seconds=page.service.settings.key_overlap_seconds)
-    made = await replace_key(page.service, _id(key_id), overlap, page.grant.name)
-    return page.redirect(KEYS_PATH) if made is None else await _show(page, made)
+    created_key = await replace_key(page.service, _parse_id(key_id), overlap, page.grant.name)
+    return (
+        page.redirect(KEYS_PATH)
+        if created_key is None
+        else await _show_created_key(page, created_key)
+    )
 
 
 HANDLERS = [show_keys, create_key, revoke_key_page, rotate_key]
 
 
-async def _show(page: ConsolePage, made: CreatedKey) -> Response[bytes]:
+async def _show_created_key(page: ConsolePage, created_key: CreatedKey) -> Response[bytes]:
     """Show a new key on the next page.
 
     The first key is an exception, because its visitor has no session. From now on every page requires a key, so the
     response to the form shows the new key.
     """
-    if not page.visitor.signed_in:
-        return await _page(page, made=made)
-    return redirect_with_flash(page, KEYS_PATH, f"{made.key.id} {made.secret}")
+    if not page.visitor.is_signed_in:
+        return await _render_page(page, created_key=created_key)
+    return redirect_with_flash(page, KEYS_PATH, f"{created_key.key.id} {created_key.secret}")
 
 
-async def _page(
+async def _render_page(
     page: ConsolePage,
     status: int = 200,
     *,
     after: str | None = None,
-    made: CreatedKey | None = None,
-    typed: dict[str, str] | None = None,
+    created_key: CreatedKey | None = None,
+    values: dict[str, str] | None = None,
     faults: dict[str, str] | None = None,
 ) -> Response[bytes]:
     after_id = 0 if after is None else parse_position("after", after)
@@ -109,25 +113,25 @@ async def _page(
         status,
         keys=keys[:PAGE_KEYS],
         more=keys[PAGE_KEYS - 1].id if len(keys) > PAGE_KEYS else None,
-        made=made,
-        typed=typed or {},
+        created_key=created_key,
+        values=values or {},
         faults=faults or {},
     )
 
 
-def _read(page: ConsolePage, typed: dict[str, str]) -> NewKey:
+def _parse_new_key(page: ConsolePage, values: dict[str, str]) -> NewKey:
     fields: dict[str, Any] = {
-        "name": typed.get("name", ""),
-        "scopes": [scope.value for scope in SCOPES if scope in typed] or None,
-        "user_ids": split_commas(typed.get("users")),
-        "networks": split_commas(typed.get("networks")),
-        "expires_at": typed.get("expires_at"),
+        "name": values.get("name", ""),
+        "scopes": [scope.value for scope in SCOPES if scope in values] or None,
+        "user_ids": split_commas(values.get("users")),
+        "networks": split_commas(values.get("networks")),
+        "expires_at": values.get("expires_at"),
     }
-    return read_new_key(fields, KeyParserOptions(page.formatter.zone, 0, datetime.now(UTC)))
+    return parse_new_key_fields(fields, KeyParserOptions(page.formatter.zone, 0, datetime.now(UTC)))
 
 
-def _id(text: str) -> int:
+def _parse_id(text: str) -> int:
     try:
         return parse_key_id(text)
-    except InvalidError:
+    except InvalidRequestError:
         raise PageNotFoundError from None

@@ -44,27 +44,27 @@ class OverviewCache:
         self._charts = charts
         self._lock = asyncio.Lock()
         self._queried_at = -FIGURES_CACHE_SECONDS
-        self._cached: tuple[DatabaseMetrics, Sequence[RecentTransaction]] | None = None
+        self._cached_figures: tuple[DatabaseMetrics, Sequence[RecentTransaction]] | None = None
 
     async def get(self) -> tuple[DatabaseMetrics, Sequence[RecentTransaction]]:
         """Return the figures and the largest recent transactions. Figures that cannot be read now are left out."""
         async with self._lock:
             now = time.monotonic()
-            if self._cached is None or now - self._queried_at >= FIGURES_CACHE_SECONDS:
+            if self._cached_figures is None or now - self._queried_at >= FIGURES_CACHE_SECONDS:
                 figures = await read_database_metrics(self._service)
-                self._cached = figures, await self._largest()
+                self._cached_figures = figures, await self._read_largest_transactions()
                 self._queried_at = now
-            return self._cached
+            return self._cached_figures
 
-    async def _largest(self) -> Sequence[RecentTransaction]:
+    async def _read_largest_transactions(self) -> Sequence[RecentTransaction]:
         try:
-            found = await self._charts.largest_recent(RECENT_TRANSACTIONS)
-            ids = sorted({item.user_id for item in found})
+            transactions = await self._charts.list_largest_recent(RECENT_TRANSACTIONS)
+            ids = sorted({item.user_id for item in transactions})
             users = await self._service.reader.get_users(ids, after_id=0, limit=len(ids))
         except StoreError:
             return []
-        named = {user.id: user for user in users}
-        return [RecentTransaction(item, named.get(item.user_id)) for item in found]
+        users_by_id = {user.id: user for user in users}
+        return [RecentTransaction(item, users_by_id.get(item.user_id)) for item in transactions]
 
 
 InjectedOverview = NamedDependency[OverviewCache]
@@ -91,7 +91,7 @@ async def show_overview(page: InjectedPage, overview: InjectedOverview) -> Respo
 async def show_series(page: InjectedPage, overview: InjectedOverview) -> Response[bytes]:
     """Return the series of the charts as JSON."""
     require_all_users(page.request.scope)
-    body = encode_json(overview.samples.series()._asdict())
+    body = encode_json(overview.samples.compute_series()._asdict())
     return Response(body, media_type="application/json")
 
 

@@ -34,7 +34,7 @@ from saldo.http.responses import count_outcome
 from saldo.ledger.instants import format_instant, parse_instant
 from saldo.ledger.model import Decision, Kind, Outcome, TransactionRequest
 from saldo.ledger.money import AmountTooLargeError, MoneyError, parse_amount
-from saldo.parsing.faults import FaultCollector, InvalidError
+from saldo.parsing.faults import FaultCollector, InvalidRequestError
 from saldo.parsing.transactions import parse_kind, parse_uuid
 from saldo.store.reader import Transaction, User
 
@@ -74,8 +74,8 @@ class TransactionForm(NamedTuple):
     def matches(self, user: User, recorded: Transaction) -> bool:
         """Return whether the recorded transaction has the content of this form. A form without timestamp fits any
         timestamp."""
-        same = recorded.user_id == user.id and recorded.amount == self.signed_amount
-        return same and self.timestamp in {None, recorded.timestamp}
+        is_same = recorded.user_id == user.id and recorded.amount == self.signed_amount
+        return is_same and self.timestamp in {None, recorded.timestamp}
 
 
 @page_route(FORM_PATH)
@@ -83,15 +83,15 @@ async def show_form(page: InjectedPage, user_id: FromPath[str]) -> Response[byte
     """Show the form."""
     require_scope(page, Scope.WRITE)
     user = await get_user(page, user_id)
-    asked = parse_query(page.request, "uuid", *_FIELDS)
-    parse_kind(asked.get("type"))
-    if "uuid" in asked:
+    values = parse_query(page.request, "uuid", *_FIELDS)
+    parse_kind(values.get("type"))
+    if "uuid" in values:
         # The visitor came back from the confirmation page, possibly after an unknown outcome. The transaction may have
         # been recorded since then.
-        recorded = await _find_recorded(page, parse_uuid(asked["uuid"]))
+        recorded = await _find_recorded(page, parse_uuid(values["uuid"]))
         if recorded is not None:
             return page.redirect(f"{TRANSACTIONS_PATH}/{recorded.uuid}", done="before")
-    return _form(page, user, asked, {})
+    return _render_form(page, user, values, {})
 
 
 @post(FORM_PATH)
@@ -100,15 +100,13 @@ async def submit_form(page: InjectedPage, user_id: FromPath[str]) -> Response[by
     is new."""
     require_scope(page, Scope.WRITE)
     user = await get_user(page, user_id)
-    asked = await parse_form(page.request, "uuid", *_FIELDS)
-    uuid = parse_uuid(asked["uuid"]) if "uuid" in asked else uuid4()
+    values = await parse_form(page.request, "uuid", *_FIELDS)
+    uuid = parse_uuid(values["uuid"]) if "uuid" in values else uuid4()
     try:
-        movement = _parse(page, asked, page.formatter.normalize_amount(asked.get("amount", "")))
-    except InvalidError as error:
-        return _form(page, user, asked, page.fault_messages(error))
-    return page.redirect(
-        f"{USERS_PATH}/{user.id}/confirm", **_query_parameters(page, uuid, movement)
-    )
+        form = _parse_form(page, values, page.formatter.normalize_amount(values.get("amount", "")))
+    except InvalidRequestError as error:
+        return _render_form(page, user, values, page.describe_faults(error))
+    return page.redirect(f"{USERS_PATH}/{user.id}/confirm", **_build_parameters(page, uuid, form))
 
 
 @page_route(CONFIRM_PATH)
@@ -116,13 +114,16 @@ async def show_confirm(page: InjectedPage, user_id: FromPath[str]) -> Response[b
     """Show the balance after the transaction. If the transaction is already recorded, redirect to its result."""
     require_scope(page, Scope.WRITE)
     user = await get_user(page, user_id)
-    asked = parse_query(page.request, "uuid", *_FIELDS)
-    uuid, movement = parse_uuid(asked.get("uuid", "")), _parse(page, asked, asked.get("amount", ""))
+    values = parse_query(page.request, "uuid", *_FIELDS)
+    uuid, form = (
+        parse_uuid(values.get("uuid", "")),
+        _parse_form(page, values, values.get("amount", "")),
+    )
     recorded = await _find_recorded(page, uuid)
     if recorded is not None:
-        done = "before" if movement.matches(user, recorded) else "other"
+        done = "before" if form.matches(user, recorded) else "other"
         return page.redirect(f"{TRANSACTIONS_PATH}/{uuid}", done=done)
-    return await _confirm(page, user, uuid, movement)
+    return await _render_confirmation(page, user, uuid, form)
 
 
 @post(CONFIRM_PATH)
@@ -130,15 +131,18 @@ async def post_transaction(page: InjectedPage, user_id: FromPath[str]) -> Respon
     """Post the transaction. Repeated submissions post it once."""
     require_scope(page, Scope.WRITE)
     user = await get_user(page, user_id)
-    asked = await parse_form(page.request, "uuid", *_FIELDS)
-    uuid, movement = parse_uuid(asked.get("uuid", "")), _parse(page, asked, asked.get("amount", ""))
-    request = TransactionRequest(uuid, user.id, movement.signed_amount, movement.timestamp)
+    values = await parse_form(page.request, "uuid", *_FIELDS)
+    uuid, form = (
+        parse_uuid(values.get("uuid", "")),
+        _parse_form(page, values, values.get("amount", "")),
+    )
+    request = TransactionRequest(uuid, user.id, form.signed_amount, form.timestamp)
     try:
         decision = await page.service.engine.post(request)
     except EngineError as error:
-        unknown = isinstance(error, OutcomeUnknownError)
-        said = page.messages.unknown_outcome if unknown else page.messages.not_posted_now
-        return await _confirm(page, user, uuid, movement, 503, said)
+        is_unknown = isinstance(error, OutcomeUnknownError)
+        message = page.messages.unknown_outcome if is_unknown else page.messages.not_posted_now
+        return await _render_confirmation(page, user, uuid, form, 503, message)
     count_outcome(decision.outcome, decision.replayed)
     # Log the author for the audit trail. The amount is in the ledger.
     _log.info("transaction %s of user %d was submitted by %s", uuid, user.id, page.grant.name)
@@ -147,124 +151,132 @@ async def post_transaction(page: InjectedPage, user_id: FromPath[str]) -> Respon
         return page.redirect(f"{TRANSACTIONS_PATH}/{uuid}", done=done)
     if decision.outcome is Outcome.UUID_CONFLICT and await _find_recorded(page, uuid) is not None:
         return page.redirect(f"{TRANSACTIONS_PATH}/{uuid}", done="other")
-    return await _confirm(page, user, uuid, movement, 409, _refusal_message(page, decision))
+    return await _render_confirmation(
+        page, user, uuid, form, 409, _describe_refusal(page, decision)
+    )
 
 
 HANDLERS = [show_form, submit_form, show_confirm, post_transaction]
 
 
-def _form(
-    page: ConsolePage, user: User, asked: dict[str, str], faults: dict[str, str]
+def _render_form(
+    page: ConsolePage, user: User, values: dict[str, str], faults: dict[str, str]
 ) -> Response[bytes]:
-    example = page.formatter.money(min(EXAMPLE_AMOUNT_MINOR, page.service.reading.amount_max_minor))
-    kind = asked.get("type", "DEPOSIT")
+    example = page.formatter.format_money(
+        min(EXAMPLE_AMOUNT_MINOR, page.service.parser_options.amount_max_minor)
+    )
+    kind = values.get("type", "DEPOSIT")
     status = 422 if faults else 200
-    page.set_canonical_url(f"{USERS_PATH}/{user.id}/post", **asked)
+    page.set_canonical_url(f"{USERS_PATH}/{user.id}/post", **values)
     return page.render(
         "transaction_form.html",
         status,
         user=user,
         kind=kind,
-        asked=asked,
+        values=values,
         faults=faults,
         example=example,
     )
 
 
-async def _confirm(
+async def _render_confirmation(
     page: ConsolePage,
     user: User,
     uuid: UUID,
-    movement: TransactionForm,
+    form: TransactionForm,
     status: int = 200,
-    said: str = "",
+    message: str = "",
 ) -> Response[bytes]:
-    after = user.balance + movement.signed_amount
+    after = user.balance + form.signed_amount
     # This query is skipped after an error, because the page must be shown even if the database is not available.
-    then = None if said else await _balance_at_timestamp(page, user, movement)
-    values: dict[str, Any] = {"uuid": uuid, "movement": movement, "after": after, "said": said}
+    late_balance = None if message else await _read_late_balance(page, user, form)
+    values: dict[str, Any] = {"uuid": uuid, "form": form, "after": after, "message": message}
     # A refused transaction would be refused again, so the page offers no button to repeat it.
     values |= {
-        "then": then,
-        "warning": _warning(page, movement, after, then),
+        "late_balance": late_balance,
+        "warning": _find_warning(page, form, after, late_balance),
         "final": status == 409,
     }
-    written = _query_parameters(page, uuid, movement)
-    back = dict(written)
-    if movement.timestamp is not None:
-        back["timestamp"] = page.formatter.input_value(movement.timestamp)
-    page.set_canonical_url(f"{USERS_PATH}/{user.id}/confirm", **written)
+    parameters = _build_parameters(page, uuid, form)
+    form_values = dict(parameters)
+    if form.timestamp is not None:
+        form_values["timestamp"] = page.formatter.format_input_value(form.timestamp)
+    page.set_canonical_url(f"{USERS_PATH}/{user.id}/confirm", **parameters)
     return page.render(
-        "confirm.html", status, user=user, back=urlencode(back), fields=written, **values
+        "confirm.html", status, user=user, back=urlencode(form_values), fields=parameters, **values
     )
 
 
-async def _balance_at_timestamp(
-    page: ConsolePage, user: User, movement: TransactionForm
-) -> int | None:
+async def _read_late_balance(page: ConsolePage, user: User, form: TransactionForm) -> int | None:
     """Return the balance at the timestamp of the transaction, or None if the timestamp is missing or in the future."""
-    if movement.timestamp is None or movement.timestamp >= datetime.now(UTC):
+    if form.timestamp is None or form.timestamp >= datetime.now(UTC):
         return None
-    return await page.service.reader.balance(user.id, movement.timestamp, None)
+    return await page.service.reader.read_balance(user.id, form.timestamp, None)
 
 
-def _warning(page: ConsolePage, movement: TransactionForm, after: int, then: int | None) -> str:
+def _find_warning(
+    page: ConsolePage, form: TransactionForm, after: int, late_balance: int | None
+) -> str:
     """Return the reason why the transaction would be refused. Return an empty text if no reason is known in advance."""
     messages, tolerance = page.messages, page.service.settings.future_tolerance
-    if movement.timestamp is not None and movement.timestamp > datetime.now(UTC) + tolerance:
+    if form.timestamp is not None and form.timestamp > datetime.now(UTC) + tolerance:
         return messages.would_be_in_future
     if after < 0:
         return messages.would_be_refused
-    if then is not None and then + movement.signed_amount < 0:
+    if late_balance is not None and late_balance + form.signed_amount < 0:
         return messages.would_be_refused_then
     return ""
 
 
-def _query_parameters(page: ConsolePage, uuid: UUID, movement: TransactionForm) -> dict[str, str]:
+def _build_parameters(page: ConsolePage, uuid: UUID, form: TransactionForm) -> dict[str, str]:
     """Return the query parameters of the confirmation page, which are also the fields of its form."""
     fields = {
         "uuid": str(uuid),
-        "type": movement.name,
-        "amount": page.formatter.api_amount(movement.amount),
+        "type": form.name,
+        "amount": page.formatter.format_api_amount(form.amount),
     }
-    if movement.timestamp is not None:
-        fields["timestamp"] = format_instant(movement.timestamp)
+    if form.timestamp is not None:
+        fields["timestamp"] = format_instant(form.timestamp)
     return fields
 
 
 async def _find_recorded(page: ConsolePage, uuid: UUID) -> Transaction | None:
     """Return the transaction that is recorded under a uuid. Return None if there is none, or if the key may not access
     its user."""
-    found = await page.service.reader.transaction(uuid)
-    return found if found is not None and page.grant.includes_user(found.user_id) else None
+    transaction = await page.service.reader.get_transaction(uuid)
+    return (
+        transaction
+        if transaction is not None and page.grant.includes_user(transaction.user_id)
+        else None
+    )
 
 
-def _parse(page: ConsolePage, asked: dict[str, str], amount: str) -> TransactionForm:
+def _parse_form(page: ConsolePage, values: dict[str, str], amount: str) -> TransactionForm:
     """Parse the fields of the form or the parameters of the address.
 
     Raises:
-        InvalidError: Some fields are invalid. The error contains all faults of amount and timestamp.
+        InvalidRequestError: Some fields are invalid. The error contains all faults of amount and timestamp.
     """
     faults = FaultCollector()
-    reading = page.service.reading
+    options = page.service.parser_options
     minor, timestamp = 0, None
-    kind = parse_kind(asked.get("type", "DEPOSIT"))
+    kind = parse_kind(values.get("type", "DEPOSIT"))
     assert kind is not None
     try:
-        minor = parse_amount(amount, reading.decimals, reading.amount_max_minor)
+        minor = parse_amount(amount, options.decimals, options.amount_max_minor)
     except AmountTooLargeError:
-        most = page.formatter.money(reading.amount_max_minor)
-        faults.extend([LocalizedFault("amount", page.messages.amount_too_large.format(most))])
+        maximum = page.formatter.format_money(options.amount_max_minor)
+        faults.extend([LocalizedFault("amount", page.messages.amount_too_large.format(maximum))])
     except MoneyError as error:
         faults.add("amount", str(error))
-    if "timestamp" in asked:
-        given = asked["timestamp"]
-        timestamp = faults.read("timestamp", parse_instant, given, page.formatter.zone)
+    if "timestamp" in values:
+        value = values["timestamp"]
+        timestamp = faults.parse("timestamp", parse_instant, value, page.formatter.zone)
     faults.raise_if_any()
     return TransactionForm(kind, minor, timestamp)
 
 
-def _refusal_message(page: ConsolePage, decision: Decision) -> str:
+def _describe_refusal(page: ConsolePage, decision: Decision) -> str:
     """Return the message about a refused transaction that was not recorded."""
     reason = page.messages.outcome_reasons[decision.outcome.name.lower()]
     return f"{reason}. {page.messages.not_posted}"

@@ -14,7 +14,7 @@ from saldo.console.page import ConsolePage, InjectedPage, LocalizedFault, page_r
 from saldo.console.pages.users import USERS_PATH
 from saldo.http.authorization import require_user
 from saldo.ledger.instants import InstantError, parse_instant
-from saldo.parsing.faults import InvalidError, InvalidField
+from saldo.parsing.faults import InvalidField, InvalidRequestError
 from saldo.parsing.transactions import parse_kind, parse_position, parse_user_id
 from saldo.store.reader import TransactionPage, User
 
@@ -33,30 +33,30 @@ async def show_user(page: InjectedPage, user_id: FromPath[str]) -> Response[byte
     """Show a user. If fields are invalid, messages are shown next to them, and the rest of the page is shown as
     usual."""
     user = await get_user(page, user_id)
-    asked = parse_query(page.request, "date", "cursor", *_FILTERS)
+    values = parse_query(page.request, "date", "cursor", *_FILTERS)
     faults: dict[str, str] = {}
-    moment = _parse_instant(page, asked, "date", faults)
+    instant = _parse_instant(page, values, "date", faults)
     balance_at = (
-        None if moment is None else await page.service.reader.balance(user.id, moment, None)
+        None if instant is None else await page.service.reader.read_balance(user.id, instant, None)
     )
-    found = await _transactions(page, user, asked, faults)
-    filters: dict[str, str] = {name: asked[name] for name in _FILTERS if name in asked}
-    kept = {"date": asked["date"], **filters} if "date" in asked else filters
+    transaction_page = await _read_transactions(page, user, values, faults)
+    filters: dict[str, str] = {name: values[name] for name in _FILTERS if name in values}
+    parameters = {"date": values["date"], **filters} if "date" in values else filters
     older = ""
-    if found.next_before is not None:
-        older = urlencode({**kept, "cursor": str(found.next_before)})
+    if transaction_page.next_before is not None:
+        older = urlencode({**parameters, "cursor": str(transaction_page.next_before)})
     return page.render(
         "user.html",
         422 if faults else 200,
         user=user,
-        date=asked.get("date", ""),
+        date=values.get("date", ""),
         balance_at=balance_at,
         faults=faults,
-        wanted={name: asked.get(name, "") for name in (*_FILTERS, "cursor")},
+        filters_shown={name: values.get(name, "") for name in (*_FILTERS, "cursor")},
         filtered=bool(filters),
-        transactions=found.transactions,
+        transactions=transaction_page.transactions,
         older=older,
-        newest=urlencode(kept),
+        newest=urlencode(parameters),
     )
 
 
@@ -72,7 +72,7 @@ async def get_user(page: ConsolePage, user_id: FromPath[str]) -> User:
     """
     try:
         number = parse_user_id(user_id)
-    except InvalidError:
+    except InvalidRequestError:
         raise PageNotFoundError from None
     require_user(page.request.scope, number)
     user = await page.service.reader.get_user(number)
@@ -81,45 +81,47 @@ async def get_user(page: ConsolePage, user_id: FromPath[str]) -> User:
     return user
 
 
-async def _transactions(
-    page: ConsolePage, user: User, asked: dict[str, str], faults: dict[str, str]
+async def _read_transactions(
+    page: ConsolePage, user: User, values: dict[str, str], faults: dict[str, str]
 ) -> TransactionPage:
-    since, until = (_parse_instant(page, asked, name, faults) for name in ("from", "to"))
+    since, until = (_parse_instant(page, values, name, faults) for name in ("from", "to"))
     if since is not None and until is not None and since >= until:
         fault = LocalizedFault("to", page.messages.range_is_empty)
-        faults |= page.fault_messages(InvalidError([fault]))
+        faults |= page.describe_faults(InvalidRequestError([fault]))
         until = None
-    outcome = asked.get("outcome")
+    outcome = values.get("outcome")
     if outcome not in {None, "posted", "refused"}:
-        raise InvalidError([InvalidField("outcome", "must be posted or refused")])
-    posted = None if outcome is None else outcome == "posted"
-    cursor, kind = asked.get("cursor"), parse_kind(asked.get("type"))
-    found = TransactionPage([], None if cursor is None else parse_position("cursor", cursor))
+        raise InvalidRequestError([InvalidField("outcome", "must be posted or refused")])
+    is_posted = None if outcome is None else outcome == "posted"
+    cursor, kind = values.get("cursor"), parse_kind(values.get("type"))
+    transaction_page = TransactionPage(
+        [], None if cursor is None else parse_position("cursor", cursor)
+    )
     for _ in range(READS_MAX):
-        read = await page.service.reader.transactions(
+        next_page = await page.service.reader.list_transactions(
             user.id,
-            before=found.next_before,
+            before=transaction_page.next_before,
             since=since,
             until=until,
             kind=kind,
             limit=PAGE_TRANSACTIONS,
-            posted=posted,
+            posted=is_posted,
         )
-        found = read or TransactionPage([], None)
+        transaction_page = next_page or TransactionPage([], None)
         # With a filter, a read may return no transactions although there are older ones.
-        if found.transactions or found.next_before is None:
+        if transaction_page.transactions or transaction_page.next_before is None:
             break
-    return found
+    return transaction_page
 
 
 def _parse_instant(
-    page: ConsolePage, asked: dict[str, Any], field: str, faults: dict[str, str]
+    page: ConsolePage, values: dict[str, Any], field: str, faults: dict[str, str]
 ) -> datetime | None:
     """Parse a time that was typed in the reader's time zone. If the time is invalid, add a fault and return None."""
-    if field not in asked:
+    if field not in values:
         return None
     try:
-        return parse_instant(asked[field], page.formatter.zone)
+        return parse_instant(values[field], page.formatter.zone)
     except InstantError as error:
-        faults |= page.fault_messages(InvalidError([InvalidField(field, str(error))]))
+        faults |= page.describe_faults(InvalidRequestError([InvalidField(field, str(error))]))
         return None

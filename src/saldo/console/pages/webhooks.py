@@ -22,8 +22,12 @@ from saldo.console.page import (
 )
 from saldo.events.event import RELAYED_EVENT_TYPES
 from saldo.http.authorization import CONSOLE_PATH
-from saldo.parsing.faults import InvalidError
-from saldo.parsing.webhooks import parse_webhook_id, read_new_webhook, webhook_parser_options
+from saldo.parsing.faults import InvalidRequestError
+from saldo.parsing.webhooks import (
+    create_webhook_parser_options,
+    parse_new_webhook_fields,
+    parse_webhook_id,
+)
 from saldo.store.webhooks import TooManyWebhooksError, Webhook, WebhookChange
 
 _log = logging.getLogger("saldo.console")
@@ -38,7 +42,7 @@ async def show_webhooks(page: InjectedPage) -> Response[bytes]:
     require_scope(page, Scope.ADMIN)
     parse_query(page.request)
     secret = read_flash(page)
-    answer = await _page(page, secret=secret or "")
+    answer = await _render_page(page, secret=secret or "")
     if secret is not None:
         clear_flash(page, answer)
     return answer
@@ -48,27 +52,27 @@ async def show_webhooks(page: InjectedPage) -> Response[bytes]:
 async def create_webhook(page: InjectedPage) -> Response[bytes]:
     """Create a webhook and show its secret once."""
     require_scope(page, Scope.ADMIN)
-    typed = await parse_form(page.request, "url", "users", *RELAYED_EVENT_TYPES)
+    values = await parse_form(page.request, "url", "users", *RELAYED_EVENT_TYPES)
     settings = page.service.settings
     fields: dict[str, Any] = {
-        "url": typed.get("url", ""),
-        "event_types": [name for name in RELAYED_EVENT_TYPES if name in typed] or None,
-        "user_ids": split_commas(typed.get("users")),
+        "url": values.get("url", ""),
+        "event_types": [name for name in RELAYED_EVENT_TYPES if name in values] or None,
+        "user_ids": split_commas(values.get("users")),
     }
     try:
-        wanted = read_new_webhook(fields, webhook_parser_options(settings))
+        new_webhook = parse_new_webhook_fields(fields, create_webhook_parser_options(settings))
         await page.service.webhooks.create(
-            *(wanted.url, wanted.event_types, wanted.user_ids, wanted.secret),
+            *(new_webhook.url, new_webhook.event_types, new_webhook.user_ids, new_webhook.secret),
             webhooks_max=settings.webhooks_max,
         )
-    except InvalidError as error:
-        return await _page(page, 422, typed=typed, faults=page.fault_messages(error))
+    except InvalidRequestError as error:
+        return await _render_page(page, 422, values=values, faults=page.describe_faults(error))
     except TooManyWebhooksError:
-        maximum = page.formatter.count(settings.webhooks_max)
-        faults = {"url": page.messages.too_many_webhooks.format(maximum)}
-        return await _page(page, 409, typed=typed, faults=faults)
+        webhooks_max = page.formatter.format_count(settings.webhooks_max)
+        faults = {"url": page.messages.too_many_webhooks.format(webhooks_max)}
+        return await _render_page(page, 409, values=values, faults=faults)
     _log_change(page, "made a webhook")
-    return redirect_with_flash(page, WEBHOOKS_PATH, wanted.secret)
+    return redirect_with_flash(page, WEBHOOKS_PATH, new_webhook.secret)
 
 
 @page_route(f"{WEBHOOKS_PATH}/{{webhook_id:str}}")
@@ -77,7 +81,7 @@ async def show_webhook(page: InjectedPage, webhook_id: FromPath[str]) -> Respons
     require_scope(page, Scope.ADMIN)
     webhook = await _get_webhook(page, webhook_id)
     replayed = parse_query(page.request, "replayed").get("replayed", "")
-    deliveries = await page.service.webhooks.deliveries(
+    deliveries = await page.service.webhooks.list_deliveries(
         webhook.id, after_id=0, state=None, limit=DELIVERIES_MAX
     )
     return page.render(
@@ -93,12 +97,12 @@ async def switch_webhook(page: InjectedPage, webhook_id: FromPath[str]) -> Respo
     """Enable or disable a webhook. An enabled webhook continues from its cursors."""
     require_scope(page, Scope.ADMIN)
     webhook = await _get_webhook(page, webhook_id)
-    enabled = "on" in await parse_form(page.request, "on")
-    old = timedelta(seconds=page.service.settings.webhook_secret_overlap_seconds)
+    is_enabled = "on" in await parse_form(page.request, "on")
+    overlap = timedelta(seconds=page.service.settings.webhook_secret_overlap_seconds)
     await page.service.webhooks.change(
-        webhook.id, WebhookChange(enabled=enabled), previous_secret=old
+        webhook.id, WebhookChange(enabled=is_enabled), previous_secret=overlap
     )
-    _log_change(page, f"switched webhook {webhook.id} {'on' if enabled else 'off'}")
+    _log_change(page, f"switched webhook {webhook.id} {'on' if is_enabled else 'off'}")
     return page.redirect(f"{WEBHOOKS_PATH}/{webhook.id}")
 
 
@@ -117,7 +121,7 @@ async def replay_webhook(page: InjectedPage, webhook_id: FromPath[str]) -> Respo
     """Retry the dead and the pending deliveries of a webhook now."""
     require_scope(page, Scope.ADMIN)
     webhook = await _get_webhook(page, webhook_id)
-    count = await page.service.webhooks.replay(
+    count = await page.service.webhooks.replay_deliveries(
         webhook.id, None, deliveries_max=page.service.settings.webhook_pending_max
     )
     return page.redirect(f"{WEBHOOKS_PATH}/{webhook.id}", replayed=str(count))
@@ -133,12 +137,12 @@ HANDLERS = [
 ]
 
 
-async def _page(
+async def _render_page(
     page: ConsolePage,
     status: int = 200,
     *,
     secret: str = "",
-    typed: dict[str, str] | None = None,
+    values: dict[str, str] | None = None,
     faults: dict[str, str] | None = None,
 ) -> Response[bytes]:
     maximum = page.service.settings.webhooks_max
@@ -149,20 +153,20 @@ async def _page(
         webhooks=webhooks,
         types=RELAYED_EVENT_TYPES,
         secret=secret,
-        typed=typed or {},
+        values=values or {},
         faults=faults or {},
     )
 
 
-def _log_change(page: ConsolePage, what: str) -> None:
+def _log_change(page: ConsolePage, change: str) -> None:
     """Log a change of a webhook with its author, for the audit trail."""
-    _log.info("%s %s", page.grant.name, what)
+    _log.info("%s %s", page.grant.name, change)
 
 
 async def _get_webhook(page: ConsolePage, text: str) -> Webhook:
     try:
         webhook = await page.service.webhooks.get(parse_webhook_id(text))
-    except InvalidError:
+    except InvalidRequestError:
         raise PageNotFoundError from None
     if webhook is None:
         raise PageNotFoundError

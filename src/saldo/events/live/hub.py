@@ -18,10 +18,10 @@ from datetime import datetime
 from typing import Final, Literal, TypeVar
 
 from saldo.events import sse
-from saldo.events.event import EVENT_TYPES, Encoder, EventType, event_type
+from saldo.events.event import EVENT_TYPES, EventEncoder, EventType, event_type
 from saldo.events.live.subscription import Ending, EventFilter, LiveSubscription, PastReader
 from saldo.events.position import LogPosition, epoch_from_identity, format_position
-from saldo.ledger.model import SHARDS, shard_of
+from saldo.ledger.model import SHARDS, compute_shard
 from saldo.observability.metrics import EVENTS_CUT_OFF, EVENTS_SUBSCRIBERS
 from saldo.store.errors import StoreError
 from saldo.store.log import Log, LogEntry, LogPage, Positions
@@ -33,10 +33,11 @@ PER_SHARD_MIN = 32
 """Number of entries requested per shard if few are known to be new."""
 
 READ_INTERVAL_SECONDS_MIN = 0.03
-"""Minimum interval between two reads of the tail. Each costs the database about as much as a batch of posting."""
+"""Minimum interval between two reads of the tail. Each read costs the database about as much as posting a batch."""
 
 SLICE_SUBSCRIBERS = 32
-"""Number of subscribers that are served in one slice. This takes some two milliseconds, in which nothing is posted."""
+"""Number of subscribers that are served in one slice. A slice takes some two milliseconds, in which nothing is
+posted."""
 
 STEP_BACK = 1.0
 """Pause after each slice, as a multiple of its duration. At least half of the time is left for posting."""
@@ -45,7 +46,8 @@ BACKOFF_SECONDS = 1.0
 """Pause between attempts to read the log after a failure."""
 
 Start = Literal["now", "start"] | datetime | LogPosition
-"""Start of a subscription: new entries only, all entries, those recorded since a time, or those after a position."""
+"""Start of a subscription: new entries only, all entries, entries recorded since a time, or entries after a
+position."""
 
 K = TypeVar("K")
 
@@ -77,26 +79,26 @@ class LiveLimits:
 class Hub:
     """The hub, which accepts subscribers and delivers new events to them."""
 
-    def __init__(self, log: Log, encoder: Encoder, limits: LiveLimits) -> None:
+    def __init__(self, log: Log, encoder: EventEncoder, limits: LiveLimits) -> None:
         self._log = log
         self._encoder = encoder
         self._limits = limits
         self._past = PastReader(log, encoder)
         self._subscriptions: set[LiveSubscription] = set()
-        self._audience = _SubscriberIndex()
+        self._tail_subscribers = _SubscriberIndex()
         self._tail: asyncio.Task[None] | None = None
         self._epoch = b""
         self._positions: Positions | None = None
         self._handed_out: Positions = {}
         self._woken = asyncio.Event()
-        self._looked = asyncio.Event()
+        self._progress_made = asyncio.Event()
         self._stopping = False
 
     def wake(self) -> None:
         """Signal that the log may have new entries."""
         self._woken.set()
 
-    async def subscribe(self, wanted: EventFilter, start: Start) -> LiveSubscription:
+    async def subscribe(self, event_filter: EventFilter, start: Start) -> LiveSubscription:
         """Add a subscriber. The subscription is a context manager; leaving it removes the subscriber.
 
         Raises:
@@ -109,7 +111,7 @@ class Hub:
         subscription = LiveSubscription(
             self,
             self._past,
-            wanted,
+            event_filter,
             buffer_bytes_max=self._limits.buffer_bytes_max,
             heartbeat_seconds=self._limits.heartbeat_seconds,
         )
@@ -117,7 +119,7 @@ class Hub:
         self._subscriptions.add(subscription)
         EVENTS_SUBSCRIBERS.inc()
         try:
-            subscription.begin(*await self._start_positions(wanted.shards, start))
+            subscription.begin(*await self._start_positions(event_filter.shards, start))
         except BaseException:
             self.leave(subscription)
             raise
@@ -126,10 +128,10 @@ class Hub:
         return subscription
 
     def leave(self, subscription: LiveSubscription) -> None:
-        """Remove a subscription, whatever its state is."""
+        """Remove a subscription, in any state."""
         if subscription in self._subscriptions:
             self._subscriptions.remove(subscription)
-            self._audience.discard(subscription)
+            self._tail_subscribers.discard(subscription)
             EVENTS_SUBSCRIBERS.dec()
         if not self._subscriptions and self._tail is not None:
             self._tail.cancel()
@@ -138,7 +140,7 @@ class Hub:
 
     def end(self, subscription: LiveSubscription, ending: Ending) -> None:
         """End a subscriber's stream. The ending is sent to the subscriber as the reason."""
-        self._audience.discard(subscription)
+        self._tail_subscribers.discard(subscription)
         if subscription.end(ending) and ending is Ending.TOO_SLOW:
             EVENTS_CUT_OFF.inc()
 
@@ -158,22 +160,23 @@ class Hub:
                 await tail
 
     async def wait_until_read(self, positions: Mapping[int, int], seconds: float) -> bool:
-        """Wait until the tail has been read up to these positions, and return whether it was within the time."""
+        """Wait until the tail has been read up to these positions. Return False if the time is over before."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not self._has_read(positions):
                     self._woken.set()
-                    await self._looked.wait()
+                    await self._progress_made.wait()
         return self._has_read(positions)
 
-    def join(self, subscription: LiveSubscription) -> Positions:
+    def add_to_tail(self, subscription: LiveSubscription) -> Positions:
         """Add a subscriber to the tail, and return the positions after which the hub delivers entries to it."""
         assert self._positions is not None
-        self._audience.add(subscription)
-        return {shard: self._positions[shard] for shard in subscription.wanted.shards}
+        self._tail_subscribers.add(subscription)
+        return {shard: self._positions[shard] for shard in subscription.event_filter.shards}
 
     def delivered_up_to(self, shard: int) -> int:
-        """Return the `seq` up to which all subscribers have been served. A page that is being delivered is excluded."""
+        """Return the `seq` of a shard up to which all subscribers have been served. A page that is being delivered is
+        excluded."""
         return self._handed_out.get(shard, 0)
 
     def _has_read(self, positions: Mapping[int, int]) -> bool:
@@ -184,43 +187,45 @@ class Hub:
         self, shards: Sequence[int], start: Start
     ) -> tuple[bytes, Positions]:
         """Return the epoch of the log, and the positions at which a subscription starts."""
-        identity, heads = await self._log.end()
+        identity, last_positions = await self._log.read_end()
         epoch = epoch_from_identity(identity)
         if isinstance(start, LogPosition):
-            return epoch, _resume_positions(start, epoch, shards, heads)
+            return epoch, _resume_positions(start, epoch, shards, last_positions)
         if start == "start":
             return epoch, dict.fromkeys(shards, 0)
-        positions = heads if start == "now" else await self._log.positions_at(start)
+        positions = last_positions if start == "now" else await self._log.find_positions_at(start)
         return epoch, {shard: positions[shard] for shard in shards}
 
     async def _run(self) -> None:
-        """Follow the tail, whatever happens to the database."""
-        # The driver can turn a cancellation into an error of its own. Then this task is no longer the tail, either.
+        """Follow the tail until cancelled. After a failure of the database, begin again."""
+        # The driver can turn a cancellation into an error of its own. A cancelled task is recognized by the fact that
+        # it is no longer the tail.
         while self._tail is asyncio.current_task():
             try:
-                await self._begin()
-                await self._follow()
+                await self._find_tail()
+                await self._follow_tail()
             except StoreError as error:
                 _log.warning("live stream: %s", error)
             except Exception:
                 _log.exception("the live stream failed unexpectedly")
-                # Some subscribers may have been served and others not, so all must resume from their own positions.
+                # Some subscribers may have been served and others not. All streams are ended, so that each client
+                # resumes from its own position.
                 for subscription in tuple(self._subscriptions):
                     self.end(subscription, Ending.FAILED)
             await asyncio.sleep(BACKOFF_SECONDS)
 
-    async def _begin(self) -> None:
+    async def _find_tail(self) -> None:
         """Find the tail, and after an interruption check that the log is still the same."""
-        identity, heads = await self._log.end()
+        identity, last_positions = await self._log.read_end()
         epoch = epoch_from_identity(identity)
         if self._positions is None or epoch != self._epoch:
             self._end_other_epochs(epoch)
             self._epoch = epoch
-            self._positions = {shard: heads[shard] for shard in ALL_SHARDS}
+            self._positions = {shard: last_positions[shard] for shard in ALL_SHARDS}
         self._handed_out = dict(self._positions)
         self._signal_progress()
 
-    async def _follow(self) -> None:
+    async def _follow_tail(self) -> None:
         assert self._positions is not None
         loop = asyncio.get_running_loop()
         per_shard = PER_SHARD_MIN
@@ -232,7 +237,8 @@ class Hub:
                 return
             await self._deliver(page)
             if page.identity is not None:
-                # The pause applies even if there is more: a subscriber that is behind gets more at once then.
+                # The pause also applies if the log has more entries. Subscribers that are behind then get larger
+                # payloads.
                 await asyncio.sleep(began + READ_INTERVAL_SECONDS_MIN - loop.time())
             if page.shards_with_more:
                 per_shard = max(PER_SHARD_MIN, PAGE_ENTRIES // len(page.shards_with_more))
@@ -249,17 +255,19 @@ class Hub:
         self._positions.update(page.reached)
         chunk = _EncodedPage(page.entries, self._encoder, self._epoch, dict(self._positions))
         self._signal_progress()
-        for given, (subscription, payload) in enumerate(self._audience.payloads(chunk), start=1):
+        for number, (subscription, payload) in enumerate(
+            self._tail_subscribers.payloads(chunk), start=1
+        ):
             if not subscription.offer(payload):
                 self.end(subscription, Ending.TOO_SLOW)
-            if given % SLICE_SUBSCRIBERS == 0:
+            if number % SLICE_SUBSCRIBERS == 0:
                 await _yield_to_posting()
         self._handed_out.update(page.reached)
         await _yield_to_posting()
 
     def _signal_progress(self) -> None:
-        self._looked.set()
-        self._looked = asyncio.Event()
+        self._progress_made.set()
+        self._progress_made = asyncio.Event()
 
     def _end_other_epochs(self, epoch: bytes) -> None:
         for subscription in tuple(self._subscriptions):
@@ -284,17 +292,17 @@ class _SubscriberIndex:
         self._of_user: dict[int, set[LiveSubscription]] = {}
 
     def add(self, subscription: LiveSubscription) -> None:
-        wanted = subscription.wanted
-        if wanted.users is None:
-            self._of_all.setdefault(wanted.types, set()).add(subscription)
-        for user_id in wanted.users or ():
+        event_filter = subscription.event_filter
+        if event_filter.users is None:
+            self._of_all.setdefault(event_filter.types, set()).add(subscription)
+        for user_id in event_filter.users or ():
             self._of_user.setdefault(user_id, set()).add(subscription)
 
     def discard(self, subscription: LiveSubscription) -> None:
-        wanted = subscription.wanted
-        if wanted.users is None:
-            _discard(self._of_all, wanted.types, subscription)
-        for user_id in wanted.users or ():
+        event_filter = subscription.event_filter
+        if event_filter.users is None:
+            _discard(self._of_all, event_filter.types, subscription)
+        for user_id in event_filter.users or ():
             _discard(self._of_user, user_id, subscription)
 
     def payloads(self, chunk: _EncodedPage) -> list[tuple[LiveSubscription, bytes]]:
@@ -306,7 +314,7 @@ class _SubscriberIndex:
                 found += [(subscription, payload) for subscription in subscriptions]
         if self._of_user:
             found += [
-                (subscription, chunk.payload(indexes, subscription.wanted.shards))
+                (subscription, chunk.payload(indexes, subscription.event_filter.shards))
                 for subscription, indexes in self._of_users(chunk).items()
             ]
         return found
@@ -315,7 +323,7 @@ class _SubscriberIndex:
         found: dict[LiveSubscription, list[int]] = {}
         for index, entry in enumerate(chunk.entries):
             for subscription in self._of_user.get(entry.user_id, ()):
-                if event_type(entry) in subscription.wanted.types:
+                if event_type(entry) in subscription.event_filter.types:
                     found.setdefault(subscription, []).append(index)
         return found
 
@@ -327,7 +335,7 @@ class _EncodedPage:
     """A page of the log with its encoded events. Each event is encoded when the first subscriber wants it."""
 
     def __init__(
-        self, entries: list[LogEntry], encoder: Encoder, epoch: bytes, positions: Positions
+        self, entries: list[LogEntry], encoder: EventEncoder, epoch: bytes, positions: Positions
     ) -> None:
         """
         Args:
@@ -356,14 +364,14 @@ class _EncodedPage:
     def _frame(self, index: int) -> bytes:
         frame = self._frames.get(index)
         if frame is None:
-            frame = sse.frame(self._encoder.encode(self.entries[index]))
+            frame = sse.format_frame(self._encoder.encode(self.entries[index]))
             self._frames[index] = frame
         return frame
 
 
 def shards_of(users: Iterable[int] | None) -> tuple[int, ...]:
     """Return the shards of these users; None means all users."""
-    return ALL_SHARDS if users is None else tuple(sorted({shard_of(user) for user in users}))
+    return ALL_SHARDS if users is None else tuple(sorted({compute_shard(user) for user in users}))
 
 
 def _discard(
@@ -377,7 +385,7 @@ def _discard(
 
 
 def _resume_positions(
-    start: LogPosition, epoch: bytes, shards: Sequence[int], heads: Mapping[int, int]
+    start: LogPosition, epoch: bytes, shards: Sequence[int], last_positions: Mapping[int, int]
 ) -> Positions:
     """Return the start positions for an id from which a client resumes.
 
@@ -392,7 +400,7 @@ def _resume_positions(
     if not set(shards) <= set(start.positions):
         raise PositionScopeMismatchError
     positions = {shard: start.positions[shard] for shard in shards}
-    if any(seq > heads[shard] for shard, seq in positions.items()):
+    if any(seq > last_positions[shard] for shard, seq in positions.items()):
         raise PositionGoneError(
             "The id is past the end of the log: the database was restored to an earlier state."
         )

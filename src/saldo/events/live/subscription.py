@@ -1,8 +1,8 @@
 """A subscriber of the live stream: it reads past entries from its own position, and then joins the tail.
 
-Nothing is lost or delivered twice. The subscriber reads pages of the log until there is no more, and waits until the
-hub has read at least as far. Then it joins: from now on the hub delivers the entries after the hub's position to it.
-Finally it reads the entries between its own position and the hub's.
+Nothing is lost or delivered twice. The subscriber reads pages of the log until it reaches the end, and waits until the
+hub has read at least as far. Then the subscriber joins the tail: the hub delivers all entries after the hub's current
+position to it. Finally the subscriber reads the entries between its own position and the position at which it joined.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from enum import Enum
 from typing import Protocol
 
 from saldo.events import sse
-from saldo.events.event import EVENT_TYPES, Encoder, EventType
+from saldo.events.event import EVENT_TYPES, EventEncoder, EventType
 from saldo.events.position import epoch_from_identity, format_position
 from saldo.store.errors import StoreError
 from saldo.store.log import Log, LogPage, Positions
@@ -32,7 +32,8 @@ STEP_BACK = 1.0
 """Pause after a page of past entries was encoded, as a multiple of the encoding time."""
 
 PIECE_BYTES = 64 * 1024
-"""Size in bytes of the pieces in which buffered payloads are sent. Each payload has an id of its own."""
+"""Approximate size in bytes of the pieces in which buffered payloads are sent. A piece contains whole payloads, each
+with its own id."""
 
 BACKOFF_SECONDS = 1.0
 """Pause between attempts to read the log after a failure."""
@@ -73,10 +74,10 @@ class EventFilter:
 
 
 class SubscriptionHub(Protocol):
-    """The part of the hub that a subscription uses (`saldo.events.live.hub.Hub`)."""
+    """The interface of the hub that a subscription uses. It is implemented by `saldo.events.live.hub.Hub`."""
 
     async def wait_until_read(self, positions: Mapping[int, int], seconds: float) -> bool: ...
-    def join(self, subscription: LiveSubscription) -> Positions: ...
+    def add_to_tail(self, subscription: LiveSubscription) -> Positions: ...
     def delivered_up_to(self, shard: int) -> int: ...
     def end(self, subscription: LiveSubscription, ending: Ending) -> None: ...
     def leave(self, subscription: LiveSubscription) -> None: ...
@@ -85,13 +86,13 @@ class SubscriptionHub(Protocol):
 class PastReader:
     """A reader of past entries for all subscribers. It reads one page at a time, so that posting is not delayed."""
 
-    def __init__(self, log: Log, encoder: Encoder) -> None:
+    def __init__(self, log: Log, encoder: EventEncoder) -> None:
         self._log = log
         self._encoder = encoder
         self._turn = asyncio.Lock()
 
-    async def page(
-        self, positions: Positions, entries: int, until: Positions | None, wanted: EventFilter
+    async def read_page(
+        self, positions: Positions, entries: int, until: Positions | None, event_filter: EventFilter
     ) -> tuple[LogPage, list[bytes]]:
         """Scan about `entries` entries after the positions, and return the page and the frames of the matching entries.
 
@@ -99,14 +100,14 @@ class PastReader:
             StoreError: the database can't be read.
         """
         loop = asyncio.get_running_loop()
-        users = None if wanted.users is None else sorted(wanted.users)
+        users = None if event_filter.users is None else sorted(event_filter.users)
         per_shard = max(1, entries // len(positions))
         async with self._turn:
             page = await self._log.page(
-                positions, per_shard, until=until, users=users, kinds=wanted.kinds
+                positions, per_shard, until=until, users=users, kinds=event_filter.kinds
             )
             began = loop.time()
-            frames = [sse.frame(self._encoder.encode(entry)) for entry in page.entries]
+            frames = [sse.format_frame(self._encoder.encode(entry)) for entry in page.entries]
             await asyncio.sleep((loop.time() - began) * STEP_BACK)
         return page, frames
 
@@ -118,12 +119,12 @@ class LiveSubscription:
         self,
         tail: SubscriptionHub,
         past: PastReader,
-        wanted: EventFilter,
+        event_filter: EventFilter,
         *,
         buffer_bytes_max: int,
         heartbeat_seconds: float,
     ) -> None:
-        self.wanted = wanted
+        self.event_filter = event_filter
         self.epoch = b""
         self.ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._tail = tail
@@ -132,7 +133,7 @@ class LiveSubscription:
         self._heartbeat_seconds = heartbeat_seconds
         self._positions: Positions = {}
         self._until: Positions | None = None
-        self._left: set[int] = set(wanted.shards)
+        self._left: set[int] = set(event_filter.shards)
         self._entries = PAGE_ENTRIES
         self._buffer: deque[bytes] = deque()
         self._buffered_bytes = 0
@@ -152,18 +153,18 @@ class LiveSubscription:
 
     @property
     def mark(self) -> bytes:
-        """The frame that sets the client's id after the payload that `next` returned last.
+        """The frame that sets the client's id. It is sent after the payload that `next` returned last.
 
-        After the end of the subscription it is a comment, because the buffer was discarded."""
+        After the end of the subscription, the frame is a comment and sets no id, because the buffer was discarded."""
         if self.ended.done():
-            return sse.comment("ended")
+            return sse.format_comment("ended")
         positions = self._positions
         if self._step == self._take_buffered and not self._buffer:
             positions = {
                 shard: max(seq, self._tail.delivered_up_to(shard))
                 for shard, seq in positions.items()
             }
-        return sse.mark(format_position(self.epoch, positions))
+        return sse.format_mark(format_position(self.epoch, positions))
 
     def offer(self, payload: bytes) -> bool:
         """Add a payload to the buffer; return False if the buffer is full."""
@@ -193,16 +194,16 @@ class LiveSubscription:
         return self.mark
 
     async def _read_past(self, _: float) -> bytes:
-        """Read the next page of past entries; at the end of the log, join the tail next."""
-        payload = await self._page(None)
+        """Read the next page of past entries. If it reaches the end of the log, the next step is to join the tail."""
+        payload = await self._read_page(None)
         if not self._left:
-            self._step = self._join
+            self._step = self._join_tail
         return payload
 
-    async def _join(self, seconds: float) -> bytes:
+    async def _join_tail(self, seconds: float) -> bytes:
         if await self._tail.wait_until_read(self._positions, seconds):
-            self._until = self._tail.join(self)
-            self._left = set(self.wanted.shards)
+            self._until = self._tail.add_to_tail(self)
+            self._left = set(self.event_filter.shards)
             self._step = self._read_rest
         return b""
 
@@ -212,7 +213,7 @@ class LiveSubscription:
         if self._positions == self._until:
             self._step = self._take_buffered
             return b""
-        return await self._page(self._until)
+        return await self._read_page(self._until)
 
     async def _take_buffered(self, seconds: float) -> bytes:
         if not self._buffer:
@@ -228,15 +229,17 @@ class LiveSubscription:
         self._buffered_bytes -= size
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    async def _page(self, until: Positions | None) -> bytes:
-        """Read a page of past entries, and advance the position past all scanned ones."""
+    async def _read_page(self, until: Positions | None) -> bytes:
+        """Read a page of past entries, and advance the position past all scanned entries."""
         positions = {shard: self._positions[shard] for shard in self._left}
         try:
-            page, frames = await self._past.page(positions, self._entries, until, self.wanted)
+            page, frames = await self._past.read_page(
+                positions, self._entries, until, self.event_filter
+            )
         except StoreError as error:
             _log.warning("live stream: %s", error)
             await asyncio.sleep(BACKOFF_SECONDS)
-            return sse.comment("waiting for the database")
+            return sse.format_comment("waiting for the database")
         if page.identity is not None and epoch_from_identity(page.identity) != self.epoch:
             self._tail.end(self, Ending.OTHER_LOG)
             return b""

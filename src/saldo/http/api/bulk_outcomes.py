@@ -18,9 +18,9 @@ from saldo.http.api.post_transaction import may_see
 from saldo.http.responses import count_outcome
 from saldo.ledger.model import Decision, Outcome, TransactionRequest
 from saldo.ledger.money import format_money
-from saldo.parsing.faults import InvalidError
+from saldo.parsing.faults import InvalidRequestError
 
-Item: TypeAlias = TransactionRequest | InvalidError | problems.Problem
+Item: TypeAlias = TransactionRequest | InvalidRequestError | problems.Problem
 """Content of a line of the input: a transaction request, or the reason why the line can't be posted."""
 
 EXPLAINED_BYTES_MAX = 1024 * 1024
@@ -43,14 +43,14 @@ class PostedLine(msgspec.Struct):
 Line: TypeAlias = PostedLine | dict[str, Any]
 
 
-def check_user(item: TransactionRequest | InvalidError, grant: Grant) -> Item:
+def check_user(item: TransactionRequest | InvalidRequestError, grant: Grant) -> Item:
     """Return the item, or a problem (403) if the key may not access the item's user."""
     if isinstance(item, TransactionRequest) and not grant.includes_user(item.user_id):
-        return problems.forbidden_user(item.user_id)
+        return problems.build_forbidden_user(item.user_id)
     return item
 
 
-def outcome_lines(
+def build_outcome_lines(
     items: Sequence[tuple[int, Item]], results: Sequence[Result], decimals: int, grant: Grant
 ) -> list[Line]:
     """Return a line for each item, and count the outcomes.
@@ -61,28 +61,32 @@ def outcome_lines(
     """
     lines: list[Line] = []
     explained_bytes = 0
-    counted: Counter[tuple[Outcome, bool]] = Counter()
-    remaining = iter(results)
+    recorded_counts: Counter[tuple[Outcome, bool]] = Counter()
+    remaining_results = iter(results)
     for number, item in items:
-        if isinstance(item, InvalidError):
-            long = explained_bytes >= EXPLAINED_BYTES_MAX
-            problem = problems.invalid_without_details() if long else problems.invalid(item.faults)
-            line = problem_line(number, None, problem) | {"uuid": item.uuid}
+        if isinstance(item, InvalidRequestError):
+            is_long = explained_bytes >= EXPLAINED_BYTES_MAX
+            problem = (
+                problems.build_invalid_without_details()
+                if is_long
+                else problems.build_invalid(item.faults)
+            )
+            line = build_problem_line(number, None, problem) | {"uuid": item.uuid}
             explained_bytes += len(encode_json(line))
             lines.append(line)
         elif isinstance(item, problems.Problem):
-            lines.append(problem_line(number, None, item))
-        elif isinstance(result := next(remaining), EngineError):
-            lines.append(problem_line(number, item, problems.from_engine_error(result)))
+            lines.append(build_problem_line(number, None, item))
+        elif isinstance(result := next(remaining_results), EngineError):
+            lines.append(build_problem_line(number, item, problems.convert_engine_error(result)))
         else:
-            counted[result.outcome, result.replayed] += 1
-            lines.append(_decided_line(number, item, result, decimals, grant))
-    for (outcome, replayed), count in counted.items():
+            recorded_counts[result.outcome, result.replayed] += 1
+            lines.append(_build_decided_line(number, item, result, decimals, grant))
+    for (outcome, replayed), count in recorded_counts.items():
         count_outcome(outcome, replayed, count)
     return lines
 
 
-def _decided_line(
+def _build_decided_line(
     number: int, request: TransactionRequest, decision: Decision, decimals: int, grant: Grant
 ) -> Line:
     if decision.outcome is Outcome.POSTED:
@@ -96,18 +100,18 @@ def _decided_line(
             decision.replayed,
         )
     reveal = may_see(grant, decision)
-    problem = problems.from_decision(request, decision, decimals, reveal=reveal)
-    line = problem_line(number, request, problem)
+    problem = problems.convert_decision(request, decision, decimals, reveal=reveal)
+    line = build_problem_line(number, request, problem)
     if decision.outcome.is_recorded:
         line |= {"number": decision.number, "replayed": decision.replayed}
     return line
 
 
-def problem_line(
+def build_problem_line(
     number: int, request: TransactionRequest | None, problem: problems.Problem
 ) -> dict[str, Any]:
     """Return the line of a transaction that was not posted, with the reason."""
-    extra = {name: problem.extra[name] for name in _SHOWN if name in problem.extra}
+    extra = {name: problem.extra[name] for name in _SHOWN_FIELDS if name in problem.extra}
     return {
         "line": number,
         "status": problem.status,
@@ -123,4 +127,4 @@ def encode_lines(lines: list[Line]) -> bytes:
     return encode_json_lines(lines)
 
 
-_SHOWN = ("balance", "needed", "differing_fields", "recorded", "errors")
+_SHOWN_FIELDS = ("balance", "needed", "differing_fields", "recorded", "errors")

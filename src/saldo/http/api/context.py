@@ -9,10 +9,10 @@ from litestar.di import NamedDependency
 from saldo.auth.authenticator import Authenticator
 from saldo.auth.key_cache import KeyCache
 from saldo.engine.engine import Engine
-from saldo.http.api.bulk import Bulk
-from saldo.http.api.event_stream import LiveStream
-from saldo.http.api.fast_reads import FastReads
-from saldo.http.api.post_transaction import Transactions
+from saldo.http.api.bulk import BulkHandler
+from saldo.http.api.event_stream import EventStreamHandler
+from saldo.http.api.fast_reads import FastReadHandler
+from saldo.http.api.post_transaction import PostTransactionHandler
 from saldo.http.readiness import Readiness
 from saldo.parsing.transactions import ParserOptions
 from saldo.settings.model import Settings
@@ -30,20 +30,20 @@ class AppContext:
     """The parts of the running service that handlers use. `saldo.bootstrap` creates them."""
 
     settings: Settings
-    reading: ParserOptions
+    parser_options: ParserOptions
     engine: Engine
     reader: Reader
-    transactions: Transactions
-    bulk: Bulk
-    events: LiveStream
-    questions: FastReads
+    post_transaction_handler: PostTransactionHandler
+    bulk_handler: BulkHandler
+    event_stream_handler: EventStreamHandler
+    fast_read_handler: FastReadHandler
     sinks: Sinks
     webhooks: Webhooks
     totals: Totals
     audits: AuditProgress
     seals: SealStore
-    gate: Authenticator
-    keyring: KeyCache
+    authenticator: Authenticator
+    key_cache: KeyCache
     keys: Keys
     readiness: Readiness = field(default_factory=Readiness)
 

@@ -16,7 +16,7 @@ from saldo.observability.database_metrics import DatabaseMetrics, DiskValues
 from saldo.store.errors import StoreError
 from saldo.store.seals import SealTotals
 
-FIGURES_SECONDS_MAX = 2.0
+QUERY_SECONDS_MAX = 2.0
 """Timeout of each query in seconds, after which its metrics are omitted. The timeout of a whole scrape is 10 s."""
 
 T = TypeVar("T")
@@ -25,12 +25,12 @@ T = TypeVar("T")
 async def read_database_metrics(service: AppContext) -> DatabaseMetrics:
     """Read the metrics of the database with concurrent queries, and return them."""
     roundtrip, sinks, webhooks, ledger, audit, seals = await asyncio.gather(
-        _or_none(_roundtrip(service)),
-        _or_none(service.sinks.status()),
-        _or_none(service.webhooks.page(after_id=0, limit=service.settings.webhooks_max)),
-        _or_none(service.totals.read()),
-        _or_none(service.audits.status()),
-        _or_none(_seals(service)),
+        _query_or_none(_measure_roundtrip(service)),
+        _query_or_none(service.sinks.list_statuses()),
+        _query_or_none(service.webhooks.page(after_id=0, limit=service.settings.webhooks_max)),
+        _query_or_none(service.totals.read_totals()),
+        _query_or_none(service.audits.read_status()),
+        _query_or_none(_read_seal_totals(service)),
     )
     return DatabaseMetrics(
         roundtrip,
@@ -40,31 +40,31 @@ async def read_database_metrics(service: AppContext) -> DatabaseMetrics:
         audit,
         service.settings.audit_entries_per_second > 0,
         seals,
-        service.reading.decimals,
-        _disk(service),
+        service.parser_options.decimals,
+        _read_disk_usage(service),
     )
 
 
-async def _or_none(question: Awaitable[T]) -> T | None:
+async def _query_or_none(query: Awaitable[T]) -> T | None:
     try:
-        async with asyncio.timeout(FIGURES_SECONDS_MAX):
-            return await question
+        async with asyncio.timeout(QUERY_SECONDS_MAX):
+            return await query
     except (StoreError, TimeoutError):
         return None
 
 
-async def _roundtrip(service: AppContext) -> float | None:
-    began = time.perf_counter()
-    ready = await service.reader.is_ready()
-    return time.perf_counter() - began if ready else None
+async def _measure_roundtrip(service: AppContext) -> float | None:
+    started_at = time.perf_counter()
+    is_ready = await service.reader.is_ready()
+    return time.perf_counter() - started_at if is_ready else None
 
 
-async def _seals(service: AppContext) -> SealTotals | None:
+async def _read_seal_totals(service: AppContext) -> SealTotals | None:
     """Return the totals of the seals. Return None if sealing is disabled, because unsealed entries are then normal."""
-    return await service.seals.totals() if service.settings.seals_enabled else None
+    return await service.seals.read_totals() if service.settings.seals_enabled else None
 
 
-def _disk(service: AppContext) -> DiskValues | None:
+def _read_disk_usage(service: AppContext) -> DiskValues | None:
     """Return the usage of the disk with the embedded PostgreSQL's data. Return None if another PostgreSQL is used, or
     if the usage can't be read."""
     if service.settings.database_url is not None:

@@ -28,19 +28,19 @@ from saldo.events.live.hub import (
 )
 from saldo.events.live.subscription import Ending, EventFilter, LiveSubscription
 from saldo.http import problems
-from saldo.http.authorization import admission_of
+from saldo.http.authorization import get_admission
 from saldo.http.problems import ProblemError
 from saldo.http.raw_responses import (
-    error_response,
-    method_of,
+    build_error_response,
+    get_client_method,
     record_response,
     send_response,
 )
-from saldo.http.request_state import request_state
+from saldo.http.request_state import get_request_state
 from saldo.http.responses import RawResponse
 from saldo.observability.metrics import EVENTS_CUT_OFF
 from saldo.parsing.event_stream import parse_stream_request
-from saldo.parsing.faults import InvalidError, InvalidField
+from saldo.parsing.faults import InvalidField, InvalidRequestError
 from saldo.parsing.transactions import ParserOptions
 from saldo.settings.model import Settings
 from saldo.store.errors import StoreError
@@ -58,17 +58,17 @@ END_SECONDS_MAX = 5.0
 _log = logging.getLogger("saldo.http")
 
 
-class LiveStream:
+class EventStreamHandler:
     """The handler of the live stream. It writes the events of a subscription until the client or the service ends the
     stream."""
 
-    def __init__(self, hub: Hub, reading: ParserOptions, settings: Settings) -> None:
+    def __init__(self, hub: Hub, options: ParserOptions, settings: Settings) -> None:
         self._hub = hub
-        self._reading = reading
+        self._options = options
         self._users_max = settings.events_users_max
-        self._stall_seconds = settings.events_write_timeout_seconds
-        self._of_key_max = settings.events_subscribers_of_key_max
-        self._of_key: Counter[str] = Counter()
+        self._write_timeout_seconds = settings.events_write_timeout_seconds
+        self._subscribers_of_key_max = settings.events_subscribers_of_key_max
+        self._subscriber_counts: Counter[str] = Counter()
 
     def stop(self) -> None:
         """End all streams."""
@@ -76,25 +76,25 @@ class LiveStream:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request as an ASGI application. The request's id is in its state."""
-        state = request_state(scope)
+        state = get_request_state(scope)
         request_id = state.request_id
         # This class applies the write timeout itself, unless the response has no body.
         state.has_own_write_timeout = not state.is_head
         with ExitStack() as stack:
             try:
-                admission = admission_of(scope)
+                admission = get_admission(scope)
                 subscription = await self._subscribe(scope, admission.grant, stack)
             except Exception as error:
-                answer = _error_response(error, request_id)
-                record_response(method_of(scope), EVENTS_PATH, answer.status)
+                answer = _build_error_response(error, request_id)
+                record_response(get_client_method(scope), EVENTS_PATH, answer.status)
                 await send_response(scope, send, answer, request_id)
                 return
-            record_response(method_of(scope), EVENTS_PATH, 200)
+            record_response(get_client_method(scope), EVENTS_PATH, 200)
             if state.is_head:
-                await send(_head(request_id))
+                await send(_build_response_start(request_id))
                 await send({"type": "http.response.body", "body": b""})
                 return
-            await self._stream(subscription, admission, request_id, scope, receive, send)
+            await self._write_stream(subscription, admission, request_id, scope, receive, send)
 
     @contextmanager
     def _count_subscriber(self, grant: Grant) -> Iterator[None]:
@@ -107,34 +107,41 @@ class LiveStream:
             ProblemError: The key has the maximum number of subscribers already (429).
         """
         holder = grant.name
-        if self._of_key[holder] >= self._of_key_max and grant is not UNAUTHENTICATED_ADMIN:
-            raise ProblemError(problems.too_many_subscribers_of_key(self._of_key_max))
-        self._of_key[holder] += 1
+        if (
+            self._subscriber_counts[holder] >= self._subscribers_of_key_max
+            and grant is not UNAUTHENTICATED_ADMIN
+        ):
+            raise ProblemError(
+                problems.build_too_many_subscribers_of_key(self._subscribers_of_key_max)
+            )
+        self._subscriber_counts[holder] += 1
         try:
             yield
         finally:
-            self._of_key[holder] -= 1
-            if not self._of_key[holder]:
-                del self._of_key[holder]
+            self._subscriber_counts[holder] -= 1
+            if not self._subscriber_counts[holder]:
+                del self._subscriber_counts[holder]
 
     async def _subscribe(self, scope: Any, grant: Grant, stack: ExitStack) -> LiveSubscription:
         """Return the subscription that the request describes. The subscription ends when the stack is closed."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        following = parse_stream_request(
+        stream_request = parse_stream_request(
             scope["query_string"],
             headers.get(b"last-event-id", b"").decode("latin-1"),
-            self._reading,
+            self._options,
             self._users_max,
         )
-        wanted = _limit_to_grant(following.wanted, grant, self._users_max)
+        event_filter = _limit_to_grant(stream_request.event_filter, grant, self._users_max)
         stack.enter_context(self._count_subscriber(grant))
         try:
-            return stack.enter_context(await self._hub.subscribe(wanted, following.start))
+            return stack.enter_context(
+                await self._hub.subscribe(event_filter, stream_request.start)
+            )
         except PositionScopeMismatchError:
             message = "is the id of a subscription to other users: start with from= for these users"
-            raise InvalidError([InvalidField(following.field, message)]) from None
+            raise InvalidRequestError([InvalidField(stream_request.field, message)]) from None
 
-    async def _stream(
+    async def _write_stream(
         self,
         subscription: LiveSubscription,
         admission: Authentication,
@@ -143,29 +150,31 @@ class LiveStream:
         receive: Any,
         send: Any,
     ) -> None:
-        await send(_head(request_id))
-        writing = asyncio.create_task(
-            self._write(subscription, admission, send), name="event stream writer"
+        await send(_build_response_start(request_id))
+        writer = asyncio.create_task(
+            self._write_events(subscription, admission, send), name="event stream writer"
         )
-        leaving = asyncio.create_task(_wait_for_disconnect(receive), name="event stream disconnect")
-        waited = (writing, leaving, subscription.ended)
+        disconnect = asyncio.create_task(
+            _wait_for_disconnect(receive), name="event stream disconnect"
+        )
+        awaited = (writer, disconnect, subscription.ended)
         try:
-            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-            if leaving.done():
+            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+            if disconnect.done():
                 return
         finally:
-            writing.cancel()
-            leaving.cancel()
-            await asyncio.wait((writing, leaving))
-        await _send_end(_find_ending(subscription, writing, request_id), scope, send)
+            writer.cancel()
+            disconnect.cancel()
+            await asyncio.wait((writer, disconnect))
+        await _send_end(_find_ending(subscription, writer, request_id), scope, send)
 
-    async def _write(
+    async def _write_events(
         self, subscription: LiveSubscription, admission: Authentication, send: Any
     ) -> None:
-        payload = sse.retry(random.randint(*RETRY_MILLISECONDS)) + subscription.mark  # noqa: S311
+        payload = sse.format_retry(random.randint(*RETRY_MILLISECONDS)) + subscription.mark  # noqa: S311
         while True:
             try:
-                async with asyncio.timeout(self._stall_seconds):
+                async with asyncio.timeout(self._write_timeout_seconds):
                     await send({"type": "http.response.body", "body": payload, "more_body": True})
             except TimeoutError:
                 raise _WriteTimeoutError from None
@@ -189,11 +198,11 @@ async def _wait_for_disconnect(receive: Any) -> None:
 
 
 def _find_ending(
-    subscription: LiveSubscription, writing: asyncio.Task[None], request_id: str
+    subscription: LiveSubscription, writer: asyncio.Task[None], request_id: str
 ) -> Ending:
     if subscription.ended.done():
         return subscription.ended.result()
-    error = None if writing.cancelled() else writing.exception()
+    error = None if writer.cancelled() else writer.exception()
     if isinstance(error, _WriteTimeoutError):
         EVENTS_CUT_OFF.inc()
         return Ending.TOO_SLOW
@@ -209,12 +218,12 @@ async def _send_end(ending: Ending, scope: Any, send: Any) -> None:
     Without the abort a client that does not read could delay the end for ever, because closing a connection sends its
     buffer first.
     """
-    connection = request_state(scope).connection
+    connection = get_request_state(scope).connection
     # Without the server there is no connection to abort.
-    abort = _nothing if connection is None else connection.abort
+    abort = _do_nothing if connection is None else connection.abort
     try:
         async with asyncio.timeout(END_SECONDS_MAX):
-            body = sse.comment(ending.value)
+            body = sse.format_comment(ending.value)
             await send({"type": "http.response.body", "body": body, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
     except TimeoutError:
@@ -223,11 +232,11 @@ async def _send_end(ending: Ending, scope: Any, send: Any) -> None:
         asyncio.get_running_loop().call_later(END_SECONDS_MAX, abort)
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     """Do nothing: without the server there is no connection to abort."""
 
 
-def _head(request_id: str) -> dict[str, Any]:
+def _build_response_start(request_id: str) -> dict[str, Any]:
     headers = (
         ("content-type", f"{MEDIA_TYPE}; charset=utf-8"),
         # A proxy that compresses would hold events back until it has enough of them.
@@ -244,34 +253,34 @@ def _head(request_id: str) -> dict[str, Any]:
     }
 
 
-def _limit_to_grant(wanted: EventFilter, grant: Grant, users_max: int) -> EventFilter:
+def _limit_to_grant(event_filter: EventFilter, grant: Grant, users_max: int) -> EventFilter:
     """Return the wanted events, limited to the users of the key.
 
     Raises:
         ProblemError: The request names another user.
-        InvalidError: The request names no users, and the key is limited to more than `users_max` users.
+        InvalidRequestError: The request names no users, and the key is limited to more than `users_max` users.
     """
     if grant.user_ids is None:
-        return wanted
-    if wanted.users is not None:
-        for user_id in sorted(wanted.users - grant.user_ids):
-            raise ProblemError(problems.forbidden_user(user_id))
-        return wanted
+        return event_filter
+    if event_filter.users is not None:
+        for user_id in sorted(event_filter.users - grant.user_ids):
+            raise ProblemError(problems.build_forbidden_user(user_id))
+        return event_filter
     if len(grant.user_ids) > users_max:
         message = f"must name at most {users_max} users, because the key has access to more"
-        raise InvalidError([InvalidField("user_id", message)])
-    return replace(wanted, users=grant.user_ids, shards=shards_of(grant.user_ids))
+        raise InvalidRequestError([InvalidField("user_id", message)])
+    return replace(event_filter, users=grant.user_ids, shards=shards_of(grant.user_ids))
 
 
-def _error_response(error: Exception, request_id: str) -> RawResponse:
+def _build_error_response(error: Exception, request_id: str) -> RawResponse:
     match error:
         case ProblemError():
-            return error.problem.answer(request_id)
-        case InvalidError() | StoreError():
-            return problems.from_error(error, request_id).answer(request_id)
+            return error.problem.build_response(request_id)
+        case InvalidRequestError() | StoreError():
+            return problems.convert_error(error, request_id).build_response(request_id)
         case PositionGoneError():
-            return problems.position_gone(str(error)).answer(request_id)
+            return problems.build_position_gone(str(error)).build_response(request_id)
         case TooManySubscribersError():
-            return problems.too_many_subscribers().answer(request_id)
+            return problems.build_too_many_subscribers().build_response(request_id)
         case _:
-            return error_response(error, request_id)
+            return build_error_response(error, request_id)

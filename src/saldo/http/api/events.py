@@ -9,9 +9,9 @@ from litestar.types import ASGIApp
 from saldo.events.event import EVENT_TYPES
 from saldo.http.api.context import InjectedContext
 from saldo.http.openapi.bodies import (
-    GetEvents,
+    GetEventsOperation,
 )
-from saldo.http.openapi.errors import DATABASE_CODES, problem_specs
+from saldo.http.openapi.errors import DATABASE_CODES, describe_problems
 from saldo.http.openapi.parameters import (
     EventsFrom,
     EventTypes,
@@ -25,14 +25,14 @@ from saldo.parsing.faults import InvalidField
     "/v1/events",
     summary="Stream events",
     tags=["events"],
-    operation_class=GetEvents,
+    operation_class=GetEventsOperation,
     responses={
         200: ResponseSpec(
             str,
             description="The response continues until the client or the service closes it.",
             generate_examples=False,
         ),
-        **problem_specs(
+        **describe_problems(
             "position_gone",
             *DATABASE_CODES,
             invalid=InvalidField("type", f"must be one or more of {', '.join(EVENT_TYPES)}"),
@@ -50,4 +50,4 @@ async def get_events(
 
     To resume without loss, send the last `id` that you received. The events of one user arrive in the order of
     `number`."""
-    return service.events
+    return service.event_stream_handler

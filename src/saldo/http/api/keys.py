@@ -16,11 +16,11 @@ from saldo.auth.grants import Scope
 from saldo.http import problems
 from saldo.http.api.context import AppContext, InjectedContext
 from saldo.http.api.key_admin import CreatedKey, issue_key, replace_key, revoke_key
-from saldo.http.authorization import admission_of
+from saldo.http.authorization import get_admission
 from saldo.http.framework_responses import JsonResponse
 from saldo.http.openapi.bodies import DocumentedOperation
-from saldo.http.openapi.errors import BODY_CODES, DATABASE_CODES, problem_specs
-from saldo.http.openapi.key_bodies import PostKey, PostRotation
+from saldo.http.openapi.errors import BODY_CODES, DATABASE_CODES, describe_problems
+from saldo.http.openapi.key_bodies import PostKeyOperation, PostRotationOperation
 from saldo.http.openapi.parameters import Cursor, Limit
 from saldo.http.openapi.patterns import DIGITS
 from saldo.http.pagination import cut_page
@@ -30,8 +30,13 @@ from saldo.http.responses import format_optional_instant
 from saldo.http.schemas import keys as schemas
 from saldo.ledger.instants import format_instant
 from saldo.parsing.faults import InvalidField
-from saldo.parsing.keys import key_parser_options, parse_key_id, parse_new_key, parse_rotation
-from saldo.parsing.transactions import parse_limit, read_cursor
+from saldo.parsing.keys import (
+    create_key_parser_options,
+    parse_key_id,
+    parse_new_key,
+    parse_rotation,
+)
+from saldo.parsing.transactions import parse_cursor, parse_limit
 from saldo.store.keys import Key, TooManyKeysError
 
 KeyId: TypeAlias = Annotated[
@@ -52,21 +57,23 @@ _WRONG_SCOPES = InvalidField("scopes", "must be a list of read, write, metrics, 
     "/v1/key",
     summary="Create an API key",
     tags=_TAGS,
-    operation_class=PostKey,
+    operation_class=PostKeyOperation,
     responses={
         201: ResponseSpec(schemas.Key, description="The key was created.", generate_examples=False),
-        **problem_specs("too_many_keys", *DATABASE_CODES, *BODY_CODES, invalid=_WRONG_SCOPES),
+        **describe_problems("too_many_keys", *DATABASE_CODES, *BODY_CODES, invalid=_WRONG_SCOPES),
     },
 )
 async def post_key(request: HttpRequest, service: InjectedContext) -> Response[Any]:
     """Creates an API key. The key itself is only in this response, because the service stores only its hash."""
-    wanted = parse_new_key(await read_json_body(request), key_parser_options(service.settings))
+    new_key = parse_new_key(
+        await read_json_body(request), create_key_parser_options(service.settings)
+    )
     try:
-        made = await issue_key(service, wanted, _caller_name(request))
+        created_key = await issue_key(service, new_key, _get_caller_name(request))
     except TooManyKeysError:
-        maximum = service.settings.keys_max
-        raise ProblemError(problems.too_many_keys(maximum)) from None
-    return JsonResponse(_with_secret(made), status_code=201)
+        keys_max = service.settings.keys_max
+        raise ProblemError(problems.build_too_many_keys(keys_max)) from None
+    return JsonResponse(_convert_created_key(created_key), status_code=201)
 
 
 @get(
@@ -74,7 +81,7 @@ async def post_key(request: HttpRequest, service: InjectedContext) -> Response[A
     summary="List API keys",
     tags=_TAGS,
     operation_class=DocumentedOperation,
-    responses=problem_specs(
+    responses=describe_problems(
         *DATABASE_CODES, invalid=InvalidField("limit", "must be a whole number from 1 to 1000")
     ),
 )
@@ -83,9 +90,9 @@ async def get_keys(
 ) -> schemas.KeyList:
     """Lists all API keys, ordered by id, including revoked and expired ones."""
     count = parse_limit(limit, service.settings.page_items_default, service.settings.page_items_max)
-    found = await service.keys.page(after_id=read_cursor("keys", cursor) or 0, limit=count + 1)
-    page, next_cursor = cut_page("keys", found, count)
-    return schemas.KeyList([_key(each) for each in page], next_cursor)
+    keys = await service.keys.page(after_id=parse_cursor("keys", cursor) or 0, limit=count + 1)
+    page, next_cursor = cut_page("keys", keys, count)
+    return schemas.KeyList([_convert_key(key) for key in page], next_cursor)
 
 
 @get(
@@ -93,7 +100,7 @@ async def get_keys(
     summary="Get an API key",
     tags=_TAGS,
     operation_class=DocumentedOperation,
-    responses=problem_specs("key_not_found", *DATABASE_CODES, invalid=_WRONG_ID),
+    responses=describe_problems("key_not_found", *DATABASE_CODES, invalid=_WRONG_ID),
 )
 async def get_key(key_id: KeyId, request: HttpRequest, service: InjectedContext) -> schemas.Key:
     """Returns the name, scopes, users, networks and expiry of an API key."""
@@ -106,7 +113,7 @@ async def get_key(key_id: KeyId, request: HttpRequest, service: InjectedContext)
     summary="Revoke an API key",
     tags=_TAGS,
     operation_class=DocumentedOperation,
-    responses=problem_specs("key_not_found", *DATABASE_CODES, invalid=_WRONG_ID),
+    responses=describe_problems("key_not_found", *DATABASE_CODES, invalid=_WRONG_ID),
 )
 async def delete_key(key_id: KeyId, request: HttpRequest, service: InjectedContext) -> schemas.Key:
     """Revokes an API key.
@@ -114,7 +121,7 @@ async def delete_key(key_id: KeyId, request: HttpRequest, service: InjectedConte
     The process that handles the request rejects the key at once, and all others do so within
     `SALDO_KEYS_REFRESH_SECONDS`. The key remains in the list."""
     number = parse_key_id(key_id)
-    await revoke_key(service, number, _caller_name(request))
+    await revoke_key(service, number, _get_caller_name(request))
     return await _read_key(number, request, service)
 
 
@@ -123,12 +130,12 @@ async def delete_key(key_id: KeyId, request: HttpRequest, service: InjectedConte
     status_code=201,
     summary="Rotate an API key",
     tags=_TAGS,
-    operation_class=PostRotation,
+    operation_class=PostRotationOperation,
     responses={
         201: ResponseSpec(
             schemas.Key, description="The new key was created.", generate_examples=False
         ),
-        **problem_specs(
+        **describe_problems(
             *("key_not_found", "key_not_valid"),
             *DATABASE_CODES,
             *BODY_CODES,
@@ -144,13 +151,13 @@ async def post_rotation(
     number = parse_key_id(key_id)
     body = await request.body()
     overlap = parse_rotation(
-        await read_json_body(request) if body else body, key_parser_options(service.settings)
+        await read_json_body(request) if body else body, create_key_parser_options(service.settings)
     )
     await _read_key(number, request, service)
-    made = await replace_key(service, number, overlap, _caller_name(request))
-    if made is None:
-        raise ProblemError(problems.key_not_valid(number))
-    return JsonResponse(_with_secret(made), status_code=201)
+    created_key = await replace_key(service, number, overlap, _get_caller_name(request))
+    if created_key is None:
+        raise ProblemError(problems.build_key_not_valid(number))
+    return JsonResponse(_convert_created_key(created_key), status_code=201)
 
 
 KEY_HANDLERS = [post_key, get_keys, get_key, delete_key, post_rotation]
@@ -159,22 +166,22 @@ KEY_HANDLERS = [post_key, get_keys, get_key, delete_key, post_rotation]
 async def _read_key(key_id: int, request: HttpRequest, service: AppContext) -> schemas.Key:
     key = await service.keys.get(key_id)
     if key is None:
-        raise ProblemError(problems.key_not_found(key_id))
-    return _key(key)
+        raise ProblemError(problems.build_key_not_found(key_id))
+    return _convert_key(key)
 
 
-def _caller_name(request: HttpRequest) -> str:
-    return admission_of(request.scope).grant.name
+def _get_caller_name(request: HttpRequest) -> str:
+    return get_admission(request.scope).grant.name
 
 
-def _with_secret(made: CreatedKey) -> schemas.Key:
+def _convert_created_key(created_key: CreatedKey) -> schemas.Key:
     """Return a new key with its secret, which is in this response only."""
-    shown = _key(made.key)
-    shown.key = made.secret
-    return shown
+    response = _convert_key(created_key.key)
+    response.key = created_key.secret
+    return response
 
 
-def _key(key: Key) -> schemas.Key:
+def _convert_key(key: Key) -> schemas.Key:
     return schemas.Key(
         id=key.id,
         name=key.name,

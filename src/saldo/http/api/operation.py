@@ -15,13 +15,15 @@ from saldo.http.framework_responses import JsonResponse
 from saldo.http.openapi.bodies import (
     DocumentedOperation,
 )
-from saldo.http.openapi.document import openapi_document
-from saldo.http.openapi.errors import problem_specs
-from saldo.http.readiness import ProbeDisconnectedError, disconnect_check
-from saldo.http.request_state import request_state
+from saldo.http.openapi.document import build_openapi_document
+from saldo.http.openapi.errors import describe_problems
+from saldo.http.readiness import ProbeDisconnectedError, create_disconnect_check
+from saldo.http.request_state import get_request_state
 from saldo.http.requests import HttpRequest
 from saldo.http.schemas import ledger
 from saldo.observability.exposition import render_metrics
+
+# Clients are generated from the OpenAPI document, so the operation ids stay when a function is renamed.
 
 NO_KEY_NEEDED: list[dict[str, list[str]]] = [{}]
 """Security requirement, in the OpenAPI document, of routes that need no key."""
@@ -29,21 +31,22 @@ NO_KEY_NEEDED: list[dict[str, list[str]]] = [{}]
 
 @get(
     "/healthz/live",
+    operation_id="HealthzLiveLive",
     summary="Check liveness",
     tags=["operation"],
     operation_class=DocumentedOperation,
     security=NO_KEY_NEEDED,
-    responses=problem_specs(guarded=False),
+    responses=describe_problems(guarded=False),
 )
-async def live() -> ledger.Health:
+async def get_liveness() -> ledger.Health:
     """Reports that the process responds. The result does not depend on the database."""
     return ledger.Health("ok")
 
 
-def _not_ready(*statuses: str) -> dict[int, ResponseSpec]:
+def _describe_unready_responses(*statuses: str) -> dict[int, ResponseSpec]:
     """Return the responses of a health check other than `ok`, with an example of each status."""
     return {
-        **problem_specs(guarded=False),
+        **describe_problems(guarded=False),
         503: ResponseSpec(
             ledger.Health,
             description="The service is not ready.",
@@ -55,70 +58,75 @@ def _not_ready(*statuses: str) -> dict[int, ResponseSpec]:
 
 @get(
     "/healthz/ready",
+    operation_id="HealthzReadyReady",
     summary="Check readiness",
     tags=["operation"],
     operation_class=DocumentedOperation,
     security=NO_KEY_NEEDED,
-    responses=_not_ready("draining", "unavailable"),
+    responses=_describe_unready_responses("draining", "unavailable"),
 )
-async def ready(request: HttpRequest, service: InjectedContext) -> Response[ledger.Health]:
+async def get_readiness(request: HttpRequest, service: InjectedContext) -> Response[ledger.Health]:
     """Reports whether the service can post transactions: the database accepts writes, the queue is not full, and the
     service is not stopping."""
-    if service.readiness.draining:
+    if service.readiness.is_draining:
         return JsonResponse(ledger.Health("draining"), status_code=503)
-    return _health(not service.engine.admission.is_full and await _database_ready(request, service))
+    return _build_health(
+        not service.engine.admission.is_full and await _is_database_ready(request, service)
+    )
 
 
 @get(
     "/healthz/startup",
+    operation_id="HealthzStartupStartup",
     summary="Check startup",
     tags=["operation"],
     operation_class=DocumentedOperation,
     security=NO_KEY_NEEDED,
-    responses=_not_ready("unavailable"),
+    responses=_describe_unready_responses("unavailable"),
 )
-async def startup(request: HttpRequest, service: InjectedContext) -> Response[ledger.Health]:
+async def get_startup(request: HttpRequest, service: InjectedContext) -> Response[ledger.Health]:
     """Reports whether the service has ever been ready. Later failures of the database do not change the result."""
-    return _health(service.reader.was_ready or await _database_ready(request, service))
+    return _build_health(service.reader.was_ready or await _is_database_ready(request, service))
 
 
-async def _database_ready(request: HttpRequest, service: AppContext) -> bool:
+async def _is_database_ready(request: HttpRequest, service: AppContext) -> bool:
     try:
         return await service.readiness.check(
-            service.reader.is_ready, disconnect_check(request.scope)
+            service.reader.is_ready, create_disconnect_check(request.scope)
         )
     except ProbeDisconnectedError:
         # The probe is neither answered nor counted, because its own timeout is no failure of the service.
-        request_state(request.scope).is_abandoned = True
+        get_request_state(request.scope).is_abandoned = True
         return False
 
 
-def _health(well: bool) -> Response[ledger.Health]:
+def _build_health(is_healthy: bool) -> Response[ledger.Health]:
     return JsonResponse(
-        ledger.Health("ok" if well else "unavailable"), status_code=200 if well else 503
+        ledger.Health("ok" if is_healthy else "unavailable"), status_code=200 if is_healthy else 503
     )
 
 
 @get(
     "/metrics",
+    operation_id="MetricsMetrics",
     summary="Get metrics",
     tags=["operation"],
     operation_class=DocumentedOperation,
     media_type="text/plain",
-    responses=problem_specs(),
+    responses=describe_problems(),
 )
-async def metrics(service: InjectedContext, request: HttpRequest) -> Response[bytes]:
+async def get_metrics(service: InjectedContext, request: HttpRequest) -> Response[bytes]:
     """Returns the metrics of all workers in Prometheus' text format, or in OpenMetrics if the client accepts it."""
     body, content_type = render_metrics(
         request.headers.get("accept", ""),
         __version__,
         await read_database_metrics(service),
-        several_processes=service.settings.workers > 1,
+        has_several_processes=service.settings.workers > 1,
     )
     return Response(body, headers={"content-type": content_type})
 
 
 @get("/openapi.json", include_in_schema=False)
-async def openapi(request: HttpRequest) -> dict[str, Any]:
+async def get_openapi_document(request: HttpRequest) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document."""
-    return openapi_document(request.app)
+    return build_openapi_document(request.app)

@@ -10,20 +10,20 @@ from saldo.engine.engine import Engine
 from saldo.engine.errors import EngineError
 from saldo.http import problems
 from saldo.http.request_body import is_json
-from saldo.http.responses import RawResponse, count_outcome, transaction_of_decision
+from saldo.http.responses import RawResponse, build_decided_transaction, count_outcome
 from saldo.ledger.model import Decision, Outcome, TransactionRequest
-from saldo.parsing.faults import InvalidError
+from saldo.parsing.faults import InvalidRequestError
 from saldo.parsing.transactions import ParserOptions, parse_transaction
 
 REPLAYED: Final = (("idempotent-replayed", "true"),)
 
 
-class Transactions:
+class PostTransactionHandler:
     """The handler of requests to post one transaction."""
 
-    def __init__(self, engine: Engine, reading: ParserOptions) -> None:
+    def __init__(self, engine: Engine, options: ParserOptions) -> None:
         self._engine = engine
-        self._reading = reading
+        self._options = options
 
     async def post(
         self,
@@ -35,31 +35,31 @@ class Transactions:
     ) -> RawResponse:
         """Post the transaction of a body, and return the response after the commit."""
         if not is_json(content_type):
-            return problems.unsupported_media_type(content_type).answer(request_id)
+            return problems.build_unsupported_media_type(content_type).build_response(request_id)
         try:
-            request = parse_transaction(body, idempotency_key, self._reading)
-        except InvalidError as error:
-            return problems.invalid(error.faults).answer(request_id)
+            request = parse_transaction(body, idempotency_key, self._options)
+        except InvalidRequestError as error:
+            return problems.build_invalid(error.faults).build_response(request_id)
         if not grant.includes_user(request.user_id):
-            return problems.forbidden_user(request.user_id).answer(request_id)
+            return problems.build_forbidden_user(request.user_id).build_response(request_id)
         try:
             decision = await self._engine.post(request)
         except EngineError as error:
-            return problems.from_engine_error(error).answer(request_id)
+            return problems.convert_engine_error(error).build_response(request_id)
         count_outcome(decision.outcome, decision.replayed)
-        return self._answer(request, decision, request_id, grant)
+        return self._build_response(request, decision, request_id, grant)
 
-    def _answer(
+    def _build_response(
         self, request: TransactionRequest, decision: Decision, request_id: str, grant: Grant
     ) -> RawResponse:
-        decimals = self._reading.decimals
+        decimals = self._options.decimals
         if decision.outcome is not Outcome.POSTED:
             reveal = may_see(grant, decision)
-            answer = problems.from_decision(request, decision, decimals, reveal=reveal).answer(
-                request_id
-            )
+            answer = problems.convert_decision(
+                request, decision, decimals, reveal=reveal
+            ).build_response(request_id)
             return answer._replace(headers=REPLAYED) if decision.replayed else answer
-        body = encode_json(transaction_of_decision(request.uuid, decision, decimals))
+        body = encode_json(build_decided_transaction(request.uuid, decision, decimals))
         return RawResponse(200, body, headers=REPLAYED if decision.replayed else ())
 
 

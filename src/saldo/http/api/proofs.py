@@ -11,17 +11,17 @@ from litestar.openapi.datastructures import ResponseSpec
 
 from saldo.http import problems
 from saldo.http.api.context import InjectedContext
-from saldo.http.authorization import admission_of, require_all_users, require_shard
+from saldo.http.authorization import get_admission, require_all_users, require_shard
 from saldo.http.openapi.bodies import DocumentedOperation
-from saldo.http.openapi.errors import DATABASE_CODES, problem_specs
+from saldo.http.openapi.errors import DATABASE_CODES, describe_problems
 from saldo.http.openapi.parameters import After, SealLimit, Shard, Uuid
 from saldo.http.problems import ProblemError
 from saldo.http.requests import HttpRequest
 from saldo.http.responses import RECORDED_NAMES
 from saldo.http.schemas import proofs as schemas
 from saldo.ledger.model import Entry, Kind
-from saldo.ledger.seals import inclusion_path, merkle_root, seal_hash
-from saldo.parsing.faults import InvalidError, InvalidField
+from saldo.ledger.seals import compute_inclusion_path, compute_merkle_root, hash_seal
+from saldo.parsing.faults import InvalidField, InvalidRequestError
 from saldo.parsing.transactions import parse_after, parse_limit, parse_shard, parse_uuid
 from saldo.store.seals import RecordedSeal
 
@@ -44,7 +44,7 @@ _KIND_NAMES: Final[dict[Kind, schemas.EntryKind]] = {
         200: ResponseSpec(
             schemas.Proof, description="The proof of the transaction.", generate_examples=False
         ),
-        **problem_specs(
+        **describe_problems(
             *("transaction_not_found", "not_sealed_yet", "seal_broken"),
             *DATABASE_CODES,
             invalid=InvalidField(
@@ -58,17 +58,19 @@ async def get_proof(uuid: Uuid, request: HttpRequest, service: InjectedContext) 
 
     The proof can be verified without access to the database. Refused and opening entries have proofs, too. If the key
     may not access the user of the transaction, the response is 404."""
-    wanted = parse_uuid(uuid)
-    found = await service.seals.find_entry(wanted)
-    if found is None or not admission_of(request.scope).grant.includes_user(found.entry.user_id):
-        raise ProblemError(problems.transaction_not_found(uuid))
-    if found.seal is None:
-        raise ProblemError(problems.not_sealed_yet(str(wanted)))
-    proof = proof_of(found.entry, found.seal, found.leaves)
+    parsed_uuid = parse_uuid(uuid)
+    sealed_entry = await service.seals.find_entry(parsed_uuid)
+    if sealed_entry is None or not get_admission(request.scope).grant.includes_user(
+        sealed_entry.entry.user_id
+    ):
+        raise ProblemError(problems.build_transaction_not_found(uuid))
+    if sealed_entry.seal is None:
+        raise ProblemError(problems.build_not_sealed_yet(str(parsed_uuid)))
+    proof = build_proof(sealed_entry.entry, sealed_entry.seal, sealed_entry.leaves)
     if proof is None:
-        positions = found.seal.shard, found.seal.first_seq, found.seal.last_seq
+        positions = sealed_entry.seal.shard, sealed_entry.seal.first_seq, sealed_entry.seal.last_seq
         _log.error("shard %s: entries %s to %s do not match their seal", *positions)
-        raise ProblemError(problems.seal_broken(*positions))
+        raise ProblemError(problems.build_seal_broken(*positions))
     return proof
 
 
@@ -77,7 +79,7 @@ async def get_proof(uuid: Uuid, request: HttpRequest, service: InjectedContext) 
     summary="List seals",
     tags=_TAGS,
     operation_class=DocumentedOperation,
-    responses=problem_specs(*DATABASE_CODES, invalid=InvalidField("after", "needs shard")),
+    responses=describe_problems(*DATABASE_CODES, invalid=InvalidField("after", "needs shard")),
 )
 async def get_seals(
     request: HttpRequest,
@@ -95,40 +97,40 @@ async def get_seals(
     if number is None:
         faults = [
             InvalidField(name, "needs shard")
-            for name, given in (("after", after), ("limit", limit))
-            if given is not None
+            for name, value in (("after", after), ("limit", limit))
+            if value is not None
         ]
         if faults:
-            raise InvalidError(faults)
+            raise InvalidRequestError(faults)
         require_all_users(request.scope)
-        newest = await service.seals.last_seals()
-        return schemas.SealList([write_seal(each) for each in newest], None)
+        last_seals = await service.seals.list_last_seals()
+        return schemas.SealList([convert_seal(seal) for seal in last_seals], None)
     require_shard(request.scope, number)
-    found = await service.seals.page(number, seq or 0, count + 1)
-    more = len(found) > count
-    items = [write_seal(each) for each in found[:count]]
-    return schemas.SealList(items, items[-1].last_seq if more else None)
+    seals = await service.seals.page(number, seq or 0, count + 1)
+    has_more = len(seals) > count
+    items = [convert_seal(seal) for seal in seals[:count]]
+    return schemas.SealList(items, items[-1].last_seq if has_more else None)
 
 
 PROOF_HANDLERS = [get_proof, get_seals]
 
 
-def proof_of(entry: Entry, seal: RecordedSeal, leaves: list[bytes]) -> schemas.Proof | None:
+def build_proof(entry: Entry, seal: RecordedSeal, leaves: list[bytes]) -> schemas.Proof | None:
     """Return the proof that an entry is part of a seal, or None if the seal does not match the leaf hashes.
 
     Args:
         leaves: Leaf hashes of all entries that the seal covers, as they are in the log now.
     """
     leaf_index = entry.seq - seal.first_seq
-    if not _holds(seal, leaves):
+    if not _matches_leaves(seal, leaves):
         return None
-    path = inclusion_path(leaves, leaf_index)
+    path = compute_inclusion_path(leaves, leaf_index)
     return schemas.Proof(
-        1, _entry(entry), leaf_index, [each.hex() for each in path], write_seal(seal)
+        1, _convert_entry(entry), leaf_index, [node.hex() for node in path], convert_seal(seal)
     )
 
 
-def write_seal(seal: RecordedSeal) -> schemas.Seal:
+def convert_seal(seal: RecordedSeal) -> schemas.Seal:
     """Return a seal in the form that all routes use."""
     return schemas.Seal(
         shard=seal.shard,
@@ -137,19 +139,22 @@ def write_seal(seal: RecordedSeal) -> schemas.Seal:
         previous=seal.previous.hex(),
         root=seal.root.hex(),
         hash=seal.hash.hex(),
-        sealed_at=_exact(seal.sealed_at),
+        sealed_at=_format_exact_instant(seal.sealed_at),
     )
 
 
-def _holds(seal: RecordedSeal, leaves: list[bytes]) -> bool:
+def _matches_leaves(seal: RecordedSeal, leaves: list[bytes]) -> bool:
     """Return whether the seal matches these leaf hashes."""
-    if len(leaves) != seal.last_seq - seal.first_seq + 1 or merkle_root(leaves) != seal.root:
+    if (
+        len(leaves) != seal.last_seq - seal.first_seq + 1
+        or compute_merkle_root(leaves) != seal.root
+    ):
         return False
-    expected = seal_hash(seal.previous, seal.shard, seal.first_seq, seal.last_seq, seal.root)
+    expected = hash_seal(seal.previous, seal.shard, seal.first_seq, seal.last_seq, seal.root)
     return seal.hash == expected
 
 
-def _entry(entry: Entry) -> schemas.ProvenEntry:
+def _convert_entry(entry: Entry) -> schemas.ProvenEntry:
     return schemas.ProvenEntry(
         shard=entry.shard,
         seq=entry.seq,
@@ -160,12 +165,12 @@ def _entry(entry: Entry) -> schemas.ProvenEntry:
         outcome=RECORDED_NAMES[entry.outcome],
         amount=entry.amount,
         balance=entry.balance,
-        timestamp=None if entry.timestamp is None else _exact(entry.timestamp),
-        horizon=None if entry.horizon is None else _exact(entry.horizon),
-        recorded_at=_exact(entry.recorded_at),
+        timestamp=None if entry.timestamp is None else _format_exact_instant(entry.timestamp),
+        horizon=None if entry.horizon is None else _format_exact_instant(entry.horizon),
+        recorded_at=_format_exact_instant(entry.recorded_at),
     )
 
 
-def _exact(instant: datetime) -> str:
+def _format_exact_instant(instant: datetime) -> str:
     """Format an instant in UTC with all six decimals, so that each instant has one form only."""
     return instant.astimezone(UTC).isoformat(timespec="microseconds")

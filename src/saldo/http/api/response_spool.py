@@ -47,16 +47,16 @@ class SpoolSpace:
         a whole."""
         return self._used.total()
 
-    def fits(self, key: str, size: int) -> bool:
+    def has_space_for(self, key: str, size: int) -> bool:
         """Return whether the spools of a key may grow by `size` bytes."""
         of_key = self._used[key] + size <= self._bytes_max // KEY_SHARE
         return of_key and self.used_bytes + size <= self._bytes_max
 
-    def take(self, key: str, size: int) -> None:
+    def reserve(self, key: str, size: int) -> None:
         """Count bytes that are about to be written."""
         self._used[key] += size
 
-    def free(self, key: str, size: int) -> None:
+    def release(self, key: str, size: int) -> None:
         """Subtract the bytes of a file that has been closed, and wake the writers that wait for space."""
         self._used[key] -= size
         if not self._used[key]:
@@ -64,7 +64,7 @@ class SpoolSpace:
         for event in self._waiting:
             event.set()
 
-    async def wait(self, event: asyncio.Event) -> None:
+    async def wait_for_space(self, event: asyncio.Event) -> None:
         """Wait for an event. The method `free` sets the event as well."""
         self._waiting.add(event)
         try:
@@ -98,15 +98,15 @@ class ResponseSpool:
         self._memory: deque[bytes] = deque()
         self._memory_bytes = 0
         self._segments: deque[_Segment] = deque()
-        self._filled = asyncio.Event()
-        self._emptied = asyncio.Event()
-        self._closed = False
+        self._data_added = asyncio.Event()
+        self._memory_freed = asyncio.Event()
+        self._is_closed = False
         self._task = asyncio.create_task(self._run(), name="response spool")
 
     @property
     def spooled_bytes(self) -> int:
         """The number of bytes in files."""
-        return sum(segment.reserved for segment in self._segments)
+        return sum(segment.reserved_bytes for segment in self._segments)
 
     async def put(self, data: bytes) -> None:
         """Wait until there is space for the data in memory or in files, and then add the data.
@@ -115,21 +115,21 @@ class ResponseSpool:
             OSError: A file can't be written.
         """
         while not self._task.done() and not self._fits(len(data)):
-            self._emptied.clear()
-            await self._space.wait(self._emptied)
+            self._memory_freed.clear()
+            await self._space.wait_for_space(self._memory_freed)
         if self._task.done():
             self._task.result()
         if self._fits_memory(len(data)):
             self._memory.append(data)
             self._memory_bytes += len(data)
         else:
-            await self._spool(data)
-        self._filled.set()
+            await self._spool_piece(data)
+        self._data_added.set()
 
     async def close(self) -> None:
         """Return after everything has been delivered."""
-        self._closed = True
-        self._filled.set()
+        self._is_closed = True
+        self._data_added.set()
         await self._task
 
     async def abandon(self) -> None:
@@ -137,61 +137,66 @@ class ResponseSpool:
         self._task.cancel()
         await asyncio.wait([self._task])
         while self._segments:
-            self._drop(self._segments.popleft())
+            self._drop_segment(self._segments.popleft())
 
     def _fits(self, size: int) -> bool:
         return self._fits_memory(size) or (
-            self.spooled_bytes + size <= self._spool_bytes_max and self._space.fits(self._key, size)
+            self.spooled_bytes + size <= self._spool_bytes_max
+            and self._space.has_space_for(self._key, size)
         )
 
     def _fits_memory(self, size: int) -> bool:
         # Data of any size fits into empty memory, so that everything is delivered eventually.
-        room = not self._memory_bytes or self._memory_bytes + size <= MEMORY_BYTES_MAX
-        return room and not self._segments
+        has_room = not self._memory_bytes or self._memory_bytes + size <= MEMORY_BYTES_MAX
+        return has_room and not self._segments
 
     async def _run(self) -> None:
         try:
-            while (data := await self._next()) is not None:
-                self._emptied.set()
+            while (data := await self._next_piece()) is not None:
+                self._memory_freed.set()
                 await self._deliver(data)
         finally:
-            self._emptied.set()
+            self._memory_freed.set()
 
-    async def _next(self) -> bytes | None:
+    async def _next_piece(self) -> bytes | None:
         while True:
             if self._memory:
                 data = self._memory.popleft()
                 self._memory_bytes -= len(data)
                 return data
-            if self._segments and self._segments[0].unread:
-                return await self._unspool()
-            if self._closed:
+            if self._segments and self._segments[0].unread_bytes:
+                return await self._unspool_piece()
+            if self._is_closed:
                 return None
-            self._filled.clear()
-            await self._filled.wait()
+            self._data_added.clear()
+            await self._data_added.wait()
 
-    async def _spool(self, data: bytes) -> None:
-        if not self._segments or self._segments[-1].written >= SEGMENT_BYTES:
+    async def _spool_piece(self, data: bytes) -> None:
+        if not self._segments or self._segments[-1].written_bytes >= SEGMENT_BYTES:
             self._segments.append(_Segment(tempfile.TemporaryFile()))  # noqa: SIM115 - closed by _drop
         segment = self._segments[-1]
-        self._space.take(self._key, len(data))
-        segment.reserved += len(data)
-        await segment.in_thread(lambda descriptor: _write(descriptor, data, segment.written))
-        segment.written += len(data)
+        self._space.reserve(self._key, len(data))
+        segment.reserved_bytes += len(data)
+        await segment.run_in_thread(
+            lambda descriptor: _write_all(descriptor, data, segment.written_bytes)
+        )
+        segment.written_bytes += len(data)
 
-    async def _unspool(self) -> bytes:
+    async def _unspool_piece(self) -> bytes:
         segment = self._segments[0]
-        size = min(PIECE_BYTES, segment.unread)
-        data = await segment.in_thread(lambda descriptor: os.pread(descriptor, size, segment.read))
-        segment.read += len(data)
-        if segment.read == segment.reserved:
+        size = min(PIECE_BYTES, segment.unread_bytes)
+        data = await segment.run_in_thread(
+            lambda descriptor: os.pread(descriptor, size, segment.read_bytes)
+        )
+        segment.read_bytes += len(data)
+        if segment.read_bytes == segment.reserved_bytes:
             self._segments.popleft()
-            self._drop(segment)
+            self._drop_segment(segment)
         return data
 
-    def _drop(self, segment: _Segment) -> None:
+    def _drop_segment(self, segment: _Segment) -> None:
         segment.close()
-        self._space.free(self._key, segment.reserved)
+        self._space.release(self._key, segment.reserved_bytes)
 
 
 @dataclass(slots=True)
@@ -201,21 +206,21 @@ class _Segment:
     Attributes:
         reserved: Number of bytes that are written or being written.
         written: Number of bytes that can be read.
-        read: Number of bytes that have been read.
+        read_bytes: Number of bytes that have been read.
     """
 
     file: IO[bytes]
-    reserved: int = 0
-    written: int = 0
-    read: int = 0
+    reserved_bytes: int = 0
+    written_bytes: int = 0
+    read_bytes: int = 0
     _in_use: int = 0
-    _closing: bool = False
+    _is_closing: bool = False
 
     @property
-    def unread(self) -> int:
-        return self.written - self.read
+    def unread_bytes(self) -> int:
+        return self.written_bytes - self.read_bytes
 
-    async def in_thread(self, work: Callable[[int], T]) -> T:
+    async def run_in_thread(self, work: Callable[[int], T]) -> T:
         """Run a function on the file in a thread. The file stays open until the function has returned, even if the
         caller is cancelled.
 
@@ -223,25 +228,25 @@ class _Segment:
         spool.
         """
         self._in_use += 1
-        job = asyncio.get_running_loop().run_in_executor(None, work, self.file.fileno())
-        job.add_done_callback(self._release)
-        return await asyncio.shield(job)
+        future = asyncio.get_running_loop().run_in_executor(None, work, self.file.fileno())
+        future.add_done_callback(self._release)
+        return await asyncio.shield(future)
 
     def close(self) -> None:
         """Close the file as soon as no thread uses it."""
-        self._closing = True
+        self._is_closing = True
         if not self._in_use:
             self.file.close()
 
     def _release(self, _: object) -> None:
         self._in_use -= 1
-        if self._closing and not self._in_use:
+        if self._is_closing and not self._in_use:
             self.file.close()
 
 
-def _write(descriptor: int, data: bytes, position: int) -> None:
-    left = memoryview(data)
-    while left:
-        count = os.pwrite(descriptor, left, position)
-        left = left[count:]
+def _write_all(descriptor: int, data: bytes, position: int) -> None:
+    remaining = memoryview(data)
+    while remaining:
+        count = os.pwrite(descriptor, remaining, position)
+        remaining = remaining[count:]
         position += count

@@ -11,14 +11,14 @@ from litestar.types import ASGIApp
 
 from saldo.http import problems
 from saldo.http.api.context import InjectedContext
-from saldo.http.authorization import admission_of, require_all_users, require_user
+from saldo.http.authorization import get_admission, require_all_users, require_user
 from saldo.http.framework_responses import convert_response
 from saldo.http.openapi.bodies import (
     DocumentedOperation,
-    PostTransaction,
-    PostTransactions,
+    PostTransactionOperation,
+    PostTransactionsOperation,
 )
-from saldo.http.openapi.errors import BODY_CODES, DATABASE_CODES, problem_specs
+from saldo.http.openapi.errors import BODY_CODES, DATABASE_CODES, describe_problems
 from saldo.http.openapi.parameters import (
     Atomic,
     Cursor,
@@ -34,20 +34,20 @@ from saldo.http.openapi.parameters import (
     Uuid,
 )
 from saldo.http.problems import ProblemError
-from saldo.http.requests import HttpRequest, request_id
-from saldo.http.responses import transaction_schema
+from saldo.http.requests import HttpRequest, get_request_id
+from saldo.http.responses import build_transaction
 from saldo.http.schemas import ledger
-from saldo.parsing.faults import InvalidError, InvalidField
+from saldo.parsing.faults import InvalidField, InvalidRequestError
 from saldo.parsing.transactions import (
+    format_cursor,
     parse_after,
+    parse_cursor,
     parse_kind,
     parse_limit,
     parse_query_instant,
     parse_range,
     parse_shard,
     parse_user_id,
-    read_cursor,
-    write_cursor,
 )
 from saldo.store.reader import KnownAtInFutureError, Transaction
 
@@ -57,14 +57,14 @@ from saldo.store.reader import KnownAtInFutureError, Transaction
     status_code=200,
     summary="Post a deposit or a withdrawal",
     tags=["transactions"],
-    operation_class=PostTransaction,
+    operation_class=PostTransactionOperation,
     responses={
         200: ResponseSpec(
             ledger.Transaction,
             description="The transaction was posted, by this request or by an earlier one.",
             generate_examples=False,
         ),
-        **problem_specs(
+        **describe_problems(
             *("insufficient_funds", "balance_above_maximum", "uuid_conflict", "user_not_found"),
             *("timestamp_in_future", "timestamp_too_late", "late_check_too_long"),
             *("outcome_unknown", "deadline_exceeded", "overloaded"),
@@ -78,12 +78,12 @@ async def post_transaction(request: HttpRequest, service: InjectedContext) -> Re
 
     The response is sent after the transaction is durable. Every retry with the same uuid and content returns the
     recorded outcome and the header `Idempotent-Replayed`, so it is always safe to send the request again."""
-    answer = await service.transactions.post(
+    answer = await service.post_transaction_handler.post(
         await request.body(),
         request.headers.get("content-type", ""),
         request.headers.get("idempotency-key"),
-        request_id(request),
-        admission_of(request.scope).grant,
+        get_request_id(request),
+        get_admission(request.scope).grant,
     )
     return convert_response(answer)
 
@@ -93,7 +93,7 @@ async def post_transaction(request: HttpRequest, service: InjectedContext) -> Re
     status_code=200,
     summary="Post transactions in bulk",
     tags=["transactions"],
-    operation_class=PostTransactions,
+    operation_class=PostTransactionsOperation,
     responses={
         200: ResponseSpec(
             list[ledger.BulkOutcome],
@@ -103,7 +103,7 @@ async def post_transaction(request: HttpRequest, service: InjectedContext) -> Re
             "too.",
             generate_examples=False,
         ),
-        **problem_specs(
+        **describe_problems(
             *("insufficient_funds", "balance_above_maximum", "uuid_conflict", "user_not_found"),
             *("timestamp_in_future", "timestamp_too_late", "late_check_too_long"),
             *("outcome_unknown", "deadline_exceeded", "overloaded"),
@@ -117,7 +117,7 @@ async def post_transactions(service: InjectedContext, atomic: Atomic = None) -> 
 
     Each transaction gets the outcome that it would get in a request of its own. With `atomic=true`, either all
     transactions of an array are posted, or nothing is recorded."""
-    return service.bulk
+    return service.bulk_handler
 
 
 @get(
@@ -125,7 +125,7 @@ async def post_transactions(service: InjectedContext, atomic: Atomic = None) -> 
     summary="List transactions of a shard",
     tags=["transactions"],
     operation_class=DocumentedOperation,
-    responses=problem_specs(
+    responses=describe_problems(
         *DATABASE_CODES, invalid=InvalidField("shard", "must be a whole number from 0 to 63")
     ),
 )
@@ -144,17 +144,19 @@ async def get_log(
     require_all_users(request.scope)
     number = parse_shard(shard)
     if number is None:
-        raise InvalidError(
+        raise InvalidRequestError(
             [InvalidField("shard", "is missing: it must be a whole number from 0 to 63")]
         )
     settings = service.settings
-    page = await service.reader.log(
+    page = await service.reader.page_of_shard(
         number,
         after=parse_after(after) or 0,
         limit=parse_limit(limit, settings.page_items_default, settings.page_items_max),
     )
-    items = [_transaction(item, service.reading.decimals) for item in page.transactions]
-    return ledger.TransactionLog(items, page.reached, page.more)
+    items = [
+        _convert_transaction(item, service.parser_options.decimals) for item in page.transactions
+    ]
+    return ledger.TransactionLog(items, page.reached, page.has_more)
 
 
 @get(
@@ -168,7 +170,7 @@ async def get_log(
             description="The recorded transaction.",
             generate_examples=False,
         ),
-        **problem_specs(
+        **describe_problems(
             "transaction_not_found",
             *DATABASE_CODES,
             invalid=InvalidField(
@@ -181,9 +183,11 @@ async def get_transaction(
     uuid: Uuid, request: HttpRequest, service: InjectedContext, of_user: OfUser = None
 ) -> Response[bytes]:
     """Returns the transaction with this uuid, whether it was posted or refused."""
-    grant = admission_of(request.scope).grant
+    grant = get_admission(request.scope).grant
     return convert_response(
-        await service.questions.transaction(uuid, request_id(request), grant, of_user)
+        await service.fast_read_handler.get_transaction(
+            uuid, get_request_id(request), grant, of_user
+        )
     )
 
 
@@ -192,7 +196,7 @@ async def get_transaction(
     summary="List a user's transactions",
     tags=["transactions"],
     operation_class=DocumentedOperation,
-    responses=problem_specs(
+    responses=describe_problems(
         "user_not_found",
         *DATABASE_CODES,
         invalid=InvalidField("type", 'must be "DEPOSIT" or "WITHDRAW"'),
@@ -215,31 +219,34 @@ async def get_transactions(
     `next_cursor`. With `known_at`, transactions that were recorded later are left out, so all pages are consistent."""
     number = parse_user_id(user_id)
     require_user(request.scope, number)
-    begin, end = parse_range(since, until, service.reading)
+    begin, end = parse_range(since, until, service.parser_options)
     settings = service.settings
     try:
-        page = await service.reader.transactions(
+        page = await service.reader.list_transactions(
             number,
-            before=read_cursor(f"transactions {number}", cursor),
+            before=parse_cursor(f"transactions {number}", cursor),
             since=begin,
             until=end,
             kind=parse_kind(kind),
-            known_at=parse_query_instant("known_at", known_at, service.reading),
+            known_at=parse_query_instant("known_at", known_at, service.parser_options),
             limit=parse_limit(limit, settings.page_items_default, settings.page_items_max),
         )
     except KnownAtInFutureError:
-        raise InvalidError([problems.KNOWN_AT_IN_FUTURE]) from None
+        raise InvalidRequestError([problems.KNOWN_AT_IN_FUTURE]) from None
     if page is None:
-        raise ProblemError(problems.user_not_found(number))
+        raise ProblemError(problems.build_user_not_found(number))
     listing, on = f"transactions {number}", page.next_before
     return ledger.TransactionList(
-        items=[_transaction(item, service.reading.decimals) for item in page.transactions],
-        next_cursor=None if on is None else write_cursor(listing, on),
+        items=[
+            _convert_transaction(item, service.parser_options.decimals)
+            for item in page.transactions
+        ],
+        next_cursor=None if on is None else format_cursor(listing, on),
     )
 
 
-def _transaction(item: Transaction, decimals: int) -> ledger.Transaction:
-    return transaction_schema(
+def _convert_transaction(item: Transaction, decimals: int) -> ledger.Transaction:
+    return build_transaction(
         item.uuid,
         item.user_id,
         item.number,

@@ -16,9 +16,9 @@ from saldo.http.authorization import require_all_users, require_user
 from saldo.http.framework_responses import JsonResponse
 from saldo.http.openapi.bodies import (
     DocumentedOperation,
-    PostUser,
+    PostUserOperation,
 )
-from saldo.http.openapi.errors import BODY_CODES, DATABASE_CODES, problem_specs
+from saldo.http.openapi.errors import BODY_CODES, DATABASE_CODES, describe_problems
 from saldo.http.openapi.parameters import (
     Before,
     Cursor,
@@ -35,14 +35,14 @@ from saldo.http.responses import format_optional_instant
 from saldo.http.schemas import ledger
 from saldo.ledger.instants import MICROSECOND, format_instant
 from saldo.ledger.money import format_money
-from saldo.parsing.faults import InvalidError, InvalidField
+from saldo.parsing.faults import InvalidField, InvalidRequestError
 from saldo.parsing.transactions import (
+    parse_cursor,
     parse_limit,
     parse_name,
     parse_query_instant,
     parse_user_id,
     parse_user_name,
-    read_cursor,
 )
 from saldo.store.reader import KnownAtInFutureError, User
 
@@ -51,12 +51,12 @@ from saldo.store.reader import KnownAtInFutureError, User
     "/v1/user",
     summary="Create a user",
     tags=["users"],
-    operation_class=PostUser,
+    operation_class=PostUserOperation,
     responses={
         201: ResponseSpec(
             ledger.User, description="The user was created.", generate_examples=False
         ),
-        **problem_specs(
+        **describe_problems(
             "name_taken",
             *DATABASE_CODES,
             *BODY_CODES,
@@ -67,12 +67,12 @@ from saldo.store.reader import KnownAtInFutureError, User
 async def post_user(request: HttpRequest, service: InjectedContext) -> Response[Any]:
     """Creates a user with a balance of zero. The name must be unique."""
     require_all_users(request.scope)
-    name = parse_name(await read_json_body(request), service.reading)
+    name = parse_name(await read_json_body(request), service.parser_options)
     creation = await service.reader.create_user(name)
     if not creation.created:
-        raise ProblemError(problems.name_taken(creation.id))
+        raise ProblemError(problems.build_name_taken(creation.id))
     user = User(creation.id, name, creation.created_at, 0)
-    return JsonResponse(_user(user, service.reading.decimals), status_code=201)
+    return JsonResponse(_convert_user(user, service.parser_options.decimals), status_code=201)
 
 
 @get(
@@ -80,7 +80,7 @@ async def post_user(request: HttpRequest, service: InjectedContext) -> Response[
     summary="Get a user",
     tags=["users"],
     operation_class=DocumentedOperation,
-    responses=problem_specs(
+    responses=describe_problems(
         "user_not_found",
         *DATABASE_CODES,
         invalid=InvalidField("user_id", "must be a whole number greater than zero"),
@@ -92,8 +92,8 @@ async def get_user(user_id: UserId, request: HttpRequest, service: InjectedConte
     require_user(request.scope, number)
     user = await service.reader.get_user(number)
     if user is None:
-        raise ProblemError(problems.user_not_found(number))
-    return _user(user, service.reading.decimals)
+        raise ProblemError(problems.build_user_not_found(number))
+    return _convert_user(user, service.parser_options.decimals)
 
 
 @get(
@@ -101,7 +101,7 @@ async def get_user(user_id: UserId, request: HttpRequest, service: InjectedConte
     summary="List users",
     tags=["users"],
     operation_class=DocumentedOperation,
-    responses=problem_specs(
+    responses=describe_problems(
         *DATABASE_CODES, invalid=InvalidField("limit", "must be a whole number from 1 to 1000")
     ),
 )
@@ -119,11 +119,13 @@ async def get_users(
     require_all_users(request.scope)
     settings = service.settings
     count = parse_limit(limit, settings.page_items_default, settings.page_items_max)
-    wanted = None if name is None else parse_user_name(name, service.reading)
-    after = read_cursor("users", cursor) or 0
-    users = await service.reader.list_users(after_id=after, name=wanted, limit=count + 1)
+    parsed_name = None if name is None else parse_user_name(name, service.parser_options)
+    after = parse_cursor("users", cursor) or 0
+    users = await service.reader.list_users(after_id=after, name=parsed_name, limit=count + 1)
     page, next_cursor = cut_page("users", users, count)
-    return ledger.UserList([_user(user, service.reading.decimals) for user in page], next_cursor)
+    return ledger.UserList(
+        [_convert_user(user, service.parser_options.decimals) for user in page], next_cursor
+    )
 
 
 @get(
@@ -131,7 +133,7 @@ async def get_users(
     summary="Get a balance, current or at a date",
     tags=["users"],
     operation_class=DocumentedOperation,
-    responses=problem_specs(
+    responses=describe_problems(
         "user_not_found",
         *DATABASE_CODES,
         invalid=InvalidField("before", "can't be combined with date"),
@@ -152,28 +154,28 @@ async def get_balance(
     """
     number = parse_user_id(user_id)
     require_user(request.scope, number)
-    inclusive = parse_query_instant("date", date, service.reading)
-    exclusive = parse_query_instant("before", before, service.reading)
-    known = parse_query_instant("known_at", known_at, service.reading)
+    inclusive = parse_query_instant("date", date, service.parser_options)
+    exclusive = parse_query_instant("before", before, service.parser_options)
+    known_instant = parse_query_instant("known_at", known_at, service.parser_options)
     if inclusive is not None and exclusive is not None:
-        raise InvalidError([InvalidField("before", "can't be combined with date")])
-    moment = inclusive if exclusive is None else exclusive - MICROSECOND
+        raise InvalidRequestError([InvalidField("before", "can't be combined with date")])
+    instant = inclusive if exclusive is None else exclusive - MICROSECOND
     try:
-        balance = await service.reader.balance(number, moment, known)
+        balance = await service.reader.read_balance(number, instant, known_instant)
     except KnownAtInFutureError:
-        raise InvalidError([problems.KNOWN_AT_IN_FUTURE]) from None
+        raise InvalidRequestError([problems.KNOWN_AT_IN_FUTURE]) from None
     if balance is None:
-        raise ProblemError(problems.user_not_found(number))
+        raise ProblemError(problems.build_user_not_found(number))
     return ledger.Balance(
         user_id=number,
-        balance=format_money(balance, service.reading.decimals),
+        balance=format_money(balance, service.parser_options.decimals),
         date=format_optional_instant(inclusive),
         before=format_optional_instant(exclusive),
-        known_at=format_optional_instant(known),
+        known_at=format_optional_instant(known_instant),
     )
 
 
-def _user(user: User, decimals: int) -> ledger.User:
+def _convert_user(user: User, decimals: int) -> ledger.User:
     return ledger.User(
         id=user.id,
         name=user.name,

@@ -20,9 +20,13 @@ from saldo.http import problems
 from saldo.http.api.context import AppContext, InjectedContext
 from saldo.http.framework_responses import JsonResponse
 from saldo.http.openapi.bodies import DocumentedOperation
-from saldo.http.openapi.errors import BODY_CODES, DATABASE_CODES, problem_specs
+from saldo.http.openapi.errors import BODY_CODES, DATABASE_CODES, describe_problems
 from saldo.http.openapi.parameters import Cursor, Limit
-from saldo.http.openapi.webhook_bodies import PatchWebhook, PostReplay, PostWebhook
+from saldo.http.openapi.webhook_bodies import (
+    PatchWebhookOperation,
+    PostReplayOperation,
+    PostWebhookOperation,
+)
 from saldo.http.pagination import cut_page
 from saldo.http.problems import ProblemError
 from saldo.http.requests import HttpRequest, read_json_body
@@ -30,14 +34,14 @@ from saldo.http.responses import format_optional_instant
 from saldo.http.schemas import webhooks as schemas
 from saldo.ledger.instants import format_instant
 from saldo.parsing.faults import InvalidField
-from saldo.parsing.transactions import parse_limit, read_cursor
+from saldo.parsing.transactions import parse_cursor, parse_limit
 from saldo.parsing.webhooks import (
+    create_webhook_parser_options,
     parse_change,
     parse_new_webhook,
     parse_replay,
     parse_state,
     parse_webhook_id,
-    webhook_parser_options,
 )
 from saldo.store.webhooks import Delivery, TooManyWebhooksError, Webhook
 
@@ -68,12 +72,12 @@ _WRONG_URL = InvalidField("url", "must be a URL such as https://example.com/sald
     "/v1/webhook",
     summary="Create a webhook",
     tags=_TAGS,
-    operation_class=PostWebhook,
+    operation_class=PostWebhookOperation,
     responses={
         201: ResponseSpec(
             schemas.Webhook, description="The webhook was created.", generate_examples=False
         ),
-        **problem_specs("too_many_webhooks", *DATABASE_CODES, *BODY_CODES, invalid=_WRONG_URL),
+        **describe_problems("too_many_webhooks", *DATABASE_CODES, *BODY_CODES, invalid=_WRONG_URL),
     },
 )
 async def post_webhook(request: HttpRequest, service: InjectedContext) -> Response[Any]:
@@ -81,16 +85,17 @@ async def post_webhook(request: HttpRequest, service: InjectedContext) -> Respon
 
     The secret is only in this response."""
     body = await read_json_body(request)
-    wanted = parse_new_webhook(body, webhook_parser_options(service.settings))
-    maximum = service.settings.webhooks_max
+    new_webhook = parse_new_webhook(body, create_webhook_parser_options(service.settings))
+    webhooks_max = service.settings.webhooks_max
     try:
         webhook_id = await service.webhooks.create(
-            *(wanted.url, wanted.event_types, wanted.user_ids, wanted.secret), webhooks_max=maximum
+            *(new_webhook.url, new_webhook.event_types, new_webhook.user_ids, new_webhook.secret),
+            webhooks_max=webhooks_max,
         )
     except TooManyWebhooksError:
-        raise ProblemError(problems.too_many_webhooks(maximum)) from None
+        raise ProblemError(problems.build_too_many_webhooks(webhooks_max)) from None
     created = await _read_webhook(webhook_id, request, service)
-    created.secret = wanted.secret
+    created.secret = new_webhook.secret
     return JsonResponse(created, status_code=201)
 
 
@@ -99,7 +104,7 @@ async def post_webhook(request: HttpRequest, service: InjectedContext) -> Respon
     summary="List webhooks",
     tags=_TAGS,
     operation_class=DocumentedOperation,
-    responses=problem_specs(
+    responses=describe_problems(
         *DATABASE_CODES, invalid=InvalidField("limit", "must be a whole number from 1 to 1000")
     ),
 )
@@ -108,10 +113,10 @@ async def get_webhooks(
 ) -> schemas.WebhookList:
     """Lists all webhooks, ordered by id, with the state of their deliveries."""
     count = parse_limit(limit, service.settings.page_items_default, service.settings.page_items_max)
-    after = read_cursor("webhooks", cursor) or 0
-    found = await service.webhooks.page(after_id=after, limit=count + 1)
-    page, next_cursor = cut_page("webhooks", found, count)
-    return schemas.WebhookList([_webhook(each) for each in page], next_cursor)
+    after = parse_cursor("webhooks", cursor) or 0
+    webhooks = await service.webhooks.page(after_id=after, limit=count + 1)
+    page, next_cursor = cut_page("webhooks", webhooks, count)
+    return schemas.WebhookList([_convert_webhook(webhook) for webhook in page], next_cursor)
 
 
 @get(
@@ -119,7 +124,7 @@ async def get_webhooks(
     summary="Get a webhook",
     tags=_TAGS,
     operation_class=DocumentedOperation,
-    responses=problem_specs("webhook_not_found", *DATABASE_CODES, invalid=_WRONG_ID),
+    responses=describe_problems("webhook_not_found", *DATABASE_CODES, invalid=_WRONG_ID),
 )
 async def get_webhook(
     webhook_id: WebhookId, request: HttpRequest, service: InjectedContext
@@ -132,8 +137,10 @@ async def get_webhook(
     "/v1/webhook/{webhook_id:str}",
     summary="Update a webhook",
     tags=_TAGS,
-    operation_class=PatchWebhook,
-    responses=problem_specs("webhook_not_found", *DATABASE_CODES, *BODY_CODES, invalid=_WRONG_URL),
+    operation_class=PatchWebhookOperation,
+    responses=describe_problems(
+        "webhook_not_found", *DATABASE_CODES, *BODY_CODES, invalid=_WRONG_URL
+    ),
 )
 async def patch_webhook(
     webhook_id: WebhookId, request: HttpRequest, service: InjectedContext
@@ -143,7 +150,9 @@ async def patch_webhook(
     After a change of the secret, deliveries are signed with both secrets for a while. A webhook that is enabled again
     continues where it was disabled, so no event is lost."""
     number = parse_webhook_id(webhook_id)
-    change = parse_change(await read_json_body(request), webhook_parser_options(service.settings))
+    change = parse_change(
+        await read_json_body(request), create_webhook_parser_options(service.settings)
+    )
     await service.webhooks.change(
         number,
         change,
@@ -158,16 +167,16 @@ async def patch_webhook(
     summary="Delete a webhook",
     tags=_TAGS,
     operation_class=DocumentedOperation,
-    responses=problem_specs("webhook_not_found", *DATABASE_CODES, invalid=_WRONG_ID),
+    responses=describe_problems("webhook_not_found", *DATABASE_CODES, invalid=_WRONG_ID),
 )
 async def delete_webhook(
     webhook_id: WebhookId, request: HttpRequest, service: InjectedContext
 ) -> schemas.Webhook:
     """Deletes a webhook and its pending and dead deliveries, and returns the webhook."""
     number = parse_webhook_id(webhook_id)
-    was = await _read_webhook(number, request, service)
+    webhook = await _read_webhook(number, request, service)
     await service.webhooks.delete(number)
-    return was
+    return webhook
 
 
 @get(
@@ -175,7 +184,7 @@ async def delete_webhook(
     summary="List pending and dead deliveries",
     tags=_TAGS,
     operation_class=DocumentedOperation,
-    responses=problem_specs(
+    responses=describe_problems(
         "webhook_not_found",
         *DATABASE_CODES,
         invalid=InvalidField("state", 'must be "pending" or "dead"'),
@@ -193,14 +202,16 @@ async def get_deliveries(
 
     Successful deliveries are not stored."""
     number = parse_webhook_id(webhook_id)
-    wanted = parse_state(only)
+    state = parse_state(only)
     count = parse_limit(limit, service.settings.page_items_default, service.settings.page_items_max)
     listing = f"deliveries {number}"
-    after = read_cursor(listing, cursor) or 0
+    after = parse_cursor(listing, cursor) or 0
     await _read_webhook(number, request, service)
-    found = await service.webhooks.deliveries(number, after_id=after, state=wanted, limit=count + 1)
-    page, next_cursor = cut_page(listing, found, count)
-    return schemas.DeliveryList([_delivery(each) for each in page], next_cursor)
+    deliveries = await service.webhooks.list_deliveries(
+        number, after_id=after, state=state, limit=count + 1
+    )
+    page, next_cursor = cut_page(listing, deliveries, count)
+    return schemas.DeliveryList([_convert_delivery(delivery) for delivery in page], next_cursor)
 
 
 @post(
@@ -208,14 +219,14 @@ async def get_deliveries(
     status_code=200,
     summary="Retry dead deliveries",
     tags=_TAGS,
-    operation_class=PostReplay,
+    operation_class=PostReplayOperation,
     responses={
         200: ResponseSpec(
             schemas.ReplayResult,
             description="The deliveries are pending again.",
             generate_examples=False,
         ),
-        **problem_specs(
+        **describe_problems(
             *("webhook_not_found", "delivery_not_found"),
             *DATABASE_CODES,
             *BODY_CODES,
@@ -233,11 +244,11 @@ async def post_replay(
     body = await request.body()
     event_id = parse_replay(await read_json_body(request) if body else body)
     await _read_webhook(number, request, service)
-    replayed = await service.webhooks.replay(
+    replayed = await service.webhooks.replay_deliveries(
         number, event_id, deliveries_max=service.settings.webhook_pending_max
     )
     if event_id is not None and not replayed:
-        raise ProblemError(problems.delivery_not_found(event_id))
+        raise ProblemError(problems.build_delivery_not_found(event_id))
     return JsonResponse(schemas.ReplayResult(replayed))
 
 
@@ -257,11 +268,11 @@ async def _read_webhook(
 ) -> schemas.Webhook:
     webhook = await service.webhooks.get(webhook_id)
     if webhook is None:
-        raise ProblemError(problems.webhook_not_found(webhook_id))
-    return _webhook(webhook)
+        raise ProblemError(problems.build_webhook_not_found(webhook_id))
+    return _convert_webhook(webhook)
 
 
-def _webhook(webhook: Webhook) -> schemas.Webhook:
+def _convert_webhook(webhook: Webhook) -> schemas.Webhook:
     return schemas.Webhook(
         id=webhook.id,
         url=webhook.url,
@@ -282,17 +293,17 @@ def _webhook(webhook: Webhook) -> schemas.Webhook:
     )
 
 
-def _delivery(delivery: Delivery) -> schemas.Delivery:
-    dead = delivery.dead_at is not None
+def _convert_delivery(delivery: Delivery) -> schemas.Delivery:
+    is_dead = delivery.dead_at is not None
     return schemas.Delivery(
         event_id=str(delivery.uuid),
         user_id=delivery.user_id,
         shard=delivery.shard,
         seq=delivery.seq,
-        state="dead" if dead else "pending",
+        state="dead" if is_dead else "pending",
         attempts=delivery.attempts,
         pending_since=format_instant(delivery.pending_since),
-        next_attempt_at=None if dead else format_instant(delivery.next_attempt_at),
+        next_attempt_at=None if is_dead else format_instant(delivery.next_attempt_at),
         last_attempt_at=format_optional_instant(delivery.last_attempt_at),
         last_failure=delivery.last_failure,
         dead_at=format_optional_instant(delivery.dead_at),

@@ -60,10 +60,10 @@ class BufferedTransport:
         self.flush()
         connection = self._connection
         state = connection.state
-        lingers = state is ConnectionState.REJECTING or (
+        has_to_linger = state is ConnectionState.REJECTING or (
             state is ConnectionState.OPEN and self.half_close
         )
-        if lingers and not self._transport.is_closing():
+        if has_to_linger and not self._transport.is_closing():
             connection.move_to(ConnectionState.LINGERING)
             if self._transport.can_write_eof():
                 self._transport.write_eof()

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from uvicorn.protocols.http.flow_control import FlowControl
 
 
-class ParsingProtocol(Protocol):
+class ResumableParser(Protocol):
     """The part of a protocol's interface with which flow control resumes parsing."""
 
     loop: asyncio.AbstractEventLoop
@@ -21,13 +21,13 @@ class ParsingProtocol(Protocol):
         """Parse the data that has been received already, and then resume reading from the connection."""
 
 
-class ParsingFlowControl(FlowControl):
+class ResumableFlowControl(FlowControl):
     """Flow control that resumes reading only after the received data has been parsed."""
 
-    def __init__(self, transport: Any, protocol: ParsingProtocol) -> None:
+    def __init__(self, transport: Any, protocol: ResumableParser) -> None:
         super().__init__(transport)
         self._loop = protocol.loop
-        self._protocol: ParsingProtocol | None = protocol
+        self._protocol: ResumableParser | None = protocol
 
     def detach(self) -> None:
         """Release the reference to the protocol, because the garbage collector would free the cycle late. Called when

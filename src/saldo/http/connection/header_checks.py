@@ -52,7 +52,7 @@ class InvalidHeadersError(Exception):
         self.problem = problem
 
 
-def head_length(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
+def measure_head(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
     """Return the length of a head in bytes, without the method and the version."""
     return len(url) + sum(len(name) + len(value) + HEADER_OVERHEAD_BYTES for name, value in headers)
 
@@ -64,10 +64,10 @@ def is_ambiguous_path(url: bytes) -> bool:
         url: A URL that contains `%` or `//`.
     """
     path = (httptools.parse_url(url).path or b"").lower()
-    return any(unclear in path for unclear in _AMBIGUOUS_IN_PATH)
+    return any(is_unclear in path for is_unclear in _AMBIGUOUS_IN_PATH)
 
 
-def without_upgrade(
+def remove_upgrade(
     method: bytes, url: bytes, version: str, headers: list[tuple[bytes, bytes]]
 ) -> bytes:
     """Return the bytes of a request's head without the headers that ask for an upgrade to another protocol.
@@ -81,9 +81,11 @@ def without_upgrade(
         if name == b"connection"
         for token in value.split(b",")
     }
-    kept = [header for header in headers if header[0] not in {b"connection", b"upgrade"}]
-    kept += [(b"connection", token) for token in (b"close", b"keep-alive") if token in tokens]
-    lines = b"".join([b"%b: %b\r\n" % header for header in kept])
+    kept_headers = [header for header in headers if header[0] not in {b"connection", b"upgrade"}]
+    kept_headers += [
+        (b"connection", token) for token in (b"close", b"keep-alive") if token in tokens
+    ]
+    lines = b"".join([b"%b: %b\r\n" % header for header in kept_headers])
     return b"%b %b HTTP/%b\r\n%b\r\n" % (method, url, version.encode(), lines)
 
 
@@ -94,14 +96,14 @@ def find_header_problem(scope: Any, headers: dict[bytes, bytes]) -> Problem | No
         headers: The headers of the scope, with one value for a repeated name.
     """
     if b"host" not in headers and scope["http_version"] == "1.1":
-        return problems.wrong_header("Host", "is missing")
+        return problems.build_wrong_header("Host", "is missing")
     coding = headers.get(b"transfer-encoding", b"chunked").lower()
     if coding != b"chunked":
-        return problems.wrong_header("Transfer-Encoding", "must be chunked")
+        return problems.build_wrong_header("Transfer-Encoding", "must be chunked")
     if b"transfer-encoding" in headers and scope["http_version"] == "1.0":
-        return problems.wrong_header("Transfer-Encoding", "is unknown to HTTP/1.0")
+        return problems.build_wrong_header("Transfer-Encoding", "is unknown to HTTP/1.0")
     names = [name for name, _ in scope["headers"]]
     for name in UNREPEATABLE_HEADERS:
         if names.count(name) > 1:
-            return problems.wrong_header(name.decode().title(), "is given more than once")
+            return problems.build_wrong_header(name.decode().title(), "is given more than once")
     return None

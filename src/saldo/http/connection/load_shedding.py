@@ -24,7 +24,7 @@ from saldo.engine.admission import AdmissionLimit
 from saldo.engine.errors import QueueFullError
 from saldo.http import problems
 from saldo.http.connection.rejection_writer import RejectionWriter
-from saldo.http.raw_responses import count_responses, request_id_of
+from saldo.http.raw_responses import accept_or_create_request_id, count_responses
 from saldo.http.security_headers import NO_STORE
 from saldo.observability.metrics import SHED
 
@@ -101,8 +101,8 @@ class AcceptRatio:
                 self.share = max(self.share * SHARE_DECAY, SHARE_MIN)
         else:
             self._late_samples = 0
-            fresh = late_seconds < self._seconds_max / 4
-            self.share = min(self.share + (SHARE_STEP_FAST if fresh else SHARE_STEP), 1.0)
+            is_early = late_seconds < self._seconds_max / 4
+            self.share = min(self.share + (SHARE_STEP_FAST if is_early else SHARE_STEP), 1.0)
 
     def try_accept(self) -> bool:
         """Return whether the next request is admitted."""
@@ -113,12 +113,12 @@ class AcceptRatio:
         return True
 
 
-class _Head(NamedTuple):
+class _RequestHead(NamedTuple):
     """Properties of a request that are found by parsing it, and cached for later requests with the same head."""
 
-    whole_bytes: int
+    total_bytes: int
     """The length of head and body together."""
-    closes: bool
+    closes_connection: bool
     request_id: str | None
 
 
@@ -148,15 +148,15 @@ class LoadShedder:
         self._loop = asyncio.get_running_loop()
         self._now = self._loop.time
         self.rejections = RejectionWriter(self._loop)
-        self._read = 0
-        self._count = 0
-        self._heads: dict[bytes, _Head] = {}
+        self._read_count = 0
+        self._rejection_count = 0
+        self._heads: dict[bytes, _RequestHead] = {}
         self.heads_bytes = 0
         """The size of all cached heads."""
         self._default_headers: Headers | None = None
         self._response_begins: tuple[bytes, bytes] = (b"", b"")
-        self.closes = False
-        self.draining = False
+        self.closes_connection = False
+        self.is_draining = False
 
     def should_shed(self, data: bytes, transport: asyncio.Transport) -> bool:
         """Return whether the data begins an excess transaction. Called for each piece of data that is read."""
@@ -166,19 +166,19 @@ class LoadShedder:
         if now >= self._sample_at:
             self._sample_at = now + SAMPLE_INTERVAL_SECONDS
             self._backlog.observe(_get_unread_seconds(transport))
-        available = self._admission.available
-        keeps_up = self._backlog.share >= 1
-        if (available > READ_AT_ONCE_MAX and keeps_up) or not data.startswith(FIRST_LINE):
+        available = self._admission.admissible_requests
+        is_keeping_up = self._backlog.share >= 1
+        if (available > READ_AT_ONCE_MAX and is_keeping_up) or not data.startswith(FIRST_LINE):
             return False
-        if not keeps_up and not self._backlog.try_accept():
+        if not is_keeping_up and not self._backlog.try_accept():
             return True
         # Requests that are read in this iteration of the loop reach the engine in the next one, so they are counted
         # here.
-        read = self._read
-        if not read:
-            self._loop.call_soon(self._new_iteration)
-        self._read = read + 1
-        return read >= available
+        read_count = self._read_count
+        if not read_count:
+            self._loop.call_soon(self._begin_iteration)
+        self._read_count = read_count + 1
+        return read_count >= available
 
     def build_rejection(self, data: bytes, default_headers: Headers) -> bytes | None:
         """Return the rejection if the data is exactly one request, or else None.
@@ -189,23 +189,23 @@ class LoadShedder:
         """
         end = data.find(_END, 0, self._head_bytes_max) + len(_END)
         head = self._heads.get(data[:end]) or self._parse_head(data, end)
-        if head is None or head.whole_bytes != len(data):
+        if head is None or head.total_bytes != len(data):
             return None
-        if not self._count:
+        if not self._rejection_count:
             self._loop.call_later(COUNT_INTERVAL_SECONDS, self._flush_counts)
-        self._count += 1
+        self._rejection_count += 1
         if default_headers is not self._default_headers:
             self._default_headers = default_headers
             self._response_begins = (
                 _build_response_begin(default_headers),
                 _build_response_begin([*default_headers, _CLOSE]),
             )
-        self.closes = head.closes or self.draining
-        request_id = (head.request_id or request_id_of(None)).encode()
+        self.closes_connection = head.closes_connection or self.is_draining
+        request_id = (head.request_id or accept_or_create_request_id(None)).encode()
         # The id is the last line of the head, and the last field of the body.
         return b"".join(
             (
-                self._response_begins[self.closes],
+                self._response_begins[self.closes_connection],
                 _build_length_lines(len(request_id)),
                 request_id,
                 _BODY,
@@ -214,7 +214,7 @@ class LoadShedder:
             )
         )
 
-    def _parse_head(self, data: bytes, end: int) -> _Head | None:
+    def _parse_head(self, data: bytes, end: int) -> _RequestHead | None:
         """Parse a head that is not cached. Return None if its request can't be rejected unread."""
         if end < len(_END):
             return None
@@ -227,26 +227,26 @@ class LoadShedder:
         if not probe.is_one_request:
             return None
         match = _REQUEST_ID.search(data[:end])
-        request_id = None if match is None else request_id_of(match[1])
-        head = _Head(len(data), probe.closes, request_id)
-        if match is None and not probe.chunked and end <= HEAD_BYTES_KEPT_MAX:
+        request_id = None if match is None else accept_or_create_request_id(match[1])
+        head = _RequestHead(len(data), probe.closes_connection, request_id)
+        if match is None and not probe.is_chunked and end <= HEAD_BYTES_KEPT_MAX:
             self._cache_head(data[:end], head)
         return head
 
-    def _cache_head(self, data: bytes, head: _Head) -> None:
+    def _cache_head(self, data: bytes, head: _RequestHead) -> None:
         if self.heads_bytes + len(data) > HEADS_BYTES_MAX:
             self._heads.clear()
             self.heads_bytes = 0
         self._heads[data] = head
         self.heads_bytes += len(data)
 
-    def _new_iteration(self) -> None:
-        self._read = 0
+    def _begin_iteration(self) -> None:
+        self._read_count = 0
 
     def _flush_counts(self) -> None:
-        count_responses("POST", PATH, 503, self._count)
-        SHED.inc(self._count)
-        self._count = 0
+        count_responses("POST", PATH, 503, self._rejection_count)
+        SHED.inc(self._rejection_count)
+        self._rejection_count = 0
 
 
 class _HeadProbe:
@@ -255,23 +255,23 @@ class _HeadProbe:
     parser: httptools.HttpRequestParser
 
     def __init__(self) -> None:
-        self.chunked = self.closes = False
-        self._begun = self._whole = 0
+        self.is_chunked = self.closes_connection = False
+        self._begun_count = self._complete_count = 0
 
     @property
     def is_one_request(self) -> bool:
-        return self._begun == 1 == self._whole
+        return self._begun_count == 1 == self._complete_count
 
     def on_message_begin(self) -> None:
-        self._begun += 1
+        self._begun_count += 1
 
     def on_chunk_header(self) -> None:
-        self.chunked = True
+        self.is_chunked = True
 
     def on_message_complete(self) -> None:
-        self._whole += 1
+        self._complete_count += 1
         # The parser knows this only now, before it is reset for the next request.
-        self.closes = not self.parser.should_keep_alive()
+        self.closes_connection = not self.parser.should_keep_alive()
 
 
 _LAST_DATA_RECEIVED: Final = 52
@@ -280,8 +280,8 @@ _TCP_INFO_BYTES: Final = 56
 
 _CLOSE: Final = (b"connection", b"close")
 _NO_ID: Final = b"@"
-_ANSWER: Final = problems.from_engine_error(QueueFullError()).answer(_NO_ID.decode())
-_BODY, _BODY_END = (_END + _ANSWER.body).split(_NO_ID)
+_RESPONSE: Final = problems.convert_engine_error(QueueFullError()).build_response(_NO_ID.decode())
+_BODY, _BODY_END = (_END + _RESPONSE.body).split(_NO_ID)
 
 
 def _build_response_begin(default_headers: Headers) -> bytes:
@@ -289,8 +289,8 @@ def _build_response_begin(default_headers: Headers) -> bytes:
     headers = [
         *default_headers,
         NO_STORE,
-        (b"content-type", _ANSWER.media_type.encode()),
-        *((name.encode(), value.encode()) for name, value in _ANSWER.headers),
+        (b"content-type", _RESPONSE.media_type.encode()),
+        *((name.encode(), value.encode()) for name, value in _RESPONSE.headers),
     ]
     lines = b"".join([b"%b: %b\r\n" % header for header in headers])
     return b"HTTP/1.1 503 Service Unavailable\r\n" + lines
@@ -310,5 +310,5 @@ def _get_unread_seconds(transport: asyncio.Transport) -> float:
 @cache
 def _build_length_lines(id_bytes: int) -> bytes:
     """Return the lines of the headers `content-length` and `x-request-id`, up to the id."""
-    length = len(_ANSWER.body) - len(_NO_ID) + id_bytes
+    length = len(_RESPONSE.body) - len(_NO_ID) + id_bytes
     return b"content-length: %d\r\nx-request-id: " % length

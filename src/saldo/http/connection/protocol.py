@@ -20,23 +20,23 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from saldo.http import problems
 from saldo.http.connection.buffered_transport import BufferedTransport
-from saldo.http.connection.fallback_apps import ProblemApp, placeholder_scope
-from saldo.http.connection.flow_control import ParsingFlowControl
+from saldo.http.connection.fallback_apps import ProblemApp, build_placeholder_scope
+from saldo.http.connection.flow_control import ResumableFlowControl
 from saldo.http.connection.header_checks import (
     DISCARDED_TRAILERS,
     VERSIONS,
     InvalidHeadersError,
-    head_length,
     is_ambiguous_path,
-    without_upgrade,
+    measure_head,
+    remove_upgrade,
 )
 from saldo.http.connection.response_bytes import RESPONSES
 from saldo.http.connection.server_application import ServerApplication
 from saldo.http.connection.state import ConnectionState, ConnectionStateMachine
+from saldo.http.connection.timeout_sweeper import DISCARD_BYTES_MAX, TimeoutPhase
 from saldo.http.connection.timeout_tracker import TimeoutTracker
-from saldo.http.connection.timeouts import DISCARD_BYTES_MAX, TimeoutPhase
 from saldo.http.problems import Problem
-from saldo.http.request_state import ConnectionControl, begin_request_state, request_state
+from saldo.http.request_state import ConnectionControl, begin_request_state, get_request_state
 from saldo.http.route_table import OTHER
 from saldo.observability.metrics import HTTP_CUT
 
@@ -53,8 +53,8 @@ class BufferedHttpProtocol(HttpToolsProtocol):
     __slots__ = (
         "_control",
         "_discarded_bytes",
+        "_is_keep_alive_renewed",
         "_is_over_limit",
-        "_keep_alive_renewed",
         "_limits",
         "_shedder",
         "_timeouts",
@@ -70,9 +70,9 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         self.connection = ConnectionStateMachine()
         buffered: Any = BufferedTransport(transport, self.loop, self.connection)
         super().connection_made(buffered)
-        self.flow = ParsingFlowControl(buffered, self)
-        self._control = ConnectionControl(self._answer, buffered.abort, self._is_gone)
-        application = self._application()
+        self.flow = ResumableFlowControl(buffered, self)
+        self._control = ConnectionControl(self._send_whole, buffered.abort, self._is_gone)
+        application = self._get_application()
         sweeper = application.timeout_sweeper
         sweeper.connections = self.connections  # type: ignore[assignment]
         sweeper.tasks = self.tasks
@@ -82,7 +82,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         self._timeouts = TimeoutTracker(self._limits, sweeper)
         self._shedder = application.load_shedder
         # True if a request was rejected unread since the keep-alive timer was set.
-        self._keep_alive_renewed = False
+        self._is_keep_alive_renewed = False
         # The cycle that is being answered; `cycle` is that of the request that was read last.
         self.running: RequestResponseCycle | None = None
         self._unparsed = bytearray()  # received, and not passed to the parser yet
@@ -106,7 +106,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         # objects alive.
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
-        if isinstance(self.flow, ParsingFlowControl):
+        if isinstance(self.flow, ResumableFlowControl):
             self.flow.detach()
 
     def eof_received(self) -> bool:  # type: ignore[override]
@@ -121,7 +121,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         """
         self.transport.flush()  # type: ignore[attr-defined]
         running = self.running
-        stays_open = (
+        is_kept_open = (
             self.connection.may_write
             and running is not None
             and not running.response_complete
@@ -129,17 +129,17 @@ class BufferedHttpProtocol(HttpToolsProtocol):
             and self.scheme == "http"
             and not self.has_own_write_timeout()
         )
-        if stays_open:
+        if is_kept_open:
             self.connection.end_client_side()
         else:
             self.connection.close()  # the transport closes itself
-        return stays_open
+        return is_kept_open
 
     def _is_gone(self) -> bool:
         """Return whether the client has closed the connection or its side of it. Most such clients no longer read."""
         return self.connection.state is not ConnectionState.OPEN
 
-    def _application(self) -> ServerApplication:
+    def _get_application(self) -> ServerApplication:
         application: Any = self.config.app
         return application  # type: ignore[no-any-return]
 
@@ -148,13 +148,13 @@ class BufferedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse received data in pieces. While a request waits for the response to an earlier one, the data is only
         stored."""
-        if self._shedder.should_shed(data, self.transport) and self._shed(data):
+        if self._shedder.should_shed(data, self.transport) and self._try_shed(data):
             return
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None
         if not self.connection.may_parse:
-            self._discard(len(data))
+            self._count_discarded(len(data))
             return
         if self._unparsed or self.pipeline or len(data) > PIECE_BYTES:
             self._unparsed += data
@@ -166,19 +166,19 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as upgrade:
             rest = data[upgrade.args[0] :]
         except httptools.HttpParserError as error:
-            refused = error.__context__
-            known = isinstance(refused, InvalidHeadersError)
-            self._reject(refused.problem if known else problems.not_http())  # type: ignore[union-attr]
+            cause = error.__context__
+            is_known = isinstance(cause, InvalidHeadersError)
+            self._reject(cause.problem if is_known else problems.build_not_http())  # type: ignore[union-attr]
             return
         if rest is not None:
             # The rest is not parsed in the `except` block, where an error in it would get the wrong `__context__`.
-            self._read_without_upgrade(rest)
+            self._parse_without_upgrade(rest)
             return
         cycle = self.cycle
         if cycle is None or cycle.more_body or cycle.scope is not self.scope:
             self._unframed_bytes += len(data)
             if self._unframed_bytes > self._limits.head_bytes_max:
-                self._reject(self._too_large())
+                self._reject(self._build_too_large_problem())
 
     def resume_parsing(self) -> None:
         """Parse the data that has been received already. Reading from the connection resumes when all of it is
@@ -194,48 +194,50 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         if self._unparsed:
             self.flow.pause_reading()
         elif (
-            self.flow.read_paused and not self.pipeline and len(self._unread()) <= HIGH_WATER_LIMIT
+            self.flow.read_paused
+            and not self.pipeline
+            and len(self._get_unread_body()) <= HIGH_WATER_LIMIT
         ):
             self.flow.resume_reading()
 
-    def _shed(self, data: bytes) -> bool:
+    def _try_shed(self, data: bytes) -> bool:
         """Reject the data unread if that is possible, and return whether it was rejected.
 
         Data can be rejected unread only if the previous request is complete and answered.
         """
         cycle = self.cycle
-        idle = self.scope is None or (
+        is_idle = self.scope is None or (
             cycle is not None
             and cycle.scope is self.scope
             and cycle.response_complete
             and not cycle.more_body
         )
-        if not idle or self._unparsed or not self.connection.may_parse or self.flow.write_paused:
+        if not is_idle or self._unparsed or not self.connection.may_parse or self.flow.write_paused:
             return False
         rejection = self._shedder.build_rejection(data, self.server_state.default_headers)
         if rejection is None:
             return False
         self.transport.write_deferred(rejection)  # type: ignore[attr-defined]
         self._shedder.rejections.add(self.transport)  # type: ignore[arg-type]
-        if self._shedder.closes:
+        if self._shedder.closes_connection:
             self.transport.close()
         elif self.timeout_keep_alive_task is None:
-            self._wait_for_next()
+            self._start_keep_alive_timer()
         else:
-            self._keep_alive_renewed = (
+            self._is_keep_alive_renewed = (
                 True  # setting the timer again would cost more than the rejection
             )
         return True
 
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection, unless a request was rejected unread since the timer was set."""
-        if self._keep_alive_renewed:
-            self._keep_alive_renewed = False
-            self._wait_for_next()
+        if self._is_keep_alive_renewed:
+            self._is_keep_alive_renewed = False
+            self._start_keep_alive_timer()
             return
         super().timeout_keep_alive_handler()
 
-    def _wait_for_next(self) -> None:
+    def _start_keep_alive_timer(self) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(
             self.timeout_keep_alive, self.timeout_keep_alive_handler
         )
@@ -245,19 +247,19 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         """True if received data has not been parsed yet."""
         return bool(self._unparsed)
 
-    def _too_large(self) -> Problem:
+    def _build_too_large_problem(self) -> Problem:
         limits = self._limits
-        if self.reads_head() and len(self.url) > limits.url_bytes_max:
-            return problems.url_too_long(limits.url_bytes_max)
-        return problems.head_too_large(limits.head_bytes_max, limits.headers_max)
+        if self.is_reading_head() and len(self.url) > limits.url_bytes_max:
+            return problems.build_url_too_long(limits.url_bytes_max)
+        return problems.build_head_too_large(limits.head_bytes_max, limits.headers_max)
 
-    def reads_head(self) -> bool:
+    def is_reading_head(self) -> bool:
         """Return whether a request has begun and its head is incomplete."""
         return self.scope is not None and (self.cycle is None or self.cycle.scope is not self.scope)
 
-    def _read_without_upgrade(self, rest: bytes) -> None:
+    def _parse_without_upgrade(self, rest: bytes) -> None:
         method, version = self.parser.get_method(), self.parser.get_http_version()
-        head = without_upgrade(method, self.url, version, self.headers)
+        head = remove_upgrade(method, self.url, version, self.headers)
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._unframed_bytes = 0
@@ -275,15 +277,16 @@ class BufferedHttpProtocol(HttpToolsProtocol):
             len(self.url) > limits.url_bytes_max
             or len(self.headers) > limits.headers_max
             or (
-                self._unframed_bytes and head_length(self.url, self.headers) > limits.head_bytes_max
+                self._unframed_bytes
+                and measure_head(self.url, self.headers) > limits.head_bytes_max
             )
         ):
-            raise InvalidHeadersError(self._too_large())
+            raise InvalidHeadersError(self._build_too_large_problem())
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
-                raise InvalidHeadersError(problems.method_not_allowed("CONNECT"))
+                raise InvalidHeadersError(problems.build_method_not_allowed("CONNECT"))
             return  # the head is parsed again without it
-        application = self._application()
+        application = self._get_application()
         if self._is_over_limit:
             self._is_over_limit = len(self.connections) > application.connections_max
         self.app = application
@@ -298,11 +301,11 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         self._unframed_bytes = 0
         # Trailers are not added to the headers: they would change a request that may be in progress.
         self.headers = DISCARDED_TRAILERS
-        if application.draining:
+        if application.is_draining:
             # The response announces the close, so that the client does not send into a closing connection.
             self.cycle.keep_alive = False
         if self.scope["http_version"] not in VERSIONS:
-            raise InvalidHeadersError(problems.not_http())
+            raise InvalidHeadersError(problems.build_not_http())
 
     def on_body(self, body: bytes) -> None:
         """Add data to the request's body, or discard the data if the response has been sent already."""
@@ -310,7 +313,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         self.body_bytes += len(body)
         cycle = self.cycle
         if cycle.response_complete:
-            self._discard(len(body))
+            self._count_discarded(len(body))
             return
         cycle.body += body
         if len(cycle.body) > HIGH_WATER_LIMIT:
@@ -347,7 +350,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_task = None
             self._start_asgi_task(*self.pipeline.pop())
         else:
-            self._wait_for_next()
+            self._start_keep_alive_timer()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self.running = cycle
@@ -362,9 +365,9 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         if not self.connection.may_parse:
             return  # the connection was aborted by data before this
         self._unparsed.clear()
-        scope = self._placeholder_scope()
-        waits = self._drop_unread_request()
-        if waits is None:
+        scope = self._build_rejection_scope()
+        has_to_wait = self._drop_unread_request()
+        if has_to_wait is None:
             self.transport.close()
             return
         self.connection.reject()
@@ -383,13 +386,13 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         )
         cycle.more_body = False
         self.cycle = cycle
-        refused = ProblemApp(problem, self._application().route_of)
-        if waits:
-            self.pipeline.appendleft((cycle, refused))
+        rejection_app = ProblemApp(problem, self._get_application().find_route_label)
+        if has_to_wait:
+            self.pipeline.appendleft((cycle, rejection_app))
         else:
-            self._start_asgi_task(cycle, refused)
+            self._start_asgi_task(cycle, rejection_app)
 
-    def _placeholder_scope(self) -> Any:
+    def _build_rejection_scope(self) -> Any:
         """Return a scope for the response to a request that can't be read, with the method and path if they are known.
 
         The metrics need the route, and a response to HEAD must not have a body.
@@ -398,9 +401,9 @@ class BufferedHttpProtocol(HttpToolsProtocol):
         cycle = self.cycle
         if cycle is not None and cycle.more_body and not cycle.response_complete:
             method, path = cycle.scope["method"], cycle.scope["path"]
-        elif self.reads_head() and self.url:
+        elif self.is_reading_head() and self.url:
             method = self.parser.get_method().decode("ascii")
-        scope = placeholder_scope(method, path)
+        scope = build_placeholder_scope(method, path)
         begin_request_state(scope, self._control)
         return scope
 
@@ -420,53 +423,53 @@ class BufferedHttpProtocol(HttpToolsProtocol):
             self.pipeline.popleft()
         return running is not None and not running.response_complete
 
-    def _discard(self, size: int) -> None:
+    def _count_discarded(self, size: int) -> None:
         self._discarded_bytes += size
         if self._discarded_bytes > DISCARD_BYTES_MAX:
-            self._abort("end")
+            self._cut_off("end")
 
-    def _abort(self, phase: TimeoutPhase) -> None:
+    def _cut_off(self, phase: TimeoutPhase) -> None:
         HTTP_CUT.labels(phase).inc()
         self.transport.abort()
 
     # --- waiting ------------------------------------------------------------------------------
 
     def check_timeout(self, now: float) -> None:
-        """End the connection if it has waited too long for its client (`saldo.http.connection.timeouts`)."""
+        """End the connection if it has waited too long for its client (`saldo.http.connection.timeout_sweeper`)."""
         phase = self._timeouts.find_expired(self, now)
         if phase is not None:
-            self._end_waiting(phase)
+            self._end_after_timeout(phase)
 
     def abort(self) -> None:
         """End the connection immediately, because the service stops."""
-        self._abort("end")
+        self._cut_off("end")
 
     def has_own_write_timeout(self) -> bool:
         running = self.running
-        return running is not None and request_state(running.scope).has_own_write_timeout
+        return running is not None and get_request_state(running.scope).has_own_write_timeout
 
-    def _end_waiting(self, phase: TimeoutPhase) -> None:
+    def _end_after_timeout(self, phase: TimeoutPhase) -> None:
         seconds = self._limits.seconds[phase]
         if phase == "stream":
             HTTP_CUT.labels(phase).inc()
-            end_stream = request_state(self.cycle.scope).on_stall
+            end_stream = get_request_state(self.cycle.scope).on_stall
             assert end_stream is not None
-            end_stream(problems.too_slow(seconds))
-        elif phase == "body" or (phase == "head" and self.reads_head()):
+            end_stream(problems.build_too_slow(seconds))
+        elif phase == "body" or (phase == "head" and self.is_reading_head()):
             HTTP_CUT.labels(phase).inc()
-            self._reject(problems.too_slow(seconds))
+            self._reject(problems.build_too_slow(seconds))
         elif phase == "head":  # a client that has sent nothing gets no response
             HTTP_CUT.labels(phase).inc()
             self.transport.close()
         else:
-            self._abort(phase)
+            self._cut_off(phase)
 
     # --- writing ------------------------------------------------------------------------------
 
-    def _unread(self) -> bytearray:
+    def _get_unread_body(self) -> bytearray:
         return self.cycle.body if self.cycle is not None else bytearray()
 
-    def _answer(
+    def _send_whole(
         self, scope: Any, status: int, headers: list[tuple[bytes, bytes]], body: bytes
     ) -> bool:
         """Send a whole response in one piece, if that is possible now.
@@ -496,7 +499,7 @@ class BufferedHttpProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Close the connection after the current response, and end all streams. Called when the server stops."""
-        self._application().end_streams()
+        self._get_application().end_streams()
         # Pipelined requests that have not begun are not processed. The client learns this from the closed connection.
         self.pipeline.clear()
         self._unparsed.clear()

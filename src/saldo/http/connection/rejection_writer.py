@@ -39,30 +39,30 @@ class RejectionWriter:
     """A queue of connections with unwritten rejections. Each connection is queued only once, so the number of
     connections limits the length of the queue."""
 
-    __slots__ = ("_ended", "_loop", "_senders", "_sends")
+    __slots__ = ("_is_scheduled", "_loop", "_slice_ended_at", "_targets")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._senders: OrderedDict[RejectionTarget, None] = OrderedDict()
-        self._ended = 0.0
-        self._sends = False
+        self._targets: OrderedDict[RejectionTarget, None] = OrderedDict()
+        self._slice_ended_at = 0.0
+        self._is_scheduled = False
 
-    def add(self, sender: RejectionTarget) -> None:
+    def add(self, target: RejectionTarget) -> None:
         """Queue a connection whose buffered data is a rejection."""
-        self._senders[sender] = None
-        if not self._sends:
-            self._sends = True
-            self._loop.call_soon(self._send)
+        self._targets[target] = None
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_soon(self._write_slice)
 
-    def _send(self) -> None:
-        senders = self._senders
-        began = now = perf_counter()
-        end = began + min((began - self._ended) * TIME_SHARE, SLICE_SECONDS_MAX)
-        while senders and now < end:
-            for _ in range(min(REJECTIONS_PER_CLOCK_READ, len(senders))):
-                senders.popitem(last=False)[0].flush()
+    def _write_slice(self) -> None:
+        targets = self._targets
+        began_at = now = perf_counter()
+        end = began_at + min((began_at - self._slice_ended_at) * TIME_SHARE, SLICE_SECONDS_MAX)
+        while targets and now < end:
+            for _ in range(min(REJECTIONS_PER_CLOCK_READ, len(targets))):
+                targets.popitem(last=False)[0].flush()
             now = perf_counter()
-        self._ended = now
-        self._sends = bool(senders)
-        if self._sends:
-            self._loop.call_later(PAUSE_SECONDS, self._send)
+        self._slice_ended_at = now
+        self._is_scheduled = bool(targets)
+        if self._is_scheduled:
+            self._loop.call_later(PAUSE_SECONDS, self._write_slice)

@@ -29,8 +29,8 @@ class ResponseBuilder:
         """
         if self._default_headers is not default_headers:
             self._default_headers = default_headers
-            self._default_lines = header_lines([*default_headers, NO_STORE])
-        lines = header_lines(headers)
+            self._default_lines = encode_header_lines([*default_headers, NO_STORE])
+        lines = encode_header_lines(headers)
         return b"".join((STATUS_LINE[status], self._default_lines, lines, b"\r\n", body))
 
 
@@ -38,6 +38,6 @@ RESPONSES: Final = ResponseBuilder()
 """The builder that all connections of a process share."""
 
 
-def header_lines(headers: Headers) -> bytes:
+def encode_header_lines(headers: Headers) -> bytes:
     """Return the lines of headers."""
     return b"".join([b"%b: %b\r\n" % header for header in headers])

@@ -7,13 +7,13 @@ from typing import Any, Protocol
 
 from saldo.http.connection.fallback_apps import ConnectionLimitApp, ProblemApp
 from saldo.http.connection.load_shedding import LoadShedder
-from saldo.http.connection.timeouts import TimeoutSweeper, WireLimits
+from saldo.http.connection.timeout_sweeper import TimeoutSweeper, WireLimits
 
 
 class ServerApplication(Protocol):
     """The interface of the ASGI application for the server's connections.
 
-    `saldo.server.http_server.Application` implements it.
+    `saldo.server.http_server.SaldoApplication` implements it.
     """
 
     timeout_sweeper: TimeoutSweeper
@@ -21,7 +21,7 @@ class ServerApplication(Protocol):
     connections_max: int
     connection_limit_app: ConnectionLimitApp
     ambiguous_path_app: ProblemApp
-    draining: bool
+    is_draining: bool
 
     @property
     def load_shedder(self) -> LoadShedder:
@@ -29,7 +29,7 @@ class ServerApplication(Protocol):
 
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]: ...
 
-    def route_of(self, method: str, path: str) -> str:
+    def find_route_label(self, method: str, path: str) -> str:
         """Return the route label of a request for the metrics."""
 
     def end_streams(self) -> None:

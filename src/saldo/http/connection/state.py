@@ -89,7 +89,9 @@ class ConnectionStateMachine:
             ForbiddenTransitionError: The table has no transition from the current state to this one.
         """
         if state not in TRANSITIONS[self.state]:
-            raise ForbiddenTransitionError(f"{self.state.name} to {state.name}")
+            raise ForbiddenTransitionError(
+                f"a connection can't change from {self.state.name} to {state.name} (a bug in Saldo)"
+            )
         self.state = state
         self.may_parse = state in PARSING
         self.may_write = state in WRITING

@@ -7,13 +7,13 @@ from typing import Any, Final, Protocol
 from uvicorn.protocols.http.flow_control import FlowControl
 
 from saldo.http.connection.state import ConnectionStateMachine
-from saldo.http.connection.timeouts import (
+from saldo.http.connection.timeout_sweeper import (
     SHUTDOWN_WRITE_TIMEOUT_SECONDS,
     TimeoutPhase,
     TimeoutSweeper,
     WireLimits,
 )
-from saldo.http.request_state import request_state
+from saldo.http.request_state import get_request_state
 
 _SHORTER_AT_STOP: Final = "answer"
 
@@ -39,7 +39,7 @@ class TrackedConnection(Protocol):
     body_bytes: int
     timeout_keep_alive_task: Any
 
-    def reads_head(self) -> bool:
+    def is_reading_head(self) -> bool:
         """Return whether a request has begun and its head is incomplete."""
 
     def has_own_write_timeout(self) -> bool:
@@ -73,14 +73,14 @@ class TimeoutTracker:
             self._waits_for, self._since = waits_for, now
             return None
         phase = waits_for[0]
-        if now - self._since < self._seconds_max(phase):
+        if now - self._since < self._get_seconds_max(phase):
             return None
         self._waits_for = None
         return phase
 
-    def _seconds_max(self, phase: TimeoutPhase) -> float:
+    def _get_seconds_max(self, phase: TimeoutPhase) -> float:
         seconds = self._limits.seconds[phase]
-        if self._sweeper.stopping and phase == _SHORTER_AT_STOP:
+        if self._sweeper.is_stopping and phase == _SHORTER_AT_STOP:
             return min(seconds, SHUTDOWN_WRITE_TIMEOUT_SECONDS)
         return seconds
 
@@ -91,7 +91,7 @@ class TimeoutTracker:
         """
         cycle = protocol.cycle
         reads_body = cycle is not None and cycle.more_body
-        streams = reads_body and request_state(cycle.scope).on_stall is not None
+        streams = reads_body and get_request_state(cycle.scope).on_stall is not None
         unsent = protocol.transport.get_write_buffer_size()
         if unsent < self._unsent_bytes:
             self._write_progress += 1
@@ -108,7 +108,7 @@ class TimeoutTracker:
             return "end", None
         if protocol.flow.read_paused or not protocol.connection.may_parse:
             return None
-        if protocol.reads_head():
+        if protocol.is_reading_head():
             return "head", id(protocol.scope)
         if not reads_body:
             return None if _is_answering_or_idle(protocol) else ("head", id(protocol.scope))

@@ -93,7 +93,7 @@ EXAMPLE: Final = {
 }
 
 
-def json_body(schema: Schema, example: Any, *, required: bool = True) -> RequestBody:
+def describe_json_body(schema: Schema, example: Any, *, required: bool = True) -> RequestBody:
     """Return the description of a JSON body."""
     media_type = OpenAPIMediaType(schema=schema, examples={"example": Example(value=example)})
     return RequestBody(content={"application/json": media_type}, required=required)
@@ -109,12 +109,12 @@ class DocumentedOperation(Operation):
 
 
 @dataclass
-class PostTransaction(DocumentedOperation):
+class PostTransactionOperation(DocumentedOperation):
     """`POST /v1/transaction`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.request_body = json_body(TRANSACTION, EXAMPLE)
+        self.request_body = describe_json_body(TRANSACTION, EXAMPLE)
         header = Parameter(
             name="Idempotency-Key",
             param_in="header",
@@ -125,13 +125,13 @@ class PostTransaction(DocumentedOperation):
 
 
 @dataclass
-class PostTransactions(DocumentedOperation):
+class PostTransactionsOperation(DocumentedOperation):
     """`POST /v1/transactions`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         items = Schema(type=OpenAPIType.ARRAY, items=TRANSACTION, min_items=1)
-        self.request_body = json_body(items, [EXAMPLE])
+        self.request_body = describe_json_body(items, [EXAMPLE])
         # OpenAPI 3.1 has no schema for a sequence of JSON documents, so the description contains it in words.
         lines = Schema(
             type=OpenAPIType.STRING,
@@ -147,16 +147,16 @@ class PostTransactions(DocumentedOperation):
 
 
 @dataclass
-class PostUser(DocumentedOperation):
+class PostUserOperation(DocumentedOperation):
     """`POST /v1/user`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.request_body = json_body(USER, {"name": "Artem"})
+        self.request_body = describe_json_body(USER, {"name": "Artem"})
 
 
 @dataclass
-class GetEvents(DocumentedOperation):
+class GetEventsOperation(DocumentedOperation):
     """`GET /v1/events`."""
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from litestar import Litestar
 
 
-def openapi_document(app: Litestar) -> dict[str, Any]:
+def build_openapi_document(app: Litestar) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document of the application.
 
     The framework's document is corrected in two ways. Its examples have a field `id`, which is not part of the
@@ -15,14 +15,14 @@ def openapi_document(app: Litestar) -> dict[str, Any]:
     Rust and C# use 32 bits. Ids, numbers and amounts in minor units need 64 bits.
     """
     document: dict[str, Any] = app.openapi_schema.to_schema()
-    _correct(document)
+    _correct_schema(document)
     return document
 
 
-def _correct(part: Any) -> None:
+def _correct_schema(part: Any) -> None:
     if isinstance(part, list):
-        for each in part:
-            _correct(each)
+        for item in part:
+            _correct_schema(item)
         return
     if not isinstance(part, dict):
         return
@@ -34,6 +34,6 @@ def _correct(part: Any) -> None:
     types = part.get("type")
     if types == "integer" or (isinstance(types, list) and "integer" in types):
         part.setdefault("format", "int64")
-    for name, each in part.items():
+    for name, item in part.items():
         if name not in ("examples", "example", "default", "enum", "const"):
-            _correct(each)
+            _correct_schema(item)

@@ -53,7 +53,7 @@ NO_OPERATION: Final = (
 _UNKNOWN_PARAMETER: Final = InvalidField("dat", "is not a parameter of this request; it has none")
 
 
-def problem_specs(
+def describe_problems(
     *codes: str, invalid: InvalidField = _UNKNOWN_PARAMETER, guarded: bool = True
 ) -> dict[int, ResponseSpec]:
     """Return the errors of an operation by status, with a named example for each code.
@@ -64,51 +64,51 @@ def problem_specs(
         guarded: Whether the operation requires a key.
     """
     every = (*codes, "invalid", *(KEY_CODES if guarded else ()), *COMMON_CODES)
-    answers = {code: example_of(code, invalid) for code in every}
+    answers = {code: build_example_response(code, invalid) for code in every}
     by_status: dict[int, list[str]] = defaultdict(list)
     for code, answer in answers.items():
         by_status[answer.status].append(code)
     return {
         status: ResponseSpec(
             ledger.Problem,
-            description=". ".join(problems.title(code) for code in own) + ".",
+            description=". ".join(problems.find_title(code) for code in codes_of_status) + ".",
             media_type=problems.MEDIA_TYPE,
             generate_examples=False,
-            examples=[_build_example(code, answers[code]) for code in own],
+            examples=[_build_example(code, answers[code]) for code in codes_of_status],
         )
-        for status, own in sorted(by_status.items())
+        for status, codes_of_status in sorted(by_status.items())
     }
 
 
-def no_operation_responses() -> dict[str, OpenAPIResponse | Reference]:
+def describe_unrouted_responses() -> dict[str, OpenAPIResponse | Reference]:
     """Return the responses for errors that belong to no operation."""
     responses: dict[str, OpenAPIResponse | Reference] = {}
     for code in NO_OPERATION:
         media_type = OpenAPIMediaType(
             schema=Reference("#/components/schemas/Problem"),
-            examples={code: Example(value=msgspec.json.decode(example_of(code).body))},
+            examples={code: Example(value=msgspec.json.decode(build_example_response(code).body))},
         )
         responses[code] = OpenAPIResponse(
-            description=f"{problems.title(code)}.", content={problems.MEDIA_TYPE: media_type}
+            description=f"{problems.find_title(code)}.", content={problems.MEDIA_TYPE: media_type}
         )
     return responses
 
 
-def example_of(code: str, invalid: InvalidField = _UNKNOWN_PARAMETER) -> RawResponse:
+def build_example_response(code: str, invalid: InvalidField = _UNKNOWN_PARAMETER) -> RawResponse:
     """Return an example response with this code."""
     if code == "invalid":
-        return problems.invalid([invalid]).answer(_REQUEST_ID)
+        return problems.build_invalid([invalid]).build_response(_REQUEST_ID)
     example = _EXAMPLES[code]
-    return example.answer(_REQUEST_ID) if isinstance(example, Problem) else example
+    return example.build_response(_REQUEST_ID) if isinstance(example, Problem) else example
 
 
 def _build_example(code: str, answer: RawResponse) -> Example:
     value: Any = msgspec.json.decode(answer.body)
-    return Example(id=code, summary=problems.title(code), value=value)
+    return Example(id=code, summary=problems.find_title(code), value=value)
 
 
-def _build_refusal(asked: TransactionRequest, decision: Decision) -> Problem:
-    return problems.from_decision(asked, decision, 2)
+def _build_refusal(requested: TransactionRequest, decision: Decision) -> Problem:
+    return problems.convert_decision(requested, decision, 2)
 
 
 def _build_decision(outcome: Outcome, amount: int, balance: int) -> Decision:
@@ -128,38 +128,38 @@ _EXAMPLES: Final[dict[str, Problem | RawResponse]] = {
         _build_decision(Outcome.BALANCE_ABOVE_MAXIMUM, 10_000, 10**17),
     ),
     "uuid_conflict": _build_refusal(_DEPOSIT, _build_decision(Outcome.UUID_CONFLICT, 5_000, 5_000)),
-    "user_not_found": problems.user_not_found(1),
-    "transaction_not_found": problems.transaction_not_found(str(_UUID)),
-    "not_sealed_yet": problems.not_sealed_yet(str(_UUID)),
-    "seal_broken": problems.seal_broken(1, 4, 7),
-    "webhook_not_found": problems.webhook_not_found(1),
-    "delivery_not_found": problems.delivery_not_found(_UUID),
-    "too_many_webhooks": problems.too_many_webhooks(100),
-    "name_taken": problems.name_taken(1),
+    "user_not_found": problems.build_user_not_found(1),
+    "transaction_not_found": problems.build_transaction_not_found(str(_UUID)),
+    "not_sealed_yet": problems.build_not_sealed_yet(str(_UUID)),
+    "seal_broken": problems.build_seal_broken(1, 4, 7),
+    "webhook_not_found": problems.build_webhook_not_found(1),
+    "delivery_not_found": problems.build_delivery_not_found(_UUID),
+    "too_many_webhooks": problems.build_too_many_webhooks(100),
+    "name_taken": problems.build_name_taken(1),
     "timestamp_in_future": _build_refusal(_DEPOSIT, Decision(Outcome.TIMESTAMP_IN_FUTURE)),
     "timestamp_too_late": _build_refusal(_DEPOSIT, Decision(Outcome.TIMESTAMP_TOO_LATE)),
     "late_check_too_long": _build_refusal(_WITHDRAWAL, Decision(Outcome.LATE_CHECK_TOO_LONG)),
-    "not_http": problems.not_http(),
-    "wrong_header": problems.wrong_header("Host", "is missing"),
-    "too_slow": problems.too_slow(30),
-    "url_too_long": problems.url_too_long(8192),
-    "head_too_large": problems.head_too_large(16_384, 100),
-    "not_found": problems.not_found(),
-    "method_not_allowed": problems.method_not_allowed("DELETE"),
-    "outcome_unknown": problems.from_engine_error(OutcomeUnknownError()),
-    "deadline_exceeded": problems.from_engine_error(DeadlineExceededError()),
-    "position_gone": problems.position_gone("The id is past the end of the log."),
-    "overloaded": problems.too_many_connections(),
-    "database_unavailable": problems.database_unavailable(),
-    "body_too_large": problems.body_too_large(65_536),
-    "unsupported_media_type": problems.unsupported_media_type("text/plain"),
-    "internal": problems.internal(),
-    "unauthenticated": problems.authentication_required(
+    "not_http": problems.build_not_http(),
+    "wrong_header": problems.build_wrong_header("Host", "is missing"),
+    "too_slow": problems.build_too_slow(30),
+    "url_too_long": problems.build_url_too_long(8192),
+    "head_too_large": problems.build_head_too_large(16_384, 100),
+    "not_found": problems.build_not_found(),
+    "method_not_allowed": problems.build_method_not_allowed("DELETE"),
+    "outcome_unknown": problems.convert_engine_error(OutcomeUnknownError()),
+    "deadline_exceeded": problems.convert_engine_error(DeadlineExceededError()),
+    "position_gone": problems.build_position_gone("The id is past the end of the log."),
+    "overloaded": problems.build_too_many_connections(),
+    "database_unavailable": problems.build_database_unavailable(),
+    "body_too_large": problems.build_body_too_large(65_536),
+    "unsupported_media_type": problems.build_unsupported_media_type("text/plain"),
+    "internal": problems.build_internal(),
+    "unauthenticated": problems.build_authentication_required(
         "An API key is required: send it as Authorization: Bearer <key>."
     ),
-    "forbidden": problems.forbidden_scope("write"),
-    "too_many_requests": problems.too_many_requests(1),
-    "key_not_found": problems.key_not_found(1),
-    "key_not_valid": problems.key_not_valid(1),
-    "too_many_keys": problems.too_many_keys(1000),
+    "forbidden": problems.build_forbidden_scope("write"),
+    "too_many_requests": problems.build_too_many_requests(1),
+    "key_not_found": problems.build_key_not_found(1),
+    "key_not_valid": problems.build_key_not_valid(1),
+    "too_many_keys": problems.build_too_many_keys(1000),
 }

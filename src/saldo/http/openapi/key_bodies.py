@@ -9,7 +9,7 @@ from litestar.openapi.spec import Schema
 from litestar.openapi.spec.enums import OpenAPIType
 
 from saldo.auth.grants import SCOPES
-from saldo.http.openapi.bodies import USER_ID, DocumentedOperation, json_body
+from saldo.http.openapi.bodies import USER_ID, DocumentedOperation, describe_json_body
 from saldo.http.openapi.patterns import INSTANT, NAME
 from saldo.parsing.keys import NAME_LENGTH_MAX, NETWORKS_MAX, OVERLAP_SECONDS_MAX, USERS_MAX
 
@@ -77,18 +77,18 @@ EXAMPLE: Final = {"name": "billing", "scopes": ["read", "write"], "networks": ["
 
 
 @dataclass
-class PostKey(DocumentedOperation):
+class PostKeyOperation(DocumentedOperation):
     """`POST /v1/key`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.request_body = json_body(CREATE, EXAMPLE)
+        self.request_body = describe_json_body(CREATE, EXAMPLE)
 
 
 @dataclass
-class PostRotation(DocumentedOperation):
+class PostRotationOperation(DocumentedOperation):
     """`POST /v1/key/{key_id}/rotate`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.request_body = json_body(ROTATE, {"overlap_seconds": 3600}, required=False)
+        self.request_body = describe_json_body(ROTATE, {"overlap_seconds": 3600}, required=False)

@@ -21,15 +21,19 @@ _STRING: Final = {"type": OpenAPIType.STRING, "oneOf": None}
 """Schema of a string that is never null, because a query parameter is either present or missing."""
 
 
-def _query(description: str, name: str | None = None, example: str = "", **extra: Any) -> Any:
+def _describe_query(
+    description: str, name: str | None = None, example: str = "", **extra: Any
+) -> Any:
     examples = [Example(value=example)] if example else None
     return QueryParameter(
         name=name, description=description, examples=examples, schema_extra={**_STRING, **extra}
     )
 
 
-def _moment(description: str, name: str | None = None) -> Any:
-    return _query(description, name, "2023-10-30T00:00:00Z", maxLength=64, pattern=QUERY_INSTANT)
+def _describe_instant(description: str, name: str | None = None) -> Any:
+    return _describe_query(
+        description, name, "2023-10-30T00:00:00Z", maxLength=64, pattern=QUERY_INSTANT
+    )
 
 
 UserId: TypeAlias = Annotated[
@@ -50,7 +54,7 @@ Uuid: TypeAlias = Annotated[
 ]
 OfUser: TypeAlias = Annotated[
     str | None,
-    _query(
+    _describe_query(
         "Id of the user to whom the transaction must belong. A distributed ledger then queries one of its workers "
         "instead of all.",
         "user_id",
@@ -61,11 +65,13 @@ OfUser: TypeAlias = Annotated[
 
 Name: TypeAlias = Annotated[
     str | None,
-    _query("Returns only the user with this name.", None, "Artem", maxLength=200, pattern=NAME),
+    _describe_query(
+        "Returns only the user with this name.", None, "Artem", maxLength=200, pattern=NAME
+    ),
 ]
 Limit: TypeAlias = Annotated[
     str | None,
-    _query(
+    _describe_query(
         "Maximum number of items per page. The default is `SALDO_PAGE_ITEMS_DEFAULT`.",
         None,
         "100",
@@ -75,12 +81,13 @@ Limit: TypeAlias = Annotated[
     ),
 ]
 Cursor: TypeAlias = Annotated[
-    str | None, _query("Value of `next_cursor` on the previous page.", pattern="^[A-Za-z0-9_-]+$")
+    str | None,
+    _describe_query("Value of `next_cursor` on the previous page.", pattern="^[A-Za-z0-9_-]+$"),
 ]
 
 Atomic: TypeAlias = Annotated[
     str | None,
-    _query(
+    _describe_query(
         "If `true`, either all transactions of the array are posted or none. It is allowed for JSON arrays only.",
         None,
         "true",
@@ -88,23 +95,27 @@ Atomic: TypeAlias = Annotated[
     ),
 ]
 
-Date: TypeAlias = Annotated[str | None, _moment("Time of the balance, inclusive.")]
+Date: TypeAlias = Annotated[str | None, _describe_instant("Time of the balance, inclusive.")]
 Before: TypeAlias = Annotated[
-    str | None, _moment("Time of the balance, exclusive. It can't be combined with `date`.")
+    str | None,
+    _describe_instant("Time of the balance, exclusive. It can't be combined with `date`."),
 ]
 KnownAt: TypeAlias = Annotated[
-    str | None, _moment("A time in the past. Everything that was recorded later is left out.")
+    str | None,
+    _describe_instant("A time in the past. Everything that was recorded later is left out."),
 ]
 
 Since: TypeAlias = Annotated[
-    str | None, _moment("Returns only transactions that take effect at or after this time.", "from")
+    str | None,
+    _describe_instant("Returns only transactions that take effect at or after this time.", "from"),
 ]
 Until: TypeAlias = Annotated[
-    str | None, _moment("Returns only transactions that take effect before this time.", "to")
+    str | None,
+    _describe_instant("Returns only transactions that take effect before this time.", "to"),
 ]
 KindName: TypeAlias = Annotated[
     str | None,
-    _query(
+    _describe_query(
         "Returns only deposits or only withdrawals.",
         "type",
         "DEPOSIT",
@@ -114,8 +125,8 @@ KindName: TypeAlias = Annotated[
 
 Shard: TypeAlias = Annotated[
     str | None,
-    _query(
-        "Returns the seals of this shard, oldest first. Without this parameter, the newest seal of each shard is returned.",
+    _describe_query(
+        "Returns the seals of this shard, oldest first. By default, the newest seal of each shard is returned.",
         None,
         "1",
         pattern="^([0-9]|[1-5][0-9]|6[0-3])$",
@@ -123,7 +134,7 @@ Shard: TypeAlias = Annotated[
 ]
 After: TypeAlias = Annotated[
     str | None,
-    _query(
+    _describe_query(
         "Returns only seals of entries after this `seq`. It requires `shard`.",
         None,
         "7",
@@ -133,7 +144,7 @@ After: TypeAlias = Annotated[
 
 SealLimit: TypeAlias = Annotated[
     str | None,
-    _query(
+    _describe_query(
         "Maximum number of seals per page. It requires `shard`.",
         "limit",
         "100",
@@ -155,7 +166,7 @@ LogShard: TypeAlias = Annotated[
 ]
 LogAfter: TypeAlias = Annotated[
     str | None,
-    _query(
+    _describe_query(
         "Value of `reached` on the previous page. The default is the beginning of the log.",
         "after",
         "7",
@@ -165,7 +176,7 @@ LogAfter: TypeAlias = Annotated[
 
 EventUsers: TypeAlias = Annotated[
     str | None,
-    _query(
+    _describe_query(
         "Streams only events of these users. Separate several ids with commas, or repeat the parameter.",
         "user_id",
         "1,2",
@@ -174,7 +185,7 @@ EventUsers: TypeAlias = Annotated[
 ]
 EventTypes: TypeAlias = Annotated[
     str | None,
-    _query(
+    _describe_query(
         "Streams only events of these types. Separate several types with commas, or repeat the parameter.",
         "type",
         "saldo.transaction.posted",
@@ -182,7 +193,7 @@ EventTypes: TypeAlias = Annotated[
 ]
 EventsFrom: TypeAlias = Annotated[
     str | None,
-    _query(
+    _describe_query(
         "Start of the stream: `now` (the default) for new events only, `start` for all events, a time for events "
         "recorded at or after it, or the id of an event for the events after it.",
         "from",
@@ -191,7 +202,7 @@ EventsFrom: TypeAlias = Annotated[
 ]
 LastEventId: TypeAlias = Annotated[
     str | None,
-    _query(
+    _describe_query(
         "Alternative to the header `Last-Event-ID`, for clients that can't set headers. The header takes "
         "precedence over this parameter, and this parameter over `from`."
     ),

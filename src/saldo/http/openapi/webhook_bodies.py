@@ -9,7 +9,7 @@ from litestar.openapi.spec import Schema
 from litestar.openapi.spec.enums import OpenAPIType
 
 from saldo.events.event import RELAYED_EVENT_TYPES
-from saldo.http.openapi.bodies import USER_ID, DocumentedOperation, json_body
+from saldo.http.openapi.bodies import USER_ID, DocumentedOperation, describe_json_body
 from saldo.http.openapi.patterns import KEY, URL, UUID
 
 _FIELDS: Final = {
@@ -90,28 +90,28 @@ EXAMPLE: Final = {
 
 
 @dataclass
-class PostWebhook(DocumentedOperation):
+class PostWebhookOperation(DocumentedOperation):
     """`POST /v1/webhook`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.request_body = json_body(CREATE, EXAMPLE)
+        self.request_body = describe_json_body(CREATE, EXAMPLE)
 
 
 @dataclass
-class PatchWebhook(DocumentedOperation):
+class PatchWebhookOperation(DocumentedOperation):
     """`PATCH /v1/webhook/{webhook_id}`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.request_body = json_body(CHANGE, {"enabled": True})
+        self.request_body = describe_json_body(CHANGE, {"enabled": True})
 
 
 @dataclass
-class PostReplay(DocumentedOperation):
+class PostReplayOperation(DocumentedOperation):
     """`POST /v1/webhook/{webhook_id}/deliveries/replay`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         example = {"event_id": "ea3015b1-c25c-47e5-beb7-2679ac7c89a7"}
-        self.request_body = json_body(REPLAY, example, required=False)
+        self.request_body = describe_json_body(REPLAY, example, required=False)

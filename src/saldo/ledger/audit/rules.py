@@ -1,9 +1,9 @@
 """The rules of the audit: they check whether a shard's entries, in the order of `seq`, can come from the ledger.
 
-Every entry is compared with the entries that determine it: the preceding one in the shard, the user's preceding one,
-and for a late withdrawal the user's balance at every instant. A difference is a `LedgerFault`, which names the entry,
-and the found and the expected value. After a fault the audit continues with the found values, so that one altered entry
-is one fault.
+Every entry is compared with the preceding entry of the shard and with the preceding entry of the user. A late
+withdrawal is also checked against the user's balance at every instant. A difference is a `LedgerFault`, which names the
+entry, and the found and the expected value. After a fault the audit continues with the found values, so that one
+altered entry is reported as one fault.
 
 The module does no I/O: the reader of the log provides the required data (`unknown_users`, `late_withdrawals`) before it
 checks entries. For speed, entries are read as integers, with times as microseconds since 2000-01-01 UTC.
@@ -18,9 +18,9 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from saldo.ledger.audit.balance_timeline import InstantOutsideTimelineError, Timeline
+from saldo.ledger.audit.balance_timeline import BalanceTimeline, InstantOutsideTimelineError
 from saldo.ledger.instants import FUTURE_TOLERANCE_MAX, format_instant
-from saldo.ledger.model import Kind, Outcome, shard_of
+from saldo.ledger.model import Kind, Outcome, compute_shard
 from saldo.ledger.money import AMOUNT_MAX, BALANCE_MAX
 from saldo.ledger.seals import ENTRY_BYTES, ENTRY_COLUMNS, FIRST_PREVIOUS
 
@@ -28,14 +28,16 @@ BEFORE_ALL_TIME: Final = -(2**63)
 """PostgreSQL's -infinity, which is the timestamp and the horizon of an opening entry."""
 
 USERS_MAX: Final = 100_000
-"""Maximum number of users whose last entry is cached. Beyond it the cache is cleared, and refilled on demand."""
+"""Maximum number of users whose last entry is cached. Above this number the cache is cleared, and refilled on
+demand."""
 
 INSTANTS_MAX: Final = 2_000_000
-"""Maximum number of instants, of some 100 bytes each, in all cached timelines. Beyond it all timelines are dropped, and
-read again on demand."""
+"""Maximum number of instants, of some 100 bytes each, in all cached timelines. Above this number all timelines are
+dropped, and read again on demand."""
 
 LATE_CHECK_ENTRIES_MAX: Final = 1_000_000
-"""Maximum value of the setting `late_check_entries_max`. No withdrawal was posted whose check read more entries."""
+"""Maximum value of the setting `late_check_entries_max`. The check of a posted withdrawal therefore never had to read
+more entries."""
 
 _FUTURE_MAX: Final = FUTURE_TOLERANCE_MAX // timedelta(microseconds=1)
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -44,7 +46,7 @@ _COLUMNS: Final = len(ENTRY_COLUMNS).to_bytes(2, "big")
 
 
 class Rule(StrEnum):
-    """The rule that a fault breaks. The values are stable, because they are stored, and occur in metrics and logs."""
+    """A rule of the audit. The values are stable, because they are stored, and occur in metrics and logs."""
 
     SEQ = "seq"  # 1, 2, 3 … in each shard
     SHARD = "shard"  # the user's shard
@@ -75,7 +77,7 @@ class Rule(StrEnum):
 
 
 SCHEMA_RULES: Final = frozenset({Rule.DECIMALS, Rule.FUNCTION, Rule.INDEX, Rule.TRIGGER})
-"""Rules about the database itself. Their faults concern no shard and no entry, and have 0 for both."""
+"""Rules about the database itself. Their faults belong to no shard and no entry, so that `shard` and `seq` are 0."""
 
 
 class LedgerFault(NamedTuple):
@@ -85,7 +87,7 @@ class LedgerFault(NamedTuple):
         seq: the `seq` of the entry, or of the first entry that the seal covers; 0 if there is no entry.
         last_seq: the `seq` of the last entry that the seal covers; otherwise that of the entry.
         found, expected: descriptions, with amounts in minor units.
-        uuid, user_id, number: those of the entry; None if it does not exist or is not known.
+        uuid, user_id, number: those of the entry; None if the entry does not exist or is not known.
     """
 
     rule: Rule
@@ -135,10 +137,10 @@ class RawEntry(NamedTuple):
 
 
 class UserState(NamedTuple):
-    """The state of a user after an entry, which determines the next one.
+    """The state of a user after an entry, with which the user's next entry is compared.
 
     Attributes:
-        seq: the `seq` of that entry; 0 if there is none yet, and then `number` is -1.
+        seq: the `seq` of that entry; 0 if the user has no entry yet. In that case `number` is -1.
     """
 
     seq: int
@@ -150,7 +152,7 @@ class UserState(NamedTuple):
 NO_ENTRY: Final = UserState(0, -1, 0, BEFORE_ALL_TIME)
 
 
-class Counts(NamedTuple):
+class ShardCounts(NamedTuple):
     """The totals of a shard up to a position. The balance is the sum of all posted amounts, in minor units."""
 
     users: int = 0
@@ -175,15 +177,15 @@ class AuditPosition(NamedTuple):
     recorded_at: int = BEFORE_ALL_TIME
     sealed_seq: int = 0
     sealed_hash: bytes = FIRST_PREVIOUS
-    counts: Counts = Counts()
+    counts: ShardCounts = ShardCounts()
 
 
 class LateWithdrawals(NamedTuple):
-    """A user whose timeline is required, with its bounds.
+    """A user with late withdrawals, whose timeline must be read, and the bounds of the timeline.
 
     Attributes:
         number: the number of the first entry that the timeline must not include yet.
-        last_number: the number of the last entry whose instant the timeline must have.
+        last_number: the number of the entry up to which the timeline must have all instants.
         since: the earliest instant that the timeline must cover.
     """
 
@@ -197,8 +199,8 @@ class InvalidEntriesError(ValueError):
     """Raised when bytes are not entries: a column is missing or null."""
 
 
-def raw_entries(data: bytes) -> list[RawEntry]:
-    """Parse concatenated entries in the format of `saldo.ledger.seals.entry_bytes`.
+def parse_raw_entries(data: bytes) -> list[RawEntry]:
+    """Parse concatenated entries in the format of `saldo.ledger.seals.encode_entry`.
 
     Raises:
         InvalidEntriesError: the bytes are not entries.
@@ -211,7 +213,7 @@ def raw_entries(data: bytes) -> list[RawEntry]:
     return [*map(RawEntry._make, _ENTRY.iter_unpack(data))]
 
 
-def written_instant(microseconds: int) -> str:
+def format_microseconds(microseconds: int) -> str:
     """Format a time for people, as RFC 3339 if that is possible."""
     try:
         return format_instant(_EPOCH + timedelta(microseconds=microseconds))
@@ -225,32 +227,34 @@ class ShardAudit:
     def __init__(
         self,
         position: AuditPosition,
-        counted: tuple[int, Counts] = (0, Counts()),
+        counted_position: tuple[int, ShardCounts] = (0, ShardCounts()),
         lateness_bound: int | None = None,
     ) -> None:
         """
         Args:
             position: the position from which the audit continues.
-            counted: the totals from saldo.totals, and the `seq` up to which they were counted.
-            lateness_bound: maximum lateness of entries on which readers rely, in microseconds; None means no bound.
+            counted_position: the totals from saldo.totals, and the `seq` up to which they were counted.
+            lateness_bound: maximum lateness of entries, in microseconds, on which reads of a balance at a date rely;
+                None means no bound.
         """
         self._lateness_bound = lateness_bound
         self._shard = position.shard
         self.seq = position.seq
         self.recorded_at = position.recorded_at
         self._users_opened, self._posted, self._refused, self._balance = position.counts
-        self._counted_seq, self._counted = counted
+        self._counted_seq, self._expected_counts = counted_position
         self._users: dict[int, UserState] = {}
-        self._timelines: dict[int, Timeline] = {}
+        self._timelines: dict[int, BalanceTimeline] = {}
         self._too_far: dict[int, int] = {}
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> ShardCounts:
         """The totals up to `seq`."""
-        return Counts(self._users_opened, self._posted, self._refused, self._balance)
+        return ShardCounts(self._users_opened, self._posted, self._refused, self._balance)
 
-    def unknown_users(self, entries: Sequence[RawEntry]) -> dict[int, int]:
-        """Return the users for whom `learn` must be called before these entries, with their first number in them."""
+    def find_unknown_users(self, entries: Sequence[RawEntry]) -> dict[int, int]:
+        """Return the users for whom `set_user_state` must be called before these entries are checked. The value is the
+        number of the user's first entry among them."""
         if len(self._users) > USERS_MAX:
             self._users.clear()
         first: dict[int, int] = {}
@@ -259,12 +263,12 @@ class ShardAudit:
                 first.setdefault(entry.user_id, entry.number)
         return {user_id: number for user_id, number in first.items() if number > 0}
 
-    def learn(self, user_id: int, last: UserState) -> None:
+    def set_user_state(self, user_id: int, last: UserState) -> None:
         """Set the state of a user before the first of the next entries; `NO_ENTRY` if there is no earlier entry."""
         self._users[user_id] = last
 
-    def late_withdrawals(self, entries: Sequence[RawEntry]) -> list[LateWithdrawals]:
-        """Return the users for whom `follow` must be called with a timeline before these entries are checked."""
+    def find_late_withdrawals(self, entries: Sequence[RawEntry]) -> list[LateWithdrawals]:
+        """Return the users for whom `set_timeline` must be called with a timeline before these entries are checked."""
         needed: dict[int, int] = {}
         first: dict[int, int] = {}
         last: dict[int, int] = {}
@@ -277,8 +281,8 @@ class ShardAudit:
         for user_id in [each for each in self._timelines if each in last]:
             timeline = self._timelines[user_id]
             if (
-                timeline.through < last[user_id]
-                or needed.get(user_id, timeline.since) < timeline.since
+                timeline.last_number < last[user_id]
+                or needed.get(user_id, timeline.first_instant) < timeline.first_instant
             ):
                 del self._timelines[user_id]
         if sum(map(len, self._timelines.values())) > INSTANTS_MAX:
@@ -289,38 +293,40 @@ class ShardAudit:
             if user_id not in self._timelines
         ]
 
-    def follow(self, user_id: int, timeline: Timeline) -> None:
-        """Set a user's timeline: the balance at every instant, before the first of the next entries."""
+    def set_timeline(self, user_id: int, timeline: BalanceTimeline) -> None:
+        """Set a user's timeline, as it is before the first of the next entries."""
         self._timelines[user_id] = timeline
 
     def skip_late_checks(self, user_id: int, since: int) -> None:
-        """Record that a timeline can't be read, because it would have more than `LATE_CHECK_ENTRIES_MAX` entries."""
+        """Record that a user's timeline can't be read, because it would have more than `LATE_CHECK_ENTRIES_MAX`
+        entries. The user's withdrawal at `since` is then a fault."""
         self._too_far[user_id] = since
 
-    def check(self, entries: Iterable[RawEntry]) -> Iterator[LedgerFault]:
-        """Check entries against the rules, and remember their state.
+    def check_entries(self, entries: Iterable[RawEntry]) -> Iterator[LedgerFault]:
+        """Check entries against the rules. The next call continues after these entries.
 
         Yields:
-            For each entry that breaks rules, a fault with the first of them, in the order of `Rule`.
+            At most one fault for each entry that breaks rules, and a separate fault for each gap in `seq` and for wrong
+            totals.
         """
         for entry in entries:
             if entry.seq != self.seq + 1:
-                yield self._gap(entry.seq)
+                yield self._build_gap_fault(entry.seq)
             before = self._users.get(entry.user_id, NO_ENTRY)
             below_zero = self._check_timeline(entry)
             broken = self._find_broken_rule(entry, before) or below_zero
             if broken is not None:
-                yield entry_fault(entry, self._shard, *broken)
+                yield build_entry_fault(entry, self._shard, *broken)
             self.seq = entry.seq
             self.recorded_at = entry.recorded_at
             self._users[entry.user_id] = UserState(
                 entry.seq, entry.number, entry.balance, entry.horizon
             )
-            self._count(entry)
-            if entry.seq == self._counted_seq and self._counted != self.counts:
+            self._count_entry(entry)
+            if entry.seq == self._counted_seq and self._expected_counts != self.counts:
                 yield self._build_totals_fault()
 
-    def _gap(self, seq: int) -> LedgerFault:
+    def _build_gap_fault(self, seq: int) -> LedgerFault:
         expected = self.seq + 1
         if seq <= self.seq:
             return LedgerFault(
@@ -333,8 +339,9 @@ class ShardAudit:
     def _find_broken_rule(
         self, entry: RawEntry, before: UserState
     ) -> tuple[Rule, object, object] | None:
-        """Return the first rule that the entry breaks, by itself or after earlier entries, with found and expected."""
-        if entry.shard != self._shard or shard_of(entry.user_id) != self._shard:
+        """Return the first rule that the entry breaks, the found value and the expected value; None if it breaks no
+        rule."""
+        if entry.shard != self._shard or compute_shard(entry.user_id) != self._shard:
             return Rule.SHARD, f"{entry.shard} for user {entry.user_id}", self._shard
         if entry.number != before.number + 1:
             return Rule.NUMBER, entry.number, before.number + 1
@@ -346,9 +353,9 @@ class ShardAudit:
             )
         posted = entry.outcome == 0
         if entry.kind == 0 or entry.number == 0:
-            if (broken := _broken_opening(entry)) is not None:
+            if (broken := _find_broken_opening_rule(entry)) is not None:
                 return broken
-        elif (broken := _broken_request(entry)) is not None:
+        elif (broken := _find_broken_request_rule(entry)) is not None:
             return broken
         balance = before.balance + entry.amount if posted else before.balance
         if entry.balance != balance:
@@ -359,9 +366,9 @@ class ShardAudit:
         if posted and entry.timestamp > horizon:
             horizon = entry.timestamp
         if entry.horizon != horizon:
-            return Rule.HORIZON, written_instant(entry.horizon), written_instant(horizon)
+            return Rule.HORIZON, format_microseconds(entry.horizon), format_microseconds(horizon)
         if ((posted and entry.timestamp < horizon) or entry.recorded_at < self.recorded_at) and (
-            broken := self._broken_times(entry, late=posted)
+            broken := self._find_broken_time_rule(entry, late=posted)
         ) is not None:
             return broken
         # Only entries in order are checked, since a late one may be refused because of a moment in the past.
@@ -369,7 +376,9 @@ class ShardAudit:
             return Rule.REFUSAL, f"refused {-entry.amount} of {balance}", "it to be posted"
         return None
 
-    def _broken_times(self, entry: RawEntry, *, late: bool) -> tuple[Rule, object, object] | None:
+    def _find_broken_time_rule(
+        self, entry: RawEntry, *, late: bool
+    ) -> tuple[Rule, object, object] | None:
         lateness, bound = entry.horizon - entry.timestamp, self._lateness_bound
         if late and bound is not None and lateness > bound:
             return (
@@ -380,8 +389,8 @@ class ShardAudit:
         if entry.recorded_at < self.recorded_at:
             return (
                 Rule.RECORDED_AT,
-                written_instant(entry.recorded_at),
-                f"not before {written_instant(self.recorded_at)}",
+                format_microseconds(entry.recorded_at),
+                f"not before {format_microseconds(self.recorded_at)}",
             )
         return None
 
@@ -392,25 +401,25 @@ class ShardAudit:
             del self._too_far[entry.user_id]
             return (
                 Rule.INSTANT,
-                f"a withdrawal at {written_instant(entry.timestamp)}, posted",
+                f"a withdrawal at {format_microseconds(entry.timestamp)}, posted",
                 f"no more than {LATE_CHECK_ENTRIES_MAX} entries between that and it",
             )
         timeline = self._timelines.get(entry.user_id)
         if timeline is None:
             return None
-        lowest = timeline.lowest
+        lowest = timeline.lowest_balance
         try:
-            timeline.add(entry.timestamp, entry.amount)
+            timeline.add_amount(entry.timestamp, entry.amount)
         except InstantOutsideTimelineError:
             # The log was altered between two reads of it, so the timeline is useless. It is read again.
             del self._timelines[entry.user_id]
             return None
-        if timeline.lowest >= min(lowest, 0):
+        if timeline.lowest_balance >= min(lowest, 0):
             return None
-        moment = written_instant(timeline.lowest_at())
-        return Rule.INSTANT, f"a balance of {timeline.lowest} at {moment}", "none below 0"
+        moment = format_microseconds(timeline.find_lowest_balance_instant())
+        return Rule.INSTANT, f"a balance of {timeline.lowest_balance} at {moment}", "none below 0"
 
-    def _count(self, entry: RawEntry) -> None:
+    def _count_entry(self, entry: RawEntry) -> None:
         if entry.outcome != 0:
             self._refused += 1
             return
@@ -427,11 +436,11 @@ class ShardAudit:
             self.seq,
             self.seq,
             _describe_counts(self.counts),
-            f"{_describe_counts(self._counted)}, as in saldo.totals",
+            f"{_describe_counts(self._expected_counts)}, as in saldo.totals",
         )
 
 
-def entry_fault(
+def build_entry_fault(
     entry: RawEntry, shard: int, rule: Rule, found: object, expected: object
 ) -> LedgerFault:
     """Return a fault of this entry."""
@@ -448,7 +457,7 @@ def entry_fault(
     )
 
 
-def _broken_opening(entry: RawEntry) -> tuple[Rule, object, object] | None:
+def _find_broken_opening_rule(entry: RawEntry) -> tuple[Rule, object, object] | None:
     if entry.kind != Kind.OPENING:
         return Rule.KIND, entry.kind, "an opening entry (0) as number 0"
     if entry.number != 0:
@@ -458,11 +467,11 @@ def _broken_opening(entry: RawEntry) -> tuple[Rule, object, object] | None:
     if entry.outcome != Outcome.POSTED:
         return Rule.OUTCOME, entry.outcome, int(Outcome.POSTED)
     if entry.timestamp != BEFORE_ALL_TIME:
-        return Rule.TIMESTAMP, written_instant(entry.timestamp), "-infinity"
+        return Rule.TIMESTAMP, format_microseconds(entry.timestamp), "-infinity"
     return None
 
 
-def _broken_request(entry: RawEntry) -> tuple[Rule, object, object] | None:
+def _find_broken_request_rule(entry: RawEntry) -> tuple[Rule, object, object] | None:
     if entry.kind == Kind.DEPOSIT:
         lowest, highest, refusal = 1, AMOUNT_MAX, Outcome.BALANCE_ABOVE_MAXIMUM
     elif entry.kind == Kind.WITHDRAWAL:
@@ -476,13 +485,13 @@ def _broken_request(entry: RawEntry) -> tuple[Rule, object, object] | None:
     if not BEFORE_ALL_TIME < entry.timestamp <= entry.recorded_at + _FUTURE_MAX:
         return (
             Rule.TIMESTAMP,
-            written_instant(entry.timestamp),
-            f"at most a day after {written_instant(entry.recorded_at)}",
+            format_microseconds(entry.timestamp),
+            f"at most a day after {format_microseconds(entry.recorded_at)}",
         )
     return None
 
 
-def _describe_counts(counts: Counts) -> str:
+def _describe_counts(counts: ShardCounts) -> str:
     return (
         f"{counts.users} users, {counts.posted} posted, {counts.refused} refused, "
         f"{counts.balance} in all"

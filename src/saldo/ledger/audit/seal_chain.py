@@ -9,9 +9,9 @@ from saldo.ledger.audit.rules import LedgerFault, Rule
 from saldo.ledger.seals import (
     ENTRY_BYTES,
     SEAL_ENTRIES_MAX,
-    leaf_hash,
-    merkle_root,
-    seal_hash,
+    compute_merkle_root,
+    hash_leaf,
+    hash_seal,
 )
 
 
@@ -39,22 +39,23 @@ class SealChain:
         self.sealed_hash = sealed_hash
         self._leaves: dict[int, bytes] = {}
 
-    def add(self, seqs: Iterable[int], data: bytes) -> None:
+    def add_entries(self, seqs: Iterable[int], data: bytes) -> None:
         """Add entries that the next seals cover: their positions, and their concatenated bytes."""
         for place, seq in enumerate(seqs):
             begin = place * ENTRY_BYTES
-            self._leaves[seq] = leaf_hash(data[begin : begin + ENTRY_BYTES])
+            self._leaves[seq] = hash_leaf(data[begin : begin + ENTRY_BYTES])
 
-    def check(self, seal: SealRow) -> LedgerFault | None:
-        """Check the next seal, all of whose entries have been added, and continue from it."""
-        fault = self._fault(seal)
-        # The greater of the two, so that the position never moves back, whatever the seal says.
+    def check_seal(self, seal: SealRow) -> LedgerFault | None:
+        """Check the next seal, whose entries must have been added before. The following call continues after this
+        seal."""
+        fault = self._find_fault(seal)
+        # The greater of the two is taken, because in an altered seal `last_seq` may be less than `first_seq`.
         self.sealed_seq = max(seal.first_seq, seal.last_seq)
         self.sealed_hash = seal.hash
         self._leaves = {seq: leaf for seq, leaf in self._leaves.items() if seq > self.sealed_seq}
         return fault
 
-    def _fault(self, seal: SealRow) -> LedgerFault | None:
+    def _find_fault(self, seal: SealRow) -> LedgerFault | None:
         first, last, expected_first = seal.first_seq, seal.last_seq, self.sealed_seq + 1
         if first != expected_first or not 0 <= last - first < SEAL_ENTRIES_MAX:
             return LedgerFault(
@@ -65,7 +66,7 @@ class SealChain:
                 f"a seal of {first} to {last} next",
                 f"one from {expected_first} on, of {SEAL_ENTRIES_MAX} entries at most",
             )
-        expected = seal_hash(self.sealed_hash, self._shard, first, last, seal.root)
+        expected = hash_seal(self.sealed_hash, self._shard, first, last, seal.root)
         if seal.hash != expected:
             found = f"a seal with the hash {seal.hash.hex()}"
             return LedgerFault(Rule.SEAL, self._shard, first, last, found, expected.hex())
@@ -76,7 +77,7 @@ class SealChain:
             return LedgerFault(
                 Rule.ROOT, self._shard, first, last, found, f"{len(leaves)} under a seal"
             )
-        root = merkle_root(there)
+        root = compute_merkle_root(there)
         if root != seal.root:
             found = f"entries with the root {root.hex()}"
             return LedgerFault(

@@ -14,11 +14,12 @@ from aiormq.abc import DeliveredMessage
 
 from saldo.events.event import CONTENT_TYPE, Event
 from saldo.relay.sink import CLOSE_SECONDS_MAX, SinkError, create_tls_context
-from saldo.store.sinks import Lease
+from saldo.store.sinks import SinkLease
 
 CONNECT_SECONDS_MAX = 10.0
 CLOSE_SECONDS_BLOCKED_MAX = 0.2
-"""Maximum time for closing a blocked connection. The broker reads nothing from it, so a close would not be answered."""
+"""Maximum time for closing a blocked connection. The broker reads nothing from such a connection, so it would not
+confirm the close."""
 BLOCKED = "RabbitMQ accepts no messages: it is low on memory or disk (see rabbitmqctl list_alarms)"
 NAME = "rabbitmq-exchange"
 
@@ -43,7 +44,8 @@ class ExchangeOptions:
 
 
 class ExchangeSink:
-    """The sink of an exchange. All messages of a batch are sent at once on one channel, so that their order is kept."""
+    """The sink of an exchange. All messages of a batch are sent on one channel without waiting for confirmations in
+    between, and keep their order."""
 
     def __init__(self, options: ExchangeOptions) -> None:
         self._options = options
@@ -54,12 +56,13 @@ class ExchangeSink:
     def name(self) -> str:
         return NAME
 
-    async def open(self, lease: Lease) -> None:
+    async def open(self, lease: SinkLease) -> None:
         """See `Sink.open`."""
         options, ca_file = self._options, self._options.ca_file
         try:
             async with asyncio.timeout(CONNECT_SECONDS_MAX):
-                # Not `connect_robust`: after a reconnect, unconfirmed events must be read from the cursor again.
+                # `connect_robust` is not used, because after a reconnect unconfirmed events must be read from the
+                # cursor again.
                 self._connection = await aio_pika.connect(
                     options.url,
                     ssl_context=None if ca_file is None else create_tls_context(ca_file),
@@ -100,7 +103,8 @@ class ExchangeSink:
         return sum(isinstance(each, DeliveredMessage) for each in confirmations)
 
     async def blocked_reason(self) -> str | None:
-        """See `Sink.blocked_reason`. The broker reports it to publishing connections with `connection.blocked`."""
+        """See `Sink.blocked_reason`. A broker that blocks sends `connection.blocked` to the connections that
+        publish."""
         transport = None if self._connection is None else self._connection.transport
         if transport is None:
             return None

@@ -1,10 +1,10 @@
-"""A stream of RabbitMQ as a sink: all events, in batches, each of them exactly once.
+"""A stream of RabbitMQ as a sink. All events are published in batches, and each event is in the stream exactly once.
 
-The broker deduplicates: it knows the last publishing id of each publisher. A publisher's name contains the shard and
-the epoch of the log, and the publishing id is the `seq` in the shard. After a restore or a rewind the epoch is
-different, so that repeated positions count as new.
+The broker removes duplicates, because it stores the last publishing id of each publisher. A publisher's name contains
+the shard and the epoch of the log, and the publishing id is the `seq` in the shard. After a restore or a rewind the
+epoch is different, so that events at repeated positions count as new.
 
-Of the library only the protocol client is used. Its producer has only one publisher for a stream.
+Only the protocol client of the library is used, because the library's producer has only one publisher per stream.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rstream.client import Client
 
 from saldo.events.event import CONTENT_TYPE, Event
 from saldo.relay.sink import CLOSE_SECONDS_MAX, SinkError, create_tls_context
-from saldo.store.sinks import Lease
+from saldo.store.sinks import SinkLease
 
 CONNECT_SECONDS_MAX = 10.0
 HEARTBEAT_SECONDS = 20
@@ -34,7 +34,8 @@ FRAME_EVENTS_BYTES_MAX = 512 * 1024
 NAME = "rabbitmq-stream"
 
 _PROPERTIES = bytes(AMQPMessage(properties=Properties(content_type=CONTENT_TYPE)))
-"""First section of every message, encoded once, because encoding it takes twice as long as everything else."""
+"""First section of every message. It is encoded only once, because encoding it takes twice as long as encoding the rest
+of a message."""
 
 _FAULTS = (ServerError, exceptions.ClientError, OSError, TimeoutError, RuntimeError, AssertionError)
 
@@ -46,7 +47,7 @@ class StreamOptions:
     Attributes:
         url: rabbitmq-stream:// or rabbitmq-stream+tls://, with user, password and virtual host.
         declare: whether the sink creates the stream. Otherwise the stream must exist.
-        bytes_max: size of a created stream, beyond which the broker deletes the oldest events.
+        bytes_max: maximum size of a stream that the sink creates. Above it, the broker deletes the oldest events.
         ca_file: the certificate authorities that are trusted; None means those that the system trusts.
     """
 
@@ -72,7 +73,7 @@ class StreamSink:
     def name(self) -> str:
         return NAME
 
-    async def open(self, lease: Lease) -> None:
+    async def open(self, lease: SinkLease) -> None:
         """See `Sink.open`."""
         self._log_epoch = lease.log_epoch
         self._publishers.clear()
@@ -101,7 +102,8 @@ class StreamSink:
         return 0
 
     async def blocked_reason(self) -> str | None:
-        """See `Sink.blocked_reason`. The stream protocol does not report it, so a blocked batch only times out."""
+        """Return None, because the stream protocol does not report whether the broker blocks. A blocked batch times
+        out."""
         return None
 
     async def close(self) -> None:

@@ -1,7 +1,7 @@
-"""The check of the addresses that a webhook may reach: public ones, in whatever notation.
+"""The check of the addresses that a webhook may reach: only public addresses, in any notation.
 
 The check is made on the address of each connection when it is opened (`saldo.relay.webhooks.http_sender`), so that a
-name that resolves to another address the second time (DNS rebinding) does not bypass it.
+name that resolves to another address the second time (DNS rebinding) does not bypass the check.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _SPECIAL_4: Final = tuple(
         ),
     )
 )
-"""Networks that the standard library counts or once counted as global, but that contain no endpoint of the internet."""
+"""Networks that contain no endpoint of the internet, although Python's standard library treats them as global, or did
+so in older versions."""
 
 _SPECIAL_6: Final = tuple(
     map(IPv6Network, ("2001:4:112::/48", "2620:4f:8000::/48"))  # RFC 7534 and 7535
@@ -46,7 +47,8 @@ _ISATAP: Final = 0x5EFE
 def is_public(text: str) -> bool:
     """Return whether a text is an address of the public internet.
 
-    An IPv6 address that contains an IPv4 address must be public in both forms, because a gateway may deliver there.
+    If an IPv6 address contains an IPv4 address, the IPv4 address must be public, too, because a gateway may deliver to
+    it.
     """
     try:
         address = ip_address(text.partition("%")[0])

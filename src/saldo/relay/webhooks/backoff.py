@@ -6,17 +6,17 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 DOUBLINGS_MAX = 60
-"""Maximum number of doublings. It exceeds what any setting allows, and keeps the power of two within a float."""
+"""Maximum number of doublings. No setting needs more, and the power of two still fits in a float."""
 
 
-def delay_after(
+def compute_retry_delay(
     attempts: int,
     seconds_min: float,
     seconds_max: float,
     retry_after: timedelta | None,
     chance: float,
 ) -> timedelta:
-    """Return the delay after so many failed attempts: exponential backoff up to a limit, with jitter.
+    """Return the delay after a number of failed attempts: exponential backoff up to a maximum, with jitter.
 
     Args:
         attempts: number of failed attempts, at least 1.

@@ -1,7 +1,9 @@
-"""The circuit breaker of one endpoint: it limits concurrent attempts, and reduces them while the endpoint seems down.
+"""The circuit breaker of one endpoint: the breaker limits concurrent attempts, and reduces their number while the
+endpoint seems down.
 
-An endpoint seems down if the events of several users have failed since the last success. Then attempts are made one at
-a time, with pauses between them. Events of a single user may fail for a reason of their own.
+An endpoint seems down if the events of several users have failed since the last success. Attempts are then made one at
+a time, with pauses between them. Failures of a single user's events are not enough, because their cause may be in these
+events.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 FAILING_USERS_MIN = 5
-"""Minimum number of users whose events have failed since the last success, for the endpoint to seem down."""
+"""Number of users whose events must have failed since the last success before the endpoint seems down."""
 
 PROBE_INTERVAL_SECONDS_MAX = 30.0
 """Maximum pause between attempts at an endpoint that seems down, so that its recovery is detected soon."""
@@ -28,12 +30,12 @@ class CircuitBreaker:
         self._free = asyncio.Semaphore(concurrency)
         self._alone = asyncio.Lock()
         self._stopped = False
-        self._stirred = asyncio.Event()
+        self._wake_event = asyncio.Event()
         self._failing_users: set[int] = set()
         self._open_until = 0.0
 
     @property
-    def is_stopped(self) -> bool:
+    def is_shut_down(self) -> bool:
         """True if no further attempt is made."""
         return self._stopped
 
@@ -45,21 +47,21 @@ class CircuitBreaker:
     def stop(self) -> None:
         """Allow no further attempt. Attempts in flight continue."""
         self._stopped = True
-        self._stirred.set()
+        self._wake_event.set()
 
     @contextlib.asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    async def acquire_turn(self) -> AsyncIterator[None]:
         """Wait until an attempt may be made.
 
         Raises:
-            CircuitBreakerStoppedError: no attempt is made any more.
+            CircuitBreakerStoppedError: the webhook was stopped or disabled.
         """
         async with self._free, contextlib.AsyncExitStack() as stack:
             if self.is_open:
                 await stack.enter_async_context(self._alone)
-            while not self.is_stopped and (left := self._open_until - _now()) > 0:
+            while not self.is_shut_down and (left := self._open_until - _now()) > 0:
                 await self.pause(left)
-            if self.is_stopped:
+            if self.is_shut_down:
                 raise CircuitBreakerStoppedError
             yield
 
@@ -69,28 +71,30 @@ class CircuitBreaker:
         self._failing_users.clear()
         if was_open:
             self._open_until = 0.0
-            self._stirred.set()
+            self._wake_event.set()
             if not self._stopped:
-                self._stirred.clear()
+                self._wake_event.clear()
         return was_open
 
-    def record_failure(self, user_id: int, retry_seconds: float, asked_seconds: float) -> None:
+    def record_failure(
+        self, user_id: int, retry_seconds: float, retry_after_seconds: float
+    ) -> None:
         """Record a failed attempt.
 
         Args:
             retry_seconds: the delay until the event is retried.
-            asked_seconds: the delay that the endpoint asked for, for all events.
+            asked_seconds: the delay that the endpoint requested, which applies to all events; 0 if it requested none.
         """
         if len(self._failing_users) < FAILING_USERS_MIN:
             self._failing_users.add(user_id)
-        rest = min(retry_seconds, PROBE_INTERVAL_SECONDS_MAX) if self.is_open else 0.0
-        self._open_until = max(self._open_until, _now() + max(rest, asked_seconds))
+        probe_pause = min(retry_seconds, PROBE_INTERVAL_SECONDS_MAX) if self.is_open else 0.0
+        self._open_until = max(self._open_until, _now() + max(probe_pause, retry_after_seconds))
 
     async def pause(self, seconds: float) -> None:
         """Wait for this many seconds, until the breaker is stopped, or until the endpoint has recovered."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._stirred.wait()
+                await self._wake_event.wait()
 
 
 def _now() -> float:

@@ -53,10 +53,10 @@ class DestinationPolicy:
             ports=settings.webhook_port_numbers,
         )
 
-    def fault_of_url(self, url: URL) -> str | None:
+    def find_url_fault(self, url: URL) -> str | None:
         """Return what is wrong with a URL, as a sentence without its subject; None if the URL is allowed.
 
-        The host is checked when it is connected to, with `fault_of_address`.
+        The host is checked by `fault_of_address` when a connection is opened.
         """
         if url.scheme != "https" and not self.allow_http:
             return "must begin with https:// (SALDO_WEBHOOK_ALLOW_HTTP allows http://)"
@@ -64,7 +64,7 @@ class DestinationPolicy:
             return f"must have one of the ports {', '.join(map(str, sorted(self.ports)))} (SALDO_WEBHOOK_PORTS)"
         return None
 
-    def fault_of_address(self, address: str) -> str | None:
+    def find_address_fault(self, address: str) -> str | None:
         """Return what is wrong with an address, as a sentence without its subject; None if it is allowed."""
         if is_within(address, self.denied):
             return "is in a network that SALDO_WEBHOOK_DENY names"

@@ -1,8 +1,8 @@
 """One attempt to deliver an event to an endpoint by HTTP, signed after the Standard Webhooks specification.
 
 Endpoints are not trusted: they may hang, redirect, send an endless response, or have a name that leads into the
-operator's own network. Of a response only the status and one header are used. A bounded part of the body is read and
-discarded, so that the connection can be used again.
+operator's own network. Only the status and one header of a response are used. A limited part of the body is read and
+discarded, so that the connection can be reused.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from saldo.relay.webhooks.destinations import DestinationPolicy
 from saldo.relay.webhooks.resolver import ThreadPerNameResolver
 
 ANSWER_BYTES_MAX = 4096
-"""Maximum size of a response body that is read, and discarded."""
+"""Maximum number of bytes of a response body that are read and discarded."""
 
 CONNECTION_IDLE_SECONDS_MAX = 4.0
 """Maximum time for which an idle connection is kept for the next event. Many servers close idle connections after 5 s,
-and an event sent at that moment would count as failed."""
+and an event that is sent at that moment would count as failed."""
 
 FAILURE_LENGTH_MAX = 300
 """Maximum length, in characters, of a failure's stored description."""
 
 SECRET_LENGTH_MIN = 6
-"""Minimum length, in characters, of a part of a URL that may be a token. Shorter ones, such as `v1`, occur in many
-messages."""
+"""Minimum length, in characters, of a part of a URL that is treated as a possible token. Shorter parts, such as `v1`,
+occur in many messages."""
 
 GONE = 410
 
@@ -56,7 +56,7 @@ class Attempt(NamedTuple):
 
     Attributes:
         failure: a description in one line; None if the event was delivered.
-        gone: whether the endpoint wants no more events (410).
+        gone: whether the endpoint has responded with 410, which means that it wants no more events.
         retry_after: the delay that the endpoint asked for.
     """
 
@@ -90,7 +90,7 @@ class HttpSender:
         connector = aiohttp.TCPConnector(
             limit=0,  # the number of connections is limited for each endpoint
             keepalive_timeout=CONNECTION_IDLE_SECONDS_MAX,
-            socket_factory=self._socket,
+            socket_factory=self._create_socket,
             resolver=self._resolver or ThreadPerNameResolver(),
         )
         self._session = aiohttp.ClientSession(
@@ -120,15 +120,15 @@ class HttpSender:
         whole batch would be delivered again, endlessly.
         """
         try:
-            fault = self._destinations.fault_of_url(URL(url))
+            fault = self._destinations.find_url_fault(URL(url))
             if fault is not None:
                 return Attempt(f"the URL {fault}")
             return await self._post(url, secrets, event)
         except TimeoutError:
             return Attempt(f"no response within {self._timeout_seconds:g} s")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            # ValueError: the URL was accepted when it was set, but can't be connected to.
-            return Attempt(failure_of(error, url))
+            # ValueError: the URL was accepted when it was set, but no connection to it is possible.
+            return Attempt(describe_failure(error, url))
         except Exception as error:
             # Only the frames are logged, since the message may contain the URL.
             frames = "".join(traceback.format_tb(error.__traceback__))
@@ -150,26 +150,26 @@ class HttpSender:
         async with self._session.post(
             url, data=event.body, headers=headers, allow_redirects=False
         ) as response:
-            attempt = _judge(response)
+            attempt = _attempt_of_response(response)
             # The status decides, even if reading the rest of the response fails.
             with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
-                await _read_rest(response)
+                await _discard_body(response)
             return attempt
 
-    def _socket(self, address_info: Any) -> socket.socket:
-        """Create the socket for a connection to this address, whatever the name resolved to before.
+    def _create_socket(self, address_info: Any) -> socket.socket:
+        """Create the socket for a connection, after the actual address of this connection has been checked.
 
         Raises:
             ForbiddenAddressError: the policy denies the address.
         """
         family, kind, protocol, _, address = address_info
-        fault = self._destinations.fault_of_address(str(address[0]))
+        fault = self._destinations.find_address_fault(str(address[0]))
         if fault is not None:
             raise ForbiddenAddressError(errno.EACCES, f"{address[0]} {fault}")
         return socket.socket(family, kind, protocol)
 
 
-def _judge(response: aiohttp.ClientResponse) -> Attempt:
+def _attempt_of_response(response: aiohttp.ClientResponse) -> Attempt:
     status = response.status
     if 200 <= status < 300:
         return Attempt(None)
@@ -180,7 +180,7 @@ def _judge(response: aiohttp.ClientResponse) -> Attempt:
     return Attempt(failure, status == GONE, retry_after)
 
 
-async def _read_rest(response: aiohttp.ClientResponse) -> None:
+async def _discard_body(response: aiohttp.ClientResponse) -> None:
     left = ANSWER_BYTES_MAX
     while left > 0:
         read = await response.content.read(left)
@@ -190,7 +190,7 @@ async def _read_rest(response: aiohttp.ClientResponse) -> None:
     response.close()
 
 
-def failure_of(error: Exception, url: str) -> str:
+def describe_failure(error: Exception, url: str) -> str:
     """Describe a failure in one line, without the path and the query of the URL, since these may be a token."""
     match error:
         case aiohttp.ClientConnectorError() if error.os_error.strerror:

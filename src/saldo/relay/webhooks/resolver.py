@@ -1,9 +1,9 @@
 """The resolver of endpoints' host names, with a thread for each lookup.
 
 A name server may be as slow as an endpoint. The event loop's own lookups share a few threads with everything else in
-the process, so that a few names that hang would stop lookups for RabbitMQ and the database, too. Here each lookup has
-its own thread, for which the process does not wait at its end. There are at most as many threads as endpoints, because
-the HTTP client makes one lookup per name at a time.
+the process, so that a few lookups that hang would stop the lookups for RabbitMQ and the database, too. Here each lookup
+has its own thread, and the process does not wait for these threads when it ends. There are at most as many threads as
+endpoints, because the HTTP client makes one lookup per name at a time.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class ThreadPerNameResolver(AbstractResolver):
         return [
             ResolveResult(
                 hostname=host,
-                # A link-local address keeps its scope. The policy usually denies it; if not, the scope is needed.
+                # A link-local address keeps its scope. The policy usually denies such an address. If it allows the
+                # address, the scope is needed.
                 host=socket.getnameinfo(address, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0],
                 port=port,
                 family=found_family,

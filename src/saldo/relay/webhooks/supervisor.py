@@ -16,13 +16,14 @@ from saldo.store.sinks import Sinks
 from saldo.store.webhooks import ActiveWebhook, Webhooks
 
 FOLLOW_SECONDS = 1.0
-"""Polling interval of the subscriptions, after which a new, changed or deleted one is noticed."""
+"""Interval at which the subscriptions are polled for new, changed and deleted ones."""
 
 _log = logging.getLogger("saldo.relay")
 
 
 class WebhookSinks(Sinks):
-    """Sinks of webhooks, created with their subscription and never by a relay, which may start after the deletion."""
+    """Stored sinks of webhooks. A relay must not create them, because it may start after the webhook was deleted. They
+    are created together with the webhook."""
 
     async def create(self, name: str) -> None:
         """Do nothing."""
@@ -36,7 +37,7 @@ class _Running(NamedTuple):
 
 
 class WebhookSupervisor:
-    """The relays of all webhooks, started, updated and ended as the subscriptions change."""
+    """Runs the relays of all webhooks. They are started, updated and ended as the subscriptions change."""
 
     def __init__(
         self,
@@ -49,7 +50,7 @@ class WebhookSupervisor:
     ) -> None:
         """
         Args:
-            poll_seconds: polling interval of the log for new entries, which serves all webhooks.
+            poll_seconds: interval at which the log is polled for new entries, once for all webhooks.
         """
         self._webhooks = webhooks
         self._log = log
@@ -66,9 +67,13 @@ class WebhookSupervisor:
 
     async def run(self) -> None:
         """Run until cancelled. The caller must call `stop` afterwards."""
-        tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._look())]
+        tasks = [
+            asyncio.create_task(self._follow_webhooks()),
+            asyncio.create_task(self._poll_log()),
+        ]
         try:
-            # Not a task group, which cancels its tasks only once; that is not always enough (`saldo.lifecycle.tasks`).
+            # A task group is not used, because it cancels its tasks only once, which is not always enough
+            # (`saldo.lifecycle.tasks`).
             await asyncio.gather(*tasks)
         except Exception:
             _log.exception("the webhook supervisor failed")
@@ -80,10 +85,10 @@ class WebhookSupervisor:
     async def stop(self, seconds_max: float) -> None:
         """End all relays. Attempts in flight are finished, and other events remain pending."""
         for webhook_id in [*self._running]:
-            self._end(webhook_id, seconds_max)
+            self._end_webhook(webhook_id, seconds_max)
         await asyncio.gather(*self._ending.values())
 
-    async def _follow(self) -> None:
+    async def _follow_webhooks(self) -> None:
         while True:
             try:
                 self._reconcile({each.id: each for each in await self._webhooks.list_active()})
@@ -91,34 +96,35 @@ class WebhookSupervisor:
                 _log.warning("can't read the webhooks: %s", error)
             await asyncio.sleep(FOLLOW_SECONDS)
 
-    async def _look(self) -> None:
+    async def _poll_log(self) -> None:
         heads: Positions = {}
         while True:
             await asyncio.sleep(self._poll_seconds)
             if not self._running:
                 continue
             with contextlib.suppress(StoreError):
-                before, heads = heads, await self._log.heads()
+                before, heads = heads, await self._log.read_last_positions()
                 if heads != before:
                     self.wake()
 
-    def _reconcile(self, wanted: dict[int, ActiveWebhook]) -> None:
+    def _reconcile(self, active_webhooks: dict[int, ActiveWebhook]) -> None:
         for webhook_id, running in [*self._running.items()]:
-            subscription = wanted.get(webhook_id)
-            # A webhook that was disabled and enabled in between has ended its attempts, and one that failed restarts.
+            subscription = active_webhooks.get(webhook_id)
+            # A webhook that was disabled and enabled between two polls has a drained sink. It is started again, and so
+            # is a relay that failed.
             if subscription is None or running.sink.is_drained or running.task.done():
-                self._end(webhook_id, FOLLOW_SECONDS)
+                self._end_webhook(webhook_id, FOLLOW_SECONDS)
             elif subscription != running.subscription:
                 running.sink.change(subscription)
                 self._running[webhook_id] = running._replace(subscription=subscription)
-        for webhook_id, subscription in wanted.items():
+        for webhook_id, subscription in active_webhooks.items():
             if webhook_id not in self._running and webhook_id not in self._ending:
                 sink = self._create_sink(subscription)
                 relay = self._create_relay(sink)
                 task = asyncio.create_task(relay.run(), name=f"relay {sink.name}")
                 self._running[webhook_id] = _Running(subscription, sink, relay, task)
 
-    def _end(self, webhook_id: int, seconds_max: float) -> None:
+    def _end_webhook(self, webhook_id: int, seconds_max: float) -> None:
         running = self._running.pop(webhook_id)
         running.sink.drain()
         running.relay.stop(leaving=True)

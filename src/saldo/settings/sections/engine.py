@@ -89,7 +89,7 @@ class EngineSettings(SettingsSection):
         "other instances. With 0 there is no delay, for deployments without a load balancer.",
     )
 
-    def lane_count(self, *, by_shard: bool) -> int:
+    def count_lanes(self, *, by_shard: bool) -> int:
         """Return the number of lanes. The default depends on the number of processors.
 
         Args:

@@ -95,8 +95,8 @@ class TokenSettings(SettingsSection):
 
     @model_validator(mode="after")
     def _check_provider(self) -> Self:
-        given = (self.jwt_issuer, self.jwt_audience, self.jwt_jwks_url or self.jwt_jwks_file)
-        if any(given) and not all(given):
+        values = (self.jwt_issuer, self.jwt_audience, self.jwt_jwks_url or self.jwt_jwks_file)
+        if any(values) and not all(values):
             raise ValueError(
                 "SALDO_JWT_ISSUER, SALDO_JWT_AUDIENCE and SALDO_JWT_JWKS_URL or SALDO_JWT_JWKS_FILE: "
                 "set all of them or none"

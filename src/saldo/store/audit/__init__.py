@@ -1,1 +1,1 @@
-"""Audits of the log, which check it by the rules of `saldo.ledger.audit` and store their progress."""
+"""Audits of the log. They check the log against the rules of `saldo.ledger.audit`, and store their progress."""

@@ -8,12 +8,13 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from saldo.ledger.audit.rules import AuditPosition, Counts, LedgerFault, Rule
+from saldo.ledger.audit.rules import AuditPosition, LedgerFault, Rule, ShardCounts
 from saldo.store.connections.connection import fetch
 from saldo.store.sinks import LeaseLostError
 
 FAULTS_MAX: Final = 1000
-"""Maximum number of recorded faults. A ledger with so many needs a person; further ones are not recorded."""
+"""Maximum number of recorded faults; further ones are not recorded. A ledger with this many must be examined by a
+person anyway."""
 
 
 class AuditLease(NamedTuple):
@@ -66,8 +67,8 @@ class AuditProgress:
         self._pool = pool
         self._lease = timedelta(seconds=lease_seconds)
 
-    async def take(self, holder: UUID) -> AuditLease | None:
-        """Take or keep the lease; return None while another process has it.
+    async def acquire_lease(self, holder: UUID) -> AuditLease | None:
+        """Take the lease, or renew it if `holder` already has it. Return None while another process has it.
 
         Raises:
             StoreError: It is unknown whether the lease was taken. A retry is safe.
@@ -76,7 +77,7 @@ class AuditProgress:
         if not rows:
             return None
         epoch, *position, users, posted, refused, balance = rows[0]
-        counts = Counts(users, posted, refused, int(balance))
+        counts = ShardCounts(users, posted, refused, int(balance))
         return AuditLease(epoch, AuditPosition(*position)._replace(counts=counts))
 
     async def store_position(
@@ -96,37 +97,41 @@ class AuditProgress:
         if not await fetch(self._pool, "audit_progress/store_position", *arguments):
             raise LeaseLostError("the audit")
 
-    async def complete(self, lease: AuditLease) -> None:
+    async def complete_round(self, lease: AuditLease) -> None:
         """Complete the round, so that the next one begins.
 
         Raises:
             LeaseLostError: Another process has the lease.
-            StoreError: It is unknown whether this was stored.
+            StoreError: It is unknown whether the completion was stored.
         """
         if not await fetch(self._pool, "audit_progress/complete_round", lease.epoch, self._lease):
             raise LeaseLostError("the audit")
 
-    async def release(self, lease: AuditLease) -> None:
+    async def release_lease(self, lease: AuditLease) -> None:
         """Release the lease, so that other processes need not wait for its expiry.
 
         Raises:
-            StoreError: The release can't be stored; the lease expires.
+            StoreError: It is unknown whether the lease was released. It expires in any case.
         """
         await fetch(self._pool, "audit_progress/release_lease", lease.epoch)
 
-    async def record(self, faults: Sequence[LedgerFault]) -> list[LedgerFault]:
+    async def record_faults(self, faults: Sequence[LedgerFault]) -> list[LedgerFault]:
         """Store faults, and return those that were not known before.
 
         Raises:
             StoreError: It is unknown whether the faults were stored. A retry is safe.
         """
-        named = {(fault.shard, fault.seq, fault.rule, fault.user_id): fault for fault in faults}
-        columns = zip(*named.values(), strict=True)
-        recorded = await fetch(self._pool, "audit_progress/record_faults", *columns, FAULTS_MAX)
-        new = {row[:3] for row in map(tuple, recorded) if row[3] == 1}
-        return [fault for fault in faults if (fault.shard, fault.seq, fault.rule) in new]
+        fault_of_key = {
+            (fault.shard, fault.seq, fault.rule, fault.user_id): fault for fault in faults
+        }
+        columns = zip(*fault_of_key.values(), strict=True)
+        recorded_faults = await fetch(
+            self._pool, "audit_progress/record_faults", *columns, FAULTS_MAX
+        )
+        new_faults = {row[:3] for row in map(tuple, recorded_faults) if row[3] == 1}
+        return [fault for fault in faults if (fault.shard, fault.seq, fault.rule) in new_faults]
 
-    async def status(self) -> AuditStatus:
+    async def read_status(self) -> AuditStatus:
         """Return the state of the audit.
 
         Raises:
@@ -135,24 +140,24 @@ class AuditProgress:
         (row,) = await fetch(self._pool, "audit_progress/status")
         return AuditStatus(*row)
 
-    async def faults(self) -> list[KnownFault]:
+    async def list_faults(self) -> list[KnownFault]:
         """Return all recorded faults, unacknowledged ones first.
 
         Raises:
             StoreError: The database can't be read.
         """
-        found = []
+        known_faults = []
         for id_, rule, *fault_and_times in await fetch(
             self._pool, "audit_progress/faults", FAULTS_MAX
         ):
             fault = LedgerFault(Rule(rule), *fault_and_times[:8])
-            found.append(KnownFault(id_, fault, *fault_and_times[8:]))
-        return found
+            known_faults.append(KnownFault(id_, fault, *fault_and_times[8:]))
+        return known_faults
 
-    async def acknowledge(self, fault_id: int, why: str) -> bool:
-        """Acknowledge a fault, so that it is no longer counted. Return False if there is no such fault.
+    async def acknowledge_fault(self, fault_id: int, reason: str) -> bool:
+        """Acknowledge a fault, so that the fault is no longer counted. Return False if there is no such fault.
 
         Raises:
-            StoreError: It is unknown whether this was stored. A retry is safe.
+            StoreError: It is unknown whether the acknowledgement was stored. A retry is safe.
         """
-        return bool(await fetch(self._pool, "audit_progress/acknowledge_fault", fault_id, why))
+        return bool(await fetch(self._pool, "audit_progress/acknowledge_fault", fault_id, reason))

@@ -1,7 +1,7 @@
 """Scans of the log for the audit, which read each shard in steps and check the rules of `saldo.ledger.audit.rules`.
 
-A scan takes no lock and holds no snapshot: it reads the end of a shard once, and the entries before that never change.
-The limits of the rules bound its memory, whatever the size of the ledger.
+A scan takes no lock and holds no snapshot. It reads the end of a shard once, and the entries before the end never
+change. The limits in `saldo.ledger.audit.rules` bound the memory of a scan, however large the ledger is.
 """
 
 from __future__ import annotations
@@ -11,36 +11,37 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from saldo.ledger.audit.balance_timeline import Timeline
+from saldo.ledger.audit.balance_timeline import BalanceTimeline
 from saldo.ledger.audit.rules import (
     LATE_CHECK_ENTRIES_MAX,
     NO_ENTRY,
     AuditPosition,
-    Counts,
     InvalidEntriesError,
     LateWithdrawals,
     LedgerFault,
     RawEntry,
     Rule,
     ShardAudit,
+    ShardCounts,
     UserState,
-    entry_fault,
-    raw_entries,
+    build_entry_fault,
+    parse_raw_entries,
 )
 from saldo.ledger.audit.seal_chain import SealChain, SealRow
-from saldo.ledger.model import shard_of
+from saldo.ledger.model import compute_shard
 from saldo.store.connections.connection import acquire, fetch
 from saldo.store.errors import RejectedError, translate_error
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 
 SEALS_PER_READ: Final = 256
-"""Maximum number of seals in one read, of about a hundred bytes each."""
+"""Maximum number of seals in one read. A seal has about a hundred bytes."""
 
 TIMELINE_AHEAD: Final = 10_000
-"""Number of a user's later entries that a timeline has room for, so that it remains usable for longer."""
+"""Number of a user's later entries whose instants are added to a timeline, so that it can be used for longer."""
 
 UUIDS_PER_SHARD: Final = 1000
-"""Number of transactions of shard 0 in one range of uuids; every other shard has about as many in the same range."""
+"""Number of transactions of shard 0 in one range of uuids. Every other shard has about the same number in that
+range."""
 
 UUID_MAX: Final = UUID(int=2**128 - 1)
 
@@ -58,12 +59,12 @@ class AuditReader:
     def __init__(self, pool: Any) -> None:
         self._pool = pool
 
-    async def head(self, shard: int) -> tuple[int, int, int | None, int, Counts]:
-        """Return the `seq` of a shard's last entry and of its last sealed one, the lateness bound, and its totals.
+    async def read_shard_state(self, shard: int) -> tuple[int, int, int | None, int, ShardCounts]:
+        """Return the ends of a shard, its totals, and the lateness bound.
 
         Returns:
-            The last `seq`; the last sealed `seq`; the lateness bound in microseconds, or None; the last counted `seq`;
-            the counts up to it.
+            The `seq` of the last entry; the `seq` of the last sealed entry; the lateness bound in microseconds, or
+            None; the `seq` of the last counted entry; the counts up to that entry.
 
         Raises:
             StoreError: The database can't be read.
@@ -72,14 +73,15 @@ class AuditReader:
         if not rows:
             raise RejectedError(f"saldo.totals has no row for shard {shard}")
         head, sealed, bound, seq, users, posted, refused, balance = rows[0]
-        return head, sealed, bound, seq, Counts(users, posted, refused, int(balance))
+        return head, sealed, bound, seq, ShardCounts(users, posted, refused, int(balance))
 
-    async def entries(self, shard: int, after: int, until: int) -> bytes:
-        """Return the concatenated bytes of a shard's entries after the `seq` `after`, up to and including `until`."""
-        return await self._copy("audit_scan/entries", shard=shard, after=after, until=until)
+    async def copy_entries(self, shard: int, after: int, until: int) -> bytes:
+        """Return the entries of a shard with `after` < `seq` <= `until`, as concatenated bytes."""
+        return await self._copy_rows("audit_scan/entries", shard=shard, after=after, until=until)
 
-    async def last_entries_before(self, numbers: dict[int, int]) -> dict[int, UserState]:
-        """Return for each user the last entry below the given number. Users without such an entry are left out.
+    async def find_last_entries_before(self, numbers: dict[int, int]) -> dict[int, UserState]:
+        """Return the state of each user after the last entry with a number below the given one. Users without such an
+        entry are left out.
 
         Args:
             numbers: The numbers by user id.
@@ -89,28 +91,31 @@ class AuditReader:
         )
         return {user_id: UserState(*state) for user_id, *state in rows}
 
-    async def seals(self, shard: int, after: int) -> list[SealRow]:
+    async def list_seals(self, shard: int, after: int) -> list[SealRow]:
         """Return up to `SEALS_PER_READ` seals of a shard, in order, that begin after a `seq`."""
         rows = await fetch(self._pool, "audit_scan/seals_after", shard, after, SEALS_PER_READ)
         return [SealRow(*row) for row in rows]
 
     async def find_seals(self, seals: Sequence[tuple[int, int]]) -> dict[tuple[int, int], SealRow]:
-        """Return the seals with the given shard and first `seq`, by both."""
+        """Return the seals with the given pairs of shard and first `seq`, by that pair."""
         columns = [[each[0] for each in seals], [each[1] for each in seals]]
-        found = [SealRow(*row) for row in await fetch(self._pool, "audit_scan/seals_at", *columns)]
-        return {(seal.shard, seal.first_seq): seal for seal in found}
+        found_seals = [
+            SealRow(*row) for row in await fetch(self._pool, "audit_scan/seals_at", *columns)
+        ]
+        return {(seal.shard, seal.first_seq): seal for seal in found_seals}
 
-    async def timeline(self, wanted: LateWithdrawals) -> Timeline | None:
-        """Return a user's balance over time, from an instant on and as it was before an entry.
+    async def build_timeline(self, withdrawals: LateWithdrawals) -> BalanceTimeline | None:
+        """Return a user's balance over time from an instant on, as it was before a certain entry.
 
         Args:
-            wanted: The user, the entry, and the instant from which the balance is needed.
+            withdrawals: The user, the entry, and the instant from which the balance is needed.
 
         Returns:
             The timeline; None if more than `LATE_CHECK_ENTRIES_MAX` entries would have to be read.
         """
-        user_id, number, last_number, since = wanted
-        # The check of an entry reads at most LATE_CHECK_ENTRIES_MAX entries before it. The base precedes those.
+        user_id, number, last_number, since = withdrawals
+        # The check of an entry reads at most LATE_CHECK_ENTRIES_MAX entries before that entry. The base is the entry
+        # before these.
         back = LATE_CHECK_ENTRIES_MAX + 1
         rows = await fetch(
             self._pool, "audit_scan/last_entry_by_horizon", user_id, number, since, back
@@ -120,12 +125,12 @@ class AuditReader:
         # If no entry precedes, the timeline begins with the user's first entry.
         base_number, base_balance = rows[0] if rows else (-1, 0)
         through = last_number + TIMELINE_AHEAD
-        data = await self._copy(
+        data = await self._copy_rows(
             "audit_scan/posted_transactions", user_id=user_id, after=base_number, until=through
         )
         posted = [*_INSTANTS.iter_unpack(data)]
-        timeline = Timeline(since, through, [instant for _, _, instant in posted])
-        timeline.fill(
+        timeline = BalanceTimeline(since, through, [instant for _, _, instant in posted])
+        timeline.add_amounts(
             [
                 (since, base_balance),
                 *((instant, amount) for each, amount, instant in posted if each < number),
@@ -133,33 +138,35 @@ class AuditReader:
         )
         return timeline
 
-    async def unknown_users(self, users: Sequence[int]) -> set[int]:
+    async def find_unknown_users(self, users: Sequence[int]) -> set[int]:
         """Return the user ids that do not exist."""
         return {
             user_id for (user_id,) in await fetch(self._pool, "audit_scan/unknown_users", users)
         }
 
-    async def users_without_opening_entry(self, after_id: int) -> tuple[int | None, list[int]]:
-        """Check up to `USERS_PER_READ` users with greater ids for opening entries.
+    async def find_users_without_opening_entry(self, after_id: int) -> tuple[int | None, list[int]]:
+        """Check whether the next users, up to `USERS_PER_READ`, have opening entries. The users have ids above
+        `after_id`.
 
         Returns:
-            The last id that was checked, or None if no more users follow; the ids of users without an opening entry.
+            The last id that was checked, or None if no more users follow; and the ids of the checked users without an
+            opening entry.
         """
         ((last, looked_at, unopened),) = await fetch(
             self._pool, "audit_scan/users_without_opening_entry", after_id, USERS_PER_READ
         )
         return last if looked_at == USERS_PER_READ else None, list(unopened)
 
-    async def duplicate_uuids(self, after: UUID) -> tuple[UUID | None, list[LedgerFault]]:
+    async def find_duplicate_uuids(self, after: UUID) -> tuple[UUID | None, list[LedgerFault]]:
         """Check the next range of uuids for duplicates.
 
         Returns:
-            The last uuid of the range, or None if it was the last range; a fault for each transaction whose uuid
+            The last uuid of the range, or None if it was the last range; and a fault for each transaction whose uuid
             another transaction has, too.
         """
         rows = await fetch(self._pool, "audit_scan/next_uuid_range", after, 0, UUIDS_PER_SHARD)
         last: UUID | None = rows[0][0] if rows else None
-        found = await fetch(self._pool, "audit_scan/duplicate_uuids", after, last or UUID_MAX)
+        faults = await fetch(self._pool, "audit_scan/duplicate_uuids", after, last or UUID_MAX)
         return last, [
             LedgerFault(
                 Rule.UUID,
@@ -172,10 +179,10 @@ class AuditReader:
                 user_id,
                 number,
             )
-            for shard, seq, uuid, user_id, number in found
+            for shard, seq, uuid, user_id, number in faults
         ]
 
-    async def _copy(self, name: str, **integers: int) -> bytes:
+    async def _copy_rows(self, name: str, **integers: int) -> bytes:
         """Run a query as a binary COPY and return its tuples without header and trailer.
 
         Args:
@@ -189,7 +196,7 @@ class AuditReader:
 
         try:
             async with acquire(self._pool) as connection:
-                text = statement(name, distributed=connection.distributed)
+                text = load_statement(name, distributed=connection.distributed)
                 query = text.format(**{key: int(each) for key, each in integers.items()})
                 await connection.copy_from_query(query, output=take, format="binary")
         except Exception as error:
@@ -198,7 +205,7 @@ class AuditReader:
 
 
 class ShardScan:
-    """The audit of one shard, from a position to the end that the shard had when the audit began."""
+    """The audit of one shard, from a position to the end that the shard had when `start` was called."""
 
     def __init__(self, reader: AuditReader, position: AuditPosition) -> None:
         self._reader = reader
@@ -209,15 +216,16 @@ class ShardScan:
         self.head = 0
 
     async def start(self) -> list[LedgerFault]:
-        """Read the end of the shard, and return a fault for everything that is recorded beyond it.
+        """Read where the shard ends. Return a fault for each of the audited position, the last seal and the totals that
+        lies beyond the end.
 
         Raises:
             StoreError: The database can't be read.
         """
         position = self._position
-        self.head, sealed, bound, counted, counts = await self._reader.head(self._shard)
-        self._audit = ShardAudit(position, (counted, counts), bound)
-        # Entries that were checked before and have been sealed since are read again for the check of their seals only.
+        self.head, sealed, bound, counted, counts = await self._reader.read_shard_state(self._shard)
+        self._shard_audit = ShardAudit(position, (counted, counts), bound)
+        # Entries that were checked before, but sealed later, are read again. Only their seals are checked then.
         self._read_seq = position.sealed_seq if sealed > position.sealed_seq else position.seq
         self._sealed = min(sealed, self.head)
         known = {
@@ -248,15 +256,15 @@ class ShardScan:
         """The position from which another audit can continue."""
         return AuditPosition(
             self._shard,
-            self._audit.seq,
-            self._audit.recorded_at,
+            self._shard_audit.seq,
+            self._shard_audit.recorded_at,
             self._chain.sealed_seq,
             self._chain.sealed_hash,
-            self._audit.counts,
+            self._shard_audit.counts,
         )
 
     async def step(self, entries_max: int) -> list[LedgerFault]:
-        """Check up to `entries_max` further entries, and the seals that end within them.
+        """Check up to `entries_max` further entries, and the seals whose last entry is among them.
 
         Returns:
             The faults, in the order of the log.
@@ -265,47 +273,50 @@ class ShardScan:
             StoreError: The database can't be read.
         """
         until = min(self._read_seq + entries_max, self.head)
-        data = await self._reader.entries(self._shard, self._read_seq, until)
+        data = await self._reader.copy_entries(self._shard, self._read_seq, until)
         try:
-            entries = raw_entries(data)
+            entries = parse_raw_entries(data)
         except InvalidEntriesError as error:
             raise RejectedError(f"shard {self._shard} after {self._read_seq}: {error}") from error
         if self._read_seq < self._sealed:
-            self._chain.add([entry.seq for entry in entries if entry.seq <= self._sealed], data)
+            self._chain.add_entries(
+                [entry.seq for entry in entries if entry.seq <= self._sealed], data
+            )
         faults = await self._check_rules(
-            [entry for entry in entries if entry.seq > self._audit.seq]
+            [entry for entry in entries if entry.seq > self._shard_audit.seq]
         )
         self._read_seq = until
-        if self.is_done and self._audit.seq < self.head:
-            faults.append(self._missing_tail())
+        if self.is_done and self._shard_audit.seq < self.head:
+            faults.append(self._build_missing_tail_fault())
         faults += await self._check_seals(until)
-        # The fault of a seal follows the fault of an entry in it that breaks a rule, which is more informative.
+        # If an entry breaks a rule, the fault of its seal comes after the fault of the entry, which is more
+        # informative.
         return sorted(faults, key=lambda fault: fault.last_seq)
 
     async def _check_rules(self, entries: list[RawEntry]) -> list[LedgerFault]:
-        audit, reader = self._audit, self._reader
-        unknown = audit.unknown_users(entries)
+        audit, reader = self._shard_audit, self._reader
+        unknown = audit.find_unknown_users(entries)
         if unknown:
-            before = await reader.last_entries_before(unknown)
+            before = await reader.find_last_entries_before(unknown)
             for user_id in unknown:
-                audit.learn(user_id, before.get(user_id, NO_ENTRY))
-        for wanted in audit.late_withdrawals(entries):
-            timeline = await reader.timeline(wanted)
+                audit.set_user_state(user_id, before.get(user_id, NO_ENTRY))
+        for wanted in audit.find_late_withdrawals(entries):
+            timeline = await reader.build_timeline(wanted)
             if timeline is None:
                 audit.skip_late_checks(wanted.user_id, wanted.since)
             else:
-                audit.follow(wanted.user_id, timeline)
-        faults = [*audit.check(entries)]
+                audit.set_timeline(wanted.user_id, timeline)
+        faults = [*audit.check_entries(entries)]
         opened = {entry.user_id: entry for entry in entries if entry.number == 0}
-        strangers = await reader.unknown_users([*opened]) if opened else ()
+        strangers = await reader.find_unknown_users([*opened]) if opened else ()
         return faults + [
-            entry_fault(opened[user_id], self._shard, Rule.USER, "no such user", "the user")
+            build_entry_fault(opened[user_id], self._shard, Rule.USER, "no such user", "the user")
             for user_id in strangers
         ]
 
-    def _missing_tail(self) -> LedgerFault:
+    def _build_missing_tail_fault(self) -> LedgerFault:
         """Return the fault for entries that disappeared from the end of the shard during the audit."""
-        after = self._audit.seq
+        after = self._shard_audit.seq
         found = f"nothing after {after}"
         return LedgerFault(Rule.SEQ, self._shard, after + 1, self.head, found, f"seq {after + 1}")
 
@@ -314,12 +325,12 @@ class ShardScan:
         faults = []
         while self._chain.sealed_seq < self._sealed:
             if not self._seals:
-                self._seals = await self._reader.seals(self._shard, self._chain.sealed_seq)
+                self._seals = await self._reader.list_seals(self._shard, self._chain.sealed_seq)
                 if not self._seals:
                     break
             if self._seals[0].last_seq > until:
                 break
-            fault = self._chain.check(self._seals.pop(0))
+            fault = self._chain.check_seal(self._seals.pop(0))
             if fault is not None:
                 faults.append(fault)
         return faults
@@ -333,11 +344,11 @@ async def find_users_without_entries(reader: AuditReader) -> AsyncIterator[list[
     """
     after_id: int | None = 0
     while after_id is not None:
-        after_id, unopened = await reader.users_without_opening_entry(after_id)
+        after_id, unopened = await reader.find_users_without_opening_entry(after_id)
         yield [
             LedgerFault(
                 Rule.USER,
-                shard_of(user_id),
+                compute_shard(user_id),
                 0,
                 0,
                 "no opening entry",
@@ -357,5 +368,5 @@ async def find_duplicate_uuids(reader: AuditReader) -> AsyncIterator[list[Ledger
     """
     after: UUID | None = UUID(int=0)
     while after is not None:
-        after, faults = await reader.duplicate_uuids(after)
+        after, faults = await reader.find_duplicate_uuids(after)
         yield faults

@@ -1,4 +1,5 @@
-"""Verification of the whole ledger, shard by shard, as `saldo verify` does it, with checkpoints to continue from."""
+"""Verification of the whole ledger, shard by shard, for `saldo verify`. A later verification can continue from a
+checkpoint."""
 
 from __future__ import annotations
 
@@ -15,10 +16,10 @@ from saldo.store.audit.shard_scan import (
     find_users_without_entries,
 )
 from saldo.store.log import Log
-from saldo.store.schema.definition_check import Schema, check_schema
+from saldo.store.schema.definition_check import SchemaCheckResult, check_schema
 
 STEP_ENTRIES: Final = 8192
-"""Number of entries checked in one step, which takes about 1 MB and 50 ms."""
+"""Number of entries checked in one step. A step needs about 1 MB of memory and takes about 50 ms."""
 
 
 class Checkpoint(NamedTuple):
@@ -26,10 +27,10 @@ class Checkpoint(NamedTuple):
 
     Attributes:
         log: The identity of the log, see `saldo.store.log.Log.identity`.
-        position: The position in the shard that is being checked. The shards before it are complete; shard 64 means
-            that all are.
+        position: The position in the shard that is being checked. The shards before that one are complete; shard 64
+            means that all shards are complete.
         entries: The number of entries checked in the complete shards.
-        sealed: The number of sealed entries among them.
+        sealed: The number of sealed entries among those of the complete shards.
     """
 
     log: str
@@ -62,20 +63,21 @@ class Verification:
             CheckpointMismatchError: The checkpoint belongs to another log.
             StoreError: The database can't be read.
         """
-        identity = await self._log.identity()
+        identity = await self._log.read_identity()
         if checkpoint is not None and checkpoint.log != identity:
             raise CheckpointMismatchError(identity)
-        heads = await self._log.heads()
+        heads = await self._log.read_last_positions()
         self.entries_total = sum(heads[shard] for shard in range(SHARDS))
         self.checkpoint = checkpoint or Checkpoint(identity, AuditPosition(0))
 
     @property
     def entries(self) -> int:
-        """The number of entries checked, including those of earlier runs that the checkpoint covers."""
+        """The number of entries checked so far, including those that were checked before the initial checkpoint."""
         return self.checkpoint.entries + self.checkpoint.position.seq
 
     async def compare_kept_seals(self, seals: Sequence[SealRow]) -> list[LedgerFault]:
-        """Compare seals that were kept elsewhere with those in the database, whose chain `steps` checks.
+        """Compare seals that were kept elsewhere with those in the database. The chain of the seals is checked by
+        `run_steps`.
 
         Args:
             seals: The kept seals. Their roots are not compared.
@@ -86,22 +88,29 @@ class Verification:
         here = await self._reader.find_seals([(seal.shard, seal.first_seq) for seal in seals])
         faults = []
         for seal in seals:
-            found = here.get((seal.shard, seal.first_seq))
-            if found is None or (found.last_seq, found.hash) != (seal.last_seq, seal.hash):
-                written = "none" if found is None else f"{found.hash.hex()} to {found.last_seq}"
+            found_seals = here.get((seal.shard, seal.first_seq))
+            if found_seals is None or (found_seals.last_seq, found_seals.hash) != (
+                seal.last_seq,
+                seal.hash,
+            ):
+                written = (
+                    "none"
+                    if found_seals is None
+                    else f"{found_seals.hash.hex()} to {found_seals.last_seq}"
+                )
                 faults.append(
                     LedgerFault(
                         Rule.SEAL,
                         seal.shard,
                         seal.first_seq,
                         seal.last_seq,
-                        f"a seal with the hash {written}" if found else "no seal",
+                        f"a seal with the hash {written}" if found_seals else "no seal",
                         f"{seal.hash.hex()} to {seal.last_seq}, as kept",
                     )
                 )
         return faults
 
-    async def check_schema(self) -> Schema:
+    async def check_schema(self) -> SchemaCheckResult:
         """Compare the schema with the one that the migrations create.
 
         Raises:
@@ -109,27 +118,27 @@ class Verification:
         """
         return await check_schema(self._pool)
 
-    async def steps(self) -> AsyncIterator[list[LedgerFault]]:
+    async def run_steps(self) -> AsyncIterator[list[LedgerFault]]:
         """Verify the rest of the ledger, from the checkpoint on.
 
         Yields:
-            The faults of each step, in the order of the log. The checkpoint moves past the step only when the next item
+            The faults of each step, in the order of the log. The checkpoint moves past a step only when the next item
             is requested.
 
         Raises:
             StoreError: The database can't be read.
         """
         while (position := self.checkpoint.position).shard < SHARDS:
-            walk = ShardScan(self._reader, position)
-            yield await walk.start()
-            while not walk.is_done:
-                yield await walk.step(STEP_ENTRIES)
-                self.checkpoint = self.checkpoint._replace(position=walk.position)
+            scan = ShardScan(self._reader, position)
+            yield await scan.start()
+            while not scan.is_done:
+                yield await scan.step(STEP_ENTRIES)
+                self.checkpoint = self.checkpoint._replace(position=scan.position)
             self.checkpoint = Checkpoint(
                 self.checkpoint.log,
                 AuditPosition(position.shard + 1),
-                self.checkpoint.entries + walk.position.seq,
-                self.checkpoint.sealed + walk.position.sealed_seq,
+                self.checkpoint.entries + scan.position.seq,
+                self.checkpoint.sealed + scan.position.sealed_seq,
             )
         async for faults in find_users_without_entries(self._reader):
             yield faults

@@ -7,28 +7,29 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import psycopg
 
-from saldo.store.connections.url import first_line, format_url
+from saldo.store.connections.url import format_url, get_first_line
 from saldo.store.errors import ConfigurationError
-from saldo.store.schema.migrate import connect_checked
-from saldo.store.statements import statement
+from saldo.store.schema.migrate import connect_to_supported_server
+from saldo.store.statements import load_statement
 
 _HOST_PARAMETERS: Final = {"host", "hostaddr", "port"}
 
 
-def coordinator_of(url: str) -> str:
-    """Return the coordinator's connection string for that of a Citus worker, and any other one unchanged.
+def find_coordinator_url(url: str) -> str:
+    """Return the connection string of the coordinator if `url` leads to a Citus worker; otherwise return `url`
+    unchanged.
 
     Raises:
         ConfigurationError: The database can't be queried, or the address that the workers use for the
             coordinator leads to another server from this machine. The message is one line for the operator.
     """
     try:
-        found = _find_coordinator(url)
+        coordinator = _find_coordinator(url)
     except psycopg.Error as error:
-        raise ConfigurationError(f"database {format_url(url)}: {first_line(error)}") from error
-    if found is None or not found[2]:
+        raise ConfigurationError(f"database {format_url(url)}: {get_first_line(error)}") from error
+    if coordinator is None or not coordinator[2]:
         return url
-    host, port, _ = found
+    host, port, _ = coordinator
     there = _with_host(url, host, port)
     try:
         answer = _find_coordinator(there)
@@ -44,12 +45,13 @@ def coordinator_of(url: str) -> str:
 
 
 def _find_coordinator(url: str) -> tuple[str, int, bool] | None:
-    """Return the coordinator's host and port, and whether it is another node; None without a Citus cluster."""
-    with connect_checked(url) as connection:
+    """Return the coordinator's host and port, and whether it is another node than this one; None without a Citus
+    cluster."""
+    with connect_to_supported_server(url) as connection:
         here = connection.execute("SELECT to_regclass('pg_catalog.pg_dist_local_group') IS NULL")
         if here.fetchone() == (True,):
             return None
-        found = connection.execute(statement("citus/coordinator")).fetchone()
+        found = connection.execute(load_statement("citus/coordinator")).fetchone()
     return None if found is None else (found[0], found[1], found[2])
 
 

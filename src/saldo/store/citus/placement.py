@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from saldo.ledger.model import SHARDS
 from saldo.store.connections.connection import CONNECT_SECONDS_MAX, Connection, connect, fetch
 from saldo.store.errors import ConnectionLostError, RejectedError, translate_error
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 
 
 class Node(NamedTuple):
@@ -16,7 +16,7 @@ class Node(NamedTuple):
     Attributes:
         host, port: The address by which the other nodes reach the server.
         number: The number of the node in the cluster (Citus's group id).
-        ledger: A text that distinguishes the cluster's ledger from others.
+        ledger: A text that identifies the ledger of the cluster.
     """
 
     host: str
@@ -40,11 +40,12 @@ async def read_shard_nodes(pool: Any) -> list[Node]:
 async def connect_to_node(
     node: Node, url: str, *, application_name: str, statement_timeout_seconds: float
 ) -> Connection:
-    """Open a connection for posting to a node, with the connection string's parameters except host and port.
+    """Open a connection for posting to a node. Host and port are those of the node, and all other parameters those of
+    the connection string.
 
     Raises:
-        ConnectionLostError: The connection failed, or another server answered. For example, the nodes' `localhost` may
-            be another server from this machine.
+        ConnectionLostError: The connection failed, or another server answered. The latter happens, for example, if the
+            nodes know the server as `localhost`, which is another server on this machine.
     """
     connection = await connect(
         url,
@@ -53,10 +54,13 @@ async def connect_to_node(
         node=(node.host, node.port),
     )
     try:
-        row = await connection.fetchrow(statement("citus/own_node"), timeout=CONNECT_SECONDS_MAX)
+        row = await connection.fetchrow(
+            load_statement("citus/own_node"), timeout=CONNECT_SECONDS_MAX
+        )
         if tuple(row) != (node.number, node.ledger):
             raise ConnectionLostError(  # noqa: TRY301
-                f"{node.host}:{node.port} is another node than the placement says"
+                f"the server at {node.host}:{node.port} is not the Citus worker that the coordinator lists there: "
+                "register the workers under addresses that this machine reaches, or set SALDO_CONNECT_TO_WORKERS=false"
             )
     except BaseException as error:
         connection.terminate()

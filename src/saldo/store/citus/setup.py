@@ -12,9 +12,9 @@ import psycopg
 from psycopg import sql
 
 from saldo.ledger.model import SHARDS
-from saldo.store.connections.url import first_line, format_url
+from saldo.store.connections.url import format_url, get_first_line
 from saldo.store.errors import ConfigurationError
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 
 CONNECT_SECONDS_MAX = 10
 
@@ -36,8 +36,8 @@ class DistributionResult(NamedTuple):
 def distribute(owner_url: str, service_url: str) -> DistributionResult:
     """Distribute a ledger that is on the coordinator only, whether it is empty or not.
 
-    Citus requires three transactions. If the function is interrupted between them, another call continues. The ledger
-    is unchanged until the last transaction is committed.
+    Citus requires three transactions. If the function is interrupted between two of them, another call continues. The
+    ledger is unchanged until the last transaction is committed.
 
     Args:
         owner_url: The connection string of the role that owns the schema, on the coordinator.
@@ -51,29 +51,31 @@ def distribute(owner_url: str, service_url: str) -> DistributionResult:
         with psycopg.connect(
             owner_url, connect_timeout=CONNECT_SECONDS_MAX, autocommit=True
         ) as connection:
-            workers = _check(connection, service_url)
-            _split(connection)
+            workers = _check_preconditions(connection, service_url)
+            _split_tables(connection)
             with connection.transaction():
                 for name in ("tables", "search", "post", "users", "balance", "bounds"):
-                    connection.execute(_text(name))
-                _grant(connection, service_url)
+                    connection.execute(_read_sql(name))
+                _grant_rights(connection, service_url)
             row = connection.execute("SELECT count(*) FROM saldo.transactions").fetchone()
     except psycopg.Error as error:
         raise ConfigurationError(
-            f"database {format_url(owner_url)}: {first_line(error)}"
+            f"database {format_url(owner_url)}: {get_first_line(error)}"
         ) from error
     assert row is not None
     return DistributionResult(workers, SHARDS, row[0])
 
 
-def _check(connection: psycopg.Connection[tuple[object, ...]], service_url: str) -> int:
+def _check_preconditions(
+    connection: psycopg.Connection[tuple[object, ...]], service_url: str
+) -> int:
     """Check that the ledger can be distributed, and return the number of workers.
 
     Raises:
         ConfigurationError: The ledger can't be distributed now. The message is one line for the operator.
     """
     service = psycopg.conninfo.conninfo_to_dict(service_url).get("user", "")
-    row = connection.execute(statement("citus/status"), {"service": service}).fetchone()
+    row = connection.execute(load_statement("citus/status"), {"service": service}).fetchone()
     assert row is not None
     citus, distributed, connected = row
     if not citus:
@@ -87,7 +89,7 @@ def _check(connection: psycopg.Connection[tuple[object, ...]], service_url: str)
         raise ConfigurationError(
             f"there are {connected} other connections to the ledger: stop all its clients first"
         )
-    row = connection.execute(statement("citus/worker_count")).fetchone()
+    row = connection.execute(load_statement("citus/worker_count")).fetchone()
     assert row is not None
     coordinator, workers = row
     if not coordinator:
@@ -102,23 +104,23 @@ def _check(connection: psycopg.Connection[tuple[object, ...]], service_url: str)
     return int(str(workers))
 
 
-def _split(connection: psycopg.Connection[tuple[object, ...]]) -> None:
-    row = connection.execute(statement("citus/shard_count")).fetchone()
+def _split_tables(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    row = connection.execute(load_statement("citus/shard_count")).fetchone()
     assert row is not None
     if row[0] is None:
         with connection.transaction():
-            connection.execute(_text("shards"))
+            connection.execute(_read_sql("shards"))
         row = (1,)
     if row[0] == 1:
-        connection.execute(_text("split"))
+        connection.execute(_read_sql("split"))
 
 
-def _grant(connection: psycopg.Connection[tuple[object, ...]], service_url: str) -> None:
+def _grant_rights(connection: psycopg.Connection[tuple[object, ...]], service_url: str) -> None:
     role = psycopg.conninfo.conninfo_to_dict(service_url).get("user")
     if role and role != connection.info.user:
-        grants = sql.SQL(statement("roles/grant")).format(role=sql.Identifier(str(role)))
+        grants = sql.SQL(load_statement("roles/grant")).format(role=sql.Identifier(str(role)))
         connection.execute(grants)
 
 
-def _text(name: str) -> bytes:
+def _read_sql(name: str) -> bytes:
     return (files("saldo.store.citus") / "sql" / f"{name}.sql").read_bytes()

@@ -1,10 +1,10 @@
 """Connections to PostgreSQL, directly or through a pooler.
 
 A pooler that shares server connections between transactions may run each statement in another session. Saldo depends on
-two properties of a session. Session settings are therefore set in the statement itself (sql/transactions/post.sql) and
-in each new session (sql/connections/configure_session.sql), and required as defaults of the role
-(sql/connections/wrong_session_defaults.sql). Prepared statements are not used if the pooler does
-not track them (docs/howto/postgresql.md).
+session settings and on prepared statements. Settings are therefore set in the statement itself
+(sql/transactions/call_post_function.sql) and in each new session (sql/connections/configure_session.sql). Behind a
+pooler they must also be defaults of the role (sql/connections/wrong_session_defaults.sql). Prepared statements are not
+used if the pooler does not track them (docs/howto/postgresql.md).
 """
 
 from __future__ import annotations
@@ -21,11 +21,15 @@ from uuid import uuid4
 
 import asyncpg
 
-from saldo.store.connections.parameters import DriverOptions, driver_options, set_socket_options
-from saldo.store.connections.server_check import ServerAddress, get_address
-from saldo.store.connections.url import first_line, format_url, hosts_of
+from saldo.store.connections.parameters import (
+    DriverOptions,
+    build_driver_options,
+    set_socket_options,
+)
+from saldo.store.connections.server_check import ServerState, get_server_state
+from saldo.store.connections.url import format_url, get_first_line, list_hosts
 from saldo.store.errors import ConfigurationError, ConnectionLostError, translate_error
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 
 CONNECT_SECONDS_MAX = 5.0
 """Timeout of one attempt to connect."""
@@ -51,14 +55,14 @@ ARRAY_TYPES: Final = {
 
 _reading_only: ContextVar[bool] = ContextVar("reading_only", default=False)
 
-_GONE: Final = frozenset({"25006", "26000", "57P01", "57P02", "57P03", "57P05"})
+_SESSION_GONE_STATES: Final = frozenset({"25006", "26000", "57P01", "57P02", "57P03", "57P05"})
 """SQLSTATEs after which a connection is unusable: the server has become read-only or is stopping, or a pooler has
 lost the prepared statements."""
 
 
 @contextmanager
 def read_only_pools() -> Iterator[None]:
-    """Make pools that are opened inside this context read-only, for commands that must not write."""
+    """Make all pools that are opened inside this context read-only. Commands that must not write use it."""
     token = _reading_only.set(True)
     try:
         yield
@@ -67,14 +71,15 @@ def read_only_pools() -> Iterator[None]:
 
 
 class Backend(NamedTuple):
-    """A server process. Its id may be reused after it has ended; its start time is unique."""
+    """A server process. Its id may be reused after the process has ended, so that only the id and the start time
+    together identify it."""
 
     pid: int
     started_at: datetime
 
 
 class DatabaseConnection(asyncpg.Connection):  # type: ignore[misc]
-    """The driver's connection, with the properties of the database behind it."""
+    """The driver's connection, with properties of the database to which it leads."""
 
     distributed = False
     """True for a distributed ledger; see `saldo.store.statements`."""
@@ -86,7 +91,8 @@ class DatabaseConnection(asyncpg.Connection):  # type: ignore[misc]
     any_server = False
     """True if the server may be a standby."""
     backend: Backend | None = None
-    """The server process of this connection; None if it is unknown, because of a pooler or a coordinator."""
+    """The server process of this connection. None if it is unknown, because the connection leads to a pooler or a
+    coordinator."""
 
     def set_properties(
         self,
@@ -97,7 +103,8 @@ class DatabaseConnection(asyncpg.Connection):  # type: ignore[misc]
         any_server: bool,
         backend: Backend | None,
     ) -> None:
-        """Store properties of the database. This is a method because a pool's proxy forwards method calls only."""
+        """Store the properties of the database. A method is needed, because the proxy of a pool forwards only method
+        calls."""
         self.distributed = distributed
         self.pooled = pooled
         self.read_only = read_only
@@ -105,14 +112,16 @@ class DatabaseConnection(asyncpg.Connection):  # type: ignore[misc]
         self.backend = backend
 
     def _cancel_current_command(self, *waiters: Any) -> None:
-        """Abort the connection where the driver would send a cancel request: at a timeout, a cancelled task or a close.
+        """Abort the connection instead of sending a cancel request. The driver calls this method at a timeout, for a
+        cancelled task, and when it closes the connection.
 
-        A cancel request ends a commit's wait for the synchronous standby: the server then reports success although no
-        standby has the transaction. An aborted connection does not end that wait. A backend that runs a statement
-        notices it within `client_connection_check_interval` (sql/connections/configure_session.sql).
+        If a commit waits for the synchronous standby, a cancel request ends this wait, and the server then reports
+        success although no standby has the transaction. An aborted connection does not end the wait. A backend that
+        runs a statement notices the abort within `client_connection_check_interval`
+        (sql/connections/configure_session.sql).
         """
-        # This happens in the next iteration of the event loop, because the driver is still updating its own state. The
-        # pool terminates the connection when it is released.
+        # The abort happens in the next iteration of the event loop, because the driver is still updating its own state.
+        # The pool terminates the connection when the connection is released.
         self._loop.call_soon(self._protocol.abort)
 
     async def _introspect_types(
@@ -122,20 +131,21 @@ class DatabaseConnection(asyncpg.Connection):  # type: ignore[misc]
     ) -> tuple[Any, Any]:
         """Return the types of arrays without a query.
 
-        The driver queries the catalog for them in each session, once per statement with arrays. That takes longer the
-        more tables there are. On Citus, where each table has 64 shards, it takes most of a second before a batch can be
-        sent.
+        Without this method, the driver queries the catalog for the types in each session, once per statement with
+        arrays. The more tables there are, the longer the query takes. On Citus, where each table has 64 shards, it
+        takes most of a second before a batch can be sent.
         """
         asked = set(typeoids)
         if not asked <= ARRAY_TYPES.keys():
             return await super()._introspect_types(asked, timeout)  # type: ignore[no-any-return]
-        # The statement is named, so that no other statement has replaced the one that is being prepared.
-        return [_array(oid, *ARRAY_TYPES[oid]) for oid in sorted(asked)], SimpleNamespace(
-            name="none"
-        )
+        # The driver checks this name to know whether its query has replaced the unnamed statement that it is preparing.
+        # Here no query was sent.
+        return [
+            _describe_array_type(oid, *ARRAY_TYPES[oid]) for oid in sorted(asked)
+        ], SimpleNamespace(name="none")
 
 
-def _array(oid: int, element: str, element_oid: int) -> dict[str, Any]:
+def _describe_array_type(oid: int, element: str, element_oid: int) -> dict[str, Any]:
     """Build a row in the format of the driver's own query."""
     row: dict[str, Any] = dict.fromkeys(
         ("basetype", "range_subtype", "attrtypoids", "attrnames", "basetype_name")
@@ -160,27 +170,27 @@ async def connect(
         ConnectionLostError: The connection failed, or the server must not be used
             (`saldo.store.connections.server_check`).
     """
-    address = get_address(url, node)
+    server_state = get_server_state(url, node)
     try:
         connection = await _connect_and_configure(
-            url, address, application_name, statement_timeout_seconds, node
+            url, server_state, application_name, statement_timeout_seconds, node
         )
     except ConnectionLostError:
-        address.is_failing = True
+        server_state.is_failing = True
         raise
     except asyncpg.TooManyConnectionsError as error:  # existing connections remain in use
-        raise ConnectionLostError(first_line(error)) from error
+        raise ConnectionLostError(get_first_line(error)) from error
     except Exception as error:
-        # Whatever the server reported, no request has caused it, and nothing was sent.
-        address.is_failing = True
-        raise ConnectionLostError(first_line(error)) from error
-    address.is_failing = False
+        # Every error means that no connection was opened. It was not caused by a request, and no request was sent.
+        server_state.is_failing = True
+        raise ConnectionLostError(get_first_line(error)) from error
+    server_state.is_failing = False
     return connection
 
 
 async def _connect_and_configure(
     url: str,
-    address: ServerAddress,
+    server_state: ServerState,
     application_name: str,
     statement_timeout_seconds: float,
     node: tuple[str, int] | None,
@@ -188,9 +198,11 @@ async def _connect_and_configure(
     try:
         async with asyncio.timeout(CONNECT_SECONDS_MAX):
             other = {} if node is None else {"host": node[0], "port": node[1]}
-            connection = await _open(url, connection_class=DatabaseConnection, **other)
+            connection = await _open_connection(url, connection_class=DatabaseConnection, **other)
             try:
-                await _configure(connection, address, application_name, statement_timeout_seconds)
+                await _configure_session(
+                    connection, server_state, application_name, statement_timeout_seconds
+                )
             except BaseException:
                 connection.terminate()
                 raise
@@ -199,8 +211,8 @@ async def _connect_and_configure(
         raise ConnectionLostError(f"no response within {CONNECT_SECONDS_MAX:.0f} s") from error
 
 
-async def check(url: str) -> None:
-    """Test the service's connection once before the service starts.
+async def check_connection(url: str) -> None:
+    """Test once, before the service starts, whether it can connect.
 
     Raises:
         ConfigurationError: The message is one line for the operator.
@@ -213,12 +225,13 @@ async def check(url: str) -> None:
 
 
 async def check_reachable(url: str) -> None:
-    """Test a new connection if the last attempt failed, because open connections may lead to another server.
+    """If the last attempt to connect failed, try to open a new connection. Open connections are no proof that the
+    server is reachable, because they may lead to another server.
 
     Raises:
         ConnectionLostError: A transaction could not be posted now.
     """
-    if get_address(url).is_failing:
+    if get_server_state(url).is_failing:
         connection = await connect(url, application_name="saldo check", statement_timeout_seconds=5)
         await connection.close()
 
@@ -226,7 +239,7 @@ async def check_reachable(url: str) -> None:
 async def is_distributed(url: str) -> bool:
     """Return whether the ledger is distributed.
 
-    If the database is unavailable, return False. A lane (`Poster`) detects a distributed ledger later.
+    If the database is unavailable, the result is False. A lane (`Poster`) then detects a distributed ledger later.
     """
     try:
         connection = await connect(url, application_name="saldo check", statement_timeout_seconds=5)
@@ -245,7 +258,7 @@ async def open_pool(
     application_name: str = "saldo read",
     any_server: bool = False,
 ) -> Any:
-    """Open a pool of connections for single statements, which connects on demand.
+    """Open a pool of connections for single statements. Connections are opened on demand.
 
     Args:
         any_server: Whether connections may lead to a standby.
@@ -254,28 +267,32 @@ async def open_pool(
         ConfigurationError: The connection string can't be used.
     """
 
-    address = None if any_server else get_address(url)
+    server_state = None if any_server else get_server_state(url)
     read_only = _reading_only.get()
 
-    async def init(connection: Connection) -> None:
-        await _configure(
-            connection, address, application_name, statement_timeout_seconds, read_only=read_only
+    async def configure_new_connection(connection: Connection) -> None:
+        await _configure_session(
+            connection,
+            server_state,
+            application_name,
+            statement_timeout_seconds,
+            read_only=read_only,
         )
 
     try:
         return await asyncpg.create_pool(
             url,
-            connect=_open,
+            connect=_open_connection,
             connection_class=DatabaseConnection,
             min_size=0,
             max_size=connections,
             # The pool's default reset would undo the session settings after each use.
             reset=_keep_session,
             setup=None,
-            init=init,
+            init=configure_new_connection,
             timeout=CONNECT_SECONDS_MAX,
-            # The server cancels a statement at its own timeout. This timeout is for a server that does not answer, and
-            # for a commit that waits for its standby: the connection is then aborted
+            # The server cancels a statement at its own timeout. This timeout applies if the server does not respond, or
+            # if a commit waits for the standby. The connection is then aborted
             # (`DatabaseConnection._cancel_current_command`).
             command_timeout=statement_timeout_seconds + 1,
         )
@@ -297,7 +314,7 @@ async def fetch(pool: Any, name: str, *arguments: Any, timeout_seconds: float | 
     try:
         async with acquire(pool, timeout_seconds) as connection:
             return await connection.fetch(
-                statement(name, distributed=connection.distributed), *arguments
+                load_statement(name, distributed=connection.distributed), *arguments
             )
     except Exception as error:
         raise translate_error(error) from error
@@ -305,10 +322,10 @@ async def fetch(pool: Any, name: str, *arguments: Any, timeout_seconds: float | 
 
 @asynccontextmanager
 async def acquire(pool: Any, timeout_seconds: float | None = None) -> AsyncIterator[Connection]:
-    """Acquire a connection of a pool for one statement, to a server that may be used.
+    """Acquire a connection of a pool for one statement. Behind a pooler, ensure that the server is not a standby.
 
-    Behind a pooler each transaction may use another server connection. Only the transaction of the statement can
-    therefore determine whether the server is a standby.
+    Behind a pooler each transaction may use another server connection. The check must therefore be made in the
+    transaction of the statement.
 
     Args:
         timeout_seconds: The time to wait for a connection of the pool; None waits until one is free.
@@ -319,23 +336,23 @@ async def acquire(pool: Any, timeout_seconds: float | None = None) -> AsyncItera
             if not connection.pooled or connection.any_server or connection.distributed:
                 yield connection
             else:
-                async with _transaction(connection):
+                async with _open_transaction(connection):
                     yield connection
         except asyncpg.PostgresError as error:
-            if error.sqlstate in _GONE:
+            if error.sqlstate in _SESSION_GONE_STATES:
                 connection.terminate()
             raise
 
 
 @asynccontextmanager
-async def _transaction(connection: Connection) -> AsyncIterator[None]:
+async def _open_transaction(connection: Connection) -> AsyncIterator[None]:
     try:
         name = (
             "connections/begin_read_only"
             if connection.read_only
             else "connections/begin_on_primary"
         )
-        await connection.execute(statement(name))
+        await connection.execute(load_statement(name))
     except asyncpg.FeatureNotSupportedError as error:
         raise ConnectionLostError("the pooler connects to a standby, not to the primary") from error
     try:
@@ -349,9 +366,9 @@ async def _transaction(connection: Connection) -> AsyncIterator[None]:
     await connection.execute("COMMIT")
 
 
-async def _open(url: str, **options: Any) -> Connection:
-    """Open a connection that prepares statements only if they remain available in later transactions."""
-    connection = await _connect(url, **options)
+async def _open_connection(url: str, **options: Any) -> Connection:
+    """Open a connection. Statements are prepared only if they remain available in later transactions."""
+    connection = await _connect_to_any_host(url, **options)
     try:
         if await _supports_prepared_statements(connection):
             return connection
@@ -359,42 +376,43 @@ async def _open(url: str, **options: Any) -> Connection:
         connection.terminate()
         raise
     await connection.close()
-    # The driver then sends each statement in full, which costs one more round trip and stores nothing in a session.
-    return await _connect(url, **options, statement_cache_size=0)
+    # Without the cache, the driver sends each statement in full. This costs one more round trip and stores nothing in a
+    # session.
+    return await _connect_to_any_host(url, **options, statement_cache_size=0)
 
 
-async def _connect(url: str, **options: Any) -> Connection:
-    """Connect to the first host of the connection string that fulfils its conditions.
+async def _connect_to_any_host(url: str, **options: Any) -> Connection:
+    """Connect to the first host of the connection string that is available and fulfils the string's conditions.
 
-    Each host gets a share of the timeout. The driver would use all of it for the first host, and a machine without
-    power does not answer.
+    Each host gets a share of the timeout. The driver would spend the whole timeout on the first host, and a machine
+    without power does not respond.
     """
-    driver = driver_options(url)
-    hosts = hosts_of(url)
+    driver = build_driver_options(url)
+    hosts = list_hosts(url)
     if "host" in options or not hosts:
-        return await _connect_to(driver, **options)
+        return await _connect_to_host(driver, **options)
     if len(hosts) == 1:
-        return await _connect_to(driver, host=hosts[0][0], port=hosts[0][1], **options)
-    if driver.shuffled:
+        return await _connect_to_host(driver, host=hosts[0][0], port=hosts[0][1], **options)
+    if driver.shuffles_hosts:
         random.shuffle(hosts)
     failures: list[BaseException] = []
     for host, port in hosts:
         try:
             async with asyncio.timeout(CONNECT_SECONDS_MAX / (len(hosts) + 1)):
-                return await _connect_to(driver, host=host, port=port, **options)
+                return await _connect_to_host(driver, host=host, port=port, **options)
         except TimeoutError:
             failures.append(TimeoutError(f"no answer from {host}"))
         except Exception as error:
-            # This includes errors of one host only, such as its pg_hba.conf.
+            # Some of these errors affect only one host, such as a wrong pg_hba.conf.
             failures.append(error)
-    # This is the most informative error. "Not a primary" is seldom the cause.
+    # The most informative error is raised. "Not a primary" is raised only if there is no other error.
     raise max(
         failures,
         key=lambda failure: not isinstance(failure, asyncpg.TargetServerAttributeNotMatched),
     )
 
 
-async def _connect_to(driver: DriverOptions, **options: Any) -> Connection:
+async def _connect_to_host(driver: DriverOptions, **options: Any) -> Connection:
     async with asyncio.timeout(driver.connect_seconds):
         connection = await asyncpg.connect(driver.url, **options)
     set_socket_options(connection, driver.socket_options)
@@ -402,20 +420,22 @@ async def _connect_to(driver: DriverOptions, **options: Any) -> Connection:
 
 
 async def _supports_prepared_statements(connection: Connection) -> bool:
-    # The name is unique. The driver's names count from one in every process, so that another process's statement could
-    # be run instead.
+    # The name must be unique. The driver's own names count from one in every process, so that a statement of another
+    # process could be run instead.
     name = f"saldo_{uuid4().hex}"
     try:
-        prepared = await connection.prepare(statement("connections/detect_pooler"), name=name)
-        found = await prepared.fetchrow(name)
+        prepared_statement = await connection.prepare(
+            load_statement("connections/detect_pooler"), name=name
+        )
+        row = await prepared_statement.fetchrow(name)
     except asyncpg.InvalidSQLStatementNameError:
-        return False  # the statement was run in another session than it was prepared in
-    return found["backend_pid"] == connection.get_server_pid() or not found["name_passed"]
+        return False  # the statement was prepared in one session and run in another
+    return row["backend_pid"] == connection.get_server_pid() or not row["name_passed"]
 
 
-async def _configure(
+async def _configure_session(
     connection: Connection,
-    address: ServerAddress | None,
+    server_state: ServerState | None,
     application_name: str,
     statement_timeout_seconds: float,
     *,
@@ -424,34 +444,37 @@ async def _configure(
     """Set the required session settings, and reject a session that may lose them.
 
     Args:
-        address: The address of the connection; None accepts every server that answers there.
+        server_state: The state of the server at the address, which rejects servers that must not be used; None accepts
+            every server.
     """
     milliseconds = str(int(statement_timeout_seconds * 1000))
     row = await connection.fetchrow(
-        statement("connections/configure_session"), milliseconds, application_name
+        load_statement("connections/configure_session"), milliseconds, application_name
     )
     pooled = row["backend_pid"] != connection.get_server_pid()
     backend = Backend(row["backend_pid"], row["backend_started_at"])
-    # A coordinator's backend does not identify the backends that work for it on other nodes.
-    known = not pooled and not row["distributed"] and backend.started_at is not None
+    # On a coordinator, the backend's process id does not identify the backends that do its work on other nodes.
+    is_backend_known = not pooled and not row["distributed"] and backend.started_at is not None
     connection.set_properties(
         distributed=row["distributed"],
         pooled=pooled,
         read_only=read_only,
-        any_server=address is None,
-        backend=backend if known else None,
+        any_server=server_state is None,
+        backend=backend if is_backend_known else None,
     )
-    if address is not None:
-        address.admit(connection, row["system"], row["timeline"])
+    if server_state is not None:
+        server_state.admit_connection(connection, row["system"], row["timeline"])
     if not pooled:
         if read_only:  # never behind a pooler, where the session may next be used by the service
-            await connection.execute(statement("connections/make_session_read_only"))
+            await connection.execute(load_statement("connections/make_session_read_only"))
         return
-    for wrong in await connection.fetch(statement("connections/wrong_session_defaults")):
-        name, found, needed = wrong
+    for wrong_default in await connection.fetch(
+        load_statement("connections/wrong_session_defaults")
+    ):
+        name, actual, required = wrong_default
         raise ConnectionLostError(
-            f"behind a pooler, the role's default must be {name} = '{needed}', not '{found}': "
-            f"run ALTER ROLE ... SET {name} = '{needed}', then make the pooler reconnect"
+            f"behind a pooler, the role's default must be {name} = '{required}', not '{actual}': "
+            f"run ALTER ROLE ... SET {name} = '{required}', then make the pooler reconnect"
         )
 
 

@@ -1,7 +1,8 @@
 """Parameters of connection strings, which must have the same meaning for both drivers.
 
 libpq (psycopg) and asyncpg support different parameters, and asyncpg sends unknown ones to the server. Each parameter
-is therefore passed on, implemented here, accepted because it makes no difference, or rejected before any connection.
+is therefore passed on to asyncpg, implemented in this package, ignored because its value makes no difference, or
+rejected before any connection is opened.
 """
 
 from __future__ import annotations
@@ -13,7 +14,13 @@ from urllib.parse import quote
 
 import psycopg
 
-from saldo.encoding.urls import HINT, InvalidUrlError, is_port, parameter_names, parse_strict_url
+from saldo.encoding.urls import (
+    HINT,
+    InvalidUrlError,
+    is_port,
+    list_parameter_names,
+    parse_strict_url,
+)
 from saldo.store.errors import ConfigurationError
 
 PASSED_ON: Final = frozenset(
@@ -32,7 +39,7 @@ KEEPALIVES: Final = {
     "keepalives_count": "TCP_KEEPCNT",
     "tcp_user_timeout": "TCP_USER_TIMEOUT",
 }
-"""Parameters that are socket options, with the option names of the operating system."""
+"""Parameters that set socket options, with the option names of the operating system."""
 
 IMPLEMENTED_HERE: Final = frozenset(
     {"host", "port", "connect_timeout", "keepalives", "load_balance_hosts", *KEEPALIVES}
@@ -49,7 +56,7 @@ IGNORED_VALUES: Final = {
     "min_protocol_version": {"3.0"},
     "max_protocol_version": {"3.0", "latest"},
 }
-"""Parameters with the values that are accepted because they select the behaviour that applies anyway."""
+"""Parameters with those values that are accepted and ignored, because they select the behaviour that applies anyway."""
 
 OTHER_DRIVERS_PARAMETERS: Final = frozenset(
     {
@@ -75,13 +82,13 @@ class DriverOptions(NamedTuple):
         url: The connection string without hosts.
         connect_seconds: The timeout of one attempt; None if the connection string sets none.
         socket_options: The socket options by the operating system's names.
-        shuffled: Whether the hosts are tried in random order.
+        shuffles_hosts: Whether the hosts are tried in random order.
     """
 
     url: str
     connect_seconds: float | None
     socket_options: dict[str, int]
-    shuffled: bool
+    shuffles_hosts: bool
 
 
 def check_connection_string(url: str) -> dict[str, str]:
@@ -92,7 +99,7 @@ def check_connection_string(url: str) -> dict[str, str]:
             contains no part of any value.
     """
     try:
-        names = parameter_names(parse_strict_url(url).query)
+        names = list_parameter_names(parse_strict_url(url).query)
         path = parse_strict_url(url).path
     except InvalidUrlError as error:
         raise ConfigurationError(f"the connection string can't be used: {error}") from None
@@ -108,25 +115,27 @@ def check_connection_string(url: str) -> dict[str, str]:
                 f"the connection string can't be used: the parameter {name} belongs to other drivers: remove it"
             )
     try:
-        found = psycopg.conninfo.conninfo_to_dict(url)
+        parsed = psycopg.conninfo.conninfo_to_dict(url)
     except (psycopg.Error, ValueError):
         raise ConfigurationError(
             f"the connection string can't be used: PostgreSQL does not know a parameter; or {HINT}"
         ) from None
-    named = {name: str(value) for name, value in found.items() if value not in {None, ""}}
-    for name, value in named.items():
+    parameters = {name: str(value) for name, value in parsed.items() if value not in {None, ""}}
+    for name, value in parameters.items():
         _check_parameter(name, value)
-    hosts, ports = named.get("host", "").split(","), named.get("port", "").split(",")
+    hosts, ports = parameters.get("host", "").split(","), parameters.get("port", "").split(",")
     if len(ports) not in {1, len(hosts)} or not all(each == "" or is_port(each) for each in ports):
         raise ConfigurationError(
             "the connection string can't be used: expected one port, or one port for each host"
         )
-    return named
+    return parameters
 
 
 def _check_parameter(name: str, value: str) -> None:
     if name in _INTEGERS and not (value.isascii() and value.isdigit() and len(value) <= 9):
-        raise ConfigurationError(f"the connection string can't be used: {name} must be a number")
+        raise ConfigurationError(
+            f"the connection string can't be used: {name} must be a whole number from 0 to 999999999"
+        )
     if name == "load_balance_hosts" and value not in {"disable", "random"}:
         raise ConfigurationError(
             "the connection string can't be used: load_balance_hosts must be disable or random"
@@ -144,50 +153,50 @@ def _check_parameter(name: str, value: str) -> None:
     )
 
 
-def driver_options(url: str) -> DriverOptions:
+def build_driver_options(url: str) -> DriverOptions:
     """Return the options with which asyncpg connects to the servers of a connection string.
 
     Raises:
         ConfigurationError: The connection string can't be used, see `check_connection_string`.
     """
-    named = check_connection_string(url)
-    passed = {name: value for name, value in named.items() if name in PASSED_ON}
-    if passed.get("sslrootcert") == "system":
-        passed["sslrootcert"] = _system_authorities()
-    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in passed.items())
+    parameters = check_connection_string(url)
+    passed_parameters = {name: value for name, value in parameters.items() if name in PASSED_ON}
+    if passed_parameters.get("sslrootcert") == "system":
+        passed_parameters["sslrootcert"] = _find_system_authorities()
+    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in passed_parameters.items())
     sockets = {
-        option: int(named[name])
+        option: int(parameters[name])
         for name, option in KEEPALIVES.items()
-        if int(named.get(name, "0")) > 0
+        if int(parameters.get(name, "0")) > 0
     }
-    if "keepalives" in named:
-        sockets["SO_KEEPALIVE"] = int(named["keepalives"] != "0")
-    seconds = float(named.get("connect_timeout", "0"))
+    if "keepalives" in parameters:
+        sockets["SO_KEEPALIVE"] = int(parameters["keepalives"] != "0")
+    seconds = float(parameters.get("connect_timeout", "0"))
     return DriverOptions(
         f"postgresql://?{query}",
         seconds or None,
         sockets,
-        named.get("load_balance_hosts") == "random",
+        parameters.get("load_balance_hosts") == "random",
     )
 
 
-def _system_authorities() -> str:
-    found = ssl.get_default_verify_paths().cafile
-    if found is None:
+def _find_system_authorities() -> str:
+    path = ssl.get_default_verify_paths().cafile
+    if path is None:
         raise ConfigurationError(
             "the connection string can't be used: sslrootcert=system: the system has no file with "
             "certificate authorities"
         )
-    return found
+    return path
 
 
 def set_socket_options(connection: Any, options: dict[str, int]) -> None:
     """Set the socket options of a TCP connection. Options that the operating system does not have are ignored."""
-    found = connection._transport.get_extra_info("socket")
-    if not options or found is None or found.family == socket.AF_UNIX:
+    socket_ = connection._transport.get_extra_info("socket")
+    if not options or socket_ is None or socket_.family == socket.AF_UNIX:
         return
     for name, value in options.items():
         level = socket.SOL_SOCKET if name.startswith("SO_") else socket.IPPROTO_TCP
         option = getattr(socket, name, None)
         if option is not None:
-            found.setsockopt(level, option, value)
+            socket_.setsockopt(level, option, value)

@@ -1,12 +1,12 @@
 """Reads of many rows from a read replica.
 
-A result of the replica is identical to the primary's, or it is not used. The log only grows, and its positions have no
+A result of the replica is used only if it is identical to the primary's. The log only grows, and its positions have no
 gaps. The primary determines the last entry of the result with one index lookup, and a replica that has this entry has
-all entries before it, however far it lags. Newer entries of the replica are not part of the result, because the primary
-may not have them, or may not have made them visible yet. So a client that got the response 200 to a transaction finds
-this transaction in the next list.
+all entries before it, however far the replica lags. Newer entries of the replica are not part of the result, because
+the primary may not have them, or may not have made them visible yet. A client that got the response 200 to a
+transaction therefore finds this transaction in the next list.
 
-A replica takes load off the primary. It does not replace it: without the primary, a replica that lags can't be
+A replica takes load off the primary, but can't replace it. Without the primary, a replica that lags can't be
 distinguished from one that was promoted and has diverged.
 """
 
@@ -22,36 +22,38 @@ from saldo.observability.metrics import REPLICA_READS
 from saldo.store.connections.connection import fetch, open_pool
 from saldo.store.connections.url import format_url
 from saldo.store.errors import ConnectionLostError, StoreError, translate_error
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 
 READ_SECONDS_MAX: Final = 2.0
-"""Timeout of all statements of one read together. After it the replica is unavailable, and the primary is used."""
+"""Timeout of all statements of one read together. After the timeout, the replica counts as unavailable, and the primary
+is used."""
 
-LOOK_SECONDS: Final = 2.0
+PROBE_SECONDS_MIN: Final = 2.0
 PROBE_SECONDS_MAX: Final = 60.0
 """Minimum and maximum interval between two probes of an unavailable replica.
 
-The interval doubles after every failure, because each failure made a request wait. The first successful read resets it.
+The interval doubles each time the replica becomes unavailable, because a request had to wait then. The first successful
+read resets the interval.
 """
 
 _log = logging.getLogger("saldo.store")
 
 
 class ReplicaQuery(NamedTuple):
-    """A description of a query, which determines the last entry of its result.
+    """A description of a query, by which the last entry of the query's result is determined.
 
-    If neither `bounded` nor `has_seq` is true, the result is used only if the replica has no newer matching entry.
+    If neither `is_bounded` nor `has_seq` is true, the result is used only if the replica has no newer matching entry.
 
     Attributes:
-        place: The name of the statement that returns the last entry of the result.
+        last_entry_statement: The name of the statement that returns the last entry of the result.
         arguments: The arguments of that statement.
-        bounded: Whether the query itself has an upper bound, so that its result can't contain newer entries.
-        has_seq: Whether the rows have a `seq`, so that newer ones can be removed.
+        is_bounded: Whether the query itself has an upper bound, so that its result can't contain newer entries.
+        has_seq: Whether the rows have a `seq`, so that rows of newer entries can be removed.
     """
 
-    place: str
+    last_entry_statement: str
     arguments: tuple[Any, ...]
-    bounded: bool = False
+    is_bounded: bool = False
     has_seq: bool = False
 
 
@@ -62,25 +64,25 @@ class PrimaryPosition(NamedTuple):
     seq: int
     uuid: Any
     recorded_at: datetime
-    known: bool
+    is_final: bool
     """True if no more entries can be recorded up to the query's `known_at`."""
 
 
-def user_query(
+def describe_user_query(
     user_id: int, *, below: int | None = None, known_at: datetime | None = None
 ) -> ReplicaQuery:
     """Describe a query for a user's entries.
 
     Args:
-        below: The number below which all entries of the result are; the query has the same bound. None for no bound.
-        known_at: The time up to which the entries were recorded; None for no bound.
+        below: Upper bound (exclusive) of the entry numbers. The query itself must apply it, too. None for no bound.
+        known_at: Upper bound of the times at which the entries were recorded; None for no bound.
     """
     return ReplicaQuery(
         "replicas/last_entry_of_user", (user_id, below, known_at), below is not None
     )
 
 
-def log_query(shard: int, seq: int) -> ReplicaQuery:
+def describe_log_query(shard: int, seq: int) -> ReplicaQuery:
     """Describe a query for a shard's entries up to a `seq`."""
     return ReplicaQuery("replicas/last_entry_of_shard", (shard, seq), has_seq=True)
 
@@ -91,21 +93,21 @@ class Replica:
     If the connection string has several hosts, the first available one is used.
     """
 
-    def __init__(self, pool: Any, where: str, *, timeout_seconds: float) -> None:
+    def __init__(self, pool: Any, address: str, *, timeout_seconds: float) -> None:
         """
         Args:
-            where: The replica's address, for log messages.
+            address: The replica's address, for log messages.
             timeout_seconds: The time to wait for a connection of the primary's pool.
         """
         self._pool = pool
-        self._where = where
+        self._address = address
         self._timeout_seconds = timeout_seconds
-        self._there = False
-        self._look_seconds = LOOK_SECONDS
-        self._reads: set[asyncio.Task[Any]] = set()
-        for who in ("primary", "replica"):  # begin at 0: the first read is then an increase
-            REPLICA_READS.labels(who)
-        self._looking = asyncio.create_task(self._probe(), name="replica probe")
+        self._is_available = False
+        self._probe_interval_seconds = PROBE_SECONDS_MIN
+        self._read_tasks: set[asyncio.Task[Any]] = set()
+        for source in ("primary", "replica"):  # begin at 0: the first read is then an increase
+            REPLICA_READS.labels(source)
+        self._probe_task = asyncio.create_task(self._run_probes(), name="replica probe")
 
     @classmethod
     async def open(cls, url: str, *, connections: int, timeout_seconds: float) -> Self:
@@ -126,109 +128,123 @@ class Replica:
 
     async def close(self) -> None:
         """Stop the probes and terminate the connections, with the statements that run on them."""
-        self._looking.cancel()
+        self._probe_task.cancel()
         self._pool.terminate()
 
     async def fetch(
-        self, primary: Any, asked: ReplicaQuery, name: str, *arguments: Any
+        self, primary: Any, query: ReplicaQuery, name: str, *arguments: Any
     ) -> Sequence[Any] | None:
-        """Return the rows of a statement; None if the caller must use the primary, for whatever reason.
+        """Return the rows of a statement from the replica; None if the caller must use the primary instead.
 
         Args:
             primary: The primary's pool, from which the end of the result is read.
-            asked: The description of the query.
+            query: The description of the query.
             name: The statement.
 
         Raises:
             StoreError: The primary can't be queried.
         """
         rows = None
-        if self._there:
+        if self._is_available:
             seconds = self._timeout_seconds
-            places = await fetch(primary, asked.place, *asked.arguments, timeout_seconds=seconds)
+            rows_of_last_entry = await fetch(
+                primary, query.last_entry_statement, *query.arguments, timeout_seconds=seconds
+            )
             # If no entry matches, the primary's own query is cheap.
-            if places and (place := PrimaryPosition(*places[0])).known:
-                rows = await self._await_with_timeout(self._fetch(place, asked, name, *arguments))
+            if (
+                rows_of_last_entry
+                and (last_entry := PrimaryPosition(*rows_of_last_entry[0])).is_final
+            ):
+                rows = await self._await_with_timeout(
+                    self._fetch_from_replica(last_entry, query, name, *arguments)
+                )
         REPLICA_READS.labels("primary" if rows is None else "replica").inc()
         return rows
 
-    async def _await_with_timeout(self, answer: Any) -> Sequence[Any] | None:
-        """Return the replica's rows; None if there was an error or a timeout, or the rows can't be used."""
-        asking = asyncio.create_task(answer)
-        self._reads.add(asking)
-        asking.add_done_callback(self._reads.discard)
+    async def _await_with_timeout(self, rows_awaitable: Any) -> Sequence[Any] | None:
+        """Return the replica's rows. Return None after an error or a timeout, or if the rows can't be used."""
+        task = asyncio.create_task(rows_awaitable)
+        self._read_tasks.add(task)
+        task.add_done_callback(self._read_tasks.discard)
         try:
             # The driver's timeout is not used, because it waits for the server to acknowledge the cancellation.
-            done, _ = await asyncio.wait([asking], timeout=READ_SECONDS_MAX)
+            done, _ = await asyncio.wait([task], timeout=READ_SECONDS_MAX)
         except asyncio.CancelledError:
-            asking.cancel()
+            task.cancel()
             raise
         if not done:
-            asking.cancel()
+            task.cancel()
             self._mark_unavailable(f"no answer in {READ_SECONDS_MAX:.0f} s")
             return None
         try:
-            rows: Sequence[Any] | None = asking.result()
+            rows: Sequence[Any] | None = task.result()
         except Exception as error:
             failure = translate_error(error)
-            # Other errors concern this statement only, such as a conflict with recovery.
+            # Other errors, such as a conflict with recovery, affect only this statement.
             if isinstance(failure, ConnectionLostError):
                 self._mark_unavailable(str(failure))
             return None
         if rows is not None:
-            self._look_seconds = LOOK_SECONDS
+            self._probe_interval_seconds = PROBE_SECONDS_MIN
         return rows
 
-    async def _fetch(
-        self, place: PrimaryPosition, asked: ReplicaQuery, name: str, *arguments: Any
+    async def _fetch_from_replica(
+        self, last_entry: PrimaryPosition, query: ReplicaQuery, name: str, *arguments: Any
     ) -> Sequence[Any] | None:
         # All statements use one connection: another one may lead to a different replica, which lacks the entry.
         async with self._pool.acquire() as connection:
             distributed = connection.distributed
             try:
                 if not await connection.fetchval(
-                    statement("replicas/has_entry", distributed=distributed), *place[:4]
+                    load_statement("replicas/has_entry", distributed=distributed), *last_entry[:4]
                 ):
                     return None
                 rows: Sequence[Any] = await connection.fetch(
-                    statement(name, distributed=distributed), *arguments
+                    load_statement(name, distributed=distributed), *arguments
                 )
-                if asked.bounded:
+                if query.is_bounded:
                     return rows
-                if asked.has_seq:
-                    return [row for row in rows if row["seq"] <= place.seq]
-                # If the replica has no newer entry now, it had none when the rows were read.
+                if query.has_seq:
+                    return [row for row in rows if row["seq"] <= last_entry.seq]
+                # If the replica has no newer entry now, the rows contain none either.
                 end = await connection.fetchrow(
-                    statement(asked.place, distributed=distributed), *asked.arguments
+                    load_statement(query.last_entry_statement, distributed=distributed),
+                    *query.arguments,
                 )
-                return rows if end is not None and tuple(end[:4]) == place[:4] else None
+                return rows if end is not None and tuple(end[:4]) == last_entry[:4] else None
             except asyncio.CancelledError:
-                # After a timeout, the connection is not kept until the server has acknowledged the cancellation.
+                # After a timeout, the connection is closed immediately, without waiting for the server to acknowledge
+                # the cancellation.
                 connection.terminate()
                 raise
 
     def _mark_unavailable(self, reason: str) -> None:
-        if self._there:
-            self._there = False
-            self._look_seconds = min(self._look_seconds * 2, PROBE_SECONDS_MAX)
+        if self._is_available:
+            self._is_available = False
+            self._probe_interval_seconds = min(self._probe_interval_seconds * 2, PROBE_SECONDS_MAX)
             _log.warning(
-                "the replica is unavailable, so reads use the primary: %s: %s", self._where, reason
+                "the replica is unavailable, so reads use the primary: %s: %s",
+                self._address,
+                reason,
             )
 
-    async def _probe(self) -> None:
-        """Probe the replica while it is unavailable, so that no request waits for a server that does not answer."""
+    async def _run_probes(self) -> None:
+        """Probe the replica while it is unavailable. Requests don't use the replica in that time, and so need not wait
+        for a server that does not respond."""
         failed = False
         while True:
-            if not self._there:
+            if not self._is_available:
                 try:
                     await fetch(
                         self._pool, "replicas/check_readable", timeout_seconds=READ_SECONDS_MAX
                     )
                 except StoreError as error:
                     if not failed:
-                        _log.warning("can't query the replica: %s: %s", self._where, error)
+                        _log.warning("can't query the replica: %s: %s", self._address, error)
                     failed = True
                 else:
-                    self._there, failed = True, False
+                    self._is_available, failed = True, False
                     _log.info("the replica is available, so large reads use it")
-            await asyncio.sleep(LOOK_SECONDS if self._there else self._look_seconds)
+            await asyncio.sleep(
+                PROBE_SECONDS_MIN if self._is_available else self._probe_interval_seconds
+            )

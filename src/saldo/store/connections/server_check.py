@@ -6,9 +6,10 @@ after a failover, and open connections remain with the old one. Two rules follow
 - A new connection to a standby is rejected. Open connections need no check, because a server becomes a standby only
   after a restart, which closes its connections.
 - When a process has connected to a server on a newer timeline, it closes its connections to the older server, which may
-  not have noticed yet that it was replaced. A read after an acknowledged transaction then never misses it.
+  not have noticed yet that it was replaced. A read that follows an acknowledged transaction of the same process
+  therefore never misses that transaction.
 
-This knowledge is not shared: another process detects a failover with its next new connection.
+Processes do not share this knowledge. Another process detects a failover when it opens its next connection.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from weakref import WeakKeyDictionary, WeakSet
 from saldo.store.errors import ConnectionLostError
 
 
-class ServerAddress:
-    """The known state of the server at one address, and the open connections to it."""
+class ServerState:
+    """The known state of the server at one address, and the open connections to that server."""
 
     def __init__(self) -> None:
         self.is_failing = False
         """True if the last attempt to connect failed."""
         self._system = ""
         self._timeline = 0
-        self._sessions: WeakSet[Any] = WeakSet()
+        self._connections: WeakSet[Any] = WeakSet()
 
-    def admit(self, session: Any, system: str, timeline: int | None) -> None:
+    def admit_connection(self, connection: Any, system: str, timeline: int | None) -> None:
         """Check the server of a new connection.
 
         Args:
@@ -51,28 +52,28 @@ class ServerAddress:
             )
         if (system, timeline) != (self._system, self._timeline):
             self._system, self._timeline = system, timeline
-            self._drop_others()
-        self._sessions.add(session)
+            self._drop_other_connections()
+        self._connections.add(connection)
 
-    def _drop_others(self) -> None:
-        for session in tuple(self._sessions):
+    def _drop_other_connections(self) -> None:
+        for connection in tuple(self._connections):
             # The connection is aborted, because an unreachable server would not answer a termination message. Callers
             # that wait for a statement get an error and retry.
             with suppress(Exception):
-                session.terminate()
-        self._sessions.clear()
+                connection.terminate()
+        self._connections.clear()
 
 
-_addresses: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, ServerAddress]]] = (
-    WeakKeyDictionary()
-)
+_states_by_loop: Final[
+    WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Hashable, ServerState]]
+] = WeakKeyDictionary()
 
 
-def get_address(url: str, node: tuple[str, int] | None = None) -> ServerAddress:
-    """Return the state of an address in the running event loop, because connections belong to one loop.
+def get_server_state(url: str, node: tuple[str, int] | None = None) -> ServerState:
+    """Return the state of an address. Each event loop has its own state, because connections belong to one event loop.
 
     Args:
         node: The host and port that replace those of the connection string.
     """
-    known = _addresses.setdefault(asyncio.get_running_loop(), {})
-    return known.setdefault((url, node), ServerAddress())
+    states = _states_by_loop.setdefault(asyncio.get_running_loop(), {})
+    return states.setdefault((url, node), ServerState())

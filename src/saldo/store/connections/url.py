@@ -15,32 +15,33 @@ from saldo.encoding.urls import is_port
 DEFAULT_PORT: Final = 5432
 
 _SUSPECT: Final = re.compile(r"[@=]")
-"""Characters that must be quoted in a connection string.
+"""Characters that must be percent-encoded in a connection string.
 
-A part that contains one was split in the wrong place, so that it may contain a piece of the password.
+A parsed part that contains one of them was split in the wrong place, and may contain a piece of the password.
 """
 
 
 def format_url(url: str) -> str:
     """Return the hosts, ports and database of a connection string, for messages.
 
-    The text never contains the password, nor a piece of one that is not percent-encoded.
+    The text never contains the password. If the password is not percent-encoded correctly, the text contains no piece
+    of it either.
     """
-    named = _parse(url)
-    hosts = _hosts(named)
-    written = ",".join(f"{host}:{port}" if port else host for host, port in hosts)
-    place = f"{written or 'local socket'}/{named.get('dbname', '')}"
-    if not named or _SUSPECT.search(place) or not all(_is_port(port) for _, port in hosts):
+    parameters = _parse(url)
+    hosts = _split_hosts(parameters)
+    hosts_text = ",".join(f"{host}:{port}" if port else host for host, port in hosts)
+    address = f"{hosts_text or 'local socket'}/{parameters.get('dbname', '')}"
+    if not parameters or _SUSPECT.search(address) or not all(_is_port(port) for _, port in hosts):
         return "of a connection string that can't be read"
-    return place
+    return address
 
 
-def hosts_of(url: str) -> list[tuple[str, int]]:
+def list_hosts(url: str) -> list[tuple[str, int]]:
     """Return the hosts (or socket directories) of a connection string with their ports, in order.
 
     The list is empty if the string can't be parsed. The driver then reports the error.
     """
-    hosts = _hosts(_parse(url))
+    hosts = _split_hosts(_parse(url))
     if not all(_is_port(port) for _, port in hosts):
         return []
     return [(host, int(port or DEFAULT_PORT)) for host, port in hosts if host]
@@ -52,11 +53,11 @@ def find_unverified_hosts(url: str) -> list[str]:
     Local addresses (sockets, loopback addresses, `localhost`) are left out, because their traffic crosses no network.
     The list is empty if the string can't be parsed. The environment variables of libpq are applied as in the drivers.
     """
-    named = _parse(url)
-    mode = named.get("sslmode") or os.environ.get("PGSSLMODE", "")
-    if not named or mode == "verify-full":
+    parameters = _parse(url)
+    mode = parameters.get("sslmode") or os.environ.get("PGSSLMODE", "")
+    if not parameters or mode == "verify-full":
         return []
-    hosts = named.get("hostaddr") or named.get("host") or os.environ.get("PGHOST", "")
+    hosts = parameters.get("hostaddr") or parameters.get("host") or os.environ.get("PGHOST", "")
     return [host for host in hosts.split(",") if not _is_local(host)]
 
 
@@ -75,15 +76,15 @@ def _parse(url: str) -> dict[str, str]:
     if "\0" in url:
         return {}  # libpq would ignore everything after the NUL, and so could connect to another host
     try:
-        named = psycopg.conninfo.conninfo_to_dict(url)
+        parameters = psycopg.conninfo.conninfo_to_dict(url)
     except (psycopg.Error, ValueError):
         return {}
-    return {name: str(value) for name, value in named.items() if value is not None}
+    return {name: str(value) for name, value in parameters.items() if value is not None}
 
 
-def _hosts(named: Mapping[str, str]) -> list[tuple[str, str]]:
-    hosts = named.get("host", "").split(",")
-    ports = named.get("port", "").split(",")
+def _split_hosts(parameters: Mapping[str, str]) -> list[tuple[str, str]]:
+    hosts = parameters.get("host", "").split(",")
+    ports = parameters.get("port", "").split(",")
     if len(ports) == 1:
         ports *= len(hosts)
     return list(zip(hosts, ports, strict=False))
@@ -94,7 +95,7 @@ def _is_port(text: str) -> bool:
     return text == "" or is_port(text)
 
 
-def first_line(error: BaseException) -> str:
+def get_first_line(error: BaseException) -> str:
     """Return the first line of an error's message. The other lines are hints and context."""
     text = str(getattr(error, "orig", None) or error).strip()
     return text.splitlines()[0] if text else type(error).__name__

@@ -6,7 +6,7 @@ directory to all users, trusts every process that reaches its socket, and gives 
 
     server           start, supervision and stop of the server
     cluster          creation, configuration and tuning of the database's files
-    wal_archive      the WAL archive in a directory of the operator's
+    wal_archive      the WAL archive in a directory that the operator provides
     backup           backup and restore
     backup_manifest  verification of a backup
     upgrade          upgrade to the next major version of PostgreSQL

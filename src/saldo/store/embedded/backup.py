@@ -15,13 +15,13 @@ from pathlib import Path
 
 import psycopg
 
-from saldo.store.embedded.backup_manifest import CHECKSUMS, MANIFEST_NAME, verify
+from saldo.store.embedded.backup_manifest import CHECKSUMS, MANIFEST_NAME, verify_backup
 from saldo.store.embedded.binaries import MAJOR_VERSION, Programs
 from saldo.store.embedded.cluster import (
     UNFINISHED_SUFFIX,
-    cluster_path,
+    get_cluster_path,
+    get_unfinished_restore_path,
     sync_directory,
-    unfinished_restore_path,
 )
 from saldo.store.embedded.data_directory import LOCK_NAME, SOCKET_DIR_NAME, take_lock
 from saldo.store.embedded.server import EmbeddedServer
@@ -30,8 +30,8 @@ from saldo.store.embedded.system_account import Account
 from saldo.store.embedded.wal_archive import Recovery
 from saldo.store.errors import ConfigurationError
 from saldo.store.schema.integrity_check import IntegrityReport, check_integrity
-from saldo.store.schema.migrate import migrate
-from saldo.store.statements import statement
+from saldo.store.schema.migrate import migrate_schema
+from saldo.store.statements import load_statement
 
 _log = logging.getLogger("saldo.embedded")
 
@@ -59,7 +59,8 @@ def back_up(server: EmbeddedServer, target: Path) -> int:
         The size of the backup in bytes.
 
     Raises:
-        ConfigurationError: The message is one line for the operator. No new directory is left behind.
+        ConfigurationError: The target exists, or the backup can't be made or verified. The message is one line for the
+            operator. The unfinished backup is removed.
     """
     target = target.absolute()
     if target.exists():
@@ -80,7 +81,7 @@ def back_up(server: EmbeddedServer, target: Path) -> int:
                 "--checkpoint=fast",
                 f"--manifest-checksums={CHECKSUMS}",
             )
-            verify(unfinished, programs)
+            verify_backup(unfinished, programs)
             size_bytes = sum(path.lstat().st_size for path in unfinished.rglob("*"))
             unfinished.rename(target)
             sync_directory(target.parent)
@@ -99,13 +100,14 @@ def restore(backup: Path, data_dir: Path, recovery: Recovery) -> RestoreResult:
         recovery: The WAL archive, and the time up to which it is replayed.
 
     Raises:
-        ConfigurationError: The message is one line for the operator. The data directory is unchanged.
+        ConfigurationError: The data directory is not empty, or the backup can't be restored. The message is one line
+            for the operator. The unfinished restore is removed.
     """
     backup, data_dir = backup.resolve(), data_dir.resolve()
     with convert_errors(data_dir):
-        unfinished = unfinished_restore_path(data_dir)
+        unfinished = get_unfinished_restore_path(data_dir)
         existed = data_dir.exists()
-        # These files may remain from a start that failed because of an unfinished restore.
+        # These files are allowed, because a start that failed because of an unfinished restore may have left them.
         passed = {unfinished.name, LOCK_NAME, SOCKET_DIR_NAME}
         if existed and any(path.name not in passed for path in data_dir.iterdir()):
             raise ConfigurationError(f"{data_dir} is not empty; restore into a new directory")
@@ -113,10 +115,10 @@ def restore(backup: Path, data_dir: Path, recovery: Recovery) -> RestoreResult:
         data_dir.mkdir(parents=True, exist_ok=True)
         lock = take_lock(data_dir)
         try:
-            discard(unfinished)
-            _copy(backup, cluster_path(unfinished))
-            restored = _recover(unfinished, recovery)
-            cluster_path(unfinished).rename(cluster_path(data_dir))
+            discard_cluster(unfinished)
+            _copy_files(backup, get_cluster_path(unfinished))
+            restored = _recover_cluster(unfinished, recovery)
+            get_cluster_path(unfinished).rename(get_cluster_path(data_dir))
             sync_directory(data_dir)
         except BaseException:
             remove_directory(unfinished)
@@ -146,10 +148,10 @@ def _check_backup(backup: Path) -> None:
             "that took it, then run saldo upgrade"
         )
     _log.info("verifying %s", backup)
-    verify(backup, Programs(Account.for_server(), backup))
+    verify_backup(backup, Programs(Account.for_server(), backup))
 
 
-def _copy(backup: Path, cluster: Path) -> None:
+def _copy_files(backup: Path, cluster: Path) -> None:
     account = Account.for_server()
     _log.info("copying %s", backup)
     shutil.copytree(backup, cluster, symlinks=True)
@@ -160,17 +162,17 @@ def _copy(backup: Path, cluster: Path) -> None:
     account.chown(cluster / "recovery.signal")
 
 
-def _recover(data_dir: Path, recovery: Recovery) -> RestoreResult:
+def _recover_cluster(data_dir: Path, recovery: Recovery) -> RestoreResult:
     """Run the server until the recovery is complete, migrate the schema, and check the ledger."""
     server = EmbeddedServer(data_dir, recovery=recovery)
     server.start()
     try:
-        migrate(server.owner_url, server.service_url)
+        migrate_schema(server.owner_url, server.service_url)
         with psycopg.connect(server.ledger_url) as connection:
-            connection.execute(statement("embedded/set_restore_id"))
+            connection.execute(load_statement("embedded/set_restore_id"))
         found = check_integrity(server.ledger_url)
         with psycopg.connect(server.superuser_url) as connection:
-            row = connection.execute(statement("embedded/timeline")).fetchone()
+            row = connection.execute(load_statement("embedded/timeline")).fetchone()
     finally:
         server.stop()
     assert row is not None
@@ -179,23 +181,23 @@ def _recover(data_dir: Path, recovery: Recovery) -> RestoreResult:
 
 
 def _announce_timeline(cluster: Path, timeline: int) -> None:
-    """Mark the history file of the timeline for archiving by the first server that archives.
+    """Mark the history file of the new timeline, so that the first server with a WAL archive archives this file.
 
-    The restore itself does not archive, because it may be a rehearsal. Another restore from the same backup must find
-    that this timeline number is in use.
+    A later restore from the same backup must find in the archive that the number of this timeline is in use. The
+    restore itself archives nothing, because it may be a rehearsal.
     """
     ready = cluster / "pg_wal/archive_status" / f"{timeline:08X}.history.ready"
     ready.touch(mode=0o600)
     Account.for_server().chown(ready)
 
 
-def discard(data_dir: Path) -> None:
+def discard_cluster(data_dir: Path) -> None:
     """Remove the files of a killed restore or upgrade, after stopping its server.
 
     Raises:
         ConfigurationError: The server can't be stopped.
     """
-    cluster, socket_dir = cluster_path(data_dir), data_dir / SOCKET_DIR_NAME
+    cluster, socket_dir = get_cluster_path(data_dir), data_dir / SOCKET_DIR_NAME
     if cluster.exists():
         # A server that still runs would use the files of the next attempt, which have the same names.
         stop_stale_server(cluster, socket_dir, Programs(Account.for_server(), data_dir))
@@ -209,7 +211,7 @@ def remove_directory(directory: Path) -> None:
 
 @contextmanager
 def convert_errors(directory: Path) -> Iterator[None]:
-    """Convert errors that the operator can fix to a message of one line.
+    """Convert errors that the operator can fix into a ConfigurationError with a message of one line.
 
     Raises:
         ConfigurationError: The operating system or the driver raised an error.

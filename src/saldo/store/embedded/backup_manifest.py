@@ -15,27 +15,27 @@ from saldo.store.errors import ConfigurationError
 
 MANIFEST_NAME = "backup_manifest"
 CHECKSUMS = "SHA256"
-"""The checksum algorithm that `pg_basebackup` is told to use, and the only one that `verify` accepts."""
+"""The checksum algorithm with which `pg_basebackup` is run. `verify_backup` accepts no other."""
 
 WAL_DIRECTORY = "pg_wal"
-"""The directory of WAL files. They are not in the manifest, because WAL records have their own checksums."""
+"""The directory of WAL files. WAL files are not in the manifest, because their records have checksums of their own."""
 
 
-def verify(backup: Path, programs: Programs) -> None:
+def verify_backup(backup: Path, programs: Programs) -> None:
     """Check every file, and every WAL record that the backup needs.
 
     Raises:
         ConfigurationError: A file is altered, missing or unknown. The message is one line and names the first such
             file.
     """
-    manifest = _read(backup)
+    manifest = _read_manifest(backup)
     listed: set[str] = {MANIFEST_NAME}
     for file in manifest["Files"]:
         name = file.get("Path") or bytes.fromhex(file["Encoded-Path"]).decode(
             errors="surrogateescape"
         )
         listed.add(name)
-        _check(backup / name, file)
+        _check_file(backup / name, file)
     for path in backup.rglob("*"):
         name = str(path.relative_to(backup))
         if path.is_file() and name not in listed and not name.startswith(f"{WAL_DIRECTORY}/"):
@@ -51,7 +51,7 @@ def verify(backup: Path, programs: Programs) -> None:
         )
 
 
-def _read(backup: Path) -> Any:
+def _read_manifest(backup: Path) -> Any:
     path = backup / MANIFEST_NAME
     content = path.read_bytes()
     # The last line is the checksum of all preceding lines.
@@ -66,7 +66,7 @@ def _read(backup: Path) -> Any:
     return manifest
 
 
-def _check(path: Path, file: Any) -> None:
+def _check_file(path: Path, file: Any) -> None:
     if file.get("Checksum-Algorithm") != CHECKSUMS:
         raise ConfigurationError(
             f"{path.name} has no {CHECKSUMS}: the backup was not created by saldo backup"

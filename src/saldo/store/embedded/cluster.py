@@ -1,4 +1,4 @@
-"""Creation of the database's files, and Saldo's part of the configuration."""
+"""Creation of the database's files, and the part of PostgreSQL's configuration that Saldo writes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from saldo.store.embedded.wal_archive import (
     Recovery,
     format_archive_configuration,
     format_recovery_configuration,
-    write_script,
+    write_archive_script,
 )
 from saldo.store.errors import ConfigurationError
 
@@ -26,20 +26,22 @@ UNFINISHED_SUFFIX = "unfinished"
 _log = logging.getLogger("saldo.embedded")
 
 
-def cluster_path(data_dir: Path, major: str = MAJOR_VERSION) -> Path:
+def get_cluster_path(data_dir: Path, major: str = MAJOR_VERSION) -> Path:
     """Return the directory of a version's cluster in a data directory."""
     return data_dir / f"postgresql-{major}"
 
 
-def unfinished_restore_path(data_dir: Path) -> Path:
-    """Return the directory in which a restore works until it is complete."""
+def get_unfinished_restore_path(data_dir: Path) -> Path:
+    """Return the directory that contains a restored database until the restore is complete."""
     return data_dir / f"restore.{UNFINISHED_SUFFIX}"
 
 
-def other_versions(data_dir: Path) -> list[str]:
-    """Return the major versions of other clusters in a data directory, the newest last."""
-    found = (re.fullmatch(r"postgresql-(\d+)", path.name) for path in data_dir.glob("postgresql-*"))
-    return sorted((match[1] for match in found if match and match[1] != MAJOR_VERSION), key=int)
+def list_other_versions(data_dir: Path) -> list[str]:
+    """Return the major versions of the clusters in a data directory, except `MAJOR_VERSION`, the newest last."""
+    versions = (
+        re.fullmatch(r"postgresql-(\d+)", path.name) for path in data_dir.glob("postgresql-*")
+    )
+    return sorted((match[1] for match in versions if match and match[1] != MAJOR_VERSION), key=int)
 
 
 def check_cluster(cluster: Path) -> bool:
@@ -69,17 +71,17 @@ def create_cluster(cluster: Path, account: Account, programs: Programs) -> None:
     if check_cluster(cluster):
         return
     # A new, empty ledger next to the existing one would look like the loss of all data.
-    if others := other_versions(cluster.parent):
+    if others := list_other_versions(cluster.parent):
         raise ConfigurationError(
             f"{cluster.parent} contains a database of PostgreSQL {others[-1]}, but this version of Saldo uses "
             f"PostgreSQL {MAJOR_VERSION}: run saldo upgrade"
         )
-    if unfinished_restore_path(cluster.parent).exists():
+    if get_unfinished_restore_path(cluster.parent).exists():
         raise ConfigurationError(
             f"the restore into {cluster.parent} was not completed: repeat saldo restore"
         )
     # The cluster is created under a temporary name and then renamed, so that a kill leaves no incomplete cluster. The
-    # temporary name is unique, because the initdb of a killed service may still be writing.
+    # temporary name is unique, because the initdb of a killed service may still be writing into another one.
     prefix = f"{cluster.name}.{UNFINISHED_SUFFIX}"
     for left in cluster.parent.glob(f"{prefix}*"):
         shutil.rmtree(left, ignore_errors=True)
@@ -100,7 +102,8 @@ def create_cluster(cluster: Path, account: Account, programs: Programs) -> None:
         configuration.flush()
         os.fsync(configuration.fileno())
     unfinished.rename(cluster)
-    # Without this a power loss may undo the rename, and the next start removes directories with temporary names.
+    # Without the flush, a power loss could undo the rename, and the next start would remove the directory with the
+    # temporary name.
     sync_directory(cluster.parent)
 
 
@@ -111,10 +114,10 @@ def configure_cluster(
     archive_dir: Path | None,
     recovery: Recovery | None,
 ) -> None:
-    """Write Saldo's configuration. This happens at every start, because the machine may have changed."""
+    """Write Saldo's configuration. It is written at every start, because the memory and the disk may have changed."""
     configuration = _format_base_configuration(socket_dir, cluster)
     if archive_dir is not None:
-        write_script(cluster, account)
+        write_archive_script(cluster, account)
         configuration += format_archive_configuration(archive_dir)
     if recovery is not None:
         configuration += format_recovery_configuration(recovery)
@@ -124,7 +127,7 @@ def configure_cluster(
         "pg_hba.conf": "local all all peer map=saldo\nlocal replication postgres peer map=saldo\n",
         "pg_ident.conf": "".join(
             f'saldo "{user}" {role}\n'
-            for user in account.peer_names()
+            for user in account.list_peer_names()
             for role in ("postgres", "saldo_owner", "saldo")
         ),
     }
@@ -144,7 +147,7 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _memory_mb() -> int:
+def _read_memory_mb() -> int:
     """Return the memory of the machine, or the container's limit if that is less, in MB (2**20 bytes)."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with suppress(OSError, ValueError):  # no control groups, or "max"
@@ -153,7 +156,7 @@ def _memory_mb() -> int:
 
 
 def _format_base_configuration(socket_dir: Path, cluster: Path) -> str:
-    memory_mb = _memory_mb()
+    memory_mb = _read_memory_mb()
     shared_mb = max(128, min(2048, memory_mb // 8))
     # The WAL is on the same disk as the data, and must not fill a small disk.
     wal_mb = max(256, min(4096, shutil.disk_usage(cluster).total // 2**20 // 10))

@@ -20,13 +20,13 @@ SOCKET_DIR_NAME = "socket"
 SOCKET_NAME = ".s.PGSQL.5432"
 
 SOCKET_PATH_BYTES_MAX = 107
-"""Maximum length of the path of a Unix socket, which the operating system sets."""
+"""Maximum length of the path of a Unix socket, in bytes. The operating system sets this limit."""
 
 SOCKET_PATH_FORBIDDEN_CHARACTERS = frozenset('",\\')
-"""Characters that exclude a directory from use for the socket.
+"""Characters that the path of the socket must not contain.
 
-A comma separates hosts in a connection string, and the others need escapes in postgresql.conf. Using another directory
-is simpler than escaping all of them.
+In a connection string a comma separates hosts, and in postgresql.conf the other characters would have to be escaped. If
+the data directory contains one of them, the socket is in another directory.
 """
 
 
@@ -83,7 +83,7 @@ def choose_socket_dir(data_dir: Path, account: Account) -> Path:
         path.mkdir(mode=0o700)
         account.chown(path)
     found = path.lstat()
-    # Another account may have created it, if its parent directory is writable for all.
+    # Another account may have created the directory, if all accounts may write to the parent directory.
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != account.user_id or found.st_mode & 0o077:
         raise ConfigurationError(
             f"socket directory {path} must belong to the account of PostgreSQL, with mode 0700"
@@ -91,7 +91,7 @@ def choose_socket_dir(data_dir: Path, account: Account) -> Path:
     return path
 
 
-def connection_url(socket_dir: Path, role: str, database: str) -> str:
+def build_connection_url(socket_dir: Path, role: str, database: str) -> str:
     """Return a connection string that uses the socket."""
     # The port is explicit, so that PGPORT in the environment does not override it.
     return f"postgresql://{role}@/{database}?host={quote(str(socket_dir), safe='')}&port=5432"

@@ -14,24 +14,24 @@ from typing import IO, NamedTuple
 
 import psycopg
 
-from saldo.store.embedded.binaries import MAJOR_VERSION, Programs, reason
+from saldo.store.embedded.binaries import MAJOR_VERSION, Programs, extract_reason
 from saldo.store.embedded.cluster import (
     check_cluster,
-    cluster_path,
     configure_cluster,
     create_cluster,
+    get_cluster_path,
 )
 from saldo.store.embedded.data_directory import (
+    build_connection_url,
     check_environment,
     choose_socket_dir,
-    connection_url,
     take_lock,
 )
 from saldo.store.embedded.stale_server import STOP_SECONDS_MAX, stop_stale_server
 from saldo.store.embedded.system_account import ACCOUNT, Account
 from saldo.store.embedded.wal_archive import Recovery, open_archive
 from saldo.store.errors import ConfigurationError
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 
 START_SECONDS_MAX = 600
 """Maximum time for a start. It is long, because crash recovery may have to replay all of max_wal_size."""
@@ -40,7 +40,7 @@ RECOVERY_SECONDS_MAX = 7 * 24 * 3600
 """Maximum time for the start of a restore, which may have to replay the WAL of months."""
 
 LOG_BYTES_MAX = 16 * 1024 * 1024
-"""Size of the server's log above which a start empties it."""
+"""Maximum size of the server's log at a start, in bytes. A larger log is emptied."""
 
 _log = logging.getLogger("saldo.embedded")
 
@@ -53,7 +53,7 @@ class OlderVersion(NamedTuple):
 
 
 class EmbeddedServer:
-    """A PostgreSQL server that runs while this process does, and is restarted if it ends earlier."""
+    """A PostgreSQL server that is started and stopped by this process, and restarted if it ends by itself."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class EmbeddedServer:
         """
         Args:
             archive_dir: The directory of the WAL archive; None disables archiving.
-            recovery: The recovery to complete before the start ends; None for a normal start.
+            recovery: The recovery that `start` runs and waits for; None for a normal start.
             older: The version of the database, if it is older than `MAJOR_VERSION`.
         """
         # The path is resolved, because the kernel and PostgreSQL report directories without symbolic links.
@@ -75,34 +75,34 @@ class EmbeddedServer:
         self._recovery = recovery
         self._binaries = None if older is None else older.binaries
         self._version = MAJOR_VERSION if older is None else older.major
-        self._cluster = cluster_path(self._data_dir, self._version)
+        self._cluster = get_cluster_path(self._data_dir, self._version)
         self._log_path = self._data_dir / "postgresql.log"
         self._lock: IO[str] | None = None
         self._programs: Programs | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._supervisor: threading.Thread | None = None
-        self._stopping = threading.Event()
+        self._is_stopping = threading.Event()
         self._socket_dir = self._data_dir / "socket"
 
     @property
     def service_url(self) -> str:
         """The connection string of the service role, which can append to the log but not alter it."""
-        return connection_url(self._socket_dir, "saldo", "saldo")
+        return build_connection_url(self._socket_dir, "saldo", "saldo")
 
     @property
     def owner_url(self) -> str:
         """The connection string of the role that owns the schema and runs the migrations."""
-        return connection_url(self._socket_dir, "saldo_owner", "saldo")
+        return build_connection_url(self._socket_dir, "saldo_owner", "saldo")
 
     @property
     def superuser_url(self) -> str:
         """The connection string of the superuser, in the database `postgres`."""
-        return connection_url(self._socket_dir, "postgres", "postgres")
+        return build_connection_url(self._socket_dir, "postgres", "postgres")
 
     @property
     def ledger_url(self) -> str:
         """The connection string of the superuser, in the ledger's database."""
-        return connection_url(self._socket_dir, "postgres", "saldo")
+        return build_connection_url(self._socket_dir, "postgres", "saldo")
 
     @property
     def socket_dir(self) -> Path:
@@ -125,7 +125,7 @@ class EmbeddedServer:
         process = self._process
         return None if process is None or process.poll() is not None else process.pid
 
-    def exists(self) -> bool:
+    def is_cluster_created(self) -> bool:
         """Return whether the cluster has been created.
 
         Raises:
@@ -133,8 +133,9 @@ class EmbeddedServer:
         """
         return check_cluster(self._cluster)
 
-    def attach(self) -> bool:
-        """Return whether another process has started the server. If so, the connection strings lead to it."""
+    def attach_to_running_server(self) -> bool:
+        """Return whether another process has started the server. If so, the connection strings of this object lead to
+        that server."""
         try:
             lines = (self._cluster / "postmaster.pid").read_text(errors="replace").splitlines()
             self._socket_dir = Path(lines[4])
@@ -173,7 +174,7 @@ class EmbeddedServer:
 
     def stop(self) -> None:
         """Stop the server and wait until it has ended. Do nothing if it does not run."""
-        self._stopping.set()
+        self._is_stopping.set()
         if self._supervisor is not None:
             self._supervisor.join()
             self._supervisor = None
@@ -207,15 +208,15 @@ class EmbeddedServer:
         if self._recovery is not None and self._recovery.archive_dir is not None:
             reached.append(self._recovery.archive_dir)
         self._programs = Programs(account, *reached, binaries=self._binaries)
-        if self._programs.inaccessible_directory is not None:
-            # This is not a warning, because commands also start the server, and their warnings go to the terminal.
+        if self._programs.find_inaccessible_directory is not None:
+            # The level is info, because commands also start the server, and show warnings in the terminal.
             _log.info(
                 "PostgreSQL gets the capability CAP_DAC_READ_SEARCH, with which it could read any file of "
                 "this machine, "
                 "because the account %s has no access to %s. Install Saldo and its data in directories that every "
                 "account may enter, such as /opt and /var/lib, or run Saldo under a dedicated account",
                 ACCOUNT,
-                self._programs.inaccessible_directory,
+                self._programs.find_inaccessible_directory,
             )
         create_cluster(self._cluster, account, self._programs)
         configure_cluster(
@@ -224,11 +225,11 @@ class EmbeddedServer:
         stop_stale_server(self._cluster, self._socket_dir, self._programs)
         if self._log_path.exists() and self._log_path.stat().st_size > LOG_BYTES_MAX:
             self._log_path.write_bytes(b"")
-        self._stopping.clear()
-        self._launch()
+        self._is_stopping.clear()
+        self._launch_server()
         self._create_database()
 
-    def _launch(self) -> None:
+    def _launch_server(self) -> None:
         assert self._programs is not None
         seconds = START_SECONDS_MAX if self._recovery is None else RECOVERY_SECONDS_MAX
         deadline = time.monotonic() + seconds
@@ -236,13 +237,13 @@ class EmbeddedServer:
             with self._open_log() as log:
                 begin = log.tell()
                 self._process = self._programs.launch_server(self._cluster, log)
-            if self._wait_ready(deadline) or self._stopping.is_set():
+            if self._wait_ready(deadline) or self._is_stopping.is_set():
                 return
-            written = self._log_since(begin)
-            # Backends of a killed server may use its shared memory for a short time.
+            written = self._read_log_since(begin)
+            # Backends of a killed server may still use its shared memory for a short time. The start is then repeated.
             if "is still in use" not in written or time.monotonic() > deadline:
                 raise ConfigurationError(
-                    f"the embedded PostgreSQL failed to start: {reason(written)}"
+                    f"the embedded PostgreSQL failed to start: {extract_reason(written)}"
                 )
             time.sleep(0.2)
 
@@ -254,7 +255,7 @@ class EmbeddedServer:
         """
         assert self._process is not None
         pid_file = self._cluster / "postmaster.pid"
-        while self._process.poll() is None and not self._stopping.is_set():
+        while self._process.poll() is None and not self._is_stopping.is_set():
             with suppress(FileNotFoundError):
                 lines = pid_file.read_text(errors="replace").splitlines()
                 ready = len(lines) > 7 and lines[7].strip() == "ready"
@@ -272,14 +273,14 @@ class EmbeddedServer:
         os.fchmod(log.fileno(), 0o600)
         return log
 
-    def _log_since(self, begin: int) -> str:
+    def _read_log_since(self, begin: int) -> str:
         with self._log_path.open("rb") as log:
             log.seek(begin)
             return log.read().decode(errors="replace")
 
     def _supervise(self) -> None:
         backoff = 0.2
-        while not self._stopping.wait(0.1):
+        while not self._is_stopping.wait(0.1):
             assert self._process is not None
             if self._process.poll() is None:
                 backoff = 0.2
@@ -289,15 +290,15 @@ class EmbeddedServer:
                 self._process.returncode,
             )
             try:
-                self._launch()
+                self._launch_server()
             except (ConfigurationError, OSError) as error:
                 _log.error("%s", error)
-                self._stopping.wait(backoff)
+                self._is_stopping.wait(backoff)
                 backoff = min(backoff * 2, 5.0)
 
     def _create_database(self) -> None:
         with psycopg.connect(self.superuser_url, autocommit=True) as connection:
-            connection.execute(statement("embedded/create_roles"))
+            connection.execute(load_statement("embedded/create_roles"))
             found = connection.execute("SELECT FROM pg_database WHERE datname = 'saldo'")
             if found.fetchone() is None:
                 connection.execute("CREATE DATABASE saldo OWNER saldo_owner")

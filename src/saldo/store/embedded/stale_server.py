@@ -1,4 +1,5 @@
-"""Cleanup after a killed service or a killed server, because two servers on one cluster would destroy it."""
+"""Cleanup after a killed service or a killed server. No old server may be left running, because two servers on one
+cluster would destroy the database."""
 
 from __future__ import annotations
 
@@ -15,10 +16,11 @@ from saldo.store.embedded.data_directory import SOCKET_NAME
 from saldo.store.errors import ConfigurationError
 
 STOP_SECONDS_MAX = 60
-"""Maximum time for a fast shutdown, which writes a checkpoint. After it the server is stopped immediately."""
+"""Maximum time for a fast shutdown, which writes a checkpoint. After this time, the server is stopped without a
+checkpoint."""
 
 BACKENDS_END_SECONDS_MAX = 60
-"""Maximum time to wait for backends of a killed server, which end after their current statement."""
+"""Maximum time to wait until the backends of a killed server have ended. They end after their current statement."""
 
 _log = logging.getLogger("saldo.embedded")
 
@@ -26,8 +28,8 @@ _log = logging.getLogger("saldo.embedded")
 def stop_stale_server(cluster: Path, socket_dir: Path, programs: Programs) -> None:
     """Stop the server that a killed service left running, and remove stale lock files.
 
-    The caller holds the lock of the data directory, so that no service uses it. After a power loss a lock file may be
-    empty or damaged, and PostgreSQL would never start again.
+    The caller holds the lock of the data directory, so that no service uses it. Damaged lock files are removed, too:
+    after a power loss a lock file may be empty, and PostgreSQL would then never start again.
 
     Raises:
         ConfigurationError: Backends of a killed server don't end, or it can't be determined whether a server runs.
@@ -37,14 +39,15 @@ def stop_stale_server(cluster: Path, socket_dir: Path, programs: Programs) -> No
     if not left:
         return
     if not Path("/proc").is_dir():
-        # Without /proc, PostgreSQL's own check of its lock files must suffice. It needs a process id to check.
+        # Without /proc, PostgreSQL's own check of its lock files must suffice. That check needs a process id in each
+        # file.
         for file in left:
-            if _pid_in(file) is None:
+            if _read_pid(file) is None:
                 raise ConfigurationError(
                     f"{file} is damaged: if no PostgreSQL is running in {cluster}, delete the file and start again"
                 )
         return
-    pid = _pid_in(pid_file)
+    pid = _read_pid(pid_file)
     if pid is not None and _is_postgres(pid, cluster):
         _log.warning("stopping a PostgreSQL that an earlier process left running (pid %d)", pid)
         for mode, seconds in (("fast", STOP_SECONDS_MAX), ("immediate", 10)):
@@ -57,24 +60,24 @@ def stop_stale_server(cluster: Path, socket_dir: Path, programs: Programs) -> No
     # The server was killed. Its process id may now belong to a zombie or to another program, which PostgreSQL would
     # take for a running server. If no backends remain, the file is stale.
     deadline = time.monotonic() + BACKENDS_END_SECONDS_MAX
-    while _backends(cluster):
+    while _find_backend_pids(cluster):
         if time.monotonic() > deadline:
             raise ConfigurationError(
                 f"processes of a killed PostgreSQL are still running in {cluster}: wait until they end, or end "
                 "them"
             )
         time.sleep(0.1)
-    if _answers(socket_dir / SOCKET_NAME):
+    if _is_socket_answering(socket_dir / SOCKET_NAME):
         raise ConfigurationError(
             f"a PostgreSQL that is not listed in {pid_file} is running in {socket_dir}: stop it first"
         )
     for stale in left:
-        if _pid_in(stale) is None:
+        if _read_pid(stale) is None:
             _log.warning("removing the damaged lock file %s; no server is running", stale)
         stale.unlink(missing_ok=True)
 
 
-def _pid_in(file: Path) -> int | None:
+def _read_pid(file: Path) -> int | None:
     """Return the process id in the first line of a lock file; None if there is none."""
     try:
         return int(file.read_text().splitlines()[0])
@@ -83,24 +86,24 @@ def _pid_in(file: Path) -> int | None:
 
 
 def _stop_unlisted_servers(cluster: Path) -> None:
-    """Stop servers of this cluster that its pid file does not name because it is damaged."""
+    """Stop servers of this cluster that are not named in the pid file, because the file is damaged."""
     for number, seconds in ((signal.SIGINT, STOP_SECONDS_MAX), (signal.SIGQUIT, 10)):
         deadline = time.monotonic() + seconds
-        for pid in _servers(cluster):
+        for pid in _find_server_pids(cluster):
             _log.warning("stopping a PostgreSQL that an earlier process left running (pid %d)", pid)
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
-        while _servers(cluster) and time.monotonic() < deadline:
+        while _find_server_pids(cluster) and time.monotonic() < deadline:
             time.sleep(0.1)
 
 
-def _servers(cluster: Path) -> list[int]:
-    """Return the ids of the processes that were started as the server of this cluster."""
+def _find_server_pids(cluster: Path) -> list[int]:
+    """Return the process ids of the servers of this cluster."""
     numbers = (int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit())
     return [pid for pid in numbers if _is_postgres(pid, cluster)]
 
 
-def _answers(path: Path) -> bool:
+def _is_socket_answering(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             connection.connect(str(path))
@@ -118,13 +121,13 @@ def _is_postgres(pid: int, cluster: Path) -> bool:
     return arguments[0].endswith(b"postgres") and os.fsencode(cluster) in arguments
 
 
-def _backends(cluster: Path) -> list[int]:
+def _find_backend_pids(cluster: Path) -> list[int]:
     """Return the ids of a server's processes, all of which have the cluster as their working directory."""
     found = []
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
-            # The link is unreadable where root may not trace processes. PostgreSQL's own check and the retry in
-            # `EmbeddedServer` remain.
+            # If root may not trace processes, the link can't be read. The cluster is then protected only by
+            # PostgreSQL's own check and by the retry in `EmbeddedServer`.
             with suppress(OSError):
                 if (process / "cwd").readlink() == cluster:
                     found.append(int(process.name))

@@ -1,4 +1,5 @@
-"""The account that runs the server, which is the service's own or, if that is root, a separate system account."""
+"""The account that runs the server. It is the account of the service, or a separate system account if the service runs
+as root."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ class Account:
 
     @classmethod
     def for_server(cls) -> Account:
-        """Return the service's own account or, for root, the system account, which is created if it does not exist.
+        """Return the service's own account; if it is root, the system account. The system account is created if it does
+        not exist.
 
         Raises:
             ConfigurationError: The system account can't be created.
@@ -47,11 +49,11 @@ class Account:
         if not self.is_ours:
             os.chown(path, self.user_id, self.group_id)
 
-    def peer_names(self) -> list[str]:
-        """Return the names of the accounts that may connect, which peer authentication compares."""
-        return sorted({_name_of(os.geteuid()), _name_of(self.user_id), "root"})
+    def list_peer_names(self) -> list[str]:
+        """Return the names of the accounts that may connect to the server by peer authentication."""
+        return sorted({_get_account_name(os.geteuid()), _get_account_name(self.user_id), "root"})
 
-    def prefix(self, reached: Iterable[Path]) -> Sequence[str]:
+    def build_command_prefix(self, needed_paths: Iterable[Path]) -> Sequence[str]:
         """Return the command prefix that runs a program as the account, with access to the given directories.
 
         Raises:
@@ -66,7 +68,7 @@ class Account:
             )
         prefix = ["setpriv", f"--reuid={self.user_id}", f"--regid={self.group_id}"]
         prefix.append("--clear-groups")
-        if self.first_inaccessible(reached) is not None:
+        if self.find_first_inaccessible(needed_paths) is not None:
             # The parent directories remain accessible to root only. The capability lets the server traverse and read
             # them, but not write. The securebit is needed because access(2) would ignore the capability of a user other
             # than root.
@@ -77,11 +79,12 @@ class Account:
             ]
         return prefix
 
-    def first_inaccessible(self, reached: Iterable[Path]) -> Path | None:
-        """Return the first directory that the account can't reach without a capability; None if it can reach all."""
+    def find_first_inaccessible(self, needed_paths: Iterable[Path]) -> Path | None:
+        """Return the first directory that the account can't reach without a capability; None if there is no such
+        directory."""
         if self.is_ours:
             return None
-        return next((path for path in reached if not _open_to_all(path)), None)
+        return next((path for path in needed_paths if not _is_accessible_to_all(path)), None)
 
 
 def _system_account() -> pwd.struct_passwd:
@@ -100,7 +103,7 @@ def _system_account() -> pwd.struct_passwd:
         ) from None
 
 
-def _name_of(user_id: int) -> str:
+def _get_account_name(user_id: int) -> str:
     """Return the name of a user id. The variable LOGNAME is not used, because it may contain anything.
 
     Raises:
@@ -115,5 +118,5 @@ def _name_of(user_id: int) -> str:
         ) from None
 
 
-def _open_to_all(path: Path) -> bool:
+def _is_accessible_to_all(path: Path) -> bool:
     return all(parent.stat().st_mode & stat.S_IXOTH for parent in (path, *path.parents))

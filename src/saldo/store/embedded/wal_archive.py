@@ -1,4 +1,4 @@
-"""The WAL archive, which keeps every change of the database in a directory of the operator's."""
+"""The WAL archive, which keeps every change of the database in a directory that the operator provides."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from saldo.store.errors import ConfigurationError
 ARCHIVE_SECONDS_MAX = 60
 """Maximum time until a WAL segment that is not full is archived.
 
-The loss of the data directory can lose the changes of this time. A nearly empty segment is small when compressed.
+If the data directory is lost, the changes of this time may be lost. The time can be short, because a nearly empty
+segment is small when compressed.
 """
 
 SCRIPT_NAME = "archive.sh"
@@ -54,7 +55,7 @@ def open_archive(directory: Path, account: Account) -> None:
         )
 
 
-def write_script(cluster: Path, account: Account) -> None:
+def write_archive_script(cluster: Path, account: Account) -> None:
     """Copy the archiving script into the cluster, because the server may be unable to read Saldo's installation."""
     path = cluster / SCRIPT_NAME
     path.write_bytes((files("saldo.store.embedded") / SCRIPT_NAME).read_bytes())
@@ -68,24 +69,24 @@ def format_archive_configuration(directory: Path) -> str:
     command = f'sh {SCRIPT_NAME} "%p" {_quote_for_command(directory)}/"%f"'
     return (
         "archive_mode = on\n"
-        f"archive_command = {_quote(command)}\n"
+        f"archive_command = {_quote_setting(command)}\n"
         f"archive_timeout = {ARCHIVE_SECONDS_MAX}s\n"
     )
 
 
 def format_recovery_configuration(recovery: Recovery) -> str:
-    """Return the configuration lines for a recovery, which ends on a new timeline."""
+    """Return the configuration lines for a recovery. The recovered database is on a new timeline."""
     command = "false"
     if recovery.archive_dir is not None:
         command = f'gunzip -c {_quote_for_command(recovery.archive_dir)}/"%f.gz" > "%p"'
     lines = [
-        f"restore_command = {_quote(command)}",
+        f"restore_command = {_quote_setting(command)}",
         "recovery_target_action = promote",
         # The server must not accept connections before the recovery is complete.
         "hot_standby = off",
     ]
     if recovery.until is not None:
-        lines.append(f"recovery_target_time = {_quote(recovery.until.isoformat())}")
+        lines.append(f"recovery_target_time = {_quote_setting(recovery.until.isoformat())}")
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -94,6 +95,6 @@ def _quote_for_command(directory: Path) -> str:
     return shlex.quote(str(directory)).replace("%", "%%")
 
 
-def _quote(value: str) -> str:
+def _quote_setting(value: str) -> str:
     """Quote a value for postgresql.conf."""
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"

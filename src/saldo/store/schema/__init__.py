@@ -1,1 +1,1 @@
-"""The schema of the database: migrations, roles, and the comparison with what the migrations create."""
+"""The schema of the database: migrations, roles, and checks of an existing schema."""

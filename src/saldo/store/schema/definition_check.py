@@ -52,21 +52,21 @@ _FUNCTION: Final = re.compile(
 _SETTING: Final = re.compile(r"^SET (\w+) = '?([\w ]+)'?$", re.MULTILINE)
 
 
-class Function(NamedTuple):
-    """A function as a migration creates it, with its settings in lower case."""
+class FunctionDefinition(NamedTuple):
+    """The body of a function as a migration creates it, and the function's settings in lower case."""
 
     body: str
     settings: frozenset[str]
 
 
-class Schema(NamedTuple):
+class SchemaCheckResult(NamedTuple):
     """The faults of the schema, and warnings about the system for the operator."""
 
     faults: list[LedgerFault]
     warnings: list[str]
 
 
-async def check_schema(pool: Any) -> Schema:
+async def check_schema(pool: Any) -> SchemaCheckResult:
     """Compare the schema with what the migrations create.
 
     Raises:
@@ -74,20 +74,22 @@ async def check_schema(pool: Any) -> Schema:
     """
     rows = await fetch(pool, "schema/ledger_properties")
     if not rows:
-        return Schema([_fault(Rule.DECIMALS, "no row in saldo.ledger", "one")], [])
+        return SchemaCheckResult([_build_fault(Rule.DECIMALS, "no row in saldo.ledger", "one")], [])
     decimals, created_with, revision, collation, collation_of_system, triggers = rows[0]
     distributed = await _is_distributed(pool)
     faults = []
     if created_with is not None and decimals != created_with:
-        faults.append(_fault(Rule.DECIMALS, f"currency_decimals {decimals}", str(created_with)))
-    faults += await _function_faults(
-        pool, newer=revision != newest_revision(), distributed=distributed
+        faults.append(
+            _build_fault(Rule.DECIMALS, f"currency_decimals {decimals}", str(created_with))
+        )
+    faults += await _find_function_faults(
+        pool, newer=revision != find_newest_revision(), distributed=distributed
     )
-    if revision == newest_revision():
-        faults += await _index_faults(pool)
+    if revision == find_newest_revision():
+        faults += await _find_index_faults(pool)
         if not distributed:
             faults += [
-                _fault(Rule.TRIGGER, f"no enabled trigger {name}", "it to be there")
+                _build_fault(Rule.TRIGGER, f"no enabled trigger {name}", "it to be there")
                 for name in sorted(TRIGGERS - {*triggers})
             ]
     warnings = []
@@ -96,14 +98,14 @@ async def check_schema(pool: Any) -> Schema:
             f"the database's collation has the version {collation}, the system's library {collation_of_system}: as the "
             "owner, REINDEX DATABASE and ALTER DATABASE ... REFRESH COLLATION VERSION; see docs/howto/postgresql.md"
         )
-    return Schema(faults, warnings)
+    return SchemaCheckResult(faults, warnings)
 
 
 @cache
-def newest_revision() -> str:
-    """Return the last migration of this version.
+def find_newest_revision() -> str:
+    """Return the number of the last migration of this version.
 
-    Of a schema with a newer migration, only the parts that can't have changed are compared.
+    If the schema has a newer migration, only the parts that a later migration must not change are compared.
     """
     versions = files("saldo.store.schema.migrations") / "versions"
     names = [file.name for file in versions.iterdir() if file.name.endswith(".py")]
@@ -111,7 +113,7 @@ def newest_revision() -> str:
 
 
 @cache
-def expected_functions(*, distributed: bool) -> dict[str, Function]:
+def read_expected_functions(*, distributed: bool) -> dict[str, FunctionDefinition]:
     """Return the functions that the migrations create, by name, as parsed from their SQL files."""
     store = files("saldo.store")
     folders = [store / "schema" / "migrations" / "sql"]
@@ -124,7 +126,9 @@ def expected_functions(*, distributed: bool) -> dict[str, Function]:
                 for name, head, body in _FUNCTION.findall(file.read_text("utf-8")):
                     settings = {f"{key}={value}".lower() for key, value in _SETTING.findall(head)}
                     # Migration 0012 sets the time zone of older functions.
-                    functions[name] = Function(body, frozenset(settings | {"timezone=utc"}))
+                    functions[name] = FunctionDefinition(
+                        body, frozenset(settings | {"timezone=utc"})
+                    )
     return functions
 
 
@@ -133,8 +137,8 @@ async def _is_distributed(pool: Any) -> bool:
         return bool(connection.distributed)
 
 
-async def _function_faults(pool: Any, *, newer: bool, distributed: bool) -> list[LedgerFault]:
-    expected = expected_functions(distributed=distributed)
+async def _find_function_faults(pool: Any, *, newer: bool, distributed: bool) -> list[LedgerFault]:
+    expected = read_expected_functions(distributed=distributed)
     faults = []
     found = set()
     for name, body, settings, as_owner in await fetch(pool, "schema/functions"):
@@ -145,13 +149,17 @@ async def _function_faults(pool: Any, *, newer: bool, distributed: bool) -> list
             # A ledger that was distributed by an older version has the functions of that version.
             if not newer and not distributed:
                 faults.append(
-                    _fault(Rule.FUNCTION, f"a function saldo.{name}", "none that no migration made")
+                    _build_fault(
+                        Rule.FUNCTION, f"a function saldo.{name}", "none that no migration made"
+                    )
                 )
         elif body != made.body:
-            faults.append(_fault(Rule.FUNCTION, f"another saldo.{name}", "that of the migrations"))
+            faults.append(
+                _build_fault(Rule.FUNCTION, f"another saldo.{name}", "that of the migrations")
+            )
         elif as_owner or not made.settings <= {each.lower() for each in settings}:
             faults.append(
-                _fault(
+                _build_fault(
                     Rule.FUNCTION,
                     f"saldo.{name} with the settings {', '.join(settings) or 'none'}"
                     + (" and its owner's rights" if as_owner else ""),
@@ -160,28 +168,30 @@ async def _function_faults(pool: Any, *, newer: bool, distributed: bool) -> list
             )
     if not newer and not distributed:
         faults += [
-            _fault(Rule.FUNCTION, f"no saldo.{name}", "that of the migrations")
+            _build_fault(Rule.FUNCTION, f"no saldo.{name}", "that of the migrations")
             for name in sorted(expected.keys() - found)
         ]
     return faults
 
 
-async def _index_faults(pool: Any) -> list[LedgerFault]:
+async def _find_index_faults(pool: Any) -> list[LedgerFault]:
     faults = []
     found = {}
     for name, valid, unique in await fetch(pool, "schema/indexes"):
         found[name] = unique
         # Other invalid indexes belong to the operator, or to a REINDEX CONCURRENTLY in progress.
         if not valid and name in UNIQUE_INDEXES | OTHER_INDEXES:
-            faults.append(_fault(Rule.INDEX, f"{name} invalid", "it to be valid: REINDEX INDEX"))
+            faults.append(
+                _build_fault(Rule.INDEX, f"{name} invalid", "it to be valid: REINDEX INDEX")
+            )
     missing = sorted((UNIQUE_INDEXES | OTHER_INDEXES) - found.keys())
     weak = sorted(UNIQUE_INDEXES & {each for each, unique in found.items() if not unique})
     return [
         *faults,
-        *(_fault(Rule.INDEX, f"no index {name}", "it to be there") for name in missing),
-        *(_fault(Rule.INDEX, f"{name} without UNIQUE", "it to be unique") for name in weak),
+        *(_build_fault(Rule.INDEX, f"no index {name}", "it to be there") for name in missing),
+        *(_build_fault(Rule.INDEX, f"{name} without UNIQUE", "it to be unique") for name in weak),
     ]
 
 
-def _fault(rule: Rule, found: str, expected: str) -> LedgerFault:
+def _build_fault(rule: Rule, found: str, expected: str) -> LedgerFault:
     return LedgerFault(rule, 0, 0, 0, found, expected)

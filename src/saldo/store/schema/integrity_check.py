@@ -8,7 +8,7 @@ from typing import NamedTuple
 import psycopg
 
 from saldo.store.errors import ConfigurationError
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 
 
 class IntegrityReport(NamedTuple):
@@ -17,7 +17,7 @@ class IntegrityReport(NamedTuple):
     Attributes:
         last_recorded_at: The recorded time of the last entry; None if the log is empty.
         balances_wrong: The number of entries whose balance is not the sum of the posted amounts.
-        numbers_missing: The number of entries that do not follow the user's previous one.
+        numbers_missing: The number of entries whose number does not follow that of the user's previous entry.
         shards_with_gaps: The number of shards whose `seq` is not 1, 2, 3 …
         users_without_entries: The number of users without an opening entry.
         users_missing: The number of users that have entries, but do not exist.
@@ -34,7 +34,7 @@ class IntegrityReport(NamedTuple):
 
     @property
     def faults(self) -> dict[str, int]:
-        """Return the counts that should be zero and are not."""
+        """Return the counts of faults that are not zero, by description."""
         counted = self._asdict()
         names = list(self._fields[3:])
         return {name.replace("_", " "): counted[name] for name in names if counted[name]}
@@ -44,11 +44,10 @@ def check_integrity(url: str) -> IntegrityReport:
     """Read and check the whole ledger.
 
     Raises:
-        ConfigurationError: The ledger violates a rule, which the message names.
-        psycopg.Error: The ledger can't be read.
+        ConfigurationError: The ledger violates rules. The message names them. psycopg.Error: The ledger can't be read.
     """
     with psycopg.connect(url) as connection:
-        row = connection.execute(statement("schema/integrity_check")).fetchone()
+        row = connection.execute(load_statement("schema/integrity_check")).fetchone()
     assert row is not None
     found = IntegrityReport(*row)
     if found.faults:

@@ -1,8 +1,8 @@
-"""Migration of a database to the schema of this version, and comparison with the settings.
+"""Migration of a database to the schema of this version, and the comparison of the ledger with the settings.
 
-This module is synchronous and runs before the service starts. Everything happens in one transaction under one lock: if
-many processes start at once, one of them migrates, and the others find the schema up to date. Changes that would block
-a large table in use follow in separate steps (`saldo.store.schema.online_changes`).
+This module is synchronous and runs before the service starts. The migration runs in one transaction under one lock. If
+many processes start at the same time, one of them migrates, and the others find the schema up to date. Changes that
+would block a large table in use are made afterwards, in separate steps (`saldo.store.schema.online_changes`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from alembic.script import ScriptDirectory
 from psycopg import sql
 from sqlalchemy.pool import NullPool
 
-from saldo.store.connections.url import first_line, format_url
+from saldo.store.connections.url import format_url, get_first_line
 from saldo.store.errors import ConfigurationError
 from saldo.store.schema.migration_locks import (
     APPLICATION_NAME,
@@ -34,28 +34,28 @@ from saldo.store.schema.migration_locks import (
     retry_until_locked,
 )
 from saldo.store.schema.online_changes import change_users, read_pending_changes
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 
 POSTGRESQL_MIN = 15
-"""Oldest supported version. Older ones have reached their end of life, or nearly; the tests use this one and the
-newest."""
+"""Oldest supported version of PostgreSQL. Older versions have reached the end of their life, or nearly. The tests use
+this version and the newest one."""
 
 CONNECT_SECONDS_MAX = 10
-"""Timeout of connecting at the start."""
+"""Timeout of an attempt to connect, in seconds."""
 
 _log = logging.getLogger("saldo.migrate")
 
 T = TypeVar("T")
 
 
-def prepare(
+def prepare_schema(
     owner_url: str, service_url: str, *, currency_decimals: int, max_lateness: timedelta | None
 ) -> None:
     """Migrate the schema, grant rights, and update the ledger's row from the settings.
 
     Args:
         owner_url: The connection string of the role that owns the schema.
-        service_url: The connection string of the service role, which gets its rights if it is another one.
+        service_url: The connection string of the service role, which gets its rights if it is not the owner.
         currency_decimals: The number of decimals, which is fixed when the ledger is created.
         max_lateness: The maximum lateness of new entries; None for no limit.
 
@@ -64,24 +64,24 @@ def prepare(
     """
 
     def work(connection: sqlalchemy.Connection) -> bool:
-        changes = _upgrade(connection, owner_url, service_url)
-        _configure(_driver(connection), currency_decimals, max_lateness)
+        changes = _upgrade_schema(connection, owner_url, service_url)
+        _configure_ledger(_get_driver(connection), currency_decimals, max_lateness)
         return changes
 
     with LockWatch(owner_url) as watch:
-        if _alone(owner_url, watch, work):
+        if _run_exclusively(owner_url, watch, work):
             try:
-                change_users(owner_url, partial(connect_checked, owner_url), watch)
+                change_users(owner_url, partial(connect_to_supported_server, owner_url), watch)
             except ConfigurationError as error:
                 # The service can run without these changes; `saldo verify` names those that are missing.
                 _log.warning("%s; the service starts without this change", error)
 
 
-def examine(url: str, *, currency_decimals: int, max_lateness: timedelta | None) -> bool:
+def examine_schema(url: str, *, currency_decimals: int, max_lateness: timedelta | None) -> bool:
     """Check that the database fits this version and these settings, without changing anything.
 
-    The check runs in a read-only transaction. A rule of the ledger that differs from the settings is logged, because
-    the service's own settings decide it.
+    The check runs in a read-only transaction. If the maximum lateness in the ledger differs from the settings, this is
+    only logged, because the settings of the service decide it.
 
     Args:
         url: The connection string of the service role, or of any other role that may read the schema.
@@ -93,14 +93,14 @@ def examine(url: str, *, currency_decimals: int, max_lateness: timedelta | None)
         ConfigurationError: The database can't be used as it is. The message is one line for the operator.
     """
     try:
-        with closing(connect_checked(url, application_name="saldo check")) as driver:
+        with closing(connect_to_supported_server(url, application_name="saldo check")) as driver:
             driver.read_only = True
-            if driver.execute(statement("schema/exists")).fetchone() != (True,):
+            if driver.execute(load_statement("schema/exists")).fetchone() != (True,):
                 return False
-            revision = driver.execute(statement("schema/revision")).fetchone()
-            rules = driver.execute(statement("ledger/rules")).fetchone()
+            revision = driver.execute(load_statement("schema/revision")).fetchone()
+            rules = driver.execute(load_statement("ledger/rules")).fetchone()
     except psycopg.Error as error:
-        raise ConfigurationError(f"database {format_url(url)}: {first_line(error)}") from error
+        raise ConfigurationError(f"database {format_url(url)}: {get_first_line(error)}") from error
     if revision is None or rules is None:
         return False
     _check_revision(revision[0])
@@ -117,66 +117,80 @@ def examine(url: str, *, currency_decimals: int, max_lateness: timedelta | None)
     return True
 
 
-def _check_revision(found: str) -> None:
+def _check_revision(revision: str) -> None:
     script = ScriptDirectory(str(files("saldo.store.schema") / "migrations"))
     head = script.get_current_head()
-    if found == head:
+    if revision == head:
         return
-    if found in {step.revision for step in script.walk_revisions()}:
+    if revision in {step.revision for step in script.walk_revisions()}:
         raise ConfigurationError(
-            f"the schema is at {found}, but this version of Saldo requires {head}: run saldo db migrate, "
+            f"the schema is at {revision}, but this version of Saldo requires {head}: run saldo db migrate, "
             "or use the same version of Saldo as the service"
         )
-    _log.warning("the schema is at %s, which is newer than this version of Saldo", found)
+    _warn_about_newer_schema(revision)
 
 
-def _check_decimals(found: int, currency_decimals: int) -> None:
-    if found != currency_decimals:
+def _warn_about_newer_schema(revision: str) -> None:
+    _log.warning(
+        "the schema is at %s, which is newer than this version of Saldo: this is normal during a rolling update; "
+        "otherwise update Saldo",
+        revision,
+    )
+
+
+def _check_decimals(stored_decimals: int, currency_decimals: int) -> None:
+    if stored_decimals != currency_decimals:
         raise ConfigurationError(
-            f"SALDO_CURRENCY_DECIMALS={currency_decimals}: the ledger was created with {found} decimals, "
+            f"SALDO_CURRENCY_DECIMALS={currency_decimals}: the ledger was created with {stored_decimals} decimals, "
             "which can't be changed"
         )
 
 
-def migrate(owner_url: str, service_url: str) -> None:
-    """Migrate the schema and grant rights, as `prepare` does, without changing the ledger's row.
+def migrate_schema(owner_url: str, service_url: str) -> None:
+    """Migrate the schema and grant rights, but don't change the ledger's row.
 
     Raises:
         ConfigurationError: The message is one line for the operator.
     """
     with LockWatch(owner_url) as watch:
-        if _alone(owner_url, watch, lambda each: _upgrade(each, owner_url, service_url)):
-            change_users(owner_url, partial(connect_checked, owner_url), watch)
+        if _run_exclusively(
+            owner_url, watch, lambda each: _upgrade_schema(each, owner_url, service_url)
+        ):
+            change_users(owner_url, partial(connect_to_supported_server, owner_url), watch)
 
 
-def _alone(owner_url: str, watch: LockWatch, work: Callable[[sqlalchemy.Connection], T]) -> T:
-    """Do the work in a transaction in which no other process migrates, and repeat it while a lock is unavailable."""
+def _run_exclusively(
+    owner_url: str, watch: LockWatch, work: Callable[[sqlalchemy.Connection], T]
+) -> T:
+    """Do the work in a transaction during which no other process migrates. Repeat it while a lock is unavailable."""
 
     def attempt() -> T:
-        with _schema_locked(owner_url, watch) as connection:
+        with _lock_schema(owner_url, watch) as connection:
             return work(connection)
 
     try:
         return retry_until_locked(owner_url, watch, attempt)
     except (psycopg.Error, sqlalchemy.exc.SQLAlchemyError) as error:
         raise ConfigurationError(
-            f"database {format_url(owner_url)}: {first_line(error)}"
+            f"database {format_url(owner_url)}: {get_first_line(error)}"
         ) from error
 
 
 @contextmanager
-def _schema_locked(owner_url: str, watch: LockWatch) -> Iterator[sqlalchemy.Connection]:
+def _lock_schema(owner_url: str, watch: LockWatch) -> Iterator[sqlalchemy.Connection]:
     engine = sqlalchemy.create_engine(
-        "postgresql+psycopg://", creator=lambda: connect_checked(owner_url), poolclass=NullPool
+        "postgresql+psycopg://",
+        creator=lambda: connect_to_supported_server(owner_url),
+        poolclass=NullPool,
     )
     try:
-        # The engine connects once outside a transaction: at its first connection it queries the server and rolls back,
-        # which would release the lock below.
+        # The engine queries the server and rolls back at its first connection, which would release the lock below. It
+        # therefore connects once before.
         with engine.connect():
             pass
         with engine.begin() as connection:
             try:
-                poll_migration_lock(owner_url, _driver(connection), watch)
+                poll_migration_lock(owner_url, _get_driver(connection), watch)
                 yield connection
             except KeyboardInterrupt:
                 # A statement may still be running, so that this connection can't be used.
@@ -186,27 +200,27 @@ def _schema_locked(owner_url: str, watch: LockWatch) -> Iterator[sqlalchemy.Conn
         engine.dispose()
 
 
-def _upgrade(connection: sqlalchemy.Connection, owner_url: str, service_url: str) -> bool:
+def _upgrade_schema(connection: sqlalchemy.Connection, owner_url: str, service_url: str) -> bool:
     """Migrate and grant rights. Return whether `saldo.store.schema.online_changes` has pending changes."""
-    driver = _driver(connection)
-    if not _migrate(connection, driver):
+    driver = _get_driver(connection)
+    if not _run_migrations(connection, driver):
         return False
     if owner_url != service_url:
-        _grant(driver, service_url)
+        _grant_rights(driver, service_url)
     return bool(read_pending_changes(driver))
 
 
-def _driver(connection: sqlalchemy.Connection) -> Driver:
+def _get_driver(connection: sqlalchemy.Connection) -> Driver:
     driver: Driver = connection.connection.driver_connection  # type: ignore[assignment]
     return driver
 
 
-def connect_checked(url: str, *, application_name: str = APPLICATION_NAME) -> Driver:
+def connect_to_supported_server(url: str, *, application_name: str = APPLICATION_NAME) -> Driver:
     """Connect to a server of a supported version.
 
     Raises:
-        ConfigurationError: The server is older. The message is one line for the operator.
-        psycopg.Error: The connection failed.
+        ConfigurationError: The server has an older version. The message is one line for the operator. psycopg.Error:
+            The connection failed.
     """
     connection = psycopg.connect(
         url, connect_timeout=CONNECT_SECONDS_MAX, application_name=application_name
@@ -221,45 +235,47 @@ def connect_checked(url: str, *, application_name: str = APPLICATION_NAME) -> Dr
     return connection
 
 
-def _migrate(connection: sqlalchemy.Connection, driver: Driver) -> bool:
+def _run_migrations(connection: sqlalchemy.Connection, driver: Driver) -> bool:
     """Run the missing steps. Return False if a newer version of Saldo has migrated the schema."""
     config = Config()
     config.set_main_option("script_location", str(files("saldo.store.schema") / "migrations"))
     config.attributes["connection"] = connection
     script = ScriptDirectory.from_config(config)
     current = None
-    if driver.execute(statement("schema/exists")).fetchone() == (True,):
+    if driver.execute(load_statement("schema/exists")).fetchone() == (True,):
         context = MigrationContext.configure(
             connection, opts={"version_table": "migrations", "version_table_schema": "saldo"}
         )
         current = context.get_current_revision()
     else:
-        driver.execute(statement("schema/create"))
+        driver.execute(load_statement("schema/create"))
     if current == script.get_current_head():
         return True
     if current is not None and current not in {step.revision for step in script.walk_revisions()}:
-        # This is a rolling update: a schema remains compatible for two releases.
-        _log.warning("the schema is at %s, which is newer than this version of Saldo", current)
+        # This happens in a rolling update, and is no error: a schema remains compatible for two releases.
+        _warn_about_newer_schema(current)
         return False
     _log.info("migrating the schema from %s to %s", current or "nothing", script.get_current_head())
     command.upgrade(config, "head")
     return True
 
 
-def _configure(driver: Driver, currency_decimals: int, max_lateness: timedelta | None) -> None:
+def _configure_ledger(
+    driver: Driver, currency_decimals: int, max_lateness: timedelta | None
+) -> None:
     rules = {"currency_decimals": currency_decimals, "max_lateness": max_lateness}
-    row = driver.execute(statement("ledger/rules")).fetchone()
+    row = driver.execute(load_statement("ledger/rules")).fetchone()
     if row is None:
-        driver.execute(statement("ledger/create"), rules)
+        driver.execute(load_statement("ledger/create"), rules)
         return
     _check_decimals(row[0], currency_decimals)
     if row[1] != max_lateness:
-        driver.execute(statement("ledger/lock_all_shards"))
-        driver.execute(statement("ledger/change_rules"), rules)
+        driver.execute(load_statement("ledger/lock_all_shards"))
+        driver.execute(load_statement("ledger/change_rules"), rules)
 
 
-def _grant(driver: Driver, service_url: str) -> None:
+def _grant_rights(driver: Driver, service_url: str) -> None:
     role = psycopg.conninfo.conninfo_to_dict(service_url).get("user")
     if role and role != driver.info.user:
-        grants = sql.SQL(statement("roles/grant")).format(role=sql.Identifier(str(role)))
+        grants = sql.SQL(load_statement("roles/grant")).format(role=sql.Identifier(str(role)))
         driver.execute(grants)

@@ -13,7 +13,7 @@ import sqlalchemy
 
 from saldo.store.connections.url import format_url
 from saldo.store.errors import ConfigurationError
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 
 APPLICATION_NAME: Final = "saldo migrate"
 """Application name of a migration's connections, by which they are identified."""
@@ -28,7 +28,7 @@ PAUSE_SECONDS: Final = 2.0
 """Pause between two attempts, in which the queued statements can run."""
 
 OTHER_SECONDS_MAX: Final = 600.0
-"""Maximum time to wait for another process that migrates, which may be building an index on a large table."""
+"""Maximum time to wait for another process that migrates. That process may be building an index on a large table."""
 
 POLL_SECONDS: Final = 0.5
 
@@ -55,7 +55,7 @@ class LockWatch:
         )
         self._own_pid = 0
         self.last = ""
-        """The blocker that was seen last, as the log names it; empty if none was seen."""
+        """The description of the last blocker, as in the log; empty if there was none."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -66,11 +66,12 @@ class LockWatch:
         self._thread.join()
 
     def set_own_pid(self, pid: int) -> None:
-        """Set the server process that holds the lock of the migrations, which is not a blocker."""
+        """Set the process id of the migration's own server process, which holds the lock of the migrations and is not
+        reported as a blocker."""
         self._own_pid = pid
 
     def _watch(self) -> None:
-        # Most migrations have finished by then.
+        # Most migrations finish within this time, and need no second connection.
         if self._ended.wait(2 * POLL_SECONDS):
             return
         seen: set[tuple[Any, ...]] = set()
@@ -88,7 +89,7 @@ class LockWatch:
 
     def _poll(self, connection: Driver, seen: set[tuple[Any, ...]]) -> None:
         asked = {"name": APPLICATION_NAME, "own": self._own_pid}
-        for row in connection.execute(statement("schema/migration_blockers"), asked):
+        for row in connection.execute(load_statement("schema/migration_blockers"), asked):
             pid, application, query_start, transaction_start, state = row
             self.last = (
                 f"process {pid} ({application or 'without an application_name'}; "
@@ -101,8 +102,10 @@ class LockWatch:
 
 
 def set_attempt(driver: Driver) -> None:
-    """Set the lock timeout of a transaction, and its time zone, so that days have 24 hours."""
-    driver.execute(statement("schema/migration_session"), {"lock_timeout": f"{ATTEMPT_SECONDS}s"})
+    """Set the lock timeout of a transaction, and a time zone in which every day has 24 hours."""
+    driver.execute(
+        load_statement("schema/migration_session"), {"lock_timeout": f"{ATTEMPT_SECONDS}s"}
+    )
 
 
 def retry_until_locked(url: str, watch: LockWatch, attempt: Callable[[], T]) -> T:
@@ -132,13 +135,13 @@ def poll_migration_lock(url: str, driver: Driver, watch: LockWatch) -> None:
     """Wait until this transaction is the only one that migrates.
 
     Raises:
-        ConfigurationError: Another process migrates for too long.
+        ConfigurationError: Another process has been migrating for more than OTHER_SECONDS_MAX.
     """
     end = time.monotonic() + OTHER_SECONDS_MAX
     while True:
         set_attempt(driver)
-        if driver.execute(statement("schema/migration_lock")).fetchone() == (True,):
-            # The server is queried for the process id, because a pooler reports another one.
+        if driver.execute(load_statement("schema/migration_lock")).fetchone() == (True,):
+            # The process id is queried with SQL, because behind a pooler the driver knows another one.
             row = driver.execute("SELECT pg_backend_pid()").fetchone()
             watch.set_own_pid(row[0] if row else 0)
             return

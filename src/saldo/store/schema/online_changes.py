@@ -13,7 +13,7 @@ from typing import NamedTuple
 import psycopg
 from psycopg import sql
 
-from saldo.store.connections.url import first_line, format_url
+from saldo.store.connections.url import format_url, get_first_line
 from saldo.store.errors import ConfigurationError
 from saldo.store.schema.migration_locks import (
     LOCK_SECONDS_MAX,
@@ -23,18 +23,18 @@ from saldo.store.schema.migration_locks import (
     retry_until_locked,
     set_attempt,
 )
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 
 _log = logging.getLogger("saldo.migrate")
 
 
-class Pending(NamedTuple):
+class PendingChanges(NamedTuple):
     """The pending changes of `saldo.users`; see sql/schema/pending_online_changes.sql.
 
     Attributes:
         invalid: The names of invalid indexes to drop.
         collation: Whether the names' collation must be changed.
-        key: Whether the new unique index must be created first.
+        key: Whether the new unique index must be created before the collation is changed.
         prefix: Whether the index for the search by prefix must be created.
         checked: Whether a constraint must be validated.
     """
@@ -49,15 +49,15 @@ class Pending(NamedTuple):
         return bool(self.invalid) or self.collation or self.prefix or self.checked
 
 
-def read_pending_changes(driver: Driver) -> Pending:
+def read_pending_changes(driver: Driver) -> PendingChanges:
     """Return the pending changes."""
-    row = driver.execute(statement("schema/pending_online_changes")).fetchone()
+    row = driver.execute(load_statement("schema/pending_online_changes")).fetchone()
     assert row is not None
-    return Pending(*row)
+    return PendingChanges(*row)
 
 
 def change_users(url: str, connect: Callable[[], Driver], watch: LockWatch) -> None:
-    """Change the comparison of names to byte by byte, and replace the indexes.
+    """Change the collation of user names to byte order, and replace the indexes of the names.
 
     Args:
         url: The connection string of the role that owns the schema, for messages.
@@ -68,7 +68,8 @@ def change_users(url: str, connect: Callable[[], Driver], watch: LockWatch) -> N
         ConfigurationError: The changes can't be made now. The message is one line for the operator.
     """
     try:
-        # The changes run outside a transaction, while the other connection holds the lock of the migrations.
+        # The changes run on one connection outside a transaction. Meanwhile, the other connection holds the lock of the
+        # migrations.
         with connect() as lock, connect() as connection:
             poll_migration_lock(url, lock, watch)
             connection.autocommit = True
@@ -81,7 +82,7 @@ def change_users(url: str, connect: Callable[[], Driver], watch: LockWatch) -> N
             f"{watch.last or 'another transaction'}: end that transaction and run saldo db migrate"
         ) from error
     except psycopg.Error as error:
-        raise ConfigurationError(f"database {format_url(url)}: {first_line(error)}") from error
+        raise ConfigurationError(f"database {format_url(url)}: {get_first_line(error)}") from error
 
 
 def _change_users(url: str, connection: Driver, watch: LockWatch) -> None:
@@ -95,29 +96,30 @@ def _change_users(url: str, connection: Driver, watch: LockWatch) -> None:
         )
     if found.collation:
         if found.key:
-            connection.execute(_step("0012_users_key"))
+            connection.execute(_read_step("0012_users_key"))
 
         def swap() -> None:
             with connection.transaction():
                 set_attempt(connection)
-                connection.execute(_step("0012_users_swap"))
+                connection.execute(_read_step("0012_users_swap"))
 
         retry_until_locked(url, watch, swap)
     found = read_pending_changes(connection)
     if found.prefix:
-        connection.execute(_step("0012_users_prefix"))
+        connection.execute(_read_step("0012_users_prefix"))
     if found.checked:
-        connection.execute(_step("0012_users_check"))
+        connection.execute(_read_step("0012_users_check"))
     connection.execute("ANALYZE saldo.users")
 
 
 def _limit_lock_waits(connection: Driver) -> None:
-    """Limit waits for locks, except behind a pooler, where the setting would remain for other sessions."""
+    """Limit the time of waiting for locks. Behind a pooler nothing is set, because the setting would remain for other
+    clients."""
     row = connection.execute("SELECT pg_backend_pid()").fetchone()
     if row == (connection.info.backend_pid,):
         seconds = sql.Literal(f"{LOCK_SECONDS_MAX:.0f}s")
         connection.execute(sql.SQL("SET lock_timeout = {}").format(seconds))
 
 
-def _step(name: str) -> bytes:
+def _read_step(name: str) -> bytes:
     return (files("saldo.store.schema.migrations") / "sql" / f"{name}.sql").read_bytes()

@@ -10,10 +10,10 @@ import psycopg
 from psycopg import sql
 
 from saldo.store.connections.parameters import check_connection_string
-from saldo.store.connections.url import find_unverified_hosts, first_line, format_url
+from saldo.store.connections.url import find_unverified_hosts, format_url, get_first_line
 from saldo.store.errors import ConfigurationError
 from saldo.store.schema.migrate import CONNECT_SECONDS_MAX
-from saldo.store.statements import statement
+from saldo.store.statements import load_statement
 
 _log = logging.getLogger("saldo.roles")
 
@@ -26,7 +26,7 @@ class Roles(NamedTuple):
     database: str
 
     @classmethod
-    def of(cls, owner_url: str, service_url: str) -> Roles:
+    def from_urls(cls, owner_url: str, service_url: str) -> Roles:
         """Read the names from the connection strings.
 
         Raises:
@@ -47,7 +47,7 @@ class Roles(NamedTuple):
         return cls(str(owner["user"]), str(service["user"]), str(service["dbname"]))
 
     def to_sql(self) -> str:
-        """Return the SQL that creates the roles and grants the service its rights, for psql."""
+        """Return the SQL that creates the roles and grants the service role its rights, for use in psql."""
         creation = self._format("roles/create")
         grants = self._format("roles/grant")
         return (
@@ -55,8 +55,9 @@ class Roles(NamedTuple):
             f"does it, too).\n{grants}\n"
         )
 
-    def apply(self, owner_url: str) -> None:
-        """Grant the service role the rights that it needs, and revoke all others in the schema, as the owner.
+    def apply_to_database(self, owner_url: str) -> None:
+        """Connect as the owner, grant the service role the rights that it needs, and revoke its other rights in the
+        schema.
 
         Raises:
             ConfigurationError: The message is one line for the operator.
@@ -67,11 +68,11 @@ class Roles(NamedTuple):
                     connection.execute(self._compose(name))
         except psycopg.Error as error:
             raise ConfigurationError(
-                f"database {format_url(owner_url)}: {first_line(error)}"
+                f"database {format_url(owner_url)}: {get_first_line(error)}"
             ) from error
 
     def _compose(self, name: str) -> sql.Composed:
-        return sql.SQL(statement(name)).format(
+        return sql.SQL(load_statement(name)).format(
             owner=sql.Identifier(self.owner),
             role=sql.Identifier(self.service),
             database=sql.Identifier(self.database),
@@ -88,7 +89,7 @@ def warn_about_unverified_tls(urls: Mapping[str, str | None]) -> None:
     connection.
 
     Args:
-        urls: The connection strings by the names of their settings; None if a setting is not set.
+        urls: The connection strings, by the names of their settings. A value is None if the setting is not set.
     """
     for setting, url in urls.items():
         hosts = find_unverified_hosts(url) if url is not None else []
@@ -102,26 +103,28 @@ def warn_about_unverified_tls(urls: Mapping[str, str | None]) -> None:
             )
 
 
-def warn_of_rights(service_url: str) -> None:
-    """Log a warning of one line if the service role could alter history.
+def warn_about_rights(service_url: str) -> None:
+    """Log a warning of one line if the service role could alter recorded entries.
 
     Raises:
         ConfigurationError: The database can't be queried.
     """
     try:
         with psycopg.connect(service_url, connect_timeout=CONNECT_SECONDS_MAX) as connection:
-            row = connection.execute(statement("roles/history_altering_rights")).fetchone()
+            row = connection.execute(load_statement("roles/history_altering_rights")).fetchone()
     except psycopg.Error as error:
         raise ConfigurationError(
-            f"database {format_url(service_url)}: {first_line(error)}"
+            f"database {format_url(service_url)}: {get_first_line(error)}"
         ) from error
     assert row is not None
     role, superuser, owner, alters = row
     if superuser or owner or alters:
-        what = "is a superuser" if superuser else "owns the log" if owner else "may change the log"
+        capability = (
+            "is a superuser" if superuser else "owns the log" if owner else "may change the log"
+        )
         _log.warning(
             "the service's role %s %s, so it could change recorded history: use a dedicated role for the service "
             "(docs/howto/postgresql.md)",
             role,
-            what,
+            capability,
         )

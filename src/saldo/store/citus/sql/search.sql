@@ -1,5 +1,5 @@
--- On Citus: number_at_1 and number_known_1 for a user of the shard. Each uses one statement, because planning is what
--- takes time there.
+-- On Citus: the functions number_at_1 and number_known_1 for a user of the shard. Each uses one statement, because on
+-- Citus planning takes most of the time.
 
 CREATE FUNCTION saldo.number_at_on_shard_1(_shard smallint, _user_id bigint, _date timestamptz, _last bigint) RETURNS bigint
 LANGUAGE plpgsql STABLE

@@ -1,6 +1,6 @@
--- On Citus: create one Citus shard for each of Saldo's 64 shards, spread evenly over the workers. Hashed onto 64 Citus
--- shards the 64 values would use only 39 of them, so the first Citus shard is split between the hashes instead. Citus
--- requires a separate transaction for this.
+-- On Citus: create one Citus shard for each of Saldo's 64 shards, spread evenly over the workers. If Citus created 64
+-- shards by hash ranges, only 39 of them would be used. The first Citus shard is therefore split between the hashes of
+-- the 64 values. Citus requires a separate transaction for this.
 SELECT citus_split_shard_by_split_points(
     (SELECT s.shardid FROM pg_dist_shard AS s WHERE s.logicalrelid = 'saldo.shards'::regclass),
     array_agg(place.hash::text ORDER BY place.hash) FILTER (WHERE NOT place.last),
@@ -8,7 +8,7 @@ SELECT citus_split_shard_by_split_points(
     'block_writes'
 )
 FROM (
-    -- Neighbours by number, not by hash, are on different workers, because users get consecutive ids.
+    -- Shards with consecutive numbers are placed on different workers, because users get consecutive ids.
     SELECT hashed.hash, hashed.hash = max(hashed.hash) OVER () AS last, node.nodeid
     FROM (SELECT shard, hashint2(shard::smallint) AS hash FROM generate_series(0, 63) AS shard) AS hashed
     JOIN (

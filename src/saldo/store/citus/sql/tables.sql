@@ -5,8 +5,8 @@ SET LOCAL citus.multi_shard_modify_mode = 'sequential';
 INSERT INTO saldo.shards SELECT generate_series(0, 63);
 
 -- A key must include the column by which the rows are distributed. Uuids are therefore unique for each shard. The
--- column is the last one of each key, because it is constant within a Citus shard. As the first column it would make
--- every key look suitable for every query.
+-- column is the last one of each key, because it is constant within a Citus shard. If it were the first column, the
+-- planner would take every key as suitable for every query.
 ALTER TABLE saldo.transactions
     DROP CONSTRAINT transactions_pkey,
     DROP CONSTRAINT transactions_uuid_unique,

@@ -23,7 +23,8 @@ BEGIN
     );
 END
 $$;
--- The caller has written to another table before, and so the call is in a transaction with several statements.
+-- The delegation is forced, because the caller has written to another table before, so that the call is in a
+-- transaction with several statements.
 SELECT create_distributed_function(
     'saldo.open_user_on_shard_1(smallint, bigint)', '_shard',
     colocate_with := 'saldo.transactions', force_delegation := true

@@ -1,4 +1,5 @@
--- Return the last id and the number of the next $2 users after $1, and the ids of those without an opening entry.
+-- Look at the next $2 users after the id $1. Return the last of their ids, their number, and the ids of those without
+-- an opening entry.
 SELECT max(page.id) AS last, count(*) AS looked_at,
     coalesce(array_agg(page.id ORDER BY page.id) FILTER (WHERE NOT EXISTS (
         SELECT FROM saldo.transactions AS t WHERE t.user_id = page.id AND t.number = 0

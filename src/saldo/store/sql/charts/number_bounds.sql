@@ -1,11 +1,12 @@
 -- Return the bounds of the numbers of all entries of the user $1 that took effect after $2 and until $3 and were on
--- time (above is exclusive). late: the number of the user's late entries in all, at most $4.
+-- time (above is exclusive). late: the count of all late entries of the user, at most $4.
 SELECT saldo.number_at_1($1, $2, head.last) AS above, saldo.number_at_1($1, $3, head.last) AS last,
     (
         SELECT count(*) FROM (
             SELECT FROM saldo.transactions AS t
             WHERE t.user_id = $1 AND t.outcome = 0 AND t."timestamp" < t.horizon
-            -- This is the order of the index of late entries. A user has few of them, and may have a million others.
+            -- The order makes PostgreSQL use the index of late entries. A user has few late entries, and may have a
+            -- million others.
             ORDER BY t.horizon, t."timestamp" LIMIT $4
         ) AS some_of_them
     ) AS late

@@ -12,7 +12,8 @@ SELECT least(
                 SELECT t."timestamp" FROM saldo.transactions AS t
                 WHERE t.user_id = $1 AND t.outcome = 0 AND t."timestamp" < t.horizon
                 --citus AND t.shard = ($1::bigint & 63)::smallint
-                -- The order is that of the index of late entries: a user has few of them, and perhaps a million others.
+                -- The order makes PostgreSQL use the index of late entries. A user has few late entries, and may have a
+                -- million others.
                 ORDER BY t.horizon, t."timestamp" LIMIT $2
             ) AS late
         )

@@ -1,5 +1,5 @@
--- On Citus, return the node of each shard, in the order of the shards, with the values that citus/own_node.sql returns
--- there.
+-- On Citus, return the node of each shard, in the order of the shards. The last two columns are the values that
+-- citus/own_node.sql returns on that node.
 SELECT n.nodename AS host, n.nodeport AS port, n.groupid AS number,
     -- This is not formatted as a date, because two nodes may format it in different time zones.
     extract(epoch FROM l.created_at) || coalesce('-' || l.restore_id, '') AS ledger

@@ -7,7 +7,8 @@ SELECT EXISTS (SELECT FROM pg_extension AS e WHERE e.extname = 'citus') AS citus
         FROM pg_stat_activity AS a
         WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()
             AND a.usename IN (%(service)s, current_user)
-            -- Of another role's processes only their existence is visible. Connections of the nodes are not counted.
+            -- The processes of another role are visible, but not what they do. Connections of the nodes are not
+            -- counted.
             AND coalesce(a.backend_type, 'client backend') = 'client backend'
             AND NOT starts_with(coalesce(a.application_name, ''), 'citus')
     ) AS connected

@@ -1,5 +1,5 @@
 -- Set the session settings that Saldo needs, whatever the defaults of the role, the database or a pooler are.
--- They are not startup parameters, because a pooler may reject those. For synchronous_commit see transactions/post.sql.
+-- Startup parameters are not used, because a pooler may reject them. For synchronous_commit see transactions/call_post_function.sql.
 -- system and timeline identify the server; the timeline is null on a standby. See log/identity.sql and
 -- saldo/store/connections/server_check.py.
 SELECT
@@ -20,9 +20,9 @@ SELECT
     set_config('application_name', $2, false),
     -- In UTC a day of an interval has 24 hours.
     set_config('TimeZone', 'UTC', false),
-    -- On Citus a statement on all shards then uses one connection to each worker, and not one for each shard. Writes
-    -- over several connections are prepared and committed on each, with a disk write every time. Other servers ignore
-    -- this.
+    -- With this setting, a statement on all shards of a Citus cluster uses one connection to each worker, and not one
+    -- for each shard. Otherwise a write would be prepared and committed on each connection, with a disk write every
+    -- time. Other servers ignore the setting.
     set_config('citus.multi_shard_modify_mode', 'sequential', false),
     -- A distributed ledger needs other statements (*.citus.sql).
     coalesce(to_regproc('saldo.post_on_shard_2'), to_regproc('saldo.post_on_shard_1')) IS NOT NULL AS distributed,

@@ -1,4 +1,4 @@
--- Return the last position of every shard, and of the notices as shard 64; 0 for an empty one.
+-- Return the last position of every shard, and of the notices as shard 64; 0 for an empty shard.
 -- identity: the log identity of the coordinator.
 SELECT h.shard, h.seq,
     (SELECT system_identifier FROM pg_control_system()) || '-'

@@ -1,4 +1,4 @@
--- Return a page of the log. Up to $4 entries of each shard are read, after its position and not beyond until.
+-- Return a page of the log. Up to $4 entries of each shard are read, after its position and up to `until`.
 -- $5: user ids, $6: kinds of event (0 created, 1 posted, 2 refused), to which the entries are limited; null for all.
 -- A shard with nothing new has no row. A shard without matching entries has one row without an entry.
 -- reached: the position up to which the shard was read; head: the end of the shard at that time.

@@ -1,6 +1,6 @@
 -- Return for each shard, and for the notices as shard 64, the last position that was recorded before a time.
--- recorded_at never decreases along seq, so that the position is the number of earlier entries. They are counted,
--- because a binary search can't be sent to the shards. Operators use this rarely.
+-- recorded_at never decreases along seq, so that the position is the number of earlier entries. The entries are
+-- counted, because a binary search can't be sent to the shards. The statement is used rarely.
 SELECT h.shard, h.seq
 FROM (
     SELECT s.shard, (

@@ -1,4 +1,4 @@
--- Check that this server can answer queries, by a read of the tables that every query of the replica uses.
+-- Check that this server can answer queries, by reading the tables that all queries of the replica use.
 SELECT l.lateness_bound, t.seq
 FROM saldo.ledger AS l
 LEFT JOIN LATERAL (

@@ -1,5 +1,6 @@
--- Return the settings with which the ledger was created, and the versions of the collation, which a newer system
--- library may have changed. triggers: the enabled triggers that prevent the owner from altering history.
+-- Return the settings with which the ledger was created, the last migration, and the versions of the collation in the
+-- database and in the system library. A newer library may have another version.
+-- triggers: the enabled triggers that prevent the owner from altering history.
 SELECT l.currency_decimals, l.decimals_at_creation,
     (SELECT m.version_num FROM saldo.migrations AS m) AS revision,
     d.datcollversion AS collation_version,

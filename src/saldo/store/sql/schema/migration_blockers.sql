@@ -1,4 +1,5 @@
--- Return the processes for which migrations wait: those that hold a lock that a migration needs, and one that migrates.
+-- Return the processes that block a migration: those that hold a lock that the migration needs, and another process
+-- that migrates.
 SELECT b.pid, b.application_name,
     -- These columns are null if this role may not see another role's activity.
     to_char(b.query_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SSZ') AS query_start,

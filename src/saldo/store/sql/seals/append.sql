@@ -1,9 +1,9 @@
 -- Append seals, at most one for each shard, that follow the shard's last seal, and return those that were appended.
 -- If two sealers append the same seal, the second waits for the first and then finds the key in use. The insertion is
 -- in the order of shards, so that no deadlock occurs.
--- $7: the identity of the log that was read (log/identity.sql); null if it is unknown. After a failover the entries may
--- be others.
--- synchronous_commit is set as in transactions/post.sql, because a seal that was visible must never disappear.
+-- $7: the identity of the log that was read (log/identity.sql); null if it is unknown. After a failover the log
+-- may have other entries at these positions.
+-- synchronous_commit is set as in transactions/call_post_function.sql, because a seal that was visible must never disappear.
 INSERT INTO saldo.seals (shard, first_seq, last_seq, root, hash)
 SELECT given.shard, given.first_seq, given.last_seq, given.root, given.hash
 FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[], $6::bytea[])

@@ -1,6 +1,6 @@
 -- Return the entry with the uuid $1, its seal, and the leaf hashes of all entries of the seal, at most 1024
 -- (seals_positions). The seal's columns are null if the entry is not sealed yet. Times that are -infinity become null.
--- A leaf is a hash over a tuple of binary COPY. This repeats saldo.ledger.seals.entry_bytes in SQL.
+-- A leaf is a hash over a tuple of binary COPY. This repeats saldo.ledger.seals.encode_entry in SQL.
 SELECT t.shard, t.seq, t.user_id, t.number, t.uuid, t.kind, t.outcome, t.amount, t.balance,
     nullif(t."timestamp", '-infinity') AS "timestamp", nullif(t.horizon, '-infinity') AS horizon, t.recorded_at,
     s.first_seq, s.last_seq, before.hash AS previous, s.root, s.hash, s.sealed_at,

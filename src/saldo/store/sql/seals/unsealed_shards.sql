@@ -6,7 +6,7 @@ FROM generate_series(0, 63) AS shard
 LEFT JOIN LATERAL (
     SELECT s.last_seq, s.hash FROM saldo.seals AS s WHERE s.shard = shard.shard ORDER BY s.first_seq DESC LIMIT 1
 ) AS last ON true
--- EXISTS is not used, because the planner could turn it into a join with the whole log.
+-- EXISTS is not used, because the planner could run it as a join over the whole log.
 CROSS JOIN LATERAL (
     SELECT t.recorded_at FROM saldo.transactions AS t
     WHERE t.shard = shard.shard AND t.seq > coalesce(last.last_seq, 0) ORDER BY t.seq LIMIT 1

@@ -2,7 +2,8 @@
 SELECT s.name, s.holder IS NOT NULL AND s.lease_until >= clock_timestamp() AS active,
     s.events_published, s.events_unrouted, s.failures, s.last_failure, s.last_failure_at, behind.events_behind,
     behind.seconds_behind,
-    -- A sink counts as blocked for a minute after the last report, which is longer than the interval of attempts.
+    -- A sink counts as blocked for a minute after the last report. A blocked relay repeats its report more often than
+    -- that.
     coalesce(starts_with(s.last_failure, 'blocked: ') AND s.last_failure_at > clock_timestamp() - interval '1 minute', false)
         AS blocked
 FROM saldo.sinks AS s

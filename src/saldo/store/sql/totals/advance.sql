@@ -15,7 +15,7 @@ WITH counted AS (
     FROM counted AS c
     CROSS JOIN LATERAL (
         SELECT t.seq, t.kind, t.outcome, t.amount,
-            -- This is a subquery for each entry, because the planner could turn a join into one with the whole log.
+            -- There is a subquery for each entry, because the planner could run a join over the whole log.
             t.balance < 0 OR t.balance IS DISTINCT FROM CASE WHEN t.outcome = 0 THEN t.amount ELSE 0 END + CASE
                 WHEN t.number = 0 THEN 0
                 ELSE (

@@ -1,7 +1,7 @@
--- Return users whose names begin with $1 and sort before $2, by name. The case is ignored as far as the database's
--- locale knows it. $3 and $4: the name and id after which the page begins, null for the first page. $5: the user ids to
--- which the search is limited, null for all. $6: the limit.
--- The comparison is by bytes (COLLATE "C"), because only then a prefix is a range of the index.
+-- Return users whose names begin with $1 and sort before $2, by name. The case of letters is ignored, as far as the
+-- database's locale knows their case. $3 and $4: the name and id after which the page begins, null for the first page.
+-- $5: the user ids to which the search is limited, null for all. $6: the limit. The comparison is by bytes (COLLATE
+-- "C"), because only then a prefix is a range of the index.
 SELECT u.id, u.name, u.created_at, e.balance
 FROM (
     SELECT v.id, v.name, v.created_at FROM saldo.users AS v

@@ -1,4 +1,4 @@
--- Return the number of the webhook's pending deliveries, and those of the given users that have one.
+-- Return the number of the webhook's pending deliveries, and those of the given users who have pending deliveries.
 SELECT (SELECT count(*) FROM saldo.webhook_deliveries WHERE webhook_id = $1 AND dead_at IS NULL) AS pending,
     ARRAY(
         SELECT wanted.user_id

@@ -3,8 +3,8 @@ SELECT shard, seq, user_id, uuid, attempts,
     extract(epoch FROM due_at - clock_timestamp())::double precision AS seconds_left
 FROM (
     SELECT DISTINCT ON (d.user_id) d.shard, d.seq, d.user_id, d.uuid, d.attempts,
-        -- If the clock was ahead at the last attempt, the delivery is due now and does not wait until that time. The
-        -- last attempt decides: after another failure it is in the past, and the next attempt is at its regular time.
+        -- If the last attempt is in the future, the clock was ahead then, and the delivery is due now. After one more
+        -- failure the last attempt is in the past, so that the next attempt is made at its regular time.
         CASE WHEN coalesce(d.last_attempt_at, d.waiting_since) > clock_timestamp() THEN 'epoch'
             ELSE d.next_attempt_at END AS due_at
     FROM saldo.webhook_deliveries AS d

@@ -1,4 +1,5 @@
--- Record a failed attempt. The next one is after $4, or the delivery is dead if it is older than $5.
+-- Record a failed attempt. The next attempt is made after $4. If the delivery is older than $5, it becomes dead
+-- instead.
 -- synchronous_commit is off, so that the statement does not wait for the disk. After a crash some attempts are
 -- repeated.
 UPDATE saldo.webhook_deliveries

@@ -1,5 +1,5 @@
--- Change the given values of a webhook. If it is enabled again, its deliveries are due now, and its time of failing is
--- cleared.
+-- Change the given values of a webhook. If the webhook is enabled again, its deliveries become due now, and
+-- failing_since is cleared.
 WITH changed AS (
     UPDATE saldo.webhooks
     SET url = coalesce($2, url), secret = coalesce($3, secret),

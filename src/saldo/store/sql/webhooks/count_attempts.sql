@@ -1,4 +1,4 @@
--- Count attempts, and return whether none has succeeded for as long as $5.
+-- Count attempts, and return whether no attempt has succeeded for the duration $5.
 -- synchronous_commit is off, so that the statement does not wait for the disk. Counts that a crash loses are
 -- unimportant.
 UPDATE saldo.webhooks

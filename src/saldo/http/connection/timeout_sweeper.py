@@ -1,7 +1,10 @@
 """Timeouts of connections, and the task that checks them.
 
 The task checks every connection once a second, so no request needs a timer, and a timeout is accurate to a second or
-two. `saldo.http.connection.protocol` determines what a connection waits for, and ends the connection.
+two. `saldo.http.connection.timeout_tracker` determines what a connection waits for, and
+`saldo.http.connection.protocol` ends the connection. The values of the timeouts are settings of the section
+`ConnectionSettings` in `settings/sections/http.py`. The keep-alive timeout of an idle connection is not checked here:
+it has a timer of its own in `saldo.http.connection.protocol`.
 """
 
 from __future__ import annotations
@@ -54,7 +57,7 @@ class WireLimits:
     seconds: dict[TimeoutPhase, float]
 
     @classmethod
-    def of(cls, settings: Settings) -> WireLimits:
+    def from_settings(cls, settings: Settings) -> WireLimits:
         """Return the limits of the settings."""
         return cls(
             head_bytes_max=settings.head_bytes_max,
@@ -79,7 +82,7 @@ BEFORE_CANCEL_SECONDS: Final = 1.0
 cancelled."""
 
 
-class Connection(Protocol):
+class SweptConnection(Protocol):
     """The methods of a connection that the periodic check uses."""
 
     def check_timeout(self, now: float) -> None:
@@ -94,11 +97,11 @@ class TimeoutSweeper:
 
     def __init__(self, connections_max: int) -> None:
         self._connections_max = connections_max
-        self.connections: set[Connection] = set()
+        self.connections: set[SweptConnection] = set()
         """The set of connections that the server maintains."""
         self.tasks: set[asyncio.Task[None]] = set()
         """The set of tasks of requests. The server maintains this set, too."""
-        self.stopping = False
+        self.is_stopping = False
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -111,13 +114,13 @@ class TimeoutSweeper:
             task.cancel()
             await asyncio.wait([task])
 
-    async def end_within(self, seconds: float) -> None:
+    async def end_connections_within(self, seconds: float) -> None:
         """Wait for `seconds`, then abort all connections, and cancel the requests that do not end by themselves.
 
         During the wait, requests are answered as usual, but clients that don't read are disconnected after
         `SHUTDOWN_WRITE_TIMEOUT_SECONDS`.
         """
-        self.stopping = True
+        self.is_stopping = True
         await asyncio.sleep(seconds)
         _log.warning(
             "closing %d connections that did not end within %g s",

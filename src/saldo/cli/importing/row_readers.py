@@ -7,13 +7,12 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
-from types import ModuleType
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from saldo.cli.exit_codes import CommandError, ExitCode
-from saldo.parsing.faults import InvalidError
+from saldo.cli.file_formats import Format, import_pyarrow
+from saldo.parsing.faults import InvalidRequestError
 from saldo.parsing.transactions import parse_object
 
 BATCH_ROWS: Final = 10_000
@@ -42,23 +41,6 @@ BOM: Final = b"\xef\xbb\xbf"
 several."""
 
 
-class Format(StrEnum):
-    """The format of a file."""
-
-    CSV = "csv"
-    NDJSON = "ndjson"
-    PARQUET = "parquet"
-
-
-_SUFFIXES: Final = {
-    ".csv": Format.CSV,
-    ".tsv": Format.CSV,
-    ".ndjson": Format.NDJSON,
-    ".jsonl": Format.NDJSON,
-    ".parquet": Format.PARQUET,
-}
-
-
 class Row(NamedTuple):
     """A row.
 
@@ -79,12 +61,12 @@ class Row(NamedTuple):
     following: Sequence[Sequence[str]] = ()
 
 
-class UnreadableError(Exception):
+class UnreadableRowsError(Exception):
     """From some line on, the rows can't be told apart. The message names the lines."""
 
-    def __init__(self, first: int, last: int, why: str) -> None:
+    def __init__(self, first: int, last: int, reason: str) -> None:
         lines = f"line {first}" if first == last else f"lines {first} to {last}"
-        super().__init__(f"can't read {lines}: {why}; a closing quotation mark may be missing")
+        super().__init__(f"can't read {lines}: {reason}; a closing quotation mark may be missing")
 
 
 class RowFile(NamedTuple):
@@ -100,45 +82,31 @@ class RowFile(NamedTuple):
     position: Callable[[], int]
 
 
-def detect_format(path: Path, given: Format | None) -> Format:
-    """Return the format from the option, or else from the file's name.
-
-    Raises:
-        CommandError: The format is not given, and the name does not show it.
-    """
-    found = given or _SUFFIXES.get(path.suffix.lower())
-    if found is None:
-        raise CommandError(
-            f"{path}: the extension does not show the format; use --format", ExitCode.USAGE
-        )
-    return found
-
-
-def detect_delimiter(path: Path, given: str | None) -> str:
+def detect_delimiter(path: Path, option: str | None) -> str:
     """Return the delimiter of a CSV file. Without the option, it is a tab for .tsv and a comma for other files.
 
     Raises:
         CommandError: The option is not a valid delimiter.
     """
-    if given is None:
+    if option is None:
         return "\t" if path.suffix.lower() == ".tsv" else ","
-    found = "\t" if given == r"\t" else given
-    if len(found) != 1 or found in '"\r\n':
+    delimiter = "\t" if option == r"\t" else option
+    if len(delimiter) != 1 or delimiter in '"\r\n':
         raise CommandError(
-            rf"--delimiter {given!r}: expected one character such as ; or \t (a tab)",
+            rf"--delimiter {option!r}: expected one character such as ; or \t (a tab)",
             ExitCode.USAGE,
         )
-    return found
+    return delimiter
 
 
 @contextmanager
-def open_table(
-    path: Path, format_: Format, delimiter: str, wanted: Sequence[str]
+def open_row_file(
+    path: Path, format_: Format, delimiter: str, field_names: Sequence[str]
 ) -> Iterator[RowFile]:
     """Open a file, and read its rows as they are needed.
 
     Args:
-        wanted: The columns to read from a file without a header row (JSON).
+        field_names: The columns to read from a file without a header row (JSON).
 
     Raises:
         CommandError: The file can't be read.
@@ -159,7 +127,9 @@ def open_table(
                 case Format.CSV:
                     yield _open_csv(file, total, path, delimiter)
                 case Format.NDJSON:
-                    yield RowFile(tuple(wanted), _json_rows(file, wanted), total, file.tell)
+                    yield RowFile(
+                        tuple(field_names), _read_json_rows(file, field_names), total, file.tell
+                    )
                 case Format.PARQUET:
                     yield _open_parquet(file, path)
     except OSError as error:
@@ -170,27 +140,11 @@ def open_table(
         ) from None
 
 
-def import_pyarrow(name: str) -> ModuleType:
-    """Import a module of pyarrow, which is an extra.
-
-    Raises:
-        CommandError: The extra is not installed.
-    """
-    from importlib import import_module  # noqa: PLC0415 - next to the import that it serves
-
-    try:
-        return import_module(name)
-    except ImportError:
-        raise CommandError(
-            "Parquet files require an extra: pip install 'saldo-ledger[parquet]'", ExitCode.USAGE
-        ) from None
-
-
 def _open_csv(file: BinaryIO, total: int, path: Path, delimiter: str) -> RowFile:
     # Bytes that are not UTF-8 make only their row invalid, not the whole file.
     text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
     try:
-        lines = _BoundedLines(text)
+        lines = _LengthLimitedLines(text)
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         heading = next(reader, None)
     except (csv.Error, TypeError) as error:
@@ -211,14 +165,14 @@ def _open_csv(file: BinaryIO, total: int, path: Path, delimiter: str) -> RowFile
         buffer: BinaryIO = text.buffer
         return buffer.tell()
 
-    return RowFile(columns, _csv_rows(reader, lines, delimiter, len(columns)), total, position)
+    return RowFile(columns, _read_csv_rows(reader, lines, delimiter, len(columns)), total, position)
 
 
 class _LineTooLongError(Exception):
     """A row can't be read to its end: it exceeds `LINE_CHARACTERS_MAX`, and where it ends is unknown."""
 
 
-class _BoundedLines:
+class _LengthLimitedLines:
     """The lines of a text, none of them longer than `LINE_CHARACTERS_MAX`.
 
     Attributes:
@@ -234,13 +188,13 @@ class _BoundedLines:
         self.number = 0
         self.too_long = False
 
-    def begin(self) -> None:
+    def begin_record(self) -> None:
         """Begin another record."""
         self.record.clear()
         self._characters = 0
         self.too_long = False
 
-    def __iter__(self) -> _BoundedLines:
+    def __iter__(self) -> _LengthLimitedLines:
         return self
 
     def __next__(self) -> str:
@@ -250,13 +204,13 @@ class _BoundedLines:
         self.number += 1
         self._characters += len(line)
         if len(line) == LINE_CHARACTERS_MAX and line[-1] not in "\r\n":
-            line = self._cut(line)
+            line = self._truncate(line)
         elif self._characters > LINE_CHARACTERS_MAX:
             raise _LineTooLongError
         self.record.append(line)
         return line
 
-    def _cut(self, line: str) -> str:
+    def _truncate(self, line: str) -> str:
         """Return the beginning of a line that is too long, and discard its rest."""
         marks = line.count('"')
         more = line
@@ -269,18 +223,20 @@ class _BoundedLines:
         return line[:UNREADABLE_CHARACTERS_MAX].replace('"', "")
 
 
-def _csv_rows(reader: Any, lines: _BoundedLines, delimiter: str, width: int) -> Iterator[Row]:
+def _read_csv_rows(
+    reader: Any, lines: _LengthLimitedLines, delimiter: str, width: int
+) -> Iterator[Row]:
     """Yield the rows of a CSV file.
 
     Raises:
-        UnreadableError: From some line on, the rows can't be told apart. Reading must stop there, because a uuid may be
+        UnreadableRowsError: From some line on, the rows can't be told apart. Reading must stop there, because a uuid may be
             derived from the number of a row. The numbers after this line would change when the file is corrected.
     """
     number = 0
     while True:
-        lines.begin()
+        lines.begin_record()
         first = lines.number + 1
-        values, fault = _next_row(reader, lines, first)
+        values, fault = _read_next_row(reader, lines, first)
         if values is None:
             return
         if not values and fault is None:
@@ -289,7 +245,9 @@ def _csv_rows(reader: Any, lines: _BoundedLines, delimiter: str, width: int) -> 
         if len(values) != width and fault is None:
             of_heading = f"{len(values)} columns, but the header row has {width}"
             if len(lines.record) > 1:
-                raise UnreadableError(first, lines.number, f"they form one row with {of_heading}")
+                raise UnreadableRowsError(
+                    first, lines.number, f"they form one row with {of_heading}"
+                )
             fault = f"has {of_heading}"
         following: Sequence[Sequence[str]] = ()
         if len(lines.record) > 1:
@@ -299,16 +257,18 @@ def _csv_rows(reader: Any, lines: _BoundedLines, delimiter: str, width: int) -> 
         yield Row(number, lines.number, values, fault, following)
 
 
-def _next_row(reader: Any, lines: _BoundedLines, first: int) -> tuple[list[str] | None, str | None]:
+def _read_next_row(
+    reader: Any, lines: _LengthLimitedLines, first: int
+) -> tuple[list[str] | None, str | None]:
     """Return the values of the next row, or None at the end, and the reason why the row can't be read."""
     try:
         values = next(reader, None)
     except _LineTooLongError:
-        raise UnreadableError(first, lines.number, TOO_LONG) from None
+        raise UnreadableRowsError(first, lines.number, TOO_LONG) from None
     except csv.Error as error:
         # A single line with paired quotation marks is one row, whatever is wrong with it.
         if len(lines.record) != 1 or lines.record[0].count('"') % 2:
-            raise UnreadableError(first, lines.number, str(error)) from None
+            raise UnreadableRowsError(first, lines.number, str(error)) from None
         return _unreadable_values(lines), f"can't be read: {error}"
     return (
         (_unreadable_values(lines), f"can't be read: {TOO_LONG}")
@@ -317,11 +277,11 @@ def _next_row(reader: Any, lines: _BoundedLines, first: int) -> tuple[list[str] 
     )
 
 
-def _unreadable_values(lines: _BoundedLines) -> list[str]:
+def _unreadable_values(lines: _LengthLimitedLines) -> list[str]:
     return [lines.record[0].rstrip("\r\n")[:UNREADABLE_CHARACTERS_MAX]]
 
 
-def _json_rows(file: BinaryIO, wanted: Sequence[str]) -> Iterator[Row]:
+def _read_json_rows(file: BinaryIO, field_names: Sequence[str]) -> Iterator[Row]:
     number = line = 0
     while data := file.readline(LINE_BYTES_MAX):
         line += 1
@@ -337,9 +297,9 @@ def _json_rows(file: BinaryIO, wanted: Sequence[str]) -> Iterator[Row]:
         if fault is None:
             try:
                 fields = parse_object(data)
-            except InvalidError as error:
+            except InvalidRequestError as error:
                 fault = str(error)
-        yield Row(number, line, [_text(fields.get(name)) for name in wanted], fault)
+        yield Row(number, line, [_format_value(fields.get(name)) for name in field_names], fault)
 
 
 def _open_parquet(file: BinaryIO, path: Path) -> RowFile:
@@ -356,10 +316,12 @@ def _open_parquet(file: BinaryIO, path: Path) -> RowFile:
 
     def rows() -> Iterator[Row]:
         for batch in opened.iter_batches(batch_size=BATCH_ROWS):
-            for values in zip(*map(_values, batch.columns), strict=True):
+            for values in zip(*map(_column_values, batch.columns), strict=True):
                 read[0] += 1
                 texts = [
-                    f"{value!r}{BINARY_FLOAT}" if name in floating and value else _text(value)
+                    f"{value!r}{BINARY_FLOAT}"
+                    if name in floating and value
+                    else _format_value(value)
                     for name, value in zip(columns, values, strict=True)
                 ]
                 yield Row(read[0], read[0], texts)
@@ -367,7 +329,7 @@ def _open_parquet(file: BinaryIO, path: Path) -> RowFile:
     return RowFile(columns, rows(), opened.metadata.num_rows, lambda: read[0])
 
 
-def _values(column: Any) -> list[Any]:
+def _column_values(column: Any) -> list[Any]:
     """Return the values of a Parquet column. Times are returned as text, because Python may have no type for them."""
     arrow = import_pyarrow("pyarrow")
     if not arrow.types.is_timestamp(column.type):
@@ -377,7 +339,7 @@ def _values(column: Any) -> list[Any]:
     return list(column.cast(arrow.string()).to_pylist())
 
 
-def _text(value: Any) -> str | None:
+def _format_value(value: Any) -> str | None:
     match value:
         case None:
             return None
