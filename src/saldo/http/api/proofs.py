@@ -88,7 +88,7 @@ async def get_seals(
     after: After = None,
     limit: SealLimit = None,
 ) -> schemas.SealList:
-    """Returns the newest seal of each shard. With `shard`, it returns all seals of that shard, oldest first.
+    """Returns the newest seal of each shard. With `shard`, returns all seals of that shard, oldest first.
 
     Seals that you keep in another place show whether the log was changed later. A key that is limited to some users
     must name the shard of one of them."""

@@ -237,7 +237,7 @@ async def get_deliveries(
 async def post_replay(
     webhook_id: WebhookId, request: HttpRequest, service: InjectedContext
 ) -> Response[Any]:
-    """Retries the delivery of one event, or all dead deliveries, and sends pending deliveries at once.
+    """Retries all dead deliveries, or the delivery of one event. Pending deliveries are sent immediately.
 
     One request retries at most `SALDO_WEBHOOK_PENDING_MAX` deliveries. Repeat the request to retry more."""
     number = parse_webhook_id(webhook_id)

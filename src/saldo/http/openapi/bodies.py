@@ -24,7 +24,7 @@ from saldo.ledger.money import TEXT_LENGTH_MAX
 _UUID: Final = Schema(
     type=[OpenAPIType.STRING, OpenAPIType.NULL],
     description="Idempotency key of the transaction, chosen by the client. Each uuid is processed exactly once. "
-    "`uid` is an alias: send one of the two.",
+    "`uid` is an alias of `uuid`: send only one of them.",
     pattern=UUID,
 )
 

@@ -126,7 +126,7 @@ KindName: TypeAlias = Annotated[
 Shard: TypeAlias = Annotated[
     str | None,
     _describe_query(
-        "Returns the seals of this shard, oldest first. The default is the newest seal of every shard.",
+        "Returns the seals of this shard, oldest first. By default, the newest seal of each shard is returned.",
         None,
         "1",
         pattern="^([0-9]|[1-5][0-9]|6[0-3])$",

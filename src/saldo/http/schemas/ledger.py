@@ -96,7 +96,7 @@ class TransactionLog(Struct):
     reached: Annotated[
         int,
         Meta(
-            description="Value of `after` for the next page, also for entries that are recorded later."
+            description="Position to send as `after` to get the next page, or later the new entries."
         ),
     ]
     more: Annotated[bool, Meta(description="Whether more entries are recorded already.")]
@@ -239,10 +239,12 @@ class Problem(Struct):
     item: Annotated[
         int | UnsetType,
         Meta(
-            description="Index of the first item of an atomic array that can't be posted, from 0."
+            description="Index, from 0, of the first item that can't be posted in an atomic array."
         ),
     ] = UNSET
-    uuid: Annotated[str | UnsetType, Meta(description="Uuid of that item.")] = UNSET
+    uuid: Annotated[str | UnsetType, Meta(description="Uuid of the item at the index `item`.")] = (
+        UNSET
+    )
 
 
 class Health(Struct):

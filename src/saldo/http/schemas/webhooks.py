@@ -49,7 +49,7 @@ class Webhook(Struct):
     deliveries_pending: Annotated[
         int,
         Meta(
-            description="Number of pending deliveries, including those that wait for an earlier one."
+            description="Number of pending deliveries, including those that wait for an earlier event of the user."
         ),
     ]
     deliveries_dead: Annotated[int, Meta(description="Number of dead deliveries.")]
@@ -82,7 +82,7 @@ class Delivery(Struct):
     attempts: Annotated[
         int,
         Meta(
-            description="Number of failed attempts. It is 0 while the delivery waits for an earlier one."
+            description="Number of failed attempts. It is 0 while the delivery waits for an earlier event of the user."
         ),
     ]
     pending_since: Instant
