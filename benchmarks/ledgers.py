@@ -35,8 +35,8 @@ def read_statement(name: str) -> str:
 class Ledger:
     """A ledger in its own database, with users 1, 2, 3 … and one more user for a long history."""
 
-    owner_url: str
-    service_url: str
+    owner_role_url: str
+    service_role_url: str
     users: int
     directory: Path
 
@@ -49,8 +49,8 @@ class Ledger:
     def serve(self, **settings: str) -> Iterator[ServiceProcess]:
         """Run the service on this ledger, as users start it."""
         urls = {
-            "SALDO_DATABASE_URL": self.service_url,
-            "SALDO_DATABASE_OWNER_URL": self.owner_url,
+            "SALDO_DATABASE_URL": self.service_role_url,
+            "SALDO_DATABASE_OWNER_URL": self.owner_role_url,
         }
         with run_unforked_service(self.directory, **urls, **settings) as running:
             yield running
@@ -58,7 +58,7 @@ class Ledger:
     @contextmanager
     def connect(self) -> Iterator[psycopg.Connection[Any]]:
         """Connect as the owner, in autocommit mode."""
-        with psycopg.connect(self.owner_url, autocommit=True) as connection:
+        with psycopg.connect(self.owner_role_url, autocommit=True) as connection:
             yield connection
 
     def query(self, name: str, *arguments: Any) -> list[Any]:
@@ -69,7 +69,10 @@ class Ledger:
     def set_max_lateness(self, max_lateness: timedelta | None) -> None:
         """Set the maximum lateness, as a restart with `SALDO_MAX_LATENESS_SECONDS` does."""
         prepare_schema(
-            self.owner_url, self.service_url, currency_decimals=2, max_lateness=max_lateness
+            self.owner_role_url,
+            self.service_role_url,
+            currency_decimals=2,
+            max_lateness=max_lateness,
         )
 
 
@@ -126,7 +129,7 @@ class Ledgers:
 
     def superuser_url(self, ledger: Ledger) -> str:
         """Return the superuser's connection string for the database of a ledger."""
-        database = ledger.owner_url.partition("@/")[2]
+        database = ledger.owner_role_url.partition("@/")[2]
         return self._server.superuser_url.partition("@/")[0] + "@/" + database
 
     def wal_bytes(self) -> int:
@@ -143,8 +146,8 @@ class Ledgers:
     def _ledger(self, name: str) -> Ledger:
         before, after = f"@/{TEMPLATE}?", f"@/{name}?"
         return Ledger(
-            self._server.owner_url.replace(before, after),
-            self._server.service_url.replace(before, after),
+            self._server.owner_role_url.replace(before, after),
+            self._server.service_role_url.replace(before, after),
             self._users,
             self._directory,
         )

@@ -51,7 +51,7 @@ class Series:
 
 def write_configuration(
     directory: Path,
-    service_url: str,
+    target_url: str,
     port: int,
     replaced: Mapping[str, tuple[str, str]] | None = None,
     job_name: str = "saldo",
@@ -65,7 +65,7 @@ def write_configuration(
     """
     config = yaml.safe_load((SHIPPED / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    targets = {"saldo": urlsplit(service_url).netloc, "prometheus": f"127.0.0.1:{port}"}
+    targets = {"saldo": urlsplit(target_url).netloc, "prometheus": f"127.0.0.1:{port}"}
     key = directory / "metrics-key"
     key.write_text(METRICS_KEY)
     config["scrape_configs"] = [
@@ -197,13 +197,13 @@ class Prometheus:
 def run_prometheus(
     program: str,
     directory: Path,
-    service_url: str,
+    target_url: str,
     replaced: Mapping[str, tuple[str, str]] | None = None,
     job_name: str = "saldo",
 ) -> Iterator[Prometheus]:
     """Yield a Prometheus that scrapes the service; see `write_configuration`."""
     (port,) = find_free_ports(1)
-    config = write_configuration(directory, service_url, port, replaced, job_name)
+    config = write_configuration(directory, target_url, port, replaced, job_name)
     running = Prometheus(program, directory, config, port)
     try:
         running.wait_until_ready()

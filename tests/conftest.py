@@ -48,7 +48,9 @@ def embedded_server() -> Iterator[EmbeddedServer]:
     server = EmbeddedServer(directory)
     server.start()
     try:
-        prepare_schema(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
+        prepare_schema(
+            server.owner_role_url, server.service_role_url, currency_decimals=2, max_lateness=None
+        )
         yield server
     finally:
         server.stop()
@@ -72,7 +74,10 @@ def empty_ledger(embedded_server: EmbeddedServer) -> Iterator[Database]:
     """An empty ledger to copy, because the migrations take longer than a copy."""
     with databases.create_embedded_database(embedded_server) as database:
         prepare_schema(
-            database.owner_url, database.service_url, currency_decimals=2, max_lateness=None
+            database.owner_role_url,
+            database.service_role_url,
+            currency_decimals=2,
+            max_lateness=None,
         )
         yield database
 
@@ -94,10 +99,10 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     superuser_url = os.environ.get("SALDO_TEST_SERVER_URL")
     if not superuser_url:
         embedded: EmbeddedServer = request.getfixturevalue("embedded_server")
-        yield embedded.service_url
+        yield embedded.service_role_url
         return
     with databases.create_ledger(superuser_url) as database:
-        yield database.service_url
+        yield database.service_role_url
 
 
 @pytest.fixture

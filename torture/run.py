@@ -153,8 +153,8 @@ class Run:
         """Run `saldo verify`, which checks the rules and the seals, and return whether it found no fault."""
         server = world.pair.primary.server
         urls = {
-            "SALDO_DATABASE_URL": server.service_url,
-            "SALDO_DATABASE_OWNER_URL": server.owner_url,
+            "SALDO_DATABASE_URL": server.service_role_url,
+            "SALDO_DATABASE_OWNER_URL": server.owner_role_url,
         }
         with (self._directory / "verify.log").open("wb") as log:
             done = subprocess.run(

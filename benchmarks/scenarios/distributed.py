@@ -195,12 +195,12 @@ def _ledger(workers: int | None) -> Iterator[dict[str, str]]:
         workers: The number of workers, or None for a ledger that is not distributed.
     """
     with databases.create_ledger(URL, distributed=workers is not None, workers=workers) as database:
-        with psycopg.connect(database.owner_url, autocommit=True) as owner:
+        with psycopg.connect(database.owner_role_url, autocommit=True) as owner:
             owner.execute(read_statement("open_users").encode(), (USERS,))
             owner.execute(read_statement("open_entries").encode())
         yield {
-            "SALDO_DATABASE_URL": database.service_url,
-            "SALDO_DATABASE_OWNER_URL": database.owner_url,
+            "SALDO_DATABASE_URL": database.service_role_url,
+            "SALDO_DATABASE_OWNER_URL": database.owner_role_url,
         }
 
 

@@ -77,7 +77,7 @@ def copy_rate(ledgers: Ledgers, ledger: Ledger) -> float:
 
 def round_trip_rate(ledger: Ledger, seconds: float) -> float:
     """Run `SELECT 1` repeatedly, with the service's driver and over its socket. Returns queries per second."""
-    return asyncio.run(_round_trips(ledger.service_url, seconds))
+    return asyncio.run(_round_trips(ledger.service_role_url, seconds))
 
 
 def sync_rate(directory: Path, seconds: float) -> float:

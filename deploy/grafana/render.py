@@ -72,7 +72,9 @@ def _run_load(seconds: int, webhook_url: str) -> None:
             "SALDO_RABBITMQ_STREAM_URL": own_broker.stream_url,
         }
         # The embedded server serves as its own replica.
-        replica = {"SALDO_DATABASE_REPLICA_URL": EmbeddedServer(directory / "data").service_url}
+        replica = {
+            "SALDO_DATABASE_REPLICA_URL": EmbeddedServer(directory / "data").service_role_url
+        }
         running = stack.enter_context(
             run_service_process(directory, **SETTINGS, **brokers, **replica)
         )

@@ -21,8 +21,8 @@ from saldo.store.schema.migrate import prepare_schema
 class Database:
     """The connection strings of a database, and its name where a test needs it."""
 
-    owner_url: str
-    service_url: str
+    owner_role_url: str
+    service_role_url: str
     name: str = ""
 
 
@@ -84,13 +84,13 @@ def create_ledger(
         else create_database(superuser_url) as database
     ):
         prepare_schema(
-            database.owner_url,
-            database.service_url,
+            database.owner_role_url,
+            database.service_role_url,
             currency_decimals=2,
             max_lateness=max_lateness,
         )
         if distributed:
-            distribute(database.owner_url, database.service_url)
+            distribute(database.owner_role_url, database.service_role_url)
         yield database
 
 
@@ -188,8 +188,8 @@ def create_embedded_database(
         try:
             before, after = "@/saldo?", f"@/{name}?"
             yield Database(
-                server.owner_url.replace(before, after),
-                server.service_url.replace(before, after),
+                server.owner_role_url.replace(before, after),
+                server.service_role_url.replace(before, after),
                 name,
             )
         finally:

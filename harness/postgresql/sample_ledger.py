@@ -34,7 +34,7 @@ ENTRIES = """
 
 
 def superuser_url(database: Database) -> str:
-    return database.owner_url.replace("//saldo_owner@", "//postgres@")
+    return database.owner_role_url.replace("//saldo_owner@", "//postgres@")
 
 
 def create_user(connection: psycopg.Connection) -> int:
@@ -75,7 +75,7 @@ def post(
 
 def fill(database: Database) -> None:
     """Create three users in three shards, each with 21 entries, late and refused ones among them."""
-    with psycopg.connect(database.service_url, autocommit=True) as connection:
+    with psycopg.connect(database.service_role_url, autocommit=True) as connection:
         for user_id in [create_user(connection) for _ in range(3)]:
             for day in range(5):
                 post(connection, user_id, 100, -30, at=BEGIN + day * DAY)
@@ -94,7 +94,7 @@ def read_entries(connection: psycopg.Connection, shard: int) -> list[Entry]:
 
 def seal(database: Database, *, leave: int = 0, size: int = SEALED) -> None:
     """Seal all entries that are not sealed yet, except the last `leave` entries of each shard."""
-    with psycopg.connect(database.service_url, autocommit=True) as connection:
+    with psycopg.connect(database.service_role_url, autocommit=True) as connection:
         for (shard,) in connection.execute(
             "SELECT DISTINCT shard FROM saldo.transactions"
         ).fetchall():

@@ -8,13 +8,13 @@ import pytest
 
 from harness.program.command import Program
 from harness.program.service import ServiceProcess, run_service_process
-from saldo.cli.times import load_zone
+from saldo.cli.times import load_time_zone
 
 
 @pytest.fixture(autouse=True)
 def _no_known_zone() -> None:
     """Clear the cached time zone: each test reads SALDO_TIMEZONE itself, while a command reads it once."""
-    load_zone.cache_clear()
+    load_time_zone.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -266,12 +266,12 @@ async def test_init_script_creates_the_roles_of_the_service(
     )
     assert done.returncode == 0, done.stderr
     urls = services["migrate"]["environment"]
-    owner_url, service_url = (
+    owner_role_url, service_role_url = (
         re.sub(r"@postgres:5432/(\w+)$", rf"@/\1?host={host}&port=5432", urls[name])
         for name in ("SALDO_DATABASE_OWNER_URL", "SALDO_DATABASE_URL")
     )
-    prepare_schema(owner_url, service_url, currency_decimals=2, max_lateness=None)
-    await check_connection(service_url)
+    prepare_schema(owner_role_url, service_role_url, currency_decimals=2, max_lateness=None)
+    await check_connection(service_role_url)
 
 
 def test_broker_accepts_its_configuration(tmp_path: Path, rabbitmq_program: str) -> None:

@@ -260,8 +260,8 @@ def test_slim_image_runs_on_an_external_postgresql_and_stops(
     slim_venv: Path, directory: Path, machine_postgres: str
 ) -> None:
     with databases.create_database(machine_postgres) as database:
-        service = {"SALDO_DATABASE_URL": database.service_url}
-        owner = {"SALDO_DATABASE_OWNER_URL": database.owner_url}
+        service = {"SALDO_DATABASE_URL": database.service_role_url}
+        owner = {"SALDO_DATABASE_OWNER_URL": database.owner_role_url}
         code, output = Container(slim_venv, directory, service | owner).run("db", "migrate")
         assert code == 0, output
         serving = Container(slim_venv, directory, service | ANY_PORT)

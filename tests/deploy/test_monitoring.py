@@ -74,7 +74,10 @@ FROM saldo.transactions AS t WHERE t.user_id = %s ORDER BY t.number DESC LIMIT 1
 
 def on(server: EmbeddedServer) -> dict[str, str]:
     """Return the settings of a service on this server."""
-    return {"SALDO_DATABASE_URL": server.service_url, "SALDO_DATABASE_OWNER_URL": server.owner_url}
+    return {
+        "SALDO_DATABASE_URL": server.service_role_url,
+        "SALDO_DATABASE_OWNER_URL": server.owner_role_url,
+    }
 
 
 async def test_every_panel_shows_something(
@@ -92,7 +95,7 @@ async def test_every_panel_shows_something(
     }
 
     # Any server with the same entries can be the replica; here the embedded server is its own.
-    replica = {"SALDO_DATABASE_REPLICA_URL": EmbeddedServer(tmp_path / "data").service_url}
+    replica = {"SALDO_DATABASE_REPLICA_URL": EmbeddedServer(tmp_path / "data").service_role_url}
 
     def watch(webhook_url: str) -> None:
         with (
@@ -210,7 +213,7 @@ def test_full_queue_fires_alerts(
         with httpx.Client(base_url=running.url) as client:
             user_id = client.post("/v1/user", json={"name": "a"}).json()["id"]
         with (
-            psycopg.connect(own_server.service_url) as connection,
+            psycopg.connect(own_server.service_role_url) as connection,
             _post_continuously(running.url, user_id, clients=12),
         ):
             watching.wait_for(
@@ -241,7 +244,7 @@ def test_rejections_are_counted_by_kind_like_the_clients_see_them(
         run_service_process(tmp_path, **settings) as running,
         run_prometheus(prometheus_program, tmp_path, running.url) as watching,
     ):
-        clients = refusals.RejectedClients(running.url, own_server.service_url)
+        clients = refusals.RejectedClients(running.url, own_server.service_role_url)
 
         def scrape_counts() -> dict[int, float]:
             counts = watching.query(
@@ -325,7 +328,7 @@ def test_slow_transactions_fire_an_alert(
             lambda: has_value(watching.query('saldo_transactions_total{outcome="posted"} > 0')),
             "a scrape",
         )
-        with psycopg.connect(own_server.service_url) as connection:
+        with psycopg.connect(own_server.service_role_url) as connection:
             connection.execute(load_statement("ledger/lock_all_shards"))
             with _post_continuously(running.url, user_id, clients=12):
                 watching.wait_until_firing("SaldoLatencyBudgetBurnsFast")
@@ -455,7 +458,7 @@ def test_wrong_entry_fires_an_alert_until_it_is_acknowledged(
         watching.wait_for(
             lambda: has_value(watching.query("saldo_audit_faults == 0")), "nothing wrong yet"
         )
-        with psycopg.connect(own_server.owner_url) as connection:
+        with psycopg.connect(own_server.owner_role_url) as connection:
             connection.execute(WRONG_ENTRY, (user_id,))
         watching.wait_until_firing("SaldoAuditFaults")
         # The commands in the runbook find the fault and acknowledge it.

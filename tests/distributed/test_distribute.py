@@ -31,7 +31,8 @@ SESSION: Any = {"application_name": "saldo test", "statement_timeout_seconds": 3
 def program(database: Database) -> Program:
     """Return the command line of an operator."""
     return Program(
-        SALDO_DATABASE_URL=database.service_url, SALDO_DATABASE_OWNER_URL=database.owner_url
+        SALDO_DATABASE_URL=database.service_role_url,
+        SALDO_DATABASE_OWNER_URL=database.owner_role_url,
     )
 
 
@@ -64,7 +65,7 @@ def test_filled_ledger_is_distributed_and_stays_consistent(citus_url: str, tmp_p
 
 
 def test_the_shards_are_spread_evenly(cluster: Database) -> None:
-    with psycopg.connect(cluster.owner_url) as connection:
+    with psycopg.connect(cluster.owner_role_url) as connection:
         rows = connection.execute(
             """
             SELECT count(*), count(DISTINCT n.nodeid) FROM pg_dist_node AS n WHERE n.shouldhaveshards
@@ -88,26 +89,29 @@ def test_the_shards_are_spread_evenly(cluster: Database) -> None:
 def test_database_without_citus_cannot_be_distributed(citus_url: str) -> None:
     with databases.create_database(citus_url) as database:
         prepare_schema(
-            database.owner_url, database.service_url, currency_decimals=2, max_lateness=None
+            database.owner_role_url,
+            database.service_role_url,
+            currency_decimals=2,
+            max_lateness=None,
         )
         with pytest.raises(ConfigurationError, match="CREATE EXTENSION citus"):
-            distribute(database.owner_url, database.service_url)
+            distribute(database.owner_role_url, database.service_role_url)
 
 
 async def test_each_shard_has_a_node_and_other_servers_are_rejected(cluster: Database) -> None:
-    async with connect_store(cluster.service_url) as ledger:
+    async with connect_store(cluster.service_role_url) as ledger:
         found = await read_shard_nodes(ledger.reader.pool)
         assert len(found) == SHARDS
         for node in {*found}:
-            connection = await connect_to_node(node, cluster.service_url, **SESSION)
+            connection = await connect_to_node(node, cluster.service_role_url, **SESSION)
             await connection.close()
             for other in (node._replace(number=99), node._replace(ledger="another")):
                 with pytest.raises(
                     ConnectionLostError,
                     match="is not the Citus worker that the coordinator lists there",
                 ):
-                    await connect_to_node(other, cluster.service_url, **SESSION)
-    with psycopg.connect(cluster.owner_url) as connection:
+                    await connect_to_node(other, cluster.service_role_url, **SESSION)
+    with psycopg.connect(cluster.owner_role_url) as connection:
         rows = connection.execute(
             "SELECT c.nodename, c.nodeport FROM generate_series(0, 63) AS s JOIN citus_shards AS c ON c.shardid ="
             " get_shard_id_for_distribution_column('saldo.transactions', s::smallint) ORDER BY s"
@@ -116,7 +120,7 @@ async def test_each_shard_has_a_node_and_other_servers_are_rejected(cluster: Dat
 
 
 async def test_a_batch_is_one_remote_command(cluster: Database) -> None:
-    async with connect_store(cluster.service_url) as ledger:
+    async with connect_store(cluster.service_role_url) as ledger:
         user_id = await ledger.user()
         assert (await ledger.post(user_id, 500))[0].outcome is Outcome.POSTED
         connection = ledger.poster._connection
@@ -131,7 +135,7 @@ async def test_a_batch_is_one_remote_command(cluster: Database) -> None:
 
 
 async def test_query_for_one_user_goes_to_one_shard(cluster: Database) -> None:
-    async with connect_store(cluster.service_url) as ledger:
+    async with connect_store(cluster.service_role_url) as ledger:
         user_id = await ledger.user()
         await ledger.post(user_id, 5)
         async with ledger.reader.pool.acquire() as connection:
@@ -153,7 +157,7 @@ def _tasks(plan: dict[str, object]) -> int:
 
 
 async def test_uuid_is_unique_per_shard(cluster: Database) -> None:
-    async with connect_store(cluster.service_url) as ledger:
+    async with connect_store(cluster.service_role_url) as ledger:
         one, other = await ledger.user(), await ledger.user()
         first = request(one, 100)
         (posted,) = await ledger.poster.post([first])
@@ -170,7 +174,7 @@ async def test_uuid_is_unique_per_shard(cluster: Database) -> None:
 
 
 def test_the_services_role_can_not_alter_history(cluster: Database) -> None:
-    with psycopg.connect(cluster.service_url, autocommit=True) as connection:
+    with psycopg.connect(cluster.service_role_url, autocommit=True) as connection:
         for attempt in (
             "UPDATE saldo.transactions SET balance = 1",
             "DELETE FROM saldo.transactions",
@@ -185,8 +189,8 @@ def test_the_services_role_can_not_alter_history(cluster: Database) -> None:
 def test_maximum_lateness_can_be_changed(cluster: Database) -> None:
     from datetime import timedelta
 
-    urls = (cluster.owner_url, cluster.service_url)
+    urls = (cluster.owner_role_url, cluster.service_role_url)
     prepare_schema(*urls, currency_decimals=2, max_lateness=timedelta(days=30))
-    with psycopg.connect(cluster.service_url) as connection:
+    with psycopg.connect(cluster.service_role_url) as connection:
         row = connection.execute("SELECT max_lateness, lateness_bound FROM saldo.ledger").fetchone()
     assert row == (timedelta(days=30), timedelta(days=30))

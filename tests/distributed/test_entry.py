@@ -28,19 +28,19 @@ def worker(citus_url: str, cluster: Database) -> Database:
         ).fetchone()
     assert node is not None
     return Database(
-        databases.replace_server(cluster.owner_url, *node),
-        databases.replace_server(cluster.service_url, *node),
+        databases.replace_server(cluster.owner_role_url, *node),
+        databases.replace_server(cluster.service_role_url, *node),
     )
 
 
 def test_coordinator_is_found_from_a_worker(cluster: Database, worker: Database) -> None:
     # The URL is parsed like the driver parses it: parameters in the query override the address.
     with pytest.raises(ConfigurationError, match="port 1"):
-        find_coordinator_url(f"{worker.service_url}?application_name=a%20b&port=1")
-    assert find_coordinator_url(f"{worker.service_url}?application_name=a%20b") == (
-        f"{cluster.service_url}?application_name=a%20b"
+        find_coordinator_url(f"{worker.service_role_url}?application_name=a%20b&port=1")
+    assert find_coordinator_url(f"{worker.service_role_url}?application_name=a%20b") == (
+        f"{cluster.service_role_url}?application_name=a%20b"
     )
-    assert find_coordinator_url(cluster.service_url) == cluster.service_url
+    assert find_coordinator_url(cluster.service_role_url) == cluster.service_role_url
 
 
 def test_service_with_a_workers_address_works(
@@ -48,8 +48,8 @@ def test_service_with_a_workers_address_works(
 ) -> None:
     with run_service_process(
         tmp_path,
-        SALDO_DATABASE_URL=worker.service_url,
-        SALDO_DATABASE_OWNER_URL=worker.owner_url,
+        SALDO_DATABASE_URL=worker.service_role_url,
+        SALDO_DATABASE_OWNER_URL=worker.owner_role_url,
     ) as running:
         asking = UserClient(running.url)
         made = asking.fill()
@@ -60,7 +60,7 @@ def test_service_with_a_workers_address_works(
 def test_coordinator_address_that_leads_to_another_server_is_reported(
     citus_url: str, cluster: Database, worker: Database
 ) -> None:
-    name = psycopg.conninfo.conninfo_to_dict(cluster.service_url)["dbname"]
+    name = psycopg.conninfo.conninfo_to_dict(cluster.service_role_url)["dbname"]
     with psycopg.connect(
         databases.replace_database(citus_url, str(name)), autocommit=True
     ) as admin:
@@ -69,7 +69,9 @@ def test_coordinator_address_that_leads_to_another_server_is_reported(
         # This is the address of a worker, under a name of this machine.
         admin.execute("SELECT citus_set_coordinator_host('localhost', %s)", (port,))
         try:
-            assert find_coordinator_url(worker.service_url).endswith(f"@localhost:{port}/{name}")
+            assert find_coordinator_url(worker.service_role_url).endswith(
+                f"@localhost:{port}/{name}"
+            )
             with psycopg.connect(
                 databases.replace_database(
                     databases.replace_server(citus_url, *_place(worker)), str(name)
@@ -81,11 +83,11 @@ def test_coordinator_address_that_leads_to_another_server_is_reported(
                 ConfigurationError,
                 match="the server is a Citus worker, and its coordinator localhost:9",
             ):
-                find_coordinator_url(worker.service_url)
+                find_coordinator_url(worker.service_role_url)
         finally:
             admin.execute("SELECT citus_set_coordinator_host(%s, %s)", (host, port))
 
 
 def _place(database: Database) -> tuple[str, int]:
-    named = psycopg.conninfo.conninfo_to_dict(database.service_url)
+    named = psycopg.conninfo.conninfo_to_dict(database.service_role_url)
     return str(named["host"]), int(str(named["port"]))

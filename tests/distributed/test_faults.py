@@ -113,7 +113,7 @@ async def _check_disturbance(
 
 def _workers(cluster: Database, citus_url: str) -> list[str]:
     """Return a superuser's URL on each worker."""
-    with psycopg.connect(cluster.owner_url) as connection:
+    with psycopg.connect(cluster.owner_role_url) as connection:
         nodes = connection.execute(
             "SELECT nodename, nodeport FROM pg_dist_node WHERE shouldhaveshards ORDER BY nodeid"
         ).fetchall()
@@ -158,7 +158,7 @@ async def test_posting_continues_without_the_coordinator(
 
 def _shards_elsewhere(cluster: Database, port: int | None) -> set[int]:
     """Return the shards of the ledger that are not on the worker at this port."""
-    with psycopg.connect(cluster.owner_url) as connection:
+    with psycopg.connect(cluster.owner_role_url) as connection:
         rows = connection.execute(
             """
             SELECT shard FROM generate_series(0, 63) AS shard
@@ -175,7 +175,7 @@ async def test_shards_can_be_moved_and_rebalanced_during_posting(
     cluster: Database, citus_url: str, tmp_path: Path
 ) -> None:
     def move() -> None:
-        name = cluster.owner_url.rpartition("/")[2]
+        name = cluster.owner_role_url.rpartition("/")[2]
         with psycopg.connect(databases.replace_database(citus_url, name), autocommit=True) as admin:
             before = admin.execute(PLACES).fetchall()
             moved = admin.execute(

@@ -30,21 +30,21 @@ def replica_url(citus_url: str, cluster: Database) -> str:
         ).fetchall()
     if not standbys or standbys[0][4] != 0:
         skip_or_fail("citus", "the Citus cluster has no standbys (see docs/howto/scale-out.md)")
-    name = psycopg.conninfo.conninfo_to_dict(cluster.service_url)["dbname"]
+    name = psycopg.conninfo.conninfo_to_dict(cluster.service_role_url)["dbname"]
     with psycopg.connect(
         databases.replace_database(citus_url, str(name)), autocommit=True
     ) as admin:
         for standby in standbys:
             admin.execute("SELECT citus_add_secondary_node(%s, %s, %s, %s)", standby[:4])
-    return databases.replace_server(cluster.service_url, *standbys[0][:2])
+    return databases.replace_server(cluster.service_role_url, *standbys[0][:2])
 
 
 def test_standbys_answer_like_the_cluster(
     cluster: Database, replica_url: str, tmp_path: Path
 ) -> None:
     urls = {
-        "SALDO_DATABASE_URL": cluster.service_url,
-        "SALDO_DATABASE_OWNER_URL": cluster.owner_url,
+        "SALDO_DATABASE_URL": cluster.service_role_url,
+        "SALDO_DATABASE_OWNER_URL": cluster.owner_role_url,
     }
     with (
         run_service_process(tmp_path, **urls) as plain,

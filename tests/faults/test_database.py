@@ -41,7 +41,9 @@ def own_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
     server = EmbeddedServer(tmp_path / "data")
     server.start()
     try:
-        prepare_schema(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
+        prepare_schema(
+            server.owner_role_url, server.service_role_url, currency_decimals=2, max_lateness=None
+        )
         yield server
     finally:
         server.stop()
@@ -60,8 +62,8 @@ async def run_engine(url: str, **given: Any) -> AsyncIterator[Engine]:
 async def test_the_server_is_killed_under_load_and_nothing_is_lost_or_doubled(
     own_server: EmbeddedServer,
 ) -> None:
-    users = create_users(own_server.service_url, 20)
-    async with run_engine(own_server.service_url, request_deadline_seconds=60.0) as engine:
+    users = create_users(own_server.service_role_url, 20)
+    async with run_engine(own_server.service_role_url, request_deadline_seconds=60.0) as engine:
         requests = [build_deposit(users[index % 20]) for index in range(3000)]
         results: dict[UUID, Decision | Exception] = {}
         killed = False
@@ -84,7 +86,7 @@ async def test_the_server_is_killed_under_load_and_nothing_is_lost_or_doubled(
         assert len(decisions) == 3000  # all within their deadline
         assert {decision.outcome for decision in decisions} == {Outcome.POSTED}
         assert not any(decision.replayed for decision in decisions)
-    with psycopg.connect(own_server.service_url) as connection:
+    with psycopg.connect(own_server.service_role_url) as connection:
         row = connection.execute(
             "SELECT count(*), sum(amount) FROM saldo.transactions WHERE kind <> 0"
         ).fetchone()
@@ -100,7 +102,7 @@ async def test_connection_is_lost_after_the_servers_termination_message(
     own_server: EmbeddedServer,
 ) -> None:
     """Hold back the end of the connection, so that it comes later than the server's last message, or never."""
-    (user_id,) = create_users(own_server.service_url, 1)
+    (user_id,) = create_users(own_server.service_role_url, 1)
     said_farewell = asyncio.Event()
     writers: list[asyncio.StreamWriter] = []
 
@@ -176,21 +178,21 @@ async def test_two_engines_post_the_same_users_exactly(database_url: str) -> Non
 async def test_without_the_standby_neither_a_post_nor_its_retry_succeeds(
     own_server: EmbeddedServer,
 ) -> None:
-    (user_id,) = create_users(own_server.service_url, 1)
+    (user_id,) = create_users(own_server.service_role_url, 1)
     request = build_deposit(user_id)
     with await_absent_standby(own_server):
         async with run_engine(
-            own_server.service_url, request_deadline_seconds=1.0, batch_timeout_seconds=0.5
+            own_server.service_role_url, request_deadline_seconds=1.0, batch_timeout_seconds=0.5
         ) as engine:
             with pytest.raises(OutcomeUnknownError):
                 await engine.post(request)
             # This attempt waits for the shard's lock, which the first one holds.
             with pytest.raises((OutcomeUnknownError, DeadlineExceededError)):
                 await engine.post(request)
-        async with run_engine(own_server.service_url, request_deadline_seconds=1.0) as engine:
+        async with run_engine(own_server.service_role_url, request_deadline_seconds=1.0) as engine:
             with pytest.raises(OutcomeUnknownError):
                 await engine.post(request)
-    async with run_engine(own_server.service_url) as engine:
+    async with run_engine(own_server.service_role_url) as engine:
         decision = await engine.post(request)
         assert (decision.outcome, decision.number) == (Outcome.POSTED, 1)
 
@@ -198,12 +200,12 @@ async def test_without_the_standby_neither_a_post_nor_its_retry_succeeds(
 async def test_replay_waits_for_the_standby(
     own_server: EmbeddedServer,
 ) -> None:
-    (user_id,) = create_users(own_server.service_url, 1)
+    (user_id,) = create_users(own_server.service_role_url, 1)
     request = build_deposit(user_id)
-    async with run_engine(own_server.service_url) as engine:
+    async with run_engine(own_server.service_role_url) as engine:
         await engine.post(request)
     with await_absent_standby(own_server):
-        async with run_engine(own_server.service_url, request_deadline_seconds=1.0) as engine:
+        async with run_engine(own_server.service_role_url, request_deadline_seconds=1.0) as engine:
             with pytest.raises(OutcomeUnknownError):
                 await engine.post(request)
 
@@ -215,17 +217,17 @@ async def test_role_with_default_repeatable_read_works(
         admin.execute("ALTER ROLE saldo SET default_transaction_isolation = 'repeatable read'")
         admin.execute("ALTER ROLE saldo SET synchronous_commit = off")
     (user_id,) = _create_read_committed(own_server)
-    async with run_engine(own_server.service_url) as engine:
+    async with run_engine(own_server.service_role_url) as engine:
         decisions = await asyncio.gather(*(engine.post(build_deposit(user_id)) for _ in range(200)))
         assert {decision.outcome for decision in decisions} == {Outcome.POSTED}
-    connection = await asyncpg.connect(own_server.service_url)
+    connection = await asyncpg.connect(own_server.service_role_url)
     with pytest.raises(asyncpg.PostgresError, match="READ COMMITTED"):
         await connection.fetchrow("SELECT * FROM saldo.create_user_1('x')")
     await connection.close()
 
 
 def _create_read_committed(server: EmbeddedServer) -> list[int]:
-    return create_users(server.owner_url, 1)
+    return create_users(server.owner_role_url, 1)
 
 
 async def test_batch_sends_one_statement(database_url: str) -> None:
@@ -242,19 +244,19 @@ async def test_batch_sends_one_statement(database_url: str) -> None:
 
 
 def test_history_can_not_be_altered(own_server: EmbeddedServer) -> None:
-    create_users(own_server.service_url, 1)
+    create_users(own_server.service_role_url, 1)
     for statement in (
         b"UPDATE saldo.transactions SET amount = 1",
         b"DELETE FROM saldo.transactions",
         b"TRUNCATE saldo.transactions",
     ):
         with (
-            psycopg.connect(own_server.service_url) as connection,
+            psycopg.connect(own_server.service_role_url) as connection,
             pytest.raises(psycopg.errors.InsufficientPrivilege),
         ):
             connection.execute(statement)
         for url in (
-            own_server.owner_url,
+            own_server.owner_role_url,
             own_server.superuser_url.replace("@/postgres", "@/saldo"),
         ):
             with (
@@ -272,8 +274,10 @@ async def test_post_uses_indexes_on_a_table_never_analysed(
         own_server.superuser_url.replace("@/postgres", "@/saldo"), autocommit=True
     ) as admin:
         admin.execute("ALTER TABLE saldo.transactions SET (autovacuum_enabled = off)")
-    users = create_users(own_server.service_url, 500)
-    connection = await asyncpg.connect(own_server.service_url, connection_class=DatabaseConnection)
+    users = create_users(own_server.service_role_url, 500)
+    connection = await asyncpg.connect(
+        own_server.service_role_url, connection_class=DatabaseConnection
+    )
     poster = Poster(connection, LedgerLimits())
     for _ in range(20):
         await poster.post([build_deposit(user) for user in users])
@@ -288,11 +292,13 @@ async def test_post_uses_indexes_on_a_table_never_analysed(
 
 async def test_query_rejected_by_the_database_is_an_internal_error(own_ledger: Database) -> None:
     """Check that the client isn't asked to retry, and that the log contains the reason."""
-    async with run_service(create_settings(own_ledger.service_url), own_ledger.service_url) as app:
+    async with run_service(
+        create_settings(own_ledger.service_role_url), own_ledger.service_role_url
+    ) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             assert (await client.get("/v1/user")).status_code == 200
-            with psycopg.connect(own_ledger.owner_url, autocommit=True) as owner:
+            with psycopg.connect(own_ledger.owner_role_url, autocommit=True) as owner:
                 owner.execute("REVOKE SELECT ON saldo.users FROM saldo")
             answer = await client.get("/v1/user")
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
@@ -306,7 +312,7 @@ async def test_an_error_of_the_database_brings_no_name_and_no_amount_into_the_lo
 ) -> None:
     """Check that no values are logged, although PostgreSQL's and a trigger's messages may contain them."""
     name, amount = "Secret 73912", "73913.00"
-    with psycopg.connect(own_ledger.owner_url, autocommit=True) as owner:
+    with psycopg.connect(own_ledger.owner_role_url, autocommit=True) as owner:
         owner.execute(
             "ALTER TABLE saldo.users ADD CONSTRAINT u CHECK (name <> 'Secret 73912') NOT VALID"
         )
@@ -314,7 +320,9 @@ async def test_an_error_of_the_database_brings_no_name_and_no_amount_into_the_lo
             "ALTER TABLE saldo.transactions ADD CONSTRAINT t CHECK (amount <> 7391300) NOT VALID"
         )
     logs.configure_logging("debug", "json")
-    async with run_service(create_settings(own_ledger.service_url), own_ledger.service_url) as app:
+    async with run_service(
+        create_settings(own_ledger.service_role_url), own_ledger.service_role_url
+    ) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as api:
             user = (await api.post("/v1/user", json={"name": "somebody"})).json()["id"]
@@ -335,8 +343,8 @@ async def test_an_error_of_the_database_brings_no_name_and_no_amount_into_the_lo
 
 async def test_a_request_that_takes_too_long_fails_alone(own_ledger: Database) -> None:
     """Check that the batch is ended at the server's statement timeout, and is not retried as a whole."""
-    (user_id,) = create_users(own_ledger.service_url, 1)
-    with psycopg.connect(own_ledger.owner_url, autocommit=True) as owner:
+    (user_id,) = create_users(own_ledger.service_role_url, 1)
+    with psycopg.connect(own_ledger.owner_role_url, autocommit=True) as owner:
         owner.execute(
             "CREATE FUNCTION saldo.slow() RETURNS trigger LANGUAGE plpgsql AS"
             " $$ BEGIN PERFORM pg_sleep(60); RETURN NEW; END $$"
@@ -348,7 +356,7 @@ async def test_a_request_that_takes_too_long_fails_alone(own_ledger: Database) -
     slow = TransactionRequest(uuid4(), user_id, 73913, None)
     requests = [build_deposit(user_id), slow, build_deposit(user_id), build_deposit(user_id)]
     async with run_engine(
-        own_ledger.service_url, batch_timeout_seconds=1.0, request_deadline_seconds=60.0
+        own_ledger.service_role_url, batch_timeout_seconds=1.0, request_deadline_seconds=60.0
     ) as engine:
         results = await engine.post_many(requests)
     assert isinstance(results[1], DeadlineExceededError)
@@ -362,7 +370,9 @@ async def test_driver_raises_a_known_error_for_an_argument_it_cannot_encode(
     embedded_server: EmbeddedServer,
 ) -> None:
     secret = "Secret 73912"
-    pool = await open_pool(embedded_server.service_url, connections=1, statement_timeout_seconds=30)
+    pool = await open_pool(
+        embedded_server.service_role_url, connections=1, statement_timeout_seconds=30
+    )
     with pytest.raises(RejectedError) as rejected:
         await fetch(pool, "users/by_id", secret)
     pool.terminate()

@@ -23,10 +23,10 @@ async def test_live_streams_continue_after_the_database_was_killed(
     own_server: EmbeddedServer,
     tmp_path: Path,
 ) -> None:
-    users = create_users(own_server.service_url, 3)
+    users = create_users(own_server.service_role_url, 3)
     urls = {
-        "SALDO_DATABASE_URL": own_server.service_url,
-        "SALDO_DATABASE_OWNER_URL": own_server.owner_url,
+        "SALDO_DATABASE_URL": own_server.service_role_url,
+        "SALDO_DATABASE_OWNER_URL": own_server.owner_role_url,
         "SALDO_EVENTS_HEARTBEAT_SECONDS": "0.2",
         "SALDO_REQUEST_DEADLINE_SECONDS": "60",
     }

@@ -153,7 +153,7 @@ async def test_the_service_follows_and_nothing_acknowledged_is_lost(
         async with Client(running.url) as client:
             _, found = await client.get(f"/v1/user/{user['id']}/balance")
     assert found["balance"] == f"{CLIENTS * POSTS}.00"
-    with psycopg.connect(standby.service_url) as connection:
+    with psycopg.connect(standby.service_role_url) as connection:
         recorded = {
             str(row[0])
             for row in connection.execute("SELECT uuid FROM saldo.transactions WHERE kind = 1")

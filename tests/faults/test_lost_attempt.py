@@ -101,7 +101,7 @@ async def test_no_refusal_is_final_while_the_lost_statement_may_still_run(
 ) -> None:
     proxy = HoldingProxy(embedded_server.socket_dir / ".s.PGSQL.5432")
     request = TransactionRequest(uuid4(), 1, 100, None)
-    direct = own_ledger.service_url
+    direct = own_ledger.service_role_url
     if end == "stays":
         monkeypatch.setattr("saldo.engine.lane.UNSETTLED_SECONDS_MAX", 0.1)
     async with proxy.listen():

@@ -74,7 +74,10 @@ class Broker:
 def standby(tmp_path: Path, own_server: EmbeddedServer) -> Iterator[EmbeddedServer]:
     """Yield an asynchronous standby with many dirty pages, whose first checkpoint after its promotion takes long."""
     prepare_schema(
-        own_server.owner_url, own_server.service_url, currency_decimals=2, max_lateness=None
+        own_server.owner_role_url,
+        own_server.service_role_url,
+        currency_decimals=2,
+        max_lateness=None,
     )
     with run_standby(own_server, tmp_path / "standby") as server:
         with psycopg.connect(own_server.superuser_url, autocommit=True) as admin:

@@ -52,9 +52,9 @@ def serve(
 ) -> Iterator[ServiceProcess]:
     with run_service_process(
         directory,
-        SALDO_DATABASE_URL=primary.service_url,
-        SALDO_DATABASE_OWNER_URL=primary.owner_url,
-        SALDO_DATABASE_REPLICA_URL=replica.service_url,
+        SALDO_DATABASE_URL=primary.service_role_url,
+        SALDO_DATABASE_OWNER_URL=primary.owner_role_url,
+        SALDO_DATABASE_REPLICA_URL=replica.service_role_url,
     ) as running:
         running.wait_for_output("the replica is available")
         yield running
@@ -255,8 +255,8 @@ def test_replica_of_another_database_is_not_used(
 ) -> None:
     with run_service_process(
         tmp_path,
-        SALDO_DATABASE_URL=primary.service_url,
-        SALDO_DATABASE_OWNER_URL=primary.owner_url,
+        SALDO_DATABASE_URL=primary.service_role_url,
+        SALDO_DATABASE_OWNER_URL=primary.owner_role_url,
         SALDO_DATABASE_REPLICA_URL=primary.superuser_url.replace("/saldo?", "/template1?"),
     ) as running:
         running.wait_for_output("can't query the replica")

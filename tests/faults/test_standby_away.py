@@ -61,9 +61,12 @@ async def test_no_timeout_cancellation_or_stop_makes_an_unreplicated_write_visib
     own_server: EmbeddedServer,
 ) -> None:
     prepare_schema(
-        own_server.owner_url, own_server.service_url, currency_decimals=2, max_lateness=None
+        own_server.owner_role_url,
+        own_server.service_role_url,
+        currency_decimals=2,
+        max_lateness=None,
     )
-    url = own_server.service_url
+    url = own_server.service_role_url
     with psycopg.connect(
         own_server.superuser_url.replace("@/postgres", "@/saldo"), autocommit=True
     ) as admin:

@@ -42,7 +42,10 @@ class Address:
 @pytest.fixture
 def standby(tmp_path: Path, own_server: EmbeddedServer) -> Iterator[EmbeddedServer]:
     prepare_schema(
-        own_server.owner_url, own_server.service_url, currency_decimals=2, max_lateness=None
+        own_server.owner_role_url,
+        own_server.service_role_url,
+        currency_decimals=2,
+        max_lateness=None,
     )
     with run_standby(own_server, tmp_path / "standby") as server:
         yield server

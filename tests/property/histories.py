@@ -154,7 +154,7 @@ class World:
 
     @classmethod
     def open(
-        cls, runner: asyncio.Runner, url: str, owner_url: str, max_lateness: timedelta | None
+        cls, runner: asyncio.Runner, url: str, owner_role_url: str, max_lateness: timedelta | None
     ) -> World:
         async def connect() -> World:
             posters = []
@@ -170,7 +170,7 @@ class World:
             reader = await Reader.open(
                 url, connections=1, timeout_seconds=30, entries_read_max=10_000
             )
-            owner = await asyncpg.connect(owner_url)
+            owner = await asyncpg.connect(owner_role_url)
             return cls(runner, posters, reader, owner, await is_distributed(url))
 
         return runner.run(connect())

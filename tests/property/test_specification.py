@@ -77,10 +77,12 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
         else:
             embedded: EmbeddedServer = request.getfixturevalue("embedded_server")
             database = stack.enter_context(databases.create_embedded_database(embedded))
-            urls = (database.owner_url, database.service_url)
+            urls = (database.owner_role_url, database.service_role_url)
             prepare_schema(*urls, currency_decimals=2, max_lateness=request.param)
         runner = stack.enter_context(asyncio.Runner())
-        opened = World.open(runner, database.service_url, database.owner_url, request.param)
+        opened = World.open(
+            runner, database.service_role_url, database.owner_role_url, request.param
+        )
         stack.callback(opened.close)
         yield opened
 

@@ -48,8 +48,8 @@ def run_planted(
 ) -> Iterator[ServiceProcess]:
     """Run a service on a ledger that has been prepared, without a relay unless the settings request one."""
     urls = {
-        "SALDO_DATABASE_URL": ledger.service_url,
-        "SALDO_DATABASE_OWNER_URL": ledger.owner_url,
+        "SALDO_DATABASE_URL": ledger.service_role_url,
+        "SALDO_DATABASE_OWNER_URL": ledger.owner_role_url,
         "SALDO_RELAY_ENABLED": "false",
     }
     with run_service_process(
@@ -96,7 +96,7 @@ class Customer:
 
 def list_recorded(ledger: Database) -> list[str]:
     """Return the uuids of all recorded transactions, with repetitions."""
-    with psycopg.connect(ledger.owner_url) as connection:
+    with psycopg.connect(ledger.owner_role_url) as connection:
         rows = connection.execute("SELECT uuid::text FROM saldo.transactions WHERE kind <> 0")
         return [uuid for (uuid,) in rows]
 
@@ -142,7 +142,7 @@ HELD_COMMITS = """
 @pytest.fixture
 def admin(embedded_server: EmbeddedServer, own_ledger: Database) -> Iterator[Connection]:
     """Yield a superuser's connection to the test's own ledger."""
-    name = conninfo_to_dict(own_ledger.owner_url)["dbname"]
+    name = conninfo_to_dict(own_ledger.owner_role_url)["dbname"]
     with psycopg.connect(
         make_conninfo(embedded_server.superuser_url, dbname=name), autocommit=True
     ) as connection:
@@ -153,7 +153,7 @@ def admin(embedded_server: EmbeddedServer, own_ledger: Database) -> Iterator[Con
 def test_the_same_uuid_is_posted_twice(
     planted: str | None, tmp_path: Path, own_ledger: Database
 ) -> None:
-    mutants.prepare(planted, own_ledger.owner_url)
+    mutants.prepare(planted, own_ledger.owner_role_url)
     with run_planted(planted, tmp_path, own_ledger) as running:
         customer, uuid = Customer(running.url), str(uuid4())
         for _ in range(2):
@@ -167,7 +167,7 @@ def test_the_same_uuid_is_posted_twice(
 def test_a_service_is_killed_while_it_commits(
     planted: str | None, tmp_path: Path, own_ledger: Database, admin: Connection
 ) -> None:
-    mutants.prepare(planted, own_ledger.owner_url)
+    mutants.prepare(planted, own_ledger.owner_role_url)
     uuid = str(uuid4())
     with run_planted(planted, tmp_path, own_ledger) as running, ThreadPoolExecutor() as pool:
         customer = Customer(running.url)
@@ -186,7 +186,7 @@ def test_a_service_is_killed_while_it_commits(
 def test_a_database_is_killed_after_an_answer(
     planted: str | None, tmp_path: Path, own_server: EmbeddedServer
 ) -> None:
-    ledger, uuid = Database(own_server.owner_url, own_server.service_url), str(uuid4())
+    ledger, uuid = Database(own_server.owner_role_url, own_server.service_role_url), str(uuid4())
     with run_planted(planted, tmp_path, ledger) as running:
         mutants.prepare(planted, own_server.ledger_url)
         customer = Customer(running.url)
@@ -221,7 +221,7 @@ def recorded_when_back(ledger: Database) -> list[str]:
 def test_two_services_spend_the_same_money(
     planted: str | None, tmp_path: Path, own_ledger: Database, admin: Connection
 ) -> None:
-    mutants.prepare(planted, own_ledger.owner_url)
+    mutants.prepare(planted, own_ledger.owner_role_url)
     with (
         run_planted(planted, tmp_path, own_ledger) as one,
         run_planted(planted, tmp_path, own_ledger) as other,
@@ -245,7 +245,7 @@ def test_two_services_spend_the_same_money(
 def test_a_late_withdrawal_of_money_that_was_gone_by_then(
     planted: str | None, tmp_path: Path, own_ledger: Database
 ) -> None:
-    mutants.prepare(planted, own_ledger.owner_url)
+    mutants.prepare(planted, own_ledger.owner_role_url)
     with run_planted(planted, tmp_path, own_ledger) as running:
         customer = Customer(running.url)
         for day, kind in enumerate(("DEPOSIT", "WITHDRAW", "DEPOSIT"), start=1):
@@ -260,7 +260,7 @@ def test_a_late_withdrawal_of_money_that_was_gone_by_then(
 def test_a_resend_after_another_transaction(
     planted: str | None, tmp_path: Path, own_ledger: Database
 ) -> None:
-    mutants.prepare(planted, own_ledger.owner_url)
+    mutants.prepare(planted, own_ledger.owner_role_url)
     with run_planted(planted, tmp_path, own_ledger) as running:
         customer, uuid = Customer(running.url), str(uuid4())
         first = customer.post("DEPOSIT", "10", uuid).raise_for_status().json()
@@ -273,7 +273,7 @@ def test_a_resend_after_another_transaction(
 def test_client_does_not_read_its_own_write(
     planted: str | None, tmp_path: Path, own_ledger: Database
 ) -> None:
-    mutants.prepare(planted, own_ledger.owner_url)
+    mutants.prepare(planted, own_ledger.owner_role_url)
     # There are two workers, and neither is the process that was started.
     with run_planted(planted, tmp_path, own_ledger, SALDO_WORKERS="2") as running:
         customer = Customer(running.url)
@@ -288,7 +288,7 @@ def test_client_does_not_read_its_own_write(
 async def test_consumer_receives_every_event(
     planted: str | None, tmp_path: Path, own_ledger: Database, rabbitmq_url: str
 ) -> None:
-    mutants.prepare(planted, own_ledger.owner_url)
+    mutants.prepare(planted, own_ledger.owner_role_url)
     settings = relaying_to(rabbitmq_url)
     transactions = skips_event.EVENTS_PER_LOSS + 10
     async with consume_queue(rabbitmq_url, settings["SALDO_RABBITMQ_EXCHANGE"]) as consumer:
@@ -305,7 +305,7 @@ async def test_consumer_receives_every_event(
 async def test_connection_to_the_broker_breaks_before_the_confirmation(
     planted: str | None, tmp_path: Path, own_ledger: Database, rabbitmq_url: str
 ) -> None:
-    mutants.prepare(planted, own_ledger.owner_url)
+    mutants.prepare(planted, own_ledger.owner_role_url)
     received = ReceivedEvents()
     async with open_lossy_proxy(rabbitmq_url) as way:
         settings = relaying_to(way.url)

@@ -176,7 +176,7 @@ class DatabaseExhausted(Fault):
             connection.terminate()
 
     async def _take(self) -> int:
-        url = self.primary.server.service_url
+        url = self.primary.server.service_role_url
         made = await asyncio.gather(
             *(asyncpg.connect(url, timeout=10) for _ in range(OPENED_AT_ONCE)),
             return_exceptions=True,

@@ -121,7 +121,9 @@ class World:
         """Migrate the database, and plant the database part of a mutant in it. The services start afterwards."""
         server = self.pair.primary.server
         # These are the defaults; the services don't start on a ledger with other values.
-        prepare_schema(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
+        prepare_schema(
+            server.owner_role_url, server.service_role_url, currency_decimals=2, max_lateness=None
+        )
         mutants.prepare(name, server.ledger_url)
 
     @property

@@ -61,11 +61,11 @@ class Database:
         self._attached: EmbeddedServer | None = None
 
     @property
-    def owner_url(self) -> str:
+    def owner_role_url(self) -> str:
         """The connection string of the role that owns the schema. An embedded server must have been started."""
         server = self._embedded or self._attached
         if server is not None:
-            return server.owner_url
+            return server.owner_role_url
         assert self._settings.database_url is not None
         return find_coordinator_url(
             self._settings.database_owner_url or self._settings.database_url
@@ -79,7 +79,7 @@ class Database:
             )
             if self._beside_service and server.attach_to_running_server():
                 self._attached = server
-                return self._prepare_for_purpose(server.service_url)
+                return self._prepare_for_purpose(server.service_role_url)
             if self._purpose is Purpose.READ and not server.is_cluster_created():
                 raise ConfigurationError(
                     f"there is no ledger in {self._settings.data_dir} (SALDO_DATA_DIR)"
@@ -94,23 +94,23 @@ class Database:
 
     def _service_role_database_url(self) -> str:
         if self._embedded is not None:
-            return self._embedded.service_url
+            return self._embedded.service_role_url
         assert self._settings.database_url is not None
         return find_coordinator_url(self._settings.database_url)
 
-    def _prepare_for_purpose(self, service_url: str) -> str:
+    def _prepare_for_purpose(self, service_role_url: str) -> str:
         """Prepare the database for the purpose, and return the connection string of the service's role."""
         settings = self._settings
         if self._purpose is Purpose.SERVE:
-            return service_url if self._attached is not None else self.prepare()
+            return service_role_url if self._attached is not None else self.prepare()
         if self._purpose is Purpose.GRANT:
             if self._attached is None:
-                migrate_schema(self.owner_url, service_url)
-            return service_url
+                migrate_schema(self.owner_role_url, service_role_url)
+            return service_role_url
         if self._purpose is Purpose.READ:
             self._read_only_pools.enter_context(read_only_pools())
         if not examine_schema(
-            service_url,
+            service_role_url,
             currency_decimals=settings.currency_decimals,
             max_lateness=settings.max_lateness,
         ):
@@ -119,24 +119,24 @@ class Database:
                     "there is no ledger in the database: start saldo serve, or run saldo db migrate"
                 )
             return self.prepare()
-        return service_url
+        return service_role_url
 
     def prepare(self) -> str:
         """Migrate and check the database, and return the connection string of the service's role."""
         settings = self._settings
-        service_url = self._service_role_database_url()
+        service_role_url = self._service_role_database_url()
         prepare_schema(
-            self.owner_url,
-            service_url,
+            self.owner_role_url,
+            service_role_url,
             currency_decimals=settings.currency_decimals,
             max_lateness=settings.max_lateness,
         )
         # The migrations may have used another role, so the password, the rights and the route of the service's role are
         # checked as well.
-        asyncio.run(check_connection(service_url))
-        warn_about_rights(service_url)
+        asyncio.run(check_connection(service_role_url))
+        warn_about_rights(service_role_url)
         warn_about_unverified_tls(_list_connection_strings(settings))
-        return service_url
+        return service_role_url
 
     def __exit__(self, *_: object) -> None:
         self._read_only_pools.close()

@@ -16,14 +16,14 @@ from saldo.settings.environment import SettingsError
 
 
 @cache
-def load_zone() -> tzinfo | None:
+def load_time_zone() -> tzinfo | None:
     """Return the zone of SALDO_TIMEZONE, from the environment or `.env`; None means the machine's own zone (TZ).
 
     Raises:
         CommandError: There is no such zone.
     """
     try:
-        return settings_module.load_zone()
+        return settings_module.load_time_zone()
     except SettingsError as error:
         raise CommandError(str(error), ExitCode.USAGE) from None
 
@@ -35,7 +35,7 @@ def parse_time_option(option: str, text: str) -> datetime:
         CommandError: The text is not a time.
     """
     try:
-        return parse_instant(text, load_zone())
+        return parse_instant(text, load_time_zone())
     except InstantError as error:
         raise CommandError(f"{option} {text!r} {error}", ExitCode.USAGE) from None
 
@@ -66,12 +66,12 @@ def add_offset(text: str) -> str:
     Raises:
         InstantError: The text is not a time. The message says what is expected.
     """
-    return format_instant(parse_instant(text, load_zone()))
+    return format_instant(parse_instant(text, load_time_zone()))
 
 
 def format_time(moment: datetime) -> str:
     """Format a time for a table: to the second, with the offset."""
-    local = moment.astimezone(load_zone())
+    local = moment.astimezone(load_time_zone())
     return f"{local:%Y-%m-%d %H:%M:%S}{_format_offset(local)}"
 
 

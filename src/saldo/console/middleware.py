@@ -10,7 +10,7 @@ from litestar.exceptions import HTTPException
 
 from saldo.auth.grants import Scope
 from saldo.console.authentication import SessionAdmission, SessionAuthenticator, Visitor
-from saldo.console.page import SIGN_IN_PATH, ConsolePage, HttpRequest, parse_form_values
+from saldo.console.page import SIGN_IN_PATH, ConsolePage, HttpRequest, parse_field_values
 from saldo.http.api.context import AppContext
 from saldo.http.problems import Problem, ProblemError
 from saldo.http.request_state import get_request_state
@@ -148,7 +148,7 @@ def _redirect_to_sign_in(page: ConsolePage) -> Response[bytes]:
 
 
 async def _read_form_token(request: HttpRequest) -> str:
-    tokens = await parse_form_values(request, "form")
+    tokens = await parse_field_values(request, "form")
     return tokens[0] if len(tokens) == 1 else ""
 
 

@@ -311,7 +311,7 @@ async def parse_form(request: HttpRequest, *names: str, keep_empty: bool = False
     return _select_fields(body, ("form", *names), keep_empty=keep_empty)
 
 
-async def parse_form_values(request: HttpRequest, name: str) -> list[str]:
+async def parse_field_values(request: HttpRequest, name: str) -> list[str]:
     """Return all values of a form field.
 
     Raises:

@@ -112,12 +112,12 @@ class Engine:
             lane.start()
         self.admission.is_open = True
 
-    def set_nodes(self, nodes: Sequence[Node | None]) -> None:
+    def assign_groups_to_nodes(self, nodes: Sequence[Node | None]) -> None:
         """Set the node of each shard of a distributed ledger; None means the configured database.
 
         Lanes connect to these nodes. If the number of nodes has grown, lanes are added.
         """
-        self._queue.set_nodes(nodes)
+        self._queue.assign_groups_to_nodes(nodes)
         while len(self._lanes) < self._lanes_of_node * self._queue.node_count + ATOMIC_LANES:
             lane = self._create_lane(len(self._lanes), queue=self._queue)
             self._lanes.append(lane)

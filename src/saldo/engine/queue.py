@@ -104,7 +104,7 @@ class RequestQueue:
         """True while other processes hold the locks of the shards. Lanes then form fewer and larger batches, because
         each further batch would only wait for locks."""
 
-    def set_nodes(self, nodes: Sequence[Node | None]) -> None:
+    def assign_groups_to_nodes(self, nodes: Sequence[Node | None]) -> None:
         """Set the node of each group, and assign the lanes to the nodes again; None means the configured database."""
         self._nodes = sorted(set(nodes), key=lambda node: node or ("", 0))
         for group, node in zip(self._groups, nodes, strict=True):

@@ -72,7 +72,7 @@ class ShardPlacementWatcher:
         node_of_each_shard = [node if node in self._reachable_nodes else None for node in nodes]
         if node_of_each_shard != self._node_of_each_shard:
             self._node_of_each_shard = node_of_each_shard
-            self._engine.set_nodes(node_of_each_shard)
+            self._engine.assign_groups_to_nodes(node_of_each_shard)
             for node in sorted(self._reachable_nodes.intersection(nodes)):
                 _log.info(
                     "posting to %d shards directly at %s:%d",

@@ -83,7 +83,7 @@ def require_all_users(scope: Any) -> None:
         ProblemError: The key is limited to some users.
     """
     if get_admission(scope).grant.user_ids is not None:
-        raise ProblemError(problems.build_forbidden_all_users())
+        raise ProblemError(problems.build_access_to_all_users_forbidden())
 
 
 def require_shard(scope: Any, shard: int) -> None:

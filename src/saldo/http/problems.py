@@ -315,7 +315,7 @@ def build_key_revoked() -> Problem:
     )
 
 
-def wrap_atomic(
+def build_atomic_array_refused(
     index: int, request: TransactionRequest, refusal: Problem, *, recorded: bool
 ) -> Problem:
     """Return the problem of an atomic array, which is the problem of the first item that can't be posted.
@@ -402,7 +402,7 @@ def build_forbidden_scope(scope: str) -> Problem:
     return Problem("forbidden", f"The key lacks the scope {scope}.", {})
 
 
-def build_forbidden_all_users() -> Problem:
+def build_access_to_all_users_forbidden() -> Problem:
     """Return 403 for a request that needs access to all users."""
     return Problem(
         "forbidden",

@@ -104,7 +104,7 @@ def check_setting_names() -> None:
     check_names(os.environ, ENV_FILE, Settings.model_fields)
 
 
-def load_zone() -> tzinfo | None:
+def load_time_zone() -> tzinfo | None:
     """Return the time zone of times without an offset; None means the zone of the machine.
 
     Client commands need only this setting. The values of other settings are not checked, because they may be intended

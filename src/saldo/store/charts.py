@@ -97,7 +97,7 @@ class Charts:
         )
         return [int(row[1]) for row in rows]
 
-    async def list_largest_recent(self, limit: int) -> list[Transaction]:
+    async def list_largest_recent_transactions(self, limit: int) -> list[Transaction]:
         """Return the largest of the recently posted transactions."""
         rows = await self._fetch(
             "charts/largest_recent_transactions", RECENT_ENTRIES_PER_SHARD, limit

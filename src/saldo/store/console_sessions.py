@@ -41,12 +41,18 @@ class ConsoleSessions:
         self._limits = limits
         self._timeout_seconds = timeout_seconds
 
-    async def create_session(self, digest: bytes, holder: str, binding: bytes) -> None:
+    async def create_session(self, secret_digest: bytes, key_name: str, key_binding: bytes) -> None:
         """Create a session. Delete expired sessions, and the holder's least recently used sessions if there would be
         more than `per_key_max`."""
         idle, lifetime, per_key_max = self._limits
         await self._fetch(
-            "console_sessions/create", digest, binding, holder, per_key_max - 1, idle, lifetime
+            "console_sessions/create",
+            secret_digest,
+            key_binding,
+            key_name,
+            per_key_max - 1,
+            idle,
+            lifetime,
         )
 
     async def find_sessions(self, digests: list[bytes]) -> dict[bytes, ConsoleSession]:

@@ -104,7 +104,8 @@ class Poster:
             shards.setdefault(compute_shard(request.user_id), []).append(place)
         if len(shards) > 1 and atomic:
             raise RejectedError(
-                "on a distributed ledger, the users of all transactions of an atomic array must be in the same shard"
+                "on a distributed ledger, the users of all transactions of an atomic array must be in the same "
+                "shard; send the transactions of other shards in separate requests"
             )
         decisions: dict[int, Decision | None] = {}
         for shard, places in shards.items():

@@ -273,7 +273,7 @@ class FakeService:
                     pairs = [
                         (f"[{index}].{e['field']}", e["message"]) for e in problem.members["errors"]
                     ]
-                    members |= problems.build_error_members(*pairs)
+                    members |= problems.build_errors_member(*pairs)
                 raise FakeProblemError(problem._replace(members=members))
 
     def _read_line(self, line: bytes) -> TransactionRequest | InvalidRequestError:

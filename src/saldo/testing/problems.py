@@ -50,26 +50,26 @@ class FakeProblemError(Exception):
         self.problem = problem
 
 
-def build_error_members(*pairs: tuple[str, str]) -> dict[str, Any]:
+def build_errors_member(*pairs: tuple[str, str]) -> dict[str, Any]:
     """Return the member `errors` of a problem, from pairs of a field and a message."""
     return {"errors": [{"field": field, "message": message} for field, message in pairs]}
 
 
 def create_invalid_problem(faults: Sequence[InvalidField]) -> FakeProblem:
     pairs = [(fault.field, fault.message) for fault in faults[:FAULTS_MAX]]
-    return FakeProblem("invalid", summarize_faults(faults), build_error_members(*pairs))
+    return FakeProblem("invalid", summarize_faults(faults), build_errors_member(*pairs))
 
 
 def user_not_found(user_id: int) -> FakeProblem:
     return FakeProblem(
         "user_not_found",
         f"There is no user {user_id}.",
-        build_error_members(("user_id", "does not exist")),
+        build_errors_member(("user_id", "does not exist")),
     )
 
 
 def name_taken(user_id: int) -> FakeProblem:
-    members = {"user_id": user_id} | build_error_members(("name", "is taken"))
+    members = {"user_id": user_id} | build_errors_member(("name", "is taken"))
     return FakeProblem("name_taken", f"The name is taken by user {user_id}.", members)
 
 
@@ -113,7 +113,7 @@ def refusal_problem(request: TransactionRequest, decision: Decision, decimals: i
         case _:
             message = "is not one that this ledger takes"
             return FakeProblem(
-                code, f"The timestamp {message}.", build_error_members(("timestamp", message))
+                code, f"The timestamp {message}.", build_errors_member(("timestamp", message))
             )
 
 
@@ -124,7 +124,7 @@ def _conflict(request: TransactionRequest, decision: Decision, decimals: int) ->
         there = format_recorded(request.uuid, decision, decimals)
         shown = {name: there[name] for name in differing}
     members = {"differing_fields": differing, "recorded": shown}
-    members |= build_error_members(
+    members |= build_errors_member(
         *((name, "differs from the recorded value") for name in differing)
     )
     detail = f"The uuid {request.uuid} belongs to a transaction with other content."

@@ -83,7 +83,9 @@ class Api:
 @asynccontextmanager
 async def serve(ledger: Database, **settings: object) -> AsyncIterator[Api]:
     own = {"admin_key": ADMIN_KEY, "keys_refresh_seconds": 60.0} | settings
-    async with run_service(create_settings(ledger.service_url, **own), ledger.service_url) as front:
+    async with run_service(
+        create_settings(ledger.service_role_url, **own), ledger.service_role_url
+    ) as front:
         transport = httpx.ASGITransport(app=front)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             document = Document((await client.get("/openapi.json")).json())
@@ -406,7 +408,7 @@ async def test_a_key_is_kept_as_a_hash(
     caplog.set_level("DEBUG")
     key = (await api.key("read"))["key"]
     await api.client(key).get("/v1/user")
-    with psycopg.connect(own_ledger.owner_url) as connection:
+    with psycopg.connect(own_ledger.owner_role_url) as connection:
         ((row,),) = connection.execute("SELECT to_json(k)::text FROM saldo.keys AS k").fetchall()
     assert key not in row and key.removeprefix("saldo_") not in row
     assert key not in caplog.text and ADMIN_KEY not in caplog.text
@@ -470,7 +472,7 @@ async def test_a_service_that_has_seen_a_key_stays_locked(own_ledger: Database) 
     """Delete all rows of the table of keys, as a failover, a restore or a person may do."""
 
     def change(statement: str) -> None:
-        with psycopg.connect(own_ledger.owner_url, autocommit=True) as connection:
+        with psycopg.connect(own_ledger.owner_role_url, autocommit=True) as connection:
             connection.execute(statement.encode())
 
     async with serve(own_ledger, admin_key=None) as api:

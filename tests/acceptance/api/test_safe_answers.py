@@ -140,8 +140,8 @@ def test_nothing_is_told_of_a_database_that_is_gone(tmp_path: Path) -> None:
     try:
         with run_service_process(
             tmp_path,
-            SALDO_DATABASE_URL=server.service_url,
-            SALDO_DATABASE_OWNER_URL=server.owner_url,
+            SALDO_DATABASE_URL=server.service_role_url,
+            SALDO_DATABASE_OWNER_URL=server.owner_role_url,
             SALDO_REQUEST_DEADLINE_SECONDS="1",
             SALDO_READ_TIMEOUT_SECONDS="1",
             SALDO_SHUTDOWN_TIMEOUT_SECONDS="2",

@@ -33,8 +33,8 @@ DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = 'saldo'"
 def processes(tmp_path: Path, own_server: EmbeddedServer) -> Iterator[list[ServiceProcess]]:
     """Yield two services started at the same time on an empty database: one migrates it, the other waits."""
     urls = {
-        "SALDO_DATABASE_URL": own_server.service_url,
-        "SALDO_DATABASE_OWNER_URL": own_server.owner_url,
+        "SALDO_DATABASE_URL": own_server.service_role_url,
+        "SALDO_DATABASE_OWNER_URL": own_server.owner_role_url,
     }
     with ExitStack() as stack:
         started = []

@@ -20,7 +20,7 @@ SECONDS_MAX = 30
 async def _events(database: Database, user_id: int) -> list[str]:
     """Return the time in the user's event, read as the live stream, the relay and the webhooks read it."""
     pool = await open_pool(
-        database.service_url, connections=1, statement_timeout_seconds=SECONDS_MAX
+        database.service_role_url, connections=1, statement_timeout_seconds=SECONDS_MAX
     )
     try:
         log, shard = Log(pool), compute_shard(user_id)
@@ -41,7 +41,7 @@ async def _events(database: Database, user_id: int) -> list[str]:
 async def test_created_at_is_the_same_everywhere(own_ledger: Database) -> None:
     async with serve(own_ledger) as api:
         # Another transaction holds the shard meanwhile, so the entry is recorded later than the user's row.
-        with psycopg.connect(own_ledger.owner_url) as holding:
+        with psycopg.connect(own_ledger.owner_role_url) as holding:
             holding.execute(
                 "SELECT pg_advisory_xact_lock('saldo.transactions'::regclass::oid::bigint << 6 | 1)"
             )

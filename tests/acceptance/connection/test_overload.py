@@ -71,8 +71,8 @@ def small_service(
     ledger: Database, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ServiceProcess]:
     urls = {
-        "SALDO_DATABASE_URL": ledger.service_url,
-        "SALDO_DATABASE_OWNER_URL": ledger.owner_url,
+        "SALDO_DATABASE_URL": ledger.service_role_url,
+        "SALDO_DATABASE_OWNER_URL": ledger.owner_role_url,
     }
     directory = tmp_path_factory.mktemp("service")
     with run_service_process(directory, **urls, SALDO_QUEUE_REQUESTS_MAX="1") as started:
@@ -83,7 +83,7 @@ def small_service(
 def full(ledger: Database, small_service: ServiceProcess) -> Iterator[FullService]:
     name = str(uuid4())
     user_id = httpx.post(f"{small_service.url}/v1/user", json={"name": name}).json()["id"]
-    with psycopg.connect(ledger.service_url) as lock, connect(small_service.url) as waiting:
+    with psycopg.connect(ledger.service_role_url) as lock, connect(small_service.url) as waiting:
         yield FullService(small_service, lock, waiting, user_id)
         lock.rollback()
         _until(lambda: httpx.get(f"{small_service.url}/healthz/ready").status_code == 200)

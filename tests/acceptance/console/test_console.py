@@ -168,7 +168,7 @@ async def test_a_search_is_not_ordered_by_a_user_that_the_key_is_not_about(api: 
 async def test_of_a_session_only_a_hash_is_kept(api: Api, own_ledger: Database) -> None:
     person, key = await signed_in(api, "read")
     secret = person.client.cookies["saldo_session"]
-    with psycopg.connect(own_ledger.owner_url) as connection:
+    with psycopg.connect(own_ledger.owner_role_url) as connection:
         (row,) = connection.execute("SELECT s::text FROM saldo.console_sessions AS s").fetchall()
         hashes = connection.execute("SELECT hash FROM saldo.keys").fetchall()
     assert secret not in row[0] and key["key"] not in row[0]
@@ -228,7 +228,7 @@ async def test_a_session_ends_when_it_is_idle_and_when_it_is_old(
     monkeypatch.setattr("saldo.console.session_cache.CACHE_SECONDS", 0.0)
     for column, age in (("used_at", "1801 seconds"), ("began_at", "43201 seconds")):
         person, _ = await signed_in(api, "read")
-        with psycopg.connect(own_ledger.owner_url) as connection:
+        with psycopg.connect(own_ledger.owner_role_url) as connection:
             connection.execute(
                 f"UPDATE saldo.console_sessions SET {column} = now() - interval '{age}'"
             )
@@ -242,7 +242,7 @@ async def test_automatic_requests_do_not_extend_a_session(
     person, _ = await signed_in(api, "read")
 
     def used(set_back: bool) -> bool:
-        with psycopg.connect(own_ledger.owner_url) as connection:
+        with psycopg.connect(own_ledger.owner_role_url) as connection:
             if set_back:
                 connection.execute(
                     "UPDATE saldo.console_sessions SET used_at = now() - interval '600 seconds'"
@@ -602,4 +602,4 @@ async def test_disabled_console_is_not_found(own_ledger: Database) -> None:
     async with serve(own_ledger, console_enabled=False) as api:
         answer = await api.client().get("/console")
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
-    assert create_settings(own_ledger.service_url).console_enabled
+    assert create_settings(own_ledger.service_role_url).console_enabled

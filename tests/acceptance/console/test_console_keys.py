@@ -84,7 +84,7 @@ async def test_overview_shows_failing_webhooks(
     assert 'id="webhooks-figures"' not in (await person.get("/console/overview")).text
     for number in range(2):
         await api.admin.post("/v1/webhook", json={"url": f"https://example.com/{number}"})
-    with psycopg.connect(own_ledger.owner_url) as connection:
+    with psycopg.connect(own_ledger.owner_role_url) as connection:
         connection.execute("UPDATE saldo.webhooks SET attempts_failed = 700 + id")
     # Figures are cached for two seconds; another process reads them now.
     async with serve(own_ledger) as fresh:

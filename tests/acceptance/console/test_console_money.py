@@ -144,7 +144,7 @@ async def test_a_form_that_is_sent_when_the_session_has_ended_leads_back_to_its_
     (token,) = set(re.findall(r'name="form" value="(\w+)"', text))
     uuid = parse_qs(urlsplit(asked).query)["uuid"][0]
     fields = {"form": token, "uuid": uuid, "type": "DEPOSIT", "amount": "5.00"}
-    with psycopg.connect(own_ledger.owner_url) as connection:
+    with psycopg.connect(own_ledger.owner_role_url) as connection:
         connection.execute("UPDATE saldo.console_sessions SET used_at = now() - interval '1 day'")
     sent = await person.client.post(asked, data=fields, headers={"origin": ORIGIN})
     assert sent.status_code == 303

@@ -31,13 +31,13 @@ def test_migrated_by_the_owner_the_service_starts_without_knowing_it(
 ) -> None:
     with databases.create_database(machine_postgres) as database:
         urls = {
-            "SALDO_DATABASE_URL": database.service_url,
-            "SALDO_DATABASE_OWNER_URL": database.owner_url,
+            "SALDO_DATABASE_URL": database.service_role_url,
+            "SALDO_DATABASE_OWNER_URL": database.owner_role_url,
         }
         for _ in range(2):
             done = _migrate(tmp_path, **urls)
             assert (done.returncode, done.stdout) == (0, READY), done.stderr
-        with run_service_process(tmp_path, SALDO_DATABASE_URL=database.service_url) as running:
+        with run_service_process(tmp_path, SALDO_DATABASE_URL=database.service_role_url) as running:
             created = httpx.post(f"{running.url}/v1/user", json={"name": "a"})
             assert created.status_code == 201
 

@@ -81,8 +81,8 @@ def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
     try:
         with run_service_process(
             tmp_path,
-            SALDO_DATABASE_URL=embedded.service_url,
-            SALDO_DATABASE_OWNER_URL=embedded.owner_url,
+            SALDO_DATABASE_URL=embedded.service_role_url,
+            SALDO_DATABASE_OWNER_URL=embedded.owner_role_url,
         ) as running:
             httpx.post(f"{running.url}/v1/user", json={"name": "Artem"})
         yield embedded
@@ -129,7 +129,7 @@ def test_external_database_is_backed_up_and_checked(
     operator.environment |= {
         "PGHOST": str(server.socket_dir),
         "PGUSER": "postgres",
-        "SALDO_DATABASE_OWNER_URL": server.owner_url,
+        "SALDO_DATABASE_OWNER_URL": server.owner_role_url,
     }
     operator.run(backup.replace("/backup", str(operator.directory)))
     found = operator.run(check.replace("src/", f"{ROOT}/src/"))

@@ -90,8 +90,8 @@ class Rollout:
         """Start a service that gets connections, and return it when it is ready."""
         running = ServiceProcess(
             self._directory,
-            SALDO_DATABASE_URL=self._server.service_url,
-            SALDO_DATABASE_OWNER_URL=self._server.owner_url,
+            SALDO_DATABASE_URL=self._server.service_role_url,
+            SALDO_DATABASE_OWNER_URL=self._server.owner_role_url,
             SALDO_SHUTDOWN_DELAY_SECONDS=str(DRAIN_SECONDS),
             SALDO_RELAY_ENABLED="false",
         )

@@ -251,8 +251,8 @@ def test_service_roles_connection_string_is_checked(tmp_path: Path, machine_post
     with databases.create_database(machine_postgres) as database:
         line = _read_startup_error(
             tmp_path,
-            SALDO_DATABASE_URL=re.sub(r"@[^/]*/", "@127.0.0.1:1/", database.service_url),
-            SALDO_DATABASE_OWNER_URL=database.owner_url,
+            SALDO_DATABASE_URL=re.sub(r"@[^/]*/", "@127.0.0.1:1/", database.service_role_url),
+            SALDO_DATABASE_OWNER_URL=database.owner_role_url,
         )
     assert "database 127.0.0.1:1/" in line
 

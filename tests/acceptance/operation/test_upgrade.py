@@ -78,8 +78,8 @@ def test_old_and_new_code_serve_one_migrated_database(tmp_path: Path, old_source
     server.start()
     try:
         urls = {
-            "SALDO_DATABASE_URL": server.service_url,
-            "SALDO_DATABASE_OWNER_URL": server.owner_url,
+            "SALDO_DATABASE_URL": server.service_role_url,
+            "SALDO_DATABASE_OWNER_URL": server.owner_role_url,
         }
         for name in ("new", "before"):
             (tmp_path / name).mkdir()

@@ -114,7 +114,7 @@ async def test_seals_are_listed_page_by_page(api: httpx.AsyncClient, seals: Seal
 async def test_altered_log_gives_no_proof(
     api: httpx.AsyncClient, seals: SealStore, embedded_server: EmbeddedServer, database_url: str
 ) -> None:
-    if database_url != embedded_server.service_url:
+    if database_url != embedded_server.service_role_url:
         pytest.skip("needs the superuser of the database")
     user_id = await create_user(api)
     uuids = [await deposit(api, user_id) for _ in range(2)]

@@ -38,7 +38,7 @@ def ledger(own_ledger: Database, operator: Operator) -> Database:
     """Return a ledger with entries and seals, which the operator's `.env` names."""
     fill(own_ledger)
     seal(own_ledger, leave=5)
-    (operator.directory / ".env").write_text(f"SALDO_DATABASE_URL={own_ledger.service_url}\n")
+    (operator.directory / ".env").write_text(f"SALDO_DATABASE_URL={own_ledger.service_role_url}\n")
     return own_ledger
 
 
@@ -57,7 +57,7 @@ def test_no_command_is_left_out() -> None:
 @pytest.mark.timeout(600)
 def test_how_to_commands_work_as_printed(ledger: Database, operator: Operator) -> None:
     now, all_, again, heads, status, acknowledge = COMMANDS
-    with psycopg.connect(ledger.service_url) as connection:
+    with psycopg.connect(ledger.service_role_url) as connection:
         kept = [
             {"shard": shard, "first_seq": first, "last_seq": last, "hash": hash_.hex()}
             for shard, first, last, hash_ in connection.execute(
@@ -71,7 +71,7 @@ def test_how_to_commands_work_as_printed(ledger: Database, operator: Operator) -
     assert not (operator.directory / "verify-state.json").exists()
 
     # The relay's totals and audit find the fault when the row is there.
-    with psycopg.connect(ledger.service_url, autocommit=True) as connection:
+    with psycopg.connect(ledger.service_role_url, autocommit=True) as connection:
         uuid = insert(connection, 1, 21, number=21, balance=5000)
         with forks.start(
             ["relay"],
@@ -143,9 +143,9 @@ def test_interrupted_verification_resumes(
     """Hold the command up by locks at two places, so that it is stopped between them."""
     state = operator.directory / "state.json"
     with (
-        psycopg.connect(ledger.owner_url) as first,
-        psycopg.connect(ledger.owner_url) as second,
-        psycopg.connect(ledger.service_url, autocommit=True) as watching,
+        psycopg.connect(ledger.owner_role_url) as first,
+        psycopg.connect(ledger.owner_role_url) as second,
+        psycopg.connect(ledger.service_role_url, autocommit=True) as watching,
     ):
 
         def waits(table: str) -> bool:

@@ -117,7 +117,7 @@ def moments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[st
     monkeypatch.setattr(keys, "parse_new_key_fields", _record_arguments(seen, _refuse))
     monkeypatch.setattr(backup, "Recovery", _record_arguments(seen, _refuse))
     monkeypatch.setattr(backup, "is_backup", lambda _: True)
-    monkeypatch.setattr(clock, "load_zone", clock.load_zone.__wrapped__)
+    monkeypatch.setattr(clock, "load_time_zone", clock.load_time_zone.__wrapped__)
     monkeypatch.setenv("TZ", "America/New_York")
     monkeypatch.delenv("SALDO_TIMEZONE", raising=False)
     monkeypatch.setenv("SALDO_URL", "http://127.0.0.1:9")
@@ -206,7 +206,7 @@ def test_file_time_without_an_offset_is_in_the_importers_time_zone(
 def test_parquet_column_without_a_zone_is_in_the_importers_time_zone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
 ) -> None:
-    monkeypatch.setattr(clock, "load_zone", lambda: ZoneInfo(ZONE))
+    monkeypatch.setattr(clock, "load_time_zone", lambda: ZoneInfo(ZONE))
     file = tmp_path / "times.parquet"
     _write_parquet(file, "1", kind)
     meaning = parse_mapping((), signed=False, deposit="DEPOSIT", withdraw="WITHDRAW", identity=None)

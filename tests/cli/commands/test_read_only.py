@@ -71,14 +71,14 @@ def ledger(
     """Yield a ledger with history and a maximum lateness of a day, which the shell of the commands does not have."""
     fill(own_ledger)
     prepare_schema(
-        own_ledger.owner_url,
-        own_ledger.service_url,
+        own_ledger.owner_role_url,
+        own_ledger.service_role_url,
         currency_decimals=2,
         max_lateness=timedelta(days=1),
     )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SALDO_DATABASE_URL", own_ledger.service_url)
-    monkeypatch.setenv("SALDO_DATABASE_OWNER_URL", own_ledger.owner_url)
+    monkeypatch.setenv("SALDO_DATABASE_URL", own_ledger.service_role_url)
+    monkeypatch.setenv("SALDO_DATABASE_OWNER_URL", own_ledger.owner_role_url)
     monkeypatch.setenv("SALDO_CURRENCY_DECIMALS", "2")
     yield own_ledger
 
@@ -89,7 +89,7 @@ def run(command: str) -> Result:
 
 
 def catalog(database: Database) -> list[Any]:
-    with psycopg.connect(database.owner_url) as connection:
+    with psycopg.connect(database.owner_role_url) as connection:
         return connection.execute(CATALOG.encode()).fetchall()
 
 
@@ -120,12 +120,12 @@ def test_reading_commands_change_nothing_and_wait_for_no_lock(
 ) -> None:
     """Run the commands while another session locks every shard and the migrations: none may need a lock."""
     if restricted:
-        with psycopg.connect(ledger.owner_url) as owner:
+        with psycopg.connect(ledger.owner_role_url) as owner:
             owner.execute("REVOKE ALL ON ALL TABLES IN SCHEMA saldo FROM saldo")
             owner.execute("REVOKE ALL ON ALL FUNCTIONS IN SCHEMA saldo FROM saldo")
             owner.execute("GRANT SELECT ON ALL TABLES IN SCHEMA saldo TO saldo")
     before = catalog(ledger)
-    with psycopg.connect(ledger.owner_url) as other:
+    with psycopg.connect(ledger.owner_role_url) as other:
         other.execute(load_statement("schema/migration_lock"))
         other.execute(load_statement("ledger/lock_all_shards"))
         for command, code in READING_COMMANDS.items():
@@ -136,7 +136,7 @@ def test_reading_commands_change_nothing_and_wait_for_no_lock(
 
 @pytest.mark.parametrize("command", READING_COMMANDS)
 def test_schema_of_another_version_is_one_line(ledger: Database, command: str) -> None:
-    with psycopg.connect(ledger.owner_url) as owner:
+    with psycopg.connect(ledger.owner_role_url) as owner:
         owner.execute("UPDATE saldo.migrations SET version_num = '0001'")
     before = catalog(ledger)
     done = run(command)
@@ -161,7 +161,7 @@ def test_differing_setting_is_logged_and_not_changed(
 async def test_reading_session_cannot_write(ledger: Database) -> None:
     """Check that the session is read-only, so that even a wrong statement can't write."""
     with read_only_pools():
-        pool = await open_pool(ledger.service_url, connections=1, statement_timeout_seconds=5)
+        pool = await open_pool(ledger.service_role_url, connections=1, statement_timeout_seconds=5)
     try:
         with pytest.raises(ConnectionLostError, match="read-only"):
             await fetch(pool, "sinks/create", "test")

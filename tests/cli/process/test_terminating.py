@@ -31,9 +31,9 @@ def run_waiting_command(
 ) -> Iterator[subprocess.Popen[str]]:
     """Yield a command that waits for the lock of the migrations."""
     program = Program(
-        SALDO_DATABASE_URL=ledger.service_url, SALDO_DATABASE_OWNER_URL=ledger.owner_url
+        SALDO_DATABASE_URL=ledger.service_role_url, SALDO_DATABASE_OWNER_URL=ledger.owner_role_url
     )
-    with psycopg.connect(ledger.owner_url) as holder:
+    with psycopg.connect(ledger.owner_role_url) as holder:
         holder.execute(load_statement("schema/migration_lock"))
         process = subprocess.Popen(
             [*prefix, *COMMAND, *command.split()],
@@ -43,7 +43,7 @@ def run_waiting_command(
             text=True,
         )
         try:
-            with psycopg.connect(ledger.owner_url, autocommit=True) as witness:
+            with psycopg.connect(ledger.owner_role_url, autocommit=True) as witness:
                 while witness.execute(WAITS).fetchone() != (True,):
                     assert process.poll() is None
             yield process

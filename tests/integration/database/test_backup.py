@@ -41,7 +41,9 @@ def serve_database(data_dir: Path, archive_dir: Path | None = None) -> Iterator[
     server = EmbeddedServer(data_dir, archive_dir=archive_dir)
     server.start()
     try:
-        prepare_schema(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
+        prepare_schema(
+            server.owner_role_url, server.service_role_url, currency_decimals=2, max_lateness=None
+        )
         yield server
     finally:
         server.stop()
@@ -49,21 +51,21 @@ def serve_database(data_dir: Path, archive_dir: Path | None = None) -> Iterator[
 
 def rows(server: EmbeddedServer) -> list[Row]:
     """Return the whole log; the sixth column is the recorded time."""
-    with psycopg.connect(server.service_url) as connection:
+    with psycopg.connect(server.service_role_url) as connection:
         return connection.execute(
             "SELECT shard, seq, uuid, user_id, balance, recorded_at FROM saldo.transactions ORDER BY 1, 2"
         ).fetchall()
 
 
 def identity(server: EmbeddedServer) -> str:
-    with psycopg.connect(server.service_url) as connection:
+    with psycopg.connect(server.service_role_url) as connection:
         row = connection.execute(load_statement("log/identity")).fetchone()
     assert row is not None
     return str(row[0])
 
 
 def now(server: EmbeddedServer) -> datetime:
-    with psycopg.connect(server.service_url) as connection:
+    with psycopg.connect(server.service_role_url) as connection:
         row = connection.execute("SELECT clock_timestamp()").fetchone()
     assert row is not None
     moment: datetime = row[0]
@@ -118,9 +120,9 @@ async def past(tmp_path_factory: pytest.TempPathFactory) -> LostLedger:
     directory = tmp_path_factory.mktemp("past")
     archive, backup = directory / ODD_NAME, directory / "backups/one"
     with serve_database(directory / "data", archive) as server:
-        engine = create_engine(create_settings(server.service_url), server.service_url)
+        engine = create_engine(create_settings(server.service_role_url), server.service_role_url)
         engine.start()
-        load = Load(engine, create_users(server.service_url, 16))
+        load = Load(engine, create_users(server.service_role_url, 16))
         running = asyncio.create_task(load.run())
         await load.more(300)
         before_backup = rows(server)
@@ -184,7 +186,7 @@ def test_every_restore_has_a_new_log_identity(past: LostLedger, tmp_path: Path) 
         restore(past.backup, tmp_path / name, Recovery(None, None))
         with serve_database(tmp_path / name) as server:
             found.add(identity(server))
-            create_users(server.service_url, 1)
+            create_users(server.service_role_url, 1)
     assert len(found) == 3
 
 
@@ -197,7 +199,7 @@ def test_restored_server_continues_the_same_archive(past: LostLedger, tmp_path: 
         restored = restore(past.backup, tmp_path / name, Recovery(archive, past.moment))
         timelines.append(restored.timeline)
         with serve_database(tmp_path / name, archive) as server:
-            create_users(server.service_url, 1)
+            create_users(server.service_role_url, 1)
         assert (archive / f"{restored.timeline:08X}.history.gz").exists()
         # The server was stopped in order, so the archive has everything that it wrote.
         assert list(archive.glob(f"{restored.timeline:08X}0*.gz"))
@@ -209,7 +211,7 @@ def test_the_backup_of_a_restored_server_can_be_restored(past: LostLedger, tmp_p
     restore(past.backup, tmp_path / "one", Recovery(past.archive, past.moment))
     with serve_database(tmp_path / "one", archive) as server:
         back_up(server, tmp_path / "backup")
-        create_users(server.service_url, 3)
+        create_users(server.service_role_url, 3)
         expected = rows(server)
     restore(tmp_path / "backup", tmp_path / "two", Recovery(archive, None))
     with serve_database(tmp_path / "two") as server:

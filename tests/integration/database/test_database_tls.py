@@ -125,11 +125,11 @@ def test_a_ledger_over_verified_tls(
     with databases.create_database(server_url) as database:
         urls = [
             _require_verification(url, authority, tmp_path)
-            for url in (database.service_url, database.owner_url)
+            for url in (database.service_role_url, database.owner_role_url)
         ]
         settings = create_settings(urls[0], database_owner_url=urls[1])
-        with Database(settings) as service_url:
-            asyncio.run(check_connection(service_url))
+        with Database(settings) as service_role_url:
+            asyncio.run(check_connection(service_role_url))
     assert "sslmode" not in caplog.text
 
 

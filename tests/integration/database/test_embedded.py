@@ -161,8 +161,8 @@ def test_other_users_can_not_connect(tmp_path: Path) -> None:
 )
 def test_directory_name_may_contain_any_character(tmp_path: Path, name: str) -> None:
     with run_server(tmp_path / name) as server:
-        socket_dir = Path(str(psycopg.conninfo.conninfo_to_dict(server.service_url)["host"]))
-        with psycopg.connect(server.service_url, connect_timeout=5) as connection:
+        socket_dir = Path(str(psycopg.conninfo.conninfo_to_dict(server.service_role_url)["host"]))
+        with psycopg.connect(server.service_role_url, connect_timeout=5) as connection:
             assert connection.execute("SELECT 1").fetchone() == (1,)
     assert not socket_dir.exists() or socket_dir.is_relative_to(tmp_path), "left behind"
 
@@ -257,12 +257,12 @@ def test_other_users_are_refused_by_the_socket_and_by_the_server() -> None:
     try:
         with run_server(above / "data") as server:
             with pytest.raises(psycopg.OperationalError, match="Permission denied"):
-                _connect_as("nobody", server.service_url)
+                _connect_as("nobody", server.service_role_url)
             (above / "data").chmod(0o755)  # whatever the umask was
             socket = above / "data/socket"
             socket.chmod(0o755)
             (socket / ".s.PGSQL.5432").chmod(0o777)
-            for url in (server.service_url, server.owner_url, server.superuser_url):
+            for url in (server.service_role_url, server.owner_role_url, server.superuser_url):
                 with pytest.raises(psycopg.OperationalError, match="Peer authentication failed"):
                     _connect_as("nobody", url)
     finally:

@@ -43,10 +43,10 @@ COLLATIONS = """
 """
 
 
-def upgrade(owner_url: str, revision: str) -> None:
+def upgrade(owner_role_url: str, revision: str) -> None:
     """Migrate the schema to the revision of an older version."""
     engine = sqlalchemy.create_engine(
-        "postgresql+psycopg://", creator=lambda: psycopg.connect(owner_url), poolclass=NullPool
+        "postgresql+psycopg://", creator=lambda: psycopg.connect(owner_role_url), poolclass=NullPool
     )
     with engine.begin() as connection:
         config = Config()
@@ -63,13 +63,13 @@ def upgrade(owner_url: str, revision: str) -> None:
 def older(embedded_server: EmbeddedServer) -> Iterator[Database]:
     """Yield a ledger of the version before the migration 0012, with some users."""
     with databases.create_embedded_database(embedded_server) as database:
-        upgrade(database.owner_url, "0011")
-        with psycopg.connect(database.owner_url) as connection:
+        upgrade(database.owner_role_url, "0011")
+        with psycopg.connect(database.owner_role_url) as connection:
             connection.execute(BEFORE_0012)
             connection.execute(
                 "SELECT saldo.create_user_1('User-' || n) FROM generate_series(1, 20) AS n"
             )
-            service = psycopg.conninfo.conninfo_to_dict(database.service_url)["user"]
+            service = psycopg.conninfo.conninfo_to_dict(database.service_role_url)["user"]
             for line in load_statement("roles/grant").splitlines():
                 if line.startswith("GRANT") and "known_until" not in line:
                     connection.execute(line.replace("{role}", f'"{service}"').encode())
@@ -96,12 +96,12 @@ def test_a_migration_blocks_nobody_while_a_transaction_has_users_locked(
                 waits.set()
 
     logging.getLogger("saldo.migrate").addHandler(seen := Seen())
-    urls = (older.owner_url, older.service_url)
+    urls = (older.owner_role_url, older.service_role_url)
     migration = threading.Thread(target=migrate_schema, args=urls)
     try:
         with (
-            psycopg.connect(older.owner_url, application_name="somebody's psql") as holder,
-            psycopg.connect(older.service_url, autocommit=True) as old_service,
+            psycopg.connect(older.owner_role_url, application_name="somebody's psql") as holder,
+            psycopg.connect(older.service_role_url, autocommit=True) as old_service,
         ):
             holder.execute("LOCK TABLE saldo.users IN ROW EXCLUSIVE MODE")
             migration.start()
@@ -119,7 +119,7 @@ def test_a_migration_blocks_nobody_while_a_transaction_has_users_locked(
     (line,) = {line for line in caplog.messages if "is waiting for" in line}
     assert "somebody's psql" in line
     assert re.search(r"transaction since \d{4}-", line)
-    with psycopg.connect(older.owner_url) as connection:
+    with psycopg.connect(older.owner_role_url) as connection:
         assert set(collations(connection).values()) == {"C"}
         assert (
             connection.execute(
@@ -143,10 +143,10 @@ def test_migration_that_never_gets_its_lock_names_the_holder(
         ("LOCK_SECONDS_MAX", 0.5),
     ):
         monkeypatch.setattr(migration_locks, name, seconds)
-    with psycopg.connect(older.owner_url, application_name="a long transaction") as holder:
+    with psycopg.connect(older.owner_role_url, application_name="a long transaction") as holder:
         holder.execute("SELECT * FROM saldo.cursors")
         with pytest.raises(ConfigurationError, match=r"held by process \d+ \(a long transaction"):
-            migrate_schema(older.owner_url, older.service_url)
+            migrate_schema(older.owner_role_url, older.service_role_url)
 
 
 def test_migration_retries_after_a_deadlock_with_the_service(
@@ -155,11 +155,13 @@ def test_migration_retries_after_a_deadlock_with_the_service(
     """Create a deadlock on `saldo.ledger` and `saldo.sinks`, which the service locks in the other order."""
     monkeypatch.setattr(migration_locks, "ATTEMPT_SECONDS", 30)
     monkeypatch.setattr(migration_locks, "PAUSE_SECONDS", 0.1)
-    migration = threading.Thread(target=migrate_schema, args=(older.owner_url, older.service_url))
+    migration = threading.Thread(
+        target=migrate_schema, args=(older.owner_role_url, older.service_role_url)
+    )
     waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = %s::regclass"
     with (
-        psycopg.connect(older.owner_url) as service,
-        psycopg.connect(older.owner_url, autocommit=True) as watch,
+        psycopg.connect(older.owner_role_url) as service,
+        psycopg.connect(older.owner_role_url, autocommit=True) as watch,
     ):
         # This makes the migration the one that detects the deadlock.
         service.execute("LOCK TABLE saldo.sinks IN ROW EXCLUSIVE MODE")
@@ -172,7 +174,7 @@ def test_migration_retries_after_a_deadlock_with_the_service(
             service.execute("SELECT FROM saldo.ledger")
     migration.join(60)
     assert not migration.is_alive()
-    with psycopg.connect(older.owner_url) as connection:
+    with psycopg.connect(older.owner_role_url) as connection:
         assert connection.execute(load_statement("schema/revision")).fetchone() == ("0012",)
 
 
@@ -180,20 +182,20 @@ def test_migration_retries_after_a_deadlock_with_the_service(
 def test_unfinished_indexes_of_an_interrupted_attempt_are_rebuilt(
     older: Database, embedded_server: EmbeddedServer, swapped: bool
 ) -> None:
-    urls = (older.owner_url, older.service_url)
+    urls = (older.owner_role_url, older.service_role_url)
     if swapped:
         migrate_schema(*urls)
         left = "users_name_prefix"
     else:
-        with psycopg.connect(older.owner_url) as connection:
+        with psycopg.connect(older.owner_role_url) as connection:
             connection.execute('CREATE UNIQUE INDEX users_name_c ON saldo.users (name COLLATE "C")')
         left = "users_name_c"
-    dbname = psycopg.conninfo.conninfo_to_dict(older.owner_url)["dbname"]
+    dbname = psycopg.conninfo.conninfo_to_dict(older.owner_role_url)["dbname"]
     invalidate = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = %s::regclass"
     with psycopg.connect(embedded_server.superuser_url, dbname=dbname) as admin:
         admin.execute(invalidate, (f"saldo.{left}",))
     migrate_schema(*urls)
-    with psycopg.connect(older.owner_url) as connection:
+    with psycopg.connect(older.owner_role_url) as connection:
         assert set(collations(connection).values()) == {"C"}
         valid = "SELECT indisvalid FROM pg_index WHERE indrelid = 'saldo.users'::regclass"
         assert connection.execute(valid).fetchall() == [(True,)] * 3
@@ -201,20 +203,20 @@ def test_unfinished_indexes_of_an_interrupted_attempt_are_rebuilt(
 
 def test_lateness_bound_in_calendar_days_is_widened(older: Database) -> None:
     prepare_schema(
-        older.owner_url,
-        older.service_url,
+        older.owner_role_url,
+        older.service_role_url,
         currency_decimals=2,
         max_lateness=timedelta(days=1),
     )
-    with psycopg.connect(older.owner_url) as connection:
+    with psycopg.connect(older.owner_role_url) as connection:
         row = connection.execute("SELECT lateness_bound::text FROM saldo.ledger").fetchone()
     assert row == ("1 day 26:00:00",)
 
 
 def test_previous_code_works_on_the_new_schema(older: Database) -> None:
     """Check the answers of post_2 and balance_1, and that a name is still found by an index."""
-    migrate_schema(older.owner_url, older.service_url)
-    with psycopg.connect(older.service_url, autocommit=True) as connection:
+    migrate_schema(older.owner_role_url, older.service_role_url)
+    with psycopg.connect(older.service_role_url, autocommit=True) as connection:
         connection.execute(
             "SELECT saldo.post_2(ARRAY[gen_random_uuid()], ARRAY[1], ARRAY[100], ARRAY[NULL::timestamptz],"
             " 1000, '5 min', 10, false)"
@@ -247,7 +249,7 @@ def test_keys_compare_byte_by_byte_whatever_the_locale_of_the_database(
     """Use a database whose locale sorts `a` before `B`; the key of names must sort differently and find each name."""
     names = [f"{letter}-{n}" for n in range(3) for letter in ("a", "B", "Ä", "ß", "co-op", "coop")]
     with databases.create_database(machine_postgres) as database:
-        name = psycopg.conninfo.conninfo_to_dict(database.owner_url)["dbname"]
+        name = psycopg.conninfo.conninfo_to_dict(database.owner_role_url)["dbname"]
         with psycopg.connect(machine_postgres, autocommit=True) as admin:
             admin.execute(f"DROP DATABASE {name}".encode())
             try:
@@ -257,9 +259,9 @@ def test_keys_compare_byte_by_byte_whatever_the_locale_of_the_database(
                 )
             except psycopg.Error as error:
                 pytest.skip(f"no database with a locale of ICU: {error}")
-        urls = (database.owner_url, database.service_url)
+        urls = (database.owner_role_url, database.service_role_url)
         prepare_schema(*urls, currency_decimals=2, max_lateness=None)
-        with psycopg.connect(database.service_url, autocommit=True) as connection:
+        with psycopg.connect(database.service_role_url, autocommit=True) as connection:
             row = connection.execute("SELECT 'a' < 'B'").fetchone()
             assert row == (True,)  # the locale's order
             for each in names:

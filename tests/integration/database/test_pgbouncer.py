@@ -66,7 +66,7 @@ def server() -> Iterator[EmbeddedServer]:
     embedded.start()
     try:
         Database(
-            create_settings(embedded.service_url, database_owner_url=embedded.owner_url)
+            create_settings(embedded.service_role_url, database_owner_url=embedded.owner_role_url)
         ).prepare()
         yield embedded
     finally:
@@ -87,7 +87,7 @@ def mode(request: pytest.FixtureRequest, pgbouncer_program: str) -> Mode:
 
 @pytest.fixture(scope="module")
 def pgbouncer(mode: Mode, pgbouncer_program: str, server: EmbeddedServer) -> Iterator[Pgbouncer]:
-    with run_pgbouncer(pgbouncer_program, server.service_url, **mode.options) as started:
+    with run_pgbouncer(pgbouncer_program, server.service_role_url, **mode.options) as started:
         yield started
 
 
@@ -125,7 +125,7 @@ def alter_defaults(server: EmbeddedServer, **defaults: str) -> Iterator[None]:
 
 
 def create_users(server: EmbeddedServer, count: int) -> list[int]:
-    with psycopg.connect(server.service_url, autocommit=True) as connection:
+    with psycopg.connect(server.service_role_url, autocommit=True) as connection:
         rows = [
             connection.execute("SELECT id FROM saldo.create_user_1(%s)", (str(uuid4()),)).fetchone()
             for _ in range(count)
@@ -135,7 +135,7 @@ def create_users(server: EmbeddedServer, count: int) -> list[int]:
 
 def sum_transactions(server: EmbeddedServer, users: list[int]) -> tuple[int, int]:
     """Return the number of the users' transactions, and their sum."""
-    with psycopg.connect(server.service_url) as connection:
+    with psycopg.connect(server.service_role_url) as connection:
         row = connection.execute(
             "SELECT count(*), sum(amount)::bigint FROM saldo.transactions"
             " WHERE kind <> 0 AND user_id = ANY(%s)",
@@ -353,7 +353,7 @@ async def test_answers_are_durable_in_every_session(
     with (
         alter_defaults(server, synchronous_commit="off"),
         run_pgbouncer(
-            pgbouncer_program, server.service_url, **mode.options, **forgetful
+            pgbouncer_program, server.service_role_url, **mode.options, **forgetful
         ) as pgbouncer,
     ):
         async with run_engine(pgbouncer.url(), request_deadline_seconds=1.0) as engine:
@@ -377,12 +377,14 @@ def test_unsuitable_role_default_is_one_clear_line(
     """Check the role's defaults, with which sessions start that were not set up on connect."""
     with (
         alter_defaults(server, **{name: value}),
-        run_pgbouncer(pgbouncer_program, server.service_url, **mode.options) as pgbouncer,
+        run_pgbouncer(pgbouncer_program, server.service_role_url, **mode.options) as pgbouncer,
         pytest.raises(
             ConfigurationError, match=f"{name} = .*, not '{value}': run ALTER ROLE"
         ) as caught,
     ):
-        Database(create_settings(pgbouncer.url(), database_owner_url=server.owner_url)).prepare()
+        Database(
+            create_settings(pgbouncer.url(), database_owner_url=server.owner_role_url)
+        ).prepare()
     assert "\n" not in str(caught.value)
 
 
@@ -398,7 +400,7 @@ async def _is_prepared(connection: Connection) -> bool:
 async def test_statements_are_prepared_only_where_pgbouncer_keeps_them(
     mode: Mode, pgbouncer: Pgbouncer, server: EmbeddedServer
 ) -> None:
-    for url, kept in ((pgbouncer.url(), mode.keeps_statements), (server.service_url, True)):
+    for url, kept in ((pgbouncer.url(), mode.keeps_statements), (server.service_role_url, True)):
         connection = await _connect(url)
         assert await _is_prepared(connection) is kept
         await connection.close()
@@ -408,7 +410,7 @@ async def test_session_settings_hold_in_session_mode(
     pgbouncer_program: str, server: EmbeddedServer
 ) -> None:
     """Record a behaviour that transaction mode doesn't promise; docs/howto/postgresql.md describes the consequences."""
-    with run_pgbouncer(pgbouncer_program, server.service_url, **MODES[0].options) as pgbouncer:
+    with run_pgbouncer(pgbouncer_program, server.service_role_url, **MODES[0].options) as pgbouncer:
         one, two = await _connect(pgbouncer.url()), await _connect(pgbouncer.url())
         for connection in (one, two, one):
             assert await connection.fetchval("SHOW statement_timeout") == "7s"

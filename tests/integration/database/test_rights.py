@@ -89,10 +89,13 @@ def ledger(request: pytest.FixtureRequest) -> Iterator[Ledger]:
     url: str = request.getfixturevalue("machine_postgres")
     with databases.create_database(url) as database:
         prepare_schema(
-            database.owner_url, database.service_url, currency_decimals=2, max_lateness=None
+            database.owner_role_url,
+            database.service_role_url,
+            currency_decimals=2,
+            max_lateness=None,
         )
         fill(database)
-        name = database.service_url.rpartition("/")[2]
+        name = database.service_role_url.rpartition("/")[2]
         yield Ledger(database, f"{url.rpartition('/')[0]}/{name}")
 
 
@@ -103,8 +106,8 @@ def history(connection: psycopg.Connection) -> object:
 
 
 def test_the_services_role_can_not_alter_history(ledger: Ledger) -> None:
-    owner = Roles.from_urls(ledger.database.owner_url, ledger.database.service_url).owner
-    with psycopg.connect(ledger.database.service_url, autocommit=True) as connection:
+    owner = Roles.from_urls(ledger.database.owner_role_url, ledger.database.service_role_url).owner
+    with psycopg.connect(ledger.database.service_role_url, autocommit=True) as connection:
         before = history(connection)
         # This gives only a warning and has no effect, as the following shows.
         connection.execute("GRANT ALL ON saldo.transactions TO PUBLIC")
@@ -125,7 +128,7 @@ def test_the_services_role_can_not_alter_history(ledger: Ledger) -> None:
 
 def test_each_statement_is_denied_only_by_missing_rights(ledger: Ledger) -> None:
     """Run each statement as the superuser, whom no right stops: if it fails, it fails because of the trigger."""
-    owner = Roles.from_urls(ledger.database.owner_url, ledger.database.service_url).owner
+    owner = Roles.from_urls(ledger.database.owner_role_url, ledger.database.service_role_url).owner
     with psycopg.connect(ledger.superuser_url) as connection:
         for load_statement in DENIED:
             if (
@@ -147,7 +150,7 @@ def test_each_statement_is_denied_only_by_missing_rights(ledger: Ledger) -> None
 
 
 def test_guard_triggers_protect_the_owner_from_accidents(ledger: Ledger) -> None:
-    with psycopg.connect(ledger.database.owner_url, autocommit=True) as connection:
+    with psycopg.connect(ledger.database.owner_role_url, autocommit=True) as connection:
         for table in ("transactions", "seals"):
             for load_statement in (f"DELETE FROM saldo.{table}", f"TRUNCATE saldo.{table}"):
                 with pytest.raises(psycopg.errors.RestrictViolation):
@@ -160,10 +163,10 @@ def test_a_forged_entry_can_be_appended_and_is_found(
     """Insert an entry as the service's role, which needs that right, and check that verification detects it."""
     fill(own_ledger)
     seal(own_ledger)
-    with psycopg.connect(own_ledger.service_url, autocommit=True) as connection:
+    with psycopg.connect(own_ledger.service_role_url, autocommit=True) as connection:
         uuid = insert(connection, 1, 21, number=21, balance=10**9)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SALDO_DATABASE_URL", own_ledger.service_url)
+    monkeypatch.setenv("SALDO_DATABASE_URL", own_ledger.service_role_url)
     done = CliRunner().invoke(build_app(["verify"]), ["verify"])
     assert done.exit_code == 1
     assert done.stdout.startswith(
@@ -174,18 +177,18 @@ def test_a_forged_entry_can_be_appended_and_is_found(
 def test_manual_grants_are_revoked(
     ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    roles = Roles.from_urls(ledger.database.owner_url, ledger.database.service_url)
-    with psycopg.connect(ledger.database.owner_url, autocommit=True) as connection:
+    roles = Roles.from_urls(ledger.database.owner_role_url, ledger.database.service_role_url)
+    with psycopg.connect(ledger.database.owner_role_url, autocommit=True) as connection:
         connection.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA saldo TO {roles.service}".encode())
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SALDO_DATABASE_URL", ledger.database.service_url)
-    monkeypatch.setenv("SALDO_DATABASE_OWNER_URL", ledger.database.owner_url)
+    monkeypatch.setenv("SALDO_DATABASE_URL", ledger.database.service_role_url)
+    monkeypatch.setenv("SALDO_DATABASE_OWNER_URL", ledger.database.owner_role_url)
     done = CliRunner().invoke(build_app(["db"]), ["db", "roles", "--apply"])
     assert (done.exit_code, done.stdout) == (
         0,
         f"the role {roles.service} has the rights that the service needs, and no others\n",
     )
-    with psycopg.connect(ledger.database.service_url, autocommit=True) as connection:
+    with psycopg.connect(ledger.database.service_role_url, autocommit=True) as connection:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute("TRUNCATE saldo.users")
         connection.execute("SELECT * FROM saldo.create_user_1('after')")
@@ -249,22 +252,22 @@ def test_a_role_that_could_alter_history_is_one_line_at_the_start(
             warn_about_rights(url)
         return [record.getMessage() for record in caplog.records]
 
-    roles = Roles.from_urls(ledger.database.owner_url, ledger.database.service_url)
-    assert collect_warnings(ledger.database.service_url) == []
-    (owner,) = collect_warnings(ledger.database.owner_url)
+    roles = Roles.from_urls(ledger.database.owner_role_url, ledger.database.service_role_url)
+    assert collect_warnings(ledger.database.service_role_url) == []
+    (owner,) = collect_warnings(ledger.database.owner_role_url)
     assert owner.startswith(f"the service's role {roles.owner} owns the log, so it could change")
     (superuser,) = collect_warnings(ledger.superuser_url)
     assert " is a superuser, so it could change" in superuser
-    with psycopg.connect(ledger.database.owner_url, autocommit=True) as connection:
+    with psycopg.connect(ledger.database.owner_role_url, autocommit=True) as connection:
         connection.execute(f"GRANT DELETE ON saldo.seals TO {roles.service}".encode())
-    (granted,) = collect_warnings(ledger.database.service_url)
+    (granted,) = collect_warnings(ledger.database.service_role_url)
     assert " may change the log, so it could change" in granted
 
 
 def test_start_warns_about_a_role_with_too_many_rights(
     own_ledger: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Prepared(create_settings(own_ledger.owner_url)):
+    with Prepared(create_settings(own_ledger.owner_role_url)):
         pass
     assert [record.getMessage() for record in caplog.records if record.name == "saldo.roles"]
 

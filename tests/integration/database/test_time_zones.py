@@ -59,9 +59,12 @@ async def test_late_entry_counts_in_every_balance_from_its_timestamp_on(
     first, late, hours = CHANGES[zone]
     bound = timedelta(hours=hours)
     prepare_schema(
-        own_ledger.owner_url, own_ledger.service_url, currency_decimals=2, max_lateness=bound
+        own_ledger.owner_role_url,
+        own_ledger.service_role_url,
+        currency_decimals=2,
+        max_lateness=bound,
     )
-    url = own_ledger.service_url
+    url = own_ledger.service_role_url
     poster = await Poster.open(
         url, LedgerLimits(max_lateness=bound), lane=0, statement_timeout_seconds=30
     )
@@ -94,10 +97,13 @@ def test_session_time_zone_does_not_change_posts_and_reads(own_ledger: Database)
     """Use a session that was not set up, as behind a pooler; the functions themselves must ignore its time zone."""
     day = timedelta(days=1)
     prepare_schema(
-        own_ledger.owner_url, own_ledger.service_url, currency_decimals=2, max_lateness=day
+        own_ledger.owner_role_url,
+        own_ledger.service_role_url,
+        currency_decimals=2,
+        max_lateness=day,
     )
     noon = at("2023-03-26T12:00+02:00")  # one calendar day earlier is 23 hours earlier
-    with psycopg.connect(own_ledger.service_url, autocommit=True) as connection:
+    with psycopg.connect(own_ledger.service_role_url, autocommit=True) as connection:
         connection.execute("SET timezone = 'Europe/Berlin'")
         row = connection.execute("SELECT id FROM saldo.create_user_1('b')").fetchone()
         assert row is not None
@@ -130,8 +136,8 @@ def test_lateness_limit_set_later_covers_existing_entries(own_ledger: Database) 
         assert row is not None
         connection.execute(f"ALTER DATABASE {row[0]} SET timezone = 'Europe/Berlin'".encode())
     noon, day = at("2023-03-26T12:00+02:00"), timedelta(days=1)
-    urls = (own_ledger.owner_url, own_ledger.service_url)
-    with psycopg.connect(own_ledger.service_url, autocommit=True) as connection:
+    urls = (own_ledger.owner_role_url, own_ledger.service_role_url)
+    with psycopg.connect(own_ledger.service_role_url, autocommit=True) as connection:
         connection.execute("SELECT saldo.create_user_1('c')")
         for moment in (noon, noon - day):
             connection.execute(
@@ -147,7 +153,7 @@ def test_lateness_limit_set_later_covers_existing_entries(own_ledger: Database) 
 
 
 def test_every_function_of_the_schema_counts_in_utc(own_ledger: Database) -> None:
-    with psycopg.connect(own_ledger.owner_url) as connection:
+    with psycopg.connect(own_ledger.owner_role_url) as connection:
         assert connection.execute(SETTINGS).fetchall() == []
 
 
@@ -168,7 +174,7 @@ def configuration_zones(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 async def test_every_connection_is_in_utc(
     own_ledger: Database, zone: str, configuration_zones: list[str]
 ) -> None:
-    url = own_ledger.service_url
+    url = own_ledger.service_role_url
     with psycopg.connect(url) as connection:
         assert connection.execute("SHOW timezone").fetchone() == (zone,)
     lane = await connect(url, application_name="lane", statement_timeout_seconds=5)
@@ -181,5 +187,5 @@ async def test_every_connection_is_in_utc(
         await lane.close()
         await replica.close()
         await pool.close()
-    prepare_schema(own_ledger.owner_url, url, currency_decimals=2, max_lateness=None)
+    prepare_schema(own_ledger.owner_role_url, url, currency_decimals=2, max_lateness=None)
     assert configuration_zones == ["UTC"]

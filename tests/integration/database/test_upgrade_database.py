@@ -33,9 +33,11 @@ async def _create_older_ledger(data_dir: Path, older: OlderVersion) -> tuple[lis
     server = EmbeddedServer(data_dir, older=older)
     server.start()
     try:
-        prepare_schema(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
-        users = create_users(server.service_url, 70)
-        engine = create_engine(create_settings(server.service_url), server.service_url)
+        prepare_schema(
+            server.owner_role_url, server.service_role_url, currency_decimals=2, max_lateness=None
+        )
+        users = create_users(server.service_role_url, 70)
+        engine = create_engine(create_settings(server.service_role_url), server.service_role_url)
         engine.start()
         for user in users:
             await engine.post(build_deposit(user))
@@ -64,13 +66,13 @@ async def test_an_older_database_is_refused_until_it_is_upgraded(
     with serve_database(tmp_path) as server:
         assert rows(server) == before
         assert identity(server) != identity_before
-        engine = create_engine(create_settings(server.service_url), server.service_url)
+        engine = create_engine(create_settings(server.service_role_url), server.service_role_url)
         engine.start()
         decision = await engine.post(TransactionRequest(uuid4(), 1, -100, None))
         await engine.stop(5)
         assert (decision.outcome, decision.balance) == (Outcome.POSTED, 0)
         with (
-            psycopg.connect(server.service_url) as connection,
+            psycopg.connect(server.service_role_url) as connection,
             pytest.raises(psycopg.errors.InsufficientPrivilege),
         ):
             connection.execute("DELETE FROM saldo.transactions")

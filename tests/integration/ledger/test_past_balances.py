@@ -57,7 +57,7 @@ LIFT = """
 
 
 def create_user(database: Database, **fill: Any) -> int:
-    with psycopg.connect(database.service_url, autocommit=True) as connection:
+    with psycopg.connect(database.service_role_url, autocommit=True) as connection:
         row = connection.execute(CREATE, (str(uuid4()),)).fetchone()
         assert row is not None
         if fill:
@@ -67,7 +67,7 @@ def create_user(database: Database, **fill: Any) -> int:
 
 @asynccontextmanager
 async def run_api(database: Database, **settings: Any) -> AsyncIterator[httpx.AsyncClient]:
-    url = database.service_url
+    url = database.service_role_url
     async with run_service(create_settings(url, **settings), url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
@@ -176,11 +176,11 @@ async def test_a_balance_of_the_past_above_a_bigint_is_answered_exactly(
     own_ledger: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user = create_user(own_ledger)
-    with psycopg.connect(own_ledger.service_url, autocommit=True) as connection:
+    with psycopg.connect(own_ledger.service_role_url, autocommit=True) as connection:
         connection.execute(LIFT, {"user": user, "begin": BEGIN, "amount": AMOUNT_MAX})
     noon = BEGIN + timedelta(hours=12)
     past = "99990000000000000.00"  # 9,999 * 10^13: over 10^19 minor units; a bigint ends at 9.2 * 10^18
-    pool = await open_pool(own_ledger.service_url, connections=1, statement_timeout_seconds=30)
+    pool = await open_pool(own_ledger.service_role_url, connections=1, statement_timeout_seconds=30)
     sampled = await Charts(pool, timeout_seconds=30).list_balances_at(user, [noon])
     await pool.close()
     assert (sampled, type(sampled[0])) == ([9_999 * AMOUNT_MAX], int)
@@ -202,7 +202,7 @@ async def test_a_balance_of_the_past_above_a_bigint_is_answered_exactly(
 
 async def test_known_balances_stay_the_same_when_the_clock_jumps(own_ledger: Database) -> None:
     """Set the clock back by an hour, by changing the stored times as a clock that was ahead would leave them."""
-    url = own_ledger.service_url
+    url = own_ledger.service_role_url
     user, quiet = create_user(own_ledger), create_user(own_ledger)
     poster = await Poster.open(url, LedgerLimits(), lane=0, statement_timeout_seconds=30)
     reader = await Reader.open(url, connections=1, timeout_seconds=30, entries_read_max=100)
@@ -230,7 +230,7 @@ async def test_known_balances_stay_the_same_when_the_clock_jumps(own_ledger: Dat
         assert noted >= recorded
         # This is as if a clock that was ahead by an hour had asked.
         ahead = datetime.now(UTC) + timedelta(hours=1)
-        with psycopg.connect(own_ledger.owner_url, autocommit=True) as connection:
+        with psycopg.connect(own_ledger.owner_role_url, autocommit=True) as connection:
             connection.execute("UPDATE saldo.ledger SET known_until = %s", (ahead,))
         for user_id, known in ((user, 100), (quiet, 0)):
             assert await reader.read_balance(user_id, None, ahead) == known
@@ -255,7 +255,7 @@ async def test_concurrent_known_at_reads_wait_for_one_update(
     users = [create_user(own_ledger) for _ in range(3)]
     asked = datetime.now(UTC)
     reader = await Reader.open(
-        own_ledger.service_url, connections=3, timeout_seconds=30, entries_read_max=100
+        own_ledger.service_role_url, connections=3, timeout_seconds=30, entries_read_max=100
     )
     waiting = """
         SELECT count(DISTINCT l.pid) FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
@@ -264,8 +264,8 @@ async def test_concurrent_known_at_reads_wait_for_one_update(
     version = "SELECT xmin::text FROM saldo.ledger"
     try:
         with (
-            psycopg.connect(own_ledger.owner_url) as first,
-            psycopg.connect(own_ledger.owner_url, autocommit=True) as watch,
+            psycopg.connect(own_ledger.owner_role_url) as first,
+            psycopg.connect(own_ledger.owner_role_url, autocommit=True) as watch,
         ):
             row = first.execute("SELECT * FROM saldo.balance_2(%s, NULL, %s)", (users[0], asked))
             assert row.fetchone() == (0, False)
@@ -349,7 +349,7 @@ async def test_a_currency_with_no_or_three_decimals(
 ) -> None:
     """Compare the amount in answers, lists and the log (commands: tests/cli/commands/test_currency.py)."""
     with create_embedded_database(embedded_server) as database:
-        urls = (database.owner_url, database.service_url)
+        urls = (database.owner_role_url, database.service_role_url)
         prepare_schema(*urls, currency_decimals=decimals, max_lateness=None)
         user = create_user(database)
         async with run_api(database, currency_decimals=decimals) as api:

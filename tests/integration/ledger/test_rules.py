@@ -51,15 +51,20 @@ def test_lateness_follows_the_setting_and_readers_the_recorded_maximum(
 ) -> None:
     def configure(lateness: timedelta | None) -> timedelta | None:
         prepare_schema(
-            server.owner_url, server.service_url, currency_decimals=2, max_lateness=lateness
+            server.owner_role_url,
+            server.service_role_url,
+            currency_decimals=2,
+            max_lateness=lateness,
         )
         row = connection.execute("SELECT lateness_bound FROM saldo.ledger").fetchone()
         assert row is not None
         bound: timedelta | None = row[0]
         return bound
 
-    prepare_schema(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
-    with psycopg.connect(server.service_url, autocommit=True) as connection:
+    prepare_schema(
+        server.owner_role_url, server.service_role_url, currency_decimals=2, max_lateness=None
+    )
+    with psycopg.connect(server.service_role_url, autocommit=True) as connection:
         user_id = create_user(connection)
         assert deposit(connection, user_id, BEGIN + 10 * DAY) is Outcome.POSTED
         assert deposit(connection, user_id, BEGIN) is Outcome.POSTED
@@ -83,20 +88,26 @@ def test_lateness_follows_the_setting_and_readers_the_recorded_maximum(
 def test_a_role_without_the_owners_rights_can_start_on_a_prepared_database(
     server: EmbeddedServer,
 ) -> None:
-    prepare_schema(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
-    prepare_schema(server.service_url, server.service_url, currency_decimals=2, max_lateness=None)
+    prepare_schema(
+        server.owner_role_url, server.service_role_url, currency_decimals=2, max_lateness=None
+    )
+    prepare_schema(
+        server.service_role_url, server.service_role_url, currency_decimals=2, max_lateness=None
+    )
     with pytest.raises(ConfigurationError, match="created with 2"):
         prepare_schema(
-            server.service_url, server.service_url, currency_decimals=0, max_lateness=None
+            server.service_role_url, server.service_role_url, currency_decimals=0, max_lateness=None
         )
 
 
 def test_known_at_read_waits_for_the_batch_in_progress(server: EmbeddedServer) -> None:
     """Check that a read as of a moment waits for a batch that has read its clock and not committed yet."""
-    prepare_schema(server.owner_url, server.service_url, currency_decimals=2, max_lateness=None)
+    prepare_schema(
+        server.owner_role_url, server.service_role_url, currency_decimals=2, max_lateness=None
+    )
     with (
-        psycopg.connect(server.service_url) as writer,
-        psycopg.connect(server.service_url, autocommit=True) as reader,
+        psycopg.connect(server.service_role_url) as writer,
+        psycopg.connect(server.service_role_url, autocommit=True) as reader,
     ):
         user_id = create_user(writer)
         writer.commit()

@@ -24,16 +24,16 @@ PER_SHARD = 7
 
 @pytest.fixture
 async def totals(own_ledger: Database) -> AsyncIterator[Totals]:
-    pool = await open_pool(own_ledger.service_url, connections=4, statement_timeout_seconds=10)
+    pool = await open_pool(own_ledger.service_role_url, connections=4, statement_timeout_seconds=10)
     yield Totals(pool)
     pool.terminate()
 
 
-async def _post_some(service_url: str) -> tuple[int, int, int]:
+async def _post_some(service_role_url: str) -> tuple[int, int, int]:
     """Post transactions of two users; return the numbers of posted and refused ones, and the sum of the balances."""
-    settings = create_settings(service_url)
+    settings = create_settings(service_role_url)
     posted = refused = balance = 0
-    async with run_service(settings, service_url) as app:
+    async with run_service(settings, service_role_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             for user in range(2):
@@ -65,7 +65,7 @@ async def _count_all(totals: Totals) -> list[int]:
 async def test_concurrent_counters_count_every_entry_once(
     own_ledger: Database, totals: Totals
 ) -> None:
-    posted, refused, balance = await _post_some(own_ledger.service_url)
+    posted, refused, balance = await _post_some(own_ledger.service_role_url)
     assert refused
     before = await totals.read_totals()
     assert (before.posted_entries, before.users) == (0, 0)
@@ -93,13 +93,13 @@ async def test_inconsistent_entry_is_recorded_as_a_fault(
     expected: str,
 ) -> None:
     """Insert a wrong entry, and check that it is recorded as the same fault that the audit finds."""
-    settings = create_settings(own_ledger.service_url)
-    async with run_service(settings, own_ledger.service_url) as app:
+    settings = create_settings(own_ledger.service_role_url)
+    async with run_service(settings, own_ledger.service_role_url) as app:
         transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             await client.post("/v1/user", json={"name": "a"})
     entry = {"seq": 2, "user_id": 1, "number": 1, "amount": 500, "balance": 500} | change
-    with psycopg.connect(own_ledger.owner_url, autocommit=True) as connection:
+    with psycopg.connect(own_ledger.owner_role_url, autocommit=True) as connection:
         connection.execute(
             """
             INSERT INTO saldo.transactions (

@@ -41,7 +41,7 @@ def test_each_query_uses_its_index(own_ledger: Database, name: str) -> None:
     """Check the generic plan, as after a few calls, with the statistics of a small ledger."""
     fill(own_ledger)
     types, arguments, index = QUESTIONS[name]
-    with psycopg.connect(own_ledger.owner_url, autocommit=True) as connection:
+    with psycopg.connect(own_ledger.owner_role_url, autocommit=True) as connection:
         connection.execute("ANALYZE saldo.transactions, saldo.users")
         connection.execute("SET plan_cache_mode = force_generic_plan")
         connection.execute("SET enable_seqscan = off")  # as in each session of the service
@@ -53,7 +53,7 @@ def test_each_query_uses_its_index(own_ledger: Database, name: str) -> None:
 
 
 def test_the_services_role_keeps_sessions_and_nobody_else_reads_them(own_ledger: Database) -> None:
-    with psycopg.connect(own_ledger.service_url, autocommit=True) as connection:
+    with psycopg.connect(own_ledger.service_role_url, autocommit=True) as connection:
         for done in (
             "INSERT INTO saldo.console_sessions (hash, binding, holder) VALUES "
             "(sha256('a'), sha256('b'), 'key 1')",

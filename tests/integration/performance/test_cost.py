@@ -54,9 +54,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]
     embedded.start()
     try:
         prepare_schema(
-            embedded.owner_url, embedded.service_url, currency_decimals=2, max_lateness=None
+            embedded.owner_role_url,
+            embedded.service_role_url,
+            currency_decimals=2,
+            max_lateness=None,
         )
-        with psycopg.connect(embedded.owner_url, autocommit=True) as owner:
+        with psycopg.connect(embedded.owner_role_url, autocommit=True) as owner:
             owner.execute(
                 "SELECT saldo.create_user_1('user ' || n) FROM generate_series(1, %s) AS n",
                 (USERS,),
@@ -78,8 +81,8 @@ def batch_of(size: int, amount: int = 10) -> list[TransactionRequest]:
 @pytest.fixture
 async def connection(server: EmbeddedServer) -> AsyncIterator[asyncpg.Connection]:
     """Yield a posting connection to a ledger that already has entries."""
-    connection = await asyncpg.connect(server.service_url, connection_class=DatabaseConnection)
-    poster = Poster(connection, create_ledger_limits(create_settings(server.service_url)))
+    connection = await asyncpg.connect(server.service_role_url, connection_class=DatabaseConnection)
+    poster = Poster(connection, create_ledger_limits(create_settings(server.service_role_url)))
     for _ in range(WARM_BATCHES):
         decisions = await poster.post(batch_of(BATCH))
         assert {decision and decision.outcome for decision in decisions} == {Outcome.POSTED}
@@ -90,7 +93,7 @@ async def connection(server: EmbeddedServer) -> AsyncIterator[asyncpg.Connection
 async def test_a_batch_is_one_statement_whatever_its_size(
     server: EmbeddedServer, connection: asyncpg.Connection
 ) -> None:
-    poster = Poster(connection, create_ledger_limits(create_settings(server.service_url)))
+    poster = Poster(connection, create_ledger_limits(create_settings(server.service_role_url)))
     logged: list[Any] = []
     with connection.query_logger(logged.append):
         for size in (1, 10, BATCH):
@@ -106,7 +109,7 @@ async def test_no_statement_has_the_driver_read_the_catalog(server: EmbeddedServ
 
     Such a query would run in each session; on Citus, with its large catalog, it takes most of a second.
     """
-    connection = await asyncpg.connect(server.service_url, connection_class=DatabaseConnection)
+    connection = await asyncpg.connect(server.service_role_url, connection_class=DatabaseConnection)
     logged: list[Any] = []
     prepared = []
     try:
@@ -162,7 +165,7 @@ async def test_rows_read_for_a_posted_transaction(
     server: EmbeddedServer, connection: asyncpg.Connection
 ) -> None:
     """Check the rows that are read: the user's last entry, and the head of each shard once per batch."""
-    poster = Poster(connection, create_ledger_limits(create_settings(server.service_url)))
+    poster = Poster(connection, create_ledger_limits(create_settings(server.service_role_url)))
     before = await reads(connection)
     for _ in range(10):
         await poster.post(batch_of(BATCH))
@@ -195,7 +198,7 @@ async def explain(
     server: EmbeddedServer, connection: asyncpg.Connection, size: int
 ) -> dict[str, int]:
     """Post a batch under EXPLAIN ANALYZE and return the database's counts."""
-    limits = create_ledger_limits(create_settings(server.service_url))
+    limits = create_ledger_limits(create_settings(server.service_role_url))
     batch = batch_of(size)
     text = await connection.fetchval(
         "EXPLAIN (ANALYZE, BUFFERS, WAL, FORMAT JSON) "
@@ -221,7 +224,7 @@ async def reads(connection: asyncpg.Connection) -> list[int]:
 
 def commits(server: EmbeddedServer, requests: list[TransactionRequest]) -> int:
     """Return the number of database transactions that recorded the requests."""
-    with psycopg.connect(server.service_url) as connection:
+    with psycopg.connect(server.service_role_url) as connection:
         uuids = [request.uuid for request in requests]
         row = connection.execute(COMMITS, (uuids,)).fetchone()
     assert row is not None
@@ -241,7 +244,7 @@ async def count_round_trips(
 ) -> AsyncIterator[tuple[str, Trips]]:
     """Yield another socket of the server, and a counter of the round trips over it."""
     trips = Trips()
-    behind = psycopg.conninfo.conninfo_to_dict(server.service_url)["host"]
+    behind = psycopg.conninfo.conninfo_to_dict(server.service_role_url)["host"]
     tasks: set[asyncio.Task[None]] = set()
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -65,9 +65,12 @@ def server(tmp_path: Path) -> Iterator[EmbeddedServer]:
     embedded.start()
     try:
         prepare_schema(
-            embedded.owner_url, embedded.service_url, currency_decimals=2, max_lateness=None
+            embedded.owner_role_url,
+            embedded.service_role_url,
+            currency_decimals=2,
+            max_lateness=None,
         )
-        with psycopg.connect(embedded.owner_url, autocommit=True) as owner:
+        with psycopg.connect(embedded.owner_role_url, autocommit=True) as owner:
             owner.execute("ALTER TABLE saldo.transactions SET (autovacuum_enabled = off)")
             owner.execute("ALTER TABLE saldo.users SET (autovacuum_enabled = off)")
         yield embedded
@@ -156,7 +159,7 @@ class _Pool:
 
 
 async def test_reads_of_one_post_do_not_grow_with_the_ledger(server: EmbeddedServer) -> None:
-    ledger = await GrowingLedger.open(server.service_url)
+    ledger = await GrowingLedger.open(server.service_role_url)
     await ledger.grow(BATCH)
     early = await ledger.each_kind()
     await ledger.grow(ENTRIES - BATCH)
@@ -170,5 +173,5 @@ async def test_reads_of_one_post_do_not_grow_with_the_ledger(server: EmbeddedSer
     assert counted.rows_scanned == 0
     assert counted.rows_by_index < 6
     await ledger.close()
-    with psycopg.connect(server.service_url) as connection:
+    with psycopg.connect(server.service_role_url) as connection:
         assert connection.execute(ANALYSED).fetchone() == (0,)

@@ -41,7 +41,7 @@ TIMEOUT = 30
 @pytest.fixture
 def fresh_url(own_ledger: Database) -> str:
     """Yield a ledger of the test's own, because sinks begin at the start of the log."""
-    return own_ledger.service_url
+    return own_ledger.service_role_url
 
 
 @asynccontextmanager

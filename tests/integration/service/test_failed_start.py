@@ -78,7 +78,7 @@ async def test_failed_start_leaves_nothing_open(
     name: str,
 ) -> None:
     monkeypatch.setattr(owner, name, fail)
-    url = own_ledger.service_url
+    url = own_ledger.service_role_url
     before = asyncio.all_tasks()
     with warnings.catch_warnings():
         # A socket or transport that nobody closed is reported when it is collected.
@@ -95,7 +95,7 @@ async def wait_until_disconnected(database: Database) -> None:
     """Wait until no connection to the database is open; the server notices closed ones a little later."""
     async with (
         asyncio.timeout(30),
-        await psycopg.AsyncConnection.connect(database.owner_url, autocommit=True) as observer,
+        await psycopg.AsyncConnection.connect(database.owner_role_url, autocommit=True) as observer,
     ):
         while (await (await observer.execute(OTHERS)).fetchone()) != (0,):
             await asyncio.sleep(0.02)

@@ -133,7 +133,7 @@ async def test_a_stranger_does_not_decide_what_is_traced(
         Tracing(SimpleSpanProcessor(exporter), "0", 0.0),
         "a-key-0123456789-0123456789-abcdef",
     )
-    url = own_ledger.service_url
+    url = own_ledger.service_role_url
     async with run_service(create_settings(url, admin_key=key), url, tracing=tracing) as front:
         transport = httpx.ASGITransport(
             app=tracing.wrap_application(front, front.is_authenticated_cached, get_request_state)

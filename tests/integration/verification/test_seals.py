@@ -76,7 +76,7 @@ class WatchedSealStore(SealStore):
 
 @pytest.fixture
 async def seals(own_ledger: Database) -> AsyncIterator[WatchedSealStore]:
-    pool = await open_pool(own_ledger.service_url, connections=4, statement_timeout_seconds=30)
+    pool = await open_pool(own_ledger.service_role_url, connections=4, statement_timeout_seconds=30)
     yield WatchedSealStore(pool)
     pool.terminate()
 
@@ -100,18 +100,20 @@ async def ledger(own_ledger: Database) -> Database:
 
 
 def create_users(database: Database, count: int) -> None:
-    with psycopg.connect(database.owner_url, autocommit=True) as owner:
+    with psycopg.connect(database.owner_role_url, autocommit=True) as owner:
         owner.execute(
             "SELECT saldo.create_user_1('user ' || n) FROM generate_series(1, %s) AS n", (count,)
         )
 
 
 async def post(database: Database, requests: list[TransactionRequest]) -> None:
-    connection = await asyncpg.connect(database.service_url, connection_class=DatabaseConnection)
+    connection = await asyncpg.connect(
+        database.service_role_url, connection_class=DatabaseConnection
+    )
     try:
-        await Poster(connection, create_ledger_limits(create_settings(database.service_url))).post(
-            requests
-        )
+        await Poster(
+            connection, create_ledger_limits(create_settings(database.service_role_url))
+        ).post(requests)
     finally:
         await connection.close()
 
@@ -122,7 +124,7 @@ def deposits(user_id: int, count: int) -> list[TransactionRequest]:
 
 def entries_of(database: Database) -> list[Entry]:
     """Return all entries, read column by column."""
-    with psycopg.connect(database.owner_url) as connection:
+    with psycopg.connect(database.owner_role_url) as connection:
         rows = connection.execute(ENTRIES).fetchall()
     return [_entry(*row) for row in rows]
 
@@ -138,7 +140,7 @@ def assert_sealed(database: Database) -> int:
     Returns:
         The number of seals.
     """
-    with psycopg.connect(database.owner_url) as connection:
+    with psycopg.connect(database.owner_role_url) as connection:
         found = connection.execute(SEALS).fetchall()
     entries = {(each.shard, each.seq): each for each in entries_of(database)}
     previous: dict[int, tuple[int, bytes]] = {}
@@ -162,7 +164,7 @@ async def seal_all(seals: SealStore) -> None:
 @contextmanager
 def behind_the_back(database: Database) -> Iterator[psycopg.Connection]:
     """Yield a superuser's connection with all triggers disabled."""
-    url = database.owner_url.replace("saldo_owner@", "postgres@")
+    url = database.owner_role_url.replace("saldo_owner@", "postgres@")
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")
         yield connection
@@ -317,16 +319,16 @@ async def test_sealer_continues_after_the_database_was_unavailable(
 ) -> None:
     monkeypatch.setattr(seal_worker, "SEAL_SECONDS", 0.02)
     monkeypatch.setattr(seal_worker, "RETRY_SECONDS", 0.02)
-    database = Database(own_server.owner_url, own_server.service_url)
+    database = Database(own_server.owner_role_url, own_server.service_role_url)
     await asyncio.to_thread(
         prepare_schema,
-        database.owner_url,
-        database.service_url,
+        database.owner_role_url,
+        database.service_role_url,
         currency_decimals=2,
         max_lateness=None,
     )
     create_users(database, 3)
-    pool = await open_pool(database.service_url, connections=2, statement_timeout_seconds=5)
+    pool = await open_pool(database.service_role_url, connections=2, statement_timeout_seconds=5)
     seals = WatchedSealStore(pool)
     work = asyncio.create_task(Sealer(seals, PostingActivity(is_recorded=True)).run())
     try:
@@ -394,12 +396,12 @@ async def test_seals_cannot_be_changed(
 ) -> None:
     await seal_all(seals)
     with (
-        psycopg.connect(ledger.service_url, autocommit=True) as service,
+        psycopg.connect(ledger.service_role_url, autocommit=True) as service,
         pytest.raises(psycopg.errors.InsufficientPrivilege, match="seals"),
     ):
         service.execute(change.encode())
     with (
-        psycopg.connect(ledger.owner_url, autocommit=True) as owner,
+        psycopg.connect(ledger.owner_role_url, autocommit=True) as owner,
         pytest.raises(psycopg.errors.RestrictViolation, match="append-only"),
     ):
         owner.execute(change.encode())
@@ -412,7 +414,7 @@ async def test_seal_commits_durably_whatever_the_roles_default(
     behind, entries = await seals.find_unsealed_shards(), await seals.read_unsealed()
     new = seal_worker.build_seal(2, behind[2], entries[2])
     assert new is not None
-    connection = await asyncpg.connect(ledger.service_url)
+    connection = await asyncpg.connect(ledger.service_role_url)
     try:
         async with connection.transaction():
             await connection.execute("SET LOCAL synchronous_commit = off")
@@ -431,7 +433,7 @@ async def test_sealers_query_reads_only_the_ends_of_the_log(
 ) -> None:
     """Check that the plan never scans a table, with the statistics of a ledger that was analysed while it was small."""
     await seal_all(seals)
-    with psycopg.connect(ledger.owner_url, autocommit=True) as owner:
+    with psycopg.connect(ledger.owner_role_url, autocommit=True) as owner:
         owner.execute("ANALYZE saldo.transactions, saldo.seals")
     async with seals.pool.acquire() as connection:
         rows = await connection.fetch(f"EXPLAIN {load_statement(name)}")

@@ -89,7 +89,7 @@ def ledger(own_ledger: Database) -> Iterator[Database]:
 @pytest.fixture
 def verify(ledger: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Verify:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SALDO_DATABASE_URL", ledger.service_url)
+    monkeypatch.setenv("SALDO_DATABASE_URL", ledger.service_role_url)
 
     def run(*arguments: str) -> Verified:
         done = CliRunner().invoke(build_app(["verify"]), ["verify", "--json", *arguments])
@@ -250,7 +250,7 @@ class WatchedAudits(AuditProgress):
 
 @asynccontextmanager
 async def pool_of(ledger: Database) -> AsyncIterator[Any]:
-    pool = await open_pool(ledger.service_url, connections=4, statement_timeout_seconds=10)
+    pool = await open_pool(ledger.service_role_url, connections=4, statement_timeout_seconds=10)
     try:
         yield pool
     finally:
@@ -389,7 +389,7 @@ def test_changed_collation_version_is_a_warning(ledger: Database, verify: Verify
 
 
 def test_all_indexes_are_known_to_the_check(ledger: Database) -> None:
-    with psycopg.connect(ledger.owner_url) as connection:
+    with psycopg.connect(ledger.owner_role_url) as connection:
         found = connection.execute(
             "SELECT c.relname, i.indisunique FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid"
             " WHERE c.relnamespace = 'saldo'::regnamespace"
@@ -402,7 +402,7 @@ def test_late_withdrawal_at_the_read_limit_is_not_a_fault(
     ledger: Database, verify: Verify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Check the limit: one entry more to read is too many."""
-    with psycopg.connect(ledger.service_url, autocommit=True) as connection:
+    with psycopg.connect(ledger.service_role_url, autocommit=True) as connection:
         assert post(connection, 1, -1, at=BEGIN + DAY) == [Outcome.POSTED]
         row = connection.execute(
             "SELECT count(*) FROM saldo.transactions WHERE user_id = 1 AND horizon > %s",
@@ -504,7 +504,7 @@ def test_entries_verified_before_sealing_are_read_again_for_their_seal(
 def test_seals_that_were_kept_elsewhere_are_held_against_the_chain(
     ledger: Database, verify: Verify, tmp_path: Path
 ) -> None:
-    with psycopg.connect(ledger.service_url) as connection:
+    with psycopg.connect(ledger.service_role_url) as connection:
         rows = connection.execute(
             "SELECT shard, first_seq, last_seq, hash FROM saldo.seals"
         ).fetchall()
@@ -587,7 +587,7 @@ def test_lost_database_has_its_own_exit_code_and_keeps_the_state(
         assert (len(shown) == 0) or entries >= shown[-1]
         shown.append(entries)
         if entries == 31:
-            with psycopg.connect(ledger.owner_url, autocommit=True) as connection:
+            with psycopg.connect(ledger.owner_role_url, autocommit=True) as connection:
                 connection.execute("ALTER TABLE saldo.transactions RENAME TO gone")
 
     monkeypatch.setattr(LineDisplay, "show", cut)
@@ -605,7 +605,7 @@ def test_withdrawal_beyond_the_read_limit_is_a_fault(
     monkeypatch.setattr(store_walk, "LATE_CHECK_ENTRIES_MAX", 10)
     monkeypatch.setattr(store_verify, "STEP_ENTRIES", 5)
     assert verify().code == 0
-    with psycopg.connect(ledger.service_url, autocommit=True) as connection:
+    with psycopg.connect(ledger.service_role_url, autocommit=True) as connection:
         post(connection, 1, -1, at=BEGIN + DAY)
     assert verify().places == [Place(Rule.INSTANT, 1, 22, 22)]
 
@@ -614,7 +614,7 @@ def test_verification_during_posting_ends_at_the_initial_head(
     ledger: Database, verify: Verify, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store_verify, "STEP_ENTRIES", 5)
-    with psycopg.connect(ledger.service_url, autocommit=True) as connection:
+    with psycopg.connect(ledger.service_role_url, autocommit=True) as connection:
         user_id = create_user(connection)
         monkeypatch.setattr(LineDisplay, "show", lambda *_: post(connection, user_id, 5, at=BEGIN))
         assert verify().code == 0
@@ -681,7 +681,7 @@ def test_invalid_acknowledgement_is_one_line(
     expected: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SALDO_DATABASE_URL", ledger.service_url)
+    monkeypatch.setenv("SALDO_DATABASE_URL", ledger.service_role_url)
     done = CliRunner().invoke(build_app(["audit"]), ["audit", "acknowledge", *arguments])
     assert isinstance(done.exception, ConfigurationError)
     assert expected in str(done.exception)
@@ -732,7 +732,7 @@ async def test_metrics_tell_of_rounds_and_faults(ledger: Database) -> None:
         )
     async with (
         pool_of(ledger) as pool,
-        run_exporter(create_settings(ledger.service_url)) as scraped,
+        run_exporter(create_settings(ledger.service_role_url)) as scraped,
     ):
         before = await scraped()
         assert (before["saldo_audit_faults"], before["saldo_audit_rounds_total"]) == (0, 0)
@@ -745,7 +745,7 @@ async def test_metrics_tell_of_rounds_and_faults(ledger: Database) -> None:
         assert (after["saldo_audit_active"], after["saldo_audit_round_progress_ratio"]) == (0, 0)
         assert after["saldo_audit_round_age_seconds"] >= 0
     # Where the audit is disabled, its absence raises no alert.
-    settings = create_settings(ledger.service_url, audit_entries_per_second=0)
+    settings = create_settings(ledger.service_role_url, audit_entries_per_second=0)
     async with run_exporter(settings) as scraped:
         assert set(await scraped()) == {"saldo_audit_faults"}
 

@@ -180,7 +180,7 @@ async def test_lanes_connect_to_the_nodes_of_the_shards() -> None:
 
     await post(1, 2, 3)
     assert take_posted_users(None) == [1, 2, 3]
-    engine.set_nodes([NODES[shard % 2] for shard in range(SHARDS)])
+    engine.assign_groups_to_nodes([NODES[shard % 2] for shard in range(SHARDS)])
     await post(1, 2, 3)
     assert (take_posted_users(None), take_posted_users(NODES[0]), take_posted_users(NODES[1])) == (
         [],
@@ -195,7 +195,7 @@ async def test_lanes_connect_to_the_nodes_of_the_shards() -> None:
     await asyncio.gather(*held)
     assert (take_posted_users(NODES[0]), take_posted_users(NODES[1])) == ([2, 4, 6, 8], [1, 3, 5])
     # The new node has the shards of the others, except one whose place is read from the database.
-    engine.set_nodes([None, *[NODES[2]] * (SHARDS - 1)])
+    engine.assign_groups_to_nodes([None, *[NODES[2]] * (SHARDS - 1)])
     await post(1, 2, 64)
     assert (take_posted_users(None), take_posted_users(NODES[2])) == ([64], [1, 2])
     await engine.stop(1)
@@ -205,13 +205,13 @@ async def test_lanes_connect_to_the_nodes_of_the_shards() -> None:
 async def test_requests_for_a_moved_shard_are_posted_at_its_new_node() -> None:
     connections: dict[Node | None, Scripted] = {node: Scripted() for node in (None, *NODES)}
     engine = _engine(connections, lanes=1, by_shard=True)
-    engine.set_nodes([NODES[shard % 2] for shard in range(SHARDS)])
+    engine.assign_groups_to_nodes([NODES[shard % 2] for shard in range(SHARDS)])
     connections[NODES[1]].gate.clear()
     first = asyncio.create_task(engine.post(_request(user_id=1)))
     await connections[NODES[1]].called.wait()
     second = asyncio.create_task(engine.post(_request(user_id=1)))
     await asyncio.sleep(0)
-    engine.set_nodes([NODES[0], NODES[0], *[NODES[1]] * (SHARDS - 2)])
+    engine.assign_groups_to_nodes([NODES[0], NODES[0], *[NODES[1]] * (SHARDS - 2)])
     connections[NODES[1]].gate.set()
     async with asyncio.timeout(10):
         await asyncio.gather(first, second)
@@ -224,7 +224,7 @@ async def test_placement_is_refreshed_and_unreached_nodes_are_left_to_others() -
         def __init__(self) -> None:
             self.placed: list[set[Node | None]] = []
 
-        def set_nodes(self, nodes: Sequence[Node | None]) -> None:
+        def assign_groups_to_nodes(self, nodes: Sequence[Node | None]) -> None:
             self.placed.append(set(nodes))
 
     where = [*[NODES[0]] * 32, *[NODES[1]] * 32]

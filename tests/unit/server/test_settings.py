@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from saldo.settings.environment import COMMAND_NAMES, SettingsError, is_service_link
-from saldo.settings.model import SECTIONS, Settings, load_settings, load_zone
+from saldo.settings.model import SECTIONS, Settings, load_settings, load_time_zone
 from saldo.settings.section import SettingsSection
 from saldo.settings.sections import process
 
@@ -143,7 +143,7 @@ def test_variables_of_other_programs_in_the_file_are_ignored(
     assert load_settings().port == 9001
 
 
-@pytest.mark.parametrize("function", [load_settings, load_zone])
+@pytest.mark.parametrize("function", [load_settings, load_time_zone])
 @pytest.mark.parametrize(
     ("name", "named"),
     [
@@ -199,18 +199,18 @@ def test_the_zone_alone_is_read_from_the_file_and_the_environment_wins(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert load_zone() is None
+    assert load_time_zone() is None
     # The other settings may belong to a service on another machine.
     (tmp_path / ".env").write_text("SALDO_TIMEZONE=Asia/Tokyo\nSALDO_TLS_KEY_FILE=/not/there\n")
-    assert str(load_zone()) == "Asia/Tokyo"
+    assert str(load_time_zone()) == "Asia/Tokyo"
     monkeypatch.setenv("SALDO_TIMEZONE", "Europe/Berlin")
-    assert str(load_zone()) == "Europe/Berlin"
+    assert str(load_time_zone()) == "Europe/Berlin"
     monkeypatch.setenv("SALDO_TIMEZONE", "Nowhere/Land")
     with pytest.raises(SettingsError, match=r"SALDO_TIMEZONE='Nowhere/Land': .*IANA zone"):
-        load_zone()
+        load_time_zone()
 
 
-@pytest.mark.parametrize("function", [load_settings, load_zone])
+@pytest.mark.parametrize("function", [load_settings, load_time_zone])
 def test_message_about_a_wrong_value_has_no_prefix_of_the_library(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, function: Callable[[], object]
 ) -> None:

@@ -67,7 +67,7 @@ def roles(
     set_up_logging(settings)
     database = Database(settings, beside_service=True, purpose=Purpose.GRANT)
     with database:
-        named.apply_to_database(database.owner_url)
+        named.apply_to_database(database.owner_role_url)
     line = f"the role {named.service} has the rights that the service needs, and no others"
     print_confirmation(line, names | {"state": "granted"}, as_json=json_)
 
@@ -86,8 +86,8 @@ def distribute(json_: Json = False) -> None:
             "SALDO_DATABASE_URL must be set to the Citus coordinator, because the embedded PostgreSQL has no Citus"
         )
     database = Database(settings)
-    with database as service_url:
-        done = distribute_ledger(database.owner_url, service_url)
+    with database as service_role_url:
+        done = distribute_ledger(database.owner_role_url, service_role_url)
     line = (
         f"distributed {format_count(done.entries, 'entry')} in {done.shards} shards over "
         f"{format_count(done.workers, 'worker')}"
@@ -98,7 +98,7 @@ def distribute(json_: Json = False) -> None:
 def _role_manager(settings: Settings) -> Roles:
     if settings.database_url is None:
         server = EmbeddedServer(settings.data_dir)
-        return Roles.from_urls(server.owner_url, server.service_url)
+        return Roles.from_urls(server.owner_role_url, server.service_role_url)
     return Roles.from_urls(
         settings.database_owner_url or settings.database_url, settings.database_url
     )

@@ -41,7 +41,7 @@ from saldo.cli.output import print_note
 from saldo.cli.progress import show_progress
 from saldo.cli.signals import StopRequest, handle_stop_signals
 from saldo.cli.state_file import FileIdentity, hold_lock, read_state, write_state
-from saldo.cli.times import load_zone
+from saldo.cli.times import load_time_zone
 from saldo.client.batch import Item
 from saldo.client.errors import RefusedError, SaldoError
 from saldo.client.models import Posted
@@ -219,7 +219,7 @@ class ImportRun:
         self._sender = BulkSender(service.connection, stop)
         self._state = ImportState(
             source.identity(),
-            repr((source.format, source.delimiter, source.meaning, str(load_zone()))),
+            repr((source.format, source.delimiter, source.meaning, str(load_time_zone()))),
             service.name,
             0,
             EMPTY_SHA256,

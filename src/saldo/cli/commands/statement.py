@@ -28,7 +28,7 @@ from saldo.cli.output import (
 )
 from saldo.cli.private_files import write_atomically
 from saldo.cli.statements.account_statement import AccountStatement, StatementPeriod, read_statement
-from saldo.cli.times import format_time, load_zone, parse_optional_time, parse_time_option
+from saldo.cli.times import format_time, load_time_zone, parse_optional_time, parse_time_option
 from saldo.ledger.instants import format_instant
 
 
@@ -116,7 +116,8 @@ def statement(
             from saldo.cli.statements.pdf import render_pdf  # noqa: PLC0415 - the package is an extra
 
             _write_output(
-                output, render_pdf(statement_, datetime.now(load_zone()).astimezone(load_zone()))
+                output,
+                render_pdf(statement_, datetime.now(load_time_zone()).astimezone(load_time_zone())),
             )
     if output is not None:
         print_line(
@@ -223,7 +224,7 @@ def _parse_period(month: str | None, since: str | None, until: str | None) -> St
             "a period is required: --month, or --from and optionally --to", ExitCode.USAGE
         )
     if since is not None:
-        end = parse_optional_time("--to", until) or datetime.now(load_zone()).astimezone()
+        end = parse_optional_time("--to", until) or datetime.now(load_time_zone()).astimezone()
         period = StatementPeriod(parse_time_option("--from", since), end)
     else:
         match = _MONTH.fullmatch(month or "")

@@ -43,14 +43,14 @@ class SourceFile:
             ) from None
 
 
-def read_rows(table: RowFile, reader: RowMapper) -> Iterator[Row]:
+def read_rows(row_file: RowFile, mapper: RowMapper) -> Iterator[Row]:
     """Yield the rows of a file.
 
     Raises:
         UnreadableRowsError: From some line on, the rows can't be told apart. The message names the lines.
     """
-    for row in table.rows:
-        if row.following and reader.contains_row(row):
+    for row in row_file.rows:
+        if row.following and mapper.contains_row(row):
             raise UnreadableRowsError(
                 row.line - len(row.following), row.line, "a quoted text contains rows"
             )

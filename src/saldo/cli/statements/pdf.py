@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from saldo.cli.exit_codes import CommandError, ExitCode
 from saldo.cli.output import format_amount, print_note
 from saldo.cli.statements.account_statement import AccountStatement, StatementEntry
-from saldo.cli.times import format_time, load_zone
+from saldo.cli.times import format_time, load_time_zone
 from saldo.ledger.instants import MICROSECOND
 
 if TYPE_CHECKING:
@@ -184,14 +184,14 @@ class _PdfStatement:
         pdf.line(MARGIN, pdf.y, MARGIN + pdf.epw, pdf.y)
 
     def _draw_entry(self, entry: StatementEntry, *, shaded: bool) -> None:
-        local = entry.timestamp.astimezone(load_zone())
+        local = entry.timestamp.astimezone(load_time_zone())
         type_name = "Deposit" if entry.amount > 0 else "Withdrawal"
         if not entry.is_posted:
             type_name += ", refused"
         note = ""
         if entry.late:
             type_name += ", late"
-            note = f"recorded {entry.recorded_at.astimezone(load_zone()):%Y-%m-%d %H:%M:%S}"
+            note = f"recorded {entry.recorded_at.astimezone(load_time_zone()):%Y-%m-%d %H:%M:%S}"
         amount = format_amount(abs(entry.amount))
         out, in_ = ("", amount) if entry.amount > 0 else (amount, "")
         self._draw_line(
@@ -299,18 +299,18 @@ def _replace_control_characters(name: str) -> str:
 
 
 def _format_day(moment: datetime) -> str:
-    return f"{moment.astimezone(load_zone()):%Y-%m-%d}"
+    return f"{moment.astimezone(load_time_zone()):%Y-%m-%d}"
 
 
 def _format_offset(moment: datetime) -> str:
-    offset = f"{moment.astimezone(load_zone()):%z}"
+    offset = f"{moment.astimezone(load_time_zone()):%z}"
     return f"UTC{offset[:3]}:{offset[3:]}, as at the beginning of the period"
 
 
 def _is_whole_days(statement: AccountStatement) -> bool:
     midnight = timedelta(0)
     for moment in statement.period:
-        local = moment.astimezone(load_zone())
+        local = moment.astimezone(load_time_zone())
         passed = timedelta(
             hours=local.hour,
             minutes=local.minute,

@@ -58,7 +58,7 @@ class OverviewCache:
 
     async def _read_largest_transactions(self) -> Sequence[RecentTransaction]:
         try:
-            transactions = await self._charts.list_largest_recent(RECENT_TRANSACTIONS)
+            transactions = await self._charts.list_largest_recent_transactions(RECENT_TRANSACTIONS)
             ids = sorted({item.user_id for item in transactions})
             users = await self._service.reader.get_users(ids, after_id=0, limit=len(ids))
         except StoreError:

@@ -254,7 +254,9 @@ class BulkHandler:
         for index, request in enumerate(requests):
             if not grant.includes_user(request.user_id):
                 problem = problems.build_forbidden_user(request.user_id)
-                raise ProblemError(problems.wrap_atomic(index, request, problem, recorded=False))
+                raise ProblemError(
+                    problems.build_atomic_array_refused(index, request, problem, recorded=False)
+                )
         if self._engine.by_shard:
             _require_one_shard(requests)
         try:
@@ -274,7 +276,9 @@ class BulkHandler:
         problem = problems.convert_decision(
             request, decision, self._options.decimals, reveal=reveal
         )
-        return problems.wrap_atomic(index, request, problem, recorded=decision.replayed)
+        return problems.build_atomic_array_refused(
+            index, request, problem, recorded=decision.replayed
+        )
 
 
 class StreamBrokenError(Exception):

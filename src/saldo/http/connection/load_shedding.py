@@ -218,7 +218,7 @@ class LoadShedder:
         """Parse a head that is not cached. Return None if its request can't be rejected unread."""
         if end < len(_END):
             return None
-        probe = _HeadProbe()
+        probe = _SingleRequestCheck()
         parser = probe.parser = httptools.HttpRequestParser(probe)
         try:
             parser.feed_data(data)
@@ -249,7 +249,7 @@ class LoadShedder:
         self._rejection_count = 0
 
 
-class _HeadProbe:
+class _SingleRequestCheck:
     """Callbacks of the parser that determine whether bytes are exactly one request."""
 
     parser: httptools.HttpRequestParser

@@ -227,13 +227,13 @@ class ShardAudit:
     def __init__(
         self,
         position: AuditPosition,
-        counted_position: tuple[int, ShardCounts] = (0, ShardCounts()),
+        stored_totals: tuple[int, ShardCounts] = (0, ShardCounts()),
         lateness_bound: int | None = None,
     ) -> None:
         """
         Args:
             position: the position from which the audit continues.
-            counted_position: the totals from saldo.totals, and the `seq` up to which they were counted.
+            stored_totals: the totals from saldo.totals, and the `seq` up to which they were counted.
             lateness_bound: maximum lateness of entries, in microseconds, on which reads of a balance at a date rely;
                 None means no bound.
         """
@@ -242,7 +242,7 @@ class ShardAudit:
         self.seq = position.seq
         self.recorded_at = position.recorded_at
         self._users_opened, self._posted, self._refused, self._balance = position.counts
-        self._counted_seq, self._expected_counts = counted_position
+        self._counted_seq, self._expected_counts = stored_totals
         self._users: dict[int, UserState] = {}
         self._timelines: dict[int, BalanceTimeline] = {}
         self._too_far: dict[int, int] = {}

@@ -136,7 +136,7 @@ class StreamSink:
         self._client.add_stream(options.stream)
         self._client.add_handler(schema.PublishConfirm, self._on_confirm, name="saldo")
         self._client.add_handler(schema.PublishError, self._on_error, name="saldo")
-        self._client.add_handler(schema.MetadataUpdate, self._on_gone, name="saldo")
+        self._client.add_handler(schema.MetadataUpdate, self._on_stream_gone, name="saldo")
         await self._client.authenticate(
             unquote(url.path[1:]) or "/",
             unquote(url.username or "guest"),
@@ -163,7 +163,7 @@ class StreamSink:
         codes = sorted({error.response_code for error in frame.errors})
         self._fail(f"refused events with code {', '.join(map(str, codes))}")
 
-    def _on_gone(self, _: schema.MetadataUpdate) -> None:
+    def _on_stream_gone(self, _: schema.MetadataUpdate) -> None:
         self._fail("the stream has moved or is gone")
 
     def _on_closed(self, _: object) -> None:

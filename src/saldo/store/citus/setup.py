@@ -33,48 +33,48 @@ class DistributionResult(NamedTuple):
     entries: int
 
 
-def distribute(owner_url: str, service_url: str) -> DistributionResult:
+def distribute(owner_role_url: str, service_role_url: str) -> DistributionResult:
     """Distribute a ledger that is on the coordinator only, whether it is empty or not.
 
     Citus requires three transactions. If the function is interrupted between two of them, another call continues. The
     ledger is unchanged until the last transaction is committed.
 
     Args:
-        owner_url: The connection string of the role that owns the schema, on the coordinator.
-        service_url: The connection string of the service role, which gets rights on the new objects if it is another
-            role.
+        owner_role_url: The connection string of the role that owns the schema, on the coordinator.
+        service_role_url: The connection string of the service role, which gets rights on the new objects if it is
+            another role.
 
     Raises:
         ConfigurationError: The message is one line for the operator.
     """
     try:
         with psycopg.connect(
-            owner_url, connect_timeout=CONNECT_SECONDS_MAX, autocommit=True
+            owner_role_url, connect_timeout=CONNECT_SECONDS_MAX, autocommit=True
         ) as connection:
-            workers = _check_preconditions(connection, service_url)
+            workers = _check_preconditions(connection, service_role_url)
             _split_tables(connection)
             with connection.transaction():
                 for name in ("tables", "search", "post", "users", "balance", "bounds"):
                     connection.execute(_read_sql(name))
-                _grant_rights(connection, service_url)
+                _grant_rights(connection, service_role_url)
             row = connection.execute("SELECT count(*) FROM saldo.transactions").fetchone()
     except psycopg.Error as error:
         raise ConfigurationError(
-            f"database {format_url(owner_url)}: {get_first_line(error)}"
+            f"database {format_url(owner_role_url)}: {get_first_line(error)}"
         ) from error
     assert row is not None
     return DistributionResult(workers, SHARDS, row[0])
 
 
 def _check_preconditions(
-    connection: psycopg.Connection[tuple[object, ...]], service_url: str
+    connection: psycopg.Connection[tuple[object, ...]], service_role_url: str
 ) -> int:
     """Check that the ledger can be distributed, and return the number of workers.
 
     Raises:
         ConfigurationError: The ledger can't be distributed now. The message is one line for the operator.
     """
-    service = psycopg.conninfo.conninfo_to_dict(service_url).get("user", "")
+    service = psycopg.conninfo.conninfo_to_dict(service_role_url).get("user", "")
     row = connection.execute(load_statement("citus/status"), {"service": service}).fetchone()
     assert row is not None
     citus, distributed, connected = row
@@ -115,8 +115,10 @@ def _split_tables(connection: psycopg.Connection[tuple[object, ...]]) -> None:
         connection.execute(_read_sql("split"))
 
 
-def _grant_rights(connection: psycopg.Connection[tuple[object, ...]], service_url: str) -> None:
-    role = psycopg.conninfo.conninfo_to_dict(service_url).get("user")
+def _grant_rights(
+    connection: psycopg.Connection[tuple[object, ...]], service_role_url: str
+) -> None:
+    role = psycopg.conninfo.conninfo_to_dict(service_role_url).get("user")
     if role and role != connection.info.user:
         grants = sql.SQL(load_statement("roles/grant")).format(role=sql.Identifier(str(role)))
         connection.execute(grants)

@@ -118,7 +118,8 @@ def check_connection_string(url: str) -> dict[str, str]:
         parsed = psycopg.conninfo.conninfo_to_dict(url)
     except (psycopg.Error, ValueError):
         raise ConfigurationError(
-            f"the connection string can't be used: PostgreSQL does not know a parameter; or {HINT}"
+            "the connection string can't be used: PostgreSQL does not know one of its parameters. Check the "
+            f"names after the question mark; or {HINT}"
         ) from None
     parameters = {name: str(value) for name, value in parsed.items() if value not in {None, ""}}
     for name, value in parameters.items():

@@ -167,7 +167,7 @@ def _recover_cluster(data_dir: Path, recovery: Recovery) -> RestoreResult:
     server = EmbeddedServer(data_dir, recovery=recovery)
     server.start()
     try:
-        migrate_schema(server.owner_url, server.service_url)
+        migrate_schema(server.owner_role_url, server.service_role_url)
         with psycopg.connect(server.ledger_url) as connection:
             connection.execute(load_statement("embedded/set_restore_id"))
         found = check_integrity(server.ledger_url)

@@ -57,7 +57,9 @@ def check_cluster(cluster: Path) -> bool:
             raise ConfigurationError(f"{cluster} belongs to PostgreSQL {found}, not {major}")
         return True
     if cluster.exists():
-        raise ConfigurationError(f"{cluster} exists, but is not a PostgreSQL cluster")
+        raise ConfigurationError(
+            f"{cluster} exists, but is not a PostgreSQL cluster: move it away, or choose another data directory"
+        )
     return False
 
 

@@ -85,12 +85,12 @@ class EmbeddedServer:
         self._socket_dir = self._data_dir / "socket"
 
     @property
-    def service_url(self) -> str:
+    def service_role_url(self) -> str:
         """The connection string of the service role, which can append to the log but not alter it."""
         return build_connection_url(self._socket_dir, "saldo", "saldo")
 
     @property
-    def owner_url(self) -> str:
+    def owner_role_url(self) -> str:
         """The connection string of the role that owns the schema and runs the migrations."""
         return build_connection_url(self._socket_dir, "saldo_owner", "saldo")
 
@@ -139,7 +139,7 @@ class EmbeddedServer:
         try:
             lines = (self._cluster / "postmaster.pid").read_text(errors="replace").splitlines()
             self._socket_dir = Path(lines[4])
-            psycopg.connect(self.service_url, connect_timeout=5).close()
+            psycopg.connect(self.service_role_url, connect_timeout=5).close()
         except (OSError, IndexError, psycopg.Error):
             return False
         return True

@@ -49,13 +49,17 @@ T = TypeVar("T")
 
 
 def prepare_schema(
-    owner_url: str, service_url: str, *, currency_decimals: int, max_lateness: timedelta | None
+    owner_role_url: str,
+    service_role_url: str,
+    *,
+    currency_decimals: int,
+    max_lateness: timedelta | None,
 ) -> None:
     """Migrate the schema, grant rights, and update the ledger's row from the settings.
 
     Args:
-        owner_url: The connection string of the role that owns the schema.
-        service_url: The connection string of the service role, which gets its rights if it is not the owner.
+        owner_role_url: The connection string of the role that owns the schema.
+        service_role_url: The connection string of the service role, which gets its rights if it is not the owner.
         currency_decimals: The number of decimals, which is fixed when the ledger is created.
         max_lateness: The maximum lateness of new entries; None for no limit.
 
@@ -64,17 +68,23 @@ def prepare_schema(
     """
 
     def work(connection: sqlalchemy.Connection) -> bool:
-        changes = _upgrade_schema(connection, owner_url, service_url)
+        changes = _upgrade_schema(connection, owner_role_url, service_role_url)
         _configure_ledger(_get_driver(connection), currency_decimals, max_lateness)
         return changes
 
-    with LockWatch(owner_url) as watch:
-        if _run_exclusively(owner_url, watch, work):
+    with LockWatch(owner_role_url) as watch:
+        if _run_exclusively(owner_role_url, watch, work):
             try:
-                change_users(owner_url, partial(connect_to_supported_server, owner_url), watch)
+                change_users(
+                    owner_role_url, partial(connect_to_supported_server, owner_role_url), watch
+                )
             except ConfigurationError as error:
                 # The service can run without these changes; `saldo verify` names those that are missing.
-                _log.warning("%s; the service starts without this change", error)
+                _log.warning(
+                    "%s; the service starts without this change, which is tried again at the next start or by "
+                    "`saldo db migrate`",
+                    error,
+                )
 
 
 def examine_schema(url: str, *, currency_decimals: int, max_lateness: timedelta | None) -> bool:
@@ -146,41 +156,45 @@ def _check_decimals(stored_decimals: int, currency_decimals: int) -> None:
         )
 
 
-def migrate_schema(owner_url: str, service_url: str) -> None:
+def migrate_schema(owner_role_url: str, service_role_url: str) -> None:
     """Migrate the schema and grant rights, but don't change the ledger's row.
 
     Raises:
         ConfigurationError: The message is one line for the operator.
     """
-    with LockWatch(owner_url) as watch:
+    with LockWatch(owner_role_url) as watch:
         if _run_exclusively(
-            owner_url, watch, lambda each: _upgrade_schema(each, owner_url, service_url)
+            owner_role_url,
+            watch,
+            lambda each: _upgrade_schema(each, owner_role_url, service_role_url),
         ):
-            change_users(owner_url, partial(connect_to_supported_server, owner_url), watch)
+            change_users(
+                owner_role_url, partial(connect_to_supported_server, owner_role_url), watch
+            )
 
 
 def _run_exclusively(
-    owner_url: str, watch: LockWatch, work: Callable[[sqlalchemy.Connection], T]
+    owner_role_url: str, watch: LockWatch, work: Callable[[sqlalchemy.Connection], T]
 ) -> T:
     """Do the work in a transaction during which no other process migrates. Repeat it while a lock is unavailable."""
 
     def attempt() -> T:
-        with _lock_schema(owner_url, watch) as connection:
+        with _lock_schema(owner_role_url, watch) as connection:
             return work(connection)
 
     try:
-        return retry_until_locked(owner_url, watch, attempt)
+        return retry_until_locked(owner_role_url, watch, attempt)
     except (psycopg.Error, sqlalchemy.exc.SQLAlchemyError) as error:
         raise ConfigurationError(
-            f"database {format_url(owner_url)}: {get_first_line(error)}"
+            f"database {format_url(owner_role_url)}: {get_first_line(error)}"
         ) from error
 
 
 @contextmanager
-def _lock_schema(owner_url: str, watch: LockWatch) -> Iterator[sqlalchemy.Connection]:
+def _lock_schema(owner_role_url: str, watch: LockWatch) -> Iterator[sqlalchemy.Connection]:
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg://",
-        creator=lambda: connect_to_supported_server(owner_url),
+        creator=lambda: connect_to_supported_server(owner_role_url),
         poolclass=NullPool,
     )
     try:
@@ -190,7 +204,7 @@ def _lock_schema(owner_url: str, watch: LockWatch) -> Iterator[sqlalchemy.Connec
             pass
         with engine.begin() as connection:
             try:
-                poll_migration_lock(owner_url, _get_driver(connection), watch)
+                poll_migration_lock(owner_role_url, _get_driver(connection), watch)
                 yield connection
             except KeyboardInterrupt:
                 # A statement may still be running, so that this connection can't be used.
@@ -200,13 +214,15 @@ def _lock_schema(owner_url: str, watch: LockWatch) -> Iterator[sqlalchemy.Connec
         engine.dispose()
 
 
-def _upgrade_schema(connection: sqlalchemy.Connection, owner_url: str, service_url: str) -> bool:
+def _upgrade_schema(
+    connection: sqlalchemy.Connection, owner_role_url: str, service_role_url: str
+) -> bool:
     """Migrate and grant rights. Return whether `saldo.store.schema.online_changes` has pending changes."""
     driver = _get_driver(connection)
     if not _run_migrations(connection, driver):
         return False
-    if owner_url != service_url:
-        _grant_rights(driver, service_url)
+    if owner_role_url != service_role_url:
+        _grant_rights(driver, service_role_url)
     return bool(read_pending_changes(driver))
 
 
@@ -274,8 +290,8 @@ def _configure_ledger(
         driver.execute(load_statement("ledger/change_rules"), rules)
 
 
-def _grant_rights(driver: Driver, service_url: str) -> None:
-    role = psycopg.conninfo.conninfo_to_dict(service_url).get("user")
+def _grant_rights(driver: Driver, service_role_url: str) -> None:
+    role = psycopg.conninfo.conninfo_to_dict(service_role_url).get("user")
     if role and role != driver.info.user:
         grants = sql.SQL(load_statement("roles/grant")).format(role=sql.Identifier(str(role)))
         driver.execute(grants)

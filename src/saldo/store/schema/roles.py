@@ -26,13 +26,15 @@ class Roles(NamedTuple):
     database: str
 
     @classmethod
-    def from_urls(cls, owner_url: str, service_url: str) -> Roles:
+    def from_urls(cls, owner_role_url: str, service_role_url: str) -> Roles:
         """Read the names from the connection strings.
 
         Raises:
             ConfigurationError: A name is missing, or both roles are the same.
         """
-        owner, service = (check_connection_string(url) for url in (owner_url, service_url))
+        owner, service = (
+            check_connection_string(url) for url in (owner_role_url, service_role_url)
+        )
         if not owner.get("user") or not service.get("user") or not service.get("dbname"):
             raise ConfigurationError(
                 "SALDO_DATABASE_OWNER_URL and SALDO_DATABASE_URL must name their roles and the "
@@ -55,7 +57,7 @@ class Roles(NamedTuple):
             f"does it, too).\n{grants}\n"
         )
 
-    def apply_to_database(self, owner_url: str) -> None:
+    def apply_to_database(self, owner_role_url: str) -> None:
         """Connect as the owner, grant the service role the rights that it needs, and revoke its other rights in the
         schema.
 
@@ -63,12 +65,12 @@ class Roles(NamedTuple):
             ConfigurationError: The message is one line for the operator.
         """
         try:
-            with psycopg.connect(owner_url, connect_timeout=CONNECT_SECONDS_MAX) as connection:
+            with psycopg.connect(owner_role_url, connect_timeout=CONNECT_SECONDS_MAX) as connection:
                 for name in ("roles/revoke", "roles/grant"):
                     connection.execute(self._compose(name))
         except psycopg.Error as error:
             raise ConfigurationError(
-                f"database {format_url(owner_url)}: {get_first_line(error)}"
+                f"database {format_url(owner_role_url)}: {get_first_line(error)}"
             ) from error
 
     def _compose(self, name: str) -> sql.Composed:
@@ -103,18 +105,18 @@ def warn_about_unverified_tls(urls: Mapping[str, str | None]) -> None:
             )
 
 
-def warn_about_rights(service_url: str) -> None:
+def warn_about_rights(service_role_url: str) -> None:
     """Log a warning of one line if the service role could alter recorded entries.
 
     Raises:
         ConfigurationError: The database can't be queried.
     """
     try:
-        with psycopg.connect(service_url, connect_timeout=CONNECT_SECONDS_MAX) as connection:
+        with psycopg.connect(service_role_url, connect_timeout=CONNECT_SECONDS_MAX) as connection:
             row = connection.execute(load_statement("roles/history_altering_rights")).fetchone()
     except psycopg.Error as error:
         raise ConfigurationError(
-            f"database {format_url(service_url)}: {get_first_line(error)}"
+            f"database {format_url(service_role_url)}: {get_first_line(error)}"
         ) from error
     assert row is not None
     role, superuser, owner, alters = row
