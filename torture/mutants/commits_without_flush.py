@@ -26,7 +26,7 @@ def statement_without_flush(name: str, *, distributed: bool) -> str:
 
 def plant() -> None:
     """Plant the bug that the module's docstring describes."""
-    replace(poster, "statement", statement_without_flush)
+    replace(poster, "load_statement", statement_without_flush)
 
 
 MUTANT = Mutant(
