@@ -25,11 +25,13 @@ CONSOLE_PATH: Final = "/console"
 routes (`saldo.console.authentication`). Before that check a request has the grant `NO_GRANT`."""
 
 _PUBLIC_PREFIXES: Final = ("/docs/", f"{CONSOLE_PATH}/")
-_API: Final = "/v1/"
-_LEDGER_SEGMENTS: Final = frozenset(
-    {"transaction", "transactions", "user", "events", "proof", "seals"}
+_LEDGER_PATHS: Final = frozenset(
+    f"/v1/{segment}"
+    for segment in ("transaction", "transactions", "user", "events", "proof", "seals")
 )
-"""First segments after `/v1/` of the paths that read or change the ledger."""
+"""Paths that read or change the ledger. So do the paths below them."""
+
+_LEDGER_PREFIXES: Final = tuple(f"{path}/" for path in sorted(_LEDGER_PATHS))
 
 _READ_METHODS: Final = frozenset({"GET", "HEAD"})
 
@@ -39,7 +41,7 @@ def find_required_scope(method: str, path: str) -> Scope | None:
 
     Paths that are not listed here need `admin`, and so do paths that do not exist.
     """
-    if path.startswith(_API) and path[len(_API) :].partition("/")[0] in _LEDGER_SEGMENTS:
+    if path in _LEDGER_PATHS or path.startswith(_LEDGER_PREFIXES):
         return Scope.READ if method in _READ_METHODS else Scope.WRITE
     if path in PUBLIC_PATHS or path == CONSOLE_PATH or path.startswith(_PUBLIC_PREFIXES):
         return None

@@ -166,9 +166,11 @@ class LoadShedder:
         if now >= self._sample_at:
             self._sample_at = now + SAMPLE_INTERVAL_SECONDS
             self._backlog.observe(_get_unread_seconds(transport))
+        if not data.startswith(FIRST_LINE):
+            return False
         available = self._admission.admissible_requests
         is_keeping_up = self._backlog.share >= 1
-        if (available > READ_AT_ONCE_MAX and is_keeping_up) or not data.startswith(FIRST_LINE):
+        if available > READ_AT_ONCE_MAX and is_keeping_up:
             return False
         if not is_keeping_up and not self._backlog.try_accept():
             return True
