@@ -340,4 +340,4 @@ def test_each_mutant_has_a_documented_file_and_a_test() -> None:
         file = Path(mutants.__file__).with_name(f"{name}.py")
         assert mutant.name == name
         said = file.read_text().split('"""')[1]
-        assert all(word in said for word in ("Forgotten:", "Harm:", "taken down:"))
+        assert all(word in said for word in ("Forgotten:", "Harm:", " removed:"))

@@ -11,7 +11,7 @@ from saldo.cli.exit_codes import ExitCode
 def test_bench_measures_three_loads_and_leaves_nothing_behind(tmp_path: Path) -> None:
     options = ("--seconds", "1", "--connections", "4", "--users", "3", "--json")
     measured = Program(TMPDIR=str(tmp_path))("bench", *options, directory=tmp_path).lines
-    assert [each["what"] for each in measured] == [
+    assert [each["operation"] for each in measured] == [
         "single deposits, 4 concurrent",
         "deposits in a stream",
         "balance reads, 4 concurrent",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+import saldo
 from saldo.console.formatting import Formatter
 from saldo.console.i18n import catalog
 from saldo.console.i18n.catalog import Messages, PluralText
@@ -85,6 +87,29 @@ def test_templates_use_existing_members_only() -> None:
     for file in sorted((Path(catalog.__file__).parents[1] / "templates").glob("**/*.html")):
         for name, member in re.findall(r"\b(?<![.\w])(t|f|page)\.(\w+)", file.read_text("utf-8")):
             assert member in known[name], (file.name, name, member)
+
+
+def test_templates_use_members_that_some_class_has() -> None:
+    """Check every other member that a template reads: a class of the package, a macro or a dictionary has it."""
+    known = {"format", "get", "items", "index", "from", "to", "themes"}
+    for file in Path(saldo.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                known.add(node.name)
+            elif isinstance(node, ast.AnnAssign | ast.Attribute):
+                target = node.target if isinstance(node, ast.AnnAssign) else node
+                known.add(getattr(target, "id", getattr(target, "attr", "")))
+    templates = Path(catalog.__file__).parents[1] / "templates"
+    texts = {file.name: file.read_text("utf-8") for file in templates.rglob("*.html")}
+    known |= {name for text in texts.values() for name in re.findall(r"macro (\w+)\(", text)}
+    unknown = [
+        (name, member)
+        for name, text in texts.items()
+        for code in re.findall(r"\{[{%]((?:(?!\{[{%]).)*?)[%}]\}", text, re.DOTALL)
+        for member in re.findall(r"[\w)\]]\.([a-z_]\w*)", re.sub(r"\"[^\"]*\"|'[^']*'", "", code))
+        if member not in known
+    ]
+    assert not unknown
 
 
 def test_overview_uses_existing_members_of_the_figures_only() -> None:
