@@ -57,7 +57,7 @@ def list_calls() -> set[tuple[str, str]]:
         if (
             name.startswith("_")
             or function.__module__ != endpoints.__name__
-            or name == "events_query"
+            or name == "build_events_query"
         ):
             continue
         given = [_argument(each) for each in inspect.signature(function).parameters.values()]
@@ -81,7 +81,7 @@ def _argument(parameter: inspect.Parameter) -> object:
         "url": "https://example.com",
         "scopes": ["read"],
         "changes": {"enabled": True},
-        "what": "ready",
+        "check": "ready",
     }.get(parameter.name)
 
 

@@ -47,6 +47,10 @@ def old_source(tmp_path: Path) -> Path:
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         tar.extractall(tmp_path / "old", filter="data")
     assert not [*(tmp_path / "old").rglob(newest)]
+    # Code from before the package was renamed asks for the metadata of `saldo`.
+    metadata = tmp_path / "old/src/saldo-0.1.0.dist-info/METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.1\nName: saldo\nVersion: 0.1.0\n")
     return tmp_path / "old/src"
 
 
@@ -89,7 +93,7 @@ def test_old_and_new_code_serve_one_migrated_database(tmp_path: Path, old_source
             httpx.Client(base_url=new.url, timeout=30) as new_client,
             httpx.Client(base_url=old.url, timeout=30) as old_client,
         ):
-            assert "which is newer than this version of Saldo" in old.output()
+            assert "newer than this version" in old.output()
             _serve_the_same(Api(new_client), Api(old_client))
     finally:
         server.stop()

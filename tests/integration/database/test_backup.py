@@ -305,7 +305,7 @@ def killed(*arguments):
     print(backup.EmbeddedServer(Path(sys.argv[2]) / "restore.unfinished").cluster, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 
-backup.migrate = killed
+backup.migrate_schema = killed
 backup.restore(Path(sys.argv[1]), Path(sys.argv[2]), Recovery(None, None))
 """
 

@@ -47,7 +47,7 @@ STEPS: dict[Any, list[tuple[Any, str]]] = {
         (relay, "receive_wakeups"),
         (relay, "run_totals"),
         (relay, "Sealer"),
-        (relay, "run_all"),
+        (relay, "run_relays_until_exit"),
     ],
 }
 """The steps of each start, in their order. One of them fails in each test."""
